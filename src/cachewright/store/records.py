@@ -1,0 +1,146 @@
+"""Records as they are stored. Times are UTC epoch milliseconds, sizes are bytes unless the name says otherwise."""
+
+from typing import Any, Literal
+
+import msgspec
+
+StepStatus = Literal["WAITING", "EXECUTING", "FINISH", "FAILED"]
+TaskStatus = Literal["WAITING", "EXECUTING", "SUCCESS", "FAILED"]
+Role = Literal["master", "slave"]
+
+UNFINISHED: tuple[TaskStatus, ...] = ("WAITING", "EXECUTING")
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asks. Every query made for it is bound to its project."""
+
+    project_id: str
+    user_id: str
+    user_name: str
+
+
+class AccessKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A signing key and whom it speaks for."""
+
+    access_key: str
+    secret_key: str
+    project_id: str
+    user_id: str
+    user_name: str
+    enabled: bool
+    created_at: int
+
+
+class Instance(msgspec.Struct, frozen=True, kw_only=True):
+    """One cache. `spec_code` is what it has now: a resize changes it when the resize has succeeded.
+
+    :ivar seed_port: port of the node that is named to clients first.
+    :ivar password: None where the instance takes clients without one.
+    :ivar attributes: what the caller said at creation and reads back unchanged (vpc_id, description, tags, ...).
+    :ivar error_code: why the status is ERROR or CREATEFAILED.
+    """
+
+    id: str
+    project_id: str
+    name: str
+    status: str
+    engine_version: str
+    spec_code: str
+    seed_port: int
+    password: str | None
+    attributes: dict[str, Any]
+    user_id: str
+    user_name: str
+    created_at: int
+    updated_at: int
+    launched_at: int | None = None
+    error_code: str | None = None
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """One Valkey server process. `id` is its 40-hex cluster node id; `shard` counts from 0.
+
+    :ivar role: the role it was made for; who is master now is the cluster's to say.
+    :ivar maxmemory: 0 means no limit.
+    """
+
+    id: str
+    instance_id: str
+    shard: int
+    role: Role
+    host: str
+    port: int
+    bus_port: int
+    maxmemory: int
+    created_at: int
+
+
+class Work(msgspec.Struct, frozen=True, kw_only=True):
+    """How much a sub-step has to do, in a unit that a real counter counts.
+
+    :ivar unit: `bytes`, `keys`, `nodes`, ...: only for people; arithmetic is on seconds.
+    :ivar seconds: what the whole is expected to take, alone in its lane.
+    :ivar lane: sub-steps of one lane run one after another; lanes run side by side.
+    """
+
+    unit: str
+    total: float
+    seconds: float
+    lane: str
+
+
+class SubStep(msgspec.Struct, frozen=True, kw_only=True):
+    """One sub-step. `action` names the function that performs it, `arguments` are what that function needs."""
+
+    id: str
+    name: str
+    action: str
+    arguments: dict[str, Any]
+    work: Work
+    done: float = 0.0
+    status: StepStatus = "WAITING"
+    begin_time: int | None = None
+    end_time: int | None = None
+    detail: str = ""
+    error_code: str | None = None
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+    sub_steps: tuple[SubStep, ...]
+    status: StepStatus = "WAITING"
+    begin_time: int | None = None
+    end_time: int | None = None
+    error_code: str | None = None
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of an operation on one instance.
+
+    :ivar kind: the operation's own name; `name` is the cloud's word for it.
+    :ivar percent: 0-100, never lower than it was; 100 only with SUCCESS.
+    :ivar remaining_seconds: as estimated at `estimated_at`.
+    :ivar revision: grows with every change; whoever writes must name the one it read.
+    """
+
+    id: str
+    instance_id: str
+    project_id: str
+    kind: str
+    name: str
+    status: TaskStatus
+    params: dict[str, Any]
+    details: dict[str, Any]
+    user_id: str
+    user_name: str
+    created_at: int
+    begin_time: int | None = None
+    end_time: int | None = None
+    error_code: str | None = None
+    message: str = ""
+    percent: int = 0
+    remaining_seconds: float = 0.0
+    estimated_at: int | None = None
+    revision: int = 0
+    steps: tuple[Step, ...] = ()

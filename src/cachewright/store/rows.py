@@ -1,0 +1,28 @@
+"""Records to rows and back: nested members are JSON text in their column."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+Record = TypeVar("Record", bound=msgspec.Struct)
+
+_NESTED = {"attributes", "params", "details", "steps"}
+
+
+def to_row(record: msgspec.Struct) -> dict[str, Any]:
+    return columns(**msgspec.structs.asdict(record))
+
+
+def columns(**values: Any) -> dict[str, Any]:
+    return {
+        name: msgspec.json.encode(value).decode() if name in _NESTED else value
+        for name, value in values.items()
+    }
+
+
+def from_row(kind: type[Record], row: Mapping[Any, Any]) -> Record:
+    fields = {name: row[name] for name in kind.__struct_fields__ if name in row}
+    for name in _NESTED & fields.keys():
+        fields[name] = msgspec.json.decode(fields[name])
+    return msgspec.convert(fields, kind)

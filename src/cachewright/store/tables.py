@@ -1,0 +1,96 @@
+"""The tables. Alembic's migrations under `migrations/` make them; a test holds the two together."""
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+access_keys = sa.Table(
+    "access_keys",
+    metadata,
+    sa.Column("access_key", sa.Text, primary_key=True),
+    sa.Column("secret_key", sa.Text, nullable=False),
+    sa.Column("project_id", sa.Text, nullable=False),
+    sa.Column("user_id", sa.Text, nullable=False),
+    sa.Column("user_name", sa.Text, nullable=False),
+    sa.Column("enabled", sa.Boolean, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+)
+
+instances = sa.Table(
+    "instances",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("project_id", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("engine_version", sa.Text, nullable=False),
+    sa.Column("spec_code", sa.Text, nullable=False),
+    sa.Column("seed_port", sa.Integer, nullable=False),
+    sa.Column("password", sa.Text),
+    sa.Column("attributes", sa.Text, nullable=False),
+    sa.Column("user_id", sa.Text, nullable=False),
+    sa.Column("user_name", sa.Text, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("updated_at", sa.BigInteger, nullable=False),
+    sa.Column("launched_at", sa.BigInteger),
+    sa.Column("error_code", sa.Text),
+    sa.Index(None, "project_id", "created_at"),
+)
+
+nodes = sa.Table(
+    "nodes",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("instance_id", sa.Text, nullable=False, index=True),
+    sa.Column("shard", sa.Integer, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("port", sa.Integer, nullable=False),
+    sa.Column("bus_port", sa.Integer, nullable=False),
+    sa.Column("maxmemory", sa.BigInteger, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("host", "port"),
+    sa.UniqueConstraint("host", "bus_port"),
+)
+
+tasks = sa.Table(
+    "tasks",
+    metadata,
+    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("instance_id", sa.Text, nullable=False),
+    sa.Column("project_id", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("params", sa.Text, nullable=False),
+    sa.Column("details", sa.Text, nullable=False),
+    sa.Column("user_id", sa.Text, nullable=False),
+    sa.Column("user_name", sa.Text, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("begin_time", sa.BigInteger),
+    sa.Column("end_time", sa.BigInteger),
+    sa.Column("error_code", sa.Text),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("percent", sa.Integer, nullable=False),
+    sa.Column("remaining_seconds", sa.Float, nullable=False),
+    sa.Column("estimated_at", sa.BigInteger),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("steps", sa.Text, nullable=False),
+    sa.Index(None, "instance_id", "sequence"),
+    sa.Index(None, "status"),
+)
+
+rates = sa.Table(
+    "rates",
+    metadata,
+    sa.Column("action", sa.Text, primary_key=True),
+    sa.Column("units_per_second", sa.Float, nullable=False),
+    sa.Column("samples", sa.Integer, nullable=False),
+)
