@@ -9,6 +9,7 @@ TaskStatus = Literal["WAITING", "EXECUTING", "SUCCESS", "FAILED"]
 Role = Literal["master", "slave"]
 
 UNFINISHED: tuple[TaskStatus, ...] = ("WAITING", "EXECUTING")
+ENDED: tuple[TaskStatus, ...] = ("SUCCESS", "FAILED")
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,13 +80,15 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     """How much a sub-step has to do, in a unit that a real counter counts.
 
     :ivar unit: `bytes`, `keys`, `nodes`, ...: only for people; arithmetic is on seconds.
-    :ivar seconds: what the whole is expected to take, alone in its lane.
+    :ivar seconds: what the whole is expected to take, `fixed` included.
+    :ivar fixed: the part of `seconds` that no counter shows (a handover, an election): done when the sub-step is.
     :ivar lane: sub-steps of one lane run one after another; lanes run side by side.
     """
 
     unit: str
     total: float
     seconds: float
+    fixed: float = 0.0
     lane: str
 
 

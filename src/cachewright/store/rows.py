@@ -15,10 +15,7 @@ def to_row(record: msgspec.Struct) -> dict[str, Any]:
 
 
 def columns(**values: Any) -> dict[str, Any]:
-    return {
-        name: msgspec.json.encode(value).decode() if name in _NESTED else value
-        for name, value in values.items()
-    }
+    return {name: msgspec.json.encode(value).decode() if name in _NESTED else value for name, value in values.items()}
 
 
 def from_row(kind: type[Record], row: Mapping[Any, Any]) -> Record:

@@ -38,9 +38,7 @@ def upgrade() -> None:
         sa.Column("error_code", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_instances")),
     )
-    op.create_index(
-        op.f("ix_instances_project_id_created_at"), "instances", ["project_id", "created_at"], unique=False
-    )
+    op.create_index(op.f("ix_instances_project_id_created_at"), "instances", ["project_id", "created_at"], unique=False)
     op.create_table(
         "nodes",
         sa.Column("id", sa.Text(), nullable=False),

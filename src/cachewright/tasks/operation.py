@@ -1,0 +1,70 @@
+"""What the engine asks of an operation, and how an operation's sub-steps speak to the engine."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+import sqlalchemy as sa
+
+from cachewright.store.records import Step, SubStep, Task
+from cachewright.tasks.ledger import Ledger
+
+
+class ActionFailed(Exception):
+    """A sub-step cannot go on.
+
+    :ivar code: row of the error table, shown as the sub-step's `error_code`.
+    :ivar final: trying again cannot help.
+    """
+
+    def __init__(self, code: str, message: str, *, final: bool = False) -> None:
+        super().__init__(code, message, final)
+        self.code = code
+        self.message = message
+        self.final = final
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """How long one attempt at a sub-step may take, and how often it is tried. Seconds."""
+
+    timeout: float
+    attempts: int = 5
+    first_delay: float = 0.5
+    backoff: float = 2.0
+
+
+class Running:
+    """What a sub-step's body is given: itself, and a way to say how far it is."""
+
+    def __init__(self, ledger: Ledger, sub_step_id: str) -> None:
+        self._ledger = ledger
+        self._id = sub_step_id
+
+    @property
+    def task(self) -> Task:
+        return self._ledger.task
+
+    @property
+    def sub_step(self) -> SubStep:
+        return self._ledger.sub_step(self._id)
+
+    def measure(self, done: float | None = None, detail: str | None = None) -> None:
+        """`done` in the unit of the sub-step's work, from a real counter; `detail` in the contract's brace form."""
+        self._ledger.measure(self._id, done, detail)
+
+
+class Operation(Protocol):
+    """One kind of background task. Everything it does may be done twice, so everything is an ensure."""
+
+    @property
+    def policies(self) -> Mapping[str, Policy]:
+        """By action. The operation performs exactly these."""
+
+    async def plan(self, task: Task) -> tuple[Step, ...]:
+        """Looks at the instance as it is now and says what is to be done. ActionFailed where it cannot be."""
+
+    async def perform(self, action: str, running: Running) -> None:
+        """The body of a sub-step. ActionFailed where it could not be done."""
+
+    def conclude(self, connection: sa.Connection, task: Task) -> None:
+        """The instance's state after `task`, which has just ended, written in the same transaction as its end."""

@@ -1,0 +1,52 @@
+"""Building a plan: steps and sub-steps with ids that are the same each time the same plan is built.
+
+Pure. A plan is made once, when its task starts, and stored with the task; ids that follow from the task's own make
+a plan that is made again after a crash the same plan.
+"""
+
+import uuid
+from typing import Any
+
+import msgspec
+
+from cachewright.store.records import Step, SubStep, Work
+
+_NAMES = uuid.UUID("6f6a2c1e-6f0e-5d7c-9a41-5e0f3c8f9a10")
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """A sub-step before it has an id. `work` is told apart by `lane`; see `records.Work`."""
+
+    name: str
+    action: str
+    work: Work
+    arguments: dict[str, Any] = {}
+    detail: str = ""
+
+
+def work(lane: str, *, seconds: float, unit: str = "seconds", total: float = 1.0, fixed: float = 0.0) -> Work:
+    return Work(unit=unit, total=total, seconds=seconds, fixed=fixed, lane=lane)
+
+
+def build(task_id: str, drafts: dict[str, list[Draft]]) -> tuple[Step, ...]:
+    """Steps in the order given, each with its sub-steps; a step without any is left out."""
+    return tuple(_step(task_id, name, sub_drafts) for name, sub_drafts in drafts.items() if sub_drafts)
+
+
+def _step(task_id: str, name: str, drafts: list[Draft]) -> Step:
+    sub_steps = tuple(
+        SubStep(
+            id=_id(task_id, name, str(position)),
+            name=draft.name,
+            action=draft.action,
+            arguments=draft.arguments,
+            work=draft.work,
+            detail=draft.detail,
+        )
+        for position, draft in enumerate(drafts)
+    )
+    return Step(id=_id(task_id, name), name=name, sub_steps=sub_steps)
+
+
+def _id(*parts: str) -> str:
+    return str(uuid.uuid5(_NAMES, "/".join(parts)))
