@@ -83,3 +83,13 @@ def add_nodes(connection: sa.Connection, added: Sequence[Node]) -> None:
 
 def remove_nodes(connection: sa.Connection, node_ids: Iterable[str]) -> None:
     connection.execute(nodes.delete().where(nodes.c.id.in_(list(node_ids))))
+
+
+def change_node(connection: sa.Connection, node_id: str, **values: Any) -> None:
+    connection.execute(nodes.update().where(nodes.c.id == node_id).values(values))
+
+
+def wanted_nodes(connection: sa.Connection) -> list[Node]:
+    """Every node of all projects that should be running."""
+    found = nodes.select().where(nodes.c.wanted.is_(True))
+    return [from_row(Node, row._mapping) for row in connection.execute(found)]

@@ -62,7 +62,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     """One Valkey server process. `id` is its 40-hex cluster node id; `shard` counts from 0.
 
     :ivar role: the role it was made for; who is master now is the cluster's to say.
-    :ivar maxmemory: 0 means no limit.
+    :ivar maxmemory: bytes.
+    :ivar wanted: it should be running; one that is not is started again.
     """
 
     id: str
@@ -73,6 +74,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     bus_port: int
     maxmemory: int
+    wanted: bool
     created_at: int
 
 

@@ -22,4 +22,4 @@ def from_row(kind: type[Record], row: Mapping[Any, Any]) -> Record:
     fields = {name: row[name] for name in kind.__struct_fields__ if name in row}
     for name in _NESTED & fields.keys():
         fields[name] = msgspec.json.decode(fields[name])
-    return msgspec.convert(fields, kind)
+    return msgspec.convert(fields, kind, strict=False)  # SQLite has no booleans of its own

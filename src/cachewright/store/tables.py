@@ -54,6 +54,7 @@ nodes = sa.Table(
     sa.Column("port", sa.Integer, nullable=False),
     sa.Column("bus_port", sa.Integer, nullable=False),
     sa.Column("maxmemory", sa.BigInteger, nullable=False),
+    sa.Column("wanted", sa.Boolean, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.UniqueConstraint("host", "port"),
     sa.UniqueConstraint("host", "bus_port"),

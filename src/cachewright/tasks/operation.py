@@ -17,8 +17,8 @@ class ActionFailed(Exception):
     :ivar final: trying again cannot help.
     """
 
-    def __init__(self, code: str, message: str, *, final: bool = False) -> None:
-        super().__init__(code, message, final)
+    def __init__(self, code: str, message: str, final: bool = False) -> None:
+        super().__init__(code, message, final)  # the arguments again, so that DBOS can store and restore it
         self.code = code
         self.message = message
         self.final = final

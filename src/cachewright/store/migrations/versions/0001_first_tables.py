@@ -49,6 +49,7 @@ def upgrade() -> None:
         sa.Column("port", sa.Integer(), nullable=False),
         sa.Column("bus_port", sa.Integer(), nullable=False),
         sa.Column("maxmemory", sa.BigInteger(), nullable=False),
+        sa.Column("wanted", sa.Boolean(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_nodes")),
         sa.UniqueConstraint("host", "bus_port", name=op.f("uq_nodes_host_bus_port")),

@@ -1,0 +1,143 @@
+"""Node processes of this machine.
+
+A node is a folder and at most one process. The process is started detached, belongs to nobody, and is found again
+by its pid file and its command line, which names the folder: a pid that the system has since given to something else
+is not taken for the node.
+"""
+
+import asyncio
+import fcntl
+import os
+import shutil
+import signal
+import stat
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+CONFIG = "valkey.conf"
+PID = "valkey.pid"
+LOG = "valkey.log"
+_LOCK = ".start.lock"
+_START_SECONDS = 10.0
+_LOG_TAIL = 2000
+
+
+class NodeDidNotStart(Exception):
+    """The process ended, or did not come to life, with the last lines of its log."""
+
+
+class LocalHost:
+    def __init__(self, binary: Path, nodes_dir: Path) -> None:
+        self._binary = binary
+        self._nodes_dir = nodes_dir
+
+    def folder(self, node_id: str) -> Path:
+        return self._nodes_dir / node_id
+
+    def write(self, node_id: str, files: Mapping[str, str]) -> None:
+        """Makes the node's folder and files, readable by their owner alone. A file is replaced as a whole."""
+        folder = self.folder(node_id)
+        folder.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
+        for name, text in files.items():
+            partial = folder / f".{name}.partial"
+            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, stat.S_IRUSR | stat.S_IWUSR)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(text)
+            partial.replace(folder / name)
+
+    def has(self, node_id: str, name: str) -> bool:
+        return (self.folder(node_id) / name).exists()
+
+    def process(self, node_id: str) -> psutil.Process | None:
+        """The node's living process."""
+        folder = self.folder(node_id)
+        try:
+            process = psutil.Process(int((folder / PID).read_text()))
+            if process.status() != psutil.STATUS_ZOMBIE and str(folder / CONFIG) in process.cmdline():
+                return process
+        except (OSError, ValueError, psutil.NoSuchProcess):
+            pass
+        return None
+
+    async def start(self, node_id: str) -> None:
+        """Ensures the node's process runs. NodeDidNotStart with the reason from its log."""
+        async with _alone(self.folder(node_id) / _LOCK):
+            if not self.process(node_id):
+                await self._launch(node_id)
+
+    async def _launch(self, node_id: str) -> None:
+        folder = self.folder(node_id)
+        log = folder / LOG
+        before = log.stat().st_size if log.exists() else 0
+        (folder / PID).unlink(missing_ok=True)
+        launcher = await asyncio.create_subprocess_exec(
+            self._binary,
+            folder / CONFIG,
+            cwd=folder,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+        said, _ = await launcher.communicate()
+        deadline = time.monotonic() + _START_SECONDS
+        while launcher.returncode == 0 and time.monotonic() < deadline:
+            if self.process(node_id):
+                return
+            await asyncio.sleep(0.01)
+        raise NodeDidNotStart(said.decode(errors="replace")[-_LOG_TAIL:] + _tail(log, before))
+
+    def log_tail(self, node_id: str) -> str:
+        return _tail(self.folder(node_id) / LOG, 0)
+
+    async def stop(self, node_id: str, grace_seconds: float) -> None:
+        """Ends the node's process: asked first, then made to."""
+        process = self.process(node_id)
+        if process is None:
+            return
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGTERM)
+            if await _gone(self, node_id, grace_seconds):
+                return
+            process.kill()
+        if not await _gone(self, node_id, grace_seconds):
+            raise TimeoutError(f"process {process.pid} of node {node_id} does not end")
+
+    def remove(self, node_id: str) -> None:
+        """Deletes the node's folder. Its process must have ended."""
+        shutil.rmtree(self.folder(node_id), ignore_errors=True)
+
+
+@asynccontextmanager
+async def _alone(lock: Path) -> AsyncIterator[None]:
+    """One starter at a time, whichever task or process it is: two launches of one node would fight over its files."""
+    with lock.open("w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                await asyncio.sleep(0.02)
+        yield
+
+
+async def _gone(host: LocalHost, node_id: str, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if host.process(node_id) is None:
+            return True
+        await asyncio.sleep(0.02)
+    return False
+
+
+def _tail(log: Path, start: int) -> str:
+    try:
+        with log.open("rb") as file:
+            file.seek(start)
+            return file.read()[-_LOG_TAIL:].decode(errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,41 @@
+"""Connections of the control plane to nodes: short-lived, with a limit on every wait."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from valkey.asyncio import Valkey
+from valkey.exceptions import ConnectionError as NodeUnreachable
+from valkey.exceptions import ResponseError as NodeRefused
+from valkey.exceptions import TimeoutError as NodeSilent
+
+from cachewright.store.records import Node
+
+__all__ = ["NODE_GONE", "NodeRefused", "Valkey", "ask", "connect"]
+
+NODE_GONE = (NodeUnreachable, NodeSilent, OSError)
+"""What a node that is dead, frozen or still loading its data looks like from here."""
+
+_ANSWER_SECONDS = 5.0
+
+
+@asynccontextmanager
+async def connect(node: Node, password: str | None, answer_seconds: float = _ANSWER_SECONDS) -> AsyncIterator[Valkey]:
+    client = Valkey(
+        host=node.host,
+        port=node.port,
+        password=password,
+        socket_timeout=answer_seconds,
+        socket_connect_timeout=answer_seconds,
+        decode_responses=True,
+        single_connection_client=True,
+    )
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+async def ask(client: Valkey, *words: object) -> Any:
+    """One command, its answer as the client library parses it."""
+    return await client.execute_command(*words)  # type: ignore[no-untyped-call]  # the library leaves it untyped

@@ -1,0 +1,125 @@
+"""Which slot ranges move where when a cluster changes its number of shards.
+
+Pure. The invariants, held by properties in the tests: every slot stays owned by exactly one shard; afterwards each
+staying shard owns 16384/n slots, give or take one, and each leaving shard none; no plan with the same result moves
+fewer slots; no shard both gives and takes.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+SLOTS = 16384
+
+
+class SlotRange(msgspec.Struct, frozen=True, order=True):
+    """Slots from `first` to `last`, both included."""
+
+    first: int
+    last: int
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1
+
+    def __contains__(self, slot: object) -> bool:
+        return isinstance(slot, int) and self.first <= slot <= self.last
+
+
+class Move(msgspec.Struct, frozen=True):
+    """One contiguous range on its way from one node to another."""
+
+    source: str
+    target: str
+    range: SlotRange
+
+
+def plan_moves(owned: Mapping[str, Sequence[SlotRange]], staying: Sequence[str]) -> list[Move]:
+    """The moves that leave `staying` balanced and every other owner empty.
+
+    `owned` is who has which slots now; a node of `staying` that has none may be left out of it. ValueError where the
+    slots are not owned exactly once, or nobody stays.
+    """
+    require_full_cover(owned)
+    if not staying:
+        raise ValueError("no shard stays")
+    goals = _goals({node: _count(owned.get(node, ())) for node in staying})
+    surplus: list[tuple[str, SlotRange]] = []
+    wanted: list[tuple[str, int]] = []
+    for node in {**dict.fromkeys(owned), **dict.fromkeys(staying)}:
+        ranges = merged(owned.get(node, ()))
+        excess = _count(ranges) - goals.get(node, 0)
+        surplus += [(node, part) for part in _last_slots(ranges, excess)]
+        if excess < 0:
+            wanted.append((node, -excess))
+    return _matched(surplus, wanted)
+
+
+def even_split(nodes: Sequence[str]) -> dict[str, SlotRange]:
+    """The slots of a new cluster, in order, balanced."""
+    edges = [SLOTS * position // len(nodes) for position in range(len(nodes) + 1)]
+    return {node: SlotRange(edges[i], edges[i + 1] - 1) for i, node in enumerate(nodes)}
+
+
+def merged(ranges: Iterable[SlotRange]) -> list[SlotRange]:
+    """The same slots in as few ranges as possible, ascending."""
+    joined: list[SlotRange] = []
+    for part in sorted(ranges):
+        if joined and part.first <= joined[-1].last + 1:
+            joined[-1] = SlotRange(joined[-1].first, max(joined[-1].last, part.last))
+        else:
+            joined.append(part)
+    return joined
+
+
+def overlap(ranges: Iterable[SlotRange], wanted: SlotRange) -> list[SlotRange]:
+    """What of `wanted` lies in `ranges`."""
+    cut = (SlotRange(max(part.first, wanted.first), min(part.last, wanted.last)) for part in ranges)
+    return merged(part for part in cut if part.first <= part.last)
+
+
+def require_full_cover(owned: Mapping[str, Sequence[SlotRange]]) -> None:
+    """ValueError unless each slot has exactly one owner."""
+    every = [part for ranges in owned.values() for part in ranges]
+    if _count(every) != SLOTS or merged(every) != [SlotRange(0, SLOTS - 1)]:
+        raise ValueError("the slots are not owned exactly once")
+
+
+def _goals(counts: Mapping[str, int]) -> dict[str, int]:
+    """How many slots each staying shard ends with; the odd ones go to those that have most, so that fewest move."""
+    share, odd = divmod(SLOTS, len(counts))
+    richest_first = sorted(counts, key=lambda node: -counts[node])
+    return {node: share + (position < odd) for position, node in enumerate(richest_first)}
+
+
+def _count(ranges: Iterable[SlotRange]) -> int:
+    return sum(len(part) for part in ranges)
+
+
+def _last_slots(ranges: Sequence[SlotRange], count: int) -> list[SlotRange]:
+    """The highest `count` slots of `ranges`, ascending; none where count is not positive."""
+    taken: list[SlotRange] = []
+    for part in reversed(ranges):
+        if count <= 0:
+            break
+        size = min(count, len(part))
+        taken.append(SlotRange(part.last - size + 1, part.last))
+        count -= size
+    return taken[::-1]
+
+
+def _matched(surplus: Sequence[tuple[str, SlotRange]], wanted: Sequence[tuple[str, int]]) -> list[Move]:
+    """Hands the surplus out in order; a range is cut only where a taker is full."""
+    moves: list[Move] = []
+    takers = list(wanted)
+    for source, part in surplus:
+        first = part.first
+        while first <= part.last:
+            target, room = takers[0]
+            last = min(part.last, first + room - 1)
+            moves.append(Move(source, target, SlotRange(first, last)))
+            room -= last - first + 1
+            takers[0] = (target, room)
+            if not room:
+                takers.pop(0)
+            first = last + 1
+    return moves

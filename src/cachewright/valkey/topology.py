@@ -1,0 +1,73 @@
+"""Who is in a cluster and who owns which slots, as one of its nodes sees it (CLUSTER NODES, CLUSTER INFO)."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from cachewright.store.records import Node
+from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, connect
+from cachewright.valkey.slots import SlotRange, merged
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """One node in another's eyes. `primary` is None for a master."""
+
+    id: str
+    flags: frozenset[str]
+    primary: str | None
+    linked: bool
+    slots: tuple[SlotRange, ...]
+    open_slots: bool
+
+    @property
+    def known(self) -> bool:
+        """Past its handshake and believed alive."""
+        return self.linked and not self.flags & {"handshake", "noaddr", "fail"}
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """The cluster as one node sees it. `ok` is its own cluster_state."""
+
+    ok: bool
+    members: Mapping[str, Member]
+
+    def owned(self) -> dict[str, tuple[SlotRange, ...]]:
+        return {member.id: member.slots for member in self.members.values() if member.slots}
+
+    def knows(self, node_ids: Sequence[str]) -> bool:
+        return all(node_id in self.members and self.members[node_id].known for node_id in node_ids)
+
+
+async def view(client: Valkey) -> View:
+    nodes = await ask(client, "CLUSTER NODES")
+    info = await ask(client, "CLUSTER INFO")
+    members = [_member(fields) for fields in nodes.values()]
+    return View(ok=info["cluster_state"] == "ok", members={member.id: member for member in members})
+
+
+async def views(nodes: Sequence[Node], password: str | None) -> dict[str, View | None]:
+    """Every node's view, by node id; None where the node does not answer."""
+
+    async def one(node: Node) -> View | None:
+        try:
+            async with connect(node, password) as client:
+                return await view(client)
+        except (*NODE_GONE, NodeRefused):
+            return None
+
+    seen = await asyncio.gather(*(one(node) for node in nodes))
+    return {node.id: sight for node, sight in zip(nodes, seen, strict=True)}
+
+
+def _member(fields: Mapping[str, Any]) -> Member:
+    flags = frozenset(fields["flags"].split(","))
+    return Member(
+        id=fields["node_id"],
+        flags=flags,
+        primary=None if fields["master_id"] == "-" else fields["master_id"],
+        linked=fields["connected"] or "myself" in flags,
+        slots=tuple(merged(SlotRange(int(part[0]), int(part[-1])) for part in fields["slots"])),
+        open_slots=bool(fields["migrations"]),
+    )
