@@ -17,7 +17,8 @@ MAX_REPLICAS = 5
 ENGINE_VERSIONS = ("4.0", "5.0", "6.0", "7.0")
 DEFAULT_ENGINE_VERSION = "7.0"
 DEFAULT_SHARDS = {
-    4: 3, 8: 3, 16: 3, 24: 3, 32: 3, 48: 6, 64: 8, 96: 12, 128: 16, 192: 24, 256: 32, 384: 48, 512: 64, 768: 96, 1024: 128,
+    4: 3, 8: 3, 16: 3, 24: 3, 32: 3, 48: 6, 64: 8, 96: 12, 128: 16, 192: 24, 256: 32, 384: 48, 512: 64,
+    768: 96, 1024: 128,
 }  # fmt: skip
 """Total capacity in GB -> shards, where a spec code names no shard size (the cloud's table for cluster, 4.0 and up)."""
 

@@ -33,6 +33,7 @@ _POLL_SECONDS = 0.05
 _RECOVERIES = 1_000_000
 _TASK_FAILED = "DCS.4842"
 _TIMED_OUT = "DCS.9006"
+_RECOVERY: StepOptions = {"name": "recover", "retries_allowed": True, "max_attempts": 8, "timeout_seconds": 120}
 _engine: "Engine | None" = None
 
 
@@ -52,7 +53,7 @@ class Engine:
             "system_database_url": self.database.engine.url.render_as_string(hide_password=False),
             "application_version": WORKFLOW_VERSION,
             "executor_id": "local",
-            "console_log_level": "WARNING",
+            "console_log_level": "CRITICAL",  # what fails is logged here, with the task it belongs to,
             "notification_listener_polling_interval_sec": 0.25,
         }
         DBOS(config=config)
@@ -80,6 +81,8 @@ class Engine:
         keeping = asyncio.create_task(ledger.keep())
         try:
             failure = await self._perform_plan(ledger)
+            if failure:
+                await DBOS.run_step_async(_RECOVERY, self._recover, task_id)
             await DBOS.run_step_async({"name": "end"}, self._end, task_id, failure)
         finally:
             keeping.cancel()
@@ -147,6 +150,10 @@ class Engine:
             log.warning("task %s: %s: %s", task_id, sub_step.name, failure.message)
             raise
         await ledger.finish(sub_step_id)
+
+    async def _recover(self, task_id: str) -> None:
+        task = self._ledgers[task_id].task
+        await self.operations[task.kind].recover(task)
 
     async def _end(self, task_id: str, failure: tuple[str, str] | None) -> None:
         ledger = self._ledgers[task_id]

@@ -66,5 +66,8 @@ class Operation(Protocol):
     async def perform(self, action: str, running: Running) -> None:
         """The body of a sub-step. ActionFailed where it could not be done."""
 
+    async def recover(self, task: Task) -> None:
+        """After a failure: leaves the instance usable, whatever the sub-steps left undone."""
+
     def conclude(self, connection: sa.Connection, task: Task) -> None:
         """The instance's state after `task`, which has just ended, written in the same transaction as its end."""

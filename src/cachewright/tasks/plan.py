@@ -5,6 +5,7 @@ a plan that is made again after a crash the same plan.
 """
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -50,3 +51,8 @@ def _step(task_id: str, name: str, drafts: list[Draft]) -> Step:
 
 def _id(*parts: str) -> str:
     return str(uuid.uuid5(_NAMES, "/".join(parts)))
+
+
+def outline(task_id: str, names: Sequence[str]) -> tuple[Step, ...]:
+    """Steps whose sub-steps are not known yet."""
+    return tuple(Step(id=_id(task_id, name), name=name, sub_steps=()) for name in names)

@@ -54,6 +54,12 @@ def nodes_conf(myself: Node, nodes: Sequence[Node], owned: Mapping[str, SlotRang
     return "\n".join([*lines, f"vars currentEpoch {len(epochs)} lastVoteEpoch 0", ""])
 
 
+def lone_nodes_conf(node: Node) -> str:
+    """A master that owns nothing and knows nobody, but has its id: to be met by a cluster."""
+    address = f"{node.host}:{node.port}@{node.bus_port},,tls-port=0,shard-id={shard_id(node)}"
+    return f"{node.id} {address} myself,master - 0 0 0 connected\nvars currentEpoch 0 lastVoteEpoch 0\n"
+
+
 def shard_id(master: Node) -> str:
     """40 hex that all nodes of a shard share: the id of the node that was made as its master."""
     return master.id

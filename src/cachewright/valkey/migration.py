@@ -9,6 +9,7 @@ Source: CLUSTER MIGRATESLOTS, GETSLOTMIGRATIONS and CLIENT LIST of Valkey 9.1; s
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from cachewright.valkey.topology import view
 Phase = Literal["to start", "in progress", "finished", "failed"]
 
 _POLL_SECONDS = 0.1
+_FIRST_POLL_SECONDS = 0.03  # a small range is over before it has been looked at otherwise
 _SAMPLED_SLOTS = 128
 _COUNTED_AT_ONCE = 512  # about half a millisecond of the node's time
 _BEFORE_SNAPSHOT = {
@@ -139,6 +141,7 @@ class Mover:
         raise MigrationFailed(["the source has no record of the migration it accepted"])
 
     async def _follow(self, source: Valkey, target: Valkey, name: str, report: Callable[[Transfer], None]) -> None:
+        begun = time.monotonic()
         while True:
             job = await _job(source, name)
             if job is None:
@@ -150,7 +153,7 @@ class Mover:
                 reasons = [f"{side}: {row.message}" for side, row in (("source", job), ("target", other)) if row]
                 raise MigrationFailed(reasons)
             report(await self._transfer(source, target, job))
-            await asyncio.sleep(_POLL_SECONDS)
+            await asyncio.sleep(_FIRST_POLL_SECONDS if time.monotonic() - begun < 1 else _POLL_SECONDS)
 
     async def _transfer(self, source: Valkey, target: Valkey, job: Job) -> Transfer:
         """Bytes are exact. The share is bytes over bytes expected, and what is expected is corrected all the time:

@@ -5,7 +5,7 @@ staying shard owns 16384/n slots, give or take one, and each leaving shard none;
 fewer slots; no shard both gives and takes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -42,10 +42,14 @@ def plan_moves(owned: Mapping[str, Sequence[SlotRange]], staying: Sequence[str])
     require_full_cover(owned)
     if not staying:
         raise ValueError("no shard stays")
-    goals = _goals({node: _count(owned.get(node, ())) for node in staying})
+    counts = {node: _count(owned.get(node, ())) for node in staying}
+    return min((_moves(owned, goals) for goals in _goals(counts)), key=len)
+
+
+def _moves(owned: Mapping[str, Sequence[SlotRange]], goals: Mapping[str, int]) -> list[Move]:
     surplus: list[tuple[str, SlotRange]] = []
     wanted: list[tuple[str, int]] = []
-    for node in {**dict.fromkeys(owned), **dict.fromkeys(staying)}:
+    for node in {**dict.fromkeys(owned), **dict.fromkeys(goals)}:
         ranges = merged(owned.get(node, ()))
         excess = _count(ranges) - goals.get(node, 0)
         surplus += [(node, part) for part in _last_slots(ranges, excess)]
@@ -84,11 +88,16 @@ def require_full_cover(owned: Mapping[str, Sequence[SlotRange]]) -> None:
         raise ValueError("the slots are not owned exactly once")
 
 
-def _goals(counts: Mapping[str, int]) -> dict[str, int]:
-    """How many slots each staying shard ends with; the odd ones go to those that have most, so that fewest move."""
+def _goals(counts: Mapping[str, int]) -> Iterator[dict[str, int]]:
+    """How many slots each staying shard may end with. The odd ones go to those that have most, so that fewest move;
+    where several have equally many, each choice of neighbours among them is one to try."""
     share, odd = divmod(SLOTS, len(counts))
-    richest_first = sorted(counts, key=lambda node: -counts[node])
-    return {node: share + (position < odd) for position, node in enumerate(richest_first)}
+    names = list(counts)
+    for turn in range(len(names)):
+        turned = names[turn:] + names[:turn]
+        # Who keeps more than its share anyway comes first; below it all are equal.
+        richest_first = sorted(turned, key=lambda node: -min(counts[node], share + 1))
+        yield {node: share + (position < odd) for position, node in enumerate(richest_first)}
 
 
 def _count(ranges: Iterable[SlotRange]) -> int:
@@ -108,18 +117,18 @@ def _last_slots(ranges: Sequence[SlotRange], count: int) -> list[SlotRange]:
 
 
 def _matched(surplus: Sequence[tuple[str, SlotRange]], wanted: Sequence[tuple[str, int]]) -> list[Move]:
-    """Hands the surplus out in order; a range is cut only where a taker is full."""
+    """Hands the surplus out: to a taker with exactly that much room if there is one, else cut where a taker is full."""
     moves: list[Move] = []
-    takers = list(wanted)
+    rooms = dict(wanted)
     for source, part in surplus:
         first = part.first
         while first <= part.last:
-            target, room = takers[0]
-            last = min(part.last, first + room - 1)
+            left = part.last - first + 1
+            target = next((node for node, room in rooms.items() if room == left), next(iter(rooms)))
+            last = min(part.last, first + rooms[target] - 1)
             moves.append(Move(source, target, SlotRange(first, last)))
-            room -= last - first + 1
-            takers[0] = (target, room)
-            if not room:
-                takers.pop(0)
+            rooms[target] -= last - first + 1
+            if not rooms[target]:
+                del rooms[target]
             first = last + 1
-    return moves
+    return sorted(moves, key=lambda move: move.range)

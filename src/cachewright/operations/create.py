@@ -1,0 +1,73 @@
+"""Creating a cluster: every node starts at once, and knows the whole cluster from its first moment."""
+
+import asyncio
+
+import sqlalchemy as sa
+
+from cachewright.flavors import parse
+from cachewright.operations.kinds import CREATE, PRE_CHECK, RESOURCE_CHECK
+from cachewright.operations.operation import InstanceOperation
+from cachewright.store import instances
+from cachewright.store.records import Step, Task
+from cachewright.tasks.clock import now_ms
+from cachewright.tasks.plan import Draft, build, work
+
+NODE_BYTES = 16 * 1024 * 1024
+"""What an empty node needs of its host."""
+
+_START_SECONDS = 0.15
+HOLD_SECONDS = 2.0
+"""For which Valkey holds a freshly started master back; no counter shows it."""
+_FORM_SECONDS = HOLD_SECONDS + 0.1
+
+
+class Create(InstanceOperation):
+    kind = CREATE
+
+    async def plan(self, task: Task) -> tuple[Step, ...]:
+        nodes = await self.site.nodes(task.instance_id)
+        needed = NODE_BYTES * len(nodes)
+        return build(
+            task.id,
+            {
+                PRE_CHECK: [
+                    Draft(
+                        name=RESOURCE_CHECK,
+                        action="check resources",
+                        work=work("check", seconds=0.05),
+                        arguments={"host_bytes": needed, "disk_bytes": needed, "rooms": []},
+                    )
+                ],
+                "Resource request.": [
+                    Draft(
+                        name=f"Node start. Shard {node.shard}, {node.role}",
+                        action="start node",
+                        work=work(node.id, seconds=_START_SECONDS),
+                        arguments={"node_id": node.id, "founding": True},
+                    )
+                    for node in nodes
+                ],
+                "Cluster formation.": [
+                    Draft(
+                        name="Cluster formation.",
+                        action="form cluster",
+                        work=work("cluster", unit="nodes", total=len(nodes), seconds=_FORM_SECONDS, fixed=HOLD_SECONDS),
+                    )
+                ],
+            },
+        )
+
+    async def recover(self, task: Task) -> None:
+        """What started is stopped; the record stays for the caller to read and delete."""
+        for node in await self.site.nodes(task.instance_id):
+
+            def unwanted(node_id: str = node.id) -> None:
+                with self.site.database.write() as connection:
+                    instances.change_node(connection, node_id, wanted=False)
+
+            await asyncio.to_thread(unwanted)
+            await self.site.host.stop(node.id, 5.0)
+
+    def succeeded(self, connection: sa.Connection, task: Task) -> None:
+        spec_code = parse(task.params["spec_code"]).spec_code
+        instances.change(connection, task.instance_id, launched_at=now_ms(), spec_code=spec_code)

@@ -1,0 +1,159 @@
+"""Sub-steps on single nodes: start one, set its memory limit, stop it for good."""
+
+import asyncio
+import time
+
+from cachewright.flavors import parse
+from cachewright.hosts.local import NodeDidNotStart
+from cachewright.hosts.ports import is_free
+from cachewright.operations import layout
+from cachewright.operations.site import Site
+from cachewright.store import instances
+from cachewright.store.records import Instance, Node
+from cachewright.tasks.operation import ActionFailed, Running
+from cachewright.valkey import config
+from cachewright.valkey.client import NODE_GONE, NodeRefused, ask, connect
+from cachewright.valkey.slots import even_split
+from cachewright.valkey.topology import views
+
+_POLL_SECONDS = 0.02
+_STOP_SECONDS = 10.0
+_DRAIN_SECONDS = 5.0
+_IDLE_SECONDS = 1
+
+
+async def start(site: Site, running: Running) -> None:
+    """Ensures the node runs and answers. A founding node knows its whole cluster from the start."""
+    arguments, task = running.sub_step.arguments, running.task
+    instance = await site.instance(task)
+    nodes = await site.nodes(task.instance_id)
+    node = next(node for node in nodes if node.id == arguments["node_id"])
+    if site.host.process(node.id) is None and not _ports_free(node):
+        node = await _on_other_ports(site, instance, node)
+        nodes = await site.nodes(task.instance_id)
+    running.measure(detail=f"{{node_id:{node.id},address:{node.host}:{node.port}}}")
+    files = {"valkey.conf": config.valkey_conf(node, instance.password)}
+    if not site.host.has(node.id, "nodes.conf"):
+        if arguments["founding"]:
+            masters = [other.id for other in nodes if other.role == "master"]
+            files["nodes.conf"] = config.nodes_conf(node, nodes, even_split(masters))
+        else:
+            files["nodes.conf"] = config.lone_nodes_conf(node)
+    site.host.write(node.id, files)
+    try:
+        await site.host.start(node.id)
+    except NodeDidNotStart as failure:
+        raise ActionFailed("DCS.9001", f"node {node.id} did not start: {failure}") from failure
+    await _answering(node, instance.password)
+
+
+async def set_memory(site: Site, running: Running) -> None:
+    """Gives the node its new memory limit, now and for its next start."""
+    instance = await site.instance(running.task)
+    node = await site.node(running.task.instance_id, running.sub_step.arguments["node_id"])
+    if node is None:
+        return
+    limit = parse(running.task.params["spec_code"]).shard_mb * layout.MEGABYTE
+    async with connect(node, instance.password) as client:
+        await client.config_set("maxmemory", limit)
+        await ask(client, "CONFIG REWRITE")
+
+    def remember() -> None:
+        with site.database.write() as connection:
+            instances.change_node(connection, node.id, maxmemory=limit)
+
+    await asyncio.to_thread(remember)
+
+
+async def release(site: Site, running: Running) -> None:
+    """Takes a node without slots out of its cluster: its clients are let go, the others forget it, it ends."""
+    instance, nodes, seen = await site.look(running.task)
+    node = next((node for node in nodes if node.id == running.sub_step.arguments["node_id"]), None)
+    if node is None:
+        return
+    if any(sight and node.id in sight.members and sight.members[node.id].slots for sight in seen.values()):
+        raise ActionFailed("DCS.9004", f"node {node.id} still owns slots")
+    await _unwanted(site, node)
+    await _drained(node, instance.password)
+    staying = [other for other in nodes if other.id not in running.sub_step.arguments["leaving"]]
+    for other in staying:
+        async with connect(other, instance.password) as client:
+            try:
+                await ask(client, "CLUSTER FORGET", node.id)
+            except NodeRefused as refusal:
+                if "Unknown node" not in str(refusal):
+                    raise ActionFailed("DCS.9004", f"node {other.id} does not forget {node.id}: {refusal}") from refusal
+    await end(site, node)
+
+
+async def stop(site: Site, running: Running) -> None:
+    """Ends a node of an instance that is deleted."""
+    node = await site.node(running.task.instance_id, running.sub_step.arguments["node_id"])
+    if node is not None:
+        await _unwanted(site, node)
+        await end(site, node)
+
+
+async def end(site: Site, node: Node) -> None:
+    """Process, files and record, in this order: a record without a process can be ended again, not the reverse."""
+    await site.host.stop(node.id, _STOP_SECONDS)
+    await asyncio.to_thread(site.host.remove, node.id)
+
+    def forget() -> None:
+        with site.database.write() as connection:
+            instances.remove_nodes(connection, [node.id])
+
+    await asyncio.to_thread(forget)
+
+
+async def _unwanted(site: Site, node: Node) -> None:
+    def mark() -> None:
+        with site.database.write() as connection:
+            instances.change_node(connection, node.id, wanted=False)
+
+    await asyncio.to_thread(mark)
+
+
+async def _drained(node: Node, password: str | None) -> None:
+    """Returns when no client has asked the node anything for a second: each has learnt where its slots went. One that
+    goes on for longer than the limit is served by nobody else and is cut off."""
+    deadline = time.monotonic() + _DRAIN_SECONDS
+    try:
+        async with connect(node, password) as client:
+            own = await client.client_id()
+            while time.monotonic() < deadline:
+                clients = await ask(client, "CLIENT LIST", "TYPE", "normal")
+                if all(int(c["idle"]) >= _IDLE_SECONDS for c in clients if int(c["id"]) != own):
+                    return
+                await asyncio.sleep(0.1)
+    except NODE_GONE:
+        return
+
+
+async def _answering(node: Node, password: str | None) -> None:
+    """Returns when the node has loaded its data and answers; the sub-step's limit is the limit."""
+    while True:
+        seen = await views([node], password)
+        if seen[node.id] is not None:
+            return
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _ports_free(node: Node) -> bool:
+    return is_free(node.host, node.port) and is_free(node.host, node.bus_port)
+
+
+async def _on_other_ports(site: Site, instance: Instance, node: Node) -> Node:
+    """Somebody has taken the node's port since it was chosen. A node that has never run may have another."""
+    if site.host.has(node.id, "nodes.conf") or instance.attributes.get("port") == node.port:
+        raise ActionFailed("DCS.9001", f"port {node.port} or {node.bus_port} of node {node.id} is taken")
+
+    def change() -> Node:
+        with site.database.write() as connection:
+            port, bus_port = layout.two_ports(connection, site.settings)
+            instances.change_node(connection, node.id, port=port, bus_port=bus_port)
+            if instance.seed_port == node.port:
+                instances.change(connection, instance.id, seed_port=port)
+            return next(other for other in instances.nodes_of(connection, instance.id) if other.id == node.id)
+
+    return await asyncio.to_thread(change)

@@ -1,0 +1,56 @@
+"""What all operations share: performing actions, and what the end of a task means for its instance."""
+
+from collections.abc import Mapping
+
+import sqlalchemy as sa
+
+from cachewright.operations.actions import ACTIONS, POLICIES
+from cachewright.operations.kinds import KINDS, Kind
+from cachewright.operations.site import Site
+from cachewright.store import instances, tasks
+from cachewright.store.records import Step, Task
+from cachewright.tasks.clock import now_ms
+from cachewright.tasks.operation import ActionFailed, Policy, Running
+from cachewright.valkey.client import NODE_GONE, NodeRefused
+
+
+class InstanceOperation:
+    """Base of the operations; see `tasks.operation.Operation`."""
+
+    kind: Kind
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+
+    @property
+    def policies(self) -> Mapping[str, Policy]:
+        return POLICIES
+
+    async def plan(self, task: Task) -> tuple[Step, ...]:
+        raise NotImplementedError
+
+    async def perform(self, action: str, running: Running) -> None:
+        try:
+            await ACTIONS[action].body(self.site, running)
+        except NODE_GONE as error:
+            raise ActionFailed("DCS.9004", f"a node does not answer: {error}") from error
+        except NodeRefused as error:
+            raise ActionFailed("DCS.9004", f"a node refuses: {error}") from error
+
+    async def recover(self, task: Task) -> None:
+        """Nothing to put in order."""
+
+    def conclude(self, connection: sa.Connection, task: Task) -> None:
+        """The status after this task is that of the next in line, where there is one."""
+        waiting = tasks.unfinished_of(connection, task.instance_id)
+        after = self.kind.success if task.status == "SUCCESS" else self.kind.failure
+        if after is None:
+            instances.remove(connection, task.instance_id)
+            return
+        status = KINDS[waiting[0].kind].during if waiting else after
+        instances.change(connection, task.instance_id, status=status, updated_at=now_ms(), error_code=task.error_code)
+        if task.status == "SUCCESS":
+            self.succeeded(connection, task)
+
+    def succeeded(self, connection: sa.Connection, task: Task) -> None:
+        """What else of the instance has changed."""

@@ -1,0 +1,182 @@
+"""The control plane: what a request may ask for, checked and put in line.
+
+Each method decides in one write transaction, so that what it checked is still so when its task is stored. The task is
+enqueued after the commit; should the server die in between, its next start does that.
+"""
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from cachewright.config import Settings
+from cachewright.errors import Refusal
+from cachewright.flavors import UnknownFlavor, parse
+from cachewright.operations import layout
+from cachewright.operations.kinds import CREATE, DELETE, RESIZE, Kind
+from cachewright.operations.wishes import CreateWish, ResizeWish
+from cachewright.store import instances, tasks
+from cachewright.store.database import Database
+from cachewright.store.records import ENDED, Instance, Principal, Task
+from cachewright.tasks.clock import now_ms
+
+
+class ControlPlane(msgspec.Struct, frozen=True):
+    """:ivar enqueue: hands a stored task to the engine.
+    :ivar memory: bytes in use by an instance, as last measured.
+    """
+
+    database: Database
+    settings: Settings
+    enqueue: Callable[[Task], None]
+    memory: Callable[[str], int]
+
+    def create_instances(self, who: Principal, wish: CreateWish) -> list[Instance]:
+        """Refusal DCS.4062 where the wished port is taken."""
+        with self.database.write() as connection:
+            added = [self._create(connection, who, wish, name) for name in wish.names]
+        for _, task in added:
+            self.enqueue(task)
+        return [instance for instance, _ in added]
+
+    def _create(self, connection: sa.Connection, who: Principal, wish: CreateWish, name: str) -> tuple[Instance, Task]:
+        instance_id = str(uuid.uuid4())
+        nodes = layout.new_nodes(connection, self.settings, instance_id, wish.flavor, seed_port=wish.port)
+        now = now_ms()
+        instance = Instance(
+            id=instance_id,
+            project_id=who.project_id,
+            name=name,
+            status=CREATE.during,
+            engine_version=wish.engine_version,
+            spec_code=wish.flavor.spec_code,
+            seed_port=nodes[0].port,
+            password=wish.password,
+            attributes=wish.attributes,
+            user_id=who.user_id,
+            user_name=who.user_name,
+            created_at=now,
+            updated_at=now,
+        )
+        instances.add(connection, instance)
+        instances.add_nodes(connection, nodes)
+        flavor = {"spec_code": wish.flavor.spec_code, "engine_version": wish.engine_version}
+        return instance, _add_task(connection, CREATE, who, instance, params=flavor, details={})
+
+    def resize_instance(self, who: Principal, instance_id: str, wish: ResizeWish) -> Task:
+        """Refusal DCS.3022, 4927, 4012, 4102 (a change that is not served), 4103 (no change), or busy."""
+        with self.database.write() as connection:
+            instance = self._get(connection, who, instance_id)
+            _require_status(instance, RESIZE)
+            try:
+                new = parse(wish.spec_code)
+            except UnknownFlavor as unknown:
+                raise Refusal("DCS.4927", reason=str(unknown)) from unknown
+            old = parse(instance.spec_code)
+            if wish.capacity_mb is not None and wish.capacity_mb != new.capacity_mb:
+                raise Refusal("DCS.4012", reason=f"new_capacity is not the {new.capacity_gb} GB of {new.spec_code}")
+            if (new.cache_mode, new.cpu_type, new.copies) != (old.cache_mode, old.cpu_type, old.copies):
+                raise Refusal("DCS.4102", reason=f"{old.spec_code} cannot become {new.spec_code}")
+            if (new.shards, new.shard_mb) == (old.shards, old.shard_mb):
+                raise Refusal("DCS.4103", reason=f"the instance is {old.spec_code} already")
+            task = _add_task(
+                connection,
+                RESIZE,
+                who,
+                instance,
+                params={"spec_code": new.spec_code, "new_capacity": new.capacity_gb},
+                details={
+                    "old_capacity": old.capacity_gb,
+                    "new_capacity": new.capacity_gb,
+                    "old_resource_spec_code": old.spec_code,
+                    "new_resource_spec_code": new.spec_code,
+                    "old_cache_mode": old.cache_mode,
+                    "new_cache_mode": new.cache_mode,
+                    "old_replica_num": old.copies,
+                    "new_replica_num": new.copies,
+                },
+            )
+        self.enqueue(task)
+        return task
+
+    def delete_instance(self, who: Principal, instance_id: str) -> Task:
+        """Refusal DCS.3022, or DCS.4099 while it may not be deleted. A task that runs is let end first."""
+        with self.database.write() as connection:
+            instance = self._get(connection, who, instance_id)
+            if waiting := [t for t in tasks.unfinished_of(connection, instance_id) if t.kind == DELETE.kind]:
+                return waiting[0]
+            _require_status(instance, DELETE)
+            task = _add_task(connection, DELETE, who, instance, params={}, details={})
+        self.enqueue(task)
+        return task
+
+    def delete_task(self, who: Principal, instance_id: str, task_id: str) -> None:
+        """Forgets a task that has ended. Refusal DCS.3022, DCS.4958, or DCS.4957 while it has not."""
+        with self.database.write() as connection:
+            self._get(connection, who, instance_id)
+            task = tasks.get(connection, instance_id, task_id)
+            if task is None:
+                raise Refusal("DCS.4958")
+            if task.status not in ENDED:
+                raise Refusal("DCS.4957")
+            tasks.remove(connection, task_id)
+
+    def used_memory(self, instance_id: str) -> int:
+        return self.memory(instance_id)
+
+    def _get(self, connection: sa.Connection, who: Principal, instance_id: str) -> Instance:
+        instance = instances.get(connection, who.project_id, instance_id)
+        if instance is None:
+            raise Refusal("DCS.3022")
+        return instance
+
+
+_BUSY = {
+    "CREATING": "DCS.4118",
+    "EXTENDING": "DCS.4113",
+    "RESTARTING": "DCS.4111",
+    "DELETING": "DCS.4026",
+}
+"""Why an instance in this status takes no other change."""
+
+
+def _require_status(instance: Instance, kind: Kind) -> None:
+    if instance.status in kind.accepts:
+        return
+    if kind is DELETE:
+        raise Refusal("DCS.4099")
+    raise Refusal(_BUSY.get(instance.status, "DCS.4049"))
+
+
+def _add_task(
+    connection: sa.Connection,
+    kind: Kind,
+    who: Principal,
+    instance: Instance,
+    *,
+    params: dict[str, Any],
+    details: dict[str, Any],
+) -> Task:
+    """Stores the task and, unless another runs that must end first, says so in the instance's status."""
+    task_id = uuid.uuid4().hex
+    task = Task(
+        id=task_id,
+        instance_id=instance.id,
+        project_id=who.project_id,
+        kind=kind.kind,
+        name=kind.name,
+        status="WAITING",
+        params=params,
+        details=details,
+        user_id=who.user_id,
+        user_name=who.user_name,
+        created_at=now_ms(),
+        steps=kind.outline(task_id),
+    )
+    running = tasks.unfinished_of(connection, instance.id)
+    tasks.add(connection, task)
+    if not running:
+        instances.change(connection, instance.id, status=kind.during, updated_at=task.created_at)
+    return task

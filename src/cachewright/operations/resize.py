@@ -1,0 +1,275 @@
+"""Scaling a cluster out or in, and changing the size of its shards, while it serves.
+
+The plan is made from the cluster as it is, not from what the instance's spec says it should be: a scale that failed
+half-way leaves more shards than it should, and asking again goes on from there.
+"""
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import sqlalchemy as sa
+
+from cachewright.flavors import Flavor, parse
+from cachewright.operations import layout
+from cachewright.operations.create import HOLD_SECONDS, NODE_BYTES
+from cachewright.operations.kinds import PRE_CHECK, RESIZE, RESOURCE_CHECK, STATUS_CHECK
+from cachewright.operations.node_actions import end
+from cachewright.operations.operation import InstanceOperation
+from cachewright.operations.slot_actions import waiting_detail
+from cachewright.store import instances, rates
+from cachewright.store.records import Node, Step, Task
+from cachewright.tasks.operation import ActionFailed
+from cachewright.tasks.plan import Draft, build, work
+from cachewright.valkey import migration, slots
+from cachewright.valkey.client import NODE_GONE, NodeRefused, ask, connect
+from cachewright.valkey.topology import View
+
+MOVE = "move slots"
+_FULLEST = 0.7
+"""Share of its memory that a shard may use after a scale-in (the cloud's own rule)."""
+
+_BYTES_PER_SECOND = 30e6  # of one lane, until this installation has moved something itself
+_BYTES_PER_KEY = 100.0  # of a cluster without keys
+_HANDOVER_SECONDS = 0.4
+_CHECK_SECONDS = 0.05
+_START_SECONDS = 0.15
+_JOIN_SECONDS = HOLD_SECONDS + 0.2
+_RELEASE_SECONDS = 1.5
+_CANCEL_SECONDS = 10.0
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """The cluster before and after: current masters by shard, the shards that leave, the nodes that are new."""
+
+    masters: Mapping[int, Node]
+    leaving: Sequence[int]
+    new: Sequence[Node]
+
+    @property
+    def staying(self) -> list[str]:
+        kept = [node.id for shard, node in self.masters.items() if shard not in self.leaving]
+        return kept + [node.id for node in self.new if node.role == "master"]
+
+
+class Load(msgspec.Struct, frozen=True):
+    """What one master holds. `keys` by slot."""
+
+    used_memory: int
+    bytes_per_key: float
+    keys: Mapping[int, int]
+
+
+class Resize(InstanceOperation):
+    kind = RESIZE
+
+    async def plan(self, task: Task) -> tuple[Step, ...]:
+        flavor = parse(task.params["spec_code"])
+        instance, nodes, seen = await self.site.look(task)
+        view = _best(seen)
+        shape = await self._shape(task, flavor, [node for node in nodes if node.wanted], view)
+        owned = {node_id: parts for node_id, parts in view.owned().items() if parts}
+        moves = slots.plan_moves(owned, shape.staying)
+        loads = await _loads(shape, moves, instance.password)
+        pace = await asyncio.to_thread(self._pace)
+        every = [*(node for node in nodes if node.wanted), *shape.new]
+        leaving = [node for node in nodes if node.shard in shape.leaving]
+        resized = [node for node in every if node.maxmemory != flavor.shard_mb * layout.MEGABYTE]
+        resized = [node for node in resized if node not in leaving and node not in shape.new]
+        growing = bool(resized) and resized[0].maxmemory < flavor.shard_mb * layout.MEGABYTE
+        memory = [_set_memory(node) for node in resized]
+        return build(
+            task.id,
+            {
+                PRE_CHECK: _checks(shape, moves, loads, flavor),
+                "Resource request.": [_start(node) for node in shape.new],
+                "Cluster join.": _join(shape.new, len(nodes)),
+                "Memory increase.": memory if growing else [],
+                "Data migration.": [_move(move, loads[move.source], pace) for move in moves],
+                "Memory decrease.": [] if growing else memory,
+                "Resource release.": [_release(node, leaving) for node in leaving],
+            },
+        )
+
+    async def recover(self, task: Task) -> None:
+        """No migration goes on, and new nodes that got no slots are taken away again; those that got some stay."""
+        instance, nodes, seen = await self.site.look(task)
+        async with asyncio.timeout(_CANCEL_SECONDS):
+            await asyncio.gather(*(_cancelled(node, instance.password) for node in nodes))
+        view = _best(seen)
+        drafts = [sub for step in task.steps for sub in step.sub_steps if sub.action == "start node"]
+        new_ids = {sub.arguments["node_id"] for sub in drafts}
+        useful = {node.shard for node in nodes if view.members.get(node.id) and view.members[node.id].slots}
+        useless = [node for node in nodes if node.id in new_ids and node.shard not in useful]
+        for node in useless:
+            for other in nodes:
+                if other not in useless:
+                    await _forget(other, node.id, instance.password)
+            await end(self.site, node)
+
+    def succeeded(self, connection: sa.Connection, task: Task) -> None:
+        instances.change(connection, task.instance_id, spec_code=task.params["spec_code"])
+        moved = [sub for step in task.steps for sub in step.sub_steps if sub.action == MOVE]
+        counted = sum(sub.work.total for sub in moved)
+        seconds = sum((sub.end_time - sub.begin_time) / 1000 for sub in moved if sub.end_time and sub.begin_time)
+        seconds -= _HANDOVER_SECONDS * len(moved)
+        if seconds > 1:
+            rates.learn(connection, MOVE, counted / seconds)
+
+    async def _shape(self, task: Task, flavor: Flavor, nodes: list[Node], view: View) -> Shape:
+        """New nodes are stored here, before any of them starts."""
+        masters = layout.masters(nodes, view)
+        shards = sorted(masters)
+        leaving = shards[flavor.shards :]
+        first = max(shards, default=-1) + 1
+        added = range(first, first + max(flavor.shards - len(shards), 0))
+
+        def store() -> list[Node]:
+            with self.site.database.write() as connection:
+                new = layout.new_nodes(
+                    connection, self.site.settings, task.instance_id, flavor, shards=added, salt=task.id
+                )
+                stored = {node.id: node for node in instances.nodes_of(connection, task.instance_id)}
+                missing = [node for node in new if node.id not in stored]
+                if missing:
+                    instances.add_nodes(connection, missing)
+                return [stored.get(node.id, node) for node in new]
+
+        return Shape(masters, leaving, await asyncio.to_thread(store))
+
+    def _pace(self) -> float:
+        with self.site.database.read() as connection:
+            return rates.get(connection, MOVE) or _BYTES_PER_SECOND
+
+
+def _best(seen: Mapping[str, View | None]) -> View:
+    """A view that finds the cluster ok, or at least one."""
+    sights = [sight for sight in seen.values() if sight]
+    if not sights:
+        raise ActionFailed("DCS.9004", "no node answers")
+    return max(sights, key=lambda sight: (sight.ok, len(sight.members)))
+
+
+async def _loads(shape: Shape, moves: Sequence[slots.Move], password: str | None) -> dict[str, Load]:
+    """Of every master there is; keys are counted only in slots that move."""
+    wanted: dict[str, list[int]] = {node.id: [] for node in shape.masters.values()}
+    for move in moves:
+        wanted[move.source] += range(move.range.first, move.range.last + 1)
+
+    async def one(node: Node) -> Load:
+        async with connect(node, password) as client:
+            keys = await migration.count_keys(client, wanted[node.id])
+            memory = await client.info("memory")
+            total = await client.dbsize()
+        per_key = memory["used_memory_dataset"] / total if total else _BYTES_PER_KEY
+        return Load(memory["used_memory"], per_key, dict(zip(wanted[node.id], keys, strict=True)))
+
+    masters = list(shape.masters.values())
+    return dict(zip([node.id for node in masters], await asyncio.gather(*map(one, masters)), strict=True))
+
+
+def _moved_keys(move: slots.Move, load: Load) -> int:
+    return sum(load.keys[slot] for slot in range(move.range.first, move.range.last + 1))
+
+
+def _checks(shape: Shape, moves: Sequence[slots.Move], loads: Mapping[str, Load], flavor: Flavor) -> list[Draft]:
+    size = {move: math.ceil(_moved_keys(move, loads[move.source]) * loads[move.source].bytes_per_key) for move in moves}
+    moved = sum(size.values())
+    limit = int(flavor.shard_mb * layout.MEGABYTE * _FULLEST)
+    coming = {node_id: sum(size[move] for move in moves if move.target == node_id) for node_id in shape.staying}
+    going = {node_id: sum(size[move] for move in moves if move.source == node_id) for node_id in shape.staying}
+    held = {node_id: load.used_memory for node_id, load in loads.items()}
+    rooms = [
+        [node_id, held.get(node_id, 0) + coming[node_id] - going[node_id], limit]
+        for node_id in shape.staying
+        if coming[node_id] or not moves
+    ]
+    needed = NODE_BYTES * len(shape.new) + moved
+    resources = {"host_bytes": needed, "disk_bytes": needed, "rooms": rooms}
+    new = [node.id for node in shape.new]
+    check = work("check", seconds=_CHECK_SECONDS)
+    return [
+        Draft(name=RESOURCE_CHECK, action="check resources", work=check, arguments=resources),
+        Draft(name=STATUS_CHECK, action="check status", work=check, arguments={"new": new}),
+    ]
+
+
+def _start(node: Node) -> Draft:
+    return Draft(
+        name=f"Node start. Shard {node.shard}, {node.role}",
+        action="start node",
+        work=work(node.id, seconds=_START_SECONDS),
+        arguments={"node_id": node.id, "founding": False},
+    )
+
+
+def _join(new: Sequence[Node], old: int) -> list[Draft]:
+    if not new:
+        return []
+    size = work("join", unit="nodes", total=old + len(new), seconds=_JOIN_SECONDS, fixed=HOLD_SECONDS)
+    ids = [node.id for node in new]
+    return [Draft(name="Cluster join.", action="join cluster", work=size, arguments={"node_ids": ids})]
+
+
+def _move(move: slots.Move, load: Load, pace: float) -> Draft:
+    """Ranges of one source follow each other, since a node snapshots one at a time; sources work side by side."""
+    keys = _moved_keys(move, load)
+    size = max(keys * load.bytes_per_key, 1.0)
+    return Draft(
+        name=f"Slot migration. Slots {move.range.first}-{move.range.last}",
+        action=MOVE,
+        work=work(
+            move.source,
+            unit="bytes",
+            total=size,
+            seconds=size / pace + _HANDOVER_SECONDS,
+            fixed=_HANDOVER_SECONDS,
+        ),
+        arguments={
+            "source": move.source,
+            "target": move.target,
+            "first": move.range.first,
+            "last": move.range.last,
+            "keys": keys,
+            "bytes_per_key": load.bytes_per_key,
+        },
+        detail=waiting_detail(move.source, move.range, keys),
+    )
+
+
+def _set_memory(node: Node) -> Draft:
+    return Draft(
+        name=f"Memory change. Shard {node.shard}, {node.role}",
+        action="set memory",
+        work=work(node.id, seconds=_CHECK_SECONDS),
+        arguments={"node_id": node.id},
+    )
+
+
+def _release(node: Node, leaving: Sequence[Node]) -> Draft:
+    return Draft(
+        name=f"Node release. Shard {node.shard}, {node.role}",
+        action="release node",
+        work=work(node.id, seconds=_RELEASE_SECONDS),
+        arguments={"node_id": node.id, "leaving": [other.id for other in leaving]},
+    )
+
+
+async def _cancelled(node: Node, password: str | None) -> None:
+    """Returns when the node exports nothing any more. A node that is dead exports nothing."""
+    try:
+        async with connect(node, password) as client:
+            await ask(client, "CLUSTER CANCELSLOTMIGRATIONS", "ALL")
+            while any(not job.ended and job.operation == "EXPORT" for job in await migration.jobs(client)):
+                await asyncio.sleep(0.1)
+    except (*NODE_GONE, NodeRefused):
+        return
+
+
+async def _forget(node: Node, gone: str, password: str | None) -> None:
+    try:
+        async with connect(node, password) as client:
+            await ask(client, "CLUSTER FORGET", gone)
+    except (*NODE_GONE, NodeRefused):
+        return

@@ -1,0 +1,44 @@
+"""What sub-steps work on: the database, the settings and the host that nodes run on."""
+
+import asyncio
+
+import msgspec
+
+from cachewright.config import Settings
+from cachewright.hosts.local import LocalHost
+from cachewright.store import instances
+from cachewright.store.database import Database
+from cachewright.store.records import Instance, Node, Task
+from cachewright.valkey.topology import View, views
+
+
+class Site(msgspec.Struct, frozen=True):
+    database: Database
+    settings: Settings
+    host: LocalHost
+
+    async def instance(self, task: Task) -> Instance:
+        def read() -> Instance:
+            with self.database.read() as connection:
+                found = instances.get(connection, task.project_id, task.instance_id)
+            if found is None:
+                raise LookupError(f"instance {task.instance_id} of task {task.id} is gone")
+            return found
+
+        return await asyncio.to_thread(read)
+
+    async def nodes(self, instance_id: str) -> list[Node]:
+        def read() -> list[Node]:
+            with self.database.read() as connection:
+                return instances.nodes_of(connection, instance_id)
+
+        return await asyncio.to_thread(read)
+
+    async def node(self, instance_id: str, node_id: str) -> Node | None:
+        return next((node for node in await self.nodes(instance_id) if node.id == node_id), None)
+
+    async def look(self, task: Task) -> tuple[Instance, list[Node], dict[str, View | None]]:
+        """The instance, its nodes, and the cluster as each of them sees it."""
+        instance = await self.instance(task)
+        nodes = await self.nodes(task.instance_id)
+        return instance, nodes, await views(nodes, instance.password)

@@ -1,0 +1,91 @@
+"""Keeps nodes running: one that has died is started again, with longer and longer waits while it keeps dying."""
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+
+import msgspec
+
+from cachewright.hosts.local import NodeDidNotStart
+from cachewright.operations.site import Site
+from cachewright.store import instances
+from cachewright.store.records import Node
+from cachewright.valkey.client import NODE_GONE, NodeRefused, connect
+
+log = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 0.5
+_MEASURE_SECONDS = 5.0
+_FIRST_WAIT = 0.5
+_LONGEST_WAIT = 60.0
+_STABLE_SECONDS = 30.0
+"""A node that has run this long has not just kept dying."""
+
+_SETTLED = {"RUNNING", "EXTENDING", "RESTARTING", "ERROR"}
+"""Instance statuses in which a node that was started once should be running."""
+
+
+class Deaths(msgspec.Struct):
+    """Of one node: how many starts in a row have not held, when it was last started, when it may be again."""
+
+    count: int = 0
+    started: float = 0.0
+    next_start: float = 0.0
+
+
+class Supervisor:
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._deaths: dict[str, Deaths] = defaultdict(Deaths)
+        self._memory: dict[str, tuple[str, int]] = {}
+
+    def used_memory(self, instance_id: str) -> int:
+        """Bytes in use by the instance's nodes, as last measured."""
+        return sum(size for owner, size in list(self._memory.values()) if owner == instance_id)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        measured = float("-inf")
+        while True:
+            nodes = await asyncio.to_thread(self._wanted)
+            await asyncio.gather(*(self._revive(node) for node, _ in nodes))
+            if time.monotonic() - measured >= _MEASURE_SECONDS:
+                measured = time.monotonic()
+                await self._measure(nodes)
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _wanted(self) -> list[tuple[Node, str | None]]:
+        with self._site.database.read() as connection:
+            settled = {i.id: i.password for i in instances.every(connection) if i.status in _SETTLED}
+            nodes = instances.wanted_nodes(connection)
+        return [(node, settled[node.instance_id]) for node in nodes if node.instance_id in settled]
+
+    async def _revive(self, node: Node) -> None:
+        if self._site.host.process(node.id) or not self._site.host.has(node.id, "nodes.conf"):
+            return
+        deaths, now = self._deaths[node.id], time.monotonic()
+        if now < deaths.next_start:
+            return
+        if now - deaths.started > _STABLE_SECONDS:
+            deaths.count = 0
+        deaths.count += 1
+        deaths.started = now
+        deaths.next_start = now + min(_FIRST_WAIT * 2**deaths.count, _LONGEST_WAIT)
+        log.warning("node %s of instance %s has died; starting it", node.id, node.instance_id)
+        try:
+            await self._site.host.start(node.id)
+        except (NodeDidNotStart, OSError) as failure:
+            log.error("node %s does not start: %s", node.id, failure)
+
+    async def _measure(self, nodes: list[tuple[Node, str | None]]) -> None:
+        async def one(node: Node, password: str | None) -> tuple[str, tuple[str, int]] | None:
+            try:
+                async with connect(node, password, answer_seconds=1.0) as client:
+                    memory = await client.info("memory")
+            except (*NODE_GONE, NodeRefused):
+                return self._memory.get(node.id) and (node.id, self._memory[node.id])
+            return node.id, (node.instance_id, int(memory["used_memory"]))
+
+        found = await asyncio.gather(*(one(node, password) for node, password in nodes))
+        self._memory = dict(entry for entry in found if entry)
