@@ -40,10 +40,11 @@ class InstanceOperation:
     async def recover(self, task: Task) -> None:
         """Nothing to put in order."""
 
-    def conclude(self, connection: sa.Connection, task: Task) -> None:
+    def conclude(self, connection: sa.Connection, task: Task, recovered: bool) -> None:
         """The status after this task is that of the next in line, where there is one."""
         waiting = tasks.unfinished_of(connection, task.instance_id)
-        after = self.kind.success if task.status == "SUCCESS" else self.kind.failure
+        failure = self.kind.failure if recovered else "ERROR"
+        after = self.kind.success if task.status == "SUCCESS" else failure
         if after is None:
             instances.remove(connection, task.instance_id)
             return

@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
+import sqlalchemy as sa
 from dbos import DBOS, DBOSConfig, SetEnqueueOptions, SetWorkflowID, StepOptions, StepReservation
 from dbos import error as dbos_error
 
@@ -81,9 +82,8 @@ class Engine:
         keeping = asyncio.create_task(ledger.keep())
         try:
             failure = await self._perform_plan(ledger)
-            if failure:
-                await DBOS.run_step_async(_RECOVERY, self._recover, task_id)
-            await DBOS.run_step_async({"name": "end"}, self._end, task_id, failure)
+            recovered = failure is None or await self._recovered(task_id)
+            await DBOS.run_step_async({"name": "end"}, self._end, task_id, failure, recovered)
         finally:
             keeping.cancel()
             with suppress(asyncio.CancelledError):
@@ -151,15 +151,27 @@ class Engine:
             raise
         await ledger.finish(sub_step_id)
 
+    async def _recovered(self, task_id: str) -> bool:
+        try:
+            await DBOS.run_step_async(_RECOVERY, self._recover, task_id)
+        except (ActionFailed, dbos_error.DBOSMaxStepRetriesExceeded, dbos_error.DBOSStepTimeoutError):
+            return False
+        return True
+
     async def _recover(self, task_id: str) -> None:
         task = self._ledgers[task_id].task
-        await self.operations[task.kind].recover(task)
+        with _explained():
+            await self.operations[task.kind].recover(task)
 
-    async def _end(self, task_id: str, failure: tuple[str, str] | None) -> None:
+    async def _end(self, task_id: str, failure: tuple[str, str] | None, recovered: bool) -> None:
         ledger = self._ledgers[task_id]
         code, message = failure or (None, "")
         operation = self.operations[ledger.task.kind]
-        await ledger.end(error_code=code, message=message, also=operation.conclude)
+
+        def conclude(connection: sa.Connection, task: Task) -> None:
+            operation.conclude(connection, task, recovered)
+
+        await ledger.end(error_code=code, message=message, also=conclude)
 
 
 @DBOS.workflow(name="run_task", max_recovery_attempts=_RECOVERIES)

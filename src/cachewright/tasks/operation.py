@@ -69,5 +69,6 @@ class Operation(Protocol):
     async def recover(self, task: Task) -> None:
         """After a failure: leaves the instance usable, whatever the sub-steps left undone."""
 
-    def conclude(self, connection: sa.Connection, task: Task) -> None:
-        """The instance's state after `task`, which has just ended, written in the same transaction as its end."""
+    def conclude(self, connection: sa.Connection, task: Task, recovered: bool) -> None:
+        """The instance's state after `task`, which has just ended, written in the same transaction as its end.
+        `recovered` is False where the task failed and so did `recover`."""

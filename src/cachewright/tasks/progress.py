@@ -64,10 +64,15 @@ def measured_slowness(sub_steps: Iterable[SubStep], now: int) -> Mapping[str, fl
             passed += min(max(elapsed - passed, 0.0), sub_step.work.fixed)
         behind[sub_step.action] += passed
         real[sub_step.action] += elapsed
-    return {
-        action: (real[action] + _DOUBT * seconds) / (behind[action] + _DOUBT * seconds) if seconds else 1.0
-        for action, seconds in planned.items()
-    }
+    return {action: _slowness(real[action], behind[action], seconds) for action, seconds in planned.items()}
+
+
+def _slowness(real: float, behind: float, planned: float) -> float:
+    """Measured over planned, with the plan as evidence that fades while more is measured."""
+    if not planned:
+        return 1.0
+    doubt = _DOUBT * planned * (1 - min(behind / planned, 1.0)) ** 2
+    return (real + doubt) / (behind + doubt) if behind + doubt else 1.0
 
 
 def _step_seconds(step: Step, now: int, slowness: Mapping[str, float]) -> float:

@@ -1,0 +1,46 @@
+# `make demo` and `make test` set up everything they need below this folder: Python 3.11+ is all that has to be there.
+
+PYTHON ?= python3
+UV := .tools/bin/uv
+RUN := $(UV) run --frozen --all-extras
+DEMO ?=
+PYTEST ?=
+
+.PHONY: help setup demo test lint serve clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo   watch a live cluster being scaled out and in (DEMO='--keys 1000000 --to 8')"
+	@echo "make test   lint, types, layers and every test (PYTEST='-k slots')"
+	@echo "make lint   lint, types and layers alone"
+	@echo "make serve  serve on 127.0.0.1:8765, data in ./data"
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
+	@$(PYTHON) -m venv .tools
+	@.tools/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+.venv/.ready: $(UV) pyproject.toml uv.lock
+	@$(UV) sync --frozen --all-extras --quiet
+	@touch $@
+
+setup: .venv/.ready
+
+demo: setup
+	@$(RUN) cachewright demo $(DEMO)
+
+serve: setup
+	@$(RUN) cachewright serve --data-dir data
+
+lint: setup
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+	$(RUN) mypy
+	$(RUN) lint-imports
+
+test: lint
+	$(RUN) pytest -n 2 -m "not chaos" $(PYTEST)
+	$(RUN) pytest -m chaos $(PYTEST)
+
+clean:
+	rm -rf .venv .tools

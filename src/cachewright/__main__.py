@@ -1,0 +1,5 @@
+"""`python -m cachewright`."""
+
+from cachewright.cli import main
+
+main()

@@ -1,0 +1,155 @@
+"""One server process: the engine, the supervisor of nodes, and the HTTP API before them.
+
+All of it is one process on purpose: there is no worker that outlives a killed parent and keeps its port or its tasks.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import secrets
+import signal
+import socket
+import stat
+import string
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+from granian.constants import Interfaces
+from granian.log import LogLevels
+from granian.server.embed import Server
+
+from cachewright.api.app import create_app
+from cachewright.config import Listen, Settings
+from cachewright.operations.service import Service
+from cachewright.store import keys
+from cachewright.store.database import Database
+from cachewright.store.records import AccessKey
+from cachewright.tasks.clock import now_ms
+
+log = logging.getLogger(__name__)
+
+_ALPHABET = string.ascii_uppercase + string.digits
+_OWNER_ONLY = stat.S_IRUSR | stat.S_IWUSR
+
+
+class CannotServe(Exception):
+    """Why the server does not start, in words for the person who started it."""
+
+
+def serve_until_stopped(settings: Settings) -> None:
+    """Returns after SIGTERM or SIGINT. CannotServe where it cannot start."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
+    except OSError as error:
+        raise CannotServe(f"cannot make {settings.data_dir}: {error.strerror}") from error
+    with _only_server_of(settings.data_dir):
+        listen = _free(settings.listen)
+        service = Service(settings)
+        service.start()
+        try:
+            key = _first_key(service.plane.database)
+            _write_credentials(settings, listen, key)
+            print(f"Cachewright serves http://{_address(listen)}", flush=True)
+            print(f"Credentials: {settings.credentials_file}", flush=True)
+            asyncio.run(_serve(service, listen))
+        finally:
+            service.stop()
+
+
+async def _serve(service: Service, listen: Listen) -> None:
+    server = Server(
+        create_app(service.plane),
+        address=listen.host,
+        port=listen.port,
+        interface=Interfaces.ASGI,
+        log_level=LogLevels.warning,
+    )
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, stopped.set)
+    supervising = asyncio.create_task(_forever(service))
+    serving = asyncio.create_task(server.serve())
+    stopping = asyncio.create_task(stopped.wait())
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    supervising.cancel()
+    if not serving.done():
+        server.stop()
+    with suppress(asyncio.CancelledError):
+        await supervising
+    await serving
+
+
+async def _forever(service: Service) -> None:
+    """Supervision must not end with the first database that is busy for too long."""
+    while True:
+        try:
+            await service.supervisor.run()
+        except Exception:
+            log.exception("supervision of nodes was interrupted; it goes on")
+            await asyncio.sleep(1)
+
+
+@contextmanager
+def _only_server_of(data_dir: Path) -> Iterator[None]:
+    """Two servers on one folder would both run its tasks."""
+    with (data_dir / "server.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as taken:
+            raise CannotServe(f"another server runs on {data_dir}") from taken
+        yield
+
+
+def _free(listen: Listen) -> Listen:
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((listen.host, listen.port))
+        except OSError as error:
+            raise CannotServe(f"cannot listen on {_address(listen)}: {error.strerror}") from error
+        return Listen(listen.host, probe.getsockname()[1])
+
+
+def _address(listen: Listen) -> str:
+    return f"[{listen.host}]:{listen.port}" if ":" in listen.host else f"{listen.host}:{listen.port}"
+
+
+def _first_key(database: Database) -> AccessKey:
+    """The key pair of the first project, made at the first start."""
+    with database.write() as connection:
+        known = keys.first(connection)
+        if known:
+            return known
+        made = AccessKey(
+            access_key="".join(secrets.choice(_ALPHABET) for _ in range(20)),
+            secret_key=secrets.token_urlsafe(30),
+            project_id=uuid.uuid4().hex,
+            user_id=uuid.uuid4().hex,
+            user_name="admin",
+            enabled=True,
+            created_at=now_ms(),
+        )
+        keys.add(connection, made)
+        return made
+
+
+def _write_credentials(settings: Settings, listen: Listen, key: AccessKey) -> None:
+    credentials = {
+        "project_id": key.project_id,
+        "access_key": key.access_key,
+        "secret_key": key.secret_key,
+        "endpoint": f"http://{_address(listen)}",
+    }
+    partial = settings.credentials_file.with_suffix(".partial")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _OWNER_ONLY)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(credentials)) + b"\n")
+    partial.replace(settings.credentials_file)

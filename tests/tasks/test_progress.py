@@ -1,0 +1,135 @@
+"""Percent and remaining seconds, as properties over any plan and any course of its counters."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cachewright.store.records import Step, SubStep, Work
+from cachewright.tasks.progress import estimate
+
+seconds = st.floats(0.05, 1000)
+shares = st.floats(0, 1)
+
+
+def sub_step(
+    name: str = "s", *, lane: str = "a", takes: float = 10.0, fixed: float = 0.0, total: float = 100.0, **state: object
+) -> SubStep:
+    work = Work(unit="bytes", total=total, seconds=takes, fixed=fixed, lane=lane)
+    made = SubStep(id=name, name=name, action="move", arguments={}, work=work)
+    return msgspec.structs.replace(made, **state)
+
+
+def step(*sub_steps: SubStep) -> Step:
+    return Step(id="step", name="step", sub_steps=sub_steps)
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> tuple[Step, ...]:
+    def one(position: int) -> SubStep:
+        takes = draw(seconds)
+        return sub_step(
+            str(position), lane=draw(st.sampled_from("abc")), takes=takes, fixed=takes * draw(st.floats(0, 0.9))
+        )
+
+    return tuple(
+        step(*(one(10 * at + position) for position in range(draw(st.integers(1, 4)))))
+        for at in range(draw(st.integers(1, 4)))
+    )
+
+
+@st.composite
+def courses(draw: st.DrawFn) -> list[tuple[int, tuple[Step, ...]]]:
+    """A plan at growing times: counters grow, fall back when a sub-step is tried again, stand still, or finish."""
+    steps = draw(plans())
+    now = 1_000_000
+    course = [(now, steps)]
+    for at in range(len(steps)):
+        for position in range(len(steps[at].sub_steps)):
+            for done in draw(st.lists(shares, max_size=4)):
+                now += draw(st.integers(0, 60_000))
+                begun = steps[at].sub_steps[position].begin_time or now
+                steps = changed(steps, at, position, status="EXECUTING", begin_time=begun, done=done * 100)
+                course.append((now, steps))
+            now += draw(st.integers(0, 60_000))
+            begun = steps[at].sub_steps[position].begin_time or now
+            steps = changed(steps, at, position, status="FINISH", begin_time=begun, end_time=now, done=100.0)
+            course.append((now, steps))
+    return course
+
+
+def changed(steps: tuple[Step, ...], at: int, position: int, **state: object) -> tuple[Step, ...]:
+    sub_steps = list(steps[at].sub_steps)
+    sub_steps[position] = msgspec.structs.replace(sub_steps[position], **state)
+    replaced = msgspec.structs.replace(steps[at], sub_steps=tuple(sub_steps))
+    return (*steps[:at], replaced, *steps[at + 1 :])
+
+
+@given(courses())
+def test_percent_never_falls_and_is_not_100_before_the_end(course: list[tuple[int, tuple[Step, ...]]]) -> None:
+    shown = 0
+    for now, steps in course:
+        seen = estimate(steps, now, shown=shown)
+        assert shown <= seen.percent <= 99
+        assert seen.remaining_seconds >= 0
+        shown = seen.percent
+
+
+@given(courses(), st.lists(st.integers(0, 10_000), max_size=5))
+def test_how_often_it_is_asked_changes_nothing(
+    course: list[tuple[int, tuple[Step, ...]]], extra_polls: list[int]
+) -> None:
+    now, steps = course[len(course) // 2]
+    asked_once = estimate(steps, now + 10_000, shown=3)
+    shown = 3
+    for wait in sorted(extra_polls):
+        shown = estimate(steps, now + wait, shown=shown).percent
+    assert estimate(steps, now + 10_000, shown=shown) == asked_once
+
+
+@given(takes=st.floats(5, 500), slow=st.floats(0.5, 3), share=st.floats(0.3, 0.8))
+def test_at_a_steady_rate_the_remaining_time_falls_a_second_a_second(takes: float, slow: float, share: float) -> None:
+    real = takes * slow
+    at, later = share * real, (share + 0.1) * real
+
+    def remaining(elapsed: float) -> float:
+        state = sub_step(takes=takes, status="EXECUTING", begin_time=0, done=100 * elapsed / real)
+        return estimate((step(state),), int(elapsed * 1000)).remaining_seconds
+
+    fallen = remaining(at) - remaining(later)
+    assert fallen == pytest.approx(later - at, rel=0.5, abs=0.01)
+    assert remaining(later) == pytest.approx(real - later, rel=0.4, abs=0.05)
+
+
+def test_a_counter_that_stands_still_lets_the_remaining_time_grow_and_freezes_the_percent() -> None:
+    frozen = (step(sub_step(status="EXECUTING", begin_time=0, done=50.0)),)
+    at_5_s, at_60_s = estimate(frozen, 5_000), estimate(frozen, 60_000)
+    assert at_5_s.percent == at_60_s.percent == 50
+    assert at_60_s.remaining_seconds > 3 * at_5_s.remaining_seconds
+
+
+def test_lanes_run_side_by_side_and_steps_one_after_another() -> None:
+    first = step(sub_step("1", lane="a", takes=10), sub_step("2", lane="a", takes=10), sub_step("3", lane="b", takes=5))
+    second = step(sub_step("4", lane="a", takes=7))
+    assert estimate((first, second), 0).remaining_seconds == pytest.approx(27)
+
+
+def test_the_part_no_counter_shows_passes_with_the_clock() -> None:
+    def at(elapsed_ms: int) -> float:
+        hold = sub_step(takes=2.1, fixed=2.0, total=3, done=3.0, status="EXECUTING", begin_time=0)
+        return estimate((step(hold),), elapsed_ms).remaining_seconds
+
+    assert at(100) == pytest.approx(2.0, abs=0.2)
+    assert at(1_100) == pytest.approx(1.0, abs=0.2)
+    assert at(1_100) < at(600) < at(100)
+
+
+def test_a_clock_that_is_set_back_does_no_harm() -> None:
+    running = (step(sub_step(status="EXECUTING", begin_time=3_600_000, done=50.0)),)
+    seen = estimate(running, 0, shown=60)
+    assert seen.percent == 60
+    assert seen.remaining_seconds >= 0
+
+
+def test_a_plan_without_work_has_no_percent() -> None:
+    assert estimate((), 0).percent == 0
