@@ -34,7 +34,6 @@ _POLL_SECONDS = 0.05
 _RECOVERIES = 1_000_000
 _TASK_FAILED = "DCS.4842"
 _TIMED_OUT = "DCS.9006"
-_RECOVERY: StepOptions = {"name": "recover", "retries_allowed": True, "max_attempts": 8, "timeout_seconds": 120}
 _engine: "Engine | None" = None
 
 
@@ -219,3 +218,12 @@ def _root(
     if isinstance(error, dbos_error.DBOSStepTimeoutError):
         return ActionFailed(_TIMED_OUT, f"no end within the limit: {error}", final=True)
     return error
+
+
+_RECOVERY: StepOptions = {
+    "name": "recover",
+    "retries_allowed": True,
+    "max_attempts": 8,
+    "should_retry": _worth_another_attempt,
+    "timeout_seconds": 120,
+}

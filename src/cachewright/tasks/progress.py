@@ -17,7 +17,7 @@ import msgspec
 
 from cachewright.store.records import Step, SubStep
 
-_DOUBT = 0.15
+_DOUBT = 0.08
 """Share of an action's planned seconds that its plan counts as evidence against what is measured: it keeps the first
 moments of a task, when little has been measured, from swinging the estimate."""
 

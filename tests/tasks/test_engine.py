@@ -1,0 +1,256 @@
+"""The engine with a real database and a real DBOS, and an operation whose sub-steps do what a test tells them."""
+
+import asyncio
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from cachewright.store import tasks
+from cachewright.store.database import Database
+from cachewright.store.records import ENDED, Step, Task
+from cachewright.tasks.engine import Engine
+from cachewright.tasks.ledger import Ledger
+from cachewright.tasks.operation import ActionFailed, Policy, Running
+from cachewright.tasks.plan import Draft, build, work
+
+PATIENCE_SECONDS = 20
+
+
+class Scripted:
+    """An operation that takes its plan from the task's params: {step name: [[sub-step name, lane, action], ...]}."""
+
+    policies: Mapping[str, Policy] = {
+        "note": Policy(timeout=5, attempts=1),
+        "hold": Policy(timeout=10, attempts=1),
+        "fail": Policy(timeout=5, attempts=1),
+        "fail once": Policy(timeout=5, attempts=3, first_delay=0.01),
+        "fail for good": Policy(timeout=5, attempts=3, first_delay=0.01),
+        "crash": Policy(timeout=5, attempts=2, first_delay=0.01),
+        "hang": Policy(timeout=0.2, attempts=2, first_delay=0.01),
+    }
+
+    def __init__(self) -> None:
+        self.did: list[str] = []
+        self.at_once = 0
+        self.most_at_once = 0
+        self.release = threading.Event()
+        self.recovered: list[str] = []
+        self.recovery_fails = False
+        self.concluded: list[tuple[str, str, bool]] = []
+
+    async def plan(self, task: Task) -> tuple[Step, ...]:
+        if "refuse" in task.params:
+            raise ActionFailed("DCS.9004", "no node answers")
+        drafts = {
+            name: [
+                Draft(name=sub, action=action, work=work(lane, seconds=1.0, total=10), arguments={})
+                for sub, lane, action in subs
+            ]
+            for name, subs in task.params["steps"].items()
+        }
+        return build(task.id, drafts)
+
+    async def perform(self, action: str, running: Running) -> None:
+        name = running.sub_step.name
+        self.did.append(name)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await self._act(action, running, self.did.count(name))
+        finally:
+            self.at_once -= 1
+
+    async def _act(self, action: str, running: Running, attempt: int) -> None:
+        running.measure(done=5, detail=f"{{attempt:{attempt}}}")
+        if action == "hold":
+            while not self.release.is_set():
+                await asyncio.sleep(0.01)
+        if action == "fail" or (action == "fail once" and attempt == 1):
+            raise ActionFailed("DCS.9003", "lost")
+        if action == "fail for good":
+            raise ActionFailed("DCS.9007", "disk full", True)
+        if action == "crash":
+            raise ZeroDivisionError("a bug")
+        if action == "hang":
+            await asyncio.sleep(60)
+        await asyncio.sleep(0.02)
+
+    async def recover(self, task: Task) -> None:
+        self.recovered.append(task.id)
+        if self.recovery_fails:
+            raise ActionFailed("DCS.9004", "no node answers", True)
+
+    def conclude(self, connection: sa.Connection, task: Task, recovered: bool) -> None:
+        self.concluded.append((task.id, task.status, recovered))
+
+
+class Bench:
+    def __init__(self, database: Database, engine: Engine, operation: Scripted) -> None:
+        self.database = database
+        self.engine = engine
+        self.operation = operation
+
+    def submit(self, instance_id: str | None = None, **params: object) -> str:
+        task_id = uuid.uuid4().hex
+        task = Task(
+            id=task_id,
+            instance_id=instance_id or str(uuid.uuid4()),
+            project_id="p",
+            kind="scripted",
+            name="SCRIPTED",
+            status="WAITING",
+            params=params,
+            details={},
+            user_id="u",
+            user_name="n",
+            created_at=1,
+        )
+        with self.database.write() as connection:
+            tasks.add(connection, task)
+        self.engine.enqueue(task)
+        return task_id
+
+    def task(self, task_id: str) -> Task:
+        with self.database.read() as connection:
+            return tasks.load(connection, task_id)
+
+    def until(self, task_id: str, condition: Callable[[Task], bool]) -> Task:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            task = self.task(task_id)
+            if condition(task):
+                return task
+            time.sleep(0.02)
+        pytest.fail(f"not within {PATIENCE_SECONDS} s; the task is {self.task(task_id)}")
+
+    def end(self, task_id: str) -> Task:
+        return self.until(task_id, lambda task: task.status in ENDED)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    database = Database(f"sqlite:///{tmp_path / 'test.db'}")
+    database.migrate()
+    operation = Scripted()
+    engine = Engine(database, {"scripted": operation})
+    engine.start()
+    yield Bench(database, engine, operation)
+    operation.release.set()
+    engine.stop()
+    database.close()
+
+
+def statuses(task: Task) -> list[list[str]]:
+    return [[sub.status for sub in step.sub_steps] for step in task.steps]
+
+
+def test_steps_run_in_order_and_lanes_side_by_side(bench: Bench) -> None:
+    steps = {"one": [["a", "1", "note"], ["b", "2", "note"], ["c", "1", "note"]], "two": [["d", "1", "note"]]}
+    task = bench.end(bench.submit(steps=steps))
+    assert task.status == "SUCCESS"
+    assert (task.percent, task.remaining_seconds) == (100, 0)
+    assert sorted(bench.operation.did[:2]) == ["a", "b"]
+    assert bench.operation.did[2:] == ["c", "d"]
+    assert bench.operation.most_at_once == 2
+    assert all(step.status == "FINISH" and step.begin_time and step.end_time for step in task.steps)
+    assert task.steps[0].end_time <= task.steps[1].begin_time
+    assert bench.operation.concluded == [(task.id, "SUCCESS", True)]
+
+
+def test_two_tasks_of_one_instance_run_one_after_the_other(bench: Bench) -> None:
+    instance = str(uuid.uuid4())
+    first = bench.submit(instance, steps={"one": [["first", "1", "hold"]]})
+    bench.until(first, lambda task: task.status == "EXECUTING")
+    second = bench.submit(instance, steps={"one": [["second", "1", "note"]]})
+    elsewhere = bench.submit(steps={"one": [["elsewhere", "1", "note"]]})
+    assert bench.end(elsewhere).status == "SUCCESS"
+    assert bench.task(second).status == "WAITING"
+    bench.operation.release.set()
+    assert bench.end(first).status == bench.end(second).status == "SUCCESS"
+    assert bench.operation.did.index("second") > bench.operation.did.index("first")
+
+
+def test_counters_show_while_a_sub_step_runs(bench: Bench) -> None:
+    task_id = bench.submit(steps={"one": [["a", "1", "hold"]]})
+    running = bench.until(task_id, lambda task: task.percent == 50)
+    assert running.steps[0].sub_steps[0].detail == "{attempt:1}"
+    assert running.steps[0].status == "EXECUTING"
+    assert running.steps[0].end_time is None
+
+
+def test_a_sub_step_that_fails_is_tried_again(bench: Bench) -> None:
+    task = bench.end(bench.submit(steps={"one": [["a", "1", "fail once"]]}))
+    assert task.status == "SUCCESS"
+    assert bench.operation.did == ["a", "a"]
+    assert not bench.operation.recovered
+
+
+@pytest.mark.parametrize(
+    ("action", "attempts", "code"),
+    [
+        ("fail", 1, "DCS.9003"),
+        ("fail for good", 1, "DCS.9007"),
+        ("crash", 2, "DCS.4842"),
+        ("hang", 2, "DCS.9006"),
+    ],
+)
+def test_a_failure_ends_the_task_with_its_code(bench: Bench, action: str, attempts: int, code: str) -> None:
+    steps = {"one": [["before", "1", "note"]], "two": [["a", "1", action], ["after", "1", "note"]], "three": []}
+    task = bench.end(bench.submit(steps=steps))
+    assert (task.status, task.error_code) == ("FAILED", code)
+    assert bench.operation.did == ["before", *["a"] * attempts]
+    assert statuses(task) == [["FINISH"], ["FAILED", "WAITING"]]
+    assert task.steps[1].status == "FAILED"
+    assert task.steps[1].sub_steps[0].error_code == code
+    assert task.percent < 100
+    assert bench.operation.recovered == [task.id]
+    assert bench.operation.concluded == [(task.id, "FAILED", True)]
+
+
+def test_other_lanes_end_what_they_do_and_start_nothing_more(bench: Bench) -> None:
+    steps = {"one": [["a", "1", "fail"], ["b", "2", "note"], ["c", "2", "note"], ["d", "2", "note"]]}
+    task = bench.end(bench.submit(steps=steps))
+    assert task.status == "FAILED"
+    assert statuses(task)[0][:2] == ["FAILED", "FINISH"]
+    assert "WAITING" in statuses(task)[0]
+    assert "EXECUTING" not in statuses(task)[0]
+
+
+def test_a_recovery_that_fails_is_told_to_the_operation(bench: Bench) -> None:
+    bench.operation.recovery_fails = True
+    task = bench.end(bench.submit(steps={"one": [["a", "1", "fail"]]}))
+    assert bench.operation.concluded == [(task.id, "FAILED", False)]
+
+
+def test_a_plan_that_cannot_be_made_fails_the_task(bench: Bench) -> None:
+    task = bench.end(bench.submit(refuse=True))
+    assert (task.status, task.error_code, task.message) == ("FAILED", "DCS.9004", "no node answers")
+
+
+def test_a_task_that_was_stored_but_never_enqueued_is_taken_up_at_the_next_start(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'test.db'}")
+    database.migrate()
+    stored = Bench(database, Engine(database, {}), Scripted())
+    stored.engine.enqueue = lambda _task: None  # type: ignore[method-assign]  # the server dies here
+    task_id = stored.submit(steps={"one": [["a", "1", "note"]]})
+    engine = Engine(database, {"scripted": stored.operation})
+    engine.start()
+    try:
+        assert stored.end(task_id).status == "SUCCESS"
+    finally:
+        engine.stop()
+        database.close()
+
+
+async def test_a_worker_that_slept_through_its_replacement_is_told(bench: Bench) -> None:
+    task_id = bench.submit(steps={"one": [["a", "1", "hold"]]})
+    bench.until(task_id, lambda task: task.status == "EXECUTING" and bool(task.steps))
+    sleeper = await Ledger.load(bench.database, task_id)
+    await asyncio.sleep(0.6)  # the worker writes its counters meanwhile
+    with pytest.raises(tasks.StaleTask):
+        await sleeper.write()
