@@ -80,7 +80,7 @@ async def _serve(service: Service, listen: Listen) -> None:
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     supervising.cancel()
     if not serving.done():
-        server.stop()
+        server.stop()  # type: ignore[no-untyped-call]  # the library leaves it untyped
     with suppress(asyncio.CancelledError):
         await supervising
     await serving

@@ -1,0 +1,65 @@
+"""Answers in the contract's shape: JSON bodies, empty successes, and errors from the one table."""
+
+import logging
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+from litestar.types import ExceptionHandlersMap
+
+from cachewright.errors import Refusal
+
+log = logging.getLogger(__name__)
+
+REQUEST_ID = "request_id"
+_JSON = "application/json"
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    """Every documented answer of DCS v2 that is not a success."""
+
+    error_code: str
+    error_msg: str
+    error_ext_msg: None = None
+
+
+def json(body: msgspec.Struct, status: int = 200) -> Response[bytes]:
+    return Response(msgspec.json.encode(body), status_code=status, media_type=_JSON)
+
+
+def no_content() -> Response[None]:
+    return Response(None, status_code=204)
+
+
+def error_body(refusal: Refusal, request_id: str) -> bytes:
+    if "request_id" not in refusal.fields:
+        refusal.fields["request_id"] = request_id
+    return msgspec.json.encode(ErrorBody(refusal.code, refusal.message))
+
+
+def _refused(request: Request[Any, Any, Any], refusal: Refusal) -> Response[bytes]:
+    body = error_body(refusal, request.scope["state"].get(REQUEST_ID, ""))
+    return Response(body, status_code=refusal.row.status, media_type=_JSON)
+
+
+def _by_framework(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    if isinstance(error, NotFoundException):
+        return _refused(request, Refusal("DCS.4001"))
+    if isinstance(error, MethodNotAllowedException):
+        return _refused(request, Refusal("DCS.5001"))
+    if error.status_code < 500:
+        return _refused(request, Refusal("DCS.4062", parameter="request", reason=error.detail))
+    return _internal(request, error)
+
+
+def _internal(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    log.error("request %s failed", request.scope["state"].get(REQUEST_ID), exc_info=error)
+    return _refused(request, Refusal("DCS.5000"))
+
+
+EXCEPTION_HANDLERS: ExceptionHandlersMap = {
+    Refusal: _refused,
+    HTTPException: _by_framework,
+    Exception: _internal,
+}

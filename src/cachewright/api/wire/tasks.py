@@ -1,0 +1,124 @@
+"""Background tasks: ListBackgroundTask, ShowBackgroundTaskProgress, DeleteBackgroundTask."""
+
+import math
+from typing import Annotated, Any
+
+import msgspec
+
+from cachewright.api.wire import iso
+from cachewright.store.records import UNFINISHED, Step, SubStep, Task
+
+_TEXT_LIMIT = 1024
+_Moment = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{14}$")]
+
+
+class ListQuery(msgspec.Struct, frozen=True):
+    """`begin_time` is what the reference's example and some clients say for `start_time`."""
+
+    offset: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 0
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
+    start_time: _Moment | None = None
+    begin_time: _Moment | None = None
+    end_time: _Moment | None = None
+
+
+class TaskItem(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+    details: dict[str, Any]
+    user_name: str
+    user_id: str
+    params: str
+    status: str
+    created_at: str | None
+    updated_at: str | None
+    error_code: str | None
+    enable_show: bool
+    job_id: str
+
+
+class TaskList(msgspec.Struct, frozen=True):
+    """`task_count` is a string, as the SDKs type it; the Go SDK refuses a number."""
+
+    task_count: str
+    tasks: list[TaskItem]
+
+
+class SubStepDetail(msgspec.Struct, frozen=True, kw_only=True):
+    sub_step_id: str
+    sub_step_name: str
+    sub_step_status: str
+    begin_time: str | None
+    end_time: str | None
+    detail: str
+    error_code: str | None
+
+
+class StepDetail(msgspec.Struct, frozen=True, kw_only=True):
+    step_id: str
+    step_name: str
+    step_status: str
+    begin_time: str | None
+    end_time: str | None
+    error_code: str | None
+    sub_step_details: list[SubStepDetail]
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """`progress` in percent, `remain_time` in seconds."""
+
+    progress: int
+    remain_time: int
+    step_details: list[StepDetail]
+
+
+class Deleted(msgspec.Struct, frozen=True):
+    message: str = ""
+
+
+def task_item(task: Task) -> TaskItem:
+    """`updated_at` is the time a task ended, as the reference has it: null until then."""
+    return TaskItem(
+        id=task.id,
+        name=task.name,
+        details=task.details,
+        user_name=task.user_name,
+        user_id=task.user_id,
+        params=msgspec.json.encode(task.params).decode(),
+        status=task.status,
+        created_at=iso(task.created_at),
+        updated_at=iso(task.end_time),
+        error_code=task.error_code,
+        enable_show=True,
+        job_id=task.id,
+    )
+
+
+def progress(task: Task) -> Progress:
+    """A task that has not ended has at least a second left."""
+    remaining = max(math.ceil(task.remaining_seconds), 1) if task.status in UNFINISHED else 0
+    return Progress(task.percent, remaining, [_step(step) for step in task.steps])
+
+
+def _step(step: Step) -> StepDetail:
+    return StepDetail(
+        step_id=step.id,
+        step_name=step.name[:_TEXT_LIMIT],
+        step_status=step.status,
+        begin_time=iso(step.begin_time),
+        end_time=iso(step.end_time),
+        error_code=step.error_code,
+        sub_step_details=[_sub_step(sub_step) for sub_step in step.sub_steps],
+    )
+
+
+def _sub_step(sub_step: SubStep) -> SubStepDetail:
+    return SubStepDetail(
+        sub_step_id=sub_step.id,
+        sub_step_name=sub_step.name[:_TEXT_LIMIT],
+        sub_step_status=sub_step.status,
+        begin_time=iso(sub_step.begin_time),
+        end_time=iso(sub_step.end_time),
+        detail=sub_step.detail[:_TEXT_LIMIT],
+        error_code=sub_step.error_code,
+    )

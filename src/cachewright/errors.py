@@ -1,0 +1,124 @@
+"""The one table of error codes: what a caller reads, what it means, what to do. `docs/errors.md` is rendered from it.
+
+Codes of the cloud keep the cloud's meaning; DCS.4958 and DCS.9xxx are this project's own, on numbers the cloud has not
+published. The last ones end tasks: they appear as the `error_code` of a sub-step, never as an HTTP answer.
+"""
+
+from string import Formatter
+from typing import Any
+
+import msgspec
+
+MESSAGE_LIMIT = 1024
+
+
+class Row(msgspec.Struct, frozen=True):
+    """`status` is the HTTP status; 0 for codes that only a task ends with. `message` may name fields in braces."""
+
+    code: str
+    status: int
+    message: str
+    remedy: str
+
+
+_ROWS = (
+    Row("DCS.1001", 401, "The credentials are not valid.",
+        "Check access key, secret key and the signing of the request."),
+    Row("DCS.1002", 401, "The signature or token has expired.",
+        "Set the clock right; X-Sdk-Date may be 15 minutes off."),
+    Row("DCS.1003", 401, "The request carries no credentials.", "Sign it with SDK-HMAC-SHA256."),
+    Row("DCS.1004", 401, "The credentials belong to another project.", "Use the project id of the access key."),
+    Row("DCS.3022", 404, "The instance does not exist.", "List the instances; it may have been deleted."),
+    Row("DCS.4001", 404, "No such URL.", "Check path and spelling."),
+    Row("DCS.4004", 400, "The body is empty.", "Send the JSON body that the operation needs."),
+    Row("DCS.4005", 400, "The body is not JSON: {reason}", "Send UTF-8 JSON."),
+    Row("DCS.4006", 400, "engine is not supported: {reason}", "Ask for Redis."),
+    Row("DCS.4007", 400, "This type of instance is not supported: {reason}",
+        "Ask for a cluster flavor; see ListFlavors."),
+    Row("DCS.4008", 400, "engine_version is not supported: {reason}", "Ask for one that ListFlavors names."),
+    Row("DCS.4010", 400, "name is not valid: {reason}", "4 to 64 letters, digits, - and _, a letter first."),
+    Row("DCS.4011", 400, "description is longer than 1024 characters.", "Shorten it."),
+    Row("DCS.4012", 400, "capacity is not valid: {reason}", "Give the capacity that the spec code stands for."),
+    Row("DCS.4013", 400, "vpc_id is not valid: {reason}", "Give any name of a network, such as local."),
+    Row("DCS.4016", 400, "subnet_id is not valid: {reason}", "Give any name of a subnet, such as local."),
+    Row("DCS.4019", 400, "password is too simple.",
+        "8 to 32 characters, 3 of lower case, upper case, digits and others."),
+    Row("DCS.4025", 400, "end_time is not after start_time.", "Exchange them."),
+    Row("DCS.4026", 400, "Not allowed in the instance's present state.", "Wait until its task has ended."),
+    Row("DCS.4036", 400, "There is not enough memory left.", "Free memory on the host, or ask for less."),
+    Row("DCS.4049", 400, "The instance is not running.", "Look at its status; an instance in ERROR can be deleted."),
+    Row("DCS.4061", 400, "The instance id is malformed.", "Send the UUID that the list shows."),
+    Row("DCS.4062", 400, "Parameter {parameter} is not valid: {reason}", "Correct the parameter."),
+    Row("DCS.4067", 400, "az_codes is not valid: {reason}", "Name at least one zone; this machine is local."),
+    Row("DCS.4070", 400, "The task id is malformed.", "Send the 32 hexadecimal digits that the list shows."),
+    Row("DCS.4099", 400, "The instance cannot be deleted now.", "Wait until it is created or restarted."),
+    Row("DCS.4102", 400, "This change of size is not supported: {reason}",
+        "Keep type, processor and replicas as they are."),
+    Row("DCS.4103", 400, "This change of size is not supported: {reason}",
+        "Ask for another number or size of shards."),
+    Row("DCS.4106", 400, "The maintenance window is not valid: {reason}", "Give begin and end, or neither."),
+    Row("DCS.4111", 400, "The instance is being restarted.", "Wait, then ask again."),
+    Row("DCS.4113", 400, "The instance is being resized.", "Follow its task EXTEND, then ask again."),
+    Row("DCS.4118", 400, "The instance is being created.", "Follow its task CreateInstance, then ask again."),
+    Row("DCS.4202", 400, "enable_ssl is not valid: TLS to the cache is not served.", "Leave it out."),
+    Row("DCS.4800", 400, "{parameter} is not valid: {reason}", "Correct the parameter."),
+    Row("DCS.4843", 400, "no_password_access is not valid: {reason}", "Send true or false."),
+    Row("DCS.4845", 400, "password is missing.", "Send one, or no_password_access true."),
+    Row("DCS.4927", 400, "spec_code is not valid: {reason}", "Take one from ListFlavors."),
+    Row("DCS.4957", 400, "Not allowed in the task's present state.", "Wait until the task has ended."),
+    Row("DCS.4958", 404, "The task does not exist.", "List the instance's tasks; its record may have been deleted."),
+    Row("DCS.5001", 405, "The method is not allowed here.", "Check method and path."),
+    Row("DCS.4960", 413, "The request is too large.", "A body may have 12 MB, a header 64 KB."),
+    Row("DCS.5000", 500, "Internal error {request_id}.", "Look for the id in the server's log."),
+    Row("DCS.4842", 0, "A sub-step met something it was not made for.", "Look for the task id in the server's log."),
+    Row("DCS.9001", 0, "A node did not start.",
+        "Its log's last lines are in detail: a taken port, a full disk, a damaged file."),
+    Row("DCS.9002", 0, "A migration's target ran out of memory.", "Ask for larger shards or more of them."),
+    Row("DCS.9003", 0, "A migration lost its source or its target.", "Ask for the same resize again; it goes on."),
+    Row("DCS.9004", 0, "The cluster was not whole in time.",
+        "Look which node does not answer; ask again when it does."),
+    Row("DCS.9005", 0, "The migration was cancelled.", "Ask for the same resize again; it goes on."),
+    Row("DCS.9006", 0, "A sub-step had no end within its limit.", "Look which node hangs; ask again."),
+    Row("DCS.9007", 0, "The disk is full.", "Free space on the host, then ask again."),
+    Row("DCS.9008", 0, "The shards that stay would be too full.", "Delete data, or keep more shards."),
+)  # fmt: skip
+ERRORS = {row.code: row for row in _ROWS}
+
+
+class Refusal(Exception):
+    """A request is refused, with a row of the table.
+
+    :ivar fields: what the row's message names: `parameter`, `reason`, ...
+    """
+
+    def __init__(self, code: str, **fields: Any) -> None:
+        self.row = ERRORS[code]
+        self.code = code
+        self.fields = fields
+        super().__init__(f"{code}: {self.message}")
+
+    @property
+    def message(self) -> str:
+        named = {name: "" for _, name, _, _ in Formatter().parse(self.row.message) if name}
+        return self.row.message.format(**{**named, **self.fields})[:MESSAGE_LIMIT]
+
+
+def render() -> str:
+    """The table as the page `docs/errors.md`."""
+    lines = [
+        "# Error codes",
+        "",
+        "Every answer that is not a success has this body: `error_code`, `error_msg` (at most 1024 characters) and",
+        "`error_ext_msg` (null). A task that failed carries a code in its record and in the sub-step that failed;",
+        "those rows have no HTTP status. This page is rendered from `src/cachewright/errors.py`.",
+        "",
+        "| code | HTTP | message | what to do |",
+        "|---|---|---|---|",
+    ]
+    rows = sorted(_ROWS, key=lambda row: row.code)
+    lines += [f"| `{row.code}` | {row.status or '-'} | {row.message} | {row.remedy} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(render(), end="")  # noqa: T201  # this is how the page is made
