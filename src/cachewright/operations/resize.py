@@ -163,7 +163,7 @@ async def _loads(shape: Shape, moves: Sequence[slots.Move], password: str | None
             memory = await client.info("memory")
             total = await client.dbsize()
         per_key = memory["used_memory_dataset"] / total if total else _BYTES_PER_KEY
-        return Load(memory["used_memory"], per_key, dict(zip(wanted[node.id], keys, strict=True)))
+        return Load(memory["used_memory"], per_key, keys)
 
     masters = list(shape.masters.values())
     return dict(zip([node.id for node in masters], await asyncio.gather(*map(one, masters)), strict=True))
@@ -260,9 +260,7 @@ async def _cancelled(node: Node, password: str | None) -> None:
     """Returns when the node exports nothing any more. A node that is dead exports nothing."""
     try:
         async with connect(node, password) as client:
-            await ask(client, "CLUSTER CANCELSLOTMIGRATIONS", "ALL")
-            while any(not job.ended and job.operation == "EXPORT" for job in await migration.jobs(client)):
-                await asyncio.sleep(0.1)
+            await migration.cancel_all(client)
     except (*NODE_GONE, NodeRefused):
         return
 

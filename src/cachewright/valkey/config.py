@@ -20,6 +20,7 @@ def valkey_conf(node: Node, password: str | None) -> str:
         ("daemonize", "yes"),
         ("pidfile", "valkey.pid"),
         ("logfile", "valkey.log"),
+        ("loglevel", "warning"),  # at notice a node writes a line for each slot it hands over, while clients wait
         ("set-proc-title", "no"),  # the command line keeps naming the folder, by which the process is found again
         ("maxmemory", node.maxmemory),
         ("maxmemory-policy", "noeviction"),
@@ -32,6 +33,7 @@ def valkey_conf(node: Node, password: str | None) -> str:
         ("cluster-require-full-coverage", "no"),
         ("cluster-allow-replica-migration", "no"),  # who replicates whom is the control plane's to say
         ("cluster-slot-stats-enabled", "yes"),
+        ("cluster-slot-migration-log-max-len", 100),  # the log is read several times a second
     ]
     if password:
         settings += [("requirepass", _quoted(password)), ("primaryauth", _quoted(password))]

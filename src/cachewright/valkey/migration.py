@@ -1,31 +1,38 @@
 """Moving one slot range from its owner to another node: Valkey's atomic slot migration, watched while it runs.
 
-The source forks and writes a snapshot of the range to the target, streams what is written meanwhile, pauses writes
-for the last of it and hands the range over. What has arrived is read on the target: the importing connection's
-`tot-net-in` is the bytes of this very migration (it is told apart by its address, which is the source's exporting
-connection's), and CLUSTER COUNTKEYSINSLOT counts the keys that are there but hidden until the handover.
+The source forks and writes a snapshot of the slots to the target, streams what is written meanwhile, pauses writes for
+the last of it, hands the slots over and deletes its copy. That deletion holds up every client of the source for as long
+as it takes, so a range is moved in pieces of a limited number of keys, several queued at the source at once.
 
-Source: CLUSTER MIGRATESLOTS, GETSLOTMIGRATIONS and CLIENT LIST of Valkey 9.1; states as observed.
+Bytes are the source's own count of what it has exported; a source moves one range at a time. Keys are counted on the
+target, where CLUSTER COUNTKEYSINSLOT sees them though they are hidden until the handover. See docs/decisions/0003 and
+0006.
+
+Source: CLUSTER MIGRATESLOTS, GETSLOTMIGRATIONS and INFO of Valkey 9.1; states as observed.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Literal
 
 import msgspec
 
 from cachewright.store.records import Node
 from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, connect
-from cachewright.valkey.slots import SlotRange, overlap
+from cachewright.valkey.slots import SlotRange, cut, overlap
 from cachewright.valkey.topology import view
 
 Phase = Literal["to start", "in progress", "finished", "failed"]
 
+_KEYS_AT_ONCE = 10_000
+_PIECES_AT_ONCE = 16
 _POLL_SECONDS = 0.1
 _FIRST_POLL_SECONDS = 0.03  # a small range is over before it has been looked at otherwise
 _SAMPLED_SLOTS = 128
 _COUNTED_AT_ONCE = 512  # about half a millisecond of the node's time
+_CALM_HZ, _BUSY_HZ = 10, 100  # how often a second a node looks whether the next piece may begin
 _BEFORE_SNAPSHOT = {
     "connecting",
     "sending-auth-command",
@@ -51,7 +58,7 @@ class MigrationFailed(Exception):
 
 
 class Transfer(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a range is. `share` counts all of the data, 0 to 1; it is 1 when only the handover is left."""
+    """How far a range is. `share` counts all of the data, 0 to 1; it is 1 when only handovers are left."""
 
     full: Phase
     increment: Phase
@@ -75,23 +82,32 @@ class Job(msgspec.Struct, frozen=True):
     def ended(self) -> bool:
         return self.state in _ENDED
 
-    def covers(self, part: SlotRange) -> bool:
+    @property
+    def ranges(self) -> list[SlotRange]:
         spans = [span.split("-") for span in self.slot_ranges.split()]
-        return any(int(span[0]) <= part.first and part.last <= int(span[-1]) for span in spans)
+        return [SlotRange(int(span[0]), int(span[-1])) for span in spans]
 
 
-async def count_keys(client: Valkey, slots: list[int]) -> list[int]:
+async def count_keys(client: Valkey, slots: Iterable[int]) -> dict[int, int]:
     """Keys in each slot, those that are still being imported included."""
+    wanted = list(slots)
     counts: list[int] = []
-    for start in range(0, len(slots), _COUNTED_AT_ONCE):
-        counts += await ask(client, "EVAL", _COUNT_KEYS, 0, *slots[start : start + _COUNTED_AT_ONCE])
-    return counts
+    for start in range(0, len(wanted), _COUNTED_AT_ONCE):
+        counts += await ask(client, "EVAL", _COUNT_KEYS, 0, *wanted[start : start + _COUNTED_AT_ONCE])
+    return dict(zip(wanted, counts, strict=True))
 
 
 async def jobs(client: Valkey) -> list[Job]:
     """This node's migrations, newest first, as far back as its log goes."""
     rows = await ask(client, "CLUSTER GETSLOTMIGRATIONS")
     return [msgspec.convert(_fields(row), Job) for row in rows]
+
+
+async def cancel_all(client: Valkey) -> None:
+    """Returns when the node exports nothing any more; slots that were not handed over stay with it."""
+    await ask(client, "CLUSTER CANCELSLOTMIGRATIONS", "ALL")
+    while any(not job.ended and job.operation == "EXPORT" for job in await jobs(client)):
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 class Mover:
@@ -103,83 +119,111 @@ class Mover:
         self._part = part
         self._password = password
         self._bytes_per_key = bytes_per_key
-        step = max(len(part) // _SAMPLED_SLOTS, 1)
-        self._sample = list(range(part.first, part.last + 1, step))
+        self._exported_before = 0
         self._bytes = 0
+        self._sample: list[int] = []
         self._expected_sample = 0
         self._expected_keys = 0
 
     async def ensure(self, report: Callable[[Transfer], None]) -> None:
         """Returns when the target owns the whole range. MigrationFailed where it does not.
 
-        A migration of the range that is under way already is followed, not started again.
+        Pieces that are under way already are followed, not started again.
         """
         try:
-            async with connect(self._source, self._password) as source, connect(self._target, self._password) as target:
-                left = overlap((await view(source)).members[self._source.id].slots, self._part)
-                slots = [slot for part in left for slot in range(part.first, part.last + 1)]
-                self._expected_keys = sum(await count_keys(source, slots))
-                self._expected_sample = sum(await count_keys(source, [slot for slot in self._sample if slot in slots]))
-                for part in left:
-                    name = await self._begin(source, part)
-                    await self._follow(source, target, name, report)
+            async with (
+                connect(self._source, self._password) as source,
+                connect(self._target, self._password) as target,
+                _busy(source),
+                _busy(target),
+            ):
+                await self._expect(source)
+                self._exported_before = await _exported(source)
+                while left := await self._left(source):
+                    await self._follow(source, target, await self._begin(source, left), report)
+                keys = sum((await count_keys(target, range(self._part.first, self._part.last + 1))).values())
                 await self._require_owned(target)
-                keys = sum(await count_keys(target, list(range(self._part.first, self._part.last + 1))))
+                self._bytes = await _exported(source) - self._exported_before
         except NODE_GONE as error:
             raise MigrationFailed([f"a node does not answer: {error}"]) from error
         except NodeRefused as error:
             raise MigrationFailed([str(error)]) from error
         report(Transfer(full="finished", increment="finished", keys=keys, bytes=self._bytes, share=1.0))
 
-    async def _begin(self, source: Valkey, part: SlotRange) -> str:
-        """Starts the migration, or finds it under way. The job's name."""
-        for _ in range(2):
-            for job in await jobs(source):
-                if not job.ended and job.target_node == self._target.id and job.covers(part):
-                    return job.name
-            await ask(source, "CLUSTER MIGRATESLOTS", "SLOTSRANGE", part.first, part.last, "NODE", self._target.id)
-        raise MigrationFailed(["the source has no record of the migration it accepted"])
+    async def _left(self, source: Valkey) -> list[SlotRange]:
+        return overlap((await view(source)).members[self._source.id].slots, self._part)
 
-    async def _follow(self, source: Valkey, target: Valkey, name: str, report: Callable[[Transfer], None]) -> None:
+    async def _expect(self, source: Valkey) -> None:
+        """How many keys are to come, in all and in the slots that will be looked at on the way."""
+        left = _slots(await self._left(source))
+        counts = await count_keys(source, left)
+        self._sample = left[:: max(len(left) // _SAMPLED_SLOTS, 1)]
+        self._expected_sample = sum(counts[slot] for slot in self._sample)
+        self._expected_keys = sum(counts.values())
+
+    async def _begin(self, source: Valkey, left: list[SlotRange]) -> set[str]:
+        """Starts the next pieces, or finds some under way. The names of their jobs."""
+        under_way = {job.name for job in await self._own_jobs(source) if not job.ended}
+        if under_way:
+            return under_way
+        known = {job.name for job in await self._own_jobs(source)}
+        keys = await count_keys(source, _slots(left))
+        pieces = cut(left, keys, _KEYS_AT_ONCE)[:_PIECES_AT_ONCE]
+        words = [word for piece in pieces for word in ("SLOTSRANGE", piece.first, piece.last, "NODE", self._target.id)]
+        await ask(source, "CLUSTER MIGRATESLOTS", *words)
+        return {job.name for job in await self._own_jobs(source)} - known
+
+    async def _own_jobs(self, source: Valkey) -> list[Job]:
+        return [
+            job
+            for job in await jobs(source)
+            if job.operation == "EXPORT" and job.target_node == self._target.id and overlap(job.ranges, self._part)
+        ]
+
+    async def _follow(
+        self, source: Valkey, target: Valkey, names: set[str], report: Callable[[Transfer], None]
+    ) -> None:
         begun = time.monotonic()
         while True:
-            job = await _job(source, name)
-            if job is None:
+            now = {job.name: job for job in await jobs(source) if job.name in names}
+            if len(now) < len(names):
                 raise MigrationFailed(["the source has restarted"])
-            if job.state == "success":
+            failed = [job for job in now.values() if job.ended and job.state != "success"]
+            if failed:
+                await self._give_up(source, target, failed[-1])
+            if all(job.ended for job in now.values()):
                 return
-            if job.ended:
-                other = await _job(target, name)
-                reasons = [f"{side}: {row.message}" for side, row in (("source", job), ("target", other)) if row]
-                raise MigrationFailed(reasons)
-            report(await self._transfer(source, target, job))
+            report(await self._transfer(source, target, now))
             await asyncio.sleep(_FIRST_POLL_SECONDS if time.monotonic() - begun < 1 else _POLL_SECONDS)
 
-    async def _transfer(self, source: Valkey, target: Valkey, job: Job) -> Transfer:
+    async def _give_up(self, source: Valkey, target: Valkey, failed: Job) -> None:
+        """The reason of a failure is often on the other side's log."""
+        await cancel_all(source)
+        reasons = [f"source: {failed.message or failed.state}"]
+        with suppress(*NODE_GONE, NodeRefused):
+            reasons += [f"target: {job.message}" for job in await jobs(target) if job.name == failed.name]
+        raise MigrationFailed(reasons)
+
+    async def _transfer(self, source: Valkey, target: Valkey, now: Mapping[str, Job]) -> Transfer:
         """Bytes are exact. The share is bytes over bytes expected, and what is expected is corrected all the time:
         what has come, plus the keys that have not, at what a key takes."""
-        if job.state in _BEFORE_SNAPSHOT:
-            return Transfer(full="to start", increment="to start", keys=0, bytes=0, share=0.0)
-        exporting = await ask(source, "CLIENT LIST", "FLAGS", "E")
-        importing = await ask(target, "CLIENT LIST", "FLAGS", "i")
-        addresses = {client["laddr"] for client in exporting}
-        self._bytes = max(
-            [self._bytes, *(int(client["tot-net-in"]) for client in importing if client["addr"] in addresses)]
-        )
-        arrived = sum(await count_keys(target, self._sample))
+        self._bytes = came = await _exported(source) - self._exported_before
+        arrived = sum((await count_keys(target, self._sample)).values())
         of_keys = min(arrived / self._expected_sample, 1.0) if self._expected_sample else 1.0
         keys = round(of_keys * self._expected_keys)
-        measured = self._bytes / keys if keys else self._bytes_per_key
+        measured = came / keys if keys else self._bytes_per_key
         per_key = of_keys * measured + (1 - of_keys) * self._bytes_per_key
         to_come = (self._expected_keys - keys) * per_key
-        streaming = job.state != "snapshotting"
-        share = 1.0 if streaming else self._bytes / (self._bytes + to_come) if self._bytes else 0.0
+        states = {job.state for job in now.values()}
+        moving = bool(states - _BEFORE_SNAPSHOT) or keys > 0
+        copied = not states & (_BEFORE_SNAPSHOT | {"snapshotting"}) and of_keys >= 1.0
+        streamed = bool(states - _BEFORE_SNAPSHOT - {"snapshotting"})
         return Transfer(
-            full="finished" if streaming else "in progress",
-            increment="in progress" if streaming else "to start",
-            keys=self._expected_keys if streaming else keys,
-            bytes=self._bytes,
-            share=share,
+            full="finished" if copied else "in progress" if moving else "to start",
+            increment="in progress" if streamed else "to start",
+            keys=keys,
+            bytes=came,
+            share=came / (came + to_come) if came else 0.0,
         )
 
     async def _require_owned(self, target: Valkey) -> None:
@@ -188,8 +232,24 @@ class Mover:
             raise MigrationFailed(["the target does not own all of the range"])
 
 
-async def _job(client: Valkey, name: str) -> Job | None:
-    return next((job for job in await jobs(client) if job.name == name), None)
+@asynccontextmanager
+async def _busy(client: Valkey) -> AsyncIterator[None]:
+    """A node that moves many pieces looks more often whether the next may begin. Its next start undoes it."""
+    await client.config_set("hz", _BUSY_HZ)
+    try:
+        yield
+    finally:
+        with suppress(*NODE_GONE, NodeRefused):
+            await client.config_set("hz", _CALM_HZ)
+
+
+async def _exported(client: Valkey) -> int:
+    """Bytes of slots that the node has sent to others since it started."""
+    return int((await client.info("stats"))["total_net_cluster_slot_export_bytes"])
+
+
+def _slots(ranges: Iterable[SlotRange]) -> list[int]:
+    return [slot for part in ranges for slot in range(part.first, part.last + 1)]
 
 
 def _fields(row: Any) -> dict[str, Any]:

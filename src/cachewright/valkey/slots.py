@@ -75,6 +75,20 @@ def merged(ranges: Iterable[SlotRange]) -> list[SlotRange]:
     return joined
 
 
+def cut(ranges: Iterable[SlotRange], keys: Mapping[int, int], most_keys: int) -> list[SlotRange]:
+    """The same slots in contiguous pieces, ascending, each of at most `most_keys` keys or a single slot."""
+    pieces: list[SlotRange] = []
+    for part in merged(ranges):
+        first, held = part.first, 0
+        for slot in range(part.first, part.last + 1):
+            if slot > first and held + keys[slot] > most_keys:
+                pieces.append(SlotRange(first, slot - 1))
+                first, held = slot, 0
+            held += keys[slot]
+        pieces.append(SlotRange(first, part.last))
+    return pieces
+
+
 def overlap(ranges: Iterable[SlotRange], wanted: SlotRange) -> list[SlotRange]:
     """What of `wanted` lies in `ranges`."""
     cut = (SlotRange(max(part.first, wanted.first), min(part.last, wanted.last)) for part in ranges)

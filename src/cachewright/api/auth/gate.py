@@ -6,9 +6,11 @@ query as they were sent, since that is what was signed.
 
 import asyncio
 import logging
+import secrets
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
+from urllib.parse import unquote_to_bytes
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
@@ -34,65 +36,103 @@ from cachewright.store.records import AccessKey, Principal
 log = logging.getLogger(__name__)
 
 BODY_LIMIT = 12 * 1024 * 1024
+_DRAIN_LIMIT = 4 * BODY_LIMIT
 PRINCIPAL = "principal"
 
-_NOBODYS_SECRET = uuid.uuid4().hex
+_NOBODYS_SECRET = secrets.token_urlsafe(30)
 """Checked against when the access key is unknown, so that an unknown key takes as long to refuse as a known one."""
 
 
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 class Gate:
-    def __init__(self, app: ASGIApp, find_key: Callable[[str], AccessKey | None]) -> None:
+    def __init__(
+        self, app: ASGIApp, find_key: Callable[[str], AccessKey | None], now: Callable[[], datetime] = utc_now
+    ) -> None:
         """`find_key` may block; it is called in a thread."""
         self._app = app
         self._find_key = find_key
+        self._now = now
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
         request_id = uuid.uuid4().hex
-        scope.setdefault("state", {})[REQUEST_ID] = request_id
+        scope["state"] = {**(scope.get("state") or {}), REQUEST_ID: request_id}
+        begun = False
 
         async def tagged(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
         try:
-            body = await _body(receive)
-            key = await self._authenticated(scope, body)
-            _require_project(scope["path"], key.project_id)
+            await self._pass(scope, receive, tagged)
         except Refusal as refusal:
             await _answer(tagged, refusal, request_id)
-            return
+        except Exception:
+            log.exception("request %s failed: %s %s", request_id, scope["method"], scope["path"])
+            if not begun:
+                await _answer(tagged, Refusal("DCS.5000"), request_id)
+
+    async def _pass(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        body = await _body(scope, receive)
+        key = await self._authenticated(scope, body)
+        path = _route_path(scope["raw_path"])
+        _require_project(path, key.project_id)
+        scope["path"] = path
+        if scope["method"] == "OPTIONS":
+            scope["method"] = "TRACE"  # the framework would answer OPTIONS by itself; the contract has neither
         scope["state"][PRINCIPAL] = Principal(project_id=key.project_id, user_id=key.user_id, user_name=key.user_name)
-        await self._app(scope, _replayed(body, receive), tagged)
+        await self._app(scope, _replayed(body, receive), send)
 
     async def _authenticated(self, scope: HTTPScope, body: bytes) -> AccessKey:
-        headers = [(_text(name).lower(), _text(value)) for name, value in scope["headers"]]
-        claims = [value for name, value in headers if name == "authorization"]
+        headers = [(name.lower(), value) for name, value in scope["headers"]]
+        claims = [value for name, value in headers if name == b"authorization"]
         if not claims:
-            raise Refusal("DCS.1003")
+            token = any(name == b"x-auth-token" for name, _ in headers)
+            raise Refusal("DCS.1001" if token else "DCS.1003")
         request = SignedRequest(
-            method=str(scope["method"]),
+            method=str(scope["method"]).encode("utf-8", "replace"),
             path=scope["raw_path"].partition(b"?")[0],
             query=scope["query_string"],
             headers=headers,
             body=body,
         )
         try:
+            if len(claims) > 1:
+                raise BadSignature("there are several Authorization headers")
             authorization = parse_authorization(claims[0])
             key = await asyncio.to_thread(self._find_key, authorization.access_key)
-            known = key is not None and key.enabled
-            verify(request, authorization, key.secret_key if key else _NOBODYS_SECRET, datetime.now(UTC))
+            verify(request, authorization, key.secret_key if key else _NOBODYS_SECRET, self._now())
+            if key is None or not key.enabled:
+                raise BadSignature("the access key is disabled")
         except BadSignature as bad:
-            log.info("refused: %s", bad)
+            log.info("request %s refused: %s", scope["state"][REQUEST_ID], bad)
             raise Refusal("DCS.1001") from bad
         except OutsideWindow as late:
             raise Refusal("DCS.1002") from late
-        if key is None or not known:
-            raise Refusal("DCS.1001")
         return key
+
+
+def _route_path(raw: bytes) -> str:
+    """The path to route by, decoded within its segments only. Refusal DCS.4001 where it can be no route's.
+
+    The framework takes repeated slashes for one, so a path that has them must not reach it.
+    """
+    first, *segments = raw.partition(b"?")[0].removesuffix(b"/").split(b"/")
+    if first or not all(segments):
+        raise Refusal("DCS.4001")
+    try:
+        decoded = [unquote_to_bytes(segment).decode("utf-8").replace("/", "%2F") for segment in segments]
+    except UnicodeDecodeError as error:
+        raise Refusal("DCS.4001") from error
+    return "/" + "/".join(decoded)
 
 
 def _require_project(path: str, project_id: str) -> None:
@@ -102,24 +142,27 @@ def _require_project(path: str, project_id: str) -> None:
         raise Refusal("DCS.1004")
 
 
-def _text(raw: bytes) -> str:
-    """Clients send header values as UTF-8; bytes that are not survive the round trip to the hash."""
-    return raw.decode("utf-8", "surrogateescape")
-
-
-async def _body(receive: Receive) -> bytes:
+async def _body(scope: HTTPScope, receive: Receive) -> bytes:
+    """What is too large is read to its end, or the client would see a broken connection and not the answer."""
+    claimed = next((value for name, value in scope["headers"] if name.lower() == b"content-length"), b"0")
+    if claimed.isdigit() and int(claimed[:20]) > _DRAIN_LIMIT:
+        raise Refusal("DCS.4960")
     parts: list[bytes] = []
     size = 0
-    while True:
+    more = True
+    while more:
         message = await receive()
         if message["type"] != "http.request":
-            return b"".join(parts)
-        size += len(message["body"])
-        if size > BODY_LIMIT:
-            raise Refusal("DCS.4960")
-        parts.append(message["body"])
-        if not message["more_body"]:
-            return b"".join(parts)
+            break
+        part, more = message["body"], message["more_body"]
+        size += len(part)
+        if size <= BODY_LIMIT:
+            parts.append(part)
+        elif size > _DRAIN_LIMIT:
+            break
+    if size > BODY_LIMIT:
+        raise Refusal("DCS.4960")
+    return b"".join(parts)
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

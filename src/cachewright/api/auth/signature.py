@@ -1,8 +1,8 @@
 """Request signatures SDK-HMAC-SHA256, checked as the cloud's own clients make them.
 
-Pure. Only the headers that a signature names count; of those X-Sdk-Date must be one. The path is decoded once and
-encoded again segment by segment, so `%2F` in a path canonicalises to a slash; whoever routes the request must not
-decode it that way.
+Pure, and on bytes throughout: nothing that arrives can fail to decode. Only the headers that a signature names count;
+of those X-Sdk-Date must be one. The path is decoded once and encoded again segment by segment, so `%2F` in a path
+canonicalises to a slash; whoever routes the request must not decode it that way.
 
 Source: the signer of huaweicloudsdkcore 3.1, and requests of the Python, Go and terraform clients.
 """
@@ -12,18 +12,22 @@ import hmac
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from urllib.parse import quote, unquote, unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
 
-ALGORITHM = "SDK-HMAC-SHA256"
+ALGORITHM = b"SDK-HMAC-SHA256"
 WINDOW = timedelta(minutes=15)
 
+_VISIBLE = rb"[!-+\--~]"  # ASCII that can be seen, without the comma
 _AUTHORIZATION = re.compile(
-    rf"{ALGORITHM} +Access=([^,\s]{{1,128}}), *SignedHeaders=([^,\s]{{1,4096}}), *Signature=([0-9a-f]{{64}})"
+    rb"%b +Access=(%b{1,128}), *SignedHeaders=(%b{1,4096}), *Signature=([0-9a-f]{64})"
+    % (ALGORITHM, _VISIBLE, _VISIBLE)
 )
-_DATE = "%Y%m%dT%H%M%SZ"
-_UNSIGNED = "UNSIGNED-PAYLOAD"
+_DATE_HEADER = b"x-sdk-date"
+_DATE = re.compile(rb"[0-9]{8}T[0-9]{6}Z")
+_DATE_FORMAT = "%Y%m%dT%H%M%SZ"
+_HASH_HEADER = b"x-sdk-content-sha256"
 
 
 class BadSignature(Exception):
@@ -37,98 +41,102 @@ class OutsideWindow(Exception):
 class SignedRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A request as it came: nothing decoded. Header names are lower-case."""
 
-    method: str
+    method: bytes
     path: bytes
     query: bytes
-    headers: Sequence[tuple[str, str]]
+    headers: Sequence[tuple[bytes, bytes]]
     body: bytes
 
 
 class Authorization(msgspec.Struct, frozen=True):
     access_key: str
-    signed_headers: tuple[str, ...]
-    signature: str
+    signed_headers: tuple[bytes, ...]
+    signature: bytes
 
 
-def parse_authorization(value: str) -> Authorization:
+def parse_authorization(value: bytes) -> Authorization:
     """BadSignature where it is not this algorithm's."""
     found = _AUTHORIZATION.fullmatch(value.strip())
     if not found:
         raise BadSignature("the Authorization header is not of SDK-HMAC-SHA256")
     access_key, names, signature = found.groups()
-    return Authorization(access_key, tuple(name.lower() for name in names.split(";")), signature)
+    return Authorization(access_key.decode("ascii"), tuple(names.lower().split(b";")), signature)
 
 
 def verify(request: SignedRequest, authorization: Authorization, secret_key: str, now: datetime) -> None:
-    """BadSignature or OutsideWindow; returns where the request is what the key's owner signed."""
-    if "x-sdk-date" not in authorization.signed_headers:
+    """BadSignature or OutsideWindow; returns where the request is what the key's owner signed.
+
+    That the time is wrong is told only to who has the key.
+    """
+    if _DATE_HEADER not in authorization.signed_headers:
         raise BadSignature("X-Sdk-Date is not signed")
-    headers = _joined(request.headers)
-    missing = [name for name in authorization.signed_headers if name not in headers]
-    if missing:
-        raise BadSignature("a signed header is missing")
-    date = headers["x-sdk-date"].strip()
-    expected = signature(request, authorization.signed_headers, date, secret_key)
+    headers = _signed(request.headers, authorization.signed_headers)
+    expected = signature(request, headers, secret_key)
     if not hmac.compare_digest(expected, authorization.signature):
         raise BadSignature("the signature is another")
-    try:
-        signed_at = datetime.strptime(date, _DATE).replace(tzinfo=UTC)
-    except ValueError as error:
-        raise BadSignature("X-Sdk-Date is not yyyyMMddTHHmmssZ") from error
-    if abs(now - signed_at) > WINDOW:
-        raise OutsideWindow(date)
+    if abs(now - _signed_at(headers[_DATE_HEADER])) > WINDOW:
+        raise OutsideWindow
 
 
-def signature(request: SignedRequest, signed_headers: Sequence[str], date: str, secret_key: str) -> str:
-    to_sign = "\n".join(
-        (ALGORITHM, date, _sha256(_canonical(request, signed_headers).encode("utf-8", "surrogateescape")))
-    )
-    return hmac.new(secret_key.encode(), to_sign.encode(), hashlib.sha256).hexdigest()
+def signature(request: SignedRequest, signed_headers: Mapping[bytes, bytes], secret_key: str) -> bytes:
+    """`signed_headers` in the order in which they are signed, values trimmed; the date is among them."""
+    to_sign = b"\n".join((ALGORITHM, signed_headers[_DATE_HEADER], _sha256(canonical(request, signed_headers))))
+    return hmac.new(secret_key.encode(), to_sign, hashlib.sha256).hexdigest().encode()
 
 
-def _canonical(request: SignedRequest, signed_headers: Sequence[str]) -> str:
-    headers = _joined(request.headers)
-    lines = [f"{name}:{headers[name].strip()}\n" for name in signed_headers]
-    return "\n".join(
+def canonical(request: SignedRequest, signed_headers: Mapping[bytes, bytes]) -> bytes:
+    """The one form of all requests that mean the same."""
+    return b"\n".join(
         (
             request.method,
             _canonical_path(request.path),
             _canonical_query(request.query),
-            "".join(lines),
-            ";".join(signed_headers),
-            _payload_hash(request, headers),
+            b"".join(b"%b:%b\n" % header for header in signed_headers.items()),
+            b";".join(signed_headers),
+            _payload_hash(request),
         )
     )
 
 
-def _payload_hash(request: SignedRequest, headers: Mapping[str, str]) -> str:
+def _signed(headers: Sequence[tuple[bytes, bytes]], names: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Each header that a signature names must be there once: of two, a reader further down might take the other."""
+    found: dict[bytes, bytes] = {}
+    for name in names:
+        values = [value for header, value in headers if header == name]
+        if len(values) != 1:
+            raise BadSignature("a signed header is missing or there twice")
+        found[name] = values[0].strip()
+    return found
+
+
+def _signed_at(date: bytes) -> datetime:
+    if not _DATE.fullmatch(date):
+        raise BadSignature("X-Sdk-Date is not yyyyMMddTHHmmssZ")
+    try:
+        return datetime.strptime(date.decode("ascii"), _DATE_FORMAT).replace(tzinfo=UTC)
+    except ValueError as error:
+        raise BadSignature("X-Sdk-Date is no date") from error
+
+
+def _payload_hash(request: SignedRequest) -> bytes:
     """A client may name the hash of a body itself; one that leaves the body unsigned is not accepted."""
-    claimed = headers.get("x-sdk-content-sha256")
     actual = _sha256(request.body)
-    if request.body and claimed is not None and claimed.strip() != actual:
-        raise BadSignature("the body is unsigned" if claimed.strip() == _UNSIGNED else "the body's hash is another")
+    claims = [value.strip() for name, value in request.headers if name == _HASH_HEADER]
+    if request.body and any(claim != actual for claim in claims):
+        raise BadSignature("X-Sdk-Content-Sha256 is not the body's hash")
     return actual
 
 
-def _canonical_path(path: bytes) -> str:
-    segments = unquote_to_bytes(path).split(b"/")
-    joined = "/".join(quote(segment, safe="~") for segment in segments)
-    return joined if joined.endswith("/") else joined + "/"
+def _canonical_path(path: bytes) -> bytes:
+    joined = "/".join(quote(segment, safe="~") for segment in unquote_to_bytes(path).split(b"/")).encode()
+    return joined if joined.endswith(b"/") else joined + b"/"
 
 
-def _canonical_query(query: bytes) -> str:
-    pairs = [part.partition("=") for part in query.decode("latin-1").split("&") if part]
-    decoded = sorted((unquote(key.replace("+", " ")), unquote(value.replace("+", " "))) for key, _, value in pairs)
-    return "&".join(f"{quote(key, safe='~')}={quote(value, safe='~')}" for key, value in decoded)
+def _canonical_query(query: bytes) -> bytes:
+    pairs = (part.replace(b"+", b" ").partition(b"=") for part in query.split(b"&") if part)
+    decoded = sorted((unquote_to_bytes(key), unquote_to_bytes(value)) for key, _, value in pairs)
+    return "&".join(f"{quote(key, safe='~')}={quote(value, safe='~')}" for key, value in decoded).encode()
 
 
-def _joined(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """A header that is sent twice counts as one, its values joined, as RFC 9110 has it."""
-    joined: dict[str, str] = {}
-    for name, value in headers:
-        joined[name] = f"{joined[name]},{value}" if name in joined else value
-    return joined
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).hexdigest().encode()

@@ -43,7 +43,7 @@ class FlavorItem(msgspec.Struct, frozen=True, kw_only=True):
     cpu_type: str
     storage_type: str = "DRAM"
     capacity: list[str]
-    billing_mode: list[str] = ["Hourly"]
+    billing_mode: tuple[str, ...] = ("Hourly",)
     tenant_ip_count: int
     pricing_type: str = "tier"
     is_dec: bool = False
