@@ -21,7 +21,7 @@ $(UV):
 	@.tools/bin/python -m pip install --quiet --disable-pip-version-check uv
 
 .venv/.ready: $(UV) pyproject.toml uv.lock
-	@$(UV) sync --frozen --all-extras --quiet
+	@$(UV) sync --frozen --all-extras --compile-bytecode --quiet
 	@touch $@
 
 setup: .venv/.ready

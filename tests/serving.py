@@ -1,0 +1,187 @@
+"""A real `cachewright serve` for tests: started, killed, started again, and cleaned up after."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+from huaweicloudsdkcore.auth.credentials import BasicCredentials
+from huaweicloudsdkdcs.v2 import (
+    CreateInstanceBody,
+    CreateInstanceRequest,
+    DcsClient,
+    ListBackgroundTaskRequest,
+    ResizeInstanceBody,
+    ResizeInstanceRequest,
+    ShowBackgroundTaskProgressRequest,
+    ShowInstanceRequest,
+)
+from valkey.cluster import ValkeyCluster
+
+PASSWORD = "Test-password-1"
+PATIENCE_SECONDS = 60
+COMMAND = (sys.executable, "-m", "cachewright", "serve")
+
+
+class Server:
+    """One data folder and the server that runs on it."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.port = 0
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        credentials = self.data_dir / "credentials.json"
+        credentials.unlink(missing_ok=True)
+        with (self.data_dir.parent / f"{self.data_dir.name}.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*COMMAND, "--data-dir", self.data_dir, "--listen", f"127.0.0.1:{self.port}"],
+                stdout=log,
+                stderr=log,
+            )
+        until(lambda: self._answers(credentials), f"the server does not answer:\n{self.log()}")
+        self.port = int(self.credentials["endpoint"].rpartition(":")[2])
+
+    def _answers(self, credentials: Path) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, f"the server has ended:\n{self.log()}"
+        if not credentials.exists():
+            return False
+        port = int(json.loads(credentials.read_text())["endpoint"].rpartition(":")[2])
+        listening = psutil.Process(self.process.pid).net_connections(kind="tcp")
+        return any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in listening)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """Asks it to end; its exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=PATIENCE_SECONDS)
+
+    def clean_up(self) -> None:
+        if self.process and self.process.poll() is None:
+            self.kill()
+        for process in self.nodes():
+            process.kill()
+
+    def nodes(self) -> list[psutil.Process]:
+        """Living cache nodes of this data folder."""
+        found = []
+        for process in psutil.process_iter(["cmdline", "status"]):
+            words = process.info["cmdline"] or []
+            if process.info["status"] != psutil.STATUS_ZOMBIE and any(str(self.data_dir) in word for word in words[1:]):
+                found.append(process)
+        return [process for process in found if self.process is None or process.pid != self.process.pid]
+
+    def log(self) -> str:
+        path = self.data_dir.parent / f"{self.data_dir.name}.log"
+        return path.read_text() if path.exists() else ""
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        read: dict[str, str] = json.loads((self.data_dir / "credentials.json").read_text())
+        return read
+
+    def client(self, **changed: str) -> Any:
+        """The cloud's own client, unmodified. `changed` replaces credentials."""
+        known = self.credentials | changed
+        signer = BasicCredentials(known["access_key"], known["secret_key"], known["project_id"])
+        return DcsClient.new_builder().with_credentials(signer).with_endpoint(known["endpoint"]).build()
+
+
+def until(condition: Callable[[], Any], message: str, seconds: float = PATIENCE_SECONDS) -> Any:
+    """The first true answer of `condition`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if answer := condition():
+            return answer
+        time.sleep(0.05)
+    raise AssertionError(f"not within {seconds} s: {message}")
+
+
+def spec(shards: int, *, copies: int = 1, shard_gb: int = 1) -> str:
+    return f"redis.cluster.xu1.large.r{copies}.s{shard_gb}.{shards * shard_gb}"
+
+
+def create_body(shards: int = 3, **changed: Any) -> CreateInstanceBody:
+    copies = changed.pop("copies", 1)
+    wished = {
+        "name": "cache",
+        "engine": "Redis",
+        "engine_version": "7.0",
+        "capacity": shards,
+        "spec_code": spec(shards, copies=copies),
+        "az_codes": ["local"],
+        "vpc_id": "local",
+        "subnet_id": "local",
+        "password": PASSWORD,
+    }
+    return CreateInstanceBody(**(wished | changed))
+
+
+def create(client: Any, shards: int = 3, **changed: Any) -> str:
+    answer = client.create_instance(CreateInstanceRequest(body=create_body(shards, **changed)))
+    return str(answer.instances[0].instance_id)
+
+
+def created(client: Any, shards: int = 3, **changed: Any) -> str:
+    """Id of an instance that is RUNNING."""
+    instance_id = create(client, shards, **changed)
+    until(lambda: show(client, instance_id).status == "RUNNING", "the instance is not RUNNING")
+    return instance_id
+
+
+def resize(client: Any, instance_id: str, shards: int, **sizes: int) -> str:
+    """Id of the resize's task."""
+    gigabytes = shards * sizes.get("shard_gb", 1)
+    body = ResizeInstanceBody(spec_code=spec(shards, **sizes), new_capacity=gigabytes)
+    client.resize_instance(ResizeInstanceRequest(instance_id=instance_id, body=body))
+    return str(newest_task(client, instance_id).id)
+
+
+def show(client: Any, instance_id: str) -> Any:
+    return client.show_instance(ShowInstanceRequest(instance_id=instance_id))
+
+
+def newest_task(client: Any, instance_id: str) -> Any:
+    return client.list_background_task(ListBackgroundTaskRequest(instance_id=instance_id)).tasks[0]
+
+
+def progress(client: Any, instance_id: str, task_id: str) -> Any:
+    request = ShowBackgroundTaskProgressRequest(instance_id=instance_id, task_id=task_id)
+    return client.show_background_task_progress(request)
+
+
+def ended(client: Any, instance_id: str, task_id: str, seconds: float = PATIENCE_SECONDS) -> Any:
+    """The task's row when it has ended."""
+
+    def row() -> Any:
+        tasks = client.list_background_task(ListBackgroundTaskRequest(instance_id=instance_id)).tasks
+        return next((task for task in tasks if task.id == task_id and task.status in {"SUCCESS", "FAILED"}), None)
+
+    return until(row, f"task {task_id} has not ended", seconds)
+
+
+def cache(client: Any, instance_id: str) -> ValkeyCluster:
+    """A cluster-aware client of the instance."""
+    shown = show(client, instance_id)
+    return ValkeyCluster(host=shown.ip, port=shown.port, password=PASSWORD)
+
+
+def freeze(process: psutil.Process) -> None:
+    os.kill(process.pid, signal.SIGSTOP)
+
+
+def thaw(process: psutil.Process) -> None:
+    os.kill(process.pid, signal.SIGCONT)
