@@ -1,7 +1,8 @@
 """The one table of error codes: what a caller reads, what it means, what to do. `docs/errors.md` is rendered from it.
 
-Codes of the cloud keep the cloud's meaning; DCS.4958 and DCS.9xxx are this project's own, on numbers the cloud has not
-published. The last ones end tasks: they appear as the `error_code` of a sub-step, never as an HTTP answer.
+Codes of the cloud keep the cloud's meaning; DCS.4958, DCS.4960 and DCS.9xxx are this project's own, on numbers that
+the cloud has not published. The last ones end tasks: they appear as the `error_code` of a sub-step, never as an HTTP
+answer.
 """
 
 from string import Formatter
@@ -37,38 +38,45 @@ _ROWS = (
         "Ask for a cluster flavor; see ListFlavors."),
     Row("DCS.4008", 400, "engine_version is not supported: {reason}", "Ask for one that ListFlavors names."),
     Row("DCS.4010", 400, "name is not valid: {reason}", "4 to 64 letters, digits, - and _, a letter first."),
-    Row("DCS.4011", 400, "description is longer than 1024 characters.", "Shorten it."),
+    Row("DCS.4011", 400, "description is not valid: {reason}", "At most 1024 characters."),
     Row("DCS.4012", 400, "capacity is not valid: {reason}", "Give the capacity that the spec code stands for."),
     Row("DCS.4013", 400, "vpc_id is not valid: {reason}", "Give any name of a network, such as local."),
+    Row("DCS.4014", 400, "security_group_id is not valid: {reason}", "Leave it out, or give any name of a group."),
     Row("DCS.4016", 400, "subnet_id is not valid: {reason}", "Give any name of a subnet, such as local."),
-    Row("DCS.4019", 400, "password is too simple.",
-        "8 to 32 characters, 3 of lower case, upper case, digits and others."),
-    Row("DCS.4025", 400, "end_time is not after start_time.", "Exchange them."),
+    Row("DCS.4019", 400, "password is too simple: {reason}",
+        "8 to 32 characters, 3 of lower case, upper case, digits and punctuation."),
+    Row("DCS.4025", 400, "end_time is before start_time.", "Exchange them."),
     Row("DCS.4026", 400, "Not allowed in the instance's present state.", "Wait until its task has ended."),
+    Row("DCS.4035", 400, "The quota of instances is used up.", "Delete an instance, or ask for fewer."),
     Row("DCS.4036", 400, "There is not enough memory left.", "Free memory on the host, or ask for less."),
     Row("DCS.4049", 400, "The instance is not running.", "Look at its status; an instance in ERROR can be deleted."),
+    Row("DCS.4060", 400, "An instance of this name exists.", "Take another name."),
     Row("DCS.4061", 400, "The instance id is malformed.", "Send the UUID that the list shows."),
     Row("DCS.4062", 400, "Parameter {parameter} is not valid: {reason}", "Correct the parameter."),
-    Row("DCS.4067", 400, "az_codes is not valid: {reason}", "Name at least one zone; this machine is local."),
     Row("DCS.4070", 400, "The task id is malformed.", "Send the 32 hexadecimal digits that the list shows."),
+    Row("DCS.4095", 400, "instance_backup_policy is not valid: {reason}", "Leave it out."),
+    Row("DCS.4097", 400, "The instance is being restored.", "Wait, then ask again."),
     Row("DCS.4099", 400, "The instance cannot be deleted now.", "Wait until it is created or restarted."),
     Row("DCS.4102", 400, "This change of size is not supported: {reason}",
         "Keep type, processor and replicas as they are."),
     Row("DCS.4103", 400, "This change of size is not supported: {reason}",
         "Ask for another number or size of shards."),
-    Row("DCS.4106", 400, "The maintenance window is not valid: {reason}", "Give begin and end, or neither."),
+    Row("DCS.4106", 400, "The maintenance window is not valid: {reason}",
+        "Give maintain_begin and maintain_end as HH:00:00, or neither."),
     Row("DCS.4111", 400, "The instance is being restarted.", "Wait, then ask again."),
     Row("DCS.4113", 400, "The instance is being resized.", "Follow its task EXTEND, then ask again."),
     Row("DCS.4118", 400, "The instance is being created.", "Follow its task CreateInstance, then ask again."),
-    Row("DCS.4202", 400, "enable_ssl is not valid: TLS to the cache is not served.", "Leave it out."),
-    Row("DCS.4800", 400, "{parameter} is not valid: {reason}", "Correct the parameter."),
+    Row("DCS.4202", 400, "enable_ssl is not valid: {reason}", "Leave it out."),
     Row("DCS.4843", 400, "no_password_access is not valid: {reason}", "Send true or false."),
-    Row("DCS.4845", 400, "password is missing.", "Send one, or no_password_access true."),
+    Row("DCS.4844", 400, "access_user is not valid: {reason}", "Leave it out; it is for Memcached."),
+    Row("DCS.4845", 400, "password is not valid: {reason}", "Send one, or no_password_access true; not both."),
     Row("DCS.4927", 400, "spec_code is not valid: {reason}", "Take one from ListFlavors."),
+    Row("DCS.4930", 400, "node_list is not valid: {reason}", "Leave it out."),
+    Row("DCS.4933", 400, "available_zones is not valid: {reason}", "Leave it out."),
     Row("DCS.4957", 400, "Not allowed in the task's present state.", "Wait until the task has ended."),
     Row("DCS.4958", 404, "The task does not exist.", "List the instance's tasks; its record may have been deleted."),
     Row("DCS.5001", 405, "The method is not allowed here.", "Check method and path."),
-    Row("DCS.4960", 413, "The request is too large.", "A body may have 12 MB, a header 64 KB."),
+    Row("DCS.4960", 413, "The body is larger than 12 MB.", "Send less."),
     Row("DCS.5000", 500, "Internal error {request_id}.", "Look for the id in the server's log."),
     Row("DCS.4842", 0, "A sub-step met something it was not made for.", "Look for the task id in the server's log."),
     Row("DCS.9001", 0, "A node did not start.",
@@ -97,10 +105,18 @@ class Refusal(Exception):
         self.fields = fields
         super().__init__(f"{code}: {self.message}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _refusal, (self.code, self.fields)
+
     @property
     def message(self) -> str:
         named = {name: "" for _, name, _, _ in Formatter().parse(self.row.message) if name}
         return self.row.message.format(**{**named, **self.fields})[:MESSAGE_LIMIT]
+
+
+def _refusal(code: str, fields: dict[str, Any]) -> Refusal:
+    """A pickled refusal, read back."""
+    return Refusal(code, **fields)
 
 
 def render() -> str:

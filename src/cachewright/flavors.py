@@ -22,11 +22,25 @@ DEFAULT_SHARDS = {
 }  # fmt: skip
 """Total capacity in GB -> shards, where a spec code names no shard size (the cloud's table for cluster, 4.0 and up)."""
 
+PROXY_SHARDS = DEFAULT_SHARDS | {2048: 128}
+SINGLE_CAPACITIES_MB = tuple(int(gigabytes * 1024) for gigabytes in (0.125, 0.25, 0.5, 1, 2, 4, 8, 16, 24, 32, 48, 64))
+"""Of single and master/standby instances; read/write splitting starts at 1 GB."""
+
 OFFERED_SHARD_SIZES = (1, 2, 4, 8, 16)
+OFFERED_SHARDS = (*range(1, 17), 24, 32, 48, 64, 96, 128)
+"""What is listed for sale. Any other number of shards up to MAX_SHARDS can be asked for by its spec code."""
 _GRAMMAR = re.compile(
     r"redis\.(?P<mode>single|ha|cluster|proxy)\.(?P<cpu>xu1|au1)\.(?P<class>tiny|large)"
-    r"(?:\.(?P<kind>[rp])(?P<copies>\d{1,2}))?(?:\.s(?P<shard>\d{1,3}))?\.(?P<size>\d{1,4})"
+    r"(?:\.(?P<kind>[rp])(?P<copies>[1-9][0-9]?))?(?:\.s(?P<shard>[1-9][0-9]{0,2}))?\.(?P<size>[1-9][0-9]{0,3})"
 )
+
+
+_KINDS: dict[str, tuple[str | None, ...]] = {
+    "single": (None,),
+    "ha": (None, "r", "p"),
+    "cluster": (None, "r"),
+    "proxy": (None,),
+}
 
 
 class UnknownFlavor(ValueError):
@@ -58,37 +72,50 @@ def parse(spec_code: str) -> Flavor:
     found = _GRAMMAR.fullmatch(spec_code)
     if not found:
         raise UnknownFlavor(f"{spec_code!r} is not a spec code")
-    mode, size = found["mode"], int(found["size"])
-    megabytes = size if found["class"] == "tiny" else size * 1024
-    if not megabytes:
-        raise UnknownFlavor(f"{spec_code!r} has no capacity")
-    clustered = mode in {"cluster", "proxy"}
-    shard_gb = int(found["shard"] or 0)
-    if not clustered:
+    mode, tiny, size = found["mode"], found["class"] == "tiny", int(found["size"])
+    megabytes = size if tiny else size * 1024
+    if mode in {"cluster", "proxy"}:
+        if tiny:
+            raise UnknownFlavor(f"a {mode} instance is sized in GB, not {spec_code!r}")
+        shards = _shards(spec_code, mode, size, found["shard"])
+    else:
         if found["shard"]:
             raise UnknownFlavor(f"{mode} has no shards, so {spec_code!r} cannot size them")
+        sold = megabytes in SINGLE_CAPACITIES_MB and tiny is (megabytes < 1024)
+        if not sold or (tiny and found["kind"] == "p"):
+            raise UnknownFlavor(f"{spec_code!r} is of a size that is not sold")
         shards = 1
-    elif found["class"] == "tiny":
-        raise UnknownFlavor(f"a {mode} instance is sized in GB, not {spec_code!r}")
-    elif shard_gb:
-        shards, rest = divmod(size, shard_gb)
-        if rest or not 1 <= shards <= MAX_SHARDS:
-            raise UnknownFlavor(f"{size} GB is not 1 to {MAX_SHARDS} shards of {shard_gb} GB")
-    elif found["shard"] is None and size in DEFAULT_SHARDS:
-        shards = DEFAULT_SHARDS[size]
-    else:
-        raise UnknownFlavor(f"{spec_code!r} names no shard size, and {size} GB has no usual one")
-    copies = int(found["copies"] or (1 if mode == "single" else 2))
-    if not 1 <= copies <= MAX_REPLICAS + 1 or (mode == "single" and found["kind"]):
-        raise UnknownFlavor(f"{spec_code!r} asks for {copies} copies of each shard")
     return Flavor(
         spec_code=spec_code,
         cache_mode="ha_rw_split" if found["kind"] == "p" else mode,
         cpu_type="x86_64" if found["cpu"] == "xu1" else "aarch64",
         capacity_mb=megabytes,
         shards=shards,
-        copies=copies,
+        copies=_copies(spec_code, mode, found["kind"], found["copies"]),
     )
+
+
+def _shards(spec_code: str, mode: str, size: int, shard_size: str | None) -> int:
+    usual = PROXY_SHARDS if mode == "proxy" else DEFAULT_SHARDS
+    if shard_size is None:
+        if size not in usual:
+            raise UnknownFlavor(f"{spec_code!r} names no shard size, and {size} GB has no usual one")
+        return usual[size]
+    shards, rest = divmod(size, int(shard_size))
+    if rest or not 1 <= shards <= MAX_SHARDS:
+        raise UnknownFlavor(f"{size} GB is not 1 to {MAX_SHARDS} shards of {shard_size} GB")
+    return shards
+
+
+def _copies(spec_code: str, mode: str, kind: str | None, copies: str | None) -> int:
+    """rN is for master/standby and cluster, pN for read/write splitting; the other two take neither."""
+    if kind not in _KINDS[mode]:
+        raise UnknownFlavor(f"{mode} is not combined with {kind}{copies}, as in {spec_code!r}")
+    least = 1 if mode in {"single", "cluster"} else 2
+    number = int(copies) if copies else 1 if mode == "single" else 2
+    if not least <= number <= MAX_REPLICAS + 1:
+        raise UnknownFlavor(f"{spec_code!r} asks for {number} copies of each shard")
+    return number
 
 
 def machine_cpu_type() -> str:
@@ -104,5 +131,5 @@ def offered(cpu_type: str) -> Iterator[Flavor]:
         for size in DEFAULT_SHARDS:
             yield parse(f"{prefix}.{size}")
         for shard_gb in OFFERED_SHARD_SIZES:
-            for shards in range(1, MAX_SHARDS + 1):
+            for shards in OFFERED_SHARDS:
                 yield parse(f"{prefix}.s{shard_gb}.{shards * shard_gb}")

@@ -47,7 +47,10 @@ def _by_framework(request: Request[Any, Any, Any], error: HTTPException) -> Resp
     if isinstance(error, NotFoundException):
         return _refused(request, Refusal("DCS.4001"))
     if isinstance(error, MethodNotAllowedException):
-        return _refused(request, Refusal("DCS.5001"))
+        answer = _refused(request, Refusal("DCS.5001"))
+        allowed = (error.headers or {}).get("allow", "").split(", ")
+        answer.headers["allow"] = ", ".join(method for method in allowed if method != "OPTIONS")
+        return answer
     if error.status_code < 500:
         return _refused(request, Refusal("DCS.4062", parameter="request", reason=error.detail))
     return _internal(request, error)

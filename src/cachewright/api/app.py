@@ -1,19 +1,22 @@
 """The ASGI application: routes of the contract behind the gate that checks every request."""
 
+from collections.abc import Callable
+from datetime import datetime
+
 from litestar import Litestar
 from litestar.di import Provide
 from litestar.types import ASGIApp
 
 from cachewright.api.answers import EXCEPTION_HANDLERS
-from cachewright.api.auth.gate import Gate
+from cachewright.api.auth.gate import Gate, utc_now
 from cachewright.api.routes import flavors, instances, tasks
 from cachewright.operations.plane import ControlPlane
 from cachewright.store import keys
 from cachewright.store.records import AccessKey
 
 
-def create_app(plane: ControlPlane) -> ASGIApp:
-    """What granian serves."""
+def create_app(plane: ControlPlane, now: Callable[[], datetime] = utc_now) -> ASGIApp:
+    """What granian serves. `now` is the clock that signatures are checked by."""
 
     def find_key(access_key: str) -> AccessKey | None:
         with plane.database.read() as connection:
@@ -38,5 +41,6 @@ def create_app(plane: ControlPlane) -> ASGIApp:
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=None,
         logging_config=None,
+        request_max_body_size=None,  # the gate has read the body, and has its own limit
     )
-    return Gate(app, find_key)
+    return Gate(app, find_key, now)

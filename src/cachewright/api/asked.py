@@ -1,35 +1,45 @@
 """Reading what is asked: ids of the path, query parameters, JSON bodies. What is wrong is refused by name."""
 
 import re
-from collections.abc import Mapping
 from typing import Any, TypeVar
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 from litestar import Request
 
 from cachewright.api.auth.gate import PRINCIPAL
-from cachewright.errors import Refusal
+from cachewright.errors import ERRORS, Refusal
 from cachewright.store.records import Principal
 
 Shape = TypeVar("Shape", bound=msgspec.Struct)
 
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _TASK_ID = re.compile(r"[0-9a-f]{32}")
 _WHERE = re.compile(r" - at `\$\.?(.*)`$")
+_BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 _CODES = {
     "name": "DCS.4010",
     "engine": "DCS.4006",
     "engine_version": "DCS.4008",
+    "description": "DCS.4011",
     "capacity": "DCS.4012",
     "new_capacity": "DCS.4012",
     "vpc_id": "DCS.4013",
+    "security_group_id": "DCS.4014",
     "subnet_id": "DCS.4016",
-    "spec_code": "DCS.4927",
-    "az_codes": "DCS.4067",
+    "instance_backup_policy": "DCS.4095",
+    "maintain_begin": "DCS.4106",
+    "maintain_end": "DCS.4106",
+    "enable_ssl": "DCS.4202",
     "no_password_access": "DCS.4843",
+    "access_user": "DCS.4844",
+    "password": "DCS.4845",
+    "spec_code": "DCS.4927",
+    "node_list": "DCS.4930",
+    "available_zones": "DCS.4933",
 }
-"""Fields whose faults have a code of their own."""
+"""Fields of bodies whose faults have a code of their own."""
 
 
 def principal(request: Request[Any, Any, Any]) -> Principal:
@@ -53,46 +63,75 @@ def task_id(text: str) -> str:
 
 
 def query(request: Request[Any, Any, Any], shape: type[Shape]) -> Shape:
-    """The query as `shape`; names it does not know are ignored. A name that is given twice is refused."""
-    given: dict[str, str] = {}
-    for name, value in request.query_params.multi_items():
-        if name in given:
-            raise _invalid(name, "it is given more than once")
-        given[name] = value
-    return _shaped(given, shape, strict=False)
+    """The query as `shape`; names it does not know are ignored, an empty value is none. Faults are DCS.4062."""
+    try:
+        return msgspec.convert(_query_values(request.scope["query_string"]), shape, strict=False)
+    except msgspec.ValidationError as error:
+        raise _misshapen(error, {}) from error
 
 
-async def body(request: Request[Any, Any, Any], shape: type[Shape]) -> Shape:
-    """The body as `shape`; names it does not know are ignored, as the cloud does."""
-    raw = await request.body()
+def body(raw: bytes, shape: type[Shape]) -> Shape:
+    """The body as `shape`; names it does not know are ignored, as the cloud does, and null is nothing."""
     if not raw.strip():
         raise Refusal("DCS.4004")
     try:
         decoded = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Refusal("DCS.4005", reason=str(error)) from error
     if not isinstance(decoded, dict):
-        raise Refusal("DCS.4005", reason="the body is not an object")
-    return _shaped({name: value for name, value in decoded.items() if value is not None}, shape, strict=True)
+        raise Refusal("DCS.4005", reason="it is not an object")
+    try:
+        return msgspec.convert(_without_nulls(decoded), shape)
+    except msgspec.ValidationError as error:
+        raise _misshapen(error, _CODES) from error
 
 
 def refused(field: str, reason: str) -> Refusal:
-    """What a route raises for a field that is well-formed but cannot be."""
-    return _invalid(field, reason)
+    """What is raised for a field of a body that is well-formed but cannot be."""
+    return _invalid(field, reason, _CODES)
 
 
-def _shaped(given: Mapping[str, Any], shape: type[Shape], *, strict: bool) -> Shape:
-    try:
-        return msgspec.convert(given, shape, strict=strict)
-    except msgspec.ValidationError as error:
-        said = str(error)
-        where = _WHERE.search(said)
-        if where:
-            raise _invalid(where[1], said[: where.start()]) from error
-        missing = re.search(r"missing required field `(.+?)`", said)
-        raise _invalid(missing[1] if missing else "request", said) from error
+def _query_values(raw: bytes) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for part in filter(None, raw.split(b"&")):
+        key, _, value = part.replace(b"+", b" ").partition(b"=")
+        try:
+            name, text = unquote_to_bytes(key).decode(), unquote_to_bytes(value).decode()
+        except UnicodeDecodeError as error:
+            raise _invalid(key.decode("ascii", "replace"), "it is not UTF-8", {}) from error
+        if _BROKEN_ESCAPE.search(part):
+            raise _invalid(name, "a percent sign is followed by two hexadecimal digits", {})
+        if "\0" in text:
+            raise _invalid(name, "it holds a null character", {})
+        if name in given:
+            raise _invalid(name, "it is given more than once", {})
+        given[name] = text
+    return {name: text for name, text in given.items() if text}
 
 
-def _invalid(field: str, reason: str) -> Refusal:
-    name = re.split(r"[.\[]", field)[0]
-    return Refusal(_CODES.get(name, "DCS.4062"), parameter=field, reason=f"{field}: {reason}")
+def _without_nulls(decoded: dict[str, Any]) -> dict[str, Any]:
+    """Members that are null left out, of the body and of the objects in it."""
+    return {
+        name: {n: v for n, v in value.items() if v is not None} if isinstance(value, dict) else value
+        for name, value in decoded.items()
+        if value is not None
+    }
+
+
+def _misshapen(error: msgspec.ValidationError, codes: dict[str, str]) -> Refusal:
+    """msgspec says where it stumbled, except for a member of the whole that is missing: that it names in the text."""
+    said = str(error)
+    where = _WHERE.search(said)
+    reason = said[: where.start()] if where else said
+    missing = re.search(r"missing required field `(.+?)`", reason)
+    if missing:
+        prefix = f"{where[1]}." if where and where[1] else ""
+        return _invalid(prefix + missing[1], "it is missing", codes)
+    return _invalid(where[1] if where else "request", reason, codes)
+
+
+def _invalid(field: str, reason: str, codes: dict[str, str]) -> Refusal:
+    """The message names the field: through the row's own words, or before the reason."""
+    code = codes.get(re.split(r"[.\[]", field)[0], "DCS.4062")
+    named = ERRORS[code].message.startswith((f"{field} ", "Parameter {parameter}"))
+    return Refusal(code, parameter=field, reason=reason if named else f"{field}: {reason}")

@@ -21,8 +21,7 @@ WINDOW = timedelta(minutes=15)
 
 _VISIBLE = rb"[!-+\--~]"  # ASCII that can be seen, without the comma
 _AUTHORIZATION = re.compile(
-    rb"%b +Access=(%b{1,128}), *SignedHeaders=(%b{1,4096}), *Signature=([0-9a-f]{64})"
-    % (ALGORITHM, _VISIBLE, _VISIBLE)
+    rb"%b +Access=(%b{1,128}), *SignedHeaders=(%b{1,4096}), *Signature=([0-9a-f]{64})" % (ALGORITHM, _VISIBLE, _VISIBLE)
 )
 _DATE_HEADER = b"x-sdk-date"
 _DATE = re.compile(rb"[0-9]{8}T[0-9]{6}Z")

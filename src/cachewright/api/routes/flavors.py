@@ -6,9 +6,21 @@ from litestar import Request, Response, get
 
 from cachewright.api import answers, asked
 from cachewright.api.wire import flavors as wire
+from cachewright.errors import Refusal
+from cachewright.flavors import parse
+from cachewright.operations.plane import ControlPlane
+from cachewright.store import instances
 
 
-@get("/v2/{project_id:str}/flavors")
-async def list_flavors(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """ListFlavors."""
-    return answers.json(wire.flavor_list(asked.query(request, wire.FlavorsQuery)))
+@get("/v2/{project_id:str}/flavors", sync_to_thread=True)
+def list_flavors(request: Request[Any, Any, Any], plane: ControlPlane) -> Response[bytes]:
+    """ListFlavors; with an instance, those it can be resized to."""
+    query = asked.query(request, wire.FlavorsQuery)
+    if not query.instance_id:
+        return answers.json(wire.flavor_list(query))
+    known = asked.instance_id(query.instance_id)
+    with plane.database.read() as connection:
+        instance = instances.get(connection, asked.principal(request).project_id, known)
+    if instance is None:
+        raise Refusal("DCS.3022")
+    return answers.json(wire.flavor_list(query, resized=parse(instance.spec_code)))

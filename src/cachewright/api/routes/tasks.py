@@ -1,9 +1,9 @@
 """Background tasks of an instance."""
 
-import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
+import sqlalchemy as sa
 from litestar import Request, Response, delete, get
 
 from cachewright.api import answers, asked
@@ -11,17 +11,15 @@ from cachewright.api.wire import tasks as wire
 from cachewright.errors import Refusal
 from cachewright.operations.plane import ControlPlane
 from cachewright.store import instances, tasks
-from cachewright.store.records import Principal, Task
+from cachewright.store.records import Principal
 
 _TASKS = "/v2/{project_id:str}/instances/{instance_id:str}/tasks"
 _MOMENT = "%Y%m%d%H%M%S"
 _A_SECOND = 1000
 
 
-@get(_TASKS)
-async def list_background_task(
-    request: Request[Any, Any, Any], plane: ControlPlane, instance_id: str
-) -> Response[bytes]:
+@get(_TASKS, sync_to_thread=True)
+def list_background_task(request: Request[Any, Any, Any], plane: ControlPlane, instance_id: str) -> Response[bytes]:
     """ListBackgroundTask: newest first; an offset beyond the end is an empty page."""
     known = asked.instance_id(instance_id)
     query = asked.query(request, wire.ListQuery)
@@ -30,45 +28,36 @@ async def list_background_task(
     if start is not None and end is not None and end < start:
         raise Refusal("DCS.4025")
     last = None if end is None else end + _A_SECOND - 1
-
-    def read() -> tuple[int, list[Task]]:
-        with plane.database.read() as connection:
-            _require_instance(connection, asked.principal(request), known)
-            return tasks.page(connection, known, offset=query.offset, limit=query.limit, start=start, end=last)
-
-    count, page = await asyncio.to_thread(read)
+    with plane.database.read() as connection:
+        _require_instance(connection, asked.principal(request), known)
+        count, page = tasks.page(connection, known, offset=query.offset, limit=query.limit, start=start, end=last)
     return answers.json(wire.TaskList(str(count), [wire.task_item(task) for task in page]))
 
 
-@get(_TASKS + "/{task_id:str}/progress")
-async def show_background_task_progress(
+@get(_TASKS + "/{task_id:str}/progress", sync_to_thread=True)
+def show_background_task_progress(
     request: Request[Any, Any, Any], plane: ControlPlane, instance_id: str, task_id: str
 ) -> Response[bytes]:
-    """ShowBackgroundTaskProgress."""
-    known, wanted = asked.instance_id(instance_id), asked.task_id(task_id)
-
-    def read() -> Task:
-        with plane.database.read() as connection:
-            _require_instance(connection, asked.principal(request), known)
-            task = tasks.get(connection, known, wanted)
-        if task is None:
+    """ShowBackgroundTaskProgress. It is asked for all the time, so it makes one query where the task is there."""
+    who, known, wanted = asked.principal(request), asked.instance_id(instance_id), asked.task_id(task_id)
+    with plane.database.read() as connection:
+        task = tasks.get(connection, known, wanted)
+        if task is None or task.project_id != who.project_id:
+            _require_instance(connection, who, known)
             raise Refusal("DCS.4958")
-        return task
-
-    return answers.json(wire.progress(await asyncio.to_thread(read)))
+    return answers.json(wire.progress(task))
 
 
-@delete(_TASKS + "/{task_id:str}", status_code=200)
-async def delete_background_task(
+@delete(_TASKS + "/{task_id:str}", status_code=200, sync_to_thread=True)
+def delete_background_task(
     request: Request[Any, Any, Any], plane: ControlPlane, instance_id: str, task_id: str
 ) -> Response[bytes]:
     """DeleteBackgroundTask: forgets a task that has ended."""
-    known, wanted = asked.instance_id(instance_id), asked.task_id(task_id)
-    await asyncio.to_thread(plane.delete_task, asked.principal(request), known, wanted)
+    plane.delete_task(asked.principal(request), asked.instance_id(instance_id), asked.task_id(task_id))
     return answers.json(wire.Deleted())
 
 
-def _require_instance(connection: Any, who: Principal, instance_id: str) -> None:
+def _require_instance(connection: sa.Connection, who: Principal, instance_id: str) -> None:
     if instances.get(connection, who.project_id, instance_id) is None:
         raise Refusal("DCS.3022")
 

@@ -1,67 +1,24 @@
-"""Instances: CreateInstance, ListInstances, ShowInstance, ResizeInstance. Types follow the SDK's models."""
+"""Answers of CreateInstance, ListInstances and ShowInstance. Types follow the SDK's models."""
 
-from decimal import Decimal
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from cachewright.api.wire import iso
-from cachewright.api.wire.flavors import ZONE
+from cachewright.api.wire.flavors import RESOURCE_TYPE, SERVICE_TYPE, ZONE
 from cachewright.config import Settings
 from cachewright.flavors import Flavor, parse
-from cachewright.store.records import Instance, Task
+from cachewright.store.records import Instance, Node, Task
 
 _MEGABYTE = 1024 * 1024
-_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+_MAINTAIN = ("02:00:00", "06:00:00")
+_ASSURED_MBIT, _ASSURED_MBIT_SMALL = 768, 384  # a shard, and one of at most 1 GB
 
-
-class Tag(msgspec.Struct, frozen=True):
-    key: Annotated[str, msgspec.Meta(min_length=1, max_length=36)]
-    value: Annotated[str, msgspec.Meta(max_length=43)] = ""
-
-
-class SpecParam(msgspec.Struct, frozen=True):
-    sharding_count: int | None = None
-    replica_count: int | None = None
-    cache_mode: str | None = None
-
-
-class BssParam(msgspec.Struct, frozen=True):
-    charging_mode: str = "postPaid"
-
-
-class CreateBody(msgspec.Struct, frozen=True, kw_only=True):
-    """Fields that are listed for being refused: what they ask for is not served, and must not be ignored."""
-
-    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z][A-Za-z0-9_-]{3,63}$")]
-    engine: str
-    engine_version: str | None = None
-    capacity: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)]
-    spec_code: str
-    az_codes: Annotated[list[_Text], msgspec.Meta(min_length=1, max_length=10)]
-    vpc_id: _Text
-    subnet_id: _Text
-    security_group_id: str | None = None
-    enterprise_project_id: str | None = None
-    enterprise_project_name: str | None = None
-    description: str = ""
-    instance_num: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
-    maintain_begin: str | None = None
-    maintain_end: str | None = None
-    password: str | None = None
-    no_password_access: bool = False
-    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] | None = None
-    tags: Annotated[list[Tag], msgspec.Meta(max_length=20)] = []
-    spec_param: SpecParam = SpecParam()
-    bss_param: BssParam = BssParam()
-    enable_ssl: bool = False
-    enable_publicip: bool = False
-    publicip_id: str | None = None
-    private_ip: str | None = None
-    access_user: str | None = None
-    template_id: str | None = None
-    rename_commands: dict[str, Any] = {}
-    instance_backup_policy: dict[str, Any] = {}
+Status = Literal[
+    "CREATING", "CREATEFAILED", "RUNNING", "ERROR", "RESTARTING", "FROZEN", "EXTENDING", "RESTORING", "FLUSHING",
+    "PAYING", "FREEZING", "MIGRATING", "UPGRADING", "DELETING",
+]  # fmt: skip
 
 
 class Created(msgspec.Struct, frozen=True):
@@ -73,28 +30,24 @@ class CreatedList(msgspec.Struct, frozen=True):
     instances: list[Created]
 
 
-class ResizeBody(msgspec.Struct, frozen=True, kw_only=True):
-    spec_code: str
-    new_capacity: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)]
-    change_type: str = ""
-    execute_immediately: bool = True
-    reserved_ip: list[str] = []
-    node_list: list[str] = []
-    available_zones: list[str] = []
-    bss_param: dict[str, Any] = {}
-
-
 class InstancesQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """`tags` is `key.value`, several joined by commas; the reference's page, not the SDK, has `capacity`.
+
+    `name_equal` is a flag to some readers of the reference, and the name itself to others; both are understood.
+
+    Anything but `true` in `include_failure` is false. `include_delete` finds nothing: what is deleted is forgotten.
+    """
+
     instance_id: str | None = None
     name: str | None = None
-    name_equal: bool = False
-    status: str | None = None
-    include_failure: bool = True
-    include_delete: bool = False
+    name_equal: str = ""
+    status: Status | None = None
+    include_failure: str = "true"
     offset: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 0
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
-    tags: str | None = None
+    tags: str = ""
     ip: str | None = None
+    capacity: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)] | None = None
 
 
 class Features(msgspec.Struct, frozen=True):
@@ -102,6 +55,30 @@ class Features(msgspec.Struct, frozen=True):
     support_transparent_client_ip: bool = False
     support_ssl: bool = False
     support_audit_log: bool = False
+
+
+class BandwidthInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """In Mbit/s; there is no extra bandwidth for a time, so its times are null."""
+
+    bandwidth: int
+    assured_bandwidth: int
+    max_bandwidth_for_node: int | None = None
+    begin_time: int | None = None
+    end_time: int | None = None
+    current_time: int | None = None
+    next_expand_time: int | None = None
+    expand_count: int = 0
+    expand_effect_time: int | None = None
+    expand_interval_time: int | None = None
+    max_expand_count: int = 0
+    task_running: bool = False
+
+
+class DomainNameInfo(msgspec.Struct, frozen=True):
+    support_public_resolve: bool = False
+    is_latest_rules: bool = True
+    zone_name: str = ""
+    history_domain_names: tuple[()] = ()
 
 
 class InstanceItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,8 +112,8 @@ class InstanceItem(msgspec.Struct, frozen=True, kw_only=True):
     enterprise_project_id: str | None
     az_codes: list[str]
     available_zones: list[str]
-    maintain_begin: str | None
-    maintain_end: str | None
+    maintain_begin: str
+    maintain_end: str
     created_at: str | None
     launched_at: str | None
     user_id: str
@@ -153,12 +130,7 @@ class InstanceItem(msgspec.Struct, frozen=True, kw_only=True):
     service_upgrade: bool = False
     service_task_id: str = ""
     order_id: str | None = None
-    product_type: str = "generic"
-    storage_type: str = "DRAM"
-    db_number: int = 1
-    support_slow_log_flag: str = "yes"
-    transparent_client_ip_enable: bool = False
-    error_code: str | None = None
+    error_code: str | None
 
 
 class ListedInstance(InstanceItem, frozen=True, kw_only=True):
@@ -170,6 +142,21 @@ class ShownInstance(InstanceItem, frozen=True, kw_only=True):
 
     update_at: str | None
     task: str | None
+    backend_addrs: str
+    bandwidth_info: BandwidthInfo
+    cloud_resource_type_code: str = RESOURCE_TYPE
+    cloud_service_type_code: str = SERVICE_TYPE
+    db_number: int = 1
+    domain_name_info: DomainNameInfo = DomainNameInfo()
+    enterprise_project_name: str | None
+    inquery_spec_code: str
+    instance_backup_policy: None = None
+    product_type: str = "generic"
+    security_group_name: str | None
+    storage_type: str = "DRAM"
+    subnet_cidr: str | None = None
+    support_slow_log_flag: str = "false"
+    transparent_client_ip_enable: bool = False
 
 
 class InstanceList(msgspec.Struct, frozen=True):
@@ -177,19 +164,26 @@ class InstanceList(msgspec.Struct, frozen=True):
     instances: list[ListedInstance]
 
 
-def capacity_mb(gigabytes: float) -> int | None:
-    """None where that is no whole number of MB."""
-    megabytes = Decimal(str(gigabytes)) * 1024
-    return int(megabytes) if megabytes == int(megabytes) else None
-
-
 def listed(instance: Instance, used_memory: int, settings: Settings) -> ListedInstance:
     return ListedInstance(updated_at=iso(instance.updated_at), **_shared(instance, used_memory, settings))
 
 
-def shown(instance: Instance, used_memory: int, settings: Settings, unfinished: list[Task]) -> ShownInstance:
-    task = unfinished[0].name if unfinished else None
-    return ShownInstance(update_at=iso(instance.updated_at), task=task, **_shared(instance, used_memory, settings))
+def shown(
+    instance: Instance, nodes: Sequence[Node], used_memory: int, settings: Settings, unfinished: Sequence[Task]
+) -> ShownInstance:
+    """`unfinished`: the instance's tasks that have not ended, oldest first."""
+    flavor = parse(instance.spec_code)
+    assured = flavor.shards * (_ASSURED_MBIT if flavor.shard_mb > 1024 else _ASSURED_MBIT_SMALL)
+    return ShownInstance(
+        update_at=iso(instance.updated_at),
+        task=unfinished[0].name if unfinished else None,
+        backend_addrs=",".join(f"{node.host}:{node.port}" for node in nodes),
+        bandwidth_info=BandwidthInfo(bandwidth=assured, assured_bandwidth=assured),
+        enterprise_project_name=instance.attributes.get("enterprise_project_name"),
+        inquery_spec_code=instance.spec_code,
+        security_group_name=instance.attributes.get("security_group_id"),
+        **_shared(instance, used_memory, settings),
+    )
 
 
 def _shared(instance: Instance, used_memory: int, settings: Settings) -> dict[str, Any]:
@@ -220,8 +214,8 @@ def _shared(instance: Instance, used_memory: int, settings: Settings) -> dict[st
         "enterprise_project_id": said.get("enterprise_project_id"),
         "az_codes": said.get("az_codes", [ZONE]),
         "available_zones": said.get("az_codes", [ZONE]),
-        "maintain_begin": said.get("maintain_begin"),
-        "maintain_end": said.get("maintain_end"),
+        "maintain_begin": said.get("maintain_begin", _MAINTAIN[0]),
+        "maintain_end": said.get("maintain_end", _MAINTAIN[1]),
         "created_at": iso(instance.created_at),
         "launched_at": iso(instance.launched_at),
         "user_id": instance.user_id,

@@ -9,7 +9,7 @@ from cachewright.api.wire import iso
 from cachewright.store.records import UNFINISHED, Step, SubStep, Task
 
 _TEXT_LIMIT = 1024
-_Moment = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{14}$")]
+_Moment = Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{14}\Z")]
 
 
 class ListQuery(msgspec.Struct, frozen=True):

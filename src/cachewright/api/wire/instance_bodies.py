@@ -1,0 +1,75 @@
+"""Bodies of CreateInstance and ResizeInstance. Types follow the SDK's models."""
+
+from decimal import Decimal
+from typing import Annotated, Any
+
+import msgspec
+
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+_OptionalText = Annotated[str, msgspec.Meta(max_length=128)] | None
+
+
+class Tag(msgspec.Struct, frozen=True):
+    key: Annotated[str, msgspec.Meta(min_length=1, max_length=36)]
+    value: Annotated[str, msgspec.Meta(max_length=43)] = ""
+
+
+class SpecParam(msgspec.Struct, frozen=True):
+    sharding_count: int | None = None
+    replica_count: int | None = None
+    cache_mode: str | None = None
+
+
+class BssParam(msgspec.Struct, frozen=True):
+    charging_mode: str = "postPaid"
+
+
+class CreateBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Fields that are listed for being refused: what they ask for is not served, and must not be ignored."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z][A-Za-z0-9_-]{3,63}\Z")]
+    engine: str
+    engine_version: str | None = None
+    capacity: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)]
+    spec_code: str
+    az_codes: Annotated[list[_Text], msgspec.Meta(min_length=1, max_length=10)]
+    vpc_id: _Text
+    subnet_id: _Text
+    security_group_id: _OptionalText = None
+    enterprise_project_id: _OptionalText = None
+    enterprise_project_name: _OptionalText = None
+    description: Annotated[str, msgspec.Meta(max_length=1024)] = ""
+    instance_num: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
+    maintain_begin: str | None = None
+    maintain_end: str | None = None
+    password: str | None = None
+    no_password_access: bool = False
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] | None = None
+    tags: Annotated[list[Tag], msgspec.Meta(max_length=20)] = []
+    spec_param: SpecParam = SpecParam()
+    bss_param: BssParam = BssParam()
+    enable_ssl: bool = False
+    enable_publicip: bool = False
+    publicip_id: str | None = None
+    private_ip: str | None = None
+    access_user: str | None = None
+    template_id: str | None = None
+    rename_commands: dict[str, Any] = {}
+    instance_backup_policy: dict[str, Any] = {}
+
+
+class ResizeBody(msgspec.Struct, frozen=True, kw_only=True):
+    spec_code: str
+    new_capacity: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)]
+    change_type: str = ""
+    execute_immediately: bool = True
+    reserved_ip: list[str] = []
+    node_list: list[str] = []
+    available_zones: list[str] = []
+    bss_param: dict[str, Any] = {}
+
+
+def capacity_mb(gigabytes: float) -> int | None:
+    """None where that is no whole number of MB."""
+    megabytes = Decimal(str(gigabytes)) * 1024
+    return int(megabytes) if megabytes == int(megabytes) else None

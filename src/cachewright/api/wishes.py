@@ -1,0 +1,158 @@
+"""Bodies that are well-formed, to wishes: the rules on what may be asked for together.
+
+What cannot be granted is refused here and never ignored. Rules that depend on what exists are `operations`'.
+
+Source: the reference of CreateInstance and ResizeInstance.
+"""
+
+import re
+from typing import Any
+
+import msgspec
+
+from cachewright import flavors
+from cachewright.api.asked import refused
+from cachewright.api.wire.instance_bodies import CreateBody, ResizeBody, capacity_mb
+from cachewright.errors import Refusal
+from cachewright.flavors import Flavor
+from cachewright.operations.wishes import CreateWish, ResizeWish
+from cachewright.store.records import Instance
+
+_PASSWORD = re.compile(r"[a-zA-Z0-9`~!@#$^&*()\-_=+\\|{}:'\",<.>/?]{8,32}")
+_PASSWORD_CLASSES = (r"[a-z]", r"[A-Z]", r"[0-9]", r"[^a-zA-Z0-9]")
+_FULL_HOUR = re.compile(r"([01][0-9]|2[0-3]):00(:00)?")
+
+_NOT_SERVED = {
+    "enable_ssl": "TLS to the cache is not served",
+    "enable_publicip": "public addresses are not served",
+    "publicip_id": "public addresses are not served",
+    "private_ip": "addresses cannot be chosen",
+    "access_user": "it is for Memcached",
+    "template_id": "parameter templates are not served",
+    "rename_commands": "commands cannot be renamed",
+    "instance_backup_policy": "backups are not served",
+}
+"""Fields of CreateInstance that must be empty or false, and why."""
+
+_REPLAYED = (
+    "description",
+    "vpc_id",
+    "subnet_id",
+    "security_group_id",
+    "enterprise_project_id",
+    "enterprise_project_name",
+    "az_codes",
+    "maintain_begin",
+    "maintain_end",
+    "tags",
+)
+_CHANGE_TYPES = ("createReplication", "deleteReplication", "addSharding", "instanceType")
+
+
+def create_wish(body: CreateBody) -> CreateWish:
+    """Refusal with the code of the field that is wrong."""
+    flavor = _flavor(body)
+    if body.engine.lower() != "redis":
+        raise refused("engine", "it is not Redis")
+    version = body.engine_version or flavors.DEFAULT_ENGINE_VERSION
+    if version not in flavors.ENGINE_VERSIONS:
+        raise refused("engine_version", f"it is not one of {', '.join(flavors.ENGINE_VERSIONS)}")
+    for field, reason in _NOT_SERVED.items():
+        if getattr(body, field):
+            raise refused(field, reason)
+    if body.bss_param.charging_mode not in {"", "postPaid"}:
+        raise refused("bss_param.charging_mode", "only postPaid is served")
+    _require_maintenance_window(body)
+    if len({tag.key for tag in body.tags}) < len(body.tags):
+        raise refused("tags", "a key is there twice")
+    if body.instance_num > 1 and len(body.name) > 56:
+        raise refused("name", "of several instances it has at most 56 characters")
+    if body.instance_num > 1 and body.port is not None:
+        raise refused("port", "several instances on one machine cannot have the same")
+    replayed = {field: msgspec.to_builtins(getattr(body, field)) for field in _REPLAYED}
+    return CreateWish(
+        names=_names(body),
+        flavor=flavor,
+        engine_version=version,
+        port=body.port,
+        password=_password(body),
+        attributes={field: value for field, value in replayed.items() if value},
+    )
+
+
+def resize_wish(body: ResizeBody, instance: Instance) -> ResizeWish:
+    """Refusal with the code of the field that is wrong, DCS.4102 where another kind of change is asked for."""
+    if body.change_type and body.change_type not in _CHANGE_TYPES:
+        raise refused("change_type", f"it is not one of {', '.join(_CHANGE_TYPES)}")
+    if body.change_type not in {"", "addSharding"}:
+        raise Refusal("DCS.4102", reason=f"change_type {body.change_type} is not served")
+    if body.reserved_ip:
+        raise refused("reserved_ip", "which shards stay cannot be chosen")
+    if body.node_list:
+        raise refused("node_list", "which nodes leave cannot be chosen")
+    if body.available_zones:
+        raise refused("available_zones", "replicas are not added by a resize yet")
+    if not body.execute_immediately:
+        raise refused("execute_immediately", "a resize cannot wait for a maintenance window")
+    capacity = capacity_mb(body.new_capacity)
+    if capacity is None:
+        raise refused("new_capacity", "it is not a whole number of MB")
+    shards_now = flavors.parse(instance.spec_code).shards
+    if body.change_type == "addSharding" and _flavor_of(body.spec_code).shards <= shards_now:
+        raise Refusal("DCS.4102", reason=f"change_type addSharding: {body.spec_code} does not add shards")
+    return ResizeWish(spec_code=body.spec_code, capacity_mb=capacity)
+
+
+def _flavor_of(spec_code: str) -> Flavor:
+    try:
+        return flavors.parse(spec_code)
+    except flavors.UnknownFlavor as unknown:
+        raise refused("spec_code", str(unknown)) from unknown
+
+
+def _flavor(body: CreateBody) -> Flavor:
+    flavor = _flavor_of(body.spec_code)
+    if flavor.cache_mode != "cluster":
+        raise Refusal("DCS.4007", reason=f"spec_code: {flavor.cache_mode} is not served, cluster is")
+    if capacity_mb(body.capacity) != flavor.capacity_mb:
+        raise refused("capacity", f"{flavor.spec_code} has {flavor.capacity_gb} GB")
+    stands_for: dict[str, Any] = {
+        "sharding_count": flavor.shards,
+        "replica_count": flavor.copies,
+        "cache_mode": flavor.cache_mode,
+    }
+    for field, value in stands_for.items():
+        if getattr(body.spec_param, field) not in {None, value}:
+            raise refused(f"spec_param.{field}", f"{flavor.spec_code} stands for {value}")
+    return flavor
+
+
+def _require_maintenance_window(body: CreateBody) -> None:
+    begin, end = body.maintain_begin, body.maintain_end
+    for field, hour, other in (("maintain_begin", begin, end), ("maintain_end", end, begin)):
+        if other and not hour:
+            raise refused(field, "it is missing, though the other is there")
+        if hour and not _FULL_HOUR.fullmatch(hour):
+            raise refused(field, "it is not a full hour, HH:00:00")
+    if begin and end and begin[:2] == end[:2]:
+        raise refused("maintain_end", "it is maintain_begin")
+
+
+def _names(body: CreateBody) -> tuple[str, ...]:
+    if body.instance_num == 1:
+        return (body.name,)
+    return tuple(f"{body.name}-{number:03}" for number in range(body.instance_num))
+
+
+def _password(body: CreateBody) -> str | None:
+    if body.no_password_access:
+        if body.password:
+            raise refused("password", "an instance with no_password_access takes none")
+        return None
+    if not body.password:
+        raise refused("password", "it is missing, and no_password_access is not true")
+    if not _PASSWORD.fullmatch(body.password):
+        raise Refusal("DCS.4019", reason="it is not 8 to 32 of the allowed characters")
+    if sum(bool(re.search(pattern, body.password)) for pattern in _PASSWORD_CLASSES) < 3:
+        raise Refusal("DCS.4019", reason="it has fewer than 3 of the 4 kinds of characters")
+    return body.password
