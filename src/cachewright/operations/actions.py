@@ -16,7 +16,7 @@ class Action(msgspec.Struct, frozen=True):
 
 ACTIONS = {
     "check resources": Action(cluster_actions.check_resources, Policy(timeout=10, attempts=1)),
-    "check status": Action(cluster_actions.check_status, Policy(timeout=20, attempts=6)),
+    "check status": Action(cluster_actions.check_status, Policy(timeout=20, attempts=8)),
     "start node": Action(node_actions.start, Policy(timeout=300, attempts=4)),
     "form cluster": Action(cluster_actions.form, Policy(timeout=60, attempts=2)),
     "join cluster": Action(cluster_actions.join, Policy(timeout=60, attempts=3)),

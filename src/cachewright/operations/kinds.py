@@ -8,6 +8,7 @@ from cachewright.store.records import Step
 from cachewright.tasks import plan
 
 PRE_CHECK = "Pre-check."
+POST_CHECK = "Post-check."
 RESOURCE_CHECK = "Resource check."
 STATUS_CHECK = "Instance status check."
 
@@ -49,7 +50,7 @@ RESIZE = Kind(
     during="EXTENDING",
     success="RUNNING",
     failure="RUNNING",
-    steps=(PRE_CHECK, "Data migration."),
+    steps=(PRE_CHECK, "Data migration.", POST_CHECK),
 )
 DELETE = Kind(
     kind="delete",

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from cachewright.flavors import Flavor, parse
 from cachewright.operations import layout
 from cachewright.operations.create import HOLD_SECONDS, NODE_BYTES
-from cachewright.operations.kinds import PRE_CHECK, RESIZE, RESOURCE_CHECK, STATUS_CHECK
+from cachewright.operations.kinds import POST_CHECK, PRE_CHECK, RESIZE, RESOURCE_CHECK, STATUS_CHECK
 from cachewright.operations.node_actions import end
 from cachewright.operations.operation import InstanceOperation
 from cachewright.operations.slot_actions import waiting_detail
@@ -89,6 +89,7 @@ class Resize(InstanceOperation):
                 "Data migration.": [_move(move, loads[move.source], pace) for move in moves],
                 "Memory decrease.": [] if growing else memory,
                 "Resource release.": [_release(node, leaving) for node in leaving],
+                POST_CHECK: [_check_status([])],
             },
         )
 
@@ -187,12 +188,21 @@ def _checks(shape: Shape, moves: Sequence[slots.Move], loads: Mapping[str, Load]
     ]
     needed = NODE_BYTES * len(shape.new) + moved
     resources = {"host_bytes": needed, "disk_bytes": needed, "rooms": rooms}
-    new = [node.id for node in shape.new]
     check = work("check", seconds=_CHECK_SECONDS)
     return [
         Draft(name=RESOURCE_CHECK, action="check resources", work=check, arguments=resources),
-        Draft(name=STATUS_CHECK, action="check status", work=check, arguments={"new": new}),
+        _check_status(shape.new),
     ]
+
+
+def _check_status(new: Sequence[Node]) -> Draft:
+    """Of all nodes but the new ones, which have not started yet."""
+    return Draft(
+        name=STATUS_CHECK,
+        action="check status",
+        work=work("check", seconds=_CHECK_SECONDS),
+        arguments={"new": [node.id for node in new]},
+    )
 
 
 def _start(node: Node) -> Draft:

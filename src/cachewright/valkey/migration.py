@@ -42,6 +42,7 @@ _BEFORE_SNAPSHOT = {
     "waiting-to-snapshot",
 }
 _ENDED = {"success", "failed", "cancelled"}
+# Run read-only: a script that might write waits while a handover holds writes back.
 _COUNT_KEYS = """
 local counts = {}
 for position, slot in ipairs(ARGV) do counts[position] = redis.call('CLUSTER', 'COUNTKEYSINSLOT', slot) end
@@ -93,7 +94,7 @@ async def count_keys(client: Valkey, slots: Iterable[int]) -> dict[int, int]:
     wanted = list(slots)
     counts: list[int] = []
     for start in range(0, len(wanted), _COUNTED_AT_ONCE):
-        counts += await ask(client, "EVAL", _COUNT_KEYS, 0, *wanted[start : start + _COUNTED_AT_ONCE])
+        counts += await ask(client, "EVAL_RO", _COUNT_KEYS, 0, *wanted[start : start + _COUNTED_AT_ONCE])
     return dict(zip(wanted, counts, strict=True))
 
 
@@ -105,7 +106,7 @@ async def jobs(client: Valkey) -> list[Job]:
 
 async def cancel_all(client: Valkey) -> None:
     """Returns when the node exports nothing any more; slots that were not handed over stay with it."""
-    await ask(client, "CLUSTER CANCELSLOTMIGRATIONS", "ALL")
+    await ask(client, "CLUSTER CANCELSLOTMIGRATIONS")
     while any(not job.ended and job.operation == "EXPORT" for job in await jobs(client)):
         await asyncio.sleep(_POLL_SECONDS)
 
