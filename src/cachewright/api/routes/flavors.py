@@ -1,19 +1,18 @@
 """What can be bought."""
 
-from typing import Any
-
-from litestar import Request, Response, get
+from litestar import Response, get
 
 from cachewright.api import answers, asked
+from cachewright.api.routes.parameters import Call, Plane, in_thread
 from cachewright.api.wire import flavors as wire
 from cachewright.errors import Refusal
 from cachewright.flavors import parse
-from cachewright.operations.plane import ControlPlane
 from cachewright.store import instances
 
 
-@get("/v2/{project_id:str}/flavors", sync_to_thread=True)
-def list_flavors(request: Request[Any, Any, Any], plane: ControlPlane) -> Response[bytes]:
+@get("/v2/{project_id:str}/flavors")
+@in_thread
+def list_flavors(request: Call, plane: Plane) -> Response[bytes]:
     """ListFlavors; with an instance, those it can be resized to."""
     query = asked.query(request, wire.FlavorsQuery)
     if not query.instance_id:

@@ -1,17 +1,15 @@
 """Instances: create, list, show, resize, delete."""
 
-from typing import Any
-
 import sqlalchemy as sa
-from litestar import Request, Response, delete, get, post
+from litestar import Response, delete, get, post
 
 from cachewright.api import answers, asked
+from cachewright.api.routes.parameters import Body, Call, PathId, Plane, in_thread
 from cachewright.api.wire import instances as wire
 from cachewright.api.wire.instance_bodies import CreateBody, ResizeBody, capacity_mb
 from cachewright.api.wishes import create_wish, resize_wish
 from cachewright.errors import Refusal
 from cachewright.flavors import parse
-from cachewright.operations.plane import ControlPlane
 from cachewright.store import instances, tasks
 from cachewright.store.records import Instance, Principal
 
@@ -20,16 +18,18 @@ _INSTANCE = _INSTANCES + "/{instance_id:str}"
 _ALL = 2**31 - 1
 
 
-@post(_INSTANCES, status_code=200, sync_to_thread=True)
-def create_instance(request: Request[Any, Any, Any], plane: ControlPlane, body: bytes) -> Response[bytes]:
+@post(_INSTANCES, status_code=200)
+@in_thread
+def create_instance(request: Call, plane: Plane, body: Body) -> Response[bytes]:
     """CreateInstance."""
     wish = create_wish(asked.body(body, CreateBody))
     created = plane.create_instances(asked.principal(request), wish)
     return answers.json(wire.CreatedList([wire.Created(instance.id, instance.name) for instance in created]))
 
 
-@get(_INSTANCES, sync_to_thread=True)
-def list_instances(request: Request[Any, Any, Any], plane: ControlPlane) -> Response[bytes]:
+@get(_INSTANCES)
+@in_thread
+def list_instances(request: Call, plane: Plane) -> Response[bytes]:
     """ListInstances, newest first; an offset beyond the end is an empty page."""
     query = asked.query(request, wire.InstancesQuery)
     with plane.database.read() as connection:
@@ -38,8 +38,9 @@ def list_instances(request: Request[Any, Any, Any], plane: ControlPlane) -> Resp
     return answers.json(wire.InstanceList(count, shown))
 
 
-@get(_INSTANCE, sync_to_thread=True)
-def show_instance(request: Request[Any, Any, Any], plane: ControlPlane, instance_id: str) -> Response[bytes]:
+@get(_INSTANCE)
+@in_thread
+def show_instance(request: Call, plane: Plane, instance_id: PathId) -> Response[bytes]:
     """ShowInstance."""
     known = asked.instance_id(instance_id)
     with plane.database.read() as connection:
@@ -49,17 +50,17 @@ def show_instance(request: Request[Any, Any, Any], plane: ControlPlane, instance
     return answers.json(wire.shown(instance, nodes, plane.used_memory(known), plane.settings, unfinished))
 
 
-@delete(_INSTANCE, status_code=204, sync_to_thread=True)
-def delete_single_instance(request: Request[Any, Any, Any], plane: ControlPlane, instance_id: str) -> Response[None]:
+@delete(_INSTANCE, status_code=204)
+@in_thread
+def delete_single_instance(request: Call, plane: Plane, instance_id: PathId) -> Response[None]:
     """DeleteSingleInstance: the deletion is a background task; the instance is gone when ShowInstance says 404."""
     plane.delete_instance(asked.principal(request), asked.instance_id(instance_id))
     return answers.no_content()
 
 
-@post(_INSTANCE + "/resize", status_code=204, sync_to_thread=True)
-def resize_instance(
-    request: Request[Any, Any, Any], plane: ControlPlane, instance_id: str, body: bytes
-) -> Response[None]:
+@post(_INSTANCE + "/resize", status_code=204)
+@in_thread
+def resize_instance(request: Call, plane: Plane, instance_id: PathId, body: Body) -> Response[None]:
     """ResizeInstance: the answer names no task; it is the newest in the instance's list."""
     known = asked.instance_id(instance_id)
     who = asked.principal(request)

@@ -1,15 +1,14 @@
 """Background tasks of an instance."""
 
 from datetime import UTC, datetime
-from typing import Any
 
 import sqlalchemy as sa
-from litestar import Request, Response, delete, get
+from litestar import Response, delete, get
 
 from cachewright.api import answers, asked
+from cachewright.api.routes.parameters import Call, PathId, Plane, in_thread
 from cachewright.api.wire import tasks as wire
 from cachewright.errors import Refusal
-from cachewright.operations.plane import ControlPlane
 from cachewright.store import instances, tasks
 from cachewright.store.records import Principal
 
@@ -18,8 +17,9 @@ _MOMENT = "%Y%m%d%H%M%S"
 _A_SECOND = 1000
 
 
-@get(_TASKS, sync_to_thread=True)
-def list_background_task(request: Request[Any, Any, Any], plane: ControlPlane, instance_id: str) -> Response[bytes]:
+@get(_TASKS)
+@in_thread
+def list_background_task(request: Call, plane: Plane, instance_id: PathId) -> Response[bytes]:
     """ListBackgroundTask: newest first; an offset beyond the end is an empty page."""
     known = asked.instance_id(instance_id)
     query = asked.query(request, wire.ListQuery)
@@ -34,9 +34,13 @@ def list_background_task(request: Request[Any, Any, Any], plane: ControlPlane, i
     return answers.json(wire.TaskList(str(count), [wire.task_item(task) for task in page]))
 
 
-@get(_TASKS + "/{task_id:str}/progress", sync_to_thread=True)
+@get(_TASKS + "/{task_id:str}/progress")
+@in_thread
 def show_background_task_progress(
-    request: Request[Any, Any, Any], plane: ControlPlane, instance_id: str, task_id: str
+    request: Call,
+    plane: Plane,
+    instance_id: PathId,
+    task_id: PathId,
 ) -> Response[bytes]:
     """ShowBackgroundTaskProgress. It is asked for all the time, so it makes one query where the task is there."""
     who, known, wanted = asked.principal(request), asked.instance_id(instance_id), asked.task_id(task_id)
@@ -48,9 +52,13 @@ def show_background_task_progress(
     return answers.json(wire.progress(task))
 
 
-@delete(_TASKS + "/{task_id:str}", status_code=200, sync_to_thread=True)
+@delete(_TASKS + "/{task_id:str}", status_code=200)
+@in_thread
 def delete_background_task(
-    request: Request[Any, Any, Any], plane: ControlPlane, instance_id: str, task_id: str
+    request: Call,
+    plane: Plane,
+    instance_id: PathId,
+    task_id: PathId,
 ) -> Response[bytes]:
     """DeleteBackgroundTask: forgets a task that has ended."""
     plane.delete_task(asked.principal(request), asked.instance_id(instance_id), asked.task_id(task_id))

@@ -1,0 +1,103 @@
+"""The API on a real server, above a real database; what lies below the control plane is left out."""
+
+import asyncio
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from granian.constants import Interfaces
+from granian.server.embed import Server
+from tenants import Site, Tenant
+
+from cachewright.api.app import create_app
+from cachewright.config import Settings
+from cachewright.operations.plane import ControlPlane
+from cachewright.store import keys
+from cachewright.store.database import Database
+from cachewright.store.records import AccessKey
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One server a test process. Tests keep apart by projects of their own."""
+    folder: Path = tmp_path_factory.mktemp("site")
+    settings = Settings(data_dir=folder)
+    database = Database(settings.database_url)
+    database.migrate()
+    memory: dict[str, int] = {}
+    plane = ControlPlane(database, settings, lambda task: None, lambda instance_id: memory.get(instance_id, 0))
+    port = _free_port()
+    running = _Running(plane, port)
+    yield Site(plane, port, memory)
+    running.stop()
+    database.close()
+
+
+@pytest.fixture
+def new_tenant(site: Site) -> Callable[[], Tenant]:
+    """Makes another project with its key."""
+
+    def make(*, enabled: bool = True) -> Tenant:
+        key = AccessKey(
+            access_key=uuid.uuid4().hex[:20].upper(),
+            secret_key=uuid.uuid4().hex,
+            project_id=uuid.uuid4().hex,
+            user_id=uuid.uuid4().hex,
+            user_name="alice",
+            enabled=enabled,
+            created_at=0,
+        )
+        with site.plane.database.write() as connection:
+            keys.add(connection, key)
+        return Tenant(site, key)
+
+    return make
+
+
+@pytest.fixture
+def tenant(new_tenant: Callable[[], Tenant]) -> Tenant:
+    return new_tenant()
+
+
+class _Running:
+    def __init__(self, plane: ControlPlane, port: int) -> None:
+        self._app = create_app(plane)
+        self._port = port
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                return
+            except ConnectionRefusedError:
+                assert time.monotonic() < deadline, "the server does not listen"
+                time.sleep(0.02)
+
+    def _run(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._server = Server(
+            self._app,
+            address="127.0.0.1",
+            port=self._port,
+            interface=Interfaces.ASGI,
+            log_enabled=False,
+        )
+        await self._server.serve()
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._server.stop)
+        self._thread.join()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,166 @@
+"""A caller of the API: with the cloud's own client, and with requests that no client would send."""
+
+import http.client
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+from huaweicloudsdkcore.auth.credentials import BasicCredentials
+from huaweicloudsdkcore.sdk_request import SdkRequest
+from huaweicloudsdkcore.signer.signer import Signer
+from huaweicloudsdkdcs.v2 import DcsClient
+
+from cachewright.operations.plane import ControlPlane
+from cachewright.store import instances, tasks
+from cachewright.store.records import AccessKey, Instance, Task
+
+PASSWORD = "Test-password-1"
+
+
+class Site(msgspec.Struct, frozen=True):
+    plane: ControlPlane
+    port: int
+    memory: dict[str, int]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def code(self) -> str:
+        """The error code, after a look at the shape that every error must have."""
+        assert self.headers["content-type"] == "application/json"
+        assert list(self.json) == ["error_code", "error_msg", "error_ext_msg"]
+        assert 0 < len(self.json["error_msg"]) <= 1024
+        assert self.json["error_ext_msg"] is None
+        return str(self.json["error_code"])
+
+    @property
+    def refusal(self) -> tuple[int, str]:
+        return self.status, self.code
+
+
+class Tenant:
+    def __init__(self, site: Site, key: AccessKey) -> None:
+        self.site = site
+        self.key = key
+        self.project_id = key.project_id
+
+    @property
+    def credentials(self) -> BasicCredentials:
+        return BasicCredentials(self.key.access_key, self.key.secret_key, self.project_id)
+
+    @property
+    def client(self) -> Any:
+        """The cloud's own client, unmodified."""
+        endpoint = f"http://127.0.0.1:{self.site.port}"
+        return DcsClient.new_builder().with_credentials(self.credentials).with_endpoint(endpoint).build()
+
+    def path(self, rest: str) -> str:
+        return f"/v2/{self.project_id}/{rest}"
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: bytes | str | Mapping[str, Any] = b"",
+        *,
+        query: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Signed by the SDK's own signer. `path` without a leading slash is below the project; `query` is as sent."""
+        resource = path if path.startswith("/") else self.path(path)
+        raw = body if isinstance(body, bytes) else (body if isinstance(body, str) else json.dumps(body)).encode()
+        request = self.signed(method, resource, raw, query, headers or {})
+        target = f"{resource}?{query}" if query else resource
+        return self.send(method, target, request.header_params, raw)
+
+    def signed(self, method: str, resource: str, body: bytes, query: str, headers: Mapping[str, str]) -> SdkRequest:
+        pairs = [part.replace("+", "%20").partition("=")[::2] for part in query.split("&") if part]
+        request = SdkRequest(
+            method=method,
+            schema="http",
+            host=f"127.0.0.1:{self.site.port}",
+            resource_path=resource,
+            query_params=[(unquote(key), unquote(value)) for key, value in pairs],
+            header_params={"Content-Type": "application/json", **headers},
+            body=body,
+        )
+        return Signer(self.credentials).sign(request)
+
+    def send(self, method: str, target: str, headers: Mapping[str, str], body: bytes = b"") -> Answer:
+        """As it is."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.site.port, timeout=30)
+        try:
+            connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
+            for name, value in {"Host": f"127.0.0.1:{self.site.port}", **headers}.items():
+                connection.putheader(name, value)
+            if body:
+                connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders(body or None)
+            response = connection.getresponse()
+            known = {name.lower(): value for name, value in response.getheaders()}
+            answer = Answer(response.status, known, response.read())
+        finally:
+            connection.close()
+        assert len(answer.headers["x-request-id"]) == 32
+        return answer
+
+    def create_body(self, **changed: Any) -> dict[str, Any]:
+        """A body that is accepted. A field changed to `...` is left out."""
+        wished = {
+            "name": "cache",
+            "engine": "Redis",
+            "engine_version": "7.0",
+            "capacity": 3,
+            "spec_code": "redis.cluster.xu1.large.r1.s1.3",
+            "az_codes": ["local"],
+            "vpc_id": "vpc",
+            "subnet_id": "subnet",
+            "password": PASSWORD,
+        }
+        return {name: value for name, value in (wished | changed).items() if value is not ...}
+
+    def instance(self, **changed: Any) -> str:
+        """The id of an instance that is RUNNING and has no task."""
+        answer = self.call("POST", "instances", self.create_body(**changed))
+        assert answer.status == 200, answer.body
+        instance_id = str(answer.json["instances"][0]["instance_id"])
+        with self.site.plane.database.write() as connection:
+            tasks.remove_of_instance(connection, instance_id)
+            instances.change(connection, instance_id, status="RUNNING")
+        return instance_id
+
+    def stored(self, instance_id: str) -> Instance:
+        with self.site.plane.database.read() as connection:
+            found = instances.get(connection, self.project_id, instance_id)
+        assert found
+        return found
+
+    def add_task(self, instance_id: str, **changed: Any) -> Task:
+        number = int(changed.pop("number", 1))
+        known: dict[str, Any] = {
+            "id": f"{number:032x}",
+            "instance_id": instance_id,
+            "project_id": self.project_id,
+            "kind": "resize",
+            "name": "EXTEND",
+            "status": "EXECUTING",
+            "params": {},
+            "details": {},
+            "user_id": self.key.user_id,
+            "user_name": self.key.user_name,
+            "created_at": 1_592_379_522_503,
+        }
+        task = Task(**(known | changed))
+        with self.site.plane.database.write() as connection:
+            tasks.add(connection, task)
+        return task
