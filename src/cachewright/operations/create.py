@@ -8,7 +8,7 @@ from cachewright.flavors import parse
 from cachewright.operations.kinds import CREATE, PRE_CHECK, RESOURCE_CHECK
 from cachewright.operations.operation import InstanceOperation
 from cachewright.store import instances
-from cachewright.store.records import Step, Task
+from cachewright.store.records import Node, Step, Task
 from cachewright.tasks.clock import now_ms
 from cachewright.tasks.plan import Draft, build, work
 
@@ -16,6 +16,7 @@ NODE_BYTES = 16 * 1024 * 1024
 """What an empty node needs of its host."""
 
 _START_SECONDS = 0.15
+_STOP_SECONDS = 5.0
 HOLD_SECONDS = 2.0
 """For which Valkey holds a freshly started master back; no counter shows it."""
 _FORM_SECONDS = HOLD_SECONDS + 0.1
@@ -26,9 +27,10 @@ class Create(InstanceOperation):
 
     async def plan(self, task: Task) -> tuple[Step, ...]:
         nodes = await self.site.nodes(task.instance_id)
+        await self._want(nodes, wanted=True)
         needed = NODE_BYTES * len(nodes)
         return build(
-            task.id,
+            task.run_id,
             {
                 PRE_CHECK: [
                     Draft(
@@ -59,14 +61,19 @@ class Create(InstanceOperation):
 
     async def recover(self, task: Task) -> None:
         """What started is stopped; the record stays for the caller to read and delete."""
-        for node in await self.site.nodes(task.instance_id):
+        nodes = await self.site.nodes(task.instance_id)
+        await self._want(nodes, wanted=False)
+        await asyncio.gather(*(self.site.host.stop(node.id, _STOP_SECONDS) for node in nodes))
 
-            def unwanted(node_id: str = node.id) -> None:
-                with self.site.database.write() as connection:
-                    instances.change_node(connection, node_id, wanted=False)
+    async def _want(self, nodes: list[Node], *, wanted: bool) -> None:
+        """A creation that is tried again wants again what the failed one had given up."""
 
-            await asyncio.to_thread(unwanted)
-            await self.site.host.stop(node.id, 5.0)
+        def write() -> None:
+            with self.site.database.write() as connection:
+                for node in nodes:
+                    instances.change_node(connection, node.id, wanted=wanted)
+
+        await asyncio.to_thread(write)
 
     def succeeded(self, connection: sa.Connection, task: Task) -> None:
         spec_code = parse(task.params["spec_code"]).spec_code

@@ -14,7 +14,7 @@ class Delete(InstanceOperation):
     async def plan(self, task: Task) -> tuple[Step, ...]:
         nodes = await self.site.nodes(task.instance_id)
         return build(
-            task.id,
+            task.run_id,
             {
                 "Resource release.": [
                     Draft(

@@ -19,6 +19,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     :ivar during: instance status while it runs.
     :ivar success: instance status after it; None where the instance is gone then.
     :ivar failure: instance status where it failed and what it left was put in order.
+    :ivar divisible: it can be paused or cancelled half-way, with the instance in order.
     :ivar steps: names of its steps, shown as WAITING until its plan is made.
     """
 
@@ -28,6 +29,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     during: str
     success: str | None
     failure: str
+    divisible: bool = True
     steps: Sequence[str]
 
     def outline(self, task_id: str) -> tuple[Step, ...]:
@@ -59,6 +61,7 @@ DELETE = Kind(
     during="DELETING",
     success=None,
     failure="ERROR",
+    divisible=False,
     steps=("Resource release.",),
 )
 KINDS = {kind.kind: kind for kind in (CREATE, RESIZE, DELETE)}

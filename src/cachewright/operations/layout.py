@@ -59,10 +59,10 @@ def new_nodes(
 
 
 def masters(nodes: Sequence[Node], view: View) -> Mapping[int, Node]:
-    """Who is master of each shard now, by shard."""
-    return {
-        node.shard: node for node in nodes if (member := view.members.get(node.id)) is not None and not member.primary
-    }
+    """Who is master of each shard now, by shard. Of two that think they are, the one that lives and owns slots."""
+    leads = [(node, member) for node in nodes if (member := view.members.get(node.id)) and not member.primary]
+    leads.sort(key=lambda lead: (lead[1].known, bool(lead[1].slots)))
+    return {node.shard: node for node, _ in leads}
 
 
 def two_ports(connection: sa.Connection, settings: Settings) -> tuple[int, int]:

@@ -15,12 +15,13 @@ from cachewright.config import Settings
 from cachewright.errors import Refusal
 from cachewright.flavors import UnknownFlavor, parse
 from cachewright.operations import layout
-from cachewright.operations.kinds import CREATE, DELETE, RESIZE, Kind
+from cachewright.operations.kinds import CREATE, DELETE, KINDS, RESIZE, Kind
 from cachewright.operations.wishes import CreateWish, ResizeWish
-from cachewright.store import instances, tasks
+from cachewright.store import controls, instances, tasks
 from cachewright.store.database import Database
-from cachewright.store.records import ENDED, Instance, Principal, Task
+from cachewright.store.records import ENDED, Control, Instance, Principal, Task
 from cachewright.tasks.clock import now_ms
+from cachewright.tasks.operation import CANCELLED
 
 
 class ControlPlane(msgspec.Struct, frozen=True):
@@ -115,13 +116,57 @@ class ControlPlane(msgspec.Struct, frozen=True):
     def delete_task(self, who: Principal, instance_id: str, task_id: str) -> None:
         """Forgets a task that has ended. Refusal DCS.3022, DCS.4958, or DCS.4957 while it has not."""
         with self.database.write() as connection:
-            self._get(connection, who, instance_id)
-            task = tasks.get(connection, instance_id, task_id)
-            if task is None:
-                raise Refusal("DCS.4958")
+            task = self._task(connection, who, instance_id, task_id)
             if task.status not in ENDED:
                 raise Refusal("DCS.4957")
             tasks.remove(connection, task_id)
+
+    def control_task(self, who: Principal, instance_id: str, task_id: str, control: Control) -> Task:
+        """Pauses, resumes, throttles or cancels a task. Refusal DCS.3022, DCS.4958, or DCS.4957 where it has ended or
+        is not one of those that can be left half-way.
+
+        A task that still waits in line is over at once when it is cancelled; one that runs ends when what it does has
+        been put in order.
+        """
+        with self.database.write() as connection:
+            task = self._task(connection, who, instance_id, task_id)
+            kind = KINDS[task.kind]
+            if task.status in ENDED or (control.wish != "run" and not kind.divisible):
+                raise Refusal("DCS.4957")
+            controls.put(connection, task_id, control)
+            if control.wish == "cancel" and task.status == "WAITING":
+                over = {"status": "FAILED", "error_code": CANCELLED, "message": "cancelled before it began"}
+                tasks.change(connection, task_id, end_time=now_ms(), revision=task.revision + 1, **over)
+                if not tasks.unfinished_of(connection, instance_id):
+                    instances.change(connection, instance_id, status=kind.failure, updated_at=now_ms())
+            return tasks.load(connection, task_id)
+
+    def retry_task(self, who: Principal, instance_id: str, task_id: str) -> Task:
+        """Goes on with a task that has failed: what was finished stays, the rest is planned anew. Refusal DCS.3022,
+        DCS.4958, DCS.4957 where it has not failed, or busy."""
+        with self.database.write() as connection:
+            task = self._task(connection, who, instance_id, task_id)
+            instance = self._get(connection, who, instance_id)
+            kind = KINDS[task.kind]
+            if task.status != "FAILED":
+                raise Refusal("DCS.4957")
+            if instance.status != kind.failure and instance.status not in kind.accepts:
+                raise Refusal(_BUSY.get(instance.status, "DCS.4049"))
+            controls.remove(connection, task_id)
+            again = msgspec.structs.replace(
+                task, status="WAITING", end_time=None, error_code=None, message="", attempt=task.attempt + 1
+            )
+            saved = tasks.save(connection, again)
+            instances.change(connection, instance_id, status=kind.during, updated_at=now_ms(), error_code=None)
+        self.enqueue(saved)
+        return saved
+
+    def _task(self, connection: sa.Connection, who: Principal, instance_id: str, task_id: str) -> Task:
+        self._get(connection, who, instance_id)
+        task = tasks.get(connection, instance_id, task_id)
+        if task is None:
+            raise Refusal("DCS.4958")
+        return task
 
     def used_memory(self, instance_id: str) -> int:
         return self.memory(instance_id)

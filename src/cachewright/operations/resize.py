@@ -17,10 +17,10 @@ from cachewright.operations.create import HOLD_SECONDS, NODE_BYTES
 from cachewright.operations.kinds import POST_CHECK, PRE_CHECK, RESIZE, RESOURCE_CHECK, STATUS_CHECK
 from cachewright.operations.node_actions import end
 from cachewright.operations.operation import InstanceOperation
+from cachewright.operations.site import best_view
 from cachewright.operations.slot_actions import waiting_detail
 from cachewright.store import instances, rates
 from cachewright.store.records import Node, Step, Task
-from cachewright.tasks.operation import ActionFailed
 from cachewright.tasks.plan import Draft, build, work
 from cachewright.valkey import migration, slots
 from cachewright.valkey.client import NODE_GONE, NodeRefused, ask, connect
@@ -67,7 +67,7 @@ class Resize(InstanceOperation):
     async def plan(self, task: Task) -> tuple[Step, ...]:
         flavor = parse(task.params["spec_code"])
         instance, nodes, seen = await self.site.look(task)
-        view = _best(seen)
+        view = best_view(seen)
         shape = await self._shape(task, flavor, [node for node in nodes if node.wanted], view)
         owned = {node_id: parts for node_id, parts in view.owned().items() if parts}
         moves = slots.plan_moves(owned, shape.staying)
@@ -80,7 +80,7 @@ class Resize(InstanceOperation):
         growing = bool(resized) and resized[0].maxmemory < flavor.shard_mb * layout.MEGABYTE
         memory = [_set_memory(node) for node in resized]
         return build(
-            task.id,
+            task.run_id,
             {
                 PRE_CHECK: _checks(shape, moves, loads, flavor),
                 "Resource request.": [_start(node) for node in shape.new],
@@ -98,7 +98,7 @@ class Resize(InstanceOperation):
         instance, nodes, seen = await self.site.look(task)
         async with asyncio.timeout(_CANCEL_SECONDS):
             await asyncio.gather(*(_cancelled(node, instance.password) for node in nodes))
-        view = _best(seen)
+        view = best_view(seen)
         drafts = [sub for step in task.steps for sub in step.sub_steps if sub.action == "start node"]
         new_ids = {sub.arguments["node_id"] for sub in drafts}
         useful = {node.shard for node in nodes if view.members.get(node.id) and view.members[node.id].slots}
@@ -129,7 +129,7 @@ class Resize(InstanceOperation):
         def store() -> list[Node]:
             with self.site.database.write() as connection:
                 new = layout.new_nodes(
-                    connection, self.site.settings, task.instance_id, flavor, shards=added, salt=task.id
+                    connection, self.site.settings, task.instance_id, flavor, shards=added, salt=task.run_id
                 )
                 stored = {node.id: node for node in instances.nodes_of(connection, task.instance_id)}
                 missing = [node for node in new if node.id not in stored]
@@ -142,14 +142,6 @@ class Resize(InstanceOperation):
     def _pace(self) -> float:
         with self.site.database.read() as connection:
             return rates.get(connection, MOVE) or _BYTES_PER_SECOND
-
-
-def _best(seen: Mapping[str, View | None]) -> View:
-    """A view that finds the cluster ok, or at least one."""
-    sights = [sight for sight in seen.values() if sight]
-    if not sights:
-        raise ActionFailed("DCS.9004", "no node answers")
-    return max(sights, key=lambda sight: (sight.ok, len(sight.members)))
 
 
 async def _loads(shape: Shape, moves: Sequence[slots.Move], password: str | None) -> dict[str, Load]:

@@ -1,6 +1,7 @@
 """What sub-steps work on: the database, the settings and the host that nodes run on."""
 
 import asyncio
+from collections.abc import Mapping
 
 import msgspec
 
@@ -9,6 +10,7 @@ from cachewright.hosts.local import LocalHost
 from cachewright.store import instances
 from cachewright.store.database import Database
 from cachewright.store.records import Instance, Node, Task
+from cachewright.tasks.operation import ActionFailed
 from cachewright.valkey.topology import View, views
 
 
@@ -42,3 +44,12 @@ class Site(msgspec.Struct, frozen=True):
         instance = await self.instance(task)
         nodes = await self.nodes(task.instance_id)
         return instance, nodes, await views(nodes, instance.password)
+
+
+def best_view(seen: Mapping[str, View | None]) -> View:
+    """A view that finds the cluster ok, or at least one. Of several, the one with the latest epoch: who was cut off or
+    frozen has missed what the others agreed on. ActionFailed where no node answers."""
+    sights = [sight for sight in seen.values() if sight]
+    if not sights:
+        raise ActionFailed("DCS.9004", "no node answers")
+    return max(sights, key=lambda sight: (sight.ok, sight.epoch, len(sight.members)))

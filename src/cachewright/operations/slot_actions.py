@@ -1,11 +1,22 @@
 """The sub-step that moves one slot range, and what its `detail` says."""
 
-from cachewright.operations.site import Site
-from cachewright.tasks.operation import ActionFailed, Running
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from cachewright.operations import layout
+from cachewright.operations.site import Site, best_view
+from cachewright.store.records import Node
+from cachewright.tasks.operation import CANCELLED, ActionFailed, Running
 from cachewright.valkey.migration import MigrationFailed, Mover, Transfer
 from cachewright.valkey.slots import SlotRange
+from cachewright.valkey.topology import View
 
-_CODES = (("out of memory", "DCS.9002"), ("oom", "DCS.9002"), ("no space", "DCS.9007"), ("cancel", "DCS.9005"))
+_CODES = (
+    ("out of memory", "DCS.9002"),
+    ("oom", "DCS.9002"),
+    ("no space", "DCS.9007"),
+    ("no progress", "DCS.9006"),
+    ("cancel", "DCS.9005"),
+)
 _LOST = "DCS.9003"
 
 
@@ -23,25 +34,59 @@ def waiting_detail(source: str, part: SlotRange, keys_planned: int) -> str:
     return detail(source, part, waiting, keys_planned)
 
 
+def _leads(nodes: Sequence[Node], seen: Mapping[str, View | None], *planned: str) -> list[Node]:
+    """Who is master now in the shards of the nodes that were planned with: a replica may have taken over since."""
+    masters = layout.masters(nodes, best_view(seen))
+    shards = {node.id: node.shard for node in nodes}
+    missing = [node_id for node_id in planned if shards.get(node_id) not in masters]
+    if missing:
+        raise ActionFailed("DCS.9003", f"the shard of node {missing[0]} has no master now")
+    return [masters[shards[node_id]] for node_id in planned]
+
+
+class _Hold:
+    """A task's control, as a move is told of it."""
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+
+    async def before_pieces(self, latency_ms: Callable[[], Awaitable[float]]) -> None:
+        await self._running.proceed(latency_ms)
+
+    def gently(self) -> bool:
+        return self._running.gently
+
+    def cancelled(self) -> bool:
+        return self._running.cancelled
+
+
 async def move(site: Site, running: Running) -> None:
     """Returns when the target owns the range.
 
     `arguments`: source, target (node ids), first, last (slots), keys, bytes_per_key.
     """
     arguments, task = running.sub_step.arguments, running.task
-    instance = await site.instance(task)
-    nodes = {node.id: node for node in await site.nodes(task.instance_id)}
+    instance, nodes, seen = await site.look(task)
     part = SlotRange(arguments["first"], arguments["last"])
-    source, target = nodes[arguments["source"]], nodes[arguments["target"]]
+    source, target = _leads(nodes, seen, arguments["source"], arguments["target"])
 
     def report(transfer: Transfer) -> None:
         said = detail(source.id, part, transfer, arguments["keys"])
         running.measure(done=transfer.share * running.sub_step.work.total, detail=said)
 
-    mover = Mover(source, target, part, instance.password, arguments["bytes_per_key"])
+    mover = Mover(
+        source,
+        target,
+        part,
+        password=instance.password,
+        bytes_per_key=arguments["bytes_per_key"],
+        hold=_Hold(running),
+    )
     try:
         await mover.ensure(report)
     except MigrationFailed as failure:
+        if running.cancelled:
+            raise ActionFailed(CANCELLED, "cancelled; what has not moved stays where it was", True) from failure
         said = str(failure)
         code = next((code for words, code in _CODES if words in said.lower()), _LOST)
         failed = Transfer(full="failed", increment="failed", keys=0, bytes=0, share=0.0)

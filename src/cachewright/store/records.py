@@ -120,12 +120,40 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     error_code: str | None = None
 
 
+class Forecast(msgspec.Struct, frozen=True, kw_only=True):
+    """What was predicted when a task first showed a percent, and how well.
+
+    :ivar at: when it was said.
+    :ivar error: by how much of the task's duration the end was predicted too late (or, negative, too early); None until
+        the task has ended well.
+    """
+
+    percent: int
+    at: int
+    remaining_seconds: float
+    error: float | None = None
+
+
+class Control(msgspec.Struct, frozen=True, kw_only=True):
+    """How a task is wanted to run, as its owner last said.
+
+    :ivar wish: `pause` holds it back between ranges, `cancel` ends it and leaves the instance in order.
+    :ivar parallel: how many lanes may run side by side; None for all.
+    :ivar latency_ceiling_ms: no range is begun while a node it concerns answers slower than this.
+    """
+
+    wish: Literal["run", "pause", "cancel"] = "run"
+    parallel: int | None = None
+    latency_ceiling_ms: float | None = None
+
+
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """One run of an operation on one instance.
 
     :ivar kind: the operation's own name; `name` is the cloud's word for it.
     :ivar percent: 0-100, never lower than it was; 100 only with SUCCESS.
     :ivar remaining_seconds: as estimated at `estimated_at`.
+    :ivar attempt: how often it was asked to try again after it had failed.
     :ivar revision: grows with every change; whoever writes must name the one it read.
     """
 
@@ -147,5 +175,12 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     percent: int = 0
     remaining_seconds: float = 0.0
     estimated_at: int | None = None
+    attempt: int = 0
     revision: int = 0
+    forecasts: tuple[Forecast, ...] = ()
     steps: tuple[Step, ...] = ()
+
+    @property
+    def run_id(self) -> str:
+        """Different for each attempt."""
+        return f"{self.id}.{self.attempt}" if self.attempt else self.id

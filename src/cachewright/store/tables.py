@@ -82,10 +82,21 @@ tasks = sa.Table(
     sa.Column("percent", sa.Integer, nullable=False),
     sa.Column("remaining_seconds", sa.Float, nullable=False),
     sa.Column("estimated_at", sa.BigInteger),
+    sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("forecasts", sa.Text, nullable=False),
     sa.Column("steps", sa.Text, nullable=False),
     sa.Index(None, "instance_id", "sequence"),
     sa.Index(None, "status"),
+)
+
+controls = sa.Table(
+    "controls",
+    metadata,
+    sa.Column("task_id", sa.Text, primary_key=True),
+    sa.Column("wish", sa.Text, nullable=False),
+    sa.Column("parallel", sa.Integer),
+    sa.Column("latency_ceiling_ms", sa.Float),
 )
 
 rates = sa.Table(

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cachewright.store import controls
 from cachewright.store.records import UNFINISHED, Task
 from cachewright.store.rows import columns, from_row, to_row
 from cachewright.store.tables import tasks
@@ -86,6 +87,7 @@ def change(connection: sa.Connection, task_id: str, **values: Any) -> None:
 
 
 def remove(connection: sa.Connection, task_id: str) -> None:
+    controls.remove(connection, task_id)
     connection.execute(tasks.delete().where(tasks.c.id == task_id))
 
 

@@ -20,7 +20,8 @@ from dbos import error as dbos_error
 
 from cachewright.store import tasks as stored
 from cachewright.store.database import Database
-from cachewright.store.records import Step, SubStep, Task
+from cachewright.store.records import ENDED, Step, SubStep, Task
+from cachewright.tasks.lanes import LaneGate
 from cachewright.tasks.ledger import Ledger
 from cachewright.tasks.operation import ActionFailed, Operation, Policy, Running
 
@@ -68,7 +69,7 @@ class Engine:
 
     def enqueue(self, task: Task) -> None:
         """Puts a stored task in line behind the others of its instance; does nothing where it is in line."""
-        with SetWorkflowID(task.id), SetEnqueueOptions(queue_partition_key=task.instance_id):
+        with SetWorkflowID(task.run_id), SetEnqueueOptions(queue_partition_key=task.instance_id):
             DBOS.enqueue_workflow(QUEUE, run_task, task.id)
 
     def stop(self) -> None:
@@ -77,6 +78,8 @@ class Engine:
 
     async def run(self, task_id: str) -> None:
         ledger = await Ledger.load(self.database, task_id)
+        if ledger.task.status in ENDED:
+            return
         self._ledgers[task_id] = ledger
         keeping = asyncio.create_task(ledger.keep())
         try:
@@ -114,24 +117,30 @@ class Engine:
         for sub_step in step.sub_steps:
             lanes[sub_step.work.lane].append((sub_step, DBOS.reserve_step()))
         failures: list[ActionFailed] = []
-        await asyncio.gather(*(self._perform_lane(ledger, lane, failures) for lane in lanes.values()))
+        gate = LaneGate(ledger)
+        await asyncio.gather(*(self._perform_lane(ledger, gate, lane, failures) for lane in lanes.values()))
         if failures:
             raise failures[0]
 
     async def _perform_lane(
-        self, ledger: Ledger, lane: list[tuple[SubStep, StepReservation]], failures: list[ActionFailed]
+        self,
+        ledger: Ledger,
+        gate: LaneGate,
+        lane: list[tuple[SubStep, StepReservation]],
+        failures: list[ActionFailed],
     ) -> None:
         """Stops before its next sub-step when any lane has failed; what runs is let run to its end."""
         operation = self.operations[ledger.task.kind]
         for sub_step, reservation in lane:
-            if failures:
-                return
             options = _options(sub_step, operation.policies[sub_step.action])
             try:
-                await reservation.run_async(options, self._perform, ledger.task.id, sub_step.id)
+                async with gate.turn():
+                    if failures:
+                        return
+                    await reservation.run_async(options, self._perform, ledger.task.id, sub_step.id)
             except (ActionFailed, dbos_error.DBOSMaxStepRetriesExceeded, dbos_error.DBOSStepTimeoutError) as error:
                 failure = _root(error)
-                if ledger.sub_step(sub_step.id).status != "FAILED":
+                if ledger.sub_step(sub_step.id).status == "EXECUTING":
                     await ledger.fail(sub_step.id, failure.code, failure.message)
                 failures.append(failure)
 

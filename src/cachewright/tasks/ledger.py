@@ -13,10 +13,12 @@ from typing import Any, TypeVar
 import msgspec
 import sqlalchemy as sa
 
+from cachewright.store import controls
 from cachewright.store import tasks as stored
 from cachewright.store.database import Database
-from cachewright.store.records import ENDED, Step, SubStep, Task
+from cachewright.store.records import ENDED, Control, Step, SubStep, Task
 from cachewright.tasks.clock import now_ms
+from cachewright.tasks.forecast import judged, with_forecast
 from cachewright.tasks.progress import estimate
 
 log = logging.getLogger(__name__)
@@ -28,27 +30,30 @@ Conclusion = Callable[[sa.Connection, Task], None]
 
 
 class Ledger:
-    def __init__(self, database: Database, task: Task) -> None:
+    def __init__(self, database: Database, task: Task, control: Control) -> None:
+        """:ivar control: how the task is wanted to run, as last read; a fraction of a second old at the most."""
         self._database = database
         self._task = task
+        self.control = control
         self._writing = asyncio.Lock()
 
     @classmethod
     async def load(cls, database: Database, task_id: str) -> "Ledger":
-        def read() -> Task:
+        def read() -> tuple[Task, Control]:
             with database.read() as connection:
-                return stored.load(connection, task_id)
+                return stored.load(connection, task_id), controls.get(connection, task_id)
 
-        return cls(database, await asyncio.to_thread(read))
+        return cls(database, *await asyncio.to_thread(read))
 
     @property
     def task(self) -> Task:
         return self._task
 
     async def start(self, steps: tuple[Step, ...]) -> None:
-        """The plan is made and the first step is about to begin."""
+        """The plan is made and its first step is about to begin. What an earlier attempt finished stays on record."""
         begin = self._task.begin_time or now_ms()
-        self._task = replace(self._task, status="EXECUTING", begin_time=begin, steps=steps)
+        finished = tuple(step for step in self._task.steps if step.status == "FINISH")
+        self._task = replace(self._task, status="EXECUTING", begin_time=begin, steps=(*finished, *steps))
         await self.write()
 
     async def end(self, *, error_code: str | None, message: str, also: Conclusion) -> None:
@@ -69,6 +74,7 @@ class Ledger:
             message=message[:1024],
             steps=steps,
             percent=self._task.percent if failed else 100,
+            forecasts=() if failed else judged(self._task.forecasts, self._task.begin_time, now_ms()),
             remaining_seconds=0.0,
         )
         await self.write(also)
@@ -124,14 +130,14 @@ class Ledger:
             self._task = self._estimated(self._task)
             written = self._task
 
-            def save() -> Task:
+            def save() -> tuple[Task, Control]:
                 with self._database.write() as connection:
                     saved = stored.save(connection, written)
                     if also:
                         also(connection, saved)
-                    return saved
+                    return saved, controls.get(connection, saved.id)
 
-            saved = await asyncio.to_thread(save)
+            saved, self.control = await asyncio.to_thread(save)
             self._task = replace(self._task, revision=saved.revision)
 
     def _estimated(self, task: Task) -> Task:
@@ -139,7 +145,13 @@ class Ledger:
             return task
         now = now_ms()
         shown = estimate(task.steps, now, shown=task.percent)
-        return replace(task, percent=shown.percent, remaining_seconds=shown.remaining_seconds, estimated_at=now)
+        return replace(
+            task,
+            percent=shown.percent,
+            remaining_seconds=shown.remaining_seconds,
+            estimated_at=now,
+            forecasts=with_forecast(task.forecasts, shown, now),
+        )
 
     def _change(self, sub_step_id: str, change: Callable[[SubStep], SubStep]) -> None:
         self._task = replace(

@@ -1,6 +1,7 @@
 """What the engine asks of an operation, and how an operation's sub-steps speak to the engine."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -8,6 +9,9 @@ import sqlalchemy as sa
 
 from cachewright.store.records import Step, SubStep, Task
 from cachewright.tasks.ledger import Ledger
+
+HELD_SECONDS = 0.1
+CANCELLED = "DCS.9005"
 
 
 class ActionFailed(Exception):
@@ -47,6 +51,28 @@ class Running:
     @property
     def sub_step(self) -> SubStep:
         return self._ledger.sub_step(self._id)
+
+    async def proceed(self, latency_ms: Callable[[], Awaitable[float]] | None = None) -> None:
+        """Called before a part of the work that can be left out: waits while the task is paused, or while `latency_ms`
+        is above the ceiling. ActionFailed DCS.9005 where the task is to be cancelled."""
+        while True:
+            control = self._ledger.control
+            if control.wish == "cancel":
+                raise ActionFailed(CANCELLED, "cancelled", True)
+            ceiling = control.latency_ceiling_ms
+            slow = ceiling is not None and latency_ms is not None and await latency_ms() > ceiling
+            if control.wish == "run" and not slow:
+                return
+            await asyncio.sleep(HELD_SECONDS)
+
+    @property
+    def cancelled(self) -> bool:
+        return self._ledger.control.wish == "cancel"
+
+    @property
+    def gently(self) -> bool:
+        """Small parts are wanted, with a look at the latency before each."""
+        return self._ledger.control.latency_ceiling_ms is not None
 
     def measure(self, done: float | None = None, detail: str | None = None) -> None:
         """`done` in the unit of the sub-step's work, from a real counter; `detail` in the contract's brace form."""

@@ -13,9 +13,9 @@ Source: CLUSTER MIGRATESLOTS, GETSLOTMIGRATIONS and INFO of Valkey 9.1; states a
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -32,6 +32,7 @@ _POLL_SECONDS = 0.1
 _FIRST_POLL_SECONDS = 0.03  # a small range is over before it has been looked at otherwise
 _SAMPLED_SLOTS = 128
 _COUNTED_AT_ONCE = 512  # about half a millisecond of the node's time
+_STALLED_SECONDS = 60
 _CALM_HZ, _BUSY_HZ = 10, 100  # how often a second a node looks whether the next piece may begin
 _BEFORE_SNAPSHOT = {
     "connecting",
@@ -66,6 +67,19 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
     keys: int
     bytes: int
     share: float
+
+
+class Hold(Protocol):
+    """What may hold a move back."""
+
+    async def before_pieces(self, latency_ms: Callable[[], Awaitable[float]]) -> None:
+        """Returns when the next pieces may begin."""
+
+    def gently(self) -> bool:
+        """One piece at a time, so that `before_pieces` is asked before each."""
+
+    def cancelled(self) -> bool:
+        """Nothing more is to move."""
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -114,12 +128,22 @@ async def cancel_all(client: Valkey) -> None:
 class Mover:
     """Moves one range. `bytes_per_key` is what a key of this instance takes on the way, by experience."""
 
-    def __init__(self, source: Node, target: Node, part: SlotRange, password: str | None, bytes_per_key: float) -> None:
+    def __init__(
+        self,
+        source: Node,
+        target: Node,
+        part: SlotRange,
+        *,
+        password: str | None,
+        bytes_per_key: float,
+        hold: Hold,
+    ) -> None:
         self._source = source
         self._target = target
         self._part = part
         self._password = password
         self._bytes_per_key = bytes_per_key
+        self._hold = hold
         self._exported_before = 0
         self._bytes = 0
         self._sample: list[int] = []
@@ -141,6 +165,7 @@ class Mover:
                 await self._expect(source)
                 self._exported_before = await _exported(source)
                 while left := await self._left(source):
+                    await self._hold.before_pieces(lambda: _latency_ms(source, target))
                     await self._follow(source, target, await self._begin(source, left), report)
                 keys = sum((await count_keys(target, range(self._part.first, self._part.last + 1))).values())
                 await self._require_owned(target)
@@ -169,7 +194,7 @@ class Mover:
             return under_way
         known = {job.name for job in await self._own_jobs(source)}
         keys = await count_keys(source, _slots(left))
-        pieces = cut(left, keys, _KEYS_AT_ONCE)[:_PIECES_AT_ONCE]
+        pieces = cut(left, keys, _KEYS_AT_ONCE)[: 1 if self._hold.gently() else _PIECES_AT_ONCE]
         words = [word for piece in pieces for word in ("SLOTSRANGE", piece.first, piece.last, "NODE", self._target.id)]
         await ask(source, "CLUSTER MIGRATESLOTS", *words)
         return {job.name for job in await self._own_jobs(source)} - known
@@ -184,7 +209,8 @@ class Mover:
     async def _follow(
         self, source: Valkey, target: Valkey, names: set[str], report: Callable[[Transfer], None]
     ) -> None:
-        begun = time.monotonic()
+        begun = changed = time.monotonic()
+        last: tuple[object, ...] = ()
         while True:
             now = {job.name: job for job in await jobs(source) if job.name in names}
             if len(now) < len(names):
@@ -194,7 +220,17 @@ class Mover:
                 await self._give_up(source, target, failed[-1])
             if all(job.ended for job in now.values()):
                 return
-            report(await self._transfer(source, target, now))
+            transfer = await self._transfer(source, target, now)
+            report(transfer)
+            if self._hold.cancelled():
+                await cancel_all(source)
+                raise MigrationFailed(["cancelled"])
+            marks = (transfer, *sorted(job.state for job in now.values()))
+            if marks != last:
+                last, changed = marks, time.monotonic()
+            elif time.monotonic() - changed > _STALLED_SECONDS:
+                await cancel_all(source)
+                raise MigrationFailed([f"no progress for {_STALLED_SECONDS} s"])
             await asyncio.sleep(_FIRST_POLL_SECONDS if time.monotonic() - begun < 1 else _POLL_SECONDS)
 
     async def _give_up(self, source: Valkey, target: Valkey, failed: Job) -> None:
@@ -247,6 +283,19 @@ async def _busy(client: Valkey) -> AsyncIterator[None]:
 async def _exported(client: Valkey) -> int:
     """Bytes of slots that the node has sent to others since it started."""
     return int((await client.info("stats"))["total_net_cluster_slot_export_bytes"])
+
+
+async def _latency_ms(*clients: Valkey) -> float:
+    """How long the slowest of the nodes takes to answer, the better of two tries."""
+    slowest = 0.0
+    for client in clients:
+        tries = []
+        for _ in range(2):
+            asked = time.perf_counter()
+            await client.ping()
+            tries.append((time.perf_counter() - asked) * 1000)
+        slowest = max(slowest, min(tries))
+    return slowest
 
 
 def _slots(ranges: Iterable[SlotRange]) -> list[int]:

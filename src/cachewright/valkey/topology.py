@@ -28,9 +28,10 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
-    """The cluster as one node sees it. `ok` is its own cluster_state."""
+    """The cluster as one node sees it. `ok` is its own cluster_state, `epoch` grows with every change agreed on."""
 
     ok: bool
+    epoch: int
     members: Mapping[str, Member]
 
     def owned(self) -> dict[str, tuple[SlotRange, ...]]:
@@ -44,7 +45,11 @@ async def view(client: Valkey) -> View:
     nodes = await ask(client, "CLUSTER NODES")
     info = await ask(client, "CLUSTER INFO")
     members = [_member(fields) for fields in nodes.values()]
-    return View(ok=info["cluster_state"] == "ok", members={member.id: member for member in members})
+    return View(
+        ok=info["cluster_state"] == "ok",
+        epoch=int(info["cluster_current_epoch"]),
+        members={member.id: member for member in members},
+    )
 
 
 async def views(nodes: Sequence[Node], password: str | None) -> dict[str, View | None]:

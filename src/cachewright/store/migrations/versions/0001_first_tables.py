@@ -20,6 +20,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("access_key", name=op.f("pk_access_keys")),
     )
     op.create_table(
+        "controls",
+        sa.Column("task_id", sa.Text(), nullable=False),
+        sa.Column("wish", sa.Text(), nullable=False),
+        sa.Column("parallel", sa.Integer(), nullable=True),
+        sa.Column("latency_ceiling_ms", sa.Float(), nullable=True),
+        sa.PrimaryKeyConstraint("task_id", name=op.f("pk_controls")),
+    )
+    op.create_table(
         "instances",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("project_id", sa.Text(), nullable=False),
@@ -84,7 +92,9 @@ def upgrade() -> None:
         sa.Column("percent", sa.Integer(), nullable=False),
         sa.Column("remaining_seconds", sa.Float(), nullable=False),
         sa.Column("estimated_at", sa.BigInteger(), nullable=True),
+        sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("forecasts", sa.Text(), nullable=False),
         sa.Column("steps", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("sequence", name=op.f("pk_tasks")),
         sa.UniqueConstraint("id", name=op.f("uq_tasks_id")),
@@ -102,4 +112,5 @@ def downgrade() -> None:
     op.drop_table("nodes")
     op.drop_index(op.f("ix_instances_project_id_created_at"), table_name="instances")
     op.drop_table("instances")
+    op.drop_table("controls")
     op.drop_table("access_keys")
