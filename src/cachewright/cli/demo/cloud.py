@@ -1,0 +1,185 @@
+"""The cloud's own client, unmodified: the few calls of the demo, and their answers as the demo's own types."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from huaweicloudsdkcore.auth.credentials import BasicCredentials
+from huaweicloudsdkcore.exceptions.exceptions import SdkException, ServiceResponseException
+from huaweicloudsdkdcs.v2 import (
+    CreateInstanceBody,
+    CreateInstanceRequest,
+    DcsClient,
+    DeleteSingleInstanceRequest,
+    ListBackgroundTaskRequest,
+    ResizeInstanceBody,
+    ResizeInstanceRequest,
+    ShowBackgroundTaskProgressRequest,
+    ShowBackgroundTaskProgressResponse,
+    ShowInstanceRequest,
+)
+
+from cachewright.cli.demo.progress import Progress, Step, SubStep, parse_time
+
+_ANYWHERE = "local"
+
+
+class CloudRefused(Exception):
+    """A call of the cloud's client that did not succeed, in one line."""
+
+    def __init__(self, call: str, status: int, code: str, reason: str) -> None:
+        super().__init__(f"{call}: {status} {code} {reason}")
+        self.status = status
+
+
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server writes to credentials.json."""
+
+    project_id: str
+    access_key: str
+    secret_key: str
+    endpoint: str
+
+
+class Size(msgspec.Struct, frozen=True):
+    """A cluster without replicas: so many shards of so many GB."""
+
+    shards: int
+    shard_gb: int
+
+    @property
+    def capacity(self) -> int:
+        return self.shards * self.shard_gb
+
+    @property
+    def spec_code(self) -> str:
+        return f"redis.cluster.xu1.large.r1.s{self.shard_gb}.{self.capacity}"
+
+
+class Instance(msgspec.Struct, frozen=True, kw_only=True):
+    """`ip` and `port` are of one node of the cluster."""
+
+    status: str
+    ip: str
+    port: int
+
+
+class TaskRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One task of an instance's list. `updated` is when it ended, once it has."""
+
+    id: str
+    name: str
+    status: str
+    created: datetime | None
+    updated: datetime | None
+
+    @property
+    def ended(self) -> bool:
+        return self.status in {"SUCCESS", "FAILED"}
+
+
+class Cloud:
+    def __init__(self, access: Access) -> None:
+        credentials = BasicCredentials(access.access_key, access.secret_key, access.project_id)
+        self._client: Any = DcsClient.new_builder().with_credentials(credentials).with_endpoint(access.endpoint).build()
+
+    def create(self, name: str, size: Size, password: str) -> str:
+        """Asks for a cluster. Its id."""
+        body = CreateInstanceBody(
+            name=name,
+            engine="Redis",
+            engine_version="7.0",
+            capacity=size.capacity,
+            spec_code=size.spec_code,
+            az_codes=[_ANYWHERE],
+            vpc_id=_ANYWHERE,
+            subnet_id=_ANYWHERE,
+            password=password,
+        )
+        with _refusals("create_instance"):
+            made = self._client.create_instance(CreateInstanceRequest(body=body)).instances
+        return str(made[0].instance_id)
+
+    def instance(self, instance_id: str) -> Instance | None:
+        """None once it is gone."""
+        try:
+            with _refusals("show_instance"):
+                shown = self._client.show_instance(ShowInstanceRequest(instance_id=instance_id))
+        except CloudRefused as refused:
+            if refused.status == 404:
+                return None
+            raise
+        return Instance(status=shown.status, ip=(shown.ip or "").split(",")[0], port=shown.port or 0)
+
+    def resize(self, instance_id: str, size: Size) -> None:
+        body = ResizeInstanceBody(spec_code=size.spec_code, new_capacity=size.capacity)
+        with _refusals("resize_instance"):
+            self._client.resize_instance(ResizeInstanceRequest(instance_id=instance_id, body=body))
+
+    def delete(self, instance_id: str) -> None:
+        with _refusals("delete_single_instance"):
+            self._client.delete_single_instance(DeleteSingleInstanceRequest(instance_id=instance_id))
+
+    def tasks(self, instance_id: str) -> list[TaskRow]:
+        """The newest first."""
+        with _refusals("list_background_task"):
+            rows = self._client.list_background_task(ListBackgroundTaskRequest(instance_id=instance_id)).tasks
+        return [
+            TaskRow(
+                id=row.id,
+                name=row.name,
+                status=row.status,
+                created=parse_time(row.created_at),
+                updated=parse_time(row.updated_at),
+            )
+            for row in rows or []
+        ]
+
+    def progress(self, instance_id: str, task_id: str) -> Progress:
+        asked = ShowBackgroundTaskProgressRequest(instance_id=instance_id, task_id=task_id)
+        with _refusals("show_background_task_progress"):
+            return progress_of(self._client.show_background_task_progress(asked))
+
+
+def progress_of(answer: ShowBackgroundTaskProgressResponse) -> Progress:
+    return Progress(
+        percent=answer.progress or 0,
+        remaining=answer.remain_time,
+        steps=tuple(
+            Step(
+                name=step.step_name or "",
+                status=step.step_status or "",
+                begin=parse_time(step.begin_time),
+                end=parse_time(step.end_time),
+                error_code=step.error_code or "",
+                sub_steps=_sub_steps(step.sub_step_details or []),
+            )
+            for step in answer.step_details or []
+        ),
+    )
+
+
+def _sub_steps(details: Sequence[Any]) -> tuple[SubStep, ...]:
+    return tuple(
+        SubStep(
+            name=detail.sub_step_name or "",
+            status=detail.sub_step_status or "",
+            begin=parse_time(detail.begin_time),
+            end=parse_time(detail.end_time),
+            detail=detail.detail or "",
+            error_code=detail.error_code or "",
+        )
+        for detail in details
+    )
+
+
+@contextmanager
+def _refusals(call: str) -> Iterator[None]:
+    try:
+        yield
+    except ServiceResponseException as error:
+        raise CloudRefused(call, error.status_code, error.error_code, error.error_msg) from error
+    except SdkException as error:
+        raise CloudRefused(call, 0, type(error).__name__, str(error)) from error

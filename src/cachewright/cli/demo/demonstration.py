@@ -1,0 +1,176 @@
+"""The demo from its first call to its last: what is done in which order, and what is undone whatever happens."""
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from rich.console import Console
+
+from cachewright.cli.demo import latency, report
+from cachewright.cli.demo.background import Background
+from cachewright.cli.demo.cloud import Cloud, Size
+from cachewright.cli.demo.content import DataSet
+from cachewright.cli.demo.load import Loaded, Tell, Verified, load, verify
+from cachewright.cli.demo.owners import Owners, Seed
+from cachewright.cli.demo.rental import Rental
+from cachewright.cli.demo.server import ServerProcess, kill_left_behind
+from cachewright.cli.demo.watch import Watched
+from cachewright.cli.demo.wire import Orders, Outcome
+
+_SHARD_SIZES = (1, 2, 4, 8)
+_FULLEST = 0.4
+_EXPIRES_IN = 24 * 3600
+_WORKERS = 64
+_WARM_UP_SECONDS = 1.5
+_AFTERGLOW_SECONDS = 1.0
+
+_Counted = TypeVar("_Counted")
+_Span = tuple[float, float]
+
+
+class DemoOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`start` and `to` are numbers of shards. `data_dir` must be empty or not exist."""
+
+    data_dir: Path
+    keys: int = 300_000
+    start: int = 3
+    to: int = 5
+    json: bool = False
+    operations_per_second: int = 600
+    quiet_seconds: float = 5.0
+
+
+class Impossible(Exception):
+    """The options ask for what cannot be shown."""
+
+
+class _Observed(msgspec.Struct, frozen=True, kw_only=True):
+    """All that was seen while the server ran."""
+
+    creation: Watched
+    loaded: Loaded
+    quiet: _Span
+    scale_out: tuple[_Span, Watched]
+    scale_in: tuple[_Span, Watched]
+    outcome: Outcome
+    data: Verified
+
+
+class Demonstration:
+    """One run. What it starts is stopped when `measure` ends, in whichever way."""
+
+    def __init__(self, options: DemoOptions, console: Console) -> None:
+        if not 1 <= options.start < options.to:
+            raise Impossible("--to must be more than --from, and --from at least 1")
+        if options.keys < 1:
+            raise Impossible("--keys must be at least 1")
+        self._options = options
+        self._console = console
+        self._data = DataSet(keys=options.keys, expires_at=int(time.time()) + _EXPIRES_IN)
+        self._shard_gb = shard_gb(self._data, options.start)
+
+    def measure(self) -> report.Report:
+        options = self._options
+        self._say(f"Starting the server on {options.data_dir}")
+        try:
+            server = ServerProcess(options.data_dir)
+            try:
+                seen = self._observe(Cloud(server.access))
+            except Exception:
+                self._say(f"The server's log ends with:\n{server.tail()}")
+                raise
+            finally:
+                stopped = server.stop()
+        finally:
+            left = kill_left_behind(options.data_dir)
+        samples = latency.unpacked(seen.outcome.samples)
+        (out_span, scale_out), (in_span, scale_in) = seen.scale_out, seen.scale_in
+        quiet, while_out, while_in = (latency.of_phase(samples, *span) for span in (seen.quiet, out_span, in_span))
+        return report.Report(
+            keys=options.keys,
+            shard_gb=self._shard_gb,
+            creation=report.change(seen.creation, 0, options.start),
+            loaded=seen.loaded,
+            scale_out=report.change(scale_out, options.start, options.to),
+            scale_in=report.change(scale_in, options.to, options.start),
+            traffic=report.traffic(seen.outcome, quiet, while_out, while_in),
+            data=seen.data,
+            processes_left=left,
+            server_stopped=stopped,
+        )
+
+    def _observe(self, cloud: Cloud) -> _Observed:
+        options = self._options
+        with Rental(cloud, self._console, Size(options.start, self._shard_gb)) as rental:
+            creation = rental.created()
+            loaded = self._load(rental.seed())
+            with closing(Background(self._orders(rental.seed()), options.data_dir / "traffic.log")) as traffic:
+                quiet = self._quiet()
+                rental.note = traffic.note
+                scale_out = _timed(lambda: rental.scale(options.to))
+                scale_in = _timed(lambda: rental.scale(options.start))
+                self._say("Reading back every write that was acknowledged")
+                outcome = traffic.stop(rental.seed())
+            data = self._verify(rental.seed())
+            self._say("Deleting the instance")
+        return _Observed(
+            creation=creation,
+            loaded=loaded,
+            quiet=quiet,
+            scale_out=scale_out,
+            scale_in=scale_in,
+            outcome=outcome,
+            data=data,
+        )
+
+    def _load(self, seed: Seed) -> Loaded:
+        with Owners(seed) as owners:
+            loaded = self._counting("Loading", lambda tell: load(owners, self._data, tell))
+        self._say(f"Loaded {loaded.keys:,} keys in {loaded.seconds:.1f} s, {loaded.keys_per_second:,.0f} keys/s")
+        return loaded
+
+    def _verify(self, seed: Seed) -> Verified:
+        with Owners(seed) as owners:
+            return self._counting("Checking", lambda tell: verify(owners, self._data, tell))
+
+    def _orders(self, seed: Seed) -> Orders:
+        rate = self._options.operations_per_second
+        return Orders(seed=seed, data=self._data, operations_per_second=rate, workers=_WORKERS)
+
+    def _quiet(self) -> _Span:
+        options = self._options
+        self._say(f"Clients at {options.operations_per_second} operations/s; {options.quiet_seconds:.0f} s of quiet")
+        time.sleep(_WARM_UP_SECONDS)
+        begin = time.monotonic()
+        time.sleep(options.quiet_seconds)
+        return begin, time.monotonic()
+
+    def _counting(self, what: str, work: Callable[[Tell], _Counted]) -> _Counted:
+        line = f"{what} {self._data.keys:,} keys"
+        if not self._console.is_terminal:
+            self._say(line)
+        with self._console.status(line) as status:
+            return work(lambda done: status.update(f"{line}: {done:,}"))
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def shard_gb(data: DataSet, shards: int) -> int:
+    """The smallest size of a shard with which so many shards hold the data and are far from full."""
+    for size in _SHARD_SIZES:
+        if data.memory / shards <= size * 2**30 * _FULLEST:
+            return size
+    raise Impossible(f"{data.keys:,} keys do not fit into {shards} shards of {_SHARD_SIZES[-1]} GB")
+
+
+def _timed(scale: Callable[[], Watched]) -> tuple[_Span, Watched]:
+    """The scaling, and when clients may have felt it: from the call to a little after its end."""
+    begin = time.monotonic()
+    watched = scale()
+    end = time.monotonic()
+    time.sleep(_AFTERGLOW_SECONDS)
+    return (begin, end), watched

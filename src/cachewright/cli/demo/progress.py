@@ -1,0 +1,132 @@
+"""A task as its clients see it, and what the text of a migration's `detail` says. Pure."""
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+import msgspec
+
+_MEMBER = re.compile(r"(\w+)\s*:\s*(\[[^\]]*\]|[^,}]*)")
+_NUMBERS = re.compile(r"\d+")
+
+
+class Migration(msgspec.Struct, frozen=True, kw_only=True):
+    """What `detail` tells of one range. A number that is not told is 0."""
+
+    node_id: str
+    first_slot: int
+    last_slot: int
+    full: str
+    increment: str
+    keys: int
+    keys_planned: int
+    bytes: int
+
+    @property
+    def phase(self) -> str:
+        match self.full, self.increment:
+            case "finished", "finished":
+                return "handed over"
+            case "finished", _:
+                return "streaming"
+            case "in progress", _:
+                return "snapshot"
+        return self.full
+
+    def __str__(self) -> str:
+        where = f"slots {self.first_slot}-{self.last_slot} of {self.node_id[:6]}"
+        return f"{where}: {self.phase}, {self.keys:,}/{self.keys_planned:,} keys, {self.bytes / 1e6:.1f} MB"
+
+
+class SubStep(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    status: str
+    begin: datetime | None = None
+    end: datetime | None = None
+    detail: str = ""
+    error_code: str = ""
+
+    @property
+    def migration(self) -> Migration | None:
+        return parse_detail(self.detail)
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    status: str
+    begin: datetime | None = None
+    end: datetime | None = None
+    error_code: str = ""
+    sub_steps: tuple[SubStep, ...] = ()
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    percent: int
+    remaining: int | None
+    steps: tuple[Step, ...] = ()
+
+    def sub_steps(self) -> Iterator[SubStep]:
+        for step in self.steps:
+            yield from step.sub_steps
+
+
+class Moved(msgspec.Struct, frozen=True, kw_only=True):
+    """All ranges of a task together. `seconds` is from the first one's begin to the last one's end."""
+
+    ranges: int
+    keys: int
+    bytes: int
+    seconds: float
+
+    @property
+    def keys_per_second(self) -> float:
+        return self.keys / self.seconds if self.seconds else 0.0
+
+
+def parse_detail(text: str) -> Migration | None:
+    """`{node_id:…,slot_range:[0 5460],full_migration:in progress,…}`: brace text, not JSON. None for anything else."""
+    members = {name: value.strip() for name, value in _MEMBER.findall(text)}
+    slots = _integers(members, "slot_range")
+    if not slots:
+        return None
+    keys = _integers(members, "keys") or [0]
+    return Migration(
+        node_id=members.get("node_id", ""),
+        first_slot=slots[0],
+        last_slot=slots[-1],
+        full=members.get("full_migration", ""),
+        increment=members.get("inc_migration", ""),
+        keys=keys[0],
+        keys_planned=keys[-1],
+        bytes=(_integers(members, "bytes") or [0])[0],
+    )
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """The contract's times, which carry their zone; None for none and for what is no such time."""
+    try:
+        moment = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None
+
+
+def moved(progress: Progress) -> Moved:
+    """What the finished migrations of a task have moved."""
+    done = [
+        (sub_step, migration)
+        for sub_step in progress.sub_steps()
+        if sub_step.status == "FINISH" and (migration := sub_step.migration)
+    ]
+    begins = [sub_step.begin for sub_step, _ in done if sub_step.begin]
+    ends = [sub_step.end for sub_step, _ in done if sub_step.end]
+    return Moved(
+        ranges=len(done),
+        keys=sum(migration.keys for _, migration in done),
+        bytes=sum(migration.bytes for _, migration in done),
+        seconds=(max(ends) - min(begins)).total_seconds() if begins and ends else 0.0,
+    )
+
+
+def _integers(members: Mapping[str, str], name: str) -> list[int]:
+    return [int(number) for number in _NUMBERS.findall(members.get(name, ""))]

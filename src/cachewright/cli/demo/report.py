@@ -1,0 +1,190 @@
+"""What the demo measured, what of it is a failure, and how it reads. Pure."""
+
+from collections.abc import Iterator
+from itertools import chain
+
+import msgspec
+from rich.table import Table
+
+from cachewright.cli.demo.latency import Latency
+from cachewright.cli.demo.load import Loaded, Verified
+from cachewright.cli.demo.prediction import Prediction
+from cachewright.cli.demo.progress import Moved
+from cachewright.cli.demo.watch import Watched
+from cachewright.cli.demo.wire import Outcome
+
+_EXAMPLES = 3
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """One task: the creation, or a scaling. `descents` lists each fall of its percent, which must be none."""
+
+    from_shards: int
+    to_shards: int
+    status: str
+    seconds: float
+    moved: Moved
+    keys_per_second: float
+    prediction: Prediction | None
+    descents: tuple[tuple[int, int], ...]
+
+
+class Traffic(msgspec.Struct, frozen=True, kw_only=True):
+    """What clients saw. `longest_stall_ms` is the longest operation while the cluster was being scaled."""
+
+    operations: int
+    errors: int
+    wrong_answers: int
+    examples: tuple[str, ...]
+    acknowledged: int
+    lost: int
+    quiet: Latency
+    scale_out: Latency
+    scale_in: Latency
+    longest_stall_ms: float
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    keys: int
+    shard_gb: int
+    creation: Change
+    loaded: Loaded
+    scale_out: Change
+    scale_in: Change
+    traffic: Traffic
+    data: Verified
+    processes_left: int
+    server_stopped: bool
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What `--json` prints. `failures` is empty where `ok`; the report is null where the demo was cut short."""
+
+    ok: bool
+    failures: tuple[str, ...]
+    report: Report | None
+
+
+def change(watched: Watched, from_shards: int, to_shards: int) -> Change:
+    return Change(
+        from_shards=from_shards,
+        to_shards=to_shards,
+        status=watched.row.status,
+        seconds=watched.seconds,
+        moved=watched.moved,
+        keys_per_second=watched.moved.keys_per_second,
+        prediction=watched.prediction,
+        descents=tuple(watched.descents),
+    )
+
+
+def traffic(outcome: Outcome, quiet: Latency, scale_out: Latency, scale_in: Latency) -> Traffic:
+    told = [f"{trouble.kind}: {trouble.message}" for trouble in outcome.troubles[:_EXAMPLES]]
+    return Traffic(
+        operations=outcome.operations,
+        errors=outcome.errors,
+        wrong_answers=outcome.wrong_answers,
+        examples=(*told, *outcome.kept.examples[:_EXAMPLES]),
+        acknowledged=outcome.kept.acknowledged,
+        lost=outcome.kept.lost,
+        quiet=quiet,
+        scale_out=scale_out,
+        scale_in=scale_in,
+        longest_stall_ms=max(scale_out.longest_ms, scale_in.longest_ms),
+    )
+
+
+def verdict(report: Report) -> Verdict:
+    failures = tuple(_failures(report))
+    return Verdict(ok=not failures, failures=failures, report=report)
+
+
+def _failures(report: Report) -> Iterator[str]:
+    named = (("creation", report.creation), ("scale-out", report.scale_out), ("scale-in", report.scale_in))
+    yield from chain.from_iterable(_change_failures(name, task) for name, task in named)
+    yield from _traffic_failures(report.traffic)
+    if report.data.missing or report.data.changed:
+        examples = ", ".join(report.data.examples)
+        yield f"of the loaded keys {report.data.missing} are missing and {report.data.changed} changed: {examples}"
+    if report.processes_left:
+        yield f"{report.processes_left} cache processes were left behind; they have been killed"
+    if not report.server_stopped:
+        yield "the server did not stop as asked"
+
+
+def _change_failures(name: str, task: Change) -> Iterator[str]:
+    if task.status != "SUCCESS":
+        yield f"the {name} task ended {task.status}"
+    if task.descents:
+        yield f"the percent of the {name} went down: " + ", ".join(f"{a} to {b}" for a, b in task.descents)
+    if task.from_shards and task.status == "SUCCESS" and not task.moved.keys:
+        yield f"the {name} tells of no keys that it moved"
+
+
+def _traffic_failures(seen: Traffic) -> Iterator[str]:
+    examples = f" ({'; '.join(seen.examples)})" if seen.examples else ""
+    if seen.errors:
+        yield f"{seen.errors} client operations ended in an error{examples}"
+    if seen.wrong_answers:
+        yield f"{seen.wrong_answers} answers contradicted an acknowledged write{examples}"
+    if seen.lost:
+        yield f"{seen.lost} of {seen.acknowledged} acknowledged writes were lost{examples}"
+    if not all(phase.operations for phase in (seen.quiet, seen.scale_out, seen.scale_in)):
+        yield "there was a phase without client operations, so nothing is known of it"
+
+
+def tables(report: Report) -> Iterator[Table]:
+    yield _changes_table(report)
+    yield _traffic_table(report.traffic)
+    yield _checks_table(report)
+
+
+def _changes_table(report: Report) -> Table:
+    table = Table("scaling", title="What was moved", title_justify="left")
+    for heading in ("task", "migration", "ranges", "keys", "MB", "keys/s", "remain_time: median", "worst"):
+        table.add_column(heading, justify="right")
+    for task in (report.scale_out, report.scale_in):
+        table.add_row(
+            f"{task.from_shards} to {task.to_shards} shards",
+            f"{task.seconds:.2f} s",
+            f"{task.moved.seconds:.2f} s",
+            f"{task.moved.ranges}",
+            f"{task.moved.keys:,}",
+            f"{task.moved.bytes / 1e6:.1f}",
+            f"{task.keys_per_second:,.0f}",
+            *_errors(task.prediction),
+        )
+    return table
+
+
+def _errors(prediction: Prediction | None) -> tuple[str, str]:
+    if prediction is None:
+        return "not told", ""
+    return (
+        f"{prediction.median_seconds:.2f} s ({prediction.median_share:.0%})",
+        f"{prediction.worst_seconds:.2f} s ({prediction.worst_share:.0%})",
+    )
+
+
+def _traffic_table(seen: Traffic) -> Table:
+    table = Table("client", title="What clients felt", title_justify="left")
+    for heading in ("operations", "p50", "p99", "longest", "the client's own delay, p99"):
+        table.add_column(heading, justify="right")
+    for name, phase in (("quiet", seen.quiet), ("scale-out", seen.scale_out), ("scale-in", seen.scale_in)):
+        times = (phase.p50_ms, phase.p99_ms, phase.longest_ms, phase.client_late_p99_ms)
+        table.add_row(name, f"{phase.operations:,}", *(f"{time:.2f} ms" for time in times))
+    return table
+
+
+def _checks_table(report: Report) -> Table:
+    seen = report.traffic
+    table = Table("check", "counted", "wrong", title="What was checked", title_justify="left")
+    table.add_row("client operations: errors", f"{seen.operations:,}", f"{seen.errors}")
+    table.add_row("client operations: wrong answers", f"{seen.operations:,}", f"{seen.wrong_answers}")
+    table.add_row("acknowledged writes: lost", f"{seen.acknowledged:,}", f"{seen.lost}")
+    table.add_row("loaded keys: missing", f"{report.data.checked:,}", f"{report.data.missing}")
+    table.add_row("loaded keys: changed", f"{report.data.checked:,}", f"{report.data.changed}")
+    falls = sum(len(task.descents) for task in (report.creation, report.scale_out, report.scale_in))
+    table.add_row("tasks: percent went down", "3", f"{falls}")
+    table.add_row("cache processes left behind", "", f"{report.processes_left}")
+    return table

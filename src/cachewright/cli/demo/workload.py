@@ -1,0 +1,148 @@
+"""What one worker of the traffic does to the cache, and what it remembers of what the cache acknowledged.
+
+A worker writes only keys of its own, so it knows what each must hold: a write that was acknowledged and is not there
+later, or a read that is older than the last acknowledged write, is a loss. A write that ended in an error may or may
+not have happened; it is not counted as acknowledged, and the client may have repeated it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import cast
+
+import msgspec
+from valkey.cluster import ValkeyCluster
+
+from cachewright.cli.demo.content import DataSet, Kind, key, text
+from cachewright.cli.demo.owners import Owners
+
+_OVERWRITTEN_KEYS = 50
+_COUNTERS = 20
+_WRITTEN_BYTES = 100
+_EXAMPLES = 5
+
+
+class WrongAnswer(Exception):
+    """The cache answered something that contradicts what it acknowledged."""
+
+
+class Acknowledged(msgspec.Struct, frozen=True, kw_only=True):
+    """A key and what it must hold: this very value, or this number at least. It stands for so many `writes`."""
+
+    key: bytes
+    value: bytes | None = None
+    at_least: int = 0
+    writes: int = 1
+
+    def lost(self, found: object) -> int:
+        """How many acknowledged writes are not in what was found."""
+        if self.value is not None:
+            return int(found != self.value)
+        number = int(found) if isinstance(found, bytes) else 0
+        return min(max(self.at_least - number, 0), self.writes)
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of reading back what was acknowledged."""
+
+    acknowledged: int
+    lost: int
+    examples: tuple[str, ...] = ()
+
+
+class Worker:
+    def __init__(self, client: ValkeyCluster, number: int, data: DataSet) -> None:
+        self._client = client
+        self._number = number
+        self._data = data
+        self._turn = number  # workers are not all at the same point of the cycle
+        self._written = 0
+        self._unsure: set[int] = set()
+        self._overwrites = 0
+        self._overwritten: dict[int, tuple[int, int]] = {}  # the last number acknowledged, and how many were
+        self._counted: dict[int, tuple[int, int]] = {}  # the last count answered, and how many were
+        self._cycle: tuple[Callable[[], None], ...] = (
+            self._write,
+            self._read_data,
+            self._count,
+            self._read_written,
+            self._overwrite,
+            self._read_data,
+            self._write,
+            self._read_overwritten,
+            self._count,
+            self._read_written,
+        )
+
+    def act(self) -> None:
+        """The next operation. Errors are the client library's, or WrongAnswer."""
+        self._turn += 1
+        self._cycle[self._turn % len(self._cycle)]()
+
+    def acknowledged(self) -> Iterator[Acknowledged]:
+        for number in range(self._written):
+            if number not in self._unsure:
+                yield Acknowledged(key=self._key(b"w", number), value=self._value(number))
+        for number, (last, writes) in self._overwritten.items():
+            yield Acknowledged(key=self._key(b"o", number), at_least=last, writes=writes)
+        for number, (_, writes) in self._counted.items():
+            yield Acknowledged(key=self._key(b"c", number), at_least=writes, writes=writes)
+
+    def _write(self) -> None:
+        number = self._written
+        self._written += 1
+        self._unsure.add(number)
+        self._client.set(self._key(b"w", number), self._value(number))
+        self._unsure.remove(number)
+
+    def _read_written(self) -> None:
+        number = self._turn * 7919 % max(self._written, 1)
+        if self._written and number not in self._unsure:
+            self._require(Acknowledged(key=self._key(b"w", number), value=self._value(number)))
+
+    def _overwrite(self) -> None:
+        self._overwrites += 1
+        number = self._overwrites % _OVERWRITTEN_KEYS
+        self._client.set(self._key(b"o", number), self._overwrites)
+        self._overwritten[number] = (self._overwrites, self._overwritten.get(number, (0, 0))[1] + 1)
+
+    def _read_overwritten(self) -> None:
+        number = self._overwrites % _OVERWRITTEN_KEYS
+        last, writes = self._overwritten.get(number, (0, 0))
+        self._require(Acknowledged(key=self._key(b"o", number), at_least=last, writes=writes))
+
+    def _count(self) -> None:
+        number = self._turn % _COUNTERS
+        last, writes = self._counted.get(number, (0, 0))
+        name = self._key(b"c", number)
+        answered = cast(int, self._client.incr(name))
+        self._counted[number] = (max(answered, last), writes + 1)
+        if answered <= last:
+            raise WrongAnswer(f"{name.decode()} counts {answered} after {last}")
+
+    def _read_data(self) -> None:
+        number = (self._turn * 104729 + self._number * 1299709) % self._data.keys
+        while self._data.kind(number) is not Kind.TEXT:
+            number = (number + 1) % self._data.keys
+        self._require(Acknowledged(key=key(number), value=self._data.content(number)[0]))
+
+    def _require(self, wanted: Acknowledged) -> None:
+        if wanted.lost(self._client.get(wanted.key)):
+            raise WrongAnswer(f"{wanted.key.decode()} is not what was acknowledged")
+
+    def _key(self, kind: bytes, number: int) -> bytes:
+        return b"traffic:%b:%d:%d" % (kind, self._number, number)
+
+    def _value(self, number: int) -> bytes:
+        return text(self._number * 1_000_000 + number, _WRITTEN_BYTES)
+
+
+def read_back(owners: Owners, workers: Iterable[Worker]) -> Kept:
+    """Reads every key that the workers wrote, from the node that owns it."""
+    wanted = [item for worker in workers for item in worker.acknowledged()]
+    lost, examples = 0, list[str]()
+    found = owners.replies((item.key, [("GET", item.key)]) for item in wanted)
+    for item, replies in zip(wanted, found, strict=True):
+        missing = item.lost(replies[0])
+        lost += missing
+        if missing and len(examples) < _EXAMPLES:
+            examples.append(item.key.decode())
+    return Kept(acknowledged=sum(item.writes for item in wanted), lost=lost, examples=tuple(examples))

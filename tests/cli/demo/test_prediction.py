@@ -1,0 +1,59 @@
+"""Judging what was foretold."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cachewright.cli.demo.latency import Sample, of_phase, packed, percentile, unpacked
+from cachewright.cli.demo.prediction import Glimpse, descents, judge
+
+PERCENTS = st.lists(st.integers(0, 100), max_size=30)
+
+
+def test_a_perfect_prophet() -> None:
+    told = [Glimpse(at, at * 10, 10 - at) for at in range(11)]
+    found = judge(told, 0, 10)
+    assert found
+    assert (found.samples, found.median_seconds, found.worst_seconds, found.worst_share) == (9, 0, 0, 0)
+
+
+def test_errors_in_seconds_and_as_shares() -> None:
+    told = [Glimpse(100, 5, 99), Glimpse(102, 20, 8), Glimpse(104, 50, 4), Glimpse(106, 90, 1)]
+    found = judge(told, 100, 110)
+    assert found
+    assert (found.samples, found.median_seconds, found.worst_seconds) == (3, 2, 3)
+    assert (found.median_share, found.worst_share) == (0.2, 0.3)
+
+
+def test_before_ten_percent_and_after_the_end_nothing_is_judged() -> None:
+    assert judge([Glimpse(1, 9, 3), Glimpse(2, 100, 0), Glimpse(5, 50, 3), Glimpse(3, 50, None)], 0, 4) is None
+
+
+def test_a_task_that_took_no_time_is_not_judged() -> None:
+    assert judge([Glimpse(1, 50, 0)], 1, 1) is None
+
+
+def test_each_descent_is_found() -> None:
+    told = [Glimpse(at, percent, 1) for at, percent in enumerate([0, 10, 9, 9, 40, 39, 100])]
+    assert descents(told) == [(10, 9), (40, 39)]
+
+
+@given(PERCENTS)
+def test_sorted_percents_never_descend(percents: list[int]) -> None:
+    told = [Glimpse(at, percent, 1) for at, percent in enumerate(sorted(percents))]
+    assert descents(told) == []
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0.01, 1))
+def test_a_percentile_is_not_exceeded_by_its_share(values: list[float], share: float) -> None:
+    ordered = sorted(values)
+    found = percentile(ordered, share)
+    assert found in ordered
+    assert sum(value <= found for value in ordered) >= share * len(ordered) - 1e-6
+
+
+def test_a_phase_counts_what_was_due_in_it() -> None:
+    samples = [Sample(at / 100, 0.001 if at != 150 else 0.5, 0.0) for at in range(300)]
+    quiet = of_phase(unpacked(packed(samples)), 0, 1)
+    assert (quiet.operations, quiet.longest_ms, quiet.client_late_p99_ms) == (100, 1.0, 0.0)
+    assert of_phase(samples, 1, 2).longest_ms == 500
+    assert of_phase(samples, 7, 8).operations == 0

@@ -1,0 +1,164 @@
+"""The traffic against a real cluster: what it remembers, and that it notices what was lost."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from valkey.cluster import ValkeyCluster
+
+from cachewright.cli.demo import latency
+from cachewright.cli.demo.background import Background, TrafficEnded
+from cachewright.cli.demo.content import DataSet, key
+from cachewright.cli.demo.load import load
+from cachewright.cli.demo.owners import Owners, Seed
+from cachewright.cli.demo.wire import Orders
+from cachewright.cli.demo.workload import Kept, Worker, WrongAnswer, read_back
+
+DATA = DataSet(keys=100, expires_at=int(time.time()) + 3600, large_bytes=2000)
+ROUNDS = 300
+
+
+@pytest.fixture
+def loaded(seed: Seed) -> Seed:
+    with Owners(seed) as owners:
+        load(owners, DATA, lambda _: None)
+    return seed
+
+
+@contextmanager
+def cluster_client(seed: Seed) -> Iterator[ValkeyCluster]:
+    with ValkeyCluster(host=seed.host, port=seed.port, password=seed.password) as client:
+        yield client
+
+
+@contextmanager
+def busy(seed: Seed) -> Iterator[tuple[Worker, ValkeyCluster]]:
+    """A worker that has done its work, and a client to spoil it with."""
+    with cluster_client(seed) as client:
+        worker = Worker(client, 3, DATA)
+        act(worker, ROUNDS)
+        yield worker, client
+
+
+def act(worker: Worker, times: int) -> None:
+    for _ in range(times):
+        worker.act()
+
+
+def kept(seed: Seed, worker: Worker) -> Kept:
+    with Owners(seed) as owners:
+        return read_back(owners, [worker])
+
+
+def orders(seed: Seed, rate: int = 300) -> Orders:
+    return Orders(seed=seed, data=DATA, operations_per_second=rate, workers=16)
+
+
+class TestWorker:
+    def test_all_that_was_acknowledged_is_there(self, loaded: Seed) -> None:
+        with busy(loaded) as (worker, _):
+            assert kept(loaded, worker) == Kept(acknowledged=ROUNDS // 2, lost=0)
+
+    def test_a_lost_write_is_found(self, loaded: Seed) -> None:
+        with busy(loaded) as (worker, client):
+            client.delete("traffic:w:3:17")
+            assert kept(loaded, worker) == Kept(acknowledged=ROUNDS // 2, lost=1, examples=("traffic:w:3:17",))
+
+    def test_a_changed_write_is_found(self, loaded: Seed) -> None:
+        with busy(loaded) as (worker, client):
+            client.append("traffic:w:3:17", "!")
+            assert kept(loaded, worker).lost == 1
+
+    def test_an_overwrite_that_fell_back_is_found(self, loaded: Seed) -> None:
+        with busy(loaded) as (worker, client):
+            client.decr("traffic:o:3:5")
+            assert kept(loaded, worker).lost == 1
+
+    def test_each_lost_increment_is_found(self, loaded: Seed) -> None:
+        with busy(loaded) as (worker, client):
+            name = next(client.scan_iter("traffic:c:3:*"))
+            client.decrby(name, 2)
+            assert kept(loaded, worker).lost == 2
+
+    def test_a_counter_that_fell_back_is_a_wrong_answer(self, loaded: Seed) -> None:
+        with busy(loaded) as (worker, client):
+            for name in client.scan_iter("traffic:c:3:*"):
+                client.delete(name)
+            with pytest.raises(WrongAnswer, match="counts 1 after"):
+                act(worker, 10)
+
+    def test_a_read_of_changed_data_is_a_wrong_answer(self, loaded: Seed) -> None:
+        with busy(loaded) as (worker, client):
+            for number in range(DATA.keys):
+                client.delete(key(number))
+            with pytest.raises(WrongAnswer, match="data:"):
+                act(worker, 10)
+
+    def test_a_write_that_failed_is_not_counted(self, loaded: Seed) -> None:
+        with busy(loaded) as (worker, client):
+            client.execute_command("CONFIG SET", "maxmemory", "1", target_nodes="primaries")
+            try:
+                failed = 0
+                for _ in range(20):
+                    try:
+                        worker.act()
+                    except Exception:
+                        failed += 1
+            finally:
+                client.execute_command("CONFIG SET", "maxmemory", "0", target_nodes="primaries")
+            assert failed
+            assert kept(loaded, worker).lost == 0
+            assert kept(loaded, worker).acknowledged < ROUNDS // 2 + 20
+
+
+class TestProcess:
+    def test_it_keeps_its_pace_and_reads_back(self, loaded: Seed, tmp_path: Path) -> None:
+        with closing(Background(orders(loaded), tmp_path / "traffic.log")) as traffic:
+            begin = time.monotonic()
+            time.sleep(2)
+            assert "0 errors" in traffic.note()
+            outcome = traffic.stop(loaded)
+        assert (outcome.errors, outcome.wrong_answers, outcome.kept.lost) == (0, 0, 0)
+        assert outcome.kept.acknowledged > 200
+        seen = latency.of_phase(latency.unpacked(outcome.samples), begin, begin + 1)
+        assert 250 <= seen.operations <= 350
+        assert (tmp_path / "traffic.log").read_text() == ""
+
+    def test_a_lost_write_is_in_its_outcome(self, loaded: Seed, tmp_path: Path) -> None:
+        with closing(Background(orders(loaded), tmp_path / "traffic.log")) as traffic, cluster_client(loaded) as client:
+            time.sleep(1)
+            client.delete("traffic:w:0:0")
+            outcome = traffic.stop(loaded)
+        assert outcome.kept.lost == 1
+
+    def test_errors_are_counted_by_what_they_are(self, loaded: Seed, tmp_path: Path) -> None:
+        with closing(Background(orders(loaded), tmp_path / "traffic.log")) as traffic, cluster_client(loaded) as client:
+            client.execute_command("CONFIG SET", "maxmemory", "1", target_nodes="primaries")
+            time.sleep(1)
+            client.execute_command("CONFIG SET", "maxmemory", "0", target_nodes="primaries")
+            outcome = traffic.stop(loaded)
+        assert outcome.errors
+        assert {trouble.kind for trouble in outcome.troubles} == {"OutOfMemoryError"}
+        assert outcome.kept.lost == 0
+
+    def test_its_command_line_tells_no_secret(self, loaded: Seed, tmp_path: Path) -> None:
+        with closing(Background(orders(loaded), tmp_path / "traffic.log")):
+            lines = [child.cmdline() for child in psutil.Process().children()]
+        [own] = [words for words in lines if "cachewright.cli.demo.traffic" in words]
+        assert loaded.password not in " ".join(own)
+
+    def test_it_ends_with_its_parent(self, loaded: Seed) -> None:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cachewright.cli.demo.traffic"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+        )
+        process.communicate(b"", timeout=20)
+        assert process.returncode
+
+    def test_a_cluster_that_is_not_there_is_told(self, tmp_path: Path) -> None:
+        with pytest.raises(TrafficEnded, match="Connection refused"):
+            Background(orders(Seed("127.0.0.1", 1, None)), tmp_path / "traffic.log")
