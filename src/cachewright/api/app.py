@@ -9,7 +9,7 @@ from litestar.types import ASGIApp
 
 from cachewright.api.answers import EXCEPTION_HANDLERS
 from cachewright.api.auth.gate import Gate, utc_now
-from cachewright.api.routes import flavors, instances, tasks
+from cachewright.api.routes import control, flavors, instances, tasks
 from cachewright.operations.plane import ControlPlane
 from cachewright.store import keys
 from cachewright.store.records import AccessKey
@@ -35,6 +35,10 @@ def create_app(plane: ControlPlane, now: Callable[[], datetime] = utc_now) -> AS
             tasks.list_background_task,
             tasks.show_background_task_progress,
             tasks.delete_background_task,
+            control.show_task,
+            control.control_task,
+            control.cancel_task,
+            control.retry_task,
             flavors.list_flavors,
         ],
         dependencies={"plane": Provide(provide_plane, sync_to_thread=False)},

@@ -23,7 +23,7 @@ def list_background_task(request: Call, plane: Plane, instance_id: PathId) -> Re
     """ListBackgroundTask: newest first; an offset beyond the end is an empty page."""
     known = asked.instance_id(instance_id)
     query = asked.query(request, wire.ListQuery)
-    start = _moment("start_time", query.start_time or query.begin_time)
+    start = _moment("start_time", query.start_time) or _moment("begin_time", query.begin_time)
     end = _moment("end_time", query.end_time)
     if start is not None and end is not None and end < start:
         raise Refusal("DCS.4025")

@@ -1,0 +1,111 @@
+"""ResizeInstance."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
+from huaweicloudsdkdcs.v2 import ListBackgroundTaskRequest, ResizeInstanceBody, ResizeInstanceRequest
+from tenants import Tenant
+
+from cachewright.store import instances
+
+LARGER = {"spec_code": "redis.cluster.xu1.large.r1.s1.5", "new_capacity": 5}
+SMALLER = {"spec_code": "redis.cluster.xu1.large.r1.s1.2", "new_capacity": 2}
+
+REFUSED: list[tuple[Mapping[str, Any], str, str]] = [
+    ({"spec_code": ...}, "DCS.4927", "spec_code"),
+    ({"spec_code": 5}, "DCS.4927", "spec_code"),
+    ({"spec_code": "redis.cluster.x"}, "DCS.4927", "spec_code"),
+    ({"new_capacity": ...}, "DCS.4012", "new_capacity"),
+    ({"new_capacity": 4}, "DCS.4012", "new_capacity"),
+    ({"new_capacity": 0}, "DCS.4012", "new_capacity"),
+    ({"new_capacity": "5"}, "DCS.4012", "new_capacity"),
+    ({"new_capacity": 5.00001}, "DCS.4012", "new_capacity"),
+    ({"spec_code": "redis.cluster.xu1.large.r1.s1.3", "new_capacity": 3}, "DCS.4103", "redis.cluster"),
+    ({"spec_code": "redis.cluster.xu1.large.r2.s1.5"}, "DCS.4102", "redis.cluster"),
+    ({"spec_code": "redis.cluster.au1.large.r1.s1.5"}, "DCS.4102", "redis.cluster"),
+    ({"spec_code": "redis.proxy.xu1.large.s1.5"}, "DCS.4102", "redis.proxy"),
+    ({"change_type": "bigger"}, "DCS.4062", "change_type"),
+    ({"change_type": 1}, "DCS.4062", "change_type"),
+    ({"change_type": "createReplication"}, "DCS.4102", "change_type"),
+    ({"change_type": "deleteReplication"}, "DCS.4102", "change_type"),
+    ({"change_type": "instanceType"}, "DCS.4102", "change_type"),
+    (SMALLER | {"change_type": "addSharding"}, "DCS.4102", "change_type"),
+    ({"reserved_ip": ["127.0.0.1"]}, "DCS.4062", "reserved_ip"),
+    ({"node_list": ["n"]}, "DCS.4930", "node_list"),
+    ({"available_zones": ["local"]}, "DCS.4933", "available_zones"),
+    ({"execute_immediately": False}, "DCS.4062", "execute_immediately"),
+    ({"execute_immediately": "true"}, "DCS.4062", "execute_immediately"),
+]
+
+
+@pytest.mark.parametrize(("changed", "code", "field"), REFUSED, ids=lambda value: str(value)[:60])
+def test_what_cannot_be_granted_is_refused_by_name(
+    tenant: Tenant, changed: Mapping[str, Any], code: str, field: str
+) -> None:
+    instance_id = tenant.instance()
+    body = {name: value for name, value in (LARGER | dict(changed)).items() if value is not ...}
+    answer = tenant.call("POST", f"instances/{instance_id}/resize", body)
+    assert answer.refusal == (400, code)
+    assert field in answer.json["error_msg"]
+    assert tenant.call("GET", f"instances/{instance_id}/tasks").json["task_count"] == "0"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        SMALLER,
+        {"change_type": ""},
+        {"change_type": "addSharding"},
+        {"new_capacity": 5.0, "execute_immediately": True},
+        {"reserved_ip": [], "node_list": None, "available_zones": [], "bss_param": {"is_auto_pay": "true"}},
+    ],
+    ids=str,
+)
+def test_a_resize_answers_nothing_and_makes_a_task(tenant: Tenant, changed: Mapping[str, Any]) -> None:
+    instance_id = tenant.instance()
+    body = LARGER | dict(changed)
+    answer = tenant.call("POST", f"instances/{instance_id}/resize", body)
+    assert (answer.status, answer.body) == (204, b"")
+    shown = tenant.call("GET", f"instances/{instance_id}").json
+    assert (shown["status"], shown["task"]) == ("EXTENDING", "EXTEND")
+    assert (shown["spec_code"], shown["capacity"]) == ("redis.cluster.xu1.large.r1.s1.3", 3)
+    task = tenant.call("GET", f"instances/{instance_id}/tasks").json["tasks"][0]
+    assert (task["name"], task["status"], task["enable_show"]) == ("EXTEND", "WAITING", True)
+    assert task["details"]["old_resource_spec_code"] == "redis.cluster.xu1.large.r1.s1.3"
+    assert task["details"]["new_resource_spec_code"] == body["spec_code"]
+
+
+def test_the_clouds_client_resizes(tenant: Tenant) -> None:
+    instance_id = tenant.instance()
+    body = ResizeInstanceBody(**LARGER)
+    tenant.client.resize_instance(ResizeInstanceRequest(instance_id=instance_id, body=body))
+    listed = tenant.client.list_background_task(ListBackgroundTaskRequest(instance_id=instance_id))
+    assert (listed.task_count, listed.tasks[0].details.new_capacity) == ("1", "5")
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        ("EXTENDING", "DCS.4113"),
+        ("CREATING", "DCS.4118"),
+        ("RESTARTING", "DCS.4111"),
+        ("DELETING", "DCS.4026"),
+        ("ERROR", "DCS.4049"),
+    ],
+)
+def test_a_busy_instance_is_not_resized(tenant: Tenant, status: str, code: str) -> None:
+    instance_id = tenant.instance()
+    with tenant.site.plane.database.write() as connection:
+        instances.change(connection, instance_id, status=status)
+    request = ResizeInstanceRequest(instance_id=instance_id, body=ResizeInstanceBody(**LARGER))
+    with pytest.raises(ClientRequestException) as refused:
+        tenant.client.resize_instance(request)
+    assert (refused.value.status_code, refused.value.error_code) == (400, code)
+
+
+def test_existence_is_checked_before_the_body(tenant: Tenant) -> None:
+    path = "instances/00000000-0000-4000-8000-000000000000/resize"
+    assert tenant.call("POST", path, b"{").refusal == (404, "DCS.3022")
