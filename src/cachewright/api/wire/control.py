@@ -1,0 +1,85 @@
+"""Extensions of this project: how a task is wanted to run, and its whole record."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from cachewright.api.wire import iso
+from cachewright.api.wire.tasks import Progress, TaskItem, progress, task_item
+from cachewright.store.records import Control, Task
+
+
+class ControlBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What is left out goes back to its default: run, all lanes side by side, no ceiling."""
+
+    wish: Literal["run", "pause"] = "run"
+    parallel: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
+    latency_ceiling_ms: Annotated[float, msgspec.Meta(gt=0, le=60_000)] | None = None
+
+
+class ForecastItem(msgspec.Struct, frozen=True):
+    """`error` is the share of the task's duration by which its end was predicted too late; null until it has ended."""
+
+    progress: int
+    at: str | None
+    remain_seconds: float
+    error: float | None
+
+
+class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
+    task: TaskItem
+    message: str
+    attempt: int
+    control: Control
+    forecasts: list[ForecastItem]
+    progress: Progress
+
+
+def control(body: ControlBody) -> Control:
+    return msgspec.convert(msgspec.to_builtins(body), Control)
+
+
+def record(task: Task, control: Control) -> TaskRecord:
+    forecasts = [ForecastItem(f.percent, iso(f.at), f.remaining_seconds, f.error) for f in task.forecasts]
+    return TaskRecord(
+        task=task_item(task),
+        message=task.message,
+        attempt=task.attempt,
+        control=control,
+        forecasts=forecasts,
+        progress=progress(task),
+    )
+
+
+class Blocker(msgspec.Struct, frozen=True):
+    error_code: str
+    reason: str
+
+
+class PlannedSubStep(msgspec.Struct, frozen=True, kw_only=True):
+    sub_step_name: str
+    detail: str
+    slots: int
+    keys: int
+    bytes: int
+    seconds: float
+
+
+class PlannedStep(msgspec.Struct, frozen=True, kw_only=True):
+    step_name: str
+    seconds: float
+    sub_steps: list[PlannedSubStep]
+
+
+class ResizePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a resize would do now. `seconds` is how long it would take; `blockers` are what it would fail on."""
+
+    spec_code: str
+    shards_before: int
+    shards_after: int
+    slots: int
+    keys: int
+    bytes: int
+    seconds: float
+    blockers: list[Blocker]
+    steps: list[PlannedStep]
