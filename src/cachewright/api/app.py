@@ -9,7 +9,7 @@ from litestar.types import ASGIApp
 
 from cachewright.api.answers import EXCEPTION_HANDLERS
 from cachewright.api.auth.gate import Gate, utc_now
-from cachewright.api.routes import control, flavors, instances, tasks
+from cachewright.api.routes import control, flavors, instances, plans, tasks
 from cachewright.operations.plane import ControlPlane
 from cachewright.store import keys
 from cachewright.store.records import AccessKey
@@ -39,6 +39,9 @@ def create_app(plane: ControlPlane, now: Callable[[], datetime] = utc_now) -> AS
             control.control_task,
             control.cancel_task,
             control.retry_task,
+            plans.plan_resize,
+            plans.start_instance_resize_check_job,
+            plans.show_job_info,
             flavors.list_flavors,
         ],
         dependencies={"plane": Provide(provide_plane, sync_to_thread=False)},

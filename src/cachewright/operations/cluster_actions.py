@@ -2,6 +2,8 @@
 
 import asyncio
 import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import psutil
 
@@ -21,35 +23,55 @@ async def check_resources(site: Site, running: Running) -> None:
 
     `arguments`: host_bytes, disk_bytes, and `rooms` of [node id, bytes it will hold, bytes it may hold].
     """
-    arguments = running.sub_step.arguments
-    memory = psutil.virtual_memory().available
-    disk = shutil.disk_usage(site.settings.data_dir).free
+    memory, disk = free_resources(site)
     running.measure(detail=f"{{memory_free:{memory},disk_free:{disk}}}")
+    for failure in resource_failures(running.sub_step.arguments, memory, disk):
+        raise failure
+
+
+def free_resources(site: Site) -> tuple[int, int]:
+    """Bytes of memory and of disk that the host has left."""
+    return psutil.virtual_memory().available, shutil.disk_usage(site.settings.data_dir).free
+
+
+def resource_failures(arguments: Mapping[str, Any], memory: int, disk: int) -> Iterator[ActionFailed]:
+    """What `check_resources` fails on. Trying again would not help."""
     if memory < arguments["host_bytes"]:
-        raise ActionFailed("DCS.4036", f"{arguments['host_bytes']} bytes of memory needed, {memory} are free", True)
+        yield ActionFailed("DCS.4036", f"{arguments['host_bytes']} bytes of memory needed, {memory} are free", True)
     if disk < arguments["disk_bytes"]:
-        raise ActionFailed("DCS.9007", f"{arguments['disk_bytes']} bytes of disk needed, {disk} are free", True)
+        yield ActionFailed("DCS.9007", f"{arguments['disk_bytes']} bytes of disk needed, {disk} are free", True)
     for node_id, holds, may_hold in arguments["rooms"]:
         if holds > may_hold:
-            raise ActionFailed("DCS.9008", f"node {node_id} would hold {holds} bytes of at most {may_hold}", True)
+            yield ActionFailed("DCS.9008", f"node {node_id} would hold {holds} bytes of at most {may_hold}", True)
 
 
 async def check_status(site: Site, running: Running) -> None:
     """Every node answers and finds the cluster whole."""
     _, nodes, seen = await site.look(running.task)
-    wanted = [node for node in nodes if node.wanted and node.id not in running.sub_step.arguments.get("new", [])]
-    for node in wanted:
-        sight = seen[node.id]
-        if sight is None:
-            raise ActionFailed("DCS.9004", f"node {node.id} does not answer")
-        if not sight.ok:
-            raise ActionFailed("DCS.9004", f"node {node.id} finds the cluster not ok")
-        if any(member.open_slots for member in sight.members.values()):
-            raise ActionFailed("DCS.9004", f"node {node.id} has slots left open by a migration by hand")
-        try:
-            require_full_cover(sight.owned())
-        except ValueError as error:
-            raise ActionFailed("DCS.9004", f"node {node.id}: {error}") from error
+    new = running.sub_step.arguments["new"]
+    for failure in status_failures([node for node in nodes if node.id not in new], seen):
+        raise failure
+
+
+def status_failures(nodes: Sequence[Node], seen: Mapping[str, View | None]) -> Iterator[ActionFailed]:
+    """What `check_status` fails on: the first fault of each node that should be running."""
+    for node in nodes:
+        if node.wanted and (fault := _fault(seen[node.id])):
+            yield ActionFailed("DCS.9004", f"node {node.id} {fault}")
+
+
+def _fault(sight: View | None) -> str | None:
+    if sight is None:
+        return "does not answer"
+    if not sight.ok:
+        return "finds the cluster not ok"
+    if any(member.open_slots for member in sight.members.values()):
+        return "has slots left open by a migration by hand"
+    try:
+        require_full_cover(sight.owned())
+    except ValueError as error:
+        return f"finds that {error}"
+    return None
 
 
 async def form(site: Site, running: Running) -> None:

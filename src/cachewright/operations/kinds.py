@@ -64,4 +64,13 @@ DELETE = Kind(
     divisible=False,
     steps=("Resource release.",),
 )
-KINDS = {kind.kind: kind for kind in (CREATE, RESIZE, DELETE)}
+CHECK = Kind(
+    kind="check",
+    name="ResizeCheck",
+    accepts=frozenset({"RUNNING"}),
+    during="RUNNING",
+    success="RUNNING",
+    failure="RUNNING",
+    steps=(PRE_CHECK,),
+)
+KINDS = {kind.kind: kind for kind in (CREATE, RESIZE, CHECK, DELETE)}

@@ -4,8 +4,9 @@ Each method decides in one write transaction, so that what it checked is still s
 enqueued after the commit; should the server die in between, its next start does that.
 """
 
+import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -13,26 +14,29 @@ import sqlalchemy as sa
 
 from cachewright.config import Settings
 from cachewright.errors import Refusal
-from cachewright.flavors import UnknownFlavor, parse
+from cachewright.flavors import Flavor, UnknownFlavor, parse
 from cachewright.operations import layout
-from cachewright.operations.kinds import CREATE, DELETE, KINDS, RESIZE, Kind
+from cachewright.operations.kinds import CHECK, CREATE, DELETE, KINDS, RESIZE, Kind
+from cachewright.operations.resize import Preview
 from cachewright.operations.wishes import CreateWish, ResizeWish
 from cachewright.store import controls, instances, tasks
 from cachewright.store.database import Database
 from cachewright.store.records import ENDED, Control, Instance, Principal, Task
 from cachewright.tasks.clock import now_ms
-from cachewright.tasks.operation import CANCELLED
+from cachewright.tasks.operation import CANCELLED, ActionFailed
 
 
 class ControlPlane(msgspec.Struct, frozen=True):
     """:ivar enqueue: hands a stored task to the engine.
     :ivar memory: bytes in use by an instance, as last measured.
+    :ivar preview: what a resize task would do now.
     """
 
     database: Database
     settings: Settings
     enqueue: Callable[[Task], None]
     memory: Callable[[str], int]
+    preview: Callable[[Task], Awaitable[Preview]]
 
     def create_instances(self, who: Principal, wish: CreateWish) -> list[Instance]:
         """Refusal DCS.4062 where the wished port is taken."""
@@ -68,37 +72,35 @@ class ControlPlane(msgspec.Struct, frozen=True):
 
     def resize_instance(self, who: Principal, instance_id: str, wish: ResizeWish) -> Task:
         """Refusal DCS.3022, 4927, 4012, 4102 (a change that is not served), 4103 (no change), or busy."""
+        return self._submit_resize(RESIZE, who, instance_id, wish)
+
+    def check_resize(self, who: Principal, instance_id: str, wish: ResizeWish) -> Task:
+        """Checks in the background what `resize_instance` would begin with. Refusals as there."""
+        return self._submit_resize(CHECK, who, instance_id, wish)
+
+    def plan_resize(self, who: Principal, instance_id: str, wish: ResizeWish) -> tuple[Instance, Preview]:
+        """What `resize_instance` would do now; nothing is touched. Refusals as there, and DCS.4049 where no node
+        answers. Call it in a thread of its own."""
+        with self.database.read() as connection:
+            instance = self._get(connection, who, instance_id)
+        old, new = _sizes(instance, wish)
+        task = _task(RESIZE, who, instance, params=_resize_params(new), details=_resize_details(old, new))
+
+        async def preview() -> Preview:
+            return await self.preview(task)
+
+        try:
+            return instance, asyncio.run(preview())
+        except ActionFailed as failure:
+            raise Refusal("DCS.4049") from failure
+
+    def _submit_resize(self, kind: Kind, who: Principal, instance_id: str, wish: ResizeWish) -> Task:
         with self.database.write() as connection:
             instance = self._get(connection, who, instance_id)
-            _require_status(instance, RESIZE)
-            try:
-                new = parse(wish.spec_code)
-            except UnknownFlavor as unknown:
-                raise Refusal("DCS.4927", reason=str(unknown)) from unknown
-            old = parse(instance.spec_code)
-            if wish.capacity_mb is not None and wish.capacity_mb != new.capacity_mb:
-                raise Refusal("DCS.4012", reason=f"new_capacity is not the {new.capacity_gb} GB of {new.spec_code}")
-            if (new.cache_mode, new.cpu_type, new.copies) != (old.cache_mode, old.cpu_type, old.copies):
-                raise Refusal("DCS.4102", reason=f"{old.spec_code} cannot become {new.spec_code}")
-            if (new.shards, new.shard_mb) == (old.shards, old.shard_mb):
-                raise Refusal("DCS.4103", reason=f"the instance is {old.spec_code} already")
-            task = _add_task(
-                connection,
-                RESIZE,
-                who,
-                instance,
-                params={"spec_code": new.spec_code, "new_capacity": new.capacity_gb},
-                details={
-                    "old_capacity": old.capacity_gb,
-                    "new_capacity": new.capacity_gb,
-                    "old_resource_spec_code": old.spec_code,
-                    "new_resource_spec_code": new.spec_code,
-                    "old_cache_mode": old.cache_mode,
-                    "new_cache_mode": new.cache_mode,
-                    "old_replica_num": old.copies,
-                    "new_replica_num": new.copies,
-                },
-            )
+            _require_status(instance, kind)
+            old, new = _sizes(instance, wish)
+            params, details = _resize_params(new), _resize_details(old, new)
+            task = _add_task(connection, kind, who, instance, params=params, details=details)
         self.enqueue(task)
         return task
 
@@ -195,6 +197,39 @@ def _require_status(instance: Instance, kind: Kind) -> None:
     raise Refusal(_BUSY.get(instance.status, "DCS.4049"))
 
 
+def _sizes(instance: Instance, wish: ResizeWish) -> tuple[Flavor, Flavor]:
+    """What the instance is and what it is wished to be. Refusal where it cannot be."""
+    try:
+        new = parse(wish.spec_code)
+    except UnknownFlavor as unknown:
+        raise Refusal("DCS.4927", reason=str(unknown)) from unknown
+    old = parse(instance.spec_code)
+    if wish.capacity_mb is not None and wish.capacity_mb != new.capacity_mb:
+        raise Refusal("DCS.4012", reason=f"new_capacity is not the {new.capacity_gb} GB of {new.spec_code}")
+    if (new.cache_mode, new.cpu_type, new.copies) != (old.cache_mode, old.cpu_type, old.copies):
+        raise Refusal("DCS.4102", reason=f"{old.spec_code} cannot become {new.spec_code}")
+    if (new.shards, new.shard_mb) == (old.shards, old.shard_mb):
+        raise Refusal("DCS.4103", reason=f"the instance is {old.spec_code} already")
+    return old, new
+
+
+def _resize_params(new: Flavor) -> dict[str, Any]:
+    return {"spec_code": new.spec_code, "new_capacity": new.capacity_gb}
+
+
+def _resize_details(old: Flavor, new: Flavor) -> dict[str, Any]:
+    return {
+        "old_capacity": old.capacity_gb,
+        "new_capacity": new.capacity_gb,
+        "old_resource_spec_code": old.spec_code,
+        "new_resource_spec_code": new.spec_code,
+        "old_cache_mode": old.cache_mode,
+        "new_cache_mode": new.cache_mode,
+        "old_replica_num": old.copies,
+        "new_replica_num": new.copies,
+    }
+
+
 def _add_task(
     connection: sa.Connection,
     kind: Kind,
@@ -205,8 +240,17 @@ def _add_task(
     details: dict[str, Any],
 ) -> Task:
     """Stores the task and, unless another runs that must end first, says so in the instance's status."""
+    task = _task(kind, who, instance, params=params, details=details)
+    running = tasks.unfinished_of(connection, instance.id)
+    tasks.add(connection, task)
+    if not running:
+        instances.change(connection, instance.id, status=kind.during, updated_at=task.created_at)
+    return task
+
+
+def _task(kind: Kind, who: Principal, instance: Instance, *, params: dict[str, Any], details: dict[str, Any]) -> Task:
     task_id = uuid.uuid4().hex
-    task = Task(
+    return Task(
         id=task_id,
         instance_id=instance.id,
         project_id=who.project_id,
@@ -220,8 +264,3 @@ def _add_task(
         created_at=now_ms(),
         steps=kind.outline(task_id),
     )
-    running = tasks.unfinished_of(connection, instance.id)
-    tasks.add(connection, task)
-    if not running:
-        instances.change(connection, instance.id, status=kind.during, updated_at=task.created_at)
-    return task

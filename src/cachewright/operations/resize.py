@@ -12,7 +12,7 @@ import msgspec
 import sqlalchemy as sa
 
 from cachewright.flavors import Flavor, parse
-from cachewright.operations import layout
+from cachewright.operations import cluster_actions, layout
 from cachewright.operations.create import HOLD_SECONDS, NODE_BYTES
 from cachewright.operations.kinds import POST_CHECK, PRE_CHECK, RESIZE, RESOURCE_CHECK, STATUS_CHECK
 from cachewright.operations.node_actions import end
@@ -22,6 +22,7 @@ from cachewright.operations.slot_actions import waiting_detail
 from cachewright.store import instances, rates
 from cachewright.store.records import Node, Step, Task
 from cachewright.tasks.plan import Draft, build, work
+from cachewright.tasks.progress import planned_seconds
 from cachewright.valkey import migration, slots
 from cachewright.valkey.client import NODE_GONE, NodeRefused, ask, connect
 from cachewright.valkey.topology import View
@@ -53,6 +54,14 @@ class Shape(msgspec.Struct, frozen=True):
         return kept + [node.id for node in self.new if node.role == "master"]
 
 
+class Preview(msgspec.Struct, frozen=True):
+    """`blockers` are error codes and reasons."""
+
+    steps: tuple[Step, ...]
+    seconds: float
+    blockers: tuple[tuple[str, str], ...]
+
+
 class Load(msgspec.Struct, frozen=True):
     """What one master holds. `keys` by slot."""
 
@@ -65,10 +74,24 @@ class Resize(InstanceOperation):
     kind = RESIZE
 
     async def plan(self, task: Task) -> tuple[Step, ...]:
+        return await self._plan(task, store=True)
+
+    async def preview(self, task: Task) -> Preview:
+        """What a plan made now would do, and what it would fail on. Nothing is touched."""
+        steps = await self._plan(task, store=False)
+        _, nodes, seen = await self.site.look(task)
+        resources = steps[0].sub_steps[0].arguments
+        blockers = [
+            *cluster_actions.resource_failures(resources, *cluster_actions.free_resources(self.site)),
+            *cluster_actions.status_failures(nodes, seen),
+        ]
+        return Preview(steps, planned_seconds(steps), tuple((blocker.code, blocker.message) for blocker in blockers))
+
+    async def _plan(self, task: Task, *, store: bool) -> tuple[Step, ...]:
         flavor = parse(task.params["spec_code"])
         instance, nodes, seen = await self.site.look(task)
         view = best_view(seen)
-        shape = await self._shape(task, flavor, [node for node in nodes if node.wanted], view)
+        shape = await self._shape(task, flavor, [node for node in nodes if node.wanted], view, store=store)
         owned = {node_id: parts for node_id, parts in view.owned().items() if parts}
         moves = slots.plan_moves(owned, shape.staying)
         loads = await _loads(shape, moves, instance.password)
@@ -118,26 +141,26 @@ class Resize(InstanceOperation):
         if seconds > 1:
             rates.learn(connection, MOVE, counted / seconds)
 
-    async def _shape(self, task: Task, flavor: Flavor, nodes: list[Node], view: View) -> Shape:
-        """New nodes are stored here, before any of them starts."""
+    async def _shape(self, task: Task, flavor: Flavor, nodes: list[Node], view: View, *, store: bool) -> Shape:
+        """New nodes are stored here, before any of them starts; unless the plan is only looked at."""
         masters = layout.masters(nodes, view)
         shards = sorted(masters)
         leaving = shards[flavor.shards :]
         first = max(shards, default=-1) + 1
         added = range(first, first + max(flavor.shards - len(shards), 0))
 
-        def store() -> list[Node]:
+        def choose() -> list[Node]:
             with self.site.database.write() as connection:
                 new = layout.new_nodes(
                     connection, self.site.settings, task.instance_id, flavor, shards=added, salt=task.run_id
                 )
                 stored = {node.id: node for node in instances.nodes_of(connection, task.instance_id)}
                 missing = [node for node in new if node.id not in stored]
-                if missing:
+                if missing and store:
                     instances.add_nodes(connection, missing)
                 return [stored.get(node.id, node) for node in new]
 
-        return Shape(masters, leaving, await asyncio.to_thread(store))
+        return Shape(masters, leaving, await asyncio.to_thread(choose))
 
     def _pace(self) -> float:
         with self.site.database.read() as connection:

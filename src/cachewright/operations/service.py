@@ -2,6 +2,7 @@
 
 from cachewright.config import Settings
 from cachewright.hosts.local import LocalHost
+from cachewright.operations.check import Check
 from cachewright.operations.create import Create
 from cachewright.operations.delete import Delete
 from cachewright.operations.operation import InstanceOperation
@@ -19,10 +20,16 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self._database = Database(settings.database_url)
         site = Site(self._database, settings, LocalHost(settings.valkey_binary, settings.nodes_dir))
-        operations: list[InstanceOperation] = [Create(site), Resize(site), Delete(site)]
+        operations: list[InstanceOperation] = [Create(site), Resize(site), Check(site), Delete(site)]
         self._engine = Engine(self._database, {operation.kind.kind: operation for operation in operations})
         self.supervisor = Supervisor(site)
-        self.plane = ControlPlane(self._database, settings, self._engine.enqueue, self.supervisor.used_memory)
+        self.plane = ControlPlane(
+            database=self._database,
+            settings=settings,
+            enqueue=self._engine.enqueue,
+            memory=self.supervisor.used_memory,
+            preview=Resize(site).preview,
+        )
 
     def start(self) -> None:
         """Brings the database up to date and takes up every task that has not ended."""

@@ -28,6 +28,12 @@ def get(connection: sa.Connection, instance_id: str, task_id: str) -> Task | Non
     return from_row(Task, row._mapping) if row else None
 
 
+def of_project(connection: sa.Connection, project_id: str, task_id: str) -> Task | None:
+    found = tasks.select().where(tasks.c.id == task_id, tasks.c.project_id == project_id)
+    row = connection.execute(found).one_or_none()
+    return from_row(Task, row._mapping) if row else None
+
+
 def load(connection: sa.Connection, task_id: str) -> Task:
     """For the worker, which knows the task exists. NoResultFound otherwise."""
     row = connection.execute(tasks.select().where(tasks.c.id == task_id)).one()

@@ -38,6 +38,11 @@ def estimate(steps: Sequence[Step], now: int, *, shown: int = 0) -> Estimate:
     return Estimate(min(max(percent, shown), 99), max(remaining, 0.0))
 
 
+def planned_seconds(steps: Sequence[Step]) -> float:
+    """How long a plan takes, from its first step to its last."""
+    return sum(_step_seconds(step, 0, defaultdict(lambda: 1.0)) for step in steps)
+
+
 def done_seconds(sub_step: SubStep) -> float:
     """How many of the planned seconds are behind it."""
     work = sub_step.work

@@ -49,37 +49,3 @@ def record(task: Task, control: Control) -> TaskRecord:
         forecasts=forecasts,
         progress=progress(task),
     )
-
-
-class Blocker(msgspec.Struct, frozen=True):
-    error_code: str
-    reason: str
-
-
-class PlannedSubStep(msgspec.Struct, frozen=True, kw_only=True):
-    sub_step_name: str
-    detail: str
-    slots: int
-    keys: int
-    bytes: int
-    seconds: float
-
-
-class PlannedStep(msgspec.Struct, frozen=True, kw_only=True):
-    step_name: str
-    seconds: float
-    sub_steps: list[PlannedSubStep]
-
-
-class ResizePlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a resize would do now. `seconds` is how long it would take; `blockers` are what it would fail on."""
-
-    spec_code: str
-    shards_before: int
-    shards_after: int
-    slots: int
-    keys: int
-    bytes: int
-    seconds: float
-    blockers: list[Blocker]
-    steps: list[PlannedStep]

@@ -1,0 +1,53 @@
+"""What a resize would do, before it is asked for; and jobs, as the cloud's clients poll them."""
+
+from litestar import Response, get, post
+
+from cachewright.api import answers, asked
+from cachewright.api.routes.parameters import Body, Call, PathId, Plane, in_thread
+from cachewright.api.wire import plans as wire
+from cachewright.api.wire.instance_bodies import capacity_mb
+from cachewright.errors import Refusal
+from cachewright.operations.wishes import ResizeWish
+from cachewright.store import tasks
+
+_RESIZE = "/v2/{project_id:str}/instances/{instance_id:str}/resize"
+
+
+@post(_RESIZE + "/plan", status_code=200)
+@in_thread
+def plan_resize(request: Call, plane: Plane, instance_id: PathId, body: Body) -> Response[bytes]:
+    """An extension: the steps a resize would take now, with slots, keys, bytes and seconds; nothing is touched."""
+    known = asked.instance_id(instance_id)
+    wish = _wish(asked.body(body, wire.CheckBody))
+    instance, preview = plane.plan_resize(asked.principal(request), known, wish)
+    return answers.json(wire.resize_plan(instance, wish.spec_code, preview))
+
+
+@post(_RESIZE + "/check-job", status_code=200)
+@in_thread
+def start_instance_resize_check_job(request: Call, plane: Plane, instance_id: PathId, body: Body) -> Response[bytes]:
+    """StartInstanceResizeCheckJob: follow it with ShowJobInfo, or as the background task that it is."""
+    known = asked.instance_id(instance_id)
+    task = plane.check_resize(asked.principal(request), known, _wish(asked.body(body, wire.CheckBody)))
+    return answers.json(wire.JobId(task.id))
+
+
+@get("/v2/{project_id:str}/jobs/{job_id:str}")
+@in_thread
+def show_job_info(request: Call, plane: Plane, job_id: PathId) -> Response[bytes]:
+    """ShowJobInfo. Every background task is a job with the same id."""
+    wanted = asked.task_id(job_id)
+    with plane.database.read() as connection:
+        task = tasks.of_project(connection, asked.principal(request).project_id, wanted)
+    if task is None:
+        raise Refusal("DCS.4958")
+    return answers.json(wire.job_info(task))
+
+
+def _wish(body: wire.CheckBody) -> ResizeWish:
+    if body.new_capacity is None:
+        return ResizeWish(spec_code=body.spec_code)
+    capacity = capacity_mb(body.new_capacity)
+    if capacity is None:
+        raise asked.refused("new_capacity", "it is not a whole number of MB")
+    return ResizeWish(spec_code=body.spec_code, capacity_mb=capacity)
