@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from granian.constants import Interfaces
@@ -29,7 +30,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     database = Database(settings.database_url)
     database.migrate()
     memory: dict[str, int] = {}
-    plane = ControlPlane(database, settings, lambda task: None, lambda instance_id: memory.get(instance_id, 0))
+    parts: dict[str, Any] = dict.fromkeys(ControlPlane.__struct_fields__, _left_out) | {
+        "database": database,
+        "settings": settings,
+        "enqueue": lambda task: None,
+        "memory": lambda instance_id: memory.get(instance_id, 0),
+    }
+    plane = ControlPlane(**parts)
     port = _free_port()
     running = _Running(plane, port)
     yield Site(plane, port, memory)
@@ -95,6 +102,10 @@ class _Running:
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._server.stop)
         self._thread.join()
+
+
+def _left_out(*_: object) -> Any:
+    raise AssertionError("the tests of the API have nothing below the control plane")
 
 
 def _free_port() -> int:
