@@ -95,6 +95,7 @@ class _Running:
             address="127.0.0.1",
             port=self._port,
             interface=Interfaces.ASGI,
+            websockets=False,
             log_enabled=False,
         )
         await self._server.serve()

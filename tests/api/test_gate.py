@@ -177,3 +177,9 @@ def test_secrets_are_not_logged(tenant: Tenant, caplog: pytest.LogCaptureFixture
         tenant.call("POST", "instances", tenant.create_body(password="Visible-secret-1", port="x"))
     assert tenant.key.secret_key not in caplog.text
     assert "Visible-secret-1" not in caplog.text
+
+
+def test_there_are_no_websockets(tenant: Tenant) -> None:
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    key = {"Sec-WebSocket-Key": "MDEyMzQ1Njc4OWFiY2RlZg=="}
+    assert tenant.send("GET", tenant.path("instances"), upgrade | key).refusal == (401, "DCS.1003")
