@@ -11,25 +11,32 @@ from cachewright.hosts.local import NodeDidNotStart
 from cachewright.operations.site import Site
 from cachewright.store import instances
 from cachewright.store.records import Node
+from cachewright.tasks.clock import now_ms
 from cachewright.valkey.client import NODE_GONE, NodeRefused, connect
 
 log = logging.getLogger(__name__)
 
+_CODE = "DCS.9001"
 _LOOK_SECONDS = 0.5
 _MEASURE_SECONDS = 5.0
 _FIRST_WAIT = 0.5
-_LONGEST_WAIT = 60.0
+_LONGEST_WAIT = 30.0
 _STABLE_SECONDS = 30.0
 """A node that has run this long has not just kept dying."""
+
+_HOPELESS = 3
+"""Starts in a row that have failed, after which the instance is shown to be in ERROR."""
 
 _SETTLED = {"RUNNING", "EXTENDING", "RESTARTING", "ERROR"}
 """Instance statuses in which a node that was started once should be running."""
 
 
 class Deaths(msgspec.Struct):
-    """Of one node: how many starts in a row have not held, when it was last started, when it may be again."""
+    """Of one node: how many starts in a row have not held, how many have failed outright, when it was last started,
+    when it may be again."""
 
     count: int = 0
+    failed: int = 0
     started: float = 0.0
     next_start: float = 0.0
 
@@ -39,6 +46,7 @@ class Supervisor:
         self._site = site
         self._deaths: dict[str, Deaths] = defaultdict(Deaths)
         self._memory: dict[str, tuple[str, int]] = {}
+        self._failing: set[str] | None = None
 
     def used_memory(self, instance_id: str) -> int:
         """Bytes in use by the instance's nodes, as last measured."""
@@ -50,6 +58,7 @@ class Supervisor:
         while True:
             nodes = await asyncio.to_thread(self._wanted)
             await asyncio.gather(*(self._revive(node) for node, _ in nodes))
+            await asyncio.to_thread(self._report, [node for node, _ in nodes])
             if time.monotonic() - measured >= _MEASURE_SECONDS:
                 measured = time.monotonic()
                 await self._measure(nodes)
@@ -63,6 +72,7 @@ class Supervisor:
 
     async def _revive(self, node: Node) -> None:
         if self._site.host.process(node.id) or not self._site.host.has(node.id, "nodes.conf"):
+            self._deaths[node.id].failed = 0
             return
         deaths, now = self._deaths[node.id], time.monotonic()
         if now < deaths.next_start:
@@ -76,7 +86,22 @@ class Supervisor:
         try:
             await self._site.host.start(node.id)
         except (NodeDidNotStart, OSError) as failure:
+            deaths.failed += 1
             log.error("node %s does not start: %s", node.id, failure)
+
+    def _report(self, nodes: list[Node]) -> None:
+        """An instance with a node that cannot be started is in ERROR, until it can. One that a task is working on
+        keeps the task's status."""
+        failing = {node.instance_id for node in nodes if self._deaths[node.id].failed >= _HOPELESS}
+        if failing == self._failing:
+            return
+        with self._site.database.write() as connection:
+            for instance in instances.every(connection):
+                if instance.id in failing and instance.status == "RUNNING":
+                    instances.change(connection, instance.id, status="ERROR", error_code=_CODE, updated_at=now_ms())
+                elif instance.id not in failing and instance.status == "ERROR" and instance.error_code == _CODE:
+                    instances.change(connection, instance.id, status="RUNNING", error_code=None, updated_at=now_ms())
+        self._failing = failing
 
     async def _measure(self, nodes: list[tuple[Node, str | None]]) -> None:
         async def one(node: Node, password: str | None) -> tuple[str, tuple[str, int]] | None:

@@ -1,0 +1,215 @@
+"""Plan first, pause, throttle, cancel and try again: the extensions, over signed HTTP."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from huaweicloudsdkcore.auth.credentials import BasicCredentials
+from huaweicloudsdkcore.sdk_request import SdkRequest
+from huaweicloudsdkcore.signer.signer import Signer
+from huaweicloudsdkdcs.v2 import (
+    ShowJobInfoRequest,
+    StartInstanceResizeCheckJobRequest,
+    StartInstanceResizeCheckJobRequestBody,
+)
+
+from serving import Server, cache, created, ended, newest_task, progress, resize, show, spec, until
+
+KEYS = 120_000
+Call = Callable[..., tuple[int, Any]]
+
+
+@pytest.fixture(scope="module")
+def busy(server: Server, client: Any) -> tuple[Server, Any, str]:
+    instance_id = created(client, 2)
+    caches = cache(client, instance_id)
+    for start in range(0, KEYS, 2000):
+        pipeline = caches.pipeline()
+        for number in range(start, start + 2000):
+            pipeline.set(f"key:{number}", "x" * 300)
+        pipeline.execute()
+    return server, client, instance_id
+
+
+@pytest.fixture
+def call(server: Server) -> Call:
+    """One signed request below the instance collection: status and decoded body."""
+
+    def send(method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        known = server.credentials
+        raw = b"" if body is None else json.dumps(body).encode()
+        resource = f"/v2/{known['project_id']}/{path}"
+        request = SdkRequest(
+            method=method,
+            schema="http",
+            host=urlsplit(known["endpoint"]).netloc,
+            resource_path=resource,
+            query_params=[],
+            header_params={"Content-Type": "application/json"},
+            body=raw,
+        )
+        signed = Signer(BasicCredentials(known["access_key"], known["secret_key"], known["project_id"])).sign(request)
+        answer = httpx.request(method, known["endpoint"] + resource, headers=signed.header_params, content=raw)
+        return answer.status_code, answer.json() if answer.content else None
+
+    return send
+
+
+def back_to(client: Any, instance_id: str, shards: int) -> None:
+    if show(client, instance_id).sharding_count != shards or len(masters(client, instance_id)) != shards:
+        ended(client, instance_id, resize(client, instance_id, shards))
+
+
+def masters(client: Any, instance_id: str) -> list[Any]:
+    return [node for node in cache(client, instance_id).cluster_nodes().values() if node["slots"]]
+
+
+def keys(client: Any, instance_id: str) -> int:
+    caches = cache(client, instance_id)
+    return sum(caches.exists(*(f"key:{n}" for n in range(start, start + 2000))) for start in range(0, KEYS, 2000))
+
+
+def record(call: Call, instance_id: str, task_id: str) -> Any:
+    status, body = call("GET", f"instances/{instance_id}/tasks/{task_id}")
+    assert status == 200
+    return body
+
+
+def in_migration(client: Any, instance_id: str, task_id: str) -> bool:
+    steps = {step.step_name: step.step_status for step in progress(client, instance_id, task_id).step_details}
+    assert steps.get("Data migration.") != "FINISH", "the migration was over before it was seen"
+    return steps.get("Data migration.") == "EXECUTING"
+
+
+def test_a_plan_says_what_a_resize_would_do_and_touches_nothing(call: Call, busy: tuple[Server, Any, str]) -> None:
+    server, client, instance_id = busy
+    before = show(client, instance_id), newest_task(client, instance_id), len(server.nodes())
+    status, plan = call("POST", f"instances/{instance_id}/resize/plan", {"spec_code": spec(4), "new_capacity": 4})
+    assert status == 200
+    assert (plan["shards_before"], plan["shards_after"], plan["slots"]) == (2, 4, 8192)
+    assert plan["keys"] == pytest.approx(KEYS / 2, rel=0.1)
+    assert plan["bytes"] == pytest.approx(KEYS / 2 * 400, rel=0.5)
+    assert plan["seconds"] > 2
+    assert plan["blockers"] == []
+    names = [step["step_name"] for step in plan["steps"]]
+    assert names == ["Pre-check.", "Resource request.", "Cluster join.", "Data migration.", "Post-check."]
+    after = show(client, instance_id), newest_task(client, instance_id), len(server.nodes())
+    assert [str(part) for part in after] == [str(part) for part in before]
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [({"spec_code": "nonsense"}, "DCS.4927"), ({"spec_code": spec(2)}, "DCS.4103"), ({}, "DCS.4927")],
+)
+def test_a_plan_for_what_cannot_be_is_refused(call: Call, busy: tuple[Server, Any, str], body: Any, code: str) -> None:
+    status, answer = call("POST", f"instances/{busy[2]}/resize/plan", body)
+    assert (status, answer["error_code"]) == (400, code)
+
+
+def test_a_check_is_a_job_that_the_clouds_client_can_follow(busy: tuple[Server, Any, str]) -> None:
+    _, client, instance_id = busy
+    request = StartInstanceResizeCheckJobRequest(
+        instance_id=instance_id, body=StartInstanceResizeCheckJobRequestBody(spec_code=spec(3))
+    )
+    job_id = client.start_instance_resize_check_job(request).job_id
+
+    def job() -> Any:
+        seen = client.show_job_info(ShowJobInfoRequest(job_id=job_id))
+        return seen if seen.status in {"SUCCESS", "FAIL"} else None
+
+    seen = until(job, "the job has not ended")
+    assert (seen.status, seen.job_type) == ("SUCCESS", "ResizeCheck")
+    assert int(seen.begin_time) <= int(seen.end_time)
+    assert show(client, instance_id).status == "RUNNING"
+
+
+def test_a_paused_scale_stands_still_and_goes_on(call: Call, busy: tuple[Server, Any, str]) -> None:
+    _, client, instance_id = busy
+    back_to(client, instance_id, 2)
+    task_id = resize(client, instance_id, 4)
+    path = f"instances/{instance_id}/tasks/{task_id}/control"
+    assert call("PUT", path, {"wish": "pause"})[0] == 200
+    stands = until(lambda: standing(client, instance_id, task_id), "the task does not stand still")
+    time.sleep(1.5)
+    assert progress(client, instance_id, task_id).progress == stands
+    assert keys(client, instance_id) == KEYS
+    status, body = call("PUT", path, {"wish": "run", "parallel": 1})
+    assert (status, body["control"]["parallel"]) == (200, 1)
+    most = 0
+    while newest_task(client, instance_id).status not in {"SUCCESS", "FAILED"}:
+        steps = progress(client, instance_id, task_id).step_details
+        running = [sub for s in steps if s.step_name == "Data migration." for sub in s.sub_step_details]
+        most = max(most, sum(sub.sub_step_status == "EXECUTING" for sub in running))
+    assert ended(client, instance_id, task_id).status == "SUCCESS"
+    assert most == 1, "more ranges than wanted moved side by side"
+    judged = record(call, instance_id, task_id)["forecasts"]
+    assert judged
+    assert all(forecast["error"] is not None for forecast in judged)
+
+
+def standing(client: Any, instance_id: str, task_id: str) -> int | None:
+    """The percent, where it is the same a second later."""
+    seen = progress(client, instance_id, task_id).progress
+    time.sleep(1)
+    return seen if seen and progress(client, instance_id, task_id).progress == seen else None
+
+
+def test_a_latency_ceiling_holds_a_scale_back(call: Call, busy: tuple[Server, Any, str]) -> None:
+    _, client, instance_id = busy
+    back_to(client, instance_id, 2)
+    task_id = resize(client, instance_id, 3)
+    path = f"instances/{instance_id}/tasks/{task_id}/control"
+    assert call("PUT", path, {"latency_ceiling_ms": 0.000001})[0] == 200
+    until(lambda: in_migration(client, instance_id, task_id), "the migration has not begun")
+    until(lambda: standing(client, instance_id, task_id), "no ceiling holds it back")
+    assert call("PUT", path, {"latency_ceiling_ms": 1000})[0] == 200
+    assert ended(client, instance_id, task_id).status == "SUCCESS"
+
+
+def test_a_cancelled_scale_leaves_the_cluster_whole_and_can_be_tried_again(
+    call: Call, busy: tuple[Server, Any, str]
+) -> None:
+    _, client, instance_id = busy
+    back_to(client, instance_id, 2)
+    task_id = resize(client, instance_id, 4)
+    until(lambda: in_migration(client, instance_id, task_id), "the migration has not begun")
+    path = f"instances/{instance_id}/tasks/{task_id}"
+    assert call("POST", f"{path}/retry")[1]["error_code"] == "DCS.4957"
+    assert call("POST", f"{path}/cancel")[0] == 200
+    assert ended(client, instance_id, task_id).status == "FAILED"
+    cancelled = record(call, instance_id, task_id)
+    assert cancelled["task"]["error_code"] == "DCS.9005"
+    shown = show(client, instance_id)
+    assert (shown.status, shown.sharding_count) == ("RUNNING", 2)
+    assert keys(client, instance_id) == KEYS
+    assert not any(node["migrations"] for node in masters(client, instance_id))
+    assert call("POST", f"{path}/cancel")[1]["error_code"] == "DCS.4957"
+
+    status, body = call("POST", f"{path}/retry")
+    assert (status, body["attempt"]) == (200, 1)
+    assert show(client, instance_id).status == "EXTENDING"
+    assert ended(client, instance_id, task_id).status == "SUCCESS"
+    assert record(call, instance_id, task_id)["progress"]["progress"] == 100
+    assert show(client, instance_id).sharding_count == 4
+    assert len(masters(client, instance_id)) == 4
+    assert keys(client, instance_id) == KEYS
+
+
+def test_control_of_what_is_not_there_is_refused(call: Call, busy: tuple[Server, Any, str]) -> None:
+    instance_id = busy[2]
+    unknown = f"instances/{instance_id}/tasks/{'0' * 32}"
+    for method, path, body in (
+        ("GET", unknown, None),
+        ("PUT", f"{unknown}/control", {"wish": "pause"}),
+        ("POST", f"{unknown}/cancel", None),
+        ("POST", f"{unknown}/retry", None),
+    ):
+        status, answer = call(method, path, body)
+        assert (status, answer["error_code"]) == (404, "DCS.4958")
+    status, answer = call("PUT", f"{unknown}/control", {"wish": "sleep"})
+    assert (status, answer["error_code"]) == (400, "DCS.4062")
+    assert "wish" in answer["error_msg"]

@@ -1,0 +1,170 @@
+"""Nodes die, freeze, run out of memory or cannot start in the middle of a scale. Nothing is lost, and the task ends."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from valkey.cluster import ValkeyCluster
+from valkey.exceptions import ValkeyError
+
+from cachewright.valkey.slots import SLOTS
+from serving import PASSWORD, Server, cache, created, ended, freeze, progress, resize, show, thaw, until
+from valkey import Valkey
+
+KEYS = 60_000
+VALUE = "x" * 800
+
+
+@pytest.fixture
+def loaded(own_server: Server) -> tuple[Server, Any, str]:
+    client = own_server.client()
+    instance_id = created(client, 2)
+    caches = cache(client, instance_id)
+    for start in range(0, KEYS, 1000):
+        pipeline = caches.pipeline()
+        for number in range(start, start + 1000):
+            pipeline.set(f"key:{number}", VALUE)
+        pipeline.execute()
+    return own_server, client, instance_id
+
+
+def moving(client: Any, instance_id: str, task_id: str) -> Any:
+    """A sub-step whose data is on its way."""
+    for step in progress(client, instance_id, task_id).step_details:
+        for sub_step in step.sub_step_details or []:
+            if sub_step.sub_step_status == "EXECUTING" and "full_migration:in progress" in sub_step.detail:
+                return sub_step
+    return None
+
+
+def require_whole(server: Server, client: Any, instance_id: str, shards: int) -> None:
+    """Every key is there, every slot owned once, every node agrees, and each shard has one process."""
+    assert show(client, instance_id).status == "RUNNING"
+    caches = cache(client, instance_id)
+    present = sum(
+        caches.exists(*(f"key:{number}" for number in range(start, start + 1000))) for start in range(0, KEYS, 1000)
+    )
+    assert present == KEYS
+    nodes = [node for node in caches.cluster_nodes().values() if node["slots"]]
+    assert sum(int(part[-1]) - int(part[0]) + 1 for node in nodes for part in node["slots"]) == SLOTS
+    assert not any(node["migrations"] for node in nodes)
+    assert len(nodes) == shards
+    states = caches.cluster_info(target_nodes=ValkeyCluster.ALL_NODES)
+    assert {state["cluster_state"] for state in states.values()} == {"ok"}
+    assert len(server.nodes()) == shards
+
+
+def victim(server: Server, before: set[int], source_id: str, who: str) -> psutil.Process:
+    nodes = server.nodes()
+    if who == "target":
+        return next(node for node in nodes if node.pid not in before)
+    is_source = [any(source_id in word for word in node.cmdline()) for node in nodes]
+    wanted = who == "source"
+    return next(node for node, source in zip(nodes, is_source, strict=True) if source is wanted and node.pid in before)
+
+
+@pytest.mark.parametrize("who", ["source", "target", "other"])
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+def test_a_scale_gets_over_a_node_that_is(loaded: tuple[Server, Any, str], how: str, who: str) -> None:
+    server, client, instance_id = loaded
+    before = {node.pid for node in server.nodes()}
+    task_id = resize(client, instance_id, 3)
+    sub_step = until(lambda: moving(client, instance_id, task_id), "nothing moves")
+    source_id = sub_step.detail.partition("node_id:")[2].partition(",")[0]
+    struck = victim(server, before, source_id, who)
+    if how == "killed":
+        struck.kill()
+    else:
+        freeze(struck)
+        try:
+            frozen_for_seven_seconds(client, instance_id, task_id)
+        finally:
+            thaw(struck)
+    assert ended(client, instance_id, task_id).status == "SUCCESS"
+    require_whole(server, client, instance_id, 3)
+
+
+def frozen_for_seven_seconds(client: Any, instance_id: str, task_id: str) -> None:
+    """Longer than a node's answer is waited for. The percent stands still, and never falls."""
+    deadline = time.monotonic() + 7
+    percents = []
+    while time.monotonic() < deadline:
+        percents.append(progress(client, instance_id, task_id).progress)
+        time.sleep(0.2)
+    assert percents == sorted(percents)
+    assert percents[-1] < 100
+
+
+def test_a_target_without_memory_fails_the_task_and_loses_nothing(loaded: tuple[Server, Any, str]) -> None:
+    server, client, instance_id = loaded
+    task_id = resize(client, instance_id, 3)
+    until(lambda: step_status(client, instance_id, task_id, "Resource request.") == "FINISH", "no node was started")
+    address = target_address(client, instance_id, task_id)
+    with Valkey(host=address[0], port=address[1], password=PASSWORD) as target:
+        target.config_set("maxmemory", 4 * 1024 * 1024)
+    row = ended(client, instance_id, task_id, seconds=120)
+    assert row.status == "FAILED"
+    failed = [
+        sub_step
+        for step in progress(client, instance_id, task_id).step_details
+        for sub_step in step.sub_step_details or []
+        if sub_step.sub_step_status == "FAILED"
+    ]
+    assert {sub_step.error_code for sub_step in failed} == {"DCS.9002"}
+    assert "full_migration:failed" in failed[0].detail
+    assert show(client, instance_id).status == "RUNNING"
+    with Valkey(host=address[0], port=address[1], password=PASSWORD) as target:
+        try:
+            target.config_set("maxmemory", 1024**3)
+        except ValkeyError:
+            assert len(server.nodes()) == 2, "a target that got nothing is taken away, any other stays"
+    again = resize(client, instance_id, 3)
+    assert ended(client, instance_id, again).status == "SUCCESS"
+    require_whole(server, client, instance_id, 3)
+
+
+def step_status(client: Any, instance_id: str, task_id: str, name: str) -> str:
+    steps = {step.step_name: step.step_status for step in progress(client, instance_id, task_id).step_details}
+    return str(steps.get(name))
+
+
+def target_address(client: Any, instance_id: str, task_id: str) -> tuple[str, int]:
+    steps = {step.step_name: step for step in progress(client, instance_id, task_id).step_details}
+    detail = steps["Resource request."].sub_step_details[0].detail
+    host, _, port = detail.partition("address:")[2].rstrip("}").rpartition(":")
+    return host, int(port)
+
+
+def test_a_shard_that_would_be_too_full_is_refused_before_anything_moves(own_server: Server) -> None:
+    client = own_server.client()
+    instance_id = created(client, 2)
+    caches = cache(client, instance_id)
+    value = "x" * (8 * 1024 * 1024)
+    for number in range(100):
+        caches.set(f"big:{number}", value)
+    task_id = resize(client, instance_id, 1)
+    assert ended(client, instance_id, task_id).status == "FAILED"
+    checks = progress(client, instance_id, task_id).step_details[0].sub_step_details
+    assert checks[0].error_code == "DCS.9008"
+    assert show(client, instance_id).status == "RUNNING"
+    assert len(own_server.nodes()) == 2
+
+
+def test_a_damaged_nodes_conf_is_reported_and_harms_no_other_node(own_server: Server) -> None:
+    client = own_server.client()
+    instance_id = created(client)
+    caches = cache(client, instance_id)
+    caches.set("a", "1")
+    struck = own_server.nodes()[-1]
+    folder = Path(next(word for word in struck.cmdline() if word.endswith("valkey.conf"))).parent
+    whole = (folder / "nodes.conf").read_text()
+    (folder / "nodes.conf").write_text("this is no nodes.conf\n")
+    struck.kill()
+    until(lambda: "does not start" in own_server.log(), "the node's failure is not in the log")
+    until(lambda: show(client, instance_id).status == "ERROR", "the instance does not say so")
+    assert len(own_server.nodes()) == 2
+    (folder / "nodes.conf").write_text(whole)
+    until(lambda: show(client, instance_id).status == "RUNNING", "the instance does not come back")
+    assert cache(client, instance_id).get("a") == b"1"
