@@ -18,11 +18,12 @@ from cachewright.cli.demo.tree import Pen, tree
 NOW = datetime(2026, 3, 1, 10, 0, 5, tzinfo=UTC)
 
 
-def drawn(height: int = 1000, *, ascii_only: bool = False) -> list[str]:
+def drawn(height: int = 1000, *, width: int = 160, ascii_only: bool = False) -> list[str]:
     file = io.TextIOWrapper(io.BytesIO(), encoding="ascii" if ascii_only else "utf-8")
-    console = Console(file=file, width=160)
+    console = Console(file=file, width=width)
     assert console.options.ascii_only == ascii_only
-    console.print(tree(Pen(now=NOW, ascii_only=ascii_only), "Scale from 3 to 5 shards", halfway(), height=height))
+    pen = Pen(now=NOW, width=width, ascii_only=ascii_only)
+    console.print(tree(pen, "Scale from 3 to 5 shards", halfway(), height=height))
     file.seek(0)
     return file.read().splitlines()
 
@@ -90,13 +91,19 @@ class TestTree:
         assert "EXECUTING   4.0 s" in lines[3]
         assert "slots 0-1092 of 9f86d0: handed over, 20,000/20,000 keys, 5.0 MB" in lines[4]
         assert "slots 5461-6552 of 9f86d0: snapshot, 5,000/20,000 keys, 1.2 MB" in lines[5]
-        assert [line.count("━") for line in lines[4:]] == [18, 4, 0]
+        assert [line.count("━") for line in lines[4:]] == [14, 4, 0]
 
     def test_a_low_terminal_sees_the_sub_steps_of_what_runs(self) -> None:
         text = "\n".join(drawn(height=6))
         assert "Pre-check." in text
         assert "Resource check." not in text
         assert "Slots 5461-6552" in text
+
+    def test_a_narrow_terminal_sees_everything(self) -> None:
+        lines = drawn(width=80)
+        assert len(lines) == 10
+        assert "FINISH      2.0 s" in lines[4]
+        assert "slots 0-1092 of 9f86d0: handed over, 20,000/20,000 keys, 5.0 MB" in lines[5]
 
     def test_a_plain_terminal_gets_plain_characters(self) -> None:
         text = "".join(drawn(ascii_only=True))

@@ -27,10 +27,10 @@ _ANYWHERE = "local"
 
 
 class CloudRefused(Exception):
-    """A call of the cloud's client that did not succeed, in one line."""
+    """A call of the cloud's client that did not succeed, in one line. `status` is None where no answer came."""
 
-    def __init__(self, call: str, status: int, code: str, reason: str) -> None:
-        super().__init__(f"{call}: {status} {code} {reason}")
+    def __init__(self, call: str, reason: str, status: int | None = None) -> None:
+        super().__init__(f"{call}: {reason}")
         self.status = status
 
 
@@ -180,6 +180,7 @@ def _refusals(call: str) -> Iterator[None]:
     try:
         yield
     except ServiceResponseException as error:
-        raise CloudRefused(call, error.status_code, error.error_code, error.error_msg) from error
+        reason = f"{error.status_code} {error.error_code} {error.error_msg}"
+        raise CloudRefused(call, reason, error.status_code) from error
     except SdkException as error:
-        raise CloudRefused(call, 0, type(error).__name__, str(error)) from error
+        raise CloudRefused(call, str(error)) from error

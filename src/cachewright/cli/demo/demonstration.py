@@ -115,7 +115,6 @@ class Demonstration:
                 self._say("Reading back every write that was acknowledged")
                 outcome = traffic.stop(rental.seed())
             data = self._verify(rental.seed())
-            self._say("Deleting the instance")
         return _Observed(
             creation=creation,
             loaded=loaded,

@@ -41,7 +41,7 @@ class Drawing:
         now = datetime.now(UTC)
         seconds = (now - self._begun).total_seconds()
         if self._console.is_terminal:
-            pen = Pen(now=now, ascii_only=self._console.options.ascii_only)
+            pen = Pen(now=now, width=self._console.width, ascii_only=self._console.options.ascii_only)
             title = f"{self._title}  {seconds:.1f} s"
             drawn = tree(pen, title, progress, height=self._console.height - _LINES_BESIDES)
             self._live.update(Group(drawn, Text(note, style="dim")), refresh=True)

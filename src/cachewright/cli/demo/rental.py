@@ -3,6 +3,8 @@
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -21,9 +23,12 @@ class TaskFailed(Exception):
     """A task of the instance did not end well, or the instance is not what it should be after it."""
 
 
+_UNDONE = (CloudRefused, TaskFailed)
+
+
 class Rental:
     def __init__(self, cloud: Cloud, console: Console, size: Size) -> None:
-        """Asks for the instance. `close` must be called, whatever becomes of it."""
+        """Asks for the instance. It is deleted at the end of the `with` block, whatever becomes of it."""
         self.note: Callable[[], str] = str
         self._cloud = cloud
         self._console = console
@@ -31,13 +36,14 @@ class Rental:
         self._size = size
         self._id = cloud.create(_NAME, size, self._password)
         self._known: frozenset[str] = frozenset()
-        self._deleted = False
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.delete()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Deletes the instance. If that fails too, it is not what the user has to hear of first."""
+        with suppress(*(_UNDONE if error else ())):
+            self.delete()
 
     def created(self) -> Watched:
         """Returns when the instance runs."""
@@ -58,10 +64,9 @@ class Rental:
 
     def delete(self) -> None:
         """Returns when the instance is gone. Waits for a task that is in the way."""
-        if not self._deleted:
-            self._settle(self._delete_accepted, "the instance cannot be deleted")
-            self._settle(lambda: self._cloud.instance(self._id) is None, "the instance is not gone")
-            self._deleted = True
+        self._console.print("Deleting the instance")
+        self._settle(self._delete_accepted, "the instance cannot be deleted")
+        self._settle(lambda: self._cloud.instance(self._id) is None, "the instance is not gone")
 
     def _delete_accepted(self) -> bool:
         try:

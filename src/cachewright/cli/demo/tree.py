@@ -8,8 +8,9 @@ from rich.tree import Tree
 
 from cachewright.cli.demo.progress import Progress, Step, SubStep
 
-_NAME = 40
-_BAR = 18
+_NAME = 34
+_BAR = 14
+_ROOMY = 130
 _INDENT = 4
 _STYLES = {"FINISH": "green", "FAILED": "bold red", "EXECUTING": "bold cyan", "WAITING": "dim"}
 _MARKS = {"FINISH": "✓", "FAILED": "✗", "EXECUTING": "▸", "WAITING": "·"}
@@ -17,9 +18,10 @@ _ASCII_MARKS = {"FINISH": "+", "FAILED": "x", "EXECUTING": ">", "WAITING": "-"}
 
 
 class Pen(msgspec.Struct, frozen=True, kw_only=True):
-    """What time it is, and whether the terminal can show more than ASCII."""
+    """What time it is, how wide the terminal is, and whether it can show more than ASCII."""
 
     now: datetime
+    width: int
     ascii_only: bool = False
 
     def row(self, item: Step | SubStep, share: float, width: int, told: str = "") -> Text:
@@ -44,8 +46,10 @@ class Pen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def tree(pen: Pen, title: str, progress: Progress, *, height: int = 1000) -> Tree:
-    """The whole task. Where it is higher than `height`, steps that do nothing right now hide their sub-steps."""
-    lines = 1 + len(progress.steps) + sum(1 for _ in progress.sub_steps())
+    """The whole task. Where it is higher than `height`, steps that do nothing right now hide their sub-steps. What a
+    sub-step tells of itself has a line of its own where the terminal is narrow."""
+    roomy = pen.width >= _ROOMY
+    lines = 1 + len(progress.steps) + sum(1 + bool(sub.migration and not roomy) for sub in progress.sub_steps())
     head = Text(f"{title}  ", "bold")
     head.append_text(pen.bar(progress.percent / 100, "EXECUTING"))
     drawn = Tree(head.append(f" {progress.percent} %  {left(progress)}"))
@@ -54,7 +58,9 @@ def tree(pen: Pen, title: str, progress: Progress, *, height: int = 1000) -> Tre
         if lines <= height or step.status in {"EXECUTING", "FAILED"}:
             for sub_step in step.sub_steps:
                 told = str(sub_step.migration) if sub_step.migration else ""
-                branch.add(pen.row(sub_step, _share(sub_step), _NAME, told))
+                row = branch.add(pen.row(sub_step, _share(sub_step), _NAME, told if roomy else ""))
+                if told and not roomy:
+                    row.add(Text(told))
     return drawn
 
 
