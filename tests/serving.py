@@ -106,7 +106,7 @@ def until(condition: Callable[[], Any], message: str, seconds: float = PATIENCE_
     while time.monotonic() < deadline:
         if answer := condition():
             return answer
-        time.sleep(0.05)
+        time.sleep(0.02)
     raise AssertionError(f"not within {seconds} s: {message}")
 
 

@@ -132,6 +132,7 @@ def test_a_paused_scale_stands_still_and_goes_on(call: Call, busy: tuple[Server,
     back_to(client, instance_id, 2)
     task_id = resize(client, instance_id, 4)
     path = f"instances/{instance_id}/tasks/{task_id}/control"
+    until(lambda: in_migration(client, instance_id, task_id), "the migration has not begun")
     assert call("PUT", path, {"wish": "pause"})[0] == 200
     stands = until(lambda: standing(client, instance_id, task_id), "the task does not stand still")
     time.sleep(1.5)

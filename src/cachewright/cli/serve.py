@@ -68,7 +68,8 @@ async def _serve(service: Service, listen: Listen) -> None:
         address=listen.host,
         port=listen.port,
         interface=Interfaces.ASGI,
-        log_level=LogLevels.warning,
+        websockets=False,
+        log_level=LogLevels.error,
     )
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()

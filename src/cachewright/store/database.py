@@ -22,7 +22,7 @@ _BUSY_MS = 30_000
 class Database:
     def __init__(self, url: str) -> None:
         """Opens `url`; for SQLite makes the file, readable by its owner alone."""
-        self.engine = sa.create_engine(url)
+        self.engine = sa.create_engine(url, hide_parameters=True)  # rows hold secrets; errors are logged
         if self.engine.dialect.name == "sqlite":
             if self.engine.url.database:
                 path = Path(self.engine.url.database)
