@@ -23,7 +23,7 @@ from cachewright.cli.demo.wire import Orders, Outcome
 _SHARD_SIZES = (1, 2, 4, 8)
 _FULLEST = 0.4
 _EXPIRES_IN = 24 * 3600
-_WORKERS = 64
+_WORKERS = 128
 _WARM_UP_SECONDS = 1.5
 _AFTERGLOW_SECONDS = 1.0
 

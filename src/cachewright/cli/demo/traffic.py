@@ -2,8 +2,8 @@
 
 Operation n is due n / rate seconds after the start, whatever became of those before it, and is taken by whichever
 worker is free: a cache that stalls is not spared the load that a waiting client would hold back. There are many more
-workers than operations under way, so one node's stall delays only what goes to that node. The client is the official
-one with its own retries; what it raises after those is an error.
+workers than operations under way, so a node's stall delays only what goes to that node, until it holds all workers.
+The client is the official one with its own retries; what it raises after those is an error.
 """
 
 import gc
