@@ -6,12 +6,12 @@ from typing import Any
 
 import psutil
 import pytest
+from valkey import Valkey
 from valkey.cluster import ValkeyCluster
 from valkey.exceptions import ValkeyError
 
 from cachewright.valkey.slots import SLOTS
 from serving import PASSWORD, Server, cache, created, ended, freeze, progress, resize, show, thaw, until
-from valkey import Valkey
 
 KEYS = 80_000
 VALUE = "x" * 800

@@ -22,7 +22,7 @@ CONFIG = "valkey.conf"
 PID = "valkey.pid"
 LOG = "valkey.log"
 _LOCK = ".start.lock"
-_START_SECONDS = 10.0
+_START_SECONDS = 5.0
 _LOG_TAIL = 2000
 
 

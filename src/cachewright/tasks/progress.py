@@ -17,7 +17,7 @@ import msgspec
 
 from cachewright.store.records import Step, SubStep
 
-_DOUBT = 0.08
+_DOUBT = 0.25
 """Share of an action's planned seconds that its plan counts as evidence against what is measured: it keeps the first
 moments of a task, when little has been measured, from swinging the estimate."""
 
@@ -76,7 +76,7 @@ def _slowness(real: float, behind: float, planned: float) -> float:
     """Measured over planned, with the plan as evidence that fades while more is measured."""
     if not planned:
         return 1.0
-    doubt = _DOUBT * planned * (1 - min(behind / planned, 1.0)) ** 2
+    doubt = _DOUBT * planned * (1 - min(behind / planned, 1.0)) ** 3
     return (real + doubt) / (behind + doubt) if behind + doubt else 1.0
 
 

@@ -26,7 +26,7 @@ from cachewright.valkey.topology import view
 
 Phase = Literal["to start", "in progress", "finished", "failed"]
 
-_KEYS_AT_ONCE = 10_000
+_KEYS_AT_ONCE = 100_000
 _PIECES_AT_ONCE = 16
 _POLL_SECONDS = 0.1
 _FIRST_POLL_SECONDS = 0.03  # a small range is over before it has been looked at otherwise
