@@ -6,13 +6,14 @@ RUN := $(UV) run --frozen --all-extras
 DEMO ?=
 PYTEST ?=
 
-.PHONY: help setup demo test lint serve clean
+.PHONY: help setup demo test chaos lint serve clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   watch a live cluster being scaled out and in (DEMO='--keys 1000000 --to 8')"
 	@echo "make test   lint, types, layers and every test (PYTEST='-k slots')"
 	@echo "make lint   lint, types and layers alone"
+	@echo "make chaos  kill and freeze processes at random for MINUTES=10"
 	@echo "make serve  serve on 127.0.0.1:8765, data in ./data"
 
 $(UV):
@@ -41,6 +42,9 @@ lint: setup
 test: lint
 	$(RUN) pytest -n 2 -m "not chaos" $(PYTEST)
 	$(RUN) pytest -m chaos $(PYTEST)
+
+chaos: setup
+	CHAOS_MINUTES=$(or $(MINUTES),10) $(RUN) pytest -m chaos -s $(PYTEST)
 
 clean:
 	rm -rf .venv .tools

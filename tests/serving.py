@@ -179,6 +179,11 @@ def cache(client: Any, instance_id: str) -> ValkeyCluster:
     return ValkeyCluster(host=shown.ip, port=shown.port, password=PASSWORD)
 
 
+def states(caches: ValkeyCluster) -> set[str]:
+    """cluster_state in the eyes of every node."""
+    return {caches.cluster_info(target_nodes=node)["cluster_state"] for node in caches.get_nodes()}
+
+
 def freeze(process: psutil.Process) -> None:
     os.kill(process.pid, signal.SIGSTOP)
 

@@ -11,7 +11,7 @@ from valkey.cluster import ValkeyCluster
 from valkey.exceptions import ValkeyError
 
 from cachewright.valkey.slots import SLOTS
-from serving import PASSWORD, Server, cache, created, ended, freeze, progress, resize, show, thaw, until
+from serving import PASSWORD, Server, cache, created, ended, freeze, progress, resize, show, states, thaw, until
 
 KEYS = 80_000
 VALUE = "x" * 800
@@ -51,8 +51,7 @@ def require_whole(server: Server, client: Any, instance_id: str, shards: int) ->
     assert sum(int(part[-1]) - int(part[0]) + 1 for node in nodes for part in node["slots"]) == SLOTS
     assert not any(node["migrations"] for node in nodes)
     assert len(nodes) == shards
-    states = caches.cluster_info(target_nodes=ValkeyCluster.ALL_NODES)
-    assert {state["cluster_state"] for state in states.values()} == {"ok"}
+    assert states(caches) == {"ok"}
     assert len(server.nodes()) == shards
 
 

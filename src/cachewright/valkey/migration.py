@@ -87,11 +87,11 @@ class Job(msgspec.Struct, frozen=True):
 
     name: str
     operation: str
-    slot_ranges: str
-    source_node: str
-    target_node: str
-    state: str
-    message: str
+    slot_ranges: str = ""
+    source_node: str = ""  # a job that a restart has cut off names only what it knows
+    target_node: str = ""
+    state: str = ""
+    message: str = ""
 
     @property
     def ended(self) -> bool:
