@@ -83,7 +83,7 @@ class ControlPlane(msgspec.Struct, frozen=True):
         answers. Call it in a thread of its own."""
         with self.database.read() as connection:
             instance = self._get(connection, who, instance_id)
-        old, new = _sizes(instance, wish)
+            old, new = _sizes(connection, instance, wish)
         task = _task(RESIZE, who, instance, params=_resize_params(new), details=_resize_details(old, new))
 
         async def preview() -> Preview:
@@ -98,7 +98,7 @@ class ControlPlane(msgspec.Struct, frozen=True):
         with self.database.write() as connection:
             instance = self._get(connection, who, instance_id)
             _require_status(instance, kind)
-            old, new = _sizes(instance, wish)
+            old, new = _sizes(connection, instance, wish)
             params, details = _resize_params(new), _resize_details(old, new)
             task = _add_task(connection, kind, who, instance, params=params, details=details)
         self.enqueue(task)
@@ -197,8 +197,11 @@ def _require_status(instance: Instance, kind: Kind) -> None:
     raise Refusal(_BUSY.get(instance.status, "DCS.4049"))
 
 
-def _sizes(instance: Instance, wish: ResizeWish) -> tuple[Flavor, Flavor]:
-    """What the instance is and what it is wished to be. Refusal where it cannot be."""
+def _sizes(connection: sa.Connection, instance: Instance, wish: ResizeWish) -> tuple[Flavor, Flavor]:
+    """What the instance is and what it is wished to be. Refusal where it cannot be.
+
+    The size it has already is no change, unless a scale that failed has left it with another number of shards.
+    """
     try:
         new = parse(wish.spec_code)
     except UnknownFlavor as unknown:
@@ -208,7 +211,8 @@ def _sizes(instance: Instance, wish: ResizeWish) -> tuple[Flavor, Flavor]:
         raise Refusal("DCS.4012", reason=f"new_capacity is not the {new.capacity_gb} GB of {new.spec_code}")
     if (new.cache_mode, new.cpu_type, new.copies) != (old.cache_mode, old.cpu_type, old.copies):
         raise Refusal("DCS.4102", reason=f"{old.spec_code} cannot become {new.spec_code}")
-    if (new.shards, new.shard_mb) == (old.shards, old.shard_mb):
+    shards = {node.shard for node in instances.nodes_of(connection, instance.id)}
+    if (new.shards, new.shard_mb) == (old.shards, old.shard_mb) == (len(shards), old.shard_mb):
         raise Refusal("DCS.4103", reason=f"the instance is {old.spec_code} already")
     return old, new
 
