@@ -132,8 +132,9 @@ def test_a_paused_scale_stands_still_and_goes_on(call: Call, busy: tuple[Server,
     back_to(client, instance_id, 2)
     task_id = resize(client, instance_id, 4)
     path = f"instances/{instance_id}/tasks/{task_id}/control"
+    assert call("PUT", path, {"parallel": 1})[0] == 200
     until(lambda: in_migration(client, instance_id, task_id), "the migration has not begun")
-    assert call("PUT", path, {"wish": "pause"})[0] == 200
+    assert call("PUT", path, {"wish": "pause", "parallel": 1})[0] == 200
     stands = until(lambda: standing(client, instance_id, task_id), "the task does not stand still")
     time.sleep(1.5)
     assert progress(client, instance_id, task_id).progress == stands
