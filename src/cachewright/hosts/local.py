@@ -91,9 +91,6 @@ class LocalHost:
             await asyncio.sleep(0.01)
         raise NodeDidNotStart(said.decode(errors="replace")[-_LOG_TAIL:] + _tail(log, before))
 
-    def log_tail(self, node_id: str) -> str:
-        return _tail(self.folder(node_id) / LOG, 0)
-
     async def stop(self, node_id: str, grace_seconds: float) -> None:
         """Ends the node's process: asked first, then made to."""
         process = self.process(node_id)

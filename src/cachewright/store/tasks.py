@@ -95,7 +95,3 @@ def change(connection: sa.Connection, task_id: str, **values: Any) -> None:
 def remove(connection: sa.Connection, task_id: str) -> None:
     controls.remove(connection, task_id)
     connection.execute(tasks.delete().where(tasks.c.id == task_id))
-
-
-def remove_of_instance(connection: sa.Connection, instance_id: str) -> None:
-    connection.execute(tasks.delete().where(tasks.c.instance_id == instance_id))

@@ -88,8 +88,7 @@ class Job(msgspec.Struct, frozen=True):
     name: str
     operation: str
     slot_ranges: str = ""
-    source_node: str = ""  # a job that a restart has cut off names only what it knows
-    target_node: str = ""
+    target_node: str = ""  # a job that a restart has cut off names only what it knows
     state: str = ""
     message: str = ""
 
