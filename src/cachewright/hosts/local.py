@@ -21,9 +21,9 @@ import psutil
 CONFIG = "valkey.conf"
 PID = "valkey.pid"
 LOG = "valkey.log"
-_LOCK = ".start.lock"
 _START_SECONDS = 5.0
 _LOG_TAIL = 2000
+_LOOK_SECONDS = 0.02
 
 
 class NodeDidNotStart(Exception):
@@ -65,7 +65,9 @@ class LocalHost:
 
     async def start(self, node_id: str) -> None:
         """Ensures the node's process runs. NodeDidNotStart with the reason from its log."""
-        async with _alone(self.folder(node_id) / _LOCK):
+        async with self._alone(node_id):
+            if not self.has(node_id, CONFIG):
+                raise NodeDidNotStart("its files are gone")
             if not self.process(node_id):
                 await self._launch(node_id)
 
@@ -92,7 +94,23 @@ class LocalHost:
         raise NodeDidNotStart(said.decode(errors="replace")[-_LOG_TAIL:] + _tail(log, before))
 
     async def stop(self, node_id: str, grace_seconds: float) -> None:
-        """Ends the node's process: asked first, then made to."""
+        """Ends the node's process: asked first, then made to. TimeoutError where it does not end."""
+        async with self._alone(node_id):
+            await self._end(node_id, grace_seconds)
+
+    async def retire(self, node_id: str, grace_seconds: float) -> None:
+        """Ends the node's process and deletes its folder; nobody can start it in between. TimeoutError where either
+        does not go: a child of the process may still be writing."""
+        async with self._alone(node_id):
+            await self._end(node_id, grace_seconds)
+            deadline = time.monotonic() + grace_seconds
+            while self.folder(node_id).exists():
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"folder {self.folder(node_id)} cannot be deleted")
+                await asyncio.to_thread(shutil.rmtree, self.folder(node_id), ignore_errors=True)
+                await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _end(self, node_id: str, grace_seconds: float) -> None:
         process = self.process(node_id)
         if process is None:
             return
@@ -104,22 +122,24 @@ class LocalHost:
         if not await _gone(self, node_id, grace_seconds):
             raise TimeoutError(f"process {process.pid} of node {node_id} does not end")
 
-    def remove(self, node_id: str) -> None:
-        """Deletes the node's folder. Its process must have ended."""
-        shutil.rmtree(self.folder(node_id), ignore_errors=True)
-
-
-@asynccontextmanager
-async def _alone(lock: Path) -> AsyncIterator[None]:
-    """One starter at a time, whichever task or process it is: two launches of one node would fight over its files."""
-    with lock.open("w") as file:
-        while True:
+    @asynccontextmanager
+    async def _alone(self, node_id: str) -> AsyncIterator[None]:
+        """One at a time, whichever task or process it is: a node that is started while it is retired, or twice at
+        once, would leave a process behind. The lock goes with the folder."""
+        lock = self._nodes_dir / f".{node_id}.lock"
+        lock.parent.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
+        with lock.open("w") as file:
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    await asyncio.sleep(_LOOK_SECONDS)
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                await asyncio.sleep(0.02)
-        yield
+                yield
+            finally:
+                if not self.folder(node_id).exists():
+                    lock.unlink(missing_ok=True)
 
 
 async def _gone(host: LocalHost, node_id: str, seconds: float) -> bool:
@@ -127,7 +147,7 @@ async def _gone(host: LocalHost, node_id: str, seconds: float) -> bool:
     while time.monotonic() < deadline:
         if host.process(node_id) is None:
             return True
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(_LOOK_SECONDS)
     return False
 
 

@@ -96,8 +96,10 @@ async def stop(site: Site, running: Running) -> None:
 
 async def end(site: Site, node: Node) -> None:
     """Process, files and record, in this order: a record without a process can be ended again, not the reverse."""
-    await site.host.stop(node.id, _STOP_SECONDS)
-    await asyncio.to_thread(site.host.remove, node.id)
+    try:
+        await site.host.retire(node.id, _STOP_SECONDS)
+    except TimeoutError as error:
+        raise ActionFailed("DCS.9004", f"node {node.id} does not go: {error}") from error
 
     def forget() -> None:
         with site.database.write() as connection:
