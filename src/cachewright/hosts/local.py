@@ -24,6 +24,7 @@ LOG = "valkey.log"
 _START_SECONDS = 5.0
 _LOG_TAIL = 2000
 _LOOK_SECONDS = 0.02
+_SETTLE_SECONDS = 0.03  # a process that cannot have its port lives this long at the most
 
 
 class NodeDidNotStart(Exception):
@@ -89,7 +90,10 @@ class LocalHost:
         deadline = time.monotonic() + _START_SECONDS
         while launcher.returncode == 0 and time.monotonic() < deadline:
             if self.process(node_id):
-                return
+                await asyncio.sleep(_SETTLE_SECONDS)
+                if self.process(node_id):
+                    return
+                break
             await asyncio.sleep(0.01)
         raise NodeDidNotStart(said.decode(errors="replace")[-_LOG_TAIL:] + _tail(log, before))
 

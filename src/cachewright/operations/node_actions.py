@@ -44,7 +44,7 @@ async def start(site: Site, running: Running) -> None:
         await site.host.start(node.id)
     except NodeDidNotStart as failure:
         raise ActionFailed("DCS.9001", f"node {node.id} did not start: {failure}") from failure
-    await _answering(node, instance.password)
+    await _answering(site, node, instance.password)
 
 
 async def set_memory(site: Site, running: Running) -> None:
@@ -132,12 +132,14 @@ async def _drained(node: Node, password: str | None) -> None:
         return
 
 
-async def _answering(node: Node, password: str | None) -> None:
+async def _answering(site: Site, node: Node, password: str | None) -> None:
     """Returns when the node has loaded its data and answers; the sub-step's limit is the limit."""
     while True:
         seen = await views([node], password)
         if seen[node.id] is not None:
             return
+        if site.host.process(node.id) is None:
+            raise ActionFailed("DCS.9001", f"node {node.id} has died while it was starting")
         await asyncio.sleep(_POLL_SECONDS)
 
 
