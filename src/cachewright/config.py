@@ -26,13 +26,18 @@ class Listen(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """How one server runs. `node_ports` is the range that cache nodes take their ports from."""
+    """How one server runs.
+
+    :ivar node_ports: the range that cache nodes take their ports from.
+    :ivar task_retention_days: for how long a task that has ended is kept.
+    """
 
     data_dir: Path
     listen: Listen = Listen()
     valkey_binary: Path = msgspec.field(default_factory=get_binary_path)
     node_host: str = "127.0.0.1"
     node_ports: tuple[int, int] = (10240, 30000)
+    task_retention_days: float = 365
 
     @property
     def database_url(self) -> str:

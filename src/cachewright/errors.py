@@ -1,8 +1,8 @@
 """The one table of error codes: what a caller reads, what it means, what to do. `docs/errors.md` is rendered from it.
 
-Codes of the cloud keep the cloud's meaning; DCS.4958, DCS.4960 and DCS.9xxx are this project's own, on numbers that
-the cloud has not published. The last ones end tasks: they appear as the `error_code` of a sub-step, never as an HTTP
-answer.
+Codes of the cloud keep the cloud's meaning; DCS.4958, DCS.4960, DCS.4961 and DCS.9xxx are this project's own, on
+numbers that the cloud has not published. The last ones end tasks: they appear as the `error_code` of a sub-step, never
+as an HTTP answer.
 """
 
 from string import Formatter
@@ -77,6 +77,8 @@ _ROWS = (
     Row("DCS.4958", 404, "The task does not exist.", "List the instance's tasks; its record may have been deleted."),
     Row("DCS.5001", 405, "The method is not allowed here.", "Check method and path."),
     Row("DCS.4960", 413, "The body is larger than 12 MB.", "Send less."),
+    Row("DCS.4961", 503, "The database takes no changes now. Nothing was changed.",
+        "Ask again. On the server: look for a full disk, or for who holds `cachewright.db`."),
     Row("DCS.5000", 500, "Internal error {request_id}.", "Look for the id in the server's log."),
     Row("DCS.4842", 0, "A sub-step met something it was not made for.", "Look for the task id in the server's log."),
     Row("DCS.9001", 0, "A node did not start.",

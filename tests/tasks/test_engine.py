@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from dbos import DBOS
 
 from cachewright.store import tasks
 from cachewright.store.database import Database
 from cachewright.store.records import ENDED, Step, Task
 from cachewright.tasks.engine import Engine
 from cachewright.tasks.ledger import Ledger
-from cachewright.tasks.operation import ActionFailed, Policy, Running
+from cachewright.tasks.operation import PLAN, RECOVER, ActionFailed, Policy, Running
 from cachewright.tasks.plan import Draft, build, work
 
 PATIENCE_SECONDS = 20
@@ -25,6 +26,8 @@ class Scripted:
     """An operation that takes its plan from the task's params: {step name: [[sub-step name, lane, action], ...]}."""
 
     policies: Mapping[str, Policy] = {
+        PLAN: Policy(timeout=5, attempts=2, first_delay=0.01),
+        RECOVER: Policy(timeout=5, attempts=2, first_delay=0.01),
         "note": Policy(timeout=5, attempts=1),
         "hold": Policy(timeout=10, attempts=1),
         "fail": Policy(timeout=5, attempts=1),
@@ -127,6 +130,13 @@ class Bench:
                 return task
             time.sleep(0.02)
         pytest.fail(f"not within {PATIENCE_SECONDS} s; the task is {self.task(task_id)}")
+
+    def taken_up_when(self, task_id: str, workflow: set[str]) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while (found := DBOS.get_workflow_status(task_id)) is None or found.status not in workflow:
+            assert time.monotonic() < deadline, f"the workflow is {found}"
+            time.sleep(0.02)
+        self.engine.take_up()
 
     def end(self, task_id: str) -> Task:
         return self.until(task_id, lambda task: task.status in ENDED)
@@ -254,3 +264,44 @@ async def test_a_worker_that_slept_through_its_replacement_is_told(bench: Bench)
     await asyncio.sleep(0.6)  # the worker writes its counters meanwhile
     with pytest.raises(tasks.StaleTask):
         await sleeper.write()
+
+
+def test_a_run_that_has_broken_off_is_taken_up_again(bench: Bench) -> None:
+    task_id = bench.submit(steps={"one": [["a", "1", "note"], ["b", "1", "hold"]]})
+    before = bench.until(task_id, lambda task: statuses(task) == [["FINISH", "EXECUTING"]])
+    with bench.database.write() as connection:
+        tasks.change(connection, task_id, revision=1000)  # its worker must take itself for replaced
+    bench.operation.release.set()
+    bench.taken_up_when(task_id, {"ERROR"})
+    task = bench.end(task_id)
+    assert task.status == "SUCCESS"
+    assert bench.operation.did == ["a", "b", "b"]
+    assert task.steps[0].begin_time == before.steps[0].begin_time
+
+
+def test_a_run_that_nobody_works_on_is_taken_up_again(bench: Bench) -> None:
+    instance = str(uuid.uuid4())
+    first = bench.submit(instance, steps={"one": [["first", "1", "hold"]]})
+    bench.until(first, lambda task: task.status == "EXECUTING")
+    second = bench.submit(instance, steps={"one": [["second", "1", "note"]]})
+    with bench.database.write() as connection:  # as a worker leaves it that could not record its own failure
+        pending = "UPDATE workflow_status SET status='PENDING', owner_xid='gone' WHERE workflow_uuid=:id"
+        connection.execute(sa.text(pending), {"id": second})
+    bench.operation.release.set()
+    assert bench.end(first).status == "SUCCESS"
+    bench.engine.take_up()
+    assert bench.task(second).status == "WAITING", "it may be about to begin"
+    bench.engine.take_up()
+    assert bench.end(second).status == "SUCCESS"
+
+
+def test_what_is_older_than_the_retention_is_forgotten(bench: Bench) -> None:
+    over = bench.submit(steps={"one": [["a", "1", "note"]]})
+    running = bench.submit(steps={"one": [["b", "1", "hold"]]})
+    bench.end(over)
+    bench.engine.forget(ended_before=0)
+    assert bench.task(over).status == "SUCCESS"
+    bench.engine.forget(ended_before=2**50)
+    with pytest.raises(sa.exc.NoResultFound):
+        bench.task(over)
+    assert bench.task(running).status in {"WAITING", "EXECUTING"}

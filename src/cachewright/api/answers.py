@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 import msgspec
+import sqlalchemy as sa
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.types import ExceptionHandlersMap
@@ -14,6 +15,7 @@ log = logging.getLogger(__name__)
 
 REQUEST_ID = "request_id"
 _JSON = "application/json"
+_RETRY_SECONDS = 5
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
@@ -56,6 +58,13 @@ def _by_framework(request: Request[Any, Any, Any], error: HTTPException) -> Resp
     return _internal(request, error)
 
 
+def _unwritten(request: Request[Any, Any, Any], error: sa.exc.OperationalError) -> Response[bytes]:
+    log.warning("request %s: the database does not take it: %s", request.scope["state"].get(REQUEST_ID), error.orig)
+    answer = _refused(request, Refusal("DCS.4961"))
+    answer.headers["retry-after"] = str(_RETRY_SECONDS)
+    return answer
+
+
 def _internal(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     log.error("request %s failed", request.scope["state"].get(REQUEST_ID), exc_info=error)
     return _refused(request, Refusal("DCS.5000"))
@@ -63,6 +72,7 @@ def _internal(request: Request[Any, Any, Any], error: Exception) -> Response[byt
 
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     Refusal: _refused,
+    sa.exc.OperationalError: _unwritten,
     HTTPException: _by_framework,
     Exception: _internal,
 }

@@ -5,7 +5,8 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter
+import msgspec
+from cyclopts import App, Parameter, validators
 
 import cachewright
 from cachewright.cli.serve import CannotServe, serve_until_stopped
@@ -24,6 +25,9 @@ def serve(
     data_dir: Annotated[Path, Parameter(help="Folder of the database, the credentials and the cache nodes.")],
     listen: Annotated[str, Parameter(help="HOST:PORT; port 0 takes a free one.")] = "127.0.0.1:8765",
     valkey_binary: Annotated[Path | None, Parameter(help="valkey-server to run instead of the packaged one.")] = None,
+    task_retention_days: Annotated[
+        float, Parameter(help="Keep tasks that have ended for so long.", validator=validators.Number(gte=0))
+    ] = 365,
 ) -> None:
     """Serve the DCS v2 API and run caches on this machine until SIGTERM or Ctrl-C.
 
@@ -32,9 +36,11 @@ def serve(
     Example: cachewright serve --data-dir ./data --listen 127.0.0.1:8765
     """
     try:
-        settings = Settings(data_dir=data_dir.absolute(), listen=Listen.parse(listen))
+        settings = Settings(
+            data_dir=data_dir.absolute(), listen=Listen.parse(listen), task_retention_days=task_retention_days
+        )
         if valkey_binary:
-            settings = Settings(data_dir=settings.data_dir, listen=settings.listen, valkey_binary=valkey_binary)
+            settings = msgspec.structs.replace(settings, valkey_binary=valkey_binary)
         serve_until_stopped(settings)
     except (ValueError, CannotServe) as error:
         sys.exit(f"cachewright: {error}")

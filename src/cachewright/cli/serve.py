@@ -13,11 +13,12 @@ import socket
 import stat
 import string
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+import sqlalchemy as sa
 from granian.constants import Interfaces
 from granian.log import LogLevels
 from granian.server.embed import Server
@@ -75,26 +76,28 @@ async def _serve(service: Service, listen: Listen) -> None:
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stopped.set)
-    supervising = asyncio.create_task(_forever(service))
+    caring = [asyncio.create_task(_forever(care)) for care in (service.supervisor.run, service.tend)]
     serving = asyncio.create_task(server.serve())
     stopping = asyncio.create_task(stopped.wait())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    supervising.cancel()
+    for care in caring:
+        care.cancel()
     if not serving.done():
         server.stop()  # type: ignore[no-untyped-call]  # the library leaves it untyped
-    with suppress(asyncio.CancelledError):
-        await supervising
+    await asyncio.gather(*caring, return_exceptions=True)
     await serving
 
 
-async def _forever(service: Service) -> None:
-    """Supervision must not end with the first database that is busy for too long."""
+async def _forever(care: Callable[[], Awaitable[None]]) -> None:
+    """Nodes and tasks are cared for on, whatever goes wrong once: a database that is busy for too long, a full disk."""
     while True:
         try:
-            await service.supervisor.run()
+            await care()
+        except sa.exc.OperationalError as error:
+            log.warning("%s: the database does not take it, trying again: %s", care.__qualname__, error.orig)
         except Exception:
-            log.exception("supervision of nodes was interrupted; it goes on")
-            await asyncio.sleep(1)
+            log.exception("%s was interrupted; it goes on", care.__qualname__)
+        await asyncio.sleep(1)
 
 
 @contextmanager

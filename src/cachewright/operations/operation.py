@@ -1,6 +1,7 @@
 """What all operations share: performing actions, and what the end of a task means for its instance."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import sqlalchemy as sa
 
@@ -12,6 +13,17 @@ from cachewright.store.records import Step, Task
 from cachewright.tasks.clock import now_ms
 from cachewright.tasks.operation import ActionFailed, Policy, Running
 from cachewright.valkey.client import NODE_GONE, NodeRefused
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """ActionFailed DCS.9004 where a node does not answer, or refuses."""
+    try:
+        yield
+    except NODE_GONE as error:
+        raise ActionFailed("DCS.9004", f"a node does not answer: {error}") from error
+    except NodeRefused as error:
+        raise ActionFailed("DCS.9004", f"a node refuses: {error}") from error
 
 
 class InstanceOperation:
@@ -30,12 +42,8 @@ class InstanceOperation:
         raise NotImplementedError
 
     async def perform(self, action: str, running: Running) -> None:
-        try:
+        with answering():
             await ACTIONS[action].body(self.site, running)
-        except NODE_GONE as error:
-            raise ActionFailed("DCS.9004", f"a node does not answer: {error}") from error
-        except NodeRefused as error:
-            raise ActionFailed("DCS.9004", f"a node refuses: {error}") from error
 
     async def recover(self, task: Task) -> None:
         """Nothing to put in order."""

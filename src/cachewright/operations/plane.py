@@ -121,7 +121,7 @@ class ControlPlane(msgspec.Struct, frozen=True):
             task = self._task(connection, who, instance_id, task_id)
             if task.status not in ENDED:
                 raise Refusal("DCS.4957")
-            tasks.remove(connection, task_id)
+            tasks.remove(connection, task)
 
     def control_task(self, who: Principal, instance_id: str, task_id: str, control: Control) -> Task:
         """Pauses, resumes, throttles or cancels a task. Refusal DCS.3022, DCS.4958, or DCS.4957 where it has ended or
@@ -154,7 +154,7 @@ class ControlPlane(msgspec.Struct, frozen=True):
                 raise Refusal("DCS.4957")
             if instance.status != kind.failure and instance.status not in kind.accepts:
                 raise Refusal(_BUSY.get(instance.status, "DCS.4049"))
-            controls.remove(connection, task_id)
+            controls.remove(connection, [task_id])
             again = msgspec.structs.replace(
                 task, status="WAITING", end_time=None, error_code=None, message="", attempt=task.attempt + 1
             )
@@ -246,7 +246,7 @@ def _add_task(
     """Stores the task and, unless another runs that must end first, says so in the instance's status."""
     task = _task(kind, who, instance, params=params, details=details)
     running = tasks.unfinished_of(connection, instance.id)
-    tasks.add(connection, task)
+    task = tasks.add(connection, task)
     if not running:
         instances.change(connection, instance.id, status=kind.during, updated_at=task.created_at)
     return task

@@ -16,7 +16,7 @@ from cachewright.operations import cluster_actions, layout
 from cachewright.operations.create import HOLD_SECONDS, NODE_BYTES
 from cachewright.operations.kinds import POST_CHECK, PRE_CHECK, RESIZE, RESOURCE_CHECK, STATUS_CHECK
 from cachewright.operations.node_actions import end
-from cachewright.operations.operation import InstanceOperation
+from cachewright.operations.operation import InstanceOperation, answering
 from cachewright.operations.site import best_view
 from cachewright.operations.slot_actions import waiting_detail
 from cachewright.store import instances, rates
@@ -74,12 +74,14 @@ class Resize(InstanceOperation):
     kind = RESIZE
 
     async def plan(self, task: Task) -> tuple[Step, ...]:
-        return await self._plan(task, store=True)
+        with answering():
+            return await self._plan(task, store=True)
 
     async def preview(self, task: Task) -> Preview:
         """What a plan made now would do, and what it would fail on. Nothing is touched."""
-        steps = await self._plan(task, store=False)
-        _, nodes, seen = await self.site.look(task)
+        with answering():
+            steps = await self._plan(task, store=False)
+            _, nodes, seen = await self.site.look(task)
         resources = steps[0].sub_steps[0].arguments
         blockers = [
             *cluster_actions.resource_failures(resources, *cluster_actions.free_resources(self.site)),

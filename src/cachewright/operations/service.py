@@ -1,5 +1,8 @@
 """Puts the parts together: a database, a host, an engine with every operation, and the control plane before them."""
 
+import asyncio
+import time
+
 from cachewright.config import Settings
 from cachewright.hosts.local import LocalHost
 from cachewright.operations.check import Check
@@ -11,13 +14,19 @@ from cachewright.operations.resize import Resize
 from cachewright.operations.site import Site
 from cachewright.operations.supervision import Supervisor
 from cachewright.store.database import Database
+from cachewright.tasks.clock import now_ms
 from cachewright.tasks.engine import Engine
+
+_TAKE_UP_SECONDS = 5.0
+_SWEEP_SECONDS = 600.0
+_DAY_MS = 24 * 3600 * 1000
 
 
 class Service:
     """:ivar plane: what requests are made to."""
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._database = Database(settings.database_url)
         site = Site(self._database, settings, LocalHost(settings.valkey_binary, settings.nodes_dir))
         operations: list[InstanceOperation] = [Create(site), Resize(site), Check(site), Delete(site)]
@@ -35,6 +44,17 @@ class Service:
         """Brings the database up to date and takes up every task that has not ended."""
         self._database.migrate()
         self._engine.start()
+
+    async def tend(self) -> None:
+        """Until cancelled: takes up what has broken off, forgets what is older than the retention."""
+        swept = float("-inf")
+        while True:
+            await asyncio.to_thread(self._engine.take_up)
+            if time.monotonic() - swept >= _SWEEP_SECONDS:
+                swept = time.monotonic()
+                kept_ms = self._settings.task_retention_days * _DAY_MS
+                await asyncio.to_thread(self._engine.forget, now_ms() - int(kept_ms))
+            await asyncio.sleep(_TAKE_UP_SECONDS)
 
     def stop(self) -> None:
         """Nodes go on; tasks wait for the next start."""

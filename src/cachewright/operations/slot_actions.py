@@ -81,6 +81,7 @@ async def move(site: Site, running: Running) -> None:
         password=instance.password,
         bytes_per_key=arguments["bytes_per_key"],
         hold=_Hold(running),
+        stalled_seconds=running.policy.stalled,
     )
     try:
         await mover.ensure(report)

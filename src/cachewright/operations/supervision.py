@@ -57,6 +57,8 @@ class Supervisor:
         measured = float("-inf")
         while True:
             nodes = await asyncio.to_thread(self._wanted)
+            for gone in self._deaths.keys() - {node.id for node, _ in nodes}:
+                del self._deaths[gone]
             await asyncio.gather(*(self._revive(node) for node, _ in nodes))
             await asyncio.to_thread(self._report, [node for node, _ in nodes])
             if time.monotonic() - measured >= _MEASURE_SECONDS:

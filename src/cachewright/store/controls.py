@@ -1,5 +1,7 @@
 """Queries on how tasks are wanted to run. Apart from the tasks themselves, which only their worker writes."""
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 
 from cachewright.store.records import Control
@@ -13,9 +15,9 @@ def get(connection: sa.Connection, task_id: str) -> Control:
 
 
 def put(connection: sa.Connection, task_id: str, control: Control) -> None:
-    remove(connection, task_id)
+    remove(connection, [task_id])
     connection.execute(controls.insert().values({"task_id": task_id, **to_row(control)}))
 
 
-def remove(connection: sa.Connection, task_id: str) -> None:
-    connection.execute(controls.delete().where(controls.c.task_id == task_id))
+def remove(connection: sa.Connection, task_ids: Sequence[str]) -> None:
+    connection.execute(controls.delete().where(controls.c.task_id.in_(task_ids)))

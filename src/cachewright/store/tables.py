@@ -86,8 +86,16 @@ tasks = sa.Table(
     sa.Column("revision", sa.Integer, nullable=False),
     sa.Column("forecasts", sa.Text, nullable=False),
     sa.Column("steps", sa.Text, nullable=False),
-    sa.Index(None, "instance_id", "sequence"),
-    sa.Index(None, "status"),
+    sa.Index(None, "instance_id", "created_at", "sequence"),
+    sa.Index(None, "project_id", "created_at", "sequence"),
+    sa.Index(None, "status", "end_time"),
+)
+
+task_counts = sa.Table(
+    "task_counts",
+    metadata,
+    sa.Column("owner", sa.Text, primary_key=True),
+    sa.Column("tasks", sa.Integer, nullable=False),
 )
 
 controls = sa.Table(

@@ -4,22 +4,34 @@
 its successor has recorded.
 """
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from cachewright.store import controls
-from cachewright.store.records import UNFINISHED, Task
+from cachewright.store.records import ENDED, UNFINISHED, Task
 from cachewright.store.rows import columns, from_row, to_row
-from cachewright.store.tables import tasks
+from cachewright.store.tables import task_counts, tasks
+
+_BARE = [column for column in tasks.c if column.name != "steps"]
 
 
 class StaleTask(Exception):
     """Someone else has written this task since it was read."""
 
 
-def add(connection: sa.Connection, task: Task) -> None:
-    connection.execute(tasks.insert().values(to_row(task)))
+def add(connection: sa.Connection, task: Task) -> Task:
+    """Stores a new task, created no earlier than the one before it: lists are in the order of that time, and a clock
+    that was set back must not hide what was asked for last."""
+    before = sa.select(sa.func.max(tasks.c.created_at)).where(tasks.c.project_id == task.project_id)
+    created_at = max(task.created_at, connection.execute(before).scalar() or 0)
+    added = msgspec.structs.replace(task, created_at=created_at)
+    connection.execute(tasks.insert().values(to_row(added)))
+    _count(connection, [task], 1)
+    return added
 
 
 def get(connection: sa.Connection, instance_id: str, task_id: str) -> Task | None:
@@ -42,38 +54,46 @@ def load(connection: sa.Connection, task_id: str) -> Task:
 
 def page(
     connection: sa.Connection,
-    instance_id: str,
     *,
     offset: int,
     limit: int,
+    instance_id: str | None = None,
+    project_id: str | None = None,
     start: int | None = None,
     end: int | None = None,
 ) -> tuple[int, list[Task]]:
-    """How many tasks of the instance were created from `start` to `end`, and one page of them, newest first.
+    """How many tasks of one instance, or of one project, were created from `start` to `end`, and one page of them,
+    newest first.
 
-    The tasks of a page come without their steps.
+    The tasks of a page come without their steps. Neither the count nor the first pages cost more with a longer history.
     """
-    wanted = [tasks.c.instance_id == instance_id]
+    owner = tasks.c.project_id == project_id if instance_id is None else tasks.c.instance_id == instance_id
+    within = [owner]
     if start is not None:
-        wanted.append(tasks.c.created_at >= start)
+        within.append(tasks.c.created_at >= start)
     if end is not None:
-        wanted.append(tasks.c.created_at <= end)
-    count = connection.execute(sa.select(sa.func.count()).select_from(tasks).where(*wanted)).scalar_one()
-    bare = [column for column in tasks.c if column.name != "steps"]
-    found = sa.select(*bare).where(*wanted).order_by(tasks.c.sequence.desc()).offset(offset).limit(limit)
+        within.append(tasks.c.created_at <= end)
+    if len(within) > 1:
+        counted = sa.select(sa.func.count()).select_from(tasks).where(*within)
+    else:
+        counted = sa.select(task_counts.c.tasks).where(task_counts.c.owner == (instance_id or project_id))
+    newest = (tasks.c.created_at.desc(), tasks.c.sequence.desc())
+    # From the index alone, so that skipping to a far page reads no rows of the pages before it.
+    chosen = sa.select(tasks.c.sequence).where(*within).order_by(*newest).offset(offset).limit(limit)
+    found = sa.select(*_BARE).where(tasks.c.sequence.in_(chosen.scalar_subquery())).order_by(*newest)
+    count = connection.execute(counted).scalar() or 0
     return count, [from_row(Task, row._mapping) for row in connection.execute(found)]
 
 
 def unfinished(connection: sa.Connection) -> list[Task]:
-    """Every task that has not ended, oldest first."""
-    found = tasks.select().where(tasks.c.status.in_(UNFINISHED)).order_by(tasks.c.sequence)
+    """Every task that has not ended, oldest first, without their steps."""
+    found = sa.select(*_BARE).where(tasks.c.status.in_(UNFINISHED)).order_by(tasks.c.sequence)
     return [from_row(Task, row._mapping) for row in connection.execute(found)]
 
 
 def unfinished_of(connection: sa.Connection, instance_id: str) -> list[Task]:
     """The instance's tasks that have not ended, oldest first, without their steps."""
-    bare = [column for column in tasks.c if column.name != "steps"]
-    found = sa.select(*bare).where(tasks.c.instance_id == instance_id, tasks.c.status.in_(UNFINISHED))
+    found = sa.select(*_BARE).where(tasks.c.instance_id == instance_id, tasks.c.status.in_(UNFINISHED))
     return [from_row(Task, row._mapping) for row in connection.execute(found.order_by(tasks.c.sequence))]
 
 
@@ -92,6 +112,30 @@ def change(connection: sa.Connection, task_id: str, **values: Any) -> None:
     connection.execute(tasks.update().where(tasks.c.id == task_id).values(columns(**values)))
 
 
-def remove(connection: sa.Connection, task_id: str) -> None:
-    controls.remove(connection, task_id)
-    connection.execute(tasks.delete().where(tasks.c.id == task_id))
+def remove(connection: sa.Connection, task: Task) -> None:
+    _remove(connection, [task])
+
+
+def purge(connection: sa.Connection, ended_before: int, limit: int) -> int:
+    """Forgets tasks that ended before that time, at most `limit` of them; how many."""
+    over = sa.select(*_BARE).where(tasks.c.status.in_(ENDED), tasks.c.end_time < ended_before).limit(limit)
+    old = [from_row(Task, row._mapping) for row in connection.execute(over)]
+    _remove(connection, old)
+    return len(old)
+
+
+def _remove(connection: sa.Connection, removed: Sequence[Task]) -> None:
+    ids = [task.id for task in removed]
+    controls.remove(connection, ids)
+    connection.execute(tasks.delete().where(tasks.c.id.in_(ids)))
+    _count(connection, removed, -1)
+
+
+def _count(connection: sa.Connection, changed: Iterable[Task], by: int) -> None:
+    """Keeps how many tasks each instance and each project has."""
+    owners = Counter(owner for task in changed for owner in (task.instance_id, task.project_id))
+    for owner, times in owners.items():
+        grown = task_counts.update().where(task_counts.c.owner == owner)
+        if not connection.execute(grown.values(tasks=task_counts.c.tasks + by * times)).rowcount:
+            connection.execute(task_counts.insert().values(owner=owner, tasks=by * times))
+    connection.execute(task_counts.delete().where(task_counts.c.owner.in_(list(owners)), task_counts.c.tasks <= 0))

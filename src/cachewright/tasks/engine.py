@@ -11,8 +11,10 @@ in `_engine`.
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSConfig, SetEnqueueOptions, SetWorkflowID, StepOptions, StepReservation
@@ -22,8 +24,8 @@ from cachewright.store import tasks as stored
 from cachewright.store.database import Database
 from cachewright.store.records import ENDED, Step, SubStep, Task
 from cachewright.tasks.lanes import LaneGate
-from cachewright.tasks.ledger import Ledger
-from cachewright.tasks.operation import ActionFailed, Operation, Policy, Running
+from cachewright.tasks.ledger import DATABASE_SECONDS, Ledger
+from cachewright.tasks.operation import PLAN, RECOVER, ActionFailed, Operation, Policy, Running
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +37,12 @@ _POLL_SECONDS = 0.05
 _RECOVERIES = 1_000_000
 _TASK_FAILED = "DCS.4842"
 _TIMED_OUT = "DCS.9006"
+_FORGOTTEN_AT_ONCE = 500
+_OVER = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
+_NOTES_KEPT = timedelta(hours=1)
 _engine: "Engine | None" = None
+
+Result = TypeVar("Result")
 
 
 class Engine:
@@ -44,6 +51,7 @@ class Engine:
         self.database = database
         self.operations = operations
         self._ledgers: dict[str, Ledger] = {}
+        self._adrift: set[str] = set()
 
     def start(self) -> None:
         """Takes up every task that has not ended. Returns when new ones can be enqueued."""
@@ -62,10 +70,43 @@ class Engine:
         DBOS.register_queue(
             QUEUE, partition_concurrency=1, polling_interval_sec=_POLL_SECONDS, on_conflict="always_update"
         )
+        self.take_up()
+
+    def take_up(self) -> None:
+        """Puts each task back in line that has not ended and that nothing works on: its workflow was never enqueued,
+        or has broken off because the database did not take what it had to record. Called every few seconds."""
         with self.database.read() as connection:
-            unfinished = stored.unfinished(connection)
+            unfinished = [task for task in stored.unfinished(connection) if task.id not in self._ledgers]
+        adrift = set()
         for task in unfinished:
-            self.enqueue(task)
+            found = DBOS.get_workflow_status(task.run_id)
+            if found is None:
+                self.enqueue(task)
+            elif found.status in _OVER:
+                log.warning("task %s of instance %s had broken off; it goes on", task.id, task.instance_id)
+                DBOS.rewind_workflow(task.run_id, queue_name=QUEUE, queue_partition_key=task.instance_id)
+            elif found.status == "PENDING" and task.id in self._adrift:
+                log.warning("task %s of instance %s was adrift; it goes on", task.id, task.instance_id)
+                DBOS.resume_workflow(task.run_id, queue_name=QUEUE)
+            elif found.status == "PENDING":
+                adrift.add(task.id)
+        self._adrift = adrift
+
+    def forget(self, ended_before: int) -> None:
+        """Deletes tasks that ended before that time (epoch milliseconds), and what the engine noted of runs that have
+        been over for a while, both in small batches."""
+        while True:
+            with self.database.write() as connection:
+                if stored.purge(connection, ended_before, _FORGOTTEN_AT_ONCE) < _FORGOTTEN_AT_ONCE:
+                    break
+        over = (datetime.now(UTC) - _NOTES_KEPT).isoformat()
+        while True:
+            runs = DBOS.list_workflows(
+                status=_OVER, completed_before=over, limit=_FORGOTTEN_AT_ONCE, load_input=False, load_output=False
+            )
+            DBOS.delete_workflows([run.workflow_id for run in runs])
+            if len(runs) < _FORGOTTEN_AT_ONCE:
+                break
 
     def enqueue(self, task: Task) -> None:
         """Puts a stored task in line behind the others of its instance; does nothing where it is in line."""
@@ -84,7 +125,7 @@ class Engine:
         keeping = asyncio.create_task(ledger.keep())
         try:
             failure = await self._perform_plan(ledger)
-            recovered = failure is None or await self._recovered(task_id)
+            recovered = failure is None or await self._recovered(ledger)
             await DBOS.run_step_async({"name": "end"}, self._end, task_id, failure, recovered)
         finally:
             keeping.cancel()
@@ -95,10 +136,12 @@ class Engine:
     async def _perform_plan(self, ledger: Ledger) -> tuple[str, str] | None:
         """None, or the error code and message that the task ends with."""
         try:
-            await DBOS.run_step_async({"name": "plan"}, self._plan, ledger.task.id)
+            policy = self.operations[ledger.task.kind].policies[PLAN]
+            await DBOS.run_step_async(_options(PLAN, policy), self._plan, ledger.task.id)
             for step in ledger.task.steps:
                 await self._perform_step(ledger, step)
-        except ActionFailed as failure:
+        except (ActionFailed, dbos_error.DBOSMaxStepRetriesExceeded) as error:
+            failure = _root(error)
             log.warning("task %s of instance %s: %s", ledger.task.id, ledger.task.instance_id, failure.message)
             return failure.code, failure.message
         return None
@@ -107,42 +150,43 @@ class Engine:
         ledger = self._ledgers[task_id]
         if ledger.task.status == "WAITING":
             operation = self.operations[ledger.task.kind]
-            with _explained():
-                steps = await operation.plan(ledger.task)
-            await ledger.start(steps)
+            await ledger.start(await _tried(operation.policies[PLAN], lambda: operation.plan(ledger.task)))
 
     async def _perform_step(self, ledger: Ledger, step: Step) -> None:
         """Every sub-step's place in DBOS's log is drawn before any runs, so that lanes may overtake each other."""
         lanes: dict[str, list[tuple[SubStep, StepReservation]]] = defaultdict(list)
         for sub_step in step.sub_steps:
             lanes[sub_step.work.lane].append((sub_step, DBOS.reserve_step()))
-        failures: list[ActionFailed] = []
+        failures: list[Exception] = []
         gate = LaneGate(ledger)
         await asyncio.gather(*(self._perform_lane(ledger, gate, lane, failures) for lane in lanes.values()))
-        if failures:
-            raise failures[0]
+        # A run that has broken off says so before a sub-step that has failed: it is taken up again, and tells it then.
+        for failure in sorted(failures, key=lambda failure: isinstance(failure, ActionFailed)):
+            raise failure
 
     async def _perform_lane(
         self,
         ledger: Ledger,
         gate: LaneGate,
         lane: list[tuple[SubStep, StepReservation]],
-        failures: list[ActionFailed],
+        failures: list[Exception],
     ) -> None:
         """Stops before its next sub-step when any lane has failed; what runs is let run to its end."""
         operation = self.operations[ledger.task.kind]
         for sub_step, reservation in lane:
-            options = _options(sub_step, operation.policies[sub_step.action])
+            options = _options(f"{sub_step.action}:{sub_step.id}", operation.policies[sub_step.action])
             try:
                 async with gate.turn():
                     if failures:
                         return
                     await reservation.run_async(options, self._perform, ledger.task.id, sub_step.id)
-            except (ActionFailed, dbos_error.DBOSMaxStepRetriesExceeded, dbos_error.DBOSStepTimeoutError) as error:
+            except (ActionFailed, dbos_error.DBOSMaxStepRetriesExceeded) as error:
                 failure = _root(error)
                 if ledger.sub_step(sub_step.id).status == "EXECUTING":
                     await ledger.fail(sub_step.id, failure.code, failure.message)
                 failures.append(failure)
+            except Exception as broken:
+                failures.append(broken)
 
     async def _perform(self, task_id: str, sub_step_id: str) -> None:
         ledger = self._ledgers[task_id]
@@ -151,25 +195,26 @@ class Engine:
             return
         await ledger.begin(sub_step_id)
         operation = self.operations[ledger.task.kind]
+        policy = operation.policies[sub_step.action]
         try:
-            with _explained():
-                await operation.perform(sub_step.action, Running(ledger, sub_step_id))
+            await _tried(policy, lambda: operation.perform(sub_step.action, Running(ledger, sub_step_id, policy)))
         except ActionFailed as failure:
             log.warning("task %s: %s: %s", task_id, sub_step.name, failure.message)
             raise
         await ledger.finish(sub_step_id)
 
-    async def _recovered(self, task_id: str) -> bool:
+    async def _recovered(self, ledger: Ledger) -> bool:
+        policy = self.operations[ledger.task.kind].policies[RECOVER]
         try:
-            await DBOS.run_step_async(_RECOVERY, self._recover, task_id)
-        except (ActionFailed, dbos_error.DBOSMaxStepRetriesExceeded, dbos_error.DBOSStepTimeoutError):
+            await DBOS.run_step_async(_options(RECOVER, policy), self._recover, ledger.task.id)
+        except (ActionFailed, dbos_error.DBOSMaxStepRetriesExceeded):
             return False
         return True
 
     async def _recover(self, task_id: str) -> None:
         task = self._ledgers[task_id].task
-        with _explained():
-            await self.operations[task.kind].recover(task)
+        operation = self.operations[task.kind]
+        await _tried(operation.policies[RECOVER], lambda: operation.recover(task))
 
     async def _end(self, task_id: str, failure: tuple[str, str] | None, recovered: bool) -> None:
         ledger = self._ledgers[task_id]
@@ -188,51 +233,52 @@ async def run_task(task_id: str) -> None:
     await _engine.run(task_id)
 
 
+async def _tried(policy: Policy, act: Callable[[], Awaitable[Result]]) -> Result:
+    """One attempt. Begun again as often as the database does not take a write: that is no fault of what is tried, and
+    all of it may be done twice."""
+    while True:
+        try:
+            with _explained():
+                async with asyncio.timeout(policy.timeout):
+                    return await act()
+        except sa.exc.OperationalError as error:
+            log.warning("the database does not take it, trying again: %s", error.orig)
+            await asyncio.sleep(DATABASE_SECONDS)
+
+
 @contextmanager
 def _explained() -> Iterator[None]:
     """Turns what an operation did not foresee into a failure with a code; the trace goes to the log."""
     try:
         yield
-    except (ActionFailed, stored.StaleTask):
+    except (ActionFailed, stored.StaleTask, sa.exc.OperationalError):
         raise
+    except TimeoutError as error:
+        raise ActionFailed(_TIMED_OUT, "no end within the limit") from error
     except Exception as error:
         log.exception("unforeseen")
         raise ActionFailed(_TASK_FAILED, f"{type(error).__name__}: {error}") from error
 
 
-def _options(sub_step: SubStep, policy: Policy) -> StepOptions:
+def _options(name: str, policy: Policy) -> StepOptions:
     return {
-        "name": f"{sub_step.action}:{sub_step.id}",
+        "name": name,
         "retries_allowed": policy.attempts > 1,
         "max_attempts": policy.attempts,
         "interval_seconds": policy.first_delay,
         "backoff_rate": policy.backoff,
         "should_retry": _worth_another_attempt,
-        "timeout_seconds": policy.timeout,
     }
 
 
 def _worth_another_attempt(error: BaseException) -> bool:
-    return isinstance(error, dbos_error.DBOSStepTimeoutError) or (isinstance(error, ActionFailed) and not error.final)
+    return isinstance(error, ActionFailed) and not error.final
 
 
-def _root(
-    error: ActionFailed | dbos_error.DBOSMaxStepRetriesExceeded | dbos_error.DBOSStepTimeoutError,
-) -> ActionFailed:
-    if isinstance(error, dbos_error.DBOSMaxStepRetriesExceeded):
-        last = error.errors[-1]
-        if not isinstance(last, ActionFailed | dbos_error.DBOSStepTimeoutError):
-            raise last
-        return _root(last)
-    if isinstance(error, dbos_error.DBOSStepTimeoutError):
-        return ActionFailed(_TIMED_OUT, f"no end within the limit: {error}", final=True)
-    return error
-
-
-_RECOVERY: StepOptions = {
-    "name": "recover",
-    "retries_allowed": True,
-    "max_attempts": 8,
-    "should_retry": _worth_another_attempt,
-    "timeout_seconds": 120,
-}
+def _root(error: ActionFailed | dbos_error.DBOSMaxStepRetriesExceeded) -> ActionFailed:
+    if isinstance(error, ActionFailed):
+        return error
+    last = error.errors[-1]
+    if not isinstance(last, ActionFailed):
+        raise last
+    return last

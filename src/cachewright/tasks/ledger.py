@@ -1,8 +1,9 @@
 """The record of one running task: every change to its steps goes through here and from here to the database.
 
-State changes are written at once, counters a few times a second (`Ledger.keep`). The database takes a write only over
-the revision this ledger last wrote, so a worker that was replaced while it slept is told so by `StaleTask` and must
-do nothing more.
+State changes are written at once, counters a few times a second (`Ledger.keep`). A database that takes no writes is
+waited for: what has happened must be on record before the next thing does. The database takes a write only over the
+revision this ledger last wrote, so a worker that was replaced while it slept is told so by `StaleTask` and must do
+nothing more.
 """
 
 import asyncio
@@ -17,13 +18,16 @@ from cachewright.store import controls
 from cachewright.store import tasks as stored
 from cachewright.store.database import Database
 from cachewright.store.records import ENDED, Control, Step, SubStep, Task
-from cachewright.tasks.clock import now_ms
+from cachewright.tasks.clock import Clock, steady_from
 from cachewright.tasks.forecast import judged, with_forecast
 from cachewright.tasks.progress import estimate
+from cachewright.tasks.stall import StallWatch
 
 log = logging.getLogger(__name__)
 
 KEEP_SECONDS = 0.25
+DATABASE_SECONDS = 1.0
+"""Between two tries to write to a database that does not take it."""
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 Conclusion = Callable[[sa.Connection, Task], None]
@@ -35,6 +39,7 @@ class Ledger:
         self._database = database
         self._task = task
         self.control = control
+        self._now: Clock = steady_from(max(task.created_at, task.begin_time or 0, task.estimated_at or 0))
         self._writing = asyncio.Lock()
 
     @classmethod
@@ -51,7 +56,7 @@ class Ledger:
 
     async def start(self, steps: tuple[Step, ...]) -> None:
         """The plan is made and its first step is about to begin. What an earlier attempt finished stays on record."""
-        begin = self._task.begin_time or now_ms()
+        begin = self._task.begin_time or self._now()
         finished = tuple(step for step in self._task.steps if step.status == "FINISH")
         self._task = replace(self._task, status="EXECUTING", begin_time=begin, steps=(*finished, *steps))
         await self.write()
@@ -64,17 +69,17 @@ class Ledger:
         if self._task.status in ENDED:
             return
         failed = error_code is not None
-        steps = tuple(_ended(step, error_code) for step in self._task.steps)
+        steps = tuple(_ended(step, error_code, self._now()) for step in self._task.steps)
         self._task = replace(
             self._task,
             status="FAILED" if failed else "SUCCESS",
-            begin_time=self._task.begin_time or now_ms(),
-            end_time=now_ms(),
+            begin_time=self._task.begin_time or self._now(),
+            end_time=self._now(),
             error_code=error_code,
             message=message[:1024],
             steps=steps,
             percent=self._task.percent if failed else 100,
-            forecasts=() if failed else judged(self._task.forecasts, self._task.begin_time, now_ms()),
+            forecasts=() if failed else judged(self._task.forecasts, self._task.begin_time, self._now()),
             remaining_seconds=0.0,
         )
         await self.write(also)
@@ -84,19 +89,21 @@ class Ledger:
         self._change(
             sub_step_id,
             lambda sub: replace(
-                sub, status="EXECUTING", begin_time=sub.begin_time or now_ms(), end_time=None, error_code=None
+                sub, status="EXECUTING", begin_time=sub.begin_time or self._now(), end_time=None, error_code=None
             ),
         )
         await self.write()
 
     async def finish(self, sub_step_id: str) -> None:
-        self._change(sub_step_id, lambda sub: replace(sub, status="FINISH", end_time=now_ms(), done=sub.work.total))
+        self._change(sub_step_id, lambda sub: replace(sub, status="FINISH", end_time=self._now(), done=sub.work.total))
         await self.write()
 
     async def fail(self, sub_step_id: str, error_code: str, detail: str) -> None:
         self._change(
             sub_step_id,
-            lambda sub: replace(sub, status="FAILED", end_time=now_ms(), error_code=error_code, detail=detail[:1024]),
+            lambda sub: replace(
+                sub, status="FAILED", end_time=self._now(), error_code=error_code, detail=detail[:1024]
+            ),
         )
         await self.write()
 
@@ -115,35 +122,46 @@ class Ledger:
         return next(sub for step in self._task.steps for sub in step.sub_steps if sub.id == sub_step_id)
 
     async def keep(self) -> None:
-        """Writes the counters until cancelled."""
+        """Writes the counters, and warns of those that stand still, until cancelled."""
+        watch = StallWatch()
         while True:
             await asyncio.sleep(KEEP_SECONDS)
-            try:
-                await self.write()
-            except sa.exc.OperationalError as error:
-                log.warning("task %s: counters not written: %s", self._task.id, error.orig)
+            await self.write()
+            if self.control.wish == "run":
+                for sub_step, seconds in watch.stalled(self._task, self._now()):
+                    log.warning("task %s: %s: no progress for %d s", self._task.id, sub_step.name, seconds)
 
     async def write(self, also: Conclusion | None = None) -> None:
-        async with self._writing:
-            if self._task.status in ENDED and not also:
+        """Returns when it is written, however long the database does not take it."""
+        while True:
+            try:
+                async with self._writing:
+                    await self._write(also)
                 return
-            self._task = self._estimated(self._task)
-            written = self._task
+            except sa.exc.OperationalError as error:
+                log.warning("task %s: the database does not take it, trying again: %s", self._task.id, error.orig)
+                await asyncio.sleep(DATABASE_SECONDS)
 
-            def save() -> tuple[Task, Control]:
-                with self._database.write() as connection:
-                    saved = stored.save(connection, written)
-                    if also:
-                        also(connection, saved)
-                    return saved, controls.get(connection, saved.id)
+    async def _write(self, also: Conclusion | None) -> None:
+        if self._task.status in ENDED and not also:
+            return
+        self._task = self._estimated(self._task)
+        written = self._task
 
-            saved, self.control = await asyncio.to_thread(save)
-            self._task = replace(self._task, revision=saved.revision)
+        def save() -> tuple[Task, Control]:
+            with self._database.write() as connection:
+                saved = stored.save(connection, written)
+                if also:
+                    also(connection, saved)
+                return saved, controls.get(connection, saved.id)
+
+        saved, self.control = await asyncio.to_thread(save)
+        self._task = replace(self._task, revision=saved.revision)
 
     def _estimated(self, task: Task) -> Task:
         if task.status != "EXECUTING":
             return task
-        now = now_ms()
+        now = self._now()
         shown = estimate(task.steps, now, shown=task.percent)
         return replace(
             task,
@@ -185,10 +203,10 @@ def _summed(step: Step) -> Step:
     return replace(step, status=status, begin_time=begin_time, end_time=None, error_code=None)
 
 
-def _ended(step: Step, error_code: str | None) -> Step:
+def _ended(step: Step, error_code: str | None, now: int) -> Step:
     """Nothing of an ended task is still EXECUTING."""
     sub_steps = tuple(
-        replace(sub, status="FAILED", end_time=now_ms(), error_code=error_code) if sub.status == "EXECUTING" else sub
+        replace(sub, status="FAILED", end_time=now, error_code=error_code) if sub.status == "EXECUTING" else sub
         for sub in step.sub_steps
     )
     return _summed(replace(step, sub_steps=sub_steps)) if sub_steps != step.sub_steps else step

@@ -29,20 +29,29 @@ class ActionFailed(Exception):
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """How long one attempt at a sub-step may take, and how often it is tried. Seconds."""
+    """How long one attempt may take, and how often it is tried. Seconds.
+
+    :ivar stalled: how long the counters may stand still before the attempt is given up, where the action has such.
+    """
 
     timeout: float
     attempts: int = 5
     first_delay: float = 0.5
     backoff: float = 2.0
+    stalled: float = 60.0
+
+
+PLAN, RECOVER = "plan", "recover"
+"""What policies call making the plan and putting things in order after a failure."""
 
 
 class Running:
     """What a sub-step's body is given: itself, and a way to say how far it is."""
 
-    def __init__(self, ledger: Ledger, sub_step_id: str) -> None:
+    def __init__(self, ledger: Ledger, sub_step_id: str, policy: Policy) -> None:
         self._ledger = ledger
         self._id = sub_step_id
+        self.policy = policy
 
     @property
     def task(self) -> Task:
@@ -84,7 +93,7 @@ class Operation(Protocol):
 
     @property
     def policies(self) -> Mapping[str, Policy]:
-        """By action. The operation performs exactly these."""
+        """By action, and for `PLAN` and `RECOVER`."""
 
     async def plan(self, task: Task) -> tuple[Step, ...]:
         """Looks at the instance as it is now and says what is to be done. ActionFailed where it cannot be."""

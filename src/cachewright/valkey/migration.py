@@ -32,7 +32,6 @@ _POLL_SECONDS = 0.1
 _FIRST_POLL_SECONDS = 0.03  # a small range is over before it has been looked at otherwise
 _SAMPLED_SLOTS = 128
 _COUNTED_AT_ONCE = 512  # about half a millisecond of the node's time
-_STALLED_SECONDS = 60
 _CALM_HZ, _BUSY_HZ = 10, 100  # how often a second a node looks whether the next piece may begin
 _BEFORE_SNAPSHOT = {
     "connecting",
@@ -129,7 +128,11 @@ async def cancel_all(client: Valkey) -> None:
 
 
 class Mover:
-    """Moves one range. `bytes_per_key` is what a key of this instance takes on the way, by experience."""
+    """Moves one range.
+
+    `bytes_per_key` is what a key of this instance takes on the way, by experience; a move whose counters stand still
+    for `stalled_seconds` is given up.
+    """
 
     def __init__(
         self,
@@ -140,6 +143,7 @@ class Mover:
         password: str | None,
         bytes_per_key: float,
         hold: Hold,
+        stalled_seconds: float,
     ) -> None:
         self._source = source
         self._target = target
@@ -147,6 +151,7 @@ class Mover:
         self._password = password
         self._bytes_per_key = bytes_per_key
         self._hold = hold
+        self._stalled_seconds = stalled_seconds
         self._exported_before = 0
         self._bytes = 0
         self._sample: list[int] = []
@@ -231,9 +236,9 @@ class Mover:
             marks = (transfer, *sorted(job.state for job in now.values()))
             if marks != last:
                 last, changed = marks, time.monotonic()
-            elif time.monotonic() - changed > _STALLED_SECONDS:
+            elif time.monotonic() - changed > self._stalled_seconds:
                 await cancel_all(source)
-                raise MigrationFailed([f"no progress for {_STALLED_SECONDS} s"])
+                raise MigrationFailed([f"no progress for {self._stalled_seconds:g} s"])
             await asyncio.sleep(_FIRST_POLL_SECONDS if time.monotonic() - begun < 1 else _POLL_SECONDS)
 
     async def _give_up(self, source: Valkey, target: Valkey, failed: Job) -> None:

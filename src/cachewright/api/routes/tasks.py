@@ -30,7 +30,9 @@ def list_background_task(request: Call, plane: Plane, instance_id: PathId) -> Re
     last = None if end is None else end + _A_SECOND - 1
     with plane.database.read() as connection:
         _require_instance(connection, asked.principal(request), known)
-        count, page = tasks.page(connection, known, offset=query.offset, limit=query.limit, start=start, end=last)
+        count, page = tasks.page(
+            connection, instance_id=known, offset=query.offset, limit=query.limit, start=start, end=last
+        )
     return answers.json(wire.TaskList(str(count), [wire.task_item(task) for task in page]))
 
 

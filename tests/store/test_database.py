@@ -1,0 +1,56 @@
+"""The tables are what the migrations make, and a database of the first release becomes one of this."""
+
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from cachewright.store import tasks
+from cachewright.store.database import Database
+from cachewright.store.tables import metadata
+
+RELEASES = Path(__file__).parent.parent / "releases"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "test.db"
+
+
+def foreign(name: str | None) -> bool:
+    """Tables of the workflow library, in the same file."""
+    return name not in metadata.tables
+
+
+def differences(database: Database) -> list[object]:
+    with database.read() as connection:
+        options = {"include_name": lambda name, kind, _: kind != "table" or not foreign(name)}
+        return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))
+
+
+def test_migrations_make_the_tables(path: Path) -> None:
+    database = Database(f"sqlite:///{path}")
+    database.migrate()
+    assert differences(database) == []
+    database.migrate()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    database.close()
+
+
+@pytest.mark.parametrize("release", sorted(RELEASES.glob("*.sql")), ids=lambda path: path.stem)
+def test_a_database_of_an_older_release_is_brought_up_to_date(path: Path, release: Path) -> None:
+    with sqlite3.connect(path) as old:
+        old.executescript(release.read_text())
+    old.close()
+    database = Database(f"sqlite:///{path}")
+    database.migrate()
+    assert differences(database) == []
+    with database.read() as connection:
+        stored = connection.execute(sa.text("SELECT instance_id FROM tasks")).scalars().all()
+        count, page = tasks.page(connection, instance_id=stored[0], offset=0, limit=10)
+    assert count == len(page) == len(stored)
+    database.close()

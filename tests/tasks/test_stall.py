@@ -1,0 +1,56 @@
+"""Counters that stand still are told of; those that move, and sub-steps that are over, are not."""
+
+from cachewright.store.records import Step, StepStatus, SubStep, Task
+from cachewright.tasks.plan import work
+from cachewright.tasks.stall import StallWatch
+
+
+def task(done: float, status: StepStatus = "EXECUTING", detail: str = "") -> Task:
+    sub_step = SubStep(
+        id="s",
+        name="move",
+        action="a",
+        arguments={},
+        work=work("1", seconds=1),
+        done=done,
+        status=status,
+        detail=detail,
+    )
+    return Task(
+        id="t",
+        instance_id="i",
+        project_id="p",
+        kind="k",
+        name="n",
+        status="EXECUTING",
+        params={},
+        details={},
+        user_id="u",
+        user_name="u",
+        created_at=0,
+        steps=(Step(id="1", name="one", sub_steps=(sub_step,)),),
+    )
+
+
+def told(watch: StallWatch, seen: Task, second: float) -> list[int]:
+    return [seconds for _, seconds in watch.stalled(seen, int(second * 1000))]
+
+
+def test_standing_still_is_told_at_ten_seconds_and_each_doubling() -> None:
+    watch = StallWatch()
+    said = {second: told(watch, task(0.3), second) for second in range(50)}
+    assert {second: seconds for second, seconds in said.items() if seconds} == {10: [10], 20: [20], 40: [40]}
+
+
+def test_whatever_moves_begins_anew() -> None:
+    watch = StallWatch()
+    assert not any(told(watch, task(second / 100), second) for second in range(30))
+    assert not any(told(watch, task(0.5, detail=str(second)), second) for second in range(30, 60))
+    assert [told(watch, task(0.5, detail="59"), second) for second in (68, 69)] == [[], [10]]
+
+
+def test_a_sub_step_that_is_over_is_no_longer_watched() -> None:
+    watch = StallWatch()
+    assert told(watch, task(0.3), 0) == []
+    assert told(watch, task(1.0, "FINISH"), 5) == []
+    assert told(watch, task(0.3), 12) == []
