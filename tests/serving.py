@@ -32,8 +32,9 @@ COMMAND = (sys.executable, "-m", "cachewright", "serve")
 class Server:
     """One data folder and the server that runs on it."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, command: tuple[str, ...] = COMMAND) -> None:
         self.data_dir = data_dir
+        self.command = command
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -42,12 +43,18 @@ class Server:
         credentials.unlink(missing_ok=True)
         with (self.data_dir.parent / f"{self.data_dir.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*COMMAND, "--data-dir", self.data_dir, "--listen", f"127.0.0.1:{self.port}"],
+                [*self.command, "--data-dir", self.data_dir, "--listen", f"127.0.0.1:{self.port}"],
                 stdout=log,
                 stderr=log,
             )
         until(lambda: self._answers(credentials), f"the server does not answer:\n{self.log()}")
         self.port = int(self.credentials["endpoint"].rpartition(":")[2])
+
+    def refusal(self) -> tuple[int, str]:
+        """Exit code and last words of a server that does not start."""
+        command = [*self.command, "--data-dir", self.data_dir, "--listen", f"127.0.0.1:{self.port}"]
+        tried = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+        return tried.returncode, tried.stderr
 
     def _answers(self, credentials: Path) -> bool:
         assert self.process is not None

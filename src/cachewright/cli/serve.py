@@ -14,7 +14,7 @@ import stat
 import string
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -45,22 +45,29 @@ def serve_until_stopped(settings: Settings) -> None:
     """Returns after SIGTERM or SIGINT. CannotServe where it cannot start."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    with ExitStack() as running:
+        with _usable(settings.data_dir):
+            settings.data_dir.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
+            running.enter_context(_only_server_of(settings.data_dir))
+            listen = _free(settings.listen)
+            service = Service(settings)
+            running.callback(service.stop)
+            service.start()
+            _write_credentials(settings, listen, _first_key(service.plane.database))
+        print(f"Cachewright serves http://{_address(listen)}", flush=True)
+        print(f"Credentials: {settings.credentials_file}", flush=True)
+        asyncio.run(_serve(service, listen))
+
+
+@contextmanager
+def _usable(data_dir: Path) -> Iterator[None]:
+    """A folder that cannot be written is told in a line: full, read-only, somebody else's."""
     try:
-        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
+        yield
     except OSError as error:
-        raise CannotServe(f"cannot make {settings.data_dir}: {error.strerror}") from error
-    with _only_server_of(settings.data_dir):
-        listen = _free(settings.listen)
-        service = Service(settings)
-        service.start()
-        try:
-            key = _first_key(service.plane.database)
-            _write_credentials(settings, listen, key)
-            print(f"Cachewright serves http://{_address(listen)}", flush=True)
-            print(f"Credentials: {settings.credentials_file}", flush=True)
-            asyncio.run(_serve(service, listen))
-        finally:
-            service.stop()
+        raise CannotServe(f"cannot use {data_dir}: {error.strerror}") from error
+    except sa.exc.OperationalError as error:
+        raise CannotServe(f"cannot use {data_dir}: {error.orig}") from error
 
 
 async def _serve(service: Service, listen: Listen) -> None:

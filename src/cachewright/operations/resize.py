@@ -23,7 +23,7 @@ from cachewright.store import instances, rates
 from cachewright.store.records import Node, Step, Task
 from cachewright.tasks.plan import Draft, build, work
 from cachewright.tasks.progress import planned_seconds
-from cachewright.valkey import migration, slots
+from cachewright.valkey import slot_jobs, slots
 from cachewright.valkey.client import NODE_GONE, NodeRefused, ask, connect
 from cachewright.valkey.topology import View
 
@@ -177,7 +177,7 @@ async def _loads(shape: Shape, moves: Sequence[slots.Move], password: str | None
 
     async def one(node: Node) -> Load:
         async with connect(node, password) as client:
-            keys = await migration.count_keys(client, wanted[node.id])
+            keys = await slot_jobs.count_keys(client, wanted[node.id])
             memory = await client.info("memory")
             total = await client.dbsize()
         per_key = memory["used_memory_dataset"] / total if total else _BYTES_PER_KEY
@@ -287,7 +287,7 @@ async def _cancelled(node: Node, password: str | None) -> None:
     """Returns when the node exports nothing any more. A node that is dead exports nothing."""
     try:
         async with connect(node, password) as client:
-            await migration.cancel_all(client)
+            await slot_jobs.cancel_all(client)
     except (*NODE_GONE, NodeRefused):
         return
 

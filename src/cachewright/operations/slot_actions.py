@@ -14,6 +14,7 @@ _CODES = (
     ("out of memory", "DCS.9002"),
     ("oom", "DCS.9002"),
     ("no space", "DCS.9007"),
+    ("append-only", "DCS.9007"),
     ("no progress", "DCS.9006"),
     ("cancel", "DCS.9005"),
 )

@@ -15,12 +15,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
 from cachewright.store.records import Node
 from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, connect
+from cachewright.valkey.slot_jobs import Job, cancel_all, count_keys, exported_bytes, jobs
 from cachewright.valkey.slots import SlotRange, cut, overlap
 from cachewright.valkey.topology import view
 
@@ -31,7 +32,7 @@ _PIECES_AT_ONCE = 16
 _POLL_SECONDS = 0.1
 _FIRST_POLL_SECONDS = 0.03  # a small range is over before it has been looked at otherwise
 _SAMPLED_SLOTS = 128
-_COUNTED_AT_ONCE = 512  # about half a millisecond of the node's time
+_TRICKLE_BYTES = 64 * 1024  # nodes that stand still greet each other on and on, and what they say is counted
 _CALM_HZ, _BUSY_HZ = 10, 100  # how often a second a node looks whether the next piece may begin
 _BEFORE_SNAPSHOT = {
     "connecting",
@@ -41,13 +42,6 @@ _BEFORE_SNAPSHOT = {
     "reading-establish-response",
     "waiting-to-snapshot",
 }
-_ENDED = {"success", "failed", "cancelled"}
-# Run read-only: a script that might write waits while a handover holds writes back.
-_COUNT_KEYS = """
-local counts = {}
-for position, slot in ipairs(ARGV) do counts[position] = redis.call('CLUSTER', 'COUNTKEYSINSLOT', slot) end
-return counts
-"""
 
 
 class MigrationFailed(Exception):
@@ -79,52 +73,6 @@ class Hold(Protocol):
 
     def cancelled(self) -> bool:
         """Nothing more is to move."""
-
-
-class Job(msgspec.Struct, frozen=True):
-    """One row of GETSLOTMIGRATIONS."""
-
-    name: str
-    operation: str
-    slot_ranges: str = ""
-    target_node: str = ""  # a job that a restart has cut off names only what it knows
-    state: str = ""
-    message: str = ""
-
-    @property
-    def ended(self) -> bool:
-        return self.state in _ENDED
-
-    @property
-    def ranges(self) -> list[SlotRange]:
-        spans = [span.split("-") for span in self.slot_ranges.split()]
-        return [SlotRange(int(span[0]), int(span[-1])) for span in spans]
-
-
-async def count_keys(client: Valkey, slots: Iterable[int]) -> dict[int, int]:
-    """Keys in each slot, those that are still being imported included."""
-    wanted = list(slots)
-    counts: list[int] = []
-    for start in range(0, len(wanted), _COUNTED_AT_ONCE):
-        counts += await ask(client, "EVAL_RO", _COUNT_KEYS, 0, *wanted[start : start + _COUNTED_AT_ONCE])
-    return dict(zip(wanted, counts, strict=True))
-
-
-async def jobs(client: Valkey) -> list[Job]:
-    """This node's migrations, newest first, as far back as its log goes."""
-    rows = await ask(client, "CLUSTER GETSLOTMIGRATIONS")
-    return [msgspec.convert(_fields(row), Job) for row in rows]
-
-
-async def cancel_all(client: Valkey) -> None:
-    """Returns when the node exports nothing any more; slots that were not handed over stay with it."""
-    try:
-        await ask(client, "CLUSTER CANCELSLOTMIGRATIONS")
-    except NodeRefused as refusal:
-        if "No migrations ongoing" not in str(refusal):
-            raise
-    while any(not job.ended and job.operation == "EXPORT" for job in await jobs(client)):
-        await asyncio.sleep(_POLL_SECONDS)
 
 
 class Mover:
@@ -171,13 +119,15 @@ class Mover:
                 _busy(target),
             ):
                 await self._expect(source)
-                self._exported_before = await _exported(source)
+                self._exported_before = await exported_bytes(source)
                 while left := await self._left(source):
+                    await _require_durable(source, target)
                     await self._hold.before_pieces(lambda: _latency_ms(source, target))
                     await self._follow(source, target, await self._begin(source, left), report)
                 keys = sum((await count_keys(target, range(self._part.first, self._part.last + 1))).values())
                 await self._require_owned(target)
-                self._bytes = await _exported(source) - self._exported_before
+                await _require_durable(target)
+                self._bytes = await exported_bytes(source) - self._exported_before
         except NODE_GONE as error:
             raise MigrationFailed([f"a node does not answer: {error}"]) from error
         except NodeRefused as error:
@@ -230,10 +180,16 @@ class Mover:
                 return
             transfer = await self._transfer(source, target, now)
             report(transfer)
+            try:
+                await _require_durable(target)
+            except MigrationFailed:
+                await cancel_all(source)
+                raise
             if self._hold.cancelled():
                 await cancel_all(source)
                 raise MigrationFailed(["cancelled"])
-            marks = (transfer, *sorted(job.state for job in now.values()))
+            states = sorted(job.state for job in now.values())
+            marks = (transfer.keys, transfer.bytes // _TRICKLE_BYTES, *states)
             if marks != last:
                 last, changed = marks, time.monotonic()
             elif time.monotonic() - changed > self._stalled_seconds:
@@ -252,7 +208,7 @@ class Mover:
     async def _transfer(self, source: Valkey, target: Valkey, now: Mapping[str, Job]) -> Transfer:
         """Bytes are exact. The share is bytes over bytes expected, and what is expected is corrected all the time:
         what has come, plus the keys that have not, at what a key takes."""
-        self._bytes = came = await _exported(source) - self._exported_before
+        self._bytes = came = await exported_bytes(source) - self._exported_before
         arrived = sum((await count_keys(target, self._sample)).values())
         of_keys = min(arrived / self._expected_sample, 1.0) if self._expected_sample else 1.0
         keys = round(of_keys * self._expected_keys)
@@ -288,9 +244,12 @@ async def _busy(client: Valkey) -> AsyncIterator[None]:
             await client.config_set("hz", _CALM_HZ)
 
 
-async def _exported(client: Valkey) -> int:
-    """Bytes of slots that the node has sent to others since it started."""
-    return int((await client.info("stats"))["total_net_cluster_slot_export_bytes"])
+async def _require_durable(*clients: Valkey) -> None:
+    """A node that cannot write its append-only file keeps what it gets in memory alone: it must get no slots, since
+    their source deletes its copy."""
+    for client in clients:
+        if (await client.info("persistence"))["aof_last_write_status"] != "ok":
+            raise MigrationFailed(["a node cannot write its append-only file"])
 
 
 async def _latency_ms(*clients: Valkey) -> float:
@@ -308,7 +267,3 @@ async def _latency_ms(*clients: Valkey) -> float:
 
 def _slots(ranges: Iterable[SlotRange]) -> list[int]:
     return [slot for part in ranges for slot in range(part.first, part.last + 1)]
-
-
-def _fields(row: Any) -> dict[str, Any]:
-    return row if isinstance(row, dict) else dict(zip(row[::2], row[1::2], strict=True))

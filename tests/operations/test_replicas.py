@@ -1,0 +1,98 @@
+"""A cluster with replicas: a replica that takes over in the middle of a scale goes on with it."""
+
+from typing import Any
+
+import psutil
+import pytest
+from valkey import Valkey
+from valkey.cluster import ValkeyCluster
+from valkey.exceptions import ValkeyClusterException, ValkeyError
+
+from cachewright.valkey.slots import SLOTS
+from serving import PASSWORD, Server, cache, created, ended, freeze, progress, resize, show, states, thaw, until
+
+KEYS = 100_000
+
+
+@pytest.fixture
+def loaded(own_server: Server) -> tuple[Server, Any, str]:
+    client = own_server.client()
+    instance_id = created(client, 2, copies=2)
+    caches = cache(client, instance_id)
+    for start in range(0, KEYS, 2000):
+        pipeline = caches.pipeline()
+        for number in range(start, start + 2000):
+            pipeline.set(f"key:{number}", "x" * 400)
+        pipeline.execute()
+    for node in caches.get_nodes():
+        if node.server_type == "primary":
+            assert caches.wait(1, 10_000, target_nodes=node) == 1, "a replica does not follow"
+    return own_server, client, instance_id
+
+
+def source_of_move(client: Any, instance_id: str, task_id: str) -> str | None:
+    """Node id of a master whose slots are on their way."""
+    for step in progress(client, instance_id, task_id).step_details:
+        for sub_step in step.sub_step_details or []:
+            if sub_step.sub_step_status == "EXECUTING" and "full_migration:in progress" in sub_step.detail:
+                return str(sub_step.detail.partition("node_id:")[2].partition(",")[0])
+    return None
+
+
+def replica_of(caches: ValkeyCluster, node_id: str) -> tuple[str, int]:
+    for address, node in caches.cluster_nodes().items():
+        if node["master_id"] == node_id:
+            host, _, port = address.rpartition(":")
+            return host, int(port)
+    raise AssertionError(f"{node_id} has no replica")
+
+
+def process_of(server: Server, node_id: str) -> psutil.Process:
+    return next(node for node in server.nodes() if any(node_id in word for word in node.cmdline()))
+
+
+@pytest.mark.parametrize("how", ["asked", "frozen"])
+def test_a_replica_of_the_source_that_takes_over_goes_on_with_the_scale(
+    loaded: tuple[Server, Any, str], how: str
+) -> None:
+    server, client, instance_id = loaded
+    caches = cache(client, instance_id)
+    task_id = resize(client, instance_id, 3, copies=2)
+    source = until(lambda: source_of_move(client, instance_id, task_id), "nothing moves")
+    host, port = replica_of(caches, source)
+    with Valkey(host=host, port=port, password=PASSWORD) as replica:
+        if how == "asked":
+            replica.execute_command("CLUSTER FAILOVER")
+            until(lambda: replica.role()[0] == b"master", "the replica does not take over")
+        else:
+            struck = process_of(server, source)
+            freeze(struck)
+            try:
+                until(lambda: replica.role()[0] == b"master", "the replica does not take over")
+            finally:
+                thaw(struck)
+    assert ended(client, instance_id, task_id, seconds=150).status == "SUCCESS"
+    require_whole(server, client, instance_id)
+
+
+def require_whole(server: Server, client: Any, instance_id: str) -> None:
+    assert show(client, instance_id).status == "RUNNING"
+    until(lambda: healthy(client, instance_id), "the cluster is not whole")
+    caches = cache(client, instance_id)
+    assert (
+        sum(caches.exists(*(f"key:{n}" for n in range(start, start + 2000))) for start in range(0, KEYS, 2000)) == KEYS
+    )
+    nodes = list(caches.cluster_nodes().values())
+    owners = [node for node in nodes if node["slots"]]
+    assert sum(int(part[-1]) - int(part[0]) + 1 for node in owners for part in node["slots"]) == SLOTS
+    assert len(owners) == 3
+    assert len(nodes) == len(server.nodes()) == 6
+    followed = {node["master_id"] for node in nodes if node["master_id"] != "-"}
+    assert followed == {node["node_id"] for node in owners}, "a shard has no replica"
+
+
+def healthy(client: Any, instance_id: str) -> bool:
+    try:
+        return states(cache(client, instance_id)) == {"ok"}
+    except (ValkeyError, ValkeyClusterException, OSError):
+        return False
