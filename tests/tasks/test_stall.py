@@ -14,7 +14,6 @@ def task(done: float, status: StepStatus = "EXECUTING") -> Task:
         work=work("1", seconds=1),
         done=done,
         status=status,
-        detail=detail,
     )
     return Task(
         id="t",

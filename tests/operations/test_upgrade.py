@@ -1,0 +1,87 @@
+"""A task that the first release began, and was killed in, ends under this one.
+
+`tests/releases/0.1.0.sql` is that release's database, taken after a kill in the middle of a scale from two shards to
+three: one of two slot ranges has moved, the other was on its way. The nodes are made anew as that database has them, on
+ports of today.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from valkey.cluster import ValkeyCluster
+
+from cachewright.config import Settings
+from cachewright.hosts.local import LocalHost
+from cachewright.hosts.ports import free_ports
+from cachewright.store import instances
+from cachewright.store.database import Database
+from cachewright.valkey import config
+from cachewright.valkey.slots import SlotRange
+from serving import PASSWORD, Server, cache, ended, newest_task, progress, show, states, until
+
+RELEASE = Path(__file__).parent.parent / "releases" / "0.1.0.sql"
+OWNED = (SlotRange(0, 5461), SlotRange(8192, 16383), SlotRange(5462, 8191))
+"""By shard, as the kill left them."""
+
+
+@pytest.fixture
+async def old(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path / "data")
+    server.data_dir.mkdir(mode=0o700)
+    path = server.data_dir / "cachewright.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(RELEASE.read_text())
+        ports = free_ports("127.0.0.1", (10240, 30000), set())
+        for (node_id,) in database.execute("SELECT id FROM nodes").fetchall():
+            database.execute("UPDATE nodes SET port=?, bus_port=? WHERE id=?", [next(ports), next(ports), node_id])
+        database.execute("UPDATE instances SET seed_port=(SELECT min(port) FROM nodes WHERE shard=0)")
+        database.commit()
+        instance_id = database.execute("SELECT id FROM instances").fetchone()[0]
+    opened = Database(f"sqlite:///{path}")
+    with opened.read() as connection:
+        nodes = instances.nodes_of(connection, instance_id)
+    opened.close()
+    host = LocalHost(Settings(data_dir=server.data_dir).valkey_binary, server.data_dir / "nodes")
+    owned = {node.id: part for node, part in zip(nodes, OWNED, strict=True)}
+    try:
+        for node in nodes:
+            conf, known = config.valkey_conf(node, PASSWORD), config.nodes_conf(node, nodes, owned)
+            host.write(node.id, {"valkey.conf": conf, "nodes.conf": known})
+            await host.start(node.id)
+        yield server
+    finally:
+        server.clean_up()
+
+
+def test_a_scale_that_the_first_release_began_ends(old: Server) -> None:
+    with closing(sqlite3.connect(old.data_dir / "cachewright.db")) as database:
+        seed = database.execute("SELECT seed_port FROM instances").fetchone()[0]
+        task_id, instance_id, percent, steps = database.execute(
+            "SELECT id, instance_id, percent, steps FROM tasks WHERE status='EXECUTING'"
+        ).fetchone()
+    caches = until(lambda: ready(seed), "the cluster does not form")
+    for number in range(20_000):
+        caches.set(f"key:{number}", number)
+    old.start()
+    client = old.client()
+    assert progress(client, instance_id, task_id).progress >= percent
+    assert ended(client, instance_id, task_id).status == "SUCCESS"
+    final = progress(client, instance_id, task_id)
+    assert [step.step_id for step in final.step_details] == [step["id"] for step in json.loads(steps)]
+    assert newest_task(client, instance_id).id == task_id
+    assert show(client, instance_id).sharding_count == 3
+    caches = cache(client, instance_id)
+    assert states(caches) == {"ok"}
+    assert sum(caches.exists(*(f"key:{n}" for n in range(s, s + 1000))) for s in range(0, 20_000, 1000)) == 20_000
+
+
+def ready(port: int) -> ValkeyCluster | None:
+    try:
+        caches = ValkeyCluster(host="127.0.0.1", port=port, password=PASSWORD)
+        return caches if states(caches) == {"ok"} and caches.set("probe", 1) else None
+    except Exception:  # whatever the client makes of nodes that are starting
+        return None
