@@ -1,16 +1,10 @@
 """Plan first, pause, throttle, cancel and try again: the extensions, over signed HTTP."""
 
-import json
 import time
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
-import httpx
 import pytest
-from huaweicloudsdkcore.auth.credentials import BasicCredentials
-from huaweicloudsdkcore.sdk_request import SdkRequest
-from huaweicloudsdkcore.signer.signer import Signer
 from huaweicloudsdkdcs.v2 import (
     ShowJobInfoRequest,
     StartInstanceResizeCheckJobRequest,
@@ -37,26 +31,7 @@ def busy(server: Server, client: Any) -> tuple[Server, Any, str]:
 
 @pytest.fixture
 def call(server: Server) -> Call:
-    """One signed request below the instance collection: status and decoded body."""
-
-    def send(method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        known = server.credentials
-        raw = b"" if body is None else json.dumps(body).encode()
-        resource = f"/v2/{known['project_id']}/{path}"
-        request = SdkRequest(
-            method=method,
-            schema="http",
-            host=urlsplit(known["endpoint"]).netloc,
-            resource_path=resource,
-            query_params=[],
-            header_params={"Content-Type": "application/json"},
-            body=raw,
-        )
-        signed = Signer(BasicCredentials(known["access_key"], known["secret_key"], known["project_id"])).sign(request)
-        answer = httpx.request(method, known["endpoint"] + resource, headers=signed.header_params, content=raw)
-        return answer.status_code, answer.json() if answer.content else None
-
-    return send
+    return server.call
 
 
 def back_to(client: Any, instance_id: str, shards: int) -> None:

@@ -9,8 +9,9 @@ from cachewright.api.wire.tasks import Progress, TaskItem, progress, task_item
 from cachewright.store.records import Control, Task
 
 
-class ControlBody(msgspec.Struct, frozen=True, kw_only=True):
-    """What is left out goes back to its default: run, all lanes side by side, no ceiling."""
+class ControlBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is left out goes back to its default: run, all lanes side by side, no ceiling. A word that is not known is
+    refused: a pause that was misspelt must not be taken for a wish to run."""
 
     wish: Literal["run", "pause"] = "run"
     parallel: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None

@@ -1,0 +1,65 @@
+"""Clients of a cache that remember what was acknowledged to them, and look for it with every write."""
+
+import threading
+import time
+
+import msgspec
+from valkey.cluster import ValkeyCluster
+from valkey.exceptions import ValkeyClusterException, ValkeyError
+
+from serving import PASSWORD
+
+FAULTS = (ValkeyError, ValkeyClusterException, OSError)
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """A write that was acknowledged at `at` (monotonic seconds), and what was found in its place."""
+
+    key: str
+    count: int
+    at: float
+    found: int
+
+
+class Traffic(threading.Thread):
+    """Counts up on keys of its own. Errors are expected; losses are not."""
+
+    def __init__(self, number: int, port: int) -> None:
+        super().__init__(daemon=True)
+        self._number = number
+        self._port = port
+        self._over = threading.Event()
+        self._acknowledged: dict[str, tuple[int, float]] = {}
+        self.losses: list[Loss] = []
+        self.writes = 0
+        self.errors = 0
+
+    def run(self) -> None:
+        caches, count = None, 0
+        while not self._over.is_set():
+            count += 1
+            key = f"traffic:{self._number}:{count % 500}"
+            try:
+                if caches is None:
+                    caches = ValkeyCluster(host="127.0.0.1", port=self._port, password=PASSWORD, socket_timeout=2)
+                before = caches.set(key, count, get=True)
+                self._require(key, int(before or 0))
+                self._acknowledged[key] = (count, time.monotonic())
+                self.writes += 1
+            except FAULTS:
+                self.errors += 1
+                caches = None
+                time.sleep(0.05)
+            time.sleep(0.002)
+
+    def finish(self, caches: ValkeyCluster) -> None:
+        """Ends it, and looks for the last write to each key."""
+        self._over.set()
+        self.join()
+        for key in self._acknowledged:
+            self._require(key, int(caches.get(key) or 0))
+
+    def _require(self, key: str, found: int) -> None:
+        count, at = self._acknowledged.get(key, (0, 0.0))
+        if found < count:
+            self.losses.append(Loss(key, count, at, found))
