@@ -138,7 +138,8 @@ class ControlPlane(msgspec.Struct, frozen=True):
             controls.put(connection, task_id, control)
             if control.wish == "cancel" and task.status == "WAITING":
                 over = {"status": "FAILED", "error_code": CANCELLED, "message": "cancelled before it began"}
-                tasks.change(connection, task_id, end_time=now_ms(), revision=task.revision + 1, **over)
+                ended = max(now_ms(), task.created_at)
+                tasks.change(connection, task_id, end_time=ended, revision=task.revision + 1, **over)
                 if not tasks.unfinished_of(connection, instance_id):
                     instances.change(connection, instance_id, status=kind.failure, updated_at=now_ms())
             return tasks.load(connection, task_id)
