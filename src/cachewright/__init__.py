@@ -4,4 +4,4 @@ Imports run down this list and never up: `cli`, `api`, `operations`, `tasks`, `v
 `flavors`, `config`.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
