@@ -208,6 +208,21 @@ def cache(client: Any, instance_id: str) -> ValkeyCluster:
     return ValkeyCluster(host=shown.ip, port=shown.port, password=PASSWORD)
 
 
+def load(caches: ValkeyCluster, keys: int, size: int = 200) -> None:
+    """Keys `key:0` and on, with values of that many bytes."""
+    for start in range(0, keys, 2000):
+        pipeline = caches.pipeline()
+        for number in range(start, min(start + 2000, keys)):
+            pipeline.set(f"key:{number}", "x" * size)
+        pipeline.execute()
+
+
+def present(caches: ValkeyCluster, keys: int) -> int:
+    """How many of those are there."""
+    parts = (range(start, min(start + 2000, keys)) for start in range(0, keys, 2000))
+    return sum(caches.exists(*(f"key:{number}" for number in part)) for part in parts)
+
+
 def states(caches: ValkeyCluster) -> set[str]:
     """cluster_state in the eyes of every node."""
     return {caches.cluster_info(target_nodes=node)["cluster_state"] for node in caches.get_nodes()}

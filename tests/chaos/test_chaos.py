@@ -19,7 +19,7 @@ from traffic import Loss, Traffic
 from valkey.cluster import ValkeyCluster
 
 from cachewright.valkey.slots import SLOTS
-from serving import Server, cache, created, show
+from serving import Server, cache, created, load, present, show
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(0)]
 
@@ -36,7 +36,7 @@ def test_nothing_is_lost_and_nothing_hangs(own_server: Server, copies: int) -> N
     print(f"\nCHAOS_SEED={SEED} CHAOS_MINUTES={MINUTES} copies={copies}")
     client = own_server.client()
     instance_id = created(client, 2, copies=copies)
-    load(cache(client, instance_id))
+    load(cache(client, instance_id), KEYS)
     traffic = [Traffic(number, show(client, instance_id).port) for number in range(2)]
     for thread in traffic:
         thread.start()
@@ -56,24 +56,13 @@ def test_nothing_is_lost_and_nothing_hangs(own_server: Server, copies: int) -> N
     print("\n".join(["", *chaos.events, f"{writes} writes acknowledged, all found again"]))
 
 
-def load(caches: ValkeyCluster) -> None:
-    for start in range(0, KEYS, 1000):
-        pipeline = caches.pipeline()
-        for number in range(start, start + 1000):
-            pipeline.set(f"key:{number}", "x" * 400)
-        pipeline.execute()
-
-
 def require_nothing_lost(chaos: Chaos, traffic: list[Traffic], caches: ValkeyCluster) -> None:
     for thread in traffic:
         thread.finish(caches)
         assert thread.writes
         lost = [loss for loss in thread.losses if not just_before_a_kill(loss, chaos.kills)]
         assert not lost, "acknowledged writes are lost"
-    present = sum(
-        caches.exists(*(f"key:{number}" for number in range(start, start + 1000))) for start in range(0, KEYS, 1000)
-    )
-    assert present == KEYS, "keys are missing"
+    assert present(caches, KEYS) == KEYS, "keys are missing"
     nodes = [node for node in caches.cluster_nodes().values() if node["slots"]]
     assert sum(int(part[-1]) - int(part[0]) + 1 for node in nodes for part in node["slots"]) == SLOTS
     assert not any(node["migrations"] for node in nodes)

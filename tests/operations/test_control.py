@@ -11,7 +11,7 @@ from huaweicloudsdkdcs.v2 import (
     StartInstanceResizeCheckJobRequestBody,
 )
 
-from serving import Server, cache, created, ended, newest_task, progress, resize, show, spec, until
+from serving import Server, cache, created, ended, load, newest_task, present, progress, resize, show, spec, until
 
 KEYS = 120_000
 Call = Callable[..., tuple[int, Any]]
@@ -21,11 +21,7 @@ Call = Callable[..., tuple[int, Any]]
 def busy(server: Server, client: Any) -> tuple[Server, Any, str]:
     instance_id = created(client, 2)
     caches = cache(client, instance_id)
-    for start in range(0, KEYS, 2000):
-        pipeline = caches.pipeline()
-        for number in range(start, start + 2000):
-            pipeline.set(f"key:{number}", "x" * 300)
-        pipeline.execute()
+    load(caches, KEYS, 300)
     return server, client, instance_id
 
 
@@ -44,8 +40,7 @@ def masters(client: Any, instance_id: str) -> list[Any]:
 
 
 def keys(client: Any, instance_id: str) -> int:
-    caches = cache(client, instance_id)
-    return sum(caches.exists(*(f"key:{n}" for n in range(start, start + 2000))) for start in range(0, KEYS, 2000))
+    return present(cache(client, instance_id), KEYS)
 
 
 def record(call: Call, instance_id: str, task_id: str) -> Any:

@@ -11,10 +11,24 @@ from valkey.cluster import ValkeyCluster
 from valkey.exceptions import ValkeyError
 
 from cachewright.valkey.slots import SLOTS
-from serving import PASSWORD, Server, cache, created, ended, freeze, progress, resize, show, states, thaw, until
+from serving import (
+    PASSWORD,
+    Server,
+    cache,
+    created,
+    ended,
+    freeze,
+    load,
+    present,
+    progress,
+    resize,
+    show,
+    states,
+    thaw,
+    until,
+)
 
 KEYS = 80_000
-VALUE = "x" * 800
 
 
 @pytest.fixture
@@ -22,11 +36,7 @@ def loaded(own_server: Server) -> tuple[Server, Any, str]:
     client = own_server.client()
     instance_id = created(client, 2)
     caches = cache(client, instance_id)
-    for start in range(0, KEYS, 1000):
-        pipeline = caches.pipeline()
-        for number in range(start, start + 1000):
-            pipeline.set(f"key:{number}", VALUE)
-        pipeline.execute()
+    load(caches, KEYS, 800)
     return own_server, client, instance_id
 
 
@@ -43,10 +53,7 @@ def require_whole(server: Server, client: Any, instance_id: str, shards: int) ->
     """Every key is there, every slot owned once, every node agrees, and each shard has one process."""
     assert show(client, instance_id).status == "RUNNING"
     caches = cache(client, instance_id)
-    present = sum(
-        caches.exists(*(f"key:{number}" for number in range(start, start + 1000))) for start in range(0, KEYS, 1000)
-    )
-    assert present == KEYS
+    assert present(caches, KEYS) == KEYS
     nodes = [node for node in caches.cluster_nodes().values() if node["slots"]]
     assert sum(int(part[-1]) - int(part[0]) + 1 for node in nodes for part in node["slots"]) == SLOTS
     assert not any(node["migrations"] for node in nodes)

@@ -9,7 +9,22 @@ from valkey.cluster import ValkeyCluster
 from valkey.exceptions import ValkeyClusterException, ValkeyError
 
 from cachewright.valkey.slots import SLOTS
-from serving import PASSWORD, Server, cache, created, ended, freeze, progress, resize, show, states, thaw, until
+from serving import (
+    PASSWORD,
+    Server,
+    cache,
+    created,
+    ended,
+    freeze,
+    load,
+    present,
+    progress,
+    resize,
+    show,
+    states,
+    thaw,
+    until,
+)
 
 KEYS = 100_000
 
@@ -19,11 +34,7 @@ def loaded(own_server: Server) -> tuple[Server, Any, str]:
     client = own_server.client()
     instance_id = created(client, 2, copies=2)
     caches = cache(client, instance_id)
-    for start in range(0, KEYS, 2000):
-        pipeline = caches.pipeline()
-        for number in range(start, start + 2000):
-            pipeline.set(f"key:{number}", "x" * 400)
-        pipeline.execute()
+    load(caches, KEYS, 400)
     for node in caches.get_nodes():
         if node.server_type == "primary":
             assert caches.wait(1, 10_000, target_nodes=node) == 1, "a replica does not follow"
@@ -79,9 +90,7 @@ def require_whole(server: Server, client: Any, instance_id: str) -> None:
     assert show(client, instance_id).status == "RUNNING"
     until(lambda: healthy(client, instance_id), "the cluster is not whole")
     caches = cache(client, instance_id)
-    assert (
-        sum(caches.exists(*(f"key:{n}" for n in range(start, start + 2000))) for start in range(0, KEYS, 2000)) == KEYS
-    )
+    assert present(caches, KEYS) == KEYS
     nodes = list(caches.cluster_nodes().values())
     owners = [node for node in nodes if node["slots"]]
     assert sum(int(part[-1]) - int(part[0]) + 1 for node in owners for part in node["slots"]) == SLOTS

@@ -7,7 +7,7 @@ import pytest
 from valkey.cluster import ValkeyCluster
 from valkey.exceptions import ValkeyError
 
-from serving import PASSWORD, Server, cache, created, ended, progress, resize, show, until
+from serving import PASSWORD, Server, cache, created, ended, load, present, progress, resize, show, until
 
 
 class Writer(threading.Thread):
@@ -42,11 +42,7 @@ def test_a_scale_goes_on_after_the_server_was_killed_in(own_server: Server, step
     inward = step == "Resource release."
     instance_id = created(client, 4 if inward else 2)
     caches = cache(client, instance_id)
-    for start in range(0, 60_000, 2000):
-        pipeline = caches.pipeline()
-        for number in range(start, start + 2000):
-            pipeline.set(f"key:{number}", "x" * 100)
-        pipeline.execute()
+    load(caches, 60_000, 100)
     writer = Writer(cache(client, instance_id))
     writer.start()
     nodes_before = {process.pid for process in own_server.nodes()}
@@ -73,7 +69,7 @@ def test_a_scale_goes_on_after_the_server_was_killed_in(own_server: Server, step
     fresh = ValkeyCluster(host="127.0.0.1", port=show(client, instance_id).port, password=PASSWORD)
     lost = {key: number for key, number in writer.acknowledged.items() if int(fresh.get(key)) < number}
     assert not lost
-    assert fresh.exists(*(f"key:{number}" for number in range(60_000))) == 60_000
+    assert present(fresh, 60_000) == 60_000
 
 
 def in_step(client: Any, instance_id: str, task_id: str, name: str) -> Any:

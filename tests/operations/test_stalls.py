@@ -6,7 +6,7 @@ from typing import Any
 import psutil
 import pytest
 
-from serving import Server, cache, created, ended, freeze, progress, resize, show, states, thaw, until
+from serving import Server, cache, created, ended, freeze, load, present, progress, resize, show, states, thaw, until
 
 KEYS = 150_000
 
@@ -17,11 +17,7 @@ def stalled(own_server: Server) -> tuple[Server, Any, str, str, psutil.Process]:
     client = own_server.client()
     instance_id = created(client, 1)
     caches = cache(client, instance_id)
-    for start in range(0, KEYS, 2000):
-        pipeline = caches.pipeline()
-        for number in range(start, start + 2000):
-            pipeline.set(f"key:{number}", "x" * 400)
-        pipeline.execute()
+    load(caches, KEYS, 400)
     source = own_server.nodes()[0]
     task_id = resize(client, instance_id, 2)
     snapshot = until(lambda: frozen_child(source), "no snapshot was frozen")
@@ -42,8 +38,7 @@ def require_all_there(server: Server, client: Any, instance_id: str) -> None:
     assert show(client, instance_id).status == "RUNNING"
     caches = cache(client, instance_id)
     assert states(caches) == {"ok"}
-    present = sum(caches.exists(*(f"key:{n}" for n in range(start, start + 2000))) for start in range(0, KEYS, 2000))
-    assert present == KEYS
+    assert present(caches, KEYS) == KEYS
     assert len(server.nodes()) == 2
 
 

@@ -13,7 +13,21 @@ import pytest
 from huaweicloudsdkcore.exceptions.exceptions import SdkException
 from valkey.cluster import ValkeyCluster
 
-from serving import Server, cache, create, created, ended, newest_task, progress, resize, show, states, until
+from serving import (
+    Server,
+    cache,
+    create,
+    created,
+    ended,
+    load,
+    newest_task,
+    present,
+    progress,
+    resize,
+    show,
+    states,
+    until,
+)
 from surroundings import fill, set_back_an_hour_while, small_disk
 
 
@@ -27,18 +41,6 @@ def cramped(tmp_path: Path) -> Iterator[Server]:
             yield server
         finally:
             server.clean_up()
-
-
-def load(caches: ValkeyCluster, keys: int, size: int = 200) -> None:
-    for start in range(0, keys, 2000):
-        pipeline = caches.pipeline()
-        for number in range(start, start + 2000):
-            pipeline.set(f"key:{number}", "x" * size)
-        pipeline.execute()
-
-
-def present(caches: ValkeyCluster, keys: int) -> int:
-    return sum(caches.exists(*(f"key:{n}" for n in range(start, start + 2000))) for start in range(0, keys, 2000))
 
 
 def moving(client: Any, instance_id: str, task_id: str) -> Any:
