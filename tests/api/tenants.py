@@ -16,7 +16,7 @@ from huaweicloudsdkdcs.v2 import DcsClient
 
 from cachewright.api.auth.signature import SignedRequest, signature
 from cachewright.operations.plane import ControlPlane
-from cachewright.store import instances, tables, tasks
+from cachewright.store import instances, tasks
 from cachewright.store.records import AccessKey, Instance, Task
 
 PASSWORD = "Test-password-1"
@@ -147,7 +147,8 @@ class Tenant:
         assert answer.status == 200, answer.body
         instance_id = str(answer.json["instances"][0]["instance_id"])
         with self.site.plane.database.write() as connection:
-            connection.execute(tables.tasks.delete().where(tables.tasks.c.instance_id == instance_id))
+            for task in tasks.unfinished_of(connection, instance_id):
+                tasks.remove(connection, task)
             instances.change(connection, instance_id, status="RUNNING")
         return instance_id
 

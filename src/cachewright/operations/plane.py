@@ -246,8 +246,11 @@ def _add_task(
 ) -> Task:
     """Stores the task and, unless another runs that must end first, says so in the instance's status."""
     task = _task(kind, who, instance, params=params, details=details)
+    # Lists are in the order of this time: a clock that was set back must not hide what was asked for last.
+    created_at = max(task.created_at, tasks.last_created_at(connection, who.project_id))
+    task = msgspec.structs.replace(task, created_at=created_at)
     running = tasks.unfinished_of(connection, instance.id)
-    task = tasks.add(connection, task)
+    tasks.add(connection, task)
     if not running:
         instances.change(connection, instance.id, status=kind.during, updated_at=task.created_at)
     return task

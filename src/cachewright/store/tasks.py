@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import msgspec
 import sqlalchemy as sa
 
 from cachewright.store import controls
@@ -23,15 +22,15 @@ class StaleTask(Exception):
     """Someone else has written this task since it was read."""
 
 
-def add(connection: sa.Connection, task: Task) -> Task:
-    """Stores a new task, created no earlier than the one before it: lists are in the order of that time, and a clock
-    that was set back must not hide what was asked for last."""
-    before = sa.select(sa.func.max(tasks.c.created_at)).where(tasks.c.project_id == task.project_id)
-    created_at = max(task.created_at, connection.execute(before).scalar() or 0)
-    added = msgspec.structs.replace(task, created_at=created_at)
-    connection.execute(tasks.insert().values(to_row(added)))
+def add(connection: sa.Connection, task: Task) -> None:
+    connection.execute(tasks.insert().values(to_row(task)))
     _count(connection, [task], 1)
-    return added
+
+
+def last_created_at(connection: sa.Connection, project_id: str) -> int:
+    """When the project's newest task was created; 0 where it has none."""
+    newest = sa.select(sa.func.max(tasks.c.created_at)).where(tasks.c.project_id == project_id)
+    return connection.execute(newest).scalar() or 0
 
 
 def get(connection: sa.Connection, instance_id: str, task_id: str) -> Task | None:
