@@ -104,8 +104,8 @@ class Server:
         read: dict[str, str] = json.loads((self.data_dir / "credentials.json").read_text())
         return read
 
-    def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """One signed request below the project, for what the SDK has no operation for: status and decoded body."""
+    def signed(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Request:
+        """A signed request below the project, for what the SDK has no operation for."""
         known = self.credentials
         raw = b"" if body is None else json.dumps(body).encode()
         resource = f"/v2/{known['project_id']}/{path}"
@@ -115,11 +115,16 @@ class Server:
             host=urlsplit(known["endpoint"]).netloc,
             resource_path=resource,
             query_params=[],
-            header_params={"Content-Type": "application/json"},
+            header_params={"Content-Type": "application/json", **headers},
             body=raw,
         )
         signed = Signer(BasicCredentials(known["access_key"], known["secret_key"], known["project_id"])).sign(request)
-        answer = httpx.request(method, known["endpoint"] + resource, headers=signed.header_params, content=raw)
+        return httpx.Request(method, known["endpoint"] + resource, headers=signed.header_params, content=raw)
+
+    def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Status and decoded body."""
+        with httpx.Client() as http:
+            answer = http.send(self.signed(method, path, body))
         return answer.status_code, answer.json() if answer.content else None
 
     def client(self, **changed: str) -> Any:

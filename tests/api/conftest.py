@@ -20,6 +20,7 @@ from cachewright.operations.plane import ControlPlane
 from cachewright.store import keys
 from cachewright.store.database import Database
 from cachewright.store.records import AccessKey
+from cachewright.tasks.feed import Feed
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +33,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     memory: dict[str, int] = {}
     parts: dict[str, Any] = dict.fromkeys(ControlPlane.__struct_fields__, _left_out) | {
         "database": database,
+        "feed": Feed(),
         "settings": settings,
         "enqueue": lambda task: None,
         "memory": lambda instance_id: memory.get(instance_id, 0),

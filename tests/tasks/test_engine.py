@@ -15,6 +15,7 @@ from cachewright.store import tasks
 from cachewright.store.database import Database
 from cachewright.store.records import ENDED, Step, Task
 from cachewright.tasks.engine import Engine
+from cachewright.tasks.feed import Feed
 from cachewright.tasks.ledger import Ledger
 from cachewright.tasks.operation import PLAN, RECOVER, ActionFailed, Policy, Running
 from cachewright.tasks.plan import Draft, build, work
@@ -147,7 +148,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     database = Database(f"sqlite:///{tmp_path / 'test.db'}")
     database.migrate()
     operation = Scripted()
-    engine = Engine(database, {"scripted": operation})
+    engine = Engine(database, {"scripted": operation}, Feed())
     engine.start()
     yield Bench(database, engine, operation)
     operation.release.set()
@@ -245,10 +246,10 @@ def test_a_plan_that_cannot_be_made_fails_the_task(bench: Bench) -> None:
 def test_a_task_that_was_stored_but_never_enqueued_is_taken_up_at_the_next_start(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'test.db'}")
     database.migrate()
-    stored = Bench(database, Engine(database, {}), Scripted())
+    stored = Bench(database, Engine(database, {}, Feed()), Scripted())
     stored.engine.enqueue = lambda _task: None  # type: ignore[method-assign]  # the server dies here
     task_id = stored.submit(steps={"one": [["a", "1", "note"]]})
-    engine = Engine(database, {"scripted": stored.operation})
+    engine = Engine(database, {"scripted": stored.operation}, Feed())
     engine.start()
     try:
         assert stored.end(task_id).status == "SUCCESS"
@@ -260,7 +261,7 @@ def test_a_task_that_was_stored_but_never_enqueued_is_taken_up_at_the_next_start
 async def test_a_worker_that_slept_through_its_replacement_is_told(bench: Bench) -> None:
     task_id = bench.submit(steps={"one": [["a", "1", "hold"]]})
     bench.until(task_id, lambda task: task.status == "EXECUTING" and bool(task.steps))
-    sleeper = await Ledger.load(bench.database, task_id)
+    sleeper = await Ledger.load(bench.database, task_id, lambda _task: None)
     await asyncio.sleep(0.6)  # the worker writes its counters meanwhile
     with pytest.raises(tasks.StaleTask):
         await sleeper.write()

@@ -23,16 +23,19 @@ from cachewright.store import controls, instances, tasks
 from cachewright.store.database import Database
 from cachewright.store.records import ENDED, Control, Instance, Principal, Task
 from cachewright.tasks.clock import now_ms
+from cachewright.tasks.feed import Feed
 from cachewright.tasks.operation import CANCELLED, ActionFailed
 
 
 class ControlPlane(msgspec.Struct, frozen=True):
-    """:ivar enqueue: hands a stored task to the engine.
+    """:ivar feed: where changes of tasks are published.
+    :ivar enqueue: hands a stored task to the engine.
     :ivar memory: bytes in use by an instance, as last measured.
     :ivar preview: what a resize task would do now.
     """
 
     database: Database
+    feed: Feed
     settings: Settings
     enqueue: Callable[[Task], None]
     memory: Callable[[str], int]
@@ -142,7 +145,9 @@ class ControlPlane(msgspec.Struct, frozen=True):
                 tasks.change(connection, task_id, end_time=ended, revision=task.revision + 1, **over)
                 if not tasks.unfinished_of(connection, instance_id):
                     instances.change(connection, instance_id, status=kind.failure, updated_at=now_ms())
-            return tasks.load(connection, task_id)
+            changed = tasks.load(connection, task_id)
+        self.feed.publish(changed)
+        return changed
 
     def retry_task(self, who: Principal, instance_id: str, task_id: str) -> Task:
         """Goes on with a task that has failed: what was finished stays, the rest is planned anew. Refusal DCS.3022,
@@ -161,6 +166,7 @@ class ControlPlane(msgspec.Struct, frozen=True):
             )
             saved = tasks.save(connection, again)
             instances.change(connection, instance_id, status=kind.during, updated_at=now_ms(), error_code=None)
+        self.feed.publish(saved)
         self.enqueue(saved)
         return saved
 

@@ -16,6 +16,7 @@ from cachewright.operations.supervision import Supervisor
 from cachewright.store.database import Database
 from cachewright.tasks.clock import now_ms
 from cachewright.tasks.engine import Engine
+from cachewright.tasks.feed import Feed
 
 _TAKE_UP_SECONDS = 5.0
 _SWEEP_SECONDS = 600.0
@@ -30,10 +31,12 @@ class Service:
         self._database = Database(settings.database_url)
         site = Site(self._database, settings, LocalHost(settings.valkey_binary, settings.nodes_dir))
         operations: list[InstanceOperation] = [Create(site), Resize(site), Check(site), Delete(site)]
-        self._engine = Engine(self._database, {operation.kind.kind: operation for operation in operations})
+        feed = Feed()
+        self._engine = Engine(self._database, {operation.kind.kind: operation for operation in operations}, feed)
         self.supervisor = Supervisor(site)
         self.plane = ControlPlane(
             database=self._database,
+            feed=feed,
             settings=settings,
             enqueue=self._engine.enqueue,
             memory=self.supervisor.used_memory,

@@ -23,6 +23,7 @@ from dbos import error as dbos_error
 from cachewright.store import tasks as stored
 from cachewright.store.database import Database
 from cachewright.store.records import ENDED, Step, SubStep, Task
+from cachewright.tasks.feed import Feed
 from cachewright.tasks.lanes import LaneGate
 from cachewright.tasks.ledger import DATABASE_SECONDS, Ledger
 from cachewright.tasks.operation import PLAN, RECOVER, ActionFailed, Operation, Policy, Running
@@ -46,9 +47,10 @@ Result = TypeVar("Result")
 
 
 class Engine:
-    def __init__(self, database: Database, operations: Mapping[str, Operation]) -> None:
-        """`operations` by kind."""
+    def __init__(self, database: Database, operations: Mapping[str, Operation], feed: Feed) -> None:
+        """`operations` by kind. Every change of a task that runs is published to `feed`."""
         self.database = database
+        self.feed = feed
         self.operations = operations
         self._ledgers: dict[str, Ledger] = {}
         self._adrift: set[str] = set()
@@ -118,7 +120,7 @@ class Engine:
         DBOS.destroy(workflow_completion_timeout_sec=0)
 
     async def run(self, task_id: str) -> None:
-        ledger = await Ledger.load(self.database, task_id)
+        ledger = await Ledger.load(self.database, task_id, self.feed.publish)
         if ledger.task.status in ENDED:
             return
         self._ledgers[task_id] = ledger

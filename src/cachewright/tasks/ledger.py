@@ -34,21 +34,25 @@ Conclusion = Callable[[sa.Connection, Task], None]
 
 
 class Ledger:
-    def __init__(self, database: Database, task: Task, control: Control) -> None:
-        """:ivar control: how the task is wanted to run, as last read; a fraction of a second old at the most."""
+    def __init__(self, database: Database, task: Task, control: Control, publish: Callable[[Task], None]) -> None:
+        """`publish` is told of each change that is on record.
+
+        :ivar control: how the task is wanted to run, as last read; a fraction of a second old at the most.
+        """
         self._database = database
         self._task = task
+        self._publish = publish
         self.control = control
         self._now: Clock = steady_from(max(task.created_at, task.begin_time or 0, task.estimated_at or 0))
         self._writing = asyncio.Lock()
 
     @classmethod
-    async def load(cls, database: Database, task_id: str) -> "Ledger":
+    async def load(cls, database: Database, task_id: str, publish: Callable[[Task], None]) -> "Ledger":
         def read() -> tuple[Task, Control]:
             with database.read() as connection:
                 return stored.load(connection, task_id), controls.get(connection, task_id)
 
-        return cls(database, *await asyncio.to_thread(read))
+        return cls(database, *await asyncio.to_thread(read), publish)
 
     @property
     def task(self) -> Task:
@@ -157,6 +161,7 @@ class Ledger:
 
         saved, self.control = await asyncio.to_thread(save)
         self._task = replace(self._task, revision=saved.revision)
+        self._publish(saved)
 
     def _estimated(self, task: Task) -> Task:
         if task.status != "EXECUTING":

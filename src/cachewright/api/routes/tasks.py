@@ -1,16 +1,19 @@
 """Background tasks of an instance."""
 
+import asyncio
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 from litestar import Response, delete, get
 
-from cachewright.api import answers, asked
+from cachewright.api import answers, asked, watching
 from cachewright.api.routes.parameters import Call, PathId, Plane, in_thread
 from cachewright.api.wire import tasks as wire
 from cachewright.errors import Refusal
+from cachewright.operations.plane import ControlPlane
 from cachewright.store import instances, tasks
-from cachewright.store.records import Principal
+from cachewright.store.records import Principal, Task
 
 _TASKS = "/v2/{project_id:str}/instances/{instance_id:str}/tasks"
 _MOMENT = "%Y%m%d%H%M%S"
@@ -37,21 +40,34 @@ def list_background_task(request: Call, plane: Plane, instance_id: PathId) -> Re
 
 
 @get(_TASKS + "/{task_id:str}/progress")
-@in_thread
-def show_background_task_progress(
+async def show_background_task_progress(
     request: Call,
     plane: Plane,
     instance_id: PathId,
     task_id: PathId,
-) -> Response[bytes]:
-    """ShowBackgroundTaskProgress. It is asked for all the time, so it makes one query where the task is there."""
+) -> Response[Any]:
+    """ShowBackgroundTaskProgress. Two extensions: with `Accept: text/event-stream`, every change until the task has
+    ended; with the `ETag` of an earlier answer in `If-None-Match`, 304 and no body where nothing has changed."""
     who, known, wanted = asked.principal(request), asked.instance_id(instance_id), asked.task_id(task_id)
+    task = await asyncio.to_thread(_task, plane, who, known, wanted)
+    if watching.wanted(request.headers.get("accept", "")):
+        return watching.stream(plane.feed, task.id, lambda: _task(plane, who, known, wanted))
+    tag = wire.tag(task)
+    if request.headers.get("if-none-match") == tag:
+        return Response(None, status_code=304, headers={"etag": tag})
+    answer = answers.json(wire.progress(task))
+    answer.headers["etag"] = tag
+    return answer
+
+
+def _task(plane: ControlPlane, who: Principal, instance_id: str, task_id: str) -> Task:
+    """It is asked for all the time, so this makes one query where the task is there."""
     with plane.database.read() as connection:
-        task = tasks.get(connection, known, wanted)
+        task = tasks.get(connection, instance_id, task_id)
         if task is None or task.project_id != who.project_id:
-            _require_instance(connection, who, known)
+            _require_instance(connection, who, instance_id)
             raise Refusal("DCS.4958")
-    return answers.json(wire.progress(task))
+    return task
 
 
 @delete(_TASKS + "/{task_id:str}", status_code=200)

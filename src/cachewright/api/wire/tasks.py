@@ -100,6 +100,11 @@ def progress(task: Task) -> Progress:
     return Progress(task.percent, remaining, [_step(step) for step in task.steps])
 
 
+def tag(task: Task) -> str:
+    """An entity tag (RFC 9110, 8.8.3): the same as long as nothing of the task has changed."""
+    return f'"{task.id}-{task.revision}"'
+
+
 def _step(step: Step) -> StepDetail:
     return StepDetail(
         step_id=step.id,

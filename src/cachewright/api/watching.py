@@ -1,0 +1,48 @@
+"""Watching a task without polling: server-sent events (WHATWG HTML, 9.2), one for each change that a client could see.
+
+Each event is named `progress`, has the progress as its data and the task's revision as its id. The stream ends when the
+task has; its last event is named `end`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import msgspec
+from litestar.response import ServerSentEvent, ServerSentEventMessage
+
+from cachewright.api.wire import tasks as wire
+from cachewright.store.records import ENDED, Task
+from cachewright.tasks.feed import Feed
+
+_MEDIA_TYPE = "text/event-stream"
+_QUIET_SECONDS = 15.0
+"""After which a comment is sent, so that neither side takes the connection for dead."""
+
+
+def wanted(accept: str) -> bool:
+    return any(part.partition(";")[0].strip().lower() == _MEDIA_TYPE for part in accept.split(","))
+
+
+def stream(feed: Feed, task_id: str, look: Callable[[], Task]) -> ServerSentEvent:
+    """The task as it is now and every change of it. `look` reads it; it may block."""
+    return ServerSentEvent(_events(feed, task_id, look))
+
+
+async def _events(feed: Feed, task_id: str, look: Callable[[], Task]) -> AsyncIterator[ServerSentEventMessage]:
+    with feed.watching(task_id) as watch:
+        now: Task | None = await asyncio.to_thread(look)  # read once it is watched, so that no change falls between
+        said = b""
+        while True:
+            if now is None:
+                yield ServerSentEventMessage(data=None, comment="still here")
+            elif now.status in ENDED:
+                yield _event("end", now, msgspec.json.encode(wire.progress(now)))
+                return
+            elif (progress := msgspec.json.encode(wire.progress(now))) != said:
+                said = progress
+                yield _event("progress", now, progress)
+            now = await watch.changed(_QUIET_SECONDS)
+
+
+def _event(name: str, task: Task, progress: bytes) -> ServerSentEventMessage:
+    return ServerSentEventMessage(event=name, id=task.revision, data=progress)

@@ -1,0 +1,101 @@
+"""Watching a task without polling: a stream of its changes, and answers that are not sent twice."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import httpx
+import pytest
+
+from serving import Server, create, created, ended, newest_task, show, until
+
+
+@contextmanager
+def watched(server: Server, instance_id: str, task_id: str) -> Iterator[Iterator[tuple[str, int, Any]]]:
+    """Events as they come: name, id, data."""
+    path = f"instances/{instance_id}/tasks/{task_id}/progress"
+    with httpx.Client(timeout=60) as http:
+        answer = http.send(server.signed("GET", path, Accept="text/event-stream"), stream=True)
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        try:
+            yield events(answer)
+        finally:
+            answer.close()
+
+
+def events(answer: httpx.Response) -> Iterator[tuple[str, int, Any]]:
+    fields: dict[str, str] = {}
+    for line in answer.iter_lines():
+        if line:
+            name, _, value = line.partition(": ")
+            fields[name] = value
+        elif "data" in fields:
+            yield fields["event"], int(fields["id"]), json.loads(fields["data"])
+            fields = {}
+
+
+def test_a_stream_tells_every_change_and_ends_with_the_task(server: Server, client: Any) -> None:
+    instance_id = create(client, 2)
+    task_id = newest_task(client, instance_id).id
+    with watched(server, instance_id, task_id) as stream:
+        told = list(stream)
+    assert [name for name, _, _ in told] == ["progress"] * (len(told) - 1) + ["end"]
+    assert len(told) > 3
+    revisions = [revision for _, revision, _ in told]
+    assert revisions == sorted(set(revisions))
+    percents = [progress["progress"] for _, _, progress in told]
+    assert percents == sorted(percents)
+    assert percents[-1] == 100
+    assert {step["step_status"] for step in told[-1][2]["step_details"]} == {"FINISH"}
+    assert show(client, instance_id).status == "RUNNING"
+
+
+def test_a_stream_of_a_task_that_is_over_is_its_end(server: Server, client: Any) -> None:
+    instance_id = created(client, 1)
+    with watched(server, instance_id, newest_task(client, instance_id).id) as stream:
+        told = list(stream)
+    assert [(name, progress["progress"]) for name, _, progress in told] == [("end", 100)]
+
+
+def test_a_stream_of_nothing_is_refused_in_the_contracts_shape(server: Server, client: Any) -> None:
+    instance_id = created(client, 1)
+    path = f"instances/{instance_id}/tasks/{'0' * 32}/progress"
+    with httpx.Client() as http:
+        answer = http.send(server.signed("GET", path, Accept="text/event-stream"))
+    assert (answer.status_code, answer.json()["error_code"]) == (404, "DCS.4958")
+
+
+def test_what_has_not_changed_is_not_sent_again(server: Server, client: Any) -> None:
+    instance_id = created(client, 1)
+    task_id = newest_task(client, instance_id).id
+    path = f"instances/{instance_id}/tasks/{task_id}/progress"
+    with httpx.Client() as http:
+        first = http.send(server.signed("GET", path))
+        again = http.send(server.signed("GET", path, **{"If-None-Match": first.headers["etag"]}))
+        stale = http.send(server.signed("GET", path, **{"If-None-Match": '"of another time"'}))
+    assert (first.status_code, first.json()["progress"]) == (200, 100)
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["etag"] == first.headers["etag"]
+    assert (stale.status_code, stale.json()) == (200, first.json())
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_a_server_that_ends_ends_its_streams(own_server: Server, how: str) -> None:
+    client = own_server.client()
+    instance_id = create(client, 2)
+    task_id = newest_task(client, instance_id).id
+    with watched(own_server, instance_id, task_id) as stream:
+        next(stream)
+        if how == "stop":
+            assert own_server.stop() == 0
+        else:
+            own_server.kill()
+        with suppress(httpx.HTTPError):
+            assert len(list(stream)) < 1000
+    own_server.start()
+    client = own_server.client()
+    assert ended(client, instance_id, task_id).status == "SUCCESS"
+    with watched(own_server, instance_id, task_id) as stream:
+        assert until(lambda: next(stream), "no event")[0] == "end"
