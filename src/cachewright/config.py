@@ -28,12 +28,16 @@ class Listen(msgspec.Struct, frozen=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How one server runs.
 
+    :ivar tls_cert: certificate chain that HTTPS is served with, PEM; None for plain HTTP.
+    :ivar tls_key: its private key, PEM.
     :ivar node_ports: the range that cache nodes take their ports from.
     :ivar task_retention_days: for how long a task that has ended is kept.
     """
 
     data_dir: Path
     listen: Listen = Listen()
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
     valkey_binary: Path = msgspec.field(default_factory=get_binary_path)
     node_host: str = "127.0.0.1"
     node_ports: tuple[int, int] = (10240, 30000)

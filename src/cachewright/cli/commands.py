@@ -24,6 +24,8 @@ def serve(
     *,
     data_dir: Annotated[Path, Parameter(help="Folder of the database, the credentials and the cache nodes.")],
     listen: Annotated[str, Parameter(help="HOST:PORT; port 0 takes a free one.")] = "127.0.0.1:8765",
+    tls_cert: Annotated[Path | None, Parameter(help="Serve HTTPS with this certificate chain (PEM).")] = None,
+    tls_key: Annotated[Path | None, Parameter(help="The certificate's private key (PEM).")] = None,
     valkey_binary: Annotated[Path | None, Parameter(help="valkey-server to run instead of the packaged one.")] = None,
     task_retention_days: Annotated[
         float, Parameter(help="Keep tasks that have ended for so long.", validator=validators.Number(gte=0))
@@ -37,7 +39,11 @@ def serve(
     """
     try:
         settings = Settings(
-            data_dir=data_dir.absolute(), listen=Listen.parse(listen), task_retention_days=task_retention_days
+            data_dir=data_dir.absolute(),
+            listen=Listen.parse(listen),
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+            task_retention_days=task_retention_days,
         )
         if valkey_binary:
             settings = msgspec.structs.replace(settings, valkey_binary=valkey_binary)

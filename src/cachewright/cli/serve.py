@@ -10,6 +10,7 @@ import os
 import secrets
 import signal
 import socket
+import ssl
 import stat
 import string
 import uuid
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 import sqlalchemy as sa
-from granian.constants import Interfaces
+from granian.constants import Interfaces, SSLProtocols
 from granian.log import LogLevels
 from granian.server.embed import Server
 
@@ -45,6 +46,7 @@ def serve_until_stopped(settings: Settings) -> None:
     """Returns after SIGTERM or SIGINT. CannotServe where it cannot start."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    _require_tls(settings)
     with ExitStack() as running:
         with _usable(settings.data_dir):
             settings.data_dir.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
@@ -54,9 +56,9 @@ def serve_until_stopped(settings: Settings) -> None:
             running.callback(service.stop)
             service.start()
             _write_credentials(settings, listen, _first_key(service.plane.database))
-        print(f"Cachewright serves http://{_address(listen)}", flush=True)
+        print(f"Cachewright serves {_endpoint(settings, listen)}", flush=True)
         print(f"Credentials: {settings.credentials_file}", flush=True)
-        asyncio.run(_serve(service, listen))
+        asyncio.run(_serve(service, settings, listen))
 
 
 @contextmanager
@@ -70,11 +72,14 @@ def _usable(data_dir: Path) -> Iterator[None]:
         raise CannotServe(f"cannot use {data_dir}: {error.orig}") from error
 
 
-async def _serve(service: Service, listen: Listen) -> None:
+async def _serve(service: Service, settings: Settings, listen: Listen) -> None:
     server = Server(
         create_app(service.plane),
         address=listen.host,
         port=listen.port,
+        ssl_cert=settings.tls_cert,
+        ssl_key=settings.tls_key,
+        ssl_protocol_min=SSLProtocols.tls12,
         interface=Interfaces.ASGI,
         websockets=False,
         log_level=LogLevels.error,
@@ -129,6 +134,25 @@ def _free(listen: Listen) -> Listen:
         return Listen(listen.host, probe.getsockname()[1])
 
 
+def _require_tls(settings: Settings) -> None:
+    """CannotServe where certificate and key are not both there, or do not belong together."""
+    if settings.tls_cert is None and settings.tls_key is None:
+        return
+    if settings.tls_cert is None or settings.tls_key is None:
+        raise CannotServe("--tls-cert and --tls-key go together")
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(settings.tls_cert, settings.tls_key)
+    except ssl.SSLError as error:
+        reason = error.reason or "not PEM"
+        raise CannotServe(f"cannot use {settings.tls_cert} with {settings.tls_key}: {reason}") from error
+    except OSError as error:
+        raise CannotServe(f"cannot read {settings.tls_cert} and {settings.tls_key}: {error.strerror}") from error
+
+
+def _endpoint(settings: Settings, listen: Listen) -> str:
+    return f"{'https' if settings.tls_cert else 'http'}://{_address(listen)}"
+
+
 def _address(listen: Listen) -> str:
     return f"[{listen.host}]:{listen.port}" if ":" in listen.host else f"{listen.host}:{listen.port}"
 
@@ -157,7 +181,7 @@ def _write_credentials(settings: Settings, listen: Listen, key: AccessKey) -> No
         "project_id": key.project_id,
         "access_key": key.access_key,
         "secret_key": key.secret_key,
-        "endpoint": f"http://{_address(listen)}",
+        "endpoint": _endpoint(settings, listen),
     }
     partial = settings.credentials_file.with_suffix(".partial")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _OWNER_ONLY)
