@@ -79,18 +79,25 @@ class Engine:
         or has broken off because the database did not take what it had to record. Called every few seconds."""
         with self.database.read() as connection:
             unfinished = [task for task in stored.unfinished(connection) if task.id not in self._ledgers]
+        if not unfinished:
+            self._adrift = set()
+            return
+        runs = DBOS.list_workflows(
+            workflow_ids=[task.run_id for task in unfinished], load_input=False, load_output=False
+        )
+        statuses = {run.workflow_id: run.status for run in runs}
         adrift = set()
         for task in unfinished:
-            found = DBOS.get_workflow_status(task.run_id)
-            if found is None:
+            status = statuses.get(task.run_id)
+            if status is None:
                 self.enqueue(task)
-            elif found.status in _OVER:
+            elif status in _OVER:
                 log.warning("task %s of instance %s had broken off; it goes on", task.id, task.instance_id)
                 DBOS.rewind_workflow(task.run_id, queue_name=QUEUE, queue_partition_key=task.instance_id)
-            elif found.status == "PENDING" and task.id in self._adrift:
+            elif status == "PENDING" and task.id in self._adrift:
                 log.warning("task %s of instance %s was adrift; it goes on", task.id, task.instance_id)
                 DBOS.resume_workflow(task.run_id, queue_name=QUEUE)
-            elif found.status == "PENDING":
+            elif status == "PENDING":
                 adrift.add(task.id)
         self._adrift = adrift
 
