@@ -1,4 +1,5 @@
-"""Background tasks: ListBackgroundTask, ShowBackgroundTaskProgress, DeleteBackgroundTask."""
+"""Background tasks: ListBackgroundTask, ShowBackgroundTaskProgress, DeleteBackgroundTask, ListCenterTask,
+DeleteCenterTask."""
 
 import math
 from typing import Annotated, Any
@@ -6,6 +7,7 @@ from typing import Annotated, Any
 import msgspec
 
 from cachewright.api.wire import iso
+from cachewright.api.wire.paging import Limit, Offset
 from cachewright.store.records import UNFINISHED, Step, SubStep, Task
 
 _TEXT_LIMIT = 1024
@@ -15,8 +17,8 @@ _Moment = Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{14}\Z")]
 class ListQuery(msgspec.Struct, frozen=True):
     """`begin_time` is what the reference's example and some clients say for `start_time`."""
 
-    offset: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 0
-    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
+    offset: Offset = 0
+    limit: Limit = 10
     start_time: _Moment | None = None
     begin_time: _Moment | None = None
     end_time: _Moment | None = None
@@ -70,6 +72,12 @@ class Progress(msgspec.Struct, frozen=True):
     progress: int
     remain_time: int
     step_details: list[StepDetail]
+
+
+class DeleteCenterBody(msgspec.Struct, frozen=True):
+    """The reference describes a result in the place of the request; nothing is done with it."""
+
+    message: str | None = None
 
 
 class Deleted(msgspec.Struct, frozen=True):
