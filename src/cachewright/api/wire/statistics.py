@@ -44,18 +44,19 @@ class AllStatusCounts(StatusCounts, frozen=True, kw_only=True):
 class InstanceStatistic(msgspec.Struct, frozen=True, kw_only=True):
     """Of the masters, whose data is the instance's; traffic and processor of all nodes. Memory in MB.
 
-    `used_cpu` is the percent of one processor that a node has used on average since it started.
+    `used_cpu` is the percent of one processor that a node has used on average since it started. Counters are null
+    where a node does not answer: a sum without it would be false.
     """
 
     instance_id: str
-    input_kbps: str
-    output_kbps: str
-    keys: int
-    used_memory: int
     max_memory: int
-    cmd_get_count: int
-    cmd_set_count: int
-    used_cpu: str
+    input_kbps: str | None = None
+    output_kbps: str | None = None
+    keys: int | None = None
+    used_memory: int | None = None
+    cmd_get_count: int | None = None
+    cmd_set_count: int | None = None
+    used_cpu: str | None = None
 
 
 class StatisticList(msgspec.Struct, frozen=True):
@@ -72,6 +73,9 @@ def status_counts(by_status: Mapping[str, int], *, include_failure: bool) -> All
 
 
 def statistic(instance: Instance, sights: Sequence[Sight]) -> InstanceStatistic:
+    max_memory = parse(instance.spec_code).capacity_mb
+    if not all(sight.said for sight in sights):
+        return InstanceStatistic(instance_id=instance.id, max_memory=max_memory)
     masters = [sight for sight in sights if sight.role == "master"]
     return InstanceStatistic(
         instance_id=instance.id,
@@ -79,7 +83,7 @@ def statistic(instance: Instance, sights: Sequence[Sight]) -> InstanceStatistic:
         output_kbps=kilobits(sights, "output"),
         keys=sum(sight.keys.get("keys", 0) for sight in masters),
         used_memory=int(sum(sight.number("used_memory") for sight in masters)) // _MEGABYTE,
-        max_memory=parse(instance.spec_code).capacity_mb,
+        max_memory=max_memory,
         cmd_get_count=sum(sight.calls("get") for sight in sights),
         cmd_set_count=sum(sight.calls("set") for sight in masters),
         used_cpu=f"{_cpu_percent(sights):.2f}",
