@@ -67,8 +67,7 @@ def test_the_clouds_client_lists_and_forgets(tenant: Tenant) -> None:
 def test_rows_are_as_the_contract_has_them(tenant: Tenant) -> None:
     tenant.add_task(tenant.instance(), status="SUCCESS", end_time=BEGUN)
     answer = tenant.call("GET", "tasks").json
-    assert faults(answer | {"tasks": []}, "ListCenterTaskResponse") == []
-    assert faults(answer["tasks"][0] | {"details": None}, "ListCenterTasksResp") == []
+    assert faults(answer, "ListCenterTaskResponse") == []
 
 
 def test_tasks_of_an_instance_that_is_gone_stay(tenant: Tenant) -> None:

@@ -2,7 +2,7 @@
 DeleteCenterTask."""
 
 import math
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
@@ -24,10 +24,41 @@ class ListQuery(msgspec.Struct, frozen=True):
     end_time: _Moment | None = None
 
 
+class TaskDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """What a task changes. Every member of the contract is there; those that are not of its kind are null."""
+
+    old_capacity: str | None = None
+    new_capacity: str | None = None
+    old_resource_spec_code: str | None = None
+    new_resource_spec_code: str | None = None
+    old_cache_mode: str | None = None
+    new_cache_mode: str | None = None
+    old_cache_type: str | None = None
+    new_cache_type: str | None = None
+    old_replica_num: int | None = None
+    new_replica_num: int | None = None
+    replica_ip: str | None = None
+    replica_az: str | None = None
+    group_name: str | None = None
+    old_port: int | None = None
+    new_port: int | None = None
+    is_only_adjust_charging: bool | None = None
+    enable_public_ip: bool | None = None
+    public_ip_id: str | None = None
+    public_ip_address: str | None = None
+    enable_ssl: bool | None = None
+    account_name: str | None = None
+    source_ip: str | None = None
+    target_ip: str | None = None
+    node_name: str | None = None
+    rename_commands: list[str] | None = None
+    updated_config_length: int | None = None
+
+
 class TaskItem(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     name: str
-    details: dict[str, Any]
+    details: TaskDetails
     user_name: str
     user_id: str
     params: str
@@ -89,7 +120,7 @@ def task_item(task: Task) -> TaskItem:
     return TaskItem(
         id=task.id,
         name=task.name,
-        details=task.details,
+        details=msgspec.convert(task.details, TaskDetails),
         user_name=task.user_name,
         user_id=task.user_id,
         params=msgspec.json.encode(task.params).decode(),
