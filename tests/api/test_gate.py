@@ -86,7 +86,18 @@ def test_a_project_header_that_is_not_signed_changes_nothing(tenant: Tenant) -> 
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "//", "/v2", "/v3/projects", "/docs", "/schema", "/openapi.json", "/favicon.ico", "//v2/p/instances", "/v2/"],
+    [
+        "/",
+        "//",
+        "/v2",
+        "/v3/projects",
+        "/documents",
+        "/schema",
+        "/openapi.yaml",
+        "/favicon.ico",
+        "//v2/p/instances",
+        "/v2/",
+    ],
 )
 def test_unknown_paths_are_not_found(tenant: Tenant, path: str) -> None:
     assert tenant.call("GET", path).refusal == (404, "DCS.4001")

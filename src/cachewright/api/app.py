@@ -9,6 +9,7 @@ from litestar.types import ASGIApp
 
 from cachewright.api.answers import EXCEPTION_HANDLERS
 from cachewright.api.auth.gate import Gate, utc_now
+from cachewright.api.description import describe
 from cachewright.api.routes import (
     configurations,
     control,
@@ -21,6 +22,7 @@ from cachewright.api.routes import (
     tags,
     tasks,
 )
+from cachewright.api.routes.documentation import pages
 from cachewright.api.routes.not_served import refusals
 from cachewright.operations.plane import ControlPlane
 from cachewright.store import keys
@@ -78,7 +80,7 @@ def create_app(plane: ControlPlane, now: Callable[[], datetime] = utc_now) -> AS
         return plane
 
     app = Litestar(
-        route_handlers=[*SERVED, *refusals(SERVED)],
+        route_handlers=[*SERVED, *refusals(SERVED), *pages(describe(SERVED))],
         dependencies={"plane": Provide(provide_plane, sync_to_thread=False)},
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=None,
