@@ -1,6 +1,6 @@
 """The one table of error codes: what a caller reads, what it means, what to do. `docs/errors.md` is rendered from it.
 
-Codes of the cloud keep the cloud's meaning; DCS.4958, DCS.4960, DCS.4961 and DCS.9xxx are this project's own, on
+Codes of the cloud keep the cloud's meaning; DCS.4958 to DCS.4961 and DCS.9xxx are this project's own, on
 numbers that the cloud has not published. The last ones end tasks: they appear as the `error_code` of a sub-step, never
 as an HTTP answer.
 """
@@ -53,10 +53,12 @@ _ROWS = (
     Row("DCS.4060", 400, "An instance of this name exists.", "Take another name."),
     Row("DCS.4061", 400, "The instance id is malformed.", "Send the UUID that the list shows."),
     Row("DCS.4062", 400, "Parameter {parameter} is not valid: {reason}", "Correct the parameter."),
+    Row("DCS.4065", 400, "instances is not valid: {reason}", "Name at least one instance, or send all_failure=true."),
     Row("DCS.4070", 400, "The task id is malformed.", "Send the 32 hexadecimal digits that the list shows."),
     Row("DCS.4095", 400, "instance_backup_policy is not valid: {reason}", "Leave it out."),
     Row("DCS.4097", 400, "The instance is being restored.", "Wait, then ask again."),
     Row("DCS.4099", 400, "The instance cannot be deleted now.", "Wait until it is created or restarted."),
+    Row("DCS.4100", 400, "More than 50 instances are named.", "Send several requests."),
     Row("DCS.4102", 400, "This change of size is not supported: {reason}",
         "Keep type, processor and replicas as they are."),
     Row("DCS.4103", 400, "This change of size is not supported: {reason}",
@@ -75,6 +77,8 @@ _ROWS = (
     Row("DCS.4933", 400, "available_zones is not valid: {reason}", "Leave it out."),
     Row("DCS.4957", 400, "Not allowed in the task's present state.", "Wait until the task has ended."),
     Row("DCS.4958", 404, "The task does not exist.", "List the instance's tasks; its record may have been deleted."),
+    Row("DCS.4959", 404, "Operation {operation} of the cloud is not served here.",
+        "See docs/coverage.md for what is."),
     Row("DCS.5001", 405, "The method is not allowed here.", "Check method and path."),
     Row("DCS.4960", 413, "The body is larger than 12 MB.", "Send less."),
     Row("DCS.4961", 503, "The database takes no changes now. Nothing was changed.",

@@ -86,7 +86,18 @@ def test_a_project_header_that_is_not_signed_changes_nothing(tenant: Tenant) -> 
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "//", "/v2", "/v3/projects", "/docs", "/schema", "/openapi.json", "/favicon.ico", "//v2/p/instances", "/v2/"],
+    [
+        "/",
+        "//",
+        "/v2",
+        "/v3/projects",
+        "/documents",
+        "/schema",
+        "/openapi.yaml",
+        "/favicon.ico",
+        "//v2/p/instances",
+        "/v2/",
+    ],
 )
 def test_unknown_paths_are_not_found(tenant: Tenant, path: str) -> None:
     assert tenant.call("GET", path).refusal == (404, "DCS.4001")
@@ -105,11 +116,11 @@ def test_an_escaped_slash_stays_in_its_segment(tenant: Tenant) -> None:
     assert tenant.raw_call("GET", tenant.path("instances/a%2Fb")).refusal == (400, "DCS.4061")
 
 
-@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "FOO", "get", "HEAD"])
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "OPTIONS", "TRACE", "FOO", "get", "HEAD"])
 def test_other_methods_are_not_allowed(tenant: Tenant, method: str) -> None:
     answer = tenant.raw_call(method, tenant.path("instances"))
     assert answer.status == 405
-    assert set(answer.headers["allow"].split(", ")) == {"GET", "POST"}
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "POST", "DELETE"}
     assert method == "HEAD" or answer.code == "DCS.5001"
 
 

@@ -1,7 +1,7 @@
 """Answers in the contract's shape: JSON bodies, empty successes, and errors from the one table."""
 
 import logging
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -12,6 +12,8 @@ from litestar.types import ExceptionHandlersMap
 from cachewright.errors import Refusal
 
 log = logging.getLogger(__name__)
+
+Shape = TypeVar("Shape")
 
 REQUEST_ID = "request_id"
 _JSON = "application/json"
@@ -26,8 +28,14 @@ class ErrorBody(msgspec.Struct, frozen=True):
     error_ext_msg: None = None
 
 
-def json(body: msgspec.Struct, status: int = 200) -> Response[bytes]:
-    return Response(msgspec.json.encode(body), status_code=status, media_type=_JSON)
+def json(body: Shape) -> Response[Shape]:
+    """Its type says what is answered: the description of the API is read from it."""
+    return Response(body, status_code=200, media_type=_JSON)
+
+
+def not_modified(tag: str) -> Response[Any]:
+    """RFC 9110, 15.4.5: what the caller has is what there is."""
+    return Response(None, status_code=304, headers={"etag": tag})
 
 
 def no_content() -> Response[None]:

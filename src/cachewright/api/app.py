@@ -9,10 +9,64 @@ from litestar.types import ASGIApp
 
 from cachewright.api.answers import EXCEPTION_HANDLERS
 from cachewright.api.auth.gate import Gate, utc_now
-from cachewright.api.routes import control, flavors, instances, plans, tasks
+from cachewright.api.description import describe
+from cachewright.api.routes import (
+    configurations,
+    control,
+    flavors,
+    instances,
+    nodes,
+    places,
+    plans,
+    statistics,
+    tags,
+    tasks,
+)
+from cachewright.api.routes.documentation import pages
+from cachewright.api.routes.not_served import refusals
 from cachewright.operations.plane import ControlPlane
 from cachewright.store import keys
 from cachewright.store.records import AccessKey
+
+SERVED = (
+    instances.create_instance,
+    instances.list_instances,
+    instances.batch_delete_instances,
+    instances.show_instance,
+    instances.update_instance,
+    instances.resize_instance,
+    instances.delete_single_instance,
+    tasks.list_background_task,
+    tasks.show_background_task_progress,
+    tasks.delete_background_task,
+    tasks.list_center_task,
+    tasks.delete_center_task,
+    control.show_task,
+    control.control_task,
+    control.cancel_task,
+    control.retry_task,
+    plans.plan_resize,
+    plans.start_instance_resize_check_job,
+    plans.show_job_info,
+    nodes.list_group_replication_info,
+    nodes.show_replication_states,
+    nodes.show_nodes_information,
+    nodes.show_instance_topology,
+    nodes.batch_show_nodes_information,
+    configurations.list_configurations,
+    configurations.show_ip_whitelist,
+    configurations.show_bigkey_autoscan_config,
+    configurations.show_hotkey_autoscan_config,
+    statistics.list_number_of_instances_in_different_status,
+    statistics.list_statistics_of_running_instances,
+    tags.show_tags,
+    tags.list_tags_of_tenant,
+    tags.batch_create_or_delete_tags,
+    flavors.list_flavors,
+    places.list_available_zones,
+    places.list_maintenance_windows,
+)
+"""Every route that does what it is asked. The rest of the cloud's operations are refused by name."""
 
 
 def create_app(plane: ControlPlane, now: Callable[[], datetime] = utc_now) -> ASGIApp:
@@ -26,24 +80,7 @@ def create_app(plane: ControlPlane, now: Callable[[], datetime] = utc_now) -> AS
         return plane
 
     app = Litestar(
-        route_handlers=[
-            instances.create_instance,
-            instances.list_instances,
-            instances.show_instance,
-            instances.resize_instance,
-            instances.delete_single_instance,
-            tasks.list_background_task,
-            tasks.show_background_task_progress,
-            tasks.delete_background_task,
-            control.show_task,
-            control.control_task,
-            control.cancel_task,
-            control.retry_task,
-            plans.plan_resize,
-            plans.start_instance_resize_check_job,
-            plans.show_job_info,
-            flavors.list_flavors,
-        ],
+        route_handlers=[*SERVED, *refusals(SERVED), *pages(describe(SERVED))],
         dependencies={"plane": Provide(provide_plane, sync_to_thread=False)},
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=None,

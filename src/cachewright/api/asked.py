@@ -38,6 +38,7 @@ _CODES = {
     "spec_code": "DCS.4927",
     "node_list": "DCS.4930",
     "available_zones": "DCS.4933",
+    "instances": "DCS.4065",
 }
 """Fields of bodies whose faults have a code of their own."""
 
@@ -62,10 +63,10 @@ def task_id(text: str) -> str:
     return plain
 
 
-def query(request: Request[Any, Any, Any], shape: type[Shape]) -> Shape:
+def query(raw: bytes, shape: type[Shape]) -> Shape:
     """The query as `shape`; names it does not know are ignored, an empty value is none. Faults are DCS.4062."""
     try:
-        return msgspec.convert(_query_values(request.scope["query_string"]), shape, strict=False)
+        return msgspec.convert(_query_values(raw), shape, strict=False)
     except msgspec.ValidationError as error:
         raise _misshapen(error, {}) from error
 

@@ -6,8 +6,10 @@ task has; its last event is named `end`.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import msgspec
+from litestar import Response
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
 from cachewright.api.wire import tasks as wire
@@ -23,7 +25,7 @@ def wanted(accept: str) -> bool:
     return any(part.partition(";")[0].strip().lower() == _MEDIA_TYPE for part in accept.split(","))
 
 
-def stream(feed: Feed, task_id: str, look: Callable[[], Task]) -> ServerSentEvent:
+def stream(feed: Feed, task_id: str, look: Callable[[], Task]) -> Response[Any]:
     """The task as it is now and every change of it. `look` reads it; it may block."""
     return ServerSentEvent(_events(feed, task_id, look))
 

@@ -6,15 +6,18 @@ Source: the reference of CreateInstance and ResizeInstance.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from cachewright import flavors
 from cachewright.api.asked import refused
-from cachewright.api.wire.instance_bodies import CreateBody, ResizeBody, capacity_mb
+from cachewright.api.wire.instance_bodies import MOST_TAGS, CreateBody, ResizeBody, Tag, capacity_mb
+from cachewright.api.wire.instance_changes import TagsBody, UpdateBody, retagged
 from cachewright.errors import Refusal
 from cachewright.flavors import Flavor
+from cachewright.operations.amend import Amendment
 from cachewright.operations.wishes import CreateWish, ResizeWish
 from cachewright.store.records import Instance
 
@@ -62,9 +65,8 @@ def create_wish(body: CreateBody) -> CreateWish:
             raise refused(field, reason)
     if body.bss_param.charging_mode not in {"", "postPaid"}:
         raise refused("bss_param.charging_mode", "only postPaid is served")
-    _require_maintenance_window(body)
-    if len({tag.key for tag in body.tags}) < len(body.tags):
-        raise refused("tags", "a key is there twice")
+    _require_maintenance_window(body.maintain_begin, body.maintain_end)
+    _require_different_keys(body.tags)
     if body.instance_num > 1 and len(body.name) > 56:
         raise refused("name", "of several instances it has at most 56 characters")
     if body.instance_num > 1 and body.port is not None:
@@ -103,6 +105,29 @@ def resize_wish(body: ResizeBody, instance: Instance) -> ResizeWish:
     return ResizeWish(spec_code=body.spec_code, capacity_mb=capacity)
 
 
+def amendment(body: UpdateBody, instance: Instance) -> Amendment:
+    """Refusal with the code of the field that is wrong."""
+    if body.port not in {None, instance.seed_port}:
+        raise refused("port", "it cannot be changed")
+    for field in ("rename_commands", "instance_backup_policy"):
+        if getattr(body, field):
+            raise refused(field, _NOT_SERVED[field])
+    _require_maintenance_window(body.maintain_begin, body.maintain_end)
+    said: dict[str, Any] = {field: getattr(body, field) for field in ("description", "security_group_id")}
+    window = {"maintain_begin": body.maintain_begin or None, "maintain_end": body.maintain_end or None}
+    changed = {field: value for field, value in (said | window).items() if value is not None}
+    return Amendment(name=body.name, attributes=changed)
+
+
+def tagging(body: TagsBody, instance: Instance) -> Amendment:
+    """Refusal DCS.4062 where a key is named twice, or the instance would have more tags than it may."""
+    _require_different_keys(body.tags)
+    tags = retagged(instance, body)
+    if len(tags) > MOST_TAGS:
+        raise refused("tags", f"an instance has at most {MOST_TAGS}")
+    return Amendment(attributes={"tags": tags})
+
+
 def _flavor_of(spec_code: str) -> Flavor:
     try:
         return flavors.parse(spec_code)
@@ -127,8 +152,7 @@ def _flavor(body: CreateBody) -> Flavor:
     return flavor
 
 
-def _require_maintenance_window(body: CreateBody) -> None:
-    begin, end = body.maintain_begin, body.maintain_end
+def _require_maintenance_window(begin: str | None, end: str | None) -> None:
     for field, hour, other in (("maintain_begin", begin, end), ("maintain_end", end, begin)):
         if other and not hour:
             raise refused(field, "it is missing, though the other is there")
@@ -136,6 +160,11 @@ def _require_maintenance_window(body: CreateBody) -> None:
             raise refused(field, "it is not a full hour, HH:00:00")
     if begin and end and begin[:2] == end[:2]:
         raise refused("maintain_end", "it is maintain_begin")
+
+
+def _require_different_keys(tags: Sequence[Tag]) -> None:
+    if len({tag.key for tag in tags}) < len(tags):
+        raise refused("tags", "a key is there twice")
 
 
 def _names(body: CreateBody) -> tuple[str, ...]:

@@ -39,6 +39,11 @@ BODY_LIMIT = 12 * 1024 * 1024
 _DRAIN_LIMIT = 4 * BODY_LIMIT
 PRINCIPAL = "principal"
 
+_OF_NO_PROJECT = {"/v2/available-zones", "/v2/instances/maintain-windows"}
+
+_OPEN = {b"/openapi.json", b"/docs"}
+"""What anybody may read: it is the same for everybody and says nothing that the documents do not."""
+
 _NOBODYS_SECRET = secrets.token_urlsafe(30)
 """Checked against when the access key is unknown, so that an unknown key takes as long to refuse as a known one."""
 
@@ -82,6 +87,9 @@ class Gate:
 
     async def _pass(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         body = await _body(scope, receive)
+        if scope["method"] == "GET" and scope["raw_path"].partition(b"?")[0] in _OPEN:
+            await self._app(scope, _replayed(body, receive), send)
+            return
         key = await self._authenticated(scope, body)
         path = _route_path(scope["raw_path"])
         _require_project(path, key.project_id)
@@ -137,6 +145,8 @@ def _route_path(raw: bytes) -> str:
 
 def _require_project(path: str, project_id: str) -> None:
     """Another project's id is refused whether or not there is such a project."""
+    if path in _OF_NO_PROJECT:
+        return
     parts = path.split("/")
     if len(parts) > 2 and parts[1] == "v2" and parts[2] != project_id:
         raise Refusal("DCS.1004")

@@ -3,10 +3,10 @@
 from litestar import Response, get, post, put
 
 from cachewright.api import answers, asked
-from cachewright.api.routes.parameters import Body, Call, PathId, Plane, in_thread
+from cachewright.api.routes.parameters import Body, Call, PathId, Plane, in_thread, instance_of
 from cachewright.api.wire import control as wire
 from cachewright.errors import Refusal
-from cachewright.store import controls, instances, tasks
+from cachewright.store import controls, tasks
 from cachewright.store.records import Control
 
 _INSTANCE = "/v2/{project_id:str}/instances/{instance_id:str}"
@@ -15,12 +15,11 @@ _TASK = _INSTANCE + "/tasks/{task_id:str}"
 
 @get(_TASK)
 @in_thread
-def show_task(request: Call, plane: Plane, instance_id: PathId, task_id: PathId) -> Response[bytes]:
+def show_task(request: Call, plane: Plane, instance_id: PathId, task_id: PathId) -> Response[wire.TaskRecord]:
     """The task's row, its progress, how it is wanted to run and how well it predicted itself."""
-    who, known, wanted = asked.principal(request), asked.instance_id(instance_id), asked.task_id(task_id)
+    known, wanted = asked.instance_id(instance_id), asked.task_id(task_id)
     with plane.database.read() as connection:
-        if instances.get(connection, who.project_id, known) is None:
-            raise Refusal("DCS.3022")
+        instance_of(connection, request, known)
         task = tasks.get(connection, known, wanted)
         if task is None:
             raise Refusal("DCS.4958")
@@ -30,17 +29,19 @@ def show_task(request: Call, plane: Plane, instance_id: PathId, task_id: PathId)
 
 @put(_TASK + "/control")
 @in_thread
-def control_task(request: Call, plane: Plane, instance_id: PathId, task_id: PathId, body: Body) -> Response[bytes]:
+def control_task(
+    request: Call, plane: Plane, instance_id: PathId, task_id: PathId, body: Body[wire.ControlBody]
+) -> Response[wire.TaskRecord]:
     """Pauses, resumes or throttles a task that has not ended."""
     known, wanted = asked.instance_id(instance_id), asked.task_id(task_id)
-    control = wire.control(asked.body(body, wire.ControlBody))
+    control = wire.control(body.read())
     task = plane.control_task(asked.principal(request), known, wanted, control)
     return answers.json(wire.record(task, control))
 
 
 @post(_TASK + "/cancel", status_code=200)
 @in_thread
-def cancel_task(request: Call, plane: Plane, instance_id: PathId, task_id: PathId) -> Response[bytes]:
+def cancel_task(request: Call, plane: Plane, instance_id: PathId, task_id: PathId) -> Response[wire.TaskRecord]:
     """Ends a task that has not ended, and leaves the instance in order. The task is FAILED with DCS.9005 when it is."""
     known, wanted = asked.instance_id(instance_id), asked.task_id(task_id)
     control = Control(wish="cancel")
@@ -50,7 +51,7 @@ def cancel_task(request: Call, plane: Plane, instance_id: PathId, task_id: PathI
 
 @post(_TASK + "/retry", status_code=200)
 @in_thread
-def retry_task(request: Call, plane: Plane, instance_id: PathId, task_id: PathId) -> Response[bytes]:
+def retry_task(request: Call, plane: Plane, instance_id: PathId, task_id: PathId) -> Response[wire.TaskRecord]:
     """Goes on with a task that has failed."""
     known, wanted = asked.instance_id(instance_id), asked.task_id(task_id)
     task = plane.retry_task(asked.principal(request), known, wanted)

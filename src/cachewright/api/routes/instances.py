@@ -1,15 +1,18 @@
-"""Instances: create, list, show, resize, delete."""
+"""Instances: create, list, show, change, resize, delete."""
 
 import sqlalchemy as sa
-from litestar import Response, delete, get, post
+from litestar import Response, delete, get, post, put
 
 from cachewright.api import answers, asked
-from cachewright.api.routes.parameters import Body, Call, PathId, Plane, in_thread
+from cachewright.api.routes.parameters import Body, Call, PathId, Plane, Query, in_thread, instance_of
+from cachewright.api.wire import instance_changes as changes
 from cachewright.api.wire import instances as wire
 from cachewright.api.wire.instance_bodies import CreateBody, ResizeBody, capacity_mb
-from cachewright.api.wishes import create_wish, resize_wish
+from cachewright.api.wishes import amendment, create_wish, resize_wish
 from cachewright.errors import Refusal
 from cachewright.flavors import parse
+from cachewright.operations.amend import amend
+from cachewright.operations.plane import ControlPlane
 from cachewright.store import instances, tasks
 from cachewright.store.records import Instance, Principal
 
@@ -20,34 +23,65 @@ _ALL = 2**31 - 1
 
 @post(_INSTANCES, status_code=200)
 @in_thread
-def create_instance(request: Call, plane: Plane, body: Body) -> Response[bytes]:
+def create_instance(request: Call, plane: Plane, body: Body[CreateBody]) -> Response[wire.CreatedList]:
     """CreateInstance."""
-    wish = create_wish(asked.body(body, CreateBody))
-    created = plane.create_instances(asked.principal(request), wish)
+    created = plane.create_instances(asked.principal(request), create_wish(body.read()))
     return answers.json(wire.CreatedList([wire.Created(instance.id, instance.name) for instance in created]))
 
 
 @get(_INSTANCES)
 @in_thread
-def list_instances(request: Call, plane: Plane) -> Response[bytes]:
+def list_instances(request: Call, plane: Plane, wanted: Query[wire.InstancesQuery]) -> Response[wire.InstanceList]:
     """ListInstances, newest first; an offset beyond the end is an empty page."""
-    query = asked.query(request, wire.InstancesQuery)
+    query = wanted.read()
     with plane.database.read() as connection:
         count, page = _search(connection, asked.principal(request), query, plane.settings.node_host)
     shown = [wire.listed(instance, plane.used_memory(instance.id), plane.settings) for instance in page]
     return answers.json(wire.InstanceList(count, shown))
 
 
+@delete(_INSTANCES, status_code=200)
+@in_thread
+def batch_delete_instances(
+    request: Call, plane: Plane, wanted: Query[changes.BatchDeleteQuery], body: Body[changes.BatchDeleteBody]
+) -> Response[changes.BatchResults]:
+    """BatchDeleteInstances: those that are named, and with `all_failure` those that could not be created."""
+    all_failure = wanted.read().all_failure.lower() == "true"
+    named = body.read().instances if body.given or not all_failure else []
+    if not named and not all_failure:
+        raise asked.refused("instances", "none is named")
+    if len(named) > changes.MOST_IDS:
+        raise Refusal("DCS.4100")
+    ids = [asked.instance_id(text) for text in named]
+    who = asked.principal(request)
+    if all_failure:
+        with plane.database.read() as connection:
+            _, failed = instances.search(connection, who.project_id, offset=0, limit=_ALL, status="CREATEFAILED")
+        ids += [instance.id for instance in failed]
+    return answers.json(changes.BatchResults([_delete(plane, who, known) for known in dict.fromkeys(ids)]))
+
+
 @get(_INSTANCE)
 @in_thread
-def show_instance(request: Call, plane: Plane, instance_id: PathId) -> Response[bytes]:
+def show_instance(request: Call, plane: Plane, instance_id: PathId) -> Response[wire.ShownInstance]:
     """ShowInstance."""
+    with plane.database.read() as connection:
+        instance = instance_of(connection, request, instance_id)
+        nodes = instances.nodes_of(connection, instance.id)
+        unfinished = tasks.unfinished_of(connection, instance.id)
+    return answers.json(wire.shown(instance, nodes, plane.used_memory(instance.id), plane.settings, unfinished))
+
+
+@put(_INSTANCE, status_code=204)
+@in_thread
+def update_instance(request: Call, plane: Plane, instance_id: PathId, body: Body[changes.UpdateBody]) -> Response[None]:
+    """UpdateInstance: name, description, maintenance window and security group, as they are read back."""
     known = asked.instance_id(instance_id)
     with plane.database.read() as connection:
-        instance = _get(connection, asked.principal(request), known)
-        nodes = instances.nodes_of(connection, known)
-        unfinished = tasks.unfinished_of(connection, known)
-    return answers.json(wire.shown(instance, nodes, plane.used_memory(known), plane.settings, unfinished))
+        instance_of(connection, request, known)
+    wished = body.read()
+    amend(plane.database, asked.principal(request), known, lambda instance: amendment(wished, instance))
+    return answers.no_content()
 
 
 @delete(_INSTANCE, status_code=204)
@@ -60,21 +94,20 @@ def delete_single_instance(request: Call, plane: Plane, instance_id: PathId) -> 
 
 @post(_INSTANCE + "/resize", status_code=204)
 @in_thread
-def resize_instance(request: Call, plane: Plane, instance_id: PathId, body: Body) -> Response[None]:
+def resize_instance(request: Call, plane: Plane, instance_id: PathId, body: Body[ResizeBody]) -> Response[None]:
     """ResizeInstance: the answer names no task; it is the newest in the instance's list."""
-    known = asked.instance_id(instance_id)
-    who = asked.principal(request)
     with plane.database.read() as connection:
-        instance = _get(connection, who, known)
-    plane.resize_instance(who, known, resize_wish(asked.body(body, ResizeBody), instance))
+        instance = instance_of(connection, request, instance_id)
+    plane.resize_instance(asked.principal(request), instance.id, resize_wish(body.read(), instance))
     return answers.no_content()
 
 
-def _get(connection: sa.Connection, who: Principal, instance_id: str) -> Instance:
-    instance = instances.get(connection, who.project_id, instance_id)
-    if instance is None:
-        raise Refusal("DCS.3022")
-    return instance
+def _delete(plane: ControlPlane, who: Principal, instance_id: str) -> changes.BatchResult:
+    try:
+        plane.delete_instance(who, instance_id)
+    except Refusal:
+        return changes.BatchResult("failed", instance_id)
+    return changes.BatchResult("success", instance_id)
 
 
 def _search(

@@ -1,29 +1,92 @@
 """What routes take, as the framework wants it written, and how they run."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import inspect
+from collections.abc import Callable, Coroutine, Mapping
 from functools import wraps
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
+import msgspec
+import sqlalchemy as sa
 from litestar import Request
 from litestar.di import NamedDependency
-from litestar.params import FromPath, RawBody
+from litestar.params import FromPath
 
+from cachewright.api import asked
+from cachewright.errors import Refusal
 from cachewright.operations.plane import ControlPlane
+from cachewright.store import instances
+from cachewright.store.records import Instance
 
 Call: TypeAlias = Request[Any, Any, Any]
 Plane: TypeAlias = NamedDependency[ControlPlane]
 PathId: TypeAlias = FromPath[str]
-Body: TypeAlias = RawBody
 
+Shape = TypeVar("Shape", bound=msgspec.Struct)
 Answer = TypeVar("Answer")
 
 
+class Query(Generic[Shape]):
+    """The query of a request, in the shape that its route names. The route reads it when it is its turn."""
+
+    def __init__(self, raw: bytes, shape: type[Shape]) -> None:
+        self._raw, self._shape = raw, shape
+
+    def read(self) -> Shape:
+        """Refusal DCS.4062 where it is not of that shape."""
+        return asked.query(self._raw, self._shape)
+
+
+class Body(Generic[Shape]):
+    """The body of a request, in the shape that its route names. The route reads it when it is its turn."""
+
+    def __init__(self, raw: bytes, shape: type[Shape]) -> None:
+        self._raw, self._shape = raw, shape
+
+    @property
+    def given(self) -> bool:
+        return bool(self._raw.strip())
+
+    def read(self) -> Shape:
+        """Refusal DCS.4004, DCS.4005, or with the code of the member that is not of that shape."""
+        return asked.body(self._raw, self._shape)
+
+
 def in_thread(route: Callable[..., Answer]) -> Callable[..., Coroutine[Any, Any, Answer]]:
-    """Routes read and write the database, which blocks."""
+    """Routes read and write the database, which blocks.
+
+    A parameter `Query[...]` or `Body[...]` is filled in here, and is unknown to the framework.
+    """
+    shapes = shapes_read(route)
 
     @wraps(route)
     async def threaded(**given: Any) -> Answer:
+        for name, (kind, shape) in shapes.items():
+            request = given["request"]
+            given[name] = kind(await request.body() if kind is Body else request.scope["query_string"], shape)
         return await asyncio.to_thread(route, **given)
 
+    signature = inspect.signature(route)
+    left = [parameter for name, parameter in signature.parameters.items() if name not in shapes]
+    threaded.__signature__ = signature.replace(parameters=left)  # type: ignore[attr-defined]  # inspect reads it
+    threaded.__annotations__ = {name: hint for name, hint in route.__annotations__.items() if name not in shapes}
     return threaded
+
+
+def shapes_read(route: Callable[..., Any]) -> Mapping[str, tuple[type, type[msgspec.Struct]]]:
+    """Parameters that are a query or a body, with the shape that is read from it."""
+    hints = get_type_hints(inspect.unwrap(route))
+    return {
+        name: (kind, get_args(hint)[0])
+        for name, hint in hints.items()
+        if isinstance(kind := get_origin(hint), type) and issubclass(kind, Query | Body)
+    }
+
+
+def instance_of(connection: sa.Connection, request: Call, instance_id: str) -> Instance:
+    """The caller's instance of this id. Refusal DCS.4061 where it is none, DCS.3022 where there is no such instance."""
+    known = asked.instance_id(instance_id)
+    instance = instances.get(connection, asked.principal(request).project_id, known)
+    if instance is None:
+        raise Refusal("DCS.3022")
+    return instance

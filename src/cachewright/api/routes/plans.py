@@ -15,26 +15,30 @@ _RESIZE = "/v2/{project_id:str}/instances/{instance_id:str}/resize"
 
 @post(_RESIZE + "/plan", status_code=200)
 @in_thread
-def plan_resize(request: Call, plane: Plane, instance_id: PathId, body: Body) -> Response[bytes]:
+def plan_resize(
+    request: Call, plane: Plane, instance_id: PathId, body: Body[wire.CheckBody]
+) -> Response[wire.ResizePlan]:
     """An extension: the steps a resize would take now, with slots, keys, bytes and seconds; nothing is touched."""
     known = asked.instance_id(instance_id)
-    wish = _wish(asked.body(body, wire.CheckBody))
+    wish = _wish(body.read())
     instance, preview = plane.plan_resize(asked.principal(request), known, wish)
     return answers.json(wire.resize_plan(instance, wish.spec_code, preview))
 
 
 @post(_RESIZE + "/check-job", status_code=200)
 @in_thread
-def start_instance_resize_check_job(request: Call, plane: Plane, instance_id: PathId, body: Body) -> Response[bytes]:
+def start_instance_resize_check_job(
+    request: Call, plane: Plane, instance_id: PathId, body: Body[wire.CheckBody]
+) -> Response[wire.JobId]:
     """StartInstanceResizeCheckJob: follow it with ShowJobInfo, or as the background task that it is."""
     known = asked.instance_id(instance_id)
-    task = plane.check_resize(asked.principal(request), known, _wish(asked.body(body, wire.CheckBody)))
+    task = plane.check_resize(asked.principal(request), known, _wish(body.read()))
     return answers.json(wire.JobId(task.id))
 
 
 @get("/v2/{project_id:str}/jobs/{job_id:str}")
 @in_thread
-def show_job_info(request: Call, plane: Plane, job_id: PathId) -> Response[bytes]:
+def show_job_info(request: Call, plane: Plane, job_id: PathId) -> Response[wire.JobInfo]:
     """ShowJobInfo. Every background task is a job with the same id."""
     wanted = asked.task_id(job_id)
     with plane.database.read() as connection:

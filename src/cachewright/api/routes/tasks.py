@@ -1,91 +1,112 @@
-"""Background tasks of an instance."""
+"""Background tasks: of one instance, and of the whole project in the task centre."""
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Any
 
-import sqlalchemy as sa
 from litestar import Response, delete, get
 
 from cachewright.api import answers, asked, watching
-from cachewright.api.routes.parameters import Call, PathId, Plane, in_thread
+from cachewright.api.routes.parameters import Body, Call, PathId, Plane, Query, in_thread, instance_of
 from cachewright.api.wire import tasks as wire
 from cachewright.errors import Refusal
 from cachewright.operations.plane import ControlPlane
-from cachewright.store import instances, tasks
-from cachewright.store.records import Principal, Task
+from cachewright.operations.task_centre import forget_task
+from cachewright.store import tasks
+from cachewright.store.records import Task
 
 _TASKS = "/v2/{project_id:str}/instances/{instance_id:str}/tasks"
+_CENTRE = "/v2/{project_id:str}/tasks"
 _MOMENT = "%Y%m%d%H%M%S"
 _A_SECOND = 1000
 
 
 @get(_TASKS)
 @in_thread
-def list_background_task(request: Call, plane: Plane, instance_id: PathId) -> Response[bytes]:
+def list_background_task(
+    request: Call, plane: Plane, instance_id: PathId, wanted: Query[wire.ListQuery]
+) -> Response[wire.TaskList]:
     """ListBackgroundTask: newest first; an offset beyond the end is an empty page."""
     known = asked.instance_id(instance_id)
-    query = asked.query(request, wire.ListQuery)
-    start = _moment("start_time", query.start_time) or _moment("begin_time", query.begin_time)
-    end = _moment("end_time", query.end_time)
-    if start is not None and end is not None and end < start:
-        raise Refusal("DCS.4025")
-    last = None if end is None else end + _A_SECOND - 1
+    query = wanted.read()
+    start, end = _period(query)
     with plane.database.read() as connection:
-        _require_instance(connection, asked.principal(request), known)
+        instance_of(connection, request, known)
         count, page = tasks.page(
-            connection, instance_id=known, offset=query.offset, limit=query.limit, start=start, end=last
+            connection, instance_id=known, offset=query.offset, limit=query.limit, start=start, end=end
         )
     return answers.json(wire.TaskList(str(count), [wire.task_item(task) for task in page]))
 
 
 @get(_TASKS + "/{task_id:str}/progress")
 async def show_background_task_progress(
-    request: Call,
-    plane: Plane,
-    instance_id: PathId,
-    task_id: PathId,
-) -> Response[Any]:
+    request: Call, plane: Plane, instance_id: PathId, task_id: PathId
+) -> Response[wire.Progress]:
     """ShowBackgroundTaskProgress. Two extensions: with `Accept: text/event-stream`, every change until the task has
     ended; with the `ETag` of an earlier answer in `If-None-Match`, 304 and no body where nothing has changed."""
-    who, known, wanted = asked.principal(request), asked.instance_id(instance_id), asked.task_id(task_id)
-    task = await asyncio.to_thread(_task, plane, who, known, wanted)
+    task = await asyncio.to_thread(_task, plane, request, instance_id, task_id)
     if watching.wanted(request.headers.get("accept", "")):
-        return watching.stream(plane.feed, task.id, lambda: _task(plane, who, known, wanted))
+        return watching.stream(plane.feed, task.id, lambda: _task(plane, request, instance_id, task_id))
     tag = wire.tag(task)
     if request.headers.get("if-none-match") == tag:
-        return Response(None, status_code=304, headers={"etag": tag})
+        return answers.not_modified(tag)
     answer = answers.json(wire.progress(task))
     answer.headers["etag"] = tag
     return answer
 
 
-def _task(plane: ControlPlane, who: Principal, instance_id: str, task_id: str) -> Task:
+def _task(plane: ControlPlane, request: Call, instance_id: str, task_id: str) -> Task:
     """It is asked for all the time, so this makes one query where the task is there."""
+    who, known, wanted = asked.principal(request), asked.instance_id(instance_id), asked.task_id(task_id)
     with plane.database.read() as connection:
-        task = tasks.get(connection, instance_id, task_id)
+        task = tasks.get(connection, known, wanted)
         if task is None or task.project_id != who.project_id:
-            _require_instance(connection, who, instance_id)
+            instance_of(connection, request, known)
             raise Refusal("DCS.4958")
     return task
 
 
 @delete(_TASKS + "/{task_id:str}", status_code=200)
 @in_thread
-def delete_background_task(
-    request: Call,
-    plane: Plane,
-    instance_id: PathId,
-    task_id: PathId,
-) -> Response[bytes]:
+def delete_background_task(request: Call, plane: Plane, instance_id: PathId, task_id: PathId) -> Response[wire.Deleted]:
     """DeleteBackgroundTask: forgets a task that has ended."""
     plane.delete_task(asked.principal(request), asked.instance_id(instance_id), asked.task_id(task_id))
     return answers.json(wire.Deleted())
 
 
-def _require_instance(connection: sa.Connection, who: Principal, instance_id: str) -> None:
-    if instances.get(connection, who.project_id, instance_id) is None:
-        raise Refusal("DCS.3022")
+@get(_CENTRE)
+@in_thread
+def list_center_task(request: Call, plane: Plane, wanted: Query[wire.ListQuery]) -> Response[wire.TaskList]:
+    """ListCenterTask: of all instances of the project, those that are gone among them, newest first."""
+    query = wanted.read()
+    start, end = _period(query)
+    project_id = asked.principal(request).project_id
+    with plane.database.read() as connection:
+        count, page = tasks.page(
+            connection, project_id=project_id, offset=query.offset, limit=query.limit, start=start, end=end
+        )
+    return answers.json(wire.TaskList(str(count), [wire.task_item(task) for task in page]))
+
+
+@delete(_CENTRE + "/{task_id:str}", status_code=200)
+@in_thread
+def delete_center_task(
+    request: Call, plane: Plane, task_id: PathId, body: Body[wire.DeleteCenterBody]
+) -> Response[wire.Deleted]:
+    """DeleteCenterTask: forgets a task that has ended, also one whose instance is gone. The body may be left out."""
+    wanted = asked.task_id(task_id)
+    if body.given:
+        body.read()
+    forget_task(plane.database, asked.principal(request), wanted)
+    return answers.json(wire.Deleted())
+
+
+def _period(query: wire.ListQuery) -> tuple[int | None, int | None]:
+    """First and last epoch millisecond that is asked for. Refusal DCS.4025 where the end is before the start."""
+    start = _moment("start_time", query.start_time) or _moment("begin_time", query.begin_time)
+    end = _moment("end_time", query.end_time)
+    if start is not None and end is not None and end < start:
+        raise Refusal("DCS.4025")
+    return start, None if end is None else end + _A_SECOND - 1
 
 
 def _moment(field: str, text: str | None) -> int | None:

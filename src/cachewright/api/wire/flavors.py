@@ -67,9 +67,7 @@ class FlavorItem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FlavorList(msgspec.Struct, frozen=True):
-    """Each item is encoded `FlavorItem`."""
-
-    flavors: list[msgspec.Raw]
+    flavors: list[FlavorItem]
 
 
 def flavor_list(query: FlavorsQuery, resized: Flavor | None = None) -> FlavorList:
@@ -121,8 +119,7 @@ def _named(query: FlavorsQuery) -> tuple[Flavor, ...]:
 
 
 @lru_cache(maxsize=4096)
-def _item(flavor: Flavor) -> msgspec.Raw:
-    """Kept encoded: the whole list is long, and never changes."""
+def _item(flavor: Flavor) -> FlavorItem:
     size = flavor.capacity_gb
     attributes = {
         "max_memory": size,
@@ -131,7 +128,7 @@ def _item(flavor: Flavor) -> msgspec.Raw:
         "db_number": 1,
         "max_clients": _MAX_CLIENTS,
     }
-    item = FlavorItem(
+    return FlavorItem(
         spec_code=flavor.spec_code,
         cache_mode=flavor.cache_mode,
         cpu_type=flavor.cpu_type,
@@ -142,4 +139,3 @@ def _item(flavor: Flavor) -> msgspec.Raw:
         replica_count=flavor.copies,
         inquery_spec_code=flavor.spec_code,
     )
-    return msgspec.Raw(msgspec.json.encode(item))

@@ -5,8 +5,12 @@ from typing import Annotated, Any
 
 import msgspec
 
+MOST_TAGS = 20
+
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
-_OptionalText = Annotated[str, msgspec.Meta(max_length=128)] | None
+OptionalText = Annotated[str, msgspec.Meta(max_length=128)] | None
+Name = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z][A-Za-z0-9_-]{3,63}\Z")]
+Description = Annotated[str, msgspec.Meta(max_length=1024)]
 
 
 class Tag(msgspec.Struct, frozen=True):
@@ -27,7 +31,7 @@ class BssParam(msgspec.Struct, frozen=True):
 class CreateBody(msgspec.Struct, frozen=True, kw_only=True):
     """Fields that are listed for being refused: what they ask for is not served, and must not be ignored."""
 
-    name: Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z][A-Za-z0-9_-]{3,63}\Z")]
+    name: Name
     engine: str
     engine_version: str | None = None
     capacity: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)]
@@ -35,17 +39,17 @@ class CreateBody(msgspec.Struct, frozen=True, kw_only=True):
     az_codes: Annotated[list[_Text], msgspec.Meta(min_length=1, max_length=10)]
     vpc_id: _Text
     subnet_id: _Text
-    security_group_id: _OptionalText = None
-    enterprise_project_id: _OptionalText = None
-    enterprise_project_name: _OptionalText = None
-    description: Annotated[str, msgspec.Meta(max_length=1024)] = ""
+    security_group_id: OptionalText = None
+    enterprise_project_id: OptionalText = None
+    enterprise_project_name: OptionalText = None
+    description: Description = ""
     instance_num: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
     maintain_begin: str | None = None
     maintain_end: str | None = None
     password: str | None = None
     no_password_access: bool = False
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)] | None = None
-    tags: Annotated[list[Tag], msgspec.Meta(max_length=20)] = []
+    tags: Annotated[list[Tag], msgspec.Meta(max_length=MOST_TAGS)] = []
     spec_param: SpecParam = SpecParam()
     bss_param: BssParam = BssParam()
     enable_ssl: bool = False

@@ -7,6 +7,7 @@ import msgspec
 
 from cachewright.api.wire import iso
 from cachewright.api.wire.flavors import RESOURCE_TYPE, SERVICE_TYPE, ZONE
+from cachewright.api.wire.paging import Limit, Offset
 from cachewright.config import Settings
 from cachewright.flavors import Flavor, parse
 from cachewright.store.records import Instance, Node, Task
@@ -43,8 +44,8 @@ class InstancesQuery(msgspec.Struct, frozen=True, kw_only=True):
     name_equal: str = ""
     status: Status | None = None
     include_failure: str = "true"
-    offset: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 0
-    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
+    offset: Offset = 0
+    limit: Limit = 10
     tags: str = ""
     ip: str | None = None
     capacity: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)] | None = None

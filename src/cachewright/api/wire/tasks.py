@@ -1,11 +1,13 @@
-"""Background tasks: ListBackgroundTask, ShowBackgroundTaskProgress, DeleteBackgroundTask."""
+"""Background tasks: ListBackgroundTask, ShowBackgroundTaskProgress, DeleteBackgroundTask, ListCenterTask,
+DeleteCenterTask."""
 
 import math
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
 from cachewright.api.wire import iso
+from cachewright.api.wire.paging import Limit, Offset
 from cachewright.store.records import UNFINISHED, Step, SubStep, Task
 
 _TEXT_LIMIT = 1024
@@ -15,17 +17,48 @@ _Moment = Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{14}\Z")]
 class ListQuery(msgspec.Struct, frozen=True):
     """`begin_time` is what the reference's example and some clients say for `start_time`."""
 
-    offset: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 0
-    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
+    offset: Offset = 0
+    limit: Limit = 10
     start_time: _Moment | None = None
     begin_time: _Moment | None = None
     end_time: _Moment | None = None
 
 
+class TaskDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """What a task changes. Every member of the contract is there; those that are not of its kind are null."""
+
+    old_capacity: str | None = None
+    new_capacity: str | None = None
+    old_resource_spec_code: str | None = None
+    new_resource_spec_code: str | None = None
+    old_cache_mode: str | None = None
+    new_cache_mode: str | None = None
+    old_cache_type: str | None = None
+    new_cache_type: str | None = None
+    old_replica_num: int | None = None
+    new_replica_num: int | None = None
+    replica_ip: str | None = None
+    replica_az: str | None = None
+    group_name: str | None = None
+    old_port: int | None = None
+    new_port: int | None = None
+    is_only_adjust_charging: bool | None = None
+    enable_public_ip: bool | None = None
+    public_ip_id: str | None = None
+    public_ip_address: str | None = None
+    enable_ssl: bool | None = None
+    account_name: str | None = None
+    source_ip: str | None = None
+    target_ip: str | None = None
+    node_name: str | None = None
+    rename_commands: list[str] | None = None
+    updated_config_length: int | None = None
+
+
 class TaskItem(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     name: str
-    details: dict[str, Any]
+    details: TaskDetails
     user_name: str
     user_id: str
     params: str
@@ -72,6 +105,12 @@ class Progress(msgspec.Struct, frozen=True):
     step_details: list[StepDetail]
 
 
+class DeleteCenterBody(msgspec.Struct, frozen=True):
+    """The reference describes a result in the place of the request; nothing is done with it."""
+
+    message: str | None = None
+
+
 class Deleted(msgspec.Struct, frozen=True):
     message: str = ""
 
@@ -81,7 +120,7 @@ def task_item(task: Task) -> TaskItem:
     return TaskItem(
         id=task.id,
         name=task.name,
-        details=task.details,
+        details=msgspec.convert(task.details, TaskDetails),
         user_name=task.user_name,
         user_id=task.user_id,
         params=msgspec.json.encode(task.params).decode(),

@@ -1,0 +1,77 @@
+"""Examples for the description of the API: answers as the shapes they are made of, bodies as a caller writes them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from cachewright.api.answers import ErrorBody
+from cachewright.api.wire import instances, plans, tasks
+from cachewright.errors import Refusal
+
+_TASK = "8abfa7b27da0c57c017da7b2f1420001"
+_INSTANCE = "5560df16-cebf-4473-95c4-d1b573c16e79"
+_NODE = "1a63d8d6c3f4f6c1c1b1e9c4a8f1c0d2b7a95e10"
+
+_SMALL, _LARGE = "redis.cluster.xu1.large.r1.s1.3", "redis.cluster.xu1.large.r1.s1.5"
+
+BODIES: Mapping[str, Any] = {
+    "CreateInstance": {
+        "name": "cache",
+        "engine": "Redis",
+        "engine_version": "7.0",
+        "capacity": 3,
+        "spec_code": _SMALL,
+        "az_codes": ["local"],
+        "vpc_id": "local",
+        "subnet_id": "local",
+        "password": "Example-password-1",
+    },
+    "UpdateInstance": {"name": "cache-of-the-shop", "description": "sessions and baskets"},
+    "BatchDeleteInstances": {"instances": [_INSTANCE]},
+    "ResizeInstance": {"spec_code": _LARGE, "new_capacity": 5},
+    "PlanResize": {"spec_code": _LARGE},
+    "StartInstanceResizeCheckJob": {"spec_code": _LARGE, "new_capacity": 5},
+    "ControlTask": {"wish": "run", "parallel": 1, "latency_ceiling_ms": 5},
+    "BatchCreateOrDeleteTags": {"action": "create", "tags": [{"key": "team", "value": "shop"}]},
+    "DeleteCenterTask": {},
+}
+"""By operation. Every body has one; a test reads each as the server would."""
+
+_STEP = tasks.StepDetail(
+    step_id="0f0d6b1e-8a4c-5f3b-9d8e-3a6c1b2d4e5f",
+    step_name="Data migration.",
+    step_status="EXECUTING",
+    begin_time="2026-08-21T12:00:01.250Z",
+    end_time=None,
+    error_code=None,
+    sub_step_details=[
+        tasks.SubStepDetail(
+            sub_step_id="7c9e6679-7425-50de-944b-e07fc1f90ae7",
+            sub_step_name="Slot migration. Slots 0-2184",
+            sub_step_status="EXECUTING",
+            begin_time="2026-08-21T12:00:01.250Z",
+            end_time=None,
+            detail=f"{{node_id:{_NODE},slot_range:[0 2184],full_migration:in progress,inc_migration:to start,"
+            "keys:41200/99870,bytes:9136400}",
+            error_code=None,
+        )
+    ],
+)
+_SHAPES: Mapping[str, msgspec.Struct] = {
+    "CreateInstance": instances.CreatedList([instances.Created(_INSTANCE, "cache")]),
+    "ShowBackgroundTaskProgress": tasks.Progress(42, 7, [_STEP]),
+    "DeleteBackgroundTask": tasks.Deleted(),
+    "DeleteCenterTask": tasks.Deleted(),
+    "StartInstanceResizeCheckJob": plans.JobId(_TASK),
+    "ShowJobInfo": plans.JobInfo(
+        job_id=_TASK,
+        job_type="EXTEND",
+        status="SUCCESS",
+        begin_time="1787313600000",
+        end_time="1787313612500",
+        fail_reason=None,
+    ),
+}
+ANSWERS: Mapping[str, Any] = {name: msgspec.to_builtins(shape) for name, shape in _SHAPES.items()}
+REFUSAL: Mapping[str, Any] = msgspec.to_builtins(ErrorBody("DCS.3022", Refusal("DCS.3022").message))

@@ -1,0 +1,49 @@
+"""How an instance is configured."""
+
+from litestar import Response, get
+
+from cachewright.api import answers
+from cachewright.api.routes.parameters import Call, PathId, Plane, in_thread, instance_of
+from cachewright.api.wire import configurations as wire
+from cachewright.operations.inspection import configuration
+from cachewright.store import instances
+
+_INSTANCES = "/v2/{project_id:str}/instances/{instance_id:str}"
+
+
+@get(_INSTANCES + "/configs")
+@in_thread
+def list_configurations(request: Call, plane: Plane, instance_id: PathId) -> Response[wire.Configurations]:
+    """ListConfigurations, as a node of the instance has them now."""
+    with plane.database.read() as connection:
+        instance = instance_of(connection, request, instance_id)
+        nodes = instances.nodes_of(connection, instance.id)
+    values = configuration(instance, nodes, [parameter.name for parameter in wire.PARAMETERS])
+    return answers.json(wire.configurations(instance, values))
+
+
+@get("/v2/{project_id:str}/instance/{instance_id:str}/whitelist")
+@in_thread
+def show_ip_whitelist(request: Call, plane: Plane, instance_id: PathId) -> Response[wire.Whitelist]:
+    """ShowIpWhitelist: there is none."""
+    with plane.database.read() as connection:
+        instance = instance_of(connection, request, instance_id)
+    return answers.json(wire.Whitelist(instance.id))
+
+
+@get(_INSTANCES + "/bigkey/autoscan")
+@in_thread
+def show_bigkey_autoscan_config(request: Call, plane: Plane, instance_id: PathId) -> Response[wire.AutoScan]:
+    """ShowBigkeyAutoscanConfig: it is off."""
+    with plane.database.read() as connection:
+        instance = instance_of(connection, request, instance_id)
+    return answers.json(wire.AutoScan(instance.id))
+
+
+@get(_INSTANCES + "/hotkey/autoscan")
+@in_thread
+def show_hotkey_autoscan_config(request: Call, plane: Plane, instance_id: PathId) -> Response[wire.AutoScan]:
+    """ShowHotkeyAutoscanConfig: it is off."""
+    with plane.database.read() as connection:
+        instance = instance_of(connection, request, instance_id)
+    return answers.json(wire.AutoScan(instance.id))

@@ -1,0 +1,45 @@
+"""The description of the API, as JSON for programs and as a page for people. Both are made once, at the start."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from litestar import Response, get
+from litestar.handlers import HTTPRouteHandler
+
+_NO_SCRIPTS = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"}
+
+
+def pages(description: Mapping[str, Any]) -> list[HTTPRouteHandler]:
+    document = msgspec.json.encode(description)
+    page = _render(description)
+
+    @get("/openapi.json", sync_to_thread=False)
+    def show_description() -> Response[bytes]:
+        return Response(document, media_type="application/json")
+
+    @get("/docs", sync_to_thread=False)
+    def show_page() -> Response[bytes]:
+        return Response(page, media_type="text/html", headers=_NO_SCRIPTS)
+
+    return [show_description, show_page]
+
+
+def _render(description: Mapping[str, Any]) -> bytes:
+    loader = PackageLoader("cachewright.api")
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["pretty"] = lambda value: msgspec.json.format(msgspec.json.encode(value)).decode()
+    template = environment.get_template("docs.html")
+    return template.render(api=description, operations=_operations(description)).encode()
+
+
+def _operations(description: Mapping[str, Any]) -> Mapping[str, list[Mapping[str, Any]]]:
+    """Operations by family, in the order of the families; each with its method and path."""
+    found: dict[str, list[Mapping[str, Any]]] = {tag["name"]: [] for tag in description["tags"]}
+    for path, methods in description["paths"].items():
+        for method, operation in methods.items():
+            found[operation["tags"][0]].append({**operation, "method": method.upper(), "path": path})
+    return found

@@ -1,0 +1,36 @@
+"""Instances of a project, counted."""
+
+from litestar import Response, get
+
+from cachewright.api import answers, asked
+from cachewright.api.routes.parameters import Call, Plane, Query, in_thread
+from cachewright.api.wire import statistics as wire
+from cachewright.operations.inspection import look
+from cachewright.store import census, instances
+
+_INSTANCES = "/v2/{project_id:str}/instances"
+_ALL = 2**31 - 1
+
+
+@get(_INSTANCES + "/status")
+@in_thread
+def list_number_of_instances_in_different_status(
+    request: Call, plane: Plane, wanted: Query[wire.StatusQuery]
+) -> Response[wire.AllStatusCounts]:
+    """ListNumberOfInstancesInDifferentStatus; those whose creation failed only where they are asked for."""
+    include_failure = wanted.read().include_failure.lower() == "true"
+    with plane.database.read() as connection:
+        counted = census.by_status(connection, asked.principal(request).project_id)
+    return answers.json(wire.status_counts(counted, include_failure=include_failure))
+
+
+@get(_INSTANCES + "/statistic")
+@in_thread
+def list_statistics_of_running_instances(request: Call, plane: Plane) -> Response[wire.StatisticList]:
+    """ListStatisticsOfRunningInstances, from the counters of their nodes now."""
+    project_id = asked.principal(request).project_id
+    with plane.database.read() as connection:
+        _, running = instances.search(connection, project_id, offset=0, limit=_ALL, status="RUNNING")
+        nodes = [(instance, instances.nodes_of(connection, instance.id)) for instance in running]
+    seen = look(nodes)
+    return answers.json(wire.StatisticList([wire.statistic(instance, seen[instance.id]) for instance in running]))

@@ -1,0 +1,114 @@
+"""What terraform's provider calls for an instance and for its data sources of tasks, in its order, on a real server."""
+
+import pytest
+from terraform import FLAVOR, INSTANCE, TASK, Terraform, require
+
+from serving import PASSWORD, Server, until
+
+SMALL, LARGE = "redis.cluster.xu1.large.r1.s1.1", "redis.cluster.xu1.large.r1.s1.2"
+CREATE = {
+    "name": "from-terraform",
+    "engine": "Redis",
+    "engine_version": "6.0",
+    "capacity": 1,
+    "spec_code": SMALL,
+    "az_codes": ["local"],
+    "vpc_id": "vpc",
+    "subnet_id": "subnet",
+    "password": PASSWORD,
+    "description": "",
+    "no_password_access": False,
+    "instance_num": 1,
+    "tags": [{"key": "team", "value": "a"}],
+    "bss_param": {"charging_mode": "postPaid", "is_auto_pay": "true"},
+}
+UPDATE = {
+    "name": "renamed",
+    "description": "by terraform",
+    "maintain_begin": "22:00:00",
+    "maintain_end": "02:00:00",
+    "security_group_id": "group",
+}
+VOLATILE = {"used_memory", "update_at"}
+
+
+@pytest.fixture(scope="module")
+def terraform(server: Server) -> Terraform:
+    return Terraform(server.credentials)
+
+
+def test_an_instance_is_made_read_changed_resized_and_destroyed(terraform: Terraform) -> None:
+    status, made = terraform.call("POST", "instances", CREATE)
+    assert status == 200
+    instance_id = made["instances"][0]["instance_id"]
+    until(lambda: terraform.ready(instance_id), "the instance is not ready")
+
+    state = terraform.read(instance_id)
+    assert (state["capacity"], state["capacity_minor"], state["spec_code"]) == (1, "", SMALL)
+    assert (state["charging_mode"], state["security_group_id"]) == (0, None)
+    assert state["tags"] == CREATE["tags"]
+    again = terraform.read(instance_id)
+    assert {name: state[name] for name in INSTANCE if name not in VOLATILE} == {
+        name: again[name] for name in INSTANCE if name not in VOLATILE
+    }
+
+    assert terraform.call("PUT", f"instances/{instance_id}", UPDATE) == (204, None)
+    state = terraform.read(instance_id)
+    assert {name: state[name] for name in UPDATE} == UPDATE
+
+    for spec_code in (SMALL, LARGE):
+        (flavor,) = terraform.get(f"flavors?spec_code={spec_code}")["flavors"]
+        require(flavor, FLAVOR)
+        assert flavor["spec_code"] == spec_code
+        assert flavor["flavors_available_zones"][0]["az_codes"]
+    resize = {"change_type": "", "new_capacity": 2, "spec_code": LARGE}
+    status, _ = terraform.call("POST", f"instances/{instance_id}/resize", resize)
+    assert status == 204
+    status, busy = terraform.call("POST", f"instances/{instance_id}/resize", resize)
+    assert (status, busy["error_code"]) in {(400, "DCS.4113"), (400, "DCS.4103")}  # or it has ended already
+    until(lambda: terraform.ready(instance_id), "the instance is not ready again")
+    state = terraform.read(instance_id)
+    assert (state["capacity"], state["spec_code"], state["sharding_count"]) == (2, LARGE, 2)
+
+    require_tasks_are_read(terraform, instance_id)
+
+    assert terraform.call("DELETE", f"instances/{instance_id}") == (204, None)
+    until(lambda: terraform.call("GET", f"instances/{instance_id}")[0] == 404, "the instance is not gone")
+    status, gone = terraform.call("GET", f"instances/{instance_id}")
+    assert (status, gone["error_code"]) == (404, "DCS.3022")
+
+    require_tasks_outlive_their_instance(terraform, instance_id)
+
+
+def require_tasks_are_read(terraform: Terraform, instance_id: str) -> None:
+    """The data sources of background tasks, of one task's detail and of the task centre."""
+    listed = list(terraform.background_tasks(instance_id))
+    assert [task["name"] for task in listed] == ["EXTEND", "CreateInstance"]
+    centre = list(terraform.center_tasks())
+    for task in (*listed, *centre):
+        require(task, TASK)
+    assert [task for task in centre if task["id"] in {row["id"] for row in listed}] == listed
+    shown = terraform.get(f"instances/{instance_id}/tasks/{listed[0]['id']}/progress")
+    require(shown, {"progress": (int,), "remain_time": (int,), "step_details": (list,)})
+    assert (shown["progress"], shown["remain_time"]) == (100, 0)
+    for step in shown["step_details"]:
+        require(step, {"step_id": (str,), "step_name": (str,), "step_status": (str,), "sub_step_details": (list,)})
+        for sub_step in step["sub_step_details"]:
+            require(sub_step, {"sub_step_id": (str,), "sub_step_name": (str,), "detail": (str,)})
+
+
+def require_tasks_outlive_their_instance(terraform: Terraform, instance_id: str) -> None:
+    """The task centre shows them, the instance's own list is gone; there each can be forgotten."""
+    status, gone = terraform.call("GET", f"instances/{instance_id}/tasks")
+    assert (status, gone["error_code"]) == (404, "DCS.3022")
+    left = until(lambda: newest_ended(terraform), "the deletion has not ended")
+    assert [task["name"] for task in left[:3]] == ["DeleteInstance", "EXTEND", "CreateInstance"]
+    for task in left[:3]:
+        status, _ = terraform.call("DELETE", f"tasks/{task['id']}")
+        assert status == 200
+    assert not {task["id"] for task in left[:3]} & {task["id"] for task in terraform.center_tasks()}
+
+
+def newest_ended(terraform: Terraform) -> list[dict[str, object]] | None:
+    tasks = [dict(task) for task in terraform.center_tasks()]
+    return tasks if tasks[0]["status"] == "SUCCESS" else None
