@@ -1,5 +1,6 @@
 """The description of the API, as JSON for programs and as a page for people. Both are made once, at the start."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,6 +8,7 @@ import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
+from markupsafe import Markup, escape
 
 _NO_SCRIPTS = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"}
 
@@ -32,8 +34,14 @@ def _render(description: Mapping[str, Any]) -> bytes:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["pretty"] = lambda value: msgspec.json.format(msgspec.json.encode(value)).decode()
+    environment.filters["words"] = _words
     template = environment.get_template("docs.html")
     return template.render(api=description, operations=_operations(description)).encode()
+
+
+def _words(text: str) -> Markup:
+    """Backticks are code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", escape(text)))  # noqa: S704  # escaped in the same line
 
 
 def _operations(description: Mapping[str, Any]) -> Mapping[str, list[Mapping[str, Any]]]:
