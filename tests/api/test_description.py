@@ -123,3 +123,6 @@ def test_the_page_shows_all_of_it_and_needs_nothing_from_elsewhere(tenant: Tenan
     assert {link for link in links if not link.startswith("#")} == {"openapi.json"}
     assert {link[1:] for link in links if link.startswith("#")} <= anchors
     assert "<script" not in page
+    assert "<code>DCS.4959</code>" in page
+    assert "Access=&lt;access key&gt;" in page
+    assert "`" not in page

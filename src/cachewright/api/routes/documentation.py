@@ -41,7 +41,7 @@ def _render(description: Mapping[str, Any]) -> bytes:
 
 def _words(text: str) -> Markup:
     """Backticks are code."""
-    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", escape(text)))  # noqa: S704  # escaped in the same line
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704  # escaped in the same line
 
 
 def _operations(description: Mapping[str, Any]) -> Mapping[str, list[Mapping[str, Any]]]:
