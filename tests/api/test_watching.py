@@ -42,7 +42,7 @@ def test_a_stream_tells_every_change_and_ends_with_the_task(server: Server, clie
     with watched(server, instance_id, task_id) as stream:
         told = list(stream)
     assert [name for name, _, _ in told] == ["progress"] * (len(told) - 1) + ["end"]
-    assert len(told) > 3
+    assert len(told) > 1
     revisions = [revision for _, revision, _ in told]
     assert revisions == sorted(set(revisions))
     percents = [progress["progress"] for _, _, progress in told]

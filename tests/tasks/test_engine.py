@@ -16,7 +16,7 @@ from cachewright.store.database import Database
 from cachewright.store.records import ENDED, Step, Task
 from cachewright.tasks.engine import Engine
 from cachewright.tasks.feed import Feed
-from cachewright.tasks.ledger import Ledger
+from cachewright.tasks.ledger import KEEP_SECONDS, Ledger
 from cachewright.tasks.operation import PLAN, RECOVER, ActionFailed, Policy, Running
 from cachewright.tasks.plan import Draft, build, work
 
@@ -267,11 +267,13 @@ async def test_a_worker_that_slept_through_its_replacement_is_told(bench: Bench)
         await sleeper.write()
 
 
-def test_a_run_that_has_broken_off_is_taken_up_again(bench: Bench) -> None:
+@pytest.mark.parametrize("noticed_first_by_its_counters", [0, 2 * KEEP_SECONDS])
+def test_a_run_that_has_broken_off_is_taken_up_again(bench: Bench, noticed_first_by_its_counters: float) -> None:
     task_id = bench.submit(steps={"one": [["a", "1", "note"], ["b", "1", "hold"]]})
     before = bench.until(task_id, lambda task: statuses(task) == [["FINISH", "EXECUTING"]])
     with bench.database.write() as connection:
         tasks.change(connection, task_id, revision=1000)  # its worker must take itself for replaced
+    time.sleep(noticed_first_by_its_counters)
     bench.operation.release.set()
     bench.taken_up_when(task_id, {"ERROR"})
     task = bench.end(task_id)

@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -138,8 +138,7 @@ class Engine:
             await DBOS.run_step_async({"name": "end"}, self._end, task_id, failure, recovered)
         finally:
             keeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await keeping
+            await asyncio.gather(keeping, return_exceptions=True)  # what it found wrong the run finds as well
             del self._ledgers[task_id]
 
     async def _perform_plan(self, ledger: Ledger) -> tuple[str, str] | None:
