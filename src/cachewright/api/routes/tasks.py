@@ -37,10 +37,10 @@ def list_background_task(
 def show_background_task_progress(
     request: Call, plane: Plane, instance_id: PathId, task_id: PathId
 ) -> Response[wire.Progress]:
-    """ShowBackgroundTaskProgress. It is asked for all the time, so it makes one query where the task is there."""
+    """ShowBackgroundTaskProgress: percent, seconds left, and every step and sub-step."""
     who, known, wanted = asked.principal(request), asked.instance_id(instance_id), asked.task_id(task_id)
     with plane.database.read() as connection:
-        task = tasks.get(connection, known, wanted)
+        task = tasks.get(connection, known, wanted)  # one query where it is there: this is asked for all the time
         if task is None or task.project_id != who.project_id:
             instance_of(connection, request, known)
             raise Refusal("DCS.4958")
