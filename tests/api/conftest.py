@@ -4,7 +4,6 @@ import asyncio
 import socket
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,9 @@ from tenants import Site, Tenant
 from cachewright.api.app import create_app
 from cachewright.config import Settings
 from cachewright.operations.plane import ControlPlane
-from cachewright.store import keys
 from cachewright.store.database import Database
-from cachewright.store.records import AccessKey
 from cachewright.tasks.feed import Feed
+from cachewright.tasks.operation import ActionFailed
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +35,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         "settings": settings,
         "enqueue": lambda task: None,
         "memory": lambda instance_id: memory.get(instance_id, 0),
+        "preview": _no_node_answers,
     }
     plane = ControlPlane(**parts)
     port = _free_port()
@@ -51,18 +50,7 @@ def new_tenant(site: Site) -> Callable[[], Tenant]:
     """Makes another project with its key."""
 
     def make(*, enabled: bool = True) -> Tenant:
-        key = AccessKey(
-            access_key=uuid.uuid4().hex[:20].upper(),
-            secret_key=uuid.uuid4().hex,
-            project_id=uuid.uuid4().hex,
-            user_id=uuid.uuid4().hex,
-            user_name="alice",
-            enabled=enabled,
-            created_at=0,
-        )
-        with site.plane.database.write() as connection:
-            keys.add(connection, key)
-        return Tenant(site, key)
+        return Tenant.added(site, enabled=enabled)
 
     return make
 
@@ -105,6 +93,10 @@ class _Running:
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._server.stop)
         self._thread.join()
+
+
+async def _no_node_answers(_: object) -> Any:
+    raise ActionFailed("DCS.9004", "no node answers")
 
 
 def _left_out(*_: object) -> Any:

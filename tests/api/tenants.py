@@ -16,7 +16,7 @@ from huaweicloudsdkdcs.v2 import DcsClient
 
 from cachewright.api.auth.signature import SignedRequest, signature
 from cachewright.operations.plane import ControlPlane
-from cachewright.store import instances, tasks
+from cachewright.store import instances, keys, tasks
 from cachewright.store.records import AccessKey, Instance, Task
 
 PASSWORD = "Test-password-1"
@@ -56,6 +56,22 @@ class Tenant:
         self.site = site
         self.key = key
         self.project_id = key.project_id
+
+    @classmethod
+    def added(cls, site: Site, *, enabled: bool = True) -> "Tenant":
+        """Another project with its key."""
+        key = AccessKey(
+            access_key=uuid.uuid4().hex[:20].upper(),
+            secret_key=uuid.uuid4().hex,
+            project_id=uuid.uuid4().hex,
+            user_id=uuid.uuid4().hex,
+            user_name="alice",
+            enabled=enabled,
+            created_at=0,
+        )
+        with site.plane.database.write() as connection:
+            keys.add(connection, key)
+        return cls(site, key)
 
     @property
     def credentials(self) -> BasicCredentials:

@@ -65,10 +65,15 @@ def task_id(text: str) -> str:
 
 def query(raw: bytes, shape: type[Shape]) -> Shape:
     """The query as `shape`; names it does not know are ignored, an empty value is none. Faults are DCS.4062."""
+    given = _query_values(raw)
     try:
-        return msgspec.convert(_query_values(raw), shape, strict=False)
+        read = msgspec.convert(given, shape, strict=False)
     except msgspec.ValidationError as error:
         raise _misshapen(error, {}) from error
+    for name in given.keys() & set(shape.__struct_fields__):
+        if getattr(read, name) is None:  # the conversion takes the word null for none, which nobody means by it
+            raise _invalid(name, "it is null", {})
+    return read
 
 
 def body(raw: bytes, shape: type[Shape]) -> Shape:
@@ -102,6 +107,8 @@ def _query_values(raw: bytes) -> dict[str, str]:
             raise _invalid(key.decode("ascii", "replace"), "it is not UTF-8", {}) from error
         if _BROKEN_ESCAPE.search(part):
             raise _invalid(name, "a percent sign is followed by two hexadecimal digits", {})
+        if not name:
+            raise _invalid("query", "a parameter has no name", {})
         if "\0" in text:
             raise _invalid(name, "it holds a null character", {})
         if name in given:
@@ -110,13 +117,11 @@ def _query_values(raw: bytes) -> dict[str, str]:
     return {name: text for name, text in given.items() if text}
 
 
-def _without_nulls(decoded: dict[str, Any]) -> dict[str, Any]:
-    """Members that are null left out, of the body and of the objects in it."""
-    return {
-        name: {n: v for n, v in value.items() if v is not None} if isinstance(value, dict) else value
-        for name, value in decoded.items()
-        if value is not None
-    }
+def _without_nulls(decoded: Any) -> Any:
+    """Members that are null left out, of the body and of every object in it."""
+    if isinstance(decoded, dict):
+        return {name: _without_nulls(value) for name, value in decoded.items() if value is not None}
+    return [_without_nulls(item) for item in decoded] if isinstance(decoded, list) else decoded
 
 
 def _misshapen(error: msgspec.ValidationError, codes: dict[str, str]) -> Refusal:

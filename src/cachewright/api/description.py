@@ -32,7 +32,7 @@ _PATH_SCHEMAS: Mapping[str, Schema] = {
 }
 _ABOUT = """\
 Instances and background tasks of the Huawei Cloud DCS v2 API. Operations of the cloud that are not described here
-answer 404 `DCS.4959`. Members of a body or a query that are not described are ignored; null is as good as left out.
+answer 404 `DCS.4959`. Members of a body or a query that are not described are ignored.
 """
 _SIGNATURE = """\
 `SDK-HMAC-SHA256 Access=<access key>, SignedHeaders=<names>, Signature=<hex>` beside a header `X-Sdk-Date`, as the
@@ -83,7 +83,7 @@ class _Shapes:
 
     def read(self, shape: Any) -> Schema:
         (schema,), components = msgspec.json.schema_components([shape], ref_template=_REFERENCE)
-        self._read |= components
+        self._read |= {name: _nullable(component) for name, component in components.items()}
         return schema
 
     def written(self, shape: Any) -> Schema:
@@ -152,14 +152,26 @@ def _path_parameters(path: str) -> Iterator[Schema]:
 
 
 def _query_parameters(shape: type[msgspec.Struct]) -> Iterator[Schema]:
-    """A query has no null: what is left out has its default."""
+    """A query has no null: what is left out or empty has its default."""
     schema = _components(shape)[shape.__name__]
     for name, member in _plain(schema["properties"]).items():
         default = member.pop("default", None)
         (kind,) = [choice for choice in member.get("anyOf", [member]) if choice != {"type": "null"}]
         if default not in {None, ""}:
             kind["default"] = default
-        yield {"name": name, "in": "query", "required": name in schema.get("required", []), "schema": kind}
+        required = name in schema.get("required", [])
+        yield {"name": name, "in": "query", "required": required, "allowEmptyValue": True, "schema": kind}
+
+
+def _nullable(schema: Schema) -> Schema:
+    """In a body null is as good as left out, where it may be left out."""
+    members = dict(schema.get("properties", {}))
+    for name in members.keys() - set(schema.get("required", [])):
+        choices = members[name].get("anyOf", [members[name]])
+        if {"type": "null"} not in choices:
+            default = {"default": members[name].pop("default")} if "default" in members[name] else {}
+            members[name] = {"anyOf": [*choices, {"type": "null"}], **default}
+    return {**schema, "properties": members}
 
 
 def _components(shape: type[msgspec.Struct]) -> dict[str, Schema]:

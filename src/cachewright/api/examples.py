@@ -58,7 +58,32 @@ _STEP = tasks.StepDetail(
         )
     ],
 )
+_RESIZE = tasks.TaskItem(
+    id=_TASK,
+    name="EXTEND",
+    details=tasks.TaskDetails(
+        old_capacity="3",
+        new_capacity="5",
+        old_resource_spec_code=_SMALL,
+        new_resource_spec_code=_LARGE,
+        old_cache_mode="cluster",
+        new_cache_mode="cluster",
+        old_replica_num=1,
+        new_replica_num=1,
+    ),
+    user_name="admin",
+    user_id="3d3c8a4f0b6f4f0e9a1b2c3d4e5f6071",
+    params='{"spec_code":"redis.cluster.xu1.large.r1.s1.5","new_capacity":"5"}',
+    status="EXECUTING",
+    created_at="2026-08-21T12:00:00.503Z",
+    updated_at=None,
+    error_code=None,
+    enable_show=True,
+    job_id=_TASK,
+)
 _SHAPES: Mapping[str, msgspec.Struct] = {
+    "ListBackgroundTask": tasks.TaskList("1", [_RESIZE]),
+    "ListCenterTask": tasks.TaskList("1", [_RESIZE]),
     "CreateInstance": instances.CreatedList([instances.Created(_INSTANCE, "cache")]),
     "ShowBackgroundTaskProgress": tasks.Progress(42, 7, [_STEP]),
     "DeleteBackgroundTask": tasks.Deleted(),

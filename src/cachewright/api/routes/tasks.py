@@ -41,8 +41,11 @@ def list_background_task(
 async def show_background_task_progress(
     request: Call, plane: Plane, instance_id: PathId, task_id: PathId
 ) -> Response[wire.Progress]:
-    """ShowBackgroundTaskProgress. Two extensions: with `Accept: text/event-stream`, every change until the task has
-    ended; with the `ETag` of an earlier answer in `If-None-Match`, 304 and no body where nothing has changed."""
+    """ShowBackgroundTaskProgress: percent, seconds left, and every step and sub-step.
+
+    Two extensions: with `Accept: text/event-stream`, every change until the task has ended; with the `ETag` of an
+    earlier answer in `If-None-Match`, 304 and no body where nothing has changed.
+    """
     task = await asyncio.to_thread(_task, plane, request, instance_id, task_id)
     if watching.wanted(request.headers.get("accept", "")):
         return watching.stream(plane.feed, task.id, lambda: _task(plane, request, instance_id, task_id))
@@ -55,10 +58,9 @@ async def show_background_task_progress(
 
 
 def _task(plane: ControlPlane, request: Call, instance_id: str, task_id: str) -> Task:
-    """It is asked for all the time, so this makes one query where the task is there."""
     who, known, wanted = asked.principal(request), asked.instance_id(instance_id), asked.task_id(task_id)
     with plane.database.read() as connection:
-        task = tasks.get(connection, known, wanted)
+        task = tasks.get(connection, known, wanted)  # one query where it is there: this is asked for all the time
         if task is None or task.project_id != who.project_id:
             instance_of(connection, request, known)
             raise Refusal("DCS.4958")

@@ -1,0 +1,65 @@
+"""Queries and bodies into shapes: what is nothing, and what is refused."""
+
+from typing import Any
+
+import pytest
+
+from cachewright.api import asked
+from cachewright.api.wire.flavors import FlavorsQuery
+from cachewright.api.wire.instance_bodies import CreateBody, Tag
+from cachewright.api.wire.instance_changes import TagsBody
+from cachewright.api.wire.instances import InstancesQuery
+from cachewright.api.wire.tasks import ListQuery
+from cachewright.errors import Refusal
+
+
+@pytest.mark.parametrize(
+    ("shape", "query", "field"),
+    [
+        (InstancesQuery, b"status=null", "status"),
+        (InstancesQuery, b"status=NULL", "status"),
+        (InstancesQuery, b"capacity=null", "capacity"),
+        (FlavorsQuery, b"cpu_type=null", "cpu_type"),
+        (ListQuery, b"start_time=null", "start_time"),
+        (ListQuery, b"limit=null", "limit"),
+        (ListQuery, b"=1", "query"),
+        (ListQuery, b"limit=1&%6Cimit=2", "limit"),
+    ],
+)
+def test_the_word_null_is_no_value(shape: Any, query: bytes, field: str) -> None:
+    with pytest.raises(Refusal, match=r"DCS\.4062") as refused:
+        asked.query(query, shape)
+    assert field in refused.value.message
+
+
+def test_a_name_may_be_the_word_null() -> None:
+    assert asked.query(b"name=null", InstancesQuery).name == "null"
+
+
+@pytest.mark.parametrize("query", [b"", b"&&", b"offset=", b"offset=&limit=", b"unknown=null"])
+def test_what_is_empty_or_unknown_is_nothing(query: bytes) -> None:
+    assert asked.query(query, ListQuery) == ListQuery()
+
+
+def test_null_is_nothing_however_deep() -> None:
+    body = b'{"action": "create", "more": null, "tags": [{"key": "k", "value": null, "more": {"x": null}}]}'
+    assert asked.body(body, TagsBody) == TagsBody(action="create", tags=[Tag(key="k")])
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b'{"action": "create", "tags": [null]}', "tags[0]"),
+        (b'{"action": "create", "tags": [{"key": null}]}', "tags[0].key"),
+        (b'{"action": null, "tags": [{"key": "k"}]}', "action"),
+    ],
+)
+def test_null_is_no_value_of_what_is_needed(body: bytes, field: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        asked.body(body, TagsBody)
+    assert field.partition("[")[0] in refused.value.message
+
+
+def test_the_smallest_body() -> None:
+    with pytest.raises(Refusal, match=r"DCS\.4010"):
+        asked.body(b"{}", CreateBody)
