@@ -17,7 +17,7 @@ from cachewright.api.answers import ErrorBody
 from cachewright.api.catalogue import FAMILIES, OPERATIONS
 from cachewright.api.examples import ANSWERS, BODIES, REFUSAL
 from cachewright.api.routes.not_served import described_path
-from cachewright.api.routes.parameters import Body, Query, shapes_read
+from cachewright.api.routes.parameters import OptionalBody, Query, shapes_read
 
 Schema = dict[str, Any]
 
@@ -117,18 +117,15 @@ def _operation(handler: HTTPRouteHandler, shapes: _Shapes) -> Schema:
     for kind, shape in shapes_read(route).values():
         if kind is Query:
             described["parameters"] += _query_parameters(shape)
-        if kind is Body:
+        else:
             content = _json(shapes.read(shape)["$ref"], BODIES.get(name))
-            described["requestBody"] = {"content": content, "required": name not in _BODY_MAY_BE_LEFT_OUT}
+            described["requestBody"] = {"content": content, "required": kind is not OptionalBody}
     described["responses"] = {
         str(handler.status_code): _success(get_type_hints(route)["return"], name, shapes),
         "4XX": {"$ref": "#/components/responses/Refusal"},
         "5XX": {"$ref": "#/components/responses/Refusal"},
     }
     return described
-
-
-_BODY_MAY_BE_LEFT_OUT = {"BatchDeleteInstances", "DeleteCenterTask"}
 
 
 def _success(annotation: Any, name: str, shapes: _Shapes) -> Schema:

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from litestar import Response, delete, get, post, put
 
 from cachewright.api import answers, asked
-from cachewright.api.routes.parameters import Body, Call, PathId, Plane, Query, in_thread, instance_of
+from cachewright.api.routes.parameters import Body, Call, OptionalBody, PathId, Plane, Query, in_thread, instance_of
 from cachewright.api.wire import instance_changes as changes
 from cachewright.api.wire import instances as wire
 from cachewright.api.wire.instance_bodies import CreateBody, ResizeBody, capacity_mb
@@ -43,7 +43,7 @@ def list_instances(request: Call, plane: Plane, wanted: Query[wire.InstancesQuer
 @delete(_INSTANCES, status_code=200)
 @in_thread
 def batch_delete_instances(
-    request: Call, plane: Plane, wanted: Query[changes.BatchDeleteQuery], body: Body[changes.BatchDeleteBody]
+    request: Call, plane: Plane, wanted: Query[changes.BatchDeleteQuery], body: OptionalBody[changes.BatchDeleteBody]
 ) -> Response[changes.BatchResults]:
     """BatchDeleteInstances: those that are named, and with `all_failure` those that could not be created."""
     all_failure = wanted.read().all_failure.lower() == "true"

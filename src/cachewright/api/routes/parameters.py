@@ -43,13 +43,17 @@ class Body(Generic[Shape]):
     def __init__(self, raw: bytes, shape: type[Shape]) -> None:
         self._raw, self._shape = raw, shape
 
-    @property
-    def given(self) -> bool:
-        return bool(self._raw.strip())
-
     def read(self) -> Shape:
         """Refusal DCS.4004, DCS.4005, or with the code of the member that is not of that shape."""
         return asked.body(self._raw, self._shape)
+
+
+class OptionalBody(Body[Shape]):
+    """A body that may be empty, whatever its content type says."""
+
+    @property
+    def given(self) -> bool:
+        return bool(self._raw.strip())
 
 
 def in_thread(route: Callable[..., Answer]) -> Callable[..., Coroutine[Any, Any, Answer]]:
@@ -63,7 +67,7 @@ def in_thread(route: Callable[..., Answer]) -> Callable[..., Coroutine[Any, Any,
     async def threaded(**given: Any) -> Answer:
         for name, (kind, shape) in shapes.items():
             request = given["request"]
-            given[name] = kind(await request.body() if kind is Body else request.scope["query_string"], shape)
+            given[name] = kind(request.scope["query_string"] if kind is Query else await request.body(), shape)
         return await asyncio.to_thread(route, **given)
 
     signature = inspect.signature(route)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from litestar import Response, delete, get
 
 from cachewright.api import answers, asked, watching
-from cachewright.api.routes.parameters import Body, Call, PathId, Plane, Query, in_thread, instance_of
+from cachewright.api.routes.parameters import Call, OptionalBody, PathId, Plane, Query, in_thread, instance_of
 from cachewright.api.wire import tasks as wire
 from cachewright.errors import Refusal
 from cachewright.operations.plane import ControlPlane
@@ -92,7 +92,7 @@ def list_center_task(request: Call, plane: Plane, wanted: Query[wire.ListQuery])
 @delete(_CENTRE + "/{task_id:str}", status_code=200)
 @in_thread
 def delete_center_task(
-    request: Call, plane: Plane, task_id: PathId, body: Body[wire.DeleteCenterBody]
+    request: Call, plane: Plane, task_id: PathId, body: OptionalBody[wire.DeleteCenterBody]
 ) -> Response[wire.Deleted]:
     """DeleteCenterTask: forgets a task that has ended, also one whose instance is gone. The body may be left out."""
     wanted = asked.task_id(task_id)
