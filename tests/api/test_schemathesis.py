@@ -16,6 +16,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from requests import PreparedRequest
 from requests.auth import AuthBase
+from schemathesis.core.parameters import ParameterLocation
 from schemathesis.specs.openapi import checks
 from tenants import Site, Tenant
 from test_description import DOCUMENT
@@ -41,6 +42,9 @@ EXCLUDED = [
     checks.allow_header_conformance,  # operations that are not served answer by their name, as test_coverage has it
     checks.positive_data_acceptance,  # what is asked for must also exist, fit together and be granted
 ]
+PATH_REPLACED = [*EXCLUDED, checks.negative_data_rejection]
+"""Where what was wrong with the path has been put right."""
+
 DESCRIPTION = schemathesis.openapi.from_dict({**copy.deepcopy(DOCUMENT), "security": []})
 """Every request here is signed; strangers are looked at in `test_gate`."""
 
@@ -79,8 +83,10 @@ class Owner:
         self.instance_id = self.tenant.instance(tags=[{"key": "team", "value": "a"}])
         self.tasks = [self.tenant.add_task(self.instance_id, status=status).id for status in ("SUCCESS", "EXECUTING")]
 
-    def put_in(self, case: schemathesis.Case) -> None:
-        """Its project into the path, and sometimes its instance and a task of it."""
+    def put_in(self, case: schemathesis.Case) -> list[Any]:
+        """Its project into the path, and sometimes its instance and a task of it. Answers what is not to be checked."""
+        part = case.meta.components.get(ParameterLocation.PATH) if case.meta else None
+        excluded = PATH_REPLACED if part and part.mode.is_negative else EXCLUDED
         parameters = case.path_parameters or {}
         parameters["project_id"] = self.tenant.project_id
         generated = str(parameters.get("instance_id", "")) + str(parameters.get("task_id", ""))
@@ -89,6 +95,7 @@ class Owner:
             for name, known in {"instance_id": self.instance_id, "task_id": self.tasks[chance % 2]}.items():
                 if name in parameters:
                     parameters[name] = known
+        return excluded
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +106,8 @@ def owner(site: Site) -> Owner:
 @DESCRIPTION.parametrize()
 @SETTINGS
 def test_every_operation_answers_as_described(case: schemathesis.Case, owner: Owner) -> None:
-    owner.put_in(case)
-    case.call_and_validate(base_url=owner.base_url, auth=owner.signed, excluded_checks=EXCLUDED)
+    excluded = owner.put_in(case)
+    case.call_and_validate(base_url=owner.base_url, auth=owner.signed, excluded_checks=excluded)
 
 
 @pytest.fixture(scope="module")
@@ -109,13 +116,13 @@ def machine(owner: Owner) -> Iterator[Any]:
 
     class Machine(DESCRIPTION.as_state_machine()):  # type: ignore[misc]  # made at run time
         def before_call(self, case: schemathesis.Case) -> None:
-            owner.put_in(case)
+            self.excluded = owner.put_in(case)
 
         def get_call_kwargs(self, _case: schemathesis.Case) -> dict[str, Any]:
             return {"base_url": owner.base_url, "auth": owner.signed}
 
         def validate_response(self, response: Any, case: schemathesis.Case, **_: Any) -> None:
-            case.validate_response(response, excluded_checks=EXCLUDED)
+            case.validate_response(response, excluded_checks=self.excluded)
 
     return Machine
 
