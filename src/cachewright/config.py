@@ -31,7 +31,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     :ivar tls_cert: certificate chain that HTTPS is served with, PEM; None for plain HTTP.
     :ivar tls_key: its private key, PEM.
     :ivar node_ports: the range that cache nodes take their ports from.
+    :ivar secret_key_file: key that secrets in the database are sealed with; None for one in the data folder.
     :ivar task_retention_days: for how long a task that has ended is kept.
+    :ivar audit_retention_days: for how long an entry of the audit log is kept.
+    :ivar rate_limit: what one key or token may ask for, such as `200/second`.
     """
 
     data_dir: Path
@@ -41,11 +44,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     valkey_binary: Path = msgspec.field(default_factory=get_binary_path)
     node_host: str = "127.0.0.1"
     node_ports: tuple[int, int] = (10240, 30000)
+    secret_key_file: Path | None = None
     task_retention_days: float = 365
+    audit_retention_days: float = 365
+    rate_limit: str = "200/second"
+
+    @property
+    def database_file(self) -> Path:
+        return self.data_dir / "cachewright.db"
 
     @property
     def database_url(self) -> str:
-        return f"sqlite:///{self.data_dir / 'cachewright.db'}"
+        return f"sqlite:///{self.database_file}"
+
+    @property
+    def key_file(self) -> Path:
+        return self.secret_key_file or self.data_dir / "secret.key"
 
     @property
     def credentials_file(self) -> Path:

@@ -1,6 +1,6 @@
 """The one table of error codes: what a caller reads, what it means, what to do. `docs/errors.md` is rendered from it.
 
-Codes of the cloud keep the cloud's meaning; DCS.4958 to DCS.4961 and DCS.9xxx are this project's own, on
+Codes of the cloud keep the cloud's meaning; DCS.4958 to DCS.4965 and DCS.9xxx are this project's own, on
 numbers that the cloud has not published. The last ones end tasks: they appear as the `error_code` of a sub-step, never
 as an HTTP answer.
 """
@@ -27,8 +27,10 @@ _ROWS = (
         "Check access key, secret key and the signing of the request."),
     Row("DCS.1002", 401, "The signature or token has expired.",
         "Set the clock right; X-Sdk-Date may be 15 minutes off."),
-    Row("DCS.1003", 401, "The request carries no credentials.", "Sign it with SDK-HMAC-SHA256."),
-    Row("DCS.1004", 401, "The credentials belong to another project.", "Use the project id of the access key."),
+    Row("DCS.1003", 401, "The request carries no credentials.", "Sign it with SDK-HMAC-SHA256, or send X-Auth-Token."),
+    Row("DCS.1004", 401, "The credentials belong to another project.",
+        "Use the id of a project where the user has a role; a token is good for one project."),
+    Row("DCS.2007", 403, "The role {role} may not do {action}.", "Ask an operator of the server for another role."),
     Row("DCS.3022", 404, "The instance does not exist.", "List the instances; it may have been deleted."),
     Row("DCS.4001", 404, "No such URL.", "Check path and spelling."),
     Row("DCS.4004", 400, "The body is empty.", "Send the JSON body that the operation needs."),
@@ -81,6 +83,10 @@ _ROWS = (
         "See docs/coverage.md for what is."),
     Row("DCS.5001", 405, "The method is not allowed here.", "Check method and path."),
     Row("DCS.4960", 413, "The body is larger than 12 MB.", "Send less."),
+    Row("DCS.4962", 429, "Too many requests.", "Wait for as long as Retry-After says, and ask less often."),
+    Row("DCS.4963", 415, "The body is not declared as JSON.", "Send Content-Type: application/json."),
+    Row("DCS.4964", 431, "The headers are larger than 16 KB, or more than 64.", "Send fewer."),
+    Row("DCS.4965", 414, "Path and query are longer than 8 KB.", "Ask for less in one request."),
     Row("DCS.4961", 503, "The database takes no changes now. Nothing was changed.",
         "Ask again. On the server: look for a full disk, or for who holds `cachewright.db`."),
     Row("DCS.5000", 500, "Internal error {request_id}.", "Look for the id in the server's log."),

@@ -20,14 +20,16 @@ from cachewright.store.database import Database
 from cachewright.tasks.feed import Feed
 from cachewright.tasks.operation import ActionFailed
 
+RATE = 1_000_000
+"""Requests of one key: no test of these is about that."""
+
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """One server a test process. Tests keep apart by projects of their own."""
     folder: Path = tmp_path_factory.mktemp("site")
-    settings = Settings(data_dir=folder)
-    database = Database(settings.database_url)
-    database.migrate()
+    settings = Settings(data_dir=folder, rate_limit=f"{RATE}/second")
+    database = Database.of(settings)
     memory: dict[str, int] = {}
     parts: dict[str, Any] = dict.fromkeys(ControlPlane.__struct_fields__, _left_out) | {
         "database": database,

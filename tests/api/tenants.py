@@ -13,11 +13,13 @@ from huaweicloudsdkcore.auth.credentials import BasicCredentials
 from huaweicloudsdkcore.sdk_request import SdkRequest
 from huaweicloudsdkcore.signer.signer import Signer
 from huaweicloudsdkdcs.v2 import DcsClient
+from sqlalchemy import Connection
 
 from cachewright.api.auth.signature import SignedRequest, signature
+from cachewright.operations import identity
 from cachewright.operations.plane import ControlPlane
-from cachewright.store import instances, keys, tasks
-from cachewright.store.records import AccessKey, Instance, Task
+from cachewright.store import instances, tasks
+from cachewright.store.records import AccessKey, Instance, Project, RoleName, Task
 
 PASSWORD = "Test-password-1"
 
@@ -39,7 +41,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def code(self) -> str:
-        """The error code, after a look at the shape that every error must have."""
+        """The error code, after a look at the shape that every error of DCS must have."""
         assert self.headers["content-type"] == "application/json"
         assert list(self.json) == ["error_code", "error_msg", "error_ext_msg"]
         assert 0 < len(self.json["error_msg"]) <= 1024
@@ -52,26 +54,37 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Tenant:
-    def __init__(self, site: Site, key: AccessKey) -> None:
+    """A user with a key and a role in one project."""
+
+    def __init__(self, site: Site, key: AccessKey, project: Project, user_name: str) -> None:
         self.site = site
         self.key = key
-        self.project_id = key.project_id
+        self.project = project
+        self.project_id = project.id
+        self.user_name = user_name
 
     @classmethod
     def added(cls, site: Site, *, enabled: bool = True) -> "Tenant":
-        """Another project with its key."""
-        key = AccessKey(
-            access_key=uuid.uuid4().hex[:20].upper(),
-            secret_key=uuid.uuid4().hex,
-            project_id=uuid.uuid4().hex,
-            user_id=uuid.uuid4().hex,
-            user_name="alice",
-            enabled=enabled,
-            created_at=0,
-        )
+        """Another project with its admin."""
         with site.plane.database.write() as connection:
-            keys.add(connection, key)
-        return cls(site, key)
+            project = identity.add_project(connection, f"p-{uuid.uuid4().hex[:12]}")
+            tenant = cls._with_key(site, connection, project, "admin")
+            if not enabled:
+                identity.enable_key(connection, tenant.key.access_key, False)
+        return tenant
+
+    def colleague(self, role: RoleName | None, password: str | None = None) -> "Tenant":
+        """Another user, with this role in the same project."""
+        with self.site.plane.database.write() as connection:
+            return self._with_key(self.site, connection, self.project, role, password)
+
+    @classmethod
+    def _with_key(
+        cls, site: Site, connection: Connection, project: Project, role: RoleName | None, password: str | None = None
+    ) -> "Tenant":
+        user = identity.add_user(connection, f"u-{uuid.uuid4().hex[:12]}", password)
+        identity.grant(connection, user.name, project.name, role)
+        return cls(site, identity.add_key(connection, user.name).key, project, user.name)
 
     @property
     def credentials(self) -> BasicCredentials:
@@ -190,7 +203,7 @@ class Tenant:
             "params": {},
             "details": {},
             "user_id": self.key.user_id,
-            "user_name": self.key.user_name,
+            "user_name": self.user_name,
             "created_at": 1_592_379_522_503,
         }
         task = Task(**(known | changed))

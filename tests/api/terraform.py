@@ -108,8 +108,8 @@ class Terraform:
         self._address = urlsplit(credentials["endpoint"]).netloc
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, Any]:
-        """Status and JSON; `path` is below the project."""
-        target = f"/v2/{self._project_id}/{path}"
+        """Status and JSON; `path` without a leading slash is below the project."""
+        target = path if path.startswith("/") else f"/v2/{self._project_id}/{path}"
         raw = b"" if body is None else json.dumps(body).encode() + b"\n"
         named = {"accept": "application/json", "user-agent": USER_AGENT}
         if raw:

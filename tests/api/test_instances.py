@@ -205,7 +205,7 @@ def test_the_clouds_client_creates_and_reads_back(tenant: Tenant) -> None:
     assert (shown.cache_mode, shown.cpu_type) == ("cluster", "aarch64")
     assert (shown.sharding_count, shown.replica_count, shown.db_number) == (3, 2, 1)
     assert (shown.status, shown.sub_status, shown.charging_mode) == ("CREATING", "normal", 0)
-    assert (shown.no_password_access, shown.user_name) == ("false", "alice")
+    assert (shown.no_password_access, shown.user_name) == ("false", tenant.user_name)
     assert shown.ip == "127.0.0.1"
     assert shown.security_group_id is None
     assert shown.update_at.endswith("Z")

@@ -49,7 +49,7 @@ def test_a_running_task_is_listed_as_the_contract_has_it(tenant: Tenant, instanc
         "id": task.id,
         "name": "EXTEND",
         "details": {"old_capacity": "3", "new_capacity": "5", "old_replica_num": 1},
-        "user_name": "alice",
+        "user_name": tenant.user_name,
         "user_id": tenant.key.user_id,
         "params": '{"spec_code":"redis.cluster.xu1.large.r1.s1.5"}',
         "status": "EXECUTING",

@@ -34,7 +34,13 @@ VOLATILE = {"used_memory", "update_at"}
 
 @pytest.fixture(scope="module")
 def terraform(server: Server) -> Terraform:
-    return Terraform(server.credentials)
+    """Set up as with access key and secret key."""
+    set_up = Terraform(server.credentials)
+    (project,) = set_up.get(f"/v3/projects?name={server.credentials['project_name']}")["projects"]
+    assert project["id"] == server.credentials["project_id"]
+    (domain,) = set_up.get("/v3/auth/domains")["domains"]
+    require(domain, {"id": (str,), "name": (str,)})
+    return set_up
 
 
 def test_an_instance_is_made_read_changed_resized_and_destroyed(terraform: Terraform) -> None:

@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 from valkey.cluster import ValkeyCluster
 
 from cachewright.config import Settings
@@ -19,6 +20,7 @@ from cachewright.hosts.local import LocalHost
 from cachewright.hosts.ports import free_ports
 from cachewright.store import instances
 from cachewright.store.database import Database
+from cachewright.store.sealing import Sealer
 from cachewright.valkey import config
 from cachewright.valkey.slots import SlotRange
 from serving import PASSWORD, Server, cache, ended, newest_task, progress, show, states, until
@@ -41,7 +43,7 @@ async def old(tmp_path: Path) -> Iterator[Server]:
         database.execute("UPDATE instances SET seed_port=(SELECT min(port) FROM nodes WHERE shard=0)")
         database.commit()
         instance_id = database.execute("SELECT id FROM instances").fetchone()[0]
-    opened = Database(f"sqlite:///{path}")
+    opened = Database(f"sqlite:///{path}", Sealer([Fernet.generate_key()]))
     with opened.read() as connection:
         nodes = instances.nodes_of(connection, instance_id)
     opened.close()

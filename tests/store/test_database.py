@@ -8,9 +8,11 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from cryptography.fernet import Fernet
 
 from cachewright.store import tasks
 from cachewright.store.database import Database
+from cachewright.store.sealing import Sealer
 from cachewright.store.tables import metadata
 
 RELEASES = Path(__file__).parent.parent / "releases"
@@ -33,7 +35,7 @@ def differences(database: Database) -> list[object]:
 
 
 def test_migrations_make_the_tables(path: Path) -> None:
-    database = Database(f"sqlite:///{path}")
+    database = Database(f"sqlite:///{path}", Sealer([Fernet.generate_key()]))
     database.migrate()
     assert differences(database) == []
     database.migrate()
@@ -46,7 +48,7 @@ def test_a_database_of_an_older_release_is_brought_up_to_date(path: Path, releas
     with sqlite3.connect(path) as old:
         old.executescript(release.read_text())
     old.close()
-    database = Database(f"sqlite:///{path}")
+    database = Database(f"sqlite:///{path}", Sealer([Fernet.generate_key()]))
     database.migrate()
     assert differences(database) == []
     with database.read() as connection:

@@ -6,17 +6,19 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from cryptography.fernet import Fernet
 
 from cachewright.store import controls, tasks
 from cachewright.store.database import Database
 from cachewright.store.records import Control, Task, TaskStatus
+from cachewright.store.sealing import Sealer
 
 PROJECT = "p" * 32
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(f"sqlite:///{tmp_path / 'test.db'}")
+    opened = Database(f"sqlite:///{tmp_path / 'test.db'}", Sealer([Fernet.generate_key()]))
     opened.migrate()
     yield opened
     opened.close()

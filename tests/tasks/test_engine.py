@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from cryptography.fernet import Fernet
 from dbos import DBOS
 
 from cachewright.store import tasks
 from cachewright.store.database import Database
 from cachewright.store.records import ENDED, Step, Task
+from cachewright.store.sealing import Sealer
 from cachewright.tasks.engine import Engine
 from cachewright.tasks.feed import Feed
 from cachewright.tasks.ledger import KEEP_SECONDS, Ledger
@@ -143,7 +145,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    database = Database(f"sqlite:///{tmp_path / 'test.db'}")
+    database = Database(f"sqlite:///{tmp_path / 'test.db'}", Sealer([Fernet.generate_key()]))
     database.migrate()
     operation = Scripted()
     engine = Engine(database, {"scripted": operation}, Feed())
@@ -244,7 +246,7 @@ def test_a_plan_that_cannot_be_made_fails_the_task(bench: Bench) -> None:
 
 
 def test_a_task_that_was_stored_but_never_enqueued_is_taken_up_at_the_next_start(tmp_path: Path) -> None:
-    database = Database(f"sqlite:///{tmp_path / 'test.db'}")
+    database = Database(f"sqlite:///{tmp_path / 'test.db'}", Sealer([Fernet.generate_key()]))
     database.migrate()
     stored = Bench(database, Engine(database, {}, Feed()), Scripted())
     stored.engine.enqueue = lambda _task: None  # type: ignore[method-assign]  # the server dies here

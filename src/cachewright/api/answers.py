@@ -1,6 +1,8 @@
 """Answers in the contract's shape: JSON bodies, empty successes, and errors from the one table."""
 
 import logging
+from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,6 +18,7 @@ log = logging.getLogger(__name__)
 Shape = TypeVar("Shape")
 
 REQUEST_ID = "request_id"
+ERROR_CODE = "error_code"
 _JSON = "application/json"
 _RETRY_SECONDS = 5
 
@@ -26,6 +29,18 @@ class ErrorBody(msgspec.Struct, frozen=True):
     error_code: str
     error_msg: str
     error_ext_msg: None = None
+
+
+class IamError(msgspec.Struct, frozen=True):
+    code: int
+    message: str
+    title: str
+
+
+class IamErrorBody(msgspec.Struct, frozen=True):
+    """Every answer of IAM v3 that is not a success."""
+
+    error: IamError
 
 
 def json(body: Shape) -> Response[Shape]:
@@ -42,15 +57,28 @@ def no_content() -> Response[None]:
     return Response(None, status_code=204)
 
 
-def error_body(refusal: Refusal, request_id: str) -> bytes:
-    if "request_id" not in refusal.fields:
-        refusal.fields["request_id"] = request_id
+def error_body(refusal: Refusal, scope: Mapping[str, Any]) -> bytes:
+    """In the shape of the service that was asked: DCS, or IAM below /v3."""
+    refusal.fields.setdefault("request_id", scope["state"].get(REQUEST_ID, ""))
+    if scope["path"].startswith("/v3/"):
+        title = HTTPStatus(refusal.row.status).phrase
+        return msgspec.json.encode(IamErrorBody(IamError(refusal.row.status, refusal.message, title)))
     return msgspec.json.encode(ErrorBody(refusal.code, refusal.message))
 
 
+def error_headers(refusal: Refusal) -> dict[str, str]:
+    """RFC 9110, 10.2.3, where the refusal knows when to ask again."""
+    return {"retry-after": str(refusal.fields["retry_after"])} if "retry_after" in refusal.fields else {}
+
+
 def _refused(request: Request[Any, Any, Any], refusal: Refusal) -> Response[bytes]:
-    body = error_body(refusal, request.scope["state"].get(REQUEST_ID, ""))
-    return Response(body, status_code=refusal.row.status, media_type=_JSON)
+    request.scope["state"][ERROR_CODE] = refusal.code
+    return Response(
+        error_body(refusal, request.scope),
+        status_code=refusal.row.status,
+        media_type=_JSON,
+        headers=error_headers(refusal),
+    )
 
 
 def _by_framework(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -68,9 +96,7 @@ def _by_framework(request: Request[Any, Any, Any], error: HTTPException) -> Resp
 
 def _unwritten(request: Request[Any, Any, Any], error: sa.exc.OperationalError) -> Response[bytes]:
     log.warning("request %s: the database does not take it: %s", request.scope["state"].get(REQUEST_ID), error.orig)
-    answer = _refused(request, Refusal("DCS.4961"))
-    answer.headers["retry-after"] = str(_RETRY_SECONDS)
-    return answer
+    return _refused(request, Refusal("DCS.4961", retry_after=_RETRY_SECONDS))
 
 
 def _internal(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

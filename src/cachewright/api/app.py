@@ -3,17 +3,23 @@
 from collections.abc import Callable
 from datetime import datetime
 
+from limits import parse as parse_rate
 from litestar import Litestar
 from litestar.di import Provide
 from litestar.types import ASGIApp
 
 from cachewright.api.answers import EXCEPTION_HANDLERS
-from cachewright.api.auth.gate import Gate, utc_now
+from cachewright.api.auth.credentials import Authenticator, utc_now
+from cachewright.api.auth.gate import Gate
+from cachewright.api.auth.guard import guarding
+from cachewright.api.auth.limits import RateLimit
 from cachewright.api.description import describe
 from cachewright.api.routes import (
+    audit,
     configurations,
     control,
     flavors,
+    identity,
     instances,
     nodes,
     places,
@@ -25,8 +31,7 @@ from cachewright.api.routes import (
 from cachewright.api.routes.documentation import pages
 from cachewright.api.routes.not_served import refusals
 from cachewright.operations.plane import ControlPlane
-from cachewright.store import keys
-from cachewright.store.records import AccessKey
+from cachewright.operations.sign_in import SignInDesk
 
 SERVED = (
     instances.create_instance,
@@ -65,26 +70,40 @@ SERVED = (
     flavors.list_flavors,
     places.list_available_zones,
     places.list_maintenance_windows,
+    audit.list_audit_entries,
+    identity.create_token,
+    identity.show_token,
+    identity.delete_token,
+    identity.list_projects,
+    identity.list_own_projects,
+    identity.list_domains,
+    identity.list_users,
+    identity.list_regions,
 )
 """Every route that does what it is asked. The rest of the cloud's operations are refused by name."""
 
 
 def create_app(plane: ControlPlane, now: Callable[[], datetime] = utc_now) -> ASGIApp:
     """What granian serves. `now` is the clock that signatures are checked by."""
-
-    def find_key(access_key: str) -> AccessKey | None:
-        with plane.database.read() as connection:
-            return keys.get(connection, access_key)
+    desk = SignInDesk(plane.database)
 
     def provide_plane() -> ControlPlane:
         return plane
 
+    def provide_desk() -> SignInDesk:
+        return desk
+
     app = Litestar(
         route_handlers=[*SERVED, *refusals(SERVED), *pages(describe(SERVED))],
-        dependencies={"plane": Provide(provide_plane, sync_to_thread=False)},
+        dependencies={
+            "plane": Provide(provide_plane, sync_to_thread=False),
+            "desk": Provide(provide_desk, sync_to_thread=False),
+        },
+        guards=[guarding(plane.database)],
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=None,
         logging_config=None,
         request_max_body_size=None,  # the gate has read the body, and has its own limit
     )
-    return Gate(app, find_key, now)
+    rate = RateLimit(parse_rate(plane.settings.rate_limit))
+    return Gate(app, plane.database, Authenticator(plane.database, now), rate)

@@ -1,21 +1,25 @@
 """Reading what is asked: ids of the path, query parameters, JSON bodies. What is wrong is refused by name."""
 
 import re
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 from litestar import Request
 
-from cachewright.api.auth.gate import PRINCIPAL
+from cachewright.api.auth.guard import IDENTITY
+from cachewright.api.wire.tasks import ListQuery
 from cachewright.errors import ERRORS, Refusal
-from cachewright.store.records import Principal
+from cachewright.store.records import Identity, Principal
 
 Shape = TypeVar("Shape", bound=msgspec.Struct)
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _TASK_ID = re.compile(r"[0-9a-f]{32}")
 _WHERE = re.compile(r" - at `\$\.?(.*)`$")
+_MOMENT = "%Y%m%d%H%M%S"
+_A_SECOND = 1000
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 _CODES = {
@@ -43,9 +47,17 @@ _CODES = {
 """Fields of bodies whose faults have a code of their own."""
 
 
-def principal(request: Request[Any, Any, Any]) -> Principal:
-    who: Principal = request.scope["state"][PRINCIPAL]
+def identity(request: Request[Any, Any, Any]) -> Identity:
+    who: Identity = request.scope["state"][IDENTITY]
     return who
+
+
+def principal(request: Request[Any, Any, Any]) -> Principal:
+    """Of a route below a project, where everybody who gets so far has a role."""
+    who = identity(request)
+    if who.project_id is None:
+        raise LookupError(f"{request.scope['path']} concerns no project")
+    return Principal(project_id=who.project_id, user_id=who.user_id, user_name=who.user_name)
 
 
 def instance_id(text: str) -> str:
@@ -92,9 +104,28 @@ def body(raw: bytes, shape: type[Shape]) -> Shape:
         raise _misshapen(error, _CODES) from error
 
 
+def period(query: ListQuery) -> tuple[int | None, int | None]:
+    """First and last epoch millisecond that is asked for. Refusal DCS.4025 where the end is before the start."""
+    start = _moment("start_time", query.start_time) or _moment("begin_time", query.begin_time)
+    end = _moment("end_time", query.end_time)
+    if start is not None and end is not None and end < start:
+        raise Refusal("DCS.4025")
+    return start, None if end is None else end + _A_SECOND - 1
+
+
 def refused(field: str, reason: str) -> Refusal:
     """What is raised for a field of a body that is well-formed but cannot be."""
     return _invalid(field, reason, _CODES)
+
+
+def _moment(field: str, text: str | None) -> int | None:
+    """Epoch milliseconds of `yyyyMMddHHmmss`, UTC."""
+    if text is None:
+        return None
+    try:
+        return int(datetime.strptime(text, _MOMENT).replace(tzinfo=UTC).timestamp() * 1000)
+    except ValueError as error:
+        raise refused(field, "it is not yyyyMMddHHmmss") from error
 
 
 def _query_values(raw: bytes) -> dict[str, str]:

@@ -14,7 +14,7 @@ by `python -m cachewright.api.coverage`; a test compares it with the client's cl
 
 
 def render() -> str:
-    there = {(method, described_path(handler)) for handler in SERVED for method in handler.http_methods}
+    there = {(str(method), described_path(handler)) for handler in SERVED for method in handler.http_methods}
     served = there & OPERATIONS.keys()
     lines = [_OPENING.format(all=len(OPERATIONS), served=len(served))]
     for family, operations in FAMILIES.items():
@@ -24,11 +24,16 @@ def render() -> str:
             state = "served" if (operation.method, operation.path) in served else "not served"
             lines.append(f"| {operation.name} | `{operation.method} {operation.path}` | {state} |")
         lines.append("")
-    lines += ["## Extensions of this project", "", "| call |", "|---|"]
-    lines += [
-        f"| `{method} {path}` |" for method, path in sorted(there - OPERATIONS.keys(), key=lambda call: call[::-1])
-    ]
+    others = there - OPERATIONS.keys()
+    of_iam = {call for call in others if call[1].startswith("/v3/")}
+    lines += _listed("What clients ask of IAM v3", of_iam)
+    lines += ["", *_listed("Extensions of this project", others - of_iam)]
     return "\n".join(lines) + "\n"
+
+
+def _listed(title: str, calls: set[tuple[str, str]]) -> list[str]:
+    by_path = sorted(calls, key=lambda call: call[::-1])
+    return [f"## {title}", "", "| call |", "|---|", *(f"| `{method} {path}` |" for method, path in by_path)]
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ import msgspec
 from litestar.handlers import HTTPRouteHandler
 
 import cachewright
-from cachewright.api.answers import ErrorBody
+from cachewright.api.answers import ErrorBody, IamErrorBody
+from cachewright.api.auth.permissions import OPTION, Action
 from cachewright.api.catalogue import FAMILIES, OPERATIONS
-from cachewright.api.examples import ANSWERS, BODIES, REFUSAL
+from cachewright.api.examples import ANSWERS, BODIES, IAM_REFUSAL, REFUSAL
 from cachewright.api.routes.not_served import described_path
 from cachewright.api.routes.parameters import OptionalBody, Query, shapes_read
 
@@ -23,6 +24,7 @@ Schema = dict[str, Any]
 
 _REFERENCE = "#/components/schemas/{name}"
 _EXTENSIONS = "Extensions of this project"
+_IDENTITY = "Identity (IAM v3)"
 _PATH_SCHEMAS: Mapping[str, Schema] = {
     "project_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
     "instance_id": {"type": "string", "format": "uuid"},
@@ -38,6 +40,7 @@ _SIGNATURE = """\
 `SDK-HMAC-SHA256 Access=<access key>, SignedHeaders=<names>, Signature=<hex>` beside a header `X-Sdk-Date`, as the
 cloud's clients make it.
 """
+_X_AUTH = "What `POST /v3/auth/tokens` gave. Where a request is signed as well, this counts."
 
 
 def describe(handlers: Sequence[HTTPRouteHandler]) -> Schema:
@@ -56,8 +59,8 @@ def describe(handlers: Sequence[HTTPRouteHandler]) -> Schema:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "security": [{"signature": []}],
-        "tags": [{"name": name} for name in (*FAMILIES, _EXTENSIONS) if name in _tags_used(paths)],
+        "security": [{"signature": []}, {"token": []}],
+        "tags": [{"name": name} for name in (*FAMILIES, _IDENTITY, _EXTENSIONS) if name in _tags_used(paths)],
         "paths": paths,
         "components": {
             "schemas": shapes.components(),
@@ -65,10 +68,15 @@ def describe(handlers: Sequence[HTTPRouteHandler]) -> Schema:
                 "Refusal": {
                     "description": "Refused or failed; `error_code` says why, and what to do is in docs/errors.md.",
                     "content": _json(_REFERENCE.format(name=ErrorBody.__name__), REFUSAL),
-                }
+                },
+                "IamRefusal": {
+                    "description": "Refused or failed.",
+                    "content": _json(_REFERENCE.format(name=IamErrorBody.__name__), IAM_REFUSAL),
+                },
             },
             "securitySchemes": {
-                "signature": {"type": "apiKey", "in": "header", "name": "Authorization", "description": _SIGNATURE}
+                "signature": {"type": "apiKey", "in": "header", "name": "Authorization", "description": _SIGNATURE},
+                "token": {"type": "apiKey", "in": "header", "name": "X-Auth-Token", "description": _X_AUTH},
             },
         },
     }
@@ -79,7 +87,7 @@ class _Shapes:
 
     def __init__(self) -> None:
         self._read: dict[str, Schema] = {}
-        self._written: dict[str, Schema] = _components(ErrorBody)
+        self._written: dict[str, Schema] = _components(ErrorBody) | _components(IamErrorBody)
 
     def read(self, shape: Any) -> Schema:
         (schema,), components = msgspec.json.schema_components([shape], ref_template=_REFERENCE)
@@ -92,12 +100,15 @@ class _Shapes:
         return schema
 
     def components(self) -> dict[str, Schema]:
-        """In an answer every member is there, defaults as well."""
-        complete = {
-            name: {**schema, "required": list(schema.get("properties", {}))} for name, schema in self._written.items()
-        }
+        """In an answer every member is there, defaults as well, but for those whose default is to be left out."""
+        complete = {name: {**schema, "required": _always_there(schema)} for name, schema in self._written.items()}
         plain: dict[str, Schema] = _plain({**complete, **self._read})
         return dict(sorted(plain.items()))
+
+
+def _always_there(schema: Schema) -> list[str]:
+    demanded = schema.get("required", [])
+    return [name for name, member in schema.get("properties", {}).items() if name in demanded or "default" in member]
 
 
 def _operation(handler: HTTPRouteHandler, shapes: _Shapes) -> Schema:
@@ -106,11 +117,14 @@ def _operation(handler: HTTPRouteHandler, shapes: _Shapes) -> Schema:
     path = described_path(handler)
     known = OPERATIONS.get((method, path))
     name = known.name if known else "".join(word.capitalize() for word in route.__name__.split("_"))
-    family = next((title for title, listed in FAMILIES.items() if known in listed), _EXTENSIONS)
+    of_iam = path.startswith("/v3/")
+    unlisted = _IDENTITY if of_iam else _EXTENSIONS
+    family = next((title for title, listed in FAMILIES.items() if known in listed), unlisted)
+    action: Action | None = handler.opt[OPTION]
     described: Schema = {
         "operationId": name,
         "summary": name,
-        "description": _text(route.__doc__),
+        "description": "\n\n".join(filter(None, (_text(route.__doc__), _permission(action)))),
         "tags": [family],
         "parameters": [*_path_parameters(path)],
     }
@@ -120,12 +134,21 @@ def _operation(handler: HTTPRouteHandler, shapes: _Shapes) -> Schema:
         else:
             content = _json(shapes.read(shape)["$ref"], BODIES.get(name))
             described["requestBody"] = {"content": content, "required": kind is not OptionalBody}
+    if action is None:
+        described["security"] = []
+    refusal = {"$ref": f"#/components/responses/{'IamRefusal' if of_iam else 'Refusal'}"}
     described["responses"] = {
         str(handler.status_code): _success(get_type_hints(route)["return"], name, shapes),
-        "4XX": {"$ref": "#/components/responses/Refusal"},
-        "5XX": {"$ref": "#/components/responses/Refusal"},
+        "4XX": refusal,
+        "5XX": refusal,
     }
     return described
+
+
+def _permission(action: Action | None) -> str:
+    if action is None:
+        return "Needs no credentials."
+    return f"Action `{action.name}`: role `{action.least}`." if action.least else f"Action `{action.name}`: any role."
 
 
 def _success(annotation: Any, name: str, shapes: _Shapes) -> Schema:

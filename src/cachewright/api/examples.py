@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
-from cachewright.api.answers import ErrorBody
-from cachewright.api.wire import instances, plans, tasks
+from cachewright.api.answers import ErrorBody, IamError, IamErrorBody
+from cachewright.api.wire import identity, instances, plans, tasks
 from cachewright.errors import Refusal
 
 _TASK = "8abfa7b27da0c57c017da7b2f1420001"
@@ -35,6 +35,17 @@ BODIES: Mapping[str, Any] = {
     "ControlTask": {"wish": "run", "parallel": 1, "latency_ceiling_ms": 5},
     "BatchCreateOrDeleteTags": {"action": "create", "tags": [{"key": "team", "value": "shop"}]},
     "DeleteCenterTask": {},
+    "CreateToken": {
+        "auth": {
+            "identity": {
+                "methods": ["password"],
+                "password": {
+                    "user": {"name": "alice", "password": "Example-password-1", "domain": {"name": identity.ACCOUNT}}
+                },
+            },
+            "scope": {"project": {"name": "local"}},
+        }
+    },
 }
 """By operation. Every body has one; a test reads each as the server would."""
 
@@ -99,4 +110,7 @@ _SHAPES: Mapping[str, msgspec.Struct] = {
     ),
 }
 ANSWERS: Mapping[str, Any] = {name: msgspec.to_builtins(shape) for name, shape in _SHAPES.items()}
+IAM_REFUSAL: Mapping[str, Any] = msgspec.to_builtins(
+    IamErrorBody(IamError(401, Refusal("DCS.1001").message, "Unauthorized"))
+)
 REFUSAL: Mapping[str, Any] = msgspec.to_builtins(ErrorBody("DCS.3022", Refusal("DCS.3022").message))

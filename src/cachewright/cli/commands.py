@@ -1,4 +1,4 @@
-"""`cachewright serve` and `cachewright demo`."""
+"""`cachewright serve` and `cachewright demo`; the other commands have modules of their own."""
 
 import sys
 import tempfile
@@ -9,10 +9,15 @@ import msgspec
 from cyclopts import App, Parameter, validators
 
 import cachewright
+from cachewright.cli import keys as key_commands
+from cachewright.cli import projects, users
 from cachewright.cli.serve import CannotServe, serve_until_stopped
 from cachewright.config import Listen, Settings
 
 app = App(name="cachewright", version=cachewright.__version__, help=cachewright.__doc__.split("\n")[0])
+app.command(users.app)
+app.command(projects.app)
+app.command(key_commands.app)
 
 
 def main() -> None:
@@ -22,14 +27,28 @@ def main() -> None:
 @app.command
 def serve(
     *,
-    data_dir: Annotated[Path, Parameter(help="Folder of the database, the credentials and the cache nodes.")],
+    data_dir: Annotated[
+        Path,
+        Parameter(help="Folder of the database, the credentials and the cache nodes.", env_var="CACHEWRIGHT_DATA_DIR"),
+    ],
     listen: Annotated[str, Parameter(help="HOST:PORT; port 0 takes a free one.")] = "127.0.0.1:8765",
     tls_cert: Annotated[Path | None, Parameter(help="Serve HTTPS with this certificate chain (PEM).")] = None,
     tls_key: Annotated[Path | None, Parameter(help="The certificate's private key (PEM).")] = None,
     valkey_binary: Annotated[Path | None, Parameter(help="valkey-server to run instead of the packaged one.")] = None,
+    secret_key_file: Annotated[
+        Path | None,
+        Parameter(
+            help="Key that secrets in the database are sealed with; made in the data folder if not given.",
+            env_var="CACHEWRIGHT_SECRET_KEY_FILE",
+        ),
+    ] = None,
     task_retention_days: Annotated[
         float, Parameter(help="Keep tasks that have ended for so long.", validator=validators.Number(gte=0))
     ] = 365,
+    audit_retention_days: Annotated[
+        float, Parameter(help="Keep entries of the audit log for so long.", validator=validators.Number(gte=0))
+    ] = 365,
+    rate_limit: Annotated[str, Parameter(help="What one key or token may ask for.")] = "200/second",
 ) -> None:
     """Serve the DCS v2 API and run caches on this machine until SIGTERM or Ctrl-C.
 
@@ -43,7 +62,10 @@ def serve(
             listen=Listen.parse(listen),
             tls_cert=tls_cert,
             tls_key=tls_key,
+            secret_key_file=secret_key_file and secret_key_file.absolute(),
             task_retention_days=task_retention_days,
+            audit_retention_days=audit_retention_days,
+            rate_limit=rate_limit,
         )
         if valkey_binary:
             settings = msgspec.structs.replace(settings, valkey_binary=valkey_binary)

@@ -7,13 +7,10 @@ import asyncio
 import fcntl
 import logging
 import os
-import secrets
 import signal
 import socket
 import ssl
 import stat
-import string
-import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,18 +20,16 @@ import sqlalchemy as sa
 from granian.constants import Interfaces, SSLProtocols
 from granian.log import LogLevels
 from granian.server.embed import Server
+from limits import parse as parse_rate
 
 from cachewright.api.app import create_app
 from cachewright.config import Listen, Settings
+from cachewright.operations.identity import Credentials, first_credentials
 from cachewright.operations.service import Service
-from cachewright.store import keys
-from cachewright.store.database import Database
-from cachewright.store.records import AccessKey
-from cachewright.tasks.clock import now_ms
+from cachewright.store.sealing import WrongKey
 
 log = logging.getLogger(__name__)
 
-_ALPHABET = string.ascii_uppercase + string.digits
 _OWNER_ONLY = stat.S_IRUSR | stat.S_IWUSR
 
 
@@ -47,6 +42,7 @@ def serve_until_stopped(settings: Settings) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     _require_tls(settings)
+    _require_rate(settings.rate_limit)
     with ExitStack() as running:
         with _usable(settings.data_dir):
             settings.data_dir.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
@@ -55,9 +51,9 @@ def serve_until_stopped(settings: Settings) -> None:
             service = Service(settings)
             running.callback(service.stop)
             service.start()
-            _write_credentials(settings, listen, _first_key(service.plane.database))
-        print(f"Cachewright serves {_endpoint(settings, listen)}", flush=True)
-        print(f"Credentials: {settings.credentials_file}", flush=True)
+            with service.plane.database.write() as connection:
+                first = first_credentials(connection)
+            _write_credentials(settings, listen, first)
         asyncio.run(_serve(service, settings, listen))
 
 
@@ -70,6 +66,8 @@ def _usable(data_dir: Path) -> Iterator[None]:
         raise CannotServe(f"cannot use {data_dir}: {error.strerror}") from error
     except sa.exc.OperationalError as error:
         raise CannotServe(f"cannot use {data_dir}: {error.orig}") from error
+    except WrongKey as error:
+        raise CannotServe(str(error)) from error
 
 
 async def _serve(service: Service, settings: Settings, listen: Listen) -> None:
@@ -88,6 +86,9 @@ async def _serve(service: Service, settings: Settings, listen: Listen) -> None:
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stopped.set)
+    print(f"Cachewright serves {_endpoint(settings, listen)}", flush=True)
+    if settings.credentials_file.exists():
+        print(f"Credentials: {settings.credentials_file}", flush=True)
     caring = [asyncio.create_task(_forever(care)) for care in (service.supervisor.run, service.tend)]
     serving = asyncio.create_task(server.serve())
     stopping = asyncio.create_task(stopped.wait())
@@ -149,6 +150,15 @@ def _require_tls(settings: Settings) -> None:
         raise CannotServe(f"cannot read {settings.tls_cert} and {settings.tls_key}: {error.strerror}") from error
 
 
+def _require_rate(text: str) -> None:
+    try:
+        usable = parse_rate(text).amount > 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise CannotServe(f"{text!r} is no rate; 200/second is one, and so is 5000 per minute")
+
+
 def _endpoint(settings: Settings, listen: Listen) -> str:
     return f"{'https' if settings.tls_cert else 'http'}://{_address(listen)}"
 
@@ -157,30 +167,17 @@ def _address(listen: Listen) -> str:
     return f"[{listen.host}]:{listen.port}" if ":" in listen.host else f"{listen.host}:{listen.port}"
 
 
-def _first_key(database: Database) -> AccessKey:
-    """The key pair of the first project, made at the first start."""
-    with database.write() as connection:
-        known = keys.first(connection)
-        if known:
-            return known
-        made = AccessKey(
-            access_key="".join(secrets.choice(_ALPHABET) for _ in range(20)),
-            secret_key=secrets.token_urlsafe(30),
-            project_id=uuid.uuid4().hex,
-            user_id=uuid.uuid4().hex,
-            user_name="admin",
-            enabled=True,
-            created_at=now_ms(),
-        )
-        keys.add(connection, made)
-        return made
-
-
-def _write_credentials(settings: Settings, listen: Listen, key: AccessKey) -> None:
+def _write_credentials(settings: Settings, listen: Listen, first: Credentials | None) -> None:
+    """The oldest key that works, and where the server is, for whoever owns the folder."""
+    if first is None or first.project is None:
+        settings.credentials_file.unlink(missing_ok=True)
+        log.warning("no key works: there is no %s; make one with `cachewright keys create`", settings.credentials_file)
+        return
     credentials = {
-        "project_id": key.project_id,
-        "access_key": key.access_key,
-        "secret_key": key.secret_key,
+        "project_id": first.project.id,
+        "project_name": first.project.name,
+        "access_key": first.key.access_key,
+        "secret_key": first.key.secret_key,
         "endpoint": _endpoint(settings, listen),
     }
     partial = settings.credentials_file.with_suffix(".partial")

@@ -13,6 +13,7 @@ from cachewright.operations.plane import ControlPlane
 from cachewright.operations.resize import Resize
 from cachewright.operations.site import Site
 from cachewright.operations.supervision import Supervisor
+from cachewright.store import audit, tokens
 from cachewright.store.database import Database
 from cachewright.tasks.clock import now_ms
 from cachewright.tasks.engine import Engine
@@ -28,7 +29,7 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._database = Database(settings.database_url)
+        self._database = Database.of(settings)
         site = Site(self._database, settings, LocalHost(settings.valkey_binary, settings.nodes_dir))
         operations: list[InstanceOperation] = [Create(site), Resize(site), Check(site), Delete(site)]
         feed = Feed()
@@ -44,20 +45,25 @@ class Service:
         )
 
     def start(self) -> None:
-        """Brings the database up to date and takes up every task that has not ended."""
-        self._database.migrate()
+        """Takes up every task that has not ended."""
         self._engine.start()
 
     async def tend(self) -> None:
-        """Until cancelled: takes up what has broken off, forgets what is older than the retention."""
+        """Until cancelled: takes up what has broken off, forgets what is older than is kept."""
         swept = float("-inf")
         while True:
             await asyncio.to_thread(self._engine.take_up)
             if time.monotonic() - swept >= _SWEEP_SECONDS:
                 swept = time.monotonic()
-                kept_ms = self._settings.task_retention_days * _DAY_MS
-                await asyncio.to_thread(self._engine.forget, now_ms() - int(kept_ms))
+                await asyncio.to_thread(self._sweep)
             await asyncio.sleep(_TAKE_UP_SECONDS)
+
+    def _sweep(self) -> None:
+        now = now_ms()
+        self._engine.forget(now - int(self._settings.task_retention_days * _DAY_MS))
+        with self._database.write() as connection:
+            audit.forget(connection, now - int(self._settings.audit_retention_days * _DAY_MS))
+            tokens.forget(connection, now)
 
     def stop(self) -> None:
         """Nodes go on; tasks wait for the next start."""

@@ -7,22 +7,37 @@ read is still so when it writes.
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from cachewright.config import Settings
+from cachewright.store.sealing import Sealer, WrongKey, make_key, read_key
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_MS = 30_000
+_SEALER = "sealer"
+
+
+class NotInUse(Exception):
+    """There is no database that can be worked on without a server's start."""
 
 
 class Database:
-    def __init__(self, url: str) -> None:
-        """Opens `url`; for SQLite makes the file, readable by its owner alone."""
-        self.engine = sa.create_engine(url, hide_parameters=True)  # rows hold secrets; errors are logged
+    def __init__(self, url: str, sealer: Sealer) -> None:
+        """Opens `url`; for SQLite makes the file, readable by its owner alone. `sealer` is for the secrets in it."""
+        self._sealer = sealer
+        self.engine = sa.create_engine(
+            url,
+            hide_parameters=True,  # rows hold secrets; errors are logged
+            execution_options={_SEALER: sealer},
+        )
         if self.engine.dialect.name == "sqlite":
             if self.engine.url.database:
                 path = Path(self.engine.url.database)
@@ -30,12 +45,48 @@ class Database:
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
 
+    @classmethod
+    def of(cls, settings: Settings) -> "Database":
+        """The database of these settings, up to date; a new one gets a new key file. WrongKey where the key is missing
+        or is not the one that its secrets are sealed with."""
+        if settings.key_file.exists():
+            database = cls(settings.database_url, read_key(settings.key_file))
+        elif settings.database_file.exists() and _is_sealed(settings.database_file):
+            raise WrongKey(f"{settings.key_file} is missing: the secrets in {settings.database_file} need it")
+        else:
+            database = cls(settings.database_url, make_key(settings.key_file))
+        database.migrate()
+        database.require_key()
+        return database
+
+    def require_key(self) -> None:
+        """WrongKey where the secrets in the database were sealed with another key."""
+        with self.read() as connection:
+            sealed = connection.execute(sa.text("SELECT secret_key FROM access_keys LIMIT 1")).scalar_one_or_none()
+        if sealed is not None:
+            self._sealer.open(sealed)
+
+    @classmethod
+    def in_use(cls, settings: Settings) -> "Database":
+        """The same beside the server that runs on it, whose tables are not to be changed under it. NotInUse where there
+        is none of this release; WrongKey as above."""
+        if not settings.database_file.exists() or not settings.key_file.exists():
+            raise NotInUse(f"no server of this release has run on {settings.data_dir} yet")
+        database = cls(settings.database_url, read_key(settings.key_file))
+        with database.read() as connection:
+            revision = MigrationContext.configure(connection).get_current_revision()
+        if revision != ScriptDirectory(str(_MIGRATIONS)).get_current_head():
+            raise NotInUse(f"{settings.database_file} is another release's; start this release's server first")
+        database.require_key()
+        return database
+
     def migrate(self) -> None:
         """Brings the tables to this release's; does nothing where they are."""
         config = Config()
         config.set_main_option("script_location", str(_MIGRATIONS))
         with self.engine.connect().execution_options(write=True) as connection, connection.begin():
             config.attributes["connection"] = connection
+            config.attributes["sealer"] = self._sealer
             command.upgrade(config, "head")
 
     @contextmanager
@@ -52,11 +103,24 @@ class Database:
         self.engine.dispose()
 
 
+def sealer(connection: sa.Connection) -> Sealer:
+    """What seals and opens the secrets of this connection's database."""
+    found: Sealer = connection.get_execution_options()[_SEALER]
+    return found
+
+
+def _is_sealed(file: Path) -> bool:
+    """Databases of 0.1 hold their secrets in clear, and have no users."""
+    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
+        return bool(connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'users'").fetchall())
+
+
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     assert isinstance(connection, sqlite3.Connection)  # noqa: S101  # the event's type is the driver's own
     connection.isolation_level = None  # transactions are begun below, not guessed by the driver
     connection.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
     connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA secure_delete=ON")
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

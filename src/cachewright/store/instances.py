@@ -1,24 +1,27 @@
-"""Queries on instances and their nodes."""
+"""Queries on instances and their nodes. Passwords of instances are sealed."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
+from cachewright.store.database import sealer
 from cachewright.store.records import Instance, Node
 from cachewright.store.rows import columns, from_row, to_row
 from cachewright.store.tables import instances, nodes
 
 
 def add(connection: sa.Connection, instance: Instance) -> None:
-    connection.execute(instances.insert().values(to_row(instance)))
+    sealed = instance.password and sealer(connection).seal(instance.password)
+    connection.execute(instances.insert().values(to_row(msgspec.structs.replace(instance, password=sealed))))
 
 
 def get(connection: sa.Connection, project_id: str, instance_id: str) -> Instance | None:
     row = connection.execute(
         instances.select().where(instances.c.id == instance_id, instances.c.project_id == project_id)
     ).one_or_none()
-    return from_row(Instance, row._mapping) if row else None
+    return _opened(connection, row) if row else None
 
 
 def search(
@@ -47,12 +50,12 @@ def search(
         found = found.where(instances.c.status != "CREATEFAILED")
     count = connection.execute(sa.select(sa.func.count()).select_from(found.subquery())).scalar_one()
     page = found.order_by(instances.c.created_at.desc(), instances.c.id).offset(offset).limit(limit)
-    return count, [from_row(Instance, row._mapping) for row in connection.execute(page)]
+    return count, [_opened(connection, row) for row in connection.execute(page)]
 
 
 def every(connection: sa.Connection) -> list[Instance]:
     """All instances of all projects: for the server's own start, never for a caller."""
-    return [from_row(Instance, row._mapping) for row in connection.execute(instances.select())]
+    return [_opened(connection, row) for row in connection.execute(instances.select())]
 
 
 def change(connection: sa.Connection, instance_id: str, **values: Any) -> None:
@@ -93,3 +96,9 @@ def wanted_nodes(connection: sa.Connection) -> list[Node]:
     """Every node of all projects that should be running."""
     found = nodes.select().where(nodes.c.wanted.is_(True))
     return [from_row(Node, row._mapping) for row in connection.execute(found)]
+
+
+def _opened(connection: sa.Connection, row: sa.Row[tuple[Any, ...]]) -> Instance:
+    instance = from_row(Instance, row._mapping)
+    opened = instance.password and sealer(connection).open(instance.password)
+    return msgspec.structs.replace(instance, password=opened)

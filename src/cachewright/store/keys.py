@@ -1,22 +1,41 @@
-"""Queries on signing keys."""
+"""Queries on signing keys. Their secrets are sealed."""
 
+import msgspec
 import sqlalchemy as sa
 
+from cachewright.store.database import sealer
 from cachewright.store.records import AccessKey
 from cachewright.store.rows import from_row, to_row
 from cachewright.store.tables import access_keys
 
 
 def add(connection: sa.Connection, key: AccessKey) -> None:
-    connection.execute(access_keys.insert().values(to_row(key)))
+    sealed = msgspec.structs.replace(key, secret_key=sealer(connection).seal(key.secret_key))
+    connection.execute(access_keys.insert().values(to_row(sealed)))
 
 
 def get(connection: sa.Connection, access_key: str) -> AccessKey | None:
     row = connection.execute(access_keys.select().where(access_keys.c.access_key == access_key)).one_or_none()
-    return from_row(AccessKey, row._mapping) if row else None
+    return _opened(connection, row) if row else None
 
 
-def first(connection: sa.Connection) -> AccessKey | None:
-    """The key that the server made at its first start."""
-    row = connection.execute(access_keys.select().order_by(access_keys.c.created_at).limit(1)).one_or_none()
-    return from_row(AccessKey, row._mapping) if row else None
+def every(connection: sa.Connection) -> list[AccessKey]:
+    """Oldest first."""
+    rows = connection.execute(access_keys.select().order_by(access_keys.c.created_at, access_keys.c.access_key))
+    return [_opened(connection, row) for row in rows]
+
+
+def enable(connection: sa.Connection, access_key: str, enabled: bool) -> bool:
+    """Whether there is such a key."""
+    changed = access_keys.update().where(access_keys.c.access_key == access_key).values(enabled=enabled)
+    return bool(connection.execute(changed).rowcount)
+
+
+def remove(connection: sa.Connection, access_key: str) -> bool:
+    """Whether there was such a key."""
+    return bool(connection.execute(access_keys.delete().where(access_keys.c.access_key == access_key)).rowcount)
+
+
+def _opened(connection: sa.Connection, row: sa.Row[tuple[object, ...]]) -> AccessKey:
+    key = from_row(AccessKey, row._mapping)
+    return msgspec.structs.replace(key, secret_key=sealer(connection).open(key.secret_key))

@@ -7,6 +7,7 @@ import msgspec
 StepStatus = Literal["WAITING", "EXECUTING", "FINISH", "FAILED"]
 TaskStatus = Literal["WAITING", "EXECUTING", "SUCCESS", "FAILED"]
 Role = Literal["master", "slave"]
+RoleName = Literal["viewer", "operator", "admin"]
 
 UNFINISHED: tuple[TaskStatus, ...] = ("WAITING", "EXECUTING")
 ENDED: tuple[TaskStatus, ...] = ("SUCCESS", "FAILED")
@@ -20,16 +21,85 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     user_name: str
 
 
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom a credential speaks for.
+
+    :ivar credential: which one it was, in words that give no secret away.
+    :ivar project_id: the project that is asked for; None where a request concerns none.
+    :ivar role: what the user is in that project; None where nothing.
+    """
+
+    user_id: str
+    user_name: str
+    credential: str
+    project_id: str | None
+    role: RoleName | None
+
+
+class Project(msgspec.Struct, frozen=True, kw_only=True):
+    """What instances belong to."""
+
+    id: str
+    name: str
+    created_at: int
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True):
+    """:ivar password: its argon2 hash; None for a user who signs with keys alone."""
+
+    id: str
+    name: str
+    password: str | None
+    enabled: bool
+    created_at: int
+
+
 class AccessKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A signing key and whom it speaks for."""
+    """A signing key. It speaks for its user in every project where that user has a role."""
 
     access_key: str
     secret_key: str
-    project_id: str
     user_id: str
-    user_name: str
     enabled: bool
     created_at: int
+
+
+class Token(msgspec.Struct, frozen=True, kw_only=True):
+    """A token that was issued. The token itself is not kept.
+
+    :ivar digest: SHA-256 of the token, hexadecimal.
+    :ivar project_id: the one project it is good for; None for one that only says who its user is.
+    """
+
+    digest: str
+    user_id: str
+    project_id: str | None
+    issued_at: int
+    expires_at: int
+
+
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One call that was allowed to change something, or was refused it.
+
+    :ivar at: when it came.
+    :ivar source: address that it came from.
+    :ivar status: the HTTP status that it was answered with; None while it runs, and for good where the server died in
+        the middle of it.
+    """
+
+    sequence: int = 0
+    at: int
+    request_id: str
+    project_id: str | None
+    user_id: str
+    user_name: str
+    credential: str
+    source: str
+    action: str
+    method: str
+    path: str
+    status: int | None = None
+    error_code: str | None = None
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from litestar import Response, get
 
 from cachewright.api import answers
+from cachewright.api.auth.permissions import needs
 from cachewright.api.routes.parameters import Call, PathId, Plane, in_thread, instance_of
 from cachewright.api.wire import configurations as wire
 from cachewright.operations.inspection import configuration
@@ -11,7 +12,7 @@ from cachewright.store import instances
 _INSTANCES = "/v2/{project_id:str}/instances/{instance_id:str}"
 
 
-@get(_INSTANCES + "/configs")
+@get(_INSTANCES + "/configs", opt=needs("dcs:instance:getConfiguration"))
 @in_thread
 def list_configurations(request: Call, plane: Plane, instance_id: PathId) -> Response[wire.Configurations]:
     """ListConfigurations, as a node of the instance has them now."""
@@ -22,7 +23,7 @@ def list_configurations(request: Call, plane: Plane, instance_id: PathId) -> Res
     return answers.json(wire.configurations(instance, values))
 
 
-@get("/v2/{project_id:str}/instance/{instance_id:str}/whitelist")
+@get("/v2/{project_id:str}/instance/{instance_id:str}/whitelist", opt=needs("dcs:instance:getConfiguration"))
 @in_thread
 def show_ip_whitelist(request: Call, plane: Plane, instance_id: PathId) -> Response[wire.Whitelist]:
     """ShowIpWhitelist: there is none."""
@@ -31,7 +32,7 @@ def show_ip_whitelist(request: Call, plane: Plane, instance_id: PathId) -> Respo
     return answers.json(wire.Whitelist(instance.id))
 
 
-@get(_INSTANCES + "/bigkey/autoscan")
+@get(_INSTANCES + "/bigkey/autoscan", opt=needs("dcs:instance:getConfiguration"))
 @in_thread
 def show_bigkey_autoscan_config(request: Call, plane: Plane, instance_id: PathId) -> Response[wire.AutoScan]:
     """ShowBigkeyAutoscanConfig: it is off."""
@@ -40,7 +41,7 @@ def show_bigkey_autoscan_config(request: Call, plane: Plane, instance_id: PathId
     return answers.json(wire.AutoScan(instance.id))
 
 
-@get(_INSTANCES + "/hotkey/autoscan")
+@get(_INSTANCES + "/hotkey/autoscan", opt=needs("dcs:instance:getConfiguration"))
 @in_thread
 def show_hotkey_autoscan_config(request: Call, plane: Plane, instance_id: PathId) -> Response[wire.AutoScan]:
     """ShowHotkeyAutoscanConfig: it is off."""

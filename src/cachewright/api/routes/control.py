@@ -3,6 +3,7 @@
 from litestar import Response, get, post, put
 
 from cachewright.api import answers, asked
+from cachewright.api.auth.permissions import needs
 from cachewright.api.routes.parameters import Body, Call, PathId, Plane, in_thread, instance_of
 from cachewright.api.wire import control as wire
 from cachewright.errors import Refusal
@@ -13,7 +14,7 @@ _INSTANCE = "/v2/{project_id:str}/instances/{instance_id:str}"
 _TASK = _INSTANCE + "/tasks/{task_id:str}"
 
 
-@get(_TASK)
+@get(_TASK, opt=needs("dcs:instance:getBackgroundTask"))
 @in_thread
 def show_task(request: Call, plane: Plane, instance_id: PathId, task_id: PathId) -> Response[wire.TaskRecord]:
     """The task's row, its progress, how it is wanted to run and how well it predicted itself."""
@@ -27,7 +28,7 @@ def show_task(request: Call, plane: Plane, instance_id: PathId, task_id: PathId)
     return answers.json(wire.record(task, control))
 
 
-@put(_TASK + "/control")
+@put(_TASK + "/control", opt=needs("dcs:instance:controlBackgroundTask"))
 @in_thread
 def control_task(
     request: Call, plane: Plane, instance_id: PathId, task_id: PathId, body: Body[wire.ControlBody]
@@ -39,7 +40,7 @@ def control_task(
     return answers.json(wire.record(task, control))
 
 
-@post(_TASK + "/cancel", status_code=200)
+@post(_TASK + "/cancel", status_code=200, opt=needs("dcs:instance:controlBackgroundTask"))
 @in_thread
 def cancel_task(request: Call, plane: Plane, instance_id: PathId, task_id: PathId) -> Response[wire.TaskRecord]:
     """Ends a task that has not ended, and leaves the instance in order. The task is FAILED with DCS.9005 when it is."""
@@ -49,7 +50,7 @@ def cancel_task(request: Call, plane: Plane, instance_id: PathId, task_id: PathI
     return answers.json(wire.record(task, control))
 
 
-@post(_TASK + "/retry", status_code=200)
+@post(_TASK + "/retry", status_code=200, opt=needs("dcs:instance:controlBackgroundTask"))
 @in_thread
 def retry_task(request: Call, plane: Plane, instance_id: PathId, task_id: PathId) -> Response[wire.TaskRecord]:
     """Goes on with a task that has failed."""

@@ -10,6 +10,8 @@ from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 from markupsafe import Markup, escape
 
+from cachewright.api.auth.permissions import OPEN
+
 _NO_SCRIPTS = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"}
 
 
@@ -17,11 +19,11 @@ def pages(description: Mapping[str, Any]) -> list[HTTPRouteHandler]:
     document = msgspec.json.encode(description)
     page = _render(description)
 
-    @get("/openapi.json", sync_to_thread=False)
+    @get("/openapi.json", sync_to_thread=False, opt=OPEN)
     def show_description() -> Response[bytes]:
         return Response(document, media_type="application/json")
 
-    @get("/docs", sync_to_thread=False)
+    @get("/docs", sync_to_thread=False, opt=OPEN)
     def show_page() -> Response[bytes]:
         return Response(page, media_type="text/html", headers=_NO_SCRIPTS)
 

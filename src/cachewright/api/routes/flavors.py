@@ -3,12 +3,13 @@
 from litestar import Response, get
 
 from cachewright.api import answers
+from cachewright.api.auth.permissions import needs
 from cachewright.api.routes.parameters import Call, Plane, Query, in_thread, instance_of
 from cachewright.api.wire import flavors as wire
 from cachewright.flavors import parse
 
 
-@get("/v2/{project_id:str}/flavors")
+@get("/v2/{project_id:str}/flavors", opt=needs("dcs:flavor:list"))
 @in_thread
 def list_flavors(request: Call, plane: Plane, wanted: Query[wire.FlavorsQuery]) -> Response[wire.FlavorList]:
     """ListFlavors; with an instance, those it can be resized to."""

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from litestar import Response, delete, get, post, put
 
 from cachewright.api import answers, asked
+from cachewright.api.auth.permissions import needs
 from cachewright.api.routes.parameters import Body, Call, OptionalBody, PathId, Plane, Query, in_thread, instance_of
 from cachewright.api.wire import instance_changes as changes
 from cachewright.api.wire import instances as wire
@@ -21,7 +22,7 @@ _INSTANCE = _INSTANCES + "/{instance_id:str}"
 _ALL = 2**31 - 1
 
 
-@post(_INSTANCES, status_code=200)
+@post(_INSTANCES, status_code=200, opt=needs("dcs:instance:create"))
 @in_thread
 def create_instance(request: Call, plane: Plane, body: Body[CreateBody]) -> Response[wire.CreatedList]:
     """CreateInstance."""
@@ -29,7 +30,7 @@ def create_instance(request: Call, plane: Plane, body: Body[CreateBody]) -> Resp
     return answers.json(wire.CreatedList([wire.Created(instance.id, instance.name) for instance in created]))
 
 
-@get(_INSTANCES)
+@get(_INSTANCES, opt=needs("dcs:instance:list"))
 @in_thread
 def list_instances(request: Call, plane: Plane, wanted: Query[wire.InstancesQuery]) -> Response[wire.InstanceList]:
     """ListInstances, newest first; an offset beyond the end is an empty page."""
@@ -40,7 +41,7 @@ def list_instances(request: Call, plane: Plane, wanted: Query[wire.InstancesQuer
     return answers.json(wire.InstanceList(count, shown))
 
 
-@delete(_INSTANCES, status_code=200)
+@delete(_INSTANCES, status_code=200, opt=needs("dcs:instance:delete"))
 @in_thread
 def batch_delete_instances(
     request: Call, plane: Plane, wanted: Query[changes.BatchDeleteQuery], body: OptionalBody[changes.BatchDeleteBody]
@@ -61,7 +62,7 @@ def batch_delete_instances(
     return answers.json(changes.BatchResults([_delete(plane, who, known) for known in dict.fromkeys(ids)]))
 
 
-@get(_INSTANCE)
+@get(_INSTANCE, opt=needs("dcs:instance:get"))
 @in_thread
 def show_instance(request: Call, plane: Plane, instance_id: PathId) -> Response[wire.ShownInstance]:
     """ShowInstance."""
@@ -72,7 +73,7 @@ def show_instance(request: Call, plane: Plane, instance_id: PathId) -> Response[
     return answers.json(wire.shown(instance, nodes, plane.used_memory(instance.id), plane.settings, unfinished))
 
 
-@put(_INSTANCE, status_code=204)
+@put(_INSTANCE, status_code=204, opt=needs("dcs:instance:modify"))
 @in_thread
 def update_instance(request: Call, plane: Plane, instance_id: PathId, body: Body[changes.UpdateBody]) -> Response[None]:
     """UpdateInstance: name, description, maintenance window and security group, as they are read back."""
@@ -84,7 +85,7 @@ def update_instance(request: Call, plane: Plane, instance_id: PathId, body: Body
     return answers.no_content()
 
 
-@delete(_INSTANCE, status_code=204)
+@delete(_INSTANCE, status_code=204, opt=needs("dcs:instance:delete"))
 @in_thread
 def delete_single_instance(request: Call, plane: Plane, instance_id: PathId) -> Response[None]:
     """DeleteSingleInstance: the deletion is a background task; the instance is gone when ShowInstance says 404."""
@@ -92,7 +93,7 @@ def delete_single_instance(request: Call, plane: Plane, instance_id: PathId) -> 
     return answers.no_content()
 
 
-@post(_INSTANCE + "/resize", status_code=204)
+@post(_INSTANCE + "/resize", status_code=204, opt=needs("dcs:instance:scale"))
 @in_thread
 def resize_instance(request: Call, plane: Plane, instance_id: PathId, body: Body[ResizeBody]) -> Response[None]:
     """ResizeInstance: the answer names no task; it is the newest in the instance's list."""

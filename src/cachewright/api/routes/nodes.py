@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from litestar import Response, get
 
 from cachewright.api import answers, asked
+from cachewright.api.auth.permissions import needs
 from cachewright.api.routes.parameters import Call, PathId, Plane, Query, in_thread, instance_of
 from cachewright.api.wire import nodes as wire
 from cachewright.api.wire.paging import PageQuery
@@ -18,14 +19,14 @@ _INSTANCES = "/v2/{project_id:str}/instances/{instance_id:str}"
 _INSTANCE = "/v2/{project_id:str}/instance/{instance_id:str}"
 
 
-@get(_INSTANCE + "/groups")
+@get(_INSTANCE + "/groups", opt=needs("dcs:instance:get"))
 @in_thread
 def list_group_replication_info(request: Call, plane: Plane, instance_id: PathId) -> Response[wire.GroupList]:
     """ListGroupReplicationInfo: shards, and the nodes of each."""
     return answers.json(wire.groups(*_seen(request, plane, instance_id)))
 
 
-@get(_INSTANCE + "/groups/{group_id:str}/group-nodes-state")
+@get(_INSTANCE + "/groups/{group_id:str}/group-nodes-state", opt=needs("dcs:instance:get"))
 @in_thread
 def show_replication_states(
     request: Call, plane: Plane, instance_id: PathId, group_id: PathId
@@ -38,21 +39,21 @@ def show_replication_states(
     return answers.json(found[0].replication_list)
 
 
-@get(_INSTANCES + "/logical-nodes")
+@get(_INSTANCES + "/logical-nodes", opt=needs("dcs:instance:get"))
 @in_thread
 def show_nodes_information(request: Call, plane: Plane, instance_id: PathId) -> Response[wire.NodeList]:
     """ShowNodesInformation."""
     return answers.json(wire.node_list(*_seen(request, plane, instance_id)))
 
 
-@get(_INSTANCES + "/nodes")
+@get(_INSTANCES + "/nodes", opt=needs("dcs:instance:get"))
 @in_thread
 def show_instance_topology(request: Call, plane: Plane, instance_id: PathId) -> Response[wire.Topology]:
     """ShowInstanceTopology: nodes with their counters."""
     return answers.json(wire.topology(*_seen(request, plane, instance_id)))
 
 
-@get("/v2/{project_id:str}/instances-logical-nodes")
+@get("/v2/{project_id:str}/instances-logical-nodes", opt=needs("dcs:instance:list"))
 @in_thread
 def batch_show_nodes_information(
     request: Call, plane: Plane, wanted: Query[PageQuery]

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
 
+from cachewright.api.auth.permissions import OPEN
 from cachewright.api.catalogue import OPERATIONS, Operation
 from cachewright.errors import Refusal
 
@@ -26,6 +27,6 @@ def _refusing(operation: Operation) -> HTTPRouteHandler:
         raise Refusal("DCS.4959", operation=operation.name)
 
     path = operation.path.replace("}", ":str}")
-    return HTTPRouteHandler(path, http_method=HttpMethod(operation.method), status_code=200, sync_to_thread=False)(
-        refuse
-    )
+    return HTTPRouteHandler(
+        path, http_method=HttpMethod(operation.method), status_code=200, sync_to_thread=False, opt=OPEN
+    )(refuse)

@@ -15,11 +15,13 @@ from litestar.params import FromPath
 from cachewright.api import asked
 from cachewright.errors import Refusal
 from cachewright.operations.plane import ControlPlane
+from cachewright.operations.sign_in import SignInDesk
 from cachewright.store import instances
 from cachewright.store.records import Instance
 
 Call: TypeAlias = Request[Any, Any, Any]
 Plane: TypeAlias = NamedDependency[ControlPlane]
+Desk: TypeAlias = NamedDependency[SignInDesk]
 PathId: TypeAlias = FromPath[str]
 
 Shape = TypeVar("Shape", bound=msgspec.Struct)

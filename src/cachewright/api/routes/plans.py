@@ -3,6 +3,7 @@
 from litestar import Response, get, post
 
 from cachewright.api import answers, asked
+from cachewright.api.auth.permissions import needs
 from cachewright.api.routes.parameters import Body, Call, PathId, Plane, in_thread
 from cachewright.api.wire import plans as wire
 from cachewright.api.wire.instance_bodies import capacity_mb
@@ -13,7 +14,7 @@ from cachewright.store import tasks
 _RESIZE = "/v2/{project_id:str}/instances/{instance_id:str}/resize"
 
 
-@post(_RESIZE + "/plan", status_code=200)
+@post(_RESIZE + "/plan", status_code=200, opt=needs("dcs:instance:get"))
 @in_thread
 def plan_resize(
     request: Call, plane: Plane, instance_id: PathId, body: Body[wire.CheckBody]
@@ -25,7 +26,7 @@ def plan_resize(
     return answers.json(wire.resize_plan(instance, wish.spec_code, preview))
 
 
-@post(_RESIZE + "/check-job", status_code=200)
+@post(_RESIZE + "/check-job", status_code=200, opt=needs("dcs:instance:scale"))
 @in_thread
 def start_instance_resize_check_job(
     request: Call, plane: Plane, instance_id: PathId, body: Body[wire.CheckBody]
@@ -36,7 +37,7 @@ def start_instance_resize_check_job(
     return answers.json(wire.JobId(task.id))
 
 
-@get("/v2/{project_id:str}/jobs/{job_id:str}")
+@get("/v2/{project_id:str}/jobs/{job_id:str}", opt=needs("dcs:instance:getBackgroundTask"))
 @in_thread
 def show_job_info(request: Call, plane: Plane, job_id: PathId) -> Response[wire.JobInfo]:
     """ShowJobInfo. Every background task is a job with the same id."""

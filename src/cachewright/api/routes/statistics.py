@@ -3,6 +3,7 @@
 from litestar import Response, get
 
 from cachewright.api import answers, asked
+from cachewright.api.auth.permissions import needs
 from cachewright.api.routes.parameters import Call, Plane, Query, in_thread
 from cachewright.api.wire import statistics as wire
 from cachewright.operations.inspection import look
@@ -12,7 +13,7 @@ _INSTANCES = "/v2/{project_id:str}/instances"
 _ALL = 2**31 - 1
 
 
-@get(_INSTANCES + "/status")
+@get(_INSTANCES + "/status", opt=needs("dcs:instance:list"))
 @in_thread
 def list_number_of_instances_in_different_status(
     request: Call, plane: Plane, wanted: Query[wire.StatusQuery]
@@ -24,7 +25,7 @@ def list_number_of_instances_in_different_status(
     return answers.json(wire.status_counts(counted, include_failure=include_failure))
 
 
-@get(_INSTANCES + "/statistic")
+@get(_INSTANCES + "/statistic", opt=needs("dcs:instance:list"))
 @in_thread
 def list_statistics_of_running_instances(request: Call, plane: Plane) -> Response[wire.StatisticList]:
     """ListStatisticsOfRunningInstances, from the counters of their nodes now."""

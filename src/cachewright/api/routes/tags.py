@@ -3,6 +3,7 @@
 from litestar import Response, get, post
 
 from cachewright.api import answers, asked
+from cachewright.api.auth.permissions import needs
 from cachewright.api.routes.parameters import Body, Call, PathId, Plane, in_thread, instance_of
 from cachewright.api.wire import instance_changes as wire
 from cachewright.api.wishes import tagging
@@ -12,7 +13,7 @@ from cachewright.store import instances
 _ALL = 2**31 - 1
 
 
-@get("/v2/{project_id:str}/instances/{instance_id:str}/tags")
+@get("/v2/{project_id:str}/instances/{instance_id:str}/tags", opt=needs("dcs:tag:list"))
 @in_thread
 def show_tags(request: Call, plane: Plane, instance_id: PathId) -> Response[wire.TagList]:
     """ShowTags."""
@@ -21,7 +22,7 @@ def show_tags(request: Call, plane: Plane, instance_id: PathId) -> Response[wire
     return answers.json(wire.TagList(wire.tags_of(instance)))
 
 
-@get("/v2/{project_id:str}/dcs/tags")
+@get("/v2/{project_id:str}/dcs/tags", opt=needs("dcs:tag:list"))
 @in_thread
 def list_tags_of_tenant(request: Call, plane: Plane) -> Response[wire.TenantTags]:
     """ListTagsOfTenant."""
@@ -30,7 +31,7 @@ def list_tags_of_tenant(request: Call, plane: Plane) -> Response[wire.TenantTags
     return answers.json(wire.tenant_tags(found))
 
 
-@post("/v2/{project_id:str}/dcs/{instance_id:str}/tags/action", status_code=204)
+@post("/v2/{project_id:str}/dcs/{instance_id:str}/tags/action", status_code=204, opt=needs("dcs:tag:modify"))
 @in_thread
 def batch_create_or_delete_tags(
     request: Call, plane: Plane, instance_id: PathId, body: Body[wire.TagsBody]

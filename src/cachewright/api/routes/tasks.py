@@ -1,11 +1,11 @@
 """Background tasks: of one instance, and of the whole project in the task centre."""
 
 import asyncio
-from datetime import UTC, datetime
 
 from litestar import Response, delete, get
 
 from cachewright.api import answers, asked, watching
+from cachewright.api.auth.permissions import needs
 from cachewright.api.routes.parameters import Call, OptionalBody, PathId, Plane, Query, in_thread, instance_of
 from cachewright.api.wire import tasks as wire
 from cachewright.errors import Refusal
@@ -16,11 +16,9 @@ from cachewright.store.records import Task
 
 _TASKS = "/v2/{project_id:str}/instances/{instance_id:str}/tasks"
 _CENTRE = "/v2/{project_id:str}/tasks"
-_MOMENT = "%Y%m%d%H%M%S"
-_A_SECOND = 1000
 
 
-@get(_TASKS)
+@get(_TASKS, opt=needs("dcs:instance:getBackgroundTask"))
 @in_thread
 def list_background_task(
     request: Call, plane: Plane, instance_id: PathId, wanted: Query[wire.ListQuery]
@@ -28,7 +26,7 @@ def list_background_task(
     """ListBackgroundTask: newest first; an offset beyond the end is an empty page."""
     known = asked.instance_id(instance_id)
     query = wanted.read()
-    start, end = _period(query)
+    start, end = asked.period(query)
     with plane.database.read() as connection:
         instance_of(connection, request, known)
         count, page = tasks.page(
@@ -37,7 +35,7 @@ def list_background_task(
     return answers.json(wire.TaskList(str(count), [wire.task_item(task) for task in page]))
 
 
-@get(_TASKS + "/{task_id:str}/progress")
+@get(_TASKS + "/{task_id:str}/progress", opt=needs("dcs:instance:getBackgroundTask"))
 async def show_background_task_progress(
     request: Call, plane: Plane, instance_id: PathId, task_id: PathId
 ) -> Response[wire.Progress]:
@@ -67,7 +65,7 @@ def _task(plane: ControlPlane, request: Call, instance_id: str, task_id: str) ->
     return task
 
 
-@delete(_TASKS + "/{task_id:str}", status_code=200)
+@delete(_TASKS + "/{task_id:str}", status_code=200, opt=needs("dcs:instance:deleteBackgroundTask"))
 @in_thread
 def delete_background_task(request: Call, plane: Plane, instance_id: PathId, task_id: PathId) -> Response[wire.Deleted]:
     """DeleteBackgroundTask: forgets a task that has ended."""
@@ -75,12 +73,12 @@ def delete_background_task(request: Call, plane: Plane, instance_id: PathId, tas
     return answers.json(wire.Deleted())
 
 
-@get(_CENTRE)
+@get(_CENTRE, opt=needs("dcs:instance:getBackgroundTask"))
 @in_thread
 def list_center_task(request: Call, plane: Plane, wanted: Query[wire.ListQuery]) -> Response[wire.TaskList]:
     """ListCenterTask: of all instances of the project, those that are gone among them, newest first."""
     query = wanted.read()
-    start, end = _period(query)
+    start, end = asked.period(query)
     project_id = asked.principal(request).project_id
     with plane.database.read() as connection:
         count, page = tasks.page(
@@ -89,7 +87,7 @@ def list_center_task(request: Call, plane: Plane, wanted: Query[wire.ListQuery])
     return answers.json(wire.TaskList(str(count), [wire.task_item(task) for task in page]))
 
 
-@delete(_CENTRE + "/{task_id:str}", status_code=200)
+@delete(_CENTRE + "/{task_id:str}", status_code=200, opt=needs("dcs:instance:deleteBackgroundTask"))
 @in_thread
 def delete_center_task(
     request: Call, plane: Plane, task_id: PathId, body: OptionalBody[wire.DeleteCenterBody]
@@ -100,22 +98,3 @@ def delete_center_task(
         body.read()
     forget_task(plane.database, asked.principal(request), wanted)
     return answers.json(wire.Deleted())
-
-
-def _period(query: wire.ListQuery) -> tuple[int | None, int | None]:
-    """First and last epoch millisecond that is asked for. Refusal DCS.4025 where the end is before the start."""
-    start = _moment("start_time", query.start_time) or _moment("begin_time", query.begin_time)
-    end = _moment("end_time", query.end_time)
-    if start is not None and end is not None and end < start:
-        raise Refusal("DCS.4025")
-    return start, None if end is None else end + _A_SECOND - 1
-
-
-def _moment(field: str, text: str | None) -> int | None:
-    """Epoch milliseconds of `yyyyMMddHHmmss`, UTC."""
-    if text is None:
-        return None
-    try:
-        return int(datetime.strptime(text, _MOMENT).replace(tzinfo=UTC).timestamp() * 1000)
-    except ValueError as error:
-        raise asked.refused(field, "it is not yyyyMMddHHmmss") from error

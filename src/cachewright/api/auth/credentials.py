@@ -1,0 +1,101 @@
+"""A request to the identity behind it: by its token if it carries one, else by its signature.
+
+The cloud's Python client signs even where it is told to send a token, so a token comes first.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from cachewright.api.auth.signature import (
+    BadSignature,
+    OutsideWindow,
+    SignedRequest,
+    parse_authorization,
+    verify,
+)
+from cachewright.errors import Refusal
+from cachewright.operations.sign_in import digest
+from cachewright.store import credentials
+from cachewright.store.database import Database
+from cachewright.store.records import Identity
+from cachewright.tasks.clock import now_ms
+
+log = logging.getLogger(__name__)
+
+_NOBODYS_SECRET = secrets.token_urlsafe(30)
+"""Checked against when the access key is unknown, so that an unknown key takes as long to refuse as a known one."""
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Authenticator:
+    def __init__(self, database: Database, now: Callable[[], datetime] = utc_now) -> None:
+        """`now` is the clock that signatures are checked by."""
+        self._database = database
+        self._now = now
+
+    async def identify(self, request: SignedRequest, project_id: str | None) -> Identity:
+        """Refusal DCS.1001 to DCS.1004. Whether there is such a project is told to nobody who has no role in it."""
+        tokens = [value for name, value in request.headers if name == b"x-auth-token"]
+        claims = [value for name, value in request.headers if name == b"authorization"]
+        if tokens:
+            identity = await self._by_token(tokens, project_id)
+        elif claims:
+            identity = await self._by_signature(request, claims, project_id)
+        else:
+            raise Refusal("DCS.1003")
+        if project_id is not None and identity.role is None:
+            raise Refusal("DCS.1004")
+        return identity
+
+    async def _by_token(self, tokens: list[bytes], project_id: str | None) -> Identity:
+        sought = digest(tokens[0].strip().decode("latin-1"))
+
+        def find() -> credentials.TokenOwner | None:
+            with self._database.read() as connection:
+                return credentials.of_token(connection, sought, project_id)
+
+        owner = await asyncio.to_thread(find) if len(tokens) == 1 else None
+        if owner is None or not owner.enabled:
+            raise Refusal("DCS.1001")
+        if owner.expires_at <= now_ms():
+            raise Refusal("DCS.1002")
+        if project_id not in {None, owner.project_id}:
+            raise Refusal("DCS.1004")
+        return _identity(owner, f"token {sought[:8]}", project_id)
+
+    async def _by_signature(self, request: SignedRequest, claims: list[bytes], project_id: str | None) -> Identity:
+        try:
+            if len(claims) > 1:
+                raise BadSignature("there are several Authorization headers")
+            authorization = parse_authorization(claims[0])
+
+            def find() -> credentials.KeyOwner | None:
+                with self._database.read() as connection:
+                    return credentials.of_key(connection, authorization.access_key, project_id)
+
+            owner = await asyncio.to_thread(find)
+            verify(request, authorization, owner.secret_key if owner else _NOBODYS_SECRET, self._now())
+            if owner is None or not owner.enabled:
+                raise BadSignature("the access key is disabled")
+        except BadSignature as bad:
+            log.info("refused: %s", bad)
+            raise Refusal("DCS.1001") from bad
+        except OutsideWindow as late:
+            raise Refusal("DCS.1002") from late
+        return _identity(owner, f"key {authorization.access_key}", project_id)
+
+
+def _identity(owner: credentials.Owner, credential: str, project_id: str | None) -> Identity:
+    return Identity(
+        user_id=owner.user_id,
+        user_name=owner.user_name,
+        credential=credential,
+        project_id=project_id,
+        role=owner.role,
+    )

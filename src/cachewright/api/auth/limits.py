@@ -1,0 +1,74 @@
+"""How much a request may be, and how many there may be of one caller."""
+
+import math
+import time
+
+from limits import RateLimitItem
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+from litestar.types import HTTPScope, Receive
+
+from cachewright.errors import Refusal
+
+BODY_LIMIT = 12 * 1024 * 1024
+_DRAIN_LIMIT = 4 * BODY_LIMIT
+_TARGET_LIMIT = 8 * 1024
+_HEADERS_LIMIT = 16 * 1024
+_MOST_HEADERS = 64
+_JSON = b"application/json"
+
+
+class RateLimit:
+    """So many requests of one credential in a sliding window."""
+
+    def __init__(self, item: RateLimitItem) -> None:
+        self._item = item
+        self._seen = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    def count(self, credential: str) -> None:
+        """Refusal DCS.4962 where it was one too many."""
+        if not self._seen.hit(self._item, credential):
+            free_at = self._seen.get_window_stats(self._item, credential).reset_time
+            raise Refusal("DCS.4962", retry_after=max(1, math.ceil(free_at - time.time())))
+
+
+def require_small_head(scope: HTTPScope) -> None:
+    """Refusal DCS.4964 or DCS.4965."""
+    if len(scope["raw_path"]) + len(scope["query_string"]) > _TARGET_LIMIT:
+        raise Refusal("DCS.4965")
+    headers = list(scope["headers"])
+    if len(headers) > _MOST_HEADERS or sum(len(name) + len(value) for name, value in headers) > _HEADERS_LIMIT:
+        raise Refusal("DCS.4964")
+
+
+def require_json(scope: HTTPScope, body: bytes) -> None:
+    """Refusal DCS.4963 where a body says that it is something else."""
+    if not body or scope["method"] == "GET":
+        return
+    for name, value in scope["headers"]:
+        if name.lower() == b"content-type" and value.partition(b";")[0].strip().lower() != _JSON:
+            raise Refusal("DCS.4963")
+
+
+async def read_body(scope: HTTPScope, receive: Receive) -> bytes:
+    """Refusal DCS.4960. What is too large is read to its end, or the client would see a broken connection and not the
+    answer."""
+    claimed = next((value for name, value in scope["headers"] if name.lower() == b"content-length"), b"0")
+    if claimed.isdigit() and int(claimed[:20]) > _DRAIN_LIMIT:
+        raise Refusal("DCS.4960")
+    parts: list[bytes] = []
+    size = 0
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            break
+        part, more = message["body"], message["more_body"]
+        size += len(part)
+        if size <= BODY_LIMIT:
+            parts.append(part)
+        elif size > _DRAIN_LIMIT:
+            break
+    if size > BODY_LIMIT:
+        raise Refusal("DCS.4960")
+    return b"".join(parts)

@@ -1,0 +1,63 @@
+"""Who may do what: each route names its action, and this table says which role that takes.
+
+Names of the cloud's own actions are the cloud's. A role may do what the lesser ones may.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from cachewright.errors import Refusal
+from cachewright.store.records import Identity, RoleName
+
+ROLES: tuple[RoleName, ...] = ("viewer", "operator", "admin")
+
+
+class Action(msgspec.Struct, frozen=True):
+    """:ivar least: the least role that may do it; None for everybody with credentials.
+    :ivar changing: calls of it are kept in the audit log.
+    """
+
+    name: str
+    least: RoleName | None
+    changing: bool
+
+
+_TABLE = (
+    Action("dcs:instance:list", "viewer", changing=False),
+    Action("dcs:instance:get", "viewer", changing=False),
+    Action("dcs:instance:getConfiguration", "viewer", changing=False),
+    Action("dcs:instance:getBackgroundTask", "viewer", changing=False),
+    Action("dcs:tag:list", "viewer", changing=False),
+    Action("dcs:flavor:list", "viewer", changing=False),
+    Action("dcs:instance:create", "operator", changing=True),
+    Action("dcs:instance:modify", "operator", changing=True),
+    Action("dcs:instance:scale", "operator", changing=True),
+    Action("dcs:instance:controlBackgroundTask", "operator", changing=True),
+    Action("dcs:tag:modify", "operator", changing=True),
+    Action("dcs:instance:delete", "admin", changing=True),
+    Action("dcs:instance:deleteBackgroundTask", "admin", changing=True),
+    Action("dcs:audit:list", "admin", changing=False),
+    Action("dcs:zone:list", None, changing=False),
+    Action("iam:identity:get", None, changing=False),
+    Action("iam:token:revoke", None, changing=True),
+)
+ACTIONS = {action.name: action for action in _TABLE}
+
+OPTION = "action"
+OPEN: Mapping[str, Any] = {OPTION: None}
+"""For routes that ask nothing of who calls them."""
+
+
+def needs(name: str) -> Mapping[str, Any]:
+    """What a route is declared with: `@get(path, opt=needs("dcs:instance:get"))`."""
+    return {OPTION: ACTIONS[name]}
+
+
+def require(identity: Identity, action: Action) -> None:
+    """Refusal DCS.2007 where the role does not suffice."""
+    if action.least is None:
+        return
+    if identity.role is None or ROLES.index(identity.role) < ROLES.index(action.least):
+        raise Refusal("DCS.2007", role=identity.role or "none", action=action.name)

@@ -1,0 +1,119 @@
+"""Tokens for passwords: issued, looked up, revoked.
+
+A token is 256 random bits; the database keeps its SHA-256, so that it gives no token away.
+"""
+
+import hashlib
+import secrets
+import threading
+
+import msgspec
+import sqlalchemy as sa
+from argon2.exceptions import VerificationError
+from limits import RateLimitItem, RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+
+from cachewright.errors import Refusal
+from cachewright.operations.identity import HASHER
+from cachewright.store import tokens, users
+from cachewright.store.database import Database
+from cachewright.store.records import Project, RoleName, Token, User
+from cachewright.tasks.clock import now_ms
+
+LIFETIME_MS = 24 * 3600 * 1000
+_TRIES: RateLimitItem = RateLimitItemPerMinute(10)
+_RETRY_SECONDS = 60
+_NOBODYS_HASH = HASHER.hash(secrets.token_urlsafe(30))
+"""Checked where there is no such user, so that an unknown name takes as long to refuse as a wrong password."""
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """The project that a token is wanted for, by id or by name."""
+
+    project_id: str | None = None
+    project_name: str | None = None
+
+
+class Issued(msgspec.Struct, frozen=True):
+    """:ivar text: the token itself; told once."""
+
+    text: str
+    token: Token
+    user: User
+    project: Project | None
+    role: RoleName | None
+
+
+class SignInDesk:
+    """Where users get tokens and hand them back."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._hashing = threading.Lock()  # 64 MB and a core for each, on purpose: one at a time
+        self._failures = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    def sign_in(self, name: str, password: str, scope: Scope, source: str) -> Issued:
+        """Refusal DCS.1001 where name or password is wrong or the user may not work in that project, DCS.4962 after too
+        many wrong passwords from one `source`. Call it in a thread: checking a password takes a while on purpose."""
+        if not self._failures.test(_TRIES, source, name):
+            raise Refusal("DCS.4962", retry_after=_RETRY_SECONDS)
+        user = self._known(name, password)
+        if user is None:
+            self._failures.hit(_TRIES, source, name)
+            raise Refusal("DCS.1001")
+        with self._database.write() as connection:
+            project = _project(connection, scope)
+            role = users.role(connection, user.id, project.id) if project else None
+            # What was checked may have been changed since: it took a while.
+            if users.get(connection, user.id) != user or (scope != Scope() and role is None):
+                raise Refusal("DCS.1001")
+            text, now = secrets.token_urlsafe(32), now_ms()
+            token = Token(
+                digest=digest(text),
+                user_id=user.id,
+                project_id=project.id if project else None,
+                issued_at=now,
+                expires_at=now + LIFETIME_MS,
+            )
+            tokens.add(connection, token)
+        return Issued(text, token, user, project, role)
+
+    def look_up(self, text: str, user_id: str) -> Issued:
+        """What a token of this user is good for. Refusal DCS.1001 where it is none, or is good no longer."""
+        with self._database.read() as connection:
+            token, user = tokens.get(connection, digest(text)), users.get(connection, user_id)
+            if token is None or user is None or token.user_id != user_id or token.expires_at <= now_ms():
+                raise Refusal("DCS.1001")
+            if token.project_id is None:
+                return Issued(text, token, user, None, None)
+            role = users.role(connection, user_id, token.project_id)
+            return Issued(text, token, user, users.project(connection, token.project_id), role)
+
+    def revoke(self, text: str, user_id: str) -> None:
+        """Takes back a token of this user. Refusal DCS.1001 where it is none."""
+        with self._database.write() as connection:
+            token = tokens.get(connection, digest(text))
+            if token is None or token.user_id != user_id:
+                raise Refusal("DCS.1001")
+            tokens.remove(connection, token.digest)
+
+    def _known(self, name: str, password: str) -> User | None:
+        with self._database.read() as connection:
+            user = users.named(connection, name)
+        with self._hashing:
+            try:
+                HASHER.verify(user.password if user and user.password else _NOBODYS_HASH, password)
+            except VerificationError:
+                return None
+        return user if user and user.enabled else None
+
+
+def digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _project(connection: sa.Connection, scope: Scope) -> Project | None:
+    if scope.project_id is not None:
+        return users.project(connection, scope.project_id)
+    return users.project_named(connection, scope.project_name) if scope.project_name is not None else None

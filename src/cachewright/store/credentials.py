@@ -1,0 +1,67 @@
+"""Whom a credential speaks for, and what that user is in the project asked for: one query, made for every request."""
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from cachewright.store.database import sealer
+from cachewright.store.records import RoleName
+from cachewright.store.tables import access_keys, grants, tokens, users
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """:ivar enabled: the user, and where it is a key's, the key.
+    :ivar role: None where the user has none in the project.
+    """
+
+    user_id: str
+    user_name: str
+    enabled: bool
+    role: RoleName | None
+
+
+class KeyOwner(Owner, frozen=True, kw_only=True):
+    secret_key: str
+
+
+class TokenOwner(Owner, frozen=True, kw_only=True):
+    """:ivar project_id: the one project the token is good for; None for none."""
+
+    project_id: str | None
+    expires_at: int
+
+
+def of_key(connection: sa.Connection, access_key: str, project_id: str | None) -> KeyOwner | None:
+    wanted = _owners(access_keys, project_id, access_keys.c.secret_key, access_keys.c.enabled.label("key_enabled"))
+    row = connection.execute(wanted.where(access_keys.c.access_key == access_key)).one_or_none()
+    if row is None:
+        return None
+    return KeyOwner(
+        user_id=row.id,
+        user_name=row.name,
+        enabled=row.enabled and row.key_enabled,
+        role=row.role,
+        secret_key=sealer(connection).open(row.secret_key),
+    )
+
+
+def of_token(connection: sa.Connection, digest: str, project_id: str | None) -> TokenOwner | None:
+    wanted = _owners(tokens, project_id, tokens.c.project_id, tokens.c.expires_at)
+    row = connection.execute(wanted.where(tokens.c.digest == digest)).one_or_none()
+    if row is None:
+        return None
+    return TokenOwner(
+        user_id=row.id,
+        user_name=row.name,
+        enabled=row.enabled,
+        role=row.role,
+        project_id=row.project_id,
+        expires_at=row.expires_at,
+    )
+
+
+def _owners(table: sa.Table, project_id: str | None, *also: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    role_here = sa.and_(grants.c.user_id == users.c.id, grants.c.project_id == project_id)
+    joined = table.join(users, users.c.id == table.c.user_id).outerjoin(grants, role_here)
+    return sa.select(users.c.id, users.c.name, users.c.enabled, grants.c.role, *also).select_from(joined)

@@ -1,0 +1,55 @@
+"""Secrets at rest: sealed with a key that lies in a file of its own, so that a stolen database reveals none.
+
+Fernet (AES-128-CBC with HMAC-SHA256) of the `cryptography` library. The key file has one key on each line: the first
+seals, every one opens, so a new key is put before the old one.
+"""
+
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+
+_OWNER_ONLY = stat.S_IRUSR | stat.S_IWUSR
+
+
+class WrongKey(Exception):
+    """What is sealed was sealed with another key, or the key file holds none."""
+
+
+class Sealer:
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        """`keys` are 32 bytes each, base64url. WrongKey where one is not, or there is none."""
+        try:
+            self._fernet = MultiFernet([Fernet(key) for key in keys])
+        except ValueError as error:
+            raise WrongKey(f"not a key: {error}") from error
+
+    def seal(self, text: str) -> str:
+        return self._fernet.encrypt(text.encode()).decode()
+
+    def open(self, sealed: str) -> str:
+        """WrongKey where it was not sealed with one of these keys."""
+        try:
+            return self._fernet.decrypt(sealed.encode()).decode()
+        except InvalidToken as error:
+            raise WrongKey("a secret was sealed with another key") from error
+
+
+def read_key(path: Path) -> Sealer:
+    """The sealer of this key file. OSError where it cannot be read, WrongKey where it holds no key."""
+    try:
+        return Sealer(path.read_bytes().split())
+    except WrongKey as error:
+        raise WrongKey(f"{path}: {error}") from error
+
+
+def make_key(path: Path) -> Sealer:
+    """A new key file, readable by its owner alone. OSError where it cannot be made, or is there."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(Fernet.generate_key() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return read_key(path)
