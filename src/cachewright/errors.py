@@ -82,7 +82,7 @@ _ROWS = (
     Row("DCS.4959", 404, "Operation {operation} of the cloud is not served here.",
         "See docs/coverage.md for what is."),
     Row("DCS.5001", 405, "The method is not allowed here.", "Check method and path."),
-    Row("DCS.4960", 413, "The body is larger than 12 MB.", "Send less."),
+    Row("DCS.4960", 413, "The body is too large.", "Send at most 12 MB, and for a token 16 KB."),
     Row("DCS.4962", 429, "Too many requests.", "Wait for as long as Retry-After says, and ask less often."),
     Row("DCS.4963", 415, "The body is not declared as JSON.", "Send Content-Type: application/json."),
     Row("DCS.4964", 431, "The headers are larger than 16 KB, or more than 64.", "Send fewer."),

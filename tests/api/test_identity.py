@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -142,6 +143,20 @@ def test_who_may_not_sign_in_is_told_nothing(site: Site, alice: Tenant) -> None:
 )
 def test_a_wish_that_is_malformed_is_refused(alice: Tenant, body: Any) -> None:
     assert refused(ask(alice, body)) == 400
+
+
+def test_a_wish_that_is_too_large_is_refused(alice: Tenant) -> None:
+    assert refused(ask(alice, wish(alice) | {"more": "x" * 20_000})) == 413
+
+
+def test_many_who_sign_in_at_once_hold_nobody_else_up(site: Site, alice: Tenant) -> None:
+    """Each is answered: with a token, or to come again."""
+    crowd = [Tenant.added(site).colleague("viewer", PASSWORD) for _ in range(2)] * 15
+    with ThreadPoolExecutor(len(crowd)) as pool:
+        asked = [pool.submit(ask, user, wish(user)) for user in crowd]
+        assert alice.call("GET", "instances").status == 200
+    assert {answer.result().status for answer in asked} <= {201, 429}
+    assert any(answer.result().status == 201 for answer in asked)
 
 
 def test_guessing_is_slowed_down(site: Site) -> None:

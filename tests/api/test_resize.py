@@ -109,3 +109,26 @@ def test_a_busy_instance_is_not_resized(tenant: Tenant, status: str, code: str) 
 def test_existence_is_checked_before_the_body(tenant: Tenant) -> None:
     path = "instances/00000000-0000-4000-8000-000000000000/resize"
     assert tenant.call("POST", path, b"{").refusal == (404, "DCS.3022")
+
+
+def newest(tenant: Tenant, instance_id: str) -> Mapping[str, Any]:
+    tasks: list[Mapping[str, Any]] = tenant.call("GET", f"instances/{instance_id}/tasks").json["tasks"]
+    return tasks[0]
+
+
+def test_a_resize_can_be_withdrawn_before_it_begins(tenant: Tenant) -> None:
+    instance_id = tenant.instance()
+    assert tenant.call("POST", f"instances/{instance_id}/resize", LARGER).status == 204
+    path = f"instances/{instance_id}/resize/cancel/{newest(tenant, instance_id)['id']}"
+    answer = tenant.call("POST", path)
+    assert (answer.status, answer.json) == (200, {"result": "success"})
+    assert (newest(tenant, instance_id)["status"], tenant.stored(instance_id).status) == ("FAILED", "RUNNING")
+    assert tenant.call("POST", path).refusal == (400, "DCS.4957")
+
+
+def test_only_a_resize_can_be_withdrawn(tenant: Tenant) -> None:
+    instance_id = tenant.instance()
+    other = tenant.add_task(instance_id, kind="create", name="CreateInstance")
+    assert tenant.call("POST", f"instances/{instance_id}/resize/cancel/{other.id}").refusal == (400, "DCS.4957")
+    assert tenant.call("POST", f"instances/{instance_id}/resize/cancel/{0:032x}").refusal == (404, "DCS.4958")
+    assert tenant.call("POST", f"instances/{instance_id}/resize/cancel/x").refusal == (400, "DCS.4070")

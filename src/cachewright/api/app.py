@@ -52,6 +52,7 @@ SERVED = (
     control.retry_task,
     plans.plan_resize,
     plans.start_instance_resize_check_job,
+    plans.cancel_instance_resize,
     plans.show_job_info,
     nodes.list_group_replication_info,
     nodes.show_replication_states,

@@ -149,6 +149,15 @@ class ControlPlane(msgspec.Struct, frozen=True):
         self.feed.publish(changed)
         return changed
 
+    def cancel_resize(self, who: Principal, instance_id: str, task_id: str) -> None:
+        """Cancels a task that resizes. Refusal DCS.3022, DCS.4958, or DCS.4957 where it does something else or has
+        ended."""
+        with self.database.read() as connection:
+            task = self._task(connection, who, instance_id, task_id)
+        if task.kind != RESIZE.kind:
+            raise Refusal("DCS.4957")
+        self.control_task(who, instance_id, task_id, Control(wish="cancel"))
+
     def retry_task(self, who: Principal, instance_id: str, task_id: str) -> Task:
         """Goes on with a task that has failed: what was finished stays, the rest is planned anew. Refusal DCS.3022,
         DCS.4958, DCS.4957 where it has not failed, or busy."""

@@ -3,9 +3,9 @@
 A token is 256 random bits; the database keeps its SHA-256, so that it gives no token away.
 """
 
+import asyncio
 import hashlib
 import secrets
-import threading
 
 import msgspec
 import sqlalchemy as sa
@@ -24,6 +24,7 @@ from cachewright.tasks.clock import now_ms
 LIFETIME_MS = 24 * 3600 * 1000
 _TRIES: RateLimitItem = RateLimitItemPerMinute(10)
 _RETRY_SECONDS = 60
+_MOST_WAITING = 20
 _NOBODYS_HASH = HASHER.hash(secrets.token_urlsafe(30))
 """Checked where there is no such user, so that an unknown name takes as long to refuse as a wrong password."""
 
@@ -50,12 +51,24 @@ class SignInDesk:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._hashing = threading.Lock()  # 64 MB and a core for each, on purpose: one at a time
+        self._hashing = asyncio.Semaphore(1)  # each takes 64 MB and a core for a while, on purpose
+        self._waiting = 0
         self._failures = SlidingWindowCounterRateLimiter(MemoryStorage())
 
-    def sign_in(self, name: str, password: str, scope: Scope, source: str) -> Issued:
-        """Refusal DCS.1001 where name or password is wrong or the user may not work in that project, DCS.4962 after too
-        many wrong passwords from one `source`. Call it in a thread: checking a password takes a while on purpose."""
+    async def sign_in(self, name: str, password: str, scope: Scope, source: str) -> Issued:
+        """Refusal DCS.1001 where name or password is wrong or the user may not work in that project; DCS.4962 after too
+        many wrong passwords from one `source`, or where too many wait. Those who wait hold no thread: others need
+        them."""
+        if self._waiting >= _MOST_WAITING:
+            raise Refusal("DCS.4962", retry_after=1)
+        self._waiting += 1
+        try:
+            async with self._hashing:
+                return await asyncio.to_thread(self._signed_in, name, password, scope, source)
+        finally:
+            self._waiting -= 1
+
+    def _signed_in(self, name: str, password: str, scope: Scope, source: str) -> Issued:
         if not self._failures.test(_TRIES, source, name):
             raise Refusal("DCS.4962", retry_after=_RETRY_SECONDS)
         user = self._known(name, password)
@@ -101,11 +114,10 @@ class SignInDesk:
     def _known(self, name: str, password: str) -> User | None:
         with self._database.read() as connection:
             user = users.named(connection, name)
-        with self._hashing:
-            try:
-                HASHER.verify(user.password if user and user.password else _NOBODYS_HASH, password)
-            except VerificationError:
-                return None
+        try:
+            HASHER.verify(user.password if user and user.password else _NOBODYS_HASH, password)
+        except VerificationError:
+            return None
         return user if user and user.enabled else None
 
 

@@ -21,7 +21,14 @@ from litestar.types.asgi_types import (
 from cachewright.api.answers import REQUEST_ID, error_body, error_headers
 from cachewright.api.auth.credentials import Authenticator
 from cachewright.api.auth.guard import IDENTITY, conclude
-from cachewright.api.auth.limits import RateLimit, read_body, require_json, require_small_head
+from cachewright.api.auth.limits import (
+    BODY_LIMIT,
+    STRANGERS_BODY_LIMIT,
+    RateLimit,
+    read_body,
+    require_json,
+    require_small_head,
+)
 from cachewright.api.auth.signature import SignedRequest
 from cachewright.errors import Refusal
 from cachewright.store.database import Database
@@ -69,10 +76,11 @@ class Gate:
 
     async def _pass(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         require_small_head(scope)
-        body = await read_body(scope, receive)
-        require_json(scope, body)
         raw_path = scope["raw_path"].partition(b"?")[0]
-        if (scope["method"], raw_path) not in _OPEN:
+        is_open = (scope["method"], raw_path) in _OPEN
+        body = await read_body(scope, receive, STRANGERS_BODY_LIMIT if is_open else BODY_LIMIT)
+        require_json(scope, body)
+        if not is_open:
             path = _route_path(raw_path)
             project_id = _project(path)
             request = SignedRequest(

@@ -11,6 +11,7 @@ from litestar.types import HTTPScope, Receive
 from cachewright.errors import Refusal
 
 BODY_LIMIT = 12 * 1024 * 1024
+STRANGERS_BODY_LIMIT = 16 * 1024
 _DRAIN_LIMIT = 4 * BODY_LIMIT
 _TARGET_LIMIT = 8 * 1024
 _HEADERS_LIMIT = 16 * 1024
@@ -50,9 +51,9 @@ def require_json(scope: HTTPScope, body: bytes) -> None:
             raise Refusal("DCS.4963")
 
 
-async def read_body(scope: HTTPScope, receive: Receive) -> bytes:
-    """Refusal DCS.4960. What is too large is read to its end, or the client would see a broken connection and not the
-    answer."""
+async def read_body(scope: HTTPScope, receive: Receive, limit: int) -> bytes:
+    """Refusal DCS.4960 where it is larger than `limit`. What is too large is read to its end, or the client would see a
+    broken connection and not the answer."""
     claimed = next((value for name, value in scope["headers"] if name.lower() == b"content-length"), b"0")
     if claimed.isdigit() and int(claimed[:20]) > _DRAIN_LIMIT:
         raise Refusal("DCS.4960")
@@ -65,10 +66,10 @@ async def read_body(scope: HTTPScope, receive: Receive) -> bytes:
             break
         part, more = message["body"], message["more_body"]
         size += len(part)
-        if size <= BODY_LIMIT:
+        if size <= limit:
             parts.append(part)
         elif size > _DRAIN_LIMIT:
             break
-    if size > BODY_LIMIT:
+    if size > limit:
         raise Refusal("DCS.4960")
     return b"".join(parts)

@@ -6,7 +6,7 @@ from litestar import Response, delete, get, post
 from cachewright.api import answers, asked
 from cachewright.api.auth.guard import source
 from cachewright.api.auth.permissions import OPEN, needs
-from cachewright.api.routes.parameters import Body, Call, Desk, Plane, Query, in_thread
+from cachewright.api.routes.parameters import Body, Call, Desk, Plane, Query, in_thread, reading
 from cachewright.api.wire import identity as wire
 from cachewright.api.wire.flavors import ZONE
 from cachewright.errors import Refusal
@@ -19,14 +19,15 @@ _ABOUT_ONESELF = needs("iam:identity:get")
 
 
 @post(_TOKENS, status_code=201, opt=OPEN)
-@in_thread
-def create_token(request: Call, desk: Desk, body: Body[wire.TokenBody]) -> Response[wire.TokenAnswer]:
+@reading
+async def create_token(request: Call, desk: Desk, body: Body[wire.TokenBody]) -> Response[wire.TokenAnswer]:
     """KeystoneCreateUserTokenByPassword: a token for a name and a password, good for 24 hours and for one project."""
     auth = body.read().auth
     user = auth.identity.password.user
     if not auth.is_of_account():
         raise Refusal("DCS.1001")
-    return _answer(request, desk.sign_in(user.name, user.password, auth.scope.known(), source(request.scope)), 201)
+    issued = await desk.sign_in(user.name, user.password, auth.scope.known(), source(request.scope))
+    return _answer(request, issued, 201)
 
 
 @get(_TOKENS, opt=_ABOUT_ONESELF)

@@ -59,24 +59,31 @@ class OptionalBody(Body[Shape]):
 
 
 def in_thread(route: Callable[..., Answer]) -> Callable[..., Coroutine[Any, Any, Answer]]:
-    """Routes read and write the database, which blocks.
-
-    A parameter `Query[...]` or `Body[...]` is filled in here, and is unknown to the framework.
-    """
-    shapes = shapes_read(route)
+    """Routes read and write the database, which blocks. What they read of the request is filled in."""
 
     @wraps(route)
     async def threaded(**given: Any) -> Answer:
+        return await asyncio.to_thread(route, **given)
+
+    return reading(threaded)
+
+
+def reading(route: Callable[..., Coroutine[Any, Any, Answer]]) -> Callable[..., Coroutine[Any, Any, Answer]]:
+    """A parameter `Query[...]` or `Body[...]` is filled in here, and is unknown to the framework."""
+    shapes = shapes_read(route)
+
+    @wraps(route)
+    async def filled(**given: Any) -> Answer:
         for name, (kind, shape) in shapes.items():
             request = given["request"]
             given[name] = kind(request.scope["query_string"] if kind is Query else await request.body(), shape)
-        return await asyncio.to_thread(route, **given)
+        return await route(**given)
 
     signature = inspect.signature(route)
     left = [parameter for name, parameter in signature.parameters.items() if name not in shapes]
-    threaded.__signature__ = signature.replace(parameters=left)  # type: ignore[attr-defined]  # inspect reads it
-    threaded.__annotations__ = {name: hint for name, hint in route.__annotations__.items() if name not in shapes}
-    return threaded
+    filled.__signature__ = signature.replace(parameters=left)  # type: ignore[attr-defined]  # inspect reads it
+    filled.__annotations__ = {name: hint for name, hint in route.__annotations__.items() if name not in shapes}
+    return filled
 
 
 def shapes_read(route: Callable[..., Any]) -> Mapping[str, tuple[type, type[msgspec.Struct]]]:

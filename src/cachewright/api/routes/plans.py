@@ -37,6 +37,17 @@ def start_instance_resize_check_job(
     return answers.json(wire.JobId(task.id))
 
 
+@post(_RESIZE + "/cancel/{task_id:str}", status_code=200, opt=needs("dcs:instance:controlBackgroundTask"))
+@in_thread
+def cancel_instance_resize(
+    request: Call, plane: Plane, instance_id: PathId, task_id: PathId
+) -> Response[wire.ResizeCancelled]:
+    """CancelInstanceResize, which is in the cloud's documents and in no client: ends a resize that waits or runs."""
+    known, wanted = asked.instance_id(instance_id), asked.task_id(task_id)
+    plane.cancel_resize(asked.principal(request), known, wanted)
+    return answers.json(wire.ResizeCancelled())
+
+
 @get("/v2/{project_id:str}/jobs/{job_id:str}", opt=needs("dcs:instance:getBackgroundTask"))
 @in_thread
 def show_job_info(request: Call, plane: Plane, job_id: PathId) -> Response[wire.JobInfo]:

@@ -18,6 +18,10 @@ class CheckBody(msgspec.Struct, frozen=True):
     new_capacity: float | None = None
 
 
+class ResizeCancelled(msgspec.Struct, frozen=True):
+    result: str = "success"
+
+
 class JobId(msgspec.Struct, frozen=True):
     job_id: str
 
