@@ -27,6 +27,7 @@ from cachewright.api.routes import (
     statistics,
     tags,
     tasks,
+    webhooks,
 )
 from cachewright.api.routes.documentation import pages
 from cachewright.api.routes.not_served import refusals
@@ -71,6 +72,11 @@ SERVED = (
     flavors.list_flavors,
     places.list_available_zones,
     places.list_maintenance_windows,
+    webhooks.create_webhook,
+    webhooks.list_webhooks,
+    webhooks.delete_webhook,
+    webhooks.test_webhook,
+    webhooks.list_deliveries,
     audit.list_audit_entries,
     identity.create_token,
     identity.show_token,

@@ -75,6 +75,13 @@ def task_id(text: str) -> str:
     return plain
 
 
+def webhook_id(text: str) -> str:
+    """Refusal DCS.4967 unless it is 32 hexadecimal digits: no webhook has another."""
+    if not _TASK_ID.fullmatch(text):
+        raise Refusal("DCS.4967")
+    return text
+
+
 def query(raw: bytes, shape: type[Shape]) -> Shape:
     """The query as `shape`; names it does not know are ignored, an empty value is none. Faults are DCS.4062."""
     given = _query_values(raw)

@@ -35,6 +35,7 @@ BODIES: Mapping[str, Any] = {
     "ControlTask": {"wish": "run", "parallel": 1, "latency_ceiling_ms": 5},
     "BatchCreateOrDeleteTags": {"action": "create", "tags": [{"key": "team", "value": "shop"}]},
     "DeleteCenterTask": {},
+    "CreateWebhook": {"url": "https://example.com/hook", "events": ["io.cachewright.task.failed"]},
     "CreateToken": {
         "auth": {
             "identity": {

@@ -89,7 +89,9 @@ async def _serve(service: Service, settings: Settings, listen: Listen) -> None:
     print(f"Cachewright serves {_endpoint(settings, listen)}", flush=True)
     if settings.credentials_file.exists():
         print(f"Credentials: {settings.credentials_file}", flush=True)
-    caring = [asyncio.create_task(_forever(care)) for care in (service.supervisor.run, service.tend)]
+    caring = [
+        asyncio.create_task(_forever(care)) for care in (service.supervisor.run, service.tend, service.courier.run)
+    ]
     serving = asyncio.create_task(server.serve())
     stopping = asyncio.create_task(stopped.wait())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)

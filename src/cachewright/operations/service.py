@@ -13,9 +13,10 @@ from cachewright.operations.plane import ControlPlane
 from cachewright.operations.resize import Resize
 from cachewright.operations.site import Site
 from cachewright.operations.supervision import Supervisor
-from cachewright.store import audit, tokens
+from cachewright.store import audit, outbox, tokens
 from cachewright.store.database import Database
 from cachewright.tasks.clock import now_ms
+from cachewright.tasks.courier import Courier
 from cachewright.tasks.engine import Engine
 from cachewright.tasks.feed import Feed
 
@@ -35,6 +36,7 @@ class Service:
         feed = Feed()
         self._engine = Engine(self._database, {operation.kind.kind: operation for operation in operations}, feed)
         self.supervisor = Supervisor(site)
+        self.courier = Courier(self._database)
         self.plane = ControlPlane(
             database=self._database,
             feed=feed,
@@ -47,6 +49,7 @@ class Service:
     def start(self) -> None:
         """Takes up every task that has not ended."""
         self._engine.start()
+        self.courier.start()
 
     async def tend(self) -> None:
         """Until cancelled: takes up what has broken off, forgets what is older than is kept."""
@@ -64,6 +67,7 @@ class Service:
         with self._database.write() as connection:
             audit.forget(connection, now - int(self._settings.audit_retention_days * _DAY_MS))
             tokens.forget(connection, now)
+            outbox.forget(connection, now - int(self._settings.task_retention_days * _DAY_MS))
 
     def stop(self) -> None:
         """Nodes go on; tasks wait for the next start."""

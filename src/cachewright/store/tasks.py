@@ -1,7 +1,7 @@
 """Queries on background tasks.
 
 `save` is a compare-and-set on `revision`: a worker that slept through its own replacement cannot write over what
-its successor has recorded.
+its successor has recorded. Every change of a status goes to the project's webhooks in the same transaction.
 """
 
 from collections import Counter
@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cachewright.store import controls
+from cachewright.store import controls, outbox
 from cachewright.store.records import ENDED, UNFINISHED, Task
 from cachewright.store.rows import columns, from_row, to_row
 from cachewright.store.tables import task_counts, tasks
@@ -25,6 +25,7 @@ class StaleTask(Exception):
 def add(connection: sa.Connection, task: Task) -> None:
     connection.execute(tasks.insert().values(to_row(task)))
     _count(connection, [task], 1)
+    outbox.announce(connection, task)
 
 
 def last_created_at(connection: sa.Connection, project_id: str) -> int:
@@ -98,17 +99,23 @@ def unfinished_of(connection: sa.Connection, instance_id: str) -> list[Task]:
 
 def save(connection: sa.Connection, task: Task) -> Task:
     """Writes `task` over the revision it names and answers it with the next; StaleTask if that is not the latest."""
+    before = connection.execute(sa.select(tasks.c.status).where(tasks.c.id == task.id)).scalar_one_or_none()
     values: dict[str, Any] = to_row(task) | {"revision": task.revision + 1}
     changed = connection.execute(
         tasks.update().where(tasks.c.id == task.id, tasks.c.revision == task.revision).values(values)
     )
     if changed.rowcount != 1:
         raise StaleTask(task.id)
-    return from_row(Task, values)
+    saved = from_row(Task, values)
+    if saved.status != before:
+        outbox.announce(connection, saved)
+    return saved
 
 
 def change(connection: sa.Connection, task_id: str, **values: Any) -> None:
     connection.execute(tasks.update().where(tasks.c.id == task_id).values(columns(**values)))
+    if "status" in values:
+        outbox.announce(connection, load(connection, task_id))
 
 
 def remove(connection: sa.Connection, task: Task) -> None:

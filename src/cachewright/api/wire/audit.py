@@ -2,7 +2,7 @@
 
 import msgspec
 
-from cachewright.api.wire import utc
+from cachewright.api.wire import rfc3339
 from cachewright.api.wire.tasks import ListQuery
 from cachewright.store.records import AuditEntry
 
@@ -40,7 +40,7 @@ class AuditList(msgspec.Struct, frozen=True):
 
 def shown(entry: AuditEntry) -> ShownEntry:
     return ShownEntry(
-        at=utc(entry.at),
+        at=rfc3339(entry.at),
         request_id=entry.request_id,
         user_id=entry.user_id,
         user_name=entry.user_name,

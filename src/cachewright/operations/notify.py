@@ -1,0 +1,56 @@
+"""Webhooks of a project: made, tried and taken away."""
+
+import base64
+import secrets
+import uuid
+
+import sqlalchemy as sa
+
+from cachewright.errors import Refusal
+from cachewright.store import events, outbox
+from cachewright.store.database import Database
+from cachewright.store.records import Delivery, Principal, Webhook
+from cachewright.tasks.clock import now_ms
+
+MOST_WEBHOOKS = 10
+_SECRET_BYTES = 32
+
+
+def add_webhook(database: Database, who: Principal, url: str, wanted: tuple[str, ...]) -> Webhook:
+    """Refusal DCS.4966 where the project has as many as it may."""
+    made = Webhook(
+        id=uuid.uuid4().hex,
+        project_id=who.project_id,
+        url=url,
+        events=wanted,
+        secret=f"whsec_{base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()}",
+        enabled=True,
+        created_at=now_ms(),
+    )
+    with database.write() as connection:
+        if len(outbox.of_project(connection, who.project_id)) >= MOST_WEBHOOKS:
+            raise Refusal("DCS.4966")
+        outbox.add(connection, made)
+    return made
+
+
+def remove_webhook(database: Database, who: Principal, webhook_id: str) -> None:
+    """Refusal DCS.4967."""
+    with database.write() as connection:
+        outbox.remove(connection, webhook_of(connection, who, webhook_id).id)
+
+
+def try_webhook(database: Database, who: Principal, webhook_id: str) -> Delivery:
+    """Sends an event that says nothing. Refusal DCS.4967."""
+    now = now_ms()
+    with database.write() as connection:
+        webhook = webhook_of(connection, who, webhook_id)
+        return outbox.send(connection, webhook.id, events.of_test(who.project_id, webhook.id, now), now)
+
+
+def webhook_of(connection: sa.Connection, who: Principal, webhook_id: str) -> Webhook:
+    """The caller's webhook of this id. Refusal DCS.4967 where there is none."""
+    webhook = outbox.get(connection, webhook_id)
+    if webhook is None or webhook.project_id != who.project_id:
+        raise Refusal("DCS.4967")
+    return webhook

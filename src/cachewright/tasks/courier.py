@@ -1,0 +1,162 @@
+"""Takes events to webhooks, durably, on DBOS.
+
+Each attempt is one workflow. What it came to is recorded with the delivery, and where it failed the next attempt is put
+in line with a delay, so that nothing waits for hours with a worker in its hand. The queue is partitioned by webhook: a
+receiver that is slow or dead delays nobody else.
+
+The body is a CloudEvent; the signature is that of Standard Webhooks (https://www.standardwebhooks.com).
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import httpx
+import sqlalchemy as sa
+from dbos import DBOS, SetEnqueueOptions, SetWorkflowID
+from standardwebhooks import Webhook as Signer
+
+from cachewright.store import outbox
+from cachewright.store.database import Database
+from cachewright.store.records import Delivery, Webhook
+from cachewright.tasks.clock import now_ms
+from cachewright.tasks.ledger import DATABASE_SECONDS
+
+log = logging.getLogger(__name__)
+
+QUEUE = "webhooks"
+DELAYS_SECONDS = (2, 10, 60, 600, 3600, 3 * 3600, 6 * 3600, 12 * 3600)
+"""Before the second attempt, the third, ...: a day in all."""
+
+_JITTER = 0.2
+_ANSWER_SECONDS = 10.0
+_AT_ONCE = 8
+_POLL_SECONDS = 0.25
+_RELAY_SECONDS = 0.5
+_RELAYED_AT_ONCE = 100
+_GONE = 410
+_ERROR_LIMIT = 200
+
+Result = TypeVar("Result")
+_courier: "Courier | None" = None
+
+
+class Courier:
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def start(self) -> None:
+        """To be called when DBOS runs."""
+        global _courier  # noqa: PLW0603  # DBOS keeps its functions in a process-wide registry, as the engine says
+        _courier = self
+        DBOS.register_queue(
+            QUEUE,
+            partition_concurrency=1,
+            worker_concurrency=_AT_ONCE,
+            polling_interval_sec=_POLL_SECONDS,
+            on_conflict="always_update",
+        )
+
+    async def run(self) -> None:
+        """Until cancelled: puts in line what has been stored."""
+        while True:
+            while await asyncio.to_thread(self._relay) == _RELAYED_AT_ONCE:
+                pass
+            await asyncio.sleep(_RELAY_SECONDS)
+
+    def _relay(self) -> int:
+        """How many were put in line. One that was in line already, when the server died before it was on record, is
+        known to the queue by its id."""
+        with self.database.read() as connection:
+            found = outbox.unqueued(connection, _RELAYED_AT_ONCE)
+        for delivery in found:
+            wait_ms = max(0, (delivery.next_try_at or 0) - now_ms())
+            options = SetEnqueueOptions(
+                queue_partition_key=delivery.webhook_id, delay_seconds=wait_ms / 1000 if wait_ms else None
+            )
+            with SetWorkflowID(f"{delivery.id}.{delivery.attempts}"), options:
+                DBOS.enqueue_workflow(QUEUE, deliver, delivery.id)
+        if found:
+            with self.database.write() as connection:
+                for delivery in found:
+                    outbox.change(connection, delivery.id, queued=True)
+        return len(found)
+
+    async def attempt(self, delivery_id: str) -> None:
+        delivery, webhook = await _patiently(lambda: self._known(delivery_id))
+        if delivery is None or webhook is None or delivery.status != "WAITING":
+            return
+        if not webhook.enabled:
+            await self._record(delivery, None, "the webhook is disabled", over=True)
+            return
+        try:
+            status = await _post(webhook, delivery)
+        except Exception as error:  # whatever it is, an attempt has failed, and its owner can read why
+            await self._record(delivery, None, f"{type(error).__name__}: {error}"[:_ERROR_LIMIT])
+            return
+        if status == _GONE:
+            log.warning("webhook %s is gone, says its receiver; it is disabled", webhook.id)
+        await self._record(delivery, status, "", over=status == _GONE)
+
+    def _known(self, delivery_id: str) -> tuple[Delivery | None, Webhook | None]:
+        with self.database.read() as connection:
+            delivery = outbox.delivery(connection, delivery_id)
+            return delivery, outbox.get(connection, delivery.webhook_id) if delivery else None
+
+    async def _record(self, delivery: Delivery, status: int | None, error: str, over: bool = False) -> None:
+        await _patiently(lambda: self._recorded(delivery, status, error, over))
+
+    def _recorded(self, delivery: Delivery, status: int | None, error: str, over: bool) -> None:
+        delivered = status is not None and 200 <= status < 300
+        over = over or delivered or delivery.attempts >= len(DELAYS_SECONDS)
+        delay = 0 if over else DELAYS_SECONDS[delivery.attempts] * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311  # spreads load, guards nothing
+        with self.database.write() as connection:
+            if status == _GONE:
+                outbox.disable(connection, delivery.webhook_id)
+            outbox.change(
+                connection,
+                delivery.id,
+                status="DELIVERED" if delivered else "FAILED" if over else "WAITING",
+                attempts=delivery.attempts + 1,
+                queued=over,
+                next_try_at=None if over else now_ms() + int(delay * 1000),
+                http_status=status,
+                error=error,
+            )
+
+
+@DBOS.workflow(name="deliver", max_recovery_attempts=1_000_000)
+async def deliver(delivery_id: str) -> None:
+    assert _courier is not None  # noqa: S101  # it registers itself before anything is put in line
+    await _courier.attempt(delivery_id)
+
+
+async def _patiently(act: Callable[[], Result]) -> Result:
+    """A database that is busy or takes no writes is waited for: an attempt that is not on record would be lost."""
+    while True:
+        try:
+            return await asyncio.to_thread(act)
+        except sa.exc.OperationalError as busy:
+            log.warning("the database does not take it, trying again: %s", busy.orig)
+            await asyncio.sleep(DATABASE_SECONDS)
+
+
+async def _post(webhook: Webhook, delivery: Delivery) -> int:
+    """The status of the answer; nothing else of it is looked at, and no redirect is followed."""
+    now = datetime.now(UTC)
+    headers = {
+        "content-type": "application/cloudevents+json; charset=UTF-8",
+        "user-agent": "cachewright",
+        "webhook-id": delivery.id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Signer(webhook.secret).sign(delivery.id, now, delivery.body),
+    }
+    async with (
+        asyncio.timeout(_ANSWER_SECONDS),
+        httpx.AsyncClient(timeout=_ANSWER_SECONDS, trust_env=False) as http,
+        http.stream("POST", webhook.url, content=delivery.body.encode(), headers=headers) as answer,
+    ):
+        return answer.status_code
