@@ -1,6 +1,7 @@
 """Watching a task without polling: a stream of its changes, and answers that are not sent twice."""
 
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -99,3 +100,31 @@ def test_a_server_that_ends_ends_its_streams(own_server: Server, how: str) -> No
     assert ended(client, instance_id, task_id).status == "SUCCESS"
     with watched(own_server, instance_id, task_id) as stream:
         assert until(lambda: next(stream), "no event")[0] == "end"
+
+
+def test_a_stream_ends_when_the_server_is_told_to_stop(own_server: Server) -> None:
+    """A task that cannot go on keeps its stream open until then."""
+    client = own_server.client()
+    instance_id = create(client, 1)
+    task_id = newest_task(client, instance_id).id
+    for process in until(own_server.nodes, "no node has started"):
+        process.suspend()
+    with watched(own_server, instance_id, task_id) as stream:
+        assert next(stream)[0] == "progress"
+        assert own_server.stop() == 0
+        with suppress(httpx.RemoteProtocolError):
+            list(stream)
+    assert "Traceback" not in own_server.log()
+
+
+def test_a_client_that_goes_away_leaves_no_trace_in_the_log(own_server: Server) -> None:
+    client = own_server.client()
+    instance_id = create(client, 1)
+    task_id = newest_task(client, instance_id).id
+    with watched(own_server, instance_id, task_id) as stream:
+        next(stream)
+    ended(client, instance_id, task_id)
+    with socket.create_connection(("127.0.0.1", own_server.port)) as connection:
+        connection.sendall(b"POST /v2/p/instances HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
+    assert own_server.stop() == 0
+    assert "Traceback" not in own_server.log()

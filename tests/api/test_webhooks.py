@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from tenants import Tenant
 
@@ -91,7 +92,7 @@ def test_what_becomes_of_a_task_is_stored_with_it(tenant: Tenant, new_tenant: Ca
     instance_id = tenant.instance()
     task = tenant.add_task(instance_id)
     with tenant.site.plane.database.write() as connection:
-        ended = type(task)(**{**_fields(task), "status": "FAILED", "end_time": 1_592_379_530_000})
+        ended = msgspec.structs.replace(task, status="FAILED", end_time=1_592_379_530_000)
         tasks.save(connection, tasks.save(connection, ended))
     shown = deliveries(tenant, every)
     assert shown["count"] == 3
@@ -120,7 +121,3 @@ def test_a_deleted_webhook_takes_with_it_what_was_on_its_way(tenant: Tenant) -> 
     tenant.call("DELETE", f"webhooks/{hook['id']}")
     with tenant.site.plane.database.read() as connection:
         assert outbox.delivery(connection, sent["id"]) is None
-
-
-def _fields(record: Any) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in record.__struct_fields__}

@@ -1,11 +1,12 @@
 """Watching a task without polling: server-sent events (WHATWG HTML, 9.2), one for each change that a client could see.
 
 Each event is named `progress`, has the progress as its data and the task's revision as its id. The stream ends when the
-task has; its last event is named `end`.
+task has; its last event is named `end`. It ends without one when the server stops.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from litestar.response import ServerSentEvent, ServerSentEventMessage
 
 from cachewright.api.wire import tasks as wire
 from cachewright.store.records import ENDED, Task
-from cachewright.tasks.feed import Feed
+from cachewright.tasks.feed import Feed, FeedClosed
 
 _MEDIA_TYPE = "text/event-stream"
 _QUIET_SECONDS = 15.0
@@ -31,7 +32,7 @@ def stream(feed: Feed, task_id: str, look: Callable[[], Task]) -> Response[Any]:
 
 
 async def _events(feed: Feed, task_id: str, look: Callable[[], Task]) -> AsyncIterator[ServerSentEventMessage]:
-    with feed.watching(task_id) as watch:
+    with feed.watching(task_id) as watch, suppress(FeedClosed):
         now: Task | None = await asyncio.to_thread(look)  # read once it is watched, so that no change falls between
         said = b""
         while True:

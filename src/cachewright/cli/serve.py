@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 _OWNER_ONLY = stat.S_IRUSR | stat.S_IWUSR
 
 
+_GRACE_SECONDS = 5
+
+
 class CannotServe(Exception):
     """Why the server does not start, in words for the person who started it."""
 
@@ -97,10 +100,15 @@ async def _serve(service: Service, settings: Settings, listen: Listen) -> None:
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     for care in caring:
         care.cancel()
+    service.plane.feed.close()
     if not serving.done():
         server.stop()  # type: ignore[no-untyped-call]  # the library leaves it untyped
     await asyncio.gather(*caring, return_exceptions=True)
-    await serving
+    _, unanswered = await asyncio.wait({serving}, timeout=_GRACE_SECONDS)
+    if unanswered:
+        log.warning(
+            "some requests were not over %s s after the server was told to stop; they are cut off", _GRACE_SECONDS
+        )
 
 
 async def _forever(care: Callable[[], Awaitable[None]]) -> None:

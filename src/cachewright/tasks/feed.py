@@ -12,6 +12,10 @@ from contextlib import contextmanager
 from cachewright.store.records import Task
 
 
+class FeedClosed(Exception):
+    """There will be no more changes: the server stops."""
+
+
 class Watch:
     """One who watches, in the event loop it was made in."""
 
@@ -19,19 +23,30 @@ class Watch:
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
         self._latest: Task | None = None
+        self._closed = False
 
     async def changed(self, seconds: float) -> Task | None:
-        """The task as it is now, when it has changed since the last call; None where it does not within the time."""
+        """The task as it is now, when it has changed since the last call; None where it does not within the time.
+        FeedClosed where it never will."""
         try:
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
         except TimeoutError:
             return None
+        if self._closed:
+            raise FeedClosed
         self._changed.clear()
         return self._latest
 
     def tell(self, task: Task) -> None:
         self._loop.call_soon_threadsafe(self._see, task)
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        self._closed = True
+        self._changed.set()
 
     def _see(self, task: Task) -> None:
         self._latest = task
@@ -42,6 +57,15 @@ class Feed:
     def __init__(self) -> None:
         self._watches: defaultdict[str, set[Watch]] = defaultdict(set)
         self._changing = threading.Lock()
+        self._closed = False
+
+    def close(self) -> None:
+        """Everybody who watches is told that it is over, and so is who comes later."""
+        with self._changing:
+            self._closed = True
+            for watches in self._watches.values():
+                for watch in watches:
+                    watch.close()
 
     def publish(self, task: Task) -> None:
         with self._changing:
@@ -53,6 +77,8 @@ class Feed:
         watch = Watch()
         with self._changing:
             self._watches[task_id].add(watch)
+            if self._closed:
+                watch.close()
         try:
             yield watch
         finally:

@@ -4,6 +4,7 @@ It stands before the framework's router, so that a stranger learns nothing of wh
 query as they were sent, since that is what was signed.
 """
 
+import asyncio
 import logging
 import uuid
 from urllib.parse import unquote_to_bytes
@@ -11,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from litestar.types.asgi_types import (
+    HTTPDisconnectEvent,
     HTTPReceiveMessage,
     HTTPRequestEvent,
     HTTPResponseBodyEvent,
@@ -53,6 +55,7 @@ class Gate:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
+        receive = _telling(receive)
         request_id = uuid.uuid4().hex
         scope["state"] = {**(scope.get("state") or {}), REQUEST_ID: request_id}
         begun = False
@@ -135,6 +138,21 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
         return HTTPRequestEvent(type="http.request", body=body, more_body=False)
 
     return again
+
+
+def _telling(receive: Receive) -> Receive:
+    """granian cancels what waits for a client that has gone, and does not say that it has. This says it."""
+
+    async def told() -> HTTPReceiveMessage | WebSocketReceiveMessage:
+        try:
+            return await receive()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return HTTPDisconnectEvent(type="http.disconnect")
+
+    return told
 
 
 async def _answer(scope: HTTPScope, send: Send, refusal: Refusal) -> None:

@@ -1,5 +1,6 @@
 """How much a request may be, and how many there may be of one caller."""
 
+import asyncio
 import math
 import time
 
@@ -13,6 +14,7 @@ from cachewright.errors import Refusal
 BODY_LIMIT = 12 * 1024 * 1024
 STRANGERS_BODY_LIMIT = 16 * 1024
 _DRAIN_LIMIT = 4 * BODY_LIMIT
+_BODY_SECONDS = 60
 _TARGET_LIMIT = 8 * 1024
 _HEADERS_LIMIT = 16 * 1024
 _MOST_HEADERS = 64
@@ -52,11 +54,19 @@ def require_json(scope: HTTPScope, body: bytes) -> None:
 
 
 async def read_body(scope: HTTPScope, receive: Receive, limit: int) -> bytes:
-    """Refusal DCS.4960 where it is larger than `limit`. What is too large is read to its end, or the client would see a
-    broken connection and not the answer."""
+    """Refusal DCS.4960 where it is larger than `limit`, DCS.4968 where it is too slow. What is too large is read to its
+    end, or the client would see a broken connection and not the answer."""
     claimed = next((value for name, value in scope["headers"] if name.lower() == b"content-length"), b"0")
     if claimed.isdigit() and int(claimed[:20]) > _DRAIN_LIMIT:
         raise Refusal("DCS.4960")
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            return await _read(receive, limit)
+    except TimeoutError as late:
+        raise Refusal("DCS.4968") from late
+
+
+async def _read(receive: Receive, limit: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     more = True
