@@ -48,6 +48,7 @@ SERVED = (
     tasks.list_center_task,
     tasks.delete_center_task,
     control.show_task,
+    control.find_task,
     control.control_task,
     control.cancel_task,
     control.retry_task,

@@ -76,16 +76,6 @@ class Folder:
             sys.exit(f"cachewright: cannot use {self.data_dir}: {error.orig}")
 
 
-def new_password(from_stdin: bool) -> str:
-    """Never from an argument: those are for everybody on the machine to see."""
-    if from_stdin:
-        return sys.stdin.readline().rstrip("\n")
-    chosen = getpass.getpass("New password: ")
-    if getpass.getpass("Once more: ") != chosen:
-        sys.exit("cachewright: the two are not the same")
-    return chosen
-
-
 def print_rows(rows: list[dict[str, object]], columns: tuple[str, ...], as_json: bool) -> None:
     """`columns` are those of the table; JSON has every member."""
     if as_json:

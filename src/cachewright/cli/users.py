@@ -4,7 +4,8 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from cachewright.cli.folder import AsJson, Folder, new_password, print_rows
+from cachewright.cli.folder import AsJson, Folder, print_rows
+from cachewright.cli.passwords import new_password
 from cachewright.operations import identity
 from cachewright.store import users
 from cachewright.store.records import RoleName

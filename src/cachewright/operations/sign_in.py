@@ -25,8 +25,6 @@ LIFETIME_MS = 24 * 3600 * 1000
 _TRIES: RateLimitItem = RateLimitItemPerMinute(10)
 _RETRY_SECONDS = 60
 _MOST_WAITING = 20
-_NOBODYS_HASH = HASHER.hash(secrets.token_urlsafe(30))
-"""Checked where there is no such user, so that an unknown name takes as long to refuse as a wrong password."""
 
 
 class Scope(msgspec.Struct, frozen=True):
@@ -53,6 +51,8 @@ class SignInDesk:
         self._database = database
         self._hashing = asyncio.Semaphore(1)  # each takes 64 MB and a core for a while, on purpose
         self._waiting = 0
+        # Checked where there is no such user, so that an unknown name takes as long to refuse as a wrong password.
+        self._nobodys = HASHER.hash(secrets.token_urlsafe(30))
         self._failures = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     async def sign_in(self, name: str, password: str, scope: Scope, source: str) -> Issued:
@@ -115,7 +115,7 @@ class SignInDesk:
         with self._database.read() as connection:
             user = users.named(connection, name)
         try:
-            HASHER.verify(user.password if user and user.password else _NOBODYS_HASH, password)
+            HASHER.verify(user.password if user and user.password else self._nobodys, password)
         except VerificationError:
             return None
         return user if user and user.enabled else None

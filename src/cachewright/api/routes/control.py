@@ -28,6 +28,19 @@ def show_task(request: Call, plane: Plane, instance_id: PathId, task_id: PathId)
     return answers.json(wire.record(task, control))
 
 
+@get("/v2/{project_id:str}/tasks/{task_id:str}", opt=needs("dcs:instance:getBackgroundTask"))
+@in_thread
+def find_task(request: Call, plane: Plane, task_id: PathId) -> Response[wire.TaskRecord]:
+    """The same for who does not know which instance the task is of; also where that is gone."""
+    wanted = asked.task_id(task_id)
+    with plane.database.read() as connection:
+        task = tasks.of_project(connection, asked.principal(request).project_id, wanted)
+        if task is None:
+            raise Refusal("DCS.4958")
+        control = controls.get(connection, wanted)
+    return answers.json(wire.record(task, control))
+
+
 @put(_TASK + "/control", opt=needs("dcs:instance:controlBackgroundTask"))
 @in_thread
 def control_task(

@@ -28,6 +28,7 @@ class ForecastItem(msgspec.Struct, frozen=True):
 
 
 class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
+    instance_id: str
     task: TaskItem
     message: str
     attempt: int
@@ -43,6 +44,7 @@ def control(body: ControlBody) -> Control:
 def record(task: Task, control: Control) -> TaskRecord:
     forecasts = [ForecastItem(f.percent, iso(f.at), f.remaining_seconds, f.error) for f in task.forecasts]
     return TaskRecord(
+        instance_id=task.instance_id,
         task=task_item(task),
         message=task.message,
         attempt=task.attempt,

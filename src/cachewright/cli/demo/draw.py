@@ -8,9 +8,9 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from cachewright.cli.demo.changes import changes
-from cachewright.cli.demo.progress import Progress
-from cachewright.cli.demo.tree import Pen, left, tree
+from cachewright.cli.view.changes import changes
+from cachewright.cli.view.progress import Progress
+from cachewright.cli.view.tree import Pen, left, tree
 
 _LINES_BESIDES = 4
 

@@ -9,9 +9,9 @@ from rich.table import Table
 from cachewright.cli.demo.latency import Latency
 from cachewright.cli.demo.load import Loaded, Verified
 from cachewright.cli.demo.prediction import Prediction
-from cachewright.cli.demo.progress import Moved
 from cachewright.cli.demo.watch import Watched
 from cachewright.cli.demo.wire import Outcome
+from cachewright.cli.view.progress import Moved
 
 _EXAMPLES = 3
 

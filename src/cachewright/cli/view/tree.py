@@ -6,7 +6,7 @@ import msgspec
 from rich.text import Text
 from rich.tree import Tree
 
-from cachewright.cli.demo.progress import Progress, Step, SubStep
+from cachewright.cli.view.progress import Progress, Step, SubStep
 
 _NAME = 34
 _BAR = 14
@@ -39,10 +39,11 @@ class Pen(msgspec.Struct, frozen=True, kw_only=True):
         filled = round(min(max(share, 0.0), 1.0) * _BAR)
         return Text(done * filled, _STYLES.get(status, "")).append(to_do * (_BAR - filled), "dim")
 
+    def elapsed(self, begin: datetime | None, end: datetime | None) -> str:
+        return f"{max(((end or self.now) - begin).total_seconds(), 0):.1f} s" if begin else ""
+
     def _elapsed(self, item: Step | SubStep) -> str:
-        if item.begin is None or item.status == "WAITING":
-            return ""
-        return f"{max(((item.end or self.now) - item.begin).total_seconds(), 0):.1f} s"
+        return "" if item.status == "WAITING" else self.elapsed(item.begin, item.end)
 
 
 def tree(pen: Pen, title: str, progress: Progress, *, height: int = 1000) -> Tree:

@@ -1,6 +1,6 @@
 """What a reader of a log wants to know of a task's new state: a line for each thing that changed. Pure."""
 
-from cachewright.cli.demo.progress import Progress, Step, SubStep
+from cachewright.cli.view.progress import Progress, Step, SubStep
 
 _PERCENT_STEP = 10
 

@@ -3,7 +3,7 @@
 from huaweicloudsdkdcs.v2 import ShowBackgroundTaskProgressResponse, StepDetail, SubStepDetail
 
 from cachewright.cli.demo.cloud import progress_of
-from cachewright.cli.demo.progress import Progress
+from cachewright.cli.view.progress import Progress
 
 NODE = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b"
 

@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 from huaweicloudsdkdcs.v2 import ShowBackgroundTaskProgressResponse, StepDetail
-from payloads import NODE, detail, halfway
 from rich.console import Console
 
-from cachewright.cli.demo.changes import changes
 from cachewright.cli.demo.cloud import progress_of
 from cachewright.cli.demo.draw import Drawing
-from cachewright.cli.demo.progress import Migration, moved, parse_detail, parse_time
-from cachewright.cli.demo.tree import Pen, tree
+from cachewright.cli.view.changes import changes
+from cachewright.cli.view.progress import Migration, moved, parse_detail, parse_time
+from cachewright.cli.view.tree import Pen, tree
+from payloads import NODE, detail, halfway
 
 NOW = datetime(2026, 3, 1, 10, 0, 5, tzinfo=UTC)
 

@@ -1,0 +1,210 @@
+"""`cachewright instances`."""
+
+import re
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter, validators
+
+from cachewright.cli.passwords import new_password
+from cachewright.cli.remote.account import USUAL, Target
+from cachewright.cli.remote.failures import CommandFailed, Misused
+from cachewright.cli.remote.output import AsJson, print_json, print_pairs, print_table
+from cachewright.cli.remote.server import Server
+from cachewright.cli.remote.watching import watch
+from cachewright.flavors import Flavor, UnknownFlavor, parse
+
+app = App(name="instances", help="Instances of a server, over its API.")
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_ALL = 1000
+
+Instance = Annotated[str, Parameter(help="Id or name of the instance.")]
+Wait = Annotated[bool, Parameter(negative="", help="Follow the task until it has ended.")]
+Shards = Annotated[int | None, Parameter(help="Number of shards.", validator=validators.Number(gte=1, lte=128))]
+Spec = Annotated[str | None, Parameter(help="Spec code, in place of the sizes.")]
+
+
+@app.command(name="list")
+def show_all(*, target: Target = USUAL, json: AsJson = False) -> None:
+    """Every instance of the project, newest first."""
+    body = Server(target.account()).ask("GET", "instances", limit=_ALL, include_failure="true")
+    if json:
+        print_json(body)
+        return
+    columns = ("NAME", "ID", "STATUS", "SHARDS", "MEMORY", "USED", "ADDRESS", "CREATED")
+    rows = [
+        (
+            one["name"],
+            one["instance_id"],
+            one["status"],
+            one["sharding_count"],
+            f"{one['max_memory']} MB",
+            f"{one['used_memory']} MB",
+            f"{one['ip']}:{one['port']}",
+            one["created_at"],
+        )
+        for one in body["instances"]
+    ]
+    print_table(columns, rows, right=("SHARDS", "MEMORY", "USED"))
+
+
+@app.command
+def show(instance: Instance, *, target: Target = USUAL, json: AsJson = False) -> None:
+    """One instance with its nodes."""
+    server = Server(target.account())
+    body = found(server, instance)
+    if json:
+        print_json(body)
+        return
+    names = ("name", "instance_id", "status", "error_code", "task", "spec_code", "sharding_count", "replica_count")
+    print_pairs([(name, body[name]) for name in names])
+    print_pairs(
+        [
+            ("address", f"{body['ip']}:{body['port']}"),
+            ("memory", f"{body['used_memory']} of {body['max_memory']} MB"),
+            ("created", f"{body['created_at']} by {body['user_name']}"),
+        ]
+    )
+    groups = server.ask("GET", f"instance/{body['instance_id']}/groups")["group_list"]
+    rows = [
+        (group["group_name"], node["replication_role"], node["status"], f"{node['replication_ip']}", node["node_id"])
+        for group in groups
+        for node in group["replication_list"]
+    ]
+    print_table(("SHARD", "ROLE", "STATUS", "HOST", "NODE"), rows)
+
+
+@app.command
+def create(
+    name: Annotated[str, Parameter(help="Its name.")],
+    *,
+    target: Target = USUAL,
+    shards: Shards = None,
+    shard_gb: Annotated[int, Parameter(help="Memory of a shard, in GB.", validator=validators.Number(gte=1))] = 1,
+    replicas: Annotated[int, Parameter(help="Replicas of each shard.", validator=validators.Number(gte=0, lte=5))] = 0,
+    spec: Spec = None,
+    engine_version: Annotated[str, Parameter(help="As the cloud counts them.")] = "7.0",
+    no_password: Annotated[bool, Parameter(negative="", help="Let clients in without a password.")] = False,
+    password_stdin: Annotated[
+        bool, Parameter(negative="", help="Read the password from standard input; do not ask for it.")
+    ] = False,
+    wait: Wait = False,
+    json: AsJson = False,
+) -> None:
+    """A new cluster.
+
+    Example: cachewright instances create cache --shards 3 --replicas 1 --wait
+    """
+    server = Server(target.account())
+    flavor = _flavor(
+        spec or f"redis.cluster.{_cpu(server)}.large.r{replicas + 1}.s{shard_gb}.{(shards or 3) * shard_gb}"
+    )
+    access: dict[str, Any] = {"no_password_access": True} if no_password else {"password": new_password(password_stdin)}
+    body = {
+        "name": name,
+        "engine": "Redis",
+        "engine_version": engine_version,
+        "capacity": float(flavor.capacity_gb),
+        "spec_code": flavor.spec_code,
+        "az_codes": ["local"],
+        "vpc_id": "local",
+        "subnet_id": "local",
+        **access,
+    }
+    answer = server.ask("POST", "instances", body)
+    instance_id = answer["instances"][0]["instance_id"]
+    _follow(server, instance_id, answer if json else f"{name} {instance_id}", wait, json)
+
+
+@app.command
+def resize(
+    instance: Instance,
+    *,
+    target: Target = USUAL,
+    shards: Shards = None,
+    shard_gb: Annotated[int | None, Parameter(help="Memory of a shard, in GB.")] = None,
+    spec: Spec = None,
+    wait: Wait = False,
+    json: AsJson = False,
+) -> None:
+    """More or fewer shards, larger or smaller ones, while it serves.
+
+    Example: cachewright instances resize cache --shards 5 --wait
+    """
+    server = Server(target.account())
+    body = found(server, instance)
+    wanted = resized(body["spec_code"], shards, shard_gb, spec)
+    answer = server.ask(
+        "POST",
+        f"instances/{body['instance_id']}/resize",
+        {"spec_code": wanted.spec_code, "new_capacity": float(wanted.capacity_gb)},
+    )
+    _follow(server, body["instance_id"], answer if json else f"{body['name']} to {wanted.spec_code}", wait, json)
+
+
+@app.command
+def delete(
+    instance: Instance,
+    *,
+    target: Target = USUAL,
+    yes: Annotated[bool, Parameter(negative="", help="Do not ask whether it is meant.")] = False,
+    wait: Wait = False,
+    json: AsJson = False,
+) -> None:
+    """An instance with all its data."""
+    server = Server(target.account())
+    body = found(server, instance)
+    if not yes:
+        print(f"{body['name']} ({body['instance_id']}), {body['used_memory']} MB in use")
+        if input("Type its name to delete it: ") != body["name"]:
+            raise CommandFailed("nothing was deleted")
+    answer = server.ask("DELETE", f"instances/{body['instance_id']}")
+    _follow(server, body["instance_id"], answer if json else f"{body['name']} is being deleted", wait, json)
+
+
+def found(server: Server, instance: str) -> Any:
+    """ShowInstance of this id, or of the one instance of this name. CommandFailed where there is none, or several."""
+    if _UUID.fullmatch(instance):
+        return server.ask("GET", f"instances/{instance}")
+    named = server.ask("GET", "instances", name=instance, name_equal="true", limit=_ALL, include_failure="true")
+    ids = [one["instance_id"] for one in named["instances"]]
+    if len(ids) != 1:
+        many = f"{len(ids)} instances have the name {instance!r}; say which by its id: {', '.join(ids)}"
+        raise CommandFailed(many if ids else f"there is no instance {instance!r}")
+    return server.ask("GET", f"instances/{ids[0]}")
+
+
+def resized(present: str, shards: int | None, shard_gb: int | None, spec: str | None) -> Flavor:
+    """The flavor that is wished for: what is not said stays as it is. Misused where it cannot be."""
+    if spec:
+        return _flavor(spec)
+    if shards is None and shard_gb is None:
+        raise Misused("say what is to change: --shards, --shard-gb or --spec")
+    old = _flavor(present)
+    cpu = present.split(".")[2]
+    size_gb = shard_gb or old.shard_mb // 1024
+    return _flavor(f"redis.cluster.{cpu}.large.r{old.copies}.s{size_gb}.{(shards or old.shards) * size_gb}")
+
+
+def _flavor(spec_code: str) -> Flavor:
+    try:
+        return parse(spec_code)
+    except UnknownFlavor as unknown:
+        raise Misused(str(unknown)) from unknown
+
+
+def _cpu(server: Server) -> str:
+    """The server's processor, as spec codes name it."""
+    return str(server.ask("GET", "flavors")["flavors"][0]["spec_code"].split(".")[2])
+
+
+def _follow(server: Server, instance_id: str, said: Any, wait: bool, json: bool) -> None:
+    if not wait:
+        if json:
+            print_json(said)
+        else:
+            print(said)
+        return
+    newest = server.ask("GET", f"instances/{instance_id}/tasks", limit=1)["tasks"][0]
+    if not watch(server, [newest["id"]], json):
+        raise CommandFailed("the task has failed")

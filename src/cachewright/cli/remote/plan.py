@@ -1,0 +1,47 @@
+"""`cachewright plan`."""
+
+from cyclopts import App
+
+from cachewright.cli.remote.account import USUAL, Target
+from cachewright.cli.remote.failures import CommandFailed
+from cachewright.cli.remote.instances import Instance, Shards, Spec, found, resized
+from cachewright.cli.remote.output import AsJson, print_json, print_table, size
+from cachewright.cli.remote.server import Server
+
+app = App(name="plan", help="What a change would do; nothing is touched.")
+
+
+@app.command
+def resize(
+    instance: Instance,
+    *,
+    target: Target = USUAL,
+    shards: Shards = None,
+    shard_gb: int | None = None,
+    spec: Spec = None,
+    json: AsJson = False,
+) -> None:
+    """The steps that a resize would take now, and what would block it (exit code 1).
+
+    Example: cachewright plan resize cache --shards 5
+    """
+    server = Server(target.account())
+    body = found(server, instance)
+    wanted = resized(body["spec_code"], shards, shard_gb, spec)
+    plan = server.ask("POST", f"instances/{body['instance_id']}/resize/plan", {"spec_code": wanted.spec_code})
+    if json:
+        print_json(plan)
+    else:
+        rows = [
+            (step["step_name"], sub["sub_step_name"], sub["slots"] or "", f"{sub['keys']:,}" if sub["keys"] else "",
+             size(sub["bytes"]) if sub["bytes"] else "", f"{sub['seconds']:.1f} s")
+            for step in plan["steps"]
+            for sub in step["sub_steps"]
+        ]  # fmt: skip
+        print_table(("STEP", "SUB-STEP", "SLOTS", "KEYS", "BYTES", "ABOUT"), rows, ("SLOTS", "KEYS", "BYTES", "ABOUT"))
+        print(
+            f"{plan['shards_before']} to {plan['shards_after']} shards: {plan['slots']:,} slots, "
+            f"{plan['keys']:,} keys, {size(plan['bytes'])}, about {plan['seconds']:.0f} s"
+        )
+    if plan["blockers"]:
+        raise CommandFailed("; ".join(f"{blocker['error_code']}: {blocker['reason']}" for blocker in plan["blockers"]))

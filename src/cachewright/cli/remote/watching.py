@@ -1,0 +1,218 @@
+"""Following tasks as they change: a living picture on a terminal, a line a change elsewhere, JSON lines for programs.
+
+What is drawn is what the server says, whenever it says it; nothing here moves by itself but the clock. A connection
+that is lost is made again: a task does not end with its stream.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from cachewright.cli.remote.failures import CommandFailed, Refused, Unreachable
+from cachewright.cli.remote.output import console, size
+from cachewright.cli.remote.server import Server
+from cachewright.cli.view.changes import changes
+from cachewright.cli.view.progress import Progress, Step, SubStep, parse_time
+from cachewright.cli.view.tree import Pen, left, tree
+
+_DRAWN_SECONDS = 0.125
+_AGAIN_SECONDS = 1.0
+_PATIENCE_SECONDS = 120.0
+_SPEED_SECONDS = 3.0
+
+
+class Followed:
+    """One task, as last heard of."""
+
+    def __init__(self, record: dict[str, Any]) -> None:
+        self.record = record
+        self.progress = read_progress(record["progress"])
+        self.note = ""
+        self._samples: list[tuple[float, int]] = []
+
+    @property
+    def title(self) -> str:
+        return f"{self.record['task']['name']} {self.record['task']['id'][:8]}"
+
+    @property
+    def status(self) -> str:
+        return str(self.record["task"]["status"])
+
+    def hear(self, body: dict[str, Any], now: float) -> None:
+        self.progress, self.note = read_progress(body), ""
+        moved = sum(sub.migration.bytes for sub in self.progress.sub_steps() if sub.migration)
+        self._samples = [sample for sample in self._samples if now - sample[0] <= _SPEED_SECONDS] + [(now, moved)]
+
+    def speed(self) -> str:
+        """Bytes a second over the last few seconds, as the servers counted them."""
+        if len(self._samples) < 2:
+            return ""
+        (begin, before), (end, after) = self._samples[0], self._samples[-1]
+        return f"{size((after - before) / (end - begin))}/s" if after > before and end > begin else ""
+
+    def outcome(self) -> str:
+        task = self.record["task"]
+        why = f": {task['error_code']} {self.record['message']}".rstrip() if task["error_code"] else ""
+        return f"{task['name']} {task['id']} {task['status']}{why}"
+
+
+def watch(server: Server, task_ids: Sequence[str], as_json: bool) -> bool:
+    """Returns when all have ended: whether all ended well."""
+    return asyncio.run(_watch(server, task_ids, as_json))
+
+
+async def _watch(server: Server, task_ids: Sequence[str], as_json: bool) -> bool:
+    async with server.connected() as http:
+        tasks = [Followed(await server.asked(http, "GET", f"tasks/{task_id}")) for task_id in task_ids]
+        screen = _JsonLines() if as_json else _Picture(console()) if console().is_terminal else _Lines(console())
+        following = [asyncio.create_task(_follow(server, http, task, screen)) for task in tasks]
+        try:
+            with screen:
+                while not all(follower.done() for follower in following):
+                    screen.draw(tasks)
+                    await asyncio.wait(following, timeout=_DRAWN_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
+                    for follower in following:
+                        if follower.done():
+                            follower.result()
+                screen.draw(tasks)
+        finally:
+            for follower in following:
+                follower.cancel()
+    if not as_json:
+        for task in tasks:
+            console().print(Text(task.outcome(), "bold green" if task.status == "SUCCESS" else "bold red"))
+    return all(task.status == "SUCCESS" for task in tasks)
+
+
+async def _follow(server: Server, http: Any, task: Followed, screen: "_Screen") -> None:
+    """Until the task has ended. Unreachable where the server stays away for long."""
+    instance_id, task_id = task.record["instance_id"], task.record["task"]["id"]
+    clock = asyncio.get_running_loop().time
+    heard = clock()
+    while task.status not in {"SUCCESS", "FAILED"}:
+        try:
+            async for _, body in server.events(http, f"instances/{instance_id}/tasks/{task_id}/progress"):
+                heard = clock()
+                task.hear(body, heard)
+                screen.changed(task, body)
+            task.record = await server.asked(http, "GET", f"tasks/{task_id}")
+        except Unreachable as away:
+            if clock() - heard > _PATIENCE_SECONDS:
+                raise
+            task.note = f"{away}; trying again"
+            await asyncio.sleep(_AGAIN_SECONDS)
+        except Refused as refused:
+            if refused.status not in {429, 503}:
+                raise CommandFailed(f"task {task_id}: {refused}") from refused
+            await asyncio.sleep(_AGAIN_SECONDS)
+    body = task.record["progress"]
+    task.hear(body, clock())
+    screen.changed(task, body)
+
+
+class _Screen:
+    """What shows tasks: `changed` for each thing heard, `draw` several times a second."""
+
+    def __enter__(self) -> "_Screen":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def changed(self, task: Followed, body: dict[str, Any]) -> None:
+        return None
+
+    def draw(self, tasks: Sequence[Followed]) -> None:
+        return None
+
+
+class _JsonLines(_Screen):
+    """Each change as the API said it, on a line of its own."""
+
+    def changed(self, task: Followed, body: dict[str, Any]) -> None:
+        line = {"task_id": task.record["task"]["id"], "status": task.status, "progress": body}
+        sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
+
+class _Lines(_Screen):
+    def __init__(self, target: Console) -> None:
+        self._console = target
+        self._before: dict[str, Progress] = {}
+
+    def changed(self, task: Followed, body: dict[str, Any]) -> None:
+        progress = task.progress
+        for line in changes(self._before.get(task.title), progress):
+            head = f"{task.title} {progress.percent:3d} % {left(progress):>9}  "
+            self._console.print(Text(head + line), soft_wrap=True)
+        self._before[task.title] = progress
+
+
+class _Picture(_Screen):
+    def __init__(self, target: Console) -> None:
+        self._console = target
+        self._live = Live(console=target, auto_refresh=False, vertical_overflow="ellipsis")
+
+    def __enter__(self) -> "_Screen":
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def draw(self, tasks: Sequence[Followed]) -> None:
+        pen = Pen(now=datetime.now(UTC), width=self._console.width, ascii_only=self._console.options.ascii_only)
+        height = max(self._console.height // max(len(tasks), 1) - 2, 4)
+        parts: list[RenderableType] = []
+        for task in tasks:
+            title = "  ".join(filter(None, (task.title, pen.elapsed(*_begun(task.progress)), task.speed())))
+            parts.append(tree(pen, title, task.progress, height=height))
+            if task.note:
+                parts.append(Text(f"  {task.note}", style="yellow"))
+        self._live.update(Group(*parts), refresh=True)
+
+
+def read_progress(body: dict[str, Any]) -> Progress:
+    """The body of ShowBackgroundTaskProgress."""
+    return Progress(
+        percent=body["progress"],
+        remaining=body["remain_time"],
+        steps=tuple(_step(step) for step in body["step_details"]),
+    )
+
+
+def _step(step: dict[str, Any]) -> Step:
+    return Step(
+        name=step["step_name"],
+        status=step["step_status"],
+        begin=parse_time(step["begin_time"]),
+        end=parse_time(step["end_time"]),
+        error_code=step["error_code"] or "",
+        sub_steps=tuple(_sub_step(sub_step) for sub_step in step["sub_step_details"]),
+    )
+
+
+def _sub_step(sub_step: dict[str, Any]) -> SubStep:
+    return SubStep(
+        name=sub_step["sub_step_name"],
+        status=sub_step["sub_step_status"],
+        begin=parse_time(sub_step["begin_time"]),
+        end=parse_time(sub_step["end_time"]),
+        detail=sub_step["detail"],
+        error_code=sub_step["error_code"] or "",
+    )
+
+
+def _begun(progress: Progress) -> tuple[datetime | None, datetime | None]:
+    """First begin and, where all that began has ended, last end."""
+    begins = [step.begin for step in progress.steps if step.begin]
+    ends = [step.end for step in progress.steps if step.begin]
+    over = [end for end in ends if end]
+    return (min(begins) if begins else None), (max(over) if over and len(over) == len(ends) else None)

@@ -1,0 +1,180 @@
+"""`cachewright instances`, `tasks`, `plan` and `profiles`, typed at a real server."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving import PASSWORD, Server, cache, created, load, present, resize, show, spec
+
+CACHEWRIGHT = (sys.executable, "-m", "cachewright")
+KEYS = 20_000
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(server: Server, tmp_path: Path) -> Run:
+    def type_it(*words: str, typed: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path), "CACHEWRIGHT_DATA_DIR": str(server.data_dir)}
+        command = [*CACHEWRIGHT, *words]
+        env = {name: value for name, value in (env | environment).items() if value}
+        return subprocess.run(
+            command, input=typed, capture_output=True, text=True, timeout=120, check=False, env=env, cwd=tmp_path
+        )
+
+    return type_it
+
+
+@pytest.fixture
+def told(run: Run) -> Callable[..., Any]:
+    """What a command prints as JSON."""
+
+    def ask(*words: str, typed: str = "") -> Any:
+        ran = run(*words, "--json", typed=typed)
+        assert (ran.returncode, ran.stderr) == (0, "")
+        return json.loads(ran.stdout)
+
+    return ask
+
+
+def test_a_cluster_is_made_planned_resized_and_deleted(
+    server: Server, client: Any, run: Run, told: Callable[..., Any]
+) -> None:
+    made = run("instances", "create", "typed", "--shards", "2", "--password-stdin", "--wait", typed=f"{PASSWORD}\n")
+    assert made.returncode == 0, made.stderr
+    assert "100 %" in made.stdout
+    assert made.stdout.splitlines()[-1].endswith("SUCCESS")
+    (instance,) = [one for one in told("instances", "list")["instances"] if one["name"] == "typed"]
+    instance_id = instance["instance_id"]
+    assert (instance["status"], instance["spec_code"]) == ("RUNNING", spec(2))
+    caches = cache(client, instance_id)
+    load(caches, KEYS)
+
+    assert "typed" in run("instances", "list").stdout
+    shown = run("instances", "show", "typed").stdout
+    assert instance_id in shown
+    assert shown.count("master") == 2
+    assert told("instances", "show", instance_id)["instance_id"] == instance_id
+
+    planned = run("plan", "resize", "typed", "--shards", "3")
+    assert planned.returncode == 0
+    assert "2 to 3 shards" in planned.stdout
+    assert told("plan", "resize", "typed", "--shards", "3")["shards_after"] == 3
+    assert show(client, instance_id).sharding_count == 2, "a plan touches nothing"
+
+    lines = run("instances", "resize", "typed", "--shards", "3", "--wait", "--json").stdout.splitlines()
+    events = [json.loads(line) for line in lines]
+    percents = [event["progress"]["progress"] for event in events]
+    assert percents == sorted(percents)
+    assert (events[-1]["status"], percents[-1]) == ("SUCCESS", 100)
+    assert show(client, instance_id).sharding_count == 3
+    assert present(caches, KEYS) == KEYS
+
+    task_id = events[-1]["task_id"]
+    assert "Slot migration." in run("tasks", "show", task_id).stdout
+    assert told("tasks", "show", task_id)["instance_id"] == instance_id
+    assert task_id in run("tasks", "list", "--instance", "typed").stdout
+    assert told("tasks", "list")["tasks"][0]["id"] == task_id
+    watched = run("tasks", "watch", task_id)
+    assert (watched.returncode, watched.stdout.splitlines()[-1]) == (0, f"EXTEND {task_id} SUCCESS")
+
+    kept = run("instances", "delete", "typed", typed="no\n")
+    assert (kept.returncode, "nothing was deleted" in kept.stderr) == (1, True)
+    gone = run("instances", "delete", "typed", "--wait", typed="typed\n")
+    assert gone.returncode == 0, gone.stderr
+    assert run("instances", "show", instance_id).returncode == 3
+
+
+def held_resize(server: Server, client: Any, instance_id: str, shards: int) -> str:
+    """A task that is told to wait before it can have moved anything."""
+    task_id = resize(client, instance_id, shards)
+    assert server.call("PUT", f"instances/{instance_id}/tasks/{task_id}/control", {"wish": "pause"})[0] == 200
+    return task_id
+
+
+def test_a_task_is_paused_cancelled_tried_again_and_resumed(server: Server, client: Any, run: Run) -> None:
+    instance_id = created(client, 1)
+    task_id = held_resize(server, client, instance_id, 2)
+    assert run("tasks", "pause", task_id).returncode == 0
+    assert '"wish": "pause"' in run("tasks", "show", task_id, "--json").stdout
+    assert run("tasks", "cancel", task_id).returncode == 0
+    watched = run("tasks", "watch", task_id)
+    assert watched.returncode == 1
+    assert "FAILED: DCS.9005" in watched.stdout
+    assert watched.stderr == "cachewright: a task has failed\n"
+    assert run("tasks", "retry", task_id).returncode == 0
+    assert run("tasks", "watch", task_id).returncode == 0
+
+    held = held_resize(server, client, instance_id, 3)
+    assert run("tasks", "resume", held, "--parallel", "1").returncode == 0
+    assert run("tasks", "watch").returncode == 0
+    assert show(client, instance_id).sharding_count == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("instances", "show", "nobody-of-this-name"), 1, "there is no instance"),
+        (("instances", "show", "00000000-0000-4000-8000-000000000000"), 3, "DCS.3022"),
+        (("instances", "create", "x!", "--no-password"), 3, "DCS.4010"),
+        (("instances", "create", "cache", "--spec", "redis.nothing", "--no-password"), 2, "is not a spec code"),
+        (("instances", "create", "cache", "--shards", "0"), 2, "Must be >= 1"),
+        (("tasks", "show", "0" * 32), 3, "DCS.4958"),
+        (("tasks", "watch", "0" * 32), 3, "DCS.4958"),
+        (("tasks", "cancel", "x"), 3, "DCS.4070"),
+        (("instances", "list", "--endpoint", "http://127.0.0.1:1"), 4, "no answer from"),
+        (("instances", "list", "--endpoint", "not a url"), 4, "not a url"),
+        (("instances", "list", "--project-id", "0" * 32), 3, "DCS.1004"),
+        (("instances", "list", "--profile", "nobody"), 2, "there is no profile"),
+        (("instances", "list", "--data-dir", "/nowhere"), 2, "cannot read /nowhere"),
+        (("profiles", "add", "a/b", "--from", "/nowhere"), 2, "cannot read /nowhere"),
+        (("instances", "explode"), 2, "explode"),
+        (("plan", "resize"), 2, "requires an argument"),
+    ],
+)
+def test_a_mistake_is_told_in_a_line_with_its_exit_code(run: Run, words: tuple[str, ...], code: int, said: str) -> None:
+    ran = run(*words)
+    assert (ran.returncode, ran.stdout if code != 2 else "") == (code, "")
+    assert said in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_profile_is_added_used_and_removed(server: Server, run: Run, tmp_path: Path) -> None:
+    nothing = {"CACHEWRIGHT_DATA_DIR": ""}
+    assert run("instances", "list", **nothing).returncode == 2
+    added = run("profiles", "add", "home", "--from", str(server.data_dir / "credentials.json"), **nothing)
+    assert (added.returncode, added.stderr) == (0, "")
+    listed = run("profiles", "list", **nothing).stdout
+    assert "home" in listed
+    assert server.credentials["secret_key"] not in listed
+    assert run("instances", "list", **nothing).returncode == 0
+    assert run("profiles", "remove", "home", **nothing).returncode == 0
+    assert run("instances", "list", **nothing).returncode == 2
+
+
+def test_the_sdks_environment_is_understood(server: Server, run: Run) -> None:
+    known = server.credentials
+    ran = run(
+        "instances",
+        "list",
+        CACHEWRIGHT_DATA_DIR="",
+        HUAWEICLOUD_SDK_AK=known["access_key"],
+        HUAWEICLOUD_SDK_SK=known["secret_key"],
+        HUAWEICLOUD_SDK_PROJECT_ID=known["project_id"],
+        HUAWEICLOUD_SDK_REGION_DCS_LOCAL=known["endpoint"],
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("instances",), ("instances", "create"), ("tasks", "watch"), ("plan", "resize"), ("users", "grant")]
+)
+def test_help_says_what_there_is(run: Run, words: tuple[str, ...]) -> None:
+    ran = run(*words, "--help")
+    assert ran.returncode == 0
+    assert "Usage: cachewright" in ran.stdout
