@@ -37,7 +37,7 @@ class Receiver:
         self._thread.start()
 
     def events(self, secret: str) -> list[dict[str, Any]]:
-        """What came, each signature checked by the scheme's own library."""
+        """What came in the last minutes, each signature checked by the scheme's own library."""
         return [Webhook(secret).verify(body, headers) for headers, body in list(self.received)]
 
     def close(self) -> None:

@@ -1,14 +1,16 @@
 """Random tasks under client traffic while random processes are killed and frozen, from a printed seed.
 
-At the end: every task has ended, every acknowledged write is there, every slot is owned once, every node agrees, and
-nothing is left behind. `CHAOS_SEED` replays a run's decisions, `CHAOS_MINUTES` makes it longer; so does
-`make chaos MINUTES=n`.
+At the end: every task has ended, a webhook was told so, every acknowledged write is there, every slot is owned once,
+every node agrees, and nothing is left behind. `CHAOS_SEED` replays a run's decisions, `CHAOS_MINUTES` makes it longer;
+so does `make chaos MINUTES=n`.
 """
 
+import json
 import os
 import random
 import sqlite3
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -19,7 +21,8 @@ from traffic import Loss, Traffic
 from valkey.cluster import ValkeyCluster
 
 from cachewright.valkey.slots import SLOTS
-from serving import Server, cache, created, load, present, show
+from receiver import Receiver
+from serving import Server, cache, created, load, present, show, until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(0)]
 
@@ -31,9 +34,17 @@ AOF_SECONDS = 2.5
 acknowledged in that time may be gone if it is killed then. See docs/failure-modes.md."""
 
 
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    opened = Receiver()
+    yield opened
+    opened.close()
+
+
 @pytest.mark.parametrize("copies", [1, 2], ids=["masters", "replicas"])
-def test_nothing_is_lost_and_nothing_hangs(own_server: Server, copies: int) -> None:
+def test_nothing_is_lost_and_nothing_hangs(own_server: Server, receiver: Receiver, copies: int) -> None:
     print(f"\nCHAOS_SEED={SEED} CHAOS_MINUTES={MINUTES} copies={copies}")
+    assert own_server.call("POST", "webhooks", {"url": receiver.url})[0] == 200
     client = own_server.client()
     instance_id = created(client, 2, copies=copies)
     load(cache(client, instance_id), KEYS)
@@ -49,6 +60,7 @@ def test_nothing_is_lost_and_nothing_hangs(own_server: Server, copies: int) -> N
         settled(own_server.client(), instance_id)
         require_nothing_lost(chaos, traffic, cache(own_server.client(), instance_id))
         require_nothing_left(chaos, instance_id)
+        require_every_end_told(chaos, receiver)
     except BaseException:
         print("\n".join(["", f"CHAOS_SEED={SEED} copies={copies}", *chaos.events, own_server.log()[-6000:]]))
         raise
@@ -75,16 +87,28 @@ def just_before_a_kill(loss: Loss, kills: list[float]) -> bool:
 def require_nothing_left(chaos: Chaos, instance_id: str) -> None:
     """No process, no file, no unfinished task, no run that is still in line."""
     delete(chaos, instance_id)
+    until(lambda: not rows(chaos, "SELECT id FROM deliveries WHERE status='WAITING'"), "events are still on their way")
     data_dir = chaos.server.data_dir
     assert not chaos.server.nodes()
     assert not list((data_dir / "nodes").iterdir())
-    known = {"cachewright.db", "cachewright.db-shm", "cachewright.db-wal", "credentials.json", "nodes", "server.lock"}
+    database = {"cachewright.db", "cachewright.db-shm", "cachewright.db-wal"}
+    known = database | {"credentials.json", "nodes", "secret.key", "server.lock"}
     assert {path.name for path in data_dir.iterdir()} <= known
     assert not rows(chaos, "SELECT id FROM tasks WHERE status NOT IN ('SUCCESS', 'FAILED')")
     assert not rows(chaos, "SELECT id FROM nodes")
     chaos.server.stop()
-    assert not rows(chaos, "SELECT workflow_uuid FROM workflow_status WHERE status IN ('PENDING', 'ENQUEUED')")
+    assert not rows(
+        chaos, "SELECT workflow_uuid FROM workflow_status WHERE status IN ('PENDING', 'ENQUEUED', 'DELAYED')"
+    )
     assert not list(data_dir.glob("*.partial"))
+
+
+def require_every_end_told(chaos: Chaos, receiver: Receiver) -> None:
+    """How each task has ended, as the database has it, has been heard."""
+    told = {
+        (event["subject"], event["data"]["status"]) for event in (json.loads(body) for _, body in receiver.received)
+    }
+    assert set(rows(chaos, "SELECT id, status FROM tasks")) <= told
 
 
 def rows(chaos: Chaos, query: str) -> list[Any]:

@@ -52,7 +52,7 @@ class Followed:
 
     def speed(self) -> str:
         """Bytes a second over the last few seconds, as the servers counted them."""
-        if len(self._samples) < 2:
+        if len(self._samples) < 2 or self.status in {"SUCCESS", "FAILED"}:
             return ""
         (begin, before), (end, after) = self._samples[0], self._samples[-1]
         return f"{size((after - before) / (end - begin))}/s" if after > before and end > begin else ""

@@ -1,0 +1,242 @@
+"""`cachewright doctor`: is everything as a server and its caches need it? Looks, and changes nothing."""
+
+import fcntl
+import os
+import re
+import resource
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+import psutil
+import sqlalchemy as sa
+from cyclopts import Parameter
+
+from cachewright.cli.remote.account import read
+from cachewright.cli.remote.failures import CommandFailed, Misused
+from cachewright.cli.remote.output import AsJson, console, print_json
+from cachewright.cli.remote.server import Server
+from cachewright.config import Listen, Settings
+from cachewright.hosts.ports import NoFreePort, free_ports
+from cachewright.store.database import Database, NotInUse
+from cachewright.store.sealing import WrongKey
+
+State = Literal["ok", "warn", "fail"]
+
+_VALKEY = (9, 0)
+_VERSION = re.compile(r"v=(\d+)\.(\d+)")
+_OPEN_FILES = 4096
+_GIGABYTE = 2**30
+_PORTS_OF_A_LARGE_CLUSTER = 64
+_STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """:ivar remedy: what to do; empty where all is well."""
+
+    name: str
+    state: State
+    told: str
+    remedy: str = ""
+
+
+def doctor(
+    *,
+    data_dir: Annotated[Path, Parameter(help="Data folder to look at.", env_var="CACHEWRIGHT_DATA_DIR")] = Path("data"),
+    listen: Annotated[str, Parameter(help="HOST:PORT that a server is to listen on.")] = "127.0.0.1:8765",
+    secret_key_file: Annotated[
+        Path | None,
+        Parameter(help="The server's key file, where it is elsewhere.", env_var="CACHEWRIGHT_SECRET_KEY_FILE"),
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Check this machine, a data folder and its server, and say what to mend. Exits 1 where something fails.
+
+    Example: cachewright doctor --data-dir ./data
+    """
+    try:
+        address = Listen.parse(listen)
+    except ValueError as error:
+        raise Misused(str(error)) from error
+    settings = Settings(
+        data_dir=data_dir.absolute(),
+        listen=address,
+        secret_key_file=secret_key_file and secret_key_file.absolute(),
+    )
+    findings = [finding for look in _LOOKS for finding in look(settings)]
+    if json:
+        print_json(msgspec.to_builtins(findings))
+    else:
+        for finding in findings:
+            console().print(f"[{_STYLES[finding.state]}]{finding.state:<5}[/]", end="")
+            console().print(f"{finding.name:<14} {finding.told}", markup=False)
+            if finding.remedy:
+                console().print(f"{'':<20}{finding.remedy}", markup=False, style="dim")
+    failed = sum(finding.state == "fail" for finding in findings)
+    if failed:
+        raise CommandFailed(f"{failed} of {len(findings)} checks failed")
+
+
+def _python(_: Settings) -> Iterator[Finding]:
+    yield Finding("python", "ok", f"{sys.version.split()[0]} at {sys.executable}")
+
+
+def _valkey(settings: Settings) -> Iterator[Finding]:
+    try:
+        said = subprocess.run(
+            [settings.valkey_binary, "--version"], capture_output=True, text=True, timeout=10, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        yield Finding("valkey-server", "fail", f"does not run: {error}", "Install it anew, or name another binary.")
+        return
+    found = _VERSION.search(said)
+    version = (int(found[1]), int(found[2])) if found else (0, 0)
+    told = f"{version[0]}.{version[1]} at {settings.valkey_binary}"
+    if version < _VALKEY:
+        yield Finding("valkey-server", "fail", told, "9.0 or later is needed: slots are moved by the server itself.")
+    else:
+        yield Finding("valkey-server", "ok", told)
+
+
+def _kernel(_: Settings) -> Iterator[Finding]:
+    overcommit = _first_line("/proc/sys/vm/overcommit_memory")
+    if overcommit == "1":
+        yield Finding("overcommit", "ok", "vm.overcommit_memory is 1")
+    elif overcommit:
+        remedy = "sysctl vm.overcommit_memory=1, or a snapshot may fail while memory is short."
+        yield Finding("overcommit", "warn", f"vm.overcommit_memory is {overcommit}", remedy)
+    pages = _first_line("/sys/kernel/mm/transparent_hugepage/enabled")
+    if "[always]" in pages:
+        remedy = "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled: snapshots copy less, answers come sooner."
+        yield Finding("huge pages", "warn", "transparent huge pages are always on", remedy)
+    elif pages:
+        yield Finding("huge pages", "ok", f"transparent huge pages: {pages}")
+
+
+def _limits(_: Settings) -> Iterator[Finding]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    state: State = "ok" if soft >= _OPEN_FILES else "warn"
+    remedy = "" if state == "ok" else f"ulimit -n {_OPEN_FILES} or more, or caches take fewer clients."
+    yield Finding("open files", state, f"{soft} (may be raised to {hard})", remedy)
+
+
+def _memory(_: Settings) -> Iterator[Finding]:
+    free = psutil.virtual_memory().available
+    told = f"{free / _GIGABYTE:.1f} GB free"
+    if free < _GIGABYTE:
+        yield Finding("memory", "warn", told, "A shard takes at least 1 GB when it is full.")
+    else:
+        yield Finding("memory", "ok", told)
+
+
+def _disk(settings: Settings) -> Iterator[Finding]:
+    folder = next(path for path in (settings.data_dir, *settings.data_dir.parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    told = f"{free / _GIGABYTE:.1f} GB free at {folder}"
+    if free < _GIGABYTE:
+        yield Finding("disk", "fail", told, "Make space: caches that cannot write their files take no writes.")
+    else:
+        yield Finding("disk", "ok", told)
+
+
+def _folder(settings: Settings) -> Iterator[Finding]:
+    folder = settings.data_dir
+    if not folder.exists():
+        yield Finding("data folder", "ok", f"{folder} is not there yet; the first start makes it")
+        return
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        yield Finding("data folder", "fail", f"{folder} cannot be written", f"chown it to {os.geteuid()}.")
+    elif mode & (stat.S_IRWXG | stat.S_IRWXO):
+        remedy = f"chmod 700 {folder}: it holds secrets."
+        yield Finding("data folder", "warn", f"others may look into {folder} (mode {mode:o})", remedy)
+    else:
+        yield Finding("data folder", "ok", f"{folder}, for its owner alone")
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    if not settings.database_file.exists():
+        return
+    try:
+        with closing(Database.in_use(settings)) as database, database.read() as connection:
+            verdict = connection.execute(sa.text("PRAGMA quick_check")).scalar_one()
+    except (NotInUse, WrongKey) as error:
+        yield Finding("database", "fail", str(error), "Start this release's server, with its key file.")
+    except (OSError, sa.exc.DatabaseError) as error:
+        yield Finding("database", "fail", f"cannot be read: {error}", "Restore it from a backup, with its key file.")
+    else:
+        remedy = "" if verdict == "ok" else "Restore it from a backup."
+        yield Finding("database", "ok" if verdict == "ok" else "fail", f"quick_check: {verdict}", remedy)
+
+
+def _server(settings: Settings) -> Iterator[Finding]:
+    """A server that runs must answer; where none does, its port must be free."""
+    if not _is_held(settings.data_dir / "server.lock"):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((settings.listen.host, settings.listen.port))
+            except OSError as error:
+                told = f"{settings.listen.host}:{settings.listen.port}: {error.strerror}"
+                yield Finding("port", "fail", told, "Let the server listen elsewhere: --listen.")
+                return
+        yield Finding("server", "ok", f"none runs; {settings.listen.host}:{settings.listen.port} is free")
+        return
+    try:
+        count = Server(read(settings.credentials_file)).ask("GET", "instances", limit=1)["instance_num"]
+    except CommandFailed as failed:
+        yield Finding("server", "fail", f"runs, but: {failed}", "Look into its log.")
+    else:
+        yield Finding("server", "ok", f"runs and answers; {count} instances")
+
+
+def _ports(settings: Settings) -> Iterator[Finding]:
+    first, last = settings.node_ports
+    found = 0
+    with suppress(NoFreePort):
+        for _ in islice(free_ports(settings.node_host, settings.node_ports, set()), _PORTS_OF_A_LARGE_CLUSTER):
+            found += 1
+    state: State = "ok" if found >= _PORTS_OF_A_LARGE_CLUSTER else "warn"
+    told = f"{'enough' if state == 'ok' else found} of {first}-{last} are free for caches"
+    yield Finding("cache ports", state, told, "" if state == "ok" else "Each node takes two.")
+
+
+_LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+    _python,
+    _valkey,
+    _kernel,
+    _limits,
+    _memory,
+    _disk,
+    _folder,
+    _database,
+    _server,
+    _ports,
+)
+
+
+def _first_line(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether a server has this lock. It is not made where it is not there."""
+    try:
+        with lock.open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
