@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from cachewright.api import asked
+from cachewright.api.wire.control import ControlBody
 from cachewright.api.wire.flavors import FlavorsQuery
 from cachewright.api.wire.instance_bodies import CreateBody, Tag
 from cachewright.api.wire.instance_changes import TagsBody
@@ -63,3 +64,10 @@ def test_null_is_no_value_of_what_is_needed(body: bytes, field: str) -> None:
 def test_the_smallest_body() -> None:
     with pytest.raises(Refusal, match=r"DCS\.4010"):
         asked.body(b"{}", CreateBody)
+
+
+@pytest.mark.parametrize("body", [b'{"wihs": "pause"}', b'{"": null}', b'{"wish": "run", "more": null}'])
+def test_a_control_has_no_other_members(body: bytes) -> None:
+    """A wish that was misspelt must not be taken for none."""
+    with pytest.raises(Refusal, match=r"DCS\.4062.*not known"):
+        asked.body(body, ControlBody)

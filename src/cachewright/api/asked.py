@@ -96,7 +96,8 @@ def query(raw: bytes, shape: type[Shape]) -> Shape:
 
 
 def body(raw: bytes, shape: type[Shape]) -> Shape:
-    """The body as `shape`; names it does not know are ignored, as the cloud does, and null is nothing."""
+    """The body as `shape`; names it does not know are ignored, as the cloud does, unless the shape forbids them. A null
+    is nothing, but its name must be one that the shape could know."""
     if not raw.strip():
         raise Refusal("DCS.4004")
     try:
@@ -105,6 +106,9 @@ def body(raw: bytes, shape: type[Shape]) -> Shape:
         raise Refusal("DCS.4005", reason=str(error)) from error
     if not isinstance(decoded, dict):
         raise Refusal("DCS.4005", reason="it is not an object")
+    if shape.__struct_config__.forbid_unknown_fields:
+        for name in decoded.keys() - set(shape.__struct_encode_fields__):
+            raise _invalid(name, "it is not known here", _CODES)
     try:
         return msgspec.convert(_without_nulls(decoded), shape)
     except msgspec.ValidationError as error:
