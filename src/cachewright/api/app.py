@@ -30,9 +30,11 @@ from cachewright.api.routes import (
     webhooks,
 )
 from cachewright.api.routes.documentation import pages
+from cachewright.api.routes.metrics import metrics_page
 from cachewright.api.routes.not_served import refusals
 from cachewright.operations.plane import ControlPlane
 from cachewright.operations.sign_in import SignInDesk
+from cachewright.telemetry.metrics import Metrics
 
 SERVED = (
     instances.create_instance,
@@ -91,8 +93,8 @@ SERVED = (
 """Every route that does what it is asked. The rest of the cloud's operations are refused by name."""
 
 
-def create_app(plane: ControlPlane, now: Callable[[], datetime] = utc_now) -> ASGIApp:
-    """What granian serves. `now` is the clock that signatures are checked by."""
+def create_app(plane: ControlPlane, metrics: Metrics, now: Callable[[], datetime] = utc_now) -> ASGIApp:
+    """What granian serves. Requests are counted in `metrics`; `now` is the clock that signatures are checked by."""
     desk = SignInDesk(plane.database)
 
     def provide_plane() -> ControlPlane:
@@ -102,7 +104,12 @@ def create_app(plane: ControlPlane, now: Callable[[], datetime] = utc_now) -> AS
         return desk
 
     app = Litestar(
-        route_handlers=[*SERVED, *refusals(SERVED), *pages(describe(SERVED))],
+        route_handlers=[
+            *SERVED,
+            *refusals(SERVED),
+            *pages(describe(SERVED)),
+            metrics_page(plane.settings, metrics.text),
+        ],
         dependencies={
             "plane": Provide(provide_plane, sync_to_thread=False),
             "desk": Provide(provide_desk, sync_to_thread=False),
@@ -114,4 +121,4 @@ def create_app(plane: ControlPlane, now: Callable[[], datetime] = utc_now) -> AS
         request_max_body_size=None,  # the gate has read the body, and has its own limit
     )
     rate = RateLimit(parse_rate(plane.settings.rate_limit))
-    return Gate(app, plane.database, Authenticator(plane.database, now), rate)
+    return Gate(app, plane.database, Authenticator(plane.database, now), rate, metrics)

@@ -7,6 +7,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import secrets
 import signal
 import socket
 import ssl
@@ -22,18 +23,19 @@ from granian.log import LogLevels
 from granian.server.embed import Server
 from limits import parse as parse_rate
 
+from cachewright import logs
 from cachewright.api.app import create_app
+from cachewright.cli.private_files import write_private
 from cachewright.config import Listen, Settings
 from cachewright.operations.identity import Credentials, first_credentials
 from cachewright.operations.service import Service
 from cachewright.store.sealing import WrongKey
+from cachewright.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-_OWNER_ONLY = stat.S_IRUSR | stat.S_IWUSR
-
-
 _GRACE_SECONDS = 5
+_TRACED_BY = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
 class CannotServe(Exception):
@@ -42,8 +44,7 @@ class CannotServe(Exception):
 
 def serve_until_stopped(settings: Settings) -> None:
     """Returns after SIGTERM or SIGINT. CannotServe where it cannot start."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logs.configure(settings.log_format)
     _require_tls(settings)
     _require_rate(settings.rate_limit)
     with ExitStack() as running:
@@ -53,11 +54,29 @@ def serve_until_stopped(settings: Settings) -> None:
             listen = _free(settings.listen)
             service = Service(settings)
             running.callback(service.stop)
+            metrics = Metrics(service.plane.database, service)
+            service.plane.feed.listen(metrics.see)
+            _trace(service, running)
             service.start()
             with service.plane.database.write() as connection:
                 first = first_credentials(connection)
             _write_credentials(settings, listen, first)
-        asyncio.run(_serve(service, settings, listen))
+            if not settings.metrics_token_file.exists():
+                write_private(settings.metrics_token_file, secrets.token_urlsafe(32).encode() + b"\n")
+        asyncio.run(_serve(service, metrics, settings, listen))
+
+
+def _trace(service: Service, running: ExitStack) -> None:
+    """Traces go where OpenTelemetry's own variables say; without them there are none, and its SDK is not needed."""
+    if not any(os.environ.get(name) for name in _TRACED_BY):
+        return
+    try:
+        from cachewright.telemetry.traces import Traces  # noqa: PLC0415  # an optional dependency
+    except ImportError as missing:
+        raise CannotServe(f"traces need OpenTelemetry's SDK: pip install 'cachewright[otel]' ({missing})") from missing
+    traces = Traces()
+    running.callback(traces.stop)
+    service.plane.feed.listen(traces.see)
 
 
 @contextmanager
@@ -73,9 +92,9 @@ def _usable(data_dir: Path) -> Iterator[None]:
         raise CannotServe(str(error)) from error
 
 
-async def _serve(service: Service, settings: Settings, listen: Listen) -> None:
+async def _serve(service: Service, metrics: Metrics, settings: Settings, listen: Listen) -> None:
     server = Server(
-        create_app(service.plane),
+        create_app(service.plane, metrics),
         address=listen.host,
         port=listen.port,
         ssl_cert=settings.tls_cert,
@@ -93,7 +112,8 @@ async def _serve(service: Service, settings: Settings, listen: Listen) -> None:
     if settings.credentials_file.exists():
         print(f"Credentials: {settings.credentials_file}", flush=True)
     caring = [
-        asyncio.create_task(_forever(care)) for care in (service.supervisor.run, service.tend, service.courier.run)
+        asyncio.create_task(_forever(care))
+        for care in (service.supervisor.run, service.vitals.measure, service.tend, service.courier.run)
     ]
     serving = asyncio.create_task(server.serve())
     stopping = asyncio.create_task(stopped.wait())
@@ -190,8 +210,4 @@ def _write_credentials(settings: Settings, listen: Listen, first: Credentials | 
         "secret_key": first.key.secret_key,
         "endpoint": _endpoint(settings, listen),
     }
-    partial = settings.credentials_file.with_suffix(".partial")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _OWNER_ONLY)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(credentials)) + b"\n")
-    partial.replace(settings.credentials_file)
+    write_private(settings.credentials_file, msgspec.json.format(msgspec.json.encode(credentials)) + b"\n")

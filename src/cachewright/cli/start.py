@@ -10,6 +10,7 @@ from cyclopts import Parameter, validators
 
 from cachewright.cli.serve import CannotServe, serve_until_stopped
 from cachewright.config import Listen, Settings
+from cachewright.logs import Format
 
 
 def serve(
@@ -36,6 +37,7 @@ def serve(
         float, Parameter(help="Keep entries of the audit log for so long.", validator=validators.Number(gte=0))
     ] = 365,
     rate_limit: Annotated[str, Parameter(help="What one key or token may ask for.")] = "200/second",
+    log_format: Annotated[Format, Parameter(help="How the server logs, on standard error.")] = "text",
 ) -> None:
     """Serve the DCS v2 API and run caches on this machine until SIGTERM or Ctrl-C.
 
@@ -53,6 +55,7 @@ def serve(
             task_retention_days=task_retention_days,
             audit_retention_days=audit_retention_days,
             rate_limit=rate_limit,
+            log_format=log_format,
         )
         if valkey_binary:
             settings = msgspec.structs.replace(settings, valkey_binary=valkey_binary)

@@ -18,6 +18,7 @@ from cachewright.flavors import Flavor, UnknownFlavor, parse
 from cachewright.operations import layout
 from cachewright.operations.kinds import CHECK, CREATE, DELETE, KINDS, RESIZE, Kind
 from cachewright.operations.resize import Preview
+from cachewright.operations.vitals import Vitals
 from cachewright.operations.wishes import CreateWish, ResizeWish
 from cachewright.store import controls, instances, tasks
 from cachewright.store.database import Database
@@ -30,7 +31,7 @@ from cachewright.tasks.operation import CANCELLED, ActionFailed
 class ControlPlane(msgspec.Struct, frozen=True):
     """:ivar feed: where changes of tasks are published.
     :ivar enqueue: hands a stored task to the engine.
-    :ivar memory: bytes in use by an instance, as last measured.
+    :ivar vitals: what nodes said of themselves last.
     :ivar preview: what a resize task would do now.
     """
 
@@ -38,7 +39,7 @@ class ControlPlane(msgspec.Struct, frozen=True):
     feed: Feed
     settings: Settings
     enqueue: Callable[[Task], None]
-    memory: Callable[[str], int]
+    vitals: Vitals
     preview: Callable[[Task], Awaitable[Preview]]
 
     def create_instances(self, who: Principal, wish: CreateWish) -> list[Instance]:
@@ -185,9 +186,6 @@ class ControlPlane(msgspec.Struct, frozen=True):
         if task is None:
             raise Refusal("DCS.4958")
         return task
-
-    def used_memory(self, instance_id: str) -> int:
-        return self.memory(instance_id)
 
     def _get(self, connection: sa.Connection, who: Principal, instance_id: str) -> Instance:
         instance = instances.get(connection, who.project_id, instance_id)

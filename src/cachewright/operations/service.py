@@ -13,12 +13,14 @@ from cachewright.operations.plane import ControlPlane
 from cachewright.operations.resize import Resize
 from cachewright.operations.site import Site
 from cachewright.operations.supervision import Supervisor
+from cachewright.operations.vitals import Vitals
 from cachewright.store import audit, outbox, tokens
 from cachewright.store.database import Database
 from cachewright.tasks.clock import now_ms
 from cachewright.tasks.courier import Courier
 from cachewright.tasks.engine import Engine
 from cachewright.tasks.feed import Feed
+from cachewright.tasks.heartbeats import Heartbeats
 
 _TAKE_UP_SECONDS = 5.0
 _SWEEP_SECONDS = 600.0
@@ -26,7 +28,9 @@ _DAY_MS = 24 * 3600 * 1000
 
 
 class Service:
-    """:ivar plane: what requests are made to."""
+    """:ivar plane: what requests are made to.
+    :ivar vitals: what its nodes said of themselves last.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -34,15 +38,17 @@ class Service:
         site = Site(self._database, settings, LocalHost(settings.valkey_binary, settings.nodes_dir))
         operations: list[InstanceOperation] = [Create(site), Resize(site), Check(site), Delete(site)]
         feed = Feed()
+        self.heartbeats = Heartbeats()
+        self.vitals = Vitals(site, self.heartbeats)
         self._engine = Engine(self._database, {operation.kind.kind: operation for operation in operations}, feed)
-        self.supervisor = Supervisor(site)
-        self.courier = Courier(self._database)
+        self.supervisor = Supervisor(site, self.heartbeats)
+        self.courier = Courier(self._database, self.heartbeats)
         self.plane = ControlPlane(
             database=self._database,
             feed=feed,
             settings=settings,
             enqueue=self._engine.enqueue,
-            memory=self.supervisor.used_memory,
+            vitals=self.vitals,
             preview=Resize(site).preview,
         )
 
@@ -55,6 +61,7 @@ class Service:
         """Until cancelled: takes up what has broken off, forgets what is older than is kept."""
         swept = float("-inf")
         while True:
+            self.heartbeats.beat("tending")
             await asyncio.to_thread(self._engine.take_up)
             if time.monotonic() - swept >= _SWEEP_SECONDS:
                 swept = time.monotonic()

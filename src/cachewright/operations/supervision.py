@@ -8,17 +8,17 @@ from collections import defaultdict
 import msgspec
 
 from cachewright.hosts.local import NodeDidNotStart
+from cachewright.logs import about
 from cachewright.operations.site import Site
 from cachewright.store import instances
 from cachewright.store.records import Node
 from cachewright.tasks.clock import now_ms
-from cachewright.valkey.client import NODE_GONE, NodeRefused, connect
+from cachewright.tasks.heartbeats import Heartbeats
 
 log = logging.getLogger(__name__)
 
 _CODE = "DCS.9001"
 _LOOK_SECONDS = 0.5
-_MEASURE_SECONDS = 5.0
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 30.0
 _STABLE_SECONDS = 30.0
@@ -42,35 +42,34 @@ class Deaths(msgspec.Struct):
 
 
 class Supervisor:
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, heartbeats: Heartbeats) -> None:
+        """:ivar starts: how often a node that had died was started again."""
         self._site = site
+        self._heartbeats = heartbeats
         self._deaths: dict[str, Deaths] = defaultdict(Deaths)
-        self._memory: dict[str, tuple[str, int]] = {}
         self._failing: set[str] | None = None
-
-    def used_memory(self, instance_id: str) -> int:
-        """Bytes in use by the instance's nodes, as last measured."""
-        return sum(size for owner, size in list(self._memory.values()) if owner == instance_id)
+        self.starts = 0
 
     async def run(self) -> None:
         """Until cancelled."""
-        measured = float("-inf")
         while True:
+            self._heartbeats.beat("supervisor")
             nodes = await asyncio.to_thread(self._wanted)
-            for gone in self._deaths.keys() - {node.id for node, _ in nodes}:
+            for gone in self._deaths.keys() - {node.id for node in nodes}:
                 del self._deaths[gone]
-            await asyncio.gather(*(self._revive(node) for node, _ in nodes))
-            await asyncio.to_thread(self._report, [node for node, _ in nodes])
-            if time.monotonic() - measured >= _MEASURE_SECONDS:
-                measured = time.monotonic()
-                await self._measure(nodes)
+            await asyncio.gather(*(self._tended(node) for node in nodes))
+            await asyncio.to_thread(self._report, nodes)
             await asyncio.sleep(_LOOK_SECONDS)
 
-    def _wanted(self) -> list[tuple[Node, str | None]]:
+    def _wanted(self) -> list[Node]:
         with self._site.database.read() as connection:
-            settled = {i.id: i.password for i in instances.every(connection) if i.status in _SETTLED}
+            statuses = instances.statuses(connection)
             nodes = instances.wanted_nodes(connection)
-        return [(node, settled[node.instance_id]) for node in nodes if node.instance_id in settled]
+        return [node for node in nodes if statuses.get(node.instance_id) in _SETTLED]
+
+    async def _tended(self, node: Node) -> None:
+        with about(instance_id=node.instance_id, node_id=node.id):
+            await self._revive(node)
 
     async def _revive(self, node: Node) -> None:
         if self._site.host.process(node.id) or not self._site.host.has(node.id, "nodes.conf"):
@@ -87,6 +86,7 @@ class Supervisor:
         log.warning("node %s of instance %s has died; starting it", node.id, node.instance_id)
         try:
             await self._site.host.start(node.id)
+            self.starts += 1
         except (NodeDidNotStart, OSError) as failure:
             deaths.failed += 1
             log.error("node %s does not start: %s", node.id, failure)
@@ -104,15 +104,3 @@ class Supervisor:
                 elif instance.id not in failing and instance.status == "ERROR" and instance.error_code == _CODE:
                     instances.change(connection, instance.id, status="RUNNING", error_code=None, updated_at=now_ms())
         self._failing = failing
-
-    async def _measure(self, nodes: list[tuple[Node, str | None]]) -> None:
-        async def one(node: Node, password: str | None) -> tuple[str, tuple[str, int]] | None:
-            try:
-                async with connect(node, password, answer_seconds=1.0) as client:
-                    memory = await client.info("memory")
-            except (*NODE_GONE, NodeRefused):
-                return self._memory.get(node.id) and (node.id, self._memory[node.id])
-            return node.id, (node.instance_id, int(memory["used_memory"]))
-
-        found = await asyncio.gather(*(one(node, password) for node, password in nodes))
-        self._memory = dict(entry for entry in found if entry)

@@ -58,6 +58,11 @@ def every(connection: sa.Connection) -> list[Instance]:
     return [_opened(connection, row) for row in connection.execute(instances.select())]
 
 
+def statuses(connection: sa.Connection) -> dict[str, str]:
+    """Of all instances of all projects, by id."""
+    return {row.id: row.status for row in connection.execute(sa.select(instances.c.id, instances.c.status))}
+
+
 def change(connection: sa.Connection, instance_id: str, **values: Any) -> None:
     connection.execute(instances.update().where(instances.c.id == instance_id).values(columns(**values)))
 

@@ -23,6 +23,7 @@ from cachewright.store import outbox
 from cachewright.store.database import Database
 from cachewright.store.records import Delivery, Webhook
 from cachewright.tasks.clock import now_ms
+from cachewright.tasks.heartbeats import Heartbeats
 from cachewright.tasks.ledger import DATABASE_SECONDS
 
 log = logging.getLogger(__name__)
@@ -45,8 +46,9 @@ _courier: "Courier | None" = None
 
 
 class Courier:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, heartbeats: Heartbeats) -> None:
         self.database = database
+        self._heartbeats = heartbeats
 
     def start(self) -> None:
         """To be called when DBOS runs."""
@@ -63,6 +65,7 @@ class Courier:
     async def run(self) -> None:
         """Until cancelled: puts in line what has been stored."""
         while True:
+            self._heartbeats.beat("courier")
             while await asyncio.to_thread(self._relay) == _RELAYED_AT_ONCE:
                 pass
             await asyncio.sleep(_RELAY_SECONDS)

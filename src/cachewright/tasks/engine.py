@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from dbos import DBOS, DBOSConfig, SetEnqueueOptions, SetWorkflowID, StepOptions, StepReservation
 from dbos import error as dbos_error
 
+from cachewright.logs import about
 from cachewright.store import tasks as stored
 from cachewright.store.database import Database
 from cachewright.store.records import ENDED, Step, SubStep, Task
@@ -130,6 +131,11 @@ class Engine:
         ledger = await Ledger.load(self.database, task_id, self.feed.publish)
         if ledger.task.status in ENDED:
             return
+        with about(task_id=task_id, instance_id=ledger.task.instance_id):
+            await self._run(ledger)
+
+    async def _run(self, ledger: Ledger) -> None:
+        task_id = ledger.task.id
         self._ledgers[task_id] = ledger
         keeping = asyncio.create_task(ledger.keep())
         try:

@@ -4,12 +4,15 @@ Whoever changes a task publishes it, from whichever thread; whoever watches sees
 """
 
 import asyncio
+import logging
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from cachewright.store.records import Task
+
+log = logging.getLogger(__name__)
 
 
 class FeedClosed(Exception):
@@ -56,6 +59,7 @@ class Watch:
 class Feed:
     def __init__(self) -> None:
         self._watches: defaultdict[str, set[Watch]] = defaultdict(set)
+        self._listeners: list[Callable[[Task], None]] = []
         self._changing = threading.Lock()
         self._closed = False
 
@@ -67,7 +71,16 @@ class Feed:
                 for watch in watches:
                     watch.close()
 
+    def listen(self, listener: Callable[[Task], None]) -> None:
+        """`listener` is told of every change of every task, in the thread that made it; it must be quick."""
+        self._listeners.append(listener)
+
     def publish(self, task: Task) -> None:
+        for listener in self._listeners:
+            try:
+                listener(task)
+            except Exception:
+                log.exception("a listener failed")  # the task goes on: it is on record already
         with self._changing:
             for watch in self._watches.get(task.id, ()):
                 watch.tell(task)

@@ -30,7 +30,14 @@ class Terminal:
         fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
         os.set_blocking(self._side, False)
         self.process = subprocess.Popen(
-            command, stdin=other, stdout=other, stderr=other, env=environment, cwd=folder, start_new_session=True
+            # A shell's background jobs ignore Ctrl-C, and so would what the tests start when they are one.
+            ["env", "--default-signal=INT", *command],
+            stdin=other,
+            stdout=other,
+            stderr=other,
+            env=environment,
+            cwd=folder,
+            start_new_session=True,
         )
         os.close(other)
 

@@ -6,6 +6,7 @@ query as they were sent, since that is what was signed.
 
 import asyncio
 import logging
+import time
 import uuid
 from urllib.parse import unquote_to_bytes
 
@@ -33,23 +34,28 @@ from cachewright.api.auth.limits import (
 )
 from cachewright.api.auth.signature import SignedRequest
 from cachewright.errors import Refusal
+from cachewright.logs import about
 from cachewright.store.database import Database
+from cachewright.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
 _OF_NO_PROJECT = {"/v2/available-zones", "/v2/instances/maintain-windows"}
 
-_OPEN = {("GET", b"/openapi.json"), ("GET", b"/docs"), ("POST", b"/v3/auth/tokens")}
-"""What anybody may ask: descriptions that are the same for everybody, and for a token, which is asked for with a
-password."""
+_OPEN = {("GET", b"/openapi.json"), ("GET", b"/docs"), ("GET", b"/metrics"), ("POST", b"/v3/auth/tokens")}
+"""What is asked without a signature: descriptions that are the same for everybody, a token for a password, and metrics,
+which have a token of their own."""
 
 
 class Gate:
-    def __init__(self, app: ASGIApp, database: Database, authenticator: Authenticator, rate: RateLimit) -> None:
+    def __init__(
+        self, app: ASGIApp, database: Database, authenticator: Authenticator, rate: RateLimit, metrics: Metrics
+    ) -> None:
         self._app = app
         self._database = database
         self._authenticator = authenticator
         self._rate = rate
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
@@ -59,6 +65,7 @@ class Gate:
         request_id = uuid.uuid4().hex
         scope["state"] = {**(scope.get("state") or {}), REQUEST_ID: request_id}
         begun = False
+        arrived = time.perf_counter()
 
         async def tagged(message: Message) -> None:
             nonlocal begun
@@ -66,16 +73,21 @@ class Gate:
                 begun = True
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
                 await conclude(self._database, scope, message["status"])
+                route = scope.get("route_handler")
+                operation = str(route.handler_name) if route else ""
+                seconds = time.perf_counter() - arrived
+                self._metrics.answered(operation, str(scope["method"]), message["status"], seconds)
             await send(message)
 
-        try:
-            await self._pass(scope, receive, tagged)
-        except Refusal as refusal:
-            await _answer(scope, tagged, refusal)
-        except Exception:
-            log.exception("request %s failed: %s %s", request_id, scope["method"], scope["path"])
-            if not begun:
-                await _answer(scope, tagged, Refusal("DCS.5000"))
+        with about(request_id=request_id):
+            try:
+                await self._pass(scope, receive, tagged)
+            except Refusal as refusal:
+                await _answer(scope, tagged, refusal)
+            except Exception:
+                log.exception("request %s failed: %s %s", request_id, scope["method"], scope["path"])
+                if not begun:
+                    await _answer(scope, tagged, Refusal("DCS.5000"))
 
     async def _pass(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         require_small_head(scope)

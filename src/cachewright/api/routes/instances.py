@@ -37,7 +37,7 @@ def list_instances(request: Call, plane: Plane, wanted: Query[wire.InstancesQuer
     query = wanted.read()
     with plane.database.read() as connection:
         count, page = _search(connection, asked.principal(request), query, plane.settings.node_host)
-    shown = [wire.listed(instance, plane.used_memory(instance.id), plane.settings) for instance in page]
+    shown = [wire.listed(instance, plane.vitals.used_memory(instance.id), plane.settings) for instance in page]
     return answers.json(wire.InstanceList(count, shown))
 
 
@@ -70,7 +70,7 @@ def show_instance(request: Call, plane: Plane, instance_id: PathId) -> Response[
         instance = instance_of(connection, request, instance_id)
         nodes = instances.nodes_of(connection, instance.id)
         unfinished = tasks.unfinished_of(connection, instance.id)
-    return answers.json(wire.shown(instance, nodes, plane.used_memory(instance.id), plane.settings, unfinished))
+    return answers.json(wire.shown(instance, nodes, plane.vitals.used_memory(instance.id), plane.settings, unfinished))
 
 
 @put(_INSTANCE, status_code=204, opt=needs("dcs:instance:modify"))

@@ -15,6 +15,7 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
+from cachewright.cli.private_files import write_private
 from cachewright.cli.remote.failures import NoAccount
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -153,8 +154,4 @@ def _profile(name: str) -> Path:
 
 def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
-    partial = path.with_suffix(".partial")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _OWNER_ONLY)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    partial.replace(path)
+    write_private(path, content)

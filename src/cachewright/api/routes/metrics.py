@@ -1,0 +1,38 @@
+"""Metrics for Prometheus. They tell of every project, so they have a token of their own, which only the owner of the
+data folder can read."""
+
+import asyncio
+import hmac
+from collections.abc import Callable
+
+from litestar import Response, get
+from litestar.handlers import HTTPRouteHandler
+
+from cachewright.api.auth.permissions import OPEN
+from cachewright.api.routes.parameters import Call
+from cachewright.config import Settings
+from cachewright.errors import Refusal
+from cachewright.telemetry.metrics import CONTENT_TYPE
+
+_SCHEME = "Bearer"
+
+
+def metrics_page(settings: Settings, text: Callable[[], bytes]) -> HTTPRouteHandler:
+    """`/metrics`. The token is read each time, so that it can be changed while the server runs."""
+
+    def told(authorization: str) -> bytes:
+        scheme, _, given = authorization.partition(" ")
+        try:
+            token = settings.metrics_token_file.read_text().strip()
+        except FileNotFoundError:
+            token = ""
+        if not token or scheme != _SCHEME or not hmac.compare_digest(given.encode(), token.encode()):
+            raise Refusal("DCS.1001")
+        return text()
+
+    @get("/metrics", opt=OPEN)
+    async def show_metrics(request: Call) -> Response[bytes]:
+        body = await asyncio.to_thread(told, request.headers.get("authorization", ""))
+        return Response(body, headers={"content-type": CONTENT_TYPE})
+
+    return show_metrics

@@ -1,0 +1,16 @@
+"""Files that hold secrets: readable by their owner alone from the moment they exist, and never half-written."""
+
+import os
+import stat
+from pathlib import Path
+
+_OWNER_ONLY = stat.S_IRUSR | stat.S_IWUSR
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """OSError where it cannot be written."""
+    partial = path.with_suffix(".partial")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _OWNER_ONLY)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    partial.replace(path)

@@ -1,0 +1,145 @@
+"""What running nodes say of themselves, measured every few seconds: the last of each node, an hour of each instance."""
+
+import asyncio
+import time
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from typing import cast
+
+import msgspec
+
+from cachewright.operations.site import Site
+from cachewright.store import instances
+from cachewright.store.records import Node, Role
+from cachewright.tasks.clock import now_ms
+from cachewright.tasks.heartbeats import Heartbeats
+from cachewright.valkey.client import NODE_GONE, NodeRefused, ask, connect
+
+MEASURE_SECONDS = 5.0
+_KEPT = int(3600 / MEASURE_SECONDS)
+_ANSWER_SECONDS = 1.0
+_AT_ONCE = 64
+_MEASURED = {"RUNNING", "EXTENDING", "RESTARTING", "ERROR"}
+"""Instance statuses in which nodes answer."""
+
+
+class Vital(msgspec.Struct, frozen=True, kw_only=True):
+    """One node's numbers. Memory in bytes, traffic in kilobytes a second."""
+
+    node: Node
+    role: Role
+    used_memory: int
+    keys: int
+    ops_per_second: int
+    clients: int
+    input_kbps: float
+    output_kbps: float
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """One instance's numbers: memory and keys of its masters, whose data is the instance's; the rest of all its nodes.
+
+    :ivar at: epoch milliseconds.
+    """
+
+    at: int
+    used_memory: int
+    keys: int
+    ops_per_second: int
+    clients: int
+    input_kbps: float
+    output_kbps: float
+
+
+class Vitals:
+    def __init__(self, site: Site, heartbeats: Heartbeats) -> None:
+        self._site = site
+        self._heartbeats = heartbeats
+        self._nodes: dict[str, tuple[Node, Vital | None]] = {}
+        self._history: dict[str, deque[Sample]] = defaultdict(lambda: deque(maxlen=_KEPT))
+
+    def nodes(self) -> list[tuple[Node, Vital | None]]:
+        """Every node that should be running; None for one that did not answer."""
+        return list(self._nodes.values())
+
+    def history(self, instance_id: str) -> list[Sample]:
+        """Oldest first. No sample stands for a time when a master did not answer."""
+        return list(self._history.get(instance_id, ()))
+
+    def used_memory(self, instance_id: str) -> int:
+        """Bytes of the instance's data, as last measured; 0 where it never was."""
+        history = self._history.get(instance_id)
+        return history[-1].used_memory if history else 0
+
+    def record(self, instance_id: str, sample: Sample) -> None:
+        self._history[instance_id].append(sample)
+
+    async def measure(self) -> None:
+        """Until cancelled."""
+        while True:
+            begun = time.monotonic()
+            self._heartbeats.beat("vitals")
+            await self.look()
+            await asyncio.sleep(max(0.0, MEASURE_SECONDS - (time.monotonic() - begun)))
+
+    async def look(self) -> None:
+        """Measures every node once."""
+        wanted = await asyncio.to_thread(self._wanted)
+        room = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(node: Node, password: str | None) -> tuple[Node, Vital | None]:
+            async with room:
+                return node, await _ask(node, password)
+
+        found = await asyncio.gather(*(one(node, password) for node, password in wanted))
+        self._nodes = {node.id: (node, vital) for node, vital in found}
+        of_instance: dict[str, list[tuple[Node, Vital | None]]] = defaultdict(list)
+        for node, vital in found:
+            of_instance[node.instance_id].append((node, vital))
+        for gone in self._history.keys() - of_instance.keys():
+            del self._history[gone]
+        for instance_id, vitals in of_instance.items():
+            if sample := summed(vitals, now_ms()):
+                self.record(instance_id, sample)
+
+    def _wanted(self) -> list[tuple[Node, str | None]]:
+        with self._site.database.read() as connection:
+            passwords = {i.id: i.password for i in instances.every(connection) if i.status in _MEASURED}
+            nodes = instances.wanted_nodes(connection)
+        return [(node, passwords[node.instance_id]) for node in nodes if node.instance_id in passwords]
+
+
+def summed(vitals: Sequence[tuple[Node, Vital | None]], at: int) -> Sample | None:
+    """The instance's numbers from its nodes'. None where no master of a shard answers: a sum without it would be
+    false."""
+    known = [vital for _, vital in vitals if vital]
+    masters = [vital for vital in known if vital.role == "master"]
+    if {vital.node.shard for vital in masters} != {node.shard for node, _ in vitals}:
+        return None
+    return Sample(
+        at=at,
+        used_memory=sum(vital.used_memory for vital in masters),
+        keys=sum(vital.keys for vital in masters),
+        ops_per_second=sum(vital.ops_per_second for vital in known),
+        clients=sum(vital.clients for vital in known),
+        input_kbps=round(sum(vital.input_kbps for vital in known), 2),
+        output_kbps=round(sum(vital.output_kbps for vital in known), 2),
+    )
+
+
+async def _ask(node: Node, password: str | None) -> Vital | None:
+    try:
+        async with connect(node, password, answer_seconds=_ANSWER_SECONDS) as client:
+            said = await ask(client, "INFO", "memory", "stats", "clients", "replication", "keyspace")
+    except (*NODE_GONE, NodeRefused):
+        return None
+    return Vital(
+        node=node,
+        role=cast(Role, said["role"]),
+        used_memory=int(said["used_memory"]),
+        keys=int(said.get("db0", {}).get("keys", 0)),
+        ops_per_second=int(said["instantaneous_ops_per_sec"]),
+        clients=int(said["connected_clients"]),
+        input_kbps=float(said["instantaneous_input_kbps"]),
+        output_kbps=float(said["instantaneous_output_kbps"]),
+    )

@@ -1,0 +1,180 @@
+"""Metrics in Prometheus' format (https://prometheus.io/docs/instrumenting/exposition_formats/).
+
+What happens is counted when it happens: a request where it is answered, a task where it ends, bytes where a counter has
+grown. What is, is read when it is asked for: tasks in line, instances, nodes.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    GCCollector,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+import cachewright
+from cachewright.operations.kinds import KINDS
+from cachewright.operations.service import Service
+from cachewright.operations.vitals import Vital
+from cachewright.store import census
+from cachewright.store.database import Database
+from cachewright.store.records import ENDED, UNFINISHED, Node, Task
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_REQUEST_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+_TASK_SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
+_ERRORS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2)
+
+
+class Metrics:
+    """What `/metrics` says."""
+
+    def __init__(self, database: Database, service: Service | None = None) -> None:
+        """Without a service there are no nodes and no loops to tell of."""
+        self._database = database
+        self._service = service
+        self._registry = registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=registry)
+        Info("cachewright_build", "The release that runs.", registry=registry).info(
+            {"version": cachewright.__version__}
+        )
+        self._requests = Histogram(
+            "cachewright_http_request_duration_seconds",
+            "From a request's arrival to the first byte of its answer.",
+            ("operation", "method", "status"),
+            buckets=_REQUEST_SECONDS,
+            registry=registry,
+        )
+        self._ended = Counter(
+            "cachewright_tasks_ended",
+            "Tasks that have ended since the server started.",
+            ("kind", "status", "error_code"),
+            registry=registry,
+        )
+        self._durations = Histogram(
+            "cachewright_task_duration_seconds",
+            "From a task's begin to its end.",
+            ("kind", "status"),
+            buckets=_TASK_SECONDS,
+            registry=registry,
+        )
+        self._errors = Histogram(
+            "cachewright_task_prediction_error_ratio",
+            "By how much of a task's duration its end was predicted wrongly, at a percent of its progress.",
+            ("kind", "progress"),
+            buckets=_ERRORS,
+            registry=registry,
+        )
+        self._migrated = Counter(
+            "cachewright_migrated_bytes", "What slot migrations have moved since the server started.", registry=registry
+        )
+        self._moved: dict[str, float] = {}
+        registry.register(self)
+
+    def text(self) -> bytes:
+        """Reads the database."""
+        return generate_latest(self._registry)
+
+    def answered(self, operation: str, method: str, status: int, seconds: float) -> None:
+        """`operation` is one of those that are served, or empty where a request came to none."""
+        self._requests.labels(operation, method, str(status)).observe(seconds)
+
+    def see(self, task: Task) -> None:
+        """Called for each change of each task that is on record."""
+        if task.status in ENDED:
+            self._moved.pop(task.id, None)
+            self._conclude(task)
+        else:
+            self._count_moved(task)
+
+    def _conclude(self, task: Task) -> None:
+        self._ended.labels(task.kind, task.status, task.error_code or "").inc()
+        if task.begin_time is not None and task.end_time is not None:
+            self._durations.labels(task.kind, task.status).observe((task.end_time - task.begin_time) / 1000)
+        for forecast in task.forecasts:
+            if forecast.error is not None:
+                self._errors.labels(task.kind, str(forecast.percent)).observe(abs(forecast.error))
+
+    def _count_moved(self, task: Task) -> None:
+        """What a task had moved when it was first seen is not counted: it was, before the server started."""
+        moved = sum(sub.done for step in task.steps for sub in step.sub_steps if sub.work.unit == "bytes")
+        self._migrated.inc(max(0.0, moved - self._moved.get(task.id, moved)))
+        self._moved[task.id] = moved
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by the registry."""
+        with self._database.read() as connection:
+            unfinished = census.unfinished_tasks(connection)
+            statuses = census.instances_of_all(connection)
+            waiting = census.waiting_deliveries(connection)
+        # What there is none of is told as 0: an alert on a series that is not there would stay silent.
+        counted = dict.fromkeys(itertools.product(KINDS, UNFINISHED), 0) | unfinished
+        there = dict.fromkeys(("RUNNING", "ERROR"), 0) | statuses
+        yield _gauge(
+            "cachewright_tasks_unfinished", "Tasks in line and under way.", ("kind", "status"), counted.items()
+        )
+        yield _gauge("cachewright_instances", "Instances.", ("status",), (((s,), n) for s, n in there.items()))
+        yield _gauge("cachewright_webhook_deliveries_waiting", "Events on their way to webhooks.", (), [((), waiting)])
+        if self._service:
+            yield from _of_service(self._service)
+
+    def describe(self) -> Iterable[Metric]:
+        """Called by the registry, which must not read the database for it."""
+        return ()
+
+
+def _of_service(service: Service) -> Iterator[Metric]:
+    told = "When each of the server's loops last came round."
+    beats = (((loop,), at) for loop, at in service.heartbeats.last().items())
+    yield _gauge("cachewright_heartbeat_timestamp_seconds", told, ("loop",), beats)
+    starts = CounterMetricFamily("cachewright_node_starts", "Starts of nodes that had died.")
+    starts.add_metric((), service.supervisor.starts)
+    yield starts
+    yield from _of_nodes(service.vitals.nodes())
+
+
+def _gauge(name: str, text: str, labels: Sequence[str], values: Iterable[tuple[Sequence[str], float]]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for of, value in values:
+        family.add_metric(of, value)
+    return family
+
+
+def _of_nodes(nodes: Iterable[tuple[Node, Vital | None]]) -> Iterator[Metric]:
+    labels = ("instance_id", "node_id", "shard")
+    numbers = {
+        "used_memory_bytes": "Memory in use.",
+        "keys": "Keys.",
+        "ops_per_second": "Commands a second.",
+        "clients": "Connections.",
+    }
+    up = GaugeMetricFamily("cachewright_node_up", "Whether a node that should run answers.", labels=labels)
+    most = GaugeMetricFamily("cachewright_node_max_memory_bytes", "Memory that a node may use.", labels=labels)
+    families = {
+        field: GaugeMetricFamily(f"cachewright_node_{field}", text, labels=(*labels, "role"))
+        for field, text in numbers.items()
+    }
+    for node, vital in nodes:
+        of = (node.instance_id, node.id, str(node.shard))
+        up.add_metric(of, 1 if vital else 0)
+        most.add_metric(of, node.maxmemory)
+        if vital:
+            told = {
+                "used_memory_bytes": vital.used_memory,
+                "keys": vital.keys,
+                "ops_per_second": vital.ops_per_second,
+                "clients": vital.clients,
+            }
+            for field, value in told.items():
+                families[field].add_metric((*of, vital.role), value)
+    yield up
+    yield most
+    yield from families.values()
