@@ -75,8 +75,8 @@ def one(samples: dict[tuple[str, frozenset[tuple[str, str]]], float], metric: st
 
 def test_what_tasks_did_is_counted(server: Server, scaled: tuple[str, str, str]) -> None:
     samples = scrape(server)
-    assert one(samples, "cachewright_tasks_ended_total", kind="create", status="SUCCESS") == 1
-    assert one(samples, "cachewright_tasks_ended_total", kind="resize", status="SUCCESS", error_code="") == 1
+    assert one(samples, "cachewright_tasks_ended_total", kind="create", outcome="success") == 1
+    assert one(samples, "cachewright_tasks_ended_total", kind="resize", outcome="success") == 1
     assert one(samples, "cachewright_task_duration_seconds_count", kind="resize") == 1
     assert one(samples, "cachewright_task_prediction_error_ratio_count", kind="resize", progress="50") == 1
     moved = one(samples, "cachewright_migrated_bytes_total")

@@ -26,8 +26,10 @@ from cachewright.operations.vitals import Vital
 from cachewright.store import census
 from cachewright.store.database import Database
 from cachewright.store.records import ENDED, UNFINISHED, Node, Task
+from cachewright.tasks.operation import CANCELLED
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_OUTCOMES = ("success", "failed", "cancelled")
 _REQUEST_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 _TASK_SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 _ERRORS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2)
@@ -56,9 +58,11 @@ class Metrics:
         self._ended = Counter(
             "cachewright_tasks_ended",
             "Tasks that have ended since the server started.",
-            ("kind", "status", "error_code"),
+            ("kind", "outcome"),
             registry=registry,
         )
+        for kind, outcome in itertools.product(KINDS, _OUTCOMES):
+            self._ended.labels(kind, outcome)  # from 0 on, or the first that ends would not show as a growth
         self._durations = Histogram(
             "cachewright_task_duration_seconds",
             "From a task's begin to its end.",
@@ -96,7 +100,8 @@ class Metrics:
             self._count_moved(task)
 
     def _conclude(self, task: Task) -> None:
-        self._ended.labels(task.kind, task.status, task.error_code or "").inc()
+        outcome = "cancelled" if task.error_code == CANCELLED else task.status.lower()
+        self._ended.labels(task.kind, outcome).inc()
         if task.begin_time is not None and task.end_time is not None:
             self._durations.labels(task.kind, task.status).observe((task.end_time - task.begin_time) / 1000)
         for forecast in task.forecasts:
