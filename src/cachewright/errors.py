@@ -1,6 +1,6 @@
 """The one table of error codes: what a caller reads, what it means, what to do. `docs/errors.md` is rendered from it.
 
-Codes of the cloud keep the cloud's meaning; DCS.4958 to DCS.4968 and DCS.9xxx are this project's own, on
+Codes of the cloud keep the cloud's meaning; DCS.4958 to DCS.4969 and DCS.9xxx are this project's own, on
 numbers that the cloud has not published. The last ones end tasks: they appear as the `error_code` of a sub-step, never
 as an HTTP answer.
 """
@@ -88,6 +88,7 @@ _ROWS = (
     Row("DCS.4964", 431, "The headers are larger than 16 KB, or more than 64.", "Send fewer."),
     Row("DCS.4965", 414, "Path and query are longer than 8 KB.", "Ask for less in one request."),
     Row("DCS.4968", 408, "The body did not arrive within 60 seconds.", "Look at the network; ask again."),
+    Row("DCS.4969", 403, "The request is not the console's own.", "Load the console again and sign in."),
     Row("DCS.4966", 400, "The project has 10 webhooks.", "Delete one."),
     Row("DCS.4967", 404, "The webhook does not exist.", "List the webhooks."),
     Row("DCS.4961", 503, "The database takes no changes now. Nothing was changed.",

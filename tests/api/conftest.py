@@ -15,6 +15,7 @@ from tenants import Site, Tenant
 
 from cachewright.api.app import create_app
 from cachewright.config import Settings
+from cachewright.operations.live import Observer
 from cachewright.operations.plane import ControlPlane
 from cachewright.operations.vitals import Vitals
 from cachewright.store.database import Database
@@ -39,6 +40,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         "settings": settings,
         "enqueue": lambda task: None,
         "vitals": Vitals(_left_out, Heartbeats()),
+        "observer": Observer(database),
         "preview": _no_node_answers,
     }
     plane = ControlPlane(**parts)

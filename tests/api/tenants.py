@@ -16,6 +16,7 @@ from huaweicloudsdkdcs.v2 import DcsClient
 from sqlalchemy import Connection
 
 from cachewright.api.auth.signature import SignedRequest, signature
+from cachewright.hosts.ports import free_ports
 from cachewright.operations import identity
 from cachewright.operations.plane import ControlPlane
 from cachewright.store import instances, tasks
@@ -181,9 +182,11 @@ class Tenant:
         return instance_id
 
     def free_port(self) -> int:
-        """One above the range that nodes take their ports from by themselves."""
-        first, last = self.site.plane.settings.node_ports
-        return int(self.project_id, 16) % (65535 - last) + last + 1 if last < 65535 else first
+        """One above the range that nodes take their ports from by themselves, and below the system's own."""
+        plane = self.site.plane
+        with plane.database.read() as connection:
+            taken = instances.taken_ports(connection, plane.settings.node_host)
+        return next(free_ports(plane.settings.node_host, (plane.settings.node_ports[1] + 1, 32767), taken))
 
     def stored(self, instance_id: str) -> Instance:
         with self.site.plane.database.read() as connection:

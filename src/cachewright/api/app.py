@@ -13,6 +13,8 @@ from cachewright.api.auth.credentials import Authenticator, utc_now
 from cachewright.api.auth.gate import Gate
 from cachewright.api.auth.guard import guarding
 from cachewright.api.auth.limits import RateLimit
+from cachewright.api.console import pages as console_pages
+from cachewright.api.console import session
 from cachewright.api.description import describe
 from cachewright.api.routes import (
     audit,
@@ -21,6 +23,7 @@ from cachewright.api.routes import (
     flavors,
     identity,
     instances,
+    live,
     nodes,
     places,
     plans,
@@ -63,6 +66,8 @@ SERVED = (
     nodes.show_nodes_information,
     nodes.show_instance_topology,
     nodes.batch_show_nodes_information,
+    live.show_live,
+    live.list_vitals,
     configurations.list_configurations,
     configurations.show_ip_whitelist,
     configurations.show_bigkey_autoscan_config,
@@ -93,6 +98,19 @@ SERVED = (
 """Every route that does what it is asked. The rest of the cloud's operations are refused by name."""
 
 
+_OPEN = {
+    ("GET", "/openapi.json"),
+    ("GET", "/docs"),
+    ("GET", "/metrics"),
+    ("POST", "/v3/auth/tokens"),
+    ("POST", session.PATH),
+    ("GET", "/console/"),
+    *(("GET", path) for path in console_pages.PATHS),
+}
+"""What is asked for without credentials: descriptions and pages that are the same for everybody, a token or a session
+for a password, and metrics, which have a token of their own."""
+
+
 def create_app(plane: ControlPlane, metrics: Metrics, now: Callable[[], datetime] = utc_now) -> ASGIApp:
     """What granian serves. Requests are counted in `metrics`; `now` is the clock that signatures are checked by."""
     desk = SignInDesk(plane.database)
@@ -109,6 +127,8 @@ def create_app(plane: ControlPlane, metrics: Metrics, now: Callable[[], datetime
             *refusals(SERVED),
             *pages(describe(SERVED)),
             metrics_page(plane.settings, metrics.text),
+            *console_pages.ROUTES,
+            *session.ROUTES,
         ],
         dependencies={
             "plane": Provide(provide_plane, sync_to_thread=False),
@@ -121,4 +141,4 @@ def create_app(plane: ControlPlane, metrics: Metrics, now: Callable[[], datetime
         request_max_body_size=None,  # the gate has read the body, and has its own limit
     )
     rate = RateLimit(parse_rate(plane.settings.rate_limit))
-    return Gate(app, plane.database, Authenticator(plane.database, now), rate, metrics)
+    return Gate(app, plane.database, Authenticator(plane.database, now), rate, metrics=metrics, open_to_all=_OPEN)

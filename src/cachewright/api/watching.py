@@ -5,7 +5,7 @@ task has; its last event is named `end`. It ends without one when the server sto
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -13,11 +13,14 @@ import msgspec
 from litestar import Response
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
+from cachewright.api.wire import live as live_wire
 from cachewright.api.wire import tasks as wire
+from cachewright.operations.live import Live
 from cachewright.store.records import ENDED, Task
 from cachewright.tasks.feed import Feed, FeedClosed
 
 _MEDIA_TYPE = "text/event-stream"
+_LOOK_SECONDS = 0.5
 _QUIET_SECONDS = 15.0
 """After which a comment is sent, so that neither side takes the connection for dead."""
 
@@ -45,6 +48,33 @@ async def _events(feed: Feed, task_id: str, look: Callable[[], Task]) -> AsyncIt
                 said = progress
                 yield _event("progress", now, progress)
             now = await watch.changed(_QUIET_SECONDS)
+
+
+def instance_stream(feed: Feed, instance_id: str, look: Callable[[], Awaitable[Live | None]]) -> Response[Any]:
+    """The instance as it is now, and again whenever that has changed."""
+    return ServerSentEvent(_looks(feed, instance_id, look))
+
+
+async def _looks(
+    feed: Feed, instance_id: str, look: Callable[[], Awaitable[Live | None]]
+) -> AsyncIterator[ServerSentEventMessage]:
+    clock = asyncio.get_running_loop().time
+    said, said_at = b"", clock()
+    with feed.watching(instance_id) as watch, suppress(FeedClosed):
+        while (seen := await look()) is not None:
+            now = msgspec.json.encode(live_wire.live(seen))
+            if now != said:
+                said, said_at = now, clock()
+                yield ServerSentEventMessage(event="live", data=now)
+            elif clock() - said_at > _QUIET_SECONDS:
+                said_at = clock()
+                yield ServerSentEventMessage(data=None, comment="still here")
+            await asyncio.sleep(_LOOK_SECONDS)  # a task changes oftener than anybody can see
+            if seen.task is None:
+                await watch.changed(_LOOK_SECONDS)
+            else:
+                watch.check()
+        yield ServerSentEventMessage(event="end", data=b"{}")
 
 
 def _event(name: str, task: Task, progress: bytes) -> ServerSentEventMessage:

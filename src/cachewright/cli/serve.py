@@ -109,6 +109,7 @@ async def _serve(service: Service, metrics: Metrics, settings: Settings, listen:
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stopped.set)
     print(f"Cachewright serves {_endpoint(settings, listen)}", flush=True)
+    print(f"Console: {_endpoint(settings, listen)}/console", flush=True)
     if settings.credentials_file.exists():
         print(f"Credentials: {settings.credentials_file}", flush=True)
     caring = [

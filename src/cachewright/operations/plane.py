@@ -17,6 +17,7 @@ from cachewright.errors import Refusal
 from cachewright.flavors import Flavor, UnknownFlavor, parse
 from cachewright.operations import layout
 from cachewright.operations.kinds import CHECK, CREATE, DELETE, KINDS, RESIZE, Kind
+from cachewright.operations.live import Observer
 from cachewright.operations.resize import Preview
 from cachewright.operations.vitals import Vitals
 from cachewright.operations.wishes import CreateWish, ResizeWish
@@ -32,6 +33,7 @@ class ControlPlane(msgspec.Struct, frozen=True):
     """:ivar feed: where changes of tasks are published.
     :ivar enqueue: hands a stored task to the engine.
     :ivar vitals: what nodes said of themselves last.
+    :ivar observer: looks at instances for those who watch them.
     :ivar preview: what a resize task would do now.
     """
 
@@ -40,6 +42,7 @@ class ControlPlane(msgspec.Struct, frozen=True):
     settings: Settings
     enqueue: Callable[[Task], None]
     vitals: Vitals
+    observer: Observer
     preview: Callable[[Task], Awaitable[Preview]]
 
     def create_instances(self, who: Principal, wish: CreateWish) -> list[Instance]:

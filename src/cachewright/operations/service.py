@@ -8,6 +8,7 @@ from cachewright.hosts.local import LocalHost
 from cachewright.operations.check import Check
 from cachewright.operations.create import Create
 from cachewright.operations.delete import Delete
+from cachewright.operations.live import Observer
 from cachewright.operations.operation import InstanceOperation
 from cachewright.operations.plane import ControlPlane
 from cachewright.operations.resize import Resize
@@ -49,6 +50,7 @@ class Service:
             settings=settings,
             enqueue=self._engine.enqueue,
             vitals=self.vitals,
+            observer=Observer(self._database),
             preview=Resize(site).preview,
         )
 

@@ -103,6 +103,26 @@ class SignInDesk:
             role = users.role(connection, user_id, token.project_id)
             return Issued(text, token, user, users.project(connection, token.project_id), role)
 
+    async def exchange(self, text: str, user_id: str, scope: Scope) -> Issued:
+        """Another token of this user, for the project of `scope`, until the first one would have ended; that one is
+        taken back. Refusal DCS.1001 where it is none, DCS.1004 where the user may not work there."""
+        return await asyncio.to_thread(self._exchanged, text, user_id, scope)
+
+    def _exchanged(self, text: str, user_id: str, scope: Scope) -> Issued:
+        with self._database.write() as connection:
+            old, user = tokens.get(connection, digest(text)), users.get(connection, user_id)
+            if old is None or user is None or old.user_id != user_id or old.expires_at <= now_ms():
+                raise Refusal("DCS.1001")
+            project = _project(connection, scope)
+            role = users.role(connection, user_id, project.id) if project else None
+            if project is None or role is None:
+                raise Refusal("DCS.1004")
+            issued = secrets.token_urlsafe(32)
+            new = msgspec.structs.replace(old, digest=digest(issued), project_id=project.id, issued_at=now_ms())
+            tokens.remove(connection, old.digest)
+            tokens.add(connection, new)
+        return Issued(issued, new, user, project, role)
+
     def revoke(self, text: str, user_id: str) -> None:
         """Takes back a token of this user. Refusal DCS.1001 where it is none."""
         with self._database.write() as connection:

@@ -85,13 +85,7 @@ class Vitals:
     async def look(self) -> None:
         """Measures every node once."""
         wanted = await asyncio.to_thread(self._wanted)
-        room = asyncio.Semaphore(_AT_ONCE)
-
-        async def one(node: Node, password: str | None) -> tuple[Node, Vital | None]:
-            async with room:
-                return node, await _ask(node, password)
-
-        found = await asyncio.gather(*(one(node, password) for node, password in wanted))
+        found = await _ask_each(wanted)
         self._nodes = {node.id: (node, vital) for node, vital in found}
         of_instance: dict[str, list[tuple[Node, Vital | None]]] = defaultdict(list)
         for node, vital in found:
@@ -125,6 +119,21 @@ def summed(vitals: Sequence[tuple[Node, Vital | None]], at: int) -> Sample | Non
         input_kbps=round(sum(vital.input_kbps for vital in known), 2),
         output_kbps=round(sum(vital.output_kbps for vital in known), 2),
     )
+
+
+async def ask_all(nodes: Sequence[Node], password: str | None) -> Sequence[tuple[Node, Vital | None]]:
+    """What each of an instance's nodes says now; None for one that does not answer."""
+    return await _ask_each([(node, password) for node in nodes])
+
+
+async def _ask_each(wanted: Sequence[tuple[Node, str | None]]) -> Sequence[tuple[Node, Vital | None]]:
+    room = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(node: Node, password: str | None) -> tuple[Node, Vital | None]:
+        async with room:
+            return node, await _ask(node, password)
+
+    return await asyncio.gather(*(one(node, password) for node, password in wanted))
 
 
 async def _ask(node: Node, password: str | None) -> Vital | None:

@@ -24,6 +24,12 @@ def get(connection: sa.Connection, project_id: str, instance_id: str) -> Instanc
     return _opened(connection, row) if row else None
 
 
+def find(connection: sa.Connection, instance_id: str) -> Instance | None:
+    """Of whichever project: whoever asks must look whose it is."""
+    row = connection.execute(instances.select().where(instances.c.id == instance_id)).one_or_none()
+    return _opened(connection, row) if row else None
+
+
 def search(
     connection: sa.Connection,
     project_id: str,

@@ -36,10 +36,14 @@ class Watch:
                 await self._changed.wait()
         except TimeoutError:
             return None
-        if self._closed:
-            raise FeedClosed
+        self.check()
         self._changed.clear()
         return self._latest
+
+    def check(self) -> None:
+        """FeedClosed where there will be no more changes."""
+        if self._closed:
+            raise FeedClosed
 
     def tell(self, task: Task) -> None:
         self._loop.call_soon_threadsafe(self._see, task)
@@ -82,20 +86,22 @@ class Feed:
             except Exception:
                 log.exception("a listener failed")  # the task goes on: it is on record already
         with self._changing:
-            for watch in self._watches.get(task.id, ()):
-                watch.tell(task)
+            for subject in (task.id, task.instance_id):
+                for watch in self._watches.get(subject, ()):
+                    watch.tell(task)
 
     @contextmanager
-    def watching(self, task_id: str) -> Iterator[Watch]:
+    def watching(self, subject: str) -> Iterator[Watch]:
+        """`subject` is the id of a task, or of an instance for all of its tasks."""
         watch = Watch()
         with self._changing:
-            self._watches[task_id].add(watch)
+            self._watches[subject].add(watch)
             if self._closed:
                 watch.close()
         try:
             yield watch
         finally:
             with self._changing:
-                self._watches[task_id].discard(watch)
-                if not self._watches[task_id]:
-                    del self._watches[task_id]
+                self._watches[subject].discard(watch)
+                if not self._watches[subject]:
+                    del self._watches[subject]

@@ -1,4 +1,5 @@
-"""A request to the identity behind it: by its token if it carries one, else by its signature.
+"""A request to the identity behind it: by its token if it carries one, else by its signature, else by the session of a
+browser.
 
 The cloud's Python client signs even where it is told to send a token, so a token comes first.
 """
@@ -9,6 +10,7 @@ import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from cachewright.api.auth.browser import require_own, session_token
 from cachewright.api.auth.signature import (
     BadSignature,
     OutsideWindow,
@@ -47,6 +49,9 @@ class Authenticator:
             identity = await self._by_token(tokens, project_id)
         elif claims:
             identity = await self._by_signature(request, claims, project_id)
+        elif (session := session_token(request.headers)) is not None:
+            identity = await self._by_token([session.encode()], project_id)
+            require_own(request.method.decode(), request.headers, session)
         else:
             raise Refusal("DCS.1003")
         if project_id is not None and identity.role is None:

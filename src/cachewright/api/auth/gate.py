@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 import uuid
+from collections.abc import Collection
 from urllib.parse import unquote_to_bytes
 
 from litestar.enums import ScopeType
@@ -42,15 +43,20 @@ log = logging.getLogger(__name__)
 
 _OF_NO_PROJECT = {"/v2/available-zones", "/v2/instances/maintain-windows"}
 
-_OPEN = {("GET", b"/openapi.json"), ("GET", b"/docs"), ("GET", b"/metrics"), ("POST", b"/v3/auth/tokens")}
-"""What is asked without a signature: descriptions that are the same for everybody, a token for a password, and metrics,
-which have a token of their own."""
-
 
 class Gate:
     def __init__(
-        self, app: ASGIApp, database: Database, authenticator: Authenticator, rate: RateLimit, metrics: Metrics
+        self,
+        app: ASGIApp,
+        database: Database,
+        authenticator: Authenticator,
+        rate: RateLimit,
+        *,
+        metrics: Metrics,
+        open_to_all: Collection[tuple[str, str]],
     ) -> None:
+        """`open_to_all` are methods and paths that are asked for without credentials."""
+        self._open = {(method, path.encode()) for method, path in open_to_all}
         self._app = app
         self._database = database
         self._authenticator = authenticator
@@ -92,7 +98,7 @@ class Gate:
     async def _pass(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         require_small_head(scope)
         raw_path = scope["raw_path"].partition(b"?")[0]
-        is_open = (scope["method"], raw_path) in _OPEN
+        is_open = (scope["method"], raw_path) in self._open
         body = await read_body(scope, receive, STRANGERS_BODY_LIMIT if is_open else BODY_LIMIT)
         require_json(scope, body)
         if not is_open:

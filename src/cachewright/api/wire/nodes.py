@@ -137,8 +137,8 @@ def groups(instance: Instance, sights: Sequence[Sight]) -> GroupList:
     shards = sorted({sight.node.shard for sight in sights})
     found = [
         Group(
-            group_id=_group_id(instance, shard),
-            group_name=_group_name(shard),
+            group_id=group_id(instance, shard),
+            group_name=group_name(shard),
             replication_list=[_replication(instance, sight) for sight in sights if sight.node.shard == shard],
         )
         for shard in shards
@@ -181,8 +181,8 @@ def _logical_node(instance: Instance, sight: Sight) -> LogicalNode:
         node_port=str(sight.node.port),
         node_id=sight.node.id,
         priority_weight=(sight.said or {}).get("slave_priority"),
-        group_id=_group_id(instance, sight.node.shard),
-        group_name=_group_name(sight.node.shard),
+        group_id=group_id(instance, sight.node.shard),
+        group_name=group_name(sight.node.shard),
         replication_id=_replication_id(instance, sight),
     )
 
@@ -203,7 +203,7 @@ def _topology_node(instance: Instance, sight: Sight) -> TopologyNode:
         dbs=_keyspace(sight) if measured else None,
         relation_ip=said.get("master_host"),
         relation_port=str(said["master_port"]) if "master_port" in said else None,
-        group_id=_group_id(instance, sight.node.shard),
+        group_id=group_id(instance, sight.node.shard),
         status=_state(sight),
     )
 
@@ -231,11 +231,11 @@ def _zone(instance: Instance) -> str:
     return zones[0]
 
 
-def _group_id(instance: Instance, shard: int) -> str:
+def group_id(instance: Instance, shard: int) -> str:
     return str(uuid.uuid5(uuid.UUID(instance.id), f"shard {shard}"))
 
 
-def _group_name(shard: int) -> str:
+def group_name(shard: int) -> str:
     return f"group-{shard}"
 
 

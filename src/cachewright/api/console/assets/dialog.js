@@ -1,0 +1,34 @@
+// A dialog that asks for something and does it; what is refused is told in it.
+
+import { h, show } from "/console/dom.js";
+
+/** `fields` are nodes; `act` is called when it is confirmed and may throw; it is closed when that is done. */
+export function dialog(title, fields, verb, act, { danger = false, ready = true } = {}) {
+  const wrong = h("p", { class: "wrong", role: "alert" });
+  const button = h("button", { type: "submit", class: danger ? "danger" : null, disabled: !ready }, verb);
+  const box = h("dialog", { "aria-label": title },
+    h("form", { onsubmit: confirm }, h("h2", {}, title), fields, wrong,
+      h("div", { class: "buttons" }, h("button", { type: "button", class: "quiet", onclick: () => box.close() }, "Close"), button)));
+
+  async function confirm(event) {
+    event.preventDefault();
+    button.disabled = true;
+    show(wrong);
+    try {
+      await act(box);
+      box.close();
+    } catch (error) {
+      wrong.textContent = error.message;
+      button.disabled = false;
+    }
+  }
+
+  box.addEventListener("close", () => box.remove());
+  document.body.append(box);
+  box.showModal();
+  return { button, wrong };
+}
+
+export function field(label, control, hint) {
+  return h("label", {}, h("span", {}, label), control, hint && h("small", {}, hint));
+}

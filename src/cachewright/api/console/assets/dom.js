@@ -1,0 +1,62 @@
+// Elements made of what they are: no markup is ever put together from text.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** h("p", {class: "note", onclick: act}, "text", child): null and false children are left out. */
+export function h(name, attributes = {}, ...children) {
+  return filled(document.createElement(name), attributes, children);
+}
+
+/** The same for SVG. */
+export function s(name, attributes = {}, ...children) {
+  return filled(document.createElementNS(SVG, name), attributes, children);
+}
+
+function filled(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "value") element.value = value;
+    else if (name === "style") for (const [property, of] of Object.entries(value)) element.style.setProperty(property, of);
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+/** Puts `children` in the place of what is in `element`, without losing the focus where the same control is there again. */
+export function show(element, ...children) {
+  const focused = element.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
+  element.replaceChildren(...children.flat(Infinity).filter(Boolean));
+  if (focused) element.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+}
+
+/** Told to those who listen to the page rather than look at it. */
+export function say(text) {
+  document.getElementById("said").textContent = text;
+}
+
+/** A table with a caption; each row a list of cells, a cell text or a node. Columns named in `right` hold numbers. */
+export function table(caption, columns, rows, { right = [], empty = "There is nothing yet." } = {}) {
+  const side = (column) => (right.includes(column) ? "number" : null);
+  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+    h("table", {},
+      h("caption", { class: "unseen" }, caption),
+      h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col", class: side(column) }, column)))),
+      h("tbody", {},
+        rows.length ? rows.map((row) =>
+          h("tr", {}, row.map((cell, at) => h(at ? "td" : "th", { scope: at ? null : "row", class: side(columns[at]) }, cell))))
+          : h("tr", {}, h("td", { colspan: columns.length, class: "empty" }, empty)))));
+}
+
+export function status(word) {
+  const tone = { RUNNING: "good", SUCCESS: "good", FINISH: "good", Active: "good", ok: "good", FAILED: "bad", ERROR: "bad",
+    CREATEFAILED: "bad", Inactive: "bad", fail: "bad", WAITING: "idle" }[word] ?? "busy";
+  return h("span", { class: `status ${tone}` }, word);
+}
+
+/** A bar that fills. `label` is what it shows the share of. */
+export function bar(percent, label) {
+  return h("span", { class: "bar", role: "progressbar", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": 100,
+    "aria-valuenow": Math.round(percent) }, h("span", { style: { width: `${Math.min(percent, 100)}%` } }));
+}

@@ -1,0 +1,114 @@
+// One instance: who owns which slots, its last hour, its nodes and its tasks, all as they are now.
+
+import { ask, follow, may } from "/console/api.js";
+import { chart } from "/console/chart.js";
+import { colour, shardOf } from "/console/colours.js";
+import { dialog } from "/console/dialog.js";
+import { bar, h, say, show, status, table } from "/console/dom.js";
+import { number, seconds, size } from "/console/format.js";
+import { resize } from "/console/resize.js";
+import { ring } from "/console/ring.js";
+import { taskTable } from "/console/tasks.js";
+
+const VITALS_MS = 5000;
+const CHARTS = [["Memory in use", "used_memory", size], ["Keys", "keys", number],
+  ["Commands a second", "ops_per_second", number], ["Sent", "output_kbps", (kb) => `${size(kb * 1024)}/s`]];
+
+export async function instancePage(main, { signal, titled }, id) {
+  const wrong = h("p", { class: "wrong", role: "alert" });
+  const [heading, running, picture, shards, charts, tasks] = Array.from({ length: 6 }, () => h("div"));
+  const panel = (title, name, content) => h("section", { class: `card ${name}` }, h("h2", {}, title), content);
+  show(main, wrong, heading, running, h("div", { class: "two" }, panel("Slots", "slots", picture), panel("Shards", "shards", shards)),
+    panel("The last hour", "hour", charts), panel("Tasks", "tasks", tasks));
+
+  let spec = null;
+  let drawn = null;
+  let taskId;
+
+  const draw = (name, live) => {
+    if (signal.aborted) return;
+    if (name === "end") {
+      show(heading, h("p", { class: "gone" }, "The instance is gone."), h("a", { href: "#/instances" }, "All instances"));
+      show(running);
+      return;
+    }
+    titled(live.name);
+    show(heading, head(live));
+    show(running, live.task && busy(live.task));
+    show(picture, ring(live), legend(live));
+    show(shards, shardTable(live));
+    if (spec !== live.spec_code || drawn !== live.status || taskId !== live.task?.task_id) {
+      if (drawn && drawn !== live.status) say(`${live.name} is ${live.status}`);
+      [spec, drawn, taskId] = [live.spec_code, live.status, live.task?.task_id];
+      drawTasks();
+    }
+  };
+
+  async function drawTasks() {
+    const known = await ask("GET", `instances/${id}/tasks?limit=10`).catch(() => null);
+    if (known && !signal.aborted) show(tasks, taskTable(known.tasks));
+  }
+
+  async function drawVitals() {
+    const known = await ask("GET", `instances/${id}/vitals`).catch(() => null);
+    if (signal.aborted) return;
+    if (known) {
+      show(charts, h("div", { class: "charts" }, CHARTS.map(([title, field, format]) =>
+        chart(title, known.samples.map((sample) => [Date.parse(sample.at), sample[field]]), format))));
+    }
+    setTimeout(() => signal.aborted || drawVitals(), VITALS_MS);
+  }
+
+  try {
+    draw("live", await ask("GET", `instances/${id}/live`));
+  } catch (error) {
+    wrong.textContent = error.message;
+    return;
+  }
+  follow(`instances/${id}/live`, ["live", "end"], draw, signal, (text) => (wrong.textContent = text));
+  drawVitals();
+}
+
+function head(live) {
+  const still = live.task || live.status !== "RUNNING";
+  return h("div", { class: "heading" },
+    h("h1", {}, live.name, " ", status(live.status), live.error_code && h("code", {}, live.error_code)),
+    h("span", { class: "note" }, live.spec_code),
+    h("div", { class: "buttons" },
+      may("operator") && h("button", { type: "button", "data-key": "resize", disabled: still, onclick: () => resize(live) }, "Resize"),
+      may("admin") && h("button", { type: "button", class: "danger quiet", "data-key": "delete", onclick: () => remove(live) }, "Delete")));
+}
+
+function busy(task) {
+  return h("a", { class: "card running", href: `#/tasks/${task.task_id}`, "data-key": "running" },
+    h("strong", {}, task.name), status(task.status), bar(task.progress, `${task.name}: progress`),
+    h("span", {}, `${task.progress} %`), h("span", {}, `${seconds(task.remain_time)} left`));
+}
+
+function legend(live) {
+  return h("ul", { class: "legend" }, live.shards.map((shard) =>
+    h("li", {}, swatch(shard.group_name), `${shard.group_name} `, h("b", {}, number(shard.slot_count)))));
+}
+
+function shardTable(live) {
+  const rows = live.shards.flatMap((shard) => shard.nodes.map((node, at) => [
+    at ? "" : h("span", {}, swatch(shard.group_name), shard.group_name), at ? "" : number(shard.slot_count), node.role,
+    status(node.status), number(node.keys),
+    h("span", { class: "used" }, bar((100 * (node.used_memory ?? 0)) / node.max_memory, `Memory of ${node.address} in use`),
+      size(node.used_memory)), number(node.ops_per_second), node.address]));
+  return table("Shards and their nodes", ["Shard", "Slots", "Role", "Status", "Keys", "Memory in use", "Ops/s", "Address"], rows,
+    { right: ["Slots", "Keys", "Ops/s"] });
+}
+
+function swatch(group) {
+  return h("span", { class: "swatch", style: { background: colour(shardOf(group)) }, "aria-hidden": "true" });
+}
+
+function remove(live) {
+  const name = h("input", { required: true, autocomplete: "off", "aria-label": "Name of the instance" });
+  dialog(`Delete ${live.name}`, [h("p", {}, "The instance goes with all its data. Type its name to delete it."), name], "Delete",
+    async () => {
+      if (name.value !== live.name) throw new Error("This is not its name.");
+      await ask("DELETE", `instances/${live.instance_id}`);
+    }, { danger: true });
+}

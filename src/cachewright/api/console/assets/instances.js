@@ -1,0 +1,60 @@
+// The fleet: every instance of the project, and making another.
+
+import { ask, may } from "/console/api.js";
+import { dialog, field } from "/console/dialog.js";
+import { bar, h, show, status, table } from "/console/dom.js";
+import { code, cpu } from "/console/flavor.js";
+import { number, size, time } from "/console/format.js";
+
+const AGAIN_MS = 2000;
+const MB = 1024 * 1024;
+const PAGE = 1000;
+
+export function instancesPage(main, { signal }) {
+  const count = h("span", { class: "count" });
+  const list = h("div");
+  const wrong = h("p", { class: "wrong", role: "alert" });
+  show(main, h("div", { class: "heading" }, h("h1", {}, "Instances ", count),
+    may("operator") && h("button", { type: "button", onclick: create }, "Create")), wrong, list);
+
+  async function draw() {
+    try {
+      const { instances, instance_num: all } = await ask("GET", `instances?include_failure=true&limit=${PAGE}`);
+      if (signal.aborted) return;
+      show(wrong);
+      count.textContent = number(all);
+      show(list, table("Instances", ["Name", "Status", "Shards", "Copies", "Memory in use", "Address", "Created"],
+        instances.map(row), { right: ["Shards", "Copies"], empty: "There is no instance yet." }));
+    } catch (error) {
+      wrong.textContent = error.message;
+    }
+    if (!signal.aborted) setTimeout(() => signal.aborted || draw(), AGAIN_MS);
+  }
+  draw();
+}
+
+function row(one) {
+  const used = one.max_memory ? (100 * one.used_memory) / one.max_memory : 0;
+  return [h("a", { href: `#/instances/${one.instance_id}`, "data-key": one.instance_id }, one.name), status(one.status),
+    one.sharding_count, one.replica_count,
+    h("span", { class: "used" }, bar(used, `Memory of ${one.name} in use`), `${size(one.used_memory * MB)} of ${size(one.max_memory * MB)}`),
+    `${one.ip}:${one.port}`, time(one.created_at)];
+}
+
+async function create() {
+  const { flavors } = await ask("GET", "flavors");
+  const name = h("input", { required: true, minlength: 4, maxlength: 64, pattern: "[A-Za-z][A-Za-z0-9_\\-]*" });
+  const shards = h("input", { type: "number", min: 1, max: 128, value: "3", required: true });
+  const shardGb = h("select", {}, [1, 2, 4, 8, 16].map((gb) => h("option", { value: gb }, `${gb} GB`)));
+  const copies = h("input", { type: "number", min: 1, max: 6, value: "1", required: true });
+  const password = h("input", { type: "password", autocomplete: "new-password", required: true, minlength: 8, maxlength: 64 });
+  dialog("Create an instance", [field("Name", name, "A letter first, then letters, digits, _ and -"), field("Shards", shards),
+    field("Memory of a shard", shardGb), field("Copies of each shard", copies, "1 is a master alone"),
+    field("Password of its clients", password, "8 to 64 characters of three kinds")], "Create", async () => {
+    const [shard, all, of] = [Number(shardGb.value), Number(shards.value), Number(copies.value)];
+    const { instances } = await ask("POST", "instances", { name: name.value, engine: "Redis", engine_version: "7.0",
+      capacity: shard * all, spec_code: code(cpu(flavors[0].spec_code), of, shard, all), az_codes: ["local"], vpc_id: "local",
+      subnet_id: "local", password: password.value });
+    location.hash = `#/instances/${instances[0].instance_id}`;
+  });
+}

@@ -1,0 +1,135 @@
+// One task: percent, time left, every step and sub-step, and how fast it moves what it moves; live while it runs.
+
+import { ask, follow, may } from "/console/api.js";
+import { chart } from "/console/chart.js";
+import { bar, h, say, show, status, table } from "/console/dom.js";
+import { between, number, seconds, size, time } from "/console/format.js";
+
+const OVER = ["SUCCESS", "FAILED"];
+const FLOWS_FOR_MS = 250;
+
+export async function taskPage(main, { signal, titled }, id) {
+  const wrong = h("p", { class: "wrong", role: "alert" });
+  const [heading, shown, controls, throughput, steps, said] = Array.from({ length: 6 }, () => h("div"));
+  let record = null;
+  show(main, wrong, heading, shown, controls, throughput,
+    h("section", { class: "card" }, h("h2", {}, "Steps"), steps), said);
+
+  async function read() {
+    record = await ask("GET", `tasks/${id}`);
+    if (signal.aborted) return;
+    const { task } = record;
+    titled(task.name);
+    show(heading, h("div", { class: "heading" }, h("h1", {}, task.name, " ", status(task.status)),
+      h("a", { href: `#/instances/${record.instance_id}` }, "Its instance"), h("code", {}, task.id)),
+      task.status === "FAILED" && h("p", { class: "failure" }, h("strong", {}, task.error_code), ` ${record.message}`),
+      h("p", { class: "note" }, `Asked for by ${task.user_name}, ${time(task.created_at)}`,
+        task.updated_at && `; ended ${time(task.updated_at)}`, record.attempt > 0 && `; attempt ${record.attempt + 1}`));
+    show(controls, ...buttons());
+    show(said, forecasts(record.forecasts));
+    draw(record.progress);
+  }
+
+  function draw(progress) {
+    const begin = progress.step_details.map((step) => step.begin_time).find(Boolean);
+    const over = OVER.includes(record.task.status);
+    show(shown, h("div", { class: "card progress" }, h("span", { class: "percent" }, `${progress.progress} %`),
+      bar(progress.progress, "Progress"),
+      h("span", { class: "left" }, over ? "" : `${seconds(progress.remain_time)} left`),
+      begin && h("span", {}, `${seconds(between(begin, record.task.updated_at))} so far`.replace("so far", over ? "in all" : "so far"))));
+    show(steps, tree(progress.step_details));
+    const flow = flows(progress.step_details);
+    show(throughput, flow.length > 1 && h("section", { class: "card" },
+      chart("Moved a second, on average of each range", flow, (bytes) => `${size(bytes)}/s`, { gap: Infinity, steps: true, width: 1200 })));
+  }
+
+  function buttons() {
+    const path = `instances/${record.instance_id}/tasks/${id}`;
+    const act = (verb, call, danger) => h("button", { type: "button", class: danger ? "danger quiet" : "quiet", "data-key": verb,
+      onclick: async () => {
+        try {
+          await call();
+          say(`${verb}: done`);
+          wrong.textContent = "";
+          await read();
+        } catch (error) {
+          wrong.textContent = error.message;
+        }
+      } }, verb);
+    if (!may("operator")) return [];
+    if (record.task.status === "FAILED") return [act("Try again", () => ask("POST", `${path}/retry`).then(watch))];
+    if (record.task.status === "SUCCESS" || record.task.name !== "EXTEND") return [];
+    const { wish, parallel, latency_ceiling_ms } = record.control;
+    const wanted = (changed) => ask("PUT", `${path}/control`, { wish, parallel, latency_ceiling_ms, ...changed });
+    if (wish === "cancel") return [h("span", { class: "note" }, "It is being cancelled.")];
+    return [
+      wish === "pause" ? act("Go on", () => wanted({ wish: "run" })) : act("Pause", () => wanted({ wish: "pause" })),
+      act("Cancel", () => ask("POST", `${path}/cancel`), true),
+      h("label", { class: "inline" }, "Ranges at once ", h("input", { type: "number", min: 1, max: 1024, "data-key": "parallel",
+        value: parallel ?? "", placeholder: "all", onchange: (event) =>
+          wanted({ parallel: event.target.value ? Number(event.target.value) : null }).then(read, (error) => (wrong.textContent = error.message)) })),
+      wish === "pause" && h("span", { class: "note" }, "Paused between two ranges.")];
+  }
+
+  function watch() {
+    follow(`instances/${record.instance_id}/tasks/${id}/progress`, ["progress", "end"], (name, progress) => {
+      if (signal.aborted) return;
+      if (progress.step_details) draw(progress);
+      if (name === "end" || record.task.status === "WAITING") read().then(() => name === "end" && say(`${record.task.name}: ${record.task.status}`));
+    }, signal, (text) => (wrong.textContent = text));
+  }
+
+  try {
+    await read();
+  } catch (error) {
+    wrong.textContent = error.message;
+    return;
+  }
+  if (!OVER.includes(record.task.status)) watch();
+}
+
+function tree(steps) {
+  return h("ol", { class: "steps" }, steps.map((step) => h("li", {}, line(step.step_name, step.step_status, step),
+    h("ol", {}, step.sub_step_details.map((sub) => h("li", {}, line(sub.sub_step_name, sub.sub_step_status, sub), detail(sub)))))));
+}
+
+function line(name, word, { begin_time: begin, end_time: end, error_code: code }) {
+  return h("div", { class: "line" }, status(word), h("span", { class: "name" }, name), code && h("code", {}, code),
+    h("span", { class: "took" }, begin ? seconds(between(begin, end)) : ""));
+}
+
+function detail(sub) {
+  const moved = migration(sub.detail);
+  if (!moved) return sub.detail && h("div", { class: "detail" }, sub.detail);
+  const percent = sub.sub_step_status === "FINISH" ? 100 : moved.planned ? (100 * moved.keys) / moved.planned : 0;
+  return h("div", { class: "detail" }, bar(percent, `${sub.sub_step_name}: keys`),
+    `${number(moved.keys)} of ${number(moved.planned)} keys, ${size(moved.bytes)}${moved.reason}`);
+}
+
+/** What the detail of a slot migration tells; null where it is something else. */
+export function migration(text) {
+  const found = text.match(/keys:(\d+)\/(\d+),bytes:(\d+)(?:,reason:(.*))?\}$/);
+  return found && { keys: Number(found[1]), planned: Number(found[2]), bytes: Number(found[3]), reason: found[4] ? `: ${found[4]}` : "" };
+}
+
+/** Bytes a second at each moment when a range began or ended: the sum of the averages of those under way. */
+function flows(steps) {
+  const moves = steps.flatMap((step) => step.sub_step_details).flatMap((sub) => {
+    const moved = migration(sub.detail);
+    if (!moved || !moved.bytes || !sub.begin_time) return [];
+    const [begin, end] = [Date.parse(sub.begin_time), sub.end_time ? Date.parse(sub.end_time) : Date.now()];
+    return end - begin < FLOWS_FOR_MS ? [] : [{ begin, end, rate: moved.bytes / ((end - begin) / 1000) }];
+  });
+  const moments = [...new Set(moves.flatMap(({ begin, end }) => [begin, end]))].sort((a, b) => a - b);
+  return moments.map((at) =>
+    [at, moves.filter(({ begin, end }) => begin <= at && at < end).reduce((sum, { rate }) => sum + rate, 0)]);
+}
+
+function forecasts(known) {
+  const judged = known.filter(({ error }) => error !== null);
+  return judged.length > 0 && h("section", { class: "card" },
+    h("h2", {}, "How well it predicted its end"), table("Predictions", ["At", "Said to be left", "Wrong by"],
+      judged.map(({ progress, remain_seconds, error }) =>
+        [`${progress} %`, seconds(remain_seconds), `${Math.round(100 * Math.abs(error))} % of its duration, too ${error < 0 ? "early" : "late"}`]),
+      { right: ["Said to be left", "Wrong by"] }));
+}

@@ -1,0 +1,143 @@
+"""Signing in to the console: a token (24 hours, one project) in a cookie that no script can read.
+
+A browser sends its cookies along with whatever request any site has it make, so a cookie alone changes nothing: a
+changing request must also carry a word that follows from the token and that only the console's own pages were told
+(OWASP's HMAC-less variant of the signed double submit: the token is random and secret itself), and a browser that says
+where a request comes from must say that it is the same origin (https://www.w3.org/TR/fetch-metadata/).
+"""
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Response, delete, get, post, put
+from litestar.datastructures import Cookie
+
+from cachewright.api import answers, asked
+from cachewright.api.auth.browser import SESSION_COOKIE, csrf_token, require_same_origin, session_token
+from cachewright.api.auth.guard import source
+from cachewright.api.auth.permissions import OPEN, needs
+from cachewright.api.routes.parameters import Body, Call, Desk, Plane, in_thread, reading
+from cachewright.api.wire import iso
+from cachewright.errors import Refusal
+from cachewright.operations.plane import ControlPlane
+from cachewright.operations.sign_in import LIFETIME_MS, Issued, Scope, SignInDesk
+from cachewright.store import users
+from cachewright.store.records import RoleName
+
+PATH = "/console/session"
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+
+
+class SignInBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`project` by name; where it is left out, the first one that the user has a role in."""
+
+    name: _Text
+    password: Annotated[str, msgspec.Meta(max_length=1024)]
+    project: _Text | None = None
+
+
+class ProjectBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    project_id: _Text
+
+
+class Named(msgspec.Struct, frozen=True):
+    id: str
+    name: str
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """`csrf_token` goes into the header X-CSRF-Token of every request that changes something."""
+
+    user: Named
+    project: Named
+    role: RoleName
+    projects: list[Named]
+    csrf_token: str
+    expires_at: str | None
+
+
+@post(PATH, status_code=200, opt=OPEN)
+@reading
+async def sign_in(request: Call, desk: Desk, plane: Plane, body: Body[SignInBody]) -> Response[Session]:
+    """Refusal DCS.1001, DCS.1004 where the user has a role in no project, DCS.4962, DCS.4969."""
+    require_same_origin(request.scope)
+    wanted = body.read()
+    known = await desk.sign_in(wanted.name, wanted.password, Scope(), source(request.scope))
+    return await _in_project(request, desk, plane, known, wanted.project)
+
+
+@put(PATH, opt=needs("iam:identity:get"))
+@reading
+async def change_project(request: Call, desk: Desk, plane: Plane, body: Body[ProjectBody]) -> Response[Session]:
+    """The same user in another project. Refusal DCS.1004 where there is no role in it."""
+    text = _session(request)
+    wanted = body.read().project_id
+    issued = await desk.exchange(text, asked.identity(request).user_id, Scope(project_id=wanted))
+    return _told(request, plane, issued)
+
+
+@get(PATH, opt=needs("iam:identity:get"))
+@in_thread
+def show_session(request: Call, desk: Desk, plane: Plane) -> Response[Session]:
+    """Who is signed in, and where."""
+    return _told(request, plane, desk.look_up(_session(request), asked.identity(request).user_id))
+
+
+@delete(PATH, status_code=204, opt=needs("iam:token:revoke"))
+@in_thread
+def sign_out(request: Call, desk: Desk) -> Response[None]:
+    """The token is good for nothing from now on."""
+    desk.revoke(_session(request), asked.identity(request).user_id)
+    answer = answers.no_content()
+    answer.set_cookie(_cookie(request, "", 0))
+    return answer
+
+
+ROUTES = [sign_in, change_project, show_session, sign_out]
+
+
+async def _in_project(
+    request: Call, desk: SignInDesk, plane: ControlPlane, known: Issued, name: str | None
+) -> Response[Session]:
+    mine = _projects(plane, known.user.id)
+    chosen = [project for project in mine if name in {None, project.name}]
+    if not chosen:
+        desk.revoke(known.text, known.user.id)
+        raise Refusal("DCS.1004")
+    return _told(request, plane, await desk.exchange(known.text, known.user.id, Scope(project_id=chosen[0].id)))
+
+
+def _told(request: Call, plane: ControlPlane, issued: Issued) -> Response[Session]:
+    if issued.project is None or issued.role is None:
+        raise Refusal("DCS.1004")
+    session = Session(
+        user=Named(issued.user.id, issued.user.name),
+        project=Named(issued.project.id, issued.project.name),
+        role=issued.role,
+        projects=_projects(plane, issued.user.id),
+        csrf_token=csrf_token(issued.text),
+        expires_at=iso(issued.token.expires_at),
+    )
+    answer = answers.json(session)
+    answer.headers["cache-control"] = "no-store"
+    answer.set_cookie(_cookie(request, issued.text, LIFETIME_MS // 1000))
+    return answer
+
+
+def _projects(plane: ControlPlane, user_id: str) -> list[Named]:
+    with plane.database.read() as connection:
+        return [Named(project.id, project.name) for project in users.projects_of(connection, user_id)]
+
+
+def _session(request: Call) -> str:
+    """Refusal DCS.1003 where the caller is signed in by other means."""
+    token = session_token(request.scope["headers"])
+    if token is None:
+        raise Refusal("DCS.1003")
+    return token
+
+
+def _cookie(request: Call, value: str, seconds: int) -> Cookie:
+    secure = request.scope["scheme"] == "https"
+    known: dict[str, Any] = {"key": SESSION_COOKIE, "path": "/", "httponly": True, "samesite": "strict"}
+    return Cookie(**known, value=value, max_age=seconds, secure=secure)

@@ -1,0 +1,41 @@
+"""Extensions of this project: an instance as it is now, once or as a stream, and its last hour."""
+
+from litestar import Response, get
+
+from cachewright.api import answers, asked, watching
+from cachewright.api.auth.permissions import needs
+from cachewright.api.routes.parameters import Call, PathId, Plane, in_thread, instance_of
+from cachewright.api.wire import live as wire
+from cachewright.errors import Refusal
+from cachewright.operations.live import Live
+
+_INSTANCE = "/v2/{project_id:str}/instances/{instance_id:str}"
+
+
+@get(_INSTANCE + "/live", opt=needs("dcs:instance:get"))
+async def show_live(request: Call, plane: Plane, instance_id: PathId) -> Response[wire.LiveInstance]:
+    """Status, running task, and of each shard its slots and what its nodes say, all as it is now.
+
+    With `Accept: text/event-stream`, an event `live` whenever something of it has changed, about once a second and
+    oftener while slots move; `end` when the instance is gone.
+    """
+    known, project_id = asked.instance_id(instance_id), asked.principal(request).project_id
+
+    async def look() -> Live | None:
+        return await plane.observer.look(project_id, known)
+
+    seen = await look()
+    if seen is None:
+        raise Refusal("DCS.3022")
+    if watching.wanted(request.headers.get("accept", "")):
+        return watching.instance_stream(plane.feed, known, look)
+    return answers.json(wire.live(seen))
+
+
+@get(_INSTANCE + "/vitals", opt=needs("dcs:instance:get"))
+@in_thread
+def list_vitals(request: Call, plane: Plane, instance_id: PathId) -> Response[wire.VitalSamples]:
+    """Memory, keys, commands and traffic over the last hour, or since the server started."""
+    with plane.database.read() as connection:
+        instance = instance_of(connection, request, instance_id)
+    return answers.json(wire.samples(instance.id, plane.vitals.history(instance.id)))

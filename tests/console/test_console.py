@@ -1,0 +1,258 @@
+"""What a person does with the console: signs in, makes a cluster, scales it and watches, looks into what has failed."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+from signing import sign_in
+
+from serving import Server, cache, created, ended, load, newest_task, progress, resize, until
+
+KEYS = 120_000
+SLOW = 60_000
+"""Milliseconds that a real cluster may take for something on a busy machine."""
+
+Picture = Callable[[Page, str], None]
+
+
+@pytest.fixture(scope="module")
+def cluster(server: Server) -> tuple[Any, str]:
+    """A client and the id of an instance of two shards with data."""
+    client = server.client()
+    instance_id = created(client, 2, name="orders")
+    load(cache(client, instance_id), KEYS, size=1000)
+    return client, instance_id
+
+
+@pytest.fixture(autouse=True)
+def _patience() -> Iterator[None]:
+    expect.set_options(timeout=SLOW)
+    yield
+    expect.set_options(timeout=5000)
+
+
+def open_instance(page: Page, instance_id: str) -> None:
+    page.evaluate(f"location.hash = '#/instances/{instance_id}'")
+    expect(page.locator(".ring")).to_be_visible()
+
+
+def plan(page: Page, shards: int) -> None:
+    page.get_by_role("button", name="Resize").click()
+    page.get_by_role("dialog").get_by_label("Shards").fill(str(shards))
+    page.get_by_role("button", name="Plan").click()
+    expect(page.get_by_role("dialog").get_by_role("table")).to_be_visible()
+
+
+def owned(*slots: int) -> str:
+    """What the ring tells those who cannot see it, when nothing moves."""
+    shares = ", ".join(f"group-{shard} {count}" for shard, count in enumerate(slots))
+    return f"Slot ring. {sum(slots)} of 16384 slots are owned: {shares}."
+
+
+def accessible(page: Page) -> None:
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+def test_a_wrong_password_is_told(new_page: Callable[..., Page]) -> None:
+    page = new_page()
+    accessible(page)
+    sign_in(page, "admin", "Wrong-password-1")
+    expect(page.get_by_role("alert")).to_contain_text("DCS.1001")
+    expect(page.get_by_label("Password")).to_be_focused()
+    sign_in(page, "admin")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Instances")
+
+
+def test_signing_out_is_for_good(page: Page, server: Server) -> None:
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Instances")
+    kept = page.context.cookies()
+    assert [(one["name"], one["httpOnly"], one["sameSite"]) for one in kept] == [
+        ("cachewright_session", True, "Strict")
+    ]
+    page.reload()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Instances")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+    assert page.context.cookies() == []
+    page.context.add_cookies(kept)
+    page.reload()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+
+
+def test_a_cluster_is_made_and_deleted(page: Page, server: Server) -> None:
+    page.get_by_role("button", name="Create").click()
+    page.get_by_label("Name").fill("sessions")
+    page.get_by_role("dialog").get_by_label("Shards").fill("2")
+    page.get_by_label("Password of its clients").fill("weak")
+    accessible(page)
+    page.get_by_label("Password of its clients").fill("weakweakweak")
+    page.get_by_role("dialog").get_by_role("button", name="Create").click()
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("DCS.4019")
+    page.get_by_label("Password of its clients").fill("Client-password-1")
+    page.get_by_role("dialog").get_by_role("button", name="Create").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("sessions RUNNING")
+    expect(page.locator(".ring")).to_have_attribute("aria-label", owned(8192, 8192))
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_label("Name of the instance").fill("orders")
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_have_text("This is not its name.")
+    page.get_by_label("Name of the instance").fill("sessions")
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_text("The instance is gone.")).to_be_visible()
+
+
+def test_a_scale_is_planned_confirmed_and_watched(page: Page, cluster: tuple[Any, str], picture: Picture) -> None:
+    client, instance_id = cluster
+    open_instance(page, instance_id)
+    expect(page.locator(".legend li")).to_have_count(2)
+    plan(page, 4)
+    expect(page.get_by_text("2 to 4 shards")).to_be_visible()
+    expect(page.get_by_role("dialog")).to_contain_text("8,192 slots")
+    accessible(page)
+    picture(page, "console-plan")
+    assert newest_task(client, instance_id).name == "CreateInstance", "a plan touches nothing"
+    page.evaluate(
+        """() => {
+            window.seen = [];
+            const look = () => {
+                const ring = document.querySelector(".ring");
+                if (ring) window.seen.push([ring.getAttribute("aria-label"), ring.querySelectorAll(".coming").length]);
+            };
+            new MutationObserver(look).observe(document.querySelector("#main"), { childList: true, subtree: true });
+        }"""
+    )
+    page.get_by_role("dialog").get_by_role("button", name="Resize").click()
+    expect(page.locator(".ring .coming").first).to_be_visible()
+    picture(page, "console-scaling")
+    expect(page.locator(".running")).to_contain_text("EXTEND")
+    expect(page.locator(".ring")).to_have_attribute("aria-label", owned(4096, 4096, 4096, 4096))
+    expect(page.get_by_role("heading", level=1)).to_contain_text("RUNNING")
+    expect(page.locator(".running")).to_have_count(0)
+    labels = page.evaluate("window.seen")
+    assert all("16384 of 16384 slots are owned" in label for label, _ in labels), "no slot was without an owner"
+    assert max(coming for _, coming in labels) >= 1
+    assert len({label for label, _ in labels}) > 2, "the ring changed on the way"
+    accessible(page)
+
+
+def test_a_task_tells_all_of_itself(page: Page, cluster: tuple[Any, str], picture: Picture) -> None:
+    client, instance_id = cluster
+    scaled = until(lambda: newest_task(client, instance_id), "there is a task")
+    assert (scaled.name, scaled.status) == ("EXTEND", "SUCCESS")
+    page.evaluate("location.hash = '#/tasks'")
+    page.get_by_role("link", name="EXTEND").first.click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("EXTEND SUCCESS")
+    steps = page.locator(".steps > li")
+    told = progress(client, instance_id, scaled.id).step_details
+    expect(steps).to_have_count(len(told))
+    for step, shown in zip(told, steps.all(), strict=True):
+        expect(shown).to_contain_text(step.step_name)
+        expect(shown.locator("ol > li")).to_have_count(len(step.sub_step_details))
+    expect(page.get_by_text("100 %").first).to_be_visible()
+    expect(page.get_by_role("img", name="Moved a second")).to_be_visible()
+    expect(page.get_by_text("How well it predicted its end")).to_be_visible()
+    accessible(page)
+    picture(page, "console-task")
+
+
+def test_a_task_is_held_back_cancelled_and_tried_again(
+    page: Page, server: Server, cluster: tuple[Any, str], picture: Picture
+) -> None:
+    client, instance_id = cluster
+    task_id = resize(client, instance_id, 6)
+    status, _ = server.call("PUT", f"instances/{instance_id}/tasks/{task_id}/control", {"wish": "pause"})
+    assert status == 200
+    page.evaluate(f"location.hash = '#/tasks/{task_id}'")
+    expect(page.get_by_text("Paused between two ranges.")).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("EXTEND FAILED")
+    expect(page.locator(".failure")).to_contain_text("DCS.9005")
+    expect(page.locator(".failure")).to_contain_text("cancel")
+    accessible(page)
+    picture(page, "console-failed")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("EXTEND SUCCESS")
+    expect(page.get_by_text("attempt 2")).to_be_visible()
+    assert ended(client, instance_id, task_id).status == "SUCCESS"
+
+
+def test_the_page_goes_on_when_the_server_was_away(page: Page, server: Server, cluster: tuple[Any, str]) -> None:
+    _, instance_id = cluster
+    open_instance(page, instance_id)
+    server.stop()
+    expect(page.get_by_role("alert").first).to_contain_text("trying again")
+    server.start()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    assert server.call("PUT", f"instances/{instance_id}", {"name": "renamed"})[0] == 204
+    expect(page.get_by_role("heading", level=1)).to_contain_text("renamed")
+    assert server.call("PUT", f"instances/{instance_id}", {"name": "orders"})[0] == 204
+
+
+def test_a_dead_node_shows(page: Page, server: Server, cluster: tuple[Any, str]) -> None:
+    _, instance_id = cluster
+    open_instance(page, instance_id)
+    inactive = page.locator(".shards .status.bad")
+    expect(inactive).to_have_count(0)
+    node = server.nodes()[0]
+    node.suspend()
+    try:
+        expect(inactive).to_have_count(1)
+    finally:
+        node.resume()
+    expect(inactive).to_have_count(0)
+
+
+def test_who_may_only_look_has_nothing_to_press(new_page: Callable[..., Page], cluster: tuple[Any, str]) -> None:
+    page = new_page()
+    sign_in(page, "watcher")
+    expect(page.get_by_role("link", name="orders")).to_be_visible()
+    expect(page.get_by_role("button", name="Create")).to_have_count(0)
+    open_instance(page, cluster[1])
+    expect(page.get_by_role("button", name="Resize")).to_have_count(0)
+    expect(page.get_by_role("button", name="Delete")).to_have_count(0)
+
+
+def test_it_is_used_without_a_mouse(new_page: Callable[..., Page], cluster: tuple[Any, str]) -> None:
+    page = new_page()
+    keys = page.keyboard
+    page.get_by_label("User").focus()
+    keys.type("admin")
+    keys.press("Tab")
+    keys.type("Console-password-1")
+    keys.press("Enter")
+    expect(page.get_by_role("link", name="orders")).to_be_visible()
+    page.get_by_role("link", name="orders").focus()
+    page.wait_for_timeout(2500)  # the list is drawn again meanwhile
+    expect(page.get_by_role("link", name="orders")).to_be_focused()
+    keys.press("Enter")
+    expect(page.locator(".ring")).to_be_visible()
+    page.get_by_role("button", name="Resize").focus()
+    keys.press("Enter")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    expect(page.get_by_role("dialog").get_by_label("Shards")).to_be_focused()
+    keys.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.reload()
+    expect(page.locator(".ring")).to_be_visible()
+    keys.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_can_be_read_in_either_light(
+    new_page: Callable[..., Page], cluster: tuple[Any, str], scheme: str, picture: Picture
+) -> None:
+    page = new_page(scheme=scheme)
+    sign_in(page, "admin")
+    expect(page.get_by_role("link", name="orders")).to_be_visible()
+    accessible(page)
+    open_instance(page, cluster[1])
+    accessible(page)
+    picture(page, f"console-instance-{scheme}")
+    page.get_by_role("button", name="Dark" if scheme == "light" else "Light").click()
+    accessible(page)
+    page.reload()
+    expect(page.get_by_role("button", name="Light" if scheme == "light" else "Dark")).to_be_visible()
