@@ -5,14 +5,16 @@ from typing import Any
 
 from huaweicloudsdkcore.exceptions.exceptions import SdkException
 from huaweicloudsdkdcs.v2 import (
+    ChangeInstanceStatusBody,
     DeleteSingleInstanceRequest,
+    RestartOrFlushInstancesRequest,
     StartInstanceResizeCheckJobRequest,
     StartInstanceResizeCheckJobRequestBody,
 )
 from strikes import Chaos
-from traffic import FAULTS
 
 from serving import cache, create, ended, newest_task, progress, resize, show, spec, states, until
+from traffic import FAULTS
 
 GET_OVER_SECONDS = 240
 _MOST_SHARDS = 5
@@ -30,6 +32,7 @@ class Deeds:
             self._scale,
             self._scale_and_cancel,
             self._scale_with_a_pause,
+            self._restart,
             self._check,
             self._create_and_delete,
         ]
@@ -66,6 +69,14 @@ class Deeds:
         self._control(task_id, "control", "PUT", {"wish": "pause"})
         self._under_strikes(task_id)
         self._control(task_id, "control", "PUT", {"wish": "run", "parallel": 1})
+        self._end(self._instance_id, task_id)
+
+    def _restart(self) -> None:
+        body = ChangeInstanceStatusBody(instances=[self._instance_id], action="restart")
+        self._client.restart_or_flush_instances(RestartOrFlushInstancesRequest(body=body))
+        task_id = newest_task(self._client, self._instance_id).id
+        self._chaos.note(f"restart {task_id}")
+        self._under_strikes(task_id)
         self._end(self._instance_id, task_id)
 
     def _check(self) -> None:

@@ -47,6 +47,7 @@ SERVED = (
     instances.update_instance,
     instances.resize_instance,
     instances.delete_single_instance,
+    instances.restart_or_flush_instances,
     tasks.list_background_task,
     tasks.show_background_task_progress,
     tasks.delete_background_task,

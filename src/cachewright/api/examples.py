@@ -29,6 +29,7 @@ BODIES: Mapping[str, Any] = {
     },
     "UpdateInstance": {"name": "cache-of-the-shop", "description": "sessions and baskets"},
     "BatchDeleteInstances": {"instances": [_INSTANCE]},
+    "RestartOrFlushInstances": {"instances": [_INSTANCE], "action": "restart"},
     "ResizeInstance": {"spec_code": _LARGE, "new_capacity": 5},
     "PlanResize": {"spec_code": _LARGE},
     "StartInstanceResizeCheckJob": {"spec_code": _LARGE, "new_capacity": 5},

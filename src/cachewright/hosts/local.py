@@ -97,6 +97,30 @@ class LocalHost:
             await asyncio.sleep(0.01)
         raise NodeDidNotStart(said.decode(errors="replace")[-_LOG_TAIL:] + _tail(log, before))
 
+    async def restart(self, node_id: str, before: float, grace_seconds: float) -> None:
+        """Ensures the node's process was started later than `before`, in seconds since the epoch; it is asked to end
+        and never made to. TimeoutError where it does not end, NodeDidNotStart with the reason from its log."""
+        async with self._alone(node_id):
+            process = self.process(node_id)
+            if process is not None and process.create_time() < before:
+                with suppress(psutil.NoSuchProcess):
+                    process.send_signal(signal.SIGTERM)
+                if not await _gone(self, node_id, grace_seconds):
+                    raise TimeoutError(f"process {process.pid} does not end within {grace_seconds:.0f} s")
+            if not self.process(node_id):
+                await self._launch(node_id)
+
+    def busy(self, node_id: str) -> bool:
+        """Somebody is starting it, ending it or restarting it."""
+        try:
+            with self._lock(node_id).open() as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
     async def stop(self, node_id: str, grace_seconds: float) -> None:
         """Ends the node's process: asked first, then made to. TimeoutError where it does not end."""
         async with self._alone(node_id):
@@ -126,11 +150,14 @@ class LocalHost:
         if not await _gone(self, node_id, grace_seconds):
             raise TimeoutError(f"process {process.pid} of node {node_id} does not end")
 
+    def _lock(self, node_id: str) -> Path:
+        return self._nodes_dir / f".{node_id}.lock"
+
     @asynccontextmanager
     async def _alone(self, node_id: str) -> AsyncIterator[None]:
         """One at a time, whichever task or process it is: a node that is started while it is retired, or twice at
         once, would leave a process behind. The lock goes with the folder."""
-        lock = self._nodes_dir / f".{node_id}.lock"
+        lock = self._lock(node_id)
         lock.parent.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
         with lock.open("w") as file:
             while True:

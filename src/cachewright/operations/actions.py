@@ -21,6 +21,7 @@ ACTIONS = {
     "form cluster": Action(cluster_actions.form, Policy(timeout=60, attempts=2)),
     "join cluster": Action(cluster_actions.join, Policy(timeout=60, attempts=3)),
     "move slots": Action(slot_actions.move, Policy(timeout=6 * 3600, attempts=6, first_delay=1.0, stalled=60)),
+    "restart node": Action(node_actions.restart, Policy(timeout=600, attempts=4)),
     "set memory": Action(node_actions.set_memory, Policy(timeout=20, attempts=6)),
     "release node": Action(node_actions.release, Policy(timeout=60, attempts=6)),
     "stop node": Action(node_actions.stop, Policy(timeout=60, attempts=6)),

@@ -79,7 +79,7 @@ async def form(site: Site, running: Running) -> None:
     instance = await site.instance(running.task)
     nodes = await site.nodes(running.task.instance_id)
     while True:
-        ready = await asyncio.gather(*(_ready(node, nodes, instance) for node in nodes))
+        ready = await asyncio.gather(*(settled(node, nodes, instance) for node in nodes))
         running.measure(done=sum(ready), detail=f"{{nodes_ready:{sum(ready)}/{len(nodes)}}}")
         if all(ready):
             return
@@ -96,7 +96,7 @@ async def join(site: Site, running: Running) -> None:
     await asyncio.gather(*(_introduce(node, new, seen[node.id], instance.password) for node in old))
     await _place_replicas(new, instance.password)
     while True:
-        ready = await asyncio.gather(*(_ready(node, (*old, *new), instance) for node in (*old, *new)))
+        ready = await asyncio.gather(*(settled(node, (*old, *new), instance) for node in (*old, *new)))
         running.measure(done=sum(ready), detail=f"{{nodes_ready:{sum(ready)}/{len(ids)}}}")
         if all(ready):
             return
@@ -128,7 +128,7 @@ async def _place_replicas(new: list[Node], password: str | None) -> None:
             await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _ready(node: Node, nodes: tuple[Node, ...] | list[Node], instance: Instance) -> bool:
+async def settled(node: Node, nodes: Sequence[Node], instance: Instance) -> bool:
     """The node knows all the others, is ok, and follows its master if it is a replica."""
     try:
         async with connect(node, instance.password) as client:

@@ -73,4 +73,13 @@ CHECK = Kind(
     failure="RUNNING",
     steps=(PRE_CHECK,),
 )
-KINDS = {kind.kind: kind for kind in (CREATE, RESIZE, CHECK, DELETE)}
+RESTART = Kind(
+    kind="restart",
+    name="RestartInstance",
+    accepts=frozenset({"RUNNING"}),
+    during="RESTARTING",
+    success="RUNNING",
+    failure="RUNNING",
+    steps=(PRE_CHECK, "Node restart.", POST_CHECK),
+)
+KINDS = {kind.kind: kind for kind in (CREATE, RESIZE, RESTART, CHECK, DELETE)}

@@ -2,24 +2,28 @@
 
 import asyncio
 import time
+from collections.abc import Mapping, Sequence
 
 from cachewright.flavors import parse
 from cachewright.hosts.local import NodeDidNotStart
 from cachewright.hosts.ports import is_free
 from cachewright.operations import layout
-from cachewright.operations.site import Site
+from cachewright.operations.cluster_actions import settled
+from cachewright.operations.site import Site, best_view
 from cachewright.store import instances
 from cachewright.store.records import Instance, Node
 from cachewright.tasks.operation import ActionFailed, Running
 from cachewright.valkey import config
 from cachewright.valkey.client import NODE_GONE, NodeRefused, ask, connect
 from cachewright.valkey.slots import even_split
-from cachewright.valkey.topology import views
+from cachewright.valkey.topology import View, views
 
 _POLL_SECONDS = 0.02
 _STOP_SECONDS = 10.0
 _DRAIN_SECONDS = 5.0
 _IDLE_SECONDS = 1
+_LEAVE_SECONDS = 120.0
+_FAILOVER_SECONDS = 6.0
 
 
 async def start(site: Site, running: Running) -> None:
@@ -45,6 +49,50 @@ async def start(site: Site, running: Running) -> None:
     except NodeDidNotStart as failure:
         raise ActionFailed("DCS.9001", f"node {node.id} did not start: {failure}") from failure
     await _answering(site, node, instance.password)
+
+
+async def restart(site: Site, running: Running) -> None:
+    """Ensures the node's process is younger than the sub-step, and that the node is back in its cluster.
+
+    A master hands over to a replica before it goes, where it has one that is in step with it.
+    """
+    await running.proceed()
+    instance, nodes, seen = await site.look(running.task)
+    node = next(node for node in nodes if node.id == running.sub_step.arguments["node_id"])
+    begun = (running.sub_step.begin_time or 0) / 1000
+    process = site.host.process(node.id)
+    if process is None or process.create_time() < begun:
+        await _hand_over(node, nodes, seen, instance.password)
+        running.measure(detail=f"{{node_id:{node.id},address:{node.host}:{node.port}}}")
+        try:
+            await site.host.restart(node.id, begun, _LEAVE_SECONDS)
+        except NodeDidNotStart as failure:
+            raise ActionFailed("DCS.9001", f"node {node.id} did not start: {failure}") from failure
+        except TimeoutError as error:
+            raise ActionFailed("DCS.9004", f"node {node.id} does not end: {error}") from error
+    await _answering(site, node, instance.password)
+    while not await settled(node, nodes, instance):
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _hand_over(node: Node, nodes: Sequence[Node], seen: Mapping[str, View | None], password: str | None) -> None:
+    """Returns when a replica of the node leads in its place, or when there is none that could. What the node has
+    acknowledged is with its successor before that leads (CLUSTER FAILOVER)."""
+    if layout.masters(nodes, best_view(seen)).get(node.shard) is not node:
+        return
+    for heir in (other for other in nodes if other.shard == node.shard and other is not node):
+        try:
+            async with connect(heir, password) as client:
+                if (await client.info("replication")).get("master_link_status") != "up":
+                    continue
+                await ask(client, "CLUSTER FAILOVER")
+                deadline = time.monotonic() + _FAILOVER_SECONDS
+                while time.monotonic() < deadline:
+                    if (await client.info("replication"))["role"] == "master":
+                        return
+                    await asyncio.sleep(_POLL_SECONDS)
+        except (*NODE_GONE, NodeRefused):
+            continue
 
 
 async def set_memory(site: Site, running: Running) -> None:

@@ -16,7 +16,7 @@ from cachewright.config import Settings
 from cachewright.errors import Refusal
 from cachewright.flavors import Flavor, UnknownFlavor, parse
 from cachewright.operations import layout
-from cachewright.operations.kinds import CHECK, CREATE, DELETE, KINDS, RESIZE, Kind
+from cachewright.operations.kinds import CHECK, CREATE, DELETE, KINDS, RESIZE, RESTART, Kind
 from cachewright.operations.live import Observer
 from cachewright.operations.resize import Preview
 from cachewright.operations.vitals import Vitals
@@ -119,6 +119,15 @@ class ControlPlane(msgspec.Struct, frozen=True):
                 return waiting[0]
             _require_status(instance, DELETE)
             task = _add_task(connection, DELETE, who, instance, params={}, details={})
+        self.enqueue(task)
+        return task
+
+    def restart_instance(self, who: Principal, instance_id: str) -> Task:
+        """Refusal DCS.3022, or busy."""
+        with self.database.write() as connection:
+            instance = self._get(connection, who, instance_id)
+            _require_status(instance, RESTART)
+            task = _add_task(connection, RESTART, who, instance, params={}, details={})
         self.enqueue(task)
         return task
 

@@ -12,6 +12,7 @@ from cachewright.operations.live import Observer
 from cachewright.operations.operation import InstanceOperation
 from cachewright.operations.plane import ControlPlane
 from cachewright.operations.resize import Resize
+from cachewright.operations.restart import Restart
 from cachewright.operations.site import Site
 from cachewright.operations.supervision import Supervisor
 from cachewright.operations.vitals import Vitals
@@ -37,7 +38,13 @@ class Service:
         self._settings = settings
         self._database = Database.of(settings)
         site = Site(self._database, settings, LocalHost(settings.valkey_binary, settings.nodes_dir))
-        operations: list[InstanceOperation] = [Create(site), Resize(site), Check(site), Delete(site)]
+        operations: list[InstanceOperation] = [
+            Create(site),
+            Resize(site),
+            Restart(site),
+            Check(site),
+            Delete(site),
+        ]
         feed = Feed()
         self.heartbeats = Heartbeats()
         self.vitals = Vitals(site, self.heartbeats)

@@ -75,6 +75,8 @@ class Supervisor:
         if self._site.host.process(node.id) or not self._site.host.has(node.id, "nodes.conf"):
             self._deaths[node.id].failed = 0
             return
+        if self._site.host.busy(node.id):
+            return
         deaths, now = self._deaths[node.id], time.monotonic()
         if now < deaths.next_start:
             return

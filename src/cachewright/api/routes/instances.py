@@ -1,5 +1,7 @@
 """Instances: create, list, show, change, resize, delete."""
 
+from collections.abc import Callable, Sequence
+
 import sqlalchemy as sa
 from litestar import Response, delete, get, post, put
 
@@ -13,9 +15,8 @@ from cachewright.api.wishes import amendment, create_wish, resize_wish
 from cachewright.errors import Refusal
 from cachewright.flavors import parse
 from cachewright.operations.amend import amend
-from cachewright.operations.plane import ControlPlane
 from cachewright.store import instances, tasks
-from cachewright.store.records import Instance, Principal
+from cachewright.store.records import Instance, Principal, Task
 
 _INSTANCES = "/v2/{project_id:str}/instances"
 _INSTANCE = _INSTANCES + "/{instance_id:str}"
@@ -49,17 +50,15 @@ def batch_delete_instances(
     """BatchDeleteInstances: those that are named, and with `all_failure` those that could not be created."""
     all_failure = wanted.read().all_failure.lower() == "true"
     named = body.read().instances if body.given or not all_failure else []
-    if not named and not all_failure:
-        raise asked.refused("instances", "none is named")
-    if len(named) > changes.MOST_IDS:
-        raise Refusal("DCS.4100")
-    ids = [asked.instance_id(text) for text in named]
+    ids = _named(named) if named or not all_failure else []
     who = asked.principal(request)
     if all_failure:
         with plane.database.read() as connection:
             _, failed = instances.search(connection, who.project_id, offset=0, limit=_ALL, status="CREATEFAILED")
         ids += [instance.id for instance in failed]
-    return answers.json(changes.BatchResults([_delete(plane, who, known) for known in dict.fromkeys(ids)]))
+    return answers.json(
+        changes.BatchResults([_tried(plane.delete_instance, who, known) for known in dict.fromkeys(ids)])
+    )
 
 
 @get(_INSTANCE, opt=needs("dcs:instance:get"))
@@ -103,9 +102,29 @@ def resize_instance(request: Call, plane: Plane, instance_id: PathId, body: Body
     return answers.no_content()
 
 
-def _delete(plane: ControlPlane, who: Principal, instance_id: str) -> changes.BatchResult:
+@put(_INSTANCES + "/status", status_code=200, opt=needs("dcs:instance:modifyStatus"))
+@in_thread
+def restart_or_flush_instances(
+    request: Call, plane: Plane, body: Body[changes.StatusBody]
+) -> Response[changes.BatchResults]:
+    """RestartOrFlushInstances: restarts, node after node. Flushing is not served."""
+    ids = _named(body.read().instances)
+    who = asked.principal(request)
+    return answers.json(changes.BatchResults([_tried(plane.restart_instance, who, known) for known in ids]))
+
+
+def _named(texts: Sequence[str]) -> list[str]:
+    """Each id once. Refusal DCS.4065, DCS.4100 or DCS.4061."""
+    if not texts:
+        raise asked.refused("instances", "none is named")
+    if len(texts) > changes.MOST_IDS:
+        raise Refusal("DCS.4100")
+    return list(dict.fromkeys(asked.instance_id(text) for text in texts))
+
+
+def _tried(act: Callable[[Principal, str], Task], who: Principal, instance_id: str) -> changes.BatchResult:
     try:
-        plane.delete_instance(who, instance_id)
+        act(who, instance_id)
     except Refusal:
         return changes.BatchResult("failed", instance_id)
     return changes.BatchResult("success", instance_id)

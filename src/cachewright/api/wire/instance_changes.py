@@ -35,6 +35,13 @@ class BatchDeleteBody(msgspec.Struct, frozen=True):
     instances: list[str] = []
 
 
+class StatusBody(msgspec.Struct, frozen=True):
+    """`restart` and `soft_restart` are one: there is no machine beneath a node that could be restarted as well."""
+
+    action: Literal["restart", "soft_restart"]
+    instances: list[str] = []
+
+
 class BatchResult(msgspec.Struct, frozen=True):
     result: Literal["success", "failed"]
     instance: str

@@ -143,6 +143,20 @@ def resize(
 
 
 @app.command
+def restart(instance: Instance, *, target: Target = USUAL, wait: Wait = False, json: AsJson = False) -> None:
+    """Every node of an instance, one after another; no data is lost. A shard with replicas serves on.
+
+    Example: cachewright instances restart cache --wait
+    """
+    server = Server(target.account())
+    body = found(server, instance)
+    answer = server.ask("PUT", "instances/status", {"instances": [body["instance_id"]], "action": "restart"})
+    if answer["results"][0]["result"] != "success":
+        raise CommandFailed(f"{body['name']} is {body['status']} and cannot be restarted now")
+    _follow(server, body["instance_id"], answer if json else f"{body['name']} is being restarted", wait, json)
+
+
+@app.command
 def delete(
     instance: Instance,
     *,

@@ -76,6 +76,7 @@ function head(live) {
     h("span", { class: "note" }, live.spec_code),
     h("div", { class: "buttons" },
       may("operator") && h("button", { type: "button", "data-key": "resize", disabled: still, onclick: () => resize(live) }, "Resize"),
+      may("operator") && h("button", { type: "button", class: "quiet", "data-key": "restart", disabled: still, onclick: () => restart(live) }, "Restart"),
       may("admin") && h("button", { type: "button", class: "danger quiet", "data-key": "delete", onclick: () => remove(live) }, "Delete")));
 }
 
@@ -102,6 +103,14 @@ function shardTable(live) {
 
 function swatch(group) {
   return h("span", { class: "swatch", style: { background: colour(shardOf(group)) }, "aria-hidden": "true" });
+}
+
+function restart(live) {
+  dialog(`Restart ${live.name}`, [h("p", {}, "Every node restarts, one after another. No data is lost. A shard with replicas serves on; ",
+    "one without is away for a few seconds.")], "Restart", async () => {
+    const { results } = await ask("PUT", "instances/status", { instances: [live.instance_id], action: "restart" });
+    if (results[0].result !== "success") throw new Error("It cannot be restarted now.");
+  });
 }
 
 function remove(live) {

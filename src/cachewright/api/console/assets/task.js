@@ -6,6 +6,7 @@ import { bar, h, say, show, status, table } from "/console/dom.js";
 import { between, number, seconds, size, time } from "/console/format.js";
 
 const OVER = ["SUCCESS", "FAILED"];
+const DIVISIBLE = ["EXTEND", "RestartInstance"];
 const FLOWS_FOR_MS = 250;
 
 export async function taskPage(main, { signal, titled }, id) {
@@ -58,7 +59,7 @@ export async function taskPage(main, { signal, titled }, id) {
       } }, verb);
     if (!may("operator")) return [];
     if (record.task.status === "FAILED") return [act("Try again", () => ask("POST", `${path}/retry`).then(watch))];
-    if (record.task.status === "SUCCESS" || record.task.name !== "EXTEND") return [];
+    if (record.task.status === "SUCCESS" || !DIVISIBLE.includes(record.task.name)) return [];
     const { wish, parallel, latency_ceiling_ms } = record.control;
     const wanted = (changed) => ask("PUT", `${path}/control`, { wish, parallel, latency_ceiling_ms, ...changed });
     if (wish === "cancel") return [h("span", { class: "note" }, "It is being cancelled.")];

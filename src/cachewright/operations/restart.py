@@ -1,0 +1,50 @@
+"""Restarting an instance: node after node, each only when the one before it is back in its cluster.
+
+A node ends when it is asked to, never by force, so that what it has acknowledged is in its append-only file. A shard
+with a replica serves on: its master hands over before it goes. One without is away while its node restarts.
+"""
+
+from cachewright.operations import layout
+from cachewright.operations.create import HOLD_SECONDS
+from cachewright.operations.kinds import POST_CHECK, PRE_CHECK, RESTART, STATUS_CHECK
+from cachewright.operations.operation import InstanceOperation
+from cachewright.operations.site import best_view
+from cachewright.store.records import Node, Step, Task
+from cachewright.tasks.plan import Draft, build, work
+
+_CHECK_SECONDS = 0.1
+_START_SECONDS = 0.5
+_LANE = "nodes"
+
+
+class Restart(InstanceOperation):
+    kind = RESTART
+
+    async def plan(self, task: Task) -> tuple[Step, ...]:
+        """Replicas of a shard before its master: who takes over then need not go again."""
+        _, nodes, seen = await self.site.look(task)
+        leads = layout.masters(nodes, best_view(seen))
+        ordered = sorted(nodes, key=lambda node: (node.shard, node is leads.get(node.shard), node.id))
+        alone = {node.shard for node in nodes} - {node.shard for node in nodes if node is not leads.get(node.shard)}
+        restarts = [_restart(node, leads.get(node.shard) is node, node.shard in alone) for node in ordered]
+        check = Draft(
+            name=STATUS_CHECK, action="check status", work=work("check", seconds=_CHECK_SECONDS), arguments={"new": []}
+        )
+        return build(
+            task.run_id,
+            {
+                PRE_CHECK: [check],
+                "Node restart.": restarts,
+                POST_CHECK: [check],
+            },
+        )
+
+
+def _restart(node: Node, leads: bool, alone: bool) -> Draft:
+    held = HOLD_SECONDS if alone else 0.0
+    return Draft(
+        name=f"Node restart. Shard {node.shard}, {'master' if leads else 'slave'}",
+        action="restart node",
+        work=work(_LANE, seconds=_START_SECONDS + held, fixed=held),
+        arguments={"node_id": node.id},
+    )
