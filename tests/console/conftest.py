@@ -25,8 +25,9 @@ _EXPECTED = "Failed to load resource"
 """What the browser says of a request that is refused, which tests ask for."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """For no longer than its tests: while it is there, no other test could run an event loop."""
     found = next((path for name in _NAMES if (path := shutil.which(name))), None)
     if found is None:
         assert "CI" not in os.environ, "there is no Chromium: apt-get install chromium"

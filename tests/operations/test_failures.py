@@ -8,7 +8,7 @@ import psutil
 import pytest
 from valkey import Valkey
 from valkey.cluster import ValkeyCluster
-from valkey.exceptions import ValkeyError
+from valkey.exceptions import ValkeyClusterException, ValkeyError
 
 from cachewright.valkey.slots import SLOTS
 from serving import (
@@ -52,6 +52,8 @@ def moving(client: Any, instance_id: str, task_id: str, phase: str = "full_migra
 def require_whole(server: Server, client: Any, instance_id: str, shards: int) -> None:
     """Every key is there, every slot owned once, every node agrees, and each shard has one process."""
     assert show(client, instance_id).status == "RUNNING"
+    # Who was struck as the task was about to end may still be on its way back.
+    until(lambda: len(server.nodes()) == shards and agreed(client, instance_id), "the cluster is not whole")
     caches = cache(client, instance_id)
     assert present(caches, KEYS) == KEYS
     nodes = [node for node in caches.cluster_nodes().values() if node["slots"]]
@@ -60,6 +62,13 @@ def require_whole(server: Server, client: Any, instance_id: str, shards: int) ->
     assert len(nodes) == shards
     assert states(caches) == {"ok"}
     assert len(server.nodes()) == shards
+
+
+def agreed(client: Any, instance_id: str) -> bool:
+    try:
+        return states(cache(client, instance_id)) == {"ok"}
+    except (ValkeyError, ValkeyClusterException):
+        return False
 
 
 def victim(server: Server, before: set[int], source_id: str, who: str) -> psutil.Process:
