@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 from deeds import Deeds, delete, settled
 from strikes import Chaos
-from traffic import Loss, Traffic
 from valkey.cluster import ValkeyCluster
 
 from cachewright.valkey.slots import SLOTS
 from receiver import Receiver
 from serving import Server, cache, created, load, present, show, until
+from traffic import Loss, Traffic
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(0)]
 
