@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import stat
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -77,6 +78,34 @@ async def test_a_pid_that_is_now_something_else_is_not_the_node(host: LocalHost)
     write(host, a_port())
     (host.folder(NODE) / "valkey.pid").write_text(str(os.getpid()))
     assert host.process(NODE) is None
+
+
+async def test_a_node_that_runs_is_known_again_and_again_until_it_dies(host: LocalHost) -> None:
+    write(host, a_port())
+    assert not host.runs(NODE)
+    await host.start(NODE)
+    assert host.runs(NODE)
+    assert host.runs(NODE)
+    process = host.process(NODE)
+    assert process is not None
+    process.kill()
+    process.wait(5)
+    assert not host.runs(NODE)
+    await host.start(NODE)
+    assert host.runs(NODE)
+
+
+def test_a_zombie_does_not_run(tmp_path: Path) -> None:
+    host = LocalHost(Path("/does/not/matter"), tmp_path / "nodes")
+    write(host, 1)
+    config = host.folder(NODE) / "valkey.conf"
+    dying = subprocess.Popen(["/bin/sh", "-c", "sleep 60; true", str(config)])
+    (host.folder(NODE) / "valkey.pid").write_text(str(dying.pid))
+    assert host.runs(NODE)
+    dying.kill()
+    os.waitid(os.P_PID, dying.pid, os.WEXITED | os.WNOWAIT)
+    assert not host.runs(NODE)
+    dying.wait()
 
 
 async def test_files_are_for_their_owner_alone(host: LocalHost) -> None:

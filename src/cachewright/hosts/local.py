@@ -23,6 +23,8 @@ PID = "valkey.pid"
 LOG = "valkey.log"
 _START_SECONDS = 5.0
 _LOG_TAIL = 2000
+_STAT_BYTES = 1024
+_DEAD = (b"Z", b"X")
 _LOOK_SECONDS = 0.02
 _SETTLE_SECONDS = 0.03  # a process that cannot have its port lives this long at the most
 
@@ -35,6 +37,7 @@ class LocalHost:
     def __init__(self, binary: Path, nodes_dir: Path) -> None:
         self._binary = binary
         self._nodes_dir = nodes_dir
+        self._seen: dict[str, tuple[int, bytes]] = {}
 
     def folder(self, node_id: str) -> Path:
         return self._nodes_dir / node_id
@@ -63,6 +66,21 @@ class LocalHost:
         except (OSError, ValueError, psutil.NoSuchProcess):
             pass
         return None
+
+    def runs(self, node_id: str) -> bool:
+        """Whether the node has a living process. Cheap where it is asked again and again: a process that has been found
+        to be the node's once is known by its pid and the time it was started."""
+        pid, started = self._seen.get(node_id, (0, b""))
+        if pid and _started(pid) == started:
+            return True
+        self._seen.pop(node_id, None)
+        process = self.process(node_id)
+        if process is None:
+            return False
+        begun = _started(process.pid)
+        if begun and process.is_running():  # still the one that was looked at
+            self._seen[node_id] = process.pid, begun
+        return True
 
     async def start(self, node_id: str) -> None:
         """Ensures the node's process runs. NodeDidNotStart with the reason from its log."""
@@ -131,6 +149,7 @@ class LocalHost:
         does not go: a child of the process may still be writing."""
         async with self._alone(node_id):
             await self._end(node_id, grace_seconds)
+            self._seen.pop(node_id, None)
             deadline = time.monotonic() + grace_seconds
             while self.folder(node_id).exists():
                 if time.monotonic() > deadline:
@@ -180,6 +199,19 @@ async def _gone(host: LocalHost, node_id: str, seconds: float) -> bool:
             return True
         await asyncio.sleep(_LOOK_SECONDS)
     return False
+
+
+def _started(pid: int) -> bytes | None:
+    """When a living process was started, in ticks since the system's start; None where there is none, or no /proc."""
+    try:
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
+        try:
+            fields = os.read(descriptor, _STAT_BYTES).rpartition(b")")[2].split()
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return None
+    return None if fields[0] in _DEAD else fields[19]
 
 
 def _tail(log: Path, start: int) -> str:

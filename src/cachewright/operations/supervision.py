@@ -11,7 +11,6 @@ from cachewright.hosts.local import NodeDidNotStart
 from cachewright.logs import about
 from cachewright.operations.site import Site
 from cachewright.store import instances
-from cachewright.store.records import Node
 from cachewright.tasks.clock import now_ms
 from cachewright.tasks.heartbeats import Heartbeats
 
@@ -54,30 +53,32 @@ class Supervisor:
         """Until cancelled."""
         while True:
             self._heartbeats.beat("supervisor")
-            nodes = await asyncio.to_thread(self._wanted)
-            for gone in self._deaths.keys() - {node.id for node in nodes}:
+            wanted, dead = await asyncio.to_thread(self._look)
+            for gone in self._deaths.keys() - wanted.keys():
                 del self._deaths[gone]
-            await asyncio.gather(*(self._tended(node) for node in nodes))
-            await asyncio.to_thread(self._report, nodes)
+            for living in self._deaths.keys() - dead:
+                self._deaths[living].failed = 0
+            await asyncio.gather(*(self._tended(node_id, wanted[node_id]) for node_id in dead))
+            failing = {wanted[node_id] for node_id, deaths in self._deaths.items() if deaths.failed >= _HOPELESS}
+            if failing != self._failing:
+                await asyncio.to_thread(self._report, failing)
             await asyncio.sleep(_LOOK_SECONDS)
 
-    def _wanted(self) -> list[Node]:
+    def _look(self) -> tuple[dict[str, str], set[str]]:
+        """Nodes that should be running, each with its instance's id, and those of them that could be and are not."""
         with self._site.database.read() as connection:
-            statuses = instances.statuses(connection)
-            nodes = instances.wanted_nodes(connection)
-        return [node for node in nodes if statuses.get(node.instance_id) in _SETTLED]
+            wanted = instances.wanted_in(connection, _SETTLED)
+        host = self._site.host
+        return wanted, {node_id for node_id in wanted if not host.runs(node_id) and host.has(node_id, "nodes.conf")}
 
-    async def _tended(self, node: Node) -> None:
-        with about(instance_id=node.instance_id, node_id=node.id):
-            await self._revive(node)
+    async def _tended(self, node_id: str, instance_id: str) -> None:
+        with about(instance_id=instance_id, node_id=node_id):
+            await self._revive(node_id, instance_id)
 
-    async def _revive(self, node: Node) -> None:
-        if self._site.host.process(node.id) or not self._site.host.has(node.id, "nodes.conf"):
-            self._deaths[node.id].failed = 0
+    async def _revive(self, node_id: str, instance_id: str) -> None:
+        if self._site.host.busy(node_id) or self._site.host.runs(node_id):  # somebody else has, since it was looked at
             return
-        if self._site.host.busy(node.id):
-            return
-        deaths, now = self._deaths[node.id], time.monotonic()
+        deaths, now = self._deaths[node_id], time.monotonic()
         if now < deaths.next_start:
             return
         if now - deaths.started > _STABLE_SECONDS:
@@ -85,20 +86,17 @@ class Supervisor:
         deaths.count += 1
         deaths.started = now
         deaths.next_start = now + min(_FIRST_WAIT * 2**deaths.count, _LONGEST_WAIT)
-        log.warning("node %s of instance %s has died; starting it", node.id, node.instance_id)
+        log.warning("node %s of instance %s has died; starting it", node_id, instance_id)
         try:
-            await self._site.host.start(node.id)
+            await self._site.host.start(node_id)
             self.starts += 1
         except (NodeDidNotStart, OSError) as failure:
             deaths.failed += 1
-            log.error("node %s does not start: %s", node.id, failure)
+            log.error("node %s does not start: %s", node_id, failure)
 
-    def _report(self, nodes: list[Node]) -> None:
+    def _report(self, failing: set[str]) -> None:
         """An instance with a node that cannot be started is in ERROR, until it can. One that a task is working on
         keeps the task's status."""
-        failing = {node.instance_id for node in nodes if self._deaths[node.id].failed >= _HOPELESS}
-        if failing == self._failing:
-            return
         with self._site.database.write() as connection:
             for instance in instances.every(connection):
                 if instance.id in failing and instance.status == "RUNNING":

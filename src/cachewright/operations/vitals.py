@@ -1,10 +1,11 @@
 """What running nodes say of themselves, measured every few seconds: the last of each node, an hour of each instance."""
 
 import asyncio
+import struct
 import time
-from collections import defaultdict, deque
-from collections.abc import Sequence
-from typing import cast
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import msgspec
 
@@ -13,12 +14,14 @@ from cachewright.store import instances
 from cachewright.store.records import Node, Role
 from cachewright.tasks.clock import now_ms
 from cachewright.tasks.heartbeats import Heartbeats
-from cachewright.valkey.client import NODE_GONE, NodeRefused, ask, connect
+from cachewright.valkey.client import NODE_GONE, NodeRefused
+from cachewright.valkey.question import info
 
 MEASURE_SECONDS = 5.0
 _KEPT = int(3600 / MEASURE_SECONDS)
 _ANSWER_SECONDS = 1.0
 _AT_ONCE = 64
+_SECTIONS = ("memory", "stats", "clients", "replication", "keyspace")
 _MEASURED = {"RUNNING", "EXTENDING", "RESTARTING", "ERROR"}
 """Instance statuses in which nodes answer."""
 
@@ -51,12 +54,34 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     output_kbps: float
 
 
+class History:
+    """The last hour of one instance, in as few bytes as it takes: there are many instances."""
+
+    _PACKED = struct.Struct("<qqqIIff")
+
+    def __init__(self) -> None:
+        self._packed = bytearray()
+
+    def append(self, sample: Sample) -> None:
+        self._packed += self._PACKED.pack(*msgspec.structs.astuple(sample))
+        del self._packed[: -_KEPT * self._PACKED.size]
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Oldest first."""
+        return (_unpacked(*fields) for fields in self._PACKED.iter_unpack(self._packed))
+
+    @property
+    def last(self) -> Sample | None:
+        size = self._PACKED.size
+        return _unpacked(*self._PACKED.unpack(self._packed[-size:])) if self._packed else None
+
+
 class Vitals:
     def __init__(self, site: Site, heartbeats: Heartbeats) -> None:
         self._site = site
         self._heartbeats = heartbeats
         self._nodes: dict[str, tuple[Node, Vital | None]] = {}
-        self._history: dict[str, deque[Sample]] = defaultdict(lambda: deque(maxlen=_KEPT))
+        self._history: dict[str, History] = defaultdict(History)
 
     def nodes(self) -> list[tuple[Node, Vital | None]]:
         """Every node that should be running; None for one that did not answer."""
@@ -69,7 +94,7 @@ class Vitals:
     def used_memory(self, instance_id: str) -> int:
         """Bytes of the instance's data, as last measured; 0 where it never was."""
         history = self._history.get(instance_id)
-        return history[-1].used_memory if history else 0
+        return history.last.used_memory if history and history.last else 0
 
     def record(self, instance_id: str, sample: Sample) -> None:
         self._history[instance_id].append(sample)
@@ -98,9 +123,22 @@ class Vitals:
 
     def _wanted(self) -> list[tuple[Node, str | None]]:
         with self._site.database.read() as connection:
-            passwords = {i.id: i.password for i in instances.every(connection) if i.status in _MEASURED}
+            passwords = instances.passwords(connection, _MEASURED)
             nodes = instances.wanted_nodes(connection)
         return [(node, passwords[node.instance_id]) for node in nodes if node.instance_id in passwords]
+
+
+def _unpacked(*fields: Any) -> Sample:
+    at, used_memory, keys, ops_per_second, clients, input_kbps, output_kbps = fields
+    return Sample(
+        at=at,
+        used_memory=used_memory,
+        keys=keys,
+        ops_per_second=ops_per_second,
+        clients=clients,
+        input_kbps=round(input_kbps, 2),
+        output_kbps=round(output_kbps, 2),
+    )
 
 
 def summed(vitals: Sequence[tuple[Node, Vital | None]], at: int) -> Sample | None:
@@ -138,15 +176,14 @@ async def _ask_each(wanted: Sequence[tuple[Node, str | None]]) -> Sequence[tuple
 
 async def _ask(node: Node, password: str | None) -> Vital | None:
     try:
-        async with connect(node, password, answer_seconds=_ANSWER_SECONDS) as client:
-            said = await ask(client, "INFO", "memory", "stats", "clients", "replication", "keyspace")
+        said = await info(node, password, _SECTIONS, _ANSWER_SECONDS)
     except (*NODE_GONE, NodeRefused):
         return None
     return Vital(
         node=node,
         role=cast(Role, said["role"]),
         used_memory=int(said["used_memory"]),
-        keys=int(said.get("db0", {}).get("keys", 0)),
+        keys=int(said.get("db0", "keys=0").partition(",")[0].removeprefix("keys=")),
         ops_per_second=int(said["instantaneous_ops_per_sec"]),
         clients=int(said["connected_clients"]),
         input_kbps=float(said["instantaneous_input_kbps"]),

@@ -1,6 +1,6 @@
 """Queries on instances and their nodes. Passwords of instances are sealed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -64,9 +64,11 @@ def every(connection: sa.Connection) -> list[Instance]:
     return [_opened(connection, row) for row in connection.execute(instances.select())]
 
 
-def statuses(connection: sa.Connection) -> dict[str, str]:
-    """Of all instances of all projects, by id."""
-    return {row.id: row.status for row in connection.execute(sa.select(instances.c.id, instances.c.status))}
+def passwords(connection: sa.Connection, in_statuses: Collection[str]) -> dict[str, str | None]:
+    """Of all instances of all projects that are in one of these statuses, by id."""
+    found = sa.select(instances.c.id, instances.c.password).where(instances.c.status.in_(in_statuses))
+    seal = sealer(connection)
+    return {row.id: row.password and seal.open(row.password) for row in connection.execute(found)}
 
 
 def change(connection: sa.Connection, instance_id: str, **values: Any) -> None:
@@ -107,6 +109,13 @@ def wanted_nodes(connection: sa.Connection) -> list[Node]:
     """Every node of all projects that should be running."""
     found = nodes.select().where(nodes.c.wanted.is_(True))
     return [from_row(Node, row._mapping) for row in connection.execute(found)]
+
+
+def wanted_in(connection: sa.Connection, in_statuses: Collection[str]) -> dict[str, str]:
+    """Every node that should be running of an instance in one of these statuses: its id, and its instance's."""
+    joined = sa.select(nodes.c.id, nodes.c.instance_id).join(instances, instances.c.id == nodes.c.instance_id)
+    found = joined.where(nodes.c.wanted.is_(True), instances.c.status.in_(in_statuses))
+    return {row.id: row.instance_id for row in connection.execute(found)}
 
 
 def _opened(connection: sa.Connection, row: sa.Row[tuple[Any, ...]]) -> Instance:

@@ -1,0 +1,103 @@
+"""One question to a node: a real one, one that is not there, and one that answers as no node should."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from cachewright.config import Settings
+from cachewright.hosts.local import LocalHost
+from cachewright.hosts.ports import free_ports
+from cachewright.store.records import Node
+from cachewright.valkey.client import NODE_GONE, NodeRefused
+from cachewright.valkey.question import info
+
+PASSWORD = "Päss word$3"
+SECTIONS = ("memory", "keyspace", "clients", "replication")
+
+
+def node_at(port: int) -> Node:
+    return Node(
+        id="b" * 40,
+        instance_id="i",
+        shard=0,
+        role="master",
+        host="127.0.0.1",
+        port=port,
+        bus_port=1,
+        maxmemory=1,
+        wanted=True,
+        created_at=1,
+    )
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[Node]:
+    host = LocalHost(Settings(data_dir=tmp_path).valkey_binary, tmp_path / "nodes")
+    found = node_at(next(free_ports("127.0.0.1", (10240, 30000), set())))
+    lines = f"bind 127.0.0.1\nport {found.port}\ndaemonize yes\npidfile valkey.pid\nset-proc-title no\n"
+    host.write(found.id, {"valkey.conf": f'{lines}requirepass "{PASSWORD}"\n'})
+    await host.start(found.id)
+    yield found
+    await host.retire(found.id, 5)
+
+
+async def test_a_node_says_what_it_is_asked(node: Node) -> None:
+    said = await info(node, PASSWORD, SECTIONS, 5)
+    assert int(said["used_memory"]) > 0
+    assert said["role"] == "master"
+    assert "uptime_in_seconds" not in said
+
+
+async def test_a_wrong_password_is_refused(node: Node) -> None:
+    for wrong in ("wrong", None):
+        with pytest.raises(NodeRefused):
+            await info(node, wrong, SECTIONS, 5)
+
+
+async def test_a_node_that_is_not_there_is_gone() -> None:
+    with pytest.raises(NODE_GONE):
+        await info(node_at(next(free_ports("127.0.0.1", (10240, 30000), set()))), None, SECTIONS, 5)
+
+
+Answering = Callable[[asyncio.StreamWriter], None]
+
+
+async def answered(answering: Answering, seconds: float = 5.0) -> dict[str, str]:
+    over = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        answering(writer)
+        with suppress(ConnectionResetError):
+            await reader.read()
+        writer.close()
+        over.set()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        node = msgspec.structs.replace(node_at(0), port=server.sockets[0].getsockname()[1])
+        try:
+            return dict(await info(node, None, SECTIONS, seconds))
+        finally:
+            await over.wait()
+
+
+async def test_a_node_that_is_silent_is_gone() -> None:
+    with pytest.raises(NODE_GONE):
+        await answered(lambda writer: writer.write(b"+OK\r\n$100\r\nrole:mas"), seconds=0.1)
+
+
+async def test_a_node_that_closes_is_gone() -> None:
+    with pytest.raises(NODE_GONE):
+        await answered(lambda writer: writer.close())
+
+
+async def test_an_answer_may_come_in_pieces() -> None:
+    def in_pieces(writer: asyncio.StreamWriter) -> None:
+        for at, byte in enumerate(b"+OK\r\n$13\r\na:1\r\nrole:b:c\r\n"):
+            asyncio.get_running_loop().call_later(at / 1000, writer.write, bytes([byte]))
+
+    assert await answered(in_pieces) == {"a": "1", "role": "b:c"}
