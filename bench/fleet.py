@@ -1,0 +1,111 @@
+"""A data folder with many instances in it, each a real node that runs, for a server to be started on."""
+
+import asyncio
+import hashlib
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import Self
+
+from bench.rented import PASSWORD
+from cachewright.cli.demo.server import kill_left_behind
+from cachewright.config import Settings
+from cachewright.hosts.local import LocalHost
+from cachewright.hosts.ports import free_ports
+from cachewright.operations.identity import first_credentials
+from cachewright.store import instances
+from cachewright.store.database import Database
+from cachewright.store.records import Instance, Node
+from cachewright.valkey.config import valkey_conf
+
+_AT_ONCE = 16
+_MAX_MEMORY = 2**30
+
+
+class Fleet:
+    """`count` instances of one shard and one node: registered and started as a creation does it."""
+
+    def __init__(self, count: int) -> None:
+        """Returns when every node runs."""
+        self._folder = tempfile.TemporaryDirectory(prefix="cachewright-bench-", ignore_cleanup_errors=True)
+        self.root = Path(self._folder.name) / "data"
+        self.root.mkdir(mode=0o700)
+        self._settings = Settings(data_dir=self.root)
+        self.nodes = _nodes(self._settings, count)
+        self._register()
+        asyncio.run(self._start())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        kill_left_behind(self.root)
+        self._folder.cleanup()
+
+    def _register(self) -> None:
+        database = Database.of(self._settings)
+        with database.write() as connection:
+            first = first_credentials(connection)
+            assert first
+            assert first.project
+            for node in self.nodes:
+                instances.add(connection, _instance(node, first.project.id))
+            if self.nodes:
+                instances.add_nodes(connection, self.nodes)
+        database.close()
+
+    async def _start(self) -> None:
+        host = LocalHost(self._settings.valkey_binary, self._settings.nodes_dir)
+        room = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(node: Node) -> None:
+            itself = f"{node.id} {node.host}:{node.port}@{node.bus_port} myself,master - 0 0 1 connected 0-16383"
+            known = f"{itself}\nvars currentEpoch 1 lastVoteEpoch 0\n"
+            files = {"valkey.conf": valkey_conf(node, PASSWORD), "nodes.conf": known}
+            async with room:
+                host.write(node.id, files)
+                await host.start(node.id)
+
+        await asyncio.gather(*(one(node) for node in self.nodes))
+
+
+def _nodes(settings: Settings, count: int) -> list[Node]:
+    ports = free_ports(settings.node_host, settings.node_ports, set())
+    made = []
+    for _ in range(count):
+        port = next(ports)
+        made.append(
+            Node(
+                id=hashlib.sha1(f"bench/{port}".encode(), usedforsecurity=False).hexdigest(),
+                instance_id=str(uuid.uuid4()),
+                shard=0,
+                role="master",
+                host=settings.node_host,
+                port=port,
+                bus_port=next(ports),
+                maxmemory=_MAX_MEMORY,
+                wanted=True,
+                created_at=int(time.time() * 1000),
+            )
+        )
+    return made
+
+
+def _instance(node: Node, project_id: str) -> Instance:
+    return Instance(
+        id=node.instance_id,
+        project_id=project_id,
+        name=f"bench-{node.port}",
+        status="RUNNING",
+        engine_version="7.0",
+        spec_code="redis.cluster.xu1.large.r1.s1.1",
+        seed_port=node.port,
+        password=PASSWORD,
+        attributes={},
+        user_id="bench",
+        user_name="bench",
+        created_at=node.created_at,
+        updated_at=node.created_at,
+        launched_at=node.created_at,
+    )
