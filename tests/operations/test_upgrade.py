@@ -20,6 +20,7 @@ from cachewright.hosts.local import LocalHost
 from cachewright.hosts.ports import free_ports
 from cachewright.store import instances
 from cachewright.store.database import Database
+from cachewright.store.records import Node
 from cachewright.store.sealing import Sealer
 from cachewright.valkey import config
 from cachewright.valkey.slots import SlotRange
@@ -51,7 +52,7 @@ async def old(tmp_path: Path) -> Iterator[Server]:
     owned = {node.id: part for node, part in zip(nodes, OWNED, strict=True)}
     try:
         for node in nodes:
-            conf, known = config.valkey_conf(node, PASSWORD), config.nodes_conf(node, nodes, owned)
+            conf, known = config.valkey_conf(node, PASSWORD), known_cluster(node, nodes, owned)
             host.write(node.id, {"valkey.conf": conf, "nodes.conf": known})
             await host.start(node.id)
         yield server
@@ -79,6 +80,16 @@ def test_a_scale_that_the_first_release_began_ends(old: Server) -> None:
     caches = cache(client, instance_id)
     assert states(caches) == {"ok"}
     assert sum(caches.exists(*(f"key:{n}" for n in range(s, s + 1000))) for s in range(0, 20_000, 1000)) == 20_000
+
+
+def known_cluster(myself: Node, nodes: list[Node], owned: dict[str, SlotRange]) -> str:
+    """A nodes.conf of that release: masters that know each other, each with its slots and an epoch of its own."""
+    lines = []
+    for epoch, node in enumerate(nodes, start=1):
+        address = f"{node.host}:{node.port}@{node.bus_port},,tls-port=0,shard-id={node.id}"
+        flags, part = "myself," * (node is myself) + "master", owned[node.id]
+        lines.append(f"{node.id} {address} {flags} - 0 0 {epoch} connected {part.first}-{part.last}")
+    return "\n".join([*lines, f"vars currentEpoch {len(nodes)} lastVoteEpoch 0", ""])
 
 
 def ready(port: int) -> ValkeyCluster | None:

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import psutil
@@ -11,11 +12,12 @@ from cachewright.operations.layout import masters
 from cachewright.operations.site import Site
 from cachewright.store.records import Instance, Node
 from cachewright.tasks.operation import ActionFailed, Running
+from cachewright.valkey import config
 from cachewright.valkey.client import NODE_GONE, NodeRefused, ask, connect
 from cachewright.valkey.slots import require_full_cover
 from cachewright.valkey.topology import View, views
 
-_POLL_SECONDS = 0.05
+_POLL_SECONDS = 0.02
 
 
 async def check_resources(site: Site, running: Running) -> None:
@@ -75,57 +77,120 @@ def _fault(sight: View | None) -> str | None:
 
 
 async def form(site: Site, running: Running) -> None:
-    """Returns when every node is ok in its own eyes and every replica follows its master."""
+    """Returns when the nodes of a new cluster all know each other, every one is ok in its own eyes and every replica
+    follows its master."""
     instance = await site.instance(running.task)
     nodes = await site.nodes(running.task.instance_id)
-    while True:
-        ready = await asyncio.gather(*(settled(node, nodes, instance) for node in nodes))
-        running.measure(done=sum(ready), detail=f"{{nodes_ready:{sum(ready)}/{len(nodes)}}}")
-        if all(ready):
-            return
-        await asyncio.sleep(_POLL_SECONDS)
+    await _introduced(nodes, nodes, instance.password)
+    await _place_replicas(nodes, instance.password)
+    await _all_settled(running, nodes, instance)
 
 
 async def join(site: Site, running: Running) -> None:
     """Returns when old and new nodes all know each other and the new ones are ready for slots."""
-    instance, nodes, seen = await site.look(running.task)
+    instance = await site.instance(running.task)
+    nodes = await site.nodes(running.task.instance_id)
     new_ids = set(running.sub_step.arguments["node_ids"])
-    old = [node for node in nodes if node.id not in new_ids and node.wanted]
     new = [node for node in nodes if node.id in new_ids]
-    ids = [node.id for node in (*old, *new)]
-    await asyncio.gather(*(_introduce(node, new, seen[node.id], instance.password) for node in old))
+    every = [*(node for node in nodes if node.id not in new_ids and node.wanted), *new]
+    await _introduced(every, new, instance.password)
+    leads = [node for node in new if node.role == "master"]
+    await asyncio.gather(*(lead(node, instance.password, founding=False) for node in leads))
     await _place_replicas(new, instance.password)
+    await _all_settled(running, every, instance)
+
+
+async def _all_settled(running: Running, nodes: Sequence[Node], instance: Instance) -> None:
+    told: set[tuple[str, str]] = set()
     while True:
-        ready = await asyncio.gather(*(settled(node, (*old, *new), instance) for node in (*old, *new)))
-        running.measure(done=sum(ready), detail=f"{{nodes_ready:{sum(ready)}/{len(ids)}}}")
-        if all(ready):
+        whole = await _slots_told(nodes, instance.password, told)
+        ready = await asyncio.gather(*(settled(node, nodes, instance) for node in whole))
+        running.measure(done=sum(ready), detail=f"{{nodes_ready:{sum(ready)}/{len(nodes)}}}")
+        if sum(ready) == len(nodes):
             return
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _introduce(node: Node, new: list[Node], sight: View | None, password: str | None) -> None:
-    """Each old node is told of each new one: waiting for gossip to carry the news takes longer."""
+async def lead(node: Node, password: str | None, *, founding: bool) -> None:
+    """Returns when a new master leads in place of its stand-in, with its slots where it is `founding` a cluster. It
+    waits until the node finds its cluster ok: from then on it is not held back (see `valkey.config`)."""
+    gone = config.stand_in(node)
+    promotion = ("CLUSTER FAILOVER", "TAKEOVER") if founding else ("CLUSTER REPLICATE", "NO", "ONE")
+    while True:
+        sight = (await views([node], password))[node.id]
+        if sight and gone not in sight.members:
+            return
+        with suppress(*NODE_GONE, NodeRefused):
+            if sight and sight.ok:
+                async with connect(node, password) as client:
+                    if sight.members[node.id].primary:
+                        await ask(client, *promotion)
+                    await ask(client, "CLUSTER FORGET", gone)
+                    continue
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _slots_told(nodes: Sequence[Node], password: str | None, told: set[tuple[str, str]]) -> list[Node]:
+    """Has each node say what it owns to those that know it and not that; on its own it would within seconds, when it
+    meets them again it does at once. `told` keeps who has told whom. The nodes that find the cluster whole."""
+    seen = await views(nodes, password)
+
+    async def tell(node: Node) -> None:
+        sight = seen[node.id]
+        unaware = [
+            other
+            for other in nodes
+            if (theirs := seen[other.id])
+            and sight
+            and theirs.knows([node.id])
+            and theirs.members[node.id].slots != sight.members[node.id].slots
+            and (node.id, other.id) not in told
+        ]
+        told.update((node.id, other.id) for other in unaware)
+        if unaware:
+            async with connect(node, password) as client:
+                for other in unaware:
+                    await ask(client, "CLUSTER MEET", other.host, other.port, other.bus_port)
+
+    await asyncio.gather(*(tell(node) for node in nodes))
+    return [node for node in nodes if (sight := seen[node.id]) and not _fault(sight)]
+
+
+async def _introduced(every: Sequence[Node], new: Sequence[Node], password: str | None) -> None:
+    """Every node is told of each new one: waiting for gossip to carry the news takes longer."""
+    seen = await views(every, password)
+    await asyncio.gather(
+        *(
+            _introduce(node, [other for other in every[place + 1 :] if other in new], seen[node.id], password)
+            for place, node in enumerate(every)
+        )
+    )
+
+
+async def _introduce(node: Node, new: Sequence[Node], sight: View | None, password: str | None) -> None:
     async with connect(node, password) as client:
         for stranger in new:
             if sight is None or stranger.id not in sight.members:
                 await ask(client, "CLUSTER MEET", stranger.host, stranger.port, stranger.bus_port)
 
 
-async def _place_replicas(new: list[Node], password: str | None) -> None:
-    """Makes each new replica follow the new master of its shard, as soon as it knows it."""
+async def _place_replicas(new: Sequence[Node], password: str | None) -> None:
+    """Makes each new replica follow the new master of its shard, as soon as it knows it as one."""
     leads = {node.shard: node for node in new if node.role == "master"}
-    for node in new:
-        if node.role == "master" or node.shard not in leads:
+    replicas = [node for node in new if node.role == "slave" and node.shard in leads]
+    await asyncio.gather(*(_follow(node, leads[node.shard], password) for node in replicas))
+
+
+async def _follow(node: Node, master: Node, password: str | None) -> None:
+    while True:
+        sight = (await views([node], password))[node.id]
+        if sight and sight.members[node.id].primary == master.id:
+            return
+        if sight and sight.knows([master.id]) and not sight.members[master.id].primary:
+            async with connect(node, password) as client:
+                await ask(client, "CLUSTER REPLICATE", master.id)
             continue
-        lead = leads[node.shard]
-        while True:
-            sight = (await views([node], password))[node.id]
-            if sight and sight.members[node.id].primary == lead.id:
-                break
-            if sight and sight.knows([lead.id]):
-                async with connect(node, password) as client:
-                    await ask(client, "CLUSTER REPLICATE", lead.id)
-            await asyncio.sleep(_POLL_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 async def settled(node: Node, nodes: Sequence[Node], instance: Instance) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from cachewright.flavors import parse
 from cachewright.hosts.local import NodeDidNotStart
 from cachewright.hosts.ports import is_free
-from cachewright.operations import layout
+from cachewright.operations import cluster_actions, layout
 from cachewright.operations.cluster_actions import settled
 from cachewright.operations.site import Site, best_view
 from cachewright.store import instances
@@ -15,19 +15,20 @@ from cachewright.store.records import Instance, Node
 from cachewright.tasks.operation import ActionFailed, Running
 from cachewright.valkey import config
 from cachewright.valkey.client import NODE_GONE, NodeRefused, ask, connect
+from cachewright.valkey.clients import custom
 from cachewright.valkey.slots import even_split
 from cachewright.valkey.topology import View, views
 
 _POLL_SECONDS = 0.02
 _STOP_SECONDS = 10.0
 _DRAIN_SECONDS = 5.0
-_IDLE_SECONDS = 1
+_IDLE_SECONDS = 0.5
 _LEAVE_SECONDS = 120.0
 _FAILOVER_SECONDS = 6.0
 
 
 async def start(site: Site, running: Running) -> None:
-    """Ensures the node runs and answers. A founding node knows its whole cluster from the start."""
+    """Ensures the node runs and answers. A founding master leads, with its share of the slots."""
     arguments, task = running.sub_step.arguments, running.task
     instance = await site.instance(task)
     nodes = await site.nodes(task.instance_id)
@@ -38,17 +39,22 @@ async def start(site: Site, running: Running) -> None:
     running.measure(detail=f"{{node_id:{node.id},address:{node.host}:{node.port}}}")
     files = {"valkey.conf": config.valkey_conf(node, instance.password)}
     if not site.host.has(node.id, "nodes.conf"):
-        if arguments["founding"]:
-            masters = [other.id for other in nodes if other.role == "master"]
-            files["nodes.conf"] = config.nodes_conf(node, nodes, even_split(masters))
-        else:
-            files["nodes.conf"] = config.lone_nodes_conf(node)
+        files["nodes.conf"] = _founding(node, nodes) if arguments["founding"] else config.nodes_conf(node)
     site.host.write(node.id, files)
     try:
         await site.host.start(node.id)
     except NodeDidNotStart as failure:
         raise ActionFailed("DCS.9001", f"node {node.id} did not start: {failure}") from failure
     await _answering(site, node, instance.password)
+    if arguments["founding"] and node.role == "master":
+        await cluster_actions.lead(node, instance.password, founding=True)
+
+
+def _founding(node: Node, nodes: Sequence[Node]) -> str:
+    masters = [other.id for other in nodes if other.role == "master"]
+    if node.id not in masters:
+        return config.nodes_conf(node)
+    return config.nodes_conf(node, masters.index(node.id) + 1, even_split(masters)[node.id])
 
 
 async def restart(site: Site, running: Running) -> None:
@@ -165,17 +171,17 @@ async def _unwanted(site: Site, node: Node) -> None:
 
 
 async def _drained(node: Node, password: str | None) -> None:
-    """Returns when no client has asked the node anything for a second: each has learnt where its slots went. One that
+    """Returns when no client has asked the node anything for a moment: each has learnt where its slots went. One that
     goes on for longer than the limit is served by nobody else and is cut off."""
     deadline = time.monotonic() + _DRAIN_SECONDS
     try:
         async with connect(node, password) as client:
-            own = await client.client_id()
-            while time.monotonic() < deadline:
-                clients = await ask(client, "CLIENT LIST", "TYPE", "normal")
-                if all(int(c["idle"]) >= _IDLE_SECONDS for c in clients if int(c["id"]) != own):
-                    return
-                await asyncio.sleep(0.1)
+            last = now = await custom(client)
+            while now.connected and now.at < min(last.at + _IDLE_SECONDS, deadline):
+                await asyncio.sleep(_POLL_SECONDS)
+                now = await custom(client)
+                if now.calls != last.calls:
+                    last = now
     except NODE_GONE:
         return
 

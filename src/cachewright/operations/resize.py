@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from cachewright.flavors import Flavor, parse
 from cachewright.operations import cluster_actions, layout
-from cachewright.operations.create import HOLD_SECONDS, NODE_BYTES
+from cachewright.operations.create import NODE_BYTES
 from cachewright.operations.kinds import POST_CHECK, PRE_CHECK, RESIZE, RESOURCE_CHECK, STATUS_CHECK
 from cachewright.operations.node_actions import end
 from cachewright.operations.operation import InstanceOperation, answering
@@ -36,7 +36,7 @@ _BYTES_PER_KEY = 100.0  # of a cluster without keys
 _HANDOVER_SECONDS = 0.4
 _CHECK_SECONDS = 0.05
 _START_SECONDS = 0.15
-_JOIN_SECONDS = HOLD_SECONDS + 0.2
+_JOIN_SECONDS, _JOIN_SECONDS_A_NODE = 0.15, 0.03
 _RELEASE_SECONDS = 0.3
 _CANCEL_SECONDS = 10.0
 
@@ -234,7 +234,8 @@ def _start(node: Node) -> Draft:
 def _join(new: Sequence[Node], old: int) -> list[Draft]:
     if not new:
         return []
-    size = work("join", unit="nodes", total=old + len(new), seconds=_JOIN_SECONDS, fixed=HOLD_SECONDS)
+    every = old + len(new)
+    size = work("join", unit="nodes", total=every, seconds=_JOIN_SECONDS + _JOIN_SECONDS_A_NODE * every)
     ids = [node.id for node in new]
     return [Draft(name="Cluster join.", action="join cluster", work=size, arguments={"node_ids": ids})]
 

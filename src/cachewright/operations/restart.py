@@ -5,13 +5,14 @@ with a replica serves on: its master hands over before it goes. One without is a
 """
 
 from cachewright.operations import layout
-from cachewright.operations.create import HOLD_SECONDS
 from cachewright.operations.kinds import POST_CHECK, PRE_CHECK, RESTART, STATUS_CHECK
 from cachewright.operations.operation import InstanceOperation
 from cachewright.operations.site import best_view
 from cachewright.store.records import Node, Step, Task
 from cachewright.tasks.plan import Draft, build, work
 
+_HOLD_SECONDS = 2.0
+"""For which Valkey holds a freshly started master back; no counter shows it."""
 _CHECK_SECONDS = 0.1
 _START_SECONDS = 0.5
 _LANE = "nodes"
@@ -41,7 +42,7 @@ class Restart(InstanceOperation):
 
 
 def _restart(node: Node, leads: bool, alone: bool) -> Draft:
-    held = HOLD_SECONDS if alone else 0.0
+    held = _HOLD_SECONDS if alone else 0.0
     return Draft(
         name=f"Node restart. Shard {node.shard}, {'master' if leads else 'slave'}",
         action="restart node",

@@ -11,7 +11,10 @@ from valkey.exceptions import TimeoutError as NodeSilent
 
 from cachewright.store.records import Node
 
-__all__ = ["NODE_GONE", "NodeRefused", "Valkey", "ask", "connect"]
+__all__ = ["CONTROL_PLANE", "NODE_GONE", "NodeRefused", "Valkey", "ask", "connect"]
+
+CONTROL_PLANE = "cachewright"
+"""Name of every connection from here (CLIENT SETNAME): they are no clients to be spared."""
 
 NODE_GONE = (NodeUnreachable, NodeSilent, OSError)
 """What a node that is dead, frozen or still loading its data looks like from here."""
@@ -27,6 +30,9 @@ async def connect(node: Node, password: str | None, answer_seconds: float = _ANS
         password=password,
         socket_timeout=answer_seconds,
         socket_connect_timeout=answer_seconds,
+        client_name=CONTROL_PLANE,
+        lib_name=None,
+        lib_version=None,
         decode_responses=True,
         single_connection_client=True,
     )

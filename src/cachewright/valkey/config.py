@@ -1,10 +1,10 @@
-"""The files a node is started with: valkey.conf and, for a new cluster, nodes.conf.
+"""The files a node is started with: valkey.conf and nodes.conf.
 
 Sources: valkey.conf and the cluster specification of Valkey 9.1. Persistence is an append-only file that is written
 before a command is answered, so a node that is killed comes back with every write it acknowledged.
 """
 
-from collections.abc import Mapping, Sequence
+import hashlib
 
 from cachewright.store.records import Node
 from cachewright.valkey.slots import SlotRange
@@ -40,31 +40,32 @@ def valkey_conf(node: Node, password: str | None) -> str:
     return "".join(f"{name} {value}\n" for name, value in settings)
 
 
-def nodes_conf(myself: Node, nodes: Sequence[Node], owned: Mapping[str, SlotRange]) -> str:
-    """A cluster that knows itself from the start: every node, its role, its slots, and an epoch for each master."""
-    masters = {node.shard: node for node in nodes if node.role == "master"}
-    epochs = {node.id: epoch for epoch, node in enumerate(masters.values(), start=1)}
-    lines = []
-    for node in nodes:
-        master = masters[node.shard]
-        flags = "myself," * (node.id == myself.id) + node.role
-        primary = "-" if node is master else master.id
-        slots = owned.get(node.id)
-        address = f"{node.host}:{node.port}@{node.bus_port},,tls-port=0,shard-id={shard_id(master)}"
-        line = f"{node.id} {address} {flags} {primary} 0 0 {epochs[master.id]} connected"
-        lines.append(f"{line} {slots.first}-{slots.last}" if slots else line)
-    return "\n".join([*lines, f"vars currentEpoch {len(epochs)} lastVoteEpoch 0", ""])
+def nodes_conf(node: Node, epoch: int = 0, slots: SlotRange | None = None) -> str:
+    """A node that knows nobody yet, but has its id: to be met by a cluster. With `slots` and an `epoch` of its own it
+    is a founding master of one.
+
+    Valkey holds a freshly started master back for two seconds, for it may be an old one that has missed who leads now.
+    A replica is not held back. So a master starts as the replica of its stand-in, a master that does not exist, and
+    leads in its place once it finds its cluster ok. See docs/decisions/0016.
+    """
+    address = f"{node.host}:{node.port}@{node.bus_port},,tls-port=0,shard-id={node.id}"
+    lines = [f"{node.id} {address} myself,master - 0 0 0 connected"]
+    if node.role == "master":
+        gone, flags, nowhere = stand_in(node), "master,noaddr", ":0@0"
+        if slots:
+            # Only a master that may be reachable counts towards a cluster that is ok.
+            flags, nowhere = "master", f"{node.host}:1@1"
+        owned = f" {slots.first}-{slots.last}" if slots else ""
+        lines = [
+            f"{node.id} {address} myself,slave {gone} 0 0 {epoch} connected",
+            f"{gone} {nowhere},,tls-port=0,shard-id={node.id} {flags} - 0 0 {epoch} disconnected{owned}",
+        ]
+    return "\n".join([*lines, f"vars currentEpoch {epoch} lastVoteEpoch 0", ""])
 
 
-def lone_nodes_conf(node: Node) -> str:
-    """A master that owns nothing and knows nobody, but has its id: to be met by a cluster."""
-    address = f"{node.host}:{node.port}@{node.bus_port},,tls-port=0,shard-id={shard_id(node)}"
-    return f"{node.id} {address} myself,master - 0 0 0 connected\nvars currentEpoch 0 lastVoteEpoch 0\n"
-
-
-def shard_id(master: Node) -> str:
-    """40 hex that all nodes of a shard share: the id of the node that was made as its master."""
-    return master.id
+def stand_in(master: Node) -> str:
+    """Id of the master that a new master starts behind. No other node ever hears of it."""
+    return hashlib.sha1(f"{master.id}/stand-in".encode(), usedforsecurity=False).hexdigest()
 
 
 def _quoted(text: str) -> str:

@@ -5,8 +5,8 @@ the last of it, hands the slots over and deletes its copy. That deletion holds u
 as it takes, so a range is moved in pieces of a limited number of keys, several queued at the source at once.
 
 Bytes are the source's own count of what it has exported; a source moves one range at a time. Keys are counted on the
-target, where CLUSTER COUNTKEYSINSLOT sees them though they are hidden until the handover. See docs/decisions/0003 and
-0006.
+target, where CLUSTER COUNTKEYSINSLOT sees them though they are hidden until the handover. See docs/decisions/0003,
+0006 and 0017.
 
 Source: CLUSTER MIGRATESLOTS, GETSLOTMIGRATIONS and INFO of Valkey 9.1; states as observed.
 """
@@ -21,16 +21,16 @@ import msgspec
 
 from cachewright.store.records import Node
 from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, connect
+from cachewright.valkey.clients import custom, heartbeat
+from cachewright.valkey.portions import Portions
 from cachewright.valkey.slot_jobs import Job, cancel_all, count_keys, exported_bytes, jobs
 from cachewright.valkey.slots import SlotRange, cut, overlap
 from cachewright.valkey.topology import view
 
 Phase = Literal["to start", "in progress", "finished", "failed"]
 
-_KEYS_AT_ONCE = 100_000
-_PIECES_AT_ONCE = 16
 _POLL_SECONDS = 0.1
-_FIRST_POLL_SECONDS = 0.03  # a small range is over before it has been looked at otherwise
+_SHORT_POLL_SECONDS = 0.03  # small pieces are over before they have been looked at otherwise
 _SAMPLED_SLOTS = 128
 _TRICKLE_BYTES = 64 * 1024  # nodes that stand still greet each other on and on, and what they say is counted
 _CALM_HZ, _BUSY_HZ = 10, 100  # how often a second a node looks whether the next piece may begin
@@ -105,6 +105,8 @@ class Mover:
         self._sample: list[int] = []
         self._expected_sample = 0
         self._expected_keys = 0
+        self._counts: dict[int, int] = {}
+        self._portions = Portions(bytes_per_key)
 
     async def ensure(self, report: Callable[[Transfer], None]) -> None:
         """Returns when the target owns the whole range. MigrationFailed where it does not.
@@ -123,7 +125,8 @@ class Mover:
                 while left := await self._left(source):
                     await _require_durable(source, target)
                     await self._hold.before_pieces(lambda: _latency_ms(source, target))
-                    await self._follow(source, target, await self._begin(source, left), report)
+                    self._portions.look(await custom(source))
+                    await self._move(source, target, left, report)
                 keys = sum((await count_keys(target, range(self._part.first, self._part.last + 1))).values())
                 await self._require_owned(target)
                 await _require_durable(target)
@@ -140,22 +143,33 @@ class Mover:
     async def _expect(self, source: Valkey) -> None:
         """How many keys are to come, in all and in the slots that will be looked at on the way."""
         left = _slots(await self._left(source))
-        counts = await count_keys(source, left)
+        self._counts = await count_keys(source, left)
         self._sample = left[:: max(len(left) // _SAMPLED_SLOTS, 1)]
-        self._expected_sample = sum(counts[slot] for slot in self._sample)
-        self._expected_keys = sum(counts.values())
+        self._expected_sample = sum(self._counts[slot] for slot in self._sample)
+        self._expected_keys = sum(self._counts.values())
+
+    async def _move(
+        self, source: Valkey, target: Valkey, left: list[SlotRange], report: Callable[[Transfer], None]
+    ) -> None:
+        """The next pieces, from their begin to their end."""
+        if not self._portions.careful:
+            await self._follow(source, target, await self._begin(source, left), report)
+            return
+        async with heartbeat(self._source, self._password) as pulse:
+            await self._follow(source, target, await self._begin(source, left), report)
+            self._portions.felt(pulse.longest)
 
     async def _begin(self, source: Valkey, left: list[SlotRange]) -> set[str]:
         """Starts the next pieces, or finds some under way. The names of their jobs."""
-        under_way = {job.name for job in await self._own_jobs(source) if not job.ended}
+        known = await self._own_jobs(source)
+        under_way = {job.name for job in known if not job.ended}
         if under_way:
             return under_way
-        known = {job.name for job in await self._own_jobs(source)}
-        keys = await count_keys(source, _slots(left))
-        pieces = cut(left, keys, _KEYS_AT_ONCE)[: 1 if self._hold.gently() else _PIECES_AT_ONCE]
+        keys, at_once = self._portions.next()
+        pieces = cut(left, self._counts, keys)[: 1 if self._hold.gently() else at_once]
         words = [word for piece in pieces for word in ("SLOTSRANGE", piece.first, piece.last, "NODE", self._target.id)]
         await ask(source, "CLUSTER MIGRATESLOTS", *words)
-        return {job.name for job in await self._own_jobs(source)} - known
+        return {job.name for job in await self._own_jobs(source)} - {job.name for job in known}
 
     async def _own_jobs(self, source: Valkey) -> list[Job]:
         return [
@@ -195,7 +209,8 @@ class Mover:
             elif time.monotonic() - changed > self._stalled_seconds:
                 await cancel_all(source)
                 raise MigrationFailed([f"no progress for {self._stalled_seconds:g} s"])
-            await asyncio.sleep(_FIRST_POLL_SECONDS if time.monotonic() - begun < 1 else _POLL_SECONDS)
+            at_its_end = transfer.increment != "to start" or time.monotonic() - begun < 1
+            await asyncio.sleep(_SHORT_POLL_SECONDS if at_its_end else _POLL_SECONDS)
 
     async def _give_up(self, source: Valkey, target: Valkey, failed: Job) -> None:
         """The reason of a failure is often on the other side's log."""

@@ -1,0 +1,47 @@
+"""How much of a range moves at once. Pure.
+
+While a source hands a piece over it answers nobody: it deletes its copy of the keys in its main thread. With the fork
+for the next piece alive each deletion also copies the page it touches, several times as slow. So there are two ways:
+
+- A source with clients gives one piece at a time away, of so few keys that its clients hardly notice, more or fewer as
+  the last one was felt. Every piece costs a tenth of a second at the most, in which the source waits for its cron.
+- A source that nobody asks anything is given few large pieces, all at once.
+
+Measured in docs/decisions/0017.
+"""
+
+from cachewright.valkey.clients import Custom
+
+_LARGE_KEYS, _LARGE_AT_ONCE = 500_000, 16
+_SMALL_KEYS = 10_000
+_FEWEST_KEYS, _MOST_KEYS = 4_000, 100_000
+_SMALL_BYTES = 32 * 1024 * 1024
+_NOTICED_SECONDS, _UNNOTICED_SECONDS = 0.05, 0.02
+_CALLS_PER_SECOND = 1.0
+
+
+class Portions:
+    """:ivar careful: the source has clients."""
+
+    def __init__(self, bytes_per_key: float) -> None:
+        self._keys = min(_SMALL_KEYS, max(int(_SMALL_BYTES / max(bytes_per_key, 1.0)), 1))
+        self._fewest = min(_FEWEST_KEYS, self._keys)
+        self._before: Custom | None = None
+        self.careful = True
+
+    def look(self, now: Custom) -> None:
+        """Before each piece. Who is connected may ask at any moment, so only experience shows that nobody does."""
+        before, self._before = self._before, now
+        asked = before is None or now.calls - before.calls > _CALLS_PER_SECOND * (now.at - before.at)
+        self.careful = asked and now.connected > 0
+
+    def felt(self, longest: float) -> None:
+        """The last piece has kept a client of the source waiting for `longest` seconds at the most."""
+        if longest > _NOTICED_SECONDS:
+            self._keys = max(self._keys // 2, self._fewest)
+        elif longest < _UNNOTICED_SECONDS:
+            self._keys = min(self._keys * 3 // 2, _MOST_KEYS)
+
+    def next(self) -> tuple[int, int]:
+        """Keys in each of the next pieces, and how many of these at once."""
+        return (self._keys, 1) if self.careful else (_LARGE_KEYS, _LARGE_AT_ONCE)
