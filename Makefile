@@ -5,8 +5,10 @@ UV := .tools/bin/uv
 RUN := $(UV) run --frozen --all-extras
 DEMO ?=
 PYTEST ?=
+BENCH ?=
+EFFORT ?= full
 
-.PHONY: help setup demo test browser chaos lint serve clean
+.PHONY: help setup demo test browser bench chaos lint serve clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +16,7 @@ help:
 	@echo "make test   lint, types, layers and every test (PYTEST='-k slots')"
 	@echo "make lint   lint, types and layers alone"
 	@echo "make chaos  kill and freeze processes at random for MINUTES=10"
+	@echo "make bench  measure it against its peers and write docs/benchmarks.md (BENCH='creation scaling')"
 	@echo "make serve  serve on 127.0.0.1:8765, data in ./data"
 
 $(UV):
@@ -36,7 +39,7 @@ serve: setup
 lint: setup
 	$(RUN) ruff check
 	$(RUN) ruff format --check
-	$(RUN) mypy
+	$(RUN) --group bench mypy
 	$(RUN) lint-imports
 
 # The console is tested in Debian's Chromium. In CI it is installed where it is missing; elsewhere its tests say so and skip.
@@ -49,6 +52,9 @@ test: lint browser
 
 chaos: setup
 	CHAOS_MINUTES=$(or $(MINUTES),10) $(RUN) pytest -m chaos -s $(PYTEST)
+
+bench: setup
+	@$(RUN) --group bench python -m bench $(BENCH) --effort $(EFFORT)
 
 clean:
 	rm -rf .venv .tools
