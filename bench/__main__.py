@@ -1,0 +1,70 @@
+"""`python -m bench`: measure, keep the results as JSON, and write the page that shows them."""
+
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cyclopts
+
+from bench.catalogue import BENCHMARKS
+from bench.machine import this_machine
+from bench.page import write
+from bench.results import Effort, Result, Row, keep
+
+PAGE = Path("docs/benchmarks.md")
+RESULTS = Path("docs/benchmarks")
+
+app = cyclopts.App(name="bench", help="How fast it is, against what it could be.")
+
+
+@app.default
+def run(*names: str, effort: Effort = "full", results: Path = RESULTS, page: Path = PAGE) -> None:
+    """Runs the benchmarks of these names, or all.
+
+    Parameters
+    ----------
+    names
+        Which; all where none is given.
+    effort
+        `quick` shows that they still work; its figures are worth nothing.
+    results
+        Folder for the results as JSON and the pictures.
+    page
+        The page that shows what is in that folder.
+    """
+    if unknown := [name for name in names if name not in BENCHMARKS]:
+        sys.exit(f"no benchmark is called {unknown[0]}; there are {', '.join(BENCHMARKS)}")
+    for name in names or BENCHMARKS:
+        benchmark = BENCHMARKS[name]
+        print(f"{benchmark.title} ({name})", flush=True)
+        began, clock = datetime.now(UTC), time.monotonic()
+        rows = []
+        for row in benchmark.measure(effort):
+            print(_line(row), flush=True)
+            rows.append(row)
+        result = Result(
+            name=name,
+            began=began.isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - clock, 1),
+            effort=effort,
+            machine=this_machine(),
+            rows=rows,
+        )
+        print(f"  kept in {keep(result, results)}, {result.seconds:.0f} s")
+    write(results, page)
+
+
+@app.command
+def page(*, results: Path = RESULTS, page: Path = PAGE) -> None:
+    """Draws the results that are kept anew, and writes their page."""
+    write(results, page)
+
+
+def _line(row: Row) -> str:
+    values = "  ".join(f"{metric} {value:,.4g}" for metric, value in row.values.items())
+    return f"  {row.round} {row.case:40} {row.contestant:28} {values}"
+
+
+if __name__ == "__main__":
+    app()

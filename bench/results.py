@@ -1,0 +1,132 @@
+"""What a benchmark has measured, how it is kept, and how contestants are compared.
+
+Pure but for `keep` and `kept`. A row is one run of one contestant in one case. Contestants of a case take turns within a
+round, so what the machine does meanwhile strikes all of them; they are compared round by round, and of the ratios the
+median is told, with the lowest and the highest.
+"""
+
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from bench.machine import Machine
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Effort = Literal["quick", "full"]
+"""`quick` shows in seconds that a benchmark still works; its figures are worth nothing."""
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """`values` by metric. A metric's unit is the end of its name: `seconds`, `p99_ms`, `per_second`, `mb`."""
+
+    case: str
+    contestant: str
+    round: int
+    values: dict[str, float]
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of one benchmark. `began` is UTC, ISO 8601."""
+
+    name: str
+    began: str
+    seconds: float
+    effort: Effort
+    machine: Machine
+    rows: list[Row]
+
+
+class Spread(msgspec.Struct, frozen=True, kw_only=True):
+    median: float
+    low: float
+    high: float
+    count: int
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One figure that answers a question. `goal` is in words, `met` None where there is none."""
+
+    what: str
+    figure: Spread
+    unit: str = "x"
+    goal: str = ""
+    met: bool | None = None
+
+
+class Table(msgspec.Struct, frozen=True):
+    heading: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+class Benchmark(msgspec.Struct, frozen=True, kw_only=True):
+    """:ivar about: what is compared with what and how, in Markdown, for a reader who sees nothing else.
+    :ivar measure: yields rows as they are measured.
+    :ivar draw: the picture that shows the findings at a glance.
+    """
+
+    name: str
+    title: str
+    about: str
+    measure: Callable[[Effort], Iterator[Row]]
+    findings: Callable[[Sequence[Row]], list[Finding]]
+    tables: Callable[[Sequence[Row]], list[Table]]
+    draw: Callable[[Sequence[Row], "Figure"], None]
+
+
+def spread(values: Iterable[float]) -> Spread:
+    """ValueError where there are none."""
+    ordered = sorted(values)
+    if not ordered:
+        raise ValueError("nothing was measured")
+    return Spread(median=statistics.median(ordered), low=ordered[0], high=ordered[-1], count=len(ordered))
+
+
+def values(rows: Iterable[Row], case: str, contestant: str, metric: str) -> list[float]:
+    return [row.values[metric] for row in rows if (row.case, row.contestant) == (case, contestant)]
+
+
+def ratio(rows: Sequence[Row], case: str, metric: str, ours: str, peer: str) -> Spread:
+    """Ours over the peer's, round by round."""
+    theirs = {row.round: row.values[metric] for row in rows if (row.case, row.contestant) == (case, peer)}
+    own = [row for row in rows if (row.case, row.contestant) == (case, ours) and row.round in theirs]
+    return spread(row.values[metric] / theirs[row.round] for row in own)
+
+
+def cases(rows: Iterable[Row]) -> list[str]:
+    """In the order they were measured."""
+    return list(dict.fromkeys(row.case for row in rows))
+
+
+def contestants(rows: Iterable[Row], case: str) -> list[str]:
+    return list(dict.fromkeys(row.contestant for row in rows if row.case == case))
+
+
+def told(figure: Spread, unit: str = "") -> str:
+    """`0.97 (0.91 to 1.02)`."""
+    if figure.count == 1:
+        return f"{_number(figure.median)}{unit}"
+    return f"{_number(figure.median)}{unit} ({_number(figure.low)} to {_number(figure.high)})"
+
+
+def _number(value: float) -> str:
+    if value == 0 or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def keep(result: Result, folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{result.name}.json"
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+    return path
+
+
+def kept(folder: Path, name: str) -> Result | None:
+    path = folder / f"{name}.json"
+    return msgspec.json.decode(path.read_bytes(), type=Result) if path.exists() else None

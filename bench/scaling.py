@@ -1,0 +1,181 @@
+"""How long a scale takes: Cachewright's whole task, against what moves the same slots by hand."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import msgspec
+from matplotlib.figure import Figure
+
+from bench.caller import Callers, Orders
+from bench.content import Content, load
+from bench.nodes import BareCluster, members
+from bench.rented import Rented
+from bench.results import Benchmark, Effort, Finding, Row, Table, cases, contestants, ratio, spread, told, values
+from cachewright.cli.demo.cloud import Size
+
+OURS, BARE = "Cachewright", "bare MIGRATESLOTS"
+_FEW, _MANY = 3, 5
+_GOAL_OF_BARE, _GOAL_OF_CLI = 0.95, 8.0
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """`pipelines` are those of valkey-cli that take part; it takes too long for the large ones."""
+
+    content: Content
+    megabytes: int
+    traffic: bool = False
+    pipelines: tuple[int, ...] = ()
+    rounds: int = 3
+
+    @property
+    def name(self) -> str:
+        return f"{self.content}, {self.megabytes:,} MB{', with traffic' if self.traffic else ''}"
+
+
+_CASES: dict[Effort, tuple[Case, ...]] = {
+    "quick": (Case(content=Content.SMALL, megabytes=10, pipelines=(100,), rounds=1),),
+    "full": (
+        Case(content=Content.SMALL, megabytes=10, pipelines=(10, 100, 1000), rounds=5),
+        Case(content=Content.SMALL, megabytes=100, pipelines=(10, 100, 1000), rounds=3),
+        Case(content=Content.SMALL, megabytes=500, pipelines=(1000,), rounds=3),
+        Case(content=Content.SMALL, megabytes=2000, rounds=3),
+        Case(content=Content.LARGE, megabytes=500, pipelines=(10, 1000), rounds=3),
+        Case(content=Content.MIXED, megabytes=500, pipelines=(10, 1000), rounds=3),
+        Case(content=Content.SMALL, megabytes=500, traffic=True, pipelines=(1000,), rounds=3),
+        Case(content=Content.MIXED, megabytes=500, traffic=True, pipelines=(1000,), rounds=3),
+    ),
+}
+
+
+def measure(effort: Effort) -> Iterator[Row]:
+    with Rented() as cluster:
+        for case in _CASES[effort]:
+            yield from _case(cluster, case)
+
+
+def _case(cluster: Rented, case: Case) -> Iterator[Row]:
+    shard_gb = 1 if case.megabytes <= 1000 else 2
+    few, many = Size(_FEW, shard_gb), Size(_MANY, shard_gb)
+    instance_id = cluster.create(few)
+    with BareCluster(masters=_FEW, empty=_MANY - _FEW) as bare:
+        seed = cluster.seed(instance_id)
+        load(*members(seed), case.content, case.megabytes, seed.password or "")
+        load(bare.nodes, bare.owned(), case.content, case.megabytes, "")
+        for turn in range(case.rounds):
+            for name, size in (("out", many), ("in", few)):
+                with _traffic(case, Orders(seed=seed)):
+                    task = cluster.resize(instance_id, size)
+                moving = task.step_seconds("Data migration")
+                yield _row(case, f"{OURS}, {name}", turn, seconds=task.seconds, moving_seconds=moving)
+                with _traffic(case, Orders(seed=bare.seed)):
+                    seconds = bare.migrate(bare.plan(size.shards))
+                yield _row(case, f"{BARE}, {name}", turn, seconds=seconds, moving_seconds=seconds)
+            for pipeline in case.pipelines:
+                with _traffic(case, Orders(seed=bare.seed)):
+                    seconds = bare.reshard(bare.plan(_MANY), pipeline)
+                yield _row(case, cli(pipeline), turn, seconds=seconds, moving_seconds=seconds)
+                bare.migrate(bare.plan(_FEW))
+    cluster.delete(instance_id)
+
+
+@contextmanager
+def _traffic(case: Case, orders: Orders) -> Iterator[None]:
+    with ExitStack() as stack:
+        callers = stack.enter_context(Callers(orders)) if case.traffic else None
+        yield
+        if callers:
+            calls = callers.stop()
+            if calls.errors or calls.lost:
+                raise RuntimeError(f"{calls.errors} errors, {calls.lost} acknowledged writes lost")
+
+
+def cli(pipeline: int) -> str:
+    return f"valkey-cli reshard, pipeline {pipeline}"
+
+
+def _row(case: Case, contestant: str, turn: int, **measured: float) -> Row:
+    return Row(case=case.name, contestant=contestant, round=turn, values=measured)
+
+
+def findings(rows: Sequence[Row]) -> list[Finding]:
+    found = []
+    for case in cases(rows):
+        for name in ("out", "in"):
+            for metric, what in (("seconds", "whole task"), ("moving_seconds", "its data migration")):
+                share = ratio(rows, case, metric, f"{BARE}, {name}", f"{OURS}, {name}")
+                found.append(
+                    Finding(
+                        what=f"scale-{name}, {case}: {what}, speed of bare",
+                        figure=share,
+                        goal=f">= {_GOAL_OF_BARE:g}",
+                        met=share.median >= _GOAL_OF_BARE,
+                    )
+                )
+        for peer in contestants(rows, case):
+            if peer.startswith("valkey-cli"):
+                faster = ratio(rows, case, "seconds", peer, f"{OURS}, out")
+                found.append(
+                    Finding(
+                        what=f"scale-out, {case}: speed of {peer}",
+                        figure=faster,
+                        goal=f">= {_GOAL_OF_CLI:g}",
+                        met=faster.median >= _GOAL_OF_CLI,
+                    )
+                )
+    return found
+
+
+def tables(rows: Sequence[Row]) -> list[Table]:
+    lines = [
+        (case, name, *(told(spread(values(rows, case, name, metric))) for metric in ("seconds", "moving_seconds")))
+        for case in cases(rows)
+        for name in contestants(rows, case)
+    ]
+    return [Table("Seconds", ("data", "how", "all of it", "moving alone"), lines)]
+
+
+def draw(rows: Sequence[Row], figure: Figure) -> None:
+    left, right = figure.subplots(1, 2)
+    every = cases(rows)
+    for at, case in enumerate(every):
+        names = [
+            f"{OURS}, out",
+            f"{BARE}, out",
+            *(name for name in contestants(rows, case) if name.startswith("valkey")),
+        ]
+        for place, name in enumerate(names):
+            seconds = spread(values(rows, case, name, "seconds")).median
+            left.barh(at + 0.8 * place / len(names), seconds, 0.8 / len(names), color=f"C{min(place, 2)}")
+    left.set_yticks([at + 0.3 for at in range(len(every))], every, fontsize=7)
+    left.set_xscale("log")
+    left.set_xlabel("seconds of a scale-out (blue Cachewright's task, orange bare, green valkey-cli)", fontsize=7)
+    left.invert_yaxis()
+    growth = [case for case in every if case.startswith(Content.SMALL) and "traffic" not in case]
+    sizes = [int(case.split(", ")[1].removesuffix(" MB").replace(",", "")) for case in growth]
+    for place, name in enumerate((OURS, BARE)):
+        medians = [spread(values(rows, case, f"{name}, out", "seconds")).median for case in growth]
+        right.plot(sizes, medians, marker="o", color=f"C{place}", label=name)
+    right.set_xscale("log")
+    right.set_yscale("log")
+    right.set_xlabel("MB in the cluster, small strings")
+    right.set_ylabel("seconds")
+    right.legend(fontsize=8)
+
+
+BENCHMARK = Benchmark(
+    name="scaling",
+    title="Scaling speed",
+    about=f"""
+A cluster is scaled from {_FEW} to {_MANY} shards and back. Cachewright's figure is its whole task, from the request to the
+end: checks, two new nodes started and joined, slots moved, checks; and on the way back two nodes drained and ended. Its peers
+find their nodes started and joined, and only move slots: bare `CLUSTER MIGRATESLOTS` of the same ranges, each source told all
+of its at once, watched every 5 ms; and `valkey-cli --cluster reshard` of as many slots between the same nodes, with pipelines
+of 10, 100 and 1000. Everybody has the same data, configuration and append-only files. With traffic: four clients that each
+write and read, two thousandths of a second apart; a run in which one of them sees an error or loses a write does not count
+and ends the benchmark.
+""",
+    measure=measure,
+    findings=findings,
+    tables=tables,
+    draw=draw,
+)
