@@ -1,6 +1,7 @@
 """What sub-steps work on: the database, the settings and the host that nodes run on."""
 
 import asyncio
+import os
 from collections.abc import Mapping
 
 import msgspec
@@ -14,10 +15,19 @@ from cachewright.tasks.operation import ActionFailed
 from cachewright.valkey.topology import View, views
 
 
+def _turns() -> asyncio.Semaphore:
+    return asyncio.Semaphore(max(len(os.sched_getaffinity(0)) // 2, 1))
+
+
 class Site(msgspec.Struct, frozen=True):
+    """:ivar turns: of moves that clients may feel. Each keeps two processes of the host busy, and clients are served
+    with what they leave of its processors.
+    """
+
     database: Database
     settings: Settings
     host: LocalHost
+    turns: asyncio.Semaphore = msgspec.field(default_factory=_turns)
 
     async def instance(self, task: Task) -> Instance:
         def read() -> Instance:

@@ -83,6 +83,7 @@ async def move(site: Site, running: Running) -> None:
         bytes_per_key=arguments["bytes_per_key"],
         hold=_Hold(running),
         stalled_seconds=running.policy.stalled,
+        turns=site.turns,
     )
     try:
         await mover.ensure(report)

@@ -79,7 +79,7 @@ class Mover:
     """Moves one range.
 
     `bytes_per_key` is what a key of this instance takes on the way, by experience; a move whose counters stand still
-    for `stalled_seconds` is given up.
+    for `stalled_seconds` is given up. A piece that clients of the source may feel waits for one of `turns`.
     """
 
     def __init__(
@@ -92,6 +92,7 @@ class Mover:
         bytes_per_key: float,
         hold: Hold,
         stalled_seconds: float,
+        turns: asyncio.Semaphore,
     ) -> None:
         self._source = source
         self._target = target
@@ -100,6 +101,7 @@ class Mover:
         self._bytes_per_key = bytes_per_key
         self._hold = hold
         self._stalled_seconds = stalled_seconds
+        self._turns = turns
         self._exported_before = 0
         self._bytes = 0
         self._sample: list[int] = []
@@ -155,7 +157,9 @@ class Mover:
         if not self._portions.careful:
             await self._follow(source, target, await self._begin(source, left), report)
             return
-        async with heartbeat(self._source, self._password) as pulse:
+        async with self._turns, heartbeat(self._source, self._password) as pulse:
+            if self._hold.cancelled():
+                raise MigrationFailed(["cancelled"])
             await self._follow(source, target, await self._begin(source, left), report)
             self._portions.felt(pulse.longest)
 

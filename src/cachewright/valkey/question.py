@@ -6,23 +6,21 @@ For what every node is asked every few seconds: a client of the library costs ma
 import asyncio
 from collections.abc import Mapping, Sequence
 
+from libvalkey import Reader, ReplyError, pack_command
 from valkey.exceptions import ConnectionError as NodeUnreachable
 
 from cachewright.store.records import Node
-from cachewright.valkey.client import NodeRefused
-
-_NAME = "cachewright"
+from cachewright.valkey.client import CONTROL_PLANE, NodeRefused
 
 
 async def info(node: Node, password: str | None, sections: Sequence[str], answer_seconds: float) -> Mapping[str, str]:
     """What the node says of itself in these sections of INFO. One of NODE_GONE or NodeRefused where it does not."""
-    commands: list[Sequence[str]] = [("CLIENT", "SETNAME", _NAME), ("INFO", *sections)]
+    commands: list[tuple[str, ...]] = [("CLIENT", "SETNAME", CONTROL_PLANE), ("INFO", *sections)]
     if password:
         commands.insert(0, ("AUTH", password))
-    question = b"".join(_encoded(words) for words in commands)
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(answer_seconds):
-        transport, asked = await loop.create_connection(lambda: _Asked(question), node.host, node.port)
+        transport, asked = await loop.create_connection(lambda: _Asked(commands), node.host, node.port)
         try:
             text = await asked.answer
         finally:
@@ -31,32 +29,26 @@ async def info(node: Node, password: str | None, sections: Sequence[str], answer
 
 
 class _Asked(asyncio.Protocol):
-    """:ivar answer: the first answer that is more than a status."""
+    """:ivar answer: the answer to the last command."""
 
-    def __init__(self, question: bytes) -> None:
-        self._question = question
-        self._read = bytearray()
+    def __init__(self, commands: Sequence[tuple[str, ...]]) -> None:
+        self._commands = commands
+        self._unanswered = len(commands)
+        self._reader = Reader(encoding="utf-8", errors="replace")
         self.answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101  # of a stream socket it is one
-        transport.write(self._question)
+        transport.write(b"".join(pack_command(words) for words in self._commands))
 
     def data_received(self, data: bytes) -> None:
-        self._read += data
-        while not self.answer.done():
-            line, ended, rest = bytes(self._read).partition(b"\r\n")
-            if not ended:
-                return
-            if line.startswith(b"+"):
-                del self._read[: len(line) + 2]
-            elif line.startswith(b"$"):
-                size = int(line[1:])
-                if len(rest) >= size:
-                    self.answer.set_result(rest[:size].decode(errors="replace"))
-                return
-            else:
-                self._fail(NodeRefused(line[1:].decode(errors="replace")))
+        self._reader.feed(data)
+        while not self.answer.done() and (said := self._reader.gets()) is not False:
+            self._unanswered -= 1
+            if isinstance(said, ReplyError):
+                self._fail(NodeRefused(str(said)))
+            elif not self._unanswered:
+                self.answer.set_result(said)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.answer.done():
@@ -65,8 +57,3 @@ class _Asked(asyncio.Protocol):
     def _fail(self, failure: Exception) -> None:
         self.answer.set_exception(failure)
         self.answer.exception()  # seen: who asked may have given up already, and nobody is to be told that
-
-
-def _encoded(words: Sequence[str]) -> bytes:
-    sized = [b"$%d\r\n%s\r\n" % (len(word), word) for word in (text.encode() for text in words)]
-    return b"*%d\r\n%s" % (len(words), b"".join(sized))
