@@ -44,10 +44,11 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Size(msgspec.Struct, frozen=True):
-    """A cluster without replicas: so many shards of so many GB."""
+    """A cluster: so many shards of so many GB, and of each so many `copies`, the master counted."""
 
     shards: int
     shard_gb: int
+    copies: int = 1
 
     @property
     def capacity(self) -> int:
@@ -55,7 +56,7 @@ class Size(msgspec.Struct, frozen=True):
 
     @property
     def spec_code(self) -> str:
-        return f"redis.cluster.xu1.large.r1.s{self.shard_gb}.{self.capacity}"
+        return f"redis.cluster.xu1.large.r{self.copies}.s{self.shard_gb}.{self.capacity}"
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,135 @@
+"""How long it takes to have a new cluster: by Cachewright, by valkey-cli, and what Valkey itself waits for."""
+
+import time
+from collections.abc import Iterator, Sequence
+
+import msgspec
+from matplotlib.figure import Figure
+
+from bench.nodes import BareCluster
+from bench.rented import PASSWORD, Rented
+from bench.results import Benchmark, Effort, Finding, Row, Table, cases, contestants, ratio, spread, told, values
+from cachewright.cli.demo.cloud import Size
+
+OURS, CLI, HOLD = "Cachewright", "valkey-cli --cluster create", "one node, started as the master of all slots"
+_GOAL_OF_HOLD = 1.1
+_COMPARED = "3 masters, 1 replica each"
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    masters: int
+    replicas: int
+    rounds: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.masters} masters, {self.replicas} replica{'s' * (self.replicas != 1)} each"
+
+
+_CASES: dict[Effort, tuple[Case, ...]] = {
+    "quick": (Case(masters=3, replicas=0, rounds=1),),
+    "full": (
+        Case(masters=3, replicas=0, rounds=5),
+        Case(masters=3, replicas=1, rounds=5),
+        Case(masters=16, replicas=1, rounds=3),
+    ),
+}
+
+
+def measure(effort: Effort) -> Iterator[Row]:
+    with Rented() as server:
+        for case in _CASES[effort]:
+            for turn in range(case.rounds):
+                for contestant, seconds in (
+                    (OURS, _rented(server, case)),
+                    (CLI, _by_hand(case)),
+                    (HOLD, _held()),
+                ):
+                    yield Row(case=case.name, contestant=contestant, round=turn, values={"seconds": seconds})
+
+
+def _rented(server: Rented, case: Case) -> float:
+    """From before the request to the end of its task."""
+    begun = time.time()
+    made = server.cloud.create("bench", Size(case.masters, 1, copies=case.replicas + 1), PASSWORD)
+    ended = server.ended(made, frozenset()).ended
+    server.delete(made)
+    return ended - begun
+
+
+def _by_hand(case: Case) -> float:
+    """From before the first process to the last node that finds the cluster ok, its replicas linked."""
+    begun = time.perf_counter()
+    every = case.masters * (1 + case.replicas)
+    with BareCluster(masters=every, formed=False) as bare:
+        addresses = [f"{node.host}:{node.port}" for node in bare.nodes]
+        bare.cli("--cluster", "create", *addresses, "--cluster-replicas", str(case.replicas), "--cluster-yes")
+        bare.settle()
+        return time.perf_counter() - begun
+
+
+def _held() -> float:
+    begun = time.perf_counter()
+    with BareCluster(masters=1):
+        return time.perf_counter() - begun
+
+
+def findings(rows: Sequence[Row]) -> list[Finding]:
+    found = [
+        Finding(
+            what=f"{case}: time of valkey-cli",
+            figure=ratio(rows, case, "seconds", OURS, CLI),
+        )
+        for case in cases(rows)
+    ]
+    if _COMPARED in cases(rows):
+        held = ratio(rows, _COMPARED, "seconds", OURS, HOLD)
+        found.append(
+            Finding(
+                what=f"{_COMPARED}: time that Valkey holds one fresh master back",
+                figure=held,
+                goal=f"<= {_GOAL_OF_HOLD:g}",
+                met=held.median <= _GOAL_OF_HOLD,
+            )
+        )
+    return found
+
+
+def tables(rows: Sequence[Row]) -> list[Table]:
+    lines = [
+        (case, name, told(spread(values(rows, case, name, "seconds"))))
+        for case in cases(rows)
+        for name in contestants(rows, case)
+    ]
+    return [Table("Seconds until every node is ok", ("cluster", "how", "seconds"), lines)]
+
+
+def draw(rows: Sequence[Row], figure: Figure) -> None:
+    axes = figure.subplots()
+    every = cases(rows)
+    for place, name in enumerate((OURS, CLI, HOLD)):
+        seconds = [spread(values(rows, case, name, "seconds")) for case in every]
+        positions = [at + 0.27 * place for at in range(len(every))]
+        medians = [each.median for each in seconds]
+        reach = [[each.median - each.low for each in seconds], [each.high - each.median for each in seconds]]
+        axes.bar(positions, medians, 0.25, yerr=reach, label=name, color=f"C{place}", capsize=3)
+    axes.set_xticks([at + 0.27 for at in range(len(every))], every)
+    axes.set_ylabel("seconds until every node is ok")
+    axes.legend(fontsize=8)
+
+
+BENCHMARK = Benchmark(
+    name="creation",
+    title="Creation",
+    about="""
+From the request (`CreateInstance` by the cloud's client) to the end of the task, when every node finds the cluster ok, knows
+all others, and replicas follow their masters; against starting as many processes with the same configuration, running
+`valkey-cli --cluster create`, and waiting for the same. Valkey holds a freshly started master back for two seconds before it
+turns ok: what that takes is measured beside it, with one node that owns all slots. Cachewright's new masters are not held
+back ([decision 16](decisions/0016-masters-start-behind-a-stand-in.md)).
+""",
+    measure=measure,
+    findings=findings,
+    tables=tables,
+    draw=draw,
+)

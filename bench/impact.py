@@ -1,0 +1,177 @@
+"""What clients feel while a cluster is scaled: by Cachewright, by bare migration, by valkey-cli, and by nobody."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
+from matplotlib.figure import Figure
+
+from bench.caller import Callers, Orders
+from bench.content import Content, load
+from bench.nodes import BareCluster, members
+from bench.rented import Rented
+from bench.results import Benchmark, Effort, Finding, Row, Table, cases, contestants, ratio, spread, told, values
+from cachewright.cli.demo.cloud import Size
+from cachewright.cli.demo.owners import Seed
+
+OURS, BARE, CLI, QUIET = "Cachewright", "bare MIGRATESLOTS", "valkey-cli reshard", "nobody"
+_FEW, _MANY = 3, 5
+_QUIET_SECONDS = 3.0
+_PIPELINE = 10
+_GOAL_P99, _GOAL_LONGEST_MS = 2.0, 100.0
+_METRICS = ("per_second", "p50_ms", "p99_ms", "p999_ms", "longest_ms")
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """`cli_rounds` are those in which valkey-cli takes part, which takes most of a minute each time."""
+
+    content: Content
+    megabytes: int
+    rounds: int
+    cli_rounds: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"{self.content}, {self.megabytes:,} MB"
+
+
+_CASES: dict[Effort, tuple[Case, ...]] = {
+    "quick": (Case(content=Content.LARGE, megabytes=10, rounds=1),),
+    "full": (
+        Case(content=Content.SMALL, megabytes=300, rounds=4, cli_rounds=2),
+        Case(content=Content.LARGE, megabytes=300, rounds=4, cli_rounds=1),
+        Case(content=Content.MIXED, megabytes=300, rounds=4, cli_rounds=1),
+    ),
+}
+
+
+def measure(effort: Effort) -> Iterator[Row]:
+    with Rented() as cluster:
+        for case in _CASES[effort]:
+            yield from _case(cluster, case)
+
+
+def _case(cluster: Rented, case: Case) -> Iterator[Row]:
+    few, many = Size(_FEW, 1), Size(_MANY, 1)
+    instance_id = cluster.create(few)
+    with BareCluster(masters=_FEW, empty=_MANY - _FEW) as bare:
+        seed = cluster.seed(instance_id)
+        load(*members(seed), case.content, case.megabytes, seed.password or "")
+        load(bare.nodes, bare.owned(), case.content, case.megabytes, "")
+
+        def scaled(size: Size) -> tuple[float, float]:
+            return cluster.resize(instance_id, size).on_monotonic_clock()
+
+        for turn in range(case.rounds):
+            for contestant, target, act in (
+                (QUIET, seed, lambda: _timed(lambda: time.sleep(_QUIET_SECONDS))),
+                (f"{OURS}, out", seed, lambda: scaled(many)),
+                (f"{BARE}, out", bare.seed, lambda: _timed(lambda: bare.migrate(bare.plan(_MANY)))),
+                (f"{OURS}, in", seed, lambda: scaled(few)),
+                (f"{BARE}, in", bare.seed, lambda: _timed(lambda: bare.migrate(bare.plan(_FEW)))),
+            ):
+                yield Row(case=case.name, contestant=contestant, round=turn, values=_felt(target, act))
+            if turn < case.cli_rounds:
+                felt = _felt(bare.seed, lambda: _timed(lambda: bare.reshard(bare.plan(_MANY), _PIPELINE)))
+                yield Row(case=case.name, contestant=CLI, round=turn, values=felt)
+                bare.migrate(bare.plan(_FEW))
+    cluster.delete(instance_id)
+
+
+def _felt(seed: Seed, act: Callable[[], tuple[float, float]]) -> dict[str, float]:
+    """What callers felt from the begin to the end that `act` answers."""
+    with Callers(Orders(seed=seed)) as callers:
+        begin, end = act()
+        calls = callers.stop()
+    felt = msgspec.to_builtins(calls.within(begin, end))
+    return {**felt, "seconds": end - begin, "errors": float(calls.errors), "lost": float(calls.lost)}
+
+
+def _timed(act: Callable[[], object]) -> tuple[float, float]:
+    begin = time.monotonic()
+    act()
+    return begin, time.monotonic()
+
+
+def findings(rows: Sequence[Row]) -> list[Finding]:
+    found = []
+    for case in cases(rows):
+        for name in (f"{OURS}, out", f"{OURS}, in"):
+            slower = ratio(rows, case, "p99_ms", name, QUIET)
+            longest = spread(values(rows, case, name, "longest_ms"))
+            wrong = spread(values(rows, case, name, "errors") + values(rows, case, name, "lost"))
+            found += [
+                Finding(
+                    what=f"{name}, {case}: p99 against nobody scaling",
+                    figure=slower,
+                    goal=f"<= {_GOAL_P99:g}",
+                    met=slower.median <= _GOAL_P99,
+                ),
+                Finding(
+                    what=f"{name}, {case}: longest stall",
+                    figure=longest,
+                    unit="ms",
+                    goal=f"< {_GOAL_LONGEST_MS:g} ms",
+                    met=longest.median < _GOAL_LONGEST_MS,
+                ),
+                Finding(
+                    what=f"{name}, {case}: errors and lost writes",
+                    figure=wrong,
+                    unit="",
+                    goal="0",
+                    met=wrong.high == 0,
+                ),
+            ]
+    return found
+
+
+def tables(rows: Sequence[Row]) -> list[Table]:
+    return [
+        Table(
+            case,
+            ("who scales", "seconds", "operations/s", "p50 ms", "p99 ms", "p99.9 ms", "longest ms", "errors"),
+            [
+                (
+                    name,
+                    *(told(spread(values(rows, case, name, metric))) for metric in ("seconds", *_METRICS, "errors")),
+                )
+                for name in contestants(rows, case)
+            ],
+        )
+        for case in cases(rows)
+    ]
+
+
+def draw(rows: Sequence[Row], figure: Figure) -> None:
+    every = cases(rows)
+    for axes, case in zip(figure.subplots(1, len(every), squeeze=False)[0], every, strict=True):
+        names = contestants(rows, case)
+        for place, name in enumerate(names):
+            colour = "C7" if name == QUIET else f"C{[OURS, BARE, CLI].index(name.split(', ')[0])}"
+            for metric, marker in (("p50_ms", "|"), ("p99_ms", "o"), ("p999_ms", "s"), ("longest_ms", ">")):
+                axes.plot(spread(values(rows, case, name, metric)).median, place, marker, color=colour, markersize=6)
+        axes.set_xscale("log")
+        axes.set_yticks(range(len(names)), names if case == every[0] else [""] * len(names), fontsize=7)
+        axes.invert_yaxis()
+        axes.axvline(_GOAL_LONGEST_MS, color="0.7", linewidth=1)
+        axes.set_title(case, fontsize=8)
+        axes.set_xlabel("ms: | median, o p99, □ p99.9, ▷ longest", fontsize=7)
+        axes.grid(axis="x", alpha=0.3)
+
+
+BENCHMARK = Benchmark(
+    name="impact",
+    title="What clients feel",
+    about=f"""
+Four clients, each of which waits for an answer, thinks for two thousandths of a second and asks again (INCR of a key of its
+own, then GET of it, over a connection to each node, following MOVED), while a cluster is scaled from {_FEW} to {_MANY} shards
+and back: by Cachewright; by bare `CLUSTER MIGRATESLOTS` of the same ranges; by `valkey-cli --cluster reshard` with pipeline
+{_PIPELINE}, its default; and by nobody, for {_QUIET_SECONDS:g} seconds. What counts is what they feel from the begin to the end of
+the scale, with everything that runs on the machine's cores meanwhile. An answer that contradicts what was acknowledged before
+is a lost write.
+""",
+    measure=measure,
+    findings=findings,
+    tables=tables,
+    draw=draw,
+)
