@@ -23,7 +23,7 @@ from cachewright.store.records import Node
 from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, connect
 from cachewright.valkey.clients import custom, heartbeat
 from cachewright.valkey.portions import Portions
-from cachewright.valkey.slot_jobs import Job, cancel_all, count_keys, exported_bytes, jobs
+from cachewright.valkey.slot_jobs import Job, cancel_all, count_keys, exported_bytes, fork_seconds, jobs
 from cachewright.valkey.slots import SlotRange, cut, overlap
 from cachewright.valkey.topology import view
 
@@ -161,7 +161,7 @@ class Mover:
             if self._hold.cancelled():
                 raise MigrationFailed(["cancelled"])
             await self._follow(source, target, await self._begin(source, left), report)
-            self._portions.felt(pulse.longest)
+            self._portions.felt(pulse.longest, await fork_seconds(source))
 
     async def _begin(self, source: Valkey, left: list[SlotRange]) -> set[str]:
         """Starts the next pieces, or finds some under way. The names of their jobs."""

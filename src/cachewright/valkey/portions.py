@@ -17,6 +17,7 @@ _SMALL_KEYS = 15_000
 _FEWEST_KEYS, _MOST_KEYS = 5_000, 100_000
 _SMALL_BYTES = 32 * 1024 * 1024
 _NOTICED_SECONDS, _UNNOTICED_SECONDS = 0.06, 0.035
+_MORE_THAN_A_FORK = 1.3
 _CALLS_PER_SECOND = 1.0
 
 
@@ -35,11 +36,13 @@ class Portions:
         asked = before is None or now.calls - before.calls > _CALLS_PER_SECOND * (now.at - before.at)
         self.careful = asked and now.connected > 0
 
-    def felt(self, longest: float) -> None:
-        """The last piece has kept a client of the source waiting for `longest` seconds at the most."""
-        if longest > _NOTICED_SECONDS:
+    def felt(self, longest: float, forked: float) -> None:
+        """The last piece has kept a client of the source waiting for `longest` seconds at the most, and its fork took
+        `forked` seconds. A wait that the fork explains would be the same with fewer keys, and come more often."""
+        by_keys = longest if longest > _MORE_THAN_A_FORK * forked else 0.0
+        if by_keys > _NOTICED_SECONDS:
             self._keys = max(self._keys // 2, self._fewest)
-        elif longest < _UNNOTICED_SECONDS:
+        elif by_keys < _UNNOTICED_SECONDS:
             self._keys = min(self._keys * 3 // 2, _MOST_KEYS)
 
     def next(self) -> tuple[int, int]:

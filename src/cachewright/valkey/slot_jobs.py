@@ -74,5 +74,10 @@ async def exported_bytes(client: Valkey) -> int:
     return int((await client.info("stats"))["total_net_cluster_slot_export_bytes"])
 
 
+async def fork_seconds(client: Valkey) -> float:
+    """How long the node's last fork has kept it from answering."""
+    return int((await client.info("stats"))["latest_fork_usec"]) / 1e6
+
+
 def _fields(row: Any) -> dict[str, Any]:
     return row if isinstance(row, dict) else dict(zip(row[::2], row[1::2], strict=True))

@@ -1,0 +1,66 @@
+"""How much moves at once, as clients and experience have it."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cachewright.valkey.clients import Custom
+from cachewright.valkey.portions import Portions
+
+stalls = st.lists(st.tuples(st.floats(0, 5), st.floats(0, 0.5)), max_size=30)
+
+
+def seen(at: float, connected: int, calls: int) -> Custom:
+    return Custom(at=at, connected=connected, calls=calls)
+
+
+def test_a_source_without_clients_moves_much_at_once() -> None:
+    portions = Portions(250)
+    portions.look(seen(0, 0, 1_000_000))
+    keys, at_once = portions.next()
+    assert not portions.careful
+    assert keys >= 100_000
+    assert at_once > 1
+
+
+def test_whoever_is_connected_is_spared_until_it_has_been_idle_for_a_piece() -> None:
+    portions = Portions(250)
+    portions.look(seen(0, 1, 500))
+    assert portions.careful
+    portions.look(seen(2, 1, 500))
+    assert not portions.careful
+    portions.look(seen(4, 1, 600))
+    assert portions.careful
+
+
+@given(stalls)
+def test_careful_pieces_move_one_at_a_time_and_stay_within_their_limits(felt: list[tuple[float, float]]) -> None:
+    portions = Portions(250)
+    portions.look(seen(0, 3, 10))
+    for longest, forked in felt:
+        portions.felt(longest, forked)
+        keys, at_once = portions.next()
+        assert at_once == 1
+        assert 5_000 <= keys <= 100_000
+
+
+def test_a_long_wait_makes_pieces_smaller_and_a_short_one_larger() -> None:
+    portions = Portions(250)
+    before, _ = portions.next()
+    portions.felt(0.2, 0.01)
+    smaller, _ = portions.next()
+    portions.felt(0.005, 0.001)
+    larger, _ = portions.next()
+    assert smaller < before
+    assert larger > smaller
+
+
+def test_a_wait_that_the_fork_explains_does_not_make_pieces_smaller() -> None:
+    portions = Portions(250)
+    before, _ = portions.next()
+    portions.felt(0.2, 0.19)
+    assert portions.next()[0] > before
+
+
+def test_large_keys_move_few_at_a_time() -> None:
+    assert Portions(10_000_000).next() == (3, 1)
+    assert Portions(1e12).next() == (1, 1)
