@@ -1,7 +1,9 @@
 """`cachewright serve`: HTTPS, and what it says when it cannot start."""
 
+import socket
 import stat
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -12,6 +14,8 @@ from huaweicloudsdkcore.http.http_config import HttpConfig
 from huaweicloudsdkdcs.v2 import DcsClient, ListInstancesRequest
 
 from serving import COMMAND, Server
+
+OPEN_CONNECTIONS = 300
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +55,20 @@ def test_the_clouds_client_speaks_https(secure: Server, files: tuple[Path, Path,
         httpx.get(known["endpoint"].replace("https", "http"))
     with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
         httpx.get(known["endpoint"])
+
+
+def test_who_keeps_connections_open_keeps_nobody_out(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data")
+    try:
+        server.start()
+        with ExitStack() as open_ones:
+            for _ in range(OPEN_CONNECTIONS):
+                connection = open_ones.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+                connection.sendall(b"GET /docs HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert connection.recv(12) == b"HTTP/1.1 200"
+            assert server.call("GET", "instances")[0] == 200
+    finally:
+        server.clean_up()
 
 
 def test_a_certificate_that_does_not_fit_is_refused_in_a_line(

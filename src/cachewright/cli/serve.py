@@ -7,6 +7,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -35,6 +36,9 @@ from cachewright.telemetry.metrics import Metrics
 log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 5
+_CONNECTIONS = 10_000
+_WAITING_CONNECTIONS = 1024
+_FILES = 65_536
 _TRACED_BY = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
@@ -102,6 +106,8 @@ async def _serve(service: Service, metrics: Metrics, settings: Settings, listen:
         ssl_protocol_min=SSLProtocols.tls12,
         interface=Interfaces.ASGI,
         websockets=False,
+        backlog=_WAITING_CONNECTIONS,
+        backpressure=_most_connections(),
         log_level=LogLevels.error,
     )
     stopped = asyncio.Event()
@@ -142,6 +148,15 @@ async def _forever(care: Callable[[], Awaitable[None]]) -> None:
         except Exception:
             log.exception("%s was interrupted; it goes on", care.__qualname__)
         await asyncio.sleep(1)
+
+
+def _most_connections() -> int:
+    """How many are served at once; more of them wait, without an answer, until others are closed. Each takes a file, so
+    this process takes as many files as it may, and leaves half of them to the database and to the nodes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = max(soft, _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    return min(_CONNECTIONS, files // 2)
 
 
 @contextmanager
