@@ -24,15 +24,17 @@ class ServerFailed(Exception):
 
 
 class ServerProcess:
-    def __init__(self, data_dir: Path) -> None:
-        """Starts it, and returns when it answers. The folder must be new or empty."""
+    def __init__(self, data_dir: Path, *arguments: str) -> None:
+        """Starts it, with more arguments of `cachewright serve`, and returns when it answers. The folder must be new or
+        empty."""
         data_dir.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
         if any(data_dir.iterdir()):
             raise ServerFailed(f"{data_dir} is not empty")
         self._log = data_dir / "server.log"
+        command = [sys.executable, "-m", "cachewright", "serve", "--data-dir", str(data_dir), "--listen", "127.0.0.1:0"]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "cachewright", "serve", "--data-dir", data_dir, "--listen", "127.0.0.1:0"],
+                [*command, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -1,0 +1,199 @@
+"""How fast the progress of a task is answered, with authentication on."""
+
+import threading
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import msgspec
+from matplotlib.figure import Figure
+
+from bench import progress_peers
+from bench.polled import TASKS, Polled
+from bench.pollers import Order, poll
+from bench.results import Benchmark, Effort, Finding, Row, Table, cases, contestants, ratio, spread, told, values
+
+SIGNED, TOKEN, BARE, PLAIN = "Cachewright, signed", "Cachewright, token", "bare granian", "FastAPI, no sign-in"
+_GOAL_OF_BARE, _GOAL_P99_MS = 0.4, 20.0
+_CHANGES_SECONDS = 0.25
+_HOST = "127.0.0.1"
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """:ivar paced: each connection asks once a second, and not as soon as it is answered.
+    :ivar history: tasks on record besides those that are asked for.
+    :ivar changing: one of those that are asked for changes four times a second.
+    """
+
+    connections: int
+    paced: bool = False
+    history: int = 0
+    changing: bool = False
+
+    @property
+    def name(self) -> str:
+        who = f"{self.connections:,} {'pollers, once a second' if self.paced else 'connections'}"
+        return f"{who}{', a task runs' if self.changing else ''}{f', {self.history:,} tasks' if self.history else ''}"
+
+
+_MANY = 1_000_000
+_CASES: dict[Effort, tuple[Case, ...]] = {
+    "quick": (Case(connections=10),),
+    "full": (
+        *(Case(connections=count) for count in (1, 10, 100, 1000)),
+        Case(connections=100, changing=True),
+        Case(connections=1000, paced=True),
+        Case(connections=1000, paced=True, changing=True),
+        Case(connections=100, history=_MANY),
+        Case(connections=1000, paced=True, history=_MANY),
+    ),
+}
+_ROUNDS: dict[Effort, int] = {"quick": 1, "full": 3}
+_SECONDS: dict[Effort, float] = {"quick": 0.5, "full": 1.5}
+_PACED_SECONDS = 3.0
+_CONTESTANTS = (SIGNED, TOKEN, BARE, PLAIN)
+
+
+def measure(effort: Effort) -> Iterator[Row]:
+    with ExitStack() as running:
+        polled = running.enter_context(Polled())
+        body = polled.database_file.parent / "answer"
+        body.write_bytes(_answer(polled))
+        ports = {
+            SIGNED: polled.port,
+            TOKEN: polled.port,
+            BARE: running.enter_context(progress_peers.running("bare", body)),
+            PLAIN: running.enter_context(progress_peers.running("plain", polled.database_file)),
+        }
+        history = 0
+        for case in _CASES[effort]:
+            if case.history > history:
+                polled.fill(case.history - history)
+                history = case.history
+            for turn in range(_ROUNDS[effort]):
+                for name, port in ports.items():
+                    with _changes(polled, case.changing):
+                        outcome = poll(_order(polled, case, name, port, _SECONDS[effort]))
+                    yield Row(case=case.name, contestant=name, round=turn, values=msgspec.structs.asdict(outcome))
+
+
+def _order(polled: Polled, case: Case, name: str, port: int, seconds: float) -> Order:
+    return Order(
+        host=_HOST,
+        port=port,
+        paths=polled.paths,
+        connections=case.connections,
+        seconds=_PACED_SECONDS if case.paced else seconds,
+        every=1.0 if case.paced else None,
+        key=(polled.access.access_key, polled.access.secret_key) if name == SIGNED else None,
+        token=polled.token if name == TOKEN else None,
+    )
+
+
+def _answer(polled: Polled) -> bytes:
+    headers = {"X-Auth-Token": polled.token}
+    request = urllib.request.Request(polled.access.endpoint + polled.paths[0], headers=headers)  # noqa: S310
+    with urllib.request.urlopen(request) as answer:  # noqa: S310  # the server's own http address
+        body: bytes = answer.read()
+    return body
+
+
+@contextmanager
+def _changes(polled: Polled, wanted: bool) -> Iterator[None]:
+    over = threading.Event()
+
+    def change() -> None:
+        while not over.wait(_CHANGES_SECONDS):
+            polled.change()
+
+    thread = threading.Thread(target=change)
+    if wanted:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if wanted:
+            thread.join()
+
+
+def findings(rows: Sequence[Row]) -> list[Finding]:
+    found = []
+    for case in cases(rows):
+        paced = "once a second" in case
+        for name in (SIGNED, TOKEN):
+            if paced:
+                p99 = spread(values(rows, case, name, "p99_ms"))
+                found.append(
+                    Finding(
+                        what=f"{case}: {name}, p99",
+                        figure=p99,
+                        unit="ms",
+                        goal=f"< {_GOAL_P99_MS:g} ms",
+                        met=p99.median < _GOAL_P99_MS,
+                    )
+                )
+            else:
+                share = ratio(rows, case, "per_second", name, BARE)
+                found.append(
+                    Finding(
+                        what=f"{case}: {name}, requests a second, of bare granian",
+                        figure=share,
+                        goal=f">= {_GOAL_OF_BARE:g}",
+                        met=share.median >= _GOAL_OF_BARE,
+                    )
+                )
+    return found
+
+
+def tables(rows: Sequence[Row]) -> list[Table]:
+    lines = [
+        (case, name, *(told(spread(values(rows, case, name, metric))) for metric in ("per_second", "p50_ms", "p99_ms")))
+        for case in cases(rows)
+        for name in contestants(rows, case)
+    ]
+    return [Table("Requests", ("who asks", "whom", "requests a second", "p50, ms", "p99, ms"), lines)]
+
+
+def draw(rows: Sequence[Row], figure: Figure) -> None:
+    left, right = figure.subplots(1, 2)
+    free = [case for case in cases(rows) if "once a second" not in case]
+    paced = [case for case in cases(rows) if "once a second" in case]
+    for axes, shown, metric, label in (
+        (left, free, "per_second", "requests a second"),
+        (right, paced, "p99_ms", "p99 in ms, each poller once a second"),
+    ):
+        for place, name in enumerate(_CONTESTANTS):
+            medians = [spread(values(rows, case, name, metric)).median for case in shown]
+            axes.barh([at + 0.2 * place for at in range(len(shown))], medians, 0.2, color=f"C{place}", label=name)
+        axes.set_yticks([at + 0.3 for at in range(len(shown))], shown, fontsize=7)
+        axes.set_xlabel(label, fontsize=8)
+        axes.invert_yaxis()
+    if paced:
+        right.axvline(_GOAL_P99_MS, color="black", linewidth=0.8, linestyle=":")
+    left.legend(fontsize=7)
+
+
+BENCHMARK = Benchmark(
+    name="progress_api",
+    title="Progress API",
+    about=f"""
+`GET /v2/{{project_id}}/instances/{{instance_id}}/tasks/{{task_id}}/progress` of a real `cachewright serve`, for {TASKS}
+resizes from 3 to 5 shards in turns: 12 sub-steps, about 5 KB of JSON. Once with requests that the cloud's own signer
+has signed, each anew, and once with a token. Its peers: granian with the same set-up and nothing behind it but the same
+bytes, and a plain FastAPI application on uvicorn that reads the same row of the same database, decodes it, and answers
+by pydantic models; nobody has to sign in there. The rate limit is raised by its flag.
+
+Whoever asks does so from one process with one thread, raw sockets and an epoll, and keeps every connection open;
+requests are made and signed before the clock starts. *Connections* ask again as soon as they are answered, which fills
+the server. *Pollers* ask once a second each, evenly spread, as clients do that watch a task; their times count from
+when a request was due. While *a task runs*, one of those that are asked for is written four times a second by another
+process, as a running one is. The tasks of the history are in the same table.
+
+Server and pollers share the machine, so few of its cores make both slower.
+""",
+    measure=measure,
+    findings=findings,
+    tables=tables,
+    draw=draw,
+)
