@@ -19,6 +19,7 @@ from cachewright.operations.live import Observer
 from cachewright.operations.plane import ControlPlane
 from cachewright.operations.vitals import Vitals
 from cachewright.store.database import Database
+from cachewright.store.kept import Kept
 from cachewright.tasks.feed import Feed
 from cachewright.tasks.heartbeats import Heartbeats
 from cachewright.tasks.operation import ActionFailed
@@ -36,6 +37,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     database = Database.of(settings)
     parts: dict[str, Any] = dict.fromkeys(ControlPlane.__struct_fields__, _left_out) | {
         "database": database,
+        "kept": Kept(database),
         "feed": Feed(),
         "settings": settings,
         "enqueue": lambda task: None,

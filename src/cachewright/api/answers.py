@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 import sqlalchemy as sa
@@ -46,6 +46,11 @@ class IamErrorBody(msgspec.Struct, frozen=True):
 def json(body: Shape) -> Response[Shape]:
     """Its type says what is answered: the description of the API is read from it."""
     return Response(body, status_code=200, media_type=_JSON)
+
+
+def ready(encoded: bytes, shape: type[Shape]) -> Response[Shape]:
+    """The same of a body that is JSON already; it must be that of a `shape`."""
+    return cast(Response[Shape], Response(encoded, status_code=200, media_type=_JSON))
 
 
 def not_modified(tag: str) -> Response[Any]:

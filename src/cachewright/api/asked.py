@@ -60,6 +60,11 @@ def principal(request: Request[Any, Any, Any]) -> Principal:
     return Principal(project_id=who.project_id, user_id=who.user_id, user_name=who.user_name)
 
 
+def header(request: Request[Any, Any, Any], name: bytes) -> str:
+    """The first of this name, which is in lower case; empty where there is none."""
+    return next((value.decode("latin-1") for known, value in request.scope["headers"] if known.lower() == name), "")
+
+
 def instance_id(text: str) -> str:
     """Refusal DCS.4061 unless it is a UUID."""
     if not _UUID.fullmatch(text):

@@ -23,6 +23,7 @@ from cachewright.operations.vitals import Vitals
 from cachewright.operations.wishes import CreateWish, ResizeWish
 from cachewright.store import controls, instances, tasks
 from cachewright.store.database import Database
+from cachewright.store.kept import Kept
 from cachewright.store.records import ENDED, Control, Instance, Principal, Task
 from cachewright.tasks.clock import now_ms
 from cachewright.tasks.feed import Feed
@@ -30,7 +31,8 @@ from cachewright.tasks.operation import CANCELLED, ActionFailed
 
 
 class ControlPlane(msgspec.Struct, frozen=True):
-    """:ivar feed: where changes of tasks are published.
+    """:ivar kept: what is read over and over.
+    :ivar feed: where changes of tasks are published.
     :ivar enqueue: hands a stored task to the engine.
     :ivar vitals: what nodes said of themselves last.
     :ivar observer: looks at instances for those who watch them.
@@ -38,6 +40,7 @@ class ControlPlane(msgspec.Struct, frozen=True):
     """
 
     database: Database
+    kept: Kept
     feed: Feed
     settings: Settings
     enqueue: Callable[[Task], None]

@@ -18,6 +18,7 @@ from cachewright.operations.supervision import Supervisor
 from cachewright.operations.vitals import Vitals
 from cachewright.store import audit, outbox, tokens
 from cachewright.store.database import Database
+from cachewright.store.kept import Kept
 from cachewright.tasks.clock import now_ms
 from cachewright.tasks.courier import Courier
 from cachewright.tasks.engine import Engine
@@ -53,6 +54,7 @@ class Service:
         self.courier = Courier(self._database, self.heartbeats)
         self.plane = ControlPlane(
             database=self._database,
+            kept=Kept(self._database),
             feed=feed,
             settings=settings,
             enqueue=self._engine.enqueue,

@@ -1,11 +1,10 @@
-"""Whom a credential speaks for, and what that user is in the project asked for: one query, made for every request."""
+"""Whom a credential speaks for, and what that user is in the project asked for: one query, put for every request."""
 
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
-from cachewright.store.database import sealer
 from cachewright.store.records import RoleName
 from cachewright.store.tables import access_keys, grants, tokens, users
 
@@ -22,7 +21,9 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeyOwner(Owner, frozen=True, kw_only=True):
-    secret_key: str
+    """:ivar sealed_secret: the secret key as it is stored. It is opened for each request, since owners are kept."""
+
+    sealed_secret: str
 
 
 class TokenOwner(Owner, frozen=True, kw_only=True):
@@ -42,7 +43,7 @@ def of_key(connection: sa.Connection, access_key: str, project_id: str | None) -
         user_name=row.name,
         enabled=row.enabled and row.key_enabled,
         role=row.role,
-        secret_key=sealer(connection).open(row.secret_key),
+        sealed_secret=row.secret_key,
     )
 
 

@@ -32,7 +32,8 @@ class NotInUse(Exception):
 class Database:
     def __init__(self, url: str, sealer: Sealer) -> None:
         """Opens `url`; for SQLite makes the file, readable by its owner alone. `sealer` is for the secrets in it."""
-        self._sealer = sealer
+        self.sealer = sealer
+        self._watch: sqlite3.Connection | None = None
         self.engine = sa.create_engine(
             url,
             hide_parameters=True,  # rows hold secrets; errors are logged
@@ -64,7 +65,7 @@ class Database:
         with self.read() as connection:
             sealed = connection.execute(sa.text("SELECT secret_key FROM access_keys LIMIT 1")).scalar_one_or_none()
         if sealed is not None:
-            self._sealer.open(sealed)
+            self.sealer.open(sealed)
 
     @classmethod
     def in_use(cls, settings: Settings) -> "Database":
@@ -86,7 +87,7 @@ class Database:
         config.set_main_option("script_location", str(_MIGRATIONS))
         with self.engine.connect().execution_options(write=True) as connection, connection.begin():
             config.attributes["connection"] = connection
-            config.attributes["sealer"] = self._sealer
+            config.attributes["sealer"] = self.sealer
             command.upgrade(config, "head")
 
     @contextmanager
@@ -99,8 +100,33 @@ class Database:
         with self.engine.connect().execution_options(write=True) as connection, connection.begin():
             yield connection
 
+    def state(self) -> int | None:
+        """A number that is another one after each commit, of this process or another; None where that cannot be told.
+        Takes microseconds and waits for nobody."""
+        if self.engine.dialect.name != "sqlite":
+            return None
+        try:
+            if self._watch is None:
+                self._watch = self._watching()
+            found: int = self._watch.execute("PRAGMA data_version").fetchone()[0]
+        except (sqlite3.Error, sa.exc.DBAPIError):
+            return None
+        return found
+
     def close(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
         self.engine.dispose()
+
+    def _watching(self) -> sqlite3.Connection:
+        """A connection that nothing is written over: SQLite counts the commits of all others."""
+        taken = self.engine.raw_connection()
+        connection = taken.driver_connection
+        taken.detach()
+        assert isinstance(connection, sqlite3.Connection)  # noqa: S101  # the dialect's own driver
+        connection.execute("PRAGMA busy_timeout=0")
+        return connection
 
 
 def sealer(connection: sa.Connection) -> Sealer:

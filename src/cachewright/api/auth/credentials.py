@@ -4,7 +4,6 @@ browser.
 The cloud's Python client signs even where it is told to send a token, so a token comes first.
 """
 
-import asyncio
 import logging
 import secrets
 from collections.abc import Callable
@@ -21,14 +20,12 @@ from cachewright.api.auth.signature import (
 from cachewright.errors import Refusal
 from cachewright.operations.sign_in import digest
 from cachewright.store import credentials
-from cachewright.store.database import Database
+from cachewright.store.kept import Kept
 from cachewright.store.records import Identity
+from cachewright.store.sealing import Sealer
 from cachewright.tasks.clock import now_ms
 
 log = logging.getLogger(__name__)
-
-_NOBODYS_SECRET = secrets.token_urlsafe(30)
-"""Checked against when the access key is unknown, so that an unknown key takes as long to refuse as a known one."""
 
 
 def utc_now() -> datetime:
@@ -36,10 +33,13 @@ def utc_now() -> datetime:
 
 
 class Authenticator:
-    def __init__(self, database: Database, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, kept: Kept, sealer: Sealer, now: Callable[[], datetime] = utc_now) -> None:
         """`now` is the clock that signatures are checked by."""
-        self._database = database
+        self._kept = kept
+        self._sealer = sealer
         self._now = now
+        # Checked against where the access key is unknown: to refuse that takes as long as to refuse a known one.
+        self._nobodys_secret = sealer.seal(secrets.token_urlsafe(30))
 
     async def identify(self, request: SignedRequest, project_id: str | None) -> Identity:
         """Refusal DCS.1001 to DCS.1004. Whether there is such a project is told to nobody who has no role in it."""
@@ -60,12 +60,7 @@ class Authenticator:
 
     async def _by_token(self, tokens: list[bytes], project_id: str | None) -> Identity:
         sought = digest(tokens[0].strip().decode("latin-1"))
-
-        def find() -> credentials.TokenOwner | None:
-            with self._database.read() as connection:
-                return credentials.of_token(connection, sought, project_id)
-
-        owner = await asyncio.to_thread(find) if len(tokens) == 1 else None
+        owner = await self._kept.ask(credentials.of_token, sought, project_id) if len(tokens) == 1 else None
         if owner is None or not owner.enabled:
             raise Refusal("DCS.1001")
         if owner.expires_at <= now_ms():
@@ -79,13 +74,9 @@ class Authenticator:
             if len(claims) > 1:
                 raise BadSignature("there are several Authorization headers")
             authorization = parse_authorization(claims[0])
-
-            def find() -> credentials.KeyOwner | None:
-                with self._database.read() as connection:
-                    return credentials.of_key(connection, authorization.access_key, project_id)
-
-            owner = await asyncio.to_thread(find)
-            verify(request, authorization, owner.secret_key if owner else _NOBODYS_SECRET, self._now())
+            owner = await self._kept.ask(credentials.of_key, authorization.access_key, project_id)
+            secret = self._sealer.open(owner.sealed_secret if owner else self._nobodys_secret)
+            verify(request, authorization, secret, self._now())
             if owner is None or not owner.enabled:
                 raise BadSignature("the access key is disabled")
         except BadSignature as bad:

@@ -3,10 +3,9 @@
 import asyncio
 import math
 import time
+from collections.abc import Callable
 
 from limits import RateLimitItem
-from limits.storage import MemoryStorage
-from limits.strategies import SlidingWindowCounterRateLimiter
 from litestar.types import HTTPScope, Receive
 
 from cachewright.errors import Refusal
@@ -19,20 +18,33 @@ _TARGET_LIMIT = 8 * 1024
 _HEADERS_LIMIT = 16 * 1024
 _MOST_HEADERS = 64
 _JSON = b"application/json"
+_ONES = {"1.0", "1.1"}
+_ANNOUNCING = {b"content-length", b"transfer-encoding"}
 
 
 class RateLimit:
-    """So many requests of one credential in a sliding window."""
+    """So many requests of one credential in a sliding window: those of the present window, and of the last one the
+    share that is still within reach. For one thread."""
 
-    def __init__(self, item: RateLimitItem) -> None:
-        self._item = item
-        self._seen = SlidingWindowCounterRateLimiter(MemoryStorage())
+    def __init__(self, item: RateLimitItem, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most, self._seconds = item.amount, item.get_expiry()
+        self._clock = clock
+        self._window = 0
+        self._now: dict[str, int] = {}
+        self._last: dict[str, int] = {}
 
     def count(self, credential: str) -> None:
-        """Refusal DCS.4962 where it was one too many."""
-        if not self._seen.hit(self._item, credential):
-            free_at = self._seen.get_window_stats(self._item, credential).reset_time
-            raise Refusal("DCS.4962", retry_after=max(1, math.ceil(free_at - time.time())))
+        """Refusal DCS.4962 where it was one too many; one that is refused does not count."""
+        window, into = divmod(self._clock() / self._seconds, 1)
+        if window != self._window:
+            self._last = self._now if window == self._window + 1 else {}
+            self._now = {}
+            self._window = int(window)
+        now, last = self._now.get(credential, 0), self._last.get(credential, 0)
+        if now + last * (1 - into) >= self._most:
+            free = 1 if now >= self._most else 1 - (self._most - now) / last
+            raise Refusal("DCS.4962", retry_after=max(1, math.ceil((free - into) * self._seconds)))
+        self._now[credential] = now + 1
 
 
 def require_small_head(scope: HTTPScope) -> None:
@@ -56,9 +68,12 @@ def require_json(scope: HTTPScope, body: bytes) -> None:
 async def read_body(scope: HTTPScope, receive: Receive, limit: int) -> bytes:
     """Refusal DCS.4960 where it is larger than `limit`, DCS.4968 where it is too slow. What is too large is read to its
     end, or the client would see a broken connection and not the answer."""
-    claimed = next((value for name, value in scope["headers"] if name.lower() == b"content-length"), b"0")
+    about = {name.lower(): value for name, value in scope["headers"]}
+    claimed = about.get(b"content-length", b"0")
     if claimed.isdigit() and int(claimed[:20]) > _DRAIN_LIMIT:
         raise Refusal("DCS.4960")
+    if scope["http_version"] in _ONES and not about.keys() & _ANNOUNCING:
+        return await _read(receive, limit)  # there is no body (RFC 9112, 6.3), so none to wait for
     try:
         async with asyncio.timeout(_BODY_SECONDS):
             return await _read(receive, limit)

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
@@ -23,9 +23,9 @@ _VISIBLE = rb"[!-+\--~]"  # ASCII that can be seen, without the comma
 _AUTHORIZATION = re.compile(
     rb"%b +Access=(%b{1,128}), *SignedHeaders=(%b{1,4096}), *Signature=([0-9a-f]{64})" % (ALGORITHM, _VISIBLE, _VISIBLE)
 )
+_UNRESERVED_PATH = re.compile(rb"[A-Za-z0-9_.~/-]*")  # RFC 3986: stands for itself
 _DATE_HEADER = b"x-sdk-date"
 _DATE = re.compile(rb"[0-9]{8}T[0-9]{6}Z")
-_DATE_FORMAT = "%Y%m%dT%H%M%SZ"
 _HASH_HEADER = b"x-sdk-content-sha256"
 
 
@@ -112,7 +112,7 @@ def _signed_at(date: bytes) -> datetime:
     if not _DATE.fullmatch(date):
         raise BadSignature("X-Sdk-Date is not yyyyMMddTHHmmssZ")
     try:
-        return datetime.strptime(date.decode("ascii"), _DATE_FORMAT).replace(tzinfo=UTC)
+        return datetime.fromisoformat(date.decode("ascii"))
     except ValueError as error:
         raise BadSignature("X-Sdk-Date is no date") from error
 
@@ -127,7 +127,9 @@ def _payload_hash(request: SignedRequest) -> bytes:
 
 
 def _canonical_path(path: bytes) -> bytes:
-    joined = "/".join(quote(segment, safe="~") for segment in unquote_to_bytes(path).split(b"/")).encode()
+    joined = path
+    if not _UNRESERVED_PATH.fullmatch(path):
+        joined = "/".join(quote(segment, safe="~") for segment in unquote_to_bytes(path).split(b"/")).encode()
     return joined if joined.endswith(b"/") else joined + b"/"
 
 

@@ -1,7 +1,7 @@
 """Background tasks: of one instance, and of the whole project in the task centre."""
 
-import asyncio
-
+import msgspec
+import sqlalchemy as sa
 from litestar import Response, delete, get
 
 from cachewright.api import answers, asked, watching
@@ -11,8 +11,8 @@ from cachewright.api.wire import tasks as wire
 from cachewright.errors import Refusal
 from cachewright.operations.plane import ControlPlane
 from cachewright.operations.task_centre import forget_task
-from cachewright.store import tasks
-from cachewright.store.records import Task
+from cachewright.store import instances, tasks
+from cachewright.store.records import Principal, Task
 
 _TASKS = "/v2/{project_id:str}/instances/{instance_id:str}/tasks"
 _CENTRE = "/v2/{project_id:str}/tasks"
@@ -44,24 +44,39 @@ async def show_background_task_progress(
     Two extensions: with `Accept: text/event-stream`, every change until the task has ended; with the `ETag` of an
     earlier answer in `If-None-Match`, 304 and no body where nothing has changed.
     """
-    task = await asyncio.to_thread(_task, plane, request, instance_id, task_id)
-    if watching.wanted(request.headers.get("accept", "")):
-        return watching.stream(plane.feed, task.id, lambda: _task(plane, request, instance_id, task_id))
-    tag = wire.tag(task)
-    if request.headers.get("if-none-match") == tag:
-        return answers.not_modified(tag)
-    answer = answers.json(wire.progress(task))
-    answer.headers["etag"] = tag
+    who, known, wanted = asked.principal(request), asked.instance_id(instance_id), asked.task_id(task_id)
+    shown = await plane.kept.ask(_shown, who.project_id, known, wanted)
+    if isinstance(shown, str):
+        raise Refusal(shown)
+    if watching.wanted(asked.header(request, b"accept")):
+        return watching.stream(plane.feed, wanted, lambda: _task(plane, who, known, wanted))
+    if asked.header(request, b"if-none-match") == shown.tag:
+        return answers.not_modified(shown.tag)
+    answer = answers.ready(shown.progress, wire.Progress)
+    answer.headers["etag"] = shown.tag
     return answer
 
 
-def _task(plane: ControlPlane, request: Call, instance_id: str, task_id: str) -> Task:
-    who, known, wanted = asked.principal(request), asked.instance_id(instance_id), asked.task_id(task_id)
+class _Shown(msgspec.Struct, frozen=True):
+    """Entity tag and body of a task's progress."""
+
+    tag: str
+    progress: bytes
+
+
+def _shown(connection: sa.Connection, project_id: str, instance_id: str, task_id: str) -> _Shown | str:
+    """Or the code that it is refused with."""
+    task = tasks.get(connection, instance_id, task_id)
+    if task is not None and task.project_id == project_id:
+        return _Shown(wire.tag(task), msgspec.json.encode(wire.progress(task)))
+    return "DCS.3022" if instances.get(connection, project_id, instance_id) is None else "DCS.4958"
+
+
+def _task(plane: ControlPlane, who: Principal, instance_id: str, task_id: str) -> Task:
     with plane.database.read() as connection:
-        task = tasks.get(connection, known, wanted)  # one query where it is there: this is asked for all the time
-        if task is None or task.project_id != who.project_id:
-            instance_of(connection, request, known)
-            raise Refusal("DCS.4958")
+        task = tasks.get(connection, instance_id, task_id)
+    if task is None or task.project_id != who.project_id:
+        raise Refusal("DCS.4958")
     return task
 
 
