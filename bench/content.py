@@ -5,7 +5,7 @@ What goes over a wire would limit how much can be loaded in a benchmark that is 
 
 import functools
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from typing import Any
@@ -27,8 +27,8 @@ class Content(StrEnum):
     LARGE = "big collections"
     """Hashes of 2,000 fields of 100 bytes."""
     MIXED = "mixed"
-    """Of each ten keys seven strings of 200 bytes, and a hash, a list and a sorted set of 20 elements of 50 bytes; besides,
-    in one slot of 1,024, a hash of 2,000 fields."""
+    """Of each ten keys seven strings of 200 bytes, and a hash, a list and a sorted set of 20 elements of 50 bytes;
+    besides, in one slot of 1,024, a hash of 2,000 fields."""
 
 
 _MEMORY = {Content.SMALL: 252, Content.LARGE: 296_000, Content.MIXED: 580}
@@ -40,7 +40,10 @@ local function text(seed, size) local at = (seed * 7919) % (#pool - size) return
 local function hash(key, fields, size, seed)
   for start = 1, fields, 500 do
     local words = {}
-    for f = start, math.min(start + 499, fields) do words[#words + 1] = 'f' .. f words[#words + 1] = text(seed + f, size) end
+    for f = start, math.min(start + 499, fields) do
+      words[#words + 1] = 'f' .. f
+      words[#words + 1] = text(seed + f, size)
+    end
     redis.call('HSET', key, unpack(words))
   end
 end
@@ -62,18 +65,21 @@ return redis.status_reply('OK')
 def load(
     nodes: Iterable[Node], owned: dict[str, list[SlotRange]], content: Content, megabytes: int, password: str
 ) -> int:
-    """Fills the slots of a cluster with about so much in all, and returns when the nodes have put it in order. How many
-    keys there are."""
+    """Fills the slots of a cluster with about so much in all, and returns when the nodes have put it in order. How
+    many keys there are."""
     every = megabytes * _MEGABYTE / _MEMORY[content]
     fewer = max(round(SLOTS / every), 1) if every < SLOTS else 1  # only every so manieth slot gets keys
     count = max(round(every * fewer / SLOTS), 1)
     with ThreadPoolExecutor() as threads:
-        work = [threads.submit(_fill, node, owned.get(node.id, []), content, count, fewer, password) for node in nodes]
+        work = []
+        for node in nodes:
+            parts = owned.get(node.id, [])
+            slots = [slot for part in parts for slot in range(part.first, part.last + 1) if slot % fewer == 0]
+            work.append(threads.submit(_fill, node, slots, content, count, password))
         return sum(filled.result() for filled in work)
 
 
-def _fill(node: Node, ranges: list[SlotRange], content: Content, count: int, fewer: int, password: str) -> int:
-    slots = [slot for part in ranges for slot in range(part.first, part.last + 1) if slot % fewer == 0]
+def _fill(node: Node, slots: Sequence[int], content: Content, count: int, password: str) -> int:
     with client_of(node, password) as client:
         for start in range(0, len(slots), _SLOTS_AT_ONCE):
             _make(client, content, count, slots[start : start + _SLOTS_AT_ONCE])

@@ -122,11 +122,11 @@ BENCHMARK = Benchmark(
     name="creation",
     title="Creation",
     about="""
-From the request (`CreateInstance` by the cloud's client) to the end of the task, when every node finds the cluster ok, knows
-all others, and replicas follow their masters; against starting as many processes with the same configuration, running
-`valkey-cli --cluster create`, and waiting for the same. Valkey holds a freshly started master back for two seconds before it
-turns ok: what that takes is measured beside it, with one node that owns all slots. Cachewright's new masters are not held
-back ([decision 16](decisions/0016-masters-start-behind-a-stand-in.md)).
+From the request (`CreateInstance` by the cloud's client) to the end of the task, when every node finds the cluster
+ok, knows all others, and replicas follow their masters; against starting as many processes with the same
+configuration, running `valkey-cli --cluster create`, and waiting for the same. Valkey holds a freshly started master
+back for two seconds before it turns ok: what that takes is measured beside it, with one node that owns all slots.
+Cachewright's new masters are not held back ([decision 16](decisions/0016-masters-start-behind-a-stand-in.md)).
 """,
     measure=measure,
     findings=findings,

@@ -163,12 +163,12 @@ BENCHMARK = Benchmark(
     name="impact",
     title="What clients feel",
     about=f"""
-Four clients, each of which waits for an answer, thinks for two thousandths of a second and asks again (INCR of a key of its
-own, then GET of it, over a connection to each node, following MOVED), while a cluster is scaled from {_FEW} to {_MANY} shards
-and back: by Cachewright; by bare `CLUSTER MIGRATESLOTS` of the same ranges; by `valkey-cli --cluster reshard` with pipeline
-{_PIPELINE}, its default; and by nobody, for {_QUIET_SECONDS:g} seconds. What counts is what they feel from the begin to the end of
-the scale, with everything that runs on the machine's cores meanwhile. An answer that contradicts what was acknowledged before
-is a lost write.
+Four clients, each of which waits for an answer, thinks for two thousandths of a second and asks again (INCR of a key
+of its own, then GET of it, over a connection to each node, following MOVED), while a cluster is scaled from {_FEW} to
+{_MANY} shards and back: by Cachewright; by bare `CLUSTER MIGRATESLOTS` of the same ranges; by `valkey-cli --cluster
+reshard` with pipeline {_PIPELINE}, its default; and by nobody, for {_QUIET_SECONDS:g} seconds. What counts is what
+they feel from the begin to the end of the scale, with everything that runs on the machine's cores meanwhile. An
+answer that contradicts what was acknowledged before is a lost write.
 """,
     measure=measure,
     findings=findings,

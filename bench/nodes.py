@@ -134,10 +134,9 @@ class BareCluster:
             pairs[pair] = pairs.get(pair, 0) + len(job.part)
         begun = time.perf_counter()
         for (source, target), count in pairs.items():
-            self.cli(
-                "--cluster", "reshard", f"{_HOST}:{self.nodes[0].port}", "--cluster-from", source, "--cluster-to", target,
-                "--cluster-slots", str(count), "--cluster-pipeline", str(pipeline), "--cluster-yes",
-            )  # fmt: skip
+            where = ["--cluster-from", source, "--cluster-to", target, "--cluster-slots", str(count)]
+            how = ["--cluster-pipeline", str(pipeline), "--cluster-yes"]
+            self.cli("--cluster", "reshard", f"{_HOST}:{self.nodes[0].port}", *where, *how)
         return time.perf_counter() - begun
 
     def cli(self, *words: str) -> str:

@@ -1,4 +1,4 @@
-"""The page of results: a table of goals, and for each benchmark what it compares, a picture, tables, and how to repeat it."""
+"""The page of results: a table of goals; for each benchmark what it compares, a picture, tables, how to repeat it."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,9 +11,9 @@ from bench.results import Benchmark, Finding, Result, Table, kept, told
 _INTRO = """\
 # Benchmarks
 
-Every figure compares two things that were measured in turns, in the same run, on the same machine: Cachewright and a peer,
-or the bare limit. The median of all rounds is told, with the lowest and the highest behind it. Absolute times are those of
-a small shared machine; the ratios are what carries over.
+Every figure compares two things that were measured in turns, in the same run, on the same machine: Cachewright and a
+peer, or the bare limit. The median of all rounds is told, with the lowest and the highest behind it. Absolute times are
+those of a small shared machine; the ratios are what carries over.
 
 This page is made from the results beside it by `make bench`, which measures everything anew; one benchmark alone is
 `make bench BENCH=creation`.
@@ -54,7 +54,8 @@ def _lines(found: Sequence[tuple[Benchmark, Result]], folder: Path) -> Iterator[
         yield f"![{benchmark.title}]({folder / benchmark.name}.png)\n"
         for table in benchmark.tables(result.rows):
             yield from _markdown(table, level=3)
-        yield f"`make bench BENCH={benchmark.name}`, {result.seconds / 60:.0f} min; {_where(result)}. Every run of it: [{benchmark.name}.json]({folder / benchmark.name}.json).\n"
+        yield f"Again: `make bench BENCH={benchmark.name}`. This one took {max(result.seconds / 60, 1):.0f} min on"
+        yield f"{_where(result)}. Each run of it is in [{benchmark.name}.json]({folder / benchmark.name}.json).\n"
 
 
 def _where(result: Result) -> str:

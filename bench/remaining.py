@@ -170,11 +170,12 @@ BENCHMARK = Benchmark(
     name="remaining",
     title="Remaining time",
     about="""
-Clusters with small strings, with big collections and with both are scaled between three and six shards, out and in, without
-clients, with clients, and with clients that come and go in mid-task. When a task first shows 10, 25, 50, 75 and 90 percent,
-what it foretells of its end is kept in its record, in fractions of a second (the contract's `remain_time` is the same in whole
-seconds, rounded up). Once the end is known, each is off by some share of the task's whole duration. The other contestant is
-what anybody can work out at the same moments from the percent alone: elapsed time times (100 - percent) / percent.
+Clusters with small strings, with big collections and with both are scaled between three and six shards, out and in,
+without clients, with clients, and with clients that come and go in mid-task. When a task first shows 10, 25, 50, 75
+and 90 percent, what it foretells of its end is kept in its record, in fractions of a second (the contract's
+`remain_time` is the same in whole seconds, rounded up). Once the end is known, each is off by some share of the
+task's whole duration. The other contestant is what anybody can work out at the same moments from the percent alone:
+elapsed time times (100 - percent) / percent.
 """,
     measure=measure,
     findings=findings,

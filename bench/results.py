@@ -1,8 +1,8 @@
 """What a benchmark has measured, how it is kept, and how contestants are compared.
 
-Pure but for `keep` and `kept`. A row is one run of one contestant in one case. Contestants of a case take turns within a
-round, so what the machine does meanwhile strikes all of them; they are compared round by round, and of the ratios the
-median is told, with the lowest and the highest.
+Pure but for `keep` and `kept`. A row is one run of one contestant in one case. Contestants of a case take turns
+within a round, so what the machine does meanwhile strikes all of them; they are compared round by round, and of the
+ratios the median is told, with the lowest and the highest.
 """
 
 import statistics

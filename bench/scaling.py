@@ -166,13 +166,13 @@ BENCHMARK = Benchmark(
     name="scaling",
     title="Scaling speed",
     about=f"""
-A cluster is scaled from {_FEW} to {_MANY} shards and back. Cachewright's figure is its whole task, from the request to the
-end: checks, two new nodes started and joined, slots moved, checks; and on the way back two nodes drained and ended. Its peers
-find their nodes started and joined, and only move slots: bare `CLUSTER MIGRATESLOTS` of the same ranges, each source told all
-of its at once, watched every 5 ms; and `valkey-cli --cluster reshard` of as many slots between the same nodes, with pipelines
-of 10, 100 and 1000. Everybody has the same data, configuration and append-only files. With traffic: four clients that each
-write and read, two thousandths of a second apart; a run in which one of them sees an error or loses a write does not count
-and ends the benchmark.
+A cluster is scaled from {_FEW} to {_MANY} shards and back. Cachewright's figure is its whole task, from the request
+to the end: checks, two new nodes started and joined, slots moved, checks; and on the way back two nodes drained and
+ended. Its peers find their nodes started and joined, and only move slots: bare `CLUSTER MIGRATESLOTS` of the same
+ranges, each source told all of its at once, watched every 5 ms; and `valkey-cli --cluster reshard` of as many slots
+between the same nodes, with pipelines of 10, 100 and 1000. Everybody has the same data, configuration and append-only
+files. With traffic: four clients that each write and read, two thousandths of a second apart; a run in which one of
+them sees an error or loses a write does not count and ends the benchmark.
 """,
     measure=measure,
     findings=findings,
