@@ -3,9 +3,10 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable
 
 from limits import RateLimitItem
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
 from litestar.types import HTTPScope, Receive
 
 from cachewright.errors import Refusal
@@ -23,28 +24,17 @@ _ANNOUNCING = {b"content-length", b"transfer-encoding"}
 
 
 class RateLimit:
-    """So many requests of one credential in a sliding window: those of the present window, and of the last one the
-    share that is still within reach. For one thread."""
+    """So many requests of one credential in a sliding window."""
 
-    def __init__(self, item: RateLimitItem, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most, self._seconds = item.amount, item.get_expiry()
-        self._clock = clock
-        self._window = 0
-        self._now: dict[str, int] = {}
-        self._last: dict[str, int] = {}
+    def __init__(self, item: RateLimitItem) -> None:
+        self._item = item
+        self._seen = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     def count(self, credential: str) -> None:
-        """Refusal DCS.4962 where it was one too many; one that is refused does not count."""
-        window, into = divmod(self._clock() / self._seconds, 1)
-        if window != self._window:
-            self._last = self._now if window == self._window + 1 else {}
-            self._now = {}
-            self._window = int(window)
-        now, last = self._now.get(credential, 0), self._last.get(credential, 0)
-        if now + last * (1 - into) >= self._most:
-            free = 1 if now >= self._most else 1 - (self._most - now) / last
-            raise Refusal("DCS.4962", retry_after=max(1, math.ceil((free - into) * self._seconds)))
-        self._now[credential] = now + 1
+        """Refusal DCS.4962 where it was one too many."""
+        if not self._seen.hit(self._item, credential):
+            free_at = self._seen.get_window_stats(self._item, credential).reset_time
+            raise Refusal("DCS.4962", retry_after=max(1, math.ceil(free_at - time.time())))
 
 
 def require_small_head(scope: HTTPScope) -> None:
