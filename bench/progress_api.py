@@ -170,6 +170,7 @@ def draw(rows: Sequence[Row], figure: Figure) -> None:
         axes.set_xlabel(label, fontsize=8)
         axes.invert_yaxis()
     if paced:
+        right.set_xscale("log")
         right.axvline(_GOAL_P99_MS, color="black", linewidth=0.8, linestyle=":")
     left.legend(fontsize=7)
 
