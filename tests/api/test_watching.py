@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from serving import Server, create, created, ended, newest_task, show, until
+from serving import Server, create, created, ended, newest_task, resize, show, until
 
 
 @contextmanager
@@ -105,10 +105,10 @@ def test_a_server_that_ends_ends_its_streams(own_server: Server, how: str) -> No
 def test_a_stream_ends_when_the_server_is_told_to_stop(own_server: Server) -> None:
     """A task that cannot go on keeps its stream open until then."""
     client = own_server.client()
-    instance_id = create(client, 1)
-    task_id = newest_task(client, instance_id).id
-    for process in until(own_server.nodes, "no node has started"):
+    instance_id = created(client, 1)
+    for process in own_server.nodes():
         process.suspend()
+    task_id = resize(client, instance_id, 2)
     with watched(own_server, instance_id, task_id) as stream:
         assert next(stream)[0] == "progress"
         assert own_server.stop() == 0
