@@ -41,7 +41,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
 
 _PACES: dict[Effort, Pace] = {
     "quick": Pace(instances=(1,), rounds=1, settle=1, window=2),
-    "full": Pace(instances=(1, 100, 1000), rounds=3, settle=7, window=15),
+    "full": Pace(instances=(1, 100, 1000), rounds=2, settle=6, window=12),
 }
 
 

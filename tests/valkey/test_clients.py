@@ -7,34 +7,16 @@ from pathlib import Path
 import pytest
 from valkey.asyncio import Valkey
 
-from cachewright.config import Settings
-from cachewright.hosts.local import LocalHost
-from cachewright.hosts.ports import free_ports
 from cachewright.store.records import Node
 from cachewright.valkey.client import ask, connect
 from cachewright.valkey.clients import custom, heartbeat
+from lone import started
 
 
 @pytest.fixture
 async def node(tmp_path: Path) -> AsyncIterator[Node]:
-    host = LocalHost(Settings(data_dir=tmp_path).valkey_binary, tmp_path / "nodes")
-    port = next(free_ports("127.0.0.1", (10240, 30000), set()))
-    lines = f"bind 127.0.0.1\nport {port}\ndaemonize yes\npidfile valkey.pid\nset-proc-title no\n"
-    host.write("c" * 40, {"valkey.conf": lines + "enable-debug-command local\n"})
-    await host.start("c" * 40)
-    yield Node(
-        id="c" * 40,
-        instance_id="i",
-        shard=0,
-        role="master",
-        host="127.0.0.1",
-        port=port,
-        bus_port=1,
-        maxmemory=1,
-        wanted=True,
-        created_at=1,
-    )
-    await host.retire("c" * 40, 5)
+    async with started(tmp_path, "enable-debug-command local") as found:
+        yield found
 
 
 async def test_the_control_plane_is_no_client(node: Node) -> None:

@@ -8,41 +8,19 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cachewright.config import Settings
-from cachewright.hosts.local import LocalHost
-from cachewright.hosts.ports import free_ports
 from cachewright.store.records import Node
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 from cachewright.valkey.question import info
+from lone import node_at, nowhere, started
 
 PASSWORD = "Päss word$3"
 SECTIONS = ("memory", "keyspace", "clients", "replication")
 
 
-def node_at(port: int) -> Node:
-    return Node(
-        id="b" * 40,
-        instance_id="i",
-        shard=0,
-        role="master",
-        host="127.0.0.1",
-        port=port,
-        bus_port=1,
-        maxmemory=1,
-        wanted=True,
-        created_at=1,
-    )
-
-
 @pytest.fixture
 async def node(tmp_path: Path) -> AsyncIterator[Node]:
-    host = LocalHost(Settings(data_dir=tmp_path).valkey_binary, tmp_path / "nodes")
-    found = node_at(next(free_ports("127.0.0.1", (10240, 30000), set())))
-    lines = f"bind 127.0.0.1\nport {found.port}\ndaemonize yes\npidfile valkey.pid\nset-proc-title no\n"
-    host.write(found.id, {"valkey.conf": f'{lines}requirepass "{PASSWORD}"\n'})
-    await host.start(found.id)
-    yield found
-    await host.retire(found.id, 5)
+    async with started(tmp_path, f'requirepass "{PASSWORD}"') as found:
+        yield found
 
 
 async def test_a_node_says_what_it_is_asked(node: Node) -> None:
@@ -60,7 +38,7 @@ async def test_a_wrong_password_is_refused(node: Node) -> None:
 
 async def test_a_node_that_is_not_there_is_gone() -> None:
     with pytest.raises(NODE_GONE):
-        await info(node_at(next(free_ports("127.0.0.1", (10240, 30000), set()))), None, SECTIONS, 5)
+        await info(nowhere(), None, SECTIONS, 5)
 
 
 Answering = Callable[[asyncio.StreamWriter], None]
