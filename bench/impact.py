@@ -38,9 +38,9 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 _CASES: dict[Effort, tuple[Case, ...]] = {
     "quick": (Case(content=Content.LARGE, megabytes=10, rounds=1),),
     "full": (
-        Case(content=Content.SMALL, megabytes=300, rounds=4, cli_rounds=2),
-        Case(content=Content.LARGE, megabytes=300, rounds=4, cli_rounds=1),
-        Case(content=Content.MIXED, megabytes=300, rounds=4, cli_rounds=1),
+        Case(content=Content.SMALL, megabytes=300, rounds=3, cli_rounds=2),
+        Case(content=Content.LARGE, megabytes=300, rounds=3, cli_rounds=1),
+        Case(content=Content.MIXED, megabytes=300, rounds=3, cli_rounds=1),
     ),
 }
 
