@@ -63,7 +63,7 @@ def test_a_plan_says_what_a_resize_would_do_and_touches_nothing(call: Call, busy
     assert (plan["shards_before"], plan["shards_after"], plan["slots"]) == (2, 4, 8192)
     assert plan["keys"] == pytest.approx(KEYS / 2, rel=0.1)
     assert plan["bytes"] == pytest.approx(KEYS / 2 * 400, rel=0.5)
-    assert plan["seconds"] > 2
+    assert 0.5 < plan["seconds"] < 60
     assert plan["blockers"] == []
     names = [step["step_name"] for step in plan["steps"]]
     assert names == ["Pre-check.", "Resource request.", "Cluster join.", "Data migration.", "Post-check."]
