@@ -117,7 +117,13 @@ class _Caller:
 
     def _send(self, link: socket.socket) -> socket.socket:
         command = (b"INCR", b"GET")[not self._counting]
-        link.sendall(b"*2\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n" % (len(command), command, len(self._key), self._key))
+        words = b"*2\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n" % (len(command), command, len(self._key), self._key)
+        try:
+            link.sendall(words)
+        except OSError:  # the node has left the cluster since it was last asked
+            self._links.refresh()
+            link = self._links.owner(key_slot(self._key))
+            link.sendall(words)
         return link
 
     def hear(self, answer: bytes) -> socket.socket | None:
@@ -173,7 +179,7 @@ class _Links:
             slots[first : last + 1] = [(host.decode(), port)] * (last - first + 1)
         self._slots = slots
         self._known = sorted(set(slots))
-        for address in self._by_address.keys() - set(self._known):
+        for address in [gone for gone in self._by_address if gone not in self._known]:
             self._by_address.pop(address).close()
 
 
