@@ -1,8 +1,8 @@
 """Clients of a cluster, as a process of its own: `python -m bench.caller`, spoken to over standard input and output.
 
 Each of a few callers asks, waits for the answer, thinks for a moment and asks again: INCR of a key of its own, then GET
-of it. An answer that contradicts what was acknowledged before is a loss. A caller follows MOVED, as client libraries
-do; the time that takes is part of its operation.
+of it. An answer that contradicts what was acknowledged before is a loss. A caller follows MOVED and ASK, as client
+libraries do; the time that takes is part of its operation.
 """
 
 import contextlib
@@ -105,6 +105,7 @@ class _Caller:
         self.acknowledged: dict[bytes, int] = {}
         self._key = b""
         self._counting = True
+        self._aside: socket.socket | None = None
         self.begun = 0.0
         self.lost = 0
 
@@ -115,9 +116,12 @@ class _Caller:
         self.begun = time.monotonic()
         return self._send(self._links.owner(key_slot(self._key)))
 
-    def _send(self, link: socket.socket) -> socket.socket:
+    def _words(self) -> bytes:
         command = (b"INCR", b"GET")[not self._counting]
-        words = b"*2\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n" % (len(command), command, len(self._key), self._key)
+        return b"*2\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n" % (len(command), command, len(self._key), self._key)
+
+    def _send(self, link: socket.socket) -> socket.socket:
+        words = self._words()
         try:
             link.sendall(words)
         except OSError:  # the node has left the cluster since it was last asked
@@ -128,6 +132,16 @@ class _Caller:
 
     def hear(self, answer: bytes) -> socket.socket | None:
         """Takes the answer; where to wait for another one, if it was sent on. OSError where it is an error."""
+        if self._aside and answer:
+            answer = answer.removeprefix(b"+OK\r\n")  # to ASKING; what follows may come later
+            if not answer:
+                return self._aside
+        self._aside = None
+        if answer.startswith(b"-ASK"):
+            host, _, port = answer.split()[2].decode().rpartition(":")
+            self._aside = self._links.to((host, int(port)))
+            self._aside.sendall(b"ASKING\r\n" + self._words())
+            return self._aside
         if not answer or answer.startswith(b"-MOVED"):
             self._links.refresh()
             return self._send(self._links.owner(key_slot(self._key)))
@@ -155,7 +169,9 @@ class _Links:
         self.refresh()
 
     def owner(self, slot: int) -> socket.socket:
-        address = self._slots[slot]
+        return self.to(self._slots[slot])
+
+    def to(self, address: tuple[str, int]) -> socket.socket:
         if address not in self._by_address:
             link = socket.create_connection(address)
             link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
