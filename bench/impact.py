@@ -164,12 +164,11 @@ BENCHMARK = Benchmark(
     title="What clients feel",
     about=f"""
 Four clients, each of which waits for an answer, thinks for two thousandths of a second and asks again (INCR of a key
-of its own, then GET of it, over a connection to each node, following MOVED), while a cluster is scaled from {_FEW} to
-{_MANY} shards and back: by Cachewright; by bare `CLUSTER MIGRATESLOTS` of the same ranges; by `valkey-cli --cluster
-reshard` with pipeline {_PIPELINE}, its default; and by nobody, for {_QUIET_SECONDS:g} seconds. What counts is what
-they feel from the begin to the end of the scale, with everything that runs on the machine's cores meanwhile. An
-answer that contradicts what was acknowledged before is a lost write. The clients do not follow ASK, which only
-valkey-cli's migration brings about: it counts as an error, though client libraries follow it.
+of its own, then GET of it, over a connection to each node, following MOVED and ASK), while a cluster is scaled from
+{_FEW} to {_MANY} shards and back: by Cachewright; by bare `CLUSTER MIGRATESLOTS` of the same ranges; by `valkey-cli
+--cluster reshard` with pipeline {_PIPELINE}, its default; and by nobody, for {_QUIET_SECONDS:g} seconds. What counts
+is what they feel from the begin to the end of the scale, with everything that runs on the machine's cores meanwhile.
+An answer that contradicts what was acknowledged before is a lost write.
 """,
     measure=measure,
     findings=findings,
