@@ -106,7 +106,7 @@ def test_a_scale_gets_over_a_node_that_is(loaded: tuple[Server, Any, str], how: 
 def in_phase(client: Any, instance_id: str, phase: str) -> tuple[str, Any]:
     """A scale from two shards to three, and its sub-step in that phase. A phase may be over in less than a look; then
     it is done again."""
-    for _ in range(5):
+    for _ in range(20):
         task_id = resize(client, instance_id, 3)
         found = until(
             lambda task_id=task_id: (
