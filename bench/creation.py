@@ -8,7 +8,20 @@ from matplotlib.figure import Figure
 
 from bench.nodes import BareCluster
 from bench.rented import PASSWORD, Rented
-from bench.results import Benchmark, Effort, Finding, Row, Table, cases, contestants, ratio, spread, told, values
+from bench.results import (
+    Benchmark,
+    Effort,
+    Finding,
+    Row,
+    Table,
+    cases,
+    contestants,
+    judged,
+    ratio,
+    spread,
+    told,
+    values,
+)
 from cachewright.cli.demo.cloud import Size
 
 OURS, CLI, HOLD = "Cachewright", "valkey-cli --cluster create", "one node, started as the master of all slots"
@@ -84,14 +97,7 @@ def findings(rows: Sequence[Row]) -> list[Finding]:
     ]
     if _COMPARED in cases(rows):
         held = ratio(rows, _COMPARED, "seconds", OURS, HOLD)
-        found.append(
-            Finding(
-                what=f"{_COMPARED}: time that Valkey holds one fresh master back",
-                figure=held,
-                goal=f"<= {_GOAL_OF_HOLD:g}",
-                met=held.median <= _GOAL_OF_HOLD,
-            )
-        )
+        found.append(judged(f"{_COMPARED}: time that Valkey holds one fresh master back", held, "<=", _GOAL_OF_HOLD))
     return found
 
 

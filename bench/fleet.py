@@ -8,6 +8,7 @@ import uuid
 from pathlib import Path
 from typing import Self
 
+from bench.nodes import files_of
 from bench.rented import PASSWORD
 from cachewright.cli.demo.server import kill_left_behind
 from cachewright.config import Settings
@@ -17,7 +18,6 @@ from cachewright.operations.identity import first_credentials
 from cachewright.store import instances
 from cachewright.store.database import Database
 from cachewright.store.records import Instance, Node
-from cachewright.valkey.config import valkey_conf
 
 _AT_ONCE = 16
 _MAX_MEMORY = 2**30
@@ -60,11 +60,8 @@ class Fleet:
         room = asyncio.Semaphore(_AT_ONCE)
 
         async def one(node: Node) -> None:
-            itself = f"{node.id} {node.host}:{node.port}@{node.bus_port} myself,master - 0 0 1 connected 0-16383"
-            known = f"{itself}\nvars currentEpoch 1 lastVoteEpoch 0\n"
-            files = {"valkey.conf": valkey_conf(node, PASSWORD), "nodes.conf": known}
             async with room:
-                host.write(node.id, files)
+                host.write(node.id, files_of(node, PASSWORD, slots="0-16383", epoch=1))
                 await host.start(node.id)
 
         await asyncio.gather(*(one(node) for node in self.nodes))

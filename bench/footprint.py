@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,21 @@ from matplotlib.figure import Figure
 
 import cachewright
 from bench.fleet import Fleet
-from bench.results import Benchmark, Effort, Finding, Row, Spread, Table, cases, contestants, spread, told, values
+from bench.results import (
+    Benchmark,
+    Effort,
+    Finding,
+    Row,
+    Spread,
+    Table,
+    cases,
+    contestants,
+    judged,
+    spread,
+    told,
+    values,
+)
+from cachewright.hosts.ports import free_ports
 
 OURS, BARE, POLLING = "Cachewright", "bare libraries", "bare libraries, same queues"
 _INSTALLED, _IMPORTED = "installed", "imported"
@@ -117,9 +130,7 @@ def _answers(port: int) -> bool:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return next(free_ports("127.0.0.1", (30001, 32000), set()))
 
 
 def _importing(modules: str) -> float:
@@ -180,25 +191,9 @@ def findings(rows: Sequence[Row]) -> list[Finding]:
     found = []
     for case in _idle(rows):
         share = spread(values(rows, case, OURS, "cpu_percent"))
-        found.append(
-            Finding(
-                what=f"at rest, {case}: of one core",
-                figure=share,
-                unit="%",
-                goal=f"< {_CPU_GOAL:g}",
-                met=share.median < _CPU_GOAL,
-            )
-        )
+        found.append(judged(f"at rest, {case}: of one core", share, "<", _CPU_GOAL, "%"))
     if grown := _each_instance_kb(rows):
-        found.append(
-            Finding(
-                what="memory (USS) for each further instance",
-                figure=grown,
-                unit="KB",
-                goal=f"< {_KB_GOAL:g}",
-                met=grown.median < _KB_GOAL,
-            )
-        )
+        found.append(judged("memory (USS) for each further instance", grown, "<", _KB_GOAL, "KB"))
     least = _idle(rows)[0]
     for metric, what, unit in (
         ("uss_mb", "memory (USS)", "MB"),

@@ -10,7 +10,20 @@ from bench.caller import Callers, Orders
 from bench.content import Content, load
 from bench.nodes import BareCluster, members
 from bench.rented import Rented
-from bench.results import Benchmark, Effort, Finding, Row, Table, cases, contestants, ratio, spread, told, values
+from bench.results import (
+    Benchmark,
+    Effort,
+    Finding,
+    Row,
+    Table,
+    cases,
+    contestants,
+    judged,
+    ratio,
+    spread,
+    told,
+    values,
+)
 from cachewright.cli.demo.cloud import Size
 from cachewright.cli.demo.owners import Seed
 
@@ -101,19 +114,8 @@ def findings(rows: Sequence[Row]) -> list[Finding]:
             longest = spread(values(rows, case, name, "longest_ms"))
             wrong = spread(values(rows, case, name, "errors") + values(rows, case, name, "lost"))
             found += [
-                Finding(
-                    what=f"{name}, {case}: p99 against nobody scaling",
-                    figure=slower,
-                    goal=f"<= {_GOAL_P99:g}",
-                    met=slower.median <= _GOAL_P99,
-                ),
-                Finding(
-                    what=f"{name}, {case}: longest stall",
-                    figure=longest,
-                    unit="ms",
-                    goal=f"< {_GOAL_LONGEST_MS:g} ms",
-                    met=longest.median < _GOAL_LONGEST_MS,
-                ),
+                judged(f"{name}, {case}: p99 against nobody scaling", slower, "<=", _GOAL_P99),
+                judged(f"{name}, {case}: longest stall", longest, "<", _GOAL_LONGEST_MS, "ms"),
                 Finding(
                     what=f"{name}, {case}: errors and lost writes",
                     figure=wrong,

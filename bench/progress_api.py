@@ -11,7 +11,20 @@ from matplotlib.figure import Figure
 from bench import progress_peers
 from bench.polled import TASKS, Polled
 from bench.pollers import Order, poll
-from bench.results import Benchmark, Effort, Finding, Row, Table, cases, contestants, ratio, spread, told, values
+from bench.results import (
+    Benchmark,
+    Effort,
+    Finding,
+    Row,
+    Table,
+    cases,
+    contestants,
+    judged,
+    ratio,
+    spread,
+    told,
+    values,
+)
 
 SIGNED, TOKEN, BARE, PLAIN = "Cachewright, signed", "Cachewright, token", "bare granian", "FastAPI, no sign-in"
 _GOAL_OF_BARE, _GOAL_P99_MS = 0.4, 20.0
@@ -124,25 +137,10 @@ def findings(rows: Sequence[Row]) -> list[Finding]:
         for name in (SIGNED, TOKEN):
             if paced:
                 p99 = spread(values(rows, case, name, "p99_ms"))
-                found.append(
-                    Finding(
-                        what=f"{case}: {name}, p99",
-                        figure=p99,
-                        unit="ms",
-                        goal=f"< {_GOAL_P99_MS:g} ms",
-                        met=p99.median < _GOAL_P99_MS,
-                    )
-                )
+                found.append(judged(f"{case}: {name}, p99", p99, "<", _GOAL_P99_MS, "ms"))
             else:
                 share = ratio(rows, case, "per_second", name, BARE)
-                found.append(
-                    Finding(
-                        what=f"{case}: {name}, requests a second, of bare granian",
-                        figure=share,
-                        goal=f">= {_GOAL_OF_BARE:g}",
-                        met=share.median >= _GOAL_OF_BARE,
-                    )
-                )
+                found.append(judged(f"{case}: {name}, requests a second, of bare granian", share, ">=", _GOAL_OF_BARE))
     return found
 
 

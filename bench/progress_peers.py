@@ -24,6 +24,8 @@ from granian.log import LogLevels
 from granian.server.embed import Server
 from pydantic import BaseModel
 
+from cachewright.hosts.ports import free_ports
+
 _HOST = "127.0.0.1"
 _READY_SECONDS = 30.0
 
@@ -123,9 +125,7 @@ def bare(body: bytes) -> Any:
 @contextlib.contextmanager
 def running(kind: str, argument: Path) -> Iterator[int]:
     """The peer as a process that answers; its port."""
-    with socket.socket() as probe:
-        probe.bind((_HOST, 0))
-        port: int = probe.getsockname()[1]
+    port = next(free_ports(_HOST, (30001, 32000), set()))
     process = subprocess.Popen([sys.executable, "-m", "bench.progress_peers", kind, str(port), str(argument)])
     try:
         deadline = time.monotonic() + _READY_SECONDS

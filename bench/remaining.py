@@ -15,7 +15,7 @@ from bench.caller import Callers, Orders
 from bench.content import Content, load
 from bench.nodes import members
 from bench.rented import Rented
-from bench.results import Benchmark, Effort, Finding, Row, Table, cases, spread, told
+from bench.results import Benchmark, Effort, Finding, Row, Table, cases, judged, spread, told
 from cachewright.cli.demo.cloud import Size
 from cachewright.cli.demo.owners import Seed
 from cachewright.cli.remote.account import Account
@@ -117,13 +117,7 @@ def errors(rows: Sequence[Row], contestant: str, mark: int | None = None) -> lis
 def findings(rows: Sequence[Row]) -> list[Finding]:
     ours, naive = spread(errors(rows, OURS)), spread(errors(rows, NAIVE))
     return [
-        Finding(
-            what=f"{len(cases(rows))} tasks: how far off, as a share of the whole duration",
-            figure=ours,
-            unit="",
-            goal=f"median <= {_GOAL:g}",
-            met=ours.median <= _GOAL,
-        ),
+        judged(f"{len(cases(rows))} tasks: how far off, as a share of the whole duration", ours, "<=", _GOAL, ""),
         Finding(what="the same by elapsed time and percent", figure=naive, unit=""),
     ]
 

@@ -5,6 +5,7 @@ within a round, so what the machine does meanwhile strikes all of them; they are
 ratios the median is told, with the lowest and the highest.
 """
 
+import operator
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -56,6 +57,15 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     unit: str = "x"
     goal: str = ""
     met: bool | None = None
+
+
+_BOUNDS: dict[str, Callable[[float, float], bool]] = {"<": operator.lt, "<=": operator.le, ">=": operator.ge}
+
+
+def judged(what: str, figure: Spread, bound: str, goal: float, unit: str = "x") -> Finding:
+    """The figure against its goal, which its median has to keep: `<`, `<=` or `>=`."""
+    said = f"{bound} {goal:g}{'' if unit == 'x' else f' {unit}'}".rstrip()
+    return Finding(what=what, figure=figure, unit=unit, goal=said, met=_BOUNDS[bound](figure.median, goal))
 
 
 class Table(msgspec.Struct, frozen=True):

@@ -10,7 +10,20 @@ from bench.caller import Callers, Orders
 from bench.content import Content, load
 from bench.nodes import BareCluster, members
 from bench.rented import Rented
-from bench.results import Benchmark, Effort, Finding, Row, Table, cases, contestants, ratio, spread, told, values
+from bench.results import (
+    Benchmark,
+    Effort,
+    Finding,
+    Row,
+    Table,
+    cases,
+    contestants,
+    judged,
+    ratio,
+    spread,
+    told,
+    values,
+)
 from cachewright.cli.demo.cloud import Size
 
 OURS, BARE = "Cachewright", "bare MIGRATESLOTS"
@@ -104,25 +117,11 @@ def findings(rows: Sequence[Row]) -> list[Finding]:
         for name in ("out", "in"):
             for metric, what in (("seconds", "whole task"), ("moving_seconds", "its data migration")):
                 share = ratio(rows, case, metric, f"{BARE}, {name}", f"{OURS}, {name}")
-                found.append(
-                    Finding(
-                        what=f"scale-{name}, {case}: {what}, speed of bare",
-                        figure=share,
-                        goal=f">= {_GOAL_OF_BARE:g}",
-                        met=share.median >= _GOAL_OF_BARE,
-                    )
-                )
+                found.append(judged(f"scale-{name}, {case}: {what}, speed of bare", share, ">=", _GOAL_OF_BARE))
         for peer in contestants(rows, case):
             if peer.startswith("valkey-cli"):
                 faster = ratio(rows, case, "seconds", peer, f"{OURS}, out")
-                found.append(
-                    Finding(
-                        what=f"scale-out, {case}: speed of {peer}",
-                        figure=faster,
-                        goal=f">= {_GOAL_OF_CLI:g}",
-                        met=faster.median >= _GOAL_OF_CLI,
-                    )
-                )
+                found.append(judged(f"scale-out, {case}: speed of {peer}", faster, ">=", _GOAL_OF_CLI))
     return found
 
 
