@@ -15,7 +15,7 @@ from cachewright.tasks.operation import ActionFailed, Running
 from cachewright.valkey import config
 from cachewright.valkey.client import NODE_GONE, NodeRefused, ask, connect
 from cachewright.valkey.slots import require_full_cover
-from cachewright.valkey.topology import View, views
+from cachewright.valkey.topology import View, view, views
 
 _POLL_SECONDS = 0.02
 
@@ -197,8 +197,8 @@ async def settled(node: Node, nodes: Sequence[Node], instance: Instance) -> bool
     """The node knows all the others, is ok, and follows its master if it is a replica."""
     try:
         async with connect(node, instance.password) as client:
-            sight = (await views([node], instance.password))[node.id]
-            if sight is None or not sight.ok or not sight.knows([other.id for other in nodes]):
+            sight = await view(client)
+            if not sight.ok or not sight.knows([other.id for other in nodes]):
                 return False
             if masters([node], sight):
                 return True

@@ -22,6 +22,7 @@ from cachewright.valkey.topology import View, views
 _POLL_SECONDS = 0.02
 _STOP_SECONDS = 10.0
 _DRAIN_SECONDS = 5.0
+_DRAIN_POLL_SECONDS = 0.1  # the node lists all its clients each time
 _IDLE_SECONDS = 0.5
 _LEAVE_SECONDS = 120.0
 _FAILOVER_SECONDS = 6.0
@@ -178,7 +179,7 @@ async def _drained(node: Node, password: str | None) -> None:
         async with connect(node, password) as client:
             last = now = await custom(client)
             while now.connected and now.at < min(last.at + _IDLE_SECONDS, deadline):
-                await asyncio.sleep(_POLL_SECONDS)
+                await asyncio.sleep(_DRAIN_POLL_SECONDS)
                 now = await custom(client)
                 if now.calls != last.calls:
                     last = now
