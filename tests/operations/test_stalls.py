@@ -1,6 +1,7 @@
 """A migration that stands still while both its nodes answer: the snapshot's own process is frozen."""
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import psutil
@@ -25,12 +26,12 @@ def stalled(own_server: Server) -> tuple[Server, Any, str, str, psutil.Process]:
 
 
 def frozen_child(source: psutil.Process) -> psutil.Process | None:
+    """One that is over, but not yet reaped, can be sent the signal as well; it does not stop."""
     for child in source.children():
-        try:
+        with suppress(ProcessLookupError, psutil.NoSuchProcess):
             freeze(child)
-        except ProcessLookupError:
-            continue
-        return child
+            if child.status() == psutil.STATUS_STOPPED:
+                return child
     return None
 
 
