@@ -138,6 +138,13 @@ class BareCluster:
             self.cli("--cluster", "reshard", f"{_HOST}:{self.nodes[0].port}", *where, *how)
         return time.perf_counter() - begun
 
+    def rebalance(self, pipeline: int) -> float:
+        """`valkey-cli --cluster rebalance` over all masters, the empty ones too. Seconds."""
+        begun = time.perf_counter()
+        how = ["--cluster-use-empty-masters", "--cluster-pipeline", str(pipeline), "--cluster-yes"]
+        self.cli("--cluster", "rebalance", f"{_HOST}:{self.nodes[0].port}", *how)
+        return time.perf_counter() - begun
+
     def cli(self, *words: str) -> str:
         """Runs valkey-cli; what it says."""
         return subprocess.run([VALKEY_CLI, *words], capture_output=True, text=True, check=True).stdout

@@ -28,11 +28,13 @@ from cachewright.cli.demo.cloud import Size
 
 OURS, BARE = "Cachewright", "bare MIGRATESLOTS"
 _FEW, _MANY = 3, 5
+_LARGEST_PIPELINE = 1000
 _GOAL_OF_BARE, _GOAL_OF_CLI = 0.95, 8.0
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """`pipelines` are those with which valkey-cli takes part, in `cli_rounds`: each takes half a minute and more."""
+    """`pipelines` are those with which valkey-cli's reshard takes part, in `cli_rounds`: each takes half a minute and
+    more. Where `rebalanced`, so does its rebalance."""
 
     content: Content
     megabytes: int
@@ -40,6 +42,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     traffic: bool = False
     pipelines: tuple[int, ...] = ()
     cli_rounds: int = 0
+    rebalanced: bool = False
 
     @property
     def name(self) -> str:
@@ -50,7 +53,7 @@ _CASES: dict[Effort, tuple[Case, ...]] = {
     "quick": (Case(content=Content.SMALL, megabytes=10, rounds=1),),
     "full": (
         Case(content=Content.SMALL, megabytes=10, rounds=5),
-        Case(content=Content.SMALL, megabytes=100, rounds=3, pipelines=(10, 100, 1000), cli_rounds=2),
+        Case(content=Content.SMALL, megabytes=100, rounds=3, pipelines=(10, 100, 1000), cli_rounds=2, rebalanced=True),
         Case(content=Content.SMALL, megabytes=500, rounds=3, pipelines=(1000,), cli_rounds=1),
         Case(content=Content.SMALL, megabytes=2000, rounds=3),
         Case(content=Content.LARGE, megabytes=500, rounds=3, pipelines=(1000,), cli_rounds=1),
@@ -87,7 +90,11 @@ def _case(cluster: Rented, case: Case) -> Iterator[Row]:
             for pipeline in case.pipelines if turn < case.cli_rounds else ():
                 with _traffic(case, Orders(seed=bare.seed)):
                     seconds = bare.reshard(bare.plan(_MANY), pipeline)
-                yield _row(case, cli(pipeline), turn, seconds=seconds, moving_seconds=seconds)
+                yield _row(case, cli("reshard", pipeline), turn, seconds=seconds, moving_seconds=seconds)
+                bare.migrate(bare.plan(_FEW))
+            if case.rebalanced and turn < case.cli_rounds:
+                seconds = bare.rebalance(_LARGEST_PIPELINE)
+                yield _row(case, cli("rebalance", _LARGEST_PIPELINE), turn, seconds=seconds, moving_seconds=seconds)
                 bare.migrate(bare.plan(_FEW))
     cluster.delete(instance_id)
 
@@ -103,8 +110,8 @@ def _traffic(case: Case, orders: Orders) -> Iterator[None]:
                 raise RuntimeError(f"{calls.errors} errors, {calls.lost} acknowledged writes lost")
 
 
-def cli(pipeline: int) -> str:
-    return f"valkey-cli reshard, pipeline {pipeline}"
+def cli(command: str, pipeline: int) -> str:
+    return f"valkey-cli {command}, pipeline {pipeline}"
 
 
 def _row(case: Case, contestant: str, turn: int, **measured: float) -> Row:
@@ -170,9 +177,9 @@ A cluster is scaled from {_FEW} to {_MANY} shards and back. Cachewright's figure
 to the end: checks, two new nodes started and joined, slots moved, checks; and on the way back two nodes drained and
 ended. Its peers find their nodes started and joined, and only move slots: bare `CLUSTER MIGRATESLOTS` of the same
 ranges, each source told all of its at once, watched every 5 ms; and `valkey-cli --cluster reshard` of as many slots
-between the same nodes, with pipelines of 10, 100 and 1000. Everybody has the same data, configuration and append-only
-files. With traffic: four clients that each write and read, two thousandths of a second apart; a run in which one of
-them sees an error or loses a write does not count and ends the benchmark.
+between the same nodes, with pipelines of 10, 100 and 1000, or its `rebalance` over all nodes. Everybody has the same
+data, configuration and append-only files. With traffic: four clients that each write and read, two thousandths of a
+second apart; a run in which one of them sees an error or loses a write does not count and ends the benchmark.
 """,
     measure=measure,
     findings=findings,

@@ -123,6 +123,8 @@ class Resize(InstanceOperation):
         instance, nodes, seen = await self.site.look(task)
         async with asyncio.timeout(_CANCEL_SECONDS):
             await asyncio.gather(*(_cancelled(node, instance.password) for node in nodes))
+        for node in nodes:
+            self.site.handed_on.pop(node.id, None)
         view = best_view(seen)
         drafts = [sub for step in task.steps for sub in step.sub_steps if sub.action == "start node"]
         new_ids = {sub.arguments["node_id"] for sub in drafts}
@@ -173,7 +175,7 @@ async def _loads(shape: Shape, moves: Sequence[slots.Move], password: str | None
     """Of every master there is; keys are counted only in slots that move."""
     wanted: dict[str, list[int]] = {node.id: [] for node in shape.masters.values()}
     for move in moves:
-        wanted[move.source] += range(move.range.first, move.range.last + 1)
+        wanted[move.source] += slots.slots_of([move.range])
 
     async def one(node: Node) -> Load:
         async with connect(node, password) as client:
@@ -188,7 +190,7 @@ async def _loads(shape: Shape, moves: Sequence[slots.Move], password: str | None
 
 
 def _moved_keys(move: slots.Move, load: Load) -> int:
-    return sum(load.keys[slot] for slot in range(move.range.first, move.range.last + 1))
+    return sum(load.keys[slot] for slot in slots.slots_of([move.range]))
 
 
 def _checks(shape: Shape, moves: Sequence[slots.Move], loads: Mapping[str, Load], flavor: Flavor) -> list[Draft]:

@@ -22,12 +22,15 @@ def _turns() -> asyncio.Semaphore:
 class Site(msgspec.Struct, frozen=True):
     """:ivar turns: of moves that clients may feel. Each keeps two processes of the host busy, and clients are served
     with what they leave of its processors.
+    :ivar handed_on: of a source that already moves what comes next, how many bytes it had sent by the end of what came
+    before.
     """
 
     database: Database
     settings: Settings
     host: LocalHost
     turns: asyncio.Semaphore = msgspec.field(default_factory=_turns)
+    handed_on: dict[str, int] = msgspec.field(default_factory=dict)
 
     async def instance(self, task: Task) -> Instance:
         def read() -> Instance:

@@ -6,7 +6,8 @@ from cachewright.operations import layout
 from cachewright.operations.site import Site, best_view
 from cachewright.store.records import Node
 from cachewright.tasks.operation import CANCELLED, ActionFailed, Running
-from cachewright.valkey.migration import MigrationFailed, Mover, Transfer
+from cachewright.valkey.arrivals import Transfer
+from cachewright.valkey.migration import MigrationFailed, Mover, Next
 from cachewright.valkey.slots import SlotRange
 from cachewright.valkey.topology import View
 
@@ -60,6 +61,18 @@ class _Hold:
     def cancelled(self) -> bool:
         return self._running.cancelled
 
+    def hindered(self) -> bool:
+        return self._running.hindered
+
+
+def _next(running: Running, nodes: Sequence[Node], seen: Mapping[str, View | None], source: Node) -> Next | None:
+    following = running.following
+    if following is None:
+        return None
+    arguments = following.arguments
+    giver, target = _leads(nodes, seen, arguments["source"], arguments["target"])
+    return Next(target, SlotRange(arguments["first"], arguments["last"])) if giver == source else None
+
 
 async def move(site: Site, running: Running) -> None:
     """Returns when the target owns the range.
@@ -84,6 +97,8 @@ async def move(site: Site, running: Running) -> None:
         hold=_Hold(running),
         stalled_seconds=running.policy.stalled,
         turns=site.turns,
+        after=_next(running, nodes, seen, source),
+        handed_on=site.handed_on,
     )
     try:
         await mover.ensure(report)

@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 import sqlalchemy as sa
 
-from cachewright.store.records import Step, SubStep, Task
+from cachewright.store.records import Control, Step, SubStep, Task
 from cachewright.tasks.ledger import Ledger
 
 HELD_SECONDS = 0.1
@@ -82,6 +82,19 @@ class Running:
     def gently(self) -> bool:
         """Small parts are wanted, with a look at the latency before each."""
         return self._ledger.control.latency_ceiling_ms is not None
+
+    @property
+    def hindered(self) -> bool:
+        """The task's owner wants it otherwise than as it runs by itself."""
+        return self._ledger.control != Control()
+
+    @property
+    def following(self) -> SubStep | None:
+        """What comes next in this sub-step's lane."""
+        own = self.sub_step
+        step = next(step for step in self.task.steps if own in step.sub_steps)
+        lane = [sub for sub in step.sub_steps if sub.work.lane == own.work.lane]
+        return next(iter(lane[lane.index(own) + 1 :]), None)
 
     def measure(self, done: float | None = None, detail: str | None = None) -> None:
         """`done` in the unit of the sub-step's work, from a real counter; `detail` in the contract's brace form."""

@@ -13,35 +13,25 @@ Source: CLUSTER MIGRATESLOTS, GETSLOTMIGRATIONS and INFO of Valkey 9.1; states a
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 
 from cachewright.store.records import Node
+from cachewright.valkey.arrivals import Arrivals, Transfer
 from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, connect
 from cachewright.valkey.clients import custom, heartbeat
-from cachewright.valkey.portions import Portions
+from cachewright.valkey.portions import LARGE_AT_ONCE, LARGE_KEYS, Portions
 from cachewright.valkey.slot_jobs import Job, cancel_all, count_keys, exported_bytes, fork_seconds, jobs
-from cachewright.valkey.slots import SlotRange, cut, overlap
+from cachewright.valkey.slots import SlotRange, cut, overlap, slots_of
 from cachewright.valkey.topology import view
 
-Phase = Literal["to start", "in progress", "finished", "failed"]
-
-_POLL_SECONDS = 0.1
-_SHORT_POLL_SECONDS = 0.03  # small pieces are over before they have been looked at otherwise
-_SAMPLED_SLOTS = 128
+_SHORT_POLL_SECONDS, _POLL_SECONDS = 0.02, 0.1
+_LATE_BY = 0.1  # a piece is found to be over so much later, of the time that it took
 _TRICKLE_BYTES = 64 * 1024  # nodes that stand still greet each other on and on, and what they say is counted
-_CALM_HZ, _BUSY_HZ = 10, 100  # how often a second a node looks whether the next piece may begin
-_BEFORE_SNAPSHOT = {
-    "connecting",
-    "sending-auth-command",
-    "reading-auth-response",
-    "sending-establish-command",
-    "reading-establish-response",
-    "waiting-to-snapshot",
-}
+_CALM_HZ, _BUSY_HZ = 10, 100  # how often a second a node looks
 
 
 class MigrationFailed(Exception):
@@ -50,16 +40,6 @@ class MigrationFailed(Exception):
     def __init__(self, reasons: list[str]) -> None:
         super().__init__("; ".join(reasons) or "no reason given")
         self.reasons = reasons
-
-
-class Transfer(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a range is. `share` counts all of the data, 0 to 1; it is 1 when only handovers are left."""
-
-    full: Phase
-    increment: Phase
-    keys: int
-    bytes: int
-    share: float
 
 
 class Hold(Protocol):
@@ -74,12 +54,25 @@ class Hold(Protocol):
     def cancelled(self) -> bool:
         """Nothing more is to move."""
 
+    def hindered(self) -> bool:
+        """What comes after this range may have to wait, so it is not begun before its turn."""
+
+
+class Next(msgspec.Struct, frozen=True):
+    """The range that its source moves after this one."""
+
+    target: Node
+    part: SlotRange
+
 
 class Mover:
     """Moves one range.
 
     `bytes_per_key` is what a key of this instance takes on the way, by experience; a move whose counters stand still
     for `stalled_seconds` is given up. A piece that clients of the source may feel waits for one of `turns`.
+
+    A source without clients is told of what comes `after` as well, so that it does not wait for anybody in between.
+    Whose move that is finds it under way; how far the source had got when this one ended is in `handed_on`, by source.
     """
 
     def __init__(
@@ -93,6 +86,8 @@ class Mover:
         hold: Hold,
         stalled_seconds: float,
         turns: asyncio.Semaphore,
+        after: Next | None,
+        handed_on: dict[str, int],
     ) -> None:
         self._source = source
         self._target = target
@@ -102,12 +97,11 @@ class Mover:
         self._hold = hold
         self._stalled_seconds = stalled_seconds
         self._turns = turns
-        self._exported_before = 0
-        self._bytes = 0
-        self._sample: list[int] = []
-        self._expected_sample = 0
-        self._expected_keys = 0
-        self._counts: dict[int, int] = {}
+        self._after = after
+        self._after_begun = False
+        self._handed_on = handed_on
+        self._arrivals = Arrivals({}, bytes_per_key, 0)
+        self._exported = 0
         self._portions = Portions(bytes_per_key)
 
     async def ensure(self, report: Callable[[Transfer], None]) -> None:
@@ -119,36 +113,42 @@ class Mover:
             async with (
                 connect(self._source, self._password) as source,
                 connect(self._target, self._password) as target,
-                _busy(source),
-                _busy(target),
             ):
-                await self._expect(source)
-                self._exported_before = await exported_bytes(source)
-                while left := await self._left(source):
-                    await _require_durable(source, target)
-                    await self._hold.before_pieces(lambda: _latency_ms(source, target))
-                    self._portions.look(await custom(source))
-                    await self._move(source, target, left, report)
-                keys = sum((await count_keys(target, range(self._part.first, self._part.last + 1))).values())
+                self._exported = await exported_bytes(source)
+                counts = await count_keys(source, slots_of(await self._left(source, self._part)))
+                before = self._handed_on.pop(self._source.id, self._exported)
+                self._arrivals = Arrivals(counts, self._bytes_per_key, min(before, self._exported))
+                while True:
+                    if under_way := await self._under_way(source):
+                        await self._follow(source, target, under_way, report)
+                    elif left := await self._left(source, self._part):
+                        await _require_durable(source, target)
+                        await self._hold.before_pieces(lambda: _latency_ms(source, target))
+                        self._portions.look(await custom(source))
+                        await self._move(source, target, left, report)
+                    else:
+                        break
+                keys = sum((await count_keys(target, slots_of([self._part]))).values())
                 await self._require_owned(target)
                 await _require_durable(target)
-                self._bytes = await exported_bytes(source) - self._exported_before
+                if self._after_begun:
+                    await self._hand_on(source)
         except NODE_GONE as error:
             raise MigrationFailed([f"a node does not answer: {error}"]) from error
         except NodeRefused as error:
             raise MigrationFailed([str(error)]) from error
-        report(Transfer(full="finished", increment="finished", keys=keys, bytes=self._bytes, share=1.0))
+        came = self._arrivals.came(self._exported)
+        report(Transfer(full="finished", increment="finished", keys=keys, bytes=came, share=1.0))
 
-    async def _left(self, source: Valkey) -> list[SlotRange]:
-        return overlap((await view(source)).members[self._source.id].slots, self._part)
+    async def _hand_on(self, source: Valkey) -> None:
+        """What comes after goes on, unless the task has been held back since."""
+        if self._hold.hindered():
+            await cancel_all(source)
+        else:
+            self._handed_on[self._source.id] = self._exported
 
-    async def _expect(self, source: Valkey) -> None:
-        """How many keys are to come, in all and in the slots that will be looked at on the way."""
-        left = _slots(await self._left(source))
-        self._counts = await count_keys(source, left)
-        self._sample = left[:: max(len(left) // _SAMPLED_SLOTS, 1)]
-        self._expected_sample = sum(self._counts[slot] for slot in self._sample)
-        self._expected_keys = sum(self._counts.values())
+    async def _left(self, source: Valkey, part: SlotRange) -> list[SlotRange]:
+        return overlap((await view(source)).members[self._source.id].slots, part)
 
     async def _move(
         self, source: Valkey, target: Valkey, left: list[SlotRange], report: Callable[[Transfer], None]
@@ -157,23 +157,38 @@ class Mover:
         if not self._portions.careful:
             await self._follow(source, target, await self._begin(source, left), report)
             return
-        async with self._turns, heartbeat(self._source, self._password) as pulse:
+        async with self._turns, _busy(source), _busy(target), heartbeat(self._source, self._password) as pulse:
             if self._hold.cancelled():
                 raise MigrationFailed(["cancelled"])
             await self._follow(source, target, await self._begin(source, left), report)
             self._portions.felt(pulse.longest, await fork_seconds(source))
 
     async def _begin(self, source: Valkey, left: list[SlotRange]) -> set[str]:
-        """Starts the next pieces, or finds some under way. The names of their jobs."""
-        known = await self._own_jobs(source)
-        under_way = {job.name for job in known if not job.ended}
-        if under_way:
-            return under_way
+        """Starts the next pieces. The names of their jobs."""
         keys, at_once = self._portions.next()
-        pieces = cut(left, self._counts, keys)[: 1 if self._hold.gently() else at_once]
-        words = [word for piece in pieces for word in ("SLOTSRANGE", piece.first, piece.last, "NODE", self._target.id)]
-        await ask(source, "CLUSTER MIGRATESLOTS", *words)
+        pieces = cut(left, self._arrivals.counts, keys)[: 1 if self._hold.gently() else at_once]
+        known = await self._own_jobs(source)
+        await _start(source, pieces, self._target)
+        if not self._portions.careful:
+            await self._begin_after(source)
         return {job.name for job in await self._own_jobs(source)} - {job.name for job in known}
+
+    async def _under_way(self, source: Valkey) -> set[str]:
+        """Jobs of this range that somebody has started already: the move before, or this one in an earlier life."""
+        names = {job.name for job in await self._own_jobs(source) if not job.ended}
+        if names and not (await custom(source)).connected:
+            await self._begin_after(source)
+        return names
+
+    async def _begin_after(self, source: Valkey) -> None:
+        """Once. What is refused now the move whose range it is will be told."""
+        if self._after is None or self._after_begun or self._hold.hindered():
+            return
+        self._after_begun = True
+        left = await self._left(source, self._after.part)
+        pieces = cut(left, await count_keys(source, slots_of(left)), LARGE_KEYS)
+        with suppress(NodeRefused):
+            await _start(source, pieces[:LARGE_AT_ONCE], self._after.target)
 
     async def _own_jobs(self, source: Valkey) -> list[Job]:
         return [
@@ -194,9 +209,11 @@ class Mover:
             failed = [job for job in now.values() if job.ended and job.state != "success"]
             if failed:
                 await self._give_up(source, target, failed[-1])
+            self._exported = await exported_bytes(source)  # at once, as the next range begins soon
             if all(job.ended for job in now.values()):
                 return
-            transfer = await self._transfer(source, target, now)
+            states = {job.state for job in now.values()}
+            transfer = await self._arrivals.look(target, states, self._exported)
             report(transfer)
             try:
                 await _require_durable(target)
@@ -206,15 +223,13 @@ class Mover:
             if self._hold.cancelled():
                 await cancel_all(source)
                 raise MigrationFailed(["cancelled"])
-            states = sorted(job.state for job in now.values())
-            marks = (transfer.keys, transfer.bytes // _TRICKLE_BYTES, *states)
+            marks = (transfer.keys, transfer.bytes // _TRICKLE_BYTES, *sorted(job.state for job in now.values()))
             if marks != last:
                 last, changed = marks, time.monotonic()
             elif time.monotonic() - changed > self._stalled_seconds:
                 await cancel_all(source)
                 raise MigrationFailed([f"no progress for {self._stalled_seconds:g} s"])
-            at_its_end = transfer.increment != "to start" or time.monotonic() - begun < 1
-            await asyncio.sleep(_SHORT_POLL_SECONDS if at_its_end else _POLL_SECONDS)
+            await asyncio.sleep(_pause(transfer, time.monotonic() - begun))
 
     async def _give_up(self, source: Valkey, target: Valkey, failed: Job) -> None:
         """The reason of a failure is often on the other side's log."""
@@ -224,28 +239,6 @@ class Mover:
             reasons += [f"target: {job.message}" for job in await jobs(target) if job.name == failed.name]
         raise MigrationFailed(reasons)
 
-    async def _transfer(self, source: Valkey, target: Valkey, now: Mapping[str, Job]) -> Transfer:
-        """Bytes are exact. The share is bytes over bytes expected, and what is expected is corrected all the time:
-        what has come, plus the keys that have not, at what a key takes."""
-        self._bytes = came = await exported_bytes(source) - self._exported_before
-        arrived = sum((await count_keys(target, self._sample)).values())
-        of_keys = min(arrived / self._expected_sample, 1.0) if self._expected_sample else 1.0
-        keys = round(of_keys * self._expected_keys)
-        measured = came / keys if keys else self._bytes_per_key
-        per_key = of_keys * measured + (1 - of_keys) * self._bytes_per_key
-        to_come = (self._expected_keys - keys) * per_key
-        states = {job.state for job in now.values()}
-        moving = bool(states - _BEFORE_SNAPSHOT) or keys > 0
-        copied = not states & (_BEFORE_SNAPSHOT | {"snapshotting"}) and of_keys >= 1.0
-        streamed = bool(states - _BEFORE_SNAPSHOT - {"snapshotting"})
-        return Transfer(
-            full="finished" if copied else "in progress" if moving else "to start",
-            increment="in progress" if streamed else "to start",
-            keys=keys,
-            bytes=came,
-            share=came / (came + to_come) if came else 0.0,
-        )
-
     async def _require_owned(self, target: Valkey) -> None:
         mine = (await view(target)).members[self._target.id].slots
         if overlap(mine, self._part) != [self._part]:
@@ -254,13 +247,20 @@ class Mover:
 
 @asynccontextmanager
 async def _busy(client: Valkey) -> AsyncIterator[None]:
-    """A node that moves many pieces looks more often whether the next may begin. Its next start undoes it."""
+    """A node that moves many small pieces looks more often how far it is. Its next start undoes it."""
     await client.config_set("hz", _BUSY_HZ)
     try:
         yield
     finally:
         with suppress(*NODE_GONE, NodeRefused):
             await client.config_set("hz", _CALM_HZ)
+
+
+def _pause(transfer: Transfer, since_begin: float) -> float:
+    """Seconds until the next look. Looking takes processor time from the nodes, so it is done often only at the end."""
+    if transfer.increment != "to start":
+        return _SHORT_POLL_SECONDS
+    return min(max(since_begin * _LATE_BY, _SHORT_POLL_SECONDS), _POLL_SECONDS)
 
 
 async def _require_durable(*clients: Valkey) -> None:
@@ -284,5 +284,7 @@ async def _latency_ms(*clients: Valkey) -> float:
     return slowest
 
 
-def _slots(ranges: Iterable[SlotRange]) -> list[int]:
-    return [slot for part in ranges for slot in range(part.first, part.last + 1)]
+async def _start(source: Valkey, pieces: Iterable[SlotRange], target: Node) -> None:
+    words = [word for piece in pieces for word in ("SLOTSRANGE", piece.first, piece.last, "NODE", target.id)]
+    if words:
+        await ask(source, "CLUSTER MIGRATESLOTS", *words)

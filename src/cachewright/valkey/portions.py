@@ -12,7 +12,7 @@ Measured in docs/decisions/0017.
 
 from cachewright.valkey.clients import Custom
 
-_LARGE_KEYS, _LARGE_AT_ONCE = 500_000, 16
+LARGE_KEYS, LARGE_AT_ONCE = 500_000, 16
 _SMALL_KEYS = 15_000
 _FEWEST_KEYS, _MOST_KEYS = 5_000, 100_000
 _SMALL_BYTES = 32 * 1024 * 1024
@@ -47,4 +47,4 @@ class Portions:
 
     def next(self) -> tuple[int, int]:
         """Keys in each of the next pieces, and how many of these at once."""
-        return (self._keys, 1) if self.careful else (_LARGE_KEYS, _LARGE_AT_ONCE)
+        return (self._keys, 1) if self.careful else (LARGE_KEYS, LARGE_AT_ONCE)

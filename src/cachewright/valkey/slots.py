@@ -64,6 +64,10 @@ def even_split(nodes: Sequence[str]) -> dict[str, SlotRange]:
     return {node: SlotRange(edges[i], edges[i + 1] - 1) for i, node in enumerate(nodes)}
 
 
+def slots_of(ranges: Iterable[SlotRange]) -> list[int]:
+    return [slot for part in ranges for slot in range(part.first, part.last + 1)]
+
+
 def merged(ranges: Iterable[SlotRange]) -> list[SlotRange]:
     """The same slots in as few ranges as possible, ascending."""
     joined: list[SlotRange] = []

@@ -1,0 +1,77 @@
+"""Ranges of one source that follow each other: the source knows the next one before it has finished the first."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from huaweicloudsdkdcs.v2 import DeleteSingleInstanceRequest
+from valkey import Valkey
+
+from cachewright.valkey.client import CONTROL_PLANE
+from serving import PASSWORD, Server, cache, created, ended, load, present, progress, resize, show, until
+
+KEYS = 250_000
+
+
+@pytest.fixture
+def source(client: Any) -> Iterator[tuple[str, Any]]:
+    """An instance of one full shard, and a connection to its node that counts as none of a client's."""
+    instance_id = created(client, 1)
+    caches = cache(client, instance_id)
+    load(caches, KEYS)
+    caches.close()
+    shown = show(client, instance_id)
+    with Valkey(
+        host=shown.ip, port=shown.port, password=PASSWORD, client_name=CONTROL_PLANE, decode_responses=True
+    ) as asked:
+        yield instance_id, asked
+    client.delete_single_instance(DeleteSingleInstanceRequest(instance_id=instance_id))
+
+
+def exports(asked: Any) -> set[str]:
+    """Targets that the node is moving slots to, or is about to."""
+    rows = asked.execute_command("CLUSTER GETSLOTMIGRATIONS")
+    jobs = [row if isinstance(row, dict) else dict(zip(row[::2], row[1::2], strict=True)) for row in rows]
+    return {job["target_node"] for job in jobs if job["state"] not in {"success", "failed", "cancelled"}}
+
+
+def moves(client: Any, instance_id: str, task_id: str) -> list[Any]:
+    steps = progress(client, instance_id, task_id).step_details
+    return next((step.sub_step_details for step in steps if step.step_name == "Data migration."), [])
+
+
+def told(move: Any, what: str) -> int:
+    return int(move.detail.split(f"{what}:")[1].split("}")[0].split("/")[0].split(",")[0])
+
+
+def test_a_source_need_not_wait_for_its_next_range_and_each_byte_counts_once(
+    client: Any, source: tuple[str, Any]
+) -> None:
+    instance_id, asked = source
+    before = asked.info("stats")["total_net_cluster_slot_export_bytes"]
+    task_id = resize(client, instance_id, 3)
+    until(lambda: len(exports(asked)) == 2, "the next range is not queued behind the first")
+    assert ended(client, instance_id, task_id).status == "SUCCESS"
+    moved = moves(client, instance_id, task_id)
+    assert len(moved) == 2
+    sent = asked.info("stats")["total_net_cluster_slot_export_bytes"] - before
+    assert sum(told(move, "bytes") for move in moved) == pytest.approx(sent, rel=0.001)
+    assert present(cache(client, instance_id), KEYS) == KEYS
+
+
+def test_a_pause_holds_back_what_was_queued(server: Server, client: Any, source: tuple[str, Any]) -> None:
+    instance_id, asked = source
+    task_id = resize(client, instance_id, 3)
+    until(lambda: len(exports(asked)) == 2, "the next range is not queued behind the first")
+    path = f"instances/{instance_id}/tasks/{task_id}/control"
+    assert server.call("PUT", path, {"wish": "pause"})[0] == 200
+
+    def over() -> bool:
+        return bool(moves(client, instance_id, task_id)[0].sub_step_status == "FINISH")
+
+    until(over, "the range that moved when the pause came has not ended")
+    assert exports(asked) == set(), "what was to come goes on while the task is paused"
+    assert moves(client, instance_id, task_id)[1].sub_step_status == "WAITING"
+    assert server.call("PUT", path, {"wish": "run"})[0] == 200
+    assert ended(client, instance_id, task_id).status == "SUCCESS"
+    assert present(cache(client, instance_id), KEYS) == KEYS
