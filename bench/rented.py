@@ -11,6 +11,8 @@ from cachewright.cli.demo.cloud import Cloud, Instance, Size, TaskRow
 from cachewright.cli.demo.owners import Seed
 from cachewright.cli.demo.server import ServerProcess, kill_left_behind
 from cachewright.cli.demo.watch import newest
+from cachewright.cli.remote.account import Account
+from cachewright.cli.remote.server import Server
 from cachewright.cli.view.progress import Progress, Step
 
 PASSWORD = "Bench-mark-1"
@@ -51,6 +53,7 @@ class Rented:
         self.root = Path(self._folder.name) / "data"
         self.server = ServerProcess(self.root)
         self.cloud = Cloud(self.server.access)
+        self._api = Server(msgspec.convert(msgspec.to_builtins(self.server.access), Account))
 
     def __enter__(self) -> Self:
         return self
@@ -66,9 +69,12 @@ class Rented:
         self.ended(made, frozenset())
         return made
 
-    def resize(self, instance_id: str, size: Size) -> Ended:
+    def resize(self, instance_id: str, size: Size, *, hurry: bool = False) -> Ended:
         known = self.known(instance_id)
         self.cloud.resize(instance_id, size)
+        if hurry:
+            path = f"instances/{instance_id}/tasks/{newest(self.cloud, instance_id, known).id}/control"
+            self._api.ask("PUT", path, {"hurry": True})
         return self.ended(instance_id, known)
 
     def known(self, instance_id: str) -> frozenset[str]:

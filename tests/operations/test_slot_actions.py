@@ -9,6 +9,7 @@ from valkey import Valkey
 
 from cachewright.valkey.client import CONTROL_PLANE
 from serving import PASSWORD, Server, cache, created, ended, load, present, progress, resize, show, until
+from traffic import Traffic
 
 KEYS = 250_000
 
@@ -28,11 +29,14 @@ def source(client: Any) -> Iterator[tuple[str, Any]]:
     client.delete_single_instance(DeleteSingleInstanceRequest(instance_id=instance_id))
 
 
+def jobs(asked: Any) -> list[Any]:
+    rows = asked.execute_command("CLUSTER GETSLOTMIGRATIONS")
+    return [row if isinstance(row, dict) else dict(zip(row[::2], row[1::2], strict=True)) for row in rows]
+
+
 def exports(asked: Any) -> set[str]:
     """Targets that the node is moving slots to, or is about to."""
-    rows = asked.execute_command("CLUSTER GETSLOTMIGRATIONS")
-    jobs = [row if isinstance(row, dict) else dict(zip(row[::2], row[1::2], strict=True)) for row in rows]
-    return {job["target_node"] for job in jobs if job["state"] not in {"success", "failed", "cancelled"}}
+    return {job["target_node"] for job in jobs(asked) if job["state"] not in {"success", "failed", "cancelled"}}
 
 
 def moves(client: Any, instance_id: str, task_id: str) -> list[Any]:
@@ -75,3 +79,23 @@ def test_a_pause_holds_back_what_was_queued(server: Server, client: Any, source:
     assert server.call("PUT", path, {"wish": "run"})[0] == 200
     assert ended(client, instance_id, task_id).status == "SUCCESS"
     assert present(cache(client, instance_id), KEYS) == KEYS
+
+
+@pytest.mark.parametrize("hurry", [False, True])
+def test_clients_are_spared_by_small_pieces_unless_it_is_to_be_over_soon(
+    server: Server, client: Any, source: tuple[str, Any], hurry: bool
+) -> None:
+    instance_id, asked = source
+    caller = Traffic(1, show(client, instance_id).port)
+    caller.start()
+    until(lambda: caller.writes > 50, "nobody asks anything")
+    task_id = resize(client, instance_id, 3)
+    status, record = server.call("PUT", f"instances/{instance_id}/tasks/{task_id}/control", {"hurry": hurry})
+    assert (status, record["control"]["hurry"]) == (200, hurry)
+    assert ended(client, instance_id, task_id).status == "SUCCESS"
+    caches = cache(client, instance_id)
+    caller.finish(caches)
+    assert not caller.losses
+    pieces = len(jobs(asked))
+    assert pieces == 2 if hurry else pieces > 4
+    assert present(caches, KEYS) == KEYS

@@ -15,7 +15,7 @@ def seen(at: float, connected: int, calls: int) -> Custom:
 
 def test_a_source_without_clients_moves_much_at_once() -> None:
     portions = Portions(250)
-    portions.look(seen(0, 0, 1_000_000))
+    portions.look(seen(0, 0, 1_000_000), in_a_hurry=False)
     keys, at_once = portions.next()
     assert not portions.careful
     assert keys >= 100_000
@@ -24,18 +24,26 @@ def test_a_source_without_clients_moves_much_at_once() -> None:
 
 def test_whoever_is_connected_is_spared_until_it_has_been_idle_for_a_piece() -> None:
     portions = Portions(250)
-    portions.look(seen(0, 1, 500))
+    portions.look(seen(0, 1, 500), in_a_hurry=False)
     assert portions.careful
-    portions.look(seen(2, 1, 500))
+    portions.look(seen(2, 1, 500), in_a_hurry=False)
     assert not portions.careful
-    portions.look(seen(4, 1, 600))
+    portions.look(seen(4, 1, 600), in_a_hurry=False)
     assert portions.careful
+
+
+def test_whoever_is_in_a_hurry_spares_nobody() -> None:
+    portions, unasked = Portions(250), Portions(250)
+    portions.look(seen(0, 1, 500), in_a_hurry=True)
+    unasked.look(seen(0, 0, 0), in_a_hurry=False)
+    assert not portions.careful
+    assert portions.next() == unasked.next()
 
 
 @given(stalls)
 def test_careful_pieces_move_one_at_a_time_and_stay_within_their_limits(felt: list[tuple[float, float]]) -> None:
     portions = Portions(250)
-    portions.look(seen(0, 3, 10))
+    portions.look(seen(0, 3, 10), in_a_hurry=False)
     for longest, forked in felt:
         portions.felt(longest, forked)
         keys, at_once = portions.next()

@@ -33,7 +33,7 @@ BODIES: Mapping[str, Any] = {
     "ResizeInstance": {"spec_code": _LARGE, "new_capacity": 5},
     "PlanResize": {"spec_code": _LARGE},
     "StartInstanceResizeCheckJob": {"spec_code": _LARGE, "new_capacity": 5},
-    "ControlTask": {"wish": "run", "parallel": 1, "latency_ceiling_ms": 5},
+    "ControlTask": {"wish": "run", "parallel": 1, "latency_ceiling_ms": 5, "hurry": False},
     "BatchCreateOrDeleteTags": {"action": "create", "tags": [{"key": "team", "value": "shop"}]},
     "DeleteCenterTask": {},
     "CreateWebhook": {"url": "https://example.com/hook", "events": ["io.cachewright.task.failed"]},

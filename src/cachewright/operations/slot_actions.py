@@ -64,6 +64,9 @@ class _Hold:
     def hindered(self) -> bool:
         return self._running.hindered
 
+    def in_a_hurry(self) -> bool:
+        return self._running.in_a_hurry
+
 
 def _next(running: Running, nodes: Sequence[Node], seen: Mapping[str, View | None], source: Node) -> Next | None:
     following = running.following

@@ -255,11 +255,13 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     :ivar wish: `pause` holds it back between ranges, `cancel` ends it and leaves the instance in order.
     :ivar parallel: how many lanes may run side by side; None for all.
     :ivar latency_ceiling_ms: no range is begun while a node it concerns answers slower than this.
+    :ivar hurry: clients need not be spared; it is to be over soon.
     """
 
     wish: Literal["run", "pause", "cancel"] = "run"
     parallel: int | None = None
     latency_ceiling_ms: float | None = None
+    hurry: bool = False
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):

@@ -158,6 +158,7 @@ controls = sa.Table(
     sa.Column("wish", sa.Text, nullable=False),
     sa.Column("parallel", sa.Integer),
     sa.Column("latency_ceiling_ms", sa.Float),
+    sa.Column("hurry", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 rates = sa.Table(

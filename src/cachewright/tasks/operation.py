@@ -85,8 +85,14 @@ class Running:
 
     @property
     def hindered(self) -> bool:
-        """The task's owner wants it otherwise than as it runs by itself."""
-        return self._ledger.control != Control()
+        """The task's owner wants it held back in some way."""
+        control = self._ledger.control
+        return Control(hurry=control.hurry) != control
+
+    @property
+    def in_a_hurry(self) -> bool:
+        """Clients need not be spared."""
+        return self._ledger.control.hurry
 
     @property
     def following(self) -> SubStep | None:

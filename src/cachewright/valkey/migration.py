@@ -57,6 +57,9 @@ class Hold(Protocol):
     def hindered(self) -> bool:
         """What comes after this range may have to wait, so it is not begun before its turn."""
 
+    def in_a_hurry(self) -> bool:
+        """Clients of the source need not be spared."""
+
 
 class Next(msgspec.Struct, frozen=True):
     """The range that its source moves after this one."""
@@ -71,8 +74,9 @@ class Mover:
     `bytes_per_key` is what a key of this instance takes on the way, by experience; a move whose counters stand still
     for `stalled_seconds` is given up. A piece that clients of the source may feel waits for one of `turns`.
 
-    A source without clients is told of what comes `after` as well, so that it does not wait for anybody in between.
-    Whose move that is finds it under way; how far the source had got when this one ended is in `handed_on`, by source.
+    A source whose clients need not be spared is told of what comes `after` as well, so that it does not wait for
+    anybody in between. Whose move that is finds it under way; how far the source had got when this one ended is in
+    `handed_on`, by source.
     """
 
     def __init__(
@@ -124,7 +128,7 @@ class Mover:
                     elif left := await self._left(source, self._part):
                         await _require_durable(source, target)
                         await self._hold.before_pieces(lambda: _latency_ms(source, target))
-                        self._portions.look(await custom(source))
+                        self._portions.look(await custom(source), in_a_hurry=self._hold.in_a_hurry())
                         await self._move(source, target, left, report)
                     else:
                         break
@@ -176,7 +180,7 @@ class Mover:
     async def _under_way(self, source: Valkey) -> set[str]:
         """Jobs of this range that somebody has started already: the move before, or this one in an earlier life."""
         names = {job.name for job in await self._own_jobs(source) if not job.ended}
-        if names and not (await custom(source)).connected:
+        if names and (self._hold.in_a_hurry() or not (await custom(source)).connected):
             await self._begin_after(source)
         return names
 

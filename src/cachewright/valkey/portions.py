@@ -5,7 +5,7 @@ for the next piece alive each deletion also copies the page it touches, several 
 
 - A source with clients gives one piece at a time away, of so few keys that its clients hardly notice, more or fewer as
   the last one was felt. Every piece costs a tenth of a second at the most, in which the source waits for its cron.
-- A source that nobody asks anything is given few large pieces, all at once.
+- A source that nobody asks anything, or whose owner is in a hurry, is given few large pieces, all at once.
 
 Measured in docs/decisions/0017.
 """
@@ -22,7 +22,7 @@ _CALLS_PER_SECOND = 1.0
 
 
 class Portions:
-    """:ivar careful: the source has clients."""
+    """:ivar careful: the source has clients, and they are to be spared."""
 
     def __init__(self, bytes_per_key: float) -> None:
         self._keys = min(_SMALL_KEYS, max(int(_SMALL_BYTES / max(bytes_per_key, 1.0)), 1))
@@ -30,11 +30,11 @@ class Portions:
         self._before: Custom | None = None
         self.careful = True
 
-    def look(self, now: Custom) -> None:
+    def look(self, now: Custom, *, in_a_hurry: bool) -> None:
         """Before each piece. Who is connected may ask at any moment, so only experience shows that nobody does."""
         before, self._before = self._before, now
         asked = before is None or now.calls - before.calls > _CALLS_PER_SECOND * (now.at - before.at)
-        self.careful = asked and now.connected > 0
+        self.careful = asked and now.connected > 0 and not in_a_hurry
 
     def felt(self, longest: float, forked: float) -> None:
         """The last piece has kept a client of the source waiting for `longest` seconds at the most, and its fork took

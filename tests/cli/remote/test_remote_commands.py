@@ -111,7 +111,9 @@ def test_a_task_is_paused_cancelled_tried_again_and_resumed(server: Server, clie
     assert run("tasks", "watch", task_id).returncode == 0
 
     held = held_resize(server, client, instance_id, 3)
-    assert run("tasks", "resume", held, "--parallel", "1").returncode == 0
+    assert run("tasks", "resume", held, "--parallel", "1", "--hurry").returncode == 0
+    asked = json.loads(run("tasks", "show", held, "--json").stdout)["control"]
+    assert asked == {"wish": "run", "parallel": 1, "latency_ceiling_ms": None, "hurry": True}
     assert run("tasks", "watch").returncode == 0
     assert show(client, instance_id).sharding_count == 3
 

@@ -10,12 +10,14 @@ from cachewright.store.records import Control, Task
 
 
 class ControlBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is left out goes back to its default: run, all lanes side by side, no ceiling. A word that is not known is
+    """What is left out goes back to its default: run, all lanes side by side, no ceiling, no
+    hurry. A word that is not known is
     refused: a pause that was misspelt must not be taken for a wish to run."""
 
     wish: Literal["run", "pause"] = "run"
     parallel: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
     latency_ceiling_ms: Annotated[float, msgspec.Meta(gt=0, le=60_000)] | None = None
+    hurry: bool = False
 
 
 class ForecastItem(msgspec.Struct, frozen=True):

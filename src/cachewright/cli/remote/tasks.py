@@ -124,10 +124,11 @@ def resume(
     latency_ceiling_ms: Annotated[
         float | None, Parameter(help="Begin no range while a node answers slower than this.")
     ] = None,
+    hurry: Annotated[bool, Parameter(negative="", help="Be over soon, though clients have to wait at times.")] = False,
     json: AsJson = False,
 ) -> None:
     """Let a task go on, all at once or held back as the options say."""
-    held = {"parallel": parallel, "latency_ceiling_ms": latency_ceiling_ms}
+    held = {"parallel": parallel, "latency_ceiling_ms": latency_ceiling_ms, "hurry": hurry or None}
     wish = {"wish": "run"} | {name: value for name, value in held.items() if value is not None}
     _act(target, task, "control", wish, json=json)
 

@@ -60,8 +60,8 @@ export async function taskPage(main, { signal, titled }, id) {
     if (!may("operator")) return [];
     if (record.task.status === "FAILED") return [act("Try again", () => ask("POST", `${path}/retry`).then(watch))];
     if (record.task.status === "SUCCESS" || !DIVISIBLE.includes(record.task.name)) return [];
-    const { wish, parallel, latency_ceiling_ms } = record.control;
-    const wanted = (changed) => ask("PUT", `${path}/control`, { wish, parallel, latency_ceiling_ms, ...changed });
+    const { wish, parallel, latency_ceiling_ms, hurry } = record.control;
+    const wanted = (changed) => ask("PUT", `${path}/control`, { wish, parallel, latency_ceiling_ms, hurry, ...changed });
     if (wish === "cancel") return [h("span", { class: "note" }, "It is being cancelled.")];
     return [
       wish === "pause" ? act("Go on", () => wanted({ wish: "run" })) : act("Pause", () => wanted({ wish: "pause" })),
@@ -69,6 +69,8 @@ export async function taskPage(main, { signal, titled }, id) {
       h("label", { class: "inline" }, "Ranges at once ", h("input", { type: "number", min: 1, max: 1024, "data-key": "parallel",
         value: parallel ?? "", placeholder: "all", onchange: (event) =>
           wanted({ parallel: event.target.value ? Number(event.target.value) : null }).then(read, (error) => (wrong.textContent = error.message)) })),
+      h("label", { class: "inline" }, h("input", { type: "checkbox", "data-key": "hurry", checked: hurry, onchange: (event) =>
+        wanted({ hurry: event.target.checked }).then(read, (error) => (wrong.textContent = error.message)) }), " Hurry, though clients wait"),
       wish === "pause" && h("span", { class: "note" }, "Paused between two ranges.")];
   }
 
