@@ -1,5 +1,6 @@
 """`python -m bench`: measure, keep the results as JSON, and write the page that shows them."""
 
+import signal
 import sys
 import time
 from datetime import UTC, datetime
@@ -33,6 +34,7 @@ def run(*names: str, effort: Effort = "full", results: Path = RESULTS, page: Pat
     page
         The page that shows what is in that folder.
     """
+    signal.signal(signal.SIGTERM, _end)
     if unknown := [name for name in names if name not in BENCHMARKS]:
         sys.exit(f"no benchmark is called {unknown[0]}; there are {', '.join(BENCHMARKS)}")
     for name in names or BENCHMARKS:
@@ -59,6 +61,11 @@ def run(*names: str, effort: Effort = "full", results: Path = RESULTS, page: Pat
 def page(*, results: Path = RESULTS, page: Path = PAGE) -> None:
     """Draws the results that are kept anew, and writes their page."""
     write(results, page)
+
+
+def _end(*_: object) -> None:
+    """Told to end, it takes what it has started with it: servers, nodes, folders."""
+    sys.exit(128 + signal.SIGTERM)
 
 
 def _line(row: Row) -> str:
