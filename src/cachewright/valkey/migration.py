@@ -14,7 +14,7 @@ Source: CLUSTER MIGRATESLOTS, GETSLOTMIGRATIONS and INFO of Valkey 9.1; states a
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Protocol
 
 import msgspec
@@ -106,6 +106,7 @@ class Mover:
         self._handed_on = handed_on
         self._arrivals = Arrivals({}, bytes_per_key, 0)
         self._exported = 0
+        self._busy = False
         self._portions = Portions(bytes_per_key)
 
     async def ensure(self, report: Callable[[Transfer], None]) -> None:
@@ -117,6 +118,7 @@ class Mover:
             async with (
                 connect(self._source, self._password) as source,
                 connect(self._target, self._password) as target,
+                AsyncExitStack() as busy,
             ):
                 self._exported = await exported_bytes(source)
                 counts = await count_keys(source, slots_of(await self._left(source, self._part)))
@@ -129,6 +131,10 @@ class Mover:
                         await _require_durable(source, target)
                         await self._hold.before_pieces(lambda: _latency_ms(source, target))
                         self._portions.look(await custom(source), in_a_hurry=self._hold.in_a_hurry())
+                        if self._portions.careful and not self._busy:
+                            self._busy = True
+                            await busy.enter_async_context(_often(source))
+                            await busy.enter_async_context(_often(target))
                         await self._move(source, target, left, report)
                     else:
                         break
@@ -161,7 +167,7 @@ class Mover:
         if not self._portions.careful:
             await self._follow(source, target, await self._begin(source, left), report)
             return
-        async with self._turns, _busy(source), _busy(target), heartbeat(self._source, self._password) as pulse:
+        async with self._turns, heartbeat(self._source, self._password) as pulse:
             if self._hold.cancelled():
                 raise MigrationFailed(["cancelled"])
             await self._follow(source, target, await self._begin(source, left), report)
@@ -250,7 +256,7 @@ class Mover:
 
 
 @asynccontextmanager
-async def _busy(client: Valkey) -> AsyncIterator[None]:
+async def _often(client: Valkey) -> AsyncIterator[None]:
     """A node that moves many small pieces looks more often how far it is. Its next start undoes it."""
     await client.config_set("hz", _BUSY_HZ)
     try:
