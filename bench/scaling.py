@@ -159,17 +159,17 @@ def draw(rows: Sequence[Row], figure: Figure) -> None:
     left, right = figure.subplots(1, 2)
     every = cases(rows)
     for at, case in enumerate(every):
-        names = [
-            f"{OURS}, out",
-            f"{BARE}, out",
-            *(name for name in contestants(rows, case) if name.startswith("valkey")),
-        ]
+        shown = {f"{OURS}, out": "C0", f"{HURRIED}, out": "C9", f"{BARE}, out": "C1"}
+        names = [name for name in contestants(rows, case) if name in shown or name.startswith("valkey")]
         for place, name in enumerate(names):
             seconds = spread(values(rows, case, name, "seconds")).median
-            left.barh(at + 0.8 * place / len(names), seconds, 0.8 / len(names), color=f"C{min(place, 2)}")
+            colour = shown.get(name, "C2")
+            left.barh(at + 0.8 * place / len(names), seconds, 0.8 / len(names), color=colour)
     left.set_yticks([at + 0.3 for at in range(len(every))], every, fontsize=7)
     left.set_xscale("log")
-    left.set_xlabel("seconds of a scale-out (blue Cachewright's task, orange bare, green valkey-cli)", fontsize=7)
+    left.set_xlabel(
+        "seconds of a scale-out: blue Cachewright, light in a hurry, orange bare, green valkey-cli", fontsize=7
+    )
     left.invert_yaxis()
     growth = [case for case in every if case.startswith(Content.SMALL) and "traffic" not in case]
     sizes = [int(case.split(", ")[1].removesuffix(" MB").replace(",", "")) for case in growth]
