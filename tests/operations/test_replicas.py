@@ -42,10 +42,10 @@ def loaded(own_server: Server) -> tuple[Server, Any, str]:
 
 
 def source_of_move(client: Any, instance_id: str, task_id: str) -> str | None:
-    """Node id of a master whose slots are on their way."""
+    """Node id of a master whose slots are on their way, or just about to be."""
     for step in progress(client, instance_id, task_id).step_details:
         for sub_step in step.sub_step_details or []:
-            if sub_step.sub_step_status == "EXECUTING" and "full_migration:in progress" in sub_step.detail:
+            if sub_step.sub_step_status == "EXECUTING" and "full_migration:" in sub_step.detail:
                 return str(sub_step.detail.partition("node_id:")[2].partition(",")[0])
     return None
 

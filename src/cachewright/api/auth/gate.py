@@ -146,12 +146,17 @@ def _project(path: str | None) -> str | None:
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
+    """What is received after the body is only that the client has gone. Whoever cancels the waiting for that, as the
+    framework does when a stream ends, would not know its cancellation again: granian raises one of its own."""
     read = False
 
     async def again() -> HTTPReceiveMessage | WebSocketReceiveMessage:
         nonlocal read
         if read:
-            return await receive()
+            try:
+                return await receive()
+            except asyncio.CancelledError:
+                return HTTPDisconnectEvent(type="http.disconnect")
         read = True
         return HTTPRequestEvent(type="http.request", body=body, more_body=False)
 
