@@ -65,27 +65,6 @@ async def test_whatever_is_committed_is_seen_at_once(database: Database) -> None
     assert samples.times == 50
 
 
-async def test_what_is_marked_is_read_anew_when_its_mark_is_another_one(database: Database) -> None:
-    def mark(connection: sa.Connection, action: str) -> float | None:
-        asked = sa.text("SELECT units_per_second FROM rates WHERE action = :action")
-        return connection.execute(asked, {"action": action}).scalar_one_or_none()
-
-    kept, samples = Kept(database), Counting()
-
-    async def changed(words: str) -> list[int | None]:
-        with database.write() as connection:
-            connection.execute(sa.text(words))
-        await asyncio.sleep(0)
-        return [await kept.ask_marked(mark, samples, name) for name in ("a", "b", "c", "a")]
-
-    assert await changed("UPDATE rates SET samples = 10 WHERE action = 'a'") == [10, 2, None, 10]
-    assert samples.times == 3
-    assert await changed("UPDATE rates SET samples = 11, units_per_second = 7 WHERE action = 'a'") == [11, 2, None, 11]
-    assert samples.times == 5, "what is not there has no mark and is looked for again, and so is what has changed"
-    assert await changed("INSERT INTO rates VALUES ('c', 3.0, 3)") == [11, 2, 3, 11]
-    assert samples.times == 6
-
-
 async def test_what_another_process_commits_is_seen_at_once(database: Database, path: Path) -> None:
     kept, samples = Kept(database), Counting()
     assert await kept.ask(samples, "a") == 1

@@ -17,7 +17,7 @@ from cachewright.store.database import Database
 Answer = TypeVar("Answer")
 About = TypeVarTuple("About")
 
-_MOST, _MOST_MARKED = 4096, 1024
+_MOST = 4096
 
 
 class Kept:
@@ -28,7 +28,6 @@ class Kept:
         self._state: int | None = None
         self._looked = False
         self._answers: dict[tuple[Any, ...], asyncio.Task[Any]] = {}
-        self._marked: dict[tuple[Any, ...], tuple[Any, Any]] = {}
 
     async def ask(self, question: Callable[[sa.Connection, *About], Answer], *about: *About) -> Answer:
         """What `question` answers of the database as it is now. The answer must follow from the database and from
@@ -53,28 +52,6 @@ class Kept:
         if not answering.done():
             await asyncio.shield(answering)
         answered: Answer = answering.result()
-        return answered
-
-    async def ask_marked(
-        self,
-        mark: Callable[[sa.Connection, *About], Any],
-        question: Callable[[sa.Connection, *About], Answer],
-        *about: *About,
-    ) -> Answer:
-        """The same of a question that is costly, while `mark` is not: what `question` answers is as it was for as long
-        as `mark` answers the same, whatever else has changed. Where `mark` answers None nothing is known of it."""
-        marked = await self.ask(mark, *about)
-        if marked is None:
-            return await self.ask(question, *about)
-        asked = (question, *about)
-        known = self._marked.get(asked)
-        if known is None or known[0] != marked:
-            # Read after its mark: of two changes the answer may have seen one more, and is then read once too often.
-            known = marked, await self.ask(question, *about)
-            if len(self._marked) >= _MOST_MARKED:
-                del self._marked[next(iter(self._marked))]
-            self._marked[asked] = known
-        answered: Answer = known[1]
         return answered
 
     def _look(self) -> None:

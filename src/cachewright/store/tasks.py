@@ -40,13 +40,6 @@ def get(connection: sa.Connection, instance_id: str, task_id: str) -> Task | Non
     return from_row(Task, row._mapping) if row else None
 
 
-def mark(connection: sa.Connection, project_id: str, instance_id: str, task_id: str) -> int | None:
-    """A number that is another one after each change of the task; None where the instance has no such task."""
-    owned = (tasks.c.id == task_id, tasks.c.instance_id == instance_id, tasks.c.project_id == project_id)
-    revision: int | None = connection.execute(sa.select(tasks.c.revision).where(*owned)).scalar()
-    return revision
-
-
 def of_project(connection: sa.Connection, project_id: str, task_id: str) -> Task | None:
     found = tasks.select().where(tasks.c.id == task_id, tasks.c.project_id == project_id)
     row = connection.execute(found).one_or_none()

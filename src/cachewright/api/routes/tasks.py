@@ -45,7 +45,7 @@ async def show_background_task_progress(
     earlier answer in `If-None-Match`, 304 and no body where nothing has changed.
     """
     who, known, wanted = asked.principal(request), asked.instance_id(instance_id), asked.task_id(task_id)
-    shown = await plane.kept.ask_marked(tasks.mark, _shown, who.project_id, known, wanted)
+    shown = await plane.kept.ask(_shown, who.project_id, known, wanted)
     if isinstance(shown, str):
         raise Refusal(shown)
     if watching.wanted(asked.header(request, b"accept")):
