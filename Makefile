@@ -51,7 +51,7 @@ test: lint browser
 	$(RUN) --group bench pytest -m chaos $(PYTEST)
 
 chaos: setup
-	CHAOS_MINUTES=$(or $(MINUTES),10) $(RUN) pytest -m chaos -s $(PYTEST)
+	CHAOS_MINUTES=$(or $(MINUTES),10) $(RUN) --group bench pytest -m chaos -s $(PYTEST)
 
 bench: setup
 	@$(RUN) --group bench python -m bench $(BENCH) --effort $(EFFORT)

@@ -29,6 +29,7 @@ from cachewright.valkey.slots import SlotRange, cut, overlap, slots_of
 from cachewright.valkey.topology import view
 
 _SHORT_POLL_SECONDS, _POLL_SECONDS = 0.02, 0.1
+_FITNESS_SECONDS = 1.0  # in which this range is not looked at
 _LATE_BY = 0.1  # a piece is found to be over so much later, of the time that it took
 _TRICKLE_BYTES = 64 * 1024  # nodes that stand still greet each other on and on, and what they say is counted
 _CALM_HZ, _BUSY_HZ = 10, 100  # how often a second a node looks
@@ -151,8 +152,8 @@ class Mover:
         report(Transfer(full="finished", increment="finished", keys=keys, bytes=came, share=1.0))
 
     async def _hand_on(self, source: Valkey) -> None:
-        """What comes after goes on, unless the task has been held back since."""
-        if self._hold.hindered():
+        """What comes after goes on, unless the task has been held back since, or its target is no longer fit for it."""
+        if self._hold.hindered() or not await self._after_is_fit():
             await cancel_all(source)
         else:
             self._handed_on[self._source.id] = self._exported
@@ -192,13 +193,23 @@ class Mover:
 
     async def _begin_after(self, source: Valkey) -> None:
         """Once. What is refused now the move whose range it is will be told."""
-        if self._after is None or self._after_begun or self._hold.hindered():
+        if self._after is None or self._after_begun or self._hold.hindered() or not await self._after_is_fit():
             return
         self._after_begun = True
         left = await self._left(source, self._after.part)
         pieces = cut(left, await count_keys(source, slots_of(left)), LARGE_KEYS)
         with suppress(NodeRefused):
             await _start(source, pieces[:LARGE_AT_ONCE], self._after.target)
+
+    async def _after_is_fit(self) -> bool:
+        """Its own move looks at that too, but finds it under way."""
+        assert self._after  # noqa: S101  # whoever asks has seen it
+        try:
+            async with connect(self._after.target, self._password, _FITNESS_SECONDS) as target:
+                await _require_durable(target)
+        except (MigrationFailed, *NODE_GONE, NodeRefused):
+            return False
+        return True
 
     async def _own_jobs(self, source: Valkey) -> list[Job]:
         return [

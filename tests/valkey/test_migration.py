@@ -1,0 +1,91 @@
+"""Moves between nodes that nobody else looks after."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+
+import psutil
+import pytest
+from bench.nodes import BareCluster, client_of
+
+from cachewright.store.records import Node
+from cachewright.valkey.arrivals import Transfer
+from cachewright.valkey.migration import Mover, Next
+from cachewright.valkey.slots import SLOTS, SlotRange
+from serving import freeze, thaw
+
+FIRST, SECOND = SlotRange(0, 4095), SlotRange(4096, 8191)
+
+
+class Free:
+    """Nothing holds the move back."""
+
+    async def before_pieces(self, latency_ms: Callable[[], Awaitable[float]]) -> None:
+        return
+
+    def gently(self) -> bool:
+        return False
+
+    def cancelled(self) -> bool:
+        return False
+
+    def hindered(self) -> bool:
+        return False
+
+    def in_a_hurry(self) -> bool:
+        return False
+
+
+@pytest.fixture
+def cluster() -> Iterator[BareCluster]:
+    with BareCluster(masters=1, empty=2) as nodes:
+        yield nodes
+
+
+def move(source: Node, target: Node, after: Node) -> Transfer:
+    """The first range, with the second behind it."""
+    said: list[Transfer] = []
+    mover = Mover(
+        source,
+        target,
+        FIRST,
+        password=None,
+        bytes_per_key=100.0,
+        hold=Free(),
+        stalled_seconds=30,
+        turns=asyncio.Semaphore(1),
+        after=Next(after, SECOND),
+        handed_on={},
+    )
+    asyncio.run(mover.ensure(said.append))
+    return said[-1]
+
+
+def exports(source: Node) -> set[str]:
+    with client_of(source) as client:
+        rows = client.execute_command("CLUSTER GETSLOTMIGRATIONS")
+    jobs = [row if isinstance(row, dict) else dict(zip(row[::2], row[1::2], strict=True)) for row in rows]
+    return {job["target_node"] for job in jobs}
+
+
+def process_of(node: Node) -> psutil.Process:
+    with client_of(node) as client:
+        return psutil.Process(client.info("server")["process_id"])
+
+
+def test_what_comes_next_is_begun_with_what_comes_first(cluster: BareCluster) -> None:
+    source, target, after = cluster.nodes
+    assert move(source, target, after).full == "finished"
+    assert exports(source) == {target.id, after.id}
+
+
+def test_what_comes_next_is_not_begun_towards_a_node_that_does_not_answer(cluster: BareCluster) -> None:
+    source, target, after = cluster.nodes
+    frozen = process_of(after)
+    freeze(frozen)
+    try:
+        assert move(source, target, after).full == "finished"
+        assert exports(source) == {target.id}
+    finally:
+        thaw(frozen)
+    cluster.settle()
+    assert sum(len(part) for parts in cluster.owned().values() for part in parts) == SLOTS
