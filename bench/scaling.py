@@ -80,25 +80,26 @@ def _case(cluster: Rented, case: Case) -> Iterator[Row]:
         load(*members(seed), case.content, case.megabytes, seed.password or "")
         load(bare.nodes, bare.owned(), case.content, case.megabytes, "")
         for turn in range(case.rounds):
-            for name, size in (("out", many), ("in", few)):
+            directions = (("out", many), ("in", few))
+            for name, size in directions:
                 with _traffic(case, Orders(seed=seed)):
                     task = cluster.resize(instance_id, size)
                 yield _scaled(case, f"{OURS}, {name}", turn, task)
                 with _traffic(case, Orders(seed=bare.seed)):
                     seconds = bare.migrate(bare.plan(size.shards))
-                yield _row(case, f"{BARE}, {name}", turn, seconds=seconds, moving_seconds=seconds)
-            for name, size in (("out", many), ("in", few)) if case.traffic else ():
+                yield _moved(case, f"{BARE}, {name}", turn, seconds)
+            for name, size in directions if case.traffic else ():
                 with _traffic(case, Orders(seed=seed)):
                     task = cluster.resize(instance_id, size, hurry=True)
                 yield _scaled(case, f"{HURRIED}, {name}", turn, task)
             for pipeline in case.pipelines if turn < case.cli_rounds else ():
                 with _traffic(case, Orders(seed=bare.seed)):
                     seconds = bare.reshard(bare.plan(_MANY), pipeline)
-                yield _row(case, cli("reshard", pipeline), turn, seconds=seconds, moving_seconds=seconds)
+                yield _moved(case, cli("reshard", pipeline), turn, seconds)
                 bare.migrate(bare.plan(_FEW))
             if case.rebalanced and turn < case.cli_rounds:
                 seconds = bare.rebalance(_LARGEST_PIPELINE)
-                yield _row(case, cli("rebalance", _LARGEST_PIPELINE), turn, seconds=seconds, moving_seconds=seconds)
+                yield _moved(case, cli("rebalance", _LARGEST_PIPELINE), turn, seconds)
                 bare.migrate(bare.plan(_FEW))
     cluster.delete(instance_id)
 
@@ -121,6 +122,11 @@ def cli(command: str, pipeline: int) -> str:
 def _scaled(case: Case, contestant: str, turn: int, task: Ended) -> Row:
     moving = task.step_seconds("Data migration")
     return _row(case, contestant, turn, seconds=task.seconds, moving_seconds=moving)
+
+
+def _moved(case: Case, contestant: str, turn: int, seconds: float) -> Row:
+    """By somebody who does nothing else."""
+    return _row(case, contestant, turn, seconds=seconds, moving_seconds=seconds)
 
 
 def _row(case: Case, contestant: str, turn: int, **measured: float) -> Row:

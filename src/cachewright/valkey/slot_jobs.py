@@ -54,7 +54,11 @@ async def count_keys(client: Valkey, slots: Iterable[int]) -> dict[int, int]:
 
 async def jobs(client: Valkey) -> list[Job]:
     """This node's migrations, newest first, as far back as its log goes."""
-    rows = await ask(client, "CLUSTER GETSLOTMIGRATIONS")
+    return jobs_in(await ask(client, "CLUSTER GETSLOTMIGRATIONS"))
+
+
+def jobs_in(rows: Any) -> list[Job]:
+    """What GETSLOTMIGRATIONS answers, by whichever client and protocol it was asked."""
     return [msgspec.convert(_fields(row), Job) for row in rows]
 
 
