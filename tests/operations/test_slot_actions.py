@@ -8,6 +8,7 @@ from huaweicloudsdkdcs.v2 import DeleteSingleInstanceRequest
 from valkey import Valkey
 
 from cachewright.valkey.client import CONTROL_PLANE
+from cachewright.valkey.slot_jobs import Job, jobs_in
 from serving import PASSWORD, Server, cache, created, ended, load, present, progress, resize, show, until
 from traffic import Traffic
 
@@ -19,7 +20,7 @@ def source(client: Any) -> Iterator[tuple[str, Any]]:
     """An instance of one full shard, and a connection to its node that counts as none of a client's."""
     instance_id = created(client, 1)
     caches = cache(client, instance_id)
-    load(caches, KEYS)
+    load(caches, KEYS, 800)
     caches.close()
     shown = show(client, instance_id)
     with Valkey(
@@ -29,14 +30,13 @@ def source(client: Any) -> Iterator[tuple[str, Any]]:
     client.delete_single_instance(DeleteSingleInstanceRequest(instance_id=instance_id))
 
 
-def jobs(asked: Any) -> list[Any]:
-    rows = asked.execute_command("CLUSTER GETSLOTMIGRATIONS")
-    return [row if isinstance(row, dict) else dict(zip(row[::2], row[1::2], strict=True)) for row in rows]
+def jobs(asked: Any) -> list[Job]:
+    return jobs_in(asked.execute_command("CLUSTER GETSLOTMIGRATIONS"))
 
 
 def exports(asked: Any) -> set[str]:
     """Targets that the node is moving slots to, or is about to."""
-    return {job["target_node"] for job in jobs(asked) if job["state"] not in {"success", "failed", "cancelled"}}
+    return {job.target_node for job in jobs(asked) if not job.ended}
 
 
 def moves(client: Any, instance_id: str, task_id: str) -> list[Any]:

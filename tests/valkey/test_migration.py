@@ -10,6 +10,7 @@ from bench.nodes import BareCluster, client_of
 from cachewright.store.records import Node
 from cachewright.valkey.arrivals import Transfer
 from cachewright.valkey.migration import Mover, Next
+from cachewright.valkey.slot_jobs import jobs_in
 from cachewright.valkey.slots import SLOTS, SlotRange
 from serving import freeze, thaw
 
@@ -28,7 +29,7 @@ class Free:
     def cancelled(self) -> bool:
         return False
 
-    def hindered(self) -> bool:
+    async def hindered(self) -> bool:
         return False
 
     def in_a_hurry(self) -> bool:
@@ -62,9 +63,7 @@ def move(source: Node, target: Node, after: Node) -> Transfer:
 
 def exports(source: Node) -> set[str]:
     with client_of(source) as client:
-        rows = client.execute_command("CLUSTER GETSLOTMIGRATIONS")
-    jobs = [row if isinstance(row, dict) else dict(zip(row[::2], row[1::2], strict=True)) for row in rows]
-    return {job["target_node"] for job in jobs}
+        return {job.target_node for job in jobs_in(client.execute_command("CLUSTER GETSLOTMIGRATIONS"))}
 
 
 def process_of(node: Node) -> psutil.Process:

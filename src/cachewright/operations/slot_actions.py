@@ -61,8 +61,8 @@ class _Hold:
     def cancelled(self) -> bool:
         return self._running.cancelled
 
-    def hindered(self) -> bool:
-        return self._running.hindered
+    async def hindered(self) -> bool:
+        return await self._running.hindered()
 
     def in_a_hurry(self) -> bool:
         return self._running.in_a_hurry

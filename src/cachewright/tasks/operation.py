@@ -83,9 +83,9 @@ class Running:
         """Small parts are wanted, with a look at the latency before each."""
         return self._ledger.control.latency_ceiling_ms is not None
 
-    @property
-    def hindered(self) -> bool:
-        """The task's owner wants it held back in some way."""
+    async def hindered(self) -> bool:
+        """The task's owner wants it held back in some way, as of this moment."""
+        await self._ledger.write()  # which reads what is wanted
         control = self._ledger.control
         return Control(hurry=control.hurry) != control
 

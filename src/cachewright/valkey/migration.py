@@ -55,7 +55,7 @@ class Hold(Protocol):
     def cancelled(self) -> bool:
         """Nothing more is to move."""
 
-    def hindered(self) -> bool:
+    async def hindered(self) -> bool:
         """What comes after this range may have to wait, so it is not begun before its turn."""
 
     def in_a_hurry(self) -> bool:
@@ -103,7 +103,7 @@ class Mover:
         self._stalled_seconds = stalled_seconds
         self._turns = turns
         self._after = after
-        self._after_begun = False
+        self._begun_after: Next | None = None
         self._handed_on = handed_on
         self._arrivals = Arrivals({}, bytes_per_key, 0)
         self._exported = 0
@@ -126,8 +126,10 @@ class Mover:
                 before = self._handed_on.pop(self._source.id, self._exported)
                 self._arrivals = Arrivals(counts, self._bytes_per_key, min(before, self._exported))
                 while True:
-                    if under_way := await self._under_way(source):
-                        await self._follow(source, target, under_way, report)
+                    known = await self._own_jobs(source)
+                    if under_way := [job for job in known if not job.ended]:
+                        await self._pass_by(source, under_way)
+                        await self._follow(source, target, {job.name for job in under_way}, report)
                     elif left := await self._left(source, self._part):
                         await _require_durable(source, target)
                         await self._hold.before_pieces(lambda: _latency_ms(source, target))
@@ -136,14 +138,14 @@ class Mover:
                             self._busy = True
                             await busy.enter_async_context(_often(source))
                             await busy.enter_async_context(_often(target))
-                        await self._move(source, target, left, report)
+                        await self._move(source, target, left, known, report)
                     else:
                         break
                 keys = sum((await count_keys(target, slots_of([self._part]))).values())
                 await self._require_owned(target)
                 await _require_durable(target)
-                if self._after_begun:
-                    await self._hand_on(source)
+                if self._begun_after:
+                    await self._hand_on(source, self._begun_after)
         except NODE_GONE as error:
             raise MigrationFailed([f"a node does not answer: {error}"]) from error
         except NodeRefused as error:
@@ -151,9 +153,9 @@ class Mover:
         came = self._arrivals.came(self._exported)
         report(Transfer(full="finished", increment="finished", keys=keys, bytes=came, share=1.0))
 
-    async def _hand_on(self, source: Valkey) -> None:
+    async def _hand_on(self, source: Valkey, after: Next) -> None:
         """What comes after goes on, unless the task has been held back since, or its target is no longer fit for it."""
-        if self._hold.hindered() or not await self._after_is_fit():
+        if await self._hold.hindered() or not await self._is_fit(after.target):
             await cancel_all(source)
         else:
             self._handed_on[self._source.id] = self._exported
@@ -162,50 +164,58 @@ class Mover:
         return overlap((await view(source)).members[self._source.id].slots, part)
 
     async def _move(
-        self, source: Valkey, target: Valkey, left: list[SlotRange], report: Callable[[Transfer], None]
+        self,
+        source: Valkey,
+        target: Valkey,
+        left: list[SlotRange],
+        known: list[Job],
+        report: Callable[[Transfer], None],
     ) -> None:
         """The next pieces, from their begin to their end."""
         if not self._portions.careful:
-            await self._follow(source, target, await self._begin(source, left), report)
+            await self._follow(source, target, await self._begin(source, left, known), report)
             return
         async with self._turns, heartbeat(self._source, self._password) as pulse:
             if self._hold.cancelled():
                 raise MigrationFailed(["cancelled"])
-            await self._follow(source, target, await self._begin(source, left), report)
+            await self._follow(source, target, await self._begin(source, left, known), report)
             self._portions.felt(pulse.longest, await fork_seconds(source))
 
-    async def _begin(self, source: Valkey, left: list[SlotRange]) -> set[str]:
-        """Starts the next pieces. The names of their jobs."""
+    async def _begin(self, source: Valkey, left: list[SlotRange], known: list[Job]) -> set[str]:
+        """Starts the next pieces. The names of their jobs, which are none of those `known` before."""
         keys, at_once = self._portions.next()
-        pieces = cut(left, self._arrivals.counts, keys)[: 1 if self._hold.gently() else at_once]
-        known = await self._own_jobs(source)
-        await _start(source, pieces, self._target)
-        if not self._portions.careful:
+        pieces = cut(left, self._arrivals.counts, keys)
+        now = pieces[: 1 if self._hold.gently() else at_once]
+        await _start(source, now, self._target)
+        if not self._portions.careful and now == pieces:
             await self._begin_after(source)
         return {job.name for job in await self._own_jobs(source)} - {job.name for job in known}
 
-    async def _under_way(self, source: Valkey) -> set[str]:
-        """Jobs of this range that somebody has started already: the move before, or this one in an earlier life."""
-        names = {job.name for job in await self._own_jobs(source) if not job.ended}
-        if names and (self._hold.in_a_hurry() or not (await custom(source)).connected):
-            await self._begin_after(source)
-        return names
+    async def _pass_by(self, source: Valkey, under_way: Iterable[Job]) -> None:
+        """Somebody has started pieces of this range: the move before, or this one in an earlier life. What comes after
+        is begun where these are all that is left of it."""
+        if self._hold.in_a_hurry() or not (await custom(source)).connected:
+            begun = {part for job in under_way for part in job.ranges}
+            if set(slots_of(await self._left(source, self._part))) <= set(slots_of(begun)):
+                await self._begin_after(source)
 
     async def _begin_after(self, source: Valkey) -> None:
         """Once. What is refused now the move whose range it is will be told."""
-        if self._after is None or self._after_begun or self._hold.hindered() or not await self._after_is_fit():
+        after = self._after
+        if after is None or self._begun_after:
             return
-        self._after_begun = True
-        left = await self._left(source, self._after.part)
+        if await self._hold.hindered() or not await self._is_fit(after.target):
+            return
+        self._begun_after = after
+        left = await self._left(source, after.part)
         pieces = cut(left, await count_keys(source, slots_of(left)), LARGE_KEYS)
         with suppress(NodeRefused):
-            await _start(source, pieces[:LARGE_AT_ONCE], self._after.target)
+            await _start(source, pieces[:LARGE_AT_ONCE], after.target)
 
-    async def _after_is_fit(self) -> bool:
-        """Its own move looks at that too, but finds it under way."""
-        assert self._after  # noqa: S101  # whoever asks has seen it
+    async def _is_fit(self, node: Node) -> bool:
+        """To be a target later. Its own move looks at that too, but finds its pieces under way."""
         try:
-            async with connect(self._after.target, self._password, _FITNESS_SECONDS) as target:
+            async with connect(node, self._password, _FITNESS_SECONDS) as target:
                 await _require_durable(target)
         except (MigrationFailed, *NODE_GONE, NodeRefused):
             return False
