@@ -19,6 +19,7 @@ Shape = TypeVar("Shape")
 
 REQUEST_ID = "request_id"
 ERROR_CODE = "error_code"
+OPERATION = "operation"
 _JSON = "application/json"
 _RETRY_SECONDS = 5
 

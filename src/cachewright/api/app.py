@@ -9,6 +9,7 @@ from litestar.di import Provide
 from litestar.types import ASGIApp
 
 from cachewright.api.answers import EXCEPTION_HANDLERS
+from cachewright.api.at_once import AtOnce
 from cachewright.api.auth.credentials import Authenticator, utc_now
 from cachewright.api.auth.gate import Gate
 from cachewright.api.auth.guard import guarding
@@ -143,4 +144,4 @@ def create_app(plane: ControlPlane, metrics: Metrics, now: Callable[[], datetime
     )
     rate = RateLimit(parse_rate(plane.settings.rate_limit))
     authenticator = Authenticator(plane.kept, plane.database.sealer, now)
-    return Gate(app, plane.database, authenticator, rate, metrics=metrics, open_to_all=_OPEN)
+    return Gate(AtOnce(app, plane.kept), plane.database, authenticator, rate, metrics=metrics, open_to_all=_OPEN)

@@ -7,6 +7,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 from litestar import Request
+from litestar.types import HTTPScope
 
 from cachewright.api.auth.guard import IDENTITY
 from cachewright.api.wire.tasks import ListQuery
@@ -60,9 +61,12 @@ def principal(request: Request[Any, Any, Any]) -> Principal:
     return Principal(project_id=who.project_id, user_id=who.user_id, user_name=who.user_name)
 
 
-def header(request: Request[Any, Any, Any], name: bytes) -> str:
+def header(scope: HTTPScope, name: bytes) -> str:
     """The first of this name, which is in lower case; empty where there is none."""
-    return next((value.decode("latin-1") for known, value in request.scope["headers"] if known.lower() == name), "")
+    for known, value in scope["headers"]:
+        if known.lower() == name:
+            return value.decode("latin-1")
+    return ""
 
 
 def instance_id(text: str) -> str:

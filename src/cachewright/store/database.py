@@ -33,7 +33,7 @@ class Database:
     def __init__(self, url: str, sealer: Sealer) -> None:
         """Opens `url`; for SQLite makes the file, readable by its owner alone. `sealer` is for the secrets in it."""
         self.sealer = sealer
-        self._watch: sqlite3.Connection | None = None
+        self._watch: sa.Connection | None = None
         self.engine = sa.create_engine(
             url,
             hide_parameters=True,  # rows hold secrets; errors are logged
@@ -100,15 +100,23 @@ class Database:
         with self.engine.connect().execution_options(write=True) as connection, connection.begin():
             yield connection
 
+    @contextmanager
+    def glance(self) -> Iterator[sa.Connection]:
+        """A read that waits for no lock: OperationalError where it would have to. For the one thread that calls
+        `state`."""
+        connection = self._watching()
+        with connection.begin():
+            yield connection
+
     def state(self) -> int | None:
         """A number that is another one after each commit, of this process or another; None where that cannot be told.
         Takes microseconds and waits for nobody."""
         if self.engine.dialect.name != "sqlite":
             return None
         try:
-            if self._watch is None:
-                self._watch = self._watching()
-            found: int = self._watch.execute("PRAGMA data_version").fetchone()[0]
+            driven = self._watching().connection.dbapi_connection
+            assert isinstance(driven, sqlite3.Connection)  # noqa: S101  # the dialect's own driver
+            found: int = driven.execute("PRAGMA data_version").fetchone()[0]
         except (sqlite3.Error, sa.exc.DBAPIError):
             return None
         return found
@@ -119,14 +127,14 @@ class Database:
             self._watch = None
         self.engine.dispose()
 
-    def _watching(self) -> sqlite3.Connection:
+    def _watching(self) -> sa.Connection:
         """A connection that nothing is written over: SQLite counts the commits of all others."""
-        taken = self.engine.raw_connection()
-        connection = taken.driver_connection
-        taken.detach()
-        assert isinstance(connection, sqlite3.Connection)  # noqa: S101  # the dialect's own driver
-        connection.execute("PRAGMA busy_timeout=0")
-        return connection
+        if self._watch is None:
+            self._watch = self.engine.connect()
+            self._watch.detach()
+            self._watch.exec_driver_sql("PRAGMA busy_timeout=0")
+            self._watch.rollback()
+        return self._watch
 
 
 def sealer(connection: sa.Connection) -> Sealer:

@@ -1,8 +1,8 @@
 """Answers that are kept until the database changes: for what is asked for with every request, or over and over.
 
 Whatever is committed, by whichever process, drops all of them: nobody is shown what is no longer so, and no write has
-to know who reads it. Whether anything was committed takes SQLite microseconds to say, so that is asked on the event
-loop; questions are answered in a thread.
+to know who reads it. Questions are small, and SQLite keeps no reader waiting for a writer, so they are answered on the
+event loop: the way into a thread and back takes longer than the answer.
 """
 
 import asyncio
@@ -27,32 +27,33 @@ class Kept:
         self._database = database
         self._state: int | None = None
         self._looked = False
-        self._answers: dict[tuple[Any, ...], asyncio.Task[Any]] = {}
+        self._answers: dict[tuple[Any, ...], Any] = {}
 
     async def ask(self, question: Callable[[sa.Connection, *About], Answer], *about: *About) -> Answer:
-        """What `question` answers of the database as it is now. The answer must follow from the database and from
-        `about` alone and hold no secret in clear: it may be kept. Who asks the same at the same time shares it."""
-
-        def answer() -> Answer:
-            with self._database.read() as connection:
-                return question(connection, *about)
-
+        """What `question` answers of the database as it is now, by a few reads through an index. The answer must follow
+        from the database and from `about` alone and hold no secret in clear: it may be kept."""
         if not self._looked:
             self._look()
-        if self._state is None:
-            return await asyncio.to_thread(answer)
         asked = (question, *about)
-        answering = self._answers.get(asked)
-        if answering is None:
-            answering = asyncio.create_task(asyncio.to_thread(answer))
-            answering.add_done_callback(partial(self._drop_failed, asked))
-            if len(self._answers) >= _MOST:
-                del self._answers[next(iter(self._answers))]
-            self._answers[asked] = answering
-        if not answering.done():
-            await asyncio.shield(answering)
-        answered: Answer = answering.result()
-        return answered
+        if asked in self._answers:
+            kept: Answer = self._answers[asked]
+            return kept
+        if self._state is None:
+            return await asyncio.to_thread(partial(self._read, question, *about))
+        try:
+            with self._database.glance() as connection:
+                answer = question(connection, *about)
+        except sa.exc.OperationalError:
+            return await asyncio.to_thread(partial(self._read, question, *about))
+        if len(self._answers) >= _MOST:
+            del self._answers[next(iter(self._answers))]
+        self._answers[asked] = answer
+        return answer
+
+    def _read(self, question: Callable[[sa.Connection, *About], Answer], *about: *About) -> Answer:
+        """For a thread: it may wait for whoever holds the database."""
+        with self._database.read() as connection:
+            return question(connection, *about)
 
     def _look(self) -> None:
         """Once in a pass of the loop: whatever runs before the loop has forgotten it was there to run before it was
@@ -66,8 +67,3 @@ class Kept:
 
     def _forget_look(self) -> None:
         self._looked = False
-
-    def _drop_failed(self, asked: tuple[Any, ...], answering: asyncio.Task[Any]) -> None:
-        failed = answering.cancelled() or answering.exception() is not None
-        if failed and self._answers.get(asked) is answering:
-            del self._answers[asked]

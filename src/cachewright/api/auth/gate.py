@@ -6,9 +6,10 @@ query as they were sent, since that is what was signed.
 
 import asyncio
 import logging
+import random
 import time
-import uuid
 from collections.abc import Collection
+from typing import TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from litestar.enums import ScopeType
@@ -22,13 +23,14 @@ from litestar.types.asgi_types import (
     WebSocketReceiveMessage,
 )
 
-from cachewright.api.answers import REQUEST_ID, error_body, error_headers
+from cachewright.api.answers import OPERATION, REQUEST_ID, error_body, error_headers
 from cachewright.api.auth.credentials import Authenticator
 from cachewright.api.auth.guard import IDENTITY, conclude
 from cachewright.api.auth.limits import (
     BODY_LIMIT,
     STRANGERS_BODY_LIMIT,
     RateLimit,
+    announces_body,
     read_body,
     require_json,
     require_small_head,
@@ -41,6 +43,7 @@ from cachewright.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
+_Received: TypeAlias = HTTPReceiveMessage | WebSocketReceiveMessage
 _OF_NO_PROJECT = {"/v2/available-zones", "/v2/instances/maintain-windows"}
 
 
@@ -68,7 +71,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         receive = _telling(receive)
-        request_id = uuid.uuid4().hex
+        request_id = f"{random.getrandbits(128):032x}"  # it is told to everybody, and no secret
         scope["state"] = {**(scope.get("state") or {}), REQUEST_ID: request_id}
         begun = False
         arrived = time.perf_counter()
@@ -79,10 +82,8 @@ class Gate:
                 begun = True
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
                 await conclude(self._database, scope, message["status"])
-                route = scope.get("route_handler")
-                operation = str(route.handler_name) if route else ""
                 seconds = time.perf_counter() - arrived
-                self._metrics.answered(operation, str(scope["method"]), message["status"], seconds)
+                self._metrics.answered(_operation(scope), str(scope["method"]), message["status"], seconds)
             await send(message)
 
         with about(request_id=request_id):
@@ -99,7 +100,8 @@ class Gate:
         require_small_head(scope)
         raw_path = scope["raw_path"].partition(b"?")[0]
         is_open = (scope["method"], raw_path) in self._open
-        body = await read_body(scope, receive, STRANGERS_BODY_LIMIT if is_open else BODY_LIMIT)
+        announced = announces_body(scope)
+        body = await read_body(scope, receive, STRANGERS_BODY_LIMIT if is_open else BODY_LIMIT) if announced else b""
         require_json(scope, body)
         if not is_open:
             path = _route_path(raw_path)
@@ -119,7 +121,13 @@ class Gate:
             scope["state"][IDENTITY] = identity
         if scope["method"] == "OPTIONS":
             scope["method"] = "TRACE"  # the framework would answer OPTIONS by itself; the contract has neither
-        await self._app(scope, _replayed(body, receive), send)
+        await self._app(scope, _replayed(body if announced else None, receive), send)
+
+
+def _operation(scope: HTTPScope) -> str:
+    """What was asked for; empty where a request came to no route."""
+    route = scope.get("route_handler")
+    return str(scope["state"].get(OPERATION) or (route.handler_name if route else ""))
 
 
 def _route_path(raw: bytes) -> str | None:
@@ -131,6 +139,8 @@ def _route_path(raw: bytes) -> str | None:
     if first or not all(segments):
         return None
     try:
+        if b"%" not in raw:
+            return "/" + b"/".join(segments).decode("utf-8")
         decoded = [unquote_to_bytes(segment).decode("utf-8").replace("/", "%2F") for segment in segments]
     except UnicodeDecodeError:
         return None
@@ -145,12 +155,14 @@ def _project(path: str | None) -> str | None:
     return parts[2] if len(parts) > 2 and parts[1] == "v2" else None
 
 
-def _replayed(body: bytes, receive: Receive) -> Receive:
+def _replayed(body: bytes | None, receive: Receive) -> Receive:
     """What is received after the body is only that the client has gone. Whoever cancels the waiting for that, as the
-    framework does when a stream ends, would not know its cancellation again: granian raises one of its own."""
+    framework does when a stream ends, would not know its cancellation again: granian raises one of its own.
+
+    `body` is None where none was announced, so that not even its end has been received yet."""
     read = False
 
-    async def again() -> HTTPReceiveMessage | WebSocketReceiveMessage:
+    async def again() -> _Received:
         nonlocal read
         if read:
             try:
@@ -158,6 +170,8 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
             except asyncio.CancelledError:
                 return HTTPDisconnectEvent(type="http.disconnect")
         read = True
+        if body is None:
+            return await receive()
         return HTTPRequestEvent(type="http.request", body=body, more_body=False)
 
     return again
@@ -166,7 +180,7 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
 def _telling(receive: Receive) -> Receive:
     """granian cancels what waits for a client that has gone, and does not say that it has. This says it."""
 
-    async def told() -> HTTPReceiveMessage | WebSocketReceiveMessage:
+    async def told() -> _Received:
         try:
             return await receive()
         except asyncio.CancelledError:

@@ -41,8 +41,8 @@ def require_small_head(scope: HTTPScope) -> None:
     """Refusal DCS.4964 or DCS.4965."""
     if len(scope["raw_path"]) + len(scope["query_string"]) > _TARGET_LIMIT:
         raise Refusal("DCS.4965")
-    headers = list(scope["headers"])
-    if len(headers) > _MOST_HEADERS or sum(len(name) + len(value) for name, value in headers) > _HEADERS_LIMIT:
+    sizes = [len(name) + len(value) for name, value in scope["headers"]]
+    if len(sizes) > _MOST_HEADERS or sum(sizes) > _HEADERS_LIMIT:
         raise Refusal("DCS.4964")
 
 
@@ -55,6 +55,11 @@ def require_json(scope: HTTPScope, body: bytes) -> None:
             raise Refusal("DCS.4963")
 
 
+def announces_body(scope: HTTPScope) -> bool:
+    """There may be a body. Over HTTP/1 there is none that is not announced (RFC 9112, 6.3)."""
+    return scope["http_version"] not in _ONES or any(name.lower() in _ANNOUNCING for name, _ in scope["headers"])
+
+
 async def read_body(scope: HTTPScope, receive: Receive, limit: int) -> bytes:
     """Refusal DCS.4960 where it is larger than `limit`, DCS.4968 where it is too slow. What is too large is read to its
     end, or the client would see a broken connection and not the answer."""
@@ -62,8 +67,6 @@ async def read_body(scope: HTTPScope, receive: Receive, limit: int) -> bytes:
     claimed = about.get(b"content-length", b"0")
     if claimed.isdigit() and int(claimed[:20]) > _DRAIN_LIMIT:
         raise Refusal("DCS.4960")
-    if scope["http_version"] in _ONES and not about.keys() & _ANNOUNCING:
-        return await _read(receive, limit)  # there is no body (RFC 9112, 6.3), so none to wait for
     try:
         async with asyncio.timeout(_BODY_SECONDS):
             return await _read(receive, limit)

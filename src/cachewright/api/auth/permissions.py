@@ -58,9 +58,13 @@ def needs(name: str) -> Mapping[str, Any]:
     return {OPTION: ACTIONS[name]}
 
 
+def may(identity: Identity, action: Action) -> bool:
+    if action.least is None:
+        return True
+    return identity.role is not None and ROLES.index(identity.role) >= ROLES.index(action.least)
+
+
 def require(identity: Identity, action: Action) -> None:
     """Refusal DCS.2007 where the role does not suffice."""
-    if action.least is None:
-        return
-    if identity.role is None or ROLES.index(identity.role) < ROLES.index(action.least):
+    if not may(identity, action):
         raise Refusal("DCS.2007", role=identity.role or "none", action=action.name)
