@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import msgspec
 from matplotlib.figure import Figure
@@ -27,11 +29,13 @@ from bench.results import (
 from cachewright.cli.demo.cloud import Size
 from cachewright.cli.demo.owners import Seed
 
-OURS, BARE, CLI, QUIET = "Cachewright", "bare MIGRATESLOTS", "valkey-cli reshard", "nobody"
+OURS, HURRIED, CALM = "Cachewright", "Cachewright in a hurry", "Cachewright below a ceiling"
+BARE, CLI, QUIET = "bare MIGRATESLOTS", "valkey-cli reshard", "nobody"
 _FEW, _MANY = 3, 5
 _QUIET_SECONDS = 3.0
 _PIPELINE = 10
 _GOAL_P99, _GOAL_LONGEST_MS = 2.0, 100.0
+_COLOURS = {QUIET: "C7", OURS: "C0", HURRIED: "lightskyblue", CALM: "navy", BARE: "C1", CLI: "C2"}
 _METRICS = ("per_second", "p50_ms", "p99_ms", "p999_ms", "longest_ms")
 
 
@@ -72,18 +76,25 @@ def _case(cluster: Rented, case: Case) -> Iterator[Row]:
         load(*members(seed), case.content, case.megabytes, seed.password or "")
         load(bare.nodes, bare.owned(), case.content, case.megabytes, "")
 
-        def scaled(size: Size) -> tuple[float, float]:
-            return cluster.resize(instance_id, size).on_monotonic_clock()
+        def ours(name: str, **control: Any) -> Iterator[Row]:
+            for way, size in (("out", many), ("in", few)):
+
+                def scaled(size: Size = size) -> tuple[float, float]:
+                    return cluster.resize(instance_id, size, **control).on_monotonic_clock()
+
+                yield Row(case=case.name, contestant=f"{name}, {way}", round=turn, values=_felt(seed, scaled))
 
         for turn in range(case.rounds):
-            for contestant, target, act in (
-                (QUIET, seed, lambda: _timed(lambda: time.sleep(_QUIET_SECONDS))),
-                (f"{OURS}, out", seed, lambda: scaled(many)),
-                (f"{BARE}, out", bare.seed, lambda: _timed(lambda: bare.migrate(bare.plan(_MANY)))),
-                (f"{OURS}, in", seed, lambda: scaled(few)),
-                (f"{BARE}, in", bare.seed, lambda: _timed(lambda: bare.migrate(bare.plan(_FEW)))),
-            ):
-                yield Row(case=case.name, contestant=contestant, round=turn, values=_felt(target, act))
+            bare.renew()
+            quiet = _felt(seed, lambda: _timed(lambda: time.sleep(_QUIET_SECONDS)))
+            yield Row(case=case.name, contestant=QUIET, round=turn, values=quiet)
+            yield from ours(OURS)
+            yield from ours(HURRIED, hurry=True)
+            yield from ours(CALM, latency_ceiling_ms=_GOAL_P99 * quiet["p99_ms"])
+            for way, shards in (("out", _MANY), ("in", _FEW)):
+                migrate = partial(bare.migrate, bare.plan(shards))
+                felt = _felt(bare.seed, partial(_timed, migrate))
+                yield Row(case=case.name, contestant=f"{BARE}, {way}", round=turn, values=felt)
             if turn < case.cli_rounds:
                 felt = _felt(bare.seed, lambda: _timed(lambda: bare.reshard(bare.plan(_MANY), _PIPELINE)))
                 yield Row(case=case.name, contestant=CLI, round=turn, values=felt)
@@ -109,7 +120,9 @@ def _timed(act: Callable[[], object]) -> tuple[float, float]:
 def findings(rows: Sequence[Row]) -> list[Finding]:
     found = []
     for case in cases(rows):
-        for name in (f"{OURS}, out", f"{OURS}, in"):
+        for name in contestants(rows, case):
+            if not name.startswith(OURS):
+                continue
             slower = ratio(rows, case, "p99_ms", name, QUIET)
             longest = spread(values(rows, case, name, "longest_ms"))
             wrong = spread(values(rows, case, name, "errors") + values(rows, case, name, "lost"))
@@ -149,7 +162,7 @@ def draw(rows: Sequence[Row], figure: Figure) -> None:
     for axes, case in zip(figure.subplots(1, len(every), squeeze=False)[0], every, strict=True):
         names = contestants(rows, case)
         for place, name in enumerate(names):
-            colour = "C7" if name == QUIET else f"C{[OURS, BARE, CLI].index(name.split(', ')[0])}"
+            colour = _COLOURS[name.split(", ")[0]]
             for metric, marker in (("p50_ms", "|"), ("p99_ms", "o"), ("p999_ms", "s"), ("longest_ms", ">")):
                 axes.plot(spread(values(rows, case, name, metric)).median, place, marker, color=colour, markersize=6)
         axes.set_xscale("log")
@@ -167,7 +180,9 @@ BENCHMARK = Benchmark(
     about=f"""
 Four clients, each of which waits for an answer, thinks for two thousandths of a second and asks again (INCR of a key
 of its own, then GET of it, over a connection to each node, following MOVED and ASK), while a cluster is scaled from
-{_FEW} to {_MANY} shards and back: by Cachewright; by bare `CLUSTER MIGRATESLOTS` of the same ranges; by `valkey-cli
+{_FEW} to {_MANY} shards and back: by Cachewright, which spares clients; by Cachewright in a hurry (`"hurry": true`);
+by Cachewright with a ceiling of {_GOAL_P99:g} times the quiet p99 (`"latency_ceiling_ms"`), which it keeps by leaving
+time between pieces; by bare `CLUSTER MIGRATESLOTS` of the same ranges; by `valkey-cli
 --cluster reshard` with pipeline {_PIPELINE}, its default; and by nobody, for {_QUIET_SECONDS:g} seconds. What counts
 is what they feel from the begin to the end of the scale, with everything that runs on the machine's cores meanwhile.
 An answer that contradicts what was acknowledged before is a lost write.

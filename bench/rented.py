@@ -3,7 +3,7 @@
 import tempfile
 import time
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
@@ -69,12 +69,13 @@ class Rented:
         self.ended(made, frozenset())
         return made
 
-    def resize(self, instance_id: str, size: Size, *, hurry: bool = False) -> Ended:
+    def resize(self, instance_id: str, size: Size, **control: Any) -> Ended:
+        """`control` is how the task is wanted to run, said as soon as it is there."""
         known = self.known(instance_id)
         self.cloud.resize(instance_id, size)
-        if hurry:
+        if control:
             path = f"instances/{instance_id}/tasks/{newest(self.cloud, instance_id, known).id}/control"
-            self._api.ask("PUT", path, {"hurry": True})
+            self._api.ask("PUT", path, control)
         return self.ended(instance_id, known)
 
     def known(self, instance_id: str) -> frozenset[str]:

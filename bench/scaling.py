@@ -80,6 +80,7 @@ def _case(cluster: Rented, case: Case) -> Iterator[Row]:
         load(*members(seed), case.content, case.megabytes, seed.password or "")
         load(bare.nodes, bare.owned(), case.content, case.megabytes, "")
         for turn in range(case.rounds):
+            bare.renew()
             directions = (("out", many), ("in", few))
             for name, size in directions:
                 with _traffic(case, Orders(seed=seed)):
@@ -198,9 +199,10 @@ to the end: checks, two new nodes started and joined, slots moved, checks; and o
 ended. Its peers find their nodes started and joined, and only move slots: bare `CLUSTER MIGRATESLOTS` of the same
 ranges, each source told all of its at once, watched every 5 ms; and `valkey-cli --cluster reshard` of as many slots
 between the same nodes, with pipelines of 10, 100 and 1000, or its `rebalance` over all nodes. Everybody has the same
-data, configuration and append-only files. With traffic: four clients that each write and read, two thousandths of a
-second apart; a run in which one of them sees an error or loses a write does not count and ends the benchmark.
-Cachewright spares such clients, unless the task's owner is in a hurry (`"hurry": true`): both are measured.
+data, configuration and append-only files, and bare migration finds processes that are as new as Cachewright's. With
+traffic: four clients that each write and read, two thousandths of a second apart; a run in which one of them sees an
+error or loses a write does not count and ends the benchmark. Cachewright spares such clients, unless the task's owner
+is in a hurry (`"hurry": true`): both are measured.
 """,
     measure=measure,
     findings=findings,

@@ -1,15 +1,18 @@
 """Who else talks to a real node."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from valkey.asyncio import Valkey
 
 from cachewright.store.records import Node
 from cachewright.valkey.client import ask, connect
-from cachewright.valkey.clients import custom, heartbeat
+from cachewright.valkey.clients import Pulse, custom, heartbeat
 from lone import started
 
 
@@ -45,3 +48,22 @@ async def test_a_heartbeat_feels_how_long_a_node_does_not_answer(node: Node) -> 
         await ask(own, "DEBUG", "SLEEP", "0.2")
         await asyncio.sleep(0.05)
     assert 0.1 < pulse.longest < 5
+
+
+@given(fast=st.integers(0, 500), slow=st.integers(0, 20))
+def test_slow_requests_are_outweighed_by_ninety_nine_times_as_many_others(fast: int, slow: int) -> None:
+    pulse = Pulse()
+    pulse.waits = [0.001] * fast + [0.05] * slow
+    pulse.end()
+    missing = max(0, 100 * slow - len(pulse.waits))
+    assert pulse.outweighed(0.01, pulse.ended + missing * 0.01 + 0.001)
+    assert pulse.outweighed(0.1, pulse.ended)
+    if missing > 1:
+        assert not pulse.outweighed(0.01, pulse.ended + (missing - 1) * 0.01)
+
+
+async def test_nothing_is_outweighed_while_it_is_still_felt(node: Node) -> None:
+    async with heartbeat(node, None) as pulse:
+        await asyncio.sleep(0.05)
+        assert not pulse.outweighed(1.0, time.monotonic())
+    assert pulse.outweighed(1.0, time.monotonic())

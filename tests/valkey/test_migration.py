@@ -8,10 +8,11 @@ import pytest
 from bench.nodes import BareCluster, client_of
 
 from cachewright.store.records import Node
-from cachewright.valkey.arrivals import Transfer
+from cachewright.valkey.arrivals import Arrivals, Transfer
 from cachewright.valkey.migration import Mover, Next
 from cachewright.valkey.slot_jobs import jobs_in
 from cachewright.valkey.slots import SLOTS, SlotRange
+from cachewright.valkey.sources import Sources
 from serving import freeze, thaw
 
 FIRST, SECOND = SlotRange(0, 4095), SlotRange(4096, 8191)
@@ -20,7 +21,7 @@ FIRST, SECOND = SlotRange(0, 4095), SlotRange(4096, 8191)
 class Free:
     """Nothing holds the move back."""
 
-    async def before_pieces(self, latency_ms: Callable[[], Awaitable[float]]) -> None:
+    async def before_pieces(self, too_much: Callable[[float], Awaitable[bool]]) -> None:
         return
 
     def gently(self) -> bool:
@@ -53,9 +54,8 @@ def move(source: Node, target: Node, after: Node) -> Transfer:
         bytes_per_key=100.0,
         hold=Free(),
         stalled_seconds=30,
-        turns=asyncio.Semaphore(1),
+        sources=Sources(),
         after=Next(after, SECOND),
-        handed_on={},
     )
     asyncio.run(mover.ensure(said.append))
     return said[-1]
@@ -88,3 +88,10 @@ def test_what_comes_next_is_not_begun_towards_a_node_that_does_not_answer(cluste
         thaw(frozen)
     cluster.settle()
     assert sum(len(part) for parts in cluster.owned().values() for part in parts) == SLOTS
+
+
+def test_bytes_of_two_ranges_are_told_apart_though_the_second_is_on_its_way() -> None:
+    arrivals = Arrivals({0: 300}, 100.0, 1_000)
+    assert arrivals.parted(5_000, 300, 0) == 5_000
+    assert arrivals.parted(5_000, 300, 100) == 4_000
+    assert arrivals.parted(5_000, 0, 100) == 1_000

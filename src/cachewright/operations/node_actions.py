@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from cachewright.flavors import parse
 from cachewright.hosts.local import NodeDidNotStart
@@ -138,7 +139,16 @@ async def release(site: Site, running: Running) -> None:
             except NodeRefused as refusal:
                 if "Unknown node" not in str(refusal):
                     raise ActionFailed("DCS.9004", f"node {other.id} does not forget {node.id}: {refusal}") from refusal
+    await _shut_down(node, instance.password)
     await end(site, node)
+
+
+async def _shut_down(node: Node, password: str | None) -> None:
+    """Asks the node to end, which it does at once. A signal it would see a tenth of a second later, and it need not
+    save what it is not to know again."""
+    with suppress(*NODE_GONE, NodeRefused):
+        async with connect(node, password) as client:
+            await ask(client, "SHUTDOWN", "NOSAVE", "NOW")
 
 
 async def stop(site: Site, running: Running) -> None:

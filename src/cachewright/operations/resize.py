@@ -124,7 +124,7 @@ class Resize(InstanceOperation):
         async with asyncio.timeout(_CANCEL_SECONDS):
             await asyncio.gather(*(_cancelled(node, instance.password) for node in nodes))
         for node in nodes:
-            self.site.handed_on.pop(node.id, None)
+            self.site.sources.forget(node.id)
         view = best_view(seen)
         drafts = [sub for step in task.steps for sub in step.sub_steps if sub.action == "start node"]
         new_ids = {sub.arguments["node_id"] for sub in drafts}

@@ -1,7 +1,6 @@
 """What sub-steps work on: the database, the settings and the host that nodes run on."""
 
 import asyncio
-import os
 from collections.abc import Mapping
 
 import msgspec
@@ -12,25 +11,15 @@ from cachewright.store import instances
 from cachewright.store.database import Database
 from cachewright.store.records import Instance, Node, Task
 from cachewright.tasks.operation import ActionFailed
+from cachewright.valkey.sources import Sources
 from cachewright.valkey.topology import View, views
 
 
-def _turns() -> asyncio.Semaphore:
-    return asyncio.Semaphore(max(len(os.sched_getaffinity(0)) // 2, 1))
-
-
 class Site(msgspec.Struct, frozen=True):
-    """:ivar turns: of moves that clients may feel. Each keeps two processes of the host busy, and clients are served
-    with what they leave of its processors.
-    :ivar handed_on: of a source that already moves what comes next, how many bytes it had sent by the end of what came
-    before.
-    """
-
     database: Database
     settings: Settings
     host: LocalHost
-    turns: asyncio.Semaphore = msgspec.field(default_factory=_turns)
-    handed_on: dict[str, int] = msgspec.field(default_factory=dict)
+    sources: Sources = msgspec.field(default_factory=Sources)
 
     async def instance(self, task: Task) -> Instance:
         def read() -> Instance:

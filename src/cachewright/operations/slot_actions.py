@@ -52,8 +52,8 @@ class _Hold:
     def __init__(self, running: Running) -> None:
         self._running = running
 
-    async def before_pieces(self, latency_ms: Callable[[], Awaitable[float]]) -> None:
-        await self._running.proceed(latency_ms)
+    async def before_pieces(self, too_much: Callable[[float], Awaitable[bool]]) -> None:
+        await self._running.proceed(too_much)
 
     def gently(self) -> bool:
         return self._running.gently
@@ -99,9 +99,8 @@ async def move(site: Site, running: Running) -> None:
         bytes_per_key=arguments["bytes_per_key"],
         hold=_Hold(running),
         stalled_seconds=running.policy.stalled,
-        turns=site.turns,
+        sources=site.sources,
         after=_next(running, nodes, seen, source),
-        handed_on=site.handed_on,
     )
     try:
         await mover.ensure(report)

@@ -61,15 +61,15 @@ class Running:
     def sub_step(self) -> SubStep:
         return self._ledger.sub_step(self._id)
 
-    async def proceed(self, latency_ms: Callable[[], Awaitable[float]] | None = None) -> None:
-        """Called before a part of the work that can be left out: waits while the task is paused, or while `latency_ms`
-        is above the ceiling. ActionFailed DCS.9005 where the task is to be cancelled."""
+    async def proceed(self, too_much: Callable[[float], Awaitable[bool]] | None = None) -> None:
+        """Called before a part of the work that can be left out: waits while the task is paused, or while there would
+        be `too_much` latency for a ceiling, in seconds. ActionFailed DCS.9005 where the task is to be cancelled."""
         while True:
             control = self._ledger.control
             if control.wish == "cancel":
                 raise ActionFailed(CANCELLED, "cancelled", True)
             ceiling = control.latency_ceiling_ms
-            slow = ceiling is not None and latency_ms is not None and await latency_ms() > ceiling
+            slow = ceiling is not None and too_much is not None and await too_much(ceiling / 1000)
             if control.wish == "run" and not slow:
                 return
             await asyncio.sleep(HELD_SECONDS)

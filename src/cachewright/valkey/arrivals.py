@@ -55,6 +55,12 @@ class Arrivals:
         """Bytes of this range, of all that the source has sent."""
         return max(exported - self._exported_before, 0)
 
+    def parted(self, exported: int, keys: int, ahead: int) -> int:
+        """Where this range ended in what the source has sent, when there were `keys` of it and of the next one some
+        keys `ahead`: the counter does not tell them apart, so each key counts the same."""
+        came = self.came(exported)
+        return exported - came + round(came * keys / (keys + ahead)) if ahead else exported
+
     async def look(self, target: Valkey, states: Set[str], exported: int) -> Transfer:
         """`states` are those of the range's jobs, `exported` is all that the source has sent. The share is bytes over
         bytes expected, and what is expected is corrected all the time: what has come, plus the keys that have not, at

@@ -11,6 +11,7 @@ from cachewright.store.records import Node
 from cachewright.valkey.client import CONTROL_PLANE, NODE_GONE, NodeRefused, Valkey, ask, connect
 
 _BEAT_SECONDS = 0.01
+_FEW = 0.01  # of all requests
 _OWN = ("cluster", "info", "ping", "config", "eval_ro", "client", "hello", "auth", "replconf", "psync", "dbsize")
 _OWN_COMMANDS = tuple(f"cmdstat_{name}" for name in _OWN)
 
@@ -38,20 +39,34 @@ async def custom(client: Valkey) -> Custom:
 
 
 class Pulse:
-    """:ivar longest: seconds that a client of the node has had to wait at the most."""
+    """What a client feels that asks a node a hundred times a second.
+
+    :ivar waits: seconds that each of its requests has taken.
+    :ivar ended: when it stopped asking, in seconds of the monotonic clock.
+    """
 
     def __init__(self) -> None:
-        self.longest = 0.0
-        self._over = False
+        self.waits: list[float] = []
+        self.ended = float("inf")
+
+    @property
+    def longest(self) -> float:
+        return max(self.waits, default=0.0)
 
     def end(self) -> None:
-        self._over = True
+        self.ended = time.monotonic()
+
+    def outweighed(self, ceiling: float, now: float) -> bool:
+        """Had it gone on asking until `now`, with nothing to wait for, so few of its requests would have taken longer
+        than `ceiling` seconds that the rest outweighs them."""
+        slow = sum(wait > ceiling for wait in self.waits)
+        return slow <= _FEW * (len(self.waits) + (now - self.ended) / _BEAT_SECONDS)
 
     async def beat(self, client: Valkey) -> None:
-        while not self._over:
+        while self.ended > time.monotonic():
             asked = time.perf_counter()
             await client.ping()
-            self.longest = max(self.longest, time.perf_counter() - asked)
+            self.waits.append(time.perf_counter() - asked)
             await asyncio.sleep(_BEAT_SECONDS)
 
 

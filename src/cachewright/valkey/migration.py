@@ -23,9 +23,10 @@ from cachewright.store.records import Node
 from cachewright.valkey.arrivals import Arrivals, Transfer
 from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, connect
 from cachewright.valkey.clients import custom, heartbeat
-from cachewright.valkey.portions import LARGE_AT_ONCE, LARGE_KEYS, Portions
+from cachewright.valkey.portions import LARGE_AT_ONCE, LARGE_KEYS
 from cachewright.valkey.slot_jobs import Job, cancel_all, count_keys, exported_bytes, fork_seconds, jobs
 from cachewright.valkey.slots import SlotRange, cut, overlap, slots_of
+from cachewright.valkey.sources import Sources
 from cachewright.valkey.topology import view
 
 _SHORT_POLL_SECONDS, _POLL_SECONDS = 0.02, 0.1
@@ -46,8 +47,9 @@ class MigrationFailed(Exception):
 class Hold(Protocol):
     """What may hold a move back."""
 
-    async def before_pieces(self, latency_ms: Callable[[], Awaitable[float]]) -> None:
-        """Returns when the next pieces may begin."""
+    async def before_pieces(self, too_much: Callable[[float], Awaitable[bool]]) -> None:
+        """Returns when the next pieces may begin: where there is a ceiling, in seconds, not while it is `too_much` for
+        that."""
 
     def gently(self) -> bool:
         """One piece at a time, so that `before_pieces` is asked before each."""
@@ -73,11 +75,11 @@ class Mover:
     """Moves one range.
 
     `bytes_per_key` is what a key of this instance takes on the way, by experience; a move whose counters stand still
-    for `stalled_seconds` is given up. A piece that clients of the source may feel waits for one of `turns`.
+    for `stalled_seconds` is given up. A piece that clients of the source may feel waits for its turn.
 
     A source whose clients need not be spared is told of what comes `after` as well, so that it does not wait for
-    anybody in between. Whose move that is finds it under way; how far the source had got when this one ended is in
-    `handed_on`, by source.
+    anybody in between. Whose move that is finds it under way; how far the source had got when this one ended is
+    handed on through `sources`.
     """
 
     def __init__(
@@ -90,9 +92,8 @@ class Mover:
         bytes_per_key: float,
         hold: Hold,
         stalled_seconds: float,
-        turns: asyncio.Semaphore,
+        sources: Sources,
         after: Next | None,
-        handed_on: dict[str, int],
     ) -> None:
         self._source = source
         self._target = target
@@ -101,14 +102,13 @@ class Mover:
         self._bytes_per_key = bytes_per_key
         self._hold = hold
         self._stalled_seconds = stalled_seconds
-        self._turns = turns
+        self._sources = sources
         self._after = after
         self._begun_after: Next | None = None
-        self._handed_on = handed_on
         self._arrivals = Arrivals({}, bytes_per_key, 0)
         self._exported = 0
         self._busy = False
-        self._portions = Portions(bytes_per_key)
+        self._portions = sources.portions(source.id, bytes_per_key)
 
     async def ensure(self, report: Callable[[Transfer], None]) -> None:
         """Returns when the target owns the whole range. MigrationFailed where it does not.
@@ -123,7 +123,7 @@ class Mover:
             ):
                 self._exported = await exported_bytes(source)
                 counts = await count_keys(source, slots_of(await self._left(source, self._part)))
-                before = self._handed_on.pop(self._source.id, self._exported)
+                before = self._sources.handed_on.pop(self._source.id, self._exported)
                 self._arrivals = Arrivals(counts, self._bytes_per_key, min(before, self._exported))
                 while True:
                     known = await self._own_jobs(source)
@@ -132,7 +132,7 @@ class Mover:
                         await self._follow(source, target, {job.name for job in under_way}, report)
                     elif left := await self._left(source, self._part):
                         await _require_durable(source, target)
-                        await self._hold.before_pieces(lambda: _latency_ms(source, target))
+                        await self._hold.before_pieces(lambda ceiling: self._too_much(source, target, ceiling))
                         self._portions.look(await custom(source), in_a_hurry=self._hold.in_a_hurry())
                         if self._portions.careful and not self._busy:
                             self._busy = True
@@ -145,7 +145,7 @@ class Mover:
                 await self._require_owned(target)
                 await _require_durable(target)
                 if self._begun_after:
-                    await self._hand_on(source, self._begun_after)
+                    await self._hand_on(source, self._begun_after, keys)
         except NODE_GONE as error:
             raise MigrationFailed([f"a node does not answer: {error}"]) from error
         except NodeRefused as error:
@@ -153,12 +153,16 @@ class Mover:
         came = self._arrivals.came(self._exported)
         report(Transfer(full="finished", increment="finished", keys=keys, bytes=came, share=1.0))
 
-    async def _hand_on(self, source: Valkey, after: Next) -> None:
-        """What comes after goes on, unless the task has been held back since, or its target is no longer fit for it."""
+    async def _hand_on(self, source: Valkey, after: Next, keys: int) -> None:
+        """What comes after goes on, unless the task has been held back since, or its target is no longer fit for it.
+        The source may have answered late that the `keys` of this range have gone, and the next may be on its way."""
         if await self._hold.hindered() or not await self._is_fit(after.target):
             await cancel_all(source)
-        else:
-            self._handed_on[self._source.id] = self._exported
+            return
+        async with connect(after.target, self._password) as target:
+            ahead = sum((await count_keys(target, slots_of([after.part]))).values())
+        self._exported = self._arrivals.parted(self._exported, keys, ahead)
+        self._sources.handed_on[self._source.id] = self._exported
 
     async def _left(self, source: Valkey, part: SlotRange) -> list[SlotRange]:
         return overlap((await view(source)).members[self._source.id].slots, part)
@@ -175,11 +179,19 @@ class Mover:
         if not self._portions.careful:
             await self._follow(source, target, await self._begin(source, left, known), report)
             return
-        async with self._turns, heartbeat(self._source, self._password) as pulse:
+        async with self._sources.turns, heartbeat(self._source, self._password) as pulse:
+            self._sources.felt[self._source.id] = pulse
             if self._hold.cancelled():
                 raise MigrationFailed(["cancelled"])
             await self._follow(source, target, await self._begin(source, left, known), report)
             self._portions.felt(pulse.longest, await fork_seconds(source))
+
+    async def _too_much(self, source: Valkey, target: Valkey, ceiling: float) -> bool:
+        """A node answers more slowly than that, in seconds, or clients have not yet got over the last piece."""
+        pulse = self._sources.felt.get(self._source.id)
+        if pulse and not pulse.outweighed(ceiling, time.monotonic()):
+            return True
+        return await _latency(source, target) > ceiling
 
     async def _begin(self, source: Valkey, left: list[SlotRange], known: list[Job]) -> set[str]:
         """Starts the next pieces. The names of their jobs, which are none of those `known` before."""
@@ -302,15 +314,15 @@ async def _require_durable(*clients: Valkey) -> None:
             raise MigrationFailed(["a node cannot write its append-only file"])
 
 
-async def _latency_ms(*clients: Valkey) -> float:
-    """How long the slowest of the nodes takes to answer, the better of two tries."""
+async def _latency(*clients: Valkey) -> float:
+    """Seconds that the slowest of the nodes takes to answer, the better of two tries."""
     slowest = 0.0
     for client in clients:
         tries = []
         for _ in range(2):
             asked = time.perf_counter()
             await client.ping()
-            tries.append((time.perf_counter() - asked) * 1000)
+            tries.append(time.perf_counter() - asked)
         slowest = max(slowest, min(tries))
     return slowest
 

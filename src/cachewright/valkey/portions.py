@@ -22,9 +22,13 @@ _CALLS_PER_SECOND = 1.0
 
 
 class Portions:
-    """:ivar careful: the source has clients, and they are to be spared."""
+    """Of one source.
+
+    :ivar careful: the source has clients, and they are to be spared.
+    """
 
     def __init__(self, bytes_per_key: float) -> None:
+        self.bytes_per_key = bytes_per_key
         self._keys = min(_SMALL_KEYS, max(int(_SMALL_BYTES / max(bytes_per_key, 1.0)), 1))
         self._fewest = min(_FEWEST_KEYS, self._keys)
         self._before: Custom | None = None
