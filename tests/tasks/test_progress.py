@@ -124,6 +124,19 @@ def test_the_part_no_counter_shows_passes_with_the_clock() -> None:
     assert at(1_100) < at(600) < at(100)
 
 
+def test_time_that_is_no_sign_of_slowness_is_not_still_to_come() -> None:
+    """Half a second passed before the counter moved: that was of the part which no counter shows."""
+
+    def remaining(elapsed_ms: int) -> float:
+        late = sub_step(takes=11.0, fixed=1.0, done=50.0, status="EXECUTING", begin_time=0)
+        return estimate((step(late),), elapsed_ms).remaining_seconds
+
+    assert remaining(5_000) == pytest.approx(6.0)
+    assert remaining(5_500) == pytest.approx(5.5)
+    assert remaining(6_000) == pytest.approx(5.0)
+    assert remaining(8_000) > 5.5
+
+
 def test_a_clock_that_is_set_back_does_no_harm() -> None:
     running = (step(sub_step(status="EXECUTING", begin_time=3_600_000, done=50.0)),)
     seen = estimate(running, 0, shown=60)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from cachewright.operations.resize import MOVE
+from cachewright.operations.moves import MOVE
 from cachewright.operations.site import best_view
 from cachewright.operations.vitals import Vital, ask_all
 from cachewright.store import instances, tasks

@@ -24,7 +24,7 @@ _POLL_SECONDS = 0.02
 _STOP_SECONDS = 10.0
 _DRAIN_SECONDS = 5.0
 _DRAIN_POLL_SECONDS = 0.1  # the node lists all its clients each time
-_IDLE_SECONDS = 0.5
+IDLE_SECONDS = 0.5
 _LEAVE_SECONDS = 120.0
 _FAILOVER_SECONDS = 6.0
 
@@ -188,7 +188,7 @@ async def _drained(node: Node, password: str | None) -> None:
     try:
         async with connect(node, password) as client:
             last = now = await custom(client)
-            while now.connected and now.at < min(last.at + _IDLE_SECONDS, deadline):
+            while now.connected and now.at < min(last.at + IDLE_SECONDS, deadline):
                 await asyncio.sleep(_DRAIN_POLL_SECONDS)
                 now = await custom(client)
                 if now.calls != last.calls:

@@ -15,29 +15,28 @@ from cachewright.flavors import Flavor, parse
 from cachewright.operations import cluster_actions, layout
 from cachewright.operations.create import NODE_BYTES
 from cachewright.operations.kinds import POST_CHECK, PRE_CHECK, RESIZE, RESOURCE_CHECK, STATUS_CHECK
-from cachewright.operations.node_actions import end
+from cachewright.operations.moves import BYTES_PER_SECOND, MOVE, PACE, Load, Speed, drafts, learnt, moved_keys
+from cachewright.operations.node_actions import IDLE_SECONDS, end
 from cachewright.operations.operation import InstanceOperation, answering
 from cachewright.operations.site import best_view
-from cachewright.operations.slot_actions import waiting_detail
-from cachewright.store import instances, rates
+from cachewright.store import controls, instances, rates
 from cachewright.store.records import Node, Step, Task
 from cachewright.tasks.plan import Draft, build, work
 from cachewright.tasks.progress import planned_seconds
 from cachewright.valkey import slot_jobs, slots
 from cachewright.valkey.client import NODE_GONE, NodeRefused, ask, connect
+from cachewright.valkey.clients import custom
+from cachewright.valkey.sources import side_by_side
 from cachewright.valkey.topology import View
 
-MOVE = "move slots"
 _FULLEST = 0.7
 """Share of its memory that a shard may use after a scale-in (the cloud's own rule)."""
 
-_BYTES_PER_SECOND = 30e6  # of one lane, until this installation has moved something itself
 _BYTES_PER_KEY = 100.0  # of a cluster without keys
-_HANDOVER_SECONDS = 0.4
 _CHECK_SECONDS = 0.05
 _START_SECONDS = 0.15
 _JOIN_SECONDS, _JOIN_SECONDS_A_NODE = 0.15, 0.03
-_RELEASE_SECONDS = 0.3
+_RELEASE_SECONDS = 0.2
 _CANCEL_SECONDS = 10.0
 
 
@@ -60,14 +59,6 @@ class Preview(msgspec.Struct, frozen=True):
     steps: tuple[Step, ...]
     seconds: float
     blockers: tuple[tuple[str, str], ...]
-
-
-class Load(msgspec.Struct, frozen=True):
-    """What one master holds. `keys` by slot."""
-
-    used_memory: int
-    bytes_per_key: float
-    keys: Mapping[int, int]
 
 
 class Resize(InstanceOperation):
@@ -97,7 +88,7 @@ class Resize(InstanceOperation):
         owned = {node_id: parts for node_id, parts in view.owned().items() if parts}
         moves = slots.plan_moves(owned, shape.staying)
         loads = await _loads(shape, moves, instance.password)
-        pace = await asyncio.to_thread(self._pace)
+        speed = await asyncio.to_thread(self._speed, task)
         every = [*(node for node in nodes if node.wanted), *shape.new]
         leaving = [node for node in nodes if node.shard in shape.leaving]
         resized = [node for node in every if node.maxmemory != flavor.shard_mb * layout.MEGABYTE]
@@ -111,9 +102,9 @@ class Resize(InstanceOperation):
                 "Resource request.": [_start(node) for node in shape.new],
                 "Cluster join.": _join(shape.new, len(nodes)),
                 "Memory increase.": memory if growing else [],
-                "Data migration.": [_move(move, loads[move.source], pace) for move in moves],
+                "Data migration.": drafts(moves, loads, speed),
                 "Memory decrease.": [] if growing else memory,
-                "Resource release.": [_release(node, leaving) for node in leaving],
+                "Resource release.": [_release(node, leaving, loads.get(node.id)) for node in leaving],
                 POST_CHECK: [_check_status([])],
             },
         )
@@ -138,12 +129,9 @@ class Resize(InstanceOperation):
 
     def succeeded(self, connection: sa.Connection, task: Task) -> None:
         instances.change(connection, task.instance_id, spec_code=task.params["spec_code"])
-        moved = [sub for step in task.steps for sub in step.sub_steps if sub.action == MOVE]
-        counted = sum(sub.work.total for sub in moved)
-        seconds = sum((sub.end_time - sub.begin_time) / 1000 for sub in moved if sub.end_time and sub.begin_time)
-        seconds -= _HANDOVER_SECONDS * len(moved)
-        if seconds > 1:
-            rates.learn(connection, MOVE, counted / seconds)
+        moving = [step for step in task.steps if any(sub.action == MOVE for sub in step.sub_steps)]
+        if moving and (pace := learnt(moving[-1], side_by_side())):
+            rates.learn(connection, PACE, pace)
 
     async def _shape(self, task: Task, flavor: Flavor, nodes: list[Node], view: View, *, store: bool) -> Shape:
         """New nodes are stored here, before any of them starts; unless the plan is only looked at."""
@@ -166,9 +154,10 @@ class Resize(InstanceOperation):
 
         return Shape(masters, leaving, await asyncio.to_thread(choose))
 
-    def _pace(self) -> float:
+    def _speed(self, task: Task) -> Speed:
         with self.site.database.read() as connection:
-            return rates.get(connection, MOVE) or _BYTES_PER_SECOND
+            pace = rates.get(connection, PACE) or BYTES_PER_SECOND
+            return Speed(pace=pace, turns=side_by_side(), hurry=controls.get(connection, task.id).hurry)
 
 
 async def _loads(shape: Shape, moves: Sequence[slots.Move], password: str | None) -> dict[str, Load]:
@@ -182,19 +171,16 @@ async def _loads(shape: Shape, moves: Sequence[slots.Move], password: str | None
             keys = await slot_jobs.count_keys(client, wanted[node.id])
             memory = await client.info("memory")
             total = await client.dbsize()
+            clients = (await custom(client)).connected > 0
         per_key = memory["used_memory_dataset"] / total if total else _BYTES_PER_KEY
-        return Load(memory["used_memory"], per_key, keys)
+        return Load(memory["used_memory"], per_key, keys, clients)
 
     masters = list(shape.masters.values())
     return dict(zip([node.id for node in masters], await asyncio.gather(*map(one, masters)), strict=True))
 
 
-def _moved_keys(move: slots.Move, load: Load) -> int:
-    return sum(load.keys[slot] for slot in slots.slots_of([move.range]))
-
-
 def _checks(shape: Shape, moves: Sequence[slots.Move], loads: Mapping[str, Load], flavor: Flavor) -> list[Draft]:
-    size = {move: math.ceil(_moved_keys(move, loads[move.source]) * loads[move.source].bytes_per_key) for move in moves}
+    size = {move: math.ceil(moved_keys(move, loads[move.source]) * loads[move.source].bytes_per_key) for move in moves}
     moved = sum(size.values())
     limit = int(flavor.shard_mb * layout.MEGABYTE * _FULLEST)
     coming = {node_id: sum(size[move] for move in moves if move.target == node_id) for node_id in shape.staying}
@@ -242,32 +228,6 @@ def _join(new: Sequence[Node], old: int) -> list[Draft]:
     return [Draft(name="Cluster join.", action="join cluster", work=size, arguments={"node_ids": ids})]
 
 
-def _move(move: slots.Move, load: Load, pace: float) -> Draft:
-    """Ranges of one source follow each other, since a node snapshots one at a time; sources work side by side."""
-    keys = _moved_keys(move, load)
-    size = max(keys * load.bytes_per_key, 1.0)
-    return Draft(
-        name=f"Slot migration. Slots {move.range.first}-{move.range.last}",
-        action=MOVE,
-        work=work(
-            move.source,
-            unit="bytes",
-            total=size,
-            seconds=size / pace + _HANDOVER_SECONDS,
-            fixed=_HANDOVER_SECONDS,
-        ),
-        arguments={
-            "source": move.source,
-            "target": move.target,
-            "first": move.range.first,
-            "last": move.range.last,
-            "keys": keys,
-            "bytes_per_key": load.bytes_per_key,
-        },
-        detail=waiting_detail(move.source, move.range, keys),
-    )
-
-
 def _set_memory(node: Node) -> Draft:
     return Draft(
         name=f"Memory change. Shard {node.shard}, {node.role}",
@@ -277,11 +237,13 @@ def _set_memory(node: Node) -> Draft:
     )
 
 
-def _release(node: Node, leaving: Sequence[Node]) -> Draft:
+def _release(node: Node, leaving: Sequence[Node], load: Load | None) -> Draft:
+    """Where it has clients, each is first let learn where its slots went."""
+    drained = IDLE_SECONDS if load and load.clients else 0.0
     return Draft(
         name=f"Node release. Shard {node.shard}, {node.role}",
         action="release node",
-        work=work(node.id, seconds=_RELEASE_SECONDS),
+        work=work(node.id, seconds=_RELEASE_SECONDS + drained),
         arguments={"node_id": node.id, "leaving": [other.id for other in leaving]},
     )
 

@@ -1,11 +1,11 @@
-"""How fast each action has gone here, learnt from tasks that have ended: units of work per second of one lane."""
+"""How fast each action has gone here, learnt from tasks that have ended: units of work per second."""
 
 import sqlalchemy as sa
 
 from cachewright.store.tables import rates
 
-_WEIGHT = 0.3
-"""Of the newest task against all before it."""
+_WEIGHT = 0.5
+"""Of the newest task against all before it. It has seen the host as loaded as it is now."""
 
 
 def get(connection: sa.Connection, action: str) -> float | None:

@@ -90,11 +90,11 @@ def _step_seconds(step: Step, now: int, slowness: Mapping[str, float]) -> float:
 def _left(sub_step: SubStep, now: int, slowness: Mapping[str, float]) -> float:
     if sub_step.status in {"FINISH", "FAILED"}:
         return 0.0
-    counted = sub_step.work.seconds - sub_step.work.fixed - done_seconds(sub_step)
-    fixed = sub_step.work.fixed
-    if sub_step.status == "EXECUTING" and counted <= 0:
-        spent = _elapsed(sub_step, now) - (sub_step.work.seconds - fixed)
-        fixed = max(fixed - max(spent, 0.0), 0.0)
+    passed, fixed = done_seconds(sub_step), sub_step.work.fixed
+    counted = sub_step.work.seconds - fixed - passed
+    if sub_step.status == "EXECUTING":
+        # What is no sign of slowness has gone by: it is not still to come as well.
+        fixed -= min(max(_elapsed(sub_step, now) - passed, 0.0), fixed)
     return (max(counted, 0.0) + fixed) * slowness[sub_step.action]
 
 

@@ -9,8 +9,13 @@ from cachewright.valkey.clients import Pulse
 from cachewright.valkey.portions import Portions
 
 
+def side_by_side() -> int:
+    """How many moves the host's processors are enough for."""
+    return max(len(os.sched_getaffinity(0)) // 2, 1)
+
+
 def _turns() -> asyncio.Semaphore:
-    return asyncio.Semaphore(max(len(os.sched_getaffinity(0)) // 2, 1))
+    return asyncio.Semaphore(side_by_side())
 
 
 class Sources(msgspec.Struct, frozen=True):

@@ -4,7 +4,8 @@ ShowJobInfo)."""
 import msgspec
 
 from cachewright.flavors import parse
-from cachewright.operations.resize import MOVE, Preview
+from cachewright.operations.moves import MOVE
+from cachewright.operations.resize import Preview
 from cachewright.store.records import Instance, Step, SubStep, Task
 from cachewright.tasks.progress import planned_seconds
 
