@@ -20,7 +20,7 @@ from cachewright.operations.node_actions import IDLE_SECONDS, end
 from cachewright.operations.operation import InstanceOperation, answering
 from cachewright.operations.site import best_view
 from cachewright.store import controls, instances, rates
-from cachewright.store.records import Node, Step, Task
+from cachewright.store.records import Control, Node, Step, Task
 from cachewright.tasks.plan import Draft, build, work
 from cachewright.tasks.progress import planned_seconds
 from cachewright.valkey import slot_jobs, slots
@@ -129,6 +129,8 @@ class Resize(InstanceOperation):
 
     def succeeded(self, connection: sa.Connection, task: Task) -> None:
         instances.change(connection, task.instance_id, spec_code=task.params["spec_code"])
+        if controls.get(connection, task.id) != Control():
+            return  # as fast as its owner wanted it, which tells nothing of others
         moving = [step for step in task.steps if any(sub.action == MOVE for sub in step.sub_steps)]
         if moving and (pace := learnt(moving[-1], side_by_side())):
             rates.learn(connection, PACE, pace)
