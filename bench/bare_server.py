@@ -1,6 +1,6 @@
 """The bare limit of the libraries Cachewright serves with: granian, Litestar and DBOS on an empty SQLite, idle.
 
-`python -m bench.bare_server PORT DATABASE [QUEUE ...]`; it polls the queues as often as Cachewright does its own.
+`python -m bench.bare_server PORT DATABASE [QUEUE ...]`; the queues are polled so often that nobody waits for long.
 """
 
 import asyncio

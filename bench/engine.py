@@ -99,12 +99,12 @@ BENCHMARK = Benchmark(
     about="""
 Tasks whose sub-steps do nothing, so that what is left is the engine's own cost: the task's row, its record of each
 sub-step's begin and end with percent and remaining seconds, what watchers are told, and the step's place in DBOS's
-log. Its peer is a bare DBOS workflow of as many steps (a plan, the sub-steps, an end) on a queue of the same
-settings: partitioned by instance, polled 20 times a second, which is most of what passes between a request and its
-first step. Each runs in a process of its own, on a database of its own; on SQLite both in WAL mode, which DBOS by
-itself does not choose. From the request to the first step: 20 tasks, one after another. Each step: one task of 100.
-Tasks a second: 100 tasks of one step, each of another instance, requested as fast as it goes, until the last has
-ended.
+log. Its peer is a bare DBOS workflow of as many steps (a plan, the sub-steps, an end) on a queue partitioned by
+instance as well. The peer's is polled 20 times a second, which is most of what passes between a request and its first
+step; Cachewright's is polled once a second while nothing happens, and woken. Each runs in a process of its own, on a
+database of its own; on SQLite both in WAL mode, which DBOS by itself does not choose. From the request to the first
+step: 20 tasks, one after another. Each step: one task of 100. Tasks a second: 100 tasks of one step, each of another
+instance, requested as fast as it goes, until the last has ended.
 
 Cachewright serves from SQLite alone: its migrations, and writers that wait for each other, are SQLite's. On Postgres
 it is the engine alone that is measured, with the same tables, made without migrations.

@@ -38,9 +38,8 @@ class Post:
         self.database = Database(f"sqlite:///{folder / 'test.db'}", Sealer([Fernet.generate_key()]))
         self.database.migrate()
         self._engine = Engine(self.database, {}, Feed())
-        self._engine.start()
-        courier = Courier(self.database, Heartbeats())
-        courier.start()
+        self._courier = courier = Courier(self.database, Heartbeats())
+        courier.start(self._engine.start())
         self._loop = asyncio.new_event_loop()
         self._running = self._loop.create_task(courier.run())
         self._thread = threading.Thread(target=self._run)
@@ -55,6 +54,7 @@ class Post:
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._running.cancel)
         self._thread.join()
+        self._courier.stop()
         self._engine.stop()
         self.database.close()
 

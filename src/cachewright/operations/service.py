@@ -65,8 +65,7 @@ class Service:
 
     def start(self) -> None:
         """Takes up every task that has not ended."""
-        self._engine.start()
-        self.courier.start()
+        self.courier.start(self._engine.start())
 
     async def tend(self) -> None:
         """Until cancelled: takes up what has broken off, forgets what is older than is kept."""
@@ -89,5 +88,6 @@ class Service:
 
     def stop(self) -> None:
         """Nodes go on; tasks wait for the next start."""
+        self.courier.stop()
         self._engine.stop()
         self._database.close()

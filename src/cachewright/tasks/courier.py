@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import httpx
 import sqlalchemy as sa
-from dbos import DBOS, SetEnqueueOptions, SetWorkflowID
+from dbos import DBOS
 from standardwebhooks import Webhook as Signer
 
 from cachewright.store import outbox
@@ -25,6 +25,7 @@ from cachewright.store.records import Delivery, Webhook
 from cachewright.tasks.clock import now_ms
 from cachewright.tasks.heartbeats import Heartbeats
 from cachewright.tasks.ledger import DATABASE_SECONDS
+from cachewright.tasks.queue import PromptQueue
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,6 @@ DELAYS_SECONDS = (2, 10, 60, 600, 3600, 3 * 3600, 6 * 3600, 12 * 3600)
 _JITTER = 0.2
 _ANSWER_SECONDS = 10.0
 _AT_ONCE = 8
-_POLL_SECONDS = 0.25
 _RELAY_SECONDS = 0.5
 _RELAYED_AT_ONCE = 100
 _GONE = 410
@@ -49,18 +49,16 @@ class Courier:
     def __init__(self, database: Database, heartbeats: Heartbeats) -> None:
         self.database = database
         self._heartbeats = heartbeats
+        self._queue = PromptQueue(QUEUE, at_once=_AT_ONCE)
 
-    def start(self) -> None:
-        """To be called when DBOS runs."""
+    def start(self, dbos: DBOS) -> None:
         global _courier  # noqa: PLW0603  # DBOS keeps its functions in a process-wide registry, as the engine says
         _courier = self
-        DBOS.register_queue(
-            QUEUE,
-            partition_concurrency=1,
-            worker_concurrency=_AT_ONCE,
-            polling_interval_sec=_POLL_SECONDS,
-            on_conflict="always_update",
-        )
+        self._queue.start(dbos)
+
+    def stop(self) -> None:
+        """To be called before DBOS is stopped."""
+        self._queue.stop()
 
     async def run(self) -> None:
         """Until cancelled: puts in line what has been stored."""
@@ -77,11 +75,9 @@ class Courier:
             found = outbox.unqueued(connection, _RELAYED_AT_ONCE)
         for delivery in found:
             wait_ms = max(0, (delivery.next_try_at or 0) - now_ms())
-            options = SetEnqueueOptions(
-                queue_partition_key=delivery.webhook_id, delay_seconds=wait_ms / 1000 if wait_ms else None
-            )
-            with SetWorkflowID(f"{delivery.id}.{delivery.attempts}"), options:
-                DBOS.enqueue_workflow(QUEUE, deliver, delivery.id)
+            attempt_id = f"{delivery.id}.{delivery.attempts}"
+            delay_seconds = wait_ms / 1000 if wait_ms else None
+            self._queue.enqueue(attempt_id, delivery.webhook_id, deliver, delivery.id, delay_seconds)
         if found:
             with self.database.write() as connection:
                 for delivery in found:
@@ -89,6 +85,10 @@ class Courier:
         return len(found)
 
     async def attempt(self, delivery_id: str) -> None:
+        with self._queue.running():
+            await self._attempt(delivery_id)
+
+    async def _attempt(self, delivery_id: str) -> None:
         delivery, webhook = await _patiently(lambda: self._known(delivery_id))
         if delivery is None or webhook is None or delivery.status != "WAITING":
             return

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import sqlalchemy as sa
-from dbos import DBOS, DBOSConfig, SetEnqueueOptions, SetWorkflowID, StepOptions, StepReservation
+from dbos import DBOS, DBOSConfig, StepOptions, StepReservation
 from dbos import error as dbos_error
 
 from cachewright.logs import about
@@ -28,6 +28,7 @@ from cachewright.tasks.feed import Feed
 from cachewright.tasks.lanes import LaneGate
 from cachewright.tasks.ledger import DATABASE_SECONDS, Ledger
 from cachewright.tasks.operation import PLAN, RECOVER, ActionFailed, Operation, Policy, Running
+from cachewright.tasks.queue import PromptQueue
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,6 @@ QUEUE = "instances"
 WORKFLOW_VERSION = "1"
 """Of the workflow below. DBOS resumes only workflows of its own version, so this stays while old ones can be run."""
 
-_POLL_SECONDS = 0.05
 _RECOVERIES = 1_000_000
 _TASK_FAILED = "DCS.4842"
 _TIMED_OUT = "DCS.9006"
@@ -55,8 +55,9 @@ class Engine:
         self.operations = operations
         self._ledgers: dict[str, Ledger] = {}
         self._adrift: set[str] = set()
+        self._queue = PromptQueue(QUEUE)
 
-    def start(self) -> None:
+    def start(self) -> DBOS:
         """Takes up every task that has not ended. Returns when new ones can be enqueued."""
         global _engine  # noqa: PLW0603  # see the module's docstring
         _engine = self
@@ -68,12 +69,12 @@ class Engine:
             "console_log_level": "CRITICAL",  # what fails is logged here, with the task it belongs to,
             "notification_listener_polling_interval_sec": 0.25,
         }
-        DBOS(config=config)
+        dbos = DBOS(config=config)
+        DBOS.listen_queues([])
         DBOS.launch()
-        DBOS.register_queue(
-            QUEUE, partition_concurrency=1, polling_interval_sec=_POLL_SECONDS, on_conflict="always_update"
-        )
+        self._queue.start(dbos)
         self.take_up()
+        return dbos
 
     def take_up(self) -> None:
         """Puts each task back in line that has not ended and that nothing works on: its workflow was never enqueued,
@@ -95,9 +96,11 @@ class Engine:
             elif status in _OVER:
                 log.warning("task %s of instance %s had broken off; it goes on", task.id, task.instance_id)
                 DBOS.rewind_workflow(task.run_id, queue_name=QUEUE, queue_partition_key=task.instance_id)
+                self._queue.wake()
             elif status == "PENDING" and task.id in self._adrift:
                 log.warning("task %s of instance %s was adrift; it goes on", task.id, task.instance_id)
                 DBOS.resume_workflow(task.run_id, queue_name=QUEUE)
+                self._queue.wake()
             elif status == "PENDING":
                 adrift.add(task.id)
         self._adrift = adrift
@@ -120,14 +123,18 @@ class Engine:
 
     def enqueue(self, task: Task) -> None:
         """Puts a stored task in line behind the others of its instance; does nothing where it is in line."""
-        with SetWorkflowID(task.run_id), SetEnqueueOptions(queue_partition_key=task.instance_id):
-            DBOS.enqueue_workflow(QUEUE, run_task, task.id)
+        self._queue.enqueue(task.run_id, task.instance_id, run_task, task.id)
 
     def stop(self) -> None:
         """Running tasks stay where they are and go on at the next start."""
+        self._queue.stop()
         DBOS.destroy(workflow_completion_timeout_sec=0)
 
     async def run(self, task_id: str) -> None:
+        with self._queue.running():
+            await self._run_unless_over(task_id)
+
+    async def _run_unless_over(self, task_id: str) -> None:
         ledger = await Ledger.load(self.database, task_id, self.feed.publish)
         if ledger.task.status in ENDED:
             return

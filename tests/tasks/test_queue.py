@@ -1,0 +1,151 @@
+"""A real DBOS on a real database, polled so seldom that whatever is prompt was woken."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from dbos import DBOS
+
+from cachewright.tasks import queue as module
+from cachewright.tasks.queue import PromptQueue
+
+NAME = "test"
+NEVER_SECONDS = 120.0
+AT_ONCE_SECONDS = 3.0
+QUIET_SECONDS = 1.5
+"""After which a queue that nothing happens to is polled seldom again."""
+
+began: dict[str, float] = {}
+released = threading.Event()
+current: list[PromptQueue] = []
+
+
+@DBOS.workflow(name="test_queue_note")
+async def note(argument: str) -> None:
+    with current[-1].running():
+        began[argument] = time.monotonic()
+        while argument.startswith("hold") and not released.is_set():
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def queues(tmp_path: Path) -> Iterator[Callable[[], PromptQueue]]:
+    began.clear()
+    released.clear()
+    url = f"sqlite:///{tmp_path / 'test.db'}"
+
+    def start() -> PromptQueue:
+        dbos = DBOS(config={"name": "test", "system_database_url": url, "application_version": "1"})
+        DBOS.listen_queues([])
+        DBOS.launch()
+        current.append(PromptQueue(NAME))
+        current[-1].start(dbos)
+        return current[-1]
+
+    yield start
+    released.set()
+    _stop()
+
+
+def _stop() -> None:
+    current.pop().stop()
+    DBOS.destroy(workflow_completion_timeout_sec=0)
+
+
+def put(queue: PromptQueue, argument: str, partition: str = "partition", delay_seconds: float | None = None) -> None:
+    """Their ids are in the order they were put in line: DBOS tells the order within a second by nothing else."""
+    queue.enqueue(f"{time.monotonic_ns()}", partition, note, argument, delay_seconds)
+
+
+def until_begun(argument: str, within: float = AT_ONCE_SECONDS) -> float:
+    deadline = time.monotonic() + within
+    while argument not in began:
+        assert time.monotonic() < deadline, f"{argument} has not begun within {within} s"
+        time.sleep(0.005)
+    return began[argument]
+
+
+def polls_within(seconds: float) -> int:
+    """How often the queue's worker has asked the database for what is in line."""
+    asked = []
+
+    def see(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if threading.current_thread().name == f"queue {NAME}" and "workflow_status" in statement:
+            asked.append(statement)
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", see)
+    try:
+        time.sleep(seconds)
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", see)
+    return len(asked)
+
+
+@pytest.fixture
+def never_polled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SELDOM_SECONDS", NEVER_SECONDS)
+
+
+@pytest.mark.usefixtures("never_polled")
+def test_what_is_put_in_line_begins_at_once(queues: Callable[[], PromptQueue]) -> None:
+    queue = queues()
+    for argument in ("first", "second"):
+        time.sleep(QUIET_SECONDS)
+        put(queue, argument)
+        until_begun(argument)
+
+
+@pytest.mark.usefixtures("never_polled")
+def test_the_next_in_line_begins_when_the_one_before_has_ended(queues: Callable[[], PromptQueue]) -> None:
+    queue = queues()
+    for argument in ("hold", "next", "last"):
+        put(queue, argument)
+    put(queue, "elsewhere", partition="elsewhere")
+    until_begun("hold")
+    until_begun("elsewhere")
+    time.sleep(QUIET_SECONDS)
+    assert "next" not in began
+    released.set()
+    assert until_begun("next") < until_begun("last")
+
+
+@pytest.mark.usefixtures("never_polled")
+def test_what_the_last_process_left_in_line_begins_at_the_start(queues: Callable[[], PromptQueue]) -> None:
+    queue = queues()
+    for argument in ("hold", "behind"):
+        put(queue, argument)
+    until_begun("hold")
+    _stop()
+    released.set()
+    began.clear()
+    queues()
+    assert until_begun("hold") < until_begun("behind")
+
+
+def test_a_queue_that_nothing_happens_to_is_polled_seldom(queues: Callable[[], PromptQueue]) -> None:
+    queue = queues()
+    put(queue, "once")
+    until_begun("once")
+    time.sleep(QUIET_SECONDS)
+    assert 1 <= polls_within(3.5) <= 4
+
+
+def test_what_is_put_in_line_with_a_delay_begins_after_it(queues: Callable[[], PromptQueue]) -> None:
+    queue = queues()
+    before = time.monotonic()
+    put(queue, "later", delay_seconds=1)
+    assert until_begun("later", within=10) - before > 0.9
+
+
+def test_a_queue_stops_at_once(queues: Callable[[], PromptQueue], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SELDOM_SECONDS", NEVER_SECONDS)
+    queue = queues()
+    time.sleep(QUIET_SECONDS)
+    before = time.monotonic()
+    queue.stop()
+    assert time.monotonic() - before < AT_ONCE_SECONDS
+    assert f"queue {NAME}" not in {thread.name for thread in threading.enumerate()}
