@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from cachewright.store import controls, outbox
@@ -16,6 +17,12 @@ from cachewright.store.rows import columns, from_row, to_row
 from cachewright.store.tables import task_counts, tasks
 
 _BARE = [column for column in tasks.c if column.name != "steps"]
+_FOR_GOOD = {
+    *("id", "instance_id", "project_id", "created_at"),
+    *("kind", "name", "params", "details", "user_id", "user_name"),
+}
+_CHANGING = [name for name in Task.__struct_fields__ if name not in _FOR_GOOD]
+"""Not written anew: SQLite would write a task's entry in each index of such a column again, as it stands."""
 
 
 class StaleTask(Exception):
@@ -100,13 +107,13 @@ def unfinished_of(connection: sa.Connection, instance_id: str) -> list[Task]:
 def save(connection: sa.Connection, task: Task) -> Task:
     """Writes `task` over the revision it names and answers it with the next; StaleTask if that is not the latest."""
     before = connection.execute(sa.select(tasks.c.status).where(tasks.c.id == task.id)).scalar_one_or_none()
-    values: dict[str, Any] = to_row(task) | {"revision": task.revision + 1}
+    saved = msgspec.structs.replace(task, revision=task.revision + 1)
+    values = columns(**{name: getattr(saved, name) for name in _CHANGING})
     changed = connection.execute(
         tasks.update().where(tasks.c.id == task.id, tasks.c.revision == task.revision).values(values)
     )
     if changed.rowcount != 1:
         raise StaleTask(task.id)
-    saved = from_row(Task, values)
     if saved.status != before:
         outbox.announce(connection, saved)
     return saved

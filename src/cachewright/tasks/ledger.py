@@ -45,6 +45,8 @@ class Ledger:
         self.control = control
         self._now: Clock = steady_from(max(task.created_at, task.begin_time or 0, task.estimated_at or 0))
         self._writing = asyncio.Lock()
+        self._asked = 0
+        self._on_record = 0
 
     @classmethod
     async def load(cls, database: Database, task_id: str, publish: Callable[[Task], None]) -> "Ledger":
@@ -136,11 +138,15 @@ class Ledger:
                     log.warning("task %s: %s: no progress for %d s", self._task.id, sub_step.name, seconds)
 
     async def write(self, also: Conclusion | None = None) -> None:
-        """Returns when it is written, however long the database does not take it."""
+        """Returns when what has changed is written, however long the database does not take it. Lanes that wait for a
+        write of another are served by one together."""
+        self._asked += 1
+        mine = self._asked
         while True:
             try:
                 async with self._writing:
-                    await self._write(also)
+                    if also or self._on_record < mine:
+                        await self._write(also)
                 return
             except sa.exc.OperationalError as error:
                 log.warning("task %s: the database does not take it, trying again: %s", self._task.id, error.orig)
@@ -150,7 +156,7 @@ class Ledger:
         if self._task.status in ENDED and not also:
             return
         self._task = self._estimated(self._task)
-        written = self._task
+        written, asked = self._task, self._asked
 
         def save() -> tuple[Task, Control]:
             with self._database.write() as connection:
@@ -161,6 +167,7 @@ class Ledger:
 
         saved, self.control = await asyncio.to_thread(save)
         self._task = replace(self._task, revision=saved.revision)
+        self._on_record = asked
         self._publish(saved)
 
     def _estimated(self, task: Task) -> Task:

@@ -1,0 +1,95 @@
+"""What a task's worker writes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+from cryptography.fernet import Fernet
+
+from cachewright.store import tasks
+from cachewright.store.database import Database
+from cachewright.store.records import Forecast, Task
+from cachewright.store.sealing import Sealer
+from cachewright.tasks.plan import Draft, build, work
+
+TASK = Task(
+    id="t",
+    instance_id="i",
+    project_id="p",
+    kind="k",
+    name="K",
+    status="WAITING",
+    params={"spec_code": "s", "nested": {"shards": [1, 2]}},
+    details={"old_capacity": 3},
+    user_id="u",
+    user_name="n",
+    created_at=1,
+)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(f"sqlite:///{tmp_path / 'test.db'}", Sealer([Fernet.generate_key()]))
+    database.migrate()
+    with database.write() as connection:
+        tasks.add(connection, TASK)
+    yield database
+    database.close()
+
+
+def further(task: Task) -> Task:
+    """With another value of all that changes while it runs."""
+    draft = Draft(name="Step.", action="a", work=work("lane", seconds=1.5, total=10), arguments={"shards": [1]})
+    return msgspec.structs.replace(
+        task,
+        status="EXECUTING",
+        begin_time=2,
+        end_time=3,
+        error_code="DCS.9001",
+        message="m",
+        percent=50,
+        remaining_seconds=1.5,
+        estimated_at=4,
+        attempt=1,
+        forecasts=(Forecast(percent=10, at=5, remaining_seconds=6.0),),
+        steps=build(task.id, {"Step.": [draft]}),
+    )
+
+
+def test_what_is_saved_is_what_is_loaded(database: Database) -> None:
+    with database.write() as connection:
+        saved = tasks.save(connection, further(TASK))
+    assert saved == msgspec.structs.replace(further(TASK), revision=1)
+    with database.read() as connection:
+        assert tasks.load(connection, TASK.id) == saved
+
+
+def test_what_never_changes_is_not_written_again(database: Database) -> None:
+    """In SQLite an index is written anew where a column of it is, be its value the same."""
+    written = []
+
+    def see(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        written.append(statement)
+
+    with database.write() as connection:
+        sa.event.listen(database.engine, "before_cursor_execute", see)
+        tasks.save(connection, further(TASK))
+        sa.event.remove(database.engine, "before_cursor_execute", see)
+    changes = next(statement for statement in written if statement.startswith("UPDATE tasks"))
+    columns = {
+        change.split("=")[0].strip() for change in changes.partition("SET ")[2].partition(" WHERE")[0].split(",")
+    }
+    assert columns == {
+        name for name in Task.__struct_fields__ if getattr(TASK, name) != getattr(further(TASK), name)
+    } | {"revision"}
+
+
+def test_a_task_that_another_has_written_is_not_written_over(database: Database) -> None:
+    with database.write() as connection:
+        tasks.save(connection, TASK)
+    with database.write() as connection, pytest.raises(tasks.StaleTask):
+        tasks.save(connection, further(TASK))
+    with database.read() as connection:
+        assert tasks.load(connection, TASK.id).status == "WAITING"
