@@ -64,7 +64,7 @@ def principal(request: Request[Any, Any, Any]) -> Principal:
 def header(scope: HTTPScope, name: bytes) -> str:
     """The first of this name, which is in lower case; empty where there is none."""
     for known, value in scope["headers"]:
-        if known.lower() == name:
+        if known == name:
             return value.decode("latin-1")
     return ""
 

@@ -1,7 +1,7 @@
 """What every request passes before it reaches a route: an id, limits on its size, who sent it, its project, its rate.
 
 It stands before the framework's router, so that a stranger learns nothing of which paths exist, and it reads path and
-query as they were sent, since that is what was signed.
+query as they were sent, since that is what was signed. Names of headers are in lower case (ASGI).
 """
 
 import asyncio
@@ -110,7 +110,7 @@ class Gate:
                 method=str(scope["method"]).encode("utf-8", "replace"),
                 path=raw_path,
                 query=scope["query_string"],
-                headers=[(name.lower(), value) for name, value in scope["headers"]],
+                headers=list(scope["headers"]),
                 body=body,
             )
             identity = await self._authenticator.identify(request, project_id)

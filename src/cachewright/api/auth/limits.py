@@ -51,19 +51,19 @@ def require_json(scope: HTTPScope, body: bytes) -> None:
     if not body or scope["method"] == "GET":
         return
     for name, value in scope["headers"]:
-        if name.lower() == b"content-type" and value.partition(b";")[0].strip().lower() != _JSON:
+        if name == b"content-type" and value.partition(b";")[0].strip().lower() != _JSON:
             raise Refusal("DCS.4963")
 
 
 def announces_body(scope: HTTPScope) -> bool:
     """There may be a body. Over HTTP/1 there is none that is not announced (RFC 9112, 6.3)."""
-    return scope["http_version"] not in _ONES or any(name.lower() in _ANNOUNCING for name, _ in scope["headers"])
+    return scope["http_version"] not in _ONES or any(name in _ANNOUNCING for name, _ in scope["headers"])
 
 
 async def read_body(scope: HTTPScope, receive: Receive, limit: int) -> bytes:
     """Refusal DCS.4960 where it is larger than `limit`, DCS.4968 where it is too slow. What is too large is read to its
     end, or the client would see a broken connection and not the answer."""
-    about = {name.lower(): value for name, value in scope["headers"]}
+    about = dict(scope["headers"])
     claimed = about.get(b"content-length", b"0")
     if claimed.isdigit() and int(claimed[:20]) > _DRAIN_LIMIT:
         raise Refusal("DCS.4960")

@@ -99,13 +99,12 @@ def canonical(request: SignedRequest, signed_headers: Mapping[bytes, bytes]) -> 
 
 def _signed(headers: Sequence[tuple[bytes, bytes]], names: Sequence[bytes]) -> dict[bytes, bytes]:
     """Each header that a signature names must be there once: of two, a reader further down might take the other."""
-    found: dict[bytes, bytes] = {}
-    for name in names:
-        values = [value for header, value in headers if header == name]
-        if len(values) != 1:
-            raise BadSignature("a signed header is missing or there twice")
-        found[name] = values[0].strip()
-    return found
+    wanted = set(names)
+    there = [(name, value.strip()) for name, value in headers if name in wanted]
+    found = dict(there)
+    if len(there) != len(found) or len(found) != len(wanted):
+        raise BadSignature("a signed header is missing or there twice")
+    return {name: found[name] for name in names}
 
 
 def _signed_at(date: bytes) -> datetime:
@@ -134,6 +133,8 @@ def _canonical_path(path: bytes) -> bytes:
 
 
 def _canonical_query(query: bytes) -> bytes:
+    if not query:
+        return b""
     pairs = (part.replace(b"+", b" ").partition(b"=") for part in query.split(b"&") if part)
     decoded = sorted((unquote_to_bytes(key), unquote_to_bytes(value)) for key, _, value in pairs)
     return "&".join(f"{quote(key, safe='~')}={quote(value, safe='~')}" for key, value in decoded).encode()
