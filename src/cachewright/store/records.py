@@ -254,7 +254,8 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
 
     :ivar wish: `pause` holds it back between ranges, `cancel` ends it and leaves the instance in order.
     :ivar parallel: how many lanes may run side by side; None for all.
-    :ivar latency_ceiling_ms: no range is begun while a node it concerns answers slower than this.
+    :ivar latency_ceiling_ms: nothing is begun while a node it concerns answers slower than this, and so seldom that 99
+    of 100 requests are answered faster.
     :ivar hurry: clients need not be spared; it is to be over soon.
     """
 

@@ -122,7 +122,7 @@ def resume(
     target: Target = USUAL,
     parallel: Annotated[int | None, Parameter(help="How many ranges move at once.")] = None,
     latency_ceiling_ms: Annotated[
-        float | None, Parameter(help="Begin no range while a node answers slower than this.")
+        float | None, Parameter(help="Take the time it needs for 99 of 100 requests to be answered faster.")
     ] = None,
     hurry: Annotated[bool, Parameter(negative="", help="Be over soon, though clients have to wait at times.")] = False,
     json: AsJson = False,
