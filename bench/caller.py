@@ -215,7 +215,8 @@ def _call(orders: Orders, over: threading.Event) -> Calls:
         sockets.unregister(link)
         try:
             elsewhere = callers[turn].hear(link.recv(4096))
-        except OSError:
+        except OSError as error:
+            print(f"a caller: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
             errors += 1
             callers[turn].skip()
             elsewhere = None

@@ -183,6 +183,8 @@ class Mover:
             self._sources.felt[self._source.id] = pulse
             if self._hold.cancelled():
                 raise MigrationFailed(["cancelled"])
+            if self._hold.in_a_hurry():
+                return  # said while this waited for its turn
             await self._follow(source, target, await self._begin(source, left, known), report)
             self._portions.felt(pulse.longest, await fork_seconds(source))
 
