@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 
 import msgspec
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from bench.caller import Callers, Orders
 from bench.content import Content, load
@@ -174,9 +175,9 @@ def draw(rows: Sequence[Row], figure: Figure) -> None:
             left.barh(at + 0.8 * place / len(names), seconds, 0.8 / len(names), color=colour)
     left.set_yticks([at + 0.3 for at in range(len(every))], every, fontsize=7)
     left.set_xscale("log")
-    left.set_xlabel(
-        "seconds of a scale-out: blue Cachewright, light in a hurry, orange bare, green valkey-cli", fontsize=7
-    )
+    left.set_xlabel("seconds of a scale-out")
+    labels = {"C0": OURS, "C9": HURRIED, "C1": BARE, "C2": "valkey-cli"}
+    left.legend(handles=[Patch(color=colour, label=label) for colour, label in labels.items()], fontsize=7)
     left.invert_yaxis()
     growth = [case for case in every if case.startswith(Content.SMALL) and "traffic" not in case]
     sizes = [int(case.split(", ")[1].removesuffix(" MB").replace(",", "")) for case in growth]
