@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from cryptography.fernet import Fernet
 
 from cachewright.store import kept as kept_module
 from cachewright.store import rates
 from cachewright.store.database import Database
 from cachewright.store.kept import Kept
-from cachewright.store.sealing import Sealer
+from stored import new_database
 
 WRITE = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('UPDATE rates SET samples = 77'); c.commit()"
 
@@ -28,8 +27,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def database(path: Path) -> Iterator[Database]:
-    opened = Database(f"sqlite:///{path}", Sealer([Fernet.generate_key()]))
-    opened.migrate()
+    opened = new_database(path.parent)
     with opened.write() as connection:
         connection.execute(sa.text("INSERT INTO rates VALUES ('a', 1.0, 1), ('b', 2.0, 2)"))
     yield opened

@@ -6,33 +6,19 @@ from pathlib import Path
 import msgspec
 import pytest
 import sqlalchemy as sa
-from cryptography.fernet import Fernet
 
 from cachewright.store import tasks
 from cachewright.store.database import Database
 from cachewright.store.records import Forecast, Task
-from cachewright.store.sealing import Sealer
 from cachewright.tasks.plan import Draft, build, work
+from stored import a_task, new_database
 
-TASK = Task(
-    id="t",
-    instance_id="i",
-    project_id="p",
-    kind="k",
-    name="K",
-    status="WAITING",
-    params={"spec_code": "s", "nested": {"shards": [1, 2]}},
-    details={"old_capacity": 3},
-    user_id="u",
-    user_name="n",
-    created_at=1,
-)
+TASK = a_task(params={"spec_code": "s", "nested": {"shards": [1, 2]}}, details={"old_capacity": 3})
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'test.db'}", Sealer([Fernet.generate_key()]))
-    database.migrate()
+    database = new_database(tmp_path)
     with database.write() as connection:
         tasks.add(connection, TASK)
     yield database

@@ -6,36 +6,30 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from cryptography.fernet import Fernet
 
 from cachewright.store import controls, tasks
 from cachewright.store.database import Database
 from cachewright.store.records import Control, Task, TaskStatus
-from cachewright.store.sealing import Sealer
+from stored import a_task, new_database
 
 PROJECT = "p" * 32
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(f"sqlite:///{tmp_path / 'test.db'}", Sealer([Fernet.generate_key()]))
-    opened.migrate()
+    opened = new_database(tmp_path)
     yield opened
     opened.close()
 
 
 def task(created_at: int, instance_id: str = "i", status: TaskStatus = "SUCCESS") -> Task:
-    return Task(
+    return a_task(
         id=uuid.uuid4().hex,
         instance_id=instance_id,
         project_id=PROJECT,
         kind="resize",
         name="EXTEND",
         status=status,
-        params={},
-        details={},
-        user_id="u",
-        user_name="n",
         created_at=created_at,
         end_time=created_at + 5 if status == "SUCCESS" else None,
     )

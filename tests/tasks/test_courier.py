@@ -13,12 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.fernet import Fernet
 
 from cachewright.store import events, outbox
-from cachewright.store.database import Database
 from cachewright.store.records import Delivery, Webhook
-from cachewright.store.sealing import Sealer
 from cachewright.tasks import courier as module
 from cachewright.tasks.clock import now_ms
 from cachewright.tasks.courier import Courier
@@ -26,6 +23,7 @@ from cachewright.tasks.engine import Engine
 from cachewright.tasks.feed import Feed
 from cachewright.tasks.heartbeats import Heartbeats
 from receiver import Receiver
+from stored import new_database
 
 PATIENCE_SECONDS = 30
 SECRET = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
@@ -35,8 +33,7 @@ class Post:
     """A courier at work."""
 
     def __init__(self, folder: Path) -> None:
-        self.database = Database(f"sqlite:///{folder / 'test.db'}", Sealer([Fernet.generate_key()]))
-        self.database.migrate()
+        self.database = new_database(folder)
         self._engine = Engine(self.database, {}, Feed())
         self._courier = courier = Courier(self.database, Heartbeats())
         courier.start(self._engine.start())

@@ -9,18 +9,17 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from cryptography.fernet import Fernet
 from dbos import DBOS
 
 from cachewright.store import tasks
 from cachewright.store.database import Database
 from cachewright.store.records import ENDED, Step, Task
-from cachewright.store.sealing import Sealer
 from cachewright.tasks.engine import Engine
 from cachewright.tasks.feed import Feed
 from cachewright.tasks.ledger import KEEP_SECONDS, Ledger
 from cachewright.tasks.operation import PLAN, RECOVER, ActionFailed, Policy, Running
 from cachewright.tasks.plan import Draft, build, work
+from stored import new_database
 
 PATIENCE_SECONDS = 20
 
@@ -145,8 +144,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    database = Database(f"sqlite:///{tmp_path / 'test.db'}", Sealer([Fernet.generate_key()]))
-    database.migrate()
+    database = new_database(tmp_path)
     operation = Scripted()
     engine = Engine(database, {"scripted": operation}, Feed())
     engine.start()
@@ -246,8 +244,7 @@ def test_a_plan_that_cannot_be_made_fails_the_task(bench: Bench) -> None:
 
 
 def test_a_task_that_was_stored_but_never_enqueued_is_taken_up_at_the_next_start(tmp_path: Path) -> None:
-    database = Database(f"sqlite:///{tmp_path / 'test.db'}", Sealer([Fernet.generate_key()]))
-    database.migrate()
+    database = new_database(tmp_path)
     stored = Bench(database, Engine(database, {}, Feed()), Scripted())
     stored.engine.enqueue = lambda _task: None  # type: ignore[method-assign]  # the server dies here
     task_id = stored.submit(steps={"one": [["a", "1", "note"]]})

@@ -5,41 +5,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cryptography.fernet import Fernet
 
 from cachewright.store import tasks
 from cachewright.store.database import Database
 from cachewright.store.records import SubStep, Task
-from cachewright.store.sealing import Sealer
 from cachewright.tasks.ledger import Ledger
 from cachewright.tasks.plan import Draft, build, work
+from stored import a_task, new_database
 
 LANES = 20
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'test.db'}", Sealer([Fernet.generate_key()]))
-    database.migrate()
+    database = new_database(tmp_path)
     drafts = [
         Draft(name=f"{lane}", action="a", work=work(f"{lane}", seconds=1.0, total=10), arguments={})
         for lane in range(LANES)
     ]
-    task = Task(
-        id="t",
-        instance_id="i",
-        project_id="p",
-        kind="k",
-        name="K",
-        status="EXECUTING",
-        params={},
-        details={},
-        user_id="u",
-        user_name="n",
-        created_at=1,
-        begin_time=1,
-        steps=build("t", {"Step.": drafts}),
-    )
+    task = a_task(status="EXECUTING", begin_time=1, steps=build("t", {"Step.": drafts}))
     with database.write() as connection:
         tasks.add(connection, task)
     yield database

@@ -3,6 +3,7 @@
 from cachewright.store.records import Step, StepStatus, SubStep, Task
 from cachewright.tasks.plan import work
 from cachewright.tasks.stall import StallWatch
+from stored import a_task
 
 
 def task(done: float, status: StepStatus = "EXECUTING") -> Task:
@@ -15,20 +16,7 @@ def task(done: float, status: StepStatus = "EXECUTING") -> Task:
         done=done,
         status=status,
     )
-    return Task(
-        id="t",
-        instance_id="i",
-        project_id="p",
-        kind="k",
-        name="n",
-        status="EXECUTING",
-        params={},
-        details={},
-        user_id="u",
-        user_name="u",
-        created_at=0,
-        steps=(Step(id="1", name="one", sub_steps=(sub_step,)),),
-    )
+    return a_task(status="EXECUTING", created_at=0, steps=(Step(id="1", name="one", sub_steps=(sub_step,)),))
 
 
 def told(watch: StallWatch, seen: Task, second: float) -> list[int]:
