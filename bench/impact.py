@@ -76,7 +76,7 @@ def _case(cluster: Rented, case: Case) -> Iterator[Row]:
         load(*members(seed), case.content, case.megabytes, seed.password or "")
         load(bare.nodes, bare.owned(), case.content, case.megabytes, "")
 
-        def ours(name: str, **control: Any) -> Iterator[Row]:
+        def ours(turn: int, name: str, **control: Any) -> Iterator[Row]:
             for way, size in (("out", many), ("in", few)):
 
                 def scaled(size: Size = size) -> tuple[float, float]:
@@ -88,14 +88,13 @@ def _case(cluster: Rented, case: Case) -> Iterator[Row]:
             bare.renew()
             quiet = _felt(seed, lambda: _timed(lambda: time.sleep(_QUIET_SECONDS)))
             yield Row(case=case.name, contestant=QUIET, round=turn, values=quiet)
-            yield from ours(OURS)
-            yield from ours(HURRIED, hurry=True)
+            yield from ours(turn, OURS)
+            yield from ours(turn, HURRIED, hurry=True)
             for way, shards in (("out", _MANY), ("in", _FEW)):
-                migrate = partial(bare.migrate, bare.plan(shards))
-                felt = _felt(bare.seed, partial(_timed, migrate))
+                felt = _felt(bare.seed, partial(_timed, partial(bare.migrate, bare.plan(shards))))
                 yield Row(case=case.name, contestant=f"{BARE}, {way}", round=turn, values=felt)
             if turn < case.slow_rounds:
-                yield from ours(CALM, latency_ceiling_ms=_GOAL_P99 * quiet["p99_ms"])
+                yield from ours(turn, CALM, latency_ceiling_ms=_GOAL_P99 * quiet["p99_ms"])
                 felt = _felt(bare.seed, lambda: _timed(lambda: bare.reshard(bare.plan(_MANY), _PIPELINE)))
                 yield Row(case=case.name, contestant=CLI, round=turn, values=felt)
                 bare.migrate(bare.plan(_FEW))
@@ -120,9 +119,7 @@ def _timed(act: Callable[[], object]) -> tuple[float, float]:
 def findings(rows: Sequence[Row]) -> list[Finding]:
     found = []
     for case in cases(rows):
-        for name in contestants(rows, case):
-            if not name.startswith(OURS):
-                continue
+        for name in (name for name in contestants(rows, case) if name.startswith(OURS)):
             slower = ratio(rows, case, "p99_ms", name, QUIET)
             longest = spread(values(rows, case, name, "longest_ms"))
             wrong = spread(values(rows, case, name, "errors") + values(rows, case, name, "lost"))

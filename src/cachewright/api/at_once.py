@@ -7,8 +7,6 @@ module all would.
 
 import re
 
-import msgspec
-import sqlalchemy as sa
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from litestar.types.asgi_types import HTTPResponseBodyEvent, HTTPResponseStartEvent
@@ -16,30 +14,14 @@ from litestar.types.asgi_types import HTTPResponseBodyEvent, HTTPResponseStartEv
 from cachewright.api import asked, watching
 from cachewright.api.answers import OPERATION
 from cachewright.api.auth.guard import IDENTITY
-from cachewright.api.auth.permissions import ACTIONS, may
-from cachewright.api.wire import tasks as wire
-from cachewright.store import instances, tasks
+from cachewright.api.auth.permissions import OPTION, Action, may
+from cachewright.api.routes.tasks import Shown, show_background_task_progress, shown_progress
 from cachewright.store.kept import Kept
 from cachewright.store.records import Identity
 
-_ACTION = ACTIONS["dcs:instance:getBackgroundTask"]
+_ACTION: Action = show_background_task_progress.opt[OPTION]
+_OPERATION = show_background_task_progress.handler_name
 _PATH = re.compile(r"/v2/[^/]+/instances/([0-9a-f-]{36})/tasks/([0-9a-f]{32})/progress", re.ASCII)
-_OPERATION = "show_background_task_progress"
-
-
-class Shown(msgspec.Struct, frozen=True):
-    """Entity tag and body of a task's progress."""
-
-    tag: str
-    progress: bytes
-
-
-def shown_progress(connection: sa.Connection, project_id: str, instance_id: str, task_id: str) -> Shown | str:
-    """Or the code that it is refused with."""
-    task = tasks.get(connection, instance_id, task_id)
-    if task is not None and task.project_id == project_id:
-        return Shown(wire.tag(task), msgspec.json.encode(wire.progress(task)))
-    return "DCS.3022" if instances.get(connection, project_id, instance_id) is None else "DCS.4958"
 
 
 class AtOnce:

@@ -130,10 +130,11 @@ class Database:
     def _watching(self) -> sa.Connection:
         """A connection that nothing is written over: SQLite counts the commits of all others."""
         if self._watch is None:
-            self._watch = self.engine.connect()
-            self._watch.detach()
-            self._watch.exec_driver_sql("PRAGMA busy_timeout=0")
-            self._watch.rollback()
+            watch = self.engine.connect()
+            watch.detach()
+            watch.exec_driver_sql("PRAGMA busy_timeout=0")
+            watch.rollback()
+            self._watch = watch
         return self._watch
 
 

@@ -7,7 +7,7 @@ event loop: the way into a thread and back takes longer than the answer.
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
+from contextlib import suppress
 from typing import Any, TypeVar, TypeVarTuple
 
 import sqlalchemy as sa
@@ -38,22 +38,22 @@ class Kept:
         if asked in self._answers:
             kept: Answer = self._answers[asked]
             return kept
-        if self._state is None:
-            return await asyncio.to_thread(partial(self._read, question, *about))
-        try:
-            with self._database.glance() as connection:
+        if self._state is not None:
+            with suppress(sa.exc.OperationalError), self._database.glance() as connection:
                 answer = question(connection, *about)
-        except sa.exc.OperationalError:
-            return await asyncio.to_thread(partial(self._read, question, *about))
+                self._keep(asked, answer)
+                return answer
+
+        def read() -> Answer:
+            with self._database.read() as connection:
+                return question(connection, *about)
+
+        return await asyncio.to_thread(read)  # where it may wait for whoever holds the database
+
+    def _keep(self, asked: tuple[Any, ...], answer: Any) -> None:
         if len(self._answers) >= _MOST:
             del self._answers[next(iter(self._answers))]
         self._answers[asked] = answer
-        return answer
-
-    def _read(self, question: Callable[[sa.Connection, *About], Answer], *about: *About) -> Answer:
-        """For a thread: it may wait for whoever holds the database."""
-        with self._database.read() as connection:
-            return question(connection, *about)
 
     def _look(self) -> None:
         """Once in a pass of the loop: whatever runs before the loop has forgotten it was there to run before it was

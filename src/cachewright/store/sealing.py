@@ -28,13 +28,16 @@ class Sealer:
         except ValueError as error:
             raise WrongKey(f"not a key: {error}") from error
         # Requests are signed with few secrets, over and over. The key that opens them all is in memory too.
-        self.open = lru_cache(_MOST_OPEN)(self._open)
+        self._remembered = lru_cache(_MOST_OPEN)(self._opened)
 
     def seal(self, text: str) -> str:
         return self._fernet.encrypt(text.encode()).decode()
 
-    def _open(self, sealed: str) -> str:
+    def open(self, sealed: str) -> str:
         """WrongKey where it was not sealed with one of these keys."""
+        return self._remembered(sealed)
+
+    def _opened(self, sealed: str) -> str:
         try:
             return self._fernet.decrypt(sealed.encode()).decode()
         except InvalidToken as error:

@@ -1,16 +1,17 @@
 """Background tasks: of one instance, and of the whole project in the task centre."""
 
+import msgspec
+import sqlalchemy as sa
 from litestar import Response, delete, get
 
 from cachewright.api import answers, asked, watching
-from cachewright.api.at_once import shown_progress
 from cachewright.api.auth.permissions import needs
 from cachewright.api.routes.parameters import Call, OptionalBody, PathId, Plane, Query, in_thread, instance_of
 from cachewright.api.wire import tasks as wire
 from cachewright.errors import Refusal
 from cachewright.operations.plane import ControlPlane
 from cachewright.operations.task_centre import forget_task
-from cachewright.store import tasks
+from cachewright.store import instances, tasks
 from cachewright.store.records import Principal, Task
 
 _TASKS = "/v2/{project_id:str}/instances/{instance_id:str}/tasks"
@@ -54,6 +55,21 @@ async def show_background_task_progress(
     answer = answers.ready(shown.progress, wire.Progress)
     answer.headers["etag"] = shown.tag
     return answer
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """Entity tag and body of a task's progress."""
+
+    tag: str
+    progress: bytes
+
+
+def shown_progress(connection: sa.Connection, project_id: str, instance_id: str, task_id: str) -> Shown | str:
+    """Or the code that it is refused with."""
+    task = tasks.get(connection, instance_id, task_id)
+    if task is not None and task.project_id == project_id:
+        return Shown(wire.tag(task), msgspec.json.encode(wire.progress(task)))
+    return "DCS.3022" if instances.get(connection, project_id, instance_id) is None else "DCS.4958"
 
 
 def _task(plane: ControlPlane, who: Principal, instance_id: str, task_id: str) -> Task:
