@@ -84,6 +84,7 @@ def _nodes(settings: Settings, count: int) -> list[Node]:
                 maxmemory=_MAX_MEMORY,
                 wanted=True,
                 created_at=int(time.time() * 1000),
+                access="password",
             )
         )
     return made
@@ -99,6 +100,7 @@ def _instance(node: Node, project_id: str) -> Instance:
         spec_code="redis.cluster.xu1.large.r1.s1.1",
         seed_port=node.port,
         password=PASSWORD,
+        control_secret=PASSWORD,
         attributes={},
         user_id="bench",
         user_name="bench",

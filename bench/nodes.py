@@ -22,6 +22,7 @@ from cachewright.hosts.local import LocalHost
 from cachewright.hosts.ports import free_ports
 from cachewright.store.records import Node, Role
 from cachewright.valkey import config
+from cachewright.valkey.access import Access
 from cachewright.valkey.slot_jobs import jobs_in
 from cachewright.valkey.slots import SlotRange, even_split, plan_moves
 
@@ -166,7 +167,9 @@ def files_of(node: Node, password: str | None = None, *, slots: str = "", epoch:
     """Of a master that knows nobody: Cachewright's configuration, and who it is."""
     itself = f"{node.id} {node.host}:{node.port}@{node.bus_port} myself,master - 0 0 {epoch} connected {slots}"
     known = f"{itself.rstrip()}\nvars currentEpoch {epoch} lastVoteEpoch 0\n"
-    return {"valkey.conf": config.valkey_conf(node, password), "nodes.conf": known}
+    conf = config.valkey_conf(node, Access("", password, Path()), {})
+    alone = [line for line in conf.splitlines() if not line.startswith(("user ", "primaryuser ", "primaryauth "))]
+    return {"valkey.conf": "\n".join([*alone, f'requirepass "{password or ""}"', ""]), "nodes.conf": known}
 
 
 @contextlib.contextmanager
@@ -195,6 +198,7 @@ def _node(shard: int, node_id: str, port: int, *, bus_port: int = 0, role: Role 
         maxmemory=8 * 2**30,
         wanted=True,
         created_at=0,
+        access="password",
     )
 
 

@@ -99,6 +99,7 @@ class Polled:
             spec_code=_MANY,
             seed_port=1,
             password=None,
+            control_secret=secrets.token_hex(),
             attributes={},
             user_id="bench",
             user_name="bench",

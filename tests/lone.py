@@ -8,6 +8,15 @@ from cachewright.config import Settings
 from cachewright.hosts.local import LocalHost
 from cachewright.hosts.ports import free_ports
 from cachewright.store.records import Node
+from cachewright.valkey.access import Access
+
+
+def signed_in_with(password: str | None) -> Access:
+    """For nodes that know only the user `default`."""
+    return Access("", password, Path())
+
+
+OPEN = signed_in_with(None)
 
 
 def node_at(port: int) -> Node:
@@ -22,6 +31,7 @@ def node_at(port: int) -> Node:
         maxmemory=1,
         wanted=True,
         created_at=1,
+        access="password",
     )
 
 

@@ -26,6 +26,7 @@ from huaweicloudsdkdcs.v2 import (
     ShowBackgroundTaskProgressRequest,
     ShowInstanceRequest,
 )
+from valkey import Valkey
 from valkey.cluster import ValkeyCluster
 
 PASSWORD = "Test-password-1"
@@ -226,6 +227,16 @@ def present(caches: ValkeyCluster, keys: int) -> int:
     """How many of those are there."""
     parts = (range(start, min(start + 2000, keys)) for start in range(0, keys, 2000))
     return sum(caches.exists(*(f"key:{number}" for number in part)) for part in parts)
+
+
+def operator_of(server: Server, host: str, port: int, **options: Any) -> Valkey:
+    """A connection to one node as the control plane's own user, which may do what clients may not."""
+    for conf in (server.data_dir / "nodes").glob("*/valkey.conf"):
+        lines = dict(line.split(" ", 1) for line in conf.read_text().splitlines())
+        if int(lines["port"]) == port:
+            secret = lines["primaryauth"].strip('"')
+            return Valkey(host=host, port=port, username="cachewright", password=secret, **options)
+    raise AssertionError(f"no node has port {port}")
 
 
 def states(caches: ValkeyCluster) -> set[str]:

@@ -24,6 +24,7 @@ from cachewright.tasks.feed import Feed
 from cachewright.tasks.heartbeats import Heartbeats
 from cachewright.tasks.operation import ActionFailed
 from cachewright.telemetry.metrics import Metrics
+from cachewright.valkey.access import Access
 
 RATE = 1_000_000
 """Requests of one key: no test of these is about that."""
@@ -41,8 +42,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         "feed": Feed(),
         "settings": settings,
         "enqueue": lambda task: None,
+        "access": _left_out,
         "vitals": Vitals(_left_out, Heartbeats()),
-        "observer": Observer(database),
+        "observer": Observer(_NoSite(database)),
         "preview": _no_node_answers,
     }
     plane = ControlPlane(**parts)
@@ -101,6 +103,15 @@ class _Running:
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._server.stop)
         self._thread.join()
+
+
+class _NoSite:
+    """What the observer reads before it looks at nodes."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    access = staticmethod(lambda instance: Access("", None, Path()))
 
 
 async def _no_node_answers(_: object) -> Any:

@@ -19,7 +19,7 @@ from terraform import Terraform
 from valkey import Valkey
 
 from cachewright.api.wire.configurations import PARAMETERS
-from serving import PASSWORD, Server, cache, created, show, until
+from serving import PASSWORD, Server, cache, created, operator_of, show, until
 
 KEYS = 300
 
@@ -116,13 +116,13 @@ def test_statistics_are_the_nodes_counters(client: Any, instance_id: str) -> Non
     assert float(mine.input_kbps) >= 0
 
 
-def test_the_configuration_is_the_nodes(client: Any, instance_id: str) -> None:
+def test_the_configuration_is_the_nodes(server: Server, client: Any, instance_id: str) -> None:
     answer = client.list_configurations(ListConfigurationsRequest(instance_id=instance_id))
     shown = show(client, instance_id)
     assert (answer.status, answer.config_status, answer.instance_id) == ("RUNNING", "SUCCESS", instance_id)
     assert answer.config_time == shown.launched_at
     assert [item.param_id for item in answer.redis_config] == [parameter.id for parameter in PARAMETERS]
-    with Valkey(host=shown.ip, port=shown.port, password=PASSWORD, decode_responses=True) as node:
+    with operator_of(server, shown.ip, shown.port, decode_responses=True) as node:
         for item in answer.redis_config:
             assert node.config_get(item.param_name) == {item.param_name: item.param_value}
     started_with = {item.param_name: item.default_value for item in answer.redis_config}

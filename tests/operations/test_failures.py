@@ -6,19 +6,18 @@ from typing import Any
 
 import psutil
 import pytest
-from valkey import Valkey
 from valkey.cluster import ValkeyCluster
 from valkey.exceptions import ValkeyClusterException, ValkeyError
 
 from cachewright.valkey.slots import SLOTS
 from serving import (
-    PASSWORD,
     Server,
     cache,
     created,
     ended,
     freeze,
     load,
+    operator_of,
     present,
     progress,
     resize,
@@ -136,7 +135,7 @@ def test_a_target_without_memory_fails_the_task_and_loses_nothing(loaded: tuple[
     task_id = resize(client, instance_id, 3)
     until(lambda: step_status(client, instance_id, task_id, "Resource request.") == "FINISH", "no node was started")
     address = target_address(client, instance_id, task_id)
-    with Valkey(host=address[0], port=address[1], password=PASSWORD) as target:
+    with operator_of(server, address[0], address[1]) as target:
         target.config_set("maxmemory", 4 * 1024 * 1024)
     row = ended(client, instance_id, task_id, seconds=120)
     assert row.status == "FAILED"
@@ -149,7 +148,7 @@ def test_a_target_without_memory_fails_the_task_and_loses_nothing(loaded: tuple[
     assert {sub_step.error_code for sub_step in failed} == {"DCS.9002"}
     assert "full_migration:failed" in failed[0].detail
     assert show(client, instance_id).status == "RUNNING"
-    with Valkey(host=address[0], port=address[1], password=PASSWORD) as target:
+    with operator_of(server, address[0], address[1]) as target:
         try:
             target.config_set("maxmemory", 1024**3)
         except ValkeyError:

@@ -4,19 +4,18 @@ from typing import Any
 
 import psutil
 import pytest
-from valkey import Valkey
 from valkey.cluster import ValkeyCluster
 from valkey.exceptions import ValkeyClusterException, ValkeyError
 
 from cachewright.valkey.slots import SLOTS
 from serving import (
-    PASSWORD,
     Server,
     cache,
     created,
     ended,
     freeze,
     load,
+    operator_of,
     present,
     progress,
     resize,
@@ -71,7 +70,7 @@ def test_a_replica_of_the_source_that_takes_over_goes_on_with_the_scale(
     task_id = resize(client, instance_id, 3, copies=2)
     source = until(lambda: source_of_move(client, instance_id, task_id), "nothing moves")
     host, port = replica_of(caches, source)
-    with Valkey(host=host, port=port, password=PASSWORD) as replica:
+    with operator_of(server, host, port) as replica:
         if how == "asked":
             replica.execute_command("CLUSTER FAILOVER")
             until(lambda: replica.role()[0] == b"master", "the replica does not take over")

@@ -9,7 +9,7 @@ from huaweicloudsdkdcs.v2 import DeleteSingleInstanceRequest
 from valkey.cluster import ValkeyCluster
 
 from cachewright.valkey.slots import SLOTS
-from serving import Server, cache, created, ended, newest_task, progress, resize, show, until
+from serving import Server, cache, created, ended, newest_task, operator_of, progress, resize, show, until
 
 KEYS = 20_000
 
@@ -113,12 +113,15 @@ def test_scaling_out_and_in_keeps_every_key_and_tells_the_truth(server: Server, 
     assert len(server.nodes()) == processes
 
 
-def test_shards_grow_and_shrink_where_they_are(client: Any, instance: str) -> None:
+def test_shards_grow_and_shrink_where_they_are(server: Server, client: Any, instance: str) -> None:
     caches = cache(client, instance)
 
     def limits() -> set[int]:
-        answers = caches.config_get("maxmemory", target_nodes=ValkeyCluster.ALL_NODES)
-        return {int(answer["maxmemory"]) for answer in answers.values()}
+        limits = set()
+        for node in caches.get_nodes():
+            with operator_of(server, node.host, node.port) as operator:
+                limits.add(int(operator.config_get("maxmemory")[b"maxmemory"]))
+        return limits
 
     assert ended(client, instance, resize(client, instance, 3, shard_gb=2)).status == "SUCCESS"
     assert limits() == {2 * 1024**3}

@@ -5,27 +5,24 @@ from typing import Any
 
 import pytest
 from huaweicloudsdkdcs.v2 import DeleteSingleInstanceRequest
-from valkey import Valkey
 
 from cachewright.valkey.client import CONTROL_PLANE
 from cachewright.valkey.slot_jobs import Job, jobs_in
-from serving import PASSWORD, Server, cache, created, ended, load, present, progress, resize, show, until
+from serving import Server, cache, created, ended, load, operator_of, present, progress, resize, show, until
 from traffic import Traffic
 
 KEYS = 250_000
 
 
 @pytest.fixture
-def source(client: Any) -> Iterator[tuple[str, Any]]:
+def source(server: Server, client: Any) -> Iterator[tuple[str, Any]]:
     """An instance of one full shard, and a connection to its node that counts as none of a client's."""
     instance_id = created(client, 1)
     caches = cache(client, instance_id)
     load(caches, KEYS, 800)
     caches.close()
     shown = show(client, instance_id)
-    with Valkey(
-        host=shown.ip, port=shown.port, password=PASSWORD, client_name=CONTROL_PLANE, decode_responses=True
-    ) as asked:
+    with operator_of(server, shown.ip, shown.port, client_name=CONTROL_PLANE, decode_responses=True) as asked:
         yield instance_id, asked
     client.delete_single_instance(DeleteSingleInstanceRequest(instance_id=instance_id))
 

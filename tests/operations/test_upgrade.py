@@ -12,17 +12,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from cryptography.fernet import Fernet
 from valkey.cluster import ValkeyCluster
 
 from cachewright.config import Settings
 from cachewright.hosts.local import LocalHost
 from cachewright.hosts.ports import free_ports
-from cachewright.store import instances
-from cachewright.store.database import Database
 from cachewright.store.records import Node
-from cachewright.store.sealing import Sealer
-from cachewright.valkey import config
+from cachewright.store.rows import from_row
 from cachewright.valkey.slots import SlotRange
 from serving import PASSWORD, Server, cache, ended, newest_task, progress, show, states, until
 
@@ -43,16 +39,14 @@ async def old(tmp_path: Path) -> Iterator[Server]:
             database.execute("UPDATE nodes SET port=?, bus_port=? WHERE id=?", [next(ports), next(ports), node_id])
         database.execute("UPDATE instances SET seed_port=(SELECT min(port) FROM nodes WHERE shard=0)")
         database.commit()
-        instance_id = database.execute("SELECT id FROM instances").fetchone()[0]
-    opened = Database(f"sqlite:///{path}", Sealer([Fernet.generate_key()]))
-    with opened.read() as connection:
-        nodes = instances.nodes_of(connection, instance_id)
-    opened.close()
+        database.row_factory = sqlite3.Row
+        rows = database.execute("SELECT * FROM nodes ORDER BY shard").fetchall()
+    nodes = [from_row(Node, dict(row)) for row in rows]
     host = LocalHost(Settings(data_dir=server.data_dir).valkey_binary, server.data_dir / "nodes")
     owned = {node.id: part for node, part in zip(nodes, OWNED, strict=True)}
     try:
         for node in nodes:
-            conf, known = config.valkey_conf(node, PASSWORD), known_cluster(node, nodes, owned)
+            conf, known = old_conf(node), known_cluster(node, nodes, owned)
             host.write(node.id, {"valkey.conf": conf, "nodes.conf": known})
             await host.start(node.id)
         yield server
@@ -80,6 +74,29 @@ def test_a_scale_that_the_first_release_began_ends(old: Server) -> None:
     caches = cache(client, instance_id)
     assert states(caches) == {"ok"}
     assert sum(caches.exists(*(f"key:{n}" for n in range(s, s + 1000))) for s in range(0, 20_000, 1000)) == 20_000
+
+
+def old_conf(node: Node) -> str:
+    """A valkey.conf of that release: one user with all rights, no socket."""
+    return f"""
+bind {node.host}
+port {node.port}
+cluster-port {node.bus_port}
+daemonize yes
+pidfile valkey.pid
+logfile valkey.log
+set-proc-title no
+maxmemory {node.maxmemory}
+appendonly yes
+save ""
+cluster-enabled yes
+cluster-node-timeout 5000
+cluster-require-full-coverage no
+cluster-allow-replica-migration no
+cluster-slot-stats-enabled yes
+requirepass "{PASSWORD}"
+primaryauth "{PASSWORD}"
+"""
 
 
 def known_cluster(myself: Node, nodes: list[Node], owned: dict[str, SlotRange]) -> str:

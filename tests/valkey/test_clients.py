@@ -13,7 +13,7 @@ from valkey.asyncio import Valkey
 from cachewright.store.records import Node
 from cachewright.valkey.client import ask, connect
 from cachewright.valkey.clients import Pulse, custom, heartbeat
-from lone import started
+from lone import OPEN, started
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ async def node(tmp_path: Path) -> AsyncIterator[Node]:
 
 
 async def test_the_control_plane_is_no_client(node: Node) -> None:
-    async with connect(node, None) as own, connect(node, None) as another:
+    async with connect(node, OPEN) as own, connect(node, OPEN) as another:
         await another.ping()
         before = await custom(own)
         await another.info()
@@ -33,7 +33,7 @@ async def test_the_control_plane_is_no_client(node: Node) -> None:
 
 
 async def test_clients_and_their_commands_are_counted(node: Node) -> None:
-    async with connect(node, None) as own, Valkey(host=node.host, port=node.port) as client:
+    async with connect(node, OPEN) as own, Valkey(host=node.host, port=node.port) as client:
         await client.set("key", 1)
         before = await custom(own)
         await client.get("key")
@@ -43,7 +43,7 @@ async def test_clients_and_their_commands_are_counted(node: Node) -> None:
 
 
 async def test_a_heartbeat_feels_how_long_a_node_does_not_answer(node: Node) -> None:
-    async with connect(node, None) as own, heartbeat(node, None) as pulse:
+    async with connect(node, OPEN) as own, heartbeat(node, OPEN) as pulse:
         await asyncio.sleep(0.05)
         await ask(own, "DEBUG", "SLEEP", "0.2")
         await asyncio.sleep(0.05)
@@ -63,7 +63,7 @@ def test_slow_requests_are_outweighed_by_two_hundred_times_as_many(fast: int, sl
 
 
 async def test_nothing_is_outweighed_while_it_is_still_felt(node: Node) -> None:
-    async with heartbeat(node, None) as pulse:
+    async with heartbeat(node, OPEN) as pulse:
         await asyncio.sleep(0.05)
         assert not pulse.outweighed(1.0, time.monotonic())
     assert pulse.outweighed(1.0, time.monotonic())

@@ -13,6 +13,7 @@ from cachewright.valkey.migration import Mover, Next
 from cachewright.valkey.slot_jobs import jobs_in
 from cachewright.valkey.slots import SLOTS, SlotRange
 from cachewright.valkey.sources import Sources
+from lone import OPEN
 from serving import freeze, thaw
 
 FIRST, SECOND = SlotRange(0, 4095), SlotRange(4096, 8191)
@@ -50,7 +51,7 @@ def move(source: Node, target: Node, after: Node) -> Transfer:
         source,
         target,
         FIRST,
-        password=None,
+        access=OPEN,
         bytes_per_key=100.0,
         hold=Free(),
         stalled_seconds=30,

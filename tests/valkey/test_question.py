@@ -11,7 +11,7 @@ import pytest
 from cachewright.store.records import Node
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 from cachewright.valkey.question import info
-from lone import node_at, nowhere, started
+from lone import OPEN, node_at, nowhere, signed_in_with, started
 
 PASSWORD = "Päss word$3"
 SECTIONS = ("memory", "keyspace", "clients", "replication")
@@ -24,7 +24,7 @@ async def node(tmp_path: Path) -> AsyncIterator[Node]:
 
 
 async def test_a_node_says_what_it_is_asked(node: Node) -> None:
-    said = await info(node, PASSWORD, SECTIONS, 5)
+    said = await info(node, signed_in_with(PASSWORD), SECTIONS, 5)
     assert int(said["used_memory"]) > 0
     assert said["role"] == "master"
     assert "uptime_in_seconds" not in said
@@ -33,12 +33,12 @@ async def test_a_node_says_what_it_is_asked(node: Node) -> None:
 async def test_a_wrong_password_is_refused(node: Node) -> None:
     for wrong in ("wrong", None):
         with pytest.raises(NodeRefused):
-            await info(node, wrong, SECTIONS, 5)
+            await info(node, signed_in_with(wrong), SECTIONS, 5)
 
 
 async def test_a_node_that_is_not_there_is_gone() -> None:
     with pytest.raises(NODE_GONE):
-        await info(nowhere(), None, SECTIONS, 5)
+        await info(nowhere(), OPEN, SECTIONS, 5)
 
 
 Answering = Callable[[asyncio.StreamWriter], None]
@@ -58,7 +58,7 @@ async def answered(answering: Answering, seconds: float = 5.0) -> dict[str, str]
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         node = msgspec.structs.replace(node_at(0), port=server.sockets[0].getsockname()[1])
         try:
-            return dict(await info(node, None, SECTIONS, seconds))
+            return dict(await info(node, OPEN, SECTIONS, seconds))
         finally:
             await over.wait()
 

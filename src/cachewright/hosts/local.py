@@ -24,6 +24,10 @@ LOG = "valkey.log"
 _START_SECONDS = 5.0
 _LOG_TAIL = 2000
 _STAT_BYTES = 1024
+_OWNER_ONLY = stat.S_IRUSR | stat.S_IWUSR
+_ENVIRONMENT = {"PATH": os.defpath, "LANG": "C.UTF-8"}
+"""All that a node gets of the server's environment, which may hold secrets."""
+
 _DEAD = (b"Z", b"X")
 _LOOK_SECONDS = 0.02
 _SETTLE_SECONDS = 0.03  # a process that cannot have its port lives this long at the most
@@ -37,6 +41,8 @@ class LocalHost:
     def __init__(self, binary: Path, nodes_dir: Path) -> None:
         self._binary = binary
         self._nodes_dir = nodes_dir
+        if nodes_dir.exists():
+            nodes_dir.chmod(stat.S_IRWXU)
         self._seen: dict[str, tuple[int, bytes]] = {}
 
     def folder(self, node_id: str) -> Path:
@@ -45,10 +51,11 @@ class LocalHost:
     def write(self, node_id: str, files: Mapping[str, str]) -> None:
         """Makes the node's folder and files, readable by their owner alone. A file is replaced as a whole."""
         folder = self.folder(node_id)
-        folder.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
+        self._nodes_dir.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
+        folder.mkdir(exist_ok=True, mode=stat.S_IRWXU)
         for name, text in files.items():
             partial = folder / f".{name}.partial"
-            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, stat.S_IRUSR | stat.S_IWUSR)
+            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _OWNER_ONLY)
             with os.fdopen(descriptor, "w") as file:
                 file.write(text)
             partial.replace(folder / name)
@@ -103,6 +110,8 @@ class LocalHost:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
+            umask=stat.S_IRWXG | stat.S_IRWXO,
+            env=_ENVIRONMENT,
         )
         said, _ = await launcher.communicate()
         deadline = time.monotonic() + _START_SECONDS
@@ -178,7 +187,8 @@ class LocalHost:
         once, would leave a process behind. The lock goes with the folder."""
         lock = self._lock(node_id)
         lock.parent.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
-        with lock.open("w") as file:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, _OWNER_ONLY)
+        with os.fdopen(descriptor, "w") as file:
             while True:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

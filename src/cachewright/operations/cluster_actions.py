@@ -10,9 +10,10 @@ import psutil
 
 from cachewright.operations.layout import masters
 from cachewright.operations.site import Site
-from cachewright.store.records import Instance, Node
+from cachewright.store.records import Node
 from cachewright.tasks.operation import ActionFailed, Running
 from cachewright.valkey import config
+from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused, ask, connect
 from cachewright.valkey.slots import require_full_cover
 from cachewright.valkey.topology import View, view, views
@@ -81,9 +82,10 @@ async def form(site: Site, running: Running) -> None:
     follows its master."""
     instance = await site.instance(running.task)
     nodes = await site.nodes(running.task.instance_id)
-    await _introduced(nodes, nodes, instance.password)
-    await _place_replicas(nodes, instance.password)
-    await _all_settled(running, nodes, instance)
+    access = site.access(instance)
+    await _introduced(nodes, nodes, access)
+    await _place_replicas(nodes, access)
+    await _all_settled(running, nodes, access)
 
 
 async def join(site: Site, running: Running) -> None:
@@ -93,36 +95,37 @@ async def join(site: Site, running: Running) -> None:
     new_ids = set(running.sub_step.arguments["node_ids"])
     new = [node for node in nodes if node.id in new_ids]
     every = [*(node for node in nodes if node.id not in new_ids and node.wanted), *new]
-    await _introduced(every, new, instance.password)
+    access = site.access(instance)
+    await _introduced(every, new, access)
     leads = [node for node in new if node.role == "master"]
-    await asyncio.gather(*(lead(node, instance.password, founding=False) for node in leads))
-    await _place_replicas(new, instance.password)
-    await _all_settled(running, every, instance)
+    await asyncio.gather(*(lead(node, access, founding=False) for node in leads))
+    await _place_replicas(new, access)
+    await _all_settled(running, every, access)
 
 
-async def _all_settled(running: Running, nodes: Sequence[Node], instance: Instance) -> None:
+async def _all_settled(running: Running, nodes: Sequence[Node], access: Access) -> None:
     told: set[tuple[str, str]] = set()
     while True:
-        whole = await _slots_told(nodes, instance.password, told)
-        ready = await asyncio.gather(*(settled(node, nodes, instance) for node in whole))
+        whole = await _slots_told(nodes, access, told)
+        ready = await asyncio.gather(*(settled(node, nodes, access) for node in whole))
         running.measure(done=sum(ready), detail=f"{{nodes_ready:{sum(ready)}/{len(nodes)}}}")
         if sum(ready) == len(nodes):
             return
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def lead(node: Node, password: str | None, *, founding: bool) -> None:
+async def lead(node: Node, access: Access, *, founding: bool) -> None:
     """Returns when a new master leads in place of its stand-in, with its slots where it is `founding` a cluster. It
     waits until the node finds its cluster ok: from then on it is not held back (see `valkey.config`)."""
     gone = config.stand_in(node)
     promotion = ("CLUSTER FAILOVER", "TAKEOVER") if founding else ("CLUSTER REPLICATE", "NO", "ONE")
     while True:
-        sight = (await views([node], password))[node.id]
+        sight = (await views([node], access))[node.id]
         if sight and gone not in sight.members:
             return
         with suppress(*NODE_GONE, NodeRefused):
             if sight and sight.ok:
-                async with connect(node, password) as client:
+                async with connect(node, access) as client:
                     if sight.members[node.id].primary:
                         await ask(client, *promotion)
                     await ask(client, "CLUSTER FORGET", gone)
@@ -130,10 +133,10 @@ async def lead(node: Node, password: str | None, *, founding: bool) -> None:
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _slots_told(nodes: Sequence[Node], password: str | None, told: set[tuple[str, str]]) -> list[Node]:
+async def _slots_told(nodes: Sequence[Node], access: Access, told: set[tuple[str, str]]) -> list[Node]:
     """Has each node say what it owns to those that know it and not that; on its own it would within seconds, when it
     meets them again it does at once. `told` keeps who has told whom. The nodes that find the cluster whole."""
-    seen = await views(nodes, password)
+    seen = await views(nodes, access)
 
     async def tell(node: Node) -> None:
         sight = seen[node.id]
@@ -148,7 +151,7 @@ async def _slots_told(nodes: Sequence[Node], password: str | None, told: set[tup
         ]
         told.update((node.id, other.id) for other in unaware)
         if unaware:
-            async with connect(node, password) as client:
+            async with connect(node, access) as client:
                 for other in unaware:
                     await ask(client, "CLUSTER MEET", other.host, other.port, other.bus_port)
 
@@ -156,47 +159,47 @@ async def _slots_told(nodes: Sequence[Node], password: str | None, told: set[tup
     return [node for node in nodes if (sight := seen[node.id]) and not _fault(sight)]
 
 
-async def _introduced(every: Sequence[Node], new: Sequence[Node], password: str | None) -> None:
+async def _introduced(every: Sequence[Node], new: Sequence[Node], access: Access) -> None:
     """Every node is told of each new one: waiting for gossip to carry the news takes longer."""
-    seen = await views(every, password)
+    seen = await views(every, access)
     await asyncio.gather(
         *(
-            _introduce(node, [other for other in every[place + 1 :] if other in new], seen[node.id], password)
+            _introduce(node, [other for other in every[place + 1 :] if other in new], seen[node.id], access)
             for place, node in enumerate(every)
         )
     )
 
 
-async def _introduce(node: Node, new: Sequence[Node], sight: View | None, password: str | None) -> None:
-    async with connect(node, password) as client:
+async def _introduce(node: Node, new: Sequence[Node], sight: View | None, access: Access) -> None:
+    async with connect(node, access) as client:
         for stranger in new:
             if sight is None or stranger.id not in sight.members:
                 await ask(client, "CLUSTER MEET", stranger.host, stranger.port, stranger.bus_port)
 
 
-async def _place_replicas(new: Sequence[Node], password: str | None) -> None:
+async def _place_replicas(new: Sequence[Node], access: Access) -> None:
     """Makes each new replica follow the new master of its shard, as soon as it knows it as one."""
     leads = {node.shard: node for node in new if node.role == "master"}
     replicas = [node for node in new if node.role == "slave" and node.shard in leads]
-    await asyncio.gather(*(_follow(node, leads[node.shard], password) for node in replicas))
+    await asyncio.gather(*(_follow(node, leads[node.shard], access) for node in replicas))
 
 
-async def _follow(node: Node, master: Node, password: str | None) -> None:
+async def _follow(node: Node, master: Node, access: Access) -> None:
     while True:
-        sight = (await views([node], password))[node.id]
+        sight = (await views([node], access))[node.id]
         if sight and sight.members[node.id].primary == master.id:
             return
         if sight and sight.knows([master.id]) and not sight.members[master.id].primary:
-            async with connect(node, password) as client:
+            async with connect(node, access) as client:
                 await ask(client, "CLUSTER REPLICATE", master.id)
             continue
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def settled(node: Node, nodes: Sequence[Node], instance: Instance) -> bool:
+async def settled(node: Node, nodes: Sequence[Node], access: Access) -> bool:
     """The node knows all the others, is ok, and follows its master if it is a replica."""
     try:
-        async with connect(node, instance.password) as client:
+        async with connect(node, access) as client:
             sight = await view(client)
             if not sight.ok or not sight.knows([other.id for other in nodes]):
                 return False

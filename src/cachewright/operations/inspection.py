@@ -1,13 +1,14 @@
 """What the nodes of instances say of themselves, asked when it is asked for."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
 
 from cachewright.errors import Refusal
 from cachewright.store.records import Instance, Node, Role
+from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused, ask, connect
 
 _ANSWER_SECONDS = 2.0
@@ -42,40 +43,44 @@ class Sight(msgspec.Struct, frozen=True):
         return found
 
 
-def look(instances: Iterable[tuple[Instance, Sequence[Node]]]) -> dict[str, list[Sight]]:
+def look(
+    instances: Iterable[tuple[Instance, Sequence[Node]]], access: Callable[[Instance], Access]
+) -> dict[str, list[Sight]]:
     """The nodes of each instance, by instance id, in the order given. Call it in a thread of its own."""
-    return asyncio.run(_look(list(instances)))
+    return asyncio.run(_look(list(instances), access))
 
 
-async def _look(instances: Sequence[tuple[Instance, Sequence[Node]]]) -> dict[str, list[Sight]]:
+async def _look(
+    instances: Sequence[tuple[Instance, Sequence[Node]]], access: Callable[[Instance], Access]
+) -> dict[str, list[Sight]]:
     room = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(node: Node, password: str | None) -> Sight:
+    async def one(node: Node, with_access: Access) -> Sight:
         async with room:
             try:
-                async with connect(node, password, answer_seconds=_ANSWER_SECONDS) as client:
+                async with connect(node, with_access, answer_seconds=_ANSWER_SECONDS) as client:
                     return Sight(node, await client.info("all"))
             except (*NODE_GONE, NodeRefused):
                 return Sight(node, None)
 
-    asked = [(node, instance.password) for instance, nodes in instances for node in nodes]
-    sights = await asyncio.gather(*(one(node, password) for node, password in asked))
+    asked = [(node, access(instance)) for instance, nodes in instances for node in nodes]
+    sights = await asyncio.gather(*(one(node, with_access) for node, with_access in asked))
     seen: dict[str, list[Sight]] = {instance.id: [] for instance, _ in instances}
     for sight in sights:
         seen[sight.node.instance_id].append(sight)
     return seen
 
 
-def configuration(instance: Instance, nodes: Sequence[Node], names: Sequence[str]) -> Mapping[str, str]:
+def configuration(access: Access, nodes: Sequence[Node], names: Sequence[str]) -> Mapping[str, str]:
     """The values that the first node that answers has for `names`; all nodes are started with the same. Refusal
     DCS.4049 where no node answers. Call it in a thread of its own."""
-    return asyncio.run(_configuration(instance, nodes, names))
+    return asyncio.run(_configuration(access, nodes, names))
 
 
-async def _configuration(instance: Instance, nodes: Sequence[Node], names: Sequence[str]) -> Mapping[str, str]:
+async def _configuration(access: Access, nodes: Sequence[Node], names: Sequence[str]) -> Mapping[str, str]:
     for node in nodes:
         try:
-            async with connect(node, instance.password, answer_seconds=_ANSWER_SECONDS) as client:
+            async with connect(node, access, answer_seconds=_ANSWER_SECONDS) as client:
                 found: Mapping[str, str] = await ask(client, "CONFIG GET", *names)
                 return found
         except (*NODE_GONE, NodeRefused):

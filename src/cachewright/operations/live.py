@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from cachewright.operations.moves import MOVE
-from cachewright.operations.site import best_view
+from cachewright.operations.site import Site, best_view
 from cachewright.operations.vitals import Vital, ask_all
 from cachewright.store import instances, tasks
-from cachewright.store.database import Database
 from cachewright.store.records import Instance, Node, SubStep, Task
 from cachewright.tasks.operation import ActionFailed
 from cachewright.valkey.topology import View, views
@@ -38,8 +37,8 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
 class Observer:
     """Looks at instances for those who watch them: however many watch one, it is looked at once."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, site: Site) -> None:
+        self._site = site
         self._looks: dict[str, tuple[float, asyncio.Task[Live | None]]] = {}
 
     async def look(self, project_id: str, instance_id: str) -> Live | None:
@@ -58,11 +57,12 @@ class Observer:
         if known is None:
             return None
         instance, nodes, task = known
-        vitals, seen = await asyncio.gather(ask_all(nodes, instance.password), views(nodes, instance.password))
+        access = self._site.access(instance)
+        vitals, seen = await asyncio.gather(ask_all(nodes, access), views(nodes, access))
         return Live(instance=instance, nodes=vitals, view=_best(seen), task=task)
 
     def _read(self, instance_id: str) -> tuple[Instance, list[Node], Task | None] | None:
-        with self._database.read() as connection:
+        with self._site.database.read() as connection:
             instance = instances.find(connection, instance_id)
             if instance is None:
                 return None

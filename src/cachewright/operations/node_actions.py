@@ -5,6 +5,8 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+import msgspec
+
 from cachewright.flavors import parse
 from cachewright.hosts.local import NodeDidNotStart
 from cachewright.hosts.ports import is_free
@@ -15,6 +17,7 @@ from cachewright.store import instances
 from cachewright.store.records import Instance, Node
 from cachewright.tasks.operation import ActionFailed, Running
 from cachewright.valkey import config
+from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused, ask, connect
 from cachewright.valkey.clients import custom
 from cachewright.valkey.slots import even_split
@@ -39,7 +42,7 @@ async def start(site: Site, running: Running) -> None:
         node = await _on_other_ports(site, instance, node)
         nodes = await site.nodes(task.instance_id)
     running.measure(detail=f"{{node_id:{node.id},address:{node.host}:{node.port}}}")
-    files = {"valkey.conf": config.valkey_conf(node, instance.password)}
+    files = site.files(instance, node)
     if not site.host.has(node.id, "nodes.conf"):
         files["nodes.conf"] = _founding(node, nodes) if arguments["founding"] else config.nodes_conf(node)
     site.host.write(node.id, files)
@@ -47,9 +50,10 @@ async def start(site: Site, running: Running) -> None:
         await site.host.start(node.id)
     except NodeDidNotStart as failure:
         raise ActionFailed("DCS.9001", f"node {node.id} did not start: {failure}") from failure
-    await _answering(site, node, instance.password)
+    access = site.access(instance)
+    node = await _answering(site, node, access)
     if arguments["founding"] and node.role == "master":
-        await cluster_actions.lead(node, instance.password, founding=True)
+        await cluster_actions.lead(node, access, founding=True)
 
 
 def _founding(node: Node, nodes: Sequence[Node]) -> str:
@@ -67,30 +71,32 @@ async def restart(site: Site, running: Running) -> None:
     await running.proceed()
     instance, nodes, seen = await site.look(running.task)
     node = next(node for node in nodes if node.id == running.sub_step.arguments["node_id"])
+    access = site.access(instance)
     begun = (running.sub_step.begin_time or 0) / 1000
     process = site.host.process(node.id)
     if process is None or process.create_time() < begun:
-        await _hand_over(node, nodes, seen, instance.password)
+        await _hand_over(node, nodes, seen, access)
         running.measure(detail=f"{{node_id:{node.id},address:{node.host}:{node.port}}}")
+        site.host.write(node.id, site.files(instance, node))
         try:
             await site.host.restart(node.id, begun, _LEAVE_SECONDS)
         except NodeDidNotStart as failure:
             raise ActionFailed("DCS.9001", f"node {node.id} did not start: {failure}") from failure
         except TimeoutError as error:
             raise ActionFailed("DCS.9004", f"node {node.id} does not end: {error}") from error
-    await _answering(site, node, instance.password)
-    while not await settled(node, nodes, instance):
+    node = await _answering(site, node, access)
+    while not await settled(node, nodes, access):
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _hand_over(node: Node, nodes: Sequence[Node], seen: Mapping[str, View | None], password: str | None) -> None:
+async def _hand_over(node: Node, nodes: Sequence[Node], seen: Mapping[str, View | None], access: Access) -> None:
     """Returns when a replica of the node leads in its place, or when there is none that could. What the node has
     acknowledged is with its successor before that leads (CLUSTER FAILOVER)."""
     if layout.masters(nodes, best_view(seen)).get(node.shard) is not node:
         return
     for heir in (other for other in nodes if other.shard == node.shard and other is not node):
         try:
-            async with connect(heir, password) as client:
+            async with connect(heir, access) as client:
                 if (await client.info("replication")).get("master_link_status") != "up":
                     continue
                 await ask(client, "CLUSTER FAILOVER")
@@ -110,9 +116,10 @@ async def set_memory(site: Site, running: Running) -> None:
     if node is None:
         return
     limit = parse(running.task.params["spec_code"]).shard_mb * layout.MEGABYTE
-    async with connect(node, instance.password) as client:
+    async with connect(node, site.access(instance)) as client:
         await client.config_set("maxmemory", limit)
-        await ask(client, "CONFIG REWRITE")
+    changed = msgspec.structs.replace(node, maxmemory=limit)
+    site.host.write(node.id, site.files(instance, changed))
 
     def remember() -> None:
         with site.database.write() as connection:
@@ -129,25 +136,26 @@ async def release(site: Site, running: Running) -> None:
         return
     if any(sight and node.id in sight.members and sight.members[node.id].slots for sight in seen.values()):
         raise ActionFailed("DCS.9004", f"node {node.id} still owns slots")
+    access = site.access(instance)
     await _unwanted(site, node)
-    await _drained(node, instance.password)
+    await _drained(node, access)
     staying = [other for other in nodes if other.id not in running.sub_step.arguments["leaving"]]
     for other in staying:
-        async with connect(other, instance.password) as client:
+        async with connect(other, access) as client:
             try:
                 await ask(client, "CLUSTER FORGET", node.id)
             except NodeRefused as refusal:
                 if "Unknown node" not in str(refusal):
                     raise ActionFailed("DCS.9004", f"node {other.id} does not forget {node.id}: {refusal}") from refusal
-    await _shut_down(node, instance.password)
+    await _shut_down(node, access)
     await end(site, node)
 
 
-async def _shut_down(node: Node, password: str | None) -> None:
+async def _shut_down(node: Node, access: Access) -> None:
     """Asks the node to end, which it does at once. A signal it would see a tenth of a second later, and it need not
     save what it is not to know again."""
     with suppress(*NODE_GONE, NodeRefused):
-        async with connect(node, password) as client:
+        async with connect(node, access) as client:
             await ask(client, "SHUTDOWN", "NOSAVE", "NOW")
 
 
@@ -181,12 +189,12 @@ async def _unwanted(site: Site, node: Node) -> None:
     await asyncio.to_thread(mark)
 
 
-async def _drained(node: Node, password: str | None) -> None:
+async def _drained(node: Node, access: Access) -> None:
     """Returns when no client has asked the node anything for a moment: each has learnt where its slots went. One that
     goes on for longer than the limit is served by nobody else and is cut off."""
     deadline = time.monotonic() + _DRAIN_SECONDS
     try:
-        async with connect(node, password) as client:
+        async with connect(node, access) as client:
             last = now = await custom(client)
             while now.connected and now.at < min(last.at + IDLE_SECONDS, deadline):
                 await asyncio.sleep(_DRAIN_POLL_SECONDS)
@@ -197,12 +205,13 @@ async def _drained(node: Node, password: str | None) -> None:
         return
 
 
-async def _answering(site: Site, node: Node, password: str | None) -> None:
+async def _answering(site: Site, node: Node, access: Access) -> Node:
     """Returns when the node has loaded its data and answers; the sub-step's limit is the limit."""
     while True:
-        seen = await views([node], password)
+        node = await site.started_with_socket(node)
+        seen = await views([node], access)
         if seen[node.id] is not None:
-            return
+            return node
         if site.host.process(node.id) is None:
             raise ActionFailed("DCS.9001", f"node {node.id} has died while it was starting")
         await asyncio.sleep(_POLL_SECONDS)

@@ -5,6 +5,7 @@ enqueued after the commit; should the server die in between, its next start does
 """
 
 import asyncio
+import secrets
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -28,12 +29,16 @@ from cachewright.store.records import ENDED, Control, Instance, Principal, Task
 from cachewright.tasks.clock import now_ms
 from cachewright.tasks.feed import Feed
 from cachewright.tasks.operation import CANCELLED, ActionFailed
+from cachewright.valkey.access import Access
+
+_SECRET_BYTES = 32
 
 
 class ControlPlane(msgspec.Struct, frozen=True):
     """:ivar kept: what is read over and over.
     :ivar feed: where changes of tasks are published.
     :ivar enqueue: hands a stored task to the engine.
+    :ivar access: how to sign in to an instance's nodes.
     :ivar vitals: what nodes said of themselves last.
     :ivar observer: looks at instances for those who watch them.
     :ivar preview: what a resize task would do now.
@@ -44,6 +49,7 @@ class ControlPlane(msgspec.Struct, frozen=True):
     feed: Feed
     settings: Settings
     enqueue: Callable[[Task], None]
+    access: Callable[[Instance], Access]
     vitals: Vitals
     observer: Observer
     preview: Callable[[Task], Awaitable[Preview]]
@@ -69,6 +75,7 @@ class ControlPlane(msgspec.Struct, frozen=True):
             spec_code=wish.flavor.spec_code,
             seed_port=nodes[0].port,
             password=wish.password,
+            control_secret=secrets.token_urlsafe(_SECRET_BYTES),
             attributes=wish.attributes,
             user_id=who.user_id,
             user_name=who.user_name,

@@ -24,6 +24,7 @@ from cachewright.store.records import Control, Node, Step, Task
 from cachewright.tasks.plan import Draft, build, work
 from cachewright.tasks.progress import planned_seconds
 from cachewright.valkey import slot_jobs, slots
+from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused, ask, connect
 from cachewright.valkey.clients import custom
 from cachewright.valkey.sources import side_by_side
@@ -87,7 +88,7 @@ class Resize(InstanceOperation):
         shape = await self._shape(task, flavor, [node for node in nodes if node.wanted], view, store=store)
         owned = {node_id: parts for node_id, parts in view.owned().items() if parts}
         moves = slots.plan_moves(owned, shape.staying)
-        loads = await _loads(shape, moves, instance.password)
+        loads = await _loads(shape, moves, self.site.access(instance))
         speed = await asyncio.to_thread(self._speed, task)
         every = [*(node for node in nodes if node.wanted), *shape.new]
         leaving = [node for node in nodes if node.shard in shape.leaving]
@@ -112,8 +113,9 @@ class Resize(InstanceOperation):
     async def recover(self, task: Task) -> None:
         """No migration goes on, and new nodes that got no slots are taken away again; those that got some stay."""
         instance, nodes, seen = await self.site.look(task)
+        access = self.site.access(instance)
         async with asyncio.timeout(_CANCEL_SECONDS):
-            await asyncio.gather(*(_cancelled(node, instance.password) for node in nodes))
+            await asyncio.gather(*(_cancelled(node, access) for node in nodes))
         for node in nodes:
             self.site.sources.forget(node.id)
         view = best_view(seen)
@@ -124,7 +126,7 @@ class Resize(InstanceOperation):
         for node in useless:
             for other in nodes:
                 if other not in useless:
-                    await _forget(other, node.id, instance.password)
+                    await _forget(other, node.id, access)
             await end(self.site, node)
 
     def succeeded(self, connection: sa.Connection, task: Task) -> None:
@@ -162,14 +164,14 @@ class Resize(InstanceOperation):
             return Speed(pace=pace, turns=side_by_side(), hurry=controls.get(connection, task.id).hurry)
 
 
-async def _loads(shape: Shape, moves: Sequence[slots.Move], password: str | None) -> dict[str, Load]:
+async def _loads(shape: Shape, moves: Sequence[slots.Move], access: Access) -> dict[str, Load]:
     """Of every master there is; keys are counted only in slots that move."""
     wanted: dict[str, list[int]] = {node.id: [] for node in shape.masters.values()}
     for move in moves:
         wanted[move.source] += slots.slots_of([move.range])
 
     async def one(node: Node) -> Load:
-        async with connect(node, password) as client:
+        async with connect(node, access) as client:
             keys = await slot_jobs.count_keys(client, wanted[node.id])
             memory = await client.info("memory")
             total = await client.dbsize()
@@ -250,18 +252,18 @@ def _release(node: Node, leaving: Sequence[Node], load: Load | None) -> Draft:
     )
 
 
-async def _cancelled(node: Node, password: str | None) -> None:
+async def _cancelled(node: Node, access: Access) -> None:
     """Returns when the node exports nothing any more. A node that is dead exports nothing."""
     try:
-        async with connect(node, password) as client:
+        async with connect(node, access) as client:
             await slot_jobs.cancel_all(client)
     except (*NODE_GONE, NodeRefused):
         return
 
 
-async def _forget(node: Node, gone: str, password: str | None) -> None:
+async def _forget(node: Node, gone: str, access: Access) -> None:
     try:
-        async with connect(node, password) as client:
+        async with connect(node, access) as client:
             await ask(client, "CLUSTER FORGET", gone)
     except (*NODE_GONE, NodeRefused):
         return

@@ -5,6 +5,7 @@ import time
 
 from cachewright.config import Settings
 from cachewright.hosts.local import LocalHost
+from cachewright.operations.adoption import adopt_nodes
 from cachewright.operations.check import Check
 from cachewright.operations.create import Create
 from cachewright.operations.delete import Delete
@@ -38,7 +39,7 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._database = Database.of(settings)
-        site = Site(self._database, settings, LocalHost(settings.valkey_binary, settings.nodes_dir))
+        self._site = site = Site(self._database, settings, LocalHost(settings.valkey_binary, settings.nodes_dir))
         operations: list[InstanceOperation] = [
             Create(site),
             Resize(site),
@@ -58,13 +59,15 @@ class Service:
             feed=feed,
             settings=settings,
             enqueue=self._engine.enqueue,
+            access=site.access,
             vitals=self.vitals,
-            observer=Observer(self._database),
+            observer=Observer(site),
             preview=Resize(site).preview,
         )
 
     def start(self) -> None:
-        """Takes up every task that has not ended."""
+        """Adopts nodes of earlier releases, then takes up every task that has not ended."""
+        asyncio.run(adopt_nodes(self._site))
         self.courier.start(self._engine.start())
 
     async def tend(self) -> None:

@@ -11,6 +11,8 @@ from cachewright.store import instances
 from cachewright.store.database import Database
 from cachewright.store.records import Instance, Node, Task
 from cachewright.tasks.operation import ActionFailed
+from cachewright.valkey.access import SOCKET, Access
+from cachewright.valkey.config import valkey_conf
 from cachewright.valkey.sources import Sources
 from cachewright.valkey.topology import View, views
 
@@ -41,11 +43,30 @@ class Site(msgspec.Struct, frozen=True):
     async def node(self, instance_id: str, node_id: str) -> Node | None:
         return next((node for node in await self.nodes(instance_id) if node.id == node_id), None)
 
+    def access(self, instance: Instance) -> Access:
+        return Access(instance.control_secret, instance.password, self.settings.nodes_dir)
+
+    def files(self, instance: Instance, node: Node) -> dict[str, str]:
+        """The files that the node is started with, by name. nodes.conf belongs to the node once it has run."""
+        return {"valkey.conf": valkey_conf(node, self.access(instance), instance.parameters)}
+
+    async def started_with_socket(self, node: Node) -> Node:
+        """Records that the node listens on its socket, where its process was started with one."""
+        if node.access == "socket" or not self.host.has(node.id, SOCKET):
+            return node
+
+        def write() -> None:
+            with self.database.write() as connection:
+                instances.change_node(connection, node.id, access="socket")
+
+        await asyncio.to_thread(write)
+        return msgspec.structs.replace(node, access="socket")
+
     async def look(self, task: Task) -> tuple[Instance, list[Node], dict[str, View | None]]:
         """The instance, its nodes, and the cluster as each of them sees it."""
         instance = await self.instance(task)
         nodes = await self.nodes(task.instance_id)
-        return instance, nodes, await views(nodes, instance.password)
+        return instance, nodes, await views(nodes, self.access(instance))
 
 
 def best_view(seen: Mapping[str, View | None]) -> View:

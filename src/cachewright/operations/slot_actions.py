@@ -95,7 +95,7 @@ async def move(site: Site, running: Running) -> None:
         source,
         target,
         part,
-        password=instance.password,
+        access=site.access(instance),
         bytes_per_key=arguments["bytes_per_key"],
         hold=_Hold(running),
         stalled_seconds=running.policy.stalled,

@@ -9,6 +9,7 @@ import msgspec
 
 from cachewright.hosts.local import NodeDidNotStart
 from cachewright.logs import about
+from cachewright.operations.adoption import adopt_nodes
 from cachewright.operations.site import Site
 from cachewright.store import instances
 from cachewright.tasks.clock import now_ms
@@ -20,6 +21,7 @@ _CODE = "DCS.9001"
 _LOOK_SECONDS = 0.5
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 30.0
+_ADOPT_SECONDS = 2.0
 _STABLE_SECONDS = 30.0
 """A node that has run this long has not just kept dying."""
 
@@ -48,6 +50,7 @@ class Supervisor:
         self._deaths: dict[str, Deaths] = defaultdict(Deaths)
         self._failing: set[str] | None = None
         self.starts = 0
+        self._next_adoption = 0.0
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -59,6 +62,9 @@ class Supervisor:
             for living in self._deaths.keys() - dead:
                 self._deaths[living].failed = 0
             await asyncio.gather(*(self._tended(node_id, wanted[node_id]) for node_id in dead))
+            if time.monotonic() >= self._next_adoption:
+                self._next_adoption = time.monotonic() + _ADOPT_SECONDS
+                await adopt_nodes(self._site)
             failing = {wanted[node_id] for node_id, deaths in self._deaths.items() if deaths.failed >= _HOPELESS}
             if failing != self._failing:
                 await asyncio.to_thread(self._report, failing)

@@ -14,6 +14,7 @@ from cachewright.store import instances
 from cachewright.store.records import Node, Role
 from cachewright.tasks.clock import now_ms
 from cachewright.tasks.heartbeats import Heartbeats
+from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 from cachewright.valkey.question import info
 
@@ -121,11 +122,12 @@ class Vitals:
             if sample := summed(vitals, now_ms()):
                 self.record(instance_id, sample)
 
-    def _wanted(self) -> list[tuple[Node, str | None]]:
+    def _wanted(self) -> list[tuple[Node, Access]]:
         with self._site.database.read() as connection:
-            passwords = instances.passwords(connection, _MEASURED)
+            secrets = instances.secrets(connection, _MEASURED)
             nodes = instances.wanted_nodes(connection)
-        return [(node, passwords[node.instance_id]) for node in nodes if node.instance_id in passwords]
+        nodes_dir = self._site.settings.nodes_dir
+        return [(node, Access(*secrets[node.instance_id], nodes_dir)) for node in nodes if node.instance_id in secrets]
 
 
 def _unpacked(*fields: Any) -> Sample:
@@ -159,24 +161,24 @@ def summed(vitals: Sequence[tuple[Node, Vital | None]], at: int) -> Sample | Non
     )
 
 
-async def ask_all(nodes: Sequence[Node], password: str | None) -> Sequence[tuple[Node, Vital | None]]:
+async def ask_all(nodes: Sequence[Node], access: Access) -> Sequence[tuple[Node, Vital | None]]:
     """What each of an instance's nodes says now; None for one that does not answer."""
-    return await _ask_each([(node, password) for node in nodes])
+    return await _ask_each([(node, access) for node in nodes])
 
 
-async def _ask_each(wanted: Sequence[tuple[Node, str | None]]) -> Sequence[tuple[Node, Vital | None]]:
+async def _ask_each(wanted: Sequence[tuple[Node, Access]]) -> Sequence[tuple[Node, Vital | None]]:
     room = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(node: Node, password: str | None) -> tuple[Node, Vital | None]:
+    async def one(node: Node, access: Access) -> tuple[Node, Vital | None]:
         async with room:
-            return node, await _ask(node, password)
+            return node, await _ask(node, access)
 
-    return await asyncio.gather(*(one(node, password) for node, password in wanted))
+    return await asyncio.gather(*(one(node, access) for node, access in wanted))
 
 
-async def _ask(node: Node, password: str | None) -> Vital | None:
+async def _ask(node: Node, access: Access) -> Vital | None:
     try:
-        said = await info(node, password, _SECTIONS, _ANSWER_SECONDS)
+        said = await info(node, access, _SECTIONS, _ANSWER_SECONDS)
     except (*NODE_GONE, NodeRefused):
         return None
     return Vital(

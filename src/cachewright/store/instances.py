@@ -13,8 +13,10 @@ from cachewright.store.tables import instances, nodes
 
 
 def add(connection: sa.Connection, instance: Instance) -> None:
-    sealed = instance.password and sealer(connection).seal(instance.password)
-    connection.execute(instances.insert().values(to_row(msgspec.structs.replace(instance, password=sealed))))
+    seal = sealer(connection).seal
+    password = instance.password and seal(instance.password)
+    sealed = msgspec.structs.replace(instance, password=password, control_secret=seal(instance.control_secret))
+    connection.execute(instances.insert().values(to_row(sealed)))
 
 
 def get(connection: sa.Connection, project_id: str, instance_id: str) -> Instance | None:
@@ -64,11 +66,15 @@ def every(connection: sa.Connection) -> list[Instance]:
     return [_opened(connection, row) for row in connection.execute(instances.select())]
 
 
-def passwords(connection: sa.Connection, in_statuses: Collection[str]) -> dict[str, str | None]:
-    """Of all instances of all projects that are in one of these statuses, by id."""
-    found = sa.select(instances.c.id, instances.c.password).where(instances.c.status.in_(in_statuses))
-    seal = sealer(connection)
-    return {row.id: row.password and seal.open(row.password) for row in connection.execute(found)}
+def secrets(connection: sa.Connection, in_statuses: Collection[str]) -> dict[str, tuple[str, str | None]]:
+    """The control plane's secret and the clients' password of all instances of all projects that are in one of these
+    statuses, by id."""
+    columns = (instances.c.id, instances.c.control_secret, instances.c.password)
+    found = sa.select(*columns).where(instances.c.status.in_(in_statuses))
+    opened = sealer(connection).open
+    return {
+        row.id: (opened(row.control_secret), row.password and opened(row.password)) for row in connection.execute(found)
+    }
 
 
 def change(connection: sa.Connection, instance_id: str, **values: Any) -> None:
@@ -111,6 +117,12 @@ def wanted_nodes(connection: sa.Connection) -> list[Node]:
     return [from_row(Node, row._mapping) for row in connection.execute(found)]
 
 
+def nodes_without_socket(connection: sa.Connection) -> list[Node]:
+    """Nodes of all projects that were started by an earlier release and not since."""
+    found = nodes.select().where(nodes.c.access != "socket").order_by(nodes.c.instance_id, nodes.c.id)
+    return [from_row(Node, row._mapping) for row in connection.execute(found)]
+
+
 def wanted_in(connection: sa.Connection, in_statuses: Collection[str]) -> dict[str, str]:
     """Every node that should be running of an instance in one of these statuses: its id, and its instance's."""
     joined = sa.select(nodes.c.id, nodes.c.instance_id).join(instances, instances.c.id == nodes.c.instance_id)
@@ -120,5 +132,9 @@ def wanted_in(connection: sa.Connection, in_statuses: Collection[str]) -> dict[s
 
 def _opened(connection: sa.Connection, row: sa.Row[tuple[Any, ...]]) -> Instance:
     instance = from_row(Instance, row._mapping)
-    opened = instance.password and sealer(connection).open(instance.password)
-    return msgspec.structs.replace(instance, password=opened)
+    opened = sealer(connection).open
+    return msgspec.structs.replace(
+        instance,
+        password=instance.password and opened(instance.password),
+        control_secret=opened(instance.control_secret),
+    )

@@ -7,6 +7,7 @@ import msgspec
 StepStatus = Literal["WAITING", "EXECUTING", "FINISH", "FAILED"]
 TaskStatus = Literal["WAITING", "EXECUTING", "SUCCESS", "FAILED"]
 Role = Literal["master", "slave"]
+NodeAccess = Literal["socket", "tcp", "password"]
 RoleName = Literal["viewer", "operator", "admin"]
 
 UNFINISHED: tuple[TaskStatus, ...] = ("WAITING", "EXECUTING")
@@ -152,6 +153,8 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
 
     :ivar seed_port: port of the node that is named to clients first.
     :ivar password: None where the instance takes clients without one.
+    :ivar control_secret: password of the control plane's own user on every node; never shown to anybody.
+    :ivar parameters: settings of the server that the owner has changed, by their names in Valkey.
     :ivar attributes: what the caller said at creation and reads back unchanged (vpc_id, description, tags, ...).
     :ivar error_code: why the status is ERROR or CREATEFAILED.
     """
@@ -164,6 +167,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     spec_code: str
     seed_port: int
     password: str | None
+    control_secret: str
     attributes: dict[str, Any]
     user_id: str
     user_name: str
@@ -171,6 +175,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: int
     launched_at: int | None = None
     error_code: str | None = None
+    parameters: dict[str, str] = {}
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,6 +184,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     :ivar role: the role it was made for; who is master now is the cluster's to say.
     :ivar maxmemory: bytes.
     :ivar wanted: it should be running; one that is not is started again.
+    :ivar access: how the control plane reaches it: through its socket, or, while a process runs that an earlier release
+    started, over TCP as its own user (`tcp`) or still with the clients' password (`password`).
     """
 
     id: str
@@ -191,6 +198,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     maxmemory: int
     wanted: bool
     created_at: int
+    access: NodeAccess = "socket"
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True):

@@ -86,6 +86,7 @@ instances = sa.Table(
     sa.Column("spec_code", sa.Text, nullable=False),
     sa.Column("seed_port", sa.Integer, nullable=False),
     sa.Column("password", sa.Text),
+    sa.Column("control_secret", sa.Text, nullable=False),
     sa.Column("attributes", sa.Text, nullable=False),
     sa.Column("user_id", sa.Text, nullable=False),
     sa.Column("user_name", sa.Text, nullable=False),
@@ -93,6 +94,7 @@ instances = sa.Table(
     sa.Column("updated_at", sa.BigInteger, nullable=False),
     sa.Column("launched_at", sa.BigInteger),
     sa.Column("error_code", sa.Text),
+    sa.Column("parameters", sa.Text, nullable=False, server_default="{}"),
     sa.Index(None, "project_id", "created_at"),
 )
 
@@ -109,6 +111,7 @@ nodes = sa.Table(
     sa.Column("maxmemory", sa.BigInteger, nullable=False),
     sa.Column("wanted", sa.Boolean, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("access", sa.Text, nullable=False, server_default="password"),
     sa.UniqueConstraint("host", "port"),
     sa.UniqueConstraint("host", "bus_port"),
 )

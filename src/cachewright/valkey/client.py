@@ -10,6 +10,7 @@ from valkey.exceptions import ResponseError as NodeRefused
 from valkey.exceptions import TimeoutError as NodeSilent
 
 from cachewright.store.records import Node
+from cachewright.valkey.access import Access, address
 
 __all__ = ["CONTROL_PLANE", "NODE_GONE", "NodeRefused", "Valkey", "ask", "connect"]
 
@@ -23,23 +24,22 @@ _ANSWER_SECONDS = 5.0
 
 
 @asynccontextmanager
-async def connect(node: Node, password: str | None, answer_seconds: float = _ANSWER_SECONDS) -> AsyncIterator[Valkey]:
-    client = Valkey(
-        host=node.host,
-        port=node.port,
-        password=password,
-        socket_timeout=answer_seconds,
-        socket_connect_timeout=answer_seconds,
-        client_name=CONTROL_PLANE,
-        lib_name=None,
-        lib_version=None,
-        decode_responses=True,
-        single_connection_client=True,
-    )
-    try:
-        yield client
-    finally:
-        await client.aclose()
+async def connect(node: Node, access: Access, answer_seconds: float = _ANSWER_SECONDS) -> AsyncIterator[Valkey]:
+    with address(node, access) as place:
+        client = Valkey(
+            **place.options(),
+            socket_timeout=answer_seconds,
+            socket_connect_timeout=answer_seconds,
+            client_name=CONTROL_PLANE,
+            lib_name=None,
+            lib_version=None,
+            decode_responses=True,
+            single_connection_client=True,
+        )
+        try:
+            yield client
+        finally:
+            await client.aclose()
 
 
 async def ask(client: Valkey, *words: object) -> Any:

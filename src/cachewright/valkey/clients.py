@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 import msgspec
 
 from cachewright.store.records import Node
+from cachewright.valkey.access import Access
 from cachewright.valkey.client import CONTROL_PLANE, NODE_GONE, NodeRefused, Valkey, ask, connect
 
 _BEAT_SECONDS = 0.01
@@ -71,10 +72,10 @@ class Pulse:
 
 
 @asynccontextmanager
-async def heartbeat(node: Node, password: str | None) -> AsyncIterator[Pulse]:
+async def heartbeat(node: Node, access: Access) -> AsyncIterator[Pulse]:
     """Asks the node a hundred times a second until the end of the `with` block. A node that is gone is not felt."""
     pulse = Pulse()
-    async with connect(node, password) as client:
+    async with connect(node, access) as client:
         beating = asyncio.create_task(pulse.beat(client))
         try:
             yield pulse

@@ -5,17 +5,23 @@ before a command is answered, so a node that is killed comes back with every wri
 """
 
 import hashlib
+from collections.abc import Mapping
 
 from cachewright.store.records import Node
+from cachewright.valkey.access import SOCKET, Access
+from cachewright.valkey.acl import CLIENT_USER, CONTROL_USER, client_rules, control_rules
 from cachewright.valkey.slots import SlotRange
 
 CLUSTER_NODE_TIMEOUT_MS = 5000
 
 
-def valkey_conf(node: Node, password: str | None) -> str:
+def valkey_conf(node: Node, access: Access, parameters: Mapping[str, str]) -> str:
+    """`parameters` are those that the instance's owner has changed, by their names in Valkey."""
     settings: list[tuple[str, object]] = [
         ("bind", node.host),
         ("port", node.port),
+        ("unixsocket", SOCKET),
+        ("unixsocketperm", "700"),
         ("cluster-port", node.bus_port),
         ("daemonize", "yes"),
         ("pidfile", "valkey.pid"),
@@ -34,9 +40,13 @@ def valkey_conf(node: Node, password: str | None) -> str:
         ("cluster-allow-replica-migration", "no"),  # who replicates whom is the control plane's to say
         ("cluster-slot-stats-enabled", "yes"),
         ("cluster-slot-migration-log-max-len", 100),  # the log is read several times a second
+        ("sanitize-dump-payload", "clients"),  # clients may use RESTORE
+        *((name, _quoted(value)) for name, value in parameters.items()),
+        ("primaryuser", CONTROL_USER),
+        ("primaryauth", _quoted(access.secret)),
+        ("user", " ".join((CLIENT_USER, *client_rules(access.password)))),
+        ("user", " ".join((CONTROL_USER, *control_rules(access.secret)))),
     ]
-    if password:
-        settings += [("requirepass", _quoted(password)), ("primaryauth", _quoted(password))]
     return "".join(f"{name} {value}\n" for name, value in settings)
 
 

@@ -20,6 +20,7 @@ from typing import Protocol
 import msgspec
 
 from cachewright.store.records import Node
+from cachewright.valkey.access import Access
 from cachewright.valkey.arrivals import Arrivals, Transfer
 from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, connect
 from cachewright.valkey.clients import custom, heartbeat
@@ -88,7 +89,7 @@ class Mover:
         target: Node,
         part: SlotRange,
         *,
-        password: str | None,
+        access: Access,
         bytes_per_key: float,
         hold: Hold,
         stalled_seconds: float,
@@ -98,7 +99,7 @@ class Mover:
         self._source = source
         self._target = target
         self._part = part
-        self._password = password
+        self._access = access
         self._bytes_per_key = bytes_per_key
         self._hold = hold
         self._stalled_seconds = stalled_seconds
@@ -117,8 +118,8 @@ class Mover:
         """
         try:
             async with (
-                connect(self._source, self._password) as source,
-                connect(self._target, self._password) as target,
+                connect(self._source, self._access) as source,
+                connect(self._target, self._access) as target,
                 AsyncExitStack() as busy,
             ):
                 self._exported = await exported_bytes(source)
@@ -159,7 +160,7 @@ class Mover:
         if await self._hold.hindered() or not await self._is_fit(after.target):
             await cancel_all(source)
             return
-        async with connect(after.target, self._password) as target:
+        async with connect(after.target, self._access) as target:
             ahead = sum((await count_keys(target, slots_of([after.part]))).values())
         self._exported = self._arrivals.parted(self._exported, keys, ahead)
         self._sources.handed_on[self._source.id] = self._exported
@@ -179,7 +180,7 @@ class Mover:
         if not self._portions.careful:
             await self._follow(source, target, await self._begin(source, left, known), report)
             return
-        async with self._sources.turns, heartbeat(self._source, self._password) as pulse:
+        async with self._sources.turns, heartbeat(self._source, self._access) as pulse:
             self._sources.felt[self._source.id] = pulse
             if self._hold.cancelled():
                 raise MigrationFailed(["cancelled"])
@@ -229,7 +230,7 @@ class Mover:
     async def _is_fit(self, node: Node) -> bool:
         """To be a target later. Its own move looks at that too, but finds its pieces under way."""
         try:
-            async with connect(node, self._password, _FITNESS_SECONDS) as target:
+            async with connect(node, self._access, _FITNESS_SECONDS) as target:
                 await _require_durable(target)
         except (MigrationFailed, *NODE_GONE, NodeRefused):
             return False

@@ -10,21 +10,26 @@ from libvalkey import Reader, ReplyError, pack_command
 from valkey.exceptions import ConnectionError as NodeUnreachable
 
 from cachewright.store.records import Node
+from cachewright.valkey.access import Access, address
 from cachewright.valkey.client import CONTROL_PLANE, NodeRefused
 
 
-async def info(node: Node, password: str | None, sections: Sequence[str], answer_seconds: float) -> Mapping[str, str]:
+async def info(node: Node, access: Access, sections: Sequence[str], answer_seconds: float) -> Mapping[str, str]:
     """What the node says of itself in these sections of INFO. One of NODE_GONE or NodeRefused where it does not."""
     commands: list[tuple[str, ...]] = [("CLIENT", "SETNAME", CONTROL_PLANE), ("INFO", *sections)]
-    if password:
-        commands.insert(0, ("AUTH", password))
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(answer_seconds):
-        transport, asked = await loop.create_connection(lambda: _Asked(commands), node.host, node.port)
-        try:
-            text = await asked.answer
-        finally:
-            transport.abort()
+    with address(node, access) as place:
+        if place.password:
+            commands.insert(0, ("AUTH", *filter(None, (place.username, place.password))))
+        async with asyncio.timeout(answer_seconds):
+            if place.path:
+                transport, asked = await loop.create_unix_connection(lambda: _Asked(commands), place.path)
+            else:
+                transport, asked = await loop.create_connection(lambda: _Asked(commands), place.host, place.port)
+            try:
+                text = await asked.answer
+            finally:
+                transport.abort()
     return dict(line.split(":", 1) for line in text.split("\r\n") if ":" in line)
 
 

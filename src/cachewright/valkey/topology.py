@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from cachewright.store.records import Node
+from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, connect
 from cachewright.valkey.slots import SlotRange, merged
 
@@ -52,12 +53,12 @@ async def view(client: Valkey) -> View:
     )
 
 
-async def views(nodes: Sequence[Node], password: str | None) -> dict[str, View | None]:
+async def views(nodes: Sequence[Node], access: Access) -> dict[str, View | None]:
     """Every node's view, by node id; None where the node does not answer."""
 
     async def one(node: Node) -> View | None:
         try:
-            async with connect(node, password) as client:
+            async with connect(node, access) as client:
                 return await view(client)
         except (*NODE_GONE, NodeRefused):
             return None

@@ -19,7 +19,7 @@ def list_configurations(request: Call, plane: Plane, instance_id: PathId) -> Res
     with plane.database.read() as connection:
         instance = instance_of(connection, request, instance_id)
         nodes = instances.nodes_of(connection, instance.id)
-    values = configuration(instance, nodes, [parameter.name for parameter in wire.PARAMETERS])
+    values = configuration(plane.access(instance), nodes, [parameter.name for parameter in wire.PARAMETERS])
     return answers.json(wire.configurations(instance, values))
 
 

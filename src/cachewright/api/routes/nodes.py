@@ -63,7 +63,7 @@ def batch_show_nodes_information(
     with plane.database.read() as connection:
         count, page = instances.search(connection, project_id, offset=query.offset, limit=query.limit)
         nodes = [(instance, instances.nodes_of(connection, instance.id)) for instance in page]
-    seen = look(nodes)
+    seen = look(nodes, plane.access)
     return answers.json(
         wire.InstanceNodesList(count, [wire.instance_nodes(instance, seen[instance.id]) for instance in page])
     )
@@ -73,4 +73,4 @@ def _seen(request: Call, plane: ControlPlane, instance_id: str) -> tuple[Instanc
     with plane.database.read() as connection:
         instance = instance_of(connection, request, instance_id)
         nodes = instances.nodes_of(connection, instance.id)
-    return instance, look([(instance, nodes)])[instance.id]
+    return instance, look([(instance, nodes)], plane.access)[instance.id]

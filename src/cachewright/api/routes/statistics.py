@@ -33,5 +33,5 @@ def list_statistics_of_running_instances(request: Call, plane: Plane) -> Respons
     with plane.database.read() as connection:
         _, running = instances.search(connection, project_id, offset=0, limit=_ALL, status="RUNNING")
         nodes = [(instance, instances.nodes_of(connection, instance.id)) for instance in running]
-    seen = look(nodes)
+    seen = look(nodes, plane.access)
     return answers.json(wire.StatisticList([wire.statistic(instance, seen[instance.id]) for instance in running]))

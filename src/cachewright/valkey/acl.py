@@ -1,0 +1,96 @@
+"""The two users of every node: `cachewright`, the control plane, and `default`, the clients of the instance.
+
+The control plane and replication may do everything. Clients get all data commands and lose what administers the node,
+leaves it, or reveals its secrets. Rules are built from Valkey's own categories, so an administrative command of a later
+release is denied without a change here; `DENIED` names each denied command with the reason, and a test compares it with
+the command list of the bundled server.
+
+Source: https://valkey.io/topics/acl and `COMMAND INFO` of Valkey 9.1.
+"""
+
+import hashlib
+
+import msgspec
+
+CONTROL_USER = "cachewright"
+CLIENT_USER = "default"
+
+_ALLOWED = (
+    "info", "keys", "sort", "sort_ro", "flushall", "flushdb", "restore", "role", "lastsave", "client|list",
+    "client|unblock", "cluster|replicas", "cluster|slaves", "slowlog|get", "slowlog|len", "slowlog|reset",
+    "commandlog|get", "commandlog|len", "commandlog|reset", "latency|doctor", "latency|graph", "latency|histogram",
+    "latency|history", "latency|latest", "latency|reset",
+)  # fmt: skip
+"""Commands that clients keep although Valkey lists them as administrative or dangerous: each concerns only the data and
+the statistics of the client's own instance. RESTORE checks its payload in full (`sanitize-dump-payload`)."""
+
+
+class Denied(msgspec.Struct, frozen=True):
+    """Commands that clients of an instance may not use, and why."""
+
+    commands: tuple[str, ...]
+    reason: str
+
+
+DENIED = (
+    Denied(
+        ("cluster|addslots", "cluster|addslotsrange", "cluster|bumpepoch", "cluster|cancelslotmigrations",
+         "cluster|count-failure-reports", "cluster|delslots", "cluster|delslotsrange", "cluster|failover",
+         "cluster|flushslot", "cluster|flushslots", "cluster|forget", "cluster|getslotmigrations", "cluster|meet",
+         "cluster|migrateslots", "cluster|replicate", "cluster|reset", "cluster|saveconfig",
+         "cluster|set-config-epoch", "cluster|setslot", "cluster|syncslots"),
+        "Change which nodes form the cluster and who owns which slots: use the API. `CLUSTER MEET` could merge the "
+        "cluster with another one.",
+    ),
+    Denied(
+        ("config|get", "config|resetstat", "config|rewrite", "config|set"),
+        "Read secrets, lift limits and switch persistence off: use the parameters of the API.",
+    ),
+    Denied(
+        ("acl|deluser", "acl|dryrun", "acl|getuser", "acl|list", "acl|load", "acl|log", "acl|save", "acl|setuser",
+         "acl|users"),
+        "Read and change users and their passwords, the control plane's among them.",
+    ),
+    Denied(
+        ("migrate", "replicaof", "slaveof", "failover"),
+        "Connect the node to an address of the client's choice, or change its role.",
+    ),
+    Denied(
+        ("psync", "replconf", "restore-asking", "sync"),
+        "Belong to replication and slot migration, which use the control plane's user.",
+    ),
+    Denied(
+        ("bgrewriteaof", "bgsave", "save"),
+        "Fork the node or block it while it writes a file: persistence is the control plane's task.",
+    ),
+    Denied(("shutdown",), "Stops the node: use restart or delete of the API."),
+    Denied(
+        ("client|kill", "client|no-evict", "client|pause", "client|unpause"),
+        "Stop other clients of the node, replication and the control plane among them.",
+    ),
+    Denied(("monitor",), "Shows the commands of every client of the node, the control plane's among them."),
+    Denied(
+        ("module|list", "module|load", "module|loadex", "module|unload"), "Run code of the client's choice in the node."
+    ),
+    Denied(
+        ("debug", "pfdebug", "pfselftest", "script|debug"), "Are made for developers of Valkey; some stop the node."
+    ),
+    Denied(("swapdb",), "Exchanges databases under other clients; a cluster has only one."),
+)  # fmt: skip
+
+
+def client_rules(password: str | None) -> tuple[str, ...]:
+    """ACL rules of the user `default`; without a password every client is accepted."""
+    sign_in = _password_hash(password) if password else "nopass"
+    allowed = (f"+{command}" for command in _ALLOWED)
+    return ("on", sign_in, "~*", "&*", "+@all", "-@admin", "-@dangerous", "-script|debug", *allowed)
+
+
+def control_rules(secret: str) -> tuple[str, ...]:
+    """ACL rules of the user `cachewright`."""
+    return ("on", _password_hash(secret), "~*", "&*", "+@all")
+
+
+def _password_hash(password: str) -> str:
+    """The form in which neither a file nor a command shows the password itself."""
+    return f"#{hashlib.sha256(password.encode()).hexdigest()}"
