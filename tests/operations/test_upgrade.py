@@ -1,18 +1,22 @@
-"""A task that the first release began, and was killed in, ends under this one.
+"""A task that an earlier release began, and was killed in, ends under this one, and its nodes are adopted.
 
-`tests/releases/0.1.0.sql` is that release's database, taken after a kill in the middle of a scale from two shards to
+`tests/releases/` holds the database of each release, taken after a kill in the middle of a scale from two shards to
 three: one of two slot ranges has moved, the other was on its way. The nodes are made anew as that database has them, on
 ports of today.
 """
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from huaweicloudsdkdcs.v2 import ChangeInstanceStatusBody, RestartOrFlushInstancesRequest
+from valkey import Valkey
 from valkey.cluster import ValkeyCluster
+from valkey.exceptions import NoPermissionError
 
 from cachewright.config import Settings
 from cachewright.hosts.local import LocalHost
@@ -22,18 +26,21 @@ from cachewright.store.rows import from_row
 from cachewright.valkey.slots import SlotRange
 from serving import PASSWORD, Server, cache, ended, newest_task, progress, show, states, until
 
-RELEASE = Path(__file__).parent.parent / "releases" / "0.1.0.sql"
+RELEASES = Path(__file__).parent.parent / "releases"
 OWNED = (SlotRange(0, 5461), SlotRange(8192, 16383), SlotRange(5462, 8191))
 """By shard, as the kill left them."""
 
 
-@pytest.fixture
-async def old(tmp_path: Path) -> Iterator[Server]:
+@pytest.fixture(params=["0.1.0", "0.2.0.dev0"])
+async def old(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
     server = Server(tmp_path / "data")
     server.data_dir.mkdir(mode=0o700)
+    release = RELEASES / f"{request.param}.sql"
+    if (key := RELEASES / f"{request.param}.key").exists():
+        shutil.copy(key, server.data_dir / "secret.key")
     path = server.data_dir / "cachewright.db"
     with closing(sqlite3.connect(path)) as database:
-        database.executescript(RELEASE.read_text())
+        database.executescript(release.read_text())
         ports = free_ports("127.0.0.1", (10240, 30000), set())
         for (node_id,) in database.execute("SELECT id FROM nodes").fetchall():
             database.execute("UPDATE nodes SET port=?, bus_port=? WHERE id=?", [next(ports), next(ports), node_id])
@@ -54,7 +61,7 @@ async def old(tmp_path: Path) -> Iterator[Server]:
         server.clean_up()
 
 
-def test_a_scale_that_the_first_release_began_ends(old: Server) -> None:
+def test_a_scale_that_an_earlier_release_began_ends(old: Server) -> None:
     with closing(sqlite3.connect(old.data_dir / "cachewright.db")) as database:
         seed = database.execute("SELECT seed_port FROM instances").fetchone()[0]
         task_id, instance_id, percent, steps = database.execute(
@@ -63,6 +70,8 @@ def test_a_scale_that_the_first_release_began_ends(old: Server) -> None:
     caches = until(lambda: ready(seed), "the cluster does not form")
     for number in range(20_000):
         caches.set(f"key:{number}", number)
+    connected = Valkey(host="127.0.0.1", port=seed, password=PASSWORD, single_connection_client=True)
+    connection_id = connected.client_id()
     old.start()
     client = old.client()
     assert progress(client, instance_id, task_id).progress >= percent
@@ -74,6 +83,23 @@ def test_a_scale_that_the_first_release_began_ends(old: Server) -> None:
     caches = cache(client, instance_id)
     assert states(caches) == {"ok"}
     assert sum(caches.exists(*(f"key:{n}" for n in range(s, s + 1000))) for s in range(0, 20_000, 1000)) == 20_000
+    assert connected.client_id() == connection_id, "a client has lost its connection"
+    require_restricted(connected)
+    body = ChangeInstanceStatusBody(instances=[instance_id], action="restart")
+    client.restart_or_flush_instances(RestartOrFlushInstancesRequest(body=body))
+    restart_id = newest_task(client, instance_id).id
+    assert ended(client, instance_id, restart_id, seconds=120).status == "SUCCESS"
+    with closing(sqlite3.connect(old.data_dir / "cachewright.db")) as database:
+        assert {row[0] for row in database.execute("SELECT access FROM nodes")} == {"socket"}
+    assert "restart the instance" in old.log()
+    require_restricted(Valkey(host="127.0.0.1", port=show(client, instance_id).port, password=PASSWORD))
+
+
+def require_restricted(node: Valkey) -> None:
+    with pytest.raises(NoPermissionError):
+        node.config_get("maxmemory")
+    with pytest.raises(NoPermissionError):
+        node.execute_command("CLUSTER RESET")
 
 
 def old_conf(node: Node) -> str:

@@ -75,10 +75,7 @@ async def _each(nodes: Sequence[Node], access: Access, act: _Change) -> list[Nod
 
 
 def _add_control_user(access: Access) -> list[tuple[str, ...]]:
-    return [
-        ("ACL SETUSER", CONTROL_USER, "reset", *control_rules(access.secret)),
-        ("CONFIG SET", "sanitize-dump-payload", "clients"),
-    ]
+    return [("ACL SETUSER", CONTROL_USER, "reset", *control_rules(access.secret))]
 
 
 def _change_replication_user(access: Access) -> list[tuple[str, ...]]:
@@ -86,7 +83,8 @@ def _change_replication_user(access: Access) -> list[tuple[str, ...]]:
 
 
 def _restrict_clients(access: Access) -> list[tuple[str, ...]]:
-    return [("ACL SETUSER", CLIENT_USER, "reset", *client_rules(access.password))]
+    """RESTORE has to wait for the next start too: the check of its payload cannot be switched on while a node runs."""
+    return [("ACL SETUSER", CLIENT_USER, "reset", *client_rules(access.password), "-restore")]
 
 
 def _pending(site: Site) -> list[Node]:
