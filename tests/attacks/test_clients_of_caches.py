@@ -283,3 +283,26 @@ def test_a_cache_without_a_password_is_restricted_all_the_same(client: Any) -> N
             with pytest.raises(NoPermissionError):
                 node.execute_command(*command.split(" "))
     client.delete_single_instance(DeleteSingleInstanceRequest(instance_id=instance_id))
+
+
+def test_a_forged_payload_of_restore_is_refused(client: Any, own: str) -> None:
+    """Version and checksum are right; the listpack inside is damaged, which could crash a node that trusts it."""
+    caches = cache(client, own)
+    caches.hset("hash", mapping={"a": "1111aaaa", "b": "2222"})
+    dumped = caches.execute_command("DUMP", "hash")
+    body = bytearray(dumped[:-8])
+    assert checksum(bytes(body)) == dumped[-8:]
+    body[body.index(b"1111aaaa") + len(b"1111aaaa")] = 0xFF  # the length by which the list is read backwards
+    with pytest.raises(ResponseError, match="Bad data format"):
+        caches.execute_command("RESTORE", "forged", 0, bytes(body) + checksum(bytes(body)), "REPLACE")
+    assert caches.hgetall("hash")
+
+
+def checksum(data: bytes) -> bytes:
+    """CRC-64 of a serialised value (polynomial of Jones, as in Redis and Valkey)."""
+    crc = 0
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x95AC9329AC4BC9B5 if crc & 1 else 0)
+    return crc.to_bytes(8, "little")

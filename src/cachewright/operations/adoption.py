@@ -44,6 +44,7 @@ async def _adopt(site: Site, instance: Instance, nodes: Sequence[Node]) -> None:
     access = site.access(instance)
     ready = await _each(old, access, _add_control_user)
     ready = await _each(ready, access, _change_replication_user)
+    await _each(ready, access, _check_payloads)
     adopted = await _each(ready, access, _restrict_clients)
     await _record(site, adopted, "tcp")
     if adopted:
@@ -66,7 +67,7 @@ async def _each(nodes: Sequence[Node], access: Access, act: _Change) -> list[Nod
         except NODE_GONE:
             return False
         except NodeRefused as refusal:
-            log.warning("node %s refuses to be adopted: %s", node.id, refusal)
+            log.info("node %s refuses a step of its adoption: %s", node.id, refusal)
             return False
         return True
 
@@ -83,8 +84,12 @@ def _change_replication_user(access: Access) -> list[tuple[str, ...]]:
 
 
 def _restrict_clients(access: Access) -> list[tuple[str, ...]]:
-    """RESTORE has to wait for the next start too: the check of its payload cannot be switched on while a node runs."""
-    return [("ACL SETUSER", CLIENT_USER, "reset", *client_rules(access.password), "-restore")]
+    return [("ACL SETUSER", CLIENT_USER, "reset", *client_rules(access.password))]
+
+
+def _check_payloads(_: Access) -> list[tuple[str, ...]]:
+    """Of RESTORE. Valkey 9.1 always checks them and no longer knows the setting."""
+    return [("CONFIG SET", "sanitize-dump-payload", "clients")]
 
 
 def _pending(site: Site) -> list[Node]:
