@@ -230,13 +230,14 @@ def present(caches: ValkeyCluster, keys: int) -> int:
 
 
 def operator_of(server: Server, host: str, port: int, **options: Any) -> Valkey:
-    """A connection to one node as the control plane's own user, which may do what clients may not."""
+    """A connection to one node as the control plane's own user, which may do what clients may not. LookupError where no node has the
+    port."""
     for conf in (server.data_dir / "nodes").glob("*/valkey.conf"):
         lines = dict(line.split(" ", 1) for line in conf.read_text().splitlines())
         if int(lines["port"]) == port:
             secret = lines["primaryauth"].strip('"')
             return Valkey(host=host, port=port, username="cachewright", password=secret, **options)
-    raise AssertionError(f"no node has port {port}")
+    raise LookupError(f"no node has port {port}")
 
 
 def states(caches: ValkeyCluster) -> set[str]:

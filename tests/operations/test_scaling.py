@@ -120,7 +120,7 @@ def test_shards_grow_and_shrink_where_they_are(server: Server, client: Any, inst
         limits = set()
         for node in caches.get_nodes():
             with operator_of(server, node.host, node.port) as operator:
-                limits.add(int(operator.config_get("maxmemory")[b"maxmemory"]))
+                limits.add(int(operator.config_get("maxmemory")["maxmemory"]))
         return limits
 
     assert ended(client, instance, resize(client, instance, 3, shard_gb=2)).status == "SUCCESS"
