@@ -230,8 +230,8 @@ def present(caches: ValkeyCluster, keys: int) -> int:
 
 
 def operator_of(server: Server, host: str, port: int, **options: Any) -> Valkey:
-    """A connection to one node as the control plane's own user, which may do what clients may not. LookupError where no node has the
-    port."""
+    """A connection to one node as the control plane's own user, which may do what clients may not. LookupError where
+    no node has the port."""
     for conf in (server.data_dir / "nodes").glob("*/valkey.conf"):
         lines = dict(line.split(" ", 1) for line in conf.read_text().splitlines())
         if int(lines["port"]) == port:
