@@ -1,12 +1,31 @@
-"""Free TCP ports of this machine, from a range that the system does not hand out for outgoing connections."""
+"""Free TCP ports of this machine, from ranges that the system does not hand out for outgoing connections."""
 
 import random
 import socket
 from collections.abc import Iterator
 
+import msgspec
+
 
 class NoFreePort(Exception):
     """Every port of the range is taken."""
+
+
+class NodePorts(msgspec.Struct, frozen=True):
+    """Ports of one node: for clients, for the cluster bus, and for TLS between nodes or None."""
+
+    client: int
+    bus: int
+    tls: int | None
+
+
+def free_node_ports(
+    host: str, clients: tuple[int, int], peers: tuple[int, int], taken: set[int], *, tls: bool
+) -> Iterator[NodePorts]:
+    """Free ports for one node after another; those that only other nodes connect to come from the range `peers`."""
+    for_clients, for_peers = free_ports(host, clients, taken), free_ports(host, peers, taken)
+    while True:
+        yield NodePorts(next(for_clients), next(for_peers), next(for_peers) if tls else None)
 
 
 def free_ports(host: str, ports: tuple[int, int], taken: set[int]) -> Iterator[int]:
