@@ -3,8 +3,14 @@
 import random
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
+
+_SOCKET_TABLES = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
+_KERNEL = Path("/proc/sys/net/ipv4")
+_LISTENING = "0A"
+"""The state TCP_LISTEN in these tables (proc_pid_net(5))."""
 
 
 class NoFreePort(Exception):
@@ -52,3 +58,28 @@ def is_free(host: str, port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def used_for_outgoing(ports: tuple[int, int]) -> str | None:
+    """The setting of the system (ip-sysctl) by which it gives ports of this range to outgoing connections, or None."""
+    try:
+        first, last = map(int, (_KERNEL / "ip_local_port_range").read_text().split())
+        reserved = (_KERNEL / "ip_local_reserved_ports").read_text().strip()
+    except (OSError, ValueError):
+        return None
+    kept = [part.partition("-") for part in reserved.split(",") if part]
+    free = set(range(*ports)).intersection(range(first, last + 1))
+    free.difference_update(*(range(int(low), int(high or low) + 1) for low, _, high in kept))
+    return f"net.ipv4.ip_local_port_range is {first} {last}" if free else None
+
+
+def listeners() -> Iterator[tuple[int, int]]:
+    """Every TCP port that is listened on, with the id of the user who does, as far as this system tells."""
+    for table in _SOCKET_TABLES:
+        try:
+            lines = table.read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for fields in map(str.split, lines):
+            if fields[3] == _LISTENING:
+                yield int(fields[1].rpartition(":")[2], 16), int(fields[7])

@@ -129,6 +129,12 @@ def wanted_nodes(connection: sa.Connection) -> list[Node]:
     return [from_row(Node, row._mapping) for row in connection.execute(found)]
 
 
+def all_nodes(connection: sa.Connection) -> list[Node]:
+    """Every node of all projects."""
+    found = nodes.select().order_by(nodes.c.instance_id, nodes.c.id)
+    return [from_row(Node, row._mapping) for row in connection.execute(found)]
+
+
 def nodes_without_socket(connection: sa.Connection) -> list[Node]:
     """Nodes of all projects that were started by an earlier release and not since."""
     found = nodes.select().where(nodes.c.access != "socket").order_by(nodes.c.instance_id, nodes.c.id)
