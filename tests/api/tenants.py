@@ -182,11 +182,11 @@ class Tenant:
         return instance_id
 
     def free_port(self) -> int:
-        """One above the range that nodes take their ports from by themselves, and below the system's own."""
+        """One above the ranges that nodes take their ports from by themselves, and below the system's own."""
         plane = self.site.plane
         with plane.database.read() as connection:
             taken = instances.taken_ports(connection, plane.settings.node_host)
-        return next(free_ports(plane.settings.node_host, (plane.settings.node_ports[1] + 1, 32767), taken))
+        return next(free_ports(plane.settings.node_host, (plane.settings.bus_ports[1], 32767), taken))
 
     def stored(self, instance_id: str) -> Instance:
         with self.site.plane.database.read() as connection:

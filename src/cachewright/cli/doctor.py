@@ -24,8 +24,12 @@ from cachewright.cli.remote.account import read
 from cachewright.cli.remote.failures import CommandFailed, Misused
 from cachewright.cli.remote.output import AsJson, console, print_json
 from cachewright.cli.remote.server import Server
-from cachewright.config import Listen, Settings
+from cachewright.cli.settings import BUS_PORTS, BusPorts, ValkeyBinary, absolute_binary
+from cachewright.config import Listen, Settings, parse_ports, show_ports
 from cachewright.hosts.ports import NoFreePort, free_ports
+from cachewright.hosts.server_binary import has_tls
+from cachewright.operations.host_users import exposures
+from cachewright.store import instances
 from cachewright.store.database import Database, NotInUse
 from cachewright.store.sealing import WrongKey
 
@@ -56,6 +60,8 @@ def doctor(
         Path | None,
         Parameter(help="The server's key file, where it is elsewhere.", env_var="CACHEWRIGHT_SECRET_KEY_FILE"),
     ] = None,
+    valkey_binary: ValkeyBinary = None,
+    bus_ports: BusPorts = BUS_PORTS,
     json: AsJson = False,
 ) -> None:
     """Check this machine, a data folder and its server, and say what to mend. Exits 1 where something fails.
@@ -63,14 +69,17 @@ def doctor(
     Example: cachewright doctor --data-dir ./data
     """
     try:
-        address = Listen.parse(listen)
+        address, peers = Listen.parse(listen), parse_ports(bus_ports)
     except ValueError as error:
         raise Misused(str(error)) from error
     settings = Settings(
         data_dir=data_dir.absolute(),
         listen=address,
         secret_key_file=secret_key_file and secret_key_file.absolute(),
+        bus_ports=peers,
     )
+    if valkey_binary:
+        settings = msgspec.structs.replace(settings, valkey_binary=absolute_binary(valkey_binary))
     findings = [finding for look in _LOOKS for finding in look(settings)]
     if json:
         print_json(msgspec.to_builtins(findings))
@@ -199,14 +208,34 @@ def _server(settings: Settings) -> Iterator[Finding]:
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:
-    first, last = settings.node_ports
-    found = 0
-    with suppress(NoFreePort):
-        for _ in islice(free_ports(settings.node_host, settings.node_ports, set()), _PORTS_OF_A_LARGE_CLUSTER):
-            found += 1
-    state: State = "ok" if found >= _PORTS_OF_A_LARGE_CLUSTER else "warn"
-    told = f"{'enough' if state == 'ok' else found} of {first}-{last} are free for caches"
-    yield Finding("cache ports", state, told, "" if state == "ok" else "Each node takes two.")
+    for name, ports in (("cache ports", settings.node_ports), ("bus ports", settings.bus_ports)):
+        found = 0
+        with suppress(NoFreePort):
+            for _ in islice(free_ports(settings.node_host, ports, set()), _PORTS_OF_A_LARGE_CLUSTER):
+                found += 1
+        state: State = "ok" if found >= _PORTS_OF_A_LARGE_CLUSTER else "warn"
+        told = f"{'enough' if state == 'ok' else found} of {show_ports(ports)} are free for nodes"
+        remedy = "Each node takes one cache port and one bus port, or two with TLS between nodes."
+        yield Finding(name, state, told, "" if state == "ok" else remedy)
+
+
+def _other_users(settings: Settings) -> Iterator[Finding]:
+    """Without a database that can be read, which is a finding of its own, only the server program is looked at."""
+    with_tls = without_tls = 0
+    with (
+        suppress(NotInUse, WrongKey, OSError, sa.exc.DatabaseError),
+        closing(Database.in_use(settings)) as database,
+        database.read() as connection,
+    ):
+        with_tls, without_tls = instances.count_by_tls(connection)
+    tls = has_tls(settings.valkey_binary)
+    found = exposures(tls=tls, instances_with_tls=with_tls, instances_without_tls=without_tls)
+    for exposure in found:
+        yield Finding("other users", "fail" if exposure.blocking else "warn", exposure.risk, exposure.remedy)
+    if not found:
+        yield Finding(
+            "other users", "ok", "nodes accept only nodes of their own instance: TLS with an authority for each"
+        )
 
 
 _LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
@@ -220,6 +249,7 @@ _LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _database,
     _server,
     _ports,
+    _other_users,
 )
 
 

@@ -27,9 +27,12 @@ from limits import parse as parse_rate
 from cachewright import logs
 from cachewright.api.app import create_app
 from cachewright.cli.private_files import write_private
-from cachewright.config import Listen, Settings
+from cachewright.config import Listen, Settings, show_ports
+from cachewright.hosts.server_binary import has_tls
+from cachewright.operations.host_users import exposures
 from cachewright.operations.identity import Credentials, first_credentials
 from cachewright.operations.service import Service
+from cachewright.store import instances
 from cachewright.store.sealing import WrongKey
 from cachewright.telemetry.metrics import Metrics
 
@@ -51,6 +54,7 @@ def serve_until_stopped(settings: Settings) -> None:
     logs.configure(settings.log_format)
     _require_tls(settings)
     _require_rate(settings.rate_limit)
+    _require_separate_ports(settings)
     with ExitStack() as running:
         with _usable(settings.data_dir):
             settings.data_dir.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
@@ -62,6 +66,7 @@ def serve_until_stopped(settings: Settings) -> None:
             service.plane.feed.listen(metrics.see)
             _trace(service, running)
             service.start()
+            _warn_of_other_users(service, settings)
             with service.plane.database.write() as connection:
                 first = first_credentials(connection)
             _write_credentials(settings, listen, first)
@@ -203,6 +208,22 @@ def _require_rate(text: str) -> None:
         usable = False
     if not usable:
         raise CannotServe(f"{text!r} is no rate; 200/second is one, and so is 5000 per minute")
+
+
+def _require_separate_ports(settings: Settings) -> None:
+    """CannotServe where clients and the cluster bus would share ports: a firewall could not tell them apart."""
+    (first, end), (first_peer, end_peer) = settings.node_ports, settings.bus_ports
+    if first < end_peer and first_peer < end:
+        shared = f"--bus-ports {show_ports(settings.bus_ports)} overlaps {show_ports(settings.node_ports)}"
+        raise CannotServe(f"{shared}, the ports for clients of caches")
+
+
+def _warn_of_other_users(service: Service, settings: Settings) -> None:
+    with service.plane.database.read() as connection:
+        with_tls, without_tls = instances.count_by_tls(connection)
+    tls = has_tls(settings.valkey_binary)
+    for exposure in exposures(tls=tls, instances_with_tls=with_tls, instances_without_tls=without_tls):
+        log.log(logging.ERROR if exposure.blocking else logging.WARNING, "%s %s", exposure.risk, exposure.remedy)
 
 
 def _endpoint(settings: Settings, listen: Listen) -> str:

@@ -9,7 +9,8 @@ import msgspec
 from cyclopts import Parameter, validators
 
 from cachewright.cli.serve import CannotServe, serve_until_stopped
-from cachewright.config import Listen, Settings
+from cachewright.cli.settings import BUS_PORTS, BusPorts, ValkeyBinary, absolute_binary
+from cachewright.config import Listen, Settings, parse_ports
 from cachewright.logs import Format
 
 
@@ -22,7 +23,7 @@ def serve(
     listen: Annotated[str, Parameter(help="HOST:PORT; port 0 takes a free one.")] = "127.0.0.1:8765",
     tls_cert: Annotated[Path | None, Parameter(help="Serve HTTPS with this certificate chain (PEM).")] = None,
     tls_key: Annotated[Path | None, Parameter(help="The certificate's private key (PEM).")] = None,
-    valkey_binary: Annotated[Path | None, Parameter(help="valkey-server to run instead of the packaged one.")] = None,
+    valkey_binary: ValkeyBinary = None,
     secret_key_file: Annotated[
         Path | None,
         Parameter(
@@ -37,6 +38,7 @@ def serve(
         float, Parameter(help="Keep entries of the audit log for so long.", validator=validators.Number(gte=0))
     ] = 365,
     rate_limit: Annotated[str, Parameter(help="What one key or token may ask for.")] = "200/second",
+    bus_ports: BusPorts = BUS_PORTS,
     log_format: Annotated[Format, Parameter(help="How the server logs, on standard error.")] = "text",
 ) -> None:
     """Serve the DCS v2 API and run caches on this machine until SIGTERM or Ctrl-C.
@@ -55,10 +57,11 @@ def serve(
             task_retention_days=task_retention_days,
             audit_retention_days=audit_retention_days,
             rate_limit=rate_limit,
+            bus_ports=parse_ports(bus_ports),
             log_format=log_format,
         )
         if valkey_binary:
-            settings = msgspec.structs.replace(settings, valkey_binary=valkey_binary)
+            settings = msgspec.structs.replace(settings, valkey_binary=absolute_binary(valkey_binary))
         serve_until_stopped(settings)
     except (ValueError, CannotServe) as error:
         sys.exit(f"cachewright: {error}")

@@ -60,6 +60,13 @@ class LocalHost:
                 file.write(text)
             partial.replace(folder / name)
 
+    def read(self, node_id: str, name: str) -> str | None:
+        """A file of the node; None where it cannot be read."""
+        try:
+            return (self.folder(node_id) / name).read_text()
+        except (OSError, UnicodeDecodeError):
+            return None
+
     def has(self, node_id: str, name: str) -> bool:
         return (self.folder(node_id) / name).exists()
 

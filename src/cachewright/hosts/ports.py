@@ -1,12 +1,37 @@
-"""Free TCP ports of this machine, from a range that the system does not hand out for outgoing connections."""
+"""Free TCP ports of this machine, from ranges that the system does not hand out for outgoing connections."""
 
 import random
 import socket
 from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+_SOCKET_TABLES = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
+_KERNEL = Path("/proc/sys/net/ipv4")
+_LISTENING = "0A"
+"""The state TCP_LISTEN in these tables (proc_pid_net(5))."""
 
 
 class NoFreePort(Exception):
     """Every port of the range is taken."""
+
+
+class NodePorts(msgspec.Struct, frozen=True):
+    """Ports of one node: for clients, for the cluster bus, and for TLS between nodes or None."""
+
+    client: int
+    bus: int
+    tls: int | None
+
+
+def free_node_ports(
+    host: str, clients: tuple[int, int], peers: tuple[int, int], taken: set[int], *, tls: bool
+) -> Iterator[NodePorts]:
+    """Free ports for one node after another; those that only other nodes connect to come from the range `peers`."""
+    for_clients, for_peers = free_ports(host, clients, taken), free_ports(host, peers, taken)
+    while True:
+        yield NodePorts(next(for_clients), next(for_peers), next(for_peers) if tls else None)
 
 
 def free_ports(host: str, ports: tuple[int, int], taken: set[int]) -> Iterator[int]:
@@ -33,3 +58,28 @@ def is_free(host: str, port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def used_for_outgoing(ports: tuple[int, int]) -> str | None:
+    """The setting of the system (ip-sysctl) by which it gives ports of this range to outgoing connections, or None."""
+    try:
+        first, last = map(int, (_KERNEL / "ip_local_port_range").read_text().split())
+        reserved = (_KERNEL / "ip_local_reserved_ports").read_text().strip()
+    except (OSError, ValueError):
+        return None
+    kept = [part.partition("-") for part in reserved.split(",") if part]
+    free = set(range(*ports)).intersection(range(first, last + 1))
+    free.difference_update(*(range(int(low), int(high or low) + 1) for low, _, high in kept))
+    return f"net.ipv4.ip_local_port_range is {first} {last}" if free else None
+
+
+def listeners() -> Iterator[tuple[int, int]]:
+    """Every TCP port that is listened on, with the id of the user who does, as far as this system tells."""
+    for table in _SOCKET_TABLES:
+        try:
+            lines = table.read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for fields in map(str.split, lines):
+            if fields[3] == _LISTENING:
+                yield int(fields[1].rpartition(":")[2], 16), int(fields[7])

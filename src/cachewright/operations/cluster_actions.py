@@ -153,7 +153,7 @@ async def _slots_told(nodes: Sequence[Node], access: Access, told: set[tuple[str
         if unaware:
             async with connect(node, access) as client:
                 for other in unaware:
-                    await ask(client, "CLUSTER MEET", other.host, other.port, other.bus_port)
+                    await ask(client, "CLUSTER MEET", other.host, other.peer_port, other.bus_port)
 
     await asyncio.gather(*(tell(node) for node in nodes))
     return [node for node in nodes if (sight := seen[node.id]) and not _fault(sight)]
@@ -174,7 +174,7 @@ async def _introduce(node: Node, new: Sequence[Node], sight: View | None, access
     async with connect(node, access) as client:
         for stranger in new:
             if sight is None or stranger.id not in sight.members:
-                await ask(client, "CLUSTER MEET", stranger.host, stranger.port, stranger.bus_port)
+                await ask(client, "CLUSTER MEET", stranger.host, stranger.peer_port, stranger.bus_port)
 
 
 async def _place_replicas(new: Sequence[Node], access: Access) -> None:

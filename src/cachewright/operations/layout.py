@@ -1,14 +1,14 @@
 """Which nodes an instance consists of: ids, ports, shards and roles of the nodes it is about to get."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import sqlalchemy as sa
 
-from cachewright.config import Settings
+from cachewright.config import Settings, show_ports
 from cachewright.errors import Refusal
 from cachewright.flavors import Flavor
-from cachewright.hosts.ports import free_ports, is_free
+from cachewright.hosts.ports import NodePorts, free_node_ports, is_free
 from cachewright.store import instances
 from cachewright.store.records import Node, Role
 from cachewright.tasks.clock import now_ms
@@ -23,24 +23,25 @@ def new_nodes(
     instance_id: str,
     flavor: Flavor,
     *,
+    tls: bool,
     shards: Iterable[int] | None = None,
     seed_port: int | None = None,
     salt: str = "",
 ) -> list[Node]:
-    """Nodes for `shards` (all of the flavor's where not given), none of them stored yet.
+    """Nodes for `shards` (all of the flavor's where not given), none of them stored yet. `tls`: their bus uses TLS.
 
     Ids follow from the instance, `salt`, the shard and the copy: the same call gives the same nodes, on other ports.
-    Refusal DCS.4062 where `seed_port` is taken.
+    Refusal DCS.4062 where `seed_port` is taken, or is one of those that only nodes connect to.
     """
     taken = instances.taken_ports(connection, settings.node_host)
-    if seed_port is not None and (seed_port in taken or not is_free(settings.node_host, seed_port)):
-        raise Refusal("DCS.4062", parameter="port", reason=f"{seed_port} is taken")
-    ports = free_ports(settings.node_host, settings.node_ports, taken | {seed_port or 0})
+    if seed_port is not None:
+        _require_free(settings, taken, seed_port)
+    available = _free(settings, taken | {seed_port or 0}, tls=tls)
     nodes: list[Node] = []
     for shard in range(flavor.shards) if shards is None else shards:
         for copy in range(flavor.copies):
             role: Role = "slave" if copy else "master"
-            wished = seed_port if not nodes else None
+            ports = next(available)
             nodes.append(
                 Node(
                     id=hashlib.sha1(f"{instance_id}/{salt}/{shard}/{copy}".encode(), usedforsecurity=False).hexdigest(),
@@ -48,8 +49,9 @@ def new_nodes(
                     shard=shard,
                     role=role,
                     host=settings.node_host,
-                    port=wished or next(ports),
-                    bus_port=next(ports),
+                    port=ports.client if nodes or not seed_port else seed_port,
+                    bus_port=ports.bus,
+                    tls_port=ports.tls,
                     maxmemory=flavor.shard_mb * MEGABYTE,
                     wanted=True,
                     created_at=now_ms(),
@@ -65,7 +67,18 @@ def masters(nodes: Sequence[Node], view: View) -> Mapping[int, Node]:
     return {node.shard: node for node, _ in leads}
 
 
-def two_ports(connection: sa.Connection, settings: Settings) -> tuple[int, int]:
-    """A free port for clients and one for the cluster bus."""
-    ports = free_ports(settings.node_host, settings.node_ports, instances.taken_ports(connection, settings.node_host))
-    return next(ports), next(ports)
+def other_ports(connection: sa.Connection, settings: Settings, *, tls: bool) -> NodePorts:
+    """Free ports for one node."""
+    return next(_free(settings, instances.taken_ports(connection, settings.node_host), tls=tls))
+
+
+def _free(settings: Settings, taken: set[int], *, tls: bool) -> Iterator[NodePorts]:
+    return free_node_ports(settings.node_host, settings.node_ports, settings.bus_ports, taken, tls=tls)
+
+
+def _require_free(settings: Settings, taken: set[int], port: int) -> None:
+    if port in range(*settings.bus_ports):
+        reason = f"{port} is one of {show_ports(settings.bus_ports)}, which are for the cluster bus"
+        raise Refusal("DCS.4062", parameter="port", reason=reason)
+    if port in taken or not is_free(settings.node_host, port):
+        raise Refusal("DCS.4062", parameter="port", reason=f"{port} is taken")

@@ -218,20 +218,21 @@ async def _answering(site: Site, node: Node, access: Access) -> Node:
 
 
 def _ports_free(node: Node) -> bool:
-    return is_free(node.host, node.port) and is_free(node.host, node.bus_port)
+    return all(is_free(node.host, port) for port in node.ports)
 
 
 async def _on_other_ports(site: Site, instance: Instance, node: Node) -> Node:
     """Somebody has taken the node's port since it was chosen. A node that has never run may have another."""
     if site.host.has(node.id, "nodes.conf") or instance.attributes.get("port") == node.port:
-        raise ActionFailed("DCS.9001", f"port {node.port} or {node.bus_port} of node {node.id} is taken")
+        ports = " or ".join(map(str, node.ports))
+        raise ActionFailed("DCS.9001", f"port {ports} of node {node.id} is taken")
 
     def change() -> Node:
         with site.database.write() as connection:
-            port, bus_port = layout.two_ports(connection, site.settings)
-            instances.change_node(connection, node.id, port=port, bus_port=bus_port)
+            ports = layout.other_ports(connection, site.settings, tls=node.tls_port is not None)
+            instances.change_node(connection, node.id, port=ports.client, bus_port=ports.bus, tls_port=ports.tls)
             if instance.seed_port == node.port:
-                instances.change(connection, instance.id, seed_port=port)
+                instances.change(connection, instance.id, seed_port=ports.client)
             return next(other for other in instances.nodes_of(connection, instance.id) if other.id == node.id)
 
     return await asyncio.to_thread(change)

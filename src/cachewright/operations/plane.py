@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from cachewright.config import Settings
 from cachewright.errors import Refusal
 from cachewright.flavors import Flavor, UnknownFlavor, parse
+from cachewright.hosts.server_binary import has_tls
 from cachewright.operations import layout
 from cachewright.operations.kinds import CHECK, CREATE, DELETE, KINDS, RESIZE, RESTART, Kind
 from cachewright.operations.live import Observer
@@ -30,6 +31,7 @@ from cachewright.tasks.clock import now_ms
 from cachewright.tasks.feed import Feed
 from cachewright.tasks.operation import CANCELLED, ActionFailed
 from cachewright.valkey.access import Access
+from cachewright.valkey.certificates import new_authority
 
 _SECRET_BYTES = 32
 
@@ -64,7 +66,10 @@ class ControlPlane(msgspec.Struct, frozen=True):
 
     def _create(self, connection: sa.Connection, who: Principal, wish: CreateWish, name: str) -> tuple[Instance, Task]:
         instance_id = str(uuid.uuid4())
-        nodes = layout.new_nodes(connection, self.settings, instance_id, wish.flavor, seed_port=wish.port)
+        node_ca = new_authority(instance_id) if has_tls(self.settings.valkey_binary) else None
+        nodes = layout.new_nodes(
+            connection, self.settings, instance_id, wish.flavor, tls=node_ca is not None, seed_port=wish.port
+        )
         now = now_ms()
         instance = Instance(
             id=instance_id,
@@ -81,6 +86,7 @@ class ControlPlane(msgspec.Struct, frozen=True):
             user_name=who.user_name,
             created_at=now,
             updated_at=now,
+            node_ca=node_ca,
         )
         instances.add(connection, instance)
         instances.add_nodes(connection, nodes)

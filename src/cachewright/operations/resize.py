@@ -147,8 +147,9 @@ class Resize(InstanceOperation):
 
         def choose() -> list[Node]:
             with self.site.database.write() as connection:
+                tls = any(node.tls_port for node in nodes)
                 new = layout.new_nodes(
-                    connection, self.site.settings, task.instance_id, flavor, shards=added, salt=task.run_id
+                    connection, self.site.settings, task.instance_id, flavor, tls=tls, shards=added, salt=task.run_id
                 )
                 stored = {node.id: node for node in instances.nodes_of(connection, task.instance_id)}
                 missing = [node for node in new if node.id not in stored]

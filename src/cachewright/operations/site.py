@@ -6,12 +6,13 @@ from collections.abc import Mapping
 import msgspec
 
 from cachewright.config import Settings
-from cachewright.hosts.local import LocalHost
+from cachewright.hosts.local import CONFIG, LocalHost
 from cachewright.store import instances
 from cachewright.store.database import Database
 from cachewright.store.records import Instance, Node, Task
 from cachewright.tasks.operation import ActionFailed
 from cachewright.valkey.access import SOCKET, Access
+from cachewright.valkey.certificates import CA_FILE, NODE_FILE, authority_certificate, is_usable, node_certificate
 from cachewright.valkey.config import valkey_conf
 from cachewright.valkey.sources import Sources
 from cachewright.valkey.topology import View, views
@@ -48,7 +49,30 @@ class Site(msgspec.Struct, frozen=True):
 
     def files(self, instance: Instance, node: Node) -> dict[str, str]:
         """The files that the node is started with, by name. nodes.conf belongs to the node once it has run."""
-        return {"valkey.conf": valkey_conf(node, self.access(instance), instance.parameters)}
+        conf = {CONFIG: valkey_conf(node, self.access(instance), instance.parameters)}
+        return conf | self._certificates(instance, node.id)
+
+    async def renew_certificate(self, instance_id: str, node_id: str) -> None:
+        """Replaces the certificate of a node that is about to start, where it is missing or ends within some years."""
+
+        def renew() -> None:
+            with self.database.read() as connection:
+                instance = instances.find(connection, instance_id)
+            if instance and self.host.has(node_id, CONFIG) and (files := self._certificates(instance, node_id)):
+                self.host.write(node_id, files)
+
+        await asyncio.to_thread(renew)
+
+    def _certificates(self, instance: Instance, node_id: str) -> dict[str, str]:
+        """The files of TLS between nodes, where the instance has it and the node does not have them."""
+        authority = instance.node_ca
+        if authority is None:
+            return {}
+        trusted = authority_certificate(authority)
+        own = self.host.read(node_id, NODE_FILE)
+        if own and is_usable(own, authority) and self.host.read(node_id, CA_FILE) == trusted:
+            return {}
+        return {CA_FILE: trusted, NODE_FILE: node_certificate(authority, node_id)}
 
     async def started_with_socket(self, node: Node) -> Node:
         """Records that the node listens on its socket, where its process was started with one."""

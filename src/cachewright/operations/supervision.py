@@ -94,6 +94,7 @@ class Supervisor:
         deaths.next_start = now + min(_FIRST_WAIT * 2**deaths.count, _LONGEST_WAIT)
         log.warning("node %s of instance %s has died; starting it", node_id, instance_id)
         try:
+            await self._site.renew_certificate(instance_id, node_id)
             await self._site.host.start(node_id)
             self.starts += 1
         except (NodeDidNotStart, OSError) as failure:

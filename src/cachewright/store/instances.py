@@ -1,4 +1,4 @@
-"""Queries on instances and their nodes. Passwords of instances are sealed."""
+"""Queries on instances and their nodes. Secrets of instances are sealed."""
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
@@ -14,8 +14,12 @@ from cachewright.store.tables import instances, nodes
 
 def add(connection: sa.Connection, instance: Instance) -> None:
     seal = sealer(connection).seal
-    password = instance.password and seal(instance.password)
-    sealed = msgspec.structs.replace(instance, password=password, control_secret=seal(instance.control_secret))
+    sealed = msgspec.structs.replace(
+        instance,
+        password=instance.password and seal(instance.password),
+        control_secret=seal(instance.control_secret),
+        node_ca=instance.node_ca and seal(instance.node_ca),
+    )
     connection.execute(instances.insert().values(to_row(sealed)))
 
 
@@ -77,6 +81,13 @@ def secrets(connection: sa.Connection, in_statuses: Collection[str]) -> dict[str
     }
 
 
+def count_by_tls(connection: sa.Connection) -> tuple[int, int]:
+    """How many instances of all projects have TLS between their nodes, and how many have not."""
+    secured = sa.func.count(instances.c.node_ca)
+    row = connection.execute(sa.select(secured, sa.func.count() - secured).select_from(instances)).one()
+    return row[0], row[1]
+
+
 def change(connection: sa.Connection, instance_id: str, **values: Any) -> None:
     connection.execute(instances.update().where(instances.c.id == instance_id).values(columns(**values)))
 
@@ -95,8 +106,9 @@ def nodes_of(connection: sa.Connection, instance_id: str) -> list[Node]:
 
 def taken_ports(connection: sa.Connection, host: str) -> set[int]:
     """Every port that some node on this host listens on, or will when it is started."""
-    rows = connection.execute(sa.select(nodes.c.port, nodes.c.bus_port).where(nodes.c.host == host))
-    return {port for row in rows for port in row}
+    columns = (nodes.c.port, nodes.c.bus_port, nodes.c.tls_port)
+    rows = connection.execute(sa.select(*columns).where(nodes.c.host == host))
+    return {port for row in rows for port in row if port is not None}
 
 
 def add_nodes(connection: sa.Connection, added: Sequence[Node]) -> None:
@@ -114,6 +126,12 @@ def change_node(connection: sa.Connection, node_id: str, **values: Any) -> None:
 def wanted_nodes(connection: sa.Connection) -> list[Node]:
     """Every node of all projects that should be running."""
     found = nodes.select().where(nodes.c.wanted.is_(True))
+    return [from_row(Node, row._mapping) for row in connection.execute(found)]
+
+
+def all_nodes(connection: sa.Connection) -> list[Node]:
+    """Every node of all projects."""
+    found = nodes.select().order_by(nodes.c.instance_id, nodes.c.id)
     return [from_row(Node, row._mapping) for row in connection.execute(found)]
 
 
@@ -137,4 +155,5 @@ def _opened(connection: sa.Connection, row: sa.Row[tuple[Any, ...]]) -> Instance
         instance,
         password=instance.password and opened(instance.password),
         control_secret=opened(instance.control_secret),
+        node_ca=instance.node_ca and opened(instance.node_ca),
     )

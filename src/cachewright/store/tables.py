@@ -95,6 +95,7 @@ instances = sa.Table(
     sa.Column("launched_at", sa.BigInteger),
     sa.Column("error_code", sa.Text),
     sa.Column("parameters", sa.Text, nullable=False, server_default="{}"),
+    sa.Column("node_ca", sa.Text),
     sa.Index(None, "project_id", "created_at"),
 )
 
@@ -112,8 +113,10 @@ nodes = sa.Table(
     sa.Column("wanted", sa.Boolean, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("access", sa.Text, nullable=False, server_default="password"),
+    sa.Column("tls_port", sa.Integer),
     sa.UniqueConstraint("host", "port"),
     sa.UniqueConstraint("host", "bus_port"),
+    sa.Index(None, "host", "tls_port", unique=True),
 )
 
 tasks = sa.Table(

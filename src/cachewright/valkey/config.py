@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from cachewright.store.records import Node
 from cachewright.valkey.access import SOCKET, Access
 from cachewright.valkey.acl import CLIENT_USER, CONTROL_USER, client_rules, control_rules
+from cachewright.valkey.certificates import CA_FILE, NODE_FILE
 from cachewright.valkey.slots import SlotRange
 
 CLUSTER_NODE_TIMEOUT_MS = 5000
@@ -42,12 +43,29 @@ def valkey_conf(node: Node, access: Access, parameters: Mapping[str, str]) -> st
         ("cluster-slot-migration-log-max-len", 100),  # the log is read several times a second
         ("sanitize-dump-payload", "clients"),  # clients may use RESTORE
         *((name, _quoted(value)) for name, value in parameters.items()),
+        *_tls(node),
         ("primaryuser", CONTROL_USER),
         ("primaryauth", _quoted(access.secret)),
         ("user", " ".join((CLIENT_USER, *client_rules(access.password)))),
         ("user", " ".join((CONTROL_USER, *control_rules(access.secret)))),
     ]
     return "".join(f"{name} {value}\n" for name, value in settings)
+
+
+def _tls(node: Node) -> list[tuple[str, object]]:
+    """Mutual TLS between the nodes of an instance: on the cluster bus (`tls-cluster`), and for replication and slot
+    migration (`tls-replication`), which connect to `tls-port`. `port` stays in clear, for clients."""
+    if node.tls_port is None:
+        return []
+    return [
+        ("tls-port", node.tls_port),
+        ("tls-cluster", "yes"),
+        ("tls-replication", "yes"),
+        ("tls-auth-clients", "yes"),
+        ("tls-cert-file", NODE_FILE),
+        ("tls-key-file", NODE_FILE),
+        ("tls-ca-cert-file", CA_FILE),
+    ]
 
 
 def nodes_conf(node: Node, epoch: int = 0, slots: SlotRange | None = None) -> str:
@@ -58,17 +76,17 @@ def nodes_conf(node: Node, epoch: int = 0, slots: SlotRange | None = None) -> st
     A replica is not held back. So a master starts as the replica of its stand-in, a master that does not exist, and
     leads in its place once it finds its cluster ok. See docs/decisions/0016.
     """
-    address = f"{node.host}:{node.port}@{node.bus_port},,tls-port=0,shard-id={node.id}"
+    address = f"{node.host}:{node.port}@{node.bus_port},,tls-port={node.tls_port or 0},shard-id={node.id}"
     lines = [f"{node.id} {address} myself,master - 0 0 0 connected"]
     if node.role == "master":
-        gone, flags, nowhere = stand_in(node), "master,noaddr", ":0@0"
+        gone, flags, nowhere, tls_nowhere = stand_in(node), "master,noaddr", ":0@0", 0
         if slots:
             # Only a master that may be reachable counts towards a cluster that is ok.
-            flags, nowhere = "master", f"{node.host}:1@1"
+            flags, nowhere, tls_nowhere = "master", f"{node.host}:1@1", 1 if node.tls_port else 0
         owned = f" {slots.first}-{slots.last}" if slots else ""
         lines = [
             f"{node.id} {address} myself,slave {gone} 0 0 {epoch} connected",
-            f"{gone} {nowhere},,tls-port=0,shard-id={node.id} {flags} - 0 0 {epoch} disconnected{owned}",
+            f"{gone} {nowhere},,tls-port={tls_nowhere},shard-id={node.id} {flags} - 0 0 {epoch} disconnected{owned}",
         ]
     return "\n".join([*lines, f"vars currentEpoch {epoch} lastVoteEpoch 0", ""])
 

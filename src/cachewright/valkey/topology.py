@@ -13,9 +13,14 @@ from cachewright.valkey.slots import SlotRange, merged
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
-    """One node in another's eyes. `primary` is None for a master."""
+    """One node in another's eyes. `primary` is None for a master.
+
+    :ivar port: port for clients; 0 where the other node does not know it yet. With TLS on the bus a node learns it from
+    the first PING that it gets, and until then would send clients to port 0.
+    """
 
     id: str
+    port: int
     flags: frozenset[str]
     primary: str | None
     linked: bool
@@ -24,8 +29,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def known(self) -> bool:
-        """Past its handshake and believed alive."""
-        return self.linked and not self.flags & {"handshake", "noaddr", "fail"}
+        """Past its handshake, believed alive, and can be named to clients."""
+        return self.linked and self.port > 0 and not self.flags & {"handshake", "noaddr", "fail"}
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +50,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 async def view(client: Valkey) -> View:
     nodes = await ask(client, "CLUSTER NODES")
     info = await ask(client, "CLUSTER INFO")
-    members = [_member(fields) for fields in nodes.values()]
+    members = [_member(address, fields) for address, fields in nodes.items()]
     return View(
         ok=info["cluster_state"] == "ok",
         epoch=int(info["cluster_current_epoch"]),
@@ -67,10 +72,11 @@ async def views(nodes: Sequence[Node], access: Access) -> dict[str, View | None]
     return {node.id: sight for node, sight in zip(nodes, seen, strict=True)}
 
 
-def _member(fields: Mapping[str, Any]) -> Member:
+def _member(address: str, fields: Mapping[str, Any]) -> Member:
     flags = frozenset(fields["flags"].split(","))
     return Member(
         id=fields["node_id"],
+        port=int(address.rpartition(":")[2]),
         flags=flags,
         primary=None if fields["master_id"] == "-" else fields["master_id"],
         linked=fields["connected"] or "myself" in flags,

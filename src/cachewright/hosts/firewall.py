@@ -1,0 +1,69 @@
+"""Rules for nftables that keep other users of this machine away from the ports between nodes.
+
+Nodes listen on loopback, where the sender of each packet is a process of this machine, with a user. Only packets that
+open a connection are matched, from either end: SYN, and SYN with ACK. A packet without a known user is blocked.
+
+Source: nft(8), `meta skuid`.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+
+import msgspec
+
+from cachewright.store.records import Node
+
+
+class Protected(msgspec.Struct, frozen=True):
+    """Ports of the nodes of one data folder.
+
+    :ivar peers: only the server's user may connect to them or serve on them.
+    :ivar clients: every user may connect, only the server's user may serve on them.
+    """
+
+    peers: frozenset[int]
+    clients: frozenset[int]
+
+
+def protected_ports(bus_ports: tuple[int, int], nodes: Sequence[Node]) -> Protected:
+    """The whole range for the cluster bus, so that new nodes are covered, and the ports of existing nodes. Nodes of
+    earlier releases have ports of both kinds in one range."""
+    clients = frozenset(node.port for node in nodes)
+    of_nodes = {port for node in nodes for port in node.ports}
+    return Protected(frozenset(of_nodes.union(range(*bus_ports)) - clients), clients)
+
+
+def conflicts(protected: Protected, owner: int, listeners: Iterable[tuple[int, int]]) -> dict[int, int]:
+    """Ports that the rules would close for a program of another user, with that user's id. `listeners` are pairs of a
+    port and the id of the user who listens there."""
+    ports = protected.peers | protected.clients
+    return {port: user for port, user in listeners if port in ports and user != owner}
+
+
+def ruleset(table: str, owner: int, protected: Protected) -> str:
+    """Input of `nft -f`. It replaces the rules of an earlier call with the same table name as a whole."""
+    connect, either = "tcp flags & (fin | syn | rst | ack) == syn", "tcp flags & (fin | syn | rst) == syn"
+    rules = [
+        'oifname != "lo" accept',
+        f"meta skuid {owner} accept",
+        f"{connect} tcp dport {_set(protected.peers)} reject with tcp reset",
+        f"{either} tcp sport {_set(protected.peers | protected.clients)} drop",
+    ]
+    chain = ["type filter hook output priority filter; policy accept;", *rules]
+    body = "".join(f"        {line}\n" for line in chain)
+    replaced = f"table inet {table}\ndelete table inet {table}\n"
+    return f"{replaced}table inet {table} {{\n    chain output {{\n{body}    }}\n}}\n"
+
+
+def _set(ports: Collection[int]) -> str:
+    return "{ " + ", ".join(_ranges(sorted(ports))) + " }"
+
+
+def _ranges(ports: Sequence[int]) -> list[str]:
+    """Ascending ports as nftables writes intervals."""
+    spans: list[list[int]] = []
+    for port in ports:
+        if spans and port == spans[-1][1] + 1:
+            spans[-1][1] = port
+        else:
+            spans.append([port, port])
+    return [str(first) if first == last else f"{first}-{last}" for first, last in spans]

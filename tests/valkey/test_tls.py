@@ -1,0 +1,273 @@
+"""TLS between the nodes of an instance: certificates, configuration, and clusters of a server that has TLS."""
+
+import socket
+import ssl
+import stat
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+
+from cachewright.config import Settings
+from cachewright.hosts.local import LocalHost
+from cachewright.hosts.server_binary import has_tls
+from cachewright.operations.site import Site
+from cachewright.store import instances
+from cachewright.store.records import Instance, Node
+from cachewright.valkey.access import Access
+from cachewright.valkey.certificates import (
+    CA_FILE,
+    NODE_FILE,
+    authority_certificate,
+    is_usable,
+    new_authority,
+    node_certificate,
+)
+from cachewright.valkey.config import nodes_conf, valkey_conf
+from cachewright.valkey.slots import SlotRange
+from lone import node_at
+from serving import COMMAND, Server, cache, created, ended, load, newest_task, present, resize, show, states, until
+from stored import new_database
+from tls_binary import TLS_BINARY, needs_tls_binary
+from traffic import Traffic
+
+KEYS = 20_000
+AUTHORITY = new_authority("i")
+PLAIN = msgspec.structs.replace(node_at(7000), access="socket", bus_port=7001)
+SECURED = msgspec.structs.replace(PLAIN, tls_port=7002)
+
+
+def in_days(days: int) -> datetime:
+    return datetime.now(UTC) + timedelta(days=days)
+
+
+def test_a_certificate_is_usable_for_years_and_for_its_own_authority_alone() -> None:
+    own, other = node_certificate(AUTHORITY, "n"), node_certificate(AUTHORITY, "n")
+    key, certificate = own[: own.index("-----BEGIN CERT")], other[other.index("-----BEGIN CERT") :]
+    assert is_usable(own, AUTHORITY)
+    assert is_usable(own, AUTHORITY, in_days(4 * 365))
+    assert not is_usable(own, AUTHORITY, in_days(6 * 365)), "it is replaced long before it ends"
+    assert not is_usable(own, AUTHORITY, in_days(-7)), "it is replaced where the clock was wrong"
+    assert not is_usable(own, new_authority("i"))
+    assert not is_usable(key + certificate, AUTHORITY), "key and certificate do not belong together"
+    for broken in ("", key, own[:-100], "no certificate"):
+        assert not is_usable(broken, AUTHORITY)
+
+
+@pytest.mark.parametrize("stranger", ["none", "of another authority"])
+def test_nodes_trust_each_other_and_no_other_program(tmp_path: Path, stranger: str) -> None:
+    assert handshake(tmp_path, AUTHORITY)
+    assert not handshake(tmp_path, None if stranger == "none" else new_authority("i"))
+
+
+def handshake(folder: Path, authority: str | None) -> bool:
+    """Whether a node of AUTHORITY accepts a peer with a certificate of `authority`, and the peer the node."""
+    node, peer = (ssl.SSLContext(kind) for kind in (ssl.PROTOCOL_TLS_SERVER, ssl.PROTOCOL_TLS_CLIENT))
+    node.verify_mode, peer.check_hostname = ssl.CERT_REQUIRED, False
+    for context, its in ((node, AUTHORITY), (peer, authority)):
+        context.load_verify_locations(cadata=authority_certificate(its or AUTHORITY))
+        if its:
+            (folder / NODE_FILE).write_text(node_certificate(its, "n"))
+            context.load_cert_chain(folder / NODE_FILE)
+    ends = socket.socketpair()
+    accepted: list[bytes] = []
+
+    def serve() -> None:
+        try:
+            with node.wrap_socket(ends[0], server_side=True) as connection:
+                accepted.append(connection.recv(4))
+        except OSError:
+            ends[0].close()
+
+    serving = threading.Thread(target=serve)
+    serving.start()
+    try:
+        with peer.wrap_socket(ends[1]) as connection:
+            connection.sendall(b"ping")
+    except OSError:
+        ends[1].close()
+    serving.join()
+    return accepted == [b"ping"]
+
+
+def test_only_nodes_with_a_tls_port_are_configured_for_it() -> None:
+    access = Access("secret", None, Path())
+    assert "tls" not in valkey_conf(PLAIN, access, {})
+    lines = valkey_conf(SECURED, access, {"tls-auth-clients": "no"}).splitlines()
+    settings = dict(line.split(" ", 1) for line in lines)
+    assert (
+        settings.items()
+        >= {
+            "port": "7000",
+            "tls-port": "7002",
+            "tls-cluster": "yes",
+            "tls-replication": "yes",
+            "tls-auth-clients": "yes",
+        }.items()
+    )
+    assert {settings["tls-cert-file"], settings["tls-key-file"], settings["tls-ca-cert-file"]} == {NODE_FILE, CA_FILE}
+    assert "127.0.0.1:7000@7001,,tls-port=7002," in nodes_conf(SECURED, 1, SlotRange(0, 1))
+    assert "tls-port=7002" not in nodes_conf(PLAIN, 1, SlotRange(0, 1))
+    assert (PLAIN.peer_port, SECURED.peer_port) == (7000, 7002)
+
+
+def test_a_server_without_tls_is_known(tmp_path: Path) -> None:
+    assert not has_tls(Settings(data_dir=tmp_path).valkey_binary)
+    assert not has_tls(tmp_path / "missing")
+    assert not has_tls(Path("/bin/true"))
+
+
+@needs_tls_binary
+def test_a_server_with_tls_is_known() -> None:
+    assert has_tls(TLS_BINARY)
+
+
+def an_instance(node_ca: str | None) -> Instance:
+    return Instance(
+        id="i",
+        project_id="p",
+        name="cache",
+        status="RUNNING",
+        engine_version="7.0",
+        spec_code="redis.cluster.xu1.large.r1.s1.1",
+        seed_port=7000,
+        password=None,
+        control_secret="secret",
+        attributes={},
+        user_id="u",
+        user_name="n",
+        created_at=1,
+        updated_at=1,
+        node_ca=node_ca,
+    )
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    settings = Settings(data_dir=tmp_path)
+    database = new_database(tmp_path)
+    yield Site(database, settings, LocalHost(settings.valkey_binary, settings.nodes_dir))
+    database.close()
+
+
+def store(site: Site, node_ca: str | None, node: Node) -> Instance:
+    instance = an_instance(node_ca)
+    with site.database.write() as connection:
+        instances.add(connection, instance)
+        instances.add_nodes(connection, [node])
+    return instance
+
+
+def test_the_authority_is_sealed_and_the_port_is_taken(site: Site) -> None:
+    store(site, AUTHORITY, SECURED)
+    with site.database.read() as connection:
+        sealed = connection.execute(sa.text("SELECT node_ca FROM instances")).scalar_one()
+        found = instances.find(connection, "i")
+        assert instances.taken_ports(connection, "127.0.0.1") == {7000, 7001, 7002}
+        assert instances.count_by_tls(connection) == (1, 0)
+    assert "PRIVATE KEY" not in sealed
+    assert found
+    assert found.node_ca == AUTHORITY
+
+
+async def test_a_node_gets_its_certificate_once_and_another_when_it_is_of_no_use(site: Site) -> None:
+    instance = store(site, AUTHORITY, SECURED)
+    site.host.write(SECURED.id, site.files(instance, SECURED))
+    folder = site.host.folder(SECURED.id)
+    assert {path.name for path in folder.iterdir()} == {"valkey.conf", NODE_FILE, CA_FILE}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+    first = (folder / NODE_FILE).read_text()
+    assert "PRIVATE KEY" not in (folder / CA_FILE).read_text()
+    assert site.files(instance, SECURED).keys() == {"valkey.conf"}
+    await site.renew_certificate("i", SECURED.id)
+    assert (folder / NODE_FILE).read_text() == first
+    (folder / NODE_FILE).write_text(node_certificate(AUTHORITY, SECURED.id, in_days(-8 * 365)))
+    await site.renew_certificate("i", SECURED.id)
+    assert is_usable((folder / NODE_FILE).read_text(), AUTHORITY)
+
+
+async def test_nodes_that_talk_in_clear_get_no_certificates(site: Site) -> None:
+    instance = store(site, None, PLAIN)
+    assert site.files(instance, PLAIN).keys() == {"valkey.conf"}
+    site.host.write(PLAIN.id, site.files(instance, PLAIN))
+    await site.renew_certificate("i", PLAIN.id)
+    await site.renew_certificate("i", "gone")
+    assert [path.name for path in site.host.folder(PLAIN.id).iterdir()] == ["valkey.conf"]
+    assert not site.host.folder("gone").exists()
+
+
+@pytest.fixture
+def tls_server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path / "data", (*COMMAND, "--valkey-binary", str(TLS_BINARY)))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.clean_up()
+
+
+@needs_tls_binary
+def test_a_cluster_with_tls_is_scaled_and_restarted_while_it_serves(tls_server: Server) -> None:
+    client = tls_server.client()
+    instance_id = created(client, 3, copies=2)
+    load(cache(client, instance_id), KEYS)
+    writers = [Traffic(number, show(client, instance_id).port) for number in range(2)]
+    for writer in writers:
+        writer.start()
+    until(lambda: all(writer.writes for writer in writers), "nobody writes")
+    for shards in (5, 3):
+        task_id = resize(client, instance_id, shards, copies=2)
+        assert ended(client, instance_id, task_id, seconds=120).status == "SUCCESS"
+    assert [writer.errors for writer in writers] == [0, 0], "clients see no error while slots move"
+    before = {process.pid for process in tls_server.nodes()}
+    assert tls_server.call("PUT", "instances/status", {"instances": [instance_id], "action": "restart"})[0] == 200
+    assert ended(client, instance_id, newest_task(client, instance_id).id, seconds=120).status == "SUCCESS"
+    assert {process.pid for process in tls_server.nodes()} & before == set()
+    for writer in writers:
+        writer.finish(cache(client, instance_id))
+        assert writer.losses == []
+    require_whole(client, instance_id)
+
+
+@needs_tls_binary
+def test_a_node_with_tls_that_dies_is_started_again(tls_server: Server) -> None:
+    client = tls_server.client()
+    instance_id = created(client, 2, copies=2)
+    load(cache(client, instance_id), KEYS)
+    died = tls_server.nodes()[0]
+    (folder,) = (
+        path.parent
+        for path in tls_server.data_dir.glob("nodes/*/valkey.pid")
+        if path.read_text().strip() == str(died.pid)
+    )
+    (folder / NODE_FILE).unlink()
+    died.kill()
+    until(lambda: len(tls_server.nodes()) == 4 and (folder / NODE_FILE).exists(), "it is not started again")
+    until(lambda: is_whole(client, instance_id), "the cluster is not whole again")
+    require_whole(client, instance_id)
+
+
+def is_whole(client: Any, instance_id: str) -> bool:
+    try:
+        caches = cache(client, instance_id)
+        return states(caches) == {"ok"} and links(caches) == {"up"}
+    except Exception:  # whatever the client makes of nodes that are starting
+        return False
+
+
+def links(caches: Any) -> set[str]:
+    replicas = [node for node in caches.get_nodes() if node.server_type == "replica"]
+    return {caches.info("replication", target_nodes=node)["master_link_status"] for node in replicas}
+
+
+def require_whole(client: Any, instance_id: str) -> None:
+    assert show(client, instance_id).status == "RUNNING"
+    caches = cache(client, instance_id)
+    assert states(caches) == {"ok"}
+    assert links(caches) == {"up"}
+    assert present(caches, KEYS) == KEYS
