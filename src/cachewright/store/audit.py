@@ -82,5 +82,12 @@ def page(
     return count, [from_row(AuditEntry, row._mapping) for row in connection.execute(ordered)]
 
 
+def callers(connection: sa.Connection, action: str, since: int, limit: int) -> list[tuple[str, str]]:
+    """User name and address of calls of this action that were answered well since then, oldest first."""
+    well = sa.and_(audit.c.at >= since, audit.c.action == action, audit.c.error_code.is_(None))
+    newest = sa.select(audit.c.user_name, audit.c.source).where(well).order_by(audit.c.at.desc()).limit(limit)
+    return [(row.user_name, row.source) for row in connection.execute(newest)][::-1]
+
+
 def forget(connection: sa.Connection, before: int) -> None:
     connection.execute(audit.delete().where(audit.c.at < before))
