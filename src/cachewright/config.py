@@ -53,7 +53,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     :ivar secret_key_file: key that secrets in the database are sealed with; None for one in the data folder.
     :ivar task_retention_days: for how long a task that has ended is kept.
     :ivar audit_retention_days: for how long an entry of the audit log is kept.
-    :ivar rate_limit: what one key or token may ask for, such as `200/second`.
+    :ivar rate_limit: how many requests one user may send, such as `200/second`.
+    :ivar change_rate_limit: how many of them may be changes.
+    :ivar tokens_per_user: how many tokens, and how many sessions, one user has; a new one ends the oldest.
+    :ivar trusted_proxies: addresses or networks of proxies whose X-Forwarded-For or Forwarded is believed.
     :ivar log_format: a line for people, or a JSON object a line.
     """
 
@@ -69,6 +72,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     task_retention_days: float = 365
     audit_retention_days: float = 365
     rate_limit: str = "200/second"
+    change_rate_limit: str = "50/second"
+    tokens_per_user: int = 20
+    trusted_proxies: tuple[str, ...] = ()
     log_format: Format = "text"
 
     @property

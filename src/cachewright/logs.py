@@ -1,7 +1,9 @@
 """The server's own log: a line a record, for people or as JSON, with the request, instance and task it is about."""
 
 import logging
-from collections.abc import Iterator, Mapping
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Literal
@@ -9,6 +11,8 @@ from typing import Literal
 from pythonjsonlogger.json import JsonFormatter
 
 Format = Literal["text", "json"]
+
+_LIMITED_SECONDS = 60.0
 
 _ids: ContextVar[Mapping[str, str]] = ContextVar("ids", default={})  # noqa: B039  # never changed in place
 
@@ -56,3 +60,29 @@ def _json() -> logging.Formatter:
         reserved_attrs=[*logging.makeLogRecord({}).__dict__, "ids", "message", "asctime", "taskName"],
         timestamp=True,
     )
+
+
+class LineLimit:
+    """Limits log lines that strangers can cause: so many a minute for each key (an address), and so many in all."""
+
+    def __init__(self, of_one_key: int = 10, of_all: int = 300, clock: Callable[[], float] = time.monotonic) -> None:
+        self._of_one_key = of_one_key
+        self._of_all = of_all
+        self._clock = clock
+        self._begun = clock()
+        self._written: Counter[str] = Counter()
+        self._total = 0
+        self._left_out = 0
+
+    def note(self, key: str) -> str | None:
+        """What to add to the line: nothing, or how many lines were left out before it. None: leave this one out."""
+        if self._clock() - self._begun >= _LIMITED_SECONDS:
+            self._begun, self._total = self._clock(), 0
+            self._written.clear()
+        if self._written[key] >= self._of_one_key or self._total >= self._of_all:
+            self._left_out += 1
+            return None
+        self._written[key] += 1
+        self._total += 1
+        left_out, self._left_out = self._left_out, 0
+        return f" ({left_out} lines like this were left out)" if left_out else ""

@@ -27,14 +27,14 @@ from cachewright.telemetry.metrics import Metrics
 from cachewright.valkey.access import Access
 
 RATE = 1_000_000
-"""Requests of one key: no test of these is about that."""
+"""Requests and changes of one user: no test of these is about that."""
 
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """One server a test process. Tests keep apart by projects of their own."""
     folder: Path = tmp_path_factory.mktemp("site")
-    settings = Settings(data_dir=folder, rate_limit=f"{RATE}/second")
+    settings = Settings(data_dir=folder, rate_limit=f"{RATE}/second", change_rate_limit=f"{RATE}/second")
     database = Database.of(settings)
     parts: dict[str, Any] = dict.fromkeys(ControlPlane.__struct_fields__, _left_out) | {
         "database": database,

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from litestar.handlers import HTTPRouteHandler
 from tenants import Tenant
 
 from cachewright.api.app import SERVED
-from cachewright.api.auth.permissions import ACTIONS, OPTION, ROLES, Action
+from cachewright.api.auth.permissions import ACTION_OF_KIND, ACTIONS, OPTION, ROLES, Action
 from cachewright.api.routes.not_served import described_path
+from cachewright.operations.kinds import KINDS
 from cachewright.store.records import RoleName
 
 SOMETHING = "00000000-0000-4000-8000-000000000001"
@@ -119,3 +121,43 @@ def test_the_log_of_another_project_is_not_shown(tenant: Tenant, new_tenant: Cal
     new_tenant().call("DELETE", f"instances/{SOMETHING}")
     assert log(tenant) == []
     assert tenant.colleague("operator").call("GET", "audit").refusal == (403, "DCS.2007")
+
+
+def test_every_kind_of_task_has_an_action(tenant: Tenant) -> None:
+    """Whoever may not start a task of a kind may not control it either."""
+    assert set(ACTION_OF_KIND) == set(KINDS)
+    assert set(ACTION_OF_KIND.values()) <= set(ACTIONS)
+
+
+def commits(tenant: Tenant, ask: Callable[[], Any]) -> int:
+    """How many transactions of this call have changed the database."""
+    engine = tenant.site.plane.database.engine
+    found: list[sa.Connection] = []
+
+    def see(connection: sa.Connection) -> None:
+        if connection.get_execution_options().get("write"):
+            found.append(connection)
+
+    sa.event.listen(engine, "commit", see)
+    try:
+        ask()
+    finally:
+        sa.event.remove(engine, "commit", see)
+    return len(found)
+
+
+def test_a_refused_change_is_one_transaction(tenant: Tenant) -> None:
+    viewer = tenant.colleague("viewer")
+    for _ in range(2):
+        assert commits(tenant, lambda: viewer.call("DELETE", f"instances/{SOMETHING}")) == 1
+        assert commits(tenant, lambda: tenant.call("DELETE", f"instances/{SOMETHING}")) == 1
+        assert commits(tenant, lambda: tenant.call("POST", "instances", {})) == 1
+
+
+def test_a_change_is_two_transactions(tenant: Tenant) -> None:
+    """The change with its entry, and the entry's end."""
+    instance_id = tenant.instance()
+    assert commits(tenant, lambda: tenant.call("PUT", f"instances/{instance_id}", {"name": "another"})) == 2
+    assert [(entry["status"], entry["path"]) for entry in log(tenant, "limit=1")] == [
+        (204, tenant.path(f"instances/{instance_id}"))
+    ]

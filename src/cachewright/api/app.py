@@ -12,8 +12,9 @@ from cachewright.api.answers import EXCEPTION_HANDLERS
 from cachewright.api.at_once import AtOnce
 from cachewright.api.auth.credentials import Authenticator, utc_now
 from cachewright.api.auth.gate import Gate
-from cachewright.api.auth.guard import guarding
+from cachewright.api.auth.guard import CallAudit, guarding
 from cachewright.api.auth.limits import RateLimit
+from cachewright.api.auth.proxies import TrustedProxies
 from cachewright.api.console import pages as console_pages
 from cachewright.api.console import session
 from cachewright.api.description import describe
@@ -115,7 +116,9 @@ for a password, and metrics, which have a token of their own."""
 
 def create_app(plane: ControlPlane, metrics: Metrics, now: Callable[[], datetime] = utc_now) -> ASGIApp:
     """What granian serves. Requests are counted in `metrics`; `now` is the clock that signatures are checked by."""
-    desk = SignInDesk(plane.database)
+    settings = plane.settings
+    desk = SignInDesk(plane.database, settings.tokens_per_user, metrics.signed_in)
+    authenticator = Authenticator(plane.kept, plane.database.sealer, now)
 
     def provide_plane() -> ControlPlane:
         return plane
@@ -123,25 +126,37 @@ def create_app(plane: ControlPlane, metrics: Metrics, now: Callable[[], datetime
     def provide_desk() -> SignInDesk:
         return desk
 
+    def provide_authenticator() -> Authenticator:
+        return authenticator
+
     app = Litestar(
         route_handlers=[
             *SERVED,
             *refusals(SERVED),
             *pages(describe(SERVED)),
-            metrics_page(plane.settings, metrics.text),
+            metrics_page(settings, metrics.text),
             *console_pages.ROUTES,
             *session.ROUTES,
         ],
         dependencies={
             "plane": Provide(provide_plane, sync_to_thread=False),
             "desk": Provide(provide_desk, sync_to_thread=False),
+            "authenticator": Provide(provide_authenticator, sync_to_thread=False),
         },
-        before_request=guarding(plane.database),  # not as one of its guards: it copies the route for those
+        before_request=guarding(
+            RateLimit(parse_rate(settings.change_rate_limit))
+        ),  # not as one of its guards: it copies the route for those
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=None,
         logging_config=None,
         request_max_body_size=None,  # the gate has read the body, and has its own limit
     )
-    rate = RateLimit(parse_rate(plane.settings.rate_limit))
-    authenticator = Authenticator(plane.kept, plane.database.sealer, now)
-    return Gate(AtOnce(app, plane.kept), plane.database, authenticator, rate, metrics=metrics, open_to_all=_OPEN)
+    return Gate(
+        AtOnce(app, plane.kept),
+        CallAudit(plane.database),
+        authenticator,
+        RateLimit(parse_rate(settings.rate_limit)),
+        proxies=TrustedProxies(settings.trusted_proxies),
+        metrics=metrics,
+        open_to_all=_OPEN,
+    )

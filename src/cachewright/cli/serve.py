@@ -55,6 +55,7 @@ def serve_until_stopped(settings: Settings) -> None:
     _require_tls(settings)
     _require_rate(settings.rate_limit)
     _require_separate_ports(settings)
+    _require_rate(settings.change_rate_limit)
     with ExitStack() as running:
         with _usable(settings.data_dir):
             settings.data_dir.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)

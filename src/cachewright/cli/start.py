@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,8 @@ from cachewright.cli.serve import CannotServe, serve_until_stopped
 from cachewright.cli.settings import BUS_PORTS, BusPorts, ValkeyBinary, absolute_binary
 from cachewright.config import Listen, Settings, parse_ports
 from cachewright.logs import Format
+
+_AT_LEAST_1 = validators.Number(gte=1)
 
 
 def serve(
@@ -37,8 +40,22 @@ def serve(
     audit_retention_days: Annotated[
         float, Parameter(help="Keep entries of the audit log for so long.", validator=validators.Number(gte=0))
     ] = 365,
-    rate_limit: Annotated[str, Parameter(help="What one key or token may ask for.")] = "200/second",
     bus_ports: BusPorts = BUS_PORTS,
+    rate_limit: Annotated[str, Parameter(help="How many requests one user may send.")] = "200/second",
+    change_rate_limit: Annotated[str, Parameter(help="How many of them may be changes.")] = "50/second",
+    tokens_per_user: Annotated[
+        int,
+        Parameter(
+            help="Tokens, and sessions of the console, of one user; a new one ends the oldest.", validator=_AT_LEAST_1
+        ),
+    ] = 20,
+    trusted_proxy: Annotated[
+        tuple[str, ...],
+        Parameter(
+            help="ADDRESS or ADDRESS/NET of a proxy whose X-Forwarded-For or Forwarded is believed; may be repeated.",
+            negative="",
+        ),
+    ] = (),
     log_format: Annotated[Format, Parameter(help="How the server logs, on standard error.")] = "text",
 ) -> None:
     """Serve the DCS v2 API and run caches on this machine until SIGTERM or Ctrl-C.
@@ -58,6 +75,9 @@ def serve(
             audit_retention_days=audit_retention_days,
             rate_limit=rate_limit,
             bus_ports=parse_ports(bus_ports),
+            change_rate_limit=change_rate_limit,
+            tokens_per_user=tokens_per_user,
+            trusted_proxies=tuple(str(ip_network(proxy)) for proxy in trusted_proxy),
             log_format=log_format,
         )
         if valkey_binary:

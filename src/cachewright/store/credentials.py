@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from cachewright.store.records import RoleName
+from cachewright.store.records import RoleName, TokenKind
 from cachewright.store.tables import access_keys, grants, tokens, users
 
 
@@ -31,6 +31,7 @@ class TokenOwner(Owner, frozen=True, kw_only=True):
 
     project_id: str | None
     expires_at: int
+    kind: TokenKind
 
 
 def of_key(connection: sa.Connection, access_key: str, project_id: str | None) -> KeyOwner | None:
@@ -48,7 +49,7 @@ def of_key(connection: sa.Connection, access_key: str, project_id: str | None) -
 
 
 def of_token(connection: sa.Connection, digest: str, project_id: str | None) -> TokenOwner | None:
-    wanted = _owners(tokens, project_id, tokens.c.project_id, tokens.c.expires_at)
+    wanted = _owners(tokens, project_id, tokens.c.project_id, tokens.c.expires_at, tokens.c.kind)
     row = connection.execute(wanted.where(tokens.c.digest == digest)).one_or_none()
     if row is None:
         return None
@@ -59,6 +60,7 @@ def of_token(connection: sa.Connection, digest: str, project_id: str | None) -> 
         role=row.role,
         project_id=row.project_id,
         expires_at=row.expires_at,
+        kind=row.kind,
     )
 
 

@@ -18,6 +18,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from cachewright.config import Settings
+from cachewright.store import audit
 from cachewright.store.sealing import Sealer, WrongKey, make_key, read_key
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -97,8 +98,13 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
+        """A transaction that may change something. With it goes the audit entry of the call that it is made for."""
+        pending = audit.PENDING.get()
         with self.engine.connect().execution_options(write=True) as connection, connection.begin():
+            entry = pending.stage(connection) if pending else None
             yield connection
+        if pending:
+            pending.committed(entry)
 
     @contextmanager
     def glance(self) -> Iterator[sa.Connection]:

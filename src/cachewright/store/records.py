@@ -9,6 +9,7 @@ TaskStatus = Literal["WAITING", "EXECUTING", "SUCCESS", "FAILED"]
 Role = Literal["master", "slave"]
 NodeAccess = Literal["socket", "tcp", "password"]
 RoleName = Literal["viewer", "operator", "admin"]
+TokenKind = Literal["token", "session"]
 
 UNFINISHED: tuple[TaskStatus, ...] = ("WAITING", "EXECUTING")
 ENDED: tuple[TaskStatus, ...] = ("SUCCESS", "FAILED")
@@ -70,6 +71,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
 
     :ivar digest: SHA-256 of the token, hexadecimal.
     :ivar project_id: the one project it is good for; None for one that only says who its user is.
+    :ivar kind: a `token` is valid in the header X-Auth-Token alone, a `session` in the console's cookie alone.
     """
 
     digest: str
@@ -77,6 +79,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     project_id: str | None
     issued_at: int
     expires_at: int
+    kind: TokenKind = "token"
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +89,8 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     :ivar source: address that it came from.
     :ivar status: the HTTP status that it was answered with; None while it runs, and for good where the server died in
         the middle of it.
+    :ivar count: number of calls that this entry stands for: refused calls that repeat are counted, not stored.
+    :ivar subjects: ids of what the call concerns, where the path does not name them.
     """
 
     sequence: int = 0
@@ -101,6 +106,8 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     status: int | None = None
     error_code: str | None = None
+    count: int = 1
+    subjects: tuple[str, ...] = ()
 
 
 class Webhook(msgspec.Struct, frozen=True, kw_only=True):

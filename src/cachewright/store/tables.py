@@ -54,6 +54,7 @@ tokens = sa.Table(
     sa.Column("project_id", sa.Text),
     sa.Column("issued_at", sa.BigInteger, nullable=False),
     sa.Column("expires_at", sa.BigInteger, nullable=False, index=True),
+    sa.Column("kind", sa.Text, nullable=False, server_default="token"),
 )
 
 audit = sa.Table(
@@ -72,6 +73,8 @@ audit = sa.Table(
     sa.Column("path", sa.Text, nullable=False),
     sa.Column("status", sa.Integer),
     sa.Column("error_code", sa.Text),
+    sa.Column("count", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("subjects", sa.Text, nullable=False, server_default="[]"),
     sa.Index(None, "project_id", "at", "sequence"),
 )
 

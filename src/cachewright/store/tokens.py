@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from cachewright.store.records import Token
+from cachewright.store.records import Token, TokenKind
 from cachewright.store.rows import from_row, to_row
 from cachewright.store.tables import tokens
 
@@ -22,6 +22,13 @@ def remove(connection: sa.Connection, digest: str) -> None:
 
 def remove_of(connection: sa.Connection, user_id: str) -> None:
     connection.execute(tokens.delete().where(tokens.c.user_id == user_id))
+
+
+def remove_oldest(connection: sa.Connection, user_id: str, kind: TokenKind, *, keep: int) -> None:
+    """Removes the user's tokens of this kind, except for the newest `keep`."""
+    own = sa.select(tokens.c.digest).where(tokens.c.user_id == user_id, tokens.c.kind == kind)
+    newest = own.order_by(tokens.c.issued_at.desc()).limit(keep)
+    connection.execute(tokens.delete().where(tokens.c.digest.in_(own), tokens.c.digest.not_in(newest)))
 
 
 def forget(connection: sa.Connection, expired_before: int) -> None:

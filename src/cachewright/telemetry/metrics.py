@@ -22,6 +22,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 import cachewright
 from cachewright.operations.kinds import KINDS
 from cachewright.operations.service import Service
+from cachewright.operations.sign_in import OUTCOMES, Outcome
 from cachewright.operations.vitals import Vital
 from cachewright.store import census
 from cachewright.store.database import Database
@@ -55,14 +56,22 @@ class Metrics:
             buckets=_REQUEST_SECONDS,
             registry=registry,
         )
+        self._sign_ins = Counter(
+            "cachewright_sign_ins",
+            "Sign-ins since the server started: successful, failed, and refused because there were too many.",
+            ("outcome",),
+            registry=registry,
+        )
+        for outcome in OUTCOMES:
+            self._sign_ins.labels(outcome)
         self._ended = Counter(
             "cachewright_tasks_ended",
             "Tasks that have ended since the server started.",
             ("kind", "outcome"),
             registry=registry,
         )
-        for kind, outcome in itertools.product(KINDS, _OUTCOMES):
-            self._ended.labels(kind, outcome)  # from 0 on, or the first that ends would not show as a growth
+        for kind, end in itertools.product(KINDS, _OUTCOMES):
+            self._ended.labels(kind, end)  # from 0 on, or the first that ends would not show as a growth
         self._durations = Histogram(
             "cachewright_task_duration_seconds",
             "From a task's begin to its end.",
@@ -90,6 +99,9 @@ class Metrics:
     def answered(self, operation: str, method: str, status: int, seconds: float) -> None:
         """`operation` is one of those that are served, or empty where a request came to none."""
         self._requests.labels(operation, method, str(status)).observe(seconds)
+
+    def signed_in(self, outcome: Outcome) -> None:
+        self._sign_ins.labels(outcome).inc()
 
     def see(self, task: Task) -> None:
         """Called for each change of each task that is on record."""

@@ -6,8 +6,9 @@ The cloud's Python client signs even where it is told to send a token, so a toke
 
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import TypeAlias
 
 from cachewright.api.auth.browser import require_own, session_token
 from cachewright.api.auth.signature import (
@@ -18,14 +19,17 @@ from cachewright.api.auth.signature import (
     verify,
 )
 from cachewright.errors import Refusal
+from cachewright.logs import LineLimit
 from cachewright.operations.sign_in import digest
 from cachewright.store import credentials
 from cachewright.store.kept import Kept
-from cachewright.store.records import Identity
+from cachewright.store.records import Identity, TokenKind
 from cachewright.store.sealing import Sealer
 from cachewright.tasks.clock import now_ms
 
 log = logging.getLogger(__name__)
+
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 
 def utc_now() -> datetime:
@@ -38,53 +42,91 @@ class Authenticator:
         self._kept = kept
         self._sealer = sealer
         self._now = now
+        self._lines = LineLimit()
         # Checked against where the access key is unknown: to refuse that takes as long as to refuse a known one.
         self._nobodys_secret = sealer.seal(secrets.token_urlsafe(30))
 
-    async def identify(self, request: SignedRequest, project_id: str | None) -> Identity:
-        """Refusal DCS.1001 to DCS.1004. Whether there is such a project is told to nobody who has no role in it."""
-        tokens = [value for name, value in request.headers if name == b"x-auth-token"]
-        claims = [value for name, value in request.headers if name == b"authorization"]
+    async def identify(self, request: SignedRequest, project_id: str | None, source: str = "") -> Identity:
+        """Refusal DCS.1001 to DCS.1004. Whether there is such a project is told to nobody who has no role in it.
+        `source` is the address that the request came from, for the log."""
+        tokens, claims = _credentials(request.headers)
         if tokens:
-            identity = await self._by_token(tokens, project_id)
+            identity = await self._by_token(tokens, "token", project_id)
         elif claims:
-            identity = await self._by_signature(request, claims, project_id)
+            identity = await self._by_signature(request, claims, project_id, source)
         elif (session := session_token(request.headers)) is not None:
-            identity = await self._by_token([session.encode()], project_id)
+            identity = await self._by_token([session.encode()], "session", project_id)
             require_own(request.method.decode(), request.headers, session)
         else:
             raise Refusal("DCS.1003")
-        if project_id is not None and identity.role is None:
-            raise Refusal("DCS.1004")
-        return identity
+        return _in_project(identity, project_id)
 
-    async def _by_token(self, tokens: list[bytes], project_id: str | None) -> Identity:
+    async def identify_again(self, headers: Headers, project_id: str | None) -> Identity:
+        """The same for a request whose signature has been verified, as long as its answer goes on: the credential must
+        still be valid and its user still have a role. Refusal DCS.1001 to DCS.1004."""
+        tokens, claims = _credentials(headers)
+        if tokens:
+            identity = await self._by_token(tokens, "token", project_id)
+        elif claims:
+            access_key = parse_authorization(claims[0]).access_key
+            owner = await self._kept.ask(credentials.of_key, access_key, project_id)
+            if owner is None or not owner.enabled:
+                raise Refusal("DCS.1001")
+            identity = _identity(owner, f"key {access_key}", project_id)
+        elif (session := session_token(headers)) is not None:
+            identity = await self._by_token([session.encode()], "session", project_id)
+        else:
+            raise Refusal("DCS.1003")
+        return _in_project(identity, project_id)
+
+    async def _by_token(self, tokens: list[bytes], kind: TokenKind, project_id: str | None) -> Identity:
         sought = digest(tokens[0].strip().decode("latin-1"))
         owner = await self._kept.ask(credentials.of_token, sought, project_id) if len(tokens) == 1 else None
-        if owner is None or not owner.enabled:
+        if owner is None or not owner.enabled or owner.kind != kind:
             raise Refusal("DCS.1001")
         if owner.expires_at <= now_ms():
             raise Refusal("DCS.1002")
         if project_id not in {None, owner.project_id}:
             raise Refusal("DCS.1004")
-        return _identity(owner, f"token {sought[:8]}", project_id)
+        return _identity(owner, f"{kind} {sought[:8]}", project_id)
 
-    async def _by_signature(self, request: SignedRequest, claims: list[bytes], project_id: str | None) -> Identity:
+    async def _by_signature(
+        self, request: SignedRequest, claims: list[bytes], project_id: str | None, source: str
+    ) -> Identity:
+        access_key = "-"
         try:
             if len(claims) > 1:
                 raise BadSignature("there are several Authorization headers")
             authorization = parse_authorization(claims[0])
-            owner = await self._kept.ask(credentials.of_key, authorization.access_key, project_id)
+            access_key = authorization.access_key
+            owner = await self._kept.ask(credentials.of_key, access_key, project_id)
             secret = self._sealer.open(owner.sealed_secret if owner else self._nobodys_secret)
             verify(request, authorization, secret, self._now())
             if owner is None or not owner.enabled:
                 raise BadSignature("the access key is disabled")
         except BadSignature as bad:
-            log.info("refused: %s", bad)
+            self._write_line(str(bad), access_key, source)
             raise Refusal("DCS.1001") from bad
         except OutsideWindow as late:
+            self._write_line("X-Sdk-Date is too far from now", access_key, source)
             raise Refusal("DCS.1002") from late
-        return _identity(owner, f"key {authorization.access_key}", project_id)
+        return _identity(owner, f"key {access_key}", project_id)
+
+    def _write_line(self, why: str, access_key: str, source: str) -> None:
+        if (note := self._lines.note(source)) is not None:
+            log.info("signature refused: %s; access key %s from %s%s", why, access_key, source, note)
+
+
+def _credentials(headers: Headers) -> tuple[list[bytes], list[bytes]]:
+    """Every X-Auth-Token and every Authorization."""
+    tokens = [value for name, value in headers if name == b"x-auth-token"]
+    return tokens, [value for name, value in headers if name == b"authorization"]
+
+
+def _in_project(identity: Identity, project_id: str | None) -> Identity:
+    if project_id is not None and identity.role is None:
+        raise Refusal("DCS.1004")
+    return identity
 
 
 def _identity(owner: credentials.Owner, credential: str, project_id: str | None) -> Identity:

@@ -25,7 +25,7 @@ from litestar.types.asgi_types import (
 
 from cachewright.api.answers import OPERATION, REQUEST_ID, error_body, error_headers
 from cachewright.api.auth.credentials import Authenticator
-from cachewright.api.auth.guard import IDENTITY, conclude
+from cachewright.api.auth.guard import IDENTITY, CallAudit, source
 from cachewright.api.auth.limits import (
     BODY_LIMIT,
     STRANGERS_BODY_LIMIT,
@@ -35,10 +35,10 @@ from cachewright.api.auth.limits import (
     require_json,
     require_small_head,
 )
+from cachewright.api.auth.proxies import TrustedProxies
 from cachewright.api.auth.signature import SignedRequest
 from cachewright.errors import Refusal
 from cachewright.logs import about
-from cachewright.store.database import Database
 from cachewright.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -51,25 +51,28 @@ class Gate:
     def __init__(
         self,
         app: ASGIApp,
-        database: Database,
+        audit: CallAudit,
         authenticator: Authenticator,
         rate: RateLimit,
         *,
+        proxies: TrustedProxies,
         metrics: Metrics,
         open_to_all: Collection[tuple[str, str]],
     ) -> None:
         """`open_to_all` are methods and paths that are asked for without credentials."""
         self._open = {(method, path.encode()) for method, path in open_to_all}
         self._app = app
-        self._database = database
+        self._audit = audit
         self._authenticator = authenticator
         self._rate = rate
+        self._proxies = proxies
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
+        self._proxies.resolve(scope)
         receive = _telling(receive)
         request_id = f"{random.getrandbits(128):032x}"  # it is told to everybody, and no secret
         scope["state"] = {**(scope.get("state") or {}), REQUEST_ID: request_id}
@@ -81,7 +84,7 @@ class Gate:
             if message["type"] == "http.response.start":
                 begun = True
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
-                await conclude(self._database, scope, message["status"])
+                await self._audit.conclude(scope, message["status"])
                 seconds = time.perf_counter() - arrived
                 self._metrics.answered(_operation(scope), str(scope["method"]), message["status"], seconds)
             await send(message)
@@ -113,8 +116,8 @@ class Gate:
                 headers=list(scope["headers"]),
                 body=body,
             )
-            identity = await self._authenticator.identify(request, project_id)
-            self._rate.count(identity.credential)
+            identity = await self._authenticator.identify(request, project_id, source(scope))
+            self._rate.count(identity.user_id)
             if path is None:
                 raise Refusal("DCS.4001")
             scope["path"] = path

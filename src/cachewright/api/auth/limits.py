@@ -24,16 +24,16 @@ _ANNOUNCING = {b"content-length", b"transfer-encoding"}
 
 
 class RateLimit:
-    """So many requests of one credential in a sliding window."""
+    """So many requests of one user in a sliding window."""
 
     def __init__(self, item: RateLimitItem) -> None:
         self._item = item
         self._seen = SlidingWindowCounterRateLimiter(MemoryStorage())
 
-    def count(self, credential: str) -> None:
+    def count(self, user_id: str) -> None:
         """Refusal DCS.4962 where it was one too many."""
-        if not self._seen.hit(self._item, credential):
-            free_at = self._seen.get_window_stats(self._item, credential).reset_time
+        if not self._seen.hit(self._item, user_id):
+            free_at = self._seen.get_window_stats(self._item, user_id).reset_time
             raise Refusal("DCS.4962", retry_after=max(1, math.ceil(free_at - time.time())))
 
 

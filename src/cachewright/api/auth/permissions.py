@@ -48,6 +48,16 @@ _TABLE = (
 )
 ACTIONS = {action.name: action for action in _TABLE}
 
+ACTION_OF_KIND = {
+    "create": "dcs:instance:create",
+    "resize": "dcs:instance:scale",
+    "check": "dcs:instance:scale",
+    "restart": "dcs:instance:modifyStatus",
+    "delete": "dcs:instance:delete",
+}
+"""What one needs to start a task of each kind, and so to control, cancel or retry it."""
+_STRICTEST = "dcs:instance:delete"
+
 OPTION = "action"
 OPEN: Mapping[str, Any] = {OPTION: None}
 """For routes that ask nothing of who calls them."""
@@ -68,3 +78,9 @@ def require(identity: Identity, action: Action) -> None:
     """Refusal DCS.2007 where the role does not suffice."""
     if not may(identity, action):
         raise Refusal("DCS.2007", role=identity.role or "none", action=action.name)
+
+
+def require_kind(identity: Identity, kind: str) -> None:
+    """Refusal DCS.2007 where the role does not suffice to start a task of this kind: who may not start a task may not
+    control, cancel or retry it. A kind that is not in the table is for admins."""
+    require(identity, ACTIONS[ACTION_OF_KIND.get(kind, _STRICTEST)])

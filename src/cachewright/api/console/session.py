@@ -1,4 +1,4 @@
-"""Signing in to the console: a token (24 hours, one project) in a cookie that no script can read.
+"""Signing in to the console: a session (24 hours, one project) in a cookie that no script can read.
 
 A browser sends its cookies along with whatever request any site has it make, so a cookie alone changes nothing: a
 changing request must also carry a word that follows from the token and that only the console's own pages were told
@@ -6,6 +6,7 @@ changing request must also carry a word that follows from the token and that onl
 where a request comes from must say that it is the same origin (https://www.w3.org/TR/fetch-metadata/).
 """
 
+import asyncio
 from typing import Annotated, Any
 
 import msgspec
@@ -14,13 +15,13 @@ from litestar.datastructures import Cookie
 
 from cachewright.api import answers, asked
 from cachewright.api.auth.browser import SESSION_COOKIE, csrf_token, require_same_origin, session_token
-from cachewright.api.auth.guard import source
+from cachewright.api.auth.guard import origin
 from cachewright.api.auth.permissions import OPEN, needs
 from cachewright.api.routes.parameters import Body, Call, Desk, Plane, in_thread, reading
 from cachewright.api.wire import iso
 from cachewright.errors import Refusal
 from cachewright.operations.plane import ControlPlane
-from cachewright.operations.sign_in import LIFETIME_MS, Issued, Scope, SignInDesk
+from cachewright.operations.sign_in import LIFETIME_MS, Issued, Scope
 from cachewright.store import users
 from cachewright.store.records import RoleName
 
@@ -62,8 +63,9 @@ async def sign_in(request: Call, desk: Desk, plane: Plane, body: Body[SignInBody
     """Refusal DCS.1001, DCS.1004 where the user has a role in no project, DCS.4962, DCS.4969."""
     require_same_origin(request.scope)
     wanted = body.read()
-    known = await desk.sign_in(wanted.name, wanted.password, Scope(), source(request.scope))
-    return await _in_project(request, desk, plane, known, wanted.project)
+    scope = Scope(first=True) if wanted.project is None else Scope(project_name=wanted.project)
+    issued = await desk.sign_in(wanted.name, wanted.password, scope, origin(request.scope), "session")
+    return await asyncio.to_thread(_told, request, plane, issued)
 
 
 @put(PATH, opt=needs("iam:identity:get"))
@@ -72,39 +74,29 @@ async def change_project(request: Call, desk: Desk, plane: Plane, body: Body[Pro
     """The same user in another project. Refusal DCS.1004 where there is no role in it."""
     text = _session(request)
     wanted = body.read().project_id
-    issued = await desk.exchange(text, asked.identity(request).user_id, Scope(project_id=wanted))
-    return _told(request, plane, issued)
+    user_id = asked.identity(request).user_id
+    issued = await desk.exchange(text, user_id, Scope(project_id=wanted), origin(request.scope))
+    return await asyncio.to_thread(_told, request, plane, issued)
 
 
 @get(PATH, opt=needs("iam:identity:get"))
 @in_thread
 def show_session(request: Call, desk: Desk, plane: Plane) -> Response[Session]:
     """Who is signed in, and where."""
-    return _told(request, plane, desk.look_up(_session(request), asked.identity(request).user_id))
+    return _told(request, plane, desk.look_up(_session(request), asked.identity(request).user_id, "session"))
 
 
 @delete(PATH, status_code=204, opt=needs("iam:token:revoke"))
 @in_thread
 def sign_out(request: Call, desk: Desk) -> Response[None]:
-    """The token is good for nothing from now on."""
-    desk.revoke(_session(request), asked.identity(request).user_id)
+    """The session is valid no longer, and its streams end."""
+    desk.revoke(_session(request), asked.identity(request).user_id, "session")
     answer = answers.no_content()
     answer.set_cookie(_cookie(request, "", 0))
     return answer
 
 
 ROUTES = [sign_in, change_project, show_session, sign_out]
-
-
-async def _in_project(
-    request: Call, desk: SignInDesk, plane: ControlPlane, known: Issued, name: str | None
-) -> Response[Session]:
-    mine = _projects(plane, known.user.id)
-    chosen = [project for project in mine if name in {None, project.name}]
-    if not chosen:
-        desk.revoke(known.text, known.user.id)
-        raise Refusal("DCS.1004")
-    return _told(request, plane, await desk.exchange(known.text, known.user.id, Scope(project_id=chosen[0].id)))
 
 
 def _told(request: Call, plane: ControlPlane, issued: Issued) -> Response[Session]:

@@ -3,10 +3,11 @@
 from litestar import Response, get, post, put
 
 from cachewright.api import answers, asked
-from cachewright.api.auth.permissions import needs
+from cachewright.api.auth.permissions import needs, require_kind
 from cachewright.api.routes.parameters import Body, Call, PathId, Plane, in_thread, instance_of
 from cachewright.api.wire import control as wire
 from cachewright.errors import Refusal
+from cachewright.operations.plane import ControlPlane
 from cachewright.store import controls, tasks
 from cachewright.store.records import Control
 
@@ -49,6 +50,7 @@ def control_task(
     """Pauses, resumes or throttles a task that has not ended."""
     known, wanted = asked.instance_id(instance_id), asked.task_id(task_id)
     control = wire.control(body.read())
+    _require_kind(request, plane, known, wanted)
     task = plane.control_task(asked.principal(request), known, wanted, control)
     return answers.json(wire.record(task, control))
 
@@ -59,6 +61,7 @@ def cancel_task(request: Call, plane: Plane, instance_id: PathId, task_id: PathI
     """Ends a task that has not ended, and leaves the instance in order. The task is FAILED with DCS.9005 when it is."""
     known, wanted = asked.instance_id(instance_id), asked.task_id(task_id)
     control = Control(wish="cancel")
+    _require_kind(request, plane, known, wanted)
     task = plane.control_task(asked.principal(request), known, wanted, control)
     return answers.json(wire.record(task, control))
 
@@ -66,7 +69,16 @@ def cancel_task(request: Call, plane: Plane, instance_id: PathId, task_id: PathI
 @post(_TASK + "/retry", status_code=200, opt=needs("dcs:instance:controlBackgroundTask"))
 @in_thread
 def retry_task(request: Call, plane: Plane, instance_id: PathId, task_id: PathId) -> Response[wire.TaskRecord]:
-    """Goes on with a task that has failed."""
+    """Goes on with a task that has failed. The caller must be allowed to start such a task."""
     known, wanted = asked.instance_id(instance_id), asked.task_id(task_id)
+    _require_kind(request, plane, known, wanted)
     task = plane.retry_task(asked.principal(request), known, wanted)
     return answers.json(wire.record(task, Control()))
+
+
+def _require_kind(request: Call, plane: ControlPlane, instance_id: str, task_id: str) -> None:
+    """Refusal DCS.2007 where the caller could not have started this task. One that does not exist is refused later."""
+    with plane.database.read() as connection:
+        task = tasks.of_project(connection, asked.principal(request).project_id, task_id)
+    if task is not None and task.instance_id == instance_id:
+        require_kind(asked.identity(request), task.kind)

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from litestar import Response, delete, get, post
 
 from cachewright.api import answers, asked
-from cachewright.api.auth.guard import source
+from cachewright.api.auth.guard import origin
 from cachewright.api.auth.permissions import OPEN, needs
 from cachewright.api.routes.parameters import Body, Call, Desk, Plane, Query, in_thread, reading
 from cachewright.api.wire import identity as wire
@@ -24,9 +24,7 @@ async def create_token(request: Call, desk: Desk, body: Body[wire.TokenBody]) ->
     """KeystoneCreateUserTokenByPassword: a token for a name and a password, good for 24 hours and for one project."""
     auth = body.read().auth
     user = auth.identity.password.user
-    if not auth.is_of_account():
-        raise Refusal("DCS.1001")
-    issued = await desk.sign_in(user.name, user.password, auth.scope.known(), source(request.scope))
+    issued = await desk.sign_in(user.name, user.password, auth.known(), origin(request.scope))
     return _answer(request, issued, 201)
 
 

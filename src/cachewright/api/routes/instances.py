@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from litestar import Response, delete, get, post, put
 
 from cachewright.api import answers, asked
+from cachewright.api.auth.guard import name_subjects
 from cachewright.api.auth.permissions import needs
 from cachewright.api.routes.parameters import Body, Call, OptionalBody, PathId, Plane, Query, in_thread, instance_of
 from cachewright.api.wire import instance_changes as changes
@@ -28,6 +29,7 @@ _ALL = 2**31 - 1
 def create_instance(request: Call, plane: Plane, body: Body[CreateBody]) -> Response[wire.CreatedList]:
     """CreateInstance."""
     created = plane.create_instances(asked.principal(request), create_wish(body.read()))
+    name_subjects(request, [instance.id for instance in created])
     return answers.json(wire.CreatedList([wire.Created(instance.id, instance.name) for instance in created]))
 
 
@@ -56,6 +58,7 @@ def batch_delete_instances(
         with plane.database.read() as connection:
             _, failed = instances.search(connection, who.project_id, offset=0, limit=_ALL, status="CREATEFAILED")
         ids += [instance.id for instance in failed]
+    name_subjects(request, ids)
     return answers.json(
         changes.BatchResults([_tried(plane.delete_instance, who, known) for known in dict.fromkeys(ids)])
     )
@@ -110,6 +113,7 @@ def restart_or_flush_instances(
     """RestartOrFlushInstances: restarts, node after node. Flushing is not served."""
     ids = _named(body.read().instances)
     who = asked.principal(request)
+    name_subjects(request, ids)
     return answers.json(changes.BatchResults([_tried(plane.restart_instance, who, known) for known in ids]))
 
 

@@ -4,7 +4,8 @@ from litestar import Response, get
 
 from cachewright.api import answers, asked, watching
 from cachewright.api.auth.permissions import needs
-from cachewright.api.routes.parameters import Call, PathId, Plane, in_thread, instance_of
+from cachewright.api.auth.rights import rights_check
+from cachewright.api.routes.parameters import Authentication, Call, PathId, Plane, in_thread, instance_of
 from cachewright.api.wire import live as wire
 from cachewright.errors import Refusal
 from cachewright.operations.live import Live
@@ -13,11 +14,13 @@ _INSTANCE = "/v2/{project_id:str}/instances/{instance_id:str}"
 
 
 @get(_INSTANCE + "/live", opt=needs("dcs:instance:get"))
-async def show_live(request: Call, plane: Plane, instance_id: PathId) -> Response[wire.LiveInstance]:
+async def show_live(
+    request: Call, plane: Plane, authenticator: Authentication, instance_id: PathId
+) -> Response[wire.LiveInstance]:
     """Status, running task, and of each shard its slots and what its nodes say, all as it is now.
 
     With `Accept: text/event-stream`, an event `live` whenever something of it has changed, about once a second and
-    oftener while slots move; `end` when the instance is gone.
+    oftener while slots move; `end` when the instance is gone, `refused` when the caller may not read it any longer.
     """
     known, project_id = asked.instance_id(instance_id), asked.principal(request).project_id
 
@@ -28,7 +31,7 @@ async def show_live(request: Call, plane: Plane, instance_id: PathId) -> Respons
     if seen is None:
         raise Refusal("DCS.3022")
     if watching.wanted(request.headers.get("accept", "")):
-        return watching.instance_stream(plane.feed, known, look)
+        return watching.instance_stream(plane.feed, known, look, rights_check(authenticator, request))
     return answers.json(wire.live(seen))
 
 

@@ -6,7 +6,17 @@ from litestar import Response, delete, get
 
 from cachewright.api import answers, asked, watching
 from cachewright.api.auth.permissions import needs
-from cachewright.api.routes.parameters import Call, OptionalBody, PathId, Plane, Query, in_thread, instance_of
+from cachewright.api.auth.rights import rights_check
+from cachewright.api.routes.parameters import (
+    Authentication,
+    Call,
+    OptionalBody,
+    PathId,
+    Plane,
+    Query,
+    in_thread,
+    instance_of,
+)
 from cachewright.api.wire import tasks as wire
 from cachewright.errors import Refusal
 from cachewright.operations.plane import ControlPlane
@@ -37,19 +47,22 @@ def list_background_task(
 
 @get(_TASKS + "/{task_id:str}/progress", opt=needs("dcs:instance:getBackgroundTask"))
 async def show_background_task_progress(
-    request: Call, plane: Plane, instance_id: PathId, task_id: PathId
+    request: Call, plane: Plane, authenticator: Authentication, instance_id: PathId, task_id: PathId
 ) -> Response[wire.Progress]:
     """ShowBackgroundTaskProgress: percent, seconds left, and every step and sub-step.
 
-    Two extensions: with `Accept: text/event-stream`, every change until the task has ended; with the `ETag` of an
-    earlier answer in `If-None-Match`, 304 and no body where nothing has changed.
+    Two extensions: with `Accept: text/event-stream`, every change until the task has ended (event `end`) or the caller
+    may not read it any longer (event `refused`); with the `ETag` of an earlier answer in `If-None-Match`, 304 and no
+    body where nothing has changed.
     """
     who, known, wanted = asked.principal(request), asked.instance_id(instance_id), asked.task_id(task_id)
     shown = await plane.kept.ask(shown_progress, who.project_id, known, wanted)
     if isinstance(shown, str):
         raise Refusal(shown)
     if watching.wanted(asked.header(request.scope, b"accept")):
-        return watching.stream(plane.feed, wanted, lambda: _task(plane, who, known, wanted))
+        return watching.stream(
+            plane.feed, wanted, lambda: _task(plane, who, known, wanted), rights_check(authenticator, request)
+        )
     if asked.header(request.scope, b"if-none-match") == shown.tag:
         return answers.not_modified(shown.tag)
     answer = answers.ready(shown.progress, wire.Progress)

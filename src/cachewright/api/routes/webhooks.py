@@ -3,6 +3,7 @@
 from litestar import Response, delete, get, post
 
 from cachewright.api import answers, asked
+from cachewright.api.auth.guard import name_subjects
 from cachewright.api.auth.permissions import needs
 from cachewright.api.routes.parameters import Body, Call, PathId, Plane, Query, in_thread
 from cachewright.api.wire import webhooks as wire
@@ -22,6 +23,7 @@ def create_webhook(request: Call, plane: Plane, body: Body[wire.WebhookBody]) ->
     if not wished.is_addressed():
         raise asked.refused("url", "it needs a host, and neither a user nor a fragment")
     made = add_webhook(plane.database, asked.principal(request), wished.url, tuple(dict.fromkeys(wished.events)))
+    name_subjects(request, [made.id])
     return answers.json(wire.created(made))
 
 

@@ -15,7 +15,8 @@ class ShownEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One call that was allowed to change something, or was refused it.
 
     `status` and `error_code` say how it was answered; a `status` of null means that it runs, or that the server died in
-    the middle of it.
+    the middle of it. `subjects` are ids of what the call concerns and its path does not name, such as the instances of
+    a batch. `count` is how many calls the entry stands for: refused calls that repeat are counted in the first entry.
     """
 
     at: str
@@ -29,6 +30,8 @@ class ShownEntry(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     status: int | None
     error_code: str | None
+    count: int
+    subjects: list[str]
 
 
 class AuditList(msgspec.Struct, frozen=True):
@@ -51,4 +54,6 @@ def shown(entry: AuditEntry) -> ShownEntry:
         path=entry.path,
         status=entry.status,
         error_code=entry.error_code,
+        count=entry.count,
+        subjects=list(entry.subjects),
     )

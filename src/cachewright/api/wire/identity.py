@@ -53,18 +53,20 @@ class WantedScope(msgspec.Struct, frozen=True):
     project: Named | None = None
     domain: Named | None = None
 
-    def known(self) -> Scope:
-        return Scope(self.project.id, self.project.name) if self.project else Scope()
-
 
 class Auth(msgspec.Struct, frozen=True):
     identity: Methods
     scope: WantedScope = WantedScope()
 
-    def is_of_account(self) -> bool:
-        """Whether every domain that is named is the one there is."""
+    def known(self) -> Scope:
+        """Every domain that is named must be the one there is."""
         domains = (self.identity.password.user.domain, self.scope.domain)
-        return all(domain.is_account() for domain in domains if domain)
+        project = self.scope.project or Named()
+        return Scope(
+            project_id=project.id,
+            project_name=project.name,
+            of_account=all(domain.is_account() for domain in domains if domain),
+        )
 
 
 class TokenBody(msgspec.Struct, frozen=True):

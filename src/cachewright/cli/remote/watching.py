@@ -25,6 +25,7 @@ from cachewright.cli.view.tree import Pen, left, tree
 _DRAWN_SECONDS = 0.125
 _AGAIN_SECONDS = 1.0
 _PATIENCE_SECONDS = 120.0
+_PROGRESS_EVENTS = ("progress", "end")
 _SPEED_SECONDS = 3.0
 
 
@@ -98,7 +99,9 @@ async def _follow(server: Server, http: Any, task: Followed, screen: "_Screen") 
     heard = clock()
     while task.status not in {"SUCCESS", "FAILED"}:
         try:
-            async for _, body in server.events(http, f"instances/{instance_id}/tasks/{task_id}/progress"):
+            async for name, body in server.events(http, f"instances/{instance_id}/tasks/{task_id}/progress"):
+                if name not in _PROGRESS_EVENTS:
+                    continue  # the stream is refused; the next request says why
                 heard = clock()
                 task.hear(body, heard)
                 screen.changed(task, body)

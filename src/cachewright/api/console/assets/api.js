@@ -63,17 +63,7 @@ export async function ask(method, path, body) {
 /** Calls `hear(name, data)` for each event until the stream ends or `signal` is aborted. A lost connection is made again. */
 export function follow(path, names, hear, signal, trouble = () => {}) {
   const source = new EventSource(`/v2/${session.project.id}/${path}`);
-  for (const name of names) {
-    source.addEventListener(name, (event) => {
-      trouble("");
-      hear(name, JSON.parse(event.data));
-      if (name === "end") source.close();
-    });
-  }
-  source.onerror = async () => {
-    trouble("The server does not answer; trying again.");
-    if (source.readyState !== EventSource.CLOSED || signal.aborted) return;
-    // Refused, or cut off in a way that the browser takes for final.
+  const again = async () => {
     try {
       await ask("GET", path);
     } catch (error) {
@@ -84,6 +74,23 @@ export function follow(path, names, hear, signal, trouble = () => {}) {
       }
     }
     setTimeout(() => signal.aborted || follow(path, names, hear, signal, trouble), 1000);
+  };
+  for (const name of names) {
+    source.addEventListener(name, (event) => {
+      trouble("");
+      hear(name, JSON.parse(event.data));
+      if (name === "end") source.close();
+    });
+  }
+  // The session has ended, or the role is another: the same request, asked once, says why.
+  source.addEventListener("refused", () => {
+    source.close();
+    if (!signal.aborted) again();
+  });
+  source.onerror = () => {
+    trouble("The server does not answer; trying again.");
+    // Refused, or cut off in a way that the browser takes for final.
+    if (source.readyState === EventSource.CLOSED && !signal.aborted) again();
   };
   signal.addEventListener("abort", () => source.close());
 }

@@ -57,7 +57,7 @@ export async function taskPage(main, { signal, titled }, id) {
           wrong.textContent = error.message;
         }
       } }, verb);
-    if (!may("operator")) return [];
+    if (!may(record.task.name === "DeleteInstance" ? "admin" : "operator")) return [];
     if (record.task.status === "FAILED") return [act("Try again", () => ask("POST", `${path}/retry`).then(watch))];
     if (record.task.status === "SUCCESS" || !DIVISIBLE.includes(record.task.name)) return [];
     const { wish, parallel, latency_ceiling_ms, hurry } = record.control;

@@ -1,0 +1,96 @@
+"""The address of a client behind trusted proxies.
+
+A proxy appends the address that it was called from to X-Forwarded-For, or to Forwarded (RFC 7239). A client may have
+sent such a header itself, so only what trusted proxies have added counts: the list is read from its end up to the first
+address that is not a trusted proxy's.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import TypeAlias
+
+from litestar.types import HTTPScope
+
+Address: TypeAlias = IPv4Address | IPv6Address
+
+_PAIR = re.compile(r'\s*([\w!#$%&\'*+.^`|~-]+)=("(?:[^"\\]|\\.)*"|[^\s",;]*)\s*([;,]|$)', re.ASCII)
+
+
+class TrustedProxies:
+    def __init__(self, networks: Iterable[str]) -> None:
+        """ValueError where one is neither an address nor a network."""
+        self._networks = tuple(ip_network(network) for network in networks)
+
+    def resolve(self, scope: HTTPScope) -> None:
+        """Replaces the address of the proxy that made the request by the address of its client."""
+        client = scope["client"]
+        peer = _address(client[0]) if client else None
+        if client is None or peer is None or not self._trusts(peer):
+            return
+        found = self._client_of(peer, scope["headers"])
+        if found != peer:
+            scope["client"] = (str(found), client[1])
+
+    def _client_of(self, peer: Address, headers: Iterable[tuple[bytes, bytes]]) -> Address:
+        """The proxy's own address where the two headers differ: the client may have sent one of them."""
+        known = [(name, value.decode("latin-1")) for name, value in headers]
+        by_list = [value for name, value in known if name == b"x-forwarded-for"]
+        by_pairs = [value for name, value in known if name == b"forwarded"]
+        found = set()
+        if by_list:
+            found.add(self._last_untrusted(peer, _listed(",".join(by_list))))
+        if by_pairs:
+            found.add(self._last_untrusted(peer, _forwarded(",".join(by_pairs))))
+        return found.pop() if len(found) == 1 else peer
+
+    def _last_untrusted(self, peer: Address, hops: Sequence[Address | None]) -> Address:
+        """The nearest address that is no trusted proxy's. Where a hop cannot be read, the proxy that has named it."""
+        nearest = peer
+        for hop in reversed(hops):
+            if hop is None:
+                break
+            nearest = hop
+            if not self._trusts(hop):
+                break
+        return nearest
+
+    def _trusts(self, address: Address) -> bool:
+        return any(address in network for network in self._networks)
+
+
+def _listed(value: str) -> list[Address | None]:
+    return [_address(part) for part in value.split(",")]
+
+
+def _forwarded(value: str) -> list[Address | None]:
+    """Of each element the address in `for`; nothing can be read of a header that is malformed."""
+    hops: list[Address | None] = []
+    hop: Address | None = None
+    at = 0
+    while at < len(value):
+        pair = _PAIR.match(value, at)
+        if pair is None:
+            return [None]
+        if pair[1].lower() == "for":
+            hop = _address(re.sub(r"\\(.)", r"\1", pair[2].strip('"')))
+        if pair[3] != ";":
+            hops.append(hop)
+            hop = None
+        at = pair.end()
+    return hops
+
+
+def _address(text: str) -> Address | None:
+    """Of `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` or `[2001:db8::1]:80`."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address

@@ -1,0 +1,35 @@
+"""Whether a caller may still do what an answer that goes on, a stream of events, goes on doing."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+import sqlalchemy as sa
+from litestar import Request
+
+from cachewright.api.auth.credentials import Authenticator
+from cachewright.api.auth.guard import IDENTITY
+from cachewright.api.auth.permissions import OPTION, Action, require
+from cachewright.errors import Refusal
+from cachewright.store.records import Identity
+
+RightsCheck: TypeAlias = Callable[[], Awaitable[Refusal | None]]
+"""Returns why the caller may not go on; None while the caller may."""
+
+
+def rights_check(authenticator: Authenticator, request: Request[Any, Any, Any]) -> RightsCheck:
+    """Checks credential, user, role and action of this request again. It is cheap: the answers of the database are kept
+    until something in it changes."""
+    identity: Identity = request.scope["state"][IDENTITY]
+    action: Action = request.scope["route_handler"].opt[OPTION]
+    headers = list(request.scope["headers"])
+
+    async def check() -> Refusal | None:
+        try:
+            require(await authenticator.identify_again(headers, identity.project_id), action)
+        except Refusal as refusal:
+            return refusal
+        except sa.exc.OperationalError:
+            return Refusal("DCS.4961")  # rights that cannot be checked are none
+        return None
+
+    return check
