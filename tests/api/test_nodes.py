@@ -18,7 +18,7 @@ from huaweicloudsdkdcs.v2 import (
 from terraform import Terraform
 from valkey import Valkey
 
-from cachewright.api.wire.configurations import PARAMETERS
+from cachewright.valkey.parameters import PARAMETERS
 from serving import PASSWORD, Server, cache, created, operator_of, show, until
 
 KEYS = 300

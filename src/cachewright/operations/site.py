@@ -46,9 +46,11 @@ class Site(msgspec.Struct, frozen=True):
     def access(self, instance: Instance) -> Access:
         return Access(instance.control_secret, instance.password, self.settings.nodes_dir)
 
-    def files(self, instance: Instance, node: Node) -> dict[str, str]:
-        """The files that the node is started with, by name. nodes.conf belongs to the node once it has run."""
-        return {"valkey.conf": valkey_conf(node, self.access(instance), instance.parameters)}
+    def files(self, instance: Instance, node: Node, changed: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The files that the node is started with, by name; `changed` are parameters that are not on record yet.
+        nodes.conf belongs to the node once it has run."""
+        parameters = {**instance.parameters, **(changed or {})}
+        return {"valkey.conf": valkey_conf(node, self.access(instance), parameters)}
 
     async def started_with_socket(self, node: Node) -> Node:
         """Records that the node listens on its socket, where its process was started with one."""
