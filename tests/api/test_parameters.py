@@ -258,9 +258,7 @@ def test_the_clouds_client_changes_parameters(client: Any, instance_id: str, ser
     assert listed.history_num == 2
     assert listed.histories[0].history_id == job
     assert {(one.type, one.status) for one in listed.histories} == {("config_param", "SUCCESS")}
-    detail = client.show_config_history_detail(
-        ShowConfigHistoryDetailRequest(instance_id=instance_id, history_id=job)
-    )
+    detail = client.show_config_history_detail(ShowConfigHistoryDetailRequest(instance_id=instance_id, history_id=job))
     assert detail is not None
     raw = Terraform(server.credentials)
     assert faults(raw.get(f"instances/{instance_id}/config-histories"), "ListConfigHistoriesResponse") == []

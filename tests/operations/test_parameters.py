@@ -1,11 +1,13 @@
 """Parameters on real clusters: on every node or on none, for nodes that join, restart, freeze or refuse."""
 
 import stat
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import psutil
 import pytest
+from test_restart import restart
 
 from cachewright.valkey.parameters import BY_NAME, node_settings, read_settings, same
 from serving import (
@@ -23,7 +25,6 @@ from serving import (
     thaw,
     until,
 )
-from test_restart import restart
 from traffic import Traffic
 
 KEYS = 5_000
@@ -269,3 +270,29 @@ def test_a_cluster_is_scaled_with_values_at_the_ends_of_their_ranges(
     writer.finish(caches)
     assert writer.losses == []
     assert "trying again" not in own_server.log()
+
+
+def test_a_scale_that_is_paused_outlasts_connections_that_nodes_close(own_server: Server) -> None:
+    client = own_server.client()
+    instance_id = created(client, 1)
+    load(cache(client, instance_id), 60_000, 500)
+    changed(own_server, instance_id, {"timeout": "1"})
+    writer = Traffic(0, show(client, instance_id).port)
+    writer.start()
+    until(lambda: writer.writes, "nobody writes")
+    task_id = resize(client, instance_id, 2)
+    path = f"instances/{instance_id}/tasks/{task_id}/control"
+
+    def moving() -> bool:
+        subs = [sub for step in progress(client, instance_id, task_id).step_details for sub in step.sub_step_details]
+        return any(sub.sub_step_status == "EXECUTING" and "keys:" in sub.detail for sub in subs)
+
+    until(moving, "nothing moves")
+    assert own_server.call("PUT", path, {"wish": "pause"})[0] == 200
+    time.sleep(4)  # idle for longer than the nodes allow
+    assert moving(), "it has ended before it was paused"
+    assert own_server.call("PUT", path, {"wish": "run"})[0] == 200
+    assert ended(client, instance_id, task_id).status == "SUCCESS"
+    writer.finish(cache(client, instance_id))
+    assert writer.losses == []
+    assert "Slot migration" not in own_server.log(), "no attempt has failed"

@@ -23,7 +23,7 @@ ACTIONS = {
     "move slots": Action(slot_actions.move, Policy(timeout=6 * 3600, attempts=6, first_delay=1.0, stalled=60)),
     "restart node": Action(node_actions.restart, Policy(timeout=600, attempts=4)),
     "set parameters": Action(parameter_actions.set_on_node, Policy(timeout=30, attempts=4)),
-    "check parameters": Action(parameter_actions.check, Policy(timeout=60, attempts=4)),
+    "check parameters": Action(parameter_actions.check, Policy(timeout=60, attempts=3)),
     "set memory": Action(node_actions.set_memory, Policy(timeout=20, attempts=6)),
     "release node": Action(node_actions.release, Policy(timeout=60, attempts=6)),
     "stop node": Action(node_actions.stop, Policy(timeout=60, attempts=6)),

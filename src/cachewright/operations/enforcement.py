@@ -12,6 +12,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 
 import msgspec
 
@@ -20,7 +21,7 @@ from cachewright.logs import about
 from cachewright.operations.kinds import CONFIGURE
 from cachewright.operations.site import Site
 from cachewright.store import instances, tasks
-from cachewright.store.records import Instance, Node
+from cachewright.store.records import ENDED, Instance, Node, Task
 from cachewright.tasks.heartbeats import Heartbeats
 from cachewright.valkey.acl import CONTROL_USER
 from cachewright.valkey.client import NODE_GONE, NodeRefused
@@ -37,8 +38,8 @@ from cachewright.valkey.session import FULL, Session
 log = logging.getLogger(__name__)
 
 _ROUND_SECONDS = 5.0
-_BUSY_ROUND_SECONDS = 0.5
-"""Between two rounds while a node has too many clients."""
+_SHORTEST_SECONDS = 0.3
+"""Between two rounds while a node has too many clients, or when one may be new or started again."""
 
 _CHECK_SECONDS = 60.0
 """Between two comparisons of a node's parameters when nothing seems to have changed."""
@@ -75,17 +76,32 @@ class Enforcement:
         self._site = site
         self._heartbeats = heartbeats
         self._kept: dict[str, Kept] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wake = asyncio.Event()
 
     async def run(self) -> None:
         """Until cancelled."""
+        self._loop = asyncio.get_running_loop()
         try:
             while True:
                 self._heartbeats.beat("enforcement")
+                self._wake.clear()
                 busy = await self.enforce()
-                await asyncio.sleep(_BUSY_ROUND_SECONDS if busy else _ROUND_SECONDS)
+                await asyncio.sleep(_SHORTEST_SECONDS)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(0 if busy else _ROUND_SECONDS):
+                        await self._wake.wait()
         finally:
+            self._loop = None
             for kept in self._kept.values():
                 _closed(kept)
+
+    def see(self, task: Task) -> None:
+        """Called with every change of a task, in any thread: at its end an instance may have other nodes or values."""
+        loop = self._loop
+        if task.status in ENDED and loop is not None:
+            with suppress(RuntimeError):  # the loop has just been closed
+                loop.call_soon_threadsafe(self._wake.set)
 
     async def enforce(self) -> bool:
         """Looks at every node once. Whether one has too many clients."""
@@ -130,7 +146,7 @@ class Enforcement:
         instance = await asyncio.to_thread(self._instance, node)
         if instance is None:
             raise OSError(f"instance {node.instance_id} is gone")
-        return await Session.open(node, self._site.access(instance), _ANSWER_SECONDS)
+        return await Session.open(node, self._site.access(instance), _ANSWER_SECONDS, lost=self._wake.set)
 
     def _instance(self, node: Node) -> Instance | None:
         with self._site.database.read() as connection:

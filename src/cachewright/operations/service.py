@@ -56,6 +56,7 @@ class Service:
         self._engine = Engine(self._database, {operation.kind.kind: operation for operation in operations}, feed)
         self.supervisor = Supervisor(site, self.heartbeats)
         self.enforcement = Enforcement(site, self.heartbeats)
+        feed.listen(self.enforcement.see)
         self.courier = Courier(self._database, self.heartbeats)
         self.plane = ControlPlane(
             database=self._database,

@@ -6,6 +6,7 @@ already goes on working.
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from libvalkey import Reader, ReplyError, pack_command
@@ -28,14 +29,17 @@ class Session:
         self._answer_seconds = answer_seconds
 
     @classmethod
-    async def open(cls, node: Node, access: Access, answer_seconds: float) -> "Session":
+    async def open(
+        cls, node: Node, access: Access, answer_seconds: float, lost: Callable[[], None] = lambda: None
+    ) -> "Session":
+        """`lost` is called when the node closes the connection."""
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(answer_seconds):
             with address(node, access) as place:
                 if place.path:
-                    transport, replies = await loop.create_unix_connection(_Replies, place.path)
+                    transport, replies = await loop.create_unix_connection(lambda: _Replies(lost), place.path)
                 else:
-                    transport, replies = await loop.create_connection(_Replies, place.host, place.port)
+                    transport, replies = await loop.create_connection(lambda: _Replies(lost), place.host, place.port)
         session = cls(transport, replies, answer_seconds)
         try:
             if place.password:
@@ -54,13 +58,15 @@ class Session:
             return await answer
 
     def close(self) -> None:
+        self._replies.tell_lost = None
         self._transport.abort()
 
 
 class _Replies(asyncio.Protocol):
     """Answers in the order of their commands."""
 
-    def __init__(self) -> None:
+    def __init__(self, lost: Callable[[], None]) -> None:
+        self.tell_lost: Callable[[], None] | None = lost
         self._reader = Reader(encoding="utf-8", errors="replace")
         self._waiting: deque[asyncio.Future[Any]] = deque()
         self._lost: Exception | None = None
@@ -85,6 +91,8 @@ class _Replies(asyncio.Protocol):
         self._lost = self._lost or NodeUnreachable(str(exc or "the node has closed the connection"))
         while self._waiting:
             self._give(self._lost)
+        if self.tell_lost:
+            self.tell_lost()
 
     def _give(self, reply: Any) -> None:
         if not self._waiting:
