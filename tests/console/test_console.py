@@ -210,7 +210,9 @@ def test_a_dead_node_shows(page: Page, server: Server, cluster: tuple[Any, str])
     expect(inactive).to_have_count(0)
 
 
-def test_parameters_are_shown_and_changed(page: Page, server: Server, cluster: tuple[Any, str], picture: Picture) -> None:
+def test_parameters_are_shown_and_changed(
+    page: Page, server: Server, cluster: tuple[Any, str], picture: Picture
+) -> None:
     client, instance_id = cluster
     open_instance(page, instance_id)
     table = page.get_by_role("region", name="Parameters")

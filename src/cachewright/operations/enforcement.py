@@ -10,6 +10,7 @@ A node whose clients took all connections while no server ran lets nobody in. It
 import asyncio
 import logging
 import re
+import resource
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -52,7 +53,13 @@ _TOLERATED = 100
 """Clients above the limit of a node before some are closed: looking for them costs the node time."""
 
 _CLOSED_AT_ONCE = 1000
+_SHARE_OF_FILES = 4
+"""Of the files that this process may open, one in so many may be a connection that stays open."""
+
 _ENFORCED = {"RUNNING", "EXTENDING", "RESTARTING", "ERROR"}
+_NONSENSE = (KeyError, ValueError, TypeError, AttributeError)
+"""What reading an answer raises that no node gives: somebody else listens at its address."""
+
 _CLIENT = re.compile(r"^id=(\d+) .*? user=(\S*)", re.MULTILINE)
 
 
@@ -87,6 +94,7 @@ class Enforcement:
                 self._heartbeats.beat("enforcement")
                 self._wake.clear()
                 busy = await self.enforce()
+                self._close_beyond(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _SHARE_OF_FILES)
                 await asyncio.sleep(_SHORTEST_SECONDS)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(0 if busy else _ROUND_SECONDS):
@@ -117,6 +125,12 @@ class Enforcement:
 
         return any(await asyncio.gather(*(one(node, parameters) for node, parameters in wanted)))
 
+    def _close_beyond(self, most: int) -> None:
+        """Nodes beyond this number are connected to anew in each round."""
+        opened = [kept for kept in self._kept.values() if kept.session is not None]
+        for kept in opened[most:]:
+            _closed(kept)
+
     def _wanted(self) -> list[tuple[Node, Mapping[str, str] | None]]:
         """Nodes that should be running, each with its instance's values; None while a task changes them."""
         with self._site.database.read() as connection:
@@ -135,7 +149,7 @@ class Enforcement:
             surplus = await self._close_surplus(node, parameters or kept.compared, kept.session)
             if parameters is not None and _due(kept, parameters):
                 await self._compare(node, parameters, kept, kept.session)
-        except (*NODE_GONE, NodeRefused) as failure:
+        except (*NODE_GONE, NodeRefused, *_NONSENSE) as failure:
             _closed(kept)
             if FULL in str(failure):
                 await self._locked_out(node, kept)

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from libvalkey import Reader, ReplyError, pack_command
+from libvalkey import ProtocolError, Reader, ReplyError, pack_command
 from valkey.exceptions import ConnectionError as NodeUnreachable
 
 from cachewright.store.records import Node
@@ -79,13 +79,17 @@ class _Replies(asyncio.Protocol):
             self._waiting.append(answer)
         return answer
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
-        while (reply := self._reader.gets()) is not False:
-            if isinstance(reply, ReplyError):
-                self._give(NodeRefused(str(reply)))
-            else:
-                self._give(reply)
+        try:
+            while (reply := self._reader.gets()) is not False:
+                self._give(NodeRefused(str(reply)) if isinstance(reply, ReplyError) else reply)
+        except ProtocolError as error:
+            self._lost = NodeUnreachable(f"the answer cannot be read: {error}")
+            self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = self._lost or NodeUnreachable(str(exc or "the node has closed the connection"))
