@@ -56,6 +56,9 @@ _ROWS = (
     Row("DCS.4061", 400, "The instance id is malformed.", "Send the UUID that the list shows."),
     Row("DCS.4062", 400, "Parameter {parameter} is not valid: {reason}", "Correct the parameter."),
     Row("DCS.4065", 400, "instances is not valid: {reason}", "Name at least one instance, or send all_failure=true."),
+    Row("DCS.4066", 400, "Parameter {parameter} of the configuration is not valid: {reason}",
+        "Take names, ids and ranges from ListConfigurations. Where a task ends with it, its message names the node "
+        "that refused; all nodes have their old values."),
     Row("DCS.4070", 400, "The task id is malformed.", "Send the 32 hexadecimal digits that the list shows."),
     Row("DCS.4095", 400, "instance_backup_policy is not valid: {reason}", "Leave it out."),
     Row("DCS.4097", 400, "The instance is being restored.", "Wait, then ask again."),
@@ -69,6 +72,8 @@ _ROWS = (
         "Give maintain_begin and maintain_end as HH:00:00, or neither."),
     Row("DCS.4111", 400, "The instance is being restarted.", "Wait, then ask again."),
     Row("DCS.4113", 400, "The instance is being resized.", "Follow its task EXTEND, then ask again."),
+    Row("DCS.4114", 400, "The parameters of the instance are being changed.",
+        "Follow its task UpdateInstanceConfig, then ask again."),
     Row("DCS.4118", 400, "The instance is being created.", "Follow its task CreateInstance, then ask again."),
     Row("DCS.4202", 400, "enable_ssl is not valid: {reason}", "Leave it out."),
     Row("DCS.4843", 400, "no_password_access is not valid: {reason}", "Send true or false."),

@@ -18,7 +18,7 @@ from huaweicloudsdkdcs.v2 import (
 from terraform import Terraform
 from valkey import Valkey
 
-from cachewright.api.wire.configurations import PARAMETERS
+from cachewright.valkey.parameters import PARAMETERS, node_settings
 from serving import PASSWORD, Server, cache, created, operator_of, show, until
 
 KEYS = 300
@@ -124,7 +124,7 @@ def test_the_configuration_is_the_nodes(server: Server, client: Any, instance_id
     assert [item.param_id for item in answer.redis_config] == [parameter.id for parameter in PARAMETERS]
     with operator_of(server, shown.ip, shown.port, decode_responses=True) as node:
         for item in answer.redis_config:
-            assert node.config_get(item.param_name) == {item.param_name: item.param_value}
+            assert node.config_get(item.param_name) == node_settings({item.param_name: item.param_value})
     started_with = {item.param_name: item.default_value for item in answer.redis_config}
     assert {item.param_name: item.param_value for item in answer.redis_config} == started_with
 

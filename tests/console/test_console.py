@@ -210,6 +210,41 @@ def test_a_dead_node_shows(page: Page, server: Server, cluster: tuple[Any, str])
     expect(inactive).to_have_count(0)
 
 
+def test_parameters_are_shown_and_changed(
+    page: Page, server: Server, cluster: tuple[Any, str], picture: Picture
+) -> None:
+    client, instance_id = cluster
+    open_instance(page, instance_id)
+    table = page.get_by_role("region", name="Parameters")
+    row = table.get_by_role("row").filter(has=page.get_by_role("rowheader", name="maxmemory-policy"))
+    expect(row.get_by_role("cell").first).to_have_text("noeviction")
+    page.get_by_role("button", name="Change parameters").click()
+    dialog = page.get_by_role("dialog")
+    accessible(page)
+    expect(dialog.get_by_label("appendonly")).to_have_count(0)
+    dialog.get_by_role("button", name="Change").click()
+    expect(dialog.get_by_role("alert")).to_have_text("No value was changed.")
+    dialog.get_by_label("timeout", exact=False).first.fill("300")
+    dialog.get_by_label("maxmemory-policy").select_option("allkeys-lru")
+    dialog.get_by_label("notify-keyspace-events").fill("KEA")
+    picture(page, "console-parameters")
+    dialog.get_by_role("button", name="Change").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(row.get_by_role("cell").first).to_have_text("allkeys-lru")
+    expect(page.locator(".tasks")).to_contain_text("UpdateInstanceConfig")
+    assert newest_task(client, instance_id).name == "UpdateInstanceConfig"
+    status, answer = server.call("GET", f"instances/{instance_id}/configs")
+    assert status == 200
+    now = {one["param_name"]: one["param_value"] for one in answer["redis_config"]}
+    assert (now["timeout"], now["maxmemory-policy"], now["notify-keyspace-events"]) == ("300", "allkeys-lru", "KEA")
+    accessible(page)
+    page.get_by_role("button", name="Change parameters").click()
+    expect(dialog.get_by_label("notify-keyspace-events")).to_have_value("KEA")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Change parameters").scroll_into_view_if_needed()
+    picture(page, "console-parameter-table")
+
+
 def test_who_may_only_look_has_nothing_to_press(new_page: Callable[..., Page], cluster: tuple[Any, str]) -> None:
     page = new_page()
     sign_in(page, "watcher")
@@ -218,6 +253,8 @@ def test_who_may_only_look_has_nothing_to_press(new_page: Callable[..., Page], c
     open_instance(page, cluster[1])
     expect(page.get_by_role("button", name="Resize")).to_have_count(0)
     expect(page.get_by_role("button", name="Delete")).to_have_count(0)
+    expect(page.get_by_role("region", name="Parameters")).to_be_visible()
+    expect(page.get_by_role("button", name="Change parameters")).to_have_count(0)
 
 
 def test_it_is_used_without_a_mouse(new_page: Callable[..., Page], cluster: tuple[Any, str]) -> None:

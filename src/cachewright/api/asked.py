@@ -44,6 +44,7 @@ _CODES = {
     "node_list": "DCS.4930",
     "available_zones": "DCS.4933",
     "instances": "DCS.4065",
+    "redis_config": "DCS.4066",
 }
 """Fields of bodies whose faults have a code of their own."""
 

@@ -32,6 +32,7 @@ _PATH_SCHEMAS: Mapping[str, Schema] = {
     "task_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
     "webhook_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
     "job_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+    "history_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
 }
 _ABOUT = """\
 Instances and background tasks of the Huawei Cloud DCS v2 API. Operations of the cloud that are not described here

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from cachewright.api.answers import ErrorBody, IamError, IamErrorBody
-from cachewright.api.wire import identity, instances, plans, tasks
+from cachewright.api.wire import configurations, identity, instances, plans, tasks
 from cachewright.errors import Refusal
 
 _TASK = "8abfa7b27da0c57c017da7b2f1420001"
@@ -14,6 +14,7 @@ _INSTANCE = "5560df16-cebf-4473-95c4-d1b573c16e79"
 _NODE = "1a63d8d6c3f4f6c1c1b1e9c4a8f1c0d2b7a95e10"
 
 _SMALL, _LARGE = "redis.cluster.xu1.large.r1.s1.3", "redis.cluster.xu1.large.r1.s1.5"
+_PARAMETER = {"param_id": "2", "param_name": "maxmemory-policy", "param_value": "allkeys-lru"}
 
 BODIES: Mapping[str, Any] = {
     "CreateInstance": {
@@ -32,6 +33,8 @@ BODIES: Mapping[str, Any] = {
     "RestartOrFlushInstances": {"instances": [_INSTANCE], "action": "restart"},
     "ResizeInstance": {"spec_code": _LARGE, "new_capacity": 5},
     "PlanResize": {"spec_code": _LARGE},
+    "UpdateConfigurations": {"redis_config": [_PARAMETER]},
+    "UpdateInstanceConfig": {"redis_config": [_PARAMETER]},
     "StartInstanceResizeCheckJob": {"spec_code": _LARGE, "new_capacity": 5},
     "ControlTask": {"wish": "run", "parallel": 1, "latency_ceiling_ms": 5, "hurry": False},
     "BatchCreateOrDeleteTags": {"action": "create", "tags": [{"key": "team", "value": "shop"}]},
@@ -102,6 +105,24 @@ _SHAPES: Mapping[str, msgspec.Struct] = {
     "DeleteBackgroundTask": tasks.Deleted(),
     "DeleteCenterTask": tasks.Deleted(),
     "StartInstanceResizeCheckJob": plans.JobId(_TASK),
+    "UpdateInstanceConfig": plans.JobId(_TASK),
+    "ListConfigHistories": configurations.HistoryList(
+        1,
+        [configurations.HistoryItem(history_id=_TASK, created_at="2026-08-21T12:00:00.503Z", status="SUCCESS")],
+    ),
+    "ShowConfigHistoryDetail": configurations.HistoryDetail(
+        history_id=_TASK,
+        created_at="2026-08-21T12:00:00.503Z",
+        status="SUCCESS",
+        user_name="admin",
+        error_code=None,
+        message="",
+        redis_config=[
+            configurations.HistoryChange(
+                param_id="2", param_name="maxmemory-policy", old_value="noeviction", new_value="allkeys-lru"
+            )
+        ],
+    ),
     "ShowJobInfo": plans.JobInfo(
         job_id=_TASK,
         job_type="EXTEND",

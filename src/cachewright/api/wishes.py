@@ -13,6 +13,7 @@ import msgspec
 
 from cachewright import flavors
 from cachewright.api.asked import refused
+from cachewright.api.wire.configurations import UpdateConfigBody
 from cachewright.api.wire.instance_bodies import MOST_TAGS, CreateBody, ResizeBody, Tag, capacity_mb
 from cachewright.api.wire.instance_changes import TagsBody, UpdateBody, retagged
 from cachewright.errors import Refusal
@@ -20,6 +21,7 @@ from cachewright.flavors import Flavor
 from cachewright.operations.amend import Amendment
 from cachewright.operations.wishes import CreateWish, ResizeWish
 from cachewright.store.records import Instance
+from cachewright.valkey.parameters import BY_ID, BY_NAME
 
 _PASSWORD = re.compile(r"[a-zA-Z0-9`~!@#$^&*()\-_=+\\|{}:'\",<.>/?]{8,32}")
 _PASSWORD_CLASSES = (r"[a-z]", r"[A-Z]", r"[0-9]", r"[^a-zA-Z0-9]")
@@ -117,6 +119,23 @@ def amendment(body: UpdateBody, instance: Instance) -> Amendment:
     window = {"maintain_begin": body.maintain_begin or None, "maintain_end": body.maintain_end or None}
     changed = {field: value for field, value in (said | window).items() if value is not None}
     return Amendment(name=body.name, attributes=changed)
+
+
+def parameter_values(body: UpdateConfigBody) -> dict[str, str]:
+    """New values by name. Refusal DCS.4066 with the parameter that is wrong."""
+    changed: dict[str, str] = {}
+    for item in body.redis_config:
+        parameter = BY_ID.get(item.param_id)
+        if parameter is None or parameter.name != item.param_name:
+            known = BY_NAME.get(item.param_name)
+            reason = f"its param_id is {known.id}" if known else "there is no such parameter"
+            raise Refusal("DCS.4066", parameter=item.param_name, reason=reason)
+        if parameter.name in changed:
+            raise Refusal("DCS.4066", parameter=parameter.name, reason="it is there twice")
+        if fault := parameter.fault(item.param_value):
+            raise Refusal("DCS.4066", parameter=parameter.name, reason=fault)
+        changed[parameter.name] = item.param_value
+    return changed
 
 
 def tagging(body: TagsBody, instance: Instance) -> Amendment:

@@ -126,7 +126,13 @@ async def _serve(service: Service, metrics: Metrics, settings: Settings, listen:
         print(f"Credentials: {settings.credentials_file}", flush=True)
     caring = [
         asyncio.create_task(_forever(care))
-        for care in (service.supervisor.run, service.vitals.measure, service.tend, service.courier.run)
+        for care in (
+            service.supervisor.run,
+            service.vitals.measure,
+            service.enforcement.run,
+            service.tend,
+            service.courier.run,
+        )
     ]
     serving = asyncio.create_task(server.serve())
     stopping = asyncio.create_task(stopped.wait())

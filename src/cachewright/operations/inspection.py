@@ -10,6 +10,7 @@ from cachewright.errors import Refusal
 from cachewright.store.records import Instance, Node, Role
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused, ask, connect
+from cachewright.valkey.parameters import BY_NAME, read_settings
 
 _ANSWER_SECONDS = 2.0
 _AT_ONCE = 64
@@ -71,18 +72,24 @@ async def _look(
     return seen
 
 
-def configuration(access: Access, nodes: Sequence[Node], names: Sequence[str]) -> Mapping[str, str]:
-    """The values that the first node that answers has for `names`; all nodes are started with the same. Refusal
-    DCS.4049 where no node answers. Call it in a thread of its own."""
-    return asyncio.run(_configuration(access, nodes, names))
+def configuration(access: Access, nodes: Sequence[Node]) -> list[Mapping[str, str]]:
+    """The values of all parameters on each node that answers. Refusal DCS.4049 where no node answers. Call it in a
+    thread of its own."""
+    return asyncio.run(_configuration(access, nodes))
 
 
-async def _configuration(access: Access, nodes: Sequence[Node], names: Sequence[str]) -> Mapping[str, str]:
-    for node in nodes:
-        try:
-            async with connect(node, access, answer_seconds=_ANSWER_SECONDS) as client:
-                found: Mapping[str, str] = await ask(client, "CONFIG GET", *names)
-                return found
-        except (*NODE_GONE, NodeRefused):
-            continue
-    raise Refusal("DCS.4049")
+async def _configuration(access: Access, nodes: Sequence[Node]) -> list[Mapping[str, str]]:
+    room = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(node: Node) -> Mapping[str, str] | None:
+        async with room:
+            try:
+                async with connect(node, access, answer_seconds=_ANSWER_SECONDS) as client:
+                    return read_settings(await ask(client, "CONFIG GET", *BY_NAME))
+            except (*NODE_GONE, NodeRefused):
+                return None
+
+    found = [values for values in await asyncio.gather(*map(one, nodes)) if values is not None]
+    if not found:
+        raise Refusal("DCS.4049")
+    return found

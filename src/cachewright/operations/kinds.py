@@ -82,4 +82,14 @@ RESTART = Kind(
     failure="RUNNING",
     steps=(PRE_CHECK, "Node restart.", POST_CHECK),
 )
-KINDS = {kind.kind: kind for kind in (CREATE, RESIZE, RESTART, CHECK, DELETE)}
+CONFIGURE = Kind(
+    kind="configure",
+    name="UpdateInstanceConfig",
+    accepts=frozenset({"RUNNING"}),
+    during="RUNNING",
+    success="RUNNING",
+    failure="RUNNING",
+    divisible=False,
+    steps=("Parameter change.", POST_CHECK),
+)
+KINDS = {kind.kind: kind for kind in (CREATE, RESIZE, RESTART, CHECK, CONFIGURE, DELETE)}

@@ -7,7 +7,7 @@ enqueued after the commit; should the server die in between, its next start does
 import asyncio
 import secrets
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -18,7 +18,8 @@ from cachewright.errors import Refusal
 from cachewright.flavors import Flavor, UnknownFlavor, parse
 from cachewright.hosts.server_binary import has_tls
 from cachewright.operations import layout
-from cachewright.operations.kinds import CHECK, CREATE, DELETE, KINDS, RESIZE, RESTART, Kind
+from cachewright.operations.configure import changes
+from cachewright.operations.kinds import CHECK, CONFIGURE, CREATE, DELETE, KINDS, RESIZE, RESTART, Kind
 from cachewright.operations.live import Observer
 from cachewright.operations.resize import Preview
 from cachewright.operations.vitals import Vitals
@@ -121,6 +122,7 @@ class ControlPlane(msgspec.Struct, frozen=True):
         with self.database.write() as connection:
             instance = self._get(connection, who, instance_id)
             _require_status(instance, kind)
+            _require_not_configuring(connection, instance)
             old, new = _sizes(connection, instance, wish)
             params, details = _resize_params(new), _resize_details(old, new)
             task = _add_task(connection, kind, who, instance, params=params, details=details)
@@ -143,7 +145,19 @@ class ControlPlane(msgspec.Struct, frozen=True):
         with self.database.write() as connection:
             instance = self._get(connection, who, instance_id)
             _require_status(instance, RESTART)
+            _require_not_configuring(connection, instance)
             task = _add_task(connection, RESTART, who, instance, params={}, details={})
+        self.enqueue(task)
+        return task
+
+    def configure_instance(self, who: Principal, instance_id: str, values: Mapping[str, str]) -> Task:
+        """Changes parameters, by name. Refusal DCS.3022, or busy."""
+        with self.database.write() as connection:
+            instance = self._get(connection, who, instance_id)
+            _require_status(instance, CONFIGURE)
+            _require_not_configuring(connection, instance)
+            params, details = changes(instance, values), {"updated_config_length": len(values)}
+            task = _add_task(connection, CONFIGURE, who, instance, params=params, details=details)
         self.enqueue(task)
         return task
 
@@ -237,6 +251,12 @@ def _require_status(instance: Instance, kind: Kind) -> None:
     if kind is DELETE:
         raise Refusal("DCS.4099")
     raise Refusal(_BUSY.get(instance.status, "DCS.4049"))
+
+
+def _require_not_configuring(connection: sa.Connection, instance: Instance) -> None:
+    """Refusal DCS.4114 while parameters are being changed, which the instance's status does not show."""
+    if any(task.kind == CONFIGURE.kind for task in tasks.unfinished_of(connection, instance.id)):
+        raise Refusal("DCS.4114")
 
 
 def _sizes(connection: sa.Connection, instance: Instance, wish: ResizeWish) -> tuple[Flavor, Flavor]:

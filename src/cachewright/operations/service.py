@@ -7,8 +7,10 @@ from cachewright.config import Settings
 from cachewright.hosts.local import LocalHost
 from cachewright.operations.adoption import adopt_nodes
 from cachewright.operations.check import Check
+from cachewright.operations.configure import Configure
 from cachewright.operations.create import Create
 from cachewright.operations.delete import Delete
+from cachewright.operations.enforcement import Enforcement
 from cachewright.operations.live import Observer
 from cachewright.operations.operation import InstanceOperation
 from cachewright.operations.plane import ControlPlane
@@ -45,6 +47,7 @@ class Service:
             Resize(site),
             Restart(site),
             Check(site),
+            Configure(site),
             Delete(site),
         ]
         feed = Feed()
@@ -52,6 +55,8 @@ class Service:
         self.vitals = Vitals(site, self.heartbeats)
         self._engine = Engine(self._database, {operation.kind.kind: operation for operation in operations}, feed)
         self.supervisor = Supervisor(site, self.heartbeats)
+        self.enforcement = Enforcement(site, self.heartbeats)
+        feed.listen(self.enforcement.see)
         self.courier = Courier(self._database, self.heartbeats)
         self.plane = ControlPlane(
             database=self._database,

@@ -47,10 +47,14 @@ class Site(msgspec.Struct, frozen=True):
     def access(self, instance: Instance) -> Access:
         return Access(instance.control_secret, instance.password, self.settings.nodes_dir)
 
-    def files(self, instance: Instance, node: Node) -> dict[str, str]:
-        """The files that the node is started with, by name. nodes.conf belongs to the node once it has run."""
-        conf = {CONFIG: valkey_conf(node, self.access(instance), instance.parameters)}
-        return conf | self._certificates(instance, node.id)
+    def files(self, instance: Instance, node: Node, changed: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The files that the node is started with, by name; `changed` are parameters that are not on record yet.
+        nodes.conf belongs to the node once it has run."""
+        parameters = {**instance.parameters, **(changed or {})}
+        return {
+            CONFIG: valkey_conf(node, self.access(instance), parameters),
+            **self._certificates(instance, node.id),
+        }
 
     async def renew_certificate(self, instance_id: str, node_id: str) -> None:
         """Replaces the certificate of a node that is about to start, where it is missing or ends within some years."""

@@ -88,6 +88,12 @@ def count_by_tls(connection: sa.Connection) -> tuple[int, int]:
     return row[0], row[1]
 
 
+def parameters_in(connection: sa.Connection, in_statuses: Collection[str]) -> dict[str, dict[str, str]]:
+    """Parameters that the owners of all instances in one of these statuses have changed, by instance id."""
+    found = sa.select(instances.c.id, instances.c.parameters).where(instances.c.status.in_(in_statuses))
+    return {row.id: msgspec.json.decode(row.parameters) for row in connection.execute(found)}
+
+
 def change(connection: sa.Connection, instance_id: str, **values: Any) -> None:
     connection.execute(instances.update().where(instances.c.id == instance_id).values(columns(**values)))
 

@@ -92,10 +92,27 @@ def page(
     return count, [from_row(Task, row._mapping) for row in connection.execute(found)]
 
 
+def of_kind(
+    connection: sa.Connection, instance_id: str, kind: str, *, offset: int, limit: int
+) -> tuple[int, list[Task]]:
+    """How many tasks of one kind an instance has, and one page of them, newest first, without their steps."""
+    chosen = (tasks.c.instance_id == instance_id, tasks.c.kind == kind)
+    count = connection.execute(sa.select(sa.func.count()).select_from(tasks).where(*chosen)).scalar_one()
+    newest = (tasks.c.created_at.desc(), tasks.c.sequence.desc())
+    found = sa.select(*_BARE).where(*chosen).order_by(*newest).offset(offset).limit(limit)
+    return count, [from_row(Task, row._mapping) for row in connection.execute(found)]
+
+
 def unfinished(connection: sa.Connection) -> list[Task]:
     """Every task that has not ended, oldest first, without their steps."""
     found = sa.select(*_BARE).where(tasks.c.status.in_(UNFINISHED)).order_by(tasks.c.sequence)
     return [from_row(Task, row._mapping) for row in connection.execute(found)]
+
+
+def worked_on(connection: sa.Connection, kind: str) -> set[str]:
+    """Instances with a task of this kind that has not ended."""
+    found = sa.select(tasks.c.instance_id).where(tasks.c.kind == kind, tasks.c.status.in_(UNFINISHED))
+    return set(connection.execute(found).scalars())
 
 
 def unfinished_of(connection: sa.Connection, instance_id: str) -> list[Task]:

@@ -1,7 +1,7 @@
 """Connections of the control plane to nodes: short-lived, with a limit on every wait."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from valkey.asyncio import Valkey
@@ -12,7 +12,7 @@ from valkey.exceptions import TimeoutError as NodeSilent
 from cachewright.store.records import Node
 from cachewright.valkey.access import Access, address
 
-__all__ = ["CONTROL_PLANE", "NODE_GONE", "NodeRefused", "Valkey", "ask", "connect"]
+__all__ = ["CONTROL_PLANE", "NODE_GONE", "NodeRefused", "Valkey", "ask", "connect", "connect_again"]
 
 CONTROL_PLANE = "cachewright"
 """Name of every connection from here (CLIENT SETNAME): they are no clients to be spared."""
@@ -40,6 +40,16 @@ async def connect(node: Node, access: Access, answer_seconds: float = _ANSWER_SE
             yield client
         finally:
             await client.aclose()
+
+
+async def connect_again(*clients: Valkey) -> None:
+    """Makes those connections again that their nodes have closed. A node does so where a connection was idle for longer
+    than its parameter `timeout` allows."""
+    for client in clients:
+        with suppress(*NODE_GONE):
+            await client.ping()
+            continue
+        await client.ping()
 
 
 async def ask(client: Valkey, *words: object) -> Any:

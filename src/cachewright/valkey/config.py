@@ -11,6 +11,7 @@ from cachewright.store.records import Node
 from cachewright.valkey.access import SOCKET, Access
 from cachewright.valkey.acl import CLIENT_USER, CONTROL_USER, client_rules, control_rules
 from cachewright.valkey.certificates import CA_FILE, NODE_FILE
+from cachewright.valkey.parameters import node_settings, values
 from cachewright.valkey.slots import SlotRange
 
 CLUSTER_NODE_TIMEOUT_MS = 5000
@@ -30,9 +31,6 @@ def valkey_conf(node: Node, access: Access, parameters: Mapping[str, str]) -> st
         ("loglevel", "warning"),  # at notice a node writes a line for each slot it hands over, while clients wait
         ("set-proc-title", "no"),  # the command line keeps naming the folder, by which the process is found again
         ("maxmemory", node.maxmemory),
-        ("maxmemory-policy", "noeviction"),
-        ("appendonly", "yes"),
-        ("appendfsync", "everysec"),
         ("save", '""'),
         ("repl-diskless-sync-delay", 0),
         ("cluster-enabled", "yes"),
@@ -42,8 +40,8 @@ def valkey_conf(node: Node, access: Access, parameters: Mapping[str, str]) -> st
         ("cluster-slot-stats-enabled", "yes"),
         ("cluster-slot-migration-log-max-len", 100),  # the log is read several times a second
         ("sanitize-dump-payload", "clients"),  # clients may use RESTORE
-        *((name, _quoted(value)) for name, value in parameters.items()),
         *_tls(node),
+        *((name, _quoted(value)) for name, value in node_settings(values(parameters)).items()),
         ("primaryuser", CONTROL_USER),
         ("primaryauth", _quoted(access.secret)),
         ("user", " ".join((CLIENT_USER, *client_rules(access.password)))),

@@ -22,7 +22,7 @@ import msgspec
 from cachewright.store.records import Node
 from cachewright.valkey.access import Access
 from cachewright.valkey.arrivals import Arrivals, Transfer
-from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, connect
+from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, connect, connect_again
 from cachewright.valkey.clients import custom, heartbeat
 from cachewright.valkey.portions import LARGE_AT_ONCE, LARGE_KEYS
 from cachewright.valkey.slot_jobs import Job, cancel_all, count_keys, exported_bytes, fork_seconds, jobs
@@ -134,6 +134,7 @@ class Mover:
                     elif left := await self._left(source, self._part):
                         await _require_durable(source, target)
                         await self._hold.before_pieces(lambda ceiling: self._too_much(source, target, ceiling))
+                        await connect_again(source, target)
                         self._portions.look(await custom(source), in_a_hurry=self._hold.in_a_hurry())
                         if self._portions.careful and not self._busy:
                             self._busy = True
@@ -181,6 +182,7 @@ class Mover:
             await self._follow(source, target, await self._begin(source, left, known), report)
             return
         async with self._sources.turns, heartbeat(self._source, self._access) as pulse:
+            await connect_again(source, target)
             self._sources.felt[self._source.id] = pulse
             if self._hold.cancelled():
                 raise MigrationFailed(["cancelled"])

@@ -118,6 +118,38 @@ def test_a_task_is_paused_cancelled_tried_again_and_resumed(server: Server, clie
     assert show(client, instance_id).sharding_count == 3
 
 
+def test_parameters_are_listed_and_changed(client: Any, run: Run, told: Callable[..., Any]) -> None:
+    instance_id = created(client, 1, name="typed-parameters")
+    listed = run("instances", "parameters", "typed-parameters")
+    assert (listed.returncode, listed.stderr) == (0, "")
+    rows = [line.split() for line in listed.stdout.splitlines()]
+    assert ["maxclients", "10000", "10000", "1000-50000"] in rows
+    assert len(told("instances", "parameters", instance_id)["redis_config"]) == len(rows) - 1
+
+    words = ("instances", "parameters", "set", "typed-parameters", "timeout=300", "maxmemory-policy=allkeys-lru")
+    changed = run(*words, "--wait")
+    assert (changed.returncode, changed.stderr) == (0, "")
+    assert changed.stdout.splitlines()[-1].endswith("SUCCESS")
+    rows = [line.split()[:3] for line in run("instances", "parameters", instance_id).stdout.splitlines()]
+    assert ["timeout", "300", "0"] in rows
+    assert ["maxmemory-policy", "allkeys-lru", "noeviction"] in rows
+
+    for wrong, code, said in (
+        (("timeout=9999",), 3, "DCS.4066"),
+        (("appendonly=no",), 3, "DCS.4066"),
+        (("requirepass=x",), 2, "there is no parameter requirepass"),
+        (("timeout",), 2, "is not NAME=VALUE"),
+        (("timeout=1", "timeout=2"), 2, "twice"),
+        ((), 2, "NAME=VALUE"),
+    ):
+        ran = run("instances", "parameters", "set", "typed-parameters", *wrong)
+        assert ran.returncode == code, ran.stderr
+        assert said in ran.stderr
+    emptied = run("instances", "parameters", "set", instance_id, "notify-keyspace-events=", "--json")
+    assert set(json.loads(emptied.stdout)) == {"job_id"}
+    assert run("instances", "delete", instance_id, "--yes", "--wait").returncode == 0
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
@@ -136,6 +168,7 @@ def test_a_task_is_paused_cancelled_tried_again_and_resumed(server: Server, clie
         (("instances", "list", "--data-dir", "/nowhere"), 2, "cannot read /nowhere"),
         (("profiles", "add", "a/b", "--from", "/nowhere"), 2, "cannot read /nowhere"),
         (("instances", "explode"), 2, "explode"),
+        (("instances", "parameters", "nobody-of-this-name"), 1, "there is no instance"),
         (("plan", "resize"), 2, "requires an argument"),
     ],
 )
@@ -174,7 +207,17 @@ def test_the_sdks_environment_is_understood(server: Server, run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [(), ("instances",), ("instances", "create"), ("tasks", "watch"), ("plan", "resize"), ("users", "grant")]
+    "words",
+    [
+        (),
+        ("instances",),
+        ("instances", "create"),
+        ("instances", "parameters"),
+        ("instances", "parameters", "set"),
+        ("tasks", "watch"),
+        ("plan", "resize"),
+        ("users", "grant"),
+    ],
 )
 def test_help_says_what_there_is(run: Run, words: tuple[str, ...]) -> None:
     ran = run(*words, "--help")

@@ -34,6 +34,7 @@ _TABLE = (
     Action("dcs:instance:create", "operator", changing=True),
     Action("dcs:instance:modify", "operator", changing=True),
     Action("dcs:instance:scale", "operator", changing=True),
+    Action("dcs:instance:modifyConfigureation", "operator", changing=True),  # the cloud's spelling
     Action("dcs:instance:modifyStatus", "operator", changing=True),
     Action("dcs:instance:controlBackgroundTask", "operator", changing=True),
     Action("dcs:tag:modify", "operator", changing=True),

@@ -1,13 +1,18 @@
-"""How an instance is configured."""
+"""Parameters of an instance: shown, changed, and the history of their changes; and settings that are not served."""
 
-from litestar import Response, get
+from litestar import Response, get, put
 
-from cachewright.api import answers
+from cachewright.api import answers, asked
 from cachewright.api.auth.permissions import needs
-from cachewright.api.routes.parameters import Call, PathId, Plane, in_thread, instance_of
+from cachewright.api.routes.parameters import Body, Call, PathId, Plane, Query, in_thread, instance_of
 from cachewright.api.wire import configurations as wire
+from cachewright.api.wire.paging import PageQuery
+from cachewright.api.wire.plans import JobId
+from cachewright.api.wishes import parameter_values
+from cachewright.errors import Refusal
 from cachewright.operations.inspection import configuration
-from cachewright.store import instances
+from cachewright.operations.kinds import CONFIGURE
+from cachewright.store import instances, tasks
 
 _INSTANCES = "/v2/{project_id:str}/instances/{instance_id:str}"
 
@@ -15,12 +20,63 @@ _INSTANCES = "/v2/{project_id:str}/instances/{instance_id:str}"
 @get(_INSTANCES + "/configs", opt=needs("dcs:instance:getConfiguration"))
 @in_thread
 def list_configurations(request: Call, plane: Plane, instance_id: PathId) -> Response[wire.Configurations]:
-    """ListConfigurations, as a node of the instance has them now."""
+    """ListConfigurations, as the nodes of the instance have them now."""
     with plane.database.read() as connection:
         instance = instance_of(connection, request, instance_id)
         nodes = instances.nodes_of(connection, instance.id)
-    values = configuration(plane.access(instance), nodes, [parameter.name for parameter in wire.PARAMETERS])
-    return answers.json(wire.configurations(instance, values))
+        _, newest = tasks.of_kind(connection, instance.id, CONFIGURE.kind, offset=0, limit=1)
+    found = configuration(plane.access(instance), nodes)
+    return answers.json(wire.configurations(instance, found, next(iter(newest), None)))
+
+
+@put(_INSTANCES + "/configs", status_code=204, opt=needs("dcs:instance:modifyConfigureation"))
+@in_thread
+def update_configurations(
+    request: Call, plane: Plane, instance_id: PathId, body: Body[wire.UpdateConfigBody]
+) -> Response[None]:
+    """UpdateConfigurations: a background task changes them; ListConfigurations says in `config_status` how it ended."""
+    known = asked.instance_id(instance_id)
+    plane.configure_instance(asked.principal(request), known, parameter_values(body.read()))
+    return answers.no_content()
+
+
+@put(_INSTANCES + "/async-configs", status_code=200, opt=needs("dcs:instance:modifyConfigureation"))
+@in_thread
+def update_instance_config(
+    request: Call, plane: Plane, instance_id: PathId, body: Body[wire.UpdateConfigBody]
+) -> Response[JobId]:
+    """UpdateInstanceConfig: the same; follow the job with ShowJobInfo, or as the background task that it is."""
+    known = asked.instance_id(instance_id)
+    task = plane.configure_instance(asked.principal(request), known, parameter_values(body.read()))
+    return answers.json(JobId(task.id))
+
+
+@get(_INSTANCES + "/config-histories", opt=needs("dcs:instance:get"))
+@in_thread
+def list_config_histories(
+    request: Call, plane: Plane, instance_id: PathId, wanted: Query[PageQuery]
+) -> Response[wire.HistoryList]:
+    """ListConfigHistories: the tasks that changed parameters, newest first."""
+    query = wanted.read()
+    with plane.database.read() as connection:
+        instance = instance_of(connection, request, instance_id)
+        count, page = tasks.of_kind(connection, instance.id, CONFIGURE.kind, offset=query.offset, limit=query.limit)
+    return answers.json(wire.HistoryList(count, [wire.history_item(task) for task in page]))
+
+
+@get(_INSTANCES + "/config-histories/{history_id:str}", opt=needs("dcs:instance:get"))
+@in_thread
+def show_config_history_detail(
+    request: Call, plane: Plane, instance_id: PathId, history_id: PathId
+) -> Response[wire.HistoryDetail]:
+    """ShowConfigHistoryDetail: who changed what, with old and new values."""
+    wanted = asked.task_id(history_id)
+    with plane.database.read() as connection:
+        instance = instance_of(connection, request, instance_id)
+        task = tasks.get(connection, instance.id, wanted)
+    if task is None or task.kind != CONFIGURE.kind:
+        raise Refusal("DCS.4958")
+    return answers.json(wire.history_detail(task))
 
 
 @get("/v2/{project_id:str}/instance/{instance_id:str}/whitelist", opt=needs("dcs:instance:getConfiguration"))

@@ -14,6 +14,11 @@ from cachewright.cli.remote.watching import watch
 from cachewright.flavors import Flavor, UnknownFlavor, parse
 
 app = App(name="instances", help="Instances of a server, over its API.")
+app.command(
+    "cachewright.cli.remote.parameters:app",
+    name="parameters",
+    help="Parameters of an instance: list, set.",
+)
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _ALL = 1000
@@ -113,7 +118,7 @@ def create(
     }
     answer = server.ask("POST", "instances", body)
     instance_id = answer["instances"][0]["instance_id"]
-    _follow(server, instance_id, answer if json else f"{name} {instance_id}", wait, json)
+    follow(server, instance_id, answer if json else f"{name} {instance_id}", wait, json)
 
 
 @app.command
@@ -139,7 +144,7 @@ def resize(
         f"instances/{body['instance_id']}/resize",
         {"spec_code": wanted.spec_code, "new_capacity": float(wanted.capacity_gb)},
     )
-    _follow(server, body["instance_id"], answer if json else f"{body['name']} to {wanted.spec_code}", wait, json)
+    follow(server, body["instance_id"], answer if json else f"{body['name']} to {wanted.spec_code}", wait, json)
 
 
 @app.command
@@ -153,7 +158,7 @@ def restart(instance: Instance, *, target: Target = USUAL, wait: Wait = False, j
     answer = server.ask("PUT", "instances/status", {"instances": [body["instance_id"]], "action": "restart"})
     if answer["results"][0]["result"] != "success":
         raise CommandFailed(f"{body['name']} is {body['status']} and cannot be restarted now")
-    _follow(server, body["instance_id"], answer if json else f"{body['name']} is being restarted", wait, json)
+    follow(server, body["instance_id"], answer if json else f"{body['name']} is being restarted", wait, json)
 
 
 @app.command
@@ -173,7 +178,7 @@ def delete(
         if input("Type its name to delete it: ") != body["name"]:
             raise CommandFailed("nothing was deleted")
     answer = server.ask("DELETE", f"instances/{body['instance_id']}")
-    _follow(server, body["instance_id"], answer if json else f"{body['name']} is being deleted", wait, json)
+    follow(server, body["instance_id"], answer if json else f"{body['name']} is being deleted", wait, json)
 
 
 def found(server: Server, instance: str) -> Any:
@@ -212,7 +217,8 @@ def _cpu(server: Server) -> str:
     return str(server.ask("GET", "flavors")["flavors"][0]["spec_code"].split(".")[2])
 
 
-def _follow(server: Server, instance_id: str, said: Any, wait: bool, json: bool) -> None:
+def follow(server: Server, instance_id: str, said: Any, wait: bool, json: bool) -> None:
+    """Prints what was said, or with `wait` follows the newest task. CommandFailed where that fails."""
     if not wait:
         if json:
             print_json(said)

@@ -6,6 +6,7 @@ import { colour, shardOf } from "/console/colours.js";
 import { dialog } from "/console/dialog.js";
 import { bar, h, say, show, status, table } from "/console/dom.js";
 import { number, seconds, size } from "/console/format.js";
+import { parameters } from "/console/parameters.js";
 import { resize } from "/console/resize.js";
 import { ring } from "/console/ring.js";
 import { taskTable } from "/console/tasks.js";
@@ -16,10 +17,11 @@ const CHARTS = [["Memory in use", "used_memory", size], ["Keys", "keys", number]
 
 export async function instancePage(main, { signal, titled }, id) {
   const wrong = h("p", { class: "wrong", role: "alert" });
-  const [heading, running, picture, shards, charts, tasks] = Array.from({ length: 6 }, () => h("div"));
+  const [heading, running, picture, shards, charts, tasks, settings] = Array.from({ length: 7 }, () => h("div"));
   const panel = (title, name, content) => h("section", { class: `card ${name}` }, h("h2", {}, title), content);
   show(main, wrong, heading, running, h("div", { class: "two" }, panel("Slots", "slots", picture), panel("Shards", "shards", shards)),
-    panel("The last hour", "hour", charts), panel("Tasks", "tasks", tasks));
+    panel("The last hour", "hour", charts), panel("Tasks", "tasks", tasks),
+    panel("Parameters", "parameters", settings));
 
   let spec = null;
   let drawn = null;
@@ -41,12 +43,19 @@ export async function instancePage(main, { signal, titled }, id) {
       if (drawn && drawn !== live.status) say(`${live.name} is ${live.status}`);
       [spec, drawn, taskId] = [live.spec_code, live.status, live.task?.task_id];
       drawTasks();
+      drawParameters(live.name);
     }
   };
 
   async function drawTasks() {
     const known = await ask("GET", `instances/${id}/tasks?limit=10`).catch(() => null);
     if (known && !signal.aborted) show(tasks, taskTable(known.tasks));
+  }
+
+  async function drawParameters(name) {
+    const known = await ask("GET", `instances/${id}/configs`).catch(() => null);
+    const done = () => Promise.all([drawTasks(), drawParameters(name)]);
+    if (known && !signal.aborted) show(settings, ...parameters(id, name, known, done));
   }
 
   async function drawVitals() {

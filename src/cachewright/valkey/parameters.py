@@ -1,0 +1,129 @@
+"""Parameters of the server that the owner of an instance may change: ids, ranges, and their settings on a node. Pure.
+
+Ids, names and ranges are the cloud's; parameters that only its own servers have are left out. `appendonly` is offered
+with one value only: restarts and the supervisor rely on the append-only file (docs/decisions/0021).
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import msgspec
+
+RESERVED_CONNECTIONS = 2048
+"""Connections of a node above `maxclients` of the owner. Valkey counts the links of the cluster bus (two for each other
+node), replicas, slot migrations and the control plane among its clients, and has no reserve for them."""
+
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
+_EVENT_CLASSES = "g$lshzxetd"
+"""What Valkey understands by A in notify-keyspace-events."""
+
+
+class Parameter(msgspec.Struct, frozen=True):
+    """A row of the table below. `name` is the cloud's and one that the server knows; `default` is the value of a new
+    instance."""
+
+    id: str
+    name: str
+    default: str
+    range: str
+    kind: Literal["Integer", "Enum", "Regular"]
+    description: str
+
+    def fault(self, value: str) -> str | None:
+        """Why the parameter cannot have this value; None where it can."""
+        if self.kind == "Integer":
+            least, most = map(int, self.range.split("-"))
+            if not _NUMBER.fullmatch(value) or not least <= int(value) <= most:
+                return f"{self.name} is a number from {least} to {most}"
+        elif self.kind == "Enum" and value not in self.range.split(","):
+            return f"{self.name} is one of {self.range}"
+        elif self.kind == "Regular" and not re.fullmatch(self.range, value):
+            return f"{self.name} matches {self.range}"
+        return None
+
+
+PARAMETERS = (
+    Parameter("1", "timeout", "0", "0-7200", "Integer",
+              "Seconds after which the connection of an idle client is closed; 0 for never."),
+    Parameter("2", "maxmemory-policy", "noeviction",
+              "volatile-lru,allkeys-lru,volatile-lfu,allkeys-lfu,volatile-random,allkeys-random,volatile-ttl,noeviction",
+              "Enum", "What is removed when the memory is full."),
+    Parameter("3", "hash-max-ziplist-entries", "512", "1-10000", "Integer",
+              "Up to how many entries a hash is kept in the compact encoding."),
+    Parameter("4", "hash-max-ziplist-value", "64", "1-10000", "Integer",
+              "Up to which size of an entry a hash is kept in the compact encoding."),
+    Parameter("7", "set-max-intset-entries", "512", "1-10000", "Integer",
+              "Up to how many entries a set of integers is kept in the compact encoding."),
+    Parameter("8", "zset-max-ziplist-entries", "128", "1-10000", "Integer",
+              "Up to how many entries a sorted set is kept in the compact encoding."),
+    Parameter("9", "zset-max-ziplist-value", "64", "1-10000", "Integer",
+              "Up to which size of an entry a sorted set is kept in the compact encoding."),
+    Parameter("10", "latency-monitor-threshold", "0", "0-86400000", "Integer",
+              "Milliseconds from which an event is logged as a latency spike; 0 for none."),
+    Parameter("11", "maxclients", "10000", "1000-50000", "Integer", "How many clients a node takes at once."),
+    Parameter("13", "notify-keyspace-events", "", "([KE]+([A]|[g$lshzxe]+)){0,11}", "Regular",
+              "Which events of the key space subscribers are told of."),
+    Parameter("14", "repl-backlog-size", "10485760", "16384-1073741824", "Integer",
+              "Bytes kept for a replica that was away for a while."),
+    Parameter("15", "repl-backlog-ttl", "3600", "0-604800", "Integer",
+              "Seconds after which the backlog is freed when no replica is left; 0 for never."),
+    Parameter("16", "appendfsync", "everysec", "no,always,everysec", "Enum",
+              "When the append-only file is forced to the disk."),
+    Parameter("17", "appendonly", "yes", "yes", "Enum",
+              "Whether every write goes to an append-only file. Restarts rely on it, so it cannot be switched off."),
+    Parameter("18", "slowlog-log-slower-than", "10000", "0-1000000", "Integer",
+              "Microseconds from which a command is logged as slow."),
+    Parameter("19", "slowlog-max-len", "128", "0-1000", "Integer", "How many slow commands are remembered."),
+    Parameter("20", "lua-time-limit", "5000", "100-5000", "Integer",
+              "Milliseconds after which a script can be ended by others."),
+    Parameter("21", "repl-timeout", "60", "30-3600", "Integer", "Seconds after which a silent replica is dropped."),
+    Parameter("22", "proto-max-bulk-len", "536870912", "1048576-536870912", "Integer",
+              "Bytes that one element of a request may have."),
+)  # fmt: skip
+BY_NAME: Mapping[str, Parameter] = {parameter.name: parameter for parameter in PARAMETERS}
+BY_ID: Mapping[str, Parameter] = {parameter.id: parameter for parameter in PARAMETERS}
+
+
+def values(parameters: Mapping[str, str]) -> dict[str, str]:
+    """The value of every parameter of an instance whose owner has changed `parameters`."""
+    return {parameter.name: parameters.get(parameter.name, parameter.default) for parameter in PARAMETERS}
+
+
+def node_settings(parameters: Mapping[str, str]) -> dict[str, str]:
+    """Settings of a node, by name, for values of `parameters`."""
+    return {name: _shifted(name, value, RESERVED_CONNECTIONS) for name, value in parameters.items()}
+
+
+def read_settings(found: Mapping[str, str]) -> dict[str, str]:
+    """The values of parameters that settings of a node stand for. Settings that are no parameters are left out."""
+    return {name: _shifted(name, found[name], -RESERVED_CONNECTIONS) for name in BY_NAME if name in found}
+
+
+def deviations(found: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, str]:
+    """Those of the `wanted` values that are others in `found`."""
+    return {name: value for name, value in wanted.items() if not same(name, found.get(name), value)}
+
+
+def same(name: str, left: str | None, right: str) -> bool:
+    """Whether two values mean the same to the server, which writes some in another way than its user."""
+    if name == "notify-keyspace-events" and left is not None:
+        return _event_classes(left) == _event_classes(right)
+    return left == right
+
+
+def real_values(found: Iterable[Mapping[str, str]], recorded: Mapping[str, str]) -> dict[str, str]:
+    """The `recorded` value of each parameter where all nodes have it, else the value of a node that has another."""
+    shown = dict(recorded)
+    for node in found:
+        for name in deviations(node, recorded):
+            shown[name] = node.get(name, "")
+    return shown
+
+
+def _event_classes(text: str) -> set[str]:
+    return set(text.replace("A", _EVENT_CLASSES))
+
+
+def _shifted(name: str, value: str, by: int) -> str:
+    return str(max(int(value) + by, 0)) if name == "maxclients" else value

@@ -1,0 +1,112 @@
+"""A connection to a node that is kept open, with commands by the shortest way.
+
+A node that has as many connections as it may refuses the control plane like everybody else. A connection that is there
+already goes on working.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from libvalkey import ProtocolError, Reader, ReplyError, pack_command
+from valkey.exceptions import ConnectionError as NodeUnreachable
+
+from cachewright.store.records import Node
+from cachewright.valkey.access import Access, address
+from cachewright.valkey.client import CONTROL_PLANE, NodeRefused
+
+FULL = "max number of clients"
+"""What a node says to a connection that is one too many."""
+
+
+class Session:
+    """Raises one of NODE_GONE where the node does not answer in time, and NodeRefused."""
+
+    def __init__(self, transport: asyncio.Transport, replies: "_Replies", answer_seconds: float) -> None:
+        self._transport = transport
+        self._replies = replies
+        self._answer_seconds = answer_seconds
+
+    @classmethod
+    async def open(
+        cls, node: Node, access: Access, answer_seconds: float, lost: Callable[[], None] = lambda: None
+    ) -> "Session":
+        """`lost` is called when the node closes the connection."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(answer_seconds):
+            with address(node, access) as place:
+                if place.path:
+                    transport, replies = await loop.create_unix_connection(lambda: _Replies(lost), place.path)
+                else:
+                    transport, replies = await loop.create_connection(lambda: _Replies(lost), place.host, place.port)
+        session = cls(transport, replies, answer_seconds)
+        try:
+            if place.password:
+                await session.ask("AUTH", *filter(None, (place.username, place.password)))
+            await session.ask("CLIENT", "SETNAME", CONTROL_PLANE)
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    async def ask(self, *words: str) -> Any:
+        """What the node answers to a command: text, a number, or a list of them."""
+        answer = self._replies.expected()
+        self._transport.write(pack_command(words))
+        async with asyncio.timeout(self._answer_seconds):
+            return await answer
+
+    def close(self) -> None:
+        self._replies.tell_lost = None
+        self._transport.abort()
+
+
+class _Replies(asyncio.Protocol):
+    """Answers in the order of their commands."""
+
+    def __init__(self, lost: Callable[[], None]) -> None:
+        self.tell_lost: Callable[[], None] | None = lost
+        self._reader = Reader(encoding="utf-8", errors="replace")
+        self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._lost: Exception | None = None
+
+    def expected(self) -> asyncio.Future[Any]:
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if self._lost:
+            answer.set_exception(self._lost)
+        else:
+            self._waiting.append(answer)
+        return answer
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._reader.feed(data)
+        try:
+            while (reply := self._reader.gets()) is not False:
+                self._give(NodeRefused(str(reply)) if isinstance(reply, ReplyError) else reply)
+        except ProtocolError as error:
+            self._lost = NodeUnreachable(f"the answer cannot be read: {error}")
+            self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = self._lost or NodeUnreachable(str(exc or "the node has closed the connection"))
+        while self._waiting:
+            self._give(self._lost)
+        if self.tell_lost:
+            self.tell_lost()
+
+    def _give(self, reply: Any) -> None:
+        if not self._waiting:
+            # An error that answers no command: the node says why it is about to close the connection.
+            self._lost = reply if isinstance(reply, Exception) else NodeUnreachable("the node says what nobody asked")
+            return
+        answer = self._waiting.popleft()
+        if answer.done():  # given up meanwhile
+            return
+        if isinstance(reply, Exception):
+            answer.set_exception(reply)
+        else:
+            answer.set_result(reply)
