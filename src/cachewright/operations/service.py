@@ -51,7 +51,7 @@ class Service:
         self.vitals = Vitals(site, self.heartbeats)
         self._engine = Engine(self._database, {operation.kind.kind: operation for operation in operations}, feed)
         self.supervisor = Supervisor(site, self.heartbeats)
-        self.courier = Courier(self._database, self.heartbeats)
+        self.courier = Courier(self._database, self.heartbeats, to_private=settings.webhooks_to_private)
         self.plane = ControlPlane(
             database=self._database,
             kept=Kept(self._database),
