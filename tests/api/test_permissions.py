@@ -10,6 +10,7 @@ from tenants import Tenant
 from cachewright.api.app import SERVED
 from cachewright.api.auth.permissions import ACTIONS, OPTION, ROLES, Action
 from cachewright.api.routes.not_served import described_path
+from cachewright.store import instances
 from cachewright.store.records import RoleName
 
 SOMETHING = "00000000-0000-4000-8000-000000000001"
@@ -119,3 +120,23 @@ def test_the_log_of_another_project_is_not_shown(tenant: Tenant, new_tenant: Cal
     new_tenant().call("DELETE", f"instances/{SOMETHING}")
     assert log(tenant) == []
     assert tenant.colleague("operator").call("GET", "audit").refusal == (403, "DCS.2007")
+
+
+def test_a_deletion_that_failed_is_retried_by_those_who_may_delete(tenant: Tenant) -> None:
+    instance_id = tenant.instance()
+    with tenant.site.plane.database.write() as connection:
+        instances.change(connection, instance_id, status="ERROR")
+    task = tenant.add_task(instance_id, kind="delete", name="DeleteInstance", status="FAILED")
+    path = f"instances/{instance_id}/tasks/{task.id}/retry"
+    refused = tenant.colleague("operator").call("POST", path)
+    assert refused.refusal == (403, "DCS.2007")
+    assert "dcs:instance:delete" in refused.json["error_msg"]
+    assert tenant.call("POST", path).status == 200
+
+
+def test_a_resize_that_failed_is_retried_by_operators(tenant: Tenant) -> None:
+    instance_id = tenant.instance()
+    task = tenant.add_task(instance_id, status="FAILED")
+    path = f"instances/{instance_id}/tasks/{task.id}/retry"
+    assert tenant.colleague("viewer").call("POST", path).refusal == (403, "DCS.2007")
+    assert tenant.colleague("operator").call("POST", path).status == 200

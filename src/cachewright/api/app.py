@@ -36,6 +36,7 @@ from cachewright.api.routes import (
 from cachewright.api.routes.documentation import pages
 from cachewright.api.routes.metrics import metrics_page
 from cachewright.api.routes.not_served import refusals
+from cachewright.api.security_headers import security_headers
 from cachewright.operations.plane import ControlPlane
 from cachewright.operations.sign_in import SignInDesk
 from cachewright.telemetry.metrics import Metrics
@@ -144,4 +145,12 @@ def create_app(plane: ControlPlane, metrics: Metrics, now: Callable[[], datetime
     )
     rate = RateLimit(parse_rate(plane.settings.rate_limit))
     authenticator = Authenticator(plane.kept, plane.database.sealer, now)
-    return Gate(AtOnce(app, plane.kept), plane.database, authenticator, rate, metrics=metrics, open_to_all=_OPEN)
+    return Gate(
+        AtOnce(app, plane.kept),
+        plane.database,
+        authenticator,
+        rate,
+        metrics=metrics,
+        open_to_all=_OPEN,
+        response_headers=security_headers(tls=plane.settings.tls_cert is not None),
+    )

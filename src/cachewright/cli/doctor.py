@@ -20,13 +20,14 @@ import psutil
 import sqlalchemy as sa
 from cyclopts import Parameter
 
+from cachewright.cli import exposure
 from cachewright.cli.remote.account import read
 from cachewright.cli.remote.failures import CommandFailed, Misused
 from cachewright.cli.remote.output import AsJson, console, print_json
 from cachewright.cli.remote.server import Server
 from cachewright.config import Listen, Settings
 from cachewright.hosts.ports import NoFreePort, free_ports
-from cachewright.store.database import Database, NotInUse
+from cachewright.store.database import Database, NotInUse, Unusable, usable
 from cachewright.store.sealing import WrongKey
 
 State = Literal["ok", "warn", "fail"]
@@ -162,15 +163,25 @@ def _folder(settings: Settings) -> Iterator[Finding]:
         yield Finding("data folder", "ok", f"{folder}, for its owner alone")
 
 
+def _exposure(settings: Settings) -> Iterator[Finding]:
+    """What other users of the host and of the network can reach."""
+    endpoint = f"http://{settings.listen.address}"
+    if _is_held(settings.data_dir / "server.lock"):
+        with suppress(CommandFailed):
+            endpoint = read(settings.credentials_file).endpoint
+    for found in (*exposure.of_user(), *exposure.of_network(endpoint), *exposure.of_files(settings)):
+        yield Finding(found.subject, "warn", found.message, found.remedy)
+
+
 def _database(settings: Settings) -> Iterator[Finding]:
     if not settings.database_file.exists():
         return
     try:
-        with closing(Database.in_use(settings)) as database, database.read() as connection:
+        with usable(), closing(Database.in_use(settings)) as database, database.read() as connection:
             verdict = connection.execute(sa.text("PRAGMA quick_check")).scalar_one()
     except (NotInUse, WrongKey) as error:
         yield Finding("database", "fail", str(error), "Start this release's server, with its key file.")
-    except (OSError, sa.exc.DatabaseError) as error:
+    except (OSError, Unusable) as error:
         yield Finding("database", "fail", f"cannot be read: {error}", "Restore it from a backup, with its key file.")
     else:
         remedy = "" if verdict == "ok" else "Restore it from a backup."
@@ -217,6 +228,7 @@ _LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _memory,
     _disk,
     _folder,
+    _exposure,
     _database,
     _server,
     _ports,

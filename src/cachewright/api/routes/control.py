@@ -3,10 +3,11 @@
 from litestar import Response, get, post, put
 
 from cachewright.api import answers, asked
-from cachewright.api.auth.permissions import needs
+from cachewright.api.auth.permissions import ACTIONS, needs, require
 from cachewright.api.routes.parameters import Body, Call, PathId, Plane, in_thread, instance_of
 from cachewright.api.wire import control as wire
 from cachewright.errors import Refusal
+from cachewright.operations.kinds import DELETE
 from cachewright.store import controls, tasks
 from cachewright.store.records import Control
 
@@ -66,7 +67,11 @@ def cancel_task(request: Call, plane: Plane, instance_id: PathId, task_id: PathI
 @post(_TASK + "/retry", status_code=200, opt=needs("dcs:instance:controlBackgroundTask"))
 @in_thread
 def retry_task(request: Call, plane: Plane, instance_id: PathId, task_id: PathId) -> Response[wire.TaskRecord]:
-    """Goes on with a task that has failed."""
+    """Goes on with a task that has failed. A deletion takes the role that may delete."""
     known, wanted = asked.instance_id(instance_id), asked.task_id(task_id)
+    with plane.database.read() as connection:
+        failed = tasks.of_project(connection, asked.principal(request).project_id, wanted)
+    if failed and failed.kind == DELETE.kind:
+        require(asked.identity(request), ACTIONS["dcs:instance:delete"])
     task = plane.retry_task(asked.principal(request), known, wanted)
     return answers.json(wire.record(task, Control()))
