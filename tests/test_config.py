@@ -10,7 +10,7 @@ from cachewright.config import Listen, parse_public_url
     [
         ("https://caches.example.com", "https://caches.example.com"),
         ("http://10.0.0.1:8765/", "http://10.0.0.1:8765"),
-        ("https://[::1]:8443/dcs/", "https://[::1]:8443/dcs"),
+        ("https://[::1]:8443", "https://[::1]:8443"),
     ],
 )
 def test_a_public_url_is_kept_without_its_last_slash(text: str, url: str) -> None:
@@ -25,6 +25,7 @@ def test_a_public_url_is_kept_without_its_last_slash(text: str, url: str) -> Non
         "ftp://a",
         "https://",
         "https:///a",
+        "https://a/b",
         "https://a/?b",
         "https://a/#b",
         "https://u@a",

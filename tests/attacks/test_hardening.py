@@ -69,12 +69,12 @@ def stopped(tmp_path: Path, used_folder: Path) -> Iterator[Server]:
     server.clean_up()
 
 
-def damage(server: Server, how: str) -> None:
+def damage(server: Server, how: str, table: str = "access_keys") -> None:
     database = server.data_dir / "cachewright.db"
     content = database.read_bytes()
     with sqlite3.connect(database) as connection:
         (size,) = connection.execute("PRAGMA page_size").fetchone()
-        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'access_keys'").fetchone()
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
     connection.close()
     for log in server.data_dir.glob("cachewright.db-*"):
         log.unlink()
@@ -104,6 +104,12 @@ def test_a_damaged_database_without_its_key_is_one_line(stopped: Server) -> None
     code, said = stopped.refusal()
     assert (code, said.count("\n"), "damaged" in said) == (1, 1, True), said
     assert not (stopped.data_dir / "secret.key").exists()
+
+
+def test_a_page_that_is_not_read_at_the_start_is_found_by_doctor(stopped: Server) -> None:
+    damage(stopped, "one page", "webhooks")
+    (finding,) = findings("--data-dir", stopped.data_dir, "--listen", "127.0.0.1:0")["database"]
+    assert finding["state"] == "fail"
 
 
 def test_a_wrong_key_is_named(stopped: Server, tmp_path: Path) -> None:
@@ -141,6 +147,14 @@ def test_a_link_in_the_folder_leads_nowhere(tmp_path: Path) -> None:
     target.chmod(0o644)
     folder.mkdir(mode=0o777)
     (folder / "metrics.token").symlink_to(target)
+    (folder / "credentials.partial").symlink_to(target)
+    server = Server(folder)
+    try:
+        server.start()
+        server.stop()
+    finally:
+        server.clean_up()
+    (folder / "server.lock").unlink()
     (folder / "server.lock").symlink_to(target)
     code, said = Server(folder).refusal()
     assert (code, said.count("\n")) == (1, 1), said
@@ -206,7 +220,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     cert, key = folder / "cert.pem", folder / "key.pem"
     issued.cert_chain_pems[0].write_to_path(cert)
     issued.private_key_pem.write_to_path(key)
-    public = ("--public-url", "https://caches.example.com:8443/dcs/")
+    public = ("--public-url", "https://caches.example.com:8443/")
     started = Server(folder / "data", (*COMMAND, "--tls-cert", str(cert), "--tls-key", str(key), *public))
     try:
         started.start()
@@ -282,8 +296,7 @@ class Session:
         self._token = answer.headers["x-subject-token"]
 
     def links(self, host: str | None = None) -> set[str]:
-        """Scheme and host, with the path before the version, of each link in the catalogue; none where the request is
-        refused."""
+        """Scheme and host of each link in the catalogue; none where the request is refused."""
         headers = {"X-Auth-Token": self._token, "X-Subject-Token": self._token, **({"Host": host} if host else {})}
         answer = self._http.get(f"{self._root}/v3/auth/tokens", headers=headers)
         if answer.status_code == 400:
@@ -329,7 +342,7 @@ def test_a_host_that_is_none_gets_into_no_link(session: Session, server: Server,
 def test_links_have_the_public_url_whatever_a_request_says(secure: Server, http: httpx.Client) -> None:
     session = Session(secure, http)
     for host in (None, "evil.example"):
-        assert session.links(host) == {"https://caches.example.com:8443/dcs"}
+        assert session.links(host) == {"https://caches.example.com:8443"}
 
 
 def test_what_is_no_public_url_is_refused_in_a_line(tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
         return
     try:
         with usable(), closing(Database.in_use(settings)) as database, database.read() as connection:
-            verdict = connection.execute(sa.text("PRAGMA quick_check")).scalar_one()
+            verdict = connection.execute(sa.text("PRAGMA quick_check(1)")).scalar_one()
     except (NotInUse, WrongKey) as error:
         yield Finding("database", "fail", str(error), "Start this release's server, with its key file.")
     except (OSError, Unusable) as error:
