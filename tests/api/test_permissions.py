@@ -12,6 +12,7 @@ from cachewright.api.app import SERVED
 from cachewright.api.auth.permissions import ACTION_OF_KIND, ACTIONS, OPTION, ROLES, Action
 from cachewright.api.routes.not_served import described_path
 from cachewright.operations.kinds import KINDS
+from cachewright.store import instances
 from cachewright.store.records import RoleName
 
 SOMETHING = "00000000-0000-4000-8000-000000000001"
@@ -161,3 +162,23 @@ def test_a_change_is_two_transactions(tenant: Tenant) -> None:
     assert [(entry["status"], entry["path"]) for entry in log(tenant, "limit=1")] == [
         (204, tenant.path(f"instances/{instance_id}"))
     ]
+
+
+def test_a_deletion_that_failed_is_retried_by_those_who_may_delete(tenant: Tenant) -> None:
+    instance_id = tenant.instance()
+    with tenant.site.plane.database.write() as connection:
+        instances.change(connection, instance_id, status="ERROR")
+    task = tenant.add_task(instance_id, kind="delete", name="DeleteInstance", status="FAILED")
+    path = f"instances/{instance_id}/tasks/{task.id}/retry"
+    refused = tenant.colleague("operator").call("POST", path)
+    assert refused.refusal == (403, "DCS.2007")
+    assert "dcs:instance:delete" in refused.json["error_msg"]
+    assert tenant.call("POST", path).status == 200
+
+
+def test_a_resize_that_failed_is_retried_by_operators(tenant: Tenant) -> None:
+    instance_id = tenant.instance()
+    task = tenant.add_task(instance_id, status="FAILED")
+    path = f"instances/{instance_id}/tasks/{task.id}/retry"
+    assert tenant.colleague("viewer").call("POST", path).refusal == (403, "DCS.2007")
+    assert tenant.colleague("operator").call("POST", path).status == 200

@@ -1,13 +1,7 @@
 """Events reach real receivers over real HTTP, from a real database, through a real DBOS."""
 
-import asyncio
-import base64
-import contextlib
-import secrets
 import socket
 import threading
-import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,72 +9,11 @@ from typing import Any
 import pytest
 
 from cachewright.store import events, outbox
-from cachewright.store.records import Delivery, Webhook
 from cachewright.tasks import courier as module
 from cachewright.tasks.clock import now_ms
-from cachewright.tasks.courier import Courier
-from cachewright.tasks.engine import Engine
-from cachewright.tasks.feed import Feed
-from cachewright.tasks.heartbeats import Heartbeats
+from delivering import PATIENCE_SECONDS, SECRET, Post
 from receiver import Receiver
-from stored import new_database
-
-PATIENCE_SECONDS = 30
-SECRET = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
-
-
-class Post:
-    """A courier at work."""
-
-    def __init__(self, folder: Path) -> None:
-        self.database = new_database(folder)
-        self._engine = Engine(self.database, {}, Feed())
-        self._courier = courier = Courier(self.database, Heartbeats())
-        courier.start(self._engine.start())
-        self._loop = asyncio.new_event_loop()
-        self._running = self._loop.create_task(courier.run())
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        with contextlib.suppress(asyncio.CancelledError):
-            self._loop.run_until_complete(self._running)
-        self._loop.run_until_complete(self._loop.shutdown_default_executor())
-        self._loop.close()
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._running.cancel)
-        self._thread.join()
-        self._courier.stop()
-        self._engine.stop()
-        self.database.close()
-
-    def webhook(self, url: str) -> str:
-        hook = Webhook(
-            id=uuid.uuid4().hex, project_id="p", url=url, events=(), secret=SECRET, enabled=True, created_at=now_ms()
-        )
-        with self.database.write() as connection:
-            outbox.add(connection, hook)
-        return hook.id
-
-    def send(self, webhook_id: str) -> str:
-        now = now_ms()
-        with self.database.write() as connection:
-            return outbox.send(connection, webhook_id, events.of_test("p", webhook_id, now), now).id
-
-    def until(self, delivery_id: str, condition: Callable[[Delivery], bool]) -> Delivery:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            with self.database.read() as connection:
-                found = outbox.delivery(connection, delivery_id)
-            assert found
-            if condition(found):
-                return found
-            assert time.monotonic() < deadline, found
-            time.sleep(0.05)
-
-    def over(self, delivery_id: str) -> Delivery:
-        return self.until(delivery_id, lambda delivery: delivery.status != "WAITING")
+from stored import a_task
 
 
 @pytest.fixture
@@ -149,6 +82,21 @@ def test_it_is_given_up_in_the_end(
     receiver.answer = lambda: 503
     done = post.over(post.send(post.webhook(receiver.url)))
     assert (done.status, done.attempts, done.http_status, len(receiver.received)) == ("FAILED", 3, 503, 3)
+
+
+def test_a_test_event_is_given_up_earlier(
+    post: Post, receivers: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The project may send only a few of them while others wait."""
+    monkeypatch.setattr(module, "DELAYS_SECONDS", (0.05,) * 4)
+    receiver = receivers()
+    receiver.answer = lambda: 503
+    hook = post.webhook(receiver.url)
+    with post.database.write() as connection:
+        of_task = outbox.send(connection, hook, events.of_task(a_task()), now_ms()).id
+    of_test = post.send(hook)
+    assert (post.over(of_test).status, post.over(of_test).attempts) == ("FAILED", 3)
+    assert (post.over(of_task).status, post.over(of_task).attempts) == ("FAILED", 5)
 
 
 def test_a_receiver_that_is_gone_is_told_nothing_more(post: Post, receivers: Callable[..., Receiver]) -> None:

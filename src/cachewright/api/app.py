@@ -37,6 +37,7 @@ from cachewright.api.routes import (
 from cachewright.api.routes.documentation import pages
 from cachewright.api.routes.metrics import metrics_page
 from cachewright.api.routes.not_served import refusals
+from cachewright.api.security_headers import security_headers
 from cachewright.operations.plane import ControlPlane
 from cachewright.operations.sign_in import SignInDesk
 from cachewright.telemetry.metrics import Metrics
@@ -163,4 +164,5 @@ def create_app(plane: ControlPlane, metrics: Metrics, now: Callable[[], datetime
         proxies=TrustedProxies(settings.trusted_proxies),
         metrics=metrics,
         open_to_all=_OPEN,
+        response_headers=security_headers(tls=settings.tls_cert is not None),
     )

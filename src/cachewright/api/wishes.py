@@ -13,6 +13,7 @@ import msgspec
 
 from cachewright import flavors
 from cachewright.api.asked import refused
+from cachewright.api.texts import require_line, require_lines, require_tags
 from cachewright.api.wire.configurations import UpdateConfigBody
 from cachewright.api.wire.instance_bodies import MOST_TAGS, CreateBody, ResizeBody, Tag, capacity_mb
 from cachewright.api.wire.instance_changes import TagsBody, UpdateBody, retagged
@@ -51,6 +52,7 @@ _REPLAYED = (
     "maintain_end",
     "tags",
 )
+_LABELS = ("vpc_id", "subnet_id", "security_group_id", "enterprise_project_id", "enterprise_project_name")
 _CHANGE_TYPES = ("createReplication", "deleteReplication", "addSharding", "instanceType")
 
 
@@ -68,7 +70,9 @@ def create_wish(body: CreateBody) -> CreateWish:
     if body.bss_param.charging_mode not in {"", "postPaid"}:
         raise refused("bss_param.charging_mode", "only postPaid is served")
     _require_maintenance_window(body.maintain_begin, body.maintain_end)
+    require_tags(body.tags)
     _require_different_keys(body.tags)
+    _require_texts(body)
     if body.instance_num > 1 and len(body.name) > 56:
         raise refused("name", "of several instances it has at most 56 characters")
     if body.instance_num > 1 and body.port is not None:
@@ -115,6 +119,8 @@ def amendment(body: UpdateBody, instance: Instance) -> Amendment:
         if getattr(body, field):
             raise refused(field, _NOT_SERVED[field])
     _require_maintenance_window(body.maintain_begin, body.maintain_end)
+    require_lines("description", body.description)
+    require_line("security_group_id", body.security_group_id)
     said: dict[str, Any] = {field: getattr(body, field) for field in ("description", "security_group_id")}
     window = {"maintain_begin": body.maintain_begin or None, "maintain_end": body.maintain_end or None}
     changed = {field: value for field, value in (said | window).items() if value is not None}
@@ -139,8 +145,11 @@ def parameter_values(body: UpdateConfigBody) -> dict[str, str]:
 
 
 def tagging(body: TagsBody, instance: Instance) -> Amendment:
-    """Refusal DCS.4062 where a key is named twice, or the instance would have more tags than it may."""
+    """Refusal DCS.4062 where a key is named twice, has characters that it may not have, or the instance would have more
+    tags than it may. Any key can be deleted: an older release took others."""
     _require_different_keys(body.tags)
+    if body.action == "create":
+        require_tags(body.tags)
     tags = retagged(instance, body)
     if len(tags) > MOST_TAGS:
         raise refused("tags", f"an instance has at most {MOST_TAGS}")
@@ -184,6 +193,14 @@ def _require_maintenance_window(begin: str | None, end: str | None) -> None:
 def _require_different_keys(tags: Sequence[Tag]) -> None:
     if len({tag.key for tag in tags}) < len(tags):
         raise refused("tags", "a key is there twice")
+
+
+def _require_texts(body: CreateBody) -> None:
+    require_lines("description", body.description)
+    for field in _LABELS:
+        require_line(field, getattr(body, field))
+    for number, zone in enumerate(body.az_codes):
+        require_line(f"az_codes[{number}]", zone)
 
 
 def _names(body: CreateBody) -> tuple[str, ...]:

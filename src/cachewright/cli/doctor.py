@@ -20,6 +20,7 @@ import psutil
 import sqlalchemy as sa
 from cyclopts import Parameter
 
+from cachewright.cli import exposure
 from cachewright.cli.remote.account import read
 from cachewright.cli.remote.failures import CommandFailed, Misused
 from cachewright.cli.remote.output import AsJson, console, print_json
@@ -30,7 +31,7 @@ from cachewright.hosts.ports import NoFreePort, free_ports
 from cachewright.hosts.server_binary import has_tls
 from cachewright.operations.host_users import exposures
 from cachewright.store import instances
-from cachewright.store.database import Database, NotInUse
+from cachewright.store.database import Database, NotInUse, Unusable, usable
 from cachewright.store.sealing import WrongKey
 
 State = Literal["ok", "warn", "fail"]
@@ -171,15 +172,25 @@ def _folder(settings: Settings) -> Iterator[Finding]:
         yield Finding("data folder", "ok", f"{folder}, for its owner alone")
 
 
+def _exposure(settings: Settings) -> Iterator[Finding]:
+    """What other users of the host and of the network can reach."""
+    endpoint = f"http://{settings.listen.address}"
+    if _is_held(settings.data_dir / "server.lock"):
+        with suppress(CommandFailed):
+            endpoint = read(settings.credentials_file).endpoint
+    for found in (*exposure.of_user(), *exposure.of_network(endpoint), *exposure.of_files(settings)):
+        yield Finding(found.subject, "warn", found.message, found.remedy)
+
+
 def _database(settings: Settings) -> Iterator[Finding]:
     if not settings.database_file.exists():
         return
     try:
-        with closing(Database.in_use(settings)) as database, database.read() as connection:
-            verdict = connection.execute(sa.text("PRAGMA quick_check")).scalar_one()
+        with usable(), closing(Database.in_use(settings)) as database, database.read() as connection:
+            verdict = connection.execute(sa.text("PRAGMA quick_check(1)")).scalar_one()
     except (NotInUse, WrongKey) as error:
         yield Finding("database", "fail", str(error), "Start this release's server, with its key file.")
-    except (OSError, sa.exc.DatabaseError) as error:
+    except (OSError, Unusable) as error:
         yield Finding("database", "fail", f"cannot be read: {error}", "Restore it from a backup, with its key file.")
     else:
         remedy = "" if verdict == "ok" else "Restore it from a backup."
@@ -230,8 +241,8 @@ def _other_users(settings: Settings) -> Iterator[Finding]:
         with_tls, without_tls = instances.count_by_tls(connection)
     tls = has_tls(settings.valkey_binary)
     found = exposures(tls=tls, instances_with_tls=with_tls, instances_without_tls=without_tls)
-    for exposure in found:
-        yield Finding("other users", "fail" if exposure.blocking else "warn", exposure.risk, exposure.remedy)
+    for risk in found:
+        yield Finding("other users", "fail" if risk.blocking else "warn", risk.risk, risk.remedy)
     if not found:
         yield Finding(
             "other users", "ok", "nodes accept only nodes of their own instance: TLS with an authority for each"
@@ -246,6 +257,7 @@ _LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _memory,
     _disk,
     _folder,
+    _exposure,
     _database,
     _server,
     _ports,

@@ -8,7 +8,7 @@ import getpass
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +22,7 @@ from rich.table import Table
 from cachewright.config import Settings
 from cachewright.operations.identity import Unacceptable
 from cachewright.store import audit, keys, users
-from cachewright.store.database import Database, NotInUse
+from cachewright.store.database import Database, NotInUse, Unusable, usable
 from cachewright.store.records import AuditEntry
 from cachewright.store.sealing import WrongKey
 from cachewright.tasks.clock import now_ms
@@ -63,17 +63,14 @@ class Folder:
         """Ends the program with a line where there is none, or what is wished cannot be."""
         settings = Settings(data_dir=self.data_dir.absolute(), secret_key_file=self.secret_key_file)
         try:
-            database = Database.in_use(settings)
-            try:
+            with usable(), closing(Database.in_use(settings)) as database:
                 yield database
-            finally:
-                database.close()
         except (NotInUse, WrongKey, Unacceptable) as error:
             sys.exit(f"cachewright: {error}")
         except OSError as error:
             sys.exit(f"cachewright: cannot use {self.data_dir}: {error.strerror}")
-        except sa.exc.OperationalError as error:
-            sys.exit(f"cachewright: cannot use {self.data_dir}: {error.orig}")
+        except Unusable as error:
+            sys.exit(f"cachewright: cannot use {self.data_dir}: {error}")
 
 
 def print_rows(rows: list[dict[str, object]], columns: tuple[str, ...], as_json: bool) -> None:

@@ -18,7 +18,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
-import sqlalchemy as sa
 from granian.constants import Interfaces, SSLProtocols
 from granian.log import LogLevels
 from granian.server.embed import Server
@@ -26,6 +25,7 @@ from limits import parse as parse_rate
 
 from cachewright import logs
 from cachewright.api.app import create_app
+from cachewright.cli import exposure
 from cachewright.cli.private_files import write_private
 from cachewright.config import Listen, Settings, show_ports
 from cachewright.hosts.server_binary import has_tls
@@ -33,6 +33,7 @@ from cachewright.operations.host_users import exposures
 from cachewright.operations.identity import Credentials, first_credentials
 from cachewright.operations.service import Service
 from cachewright.store import instances
+from cachewright.store.database import Unusable, usable
 from cachewright.store.sealing import WrongKey
 from cachewright.telemetry.metrics import Metrics
 
@@ -59,6 +60,7 @@ def serve_until_stopped(settings: Settings) -> None:
     with ExitStack() as running:
         with _usable(settings.data_dir):
             settings.data_dir.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
+            restricted = exposure.restrict(settings.data_dir)
             running.enter_context(_only_server_of(settings.data_dir))
             listen = _free(settings.listen)
             service = Service(settings)
@@ -73,7 +75,16 @@ def serve_until_stopped(settings: Settings) -> None:
             _write_credentials(settings, listen, first)
             if not settings.metrics_token_file.exists():
                 write_private(settings.metrics_token_file, secrets.token_urlsafe(32).encode() + b"\n")
+            for found in (*restricted, *_exposures(settings, listen)):
+                log.warning("%s. %s", found.message, found.remedy)
         asyncio.run(_serve(service, metrics, settings, listen))
+
+
+def _exposures(settings: Settings, listen: Listen) -> Iterator[exposure.Exposure]:
+    yield from exposure.of_user()
+    yield from exposure.of_network(_endpoint(settings, listen))
+    yield from exposure.of_folder(settings.data_dir)
+    yield from exposure.of_files(settings)
 
 
 def _trace(service: Service, running: ExitStack) -> None:
@@ -91,13 +102,14 @@ def _trace(service: Service, running: ExitStack) -> None:
 
 @contextmanager
 def _usable(data_dir: Path) -> Iterator[None]:
-    """A folder that cannot be written is told in a line: full, read-only, somebody else's."""
+    """A folder that cannot be used is told in a line: full, read-only, somebody else's, with a damaged database."""
     try:
-        yield
+        with usable():
+            yield
     except OSError as error:
         raise CannotServe(f"cannot use {data_dir}: {error.strerror}") from error
-    except sa.exc.OperationalError as error:
-        raise CannotServe(f"cannot use {data_dir}: {error.orig}") from error
+    except Unusable as error:
+        raise CannotServe(f"cannot use {data_dir}: {error}") from error
     except WrongKey as error:
         raise CannotServe(str(error)) from error
 
@@ -154,9 +166,10 @@ async def _forever(care: Callable[[], Awaitable[None]]) -> None:
     """Nodes and tasks are cared for on, whatever goes wrong once: a database that is busy for too long, a full disk."""
     while True:
         try:
-            await care()
-        except sa.exc.OperationalError as error:
-            log.warning("%s: the database does not take it, trying again: %s", care.__qualname__, error.orig)
+            with usable():
+                await care()
+        except Unusable as error:
+            log.warning("%s: the database does not take it, trying again: %s", care.__qualname__, error)
         except Exception:
             log.exception("%s was interrupted; it goes on", care.__qualname__)
         await asyncio.sleep(1)
@@ -174,7 +187,10 @@ def _most_connections() -> int:
 @contextmanager
 def _only_server_of(data_dir: Path) -> Iterator[None]:
     """Two servers on one folder would both run its tasks."""
-    with (data_dir / "server.lock").open("w") as lock:
+    descriptor = os.open(
+        data_dir / "server.lock", os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, stat.S_IRUSR | stat.S_IWUSR
+    )
+    with os.fdopen(descriptor, "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as taken:
@@ -189,7 +205,7 @@ def _free(listen: Listen) -> Listen:
         try:
             probe.bind((listen.host, listen.port))
         except OSError as error:
-            raise CannotServe(f"cannot listen on {_address(listen)}: {error.strerror}") from error
+            raise CannotServe(f"cannot listen on {listen.address}: {error.strerror}") from error
         return Listen(listen.host, probe.getsockname()[1])
 
 
@@ -229,16 +245,12 @@ def _warn_of_other_users(service: Service, settings: Settings) -> None:
     with service.plane.database.read() as connection:
         with_tls, without_tls = instances.count_by_tls(connection)
     tls = has_tls(settings.valkey_binary)
-    for exposure in exposures(tls=tls, instances_with_tls=with_tls, instances_without_tls=without_tls):
-        log.log(logging.ERROR if exposure.blocking else logging.WARNING, "%s %s", exposure.risk, exposure.remedy)
+    for found in exposures(tls=tls, instances_with_tls=with_tls, instances_without_tls=without_tls):
+        log.log(logging.ERROR if found.blocking else logging.WARNING, "%s %s", found.risk, found.remedy)
 
 
 def _endpoint(settings: Settings, listen: Listen) -> str:
-    return f"{'https' if settings.tls_cert else 'http'}://{_address(listen)}"
-
-
-def _address(listen: Listen) -> str:
-    return f"[{listen.host}]:{listen.port}" if ":" in listen.host else f"{listen.host}:{listen.port}"
+    return f"{'https' if settings.tls_cert else 'http'}://{listen.address}"
 
 
 def _write_credentials(settings: Settings, listen: Listen, first: Credentials | None) -> None:

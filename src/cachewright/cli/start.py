@@ -11,7 +11,7 @@ from cyclopts import Parameter, validators
 
 from cachewright.cli.serve import CannotServe, serve_until_stopped
 from cachewright.cli.settings import BUS_PORTS, BusPorts, ValkeyBinary, absolute_binary
-from cachewright.config import Listen, Settings, parse_ports
+from cachewright.config import Listen, Settings, parse_ports, parse_public_url
 from cachewright.logs import Format
 
 _AT_LEAST_1 = validators.Number(gte=1)
@@ -56,6 +56,12 @@ def serve(
             negative="",
         ),
     ] = (),
+    webhooks_to_private: Annotated[
+        bool, Parameter(help="Send events also to webhooks on loopback and private addresses.")
+    ] = True,
+    public_url: Annotated[
+        str | None, Parameter(help="URL that clients reach the server by, for links; needed behind a proxy.")
+    ] = None,
     log_format: Annotated[Format, Parameter(help="How the server logs, on standard error.")] = "text",
 ) -> None:
     """Serve the DCS v2 API and run caches on this machine until SIGTERM or Ctrl-C.
@@ -78,6 +84,8 @@ def serve(
             change_rate_limit=change_rate_limit,
             tokens_per_user=tokens_per_user,
             trusted_proxies=tuple(str(ip_network(proxy)) for proxy in trusted_proxy),
+            webhooks_to_private=webhooks_to_private,
+            public_url=public_url and parse_public_url(public_url),
             log_format=log_format,
         )
         if valkey_binary:

@@ -13,6 +13,10 @@ from cachewright.store.records import Delivery, Principal, Webhook
 from cachewright.tasks.clock import now_ms
 
 MOST_WEBHOOKS = 10
+MOST_TESTS = 5
+TEST_SECONDS = 10
+"""A webhook is sent no test event while it has `MOST_TESTS` that are waiting or younger than this."""
+
 _SECRET_BYTES = 32
 
 
@@ -41,11 +45,18 @@ def remove_webhook(database: Database, who: Principal, webhook_id: str) -> None:
 
 
 def try_webhook(database: Database, who: Principal, webhook_id: str) -> Delivery:
-    """Sends an event that says nothing. Refusal DCS.4967."""
+    """Sends a test event. Refusal DCS.4967, or DCS.4962 where there are too many already."""
     now = now_ms()
     with database.write() as connection:
         webhook = webhook_of(connection, who, webhook_id)
+        newest = outbox.newest_tests(connection, webhook.id, MOST_TESTS)
+        if sum(_is_counted(test, now) for test in newest) >= MOST_TESTS:
+            raise Refusal("DCS.4962", retry_after=TEST_SECONDS)
         return outbox.send(connection, webhook.id, events.of_test(who.project_id, webhook.id, now), now)
+
+
+def _is_counted(test: Delivery, now: int) -> bool:
+    return test.status == "WAITING" or 0 <= now - test.created_at < TEST_SECONDS * 1000
 
 
 def webhook_of(connection: sa.Connection, who: Principal, webhook_id: str) -> Webhook:

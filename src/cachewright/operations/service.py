@@ -57,7 +57,7 @@ class Service:
         self.supervisor = Supervisor(site, self.heartbeats)
         self.enforcement = Enforcement(site, self.heartbeats)
         feed.listen(self.enforcement.see)
-        self.courier = Courier(self._database, self.heartbeats)
+        self.courier = Courier(self._database, self.heartbeats, to_private=settings.webhooks_to_private)
         self.plane = ControlPlane(
             database=self._database,
             kept=Kept(self._database),

@@ -30,6 +30,24 @@ class NotInUse(Exception):
     """There is no database that can be worked on without a server's start."""
 
 
+class Unusable(Exception):
+    """The database cannot be read or written: it is damaged, locked, or its disk is full."""
+
+
+@contextmanager
+def usable() -> Iterator[None]:
+    """Raises `Unusable` for a driver's error about the database itself. Errors about a statement stay as they are."""
+    try:
+        yield
+    except (sa.exc.DBAPIError, sqlite3.Error) as error:
+        cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+        if type(cause) is sqlite3.DatabaseError:
+            raise Unusable(f"the database is damaged ({cause}); restore it and its key file from a backup") from error
+        if isinstance(error, sa.exc.OperationalError | sqlite3.OperationalError):
+            raise Unusable(str(cause)) from error
+        raise
+
+
 class Database:
     def __init__(self, url: str, sealer: Sealer) -> None:
         """Opens `url`; for SQLite makes the file, readable by its owner alone. `sealer` is for the secrets in it."""

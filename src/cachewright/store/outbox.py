@@ -4,6 +4,7 @@ An event is stored in the transaction that makes it true, once for each webhook 
 lost nor be told of something that did not happen. Secrets are sealed.
 """
 
+import itertools
 from typing import Any
 
 import msgspec
@@ -43,8 +44,12 @@ def send(connection: sa.Connection, webhook_id: str, event: events.CloudEvent, a
 
 
 def add(connection: sa.Connection, webhook: Webhook) -> None:
+    """Stores a webhook in the lowest free slot of its project."""
     sealed = msgspec.structs.replace(webhook, secret=sealer(connection).seal(webhook.secret))
-    connection.execute(webhooks.insert().values(to_row(sealed)))
+    query = sa.select(webhooks.c.slot).where(webhooks.c.project_id == webhook.project_id)
+    taken = set(connection.execute(query).scalars())
+    slot = next(number for number in itertools.count() if number not in taken)
+    connection.execute(webhooks.insert().values(**to_row(sealed), slot=slot))
 
 
 def of_project(connection: sa.Connection, project_id: str) -> list[Webhook]:
@@ -83,10 +88,25 @@ def delivery(connection: sa.Connection, delivery_id: str) -> Delivery | None:
     return from_row(Delivery, row._mapping) if row else None
 
 
-def unqueued(connection: sa.Connection, limit: int) -> list[Delivery]:
-    """Those whose next attempt is not in line yet, oldest first."""
-    found = sa.select(*_UNSEEN, sa.literal("").label("body")).where(sa.not_(deliveries.c.queued))
-    rows = connection.execute(found.order_by(deliveries.c.sequence).limit(limit))
+def unqueued(connection: sa.Connection, limit: int) -> list[tuple[Delivery, str]]:
+    """Deliveries whose next attempt is not in the queue yet, oldest first, each with its partition of the queue.
+
+    A partition is a slot of a project, not a webhook: however many webhooks a project creates and deletes, the requests
+    to them that run at the same time are no more than it may have webhooks.
+    """
+    columns = (*_UNSEEN, sa.literal("").label("body"), webhooks.c.project_id, webhooks.c.slot)
+    joined = deliveries.join(webhooks, webhooks.c.id == deliveries.c.webhook_id)
+    found = sa.select(*columns).select_from(joined).where(sa.not_(deliveries.c.queued))
+    rows = connection.execute(found.order_by(deliveries.c.sequence).limit(limit)).all()
+    return [(from_row(Delivery, row._mapping), f"{row.project_id}.{row.slot}") for row in rows]
+
+
+def newest_tests(connection: sa.Connection, webhook_id: str, limit: int) -> list[Delivery]:
+    """The last test events of a webhook, newest first."""
+    found = sa.select(*_UNSEEN, sa.literal("").label("body")).where(
+        deliveries.c.webhook_id == webhook_id, deliveries.c.event == events.TEST
+    )
+    rows = connection.execute(found.order_by(deliveries.c.sequence.desc()).limit(limit))
     return [from_row(Delivery, row._mapping) for row in rows]
 
 

@@ -21,12 +21,16 @@ class WrongKey(Exception):
 
 
 class Sealer:
-    def __init__(self, keys: Sequence[bytes]) -> None:
-        """`keys` are 32 bytes each, base64url. WrongKey where one is not, or there is none."""
+    def __init__(self, keys: Sequence[bytes], source: str = "the key in use") -> None:
+        """`keys` are 32 bytes each, base64url. WrongKey where one is not, or there is none.
+
+        :param source: where they are from, for messages.
+        """
+        self._source = source
         try:
             self._fernet = MultiFernet([Fernet(key) for key in keys])
         except ValueError as error:
-            raise WrongKey(f"not a key: {error}") from error
+            raise WrongKey(f"{source}: not a key: {error}") from error
         # Requests are signed with few secrets, over and over. The key that opens them all is in memory too.
         self._remembered = lru_cache(_MOST_OPEN)(self._opened)
 
@@ -41,15 +45,12 @@ class Sealer:
         try:
             return self._fernet.decrypt(sealed.encode()).decode()
         except InvalidToken as error:
-            raise WrongKey("a secret was sealed with another key") from error
+            raise WrongKey(f"{self._source}: a secret in the database was sealed with another key") from error
 
 
 def read_key(path: Path) -> Sealer:
     """The sealer of this key file. OSError where it cannot be read, WrongKey where it holds no key."""
-    try:
-        return Sealer(path.read_bytes().split())
-    except WrongKey as error:
-        raise WrongKey(f"{path}: {error}") from error
+    return Sealer(path.read_bytes().split(), str(path))
 
 
 def make_key(path: Path) -> Sealer:

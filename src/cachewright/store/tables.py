@@ -188,6 +188,8 @@ webhooks = sa.Table(
     sa.Column("secret", sa.Text, nullable=False),
     sa.Column("enabled", sa.Boolean, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("slot", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Index(None, "project_id", "slot", unique=True),
 )
 
 deliveries = sa.Table(
@@ -207,5 +209,6 @@ deliveries = sa.Table(
     sa.Column("http_status", sa.Integer),
     sa.Column("error", sa.Text, nullable=False),
     sa.Index(None, "webhook_id", "sequence"),
+    sa.Index(None, "webhook_id", "event", "sequence"),
     sa.Index(None, "queued", sqlite_where=sa.text("NOT queued")),
 )

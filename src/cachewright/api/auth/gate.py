@@ -8,7 +8,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TypeAlias
 from urllib.parse import unquote_to_bytes
 
@@ -58,6 +58,7 @@ class Gate:
         proxies: TrustedProxies,
         metrics: Metrics,
         open_to_all: Collection[tuple[str, str]],
+        response_headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> None:
         """`open_to_all` are methods and paths that are asked for without credentials."""
         self._open = {(method, path.encode()) for method, path in open_to_all}
@@ -67,6 +68,7 @@ class Gate:
         self._rate = rate
         self._proxies = proxies
         self._metrics = metrics
+        self._response_headers = response_headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
@@ -83,7 +85,11 @@ class Gate:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                message["headers"] = [
+                    *message["headers"],
+                    *self._response_headers,
+                    (b"x-request-id", request_id.encode()),
+                ]
                 await self._audit.conclude(scope, message["status"])
                 seconds = time.perf_counter() - arrived
                 self._metrics.answered(_operation(scope), str(scope["method"]), message["status"], seconds)

@@ -10,16 +10,14 @@ from litestar.handlers import HTTPRouteHandler
 from cachewright.api import answers
 from cachewright.api.auth.permissions import OPEN
 from cachewright.api.routes.parameters import Call
+from cachewright.api.security_headers import PAGE
 
 _PAGE = "index.html"
-_HEADERS = {
+_HEADERS = PAGE | {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
     ),
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
     "cache-control": "no-cache",
 }
 

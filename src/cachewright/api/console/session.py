@@ -17,6 +17,7 @@ from cachewright.api import answers, asked
 from cachewright.api.auth.browser import SESSION_COOKIE, csrf_token, require_same_origin, session_token
 from cachewright.api.auth.guard import origin
 from cachewright.api.auth.permissions import OPEN, needs
+from cachewright.api.public_url import public_url
 from cachewright.api.routes.parameters import Body, Call, Desk, Plane, in_thread, reading
 from cachewright.api.wire import iso
 from cachewright.errors import Refusal
@@ -88,11 +89,11 @@ def show_session(request: Call, desk: Desk, plane: Plane) -> Response[Session]:
 
 @delete(PATH, status_code=204, opt=needs("iam:token:revoke"))
 @in_thread
-def sign_out(request: Call, desk: Desk) -> Response[None]:
+def sign_out(request: Call, desk: Desk, plane: Plane) -> Response[None]:
     """The session is valid no longer, and its streams end."""
     desk.revoke(_session(request), asked.identity(request).user_id, "session")
     answer = answers.no_content()
-    answer.set_cookie(_cookie(request, "", 0))
+    answer.set_cookie(_cookie(request, plane, "", 0))
     return answer
 
 
@@ -112,7 +113,7 @@ def _told(request: Call, plane: ControlPlane, issued: Issued) -> Response[Sessio
     )
     answer = answers.json(session)
     answer.headers["cache-control"] = "no-store"
-    answer.set_cookie(_cookie(request, issued.text, LIFETIME_MS // 1000))
+    answer.set_cookie(_cookie(request, plane, issued.text, LIFETIME_MS // 1000))
     return answer
 
 
@@ -129,7 +130,7 @@ def _session(request: Call) -> str:
     return token
 
 
-def _cookie(request: Call, value: str, seconds: int) -> Cookie:
-    secure = request.scope["scheme"] == "https"
+def _cookie(request: Call, plane: ControlPlane, value: str, seconds: int) -> Cookie:
+    secure = public_url(request.scope, plane.settings.public_url).startswith("https://")
     known: dict[str, Any] = {"key": SESSION_COOKIE, "path": "/", "httponly": True, "samesite": "strict"}
     return Cookie(**known, value=value, max_age=seconds, secure=secure)

@@ -11,8 +11,13 @@ from litestar.handlers import HTTPRouteHandler
 from markupsafe import Markup, escape
 
 from cachewright.api.auth.permissions import OPEN
+from cachewright.api.security_headers import PAGE
 
-_NO_SCRIPTS = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"}
+_HEADERS = PAGE | {
+    "content-security-policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+    )
+}
 
 
 def pages(description: Mapping[str, Any]) -> list[HTTPRouteHandler]:
@@ -25,7 +30,7 @@ def pages(description: Mapping[str, Any]) -> list[HTTPRouteHandler]:
 
     @get("/docs", sync_to_thread=False, opt=OPEN)
     def show_page() -> Response[bytes]:
-        return Response(page, media_type="text/html", headers=_NO_SCRIPTS)
+        return Response(page, media_type="text/html", headers=_HEADERS)
 
     return [show_description, show_page]
 

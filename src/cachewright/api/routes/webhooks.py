@@ -8,6 +8,7 @@ from cachewright.api.auth.permissions import needs
 from cachewright.api.routes.parameters import Body, Call, PathId, Plane, Query, in_thread
 from cachewright.api.wire import webhooks as wire
 from cachewright.api.wire.paging import PageQuery
+from cachewright.hosts.addresses import is_allowed, literal, own_addresses
 from cachewright.operations.notify import add_webhook, remove_webhook, try_webhook, webhook_of
 from cachewright.store import outbox
 
@@ -22,6 +23,9 @@ def create_webhook(request: Call, plane: Plane, body: Body[wire.WebhookBody]) ->
     wished = body.read()
     if not wished.is_addressed():
         raise asked.refused("url", "it needs a host, and neither a user nor a fragment")
+    address = literal(wished.host())
+    if address and not is_allowed(address, to_private=plane.settings.webhooks_to_private, own=own_addresses()):
+        raise asked.refused("url", "events are not sent to this address")
     made = add_webhook(plane.database, asked.principal(request), wished.url, tuple(dict.fromkeys(wished.events)))
     name_subjects(request, [made.id])
     return answers.json(wire.created(made))
@@ -47,7 +51,7 @@ def delete_webhook(request: Call, plane: Plane, webhook_id: PathId) -> Response[
 @post(_WEBHOOK + "/test", status_code=200, opt=needs("dcs:webhook:modify"))
 @in_thread
 def test_webhook(request: Call, plane: Plane, webhook_id: PathId) -> Response[wire.ShownDelivery]:
-    """Sends an event that says nothing, to see whether it arrives."""
+    """Sends a test event. At most five in ten seconds, and five that wait, for each webhook."""
     sent = try_webhook(plane.database, asked.principal(request), asked.webhook_id(webhook_id))
     return answers.json(wire.shown_delivery(sent))
 

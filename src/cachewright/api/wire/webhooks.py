@@ -31,6 +31,10 @@ class WebhookBody(msgspec.Struct, frozen=True):
         except ValueError:
             return False
 
+    def host(self) -> str:
+        """The host of `url`, where that is addressed."""
+        return urlsplit(self.url).hostname or ""
+
 
 class ShownWebhook(msgspec.Struct, frozen=True, kw_only=True):
     """`enabled` is false once the receiver has answered 410."""

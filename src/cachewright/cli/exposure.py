@@ -1,0 +1,125 @@
+"""What other users of the host and of the network can reach of a server: for its log at the start, and for `doctor`."""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from cachewright.config import Settings
+from cachewright.hosts.addresses import literal
+
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_FOLDER_MODE = stat.S_IRWXU
+_FILE_MODE = stat.S_IRUSR | stat.S_IWUSR
+
+
+class Exposure(msgspec.Struct, frozen=True):
+    """:ivar subject: the user, the network or the files.
+    :ivar remedy: what the operator should do.
+    """
+
+    subject: str
+    message: str
+    remedy: str
+
+
+def of_user() -> Iterator[Exposure]:
+    if os.geteuid() == 0:
+        yield Exposure(
+            "user",
+            "the server and its cache nodes run as root",
+            "Run them as a user of their own: a fault in either then does not give away the host.",
+        )
+
+
+def of_network(endpoint: str) -> Iterator[Exposure]:
+    """`endpoint` is the URL that the server listens at."""
+    url = urlsplit(endpoint)
+    if url.scheme == "http" and not _is_loopback(url.hostname or ""):
+        yield Exposure(
+            "network",
+            f"{endpoint} is not encrypted, and it is not on loopback",
+            "Passwords, tokens and answers can be read on the way: use --tls-cert and --tls-key, or a proxy with TLS.",
+        )
+
+
+def of_folder(data_dir: Path) -> Iterator[Exposure]:
+    mode = _mode(data_dir)
+    if mode & _OTHERS:
+        message = f"other users may look into {data_dir} (mode {mode:o})"
+        yield Exposure("data folder", message, f"It holds secrets: chmod 700 {data_dir}")
+
+
+def of_files(settings: Settings) -> Iterator[Exposure]:
+    """Files with secrets that other users of the host may read. One outside of the data folder may be for a group."""
+    folder = settings.data_dir
+    for path in _files_of(folder):
+        if _mode(path) & _OTHERS:
+            yield _readable(path)
+    for outside in (settings.secret_key_file, settings.tls_key):
+        if outside and outside.parent != folder and _mode(outside) & stat.S_IRWXO:
+            yield _readable(outside)
+    if folder.exists() and folder.stat().st_uid not in {0, os.geteuid()}:
+        message = f"{folder} belongs to another user (id {folder.stat().st_uid}), who can replace what is in it"
+        yield Exposure("files", message, f"chown it to user {os.geteuid()}.")
+
+
+def restrict(data_dir: Path) -> list[Exposure]:
+    """Take the data folder and the files in it from other users, where the system lets us; what was changed."""
+    changed = []
+    mode = _mode(data_dir)
+    if mode & _OTHERS and not mode & stat.S_ISVTX:  # a folder such as /tmp is not this server's alone
+        with suppress(PermissionError):
+            data_dir.chmod(_FOLDER_MODE)
+            changed.append(_restricted(data_dir, mode))
+    modes = {path: _restrict_file(path) for path in _files_of(data_dir)}
+    return changed + [_restricted(path, was) for path, was in modes.items() if was]
+
+
+def _restrict_file(path: Path) -> int:
+    """The mode it had; 0 where that was right or could not be changed. A link is not followed: others could have put it
+    there."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            found = os.fstat(descriptor)
+            mode = stat.S_IMODE(found.st_mode)
+            if stat.S_ISREG(found.st_mode) and mode & _OTHERS:
+                os.fchmod(descriptor, _FILE_MODE)
+                return mode
+        finally:
+            os.close(descriptor)
+    return 0
+
+
+def _files_of(folder: Path) -> list[Path]:
+    """Files of the server itself, most of them with secrets; the nodes have folders of their own."""
+    names = ("secret.key", "credentials.json", "metrics.token", "server.lock")
+    return [*(folder / name for name in names), *sorted(folder.glob("cachewright.db*"))]
+
+
+def _mode(path: Path) -> int:
+    """0 where there is none."""
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        return 0
+
+
+def _readable(path: Path) -> Exposure:
+    return Exposure("files", f"other users may read {path} (mode {_mode(path):o})", f"chmod 600 {path}")
+
+
+def _restricted(path: Path, mode: int) -> Exposure:
+    now = _FOLDER_MODE if path.is_dir() else _FILE_MODE
+    message = f"other users could read {path} (mode {mode:o}); its mode is {now:o} now"
+    return Exposure("files", message, "If somebody may have read it, rotate the secrets in it.")
+
+
+def _is_loopback(host: str) -> bool:
+    address = literal(host)
+    return address.is_loopback if address else host == "localhost"

@@ -1,0 +1,82 @@
+"""IP addresses: the ones of this machine, and which ones requests on behalf of a tenant may be sent to."""
+
+import ipaddress
+import socket
+from collections.abc import Collection
+from ipaddress import IPv4Address, IPv6Address
+
+import psutil
+
+Address = IPv4Address | IPv6Address
+
+_LINK_LOCAL = ("169.254.0.0/16", "fe80::/10")
+_METADATA = ("100.100.100.200/32", "fd00:ec2::254/128", "fd20:ce::254/128", "fd00:c1::a9fe:a9fe/128")
+"""Metadata services of clouds that are not at a link-local address."""
+
+_NO_RECEIVER = ("0.0.0.0/8", "::/128", "224.0.0.0/3", "ff00::/8")
+"""Unspecified, multicast, reserved and broadcast addresses."""
+
+_NEVER = tuple(map(ipaddress.ip_network, (*_LINK_LOCAL, *_METADATA, *_NO_RECEIVER)))
+_SITE_LOCAL = ipaddress.ip_network("fec0::/10")
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_IPV4_COMPATIBLE = ipaddress.ip_network("::/96")
+
+
+def is_allowed(address: Address, *, to_private: bool, own: Collection[Address] = ()) -> bool:
+    """Whether a request may be sent to `address`.
+
+    :param to_private: whether loopback, private and other addresses that are not on the internet are allowed.
+    :param own: addresses of this machine, refused unless `to_private`: cache nodes listen there.
+    """
+    for reached in _reached_through(address):
+        if any(reached in network for network in _NEVER):
+            return False
+        if not to_private and (not reached.is_global or reached in _SITE_LOCAL or reached in own):
+            return False
+    return True
+
+
+def literal(host: str) -> Address | None:
+    """The address that `host` stands for without a name server: `127.0.0.1`, but also `2130706433` and `0x7f.1`, which
+    the system resolves to the same. None for a name."""
+    try:
+        return _addresses(host, socket.AI_NUMERICHOST)[0]
+    except (OSError, UnicodeError, ValueError):
+        return None
+
+
+def resolved(host: str) -> list[Address]:
+    """The addresses of a name, in the order in which they should be tried. OSError or UnicodeError where there is none.
+    Blocks until the name server answers."""
+    return _addresses(host)
+
+
+def own_addresses() -> frozenset[Address]:
+    """The addresses of this machine's network interfaces."""
+    found = set()
+    for addresses in psutil.net_if_addrs().values():
+        for entry in addresses:
+            if entry.family in {socket.AF_INET, socket.AF_INET6}:
+                found.add(ipaddress.ip_address(entry.address))
+    return frozenset(found)
+
+
+def _addresses(host: str, flags: int = 0) -> list[Address]:
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=flags)
+    return list(dict.fromkeys(ipaddress.ip_address(str(entry[4][0])) for entry in found))
+
+
+def _reached_through(address: Address) -> list[Address]:
+    """The address itself, and the IPv4 address that a translator or a tunnel makes of it."""
+    if isinstance(address, IPv4Address):
+        return [address]
+    if address.ipv4_mapped:
+        return [address.ipv4_mapped]
+    reached: list[Address] = [IPv6Address(int(address))]  # without its zone, which no network contains
+    if address.sixtofour:
+        reached.append(address.sixtofour)
+    if address.teredo:
+        reached.extend(address.teredo)
+    if address in _NAT64 or (address in _IPV4_COMPATIBLE and int(address) > 1):
+        reached.append(IPv4Address(int(address) & 0xFFFFFFFF))
+    return reached

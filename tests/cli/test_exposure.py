@@ -1,0 +1,19 @@
+"""What others can reach of a server."""
+
+import pytest
+
+from cachewright.cli.exposure import of_network
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["http://127.0.0.1:1", "http://127.0.0.9:1", "http://localhost:1", "http://[::1]:1", "https://0.0.0.0:1"],
+)
+def test_loopback_and_tls_are_no_exposure(endpoint: str) -> None:
+    assert list(of_network(endpoint)) == []
+
+
+@pytest.mark.parametrize("endpoint", ["http://0.0.0.0:1", "http://[::]:1", "http://10.0.0.1:1", "http://a.example:1"])
+def test_an_address_without_tls_is_one(endpoint: str) -> None:
+    (found,) = of_network(endpoint)
+    assert endpoint in found.message
