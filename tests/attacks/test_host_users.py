@@ -132,12 +132,12 @@ def test_a_server_with_tls_names_the_instances_that_lack_it(own_server: Server) 
     own_server.stop()
     own_server.command = (*COMMAND, "--valkey-binary", str(TLS_BINARY))
     own_server.start()
-    assert "1 instances were created without TLS" in own_server.log()
+    assert "1 instance was created without TLS between nodes" in own_server.log()
     created(own_server.client(), 1)
     own_server.stop()
     own_server.command = COMMAND
     own_server.start()
-    assert "1 instances need a valkey-server with TLS" in own_server.log()
+    assert "1 instance needs a valkey-server with TLS" in own_server.log()
 
 
 def test_clients_are_not_given_a_port_of_the_cluster_bus(server: Server) -> None:

@@ -2,6 +2,7 @@
 
 import socket
 import sqlite3
+import time
 from contextlib import closing
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from huaweicloudsdkcore.exceptions.exceptions import SdkException
 from huaweicloudsdkdcs.v2 import DeleteSingleInstanceRequest
 
+from cachewright.valkey.config import CLUSTER_NODE_TIMEOUT_MS
 from serving import (
     Server,
     cache,
@@ -44,6 +46,19 @@ def test_a_creation_goes_on_after_the_server_was_killed_in(own_server: Server, s
     assert {name: after[name] for name, time in before.items() if time} == {n: t for n, t in before.items() if t}
     assert len(own_server.nodes()) == 6
     assert states(cache(client, instance_id)) == {"ok"}
+
+
+def test_a_creation_goes_on_after_the_server_was_away_for_longer_than_nodes_wait_for_each_other(
+    own_server: Server,
+) -> None:
+    client = own_server.client()
+    instance_id = create(client, 3)
+    task_id = newest_task(client, instance_id).id
+    until(lambda: begun(client, instance_id, task_id).get("Resource request."), "no node is started")
+    own_server.kill()
+    time.sleep(CLUSTER_NODE_TIMEOUT_MS / 1000 + 1)
+    own_server.start()
+    assert ended(own_server.client(), instance_id, task_id).status == "SUCCESS"
 
 
 def test_a_deletion_goes_on_after_the_server_was_killed_in_it(own_server: Server) -> None:

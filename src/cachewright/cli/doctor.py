@@ -245,7 +245,7 @@ def _other_users(settings: Settings) -> Iterator[Finding]:
         yield Finding("other users", "fail" if risk.blocking else "warn", risk.risk, risk.remedy)
     if not found:
         yield Finding(
-            "other users", "ok", "nodes accept only nodes of their own instance: TLS with an authority for each"
+            "other users", "ok", "cannot join the cluster bus: nodes accept only nodes of their own instance, by TLS"
         )
 
 

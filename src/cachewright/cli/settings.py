@@ -19,7 +19,10 @@ BusPorts = Annotated[
 ]
 ValkeyBinary = Annotated[
     Path | None,
-    Parameter(help="valkey-server to run instead of the packaged one.", env_var="CACHEWRIGHT_VALKEY_BINARY"),
+    Parameter(
+        help="valkey-server to run instead of the packaged one; with TLS in it, nodes of new instances use that.",
+        env_var="CACHEWRIGHT_VALKEY_BINARY",
+    ),
 ]
 
 

@@ -116,7 +116,8 @@ async def _all_settled(running: Running, nodes: Sequence[Node], access: Access) 
 
 async def lead(node: Node, access: Access, *, founding: bool) -> None:
     """Returns when a new master leads in place of its stand-in, with its slots where it is `founding` a cluster. It
-    waits until the node finds its cluster ok: from then on it is not held back (see `valkey.config`)."""
+    waits until the node finds its cluster ok: from then on it is not held back (see `valkey.config`). A founding node
+    that was left alone for longer than the node timeout misses its stand-in, and never finds its cluster ok."""
     gone = config.stand_in(node)
     promotion = ("CLUSTER FAILOVER", "TAKEOVER") if founding else ("CLUSTER REPLICATE", "NO", "ONE")
     while True:
@@ -124,7 +125,7 @@ async def lead(node: Node, access: Access, *, founding: bool) -> None:
         if sight and gone not in sight.members:
             return
         with suppress(*NODE_GONE, NodeRefused):
-            if sight and sight.ok:
+            if sight and (sight.ok or (founding and "fail?" in sight.members[gone].flags)):
                 async with connect(node, access) as client:
                     if sight.members[node.id].primary:
                         await ask(client, *promotion)

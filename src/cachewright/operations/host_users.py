@@ -28,11 +28,17 @@ def exposures(*, tls: bool, instances_with_tls: int, instances_without_tls: int)
         )
         found.append(Exposure(f"valkey-server has no TLS: {_CAN_DO}.", remedy))
     elif instances_without_tls:
-        risk = f"{instances_without_tls} instances were created without TLS between their nodes: {_CAN_DO}."
+        were = _number(instances_without_tls, "instance was", "instances were")
+        risk = f"{were} created without TLS between nodes: {_CAN_DO}."
         remedy = f"Load the rules of `cachewright firewall`, or move the data to new instances. {_GUIDE}"
         found.append(Exposure(risk, remedy))
     if not tls and instances_with_tls:
-        risk = f"{instances_with_tls} instances need a valkey-server with TLS: their nodes cannot be started again."
-        remedy = "Use the server that they were created with: --valkey-binary."
+        need = _number(instances_with_tls, "instance needs", "instances need")
+        risk = f"{need} a valkey-server with TLS, and this one has none: nodes that end cannot be started again."
+        remedy = "Name a valkey-server with TLS: --valkey-binary."
         found.append(Exposure(risk, remedy, blocking=True))
     return found
+
+
+def _number(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
