@@ -10,10 +10,12 @@ from litestar.types import ASGIApp
 
 from cachewright.api.answers import EXCEPTION_HANDLERS
 from cachewright.api.at_once import AtOnce
+from cachewright.api.auth.bodies import BodyMemory
 from cachewright.api.auth.credentials import Authenticator, utc_now
 from cachewright.api.auth.gate import Gate
 from cachewright.api.auth.guard import guarding
-from cachewright.api.auth.limits import RateLimit
+from cachewright.api.auth.limits import RateLimit, StreamLimit
+from cachewright.api.connections import Connections
 from cachewright.api.console import pages as console_pages
 from cachewright.api.console import session
 from cachewright.api.description import describe
@@ -100,6 +102,7 @@ SERVED = (
 """Every route that does what it is asked. The rest of the cloud's operations are refused by name."""
 
 
+_MEGABYTE = 1024 * 1024
 _OPEN = {
     ("GET", "/openapi.json"),
     ("GET", "/docs"),
@@ -113,15 +116,26 @@ _OPEN = {
 for a password, and metrics, which have a token of their own."""
 
 
-def create_app(plane: ControlPlane, metrics: Metrics, now: Callable[[], datetime] = utc_now) -> ASGIApp:
-    """What granian serves. Requests are counted in `metrics`; `now` is the clock that signatures are checked by."""
+def create_app(
+    plane: ControlPlane,
+    metrics: Metrics,
+    now: Callable[[], datetime] = utc_now,
+    connections: Connections | None = None,
+) -> ASGIApp:
+    """What granian serves. Requests are counted in `metrics` and, by connection, in `connections`; `now` is the clock
+    that signatures are checked by."""
     desk = SignInDesk(plane.database)
+    limits = plane.settings.limits
+    streams = StreamLimit(limits.streams_per_user, limits.streams)
 
     def provide_plane() -> ControlPlane:
         return plane
 
     def provide_desk() -> SignInDesk:
         return desk
+
+    def provide_streams() -> StreamLimit:
+        return streams
 
     app = Litestar(
         route_handlers=[
@@ -135,6 +149,7 @@ def create_app(plane: ControlPlane, metrics: Metrics, now: Callable[[], datetime
         dependencies={
             "plane": Provide(provide_plane, sync_to_thread=False),
             "desk": Provide(provide_desk, sync_to_thread=False),
+            "streams": Provide(provide_streams, sync_to_thread=False),
         },
         before_request=guarding(plane.database),  # not as one of its guards: it copies the route for those
         exception_handlers=EXCEPTION_HANDLERS,
@@ -144,4 +159,14 @@ def create_app(plane: ControlPlane, metrics: Metrics, now: Callable[[], datetime
     )
     rate = RateLimit(parse_rate(plane.settings.rate_limit))
     authenticator = Authenticator(plane.kept, plane.database.sealer, now)
-    return Gate(AtOnce(app, plane.kept), plane.database, authenticator, rate, metrics=metrics, open_to_all=_OPEN)
+    return Gate(
+        AtOnce(app, plane.kept),
+        plane.database,
+        authenticator,
+        rate,
+        metrics=metrics,
+        open_to_all=_OPEN,
+        bodies=BodyMemory(limits.body_memory_mb * _MEGABYTE),
+        streams=streams,
+        connections=connections or Connections(),
+    )

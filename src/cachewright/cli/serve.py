@@ -20,12 +20,15 @@ from pathlib import Path
 import msgspec
 import sqlalchemy as sa
 from granian.constants import Interfaces, SSLProtocols
+from granian.http import HTTP1Settings, HTTP2Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
 from limits import parse as parse_rate
 
 from cachewright import logs
 from cachewright.api.app import create_app
+from cachewright.api.connections import Connections
+from cachewright.api.sockets import ConnectionWatch
 from cachewright.cli.private_files import write_private
 from cachewright.config import Listen, Settings
 from cachewright.operations.identity import Credentials, first_credentials
@@ -36,9 +39,20 @@ from cachewright.telemetry.metrics import Metrics
 log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 5
+_CLOSING_SECONDS = 2
 _CONNECTIONS = 10_000
 _WAITING_CONNECTIONS = 1024
 _FILES = 65_536
+_BUFFER_BYTES = 64 * 1024
+_HTTP2 = HTTP2Settings(
+    initial_connection_window_size=4 * _BUFFER_BYTES,
+    initial_stream_window_size=_BUFFER_BYTES,
+    keep_alive_interval=30_000,
+    max_concurrent_streams=100,
+    max_headers_size=_BUFFER_BYTES,
+)
+"""What a client can make the server hold before its request has begun. Headers may be 16 KB, paths 8 KB: more of them
+is refused by the HTTP server itself."""
 _TRACED_BY = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
@@ -97,8 +111,13 @@ def _usable(data_dir: Path) -> Iterator[None]:
 
 
 async def _serve(service: Service, metrics: Metrics, settings: Settings, listen: Listen) -> None:
+    most = _most_connections()
+    connections = Connections()
+    watch = ConnectionWatch(
+        connections, settings.limits, port=listen.port, most=most, count_closed=metrics.connections_closed
+    )
     server = Server(
-        create_app(service.plane, metrics),
+        create_app(service.plane, metrics, connections=connections),
         address=listen.host,
         port=listen.port,
         ssl_cert=settings.tls_cert,
@@ -107,7 +126,9 @@ async def _serve(service: Service, metrics: Metrics, settings: Settings, listen:
         interface=Interfaces.ASGI,
         websockets=False,
         backlog=_WAITING_CONNECTIONS,
-        backpressure=_most_connections(),
+        backpressure=most,
+        http1_settings=HTTP1Settings(max_buffer_size=_BUFFER_BYTES),
+        http2_settings=_HTTP2,
         log_level=LogLevels.error,
     )
     stopped = asyncio.Event()
@@ -120,7 +141,7 @@ async def _serve(service: Service, metrics: Metrics, settings: Settings, listen:
         print(f"Credentials: {settings.credentials_file}", flush=True)
     caring = [
         asyncio.create_task(_forever(care))
-        for care in (service.supervisor.run, service.vitals.measure, service.tend, service.courier.run)
+        for care in (service.supervisor.run, service.vitals.measure, service.tend, service.courier.run, watch.run)
     ]
     serving = asyncio.create_task(server.serve())
     stopping = asyncio.create_task(stopped.wait())
@@ -128,14 +149,18 @@ async def _serve(service: Service, metrics: Metrics, settings: Settings, listen:
     for care in caring:
         care.cancel()
     service.plane.feed.close()
+    connections.closing = True
     if not serving.done():
         server.stop()  # type: ignore[no-untyped-call]  # the library leaves it untyped
+    watch.close_unidentified()
     await asyncio.gather(*caring, return_exceptions=True)
     _, unanswered = await asyncio.wait({serving}, timeout=_GRACE_SECONDS)
     if unanswered:
+        watch.close_all()
         log.warning(
             "some requests were not over %s s after the server was told to stop; they are cut off", _GRACE_SECONDS
         )
+        await asyncio.wait({serving}, timeout=_CLOSING_SECONDS)
 
 
 async def _forever(care: Callable[[], Awaitable[None]]) -> None:

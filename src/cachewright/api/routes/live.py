@@ -4,7 +4,7 @@ from litestar import Response, get
 
 from cachewright.api import answers, asked, watching
 from cachewright.api.auth.permissions import needs
-from cachewright.api.routes.parameters import Call, PathId, Plane, in_thread, instance_of
+from cachewright.api.routes.parameters import Call, PathId, Plane, Streams, in_thread, instance_of
 from cachewright.api.wire import live as wire
 from cachewright.errors import Refusal
 from cachewright.operations.live import Live
@@ -13,7 +13,7 @@ _INSTANCE = "/v2/{project_id:str}/instances/{instance_id:str}"
 
 
 @get(_INSTANCE + "/live", opt=needs("dcs:instance:get"))
-async def show_live(request: Call, plane: Plane, instance_id: PathId) -> Response[wire.LiveInstance]:
+async def show_live(request: Call, plane: Plane, streams: Streams, instance_id: PathId) -> Response[wire.LiveInstance]:
     """Status, running task, and of each shard its slots and what its nodes say, all as it is now.
 
     With `Accept: text/event-stream`, an event `live` whenever something of it has changed, about once a second and
@@ -28,6 +28,7 @@ async def show_live(request: Call, plane: Plane, instance_id: PathId) -> Respons
     if seen is None:
         raise Refusal("DCS.3022")
     if watching.wanted(request.headers.get("accept", "")):
+        streams.open(request.scope, asked.identity(request).user_id)
         return watching.instance_stream(plane.feed, known, look)
     return answers.json(wire.live(seen))
 

@@ -13,6 +13,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from cachewright.api import asked
+from cachewright.api.auth.limits import StreamLimit
 from cachewright.errors import Refusal
 from cachewright.operations.plane import ControlPlane
 from cachewright.operations.sign_in import SignInDesk
@@ -22,6 +23,7 @@ from cachewright.store.records import Instance
 Call: TypeAlias = Request[Any, Any, Any]
 Plane: TypeAlias = NamedDependency[ControlPlane]
 Desk: TypeAlias = NamedDependency[SignInDesk]
+Streams: TypeAlias = NamedDependency[StreamLimit]
 PathId: TypeAlias = FromPath[str]
 
 Shape = TypeVar("Shape", bound=msgspec.Struct)

@@ -6,7 +6,16 @@ from litestar import Response, delete, get
 
 from cachewright.api import answers, asked, watching
 from cachewright.api.auth.permissions import needs
-from cachewright.api.routes.parameters import Call, OptionalBody, PathId, Plane, Query, in_thread, instance_of
+from cachewright.api.routes.parameters import (
+    Call,
+    OptionalBody,
+    PathId,
+    Plane,
+    Query,
+    Streams,
+    in_thread,
+    instance_of,
+)
 from cachewright.api.wire import tasks as wire
 from cachewright.errors import Refusal
 from cachewright.operations.plane import ControlPlane
@@ -37,7 +46,7 @@ def list_background_task(
 
 @get(_TASKS + "/{task_id:str}/progress", opt=needs("dcs:instance:getBackgroundTask"))
 async def show_background_task_progress(
-    request: Call, plane: Plane, instance_id: PathId, task_id: PathId
+    request: Call, plane: Plane, streams: Streams, instance_id: PathId, task_id: PathId
 ) -> Response[wire.Progress]:
     """ShowBackgroundTaskProgress: percent, seconds left, and every step and sub-step.
 
@@ -49,6 +58,7 @@ async def show_background_task_progress(
     if isinstance(shown, str):
         raise Refusal(shown)
     if watching.wanted(asked.header(request.scope, b"accept")):
+        streams.open(request.scope, who.user_id)
         return watching.stream(plane.feed, wanted, lambda: _task(plane, who, known, wanted))
     if asked.header(request.scope, b"if-none-match") == shown.tag:
         return answers.not_modified(shown.tag)
