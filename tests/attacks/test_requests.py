@@ -226,25 +226,24 @@ def running(tmp_path: Path, *words: str) -> Iterator[Server]:
 
 def test_bodies_under_way_have_a_limit_and_their_memory_is_given_back(tmp_path: Path) -> None:
     with running(tmp_path, "--body-memory-mb", "48") as server:
-        token = add_token(server)
-        head = announced(server, LARGE + 1, X_Auth_Token=token)
+        head = announced(server, LARGE + 1, X_Auth_Token=add_token(server))
+        before = memory_mb(server)
+
+        def status() -> bytes:
+            with connect(server.port) as connection:
+                connection.sendall(head + b" " * (LARGE + 1))
+                answer = connection.recv(65536)
+            assert b" 503 " not in answer or (b"DCS.4977" in answer and b"retry-after: " in answer.lower())
+            return answer[9:12]
+
         with connect(server.port) as first:
             first.sendall(head + b" " * LARGE)
-
-            def second() -> Any:
-                with connect(server.port) as connection:
-                    connection.sendall(head + b" " * (LARGE + 1))
-                    answer = connection.recv(65536)
-                return b"HTTP/1.1 503 " in answer and b"DCS.4977" in answer and b"retry-after: " in answer.lower()
-
-            until(second, "a second large body of the same user is refused while the first is under way")
+            until(lambda: status() == b"503", "a second one of the same user is refused while the first is under way")
             assert server.call("GET", "instances")[0] == 200
             assert server.call("POST", "instances", {})[1]["error_code"] == "DCS.4010", "small ones have room"
-        until(lambda: not second(), "the memory of the first one is given back")
-        settled = memory_mb(server)
-        for _ in range(5):
-            second()
-        until(lambda: memory_mb(server) < settled + 3 * LARGE / 1024**2, "the memory of the process does not grow")
+        until(lambda: status() == b"400", "the room of the first one is given back")
+        assert [status() for _ in range(5)] == [b"400"] * 5
+        until(lambda: memory_mb(server) < before + LARGE / 1024**2, "memory goes back to the system")
 
 
 def test_event_streams_have_a_limit(tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ answer.
 """
 
 import asyncio
+import ctypes
 import hashlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from litestar.types import HTTPScope, Receive
@@ -22,6 +24,9 @@ UNIDENTIFIED_BODY_LIMIT = 16 * 1024
 _DISCARD_LIMIT = 4 * BODY_LIMIT
 _BODY_SECONDS = 60
 _SHARE_OF_ONE_HOLDER = 4
+_WORTH_RETURNING = 4 * 1024 * 1024
+_RETURN_SECONDS = 1.0
+"""After the end of a request, when nothing refers to its body any more."""
 _VERSIONS_WITH_ANNOUNCED_BODIES = {"1", "1.0", "1.1"}
 _ANNOUNCING = {b"content-length", b"transfer-encoding"}
 
@@ -35,6 +40,8 @@ class BodyMemory:
         self._limit_of_one = limit // _SHARE_OF_ONE_HOLDER
         self._held = 0
         self._held_by: Counter[str] = Counter()
+        self._most_held = 0
+        self._return_planned = False
 
     def take(self, holder: str, size: int) -> bool:
         """False where there is no room."""
@@ -42,6 +49,7 @@ class BodyMemory:
             return False
         self._held += size
         self._held_by[holder] += size
+        self._most_held = max(self._most_held, self._held)
         return True
 
     def give_back(self, holder: str, size: int) -> None:
@@ -49,6 +57,16 @@ class BodyMemory:
         self._held_by[holder] -= size
         if not self._held_by[holder]:
             del self._held_by[holder]
+        if self._most_held - self._held > _WORTH_RETURNING and not self._return_planned:
+            self._return_planned = True
+            asyncio.get_running_loop().call_later(_RETURN_SECONDS, self._return_to_system)
+
+    def _return_to_system(self) -> None:
+        """Without this, the C library keeps freed memory between blocks that are in use."""
+        self._return_planned = False
+        self._most_held = self._held
+        with suppress(OSError, AttributeError):  # it is the GNU library's own function
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 class BodyReader:
