@@ -19,7 +19,9 @@ from cachewright.api.connections import (
     TOO_MANY_OF_ADDRESS,
     Connection,
     Connections,
+    network,
     to_close,
+    to_close_at_end,
 )
 from cachewright.config import RequestLimits
 from serving import COMMAND, Server, until
@@ -283,6 +285,25 @@ def test_of_all_connections_none_with_a_known_sender_is_closed_for_others() -> N
     known = [Connection(number, str(number), opened=90, last=90, under_way=1, identified=1) for number in range(9)]
     silent = [Connection(100 + number, str(number), opened=99) for number in range(9)]
     assert to_close([*known, *silent], LIMITS, most=10, now=100.0) == {100 + number: TOO_MANY for number in range(9)}
+
+
+def test_at_the_end_known_senders_and_fresh_answers_are_kept() -> None:
+    now = 100.0
+    known = [
+        Connection(1, "a", opened=90),
+        Connection(2, "a", opened=90, last=99.9, under_way=1),
+        Connection(3, "a", opened=90, last=91, under_way=1, identified=1),
+        Connection(4, "a", opened=90, last=99.9),
+        Connection(5, "a", opened=90, last=99),
+    ]
+    assert set(to_close_at_end(known, now)) == {1, 2, 5}
+
+
+def test_a_network_of_ipv6_counts_as_one_address() -> None:
+    assert network("2001:db8::1") == network("2001:db8::ffff:1") == "2001:db8::/64"
+    assert network("2001:db8:0:1::1") != network("2001:db8::1")
+    assert network("::ffff:192.0.2.1") != network("::ffff:192.0.2.2")
+    assert network("192.0.2.1") == "192.0.2.1"
 
 
 def test_counts_of_closed_connections_are_dropped() -> None:

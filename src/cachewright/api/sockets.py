@@ -25,8 +25,9 @@ from cachewright.api.connections import (
     Client,
     Connection,
     Connections,
+    network,
     to_close,
-    unidentified,
+    to_close_at_end,
 )
 from cachewright.config import RequestLimits
 
@@ -89,7 +90,7 @@ class ConnectionWatch:
     def close_unidentified(self) -> None:
         """Close every connection with no request of a known sender. For the server's end."""
         self._list_files(_open_files())
-        self._close({connection.socket: STOP for connection in unidentified(self._open())})
+        self._close(to_close_at_end(self._open(), time.perf_counter()))
 
     def close_all(self) -> None:
         self._list_files(_open_files())
@@ -175,5 +176,5 @@ def _open_files() -> list[int]:
 def _connection(number: int, client: Client, opened: float, connections: Connections) -> Connection:
     requests = connections.of(client)
     if requests is None:
-        return Connection(number, client[0], opened)
-    return Connection(number, client[0], opened, requests.last, requests.under_way, requests.identified)
+        return Connection(number, network(client[0]), opened)
+    return Connection(number, network(client[0]), opened, requests.last, requests.under_way, requests.identified)

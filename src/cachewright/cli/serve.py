@@ -39,6 +39,7 @@ from cachewright.telemetry.metrics import Metrics
 log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 5
+_BETWEEN_CLOSINGS = 0.1
 _CLOSING_SECONDS = 2
 _CONNECTIONS = 10_000
 _WAITING_CONNECTIONS = 1024
@@ -152,10 +153,12 @@ async def _serve(service: Service, metrics: Metrics, settings: Settings, listen:
     connections.closing = True
     if not serving.done():
         server.stop()  # type: ignore[no-untyped-call]  # the library leaves it untyped
-    watch.close_unidentified()
+    last = loop.time() + _GRACE_SECONDS
+    while not serving.done() and loop.time() < last:
+        watch.close_unidentified()  # again and again: some may have been accepted meanwhile
+        await asyncio.wait({serving}, timeout=_BETWEEN_CLOSINGS)
     await asyncio.gather(*caring, return_exceptions=True)
-    _, unanswered = await asyncio.wait({serving}, timeout=_GRACE_SECONDS)
-    if unanswered:
+    if not serving.done():
         watch.close_all()
         log.warning(
             "some requests were not over %s s after the server was told to stop; they are cut off", _GRACE_SECONDS

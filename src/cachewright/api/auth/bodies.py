@@ -17,6 +17,7 @@ from litestar.types import HTTPScope, Receive
 from cachewright.api.answers import RETRY_SECONDS
 from cachewright.api.auth.credentials import Sender
 from cachewright.api.auth.guard import source
+from cachewright.api.connections import network
 from cachewright.errors import Refusal
 
 BODY_LIMIT = 12 * 1024 * 1024
@@ -85,7 +86,7 @@ class BodyReader:
         self._memory = memory
         self._recognise = recognise
         self._limit = BODY_LIMIT if recognise else UNIDENTIFIED_BODY_LIMIT
-        self._holder = f"address {source(scope)}"
+        self._holder = f"address {network(source(scope))}"
         self._held: Counter[str] = Counter()
         self._parts: list[bytes] = []
         self._arrived = 0

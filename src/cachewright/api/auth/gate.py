@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Collection
 from functools import partial
-from typing import TypeAlias, cast
+from typing import TypeAlias
 from urllib.parse import unquote_to_bytes
 
 import sqlalchemy as sa
@@ -34,9 +34,9 @@ from cachewright.api.auth.bodies import (
 )
 from cachewright.api.auth.credentials import Authenticator, Sender
 from cachewright.api.auth.guard import IDENTITY, conclude
-from cachewright.api.auth.limits import RateLimit, StreamLimit, require_json, require_small_head
+from cachewright.api.auth.limits import STREAM, RateLimit, StreamLimit, require_json, require_small_head
 from cachewright.api.auth.signature import SignedRequest
-from cachewright.api.connections import Client, Connections, Requests
+from cachewright.api.connections import Connections, Requests
 from cachewright.errors import Refusal
 from cachewright.logs import RARELY, about
 from cachewright.store.database import Database
@@ -82,7 +82,7 @@ class Gate:
         state = scope["state"] = {**(scope.get("state") or {}), REQUEST_ID: request_id}
         begun = False
         arrived = time.perf_counter()
-        connection = self._connections.begin(cast(Client, scope["client"]), arrived)
+        connection = self._connections.begin(scope["client"], arrived)
 
         async def tagged(message: Message) -> None:
             nonlocal begun
@@ -111,7 +111,8 @@ class Gate:
                 if not begun:
                     await _answer(scope, tagged, Refusal("DCS.5000"))
             finally:
-                self._streams.request_ended(state)
+                if STREAM in state:
+                    self._streams.close(state[STREAM])
                 self._connections.end(connection, IDENTITY in state)
 
     async def _pass(self, scope: HTTPScope, receive: Receive, send: Send, connection: Requests) -> None:

@@ -3,8 +3,6 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
 
 from limits import RateLimitItem
 from limits.storage import MemoryStorage
@@ -19,7 +17,8 @@ _TARGET_LIMIT = 8 * 1024
 _HEADERS_LIMIT = 16 * 1024
 _MOST_HEADERS = 64
 _JSON = b"application/json"
-_STREAM = "stream"
+STREAM = "stream"
+"""Where a request keeps the user whose event stream it is."""
 
 
 class RateLimit:
@@ -50,14 +49,12 @@ class StreamLimit:
         if self._open[user_id] >= self._of_one_user or self._open.total() >= self._of_all:
             raise Refusal("DCS.4976", retry_after=RETRY_SECONDS)
         self._open[user_id] += 1
-        scope["state"][_STREAM] = user_id
+        scope["state"][STREAM] = user_id
 
-    def request_ended(self, state: Mapping[str, Any]) -> None:
-        user_id = state.get(_STREAM)
-        if user_id is not None:
-            self._open[user_id] -= 1
-            if not self._open[user_id]:
-                del self._open[user_id]
+    def close(self, user_id: str) -> None:
+        self._open[user_id] -= 1
+        if not self._open[user_id]:
+            del self._open[user_id]
 
 
 def require_small_head(scope: HTTPScope) -> None:
