@@ -21,6 +21,7 @@ from cachewright.tasks.plan import Draft, build, work
 
 TASKS = 20
 _RATE = "1000000000/second"
+_CONNECTIONS = "2000"
 _DAY_MS = 24 * 3600 * 1000
 _FEW, _MANY = "redis.cluster.xu1.large.r1.s1.3", "redis.cluster.xu1.large.r1.s1.5"
 _MOVES = (
@@ -40,7 +41,7 @@ class Polled:
         """Returns when the server answers."""
         self._folder = tempfile.TemporaryDirectory(prefix="cachewright-bench-", ignore_cleanup_errors=True)
         root = Path(self._folder.name) / "data"
-        self._server = ServerProcess(root, "--rate-limit", _RATE)
+        self._server = ServerProcess(root, "--rate-limit", _RATE, "--connections-per-address", _CONNECTIONS)
         self._settings = Settings(data_dir=root)
         self._database = Database.in_use(self._settings)
         self.access = self._server.access

@@ -64,6 +64,25 @@ def parse_public_url(text: str) -> str:
     return text.rstrip("/")
 
 
+class RequestLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What clients of the HTTP API may take of the server.
+
+    :ivar connections_per_address: open connections of one address. A proxy in front of the server is one address.
+    :ivar first_request_seconds: time from opening a connection to its first request, TLS handshake included.
+    :ivar idle_seconds: time that a connection without a request stays open.
+    :ivar body_memory_mb: megabytes of request bodies that the server holds at the same time.
+    :ivar streams_per_user: open event streams of one user.
+    :ivar streams: open event streams of all users.
+    """
+
+    connections_per_address: int = 256
+    first_request_seconds: float = 15
+    idle_seconds: float = 60
+    body_memory_mb: int = 256
+    streams_per_user: int = 64
+    streams: int = 1024
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How one server runs.
 
@@ -81,6 +100,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     :ivar webhooks_to_private: whether webhooks may be at loopback and private addresses.
     :ivar public_url: where clients reach the server, for links in answers; None for what each request says.
     :ivar log_format: a line for people, or a JSON object a line.
+    :ivar limits: what clients of the HTTP API may take of the server.
     """
 
     data_dir: Path
@@ -101,6 +121,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     webhooks_to_private: bool = True
     public_url: str | None = None
     log_format: Format = "text"
+    limits: RequestLimits = RequestLimits()
 
     @property
     def database_file(self) -> Path:

@@ -1,6 +1,6 @@
 """The one table of error codes: what a caller reads, what it means, what to do. `docs/errors.md` is rendered from it.
 
-Codes of the cloud keep the cloud's meaning; DCS.4958 to DCS.4969 and DCS.9xxx are this project's own, on
+Codes of the cloud keep the cloud's meaning; DCS.4958 to DCS.4977 and DCS.9xxx are this project's own, on
 numbers that the cloud has not published. The last ones end tasks: they appear as the `error_code` of a sub-step, never
 as an HTTP answer.
 """
@@ -99,6 +99,9 @@ _ROWS = (
     Row("DCS.4967", 404, "The webhook does not exist.", "List the webhooks."),
     Row("DCS.4961", 503, "The database takes no changes now. Nothing was changed.",
         "Ask again. On the server: look for a full disk, or for who holds `cachewright.db`."),
+    Row("DCS.4976", 429, "Too many event streams are open.",
+        "Close some, or ask again after Retry-After; or ask for the progress without a stream."),
+    Row("DCS.4977", 503, "The server holds as many request bodies as it may.", "Ask again after Retry-After."),
     Row("DCS.5000", 500, "Internal error {request_id}.", "Look for the id in the server's log."),
     Row("DCS.4842", 0, "A sub-step met something it was not made for.", "Look for the task id in the server's log."),
     Row("DCS.9001", 0, "A node did not start.",

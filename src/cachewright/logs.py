@@ -1,18 +1,29 @@
-"""The server's own log: a line a record, for people or as JSON, with the request, instance and task it is about."""
+"""The server's own log: a line a record, for people or as JSON, with the request, instance and task it is about.
+
+Requests can make the server log, so the same traceback is written a few times a minute only, and so is a line that is
+logged with `extra=RARELY`.
+"""
 
 import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import Literal
+from typing import Any, Literal
 
 from pythonjsonlogger.json import JsonFormatter
 
 Format = Literal["text", "json"]
 
 _LIMITED_SECONDS = 60.0
+RARELY: Mapping[str, Any] = {"rarely": True}
+"""`extra` of a line that any client can cause: only the first ones of a minute are written."""
+_TRACES_A_MINUTE = 5
+_ALL_TRACES_A_MINUTE = 30
+_LINES_A_MINUTE = 60
+_MINUTE = 60.0
+_MOST_PLACES = 1000
 
 _ids: ContextVar[Mapping[str, str]] = ContextVar("ids", default={})  # noqa: B039  # never changed in place
 
@@ -30,10 +41,72 @@ def about(**ids: str) -> Iterator[None]:
 def configure(style: Format) -> None:
     """Everything from INFO on goes to standard error."""
     handler = logging.StreamHandler()
+    handler.addFilter(RepeatedRecords().filter)
     handler.addFilter(_identify)
     handler.setFormatter(_json() if style == "json" else _Text("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+class RepeatedRecords:
+    """Leaves out tracebacks and lines that are repeated too often, and counts them."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._places: dict[tuple[Any, ...], _Minute] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """The line of a record is kept where only its traceback is repeated."""
+        if record.exc_info and record.exc_info[1] is not None:
+            place = _place(record.exc_info[1])
+            left_out = self._count(place, _TRACES_A_MINUTE)
+            if left_out is None or self._count((), _ALL_TRACES_A_MINUTE) is None:
+                record.exc_info = record.exc_text = None
+                _append(record, f"({place[0]} as before, its traceback is left out)")
+            elif left_out:
+                _append(record, f"({left_out} tracebacks like this were left out before it)")
+        elif getattr(record, "rarely", False):
+            left_out = self._count((record.name, record.msg), _LINES_A_MINUTE)
+            if left_out:
+                _append(record, f"({left_out} lines like this were left out before it)")
+            return left_out is not None
+        return True
+
+    def _count(self, place: tuple[Any, ...], most: int) -> int | None:
+        """How many were left out before this one; None where this one is to be left out as well."""
+        now = self._now()
+        minute = self._places.get(place)
+        if minute is None or now - minute.begun >= _MINUTE:
+            if len(self._places) >= _MOST_PLACES:
+                self._places.clear()
+            self._places[place] = _Minute(now)
+            return minute.left_out if minute else 0
+        minute.written += 1
+        if minute.written <= most:
+            return 0
+        minute.left_out += 1
+        return None
+
+
+class _Minute:
+    def __init__(self, begun: float) -> None:
+        self.begun = begun
+        self.written = 1
+        self.left_out = 0
+
+
+def _place(error: BaseException) -> tuple[Any, ...]:
+    """Name of the exception, and the line that raised it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = (trace.tb_frame.f_code.co_filename, trace.tb_lineno) if trace else ("", 0)
+    return (type(error).__name__, *where)
+
+
+def _append(record: logging.LogRecord, text: str) -> None:
+    with suppress(TypeError, ValueError, KeyError):  # the handler reports a message that does not fit its arguments
+        record.msg, record.args = f"{record.getMessage()} {text}", ()
 
 
 def _identify(record: logging.LogRecord) -> bool:
@@ -57,7 +130,7 @@ def _json() -> logging.Formatter:
     return JsonFormatter(
         ["levelname", "name", "message"],
         rename_fields={"levelname": "level", "name": "logger"},
-        reserved_attrs=[*logging.makeLogRecord({}).__dict__, "ids", "message", "asctime", "taskName"],
+        reserved_attrs=[*logging.makeLogRecord({}).__dict__, "ids", "rarely", "message", "asctime", "taskName"],
         timestamp=True,
     )
 

@@ -21,7 +21,8 @@ REQUEST_ID = "request_id"
 ERROR_CODE = "error_code"
 OPERATION = "operation"
 _JSON = "application/json"
-_RETRY_SECONDS = 5
+RETRY_SECONDS = 5
+"""When to ask again after a refusal for want of room."""
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
@@ -102,7 +103,7 @@ def _by_framework(request: Request[Any, Any, Any], error: HTTPException) -> Resp
 
 def _unwritten(request: Request[Any, Any, Any], error: sa.exc.OperationalError) -> Response[bytes]:
     log.warning("request %s: the database does not take it: %s", request.scope["state"].get(REQUEST_ID), error.orig)
-    return _refused(request, Refusal("DCS.4961", retry_after=_RETRY_SECONDS))
+    return _refused(request, Refusal("DCS.4961", retry_after=RETRY_SECONDS))
 
 
 def _internal(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

@@ -10,11 +10,13 @@ from litestar.types import ASGIApp
 
 from cachewright.api.answers import EXCEPTION_HANDLERS
 from cachewright.api.at_once import AtOnce
+from cachewright.api.auth.bodies import BodyMemory
 from cachewright.api.auth.credentials import Authenticator, utc_now
 from cachewright.api.auth.gate import Gate
 from cachewright.api.auth.guard import CallAudit, guarding
-from cachewright.api.auth.limits import RateLimit
+from cachewright.api.auth.limits import RateLimit, StreamLimit
 from cachewright.api.auth.proxies import TrustedProxies
+from cachewright.api.connections import Connections
 from cachewright.api.console import pages as console_pages
 from cachewright.api.console import session
 from cachewright.api.description import describe
@@ -106,6 +108,7 @@ SERVED = (
 """Every route that does what it is asked. The rest of the cloud's operations are refused by name."""
 
 
+_MEGABYTE = 1024 * 1024
 _OPEN = {
     ("GET", "/openapi.json"),
     ("GET", "/docs"),
@@ -119,11 +122,19 @@ _OPEN = {
 for a password, and metrics, which have a token of their own."""
 
 
-def create_app(plane: ControlPlane, metrics: Metrics, now: Callable[[], datetime] = utc_now) -> ASGIApp:
-    """What granian serves. Requests are counted in `metrics`; `now` is the clock that signatures are checked by."""
+def create_app(
+    plane: ControlPlane,
+    metrics: Metrics,
+    now: Callable[[], datetime] = utc_now,
+    connections: Connections | None = None,
+) -> ASGIApp:
+    """What granian serves. Requests are counted in `metrics` and, by connection, in `connections`; `now` is the clock
+    that signatures are checked by."""
     settings = plane.settings
     desk = SignInDesk(plane.database, settings.tokens_per_user, metrics.signed_in)
     authenticator = Authenticator(plane.kept, plane.database.sealer, now)
+    limits = settings.limits
+    streams = StreamLimit(limits.streams_per_user, limits.streams)
 
     def provide_plane() -> ControlPlane:
         return plane
@@ -133,6 +144,9 @@ def create_app(plane: ControlPlane, metrics: Metrics, now: Callable[[], datetime
 
     def provide_authenticator() -> Authenticator:
         return authenticator
+
+    def provide_streams() -> StreamLimit:
+        return streams
 
     app = Litestar(
         route_handlers=[
@@ -147,6 +161,7 @@ def create_app(plane: ControlPlane, metrics: Metrics, now: Callable[[], datetime
             "plane": Provide(provide_plane, sync_to_thread=False),
             "desk": Provide(provide_desk, sync_to_thread=False),
             "authenticator": Provide(provide_authenticator, sync_to_thread=False),
+            "streams": Provide(provide_streams, sync_to_thread=False),
         },
         before_request=guarding(
             RateLimit(parse_rate(settings.change_rate_limit))
@@ -165,4 +180,7 @@ def create_app(plane: ControlPlane, metrics: Metrics, now: Callable[[], datetime
         metrics=metrics,
         open_to_all=_OPEN,
         response_headers=security_headers(tls=settings.tls_cert is not None),
+        bodies=BodyMemory(limits.body_memory_mb * _MEGABYTE),
+        streams=streams,
+        connections=connections or Connections(),
     )

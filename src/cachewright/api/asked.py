@@ -21,6 +21,8 @@ _TASK_ID = re.compile(r"[0-9a-f]{32}")
 _WHERE = re.compile(r" - at `\$\.?(.*)`$")
 _MOMENT = "%Y%m%d%H%M%S"
 _A_SECOND = 1000
+_DEEPEST = 32
+_MOST_VALUES = 100_000
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 _CODES = {
@@ -110,6 +112,9 @@ def body(raw: bytes, shape: type[Shape]) -> Shape:
     is nothing, but its name must be one that the shape could know."""
     if not raw.strip():
         raise Refusal("DCS.4004")
+    # Each value takes some 60 bytes of memory, however short it is, and a comma stands between each two.
+    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > _MOST_VALUES:
+        raise Refusal("DCS.4005", reason=f"it has more than {_MOST_VALUES} values")
     try:
         decoded = msgspec.json.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -169,11 +174,16 @@ def _query_values(raw: bytes) -> dict[str, str]:
     return {name: text for name, text in given.items() if text}
 
 
-def _without_nulls(decoded: Any) -> Any:
-    """Members that are null left out, of the body and of every object in it."""
+def _without_nulls(decoded: Any, depth: int = 1) -> Any:
+    """Members that are null left out, of the body and of every object in it. Refusal DCS.4005 where it is nested deeper
+    than any body of the contract."""
+    if not isinstance(decoded, dict | list):
+        return decoded
+    if depth > _DEEPEST:
+        raise Refusal("DCS.4005", reason=f"it is nested deeper than {_DEEPEST} levels")
     if isinstance(decoded, dict):
-        return {name: _without_nulls(value) for name, value in decoded.items() if value is not None}
-    return [_without_nulls(item) for item in decoded] if isinstance(decoded, list) else decoded
+        return {name: _without_nulls(value, depth + 1) for name, value in decoded.items() if value is not None}
+    return [_without_nulls(item, depth + 1) for item in decoded]
 
 
 def _misshapen(error: msgspec.ValidationError, codes: dict[str, str]) -> Refusal:

@@ -19,12 +19,15 @@ from pathlib import Path
 
 import msgspec
 from granian.constants import Interfaces, SSLProtocols
+from granian.http import HTTP1Settings, HTTP2Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
 from limits import parse as parse_rate
 
 from cachewright import logs
 from cachewright.api.app import create_app
+from cachewright.api.connections import Connections
+from cachewright.api.sockets import ConnectionWatch
 from cachewright.cli import exposure
 from cachewright.cli.private_files import write_private
 from cachewright.config import Listen, Settings, show_ports
@@ -40,9 +43,21 @@ from cachewright.telemetry.metrics import Metrics
 log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 5
+_BETWEEN_CLOSINGS = 0.1
+_CLOSING_SECONDS = 2
 _CONNECTIONS = 10_000
 _WAITING_CONNECTIONS = 1024
 _FILES = 65_536
+_BUFFER_BYTES = 64 * 1024
+_HTTP2 = HTTP2Settings(
+    initial_connection_window_size=4 * _BUFFER_BYTES,
+    initial_stream_window_size=_BUFFER_BYTES,
+    keep_alive_interval=30_000,
+    max_concurrent_streams=100,
+    max_headers_size=_BUFFER_BYTES,
+)
+"""What a client can make the server hold before its request has begun. Headers may be 16 KB, paths 8 KB: more of them
+is refused by the HTTP server itself."""
 _TRACED_BY = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
@@ -115,8 +130,13 @@ def _usable(data_dir: Path) -> Iterator[None]:
 
 
 async def _serve(service: Service, metrics: Metrics, settings: Settings, listen: Listen) -> None:
+    most = _most_connections()
+    connections = Connections()
+    watch = ConnectionWatch(
+        connections, settings.limits, port=listen.port, most=most, count_closed=metrics.connections_closed
+    )
     server = Server(
-        create_app(service.plane, metrics),
+        create_app(service.plane, metrics, connections=connections),
         address=listen.host,
         port=listen.port,
         ssl_cert=settings.tls_cert,
@@ -125,7 +145,9 @@ async def _serve(service: Service, metrics: Metrics, settings: Settings, listen:
         interface=Interfaces.ASGI,
         websockets=False,
         backlog=_WAITING_CONNECTIONS,
-        backpressure=_most_connections(),
+        backpressure=most,
+        http1_settings=HTTP1Settings(max_buffer_size=_BUFFER_BYTES),
+        http2_settings=_HTTP2,
         log_level=LogLevels.error,
     )
     stopped = asyncio.Event()
@@ -145,6 +167,7 @@ async def _serve(service: Service, metrics: Metrics, settings: Settings, listen:
             service.tend,
             service.courier.run,
         )
+        for care in (service.supervisor.run, service.vitals.measure, service.tend, service.courier.run, watch.run)
     ]
     serving = asyncio.create_task(server.serve())
     stopping = asyncio.create_task(stopped.wait())
@@ -152,14 +175,20 @@ async def _serve(service: Service, metrics: Metrics, settings: Settings, listen:
     for care in caring:
         care.cancel()
     service.plane.feed.close()
+    connections.closing = True
     if not serving.done():
         server.stop()  # type: ignore[no-untyped-call]  # the library leaves it untyped
+    last = loop.time() + _GRACE_SECONDS
+    while not serving.done() and loop.time() < last:
+        watch.close_unidentified()  # again and again: some may have been accepted meanwhile
+        await asyncio.wait({serving}, timeout=_BETWEEN_CLOSINGS)
     await asyncio.gather(*caring, return_exceptions=True)
-    _, unanswered = await asyncio.wait({serving}, timeout=_GRACE_SECONDS)
-    if unanswered:
+    if not serving.done():
+        watch.close_all()
         log.warning(
             "some requests were not over %s s after the server was told to stop; they are cut off", _GRACE_SECONDS
         )
+        await asyncio.wait({serving}, timeout=_CLOSING_SECONDS)
 
 
 async def _forever(care: Callable[[], Awaitable[None]]) -> None:

@@ -11,10 +11,12 @@ from cyclopts import Parameter, validators
 
 from cachewright.cli.serve import CannotServe, serve_until_stopped
 from cachewright.cli.settings import BUS_PORTS, BusPorts, ValkeyBinary, absolute_binary
-from cachewright.config import Listen, Settings, parse_ports, parse_public_url
+from cachewright.config import Listen, RequestLimits, Settings, parse_ports, parse_public_url
 from cachewright.logs import Format
 
 _AT_LEAST_1 = validators.Number(gte=1)
+
+_LIMITS = RequestLimits()
 
 
 def serve(
@@ -63,6 +65,31 @@ def serve(
         str | None, Parameter(help="URL that clients reach the server by, for links; needed behind a proxy.")
     ] = None,
     log_format: Annotated[Format, Parameter(help="How the server logs, on standard error.")] = "text",
+    connections_per_address: Annotated[
+        int,
+        Parameter(
+            help="Open connections of one address. A proxy in front of the server is one address: allow it more.",
+            validator=validators.Number(gte=1),
+        ),
+    ] = _LIMITS.connections_per_address,
+    first_request_seconds: Annotated[
+        float,
+        Parameter(help="Time for a new connection to send its first request.", validator=validators.Number(gt=0)),
+    ] = _LIMITS.first_request_seconds,
+    idle_seconds: Annotated[
+        float,
+        Parameter(help="Time that a connection without a request stays open.", validator=validators.Number(gt=0)),
+    ] = _LIMITS.idle_seconds,
+    body_memory_mb: Annotated[
+        int,
+        Parameter(help="Megabytes of request bodies held at the same time.", validator=validators.Number(gte=48)),
+    ] = _LIMITS.body_memory_mb,
+    streams_per_user: Annotated[
+        int, Parameter(help="Open event streams of one user.", validator=validators.Number(gte=1))
+    ] = _LIMITS.streams_per_user,
+    streams: Annotated[
+        int, Parameter(help="Open event streams of all users.", validator=validators.Number(gte=1))
+    ] = _LIMITS.streams,
 ) -> None:
     """Serve the DCS v2 API and run caches on this machine until SIGTERM or Ctrl-C.
 
@@ -87,6 +114,14 @@ def serve(
             webhooks_to_private=webhooks_to_private,
             public_url=public_url and parse_public_url(public_url),
             log_format=log_format,
+            limits=RequestLimits(
+                connections_per_address=connections_per_address,
+                first_request_seconds=first_request_seconds,
+                idle_seconds=idle_seconds,
+                body_memory_mb=body_memory_mb,
+                streams_per_user=streams_per_user,
+                streams=streams,
+            ),
         )
         if valkey_binary:
             settings = msgspec.structs.replace(settings, valkey_binary=absolute_binary(valkey_binary))

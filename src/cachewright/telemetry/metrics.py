@@ -30,6 +30,10 @@ from cachewright.store.records import ENDED, UNFINISHED, Node, Task
 from cachewright.tasks.operation import CANCELLED
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
+_ROLES = {"master", "slave"}
+_UNKNOWN = "OTHER"
+"""Label of what a client or a node made up: each label has few values, or the page would grow without bound."""
 _OUTCOMES = ("success", "failed", "cancelled")
 _REQUEST_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 _TASK_SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
@@ -89,6 +93,12 @@ class Metrics:
         self._migrated = Counter(
             "cachewright_migrated_bytes", "What slot migrations have moved since the server started.", registry=registry
         )
+        self._closed = Counter(
+            "cachewright_http_connections_closed",
+            "Connections that the server closed: silent, idle, or too many.",
+            ("reason",),
+            registry=registry,
+        )
         self._moved: dict[str, float] = {}
         registry.register(self)
 
@@ -98,7 +108,12 @@ class Metrics:
 
     def answered(self, operation: str, method: str, status: int, seconds: float) -> None:
         """`operation` is one of those that are served, or empty where a request came to none."""
-        self._requests.labels(operation, method, str(status)).observe(seconds)
+        known = method if method in _METHODS else _UNKNOWN
+        self._requests.labels(operation, known, str(status)).observe(seconds)
+
+    def connections_closed(self, reason: str, count: int) -> None:
+        """`reason` is one of the few for which the server closes connections."""
+        self._closed.labels(reason).inc(count)
 
     def signed_in(self, outcome: Outcome) -> None:
         self._sign_ins.labels(outcome).inc()
@@ -184,6 +199,7 @@ def _of_nodes(nodes: Iterable[tuple[Node, Vital | None]]) -> Iterator[Metric]:
         up.add_metric(of, 1 if vital else 0)
         most.add_metric(of, node.maxmemory)
         if vital:
+            role = vital.role if vital.role in _ROLES else _UNKNOWN
             told = {
                 "used_memory_bytes": vital.used_memory,
                 "keys": vital.keys,
@@ -191,7 +207,7 @@ def _of_nodes(nodes: Iterable[tuple[Node, Vital | None]]) -> Iterator[Metric]:
                 "clients": vital.clients,
             }
             for field, value in told.items():
-                families[field].add_metric((*of, vital.role), value)
+                families[field].add_metric((*of, role), value)
     yield up
     yield most
     yield from families.values()

@@ -10,12 +10,16 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TypeAlias
 
+import msgspec
+
 from cachewright.api.auth.browser import require_own, session_token
 from cachewright.api.auth.signature import (
+    Authorization,
     BadSignature,
     OutsideWindow,
     SignedRequest,
     parse_authorization,
+    require_recent,
     verify,
 )
 from cachewright.errors import Refusal
@@ -34,6 +38,17 @@ Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+class Sender(msgspec.Struct, frozen=True):
+    """The sender of a request, as far as the head of the request shows it.
+
+    :ivar user_id: the user of a token or a session; None for a signature, which covers the body.
+    :ivar known: the credentials exist and are enabled.
+    """
+
+    user_id: str | None
+    known: bool
 
 
 class Authenticator:
@@ -79,6 +94,25 @@ class Authenticator:
             raise Refusal("DCS.1003")
         return _in_project(identity, project_id)
 
+    async def recognise(self, request: SignedRequest, project_id: str | None) -> Sender:
+        """The sender by the request's head, so that only a known one may send a large body. Its body is not looked at.
+
+        Refusal as by `identify`, except for an access key that is unknown or disabled: that is refused no sooner than a
+        wrong signature.
+        """
+        claims = [value for name, value in request.headers if name == b"authorization"]
+        if not claims or any(name == b"x-auth-token" for name, _ in request.headers):
+            return Sender((await self.identify(request, project_id)).user_id, known=True)
+        try:
+            authorization = _only(claims)
+            require_recent(request.headers, authorization, self._now())
+        except BadSignature as bad:
+            raise Refusal("DCS.1001") from bad
+        except OutsideWindow as late:
+            raise Refusal("DCS.1002") from late
+        owner = await self._kept.ask(credentials.of_key, authorization.access_key, project_id)
+        return Sender(None, known=owner is not None and owner.enabled)
+
     async def _by_token(self, tokens: list[bytes], kind: TokenKind, project_id: str | None) -> Identity:
         sought = digest(tokens[0].strip().decode("latin-1"))
         owner = await self._kept.ask(credentials.of_token, sought, project_id) if len(tokens) == 1 else None
@@ -95,9 +129,7 @@ class Authenticator:
     ) -> Identity:
         access_key = "-"
         try:
-            if len(claims) > 1:
-                raise BadSignature("there are several Authorization headers")
-            authorization = parse_authorization(claims[0])
+            authorization = _only(claims)
             access_key = authorization.access_key
             owner = await self._kept.ask(credentials.of_key, access_key, project_id)
             secret = self._sealer.open(owner.sealed_secret if owner else self._nobodys_secret)
@@ -127,6 +159,12 @@ def _in_project(identity: Identity, project_id: str | None) -> Identity:
     if project_id is not None and identity.role is None:
         raise Refusal("DCS.1004")
     return identity
+
+
+def _only(claims: list[bytes]) -> Authorization:
+    if len(claims) > 1:
+        raise BadSignature("there are several Authorization headers")
+    return parse_authorization(claims[0])
 
 
 def _identity(owner: credentials.Owner, credential: str, project_id: str | None) -> Identity:

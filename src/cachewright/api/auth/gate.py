@@ -9,9 +9,11 @@ import logging
 import random
 import time
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import TypeAlias
 from urllib.parse import unquote_to_bytes
 
+import sqlalchemy as sa
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from litestar.types.asgi_types import (
@@ -23,22 +25,21 @@ from litestar.types.asgi_types import (
     WebSocketReceiveMessage,
 )
 
-from cachewright.api.answers import OPERATION, REQUEST_ID, error_body, error_headers
-from cachewright.api.auth.credentials import Authenticator
-from cachewright.api.auth.guard import IDENTITY, CallAudit, source
-from cachewright.api.auth.limits import (
-    BODY_LIMIT,
-    STRANGERS_BODY_LIMIT,
-    RateLimit,
+from cachewright.api.answers import OPERATION, REQUEST_ID, RETRY_SECONDS, error_body, error_headers
+from cachewright.api.auth.bodies import (
+    BodyMemory,
+    BodyReader,
     announces_body,
-    read_body,
-    require_json,
-    require_small_head,
+    require_bearable_length,
 )
+from cachewright.api.auth.credentials import Authenticator, Sender
+from cachewright.api.auth.guard import IDENTITY, CallAudit, source
+from cachewright.api.auth.limits import STREAM, RateLimit, StreamLimit, require_json, require_small_head
 from cachewright.api.auth.proxies import TrustedProxies
 from cachewright.api.auth.signature import SignedRequest
+from cachewright.api.connections import Connections, Requests
 from cachewright.errors import Refusal
-from cachewright.logs import about
+from cachewright.logs import RARELY, about
 from cachewright.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,9 @@ class Gate:
         metrics: Metrics,
         open_to_all: Collection[tuple[str, str]],
         response_headers: Sequence[tuple[bytes, bytes]] = (),
+        bodies: BodyMemory,
+        streams: StreamLimit,
+        connections: Connections,
     ) -> None:
         """`open_to_all` are methods and paths that are asked for without credentials."""
         self._open = {(method, path.encode()) for method, path in open_to_all}
@@ -69,17 +73,22 @@ class Gate:
         self._proxies = proxies
         self._metrics = metrics
         self._response_headers = response_headers
+        self._bodies = bodies
+        self._streams = streams
+        self._connections = connections
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
+        peer = scope["client"]  # of the connection; a proxy is one peer
         self._proxies.resolve(scope)
         receive = _telling(receive)
         request_id = f"{random.getrandbits(128):032x}"  # it is told to everybody, and no secret
-        scope["state"] = {**(scope.get("state") or {}), REQUEST_ID: request_id}
+        state = scope["state"] = {**(scope.get("state") or {}), REQUEST_ID: request_id}
         begun = False
         arrived = time.perf_counter()
+        connection = self._connections.begin(peer, arrived)
 
         async def tagged(message: Message) -> None:
             nonlocal begun
@@ -97,40 +106,69 @@ class Gate:
 
         with about(request_id=request_id):
             try:
-                await self._pass(scope, receive, tagged)
+                await self._pass(scope, receive, tagged, connection)
             except Refusal as refusal:
                 await _answer(scope, tagged, refusal)
+            except sa.exc.OperationalError as error:
+                log.warning("request %s: the database is unavailable: %s", request_id, error.orig, extra=RARELY)
+                if not begun:
+                    await _answer(scope, tagged, Refusal("DCS.4961", retry_after=RETRY_SECONDS))
+            except asyncio.CancelledError:
+                if not self._connections.closing:
+                    raise  # else the server stops, and its connections have been closed
             except Exception:
                 log.exception("request %s failed: %s %s", request_id, scope["method"], scope["path"])
                 if not begun:
                     await _answer(scope, tagged, Refusal("DCS.5000"))
+            finally:
+                if STREAM in state:
+                    self._streams.close(state[STREAM])
+                self._connections.end(connection, IDENTITY in state)
 
-    async def _pass(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+    async def _pass(self, scope: HTTPScope, receive: Receive, send: Send, connection: Requests) -> None:
         require_small_head(scope)
         raw_path = scope["raw_path"].partition(b"?")[0]
         is_open = (scope["method"], raw_path) in self._open
-        announced = announces_body(scope)
-        body = await read_body(scope, receive, STRANGERS_BODY_LIMIT if is_open else BODY_LIMIT) if announced else b""
-        require_json(scope, body)
-        if not is_open:
-            path = _route_path(raw_path)
-            project_id = _project(path)
-            request = SignedRequest(
-                method=str(scope["method"]).encode("utf-8", "replace"),
-                path=raw_path,
-                query=scope["query_string"],
-                headers=list(scope["headers"]),
-                body=body,
-            )
-            identity = await self._authenticator.identify(request, project_id, source(scope))
-            self._rate.count(identity.user_id)
-            if path is None:
-                raise Refusal("DCS.4001")
-            scope["path"] = path
-            scope["state"][IDENTITY] = identity
-        if scope["method"] == "OPTIONS":
-            scope["method"] = "TRACE"  # the framework would answer OPTIONS by itself; the contract has neither
-        await self._app(scope, _replayed(body if announced else None, receive), send)
+        path = None if is_open else _route_path(raw_path)
+        body, replayed = b"", _replayed(None, receive)
+        reader = None
+        if announces_body(scope):
+            require_bearable_length(scope)
+            recognise = None if is_open else partial(self._recognise, scope, raw_path, path)
+            reader = BodyReader(scope, receive, self._bodies, recognise)
+        try:
+            if reader:
+                body = await reader.read()
+                require_json(scope, body)
+                replayed = _replayed(body, receive)
+            if not is_open:
+                request = _signed_request(scope, raw_path, body)
+                identity = await self._authenticator.identify(request, _project(path), source(scope))
+                self._rate.count(identity.user_id)
+                if path is None:
+                    raise Refusal("DCS.4001")
+                scope["path"] = path
+                scope["state"][IDENTITY] = identity
+                connection.identified += 1
+            if scope["method"] == "OPTIONS":
+                scope["method"] = "TRACE"  # the framework would answer OPTIONS by itself; the contract has neither
+            await self._app(scope, replayed, send)
+        finally:
+            if reader:
+                reader.release()
+
+    async def _recognise(self, scope: HTTPScope, raw_path: bytes, path: str | None) -> Sender:
+        return await self._authenticator.recognise(_signed_request(scope, raw_path, b""), _project(path))
+
+
+def _signed_request(scope: HTTPScope, raw_path: bytes, body: bytes) -> SignedRequest:
+    return SignedRequest(
+        method=str(scope["method"]).encode("utf-8", "replace"),
+        path=raw_path,
+        query=scope["query_string"],
+        headers=list(scope["headers"]),
+        body=body,
+    )
 
 
 def _operation(scope: HTTPScope) -> str:

@@ -1,26 +1,24 @@
 """How much a request may be, and how many there may be of one caller."""
 
-import asyncio
 import math
 import time
+from collections import Counter
 
 from limits import RateLimitItem
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
-from litestar.types import HTTPScope, Receive
+from litestar.types import HTTPScope
 
+from cachewright.api.answers import RETRY_SECONDS
 from cachewright.errors import Refusal
 
-BODY_LIMIT = 12 * 1024 * 1024
-STRANGERS_BODY_LIMIT = 16 * 1024
-_DRAIN_LIMIT = 4 * BODY_LIMIT
-_BODY_SECONDS = 60
+_METHOD_LIMIT = 32
 _TARGET_LIMIT = 8 * 1024
 _HEADERS_LIMIT = 16 * 1024
 _MOST_HEADERS = 64
 _JSON = b"application/json"
-_ONES = {"1.0", "1.1"}
-_ANNOUNCING = {b"content-length", b"transfer-encoding"}
+STREAM = "stream"
+"""Where a request keeps the user whose event stream it is."""
 
 
 class RateLimit:
@@ -37,8 +35,32 @@ class RateLimit:
             raise Refusal("DCS.4962", retry_after=max(1, math.ceil(free_at - time.time())))
 
 
+class StreamLimit:
+    """Open event streams: so many of one user, and so many of all."""
+
+    def __init__(self, of_one_user: int, of_all: int) -> None:
+        self._of_one_user = of_one_user
+        self._of_all = of_all
+        self._open: Counter[str] = Counter()
+
+    def open(self, scope: HTTPScope, user_id: str) -> None:
+        """Count the answer to this request as a stream until the request ends. Refusal DCS.4976 where there are too
+        many."""
+        if self._open[user_id] >= self._of_one_user or self._open.total() >= self._of_all:
+            raise Refusal("DCS.4976", retry_after=RETRY_SECONDS)
+        self._open[user_id] += 1
+        scope["state"][STREAM] = user_id
+
+    def close(self, user_id: str) -> None:
+        self._open[user_id] -= 1
+        if not self._open[user_id]:
+            del self._open[user_id]
+
+
 def require_small_head(scope: HTTPScope) -> None:
-    """Refusal DCS.4964 or DCS.4965."""
+    """Refusal DCS.4062, DCS.4964 or DCS.4965."""
+    if len(scope["method"]) > _METHOD_LIMIT:
+        raise Refusal("DCS.4062", parameter="method", reason=f"it is longer than {_METHOD_LIMIT} characters")
     if len(scope["raw_path"]) + len(scope["query_string"]) > _TARGET_LIMIT:
         raise Refusal("DCS.4965")
     sizes = [len(name) + len(value) for name, value in scope["headers"]]
@@ -53,41 +75,3 @@ def require_json(scope: HTTPScope, body: bytes) -> None:
     for name, value in scope["headers"]:
         if name == b"content-type" and value.partition(b";")[0].strip().lower() != _JSON:
             raise Refusal("DCS.4963")
-
-
-def announces_body(scope: HTTPScope) -> bool:
-    """There may be a body. Over HTTP/1 there is none that is not announced (RFC 9112, 6.3)."""
-    return scope["http_version"] not in _ONES or any(name in _ANNOUNCING for name, _ in scope["headers"])
-
-
-async def read_body(scope: HTTPScope, receive: Receive, limit: int) -> bytes:
-    """Refusal DCS.4960 where it is larger than `limit`, DCS.4968 where it is too slow. What is too large is read to its
-    end, or the client would see a broken connection and not the answer."""
-    about = dict(scope["headers"])
-    claimed = about.get(b"content-length", b"0")
-    if claimed.isdigit() and int(claimed[:20]) > _DRAIN_LIMIT:
-        raise Refusal("DCS.4960")
-    try:
-        async with asyncio.timeout(_BODY_SECONDS):
-            return await _read(receive, limit)
-    except TimeoutError as late:
-        raise Refusal("DCS.4968") from late
-
-
-async def _read(receive: Receive, limit: int) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] != "http.request":
-            break
-        part, more = message["body"], message["more_body"]
-        size += len(part)
-        if size <= limit:
-            parts.append(part)
-        elif size > _DRAIN_LIMIT:
-            break
-    if size > limit:
-        raise Refusal("DCS.4960")
-    return b"".join(parts)

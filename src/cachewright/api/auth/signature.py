@@ -77,6 +77,14 @@ def verify(request: SignedRequest, authorization: Authorization, secret_key: str
         raise OutsideWindow
 
 
+def require_recent(headers: Sequence[tuple[bytes, bytes]], authorization: Authorization, now: datetime) -> None:
+    """BadSignature or OutsideWindow by the head of a request alone, before its body has been read."""
+    if _DATE_HEADER not in authorization.signed_headers:
+        raise BadSignature("X-Sdk-Date is not signed")
+    if abs(now - _signed_at(_signed(headers, authorization.signed_headers)[_DATE_HEADER])) > WINDOW:
+        raise OutsideWindow
+
+
 def signature(request: SignedRequest, signed_headers: Mapping[bytes, bytes], secret_key: str) -> bytes:
     """`signed_headers` in the order in which they are signed, values trimmed; the date is among them."""
     to_sign = b"\n".join((ALGORITHM, signed_headers[_DATE_HEADER], _sha256(canonical(request, signed_headers))))

@@ -5,7 +5,7 @@ from litestar import Response, get
 from cachewright.api import answers, asked, watching
 from cachewright.api.auth.permissions import needs
 from cachewright.api.auth.rights import rights_check
-from cachewright.api.routes.parameters import Authentication, Call, PathId, Plane, in_thread, instance_of
+from cachewright.api.routes.parameters import Authentication, Call, PathId, Plane, Streams, in_thread, instance_of
 from cachewright.api.wire import live as wire
 from cachewright.errors import Refusal
 from cachewright.operations.live import Live
@@ -15,7 +15,7 @@ _INSTANCE = "/v2/{project_id:str}/instances/{instance_id:str}"
 
 @get(_INSTANCE + "/live", opt=needs("dcs:instance:get"))
 async def show_live(
-    request: Call, plane: Plane, authenticator: Authentication, instance_id: PathId
+    request: Call, plane: Plane, authenticator: Authentication, streams: Streams, instance_id: PathId
 ) -> Response[wire.LiveInstance]:
     """Status, running task, and of each shard its slots and what its nodes say, all as it is now.
 
@@ -31,6 +31,7 @@ async def show_live(
     if seen is None:
         raise Refusal("DCS.3022")
     if watching.wanted(request.headers.get("accept", "")):
+        streams.open(request.scope, asked.identity(request).user_id)
         return watching.instance_stream(plane.feed, known, look, rights_check(authenticator, request))
     return answers.json(wire.live(seen))
 

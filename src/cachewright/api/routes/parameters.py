@@ -14,6 +14,7 @@ from litestar.params import FromPath
 
 from cachewright.api import asked
 from cachewright.api.auth.credentials import Authenticator
+from cachewright.api.auth.limits import StreamLimit
 from cachewright.errors import Refusal
 from cachewright.operations.plane import ControlPlane
 from cachewright.operations.sign_in import SignInDesk
@@ -24,6 +25,7 @@ Call: TypeAlias = Request[Any, Any, Any]
 Plane: TypeAlias = NamedDependency[ControlPlane]
 Desk: TypeAlias = NamedDependency[SignInDesk]
 Authentication: TypeAlias = NamedDependency[Authenticator]
+Streams: TypeAlias = NamedDependency[StreamLimit]
 PathId: TypeAlias = FromPath[str]
 
 Shape = TypeVar("Shape", bound=msgspec.Struct)

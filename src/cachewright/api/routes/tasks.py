@@ -14,6 +14,7 @@ from cachewright.api.routes.parameters import (
     PathId,
     Plane,
     Query,
+    Streams,
     in_thread,
     instance_of,
 )
@@ -47,7 +48,13 @@ def list_background_task(
 
 @get(_TASKS + "/{task_id:str}/progress", opt=needs("dcs:instance:getBackgroundTask"))
 async def show_background_task_progress(
-    request: Call, plane: Plane, authenticator: Authentication, instance_id: PathId, task_id: PathId
+    request: Call,
+    plane: Plane,
+    *,
+    authenticator: Authentication,
+    streams: Streams,
+    instance_id: PathId,
+    task_id: PathId,
 ) -> Response[wire.Progress]:
     """ShowBackgroundTaskProgress: percent, seconds left, and every step and sub-step.
 
@@ -60,6 +67,7 @@ async def show_background_task_progress(
     if isinstance(shown, str):
         raise Refusal(shown)
     if watching.wanted(asked.header(request.scope, b"accept")):
+        streams.open(request.scope, who.user_id)
         return watching.stream(
             plane.feed, wanted, lambda: _task(plane, who, known, wanted), rights_check(authenticator, request)
         )

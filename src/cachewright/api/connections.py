@@ -1,0 +1,163 @@
+"""Open connections of the HTTP server, and the decision which of them to close.
+
+The HTTP server limits the time between requests of HTTP/1 only. It has no limit for a connection that never sends a
+byte, for an idle HTTP/2 connection, or for the number of connections of one address. `Connections` counts requests, and
+`to_close` decides by these counts and by the open sockets; `api.sockets` lists sockets and closes them.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
+
+import msgspec
+
+from cachewright.config import RequestLimits
+
+Client = tuple[str, str]
+"""Address and port, both as text, as the HTTP server reports them."""
+
+REASONS = ("no request", "idle", "too many of one address", "too many", "server stops")
+NO_REQUEST, IDLE, TOO_MANY_OF_ADDRESS, TOO_MANY, STOP = REASONS
+_ANSWER_SECONDS = 0.5
+"""Time after the end of a request in which its answer may still be on its way."""
+_HOST_BITS = 64
+_FULL = 0.9
+"""Share of all connections from which on idle ones are closed for new ones."""
+
+
+class Requests:
+    """Requests of one connection.
+
+    :ivar under_way: requests that have begun and not ended.
+    :ivar identified: those of them whose sender is known.
+    :ivar last: when the last one began or ended, by `time.perf_counter`.
+    """
+
+    __slots__ = ("identified", "last", "under_way")
+
+    def __init__(self) -> None:
+        self.under_way = 0
+        self.identified = 0
+        self.last = 0.0
+
+
+class Connections:
+    """Requests of each connection, for one event loop.
+
+    :ivar closing: the server stops.
+    """
+
+    def __init__(self) -> None:
+        self._requests: dict[object, Requests] = {}  # by Client, which ASGI has another type for
+        self.closing = False
+
+    def begin(self, client: object, now: float) -> Requests:
+        """Count a request. The caller must pass the result to `end`."""
+        requests = self._requests.get(client)
+        if requests is None:
+            requests = self._requests[client] = Requests()
+        requests.under_way += 1
+        requests.last = now
+        return requests
+
+    def end(self, requests: Requests, identified: bool) -> None:
+        requests.under_way -= 1
+        requests.identified -= identified
+        requests.last = time.perf_counter()
+
+    def of(self, client: Client) -> Requests | None:
+        """None where the connection has sent no request."""
+        return self._requests.get(client)
+
+    def forget(self, open_clients: set[Client], before: float) -> None:
+        """Drop the counts of connections that are closed. `before` is when the open ones were listed."""
+        for client, requests in list(self._requests.items()):
+            if requests.under_way == 0 and requests.last < before and client not in open_clients:
+                del self._requests[client]
+
+
+class Connection(msgspec.Struct, frozen=True):
+    """One open connection.
+
+    :ivar socket: key of its socket.
+    :ivar address: as by `network`.
+    :ivar opened: when it was first seen.
+    :ivar last: when its last request began or ended; None before the first one.
+    """
+
+    socket: int
+    address: str
+    opened: float
+    last: float | None = None
+    under_way: int = 0
+    identified: int = 0
+
+    @property
+    def active(self) -> float:
+        return self.opened if self.last is None else max(self.opened, self.last)
+
+
+def to_close(connections: Sequence[Connection], limits: RequestLimits, most: int, now: float) -> dict[int, str]:
+    """Sockets to close, each with the reason. `most` is the number of connections that the server accepts.
+
+    Of too many connections of one address, idle ones are closed first, then those whose sender is unknown, then the
+    newest. For the sake of other addresses, connections with an identified sender are never closed.
+    """
+    closed: dict[int, str] = {}
+    by_address: defaultdict[str, list[Connection]] = defaultdict(list)
+    for connection in connections:
+        if reason := _overdue(connection, limits, now):
+            closed[connection.socket] = reason
+        else:
+            by_address[connection.address].append(connection)
+    for of_address in by_address.values():
+        for connection in _excess(of_address, limits.connections_per_address):
+            closed[connection.socket] = TOO_MANY_OF_ADDRESS
+    left = [connection for connection in connections if connection.socket not in closed]
+    for connection in _excess(left, int(most * _FULL)):
+        if not connection.identified:
+            closed[connection.socket] = TOO_MANY
+    return closed
+
+
+def to_close_at_end(connections: Iterable[Connection], now: float) -> dict[int, str]:
+    """Sockets to close when the server stops: those with no request of a known sender."""
+    return {
+        connection.socket: STOP
+        for connection in connections
+        if not connection.identified and (connection.under_way or now - connection.active > _ANSWER_SECONDS)
+    }
+
+
+@lru_cache(maxsize=4096)
+def network(address: str) -> str:
+    """What counts as one address: of IPv6, the 64 bits that one subscriber has to choose from."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:  # the other end of a Unix socket
+        return address
+    if parsed.version == 4 or parsed.ipv4_mapped:
+        return address
+    return str(ip_network((int(parsed) >> _HOST_BITS << _HOST_BITS, 128 - _HOST_BITS)))
+
+
+def _overdue(connection: Connection, limits: RequestLimits, now: float) -> str | None:
+    if connection.under_way:
+        return None
+    if connection.last is None:
+        return NO_REQUEST if now - connection.opened > limits.first_request_seconds else None
+    return IDLE if now - connection.active > limits.idle_seconds else None
+
+
+def _excess(connections: Sequence[Connection], most: int) -> Sequence[Connection]:
+    count = len(connections) - most
+    return sorted(connections, key=_worth)[:count] if count > 0 else ()
+
+
+def _worth(connection: Connection) -> tuple[int, float]:
+    """Sort key: what is closed first comes first."""
+    if not connection.under_way:
+        return 0, connection.active
+    return (2, -connection.opened) if connection.identified else (1, connection.active)

@@ -1,0 +1,94 @@
+"""What tests put into the database of a running server, and what they read of its process."""
+
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import sqlalchemy as sa
+
+from cachewright.config import Settings
+from cachewright.operations import identity
+from cachewright.operations.sign_in import digest
+from cachewright.store import instances, keys, tokens
+from cachewright.store.database import Database
+from cachewright.store.records import Instance, RoleName, Token
+from serving import Server, spec
+
+_DAY_MS = 24 * 3600 * 1000
+
+
+@contextmanager
+def writing(server: Server) -> Iterator[sa.Connection]:
+    database = Database.in_use(Settings(data_dir=server.data_dir))
+    try:
+        with database.write() as connection:
+            yield connection
+    finally:
+        database.close()
+
+
+def add_instance(server: Server, spec_code: str = spec(3)) -> str:
+    """Id of an instance on record that has no nodes."""
+    now = int(time.time() * 1000)
+    instance = Instance(
+        id=str(uuid.uuid4()),
+        project_id=server.credentials["project_id"],
+        name="on-record",
+        status="CREATEFAILED",
+        engine_version="7.0",
+        spec_code=spec_code,
+        seed_port=1,
+        password=None,
+        attributes={},
+        user_id="u",
+        user_name="u",
+        created_at=now,
+        updated_at=now,
+    )
+    with writing(server) as connection:
+        instances.add(connection, instance)
+    return instance.id
+
+
+def add_token(server: Server) -> str:
+    """A token of the first user, for the first project."""
+    text, now = uuid.uuid4().hex, int(time.time() * 1000)
+    with writing(server) as connection:
+        key = keys.get(connection, server.credentials["access_key"])
+        assert key
+        tokens.add(
+            connection,
+            Token(
+                digest=digest(text),
+                user_id=key.user_id,
+                project_id=server.credentials["project_id"],
+                issued_at=now,
+                expires_at=now + _DAY_MS,
+            ),
+        )
+    return text
+
+
+def add_user_with_key(server: Server, role: RoleName) -> dict[str, str]:
+    """Access key and secret key of another user."""
+    name = f"u-{uuid.uuid4().hex[:12]}"
+    with writing(server) as connection:
+        identity.add_user(connection, name, None)
+        identity.grant(connection, name, server.credentials["project_name"], role)
+        key = identity.add_key(connection, name).key
+    return {"access_key": key.access_key, "secret_key": key.secret_key}
+
+
+def memory_mb(server: Server) -> float:
+    """Resident memory of the server."""
+    assert server.process
+    return float(psutil.Process(server.process.pid).memory_info().rss) / 1024**2
+
+
+def connections(server: Server) -> int:
+    """Connections of the HTTP server that are open on its side."""
+    assert server.process
+    known = psutil.Process(server.process.pid).net_connections(kind="tcp")
+    return sum(1 for c in known if c.laddr.port == server.port and c.raddr)
