@@ -37,6 +37,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     :ivar task_retention_days: for how long a task that has ended is kept.
     :ivar audit_retention_days: for how long an entry of the audit log is kept.
     :ivar rate_limit: what one key or token may ask for, such as `200/second`.
+    :ivar memory_overcommit: how many times the host's memory may be allocated to nodes.
+    :ivar quota_instances: how many instances a project may have; 0 for any number.
+    :ivar quota_nodes: how many nodes its instances may have in all; 0 for any number.
+    :ivar quota_memory_gb: how much memory its nodes may have in all, without overhead; 0 for any amount.
     :ivar log_format: a line for people, or a JSON object a line.
     """
 
@@ -51,6 +55,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     task_retention_days: float = 365
     audit_retention_days: float = 365
     rate_limit: str = "200/second"
+    memory_overcommit: float = 1.0
+    quota_instances: int = 100
+    quota_nodes: int = 1000
+    quota_memory_gb: int = 0
     log_format: Format = "text"
 
     @property

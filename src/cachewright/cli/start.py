@@ -12,6 +12,8 @@ from cachewright.cli.serve import CannotServe, serve_until_stopped
 from cachewright.config import Listen, Settings
 from cachewright.logs import Format
 
+_MOST_OVERCOMMIT = 1000
+
 
 def serve(
     *,
@@ -37,6 +39,19 @@ def serve(
         float, Parameter(help="Keep entries of the audit log for so long.", validator=validators.Number(gte=0))
     ] = 365,
     rate_limit: Annotated[str, Parameter(help="What one key or token may ask for.")] = "200/second",
+    memory_overcommit: Annotated[
+        float,
+        Parameter(help="Let nodes have so many times the memory of this machine; above 1 they may run out of it."),
+    ] = 1.0,
+    quota_instances: Annotated[
+        int, Parameter(help="Instances of one project at most; 0 for any number.", validator=validators.Number(gte=0))
+    ] = 100,
+    quota_nodes: Annotated[
+        int, Parameter(help="Nodes of one project at most; 0 for any number.", validator=validators.Number(gte=0))
+    ] = 1000,
+    quota_memory_gb: Annotated[
+        int, Parameter(help="GB of one project's nodes at most; 0 for any.", validator=validators.Number(gte=0))
+    ] = 0,
     log_format: Annotated[Format, Parameter(help="How the server logs, on standard error.")] = "text",
 ) -> None:
     """Serve the DCS v2 API and run caches on this machine until SIGTERM or Ctrl-C.
@@ -46,6 +61,8 @@ def serve(
     Example: cachewright serve --data-dir ./data --listen 127.0.0.1:8765
     """
     try:
+        if not 0 < memory_overcommit <= _MOST_OVERCOMMIT:
+            raise ValueError(f"--memory-overcommit {memory_overcommit:g} is not above 0 and up to {_MOST_OVERCOMMIT}")
         settings = Settings(
             data_dir=data_dir.absolute(),
             listen=Listen.parse(listen),
@@ -55,6 +72,10 @@ def serve(
             task_retention_days=task_retention_days,
             audit_retention_days=audit_retention_days,
             rate_limit=rate_limit,
+            memory_overcommit=memory_overcommit,
+            quota_instances=quota_instances,
+            quota_nodes=quota_nodes,
+            quota_memory_gb=quota_memory_gb,
             log_format=log_format,
         )
         if valkey_binary:

@@ -5,11 +5,15 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+import sqlalchemy as sa
+
+from cachewright.errors import Refusal
 from cachewright.flavors import parse
 from cachewright.hosts.local import NodeDidNotStart
 from cachewright.hosts.ports import is_free
 from cachewright.operations import cluster_actions, layout
 from cachewright.operations.cluster_actions import settled
+from cachewright.operations.port_reservation import reserve
 from cachewright.operations.site import Site, best_view
 from cachewright.store import instances
 from cachewright.store.records import Instance, Node
@@ -217,12 +221,14 @@ async def _on_other_ports(site: Site, instance: Instance, node: Node) -> Node:
     if site.host.has(node.id, "nodes.conf") or instance.attributes.get("port") == node.port:
         raise ActionFailed("DCS.9001", f"port {node.port} or {node.bus_port} of node {node.id} is taken")
 
-    def change() -> Node:
-        with site.database.write() as connection:
-            port, bus_port = layout.two_ports(connection, site.settings)
-            instances.change_node(connection, node.id, port=port, bus_port=bus_port)
-            if instance.seed_port == node.port:
-                instances.change(connection, instance.id, seed_port=port)
-            return next(other for other in instances.nodes_of(connection, instance.id) if other.id == node.id)
+    def change(connection: sa.Connection, ports: Sequence[int]) -> Node:
+        port, bus_port = ports
+        instances.change_node(connection, node.id, port=port, bus_port=bus_port)
+        if instance.seed_port == node.port:
+            instances.change(connection, instance.id, seed_port=port)
+        return next(other for other in instances.nodes_of(connection, instance.id) if other.id == node.id)
 
-    return await asyncio.to_thread(change)
+    try:
+        return await asyncio.to_thread(reserve, site.database, site.settings, 1, change)
+    except Refusal as refused:
+        raise ActionFailed(refused.code, refused.message) from refused
