@@ -32,13 +32,16 @@ from valkey.cluster import ValkeyCluster
 PASSWORD = "Test-password-1"
 PATIENCE_SECONDS = 60
 COMMAND = (sys.executable, "-m", "cachewright", "serve")
+ROOMY = ("--memory-overcommit", "1000")
+"""Several servers share a machine, and their nodes stay almost empty. Tests of what a host can hold leave this out."""
 
 
 class Server:
     """One data folder and the server that runs on it."""
 
-    def __init__(self, data_dir: Path, command: tuple[str, ...] = COMMAND) -> None:
+    def __init__(self, data_dir: Path, command: tuple[str, ...] = COMMAND, arguments: tuple[str, ...] = ROOMY) -> None:
         self.data_dir = data_dir
+        self.arguments = arguments
         self.command = command
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
@@ -48,7 +51,7 @@ class Server:
         credentials.unlink(missing_ok=True)
         with (self.data_dir.parent / f"{self.data_dir.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.command, "--data-dir", self.data_dir, "--listen", f"127.0.0.1:{self.port}"],
+                [*self.command, *self.arguments, "--data-dir", self.data_dir, "--listen", f"127.0.0.1:{self.port}"],
                 stdout=log,
                 stderr=log,
             )
@@ -57,7 +60,8 @@ class Server:
 
     def refusal(self) -> tuple[int, str]:
         """Exit code and last words of a server that does not start."""
-        command = [*self.command, "--data-dir", self.data_dir, "--listen", f"127.0.0.1:{self.port}"]
+        place = ("--data-dir", self.data_dir, "--listen", f"127.0.0.1:{self.port}")
+        command = [*self.command, *self.arguments, *place]
         tried = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
         return tried.returncode, tried.stderr
 

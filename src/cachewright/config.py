@@ -99,6 +99,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     :ivar trusted_proxies: addresses or networks of proxies whose X-Forwarded-For or Forwarded is believed.
     :ivar webhooks_to_private: whether webhooks may be at loopback and private addresses.
     :ivar public_url: where clients reach the server, for links in answers; None for what each request says.
+    :ivar rate_limit: what one key or token may ask for, such as `200/second`.
+    :ivar memory_overcommit: how many times the host's memory may be allocated to nodes.
+    :ivar quota_instances: how many instances a project may have; 0 for any number.
+    :ivar quota_nodes: how many nodes its instances may have in all; 0 for any number.
+    :ivar quota_memory_gb: how much memory its nodes may have in all, without overhead; 0 for any amount.
     :ivar log_format: a line for people, or a JSON object a line.
     :ivar limits: what clients of the HTTP API may take of the server.
     """
@@ -120,6 +125,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: tuple[str, ...] = ()
     webhooks_to_private: bool = True
     public_url: str | None = None
+    memory_overcommit: float = 1.0
+    quota_instances: int = 100
+    quota_nodes: int = 1000
+    quota_memory_gb: int = 0
     log_format: Format = "text"
     limits: RequestLimits = RequestLimits()
 

@@ -50,8 +50,10 @@ _ROWS = (
         "8 to 32 characters, 3 of lower case, upper case, digits and punctuation."),
     Row("DCS.4025", 400, "end_time is before start_time.", "Exchange them."),
     Row("DCS.4026", 400, "Not allowed in the instance's present state.", "Wait until its task has ended."),
-    Row("DCS.4035", 400, "The quota of instances is used up.", "Delete an instance, or ask for fewer."),
-    Row("DCS.4036", 400, "There is not enough memory left.", "Free memory on the host, or ask for less."),
+    Row("DCS.4035", 400, "The quota of instances is used up: {reason}", "Delete an instance, or ask for fewer."),
+    Row("DCS.4036", 400, "There is not enough memory left: {reason}",
+        "Ask for less, delete an instance, or see docs/capacity.md."),
+    Row("DCS.4039", 400, "A limit is reached: {reason}", "Ask for fewer nodes, or delete an instance."),
     Row("DCS.4049", 400, "The instance is not running.", "Look at its status; an instance in ERROR can be deleted."),
     Row("DCS.4060", 400, "An instance of this name exists.", "Take another name."),
     Row("DCS.4061", 400, "The instance id is malformed.", "Send the UUID that the list shows."),
@@ -112,7 +114,7 @@ _ROWS = (
         "Look which node does not answer; ask again when it does."),
     Row("DCS.9005", 0, "The migration was cancelled.", "Ask for the same resize again; it goes on."),
     Row("DCS.9006", 0, "A sub-step had no end within its limit.", "Look which node hangs; ask again."),
-    Row("DCS.9007", 0, "The disk is full.", "Free space on the host, then ask again."),
+    Row("DCS.9007", 400, "There is not enough disk left: {reason}", "Free space on the host, then ask again."),
     Row("DCS.9008", 0, "The shards that stay would be too full.", "Delete data, or keep more shards."),
 )  # fmt: skip
 ERRORS = {row.code: row for row in _ROWS}

@@ -34,7 +34,8 @@ RATE = 1_000_000
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """One server a test process. Tests keep apart by projects of their own."""
     folder: Path = tmp_path_factory.mktemp("site")
-    settings = Settings(data_dir=folder, rate_limit=f"{RATE}/second", change_rate_limit=f"{RATE}/second")
+    rates = {"rate_limit": f"{RATE}/second", "change_rate_limit": f"{RATE}/second"}
+    settings = Settings(data_dir=folder, memory_overcommit=1000, quota_nodes=0, **rates)
     database = Database.of(settings)
     parts: dict[str, Any] = dict.fromkeys(ControlPlane.__struct_fields__, _left_out) | {
         "database": database,

@@ -28,6 +28,7 @@ def test_a_server_that_runs_is_well(server: Server) -> None:
     assert {finding["state"] for finding in found.values()} <= {"ok", "warn"}
     assert found["server"]["told"].startswith("runs and answers")
     assert found["database"]["told"] == "quick_check: ok"
+    assert "are allocated to" in found["allocated"]["told"]
     assert "valkey-server" in run("--data-dir", str(server.data_dir)).stdout
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from cachewright.api.answers import ErrorBody, IamError, IamErrorBody
-from cachewright.api.wire import configurations, identity, instances, plans, tasks
+from cachewright.api.wire import configurations, identity, instances, plans, quota, tasks
 from cachewright.errors import Refusal
 
 _TASK = "8abfa7b27da0c57c017da7b2f1420001"
@@ -103,6 +103,15 @@ _SHAPES: Mapping[str, msgspec.Struct] = {
     "CreateInstance": instances.CreatedList([instances.Created(_INSTANCE, "cache")]),
     "ShowBackgroundTaskProgress": tasks.Progress(42, 7, [_STEP]),
     "DeleteBackgroundTask": tasks.Deleted(),
+    "ShowQuotaOfTenant": quota.Quotas(
+        quota.Resources(
+            [
+                quota.Resource(type="instance", max=100, quota=100, used=2),
+                quota.Resource(type="node", max=1000, quota=1000, used=9),
+                quota.Resource(type="ram", unit="GB", max=48, quota=48, used=9),
+            ]
+        )
+    ),
     "DeleteCenterTask": tasks.Deleted(),
     "StartInstanceResizeCheckJob": plans.JobId(_TASK),
     "UpdateInstanceConfig": plans.JobId(_TASK),

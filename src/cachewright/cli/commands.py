@@ -13,7 +13,7 @@ _COMMANDS = (
     ("demo", "start:demo", "Scale a live cluster out and in under traffic, and check everything."),
     ("doctor", "doctor:doctor", "Check this machine, a data folder and its server, and say what to mend."),
     ("firewall", "firewall:firewall", "Print firewall rules against other users of this machine."),
-    ("instances", "remote.instances:app", "Instances: list, show, create, resize, restart, delete; their parameters."),
+    ("instances", "remote.instances:app", "Instances: list, show, quota, create, resize, restart, delete, parameters."),
     ("tasks", "remote.tasks:app", "Background tasks: list, show, watch, pause, resume, cancel, retry."),
     ("plan", "remote.plan:app", "What a change would do; nothing is touched."),
     ("profiles", "remote.profiles:app", "Servers and keys to use, by name."),

@@ -4,7 +4,6 @@ import fcntl
 import os
 import re
 import resource
-import shutil
 import socket
 import stat
 import subprocess
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
-import psutil
 import sqlalchemy as sa
 from cyclopts import Parameter
 
@@ -28,7 +26,9 @@ from cachewright.cli.remote.server import Server
 from cachewright.cli.settings import BUS_PORTS, BusPorts, ValkeyBinary, absolute_binary
 from cachewright.config import Listen, Settings, parse_ports, show_ports
 from cachewright.hosts.ports import NoFreePort, free_ports
+from cachewright.hosts.resources import resources, total_memory
 from cachewright.hosts.server_binary import has_tls
+from cachewright.operations import admission
 from cachewright.operations.host_users import exposures
 from cachewright.store import instances
 from cachewright.store.database import Database, NotInUse, Unusable, usable
@@ -138,8 +138,8 @@ def _limits(_: Settings) -> Iterator[Finding]:
     yield Finding("open files", state, f"{soft} (may be raised to {hard})", remedy)
 
 
-def _memory(_: Settings) -> Iterator[Finding]:
-    free = psutil.virtual_memory().available
+def _memory(settings: Settings) -> Iterator[Finding]:
+    free = resources(_existing(settings.data_dir)).memory_free
     told = f"{free / _GIGABYTE:.1f} GB free"
     if free < _GIGABYTE:
         yield Finding("memory", "warn", told, "A shard takes at least 1 GB when it is full.")
@@ -147,9 +147,24 @@ def _memory(_: Settings) -> Iterator[Finding]:
         yield Finding("memory", "ok", told)
 
 
+def _allocated(settings: Settings) -> Iterator[Finding]:
+    """Says nothing where there is no database, or none that can be read: `_database` does."""
+    try:
+        with closing(Database.in_use(settings)) as database, database.read() as connection:
+            _, host = admission.allocated(connection, "")
+    except (NotInUse, WrongKey, OSError, sa.exc.DatabaseError):
+        return
+    needed, there = host.size.host_memory / _GIGABYTE, total_memory() / _GIGABYTE
+    told = f"{needed:.1f} GB are allocated to {host.size.nodes} nodes, the machine has {there:.1f} GB"
+    if needed > there:
+        yield Finding("allocated", "warn", told, "Delete or shrink instances, or the kernel may kill a full node.")
+    else:
+        yield Finding("allocated", "ok", told)
+
+
 def _disk(settings: Settings) -> Iterator[Finding]:
-    folder = next(path for path in (settings.data_dir, *settings.data_dir.parents) if path.exists())
-    free = shutil.disk_usage(folder).free
+    folder = _existing(settings.data_dir)
+    free = resources(folder).disk_free
     told = f"{free / _GIGABYTE:.1f} GB free at {folder}"
     if free < _GIGABYTE:
         yield Finding("disk", "fail", told, "Make space: caches that cannot write their files take no writes.")
@@ -255,6 +270,7 @@ _LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _kernel,
     _limits,
     _memory,
+    _allocated,
     _disk,
     _folder,
     _exposure,
@@ -263,6 +279,11 @@ _LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _ports,
     _other_users,
 )
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the first above it that is there."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 def _first_line(path: str) -> str:

@@ -17,6 +17,7 @@ from cachewright.logs import Format
 _AT_LEAST_1 = validators.Number(gte=1)
 
 _LIMITS = RequestLimits()
+_MOST_OVERCOMMIT = 1000
 
 
 def serve(
@@ -64,6 +65,19 @@ def serve(
     public_url: Annotated[
         str | None, Parameter(help="URL that clients reach the server by, for links; needed behind a proxy.")
     ] = None,
+    memory_overcommit: Annotated[
+        float,
+        Parameter(help="Let nodes have so many times the memory of this machine; above 1 they may run out of it."),
+    ] = 1.0,
+    quota_instances: Annotated[
+        int, Parameter(help="Instances of one project at most; 0 for any number.", validator=validators.Number(gte=0))
+    ] = 100,
+    quota_nodes: Annotated[
+        int, Parameter(help="Nodes of one project at most; 0 for any number.", validator=validators.Number(gte=0))
+    ] = 1000,
+    quota_memory_gb: Annotated[
+        int, Parameter(help="GB of one project's nodes at most; 0 for any.", validator=validators.Number(gte=0))
+    ] = 0,
     log_format: Annotated[Format, Parameter(help="How the server logs, on standard error.")] = "text",
     connections_per_address: Annotated[
         int,
@@ -98,6 +112,8 @@ def serve(
     Example: cachewright serve --data-dir ./data --listen 127.0.0.1:8765
     """
     try:
+        if not 0 < memory_overcommit <= _MOST_OVERCOMMIT:
+            raise ValueError(f"--memory-overcommit {memory_overcommit:g} is not above 0 and up to {_MOST_OVERCOMMIT}")
         settings = Settings(
             data_dir=data_dir.absolute(),
             listen=Listen.parse(listen),
@@ -113,6 +129,10 @@ def serve(
             trusted_proxies=tuple(str(ip_network(proxy)) for proxy in trusted_proxy),
             webhooks_to_private=webhooks_to_private,
             public_url=public_url and parse_public_url(public_url),
+            memory_overcommit=memory_overcommit,
+            quota_instances=quota_instances,
+            quota_nodes=quota_nodes,
+            quota_memory_gb=quota_memory_gb,
             log_format=log_format,
             limits=RequestLimits(
                 connections_per_address=connections_per_address,

@@ -24,6 +24,10 @@ class NodePorts(msgspec.Struct, frozen=True):
     bus: int
     tls: int | None
 
+    @property
+    def every(self) -> list[int]:
+        return [port for port in (self.client, self.bus, self.tls) if port is not None]
+
 
 def free_node_ports(
     host: str, clients: tuple[int, int], peers: tuple[int, int], taken: set[int], *, tls: bool

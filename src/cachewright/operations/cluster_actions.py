@@ -1,13 +1,11 @@
 """Sub-steps on a whole cluster: check it, let it form, let new nodes join it."""
 
 import asyncio
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-import psutil
-
+from cachewright.hosts.resources import Resources, resources
 from cachewright.operations.layout import masters
 from cachewright.operations.site import Site
 from cachewright.store.records import Node
@@ -26,23 +24,19 @@ async def check_resources(site: Site, running: Running) -> None:
 
     `arguments`: host_bytes, disk_bytes, and `rooms` of [node id, bytes it will hold, bytes it may hold].
     """
-    memory, disk = free_resources(site)
-    running.measure(detail=f"{{memory_free:{memory},disk_free:{disk}}}")
-    for failure in resource_failures(running.sub_step.arguments, memory, disk):
+    host = resources(site.settings.data_dir)
+    running.measure(detail=f"{{memory_free:{host.memory_free},disk_free:{host.disk_free}}}")
+    for failure in resource_failures(running.sub_step.arguments, host):
         raise failure
 
 
-def free_resources(site: Site) -> tuple[int, int]:
-    """Bytes of memory and of disk that the host has left."""
-    return psutil.virtual_memory().available, shutil.disk_usage(site.settings.data_dir).free
-
-
-def resource_failures(arguments: Mapping[str, Any], memory: int, disk: int) -> Iterator[ActionFailed]:
+def resource_failures(arguments: Mapping[str, Any], host: Resources) -> Iterator[ActionFailed]:
     """What `check_resources` fails on. Trying again would not help."""
-    if memory < arguments["host_bytes"]:
-        yield ActionFailed("DCS.4036", f"{arguments['host_bytes']} bytes of memory needed, {memory} are free", True)
-    if disk < arguments["disk_bytes"]:
-        yield ActionFailed("DCS.9007", f"{arguments['disk_bytes']} bytes of disk needed, {disk} are free", True)
+    memory, disk = arguments["host_bytes"], arguments["disk_bytes"]
+    if host.memory_free < memory:
+        yield ActionFailed("DCS.4036", f"{memory} bytes of memory needed, {host.memory_free} are free", True)
+    if host.disk_free < disk:
+        yield ActionFailed("DCS.9007", f"{disk} bytes of disk needed, {host.disk_free} are free", True)
     for node_id, holds, may_hold in arguments["rooms"]:
         if holds > may_hold:
             yield ActionFailed("DCS.9008", f"node {node_id} would hold {holds} bytes of at most {may_hold}", True)

@@ -5,15 +5,13 @@ import asyncio
 import sqlalchemy as sa
 
 from cachewright.flavors import parse
+from cachewright.operations import capacity
 from cachewright.operations.kinds import CREATE, PRE_CHECK, RESOURCE_CHECK
 from cachewright.operations.operation import InstanceOperation
 from cachewright.store import instances
 from cachewright.store.records import Node, Step, Task
 from cachewright.tasks.clock import now_ms
 from cachewright.tasks.plan import Draft, build, work
-
-NODE_BYTES = 16 * 1024 * 1024
-"""What an empty node needs of its host."""
 
 _START_SECONDS = 0.15
 _STOP_SECONDS = 5.0
@@ -26,7 +24,6 @@ class Create(InstanceOperation):
     async def plan(self, task: Task) -> tuple[Step, ...]:
         nodes = await self.site.nodes(task.instance_id)
         await self._want(nodes, wanted=True)
-        needed = NODE_BYTES * len(nodes)
         forming = _FORM_SECONDS + _FORM_SECONDS_A_NODE * len(nodes)
         return build(
             task.run_id,
@@ -36,7 +33,11 @@ class Create(InstanceOperation):
                         name=RESOURCE_CHECK,
                         action="check resources",
                         work=work("check", seconds=0.05),
-                        arguments={"host_bytes": needed, "disk_bytes": needed, "rooms": []},
+                        arguments={
+                            "host_bytes": capacity.EMPTY_NODE * len(nodes),
+                            "disk_bytes": capacity.disk_bytes(0, 0, len(nodes)),
+                            "rooms": [],
+                        },
                     )
                 ],
                 "Resource request.": [

@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import msgspec
+import sqlalchemy as sa
 
+from cachewright.errors import Refusal
 from cachewright.flavors import parse
 from cachewright.hosts.local import NodeDidNotStart
-from cachewright.hosts.ports import is_free
+from cachewright.hosts.ports import NodePorts, is_free
 from cachewright.operations import cluster_actions, layout
 from cachewright.operations.cluster_actions import settled
+from cachewright.operations.port_reservation import reserve
 from cachewright.operations.site import Site, best_view
 from cachewright.store import instances
 from cachewright.store.records import Instance, Node
@@ -227,12 +230,17 @@ async def _on_other_ports(site: Site, instance: Instance, node: Node) -> Node:
         ports = " or ".join(map(str, node.ports))
         raise ActionFailed("DCS.9001", f"port {ports} of node {node.id} is taken")
 
-    def change() -> Node:
-        with site.database.write() as connection:
-            ports = layout.other_ports(connection, site.settings, tls=node.tls_port is not None)
-            instances.change_node(connection, node.id, port=ports.client, bus_port=ports.bus, tls_port=ports.tls)
-            if instance.seed_port == node.port:
-                instances.change(connection, instance.id, seed_port=ports.client)
-            return next(other for other in instances.nodes_of(connection, instance.id) if other.id == node.id)
+    def change(connection: sa.Connection, ports: Sequence[NodePorts]) -> Node:
+        (own,) = ports
+        instances.change_node(connection, node.id, port=own.client, bus_port=own.bus, tls_port=own.tls)
+        if instance.seed_port == node.port:
+            instances.change(connection, instance.id, seed_port=own.client)
+        return next(other for other in instances.nodes_of(connection, instance.id) if other.id == node.id)
 
-    return await asyncio.to_thread(change)
+    def reserved() -> Node:
+        return reserve(site.database, site.settings, 1, change, tls=node.tls_port is not None)
+
+    try:
+        return await asyncio.to_thread(reserved)
+    except Refusal as refused:
+        raise ActionFailed(refused.code, refused.message) from refused

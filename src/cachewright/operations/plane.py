@@ -1,13 +1,14 @@
 """The control plane: what a request may ask for, checked and put in line.
 
-Each method decides in one write transaction, so that what it checked is still so when its task is stored. The task is
+Each method decides in one write transaction, so that what it checked is still so when its task is stored. The
+system is asked for free ports and for its memory before that transaction, which would keep others waiting. The task is
 enqueued after the commit; should the server die in between, its next start does that.
 """
 
 import asyncio
 import secrets
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,19 +16,22 @@ import sqlalchemy as sa
 
 from cachewright.config import Settings
 from cachewright.errors import Refusal
-from cachewright.flavors import Flavor, UnknownFlavor, parse
+from cachewright.flavors import Flavor, parse
+from cachewright.hosts.ports import NodePorts
 from cachewright.hosts.server_binary import has_tls
-from cachewright.operations import layout
+from cachewright.operations import admission, layout, resize_request
+from cachewright.operations.capacity import Limits
 from cachewright.operations.configure import changes
 from cachewright.operations.kinds import CHECK, CONFIGURE, CREATE, DELETE, KINDS, RESIZE, RESTART, Kind
 from cachewright.operations.live import Observer
+from cachewright.operations.port_reservation import reserve
 from cachewright.operations.resize import Preview
 from cachewright.operations.vitals import Vitals
 from cachewright.operations.wishes import CreateWish, ResizeWish
 from cachewright.store import controls, instances, tasks
 from cachewright.store.database import Database
 from cachewright.store.kept import Kept
-from cachewright.store.records import ENDED, Control, Instance, Principal, Task
+from cachewright.store.records import ENDED, Control, Instance, Node, Principal, Task
 from cachewright.tasks.clock import now_ms
 from cachewright.tasks.feed import Feed
 from cachewright.tasks.operation import CANCELLED, ActionFailed
@@ -58,22 +62,46 @@ class ControlPlane(msgspec.Struct, frozen=True):
     preview: Callable[[Task], Awaitable[Preview]]
 
     def create_instances(self, who: Principal, wish: CreateWish) -> list[Instance]:
-        """Refusal DCS.4062 where the wished port is taken."""
-        with self.database.write() as connection:
-            added = [self._create(connection, who, wish, name) for name in wish.names]
+        """Refusal DCS.4062 where the wished port is taken, DCS.4035, DCS.4036, DCS.4039 or DCS.9007 where there is no
+        room."""
+        limits = admission.limits(self.settings)
+        request = admission.creation(wish.flavor, len(wish.names))
+        with self.database.read() as connection:
+            admission.require_room(connection, limits, who.project_id, request)
+        ids = [str(uuid.uuid4()) for _ in wish.names]
+        tls = has_tls(self.settings.valkey_binary)
+        nodes = [layout.new_nodes(self.settings, instance_id, wish.flavor) for instance_id in ids]
+
+        authorities = [new_authority(instance_id) if tls else None for instance_id in ids]
+
+        def add(connection: sa.Connection, ports: Sequence[NodePorts]) -> list[tuple[Instance, Task]]:
+            admission.require_room(connection, limits, who.project_id, request)
+            count = len(nodes[0])
+            placed = [layout.placed(own, ports[place * count :][:count]) for place, own in enumerate(nodes)]
+            made = zip(wish.names, placed, authorities, strict=True)
+            return [
+                self._create(connection, who, wish, name=name, nodes=own, node_ca=node_ca)
+                for name, own, node_ca in made
+            ]
+
+        added = reserve(self.database, self.settings, request.size.nodes, add, tls=tls, first=wish.port)
         for _, task in added:
             self.enqueue(task)
         return [instance for instance, _ in added]
 
-    def _create(self, connection: sa.Connection, who: Principal, wish: CreateWish, name: str) -> tuple[Instance, Task]:
-        instance_id = str(uuid.uuid4())
-        node_ca = new_authority(instance_id) if has_tls(self.settings.valkey_binary) else None
-        nodes = layout.new_nodes(
-            connection, self.settings, instance_id, wish.flavor, tls=node_ca is not None, seed_port=wish.port
-        )
+    def _create(
+        self,
+        connection: sa.Connection,
+        who: Principal,
+        wish: CreateWish,
+        *,
+        name: str,
+        nodes: Sequence[Node],
+        node_ca: str | None,
+    ) -> tuple[Instance, Task]:
         now = now_ms()
         instance = Instance(
-            id=instance_id,
+            id=nodes[0].instance_id,
             project_id=who.project_id,
             name=name,
             status=CREATE.during,
@@ -95,7 +123,8 @@ class ControlPlane(msgspec.Struct, frozen=True):
         return instance, _add_task(connection, CREATE, who, instance, params=flavor, details={})
 
     def resize_instance(self, who: Principal, instance_id: str, wish: ResizeWish) -> Task:
-        """Refusal DCS.3022, 4927, 4012, 4102 (a change that is not served), 4103 (no change), or busy."""
+        """Refusal DCS.3022, 4927, 4012, 4102 (a change that is not served), 4103 (no change), 4036, 4039 or 9007 (no
+        room), or busy."""
         return self._submit_resize(RESIZE, who, instance_id, wish)
 
     def check_resize(self, who: Principal, instance_id: str, wish: ResizeWish) -> Task:
@@ -103,12 +132,13 @@ class ControlPlane(msgspec.Struct, frozen=True):
         return self._submit_resize(CHECK, who, instance_id, wish)
 
     def plan_resize(self, who: Principal, instance_id: str, wish: ResizeWish) -> tuple[Instance, Preview]:
-        """What `resize_instance` would do now; nothing is touched. Refusals as there, and DCS.4049 where no node
-        answers. Call it in a thread of its own."""
+        """What `resize_instance` would do now; nothing is touched. Refusals as there, but that missing room is a
+        blocker of the preview, and DCS.4049 where no node answers. Call it in a thread of its own."""
         with self.database.read() as connection:
             instance = self._get(connection, who, instance_id)
-            old, new = _sizes(connection, instance, wish)
-        task = _task(RESIZE, who, instance, params=_resize_params(new), details=_resize_details(old, new))
+            old, new = resize_request.sizes(connection, instance, wish)
+        params, details = resize_request.params(new), resize_request.details(old, new)
+        task = _task(RESIZE, who, instance, params=params, details=details)
 
         async def preview() -> Preview:
             return await self.preview(task)
@@ -119,12 +149,14 @@ class ControlPlane(msgspec.Struct, frozen=True):
             raise Refusal("DCS.4049") from failure
 
     def _submit_resize(self, kind: Kind, who: Principal, instance_id: str, wish: ResizeWish) -> Task:
+        limits = admission.limits(self.settings)
         with self.database.write() as connection:
             instance = self._get(connection, who, instance_id)
             _require_status(instance, kind)
             _require_not_configuring(connection, instance)
-            old, new = _sizes(connection, instance, wish)
-            params, details = _resize_params(new), _resize_details(old, new)
+            old, new = resize_request.sizes(connection, instance, wish)
+            self._require_room(connection, limits, instance, new)
+            params, details = resize_request.params(new), resize_request.details(old, new)
             task = _add_task(connection, kind, who, instance, params=params, details=details)
         self.enqueue(task)
         return task
@@ -203,7 +235,9 @@ class ControlPlane(msgspec.Struct, frozen=True):
 
     def retry_task(self, who: Principal, instance_id: str, task_id: str) -> Task:
         """Goes on with a task that has failed: what was finished stays, the rest is planned anew. Refusal DCS.3022,
-        DCS.4958, DCS.4957 where it has not failed, or busy."""
+        DCS.4958, DCS.4957 where it has not failed, DCS.4036, DCS.4039 or DCS.9007 where a resize has no room, or
+        busy."""
+        limits = admission.limits(self.settings)
         with self.database.write() as connection:
             task = self._task(connection, who, instance_id, task_id)
             instance = self._get(connection, who, instance_id)
@@ -212,6 +246,8 @@ class ControlPlane(msgspec.Struct, frozen=True):
                 raise Refusal("DCS.4957")
             if instance.status != kind.failure and instance.status not in kind.accepts:
                 raise Refusal(_BUSY.get(instance.status, "DCS.4049"))
+            if kind is RESIZE:
+                self._require_room(connection, limits, instance, parse(task.params["spec_code"]))
             controls.remove(connection, [task_id])
             again = msgspec.structs.replace(
                 task, status="WAITING", end_time=None, error_code=None, message="", attempt=task.attempt + 1
@@ -221,6 +257,11 @@ class ControlPlane(msgspec.Struct, frozen=True):
         self.feed.publish(saved)
         self.enqueue(saved)
         return saved
+
+    def _require_room(self, connection: sa.Connection, limits: Limits, instance: Instance, new: Flavor) -> None:
+        nodes = instances.nodes_of(connection, instance.id)
+        request = admission.resizing(nodes, new, self.vitals.used_memory(instance.id))
+        admission.require_room(connection, limits, instance.project_id, request, instance)
 
     def _task(self, connection: sa.Connection, who: Principal, instance_id: str, task_id: str) -> Task:
         self._get(connection, who, instance_id)
@@ -257,43 +298,6 @@ def _require_not_configuring(connection: sa.Connection, instance: Instance) -> N
     """Refusal DCS.4114 while parameters are being changed, which the instance's status does not show."""
     if any(task.kind == CONFIGURE.kind for task in tasks.unfinished_of(connection, instance.id)):
         raise Refusal("DCS.4114")
-
-
-def _sizes(connection: sa.Connection, instance: Instance, wish: ResizeWish) -> tuple[Flavor, Flavor]:
-    """What the instance is and what it is wished to be. Refusal where it cannot be.
-
-    The size it has already is no change, unless a scale that failed has left it with another number of shards.
-    """
-    try:
-        new = parse(wish.spec_code)
-    except UnknownFlavor as unknown:
-        raise Refusal("DCS.4927", reason=str(unknown)) from unknown
-    old = parse(instance.spec_code)
-    if wish.capacity_mb is not None and wish.capacity_mb != new.capacity_mb:
-        raise Refusal("DCS.4012", reason=f"new_capacity is not the {new.capacity_gb} GB of {new.spec_code}")
-    if (new.cache_mode, new.cpu_type, new.copies) != (old.cache_mode, old.cpu_type, old.copies):
-        raise Refusal("DCS.4102", reason=f"{old.spec_code} cannot become {new.spec_code}")
-    shards = {node.shard for node in instances.nodes_of(connection, instance.id)}
-    if (new.shards, new.shard_mb) == (old.shards, old.shard_mb) == (len(shards), old.shard_mb):
-        raise Refusal("DCS.4103", reason=f"the instance is {old.spec_code} already")
-    return old, new
-
-
-def _resize_params(new: Flavor) -> dict[str, Any]:
-    return {"spec_code": new.spec_code, "new_capacity": new.capacity_gb}
-
-
-def _resize_details(old: Flavor, new: Flavor) -> dict[str, Any]:
-    return {
-        "old_capacity": old.capacity_gb,
-        "new_capacity": new.capacity_gb,
-        "old_resource_spec_code": old.spec_code,
-        "new_resource_spec_code": new.spec_code,
-        "old_cache_mode": old.cache_mode,
-        "new_cache_mode": new.cache_mode,
-        "old_replica_num": old.copies,
-        "new_replica_num": new.copies,
-    }
 
 
 def _add_task(

@@ -11,16 +11,21 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import sqlalchemy as sa
 
+from cachewright.errors import Refusal
 from cachewright.flavors import Flavor, parse
-from cachewright.operations import cluster_actions, layout
-from cachewright.operations.create import NODE_BYTES
+from cachewright.hosts.ports import NodePorts
+from cachewright.hosts.resources import resources
+from cachewright.operations import admission, capacity, cluster_actions, layout
+from cachewright.operations.capacity import Shortage
 from cachewright.operations.kinds import POST_CHECK, PRE_CHECK, RESIZE, RESOURCE_CHECK, STATUS_CHECK
 from cachewright.operations.moves import BYTES_PER_SECOND, MOVE, PACE, Load, Speed, drafts, learnt, moved_keys
 from cachewright.operations.node_actions import IDLE_SECONDS, end
 from cachewright.operations.operation import InstanceOperation, answering
+from cachewright.operations.port_reservation import reserve
 from cachewright.operations.site import best_view
 from cachewright.store import controls, instances, rates
-from cachewright.store.records import Control, Node, Step, Task
+from cachewright.store.records import Control, Instance, Node, Step, Task
+from cachewright.tasks.operation import ActionFailed
 from cachewright.tasks.plan import Draft, build, work
 from cachewright.tasks.progress import planned_seconds
 from cachewright.valkey import slot_jobs, slots
@@ -73,13 +78,23 @@ class Resize(InstanceOperation):
         """What a plan made now would do, and what it would fail on. Nothing is touched."""
         with answering():
             steps = await self._plan(task, store=False)
-            _, nodes, seen = await self.site.look(task)
-        resources = steps[0].sub_steps[0].arguments
-        blockers = [
-            *cluster_actions.resource_failures(resources, *cluster_actions.free_resources(self.site)),
+            instance, nodes, seen = await self.site.look(task)
+        needed = steps[0].sub_steps[0].arguments
+        shortages = await asyncio.to_thread(self._shortages, instance, parse(task.params["spec_code"]))
+        failures = [
+            *cluster_actions.resource_failures(needed, resources(self.site.settings.data_dir)),
             *cluster_actions.status_failures(nodes, seen),
         ]
-        return Preview(steps, planned_seconds(steps), tuple((blocker.code, blocker.message) for blocker in blockers))
+        blockers = [(shortage.code, shortage.reason) for shortage in shortages]
+        blockers += [(failure.code, failure.message) for failure in failures]
+        return Preview(steps, planned_seconds(steps), tuple(blockers))
+
+    def _shortages(self, instance: Instance, flavor: Flavor) -> list[Shortage]:
+        """What `resize_instance` would be refused for; the disk is looked at with the bytes of the plan."""
+        limits = admission.limits(self.site.settings)
+        with self.site.database.read() as connection:
+            request = admission.resizing(instances.nodes_of(connection, instance.id), flavor)
+            return admission.shortages(connection, limits, instance.project_id, request, instance)
 
     async def _plan(self, task: Task, *, store: bool) -> tuple[Step, ...]:
         flavor = parse(task.params["spec_code"])
@@ -145,19 +160,29 @@ class Resize(InstanceOperation):
         first = max(shards, default=-1) + 1
         added = range(first, first + max(flavor.shards - len(shards), 0))
 
-        def choose() -> list[Node]:
-            with self.site.database.write() as connection:
-                tls = any(node.tls_port for node in nodes)
-                new = layout.new_nodes(
-                    connection, self.site.settings, task.instance_id, flavor, tls=tls, shards=added, salt=task.run_id
-                )
-                stored = {node.id: node for node in instances.nodes_of(connection, task.instance_id)}
-                missing = [node for node in new if node.id not in stored]
-                if missing and store:
-                    instances.add_nodes(connection, missing)
-                return [stored.get(node.id, node) for node in new]
+        new = layout.new_nodes(self.site.settings, task.instance_id, flavor, shards=added, salt=task.run_id)
+        if store:
+            new = await asyncio.to_thread(self._stored, task, new)
+        return Shape(masters, leaving, new)
 
-        return Shape(masters, leaving, await asyncio.to_thread(choose))
+    def _stored(self, task: Task, new: Sequence[Node]) -> list[Node]:
+        """The new nodes with their ports; those that are not in the database yet are added to it."""
+        with self.site.database.read() as connection:
+            known = {node.id: node for node in instances.nodes_of(connection, task.instance_id)}
+        missing = [node for node in new if node.id not in known]
+        tls = any(node.tls_port for node in known.values())
+
+        def add(connection: sa.Connection, ports: Sequence[NodePorts]) -> list[Node]:
+            added = layout.placed(missing, ports)
+            instances.add_nodes(connection, added)
+            return added
+
+        try:
+            added = reserve(self.site.database, self.site.settings, len(missing), add, tls=tls) if missing else []
+        except Refusal as refused:
+            raise ActionFailed(refused.code, refused.message, True) from refused
+        every = known | {node.id: node for node in added}
+        return [every[node.id] for node in new]
 
     def _speed(self, task: Task) -> Speed:
         with self.site.database.read() as connection:
@@ -196,11 +221,14 @@ def _checks(shape: Shape, moves: Sequence[slots.Move], loads: Mapping[str, Load]
         for node_id in shape.staying
         if coming[node_id] or not moves
     ]
-    needed = NODE_BYTES * len(shape.new) + moved
-    resources = {"host_bytes": needed, "disk_bytes": needed, "rooms": rooms}
+    needed = {
+        "host_bytes": capacity.EMPTY_NODE * len(shape.new) + moved * flavor.copies,
+        "disk_bytes": capacity.disk_bytes(moved, flavor.copies, len(shape.new)),
+        "rooms": rooms,
+    }
     check = work("check", seconds=_CHECK_SECONDS)
     return [
-        Draft(name=RESOURCE_CHECK, action="check resources", work=check, arguments=resources),
+        Draft(name=RESOURCE_CHECK, action="check resources", work=check, arguments=needed),
         _check_status(shape.new),
     ]
 

@@ -31,6 +31,7 @@ _TABLE = (
     Action("dcs:instance:getBackgroundTask", "viewer", changing=False),
     Action("dcs:tag:list", "viewer", changing=False),
     Action("dcs:flavor:list", "viewer", changing=False),
+    Action("dcs:quota:get", "viewer", changing=False),
     Action("dcs:instance:create", "operator", changing=True),
     Action("dcs:instance:modify", "operator", changing=True),
     Action("dcs:instance:scale", "operator", changing=True),

@@ -48,7 +48,7 @@ class CreateBody(msgspec.Struct, frozen=True, kw_only=True):
     maintain_end: str | None = None
     password: str | None = None
     no_password_access: bool = False
-    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] | None = None
+    port: Annotated[int, msgspec.Meta(ge=1024, le=65535)] | None = None  # lower ones are the system's
     tags: Annotated[list[Tag], msgspec.Meta(max_length=MOST_TAGS)] = []
     spec_param: SpecParam = SpecParam()
     bss_param: BssParam = BssParam()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+import psutil
 from rich.console import Console
 
 from cachewright.cli.demo import latency, report
@@ -71,6 +72,9 @@ class Demonstration:
         self._console = console
         self._data = DataSet(keys=options.keys, expires_at=int(time.time()) + _EXPIRES_IN)
         self._shard_gb = shard_gb(self._data, options.start)
+        if self._data.memory > (there := psutil.virtual_memory().total):
+            needed = f"{self._data.memory / 2**30:.1f} GB of memory"
+            raise Impossible(f"{options.keys:,} keys take {needed}, and this machine has {there / 2**30:.1f} GB")
 
     def measure(self) -> report.Report:
         options = self._options

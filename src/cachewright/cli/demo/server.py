@@ -17,6 +17,9 @@ from cachewright.cli.demo.cloud import Access
 _READY_SECONDS = 30.0
 _STOP_SECONDS = 30.0
 _LOG_TAIL = 2000
+_OVERCOMMIT = 1000
+"""The demo's shards are of 1 GB at least, and it is to run on small machines: its server lets nodes have far more
+memory than there is. How much of it is filled is the demo's own doing; a server for others keeps to the default, 1."""
 
 
 class ServerFailed(Exception):
@@ -32,6 +35,7 @@ class ServerProcess:
             raise ServerFailed(f"{data_dir} is not empty")
         self._log = data_dir / "server.log"
         command = [sys.executable, "-m", "cachewright", "serve", "--data-dir", str(data_dir), "--listen", "127.0.0.1:0"]
+        command += ["--memory-overcommit", str(_OVERCOMMIT)]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [*command, *arguments],

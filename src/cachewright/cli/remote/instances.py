@@ -80,6 +80,20 @@ def show(instance: Instance, *, target: Target = USUAL, json: AsJson = False) ->
 
 
 @app.command
+def quota(*, target: Target = USUAL, json: AsJson = False) -> None:
+    """How much the project has, and how much it may have."""
+    body = Server(target.account()).ask("GET", "quota")
+    if json:
+        print_json(body)
+        return
+    rows = [
+        (one["type"], one["used"], "any" if one["quota"] < 0 else one["quota"], one["unit"] or "")
+        for one in body["quotas"]["resources"]
+    ]
+    print_table(("TYPE", "USED", "QUOTA", "UNIT"), rows, right=("USED", "QUOTA"))
+
+
+@app.command
 def create(
     name: Annotated[str, Parameter(help="Its name.")],
     *,

@@ -1,0 +1,36 @@
+"""How many nodes and how much memory each instance has been given."""
+
+import msgspec
+import sqlalchemy as sa
+
+from cachewright.store.tables import instances, nodes
+
+
+class Allocation(msgspec.Struct, frozen=True, kw_only=True):
+    """One instance's nodes, those that are stopped among them: they can be started again.
+
+    :ivar maxmemory: the sum over its nodes, in bytes.
+    """
+
+    project_id: str
+    instance_id: str
+    nodes: int
+    maxmemory: int
+
+
+def allocations(connection: sa.Connection) -> list[Allocation]:
+    """Of every instance of all projects."""
+    found = (
+        sa.select(
+            instances.c.project_id,
+            instances.c.id,
+            sa.func.count(nodes.c.id),
+            sa.func.coalesce(sa.func.sum(nodes.c.maxmemory), 0),
+        )
+        .select_from(instances.outerjoin(nodes, nodes.c.instance_id == instances.c.id))
+        .group_by(instances.c.project_id, instances.c.id)
+    )
+    return [
+        Allocation(project_id=project_id, instance_id=instance_id, nodes=count, maxmemory=int(maxmemory))
+        for project_id, instance_id, count, maxmemory in connection.execute(found)
+    ]

@@ -1,0 +1,305 @@
+"""What is let in: figures of a request against those of host and quota; ports are found while nothing is locked."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cachewright.config import Settings
+from cachewright.errors import Refusal
+from cachewright.flavors import Flavor, parse
+from cachewright.hosts.ports import NodePorts, free_node_ports
+from cachewright.hosts.resources import total_memory
+from cachewright.operations import admission, capacity, layout, port_reservation
+from cachewright.operations.capacity import MEGABYTE, Allocated, Limits, Request, Size
+from cachewright.operations.plane import ControlPlane
+from cachewright.operations.vitals import Vitals
+from cachewright.operations.wishes import CreateWish, ResizeWish
+from cachewright.store import instances, tasks
+from cachewright.store.database import Database
+from cachewright.store.records import Node, Principal
+from cachewright.tasks.feed import Feed
+from cachewright.tasks.heartbeats import Heartbeats
+from serving import spec
+
+WHO = Principal(project_id="p", user_id="u", user_name="n")
+OTHER = Principal(project_id="q", user_id="u", user_name="n")
+
+
+def new_plane(folder: Path, database: Database, **settings: Any) -> ControlPlane:
+    """One whose tasks wait for ever: there is no engine behind it."""
+    parts: dict[str, Any] = dict.fromkeys(ControlPlane.__struct_fields__) | {
+        "database": database,
+        "feed": Feed(),
+        "settings": Settings(data_dir=folder, **settings),
+        "enqueue": lambda task: None,
+        "vitals": Vitals(None, Heartbeats()),  # type: ignore[arg-type]  # it is not asked to measure
+    }
+    return ControlPlane(**parts)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with closing(Database.of(Settings(data_dir=tmp_path))) as made:
+        yield made
+
+
+def overcommit(nodes: float) -> float:
+    """With it the host holds so many nodes of 1 GB."""
+    return nodes * Size(1, 1024 * MEGABYTE).host_memory / total_memory()
+
+
+def wish(shards: int, *names: str, copies: int = 1) -> CreateWish:
+    flavor = parse(spec(shards, copies=copies))
+    return CreateWish(
+        names=names or ("cache",), flavor=flavor, engine_version="7.0", port=None, password=None, attributes={}
+    )
+
+
+def running(plane: ControlPlane, shards: int, who: Principal = WHO) -> str:
+    """Id of an instance that has been created."""
+    (made,) = plane.create_instances(who, wish(shards))
+    with plane.database.write() as connection:
+        for task in tasks.unfinished_of(connection, made.id):
+            tasks.remove(connection, task)
+        instances.change(connection, made.id, status="RUNNING")
+    return made.id
+
+
+def code(call: Any, *arguments: Any) -> str:
+    with pytest.raises(Refusal) as refused:
+        call(*arguments)
+    return refused.value.code
+
+
+def test_a_resize_that_waits_counts_with_what_it_will_need(tmp_path: Path, database: Database) -> None:
+    plane = new_plane(tmp_path, database, memory_overcommit=overcommit(6.5))
+    first, second = running(plane, 2), running(plane, 2, OTHER)
+    task = plane.resize_instance(WHO, first, ResizeWish(spec_code=spec(4)))
+    assert code(plane.create_instances, OTHER, wish(1)) == "DCS.4036"
+    assert code(plane.resize_instance, OTHER, second, ResizeWish(spec_code=spec(3))) == "DCS.4036"
+    plane.cancel_resize(WHO, first, task.id)
+    assert plane.create_instances(OTHER, wish(2))
+
+
+def test_a_resize_is_not_tried_again_where_its_room_is_gone(tmp_path: Path, database: Database) -> None:
+    plane = new_plane(tmp_path, database, memory_overcommit=overcommit(4.5))
+    first = running(plane, 2)
+    task = plane.resize_instance(WHO, first, ResizeWish(spec_code=spec(4)))
+    plane.cancel_resize(WHO, first, task.id)
+    second = running(plane, 1, OTHER)
+    assert code(plane.retry_task, WHO, first, task.id) == "DCS.4036"
+    with database.write() as connection:
+        instances.remove(connection, second)
+    assert plane.retry_task(WHO, first, task.id).status == "WAITING"
+
+
+def test_quotas_are_of_one_project(tmp_path: Path, database: Database) -> None:
+    plane = new_plane(tmp_path, database, memory_overcommit=1000, quota_instances=1)
+    running(plane, 1)
+    assert code(plane.create_instances, WHO, wish(1)) == "DCS.4035"
+    running(plane, 1, OTHER)
+
+
+def test_several_instances_come_all_or_not_at_all(tmp_path: Path, database: Database) -> None:
+    plane = new_plane(tmp_path, database, memory_overcommit=overcommit(4.5))
+    assert code(plane.create_instances, WHO, wish(2, "a", "b", "c")) == "DCS.4036"
+    made = plane.create_instances(WHO, wish(2, "a", "b"))
+    with database.read() as connection:
+        ports = [port for one in made for node in instances.nodes_of(connection, one.id) for port in ports_of(node)]
+        assert instances.taken_ports(connection, "127.0.0.1") == set(ports)
+    assert len(set(ports)) == 8
+
+
+def test_of_many_requests_for_the_last_room_one_gets_it(tmp_path: Path, database: Database) -> None:
+    plane = new_plane(tmp_path, database, memory_overcommit=overcommit(2.5))
+    together = threading.Barrier(8)
+
+    def ask(_: int) -> str:
+        together.wait()
+        try:
+            return plane.create_instances(WHO, wish(2))[0].status
+        except Refusal as refused:
+            return refused.code
+
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(ask, range(8)))
+    assert sorted(answers) == ["CREATING", *["DCS.4036"] * 7]
+
+
+def test_more_nodes_than_there_are_ports_are_refused(tmp_path: Path, database: Database) -> None:
+    plane = new_plane(tmp_path, database, memory_overcommit=1000, quota_nodes=0)
+    many = wish(128, *(f"cache-{number}" for number in range(100)))
+    assert code(plane.create_instances, WHO, many) == "DCS.4039"
+
+
+def ports_of(node: Node) -> tuple[int, int]:
+    return node.port, node.bus_port
+
+
+def store(database: Database, settings: Settings, nodes: int, first: int | None = None) -> list[Node]:
+    """Reserves ports for nodes of a new instance."""
+    new = layout.new_nodes(settings, f"i{nodes}{first}", parse(spec(nodes)))
+
+    def add(connection: Any, ports: Any) -> list[Node]:
+        placed = layout.placed(new, ports)
+        instances.add_nodes(connection, placed)
+        return placed
+
+    return port_reservation.reserve(database, settings, nodes, add, tls=False, first=first)
+
+
+def test_the_database_takes_changes_while_ports_are_looked_for(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+
+    def writing_meanwhile(*arguments: Any, tls: bool) -> Iterator[NodePorts]:
+        for ports in free_node_ports(*arguments, tls=tls):
+            with database.write():
+                written.extend(ports.every)
+            yield ports
+
+    monkeypatch.setattr(port_reservation, "free_node_ports", writing_meanwhile)
+    stored = store(database, Settings(data_dir=tmp_path), 3)
+    assert [port for node in stored for port in ports_of(node)] == written
+
+
+def test_ports_that_are_reserved_meanwhile_are_not_given_twice(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(data_dir=tmp_path)
+    others: list[Node] = []
+
+    def beaten_once(*arguments: Any, tls: bool) -> Iterator[NodePorts]:
+        for ports in free_node_ports(*arguments, tls=tls):
+            if not others:
+                others.extend(layout.placed(layout.new_nodes(settings, "other", parse(spec(1))), [ports]))
+                with database.write() as connection:
+                    instances.add_nodes(connection, others)
+            yield ports
+
+    monkeypatch.setattr(port_reservation, "free_node_ports", beaten_once)
+    stored = store(database, settings, 3)
+    assert others
+    assert not {port for node in stored for port in ports_of(node)} & set(ports_of(others[0]))
+
+
+def test_a_range_without_a_free_port_is_a_refusal(tmp_path: Path, database: Database) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        settings = Settings(data_dir=tmp_path, node_ports=(port, port + 1))
+        assert code(store, database, settings, 1) == "DCS.4039"
+        assert code(store, database, settings, 1, port) == "DCS.4062"
+
+
+def node(shard: int, gigabytes: int) -> Node:
+    return Node(
+        id=str(shard),
+        instance_id="i",
+        shard=shard,
+        role="master",
+        host="h",
+        port=1,
+        bus_port=2,
+        maxmemory=gigabytes * 1024 * MEGABYTE,
+        wanted=True,
+        created_at=1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "nodes", "gigabytes"),
+    [
+        ((3, 1), (5, 1), 5, 5),
+        ((5, 1), (3, 1), 5, 5),
+        ((3, 1), (3, 4), 3, 12),
+        ((3, 4), (3, 1), 3, 12),
+        ((3, 2), (5, 1), 5, 8),
+        ((5, 1), (3, 2), 5, 8),
+    ],
+)
+def test_a_resize_needs_old_and_new_nodes(
+    before: tuple[int, int], after: tuple[int, int], nodes: int, gigabytes: int
+) -> None:
+    present = [node(shard, before[1]) for shard in range(before[0])]
+    size = capacity.size_during_resize(present, parse(spec(after[0], shard_gb=after[1])))
+    assert size == Size(nodes, gigabytes * 1024 * MEGABYTE)
+
+
+def test_an_interrupted_resize_counts_the_nodes_that_it_has_left() -> None:
+    present = [node(shard, 1) for shard in (0, 2, 5)]
+    assert capacity.size_during_resize(present, parse(spec(4))) == Size(4, 4096 * MEGABYTE)
+    assert capacity.size_during_resize(present, parse(spec(2))) == Size(3, 3072 * MEGABYTE)
+
+
+shards, gigabytes, copies = st.integers(1, 12), st.integers(1, 8), st.integers(1, 3)
+
+
+def limits(**changed: Any) -> Limits:
+    plain = {"host_memory": 2**60, "overcommit": 1.0, "disk_free": 2**60, "ports": 10**6}
+    quotas = {"quota_instances": 0, "quota_nodes": 0, "quota_memory": 0}
+    return Limits(**plain | quotas | changed)
+
+
+def nodes_of(flavor: Flavor) -> list[Node]:
+    return [node(shard, flavor.shard_mb // 1024) for shard in range(flavor.shards) for _ in range(flavor.copies)]
+
+
+@given(shards, gigabytes, shards, gigabytes, copies)
+def test_a_change_that_adds_nothing_is_never_short_of_memory(
+    now: int, now_gb: int, then: int, then_gb: int, copies: int
+) -> None:
+    old, new = parse(spec(now, copies=copies, shard_gb=now_gb)), parse(spec(then, copies=copies, shard_gb=then_gb))
+    request = admission.resizing(nodes_of(old), new)
+    tight = limits(host_memory=1, ports=1, quota_nodes=1, quota_memory=1)
+    found = list(capacity.shortages(request, Allocated(), Allocated(9, Size(9, 2**40)), tight))
+    assert bool(found) == (then > now or then_gb > now_gb)
+
+
+@given(shards, gigabytes, shards, gigabytes, copies)
+def test_a_change_needs_at_least_what_is_there_before_and_after_it(
+    now: int, now_gb: int, then: int, then_gb: int, copies: int
+) -> None:
+    old, new = parse(spec(now, copies=copies, shard_gb=now_gb)), parse(spec(then, copies=copies, shard_gb=then_gb))
+    during = capacity.size_during_resize(nodes_of(old), new)
+    for size in (capacity.size_of(old), capacity.size_of(new)):
+        assert (during.nodes, during.maxmemory) >= (size.nodes, size.maxmemory)
+        assert during.maxmemory >= size.maxmemory
+    back = capacity.size_during_resize(nodes_of(new), old)
+    assert during == back
+
+
+def test_each_limit_has_its_code_and_figures() -> None:
+    request = Request(instances=1, size=Size(3, 3 * 2**30), disk=2**30)
+    project, host = Allocated(1, Size(2, 2**31)), Allocated(4, Size(9, 2**33))
+    tight = limits(
+        host_memory=2**33, disk_free=1, ports=20, quota_instances=1, quota_nodes=4, quota_memory=2**32, overcommit=1.5
+    )
+    found = [(shortage.code, shortage.reason) for shortage in capacity.shortages(request, project, host, tight)]
+    assert found == [
+        ("DCS.4035", "1 asked for, 1 of the project's 1 exist"),
+        ("DCS.4039", "3 nodes needed, other instances have 2 of the project's 4"),
+        ("DCS.4039", "6 ports needed, other instances have 18 of 20"),
+        ("DCS.4036", "3.00 GB needed, other instances have 2.00 GB of the project's quota of 4.00 GB"),
+        (
+            "DCS.4036",
+            "3.82 GB needed with overhead, 10.21 GB are allocated to other instances, the host has 8.00 GB, "
+            "which may be allocated 1.5 times",
+        ),
+        ("DCS.9007", "1.00 GB of disk needed, 0.00 GB are free"),
+    ]
+    assert list(capacity.shortages(request, project, host, limits())) == []
+
+
+def test_data_that_moves_is_what_its_shards_lose() -> None:
+    assert capacity.moved_bytes(1200, 3, 4) == 300
+    assert capacity.moved_bytes(1200, 4, 3) == 300
+    assert capacity.moved_bytes(1200, 3, 3) == 0
