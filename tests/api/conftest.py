@@ -15,6 +15,7 @@ from tenants import Site, Tenant
 
 from cachewright.api.app import create_app
 from cachewright.config import Settings
+from cachewright.operations.inspection import Inspector, NodeBudget
 from cachewright.operations.live import Observer
 from cachewright.operations.plane import ControlPlane
 from cachewright.operations.vitals import Vitals
@@ -36,6 +37,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder: Path = tmp_path_factory.mktemp("site")
     settings = Settings(data_dir=folder, rate_limit=f"{RATE}/second")
     database = Database.of(settings)
+    budget = NodeBudget()
     parts: dict[str, Any] = dict.fromkeys(ControlPlane.__struct_fields__, _left_out) | {
         "database": database,
         "kept": Kept(database),
@@ -45,6 +47,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         "access": _left_out,
         "vitals": Vitals(_left_out, Heartbeats()),
         "observer": Observer(_NoSite(database)),
+        "inspector": Inspector(_NoSite.access, budget),
+        "budget": budget,
         "preview": _no_node_answers,
     }
     plane = ControlPlane(**parts)

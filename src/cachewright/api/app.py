@@ -5,6 +5,7 @@ from datetime import datetime
 
 from limits import parse as parse_rate
 from litestar import Litestar
+from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ASGIApp
 
@@ -12,7 +13,7 @@ from cachewright.api.answers import EXCEPTION_HANDLERS
 from cachewright.api.at_once import AtOnce
 from cachewright.api.auth.credentials import Authenticator, utc_now
 from cachewright.api.auth.gate import Gate
-from cachewright.api.auth.guard import guarding
+from cachewright.api.auth.guard import THREADS, guarding
 from cachewright.api.auth.limits import RateLimit
 from cachewright.api.console import pages as console_pages
 from cachewright.api.console import session
@@ -39,6 +40,7 @@ from cachewright.api.routes.not_served import refusals
 from cachewright.operations.plane import ControlPlane
 from cachewright.operations.sign_in import SignInDesk
 from cachewright.telemetry.metrics import Metrics
+from cachewright.threads import RequestThreads
 
 SERVED = (
     instances.create_instance,
@@ -140,6 +142,7 @@ def create_app(plane: ControlPlane, metrics: Metrics, now: Callable[[], datetime
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=None,
         logging_config=None,
+        state=State({THREADS: RequestThreads()}),
         request_max_body_size=None,  # the gate has read the body, and has its own limit
     )
     rate = RateLimit(parse_rate(plane.settings.rate_limit))

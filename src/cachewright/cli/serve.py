@@ -14,6 +14,7 @@ import socket
 import ssl
 import stat
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -39,6 +40,9 @@ _GRACE_SECONDS = 5
 _CONNECTIONS = 10_000
 _WAITING_CONNECTIONS = 1024
 _FILES = 65_536
+_THREADS = 16
+"""For what requests do beside the work that has threads of its own (`cachewright.threads`)."""
+
 _TRACED_BY = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
@@ -112,6 +116,7 @@ async def _serve(service: Service, metrics: Metrics, settings: Settings, listen:
     )
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="requests"))
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stopped.set)
     print(f"Cachewright serves {_endpoint(settings, listen)}", flush=True)
@@ -120,7 +125,15 @@ async def _serve(service: Service, metrics: Metrics, settings: Settings, listen:
         print(f"Credentials: {settings.credentials_file}", flush=True)
     caring = [
         asyncio.create_task(_forever(care))
-        for care in (service.supervisor.run, service.vitals.measure, service.tend, service.courier.run)
+        for care in (
+            service.supervisor.run,
+            service.cluster_check.run,
+            service.incidents.run,
+            service.adopt,
+            service.vitals.measure,
+            service.tend,
+            service.courier.run,
+        )
     ]
     serving = asyncio.create_task(server.serve())
     stopping = asyncio.create_task(stopped.wait())

@@ -17,6 +17,7 @@ from cachewright.config import Settings
 from cachewright.errors import Refusal
 from cachewright.flavors import Flavor, UnknownFlavor, parse
 from cachewright.operations import layout
+from cachewright.operations.inspection import Inspector, NodeBudget
 from cachewright.operations.kinds import CHECK, CREATE, DELETE, KINDS, RESIZE, RESTART, Kind
 from cachewright.operations.live import Observer
 from cachewright.operations.resize import Preview
@@ -32,6 +33,7 @@ from cachewright.tasks.operation import CANCELLED, ActionFailed
 from cachewright.valkey.access import Access
 
 _SECRET_BYTES = 32
+_PREVIEW_SECONDS = 30.0
 
 
 class ControlPlane(msgspec.Struct, frozen=True):
@@ -41,6 +43,8 @@ class ControlPlane(msgspec.Struct, frozen=True):
     :ivar access: how to sign in to an instance's nodes.
     :ivar vitals: what nodes said of themselves last.
     :ivar observer: looks at instances for those who watch them.
+    :ivar inspector: asks nodes for requests.
+    :ivar budget: how much the requests of each project may ask nodes.
     :ivar preview: what a resize task would do now.
     """
 
@@ -52,6 +56,8 @@ class ControlPlane(msgspec.Struct, frozen=True):
     access: Callable[[Instance], Access]
     vitals: Vitals
     observer: Observer
+    inspector: Inspector
+    budget: NodeBudget
     preview: Callable[[Task], Awaitable[Preview]]
 
     def create_instances(self, who: Principal, wish: CreateWish) -> list[Instance]:
@@ -95,21 +101,22 @@ class ControlPlane(msgspec.Struct, frozen=True):
         """Checks in the background what `resize_instance` would begin with. Refusals as there."""
         return self._submit_resize(CHECK, who, instance_id, wish)
 
-    def plan_resize(self, who: Principal, instance_id: str, wish: ResizeWish) -> tuple[Instance, Preview]:
-        """What `resize_instance` would do now; nothing is touched. Refusals as there, and DCS.4049 where no node
-        answers. Call it in a thread of its own."""
+    def resize_task(self, who: Principal, instance_id: str, wish: ResizeWish) -> tuple[Instance, Task]:
+        """The task that `resize_instance` would store now; nothing is stored. Refusals as there."""
         with self.database.read() as connection:
             instance = self._get(connection, who, instance_id)
             old, new = _sizes(connection, instance, wish)
-        task = _task(RESIZE, who, instance, params=_resize_params(new), details=_resize_details(old, new))
+        return instance, _task(RESIZE, who, instance, params=_resize_params(new), details=_resize_details(old, new))
 
-        async def preview() -> Preview:
-            return await self.preview(task)
-
-        try:
-            return instance, asyncio.run(preview())
-        except ActionFailed as failure:
-            raise Refusal("DCS.4049") from failure
+    async def preview_resize(self, task: Task) -> Preview:
+        """What that task would do now; nothing is touched. Refusal DCS.4049 where its nodes do not answer in time,
+        DCS.4974 where too many of the project's requests wait."""
+        async with self.budget.preview(task.project_id):
+            try:
+                async with asyncio.timeout(_PREVIEW_SECONDS):
+                    return await self.preview(task)
+            except (ActionFailed, TimeoutError) as failure:
+                raise Refusal("DCS.4049") from failure
 
     def _submit_resize(self, kind: Kind, who: Principal, instance_id: str, wish: ResizeWish) -> Task:
         with self.database.write() as connection:

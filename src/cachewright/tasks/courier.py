@@ -26,6 +26,7 @@ from cachewright.tasks.clock import now_ms
 from cachewright.tasks.heartbeats import Heartbeats
 from cachewright.tasks.ledger import DATABASE_SECONDS
 from cachewright.tasks.queue import PromptQueue
+from cachewright.threads import in_background
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class Courier:
         """Until cancelled: puts in line what has been stored."""
         while True:
             self._heartbeats.beat("courier")
-            while await asyncio.to_thread(self._relay) == _RELAYED_AT_ONCE:
+            while await in_background(self._relay) == _RELAYED_AT_ONCE:
                 pass
             await asyncio.sleep(_RELAY_SECONDS)
 

@@ -19,10 +19,14 @@ from cachewright.store import audit
 from cachewright.store.database import Database
 from cachewright.store.records import AuditEntry, Identity
 from cachewright.tasks.clock import now_ms
+from cachewright.threads import RequestThreads
 
 log = logging.getLogger(__name__)
 
 IDENTITY = "identity"
+THREADS = "request_threads"
+"""Name of the application's `RequestThreads` in its state."""
+
 _ENTRY = "audit_entry"
 
 Guard = Callable[[Request[Any, Any, Any]], Awaitable[None]]
@@ -39,7 +43,9 @@ def guarding(database: Database) -> Guard:
         identity: Identity = state[IDENTITY]
         if action.changing:
             entry = _entry(request, identity, action)
-            state[_ENTRY] = await asyncio.to_thread(record, database, entry)
+            threads: RequestThreads = request.app.state[THREADS]
+            owner = identity.project_id or identity.user_id
+            state[_ENTRY] = await threads.change(owner, lambda: record(database, entry))
         require(identity, action)
 
     return guard
