@@ -57,7 +57,7 @@ def found(*answers: Answer, record: Record = RECORD) -> Findings:
 def test_a_cluster_that_is_as_on_record_has_no_fault() -> None:
     findings = found(answer(NODES[0]), answer(NODES[1]))
     assert not findings.faults
-    assert not (findings.foreign or findings.forgetful or findings.captured or findings.meetings)
+    assert not any((findings.foreign, findings.forgetful, findings.captured, findings.meetings))
 
 
 def test_a_member_that_is_not_on_record_is_foreign() -> None:

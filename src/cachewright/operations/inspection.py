@@ -69,7 +69,7 @@ def sight(node: Node, said: Mapping[str, str]) -> Sight:
     answer."""
     seen = Sight(node, said)
     try:
-        readable = said["role"] in {"master", "slave"} and all(math.isfinite(seen.number(field)) for field in _NUMBERS)
+        readable = said["role"] in {"master", "slave"} and all(math.isfinite(float(said[field])) for field in _NUMBERS)
         int(said.get("slave_priority", 0))
         _ = seen.keys, seen.calls("get"), seen.calls("set")
     except (KeyError, ValueError):
