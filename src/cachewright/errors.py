@@ -1,8 +1,8 @@
 """The one table of error codes: what a caller reads, what it means, what to do. `docs/errors.md` is rendered from it.
 
 Codes of the cloud keep the cloud's meaning; DCS.4958 to DCS.4977 and DCS.9xxx are this project's own, on
-numbers that the cloud has not published. The last ones end tasks: they appear as the `error_code` of a sub-step, never
-as an HTTP answer.
+numbers that the cloud has not published. The last ones end tasks, or say why an instance is in ERROR: they appear as
+the `error_code` of a sub-step or an instance, and those of status 0 never as an HTTP answer.
 """
 
 from string import Formatter
@@ -14,7 +14,7 @@ MESSAGE_LIMIT = 1024
 
 
 class Row(msgspec.Struct, frozen=True):
-    """`status` is the HTTP status; 0 for codes that only a task ends with. `message` may name fields in braces."""
+    """`status` is the HTTP status; 0 for codes of tasks and instances alone. `message` may name fields in braces."""
 
     code: str
     status: int
@@ -97,6 +97,9 @@ _ROWS = (
     Row("DCS.4965", 414, "Path and query are longer than 8 KB.", "Ask for less in one request."),
     Row("DCS.4968", 408, "The body did not arrive within 60 seconds.", "Look at the network; ask again."),
     Row("DCS.4969", 403, "The request is not the console's own.", "Load the console again and sign in."),
+    Row("DCS.4974", 503, "Too many requests of the project wait.",
+        "Wait for as long as Retry-After says, and ask less often."),
+    Row("DCS.4975", 408, "The client closed the connection before the answer.", "Keep it open for longer."),
     Row("DCS.4966", 400, "The project has 10 webhooks.", "Delete one."),
     Row("DCS.4967", 404, "The webhook does not exist.", "List the webhooks."),
     Row("DCS.4961", 503, "The database takes no changes now. Nothing was changed.",
@@ -116,6 +119,12 @@ _ROWS = (
     Row("DCS.9006", 0, "A sub-step had no end within its limit.", "Look which node hangs; ask again."),
     Row("DCS.9007", 400, "There is not enough disk left: {reason}", "Free space on the host, then ask again."),
     Row("DCS.9008", 0, "The shards that stay would be too full.", "Delete data, or keep more shards."),
+    Row("DCS.9009", 0, "The cluster has a member that is not the instance's.",
+        "It is forgotten. See A cluster in docs/failure-modes.md: data may be lost and secrets known."),
+    Row("DCS.9010", 0, "The cluster is not healthy.",
+        "The log says what is wrong; see A cluster in docs/failure-modes.md for each case."),
+    Row("DCS.9011", 0, "A node does not accept the control plane.",
+        "Its users were changed; see A cluster in docs/failure-modes.md."),
 )  # fmt: skip
 ERRORS = {row.code: row for row in _ROWS}
 
@@ -152,8 +161,9 @@ def render() -> str:
         "# Error codes",
         "",
         "Every answer that is not a success has this body: `error_code`, `error_msg` (at most 1024 characters) and",
-        "`error_ext_msg` (null). A task that failed carries a code in its record and in the sub-step that failed;",
-        "those rows have no HTTP status. This page is rendered from `src/cachewright/errors.py`.",
+        "`error_ext_msg` (null). A task that failed carries a code in its record and in the sub-step that failed, an",
+        "instance in ERROR in its record; those rows have no HTTP status. This page is rendered from",
+        "`src/cachewright/errors.py`.",
         "",
         "| code | HTTP | message | what to do |",
         "|---|---|---|---|",

@@ -15,6 +15,7 @@ from tenants import Site, Tenant
 
 from cachewright.api.app import create_app
 from cachewright.config import Settings
+from cachewright.operations.inspection import Inspector, NodeBudget
 from cachewright.operations.live import Observer
 from cachewright.operations.plane import ControlPlane
 from cachewright.operations.vitals import Vitals
@@ -37,6 +38,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     rates = {"rate_limit": f"{RATE}/second", "change_rate_limit": f"{RATE}/second"}
     settings = Settings(data_dir=folder, memory_overcommit=1000, quota_nodes=0, **rates)
     database = Database.of(settings)
+    budget = NodeBudget()
     parts: dict[str, Any] = dict.fromkeys(ControlPlane.__struct_fields__, _left_out) | {
         "database": database,
         "kept": Kept(database),
@@ -46,6 +48,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         "access": _NoSite.access,
         "vitals": Vitals(_left_out, Heartbeats()),
         "observer": Observer(_NoSite(database)),
+        "inspector": Inspector(_NoSite.access, budget),
+        "budget": budget,
         "preview": _no_node_answers,
     }
     plane = ControlPlane(**parts)

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from limits import parse as parse_rate
 from litestar import Litestar
+from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ASGIApp
 
@@ -13,7 +14,7 @@ from cachewright.api.at_once import AtOnce
 from cachewright.api.auth.bodies import BodyMemory
 from cachewright.api.auth.credentials import Authenticator, utc_now
 from cachewright.api.auth.gate import Gate
-from cachewright.api.auth.guard import CallAudit, guarding
+from cachewright.api.auth.guard import THREADS, CallAudit, guarding
 from cachewright.api.auth.limits import RateLimit, StreamLimit
 from cachewright.api.auth.proxies import TrustedProxies
 from cachewright.api.connections import Connections
@@ -44,6 +45,7 @@ from cachewright.api.security_headers import security_headers
 from cachewright.operations.plane import ControlPlane
 from cachewright.operations.sign_in import SignInDesk
 from cachewright.telemetry.metrics import Metrics
+from cachewright.threads import RequestThreads
 
 SERVED = (
     instances.create_instance,
@@ -171,6 +173,7 @@ def create_app(
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=None,
         logging_config=None,
+        state=State({THREADS: RequestThreads()}),
         request_max_body_size=None,  # the gate has read the body, and has its own limit
     )
     return Gate(

@@ -14,6 +14,7 @@ import socket
 import ssl
 import stat
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -58,6 +59,9 @@ _HTTP2 = HTTP2Settings(
 )
 """What a client can make the server hold before its request has begun. Headers may be 16 KB, paths 8 KB: more of them
 is refused by the HTTP server itself."""
+_THREADS = 16
+"""For what requests do beside the work that has threads of its own (`cachewright.threads`)."""
+
 _TRACED_BY = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
@@ -152,6 +156,7 @@ async def _serve(service: Service, metrics: Metrics, settings: Settings, listen:
     )
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="requests"))
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stopped.set)
     print(f"Cachewright serves {_endpoint(settings, listen)}", flush=True)
@@ -162,12 +167,15 @@ async def _serve(service: Service, metrics: Metrics, settings: Settings, listen:
         asyncio.create_task(_forever(care))
         for care in (
             service.supervisor.run,
+            service.cluster_check.run,
+            service.incidents.run,
+            service.adopt,
             service.vitals.measure,
             service.enforcement.run,
             service.tend,
             service.courier.run,
+            watch.run,
         )
-        for care in (service.supervisor.run, service.vitals.measure, service.tend, service.courier.run, watch.run)
     ]
     serving = asyncio.create_task(server.serve())
     stopping = asyncio.create_task(stopped.wait())

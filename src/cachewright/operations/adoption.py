@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from cachewright.operations.site import Site
 from cachewright.store import instances
 from cachewright.store.records import Instance, Node, NodeAccess
+from cachewright.threads import in_background
 from cachewright.valkey.access import SOCKET, Access
 from cachewright.valkey.acl import CLIENT_USER, CONTROL_USER, client_rules, control_rules
 from cachewright.valkey.client import NODE_GONE, NodeRefused, ask, connect
@@ -26,15 +27,15 @@ _Change = Callable[[Access], Sequence[tuple[str, ...]]]
 async def adopt_nodes(site: Site) -> None:
     """Adopts every node that can be reached. Repeat it: a node that does not answer now is adopted later."""
     pending: dict[str, list[Node]] = defaultdict(list)
-    for node in await asyncio.to_thread(_pending, site):
+    for node in await in_background(_pending, site):
         pending[node.instance_id].append(node)
-    for instance_id, nodes in pending.items():
-        instance = await asyncio.to_thread(_instance, site, instance_id)
-        if instance is not None:
-            await _adopt(site, instance, nodes)
+    await asyncio.gather(*(_adopt(site, instance_id, nodes) for instance_id, nodes in pending.items()))
 
 
-async def _adopt(site: Site, instance: Instance, nodes: Sequence[Node]) -> None:
+async def _adopt(site: Site, instance_id: str, nodes: Sequence[Node]) -> None:
+    instance = await in_background(_instance, site, instance_id)
+    if instance is None:
+        return
     restarted = [node for node in nodes if site.host.has(node.id, SOCKET)]
     await _record(site, restarted, "socket")
     old = [node for node in nodes if node.access == "password" and node not in restarted]
@@ -109,4 +110,4 @@ async def _record(site: Site, nodes: Sequence[Node], access: NodeAccess) -> None
                 instances.change_node(connection, node.id, access=access)
 
     if nodes:
-        await asyncio.to_thread(write)
+        await in_background(write)

@@ -119,7 +119,8 @@ async def lead(node: Node, access: Access, *, founding: bool) -> None:
         if sight and gone not in sight.members:
             return
         with suppress(*NODE_GONE, NodeRefused):
-            if sight and (sight.ok or (founding and "fail?" in sight.members[gone].flags)):
+            # Its stand-in counts as failed where nobody has promoted it for a while: the cluster is not ok then.
+            if sight and (sight.ok or sight.members[gone].flags & {"fail", "fail?"}):
                 async with connect(node, access) as client:
                     if sight.members[node.id].primary:
                         await ask(client, *promotion)

@@ -1,27 +1,44 @@
-"""What the nodes of instances say of themselves, asked when it is asked for."""
+"""What the nodes of instances say of themselves, asked for requests, on the event loop.
+
+Requests cannot starve each other here: each project has a limit on its requests that ask nodes, and on its questions
+under way; requests that need the same node share one question; a node that was silent is not asked again for a while.
+"""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, cast
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import cast
 
 import msgspec
 
+from cachewright.concurrency import FairLimit, SharedCalls
 from cachewright.errors import Refusal
 from cachewright.store.records import Instance, Node, Role
 from cachewright.valkey.access import Access
-from cachewright.valkey.client import NODE_GONE, NodeRefused, ask, connect
+from cachewright.valkey.client import NODE_GONE, NodeRefused
 from cachewright.valkey.parameters import BY_NAME, read_settings
+from cachewright.valkey.question import Unreadable, ask_once, info
 
 _ANSWER_SECONDS = 2.0
-_AT_ONCE = 64
-"""Nodes that are asked side by side."""
+_SILENT_SECONDS = 5.0
+"""For so long a node that did not answer in time is taken to be still silent."""
+
+_CONFIGURATION_SECONDS = 6.0
+_REQUESTS_AT_ONCE = 16
+_REQUESTS_WAITING = 50
+_QUESTIONS_AT_ONCE = 32
+_LOOKS_AT_ONCE = 16
+_PREVIEWS_AT_ONCE = 2
+_PREVIEWS_WAITING = 10
 
 
 class Sight(msgspec.Struct, frozen=True):
     """A node and its INFO, None where it does not answer."""
 
     node: Node
-    said: Mapping[str, Any] | None
+    said: Mapping[str, str] | None
 
     @property
     def role(self) -> Role:
@@ -34,62 +51,148 @@ class Sight(msgspec.Struct, frozen=True):
 
     def calls(self, command: str) -> int:
         """How often a command was called since the node started."""
-        counted: Mapping[str, Any] = (self.said or {}).get(f"cmdstat_{command}", {})
-        return int(counted.get("calls", 0))
+        return _counters(self.said, f"cmdstat_{command}").get("calls", 0)
 
     @property
     def keys(self) -> Mapping[str, int]:
         """`keys`, `expires` and `avg_ttl` of its one database."""
-        found: Mapping[str, int] = (self.said or {}).get("db0", {})
-        return found
+        return _counters(self.said, "db0")
 
 
-def look(
-    instances: Iterable[tuple[Instance, Sequence[Node]]], access: Callable[[Instance], Access]
-) -> dict[str, list[Sight]]:
-    """The nodes of each instance, by instance id, in the order given. Call it in a thread of its own."""
-    return asyncio.run(_look(list(instances), access))
+_NUMBERS = (
+    "used_memory", "instantaneous_ops_per_sec", "instantaneous_input_kbps", "instantaneous_output_kbps",
+    "used_cpu_sys", "used_cpu_user", "uptime_in_seconds",
+)  # fmt: skip
 
 
-async def _look(
-    instances: Sequence[tuple[Instance, Sequence[Node]]], access: Callable[[Instance], Access]
-) -> dict[str, list[Sight]]:
-    room = asyncio.Semaphore(_AT_ONCE)
-
-    async def one(node: Node, with_access: Access) -> Sight:
-        async with room:
-            try:
-                async with connect(node, with_access, answer_seconds=_ANSWER_SECONDS) as client:
-                    return Sight(node, await client.info("all"))
-            except (*NODE_GONE, NodeRefused):
-                return Sight(node, None)
-
-    asked = [(node, access(instance)) for instance, nodes in instances for node in nodes]
-    sights = await asyncio.gather(*(one(node, with_access) for node, with_access in asked))
-    seen: dict[str, list[Sight]] = {instance.id: [] for instance, _ in instances}
-    for sight in sights:
-        seen[sight.node.instance_id].append(sight)
-    return seen
+def sight(node: Node, said: Mapping[str, str]) -> Sight:
+    """A node and what it said. Without what it said where that cannot be read: such a node counts as one that does not
+    answer."""
+    seen = Sight(node, said)
+    try:
+        readable = said["role"] in {"master", "slave"} and all(math.isfinite(float(said[field])) for field in _NUMBERS)
+        int(said.get("slave_priority", 0))
+        _ = seen.keys, seen.calls("get"), seen.calls("set")
+    except (KeyError, ValueError):
+        readable = False
+    return seen if readable else Sight(node, None)
 
 
-def configuration(access: Access, nodes: Sequence[Node]) -> list[Mapping[str, str]]:
-    """The values of all parameters on each node that answers. Refusal DCS.4049 where no node answers. Call it in a
-    thread of its own."""
-    return asyncio.run(_configuration(access, nodes))
+class NodeBudget:
+    """How much the requests of each project may ask nodes."""
+
+    def __init__(self) -> None:
+        self._requests = FairLimit(_REQUESTS_AT_ONCE, waiting=_REQUESTS_WAITING)
+        self._questions = FairLimit(_QUESTIONS_AT_ONCE)
+        self._looks = FairLimit(_LOOKS_AT_ONCE)
+        self._previews = FairLimit(_PREVIEWS_AT_ONCE, waiting=_PREVIEWS_WAITING)
+
+    @asynccontextmanager
+    async def request(self, project_id: str) -> AsyncIterator[None]:
+        """Around all that a request asks. Refusal DCS.4974 where too many of the project's requests wait."""
+        async with self._requests.turn(project_id):
+            yield
+
+    @asynccontextmanager
+    async def question(self, project_id: str) -> AsyncIterator[None]:
+        """Around a question to one node."""
+        async with self._questions.turn(project_id):
+            yield
+
+    @asynccontextmanager
+    async def look(self, project_id: str) -> AsyncIterator[None]:
+        """Around questions to all nodes of one instance."""
+        async with self._looks.turn(project_id):
+            yield
+
+    @asynccontextmanager
+    async def preview(self, project_id: str) -> AsyncIterator[None]:
+        """Around the preview of a task. Refusal DCS.4974 where too many of the project's wait."""
+        async with self._previews.turn(project_id):
+            yield
 
 
-async def _configuration(access: Access, nodes: Sequence[Node]) -> list[Mapping[str, str]]:
-    room = asyncio.Semaphore(_AT_ONCE)
+class Inspector:
+    """Asks nodes for requests."""
 
-    async def one(node: Node) -> Mapping[str, str] | None:
-        async with room:
-            try:
-                async with connect(node, access, answer_seconds=_ANSWER_SECONDS) as client:
-                    return read_settings(await ask(client, "CONFIG GET", *BY_NAME))
-            except (*NODE_GONE, NodeRefused):
-                return None
+    def __init__(self, access: Callable[[Instance], Access], budget: NodeBudget) -> None:
+        self._access = access
+        self._budget = budget
+        self._questions: SharedCalls[str, Sight] = SharedCalls()
+        self._silent: dict[str, float] = {}
 
-    found = [values for values in await asyncio.gather(*map(one, nodes)) if values is not None]
-    if not found:
-        raise Refusal("DCS.4049")
-    return found
+    async def look(
+        self, project_id: str, instances: Iterable[tuple[Instance, Sequence[Node]]]
+    ) -> dict[str, list[Sight]]:
+        """The nodes of each instance, by instance id, in the order given. Refusal DCS.4974 where too many of the
+        project's requests wait."""
+        wanted = list(instances)
+        asked = [(node, self._access(instance)) for instance, nodes in wanted for node in nodes]
+        async with self._budget.request(project_id):
+            sights = await asyncio.gather(*(self._sight(project_id, node, access) for node, access in asked))
+        seen: dict[str, list[Sight]] = {instance.id: [] for instance, _ in wanted}
+        for found in sights:
+            seen[found.node.instance_id].append(found)
+        return seen
+
+    async def configuration(self, instance: Instance, nodes: Sequence[Node]) -> list[Mapping[str, str]]:
+        """The values of all parameters on each node that answers. Refusal DCS.4049 where no node answers, DCS.4974
+        where too many of the project's requests wait."""
+        async with self._budget.request(instance.project_id):
+            found = await asyncio.gather(*(self._configuration_of(instance, node) for node in nodes))
+        answered = [values for values in found if values is not None]
+        if not answered:
+            raise Refusal("DCS.4049")
+        return answered
+
+    async def _sight(self, project_id: str, node: Node, access: Access) -> Sight:
+        if self._is_silent(node):
+            return Sight(node, None)
+
+        async def ask() -> Sight:
+            async with self._budget.question(project_id):
+                try:
+                    return sight(node, await info(node, access, ("all",), _ANSWER_SECONDS))
+                except (*NODE_GONE, NodeRefused) as failure:
+                    self._remember(node, failure)
+                    return Sight(node, None)
+
+        return msgspec.structs.replace(await self._questions.get(node.id, ask), node=node)
+
+    async def _configuration_of(self, instance: Instance, node: Node) -> Mapping[str, str] | None:
+        if self._is_silent(node):
+            return None
+        try:
+            async with self._budget.question(instance.project_id):
+                command = ("CONFIG", "GET", *BY_NAME)
+                (reply,) = await ask_once(node, self._access(instance), [command], _ANSWER_SECONDS)
+            return read_settings(_values(reply, BY_NAME))
+        except (*NODE_GONE, NodeRefused) as failure:
+            self._remember(node, failure)
+            return None
+
+    def _is_silent(self, node: Node) -> bool:
+        return time.monotonic() < self._silent.get(node.id, 0.0)
+
+    def _remember(self, node: Node, failure: Exception) -> None:
+        """A node that is known not to listen costs nothing to ask again; one that is silent does."""
+        now = time.monotonic()
+        if isinstance(failure, TimeoutError | Unreadable):
+            self._silent = {known: until for known, until in self._silent.items() if until > now}
+            self._silent[node.id] = now + _SILENT_SECONDS
+
+
+def _values(reply: object, names: Collection[str]) -> Mapping[str, str]:
+    """The reply to CONFIG GET of these names. Unreadable where it is none."""
+    if not isinstance(reply, list) or not all(isinstance(part, str) for part in reply) or len(reply) % 2:
+        raise Unreadable("the reply is no list of names and values")
+    values: dict[str, str] = dict(zip(reply[::2], reply[1::2], strict=True))
+    if not values.keys() >= set(names):
+        raise Unreadable("the reply leaves parameters out")
+    return values
+
+
+def _counters(said: Mapping[str, str] | None, field: str) -> Mapping[str, int]:
+    """A field of INFO such as `keys=3,expires=0`; what is no whole number is left out."""
+    parts = (part.partition("=") for part in (said or {}).get(field, "").split(",") if part)
+    return {name: int(value) for name, _, value in parts if value.isdecimal()}

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from cachewright.concurrency import SharedCalls
+from cachewright.operations.inspection import NodeBudget
 from cachewright.operations.moves import MOVE
 from cachewright.operations.site import Site, best_view
 from cachewright.operations.vitals import Vital, ask_all
@@ -15,6 +17,10 @@ from cachewright.tasks.operation import ActionFailed
 from cachewright.valkey.topology import View, views
 
 _FRESH_SECONDS = 0.4
+_ANSWER_SECONDS = 2.0
+
+_Wanted = tuple[str, str]
+"""A project's id and an instance's."""
 
 
 class Live(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,33 +43,41 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
 class Observer:
     """Looks at instances for those who watch them: however many watch one, it is looked at once."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, budget: NodeBudget | None = None) -> None:
         self._site = site
-        self._looks: dict[str, tuple[float, asyncio.Task[Live | None]]] = {}
+        self._budget = budget or NodeBudget()
+        self._looks: SharedCalls[_Wanted, Live | None] = SharedCalls()
+        self._latest: dict[_Wanted, tuple[float, Live | None]] = {}
+
+    async def first_look(self, project_id: str, instance_id: str) -> Live | None:
+        """As `look`, for a request. Refusal DCS.4974 where too many of the project's requests wait."""
+        async with self._budget.request(project_id):
+            return await self.look(project_id, instance_id)
 
     async def look(self, project_id: str, instance_id: str) -> Live | None:
         """A fraction of a second old at the most. None where the project has no such instance."""
-        now = time.monotonic()
-        for known, (begun, looking) in list(self._looks.items()):
-            if looking.done() and now - begun > _FRESH_SECONDS:
-                del self._looks[known]
-        if instance_id not in self._looks:
-            self._looks[instance_id] = (now, asyncio.create_task(self._look(instance_id)))
-        seen = await asyncio.shield(self._looks[instance_id][1])
-        return seen if seen and seen.instance.project_id == project_id else None
+        wanted, now = (project_id, instance_id), time.monotonic()
+        self._latest = {known: (at, seen) for known, (at, seen) in self._latest.items() if now - at < _FRESH_SECONDS}
+        if wanted in self._latest:
+            return self._latest[wanted][1]
+        return await self._looks.get(wanted, lambda: self._look(*wanted))
 
-    async def _look(self, instance_id: str) -> Live | None:
-        known = await asyncio.to_thread(self._read, instance_id)
-        if known is None:
-            return None
-        instance, nodes, task = known
+    async def _look(self, project_id: str, instance_id: str) -> Live | None:
+        begun = time.monotonic()
+        async with self._budget.look(project_id):
+            known = await asyncio.to_thread(self._read, project_id, instance_id)
+            seen = await self._asked(*known) if known else None
+        self._latest[project_id, instance_id] = begun, seen
+        return seen
+
+    async def _asked(self, instance: Instance, nodes: list[Node], task: Task | None) -> Live:
         access = self._site.access(instance)
-        vitals, seen = await asyncio.gather(ask_all(nodes, access), views(nodes, access))
-        return Live(instance=instance, nodes=vitals, view=_best(seen), task=task)
+        vitals, view = await asyncio.gather(ask_all(nodes, access), views(nodes, access, _ANSWER_SECONDS))
+        return Live(instance=instance, nodes=vitals, view=_best(view), task=task)
 
-    def _read(self, instance_id: str) -> tuple[Instance, list[Node], Task | None] | None:
+    def _read(self, project_id: str, instance_id: str) -> tuple[Instance, list[Node], Task | None] | None:
         with self._site.database.read() as connection:
-            instance = instances.find(connection, instance_id)
+            instance = instances.get(connection, project_id, instance_id)
             if instance is None:
                 return None
             unfinished = tasks.unfinished_of(connection, instance_id)

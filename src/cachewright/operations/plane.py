@@ -22,6 +22,7 @@ from cachewright.hosts.server_binary import has_tls
 from cachewright.operations import admission, layout, resize_request
 from cachewright.operations.capacity import Limits
 from cachewright.operations.configure import changes
+from cachewright.operations.inspection import Inspector, NodeBudget
 from cachewright.operations.kinds import CHECK, CONFIGURE, CREATE, DELETE, KINDS, RESIZE, RESTART, Kind
 from cachewright.operations.live import Observer
 from cachewright.operations.port_reservation import reserve
@@ -39,6 +40,7 @@ from cachewright.valkey.access import Access
 from cachewright.valkey.certificates import new_authority
 
 _SECRET_BYTES = 32
+_PREVIEW_SECONDS = 30.0
 
 
 class ControlPlane(msgspec.Struct, frozen=True):
@@ -48,6 +50,8 @@ class ControlPlane(msgspec.Struct, frozen=True):
     :ivar access: how to sign in to an instance's nodes.
     :ivar vitals: what nodes said of themselves last.
     :ivar observer: looks at instances for those who watch them.
+    :ivar inspector: asks nodes for requests.
+    :ivar budget: how much the requests of each project may ask nodes.
     :ivar preview: what a resize task would do now.
     """
 
@@ -59,6 +63,8 @@ class ControlPlane(msgspec.Struct, frozen=True):
     access: Callable[[Instance], Access]
     vitals: Vitals
     observer: Observer
+    inspector: Inspector
+    budget: NodeBudget
     preview: Callable[[Task], Awaitable[Preview]]
 
     def create_instances(self, who: Principal, wish: CreateWish) -> list[Instance]:
@@ -131,22 +137,24 @@ class ControlPlane(msgspec.Struct, frozen=True):
         """Checks in the background what `resize_instance` would begin with. Refusals as there."""
         return self._submit_resize(CHECK, who, instance_id, wish)
 
-    def plan_resize(self, who: Principal, instance_id: str, wish: ResizeWish) -> tuple[Instance, Preview]:
-        """What `resize_instance` would do now; nothing is touched. Refusals as there, but that missing room is a
-        blocker of the preview, and DCS.4049 where no node answers. Call it in a thread of its own."""
+    def resize_task(self, who: Principal, instance_id: str, wish: ResizeWish) -> tuple[Instance, Task]:
+        """The task that `resize_instance` would store now; nothing is stored. Refusals as there, but that missing
+        room is a blocker of the preview."""
         with self.database.read() as connection:
             instance = self._get(connection, who, instance_id)
             old, new = resize_request.sizes(connection, instance, wish)
         params, details = resize_request.params(new), resize_request.details(old, new)
-        task = _task(RESIZE, who, instance, params=params, details=details)
+        return instance, _task(RESIZE, who, instance, params=params, details=details)
 
-        async def preview() -> Preview:
-            return await self.preview(task)
-
-        try:
-            return instance, asyncio.run(preview())
-        except ActionFailed as failure:
-            raise Refusal("DCS.4049") from failure
+    async def preview_resize(self, task: Task) -> Preview:
+        """What that task would do now; nothing is touched. Refusal DCS.4049 where its nodes do not answer in time,
+        DCS.4974 where too many of the project's requests wait."""
+        async with self.budget.preview(task.project_id):
+            try:
+                async with asyncio.timeout(_PREVIEW_SECONDS):
+                    return await self.preview(task)
+            except (ActionFailed, TimeoutError) as failure:
+                raise Refusal("DCS.4049") from failure
 
     def _submit_resize(self, kind: Kind, who: Principal, instance_id: str, wish: ResizeWish) -> Task:
         limits = admission.limits(self.settings)

@@ -7,10 +7,13 @@ from cachewright.config import Settings
 from cachewright.hosts.local import LocalHost
 from cachewright.operations.adoption import adopt_nodes
 from cachewright.operations.check import Check
+from cachewright.operations.cluster_check import ClusterCheck
 from cachewright.operations.configure import Configure
 from cachewright.operations.create import Create
 from cachewright.operations.delete import Delete
 from cachewright.operations.enforcement import Enforcement
+from cachewright.operations.incidents import Incidents
+from cachewright.operations.inspection import Inspector, NodeBudget
 from cachewright.operations.live import Observer
 from cachewright.operations.operation import InstanceOperation
 from cachewright.operations.plane import ControlPlane
@@ -19,7 +22,7 @@ from cachewright.operations.restart import Restart
 from cachewright.operations.site import Site
 from cachewright.operations.supervision import Supervisor
 from cachewright.operations.vitals import Vitals
-from cachewright.store import audit, outbox, tokens
+from cachewright.store import audit, incidents, outbox, tokens
 from cachewright.store.database import Database
 from cachewright.store.kept import Kept
 from cachewright.tasks.clock import now_ms
@@ -27,15 +30,18 @@ from cachewright.tasks.courier import Courier
 from cachewright.tasks.engine import Engine
 from cachewright.tasks.feed import Feed
 from cachewright.tasks.heartbeats import Heartbeats
+from cachewright.threads import in_background
 
 _TAKE_UP_SECONDS = 5.0
 _SWEEP_SECONDS = 600.0
+_ADOPT_SECONDS = 2.0
 _DAY_MS = 24 * 3600 * 1000
 
 
 class Service:
     """:ivar plane: what requests are made to.
     :ivar vitals: what its nodes said of themselves last.
+    :ivar incidents: what is wrong with instances now.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -54,10 +60,13 @@ class Service:
         self.heartbeats = Heartbeats()
         self.vitals = Vitals(site, self.heartbeats)
         self._engine = Engine(self._database, {operation.kind.kind: operation for operation in operations}, feed)
-        self.supervisor = Supervisor(site, self.heartbeats)
         self.enforcement = Enforcement(site, self.heartbeats)
         feed.listen(self.enforcement.see)
         self.courier = Courier(self._database, self.heartbeats, to_private=settings.webhooks_to_private)
+        self.incidents = Incidents(self._database, self.heartbeats)
+        self.supervisor = Supervisor(site, self.incidents, self.heartbeats)
+        self.cluster_check = ClusterCheck(site, self.incidents, self.heartbeats)
+        budget = NodeBudget()
         self.plane = ControlPlane(
             database=self._database,
             kept=Kept(self._database),
@@ -66,12 +75,15 @@ class Service:
             enqueue=self._engine.enqueue,
             access=site.access,
             vitals=self.vitals,
-            observer=Observer(site),
+            observer=Observer(site, budget),
+            inspector=Inspector(site.access, budget),
+            budget=budget,
             preview=Resize(site).preview,
         )
 
     def start(self) -> None:
         """Adopts nodes of earlier releases, then takes up every task that has not ended."""
+        self.incidents.load()
         asyncio.run(adopt_nodes(self._site))
         self.courier.start(self._engine.start())
 
@@ -80,11 +92,18 @@ class Service:
         swept = float("-inf")
         while True:
             self.heartbeats.beat("tending")
-            await asyncio.to_thread(self._engine.take_up)
+            await in_background(self._engine.take_up)
             if time.monotonic() - swept >= _SWEEP_SECONDS:
                 swept = time.monotonic()
-                await asyncio.to_thread(self._sweep)
+                await in_background(self._sweep)
             await asyncio.sleep(_TAKE_UP_SECONDS)
+
+    async def adopt(self) -> None:
+        """Until cancelled: adopts nodes of earlier releases that could not be reached before."""
+        while True:
+            self.heartbeats.beat("adoption")
+            await adopt_nodes(self._site)
+            await asyncio.sleep(_ADOPT_SECONDS)
 
     def _sweep(self) -> None:
         now = now_ms()
@@ -92,6 +111,7 @@ class Service:
         with self._database.write() as connection:
             audit.forget(connection, now - int(self._settings.audit_retention_days * _DAY_MS))
             tokens.forget(connection, now)
+            incidents.forget(connection, now - int(self._settings.audit_retention_days * _DAY_MS))
             outbox.forget(connection, now - int(self._settings.task_retention_days * _DAY_MS))
 
     def stop(self) -> None:

@@ -1,27 +1,27 @@
-"""Keeps nodes running: one that has died is started again, with longer and longer waits while it keeps dying."""
+"""Keeps nodes running: one that has died is started again, with longer and longer waits while it keeps dying. Each is
+started on its own, so that one that takes long to start, or does not, delays no other."""
 
 import asyncio
 import logging
 import time
 from collections import defaultdict
+from collections.abc import Collection, Mapping
 
 import msgspec
 
 from cachewright.hosts.local import NodeDidNotStart
 from cachewright.logs import about
-from cachewright.operations.adoption import adopt_nodes
+from cachewright.operations.incidents import Incidents
 from cachewright.operations.site import Site
 from cachewright.store import instances
-from cachewright.tasks.clock import now_ms
 from cachewright.tasks.heartbeats import Heartbeats
+from cachewright.threads import in_background
 
 log = logging.getLogger(__name__)
 
-_CODE = "DCS.9001"
 _LOOK_SECONDS = 0.5
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 30.0
-_ADOPT_SECONDS = 2.0
 _STABLE_SECONDS = 30.0
 """A node that has run this long has not just kept dying."""
 
@@ -43,32 +43,32 @@ class Deaths(msgspec.Struct):
 
 
 class Supervisor:
-    def __init__(self, site: Site, heartbeats: Heartbeats) -> None:
+    def __init__(self, site: Site, incidents: Incidents, heartbeats: Heartbeats) -> None:
         """:ivar starts: how often a node that had died was started again."""
         self._site = site
+        self._incidents = incidents
         self._heartbeats = heartbeats
         self._deaths: dict[str, Deaths] = defaultdict(Deaths)
-        self._failing: set[str] | None = None
+        self._starting: dict[str, asyncio.Task[None]] = {}
         self.starts = 0
-        self._next_adoption = 0.0
 
     async def run(self) -> None:
         """Until cancelled."""
-        while True:
-            self._heartbeats.beat("supervisor")
-            wanted, dead = await asyncio.to_thread(self._look)
-            for gone in self._deaths.keys() - wanted.keys():
-                del self._deaths[gone]
-            for living in self._deaths.keys() - dead:
-                self._deaths[living].failed = 0
-            await asyncio.gather(*(self._tended(node_id, wanted[node_id]) for node_id in dead))
-            if time.monotonic() >= self._next_adoption:
-                self._next_adoption = time.monotonic() + _ADOPT_SECONDS
-                await adopt_nodes(self._site)
-            failing = {wanted[node_id] for node_id, deaths in self._deaths.items() if deaths.failed >= _HOPELESS}
-            if failing != self._failing:
-                await asyncio.to_thread(self._report, failing)
-            await asyncio.sleep(_LOOK_SECONDS)
+        try:
+            while True:
+                self._heartbeats.beat("supervisor")
+                wanted, dead = await in_background(self._look)
+                for gone in self._deaths.keys() - wanted.keys():
+                    del self._deaths[gone]
+                for living in self._deaths.keys() - dead:
+                    self._deaths[living].failed = 0
+                for node_id in dead - self._starting.keys():
+                    self._starting[node_id] = asyncio.create_task(self._tended(node_id, wanted[node_id]))
+                self._report(wanted, dead)
+                await asyncio.sleep(_LOOK_SECONDS)
+        finally:
+            for starting in self._starting.values():
+                starting.cancel()
 
     def _look(self) -> tuple[dict[str, str], set[str]]:
         """Nodes that should be running, each with its instance's id, and those of them that could be and are not."""
@@ -78,8 +78,13 @@ class Supervisor:
         return wanted, {node_id for node_id in wanted if not host.runs(node_id) and host.has(node_id, "nodes.conf")}
 
     async def _tended(self, node_id: str, instance_id: str) -> None:
-        with about(instance_id=instance_id, node_id=node_id):
-            await self._revive(node_id, instance_id)
+        try:
+            with about(instance_id=instance_id, node_id=node_id):
+                await self._revive(node_id, instance_id)
+        except Exception:
+            log.exception("node %s could not be started; it is tried again", node_id)
+        finally:
+            del self._starting[node_id]
 
     async def _revive(self, node_id: str, instance_id: str) -> None:
         if self._site.host.busy(node_id) or self._site.host.runs(node_id):  # somebody else has, since it was looked at
@@ -101,13 +106,12 @@ class Supervisor:
             deaths.failed += 1
             log.error("node %s does not start: %s", node_id, failure)
 
-    def _report(self, failing: set[str]) -> None:
-        """An instance with a node that cannot be started is in ERROR, until it can. One that a task is working on
-        keeps the task's status."""
-        with self._site.database.write() as connection:
-            for instance in instances.every(connection):
-                if instance.id in failing and instance.status == "RUNNING":
-                    instances.change(connection, instance.id, status="ERROR", error_code=_CODE, updated_at=now_ms())
-                elif instance.id not in failing and instance.status == "ERROR" and instance.error_code == _CODE:
-                    instances.change(connection, instance.id, status="RUNNING", error_code=None, updated_at=now_ms())
-        self._failing = failing
+    def _report(self, wanted: Mapping[str, str], dead: Collection[str]) -> None:
+        """An instance with a node that cannot be started has an incident, until all its nodes run."""
+        for node_id in dead:
+            failed = self._deaths[node_id].failed
+            if failed >= _HOPELESS:
+                self._incidents.report(wanted[node_id], "node_start", f"node {node_id} does not start")
+        broken = {wanted[node_id] for node_id in dead}
+        for instance_id in self._incidents.of_kind("node_start") - broken:
+            self._incidents.clear(instance_id, "node_start")

@@ -1,10 +1,11 @@
 """What running nodes say of themselves, measured every few seconds: the last of each node, an hour of each instance."""
 
 import asyncio
+import random
 import struct
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -14,6 +15,7 @@ from cachewright.store import instances
 from cachewright.store.records import Node, Role
 from cachewright.tasks.clock import now_ms
 from cachewright.tasks.heartbeats import Heartbeats
+from cachewright.threads import in_background
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 from cachewright.valkey.question import info
@@ -22,6 +24,12 @@ MEASURE_SECONDS = 5.0
 _KEPT = int(3600 / MEASURE_SECONDS)
 _ANSWER_SECONDS = 1.0
 _AT_ONCE = 64
+_SILENT_AT_ONCE = 32
+_SILENT_SECONDS = 3.0
+"""For so long, in each round, nodes that did not answer last time are asked again."""
+
+_MOST_BYTES = 2**50
+_MOST_COUNT = 2**32 - 1
 _SECTIONS = ("memory", "stats", "clients", "replication", "keyspace")
 _MEASURED = {"RUNNING", "EXTENDING", "RESTARTING", "ERROR"}
 """Instance statuses in which nodes answer."""
@@ -110,8 +118,8 @@ class Vitals:
 
     async def look(self) -> None:
         """Measures every node once."""
-        wanted = await asyncio.to_thread(self._wanted)
-        found = await _ask_each(wanted)
+        wanted = await in_background(self._wanted)
+        found = await self._ask_each(wanted)
         self._nodes = {node.id: (node, vital) for node, vital in found}
         of_instance: dict[str, list[tuple[Node, Vital | None]]] = defaultdict(list)
         for node, vital in found:
@@ -121,6 +129,18 @@ class Vitals:
         for instance_id, vitals in of_instance.items():
             if sample := summed(vitals, now_ms()):
                 self.record(instance_id, sample)
+
+    async def _ask_each(self, wanted: Sequence[tuple[Node, Access]]) -> Sequence[tuple[Node, Vital | None]]:
+        """Nodes that did not answer last time are asked apart from the others, in the time that is left for them: they
+        delay no node that answers."""
+        silent = {node.id for node, vital in self._nodes.values() if vital is None}
+        doubtful = [(node, access) for node, access in wanted if node.id in silent]
+        random.shuffle(doubtful)  # so that each has its turn
+        found, again = await asyncio.gather(
+            _ask_each([(node, access) for node, access in wanted if node.id not in silent], _AT_ONCE),
+            _ask_within(doubtful, _SILENT_AT_ONCE, _SILENT_SECONDS),
+        )
+        return [*found, *again]
 
     def _wanted(self) -> list[tuple[Node, Access]]:
         with self._site.database.read() as connection:
@@ -154,8 +174,8 @@ def summed(vitals: Sequence[tuple[Node, Vital | None]], at: int) -> Sample | Non
         at=at,
         used_memory=sum(vital.used_memory for vital in masters),
         keys=sum(vital.keys for vital in masters),
-        ops_per_second=sum(vital.ops_per_second for vital in known),
-        clients=sum(vital.clients for vital in known),
+        ops_per_second=min(sum(vital.ops_per_second for vital in known), _MOST_COUNT),
+        clients=min(sum(vital.clients for vital in known), _MOST_COUNT),
         input_kbps=round(sum(vital.input_kbps for vital in known), 2),
         output_kbps=round(sum(vital.output_kbps for vital in known), 2),
     )
@@ -163,11 +183,11 @@ def summed(vitals: Sequence[tuple[Node, Vital | None]], at: int) -> Sample | Non
 
 async def ask_all(nodes: Sequence[Node], access: Access) -> Sequence[tuple[Node, Vital | None]]:
     """What each of an instance's nodes says now; None for one that does not answer."""
-    return await _ask_each([(node, access) for node in nodes])
+    return await _ask_each([(node, access) for node in nodes], _AT_ONCE)
 
 
-async def _ask_each(wanted: Sequence[tuple[Node, Access]]) -> Sequence[tuple[Node, Vital | None]]:
-    room = asyncio.Semaphore(_AT_ONCE)
+async def _ask_each(wanted: Sequence[tuple[Node, Access]], at_once: int) -> Sequence[tuple[Node, Vital | None]]:
+    room = asyncio.Semaphore(at_once)
 
     async def one(node: Node, access: Access) -> tuple[Node, Vital | None]:
         async with room:
@@ -176,18 +196,56 @@ async def _ask_each(wanted: Sequence[tuple[Node, Access]]) -> Sequence[tuple[Nod
     return await asyncio.gather(*(one(node, access) for node, access in wanted))
 
 
+async def _ask_within(
+    wanted: Sequence[tuple[Node, Access]], at_once: int, seconds: float
+) -> Sequence[tuple[Node, Vital | None]]:
+    """Those whose turn does not come in that time count as silent."""
+    deadline = time.monotonic() + seconds
+    found: list[tuple[Node, Vital | None]] = []
+    for first in range(0, len(wanted), at_once):
+        group = wanted[first : first + at_once]
+        late = time.monotonic() >= deadline
+        found += [(node, None) for node, _ in group] if late else await _ask_each(group, at_once)
+    return found
+
+
 async def _ask(node: Node, access: Access) -> Vital | None:
     try:
-        said = await info(node, access, _SECTIONS, _ANSWER_SECONDS)
+        return _read(node, await info(node, access, _SECTIONS, _ANSWER_SECONDS))
     except (*NODE_GONE, NodeRefused):
         return None
-    return Vital(
-        node=node,
-        role=cast(Role, said["role"]),
-        used_memory=int(said["used_memory"]),
-        keys=int(said.get("db0", "keys=0").partition(",")[0].removeprefix("keys=")),
-        ops_per_second=int(said["instantaneous_ops_per_sec"]),
-        clients=int(said["connected_clients"]),
-        input_kbps=float(said["instantaneous_input_kbps"]),
-        output_kbps=float(said["instantaneous_output_kbps"]),
-    )
+
+
+def _read(node: Node, said: Mapping[str, str]) -> Vital | None:
+    """None where it is nothing that a node says: such a node counts as one that does not answer."""
+    try:
+        if said["role"] not in {"master", "slave"}:
+            return None
+        return Vital(
+            node=node,
+            role=cast(Role, said["role"]),
+            used_memory=_count(said["used_memory"], _MOST_BYTES),
+            keys=_count(said.get("db0", "keys=0").partition(",")[0].removeprefix("keys="), _MOST_BYTES),
+            ops_per_second=_count(said["instantaneous_ops_per_sec"], _MOST_COUNT),
+            clients=_count(said["connected_clients"], _MOST_COUNT),
+            input_kbps=_rate(said["instantaneous_input_kbps"]),
+            output_kbps=_rate(said["instantaneous_output_kbps"]),
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+def _count(text: str, most: int) -> int:
+    """ValueError where it is no count that a node can have."""
+    number = int(text)
+    if not 0 <= number <= most:
+        raise ValueError(f"{number} is no count")
+    return number
+
+
+def _rate(text: str) -> float:
+    """ValueError where it is no rate that a node can have."""
+    number = float(text)
+    if not 0 <= number <= _MOST_BYTES:
+        raise ValueError(f"{number} is no rate")
+    return number

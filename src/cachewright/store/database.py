@@ -57,6 +57,7 @@ class Database:
             url,
             hide_parameters=True,  # rows hold secrets; errors are logged
             execution_options={_SEALER: sealer},
+            **_pool(url),
         )
         if self.engine.dialect.name == "sqlite":
             if self.engine.url.database:
@@ -160,6 +161,12 @@ class Database:
             watch.rollback()
             self._watch = watch
         return self._watch
+
+
+def _pool(url: str) -> dict[str, int]:
+    """Options of the pool of connections. Threads are what is limited: a thread that waited for a connection would wait
+    for the work of another."""
+    return {"pool_size": 8, "max_overflow": -1} if sa.engine.make_url(url).database else {}
 
 
 def sealer(connection: sa.Connection) -> Sealer:

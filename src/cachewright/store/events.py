@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from cachewright.store.records import Task, TaskStatus
+from cachewright.store.records import Incident, Task, TaskStatus
 
 OF_STATUS: Mapping[TaskStatus, str] = {
     "WAITING": "io.cachewright.task.waiting",
@@ -15,6 +15,8 @@ OF_STATUS: Mapping[TaskStatus, str] = {
     "SUCCESS": "io.cachewright.task.succeeded",
     "FAILED": "io.cachewright.task.failed",
 }
+INCIDENT_BEGAN = "io.cachewright.incident.began"
+INCIDENT_ENDED = "io.cachewright.incident.ended"
 TEST = "io.cachewright.webhook.test"
 
 
@@ -55,6 +57,28 @@ def of_task(task: Task) -> CloudEvent:
             "end_time": task.end_time and rfc3339(task.end_time),
             "error_code": task.error_code,
             "message": task.message,
+        },
+    )
+
+
+def of_incident(incident: Incident) -> CloudEvent:
+    """That an incident of an instance has begun or, where it has its end, has ended."""
+    ended_at = incident.ended_at
+    return CloudEvent(
+        id=uuid.uuid4().hex,
+        source=f"/v2/{incident.project_id}/instances/{incident.instance_id}",
+        type=INCIDENT_BEGAN if ended_at is None else INCIDENT_ENDED,
+        subject=incident.id,
+        time=rfc3339(incident.began_at if ended_at is None else ended_at),
+        data={
+            "incident_id": incident.id,
+            "instance_id": incident.instance_id,
+            "kind": incident.kind,
+            "status": "OPEN" if ended_at is None else "ENDED",
+            "error_code": incident.error_code,
+            "message": incident.detail,
+            "began_at": rfc3339(incident.began_at),
+            "ended_at": None if ended_at is None else rfc3339(ended_at),
         },
     )
 

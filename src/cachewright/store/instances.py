@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from cachewright.store.database import sealer
 from cachewright.store.records import Instance, Node
 from cachewright.store.rows import columns, from_row, to_row
-from cachewright.store.tables import instances, nodes
+from cachewright.store.tables import incidents, instances, nodes
 
 
 def add(connection: sa.Connection, instance: Instance) -> None:
@@ -100,6 +100,7 @@ def change(connection: sa.Connection, instance_id: str, **values: Any) -> None:
 
 def remove(connection: sa.Connection, instance_id: str) -> None:
     connection.execute(nodes.delete().where(nodes.c.instance_id == instance_id))
+    connection.execute(incidents.delete().where(incidents.c.instance_id == instance_id))
     connection.execute(instances.delete().where(instances.c.id == instance_id))
 
 
@@ -136,15 +137,21 @@ def wanted_nodes(connection: sa.Connection) -> list[Node]:
 
 
 def all_nodes(connection: sa.Connection) -> list[Node]:
-    """Every node of all projects."""
-    found = nodes.select().order_by(nodes.c.instance_id, nodes.c.id)
-    return [from_row(Node, row._mapping) for row in connection.execute(found)]
+    """Every node of all projects, in the order of `nodes_of` within each instance."""
+    ordered = nodes.select().order_by(nodes.c.instance_id, nodes.c.shard, nodes.c.role, nodes.c.id)
+    return [from_row(Node, row._mapping) for row in connection.execute(ordered)]
 
 
 def nodes_without_socket(connection: sa.Connection) -> list[Node]:
     """Nodes of all projects that were started by an earlier release and not since."""
     found = nodes.select().where(nodes.c.access != "socket").order_by(nodes.c.instance_id, nodes.c.id)
     return [from_row(Node, row._mapping) for row in connection.execute(found)]
+
+
+def statuses(connection: sa.Connection) -> dict[str, tuple[str, str, str | None]]:
+    """Project, status and error code of every instance of all projects, by its id."""
+    columns = (instances.c.id, instances.c.project_id, instances.c.status, instances.c.error_code)
+    return {row.id: (row.project_id, row.status, row.error_code) for row in connection.execute(sa.select(*columns))}
 
 
 def wanted_in(connection: sa.Connection, in_statuses: Collection[str]) -> dict[str, str]:

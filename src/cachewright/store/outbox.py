@@ -5,6 +5,7 @@ lost nor be told of something that did not happen. Secrets are sealed.
 """
 
 import itertools
+import uuid
 from typing import Any
 
 import msgspec
@@ -21,13 +22,21 @@ _UNSEEN = [column for column in deliveries.c if column.name not in {"sequence", 
 
 def announce(connection: sa.Connection, task: Task) -> None:
     """Tells the project's webhooks what has become of a task."""
-    wanted = sa.select(webhooks.c.id, webhooks.c.events).where(
-        webhooks.c.project_id == task.project_id, webhooks.c.enabled
-    )
-    event = events.OF_STATUS[task.status]
-    for webhook_id, chosen in connection.execute(wanted).all():
-        if event in (msgspec.json.decode(chosen) or [event]):
-            send(connection, webhook_id, events.of_task(task), task.end_time or task.begin_time or task.created_at)
+    at = task.end_time or task.begin_time or task.created_at
+    for webhook_id in _subscribed(connection, task.project_id, events.OF_STATUS[task.status]):
+        send(connection, webhook_id, events.of_task(task), at)
+
+
+def publish(connection: sa.Connection, project_id: str, event: events.CloudEvent, at: int) -> None:
+    """Stores the event for each of the project's webhooks that wants its type."""
+    for webhook_id in _subscribed(connection, project_id, event.type):
+        send(connection, webhook_id, msgspec.structs.replace(event, id=uuid.uuid4().hex), at)
+
+
+def _subscribed(connection: sa.Connection, project_id: str, event_type: str) -> list[str]:
+    wanted = sa.select(webhooks.c.id, webhooks.c.events).where(webhooks.c.project_id == project_id, webhooks.c.enabled)
+    rows = connection.execute(wanted).all()
+    return [row.id for row in rows if event_type in (msgspec.json.decode(row.events) or [event_type])]
 
 
 def send(connection: sa.Connection, webhook_id: str, event: events.CloudEvent, at: int) -> Delivery:

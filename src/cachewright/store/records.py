@@ -188,6 +188,36 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     node_ca: str | None = None
 
 
+FaultKind = Literal[
+    "foreign_member",
+    "credentials_refused",
+    "node_start",
+    "node_id",
+    "uncovered_slots",
+    "missing_member",
+    "failed_primary",
+    "cluster_state",
+    "no_answer",
+]
+
+
+class Incident(msgspec.Struct, frozen=True, kw_only=True):
+    """A fault of an instance, from its report to its end.
+
+    :ivar detail: what was found when it began.
+    :ivar ended_at: None while the instance has the fault.
+    """
+
+    id: str
+    instance_id: str
+    project_id: str
+    kind: FaultKind
+    error_code: str
+    detail: str
+    began_at: int
+    ended_at: int | None = None
+
+
 class Node(msgspec.Struct, frozen=True, kw_only=True):
     """One Valkey server process. `id` is its 40-hex cluster node id; `shard` counts from 0.
 

@@ -20,6 +20,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 import cachewright
+from cachewright.operations.faults import RULES
 from cachewright.operations.kinds import KINDS
 from cachewright.operations.service import Service
 from cachewright.operations.sign_in import OUTCOMES, Outcome
@@ -170,6 +171,16 @@ def _of_service(service: Service) -> Iterator[Metric]:
     starts = CounterMetricFamily("cachewright_node_starts", "Starts of nodes that had died.")
     starts.add_metric((), service.supervisor.starts)
     yield starts
+    open_now, begun = service.incidents.open_by_kind(), service.incidents.begun
+    told = "Incidents that are open."
+    yield _gauge("cachewright_incidents_open", told, ("kind",), (((kind,), open_now[kind]) for kind in RULES))
+    incidents = CounterMetricFamily("cachewright_incidents", "Incidents since the server started.", labels=("kind",))
+    for kind in RULES:
+        incidents.add_metric((kind,), begun[kind])
+    yield incidents
+    forgotten = CounterMetricFamily("cachewright_foreign_members_forgotten", "Nodes that forgot a foreign member.")
+    forgotten.add_metric((), service.cluster_check.forgotten)
+    yield forgotten
     yield from _of_nodes(service.vitals.nodes())
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from valkey.asyncio import Valkey
 from valkey.exceptions import ConnectionError as NodeUnreachable
+from valkey.exceptions import InvalidResponse
 from valkey.exceptions import ResponseError as NodeRefused
 from valkey.exceptions import TimeoutError as NodeSilent
 
@@ -38,6 +39,8 @@ async def connect(node: Node, access: Access, answer_seconds: float = _ANSWER_SE
         )
         try:
             yield client
+        except (InvalidResponse, UnicodeDecodeError) as error:  # a reply that cannot be read is no reply
+            raise NodeUnreachable(f"the reply cannot be read: {error}"[:200]) from error
         finally:
             await client.aclose()
 

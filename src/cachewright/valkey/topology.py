@@ -1,31 +1,43 @@
-"""Who is in a cluster and who owns which slots, as one of its nodes sees it (CLUSTER NODES, CLUSTER INFO)."""
+"""Who is in a cluster and who owns which slots, as one of its nodes sees it (CLUSTER NODES, CLUSTER INFO).
+
+Source: https://valkey.io/commands/cluster-nodes and cluster-info.
+"""
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import msgspec
 
 from cachewright.store.records import Node
 from cachewright.valkey.access import Access
-from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, connect
-from cachewright.valkey.slots import SlotRange, merged
+from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask
+from cachewright.valkey.question import Unreadable, ask_once, fields, text
+from cachewright.valkey.slots import SLOTS, SlotRange, merged
+
+_ANSWER_SECONDS = 5.0
+_MEMBER_FIELDS = 8
+_NODE_ID = re.compile(r"[0-9a-f]{40}")
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
-    """One node in another's eyes. `primary` is None for a master.
-
-    :ivar port: port for clients; 0 where the other node does not know it yet. With TLS on the bus a node learns it from
-    the first PING that it gets, and until then would send clients to port 0.
-    """
+    """One node in another's eyes. `primary` is None for a master; `address` is `host:port@bus port`, with port 0 where
+    the other node does not know it yet. With TLS on the bus a node learns it from the first PING that it gets, and
+    until then would send clients to port 0."""
 
     id: str
-    port: int
+    address: str
     flags: frozenset[str]
     primary: str | None
     linked: bool
     slots: tuple[SlotRange, ...]
     open_slots: bool
+
+    @property
+    def port(self) -> int:
+        """Port for clients; 0 where it is unknown."""
+        port = self.address.rpartition("@")[0].rpartition(":")[2]
+        return int(port) if port.isdecimal() else 0
 
     @property
     def known(self) -> bool:
@@ -48,23 +60,24 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def view(client: Valkey) -> View:
-    nodes = await ask(client, "CLUSTER NODES")
-    info = await ask(client, "CLUSTER INFO")
-    members = [_member(address, fields) for address, fields in nodes.items()]
-    return View(
-        ok=info["cluster_state"] == "ok",
-        epoch=int(info["cluster_current_epoch"]),
-        members={member.id: member for member in members},
-    )
+    # As separate words, so that the library leaves the reply as it is.
+    return parse_view(await ask(client, "CLUSTER", "NODES"), await ask(client, "CLUSTER", "INFO"))
 
 
-async def views(nodes: Sequence[Node], access: Access) -> dict[str, View | None]:
+async def ask_view(node: Node, access: Access, answer_seconds: float = _ANSWER_SECONDS) -> View:
+    """One of NODE_GONE or NodeRefused where there is none."""
+    replies = await ask_once(node, access, [("CLUSTER", "NODES"), ("CLUSTER", "INFO")], answer_seconds)
+    return parse_view(*replies)
+
+
+async def views(
+    nodes: Sequence[Node], access: Access, answer_seconds: float = _ANSWER_SECONDS
+) -> dict[str, View | None]:
     """Every node's view, by node id; None where the node does not answer."""
 
     async def one(node: Node) -> View | None:
         try:
-            async with connect(node, access) as client:
-                return await view(client)
+            return await ask_view(node, access, answer_seconds)
         except (*NODE_GONE, NodeRefused):
             return None
 
@@ -72,14 +85,42 @@ async def views(nodes: Sequence[Node], access: Access) -> dict[str, View | None]
     return {node.id: sight for node, sight in zip(nodes, seen, strict=True)}
 
 
-def _member(address: str, fields: Mapping[str, Any]) -> Member:
-    flags = frozenset(fields["flags"].split(","))
+def parse_view(nodes: object, info: object) -> View:
+    """The replies to CLUSTER NODES and CLUSTER INFO. Unreadable where they are none."""
+    state = fields(info)
+    try:
+        members = [_member(line.split()) for line in text(nodes).split("\n") if line]
+        return View(
+            ok=state["cluster_state"] == "ok",
+            epoch=int(state["cluster_current_epoch"]),
+            members={member.id: member for member in members},
+        )
+    except (KeyError, ValueError) as error:
+        raise Unreadable(f"no view of a cluster: {error!r}"[:200]) from error
+
+
+def _member(words: Sequence[str]) -> Member:
+    """ValueError where the words are no line of CLUSTER NODES."""
+    if len(words) < _MEMBER_FIELDS:
+        raise ValueError("a line is too short")
+    node_id, address, flag_names, primary, _, _, _, link, *parts = words
+    flags = frozenset(flag_names.split(","))
+    if not _NODE_ID.fullmatch(node_id):
+        raise ValueError("a line begins with no node id")
     return Member(
-        id=fields["node_id"],
-        port=int(address.rpartition(":")[2]),
+        id=node_id,
+        address=address.partition(",")[0],
         flags=flags,
-        primary=None if fields["master_id"] == "-" else fields["master_id"],
-        linked=fields["connected"] or "myself" in flags,
-        slots=tuple(merged(SlotRange(int(part[0]), int(part[-1])) for part in fields["slots"])),
-        open_slots=bool(fields["migrations"]),
+        primary=None if primary == "-" else primary,
+        linked=link == "connected" or "myself" in flags,
+        slots=tuple(merged(_slot_range(part) for part in parts if not part.startswith("["))),
+        open_slots=any(part.startswith("[") for part in parts),
     )
+
+
+def _slot_range(part: str) -> SlotRange:
+    first, _, last = part.partition("-")
+    found = SlotRange(int(first), int(last or first))
+    if not 0 <= found.first <= found.last < SLOTS:
+        raise ValueError(f"{part} is no range of slots")
+    return found

@@ -28,6 +28,9 @@ from cachewright.tasks.clock import now_ms
 log = logging.getLogger(__name__)
 
 IDENTITY = "identity"
+THREADS = "request_threads"
+"""Name of the application's `RequestThreads` in its state."""
+
 _ENTRY = "audit_entry"
 _PATH_LIMIT = 300
 _MOST_SUBJECTS = 100

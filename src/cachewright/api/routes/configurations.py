@@ -4,29 +4,42 @@ from litestar import Response, get, put
 
 from cachewright.api import answers, asked
 from cachewright.api.auth.permissions import needs
-from cachewright.api.routes.parameters import Body, Call, PathId, Plane, Query, in_thread, instance_of
+from cachewright.api.routes.parameters import (
+    Body,
+    Call,
+    PathId,
+    Plane,
+    Query,
+    in_thread,
+    instance_of,
+    run_in_thread,
+    while_connected,
+)
 from cachewright.api.wire import configurations as wire
 from cachewright.api.wire.paging import PageQuery
 from cachewright.api.wire.plans import JobId
 from cachewright.api.wishes import parameter_values
 from cachewright.errors import Refusal
-from cachewright.operations.inspection import configuration
 from cachewright.operations.kinds import CONFIGURE
 from cachewright.store import instances, tasks
+from cachewright.store.records import Instance, Node, Task
 
 _INSTANCES = "/v2/{project_id:str}/instances/{instance_id:str}"
 
 
 @get(_INSTANCES + "/configs", opt=needs("dcs:instance:getConfiguration"))
-@in_thread
-def list_configurations(request: Call, plane: Plane, instance_id: PathId) -> Response[wire.Configurations]:
+async def list_configurations(request: Call, plane: Plane, instance_id: PathId) -> Response[wire.Configurations]:
     """ListConfigurations, as the nodes of the instance have them now."""
-    with plane.database.read() as connection:
-        instance = instance_of(connection, request, instance_id)
-        nodes = instances.nodes_of(connection, instance.id)
-        _, newest = tasks.of_kind(connection, instance.id, CONFIGURE.kind, offset=0, limit=1)
-    found = configuration(plane.access(instance), nodes)
-    return answers.json(wire.configurations(instance, found, next(iter(newest), None)))
+
+    def read() -> tuple[Instance, list[Node], Task | None]:
+        with plane.database.read() as connection:
+            instance = instance_of(connection, request, instance_id)
+            _, newest = tasks.of_kind(connection, instance.id, CONFIGURE.kind, offset=0, limit=1)
+            return instance, instances.nodes_of(connection, instance.id), next(iter(newest), None)
+
+    instance, nodes, newest = await run_in_thread(request, read)
+    found = await while_connected(request, plane.inspector.configuration(instance, nodes))
+    return answers.json(wire.configurations(instance, found, newest))
 
 
 @put(_INSTANCES + "/configs", status_code=204, opt=needs("dcs:instance:modifyConfigureation"))

@@ -5,7 +5,16 @@ from litestar import Response, get
 from cachewright.api import answers, asked, watching
 from cachewright.api.auth.permissions import needs
 from cachewright.api.auth.rights import rights_check
-from cachewright.api.routes.parameters import Authentication, Call, PathId, Plane, Streams, in_thread, instance_of
+from cachewright.api.routes.parameters import (
+    Authentication,
+    Call,
+    PathId,
+    Plane,
+    Streams,
+    in_thread,
+    instance_of,
+    while_connected,
+)
 from cachewright.api.wire import live as wire
 from cachewright.errors import Refusal
 from cachewright.operations.live import Live
@@ -27,7 +36,7 @@ async def show_live(
     async def look() -> Live | None:
         return await plane.observer.look(project_id, known)
 
-    seen = await look()
+    seen = await while_connected(request, plane.observer.first_look(project_id, known))
     if seen is None:
         raise Refusal("DCS.3022")
     if watching.wanted(request.headers.get("accept", "")):

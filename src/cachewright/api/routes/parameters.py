@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Generic, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -14,12 +14,14 @@ from litestar.params import FromPath
 
 from cachewright.api import asked
 from cachewright.api.auth.credentials import Authenticator
+from cachewright.api.auth.guard import IDENTITY, THREADS
 from cachewright.api.auth.limits import StreamLimit
 from cachewright.errors import Refusal
 from cachewright.operations.plane import ControlPlane
 from cachewright.operations.sign_in import SignInDesk
 from cachewright.store import instances
-from cachewright.store.records import Instance
+from cachewright.store.records import Identity, Instance
+from cachewright.threads import RequestThreads
 
 Call: TypeAlias = Request[Any, Any, Any]
 Plane: TypeAlias = NamedDependency[ControlPlane]
@@ -27,6 +29,8 @@ Desk: TypeAlias = NamedDependency[SignInDesk]
 Authentication: TypeAlias = NamedDependency[Authenticator]
 Streams: TypeAlias = NamedDependency[StreamLimit]
 PathId: TypeAlias = FromPath[str]
+
+_READING = {"GET", "HEAD"}
 
 Shape = TypeVar("Shape", bound=msgspec.Struct)
 Answer = TypeVar("Answer")
@@ -67,9 +71,39 @@ def in_thread(route: Callable[..., Answer]) -> Callable[..., Coroutine[Any, Any,
 
     @wraps(route)
     async def threaded(**given: Any) -> Answer:
-        return await asyncio.to_thread(route, **given)
+        return await run_in_thread(given["request"], partial(route, **given))
 
     return reading(threaded)
+
+
+async def run_in_thread(request: Call, act: Callable[[], Answer]) -> Answer:
+    """Runs database work of a request. Refusal DCS.4974 where too many requests of its project wait for theirs."""
+    threads: RequestThreads = request.app.state[THREADS]
+    identity: Identity | None = request.scope["state"].get(IDENTITY)
+    owner = (identity.project_id or identity.user_id) if identity else ""
+    run = threads.read if request.method in _READING else threads.change
+    return await run(owner, act)
+
+
+async def while_connected(request: Call, act: Coroutine[Any, Any, Answer]) -> Answer:
+    """Runs `act` until its end, or until the client has closed its connection: then `act` is cancelled. Refusal
+    DCS.4975, which nobody receives any more, in that case. Call it after the body has been read."""
+    acting = asyncio.create_task(act)
+    leaving = asyncio.create_task(_disconnected(request))
+    try:
+        await asyncio.wait({acting, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not acting.done():
+            raise Refusal("DCS.4975")
+        return await acting
+    finally:
+        acting.cancel()
+        leaving.cancel()
+        await asyncio.gather(acting, leaving, return_exceptions=True)
+
+
+async def _disconnected(request: Call) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def reading(route: Callable[..., Coroutine[Any, Any, Answer]]) -> Callable[..., Coroutine[Any, Any, Answer]]:

@@ -4,7 +4,16 @@ from litestar import Response, get, post
 
 from cachewright.api import answers, asked
 from cachewright.api.auth.permissions import needs
-from cachewright.api.routes.parameters import Body, Call, PathId, Plane, in_thread
+from cachewright.api.routes.parameters import (
+    Body,
+    Call,
+    PathId,
+    Plane,
+    in_thread,
+    reading,
+    run_in_thread,
+    while_connected,
+)
 from cachewright.api.wire import plans as wire
 from cachewright.api.wire.instance_bodies import capacity_mb
 from cachewright.errors import Refusal
@@ -15,14 +24,15 @@ _RESIZE = "/v2/{project_id:str}/instances/{instance_id:str}/resize"
 
 
 @post(_RESIZE + "/plan", status_code=200, opt=needs("dcs:instance:get"))
-@in_thread
-def plan_resize(
+@reading
+async def plan_resize(
     request: Call, plane: Plane, instance_id: PathId, body: Body[wire.CheckBody]
 ) -> Response[wire.ResizePlan]:
     """An extension: the steps a resize would take now, with slots, keys, bytes and seconds; nothing is touched."""
     known = asked.instance_id(instance_id)
     wish = _wish(body.read())
-    instance, preview = plane.plan_resize(asked.principal(request), known, wish)
+    instance, task = await run_in_thread(request, lambda: plane.resize_task(asked.principal(request), known, wish))
+    preview = await while_connected(request, plane.preview_resize(task))
     return answers.json(wire.resize_plan(instance, wish.spec_code, preview))
 
 

@@ -4,10 +4,10 @@ from litestar import Response, get
 
 from cachewright.api import answers, asked
 from cachewright.api.auth.permissions import needs
-from cachewright.api.routes.parameters import Call, Plane, Query, in_thread
+from cachewright.api.routes.parameters import Call, Plane, Query, in_thread, run_in_thread, while_connected
 from cachewright.api.wire import statistics as wire
-from cachewright.operations.inspection import look
 from cachewright.store import census, instances
+from cachewright.store.records import Instance, Node
 
 _INSTANCES = "/v2/{project_id:str}/instances"
 _ALL = 2**31 - 1
@@ -26,12 +26,15 @@ def list_number_of_instances_in_different_status(
 
 
 @get(_INSTANCES + "/statistic", opt=needs("dcs:instance:list"))
-@in_thread
-def list_statistics_of_running_instances(request: Call, plane: Plane) -> Response[wire.StatisticList]:
+async def list_statistics_of_running_instances(request: Call, plane: Plane) -> Response[wire.StatisticList]:
     """ListStatisticsOfRunningInstances, from the counters of their nodes now."""
     project_id = asked.principal(request).project_id
-    with plane.database.read() as connection:
-        _, running = instances.search(connection, project_id, offset=0, limit=_ALL, status="RUNNING")
-        nodes = [(instance, instances.nodes_of(connection, instance.id)) for instance in running]
-    seen = look(nodes, plane.access)
-    return answers.json(wire.StatisticList([wire.statistic(instance, seen[instance.id]) for instance in running]))
+
+    def read() -> list[tuple[Instance, list[Node]]]:
+        with plane.database.read() as connection:
+            _, running = instances.search(connection, project_id, offset=0, limit=_ALL, status="RUNNING")
+            return [(instance, instances.nodes_of(connection, instance.id)) for instance in running]
+
+    running = await run_in_thread(request, read)
+    seen = await while_connected(request, plane.inspector.look(project_id, running))
+    return answers.json(wire.StatisticList([wire.statistic(instance, seen[instance.id]) for instance, _ in running]))

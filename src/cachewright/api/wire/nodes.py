@@ -171,6 +171,7 @@ def _replication(instance: Instance, sight: Sight) -> Replication:
 
 def _logical_node(instance: Instance, sight: Sight) -> LogicalNode:
     being_made = sight.said is None and instance.status == "CREATING"
+    priority = (sight.said or {}).get("slave_priority")
     return LogicalNode(
         logical_node_id=_replication_id(instance, sight),
         name=_name(sight),
@@ -180,7 +181,7 @@ def _logical_node(instance: Instance, sight: Sight) -> LogicalNode:
         node_ip=sight.node.host,
         node_port=str(sight.node.port),
         node_id=sight.node.id,
-        priority_weight=(sight.said or {}).get("slave_priority"),
+        priority_weight=None if priority is None else int(priority),
         group_id=group_id(instance, sight.node.shard),
         group_name=group_name(sight.node.shard),
         replication_id=_replication_id(instance, sight),
@@ -202,7 +203,7 @@ def _topology_node(instance: Instance, sight: Sight) -> TopologyNode:
         bandwidth=Bandwidth(kilobits([sight], "input"), kilobits([sight], "output")) if measured else None,
         dbs=_keyspace(sight) if measured else None,
         relation_ip=said.get("master_host"),
-        relation_port=str(said["master_port"]) if "master_port" in said else None,
+        relation_port=said.get("master_port"),
         group_id=group_id(instance, sight.node.shard),
         status=_state(sight),
     )

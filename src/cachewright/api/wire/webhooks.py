@@ -13,6 +13,8 @@ EventType = Literal[
     "io.cachewright.task.executing",
     "io.cachewright.task.succeeded",
     "io.cachewright.task.failed",
+    "io.cachewright.incident.began",
+    "io.cachewright.incident.ended",
 ]
 _Url = Annotated[str, msgspec.Meta(min_length=8, max_length=2048, pattern=r"\Ahttps?://[!-~]+\Z")]
 
@@ -21,7 +23,7 @@ class WebhookBody(msgspec.Struct, frozen=True):
     """`events` names the types that are wanted; all of them where it is left out or empty."""
 
     url: _Url
-    events: Annotated[list[EventType], msgspec.Meta(max_length=4)] = msgspec.field(default_factory=list)
+    events: Annotated[list[EventType], msgspec.Meta(max_length=6)] = msgspec.field(default_factory=list)
 
     def is_addressed(self) -> bool:
         """Whether a request could be sent to `url`, and says nothing there that is not sent."""

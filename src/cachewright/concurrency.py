@@ -1,0 +1,95 @@
+"""Limits on concurrent work, for one event loop: fair between keys, such as projects, with a bound on what waits."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
+from contextlib import asynccontextmanager
+from typing import Any, Generic, TypeVar
+
+from cachewright.errors import Refusal
+
+Key = TypeVar("Key", bound=Hashable)
+Answer = TypeVar("Answer")
+
+_RETRY_SECONDS = 2
+
+
+class FairLimit:
+    """How much work runs at once for each key. The rest of a key's work waits in order and delays no other key."""
+
+    def __init__(self, at_once: int, *, waiting: int | None = None, waiting_in_all: int | None = None) -> None:
+        """`waiting`: how much may wait for one key, `waiting_in_all`: for all keys together; None for any number."""
+        self._at_once = at_once
+        self._waiting = waiting
+        self._waiting_in_all = waiting_in_all
+        self._total = 0
+        self._lines: dict[str, _Line] = {}
+
+    @asynccontextmanager
+    async def turn(self, key: str) -> AsyncIterator[None]:
+        """Waits for a turn of `key` and holds it within the block. Refusal DCS.4974 where too much waits already."""
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = _Line(self._at_once)
+        if line.users >= self._at_once and self._is_full(line):
+            raise Refusal("DCS.4974", retry_after=_RETRY_SECONDS)
+        line.users += 1
+        waits = line.users > self._at_once
+        self._total += waits
+        try:
+            async with line.room:
+                self._total -= waits
+                waits = False
+                yield
+        finally:
+            self._total -= waits
+            line.users -= 1
+            if not line.users:
+                del self._lines[key]
+
+    def _is_full(self, line: "_Line") -> bool:
+        if self._waiting is not None and line.users - self._at_once >= self._waiting:
+            return True
+        return self._waiting_in_all is not None and self._total >= self._waiting_in_all
+
+
+class _Line:
+    """:ivar users: how many hold a turn or wait for one."""
+
+    def __init__(self, at_once: int) -> None:
+        self.room = asyncio.Semaphore(at_once)
+        self.users = 0
+
+
+class SharedCalls(Generic[Key, Answer]):
+    """Calls whose result several callers wait for: the first caller starts one, and when all callers have left before
+    its end, it is cancelled."""
+
+    def __init__(self) -> None:
+        self._calls: dict[Key, _Call[Answer]] = {}
+
+    async def get(self, key: Key, start: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
+        """The result of the call of this key that runs now, or else of `start`."""
+        call = self._calls.get(key)
+        if call is None:
+            call = self._calls[key] = _Call(asyncio.create_task(start()))
+            call.task.add_done_callback(lambda _: self._forget(key, call))
+        call.callers += 1
+        try:
+            return await asyncio.shield(call.task)
+        finally:
+            call.callers -= 1
+            if not call.callers and not call.task.done():
+                self._forget(key, call)
+                call.task.cancel()
+
+    def _forget(self, key: Key, call: "_Call[Answer]") -> None:
+        if self._calls.get(key) is call:
+            del self._calls[key]
+
+
+class _Call(Generic[Answer]):
+    """:ivar callers: how many wait for it."""
+
+    def __init__(self, task: asyncio.Task[Answer]) -> None:
+        self.task = task
+        self.callers = 0

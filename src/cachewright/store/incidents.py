@@ -1,0 +1,52 @@
+"""Queries on incidents. A begin and an end are audited and sent to the project's webhooks in the same transaction."""
+
+import sqlalchemy as sa
+
+from cachewright.store import audit, events, outbox
+from cachewright.store.records import AuditEntry, Incident
+from cachewright.store.rows import from_row, to_row
+from cachewright.store.tables import incidents
+
+_SYSTEM = "system"
+"""Name of the user that audit entries of the server itself have."""
+
+
+def begin(connection: sa.Connection, incident: Incident) -> None:
+    connection.execute(incidents.insert().values(to_row(incident)))
+    _announce(connection, incident, incident.began_at, "cachewright:incident:begin")
+
+
+def end(connection: sa.Connection, incident: Incident) -> None:
+    """`incident` has its end."""
+    ended = incidents.update().where(incidents.c.id == incident.id)
+    connection.execute(ended.values(ended_at=incident.ended_at))
+    _announce(connection, incident, incident.ended_at or incident.began_at, "cachewright:incident:end")
+
+
+def unended(connection: sa.Connection) -> list[Incident]:
+    """Of all projects, oldest first."""
+    found = incidents.select().where(incidents.c.ended_at.is_(None)).order_by(incidents.c.began_at, incidents.c.id)
+    return [from_row(Incident, row._mapping) for row in connection.execute(found)]
+
+
+def forget(connection: sa.Connection, before: int) -> None:
+    """Incidents that ended before that time."""
+    connection.execute(incidents.delete().where(incidents.c.ended_at < before))
+
+
+def _announce(connection: sa.Connection, incident: Incident, at: int, action: str) -> None:
+    entry = AuditEntry(
+        at=at,
+        request_id=incident.id,
+        project_id=incident.project_id,
+        user_id="",
+        user_name=_SYSTEM,
+        credential=incident.kind,
+        source="",
+        action=action,
+        method="",
+        path=f"/v2/{incident.project_id}/instances/{incident.instance_id}",
+        error_code=incident.error_code,
+    )
+    audit.add(connection, entry)
+    outbox.publish(connection, incident.project_id, events.of_incident(incident), at)
