@@ -40,7 +40,7 @@ def serve(
         float, Parameter(help="Keep entries of the audit log for so long.", validator=validators.Number(gte=0))
     ] = 365,
     rate_limit: Annotated[str, Parameter(help="How many requests one user may send.")] = "200/second",
-    change_rate_limit: Annotated[str, Parameter(help="How many of them may be changes.")] = "50/second",
+    change_rate_limit: Annotated[str, Parameter(help="How many of them may be changes.")] = "100/second",
     tokens_per_user: Annotated[
         int,
         Parameter(
