@@ -120,7 +120,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     task_retention_days: float = 365
     audit_retention_days: float = 365
     rate_limit: str = "200/second"
-    change_rate_limit: str = "50/second"
+    change_rate_limit: str = "100/second"
     tokens_per_user: int = 20
     trusted_proxies: tuple[str, ...] = ()
     webhooks_to_private: bool = True

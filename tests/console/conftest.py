@@ -2,14 +2,12 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
-from signing import PASSWORD, sign_in
+from signing import administer, sign_in
 
 from serving import Server
 
@@ -48,11 +46,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield started
     finally:
         started.clean_up()
-
-
-def administer(server: Server, *words: str) -> None:
-    command = [sys.executable, "-m", "cachewright", *words, "--password-stdin", "--data-dir", str(server.data_dir)]
-    subprocess.run(command, input=PASSWORD, text=True, check=True, capture_output=True, timeout=60)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
-from signing import sign_in
+from signing import administer, sign_in
 
 from serving import Server, cache, created, ended, load, newest_task, progress, resize, until
 
@@ -255,6 +255,18 @@ def test_who_may_only_look_has_nothing_to_press(new_page: Callable[..., Page], c
     expect(page.get_by_role("button", name="Delete")).to_have_count(0)
     expect(page.get_by_role("region", name="Parameters")).to_be_visible()
     expect(page.get_by_role("button", name="Change parameters")).to_have_count(0)
+
+
+def test_a_session_that_ends_shows_no_more(
+    new_page: Callable[..., Page], server: Server, cluster: tuple[Any, str]
+) -> None:
+    administer(server, "users", "create", "former", "--role", "viewer")
+    page = new_page()
+    sign_in(page, "former")
+    expect(page.get_by_role("link", name="orders")).to_be_visible()
+    open_instance(page, cluster[1])
+    administer(server, "users", "set-password", "former")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
 
 
 def test_it_is_used_without_a_mouse(new_page: Callable[..., Page], cluster: tuple[Any, str]) -> None:

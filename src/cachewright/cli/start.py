@@ -45,7 +45,7 @@ def serve(
     ] = 365,
     bus_ports: BusPorts = BUS_PORTS,
     rate_limit: Annotated[str, Parameter(help="How many requests one user may send.")] = "200/second",
-    change_rate_limit: Annotated[str, Parameter(help="How many of them may be changes.")] = "50/second",
+    change_rate_limit: Annotated[str, Parameter(help="How many of them may be changes.")] = "100/second",
     tokens_per_user: Annotated[
         int,
         Parameter(
