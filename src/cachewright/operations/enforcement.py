@@ -189,10 +189,13 @@ class Enforcement:
             instance = await asyncio.to_thread(self._unchanged, node, parameters)
             if instance is None:
                 return  # a change is under way or has just ended: the next round knows more
-            await asyncio.to_thread(self._site.host.write, node.id, self._site.files(instance, node))
+            await asyncio.to_thread(self._write, instance, node)
             if await self._set(node, other, kept, session):
                 log.warning("node %s had other parameters than the record; they are set again: %s", node.id, other)
         kept.compared, kept.compared_at = parameters, time.monotonic()
+
+    def _write(self, instance: Instance, node: Node) -> None:
+        self._site.host.write(node.id, self._site.files(instance, node))
 
     def _unchanged(self, node: Node, parameters: Mapping[str, str]) -> Instance | None:
         """The node's instance, if these are still its parameters and no task changes them."""

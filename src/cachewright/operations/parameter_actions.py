@@ -83,8 +83,10 @@ async def put_back(site: Site, instance: Instance, nodes: Sequence[Node], values
 
 
 async def _write(site: Site, instance: Instance, node: Node, changed: Mapping[str, str]) -> None:
-    files = site.files(instance, node, changed)
-    await asyncio.to_thread(site.host.write, node.id, files)
+    def write() -> None:
+        site.host.write(node.id, site.files(instance, node, changed))
+
+    await asyncio.to_thread(write)
 
 
 def _words(values: Mapping[str, str]) -> list[str]:
