@@ -6,15 +6,18 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from cryptography.fernet import Fernet
 
-from cachewright.store import tasks
+from cachewright.store import migrations, tasks
 from cachewright.store.database import Database
 from cachewright.store.sealing import Sealer
 from cachewright.store.tables import metadata
 
+MIGRATIONS = Path(str(migrations.__file__)).parent
 RELEASES = Path(__file__).parent.parent / "releases"
 
 
@@ -56,3 +59,29 @@ def test_a_database_of_an_older_release_is_brought_up_to_date(path: Path, releas
         count, page = tasks.page(connection, instance_id=stored[0], offset=0, limit=10)
     assert count == len(page) == len(stored)
     database.close()
+
+
+def test_webhooks_of_an_older_release_get_a_slot_each(path: Path) -> None:
+    database = Database(f"sqlite:///{path}", Sealer([Fernet.generate_key()]))
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with database.write() as connection:
+        config.attributes["connection"] = connection
+        config.attributes["sealer"] = database.sealer
+        command.upgrade(config, "0005")
+    with database.write() as connection:
+        for number, (project_id, created_at) in enumerate([("p", 3), ("q", 1), ("p", 1), ("p", 1), ("q", 2)]):
+            row = {"id": f"w{number}", "project_id": project_id, "created_at": created_at}
+            values = row | {"url": "http://a/", "events": "[]", "secret": "s", "enabled": True}
+            connection.execute(sa.table("webhooks", *map(sa.column, values)).insert().values(values))
+    database.migrate()
+    with database.read() as connection:
+        found = connection.execute(sa.text("SELECT id, project_id, slot FROM webhooks ORDER BY id")).all()
+    database.close()
+    assert [tuple(row) for row in found] == [
+        ("w0", "p", 2),
+        ("w1", "q", 0),
+        ("w2", "p", 0),
+        ("w3", "p", 1),
+        ("w4", "q", 1),
+    ]
