@@ -1,6 +1,9 @@
 """Connections that say nothing, too little or too late, and too many of them."""
 
+import fcntl
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +26,7 @@ from cachewright.api.connections import (
     to_close,
     to_close_at_end,
 )
+from cachewright.api.sockets import ConnectionWatch
 from cachewright.config import RequestLimits
 from serving import COMMAND, Server, until
 
@@ -250,6 +254,18 @@ def test_the_server_ends_whatever_strangers_do(own_server: Server) -> None:
         close_all(opened)
     assert "Traceback" not in own_server.log()
     assert "were not over" not in own_server.log()
+
+
+def test_looking_at_sockets_drops_no_lock_on_a_file(tmp_path: Path) -> None:
+    """The first closing of any copy of a file would, and the database relies on such locks."""
+    file = tmp_path / "locked"
+    watch = ConnectionWatch(Connections(), RequestLimits(), port=1, most=1, count_closed=lambda _reason, _count: None)
+    with file.open("w") as opened, socket.socket():
+        fcntl.lockf(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        watch.close_all()
+        other = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'w'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+        tried = subprocess.run([sys.executable, "-c", other, file], capture_output=True, text=True, check=False)
+    assert "BlockingIOError" in tried.stderr
 
 
 LIMITS = RequestLimits(connections_per_address=3, first_request_seconds=5, idle_seconds=10)

@@ -11,8 +11,8 @@ import socket
 import stat
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -124,7 +124,7 @@ class ConnectionWatch:
 
     def _file(self, number: int) -> _File:
         """OSError where it is closed."""
-        with closing(socket.socket(fileno=os.dup(number))) as copy:
+        with _copy(number) as copy:
             inode = os.fstat(copy.fileno()).st_ino
             return _File(inode, self._client(copy), time.perf_counter())
 
@@ -150,7 +150,7 @@ class ConnectionWatch:
         closed: Counter[str] = Counter()
         for number, reason in reasons.items():
             known = self._files[number]
-            with suppress(OSError), closing(socket.socket(fileno=os.dup(number))) as copy:
+            with suppress(OSError), _copy(number) as copy:
                 if os.fstat(copy.fileno()).st_ino == known.inode:
                     copy.shutdown(socket.SHUT_RDWR)
                     closed[reason] += 1
@@ -166,6 +166,17 @@ class ConnectionWatch:
             log.info("connections closed: %s", ", ".join(f"{count} ({reason})" for reason, count in wanted.items()))
             self._unreported.clear()
             self._reported = now
+
+
+@contextmanager
+def _copy(number: int) -> Iterator[socket.socket]:
+    """Another file number of the same socket, which cannot be reused meanwhile. OSError where it is no socket.
+
+    In that case the number was reused just now, and the copy is left open on purpose: closing a copy of a file drops
+    the locks that this process holds on it (POSIX advisory locks), and SQLite relies on those.
+    """
+    with closing(socket.socket(fileno=os.dup(number))) as copy:
+        yield copy
 
 
 def _open_files() -> list[int]:
