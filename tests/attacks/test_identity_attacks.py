@@ -350,7 +350,7 @@ def test_what_is_no_proxy_is_told(tmp_path: Path, text: str) -> None:
 
 
 def test_requests_are_counted_by_user(started: Callable[..., Server]) -> None:
-    server = started("--rate-limit", "5/minute")
+    server = started("--rate-limit", "5/day")
     person = Person.made(server, "viewer")
     first, second = token(person), token(person)
     assert [person.by_token(first, "GET", "instances").status_code for _ in range(5)] == [200] * 5
@@ -360,7 +360,7 @@ def test_requests_are_counted_by_user(started: Callable[..., Server]) -> None:
 
 
 def test_changes_are_counted_apart_from_what_is_read(started: Callable[..., Server]) -> None:
-    server = started("--change-rate-limit", "3/minute")
+    server = started("--change-rate-limit", "3/day")
     person = Person.made(server, "operator")
     path = f"instances/{uuid.uuid4()}"
     answers = [person.call("PUT", path, {"name": "another-name"}) for _ in range(4)]
