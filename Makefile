@@ -8,7 +8,7 @@ PYTEST ?=
 BENCH ?=
 EFFORT ?= full
 
-.PHONY: help setup demo test browser bench chaos lint serve clean
+.PHONY: help setup demo test packages bench chaos lint serve clean
 .DEFAULT_GOAL := help
 
 help:
@@ -42,11 +42,13 @@ lint: setup
 	$(RUN) --group bench mypy
 	$(RUN) lint-imports
 
-# The console is tested in Debian's Chromium. In CI it is installed where it is missing; elsewhere its tests say so and skip.
-browser:
-	@command -v chromium >/dev/null || test -z "$$CI" || (apt-get update -qq && apt-get install -y -qq chromium >/dev/null)
+# The console is tested in Debian's Chromium, the firewall with nftables. In CI they are installed where they are missing;
+# elsewhere the tests that need them say so and skip.
+packages:
+	@test -z "$$CI" || { command -v chromium && command -v nft; } >/dev/null || \
+		(apt-get update -qq && apt-get install -y -qq chromium nftables >/dev/null)
 
-test: lint browser
+test: lint packages
 	$(RUN) --group bench pytest -n 2 -m "not chaos" $(PYTEST)
 	$(RUN) --group bench pytest -m chaos $(PYTEST)
 
