@@ -181,7 +181,7 @@ BENCHMARK = Benchmark(
 resizes from 3 to 5 shards in turns: 12 sub-steps, about 5 KB of JSON. Once with requests that the cloud's own signer
 has signed, each anew, and once with a token. Its peers: granian with the same set-up and nothing behind it but the same
 bytes, and a plain FastAPI application on uvicorn that reads the same row of the same database, decodes it, and answers
-by pydantic models; nobody has to sign in there. The rate limit is raised by its flag.
+by pydantic models; nobody has to sign in there. The rate limit and the limit of connections are raised by their flags.
 
 Whoever asks does so from one process with one thread, raw sockets and an epoll, and keeps every connection open;
 requests are made and signed before the clock starts. *Connections* ask again as soon as they are answered, which fills

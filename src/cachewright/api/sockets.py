@@ -35,7 +35,8 @@ log = logging.getLogger(__name__)
 
 _OPEN_FILES = Path("/proc/self/fd")
 _BETWEEN_LOOKS = 1.0
-_BETWEEN_LOOKS_IF_CROWDED = 0.2
+_BETWEEN_LOOKS_IF_CROWDED = 0.25
+_CROWDED = 0.8
 _BETWEEN_REPORTS = 60.0
 _REPORTED = {NO_REQUEST, TOO_MANY_OF_ADDRESS, TOO_MANY}
 _STALL_SECONDS = 5.0
@@ -83,7 +84,7 @@ class ConnectionWatch:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            crowded = len(self._files) > self._most // 2
+            crowded = len(self._files) > self._most * _CROWDED
             await asyncio.sleep(_BETWEEN_LOOKS_IF_CROWDED if crowded else _BETWEEN_LOOKS)
             await self._look()
 
