@@ -18,6 +18,8 @@ from cachewright.operations.identity import first_credentials
 from cachewright.store import instances
 from cachewright.store.database import Database
 from cachewright.store.records import Instance, Node
+from cachewright.valkey.access import Access
+from cachewright.valkey.config import valkey_conf
 
 _AT_ONCE = 16
 _MAX_MEMORY = 2**30
@@ -61,10 +63,15 @@ class Fleet:
 
         async def one(node: Node) -> None:
             async with room:
-                host.write(node.id, files_of(node, PASSWORD, slots="0-16383", epoch=1))
+                host.write(node.id, self._files(node))
                 await host.start(node.id)
 
         await asyncio.gather(*(one(node) for node in self.nodes))
+
+    def _files(self, node: Node) -> dict[str, str]:
+        """Users as a creation makes them; the node knows nobody and owns every slot."""
+        access = Access(PASSWORD, PASSWORD, self._settings.nodes_dir)
+        return files_of(node, PASSWORD, slots="0-16383", epoch=1) | {"valkey.conf": valkey_conf(node, access, {})}
 
 
 def _nodes(settings: Settings, count: int) -> list[Node]:
@@ -84,7 +91,6 @@ def _nodes(settings: Settings, count: int) -> list[Node]:
                 maxmemory=_MAX_MEMORY,
                 wanted=True,
                 created_at=int(time.time() * 1000),
-                access="password",
             )
         )
     return made

@@ -32,8 +32,8 @@ from cachewright.valkey.topology import parse_view
 log = logging.getLogger(__name__)
 
 _ROUND_SECONDS = 2.0
-_SECONDS_A_CHECK = 0.005
-"""A round of many instances takes longer, so that all of them together take about a tenth of a core."""
+_SECONDS_A_CHECK = 0.003
+"""A round of many instances takes longer, so that their checks take some hundredths of a core together."""
 
 _FULL_EVERY = 5
 _ANSWER_SECONDS = 1.0

@@ -211,13 +211,13 @@ async def _ask_within(
 
 async def _ask(node: Node, access: Access) -> Vital | None:
     try:
-        return _read(node, await info(node, access, _SECTIONS, _ANSWER_SECONDS))
+        return read_vital(node, await info(node, access, _SECTIONS, _ANSWER_SECONDS))
     except (*NODE_GONE, NodeRefused):
         return None
 
 
-def _read(node: Node, said: Mapping[str, str]) -> Vital | None:
-    """None where it is nothing that a node says: such a node counts as one that does not answer."""
+def read_vital(node: Node, said: Mapping[str, str]) -> Vital | None:
+    """What INFO says. None where no node says that: such a node counts as one that does not answer."""
     try:
         if said["role"] not in {"master", "slave"}:
             return None
