@@ -116,7 +116,7 @@ def test_a_stranger_that_takes_all_slots_is_reported_and_forgotten(
     assert "owns slots 0-16383" in own_server.log()
 
     until(lambda: state(own_server, instance_id) == ("ERROR", "DCS.9010"), "that slots are lost is not reported", 40)
-    assert kinds(own_server) == {"foreign_member", "uncovered_slots"}
+    assert kinds(own_server) >= {"foreign_member", "uncovered_slots"}
     entries = own_server.call("GET", "audit")[1]["entries"]
     told = [(entry["action"], entry["error_code"]) for entry in entries if entry["user_name"] == "system"]
     assert ("cachewright:incident:begin", "DCS.9009") in told
@@ -240,7 +240,7 @@ def test_members_that_do_not_know_each_other_are_introduced(own_server: Server) 
     load(cache(client, instance_id), KEYS, 10)
     own_server.kill()
     for process in own_server.nodes():
-        process.kill()
+        process.terminate()
     until(lambda: not own_server.nodes(), "the nodes do not end")
     for node_id in nodes.ports:
         known = own_server.data_dir / "nodes" / node_id / "nodes.conf"

@@ -96,7 +96,8 @@ def test_nodes_and_loops_are_told_of(server: Server, scaled: tuple[str, str, str
     assert one(samples, "cachewright_node_max_memory_bytes", instance_id=instance_id) == 3 * 1024**3
     assert one(samples, "cachewright_instances", status="RUNNING") == 1
     loops = {dict(has)["loop"] for name, has in samples if name == "cachewright_heartbeat_timestamp_seconds"}
-    assert loops == {"supervisor", "vitals", "tending", "courier", "enforcement"}
+    work = {"supervisor", "cluster check", "incidents", "adoption", "vitals", "enforcement", "tending", "courier"}
+    assert loops == work
 
 
 def test_a_dead_node_shows(server: Server, scaled: tuple[str, str, str]) -> None:
