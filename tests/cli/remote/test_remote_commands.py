@@ -59,6 +59,9 @@ def test_a_cluster_is_made_planned_resized_and_deleted(
     shown = run("instances", "show", "typed").stdout
     assert instance_id in shown
     assert shown.count("master") == 2
+    addresses = {f"{node.host}:{node.port}" for node in caches.get_nodes()}
+    assert len(addresses) == 2
+    assert addresses <= set(shown.split())
     assert told("instances", "show", instance_id)["instance_id"] == instance_id
 
     planned = run("plan", "resize", "typed", "--shards", "3")
