@@ -56,7 +56,7 @@ def test_a_webhook_is_made_listed_and_deleted(tenant: Tenant) -> None:
         {"url": "http://example.com/" + "a" * 2048},
         {"url": 1},
         {"url": URL, "events": ["io.cachewright.task.exploded"]},
-        {"url": URL, "events": ["io.cachewright.task.failed"] * 5},
+        {"url": URL, "events": ["io.cachewright.task.failed"] * 7},
         {"url": URL, "events": "io.cachewright.task.failed"},
     ],
 )
