@@ -1,5 +1,6 @@
 """A database and a task, for tests that need some and are not about what is in them."""
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,13 @@ def new_database(folder: Path) -> Database:
     database = Database(f"sqlite:///{folder / 'test.db'}", Sealer([Fernet.generate_key()]))
     database.migrate()
     return database
+
+
+def stored_bytes(database_file: Path) -> bytes:
+    """Contents of a SQLite database that may be open, with its log. Another process reads them: one that closes a file
+    of a database which it has open loses its locks on it."""
+    files = sorted(database_file.parent.glob(f"{database_file.name}*"))
+    return subprocess.run(["cat", *files], capture_output=True, check=True).stdout
 
 
 def a_task(**members: Any) -> Task:

@@ -104,6 +104,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     :ivar quota_instances: how many instances a project may have; 0 for any number.
     :ivar quota_nodes: how many nodes its instances may have in all; 0 for any number.
     :ivar quota_memory_gb: how much memory its nodes may have in all, without overhead; 0 for any amount.
+    :ivar queue_polling: DBOS polls the queues of tasks and webhooks itself, as it does where its version is newer than
+    tested; work then begins up to a few seconds later.
     :ivar log_format: a line for people, or a JSON object a line.
     :ivar limits: what clients of the HTTP API may take of the server.
     """
@@ -129,6 +131,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     quota_instances: int = 100
     quota_nodes: int = 1000
     quota_memory_gb: int = 0
+    queue_polling: bool = False
     log_format: Format = "text"
     limits: RequestLimits = RequestLimits()
 

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tenants import Site, Tenant
 
@@ -50,10 +50,14 @@ def unless_refused(code: str, read: Callable[[], Any]) -> Any:
 
 
 def raw_segments(raw: bytes) -> list[bytes]:
-    return raw.partition(b"?")[0].removesuffix(b"/").split(b"/")[1:]
+    """Those of a path without its query: a `?` in it is one of its characters."""
+    return raw.removesuffix(b"/").split(b"/")[1:]
 
 
 @given(paths)
+@example(b"/%2F?")
+@example(b"/?")
+@example(b"/a?/%2fb/?/")
 def test_a_path_is_decoded_within_its_segments_or_refused(raw: bytes) -> None:
     """A route is found by what stands between the slashes that were sent; no slash comes from an escape."""
     path = _route_path(raw)

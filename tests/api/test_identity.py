@@ -2,7 +2,6 @@
 
 import json
 import logging
-import subprocess
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -18,6 +17,7 @@ from cachewright.operations import identity
 from cachewright.operations.sign_in import digest
 from cachewright.store import tokens
 from cachewright.tasks.clock import now_ms
+from stored import stored_bytes
 
 PASSWORD = "Some-password-1"
 MEMBER = object()
@@ -221,10 +221,7 @@ def test_neither_token_nor_password_is_kept_or_logged(alice: Tenant, caplog: pyt
         by_token(alice, text, "GET", alice.path("instances"))
     assert text not in caplog.text
     assert PASSWORD not in caplog.text
-    database = alice.site.plane.settings.database_file
-    # By another process: one that closes a file of its own database loses SQLite's locks on it.
-    read = ["cat", *database.parent.glob(f"{database.name}*")]
-    stored = subprocess.run(read, capture_output=True, check=True).stdout
+    stored = stored_bytes(alice.site.plane.settings.database_file)
     assert text.encode() not in stored
     assert PASSWORD.encode() not in stored
     assert alice.key.secret_key.encode() not in stored

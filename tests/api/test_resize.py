@@ -126,6 +126,30 @@ def test_a_resize_can_be_withdrawn_before_it_begins(tenant: Tenant) -> None:
     assert tenant.call("POST", path).refusal == (400, "DCS.4957")
 
 
+def test_the_next_in_line_gives_the_status_when_a_task_is_withdrawn(tenant: Tenant) -> None:
+    instance_id = tenant.instance()
+    check = tenant.call("POST", f"instances/{instance_id}/resize/check-job", {"spec_code": LARGER["spec_code"]}).json
+    assert tenant.call("POST", f"instances/{instance_id}/resize", LARGER).status == 204
+    resize = newest(tenant, instance_id)["id"]
+    assert tenant.stored(instance_id).status == "RUNNING"
+    assert tenant.call("POST", f"instances/{instance_id}/tasks/{check['job_id']}/cancel").status == 200
+    assert tenant.stored(instance_id).status == "EXTENDING"
+    assert tenant.call("POST", f"instances/{instance_id}/tasks/{resize}/cancel").status == 200
+    stored = tenant.stored(instance_id)
+    assert (stored.status, stored.error_code) == ("RUNNING", "DCS.9005")
+
+
+def test_a_creation_that_is_withdrawn_says_why_it_failed(tenant: Tenant) -> None:
+    answer = tenant.call("POST", "instances", tenant.create_body())
+    instance_id = answer.json["instances"][0]["instance_id"]
+    assert (
+        tenant.call("POST", f"instances/{instance_id}/tasks/{newest(tenant, instance_id)['id']}/cancel").status == 200
+    )
+    assert newest(tenant, instance_id)["error_code"] == "DCS.9005"
+    shown = tenant.call("GET", f"instances/{instance_id}").json
+    assert (shown["status"], shown["error_code"]) == ("CREATEFAILED", "DCS.9005")
+
+
 def test_only_a_resize_can_be_withdrawn(tenant: Tenant) -> None:
     instance_id = tenant.instance()
     other = tenant.add_task(instance_id, kind="create", name="CreateInstance")

@@ -9,6 +9,7 @@ import pytest
 from tenants import Tenant
 
 from cachewright.store import outbox, tasks
+from stored import stored_bytes
 
 URL = "http://127.0.0.1:9/hook"
 
@@ -81,9 +82,7 @@ def test_another_projects_webhook_is_not_there(tenant: Tenant, new_tenant: Calla
 def test_a_secret_is_shown_once_and_sealed(tenant: Tenant) -> None:
     secret = made(tenant)["secret"]
     assert secret not in tenant.call("GET", "webhooks").body.decode()
-    database = tenant.site.plane.settings.database_file
-    stored = b"".join(path.read_bytes() for path in database.parent.glob(f"{database.name}*"))
-    assert secret.encode() not in stored
+    assert secret.encode() not in stored_bytes(tenant.site.plane.settings.database_file)
 
 
 def test_what_becomes_of_a_task_is_stored_with_it(tenant: Tenant, new_tenant: Callable[[], Tenant]) -> None:

@@ -1,7 +1,9 @@
 """Plan first, pause, throttle, cancel and try again: the extensions, over signed HTTP."""
 
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -75,6 +77,17 @@ def state(server: Server, client: Any, instance_id: str) -> list[str]:
     shown = show(client, instance_id)
     shown.used_memory = None
     return [str(shown), str(newest_task(client, instance_id)), str(len(server.nodes()))]
+
+
+def test_a_plan_does_not_wait_for_a_writer(call: Call, busy: tuple[Server, Any, str]) -> None:
+    server, _, instance_id = busy
+    with closing(sqlite3.connect(server.data_dir / "cachewright.db", isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        try:
+            status, plan = call("POST", f"instances/{instance_id}/resize/plan", {"spec_code": spec(4)})
+        finally:
+            writer.execute("ROLLBACK")
+    assert (status, plan["shards_after"]) == (200, 4)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 import sqlite3
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from cachewright.store import migrations, tasks
 from cachewright.store.database import Database
 from cachewright.store.sealing import Sealer
 from cachewright.store.tables import metadata
+from stored import new_database, stored_bytes
 
 MIGRATIONS = Path(str(migrations.__file__)).parent
 RELEASES = Path(__file__).parent.parent / "releases"
@@ -85,3 +88,14 @@ def test_webhooks_of_an_older_release_get_a_slot_each(path: Path) -> None:
         ("w3", "p", 1),
         ("w4", "q", 1),
     ]
+
+
+def test_reading_the_files_of_an_open_database_leaves_its_locks(tmp_path: Path) -> None:
+    database = new_database(tmp_path)
+    path = tmp_path / "test.db"
+    program = f"import sqlite3; sqlite3.connect({str(path)!r}, timeout=0).execute('BEGIN IMMEDIATE')"
+    with database.write():
+        assert stored_bytes(path).startswith(b"SQLite format 3")
+        other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    database.close()
+    assert "database is locked" in other.stderr

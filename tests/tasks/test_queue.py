@@ -33,16 +33,17 @@ async def note(argument: str) -> None:
 
 
 @pytest.fixture
-def queues(tmp_path: Path) -> Iterator[Callable[[], PromptQueue]]:
+def queues(tmp_path: Path) -> Iterator[Callable[..., PromptQueue]]:
     began.clear()
     released.clear()
     url = f"sqlite:///{tmp_path / 'test.db'}"
 
-    def start() -> PromptQueue:
+    def start(*, polling: bool = False) -> PromptQueue:
+        current.append(PromptQueue(NAME, polling=polling))
         dbos = DBOS(config={"name": "test", "system_database_url": url, "application_version": "1"})
-        DBOS.listen_queues([])
+        if not current[-1].polling:
+            DBOS.listen_queues([])
         DBOS.launch()
-        current.append(PromptQueue(NAME))
         current[-1].start(dbos)
         return current[-1]
 
@@ -91,7 +92,7 @@ def never_polled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("never_polled")
-def test_what_is_put_in_line_begins_at_once(queues: Callable[[], PromptQueue]) -> None:
+def test_what_is_put_in_line_begins_at_once(queues: Callable[..., PromptQueue]) -> None:
     queue = queues()
     for argument in ("first", "second"):
         time.sleep(QUIET_SECONDS)
@@ -100,7 +101,7 @@ def test_what_is_put_in_line_begins_at_once(queues: Callable[[], PromptQueue]) -
 
 
 @pytest.mark.usefixtures("never_polled")
-def test_the_next_in_line_begins_when_the_one_before_has_ended(queues: Callable[[], PromptQueue]) -> None:
+def test_the_next_in_line_begins_when_the_one_before_has_ended(queues: Callable[..., PromptQueue]) -> None:
     queue = queues()
     for argument in ("hold", "next", "last"):
         put(queue, argument)
@@ -114,7 +115,7 @@ def test_the_next_in_line_begins_when_the_one_before_has_ended(queues: Callable[
 
 
 @pytest.mark.usefixtures("never_polled")
-def test_what_the_last_process_left_in_line_begins_at_the_start(queues: Callable[[], PromptQueue]) -> None:
+def test_what_the_last_process_left_in_line_begins_at_the_start(queues: Callable[..., PromptQueue]) -> None:
     queue = queues()
     for argument in ("hold", "behind"):
         put(queue, argument)
@@ -126,7 +127,7 @@ def test_what_the_last_process_left_in_line_begins_at_the_start(queues: Callable
     assert until_begun("hold") < until_begun("behind")
 
 
-def test_a_queue_that_nothing_happens_to_is_polled_seldom(queues: Callable[[], PromptQueue]) -> None:
+def test_a_queue_that_nothing_happens_to_is_polled_seldom(queues: Callable[..., PromptQueue]) -> None:
     queue = queues()
     put(queue, "once")
     until_begun("once")
@@ -134,14 +135,14 @@ def test_a_queue_that_nothing_happens_to_is_polled_seldom(queues: Callable[[], P
     assert 1 <= polls_within(3.5) <= 4
 
 
-def test_what_is_put_in_line_with_a_delay_begins_after_it(queues: Callable[[], PromptQueue]) -> None:
+def test_what_is_put_in_line_with_a_delay_begins_after_it(queues: Callable[..., PromptQueue]) -> None:
     queue = queues()
     before = time.monotonic()
     put(queue, "later", delay_seconds=1)
     assert until_begun("later", within=10) - before > 0.9
 
 
-def test_a_queue_stops_at_once(queues: Callable[[], PromptQueue], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_queue_stops_at_once(queues: Callable[..., PromptQueue], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SELDOM_SECONDS", NEVER_SECONDS)
     queue = queues()
     time.sleep(QUIET_SECONDS)
@@ -149,3 +150,44 @@ def test_a_queue_stops_at_once(queues: Callable[[], PromptQueue], monkeypatch: p
     queue.stop()
     assert time.monotonic() - before < AT_ONCE_SECONDS
     assert f"queue {NAME}" not in {thread.name for thread in threading.enumerate()}
+
+
+@pytest.fixture
+def without_private_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A DBOS of a later version, without the function that this project runs of its inside."""
+    monkeypatch.setattr(module, "version", lambda _: "3.5.0")
+    monkeypatch.setattr(module.PromptQueue, "_work", None)
+
+
+@pytest.mark.parametrize("polling", [True, False])
+@pytest.mark.usefixtures("without_private_worker")
+def test_a_queue_that_dbos_polls_itself_runs_one_workflow_of_a_partition_at_a_time(
+    queues: Callable[..., PromptQueue], polling: bool
+) -> None:
+    queue = queues(polling=polling)
+    assert queue.polling
+    for argument in ("hold", "next"):
+        put(queue, argument)
+    put(queue, "elsewhere", partition="elsewhere")
+    until_begun("hold", within=30)
+    until_begun("elsewhere", within=30)
+    assert "next" not in began
+    _stop()
+    released.set()
+    began.clear()
+    queues(polling=polling)
+    assert until_begun("hold", within=30) < until_begun("next", within=30)
+
+
+def test_a_queue_is_polled_where_it_is_chosen_or_the_version_is_not_tested(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not PromptQueue(NAME).polling
+    assert PromptQueue(NAME, polling=True).polling
+    monkeypatch.setattr(module, "version", lambda _: "3.5.0rc1")
+    assert PromptQueue(NAME).polling
+
+
+@pytest.mark.parametrize(
+    ("dbos_version", "tested"), [("3.4.0", True), ("3.4.12", True), ("3.5.0", False), ("4.0", False), ("10.1.2", False)]
+)
+def test_versions_up_to_the_tested_one_are_known(dbos_version: str, tested: bool) -> None:
+    assert module.is_tested(dbos_version) is tested

@@ -24,7 +24,10 @@ from cachewright.operations.wishes import CreateWish, ResizeWish
 from cachewright.store.records import Instance
 from cachewright.valkey.parameters import BY_ID, BY_NAME
 
-_PASSWORD = re.compile(r"[a-zA-Z0-9`~!@#$^&*()\-_=+\\|{}:'\",<.>/?]{8,32}")
+PASSWORD_LENGTH = (8, 32)
+"""Fewest and most characters of an instance's password. The console's form checks the same."""
+
+_PASSWORD_CHARACTERS = re.compile(r"[a-zA-Z0-9`~!@#$^&*()\-_=+\\|{}:'\",<.>/?]*")
 _PASSWORD_CLASSES = (r"[a-z]", r"[A-Z]", r"[0-9]", r"[^a-zA-Z0-9]")
 _FULL_HOUR = re.compile(r"([01][0-9]|2[0-3]):00(:00)?")
 
@@ -216,8 +219,9 @@ def _password(body: CreateBody) -> str | None:
         return None
     if not body.password:
         raise refused("password", "it is missing, and no_password_access is not true")
-    if not _PASSWORD.fullmatch(body.password):
-        raise Refusal("DCS.4019", reason="it is not 8 to 32 of the allowed characters")
+    shortest, longest = PASSWORD_LENGTH
+    if not shortest <= len(body.password) <= longest or not _PASSWORD_CHARACTERS.fullmatch(body.password):
+        raise Refusal("DCS.4019", reason=f"it is not {shortest} to {longest} of the allowed characters")
     if sum(bool(re.search(pattern, body.password)) for pattern in _PASSWORD_CLASSES) < 3:
         raise Refusal("DCS.4019", reason="it has fewer than 3 of the 4 kinds of characters")
     return body.password

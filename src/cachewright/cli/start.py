@@ -78,6 +78,12 @@ def serve(
     quota_memory_gb: Annotated[
         int, Parameter(help="GB of one project's nodes at most; 0 for any.", validator=validators.Number(gte=0))
     ] = 0,
+    queue_polling: Annotated[
+        bool,
+        Parameter(
+            help="Let the workflow library poll its queues itself: tasks begin up to a few seconds later.", negative=""
+        ),
+    ] = False,
     log_format: Annotated[Format, Parameter(help="How the server logs, on standard error.")] = "text",
     connections_per_address: Annotated[
         int,
@@ -133,6 +139,7 @@ def serve(
             quota_instances=quota_instances,
             quota_nodes=quota_nodes,
             quota_memory_gb=quota_memory_gb,
+            queue_polling=queue_polling,
             log_format=log_format,
             limits=RequestLimits(
                 connections_per_address=connections_per_address,

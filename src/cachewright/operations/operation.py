@@ -6,11 +6,10 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 
 from cachewright.operations.actions import ACTIONS, POLICIES
-from cachewright.operations.kinds import KINDS, Kind
+from cachewright.operations.instance_status import set_status_after
+from cachewright.operations.kinds import Kind
 from cachewright.operations.site import Site
-from cachewright.store import instances, tasks
 from cachewright.store.records import Step, Task
-from cachewright.tasks.clock import now_ms
 from cachewright.tasks.operation import ActionFailed, Policy, Running
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 
@@ -49,16 +48,8 @@ class InstanceOperation:
         """Nothing to put in order."""
 
     def conclude(self, connection: sa.Connection, task: Task, recovered: bool) -> None:
-        """The status after this task is that of the next in line, where there is one."""
-        waiting = tasks.unfinished_of(connection, task.instance_id)
-        failure = self.kind.failure if recovered else "ERROR"
-        after = self.kind.success if task.status == "SUCCESS" else failure
-        if after is None:
-            instances.remove(connection, task.instance_id)
-            return
-        status = KINDS[waiting[0].kind].during if waiting else after
-        instances.change(connection, task.instance_id, status=status, updated_at=now_ms(), error_code=task.error_code)
-        if task.status == "SUCCESS":
+        set_status_after(connection, task, recovered=recovered)
+        if task.status == "SUCCESS" and self.kind.success is not None:
             self.succeeded(connection, task)
 
     def succeeded(self, connection: sa.Connection, task: Task) -> None:

@@ -23,6 +23,7 @@ from cachewright.operations import admission, layout, resize_request
 from cachewright.operations.capacity import Limits
 from cachewright.operations.configure import changes
 from cachewright.operations.inspection import Inspector, NodeBudget
+from cachewright.operations.instance_status import set_status_after
 from cachewright.operations.kinds import CHECK, CONFIGURE, CREATE, DELETE, KINDS, RESIZE, RESTART, Kind
 from cachewright.operations.live import Observer
 from cachewright.operations.port_reservation import reserve
@@ -226,8 +227,7 @@ class ControlPlane(msgspec.Struct, frozen=True):
                 over = {"status": "FAILED", "error_code": CANCELLED, "message": "cancelled before it began"}
                 ended = max(now_ms(), task.created_at)
                 tasks.change(connection, task_id, end_time=ended, revision=task.revision + 1, **over)
-                if not tasks.unfinished_of(connection, instance_id):
-                    instances.change(connection, instance_id, status=kind.failure, updated_at=now_ms())
+                set_status_after(connection, tasks.load(connection, task_id))
             changed = tasks.load(connection, task_id)
         self.feed.publish(changed)
         return changed

@@ -59,10 +59,16 @@ class Service:
         feed = Feed()
         self.heartbeats = Heartbeats()
         self.vitals = Vitals(site, self.heartbeats)
-        self._engine = Engine(self._database, {operation.kind.kind: operation for operation in operations}, feed)
+        by_kind = {operation.kind.kind: operation for operation in operations}
+        self._engine = Engine(self._database, by_kind, feed, queue_polling=settings.queue_polling)
         self.enforcement = Enforcement(site, self.heartbeats)
         feed.listen(self.enforcement.see)
-        self.courier = Courier(self._database, self.heartbeats, to_private=settings.webhooks_to_private)
+        self.courier = Courier(
+            self._database,
+            self.heartbeats,
+            to_private=settings.webhooks_to_private,
+            queue_polling=settings.queue_polling,
+        )
         self.incidents = Incidents(self._database, self.heartbeats)
         self.supervisor = Supervisor(site, self.incidents, self.heartbeats)
         self.cluster_check = ClusterCheck(site, self.incidents, self.heartbeats)

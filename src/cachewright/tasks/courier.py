@@ -55,18 +55,26 @@ _courier: "Courier | None" = None
 
 
 class Courier:
-    def __init__(self, database: Database, heartbeats: Heartbeats, *, to_private: bool = True) -> None:
-        """`to_private`: whether events are sent to loopback and private addresses."""
+    def __init__(
+        self,
+        database: Database,
+        heartbeats: Heartbeats,
+        *,
+        to_private: bool = True,
+        queue_polling: bool = False,
+    ) -> None:
+        """`to_private`: whether events are sent to loopback and private addresses. `queue_polling`: DBOS polls the
+        queue itself, and may begin a delivery as soon as it is launched."""
+        global _courier  # noqa: PLW0603  # DBOS keeps its functions in a process-wide registry, as the engine says
+        _courier = self
         self.database = database
         self._heartbeats = heartbeats
         self._to_private = to_private
-        self._queue = PromptQueue(QUEUE, at_once=_IN_FLIGHT)
+        self._queue = PromptQueue(QUEUE, at_once=_IN_FLIGHT, polling=queue_polling)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="webhooks")
         self._lookups = Lookups()
 
     def start(self, dbos: DBOS) -> None:
-        global _courier  # noqa: PLW0603  # DBOS keeps its functions in a process-wide registry, as the engine says
-        _courier = self
         self._queue.start(dbos)
 
     def stop(self) -> None:

@@ -48,14 +48,22 @@ Result = TypeVar("Result")
 
 
 class Engine:
-    def __init__(self, database: Database, operations: Mapping[str, Operation], feed: Feed) -> None:
-        """`operations` by kind. Every change of a task that runs is published to `feed`."""
+    def __init__(
+        self,
+        database: Database,
+        operations: Mapping[str, Operation],
+        feed: Feed,
+        *,
+        queue_polling: bool = False,
+    ) -> None:
+        """`operations` by kind. Every change of a task that runs is published to `feed`. `queue_polling`: DBOS polls
+        all queues itself."""
         self.database = database
         self.feed = feed
         self.operations = operations
         self._ledgers: dict[str, Ledger] = {}
         self._adrift: set[str] = set()
-        self._queue = PromptQueue(QUEUE)
+        self._queue = PromptQueue(QUEUE, polling=queue_polling)
 
     def start(self) -> DBOS:
         """Takes up every task that has not ended. Returns when new ones can be enqueued."""
@@ -70,7 +78,8 @@ class Engine:
             "notification_listener_polling_interval_sec": 0.25,
         }
         dbos = DBOS(config=config)
-        DBOS.listen_queues([])
+        if not self._queue.polling:
+            DBOS.listen_queues([])
         DBOS.launch()
         self._queue.start(dbos)
         self.take_up()

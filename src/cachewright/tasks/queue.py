@@ -6,18 +6,21 @@ this very process, so it can wake the thread itself: DBOS is told to listen to n
 `queue_worker_thread`, is run here with a stop event whose wait ends early. What is in line, whose turn it is and what
 a crash leaves of it is DBOS's affair as before.
 
-That function is no public API of DBOS, and there is none for this. Nothing else of its inside is used.
+That function is no public API of DBOS, and there is none for this. Nothing else of its inside is used, and it is used
+only with a version of DBOS that the tests have run with. With a newer one, or where the operator chooses it, DBOS polls
+the queues itself, through its public API alone: a workflow then begins up to a few seconds later.
 """
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Any
 
 from dbos import DBOS, Queue, SetEnqueueOptions, SetWorkflowID
-from dbos._queue import queue_worker_thread
 
 log = logging.getLogger(__name__)
 
@@ -29,32 +32,46 @@ in line may begin then."""
 
 _END_SECONDS = 10.0
 
+POLLED_SECONDS = 0.25
+"""Between two polls of a queue that DBOS polls itself."""
+
+_TESTED = (3, 4)
+"""The DBOS version whose `queue_worker_thread` the tests have run."""
+
 
 class PromptQueue:
     """A queue of partitions, in each of which one workflow runs at a time."""
 
-    def __init__(self, name: str, at_once: int | None = None) -> None:
-        """`at_once`: workflows of all partitions together; None for any number."""
+    def __init__(self, name: str, at_once: int | None = None, *, polling: bool = False) -> None:
+        """`at_once`: workflows of all partitions together; None for any number. `polling`: DBOS polls the queue itself,
+        as it always does with a version that has not been tested.
+
+        :ivar polling: whether DBOS polls it itself, and so must listen to it.
+        """
         self.name = name
+        self.polling = polling or not is_tested(version("dbos"))
         self._at_once = at_once
         self._bell = _Bell()
         self._worker: threading.Thread | None = None
 
     def start(self, dbos: DBOS) -> None:
-        """`dbos` has been launched, and listens to no queue itself."""
+        """`dbos` has been launched, and listens to no queue itself unless `polling` is set."""
         queue = DBOS.register_queue(
             self.name,
             partition_concurrency=1,
             worker_concurrency=self._at_once,
-            polling_interval_sec=SELDOM_SECONDS,
+            polling_interval_sec=POLLED_SECONDS if self.polling else SELDOM_SECONDS,
             on_conflict="always_update",
         )
+        if self.polling:
+            log.info("queue %s is polled by DBOS %s, every %g s", self.name, version("dbos"), POLLED_SECONDS)
+            return
         self._worker = threading.Thread(target=self._work, args=(dbos, queue), name=f"queue {self.name}", daemon=True)
         self._worker.start()
         self.wake()
 
     def stop(self) -> None:
-        """Nothing more is begun."""
+        """Begins nothing more. A queue that DBOS polls itself ends with DBOS."""
         self._bell.set()
         if self._worker:
             self._worker.join(_END_SECONDS)
@@ -87,12 +104,19 @@ class PromptQueue:
             self._bell.stir()
 
     def _work(self, dbos: DBOS, queue: Queue) -> None:
+        from dbos._queue import queue_worker_thread  # noqa: PLC0415  # a newer DBOS may not have it
+
         while not self._bell.is_set():
             try:
                 queue_worker_thread(self._bell, dbos, queue)
             except Exception:
                 log.exception("the worker of queue %s was interrupted; it goes on", self.name)
             self._bell.wait(SELDOM_SECONDS)
+
+
+def is_tested(dbos_version: str) -> bool:
+    """Whether the private function that runs a queue's worker is known to work in this version of DBOS."""
+    return tuple(int(part) for part in re.findall(r"\d+", dbos_version)[:2]) <= _TESTED
 
 
 class _Bell(threading.Event):

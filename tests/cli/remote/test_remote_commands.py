@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from serving import PASSWORD, Server, cache, created, load, present, resize, show, spec
+from serving import PASSWORD, Server, cache, created, ended, load, present, resize, show, spec
 
 CACHEWRIGHT = (sys.executable, "-m", "cachewright")
 KEYS = 20_000
@@ -59,6 +59,9 @@ def test_a_cluster_is_made_planned_resized_and_deleted(
     shown = run("instances", "show", "typed").stdout
     assert instance_id in shown
     assert shown.count("master") == 2
+    addresses = {f"{node.host}:{node.port}" for node in caches.get_nodes()}
+    assert len(addresses) == 2
+    assert addresses <= set(shown.split())
     assert told("instances", "show", instance_id)["instance_id"] == instance_id
 
     planned = run("plan", "resize", "typed", "--shards", "3")
@@ -116,6 +119,25 @@ def test_a_task_is_paused_cancelled_tried_again_and_resumed(server: Server, clie
     assert asked == {"wish": "run", "parallel": 1, "latency_ceiling_ms": None, "hurry": True}
     assert run("tasks", "watch").returncode == 0
     assert show(client, instance_id).sharding_count == 3
+
+
+def test_limits_of_a_task_survive_pause_and_resume(
+    server: Server, client: Any, run: Run, told: Callable[..., Any]
+) -> None:
+    instance_id = created(client, 1)
+    task_id = resize(client, instance_id, 2)
+    path = f"instances/{instance_id}/tasks/{task_id}"
+    limits = {"parallel": 1, "latency_ceiling_ms": 0.000001, "hurry": False}
+    assert server.call("PUT", f"{path}/control", limits)[0] == 200
+    assert told("tasks", "pause", task_id)["control"] == limits | {"wish": "pause"}
+    assert told("tasks", "resume", task_id)["control"] == limits | {"wish": "run"}
+    changed = limits | {"parallel": 2, "hurry": True}
+    assert told("tasks", "resume", task_id, "--parallel", "2", "--hurry")["control"] == changed | {"wish": "run"}
+    assert told("tasks", "resume", task_id, "--no-hurry")["control"]["hurry"] is False
+    free = {"wish": "run", "parallel": 3, "latency_ceiling_ms": None, "hurry": False}
+    assert told("tasks", "pause", task_id)["control"]["latency_ceiling_ms"] == 0.000001
+    assert told("tasks", "resume", task_id, "--reset", "--parallel", "3")["control"] == free
+    assert ended(client, instance_id, task_id).status == "SUCCESS"
 
 
 def test_parameters_are_listed_and_changed(client: Any, run: Run, told: Callable[..., Any]) -> None:

@@ -178,7 +178,8 @@ def _operation(scope: HTTPScope) -> str:
 
 
 def _route_path(raw: bytes) -> str | None:
-    """The path to route by, decoded within its segments only. None where it can be no route's.
+    """The path to route by, decoded within its segments only. None where it can be no route's. `raw` has no query: a
+    `?` in it is one of its characters.
 
     The framework takes repeated slashes for one, so a path that has them must not reach it.
     """

@@ -70,13 +70,18 @@ def show(instance: Instance, *, target: Target = USUAL, json: AsJson = False) ->
             ("created", f"{body['created_at']} by {body['user_name']}"),
         ]
     )
-    groups = server.ask("GET", f"instance/{body['instance_id']}/groups")["group_list"]
+    nodes = server.ask("GET", f"instances/{body['instance_id']}/logical-nodes")["nodes"]
     rows = [
-        (group["group_name"], node["replication_role"], node["status"], f"{node['replication_ip']}", node["node_id"])
-        for group in groups
-        for node in group["replication_list"]
+        (
+            node["group_name"],
+            node["node_type"],
+            node["status"],
+            f"{node['node_ip']}:{node['node_port']}",
+            node["node_id"],
+        )
+        for node in nodes
     ]
-    print_table(("SHARD", "ROLE", "STATUS", "HOST", "NODE"), rows)
+    print_table(("SHARD", "ROLE", "STATUS", "ADDRESS", "NODE"), rows)
 
 
 @app.command

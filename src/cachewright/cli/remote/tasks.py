@@ -111,8 +111,8 @@ def retry(task: TaskId, *, target: Target = USUAL, json: AsJson = False) -> None
 
 @app.command
 def pause(task: TaskId, *, target: Target = USUAL, json: AsJson = False) -> None:
-    """Hold a task back: it stops between ranges, with the cluster whole."""
-    _act(target, task, "control", {"wish": "pause"}, json=json)
+    """Hold a task back: it stops between ranges, with the cluster whole. Limits that it has stay."""
+    _control(target, task, {"wish": "pause"}, json=json)
 
 
 @app.command
@@ -124,26 +124,40 @@ def resume(
     latency_ceiling_ms: Annotated[
         float | None, Parameter(help="Take the time it needs for 99 of 100 requests to be answered faster.")
     ] = None,
-    hurry: Annotated[bool, Parameter(negative="", help="Be over soon, though clients have to wait at times.")] = False,
+    hurry: Annotated[bool | None, Parameter(help="Be over soon, though clients have to wait at times.")] = None,
+    reset: Annotated[bool, Parameter(negative="", help="Drop the limits that no option names.")] = False,
     json: AsJson = False,
 ) -> None:
-    """Let a task go on, all at once or held back as the options say."""
-    held = {"parallel": parallel, "latency_ceiling_ms": latency_ceiling_ms, "hurry": hurry or None}
-    wish = {"wish": "run"} | {name: value for name, value in held.items() if value is not None}
-    _act(target, task, "control", wish, json=json)
+    """Let a task go on. Limits that no option names stay as they are."""
+    named = {"parallel": parallel, "latency_ceiling_ms": latency_ceiling_ms, "hurry": hurry}
+    changes = {"wish": "run"} | {name: value for name, value in named.items() if value is not None}
+    _control(target, task, changes, reset=reset, json=json)
 
 
-def _act(target: Target, task: str, what: str, body: dict[str, Any] | None = None, *, json: bool) -> None:
-    """A wish has a body and is put, an act has none and is posted."""
+def _control(target: Target, task: str, changes: dict[str, Any], *, reset: bool = False, json: bool) -> None:
+    """Replace the members of the task's control that `changes` names; with `reset` the others get their defaults."""
     server = Server(target.account())
     record = _record(server, task)
-    answer = server.ask(
-        "PUT" if body else "POST", f"instances/{record['instance_id']}/tasks/{record['task']['id']}/{what}", body
-    )
+    present = {} if reset else record["control"]
+    answer = server.ask("PUT", f"{_path(record)}/control", present | changes)
+    _print_answer(answer, "control", json=json)
+
+
+def _act(target: Target, task: str, action: str, *, json: bool) -> None:
+    server = Server(target.account())
+    answer = server.ask("POST", f"{_path(_record(server, task))}/{action}")
+    _print_answer(answer, action, json=json)
+
+
+def _path(record: Any) -> str:
+    return f"instances/{record['instance_id']}/tasks/{record['task']['id']}"
+
+
+def _print_answer(answer: Any, action: str, *, json: bool) -> None:
     if json:
         print_json(answer)
     else:
-        print(f"{answer['task']['name']} {answer['task']['id']}: {what} was asked for")
+        print(f"{answer['task']['name']} {answer['task']['id']}: {action} was asked for")
 
 
 def _record(server: Server, task: str) -> Any:

@@ -9,6 +9,7 @@ import { number, size, time } from "/console/format.js";
 const AGAIN_MS = 2000;
 const MB = 1024 * 1024;
 const PAGE = 1000;
+const PASSWORD_LENGTH = { min: 8, max: 32 }; // that the API accepts
 
 export function instancesPage(main, { signal }) {
   const count = h("span", { class: "count" });
@@ -47,10 +48,11 @@ async function create() {
   const shards = h("input", { type: "number", min: 1, max: 128, value: "3", required: true });
   const shardGb = h("select", {}, [1, 2, 4, 8, 16].map((gb) => h("option", { value: gb }, `${gb} GB`)));
   const copies = h("input", { type: "number", min: 1, max: 6, value: "1", required: true });
-  const password = h("input", { type: "password", autocomplete: "new-password", required: true, minlength: 8, maxlength: 64 });
+  const { min: shortest, max: longest } = PASSWORD_LENGTH;
+  const password = h("input", { type: "password", autocomplete: "new-password", required: true, minlength: shortest, maxlength: longest });
   dialog("Create an instance", [field("Name", name, "A letter first, then letters, digits, _ and -"), field("Shards", shards),
     field("Memory of a shard", shardGb), field("Copies of each shard", copies, "1 is a master alone"),
-    field("Password of its clients", password, "8 to 64 characters of three kinds")], "Create", async () => {
+    field("Password of its clients", password, `${shortest} to ${longest} characters of three kinds`)], "Create", async () => {
     const [shard, all, of] = [Number(shardGb.value), Number(shards.value), Number(copies.value)];
     const { instances } = await ask("POST", "instances", { name: name.value, engine: "Redis", engine_version: "7.0",
       capacity: shard * all, spec_code: code(cpu(flavors[0].spec_code), of, shard, all), az_codes: ["local"], vpc_id: "local",

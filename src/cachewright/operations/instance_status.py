@@ -1,0 +1,25 @@
+"""The status of an instance when one of its tasks has ended."""
+
+import sqlalchemy as sa
+
+from cachewright.operations.kinds import KINDS
+from cachewright.store import instances, tasks
+from cachewright.store.records import Task
+from cachewright.tasks.clock import now_ms
+
+
+def set_status_after(connection: sa.Connection, task: Task, *, recovered: bool = True) -> None:
+    """Writes the status and error code of the instance after `task`, which has ended. Removes an instance that has been
+    deleted. Where another task waits, the status is that of the next in line.
+
+    :param recovered: False where the task has failed and what it left could not be put in order.
+    """
+    kind = KINDS[task.kind]
+    failure = kind.failure if recovered else "ERROR"
+    after = kind.success if task.status == "SUCCESS" else failure
+    if after is None:
+        instances.remove(connection, task.instance_id)
+        return
+    waiting = tasks.unfinished_of(connection, task.instance_id)
+    status = KINDS[waiting[0].kind].during if waiting else after
+    instances.change(connection, task.instance_id, status=status, updated_at=now_ms(), error_code=task.error_code)
