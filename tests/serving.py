@@ -39,8 +39,15 @@ ROOMY = ("--memory-overcommit", "1000")
 class Server:
     """One data folder and the server that runs on it."""
 
-    def __init__(self, data_dir: Path, command: tuple[str, ...] = COMMAND, arguments: tuple[str, ...] = ROOMY) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        command: tuple[str, ...] = COMMAND,
+        arguments: tuple[str, ...] = ROOMY,
+        host: str = "127.0.0.1",
+    ) -> None:
         self.data_dir = data_dir
+        self.host = host
         self.arguments = arguments
         self.command = command
         self.port = 0
@@ -51,7 +58,7 @@ class Server:
         credentials.unlink(missing_ok=True)
         with (self.data_dir.parent / f"{self.data_dir.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.command, *self.arguments, "--data-dir", self.data_dir, "--listen", f"127.0.0.1:{self.port}"],
+                [*self.command, *self.arguments, "--data-dir", self.data_dir, "--listen", f"{self.host}:{self.port}"],
                 stdout=log,
                 stderr=log,
             )
@@ -60,7 +67,7 @@ class Server:
 
     def refusal(self) -> tuple[int, str]:
         """Exit code and last words of a server that does not start."""
-        place = ("--data-dir", self.data_dir, "--listen", f"127.0.0.1:{self.port}")
+        place = ("--data-dir", self.data_dir, "--listen", f"{self.host}:{self.port}")
         command = [*self.command, *self.arguments, *place]
         tried = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
         return tried.returncode, tried.stderr

@@ -41,6 +41,7 @@ def add_instance(server: Server, spec_code: str = spec(3)) -> str:
         spec_code=spec_code,
         seed_port=1,
         password=None,
+        control_secret=uuid.uuid4().hex,
         attributes={},
         user_id="u",
         user_name="u",

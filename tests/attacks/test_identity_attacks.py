@@ -462,6 +462,7 @@ def failed_deletion(admin: Person) -> tuple[str, str]:
         spec_code="redis.cluster.xu1.large.r1.s1.1",
         seed_port=1,
         password=None,
+        control_secret=uuid.uuid4().hex,
         attributes={},
         created_at=now,
         updated_at=now,

@@ -36,10 +36,13 @@ async def show_live(
     async def look() -> Live | None:
         return await plane.observer.look(project_id, known)
 
-    seen = await while_connected(request, plane.observer.first_look(project_id, known))
+    streamed = watching.wanted(request.headers.get("accept", ""))
+    first_look = plane.observer.first_look(project_id, known)
+    # A stream has to receive the end of the connection itself: that comes once.
+    seen = await first_look if streamed else await while_connected(request, first_look)
     if seen is None:
         raise Refusal("DCS.3022")
-    if watching.wanted(request.headers.get("accept", "")):
+    if streamed:
         streams.open(request.scope, asked.identity(request).user_id)
         return watching.instance_stream(plane.feed, known, look, rights_check(authenticator, request))
     return answers.json(wire.live(seen))
