@@ -178,7 +178,7 @@ def test_a_deletion_that_failed_is_retried_by_those_who_may_delete(tenant: Tenan
 
 def test_a_resize_that_failed_is_retried_by_operators(tenant: Tenant) -> None:
     instance_id = tenant.instance()
-    task = tenant.add_task(instance_id, status="FAILED")
+    task = tenant.add_task(instance_id, status="FAILED", params={"spec_code": "redis.cluster.xu1.large.r1.s1.5"})
     path = f"instances/{instance_id}/tasks/{task.id}/retry"
     assert tenant.colleague("viewer").call("POST", path).refusal == (403, "DCS.2007")
     assert tenant.colleague("operator").call("POST", path).status == 200

@@ -41,10 +41,13 @@ class Stranger:
 
 
 @contextmanager
-def stranger(folder: Path) -> Iterator[Stranger]:
-    """Runs within the block."""
+def stranger(folder: Path, node_id: str | None = None) -> Iterator[Stranger]:
+    """Runs within the block, with this node id where one is given."""
     folder.mkdir()
     port, bus_port = _free_port(), _free_port()
+    if node_id:
+        itself = f"{node_id} 127.0.0.1:{port}@{bus_port} myself,master - 0 0 0 connected"
+        (folder / "nodes.conf").write_text(f"{itself}\nvars currentEpoch 0 lastVoteEpoch 0\n")
     options = {
         "port": port,
         "cluster-port": bus_port,

@@ -3,6 +3,7 @@
 A local process can join a cluster without a password, because the cluster bus has none. It is found and taken out
 within seconds."""
 
+import hashlib
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -15,9 +16,10 @@ import psutil
 import pytest
 from stranger import Stranger, stranger
 from valkey import Valkey
+from valkey.exceptions import ValkeyError
 
 from receiver import Receiver
-from serving import Server, cache, created, ended, freeze, load, operator_of, present, resize, thaw, until
+from serving import Server, cache, created, ended, freeze, load, operator_of, present, resize, states, thaw, until
 
 KEYS = 3000
 
@@ -32,6 +34,13 @@ def intruder(tmp_path: Path) -> Iterator[Stranger]:
 def receiver() -> Iterator[Receiver]:
     with Receiver() as opened:
         yield opened
+
+
+def healthy(client: Any, instance_id: str) -> bool:
+    try:
+        return states(cache(client, instance_id)) == {"ok"}
+    except (ValkeyError, OSError):
+        return False
 
 
 class Nodes:
@@ -146,6 +155,26 @@ def test_a_stranger_without_slots_leaves_nothing_behind(own_server: Server, intr
     until(lambda: state(own_server, instance_id) == ("RUNNING", None), "the incident does not end", 40)
     assert all(incident["ended_at"] >= incident["began_at"] for incident in incidents(own_server))
     assert kinds(own_server) == {"foreign_member"}
+    assert present(cache(client, instance_id), KEYS) == KEYS
+
+
+def test_a_stranger_cannot_hide_behind_the_id_of_a_stand_in(own_server: Server, tmp_path: Path) -> None:
+    """That a new primary starts behind a stand-in is no secret, and neither is its id."""
+    client = own_server.client()
+    instance_id = created(client, 2)
+    nodes = Nodes(own_server, instance_id)
+    load(cache(client, instance_id), KEYS, 10)
+    for process in own_server.nodes():  # a node refuses for a minute, while it runs, the id that it has forgotten
+        process.kill()
+        process.wait(20)
+    until(lambda: len(own_server.nodes()) == 2 and healthy(client, instance_id), "the nodes are not started again", 40)
+    one, other = nodes.ports
+    stand_in = hashlib.sha1(f"{one}/stand-in".encode(), usedforsecurity=False).hexdigest()
+    with stranger(tmp_path / "stranger", stand_in) as intruder:
+        intruder.meet(*nodes.ports[other])
+        until(lambda: state(own_server, instance_id) == ("ERROR", "DCS.9009"), "the stranger is not noticed", 20)
+        until(nodes.know_only_each_other, "the stranger is not forgotten", 20)
+    until(lambda: state(own_server, instance_id) == ("RUNNING", None), "the incident does not end", 40)
     assert present(cache(client, instance_id), KEYS) == KEYS
 
 

@@ -36,4 +36,4 @@ def test_a_key_that_asks_too_often_is_told_when_to_ask_again(limited: Server) ->
 @pytest.mark.parametrize("rate", ["", "fast", "5", "/second", "0/second"])
 def test_what_is_no_rate_is_told(tmp_path: Path, rate: str) -> None:
     code, said = Server(tmp_path / "data", (*COMMAND, "--rate-limit", rate)).refusal()
-    assert (code, "is no rate" in said) == (1, True)
+    assert (code, "invalid rate" in said) == (1, True)

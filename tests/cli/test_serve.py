@@ -102,3 +102,23 @@ def test_what_holds_secrets_is_its_owners_alone(own_server: Server) -> None:
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
     assert stat.S_IMODE(own_server.data_dir.stat().st_mode) == 0o700
     assert own_server.credentials["secret_key"] not in own_server.log()
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("--valkey-binary", "/nonexistent"), "/nonexistent does not run"),
+        (("--valkey-binary", "/bin/true"), "/bin/true is not a valkey-server"),
+        (("--change-rate-limit", "1/second;2/minute"), "invalid rate '1/second;2/minute'"),
+        (("--secret-key-file", "/nonexistent/key"), "cannot use /nonexistent/key: No such file or directory"),
+        (("--secret-key-file", "/dev/null"), "/dev/null: it is empty"),
+        (("--trusted-proxy", "0.0.0.0/0"), "--trusted-proxy 0.0.0.0/0 would believe everybody"),
+        (("--audit-retention-days", "inf"), "36500"),
+        (("--task-retention-days", "1e300"), "36500"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_by_its_name(tmp_path: Path, words: tuple[str, ...], reason: str) -> None:
+    code, said = Server(tmp_path / "data", (*COMMAND, *words)).refusal()
+    assert code in {1, 2}
+    assert reason in said
+    assert "Traceback" not in said

@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+import pytest
 
 from cachewright.operations.cluster_findings import Answer, Findings, Record, changing_nodes, find
 from cachewright.store.records import Node, Step, SubStep, Work
@@ -78,8 +79,48 @@ def test_a_member_in_its_handshake_is_nobody_yet() -> None:
     assert not found(answer(NODES[0], line(STRANGER, flags="handshake")), answer(NODES[1])).faults
 
 
-def test_a_stand_in_is_the_clusters_own() -> None:
-    assert not found(answer(NODES[0], line(stand_in(NODES[0]), flags="noaddr")), answer(NODES[1])).faults
+def stand_in_line(of: Node, address: str = ":0@0") -> str:
+    return line(stand_in(of), flags="noaddr").replace("127.0.0.1:1@2", address)
+
+
+def test_the_stand_in_of_a_new_node_is_the_nodes_own() -> None:
+    record = msgspec.structs.replace(RECORD, changing=frozenset({A}))
+    for address in (":0@0", "127.0.0.1:1@1"):
+        findings = found(answer(NODES[0], stand_in_line(NODES[0], address)), answer(NODES[1]), record=record)
+        assert not findings.forgetful
+        assert not findings.faults
+
+
+@pytest.mark.parametrize(
+    ("seen_by", "changing", "address"),
+    [
+        (0, frozenset(), ":0@0"),
+        (1, frozenset({A}), ":0@0"),
+        (0, frozenset({A}), "127.0.0.1:18950@18951"),
+    ],
+    ids=["of a node that is not new", "in the view of another node", "at an address that somebody has"],
+)
+def test_any_other_member_with_the_id_of_a_stand_in_is_foreign(
+    seen_by: int, changing: frozenset[str], address: str
+) -> None:
+    record = msgspec.structs.replace(RECORD, changing=changing)
+    answers = [answer(node, *([stand_in_line(NODES[0], address)] * (at == seen_by))) for at, node in enumerate(NODES)]
+    findings = found(*answers, record=record)
+    assert set(findings.faults) == {"foreign_member"}
+    assert findings.forgetful == [(NODES[seen_by], (stand_in(NODES[0]),))]
+
+
+def test_a_node_that_follows_a_stranger_with_the_id_of_a_stand_in_is_captured() -> None:
+    followed = stand_in(NODES[0])
+    lines = (line(A, flags="myself,slave", primary=followed), line(followed, "0-8191"), line(B, "8192-16383"))
+    findings = found(Answer(node=NODES[0], my_id=A, view=view(*lines)), answer(NODES[1]))
+    assert findings.captured == [(NODES[0], None)]
+
+
+def test_a_node_that_has_left_and_owns_slots_is_reported() -> None:
+    record = msgspec.structs.replace(RECORD, former=frozenset({C}))
+    findings = found(answer(NODES[0], line(C, "0-100")), answer(NODES[1]), record=record)
+    assert "foreign_member" in findings.faults
 
 
 def test_a_node_that_has_just_left_is_forgotten_and_not_reported() -> None:

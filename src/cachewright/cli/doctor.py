@@ -2,11 +2,9 @@
 
 import fcntl
 import os
-import re
 import resource
 import socket
 import stat
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -27,7 +25,7 @@ from cachewright.cli.settings import BUS_PORTS, BusPorts, ValkeyBinary, absolute
 from cachewright.config import Listen, Settings, parse_ports, show_ports
 from cachewright.hosts.ports import NoFreePort, free_ports
 from cachewright.hosts.resources import resources, total_memory
-from cachewright.hosts.server_binary import has_tls
+from cachewright.hosts.server_binary import UnusableServer, has_tls, require_version
 from cachewright.operations import admission
 from cachewright.operations.host_users import exposures
 from cachewright.store import instances
@@ -36,8 +34,6 @@ from cachewright.store.sealing import WrongKey
 
 State = Literal["ok", "warn", "fail"]
 
-_VALKEY = (9, 0)
-_VERSION = re.compile(r"v=(\d+)\.(\d+)")
 _OPEN_FILES = 4096
 _GIGABYTE = 2**30
 _PORTS_OF_A_LARGE_CLUSTER = 64
@@ -101,19 +97,11 @@ def _python(_: Settings) -> Iterator[Finding]:
 
 def _valkey(settings: Settings) -> Iterator[Finding]:
     try:
-        said = subprocess.run(
-            [settings.valkey_binary, "--version"], capture_output=True, text=True, timeout=10, check=True
-        ).stdout
-    except (OSError, subprocess.SubprocessError) as error:
-        yield Finding("valkey-server", "fail", f"does not run: {error}", "Install it anew, or name another binary.")
-        return
-    found = _VERSION.search(said)
-    version = (int(found[1]), int(found[2])) if found else (0, 0)
-    told = f"{version[0]}.{version[1]} at {settings.valkey_binary}"
-    if version < _VALKEY:
-        yield Finding("valkey-server", "fail", told, "9.0 or later is needed: slots are moved by the server itself.")
+        major, minor = require_version(settings.valkey_binary)
+    except UnusableServer as unusable:
+        yield Finding("valkey-server", "fail", str(unusable), "Install the package again, or name another binary.")
     else:
-        yield Finding("valkey-server", "ok", told)
+        yield Finding("valkey-server", "ok", f"{major}.{minor} at {settings.valkey_binary}")
 
 
 def _kernel(_: Settings) -> Iterator[Finding]:

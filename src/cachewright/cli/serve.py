@@ -32,7 +32,7 @@ from cachewright.api.sockets import ConnectionWatch
 from cachewright.cli import exposure
 from cachewright.cli.private_files import write_private
 from cachewright.config import Listen, Settings, show_ports
-from cachewright.hosts.server_binary import has_tls
+from cachewright.hosts.server_binary import UnusableServer, has_tls, require_version
 from cachewright.operations.host_users import exposures
 from cachewright.operations.identity import Credentials, first_credentials
 from cachewright.operations.service import Service
@@ -76,6 +76,10 @@ def serve_until_stopped(settings: Settings) -> None:
     _require_rate(settings.rate_limit)
     _require_separate_ports(settings)
     _require_rate(settings.change_rate_limit)
+    try:
+        require_version(settings.valkey_binary)
+    except UnusableServer as unusable:
+        raise CannotServe(str(unusable)) from unusable
     with ExitStack() as running:
         with _usable(settings.data_dir):
             settings.data_dir.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
@@ -126,7 +130,7 @@ def _usable(data_dir: Path) -> Iterator[None]:
         with usable():
             yield
     except OSError as error:
-        raise CannotServe(f"cannot use {data_dir}: {error.strerror}") from error
+        raise CannotServe(f"cannot use {error.filename or data_dir}: {error.strerror}") from error
     except Unusable as error:
         raise CannotServe(f"cannot use {data_dir}: {error}") from error
     except WrongKey as error:
@@ -263,11 +267,11 @@ def _require_tls(settings: Settings) -> None:
 
 def _require_rate(text: str) -> None:
     try:
-        usable = parse_rate(text).amount > 0
+        usable = parse_rate(text).amount > 0 and not set(text) & set(";,|")
     except ValueError:
         usable = False
     if not usable:
-        raise CannotServe(f"{text!r} is no rate; 200/second is one, and so is 5000 per minute")
+        raise CannotServe(f"invalid rate {text!r}; examples: 200/second, 5000/minute")
 
 
 def _require_separate_ports(settings: Settings) -> None:

@@ -14,6 +14,7 @@ from cachewright.cli.settings import BUS_PORTS, BusPorts, ValkeyBinary, absolute
 from cachewright.config import Listen, RequestLimits, Settings, parse_ports, parse_public_url
 from cachewright.logs import Format
 
+_DAYS = validators.Number(gte=0, lte=36_500)
 _AT_LEAST_1 = validators.Number(gte=1)
 
 _LIMITS = RequestLimits()
@@ -38,10 +39,10 @@ def serve(
         ),
     ] = None,
     task_retention_days: Annotated[
-        float, Parameter(help="Keep tasks that have ended for so long.", validator=validators.Number(gte=0))
+        float, Parameter(help="Keep tasks that have ended for so long.", validator=_DAYS)
     ] = 365,
     audit_retention_days: Annotated[
-        float, Parameter(help="Keep entries of the audit log for so long.", validator=validators.Number(gte=0))
+        float, Parameter(help="Keep entries of the audit log for so long.", validator=_DAYS)
     ] = 365,
     bus_ports: BusPorts = BUS_PORTS,
     rate_limit: Annotated[str, Parameter(help="How many requests one user may send.")] = "200/second",
@@ -132,7 +133,7 @@ def serve(
             bus_ports=parse_ports(bus_ports),
             change_rate_limit=change_rate_limit,
             tokens_per_user=tokens_per_user,
-            trusted_proxies=tuple(str(ip_network(proxy)) for proxy in trusted_proxy),
+            trusted_proxies=tuple(map(_proxy, trusted_proxy)),
             webhooks_to_private=webhooks_to_private,
             public_url=public_url and parse_public_url(public_url),
             memory_overcommit=memory_overcommit,
@@ -155,6 +156,14 @@ def serve(
         serve_until_stopped(settings)
     except (ValueError, CannotServe) as error:
         sys.exit(f"cachewright: {error}")
+
+
+def _proxy(text: str) -> str:
+    """ValueError where it is no address or network, or is every address."""
+    network = ip_network(text)
+    if network.prefixlen == 0:
+        raise ValueError(f"--trusted-proxy {text} would believe everybody")
+    return str(network)
 
 
 def demo(

@@ -1,13 +1,38 @@
 """What the configured valkey-server can do."""
 
+import re
 import subprocess
 import tempfile
 from functools import lru_cache
 from pathlib import Path
 
 _SECONDS = 10
+_OLDEST = (9, 0)
+_VERSION = re.compile(r"v=(\d+)\.(\d+)")
 _HAS_TLS = b"No tls-cert-file configured"
 """Log line of a server with TLS that is started with TLS and without a certificate. It ends before it listens."""
+
+
+class UnusableServer(Exception):
+    """The binary does not run, is no valkey-server, or is too old."""
+
+
+def require_version(binary: Path) -> tuple[int, int]:
+    """Major and minor version of the server. UnusableServer where it cannot run nodes."""
+    try:
+        ran = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise UnusableServer(f"{binary} does not run: {error}") from error
+    found = _VERSION.search(ran.stdout)
+    if not found:
+        raise UnusableServer(f"{binary} is not a valkey-server")
+    version = int(found[1]), int(found[2])
+    if version < _OLDEST:
+        needed = f"{_OLDEST[0]}.{_OLDEST[1]}"
+        raise UnusableServer(
+            f"{binary} is version {found[1]}.{found[2]}; {needed} or later is needed: it moves slots itself"
+        )
+    return version
 
 
 def has_tls(binary: Path) -> bool:

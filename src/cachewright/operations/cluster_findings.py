@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import msgspec
 
 from cachewright.store.records import FaultKind, Node, Task
-from cachewright.valkey.config import stand_in
+from cachewright.valkey.config import stand_in, stand_in_addresses
 from cachewright.valkey.slots import SLOTS, SlotRange
 from cachewright.valkey.topology import Member, View
 
@@ -28,10 +28,14 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     changing: frozenset[str] = frozenset()
     idle: bool = True
 
-    @property
-    def ids(self) -> frozenset[str]:
-        """All ids that members may have; a new primary has a stand-in for a while."""
-        return frozenset({node.id for node in self.nodes} | {stand_in(node) for node in self.nodes})
+    def admits(self, node: Node, member: Member) -> bool:
+        """Whether this member may be in the node's view: a node of the record, or the stand-in that the node itself has
+        while it is new. The id of a stand-in can be computed by anybody, so its address must be the one that nobody
+        can have."""
+        if any(member.id == own.id for own in self.nodes):
+            return True
+        new = node.id in self.changing
+        return new and member.id == stand_in(node) and member.address in stand_in_addresses(node)
 
     @property
     def steady(self) -> list[Node]:
@@ -80,7 +84,7 @@ def find(record: Record, answers: Sequence[Answer]) -> Findings:
     return Findings(
         faults=dict(_faults(record, answers, steady, foreign)),
         foreign=foreign,
-        forgetful=[(node, unknown) for node, view in views if (unknown := _unknown(record, view))],
+        forgetful=[(node, unknown) for node, view in views if (unknown := _unknown(record, node, view))],
         captured=list(_captured(record, views)),
         meetings=[] if foreign or not record.idle else list(_meetings(record, steady)),
     )
@@ -136,20 +140,20 @@ def _faults(
         yield "cluster_state", _told(f"node {node.id} finds that the cluster has failed" for node in not_ok)
 
 
-def _unknown(record: Record, view: View) -> tuple[str, ...]:
-    """Members of the view that are to be forgotten. A member in its handshake has no id of its own yet; the node itself
-    cannot be forgotten by itself."""
+def _unknown(record: Record, node: Node, view: View) -> tuple[str, ...]:
+    """Members of the node's view that are to be forgotten. A member in its handshake has no id of its own yet; the node
+    itself cannot be forgotten by itself."""
     passing = {"handshake", "myself"}
     members = view.members.values()
-    return tuple(member.id for member in members if member.id not in record.ids and not member.flags & passing)
+    return tuple(member.id for member in members if not member.flags & passing and not record.admits(node, member))
 
 
 def _foreign(record: Record, views: Sequence[tuple[Node, View]]) -> dict[str, Member]:
-    """Nodes that were the instance's a short while ago are forgotten too, and are nothing to be reported."""
+    """Nodes that were the instance's a short while ago are forgotten too; they are reported only if they own slots."""
     found: dict[str, Member] = {}
-    for _, view in views:
-        for node_id in _unknown(record, view):
-            if node_id not in record.former:
+    for node, view in views:
+        for node_id in _unknown(record, node, view):
+            if node_id not in record.former or view.members[node_id].slots:
                 known = found.get(node_id)
                 member = view.members[node_id]
                 found[node_id] = known if known and known.slots else member
@@ -162,7 +166,7 @@ def _captured(record: Record, views: Sequence[tuple[Node, View]]) -> Iterator[tu
     }
     for node, view in views:
         primary = view.members[node.id].primary
-        if primary and primary not in record.ids:
+        if primary and not (primary in view.members and record.admits(node, view.members[primary])):
             yield node, leads.get(node.shard)
 
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 import msgspec
 
 from cachewright.hosts.local import NodeDidNotStart
-from cachewright.logs import about
+from cachewright.logs import RARELY, about
 from cachewright.operations.kinds import CONFIGURE
 from cachewright.operations.site import Site
 from cachewright.store import instances, tasks
@@ -179,7 +179,8 @@ class Enforcement:
         for start in range(0, len(surplus), _CLOSED_AT_ONCE):
             await session.ask("CLIENT", "KILL", "ID", *map(str, surplus[start : start + _CLOSED_AT_ONCE]))
         if surplus:
-            log.warning("node %s: %d connections above maxclients %d are closed", node.id, len(surplus), most)
+            message = "node %s: %d connections above maxclients %d are closed"
+            log.warning(message, node.id, len(surplus), most, extra=RARELY)
         return bool(surplus)
 
     async def _compare(self, node: Node, parameters: Mapping[str, str], kept: Kept, session: Session) -> None:

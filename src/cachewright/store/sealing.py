@@ -27,6 +27,8 @@ class Sealer:
         :param source: where they are from, for messages.
         """
         self._source = source
+        if not keys:
+            raise WrongKey(f"{source}: it is empty")
         try:
             self._fernet = MultiFernet([Fernet(key) for key in keys])
         except ValueError as error:

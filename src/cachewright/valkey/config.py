@@ -89,6 +89,11 @@ def nodes_conf(node: Node, epoch: int = 0, slots: SlotRange | None = None) -> st
     return "\n".join([*lines, f"vars currentEpoch {epoch} lastVoteEpoch 0", ""])
 
 
+def stand_in_addresses(master: Node) -> tuple[str, str]:
+    """The addresses that a stand-in can have in the view of its master, as `host:port@bus port`."""
+    return ":0@0", f"{master.host}:1@1"
+
+
 def stand_in(master: Node) -> str:
     """Id of the master that a new master starts behind. No other node ever hears of it."""
     return hashlib.sha1(f"{master.id}/stand-in".encode(), usedforsecurity=False).hexdigest()

@@ -54,6 +54,7 @@ ACTION_OF_KIND = {
     "create": "dcs:instance:create",
     "resize": "dcs:instance:scale",
     "check": "dcs:instance:scale",
+    "configure": "dcs:instance:modifyConfigureation",
     "restart": "dcs:instance:modifyStatus",
     "delete": "dcs:instance:delete",
 }
