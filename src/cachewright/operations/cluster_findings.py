@@ -75,13 +75,16 @@ def find(record: Record, answers: Sequence[Answer]) -> Findings:
     """Compares what all nodes of the record answered with the record."""
     views = [(answer.node, answer.view) for answer in answers if answer.view and answer.is_itself]
     views = [(node, view) for node, view in views if node.id in view.members]
-    steady = [(node, view) for node, view in views if node in record.steady]
-    foreign = _foreign(record, views)
+    steady_ids = {node.id for node in record.steady}
+    steady = [(node, view) for node, view in views if node.id in steady_ids]
+    ids = record.ids
+    forgetful = [(node, unknown) for node, view in views if (unknown := _unknown(ids, view))]
+    foreign = _foreign(record.former, forgetful, {node.id: view for node, view in views})
     return Findings(
         faults=dict(_faults(record, answers, steady, foreign)),
         foreign=foreign,
-        forgetful=[(node, unknown) for node, view in views if (unknown := _unknown(record, view))],
-        captured=list(_captured(record, views)),
+        forgetful=forgetful,
+        captured=list(_captured(ids, views)),
         meetings=[] if foreign or not record.idle else list(_meetings(record, steady)),
     )
 
@@ -136,33 +139,34 @@ def _faults(
         yield "cluster_state", _told(f"node {node.id} finds that the cluster has failed" for node in not_ok)
 
 
-def _unknown(record: Record, view: View) -> tuple[str, ...]:
+def _unknown(ids: Collection[str], view: View) -> tuple[str, ...]:
     """Members of the view that are to be forgotten. A member in its handshake has no id of its own yet; the node itself
     cannot be forgotten by itself."""
     passing = {"handshake", "myself"}
     members = view.members.values()
-    return tuple(member.id for member in members if member.id not in record.ids and not member.flags & passing)
+    return tuple(member.id for member in members if member.id not in ids and not member.flags & passing)
 
 
-def _foreign(record: Record, views: Sequence[tuple[Node, View]]) -> dict[str, Member]:
+def _foreign(
+    former: Collection[str], forgetful: Sequence[tuple[Node, tuple[str, ...]]], views: Mapping[str, View]
+) -> dict[str, Member]:
     """Nodes that were the instance's a short while ago are forgotten too, and are nothing to be reported."""
     found: dict[str, Member] = {}
-    for _, view in views:
-        for node_id in _unknown(record, view):
-            if node_id not in record.former:
-                known = found.get(node_id)
-                member = view.members[node_id]
-                found[node_id] = known if known and known.slots else member
+    for node, ids in forgetful:
+        for node_id in ids:
+            known = found.get(node_id)
+            if node_id not in former and not (known and known.slots):
+                found[node_id] = views[node.id].members[node_id]
     return found
 
 
-def _captured(record: Record, views: Sequence[tuple[Node, View]]) -> Iterator[tuple[Node, Node | None]]:
+def _captured(ids: Collection[str], views: Sequence[tuple[Node, View]]) -> Iterator[tuple[Node, Node | None]]:
     leads = {
         node.shard: node for node, view in views if view.members[node.id].slots and not view.members[node.id].primary
     }
     for node, view in views:
         primary = view.members[node.id].primary
-        if primary and primary not in record.ids:
+        if primary and primary not in ids:
             yield node, leads.get(node.shard)
 
 
