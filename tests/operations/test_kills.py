@@ -2,6 +2,7 @@
 
 import socket
 import sqlite3
+import time
 from contextlib import closing
 from typing import Any
 
@@ -43,6 +44,20 @@ def test_a_creation_goes_on_after_the_server_was_killed_in(own_server: Server, s
     after = begun(client, instance_id, task_id)
     assert {name: after[name] for name, time in before.items() if time} == {n: t for n, t in before.items() if t}
     assert len(own_server.nodes()) == 6
+    assert states(cache(client, instance_id)) == {"ok"}
+
+
+def test_a_creation_goes_on_when_the_server_was_away_for_longer_than_the_node_timeout(own_server: Server) -> None:
+    """A node that has started without being promoted takes its stand-in for failed by then."""
+    client = own_server.client()
+    instance_id = create(client, 3)
+    task_id = newest_task(client, instance_id).id
+    until(own_server.nodes, "no node starts")
+    own_server.kill()
+    time.sleep(7)
+    own_server.start()
+    client = own_server.client()
+    assert ended(client, instance_id, task_id).status == "SUCCESS"
     assert states(cache(client, instance_id)) == {"ok"}
 
 

@@ -32,7 +32,7 @@ from cachewright.valkey.topology import parse_view
 log = logging.getLogger(__name__)
 
 _ROUND_SECONDS = 2.0
-_SECONDS_A_CHECK = 0.003
+_SECONDS_A_CHECK = 0.005
 """A round of many instances takes longer, so that their checks take some hundredths of a core together."""
 
 _LIST_EVERY = 5
@@ -217,21 +217,21 @@ async def _is_well(subject: Subject, watch: _Watch) -> bool:
     record = subject.record
     node = record.nodes[watch.rounds % len(record.nodes)]
     due = watch.epoch is None or watch.rounds % _LIST_EVERY == 0
+    asked = [node]
     if due or not record.idle:
         answer = await _answer(node, subject.access)
         findings = find(record, [answer])
         if findings.faults or findings.forgetful or answer.view is None:
             return False
         watch.epoch = answer.view.epoch
-    if not record.idle:
-        return True
+        asked = [other for other in record.nodes if other is not node] if record.idle else []
     room = asyncio.Semaphore(_NODES_AT_ONCE)
 
     async def one(node: Node) -> bool:
         async with room:
             return await _finds_all_well(node, subject, watch.epoch)
 
-    return all(await asyncio.gather(*(one(asked) for asked in (record.nodes if due else [node]))))
+    return all(await asyncio.gather(*map(one, asked)))
 
 
 async def _finds_all_well(node: Node, subject: Subject, epoch: int | None) -> bool:
