@@ -1,8 +1,8 @@
 """Compares every cluster with the record, every few seconds: a cluster has its own members and no others.
 
-Cheap while all is well: one node of each instance answers two short commands, a different node each time. Where the
-answers differ from what is expected, and every few rounds, all nodes of the instance are asked. Each instance is
-checked on its own, so that one that is slow delays no other.
+Cheap while all is well: one node of each instance answers two short commands, a different node each time. Every few
+rounds all nodes answer them, and one of them lists the members that it knows. Only where something differs from what is
+expected do all nodes list them. Each instance is checked on its own, so that one that is slow delays no other.
 """
 
 import asyncio
@@ -32,10 +32,13 @@ from cachewright.valkey.topology import parse_view
 log = logging.getLogger(__name__)
 
 _ROUND_SECONDS = 2.0
-_SECONDS_A_CHECK = 0.003
+_SECONDS_A_CHECK = 0.005
 """A round of many instances takes longer, so that their checks take some hundredths of a core together."""
 
-_FULL_EVERY = 5
+_LIST_EVERY = 5
+_SECONDS_A_LIST = 0.02
+"""Lists of all nodes grow with the square of their number: a large cluster with a fault is listed less often."""
+
 _ANSWER_SECONDS = 1.0
 _SLOW_SECONDS = 0.5
 _AT_ONCE = 32
@@ -55,12 +58,14 @@ class _Watch(msgspec.Struct):
     """What is known of one instance from earlier checks.
 
     :ivar rounds: how often it was checked.
+    :ivar next_lists: when all its nodes may list their members again while it has a fault.
     :ivar epoch: the cluster's epoch when all was well; it grows with every change of members' roles or slots.
     :ivar first_seen: since when each fault has been there, :ivar last_seen: when it was seen last.
     :ivar slow: its nodes took long to answer.
     """
 
-    rounds: int = 0
+    rounds: int
+    next_lists: float = 0.0
     epoch: int | None = None
     first_seen: dict[FaultKind, float] = {}
     last_seen: dict[FaultKind, float] = {}
@@ -126,7 +131,7 @@ class ClusterCheck:
                 self._read_at = begun
 
     async def _check(self, instance_id: str) -> None:
-        watch = self._watches.setdefault(instance_id, _Watch())
+        watch = self._watches.setdefault(instance_id, _Watch(hash(instance_id) % _LIST_EVERY))
         try:
             async with self._slow_room if watch.slow else self._room:
                 begun = time.monotonic()
@@ -145,8 +150,12 @@ class ClusterCheck:
         if subject is None:
             return
         watch.rounds += 1
-        if not self._needs_all(subject, watch) and await _is_well(subject, watch):
+        suspected = watch.first_seen or self._incidents.kinds_of(instance_id) - _OF_OTHERS
+        if suspected and time.monotonic() < watch.next_lists:
             return
+        if not suspected and await _is_well(subject, watch):
+            return
+        watch.next_lists = time.monotonic() + len(subject.record.nodes) * _SECONDS_A_LIST
         found = await self._found(subject)
         if found is None:
             return
@@ -156,12 +165,6 @@ class ClusterCheck:
             await self._expel(subject, findings)
         elif "missing_member" in self._incidents.kinds_of(instance_id):
             await _introduce(subject, findings)
-
-    def _needs_all(self, subject: Subject, watch: _Watch) -> bool:
-        """Whether all nodes are to be asked."""
-        suspected = watch.first_seen or self._incidents.kinds_of(subject.instance_id) - _OF_OTHERS
-        due = watch.epoch is None or watch.rounds % _FULL_EVERY == 0
-        return bool(suspected) or due or not subject.record.idle
 
     async def _found(self, subject: Subject) -> tuple[Subject, list[Answer], Findings] | None:
         """What all nodes answer, compared with a record that is not older than the answers where they differ from it:
@@ -209,19 +212,39 @@ class ClusterCheck:
 
 
 async def _is_well(subject: Subject, watch: _Watch) -> bool:
-    """Whether the node whose turn it is finds nothing to be looked at more closely."""
-    nodes = subject.record.nodes
-    node = nodes[watch.rounds % len(nodes)]
+    """Whether nothing is to be looked at more closely. While a task changes the cluster, its numbers are not known
+    beforehand: the node whose turn it is lists its members then."""
+    record = subject.record
+    node = record.nodes[watch.rounds % len(record.nodes)]
+    due = watch.epoch is None or watch.rounds % _LIST_EVERY == 0
+    asked = [node]
+    if due or not record.idle:
+        answer = await _answer(node, subject.access)
+        findings = find(record, [answer])
+        if findings.faults or findings.forgetful or answer.view is None:
+            return False
+        watch.epoch = answer.view.epoch
+        asked = [other for other in record.nodes if other is not node] if record.idle else []
+    room = asyncio.Semaphore(_NODES_AT_ONCE)
+
+    async def one(node: Node) -> bool:
+        async with room:
+            return await _finds_all_well(node, subject, watch.epoch)
+
+    return all(await asyncio.gather(*map(one, asked)))
+
+
+async def _finds_all_well(node: Node, subject: Subject, epoch: int | None) -> bool:
     try:
         my_id, info = await ask_once(node, subject.access, [_MY_ID, _INFO], _ANSWER_SECONDS)
         said = fields(info)
         return (
             my_id == node.id
             and said["cluster_state"] == "ok"
-            and int(said["cluster_known_nodes"]) == len(nodes)
+            and int(said["cluster_known_nodes"]) == len(subject.record.nodes)
             and int(said["cluster_slots_assigned"]) == SLOTS
             and int(said["cluster_slots_fail"]) == 0
-            and int(said["cluster_current_epoch"]) == watch.epoch
+            and int(said["cluster_current_epoch"]) == epoch
         )
     except (*NODE_GONE, NodeRefused, KeyError, ValueError):
         return False

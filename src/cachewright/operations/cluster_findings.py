@@ -28,12 +28,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     changing: frozenset[str] = frozenset()
     idle: bool = True
 
-    def admits(self, node: Node, member: Member) -> bool:
-        """Whether this member may be in the node's view: a node of the record, or the stand-in that the node itself has
-        while it is new. The id of a stand-in can be computed by anybody, so its address must be the one that nobody
-        can have."""
-        if any(member.id == own.id for own in self.nodes):
-            return True
+    @property
+    def ids(self) -> frozenset[str]:
+        return frozenset(node.id for node in self.nodes)
+
+    def stand_in_of(self, node: Node, member: Member) -> bool:
+        """Whether the member, in the node's view, is the stand-in that the node has while it is new. Anybody can compute
+        the id of a stand-in, so its address must be one that nobody can have."""
         new = node.id in self.changing
         return new and member.id == stand_in(node) and member.address in stand_in_addresses(node)
 
@@ -79,13 +80,16 @@ def find(record: Record, answers: Sequence[Answer]) -> Findings:
     """Compares what all nodes of the record answered with the record."""
     views = [(answer.node, answer.view) for answer in answers if answer.view and answer.is_itself]
     views = [(node, view) for node, view in views if node.id in view.members]
-    steady = [(node, view) for node, view in views if node in record.steady]
-    foreign = _foreign(record, views)
+    steady_ids = {node.id for node in record.steady}
+    steady = [(node, view) for node, view in views if node.id in steady_ids]
+    ids = record.ids
+    forgetful = [(node, unknown) for node, view in views if (unknown := _unknown(record, ids, node, view))]
+    foreign = _foreign(record.former, forgetful, {node.id: view for node, view in views})
     return Findings(
         faults=dict(_faults(record, answers, steady, foreign)),
         foreign=foreign,
-        forgetful=[(node, unknown) for node, view in views if (unknown := _unknown(record, node, view))],
-        captured=list(_captured(record, views)),
+        forgetful=forgetful,
+        captured=list(_captured(record, ids, views)),
         meetings=[] if foreign or not record.idle else list(_meetings(record, steady)),
     )
 
@@ -140,33 +144,38 @@ def _faults(
         yield "cluster_state", _told(f"node {node.id} finds that the cluster has failed" for node in not_ok)
 
 
-def _unknown(record: Record, node: Node, view: View) -> tuple[str, ...]:
+def _unknown(record: Record, ids: Collection[str], node: Node, view: View) -> tuple[str, ...]:
     """Members of the node's view that are to be forgotten. A member in its handshake has no id of its own yet; the node
     itself cannot be forgotten by itself."""
     passing = {"handshake", "myself"}
-    members = view.members.values()
-    return tuple(member.id for member in members if not member.flags & passing and not record.admits(node, member))
+    others = [member for member in view.members.values() if member.id not in ids and not member.flags & passing]
+    return tuple(member.id for member in others if not record.stand_in_of(node, member))
 
 
-def _foreign(record: Record, views: Sequence[tuple[Node, View]]) -> dict[str, Member]:
+def _foreign(
+    former: Collection[str], forgetful: Sequence[tuple[Node, tuple[str, ...]]], views: Mapping[str, View]
+) -> dict[str, Member]:
     """Nodes that were the instance's a short while ago are forgotten too; they are reported only if they own slots."""
     found: dict[str, Member] = {}
-    for node, view in views:
-        for node_id in _unknown(record, node, view):
-            if node_id not in record.former or view.members[node_id].slots:
-                known = found.get(node_id)
-                member = view.members[node_id]
-                found[node_id] = known if known and known.slots else member
+    for node, ids in forgetful:
+        for node_id in ids:
+            known, member = found.get(node_id), views[node.id].members[node_id]
+            if (node_id not in former or member.slots) and not (known and known.slots):
+                found[node_id] = member
     return found
 
 
-def _captured(record: Record, views: Sequence[tuple[Node, View]]) -> Iterator[tuple[Node, Node | None]]:
+def _captured(
+    record: Record, ids: Collection[str], views: Sequence[tuple[Node, View]]
+) -> Iterator[tuple[Node, Node | None]]:
     leads = {
         node.shard: node for node, view in views if view.members[node.id].slots and not view.members[node.id].primary
     }
     for node, view in views:
         primary = view.members[node.id].primary
-        if primary and not (primary in view.members and record.admits(node, view.members[primary])):
+        if primary is None or primary in ids:
+            continue
+        if primary not in view.members or not record.stand_in_of(node, view.members[primary]):
             yield node, leads.get(node.shard)
 
 
