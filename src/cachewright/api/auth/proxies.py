@@ -26,6 +26,8 @@ class TrustedProxies:
         """Replaces the address of the proxy that made the request by the address of its client."""
         if not self._networks:
             return
+        if not self._networks:
+            return
         client = scope["client"]
         peer = _address(client[0]) if client else None
         if client is None or peer is None or not self._trusts(peer):
