@@ -119,8 +119,8 @@ async def lead(node: Node, access: Access, *, founding: bool) -> None:
         if sight and gone not in sight.members:
             return
         with suppress(*NODE_GONE, NodeRefused):
-            # Its stand-in counts as failed where nobody has promoted it for a while: the cluster is not ok then.
-            if sight and (sight.ok or sight.members[gone].flags & {"fail", "fail?"}):
+            # A founding node that was left alone for a while counts its stand-in as failed, so its cluster is not ok.
+            if sight and (sight.ok or (founding and sight.members[gone].flags & {"fail", "fail?"})):
                 async with connect(node, access) as client:
                     if sight.members[node.id].primary:
                         await ask(client, *promotion)
