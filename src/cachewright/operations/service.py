@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+from cachewright import structs
 from cachewright.config import Settings
 from cachewright.hosts.local import LocalHost
 from cachewright.operations.adoption import adopt_nodes
@@ -89,6 +90,7 @@ class Service:
 
     def start(self) -> None:
         """Adopts nodes of earlier releases, then takes up every task that has not ended."""
+        structs.resolve()
         self.incidents.load()
         asyncio.run(adopt_nodes(self._site))
         self.courier.start(self._engine.start())
