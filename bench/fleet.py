@@ -69,7 +69,7 @@ class Fleet:
         await asyncio.gather(*(one(node) for node in self.nodes))
 
     def _files(self, node: Node) -> dict[str, str]:
-        """Users as a creation makes them; the node knows nobody and owns every slot."""
+        """Write the users that a creation writes; the node is a cluster of one that owns every slot."""
         access = Access(PASSWORD, PASSWORD, self._settings.nodes_dir)
         return files_of(node, PASSWORD, slots="0-16383", epoch=1) | {"valkey.conf": valkey_conf(node, access, {})}
 

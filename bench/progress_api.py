@@ -181,9 +181,9 @@ BENCHMARK = Benchmark(
 resizes from 3 to 5 shards in turns: 12 sub-steps, about 5 KB of JSON. Once with requests that the cloud's own signer
 has signed, each anew, and once with a token. Its peers: granian with the same set-up and nothing behind it but the same
 bytes, and a plain FastAPI application on uvicorn that reads the same row of the same database, decodes it, and answers
-by pydantic models; nobody has to sign in there. The rate limit and the limit of connections are raised by their flags.
+by pydantic models; its requests carry no credentials. Flags raise the rate limit and the limit of connections.
 
-Whoever asks does so from one process with one thread, raw sockets and an epoll, and keeps every connection open;
+The client is one process with one thread, raw sockets and an epoll, and keeps every connection open;
 requests are made and signed before the clock starts. *Connections* ask again as soon as they are answered, which fills
 the server. *Pollers* ask once a second each, evenly spread, as clients do that watch a task; their times count from
 when a request was due. While *a task runs*, one of those that are asked for is written four times a second by another

@@ -1,7 +1,7 @@
 """What the progress of a task is asked of besides Cachewright, each a process of its own.
 
 `python -m bench.progress_peers bare PORT BODY`: granian as Cachewright embeds it, and nothing behind it but the answer.
-`python -m bench.progress_peers plain PORT DATABASE`: FastAPI on uvicorn, reading the same row; nobody has to sign in.
+`python -m bench.progress_peers plain PORT DATABASE`: FastAPI on uvicorn, reading the same row; without authentication.
 """
 
 import asyncio
