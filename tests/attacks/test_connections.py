@@ -22,12 +22,12 @@ from cachewright.api.connections import (
     TOO_MANY_OF_ADDRESS,
     Connection,
     Connections,
-    network,
     to_close,
     to_close_at_end,
 )
 from cachewright.api.sockets import ConnectionWatch
 from cachewright.config import RequestLimits
+from cachewright.hosts.addresses import network
 from serving import COMMAND, Server, until
 
 QUICK = ("--first-request-seconds", "1", "--idle-seconds", "2")

@@ -6,7 +6,8 @@ from contextlib import suppress
 import pytest
 
 from cachewright.errors import Refusal
-from cachewright.operations.sign_in_limits import Lane, SignInQueue, WrongPasswords, neighbourhood
+from cachewright.hosts.addresses import network
+from cachewright.operations.sign_in_limits import Lane, SignInQueue, WrongPasswords
 
 STRANGER, OTHER, KNOWN = Lane("a", False), Lane("b", False), Lane("a", True)
 
@@ -149,4 +150,4 @@ def test_names_that_are_invented_take_no_more_than_so_much_memory(wrong: WrongPa
     ],
 )
 def test_addresses_of_one_host_count_as_one(source: str, counted: str) -> None:
-    assert neighbourhood(source) == counted
+    assert network(source) == counted

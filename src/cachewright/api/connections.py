@@ -8,8 +8,6 @@ byte, for an idle HTTP/2 connection, or for the number of connections of one add
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from ipaddress import ip_address, ip_network
 
 import msgspec
 
@@ -22,7 +20,6 @@ REASONS = ("no request", "idle", "too many of one address", "too many", "server 
 NO_REQUEST, IDLE, TOO_MANY_OF_ADDRESS, TOO_MANY, STOP = REASONS
 _ANSWER_SECONDS = 0.5
 """Time after the end of a request in which its answer may still be on its way."""
-_HOST_BITS = 64
 _FULL = 0.9
 """Share of all connections from which on idle ones are closed for new ones."""
 
@@ -82,7 +79,7 @@ class Connection(msgspec.Struct, frozen=True):
     """One open connection.
 
     :ivar socket: key of its socket.
-    :ivar address: as by `network`.
+    :ivar address: as by `hosts.addresses.network`.
     :ivar opened: when it was first seen.
     :ivar last: when its last request began or ended; None before the first one.
     """
@@ -129,18 +126,6 @@ def to_close_at_end(connections: Iterable[Connection], now: float) -> dict[int, 
         for connection in connections
         if not connection.identified and (connection.under_way or now - connection.active > _ANSWER_SECONDS)
     }
-
-
-@lru_cache(maxsize=4096)
-def network(address: str) -> str:
-    """What counts as one address: of IPv6, the 64 bits that one subscriber has to choose from."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:  # the other end of a Unix socket
-        return address
-    if parsed.version == 4 or parsed.ipv4_mapped:
-        return address
-    return str(ip_network((int(parsed) >> _HOST_BITS << _HOST_BITS, 128 - _HOST_BITS)))
 
 
 def _overdue(connection: Connection, limits: RequestLimits, now: float) -> str | None:

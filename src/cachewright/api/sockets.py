@@ -25,11 +25,11 @@ from cachewright.api.connections import (
     Client,
     Connection,
     Connections,
-    network,
     to_close,
     to_close_at_end,
 )
 from cachewright.config import RequestLimits
+from cachewright.hosts.addresses import network
 
 log = logging.getLogger(__name__)
 

@@ -1,8 +1,9 @@
-"""IP addresses: the ones of this machine, and which ones requests on behalf of a tenant may be sent to."""
+"""IP addresses: those of this machine, those that requests of a tenant may be sent to, and what limits count by."""
 
 import ipaddress
 import socket
 from collections.abc import Collection
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 
 import psutil
@@ -20,6 +21,22 @@ _NEVER = tuple(map(ipaddress.ip_network, (*_LINK_LOCAL, *_METADATA, *_NO_RECEIVE
 _SITE_LOCAL = ipaddress.ip_network("fec0::/10")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _IPV4_COMPATIBLE = ipaddress.ip_network("::/96")
+_NETWORK_BITS = 64
+
+
+@lru_cache(maxsize=4096)
+def network(address: str) -> str:
+    """What limits count as one address: of IPv6 the network of 64 bits, since one subscriber has as many addresses.
+    What is no IP address, such as the other end of a Unix socket, is returned as it is."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, IPv4Address):
+        return address
+    if parsed.ipv4_mapped:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((int(parsed), _NETWORK_BITS), strict=False))
 
 
 def is_allowed(address: Address, *, to_private: bool, own: Collection[Address] = ()) -> bool:
@@ -29,7 +46,7 @@ def is_allowed(address: Address, *, to_private: bool, own: Collection[Address] =
     :param own: addresses of this machine, refused unless `to_private`: cache nodes listen there.
     """
     for reached in _reached_through(address):
-        if any(reached in network for network in _NEVER):
+        if any(reached in blocked for blocked in _NEVER):
             return False
         if not to_private and (not reached.is_global or reached in _SITE_LOCAL or reached in own):
             return False

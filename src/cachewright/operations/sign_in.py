@@ -16,10 +16,11 @@ import sqlalchemy as sa
 from argon2.exceptions import VerificationError
 
 from cachewright.errors import Refusal
+from cachewright.hosts.addresses import network
 from cachewright.logs import LineLimit
 from cachewright.operations.identity import HASHER
 from cachewright.operations.sign_in_audit import Origin, SignInAudit
-from cachewright.operations.sign_in_limits import Lane, SignInQueue, WrongPasswords, neighbourhood
+from cachewright.operations.sign_in_limits import Lane, SignInQueue, WrongPasswords
 from cachewright.store import tokens, users
 from cachewright.store.database import Database
 from cachewright.store.records import Project, RoleName, Token, TokenKind, User
@@ -80,7 +81,7 @@ class SignInDesk:
         self._audit = SignInAudit(database)
         self._lines = LineLimit()
         for name, source in self._audit.known():
-            self._wrong.succeeded(neighbourhood(source), name)
+            self._wrong.succeeded(network(source), name)
         # Checked where there is no such user, so that an unknown name takes as long to refuse as a wrong password.
         self._nobodys = HASHER.hash(secrets.token_urlsafe(30))
 
@@ -102,7 +103,7 @@ class SignInDesk:
         return issued
 
     async def _sign_in(self, name: str, password: str, scope: Scope, origin: Origin, kind: TokenKind) -> Issued:
-        address = neighbourhood(origin.source)
+        address = network(origin.source)
         self._wrong.require_allowed(address, name)
         async with self._queue.turn(Lane(address, self._wrong.is_known(address, name))):
             self._wrong.require_allowed(address, name)  # others may have failed meanwhile
@@ -187,7 +188,7 @@ class SignInDesk:
 
     def _write_line(self, why: str, name: str, origin: Origin) -> None:
         """The name is escaped: strangers choose it."""
-        if (note := self._lines.note(neighbourhood(origin.source))) is not None:
+        if (note := self._lines.note(network(origin.source))) is not None:
             log.warning("sign-in refused: %s; user %a from %s%s", why, name[:_SHOWN_NAME], origin.source, note)
 
 

@@ -8,8 +8,8 @@ import msgspec
 import sqlalchemy as sa
 
 from cachewright.errors import Refusal
+from cachewright.hosts.addresses import network
 from cachewright.operations.audit_repeats import AuditRepeats
-from cachewright.operations.sign_in_limits import neighbourhood
 from cachewright.store import audit, users
 from cachewright.store.database import Database
 from cachewright.store.records import AuditEntry, Token, TokenKind, User
@@ -59,7 +59,7 @@ class SignInAudit:
             status=_STATUS[token.kind],
             subjects=(f"{token.kind} {token.digest[:8]}",),
         )
-        key = (user.id, token.project_id, token.kind, neighbourhood(origin.source))
+        key = (user.id, token.project_id, token.kind, network(origin.source))
         self._successes.add(connection, key, _in_each(entry, projects), singly=_SUCCESSES_SINGLY)
 
     def known(self) -> list[tuple[str, str]]:
@@ -92,7 +92,7 @@ class SignInAudit:
                     status=refusal.row.status,
                     error_code=refusal.code,
                 )
-                key = (entry.user_id, entry.error_code, neighbourhood(origin.source))
+                key = (entry.user_id, entry.error_code, network(origin.source))
                 self._failures.add(connection, key, _in_each(entry, _projects(connection, user)))
         except sa.exc.OperationalError as error:
             log.warning("a failed sign-in is not in the audit log: %s", error.orig)

@@ -6,7 +6,6 @@ wait behind names that have not: whoever floods the server with sign-ins keeps n
 """
 
 import asyncio
-import ipaddress
 import math
 import time
 from collections import OrderedDict, deque
@@ -32,8 +31,6 @@ _WAIT_SECONDS = 60.0
 _FORGOTTEN_SECONDS = 600.0
 _MOST_KEPT = 10_000
 
-_NEIGHBOURS_V6 = 64
-
 
 class Lane(msgspec.Struct, frozen=True):
     """One queue of those that have their turns one after another.
@@ -43,19 +40,6 @@ class Lane(msgspec.Struct, frozen=True):
 
     address: str
     known: bool
-
-
-def neighbourhood(source: str) -> str:
-    """The address that limits count by: of IPv6 the network of 64 bits, since each host has as many addresses."""
-    try:
-        address = ipaddress.ip_address(source)
-    except ValueError:
-        return source
-    if isinstance(address, ipaddress.IPv4Address):
-        return source
-    if address.ipv4_mapped:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.ip_network((int(address), _NEIGHBOURS_V6), strict=False))
 
 
 class SignInQueue:

@@ -17,8 +17,8 @@ from litestar.types import HTTPScope, Receive
 from cachewright.api.answers import RETRY_SECONDS
 from cachewright.api.auth.credentials import Sender
 from cachewright.api.auth.guard import source
-from cachewright.api.connections import network
 from cachewright.errors import Refusal
+from cachewright.hosts.addresses import network
 
 BODY_LIMIT = 12 * 1024 * 1024
 UNIDENTIFIED_BODY_LIMIT = 16 * 1024
