@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from cachewright.operations.kinds import CONFIGURE, POST_CHECK
 from cachewright.operations.operation import InstanceOperation
 from cachewright.operations.parameter_actions import new_values, put_back
-from cachewright.store import instances, tasks
+from cachewright.store import instances
 from cachewright.store.records import Instance, Node, Step, Task
 from cachewright.tasks.plan import Draft, build, work
 from cachewright.valkey.parameters import BY_NAME, values
@@ -47,13 +47,6 @@ class Configure(InstanceOperation):
         nodes = await self.site.nodes(task.instance_id)
         recorded = values(instance.parameters)
         await put_back(self.site, instance, nodes, {name: recorded[name] for name in new_values(task)})
-
-    def conclude(self, connection: sa.Connection, task: Task, recovered: bool) -> None:
-        """An instance that has become ERROR in the meantime stays so: its parameters are not the reason."""
-        before = instances.find(connection, task.instance_id)
-        super().conclude(connection, task, recovered)
-        if before is not None and before.status == "ERROR" and not tasks.unfinished_of(connection, before.id):
-            instances.change(connection, task.instance_id, status=before.status, error_code=before.error_code)
 
     def succeeded(self, connection: sa.Connection, task: Task) -> None:
         instance = instances.find(connection, task.instance_id)

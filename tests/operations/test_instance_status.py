@@ -1,0 +1,71 @@
+"""The status of an instance after its tasks, in a database without nodes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cachewright.operations.instance_status import set_status_after
+from cachewright.operations.kinds import CHECK, CONFIGURE, RESTART, Kind
+from cachewright.store import instances
+from cachewright.store.database import Database
+from cachewright.store.records import Instance, Task, TaskStatus
+from stored import a_task, new_database
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = new_database(tmp_path)
+    yield opened
+    opened.close()
+
+
+def instance(status: str, error_code: str | None) -> Instance:
+    return Instance(
+        id="i",
+        project_id="p",
+        name="cache",
+        status=status,
+        error_code=error_code,
+        engine_version="7.0",
+        spec_code="redis.cluster.xu1.large.r1.s1.3",
+        seed_port=1,
+        password=None,
+        control_secret="secret",
+        attributes={},
+        user_id="u",
+        user_name="n",
+        created_at=1,
+        updated_at=1,
+    )
+
+
+def after(database: Database, task: Task, status: str, error_code: str | None) -> tuple[str, str | None]:
+    """Status and error code of an instance that had these when the task ended."""
+    with database.write() as connection:
+        instances.add(connection, instance(status, error_code))
+        set_status_after(connection, task)
+        found = instances.find(connection, "i")
+    assert found is not None
+    return found.status, found.error_code
+
+
+def over(kind: Kind, status: TaskStatus, error_code: str | None = None) -> Task:
+    return a_task(kind=kind.kind, status=status, error_code=error_code)
+
+
+@pytest.mark.parametrize("kind", [CHECK, CONFIGURE])
+@pytest.mark.parametrize(("status", "error_code"), [("SUCCESS", None), ("FAILED", "DCS.4066")])
+def test_what_changes_no_status_ends_no_error(
+    database: Database, kind: Kind, status: TaskStatus, error_code: str | None
+) -> None:
+    assert after(database, over(kind, status, error_code), "ERROR", "DCS.9009") == ("ERROR", "DCS.9009")
+
+
+@pytest.mark.parametrize("kind", [CHECK, CONFIGURE])
+def test_otherwise_the_instance_is_running(database: Database, kind: Kind) -> None:
+    assert after(database, over(kind, "FAILED", "DCS.4066"), "RUNNING", None) == ("RUNNING", "DCS.4066")
+
+
+def test_a_task_with_a_status_of_its_own_decides(database: Database) -> None:
+    assert after(database, over(RESTART, "SUCCESS"), "RESTARTING", None) == ("RUNNING", None)
