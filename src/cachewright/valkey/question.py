@@ -6,24 +6,39 @@ node whose replies cannot be read is a node that does not answer.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from libvalkey import ProtocolError, Reader, ReplyError, pack_command
 from valkey.exceptions import ConnectionError as NodeUnreachable
 
 from cachewright.store.records import Node
-from cachewright.valkey.access import Access, address
+from cachewright.valkey.access import Access, Address, address
 from cachewright.valkey.client import CONTROL_PLANE, NodeRefused
 
 MOST_BYTES = 2 * 1024 * 1024
 """Of all replies to one connection. CLUSTER NODES has some 150 bytes a node, INFO some 30 KB."""
 
 Command = tuple[str, ...]
+Protocol = TypeVar("Protocol", bound=asyncio.Protocol)
 
 
 class Unreadable(NodeUnreachable):
     """The node answers what no node of ours does, or too much of it."""
+
+
+def opening(place: Address) -> list[Command]:
+    """The first commands of a connection: sign in, and name the connection."""
+    named = ("CLIENT", "SETNAME", CONTROL_PLANE)
+    return [("AUTH", *filter(None, (place.username, place.password))), named] if place.password else [named]
+
+
+async def dial(place: Address, protocol: Callable[[], Protocol]) -> tuple[asyncio.Transport, Protocol]:
+    """Connects to the socket of `place`, or over TCP. OSError where nothing listens there."""
+    loop = asyncio.get_running_loop()
+    if place.path:
+        return await loop.create_unix_connection(protocol, place.path)
+    return await loop.create_connection(protocol, place.host, place.port)
 
 
 async def ask_once(
@@ -34,18 +49,9 @@ async def ask_once(
     One of NODE_GONE where the node does not answer in time, NodeRefused where it refuses to let the control plane in or
     refuses a command; with `keep_refusals` the refusal of a command is its reply.
     """
-    loop = asyncio.get_running_loop()
     with address(node, access) as place:
-        opening: list[Command] = [("CLIENT", "SETNAME", CONTROL_PLANE)]
-        if place.password:
-            opening.insert(0, ("AUTH", *filter(None, (place.username, place.password))))
         async with asyncio.timeout(answer_seconds):
-            if place.path:
-                transport, asked = await loop.create_unix_connection(lambda: _Asked(opening, commands), place.path)
-            else:
-                transport, asked = await loop.create_connection(
-                    lambda: _Asked(opening, commands), place.host, place.port
-                )
+            transport, asked = await dial(place, lambda: _Asked(opening(place), commands))
             try:
                 replies = await asked.replies
             finally:
@@ -77,9 +83,9 @@ def text(reply: Any) -> str:
 class _Asked(asyncio.Protocol):
     """:ivar replies: the replies to all commands; an opening command that is refused fails it."""
 
-    def __init__(self, opening: Sequence[Command], commands: Sequence[Command]) -> None:
-        self._request = b"".join(pack_command(words) for words in (*opening, *commands))
-        self._opening = len(opening)
+    def __init__(self, first: Sequence[Command], commands: Sequence[Command]) -> None:
+        self._request = b"".join(pack_command(words) for words in (*first, *commands))
+        self._opening = len(first)
         self._commands = len(commands)
         self._received = 0
         self._read: list[Any] = []

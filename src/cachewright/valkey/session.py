@@ -14,7 +14,8 @@ from valkey.exceptions import ConnectionError as NodeUnreachable
 
 from cachewright.store.records import Node
 from cachewright.valkey.access import Access, address
-from cachewright.valkey.client import CONTROL_PLANE, NodeRefused
+from cachewright.valkey.client import NodeRefused
+from cachewright.valkey.question import dial, opening
 
 FULL = "max number of clients"
 """What a node says to a connection that is one too many."""
@@ -33,18 +34,13 @@ class Session:
         cls, node: Node, access: Access, answer_seconds: float, lost: Callable[[], None] = lambda: None
     ) -> "Session":
         """`lost` is called when the node closes the connection."""
-        loop = asyncio.get_running_loop()
         async with asyncio.timeout(answer_seconds):
             with address(node, access) as place:
-                if place.path:
-                    transport, replies = await loop.create_unix_connection(lambda: _Replies(lost), place.path)
-                else:
-                    transport, replies = await loop.create_connection(lambda: _Replies(lost), place.host, place.port)
+                transport, replies = await dial(place, lambda: _Replies(lost))
         session = cls(transport, replies, answer_seconds)
         try:
-            if place.password:
-                await session.ask("AUTH", *filter(None, (place.username, place.password)))
-            await session.ask("CLIENT", "SETNAME", CONTROL_PLANE)
+            for command in opening(place):
+                await session.ask(*command)
         except BaseException:
             session.close()
             raise
