@@ -1,7 +1,7 @@
 """Limits on concurrent work, for one event loop: fair between keys, such as projects, with a bound on what waits."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
@@ -9,8 +9,20 @@ from cachewright.errors import Refusal
 
 Key = TypeVar("Key", bound=Hashable)
 Answer = TypeVar("Answer")
+Item = TypeVar("Item")
 
 _RETRY_SECONDS = 2
+
+
+async def gather_limited(act: Callable[[Item], Awaitable[Answer]], items: Iterable[Item], at_once: int) -> list[Answer]:
+    """The results of `act` for each item, in the order of the items. At most `at_once` run at the same time."""
+    room = asyncio.Semaphore(at_once)
+
+    async def one(item: Item) -> Answer:
+        async with room:
+            return await act(item)
+
+    return await asyncio.gather(*map(one, items))
 
 
 class FairLimit:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import msgspec
 import sqlalchemy as sa
 
+from cachewright.concurrency import gather_limited
 from cachewright.logs import about
 from cachewright.operations.cluster_findings import Answer, Findings, find, refusal_of_credentials
 from cachewright.operations.cluster_records import Records, Subject
@@ -225,13 +226,7 @@ async def _is_well(subject: Subject, watch: _Watch) -> bool:
             return False
         watch.epoch = answer.view.epoch
         asked = [other for other in record.nodes if other is not node] if record.idle else []
-    room = asyncio.Semaphore(_NODES_AT_ONCE)
-
-    async def one(node: Node) -> bool:
-        async with room:
-            return await _finds_all_well(node, subject, watch.epoch)
-
-    return all(await asyncio.gather(*map(one, asked)))
+    return all(await gather_limited(lambda node: _finds_all_well(node, subject, watch.epoch), asked, _NODES_AT_ONCE))
 
 
 async def _finds_all_well(node: Node, subject: Subject, epoch: int | None) -> bool:
@@ -251,13 +246,7 @@ async def _finds_all_well(node: Node, subject: Subject, epoch: int | None) -> bo
 
 
 async def _ask_all(subject: Subject) -> list[Answer]:
-    room = asyncio.Semaphore(_NODES_AT_ONCE)
-
-    async def one(node: Node) -> Answer:
-        async with room:
-            return await _answer(node, subject.access)
-
-    return await asyncio.gather(*(one(node) for node in subject.record.nodes))
+    return await gather_limited(lambda node: _answer(node, subject.access), subject.record.nodes, _NODES_AT_ONCE)
 
 
 async def _answer(node: Node, access: Access) -> Answer:
@@ -276,7 +265,7 @@ async def _introduce(subject: Subject, findings: Findings) -> None:
     for node, gone in findings.meetings:
         log.warning("instance %s: node %s is told of node %s again", subject.instance_id, node.id, gone.id)
         try:
-            meet: Command = ("CLUSTER", "MEET", gone.host, str(gone.port), str(gone.bus_port))
+            meet: Command = ("CLUSTER", "MEET", gone.host, str(gone.peer_port), str(gone.bus_port))
             await ask_once(node, subject.access, [meet], _ANSWER_SECONDS)
         except (*NODE_GONE, NodeRefused) as failure:
             log.warning("node %s does not meet node %s: %s", node.id, gone.id, failure)

@@ -17,6 +17,7 @@ from contextlib import suppress
 
 import msgspec
 
+from cachewright.concurrency import gather_limited
 from cachewright.hosts.local import NodeDidNotStart
 from cachewright.logs import RARELY, about
 from cachewright.operations.kinds import CONFIGURE
@@ -24,6 +25,7 @@ from cachewright.operations.site import Site
 from cachewright.store import instances, tasks
 from cachewright.store.records import ENDED, Instance, Node, Task
 from cachewright.tasks.heartbeats import Heartbeats
+from cachewright.threads import in_background
 from cachewright.valkey.acl import CONTROL_USER
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 from cachewright.valkey.parameters import (
@@ -113,17 +115,16 @@ class Enforcement:
 
     async def enforce(self) -> bool:
         """Looks at every node once. Whether one has too many clients."""
-        wanted = await asyncio.to_thread(self._wanted)
+        wanted = await in_background(self._wanted)
         for gone in self._kept.keys() - {node.id for node, _ in wanted}:
             _closed(self._kept.pop(gone))
-        room = asyncio.Semaphore(_AT_ONCE)
 
-        async def one(node: Node, parameters: Mapping[str, str] | None) -> bool:
-            async with room:
-                with about(instance_id=node.instance_id, node_id=node.id):
-                    return await self._tend(node, parameters, self._kept.setdefault(node.id, Kept()))
+        async def one(asked: tuple[Node, Mapping[str, str] | None]) -> bool:
+            node, parameters = asked
+            with about(instance_id=node.instance_id, node_id=node.id):
+                return await self._tend(node, parameters, self._kept.setdefault(node.id, Kept()))
 
-        return any(await asyncio.gather(*(one(node, parameters) for node, parameters in wanted)))
+        return any(await gather_limited(one, wanted, _AT_ONCE))
 
     def _close_beyond(self, most: int) -> None:
         """Nodes beyond this number are connected to anew in each round."""
@@ -157,7 +158,7 @@ class Enforcement:
         return surplus
 
     async def _opened(self, node: Node) -> Session:
-        instance = await asyncio.to_thread(self._instance, node)
+        instance = await in_background(self._instance, node)
         if instance is None:
             raise OSError(f"instance {node.instance_id} is gone")
         return await Session.open(node, self._site.access(instance), _ANSWER_SECONDS, lost=self._wake.set)
@@ -187,10 +188,10 @@ class Enforcement:
         found = await session.ask("CONFIG", "GET", *BY_NAME)
         other = deviations(read_settings(dict(zip(found[::2], found[1::2], strict=True))), parameters)
         if other:
-            instance = await asyncio.to_thread(self._unchanged, node, parameters)
+            instance = await in_background(self._unchanged, node, parameters)
             if instance is None:
                 return  # a change is under way or has just ended: the next round knows more
-            await asyncio.to_thread(self._write, instance, node)
+            await in_background(self._write, instance, node)
             if await self._set(node, other, kept, session):
                 log.warning("node %s had other parameters than the record; they are set again: %s", node.id, other)
         kept.compared, kept.compared_at = parameters, time.monotonic()

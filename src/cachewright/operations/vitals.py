@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import msgspec
 
+from cachewright.concurrency import gather_limited
 from cachewright.operations.site import Site
 from cachewright.store import instances
 from cachewright.store.records import Node, Role
@@ -187,13 +188,8 @@ async def ask_all(nodes: Sequence[Node], access: Access) -> Sequence[tuple[Node,
 
 
 async def _ask_each(wanted: Sequence[tuple[Node, Access]], at_once: int) -> Sequence[tuple[Node, Vital | None]]:
-    room = asyncio.Semaphore(at_once)
-
-    async def one(node: Node, access: Access) -> tuple[Node, Vital | None]:
-        async with room:
-            return node, await _ask(node, access)
-
-    return await asyncio.gather(*(one(node, access) for node, access in wanted))
+    vitals = await gather_limited(lambda asked: _ask(*asked), wanted, at_once)
+    return [(node, vital) for (node, _), vital in zip(wanted, vitals, strict=True)]
 
 
 async def _ask_within(
