@@ -99,7 +99,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     :ivar trusted_proxies: addresses or networks of proxies whose X-Forwarded-For or Forwarded is believed.
     :ivar webhooks_to_private: whether webhooks may be at loopback and private addresses.
     :ivar public_url: where clients reach the server, for links in answers; None for what each request says.
-    :ivar rate_limit: what one key or token may ask for, such as `200/second`.
     :ivar memory_overcommit: how many times the host's memory may be allocated to nodes.
     :ivar quota_instances: how many instances a project may have; 0 for any number.
     :ivar quota_nodes: how many nodes its instances may have in all; 0 for any number.

@@ -16,7 +16,6 @@ from pythonjsonlogger.json import JsonFormatter
 
 Format = Literal["text", "json"]
 
-_LIMITED_SECONDS = 60.0
 RARELY: Mapping[str, Any] = {"rarely": True}
 """`extra` of a line that any client can cause: only the first ones of a minute are written."""
 _TRACES_A_MINUTE = 5
@@ -149,7 +148,7 @@ class LineLimit:
 
     def note(self, key: str) -> str | None:
         """What to add to the line: nothing, or how many lines were left out before it. None: leave this one out."""
-        if self._clock() - self._begun >= _LIMITED_SECONDS:
+        if self._clock() - self._begun >= _MINUTE:
             self._begun, self._total = self._clock(), 0
             self._written.clear()
         if self._written[key] >= self._of_one_key or self._total >= self._of_all:

@@ -139,6 +139,7 @@ def create_app(
     authenticator = Authenticator(plane.kept, plane.database.sealer, now)
     limits = settings.limits
     streams = StreamLimit(limits.streams_per_user, limits.streams)
+    changes = RateLimit(parse_rate(settings.change_rate_limit))
 
     def provide_plane() -> ControlPlane:
         return plane
@@ -167,9 +168,7 @@ def create_app(
             "authenticator": Provide(provide_authenticator, sync_to_thread=False),
             "streams": Provide(provide_streams, sync_to_thread=False),
         },
-        before_request=guarding(
-            RateLimit(parse_rate(settings.change_rate_limit))
-        ),  # not as one of its guards: it copies the route for those
+        before_request=guarding(changes),  # not as one of its guards: it copies the route for those
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=None,
         logging_config=None,

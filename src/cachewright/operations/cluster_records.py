@@ -23,7 +23,6 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     """One instance that is checked."""
 
     instance_id: str
-    status: str
     record: Record
     access: Access
 
@@ -41,7 +40,6 @@ class Records:
         some node may not have heard yet that they have left."""
         with self._site.database.read() as connection:
             secrets = instances.secrets(connection, _CHECKED)
-            statuses = instances.statuses(connection)
             nodes: dict[str, list[Node]] = defaultdict(list)
             for node in instances.all_nodes(connection):
                 nodes[node.instance_id].append(node)
@@ -51,7 +49,6 @@ class Records:
         return {
             known: Subject(
                 instance_id=known,
-                status=statuses[known][1],
                 record=self._record(known, nodes[known], changing),
                 access=access[known],
             )

@@ -7,8 +7,8 @@ under way; requests that need the same node share one question; a node that was 
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import cast
 
 import msgspec
@@ -87,29 +87,21 @@ class NodeBudget:
         self._looks = FairLimit(_LOOKS_AT_ONCE)
         self._previews = FairLimit(_PREVIEWS_AT_ONCE, waiting=_PREVIEWS_WAITING)
 
-    @asynccontextmanager
-    async def request(self, project_id: str) -> AsyncIterator[None]:
+    def request(self, project_id: str) -> AbstractAsyncContextManager[None]:
         """Around all that a request asks. Refusal DCS.4974 where too many of the project's requests wait."""
-        async with self._requests.turn(project_id):
-            yield
+        return self._requests.turn(project_id)
 
-    @asynccontextmanager
-    async def question(self, project_id: str) -> AsyncIterator[None]:
+    def question(self, project_id: str) -> AbstractAsyncContextManager[None]:
         """Around a question to one node."""
-        async with self._questions.turn(project_id):
-            yield
+        return self._questions.turn(project_id)
 
-    @asynccontextmanager
-    async def look(self, project_id: str) -> AsyncIterator[None]:
+    def look(self, project_id: str) -> AbstractAsyncContextManager[None]:
         """Around questions to all nodes of one instance."""
-        async with self._looks.turn(project_id):
-            yield
+        return self._looks.turn(project_id)
 
-    @asynccontextmanager
-    async def preview(self, project_id: str) -> AsyncIterator[None]:
+    def preview(self, project_id: str) -> AbstractAsyncContextManager[None]:
         """Around the preview of a task. Refusal DCS.4974 where too many of the project's wait."""
-        async with self._previews.turn(project_id):
-            yield
+        return self._previews.turn(project_id)
 
 
 class Inspector:

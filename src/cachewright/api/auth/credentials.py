@@ -100,8 +100,8 @@ class Authenticator:
         Refusal as by `identify`, except for an access key that is unknown or disabled: that is refused no sooner than a
         wrong signature.
         """
-        claims = [value for name, value in request.headers if name == b"authorization"]
-        if not claims or any(name == b"x-auth-token" for name, _ in request.headers):
+        tokens, claims = _credentials(request.headers)
+        if tokens or not claims:
             return Sender((await self.identify(request, project_id)).user_id, known=True)
         try:
             authorization = _only(claims)

@@ -7,12 +7,11 @@ address that is not a trusted proxy's.
 
 import re
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import TypeAlias
+from ipaddress import IPv6Address, ip_address, ip_network
 
 from litestar.types import HTTPScope
 
-Address: TypeAlias = IPv4Address | IPv6Address
+from cachewright.hosts.addresses import Address
 
 _PAIR = re.compile(r'\s*([\w!#$%&\'*+.^`|~-]+)=("(?:[^"\\]|\\.)*"|[^\s",;]*)\s*([;,]|$)', re.ASCII)
 
@@ -24,8 +23,6 @@ class TrustedProxies:
 
     def resolve(self, scope: HTTPScope) -> None:
         """Replaces the address of the proxy that made the request by the address of its client."""
-        if not self._networks:
-            return
         if not self._networks:
             return
         client = scope["client"]
