@@ -2,31 +2,17 @@
 
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import psutil
-import sqlalchemy as sa
+from identities import beside
 
-from cachewright.config import Settings
 from cachewright.operations import identity
 from cachewright.operations.sign_in import digest
 from cachewright.store import instances, keys, tokens
-from cachewright.store.database import Database
 from cachewright.store.records import Instance, RoleName, Token
 from serving import Server, spec
 
 _DAY_MS = 24 * 3600 * 1000
-
-
-@contextmanager
-def writing(server: Server) -> Iterator[sa.Connection]:
-    database = Database.in_use(Settings(data_dir=server.data_dir))
-    try:
-        with database.write() as connection:
-            yield connection
-    finally:
-        database.close()
 
 
 def add_instance(server: Server, spec_code: str = spec(3)) -> str:
@@ -48,7 +34,7 @@ def add_instance(server: Server, spec_code: str = spec(3)) -> str:
         created_at=now,
         updated_at=now,
     )
-    with writing(server) as connection:
+    with beside(server) as connection:
         instances.add(connection, instance)
     return instance.id
 
@@ -56,7 +42,7 @@ def add_instance(server: Server, spec_code: str = spec(3)) -> str:
 def add_token(server: Server) -> str:
     """A token of the first user, for the first project."""
     text, now = uuid.uuid4().hex, int(time.time() * 1000)
-    with writing(server) as connection:
+    with beside(server) as connection:
         key = keys.get(connection, server.credentials["access_key"])
         assert key
         tokens.add(
@@ -75,7 +61,7 @@ def add_token(server: Server) -> str:
 def add_user_with_key(server: Server, role: RoleName) -> dict[str, str]:
     """Access key and secret key of another user."""
     name = f"u-{uuid.uuid4().hex[:12]}"
-    with writing(server) as connection:
+    with beside(server) as connection:
         identity.add_user(connection, name, None)
         identity.grant(connection, name, server.credentials["project_name"], role)
         key = identity.add_key(connection, name).key

@@ -1,0 +1,11 @@
+"""Commands of the program, run as a person types them."""
+
+import subprocess
+import sys
+
+CACHEWRIGHT = (sys.executable, "-m", "cachewright")
+
+
+def run(*words: object, typed: str = "") -> subprocess.CompletedProcess[str]:
+    command = [*CACHEWRIGHT, *map(str, words)]
+    return subprocess.run(command, input=typed, capture_output=True, text=True, timeout=60, check=False)
