@@ -1,4 +1,4 @@
-"""A database and a task, for tests that need some and are not about what is in them."""
+"""A database, an instance and a task, for tests that need some and are not about what is in them."""
 
 import subprocess
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from cryptography.fernet import Fernet
 
 from cachewright.store.database import Database
-from cachewright.store.records import Task
+from cachewright.store.records import Instance, Task
 from cachewright.store.sealing import Sealer
 
 
@@ -41,3 +41,24 @@ def a_task(**members: Any) -> Task:
         "created_at": 1,
     }
     return Task(**plain | members)
+
+
+def an_instance(**members: Any) -> Instance:
+    """One that runs, of one shard, but for these members."""
+    plain: dict[str, Any] = {
+        "id": "i",
+        "project_id": "p",
+        "name": "cache",
+        "status": "RUNNING",
+        "engine_version": "7.0",
+        "spec_code": "redis.cluster.xu1.large.r1.s1.1",
+        "seed_port": 1,
+        "password": None,
+        "control_secret": "secret",
+        "attributes": {},
+        "user_id": "u",
+        "user_name": "n",
+        "created_at": 1,
+        "updated_at": 1,
+    }
+    return Instance(**plain | members)

@@ -9,8 +9,9 @@ from identities import beside
 from cachewright.operations import identity
 from cachewright.operations.sign_in import digest
 from cachewright.store import instances, keys, tokens
-from cachewright.store.records import Instance, RoleName, Token
+from cachewright.store.records import RoleName, Token
 from serving import Server, spec
+from stored import an_instance
 
 _DAY_MS = 24 * 3600 * 1000
 
@@ -18,19 +19,11 @@ _DAY_MS = 24 * 3600 * 1000
 def add_instance(server: Server, spec_code: str = spec(3)) -> str:
     """Id of an instance on record that has no nodes."""
     now = int(time.time() * 1000)
-    instance = Instance(
+    instance = an_instance(
         id=str(uuid.uuid4()),
         project_id=server.credentials["project_id"],
-        name="on-record",
         status="CREATEFAILED",
-        engine_version="7.0",
         spec_code=spec_code,
-        seed_port=1,
-        password=None,
-        control_secret=uuid.uuid4().hex,
-        attributes={},
-        user_id="u",
-        user_name="u",
         created_at=now,
         updated_at=now,
     )

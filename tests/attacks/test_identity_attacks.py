@@ -10,9 +10,9 @@ import pytest
 from identities import SESSION_COOKIE, Person, beside, send, session, token
 
 from cachewright.store import instances, tasks
-from cachewright.store.records import Instance, Task
 from cachewright.tasks.clock import now_ms
 from serving import Server, until
+from stored import a_task, an_instance
 
 
 @pytest.fixture(scope="module")
@@ -128,32 +128,10 @@ def failed_deletion(admin: Person) -> tuple[str, str]:
     """An instance without nodes and its task, in a project of the admin."""
     instance_id, task_id, now = str(uuid.uuid4()), uuid.uuid4().hex, now_ms()
     who = {"project_id": admin.project.id, "user_id": admin.key.user_id, "user_name": admin.name}
-    instance = Instance(
-        id=instance_id,
-        name="cache",
-        status="ERROR",
-        engine_version="7.0",
-        spec_code="redis.cluster.xu1.large.r1.s1.1",
-        seed_port=1,
-        password=None,
-        control_secret=uuid.uuid4().hex,
-        attributes={},
-        created_at=now,
-        updated_at=now,
-        **who,
-    )
-    task = Task(
-        id=task_id,
-        instance_id=instance_id,
-        kind="delete",
-        name="DeleteInstance",
-        status="FAILED",
-        params={},
-        details={},
-        created_at=now,
-        end_time=now,
-        error_code="DCS.9004",
-        **who,
+    instance = an_instance(id=instance_id, status="ERROR", created_at=now, updated_at=now, **who)
+    failed = {"status": "FAILED", "end_time": now, "error_code": "DCS.9004"}
+    task = a_task(
+        id=task_id, instance_id=instance_id, kind="delete", name="DeleteInstance", created_at=now, **failed, **who
     )
     with beside(admin.server) as connection:
         instances.add(connection, instance)

@@ -9,8 +9,8 @@ from cachewright.operations.instance_status import set_status_after
 from cachewright.operations.kinds import CHECK, CONFIGURE, RESTART, Kind
 from cachewright.store import instances
 from cachewright.store.database import Database
-from cachewright.store.records import Instance, Task, TaskStatus
-from stored import a_task, new_database
+from cachewright.store.records import Task, TaskStatus
+from stored import a_task, an_instance, new_database
 
 
 @pytest.fixture
@@ -20,30 +20,10 @@ def database(tmp_path: Path) -> Iterator[Database]:
     opened.close()
 
 
-def instance(status: str, error_code: str | None) -> Instance:
-    return Instance(
-        id="i",
-        project_id="p",
-        name="cache",
-        status=status,
-        error_code=error_code,
-        engine_version="7.0",
-        spec_code="redis.cluster.xu1.large.r1.s1.3",
-        seed_port=1,
-        password=None,
-        control_secret="secret",
-        attributes={},
-        user_id="u",
-        user_name="n",
-        created_at=1,
-        updated_at=1,
-    )
-
-
 def after(database: Database, task: Task, status: str, error_code: str | None) -> tuple[str, str | None]:
     """Status and error code of an instance that had these when the task ended."""
     with database.write() as connection:
-        instances.add(connection, instance(status, error_code))
+        instances.add(connection, an_instance(status=status, error_code=error_code))
         set_status_after(connection, task)
         found = instances.find(connection, "i")
     assert found is not None

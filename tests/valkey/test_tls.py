@@ -32,7 +32,7 @@ from cachewright.valkey.config import nodes_conf, valkey_conf
 from cachewright.valkey.slots import SlotRange
 from lone import node_at
 from serving import COMMAND, Server, cache, created, ended, load, newest_task, present, resize, show, states, until
-from stored import new_database
+from stored import an_instance, new_database
 from tls_binary import TLS_BINARY, needs_tls_binary
 from traffic import Traffic
 
@@ -127,26 +127,6 @@ def test_a_server_with_tls_is_known() -> None:
     assert has_tls(TLS_BINARY)
 
 
-def an_instance(node_ca: str | None) -> Instance:
-    return Instance(
-        id="i",
-        project_id="p",
-        name="cache",
-        status="RUNNING",
-        engine_version="7.0",
-        spec_code="redis.cluster.xu1.large.r1.s1.1",
-        seed_port=7000,
-        password=None,
-        control_secret="secret",
-        attributes={},
-        user_id="u",
-        user_name="n",
-        created_at=1,
-        updated_at=1,
-        node_ca=node_ca,
-    )
-
-
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     settings = Settings(data_dir=tmp_path)
@@ -156,7 +136,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 def store(site: Site, node_ca: str | None, node: Node) -> Instance:
-    instance = an_instance(node_ca)
+    instance = an_instance(node_ca=node_ca)
     with site.database.write() as connection:
         instances.add(connection, instance)
         instances.add_nodes(connection, [node])
