@@ -1,4 +1,4 @@
-"""Audit entries of refused calls. Those that repeat are counted in one row: nobody can fill the database with them."""
+"""Audit entries of refused calls. Repeated ones are counted in one row, so that they cannot fill the database."""
 
 import time
 from collections import OrderedDict

@@ -33,8 +33,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         return frozenset(node.id for node in self.nodes)
 
     def stand_in_of(self, node: Node, member: Member) -> bool:
-        """Whether the member, in the node's view, is the stand-in that the node has while it is new. Anybody can
-        compute the id of a stand-in, so its address must be one that nobody can have."""
+        """Whether the member, in the node's view, is the stand-in that the node has while it is new. Any process
+        can compute the id of a stand-in, so its address must be one that no real member has."""
         new = node.id in self.changing
         return new and member.id == stand_in(node) and member.address in stand_in_addresses(node)
 

@@ -4,7 +4,8 @@ A node may have missed a change of parameters: it was frozen, or came back with 
 connections than `maxclients`: Valkey refuses them only when those that are reserved for replication, migration and
 the control plane are used up as well (see `valkey.parameters`). The newest connections above the limit are closed.
 
-A node whose clients took all connections while no server ran lets nobody in. It is restarted, which loses no data.
+A node whose clients took all connections while no server ran accepts no other connection. It is restarted, which loses
+no data.
 """
 
 import asyncio
@@ -60,7 +61,7 @@ _SHARE_OF_FILES = 4
 
 _ENFORCED = {"RUNNING", "EXTENDING", "RESTARTING", "ERROR"}
 _NONSENSE = (KeyError, ValueError, TypeError, AttributeError)
-"""What reading an answer raises that no node gives: somebody else listens at its address."""
+"""Errors of reading an answer that is not a node's: another program listens at its address."""
 
 _CLIENT = re.compile(r"^id=(\d+) .*? user=(\S*)", re.MULTILINE)
 
@@ -222,7 +223,8 @@ class Enforcement:
         return len(refused) < len(wanted)
 
     async def _locked_out(self, node: Node, kept: Kept) -> None:
-        """Restarts a node that has let nobody in for a while. It is asked to end, so it keeps what it acknowledged."""
+        """Restarts a node that has accepted no connection for a while. It shuts down in order and keeps acknowledged
+        writes."""
         now = time.monotonic()
         if kept.locked_out_since is None:
             kept.locked_out_since = now

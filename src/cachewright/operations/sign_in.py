@@ -72,7 +72,7 @@ class SignInDesk:
         tokens_per_user: int = TOKENS_PER_USER,
         count: Callable[[Outcome], None] = lambda outcome: None,
     ) -> None:
-        """`count` is told how each sign-in ended."""
+        """`count` is called with the outcome of each sign-in."""
         self._database = database
         self._tokens_per_user = tokens_per_user
         self._count = count

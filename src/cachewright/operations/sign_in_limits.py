@@ -2,7 +2,7 @@
 
 A check of a password takes a core and 64 MB for a while, on purpose, so there is one at a time. Source addresses have
 their turns one after another and few waiting places each, and names that have signed in from an address before do not
-wait behind names that have not: whoever floods the server with sign-ins keeps nobody else out.
+wait behind names that have not: a flood of sign-ins does not keep other users out.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """A connection to a node that is kept open, with commands by the shortest way.
 
-A node that has as many connections as it may refuses the control plane like everybody else. A connection that is there
-already goes on working.
+A node at its limit of connections refuses new ones, those of the control plane too. A connection that is open already
+keeps working.
 """
 
 import asyncio
@@ -97,7 +97,7 @@ class _Replies(asyncio.Protocol):
     def _give(self, reply: Any) -> None:
         if not self._waiting:
             # An error that answers no command: the node says why it is about to close the connection.
-            self._lost = reply if isinstance(reply, Exception) else NodeUnreachable("the node says what nobody asked")
+            self._lost = reply if isinstance(reply, Exception) else NodeUnreachable("an unexpected reply")
             return
         answer = self._waiting.popleft()
         if answer.done():  # given up meanwhile

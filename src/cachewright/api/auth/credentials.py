@@ -62,7 +62,7 @@ class Authenticator:
         self._nobodys_secret = sealer.seal(secrets.token_urlsafe(30))
 
     async def identify(self, request: SignedRequest, project_id: str | None, source: str = "") -> Identity:
-        """Refusal DCS.1001 to DCS.1004. Whether there is such a project is told to nobody who has no role in it.
+        """Refusal DCS.1001 to DCS.1004. A caller without a role in a project does not learn whether it exists.
         `source` is the address that the request came from, for the log."""
         tokens, claims = _credentials(request.headers)
         if tokens:
@@ -77,7 +77,7 @@ class Authenticator:
         return _in_project(identity, project_id)
 
     async def identify_again(self, headers: Headers, project_id: str | None) -> Identity:
-        """The same for a request whose signature has been verified, as long as its answer goes on: the credential must
+        """The same while a request whose signature has been verified is still being answered: the credential must
         still be valid and its user still have a role. Refusal DCS.1001 to DCS.1004."""
         tokens, claims = _credentials(headers)
         if tokens:

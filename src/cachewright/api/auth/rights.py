@@ -1,4 +1,4 @@
-"""Whether a caller may still do what an answer that goes on, a stream of events, goes on doing."""
+"""Check that the caller of an event stream may still read it."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias

@@ -69,7 +69,7 @@ def cancel_task(request: Call, plane: Plane, instance_id: PathId, task_id: PathI
 @post(_TASK + "/retry", status_code=200, opt=needs("dcs:instance:controlBackgroundTask"))
 @in_thread
 def retry_task(request: Call, plane: Plane, instance_id: PathId, task_id: PathId) -> Response[wire.TaskRecord]:
-    """Goes on with a task that has failed. The caller must be allowed to start such a task."""
+    """Retries a task that has failed: finished steps stay. The caller must be allowed to start such a task."""
     known, wanted = asked.instance_id(instance_id), asked.task_id(task_id)
     _require_kind(request, plane, known, wanted)
     task = plane.retry_task(asked.principal(request), known, wanted)

@@ -87,7 +87,7 @@ async def run_in_thread(request: Call, act: Callable[[], Answer]) -> Answer:
 
 async def while_connected(request: Call, act: Coroutine[Any, Any, Answer]) -> Answer:
     """Runs `act` until its end, or until the client has closed its connection: then `act` is cancelled. Refusal
-    DCS.4975, which nobody receives any more, in that case. Call it after the body has been read."""
+    DCS.4975, which the client no longer receives, in that case. Call it after the body has been read."""
     acting = asyncio.create_task(act)
     leaving = asyncio.create_task(_disconnected(request))
     try:
