@@ -23,8 +23,7 @@ _UNSEEN = [column for column in deliveries.c if column.name not in {"sequence", 
 def announce(connection: sa.Connection, task: Task) -> None:
     """Tells the project's webhooks what has become of a task."""
     at = task.end_time or task.begin_time or task.created_at
-    for webhook_id in _subscribed(connection, task.project_id, events.OF_STATUS[task.status]):
-        send(connection, webhook_id, events.of_task(task), at)
+    publish(connection, task.project_id, events.of_task(task), at)
 
 
 def publish(connection: sa.Connection, project_id: str, event: events.CloudEvent, at: int) -> None:

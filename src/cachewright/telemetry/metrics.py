@@ -32,9 +32,8 @@ from cachewright.tasks.operation import CANCELLED
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
-_ROLES = {"master", "slave"}
 _UNKNOWN = "OTHER"
-"""Label of what a client or a node made up: each label has few values, or the page would grow without bound."""
+"""Label of a method that a client made up: each label has few values, or the page would grow without bound."""
 _OUTCOMES = ("success", "failed", "cancelled")
 _REQUEST_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 _TASK_SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
@@ -210,7 +209,6 @@ def _of_nodes(nodes: Iterable[tuple[Node, Vital | None]]) -> Iterator[Metric]:
         up.add_metric(of, 1 if vital else 0)
         most.add_metric(of, node.maxmemory)
         if vital:
-            role = vital.role if vital.role in _ROLES else _UNKNOWN
             told = {
                 "used_memory_bytes": vital.used_memory,
                 "keys": vital.keys,
@@ -218,7 +216,7 @@ def _of_nodes(nodes: Iterable[tuple[Node, Vital | None]]) -> Iterator[Metric]:
                 "clients": vital.clients,
             }
             for field, value in told.items():
-                families[field].add_metric((*of, role), value)
+                families[field].add_metric((*of, vital.role), value)
     yield up
     yield most
     yield from families.values()
