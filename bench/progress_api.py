@@ -9,8 +9,8 @@ import msgspec
 from matplotlib.figure import Figure
 
 from bench import progress_peers
-from bench.polled import TASKS, Polled
-from bench.pollers import Order, poll
+from bench.polling_clients import Order, poll
+from bench.progress_server import TASKS, ProgressServer
 from bench.results import (
     Benchmark,
     Effort,
@@ -69,7 +69,7 @@ _CONTESTANTS = (SIGNED, TOKEN, BARE, PLAIN)
 
 def measure(effort: Effort) -> Iterator[Row]:
     with ExitStack() as running:
-        polled = running.enter_context(Polled())
+        polled = running.enter_context(ProgressServer())
         body = polled.database_file.parent / "answer"
         body.write_bytes(_answer(polled))
         ports = {
@@ -90,7 +90,7 @@ def measure(effort: Effort) -> Iterator[Row]:
                     yield Row(case=case.name, contestant=name, round=turn, values=msgspec.structs.asdict(outcome))
 
 
-def _order(polled: Polled, case: Case, name: str, port: int, seconds: float) -> Order:
+def _order(polled: ProgressServer, case: Case, name: str, port: int, seconds: float) -> Order:
     return Order(
         host=_HOST,
         port=port,
@@ -103,7 +103,7 @@ def _order(polled: Polled, case: Case, name: str, port: int, seconds: float) -> 
     )
 
 
-def _answer(polled: Polled) -> bytes:
+def _answer(polled: ProgressServer) -> bytes:
     headers = {"X-Auth-Token": polled.token}
     request = urllib.request.Request(polled.access.endpoint + polled.paths[0], headers=headers)  # noqa: S310
     with urllib.request.urlopen(request) as answer:  # noqa: S310  # the server's own http address
@@ -112,7 +112,7 @@ def _answer(polled: Polled) -> bytes:
 
 
 @contextmanager
-def _changes(polled: Polled, wanted: bool) -> Iterator[None]:
+def _changes(polled: ProgressServer, wanted: bool) -> Iterator[None]:
     over = threading.Event()
 
     def change() -> None:

@@ -11,15 +11,15 @@ from typing import Any
 import msgspec
 from matplotlib.figure import Figure
 
-from bench.caller import Callers, Orders
+from bench.cluster import BenchCluster
 from bench.content import Content, load
 from bench.nodes import members
-from bench.rented import Rented
 from bench.results import Benchmark, Effort, Finding, Row, Table, cases, judged, spread, told
+from bench.traffic import TrafficClients, TrafficSpec
 from cachewright.cli.demo.cloud import Size
 from cachewright.cli.demo.owners import Seed
-from cachewright.cli.remote.account import Account
-from cachewright.cli.remote.server import Server
+from cachewright.client.account import Account
+from cachewright.client.http import ApiClient
 
 OURS, NAIVE = "Cachewright", "elapsed / percent"
 _GOAL = 0.10
@@ -52,7 +52,7 @@ _CASES: dict[Effort, tuple[Case, ...]] = {
 
 
 def measure(effort: Effort) -> Iterator[Row]:
-    with Rented() as cluster:
+    with BenchCluster() as cluster:
         access = msgspec.convert(msgspec.to_builtins(cluster.server.access), Account)
         for case in _CASES[effort]:
             instance_id = cluster.create(Size(_FIRST, 1))
@@ -62,7 +62,7 @@ def measure(effort: Effort) -> Iterator[Row]:
             for turn, (shards, kind) in enumerate(zip(case.shards, cycle(Load), strict=False)):
                 with _clients(kind, seed):
                     task = cluster.resize(instance_id, Size(shards, 1))
-                record = Server(access).ask("GET", f"instances/{instance_id}/tasks/{task.row.id}")
+                record = ApiClient(access).ask("GET", f"instances/{instance_id}/tasks/{task.row.id}")
                 name = f"{case.content}, {before} to {shards}, {kind}"
                 yield from _rows(f"{name} ({turn + 1})", record, task.begun, task.ended)
                 before = shards
@@ -74,7 +74,7 @@ def _clients(kind: Load, seed: Seed) -> Iterator[None]:
     if kind is Load.NONE:
         yield
     elif kind is Load.STEADY:
-        with Callers(Orders(seed=seed)):
+        with TrafficClients(TrafficSpec(seed=seed)):
             yield
     else:
         over = threading.Event()
@@ -89,7 +89,7 @@ def _clients(kind: Load, seed: Seed) -> Iterator[None]:
 
 def _come_and_go(seed: Seed, over: threading.Event) -> None:
     while not over.wait(1):
-        with Callers(Orders(seed=seed, callers=8, think_seconds=0.001)):
+        with TrafficClients(TrafficSpec(seed=seed, callers=8, think_seconds=0.001)):
             over.wait(1.5)
 
 

@@ -8,10 +8,9 @@ import msgspec
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from bench.caller import Callers, Orders
+from bench.cluster import BenchCluster, Ended
 from bench.content import Content, load
 from bench.nodes import BareCluster, members
-from bench.rented import Ended, Rented
 from bench.results import (
     Benchmark,
     Effort,
@@ -26,6 +25,7 @@ from bench.results import (
     told,
     values,
 )
+from bench.traffic import TrafficClients, TrafficSpec
 from cachewright.cli.demo.cloud import Size
 
 OURS, HURRIED, BARE = "Cachewright", "Cachewright in a hurry", "bare MIGRATESLOTS"
@@ -67,12 +67,12 @@ _CASES: dict[Effort, tuple[Case, ...]] = {
 
 
 def measure(effort: Effort) -> Iterator[Row]:
-    with Rented() as cluster:
+    with BenchCluster() as cluster:
         for case in _CASES[effort]:
             yield from _case(cluster, case)
 
 
-def _case(cluster: Rented, case: Case) -> Iterator[Row]:
+def _case(cluster: BenchCluster, case: Case) -> Iterator[Row]:
     shard_gb = 1 if case.megabytes <= 1000 else 2
     few, many = Size(_FEW, shard_gb), Size(_MANY, shard_gb)
     instance_id = cluster.create(few)
@@ -84,18 +84,18 @@ def _case(cluster: Rented, case: Case) -> Iterator[Row]:
             bare.renew()
             directions = (("out", many), ("in", few))
             for name, size in directions:
-                with _traffic(case, Orders(seed=seed)):
+                with _traffic(case, TrafficSpec(seed=seed)):
                     task = cluster.resize(instance_id, size)
                 yield _scaled(case, f"{OURS}, {name}", turn, task)
-                with _traffic(case, Orders(seed=bare.seed)):
+                with _traffic(case, TrafficSpec(seed=bare.seed)):
                     seconds = bare.migrate(bare.plan(size.shards))
                 yield _moved(case, f"{BARE}, {name}", turn, seconds)
             for name, size in directions if case.traffic else ():
-                with _traffic(case, Orders(seed=seed)):
+                with _traffic(case, TrafficSpec(seed=seed)):
                     task = cluster.resize(instance_id, size, hurry=True)
                 yield _scaled(case, f"{HURRIED}, {name}", turn, task)
             for pipeline in case.pipelines if turn < case.cli_rounds else ():
-                with _traffic(case, Orders(seed=bare.seed)):
+                with _traffic(case, TrafficSpec(seed=bare.seed)):
                     seconds = bare.reshard(bare.plan(_MANY), pipeline)
                 yield _moved(case, cli("reshard", pipeline), turn, seconds)
                 bare.migrate(bare.plan(_FEW))
@@ -107,9 +107,9 @@ def _case(cluster: Rented, case: Case) -> Iterator[Row]:
 
 
 @contextmanager
-def _traffic(case: Case, orders: Orders) -> Iterator[None]:
+def _traffic(case: Case, orders: TrafficSpec) -> Iterator[None]:
     with ExitStack() as stack:
-        callers = stack.enter_context(Callers(orders)) if case.traffic else None
+        callers = stack.enter_context(TrafficClients(orders)) if case.traffic else None
         yield
         if callers:
             calls = callers.stop()

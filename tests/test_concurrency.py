@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from cachewright.concurrency import FairLimit, SharedCalls
-from cachewright.errors import Refusal
+from cachewright.errors import ApiError
 
 
 async def held(limit: FairLimit, key: str, entered: list[str], release: asyncio.Event) -> None:
@@ -37,7 +37,7 @@ async def test_more_than_may_wait_is_refused() -> None:
     limit, entered, release = FairLimit(1, waiting=2), list[str](), asyncio.Event()
     tasks = [asyncio.create_task(held(limit, "a", entered, release)) for _ in range(3)]
     await settle()
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(ApiError) as refused:
         await held(limit, "a", entered, release)
     assert refused.value.code == "DCS.4974"
     assert refused.value.fields["retry_after"] > 0
@@ -53,7 +53,7 @@ async def test_more_than_may_wait_of_all_keys_is_refused() -> None:
     tasks = [asyncio.create_task(held(limit, key, entered, release)) for key in "aabb"]
     await settle()
     for key in "ab":
-        with pytest.raises(Refusal):
+        with pytest.raises(ApiError):
             await held(limit, key, entered, release)
     tasks.append(asyncio.create_task(held(limit, "c", entered, release)))
     await settle()

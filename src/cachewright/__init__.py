@@ -1,7 +1,9 @@
 """Managed Valkey caches on machines you own, behind the Huawei Cloud DCS v2 API.
 
-Modules import only from their own layer and those behind it: `cli`, `api`, `telemetry`, `operations`, `tasks`,
-`valkey`, `hosts`, `store`, `flavors`, `threads`, `concurrency`, `structs`, `errors` and `config`, `logs`.
+Modules import only from their own layer and those after it: `cli`, `server`, `client`, `api`, `telemetry`,
+`services`, `monitoring`, `operations`, `placement`, `webhooks`, `tasks`, `valkey`, `hosts`, `store`, `model`,
+`flavors`, `heartbeats`, `threads`, `concurrency`, `structs`, `signature`, `errors`, `config`, `clock`,
+`private_files`, `logs`.
 """
 
 __version__ = "0.2.0.dev0"

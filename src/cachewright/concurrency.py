@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hasha
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
-from cachewright.errors import Refusal
+from cachewright import errors
+from cachewright.errors import ApiError
 
 Key = TypeVar("Key", bound=Hashable)
 Answer = TypeVar("Answer")
@@ -38,12 +39,12 @@ class FairLimit:
 
     @asynccontextmanager
     async def turn(self, key: str) -> AsyncIterator[None]:
-        """Waits for a turn of `key` and holds it within the block. Refusal DCS.4974 where too much waits already."""
+        """Waits for a turn of `key` and holds it within the block. ApiError DCS.4974 where too much waits already."""
         line = self._lines.get(key)
         if line is None:
             line = self._lines[key] = _Line(self._at_once)
         if line.users >= self._at_once and self._is_full(line):
-            raise Refusal("DCS.4974", retry_after=_RETRY_SECONDS)
+            raise ApiError(errors.PROJECT_BUSY, retry_after=_RETRY_SECONDS)
         line.users += 1
         waits = line.users > self._at_once
         self._total += waits

@@ -3,6 +3,26 @@
 Codes of the cloud keep the cloud's meaning; DCS.4958 to DCS.4977 and DCS.9xxx are this project's own, on
 numbers that the cloud has not published. The last ones end tasks, or say why an instance is in ERROR: they appear as
 the `error_code` of a sub-step or an instance, and those of status 0 never as an HTTP answer.
+
+Exceptions, each beside the code that raises it; `tests/test_errors.py` compares this drawing with the classes:
+
+    CachewrightError
+    ├── ApiError              errors.py: a request cannot be served
+    ├── ActionFailed          tasks/operation.py: a sub-step or a plan cannot be finished
+    ├── MigrationFailed       valkey/migration/mover.py: one attempt to move slots ended early
+    ├── NodeStartFailed       hosts/local.py: a node process ended while it started
+    ├── NoFreePort            hosts/ports.py: too few ports are free
+    ├── UnusableServer        hosts/server_binary.py: not a supported valkey-server
+    ├── InvalidInput          services/accounts.py: a name, password or role is not valid
+    ├── BadSignature          signature.py: the signature does not match the request
+    ├── OutsideWindow         signature.py: the request was signed too long ago
+    ├── AddressNotAllowed     webhooks/requests.py: a webhook names an address that must not be called
+    ├── FeedClosed            tasks/feed.py: the server is stopping
+    ├── StaleTask             store/tasks.py: another writer has changed the task
+    ├── DatabaseNotReady      store/database.py: no server of this release has used the database
+    ├── DatabaseUnavailable   store/database.py: the database cannot be read or written
+    ├── WrongKey              store/encryption.py: secrets were encrypted with another key
+    └── StartupError          cli/serve.py: the server cannot start
 """
 
 from string import Formatter
@@ -13,7 +33,7 @@ import msgspec
 MESSAGE_LIMIT = 1024
 
 
-class Row(msgspec.Struct, frozen=True):
+class ErrorRow(msgspec.Struct, frozen=True):
     """`status` is the HTTP status; 0 for codes of tasks and instances alone. `message` may name fields in braces."""
 
     code: str
@@ -22,115 +42,222 @@ class Row(msgspec.Struct, frozen=True):
     remedy: str
 
 
+INVALID_CREDENTIALS = "DCS.1001"
+EXPIRED_CREDENTIALS = "DCS.1002"
+MISSING_CREDENTIALS = "DCS.1003"
+OTHER_PROJECT = "DCS.1004"
+PERMISSION_DENIED = "DCS.2007"
+INSTANCE_NOT_FOUND = "DCS.3022"
+URL_NOT_FOUND = "DCS.4001"
+EMPTY_BODY = "DCS.4004"
+INVALID_JSON = "DCS.4005"
+INVALID_ENGINE = "DCS.4006"
+INVALID_INSTANCE_TYPE = "DCS.4007"
+INVALID_ENGINE_VERSION = "DCS.4008"
+INVALID_NAME = "DCS.4010"
+INVALID_DESCRIPTION = "DCS.4011"
+INVALID_CAPACITY = "DCS.4012"
+INVALID_VPC_ID = "DCS.4013"
+INVALID_SECURITY_GROUP_ID = "DCS.4014"
+INVALID_SUBNET_ID = "DCS.4016"
+WEAK_PASSWORD = "DCS.4019"  # noqa: S105  # an error code
+INVALID_TIME_RANGE = "DCS.4025"
+INSTANCE_STATE_CONFLICT = "DCS.4026"
+INSTANCE_QUOTA_EXCEEDED = "DCS.4035"
+NOT_ENOUGH_MEMORY = "DCS.4036"
+LIMIT_EXCEEDED = "DCS.4039"
+INSTANCE_NOT_RUNNING = "DCS.4049"
+DUPLICATE_NAME = "DCS.4060"
+INVALID_INSTANCE_ID = "DCS.4061"
+INVALID_PARAMETER = "DCS.4062"
+INVALID_INSTANCES = "DCS.4065"
+INVALID_CONFIGURATION = "DCS.4066"
+INVALID_TASK_ID = "DCS.4070"
+INVALID_BACKUP_POLICY = "DCS.4095"
+INSTANCE_RESTORING = "DCS.4097"
+INSTANCE_NOT_DELETABLE = "DCS.4099"
+TOO_MANY_INSTANCES = "DCS.4100"
+UNSUPPORTED_RESIZE = "DCS.4102"
+RESIZE_WITHOUT_CHANGE = "DCS.4103"
+INVALID_MAINTENANCE_WINDOW = "DCS.4106"
+INSTANCE_RESTARTING = "DCS.4111"
+INSTANCE_RESIZING = "DCS.4113"
+INSTANCE_CONFIGURING = "DCS.4114"
+INSTANCE_CREATING = "DCS.4118"
+INVALID_ENABLE_SSL = "DCS.4202"
+UNEXPECTED_TASK_ERROR = "DCS.4842"
+INVALID_NO_PASSWORD_ACCESS = "DCS.4843"  # noqa: S105  # an error code
+INVALID_ACCESS_USER = "DCS.4844"
+INVALID_PASSWORD = "DCS.4845"  # noqa: S105  # an error code
+INVALID_SPEC_CODE = "DCS.4927"
+INVALID_NODE_LIST = "DCS.4930"
+INVALID_AVAILABLE_ZONES = "DCS.4933"
+TASK_STATE_CONFLICT = "DCS.4957"
+TASK_NOT_FOUND = "DCS.4958"
+OPERATION_NOT_SERVED = "DCS.4959"
+BODY_TOO_LARGE = "DCS.4960"
+DATABASE_UNAVAILABLE = "DCS.4961"
+TOO_MANY_REQUESTS = "DCS.4962"
+UNSUPPORTED_MEDIA_TYPE = "DCS.4963"
+HEADERS_TOO_LARGE = "DCS.4964"
+URL_TOO_LONG = "DCS.4965"
+TOO_MANY_WEBHOOKS = "DCS.4966"
+WEBHOOK_NOT_FOUND = "DCS.4967"
+BODY_TIMEOUT = "DCS.4968"
+CROSS_SITE_REQUEST = "DCS.4969"
+PROJECT_BUSY = "DCS.4974"
+CLIENT_CLOSED_CONNECTION = "DCS.4975"
+TOO_MANY_STREAMS = "DCS.4976"
+BODY_MEMORY_EXHAUSTED = "DCS.4977"
+INTERNAL_ERROR = "DCS.5000"
+METHOD_NOT_ALLOWED = "DCS.5001"
+NODE_START_FAILED = "DCS.9001"
+MIGRATION_OUT_OF_MEMORY = "DCS.9002"
+MIGRATION_INTERRUPTED = "DCS.9003"
+CLUSTER_NOT_HEALTHY_IN_TIME = "DCS.9004"
+TASK_CANCELLED = "DCS.9005"
+SUB_STEP_TIMEOUT = "DCS.9006"
+NOT_ENOUGH_DISK = "DCS.9007"
+SHARDS_TOO_FULL = "DCS.9008"
+FOREIGN_CLUSTER_MEMBER = "DCS.9009"
+CLUSTER_UNHEALTHY = "DCS.9010"
+CONTROL_PLANE_REJECTED = "DCS.9011"
+
 _ROWS = (
-    Row("DCS.1001", 401, "The credentials are not valid.",
+    ErrorRow(INVALID_CREDENTIALS, 401, "The credentials are not valid.",
         "Check access key, secret key and the signing of the request."),
-    Row("DCS.1002", 401, "The signature or token has expired.",
-        "Set the clock right; X-Sdk-Date may be 15 minutes off."),
-    Row("DCS.1003", 401, "The request carries no credentials.", "Sign it with SDK-HMAC-SHA256, or send X-Auth-Token."),
-    Row("DCS.1004", 401, "The credentials belong to another project.",
+    ErrorRow(EXPIRED_CREDENTIALS, 401, "The signature or token has expired.",
+        "Correct the clock; X-Sdk-Date may differ by at most 15 minutes."),
+    ErrorRow(MISSING_CREDENTIALS, 401, "The request carries no credentials.",
+        "Sign it with SDK-HMAC-SHA256, or send X-Auth-Token."),
+    ErrorRow(OTHER_PROJECT, 401, "The credentials belong to another project.",
         "Use the id of a project where the user has a role; a token is good for one project."),
-    Row("DCS.2007", 403, "The role {role} may not do {action}.", "Ask an operator of the server for another role."),
-    Row("DCS.3022", 404, "The instance does not exist.", "List the instances; it may have been deleted."),
-    Row("DCS.4001", 404, "No such URL.", "Check path and spelling."),
-    Row("DCS.4004", 400, "The body is empty.", "Send the JSON body that the operation needs."),
-    Row("DCS.4005", 400, "The body is not JSON: {reason}", "Send UTF-8 JSON."),
-    Row("DCS.4006", 400, "engine is not supported: {reason}", "Ask for Redis."),
-    Row("DCS.4007", 400, "This type of instance is not supported: {reason}",
-        "Ask for a cluster flavor; see ListFlavors."),
-    Row("DCS.4008", 400, "engine_version is not supported: {reason}", "Ask for one that ListFlavors names."),
-    Row("DCS.4010", 400, "name is not valid: {reason}", "4 to 64 letters, digits, - and _, a letter first."),
-    Row("DCS.4011", 400, "description is not valid: {reason}",
+    ErrorRow(PERMISSION_DENIED, 403, "The role {role} may not do {action}.",
+        "Ask an operator of the server for another role."),
+    ErrorRow(INSTANCE_NOT_FOUND, 404, "The instance does not exist.", "List the instances; it may have been deleted."),
+    ErrorRow(URL_NOT_FOUND, 404, "No such URL.", "Check path and spelling."),
+    ErrorRow(EMPTY_BODY, 400, "The body is empty.", "Send the JSON body that the operation needs."),
+    ErrorRow(INVALID_JSON, 400, "The body is not JSON: {reason}", "Send UTF-8 JSON."),
+    ErrorRow(INVALID_ENGINE, 400, "engine is not supported: {reason}", "Use Redis."),
+    ErrorRow(INVALID_INSTANCE_TYPE, 400, "This type of instance is not supported: {reason}",
+        "Use a flavor of ListFlavors."),
+    ErrorRow(INVALID_ENGINE_VERSION, 400, "engine_version is not supported: {reason}",
+        "Use a version of ListFlavors."),
+    ErrorRow(INVALID_NAME, 400, "name is not valid: {reason}", "4 to 64 letters, digits, - and _, a letter first."),
+    ErrorRow(INVALID_DESCRIPTION, 400, "description is not valid: {reason}",
         "At most 1024 characters, and no control characters but newlines and tabs."),
-    Row("DCS.4012", 400, "capacity is not valid: {reason}", "Give the capacity that the spec code stands for."),
-    Row("DCS.4013", 400, "vpc_id is not valid: {reason}", "Give any name of a network, such as local."),
-    Row("DCS.4014", 400, "security_group_id is not valid: {reason}", "Leave it out, or give any name of a group."),
-    Row("DCS.4016", 400, "subnet_id is not valid: {reason}", "Give any name of a subnet, such as local."),
-    Row("DCS.4019", 400, "password is too simple: {reason}",
+    ErrorRow(INVALID_CAPACITY, 400, "capacity is not valid: {reason}",
+        "Give the capacity that the spec code stands for."),
+    ErrorRow(INVALID_VPC_ID, 400, "vpc_id is not valid: {reason}", "Give any name of a network, such as local."),
+    ErrorRow(INVALID_SECURITY_GROUP_ID, 400, "security_group_id is not valid: {reason}",
+        "Leave it out, or give any name of a group."),
+    ErrorRow(INVALID_SUBNET_ID, 400, "subnet_id is not valid: {reason}", "Give any name of a subnet, such as local."),
+    ErrorRow(WEAK_PASSWORD, 400, "password is too simple: {reason}",
         "8 to 32 characters, 3 of lower case, upper case, digits and punctuation."),
-    Row("DCS.4025", 400, "end_time is before start_time.", "Exchange them."),
-    Row("DCS.4026", 400, "Not allowed in the instance's present state.", "Wait until its task has ended."),
-    Row("DCS.4035", 400, "The quota of instances is used up: {reason}", "Delete an instance, or ask for fewer."),
-    Row("DCS.4036", 400, "There is not enough memory left: {reason}",
-        "Ask for less, delete an instance, or see docs/capacity.md."),
-    Row("DCS.4039", 400, "A limit is reached: {reason}", "Ask for fewer nodes, or delete an instance."),
-    Row("DCS.4049", 400, "The instance is not running.", "Look at its status; an instance in ERROR can be deleted."),
-    Row("DCS.4060", 400, "An instance of this name exists.", "Take another name."),
-    Row("DCS.4061", 400, "The instance id is malformed.", "Send the UUID that the list shows."),
-    Row("DCS.4062", 400, "Parameter {parameter} is not valid: {reason}", "Correct the parameter."),
-    Row("DCS.4065", 400, "instances is not valid: {reason}", "Name at least one instance, or send all_failure=true."),
-    Row("DCS.4066", 400, "Parameter {parameter} of the configuration is not valid: {reason}",
+    ErrorRow(INVALID_TIME_RANGE, 400, "end_time is before start_time.", "Swap start_time and end_time."),
+    ErrorRow(INSTANCE_STATE_CONFLICT, 400, "Not allowed in the instance's present state.",
+        "Wait until its task has ended."),
+    ErrorRow(INSTANCE_QUOTA_EXCEEDED, 400, "The quota of instances is used up: {reason}",
+        "Delete an instance, or request fewer."),
+    ErrorRow(NOT_ENOUGH_MEMORY, 400, "There is not enough memory left: {reason}",
+        "Request less, delete an instance, or see docs/capacity.md."),
+    ErrorRow(LIMIT_EXCEEDED, 400, "A limit is reached: {reason}", "Request fewer nodes, or delete an instance."),
+    ErrorRow(INSTANCE_NOT_RUNNING, 400, "The instance is not running.",
+        "Look at its status; an instance in ERROR can be deleted."),
+    ErrorRow(DUPLICATE_NAME, 400, "An instance of this name exists.", "Choose another name."),
+    ErrorRow(INVALID_INSTANCE_ID, 400, "The instance id is malformed.", "Send the UUID that the list shows."),
+    ErrorRow(INVALID_PARAMETER, 400, "Parameter {parameter} is not valid: {reason}", "Correct the parameter."),
+    ErrorRow(INVALID_INSTANCES, 400, "instances is not valid: {reason}",
+        "Name at least one instance, or send all_failure=true."),
+    ErrorRow(INVALID_CONFIGURATION, 400, "Parameter {parameter} of the configuration is not valid: {reason}",
         "Take names, ids and ranges from ListConfigurations. Where a task ends with it, its message names the node "
         "that refused; all nodes have their old values."),
-    Row("DCS.4070", 400, "The task id is malformed.", "Send the 32 hexadecimal digits that the list shows."),
-    Row("DCS.4095", 400, "instance_backup_policy is not valid: {reason}", "Leave it out."),
-    Row("DCS.4097", 400, "The instance is being restored.", "Wait, then ask again."),
-    Row("DCS.4099", 400, "The instance cannot be deleted now.", "Wait until it is created or restarted."),
-    Row("DCS.4100", 400, "More than 50 instances are named.", "Send several requests."),
-    Row("DCS.4102", 400, "This change of size is not supported: {reason}",
+    ErrorRow(INVALID_TASK_ID, 400, "The task id is malformed.", "Send the 32 hexadecimal digits that the list shows."),
+    ErrorRow(INVALID_BACKUP_POLICY, 400, "instance_backup_policy is not valid: {reason}", "Leave it out."),
+    ErrorRow(INSTANCE_RESTORING, 400, "The instance is being restored.", "Wait, then retry."),
+    ErrorRow(INSTANCE_NOT_DELETABLE, 400, "The instance cannot be deleted now.",
+        "Wait until it is created or restarted."),
+    ErrorRow(TOO_MANY_INSTANCES, 400, "The request names more than 50 instances.", "Send several requests."),
+    ErrorRow(UNSUPPORTED_RESIZE, 400, "This change of size is not supported: {reason}",
         "Keep type, processor and replicas as they are."),
-    Row("DCS.4103", 400, "This change of size is not supported: {reason}",
-        "Ask for another number or size of shards."),
-    Row("DCS.4106", 400, "The maintenance window is not valid: {reason}",
+    ErrorRow(RESIZE_WITHOUT_CHANGE, 400, "This change of size is not supported: {reason}",
+        "Request another number or size of shards."),
+    ErrorRow(INVALID_MAINTENANCE_WINDOW, 400, "The maintenance window is not valid: {reason}",
         "Give maintain_begin and maintain_end as HH:00:00, or neither."),
-    Row("DCS.4111", 400, "The instance is being restarted.", "Wait, then ask again."),
-    Row("DCS.4113", 400, "The instance is being resized.", "Follow its task EXTEND, then ask again."),
-    Row("DCS.4114", 400, "The parameters of the instance are being changed.",
-        "Follow its task UpdateInstanceConfig, then ask again."),
-    Row("DCS.4118", 400, "The instance is being created.", "Follow its task CreateInstance, then ask again."),
-    Row("DCS.4202", 400, "enable_ssl is not valid: {reason}", "Leave it out."),
-    Row("DCS.4843", 400, "no_password_access is not valid: {reason}", "Send true or false."),
-    Row("DCS.4844", 400, "access_user is not valid: {reason}", "Leave it out; it is for Memcached."),
-    Row("DCS.4845", 400, "password is not valid: {reason}", "Send one, or no_password_access true; not both."),
-    Row("DCS.4927", 400, "spec_code is not valid: {reason}", "Take one from ListFlavors."),
-    Row("DCS.4930", 400, "node_list is not valid: {reason}", "Leave it out."),
-    Row("DCS.4933", 400, "available_zones is not valid: {reason}", "Leave it out."),
-    Row("DCS.4957", 400, "Not allowed in the task's present state.", "Wait until the task has ended."),
-    Row("DCS.4958", 404, "The task does not exist.", "List the instance's tasks; its record may have been deleted."),
-    Row("DCS.4959", 404, "Operation {operation} of the cloud is not served here.",
+    ErrorRow(INSTANCE_RESTARTING, 400, "The instance is being restarted.", "Wait, then retry."),
+    ErrorRow(INSTANCE_RESIZING, 400, "The instance is being resized.", "Follow its task EXTEND, then retry."),
+    ErrorRow(INSTANCE_CONFIGURING, 400, "The parameters of the instance are being changed.",
+        "Follow its task UpdateInstanceConfig, then retry."),
+    ErrorRow(INSTANCE_CREATING, 400, "The instance is being created.",
+        "Follow its task CreateInstance, then retry."),
+    ErrorRow(INVALID_ENABLE_SSL, 400, "enable_ssl is not valid: {reason}", "Leave it out."),
+    ErrorRow(INVALID_NO_PASSWORD_ACCESS, 400, "no_password_access is not valid: {reason}", "Send true or false."),
+    ErrorRow(INVALID_ACCESS_USER, 400, "access_user is not valid: {reason}", "Leave it out; it is for Memcached."),
+    ErrorRow(INVALID_PASSWORD, 400, "password is not valid: {reason}",
+        "Send one, or no_password_access true; not both."),
+    ErrorRow(INVALID_SPEC_CODE, 400, "spec_code is not valid: {reason}", "Use a spec code of ListFlavors."),
+    ErrorRow(INVALID_NODE_LIST, 400, "node_list is not valid: {reason}", "Leave it out."),
+    ErrorRow(INVALID_AVAILABLE_ZONES, 400, "available_zones is not valid: {reason}", "Leave it out."),
+    ErrorRow(TASK_STATE_CONFLICT, 400, "Not allowed in the task's present state.", "Wait until the task has ended."),
+    ErrorRow(TASK_NOT_FOUND, 404, "The task does not exist.",
+        "List the instance's tasks; its record may have been deleted."),
+    ErrorRow(OPERATION_NOT_SERVED, 404, "Operation {operation} of the cloud is not served here.",
         "See docs/coverage.md for what is."),
-    Row("DCS.5001", 405, "The method is not allowed here.", "Check method and path."),
-    Row("DCS.4960", 413, "The body is too large.", "Send at most 12 MB, and for a token 16 KB."),
-    Row("DCS.4962", 429, "Too many requests.", "Wait for as long as Retry-After says, and ask less often."),
-    Row("DCS.4963", 415, "The body is not declared as JSON.", "Send Content-Type: application/json."),
-    Row("DCS.4964", 431, "The headers are larger than 16 KB, or more than 64.", "Send fewer."),
-    Row("DCS.4965", 414, "Path and query are longer than 8 KB.", "Ask for less in one request."),
-    Row("DCS.4968", 408, "The body did not arrive within 60 seconds.", "Look at the network; ask again."),
-    Row("DCS.4969", 403, "The request is not the console's own.", "Load the console again and sign in."),
-    Row("DCS.4974", 503, "Too many requests of the project wait.",
-        "Wait for as long as Retry-After says, and ask less often."),
-    Row("DCS.4975", 408, "The client closed the connection before the answer.", "Keep it open for longer."),
-    Row("DCS.4966", 400, "The project has 10 webhooks.", "Delete one."),
-    Row("DCS.4967", 404, "The webhook does not exist.", "List the webhooks."),
-    Row("DCS.4961", 503, "The database takes no changes now. Nothing was changed.",
-        "Ask again. On the server: look for a full disk, or for who holds `cachewright.db`."),
-    Row("DCS.4976", 429, "Too many event streams are open.",
-        "Close some, or ask again after Retry-After; or ask for the progress without a stream."),
-    Row("DCS.4977", 503, "The server holds as many request bodies as it may.", "Ask again after Retry-After."),
-    Row("DCS.5000", 500, "Internal error {request_id}.", "Look for the id in the server's log."),
-    Row("DCS.4842", 0, "A sub-step met something it was not made for.", "Look for the task id in the server's log."),
-    Row("DCS.9001", 0, "A node did not start.",
+    ErrorRow(METHOD_NOT_ALLOWED, 405, "The method is not allowed here.", "Check method and path."),
+    ErrorRow(BODY_TOO_LARGE, 413, "The body is too large.", "Send at most 12 MB, and for a token 16 KB."),
+    ErrorRow(TOO_MANY_REQUESTS, 429, "Too many requests.",
+        "Wait for as long as Retry-After says, and send fewer requests."),
+    ErrorRow(UNSUPPORTED_MEDIA_TYPE, 415, "The body is not declared as JSON.", "Send Content-Type: application/json."),
+    ErrorRow(HEADERS_TOO_LARGE, 431, "The headers are larger than 16 KB, or more than 64.", "Send fewer."),
+    ErrorRow(URL_TOO_LONG, 414, "Path and query are longer than 8 KB.", "Send a shorter request."),
+    ErrorRow(BODY_TIMEOUT, 408, "The body did not arrive within 60 seconds.", "Check the network, then retry."),
+    ErrorRow(CROSS_SITE_REQUEST, 403, "The request is not the console's own.", "Load the console again and sign in."),
+    ErrorRow(PROJECT_BUSY, 503, "Too many requests of this project are waiting.",
+        "Wait for as long as Retry-After says, and send fewer requests."),
+    ErrorRow(CLIENT_CLOSED_CONNECTION, 408, "The client closed the connection before the answer.",
+        "Keep it open for longer."),
+    ErrorRow(TOO_MANY_WEBHOOKS, 400, "The project has 10 webhooks.", "Delete one."),
+    ErrorRow(WEBHOOK_NOT_FOUND, 404, "The webhook does not exist.", "List the webhooks."),
+    ErrorRow(DATABASE_UNAVAILABLE, 503, "The database takes no changes now. Nothing was changed.",
+        "Retry. On the server: check for a full disk, or for a process that locks `cachewright.db`."),
+    ErrorRow(TOO_MANY_STREAMS, 429, "Too many event streams are open.",
+        "Close some, retry after Retry-After seconds, or poll the progress without a stream."),
+    ErrorRow(BODY_MEMORY_EXHAUSTED, 503, "The memory for request bodies is used up.",
+        "Retry after Retry-After seconds."),
+    ErrorRow(INTERNAL_ERROR, 500, "Internal error {request_id}.", "Search the server's log for the id."),
+    ErrorRow(UNEXPECTED_TASK_ERROR, 0, "Unexpected internal error in a sub-step.",
+        "Search the server's log for the task id."),
+    ErrorRow(NODE_START_FAILED, 0, "A node did not start.",
         "Its log's last lines are in detail: a taken port, a full disk, a damaged file."),
-    Row("DCS.9002", 0, "A migration's target ran out of memory.", "Ask for larger shards or more of them."),
-    Row("DCS.9003", 0, "A migration lost its source or its target.", "Ask for the same resize again; it goes on."),
-    Row("DCS.9004", 0, "The cluster was not whole in time.",
-        "Look which node does not answer; ask again when it does."),
-    Row("DCS.9005", 0, "The migration was cancelled.", "Ask for the same resize again; it goes on."),
-    Row("DCS.9006", 0, "A sub-step had no end within its limit.", "Look which node hangs; ask again."),
-    Row("DCS.9007", 400, "There is not enough disk left: {reason}", "Free space on the host, then ask again."),
-    Row("DCS.9008", 0, "The shards that stay would be too full.", "Delete data, or keep more shards."),
-    Row("DCS.9009", 0, "The cluster has a member that is not the instance's.",
-        "It is forgotten. See A cluster in docs/failure-modes.md: data may be lost and secrets known."),
-    Row("DCS.9010", 0, "The cluster is not healthy.",
+    ErrorRow(MIGRATION_OUT_OF_MEMORY, 0, "A migration's target ran out of memory.",
+        "Request larger shards or more shards."),
+    ErrorRow(MIGRATION_INTERRUPTED, 0, "A migration lost its source or its target.",
+        "Retry the task, or request the same resize again; finished ranges stay."),
+    ErrorRow(CLUSTER_NOT_HEALTHY_IN_TIME, 0, "The cluster did not become healthy in time.",
+        "Check which node does not respond, then retry."),
+    ErrorRow(TASK_CANCELLED, 0, "The migration was cancelled.",
+        "Retry the task, or request the same resize again; finished ranges stay."),
+    ErrorRow(SUB_STEP_TIMEOUT, 0, "A sub-step exceeded its time limit.",
+        "Check which node does not respond, then retry."),
+    ErrorRow(NOT_ENOUGH_DISK, 400, "There is not enough disk left: {reason}",
+        "Free space on the host, then retry."),
+    ErrorRow(SHARDS_TOO_FULL, 0, "The shards that stay would be too full.", "Delete data, or keep more shards."),
+    ErrorRow(FOREIGN_CLUSTER_MEMBER, 0, "The cluster has a member that does not belong to the instance.",
+        "Cachewright removes it. See A cluster in docs/failure-modes.md: data may be lost and secrets exposed."),
+    ErrorRow(CLUSTER_UNHEALTHY, 0, "The cluster is not healthy.",
         "The log says what is wrong; see A cluster in docs/failure-modes.md for each case."),
-    Row("DCS.9011", 0, "A node does not accept the control plane.",
+    ErrorRow(CONTROL_PLANE_REJECTED, 0, "A node rejects the control plane.",
         "Its users were changed; see A cluster in docs/failure-modes.md."),
 )  # fmt: skip
 ERRORS = {row.code: row for row in _ROWS}
 
 
-class Refusal(Exception):
-    """A request is refused, with a row of the table.
+class CachewrightError(Exception):
+    """Base of every exception that the server's own code raises."""
+
+
+class ApiError(CachewrightError):
+    """A request cannot be served; answered with a row of the table.
 
     :ivar fields: what the row's message names: `parameter`, `reason`, ...
     """
@@ -150,9 +277,14 @@ class Refusal(Exception):
         return self.row.message.format(**{**named, **self.fields})[:MESSAGE_LIMIT]
 
 
-def _refusal(code: str, fields: dict[str, Any]) -> Refusal:
+# Results that DBOS has stored name this function: it keeps its name.
+def _refusal(code: str, fields: dict[str, Any]) -> ApiError:
     """A pickled refusal, read back."""
-    return Refusal(code, **fields)
+    return ApiError(code, **fields)
+
+
+Refusal = ApiError
+"""The name under which results of earlier releases are stored."""
 
 
 def render() -> str:

@@ -43,12 +43,12 @@ class RequestThreads:
         self._changes = FairLimit(_CHANGES_AT_ONCE, waiting=_WAITING, waiting_in_all=_WAITING_IN_ALL)
 
     async def read(self, project: str, act: Callable[[], Result]) -> Result:
-        """Refusal DCS.4974 where too many requests wait."""
+        """ApiError DCS.4974 where too many requests wait."""
         async with self._reads.turn(project):
             return await _run(self._readers, act)
 
     async def change(self, project: str, act: Callable[[], Result]) -> Result:
-        """Refusal DCS.4974 where too many requests wait; `act` has not begun then."""
+        """ApiError DCS.4974 where too many requests wait; `act` has not begun then."""
         async with self._changes.turn(project):
             return await _run(self._writers, act)
 

@@ -15,14 +15,14 @@ from tenants import Site, Tenant
 
 from cachewright.api.app import create_app
 from cachewright.config import Settings
-from cachewright.operations.inspection import Inspector, NodeBudget
-from cachewright.operations.live import Observer
-from cachewright.operations.plane import ControlPlane
-from cachewright.operations.vitals import Vitals
+from cachewright.heartbeats import LoopHeartbeats
+from cachewright.monitoring.inspection import NodeBudget, NodeInspector
+from cachewright.monitoring.node_stats import StatsCollector
+from cachewright.monitoring.snapshots import SnapshotReader
+from cachewright.services.instances import InstanceService
 from cachewright.store.database import Database
-from cachewright.store.kept import Kept
-from cachewright.tasks.feed import Feed
-from cachewright.tasks.heartbeats import Heartbeats
+from cachewright.store.read_cache import ReadCache
+from cachewright.tasks.feed import TaskFeed
 from cachewright.tasks.operation import ActionFailed
 from cachewright.telemetry.metrics import Metrics
 from cachewright.valkey.access import Access
@@ -39,20 +39,20 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     settings = Settings(data_dir=folder, memory_overcommit=1000, quota_nodes=0, **rates)
     database = Database.of(settings)
     budget = NodeBudget()
-    parts: dict[str, Any] = dict.fromkeys(ControlPlane.__struct_fields__, _left_out) | {
+    parts: dict[str, Any] = dict.fromkeys(InstanceService.__struct_fields__, _left_out) | {
         "database": database,
-        "kept": Kept(database),
-        "feed": Feed(),
+        "kept": ReadCache(database),
+        "feed": TaskFeed(),
         "settings": settings,
         "enqueue": lambda task: None,
         "access": _NoSite.access,
-        "vitals": Vitals(_left_out, Heartbeats()),
-        "observer": Observer(_NoSite(database)),
-        "inspector": Inspector(_NoSite.access, budget),
+        "vitals": StatsCollector(_left_out, LoopHeartbeats()),
+        "observer": SnapshotReader(_NoSite(database)),
+        "inspector": NodeInspector(_NoSite.access, budget),
         "budget": budget,
         "preview": _no_node_answers,
     }
-    plane = ControlPlane(**parts)
+    plane = InstanceService(**parts)
     port = _free_port()
     running = _Running(plane, port)
     yield Site(plane, port)
@@ -76,7 +76,7 @@ def tenant(new_tenant: Callable[[], Tenant]) -> Tenant:
 
 
 class _Running:
-    def __init__(self, plane: ControlPlane, port: int) -> None:
+    def __init__(self, plane: InstanceService, port: int) -> None:
         self._app = create_app(plane, Metrics(plane.database))
         self._port = port
         self._thread = threading.Thread(target=self._run)

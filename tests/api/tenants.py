@@ -15,18 +15,20 @@ from huaweicloudsdkcore.signer.signer import Signer
 from huaweicloudsdkdcs.v2 import DcsClient
 from sqlalchemy import Connection
 
-from cachewright.api.auth.signature import SignedRequest, signature
 from cachewright.hosts.ports import free_ports
-from cachewright.operations import identity
-from cachewright.operations.plane import ControlPlane
+from cachewright.model.identity import AccessKey, Project, RoleName
+from cachewright.model.instances import Instance
+from cachewright.model.tasks import Task
+from cachewright.services import accounts
+from cachewright.services.instances import InstanceService
+from cachewright.signature import SignedRequest, signature
 from cachewright.store import instances, tasks
-from cachewright.store.records import AccessKey, Instance, Project, RoleName, Task
 
 PASSWORD = "Test-password-1"
 
 
 class Site(msgspec.Struct, frozen=True):
-    plane: ControlPlane
+    plane: InstanceService
     port: int
 
 
@@ -67,10 +69,10 @@ class Tenant:
     def added(cls, site: Site, *, enabled: bool = True) -> "Tenant":
         """Another project with its admin."""
         with site.plane.database.write() as connection:
-            project = identity.add_project(connection, f"p-{uuid.uuid4().hex[:12]}")
+            project = accounts.add_project(connection, f"p-{uuid.uuid4().hex[:12]}")
             tenant = cls._with_key(site, connection, project, "admin")
             if not enabled:
-                identity.enable_key(connection, tenant.key.access_key, False)
+                accounts.enable_key(connection, tenant.key.access_key, False)
         return tenant
 
     def colleague(self, role: RoleName | None, password: str | None = None) -> "Tenant":
@@ -82,9 +84,9 @@ class Tenant:
     def _with_key(
         cls, site: Site, connection: Connection, project: Project, role: RoleName | None, password: str | None = None
     ) -> "Tenant":
-        user = identity.add_user(connection, f"u-{uuid.uuid4().hex[:12]}", password)
-        identity.grant(connection, user.name, project.name, role)
-        return cls(site, identity.add_key(connection, user.name).key, project, user.name)
+        user = accounts.add_user(connection, f"u-{uuid.uuid4().hex[:12]}", password)
+        accounts.grant(connection, user.name, project.name, role)
+        return cls(site, accounts.add_key(connection, user.name).key, project, user.name)
 
     @property
     def credentials(self) -> BasicCredentials:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from cachewright.api.auth.signature import SignedRequest, signature
+from cachewright.signature import SignedRequest, signature
 
 USER_AGENT = "HashiCorp Terraform/1.11.4 (+https://www.terraform.io) terraform-provider-huaweicloud/1.80.0"
 NULL = type(None)

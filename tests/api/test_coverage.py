@@ -10,8 +10,8 @@ from huaweicloudsdkdcs.v2 import DcsClient
 from tenants import Tenant
 
 from cachewright.api.app import SERVED
-from cachewright.api.catalogue import OPERATIONS, Operation
-from cachewright.api.coverage import render
+from cachewright.api.openapi.catalog import OPERATIONS, Operation
+from cachewright.api.openapi.coverage import render
 from cachewright.api.routes.not_served import described_path
 
 ROOT = Path(__file__).parents[2]
@@ -55,7 +55,7 @@ def test_the_catalogue_is_the_clients() -> None:
 
 
 def test_the_page_is_the_catalogue() -> None:
-    """`python -m cachewright.api.coverage > docs/coverage.md` makes it."""
+    """`python -m cachewright.api.openapi.coverage > docs/coverage.md` makes it."""
     assert (ROOT / "docs" / "coverage.md").read_text() == render()
 
 

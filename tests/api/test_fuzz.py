@@ -10,15 +10,15 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tenants import Site, Tenant
 
-from cachewright.api import asked
-from cachewright.api.auth.gate import _route_path
-from cachewright.api.wire.flavors import FlavorsQuery
-from cachewright.api.wire.instance_changes import BatchDeleteQuery
-from cachewright.api.wire.instances import InstancesQuery
-from cachewright.api.wire.paging import PageQuery
-from cachewright.api.wire.statistics import StatusQuery
-from cachewright.api.wire.tasks import ListQuery
-from cachewright.errors import Refusal
+from cachewright.api import requests
+from cachewright.api.middleware import _route_path
+from cachewright.api.schemas.flavors import FlavorsQuery
+from cachewright.api.schemas.instance_changes import BatchDeleteQuery
+from cachewright.api.schemas.instances import InstancesQuery
+from cachewright.api.schemas.paging import PageQuery
+from cachewright.api.schemas.statistics import StatusQuery
+from cachewright.api.schemas.tasks import ListQuery
+from cachewright.errors import ApiError
 
 QUERIES = (InstancesQuery, ListQuery, FlavorsQuery, PageQuery, StatusQuery, BatchDeleteQuery)
 NAMES = sorted({name for shape in QUERIES for name in shape.__struct_fields__})
@@ -42,7 +42,7 @@ def unless_refused(code: str, read: Callable[[], Any]) -> Any:
     refused = None
     try:
         return read()
-    except Refusal as refusal:
+    except ApiError as refusal:
         refused = refusal
     assert refused.code == code
     assert 0 < len(refused.message) <= 1024
@@ -82,7 +82,7 @@ def test_a_path_that_was_quoted_is_read_back(texts: list[str]) -> None:
 @pytest.mark.parametrize("shape", QUERIES, ids=lambda shape: shape.__name__)
 @given(raw=queries)
 def test_a_query_is_read_or_refused_by_name(shape: Any, raw: bytes) -> None:
-    read = unless_refused("DCS.4062", lambda: asked.query(raw, shape))
+    read = unless_refused("DCS.4062", lambda: requests.query(raw, shape))
     if read is None:
         return
     assert isinstance(read, shape)
@@ -94,7 +94,7 @@ def test_a_query_is_read_or_refused_by_name(shape: Any, raw: bytes) -> None:
 @given(st.dictionaries(st.sampled_from(NAMES), st.text(st.characters(exclude_categories=("Cs",)), min_size=1)))
 def test_names_that_are_not_known_are_ignored(known: dict[str, str]) -> None:
     unknown = "&".join(f"x-{name}={quote(text, safe='')}" for name, text in known.items() if "\0" not in text)
-    assert asked.query(unknown.encode(), PageQuery) == PageQuery()
+    assert requests.query(unknown.encode(), PageQuery) == PageQuery()
 
 
 @given(st.lists(typed, max_size=6), st.lists(st.tuples(st.one_of(st.sampled_from(NAMES), typed), typed), max_size=4))

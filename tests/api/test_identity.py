@@ -13,11 +13,11 @@ from huaweicloudsdkdcs.v2 import DcsClient, ListInstancesRequest
 from huaweicloudsdkdcs.v2.region.dcs_region import DcsRegion
 from tenants import Answer, Site, Tenant
 
-from cachewright.operations import identity
-from cachewright.operations.sign_in import digest
+from cachewright.clock import now_ms
+from cachewright.services import accounts
+from cachewright.services.tokens import digest
 from cachewright.store import tokens
-from cachewright.tasks.clock import now_ms
-from stored import stored_bytes
+from database_fixtures import stored_bytes
 
 PASSWORD = "Some-password-1"
 MEMBER = object()
@@ -98,7 +98,7 @@ def test_the_clouds_client_can_send_a_token(alice: Tenant) -> None:
 def test_a_token_is_for_one_project(site: Site, alice: Tenant) -> None:
     elsewhere = Tenant.added(site)
     with site.plane.database.write() as connection:
-        identity.grant(connection, alice.user_name, elsewhere.project.name, "admin")
+        accounts.grant(connection, alice.user_name, elsewhere.project.name, "admin")
     assert by_token(alice, token(alice), "GET", elsewhere.path("instances")).refusal == (401, "DCS.1004")
     there = token(alice, scope={"project": {"id": elsewhere.project_id}})
     assert by_token(alice, there, "GET", elsewhere.path("instances")).status == 200
@@ -204,13 +204,13 @@ def test_a_token_ends_with_what_it_stands_for(site: Site, change: str) -> None:
     text = token(user)
     with site.plane.database.write() as connection:
         if change == "password":
-            identity.set_password(connection, user.user_name, "Another-password-1")
+            accounts.set_password(connection, user.user_name, "Another-password-1")
         if change == "disabled":
-            identity.enable_user(connection, user.user_name, False)
+            accounts.enable_user(connection, user.user_name, False)
         if change == "revoked":
-            identity.grant(connection, user.user_name, user.project.name, None)
+            accounts.grant(connection, user.user_name, user.project.name, None)
         if change == "deleted":
-            identity.remove_user(connection, user.user_name)
+            accounts.remove_user(connection, user.user_name)
     code = "DCS.1004" if change == "revoked" else "DCS.1001"
     assert by_token(user, text, "GET", user.path("instances")).refusal == (401, code)
 
@@ -258,8 +258,8 @@ def test_the_clouds_client_finds_the_project_of_a_region(site: Site, region: str
     """Built without a project id, it asks for the project that has the region's name."""
     user = Tenant.added(site)
     with site.plane.database.write() as connection:
-        project = identity.add_project(connection, region)
-        identity.grant(connection, user.user_name, region, "viewer")
+        project = accounts.add_project(connection, region)
+        accounts.grant(connection, user.user_name, region, "viewer")
     credentials = BasicCredentials(user.key.access_key, user.key.secret_key)
     found = DcsRegion.value_of(region)
     client = DcsClient.new_builder().with_credentials(credentials).with_region(found).build()

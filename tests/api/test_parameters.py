@@ -19,8 +19,8 @@ from huaweicloudsdkdcs.v2 import (
 from tenants import Tenant
 from terraform import Terraform
 
+from cachewright.model.tasks import Task
 from cachewright.store import instances, tasks
-from cachewright.store.records import Task
 from cachewright.valkey.parameters import BY_NAME, PARAMETERS
 from serving import Server, created, until
 

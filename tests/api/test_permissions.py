@@ -11,9 +11,9 @@ from tenants import Tenant
 from cachewright.api.app import SERVED
 from cachewright.api.auth.permissions import ACTION_OF_KIND, ACTIONS, OPTION, ROLES, Action
 from cachewright.api.routes.not_served import described_path
+from cachewright.model.identity import RoleName
 from cachewright.operations.kinds import KINDS
 from cachewright.store import instances
-from cachewright.store.records import RoleName
 
 SOMETHING = "00000000-0000-4000-8000-000000000001"
 

@@ -19,10 +19,10 @@ from requests.auth import AuthBase
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.specs.openapi import checks
 from tenants import Site, Tenant
-from test_description import DOCUMENT
+from test_openapi import DOCUMENT
 
-from cachewright.api.auth.signature import SignedRequest, signature
-from cachewright.store.records import AccessKey
+from cachewright.model.identity import AccessKey
+from cachewright.signature import SignedRequest, signature
 
 pytestmark = pytest.mark.schemathesis
 
@@ -46,7 +46,7 @@ PATH_REPLACED = [*EXCLUDED, checks.negative_data_rejection]
 """Where what was wrong with the path has been put right."""
 
 DESCRIPTION = schemathesis.openapi.from_dict({**copy.deepcopy(DOCUMENT), "security": []})
-"""Every request here is signed; strangers are looked at in `test_gate`."""
+"""Every request here is signed; strangers are looked at in `test_middleware`."""
 
 
 class Signed(AuthBase):

@@ -12,7 +12,7 @@ from huaweicloudsdkdcs.v2 import (
 )
 from tenants import Tenant
 
-from cachewright.store.records import Step, SubStep, Work
+from cachewright.model.tasks import Step, SubStep, Work
 
 BEGUN, ENDED = 1_592_379_522_503, 1_592_379_600_000
 WORK = Work(unit="keys", total=100.0, seconds=2.0, lane="a")

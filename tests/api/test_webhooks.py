@@ -1,4 +1,4 @@
-"""Webhooks are made, listed, tried and deleted. That they are told is for `tests/tasks/test_courier.py`."""
+"""Webhooks are made, listed, tried and deleted. That they are told is for `tests/webhooks/test_delivery.py`."""
 
 import json
 from collections.abc import Callable
@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from tenants import Tenant
 
-from cachewright.store import outbox, tasks
-from stored import stored_bytes
+from cachewright.store import tasks, webhooks
+from database_fixtures import stored_bytes
 
 URL = "http://127.0.0.1:9/hook"
 
@@ -103,7 +103,7 @@ def test_what_becomes_of_a_task_is_stored_with_it(tenant: Tenant, new_tenant: Ca
     assert deliveries(elsewhere, others) == {"count": 0, "deliveries": []}
     assert len(deliveries(tenant, every, "offset=1&limit=1")["deliveries"]) == 1
     with tenant.site.plane.database.read() as connection:
-        stored = outbox.delivery(connection, shown["deliveries"][0]["id"])
+        stored = webhooks.delivery(connection, shown["deliveries"][0]["id"])
     assert stored
     event = json.loads(stored.body)
     assert event["id"] == stored.id
@@ -119,4 +119,4 @@ def test_a_deleted_webhook_takes_with_it_what_was_on_its_way(tenant: Tenant) -> 
     assert sent["event"] == "io.cachewright.webhook.test"
     tenant.call("DELETE", f"webhooks/{hook['id']}")
     with tenant.site.plane.database.read() as connection:
-        assert outbox.delivery(connection, sent["id"]) is None
+        assert webhooks.delivery(connection, sent["id"]) is None

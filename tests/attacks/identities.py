@@ -15,9 +15,9 @@ from huaweicloudsdkcore.sdk_request import SdkRequest
 from huaweicloudsdkcore.signer.signer import Signer
 
 from cachewright.config import Settings
-from cachewright.operations import identity
+from cachewright.model.identity import AccessKey, Project, RoleName
+from cachewright.services import accounts
 from cachewright.store.database import Database
-from cachewright.store.records import AccessKey, Project, RoleName
 from serving import Server
 
 PASSWORD = "Some-password-1"
@@ -47,10 +47,10 @@ class Person(msgspec.Struct, frozen=True):
     def made(cls, server: Server, role: RoleName, project: Project | None = None) -> "Person":
         """In a project of its own unless one is given."""
         with beside(server) as connection:
-            project = project or identity.add_project(connection, f"p-{uuid.uuid4().hex[:12]}")
-            user = identity.add_user(connection, f"u-{uuid.uuid4().hex[:12]}", PASSWORD)
-            identity.grant(connection, user.name, project.name, role)
-            return cls(server, user.name, project, identity.add_key(connection, user.name).key)
+            project = project or accounts.add_project(connection, f"p-{uuid.uuid4().hex[:12]}")
+            user = accounts.add_user(connection, f"u-{uuid.uuid4().hex[:12]}", PASSWORD)
+            accounts.grant(connection, user.name, project.name, role)
+            return cls(server, user.name, project, accounts.add_key(connection, user.name).key)
 
     def path(self, rest: str) -> str:
         return f"/v2/{self.project.id}/{rest}"

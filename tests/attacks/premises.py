@@ -6,12 +6,12 @@ import uuid
 import psutil
 from identities import beside
 
-from cachewright.operations import identity
-from cachewright.operations.sign_in import digest
+from cachewright.model.identity import RoleName, Token
+from cachewright.services import accounts
+from cachewright.services.tokens import digest
 from cachewright.store import instances, keys, tokens
-from cachewright.store.records import RoleName, Token
+from database_fixtures import an_instance
 from serving import Server, spec
-from stored import an_instance
 
 _DAY_MS = 24 * 3600 * 1000
 
@@ -55,9 +55,9 @@ def add_user_with_key(server: Server, role: RoleName) -> dict[str, str]:
     """Access key and secret key of another user."""
     name = f"u-{uuid.uuid4().hex[:12]}"
     with beside(server) as connection:
-        identity.add_user(connection, name, None)
-        identity.grant(connection, name, server.credentials["project_name"], role)
-        key = identity.add_key(connection, name).key
+        accounts.add_user(connection, name, None)
+        accounts.grant(connection, name, server.credentials["project_name"], role)
+        key = accounts.add_key(connection, name).key
     return {"access_key": key.access_key, "secret_key": key.secret_key}
 
 

@@ -18,9 +18,9 @@ from huaweicloudsdkdcs.v2 import (
 
 from cachewright.cli.start import serve
 from cachewright.hosts.resources import total_memory
-from cachewright.operations.capacity import MEGABYTE, Size
+from cachewright.placement.capacity import MEGABYTE, Size
+from environment_faults import small_disk
 from serving import Server, cache, create, created, ended, newest_task, resize, show, spec
-from surroundings import small_disk
 
 TERABYTE = {"spec_code": spec(128, shard_gb=8), "capacity": 1024}
 Start = Callable[..., Server]

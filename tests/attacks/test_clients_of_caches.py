@@ -17,6 +17,7 @@ from huaweicloudsdkdcs.v2 import DeleteSingleInstanceRequest, ListStatisticsOfRu
 from valkey import Valkey
 from valkey.exceptions import NoPermissionError, ResponseError, ValkeyError
 
+from database_fixtures import stored_bytes
 from serving import (
     PASSWORD,
     Server,
@@ -32,7 +33,6 @@ from serving import (
     states,
     until,
 )
-from stored import stored_bytes
 
 KEYS = 3000
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from identities import SESSION_COOKIE, Person, beside, send, session, token
 
+from cachewright.clock import now_ms
 from cachewright.store import instances, tasks
-from cachewright.tasks.clock import now_ms
+from database_fixtures import a_task, an_instance
 from serving import Server, until
-from stored import a_task, an_instance
 
 
 @pytest.fixture(scope="module")

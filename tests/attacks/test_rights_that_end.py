@@ -12,10 +12,10 @@ import msgspec
 import pytest
 from identities import SESSION_COOKIE, Person, beside, send, session, token
 
-from cachewright.operations import identity
-from cachewright.operations.sign_in import digest
+from cachewright.clock import now_ms
+from cachewright.services import accounts
+from cachewright.services.tokens import digest
 from cachewright.store import instances, tokens
-from cachewright.tasks.clock import now_ms
 from serving import Server, create, ended, newest_task, resize
 
 ENDS_WITHIN_SECONDS = 20.0
@@ -44,27 +44,27 @@ def watched(server: Server) -> tuple[Person, str, str]:
 
 def disable_user(person: Person, _: dict[str, str]) -> None:
     with beside(person.server) as connection:
-        identity.enable_user(connection, person.name, False)
+        accounts.enable_user(connection, person.name, False)
 
 
 def remove_user(person: Person, _: dict[str, str]) -> None:
     with beside(person.server) as connection:
-        identity.remove_user(connection, person.name)
+        accounts.remove_user(connection, person.name)
 
 
 def disable_key(person: Person, _: dict[str, str]) -> None:
     with beside(person.server) as connection:
-        identity.enable_key(connection, person.key.access_key, False)
+        accounts.enable_key(connection, person.key.access_key, False)
 
 
 def remove_key(person: Person, _: dict[str, str]) -> None:
     with beside(person.server) as connection:
-        identity.remove_key(connection, person.key.access_key)
+        accounts.remove_key(connection, person.key.access_key)
 
 
 def remove_role(person: Person, _: dict[str, str]) -> None:
     with beside(person.server) as connection:
-        identity.grant(connection, person.name, person.project.name, None)
+        accounts.grant(connection, person.name, person.project.name, None)
 
 
 def expire_token(person: Person, headers: dict[str, str]) -> None:
@@ -169,7 +169,7 @@ def test_a_stream_goes_on_for_who_has_the_rights(watched: tuple[Person, str, str
     viewer = Person.made(admin.server, "viewer", admin.project)
     with streamed(viewer, f"instances/{instance_id}/live", {}) as lines:
         with beside(admin.server) as connection:
-            identity.grant(connection, viewer.name, admin.project.name, "operator")
+            accounts.grant(connection, viewer.name, admin.project.name, "operator")
         seen = 0
         for line in lines:
             assert line != "event: refused"

@@ -12,11 +12,11 @@ from typing import Any
 import httpx
 import pytest
 
-from cachewright.store import outbox
-from cachewright.store.records import Delivery
-from delivering import Post
+from cachewright.model.webhooks import Delivery
+from cachewright.store import webhooks
 from receiver import Receiver
 from serving import COMMAND, Server, until
+from webhook_fixtures import Post
 
 WEBHOOKS = 10
 """A project has at most that many."""
@@ -169,7 +169,7 @@ def test_webhooks_that_are_deleted_and_created_again_take_no_more_than_their_sha
         post.over(post.send(post.webhook(quick.url, "local")))
         with post.database.write() as connection:
             for hook in hooks:
-                outbox.remove(connection, hook)
+                webhooks.remove(connection, hook)
     assert slow.most_in_flight == 4
 
 

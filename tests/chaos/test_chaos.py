@@ -15,9 +15,9 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from deeds import Deeds, delete, settled
-from strikes import Chaos
+from fault_injection import FaultInjector
 from valkey.cluster import ValkeyCluster
+from workload import Workload, delete, settled
 
 from cachewright.valkey.slots import SLOTS
 from receiver import Receiver
@@ -51,10 +51,10 @@ def test_nothing_is_lost_and_nothing_hangs(own_server: Server, receiver: Receive
     traffic = [Traffic(number, show(client, instance_id).port) for number in range(2)]
     for thread in traffic:
         thread.start()
-    chaos = Chaos(own_server, SEED, replicas=copies > 1)
+    chaos = FaultInjector(own_server, SEED, replicas=copies > 1)
     try:
         deadline = time.monotonic() + 60 * MINUTES
-        deeds = Deeds(chaos, instance_id, copies)
+        deeds = Workload(chaos, instance_id, copies)
         while time.monotonic() < deadline:
             deeds.one()
         settled(own_server.client(), instance_id)
@@ -68,7 +68,7 @@ def test_nothing_is_lost_and_nothing_hangs(own_server: Server, receiver: Receive
     print("\n".join(["", *chaos.events, f"{writes} writes acknowledged, all found again"]))
 
 
-def require_nothing_lost(chaos: Chaos, traffic: list[Traffic], caches: ValkeyCluster) -> None:
+def require_nothing_lost(chaos: FaultInjector, traffic: list[Traffic], caches: ValkeyCluster) -> None:
     for thread in traffic:
         thread.finish(caches)
         assert thread.writes
@@ -84,7 +84,7 @@ def just_before_a_kill(loss: Loss, kills: list[float]) -> bool:
     return any(loss.at <= kill <= loss.at + AOF_SECONDS for kill in kills)
 
 
-def require_nothing_left(chaos: Chaos, instance_id: str) -> None:
+def require_nothing_left(chaos: FaultInjector, instance_id: str) -> None:
     """No process, no file, no unfinished task, no run that is still in line."""
     delete(chaos, instance_id)
     until(lambda: not rows(chaos, "SELECT id FROM deliveries WHERE status='WAITING'"), "events are still on their way")
@@ -103,7 +103,7 @@ def require_nothing_left(chaos: Chaos, instance_id: str) -> None:
     assert not list(data_dir.glob("*.partial"))
 
 
-def require_every_end_told(chaos: Chaos, receiver: Receiver) -> None:
+def require_every_end_told(chaos: FaultInjector, receiver: Receiver) -> None:
     """How each task has ended, as the database has it, has been heard."""
     told = {
         (event["subject"], event["data"]["status"]) for event in (json.loads(body) for _, body in receiver.received)
@@ -111,6 +111,6 @@ def require_every_end_told(chaos: Chaos, receiver: Receiver) -> None:
     assert set(rows(chaos, "SELECT id, status FROM tasks")) <= told
 
 
-def rows(chaos: Chaos, query: str) -> list[Any]:
+def rows(chaos: FaultInjector, query: str) -> list[Any]:
     with closing(sqlite3.connect(chaos.server.data_dir / "cachewright.db")) as database:
         return database.execute(query).fetchall()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cachewright.config import parse_ports, show_ports
 from cachewright.hosts.firewall import conflicts, protected_ports, ruleset
 from cachewright.hosts.ports import free_node_ports, listeners, used_for_outgoing
-from lone import node_at
+from standalone_node import node_at
 
 RANGE = (20000, 20100)
 

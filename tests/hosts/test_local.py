@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cachewright.config import Settings
-from cachewright.hosts.local import LocalHost, NodeDidNotStart
+from cachewright.hosts.local import LocalHost, NodeStartFailed
 from cachewright.hosts.ports import NoFreePort, free_ports, is_free
 
 NODE = "a" * 40
@@ -58,7 +58,7 @@ async def test_retiring_leaves_nothing_and_cannot_be_crossed_by_a_start(host: Lo
     assert process is not None
     ended = await asyncio.gather(host.retire(NODE, 5), host.start(NODE), return_exceptions=True)
     assert ended[0] is None
-    assert isinstance(ended[1], NodeDidNotStart)
+    assert isinstance(ended[1], NodeStartFailed)
     assert host.process(NODE) is None
     assert not list((tmp_path / "nodes").iterdir())
 
@@ -70,7 +70,7 @@ async def test_a_taken_port_is_told_with_the_nodes_own_words(host: LocalHost) ->
         port = squatter.getsockname()[1]
         assert not is_free("127.0.0.1", port)
         write(host, port)
-        with pytest.raises(NodeDidNotStart, match="Address already in use"):
+        with pytest.raises(NodeStartFailed, match="Address already in use"):
             await host.start(NODE)
 
 

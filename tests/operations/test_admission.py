@@ -13,36 +13,38 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachewright.config import Settings
-from cachewright.errors import Refusal
+from cachewright.errors import ApiError
 from cachewright.flavors import Flavor, parse
+from cachewright.heartbeats import LoopHeartbeats
 from cachewright.hosts.ports import NodePorts, free_node_ports
 from cachewright.hosts.resources import total_memory
-from cachewright.operations import admission, capacity, layout, port_reservation
-from cachewright.operations.capacity import MEGABYTE, Allocated, Limits, Request, Size
-from cachewright.operations.plane import ControlPlane
-from cachewright.operations.vitals import Vitals
-from cachewright.operations.wishes import CreateWish, ResizeWish
+from cachewright.model.identity import Principal
+from cachewright.model.instances import Node
+from cachewright.monitoring.node_stats import StatsCollector
+from cachewright.operations import admission
+from cachewright.operations.requests import CreateRequest, ResizeRequest
+from cachewright.placement import capacity, layout, port_reservation
+from cachewright.placement.capacity import MEGABYTE, Allocated, Limits, Request, Size
+from cachewright.services.instances import InstanceService
 from cachewright.store import instances, tasks
 from cachewright.store.database import Database
-from cachewright.store.records import Node, Principal
-from cachewright.tasks.feed import Feed
-from cachewright.tasks.heartbeats import Heartbeats
+from cachewright.tasks.feed import TaskFeed
 from serving import spec
 
 WHO = Principal(project_id="p", user_id="u", user_name="n")
 OTHER = Principal(project_id="q", user_id="u", user_name="n")
 
 
-def new_plane(folder: Path, database: Database, **settings: Any) -> ControlPlane:
+def new_plane(folder: Path, database: Database, **settings: Any) -> InstanceService:
     """One whose tasks wait for ever: there is no engine behind it."""
-    parts: dict[str, Any] = dict.fromkeys(ControlPlane.__struct_fields__) | {
+    parts: dict[str, Any] = dict.fromkeys(InstanceService.__struct_fields__) | {
         "database": database,
-        "feed": Feed(),
+        "feed": TaskFeed(),
         "settings": Settings(data_dir=folder, **settings),
         "enqueue": lambda task: None,
-        "vitals": Vitals(None, Heartbeats()),  # type: ignore[arg-type]  # it is not asked to measure
+        "vitals": StatsCollector(None, LoopHeartbeats()),  # type: ignore[arg-type]  # it is not asked to measure
     }
-    return ControlPlane(**parts)
+    return InstanceService(**parts)
 
 
 @pytest.fixture
@@ -56,14 +58,14 @@ def overcommit(nodes: float) -> float:
     return nodes * Size(1, 1024 * MEGABYTE).host_memory / total_memory()
 
 
-def wish(shards: int, *names: str, copies: int = 1) -> CreateWish:
+def wish(shards: int, *names: str, copies: int = 1) -> CreateRequest:
     flavor = parse(spec(shards, copies=copies))
-    return CreateWish(
+    return CreateRequest(
         names=names or ("cache",), flavor=flavor, engine_version="7.0", port=None, password=None, attributes={}
     )
 
 
-def running(plane: ControlPlane, shards: int, who: Principal = WHO) -> str:
+def running(plane: InstanceService, shards: int, who: Principal = WHO) -> str:
     """Id of an instance that has been created."""
     (made,) = plane.create_instances(who, wish(shards))
     with plane.database.write() as connection:
@@ -74,7 +76,7 @@ def running(plane: ControlPlane, shards: int, who: Principal = WHO) -> str:
 
 
 def code(call: Any, *arguments: Any) -> str:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(ApiError) as refused:
         call(*arguments)
     return refused.value.code
 
@@ -82,9 +84,9 @@ def code(call: Any, *arguments: Any) -> str:
 def test_a_resize_that_waits_counts_with_what_it_will_need(tmp_path: Path, database: Database) -> None:
     plane = new_plane(tmp_path, database, memory_overcommit=overcommit(6.5))
     first, second = running(plane, 2), running(plane, 2, OTHER)
-    task = plane.resize_instance(WHO, first, ResizeWish(spec_code=spec(4)))
+    task = plane.resize_instance(WHO, first, ResizeRequest(spec_code=spec(4)))
     assert code(plane.create_instances, OTHER, wish(1)) == "DCS.4036"
-    assert code(plane.resize_instance, OTHER, second, ResizeWish(spec_code=spec(3))) == "DCS.4036"
+    assert code(plane.resize_instance, OTHER, second, ResizeRequest(spec_code=spec(3))) == "DCS.4036"
     plane.cancel_resize(WHO, first, task.id)
     assert plane.create_instances(OTHER, wish(2))
 
@@ -92,7 +94,7 @@ def test_a_resize_that_waits_counts_with_what_it_will_need(tmp_path: Path, datab
 def test_a_resize_is_not_tried_again_where_its_room_is_gone(tmp_path: Path, database: Database) -> None:
     plane = new_plane(tmp_path, database, memory_overcommit=overcommit(4.5))
     first = running(plane, 2)
-    task = plane.resize_instance(WHO, first, ResizeWish(spec_code=spec(4)))
+    task = plane.resize_instance(WHO, first, ResizeRequest(spec_code=spec(4)))
     plane.cancel_resize(WHO, first, task.id)
     second = running(plane, 1, OTHER)
     assert code(plane.retry_task, WHO, first, task.id) == "DCS.4036"
@@ -126,7 +128,7 @@ def test_of_many_requests_for_the_last_room_one_gets_it(tmp_path: Path, database
         together.wait()
         try:
             return plane.create_instances(WHO, wish(2))[0].status
-        except Refusal as refused:
+        except ApiError as refused:
             return refused.code
 
     with ThreadPoolExecutor(8) as threads:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from cachewright.model.tasks import Task, TaskStatus
 from cachewright.operations.instance_status import set_status_after
 from cachewright.operations.kinds import CHECK, CONFIGURE, RESTART, Kind
 from cachewright.store import instances
 from cachewright.store.database import Database
-from cachewright.store.records import Task, TaskStatus
-from stored import a_task, an_instance, new_database
+from database_fixtures import a_task, an_instance, new_database
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from huaweicloudsdkdcs.v2 import DeleteSingleInstanceRequest
 
 from cachewright.valkey.client import CONTROL_PLANE
-from cachewright.valkey.slot_jobs import Job, jobs_in
+from cachewright.valkey.migration.jobs import Job, jobs_in
 from serving import Server, cache, created, ended, load, operator_of, present, progress, resize, show, until
 from traffic import Traffic
 

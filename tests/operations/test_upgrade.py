@@ -21,7 +21,7 @@ from valkey.exceptions import NoPermissionError
 from cachewright.config import Settings
 from cachewright.hosts.local import LocalHost
 from cachewright.hosts.ports import free_ports
-from cachewright.store.records import Node
+from cachewright.model.instances import Node
 from cachewright.store.rows import from_row
 from cachewright.valkey.slots import SlotRange
 from serving import PASSWORD, Server, cache, ended, newest_task, progress, show, states, until

@@ -16,9 +16,9 @@ from cryptography.fernet import Fernet
 
 from cachewright.store import migrations, tasks
 from cachewright.store.database import Database
-from cachewright.store.sealing import Sealer
+from cachewright.store.encryption import SecretCipher
 from cachewright.store.tables import metadata
-from stored import new_database, stored_bytes
+from database_fixtures import new_database, stored_bytes
 
 MIGRATIONS = Path(str(migrations.__file__)).parent
 RELEASES = Path(__file__).parent.parent / "releases"
@@ -41,7 +41,7 @@ def differences(database: Database) -> list[object]:
 
 
 def test_migrations_make_the_tables(path: Path) -> None:
-    database = Database(f"sqlite:///{path}", Sealer([Fernet.generate_key()]))
+    database = Database(f"sqlite:///{path}", SecretCipher([Fernet.generate_key()]))
     database.migrate()
     assert differences(database) == []
     database.migrate()
@@ -54,7 +54,7 @@ def test_a_database_of_an_older_release_is_brought_up_to_date(path: Path, releas
     with sqlite3.connect(path) as old:
         old.executescript(release.read_text())
     old.close()
-    database = Database(f"sqlite:///{path}", Sealer([Fernet.generate_key()]))
+    database = Database(f"sqlite:///{path}", SecretCipher([Fernet.generate_key()]))
     database.migrate()
     assert differences(database) == []
     with database.read() as connection:
@@ -65,12 +65,12 @@ def test_a_database_of_an_older_release_is_brought_up_to_date(path: Path, releas
 
 
 def test_webhooks_of_an_older_release_get_a_slot_each(path: Path) -> None:
-    database = Database(f"sqlite:///{path}", Sealer([Fernet.generate_key()]))
+    database = Database(f"sqlite:///{path}", SecretCipher([Fernet.generate_key()]))
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     with database.write() as connection:
         config.attributes["connection"] = connection
-        config.attributes["sealer"] = database.sealer
+        config.attributes["cipher"] = database.cipher
         command.upgrade(config, "0005")
     with database.write() as connection:
         for number, (project_id, created_at) in enumerate([("p", 3), ("q", 1), ("p", 1), ("p", 1), ("q", 2)]):

@@ -7,11 +7,11 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from cachewright.model.tasks import Forecast, Task
 from cachewright.store import tasks
 from cachewright.store.database import Database
-from cachewright.store.records import Forecast, Task
-from cachewright.tasks.plan import Draft, build, work
-from stored import a_task, new_database
+from cachewright.tasks.plan import SubStepSpec, build, effort
+from database_fixtures import a_task, new_database
 
 TASK = a_task(params={"spec_code": "s", "nested": {"shards": [1, 2]}}, details={"old_capacity": 3})
 
@@ -27,7 +27,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 def further(task: Task) -> Task:
     """With another value of all that changes while it runs."""
-    draft = Draft(name="Step.", action="a", work=work("lane", seconds=1.5, total=10), arguments={"shards": [1]})
+    draft = SubStepSpec(name="Step.", action="a", work=effort("lane", seconds=1.5, total=10), arguments={"shards": [1]})
     return msgspec.structs.replace(
         task,
         status="EXECUTING",

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from cachewright.store import controls, tasks
+from cachewright.model.tasks import Control, Task, TaskStatus
+from cachewright.store import task_controls, tasks
 from cachewright.store.database import Database
-from cachewright.store.records import Control, Task, TaskStatus
-from stored import a_task, new_database
+from database_fixtures import a_task, new_database
 
 PROJECT = "p" * 32
 
@@ -68,12 +68,12 @@ def test_of_tasks_created_at_once_the_last_one_asked_for_is_first(database: Data
 def test_removed_and_purged_tasks_no_longer_count(database: Database) -> None:
     with database.write() as connection:
         first, _, third, last = added(connection, task(10), task(20), task(30), task(40, status="EXECUTING"))
-        controls.put(connection, third.id, Control(parallel=2))
+        task_controls.put(connection, third.id, Control(parallel=2))
         tasks.remove(connection, first)
         assert tasks.page(connection, instance_id="i", offset=0, limit=10)[0] == 3
         assert tasks.purge(connection, ended_before=1000, limit=1) == 1
         assert tasks.purge(connection, ended_before=1000, limit=10) == 1
-        assert controls.get(connection, third.id) == Control()
+        assert task_controls.get(connection, third.id) == Control()
         count, page = tasks.page(connection, project_id=PROJECT, offset=0, limit=10)
         assert (count, [one.id for one in page]) == (1, [last.id])
 

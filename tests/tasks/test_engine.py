@@ -11,15 +11,15 @@ import pytest
 import sqlalchemy as sa
 from dbos import DBOS
 
+from cachewright.model.tasks import ENDED, Step, Task
 from cachewright.store import tasks
 from cachewright.store.database import Database
-from cachewright.store.records import ENDED, Step, Task
 from cachewright.tasks.engine import Engine
-from cachewright.tasks.feed import Feed
-from cachewright.tasks.ledger import KEEP_SECONDS, Ledger
-from cachewright.tasks.operation import PLAN, RECOVER, ActionFailed, Policy, Running
-from cachewright.tasks.plan import Draft, build, work
-from stored import new_database
+from cachewright.tasks.feed import TaskFeed
+from cachewright.tasks.operation import PLAN, RECOVER, ActionFailed, Policy, StepContext
+from cachewright.tasks.plan import SubStepSpec, build, effort
+from cachewright.tasks.recorder import KEEP_SECONDS, TaskRecorder
+from database_fixtures import new_database
 
 PATIENCE_SECONDS = 20
 
@@ -52,14 +52,14 @@ class Scripted:
             raise ActionFailed("DCS.9004", "no node answers")
         drafts = {
             name: [
-                Draft(name=sub, action=action, work=work(lane, seconds=1.0, total=10), arguments={})
+                SubStepSpec(name=sub, action=action, work=effort(lane, seconds=1.0, total=10), arguments={})
                 for sub, lane, action in subs
             ]
             for name, subs in task.params["steps"].items()
         }
         return build(task.id, drafts)
 
-    async def perform(self, action: str, running: Running) -> None:
+    async def perform(self, action: str, running: StepContext) -> None:
         name = running.sub_step.name
         self.did.append(name)
         self.at_once += 1
@@ -68,7 +68,7 @@ class Scripted:
         finally:
             self.at_once -= 1
 
-    async def _act(self, action: str, running: Running, attempt: int) -> None:
+    async def _act(self, action: str, running: StepContext, attempt: int) -> None:
         running.measure(done=5, detail=f"{{attempt:{attempt}}}")
         if action == "hold":
             while not self.release.is_set():
@@ -146,7 +146,7 @@ class Bench:
 def bench(tmp_path: Path) -> Iterator[Bench]:
     database = new_database(tmp_path)
     operation = Scripted()
-    engine = Engine(database, {"scripted": operation}, Feed())
+    engine = Engine(database, {"scripted": operation}, TaskFeed())
     engine.start()
     yield Bench(database, engine, operation)
     operation.release.set()
@@ -245,10 +245,10 @@ def test_a_plan_that_cannot_be_made_fails_the_task(bench: Bench) -> None:
 
 def test_a_task_that_was_stored_but_never_enqueued_is_taken_up_at_the_next_start(tmp_path: Path) -> None:
     database = new_database(tmp_path)
-    stored = Bench(database, Engine(database, {}, Feed()), Scripted())
+    stored = Bench(database, Engine(database, {}, TaskFeed()), Scripted())
     stored.engine.enqueue = lambda _task: None  # type: ignore[method-assign]  # the server dies here
     task_id = stored.submit(steps={"one": [["a", "1", "note"]]})
-    engine = Engine(database, {"scripted": stored.operation}, Feed())
+    engine = Engine(database, {"scripted": stored.operation}, TaskFeed())
     engine.start()
     try:
         assert stored.end(task_id).status == "SUCCESS"
@@ -260,7 +260,7 @@ def test_a_task_that_was_stored_but_never_enqueued_is_taken_up_at_the_next_start
 async def test_a_worker_that_slept_through_its_replacement_is_told(bench: Bench) -> None:
     task_id = bench.submit(steps={"one": [["a", "1", "hold"]]})
     bench.until(task_id, lambda task: task.status == "EXECUTING" and bool(task.steps))
-    sleeper = await Ledger.load(bench.database, task_id, lambda _task: None)
+    sleeper = await TaskRecorder.load(bench.database, task_id, lambda _task: None)
     await asyncio.sleep(0.6)  # the worker writes its counters meanwhile
     with pytest.raises(tasks.StaleTask):
         await sleeper.write()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachewright.store.records import Step, SubStep, Work
+from cachewright.model.tasks import Step, SubStep, Work
 from cachewright.tasks.progress import estimate
 
 seconds = st.floats(0.05, 1000)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from dbos import DBOS
 
 from cachewright.tasks import queue as module
-from cachewright.tasks.queue import PromptQueue
+from cachewright.tasks.queue import WakeableQueue
 
 NAME = "test"
 NEVER_SECONDS = 120.0
@@ -21,7 +21,7 @@ QUIET_SECONDS = 1.5
 
 began: dict[str, float] = {}
 released = threading.Event()
-current: list[PromptQueue] = []
+current: list[WakeableQueue] = []
 
 
 @DBOS.workflow(name="test_queue_note")
@@ -33,13 +33,13 @@ async def note(argument: str) -> None:
 
 
 @pytest.fixture
-def queues(tmp_path: Path) -> Iterator[Callable[..., PromptQueue]]:
+def queues(tmp_path: Path) -> Iterator[Callable[..., WakeableQueue]]:
     began.clear()
     released.clear()
     url = f"sqlite:///{tmp_path / 'test.db'}"
 
-    def start(*, polling: bool = False) -> PromptQueue:
-        current.append(PromptQueue(NAME, polling=polling))
+    def start(*, polling: bool = False) -> WakeableQueue:
+        current.append(WakeableQueue(NAME, polling=polling))
         dbos = DBOS(config={"name": "test", "system_database_url": url, "application_version": "1"})
         if not current[-1].polling:
             DBOS.listen_queues([])
@@ -57,7 +57,7 @@ def _stop() -> None:
     DBOS.destroy(workflow_completion_timeout_sec=0)
 
 
-def put(queue: PromptQueue, argument: str, partition: str = "partition", delay_seconds: float | None = None) -> None:
+def put(queue: WakeableQueue, argument: str, partition: str = "partition", delay_seconds: float | None = None) -> None:
     """Their ids are in the order they were put in line: DBOS tells the order within a second by nothing else."""
     queue.enqueue(f"{time.monotonic_ns()}", partition, note, argument, delay_seconds)
 
@@ -92,7 +92,7 @@ def never_polled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("never_polled")
-def test_what_is_put_in_line_begins_at_once(queues: Callable[..., PromptQueue]) -> None:
+def test_what_is_put_in_line_begins_at_once(queues: Callable[..., WakeableQueue]) -> None:
     queue = queues()
     for argument in ("first", "second"):
         time.sleep(QUIET_SECONDS)
@@ -101,7 +101,7 @@ def test_what_is_put_in_line_begins_at_once(queues: Callable[..., PromptQueue]) 
 
 
 @pytest.mark.usefixtures("never_polled")
-def test_the_next_in_line_begins_when_the_one_before_has_ended(queues: Callable[..., PromptQueue]) -> None:
+def test_the_next_in_line_begins_when_the_one_before_has_ended(queues: Callable[..., WakeableQueue]) -> None:
     queue = queues()
     for argument in ("hold", "next", "last"):
         put(queue, argument)
@@ -115,7 +115,7 @@ def test_the_next_in_line_begins_when_the_one_before_has_ended(queues: Callable[
 
 
 @pytest.mark.usefixtures("never_polled")
-def test_what_the_last_process_left_in_line_begins_at_the_start(queues: Callable[..., PromptQueue]) -> None:
+def test_what_the_last_process_left_in_line_begins_at_the_start(queues: Callable[..., WakeableQueue]) -> None:
     queue = queues()
     for argument in ("hold", "behind"):
         put(queue, argument)
@@ -127,7 +127,7 @@ def test_what_the_last_process_left_in_line_begins_at_the_start(queues: Callable
     assert until_begun("hold") < until_begun("behind")
 
 
-def test_a_queue_that_nothing_happens_to_is_polled_seldom(queues: Callable[..., PromptQueue]) -> None:
+def test_a_queue_that_nothing_happens_to_is_polled_seldom(queues: Callable[..., WakeableQueue]) -> None:
     queue = queues()
     put(queue, "once")
     until_begun("once")
@@ -135,14 +135,14 @@ def test_a_queue_that_nothing_happens_to_is_polled_seldom(queues: Callable[..., 
     assert 1 <= polls_within(3.5) <= 4
 
 
-def test_what_is_put_in_line_with_a_delay_begins_after_it(queues: Callable[..., PromptQueue]) -> None:
+def test_what_is_put_in_line_with_a_delay_begins_after_it(queues: Callable[..., WakeableQueue]) -> None:
     queue = queues()
     before = time.monotonic()
     put(queue, "later", delay_seconds=1)
     assert until_begun("later", within=10) - before > 0.9
 
 
-def test_a_queue_stops_at_once(queues: Callable[..., PromptQueue], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_queue_stops_at_once(queues: Callable[..., WakeableQueue], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SELDOM_SECONDS", NEVER_SECONDS)
     queue = queues()
     time.sleep(QUIET_SECONDS)
@@ -156,13 +156,13 @@ def test_a_queue_stops_at_once(queues: Callable[..., PromptQueue], monkeypatch: 
 def without_private_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """A DBOS of a later version, without the function that this project runs of its inside."""
     monkeypatch.setattr(module, "version", lambda _: "3.5.0")
-    monkeypatch.setattr(module.PromptQueue, "_work", None)
+    monkeypatch.setattr(module.WakeableQueue, "_work", None)
 
 
 @pytest.mark.parametrize("polling", [True, False])
 @pytest.mark.usefixtures("without_private_worker")
 def test_a_queue_that_dbos_polls_itself_runs_one_workflow_of_a_partition_at_a_time(
-    queues: Callable[..., PromptQueue], polling: bool
+    queues: Callable[..., WakeableQueue], polling: bool
 ) -> None:
     queue = queues(polling=polling)
     assert queue.polling
@@ -180,10 +180,10 @@ def test_a_queue_that_dbos_polls_itself_runs_one_workflow_of_a_partition_at_a_ti
 
 
 def test_a_queue_is_polled_where_it_is_chosen_or_the_version_is_not_tested(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not PromptQueue(NAME).polling
-    assert PromptQueue(NAME, polling=True).polling
+    assert not WakeableQueue(NAME).polling
+    assert WakeableQueue(NAME, polling=True).polling
     monkeypatch.setattr(module, "version", lambda _: "3.5.0rc1")
-    assert PromptQueue(NAME).polling
+    assert WakeableQueue(NAME).polling
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ def test_every_line_of_the_log_is_an_object_with_ids(server: Server, scaled: tup
 
     line = until(told, "the log tells of the node")[0]
     assert line["level"] == "WARNING"
-    assert line["logger"] == "cachewright.operations.supervision"
+    assert line["logger"] == "cachewright.monitoring.supervisor"
     assert line["instance_id"] == instance_id
     assert line["timestamp"].endswith("+00:00")
 

@@ -7,7 +7,7 @@ from typing import Any
 from cachewright.valkey.acl import DENIED, client_rules, control_rules
 from cachewright.valkey.client import ask, connect
 from cachewright.valkey.commands_page import render
-from lone import OPEN, started
+from standalone_node import OPEN, started
 
 PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
 ALLOWED = (Path(__file__).parent / "allowed_commands.txt").read_text().split()

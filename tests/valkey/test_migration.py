@@ -7,14 +7,14 @@ import psutil
 import pytest
 from bench.nodes import BareCluster, client_of
 
-from cachewright.store.records import Node
-from cachewright.valkey.arrivals import Arrivals, Transfer
-from cachewright.valkey.migration import Mover, Next
-from cachewright.valkey.slot_jobs import jobs_in
+from cachewright.model.instances import Node
+from cachewright.valkey.migration.jobs import jobs_in
+from cachewright.valkey.migration.mover import Mover, Next
+from cachewright.valkey.migration.source_state import MigrationState
+from cachewright.valkey.migration.transfer import Transfer, TransferProgress
 from cachewright.valkey.slots import SLOTS, SlotRange
-from cachewright.valkey.sources import Sources
-from lone import OPEN
 from serving import freeze, thaw
+from standalone_node import OPEN
 
 FIRST, SECOND = SlotRange(0, 4095), SlotRange(4096, 8191)
 
@@ -55,7 +55,7 @@ def move(source: Node, target: Node, after: Node) -> Transfer:
         bytes_per_key=100.0,
         hold=Free(),
         stalled_seconds=30,
-        sources=Sources(),
+        sources=MigrationState(),
         after=Next(after, SECOND),
     )
     asyncio.run(mover.ensure(said.append))
@@ -92,7 +92,7 @@ def test_what_comes_next_is_not_begun_towards_a_node_that_does_not_answer(cluste
 
 
 def test_bytes_of_two_ranges_are_told_apart_though_the_second_is_on_its_way() -> None:
-    arrivals = Arrivals({0: 300}, 100.0, 1_000)
+    arrivals = TransferProgress({0: 300}, 100.0, 1_000)
     assert arrivals.parted(5_000, 300, 0) == 5_000
     assert arrivals.parted(5_000, 300, 100) == 4_000
     assert arrivals.parted(5_000, 0, 100) == 1_000

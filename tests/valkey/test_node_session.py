@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cachewright.store.records import Node
+from cachewright.model.instances import Node
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 from cachewright.valkey.session import FULL, Session
-from lone import OPEN, node_at, nowhere, signed_in_with, started
+from standalone_node import OPEN, node_at, nowhere, signed_in_with, started
 
 PASSWORD = "Päss word$3"
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachewright.store.records import Node
+from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import NodeRefused, ask, connect
 from cachewright.valkey.config import valkey_conf
@@ -24,7 +24,7 @@ from cachewright.valkey.parameters import (
     same,
     values,
 )
-from lone import OPEN, node_at, started
+from standalone_node import OPEN, node_at, started
 
 EVENTS = "notify-keyspace-events"
 

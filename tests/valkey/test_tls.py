@@ -16,9 +16,9 @@ import sqlalchemy as sa
 from cachewright.config import Settings
 from cachewright.hosts.local import LocalHost
 from cachewright.hosts.server_binary import has_tls
-from cachewright.operations.site import Site
+from cachewright.model.instances import Instance, Node
+from cachewright.operations.context import OperationContext
 from cachewright.store import instances
-from cachewright.store.records import Instance, Node
 from cachewright.valkey.access import Access
 from cachewright.valkey.certificates import (
     CA_FILE,
@@ -30,9 +30,9 @@ from cachewright.valkey.certificates import (
 )
 from cachewright.valkey.config import nodes_conf, valkey_conf
 from cachewright.valkey.slots import SlotRange
-from lone import node_at
+from database_fixtures import an_instance, new_database
 from serving import COMMAND, Server, cache, created, ended, load, newest_task, present, resize, show, states, until
-from stored import an_instance, new_database
+from standalone_node import node_at
 from tls_binary import TLS_BINARY, needs_tls_binary
 from traffic import Traffic
 
@@ -128,14 +128,14 @@ def test_a_server_with_tls_is_known() -> None:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def site(tmp_path: Path) -> Iterator[OperationContext]:
     settings = Settings(data_dir=tmp_path)
     database = new_database(tmp_path)
-    yield Site(database, settings, LocalHost(settings.valkey_binary, settings.nodes_dir))
+    yield OperationContext(database, settings, LocalHost(settings.valkey_binary, settings.nodes_dir))
     database.close()
 
 
-def store(site: Site, node_ca: str | None, node: Node) -> Instance:
+def store(site: OperationContext, node_ca: str | None, node: Node) -> Instance:
     instance = an_instance(node_ca=node_ca)
     with site.database.write() as connection:
         instances.add(connection, instance)
@@ -143,7 +143,7 @@ def store(site: Site, node_ca: str | None, node: Node) -> Instance:
     return instance
 
 
-def test_the_authority_is_sealed_and_the_port_is_taken(site: Site) -> None:
+def test_the_authority_is_sealed_and_the_port_is_taken(site: OperationContext) -> None:
     store(site, AUTHORITY, SECURED)
     with site.database.read() as connection:
         sealed = connection.execute(sa.text("SELECT node_ca FROM instances")).scalar_one()
@@ -155,7 +155,7 @@ def test_the_authority_is_sealed_and_the_port_is_taken(site: Site) -> None:
     assert found.node_ca == AUTHORITY
 
 
-async def test_a_node_gets_its_certificate_once_and_another_when_it_is_of_no_use(site: Site) -> None:
+async def test_a_node_gets_its_certificate_once_and_another_when_it_is_of_no_use(site: OperationContext) -> None:
     instance = store(site, AUTHORITY, SECURED)
     site.host.write(SECURED.id, site.files(instance, SECURED))
     folder = site.host.folder(SECURED.id)
@@ -171,7 +171,7 @@ async def test_a_node_gets_its_certificate_once_and_another_when_it_is_of_no_use
     assert is_usable((folder / NODE_FILE).read_text(), AUTHORITY)
 
 
-async def test_nodes_that_talk_in_clear_get_no_certificates(site: Site) -> None:
+async def test_nodes_that_talk_in_clear_get_no_certificates(site: OperationContext) -> None:
     instance = store(site, None, PLAIN)
     assert site.files(instance, PLAIN).keys() == {"valkey.conf"}
     site.host.write(PLAIN.id, site.files(instance, PLAIN))

@@ -9,26 +9,26 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ASGIApp
 
-from cachewright.api.answers import EXCEPTION_HANDLERS
-from cachewright.api.at_once import AtOnce
+from cachewright.api.auth.authorization import THREADS, CallAudit, guarding
 from cachewright.api.auth.bodies import BodyMemory
 from cachewright.api.auth.credentials import Authenticator, utc_now
-from cachewright.api.auth.gate import Gate
-from cachewright.api.auth.guard import THREADS, CallAudit, guarding
 from cachewright.api.auth.limits import RateLimit, StreamLimit
 from cachewright.api.auth.proxies import TrustedProxies
 from cachewright.api.connections import Connections
 from cachewright.api.console import pages as console_pages
 from cachewright.api.console import session
-from cachewright.api.description import describe
+from cachewright.api.middleware import RequestMiddleware
+from cachewright.api.openapi.document import describe
+from cachewright.api.progress_fast_path import ProgressFastPath
+from cachewright.api.responses import EXCEPTION_HANDLERS
 from cachewright.api.routes import (
     audit,
     configurations,
     control,
     flavors,
     identity,
+    instance_state,
     instances,
-    live,
     nodes,
     places,
     plans,
@@ -42,8 +42,8 @@ from cachewright.api.routes.documentation import pages
 from cachewright.api.routes.metrics import metrics_page
 from cachewright.api.routes.not_served import refusals
 from cachewright.api.security_headers import security_headers
-from cachewright.operations.plane import ControlPlane
-from cachewright.operations.sign_in import SignInDesk
+from cachewright.services.instances import InstanceService
+from cachewright.services.tokens import TokenService
 from cachewright.telemetry.metrics import Metrics
 from cachewright.threads import RequestThreads
 
@@ -75,8 +75,8 @@ SERVED = (
     nodes.show_nodes_information,
     nodes.show_instance_topology,
     nodes.batch_show_nodes_information,
-    live.show_live,
-    live.list_vitals,
+    instance_state.show_instance_state,
+    instance_state.list_instance_statistics,
     configurations.list_configurations,
     configurations.update_configurations,
     configurations.update_instance_config,
@@ -127,7 +127,7 @@ for a password, and metrics, which have a token of their own."""
 
 
 def create_app(
-    plane: ControlPlane,
+    plane: InstanceService,
     metrics: Metrics,
     now: Callable[[], datetime] = utc_now,
     connections: Connections | None = None,
@@ -135,16 +135,16 @@ def create_app(
     """What granian serves. Requests are counted in `metrics` and, by connection, in `connections`; `now` is the clock
     that signatures are checked by."""
     settings = plane.settings
-    desk = SignInDesk(plane.database, settings.tokens_per_user, metrics.signed_in)
-    authenticator = Authenticator(plane.kept, plane.database.sealer, now)
+    desk = TokenService(plane.database, settings.tokens_per_user, metrics.signed_in)
+    authenticator = Authenticator(plane.kept, plane.database.cipher, now)
     limits = settings.limits
     streams = StreamLimit(limits.streams_per_user, limits.streams)
     changes = RateLimit(parse_rate(settings.change_rate_limit))
 
-    def provide_plane() -> ControlPlane:
+    def provide_plane() -> InstanceService:
         return plane
 
-    def provide_desk() -> SignInDesk:
+    def provide_desk() -> TokenService:
         return desk
 
     def provide_authenticator() -> Authenticator:
@@ -175,8 +175,8 @@ def create_app(
         state=State({THREADS: RequestThreads()}),
         request_max_body_size=None,  # the gate has read the body, and has its own limit
     )
-    return Gate(
-        AtOnce(app, plane.kept),
+    return RequestMiddleware(
+        ProgressFastPath(app, plane.kept),
         CallAudit(plane.database),
         authenticator,
         RateLimit(parse_rate(settings.rate_limit)),

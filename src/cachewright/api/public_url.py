@@ -4,7 +4,7 @@ import re
 
 from litestar.types import HTTPScope
 
-from cachewright.api.asked import header
+from cachewright.api.requests import header
 from cachewright.config import Listen
 
 _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9.])?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")

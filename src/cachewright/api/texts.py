@@ -3,8 +3,8 @@
 import unicodedata
 from collections.abc import Sequence
 
-from cachewright.api.asked import refused
-from cachewright.api.wire.instance_bodies import Tag
+from cachewright.api.requests import refused
+from cachewright.api.schemas.instance_bodies import Tag
 
 _KEY_SIGNS = frozenset(" _.:=+-@")
 _VALUE_SIGNS = _KEY_SIGNS | {"/"}
@@ -18,7 +18,7 @@ _BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u20
 
 
 def require_tags(tags: Sequence[Tag]) -> None:
-    """Refusal DCS.4062 where a key or a value has characters that the cloud does not take.
+    """ApiError DCS.4062 where a key or a value has characters that the cloud does not take.
 
     Source: the cloud's page on tags of DCS instances, table "Tag key and value requirements".
     """
@@ -30,7 +30,7 @@ def require_tags(tags: Sequence[Tag]) -> None:
 
 
 def require_line(field: str, text: str | None) -> None:
-    """Refusal with the field's code where `text` has control characters."""
+    """ApiError with the field's code where `text` has control characters."""
     _require_printable(field, text or "", frozenset())
 
 

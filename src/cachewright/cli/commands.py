@@ -5,7 +5,7 @@ import sys
 from cyclopts import App
 
 import cachewright
-from cachewright.cli.remote.failures import CommandFailed
+from cachewright.client.errors import CommandFailed
 
 _INTERRUPTED = 130
 _COMMANDS = (

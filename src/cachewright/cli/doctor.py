@@ -17,20 +17,20 @@ import sqlalchemy as sa
 from cyclopts import Parameter
 
 from cachewright.cli import exposure
-from cachewright.cli.remote.account import read
-from cachewright.cli.remote.failures import CommandFailed, Misused
 from cachewright.cli.remote.output import AsJson, console, print_json
-from cachewright.cli.remote.server import Server
 from cachewright.cli.settings import BUS_PORTS, BusPorts, ValkeyBinary, absolute_binary
+from cachewright.client.account import read
+from cachewright.client.errors import CommandFailed, UsageError
+from cachewright.client.http import ApiClient
 from cachewright.config import Listen, Settings, parse_ports, show_ports
+from cachewright.hosts.host_users import exposures
 from cachewright.hosts.ports import NoFreePort, free_ports
 from cachewright.hosts.resources import resources, total_memory
 from cachewright.hosts.server_binary import UnusableServer, has_tls, require_version
 from cachewright.operations import admission
-from cachewright.operations.host_users import exposures
 from cachewright.store import instances
-from cachewright.store.database import Database, NotInUse, Unusable, usable
-from cachewright.store.sealing import WrongKey
+from cachewright.store.database import Database, DatabaseNotReady, DatabaseUnavailable, translate_errors
+from cachewright.store.encryption import WrongKey
 
 State = Literal["ok", "warn", "fail"]
 
@@ -68,7 +68,7 @@ def doctor(
     try:
         address, peers = Listen.parse(listen), parse_ports(bus_ports)
     except ValueError as error:
-        raise Misused(str(error)) from error
+        raise UsageError(str(error)) from error
     settings = Settings(
         data_dir=data_dir.absolute(),
         listen=address,
@@ -140,7 +140,7 @@ def _allocated(settings: Settings) -> Iterator[Finding]:
     try:
         with closing(Database.in_use(settings)) as database, database.read() as connection:
             _, host = admission.allocated(connection, "")
-    except (NotInUse, WrongKey, OSError, sa.exc.DatabaseError):
+    except (DatabaseNotReady, WrongKey, OSError, sa.exc.DatabaseError):
         return
     needed, there = host.size.host_memory / _GIGABYTE, total_memory() / _GIGABYTE
     told = f"{needed:.1f} GB are allocated to {host.size.nodes} nodes, the machine has {there:.1f} GB"
@@ -189,11 +189,11 @@ def _database(settings: Settings) -> Iterator[Finding]:
     if not settings.database_file.exists():
         return
     try:
-        with usable(), closing(Database.in_use(settings)) as database, database.read() as connection:
+        with translate_errors(), closing(Database.in_use(settings)) as database, database.read() as connection:
             verdict = connection.execute(sa.text("PRAGMA quick_check(1)")).scalar_one()
-    except (NotInUse, WrongKey) as error:
+    except (DatabaseNotReady, WrongKey) as error:
         yield Finding("database", "fail", str(error), "Start this release's server, with its key file.")
-    except (OSError, Unusable) as error:
+    except (OSError, DatabaseUnavailable) as error:
         yield Finding("database", "fail", f"cannot be read: {error}", "Restore it from a backup, with its key file.")
     else:
         remedy = "" if verdict == "ok" else "Restore it from a backup."
@@ -214,7 +214,7 @@ def _server(settings: Settings) -> Iterator[Finding]:
         yield Finding("server", "ok", f"none runs; {settings.listen.host}:{settings.listen.port} is free")
         return
     try:
-        count = Server(read(settings.credentials_file)).ask("GET", "instances", limit=1)["instance_num"]
+        count = ApiClient(read(settings.credentials_file)).ask("GET", "instances", limit=1)["instance_num"]
     except CommandFailed as failed:
         yield Finding("server", "fail", f"runs, but: {failed}", "Look into its log.")
     else:
@@ -237,7 +237,7 @@ def _other_users(settings: Settings) -> Iterator[Finding]:
     """Without a database that can be read, which is a finding of its own, only the server program is looked at."""
     with_tls = without_tls = 0
     with (
-        suppress(NotInUse, WrongKey, OSError, sa.exc.DatabaseError),
+        suppress(DatabaseNotReady, WrongKey, OSError, sa.exc.DatabaseError),
         closing(Database.in_use(settings)) as database,
         database.read() as connection,
     ):

@@ -3,7 +3,7 @@
 import hashlib
 import sys
 
-from cachewright.cli.folder import Folder
+from cachewright.cli.admin.data_dir import DataDirectory
 from cachewright.cli.settings import BUS_PORTS, BusPorts
 from cachewright.config import parse_ports, show_ports
 from cachewright.hosts.firewall import Protected, conflicts, protected_ports, ruleset
@@ -11,7 +11,7 @@ from cachewright.hosts.ports import listeners, used_for_outgoing
 from cachewright.store import instances
 
 
-def firewall(*, folder: Folder, bus_ports: BusPorts = BUS_PORTS) -> None:
+def firewall(*, folder: DataDirectory, bus_ports: BusPorts = BUS_PORTS) -> None:
     """Print rules for nftables: only the owner of the data folder may connect to the ports between nodes.
 
     Clients of every user still reach the caches. Root must load the rules. Load them again after instances were created

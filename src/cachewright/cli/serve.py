@@ -30,15 +30,16 @@ from cachewright.api.app import create_app
 from cachewright.api.connections import Connections
 from cachewright.api.sockets import ConnectionWatch
 from cachewright.cli import exposure
-from cachewright.cli.private_files import write_private
 from cachewright.config import Listen, Settings, show_ports
+from cachewright.errors import CachewrightError
+from cachewright.hosts.host_users import exposures
 from cachewright.hosts.server_binary import UnusableServer, has_tls, require_version
-from cachewright.operations.host_users import exposures
-from cachewright.operations.identity import Credentials, first_credentials
-from cachewright.operations.service import Service
+from cachewright.private_files import write_private
+from cachewright.server import ControlPlane
+from cachewright.services.accounts import Credentials, first_credentials
 from cachewright.store import instances
-from cachewright.store.database import Unusable, usable
-from cachewright.store.sealing import WrongKey
+from cachewright.store.database import DatabaseUnavailable, translate_errors
+from cachewright.store.encryption import WrongKey
 from cachewright.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -65,12 +66,12 @@ _THREADS = 16
 _TRACED_BY = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
-class CannotServe(Exception):
+class StartupError(CachewrightError):
     """Why the server does not start, in words for the person who started it."""
 
 
 def serve_until_stopped(settings: Settings) -> None:
-    """Returns after SIGTERM or SIGINT. CannotServe where it cannot start."""
+    """Returns after SIGTERM or SIGINT. StartupError where it cannot start."""
     logs.configure(settings.log_format)
     _require_tls(settings)
     _require_rate(settings.rate_limit)
@@ -79,14 +80,14 @@ def serve_until_stopped(settings: Settings) -> None:
     try:
         require_version(settings.valkey_binary)
     except UnusableServer as unusable:
-        raise CannotServe(str(unusable)) from unusable
+        raise StartupError(str(unusable)) from unusable
     with ExitStack() as running:
         with _usable(settings.data_dir):
             settings.data_dir.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
             restricted = exposure.restrict(settings.data_dir)
             running.enter_context(_only_server_of(settings.data_dir))
             listen = _free(settings.listen)
-            service = Service(settings)
+            service = ControlPlane(settings)
             running.callback(service.stop)
             metrics = Metrics(service.plane.database, service)
             service.plane.feed.listen(metrics.see)
@@ -110,14 +111,14 @@ def _exposures(settings: Settings, listen: Listen) -> Iterator[exposure.Exposure
     yield from exposure.of_files(settings)
 
 
-def _trace(service: Service, running: ExitStack) -> None:
+def _trace(service: ControlPlane, running: ExitStack) -> None:
     """Traces go where OpenTelemetry's own variables say; without them there are none, and its SDK is not needed."""
     if not any(os.environ.get(name) for name in _TRACED_BY):
         return
     try:
         from cachewright.telemetry.traces import Traces  # noqa: PLC0415  # an optional dependency
     except ImportError as missing:
-        raise CannotServe(f"traces need OpenTelemetry's SDK: pip install 'cachewright[otel]' ({missing})") from missing
+        raise StartupError(f"traces need OpenTelemetry's SDK: pip install 'cachewright[otel]' ({missing})") from missing
     traces = Traces()
     running.callback(traces.stop)
     service.plane.feed.listen(traces.see)
@@ -127,17 +128,17 @@ def _trace(service: Service, running: ExitStack) -> None:
 def _usable(data_dir: Path) -> Iterator[None]:
     """A folder that cannot be used is told in a line: full, read-only, somebody else's, with a damaged database."""
     try:
-        with usable():
+        with translate_errors():
             yield
     except OSError as error:
-        raise CannotServe(f"cannot use {error.filename or data_dir}: {error.strerror}") from error
-    except Unusable as error:
-        raise CannotServe(f"cannot use {data_dir}: {error}") from error
+        raise StartupError(f"cannot use {error.filename or data_dir}: {error.strerror}") from error
+    except DatabaseUnavailable as error:
+        raise StartupError(f"cannot use {data_dir}: {error}") from error
     except WrongKey as error:
-        raise CannotServe(str(error)) from error
+        raise StartupError(str(error)) from error
 
 
-async def _serve(service: Service, metrics: Metrics, settings: Settings, listen: Listen) -> None:
+async def _serve(service: ControlPlane, metrics: Metrics, settings: Settings, listen: Listen) -> None:
     most = _most_connections()
     connections = Connections()
     watch = ConnectionWatch(
@@ -177,7 +178,7 @@ async def _serve(service: Service, metrics: Metrics, settings: Settings, listen:
             service.vitals.measure,
             service.enforcement.run,
             service.tend,
-            service.courier.run,
+            service.webhook_delivery.run,
             watch.run,
         )
     ]
@@ -207,9 +208,9 @@ async def _forever(care: Callable[[], Awaitable[None]]) -> None:
     """Nodes and tasks are cared for on, whatever goes wrong once: a database that is busy for too long, a full disk."""
     while True:
         try:
-            with usable():
+            with translate_errors():
                 await care()
-        except Unusable as error:
+        except DatabaseUnavailable as error:
             log.warning("%s: the database does not take it, trying again: %s", care.__qualname__, error)
         except Exception:
             log.exception("%s was interrupted; it goes on", care.__qualname__)
@@ -235,7 +236,7 @@ def _only_server_of(data_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as taken:
-            raise CannotServe(f"another server runs on {data_dir}") from taken
+            raise StartupError(f"another server runs on {data_dir}") from taken
         yield
 
 
@@ -246,43 +247,43 @@ def _free(listen: Listen) -> Listen:
         try:
             probe.bind((listen.host, listen.port))
         except OSError as error:
-            raise CannotServe(f"cannot listen on {listen.address}: {error.strerror}") from error
+            raise StartupError(f"cannot listen on {listen.address}: {error.strerror}") from error
         return Listen(listen.host, probe.getsockname()[1])
 
 
 def _require_tls(settings: Settings) -> None:
-    """CannotServe where certificate and key are not both there, or do not belong together."""
+    """StartupError where certificate and key are not both there, or do not belong together."""
     if settings.tls_cert is None and settings.tls_key is None:
         return
     if settings.tls_cert is None or settings.tls_key is None:
-        raise CannotServe("--tls-cert and --tls-key go together")
+        raise StartupError("--tls-cert and --tls-key go together")
     try:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(settings.tls_cert, settings.tls_key)
     except ssl.SSLError as error:
         reason = error.reason or "not PEM"
-        raise CannotServe(f"cannot use {settings.tls_cert} with {settings.tls_key}: {reason}") from error
+        raise StartupError(f"cannot use {settings.tls_cert} with {settings.tls_key}: {reason}") from error
     except OSError as error:
-        raise CannotServe(f"cannot read {settings.tls_cert} and {settings.tls_key}: {error.strerror}") from error
+        raise StartupError(f"cannot read {settings.tls_cert} and {settings.tls_key}: {error.strerror}") from error
 
 
 def _require_rate(text: str) -> None:
     try:
-        usable = parse_rate(text).amount > 0 and not set(text) & set(";,|")
+        accepted = parse_rate(text).amount > 0 and not set(text) & set(";,|")
     except ValueError:
-        usable = False
-    if not usable:
-        raise CannotServe(f"invalid rate {text!r}; examples: 200/second, 5000/minute")
+        accepted = False
+    if not accepted:
+        raise StartupError(f"invalid rate {text!r}; examples: 200/second, 5000/minute")
 
 
 def _require_separate_ports(settings: Settings) -> None:
-    """CannotServe where clients and the cluster bus would share ports: a firewall could not tell them apart."""
+    """StartupError where clients and the cluster bus would share ports: a firewall could not tell them apart."""
     (first, end), (first_peer, end_peer) = settings.node_ports, settings.bus_ports
     if first < end_peer and first_peer < end:
         shared = f"--bus-ports {show_ports(settings.bus_ports)} overlaps {show_ports(settings.node_ports)}"
-        raise CannotServe(f"{shared}, the ports for clients of caches")
+        raise StartupError(f"{shared}, the ports for clients of caches")
 
 
-def _warn_of_other_users(service: Service, settings: Settings) -> None:
+def _warn_of_other_users(service: ControlPlane, settings: Settings) -> None:
     with service.plane.database.read() as connection:
         with_tls, without_tls = instances.count_by_tls(connection)
     tls = has_tls(settings.valkey_binary)

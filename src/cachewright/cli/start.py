@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter, validators
 
-from cachewright.cli.serve import CannotServe, serve_until_stopped
+from cachewright.cli.serve import StartupError, serve_until_stopped
 from cachewright.cli.settings import BUS_PORTS, BusPorts, ValkeyBinary, absolute_binary
 from cachewright.config import Listen, RequestLimits, Settings, parse_ports, parse_public_url
 from cachewright.logs import Format
@@ -154,7 +154,7 @@ def serve(
         if valkey_binary:
             settings = msgspec.structs.replace(settings, valkey_binary=absolute_binary(valkey_binary))
         serve_until_stopped(settings)
-    except (ValueError, CannotServe) as error:
+    except (ValueError, StartupError) as error:
         sys.exit(f"cachewright: {error}")
 
 

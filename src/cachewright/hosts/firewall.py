@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
-from cachewright.store.records import Node
+from cachewright.model.instances import Node
 
 
 class Protected(msgspec.Struct, frozen=True):

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import psutil
 
+from cachewright.errors import CachewrightError
+
 CONFIG = "valkey.conf"
 PID = "valkey.pid"
 LOG = "valkey.log"
@@ -33,7 +35,7 @@ _LOOK_SECONDS = 0.02
 _SETTLE_SECONDS = 0.03  # a process that cannot have its port lives this long at the most
 
 
-class NodeDidNotStart(Exception):
+class NodeStartFailed(CachewrightError):
     """The process ended, or did not come to life, with the last lines of its log."""
 
 
@@ -97,10 +99,10 @@ class LocalHost:
         return True
 
     async def start(self, node_id: str) -> None:
-        """Ensures the node's process runs. NodeDidNotStart with the reason from its log."""
+        """Ensures the node's process runs. NodeStartFailed with the reason from its log."""
         async with self._alone(node_id):
             if not self.has(node_id, CONFIG):
-                raise NodeDidNotStart("its files are gone")
+                raise NodeStartFailed("its files are gone")
             if not self.process(node_id):
                 await self._launch(node_id)
 
@@ -129,11 +131,11 @@ class LocalHost:
                     return
                 break
             await asyncio.sleep(0.01)
-        raise NodeDidNotStart(said.decode(errors="replace")[-_LOG_TAIL:] + _tail(log, before))
+        raise NodeStartFailed(said.decode(errors="replace")[-_LOG_TAIL:] + _tail(log, before))
 
     async def restart(self, node_id: str, before: float, grace_seconds: float) -> None:
         """Ensures the node's process was started later than `before`, in seconds since the epoch; it is asked to end
-        and never made to. TimeoutError where it does not end, NodeDidNotStart with the reason from its log."""
+        and never made to. TimeoutError where it does not end, NodeStartFailed with the reason from its log."""
         async with self._alone(node_id):
             process = self.process(node_id)
             if process is not None and process.create_time() < before:

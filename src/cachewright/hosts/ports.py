@@ -7,13 +7,15 @@ from pathlib import Path
 
 import msgspec
 
+from cachewright.errors import CachewrightError
+
 _SOCKET_TABLES = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
 _KERNEL = Path("/proc/sys/net/ipv4")
 _LISTENING = "0A"
 """The state TCP_LISTEN in these tables (proc_pid_net(5))."""
 
 
-class NoFreePort(Exception):
+class NoFreePort(CachewrightError):
     """Every port of the range is taken."""
 
 

@@ -6,6 +6,8 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
+from cachewright.errors import CachewrightError
+
 _SECONDS = 10
 _OLDEST = (9, 0)
 _VERSION = re.compile(r"v=(\d+)\.(\d+)")
@@ -13,7 +15,7 @@ _HAS_TLS = b"No tls-cert-file configured"
 """Log line of a server with TLS that is started with TLS and without a certificate. It ends before it listens."""
 
 
-class UnusableServer(Exception):
+class UnusableServer(CachewrightError):
     """The binary does not run, is no valkey-server, or is too old."""
 
 

@@ -5,15 +5,15 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from cachewright.config import Settings
-from cachewright.errors import Refusal
+from cachewright.errors import ApiError
 from cachewright.flavors import Flavor, parse
 from cachewright.hosts.resources import resources
-from cachewright.operations import capacity
-from cachewright.operations.capacity import Allocated, Limits, Request, Shortage, Size
+from cachewright.model.instances import Instance, Node
 from cachewright.operations.kinds import RESIZE
+from cachewright.placement import capacity
+from cachewright.placement.capacity import Allocated, Limits, Request, Shortage, Size
 from cachewright.store import instances, tasks
 from cachewright.store.allocations import allocations
-from cachewright.store.records import Instance, Node
 
 
 def limits(settings: Settings) -> Limits:
@@ -50,10 +50,10 @@ def resizing(nodes: Sequence[Node], flavor: Flavor, dataset: int | None = None) 
 def require_room(
     connection: sa.Connection, limits: Limits, project_id: str, request: Request, instance: Instance | None = None
 ) -> None:
-    """Refusal DCS.4035, DCS.4036, DCS.4039 or DCS.9007. Call it in the transaction that stores what is requested:
+    """ApiError DCS.4035, DCS.4036, DCS.4039 or DCS.9007. Call it in the transaction that stores what is requested:
     of two requests for the last room one is refused. `instance` is the one that is changed."""
     for shortage in shortages(connection, limits, project_id, request, instance):
-        raise Refusal(shortage.code, reason=shortage.reason)
+        raise ApiError(shortage.code, reason=shortage.reason)
 
 
 def shortages(

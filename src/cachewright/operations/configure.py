@@ -9,12 +9,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cachewright.model.instances import Instance, Node
+from cachewright.model.tasks import Step, Task
+from cachewright.operations.actions.parameters import new_values, put_back
 from cachewright.operations.kinds import CONFIGURE, POST_CHECK
 from cachewright.operations.operation import InstanceOperation
-from cachewright.operations.parameter_actions import new_values, put_back
 from cachewright.store import instances
-from cachewright.store.records import Instance, Node, Step, Task
-from cachewright.tasks.plan import Draft, build, work
+from cachewright.tasks.plan import SubStepSpec, build, effort
 from cachewright.valkey.parameters import BY_NAME, values
 
 _NODE_SECONDS = 0.02
@@ -38,7 +39,9 @@ class Configure(InstanceOperation):
 
     async def plan(self, task: Task) -> tuple[Step, ...]:
         nodes = [node for node in await self.site.nodes(task.instance_id) if node.wanted]
-        check = Draft(name="Parameter check.", action="check parameters", work=work("check", seconds=_CHECK_SECONDS))
+        check = SubStepSpec(
+            name="Parameter check.", action="check parameters", work=effort("check", seconds=_CHECK_SECONDS)
+        )
         return build(task.run_id, {"Parameter change.": [_change(node) for node in nodes], POST_CHECK: [check]})
 
     async def recover(self, task: Task) -> None:
@@ -54,10 +57,10 @@ class Configure(InstanceOperation):
             instances.change(connection, task.instance_id, parameters={**instance.parameters, **new_values(task)})
 
 
-def _change(node: Node) -> Draft:
-    return Draft(
+def _change(node: Node) -> SubStepSpec:
+    return SubStepSpec(
         name=f"Parameter change. Shard {node.shard}, {node.role}",
         action="set parameters",
-        work=work(_LANE, seconds=_NODE_SECONDS),
+        work=effort(_LANE, seconds=_NODE_SECONDS),
         arguments={"node_id": node.id},
     )

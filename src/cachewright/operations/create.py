@@ -4,14 +4,15 @@ import asyncio
 
 import sqlalchemy as sa
 
+from cachewright.clock import now_ms
 from cachewright.flavors import parse
-from cachewright.operations import capacity
+from cachewright.model.instances import Node
+from cachewright.model.tasks import Step, Task
 from cachewright.operations.kinds import CREATE, PRE_CHECK, RESOURCE_CHECK
 from cachewright.operations.operation import InstanceOperation
+from cachewright.placement import capacity
 from cachewright.store import instances
-from cachewright.store.records import Node, Step, Task
-from cachewright.tasks.clock import now_ms
-from cachewright.tasks.plan import Draft, build, work
+from cachewright.tasks.plan import SubStepSpec, build, effort
 
 _START_SECONDS = 0.15
 _STOP_SECONDS = 5.0
@@ -29,10 +30,10 @@ class Create(InstanceOperation):
             task.run_id,
             {
                 PRE_CHECK: [
-                    Draft(
+                    SubStepSpec(
                         name=RESOURCE_CHECK,
                         action="check resources",
-                        work=work("check", seconds=0.05),
+                        work=effort("check", seconds=0.05),
                         arguments={
                             "host_bytes": capacity.EMPTY_NODE * len(nodes),
                             "disk_bytes": capacity.disk_bytes(0, 0, len(nodes)),
@@ -41,19 +42,19 @@ class Create(InstanceOperation):
                     )
                 ],
                 "Resource request.": [
-                    Draft(
+                    SubStepSpec(
                         name=f"Node start. Shard {node.shard}, {node.role}",
                         action="start node",
-                        work=work(node.id, seconds=_START_SECONDS),
+                        work=effort(node.id, seconds=_START_SECONDS),
                         arguments={"node_id": node.id, "founding": True},
                     )
                     for node in nodes
                 ],
                 "Cluster formation.": [
-                    Draft(
+                    SubStepSpec(
                         name="Cluster formation.",
                         action="form cluster",
-                        work=work("cluster", unit="nodes", total=len(nodes), seconds=forming),
+                        work=effort("cluster", unit="nodes", total=len(nodes), seconds=forming),
                     )
                 ],
             },

@@ -1,9 +1,9 @@
 """Deleting an instance: every node ends, every file goes, the record goes last."""
 
+from cachewright.model.tasks import Step, Task
 from cachewright.operations.kinds import DELETE
 from cachewright.operations.operation import InstanceOperation
-from cachewright.store.records import Step, Task
-from cachewright.tasks.plan import Draft, build, work
+from cachewright.tasks.plan import SubStepSpec, build, effort
 
 _STOP_SECONDS = 0.2
 
@@ -17,10 +17,10 @@ class Delete(InstanceOperation):
             task.run_id,
             {
                 "Resource release.": [
-                    Draft(
+                    SubStepSpec(
                         name=f"Node stop. Shard {node.shard}, {node.role}",
                         action="stop node",
-                        work=work(node.id, seconds=_STOP_SECONDS),
+                        work=effort(node.id, seconds=_STOP_SECONDS),
                         arguments={"node_id": node.id},
                     )
                     for node in nodes

@@ -2,10 +2,10 @@
 
 import sqlalchemy as sa
 
+from cachewright.clock import now_ms
+from cachewright.model.tasks import Task
 from cachewright.operations.kinds import KINDS
 from cachewright.store import instances, tasks
-from cachewright.store.records import Task
-from cachewright.tasks.clock import now_ms
 
 
 def set_status_after(connection: sa.Connection, task: Task, *, recovered: bool = True) -> None:

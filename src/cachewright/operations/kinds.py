@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from cachewright.store.records import Step
+from cachewright.model.tasks import Step
 from cachewright.tasks import plan
 
 PRE_CHECK = "Pre-check."

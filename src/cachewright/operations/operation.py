@@ -5,12 +5,13 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
+from cachewright import errors
+from cachewright.model.tasks import Step, Task
 from cachewright.operations.actions import ACTIONS, POLICIES
+from cachewright.operations.context import OperationContext
 from cachewright.operations.instance_status import set_status_after
 from cachewright.operations.kinds import Kind
-from cachewright.operations.site import Site
-from cachewright.store.records import Step, Task
-from cachewright.tasks.operation import ActionFailed, Policy, Running
+from cachewright.tasks.operation import ActionFailed, Policy, StepContext
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 
 
@@ -20,9 +21,9 @@ def answering() -> Iterator[None]:
     try:
         yield
     except NODE_GONE as error:
-        raise ActionFailed("DCS.9004", f"a node does not answer: {error}") from error
+        raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"a node does not answer: {error}") from error
     except NodeRefused as error:
-        raise ActionFailed("DCS.9004", f"a node refuses: {error}") from error
+        raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"a node refuses: {error}") from error
 
 
 class InstanceOperation:
@@ -30,7 +31,7 @@ class InstanceOperation:
 
     kind: Kind
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: OperationContext) -> None:
         self.site = site
 
     @property
@@ -40,7 +41,7 @@ class InstanceOperation:
     async def plan(self, task: Task) -> tuple[Step, ...]:
         raise NotImplementedError
 
-    async def perform(self, action: str, running: Running) -> None:
+    async def perform(self, action: str, running: StepContext) -> None:
         with answering():
             await ACTIONS[action].body(self.site, running)
 

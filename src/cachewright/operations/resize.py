@@ -11,28 +11,41 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import sqlalchemy as sa
 
-from cachewright.errors import Refusal
+from cachewright.errors import ApiError
 from cachewright.flavors import Flavor, parse
 from cachewright.hosts.ports import NodePorts
 from cachewright.hosts.resources import resources
-from cachewright.operations import admission, capacity, cluster_actions, layout
-from cachewright.operations.capacity import Shortage
+from cachewright.model.instances import Instance, Node
+from cachewright.model.tasks import Control, Step, Task
+from cachewright.operations import admission
+from cachewright.operations.actions import cluster
+from cachewright.operations.actions.nodes import IDLE_SECONDS, end
+from cachewright.operations.context import best_view
 from cachewright.operations.kinds import POST_CHECK, PRE_CHECK, RESIZE, RESOURCE_CHECK, STATUS_CHECK
-from cachewright.operations.moves import BYTES_PER_SECOND, MOVE, PACE, Load, Speed, drafts, learnt, moved_keys
-from cachewright.operations.node_actions import IDLE_SECONDS, end
 from cachewright.operations.operation import InstanceOperation, answering
-from cachewright.operations.port_reservation import reserve
-from cachewright.operations.site import best_view
-from cachewright.store import controls, instances, rates
-from cachewright.store.records import Control, Instance, Node, Step, Task
+from cachewright.operations.resize_estimate import (
+    BYTES_PER_SECOND,
+    MOVE,
+    PACE,
+    Load,
+    Speed,
+    drafts,
+    learned,
+    moved_keys,
+)
+from cachewright.placement import capacity, layout
+from cachewright.placement.capacity import Shortage
+from cachewright.placement.port_reservation import reserve
+from cachewright.store import instances, task_controls, throughput
 from cachewright.tasks.operation import ActionFailed
-from cachewright.tasks.plan import Draft, build, work
+from cachewright.tasks.plan import SubStepSpec, build, effort
 from cachewright.tasks.progress import planned_seconds
-from cachewright.valkey import slot_jobs, slots
+from cachewright.valkey import slots
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused, ask, connect
-from cachewright.valkey.clients import custom
-from cachewright.valkey.sources import side_by_side
+from cachewright.valkey.client_activity import client_activity
+from cachewright.valkey.migration import jobs
+from cachewright.valkey.migration.source_state import side_by_side
 from cachewright.valkey.topology import View
 
 _FULLEST = 0.7
@@ -82,8 +95,8 @@ class Resize(InstanceOperation):
         needed = steps[0].sub_steps[0].arguments
         shortages = await asyncio.to_thread(self._shortages, instance, parse(task.params["spec_code"]))
         failures = [
-            *cluster_actions.resource_failures(needed, resources(self.site.settings.data_dir)),
-            *cluster_actions.status_failures(nodes, seen),
+            *cluster.resource_failures(needed, resources(self.site.settings.data_dir)),
+            *cluster.status_failures(nodes, seen),
         ]
         blockers = [(shortage.code, shortage.reason) for shortage in shortages]
         blockers += [(failure.code, failure.message) for failure in failures]
@@ -146,15 +159,15 @@ class Resize(InstanceOperation):
 
     def succeeded(self, connection: sa.Connection, task: Task) -> None:
         instances.change(connection, task.instance_id, spec_code=task.params["spec_code"])
-        if controls.get(connection, task.id) != Control():
+        if task_controls.get(connection, task.id) != Control():
             return  # as fast as its owner wanted it, which tells nothing of others
         moving = [step for step in task.steps if any(sub.action == MOVE for sub in step.sub_steps)]
-        if moving and (pace := learnt(moving[-1], side_by_side())):
-            rates.learn(connection, PACE, pace)
+        if moving and (pace := learned(moving[-1], side_by_side())):
+            throughput.learn(connection, PACE, pace)
 
     async def _shape(self, task: Task, flavor: Flavor, nodes: list[Node], view: View, *, store: bool) -> Shape:
         """New nodes are stored here, before any of them starts; unless the plan is only looked at."""
-        masters = layout.masters(nodes, view)
+        masters = layout.primaries(nodes, view)
         shards = sorted(masters)
         leaving = shards[flavor.shards :]
         first = max(shards, default=-1) + 1
@@ -179,15 +192,15 @@ class Resize(InstanceOperation):
 
         try:
             added = reserve(self.site.database, self.site.settings, len(missing), add, tls=tls) if missing else []
-        except Refusal as refused:
+        except ApiError as refused:
             raise ActionFailed(refused.code, refused.message, True) from refused
         every = known | {node.id: node for node in added}
         return [every[node.id] for node in new]
 
     def _speed(self, task: Task) -> Speed:
         with self.site.database.read() as connection:
-            pace = rates.get(connection, PACE) or BYTES_PER_SECOND
-            return Speed(pace=pace, turns=side_by_side(), hurry=controls.get(connection, task.id).hurry)
+            pace = throughput.get(connection, PACE) or BYTES_PER_SECOND
+            return Speed(pace=pace, turns=side_by_side(), hurry=task_controls.get(connection, task.id).hurry)
 
 
 async def _loads(shape: Shape, moves: Sequence[slots.Move], access: Access) -> dict[str, Load]:
@@ -198,10 +211,10 @@ async def _loads(shape: Shape, moves: Sequence[slots.Move], access: Access) -> d
 
     async def one(node: Node) -> Load:
         async with connect(node, access) as client:
-            keys = await slot_jobs.count_keys(client, wanted[node.id])
+            keys = await jobs.count_keys(client, wanted[node.id])
             memory = await client.info("memory")
             total = await client.dbsize()
-            clients = (await custom(client)).connected > 0
+            clients = (await client_activity(client)).connected > 0
         per_key = memory["used_memory_dataset"] / total if total else _BYTES_PER_KEY
         return Load(memory["used_memory"], per_key, keys, clients)
 
@@ -209,7 +222,7 @@ async def _loads(shape: Shape, moves: Sequence[slots.Move], access: Access) -> d
     return dict(zip([node.id for node in masters], await asyncio.gather(*map(one, masters)), strict=True))
 
 
-def _checks(shape: Shape, moves: Sequence[slots.Move], loads: Mapping[str, Load], flavor: Flavor) -> list[Draft]:
+def _checks(shape: Shape, moves: Sequence[slots.Move], loads: Mapping[str, Load], flavor: Flavor) -> list[SubStepSpec]:
     size = {move: math.ceil(moved_keys(move, loads[move.source]) * loads[move.source].bytes_per_key) for move in moves}
     moved = sum(size.values())
     limit = int(flavor.shard_mb * layout.MEGABYTE * _FULLEST)
@@ -226,57 +239,57 @@ def _checks(shape: Shape, moves: Sequence[slots.Move], loads: Mapping[str, Load]
         "disk_bytes": capacity.disk_bytes(moved, flavor.copies, len(shape.new)),
         "rooms": rooms,
     }
-    check = work("check", seconds=_CHECK_SECONDS)
+    check = effort("check", seconds=_CHECK_SECONDS)
     return [
-        Draft(name=RESOURCE_CHECK, action="check resources", work=check, arguments=needed),
+        SubStepSpec(name=RESOURCE_CHECK, action="check resources", work=check, arguments=needed),
         _check_status(shape.new),
     ]
 
 
-def _check_status(new: Sequence[Node]) -> Draft:
+def _check_status(new: Sequence[Node]) -> SubStepSpec:
     """Of all nodes but the new ones, which have not started yet."""
-    return Draft(
+    return SubStepSpec(
         name=STATUS_CHECK,
         action="check status",
-        work=work("check", seconds=_CHECK_SECONDS),
+        work=effort("check", seconds=_CHECK_SECONDS),
         arguments={"new": [node.id for node in new]},
     )
 
 
-def _start(node: Node) -> Draft:
-    return Draft(
+def _start(node: Node) -> SubStepSpec:
+    return SubStepSpec(
         name=f"Node start. Shard {node.shard}, {node.role}",
         action="start node",
-        work=work(node.id, seconds=_START_SECONDS),
+        work=effort(node.id, seconds=_START_SECONDS),
         arguments={"node_id": node.id, "founding": False},
     )
 
 
-def _join(new: Sequence[Node], old: int) -> list[Draft]:
+def _join(new: Sequence[Node], old: int) -> list[SubStepSpec]:
     if not new:
         return []
     every = old + len(new)
-    size = work("join", unit="nodes", total=every, seconds=_JOIN_SECONDS + _JOIN_SECONDS_A_NODE * every)
+    size = effort("join", unit="nodes", total=every, seconds=_JOIN_SECONDS + _JOIN_SECONDS_A_NODE * every)
     ids = [node.id for node in new]
-    return [Draft(name="Cluster join.", action="join cluster", work=size, arguments={"node_ids": ids})]
+    return [SubStepSpec(name="Cluster join.", action="join cluster", work=size, arguments={"node_ids": ids})]
 
 
-def _set_memory(node: Node) -> Draft:
-    return Draft(
+def _set_memory(node: Node) -> SubStepSpec:
+    return SubStepSpec(
         name=f"Memory change. Shard {node.shard}, {node.role}",
         action="set memory",
-        work=work(node.id, seconds=_CHECK_SECONDS),
+        work=effort(node.id, seconds=_CHECK_SECONDS),
         arguments={"node_id": node.id},
     )
 
 
-def _release(node: Node, leaving: Sequence[Node], load: Load | None) -> Draft:
+def _release(node: Node, leaving: Sequence[Node], load: Load | None) -> SubStepSpec:
     """Where it has clients, each is first let learn where its slots went."""
     drained = IDLE_SECONDS if load and load.clients else 0.0
-    return Draft(
+    return SubStepSpec(
         name=f"Node release. Shard {node.shard}, {node.role}",
         action="release node",
-        work=work(node.id, seconds=_RELEASE_SECONDS + drained),
+        work=effort(node.id, seconds=_RELEASE_SECONDS + drained),
         arguments={"node_id": node.id, "leaving": [other.id for other in leaving]},
     )
 
@@ -285,7 +298,7 @@ async def _cancelled(node: Node, access: Access) -> None:
     """Returns when the node exports nothing any more. A node that is dead exports nothing."""
     try:
         async with connect(node, access) as client:
-            await slot_jobs.cancel_all(client)
+            await jobs.cancel_all(client)
     except (*NODE_GONE, NodeRefused):
         return
 

@@ -4,30 +4,33 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cachewright.errors import Refusal
+from cachewright import errors
+from cachewright.errors import ApiError
 from cachewright.flavors import Flavor, UnknownFlavor, parse
-from cachewright.operations.wishes import ResizeWish
+from cachewright.model.instances import Instance
+from cachewright.operations.requests import ResizeRequest
 from cachewright.store import instances
-from cachewright.store.records import Instance
 
 
-def sizes(connection: sa.Connection, instance: Instance, wish: ResizeWish) -> tuple[Flavor, Flavor]:
-    """What the instance is and what it is wished to be. Refusal where it cannot be.
+def sizes(connection: sa.Connection, instance: Instance, wish: ResizeRequest) -> tuple[Flavor, Flavor]:
+    """What the instance is and what it is wished to be. ApiError where it cannot be.
 
     The size it has already is no change, unless a scale that failed has left it with another number of shards.
     """
     try:
         new = parse(wish.spec_code)
     except UnknownFlavor as unknown:
-        raise Refusal("DCS.4927", reason=str(unknown)) from unknown
+        raise ApiError(errors.INVALID_SPEC_CODE, reason=str(unknown)) from unknown
     old = parse(instance.spec_code)
     if wish.capacity_mb is not None and wish.capacity_mb != new.capacity_mb:
-        raise Refusal("DCS.4012", reason=f"new_capacity is not the {new.capacity_gb} GB of {new.spec_code}")
+        raise ApiError(
+            errors.INVALID_CAPACITY, reason=f"new_capacity is not the {new.capacity_gb} GB of {new.spec_code}"
+        )
     if (new.cache_mode, new.cpu_type, new.copies) != (old.cache_mode, old.cpu_type, old.copies):
-        raise Refusal("DCS.4102", reason=f"{old.spec_code} cannot become {new.spec_code}")
+        raise ApiError(errors.UNSUPPORTED_RESIZE, reason=f"{old.spec_code} cannot become {new.spec_code}")
     shards = {node.shard for node in instances.nodes_of(connection, instance.id)}
     if (new.shards, new.shard_mb) == (old.shards, old.shard_mb) == (len(shards), old.shard_mb):
-        raise Refusal("DCS.4103", reason=f"the instance is {old.spec_code} already")
+        raise ApiError(errors.RESIZE_WITHOUT_CHANGE, reason=f"the instance is {old.spec_code} already")
     return old, new
 
 

@@ -4,12 +4,13 @@ A node ends when it is asked to, never by force, so that what it has acknowledge
 with a replica serves on: its master hands over before it goes. One without is away while its node restarts.
 """
 
-from cachewright.operations import layout
+from cachewright.model.instances import Node
+from cachewright.model.tasks import Step, Task
+from cachewright.operations.context import best_view
 from cachewright.operations.kinds import POST_CHECK, PRE_CHECK, RESTART, STATUS_CHECK
 from cachewright.operations.operation import InstanceOperation
-from cachewright.operations.site import best_view
-from cachewright.store.records import Node, Step, Task
-from cachewright.tasks.plan import Draft, build, work
+from cachewright.placement import layout
+from cachewright.tasks.plan import SubStepSpec, build, effort
 
 _HOLD_SECONDS = 2.0
 """For which Valkey holds a freshly started master back; no counter shows it."""
@@ -24,12 +25,15 @@ class Restart(InstanceOperation):
     async def plan(self, task: Task) -> tuple[Step, ...]:
         """Replicas of a shard before its master: who takes over then need not go again."""
         _, nodes, seen = await self.site.look(task)
-        leads = layout.masters(nodes, best_view(seen))
+        leads = layout.primaries(nodes, best_view(seen))
         ordered = sorted(nodes, key=lambda node: (node.shard, node is leads.get(node.shard), node.id))
         alone = {node.shard for node in nodes} - {node.shard for node in nodes if node is not leads.get(node.shard)}
         restarts = [_restart(node, leads.get(node.shard) is node, node.shard in alone) for node in ordered]
-        check = Draft(
-            name=STATUS_CHECK, action="check status", work=work("check", seconds=_CHECK_SECONDS), arguments={"new": []}
+        check = SubStepSpec(
+            name=STATUS_CHECK,
+            action="check status",
+            work=effort("check", seconds=_CHECK_SECONDS),
+            arguments={"new": []},
         )
         return build(
             task.run_id,
@@ -41,11 +45,11 @@ class Restart(InstanceOperation):
         )
 
 
-def _restart(node: Node, leads: bool, alone: bool) -> Draft:
+def _restart(node: Node, leads: bool, alone: bool) -> SubStepSpec:
     held = _HOLD_SECONDS if alone else 0.0
-    return Draft(
+    return SubStepSpec(
         name=f"Node restart. Shard {node.shard}, {'master' if leads else 'slave'}",
         action="restart node",
-        work=work(_LANE, seconds=_START_SECONDS + held, fixed=held),
+        work=effort(_LANE, seconds=_START_SECONDS + held, fixed=held),
         arguments={"node_id": node.id},
     )

@@ -4,7 +4,7 @@ from contextvars import ContextVar
 
 import sqlalchemy as sa
 
-from cachewright.store.records import AuditEntry
+from cachewright.model.audit import AuditEntry
 from cachewright.store.rows import columns, from_row, to_row
 from cachewright.store.tables import audit
 

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from cachewright.store.records import RoleName, TokenKind
+from cachewright.model.identity import RoleName, TokenKind
 from cachewright.store.tables import access_keys, grants, tokens, users
 
 

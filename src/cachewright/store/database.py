@@ -18,45 +18,49 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from cachewright.config import Settings
+from cachewright.errors import CachewrightError
 from cachewright.store import audit
-from cachewright.store.sealing import Sealer, WrongKey, make_key, read_key
+from cachewright.store.encryption import SecretCipher, WrongKey, make_key, read_key
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_MS = 30_000
-_SEALER = "sealer"
+_CIPHER = "cipher"
 
 
-class NotInUse(Exception):
+class DatabaseNotReady(CachewrightError):
     """There is no database that can be worked on without a server's start."""
 
 
-class Unusable(Exception):
+class DatabaseUnavailable(CachewrightError):
     """The database cannot be read or written: it is damaged, locked, or its disk is full."""
 
 
 @contextmanager
-def usable() -> Iterator[None]:
-    """Raises `Unusable` for a driver's error about the database itself. Errors about a statement stay as they are."""
+def translate_errors() -> Iterator[None]:
+    """Raises `DatabaseUnavailable` for a driver's error about the database itself. Errors about a statement stay as
+    they are."""
     try:
         yield
     except (sa.exc.DBAPIError, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
         if type(cause) is sqlite3.DatabaseError:
-            raise Unusable(f"the database is damaged ({cause}); restore it and its key file from a backup") from error
+            raise DatabaseUnavailable(
+                f"the database is damaged ({cause}); restore it and its key file from a backup"
+            ) from error
         if isinstance(error, sa.exc.OperationalError | sqlite3.OperationalError):
-            raise Unusable(str(cause)) from error
+            raise DatabaseUnavailable(str(cause)) from error
         raise
 
 
 class Database:
-    def __init__(self, url: str, sealer: Sealer) -> None:
-        """Opens `url`; for SQLite makes the file, readable by its owner alone. `sealer` is for the secrets in it."""
-        self.sealer = sealer
+    def __init__(self, url: str, cipher: SecretCipher) -> None:
+        """Opens `url`; for SQLite makes the file, readable by its owner alone. `cipher` is for the secrets in it."""
+        self.cipher = cipher
         self._watch: sa.Connection | None = None
         self.engine = sa.create_engine(
             url,
             hide_parameters=True,  # rows hold secrets; errors are logged
-            execution_options={_SEALER: sealer},
+            execution_options={_CIPHER: cipher},
             **_pool(url),
         )
         if self.engine.dialect.name == "sqlite":
@@ -85,19 +89,19 @@ class Database:
         with self.read() as connection:
             sealed = connection.execute(sa.text("SELECT secret_key FROM access_keys LIMIT 1")).scalar_one_or_none()
         if sealed is not None:
-            self.sealer.open(sealed)
+            self.cipher.decrypt(sealed)
 
     @classmethod
     def in_use(cls, settings: Settings) -> "Database":
-        """The same beside the server that runs on it, whose tables are not to be changed under it. NotInUse where there
-        is none of this release; WrongKey as above."""
+        """The same beside the server that runs on it, whose tables are not to be changed under it. DatabaseNotReady
+        where there is none of this release; WrongKey as above."""
         if not settings.database_file.exists() or not settings.key_file.exists():
-            raise NotInUse(f"no server of this release has run on {settings.data_dir} yet")
+            raise DatabaseNotReady(f"no server of this release has run on {settings.data_dir} yet")
         database = cls(settings.database_url, read_key(settings.key_file))
         with database.read() as connection:
             revision = MigrationContext.configure(connection).get_current_revision()
         if revision != ScriptDirectory(str(_MIGRATIONS)).get_current_head():
-            raise NotInUse(f"{settings.database_file} is another release's; start this release's server first")
+            raise DatabaseNotReady(f"{settings.database_file} is another release's; start this release's server first")
         database.require_key()
         return database
 
@@ -107,7 +111,7 @@ class Database:
         config.set_main_option("script_location", str(_MIGRATIONS))
         with self.engine.connect().execution_options(write=True) as connection, connection.begin():
             config.attributes["connection"] = connection
-            config.attributes["sealer"] = self.sealer
+            config.attributes["cipher"] = self.cipher
             command.upgrade(config, "head")
 
     @contextmanager
@@ -169,9 +173,9 @@ def _pool(url: str) -> dict[str, int]:
     return {"pool_size": 8, "max_overflow": -1} if sa.engine.make_url(url).database else {}
 
 
-def sealer(connection: sa.Connection) -> Sealer:
+def secret_cipher(connection: sa.Connection) -> SecretCipher:
     """What seals and opens the secrets of this connection's database."""
-    found: Sealer = connection.get_execution_options()[_SEALER]
+    found: SecretCipher = connection.get_execution_options()[_CIPHER]
     return found
 
 

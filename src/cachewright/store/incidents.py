@@ -2,8 +2,9 @@
 
 import sqlalchemy as sa
 
-from cachewright.store import audit, events, outbox
-from cachewright.store.records import AuditEntry, Incident
+from cachewright.model.audit import AuditEntry
+from cachewright.model.incidents import Incident
+from cachewright.store import audit, webhook_events, webhooks
 from cachewright.store.rows import from_row, to_row
 from cachewright.store.tables import incidents
 
@@ -49,4 +50,4 @@ def _announce(connection: sa.Connection, incident: Incident, at: int, action: st
         error_code=incident.error_code,
     )
     audit.add(connection, entry)
-    outbox.publish(connection, incident.project_id, events.of_incident(incident), at)
+    webhooks.publish(connection, incident.project_id, webhook_events.of_incident(incident), at)

@@ -6,19 +6,19 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from cachewright.store.database import sealer
-from cachewright.store.records import Instance, Node
+from cachewright.model.instances import Instance, Node
+from cachewright.store.database import secret_cipher
 from cachewright.store.rows import columns, from_row, to_row
 from cachewright.store.tables import incidents, instances, nodes
 
 
 def add(connection: sa.Connection, instance: Instance) -> None:
-    seal = sealer(connection).seal
+    encrypt = secret_cipher(connection).encrypt
     sealed = msgspec.structs.replace(
         instance,
-        password=instance.password and seal(instance.password),
-        control_secret=seal(instance.control_secret),
-        node_ca=instance.node_ca and seal(instance.node_ca),
+        password=instance.password and encrypt(instance.password),
+        control_secret=encrypt(instance.control_secret),
+        node_ca=instance.node_ca and encrypt(instance.node_ca),
     )
     connection.execute(instances.insert().values(to_row(sealed)))
 
@@ -75,7 +75,7 @@ def secrets(connection: sa.Connection, in_statuses: Collection[str]) -> dict[str
     statuses, by id."""
     columns = (instances.c.id, instances.c.control_secret, instances.c.password)
     found = sa.select(*columns).where(instances.c.status.in_(in_statuses))
-    opened = sealer(connection).open
+    opened = secret_cipher(connection).decrypt
     return {
         row.id: (opened(row.control_secret), row.password and opened(row.password)) for row in connection.execute(found)
     }
@@ -163,7 +163,7 @@ def wanted_in(connection: sa.Connection, in_statuses: Collection[str]) -> dict[s
 
 def _opened(connection: sa.Connection, row: sa.Row[tuple[Any, ...]]) -> Instance:
     instance = from_row(Instance, row._mapping)
-    opened = sealer(connection).open
+    opened = secret_cipher(connection).decrypt
     return msgspec.structs.replace(
         instance,
         password=instance.password and opened(instance.password),

@@ -3,14 +3,14 @@
 import msgspec
 import sqlalchemy as sa
 
-from cachewright.store.database import sealer
-from cachewright.store.records import AccessKey
+from cachewright.model.identity import AccessKey
+from cachewright.store.database import secret_cipher
 from cachewright.store.rows import from_row, to_row
 from cachewright.store.tables import access_keys
 
 
 def add(connection: sa.Connection, key: AccessKey) -> None:
-    sealed = msgspec.structs.replace(key, secret_key=sealer(connection).seal(key.secret_key))
+    sealed = msgspec.structs.replace(key, secret_key=secret_cipher(connection).encrypt(key.secret_key))
     connection.execute(access_keys.insert().values(to_row(sealed)))
 
 
@@ -38,4 +38,4 @@ def remove(connection: sa.Connection, access_key: str) -> bool:
 
 def _opened(connection: sa.Connection, row: sa.Row[tuple[object, ...]]) -> AccessKey:
     key = from_row(AccessKey, row._mapping)
-    return msgspec.structs.replace(key, secret_key=sealer(connection).open(key.secret_key))
+    return msgspec.structs.replace(key, secret_key=secret_cipher(connection).decrypt(key.secret_key))

@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from cachewright.store import controls, outbox
-from cachewright.store.records import ENDED, UNFINISHED, Task
+from cachewright.errors import CachewrightError
+from cachewright.model.tasks import ENDED, UNFINISHED, Task
+from cachewright.store import task_controls, webhooks
 from cachewright.store.rows import columns, from_row, to_row
 from cachewright.store.tables import task_counts, tasks
 
@@ -25,14 +26,14 @@ _CHANGING = [name for name in Task.__struct_fields__ if name not in _FOR_GOOD]
 """Not written anew: SQLite would write a task's entry in each index of such a column again, as it stands."""
 
 
-class StaleTask(Exception):
+class StaleTask(CachewrightError):
     """Someone else has written this task since it was read."""
 
 
 def add(connection: sa.Connection, task: Task) -> None:
     connection.execute(tasks.insert().values(to_row(task)))
     _count(connection, [task], 1)
-    outbox.announce(connection, task)
+    webhooks.announce(connection, task)
 
 
 def last_created_at(connection: sa.Connection, project_id: str) -> int:
@@ -132,14 +133,14 @@ def save(connection: sa.Connection, task: Task) -> Task:
     if changed.rowcount != 1:
         raise StaleTask(task.id)
     if saved.status != before:
-        outbox.announce(connection, saved)
+        webhooks.announce(connection, saved)
     return saved
 
 
 def change(connection: sa.Connection, task_id: str, **values: Any) -> None:
     connection.execute(tasks.update().where(tasks.c.id == task_id).values(columns(**values)))
     if "status" in values:
-        outbox.announce(connection, load(connection, task_id))
+        webhooks.announce(connection, load(connection, task_id))
 
 
 def remove(connection: sa.Connection, task: Task) -> None:
@@ -156,7 +157,7 @@ def purge(connection: sa.Connection, ended_before: int, limit: int) -> int:
 
 def _remove(connection: sa.Connection, removed: Sequence[Task]) -> None:
     ids = [task.id for task in removed]
-    controls.remove(connection, ids)
+    task_controls.remove(connection, ids)
     connection.execute(tasks.delete().where(tasks.c.id.in_(ids)))
     _count(connection, removed, -1)
 

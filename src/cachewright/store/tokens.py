@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from cachewright.store.records import Token, TokenKind
+from cachewright.model.identity import Token, TokenKind
 from cachewright.store.rows import from_row, to_row
 from cachewright.store.tables import tokens
 

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from cachewright.store.records import Project, RoleName, User
+from cachewright.model.identity import Project, RoleName, User
 from cachewright.store.rows import from_row, to_row
 from cachewright.store.tables import access_keys, grants, projects, tokens, users
 

@@ -20,15 +20,16 @@ import sqlalchemy as sa
 from dbos import DBOS, DBOSConfig, StepOptions, StepReservation
 from dbos import error as dbos_error
 
+from cachewright import errors
 from cachewright.logs import about
+from cachewright.model.tasks import ENDED, Step, SubStep, Task
 from cachewright.store import tasks as stored
 from cachewright.store.database import Database
-from cachewright.store.records import ENDED, Step, SubStep, Task
-from cachewright.tasks.feed import Feed
-from cachewright.tasks.lanes import LaneGate
-from cachewright.tasks.ledger import DATABASE_SECONDS, Ledger
-from cachewright.tasks.operation import PLAN, RECOVER, ActionFailed, Operation, Policy, Running
-from cachewright.tasks.queue import PromptQueue
+from cachewright.tasks.concurrency_limiter import ConcurrencyLimiter
+from cachewright.tasks.feed import TaskFeed
+from cachewright.tasks.operation import PLAN, RECOVER, ActionFailed, Operation, Policy, StepContext
+from cachewright.tasks.queue import WakeableQueue
+from cachewright.tasks.recorder import DATABASE_SECONDS, TaskRecorder
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +38,8 @@ WORKFLOW_VERSION = "1"
 """Of the workflow below. DBOS resumes only workflows of its own version, so this stays while old ones can be run."""
 
 _RECOVERIES = 1_000_000
-_TASK_FAILED = "DCS.4842"
-_TIMED_OUT = "DCS.9006"
+_TASK_FAILED = errors.UNEXPECTED_TASK_ERROR
+_TIMED_OUT = errors.SUB_STEP_TIMEOUT
 _FORGOTTEN_AT_ONCE = 500
 _OVER = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
 _NOTES_KEPT = timedelta(hours=1)
@@ -52,7 +53,7 @@ class Engine:
         self,
         database: Database,
         operations: Mapping[str, Operation],
-        feed: Feed,
+        feed: TaskFeed,
         *,
         queue_polling: bool = False,
     ) -> None:
@@ -61,9 +62,9 @@ class Engine:
         self.database = database
         self.feed = feed
         self.operations = operations
-        self._ledgers: dict[str, Ledger] = {}
+        self._ledgers: dict[str, TaskRecorder] = {}
         self._adrift: set[str] = set()
-        self._queue = PromptQueue(QUEUE, polling=queue_polling)
+        self._queue = WakeableQueue(QUEUE, polling=queue_polling)
 
     def start(self) -> DBOS:
         """Takes up every task that has not ended. Returns when new ones can be enqueued."""
@@ -144,13 +145,13 @@ class Engine:
             await self._run_unless_over(task_id)
 
     async def _run_unless_over(self, task_id: str) -> None:
-        ledger = await Ledger.load(self.database, task_id, self.feed.publish)
+        ledger = await TaskRecorder.load(self.database, task_id, self.feed.publish)
         if ledger.task.status in ENDED:
             return
         with about(task_id=task_id, instance_id=ledger.task.instance_id):
             await self._run(ledger)
 
-    async def _run(self, ledger: Ledger) -> None:
+    async def _run(self, ledger: TaskRecorder) -> None:
         task_id = ledger.task.id
         self._ledgers[task_id] = ledger
         keeping = asyncio.create_task(ledger.keep())
@@ -163,7 +164,7 @@ class Engine:
             await asyncio.gather(keeping, return_exceptions=True)  # what it found wrong the run finds as well
             del self._ledgers[task_id]
 
-    async def _perform_plan(self, ledger: Ledger) -> tuple[str, str] | None:
+    async def _perform_plan(self, ledger: TaskRecorder) -> tuple[str, str] | None:
         """None, or the error code and message that the task ends with."""
         try:
             policy = self.operations[ledger.task.kind].policies[PLAN]
@@ -182,13 +183,13 @@ class Engine:
             operation = self.operations[ledger.task.kind]
             await ledger.start(await _tried(operation.policies[PLAN], lambda: operation.plan(ledger.task)))
 
-    async def _perform_step(self, ledger: Ledger, step: Step) -> None:
+    async def _perform_step(self, ledger: TaskRecorder, step: Step) -> None:
         """Every sub-step's place in DBOS's log is drawn before any runs, so that lanes may overtake each other."""
         lanes: dict[str, list[tuple[SubStep, StepReservation]]] = defaultdict(list)
         for sub_step in step.sub_steps:
             lanes[sub_step.work.lane].append((sub_step, DBOS.reserve_step()))
         failures: list[Exception] = []
-        gate = LaneGate(ledger)
+        gate = ConcurrencyLimiter(ledger)
         await asyncio.gather(*(self._perform_lane(ledger, gate, lane, failures) for lane in lanes.values()))
         # A run that has broken off says so before a sub-step that has failed: it is taken up again, and tells it then.
         for failure in sorted(failures, key=lambda failure: isinstance(failure, ActionFailed)):
@@ -196,8 +197,8 @@ class Engine:
 
     async def _perform_lane(
         self,
-        ledger: Ledger,
-        gate: LaneGate,
+        ledger: TaskRecorder,
+        gate: ConcurrencyLimiter,
         lane: list[tuple[SubStep, StepReservation]],
         failures: list[Exception],
     ) -> None:
@@ -227,13 +228,13 @@ class Engine:
         operation = self.operations[ledger.task.kind]
         policy = operation.policies[sub_step.action]
         try:
-            await _tried(policy, lambda: operation.perform(sub_step.action, Running(ledger, sub_step_id, policy)))
+            await _tried(policy, lambda: operation.perform(sub_step.action, StepContext(ledger, sub_step_id, policy)))
         except ActionFailed as failure:
             log.warning("task %s: %s: %s", task_id, sub_step.name, failure.message)
             raise
         await ledger.finish(sub_step_id)
 
-    async def _recovered(self, ledger: Ledger) -> bool:
+    async def _recovered(self, ledger: TaskRecorder) -> bool:
         policy = self.operations[ledger.task.kind].policies[RECOVER]
         try:
             await DBOS.run_step_async(_options(RECOVER, policy), self._recover, ledger.task.id)

@@ -10,16 +10,17 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from cachewright.store.records import Task
+from cachewright.errors import CachewrightError
+from cachewright.model.tasks import Task
 
 log = logging.getLogger(__name__)
 
 
-class FeedClosed(Exception):
+class FeedClosed(CachewrightError):
     """There will be no more changes: the server stops."""
 
 
-class Watch:
+class TaskSubscription:
     """One who watches, in the event loop it was made in."""
 
     def __init__(self) -> None:
@@ -60,9 +61,9 @@ class Watch:
         self._changed.set()
 
 
-class Feed:
+class TaskFeed:
     def __init__(self) -> None:
-        self._watches: defaultdict[str, set[Watch]] = defaultdict(set)
+        self._watches: defaultdict[str, set[TaskSubscription]] = defaultdict(set)
         self._listeners: list[Callable[[Task], None]] = []
         self._changing = threading.Lock()
         self._closed = False
@@ -91,9 +92,9 @@ class Feed:
                     watch.tell(task)
 
     @contextmanager
-    def watching(self, subject: str) -> Iterator[Watch]:
+    def watching(self, subject: str) -> Iterator[TaskSubscription]:
         """`subject` is the id of a task, or of an instance for all of its tasks."""
-        watch = Watch()
+        watch = TaskSubscription()
         with self._changing:
             self._watches[subject].add(watch)
             if self._closed:

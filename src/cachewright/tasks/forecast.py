@@ -1,6 +1,6 @@
 """How well a task predicted its own end. Pure."""
 
-from cachewright.store.records import Forecast
+from cachewright.model.tasks import Forecast
 from cachewright.tasks.progress import Estimate
 
 MARKS = (10, 25, 50, 75, 90)

@@ -7,14 +7,16 @@ from typing import Protocol
 import msgspec
 import sqlalchemy as sa
 
-from cachewright.store.records import Control, Step, SubStep, Task
-from cachewright.tasks.ledger import Ledger
+from cachewright import errors
+from cachewright.errors import CachewrightError
+from cachewright.model.tasks import Control, Step, SubStep, Task
+from cachewright.tasks.recorder import TaskRecorder
 
 HELD_SECONDS = 0.1
-CANCELLED = "DCS.9005"
+CANCELLED = errors.TASK_CANCELLED
 
 
-class ActionFailed(Exception):
+class ActionFailed(CachewrightError):
     """A sub-step cannot go on.
 
     :ivar code: row of the error table, shown as the sub-step's `error_code`.
@@ -45,10 +47,10 @@ PLAN, RECOVER = "plan", "recover"
 """What policies call making the plan and putting things in order after a failure."""
 
 
-class Running:
+class StepContext:
     """What a sub-step's body is given: itself, and a way to say how far it is."""
 
-    def __init__(self, ledger: Ledger, sub_step_id: str, policy: Policy) -> None:
+    def __init__(self, ledger: TaskRecorder, sub_step_id: str, policy: Policy) -> None:
         self._ledger = ledger
         self._id = sub_step_id
         self.policy = policy
@@ -117,7 +119,7 @@ class Operation(Protocol):
     async def plan(self, task: Task) -> tuple[Step, ...]:
         """Looks at the instance as it is now and says what is to be done. ActionFailed where it cannot be."""
 
-    async def perform(self, action: str, running: Running) -> None:
+    async def perform(self, action: str, running: StepContext) -> None:
         """The body of a sub-step. ActionFailed where it could not be done."""
 
     async def recover(self, task: Task) -> None:

@@ -10,12 +10,12 @@ from typing import Any
 
 import msgspec
 
-from cachewright.store.records import Step, SubStep, Work
+from cachewright.model.tasks import Step, SubStep, Work
 
 _NAMES = uuid.UUID("6f6a2c1e-6f0e-5d7c-9a41-5e0f3c8f9a10")
 
 
-class Draft(msgspec.Struct, frozen=True, kw_only=True):
+class SubStepSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A sub-step before it has an id. `work` is told apart by `lane`; see `records.Work`."""
 
     name: str
@@ -25,16 +25,16 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
-def work(lane: str, *, seconds: float, unit: str = "seconds", total: float = 1.0, fixed: float = 0.0) -> Work:
+def effort(lane: str, *, seconds: float, unit: str = "seconds", total: float = 1.0, fixed: float = 0.0) -> Work:
     return Work(unit=unit, total=total, seconds=seconds, fixed=fixed, lane=lane)
 
 
-def build(task_id: str, drafts: dict[str, list[Draft]]) -> tuple[Step, ...]:
+def build(task_id: str, drafts: dict[str, list[SubStepSpec]]) -> tuple[Step, ...]:
     """Steps in the order given, each with its sub-steps; a step without any is left out."""
     return tuple(_step(task_id, name, sub_drafts) for name, sub_drafts in drafts.items() if sub_drafts)
 
 
-def _step(task_id: str, name: str, drafts: list[Draft]) -> Step:
+def _step(task_id: str, name: str, drafts: list[SubStepSpec]) -> Step:
     sub_steps = tuple(
         SubStep(
             id=_id(task_id, name, str(position)),

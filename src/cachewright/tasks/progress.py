@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from cachewright.store.records import Step, SubStep
+from cachewright.model.tasks import Step, SubStep
 
 _DOUBT = 0.25
 """Share of an action's planned seconds that its plan counts as evidence against what is measured: it keeps the first

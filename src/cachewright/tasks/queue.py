@@ -39,7 +39,7 @@ _TESTED = (3, 4)
 """The DBOS version whose `queue_worker_thread` the tests have run."""
 
 
-class PromptQueue:
+class WakeableQueue:
     """A queue of partitions, in each of which one workflow runs at a time."""
 
     def __init__(self, name: str, at_once: int | None = None, *, polling: bool = False) -> None:
@@ -51,7 +51,7 @@ class PromptQueue:
         self.name = name
         self.polling = polling or not is_tested(version("dbos"))
         self._at_once = at_once
-        self._bell = _Bell()
+        self._bell = _WakeEvent()
         self._worker: threading.Thread | None = None
 
     def start(self, dbos: DBOS) -> None:
@@ -119,7 +119,7 @@ def is_tested(dbos_version: str) -> bool:
     return tuple(int(part) for part in re.findall(r"\d+", dbos_version)[:2]) <= _TESTED
 
 
-class _Bell(threading.Event):
+class _WakeEvent(threading.Event):
     """Set to stop, as its listener knows it. Rung, it ends a wait early; stirred, it keeps waits short for a while."""
 
     def __init__(self) -> None:

@@ -6,6 +6,7 @@ grown. What is, is read when it is asked for: tasks in line, instances, nodes.
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
 
 from prometheus_client import (
     CollectorRegistry,
@@ -20,14 +21,18 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 import cachewright
-from cachewright.operations.faults import RULES
+from cachewright.heartbeats import LoopHeartbeats
+from cachewright.model.instances import Node
+from cachewright.model.tasks import ENDED, UNFINISHED, Task
+from cachewright.monitoring.cluster_check import ClusterCheck
+from cachewright.monitoring.faults import RULES
+from cachewright.monitoring.incidents import Incidents
+from cachewright.monitoring.node_stats import NodeStats, StatsCollector
+from cachewright.monitoring.supervisor import Supervisor
 from cachewright.operations.kinds import KINDS
-from cachewright.operations.service import Service
-from cachewright.operations.sign_in import OUTCOMES, Outcome
-from cachewright.operations.vitals import Vital
-from cachewright.store import census
+from cachewright.services.tokens import OUTCOMES, Outcome
+from cachewright.store import counts
 from cachewright.store.database import Database
-from cachewright.store.records import ENDED, UNFINISHED, Node, Task
 from cachewright.tasks.operation import CANCELLED
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -40,13 +45,23 @@ _TASK_SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600
 _ERRORS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2)
 
 
+class Monitors(Protocol):
+    """The parts of the server that run in the background."""
+
+    heartbeats: LoopHeartbeats
+    supervisor: Supervisor
+    incidents: Incidents
+    cluster_check: ClusterCheck
+    vitals: StatsCollector
+
+
 class Metrics:
     """What `/metrics` says."""
 
-    def __init__(self, database: Database, service: Service | None = None) -> None:
-        """Without a service there are no nodes and no loops to tell of."""
+    def __init__(self, database: Database, monitors: Monitors | None = None) -> None:
+        """Without monitors the page has neither nodes nor background loops."""
         self._database = database
-        self._service = service
+        self._monitors = monitors
         self._registry = registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
@@ -144,9 +159,9 @@ class Metrics:
     def collect(self) -> Iterator[Metric]:
         """Called by the registry."""
         with self._database.read() as connection:
-            unfinished = census.unfinished_tasks(connection)
-            statuses = census.instances_of_all(connection)
-            waiting = census.waiting_deliveries(connection)
+            unfinished = counts.unfinished_tasks(connection)
+            statuses = counts.instances_of_all(connection)
+            waiting = counts.waiting_deliveries(connection)
         # What there is none of is told as 0: an alert on a series that is not there would stay silent.
         counted = dict.fromkeys(itertools.product(KINDS, UNFINISHED), 0) | unfinished
         there = dict.fromkeys(("RUNNING", "ERROR"), 0) | statuses
@@ -155,22 +170,22 @@ class Metrics:
         )
         yield _gauge("cachewright_instances", "Instances.", ("status",), (((s,), n) for s, n in there.items()))
         yield _gauge("cachewright_webhook_deliveries_waiting", "Events on their way to webhooks.", (), [((), waiting)])
-        if self._service:
-            yield from _of_service(self._service)
+        if self._monitors:
+            yield from _of_monitors(self._monitors)
 
     def describe(self) -> Iterable[Metric]:
         """Called by the registry, which must not read the database for it."""
         return ()
 
 
-def _of_service(service: Service) -> Iterator[Metric]:
+def _of_monitors(monitors: Monitors) -> Iterator[Metric]:
     told = "When each of the server's loops last came round."
-    beats = (((loop,), at) for loop, at in service.heartbeats.last().items())
+    beats = (((loop,), at) for loop, at in monitors.heartbeats.last().items())
     yield _gauge("cachewright_heartbeat_timestamp_seconds", told, ("loop",), beats)
     starts = CounterMetricFamily("cachewright_node_starts", "Starts of nodes that had died.")
-    starts.add_metric((), service.supervisor.starts)
+    starts.add_metric((), monitors.supervisor.starts)
     yield starts
-    open_now, begun = service.incidents.open_by_kind(), service.incidents.begun
+    open_now, begun = monitors.incidents.open_by_kind(), monitors.incidents.begun
     told = "Incidents that are open."
     yield _gauge("cachewright_incidents_open", told, ("kind",), (((kind,), open_now[kind]) for kind in RULES))
     incidents = CounterMetricFamily("cachewright_incidents", "Incidents since the server started.", labels=("kind",))
@@ -178,9 +193,9 @@ def _of_service(service: Service) -> Iterator[Metric]:
         incidents.add_metric((kind,), begun[kind])
     yield incidents
     forgotten = CounterMetricFamily("cachewright_foreign_members_forgotten", "Nodes that forgot a foreign member.")
-    forgotten.add_metric((), service.cluster_check.forgotten)
+    forgotten.add_metric((), monitors.cluster_check.forgotten)
     yield forgotten
-    yield from _of_nodes(service.vitals.nodes())
+    yield from _of_nodes(monitors.vitals.nodes())
 
 
 def _gauge(name: str, text: str, labels: Sequence[str], values: Iterable[tuple[Sequence[str], float]]) -> Metric:
@@ -190,7 +205,7 @@ def _gauge(name: str, text: str, labels: Sequence[str], values: Iterable[tuple[S
     return family
 
 
-def _of_nodes(nodes: Iterable[tuple[Node, Vital | None]]) -> Iterator[Metric]:
+def _of_nodes(nodes: Iterable[tuple[Node, NodeStats | None]]) -> Iterator[Metric]:
     labels = ("instance_id", "node_id", "shard")
     numbers = {
         "used_memory_bytes": "Memory in use.",

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import Span, Status, StatusCode
 
 import cachewright
-from cachewright.store.records import ENDED, Step, SubStep, Task
+from cachewright.model.tasks import ENDED, Step, SubStep, Task
 
 _NS = 1_000_000
 _FAILED = "FAILED"

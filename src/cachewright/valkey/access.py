@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from cachewright.store.records import Node
+from cachewright.model.instances import Node
 from cachewright.valkey.acl import CONTROL_USER
 
 SOCKET = "valkey.sock"

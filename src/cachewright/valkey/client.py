@@ -10,7 +10,7 @@ from valkey.exceptions import InvalidResponse
 from valkey.exceptions import ResponseError as NodeRefused
 from valkey.exceptions import TimeoutError as NodeSilent
 
-from cachewright.store.records import Node
+from cachewright.model.instances import Node
 from cachewright.valkey.access import Access, address
 
 __all__ = ["CONTROL_PLANE", "NODE_GONE", "NodeRefused", "Valkey", "ask", "connect", "connect_again"]

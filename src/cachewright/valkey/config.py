@@ -7,7 +7,7 @@ before a command is answered, so a node that is killed comes back with every wri
 import hashlib
 from collections.abc import Mapping
 
-from cachewright.store.records import Node
+from cachewright.model.instances import Node
 from cachewright.valkey.access import SOCKET, Access
 from cachewright.valkey.acl import CLIENT_USER, CONTROL_USER, client_rules, control_rules
 from cachewright.valkey.certificates import CA_FILE, NODE_FILE
@@ -77,7 +77,7 @@ def nodes_conf(node: Node, epoch: int = 0, slots: SlotRange | None = None) -> st
     address = f"{node.host}:{node.port}@{node.bus_port},,tls-port={node.tls_port or 0},shard-id={node.id}"
     lines = [f"{node.id} {address} myself,master - 0 0 0 connected"]
     if node.role == "master":
-        gone, flags, nowhere, tls_nowhere = stand_in(node), "master,noaddr", ":0@0", 0
+        gone, flags, nowhere, tls_nowhere = placeholder_primary(node), "master,noaddr", ":0@0", 0
         if slots:
             # Only a master that may be reachable counts towards a cluster that is ok.
             flags, nowhere, tls_nowhere = "master", f"{node.host}:1@1", 1 if node.tls_port else 0
@@ -89,12 +89,12 @@ def nodes_conf(node: Node, epoch: int = 0, slots: SlotRange | None = None) -> st
     return "\n".join([*lines, f"vars currentEpoch {epoch} lastVoteEpoch 0", ""])
 
 
-def stand_in_addresses(master: Node) -> tuple[str, str]:
+def placeholder_addresses(master: Node) -> tuple[str, str]:
     """The addresses that a stand-in can have in the view of its master, as `host:port@bus port`."""
     return ":0@0", f"{master.host}:1@1"
 
 
-def stand_in(master: Node) -> str:
+def placeholder_primary(master: Node) -> str:
     """Id of the master that a new master starts behind. No other node ever hears of it."""
     return hashlib.sha1(f"{master.id}/stand-in".encode(), usedforsecurity=False).hexdigest()
 

@@ -12,10 +12,10 @@ from typing import Any
 from libvalkey import ProtocolError, Reader, ReplyError, pack_command
 from valkey.exceptions import ConnectionError as NodeUnreachable
 
-from cachewright.store.records import Node
+from cachewright.model.instances import Node
 from cachewright.valkey.access import Access, address
 from cachewright.valkey.client import NodeRefused
-from cachewright.valkey.question import dial, opening
+from cachewright.valkey.single_request import dial, opening
 
 FULL = "max number of clients"
 """What a node says to a connection that is one too many."""

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from cachewright.store.records import Node
+from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask
-from cachewright.valkey.question import Unreadable, ask_once, fields, text
+from cachewright.valkey.single_request import Unreadable, fields, request_once, text
 from cachewright.valkey.slots import SLOTS, SlotRange, merged
 
 _ANSWER_SECONDS = 5.0
@@ -66,7 +66,7 @@ async def view(client: Valkey) -> View:
 
 async def ask_view(node: Node, access: Access, answer_seconds: float = _ANSWER_SECONDS) -> View:
     """One of NODE_GONE or NodeRefused where there is none."""
-    replies = await ask_once(node, access, [("CLUSTER", "NODES"), ("CLUSTER", "INFO")], answer_seconds)
+    replies = await request_once(node, access, [("CLUSTER", "NODES"), ("CLUSTER", "INFO")], answer_seconds)
     return parse_view(*replies)
 
 

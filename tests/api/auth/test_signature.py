@@ -12,7 +12,7 @@ from huaweicloudsdkcore.signer.signer import Signer
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from cachewright.api.auth.signature import (
+from cachewright.signature import (
     Authorization,
     BadSignature,
     OutsideWindow,

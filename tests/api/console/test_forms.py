@@ -3,7 +3,7 @@
 import re
 from importlib.resources import files
 
-from cachewright.api.wishes import PASSWORD_LENGTH
+from cachewright.api.validation import PASSWORD_LENGTH
 
 
 def test_the_form_of_a_new_instance_takes_the_passwords_that_the_api_takes() -> None:

@@ -6,7 +6,7 @@ from http.cookies import SimpleCookie
 import pytest
 from tenants import PASSWORD, Answer, Tenant
 
-from cachewright.operations import identity
+from cachewright.services import accounts
 
 JSON = {"content-type": "application/json"}
 
@@ -132,7 +132,7 @@ def test_signing_out_ends_it(browser: Browser, user: Tenant) -> None:
 def test_one_project_at_a_time(browser: Browser, user: Tenant, new_tenant: Callable[[], Tenant]) -> None:
     elsewhere, strange = new_tenant(), new_tenant()
     with user.site.plane.database.write() as connection:
-        identity.grant(connection, user.user_name, elsewhere.project.name, "viewer")
+        accounts.grant(connection, user.user_name, elsewhere.project.name, "viewer")
     assert browser.send("GET", elsewhere.path("instances")).refusal == (401, "DCS.1004")
     old = browser.cookie.value
     answer = browser.change("PUT", "/console/session", f'{{"project_id": "{elsewhere.project_id}"}}'.encode())

@@ -7,20 +7,20 @@ from valkey.cluster import ValkeyCluster
 
 from cachewright.cli.demo.content import DataSet, Kind, key
 from cachewright.cli.demo.load import load, verify
-from cachewright.cli.demo.owners import Owners, Seed
+from cachewright.cli.demo.owners import Seed, SlotClient
 
 DATA = DataSet(keys=500, expires_at=int(time.time()) + 3600, large_bytes=400_000)
 
 
 @pytest.fixture
 def loaded(seed: Seed) -> Seed:
-    with Owners(seed) as owners:
+    with SlotClient(seed) as owners:
         load(owners, DATA, lambda _: None)
     return seed
 
 
 def check(seed: Seed) -> tuple[int, int]:
-    with Owners(seed) as owners:
+    with SlotClient(seed) as owners:
         found = verify(owners, DATA, lambda _: None)
     assert found.checked == DATA.keys
     assert len(found.examples) == min(found.missing + found.changed, 5)
@@ -43,7 +43,7 @@ def test_what_was_loaded_is_found_again(loaded: Seed) -> None:
 
 def test_loading_tells_how_far_it_is(seed: Seed) -> None:
     told: list[int] = []
-    with Owners(seed) as owners:
+    with SlotClient(seed) as owners:
         load(owners, DataSet(keys=4500, expires_at=DATA.expires_at, large_bytes=1000), told.append)
     assert told == [2000, 4000]
 

@@ -16,7 +16,7 @@ from cachewright.cli.demo.latency import Latency
 from cachewright.cli.demo.load import Loaded, Verified
 from cachewright.cli.demo.prediction import Prediction
 from cachewright.cli.demo.report import Change, Report, Traffic, tables, verdict
-from cachewright.cli.view.progress import Moved
+from cachewright.client.progress import Moved
 
 LATENCY = Latency(operations=3000, p50_ms=0.3, p99_ms=1.2, longest_ms=80.0, client_late_p99_ms=0.9)
 NOTHING = Latency(operations=0, p50_ms=0, p99_ms=0, longest_ms=0, client_late_p99_ms=0)

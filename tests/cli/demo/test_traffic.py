@@ -15,8 +15,8 @@ from cachewright.cli.demo import latency
 from cachewright.cli.demo.background import Background, TrafficEnded
 from cachewright.cli.demo.content import DataSet, key
 from cachewright.cli.demo.load import load
-from cachewright.cli.demo.owners import Owners, Seed
-from cachewright.cli.demo.wire import Orders
+from cachewright.cli.demo.owners import Seed, SlotClient
+from cachewright.cli.demo.wire import TrafficSpec
 from cachewright.cli.demo.workload import Kept, Worker, WrongAnswer, read_back
 
 DATA = DataSet(keys=100, expires_at=int(time.time()) + 3600, large_bytes=2000)
@@ -25,7 +25,7 @@ ROUNDS = 300
 
 @pytest.fixture
 def loaded(seed: Seed) -> Seed:
-    with Owners(seed) as owners:
+    with SlotClient(seed) as owners:
         load(owners, DATA, lambda _: None)
     return seed
 
@@ -51,12 +51,12 @@ def act(worker: Worker, times: int) -> None:
 
 
 def kept(seed: Seed, worker: Worker) -> Kept:
-    with Owners(seed) as owners:
+    with SlotClient(seed) as owners:
         return read_back(owners, [worker])
 
 
-def orders(seed: Seed, rate: int = 300) -> Orders:
-    return Orders(seed=seed, data=DATA, operations_per_second=rate, workers=16)
+def orders(seed: Seed, rate: int = 300) -> TrafficSpec:
+    return TrafficSpec(seed=seed, data=DATA, operations_per_second=rate, workers=16)
 
 
 class TestWorker:

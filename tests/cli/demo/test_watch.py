@@ -7,7 +7,7 @@ import pytest
 from cachewright.cli.demo import watch
 from cachewright.cli.demo.cloud import TaskRow
 from cachewright.cli.demo.watch import TaskLost, follow, newest
-from cachewright.cli.view.progress import Progress
+from cachewright.client.progress import Progress
 
 BEGIN = datetime(2026, 3, 1, 10, 0, 0, tzinfo=UTC)
 END = datetime(2026, 3, 1, 10, 0, 9, tzinfo=UTC)

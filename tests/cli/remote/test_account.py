@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cachewright.cli.remote import account
-from cachewright.cli.remote.account import Account, Target
-from cachewright.cli.remote.failures import NoAccount
+from cachewright.client import account
+from cachewright.client.account import Account, Target
+from cachewright.client.errors import NoAccount
 
 KEY = {"HUAWEICLOUD_SDK_AK": "AK", "HUAWEICLOUD_SDK_SK": "SK"}
 HOME = Account(endpoint="http://home:1", project_id="p1", access_key="A", secret_key="S")

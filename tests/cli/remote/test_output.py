@@ -2,7 +2,7 @@
 
 import pytest
 
-from cachewright.cli.folder import print_rows
+from cachewright.cli.admin.data_dir import print_rows
 from cachewright.cli.remote.output import print_table
 
 

@@ -14,10 +14,11 @@ from typing import Any
 
 from litestar.types import HTTPScope, Receive
 
-from cachewright.api.answers import RETRY_SECONDS
+from cachewright import errors
+from cachewright.api.auth.authorization import source
 from cachewright.api.auth.credentials import Sender
-from cachewright.api.auth.guard import source
-from cachewright.errors import Refusal
+from cachewright.api.responses import RETRY_SECONDS
+from cachewright.errors import ApiError
 from cachewright.hosts.addresses import network
 
 BODY_LIMIT = 12 * 1024 * 1024
@@ -91,20 +92,20 @@ class BodyReader:
         self._parts: list[bytes] = []
         self._arrived = 0
         self._asked = False
-        self._refusal: Refusal | None = None
+        self._refusal: ApiError | None = None
         self._unchecked: Any = None
 
     async def read(self) -> bytes:
         """The body. Its memory is the sender's until `release`.
 
-        Refusal DCS.1001 to DCS.1004 where a large body has no known sender, DCS.4005 where it ends early, DCS.4960
+        ApiError DCS.1001 to DCS.1004 where a large body has no known sender, DCS.4005 where it ends early, DCS.4960
         where it is too large, DCS.4968 where it is too slow, DCS.4977 where the server holds too many.
         """
         try:
             async with asyncio.timeout(_BODY_SECONDS):
                 await self._read()
         except TimeoutError as late:
-            raise Refusal("DCS.4968") from late
+            raise ApiError(errors.BODY_TIMEOUT) from late
         if self._refusal:
             raise self._refusal
         body = b"".join(self._parts)
@@ -124,7 +125,7 @@ class BodyReader:
         while more and self._arrived <= _DISCARD_LIMIT:
             message = await self._receive()
             if message["type"] != "http.request":
-                raise Refusal("DCS.4005", reason="it ends early")
+                raise ApiError(errors.INVALID_JSON, reason="it ends early")
             part, more = message["body"], message["more_body"]
             self._arrived += len(part)
             if self._arrived > UNIDENTIFIED_BODY_LIMIT and not self._asked:
@@ -137,19 +138,19 @@ class BodyReader:
             return
         try:
             sender = await self._recognise()
-        except Refusal as refusal:
+        except ApiError as refusal:
             self._refuse(refusal)
             return
         if not sender.known:
             # It is refused no sooner than a body whose signature turns out to be wrong, which is hashed as well.
             self._unchecked = hashlib.sha256()
-            self._refuse(Refusal("DCS.1001"))
+            self._refuse(ApiError(errors.INVALID_CREDENTIALS))
         elif sender.user_id is not None:
             self._holder = f"user {sender.user_id}"
 
     def _add(self, part: bytes) -> None:
         if self._arrived > self._limit:
-            self._refuse(Refusal("DCS.4960"))
+            self._refuse(ApiError(errors.BODY_TOO_LARGE))
         elif self._refusal:
             if self._unchecked:
                 self._unchecked.update(part)
@@ -157,9 +158,9 @@ class BodyReader:
             self._held[self._holder] += len(part)
             self._parts.append(part)
         else:
-            self._refuse(Refusal("DCS.4977", retry_after=RETRY_SECONDS))
+            self._refuse(ApiError(errors.BODY_MEMORY_EXHAUSTED, retry_after=RETRY_SECONDS))
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, refusal: ApiError) -> None:
         self._refusal = refusal
         self._parts.clear()
         self.release()
@@ -173,9 +174,9 @@ def announces_body(scope: HTTPScope) -> bool:
 
 
 def require_bearable_length(scope: HTTPScope) -> None:
-    """Refusal DCS.4960 where a body is announced that is too large even to be thrown away."""
+    """ApiError DCS.4960 where a body is announced that is too large even to be thrown away."""
     if _announced_length(scope) > _DISCARD_LIMIT:
-        raise Refusal("DCS.4960")
+        raise ApiError(errors.BODY_TOO_LARGE)
 
 
 def _announced_length(scope: HTTPScope) -> int:

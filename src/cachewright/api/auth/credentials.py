@@ -12,8 +12,14 @@ from typing import TypeAlias
 
 import msgspec
 
-from cachewright.api.auth.browser import require_own, session_token
-from cachewright.api.auth.signature import (
+from cachewright import errors
+from cachewright.api.auth.csrf import require_own, session_token
+from cachewright.clock import now_ms
+from cachewright.errors import ApiError
+from cachewright.logs import LineLimit
+from cachewright.model.identity import Identity, TokenKind
+from cachewright.services.tokens import digest
+from cachewright.signature import (
     Authorization,
     BadSignature,
     OutsideWindow,
@@ -22,14 +28,9 @@ from cachewright.api.auth.signature import (
     require_recent,
     verify,
 )
-from cachewright.errors import Refusal
-from cachewright.logs import LineLimit
-from cachewright.operations.sign_in import digest
 from cachewright.store import credentials
-from cachewright.store.kept import Kept
-from cachewright.store.records import Identity, TokenKind
-from cachewright.store.sealing import Sealer
-from cachewright.tasks.clock import now_ms
+from cachewright.store.encryption import SecretCipher
+from cachewright.store.read_cache import ReadCache
 
 log = logging.getLogger(__name__)
 
@@ -52,17 +53,17 @@ class Sender(msgspec.Struct, frozen=True):
 
 
 class Authenticator:
-    def __init__(self, kept: Kept, sealer: Sealer, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, kept: ReadCache, cipher: SecretCipher, now: Callable[[], datetime] = utc_now) -> None:
         """`now` is the clock that signatures are checked by."""
         self._kept = kept
-        self._sealer = sealer
+        self._cipher = cipher
         self._now = now
         self._lines = LineLimit()
         # Checked against where the access key is unknown: to refuse that takes as long as to refuse a known one.
-        self._nobodys_secret = sealer.seal(secrets.token_urlsafe(30))
+        self._nobodys_secret = cipher.encrypt(secrets.token_urlsafe(30))
 
     async def identify(self, request: SignedRequest, project_id: str | None, source: str = "") -> Identity:
-        """Refusal DCS.1001 to DCS.1004. A caller without a role in a project does not learn whether it exists.
+        """ApiError DCS.1001 to DCS.1004. A caller without a role in a project does not learn whether it exists.
         `source` is the address that the request came from, for the log."""
         tokens, claims = _credentials(request.headers)
         if tokens:
@@ -73,12 +74,12 @@ class Authenticator:
             identity = await self._by_token([session.encode()], "session", project_id)
             require_own(request.method.decode(), request.headers, session)
         else:
-            raise Refusal("DCS.1003")
+            raise ApiError(errors.MISSING_CREDENTIALS)
         return _in_project(identity, project_id)
 
     async def identify_again(self, headers: Headers, project_id: str | None) -> Identity:
         """The same while a request whose signature has been verified is still being answered: the credential must
-        still be valid and its user still have a role. Refusal DCS.1001 to DCS.1004."""
+        still be valid and its user still have a role. ApiError DCS.1001 to DCS.1004."""
         tokens, claims = _credentials(headers)
         if tokens:
             identity = await self._by_token(tokens, "token", project_id)
@@ -86,19 +87,19 @@ class Authenticator:
             access_key = parse_authorization(claims[0]).access_key
             owner = await self._kept.ask(credentials.of_key, access_key, project_id)
             if owner is None or not owner.enabled:
-                raise Refusal("DCS.1001")
+                raise ApiError(errors.INVALID_CREDENTIALS)
             identity = _identity(owner, f"key {access_key}", project_id)
         elif (session := session_token(headers)) is not None:
             identity = await self._by_token([session.encode()], "session", project_id)
         else:
-            raise Refusal("DCS.1003")
+            raise ApiError(errors.MISSING_CREDENTIALS)
         return _in_project(identity, project_id)
 
     async def recognise(self, request: SignedRequest, project_id: str | None) -> Sender:
         """The sender by the request's head, so that only a known one may send a large body. Its body is not looked at.
 
-        Refusal as by `identify`, except for an access key that is unknown or disabled: that is refused no sooner than a
-        wrong signature.
+        ApiError as by `identify`, except for an access key that is unknown or disabled: that is refused no sooner than
+        a wrong signature.
         """
         tokens, claims = _credentials(request.headers)
         if tokens or not claims:
@@ -107,9 +108,9 @@ class Authenticator:
             authorization = _only(claims)
             require_recent(request.headers, authorization, self._now())
         except BadSignature as bad:
-            raise Refusal("DCS.1001") from bad
+            raise ApiError(errors.INVALID_CREDENTIALS) from bad
         except OutsideWindow as late:
-            raise Refusal("DCS.1002") from late
+            raise ApiError(errors.EXPIRED_CREDENTIALS) from late
         owner = await self._kept.ask(credentials.of_key, authorization.access_key, project_id)
         return Sender(None, known=owner is not None and owner.enabled)
 
@@ -117,11 +118,11 @@ class Authenticator:
         sought = digest(tokens[0].strip().decode("latin-1"))
         owner = await self._kept.ask(credentials.of_token, sought, project_id) if len(tokens) == 1 else None
         if owner is None or not owner.enabled or owner.kind != kind:
-            raise Refusal("DCS.1001")
+            raise ApiError(errors.INVALID_CREDENTIALS)
         if owner.expires_at <= now_ms():
-            raise Refusal("DCS.1002")
+            raise ApiError(errors.EXPIRED_CREDENTIALS)
         if project_id not in {None, owner.project_id}:
-            raise Refusal("DCS.1004")
+            raise ApiError(errors.OTHER_PROJECT)
         return _identity(owner, f"{kind} {sought[:8]}", project_id)
 
     async def _by_signature(
@@ -132,16 +133,16 @@ class Authenticator:
             authorization = _only(claims)
             access_key = authorization.access_key
             owner = await self._kept.ask(credentials.of_key, access_key, project_id)
-            secret = self._sealer.open(owner.sealed_secret if owner else self._nobodys_secret)
+            secret = self._cipher.decrypt(owner.sealed_secret if owner else self._nobodys_secret)
             verify(request, authorization, secret, self._now())
             if owner is None or not owner.enabled:
                 raise BadSignature("the access key is disabled")
         except BadSignature as bad:
             self._write_line(str(bad), access_key, source)
-            raise Refusal("DCS.1001") from bad
+            raise ApiError(errors.INVALID_CREDENTIALS) from bad
         except OutsideWindow as late:
             self._write_line("X-Sdk-Date is too far from now", access_key, source)
-            raise Refusal("DCS.1002") from late
+            raise ApiError(errors.EXPIRED_CREDENTIALS) from late
         return _identity(owner, f"key {access_key}", project_id)
 
     def _write_line(self, why: str, access_key: str, source: str) -> None:
@@ -157,7 +158,7 @@ def _credentials(headers: Headers) -> tuple[list[bytes], list[bytes]]:
 
 def _in_project(identity: Identity, project_id: str | None) -> Identity:
     if project_id is not None and identity.role is None:
-        raise Refusal("DCS.1004")
+        raise ApiError(errors.OTHER_PROJECT)
     return identity
 
 

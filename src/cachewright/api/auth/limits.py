@@ -9,8 +9,9 @@ from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 from litestar.types import HTTPScope
 
-from cachewright.api.answers import RETRY_SECONDS
-from cachewright.errors import Refusal
+from cachewright import errors
+from cachewright.api.responses import RETRY_SECONDS
+from cachewright.errors import ApiError
 
 _METHOD_LIMIT = 32
 _TARGET_LIMIT = 8 * 1024
@@ -29,10 +30,10 @@ class RateLimit:
         self._seen = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     def count(self, user_id: str) -> None:
-        """Refusal DCS.4962 where it was one too many."""
+        """ApiError DCS.4962 where it was one too many."""
         if not self._seen.hit(self._item, user_id):
             free_at = self._seen.get_window_stats(self._item, user_id).reset_time
-            raise Refusal("DCS.4962", retry_after=max(1, math.ceil(free_at - time.time())))
+            raise ApiError(errors.TOO_MANY_REQUESTS, retry_after=max(1, math.ceil(free_at - time.time())))
 
 
 class StreamLimit:
@@ -44,10 +45,10 @@ class StreamLimit:
         self._open: Counter[str] = Counter()
 
     def open(self, scope: HTTPScope, user_id: str) -> None:
-        """Count the answer to this request as a stream until the request ends. Refusal DCS.4976 where there are too
+        """Count the answer to this request as a stream until the request ends. ApiError DCS.4976 where there are too
         many."""
         if self._open[user_id] >= self._of_one_user or self._open.total() >= self._of_all:
-            raise Refusal("DCS.4976", retry_after=RETRY_SECONDS)
+            raise ApiError(errors.TOO_MANY_STREAMS, retry_after=RETRY_SECONDS)
         self._open[user_id] += 1
         scope["state"][STREAM] = user_id
 
@@ -58,20 +59,22 @@ class StreamLimit:
 
 
 def require_small_head(scope: HTTPScope) -> None:
-    """Refusal DCS.4062, DCS.4964 or DCS.4965."""
+    """ApiError DCS.4062, DCS.4964 or DCS.4965."""
     if len(scope["method"]) > _METHOD_LIMIT:
-        raise Refusal("DCS.4062", parameter="method", reason=f"it is longer than {_METHOD_LIMIT} characters")
+        raise ApiError(
+            errors.INVALID_PARAMETER, parameter="method", reason=f"it is longer than {_METHOD_LIMIT} characters"
+        )
     if len(scope["raw_path"]) + len(scope["query_string"]) > _TARGET_LIMIT:
-        raise Refusal("DCS.4965")
+        raise ApiError(errors.URL_TOO_LONG)
     sizes = [len(name) + len(value) for name, value in scope["headers"]]
     if len(sizes) > _MOST_HEADERS or sum(sizes) > _HEADERS_LIMIT:
-        raise Refusal("DCS.4964")
+        raise ApiError(errors.HEADERS_TOO_LARGE)
 
 
 def require_json(scope: HTTPScope, body: bytes) -> None:
-    """Refusal DCS.4963 where a body says that it is something else."""
+    """ApiError DCS.4963 where a body says that it is something else."""
     if not body or scope["method"] == "GET":
         return
     for name, value in scope["headers"]:
         if name == b"content-type" and value.partition(b";")[0].strip().lower() != _JSON:
-            raise Refusal("DCS.4963")
+            raise ApiError(errors.UNSUPPORTED_MEDIA_TYPE)

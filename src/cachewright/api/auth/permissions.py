@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
-from cachewright.errors import Refusal
-from cachewright.store.records import Identity, RoleName
+from cachewright import errors
+from cachewright.errors import ApiError
+from cachewright.model.identity import Identity, RoleName
 
 ROLES: tuple[RoleName, ...] = ("viewer", "operator", "admin")
 
@@ -78,12 +79,12 @@ def may(identity: Identity, action: Action) -> bool:
 
 
 def require(identity: Identity, action: Action) -> None:
-    """Refusal DCS.2007 where the role does not suffice."""
+    """ApiError DCS.2007 where the role does not suffice."""
     if not may(identity, action):
-        raise Refusal("DCS.2007", role=identity.role or "none", action=action.name)
+        raise ApiError(errors.PERMISSION_DENIED, role=identity.role or "none", action=action.name)
 
 
 def require_kind(identity: Identity, kind: str) -> None:
-    """Refusal DCS.2007 where the role does not suffice to start a task of this kind: who may not start a task may not
+    """ApiError DCS.2007 where the role does not suffice to start a task of this kind: who may not start a task may not
     control, cancel or retry it. A kind that is not in the table is for admins."""
     require(identity, ACTIONS[ACTION_OF_KIND.get(kind, _STRICTEST)])

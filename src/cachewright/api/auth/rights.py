@@ -6,13 +6,14 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 from litestar import Request
 
+from cachewright import errors
+from cachewright.api.auth.authorization import IDENTITY
 from cachewright.api.auth.credentials import Authenticator
-from cachewright.api.auth.guard import IDENTITY
 from cachewright.api.auth.permissions import OPTION, Action, require
-from cachewright.errors import Refusal
-from cachewright.store.records import Identity
+from cachewright.errors import ApiError
+from cachewright.model.identity import Identity
 
-RightsCheck: TypeAlias = Callable[[], Awaitable[Refusal | None]]
+RightsCheck: TypeAlias = Callable[[], Awaitable[ApiError | None]]
 """Returns why the caller may not go on; None while the caller may."""
 
 
@@ -23,13 +24,13 @@ def rights_check(authenticator: Authenticator, request: Request[Any, Any, Any]) 
     action: Action = request.scope["route_handler"].opt[OPTION]
     headers = list(request.scope["headers"])
 
-    async def check() -> Refusal | None:
+    async def check() -> ApiError | None:
         try:
             require(await authenticator.identify_again(headers, identity.project_id), action)
-        except Refusal as refusal:
+        except ApiError as refusal:
             return refusal
         except sa.exc.OperationalError:
-            return Refusal("DCS.4961")  # rights that cannot be checked are none
+            return ApiError(errors.DATABASE_UNAVAILABLE)  # rights that cannot be checked are none
         return None
 
     return check

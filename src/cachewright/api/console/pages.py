@@ -7,7 +7,7 @@ from importlib.resources import files
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
-from cachewright.api import answers
+from cachewright.api import responses
 from cachewright.api.auth.permissions import OPEN
 from cachewright.api.routes.parameters import Call
 from cachewright.api.security_headers import PAGE
@@ -40,7 +40,7 @@ def _file(path: str, content: bytes) -> HTTPRouteHandler:
     @get(path, sync_to_thread=False, opt=OPEN)
     def show_console(request: Call) -> Response[bytes]:
         if request.headers.get("if-none-match") == tag:
-            return answers.not_modified(tag)
+            return responses.not_modified(tag)
         return Response(content, media_type=kind, headers=_HEADERS | {"etag": tag})
 
     return show_console

@@ -13,18 +13,19 @@ import msgspec
 from litestar import Response, delete, get, post, put
 from litestar.datastructures import Cookie
 
-from cachewright.api import answers, asked
-from cachewright.api.auth.browser import SESSION_COOKIE, csrf_token, require_same_origin, session_token
-from cachewright.api.auth.guard import origin
+from cachewright import errors
+from cachewright.api import requests, responses
+from cachewright.api.auth.authorization import origin
+from cachewright.api.auth.csrf import SESSION_COOKIE, csrf_token, require_same_origin, session_token
 from cachewright.api.auth.permissions import OPEN, needs
 from cachewright.api.public_url import public_url
 from cachewright.api.routes.parameters import Body, Call, Desk, Plane, in_thread, reading
-from cachewright.api.wire import iso
-from cachewright.errors import Refusal
-from cachewright.operations.plane import ControlPlane
-from cachewright.operations.sign_in import LIFETIME_MS, Issued, Scope
+from cachewright.api.schemas import iso
+from cachewright.errors import ApiError
+from cachewright.model.identity import RoleName
+from cachewright.services.instances import InstanceService
+from cachewright.services.tokens import LIFETIME_MS, Issued, Scope
 from cachewright.store import users
-from cachewright.store.records import RoleName
 
 PATH = "/console/session"
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
@@ -61,7 +62,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 @post(PATH, status_code=200, opt=OPEN)
 @reading
 async def sign_in(request: Call, desk: Desk, plane: Plane, body: Body[SignInBody]) -> Response[Session]:
-    """Refusal DCS.1001, DCS.1004 where the user has a role in no project, DCS.4962, DCS.4969."""
+    """ApiError DCS.1001, DCS.1004 where the user has a role in no project, DCS.4962, DCS.4969."""
     require_same_origin(request.scope)
     wanted = body.read()
     scope = Scope(first=True) if wanted.project is None else Scope(project_name=wanted.project)
@@ -72,10 +73,10 @@ async def sign_in(request: Call, desk: Desk, plane: Plane, body: Body[SignInBody
 @put(PATH, opt=needs("iam:identity:get"))
 @reading
 async def change_project(request: Call, desk: Desk, plane: Plane, body: Body[ProjectBody]) -> Response[Session]:
-    """The same user in another project. Refusal DCS.1004 where there is no role in it."""
+    """The same user in another project. ApiError DCS.1004 where there is no role in it."""
     text = _session(request)
     wanted = body.read().project_id
-    user_id = asked.identity(request).user_id
+    user_id = requests.identity(request).user_id
     issued = await desk.exchange(text, user_id, Scope(project_id=wanted), origin(request.scope))
     return await asyncio.to_thread(_told, request, plane, issued)
 
@@ -84,15 +85,15 @@ async def change_project(request: Call, desk: Desk, plane: Plane, body: Body[Pro
 @in_thread
 def show_session(request: Call, desk: Desk, plane: Plane) -> Response[Session]:
     """Who is signed in, and where."""
-    return _told(request, plane, desk.look_up(_session(request), asked.identity(request).user_id, "session"))
+    return _told(request, plane, desk.look_up(_session(request), requests.identity(request).user_id, "session"))
 
 
 @delete(PATH, status_code=204, opt=needs("iam:token:revoke"))
 @in_thread
 def sign_out(request: Call, desk: Desk, plane: Plane) -> Response[None]:
     """The session is valid no longer, and its streams end."""
-    desk.revoke(_session(request), asked.identity(request).user_id, "session")
-    answer = answers.no_content()
+    desk.revoke(_session(request), requests.identity(request).user_id, "session")
+    answer = responses.no_content()
     answer.set_cookie(_cookie(request, plane, "", 0))
     return answer
 
@@ -100,9 +101,9 @@ def sign_out(request: Call, desk: Desk, plane: Plane) -> Response[None]:
 ROUTES = [sign_in, change_project, show_session, sign_out]
 
 
-def _told(request: Call, plane: ControlPlane, issued: Issued) -> Response[Session]:
+def _told(request: Call, plane: InstanceService, issued: Issued) -> Response[Session]:
     if issued.project is None or issued.role is None:
-        raise Refusal("DCS.1004")
+        raise ApiError(errors.OTHER_PROJECT)
     session = Session(
         user=Named(issued.user.id, issued.user.name),
         project=Named(issued.project.id, issued.project.name),
@@ -111,26 +112,26 @@ def _told(request: Call, plane: ControlPlane, issued: Issued) -> Response[Sessio
         csrf_token=csrf_token(issued.text),
         expires_at=iso(issued.token.expires_at),
     )
-    answer = answers.json(session)
+    answer = responses.json(session)
     answer.headers["cache-control"] = "no-store"
     answer.set_cookie(_cookie(request, plane, issued.text, LIFETIME_MS // 1000))
     return answer
 
 
-def _projects(plane: ControlPlane, user_id: str) -> list[Named]:
+def _projects(plane: InstanceService, user_id: str) -> list[Named]:
     with plane.database.read() as connection:
         return [Named(project.id, project.name) for project in users.projects_of(connection, user_id)]
 
 
 def _session(request: Call) -> str:
-    """Refusal DCS.1003 where the caller is signed in by other means."""
+    """ApiError DCS.1003 where the caller is signed in by other means."""
     token = session_token(request.scope["headers"])
     if token is None:
-        raise Refusal("DCS.1003")
+        raise ApiError(errors.MISSING_CREDENTIALS)
     return token
 
 
-def _cookie(request: Call, plane: ControlPlane, value: str, seconds: int) -> Cookie:
+def _cookie(request: Call, plane: InstanceService, value: str, seconds: int) -> Cookie:
     secure = public_url(request.scope, plane.settings.public_url).startswith("https://")
     known: dict[str, Any] = {"key": SESSION_COOKIE, "path": "/", "httponly": True, "samesite": "strict"}
     return Cookie(**known, value=value, max_age=seconds, secure=secure)

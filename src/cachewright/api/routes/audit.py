@@ -2,30 +2,30 @@
 
 from litestar import Response, get
 
-from cachewright.api import answers, asked
+from cachewright.api import requests, responses
 from cachewright.api.auth.permissions import needs
 from cachewright.api.routes.parameters import Call, Plane, Query, in_thread
-from cachewright.api.wire import audit as wire
+from cachewright.api.schemas import audit as schemas
 from cachewright.store import audit
 
 
 @get("/v2/{project_id:str}/audit", opt=needs("dcs:audit:list"))
 @in_thread
-def list_audit_entries(request: Call, plane: Plane, wanted: Query[wire.AuditQuery]) -> Response[wire.AuditList]:
+def list_audit_entries(request: Call, plane: Plane, wanted: Query[schemas.AuditQuery]) -> Response[schemas.AuditList]:
     """Every call of this project that was to change something, newest first; for admins.
 
     `start_time` and `end_time` are `yyyyMMddHHmmss`, UTC.
     """
     query = wanted.read()
-    start, end = asked.period(query)
+    start, end = requests.period(query)
     with plane.database.read() as connection:
         count, page = audit.page(
             connection,
-            asked.principal(request).project_id,
+            requests.principal(request).project_id,
             offset=query.offset,
             limit=query.limit,
             start=start,
             end=end,
             user_name=query.user_name,
         )
-    return answers.json(wire.AuditList(count, [wire.shown(entry) for entry in page]))
+    return responses.json(schemas.AuditList(count, [schemas.shown(entry) for entry in page]))

@@ -2,7 +2,8 @@
 
 from litestar import Response, get, put
 
-from cachewright.api import answers, asked
+from cachewright import errors
+from cachewright.api import requests, responses
 from cachewright.api.auth.permissions import needs
 from cachewright.api.routes.parameters import (
     Body,
@@ -15,20 +16,21 @@ from cachewright.api.routes.parameters import (
     run_in_thread,
     while_connected,
 )
-from cachewright.api.wire import configurations as wire
-from cachewright.api.wire.paging import PageQuery
-from cachewright.api.wire.plans import JobId
-from cachewright.api.wishes import parameter_values
-from cachewright.errors import Refusal
+from cachewright.api.schemas import configurations as schemas
+from cachewright.api.schemas.paging import PageQuery
+from cachewright.api.schemas.plans import JobId
+from cachewright.api.validation import parameter_values
+from cachewright.errors import ApiError
+from cachewright.model.instances import Instance, Node
+from cachewright.model.tasks import Task
 from cachewright.operations.kinds import CONFIGURE
 from cachewright.store import instances, tasks
-from cachewright.store.records import Instance, Node, Task
 
 _INSTANCES = "/v2/{project_id:str}/instances/{instance_id:str}"
 
 
 @get(_INSTANCES + "/configs", opt=needs("dcs:instance:getConfiguration"))
-async def list_configurations(request: Call, plane: Plane, instance_id: PathId) -> Response[wire.Configurations]:
+async def list_configurations(request: Call, plane: Plane, instance_id: PathId) -> Response[schemas.Configurations]:
     """ListConfigurations, as the nodes of the instance have them now."""
 
     def read() -> tuple[Instance, list[Node], Task | None]:
@@ -39,81 +41,81 @@ async def list_configurations(request: Call, plane: Plane, instance_id: PathId) 
 
     instance, nodes, newest = await run_in_thread(request, read)
     found = await while_connected(request, plane.inspector.configuration(instance, nodes))
-    return answers.json(wire.configurations(instance, found, newest))
+    return responses.json(schemas.configurations(instance, found, newest))
 
 
 @put(_INSTANCES + "/configs", status_code=204, opt=needs("dcs:instance:modifyConfigureation"))
 @in_thread
 def update_configurations(
-    request: Call, plane: Plane, instance_id: PathId, body: Body[wire.UpdateConfigBody]
+    request: Call, plane: Plane, instance_id: PathId, body: Body[schemas.UpdateConfigBody]
 ) -> Response[None]:
     """UpdateConfigurations: a background task changes them; ListConfigurations says in `config_status` how it ended."""
-    known = asked.instance_id(instance_id)
-    plane.configure_instance(asked.principal(request), known, parameter_values(body.read()))
-    return answers.no_content()
+    known = requests.instance_id(instance_id)
+    plane.configure_instance(requests.principal(request), known, parameter_values(body.read()))
+    return responses.no_content()
 
 
 @put(_INSTANCES + "/async-configs", status_code=200, opt=needs("dcs:instance:modifyConfigureation"))
 @in_thread
 def update_instance_config(
-    request: Call, plane: Plane, instance_id: PathId, body: Body[wire.UpdateConfigBody]
+    request: Call, plane: Plane, instance_id: PathId, body: Body[schemas.UpdateConfigBody]
 ) -> Response[JobId]:
     """UpdateInstanceConfig: the same; follow the job with ShowJobInfo, or as the background task that it is."""
-    known = asked.instance_id(instance_id)
-    task = plane.configure_instance(asked.principal(request), known, parameter_values(body.read()))
-    return answers.json(JobId(task.id))
+    known = requests.instance_id(instance_id)
+    task = plane.configure_instance(requests.principal(request), known, parameter_values(body.read()))
+    return responses.json(JobId(task.id))
 
 
 @get(_INSTANCES + "/config-histories", opt=needs("dcs:instance:get"))
 @in_thread
 def list_config_histories(
     request: Call, plane: Plane, instance_id: PathId, wanted: Query[PageQuery]
-) -> Response[wire.HistoryList]:
+) -> Response[schemas.HistoryList]:
     """ListConfigHistories: the tasks that changed parameters, newest first."""
     query = wanted.read()
     with plane.database.read() as connection:
         instance = instance_of(connection, request, instance_id)
         count, page = tasks.of_kind(connection, instance.id, CONFIGURE.kind, offset=query.offset, limit=query.limit)
-    return answers.json(wire.HistoryList(count, [wire.history_item(task) for task in page]))
+    return responses.json(schemas.HistoryList(count, [schemas.history_item(task) for task in page]))
 
 
 @get(_INSTANCES + "/config-histories/{history_id:str}", opt=needs("dcs:instance:get"))
 @in_thread
 def show_config_history_detail(
     request: Call, plane: Plane, instance_id: PathId, history_id: PathId
-) -> Response[wire.HistoryDetail]:
+) -> Response[schemas.HistoryDetail]:
     """ShowConfigHistoryDetail: who changed what, with old and new values."""
-    wanted = asked.task_id(history_id)
+    wanted = requests.task_id(history_id)
     with plane.database.read() as connection:
         instance = instance_of(connection, request, instance_id)
         task = tasks.get(connection, instance.id, wanted)
     if task is None or task.kind != CONFIGURE.kind:
-        raise Refusal("DCS.4958")
-    return answers.json(wire.history_detail(task))
+        raise ApiError(errors.TASK_NOT_FOUND)
+    return responses.json(schemas.history_detail(task))
 
 
 @get("/v2/{project_id:str}/instance/{instance_id:str}/whitelist", opt=needs("dcs:instance:getConfiguration"))
 @in_thread
-def show_ip_whitelist(request: Call, plane: Plane, instance_id: PathId) -> Response[wire.Whitelist]:
+def show_ip_whitelist(request: Call, plane: Plane, instance_id: PathId) -> Response[schemas.Whitelist]:
     """ShowIpWhitelist: there is none."""
     with plane.database.read() as connection:
         instance = instance_of(connection, request, instance_id)
-    return answers.json(wire.Whitelist(instance.id))
+    return responses.json(schemas.Whitelist(instance.id))
 
 
 @get(_INSTANCES + "/bigkey/autoscan", opt=needs("dcs:instance:getConfiguration"))
 @in_thread
-def show_bigkey_autoscan_config(request: Call, plane: Plane, instance_id: PathId) -> Response[wire.AutoScan]:
+def show_bigkey_autoscan_config(request: Call, plane: Plane, instance_id: PathId) -> Response[schemas.AutoScan]:
     """ShowBigkeyAutoscanConfig: it is off."""
     with plane.database.read() as connection:
         instance = instance_of(connection, request, instance_id)
-    return answers.json(wire.AutoScan(instance.id))
+    return responses.json(schemas.AutoScan(instance.id))
 
 
 @get(_INSTANCES + "/hotkey/autoscan", opt=needs("dcs:instance:getConfiguration"))
 @in_thread
-def show_hotkey_autoscan_config(request: Call, plane: Plane, instance_id: PathId) -> Response[wire.AutoScan]:
+def show_hotkey_autoscan_config(request: Call, plane: Plane, instance_id: PathId) -> Response[schemas.AutoScan]:
     """ShowHotkeyAutoscanConfig: it is off."""
     with plane.database.read() as connection:
         instance = instance_of(connection, request, instance_id)
-    return answers.json(wire.AutoScan(instance.id))
+    return responses.json(schemas.AutoScan(instance.id))

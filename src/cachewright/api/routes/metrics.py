@@ -8,10 +8,11 @@ from collections.abc import Callable
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
+from cachewright import errors
 from cachewright.api.auth.permissions import OPEN
 from cachewright.api.routes.parameters import Call
 from cachewright.config import Settings
-from cachewright.errors import Refusal
+from cachewright.errors import ApiError
 from cachewright.telemetry.metrics import CONTENT_TYPE
 
 _SCHEME = "Bearer"
@@ -27,7 +28,7 @@ def metrics_page(settings: Settings, text: Callable[[], bytes]) -> HTTPRouteHand
         except FileNotFoundError:
             token = ""
         if not token or scheme != _SCHEME or not hmac.compare_digest(given.encode(), token.encode()):
-            raise Refusal("DCS.1001")
+            raise ApiError(errors.INVALID_CREDENTIALS)
         return text()
 
     @get("/metrics", opt=OPEN)

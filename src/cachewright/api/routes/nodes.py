@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from litestar import Response, get
 
-from cachewright.api import answers, asked
+from cachewright import errors
+from cachewright.api import requests, responses
 from cachewright.api.auth.permissions import needs
 from cachewright.api.routes.parameters import (
     Call,
@@ -16,55 +17,55 @@ from cachewright.api.routes.parameters import (
     run_in_thread,
     while_connected,
 )
-from cachewright.api.wire import nodes as wire
-from cachewright.api.wire.paging import PageQuery
-from cachewright.errors import Refusal
-from cachewright.operations.inspection import Sight
-from cachewright.operations.plane import ControlPlane
+from cachewright.api.schemas import nodes as schemas
+from cachewright.api.schemas.paging import PageQuery
+from cachewright.errors import ApiError
+from cachewright.model.instances import Instance, Node
+from cachewright.monitoring.inspection import NodeInfo
+from cachewright.services.instances import InstanceService
 from cachewright.store import instances
-from cachewright.store.records import Instance, Node
 
 _INSTANCES = "/v2/{project_id:str}/instances/{instance_id:str}"
 _INSTANCE = "/v2/{project_id:str}/instance/{instance_id:str}"
 
 
 @get(_INSTANCE + "/groups", opt=needs("dcs:instance:get"))
-async def list_group_replication_info(request: Call, plane: Plane, instance_id: PathId) -> Response[wire.GroupList]:
+async def list_group_replication_info(request: Call, plane: Plane, instance_id: PathId) -> Response[schemas.GroupList]:
     """ListGroupReplicationInfo: shards, and the nodes of each."""
-    return answers.json(wire.groups(*await _seen(request, plane, instance_id)))
+    return responses.json(schemas.groups(*await _seen(request, plane, instance_id)))
 
 
 @get(_INSTANCE + "/groups/{group_id:str}/group-nodes-state", opt=needs("dcs:instance:get"))
 async def show_replication_states(
     request: Call, plane: Plane, instance_id: PathId, group_id: PathId
-) -> Response[list[wire.Replication]]:
+) -> Response[list[schemas.Replication]]:
     """ShowReplicationStates: the nodes of one shard."""
-    groups = wire.groups(*await _seen(request, plane, instance_id)).group_list
+    groups = schemas.groups(*await _seen(request, plane, instance_id)).group_list
     found = [group for group in groups if group.group_id == group_id.lower()]
     if not found:
-        raise Refusal("DCS.4062", parameter="group_id", reason="the instance has no such shard")
-    return answers.json(found[0].replication_list)
+        raise ApiError(errors.INVALID_PARAMETER, parameter="group_id", reason="the instance has no such shard")
+    return responses.json(found[0].replication_list)
 
 
 @get(_INSTANCES + "/logical-nodes", opt=needs("dcs:instance:get"))
-async def show_nodes_information(request: Call, plane: Plane, instance_id: PathId) -> Response[wire.NodeList]:
+async def show_nodes_information(request: Call, plane: Plane, instance_id: PathId) -> Response[schemas.NodeList]:
     """ShowNodesInformation."""
-    return answers.json(wire.node_list(*await _seen(request, plane, instance_id)))
+    return responses.json(schemas.node_list(*await _seen(request, plane, instance_id)))
 
 
 @get(_INSTANCES + "/nodes", opt=needs("dcs:instance:get"))
-async def show_instance_topology(request: Call, plane: Plane, instance_id: PathId) -> Response[wire.Topology]:
+async def show_instance_topology(request: Call, plane: Plane, instance_id: PathId) -> Response[schemas.Topology]:
     """ShowInstanceTopology: nodes with their counters."""
-    return answers.json(wire.topology(*await _seen(request, plane, instance_id)))
+    return responses.json(schemas.topology(*await _seen(request, plane, instance_id)))
 
 
 @get("/v2/{project_id:str}/instances-logical-nodes", opt=needs("dcs:instance:list"))
 @reading
 async def batch_show_nodes_information(
     request: Call, plane: Plane, wanted: Query[PageQuery]
-) -> Response[wire.InstanceNodesList]:
+) -> Response[schemas.InstanceNodesList]:
     """BatchShowNodesInformation: a page of instances, newest first, each with its nodes."""
-    query, project_id = wanted.read(), asked.principal(request).project_id
+    query, project_id = wanted.read(), requests.principal(request).project_id
 
     def read() -> tuple[int, list[tuple[Instance, list[Node]]]]:
         with plane.database.read() as connection:
@@ -73,12 +74,12 @@ async def batch_show_nodes_information(
 
     count, page = await run_in_thread(request, read)
     seen = await while_connected(request, plane.inspector.look(project_id, page))
-    return answers.json(
-        wire.InstanceNodesList(count, [wire.instance_nodes(instance, seen[instance.id]) for instance, _ in page])
+    return responses.json(
+        schemas.InstanceNodesList(count, [schemas.instance_nodes(instance, seen[instance.id]) for instance, _ in page])
     )
 
 
-async def _seen(request: Call, plane: ControlPlane, instance_id: str) -> tuple[Instance, Sequence[Sight]]:
+async def _seen(request: Call, plane: InstanceService, instance_id: str) -> tuple[Instance, Sequence[NodeInfo]]:
     def read() -> tuple[Instance, list[Node]]:
         with plane.database.read() as connection:
             instance = instance_of(connection, request, instance_id)

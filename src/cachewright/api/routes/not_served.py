@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
 
+from cachewright import errors
 from cachewright.api.auth.permissions import OPEN
-from cachewright.api.catalogue import OPERATIONS, Operation
-from cachewright.errors import Refusal
+from cachewright.api.openapi.catalog import OPERATIONS, Operation
+from cachewright.errors import ApiError
 
 
 def refusals(served: Iterable[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
@@ -24,7 +25,7 @@ def described_path(handler: HTTPRouteHandler) -> str:
 
 def _refusing(operation: Operation) -> HTTPRouteHandler:
     def refuse() -> None:
-        raise Refusal("DCS.4959", operation=operation.name)
+        raise ApiError(errors.OPERATION_NOT_SERVED, operation=operation.name)
 
     path = operation.path.replace("}", ":str}")
     return HTTPRouteHandler(

@@ -12,20 +12,22 @@ from litestar import Request
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from cachewright.api import asked
+from cachewright import errors
+from cachewright.api import requests
+from cachewright.api.auth.authorization import IDENTITY, THREADS
 from cachewright.api.auth.credentials import Authenticator
-from cachewright.api.auth.guard import IDENTITY, THREADS
 from cachewright.api.auth.limits import StreamLimit
-from cachewright.errors import Refusal
-from cachewright.operations.plane import ControlPlane
-from cachewright.operations.sign_in import SignInDesk
+from cachewright.errors import ApiError
+from cachewright.model.identity import Identity
+from cachewright.model.instances import Instance
+from cachewright.services.instances import InstanceService
+from cachewright.services.tokens import TokenService
 from cachewright.store import instances
-from cachewright.store.records import Identity, Instance
 from cachewright.threads import RequestThreads
 
 Call: TypeAlias = Request[Any, Any, Any]
-Plane: TypeAlias = NamedDependency[ControlPlane]
-Desk: TypeAlias = NamedDependency[SignInDesk]
+Plane: TypeAlias = NamedDependency[InstanceService]
+Desk: TypeAlias = NamedDependency[TokenService]
 Authentication: TypeAlias = NamedDependency[Authenticator]
 Streams: TypeAlias = NamedDependency[StreamLimit]
 PathId: TypeAlias = FromPath[str]
@@ -43,8 +45,8 @@ class Query(Generic[Shape]):
         self._raw, self._shape = raw, shape
 
     def read(self) -> Shape:
-        """Refusal DCS.4062 where it is not of that shape."""
-        return asked.query(self._raw, self._shape)
+        """ApiError DCS.4062 where it is not of that shape."""
+        return requests.query(self._raw, self._shape)
 
 
 class Body(Generic[Shape]):
@@ -54,8 +56,8 @@ class Body(Generic[Shape]):
         self._raw, self._shape = raw, shape
 
     def read(self) -> Shape:
-        """Refusal DCS.4004, DCS.4005, or with the code of the member that is not of that shape."""
-        return asked.body(self._raw, self._shape)
+        """ApiError DCS.4004, DCS.4005, or with the code of the member that is not of that shape."""
+        return requests.body(self._raw, self._shape)
 
 
 class OptionalBody(Body[Shape]):
@@ -77,7 +79,7 @@ def in_thread(route: Callable[..., Answer]) -> Callable[..., Coroutine[Any, Any,
 
 
 async def run_in_thread(request: Call, act: Callable[[], Answer]) -> Answer:
-    """Runs database work of a request. Refusal DCS.4974 where too many requests of its project wait for theirs."""
+    """Runs database work of a request. ApiError DCS.4974 where too many requests of its project wait for theirs."""
     threads: RequestThreads = request.app.state[THREADS]
     identity: Identity | None = request.scope["state"].get(IDENTITY)
     owner = (identity.project_id or identity.user_id) if identity else ""
@@ -86,14 +88,14 @@ async def run_in_thread(request: Call, act: Callable[[], Answer]) -> Answer:
 
 
 async def while_connected(request: Call, act: Coroutine[Any, Any, Answer]) -> Answer:
-    """Runs `act` until its end, or until the client has closed its connection: then `act` is cancelled. Refusal
+    """Runs `act` until its end, or until the client has closed its connection: then `act` is cancelled. ApiError
     DCS.4975, which the client no longer receives, in that case. Call it after the body has been read."""
     acting = asyncio.create_task(act)
     leaving = asyncio.create_task(_disconnected(request))
     try:
         await asyncio.wait({acting, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if not acting.done():
-            raise Refusal("DCS.4975")
+            raise ApiError(errors.CLIENT_CLOSED_CONNECTION)
         return await acting
     finally:
         acting.cancel()
@@ -135,9 +137,10 @@ def shapes_read(route: Callable[..., Any]) -> Mapping[str, tuple[type, type[msgs
 
 
 def instance_of(connection: sa.Connection, request: Call, instance_id: str) -> Instance:
-    """The caller's instance of this id. Refusal DCS.4061 where it is none, DCS.3022 where there is no such instance."""
-    known = asked.instance_id(instance_id)
-    instance = instances.get(connection, asked.principal(request).project_id, known)
+    """The caller's instance of this id. ApiError DCS.4061 where it is none, DCS.3022 where there is no such
+    instance."""
+    known = requests.instance_id(instance_id)
+    instance = instances.get(connection, requests.principal(request).project_id, known)
     if instance is None:
-        raise Refusal("DCS.3022")
+        raise ApiError(errors.INSTANCE_NOT_FOUND)
     return instance

@@ -2,18 +2,18 @@
 
 from litestar import Response, get
 
-from cachewright.api import answers
+from cachewright.api import responses
 from cachewright.api.auth.permissions import needs
-from cachewright.api.wire import places as wire
+from cachewright.api.schemas import places as schemas
 
 
 @get("/v2/available-zones", sync_to_thread=False, opt=needs("dcs:zone:list"))
-def list_available_zones() -> Response[wire.ZoneList]:
+def list_available_zones() -> Response[schemas.ZoneList]:
     """ListAvailableZones: one."""
-    return answers.json(wire.ZoneList())
+    return responses.json(schemas.ZoneList())
 
 
 @get("/v2/instances/maintain-windows", sync_to_thread=False, opt=needs("dcs:zone:list"))
-def list_maintenance_windows() -> Response[wire.WindowList]:
+def list_maintenance_windows() -> Response[schemas.WindowList]:
     """ListMaintenanceWindows."""
-    return answers.json(wire.windows())
+    return responses.json(schemas.windows())

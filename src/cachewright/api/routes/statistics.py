@@ -2,12 +2,12 @@
 
 from litestar import Response, get
 
-from cachewright.api import answers, asked
+from cachewright.api import requests, responses
 from cachewright.api.auth.permissions import needs
 from cachewright.api.routes.parameters import Call, Plane, Query, in_thread, run_in_thread, while_connected
-from cachewright.api.wire import statistics as wire
-from cachewright.store import census, instances
-from cachewright.store.records import Instance, Node
+from cachewright.api.schemas import statistics as schemas
+from cachewright.model.instances import Instance, Node
+from cachewright.store import counts, instances
 
 _INSTANCES = "/v2/{project_id:str}/instances"
 _ALL = 2**31 - 1
@@ -16,19 +16,19 @@ _ALL = 2**31 - 1
 @get(_INSTANCES + "/status", opt=needs("dcs:instance:list"))
 @in_thread
 def list_number_of_instances_in_different_status(
-    request: Call, plane: Plane, wanted: Query[wire.StatusQuery]
-) -> Response[wire.AllStatusCounts]:
+    request: Call, plane: Plane, wanted: Query[schemas.StatusQuery]
+) -> Response[schemas.AllStatusCounts]:
     """ListNumberOfInstancesInDifferentStatus; those whose creation failed only where they are asked for."""
     include_failure = wanted.read().include_failure.lower() == "true"
     with plane.database.read() as connection:
-        counted = census.by_status(connection, asked.principal(request).project_id)
-    return answers.json(wire.status_counts(counted, include_failure=include_failure))
+        counted = counts.by_status(connection, requests.principal(request).project_id)
+    return responses.json(schemas.status_counts(counted, include_failure=include_failure))
 
 
 @get(_INSTANCES + "/statistic", opt=needs("dcs:instance:list"))
-async def list_statistics_of_running_instances(request: Call, plane: Plane) -> Response[wire.StatisticList]:
+async def list_statistics_of_running_instances(request: Call, plane: Plane) -> Response[schemas.StatisticList]:
     """ListStatisticsOfRunningInstances, from the counters of their nodes now."""
-    project_id = asked.principal(request).project_id
+    project_id = requests.principal(request).project_id
 
     def read() -> list[tuple[Instance, list[Node]]]:
         with plane.database.read() as connection:
@@ -37,4 +37,6 @@ async def list_statistics_of_running_instances(request: Call, plane: Plane) -> R
 
     running = await run_in_thread(request, read)
     seen = await while_connected(request, plane.inspector.look(project_id, running))
-    return answers.json(wire.StatisticList([wire.statistic(instance, seen[instance.id]) for instance, _ in running]))
+    return responses.json(
+        schemas.StatisticList([schemas.statistic(instance, seen[instance.id]) for instance, _ in running])
+    )

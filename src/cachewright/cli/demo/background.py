@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from cachewright.cli.demo.owners import Seed
-from cachewright.cli.demo.wire import Line, Orders, Outcome, Pulse, Stop
+from cachewright.cli.demo.wire import Line, Outcome, Pulse, Stop, TrafficSpec
 
 _FIRST_PULSE_SECONDS = 30.0
 _READ_BACK_SECONDS = 120.0
@@ -21,7 +21,7 @@ class TrafficEnded(Exception):
 
 
 class Background:
-    def __init__(self, orders: Orders, log: Path) -> None:
+    def __init__(self, orders: TrafficSpec, log: Path) -> None:
         """Returns when traffic is under way. What the process says of errors goes to the log."""
         self._pulse = _NOTHING_YET
         self._outcome: Outcome | None = None
@@ -79,7 +79,7 @@ class Background:
             self._begun.set()
         self._begun.set()
 
-    def _say(self, line: Orders | Stop) -> None:
+    def _say(self, line: TrafficSpec | Stop) -> None:
         if self._process.stdin is None:
             return
         try:

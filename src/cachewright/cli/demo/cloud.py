@@ -21,7 +21,7 @@ from huaweicloudsdkdcs.v2 import (
     ShowInstanceRequest,
 )
 
-from cachewright.cli.view.progress import Progress, Step, SubStep, parse_time
+from cachewright.client.progress import Progress, Step, SubStep, parse_time
 
 _ANYWHERE = "local"
 

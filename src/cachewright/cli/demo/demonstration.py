@@ -15,11 +15,11 @@ from cachewright.cli.demo.background import Background
 from cachewright.cli.demo.cloud import Cloud, Size
 from cachewright.cli.demo.content import DataSet
 from cachewright.cli.demo.load import Loaded, Tell, Verified, load, verify
-from cachewright.cli.demo.owners import Owners, Seed
-from cachewright.cli.demo.rental import Rental
+from cachewright.cli.demo.owners import Seed, SlotClient
+from cachewright.cli.demo.rental import DemoInstance
 from cachewright.cli.demo.server import ServerProcess, kill_left_behind
 from cachewright.cli.demo.watch import Watched
-from cachewright.cli.demo.wire import Orders, Outcome
+from cachewright.cli.demo.wire import Outcome, TrafficSpec
 
 _SHARD_SIZES = (1, 2, 4, 8)
 _FULLEST = 0.4
@@ -108,7 +108,7 @@ class Demonstration:
 
     def _observe(self, cloud: Cloud) -> _Observed:
         options = self._options
-        with Rental(cloud, self._console, Size(options.start, self._shard_gb)) as rental:
+        with DemoInstance(cloud, self._console, Size(options.start, self._shard_gb)) as rental:
             creation = rental.created()
             loaded = self._load(rental.seed())
             with closing(Background(self._orders(rental.seed()), options.data_dir / "traffic.log")) as traffic:
@@ -130,18 +130,18 @@ class Demonstration:
         )
 
     def _load(self, seed: Seed) -> Loaded:
-        with Owners(seed) as owners:
+        with SlotClient(seed) as owners:
             loaded = self._counting("Loading", lambda tell: load(owners, self._data, tell))
         self._say(f"Loaded {loaded.keys:,} keys in {loaded.seconds:.1f} s, {loaded.keys_per_second:,.0f} keys/s")
         return loaded
 
     def _verify(self, seed: Seed) -> Verified:
-        with Owners(seed) as owners:
+        with SlotClient(seed) as owners:
             return self._counting("Checking", lambda tell: verify(owners, self._data, tell))
 
-    def _orders(self, seed: Seed) -> Orders:
+    def _orders(self, seed: Seed) -> TrafficSpec:
         rate = self._options.operations_per_second
-        return Orders(seed=seed, data=self._data, operations_per_second=rate, workers=_WORKERS)
+        return TrafficSpec(seed=seed, data=self._data, operations_per_second=rate, workers=_WORKERS)
 
     def _quiet(self) -> _Span:
         options = self._options

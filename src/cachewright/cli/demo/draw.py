@@ -8,14 +8,14 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from cachewright.cli.view.changes import changes
-from cachewright.cli.view.progress import Progress
-from cachewright.cli.view.tree import Pen, left, tree
+from cachewright.cli.render.changes import changes
+from cachewright.cli.render.tree import Pen, left, tree
+from cachewright.client.progress import Progress
 
 _LINES_BESIDES = 4
 
 
-class Drawing:
+class ProgressView:
     """Shows one task, from the first `show` to the end of the `with` block."""
 
     def __init__(self, console: Console, title: str) -> None:

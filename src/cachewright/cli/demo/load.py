@@ -6,7 +6,7 @@ from collections.abc import Callable
 import msgspec
 
 from cachewright.cli.demo.content import DataSet, key, missing
-from cachewright.cli.demo.owners import Owners
+from cachewright.cli.demo.owners import SlotClient
 
 _EXAMPLES = 5
 _TELL_EVERY = 2000
@@ -33,7 +33,7 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     examples: tuple[str, ...] = ()
 
 
-def load(owners: Owners, data: DataSet, tell: Tell) -> Loaded:
+def load(owners: SlotClient, data: DataSet, tell: Tell) -> Loaded:
     begun = time.monotonic()
     work = ((key(number), list(data.writes(number))) for number in range(data.keys))
     for done, _ in enumerate(owners.replies(work), start=1):
@@ -42,7 +42,7 @@ def load(owners: Owners, data: DataSet, tell: Tell) -> Loaded:
     return Loaded(keys=data.keys, seconds=time.monotonic() - begun)
 
 
-def verify(owners: Owners, data: DataSet, tell: Tell) -> Verified:
+def verify(owners: SlotClient, data: DataSet, tell: Tell) -> Verified:
     gone, changed, examples = 0, 0, list[str]()
     work = ((key(number), data.reads(number)) for number in range(data.keys))
     for number, replies in enumerate(owners.replies(work)):

@@ -38,7 +38,7 @@ class Link(Protocol):
     def disconnect(self) -> None: ...
 
 
-class Owners:
+class SlotClient:
     def __init__(self, seed: Seed) -> None:
         """Reads who owns what. It is not read again."""
         self._links: dict[tuple[bytes, int], Link] = {}

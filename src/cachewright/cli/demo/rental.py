@@ -10,7 +10,7 @@ from typing import Self
 from rich.console import Console
 
 from cachewright.cli.demo.cloud import Cloud, CloudRefused, Instance, Size
-from cachewright.cli.demo.draw import Drawing
+from cachewright.cli.demo.draw import ProgressView
 from cachewright.cli.demo.owners import Seed
 from cachewright.cli.demo.watch import Watched, follow, newest
 
@@ -26,7 +26,7 @@ class TaskFailed(Exception):
 _UNDONE = (CloudRefused, TaskFailed)
 
 
-class Rental:
+class DemoInstance:
     def __init__(self, cloud: Cloud, console: Console, size: Size) -> None:
         """Asks for the instance. It is deleted at the end of the `with` block, whatever becomes of it."""
         self.note: Callable[[], str] = str
@@ -89,7 +89,7 @@ class Rental:
         """Draws the task that has just been submitted, until it ends."""
         task = newest(self._cloud, self._id, self._known)
         self._known |= {task.id}
-        with Drawing(self._console, title) as drawing:
+        with ProgressView(self._console, title) as drawing:
             watched = follow(self._cloud, self._id, task.id, lambda progress: drawing.show(progress, self.note()))
         if not watched.succeeded:
             reasons = [

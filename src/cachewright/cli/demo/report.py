@@ -11,7 +11,7 @@ from cachewright.cli.demo.load import Loaded, Verified
 from cachewright.cli.demo.prediction import Prediction
 from cachewright.cli.demo.watch import Watched
 from cachewright.cli.demo.wire import Outcome
-from cachewright.cli.view.progress import Moved
+from cachewright.client.progress import Moved
 
 _EXAMPLES = 3
 

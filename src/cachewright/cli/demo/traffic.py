@@ -19,8 +19,8 @@ import msgspec
 from valkey.cluster import ValkeyCluster
 
 from cachewright.cli.demo.latency import Sample, packed
-from cachewright.cli.demo.owners import Owners, Seed
-from cachewright.cli.demo.wire import Line, Orders, Outcome, Pulse, Stop, Trouble
+from cachewright.cli.demo.owners import Seed, SlotClient
+from cachewright.cli.demo.wire import Line, Outcome, Pulse, Stop, TrafficSpec, Trouble
 from cachewright.cli.demo.workload import Worker, WrongAnswer, read_back
 
 _PULSE_SECONDS = 0.5
@@ -31,7 +31,7 @@ _SWITCH_SECONDS = 0.0005
 
 
 class Traffic:
-    def __init__(self, orders: Orders) -> None:
+    def __init__(self, orders: TrafficSpec) -> None:
         self._rate = orders.operations_per_second
         self._client = ValkeyCluster(
             host=orders.seed.host,
@@ -60,7 +60,7 @@ class Traffic:
         self._stopping.set()
         for thread in self._threads:
             thread.join()
-        with Owners(seed) as owners:
+        with SlotClient(seed) as owners:
             kept = read_back(owners, self._workers)
         troubles = sorted(self._troubles, key=lambda trouble: trouble.at)
         samples = sorted((sample for log in self._logs for sample in log), key=lambda sample: sample.due)
@@ -103,7 +103,7 @@ class Traffic:
 
 
 def main() -> None:
-    traffic = Traffic(msgspec.json.decode(sys.stdin.buffer.readline(), type=Orders))
+    traffic = Traffic(msgspec.json.decode(sys.stdin.buffer.readline(), type=TrafficSpec))
     asked_to_stop: queue.Queue[Stop] = queue.Queue()
     threading.Thread(target=_listen, args=(asked_to_stop,), daemon=True).start()
     sys.setswitchinterval(_SWITCH_SECONDS)

@@ -9,7 +9,7 @@ import msgspec
 
 from cachewright.cli.demo.cloud import TaskRow
 from cachewright.cli.demo.prediction import Glimpse, Prediction, descents, judge
-from cachewright.cli.view.progress import Moved, Progress, moved
+from cachewright.client.progress import Moved, Progress, moved
 
 _EVERY_SECONDS = 0.25
 _APPEARS_WITHIN_SECONDS = 15.0

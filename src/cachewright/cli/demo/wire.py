@@ -7,7 +7,7 @@ from cachewright.cli.demo.owners import Seed
 from cachewright.cli.demo.workload import Kept
 
 
-class Orders(msgspec.Struct, frozen=True, kw_only=True):
+class TrafficSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The first line that the process reads. The password comes this way: a command line is for all to see."""
 
     seed: Seed

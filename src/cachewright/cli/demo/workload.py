@@ -12,7 +12,7 @@ import msgspec
 from valkey.cluster import ValkeyCluster
 
 from cachewright.cli.demo.content import DataSet, Kind, key, text
-from cachewright.cli.demo.owners import Owners
+from cachewright.cli.demo.owners import SlotClient
 
 _OVERWRITTEN_KEYS = 50
 _COUNTERS = 20
@@ -135,7 +135,7 @@ class Worker:
         return text(self._number * 1_000_000 + number, _WRITTEN_BYTES)
 
 
-def read_back(owners: Owners, workers: Iterable[Worker]) -> Kept:
+def read_back(owners: SlotClient, workers: Iterable[Worker]) -> Kept:
     """Reads every key that the workers wrote, from the node that owns it."""
     wanted = [item for worker in workers for item in worker.acknowledged()]
     lost, examples = 0, list[str]()

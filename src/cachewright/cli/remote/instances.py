@@ -5,12 +5,12 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter, validators
 
-from cachewright.cli.passwords import new_password
-from cachewright.cli.remote.account import USUAL, Target
-from cachewright.cli.remote.failures import CommandFailed, Misused
+from cachewright.cli.admin.passwords import new_password
 from cachewright.cli.remote.output import AsJson, print_json, print_pairs, print_table
-from cachewright.cli.remote.server import Server
 from cachewright.cli.remote.watching import watch
+from cachewright.client.account import USUAL, Target
+from cachewright.client.errors import CommandFailed, UsageError
+from cachewright.client.http import ApiClient
 from cachewright.flavors import Flavor, UnknownFlavor, parse
 
 app = App(name="instances", help="Instances of a server, over its API.")
@@ -32,7 +32,7 @@ Spec = Annotated[str | None, Parameter(help="Spec code, in place of the sizes.")
 @app.command(name="list")
 def show_all(*, target: Target = USUAL, json: AsJson = False) -> None:
     """Every instance of the project, newest first."""
-    body = Server(target.account()).ask("GET", "instances", limit=_ALL, include_failure="true")
+    body = ApiClient(target.account()).ask("GET", "instances", limit=_ALL, include_failure="true")
     if json:
         print_json(body)
         return
@@ -56,7 +56,7 @@ def show_all(*, target: Target = USUAL, json: AsJson = False) -> None:
 @app.command
 def show(instance: Instance, *, target: Target = USUAL, json: AsJson = False) -> None:
     """One instance with its nodes."""
-    server = Server(target.account())
+    server = ApiClient(target.account())
     body = found(server, instance)
     if json:
         print_json(body)
@@ -87,7 +87,7 @@ def show(instance: Instance, *, target: Target = USUAL, json: AsJson = False) ->
 @app.command
 def quota(*, target: Target = USUAL, json: AsJson = False) -> None:
     """How much the project has, and how much it may have."""
-    body = Server(target.account()).ask("GET", "quota")
+    body = ApiClient(target.account()).ask("GET", "quota")
     if json:
         print_json(body)
         return
@@ -119,7 +119,7 @@ def create(
 
     Example: cachewright instances create cache --shards 3 --replicas 1 --wait
     """
-    server = Server(target.account())
+    server = ApiClient(target.account())
     flavor = _flavor(
         spec or f"redis.cluster.{_cpu(server)}.large.r{replicas + 1}.s{shard_gb}.{(shards or 3) * shard_gb}"
     )
@@ -155,7 +155,7 @@ def resize(
 
     Example: cachewright instances resize cache --shards 5 --wait
     """
-    server = Server(target.account())
+    server = ApiClient(target.account())
     body = found(server, instance)
     wanted = resized(body["spec_code"], shards, shard_gb, spec)
     answer = server.ask(
@@ -172,7 +172,7 @@ def restart(instance: Instance, *, target: Target = USUAL, wait: Wait = False, j
 
     Example: cachewright instances restart cache --wait
     """
-    server = Server(target.account())
+    server = ApiClient(target.account())
     body = found(server, instance)
     answer = server.ask("PUT", "instances/status", {"instances": [body["instance_id"]], "action": "restart"})
     if answer["results"][0]["result"] != "success":
@@ -190,7 +190,7 @@ def delete(
     json: AsJson = False,
 ) -> None:
     """An instance with all its data."""
-    server = Server(target.account())
+    server = ApiClient(target.account())
     body = found(server, instance)
     if not yes:
         print(f"{body['name']} ({body['instance_id']}), {body['used_memory']} MB in use")
@@ -200,7 +200,7 @@ def delete(
     follow(server, body["instance_id"], answer if json else f"{body['name']} is being deleted", wait, json)
 
 
-def found(server: Server, instance: str) -> Any:
+def found(server: ApiClient, instance: str) -> Any:
     """ShowInstance of this id, or of the one instance of this name. CommandFailed where there is none, or several."""
     if _UUID.fullmatch(instance):
         return server.ask("GET", f"instances/{instance}")
@@ -217,7 +217,7 @@ def resized(present: str, shards: int | None, shard_gb: int | None, spec: str | 
     if spec:
         return _flavor(spec)
     if shards is None and shard_gb is None:
-        raise Misused("say what is to change: --shards, --shard-gb or --spec")
+        raise UsageError("say what is to change: --shards, --shard-gb or --spec")
     old = _flavor(present)
     cpu = present.split(".")[2]
     size_gb = shard_gb or old.shard_mb // 1024
@@ -228,15 +228,15 @@ def _flavor(spec_code: str) -> Flavor:
     try:
         return parse(spec_code)
     except UnknownFlavor as unknown:
-        raise Misused(str(unknown)) from unknown
+        raise UsageError(str(unknown)) from unknown
 
 
-def _cpu(server: Server) -> str:
+def _cpu(server: ApiClient) -> str:
     """The server's processor, as spec codes name it."""
     return str(server.ask("GET", "flavors")["flavors"][0]["spec_code"].split(".")[2])
 
 
-def follow(server: Server, instance_id: str, said: Any, wait: bool, json: bool) -> None:
+def follow(server: ApiClient, instance_id: str, said: Any, wait: bool, json: bool) -> None:
     """Prints what was said, or with `wait` follows the newest task. CommandFailed where that fails."""
     if not wait:
         if json:

@@ -4,11 +4,11 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from cachewright.cli.remote.account import USUAL, Target
-from cachewright.cli.remote.failures import Misused
 from cachewright.cli.remote.instances import Instance, Wait, follow, found
 from cachewright.cli.remote.output import AsJson, print_json, print_table
-from cachewright.cli.remote.server import Server
+from cachewright.client.account import USUAL, Target
+from cachewright.client.errors import UsageError
+from cachewright.client.http import ApiClient
 
 app = App(name="parameters", help="Parameters of an instance: list, set.")
 
@@ -21,7 +21,7 @@ def show_all(instance: Instance, *, target: Target = USUAL, json: AsJson = False
 
     Example: cachewright instances parameters cache
     """
-    server = Server(target.account())
+    server = ApiClient(target.account())
     body = server.ask("GET", f"instances/{found(server, instance)['instance_id']}/configs")
     if json:
         print_json(body)
@@ -48,13 +48,13 @@ def change(
     Example: cachewright instances parameters set cache maxmemory-policy=allkeys-lru timeout=300 --wait
     """
     wanted = _read(assignments)
-    server = Server(target.account())
+    server = ApiClient(target.account())
     body = found(server, instance)
     path = f"instances/{body['instance_id']}"
     ids = {one["param_name"]: one["param_id"] for one in server.ask("GET", f"{path}/configs")["redis_config"]}
     unknown = wanted.keys() - ids.keys()
     if unknown:
-        raise Misused(f"there is no parameter {', '.join(sorted(unknown))}; there are {', '.join(ids)}")
+        raise UsageError(f"there is no parameter {', '.join(sorted(unknown))}; there are {', '.join(ids)}")
     items = [{"param_id": ids[name], "param_name": name, "param_value": value} for name, value in wanted.items()]
     answer = server.ask("PUT", f"{path}/async-configs", {"redis_config": items})
     said = f"{body['name']}: {', '.join(assignments)} (task {answer['job_id']})"
@@ -64,14 +64,14 @@ def change(
 def _read(assignments: tuple[str, ...]) -> dict[str, str]:
     """Values by name. Misused where one is not NAME=VALUE, or a name is there twice."""
     if not assignments:
-        raise Misused("say what is to change: NAME=VALUE")
+        raise UsageError("say what is to change: NAME=VALUE")
     wanted: dict[str, str] = {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals or not name:
-            raise Misused(f"{assignment!r} is not NAME=VALUE")
+            raise UsageError(f"{assignment!r} is not NAME=VALUE")
         if name in wanted:
-            raise Misused(f"{name} is there twice")
+            raise UsageError(f"{name} is there twice")
         wanted[name] = value
     return wanted
 

@@ -2,11 +2,11 @@
 
 from cyclopts import App
 
-from cachewright.cli.remote.account import USUAL, Target
-from cachewright.cli.remote.failures import CommandFailed
 from cachewright.cli.remote.instances import Instance, Shards, Spec, found, resized
 from cachewright.cli.remote.output import AsJson, print_json, print_table, size
-from cachewright.cli.remote.server import Server
+from cachewright.client.account import USUAL, Target
+from cachewright.client.errors import CommandFailed
+from cachewright.client.http import ApiClient
 
 app = App(name="plan", help="What a change would do; nothing is touched.")
 
@@ -25,7 +25,7 @@ def resize(
 
     Example: cachewright plan resize cache --shards 5
     """
-    server = Server(target.account())
+    server = ApiClient(target.account())
     body = found(server, instance)
     wanted = resized(body["spec_code"], shards, shard_gb, spec)
     plan = server.ask("POST", f"instances/{body['instance_id']}/resize/plan", {"spec_code": wanted.spec_code})

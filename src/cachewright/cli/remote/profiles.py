@@ -7,9 +7,9 @@ from typing import Annotated
 import msgspec
 from cyclopts import App, Parameter
 
-from cachewright.cli.remote import account
-from cachewright.cli.remote.account import Account
 from cachewright.cli.remote.output import print_table
+from cachewright.client import account
+from cachewright.client.account import Account
 
 app = App(name="profiles", help="Servers and keys to use, by name; kept in ~/.config/cachewright, mode 0600.")
 

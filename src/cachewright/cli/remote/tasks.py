@@ -5,13 +5,13 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from cachewright.cli.remote.account import USUAL, Target
-from cachewright.cli.remote.failures import CommandFailed
 from cachewright.cli.remote.instances import found
 from cachewright.cli.remote.output import AsJson, console, print_json, print_pairs, print_table
-from cachewright.cli.remote.server import Server
 from cachewright.cli.remote.watching import read_progress, watch
-from cachewright.cli.view.tree import Pen, tree
+from cachewright.cli.render.tree import Pen, tree
+from cachewright.client.account import USUAL, Target
+from cachewright.client.errors import CommandFailed
+from cachewright.client.http import ApiClient
 
 app = App(name="tasks", help="Background tasks of a server, over its API.")
 
@@ -30,7 +30,7 @@ def show_all(
     json: AsJson = False,
 ) -> None:
     """What is going on, and what has been."""
-    server = Server(target.account())
+    server = ApiClient(target.account())
     path = f"instances/{found(server, instance)['instance_id']}/tasks" if instance else "tasks"
     body = server.ask("GET", path, limit=limit)
     if json:
@@ -55,7 +55,7 @@ def show_all(
 @app.command
 def show(task: TaskId, *, target: Target = USUAL, json: AsJson = False) -> None:
     """A task with its steps, and how well it predicted its end."""
-    body = _record(Server(target.account()), task)
+    body = _record(ApiClient(target.account()), task)
     if json:
         print_json(body)
         return
@@ -88,7 +88,7 @@ def follow(*task: TaskId, target: Target = USUAL, json: AsJson = False) -> None:
 
     Example: cachewright tasks watch
     """
-    server = Server(target.account())
+    server = ApiClient(target.account())
     ids = list(task) or _unfinished(server)
     if not ids:
         print("No task is going on.")
@@ -136,7 +136,7 @@ def resume(
 
 def _control(target: Target, task: str, changes: dict[str, Any], *, reset: bool = False, json: bool) -> None:
     """Replace the members of the task's control that `changes` names; with `reset` the others get their defaults."""
-    server = Server(target.account())
+    server = ApiClient(target.account())
     record = _record(server, task)
     present = {} if reset else record["control"]
     answer = server.ask("PUT", f"{_path(record)}/control", present | changes)
@@ -144,7 +144,7 @@ def _control(target: Target, task: str, changes: dict[str, Any], *, reset: bool 
 
 
 def _act(target: Target, task: str, action: str, *, json: bool) -> None:
-    server = Server(target.account())
+    server = ApiClient(target.account())
     answer = server.ask("POST", f"{_path(_record(server, task))}/{action}")
     _print_answer(answer, action, json=json)
 
@@ -160,11 +160,11 @@ def _print_answer(answer: Any, action: str, *, json: bool) -> None:
         print(f"{answer['task']['name']} {answer['task']['id']}: {action} was asked for")
 
 
-def _record(server: Server, task: str) -> Any:
+def _record(server: ApiClient, task: str) -> Any:
     return server.ask("GET", f"tasks/{task}")
 
 
-def _unfinished(server: Server) -> list[str]:
+def _unfinished(server: ApiClient) -> list[str]:
     """Oldest first."""
     newest = server.ask("GET", "tasks", limit=_ALL)["tasks"]
     return [one["id"] for one in reversed(newest) if one["status"] in _UNFINISHED]

@@ -15,12 +15,12 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from cachewright.cli.remote.failures import CommandFailed, Refused, Unreachable
 from cachewright.cli.remote.output import console, size
-from cachewright.cli.remote.server import Server
-from cachewright.cli.view.changes import changes
-from cachewright.cli.view.progress import Progress, Step, SubStep, parse_time
-from cachewright.cli.view.tree import Pen, left, tree
+from cachewright.cli.render.changes import changes
+from cachewright.cli.render.tree import Pen, left, tree
+from cachewright.client.errors import CommandFailed, RequestRefused, Unreachable
+from cachewright.client.http import ApiClient
+from cachewright.client.progress import Progress, Step, SubStep, parse_time
 
 _DRAWN_SECONDS = 0.125
 _AGAIN_SECONDS = 1.0
@@ -64,12 +64,12 @@ class Followed:
         return f"{task['name']} {task['id']} {task['status']}{why}"
 
 
-def watch(server: Server, task_ids: Sequence[str], as_json: bool) -> bool:
+def watch(server: ApiClient, task_ids: Sequence[str], as_json: bool) -> bool:
     """Returns when all have ended: whether all ended well."""
     return asyncio.run(_watch(server, task_ids, as_json))
 
 
-async def _watch(server: Server, task_ids: Sequence[str], as_json: bool) -> bool:
+async def _watch(server: ApiClient, task_ids: Sequence[str], as_json: bool) -> bool:
     async with server.connected() as http:
         tasks = [Followed(await server.asked(http, "GET", f"tasks/{task_id}")) for task_id in task_ids]
         screen = _JsonLines() if as_json else _Picture(console()) if console().is_terminal else _Lines(console())
@@ -92,7 +92,7 @@ async def _watch(server: Server, task_ids: Sequence[str], as_json: bool) -> bool
     return all(task.status == "SUCCESS" for task in tasks)
 
 
-async def _follow(server: Server, http: Any, task: Followed, screen: "_Screen") -> None:
+async def _follow(server: ApiClient, http: Any, task: Followed, screen: "_Screen") -> None:
     """Until the task has ended. Unreachable where the server stays away for long."""
     instance_id, task_id = task.record["instance_id"], task.record["task"]["id"]
     clock = asyncio.get_running_loop().time
@@ -111,7 +111,7 @@ async def _follow(server: Server, http: Any, task: Followed, screen: "_Screen") 
                 raise
             task.note = f"{away}; trying again"
             await asyncio.sleep(_AGAIN_SECONDS)
-        except Refused as refused:
+        except RequestRefused as refused:
             if refused.status not in {429, 503}:
                 raise CommandFailed(f"task {task_id}: {refused}") from refused
             await asyncio.sleep(_AGAIN_SECONDS)

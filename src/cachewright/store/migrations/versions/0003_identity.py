@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import context, op
 
-from cachewright.store.sealing import Sealer
+from cachewright.store.encryption import SecretCipher
 
 revision = "0003"
 down_revision = "0002"
@@ -88,10 +88,10 @@ def _take_over_owners() -> None:
 
 
 def _seal() -> None:
-    sealer: Sealer = context.config.attributes["sealer"]
+    cipher: SecretCipher = context.config.attributes["cipher"]
     connection = op.get_bind()
     for table, key, secret in (("access_keys", "access_key", "secret_key"), ("instances", "id", "password")):
         rows = sa.table(table, sa.column(key), sa.column(secret))
         found = connection.execute(sa.select(rows.c[key], rows.c[secret]).where(rows.c[secret].is_not(None))).all()
         for name, text in found:
-            connection.execute(rows.update().where(rows.c[key] == name).values({secret: sealer.seal(text)}))
+            connection.execute(rows.update().where(rows.c[key] == name).values({secret: cipher.encrypt(text)}))

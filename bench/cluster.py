@@ -1,0 +1,113 @@
+"""A cluster that Cachewright runs: a real server, driven through the cloud's own client."""
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from cachewright.cli.demo.cloud import Cloud, Instance, Size, TaskRow
+from cachewright.cli.demo.owners import Seed
+from cachewright.cli.demo.server import ServerProcess, kill_left_behind
+from cachewright.cli.demo.watch import newest
+from cachewright.client.account import Account
+from cachewright.client.http import ApiClient
+from cachewright.client.progress import Progress, Step
+
+PASSWORD = "Bench-mark-1"
+_POLL_SECONDS = 0.2  # a task tells its own times
+_WITHIN_SECONDS = 900.0
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """A task that has succeeded. Epoch seconds; `begun` and `ended` are also on the monotonic clock."""
+
+    row: TaskRow
+    progress: Progress
+    begun: float
+    ended: float
+
+    @property
+    def seconds(self) -> float:
+        return self.ended - self.begun
+
+    def step(self, name: str) -> Step:
+        return next(step for step in self.progress.steps if step.name.startswith(name))
+
+    def step_seconds(self, name: str) -> float:
+        step = self.step(name)
+        assert step.begin
+        assert step.end
+        return (step.end - step.begin).total_seconds()
+
+    def on_monotonic_clock(self) -> tuple[float, float]:
+        offset = time.time() - time.monotonic()
+        return self.begun - offset, self.ended - offset
+
+
+class BenchCluster:
+    def __init__(self) -> None:
+        """Starts the server."""
+        self._folder = tempfile.TemporaryDirectory(prefix="cachewright-bench-", ignore_cleanup_errors=True)
+        self.root = Path(self._folder.name) / "data"
+        self.server = ServerProcess(self.root)
+        self.cloud = Cloud(self.server.access)
+        self._api = ApiClient(msgspec.convert(msgspec.to_builtins(self.server.access), Account))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.stop()
+        kill_left_behind(self.root)
+        self._folder.cleanup()
+
+    def create(self, size: Size) -> str:
+        """Returns when it is RUNNING. Its id."""
+        made = self.cloud.create("bench", size, PASSWORD)
+        self.ended(made, frozenset())
+        return made
+
+    def resize(self, instance_id: str, size: Size, **control: Any) -> Ended:
+        """`control` is how the task is wanted to run, said as soon as it is there."""
+        known = self.known(instance_id)
+        self.cloud.resize(instance_id, size)
+        if control:
+            path = f"instances/{instance_id}/tasks/{newest(self.cloud, instance_id, known).id}/control"
+            self._api.ask("PUT", path, control)
+        return self.ended(instance_id, known)
+
+    def known(self, instance_id: str) -> frozenset[str]:
+        return frozenset(row.id for row in self.cloud.tasks(instance_id))
+
+    def ended(self, instance_id: str, known: frozenset[str]) -> Ended:
+        """Waits for the newest task that is not `known`. RuntimeError where it fails."""
+        task_id = newest(self.cloud, instance_id, known).id
+        deadline = time.monotonic() + _WITHIN_SECONDS
+        while time.monotonic() < deadline:
+            row = next(row for row in self.cloud.tasks(instance_id) if row.id == task_id)
+            if row.ended:
+                if row.status != "SUCCESS":
+                    raise RuntimeError(f"{row.name} of {instance_id} is {row.status}")
+                assert row.created
+                assert row.updated
+                progress = self.cloud.progress(instance_id, task_id)
+                return Ended(row=row, progress=progress, begun=row.created.timestamp(), ended=row.updated.timestamp())
+            time.sleep(_POLL_SECONDS)
+        raise TimeoutError(f"task {task_id} does not end")
+
+    def instance(self, instance_id: str) -> Instance:
+        found = self.cloud.instance(instance_id)
+        assert found
+        return found
+
+    def seed(self, instance_id: str) -> Seed:
+        found = self.instance(instance_id)
+        return Seed(found.ip, found.port, PASSWORD)
+
+    def delete(self, instance_id: str) -> None:
+        """Returns when it is gone."""
+        self.cloud.delete(instance_id)
+        while self.cloud.instance(instance_id):
+            time.sleep(_POLL_SECONDS)

@@ -1,0 +1,206 @@
+"""Reading what is asked: ids of the path, query parameters, JSON bodies. What is wrong is refused by name."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+from litestar import Request
+from litestar.types import HTTPScope
+
+from cachewright import errors
+from cachewright.api.auth.authorization import IDENTITY
+from cachewright.api.schemas.tasks import ListQuery
+from cachewright.errors import ERRORS, ApiError
+from cachewright.model.identity import Identity, Principal
+
+Shape = TypeVar("Shape", bound=msgspec.Struct)
+
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+_TASK_ID = re.compile(r"[0-9a-f]{32}")
+_WHERE = re.compile(r" - at `\$\.?(.*)`$")
+_MOMENT = "%Y%m%d%H%M%S"
+_A_SECOND = 1000
+_DEEPEST = 32
+_MOST_VALUES = 100_000
+_BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
+_CODES = {
+    "name": errors.INVALID_NAME,
+    "engine": errors.INVALID_ENGINE,
+    "engine_version": errors.INVALID_ENGINE_VERSION,
+    "description": errors.INVALID_DESCRIPTION,
+    "capacity": errors.INVALID_CAPACITY,
+    "new_capacity": errors.INVALID_CAPACITY,
+    "vpc_id": errors.INVALID_VPC_ID,
+    "security_group_id": errors.INVALID_SECURITY_GROUP_ID,
+    "subnet_id": errors.INVALID_SUBNET_ID,
+    "instance_backup_policy": errors.INVALID_BACKUP_POLICY,
+    "maintain_begin": errors.INVALID_MAINTENANCE_WINDOW,
+    "maintain_end": errors.INVALID_MAINTENANCE_WINDOW,
+    "enable_ssl": errors.INVALID_ENABLE_SSL,
+    "no_password_access": errors.INVALID_NO_PASSWORD_ACCESS,
+    "access_user": errors.INVALID_ACCESS_USER,
+    "password": errors.INVALID_PASSWORD,
+    "spec_code": errors.INVALID_SPEC_CODE,
+    "node_list": errors.INVALID_NODE_LIST,
+    "available_zones": errors.INVALID_AVAILABLE_ZONES,
+    "instances": errors.INVALID_INSTANCES,
+    "redis_config": errors.INVALID_CONFIGURATION,
+}
+"""Fields of bodies whose faults have a code of their own."""
+
+
+def identity(request: Request[Any, Any, Any]) -> Identity:
+    who: Identity = request.scope["state"][IDENTITY]
+    return who
+
+
+def principal(request: Request[Any, Any, Any]) -> Principal:
+    """Of a route below a project, where everybody who gets so far has a role."""
+    who = identity(request)
+    if who.project_id is None:
+        raise LookupError(f"{request.scope['path']} concerns no project")
+    return Principal(project_id=who.project_id, user_id=who.user_id, user_name=who.user_name)
+
+
+def header(scope: HTTPScope, name: bytes) -> str:
+    """The first of this name, which is in lower case; empty where there is none."""
+    for known, value in scope["headers"]:
+        if known == name:
+            return value.decode("latin-1")
+    return ""
+
+
+def instance_id(text: str) -> str:
+    """ApiError DCS.4061 unless it is a UUID."""
+    if not _UUID.fullmatch(text):
+        raise ApiError(errors.INVALID_INSTANCE_ID)
+    return text.lower()
+
+
+def task_id(text: str) -> str:
+    """ApiError DCS.4070 unless it is 32 hexadecimal digits, with or without a UUID's dashes."""
+    plain = text.replace("-", "").lower() if _UUID.fullmatch(text) else text.lower()
+    if not _TASK_ID.fullmatch(plain):
+        raise ApiError(errors.INVALID_TASK_ID)
+    return plain
+
+
+def webhook_id(text: str) -> str:
+    """ApiError DCS.4967 unless it is 32 hexadecimal digits: no webhook has another."""
+    if not _TASK_ID.fullmatch(text):
+        raise ApiError(errors.WEBHOOK_NOT_FOUND)
+    return text
+
+
+def query(raw: bytes, shape: type[Shape]) -> Shape:
+    """The query as `shape`; names it does not know are ignored, an empty value is none. Faults are DCS.4062."""
+    given = _query_values(raw)
+    try:
+        read = msgspec.convert(given, shape, strict=False)
+    except msgspec.ValidationError as error:
+        raise _misshapen(error, {}) from error
+    for name in given.keys() & set(shape.__struct_fields__):
+        if getattr(read, name) is None:  # the conversion takes the word null for none, which nobody means by it
+            raise _invalid(name, "it is null", {})
+    return read
+
+
+def body(raw: bytes, shape: type[Shape]) -> Shape:
+    """The body as `shape`; names it does not know are ignored, as the cloud does, unless the shape forbids them. A null
+    is nothing, but its name must be one that the shape could know."""
+    if not raw.strip():
+        raise ApiError(errors.EMPTY_BODY)
+    # Each value takes some 60 bytes of memory, however short it is, and a comma stands between each two.
+    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > _MOST_VALUES:
+        raise ApiError(errors.INVALID_JSON, reason=f"it has more than {_MOST_VALUES} values")
+    try:
+        decoded = msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ApiError(errors.INVALID_JSON, reason=str(error)) from error
+    if not isinstance(decoded, dict):
+        raise ApiError(errors.INVALID_JSON, reason="it is not an object")
+    if shape.__struct_config__.forbid_unknown_fields:
+        for name in decoded.keys() - set(shape.__struct_encode_fields__):
+            raise _invalid(name, "it is not known here", _CODES)
+    try:
+        return msgspec.convert(_without_nulls(decoded), shape)
+    except msgspec.ValidationError as error:
+        raise _misshapen(error, _CODES) from error
+
+
+def period(query: ListQuery) -> tuple[int | None, int | None]:
+    """First and last epoch millisecond that is asked for. ApiError DCS.4025 where the end is before the start."""
+    start = _moment("start_time", query.start_time) or _moment("begin_time", query.begin_time)
+    end = _moment("end_time", query.end_time)
+    if start is not None and end is not None and end < start:
+        raise ApiError(errors.INVALID_TIME_RANGE)
+    return start, None if end is None else end + _A_SECOND - 1
+
+
+def refused(field: str, reason: str) -> ApiError:
+    """What is raised for a field of a body that is well-formed but cannot be."""
+    return _invalid(field, reason, _CODES)
+
+
+def _moment(field: str, text: str | None) -> int | None:
+    """Epoch milliseconds of `yyyyMMddHHmmss`, UTC."""
+    if text is None:
+        return None
+    try:
+        return int(datetime.strptime(text, _MOMENT).replace(tzinfo=UTC).timestamp() * 1000)
+    except ValueError as error:
+        raise refused(field, "it is not yyyyMMddHHmmss") from error
+
+
+def _query_values(raw: bytes) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for part in filter(None, raw.split(b"&")):
+        key, _, value = part.replace(b"+", b" ").partition(b"=")
+        try:
+            name, text = unquote_to_bytes(key).decode(), unquote_to_bytes(value).decode()
+        except UnicodeDecodeError as error:
+            raise _invalid(key.decode("ascii", "replace"), "it is not UTF-8", {}) from error
+        if _BROKEN_ESCAPE.search(part):
+            raise _invalid(name, "a percent sign is followed by two hexadecimal digits", {})
+        if not name:
+            raise _invalid("query", "a parameter has no name", {})
+        if "\0" in text:
+            raise _invalid(name, "it holds a null character", {})
+        if name in given:
+            raise _invalid(name, "it is given more than once", {})
+        given[name] = text
+    return {name: text for name, text in given.items() if text}
+
+
+def _without_nulls(decoded: Any, depth: int = 1) -> Any:
+    """Members that are null left out, of the body and of every object in it. ApiError DCS.4005 where it is nested
+    deeper than any body of the contract."""
+    if not isinstance(decoded, dict | list):
+        return decoded
+    if depth > _DEEPEST:
+        raise ApiError(errors.INVALID_JSON, reason=f"it is nested deeper than {_DEEPEST} levels")
+    if isinstance(decoded, dict):
+        return {name: _without_nulls(value, depth + 1) for name, value in decoded.items() if value is not None}
+    return [_without_nulls(item, depth + 1) for item in decoded]
+
+
+def _misshapen(error: msgspec.ValidationError, codes: dict[str, str]) -> ApiError:
+    """msgspec says where it stumbled, except for a member of the whole that is missing: that it names in the text."""
+    said = str(error)
+    where = _WHERE.search(said)
+    reason = said[: where.start()] if where else said
+    missing = re.search(r"missing required field `(.+?)`", reason)
+    if missing:
+        prefix = f"{where[1]}." if where and where[1] else ""
+        return _invalid(prefix + missing[1], "it is missing", codes)
+    return _invalid(where[1] if where else "request", reason, codes)
+
+
+def _invalid(field: str, reason: str, codes: dict[str, str]) -> ApiError:
+    """The message names the field: through the row's own words, or before the reason."""
+    code = codes.get(re.split(r"[.\[]", field)[0], errors.INVALID_PARAMETER)
+    named = ERRORS[code].message.startswith((f"{field} ", "Parameter {parameter}"))
+    return ApiError(code, parameter=field, reason=reason if named else f"{field}: {reason}")

@@ -1,0 +1,152 @@
+"""Parameters of an instance: shown, changed, and their history. And what of an instance's settings is as it is because
+the feature is not served: the IP whitelist and automatic key analysis. Types follow the SDK's models."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from cachewright.api.schemas import iso
+from cachewright.model.instances import Instance
+from cachewright.model.tasks import UNFINISHED, Task, TaskStatus
+from cachewright.valkey.parameters import PARAMETERS, real_values, values
+
+_Text = Annotated[str, msgspec.Meta(max_length=256)]
+
+
+class ChangedItem(msgspec.Struct, frozen=True):
+    param_id: _Text
+    param_name: _Text
+    param_value: _Text
+
+
+class UpdateConfigBody(msgspec.Struct, frozen=True):
+    """Parameters to change, with the ids and names of ListConfigurations; all others stay as they are."""
+
+    redis_config: Annotated[list[ChangedItem], msgspec.Meta(min_length=1, max_length=len(PARAMETERS))]
+
+
+class ConfigItem(msgspec.Struct, frozen=True, kw_only=True):
+    param_id: str
+    param_name: str
+    param_value: str
+    default_value: str
+    value_range: str
+    value_type: str
+    description: str
+    need_restart: bool = False
+
+
+class Configurations(msgspec.Struct, frozen=True, kw_only=True):
+    """`config_time` is when the nodes got their configuration, `config_status` how the last change of it ended;
+    `status` is the instance's."""
+
+    instance_id: str
+    config_time: str | None
+    config_status: Literal["UPDATING", "SUCCESS", "FAILURE"]
+    status: str
+    redis_config: list[ConfigItem]
+
+
+class WhitelistGroup(msgspec.Struct, frozen=True):
+    group_name: str
+    ip_list: list[str]
+
+
+class Whitelist(msgspec.Struct, frozen=True):
+    """Whitelists are not served, so an instance has none, and it is off."""
+
+    instance_id: str
+    enable_whitelist: bool = False
+    whitelist: tuple[WhitelistGroup, ...] = ()
+
+
+class AutoScan(msgspec.Struct, frozen=True):
+    """Key analysis is not served, so none is planned."""
+
+    instance_id: str
+    enable_auto_scan: bool = False
+    schedule_at: tuple[str, ...] = ()
+    updated_at: str | None = None
+
+
+_CONFIG_STATUS: Mapping[TaskStatus, Literal["UPDATING", "SUCCESS", "FAILURE"]] = {
+    "WAITING": "UPDATING",
+    "EXECUTING": "UPDATING",
+    "SUCCESS": "SUCCESS",
+    "FAILED": "FAILURE",
+}
+
+
+def configurations(instance: Instance, found: Sequence[Mapping[str, str]], last: Task | None) -> Configurations:
+    """`found` are the values of the nodes that answer, `last` is the last change. Where a node has another value than
+    the record, that is the value shown."""
+    shown = real_values(found, values(instance.parameters))
+    changed_at = last.end_time if last and last.status == "SUCCESS" else None
+    return Configurations(
+        instance_id=instance.id,
+        config_time=iso(changed_at or instance.launched_at),
+        config_status=_CONFIG_STATUS[last.status] if last else "SUCCESS",
+        status=instance.status,
+        redis_config=[
+            ConfigItem(
+                param_id=parameter.id,
+                param_name=parameter.name,
+                param_value=shown[parameter.name],
+                default_value=parameter.default,
+                value_range=parameter.range,
+                value_type=parameter.kind,
+                description=parameter.description,
+            )
+            for parameter in PARAMETERS
+        ],
+    )
+
+
+class HistoryItem(msgspec.Struct, frozen=True, kw_only=True):
+    """One change of parameters."""
+
+    history_id: str
+    type: Literal["config_param"] = "config_param"
+    created_at: str | None
+    status: Literal["SUCCESS", "FAILURE", "EXECUTING"]
+
+
+class HistoryList(msgspec.Struct, frozen=True):
+    history_num: int
+    histories: list[HistoryItem]
+
+
+class HistoryChange(msgspec.Struct, frozen=True, kw_only=True):
+    param_id: str
+    param_name: str
+    old_value: str
+    new_value: str
+
+
+class HistoryDetail(HistoryItem, frozen=True, kw_only=True):
+    """One change of parameters with its values. The members beyond those of the list are this project's own."""
+
+    user_name: str
+    error_code: str | None
+    message: str
+    redis_config: list[HistoryChange]
+
+
+def history_item(task: Task) -> HistoryItem:
+    return HistoryItem(**_history(task))
+
+
+def history_detail(task: Task) -> HistoryDetail:
+    return HistoryDetail(
+        user_name=task.user_name,
+        error_code=task.error_code,
+        message=task.message,
+        redis_config=msgspec.convert(task.params["redis_config"], list[HistoryChange]),
+        **_history(task),
+    )
+
+
+def _history(task: Task) -> dict[str, Any]:
+    status = "EXECUTING" if task.status in UNFINISHED else "SUCCESS" if task.status == "SUCCESS" else "FAILURE"
+    return {"history_id": task.id, "created_at": iso(task.created_at), "status": status}

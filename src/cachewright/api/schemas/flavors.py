@@ -1,0 +1,141 @@
+"""ListFlavors."""
+
+from collections.abc import Iterable
+from functools import cache, lru_cache
+from typing import Annotated, Literal
+
+import msgspec
+
+from cachewright import flavors
+from cachewright.api.schemas.instance_bodies import capacity_mb
+from cachewright.flavors import Flavor
+
+ZONE = "local"
+SERVICE_TYPE = "hws.service.type.dcs"
+RESOURCE_TYPE = "hws.resource.type.dcs3"
+
+_MAX_CLIENTS = 10_000
+
+
+class FlavorsQuery(msgspec.Struct, frozen=True):
+    """`spec_type` is in the reference's page, not in the SDK; nothing is sold by the node."""
+
+    instance_id: str | None = None
+    spec_code: str | None = None
+    cache_mode: Literal["single", "ha", "ha_rw_split", "cluster", "proxy"] | None = None
+    engine: str | None = None
+    engine_version: str | None = None
+    cpu_type: Literal["x86_64", "aarch64"] | None = None
+    capacity: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)] | None = None
+    spec_type: Literal["instance", "node"] = "instance"
+
+
+class Attribute(msgspec.Struct, frozen=True):
+    capacity: str
+    name: str
+    value: str
+
+
+class ZoneItem(msgspec.Struct, frozen=True):
+    capacity: str
+    unit: str
+    available_zones: list[str]
+    az_codes: list[str]
+
+
+class FlavorItem(msgspec.Struct, frozen=True, kw_only=True):
+    """`pricing_type` normal: a spec code has one capacity. `tenant_ip_count` is that of nodes."""
+
+    spec_code: str
+    cloud_service_type_code: str = SERVICE_TYPE
+    cloud_resource_type_code: str = RESOURCE_TYPE
+    cache_mode: str
+    engine: str = "redis"
+    engine_version: str = ";".join(flavors.ENGINE_VERSIONS)
+    product_type: str = "generic"
+    cpu_type: str
+    storage_type: str = "DRAM"
+    capacity: list[str]
+    billing_mode: tuple[str, ...] = ("Hourly",)
+    tenant_ip_count: int
+    pricing_type: str = "normal"
+    is_dec: bool = False
+    attrs: list[Attribute]
+    flavors_available_zones: list[ZoneItem]
+    replica_count: int
+    inquery_spec_code: str
+
+
+class FlavorList(msgspec.Struct, frozen=True):
+    flavors: list[FlavorItem]
+
+
+def flavor_list(query: FlavorsQuery, resized: Flavor | None = None) -> FlavorList:
+    """Those that fit every filter, of this machine's processor type unless another is asked for.
+
+    A spec code that can be bought but is not listed is found by its name.
+
+    :ivar resized: what an instance is; only what it can become is listed.
+    """
+    if query.engine and query.engine.lower() != "redis":
+        return FlavorList([])
+    if query.engine_version and query.engine_version not in flavors.ENGINE_VERSIONS:
+        return FlavorList([])
+    if query.spec_type == "node" or query.cache_mode not in {None, "cluster"}:
+        return FlavorList([])
+    found: Iterable[Flavor] = _named(query) if query.spec_code else _offered(query.cpu_type or _processor(resized))
+    wanted = None if query.capacity is None else capacity_mb(query.capacity)
+    return FlavorList(
+        [
+            _item(flavor)
+            for flavor in found
+            if (query.capacity is None or flavor.capacity_mb == wanted)
+            and (resized is None or _can_become(resized, flavor))
+        ]
+    )
+
+
+def _processor(resized: Flavor | None) -> str:
+    return resized.cpu_type if resized else flavors.machine_cpu_type()
+
+
+def _can_become(now: Flavor, new: Flavor) -> bool:
+    alike = (new.cpu_type, new.copies) == (now.cpu_type, now.copies)
+    return alike and (new.shards, new.shard_mb) != (now.shards, now.shard_mb)
+
+
+@cache
+def _offered(cpu_type: str) -> tuple[Flavor, ...]:
+    return tuple(flavors.offered(cpu_type))
+
+
+def _named(query: FlavorsQuery) -> tuple[Flavor, ...]:
+    try:
+        flavor = flavors.parse(query.spec_code or "")
+    except flavors.UnknownFlavor:
+        return ()
+    fits = flavor.cache_mode == "cluster" and query.cpu_type in {None, flavor.cpu_type}
+    return (flavor,) if fits else ()
+
+
+@lru_cache(maxsize=4096)
+def _item(flavor: Flavor) -> FlavorItem:
+    size = flavor.capacity_gb
+    attributes = {
+        "max_memory": size,
+        "sharding_num": flavor.shards,
+        "proxy_num": 0,
+        "db_number": 1,
+        "max_clients": _MAX_CLIENTS,
+    }
+    return FlavorItem(
+        spec_code=flavor.spec_code,
+        cache_mode=flavor.cache_mode,
+        cpu_type=flavor.cpu_type,
+        capacity=[size],
+        tenant_ip_count=flavor.shards * flavor.copies,
+        attrs=[Attribute(size, name, str(value)) for name, value in attributes.items()],
+        flavors_available_zones=[ZoneItem(size, "GB", [ZONE], [ZONE])],
+        replica_count=flavor.copies,
+        inquery_spec_code=flavor.spec_code,
+    )

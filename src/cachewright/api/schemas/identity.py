@@ -1,0 +1,243 @@
+"""Shapes of IAM v3, as far as clients ask for them to sign in and to find their project.
+
+Source: Keystone's identity API v3 and its use by the cloud's SDKs and by terraform-provider-huaweicloud. There is one
+account (a domain, in Keystone's words).
+"""
+
+import uuid
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from cachewright.api.auth.permissions import ROLES
+from cachewright.api.schemas.flavors import ZONE
+from cachewright.model.identity import Project, RoleName, User
+from cachewright.services.tokens import Issued, Scope
+
+ACCOUNT = "cachewright"
+ACCOUNT_ID = uuid.uuid5(uuid.NAMESPACE_URL, ACCOUNT).hex
+
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+
+
+class Named(msgspec.Struct, frozen=True):
+    """By id or by name."""
+
+    id: _Text | None = None
+    name: _Text | None = None
+
+    def is_account(self) -> bool:
+        return self.id in {None, ACCOUNT_ID} and self.name in {None, ACCOUNT}
+
+
+class WantedUser(msgspec.Struct, frozen=True):
+    name: _Text
+    password: Annotated[str, msgspec.Meta(max_length=1024)]
+    domain: Named = Named()
+
+
+class Password(msgspec.Struct, frozen=True):
+    user: WantedUser
+
+
+class Methods(msgspec.Struct, frozen=True):
+    methods: Annotated[list[Literal["password"]], msgspec.Meta(min_length=1, max_length=1)]
+    password: Password
+
+
+class WantedScope(msgspec.Struct, frozen=True):
+    """A project, or the account: such a token only tells who its user is."""
+
+    project: Named | None = None
+    domain: Named | None = None
+
+
+class Auth(msgspec.Struct, frozen=True):
+    identity: Methods
+    scope: WantedScope = WantedScope()
+
+    def known(self) -> Scope:
+        """Every domain that is named must be the one there is."""
+        domains = (self.identity.password.user.domain, self.scope.domain)
+        project = self.scope.project or Named()
+        return Scope(
+            project_id=project.id,
+            project_name=project.name,
+            of_account=all(domain.is_account() for domain in domains if domain),
+        )
+
+
+class TokenBody(msgspec.Struct, frozen=True):
+    auth: Auth
+
+
+class Reference(msgspec.Struct, frozen=True):
+    id: str
+    name: str
+
+
+_DOMAIN = Reference(ACCOUNT_ID, ACCOUNT)
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """A user or a project in its account."""
+
+    id: str
+    name: str
+    domain: Reference = _DOMAIN
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    interface: str = "public"
+    region: str = ZONE
+    region_id: str = ZONE
+    url: str
+
+
+class CatalogEntry(msgspec.Struct, frozen=True):
+    id: str
+    name: str
+    type: str
+    endpoints: list[Endpoint]
+
+
+class ShownToken(msgspec.Struct, frozen=True, kw_only=True):
+    """`project`, `roles` and `catalog` are there for a token for a project, `domain` for a token of the account."""
+
+    expires_at: str
+    issued_at: str
+    methods: tuple[str, ...]
+    user: Member
+    project: Member | UnsetType = UNSET
+    domain: Reference | UnsetType = UNSET
+    roles: tuple[Reference, ...] | UnsetType = UNSET
+    catalog: tuple[CatalogEntry, ...] | UnsetType = UNSET
+
+
+class TokenAnswer(msgspec.Struct, frozen=True):
+    """The token itself is in the header X-Subject-Token."""
+
+    token: ShownToken
+
+
+class NameQuery(msgspec.Struct, frozen=True):
+    name: str | None = None
+
+
+class Links(msgspec.Struct, frozen=True):
+    """Lists are never so long that they have pages."""
+
+    self: str
+    next: None = None
+    previous: None = None
+
+
+class SelfLink(msgspec.Struct, frozen=True):
+    self: str
+
+
+class ShownProject(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+    description: str = ""
+    domain_id: str = ACCOUNT_ID
+    parent_id: str = ACCOUNT_ID
+    is_domain: bool = False
+    enabled: bool = True
+    links: SelfLink
+
+
+class ProjectList(msgspec.Struct, frozen=True):
+    """Projects where the caller has a role."""
+
+    links: Links
+    projects: list[ShownProject]
+
+
+class ShownDomain(msgspec.Struct, frozen=True, kw_only=True):
+    id: str = ACCOUNT_ID
+    name: str = ACCOUNT
+    description: str = ""
+    enabled: bool = True
+    links: SelfLink
+
+
+class DomainList(msgspec.Struct, frozen=True):
+    """The account."""
+
+    links: Links
+    domains: list[ShownDomain]
+
+
+class ShownUser(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+    description: str = ""
+    domain_id: str = ACCOUNT_ID
+    enabled: bool
+    password_expires_at: None = None
+    links: SelfLink
+
+
+class UserList(msgspec.Struct, frozen=True):
+    """The caller alone: who else there is, is for whoever owns the server."""
+
+    links: Links
+    users: list[ShownUser]
+
+
+class ShownRegion(msgspec.Struct, frozen=True, kw_only=True):
+    id: str = ZONE
+    description: str = ""
+    parent_region_id: None = None
+    type: str = "public"
+    links: SelfLink
+
+
+class RegionList(msgspec.Struct, frozen=True):
+    """One server is one region."""
+
+    links: Links
+    regions: list[ShownRegion]
+
+
+def shown_token(issued: Issued, root: str) -> TokenAnswer:
+    """`root` is the URL that the caller reaches the server by, without a path."""
+    project, token = issued.project, issued.token
+    return TokenAnswer(
+        ShownToken(
+            expires_at=_moment(token.expires_at),
+            issued_at=_moment(token.issued_at),
+            methods=("password",),
+            user=Member(id=issued.user.id, name=issued.user.name),
+            project=Member(id=project.id, name=project.name) if project else UNSET,
+            domain=UNSET if project else _DOMAIN,
+            roles=(_role(issued.role),) if issued.role else UNSET,
+            catalog=_catalog(root, project) if project else UNSET,
+        )
+    )
+
+
+def shown_project(project: Project, root: str) -> ShownProject:
+    return ShownProject(id=project.id, name=project.name, links=SelfLink(f"{root}/v3/projects/{project.id}"))
+
+
+def shown_user(user: User, root: str) -> ShownUser:
+    link = SelfLink(f"{root}/v3/users/{user.id}")
+    return ShownUser(id=user.id, name=user.name, enabled=user.enabled, links=link)
+
+
+def _role(name: RoleName) -> Reference:
+    return Reference(str(ROLES.index(name)), name)
+
+
+def _catalog(root: str, project: Project) -> tuple[CatalogEntry, ...]:
+    urls = {"dcs": f"{root}/v2/{project.id}", "identity": f"{root}/v3"}
+    return tuple(CatalogEntry(kind, kind, kind, [Endpoint(id=f"{kind}-{ZONE}", url=url)]) for kind, url in urls.items())
+
+
+def _moment(epoch_ms: int) -> str:
+    return f"{datetime.fromtimestamp(epoch_ms / 1000, UTC):%Y-%m-%dT%H:%M:%S.%fZ}"

@@ -1,0 +1,121 @@
+"""What a resize would do: this project's plan, and the cloud's own check as a job (StartInstanceResizeCheckJob,
+ShowJobInfo)."""
+
+import msgspec
+
+from cachewright.flavors import parse
+from cachewright.model.instances import Instance
+from cachewright.model.tasks import Step, SubStep, Task
+from cachewright.operations.resize import Preview
+from cachewright.operations.resize_estimate import MOVE
+from cachewright.tasks.progress import planned_seconds
+
+_JOB_STATUS = {"WAITING": "INIT", "EXECUTING": "RUNNING", "SUCCESS": "SUCCESS", "FAILED": "FAIL"}
+
+
+class CheckBody(msgspec.Struct, frozen=True):
+    """Both are optional in the reference; without a spec code there is nothing to check."""
+
+    spec_code: str
+    new_capacity: float | None = None
+
+
+class ResizeCancelled(msgspec.Struct, frozen=True):
+    result: str = "success"
+
+
+class JobId(msgspec.Struct, frozen=True):
+    job_id: str
+
+
+class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """Times are strings of epoch milliseconds, as the SDKs type them."""
+
+    job_id: str
+    job_type: str
+    status: str
+    begin_time: str | None
+    end_time: str | None
+    fail_reason: str | None
+
+
+class Blocker(msgspec.Struct, frozen=True):
+    error_code: str
+    reason: str
+
+
+class PlannedSubStep(msgspec.Struct, frozen=True, kw_only=True):
+    sub_step_name: str
+    detail: str
+    slots: int
+    keys: int
+    bytes: int
+    seconds: float
+
+
+class PlannedStep(msgspec.Struct, frozen=True, kw_only=True):
+    step_name: str
+    seconds: float
+    sub_steps: list[PlannedSubStep]
+
+
+class ResizePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a resize would do now. `seconds` is how long it would take; `blockers` are what it would fail on."""
+
+    spec_code: str
+    shards_before: int
+    shards_after: int
+    slots: int
+    keys: int
+    bytes: int
+    seconds: float
+    blockers: list[Blocker]
+    steps: list[PlannedStep]
+
+
+def job_info(task: Task) -> JobInfo:
+    return JobInfo(
+        job_id=task.id,
+        job_type=task.name,
+        status=_JOB_STATUS[task.status],
+        begin_time=None if task.begin_time is None else str(task.begin_time),
+        end_time=None if task.end_time is None else str(task.end_time),
+        fail_reason=f"{task.error_code}: {task.message}" if task.error_code else None,
+    )
+
+
+def resize_plan(instance: Instance, spec_code: str, preview: Preview) -> ResizePlan:
+    steps = [_step(step) for step in preview.steps]
+    every = [sub_step for step in steps for sub_step in step.sub_steps]
+    return ResizePlan(
+        spec_code=spec_code,
+        shards_before=parse(instance.spec_code).shards,
+        shards_after=parse(spec_code).shards,
+        slots=sum(sub_step.slots for sub_step in every),
+        keys=sum(sub_step.keys for sub_step in every),
+        bytes=sum(sub_step.bytes for sub_step in every),
+        seconds=round(preview.seconds, 2),
+        blockers=[Blocker(code, reason) for code, reason in preview.blockers],
+        steps=steps,
+    )
+
+
+def _step(step: Step) -> PlannedStep:
+    return PlannedStep(
+        step_name=step.name,
+        seconds=round(planned_seconds([step]), 2),
+        sub_steps=[_sub_step(sub_step) for sub_step in step.sub_steps],
+    )
+
+
+def _sub_step(sub_step: SubStep) -> PlannedSubStep:
+    moves = sub_step.action == MOVE
+    arguments = sub_step.arguments
+    return PlannedSubStep(
+        sub_step_name=sub_step.name,
+        detail=sub_step.detail,
+        slots=arguments["last"] - arguments["first"] + 1 if moves else 0,
+        keys=arguments["keys"] if moves else 0,
+        bytes=int(sub_step.work.total) if moves and arguments["keys"] else 0,
+        seconds=round(sub_step.work.seconds, 2),
+    )

@@ -1,0 +1,168 @@
+"""Background tasks: ListBackgroundTask, ShowBackgroundTaskProgress, DeleteBackgroundTask, ListCenterTask,
+DeleteCenterTask."""
+
+import math
+from typing import Annotated
+
+import msgspec
+
+from cachewright.api.schemas import iso
+from cachewright.api.schemas.paging import Limit, Offset
+from cachewright.model.tasks import UNFINISHED, Step, SubStep, Task
+
+_TEXT_LIMIT = 1024
+_Moment = Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{14}\Z")]
+
+
+class ListQuery(msgspec.Struct, frozen=True):
+    """`begin_time` is what the reference's example and some clients say for `start_time`."""
+
+    offset: Offset = 0
+    limit: Limit = 10
+    start_time: _Moment | None = None
+    begin_time: _Moment | None = None
+    end_time: _Moment | None = None
+
+
+class TaskDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """What a task changes. Every member of the contract is there; those that are not of its kind are null."""
+
+    old_capacity: str | None = None
+    new_capacity: str | None = None
+    old_resource_spec_code: str | None = None
+    new_resource_spec_code: str | None = None
+    old_cache_mode: str | None = None
+    new_cache_mode: str | None = None
+    old_cache_type: str | None = None
+    new_cache_type: str | None = None
+    old_replica_num: int | None = None
+    new_replica_num: int | None = None
+    replica_ip: str | None = None
+    replica_az: str | None = None
+    group_name: str | None = None
+    old_port: int | None = None
+    new_port: int | None = None
+    is_only_adjust_charging: bool | None = None
+    enable_public_ip: bool | None = None
+    public_ip_id: str | None = None
+    public_ip_address: str | None = None
+    enable_ssl: bool | None = None
+    account_name: str | None = None
+    source_ip: str | None = None
+    target_ip: str | None = None
+    node_name: str | None = None
+    rename_commands: list[str] | None = None
+    updated_config_length: int | None = None
+
+
+class TaskItem(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+    details: TaskDetails
+    user_name: str
+    user_id: str
+    params: str
+    status: str
+    created_at: str | None
+    updated_at: str | None
+    error_code: str | None
+    enable_show: bool
+    job_id: str
+
+
+class TaskList(msgspec.Struct, frozen=True):
+    """`task_count` is a string, as the SDKs type it; the Go SDK refuses a number."""
+
+    task_count: str
+    tasks: list[TaskItem]
+
+
+class SubStepDetail(msgspec.Struct, frozen=True, kw_only=True):
+    sub_step_id: str
+    sub_step_name: str
+    sub_step_status: str
+    begin_time: str | None
+    end_time: str | None
+    detail: str
+    error_code: str | None
+
+
+class StepDetail(msgspec.Struct, frozen=True, kw_only=True):
+    step_id: str
+    step_name: str
+    step_status: str
+    begin_time: str | None
+    end_time: str | None
+    error_code: str | None
+    sub_step_details: list[SubStepDetail]
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """`progress` in percent, `remain_time` in seconds."""
+
+    progress: int
+    remain_time: int
+    step_details: list[StepDetail]
+
+
+class DeleteCenterBody(msgspec.Struct, frozen=True):
+    """The reference describes a result in the place of the request; nothing is done with it."""
+
+    message: str | None = None
+
+
+class Deleted(msgspec.Struct, frozen=True):
+    message: str = ""
+
+
+def task_item(task: Task) -> TaskItem:
+    """`updated_at` is the time a task ended, as the reference has it: null until then."""
+    return TaskItem(
+        id=task.id,
+        name=task.name,
+        details=msgspec.convert(task.details, TaskDetails),
+        user_name=task.user_name,
+        user_id=task.user_id,
+        params=msgspec.json.encode(task.params).decode(),
+        status=task.status,
+        created_at=iso(task.created_at),
+        updated_at=iso(task.end_time),
+        error_code=task.error_code,
+        enable_show=True,
+        job_id=task.id,
+    )
+
+
+def progress(task: Task) -> Progress:
+    """A task that has not ended has at least a second left."""
+    remaining = max(math.ceil(task.remaining_seconds), 1) if task.status in UNFINISHED else 0
+    return Progress(task.percent, remaining, [_step(step) for step in task.steps])
+
+
+def tag(task: Task) -> str:
+    """An entity tag (RFC 9110, 8.8.3): the same as long as nothing of the task has changed."""
+    return f'"{task.id}-{task.revision}"'
+
+
+def _step(step: Step) -> StepDetail:
+    return StepDetail(
+        step_id=step.id,
+        step_name=step.name[:_TEXT_LIMIT],
+        step_status=step.status,
+        begin_time=iso(step.begin_time),
+        end_time=iso(step.end_time),
+        error_code=step.error_code,
+        sub_step_details=[_sub_step(sub_step) for sub_step in step.sub_steps],
+    )
+
+
+def _sub_step(sub_step: SubStep) -> SubStepDetail:
+    return SubStepDetail(
+        sub_step_id=sub_step.id,
+        sub_step_name=sub_step.name[:_TEXT_LIMIT],
+        sub_step_status=sub_step.status,
+        begin_time=iso(sub_step.begin_time),
+        end_time=iso(sub_step.end_time),
+        detail=sub_step.detail[:_TEXT_LIMIT],
+        error_code=sub_step.error_code,
+    )

@@ -1,0 +1,229 @@
+"""Bodies that are well-formed, to wishes: the rules on what may be asked for together.
+
+What cannot be granted is refused here and never ignored. Rules that depend on what exists are `operations`'.
+
+Source: the reference of CreateInstance and ResizeInstance.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from cachewright import errors, flavors
+from cachewright.api.requests import refused
+from cachewright.api.schemas.configurations import UpdateConfigBody
+from cachewright.api.schemas.instance_bodies import MOST_TAGS, CreateBody, ResizeBody, Tag, capacity_mb
+from cachewright.api.schemas.instance_changes import TagsBody, UpdateBody, retagged
+from cachewright.api.texts import require_line, require_lines, require_tags
+from cachewright.errors import ApiError
+from cachewright.flavors import Flavor
+from cachewright.model.instances import Instance
+from cachewright.operations.requests import CreateRequest, ResizeRequest
+from cachewright.services.instance_attributes import AttributeChange
+from cachewright.valkey.parameters import BY_ID, BY_NAME
+
+PASSWORD_LENGTH = (8, 32)
+"""Fewest and most characters of an instance's password. The console's form checks the same."""
+
+_PASSWORD_CHARACTERS = re.compile(r"[a-zA-Z0-9`~!@#$^&*()\-_=+\\|{}:'\",<.>/?]*")
+_PASSWORD_CLASSES = (r"[a-z]", r"[A-Z]", r"[0-9]", r"[^a-zA-Z0-9]")
+_FULL_HOUR = re.compile(r"([01][0-9]|2[0-3]):00(:00)?")
+
+_NOT_SERVED = {
+    "enable_ssl": "TLS to the cache is not served",
+    "enable_publicip": "public addresses are not served",
+    "publicip_id": "public addresses are not served",
+    "private_ip": "addresses cannot be chosen",
+    "access_user": "it is for Memcached",
+    "template_id": "parameter templates are not served",
+    "rename_commands": "commands cannot be renamed",
+    "instance_backup_policy": "backups are not served",
+}
+"""Fields of CreateInstance that must be empty or false, and why."""
+
+_REPLAYED = (
+    "description",
+    "vpc_id",
+    "subnet_id",
+    "security_group_id",
+    "enterprise_project_id",
+    "enterprise_project_name",
+    "az_codes",
+    "maintain_begin",
+    "maintain_end",
+    "tags",
+)
+_LABELS = ("vpc_id", "subnet_id", "security_group_id", "enterprise_project_id", "enterprise_project_name")
+_CHANGE_TYPES = ("createReplication", "deleteReplication", "addSharding", "instanceType")
+
+
+def create_request(body: CreateBody) -> CreateRequest:
+    """ApiError with the code of the field that is wrong."""
+    flavor = _flavor(body)
+    if body.engine.lower() != "redis":
+        raise refused("engine", "it is not Redis")
+    version = body.engine_version or flavors.DEFAULT_ENGINE_VERSION
+    if version not in flavors.ENGINE_VERSIONS:
+        raise refused("engine_version", f"it is not one of {', '.join(flavors.ENGINE_VERSIONS)}")
+    for field, reason in _NOT_SERVED.items():
+        if getattr(body, field):
+            raise refused(field, reason)
+    if body.bss_param.charging_mode not in {"", "postPaid"}:
+        raise refused("bss_param.charging_mode", "only postPaid is served")
+    _require_maintenance_window(body.maintain_begin, body.maintain_end)
+    require_tags(body.tags)
+    _require_different_keys(body.tags)
+    _require_texts(body)
+    if body.instance_num > 1 and len(body.name) > 56:
+        raise refused("name", "of several instances it has at most 56 characters")
+    if body.instance_num > 1 and body.port is not None:
+        raise refused("port", "several instances on one machine cannot have the same")
+    replayed = {field: msgspec.to_builtins(getattr(body, field)) for field in _REPLAYED}
+    return CreateRequest(
+        names=_names(body),
+        flavor=flavor,
+        engine_version=version,
+        port=body.port,
+        password=_password(body),
+        attributes={field: value for field, value in replayed.items() if value},
+    )
+
+
+def resize_request(body: ResizeBody, instance: Instance) -> ResizeRequest:
+    """ApiError with the code of the field that is wrong, DCS.4102 where another kind of change is asked for."""
+    if body.change_type and body.change_type not in _CHANGE_TYPES:
+        raise refused("change_type", f"it is not one of {', '.join(_CHANGE_TYPES)}")
+    if body.change_type not in {"", "addSharding"}:
+        raise ApiError(errors.UNSUPPORTED_RESIZE, reason=f"change_type {body.change_type} is not served")
+    if body.reserved_ip:
+        raise refused("reserved_ip", "which shards stay cannot be chosen")
+    if body.node_list:
+        raise refused("node_list", "which nodes leave cannot be chosen")
+    if body.available_zones:
+        raise refused("available_zones", "replicas are not added by a resize yet")
+    if not body.execute_immediately:
+        raise refused("execute_immediately", "a resize cannot wait for a maintenance window")
+    capacity = capacity_mb(body.new_capacity)
+    if capacity is None:
+        raise refused("new_capacity", "it is not a whole number of MB")
+    shards_now = flavors.parse(instance.spec_code).shards
+    if body.change_type == "addSharding" and _flavor_of(body.spec_code).shards <= shards_now:
+        raise ApiError(
+            errors.UNSUPPORTED_RESIZE, reason=f"change_type addSharding: {body.spec_code} does not add shards"
+        )
+    return ResizeRequest(spec_code=body.spec_code, capacity_mb=capacity)
+
+
+def attribute_change(body: UpdateBody, instance: Instance) -> AttributeChange:
+    """ApiError with the code of the field that is wrong."""
+    if body.port not in {None, instance.seed_port}:
+        raise refused("port", "it cannot be changed")
+    for field in ("rename_commands", "instance_backup_policy"):
+        if getattr(body, field):
+            raise refused(field, _NOT_SERVED[field])
+    _require_maintenance_window(body.maintain_begin, body.maintain_end)
+    require_lines("description", body.description)
+    require_line("security_group_id", body.security_group_id)
+    said: dict[str, Any] = {field: getattr(body, field) for field in ("description", "security_group_id")}
+    window = {"maintain_begin": body.maintain_begin or None, "maintain_end": body.maintain_end or None}
+    changed = {field: value for field, value in (said | window).items() if value is not None}
+    return AttributeChange(name=body.name, attributes=changed)
+
+
+def parameter_values(body: UpdateConfigBody) -> dict[str, str]:
+    """New values by name. ApiError DCS.4066 with the parameter that is wrong."""
+    changed: dict[str, str] = {}
+    for item in body.redis_config:
+        parameter = BY_ID.get(item.param_id)
+        if parameter is None or parameter.name != item.param_name:
+            known = BY_NAME.get(item.param_name)
+            reason = f"its param_id is {known.id}" if known else "there is no such parameter"
+            raise ApiError(errors.INVALID_CONFIGURATION, parameter=item.param_name, reason=reason)
+        if parameter.name in changed:
+            raise ApiError(errors.INVALID_CONFIGURATION, parameter=parameter.name, reason="it is there twice")
+        if fault := parameter.fault(item.param_value):
+            raise ApiError(errors.INVALID_CONFIGURATION, parameter=parameter.name, reason=fault)
+        changed[parameter.name] = item.param_value
+    return changed
+
+
+def tagging(body: TagsBody, instance: Instance) -> AttributeChange:
+    """ApiError DCS.4062 where a key is named twice, has characters that it may not have, or the instance would have
+    more tags than it may. Any key can be deleted: an older release took others."""
+    _require_different_keys(body.tags)
+    if body.action == "create":
+        require_tags(body.tags)
+    tags = retagged(instance, body)
+    if len(tags) > MOST_TAGS:
+        raise refused("tags", f"an instance has at most {MOST_TAGS}")
+    return AttributeChange(attributes={"tags": tags})
+
+
+def _flavor_of(spec_code: str) -> Flavor:
+    try:
+        return flavors.parse(spec_code)
+    except flavors.UnknownFlavor as unknown:
+        raise refused("spec_code", str(unknown)) from unknown
+
+
+def _flavor(body: CreateBody) -> Flavor:
+    flavor = _flavor_of(body.spec_code)
+    if flavor.cache_mode != "cluster":
+        raise ApiError(errors.INVALID_INSTANCE_TYPE, reason=f"spec_code: {flavor.cache_mode} is not served, cluster is")
+    if capacity_mb(body.capacity) != flavor.capacity_mb:
+        raise refused("capacity", f"{flavor.spec_code} has {flavor.capacity_gb} GB")
+    stands_for: dict[str, Any] = {
+        "sharding_count": flavor.shards,
+        "replica_count": flavor.copies,
+        "cache_mode": flavor.cache_mode,
+    }
+    for field, value in stands_for.items():
+        if getattr(body.spec_param, field) not in {None, value}:
+            raise refused(f"spec_param.{field}", f"{flavor.spec_code} stands for {value}")
+    return flavor
+
+
+def _require_maintenance_window(begin: str | None, end: str | None) -> None:
+    for field, hour, other in (("maintain_begin", begin, end), ("maintain_end", end, begin)):
+        if other and not hour:
+            raise refused(field, "it is missing, though the other is there")
+        if hour and not _FULL_HOUR.fullmatch(hour):
+            raise refused(field, "it is not a full hour, HH:00:00")
+    if begin and end and begin[:2] == end[:2]:
+        raise refused("maintain_end", "it is maintain_begin")
+
+
+def _require_different_keys(tags: Sequence[Tag]) -> None:
+    if len({tag.key for tag in tags}) < len(tags):
+        raise refused("tags", "a key is there twice")
+
+
+def _require_texts(body: CreateBody) -> None:
+    require_lines("description", body.description)
+    for field in _LABELS:
+        require_line(field, getattr(body, field))
+    for number, zone in enumerate(body.az_codes):
+        require_line(f"az_codes[{number}]", zone)
+
+
+def _names(body: CreateBody) -> tuple[str, ...]:
+    if body.instance_num == 1:
+        return (body.name,)
+    return tuple(f"{body.name}-{number:03}" for number in range(body.instance_num))
+
+
+def _password(body: CreateBody) -> str | None:
+    if body.no_password_access:
+        if body.password:
+            raise refused("password", "an instance with no_password_access takes none")
+        return None
+    if not body.password:
+        raise refused("password", "it is missing, and no_password_access is not true")
+    shortest, longest = PASSWORD_LENGTH
+    if not shortest <= len(body.password) <= longest or not _PASSWORD_CHARACTERS.fullmatch(body.password):
+        raise ApiError(errors.WEAK_PASSWORD, reason=f"it is not {shortest} to {longest} of the allowed characters")
+    if sum(bool(re.search(pattern, body.password)) for pattern in _PASSWORD_CLASSES) < 3:
+        raise ApiError(errors.WEAK_PASSWORD, reason="it has fewer than 3 of the 4 kinds of characters")
+    return body.password

@@ -1,0 +1,115 @@
+"""The data folder of a server, worked on beside the server that runs there.
+
+Whoever can read its key file owns all that is in it anyway. Each change is in the audit log of the projects that it
+concerns.
+"""
+
+import getpass
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import sqlalchemy as sa
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from cachewright.clock import now_ms
+from cachewright.config import Settings
+from cachewright.model.audit import AuditEntry
+from cachewright.services.accounts import InvalidInput
+from cachewright.store import audit, keys, users
+from cachewright.store.database import Database, DatabaseNotReady, DatabaseUnavailable, translate_errors
+from cachewright.store.encryption import WrongKey
+
+AsJson = Annotated[bool, Parameter(negative="", help="Print JSON.")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class DataDirectory:
+    """Options of every command that works on a data folder."""
+
+    data_dir: Annotated[Path, Parameter(help="The server's data folder.", env_var="CACHEWRIGHT_DATA_DIR")]
+    secret_key_file: Annotated[
+        Path | None,
+        Parameter(help="The server's key file, where it is elsewhere.", env_var="CACHEWRIGHT_SECRET_KEY_FILE"),
+    ] = None
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        with self._database() as database, database.read() as connection:
+            yield connection
+
+    @contextmanager
+    def change(self, action: str, *, user: str | None = None, key: str | None = None) -> Iterator[sa.Connection]:
+        """One transaction; with it goes an entry of the audit log for each project where the user, or the owner of the
+        key, has a role before it or after."""
+        with self._database() as database, database.write() as connection:
+            concerned = _projects(connection, user, key)
+            yield connection
+            concerned |= _projects(connection, user, key)
+            projects: list[str | None] = [*sorted(concerned)] or [None]
+            for project_id in projects:
+                audit.add(connection, _entry(action, project_id, user or key or ""))
+
+    @contextmanager
+    def _database(self) -> Iterator[Database]:
+        """Ends the program with a line where there is none, or what is wished cannot be."""
+        settings = Settings(data_dir=self.data_dir.absolute(), secret_key_file=self.secret_key_file)
+        try:
+            with translate_errors(), closing(Database.in_use(settings)) as database:
+                yield database
+        except (DatabaseNotReady, WrongKey, InvalidInput) as error:
+            sys.exit(f"cachewright: {error}")
+        except OSError as error:
+            sys.exit(f"cachewright: cannot use {self.data_dir}: {error.strerror}")
+        except DatabaseUnavailable as error:
+            sys.exit(f"cachewright: cannot use {self.data_dir}: {error}")
+
+
+def print_rows(rows: list[dict[str, object]], columns: tuple[str, ...], as_json: bool) -> None:
+    """`columns` are those of the table; JSON has every member."""
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(rows)).decode())
+        return
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*(_cell(row[column]) for column in columns))
+    Console(soft_wrap=True).print(table)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {member}" for name, member in value.items()) or "-"
+    return str(value)
+
+
+def _projects(connection: sa.Connection, user_name: str | None, access_key: str | None) -> set[str]:
+    key = keys.get(connection, access_key) if access_key else None
+    user = users.named(connection, user_name) if user_name else None
+    user_id = key.user_id if key else user.id if user else None
+    return {project.id for project in users.projects_of(connection, user_id)} if user_id else set()
+
+
+def _entry(action: str, project_id: str | None, concerned: str) -> AuditEntry:
+    return AuditEntry(
+        at=now_ms(),
+        request_id=uuid.uuid4().hex,
+        project_id=project_id,
+        user_id="",
+        user_name=getpass.getuser(),
+        credential="command line",
+        source="local",
+        action=action,
+        method="",
+        path=concerned,
+        status=200,
+    )

@@ -1,0 +1,28 @@
+"""`cachewright projects`."""
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from cachewright.cli.admin.data_dir import AsJson, DataDirectory, print_rows
+from cachewright.services import accounts
+from cachewright.store import users
+
+app = App(name="projects", help="Projects: what instances, tasks and roles belong to.")
+
+
+@app.command(name="list")
+def show(*, folder: DataDirectory, json: AsJson = False) -> None:
+    """Every project."""
+    with folder.read() as connection:
+        found: list[dict[str, object]] = [
+            {"name": project.name, "id": project.id} for project in users.every_project(connection)
+        ]
+    print_rows(found, ("name", "id"), json)
+
+
+@app.command
+def create(name: Annotated[str, Parameter(help="Name of the project.")], *, folder: DataDirectory) -> None:
+    """A new project; `cachewright users grant` lets users work in it."""
+    with folder.change("iam:projects:create") as connection:
+        accounts.add_project(connection, name)

@@ -1,0 +1,40 @@
+"""What a reader of a log wants to know of a task's new state: a line for each thing that changed. Pure."""
+
+from cachewright.client.progress import Progress, Step, SubStep
+
+_PERCENT_STEP = 10
+
+
+def changes(before: Progress | None, after: Progress) -> list[str]:
+    """A line for each step and sub-step that has begun, ended or reached its next phase; where none has, a line for
+    every ten percent. Steps and sub-steps are told apart by their names: the plan may add some."""
+    lines = []
+    steps = {step.name: step for step in before.steps} if before else {}
+    for step in after.steps:
+        was = steps.get(step.name)
+        if step.status != "WAITING" and (was is None or was.status != step.status):
+            lines.append(_line(step.name, step))
+        sub_steps = {sub_step.name: sub_step for sub_step in was.sub_steps} if was else {}
+        lines += [
+            _line(f"{step.name} {sub_step.name}", sub_step)
+            for sub_step in step.sub_steps
+            if sub_step.status != "WAITING" and _news(sub_steps.get(sub_step.name), sub_step)
+        ]
+    if before and not lines and after.percent // _PERCENT_STEP > before.percent // _PERCENT_STEP:
+        told = [str(sub.migration) for sub in after.sub_steps() if sub.status == "EXECUTING" and sub.migration]
+        lines.append("; ".join(told) or "under way")
+    return lines
+
+
+def _news(before: SubStep | None, after: SubStep) -> bool:
+    return before is None or before.status != after.status or _phase(before) != _phase(after)
+
+
+def _phase(sub_step: SubStep) -> str:
+    return sub_step.migration.phase if sub_step.migration else ""
+
+
+def _line(name: str, item: Step | SubStep) -> str:
+    migration = item.migration if isinstance(item, SubStep) else None
+    parts = [name, item.status, item.error_code, f"({migration})" if migration else ""]
+    return " ".join(part for part in parts if part)

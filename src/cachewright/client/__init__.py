@@ -1,0 +1,1 @@
+"""HTTP client of the API, signed, for the command line, the demo, benchmarks and tests."""

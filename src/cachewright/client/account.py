@@ -1,0 +1,157 @@
+"""Which server to ask, and as whom.
+
+In this order: options, the environment that the cloud's SDKs read, the profile in use, the credentials that a server
+has written into its data folder. Profiles are files of the same shape as those, readable by their owner alone.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+
+from cachewright.client.errors import NoAccount
+from cachewright.private_files import write_private
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_REGION_ENDPOINT = "HUAWEICLOUD_SDK_REGION_DCS_"
+_OWNER_ONLY = stat.S_IRUSR | stat.S_IWUSR
+_NOBODY = """\
+no server is known. Say which, by one of these:
+  cachewright profiles add NAME --from CREDENTIALS_FILE   (a server writes one into its data folder)
+  --data-dir or CACHEWRIGHT_DATA_DIR                      (a server on this machine)
+  HUAWEICLOUD_SDK_AK, HUAWEICLOUD_SDK_SK, HUAWEICLOUD_SDK_PROJECT_ID and CACHEWRIGHT_ENDPOINT"""
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """:ivar endpoint: the server's URL without a path.
+    :ivar ca_file: certificates to trust instead of the system's, PEM.
+    """
+
+    endpoint: str
+    project_id: str
+    access_key: str
+    secret_key: str
+    ca_file: str | None = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Options of every command that asks a server. Secrets are never among them: arguments are for all to see."""
+
+    profile: Annotated[str | None, Parameter(help="Profile to use.", env_var="CACHEWRIGHT_PROFILE")] = None
+    data_dir: Annotated[
+        Path | None, Parameter(help="Data folder of a server on this machine.", env_var="CACHEWRIGHT_DATA_DIR")
+    ] = None
+    endpoint: Annotated[str | None, Parameter(help="Another URL of the server.")] = None
+    project_id: Annotated[str | None, Parameter(help="Another project.")] = None
+
+    def account(self) -> Account:
+        """NoAccount where it is not known."""
+        found = self._known()
+        if self.endpoint:
+            found = msgspec.structs.replace(found, endpoint=self.endpoint)
+        if self.project_id:
+            found = msgspec.structs.replace(found, project_id=self.project_id)
+        return msgspec.structs.replace(found, endpoint=found.endpoint.rstrip("/"))
+
+    def _known(self) -> Account:
+        if self.profile:
+            return read_profile(self.profile)
+        from_environment = of_environment(os.environ, self.endpoint, self.project_id)
+        if from_environment:
+            return from_environment
+        current = profile_in_use()
+        if current and not self.data_dir:
+            return read_profile(current)
+        credentials = (self.data_dir or Path("data")) / "credentials.json"
+        if self.data_dir or credentials.exists():
+            return read(credentials)
+        raise NoAccount(_NOBODY)
+
+
+USUAL = Target()
+"""Without any option."""
+
+
+def of_environment(environment: Mapping[str, str], endpoint: str | None, project_id: str | None) -> Account | None:
+    """None where it names no key. NoAccount where it does, and the rest is not to be found."""
+    access_key, secret_key = environment.get("HUAWEICLOUD_SDK_AK"), environment.get("HUAWEICLOUD_SDK_SK")
+    if not access_key or not secret_key:
+        return None
+    regions = {name: url for name, url in environment.items() if name.startswith(_REGION_ENDPOINT) and url}
+    endpoint = (
+        endpoint
+        or environment.get("CACHEWRIGHT_ENDPOINT")
+        or (next(iter(regions.values())) if len(regions) == 1 else None)
+    )
+    project_id = project_id or environment.get("HUAWEICLOUD_SDK_PROJECT_ID")
+    if not endpoint:
+        raise NoAccount("HUAWEICLOUD_SDK_AK is set, but neither CACHEWRIGHT_ENDPOINT nor --endpoint")
+    if not project_id:
+        raise NoAccount("HUAWEICLOUD_SDK_AK is set, but neither HUAWEICLOUD_SDK_PROJECT_ID nor --project-id")
+    return Account(endpoint=endpoint, project_id=project_id, access_key=access_key, secret_key=secret_key)
+
+
+def read(path: Path) -> Account:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Account)
+    except OSError as error:
+        raise NoAccount(f"cannot read {path}: {error.strerror}") from error
+    except msgspec.MsgspecError as error:
+        raise NoAccount(f"{path} holds no credentials: {error}") from error
+
+
+def profiles() -> dict[str, Account]:
+    folder = _folder() / "profiles"
+    return {path.stem: read(path) for path in sorted(folder.glob("*.json"))}
+
+
+def read_profile(name: str) -> Account:
+    path = _profile(name)
+    if not path.exists():
+        raise NoAccount(f"there is no profile {name!r}; `cachewright profiles list` shows which there are")
+    return read(path)
+
+
+def write_profile(name: str, account: Account) -> None:
+    _write(_profile(name), msgspec.json.format(msgspec.json.encode(account)) + b"\n")
+
+
+def remove_profile(name: str) -> None:
+    read_profile(name)
+    _profile(name).unlink()
+    if profile_in_use() == name:
+        (_folder() / "current").unlink()
+
+
+def profile_in_use() -> str | None:
+    current = _folder() / "current"
+    return current.read_text().strip() if current.exists() else None
+
+
+def use_profile(name: str) -> None:
+    read_profile(name)
+    _write(_folder() / "current", f"{name}\n".encode())
+
+
+def _folder() -> Path:
+    base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(base) / "cachewright"
+
+
+def _profile(name: str) -> Path:
+    if not _NAME.fullmatch(name):
+        raise NoAccount(f"{name!r} is no name of a profile: letters, digits and _ . -")
+    return _folder() / "profiles" / f"{name}.json"
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
+    write_private(path, content)

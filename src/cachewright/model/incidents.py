@@ -1,0 +1,34 @@
+"""Faults of instances, as they are stored."""
+
+from typing import Literal
+
+import msgspec
+
+FaultKind = Literal[
+    "foreign_member",
+    "credentials_refused",
+    "node_start",
+    "node_id",
+    "uncovered_slots",
+    "missing_member",
+    "failed_primary",
+    "cluster_state",
+    "no_answer",
+]
+
+
+class Incident(msgspec.Struct, frozen=True, kw_only=True):
+    """A fault of an instance, from its report to its end.
+
+    :ivar detail: what was found when it began.
+    :ivar ended_at: None while the instance has the fault.
+    """
+
+    id: str
+    instance_id: str
+    project_id: str
+    kind: FaultKind
+    error_code: str
+    detail: str
+    began_at: int
+    ended_at: int | None = None

@@ -1,0 +1,127 @@
+"""Background tasks: steps, sub-steps, forecasts, control, as they are stored."""
+
+from typing import Any, Literal
+
+import msgspec
+
+StepStatus = Literal["WAITING", "EXECUTING", "FINISH", "FAILED"]
+
+
+TaskStatus = Literal["WAITING", "EXECUTING", "SUCCESS", "FAILED"]
+
+
+UNFINISHED: tuple[TaskStatus, ...] = ("WAITING", "EXECUTING")
+
+
+ENDED: tuple[TaskStatus, ...] = ("SUCCESS", "FAILED")
+
+
+class Work(msgspec.Struct, frozen=True, kw_only=True):
+    """How much a sub-step has to do, in a unit that a real counter counts.
+
+    :ivar unit: `bytes`, `keys`, `nodes`, ...: only for people; arithmetic is on seconds.
+    :ivar seconds: what the whole is expected to take, `fixed` included.
+    :ivar fixed: the part of `seconds` that no counter shows (a handover, an election): done when the sub-step is.
+    :ivar lane: sub-steps of one lane run one after another; lanes run side by side.
+    """
+
+    unit: str
+    total: float
+    seconds: float
+    fixed: float = 0.0
+    lane: str
+
+
+class SubStep(msgspec.Struct, frozen=True, kw_only=True):
+    """One sub-step. `action` names the function that performs it, `arguments` are what that function needs."""
+
+    id: str
+    name: str
+    action: str
+    arguments: dict[str, Any]
+    work: Work
+    done: float = 0.0
+    status: StepStatus = "WAITING"
+    begin_time: int | None = None
+    end_time: int | None = None
+    detail: str = ""
+    error_code: str | None = None
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+    sub_steps: tuple[SubStep, ...]
+    status: StepStatus = "WAITING"
+    begin_time: int | None = None
+    end_time: int | None = None
+    error_code: str | None = None
+
+
+class Forecast(msgspec.Struct, frozen=True, kw_only=True):
+    """What was predicted when a task first showed a percent, and how well.
+
+    :ivar at: when it was said.
+    :ivar error: by how much of the task's duration the end was predicted too late (or, negative, too early); None until
+        the task has ended well.
+    """
+
+    percent: int
+    at: int
+    remaining_seconds: float
+    error: float | None = None
+
+
+class Control(msgspec.Struct, frozen=True, kw_only=True):
+    """How a task is wanted to run, as its owner last said.
+
+    :ivar wish: `pause` holds it back between ranges, `cancel` ends it and leaves the instance in order.
+    :ivar parallel: how many lanes may run side by side; None for all.
+    :ivar latency_ceiling_ms: nothing is begun while a node it concerns answers slower than this, and so seldom that 99
+    of 100 requests are answered faster.
+    :ivar hurry: clients need not be spared; it is to be over soon.
+    """
+
+    wish: Literal["run", "pause", "cancel"] = "run"
+    parallel: int | None = None
+    latency_ceiling_ms: float | None = None
+    hurry: bool = False
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of an operation on one instance.
+
+    :ivar kind: the operation's own name; `name` is the cloud's word for it.
+    :ivar percent: 0-100, never lower than it was; 100 only with SUCCESS.
+    :ivar remaining_seconds: as estimated at `estimated_at`.
+    :ivar attempt: how often it was asked to try again after it had failed.
+    :ivar revision: grows with every change; whoever writes must name the one it read.
+    """
+
+    id: str
+    instance_id: str
+    project_id: str
+    kind: str
+    name: str
+    status: TaskStatus
+    params: dict[str, Any]
+    details: dict[str, Any]
+    user_id: str
+    user_name: str
+    created_at: int
+    begin_time: int | None = None
+    end_time: int | None = None
+    error_code: str | None = None
+    message: str = ""
+    percent: int = 0
+    remaining_seconds: float = 0.0
+    estimated_at: int | None = None
+    attempt: int = 0
+    revision: int = 0
+    forecasts: tuple[Forecast, ...] = ()
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def run_id(self) -> str:
+        """Different for each attempt."""
+        return f"{self.id}.{self.attempt}" if self.attempt else self.id

@@ -1,0 +1,1 @@
+"""Background observation of instances: supervision, cluster checks, statistics, incidents."""

@@ -1,0 +1,113 @@
+"""Bringing nodes that an earlier release started under the control plane's own user, while they serve.
+
+Nodes of releases up to 0.1 know one user, `default`, with all rights. Each such node gets the user `cachewright`, then
+replication changes to it, then `default` loses its administrative rights. Clients keep their connections. The node gets
+its Unix socket at its next start; until then the control plane reaches it over TCP.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from cachewright.model.instances import Instance, Node, NodeAccess
+from cachewright.operations.context import OperationContext
+from cachewright.store import instances
+from cachewright.threads import in_background
+from cachewright.valkey.access import SOCKET, Access
+from cachewright.valkey.acl import CLIENT_USER, CONTROL_USER, client_rules, control_rules
+from cachewright.valkey.client import NODE_GONE, NodeRefused, ask, connect
+
+log = logging.getLogger(__name__)
+
+_Change = Callable[[Access], Sequence[tuple[str, ...]]]
+"""The commands of one step of the adoption of a node."""
+
+
+async def adopt_nodes(site: OperationContext) -> None:
+    """Adopts every node that can be reached. Repeat it: a node that does not answer now is adopted later."""
+    pending: dict[str, list[Node]] = defaultdict(list)
+    for node in await in_background(_pending, site):
+        pending[node.instance_id].append(node)
+    await asyncio.gather(*(_adopt(site, instance_id, nodes) for instance_id, nodes in pending.items()))
+
+
+async def _adopt(site: OperationContext, instance_id: str, nodes: Sequence[Node]) -> None:
+    instance = await in_background(_instance, site, instance_id)
+    if instance is None:
+        return
+    restarted = [node for node in nodes if site.host.has(node.id, SOCKET)]
+    await _record(site, restarted, "socket")
+    old = [node for node in nodes if node.access == "password" and node not in restarted]
+    for node in old:
+        if site.host.has(node.id, "valkey.conf"):
+            site.host.write(node.id, site.files(instance, node))
+    access = site.access(instance)
+    ready = await _each(old, access, _add_control_user)
+    ready = await _each(ready, access, _change_replication_user)
+    await _each(ready, access, _check_payloads)
+    adopted = await _each(ready, access, _restrict_clients)
+    await _record(site, adopted, "tcp")
+    if adopted:
+        log.info(
+            "%d nodes of instance %s now have separate users for the control plane and for clients; restart the "
+            "instance to give them a control socket",
+            len(adopted),
+            instance.id,
+        )
+
+
+async def _each(nodes: Sequence[Node], access: Access, act: _Change) -> list[Node]:
+    """The nodes for which `act` succeeded."""
+
+    async def one(node: Node) -> bool:
+        try:
+            async with connect(node, access) as client:
+                for command in act(access):
+                    await ask(client, *command)
+        except NODE_GONE:
+            return False
+        except NodeRefused as refusal:
+            log.info("node %s refuses a step of its adoption: %s", node.id, refusal)
+            return False
+        return True
+
+    done = await asyncio.gather(*(one(node) for node in nodes))
+    return [node for node, succeeded in zip(nodes, done, strict=True) if succeeded]
+
+
+def _add_control_user(access: Access) -> list[tuple[str, ...]]:
+    return [("ACL SETUSER", CONTROL_USER, "reset", *control_rules(access.secret))]
+
+
+def _change_replication_user(access: Access) -> list[tuple[str, ...]]:
+    return [("CONFIG SET", "primaryuser", CONTROL_USER, "primaryauth", access.secret)]
+
+
+def _restrict_clients(access: Access) -> list[tuple[str, ...]]:
+    return [("ACL SETUSER", CLIENT_USER, "reset", *client_rules(access.password))]
+
+
+def _check_payloads(_: Access) -> list[tuple[str, ...]]:
+    """Of RESTORE. Valkey 9.1 always checks them and no longer knows the setting."""
+    return [("CONFIG SET", "sanitize-dump-payload", "clients")]
+
+
+def _pending(site: OperationContext) -> list[Node]:
+    with site.database.read() as connection:
+        return instances.nodes_without_socket(connection)
+
+
+def _instance(site: OperationContext, instance_id: str) -> Instance | None:
+    with site.database.read() as connection:
+        return instances.find(connection, instance_id)
+
+
+async def _record(site: OperationContext, nodes: Sequence[Node], access: NodeAccess) -> None:
+    def write() -> None:
+        with site.database.write() as connection:
+            for node in nodes:
+                instances.change_node(connection, node.id, access=access)
+
+    if nodes:
+        await in_background(write)

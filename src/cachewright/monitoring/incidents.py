@@ -1,0 +1,157 @@
+"""Incidents of instances: what the supervisor and the cluster check find wrong, on record, and what status follows.
+
+Those who look only report here, in memory: they never wait for the database. Everything else happens in this module's
+own loop: an incident's begin and end are logged, audited and sent to webhooks, and instances change their status.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+
+import msgspec
+import sqlalchemy as sa
+
+from cachewright.clock import now_ms
+from cachewright.heartbeats import LoopHeartbeats
+from cachewright.logs import about
+from cachewright.model.incidents import FaultKind, Incident
+from cachewright.monitoring.faults import RULES, status_with
+from cachewright.store import incidents, instances
+from cachewright.store.database import Database
+from cachewright.threads import in_background
+
+log = logging.getLogger(__name__)
+
+_SETTLE_SECONDS = 0.5
+_DETAIL_LIMIT = 1000
+
+Fault = tuple[str, FaultKind]
+"""An instance's id and what is wrong with it."""
+
+_Statuses = Mapping[str, tuple[str, str, str | None]]
+
+
+class Incidents:
+    """For one event loop."""
+
+    def __init__(self, database: Database, heartbeats: LoopHeartbeats) -> None:
+        """:ivar begun: how many incidents of each kind have begun since the server started."""
+        self._database = database
+        self._heartbeats = heartbeats
+        self._reported: dict[Fault, str] = {}
+        self._open: dict[Fault, Incident] = {}
+        self.begun: Counter[FaultKind] = Counter()
+
+    def load(self) -> None:
+        """Takes over the incidents that were open when the server stopped; they stay open until they are cleared."""
+        with self._database.read() as connection:
+            found = incidents.unended(connection)
+        self._open = {(incident.instance_id, incident.kind): incident for incident in found}
+        self._reported = {fault: incident.detail for fault, incident in self._open.items()}
+
+    def report(self, instance_id: str, kind: FaultKind, detail: str) -> None:
+        """The instance has this fault. Repeat it as often as it is seen: it is one incident until it is cleared."""
+        self._reported.setdefault((instance_id, kind), detail[:_DETAIL_LIMIT])
+
+    def clear(self, instance_id: str, kind: FaultKind) -> None:
+        """The instance does not have this fault. Its incident ends if there is one."""
+        self._reported.pop((instance_id, kind), None)
+
+    def kinds_of(self, instance_id: str) -> set[FaultKind]:
+        """What the instance is reported to have."""
+        return {kind for known, kind in self._reported if known == instance_id}
+
+    def of_kind(self, kind: FaultKind) -> set[str]:
+        """The instances that are reported to have this fault."""
+        return {instance_id for instance_id, known in self._reported if known == kind}
+
+    def open_by_kind(self) -> Counter[FaultKind]:
+        """How many incidents of each kind are open."""
+        return Counter(kind for _, kind in self._open)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        settled = None
+        while True:
+            self._heartbeats.beat("incidents")
+            reported, state = dict(self._reported), self._database.state()
+            if state is not None and (reported, state) == settled:
+                await asyncio.sleep(_SETTLE_SECONDS)
+                continue
+            begun, ended = await in_background(self._settle, reported)
+            settled = reported, state
+            for incident in begun:
+                self._open[incident.instance_id, incident.kind] = incident
+                self.begun[incident.kind] += 1
+                with about(instance_id=incident.instance_id):
+                    log.error("incident of instance %s: %s: %s", incident.instance_id, incident.kind, incident.detail)
+            for incident in ended:
+                del self._open[incident.instance_id, incident.kind]
+                with about(instance_id=incident.instance_id):
+                    log.info("incident of instance %s has ended: %s", incident.instance_id, incident.kind)
+            await asyncio.sleep(_SETTLE_SECONDS)
+
+    def _settle(self, reported: Mapping[Fault, str]) -> tuple[list[Incident], list[Incident]]:
+        """Brings the database to what is reported; the incidents that have begun and ended by it. Without a difference
+        nothing is written."""
+        with self._database.read() as connection:
+            statuses = instances.statuses(connection)
+        if not self._differs(reported, statuses):
+            return [], []
+        with self._database.write() as connection:
+            statuses = instances.statuses(connection)
+            faults = {fault: detail for fault, detail in reported.items() if fault[0] in statuses}
+            begun = [
+                _new_incident(fault, statuses[fault[0]][0], detail)
+                for fault, detail in faults.items()
+                if fault not in self._open
+            ]
+            now = now_ms()
+            ended = [
+                msgspec.structs.replace(incident, ended_at=max(now, incident.began_at))
+                for fault, incident in self._open.items()
+                if fault not in faults
+            ]
+            for incident in begun:
+                incidents.begin(connection, incident)
+            for incident in ended:
+                incidents.end(connection, incident)
+            _change_statuses(connection, faults, statuses)
+        return begun, ended
+
+    def _differs(self, reported: Mapping[Fault, str], statuses: _Statuses) -> bool:
+        faults = {fault for fault in reported if fault[0] in statuses}
+        return faults != self._open.keys() or bool(_changes(faults, statuses))
+
+
+def _new_incident(fault: Fault, project_id: str, detail: str) -> Incident:
+    instance_id, kind = fault
+    return Incident(
+        id=uuid.uuid4().hex,
+        instance_id=instance_id,
+        project_id=project_id,
+        kind=kind,
+        error_code=RULES[kind].code,
+        detail=detail,
+        began_at=now_ms(),
+    )
+
+
+def _change_statuses(connection: sa.Connection, faults: Mapping[Fault, str], statuses: _Statuses) -> None:
+    for instance_id, status, code in _changes(faults, statuses):
+        instances.change(connection, instance_id, status=status, error_code=code, updated_at=now_ms())
+
+
+def _changes(faults: Iterable[Fault], statuses: _Statuses) -> list[tuple[str, str, str | None]]:
+    """Instances whose status or code is not what follows from their faults, with what does."""
+    kinds: dict[str, set[FaultKind]] = defaultdict(set)
+    for instance_id, kind in faults:
+        kinds[instance_id].add(kind)
+    changes = []
+    for instance_id, (_, status, code) in statuses.items():
+        wanted = status_with(status, code, kinds.get(instance_id, ()))
+        if wanted != (status, code):
+            changes.append((instance_id, *wanted))
+    return changes

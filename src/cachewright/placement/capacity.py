@@ -1,0 +1,181 @@
+"""Whether a host and a project's quota have room for an instance: figures in, shortages out.
+
+A node may fill its `maxmemory` at any time, so what is allocated counts, not what is used. A node takes more of its
+host than its `maxmemory`. Measured with the bundled Valkey 9.1.2 (libc's malloc) and `maxmemory` 512 MB:
+
+- an empty node: 7 MB; the replication backlog of one with replicas takes 10 MB, cluster bus and clients some MB more
+- filled once to `maxmemory`: 1.02 (values of 16 to 4000 bytes) to 1.08 (200 bytes) times `maxmemory`
+- filled, emptied and filled again with values of other sizes: up to 1.5 times
+- while a child rewrites the append-only file under writes: 0.1 to 0.45 times more, as pages are copied
+
+Not every node is at its worst at once: a quarter more than `maxmemory` is what others reserve as well.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from cachewright import errors
+from cachewright.flavors import Flavor
+from cachewright.model.instances import Node
+from cachewright.placement.layout import MEGABYTE
+
+GIGABYTE = 1024 * MEGABYTE
+
+MEMORY_FACTOR = 1.25
+NODE_MEMORY = 24 * MEGABYTE
+"""What a node takes of its host beside its data."""
+
+EMPTY_NODE = 16 * MEGABYTE
+"""Free memory and free disk that the start of an empty node needs."""
+
+_DISK_FACTOR = 1.25  # an append-only file is rewritten beside itself
+_PORTS_A_NODE = 2
+
+
+class Size(msgspec.Struct, frozen=True):
+    """A number of nodes, and the sum of their `maxmemory` in bytes."""
+
+    nodes: int = 0
+    maxmemory: int = 0
+
+    def __add__(self, other: "Size") -> "Size":
+        return Size(self.nodes + other.nodes, self.maxmemory + other.maxmemory)
+
+    def __mul__(self, times: int) -> "Size":
+        return Size(self.nodes * times, self.maxmemory * times)
+
+    @property
+    def host_memory(self) -> int:
+        """Bytes of the host's memory that these nodes may take."""
+        return self.nodes * NODE_MEMORY + math.ceil(self.maxmemory * MEMORY_FACTOR)
+
+
+class Allocated(msgspec.Struct, frozen=True):
+    """What a project, or all of them, have."""
+
+    instances: int = 0
+    size: Size = Size()
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is to give. Bytes; a quota of 0 is none.
+
+    :ivar overcommit: how many times the host's memory may be allocated.
+    :ivar ports: how many ports nodes may take.
+    """
+
+    host_memory: int
+    overcommit: float
+    disk_free: int
+    ports: int
+    quota_instances: int
+    quota_nodes: int
+    quota_memory: int
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the host's memory that may be allocated."""
+        return int(self.host_memory * self.overcommit)
+
+    @property
+    def project_memory(self) -> int:
+        """The most `maxmemory` that one project can have: its quota, or what the host can hold where that is less."""
+        hosted = int(self.memory / MEMORY_FACTOR)
+        return min(self.quota_memory, hosted) if self.quota_memory else hosted
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What a change needs.
+
+    :ivar instances: how many are added.
+    :ivar size: of the instances that are added or changed, at the largest that they are during the change.
+    :ivar held: what they have already.
+    :ivar disk: bytes that are written.
+    """
+
+    instances: int = 0
+    size: Size
+    held: Size = Size()
+    disk: int = 0
+
+
+class Shortage(msgspec.Struct, frozen=True):
+    """Why there is no room: a row of the error table and the figures."""
+
+    code: str
+    reason: str
+
+
+def size_of(flavor: Flavor) -> Size:
+    nodes = flavor.shards * flavor.copies
+    return Size(nodes, nodes * flavor.shard_mb * MEGABYTE)
+
+
+def size_of_nodes(nodes: Sequence[Node]) -> Size:
+    return Size(len(nodes), sum(node.maxmemory for node in nodes))
+
+
+def size_during_resize(nodes: Sequence[Node], flavor: Flavor) -> Size:
+    """What an instance has at most while it becomes `flavor`: nodes that leave do so last, nodes that stay get larger
+    before the data moves and smaller after it."""
+    shard_bytes = flavor.shard_mb * MEGABYTE
+    staying = sorted({node.shard for node in nodes})[: flavor.shards]
+    limits = [max(node.maxmemory, shard_bytes) if node.shard in staying else node.maxmemory for node in nodes]
+    limits += [shard_bytes] * (flavor.shards - len(staying)) * flavor.copies
+    return Size(len(limits), sum(limits))
+
+
+def moved_bytes(dataset: int, shards: int, new_shards: int) -> int:
+    """Bytes of a data set that move to other shards when it is spread over another number of them."""
+    return math.ceil(dataset * abs(new_shards - shards) / max(shards, new_shards, 1))
+
+
+def disk_bytes(moved: int, copies: int, new_nodes: int) -> int:
+    """Bytes of disk for data that moves, which every copy of its new shard writes, and for new nodes."""
+    return new_nodes * EMPTY_NODE + math.ceil(moved * copies * _DISK_FACTOR)
+
+
+def shortages(request: Request, project: Allocated, host: Allocated, limits: Limits) -> Iterator[Shortage]:
+    """Everything there is too little of. `project` and `host` are without the instances that the request is about.
+
+    What the request does not ask more of is no shortage: a host or a project that is over its limits can shrink.
+    """
+    size, held = request.size, request.held
+    if request.instances and 0 < limits.quota_instances < project.instances + request.instances:
+        reason = f"{request.instances} asked for, {project.instances} of the project's {limits.quota_instances} exist"
+        yield Shortage(errors.INSTANCE_QUOTA_EXCEEDED, reason)
+    if size.nodes > held.nodes:
+        if 0 < limits.quota_nodes < project.size.nodes + size.nodes:
+            reason = (
+                f"{size.nodes} nodes needed, other instances have {project.size.nodes} of the project's "
+                f"{limits.quota_nodes}"
+            )
+            yield Shortage(errors.LIMIT_EXCEEDED, reason)
+        if limits.ports < (host.size.nodes + size.nodes) * _PORTS_A_NODE:
+            reason = (
+                f"{size.nodes * _PORTS_A_NODE} ports needed, other instances have "
+                f"{host.size.nodes * _PORTS_A_NODE} of {limits.ports}"
+            )
+            yield Shortage(errors.LIMIT_EXCEEDED, reason)
+    if size.maxmemory > held.maxmemory and 0 < limits.quota_memory < project.size.maxmemory + size.maxmemory:
+        reason = (
+            f"{_gigabytes(size.maxmemory)} needed, other instances have {_gigabytes(project.size.maxmemory)} of the "
+            f"project's quota of {_gigabytes(limits.quota_memory)}"
+        )
+        yield Shortage(errors.NOT_ENOUGH_MEMORY, reason)
+    if size.host_memory > held.host_memory and limits.memory < host.size.host_memory + size.host_memory:
+        times = "" if limits.overcommit == 1 else f", which may be allocated {limits.overcommit:g} times"
+        reason = (
+            f"{_gigabytes(size.host_memory)} needed with overhead, {_gigabytes(host.size.host_memory)} are allocated "
+            f"to other instances, the host has {_gigabytes(limits.host_memory)}{times}"
+        )
+        yield Shortage(errors.NOT_ENOUGH_MEMORY, reason)
+    if request.disk > limits.disk_free:
+        reason = f"{_gigabytes(request.disk)} of disk needed, {_gigabytes(limits.disk_free)} are free"
+        yield Shortage(errors.NOT_ENOUGH_DISK, reason)
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / GIGABYTE:,.2f} GB"

@@ -1,0 +1,63 @@
+"""Which nodes an instance consists of: ids, shards and roles of the nodes it is about to get."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from cachewright.clock import now_ms
+from cachewright.config import Settings
+from cachewright.flavors import Flavor
+from cachewright.hosts.ports import NodePorts
+from cachewright.model.instances import Node, Role
+from cachewright.valkey.topology import View
+
+MEGABYTE = 1024 * 1024
+
+
+def new_nodes(
+    settings: Settings,
+    instance_id: str,
+    flavor: Flavor,
+    *,
+    shards: Iterable[int] | None = None,
+    salt: str = "",
+) -> list[Node]:
+    """Nodes for `shards` (all of the flavor's where not given), none of them stored yet and all on port 0.
+
+    Ids follow from the instance, `salt`, the shard and the copy: the same call gives the same nodes.
+    """
+    nodes: list[Node] = []
+    for shard in range(flavor.shards) if shards is None else shards:
+        for copy in range(flavor.copies):
+            role: Role = "slave" if copy else "master"
+            nodes.append(
+                Node(
+                    id=hashlib.sha1(f"{instance_id}/{salt}/{shard}/{copy}".encode(), usedforsecurity=False).hexdigest(),
+                    instance_id=instance_id,
+                    shard=shard,
+                    role=role,
+                    host=settings.node_host,
+                    port=0,
+                    bus_port=0,
+                    maxmemory=flavor.shard_mb * MEGABYTE,
+                    wanted=True,
+                    created_at=now_ms(),
+                )
+            )
+    return nodes
+
+
+def placed(nodes: Sequence[Node], ports: Sequence[NodePorts]) -> list[Node]:
+    """The nodes on these ports, in the same order."""
+    return [
+        msgspec.structs.replace(node, port=own.client, bus_port=own.bus, tls_port=own.tls)
+        for node, own in zip(nodes, ports, strict=True)
+    ]
+
+
+def primaries(nodes: Sequence[Node], view: View) -> Mapping[int, Node]:
+    """Who is master of each shard now, by shard. Of two that think they are, the one that lives and owns slots."""
+    leads = [(node, member) for node in nodes if (member := view.members.get(node.id)) and not member.primary]
+    leads.sort(key=lambda lead: (lead[1].known, bool(lead[1].slots)))
+    return {node.shard: node for node, _ in leads}

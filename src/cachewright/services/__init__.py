@@ -1,0 +1,1 @@
+"""What callers of the API may do: instances, tasks, webhooks, accounts, tokens."""

@@ -1,0 +1,123 @@
+"""Sign-ins in the audit log: entries of those that succeed and of those that fail, in bounded numbers."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+import msgspec
+import sqlalchemy as sa
+
+from cachewright.clock import now_ms
+from cachewright.errors import ApiError
+from cachewright.hosts.addresses import network
+from cachewright.model.audit import AuditEntry
+from cachewright.model.identity import Token, TokenKind, User
+from cachewright.services.audit_repeats import AuditRepeats
+from cachewright.store import audit, users
+from cachewright.store.database import Database
+
+log = logging.getLogger(__name__)
+
+ACTION = "iam:token:create"
+UNKNOWN = "(unknown)"
+"""Stands for all names that no user has: strangers could invent any number of them."""
+
+_FAILURES_SECONDS = 3600.0
+_SUCCESSES_SECONDS = 60.0
+_SUCCESSES_SINGLY = 10
+_KNOWN_MS = 30 * 24 * 3600 * 1000
+_MOST_KNOWN = 10_000
+_MOST_UNWRITTEN = 100
+_PATIENCE_SECONDS = 1.0
+_STATUS: dict[TokenKind, int] = {"token": 201, "session": 200}
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """The request that signs in.
+
+    :ivar source: the address that it came from.
+    """
+
+    request_id: str
+    source: str
+    method: str
+    path: str
+
+
+class SignInAudit:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._failures = AuditRepeats(_FAILURES_SECONDS)
+        self._successes = AuditRepeats(_SUCCESSES_SECONDS)
+        self._unwritten: set[asyncio.Task[None]] = set()
+        self._writing = asyncio.Lock()
+
+    def succeeded(self, connection: sa.Connection, user: User, token: Token, origin: Origin) -> None:
+        """An entry in the project of the token or, where it has none, in each project of the user."""
+        projects = [token.project_id] if token.project_id else _projects(connection, user)
+        entry = msgspec.structs.replace(
+            _entry(origin, user.id, user.name),
+            status=_STATUS[token.kind],
+            subjects=(f"{token.kind} {token.digest[:8]}",),
+        )
+        key = (user.id, token.project_id, token.kind, network(origin.source))
+        self._successes.add(connection, key, _in_each(entry, projects), singly=_SUCCESSES_SINGLY)
+
+    def known(self) -> list[tuple[str, str]]:
+        """Name and address of those who have signed in within the last days, oldest first."""
+        with self._database.read() as connection:
+            return audit.callers(connection, ACTION, now_ms() - _KNOWN_MS, _MOST_KNOWN)
+
+    async def failed(self, name: str, origin: Origin, refusal: ApiError) -> None:
+        """An entry in each project of the user. Failures of one user and address within an hour are one entry, and so
+        are those of all names that no user has. While the database takes none, entries wait with one thread for all of
+        them, and the answer waits for a second."""
+        if len(self._unwritten) >= _MOST_UNWRITTEN:
+            log.warning("a failed sign-in is not in the audit log: too many wait for the database")
+            return
+        writing = asyncio.create_task(self._write_failure(name, origin, refusal))
+        self._unwritten.add(writing)
+        writing.add_done_callback(self._unwritten.discard)
+        await asyncio.wait({writing}, timeout=_PATIENCE_SECONDS)
+
+    async def _write_failure(self, name: str, origin: Origin, refusal: ApiError) -> None:
+        async with self._writing:
+            await asyncio.to_thread(self._add_failure, name, origin, refusal)
+
+    def _add_failure(self, name: str, origin: Origin, refusal: ApiError) -> None:
+        try:
+            with self._database.write() as connection:
+                user = users.named(connection, name)
+                entry = msgspec.structs.replace(
+                    _entry(origin, user.id if user else "", user.name if user else UNKNOWN),
+                    status=refusal.row.status,
+                    error_code=refusal.code,
+                )
+                key = (entry.user_id, entry.error_code, network(origin.source))
+                self._failures.add(connection, key, _in_each(entry, _projects(connection, user)))
+        except sa.exc.OperationalError as error:
+            log.warning("a failed sign-in is not in the audit log: %s", error.orig)
+
+
+def _projects(connection: sa.Connection, user: User | None) -> Sequence[str | None]:
+    mine = users.projects_of(connection, user.id) if user else []
+    return [project.id for project in mine] or [None]
+
+
+def _in_each(entry: AuditEntry, projects: Sequence[str | None]) -> list[AuditEntry]:
+    return [msgspec.structs.replace(entry, project_id=project_id) for project_id in projects]
+
+
+def _entry(origin: Origin, user_id: str, user_name: str) -> AuditEntry:
+    return AuditEntry(
+        at=now_ms(),
+        request_id=origin.request_id,
+        project_id=None,
+        user_id=user_id,
+        user_name=user_name,
+        credential="password",
+        source=origin.source,
+        action=ACTION,
+        method=origin.method,
+        path=origin.path,
+    )

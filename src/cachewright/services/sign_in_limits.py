@@ -1,0 +1,150 @@
+"""Limits on signing in: whose turn it is to have a password checked, and how many may be wrong. For one event loop.
+
+A check of a password takes a core and 64 MB for a while, on purpose, so there is one at a time. Source addresses have
+their turns one after another and few waiting places each, and names that have signed in from an address before do not
+wait behind names that have not: a flood of sign-ins does not keep other users out.
+"""
+
+import asyncio
+import math
+import time
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import msgspec
+
+from cachewright import errors
+from cachewright.errors import ApiError
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+_PLACES_OF_ONE = 5
+_PLACES = 200
+_CROWDED = _PLACES // 2
+_CROWDED_SECONDS = 1
+
+_TRIES_OF_NAME = 10
+_TRIES_OF_ADDRESS = 100
+_WAIT_SECONDS = 60.0
+_FORGOTTEN_SECONDS = 600.0
+_MOST_KEPT = 10_000
+
+
+class Lane(msgspec.Struct, frozen=True):
+    """One queue of those that have their turns one after another.
+
+    :ivar known: for names that have signed in from this address before.
+    """
+
+    address: str
+    known: bool
+
+
+class SignInQueue:
+    def __init__(self) -> None:
+        self._waiting: dict[Lane, deque[asyncio.Future[None]]] = {}  # in the order of their next turns
+        self._busy = False
+
+    @asynccontextmanager
+    async def turn(self, lane: Lane) -> AsyncIterator[None]:
+        """One at a time, lane after lane. ApiError DCS.4962 where the lane has no waiting place left."""
+        await self._enter(lane)
+        try:
+            yield
+        finally:
+            self._leave()
+
+    async def _enter(self, lane: Lane) -> None:
+        if not self._busy:
+            self._busy = True
+            return
+        if not self._has_place(lane):
+            raise ApiError(errors.TOO_MANY_REQUESTS, retry_after=_CROWDED_SECONDS)
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(lane, deque()).append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._leave()  # it was given the turn in the same moment
+            else:
+                self._give_up(lane, turn)
+            raise
+
+    def _leave(self) -> None:
+        """Hands the turn to the next lane, which goes to the end of the line."""
+        while self._waiting:
+            lane = next(iter(self._waiting))
+            waiting = self._waiting.pop(lane)
+            turn = waiting.popleft()
+            if waiting:
+                self._waiting[lane] = waiting
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._busy = False
+
+    def _give_up(self, lane: Lane, turn: asyncio.Future[None]) -> None:
+        waiting = self._waiting.get(lane)
+        if waiting and turn in waiting:
+            waiting.remove(turn)
+            if not waiting:
+                del self._waiting[lane]
+
+    def _has_place(self, lane: Lane) -> bool:
+        """Where many wait already, one of each address has a place: there is one for the next address, too."""
+        all_waiting = sum(len(waiting) for other, waiting in self._waiting.items() if other.known == lane.known)
+        most = _PLACES_OF_ONE if all_waiting < _CROWDED else 1
+        return all_waiting < _PLACES and len(self._waiting.get(lane, ())) < most
+
+
+class WrongPasswords:
+    """Counts wrong passwords of each name from each address, and of each address.
+
+    After ten for a name, one more is allowed a minute until one is right, or ten minutes have passed. An address that
+    has had a hundred within a minute waits, except with names that have signed in from there before.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._of_name: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
+        self._of_address: OrderedDict[str, deque[float]] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def is_known(self, address: str, name: str) -> bool:
+        """Whether the name has signed in from this address."""
+        return (address, name) in self._known
+
+    def require_allowed(self, address: str, name: str) -> None:
+        """ApiError DCS.4962 where a password of this name from this address is not to be checked yet."""
+        now = self._clock()
+        count, last = self._of_name.get((address, name), (0, -math.inf))
+        wait = last + _WAIT_SECONDS - now if count >= _TRIES_OF_NAME else 0.0
+        tries = self._of_address.get(address)
+        if tries and len(tries) == _TRIES_OF_ADDRESS and not self.is_known(address, name):
+            wait = max(wait, tries[0] + _WAIT_SECONDS - now)
+        if wait > 0:
+            raise ApiError(errors.TOO_MANY_REQUESTS, retry_after=math.ceil(wait))
+
+    def failed(self, address: str, name: str) -> None:
+        now = self._clock()
+        count, last = self._of_name.get((address, name), (0, now))
+        _keep(self._of_name, (address, name), (1 if now - last >= _FORGOTTEN_SECONDS else count + 1, now))
+        if not self.is_known(address, name):
+            tries = self._of_address.get(address) or deque(maxlen=_TRIES_OF_ADDRESS)
+            tries.append(now)
+            _keep(self._of_address, address, tries)
+
+    def succeeded(self, address: str, name: str) -> None:
+        self._of_name.pop((address, name), None)
+        _keep(self._known, (address, name), None)
+
+
+def _keep(kept: OrderedDict[Key, Value], key: Key, value: Value) -> None:
+    kept[key] = value
+    kept.move_to_end(key)
+    while len(kept) > _MOST_KEPT:
+        kept.popitem(last=False)

@@ -1,0 +1,209 @@
+"""Tokens and sessions for passwords: issued, looked up, revoked.
+
+A token is 256 random bits; the database keeps its SHA-256, so that it gives no token away. Sign-ins are in the audit
+log and, where they fail, in the server's own log; neither holds a password.
+"""
+
+import asyncio
+import hashlib
+import logging
+import secrets
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+import sqlalchemy as sa
+from argon2.exceptions import VerificationError
+
+from cachewright import errors
+from cachewright.clock import now_ms
+from cachewright.errors import ApiError
+from cachewright.hosts.addresses import network
+from cachewright.logs import LineLimit
+from cachewright.model.identity import Project, RoleName, Token, TokenKind, User
+from cachewright.services.accounts import HASHER
+from cachewright.services.sign_in_audit import Origin, SignInAudit
+from cachewright.services.sign_in_limits import Lane, SignInQueue, WrongPasswords
+from cachewright.store import tokens, users
+from cachewright.store.database import Database
+
+log = logging.getLogger(__name__)
+
+LIFETIME_MS = 24 * 3600 * 1000
+TOKENS_PER_USER = 20
+_SHOWN_NAME = 80
+
+Outcome = Literal["success", "failed", "limited"]
+OUTCOMES: tuple[Outcome, ...] = ("success", "failed", "limited")
+
+
+class Scope(msgspec.Struct, frozen=True, kw_only=True):
+    """The project that a token is requested for, by id or by name.
+
+    :ivar first: the first project where the user has a role.
+    :ivar of_account: false where the request names another account (domain) than that of this server.
+    """
+
+    project_id: str | None = None
+    project_name: str | None = None
+    first: bool = False
+    of_account: bool = True
+
+    @property
+    def names_project(self) -> bool:
+        return self.first or self.project_id is not None or self.project_name is not None
+
+
+class Issued(msgspec.Struct, frozen=True):
+    """:ivar text: the token itself; told once."""
+
+    text: str
+    token: Token
+    user: User
+    project: Project | None
+    role: RoleName | None
+
+
+class TokenService:
+    """Where users get tokens and hand them back."""
+
+    def __init__(
+        self,
+        database: Database,
+        tokens_per_user: int = TOKENS_PER_USER,
+        count: Callable[[Outcome], None] = lambda outcome: None,
+    ) -> None:
+        """`count` is called with the outcome of each sign-in."""
+        self._database = database
+        self._tokens_per_user = tokens_per_user
+        self._count = count
+        self._queue = SignInQueue()
+        self._wrong = WrongPasswords()
+        self._audit = SignInAudit(database)
+        self._lines = LineLimit()
+        for name, source in self._audit.known():
+            self._wrong.succeeded(network(source), name)
+        # Checked where there is no such user, so that an unknown name takes as long to refuse as a wrong password.
+        self._nobodys = HASHER.hash(secrets.token_urlsafe(30))
+
+    async def sign_in(
+        self, name: str, password: str, scope: Scope, origin: Origin, kind: TokenKind = "token"
+    ) -> Issued:
+        """ApiError DCS.1001 where name or password is wrong, or the user may not work in that project (for a session
+        DCS.1004); DCS.4962 after too many wrong passwords, or where too many wait. Those who wait hold no thread."""
+        try:
+            issued = await self._sign_in(name, password, scope, origin, kind)
+        except ApiError as refusal:
+            limited = refusal.code == errors.TOO_MANY_REQUESTS
+            self._count("limited" if limited else "failed")
+            self._write_line("too many sign-ins" if limited else "wrong name, password or scope", name, origin)
+            if not limited:
+                await self._audit.failed(name, origin, refusal)
+            raise
+        self._count("success")
+        return issued
+
+    async def _sign_in(self, name: str, password: str, scope: Scope, origin: Origin, kind: TokenKind) -> Issued:
+        address = network(origin.source)
+        self._wrong.require_allowed(address, name)
+        async with self._queue.turn(Lane(address, self._wrong.is_known(address, name))):
+            self._wrong.require_allowed(address, name)  # others may have failed meanwhile
+            user = await asyncio.to_thread(self._verified, name, password)
+            if user is None or not scope.of_account:
+                self._wrong.failed(address, name)
+                raise ApiError(errors.INVALID_CREDENTIALS)
+            self._wrong.succeeded(address, name)
+            return await asyncio.to_thread(self._issue, user, scope, origin, kind)
+
+    def _verified(self, name: str, password: str) -> User | None:
+        with self._database.read() as connection:
+            user = users.named(connection, name)
+        try:
+            HASHER.verify(user.password if user and user.password else self._nobodys, password)
+        except VerificationError:
+            return None
+        return user if user and user.enabled else None
+
+    def _issue(self, user: User, scope: Scope, origin: Origin, kind: TokenKind) -> Issued:
+        with self._database.write() as connection:
+            project = _project(connection, scope, user.id)
+            role = users.role(connection, user.id, project.id) if project else None
+            # What was checked may have been changed since: it took a while.
+            if users.get(connection, user.id) != user:
+                raise ApiError(errors.INVALID_CREDENTIALS)
+            if scope.names_project and role is None:
+                raise ApiError(errors.OTHER_PROJECT if kind == "session" else errors.INVALID_CREDENTIALS)
+            text, now = secrets.token_urlsafe(32), now_ms()
+            token = Token(
+                digest=digest(text),
+                user_id=user.id,
+                project_id=project.id if project else None,
+                issued_at=now,
+                expires_at=now + LIFETIME_MS,
+                kind=kind,
+            )
+            tokens.remove_oldest(connection, user.id, kind, keep=self._tokens_per_user - 1)
+            tokens.add(connection, token)
+            self._audit.succeeded(connection, user, token, origin)
+        return Issued(text, token, user, project, role)
+
+    def look_up(self, text: str, user_id: str, kind: TokenKind = "token") -> Issued:
+        """What a token of this user is good for. ApiError DCS.1001 where it is none, or is good no longer."""
+        with self._database.read() as connection:
+            token, user = tokens.get(connection, digest(text)), users.get(connection, user_id)
+            if token is None or user is None or not _is_valid(token, user_id, kind):
+                raise ApiError(errors.INVALID_CREDENTIALS)
+            if token.project_id is None:
+                return Issued(text, token, user, None, None)
+            role = users.role(connection, user_id, token.project_id)
+            return Issued(text, token, user, users.project(connection, token.project_id), role)
+
+    async def exchange(self, text: str, user_id: str, scope: Scope, origin: Origin) -> Issued:
+        """Another session of this user, for the project of `scope`, until the first one would have ended; that one is
+        revoked. ApiError DCS.1001 where it is none, DCS.1004 where the user may not work there."""
+        return await asyncio.to_thread(self._exchange, text, user_id, scope, origin)
+
+    def _exchange(self, text: str, user_id: str, scope: Scope, origin: Origin) -> Issued:
+        with self._database.write() as connection:
+            old, user = tokens.get(connection, digest(text)), users.get(connection, user_id)
+            if old is None or user is None or not _is_valid(old, user_id, "session"):
+                raise ApiError(errors.INVALID_CREDENTIALS)
+            project = _project(connection, scope, user_id)
+            role = users.role(connection, user_id, project.id) if project else None
+            if project is None or role is None:
+                raise ApiError(errors.OTHER_PROJECT)
+            issued = secrets.token_urlsafe(32)
+            new = msgspec.structs.replace(old, digest=digest(issued), project_id=project.id, issued_at=now_ms())
+            tokens.remove(connection, old.digest)
+            tokens.add(connection, new)
+            self._audit.succeeded(connection, user, new, origin)
+        return Issued(issued, new, user, project, role)
+
+    def revoke(self, text: str, user_id: str, kind: TokenKind = "token") -> None:
+        """Takes back a token of this user. ApiError DCS.1001 where it is none."""
+        with self._database.write() as connection:
+            token = tokens.get(connection, digest(text))
+            if token is None or token.user_id != user_id or token.kind != kind:
+                raise ApiError(errors.INVALID_CREDENTIALS)
+            tokens.remove(connection, token.digest)
+
+    def _write_line(self, why: str, name: str, origin: Origin) -> None:
+        """The name is escaped: strangers choose it."""
+        if (note := self._lines.note(network(origin.source))) is not None:
+            log.warning("sign-in refused: %s; user %a from %s%s", why, name[:_SHOWN_NAME], origin.source, note)
+
+
+def digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _is_valid(token: Token, user_id: str, kind: TokenKind) -> bool:
+    return token.user_id == user_id and token.kind == kind and token.expires_at > now_ms()
+
+
+def _project(connection: sa.Connection, scope: Scope, user_id: str) -> Project | None:
+    if scope.first:
+        return next(iter(users.projects_of(connection, user_id)), None)
+    if scope.project_id is not None:
+        return users.project(connection, scope.project_id)
+    return users.project_named(connection, scope.project_name) if scope.project_name is not None else None

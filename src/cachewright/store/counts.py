@@ -1,0 +1,31 @@
+"""How many there are: instances in each status, tasks and events that are not over."""
+
+import sqlalchemy as sa
+
+from cachewright.model.tasks import UNFINISHED
+from cachewright.store.tables import deliveries, instances, tasks
+
+
+def by_status(connection: sa.Connection, project_id: str) -> dict[str, int]:
+    counted = sa.select(instances.c.status, sa.func.count()).where(instances.c.project_id == project_id)
+    rows = connection.execute(counted.group_by(instances.c.status))
+    return {row[0]: row[1] for row in rows}
+
+
+def instances_of_all(connection: sa.Connection) -> dict[str, int]:
+    """How many instances there are in each status, of all projects: for the server's operator, never for a caller."""
+    counted = sa.select(instances.c.status, sa.func.count()).group_by(instances.c.status)
+    return {row[0]: row[1] for row in connection.execute(counted)}
+
+
+def unfinished_tasks(connection: sa.Connection) -> dict[tuple[str, str], int]:
+    """How many tasks there are of each kind and unfinished status, of all projects."""
+    counted = sa.select(tasks.c.kind, tasks.c.status, sa.func.count()).where(tasks.c.status.in_(UNFINISHED))
+    rows = connection.execute(counted.group_by(tasks.c.kind, tasks.c.status))
+    return {(row[0], row[1]): row[2] for row in rows}
+
+
+def waiting_deliveries(connection: sa.Connection) -> int:
+    """How many events are on their way to webhooks, of all projects."""
+    waiting = sa.select(sa.func.count()).select_from(deliveries).where(deliveries.c.status == "WAITING")
+    return connection.execute(waiting).scalar_one()

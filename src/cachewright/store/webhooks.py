@@ -1,0 +1,133 @@
+"""Webhooks, and the events that are on their way to them.
+
+An event is stored in the transaction that makes it true, once for each webhook that wants it: it can then neither be
+lost nor be told of something that did not happen. Secrets are sealed.
+"""
+
+import itertools
+import uuid
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from cachewright.model.tasks import Task
+from cachewright.model.webhooks import Delivery, Webhook
+from cachewright.store import webhook_events
+from cachewright.store.database import secret_cipher
+from cachewright.store.rows import from_row, to_row
+from cachewright.store.tables import deliveries, webhooks
+
+_UNSEEN = [column for column in deliveries.c if column.name not in {"sequence", "body"}]
+
+
+def announce(connection: sa.Connection, task: Task) -> None:
+    """Tells the project's webhooks what has become of a task."""
+    at = task.end_time or task.begin_time or task.created_at
+    publish(connection, task.project_id, webhook_events.of_task(task), at)
+
+
+def publish(connection: sa.Connection, project_id: str, event: webhook_events.CloudEvent, at: int) -> None:
+    """Stores the event for each of the project's webhooks that wants its type."""
+    for webhook_id in _subscribed(connection, project_id, event.type):
+        send(connection, webhook_id, msgspec.structs.replace(event, id=uuid.uuid4().hex), at)
+
+
+def _subscribed(connection: sa.Connection, project_id: str, event_type: str) -> list[str]:
+    wanted = sa.select(webhooks.c.id, webhooks.c.events).where(webhooks.c.project_id == project_id, webhooks.c.enabled)
+    rows = connection.execute(wanted).all()
+    return [row.id for row in rows if event_type in (msgspec.json.decode(row.events) or [event_type])]
+
+
+def send(connection: sa.Connection, webhook_id: str, event: webhook_events.CloudEvent, at: int) -> Delivery:
+    delivery = Delivery(
+        id=event.id,
+        webhook_id=webhook_id,
+        event=event.type,
+        subject=event.subject,
+        body=msgspec.json.encode(event).decode(),
+        created_at=at,
+    )
+    connection.execute(deliveries.insert().values(to_row(delivery)))
+    return delivery
+
+
+def add(connection: sa.Connection, webhook: Webhook) -> None:
+    """Stores a webhook in the lowest free slot of its project."""
+    sealed = msgspec.structs.replace(webhook, secret=secret_cipher(connection).encrypt(webhook.secret))
+    query = sa.select(webhooks.c.slot).where(webhooks.c.project_id == webhook.project_id)
+    taken = set(connection.execute(query).scalars())
+    slot = next(number for number in itertools.count() if number not in taken)
+    connection.execute(webhooks.insert().values(**to_row(sealed), slot=slot))
+
+
+def of_project(connection: sa.Connection, project_id: str) -> list[Webhook]:
+    """Oldest first."""
+    found = webhooks.select().where(webhooks.c.project_id == project_id)
+    rows = connection.execute(found.order_by(webhooks.c.created_at, webhooks.c.id))
+    return [_opened(connection, row) for row in rows]
+
+
+def get(connection: sa.Connection, webhook_id: str) -> Webhook | None:
+    row = connection.execute(webhooks.select().where(webhooks.c.id == webhook_id)).one_or_none()
+    return _opened(connection, row) if row else None
+
+
+def disable(connection: sa.Connection, webhook_id: str) -> None:
+    connection.execute(webhooks.update().where(webhooks.c.id == webhook_id).values(enabled=False))
+
+
+def remove(connection: sa.Connection, webhook_id: str) -> None:
+    """With everything that was on its way."""
+    connection.execute(deliveries.delete().where(deliveries.c.webhook_id == webhook_id))
+    connection.execute(webhooks.delete().where(webhooks.c.id == webhook_id))
+
+
+def page(connection: sa.Connection, webhook_id: str, *, offset: int, limit: int) -> tuple[int, list[Delivery]]:
+    """How many deliveries there are in all, and one page of them without their bodies, newest first."""
+    mine = deliveries.c.webhook_id == webhook_id
+    count = connection.execute(sa.select(sa.func.count()).select_from(deliveries).where(mine)).scalar_one()
+    found = sa.select(*_UNSEEN, sa.literal("").label("body")).where(mine)
+    rows = connection.execute(found.order_by(deliveries.c.sequence.desc()).offset(offset).limit(limit))
+    return count, [from_row(Delivery, row._mapping) for row in rows]
+
+
+def delivery(connection: sa.Connection, delivery_id: str) -> Delivery | None:
+    row = connection.execute(deliveries.select().where(deliveries.c.id == delivery_id)).one_or_none()
+    return from_row(Delivery, row._mapping) if row else None
+
+
+def unqueued(connection: sa.Connection, limit: int) -> list[tuple[Delivery, str]]:
+    """Deliveries whose next attempt is not in the queue yet, oldest first, each with its partition of the queue.
+
+    A partition is a slot of a project, not a webhook: however many webhooks a project creates and deletes, the requests
+    to them that run at the same time are no more than it may have webhooks.
+    """
+    columns = (*_UNSEEN, sa.literal("").label("body"), webhooks.c.project_id, webhooks.c.slot)
+    joined = deliveries.join(webhooks, webhooks.c.id == deliveries.c.webhook_id)
+    found = sa.select(*columns).select_from(joined).where(sa.not_(deliveries.c.queued))
+    rows = connection.execute(found.order_by(deliveries.c.sequence).limit(limit)).all()
+    return [(from_row(Delivery, row._mapping), f"{row.project_id}.{row.slot}") for row in rows]
+
+
+def newest_tests(connection: sa.Connection, webhook_id: str, limit: int) -> list[Delivery]:
+    """The last test events of a webhook, newest first."""
+    found = sa.select(*_UNSEEN, sa.literal("").label("body")).where(
+        deliveries.c.webhook_id == webhook_id, deliveries.c.event == webhook_events.TEST
+    )
+    rows = connection.execute(found.order_by(deliveries.c.sequence.desc()).limit(limit))
+    return [from_row(Delivery, row._mapping) for row in rows]
+
+
+def change(connection: sa.Connection, delivery_id: str, **values: Any) -> None:
+    connection.execute(deliveries.update().where(deliveries.c.id == delivery_id).values(values))
+
+
+def forget(connection: sa.Connection, before: int) -> None:
+    """Deliveries of events that are older."""
+    connection.execute(deliveries.delete().where(deliveries.c.created_at < before))
+
+
+def _opened(connection: sa.Connection, row: sa.Row[tuple[Any, ...]]) -> Webhook:
+    webhook = from_row(Webhook, row._mapping)
+    return msgspec.structs.replace(webhook, secret=secret_cipher(connection).decrypt(webhook.secret))

@@ -1,0 +1,224 @@
+"""The record of one running task: every change to its steps goes through here and from here to the database.
+
+State changes are written at once, counters a few times a second (`TaskRecorder.keep`). A database that takes no writes
+is waited for: what has happened must be on record before the next thing does. The database takes a write only over the
+revision this ledger last wrote, so a worker that was replaced while it slept is told so by `StaleTask` and must do
+nothing more.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+
+from cachewright.clock import Clock, steady_from
+from cachewright.model.tasks import ENDED, Control, Step, SubStep, Task
+from cachewright.store import task_controls
+from cachewright.store import tasks as stored
+from cachewright.store.database import Database
+from cachewright.tasks.forecast import judged, with_forecast
+from cachewright.tasks.progress import estimate
+from cachewright.tasks.stall_detector import StallDetector
+
+log = logging.getLogger(__name__)
+
+KEEP_SECONDS = 0.25
+DATABASE_SECONDS = 1.0
+"""Between two tries to write to a database that does not take it."""
+
+Record = TypeVar("Record", bound=msgspec.Struct)
+Conclusion = Callable[[sa.Connection, Task], None]
+
+
+class TaskRecorder:
+    def __init__(self, database: Database, task: Task, control: Control, publish: Callable[[Task], None]) -> None:
+        """`publish` is told of each change that is on record.
+
+        :ivar control: how the task is wanted to run, as last read; a fraction of a second old at the most.
+        """
+        self._database = database
+        self._task = task
+        self._publish = publish
+        self.control = control
+        self._now: Clock = steady_from(max(task.created_at, task.begin_time or 0, task.estimated_at or 0))
+        self._writing = asyncio.Lock()
+        self._asked = 0
+        self._on_record = 0
+
+    @classmethod
+    async def load(cls, database: Database, task_id: str, publish: Callable[[Task], None]) -> "TaskRecorder":
+        def read() -> tuple[Task, Control]:
+            with database.read() as connection:
+                return stored.load(connection, task_id), task_controls.get(connection, task_id)
+
+        return cls(database, *await asyncio.to_thread(read), publish)
+
+    @property
+    def task(self) -> Task:
+        return self._task
+
+    async def start(self, steps: tuple[Step, ...]) -> None:
+        """The plan is made and its first step is about to begin. What an earlier attempt finished stays on record."""
+        begin = self._task.begin_time or self._now()
+        finished = tuple(step for step in self._task.steps if step.status == "FINISH")
+        self._task = replace(self._task, status="EXECUTING", begin_time=begin, steps=(*finished, *steps))
+        await self.write()
+
+    async def end(self, *, error_code: str | None, message: str, also: Conclusion) -> None:
+        """The task is over. Steps that never ran stay WAITING; one that was running is FAILED.
+
+        `also` writes in the same transaction what the end means for the instance.
+        """
+        if self._task.status in ENDED:
+            return
+        failed = error_code is not None
+        steps = tuple(_ended(step, error_code, self._now()) for step in self._task.steps)
+        self._task = replace(
+            self._task,
+            status="FAILED" if failed else "SUCCESS",
+            begin_time=self._task.begin_time or self._now(),
+            end_time=self._now(),
+            error_code=error_code,
+            message=message[:1024],
+            steps=steps,
+            percent=self._task.percent if failed else 100,
+            forecasts=() if failed else judged(self._task.forecasts, self._task.begin_time, self._now()),
+            remaining_seconds=0.0,
+        )
+        await self.write(also)
+
+    async def begin(self, sub_step_id: str) -> None:
+        """A sub-step that is repeated after a crash keeps the time it first began."""
+        self._change(
+            sub_step_id,
+            lambda sub: replace(
+                sub, status="EXECUTING", begin_time=sub.begin_time or self._now(), end_time=None, error_code=None
+            ),
+        )
+        await self.write()
+
+    async def finish(self, sub_step_id: str) -> None:
+        self._change(sub_step_id, lambda sub: replace(sub, status="FINISH", end_time=self._now(), done=sub.work.total))
+        await self.write()
+
+    async def fail(self, sub_step_id: str, error_code: str, detail: str) -> None:
+        self._change(
+            sub_step_id,
+            lambda sub: replace(
+                sub, status="FAILED", end_time=self._now(), error_code=error_code, detail=detail[:1024]
+            ),
+        )
+        await self.write()
+
+    def measure(self, sub_step_id: str, done: float | None = None, detail: str | None = None) -> None:
+        """What a counter says now. It reaches the database with the next `keep`."""
+        self._change(
+            sub_step_id,
+            lambda sub: replace(
+                sub,
+                done=sub.done if done is None else max(sub.done, min(done, sub.work.total)),
+                detail=sub.detail if detail is None else detail[:1024],
+            ),
+        )
+
+    def sub_step(self, sub_step_id: str) -> SubStep:
+        return next(sub for step in self._task.steps for sub in step.sub_steps if sub.id == sub_step_id)
+
+    async def keep(self) -> None:
+        """Writes the counters, and warns of those that stand still, until cancelled."""
+        watch = StallDetector()
+        while True:
+            await asyncio.sleep(KEEP_SECONDS)
+            await self.write()
+            if self.control.wish == "run":
+                for sub_step, seconds in watch.stalled(self._task, self._now()):
+                    log.warning("task %s: %s: no progress for %d s", self._task.id, sub_step.name, seconds)
+
+    async def write(self, also: Conclusion | None = None) -> None:
+        """Returns when what has changed is written, however long the database does not take it. Lanes that wait for a
+        write of another are served by one together."""
+        self._asked += 1
+        mine = self._asked
+        while True:
+            try:
+                async with self._writing:
+                    if also or self._on_record < mine:
+                        await self._write(also)
+                return
+            except sa.exc.OperationalError as error:
+                log.warning("task %s: the database does not take it, trying again: %s", self._task.id, error.orig)
+                await asyncio.sleep(DATABASE_SECONDS)
+
+    async def _write(self, also: Conclusion | None) -> None:
+        if self._task.status in ENDED and not also:
+            return
+        self._task = self._estimated(self._task)
+        written, asked = self._task, self._asked
+
+        def save() -> tuple[Task, Control]:
+            with self._database.write() as connection:
+                saved = stored.save(connection, written)
+                if also:
+                    also(connection, saved)
+                return saved, task_controls.get(connection, saved.id)
+
+        saved, self.control = await asyncio.to_thread(save)
+        self._task = replace(self._task, revision=saved.revision)
+        self._on_record = asked
+        self._publish(saved)
+
+    def _estimated(self, task: Task) -> Task:
+        if task.status != "EXECUTING":
+            return task
+        now = self._now()
+        shown = estimate(task.steps, now, shown=task.percent)
+        return replace(
+            task,
+            percent=shown.percent,
+            remaining_seconds=shown.remaining_seconds,
+            estimated_at=now,
+            forecasts=with_forecast(task.forecasts, shown, now),
+        )
+
+    def _change(self, sub_step_id: str, change: Callable[[SubStep], SubStep]) -> None:
+        self._task = replace(
+            self._task, steps=tuple(_with_sub_step(step, sub_step_id, change) for step in self._task.steps)
+        )
+
+
+def replace(record: Record, **changes: Any) -> Record:
+    return msgspec.structs.replace(record, **changes)
+
+
+def _with_sub_step(step: Step, sub_step_id: str, change: Callable[[SubStep], SubStep]) -> Step:
+    if all(sub.id != sub_step_id for sub in step.sub_steps):
+        return step
+    sub_steps = tuple(change(sub) if sub.id == sub_step_id else sub for sub in step.sub_steps)
+    return _summed(replace(step, sub_steps=sub_steps))
+
+
+def _summed(step: Step) -> Step:
+    """A step is what its sub-steps are: FAILED if one is and none runs, FINISH if all are, else under way."""
+    statuses = {sub.status for sub in step.sub_steps}
+    begun = [sub.begin_time for sub in step.sub_steps if sub.begin_time is not None]
+    ended = [sub.end_time for sub in step.sub_steps if sub.end_time is not None]
+    codes = [sub.error_code for sub in step.sub_steps if sub.error_code]
+    begin_time = min(begun, default=None)
+    if statuses == {"FINISH"}:
+        return replace(step, status="FINISH", begin_time=begin_time, end_time=max(ended), error_code=None)
+    if "FAILED" in statuses and "EXECUTING" not in statuses:
+        return replace(step, status="FAILED", begin_time=begin_time, end_time=max(ended), error_code=codes[0])
+    status = "WAITING" if statuses == {"WAITING"} else "EXECUTING"
+    return replace(step, status=status, begin_time=begin_time, end_time=None, error_code=None)
+
+
+def _ended(step: Step, error_code: str | None, now: int) -> Step:
+    """Nothing of an ended task is still EXECUTING."""
+    sub_steps = tuple(
+        replace(sub, status="FAILED", end_time=now, error_code=error_code) if sub.status == "EXECUTING" else sub
+        for sub in step.sub_steps
+    )
+    return _summed(replace(step, sub_steps=sub_steps)) if sub_steps != step.sub_steps else step

@@ -1,0 +1,1 @@
+"""Slot migration between two nodes: batches, flow control, transfer progress."""

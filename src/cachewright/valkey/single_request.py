@@ -1,0 +1,131 @@
+"""Commands to a node by the shortest way: one connection, the replies, and gone.
+
+For what every node is asked every few seconds, and for what requests ask: a client of the library costs many times as
+much, and waits for as long as something arrives. Here the time and the bytes of all replies together are limited, and a
+node whose replies cannot be read is a node that does not answer.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from libvalkey import ProtocolError, Reader, ReplyError, pack_command
+from valkey.exceptions import ConnectionError as NodeUnreachable
+
+from cachewright.model.instances import Node
+from cachewright.valkey.access import Access, Address, address
+from cachewright.valkey.client import CONTROL_PLANE, NodeRefused
+
+MOST_BYTES = 2 * 1024 * 1024
+"""Of all replies to one connection. CLUSTER NODES has some 150 bytes a node, INFO some 30 KB."""
+
+Command = tuple[str, ...]
+Protocol = TypeVar("Protocol", bound=asyncio.Protocol)
+
+
+class Unreadable(NodeUnreachable):
+    """The node answers what no node of ours does, or too much of it."""
+
+
+def opening(place: Address) -> list[Command]:
+    """The first commands of a connection: sign in, and name the connection."""
+    named = ("CLIENT", "SETNAME", CONTROL_PLANE)
+    return [("AUTH", *filter(None, (place.username, place.password))), named] if place.password else [named]
+
+
+async def dial(place: Address, protocol: Callable[[], Protocol]) -> tuple[asyncio.Transport, Protocol]:
+    """Connects to the socket of `place`, or over TCP. OSError where nothing listens there."""
+    loop = asyncio.get_running_loop()
+    if place.path:
+        return await loop.create_unix_connection(protocol, place.path)
+    return await loop.create_connection(protocol, place.host, place.port)
+
+
+async def request_once(
+    node: Node, access: Access, commands: Sequence[Command], answer_seconds: float, *, keep_refusals: bool = False
+) -> list[Any]:
+    """The reply to each command: text, a number, or a list of them.
+
+    One of NODE_GONE where the node does not answer in time, NodeRefused where it refuses to let the control plane in or
+    refuses a command; with `keep_refusals` the refusal of a command is its reply.
+    """
+    with address(node, access) as place:
+        async with asyncio.timeout(answer_seconds):
+            transport, asked = await dial(place, lambda: _PendingRequest(opening(place), commands))
+            try:
+                replies = await asked.replies
+            finally:
+                transport.abort()
+    for reply in replies:
+        if isinstance(reply, NodeRefused) and not keep_refusals:
+            raise reply
+    return replies
+
+
+async def info(node: Node, access: Access, sections: Sequence[str], answer_seconds: float) -> Mapping[str, str]:
+    """What the node says of itself in these sections of INFO. One of NODE_GONE or NodeRefused where it does not."""
+    (reply,) = await request_once(node, access, [("INFO", *sections)], answer_seconds)
+    return fields(reply)
+
+
+def fields(reply: Any) -> Mapping[str, str]:
+    """The lines `name:value` of a reply. Unreadable where it is no text."""
+    return dict(line.split(":", 1) for line in text(reply).split("\r\n") if ":" in line)
+
+
+def text(reply: Any) -> str:
+    """The reply, which must be text. Unreadable where it is none."""
+    if not isinstance(reply, str):
+        raise Unreadable(f"the reply is {type(reply).__name__} and not text")
+    return reply
+
+
+class _PendingRequest(asyncio.Protocol):
+    """:ivar replies: the replies to all commands; an opening command that is refused fails it."""
+
+    def __init__(self, first: Sequence[Command], commands: Sequence[Command]) -> None:
+        self._request = b"".join(pack_command(words) for words in (*first, *commands))
+        self._opening = len(first)
+        self._commands = len(commands)
+        self._received = 0
+        self._read: list[Any] = []
+        self._reader = Reader(encoding="utf-8", errors="replace")
+        self.replies: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101  # of a stream socket it is one
+        transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        if self.replies.done():
+            return
+        self._received += len(data)
+        if self._received > MOST_BYTES:
+            self._fail(Unreadable(f"more than {MOST_BYTES} bytes"))
+            return
+        try:
+            self._reader.feed(data)
+            while not self.replies.done() and (reply := self._reader.gets()) is not False:
+                self._take(reply)
+        except (ProtocolError, ValueError) as error:
+            self._fail(Unreadable(str(error)[:200]))
+
+    def _take(self, reply: Any) -> None:
+        if isinstance(reply, ReplyError):
+            reply = NodeRefused(str(reply)[:200])
+        if self._opening:
+            self._opening -= 1
+            if isinstance(reply, NodeRefused):
+                self._fail(reply)
+            return
+        self._read.append(reply)
+        if len(self._read) == self._commands:
+            self.replies.set_result(self._read)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.replies.done():
+            self._fail(NodeUnreachable(str(exc or "closed before it answered")))
+
+    def _fail(self, failure: Exception) -> None:
+        self.replies.set_exception(failure)
+        self.replies.exception()  # seen: the caller may have given up already

@@ -1,0 +1,194 @@
+"""Takes events to webhooks, durably, on DBOS.
+
+Each attempt is one workflow. What it came to is recorded with the delivery, and where it failed the next attempt is put
+in line with a delay, so that nothing waits for hours with a worker in its hand. The queue is partitioned by webhook
+slot of a project, one attempt at a time in each. So a project has at most as many requests in flight as it may have
+webhooks, and a slow receiver delays no other webhook. A request that waits for its receiver is a coroutine of DBOS's
+event loop; the threads of this module only do database work.
+
+The body is a CloudEvent; the signature is that of Standard Webhooks (https://www.standardwebhooks.com).
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import sqlalchemy as sa
+from dbos import DBOS
+from standardwebhooks import Webhook as Signer
+
+from cachewright.clock import now_ms
+from cachewright.heartbeats import LoopHeartbeats
+from cachewright.model.webhooks import Delivery, Webhook
+from cachewright.store import webhook_events, webhooks
+from cachewright.store.database import Database
+from cachewright.tasks.queue import WakeableQueue
+from cachewright.tasks.recorder import DATABASE_SECONDS
+from cachewright.webhooks.requests import CheckedTransport, Lookups, post
+
+log = logging.getLogger(__name__)
+
+QUEUE = "webhooks"
+DELAYS_SECONDS = (2, 10, 60, 600, 3600, 3 * 3600, 6 * 3600, 12 * 3600)
+"""Before the second attempt, the third, ...: a day in all."""
+
+_TEST_RETRIES = 2
+"""A test event is tried again after the first of the delays only: who sends it waits for the result."""
+
+_JITTER = 0.2
+_IN_FLIGHT = 200
+"""Of all projects together. Each takes a socket and some memory, and no thread."""
+
+_THREADS = 4
+_RELAY_SECONDS = 0.5
+_RELAYED_AT_ONCE = 100
+_GONE = 410
+_ERROR_LIMIT = 200
+_NO_ANSWER = "no HTTP response"
+
+Result = TypeVar("Result")
+_worker: "WebhookDeliveryWorker | None" = None
+
+
+class WebhookDeliveryWorker:
+    def __init__(
+        self,
+        database: Database,
+        heartbeats: LoopHeartbeats,
+        *,
+        to_private: bool = True,
+        queue_polling: bool = False,
+    ) -> None:
+        """`to_private`: whether events are sent to loopback and private addresses. `queue_polling`: DBOS polls the
+        queue itself, and may begin a delivery as soon as it is launched."""
+        global _worker  # noqa: PLW0603  # DBOS keeps its functions in a process-wide registry, as the engine says
+        _worker = self
+        self.database = database
+        self._heartbeats = heartbeats
+        self._to_private = to_private
+        self._queue = WakeableQueue(QUEUE, at_once=_IN_FLIGHT, polling=queue_polling)
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="webhooks")
+        self._lookups = Lookups()
+
+    def start(self, dbos: DBOS) -> None:
+        self._queue.start(dbos)
+
+    def stop(self) -> None:
+        """To be called before DBOS is stopped."""
+        self._queue.stop()
+
+    async def run(self) -> None:
+        """Until cancelled: puts in line what has been stored."""
+        while True:
+            self._heartbeats.beat("courier")
+            while await self._in_thread(self._relay) == _RELAYED_AT_ONCE:
+                pass
+            await asyncio.sleep(_RELAY_SECONDS)
+
+    def _relay(self) -> int:
+        """How many were put in line. One that was in line already, when the server died before it was on record, is
+        known to the queue by its id."""
+        with self.database.read() as connection:
+            found = webhooks.unqueued(connection, _RELAYED_AT_ONCE)
+        for delivery, partition in found:
+            wait_ms = max(0, (delivery.next_try_at or 0) - now_ms())
+            attempt_id = f"{delivery.id}.{delivery.attempts}"
+            delay_seconds = wait_ms / 1000 if wait_ms else None
+            self._queue.enqueue(attempt_id, partition, deliver, delivery.id, delay_seconds)
+        if found:
+            with self.database.write() as connection:
+                for delivery, _ in found:
+                    webhooks.change(connection, delivery.id, queued=True)
+        return len(found)
+
+    async def attempt(self, delivery_id: str) -> None:
+        with self._queue.running():
+            await self._attempt(delivery_id)
+
+    async def _attempt(self, delivery_id: str) -> None:
+        delivery, webhook = await self._patiently(lambda: self._known(delivery_id))
+        if delivery is None or webhook is None or delivery.status != "WAITING":
+            return
+        if not webhook.enabled:
+            await self._record(delivery, None, "the webhook is disabled", over=True)
+            return
+        try:
+            status = await self._post(webhook, delivery)
+        except Exception as error:  # whatever it is, an attempt has failed, and its owner can read why
+            await self._record(delivery, None, self._described(webhook, error))
+            return
+        if status == _GONE:
+            log.warning("webhook %s is gone, says its receiver; it is disabled", webhook.id)
+        await self._record(delivery, status, "", over=status == _GONE)
+
+    async def _post(self, webhook: Webhook, delivery: Delivery) -> int:
+        """The status of the answer."""
+        now = datetime.now(UTC)
+        headers = {
+            "content-type": "application/cloudevents+json; charset=UTF-8",
+            "user-agent": "cachewright",
+            "webhook-id": delivery.id,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": Signer(webhook.secret).sign(delivery.id, now, delivery.body),
+        }
+        transport = CheckedTransport(self._lookups, webhook.project_id, to_private=self._to_private)
+        return await post(transport, webhook.url, delivery.body.encode(), headers)
+
+    def _described(self, webhook: Webhook, error: Exception) -> str:
+        """The error of a failed attempt, as its project sees it. Where events are not sent to private addresses, it is
+        the same for every reason, so that it does not tell open ports from closed ones; the reason is in the log."""
+        reason = f"{type(error).__name__}: {error}"[:_ERROR_LIMIT]
+        if self._to_private:
+            return reason
+        log.info("webhook %s of project %s: no HTTP response: %s", webhook.id, webhook.project_id, reason)
+        return _NO_ANSWER
+
+    def _known(self, delivery_id: str) -> tuple[Delivery | None, Webhook | None]:
+        with self.database.read() as connection:
+            delivery = webhooks.delivery(connection, delivery_id)
+            return delivery, webhooks.get(connection, delivery.webhook_id) if delivery else None
+
+    async def _record(self, delivery: Delivery, status: int | None, error: str, over: bool = False) -> None:
+        await self._patiently(lambda: self._recorded(delivery, status, error, over))
+
+    def _recorded(self, delivery: Delivery, status: int | None, error: str, over: bool) -> None:
+        delivered = status is not None and 200 <= status < 300
+        retries = _TEST_RETRIES if delivery.event == webhook_events.TEST else len(DELAYS_SECONDS)
+        over = over or delivered or delivery.attempts >= retries
+        delay = 0 if over else DELAYS_SECONDS[delivery.attempts] * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311  # spreads load, guards nothing
+        with self.database.write() as connection:
+            if status == _GONE:
+                webhooks.disable(connection, delivery.webhook_id)
+            webhooks.change(
+                connection,
+                delivery.id,
+                status="DELIVERED" if delivered else "FAILED" if over else "WAITING",
+                attempts=delivery.attempts + 1,
+                queued=over,
+                next_try_at=None if over else now_ms() + int(delay * 1000),
+                http_status=status,
+                error=error,
+            )
+
+    async def _patiently(self, act: Callable[[], Result]) -> Result:
+        """A database that is busy or takes no writes is waited for: an attempt that is not on record would be lost."""
+        while True:
+            try:
+                return await self._in_thread(act)
+            except sa.exc.OperationalError as busy:
+                log.warning("the database does not take it, trying again: %s", busy.orig)
+                await asyncio.sleep(DATABASE_SECONDS)
+
+    async def _in_thread(self, act: Callable[[], Result]) -> Result:
+        """Runs `act` on a thread that neither requests nor tasks use."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, act)
+
+
+@DBOS.workflow(name="deliver", max_recovery_attempts=1_000_000)
+async def deliver(delivery_id: str) -> None:
+    assert _worker is not None  # noqa: S101  # it registers itself before anything is put in line
+    await _worker.attempt(delivery_id)

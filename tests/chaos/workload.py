@@ -1,0 +1,156 @@
+"""What is asked of a server while it is struck: tasks of every kind, by the seed."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fault_injection import FaultInjector
+from huaweicloudsdkcore.exceptions.exceptions import SdkException
+from huaweicloudsdkdcs.v2 import (
+    ChangeInstanceStatusBody,
+    DeleteSingleInstanceRequest,
+    RestartOrFlushInstancesRequest,
+    StartInstanceResizeCheckJobRequest,
+    StartInstanceResizeCheckJobRequestBody,
+)
+
+from serving import cache, create, ended, newest_task, progress, resize, show, spec, states, until
+from traffic import FAULTS
+
+GET_OVER_SECONDS = 240
+_MOST_SHARDS = 5
+
+
+class Workload:
+    def __init__(self, chaos: FaultInjector, instance_id: str, copies: int) -> None:
+        self._chaos = chaos
+        self._instance_id = instance_id
+        self._copies = copies
+
+    def one(self) -> None:
+        deeds: list[Callable[[], None]] = [
+            self._scale,
+            self._scale,
+            self._scale_and_cancel,
+            self._scale_with_a_pause,
+            self._restart,
+            self._check,
+            self._create_and_delete,
+        ]
+        deed = self._chaos.random.choice(deeds)
+        settled(self._client, self._instance_id)
+        deed()
+
+    @property
+    def _client(self) -> Any:
+        return self._chaos.server.client()
+
+    def _scale(self) -> None:
+        task_id = self._begin_scale()
+        self._under_strikes(task_id)
+        if self._end(self._instance_id, task_id) == "FAILED" and self._chaos.random.random() < 0.5:
+            settled(self._client, self._instance_id)
+            self._chaos.note("try it again")
+            status, answer = self._control(task_id, "retry", "POST", None)
+            assert status == 200, answer
+            self._end(self._instance_id, task_id)
+
+    def _scale_and_cancel(self) -> None:
+        task_id = self._begin_scale()
+        self._chaos.pause(4)
+        self._chaos.note("cancel it")
+        self._control(task_id, "cancel", "POST", None)
+        self._under_strikes(task_id)
+        self._end(self._instance_id, task_id)
+
+    def _scale_with_a_pause(self) -> None:
+        task_id = self._begin_scale()
+        self._chaos.pause(3)
+        self._chaos.note("pause it")
+        self._control(task_id, "control", "PUT", {"wish": "pause"})
+        self._under_strikes(task_id)
+        self._control(task_id, "control", "PUT", {"wish": "run", "parallel": 1})
+        self._end(self._instance_id, task_id)
+
+    def _restart(self) -> None:
+        body = ChangeInstanceStatusBody(instances=[self._instance_id], action="restart")
+        self._client.restart_or_flush_instances(RestartOrFlushInstancesRequest(body=body))
+        task_id = newest_task(self._client, self._instance_id).id
+        self._chaos.note(f"restart {task_id}")
+        self._under_strikes(task_id)
+        self._end(self._instance_id, task_id)
+
+    def _check(self) -> None:
+        body = StartInstanceResizeCheckJobRequestBody(spec_code=spec(_MOST_SHARDS + 1, copies=self._copies))
+        asked = StartInstanceResizeCheckJobRequest(instance_id=self._instance_id, body=body)
+        task_id = self._client.start_instance_resize_check_job(asked).job_id
+        self._chaos.note(f"check {task_id}")
+        self._under_strikes(task_id)
+        self._end(self._instance_id, task_id)
+
+    def _create_and_delete(self) -> None:
+        second = create(self._client, self._chaos.random.randrange(1, 3), name="second")
+        task_id = newest_task(self._client, second).id
+        self._chaos.note(f"create {second}: {task_id}")
+        self._under_strikes(task_id, second)
+        self._end(second, task_id)
+        delete(self._chaos, second)
+
+    def _begin_scale(self) -> str:
+        now = show(self._client, self._instance_id).sharding_count
+        wanted = self._chaos.random.choice([shards for shards in range(1, _MOST_SHARDS + 1) if shards != now])
+        task_id = resize(self._client, self._instance_id, wanted, copies=self._copies)
+        self._chaos.note(f"scale from {now} to {wanted}: {task_id}")
+        return task_id
+
+    def _under_strikes(self, task_id: str, instance_id: str | None = None) -> None:
+        seen = 0
+        for _ in range(self._chaos.random.randrange(1, 4)):
+            self._chaos.pause(2)
+            self._chaos.strike()
+            shown = progress(self._client, instance_id or self._instance_id, task_id).progress
+            assert shown >= seen, f"the percent went down from {seen} to {shown}"
+            seen = shown
+
+    def _end(self, instance_id: str, task_id: str) -> str:
+        row = ended(self._client, instance_id, task_id, GET_OVER_SECONDS)
+        self._chaos.note(f"{row.status} {progress_code(self._client, instance_id, task_id)}")
+        return str(row.status)
+
+    def _control(self, task_id: str, word: str, method: str, body: Any) -> tuple[int, Any]:
+        path = f"instances/{self._instance_id}/tasks/{task_id}/{word}"
+        status, answer = self._chaos.server.call(method, path, body)
+        assert status == 200 or answer["error_code"] == "DCS.4957", answer
+        return status, answer
+
+
+def progress_code(client: Any, instance_id: str, task_id: str) -> str:
+    codes = [step.error_code for step in progress(client, instance_id, task_id).step_details if step.error_code]
+    return " ".join(codes)
+
+
+def settled(client: Any, instance_id: str) -> None:
+    """Usable again, whatever the last task came to."""
+    until(lambda: show(client, instance_id).status == "RUNNING", "the instance is not usable", GET_OVER_SECONDS)
+    until(lambda: answers(client, instance_id), "the cluster is not whole", GET_OVER_SECONDS)
+
+
+def answers(client: Any, instance_id: str) -> bool:
+    try:
+        return states(cache(client, instance_id)) == {"ok"}
+    except FAULTS:
+        return False
+
+
+def delete(chaos: FaultInjector, instance_id: str) -> None:
+    client = chaos.server.client()
+    client.delete_single_instance(DeleteSingleInstanceRequest(instance_id=instance_id))
+    chaos.note(f"delete {instance_id}")
+    until(lambda: gone(chaos.server.client(), instance_id), "the instance is not gone", GET_OVER_SECONDS)
+
+
+def gone(client: Any, instance_id: str) -> bool:
+    try:
+        show(client, instance_id)
+    except SdkException:
+        return True
+    return False

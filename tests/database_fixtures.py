@@ -1,0 +1,65 @@
+"""A database, an instance and a task, for tests that need some and are not about what is in them."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from cryptography.fernet import Fernet
+
+from cachewright.model.instances import Instance
+from cachewright.model.tasks import Task
+from cachewright.store.database import Database
+from cachewright.store.encryption import SecretCipher
+
+
+def new_database(folder: Path) -> Database:
+    """`test.db` in that folder, with this release's tables and nothing in them. Whoever asks for it closes it."""
+    database = Database(f"sqlite:///{folder / 'test.db'}", SecretCipher([Fernet.generate_key()]))
+    database.migrate()
+    return database
+
+
+def stored_bytes(database_file: Path) -> bytes:
+    """Contents of a SQLite database that may be open, with its log. Another process reads them: one that closes a file
+    of a database which it has open loses its locks on it."""
+    files = sorted(database_file.parent.glob(f"{database_file.name}*"))
+    return subprocess.run(["cat", *files], capture_output=True, check=True).stdout
+
+
+def a_task(**members: Any) -> Task:
+    """One that waits, but for these members."""
+    plain: dict[str, Any] = {
+        "id": "t",
+        "instance_id": "i",
+        "project_id": "p",
+        "kind": "k",
+        "name": "K",
+        "status": "WAITING",
+        "params": {},
+        "details": {},
+        "user_id": "u",
+        "user_name": "n",
+        "created_at": 1,
+    }
+    return Task(**plain | members)
+
+
+def an_instance(**members: Any) -> Instance:
+    """One that runs, of one shard, but for these members."""
+    plain: dict[str, Any] = {
+        "id": "i",
+        "project_id": "p",
+        "name": "cache",
+        "status": "RUNNING",
+        "engine_version": "7.0",
+        "spec_code": "redis.cluster.xu1.large.r1.s1.1",
+        "seed_port": 1,
+        "password": None,
+        "control_secret": "secret",
+        "attributes": {},
+        "user_id": "u",
+        "user_name": "n",
+        "created_at": 1,
+        "updated_at": 1,
+    }
+    return Instance(**plain | members)

@@ -1,0 +1,54 @@
+"""A real node that belongs to no cluster, for the modules that talk to one node."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from cachewright.config import Settings
+from cachewright.hosts.local import LocalHost
+from cachewright.hosts.ports import free_ports
+from cachewright.model.instances import Node
+from cachewright.valkey.access import Access
+
+
+def signed_in_with(password: str | None) -> Access:
+    """For nodes that know only the user `default`."""
+    return Access("", password, Path())
+
+
+OPEN = signed_in_with(None)
+
+
+def node_at(port: int) -> Node:
+    return Node(
+        id="b" * 40,
+        instance_id="i",
+        shard=0,
+        role="master",
+        host="127.0.0.1",
+        port=port,
+        bus_port=1,
+        maxmemory=1,
+        wanted=True,
+        created_at=1,
+        access="password",
+    )
+
+
+def nowhere() -> Node:
+    """One that does not run."""
+    return node_at(next(free_ports("127.0.0.1", (10240, 30000), set())))
+
+
+@asynccontextmanager
+async def started(folder: Path, *lines: str) -> AsyncIterator[Node]:
+    """One with further lines of configuration, for as long as the `with` block."""
+    host = LocalHost(Settings(data_dir=folder).valkey_binary, folder / "nodes")
+    node = nowhere()
+    usual = ("bind 127.0.0.1", f"port {node.port}", "daemonize yes", "pidfile valkey.pid", "set-proc-title no")
+    host.write(node.id, {"valkey.conf": "".join(f"{line}\n" for line in (*usual, *lines))})
+    await host.start(node.id)
+    try:
+        yield node
+    finally:
+        await host.retire(node.id, 5)

@@ -1,0 +1,134 @@
+"""Answers are kept as long as nothing is committed, and not a moment longer."""
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from cachewright.store import read_cache as kept_module
+from cachewright.store import throughput
+from cachewright.store.database import Database
+from cachewright.store.read_cache import ReadCache
+from database_fixtures import new_database
+
+WRITE = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('UPDATE rates SET samples = 77'); c.commit()"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "test.db"
+
+
+@pytest.fixture
+def database(path: Path) -> Iterator[Database]:
+    opened = new_database(path.parent)
+    with opened.write() as connection:
+        connection.execute(sa.text("INSERT INTO rates VALUES ('a', 1.0, 1), ('b', 2.0, 2)"))
+    yield opened
+    opened.close()
+
+
+class Counting:
+    """A question that knows how often it was put."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def __call__(self, connection: sa.Connection, action: str) -> int | None:
+        self.times += 1
+        asked = sa.text("SELECT samples FROM rates WHERE action = :action")
+        return connection.execute(asked, {"action": action}).scalar_one_or_none()
+
+
+async def test_a_question_is_put_once_as_long_as_nothing_is_committed(database: Database) -> None:
+    kept, samples = ReadCache(database), Counting()
+    assert [await kept.ask(samples, name) for name in ("a", "b", "a", "b", "c", "c")] == [1, 2, 1, 2, None, None]
+    assert samples.times == 3
+
+
+async def test_whatever_is_committed_is_seen_at_once(database: Database) -> None:
+    kept, samples = ReadCache(database), Counting()
+    for value in range(50):
+        with database.write() as connection:
+            connection.execute(sa.text("UPDATE rates SET samples = :value"), {"value": value})
+        await asyncio.sleep(0)  # as between a request that writes and the next one
+        assert await kept.ask(samples, "a") == value
+        assert await kept.ask(samples, "a") == value
+    assert samples.times == 50
+
+
+async def test_what_another_process_commits_is_seen_at_once(database: Database, path: Path) -> None:
+    kept, samples = ReadCache(database), Counting()
+    assert await kept.ask(samples, "a") == 1
+    subprocess.run([sys.executable, "-c", WRITE, path], check=True)  # noqa: ASYNC221  # nothing else is to happen
+    await asyncio.sleep(0)
+    assert await kept.ask(samples, "a") == 77
+
+
+async def test_an_answer_that_was_overtaken_by_a_change_is_not_kept(database: Database) -> None:
+    kept, samples = ReadCache(database), Counting()
+
+    def slowly(connection: sa.Connection) -> int | None:
+        found = samples(connection, "a")
+        with database.write() as other:
+            throughput.learn(other, "other", 1.0)
+            other.execute(sa.text("UPDATE rates SET samples = samples + 1"))
+        return found
+
+    first, second = await asyncio.gather(kept.ask(slowly), kept.ask(slowly))
+    assert (first, second, samples.times) == (1, 1, 1), "who asks the same at once shares the answer"
+    assert await kept.ask(slowly) == 2
+
+
+async def test_a_question_that_fails_is_put_again(database: Database) -> None:
+    kept = ReadCache(database)
+    with pytest.raises(sa.exc.OperationalError):
+        await kept.ask(_of_no_table)
+    with database.write() as connection:
+        connection.execute(sa.text("CREATE TABLE missing AS SELECT 5 AS five"))
+    assert await kept.ask(_of_no_table) == 5
+    with database.write() as connection:
+        connection.execute(sa.text("DROP TABLE missing"))
+    await asyncio.sleep(0)
+    for _ in range(2):
+        with pytest.raises(sa.exc.OperationalError):
+            await kept.ask(_of_no_table)
+
+
+async def test_reads_go_on_while_another_process_holds_the_database(database: Database, path: Path) -> None:
+    kept, samples = ReadCache(database), Counting()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        other.execute("UPDATE rates SET samples = 9")
+        assert [await kept.ask(samples, name) for name in ("a", "b", "a")] == [1, 2, 1]
+        assert samples.times == 2
+        other.execute("COMMIT")
+    await asyncio.sleep(0)
+    assert await kept.ask(samples, "a") == 9
+
+
+async def test_where_changes_cannot_be_told_nothing_is_kept(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, samples = ReadCache(database), Counting()
+    monkeypatch.setattr(database, "state", lambda: None)
+    assert [await kept.ask(samples, "a") for _ in range(3)] == [1, 1, 1]
+    assert samples.times == 3
+
+
+async def test_so_many_answers_are_kept_and_no_more(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_module, "_MOST", 2)
+    kept, samples = ReadCache(database), Counting()
+    for name in ("a", "b", "c", "c", "b", "a"):
+        await kept.ask(samples, name)
+    assert samples.times == 4
+
+
+def _of_no_table(connection: sa.Connection) -> int:
+    return int(connection.execute(sa.text("SELECT five FROM missing")).scalar_one())

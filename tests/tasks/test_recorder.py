@@ -1,0 +1,64 @@
+"""The record of a task that many lanes write to at once, in a real database."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cachewright.model.tasks import SubStep, Task
+from cachewright.store import tasks
+from cachewright.store.database import Database
+from cachewright.tasks.plan import SubStepSpec, build, effort
+from cachewright.tasks.recorder import TaskRecorder
+from database_fixtures import a_task, new_database
+
+LANES = 20
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = new_database(tmp_path)
+    drafts = [
+        SubStepSpec(name=f"{lane}", action="a", work=effort(f"{lane}", seconds=1.0, total=10), arguments={})
+        for lane in range(LANES)
+    ]
+    task = a_task(status="EXECUTING", begin_time=1, steps=build("t", {"Step.": drafts}))
+    with database.write() as connection:
+        tasks.add(connection, task)
+    yield database
+    database.close()
+
+
+def stored(database: Database) -> Task:
+    with database.read() as connection:
+        return tasks.load(connection, "t")
+
+
+def sub_steps(task: Task) -> list[SubStep]:
+    return [sub_step for step in task.steps for sub_step in step.sub_steps]
+
+
+async def test_lanes_share_writes_and_each_waits_for_its_own(database: Database) -> None:
+    published: list[Task] = []
+    ledger = await TaskRecorder.load(database, "t", published.append)
+
+    async def run(sub_step_id: str) -> None:
+        for change, status in ((ledger.begin, "EXECUTING"), (ledger.finish, "FINISH")):
+            await change(sub_step_id)
+            on_record = {sub_step.id: sub_step.status for sub_step in sub_steps(stored(database))}
+            assert on_record[sub_step_id] == status
+
+    await asyncio.gather(*(run(sub_step.id) for sub_step in sub_steps(ledger.task)))
+    assert {sub_step.status for sub_step in sub_steps(stored(database))} == {"FINISH"}
+    assert stored(database).revision == len(published) < LANES
+    assert published[-1] == stored(database)
+
+
+async def test_who_shares_a_write_that_fails_is_told_as_well(database: Database) -> None:
+    ledger = await TaskRecorder.load(database, "t", lambda _task: None)
+    with database.write() as connection:
+        tasks.save(connection, stored(database))  # its worker must take itself for replaced
+    begun = (ledger.begin(sub_step.id) for sub_step in sub_steps(ledger.task))
+    told = await asyncio.gather(*begun, return_exceptions=True)
+    assert [type(error) for error in told] == [tasks.StaleTask] * LANES

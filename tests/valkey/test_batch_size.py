@@ -1,0 +1,74 @@
+"""How much moves at once, as clients and experience have it."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cachewright.valkey.client_activity import ClientActivity
+from cachewright.valkey.migration.batch_size import BatchSizer
+
+stalls = st.lists(st.tuples(st.floats(0, 5), st.floats(0, 0.5)), max_size=30)
+
+
+def seen(at: float, connected: int, calls: int) -> ClientActivity:
+    return ClientActivity(at=at, connected=connected, calls=calls)
+
+
+def test_a_source_without_clients_moves_much_at_once() -> None:
+    portions = BatchSizer(250)
+    portions.look(seen(0, 0, 1_000_000), in_a_hurry=False)
+    keys, at_once = portions.next()
+    assert not portions.careful
+    assert keys >= 100_000
+    assert at_once > 1
+
+
+def test_whoever_is_connected_is_spared_until_it_has_been_idle_for_a_piece() -> None:
+    portions = BatchSizer(250)
+    portions.look(seen(0, 1, 500), in_a_hurry=False)
+    assert portions.careful
+    portions.look(seen(2, 1, 500), in_a_hurry=False)
+    assert not portions.careful
+    portions.look(seen(4, 1, 600), in_a_hurry=False)
+    assert portions.careful
+
+
+def test_whoever_is_in_a_hurry_spares_nobody() -> None:
+    portions, unasked = BatchSizer(250), BatchSizer(250)
+    portions.look(seen(0, 1, 500), in_a_hurry=True)
+    unasked.look(seen(0, 0, 0), in_a_hurry=False)
+    assert not portions.careful
+    assert portions.next() == unasked.next()
+
+
+@given(stalls)
+def test_careful_pieces_move_one_at_a_time_and_stay_within_their_limits(felt: list[tuple[float, float]]) -> None:
+    portions = BatchSizer(250)
+    portions.look(seen(0, 3, 10), in_a_hurry=False)
+    for longest, forked in felt:
+        portions.felt(longest, forked)
+        keys, at_once = portions.next()
+        assert at_once == 1
+        assert 5_000 <= keys <= 100_000
+
+
+def test_a_long_wait_makes_pieces_smaller_and_a_short_one_larger() -> None:
+    portions = BatchSizer(250)
+    before, _ = portions.next()
+    portions.felt(0.2, 0.01)
+    smaller, _ = portions.next()
+    portions.felt(0.005, 0.001)
+    larger, _ = portions.next()
+    assert smaller < before
+    assert larger > smaller
+
+
+def test_a_wait_that_the_fork_explains_does_not_make_pieces_smaller() -> None:
+    portions = BatchSizer(250)
+    before, _ = portions.next()
+    portions.felt(0.2, 0.19)
+    assert portions.next()[0] > before
+
+
+def test_large_keys_move_few_at_a_time() -> None:
+    assert BatchSizer(10_000_000).next() == (3, 1)
+    assert BatchSizer(1e12).next() == (1, 1)
