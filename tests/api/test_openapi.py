@@ -106,7 +106,7 @@ def test_there_are_no_examples_of_what_is_not_there() -> None:
 
 
 def test_the_error_body_is_described(tenant: Tenant) -> None:
-    content = DOCUMENT["components"]["responses"]["ApiError"]["content"]
+    content = DOCUMENT["components"]["responses"]["Error"]["content"]
     answer = tenant.call("GET", "instances/x")
     for body in (answer.json, content["application/json"]["example"]):
         jsonschema_rs.validate(schema_of(content), body)

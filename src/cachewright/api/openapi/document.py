@@ -67,11 +67,11 @@ def describe(handlers: Sequence[HTTPRouteHandler]) -> Schema:
         "components": {
             "schemas": shapes.components(),
             "responses": {
-                "ApiError": {
+                "Error": {
                     "description": "Refused or failed; `error_code` says why, and what to do is in docs/errors.md.",
                     "content": _json(_REFERENCE.format(name=ErrorBody.__name__), REFUSAL),
                 },
-                "IamRefusal": {
+                "IamError": {
                     "description": "Refused or failed.",
                     "content": _json(_REFERENCE.format(name=IamErrorBody.__name__), IAM_REFUSAL),
                 },
@@ -138,7 +138,7 @@ def _operation(handler: HTTPRouteHandler, shapes: _Shapes) -> Schema:
             described["requestBody"] = {"content": content, "required": kind is not OptionalBody}
     if action is None:
         described["security"] = []
-    refusal = {"$ref": f"#/components/responses/{'IamRefusal' if of_iam else 'ApiError'}"}
+    refusal = {"$ref": f"#/components/responses/{'IamError' if of_iam else 'Error'}"}
     described["responses"] = {
         str(handler.status_code): _success(get_type_hints(route)["return"], name, shapes),
         "4XX": refusal,

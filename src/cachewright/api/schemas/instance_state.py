@@ -85,7 +85,7 @@ class StatisticsSamples(msgspec.Struct, frozen=True):
     """Oldest first, every few seconds. There is none of a time when a shard had no master."""
 
     instance_id: str
-    statistics_samples: list[StatisticsSample]
+    samples: list[StatisticsSample]
 
 
 def instance_state(seen: InstanceSnapshot) -> InstanceState:
