@@ -21,7 +21,7 @@ from cachewright.valkey.migration.batch_size import BatchSizer
 from cachewright.valkey.slots import Move, slots_of
 
 MOVE = "move slots"
-PACE = "move slots: totals of a turn"
+PACE = "move slots: effort of a turn"
 """Under which the pace is kept; `MOVE` was that of a lane, whatever it moved and however many there were."""
 
 BYTES_PER_SECOND = 100e6  # of one turn, until this installation has moved something itself
@@ -42,7 +42,7 @@ class Load(msgspec.Struct, frozen=True):
 
 
 class Speed(msgspec.Struct, frozen=True, kw_only=True):
-    """`pace` is totals a second of one turn. In a `hurry` no clients are spared."""
+    """`pace` is effort a second of one turn. In a `hurry` no clients are spared."""
 
     pace: float
     turns: int
