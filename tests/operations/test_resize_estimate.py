@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachewright.model.tasks import Step, SubStep
-from cachewright.operations.resize_estimate import BYTES_PER_SECOND, Load, Speed, drafts, learned
+from cachewright.operations.resize_estimate import BYTES_PER_SECOND, Load, Speed, learned, move_specs
 from cachewright.tasks.plan import SubStepSpec, build
 from cachewright.tasks.progress import planned_seconds
 from cachewright.valkey.slots import Move, SlotRange
@@ -28,7 +28,7 @@ def planned(
     moves: list[Move], speed: Speed = ONE_TURN, *, clients: bool = False, keys: int = KEYS, per_key: float = 250.0
 ) -> list[SubStepSpec]:
     load = Load(0, per_key, {move.range.first: keys for move in moves}, clients)
-    return drafts(moves, {move.source: load for move in moves}, speed)
+    return move_specs(moves, {move.source: load for move in moves}, speed)
 
 
 def step(made: list[SubStepSpec]) -> Step:
@@ -68,10 +68,10 @@ def test_a_range_that_is_told_ahead_is_handed_over_sooner() -> None:
     assert second.work.fixed == first.work.fixed
 
 
-def test_clients_are_spared_at_the_cost_of_time_unless_the_owner_is_in_a_hurry() -> None:
-    hurried = Speed(pace=BYTES_PER_SECOND, turns=1, hurry=True)
-    sparing, hurrying = planned(moves(1), clients=True), planned(moves(1), hurried, clients=True)
-    assert seconds(sparing) > seconds(hurrying) == seconds(planned(moves(1)))
+def test_clients_are_spared_at_the_cost_of_time_unless_speed_has_priority() -> None:
+    bare = Speed(pace=BYTES_PER_SECOND, turns=1, protects_clients=False)
+    sparing, unprotected = planned(moves(1), clients=True), planned(moves(1), bare, clients=True)
+    assert seconds(sparing) > seconds(unprotected) == seconds(planned(moves(1)))
 
 
 def test_sparing_costs_by_the_piece_and_large_keys_come_in_few() -> None:

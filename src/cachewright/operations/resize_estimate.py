@@ -42,22 +42,30 @@ class Load(msgspec.Struct, frozen=True):
 
 
 class Speed(msgspec.Struct, frozen=True, kw_only=True):
-    """`pace` is effort a second of one turn. In a `hurry` no clients are spared."""
+    """The expected speed of slot migrations.
+
+    :ivar pace: effort a second of one migration that runs alone.
+    :ivar turns: how many migrations the host runs at full pace.
+    :ivar protects_clients: sources with clients move small pieces.
+    """
 
     pace: float
     turns: int
-    hurry: bool = False
+    protects_clients: bool = True
 
 
 def moved_keys(move: Move, load: Load) -> int:
     return sum(load.keys[slot] for slot in slots_of([move.range]))
 
 
-def drafts(moves: Sequence[Move], loads: Mapping[str, Load], speed: Speed) -> list[SubStepSpec]:
+def move_specs(moves: Sequence[Move], loads: Mapping[str, Load], speed: Speed) -> list[SubStepSpec]:
     """Ranges of one source follow each other, since a node snapshots one at a time; sources work side by side."""
     first = {move.source: move for move in reversed(moves)}
     pace = speed.pace / _crowding(len(first), speed.turns)
-    return [_draft(move, loads[move.source], pace, speed.hurry, ahead=first[move.source] != move) for move in moves]
+    return [
+        _move_spec(move, loads[move.source], pace, speed.protects_clients, ahead=first[move.source] != move)
+        for move in moves
+    ]
 
 
 def learned(step: Step, turns: int) -> float | None:
@@ -77,10 +85,10 @@ def learned(step: Step, turns: int) -> float | None:
     return max(totals.values()) * _crowding(len(totals), turns) / longest
 
 
-def _draft(move: Move, load: Load, pace: float, hurry: bool, *, ahead: bool) -> SubStepSpec:
+def _move_spec(move: Move, load: Load, pace: float, protects_clients: bool, *, ahead: bool) -> SubStepSpec:
     keys = moved_keys(move, load)
     size = max(keys * load.bytes_per_key, 1.0)
-    spared = load.clients and not hurry
+    spared = load.clients and protects_clients
     fixed = _BUSY_HANDOVER_SECONDS if spared else _AHEAD_HANDOVER_SECONDS if ahead else _HANDOVER_SECONDS
     seconds = _effort(size, keys, load.bytes_per_key, spared=spared) / pace + fixed
     return SubStepSpec(

@@ -1,0 +1,137 @@
+"""What a resize changes in a cluster. Pure: the same observation gives the same plan.
+
+The plan follows from the cluster as it is, not from the recorded size of the instance: a resize that failed half-way
+leaves more shards than it should, and the next one continues from there. The invariants, held by properties in the
+tests: slots leave every shard that is removed, and the other shards are balanced; no node is both added and removed;
+a node that stays gets the memory of the new size; a shard with room for its data passes the checks.
+"""
+
+import math
+from collections.abc import Mapping, Sequence, Set
+
+import msgspec
+
+from cachewright.flavors import Flavor
+from cachewright.model.instances import Instance, Node
+from cachewright.operations.resize_estimate import Load, Speed, moved_keys
+from cachewright.placement import capacity, layout
+from cachewright.valkey import slots
+from cachewright.valkey.slots import Move, SlotRange
+from cachewright.valkey.topology import View
+
+FULLEST = 0.7
+"""Share of its memory that a shard may use after a scale-in (the cloud's own rule)."""
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
+    """A cluster and what is recorded of it, at one moment.
+
+    :ivar nodes: the recorded nodes of the instance.
+    :ivar views: the cluster as each recorded node sees it, by node id; None for a node that does not answer.
+    :ivar primaries: the current primary of each shard, by shard.
+    :ivar owned: slot ranges by node id; nodes without slots are left out.
+    :ivar loads: of each primary, by node id.
+    :ivar speed: the expected speed of slot migrations.
+    """
+
+    instance: Instance
+    nodes: Sequence[Node]
+    views: Mapping[str, View | None]
+    primaries: Mapping[int, Node]
+    owned: Mapping[str, Sequence[SlotRange]]
+    loads: Mapping[str, Load]
+    speed: Speed
+
+
+class Room(msgspec.Struct, frozen=True, array_like=True):
+    """Bytes that a shard's primary will hold after the resize, and the most that it may hold."""
+
+    node_id: str
+    holds: int
+    may_hold: int
+
+
+class Requirements(msgspec.Struct, frozen=True, kw_only=True):
+    """What the host and the shards must have free before the resize starts, in bytes."""
+
+    host_bytes: int
+    disk_bytes: int
+    rooms: tuple[Room, ...]
+
+
+class ResizePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """The changes of one resize.
+
+    :ivar kept: recorded nodes that run and are not added by this resize, those to remove included.
+    :ivar added: nodes to add, not stored yet.
+    :ivar removed: nodes to remove once their shards are empty.
+    :ivar moves: slot ranges to migrate.
+    :ivar resized: nodes that stay and get another `maxmemory`.
+    :ivar grows: `resized` get more memory than they have, so they get it before slots move.
+    """
+
+    kept: Sequence[Node]
+    added: Sequence[Node]
+    removed: Sequence[Node]
+    moves: Sequence[Move]
+    resized: Sequence[Node]
+    grows: bool
+    requirements: Requirements
+
+
+def shards_to_add(observed: Observation, to: Flavor) -> range:
+    """Numbers of the shards that the cluster lacks. No number is used again while its shard exists."""
+    first = max(observed.primaries, default=-1) + 1
+    return range(first, first + max(to.shards - len(observed.primaries), 0))
+
+
+def decide(observed: Observation, to: Flavor, added: Sequence[Node]) -> ResizePlan:
+    """The changes that make the cluster `to`. `added` are the nodes for `shards_to_add`; some of them may be recorded
+    already, by an earlier plan of the same run. ValueError where the slots are not owned exactly once."""
+    added_ids = {node.id for node in added}
+    kept = [node for node in observed.nodes if node.wanted and node.id not in added_ids]
+    leaving = sorted(observed.primaries)[to.shards :]
+    removed = [node for node in observed.nodes if node.shard in leaving]
+    staying = [node.id for shard, node in observed.primaries.items() if shard not in leaving]
+    staying += [node.id for node in added if node.role == "master"]
+    moves = slots.plan_moves(observed.owned, staying)
+    maxmemory = to.shard_mb * layout.MEGABYTE
+    resized = [node for node in kept if node.maxmemory != maxmemory and node.shard not in leaving]
+    grows = bool(resized) and resized[0].maxmemory < maxmemory
+    shrinking = set() if grows else {node.id for node in resized}
+    return ResizePlan(
+        kept=kept,
+        added=added,
+        removed=removed,
+        moves=moves,
+        resized=resized,
+        grows=grows,
+        requirements=_requirements(observed.loads, to, staying, moves, added=len(added), shrinking=shrinking),
+    )
+
+
+def _requirements(
+    loads: Mapping[str, Load],
+    to: Flavor,
+    staying: Sequence[str],
+    moves: Sequence[Move],
+    *,
+    added: int,
+    shrinking: Set[str],
+) -> Requirements:
+    """A shard needs room where it gets slots or less memory; where no slots move, each does."""
+    size = {move: math.ceil(moved_keys(move, loads[move.source]) * loads[move.source].bytes_per_key) for move in moves}
+    moved = sum(size.values())
+    may_hold = int(to.shard_mb * layout.MEGABYTE * FULLEST)
+    rooms = []
+    for node_id in staying:
+        arriving = sum(size[move] for move in moves if move.target == node_id)
+        departing = sum(size[move] for move in moves if move.source == node_id)
+        if arriving or node_id in shrinking or not moves:
+            used_memory = loads[node_id].used_memory if node_id in loads else 0
+            rooms.append(Room(node_id, used_memory + arriving - departing, may_hold))
+    return Requirements(
+        host_bytes=capacity.EMPTY_NODE * added + moved * to.copies,
+        disk_bytes=capacity.disk_bytes(moved, to.copies, added),
+        rooms=tuple(rooms),
+    )
