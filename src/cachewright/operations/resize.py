@@ -33,20 +33,21 @@ from cachewright.operations.resize_estimate import (
     learned,
     moved_keys,
 )
-from cachewright.placement import capacity, layout
+from cachewright.placement import capacity
 from cachewright.placement.capacity import Shortage
 from cachewright.placement.port_reservation import reserve
 from cachewright.store import instances, task_controls, throughput
 from cachewright.tasks.operation import ActionFailed
 from cachewright.tasks.plan import SubStepSpec, build, effort
 from cachewright.tasks.progress import planned_seconds
+from cachewright.topologies import layout
 from cachewright.valkey import slots
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused, ask, connect
 from cachewright.valkey.client_activity import client_activity
 from cachewright.valkey.migration import jobs
 from cachewright.valkey.migration.source_state import side_by_side
-from cachewright.valkey.topology import View
+from cachewright.valkey.topology import View, primaries
 
 _FULLEST = 0.7
 """Share of its memory that a shard may use after a scale-in (the cloud's own rule)."""
@@ -120,9 +121,9 @@ class Resize(InstanceOperation):
         speed = await asyncio.to_thread(self._speed, task)
         every = [*(node for node in nodes if node.wanted), *shape.new]
         leaving = [node for node in nodes if node.shard in shape.leaving]
-        resized = [node for node in every if node.maxmemory != flavor.shard_mb * layout.MEGABYTE]
+        resized = [node for node in every if node.maxmemory != flavor.shard_bytes]
         resized = [node for node in resized if node not in leaving and node not in shape.new]
-        growing = bool(resized) and resized[0].maxmemory < flavor.shard_mb * layout.MEGABYTE
+        growing = bool(resized) and resized[0].maxmemory < flavor.shard_bytes
         memory = [_set_memory(node) for node in resized]
         return build(
             task.run_id,
@@ -167,7 +168,7 @@ class Resize(InstanceOperation):
 
     async def _shape(self, task: Task, flavor: Flavor, nodes: list[Node], view: View, *, store: bool) -> Shape:
         """New nodes are stored here, before any of them starts; unless the plan is only looked at."""
-        masters = layout.primaries(nodes, view)
+        masters = primaries(nodes, view)
         shards = sorted(masters)
         leaving = shards[flavor.shards :]
         first = max(shards, default=-1) + 1
@@ -225,7 +226,7 @@ async def _loads(shape: Shape, moves: Sequence[slots.Move], access: Access) -> d
 def _checks(shape: Shape, moves: Sequence[slots.Move], loads: Mapping[str, Load], flavor: Flavor) -> list[SubStepSpec]:
     size = {move: math.ceil(moved_keys(move, loads[move.source]) * loads[move.source].bytes_per_key) for move in moves}
     moved = sum(size.values())
-    limit = int(flavor.shard_mb * layout.MEGABYTE * _FULLEST)
+    limit = int(flavor.shard_bytes * _FULLEST)
     coming = {node_id: sum(size[move] for move in moves if move.target == node_id) for node_id in shape.staying}
     going = {node_id: sum(size[move] for move in moves if move.source == node_id) for node_id in shape.staying}
     held = {node_id: load.used_memory for node_id, load in loads.items()}
