@@ -19,7 +19,7 @@ from cachewright.services.accounts import first_credentials
 from cachewright.store import instances
 from cachewright.store.database import Database
 from cachewright.valkey.access import Access
-from cachewright.valkey.config import valkey_conf
+from cachewright.valkey.config import cluster_settings, valkey_conf
 
 _AT_ONCE = 16
 _MAX_MEMORY = 2**30
@@ -71,7 +71,8 @@ class Fleet:
     def _files(self, node: Node) -> dict[str, str]:
         """Write the users that a creation writes; the node is a cluster of one that owns every slot."""
         access = Access(PASSWORD, PASSWORD, self._settings.nodes_dir)
-        return files_of(node, PASSWORD, slots="0-16383", epoch=1) | {"valkey.conf": valkey_conf(node, access, {})}
+        conf = valkey_conf(node, access, {}, cluster_settings(node))
+        return files_of(node, PASSWORD, slots="0-16383", epoch=1) | {"valkey.conf": conf}
 
 
 def _nodes(settings: Settings, count: int) -> list[Node]:

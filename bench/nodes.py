@@ -167,7 +167,7 @@ def files_of(node: Node, password: str | None = None, *, slots: str = "", epoch:
     """Of a master that knows nobody: Cachewright's configuration, and who it is."""
     itself = f"{node.id} {node.host}:{node.port}@{node.bus_port} myself,master - 0 0 {epoch} connected {slots}"
     known = f"{itself.rstrip()}\nvars currentEpoch {epoch} lastVoteEpoch 0\n"
-    conf = config.valkey_conf(node, Access("", password, Path()), {})
+    conf = config.valkey_conf(node, Access("", password, Path()), {}, config.cluster_settings(node))
     alone = [line for line in conf.splitlines() if not line.startswith(("user ", "primaryuser ", "primaryauth "))]
     return {"valkey.conf": "\n".join([*alone, f'requirepass "{password or ""}"', ""]), "nodes.conf": known}
 

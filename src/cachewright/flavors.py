@@ -12,6 +12,7 @@ from decimal import Decimal
 
 import msgspec
 
+MEGABYTE = 1024 * 1024
 MAX_SHARDS = 128
 MAX_REPLICAS = 5
 ENGINE_VERSIONS = ("4.0", "5.0", "6.0", "7.0")
@@ -60,6 +61,14 @@ class Flavor(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def shard_mb(self) -> int:
         return self.capacity_mb // self.shards
+
+    @property
+    def shard_bytes(self) -> int:
+        """`maxmemory` of each of its nodes."""
+        return self.shard_mb * MEGABYTE
+
+    def same_size(self, other: "Flavor") -> bool:
+        return (self.shards, self.shard_mb) == (other.shards, other.shard_mb)
 
     @property
     def capacity_gb(self) -> str:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cachewright.config import Settings
 from cachewright.errors import ApiError
-from cachewright.flavors import Flavor, parse
+from cachewright.flavors import MEGABYTE, Flavor, parse
 from cachewright.heartbeats import LoopHeartbeats
 from cachewright.hosts.ports import NodePorts, free_node_ports
 from cachewright.hosts.resources import total_memory
@@ -23,12 +23,13 @@ from cachewright.model.instances import Node
 from cachewright.monitoring.node_stats import StatsCollector
 from cachewright.operations import admission
 from cachewright.operations.requests import CreateRequest, ResizeRequest
-from cachewright.placement import capacity, layout, port_reservation
-from cachewright.placement.capacity import MEGABYTE, Allocated, Limits, Request, Size
+from cachewright.placement import capacity, port_reservation
+from cachewright.placement.capacity import Allocated, Limits, Request, Size
 from cachewright.services.instances import InstanceService
 from cachewright.store import instances, tasks
 from cachewright.store.database import Database
 from cachewright.tasks.feed import TaskFeed
+from cachewright.topologies import layout
 from serving import spec
 
 WHO = Principal(project_id="p", user_id="u", user_name="n")

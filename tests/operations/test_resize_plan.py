@@ -14,9 +14,9 @@ from cachewright.model.tasks import Step, SubStep
 from cachewright.operations.resize_estimate import BYTES_PER_SECOND, Load, Speed
 from cachewright.operations.resize_plan import Observation, ResizePlan, decide, shards_to_add
 from cachewright.operations.resize_steps import steps
-from cachewright.placement.layout import MEGABYTE, new_nodes, primaries
+from cachewright.topologies.layout import new_nodes
 from cachewright.valkey.slots import SLOTS, SlotRange, even_split, merged, slots_of
-from cachewright.valkey.topology import Member, View
+from cachewright.valkey.topology import Member, View, primaries
 
 SETTINGS = Settings(data_dir=Path("data"))
 BYTES_PER_KEY = 100.0
@@ -145,7 +145,7 @@ def test_the_cluster_ends_with_the_wanted_shards_copies_and_memory(case: Case) -
     assert len({node.id for node in after}) == len(after) == to.shards * to.copies
     assert len({node.shard for node in after}) == to.shards
     for node in after:
-        assert node.id in resized or node.maxmemory == to.shard_mb * MEGABYTE
+        assert node.id in resized or node.maxmemory == to.shard_bytes
     assert not resized & removed
     assert not {node.id for node in plan.added} & {node.id for node in before.nodes}
 
@@ -244,7 +244,7 @@ def test_a_resize_that_was_carried_out_has_nothing_left_to_do(case: Case) -> Non
     plan = planned(before, to)
     removed = {node.id for node in plan.removed}
     nodes = [
-        msgspec.structs.replace(node, maxmemory=to.shard_mb * MEGABYTE)
+        msgspec.structs.replace(node, maxmemory=to.shard_bytes)
         for node in [*plan.kept, *plan.added]
         if node.id not in removed
     ]

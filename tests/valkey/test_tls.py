@@ -28,7 +28,7 @@ from cachewright.valkey.certificates import (
     new_authority,
     node_certificate,
 )
-from cachewright.valkey.config import nodes_conf, valkey_conf
+from cachewright.valkey.config import cluster_settings, nodes_conf, valkey_conf
 from cachewright.valkey.slots import SlotRange
 from database_fixtures import an_instance, new_database
 from serving import COMMAND, Server, cache, created, ended, load, newest_task, present, resize, show, states, until
@@ -97,8 +97,8 @@ def handshake(folder: Path, authority: str | None) -> bool:
 
 def test_only_nodes_with_a_tls_port_are_configured_for_it() -> None:
     access = Access("secret", None, Path())
-    assert "tls" not in valkey_conf(PLAIN, access, {})
-    lines = valkey_conf(SECURED, access, {"tls-auth-clients": "no"}).splitlines()
+    assert "tls" not in valkey_conf(PLAIN, access, {}, cluster_settings(PLAIN))
+    lines = valkey_conf(SECURED, access, {"tls-auth-clients": "no"}, cluster_settings(SECURED)).splitlines()
     settings = dict(line.split(" ", 1) for line in lines)
     assert (
         settings.items()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 import sqlalchemy as sa
 
+from cachewright.hosts.local import CONFIG
 from cachewright.model.instances import Node
 from cachewright.monitoring.cluster_findings import Record, changing_nodes
 from cachewright.operations.context import OperationContext
@@ -57,7 +58,7 @@ class Records:
         }
 
     def _record(self, instance_id: str, nodes: list[Node], changing: Mapping[str, frozenset[str]]) -> Record:
-        unborn = {node.id for node in nodes if not self._site.host.has(node.id, "nodes.conf")}
+        unborn = {node.id for node in nodes if not self._site.host.has(node.id, CONFIG)}
         return Record(
             nodes=nodes,
             former=frozenset(self._former.get(instance_id, ())),

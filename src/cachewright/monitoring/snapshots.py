@@ -15,7 +15,9 @@ from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.resize_estimate import MOVE
 from cachewright.store import instances, tasks
 from cachewright.tasks.operation import ActionFailed
-from cachewright.valkey.topology import View, views
+from cachewright.topologies import topology_of
+from cachewright.topologies.topology import view_all
+from cachewright.valkey.topology import View
 
 _FRESH_SECONDS = 0.4
 _ANSWER_SECONDS = 2.0
@@ -73,8 +75,9 @@ class SnapshotReader:
 
     async def _asked(self, instance: Instance, nodes: list[Node], task: Task | None) -> InstanceSnapshot:
         access = self._site.access(instance)
-        vitals, view = await asyncio.gather(ask_all(nodes, access), views(nodes, access, _ANSWER_SECONDS))
-        return InstanceSnapshot(instance=instance, nodes=vitals, view=_best(view), task=task)
+        topology = topology_of(instance.spec_code)
+        stats, views = await asyncio.gather(ask_all(nodes, access), view_all(topology, nodes, access, _ANSWER_SECONDS))
+        return InstanceSnapshot(instance=instance, nodes=stats, view=_best(views), task=task)
 
     def _read(self, project_id: str, instance_id: str) -> tuple[Instance, list[Node], Task | None] | None:
         with self._site.database.read() as connection:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from cachewright.heartbeats import LoopHeartbeats
-from cachewright.hosts.local import NodeStartFailed
+from cachewright.hosts.local import CONFIG, NodeStartFailed
 from cachewright.logs import about
 from cachewright.monitoring.incidents import Incidents
 from cachewright.operations.context import OperationContext
@@ -75,7 +75,7 @@ class Supervisor:
         with self._site.database.read() as connection:
             wanted = instances.wanted_in(connection, _SETTLED)
         host = self._site.host
-        return wanted, {node_id for node_id in wanted if not host.runs(node_id) and host.has(node_id, "nodes.conf")}
+        return wanted, {node_id for node_id in wanted if not host.runs(node_id) and host.has(node_id, CONFIG)}
 
     async def _tended(self, node_id: str, instance_id: str) -> None:
         try:

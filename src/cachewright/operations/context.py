@@ -1,7 +1,7 @@
 """What sub-steps work on: the database, the settings and the host that nodes run on."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -13,11 +13,13 @@ from cachewright.model.tasks import Task
 from cachewright.store import instances
 from cachewright.store.database import Database
 from cachewright.tasks.operation import ActionFailed
+from cachewright.topologies import topology_of
+from cachewright.topologies.topology import view_all
 from cachewright.valkey.access import SOCKET, Access
 from cachewright.valkey.certificates import CA_FILE, NODE_FILE, authority_certificate, is_usable, node_certificate
 from cachewright.valkey.config import valkey_conf
 from cachewright.valkey.migration.source_state import MigrationState
-from cachewright.valkey.topology import View, views
+from cachewright.valkey.topology import View
 
 
 class OperationContext(msgspec.Struct, frozen=True):
@@ -50,12 +52,14 @@ class OperationContext(msgspec.Struct, frozen=True):
         return Access(instance.control_secret, instance.password, self.settings.nodes_dir)
 
     def files(self, instance: Instance, node: Node, changed: Mapping[str, str] | None = None) -> dict[str, str]:
-        """The files that the node is started with, by name; `changed` are parameters that are not on record yet.
-        nodes.conf belongs to the node once it has run."""
+        """The files that the node is started with, by name, valkey.conf last: a node that has it can be started.
+        `changed` are parameters that are not on record yet. Those that belong to Valkey after the first
+        start are not among them (`Topology.first_files`)."""
         parameters = {**instance.parameters, **(changed or {})}
+        settings = topology_of(instance.spec_code).settings(node)
         return {
-            CONFIG: valkey_conf(node, self.access(instance), parameters),
             **self._certificates(instance, node.id),
+            CONFIG: valkey_conf(node, self.access(instance), parameters, settings),
         }
 
     async def renew_certificate(self, instance_id: str, node_id: str) -> None:
@@ -93,10 +97,14 @@ class OperationContext(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(node, access="socket")
 
     async def look(self, task: Task) -> tuple[Instance, list[Node], dict[str, View | None]]:
-        """The instance, its nodes, and the cluster as each of them sees it."""
+        """The instance, its nodes, and the view of each node; None where a node does not answer."""
         instance = await self.instance(task)
         nodes = await self.nodes(task.instance_id)
-        return instance, nodes, await views(nodes, self.access(instance))
+        return instance, nodes, await self.views(instance, nodes)
+
+    async def views(self, instance: Instance, nodes: Sequence[Node]) -> dict[str, View | None]:
+        """The view of each of these nodes, by node id; None where a node does not answer."""
+        return await view_all(topology_of(instance.spec_code), nodes, self.access(instance))
 
 
 def best_view(seen: Mapping[str, View | None]) -> View:

@@ -1,4 +1,4 @@
-"""Creating a cluster: every node starts at once and leads its own slots, then all are told of each other."""
+"""Creation of an instance: its nodes start, and the topology makes an instance of them."""
 
 import asyncio
 
@@ -13,10 +13,9 @@ from cachewright.operations.operation import InstanceOperation
 from cachewright.placement import capacity
 from cachewright.store import instances
 from cachewright.tasks.plan import SubStepSpec, build, effort
+from cachewright.topologies import topology_of
 
-_START_SECONDS = 0.15
 _STOP_SECONDS = 5.0
-_FORM_SECONDS, _FORM_SECONDS_A_NODE = 0.2, 0.06
 
 
 class Create(InstanceOperation):
@@ -25,7 +24,7 @@ class Create(InstanceOperation):
     async def plan(self, task: Task) -> tuple[Step, ...]:
         nodes = await self.site.nodes(task.instance_id)
         await self._want(nodes, wanted=True)
-        forming = _FORM_SECONDS + _FORM_SECONDS_A_NODE * len(nodes)
+        topology = topology_of(task.params["spec_code"])
         return build(
             task.run_id,
             {
@@ -41,22 +40,7 @@ class Create(InstanceOperation):
                         },
                     )
                 ],
-                "Resource request.": [
-                    SubStepSpec(
-                        name=f"Node start. Shard {node.shard}, {node.role}",
-                        action="start node",
-                        work=effort(node.id, seconds=_START_SECONDS),
-                        arguments={"node_id": node.id, "founding": True},
-                    )
-                    for node in nodes
-                ],
-                "Cluster formation.": [
-                    SubStepSpec(
-                        name="Cluster formation.",
-                        action="form cluster",
-                        work=effort("cluster", unit="nodes", total=len(nodes), seconds=forming),
-                    )
-                ],
+                **topology.formation(nodes),
             },
         )
 

@@ -27,12 +27,12 @@ from cachewright.operations.resize_estimate import MOVE, PACE, learned
 from cachewright.operations.resize_observation import observe
 from cachewright.operations.resize_plan import Observation, ResizePlan, decide, shards_to_add
 from cachewright.operations.resize_steps import resource_arguments, steps
-from cachewright.placement import layout
 from cachewright.placement.capacity import Shortage
 from cachewright.placement.port_reservation import reserve
 from cachewright.store import instances, task_controls, throughput
 from cachewright.tasks.operation import ActionFailed
 from cachewright.tasks.progress import planned_seconds
+from cachewright.topologies import layout
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused, ask, connect
 from cachewright.valkey.migration import jobs

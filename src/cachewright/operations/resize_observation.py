@@ -8,7 +8,6 @@ from cachewright.model.tasks import Task
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.resize_estimate import BYTES_PER_SECOND, PACE, Load, Speed
 from cachewright.operations.resize_plan import Observation
-from cachewright.placement import layout
 from cachewright.store import task_controls, throughput
 from cachewright.valkey import slots
 from cachewright.valkey.access import Access
@@ -17,6 +16,7 @@ from cachewright.valkey.client_activity import client_activity
 from cachewright.valkey.migration import jobs
 from cachewright.valkey.migration.source_state import side_by_side
 from cachewright.valkey.slots import SlotRange
+from cachewright.valkey.topology import primaries as current_primaries
 
 _BYTES_PER_KEY = 100.0  # of a cluster without keys
 
@@ -27,7 +27,7 @@ async def observe(context: OperationContext, task: Task) -> Observation:
     instance, nodes, views = await context.look(task)
     view = best_view(views)
     owned = view.owned()
-    primaries = layout.primaries([node for node in nodes if node.wanted], view)
+    primaries = current_primaries([node for node in nodes if node.wanted], view)
     loads, speed = await asyncio.gather(
         _loads(primaries.values(), owned, context.access(instance)),
         asyncio.to_thread(_speed, context, task),

@@ -14,7 +14,7 @@ import msgspec
 from cachewright.flavors import Flavor
 from cachewright.model.instances import Instance, Node
 from cachewright.operations.resize_estimate import Load, Speed, moved_keys
-from cachewright.placement import capacity, layout
+from cachewright.placement import capacity
 from cachewright.valkey import slots
 from cachewright.valkey.slots import Move, SlotRange
 from cachewright.valkey.topology import View
@@ -95,7 +95,7 @@ def decide(observed: Observation, to: Flavor, added: Sequence[Node]) -> ResizePl
     staying = [node.id for shard, node in observed.primaries.items() if shard not in leaving]
     staying += [node.id for node in added if node.role == "master"]
     moves = slots.plan_moves(observed.owned, staying)
-    maxmemory = to.shard_mb * layout.MEGABYTE
+    maxmemory = to.shard_bytes
     resized = [node for node in kept if node.maxmemory != maxmemory and node.shard not in leaving]
     grows = bool(resized) and resized[0].maxmemory < maxmemory
     shrinking = set() if grows else {node.id for node in resized}
@@ -122,7 +122,7 @@ def _requirements(
     """A shard needs room where it gets slots or less memory; where no slots move, each does."""
     size = {move: math.ceil(moved_keys(move, loads[move.source]) * loads[move.source].bytes_per_key) for move in moves}
     moved = sum(size.values())
-    may_hold = int(to.shard_mb * layout.MEGABYTE * FULLEST)
+    may_hold = int(to.shard_bytes * FULLEST)
     rooms = []
     for node_id in staying:
         arriving = sum(size[move] for move in moves if move.target == node_id)

@@ -10,6 +10,7 @@ from cachewright.flavors import Flavor, UnknownFlavor, parse
 from cachewright.model.instances import Instance
 from cachewright.operations.requests import ResizeRequest
 from cachewright.store import instances
+from cachewright.topologies import topology_of
 
 
 def sizes(connection: sa.Connection, instance: Instance, wish: ResizeRequest) -> tuple[Flavor, Flavor]:
@@ -26,10 +27,10 @@ def sizes(connection: sa.Connection, instance: Instance, wish: ResizeRequest) ->
         raise ApiError(
             errors.INVALID_CAPACITY, reason=f"new_capacity is not the {new.capacity_gb} GB of {new.spec_code}"
         )
-    if (new.cache_mode, new.cpu_type, new.copies) != (old.cache_mode, old.cpu_type, old.copies):
+    if not topology_of(old.spec_code).can_become(old, new):
         raise ApiError(errors.UNSUPPORTED_RESIZE, reason=f"{old.spec_code} cannot become {new.spec_code}")
     shards = {node.shard for node in instances.nodes_of(connection, instance.id)}
-    if (new.shards, new.shard_mb) == (old.shards, old.shard_mb) == (len(shards), old.shard_mb):
+    if new.same_size(old) and len(shards) == old.shards:
         raise ApiError(errors.RESIZE_WITHOUT_CHANGE, reason=f"the instance is {old.spec_code} already")
     return old, new
 

@@ -9,11 +9,10 @@ from cachewright.model.tasks import Step, Task
 from cachewright.operations.context import best_view
 from cachewright.operations.kinds import POST_CHECK, PRE_CHECK, RESTART, STATUS_CHECK
 from cachewright.operations.operation import InstanceOperation
-from cachewright.placement import layout
 from cachewright.tasks.plan import SubStepSpec, build, effort
+from cachewright.topologies import topology_of
+from cachewright.valkey.topology import primaries
 
-_HOLD_SECONDS = 2.0
-"""For which Valkey holds a freshly started master back; no counter shows it."""
 _CHECK_SECONDS = 0.1
 _START_SECONDS = 0.5
 _LANE = "nodes"
@@ -24,11 +23,14 @@ class Restart(InstanceOperation):
 
     async def plan(self, task: Task) -> tuple[Step, ...]:
         """Replicas of a shard before its master: who takes over then need not go again."""
-        _, nodes, seen = await self.site.look(task)
-        leads = layout.primaries(nodes, best_view(seen))
+        instance, nodes, seen = await self.site.look(task)
+        hold = topology_of(instance.spec_code).hold_seconds
+        leads = primaries(nodes, best_view(seen))
         ordered = sorted(nodes, key=lambda node: (node.shard, node is leads.get(node.shard), node.id))
         alone = {node.shard for node in nodes} - {node.shard for node in nodes if node is not leads.get(node.shard)}
-        restarts = [_restart(node, leads.get(node.shard) is node, node.shard in alone) for node in ordered]
+        restarts = [
+            _restart(node, leads.get(node.shard) is node, hold if node.shard in alone else 0.0) for node in ordered
+        ]
         check = SubStepSpec(
             name=STATUS_CHECK,
             action="check status",
@@ -45,11 +47,11 @@ class Restart(InstanceOperation):
         )
 
 
-def _restart(node: Node, leads: bool, alone: bool) -> SubStepSpec:
-    held = _HOLD_SECONDS if alone else 0.0
+def _restart(node: Node, leads: bool, hold: float) -> SubStepSpec:
+    """`hold` seconds pass after the start before the node serves clients; no counter shows them."""
     return SubStepSpec(
         name=f"Node restart. Shard {node.shard}, {'master' if leads else 'slave'}",
         action="restart node",
-        work=effort(_LANE, seconds=_START_SECONDS + held, fixed=held),
+        work=effort(_LANE, seconds=_START_SECONDS + hold, fixed=hold),
         arguments={"node_id": node.id},
     )

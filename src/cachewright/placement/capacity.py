@@ -17,9 +17,8 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from cachewright import errors
-from cachewright.flavors import Flavor
+from cachewright.flavors import MEGABYTE, Flavor
 from cachewright.model.instances import Node
-from cachewright.placement.layout import MEGABYTE
 
 GIGABYTE = 1024 * MEGABYTE
 
@@ -110,7 +109,7 @@ class Shortage(msgspec.Struct, frozen=True):
 
 def size_of(flavor: Flavor) -> Size:
     nodes = flavor.shards * flavor.copies
-    return Size(nodes, nodes * flavor.shard_mb * MEGABYTE)
+    return Size(nodes, nodes * flavor.shard_bytes)
 
 
 def size_of_nodes(nodes: Sequence[Node]) -> Size:
@@ -120,7 +119,7 @@ def size_of_nodes(nodes: Sequence[Node]) -> Size:
 def size_during_resize(nodes: Sequence[Node], flavor: Flavor) -> Size:
     """What an instance has at most while it becomes `flavor`: nodes that leave do so last, nodes that stay get larger
     before the data moves and smaller after it."""
-    shard_bytes = flavor.shard_mb * MEGABYTE
+    shard_bytes = flavor.shard_bytes
     staying = sorted({node.shard for node in nodes})[: flavor.shards]
     limits = [max(node.maxmemory, shard_bytes) if node.shard in staying else node.maxmemory for node in nodes]
     limits += [shard_bytes] * (flavor.shards - len(staying)) * flavor.copies

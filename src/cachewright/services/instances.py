@@ -33,7 +33,6 @@ from cachewright.operations.instance_status import set_status_after
 from cachewright.operations.kinds import CHECK, CONFIGURE, CREATE, DELETE, KINDS, RESIZE, RESTART, Kind
 from cachewright.operations.requests import CreateRequest, ResizeRequest
 from cachewright.operations.resize import Preview
-from cachewright.placement import layout
 from cachewright.placement.capacity import Limits
 from cachewright.placement.port_reservation import reserve
 from cachewright.store import instances, task_controls, tasks
@@ -41,6 +40,7 @@ from cachewright.store.database import Database
 from cachewright.store.read_cache import ReadCache
 from cachewright.tasks.feed import TaskFeed
 from cachewright.tasks.operation import CANCELLED, ActionFailed
+from cachewright.topologies import layout, topology_of
 from cachewright.valkey.access import Access
 from cachewright.valkey.certificates import new_authority
 
@@ -80,7 +80,7 @@ class InstanceService(msgspec.Struct, frozen=True):
         with self.database.read() as connection:
             admission.require_room(connection, limits, who.project_id, request)
         ids = [str(uuid.uuid4()) for _ in wish.names]
-        tls = has_tls(self.settings.valkey_binary)
+        tls = topology_of(wish.flavor.spec_code).has_peers and has_tls(self.settings.valkey_binary)
         nodes = [layout.new_nodes(self.settings, instance_id, wish.flavor) for instance_id in ids]
 
         authorities = [new_authority(instance_id) if tls else None for instance_id in ids]

@@ -5,7 +5,7 @@ before a command is answered, so a node that is killed comes back with every wri
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from cachewright.model.instances import Node
 from cachewright.valkey.access import SOCKET, Access
@@ -16,15 +16,21 @@ from cachewright.valkey.slots import SlotRange
 
 CLUSTER_NODE_TIMEOUT_MS = 5000
 
+Setting = tuple[str, object]
+"""Name and value of one line of valkey.conf."""
 
-def valkey_conf(node: Node, access: Access, parameters: Mapping[str, str]) -> str:
-    """`parameters` are those that the instance's owner has changed, by their names in Valkey."""
-    settings: list[tuple[str, object]] = [
+
+def valkey_conf(node: Node, access: Access, parameters: Mapping[str, str], role: Iterable[Setting]) -> str:
+    """The text of valkey.conf.
+
+    :param parameters: those that the owner of the instance has changed, by their names in Valkey.
+    :param role: what the node is started as: `cluster_settings`, or those of a lone node.
+    """
+    settings: list[Setting] = [
         ("bind", node.host),
         ("port", node.port),
         ("unixsocket", SOCKET),
         ("unixsocketperm", "700"),
-        ("cluster-port", node.bus_port),
         ("daemonize", "yes"),
         ("pidfile", "valkey.pid"),
         ("logfile", "valkey.log"),
@@ -33,14 +39,8 @@ def valkey_conf(node: Node, access: Access, parameters: Mapping[str, str]) -> st
         ("maxmemory", node.maxmemory),
         ("save", '""'),
         ("repl-diskless-sync-delay", 0),
-        ("cluster-enabled", "yes"),
-        ("cluster-node-timeout", CLUSTER_NODE_TIMEOUT_MS),
-        ("cluster-require-full-coverage", "no"),
-        ("cluster-allow-replica-migration", "no"),  # who replicates whom is the control plane's to say
-        ("cluster-slot-stats-enabled", "yes"),
-        ("cluster-slot-migration-log-max-len", 100),  # the log is read several times a second
         ("sanitize-dump-payload", "clients"),  # clients may use RESTORE
-        *_tls(node),
+        *role,
         *((name, _quoted(value)) for name, value in node_settings(values(parameters)).items()),
         ("primaryuser", CONTROL_USER),
         ("primaryauth", _quoted(access.secret)),
@@ -50,7 +50,21 @@ def valkey_conf(node: Node, access: Access, parameters: Mapping[str, str]) -> st
     return "".join(f"{name} {value}\n" for name, value in settings)
 
 
-def _tls(node: Node) -> list[tuple[str, object]]:
+def cluster_settings(node: Node) -> list[Setting]:
+    """Settings of a node of a cluster."""
+    return [
+        ("cluster-enabled", "yes"),
+        ("cluster-port", node.bus_port),
+        ("cluster-node-timeout", CLUSTER_NODE_TIMEOUT_MS),
+        ("cluster-require-full-coverage", "no"),
+        ("cluster-allow-replica-migration", "no"),  # the control plane decides which node replicates which
+        ("cluster-slot-stats-enabled", "yes"),
+        ("cluster-slot-migration-log-max-len", 100),  # the log is read several times a second
+        *_tls(node),
+    ]
+
+
+def _tls(node: Node) -> list[Setting]:
     """Mutual TLS between the nodes of an instance: on the cluster bus (`tls-cluster`), and for replication and slot
     migration (`tls-replication`), which connect to `tls-port`. `port` stays in clear, for clients."""
     if node.tls_port is None:

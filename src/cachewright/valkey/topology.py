@@ -5,7 +5,7 @@ Source: https://valkey.io/commands/cluster-nodes and cluster-info.
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
@@ -52,6 +52,11 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     members: Mapping[str, Member]
 
+    @property
+    def own_id(self) -> str | None:
+        """Id of the node whose view it is; None where the node does not list itself."""
+        return next((member.id for member in self.members.values() if "myself" in member.flags), None)
+
     def owned(self) -> dict[str, tuple[SlotRange, ...]]:
         return {member.id: member.slots for member in self.members.values() if member.slots}
 
@@ -71,18 +76,28 @@ async def ask_view(node: Node, access: Access, answer_seconds: float = _ANSWER_S
 
 
 async def views(
-    nodes: Sequence[Node], access: Access, answer_seconds: float = _ANSWER_SECONDS
+    nodes: Sequence[Node],
+    access: Access,
+    answer_seconds: float = _ANSWER_SECONDS,
+    ask_one: Callable[[Node, Access, float], Awaitable[View]] = ask_view,
 ) -> dict[str, View | None]:
-    """Every node's view, by node id; None where the node does not answer."""
+    """The view of every node, by node id; None where the node does not answer. `ask_one` is how a node is asked."""
 
     async def one(node: Node) -> View | None:
         try:
-            return await ask_view(node, access, answer_seconds)
+            return await ask_one(node, access, answer_seconds)
         except (*NODE_GONE, NodeRefused):
             return None
 
-    seen = await asyncio.gather(*(one(node) for node in nodes))
-    return {node.id: sight for node, sight in zip(nodes, seen, strict=True)}
+    found = await asyncio.gather(*(one(node) for node in nodes))
+    return {node.id: view for node, view in zip(nodes, found, strict=True)}
+
+
+def primaries(nodes: Sequence[Node], view: View) -> Mapping[int, Node]:
+    """The primary of each shard now, by shard. Of two that believe they are, the one that lives and owns slots."""
+    candidates = [(node, member) for node in nodes if (member := view.members.get(node.id)) and not member.primary]
+    candidates.sort(key=lambda candidate: (candidate[1].known, bool(candidate[1].slots)))
+    return {node.shard: node for node, _ in candidates}
 
 
 def parse_view(nodes: object, info: object) -> View:

@@ -9,15 +9,17 @@ from cachewright import errors
 from cachewright.hosts.resources import Resources, resources
 from cachewright.model.instances import Node
 from cachewright.operations.context import OperationContext
-from cachewright.placement.layout import primaries
 from cachewright.tasks.operation import ActionFailed, StepContext
+from cachewright.topologies import CLUSTER
+from cachewright.topologies.topology import Topology
 from cachewright.valkey import config
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused, ask, connect
 from cachewright.valkey.slots import require_full_cover
-from cachewright.valkey.topology import View, view, views
+from cachewright.valkey.topology import View, primaries, views
 
 _POLL_SECONDS = 0.02
+_ANSWER_SECONDS = 5.0
 
 
 async def check_resources(site: OperationContext, running: StepContext) -> None:
@@ -106,7 +108,7 @@ async def _all_settled(running: StepContext, nodes: Sequence[Node], access: Acce
     told: set[tuple[str, str]] = set()
     while True:
         whole = await _slots_told(nodes, access, told)
-        ready = await asyncio.gather(*(settled(node, nodes, access) for node in whole))
+        ready = await asyncio.gather(*(settled(CLUSTER, node, nodes, access) for node in whole))
         running.measure(done=sum(ready), detail=f"{{nodes_ready:{sum(ready)}/{len(nodes)}}}")
         if sum(ready) == len(nodes):
             return
@@ -197,15 +199,15 @@ async def _follow(node: Node, master: Node, access: Access) -> None:
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def settled(node: Node, nodes: Sequence[Node], access: Access) -> bool:
-    """The node knows all the others, is ok, and follows its master if it is a replica."""
+async def settled(topology: Topology, node: Node, nodes: Sequence[Node], access: Access) -> bool:
+    """Whether the node knows all the others, is ok, and follows its primary if it is a replica."""
     try:
+        view = await topology.view(node, access, _ANSWER_SECONDS)
+        if not view.ok or not view.knows([other.id for other in nodes]):
+            return False
+        if primaries([node], view):
+            return True
         async with connect(node, access) as client:
-            sight = await view(client)
-            if not sight.ok or not sight.knows([other.id for other in nodes]):
-                return False
-            if primaries([node], sight):
-                return True
             return bool((await client.info("replication")).get("master_link_status") == "up")
     except (*NODE_GONE, NodeRefused):
         return False

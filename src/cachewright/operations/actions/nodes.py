@@ -11,22 +11,20 @@ import sqlalchemy as sa
 from cachewright import errors
 from cachewright.errors import ApiError
 from cachewright.flavors import parse
-from cachewright.hosts.local import NodeStartFailed
+from cachewright.hosts.local import CONFIG, NodeStartFailed
 from cachewright.hosts.ports import NodePorts, is_free
 from cachewright.model.instances import Instance, Node
 from cachewright.operations.actions import cluster
 from cachewright.operations.actions.cluster import settled
 from cachewright.operations.context import OperationContext, best_view
-from cachewright.placement import layout
 from cachewright.placement.port_reservation import reserve
 from cachewright.store import instances
 from cachewright.tasks.operation import ActionFailed, StepContext
-from cachewright.valkey import config
+from cachewright.topologies import topology_of
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused, ask, connect
 from cachewright.valkey.client_activity import client_activity
-from cachewright.valkey.slots import even_split
-from cachewright.valkey.topology import View, views
+from cachewright.valkey.topology import View, primaries
 
 _POLL_SECONDS = 0.02
 _STOP_SECONDS = 10.0
@@ -48,24 +46,17 @@ async def start(site: OperationContext, running: StepContext) -> None:
         nodes = await site.nodes(task.instance_id)
     running.measure(detail=f"{{node_id:{node.id},address:{node.host}:{node.port}}}")
     files = site.files(instance, node)
-    if not site.host.has(node.id, "nodes.conf"):
-        files["nodes.conf"] = _founding(node, nodes) if arguments["founding"] else config.nodes_conf(node)
-    site.host.write(node.id, files)
+    first = topology_of(instance.spec_code).first_files(node, nodes, founding=arguments["founding"])
+    missing = {name: text for name, text in first.items() if not site.host.has(node.id, name)}
+    site.host.write(node.id, missing | files)  # valkey.conf last: a node that has it can be started
     try:
         await site.host.start(node.id)
     except NodeStartFailed as failure:
         raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id} did not start: {failure}") from failure
     access = site.access(instance)
-    node = await _answering(site, node, access)
+    node = await _answering(site, instance, node)
     if arguments["founding"] and node.role == "master":
         await cluster.lead(node, access, founding=True)
-
-
-def _founding(node: Node, nodes: Sequence[Node]) -> str:
-    masters = [other.id for other in nodes if other.role == "master"]
-    if node.id not in masters:
-        return config.nodes_conf(node)
-    return config.nodes_conf(node, masters.index(node.id) + 1, even_split(masters)[node.id])
 
 
 async def restart(site: OperationContext, running: StepContext) -> None:
@@ -89,15 +80,15 @@ async def restart(site: OperationContext, running: StepContext) -> None:
             raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id} did not start: {failure}") from failure
         except TimeoutError as error:
             raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {node.id} does not end: {error}") from error
-    node = await _answering(site, node, access)
-    while not await settled(node, nodes, access):
+    node = await _answering(site, instance, node)
+    while not await settled(topology_of(instance.spec_code), node, nodes, access):
         await asyncio.sleep(_POLL_SECONDS)
 
 
 async def _hand_over(node: Node, nodes: Sequence[Node], seen: Mapping[str, View | None], access: Access) -> None:
     """Returns when a replica of the node leads in its place, or when there is none that could. What the node has
     acknowledged is with its successor before that leads (CLUSTER FAILOVER)."""
-    if layout.primaries(nodes, best_view(seen)).get(node.shard) is not node:
+    if primaries(nodes, best_view(seen)).get(node.shard) is not node:
         return
     for heir in (other for other in nodes if other.shard == node.shard and other is not node):
         try:
@@ -120,7 +111,7 @@ async def set_memory(site: OperationContext, running: StepContext) -> None:
     node = await site.node(running.task.instance_id, running.sub_step.arguments["node_id"])
     if node is None:
         return
-    limit = parse(running.task.params["spec_code"]).shard_mb * layout.MEGABYTE
+    limit = parse(running.task.params["spec_code"]).shard_bytes
     async with connect(node, site.access(instance)) as client:
         await client.config_set("maxmemory", limit)
     changed = msgspec.structs.replace(node, maxmemory=limit)
@@ -212,12 +203,11 @@ async def _drained(node: Node, access: Access) -> None:
         return
 
 
-async def _answering(site: OperationContext, node: Node, access: Access) -> Node:
+async def _answering(site: OperationContext, instance: Instance, node: Node) -> Node:
     """Returns when the node has loaded its data and answers; the sub-step's limit is the limit."""
     while True:
         node = await site.started_with_socket(node)
-        seen = await views([node], access)
-        if seen[node.id] is not None:
+        if (await site.views(instance, [node]))[node.id] is not None:
             return node
         if site.host.process(node.id) is None:
             raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id} has died while it was starting")
@@ -230,7 +220,7 @@ def _ports_free(node: Node) -> bool:
 
 async def _on_other_ports(site: OperationContext, instance: Instance, node: Node) -> Node:
     """Somebody has taken the node's port since it was chosen. A node that has never run may have another."""
-    if site.host.has(node.id, "nodes.conf") or instance.attributes.get("port") == node.port:
+    if site.host.has(node.id, CONFIG) or instance.attributes.get("port") == node.port:
         ports = " or ".join(map(str, node.ports))
         raise ActionFailed(errors.NODE_START_FAILED, f"port {ports} of node {node.id} is taken")
 

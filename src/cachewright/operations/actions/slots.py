@@ -5,12 +5,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from cachewright import errors
 from cachewright.model.instances import Node
 from cachewright.operations.context import OperationContext, best_view
-from cachewright.placement import layout
 from cachewright.tasks.operation import CANCELLED, ActionFailed, StepContext
 from cachewright.valkey.migration.mover import MigrationFailed, Mover, Next
 from cachewright.valkey.migration.transfer import Transfer
 from cachewright.valkey.slots import SlotRange
-from cachewright.valkey.topology import View
+from cachewright.valkey.topology import View, primaries
 
 _CODES = (
     ("out of memory", errors.MIGRATION_OUT_OF_MEMORY),
@@ -39,7 +38,7 @@ def waiting_detail(source: str, part: SlotRange, keys_planned: int) -> str:
 
 def _leads(nodes: Sequence[Node], seen: Mapping[str, View | None], *planned: str) -> list[Node]:
     """Who is master now in the shards of the nodes that were planned with: a replica may have taken over since."""
-    masters = layout.primaries(nodes, best_view(seen))
+    masters = primaries(nodes, best_view(seen))
     shards = {node.id: node.shard for node in nodes}
     missing = [node_id for node_id in planned if shards.get(node_id) not in masters]
     if missing:

@@ -1,7 +1,7 @@
 """Which nodes an instance consists of: ids, shards and roles of the nodes it is about to get."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -10,9 +10,6 @@ from cachewright.config import Settings
 from cachewright.flavors import Flavor
 from cachewright.hosts.ports import NodePorts
 from cachewright.model.instances import Node, Role
-from cachewright.valkey.topology import View
-
-MEGABYTE = 1024 * 1024
 
 
 def new_nodes(
@@ -40,7 +37,7 @@ def new_nodes(
                     host=settings.node_host,
                     port=0,
                     bus_port=0,
-                    maxmemory=flavor.shard_mb * MEGABYTE,
+                    maxmemory=flavor.shard_bytes,
                     wanted=True,
                     created_at=now_ms(),
                 )
@@ -54,10 +51,3 @@ def placed(nodes: Sequence[Node], ports: Sequence[NodePorts]) -> list[Node]:
         msgspec.structs.replace(node, port=own.client, bus_port=own.bus, tls_port=own.tls)
         for node, own in zip(nodes, ports, strict=True)
     ]
-
-
-def primaries(nodes: Sequence[Node], view: View) -> Mapping[int, Node]:
-    """Who is master of each shard now, by shard. Of two that think they are, the one that lives and owns slots."""
-    leads = [(node, member) for node in nodes if (member := view.members.get(node.id)) and not member.primary]
-    leads.sort(key=lambda lead: (lead[1].known, bool(lead[1].slots)))
-    return {node.shard: node for node, _ in leads}

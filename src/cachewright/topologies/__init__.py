@@ -1,0 +1,18 @@
+"""Kinds of instances behind one port: `TOPOLOGIES` is their registry."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+from cachewright.flavors import parse
+from cachewright.topologies.cluster import Cluster
+from cachewright.topologies.topology import Topology
+
+CLUSTER = Cluster()
+TOPOLOGIES: Mapping[str, Topology] = {topology.cache_mode: topology for topology in (CLUSTER,)}
+"""By the cloud's name of the cache mode."""
+
+
+@lru_cache(maxsize=4096)
+def topology_of(spec_code: str) -> Topology:
+    """The topology of an instance with this spec code. KeyError where it is not served."""
+    return TOPOLOGIES[parse(spec_code).cache_mode]

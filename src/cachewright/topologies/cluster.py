@@ -1,0 +1,65 @@
+"""Cluster instances: shards of a primary and its replicas, which share the slots among them."""
+
+from collections.abc import Mapping, Sequence
+
+from cachewright.flavors import Flavor
+from cachewright.model.instances import Node
+from cachewright.tasks.plan import SubStepSpec, effort
+from cachewright.topologies.topology import Steps
+from cachewright.valkey.access import Access
+from cachewright.valkey.config import Setting, cluster_settings, nodes_conf
+from cachewright.valkey.slots import even_split
+from cachewright.valkey.topology import View, ask_view
+
+NODES_CONF = "nodes.conf"
+_START_SECONDS = 0.15
+_FORM_SECONDS, _FORM_SECONDS_A_NODE = 0.2, 0.06
+
+
+class Cluster:
+    """See `Topology`."""
+
+    cache_mode = "cluster"
+    databases = 1
+    has_peers = True
+    hold_seconds = 2.0
+
+    def can_become(self, now: Flavor, new: Flavor) -> bool:
+        """Another number of shards, another size of a shard, or both."""
+        return (new.cache_mode, new.cpu_type, new.copies) == (now.cache_mode, now.cpu_type, now.copies)
+
+    def settings(self, node: Node) -> Sequence[Setting]:
+        return cluster_settings(node)
+
+    def first_files(self, node: Node, nodes: Sequence[Node], *, founding: bool) -> Mapping[str, str]:
+        """The founding primaries share the slots evenly, each with an epoch of its own."""
+        founders = [other.id for other in nodes if other.role == "master"]
+        if not founding or node.id not in founders:
+            return {NODES_CONF: nodes_conf(node)}
+        return {NODES_CONF: nodes_conf(node, founders.index(node.id) + 1, even_split(founders)[node.id])}
+
+    async def view(self, node: Node, access: Access, answer_seconds: float) -> View:
+        return await ask_view(node, access, answer_seconds)
+
+    def formation(self, nodes: Sequence[Node]) -> Steps:
+        """Every node starts at the same time and leads its own slots; then all learn of each other."""
+        forming = _FORM_SECONDS + _FORM_SECONDS_A_NODE * len(nodes)
+        return {
+            "Resource request.": [_start(node, founding=True) for node in nodes],
+            "Cluster formation.": [
+                SubStepSpec(
+                    name="Cluster formation.",
+                    action="form cluster",
+                    work=effort("cluster", unit="nodes", total=len(nodes), seconds=forming),
+                )
+            ],
+        }
+
+
+def _start(node: Node, *, founding: bool) -> SubStepSpec:
+    return SubStepSpec(
+        name=f"Node start. Shard {node.shard}, {node.role}",
+        action="start node",
+        work=effort(node.id, seconds=_START_SECONDS),
+        arguments={"node_id": node.id, "founding": founding},
+    )

@@ -1,0 +1,57 @@
+"""The port of a topology: what one kind of instance (a cluster, a lone node) does in its own way.
+
+What all kinds do alike is outside of it: the ids of nodes follow from the flavor (`layout`), and clients are given the
+address of the instance's first node.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from cachewright.flavors import Flavor
+from cachewright.model.instances import Node
+from cachewright.tasks.plan import SubStepSpec
+from cachewright.valkey.access import Access
+from cachewright.valkey.config import Setting
+from cachewright.valkey.topology import View, views
+
+Steps = dict[str, list[SubStepSpec]]
+"""Sub-steps by the name of their step, in the order in which the steps run. Steps without sub-steps are left out."""
+
+
+class Topology(Protocol):
+    """One kind of instance. Everything but `view` is pure.
+
+    :ivar cache_mode: the cloud's name of it, the second word of its spec codes.
+    :ivar databases: how many databases its clients can select.
+    :ivar has_peers: its nodes connect to each other, for the cluster bus, replication and migration.
+    :ivar hold_seconds: for so long Valkey serves no client after the start of a node that was a primary.
+    """
+
+    cache_mode: str
+    databases: int
+    has_peers: bool
+    hold_seconds: float
+
+    def can_become(self, now: Flavor, new: Flavor) -> bool:
+        """Whether a resize from one flavor to another, or to the same, is served."""
+
+    def settings(self, node: Node) -> Sequence[Setting]:
+        """Lines of the node's valkey.conf that other topologies do not have."""
+
+    def first_files(self, node: Node, nodes: Sequence[Node], *, founding: bool) -> Mapping[str, str]:
+        """Files that the node has before its first start and that belong to Valkey afterwards, by name. A `founding`
+        node is one of those that a new instance begins with; `nodes` are all of the instance."""
+
+    async def view(self, node: Node, access: Access, answer_seconds: float) -> View:
+        """The instance as one of its nodes sees it. A node that still loads its data does not answer. One of NODE_GONE
+        where the node does not answer, NodeRefused where it refuses."""
+
+    def formation(self, nodes: Sequence[Node]) -> Steps:
+        """What makes a new instance of these nodes: they start, and become ready for clients."""
+
+
+async def view_all(
+    topology: Topology, nodes: Sequence[Node], access: Access, answer_seconds: float = 5.0
+) -> dict[str, View | None]:
+    """The view of each of these nodes, by node id; None where a node does not answer or refuses."""
+    return await views(nodes, access, answer_seconds, topology.view)
