@@ -68,10 +68,10 @@ def test_a_range_that_is_told_ahead_is_handed_over_sooner() -> None:
     assert second.work.fixed == first.work.fixed
 
 
-def test_clients_are_spared_at_the_cost_of_time_unless_the_owner_is_in_a_hurry() -> None:
-    hurried = Speed(pace=BYTES_PER_SECOND, turns=1, hurry=True)
-    sparing, hurrying = planned(moves(1), clients=True), planned(moves(1), hurried, clients=True)
-    assert seconds(sparing) > seconds(hurrying) == seconds(planned(moves(1)))
+def test_clients_are_spared_at_the_cost_of_time_unless_the_task_prioritizes_speed() -> None:
+    fast = Speed(pace=BYTES_PER_SECOND, turns=1, priority="speed")
+    sparing, quick = planned(moves(1), clients=True), planned(moves(1), fast, clients=True)
+    assert seconds(sparing) > seconds(quick) == seconds(planned(moves(1)))
 
 
 def test_sparing_costs_by_the_piece_and_large_keys_come_in_few() -> None:

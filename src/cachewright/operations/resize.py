@@ -69,7 +69,7 @@ class Shape(msgspec.Struct, frozen=True):
     @property
     def staying(self) -> list[str]:
         kept = [node.id for shard, node in self.masters.items() if shard not in self.leaving]
-        return kept + [node.id for node in self.new if node.role == "master"]
+        return kept + [node.id for node in self.new if node.role == "primary"]
 
 
 class Preview(msgspec.Struct, frozen=True):
@@ -113,12 +113,12 @@ class Resize(InstanceOperation):
         flavor = parse(task.params["spec_code"])
         instance, nodes, seen = await self.site.look(task)
         view = best_view(seen)
-        shape = await self._shape(task, flavor, [node for node in nodes if node.wanted], view, store=store)
+        shape = await self._shape(task, flavor, [node for node in nodes if node.should_run], view, store=store)
         owned = {node_id: parts for node_id, parts in view.owned().items() if parts}
         moves = slots.plan_moves(owned, shape.staying)
         loads = await _loads(shape, moves, self.site.access(instance))
         speed = await asyncio.to_thread(self._speed, task)
-        every = [*(node for node in nodes if node.wanted), *shape.new]
+        every = [*(node for node in nodes if node.should_run), *shape.new]
         leaving = [node for node in nodes if node.shard in shape.leaving]
         resized = [node for node in every if node.maxmemory != flavor.shard_mb * layout.MEGABYTE]
         resized = [node for node in resized if node not in leaving and node not in shape.new]
@@ -200,7 +200,7 @@ class Resize(InstanceOperation):
     def _speed(self, task: Task) -> Speed:
         with self.site.database.read() as connection:
             pace = throughput.get(connection, PACE) or BYTES_PER_SECOND
-            return Speed(pace=pace, turns=side_by_side(), hurry=task_controls.get(connection, task.id).hurry)
+            return Speed(pace=pace, turns=side_by_side(), priority=task_controls.get(connection, task.id).priority)
 
 
 async def _loads(shape: Shape, moves: Sequence[slots.Move], access: Access) -> dict[str, Load]:

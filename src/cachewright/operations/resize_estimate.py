@@ -11,6 +11,7 @@ they share it.
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import msgspec
 
@@ -42,11 +43,11 @@ class Load(msgspec.Struct, frozen=True):
 
 
 class Speed(msgspec.Struct, frozen=True, kw_only=True):
-    """`pace` is effort a second of one turn. In a `hurry` no clients are spared."""
+    """`pace` is effort a second of one turn. `priority` as in the task's control settings."""
 
     pace: float
     turns: int
-    hurry: bool = False
+    priority: Literal["latency", "speed"] = "latency"
 
 
 def moved_keys(move: Move, load: Load) -> int:
@@ -57,7 +58,7 @@ def drafts(moves: Sequence[Move], loads: Mapping[str, Load], speed: Speed) -> li
     """Ranges of one source follow each other, since a node snapshots one at a time; sources work side by side."""
     first = {move.source: move for move in reversed(moves)}
     pace = speed.pace / _crowding(len(first), speed.turns)
-    return [_draft(move, loads[move.source], pace, speed.hurry, ahead=first[move.source] != move) for move in moves]
+    return [_draft(move, loads[move.source], pace, speed.priority, ahead=first[move.source] != move) for move in moves]
 
 
 def learned(step: Step, turns: int) -> float | None:
@@ -77,10 +78,10 @@ def learned(step: Step, turns: int) -> float | None:
     return max(totals.values()) * _crowding(len(totals), turns) / longest
 
 
-def _draft(move: Move, load: Load, pace: float, hurry: bool, *, ahead: bool) -> SubStepSpec:
+def _draft(move: Move, load: Load, pace: float, priority: str, *, ahead: bool) -> SubStepSpec:
     keys = moved_keys(move, load)
     size = max(keys * load.bytes_per_key, 1.0)
-    spared = load.clients and not hurry
+    spared = load.clients and priority != "speed"
     fixed = _BUSY_HANDOVER_SECONDS if spared else _AHEAD_HANDOVER_SECONDS if ahead else _HANDOVER_SECONDS
     seconds = _effort(size, keys, load.bytes_per_key, spared=spared) / pace + fixed
     return SubStepSpec(

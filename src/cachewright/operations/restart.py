@@ -48,7 +48,7 @@ class Restart(InstanceOperation):
 def _restart(node: Node, leads: bool, alone: bool) -> SubStepSpec:
     held = _HOLD_SECONDS if alone else 0.0
     return SubStepSpec(
-        name=f"Node restart. Shard {node.shard}, {'master' if leads else 'slave'}",
+        name=f"Node restart. Shard {node.shard}, {'primary' if leads else 'replica'}",
         action="restart node",
         work=effort(_LANE, seconds=_START_SECONDS + held, fixed=held),
         arguments={"node_id": node.id},

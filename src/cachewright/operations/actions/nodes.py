@@ -57,12 +57,12 @@ async def start(site: OperationContext, running: StepContext) -> None:
         raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id} did not start: {failure}") from failure
     access = site.access(instance)
     node = await _answering(site, node, access)
-    if arguments["founding"] and node.role == "master":
+    if arguments["founding"] and node.role == "primary":
         await cluster.lead(node, access, founding=True)
 
 
 def _founding(node: Node, nodes: Sequence[Node]) -> str:
-    masters = [other.id for other in nodes if other.role == "master"]
+    masters = [other.id for other in nodes if other.role == "primary"]
     if node.id not in masters:
         return config.nodes_conf(node)
     return config.nodes_conf(node, masters.index(node.id) + 1, even_split(masters)[node.id])
@@ -191,7 +191,7 @@ async def end(site: OperationContext, node: Node) -> None:
 async def _unwanted(site: OperationContext, node: Node) -> None:
     def mark() -> None:
         with site.database.write() as connection:
-            instances.change_node(connection, node.id, wanted=False)
+            instances.change_node(connection, node.id, should_run=False)
 
     await asyncio.to_thread(mark)
 
