@@ -85,12 +85,12 @@ def _nodes(settings: Settings, count: int) -> list[Node]:
                 id=hashlib.sha1(f"bench/{port}".encode(), usedforsecurity=False).hexdigest(),
                 instance_id=str(uuid.uuid4()),
                 shard=0,
-                role="master",
+                role="primary",
                 host=settings.node_host,
                 port=port,
                 bus_port=next(ports),
                 maxmemory=_MAX_MEMORY,
-                wanted=True,
+                should_run=True,
                 created_at=int(time.time() * 1000),
             )
         )

@@ -58,7 +58,7 @@ class BareCluster:
             self._form(masters)
 
     def _form(self, owners: int) -> None:
-        leads = [node for node in self.nodes if node.role == "master"]
+        leads = [node for node in self.nodes if node.role == "primary"]
         owned = even_split([node.id for node in leads[:owners]])
         for epoch, node in enumerate(leads, start=1):
             with client_of(node) as client:
@@ -72,7 +72,7 @@ class BareCluster:
         for node in self.nodes:
             with client_of(node) as client:
                 until(functools.partial(_knows, client, everybody))
-                if node.role == "slave":
+                if node.role == "replica":
                     lead = next(lead for lead in leads if lead.shard == node.shard)
                     client.execute_command("CLUSTER REPLICATE", lead.id)
         self.settle()
@@ -101,7 +101,7 @@ class BareCluster:
         """Starts masters without slots anew: a process that has held data has its memory already, and takes what comes
         faster than a new one. Returns when the cluster has settled."""
         owned = self.owned()
-        empty = [node for node in self.nodes if node.role == "master" and not owned.get(node.id)]
+        empty = [node for node in self.nodes if node.role == "primary" and not owned.get(node.id)]
         asyncio.run(self._restart(empty))
         self.settle()
 
@@ -111,7 +111,7 @@ class BareCluster:
     def plan(self, shards: int) -> list[Job]:
         """What Cachewright would move so that the first so many masters share the slots."""
         by_id = {node.id: node for node in self.nodes}
-        staying = [node.id for node in self.nodes if node.role == "master"][:shards]
+        staying = [node.id for node in self.nodes if node.role == "primary"][:shards]
         owned = {name: parts for name, parts in self.owned().items() if parts}
         return [Job(by_id[move.source], by_id[move.target], move.range) for move in plan_moves(owned, staying)]
 
@@ -186,7 +186,7 @@ def members(seed: Seed) -> tuple[list[Node], dict[str, list[SlotRange]]]:
     return found, {row["node_id"]: [SlotRange(int(span[0]), int(span[-1])) for span in row["slots"]] for row in rows}
 
 
-def _node(shard: int, node_id: str, port: int, *, bus_port: int = 0, role: Role = "master") -> Node:
+def _node(shard: int, node_id: str, port: int, *, bus_port: int = 0, role: Role = "primary") -> Node:
     return Node(
         id=node_id,
         instance_id="bench",
@@ -196,7 +196,7 @@ def _node(shard: int, node_id: str, port: int, *, bus_port: int = 0, role: Role 
         port=port,
         bus_port=bus_port,
         maxmemory=8 * 2**30,
-        wanted=True,
+        should_run=True,
         created_at=0,
         access="password",
     )
@@ -209,7 +209,7 @@ def _nodes(masters: int, replicas: int, empty: int) -> list[Node]:
         for copy in range(1 + (replicas if shard < masters else 0)):
             port = next(ports)
             name = hashlib.sha1(f"bench/{port}".encode(), usedforsecurity=False).hexdigest()
-            made.append(_node(shard, name, port, bus_port=next(ports), role="slave" if copy else "master"))
+            made.append(_node(shard, name, port, bus_port=next(ports), role="replica" if copy else "primary"))
     return made
 
 

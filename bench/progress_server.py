@@ -155,7 +155,7 @@ def _plan(task_id: str) -> tuple[Step, ...]:
     ]
     starts = [
         SubStepSpec(
-            name=f"Node start. Shard {shard}, master", action="start node", work=effort(str(shard), seconds=0.15)
+            name=f"Node start. Shard {shard}, primary", action="start node", work=effort(str(shard), seconds=0.15)
         )
         for shard in (3, 4)
     ]

@@ -92,7 +92,7 @@ def _case(cluster: BenchCluster, case: Case) -> Iterator[Row]:
                 yield _moved(case, f"{BARE}, {name}", turn, seconds)
             for name, size in directions if case.traffic else ():
                 with _traffic(case, TrafficSpec(seed=seed)):
-                    task = cluster.resize(instance_id, size, hurry=True)
+                    task = cluster.resize(instance_id, size, priority="speed")
                 yield _scaled(case, f"{HURRIED}, {name}", turn, task)
             for pipeline in case.pipelines if turn < case.cli_rounds else ():
                 with _traffic(case, TrafficSpec(seed=bare.seed)):
@@ -203,7 +203,7 @@ between the same nodes, with pipelines of 10, 100 and 1000, or its `rebalance` o
 data, configuration and append-only files, and bare migration finds processes that are as new as Cachewright's. With
 traffic: four clients that each write and read, two thousandths of a second apart; a run in which one of them sees an
 error or loses a write does not count and ends the benchmark. Cachewright spares such clients, unless the task's owner
-is in a hurry (`"hurry": true`): both are measured.
+is in a hurry (`"priority": "speed"`): both are measured.
 """,
     measure=measure,
     findings=findings,

@@ -41,7 +41,7 @@ _DAY_MS = 24 * 3600 * 1000
 
 class ControlPlane:
     """:ivar plane: what requests are made to.
-    :ivar vitals: what its nodes said of themselves last.
+    :ivar statistics: the latest counters of the nodes.
     :ivar incidents: what is wrong with instances now.
     """
 
@@ -61,7 +61,7 @@ class ControlPlane:
         ]
         feed = TaskFeed()
         self.heartbeats = LoopHeartbeats()
-        self.vitals = StatsCollector(site, self.heartbeats)
+        self.statistics = StatsCollector(site, self.heartbeats)
         by_kind = {operation.kind.kind: operation for operation in operations}
         self._engine = Engine(self._database, by_kind, feed, queue_polling=settings.queue_polling)
         self.enforcement = ParameterEnforcement(site, self.heartbeats)
@@ -83,7 +83,7 @@ class ControlPlane:
             settings=settings,
             enqueue=self._engine.enqueue,
             access=site.access,
-            vitals=self.vitals,
+            statistics=self.statistics,
             observer=SnapshotReader(site, budget),
             inspector=NodeInspector(site.access, budget),
             budget=budget,

@@ -46,7 +46,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         "settings": settings,
         "enqueue": lambda task: None,
         "access": _NoSite.access,
-        "vitals": StatsCollector(_left_out, LoopHeartbeats()),
+        "statistics": StatsCollector(_left_out, LoopHeartbeats()),
         "observer": SnapshotReader(_NoSite(database)),
         "inspector": NodeInspector(_NoSite.access, budget),
         "budget": budget,

@@ -15,20 +15,20 @@ def sample(at: int, **known: float) -> InstanceSample:
 
 def test_nodes_that_do_not_answer_are_told_as_such(tenant: Tenant) -> None:
     instance_id = tenant.instance()
-    live = tenant.call("GET", f"instances/{instance_id}/live").json
+    live = tenant.call("GET", f"instances/{instance_id}/state").json
     assert (live["status"], live["cluster_state"], live["task"], live["moving"]) == ("RUNNING", None, None, [])
     assert [shard["group_name"] for shard in live["shards"]] == ["group-0", "group-1", "group-2"]
     for shard in live["shards"]:
         assert (shard["slots"], shard["slot_count"]) == ([], 0)
         (node,) = shard["nodes"]
-        assert (node["role"], node["status"], node["keys"], node["used_memory"]) == ("master", "Inactive", None, None)
+        assert (node["role"], node["status"], node["keys"], node["used_memory"]) == ("primary", "Inactive", None, None)
         assert node["max_memory"] == 1024**3
 
 
 def test_groups_have_the_ids_that_they_have_elsewhere(tenant: Tenant) -> None:
     instance_id = tenant.instance()
     groups = tenant.call("GET", f"instance/{instance_id}/groups").json["group_list"]
-    live = tenant.call("GET", f"instances/{instance_id}/live").json
+    live = tenant.call("GET", f"instances/{instance_id}/state").json
     assert [shard["group_id"] for shard in live["shards"]] == [group["group_id"] for group in groups]
 
 
@@ -36,7 +36,7 @@ def test_the_task_that_runs_is_named(tenant: Tenant) -> None:
     instance_id = tenant.instance()
     tenant.add_task(instance_id, status="WAITING")
     task = tenant.add_task(instance_id, percent=40, remaining_seconds=2.5)
-    told = tenant.call("GET", f"instances/{instance_id}/live").json["task"]
+    told = tenant.call("GET", f"instances/{instance_id}/state").json["task"]
     assert told == {
         "task_id": task.id,
         "name": "EXTEND",
@@ -48,10 +48,10 @@ def test_the_task_that_runs_is_named(tenant: Tenant) -> None:
 
 def test_samples_are_told_oldest_first(tenant: Tenant) -> None:
     instance_id = tenant.instance()
-    assert tenant.call("GET", f"instances/{instance_id}/vitals").json == {"instance_id": instance_id, "samples": []}
+    assert tenant.call("GET", f"instances/{instance_id}/statistics").json == {"instance_id": instance_id, "samples": []}
     for second in (1, 6):
-        tenant.site.plane.vitals.record(instance_id, sample(second * 1000, used_memory=second, input_kbps=0.5))
-    told = tenant.call("GET", f"instances/{instance_id}/vitals").json["samples"]
+        tenant.site.plane.statistics.record(instance_id, sample(second * 1000, used_memory=second, input_kbps=0.5))
+    told = tenant.call("GET", f"instances/{instance_id}/statistics").json["samples"]
     assert [(one["at"], one["used_memory"], one["input_kbps"]) for one in told] == [
         ("1970-01-01T00:00:01.000Z", 1, 0.5),
         ("1970-01-01T00:00:06.000Z", 6, 0.5),
@@ -60,10 +60,10 @@ def test_samples_are_told_oldest_first(tenant: Tenant) -> None:
 
 def test_nobody_sees_anothers(tenant: Tenant, new_tenant: Callable[[], Tenant]) -> None:
     instance_id, other = tenant.instance(), new_tenant()
-    assert tenant.call("GET", f"instances/{instance_id}/live").status == 200
-    for what in ("live", "vitals"):
+    assert tenant.call("GET", f"instances/{instance_id}/state").status == 200
+    for what in ("state", "statistics"):
         assert other.call("GET", f"instances/{instance_id}/{what}").refusal == (404, "DCS.3022")
         assert tenant.call("GET", f"instances/{uuid.uuid4()}/{what}").refusal == (404, "DCS.3022")
         assert tenant.call("GET", f"instances/x/{what}").refusal == (400, "DCS.4061")
     stream = {"accept": "text/event-stream"}
-    assert other.call("GET", f"instances/{instance_id}/live", headers=stream).refusal == (404, "DCS.3022")
+    assert other.call("GET", f"instances/{instance_id}/state", headers=stream).refusal == (404, "DCS.3022")

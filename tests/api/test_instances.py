@@ -243,7 +243,7 @@ def test_no_password_access_is_a_word(tenant: Tenant) -> None:
 def test_used_memory_is_in_megabytes(tenant: Tenant) -> None:
     instance_id = tenant.instance()
     numbers = dict.fromkeys(InstanceSample.__struct_fields__, 0) | {"used_memory": 5 * 1024 * 1024 + 1}
-    tenant.site.plane.vitals.record(instance_id, InstanceSample(**numbers))
+    tenant.site.plane.statistics.record(instance_id, InstanceSample(**numbers))
     assert tenant.call("GET", f"instances/{instance_id}").json["used_memory"] == 5
     assert tenant.call("GET", "instances").json["instances"][0]["used_memory"] == 5
 

@@ -149,7 +149,7 @@ def test_a_change_is_neither_paused_nor_cancelled(tenant: Tenant) -> None:
     tenant.call("PUT", f"instances/{here}/configs", changing(timeout="5"))
     path = f"instances/{here}/tasks/{waiting(tenant, here)[0].id}"
     assert tenant.call("POST", f"{path}/cancel").refusal == (400, "DCS.4957")
-    assert tenant.call("PUT", f"{path}/control", {"wish": "pause"}).refusal == (400, "DCS.4957")
+    assert tenant.call("PUT", f"{path}/control", {"state": "paused"}).refusal == (400, "DCS.4957")
 
 
 def test_who_may(tenant: Tenant, new_tenant: Callable[[], Tenant]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from cachewright.api import requests
-from cachewright.api.schemas.control import ControlBody
+from cachewright.api.schemas.control import ControlBody, control
 from cachewright.api.schemas.flavors import FlavorsQuery
 from cachewright.api.schemas.instance_bodies import CreateBody, Tag
 from cachewright.api.schemas.instance_changes import TagsBody
@@ -66,8 +66,29 @@ def test_the_smallest_body() -> None:
         requests.body(b"{}", CreateBody)
 
 
-@pytest.mark.parametrize("body", [b'{"wihs": "pause"}', b'{"": null}', b'{"wish": "run", "more": null}'])
+@pytest.mark.parametrize("body", [b'{"sate": "paused"}', b'{"": null}', b'{"state": "running", "more": null}'])
 def test_a_control_has_no_other_members(body: bytes) -> None:
-    """A wish that was misspelt must not be taken for none."""
+    """A misspelt field must not be taken for an omitted one."""
     with pytest.raises(ApiError, match=r"DCS\.4062.*not known"):
+        requests.body(body, ControlBody)
+
+
+@pytest.mark.parametrize(
+    ("body", "state"),
+    [
+        (b"{}", "running"),
+        (b'{"wish": "run"}', "running"),
+        (b'{"wish": "pause"}', "paused"),
+        (b'{"wish": "pause", "state": "running"}', "running"),
+        (b'{"wish": "run", "state": "paused"}', "paused"),
+        (b'{"wish": null, "state": null}', "running"),
+    ],
+)
+def test_wish_of_version_0_1_0_sets_the_state_where_the_state_is_omitted(body: bytes, state: str) -> None:
+    assert control(requests.body(body, ControlBody)).state == state
+
+
+@pytest.mark.parametrize("body", [b'{"wish": "cancel"}', b'{"wish": "sleep"}', b'{"state": "cancelled"}'])
+def test_a_control_body_cannot_cancel(body: bytes) -> None:
+    with pytest.raises(ApiError, match=r"DCS\.4062"):
         requests.body(body, ControlBody)

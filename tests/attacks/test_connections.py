@@ -113,17 +113,17 @@ def test_an_idle_http2_connection_over_tls_is_closed(secure: Server) -> None:
 
 def test_a_connection_in_use_stays_open(quick: Server) -> None:
     """A stream, and one request after another, for longer than a connection may be idle."""
-    path = f"instances/{add_instance(quick)}/live"
+    path = f"instances/{add_instance(quick)}/state"
     with httpx.Client(timeout=30) as http, connect(quick.port) as used:
         stream = http.send(quick.signed("GET", path, Accept="text/event-stream"), stream=True)
         chunks = stream.iter_raw()
-        assert b"event: live" in next(chunks)
+        assert b"event: state" in next(chunks)
         for _ in range(12):
             used.sendall(GET)
             assert used.recv(65536).startswith(b"HTTP/1.1 200 ")
             time.sleep(0.4)
         token = add_token(quick)  # each write makes the stream look again
-        assert quick.call("PUT", path.removesuffix("/live"), {"name": f"n-{token[:8]}"})[0] == 204
+        assert quick.call("PUT", path.removesuffix("/state"), {"name": f"n-{token[:8]}"})[0] == 204
         assert token[:8].encode() in next(chunks)
         stream.close()
 
@@ -179,7 +179,7 @@ def test_one_address_has_so_many_connections(narrow: Server) -> None:
 
 
 def test_a_connection_with_a_request_under_way_is_closed_last(narrow: Server) -> None:
-    path = f"instances/{add_instance(narrow)}/live"
+    path = f"instances/{add_instance(narrow)}/state"
     opened: list[socket.socket] = []
     try:
         with httpx.Client(timeout=30) as http:
@@ -189,7 +189,7 @@ def test_a_connection_with_a_request_under_way_is_closed_last(narrow: Server) ->
             next(chunks)
             opened += [connect(narrow.port) for _ in range(60)]
             until(lambda: sum(map(is_closed, opened)) >= 41, "connections beyond the limit stay open", 20)
-            assert narrow.call("PUT", path.removesuffix("/live"), {"name": "another"})[0] == 204
+            assert narrow.call("PUT", path.removesuffix("/state"), {"name": "another"})[0] == 204
             assert b"another" in next(chunks)
             stream.close()
     finally:

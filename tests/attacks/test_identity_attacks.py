@@ -109,7 +109,11 @@ def create_body() -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("verb", "call", "body"),
-    [("POST", "retry", None), ("POST", "cancel", None), ("PUT", "control", {"wish": "run", "latency_ceiling_ms": 0.1})],
+    [
+        ("POST", "retry", None),
+        ("POST", "cancel", None),
+        ("PUT", "control", {"state": "running", "latency_ceiling_ms": 0.1}),
+    ],
 )
 def test_a_task_is_for_who_may_start_it(server: Server, verb: str, call: str, body: Any) -> None:
     admin = Person.made(server, "admin")

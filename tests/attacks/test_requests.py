@@ -248,7 +248,7 @@ def test_bodies_under_way_have_a_limit_and_their_memory_is_given_back(tmp_path: 
 
 def test_event_streams_have_a_limit(tmp_path: Path) -> None:
     with running(tmp_path, "--streams-per-user", "2", "--streams", "3") as server, ExitStack() as streams:
-        path = f"instances/{add_instance(server)}/live"
+        path = f"instances/{add_instance(server)}/state"
         http = streams.enter_context(httpx.Client(timeout=30))
         first = server.credentials
         other = first | add_user_with_key(server, "viewer")

@@ -36,7 +36,7 @@ def watched(server: Server) -> tuple[Person, str, str]:
     instance_id = create(client, 1)
     ended(client, instance_id, newest_task(client, instance_id).id)
     task_id = resize(client, instance_id, 2)
-    paused = admin.call("PUT", f"instances/{instance_id}/tasks/{task_id}/control", {"wish": "pause"})
+    paused = admin.call("PUT", f"instances/{instance_id}/tasks/{task_id}/control", {"state": "paused"})
     assert paused.status_code == 200, paused.text
     assert admin.call("DELETE", f"instances/{instance_id}").status_code == 204
     return admin, instance_id, str(newest_task(client, instance_id).id)
@@ -136,15 +136,15 @@ def last_event(lines: Iterator[str]) -> tuple[str, Any]:
 @pytest.mark.parametrize(
     ("what", "means", "end", "code"),
     [
-        ("live", by_key, disable_user, "DCS.1001"),
-        ("live", by_token, disable_user, "DCS.1001"),
-        ("live", by_session, remove_user, "DCS.1001"),
-        ("live", by_key, disable_key, "DCS.1001"),
-        ("live", by_key, remove_key, "DCS.1001"),
-        ("live", by_key, remove_role, "DCS.1004"),
-        ("live", by_token, expire_token, "DCS.1002"),
-        ("live", by_token, revoke_token, "DCS.1001"),
-        ("live", by_session, sign_out, "DCS.1001"),
+        ("state", by_key, disable_user, "DCS.1001"),
+        ("state", by_token, disable_user, "DCS.1001"),
+        ("state", by_session, remove_user, "DCS.1001"),
+        ("state", by_key, disable_key, "DCS.1001"),
+        ("state", by_key, remove_key, "DCS.1001"),
+        ("state", by_key, remove_role, "DCS.1004"),
+        ("state", by_token, expire_token, "DCS.1002"),
+        ("state", by_token, revoke_token, "DCS.1001"),
+        ("state", by_session, sign_out, "DCS.1001"),
         ("progress", by_key, remove_role, "DCS.1004"),
         ("progress", by_token, expire_token, "DCS.1002"),
         ("progress", by_session, sign_out, "DCS.1001"),
@@ -155,7 +155,7 @@ def test_a_stream_ends_with_the_rights_of_its_caller(
 ) -> None:
     admin, instance_id, task_id = watched
     former = Person.made(admin.server, "viewer", admin.project)
-    path = {"live": f"instances/{instance_id}/live", "progress": f"instances/{instance_id}/tasks/{task_id}/progress"}
+    path = {"state": f"instances/{instance_id}/state", "progress": f"instances/{instance_id}/tasks/{task_id}/progress"}
     headers = means(former)
     with streamed(former, path[what], headers) as lines:
         assert f"event: {what}" in lines
@@ -167,13 +167,13 @@ def test_a_stream_ends_with_the_rights_of_its_caller(
 def test_a_stream_goes_on_for_who_has_the_rights(watched: tuple[Person, str, str]) -> None:
     admin, instance_id, _ = watched
     viewer = Person.made(admin.server, "viewer", admin.project)
-    with streamed(viewer, f"instances/{instance_id}/live", {}) as lines:
+    with streamed(viewer, f"instances/{instance_id}/state", {}) as lines:
         with beside(admin.server) as connection:
             accounts.grant(connection, viewer.name, admin.project.name, "operator")
         seen = 0
         for line in lines:
             assert line != "event: refused"
-            seen += line == "event: live"
+            seen += line == "event: state"
             if seen == 2:
                 return
             if seen == 1:

@@ -103,7 +103,7 @@ def restarted(server: Server, instance_id: str, before: psutil.Process) -> bool:
 LEFT = {
     "configs": "list_configurations",
     "logical-nodes": "show_nodes_information",
-    "live": "show_live",
+    "state": "show_instance_state",
     "resize/plan": "plan_resize",
 }
 """What is asked for below an instance, and the name of its operation in the metrics."""
@@ -194,7 +194,7 @@ def test_a_node_that_answers_nonsense_is_one_that_does_not_answer(own_server: Se
     for name, answer in NONSENSE.items():
         with answering(folder, answer, b"x" * 65536 if name == "endless" else b""):
             before = samples(own_server, other)
-            status, live = own_server.call("GET", f"instances/{instance_id}/live")
+            status, live = own_server.call("GET", f"instances/{instance_id}/state")
             assert (status, live["shards"][0]["nodes"][0]["status"]) == (200, "Inactive"), name
             status, listed = own_server.call("GET", "instances/statistic")
             assert status == 200, name
@@ -210,4 +210,4 @@ def test_a_node_that_answers_nonsense_is_one_that_does_not_answer(own_server: Se
 
 
 def samples(server: Server, instance_id: str) -> int:
-    return len(server.call("GET", f"instances/{instance_id}/vitals")[1]["samples"])
+    return len(server.call("GET", f"instances/{instance_id}/statistics")[1]["samples"])

@@ -66,9 +66,9 @@ class Workload:
         task_id = self._begin_scale()
         self._chaos.pause(3)
         self._chaos.note("pause it")
-        self._control(task_id, "control", "PUT", {"wish": "pause"})
+        self._control(task_id, "control", "PUT", {"state": "paused"})
         self._under_strikes(task_id)
-        self._control(task_id, "control", "PUT", {"wish": "run", "parallel": 1})
+        self._control(task_id, "control", "PUT", {"state": "running", "parallel": 1})
         self._end(self._instance_id, task_id)
 
     def _restart(self) -> None:

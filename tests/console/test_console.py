@@ -167,15 +167,18 @@ def test_a_task_is_held_back_cancelled_and_tried_again(
 ) -> None:
     client, instance_id = cluster
     task_id = resize(client, instance_id, 6)
-    status, _ = server.call("PUT", f"instances/{instance_id}/tasks/{task_id}/control", {"wish": "pause"})
+    status, _ = server.call("PUT", f"instances/{instance_id}/tasks/{task_id}/control", {"state": "paused"})
     assert status == 200
     page.evaluate(f"location.hash = '#/tasks/{task_id}'")
     expect(page.get_by_text("Paused between two ranges.")).to_be_visible()
-    hurry = page.get_by_label("Hurry, though clients wait")
-    expect(hurry).not_to_be_checked()
-    hurry.check()
-    until(lambda: server.call("GET", f"tasks/{task_id}")[1]["control"]["hurry"], "nothing was hurried")
-    expect(hurry).to_be_checked()
+    speed = page.get_by_label("Prioritize speed")
+    expect(speed).not_to_be_checked()
+    speed.check()
+    until(
+        lambda: server.call("GET", f"tasks/{task_id}")[1]["control"]["priority"] == "speed",
+        "the priority did not change",
+    )
+    expect(speed).to_be_checked()
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("EXTEND FAILED")
     expect(page.locator(".failure")).to_contain_text("DCS.9005")

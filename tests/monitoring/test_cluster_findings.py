@@ -22,12 +22,12 @@ def node(node_id: str, shard: int = 0, **changed: Any) -> Node:
         "id": node_id,
         "instance_id": "i",
         "shard": shard,
-        "role": "master",
+        "role": "primary",
         "host": "127.0.0.1",
         "port": 1,
         "bus_port": 2,
         "maxmemory": 1,
-        "wanted": True,
+        "should_run": True,
         "created_at": 1,
     }
     return Node(**(plain | changed))  # type: ignore[arg-type]  # as given above
@@ -177,7 +177,7 @@ def test_each_fault_has_its_name() -> None:
 
 
 def test_a_failed_primary_whose_replica_took_over_is_no_fault() -> None:
-    nodes = (node(A, 0), node(C, 0, role="slave"), node(B, 1))
+    nodes = (node(A, 0), node(C, 0, role="replica"), node(B, 1))
     lines = (line(A, "", "master,fail"), line(C, OWNED[A], "myself,master"), line(B, OWNED[B]))
     answers = (Answer(node=nodes[0]), Answer(node=nodes[1], my_id=C, view=view(*lines)))
     assert not found(*answers, record=Record(nodes=nodes)).faults
@@ -208,7 +208,7 @@ def test_a_node_that_follows_a_stranger_is_captured() -> None:
     lines = (line(A, "", "myself,slave", STRANGER), line(B, OWNED[B]), line(STRANGER, OWNED[A]))
     captured = Answer(node=NODES[0], my_id=A, view=view(*lines))
     assert found(captured, answer(NODES[1])).captured == [(NODES[0], None)]
-    mate = node(C, 0, role="slave")
+    mate = node(C, 0, role="replica")
     record = Record(nodes=(*NODES, mate))
     freed = answer(mate, line(A, "", "slave", STRANGER), owned={C: OWNED[A], B: OWNED[B]})
     assert found(captured, freed, answer(NODES[1]), record=record).captured == [(NODES[0], mate)]

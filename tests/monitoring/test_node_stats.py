@@ -54,7 +54,7 @@ def test_what_a_node_says_is_read() -> None:
     assert vital is not None
     assert (vital.used_memory, vital.keys, vital.clients, vital.output_kbps) == (100, 3, 2, 1.5)
     seen = read_node_info(node_at(1), SAID)
-    assert (seen.role, seen.keys["keys"], seen.calls("get"), seen.calls("set")) == ("master", 3, 7, 0)
+    assert (seen.role, seen.keys["keys"], seen.calls("get"), seen.calls("set")) == ("primary", 3, 7, 0)
 
 
 @pytest.mark.parametrize(

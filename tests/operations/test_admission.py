@@ -43,7 +43,7 @@ def new_plane(folder: Path, database: Database, **settings: Any) -> InstanceServ
         "feed": TaskFeed(),
         "settings": Settings(data_dir=folder, **settings),
         "enqueue": lambda task: None,
-        "vitals": StatsCollector(None, LoopHeartbeats()),  # type: ignore[arg-type]  # it is not asked to measure
+        "statistics": StatsCollector(None, LoopHeartbeats()),  # type: ignore[arg-type]  # it is not asked to measure
     }
     return InstanceService(**parts)
 
@@ -208,12 +208,12 @@ def node(shard: int, gigabytes: int) -> Node:
         id=str(shard),
         instance_id="i",
         shard=shard,
-        role="master",
+        role="primary",
         host="h",
         port=1,
         bus_port=2,
         maxmemory=gigabytes * 1024 * MEGABYTE,
-        wanted=True,
+        should_run=True,
         created_at=1,
     )
 

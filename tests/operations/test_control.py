@@ -123,12 +123,14 @@ def test_a_paused_scale_stands_still_and_goes_on(call: Call, busy: tuple[Server,
     path = f"instances/{instance_id}/tasks/{task_id}/control"
     assert call("PUT", path, {"parallel": 1})[0] == 200
     until(lambda: in_migration(client, instance_id, task_id), "the migration has not begun")
-    assert call("PUT", path, {"wish": "pause", "parallel": 1})[0] == 200
+    assert call("PUT", path, {"state": "paused", "parallel": 1})[0] == 200
     stands = until(lambda: standing(client, instance_id, task_id), "the task does not stand still")
     time.sleep(1.5)
     assert progress(client, instance_id, task_id).progress == stands
     assert keys(client, instance_id) == KEYS
-    status, body = call("PUT", path, {"wish": "run", "parallel": 1})
+    status, body = call("PUT", path, {"wish": "pause", "parallel": 1})
+    assert (status, body["control"]["state"]) == (200, "paused"), "the name of version 0.1.0 is accepted"
+    status, body = call("PUT", path, {"state": "running", "parallel": 1})
     assert (status, body["control"]["parallel"]) == (200, 1)
     most = 0
     while newest_task(client, instance_id).status not in {"SUCCESS", "FAILED"}:
@@ -196,12 +198,12 @@ def test_control_of_what_is_not_there_is_refused(call: Call, busy: tuple[Server,
     unknown = f"instances/{instance_id}/tasks/{'0' * 32}"
     for method, path, body in (
         ("GET", unknown, None),
-        ("PUT", f"{unknown}/control", {"wish": "pause"}),
+        ("PUT", f"{unknown}/control", {"state": "paused"}),
         ("POST", f"{unknown}/cancel", None),
         ("POST", f"{unknown}/retry", None),
     ):
         status, answer = call(method, path, body)
         assert (status, answer["error_code"]) == (404, "DCS.4958")
-    status, answer = call("PUT", f"{unknown}/control", {"wish": "sleep"})
+    status, answer = call("PUT", f"{unknown}/control", {"state": "sleeping"})
     assert (status, answer["error_code"]) == (400, "DCS.4062")
-    assert "wish" in answer["error_msg"]
+    assert "state" in answer["error_msg"]

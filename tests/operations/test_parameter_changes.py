@@ -132,7 +132,7 @@ def test_when_one_node_refuses_all_keep_their_values(own_server: Server) -> None
     (step, _) = record["progress"]["step_details"]
     assert [part["sub_step_status"] for part in step["sub_step_details"]] == ["FINISH", "FINISH", "FAILED"]
     node_id = step["sub_step_details"][2]["sub_step_name"]
-    assert node_id.endswith("Shard 2, master")
+    assert node_id.endswith("Shard 2, primary")
     assert record["task"]["error_code"] == "DCS.4066"
     assert "refuses" in record["message"]
     with operator_of(own_server, "127.0.0.1", nodes[-1], decode_responses=True) as node:
@@ -292,10 +292,10 @@ def test_a_scale_that_is_paused_outlasts_connections_that_nodes_close(own_server
         path = f"instances/{instance_id}/tasks/{task_id}/control"
         until(lambda: moving(task_id) or newest_task(client, instance_id).status == "SUCCESS", "nothing moves")
         caught = False
-        if own_server.call("PUT", path, {"wish": "pause"})[0] == 200:
+        if own_server.call("PUT", path, {"state": "paused"})[0] == 200:
             time.sleep(4)  # idle for longer than the nodes allow
             caught = moving(task_id)
-            assert own_server.call("PUT", path, {"wish": "run"})[0] == 200 or not caught
+            assert own_server.call("PUT", path, {"state": "running"})[0] == 200 or not caught
         assert ended(client, instance_id, task_id).status == "SUCCESS"
         return caught
 

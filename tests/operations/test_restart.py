@@ -49,7 +49,7 @@ def test_a_cluster_with_replicas_serves_while_it_restarts(own_server: Server) ->
     told = progress(client, instance_id, task_id)
     assert [step.step_name for step in told.step_details] == ["Pre-check.", "Node restart.", "Post-check."]
     names = [sub.sub_step_name for sub in told.step_details[1].sub_step_details]
-    assert names == [f"Node restart. Shard {shard}, {role}" for shard in (0, 1) for role in ("slave", "master")]
+    assert names == [f"Node restart. Shard {shard}, {role}" for shard in (0, 1) for role in ("replica", "primary")]
     assert "has died" not in own_server.log(), "who restarts a node is not taken for who has killed it"
 
 

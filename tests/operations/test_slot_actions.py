@@ -65,7 +65,7 @@ def test_a_pause_holds_back_what_was_queued(server: Server, client: Any, source:
     task_id = resize(client, instance_id, 3)
     until(lambda: len(exports(asked)) == 2, "the next range is not queued behind the first")
     path = f"instances/{instance_id}/tasks/{task_id}/control"
-    assert server.call("PUT", path, {"wish": "pause"})[0] == 200
+    assert server.call("PUT", path, {"state": "paused"})[0] == 200
 
     def over() -> bool:
         return bool(moves(client, instance_id, task_id)[0].sub_step_status == "FINISH")
@@ -73,26 +73,26 @@ def test_a_pause_holds_back_what_was_queued(server: Server, client: Any, source:
     until(over, "the range that moved when the pause came has not ended")
     assert exports(asked) == set(), "what was to come goes on while the task is paused"
     assert moves(client, instance_id, task_id)[1].sub_step_status == "WAITING"
-    assert server.call("PUT", path, {"wish": "run"})[0] == 200
+    assert server.call("PUT", path, {"state": "running"})[0] == 200
     assert ended(client, instance_id, task_id).status == "SUCCESS"
     assert present(cache(client, instance_id), KEYS) == KEYS
 
 
-@pytest.mark.parametrize("hurry", [False, True])
+@pytest.mark.parametrize("priority", ["latency", "speed"])
 def test_clients_are_spared_by_small_pieces_unless_it_is_to_be_over_soon(
-    server: Server, client: Any, source: tuple[str, Any], hurry: bool
+    server: Server, client: Any, source: tuple[str, Any], priority: str
 ) -> None:
     instance_id, asked = source
     caller = Traffic(1, show(client, instance_id).port)
     caller.start()
     until(lambda: caller.writes > 50, "nobody asks anything")
     task_id = resize(client, instance_id, 3)
-    status, record = server.call("PUT", f"instances/{instance_id}/tasks/{task_id}/control", {"hurry": hurry})
-    assert (status, record["control"]["hurry"]) == (200, hurry)
+    status, record = server.call("PUT", f"instances/{instance_id}/tasks/{task_id}/control", {"priority": priority})
+    assert (status, record["control"]["priority"]) == (200, priority)
     assert ended(client, instance_id, task_id).status == "SUCCESS"
     caches = cache(client, instance_id)
     caller.finish(caches)
     assert not caller.losses
     pieces = len(jobs(asked))
-    assert pieces == 2 if hurry else pieces > 4
+    assert pieces == 2 if priority == "speed" else pieces > 4
     assert present(caches, KEYS) == KEYS

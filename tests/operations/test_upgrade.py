@@ -23,6 +23,7 @@ from cachewright.hosts.local import LocalHost
 from cachewright.hosts.ports import free_ports
 from cachewright.model.instances import Node
 from cachewright.store.rows import from_row
+from cachewright.valkey.roles import ROLES
 from cachewright.valkey.slots import SlotRange
 from serving import PASSWORD, Server, cache, ended, newest_task, progress, show, states, until
 
@@ -48,7 +49,7 @@ async def old(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Server
         database.commit()
         database.row_factory = sqlite3.Row
         rows = database.execute("SELECT * FROM nodes ORDER BY shard").fetchall()
-    nodes = [from_row(Node, dict(row)) for row in rows]
+    nodes = [from_row(Node, {**row, "role": ROLES[row["role"]], "should_run": row["wanted"]}) for row in rows]
     host = LocalHost(Settings(data_dir=server.data_dir).valkey_binary, server.data_dir / "nodes")
     owned = {node.id: part for node, part in zip(nodes, OWNED, strict=True)}
     try:

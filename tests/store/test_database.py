@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from alembic import command
@@ -14,7 +15,8 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from cryptography.fernet import Fernet
 
-from cachewright.store import migrations, tasks
+from cachewright.model.tasks import Control
+from cachewright.store import instances, migrations, task_controls, tasks, throughput
 from cachewright.store.database import Database
 from cachewright.store.encryption import SecretCipher
 from cachewright.store.tables import metadata
@@ -88,6 +90,41 @@ def test_webhooks_of_an_older_release_get_a_slot_each(path: Path) -> None:
         ("w3", "p", 1),
         ("w4", "q", 1),
     ]
+
+
+def test_names_of_older_releases_are_replaced(path: Path) -> None:
+    database = Database(f"sqlite:///{path}", SecretCipher([Fernet.generate_key()]))
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with database.write() as connection:
+        config.attributes["connection"] = connection
+        config.attributes["cipher"] = database.cipher
+        command.upgrade(config, "0012")
+    node = {"instance_id": "i", "shard": 0, "host": "h", "maxmemory": 1, "created_at": 1, "access": "socket"}
+    with database.write() as connection:
+        for number, (role, wanted) in enumerate([("master", True), ("slave", False)]):
+            values = node | {"id": role, "role": role, "wanted": wanted, "port": number, "bus_port": number}
+            connection.execute(sa.table("nodes", *map(sa.column, values)).insert().values(values))
+        for task_id, wish, hurry in (("a", "run", False), ("b", "pause", True), ("c", "cancel", False)):
+            values = {"task_id": task_id, "wish": wish, "parallel": 2, "latency_ceiling_ms": 1.5, "hurry": hurry}
+            connection.execute(sa.table("controls", *map(sa.column, values)).insert().values(values))
+        connection.execute(
+            sa.text("INSERT INTO rates (action, units_per_second, samples) VALUES ('move slots', 2.5, 3)")
+        )
+    database.migrate()
+    with database.read() as connection:
+        nodes = [(node.id, node.role, node.should_run) for node in instances.nodes_of(connection, "i")]
+        controls = [task_controls.get(connection, task_id) for task_id in "abc"]
+        pace = throughput.get(connection, "move slots")
+    database.close()
+    assert nodes == [("master", "primary", True), ("slave", "replica", False)]
+    limits = Control(parallel=2, latency_ceiling_ms=1.5)
+    assert controls == [
+        limits,
+        msgspec.structs.replace(limits, state="paused", priority="speed"),
+        msgspec.structs.replace(limits, state="cancelled"),
+    ]
+    assert pace == 2.5
 
 
 def test_reading_the_files_of_an_open_database_leaves_its_locks(tmp_path: Path) -> None:

@@ -17,7 +17,12 @@ from cachewright.store.database import Database
 from cachewright.store.read_cache import ReadCache
 from database_fixtures import new_database
 
-WRITE = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('UPDATE rates SET samples = 77'); c.commit()"
+WRITE = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("UPDATE throughput SET samples = 77")
+connection.commit()
+"""
 
 
 @pytest.fixture
@@ -29,7 +34,7 @@ def path(tmp_path: Path) -> Path:
 def database(path: Path) -> Iterator[Database]:
     opened = new_database(path.parent)
     with opened.write() as connection:
-        connection.execute(sa.text("INSERT INTO rates VALUES ('a', 1.0, 1), ('b', 2.0, 2)"))
+        connection.execute(sa.text("INSERT INTO throughput VALUES ('a', 1.0, 1), ('b', 2.0, 2)"))
     yield opened
     opened.close()
 
@@ -42,7 +47,7 @@ class Counting:
 
     def __call__(self, connection: sa.Connection, action: str) -> int | None:
         self.times += 1
-        asked = sa.text("SELECT samples FROM rates WHERE action = :action")
+        asked = sa.text("SELECT samples FROM throughput WHERE action = :action")
         return connection.execute(asked, {"action": action}).scalar_one_or_none()
 
 
@@ -56,7 +61,7 @@ async def test_whatever_is_committed_is_seen_at_once(database: Database) -> None
     kept, samples = ReadCache(database), Counting()
     for value in range(50):
         with database.write() as connection:
-            connection.execute(sa.text("UPDATE rates SET samples = :value"), {"value": value})
+            connection.execute(sa.text("UPDATE throughput SET samples = :value"), {"value": value})
         await asyncio.sleep(0)  # as between a request that writes and the next one
         assert await kept.ask(samples, "a") == value
         assert await kept.ask(samples, "a") == value
@@ -78,7 +83,7 @@ async def test_an_answer_that_was_overtaken_by_a_change_is_not_kept(database: Da
         found = samples(connection, "a")
         with database.write() as other:
             throughput.learn(other, "other", 1.0)
-            other.execute(sa.text("UPDATE rates SET samples = samples + 1"))
+            other.execute(sa.text("UPDATE throughput SET samples = samples + 1"))
         return found
 
     first, second = await asyncio.gather(kept.ask(slowly), kept.ask(slowly))
@@ -105,7 +110,7 @@ async def test_reads_go_on_while_another_process_holds_the_database(database: Da
     kept, samples = ReadCache(database), Counting()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        other.execute("UPDATE rates SET samples = 9")
+        other.execute("UPDATE throughput SET samples = 9")
         assert [await kept.ask(samples, name) for name in ("a", "b", "a")] == [1, 2, 1]
         assert samples.times == 2
         other.execute("COMMIT")

@@ -15,7 +15,7 @@ def seen(at: float, connected: int, calls: int) -> ClientActivity:
 
 def test_a_source_without_clients_moves_much_at_once() -> None:
     portions = BatchSizer(250)
-    portions.look(seen(0, 0, 1_000_000), in_a_hurry=False)
+    portions.look(seen(0, 0, 1_000_000), prioritizes_speed=False)
     keys, at_once = portions.next()
     assert not portions.careful
     assert keys >= 100_000
@@ -24,18 +24,18 @@ def test_a_source_without_clients_moves_much_at_once() -> None:
 
 def test_whoever_is_connected_is_spared_until_it_has_been_idle_for_a_piece() -> None:
     portions = BatchSizer(250)
-    portions.look(seen(0, 1, 500), in_a_hurry=False)
+    portions.look(seen(0, 1, 500), prioritizes_speed=False)
     assert portions.careful
-    portions.look(seen(2, 1, 500), in_a_hurry=False)
+    portions.look(seen(2, 1, 500), prioritizes_speed=False)
     assert not portions.careful
-    portions.look(seen(4, 1, 600), in_a_hurry=False)
+    portions.look(seen(4, 1, 600), prioritizes_speed=False)
     assert portions.careful
 
 
-def test_whoever_is_in_a_hurry_spares_nobody() -> None:
+def test_priority_speed_ignores_clients() -> None:
     portions, unasked = BatchSizer(250), BatchSizer(250)
-    portions.look(seen(0, 1, 500), in_a_hurry=True)
-    unasked.look(seen(0, 0, 0), in_a_hurry=False)
+    portions.look(seen(0, 1, 500), prioritizes_speed=True)
+    unasked.look(seen(0, 0, 0), prioritizes_speed=False)
     assert not portions.careful
     assert portions.next() == unasked.next()
 
@@ -43,7 +43,7 @@ def test_whoever_is_in_a_hurry_spares_nobody() -> None:
 @given(stalls)
 def test_careful_pieces_move_one_at_a_time_and_stay_within_their_limits(felt: list[tuple[float, float]]) -> None:
     portions = BatchSizer(250)
-    portions.look(seen(0, 3, 10), in_a_hurry=False)
+    portions.look(seen(0, 3, 10), prioritizes_speed=False)
     for longest, forked in felt:
         portions.felt(longest, forked)
         keys, at_once = portions.next()

@@ -34,7 +34,7 @@ class Free:
     async def hindered(self) -> bool:
         return False
 
-    def in_a_hurry(self) -> bool:
+    def prioritizes_speed(self) -> bool:
         return False
 
 

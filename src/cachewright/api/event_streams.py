@@ -86,7 +86,7 @@ async def _looks(
             now = msgspec.json.encode(live_wire.instance_state(seen))
             if now != said:
                 said, said_at = now, clock()
-                yield ServerSentEventMessage(event="live", data=now)
+                yield ServerSentEventMessage(event="state", data=now)
             elif clock() - said_at > _QUIET_SECONDS:
                 said_at = clock()
                 yield ServerSentEventMessage(data=None, comment="still here")

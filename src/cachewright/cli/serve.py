@@ -175,7 +175,7 @@ async def _serve(service: ControlPlane, metrics: Metrics, settings: Settings, li
             service.cluster_check.run,
             service.incidents.run,
             service.adopt,
-            service.vitals.measure,
+            service.statistics.measure,
             service.enforcement.run,
             service.tend,
             service.webhook_delivery.run,

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
-Role = Literal["master", "slave"]
+Role = Literal["primary", "replica"]
 
 
 NodeAccess = Literal["socket", "tcp", "password"]
@@ -46,9 +46,9 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
 class Node(msgspec.Struct, frozen=True, kw_only=True):
     """One Valkey server process. `id` is its 40-hex cluster node id; `shard` counts from 0.
 
-    :ivar role: the role it was made for; who is master now is the cluster's to say.
+    :ivar role: the role it was created for. The cluster decides which node is primary now.
     :ivar maxmemory: bytes.
-    :ivar wanted: it should be running; one that is not is started again.
+    :ivar should_run: the supervisor restarts the node when its process has ended.
     :ivar access: how the control plane reaches it: through its socket, or, while a process runs that an earlier release
     started, over TCP as its own user (`tcp`) or still with the clients' password (`password`).
     :ivar tls_port: port for TLS between nodes; None where the nodes of the instance talk in clear.
@@ -62,7 +62,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     bus_port: int
     maxmemory: int
-    wanted: bool
+    should_run: bool
     created_at: int
     access: NodeAccess = "socket"
     tls_port: int | None = None

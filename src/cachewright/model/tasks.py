@@ -73,19 +73,18 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):
-    """How a task is wanted to run, as its owner last said.
+    """Control settings of a task.
 
-    :ivar wish: `pause` holds it back between ranges, `cancel` ends it and leaves the instance in order.
-    :ivar parallel: how many lanes may run side by side; None for all.
-    :ivar latency_ceiling_ms: nothing is begun while a node it concerns answers slower than this, and so seldom that 99
-    of 100 requests are answered faster.
-    :ivar hurry: clients need not be spared; it is to be over soon.
+    :ivar state: `paused` stops between two ranges; `cancelled` ends the task and leaves the cluster healthy.
+    :ivar parallel: maximum number of lanes that run concurrently; None for all.
+    :ivar latency_ceiling_ms: the task slows down so that 99 of 100 client requests to a source node take less time.
+    :ivar priority: `latency` keeps the effect on clients small, `speed` finishes as fast as possible.
     """
 
-    wish: Literal["run", "pause", "cancel"] = "run"
+    state: Literal["running", "paused", "cancelled"] = "running"
     parallel: int | None = None
     latency_ceiling_ms: float | None = None
-    hurry: bool = False
+    priority: Literal["latency", "speed"] = "latency"
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):

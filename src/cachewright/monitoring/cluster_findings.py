@@ -43,7 +43,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def steady(self) -> list[Node]:
         """Nodes that should be members in good order now."""
-        return [node for node in self.nodes if node.wanted and node.id not in self.changing]
+        return [node for node in self.nodes if node.should_run and node.id not in self.changing]
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

@@ -62,7 +62,7 @@ async def _free(findings: Findings, access: Access) -> None:
         known = [found for node in nodes if (found := await _captured(node, access))]
         if not known:
             continue
-        first = max(known, key=lambda found: (found.untouched, found.offset, found.node.role == "master"))
+        first = max(known, key=lambda found: (found.untouched, found.offset, found.node.role == "primary"))
         command = ("CLUSTER", "FAILOVER", "TAKEOVER") if first.untouched else ("CLUSTER", "REPLICATE", "NO", "ONE")
         log.error("node %s followed a foreign primary, which may know its secrets now: %s", first.node.id, command[1])
         await _tell(first.node, access, [command])

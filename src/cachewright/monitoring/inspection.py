@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import cast
 
 import msgspec
 
@@ -20,6 +19,7 @@ from cachewright.model.instances import Instance, Node, Role
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 from cachewright.valkey.parameters import BY_NAME, read_settings
+from cachewright.valkey.roles import ROLES
 from cachewright.valkey.single_request import Unreadable, info, request_once
 
 _ANSWER_SECONDS = 2.0
@@ -44,7 +44,7 @@ class NodeInfo(msgspec.Struct, frozen=True):
     @property
     def role(self) -> Role:
         """What it says it is; what it was made as, where it says nothing."""
-        return cast(Role, self.said["role"]) if self.said else self.node.role
+        return ROLES[self.said["role"]] if self.said else self.node.role
 
     def number(self, field: str) -> float:
         """A counter of its INFO, 0 where the node does not answer or has nothing to count."""
@@ -71,7 +71,7 @@ def read_node_info(node: Node, said: Mapping[str, str]) -> NodeInfo:
     answer."""
     seen = NodeInfo(node, said)
     try:
-        readable = said["role"] in {"master", "slave"} and all(math.isfinite(float(said[field])) for field in _NUMBERS)
+        readable = said["role"] in ROLES and all(math.isfinite(float(said[field])) for field in _NUMBERS)
         int(said.get("slave_priority", 0))
         _ = seen.keys, seen.calls("get"), seen.calls("set")
     except (KeyError, ValueError):

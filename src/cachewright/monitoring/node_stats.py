@@ -6,7 +6,7 @@ import struct
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -19,6 +19,7 @@ from cachewright.store import instances
 from cachewright.threads import in_background
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused
+from cachewright.valkey.roles import ROLES
 from cachewright.valkey.single_request import info
 
 MEASURE_SECONDS = 5.0
@@ -113,7 +114,7 @@ class StatsCollector:
         """Until cancelled."""
         while True:
             begun = time.monotonic()
-            self._heartbeats.beat("vitals")
+            self._heartbeats.beat("statistics")
             await self.look()
             await asyncio.sleep(max(0.0, MEASURE_SECONDS - (time.monotonic() - begun)))
 
@@ -146,7 +147,7 @@ class StatsCollector:
     def _wanted(self) -> list[tuple[Node, Access]]:
         with self._site.database.read() as connection:
             secrets = instances.secrets(connection, _MEASURED)
-            nodes = instances.wanted_nodes(connection)
+            nodes = instances.nodes_that_should_run(connection)
         nodes_dir = self._site.settings.nodes_dir
         return [(node, Access(*secrets[node.instance_id], nodes_dir)) for node in nodes if node.instance_id in secrets]
 
@@ -168,7 +169,7 @@ def total(vitals: Sequence[tuple[Node, NodeStats | None]], at: int) -> InstanceS
     """The instance's numbers from its nodes'. None where no master of a shard answers: a sum without it would be
     false."""
     known = [vital for _, vital in vitals if vital]
-    masters = [vital for vital in known if vital.role == "master"]
+    masters = [vital for vital in known if vital.role == "primary"]
     if {vital.node.shard for vital in masters} != {node.shard for node, _ in vitals}:
         return None
     return InstanceSample(
@@ -215,11 +216,9 @@ async def _ask(node: Node, access: Access) -> NodeStats | None:
 def read_stats(node: Node, said: Mapping[str, str]) -> NodeStats | None:
     """What INFO says. None where no node says that: such a node counts as one that does not answer."""
     try:
-        if said["role"] not in {"master", "slave"}:
-            return None
         return NodeStats(
             node=node,
-            role=cast(Role, said["role"]),
+            role=ROLES[said["role"]],
             used_memory=_count(said["used_memory"], _MOST_BYTES),
             keys=_count(said.get("db0", "keys=0").partition(",")[0].removeprefix("keys="), _MOST_BYTES),
             ops_per_second=_count(said["instantaneous_ops_per_sec"], _MOST_COUNT),

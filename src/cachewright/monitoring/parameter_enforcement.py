@@ -139,7 +139,7 @@ class ParameterEnforcement:
         with self._site.database.read() as connection:
             recorded = instances.parameters_in(connection, _ENFORCED)
             changing = tasks.worked_on(connection, CONFIGURE.kind)
-            nodes = instances.wanted_nodes(connection)
+            nodes = instances.nodes_that_should_run(connection)
         known = [node for node in nodes if node.instance_id in recorded and node.access != "password"]
         return [(node, None if node.instance_id in changing else values(recorded[node.instance_id])) for node in known]
 

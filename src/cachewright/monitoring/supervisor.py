@@ -73,7 +73,7 @@ class Supervisor:
     def _look(self) -> tuple[dict[str, str], set[str]]:
         """Nodes that should be running, each with its instance's id, and those of them that could be and are not."""
         with self._site.database.read() as connection:
-            wanted = instances.wanted_in(connection, _SETTLED)
+            wanted = instances.should_run_in(connection, _SETTLED)
         host = self._site.host
         return wanted, {node_id for node_id in wanted if not host.runs(node_id) and host.has(node_id, CONFIG)}
 

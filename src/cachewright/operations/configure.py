@@ -38,7 +38,7 @@ class Configure(InstanceOperation):
     kind = CONFIGURE
 
     async def plan(self, task: Task) -> tuple[Step, ...]:
-        nodes = [node for node in await self.site.nodes(task.instance_id) if node.wanted]
+        nodes = [node for node in await self.site.nodes(task.instance_id) if node.should_run]
         check = SubStepSpec(
             name="Parameter check.", action="check parameters", work=effort("check", seconds=_CHECK_SECONDS)
         )

@@ -23,7 +23,7 @@ class Create(InstanceOperation):
 
     async def plan(self, task: Task) -> tuple[Step, ...]:
         nodes = await self.site.nodes(task.instance_id)
-        await self._want(nodes, wanted=True)
+        await self._set_should_run(nodes, should_run=True)
         topology = topology_of(task.params["spec_code"])
         return build(
             task.run_id,
@@ -47,16 +47,16 @@ class Create(InstanceOperation):
     async def recover(self, task: Task) -> None:
         """What started is stopped; the record stays for the caller to read and delete."""
         nodes = await self.site.nodes(task.instance_id)
-        await self._want(nodes, wanted=False)
+        await self._set_should_run(nodes, should_run=False)
         await asyncio.gather(*(self.site.host.stop(node.id, _STOP_SECONDS) for node in nodes))
 
-    async def _want(self, nodes: list[Node], *, wanted: bool) -> None:
+    async def _set_should_run(self, nodes: list[Node], *, should_run: bool) -> None:
         """A creation that is tried again wants again what the failed one had given up."""
 
         def write() -> None:
             with self.site.database.write() as connection:
                 for node in nodes:
-                    instances.change_node(connection, node.id, wanted=wanted)
+                    instances.change_node(connection, node.id, should_run=should_run)
 
         await asyncio.to_thread(write)
 

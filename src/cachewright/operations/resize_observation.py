@@ -27,7 +27,7 @@ async def observe(context: OperationContext, task: Task) -> Observation:
     instance, nodes, views = await context.look(task)
     view = best_view(views)
     owned = view.owned()
-    primaries = current_primaries([node for node in nodes if node.wanted], view)
+    primaries = current_primaries([node for node in nodes if node.should_run], view)
     loads, speed = await asyncio.gather(
         _loads(primaries.values(), owned, context.access(instance)),
         asyncio.to_thread(_speed, context, task),
@@ -55,5 +55,5 @@ async def _loads(
 def _speed(context: OperationContext, task: Task) -> Speed:
     with context.database.read() as connection:
         pace = throughput.get(connection, PACE) or BYTES_PER_SECOND
-        hurry = task_controls.get(connection, task.id).hurry
-    return Speed(pace=pace, turns=side_by_side(), protects_clients=not hurry)
+        priority = task_controls.get(connection, task.id).priority
+    return Speed(pace=pace, turns=side_by_side(), protects_clients=priority != "speed")

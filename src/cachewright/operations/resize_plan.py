@@ -89,11 +89,11 @@ def decide(observed: Observation, to: Flavor, added: Sequence[Node]) -> ResizePl
     """The changes that make the cluster `to`. `added` are the nodes for `shards_to_add`; some of them may be recorded
     already, by an earlier plan of the same run. ValueError where the slots are not owned exactly once."""
     added_ids = {node.id for node in added}
-    kept = [node for node in observed.nodes if node.wanted and node.id not in added_ids]
+    kept = [node for node in observed.nodes if node.should_run and node.id not in added_ids]
     leaving = sorted(observed.primaries)[to.shards :]
     removed = [node for node in observed.nodes if node.shard in leaving]
     staying = [node.id for shard, node in observed.primaries.items() if shard not in leaving]
-    staying += [node.id for node in added if node.role == "master"]
+    staying += [node.id for node in added if node.role == "primary"]
     moves = slots.plan_moves(observed.owned, staying)
     maxmemory = to.shard_bytes
     resized = [node for node in kept if node.maxmemory != maxmemory and node.shard not in leaving]

@@ -50,7 +50,7 @@ class Restart(InstanceOperation):
 def _restart(node: Node, leads: bool, hold: float) -> SubStepSpec:
     """`hold` seconds pass after the start before the node serves clients; no counter shows them."""
     return SubStepSpec(
-        name=f"Node restart. Shard {node.shard}, {'master' if leads else 'slave'}",
+        name=f"Node restart. Shard {node.shard}, {'primary' if leads else 'replica'}",
         action="restart node",
         work=effort(_LANE, seconds=_START_SECONDS + hold, fixed=hold),
         arguments={"node_id": node.id},

@@ -53,7 +53,7 @@ class InstanceService(msgspec.Struct, frozen=True):
     :ivar feed: where changes of tasks are published.
     :ivar enqueue: hands a stored task to the engine.
     :ivar access: how to sign in to an instance's nodes.
-    :ivar vitals: what nodes said of themselves last.
+    :ivar statistics: the latest counters of the nodes.
     :ivar observer: looks at instances for those who watch them.
     :ivar inspector: asks nodes for requests.
     :ivar budget: how much the requests of each project may ask nodes.
@@ -66,7 +66,7 @@ class InstanceService(msgspec.Struct, frozen=True):
     settings: Settings
     enqueue: Callable[[Task], None]
     access: Callable[[Instance], Access]
-    vitals: StatsCollector
+    statistics: StatsCollector
     observer: SnapshotReader
     inspector: NodeInspector
     budget: NodeBudget
@@ -224,10 +224,10 @@ class InstanceService(msgspec.Struct, frozen=True):
         with self.database.write() as connection:
             task = self._task(connection, who, instance_id, task_id)
             kind = KINDS[task.kind]
-            if task.status in ENDED or (control.wish != "run" and not kind.divisible):
+            if task.status in ENDED or (control.state != "running" and not kind.divisible):
                 raise ApiError(errors.TASK_STATE_CONFLICT)
             task_controls.put(connection, task_id, control)
-            if control.wish == "cancel" and task.status == "WAITING":
+            if control.state == "cancelled" and task.status == "WAITING":
                 over = {"status": "FAILED", "error_code": CANCELLED, "message": "cancelled before it began"}
                 ended = max(now_ms(), task.created_at)
                 tasks.change(connection, task_id, end_time=ended, revision=task.revision + 1, **over)
@@ -243,7 +243,7 @@ class InstanceService(msgspec.Struct, frozen=True):
             task = self._task(connection, who, instance_id, task_id)
         if task.kind != RESIZE.kind:
             raise ApiError(errors.TASK_STATE_CONFLICT)
-        self.control_task(who, instance_id, task_id, Control(wish="cancel"))
+        self.control_task(who, instance_id, task_id, Control(state="cancelled"))
 
     def retry_task(self, who: Principal, instance_id: str, task_id: str) -> Task:
         """Goes on with a task that has failed: what was finished stays, the rest is planned anew. ApiError DCS.3022,
@@ -272,7 +272,7 @@ class InstanceService(msgspec.Struct, frozen=True):
 
     def _require_room(self, connection: sa.Connection, limits: Limits, instance: Instance, new: Flavor) -> None:
         nodes = instances.nodes_of(connection, instance.id)
-        request = admission.resizing(nodes, new, self.vitals.used_memory(instance.id))
+        request = admission.resizing(nodes, new, self.statistics.used_memory(instance.id))
         admission.require_room(connection, limits, instance.project_id, request, instance)
 
     def _task(self, connection: sa.Connection, who: Principal, instance_id: str, task_id: str) -> Task:

@@ -105,7 +105,7 @@ def remove(connection: sa.Connection, instance_id: str) -> None:
 
 
 def nodes_of(connection: sa.Connection, instance_id: str) -> list[Node]:
-    """Ordered by shard, the one made as master first."""
+    """Ordered by shard, the one created as primary first."""
     found = nodes.select().where(nodes.c.instance_id == instance_id)
     ordered = found.order_by(nodes.c.shard, nodes.c.role, nodes.c.id)
     return [from_row(Node, row._mapping) for row in connection.execute(ordered)]
@@ -130,9 +130,9 @@ def change_node(connection: sa.Connection, node_id: str, **values: Any) -> None:
     connection.execute(nodes.update().where(nodes.c.id == node_id).values(values))
 
 
-def wanted_nodes(connection: sa.Connection) -> list[Node]:
+def nodes_that_should_run(connection: sa.Connection) -> list[Node]:
     """Every node of all projects that should be running."""
-    found = nodes.select().where(nodes.c.wanted.is_(True))
+    found = nodes.select().where(nodes.c.should_run.is_(True))
     return [from_row(Node, row._mapping) for row in connection.execute(found)]
 
 
@@ -154,10 +154,10 @@ def statuses(connection: sa.Connection) -> dict[str, tuple[str, str, str | None]
     return {row.id: (row.project_id, row.status, row.error_code) for row in connection.execute(sa.select(*columns))}
 
 
-def wanted_in(connection: sa.Connection, in_statuses: Collection[str]) -> dict[str, str]:
+def should_run_in(connection: sa.Connection, in_statuses: Collection[str]) -> dict[str, str]:
     """Every node that should be running of an instance in one of these statuses: its id, and its instance's."""
     joined = sa.select(nodes.c.id, nodes.c.instance_id).join(instances, instances.c.id == nodes.c.instance_id)
-    found = joined.where(nodes.c.wanted.is_(True), instances.c.status.in_(in_statuses))
+    found = joined.where(nodes.c.should_run.is_(True), instances.c.status.in_(in_statuses))
     return {row.id: row.instance_id for row in connection.execute(found)}
 
 

@@ -113,7 +113,7 @@ nodes = sa.Table(
     sa.Column("port", sa.Integer, nullable=False),
     sa.Column("bus_port", sa.Integer, nullable=False),
     sa.Column("maxmemory", sa.BigInteger, nullable=False),
-    sa.Column("wanted", sa.Boolean, nullable=False),
+    sa.Column("should_run", sa.Boolean, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("access", sa.Text, nullable=False, server_default="password"),
     sa.Column("tls_port", sa.Integer),
@@ -160,18 +160,18 @@ task_counts = sa.Table(
     sa.Column("tasks", sa.Integer, nullable=False),
 )
 
-controls = sa.Table(
-    "controls",
+task_controls = sa.Table(
+    "task_controls",
     metadata,
     sa.Column("task_id", sa.Text, primary_key=True),
-    sa.Column("wish", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
     sa.Column("parallel", sa.Integer),
     sa.Column("latency_ceiling_ms", sa.Float),
-    sa.Column("hurry", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("priority", sa.Text, nullable=False, server_default="latency"),
 )
 
-rates = sa.Table(
-    "rates",
+throughput = sa.Table(
+    "throughput",
     metadata,
     sa.Column("action", sa.Text, primary_key=True),
     sa.Column("units_per_second", sa.Float, nullable=False),

@@ -1,4 +1,4 @@
-"""Queries on how tasks are wanted to run. Apart from the tasks themselves, which only their worker writes."""
+"""Queries on control settings of tasks, stored apart from the tasks, which only their worker writes."""
 
 from collections.abc import Sequence
 
@@ -6,18 +6,18 @@ import sqlalchemy as sa
 
 from cachewright.model.tasks import Control
 from cachewright.store.rows import from_row, to_row
-from cachewright.store.tables import controls
+from cachewright.store.tables import task_controls
 
 
 def get(connection: sa.Connection, task_id: str) -> Control:
-    row = connection.execute(controls.select().where(controls.c.task_id == task_id)).one_or_none()
+    row = connection.execute(task_controls.select().where(task_controls.c.task_id == task_id)).one_or_none()
     return from_row(Control, row._mapping) if row else Control()
 
 
 def put(connection: sa.Connection, task_id: str, control: Control) -> None:
     remove(connection, [task_id])
-    connection.execute(controls.insert().values({"task_id": task_id, **to_row(control)}))
+    connection.execute(task_controls.insert().values({"task_id": task_id, **to_row(control)}))
 
 
 def remove(connection: sa.Connection, task_ids: Sequence[str]) -> None:
-    connection.execute(controls.delete().where(controls.c.task_id.in_(task_ids)))
+    connection.execute(task_controls.delete().where(task_controls.c.task_id.in_(task_ids)))

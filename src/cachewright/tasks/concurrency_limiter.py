@@ -20,9 +20,9 @@ class ConcurrencyLimiter:
         """Waits until one more sub-step may start. ActionFailed DCS.9005 where the task is to be cancelled."""
         while True:
             control = self._ledger.control
-            if control.wish == "cancel":
+            if control.state == "cancelled":
                 raise ActionFailed(CANCELLED, "cancelled", True)
-            if control.wish == "run" and self._running < (control.parallel or self._running + 1):
+            if control.state == "running" and self._running < (control.parallel or self._running + 1):
                 break
             await asyncio.sleep(HELD_SECONDS)
         self._running += 1

@@ -68,17 +68,17 @@ class StepContext:
         be `too_much` latency for a ceiling, in seconds. ActionFailed DCS.9005 where the task is to be cancelled."""
         while True:
             control = self._ledger.control
-            if control.wish == "cancel":
+            if control.state == "cancelled":
                 raise ActionFailed(CANCELLED, "cancelled", True)
             ceiling = control.latency_ceiling_ms
             slow = ceiling is not None and too_much is not None and await too_much(ceiling / 1000)
-            if control.wish == "run" and not slow:
+            if control.state == "running" and not slow:
                 return
             await asyncio.sleep(HELD_SECONDS)
 
     @property
     def cancelled(self) -> bool:
-        return self._ledger.control.wish == "cancel"
+        return self._ledger.control.state == "cancelled"
 
     @property
     def gently(self) -> bool:
@@ -89,12 +89,12 @@ class StepContext:
         """The task's owner wants it held back in some way, as of this moment."""
         await self._ledger.write()  # which reads what is wanted
         control = self._ledger.control
-        return Control(hurry=control.hurry) != control
+        return Control(priority=control.priority) != control
 
     @property
-    def in_a_hurry(self) -> bool:
+    def prioritizes_speed(self) -> bool:
         """Clients need not be spared."""
-        return self._ledger.control.hurry
+        return self._ledger.control.priority == "speed"
 
     @property
     def following(self) -> SubStep | None:

@@ -37,7 +37,7 @@ class TaskRecorder:
     def __init__(self, database: Database, task: Task, control: Control, publish: Callable[[Task], None]) -> None:
         """`publish` is told of each change that is on record.
 
-        :ivar control: how the task is wanted to run, as last read; a fraction of a second old at the most.
+        :ivar control: control settings of the task, as last read; a fraction of a second old at the most.
         """
         self._database = database
         self._task = task
@@ -133,7 +133,7 @@ class TaskRecorder:
         while True:
             await asyncio.sleep(KEEP_SECONDS)
             await self.write()
-            if self.control.wish == "run":
+            if self.control.state == "running":
                 for sub_step, seconds in watch.stalled(self._task, self._now()):
                     log.warning("task %s: %s: no progress for %d s", self._task.id, sub_step.name, seconds)
 

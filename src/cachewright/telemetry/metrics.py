@@ -52,7 +52,7 @@ class Monitors(Protocol):
     supervisor: Supervisor
     incidents: Incidents
     cluster_check: ClusterCheck
-    vitals: StatsCollector
+    statistics: StatsCollector
 
 
 class Metrics:
@@ -195,7 +195,7 @@ def _of_monitors(monitors: Monitors) -> Iterator[Metric]:
     forgotten = CounterMetricFamily("cachewright_foreign_members_forgotten", "Nodes that forgot a foreign member.")
     forgotten.add_metric((), monitors.cluster_check.forgotten)
     yield forgotten
-    yield from _of_nodes(monitors.vitals.nodes())
+    yield from _of_nodes(monitors.statistics.nodes())
 
 
 def _gauge(name: str, text: str, labels: Sequence[str], values: Iterable[tuple[Sequence[str], float]]) -> Metric:
@@ -219,19 +219,19 @@ def _of_nodes(nodes: Iterable[tuple[Node, NodeStats | None]]) -> Iterator[Metric
         field: GaugeMetricFamily(f"cachewright_node_{field}", text, labels=(*labels, "role"))
         for field, text in numbers.items()
     }
-    for node, vital in nodes:
+    for node, stats in nodes:
         of = (node.instance_id, node.id, str(node.shard))
-        up.add_metric(of, 1 if vital else 0)
+        up.add_metric(of, 1 if stats else 0)
         most.add_metric(of, node.maxmemory)
-        if vital:
+        if stats:
             told = {
-                "used_memory_bytes": vital.used_memory,
-                "keys": vital.keys,
-                "ops_per_second": vital.ops_per_second,
-                "clients": vital.clients,
+                "used_memory_bytes": stats.used_memory,
+                "keys": stats.keys,
+                "ops_per_second": stats.ops_per_second,
+                "clients": stats.clients,
             }
             for field, value in told.items():
-                families[field].add_metric((*of, vital.role), value)
+                families[field].add_metric((*of, stats.role), value)
     yield up
     yield most
     yield from families.values()

@@ -33,7 +33,7 @@ class Cluster:
 
     def first_files(self, node: Node, nodes: Sequence[Node], *, founding: bool) -> Mapping[str, str]:
         """The founding primaries share the slots evenly, each with an epoch of its own."""
-        founders = [other.id for other in nodes if other.role == "master"]
+        founders = [other.id for other in nodes if other.role == "primary"]
         if not founding or node.id not in founders:
             return {NODES_CONF: nodes_conf(node)}
         return {NODES_CONF: nodes_conf(node, founders.index(node.id) + 1, even_split(founders)[node.id])}

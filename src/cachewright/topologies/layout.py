@@ -27,7 +27,7 @@ def new_nodes(
     nodes: list[Node] = []
     for shard in range(flavor.shards) if shards is None else shards:
         for copy in range(flavor.copies):
-            role: Role = "slave" if copy else "master"
+            role: Role = "replica" if copy else "primary"
             nodes.append(
                 Node(
                     id=hashlib.sha1(f"{instance_id}/{salt}/{shard}/{copy}".encode(), usedforsecurity=False).hexdigest(),
@@ -38,7 +38,7 @@ def new_nodes(
                     port=0,
                     bus_port=0,
                     maxmemory=flavor.shard_bytes,
-                    wanted=True,
+                    should_run=True,
                     created_at=now_ms(),
                 )
             )

@@ -90,7 +90,7 @@ def nodes_conf(node: Node, epoch: int = 0, slots: SlotRange | None = None) -> st
     """
     address = f"{node.host}:{node.port}@{node.bus_port},,tls-port={node.tls_port or 0},shard-id={node.id}"
     lines = [f"{node.id} {address} myself,master - 0 0 0 connected"]
-    if node.role == "master":
+    if node.role == "primary":
         gone, flags, nowhere, tls_nowhere = placeholder_primary(node), "master,noaddr", ":0@0", 0
         if slots:
             # Only a master that may be reachable counts towards a cluster that is ok.

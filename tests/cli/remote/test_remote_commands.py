@@ -58,7 +58,7 @@ def test_a_cluster_is_made_planned_resized_and_deleted(
     assert "typed" in run("instances", "list").stdout
     shown = run("instances", "show", "typed").stdout
     assert instance_id in shown
-    assert shown.count("master") == 2
+    assert shown.count("primary") == 2
     addresses = {f"{node.host}:{node.port}" for node in caches.get_nodes()}
     assert len(addresses) == 2
     assert addresses <= set(shown.split())
@@ -96,7 +96,7 @@ def test_a_cluster_is_made_planned_resized_and_deleted(
 def held_resize(server: Server, client: Any, instance_id: str, shards: int) -> str:
     """A task that is told to wait before it can have moved anything."""
     task_id = resize(client, instance_id, shards)
-    assert server.call("PUT", f"instances/{instance_id}/tasks/{task_id}/control", {"wish": "pause"})[0] == 200
+    assert server.call("PUT", f"instances/{instance_id}/tasks/{task_id}/control", {"state": "paused"})[0] == 200
     return task_id
 
 
@@ -104,7 +104,7 @@ def test_a_task_is_paused_cancelled_tried_again_and_resumed(server: Server, clie
     instance_id = created(client, 1)
     task_id = held_resize(server, client, instance_id, 2)
     assert run("tasks", "pause", task_id).returncode == 0
-    assert '"wish": "pause"' in run("tasks", "show", task_id, "--json").stdout
+    assert '"state": "paused"' in run("tasks", "show", task_id, "--json").stdout
     assert run("tasks", "cancel", task_id).returncode == 0
     watched = run("tasks", "watch", task_id)
     assert watched.returncode == 1
@@ -114,9 +114,9 @@ def test_a_task_is_paused_cancelled_tried_again_and_resumed(server: Server, clie
     assert run("tasks", "watch", task_id).returncode == 0
 
     held = held_resize(server, client, instance_id, 3)
-    assert run("tasks", "resume", held, "--parallel", "1", "--hurry").returncode == 0
+    assert run("tasks", "resume", held, "--parallel", "1", "--priority", "speed").returncode == 0
     asked = json.loads(run("tasks", "show", held, "--json").stdout)["control"]
-    assert asked == {"wish": "run", "parallel": 1, "latency_ceiling_ms": None, "hurry": True}
+    assert asked == {"state": "running", "parallel": 1, "latency_ceiling_ms": None, "priority": "speed"}
     assert run("tasks", "watch").returncode == 0
     assert show(client, instance_id).sharding_count == 3
 
@@ -127,14 +127,16 @@ def test_limits_of_a_task_survive_pause_and_resume(
     instance_id = created(client, 1)
     task_id = resize(client, instance_id, 2)
     path = f"instances/{instance_id}/tasks/{task_id}"
-    limits = {"parallel": 1, "latency_ceiling_ms": 0.000001, "hurry": False}
+    limits = {"parallel": 1, "latency_ceiling_ms": 0.000001, "priority": "latency"}
     assert server.call("PUT", f"{path}/control", limits)[0] == 200
-    assert told("tasks", "pause", task_id)["control"] == limits | {"wish": "pause"}
-    assert told("tasks", "resume", task_id)["control"] == limits | {"wish": "run"}
-    changed = limits | {"parallel": 2, "hurry": True}
-    assert told("tasks", "resume", task_id, "--parallel", "2", "--hurry")["control"] == changed | {"wish": "run"}
-    assert told("tasks", "resume", task_id, "--no-hurry")["control"]["hurry"] is False
-    free = {"wish": "run", "parallel": 3, "latency_ceiling_ms": None, "hurry": False}
+    assert told("tasks", "pause", task_id)["control"] == limits | {"state": "paused"}
+    assert told("tasks", "resume", task_id)["control"] == limits | {"state": "running"}
+    changed = limits | {"parallel": 2, "priority": "speed"}
+    assert told("tasks", "resume", task_id, "--parallel", "2", "--priority", "speed")["control"] == changed | {
+        "state": "running"
+    }
+    assert told("tasks", "resume", task_id, "--priority", "latency")["control"]["priority"] == "latency"
+    free = {"state": "running", "parallel": 3, "latency_ceiling_ms": None, "priority": "latency"}
     assert told("tasks", "pause", task_id)["control"]["latency_ceiling_ms"] == 0.000001
     assert told("tasks", "resume", task_id, "--reset", "--parallel", "3")["control"] == free
     assert ended(client, instance_id, task_id).status == "SUCCESS"

@@ -86,7 +86,7 @@ def scaling(own_server: Server) -> tuple[Any, str, str]:
     instance_id = created(client, 2)
     load(cache(client, instance_id), 100_000)
     task_id = resize(client, instance_id, 4)
-    status, _ = own_server.call("PUT", f"instances/{instance_id}/tasks/{task_id}/control", {"wish": "pause"})
+    status, _ = own_server.call("PUT", f"instances/{instance_id}/tasks/{task_id}/control", {"state": "paused"})
     assert status == 200
     return client, instance_id, task_id
 
@@ -102,7 +102,7 @@ def terminal(own_server: Server, scaling: tuple[Any, str, str], tmp_path: Path) 
 
 def let_go(server: Server, scaling: tuple[Any, str, str]) -> None:
     _, instance_id, task_id = scaling
-    server.call("PUT", f"instances/{instance_id}/tasks/{task_id}/control", {"wish": "run"})
+    server.call("PUT", f"instances/{instance_id}/tasks/{task_id}/control", {"state": "running"})
 
 
 def test_a_scale_is_watched_to_its_end(own_server: Server, scaling: tuple[Any, str, str], terminal: Terminal) -> None:

@@ -61,7 +61,7 @@ def control_task(
 def cancel_task(request: Call, plane: Plane, instance_id: PathId, task_id: PathId) -> Response[schemas.TaskRecord]:
     """Ends a task that has not ended, and leaves the instance in order. The task is FAILED with DCS.9005 when it is."""
     known, wanted = requests.instance_id(instance_id), requests.task_id(task_id)
-    control = Control(wish="cancel")
+    control = Control(state="cancelled")
     _require_kind(request, plane, known, wanted)
     task = plane.control_task(requests.principal(request), known, wanted, control)
     return responses.json(schemas.record(task, control))

@@ -23,13 +23,13 @@ from cachewright.monitoring.snapshots import InstanceSnapshot
 _INSTANCE = "/v2/{project_id:str}/instances/{instance_id:str}"
 
 
-@get(_INSTANCE + "/live", opt=needs("dcs:instance:get"))
+@get(_INSTANCE + "/state", opt=needs("dcs:instance:get"))
 async def show_instance_state(
     request: Call, plane: Plane, authenticator: Authentication, streams: Streams, instance_id: PathId
 ) -> Response[schemas.InstanceState]:
     """Status, running task, and of each shard its slots and what its nodes say, all as it is now.
 
-    With `Accept: text/event-stream`, an event `live` whenever something of it has changed, about once a second and
+    With `Accept: text/event-stream`, an event `state` whenever something of it has changed, about once a second and
     oftener while slots move; `end` when the instance is gone, `refused` when the caller may not read it any longer.
     """
     known, project_id = requests.instance_id(instance_id), requests.principal(request).project_id
@@ -49,10 +49,10 @@ async def show_instance_state(
     return responses.json(schemas.instance_state(seen))
 
 
-@get(_INSTANCE + "/vitals", opt=needs("dcs:instance:get"))
+@get(_INSTANCE + "/statistics", opt=needs("dcs:instance:get"))
 @in_thread
 def list_instance_statistics(request: Call, plane: Plane, instance_id: PathId) -> Response[schemas.StatisticsSamples]:
     """Memory, keys, commands and traffic over the last hour, or since the server started."""
     with plane.database.read() as connection:
         instance = instance_of(connection, request, instance_id)
-    return responses.json(schemas.statistics_samples(instance.id, plane.vitals.history(instance.id)))
+    return responses.json(schemas.statistics_samples(instance.id, plane.statistics.history(instance.id)))

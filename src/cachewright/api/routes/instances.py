@@ -45,7 +45,7 @@ def list_instances(
     query = wanted.read()
     with plane.database.read() as connection:
         count, page = _search(connection, requests.principal(request), query, plane.settings.node_host)
-    shown = [schemas.listed(instance, plane.vitals.used_memory(instance.id), plane.settings) for instance in page]
+    shown = [schemas.listed(instance, plane.statistics.used_memory(instance.id), plane.settings) for instance in page]
     return responses.json(schemas.InstanceList(count, shown))
 
 
@@ -78,7 +78,7 @@ def show_instance(request: Call, plane: Plane, instance_id: PathId) -> Response[
         nodes = instances.nodes_of(connection, instance.id)
         unfinished = tasks.unfinished_of(connection, instance.id)
     return responses.json(
-        schemas.shown(instance, nodes, plane.vitals.used_memory(instance.id), plane.settings, unfinished)
+        schemas.shown(instance, nodes, plane.statistics.used_memory(instance.id), plane.settings, unfinished)
     )
 
 

@@ -1,4 +1,4 @@
-"""Extensions of this project: how a task is wanted to run, and its whole record."""
+"""Extensions of this project: control settings of a task, and its whole record."""
 
 from typing import Annotated, Literal
 
@@ -8,16 +8,22 @@ from cachewright.api.schemas import iso
 from cachewright.api.schemas.tasks import Progress, TaskItem, progress, task_item
 from cachewright.model.tasks import Control, Task
 
+_STATE_OF_WISH: dict[str, Literal["running", "paused"]] = {"run": "running", "pause": "paused"}
+
 
 class ControlBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is left out goes back to its default: run, all lanes side by side, no ceiling, no
-    hurry. A word that is not known is
-    refused: a pause that was misspelt must not be taken for a wish to run."""
+    """Replaces the control settings of a task. Omitted fields are reset to their defaults: running, all ranges
+    concurrently, no latency ceiling, priority `latency`. Unknown fields are an error.
 
-    wish: Literal["run", "pause"] = "run"
+    `wish` (`run` or `pause`) is the name that version 0.1.0 had for `state`. It is deprecated and has no effect
+    together with `state`.
+    """
+
+    state: Literal["running", "paused"] | None = None
     parallel: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
     latency_ceiling_ms: Annotated[float, msgspec.Meta(gt=0, le=60_000)] | None = None
-    hurry: bool = False
+    priority: Literal["latency", "speed"] = "latency"
+    wish: Annotated[Literal["run", "pause"] | None, msgspec.Meta(extra_json_schema={"deprecated": True})] = None
 
 
 class ForecastItem(msgspec.Struct, frozen=True):
@@ -40,11 +46,21 @@ class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def control(body: ControlBody) -> Control:
-    return msgspec.convert(msgspec.to_builtins(body), Control)
+    """The settings that the body asks for."""
+    return Control(
+        state=body.state or _STATE_OF_WISH.get(body.wish or "", "running"),
+        parallel=body.parallel,
+        latency_ceiling_ms=body.latency_ceiling_ms,
+        priority=body.priority,
+    )
 
 
 def record(task: Task, control: Control) -> TaskRecord:
-    forecasts = [ForecastItem(f.percent, iso(f.at), f.remaining_seconds, f.error) for f in task.forecasts]
+    """The record of a task with its control settings."""
+    forecasts = [
+        ForecastItem(forecast.percent, iso(forecast.at), forecast.remaining_seconds, forecast.error)
+        for forecast in task.forecasts
+    ]
     return TaskRecord(
         instance_id=task.instance_id,
         task=task_item(task),

@@ -6,7 +6,7 @@ has and Valkey has not follow from those that it has: the same node or shard has
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -19,6 +19,9 @@ _MEGABYTE = 1024 * 1024
 _BITS = 8
 """INFO counts kilobytes a second, the contract kilobits."""
 
+CloudRole = Literal["master", "slave"]
+_CLOUD_ROLES: Mapping[Role, CloudRole] = {"primary": "master", "replica": "slave"}
+
 
 class Dimension(msgspec.Struct, frozen=True):
     name: str
@@ -29,7 +32,7 @@ class Replication(msgspec.Struct, frozen=True, kw_only=True):
     """`dimensions` are those of a monitoring service, which is not served. `is_replication`: just being added."""
 
     replication_id: str
-    replication_role: Role
+    replication_role: CloudRole
     replication_ip: str
     is_replication: bool = False
     node_id: str
@@ -57,7 +60,7 @@ class LogicalNode(msgspec.Struct, frozen=True, kw_only=True):
     status: Literal["Creating", "Active", "Inactive"]
     az_code: str
     node_role: str = "redis-server"
-    node_type: Role
+    node_type: CloudRole
     node_ip: str
     node_port: str
     node_id: str
@@ -107,7 +110,7 @@ class TopologyNode(msgspec.Struct, frozen=True, kw_only=True):
     node_name: str
     ip: str
     port: str
-    node_type: Role
+    node_type: CloudRole
     max_memory: str
     used_memory: str | None
     qps: str | None
@@ -161,7 +164,7 @@ def topology(instance: Instance, sights: Sequence[NodeInfo]) -> Topology:
 def _replication(instance: Instance, sight: NodeInfo) -> Replication:
     return Replication(
         replication_id=_replication_id(instance, sight),
-        replication_role=sight.role,
+        replication_role=_CLOUD_ROLES[sight.role],
         replication_ip=sight.node.host,
         node_id=sight.node.id,
         status=_state(sight),
@@ -177,7 +180,7 @@ def _logical_node(instance: Instance, sight: NodeInfo) -> LogicalNode:
         name=_name(sight),
         status="Creating" if being_made else _state(sight),
         az_code=_zone(instance),
-        node_type=sight.role,
+        node_type=_CLOUD_ROLES[sight.role],
         node_ip=sight.node.host,
         node_port=str(sight.node.port),
         node_id=sight.node.id,
@@ -196,7 +199,7 @@ def _topology_node(instance: Instance, sight: NodeInfo) -> TopologyNode:
         node_name=_name(sight),
         ip=sight.node.host,
         port=str(sight.node.port),
-        node_type=sight.role,
+        node_type=_CLOUD_ROLES[sight.role],
         max_memory=str(sight.node.maxmemory // _MEGABYTE),
         used_memory=str(int(sight.number("used_memory")) // _MEGABYTE) if measured else None,
         qps=str(int(sight.number("instantaneous_ops_per_sec"))) if measured else None,

@@ -76,7 +76,7 @@ def statistic(instance: Instance, sights: Sequence[NodeInfo]) -> InstanceStatist
     max_memory = parse(instance.spec_code).capacity_mb
     if not all(sight.said for sight in sights):
         return InstanceStatistic(instance_id=instance.id, max_memory=max_memory)
-    masters = [sight for sight in sights if sight.role == "master"]
+    masters = [sight for sight in sights if sight.role == "primary"]
     return InstanceStatistic(
         instance_id=instance.id,
         input_kbps=kilobits(sights, "input"),

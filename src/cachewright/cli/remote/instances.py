@@ -22,6 +22,8 @@ app.command(
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _ALL = 1000
+_ROLES = {"master": "primary", "slave": "replica"}
+"""Roles of nodes by their names in the cloud's API."""
 
 Instance = Annotated[str, Parameter(help="Id or name of the instance.")]
 Wait = Annotated[bool, Parameter(negative="", help="Follow the task until it has ended.")]
@@ -74,7 +76,7 @@ def show(instance: Instance, *, target: Target = USUAL, json: AsJson = False) ->
     rows = [
         (
             node["group_name"],
-            node["node_type"],
+            _ROLES[node["node_type"]],
             node["status"],
             f"{node['node_ip']}:{node['node_port']}",
             node["node_id"],

@@ -1,7 +1,7 @@
 """`cachewright tasks`."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -68,7 +68,7 @@ def show(task: TaskId, *, target: Target = USUAL, json: AsJson = False) -> None:
             ("error", f"{item['error_code']} {body['message']}" if item["error_code"] else None),
             ("asked for", f"{item['created_at']} by {item['user_name']}: {item['params']}"),
             ("ended", item["updated_at"]),
-            ("wish", ", ".join(f"{name} {value}" for name, value in body["control"].items() if value is not None)),
+            ("control", ", ".join(f"{name} {value}" for name, value in body["control"].items() if value is not None)),
         ]
     )
     target_console = console()
@@ -112,7 +112,7 @@ def retry(task: TaskId, *, target: Target = USUAL, json: AsJson = False) -> None
 @app.command
 def pause(task: TaskId, *, target: Target = USUAL, json: AsJson = False) -> None:
     """Hold a task back: it stops between ranges, with the cluster whole. Limits that it has stay."""
-    _control(target, task, {"wish": "pause"}, json=json)
+    _control(target, task, {"state": "paused"}, json=json)
 
 
 @app.command
@@ -124,13 +124,16 @@ def resume(
     latency_ceiling_ms: Annotated[
         float | None, Parameter(help="Take the time it needs for 99 of 100 requests to be answered faster.")
     ] = None,
-    hurry: Annotated[bool | None, Parameter(help="Be over soon, though clients have to wait at times.")] = None,
+    priority: Annotated[
+        Literal["latency", "speed"] | None,
+        Parameter(help="With speed, finish as fast as possible; clients may see higher latency."),
+    ] = None,
     reset: Annotated[bool, Parameter(negative="", help="Drop the limits that no option names.")] = False,
     json: AsJson = False,
 ) -> None:
     """Let a task go on. Limits that no option names stay as they are."""
-    named = {"parallel": parallel, "latency_ceiling_ms": latency_ceiling_ms, "hurry": hurry}
-    changes = {"wish": "run"} | {name: value for name, value in named.items() if value is not None}
+    named = {"parallel": parallel, "latency_ceiling_ms": latency_ceiling_ms, "priority": priority}
+    changes = {"state": "running"} | {name: value for name, value in named.items() if value is not None}
     _control(target, task, changes, reset=reset, json=json)
 
 

@@ -60,7 +60,7 @@ async def check_status(site: OperationContext, running: StepContext) -> None:
 def status_failures(nodes: Sequence[Node], seen: Mapping[str, View | None]) -> Iterator[ActionFailed]:
     """What `check_status` fails on: the first fault of each node that should be running."""
     for node in nodes:
-        if node.wanted and (fault := _fault(seen[node.id])):
+        if node.should_run and (fault := _fault(seen[node.id])):
             yield ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {node.id} {fault}")
 
 
@@ -95,10 +95,10 @@ async def join(site: OperationContext, running: StepContext) -> None:
     nodes = await site.nodes(running.task.instance_id)
     new_ids = set(running.sub_step.arguments["node_ids"])
     new = [node for node in nodes if node.id in new_ids]
-    every = [*(node for node in nodes if node.id not in new_ids and node.wanted), *new]
+    every = [*(node for node in nodes if node.id not in new_ids and node.should_run), *new]
     access = site.access(instance)
     await _introduced(every, new, access)
-    leads = [node for node in new if node.role == "master"]
+    leads = [node for node in new if node.role == "primary"]
     await asyncio.gather(*(lead(node, access, founding=False) for node in leads))
     await _place_replicas(new, access)
     await _all_settled(running, every, access)
@@ -182,8 +182,8 @@ async def _introduce(node: Node, new: Sequence[Node], sight: View | None, access
 
 async def _place_replicas(new: Sequence[Node], access: Access) -> None:
     """Makes each new replica follow the new master of its shard, as soon as it knows it as one."""
-    leads = {node.shard: node for node in new if node.role == "master"}
-    replicas = [node for node in new if node.role == "slave" and node.shard in leads]
+    leads = {node.shard: node for node in new if node.role == "primary"}
+    replicas = [node for node in new if node.role == "replica" and node.shard in leads]
     await asyncio.gather(*(_follow(node, leads[node.shard], access) for node in replicas))
 
 

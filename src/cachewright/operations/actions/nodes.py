@@ -55,7 +55,7 @@ async def start(site: OperationContext, running: StepContext) -> None:
         raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id} did not start: {failure}") from failure
     access = site.access(instance)
     node = await _answering(site, instance, node)
-    if arguments["founding"] and node.role == "master":
+    if arguments["founding"] and node.role == "primary":
         await cluster.lead(node, access, founding=True)
 
 
@@ -182,7 +182,7 @@ async def end(site: OperationContext, node: Node) -> None:
 async def _unwanted(site: OperationContext, node: Node) -> None:
     def mark() -> None:
         with site.database.write() as connection:
-            instances.change_node(connection, node.id, wanted=False)
+            instances.change_node(connection, node.id, should_run=False)
 
     await asyncio.to_thread(mark)
 

@@ -46,7 +46,7 @@ async def set_on_node(site: OperationContext, running: StepContext) -> None:
 async def check(site: OperationContext, running: StepContext) -> None:
     """Every node that answers has the new values, and every node gets them at its next start."""
     instance = await site.instance(running.task)
-    nodes = [node for node in await site.nodes(running.task.instance_id) if node.wanted]
+    nodes = [node for node in await site.nodes(running.task.instance_id) if node.should_run]
     changed = new_values(running.task)
     having = await asyncio.gather(*(_ensured(site, instance, node, changed) for node in nodes))
     running.measure(detail=f"{{nodes_set:{sum(having)}/{len(nodes)}}}")

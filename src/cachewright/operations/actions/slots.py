@@ -64,8 +64,8 @@ class _Hold:
     async def hindered(self) -> bool:
         return await self._running.hindered()
 
-    def in_a_hurry(self) -> bool:
-        return self._running.in_a_hurry
+    def prioritizes_speed(self) -> bool:
+        return self._running.prioritizes_speed
 
 
 def _next(running: StepContext, nodes: Sequence[Node], seen: Mapping[str, View | None], source: Node) -> Next | None:

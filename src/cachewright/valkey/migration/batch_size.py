@@ -5,7 +5,7 @@ for the next piece alive each deletion also copies the page it touches, several 
 
 - A source with clients gives one piece at a time away, of so few keys that its clients hardly notice, more or fewer as
   the last one was felt. Every piece costs a tenth of a second at the most, in which the source waits for its cron.
-- A source that nobody asks anything, or whose owner is in a hurry, is given few large pieces, all at once.
+- A source that nobody asks anything, or whose task prioritizes speed, is given few large pieces, all at once.
 
 Measured in docs/decisions/0017.
 """
@@ -34,11 +34,11 @@ class BatchSizer:
         self._before: ClientActivity | None = None
         self.careful = True
 
-    def look(self, now: ClientActivity, *, in_a_hurry: bool) -> None:
+    def look(self, now: ClientActivity, *, prioritizes_speed: bool) -> None:
         """Before each piece. Who is connected may ask at any moment, so only experience shows that nobody does."""
         before, self._before = self._before, now
         asked = before is None or now.calls - before.calls > _CALLS_PER_SECOND * (now.at - before.at)
-        self.careful = asked and now.connected > 0 and not in_a_hurry
+        self.careful = asked and now.connected > 0 and not prioritizes_speed
 
     def felt(self, longest: float, forked: float) -> None:
         """The last piece has kept a client of the source waiting for `longest` seconds at the most, and its fork took

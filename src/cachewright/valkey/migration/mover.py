@@ -63,7 +63,7 @@ class MigrationControl(Protocol):
     async def hindered(self) -> bool:
         """What comes after this range may have to wait, so it is not begun before its turn."""
 
-    def in_a_hurry(self) -> bool:
+    def prioritizes_speed(self) -> bool:
         """Clients of the source need not be spared."""
 
 
@@ -137,7 +137,9 @@ class Mover:
                         await _require_durable(source, target)
                         await self._hold.before_pieces(lambda ceiling: self._too_much(source, target, ceiling))
                         await connect_again(source, target)
-                        self._portions.look(await client_activity(source), in_a_hurry=self._hold.in_a_hurry())
+                        self._portions.look(
+                            await client_activity(source), prioritizes_speed=self._hold.prioritizes_speed()
+                        )
                         if self._portions.careful and not self._busy:
                             self._busy = True
                             await busy.enter_async_context(_often(source))
@@ -188,7 +190,7 @@ class Mover:
             self._sources.felt[self._source.id] = pulse
             if self._hold.cancelled():
                 raise MigrationFailed(["cancelled"])
-            if self._hold.in_a_hurry():
+            if self._hold.prioritizes_speed():
                 return  # said while this waited for its turn
             await self._follow(source, target, await self._begin(source, left, known), report)
             self._portions.felt(pulse.longest, await fork_seconds(source))
@@ -213,7 +215,7 @@ class Mover:
     async def _pass_by(self, source: Valkey, under_way: Iterable[Job]) -> None:
         """Somebody has started pieces of this range: the move before, or this one in an earlier life. What comes after
         is begun where these are all that is left of it."""
-        if self._hold.in_a_hurry() or not (await client_activity(source)).connected:
+        if self._hold.prioritizes_speed() or not (await client_activity(source)).connected:
             begun = {part for job in under_way for part in job.ranges}
             if set(slots_of(await self._left(source, self._part))) <= set(slots_of(begun)):
                 await self._begin_after(source)

@@ -59,7 +59,7 @@ export async function instancePage(main, { signal, titled }, id) {
   }
 
   async function drawVitals() {
-    const known = await ask("GET", `instances/${id}/vitals`).catch(() => null);
+    const known = await ask("GET", `instances/${id}/statistics`).catch(() => null);
     if (signal.aborted) return;
     if (known) {
       show(charts, h("div", { class: "charts" }, CHARTS.map(([title, field, format]) =>
@@ -69,12 +69,12 @@ export async function instancePage(main, { signal, titled }, id) {
   }
 
   try {
-    draw("live", await ask("GET", `instances/${id}/live`));
+    draw("state", await ask("GET", `instances/${id}/state`));
   } catch (error) {
     wrong.textContent = error.message;
     return;
   }
-  follow(`instances/${id}/live`, ["live", "end"], draw, signal, (text) => (wrong.textContent = text));
+  follow(`instances/${id}/state`, ["state", "end"], draw, signal, (text) => (wrong.textContent = text));
   drawVitals();
 }
 

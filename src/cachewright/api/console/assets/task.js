@@ -60,18 +60,19 @@ export async function taskPage(main, { signal, titled }, id) {
     if (!may(record.task.name === "DeleteInstance" ? "admin" : "operator")) return [];
     if (record.task.status === "FAILED") return [act("Try again", () => ask("POST", `${path}/retry`).then(watch))];
     if (record.task.status === "SUCCESS" || !DIVISIBLE.includes(record.task.name)) return [];
-    const { wish, parallel, latency_ceiling_ms, hurry } = record.control;
-    const wanted = (changed) => ask("PUT", `${path}/control`, { wish, parallel, latency_ceiling_ms, hurry, ...changed });
-    if (wish === "cancel") return [h("span", { class: "note" }, "It is being cancelled.")];
+    const { state, parallel, latency_ceiling_ms, priority } = record.control;
+    const control = (changed) => ask("PUT", `${path}/control`, { state, parallel, latency_ceiling_ms, priority, ...changed });
+    if (state === "cancelled") return [h("span", { class: "note" }, "Cancelling…")];
     return [
-      wish === "pause" ? act("Go on", () => wanted({ wish: "run" })) : act("Pause", () => wanted({ wish: "pause" })),
+      state === "paused" ? act("Resume", () => control({ state: "running" })) : act("Pause", () => control({ state: "paused" })),
       act("Cancel", () => ask("POST", `${path}/cancel`), true),
-      h("label", { class: "inline" }, "Ranges at once ", h("input", { type: "number", min: 1, max: 1024, "data-key": "parallel",
+      h("label", { class: "inline" }, "Concurrent ranges ", h("input", { type: "number", min: 1, max: 1024, "data-key": "parallel",
         value: parallel ?? "", placeholder: "all", onchange: (event) =>
-          wanted({ parallel: event.target.value ? Number(event.target.value) : null }).then(read, (error) => (wrong.textContent = error.message)) })),
-      h("label", { class: "inline" }, h("input", { type: "checkbox", "data-key": "hurry", checked: hurry, onchange: (event) =>
-        wanted({ hurry: event.target.checked }).then(read, (error) => (wrong.textContent = error.message)) }), " Hurry, though clients wait"),
-      wish === "pause" && h("span", { class: "note" }, "Paused between two ranges.")];
+          control({ parallel: event.target.value ? Number(event.target.value) : null }).then(read, (error) => (wrong.textContent = error.message)) })),
+      h("label", { class: "inline" }, h("input", { type: "checkbox", "data-key": "priority", checked: priority === "speed",
+        onchange: (event) => control({ priority: event.target.checked ? "speed" : "latency" }).then(read, (error) => (wrong.textContent = error.message)) }),
+      " Prioritize speed (clients may see latency up to 0.5 s)"),
+      state === "paused" && h("span", { class: "note" }, "Paused between two ranges.")];
   }
 
   function watch() {

@@ -1,0 +1,8 @@
+"""Names of node roles in replies of Valkey servers."""
+
+from collections.abc import Mapping
+
+from cachewright.model.instances import Role
+
+ROLES: Mapping[str, Role] = {"master": "primary", "slave": "replica"}
+"""Our role by the `role` field of INFO."""
