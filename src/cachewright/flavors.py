@@ -2,7 +2,7 @@
 
 Pure. The grammar is the cloud's: `redis.{single|ha|cluster|proxy}.{xu1|au1}.{tiny|large}[.rN|.pN][.sK].SIZE`, SIZE in
 MB for tiny and in GB for large, rN replicas with the master counted, sK the size of a shard in GB. Cachewright
-serves the cluster family; the other families parse, so that a refusal can say why.
+serves those of `cachewright.topologies`; the other families parse, so that a refusal can say why.
 """
 
 import platform
@@ -127,18 +127,32 @@ def _copies(spec_code: str, mode: str, kind: str | None, copies: str | None) -> 
     return number
 
 
+def cluster_code(cpu: str, *, shards: int, shard_gb: int, copies: int) -> str:
+    """The spec code of a cluster; `cpu` as spec codes name it, `copies` of each shard with the primary counted."""
+    return f"redis.cluster.{cpu}.large.r{copies}.s{shard_gb}.{shards * shard_gb}"
+
+
+def single_code(cpu: str, megabytes: int) -> str:
+    """The spec code of a single instance. It can be bought where `megabytes` is one of SINGLE_CAPACITIES_MB."""
+    size = f"tiny.{megabytes}" if megabytes < 1024 else f"large.{megabytes // 1024}"
+    return f"redis.single.{cpu}.{size}"
+
+
 def machine_cpu_type() -> str:
     """The cloud's word for this machine's processor."""
     return "aarch64" if platform.machine().lower() in {"aarch64", "arm64"} else "x86_64"
 
 
 def offered(cpu_type: str) -> Iterator[Flavor]:
-    """Every flavor that is listed for sale on a processor type: cluster, with and without a named shard size."""
+    """Every flavor that is listed for sale on a processor type: clusters, with and without a named shard size, then
+    single instances."""
     cpu = "xu1" if cpu_type == "x86_64" else "au1"
     for copies in (1, 2, 3):
         prefix = f"redis.cluster.{cpu}.large.r{copies}"
-        for size in DEFAULT_SHARDS:
-            yield parse(f"{prefix}.{size}")
+        for gigabytes in DEFAULT_SHARDS:
+            yield parse(f"{prefix}.{gigabytes}")
         for shard_gb in OFFERED_SHARD_SIZES:
             for shards in OFFERED_SHARDS:
                 yield parse(f"{prefix}.s{shard_gb}.{shards * shard_gb}")
+    for megabytes in SINGLE_CAPACITIES_MB:
+        yield parse(single_code(cpu, megabytes))

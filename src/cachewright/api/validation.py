@@ -22,6 +22,7 @@ from cachewright.flavors import Flavor
 from cachewright.model.instances import Instance
 from cachewright.operations.requests import CreateRequest, ResizeRequest
 from cachewright.services.instance_attributes import AttributeChange
+from cachewright.topologies import TOPOLOGIES
 from cachewright.valkey.parameters import BY_ID, BY_NAME
 
 PASSWORD_LENGTH = (8, 32)
@@ -170,8 +171,11 @@ def _flavor_of(spec_code: str) -> Flavor:
 
 def _flavor(body: CreateBody) -> Flavor:
     flavor = _flavor_of(body.spec_code)
-    if flavor.cache_mode != "cluster":
-        raise ApiError(errors.INVALID_INSTANCE_TYPE, reason=f"spec_code: {flavor.cache_mode} is not served, cluster is")
+    if flavor.cache_mode not in TOPOLOGIES:
+        served = " and ".join(TOPOLOGIES)
+        raise ApiError(
+            errors.INVALID_INSTANCE_TYPE, reason=f"spec_code: {flavor.cache_mode} is not served, {served} are"
+        )
     if capacity_mb(body.capacity) != flavor.capacity_mb:
         raise refused("capacity", f"{flavor.spec_code} has {flavor.capacity_gb} GB")
     stands_for: dict[str, Any] = {

@@ -25,11 +25,9 @@ from cachewright.monitoring.foreign_members import expel
 from cachewright.monitoring.incidents import Incidents
 from cachewright.operations.context import OperationContext
 from cachewright.threads import in_background
-from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused
-from cachewright.valkey.single_request import Command, fields, request_once, text
+from cachewright.valkey.single_request import Command, fields, request_once
 from cachewright.valkey.slots import SLOTS
-from cachewright.valkey.topology import parse_view
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +48,6 @@ _EXPEL_SECONDS = 5.0
 _EXPEL_PAUSE_SECONDS = 0.3
 _MY_ID: Command = ("CLUSTER", "MYID")
 _INFO: Command = ("CLUSTER", "INFO")
-_NODES: Command = ("CLUSTER", "NODES")
 _OF_ONE_NODE: set[FaultKind] = {"credentials_refused", "node_id"}
 _OF_OTHERS: set[FaultKind] = {"node_start"}
 """Faults that the supervisor reports."""
@@ -218,10 +215,10 @@ async def _is_well(subject: Subject, watch: _Watch) -> bool:
     beforehand: the node whose turn it is lists its members then."""
     record = subject.record
     node = record.nodes[watch.rounds % len(record.nodes)]
-    due = watch.epoch is None or watch.rounds % _LIST_EVERY == 0
+    due = watch.epoch is None or watch.rounds % _LIST_EVERY == 0 or not subject.topology.has_peers
     asked = [node]
     if due or not record.idle:
-        answer = await _answer(node, subject.access)
+        answer = await _answer(node, subject)
         findings = find(record, [answer])
         if findings.faults or findings.forgetful or answer.view is None:
             return False
@@ -247,13 +244,13 @@ async def _finds_all_well(node: Node, subject: Subject, epoch: int | None) -> bo
 
 
 async def _ask_all(subject: Subject) -> list[Answer]:
-    return await gather_limited(lambda node: _answer(node, subject.access), subject.record.nodes, _NODES_AT_ONCE)
+    return await gather_limited(lambda node: _answer(node, subject), subject.record.nodes, _NODES_AT_ONCE)
 
 
-async def _answer(node: Node, access: Access) -> Answer:
+async def _answer(node: Node, subject: Subject) -> Answer:
     try:
-        my_id, nodes, info = await request_once(node, access, [_MY_ID, _NODES, _INFO], _ANSWER_SECONDS)
-        return Answer(node=node, my_id=text(my_id)[:40], view=parse_view(nodes, info))
+        view = await subject.topology.view(node, subject.access, _ANSWER_SECONDS)
+        return Answer(node=node, my_id=view.own_id, view=view)
     except NodeRefused as refusal:
         words = str(refusal)
         return Answer(node=node, refused=words if refusal_of_credentials(words) else None)

@@ -128,7 +128,7 @@ def _faults(
     if renamed := [answer for answer in answers if answer.my_id and not answer.is_itself]:
         yield "node_id", _told(f"node {answer.node.id} says that its id is {answer.my_id}" for answer in renamed)
     if record.steady and not any(answer.my_id or answer.refused for answer in answers):
-        yield "no_answer", "no node of the cluster answers"
+        yield "no_answer", "no node answers"
     own = {node.id for node in record.nodes}
     if gaps := [(node, count) for node, view in steady if (count := _covered(view, own)) < SLOTS]:
         yield (

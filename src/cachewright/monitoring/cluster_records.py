@@ -12,10 +12,12 @@ from cachewright.model.instances import Node
 from cachewright.monitoring.cluster_findings import Record, changing_nodes
 from cachewright.operations.context import OperationContext
 from cachewright.store import instances, tasks
+from cachewright.topologies import topology_of
+from cachewright.topologies.topology import Topology
 from cachewright.valkey.access import Access
 
 _CHECKED = {"CREATING", "RUNNING", "EXTENDING", "RESTARTING", "ERROR"}
-"""Instance statuses in which an instance has a cluster."""
+"""Instance statuses in which an instance has nodes that run."""
 
 _FORMER_SECONDS = 600.0
 
@@ -26,6 +28,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     instance_id: str
     record: Record
     access: Access
+    topology: Topology
 
 
 class Records:
@@ -41,6 +44,7 @@ class Records:
         some node may not have heard yet that they have left."""
         with self._site.database.read() as connection:
             secrets = instances.secrets(connection, _CHECKED)
+            spec_codes = instances.spec_codes(connection)
             nodes: dict[str, list[Node]] = defaultdict(list)
             for node in instances.all_nodes(connection):
                 nodes[node.instance_id].append(node)
@@ -52,6 +56,7 @@ class Records:
                 instance_id=known,
                 record=self._record(known, nodes[known], changing),
                 access=access[known],
+                topology=topology_of(spec_codes[known]),
             )
             for known in secrets
             if nodes[known]

@@ -20,7 +20,7 @@ from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 from cachewright.valkey.parameters import BY_NAME, read_settings
 from cachewright.valkey.roles import ROLES
-from cachewright.valkey.single_request import Unreadable, info, request_once
+from cachewright.valkey.single_request import Unreadable, databases, info, request_once
 
 _ANSWER_SECONDS = 2.0
 _SILENT_SECONDS = 5.0
@@ -56,8 +56,13 @@ class NodeInfo(msgspec.Struct, frozen=True):
 
     @property
     def keys(self) -> Mapping[str, int]:
-        """`keys`, `expires` and `avg_ttl` of its one database."""
+        """`keys`, `expires` and `avg_ttl` of its first database, the only one of a node of a cluster."""
         return _counters(self.said, "db0")
+
+    @property
+    def key_count(self) -> int:
+        """Keys of all its databases."""
+        return sum(_counters(self.said, name).get("keys", 0) for name in databases(self.said or {}))
 
 
 _NUMBERS = (

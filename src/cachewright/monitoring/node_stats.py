@@ -20,7 +20,7 @@ from cachewright.threads import in_background
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 from cachewright.valkey.roles import ROLES
-from cachewright.valkey.single_request import info
+from cachewright.valkey.single_request import databases, info
 
 MEASURE_SECONDS = 5.0
 _KEPT = int(3600 / MEASURE_SECONDS)
@@ -220,7 +220,7 @@ def read_stats(node: Node, said: Mapping[str, str]) -> NodeStats | None:
             node=node,
             role=ROLES[said["role"]],
             used_memory=_count(said["used_memory"], _MOST_BYTES),
-            keys=_count(said.get("db0", "keys=0").partition(",")[0].removeprefix("keys="), _MOST_BYTES),
+            keys=sum(_keys(said[name]) for name in databases(said)),
             ops_per_second=_count(said["instantaneous_ops_per_sec"], _MOST_COUNT),
             clients=_count(said["connected_clients"], _MOST_COUNT),
             input_kbps=_rate(said["instantaneous_input_kbps"]),
@@ -236,6 +236,11 @@ def _count(text: str, most: int) -> int:
     if not 0 <= number <= most:
         raise ValueError(f"{number} is no count")
     return number
+
+
+def _keys(text: str) -> int:
+    """Of one database, from a field such as `keys=3,expires=0`. ValueError where it is no count."""
+    return _count(text.partition(",")[0].removeprefix("keys="), _MOST_BYTES)
 
 
 def _rate(text: str) -> float:

@@ -81,6 +81,11 @@ def secrets(connection: sa.Connection, in_statuses: Collection[str]) -> dict[str
     }
 
 
+def spec_codes(connection: sa.Connection) -> dict[str, str]:
+    """The spec code of every instance of all projects, by its id."""
+    return {row.id: row.spec_code for row in connection.execute(sa.select(instances.c.id, instances.c.spec_code))}
+
+
 def count_by_tls(connection: sa.Connection) -> tuple[int, int]:
     """How many instances of all projects have TLS between their nodes, and how many have not."""
     secured = sa.func.count(instances.c.node_ca)

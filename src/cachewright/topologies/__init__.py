@@ -5,10 +5,11 @@ from functools import lru_cache
 
 from cachewright.flavors import parse
 from cachewright.topologies.cluster import Cluster
+from cachewright.topologies.single import Single
 from cachewright.topologies.topology import Topology
 
 CLUSTER = Cluster()
-TOPOLOGIES: Mapping[str, Topology] = {topology.cache_mode: topology for topology in (CLUSTER,)}
+TOPOLOGIES: Mapping[str, Topology] = {topology.cache_mode: topology for topology in (CLUSTER, Single())}
 """By the cloud's name of the cache mode."""
 
 

@@ -5,14 +5,13 @@ from collections.abc import Mapping, Sequence
 from cachewright.flavors import Flavor
 from cachewright.model.instances import Node
 from cachewright.tasks.plan import SubStepSpec, effort
-from cachewright.topologies.topology import Steps
+from cachewright.topologies.topology import Steps, start_node
 from cachewright.valkey.access import Access
 from cachewright.valkey.config import Setting, cluster_settings, nodes_conf
 from cachewright.valkey.slots import even_split
 from cachewright.valkey.topology import View, ask_view
 
 NODES_CONF = "nodes.conf"
-_START_SECONDS = 0.15
 _FORM_SECONDS, _FORM_SECONDS_A_NODE = 0.2, 0.06
 
 
@@ -45,7 +44,7 @@ class Cluster:
         """Every node starts at the same time and leads its own slots; then all learn of each other."""
         forming = _FORM_SECONDS + _FORM_SECONDS_A_NODE * len(nodes)
         return {
-            "Resource request.": [_start(node, founding=True) for node in nodes],
+            "Resource request.": [start_node(node, founding=True) for node in nodes],
             "Cluster formation.": [
                 SubStepSpec(
                     name="Cluster formation.",
@@ -54,12 +53,3 @@ class Cluster:
                 )
             ],
         }
-
-
-def _start(node: Node, *, founding: bool) -> SubStepSpec:
-    return SubStepSpec(
-        name=f"Node start. Shard {node.shard}, {node.role}",
-        action="start node",
-        work=effort(node.id, seconds=_START_SECONDS),
-        arguments={"node_id": node.id, "founding": founding},
-    )

@@ -9,10 +9,12 @@ from typing import Protocol
 
 from cachewright.flavors import Flavor
 from cachewright.model.instances import Node
-from cachewright.tasks.plan import SubStepSpec
+from cachewright.tasks.plan import SubStepSpec, effort
 from cachewright.valkey.access import Access
 from cachewright.valkey.config import Setting
 from cachewright.valkey.topology import View, views
+
+_START_SECONDS = 0.15
 
 Steps = dict[str, list[SubStepSpec]]
 """Sub-steps by the name of their step, in the order in which the steps run. Steps without sub-steps are left out."""
@@ -55,3 +57,13 @@ async def view_all(
 ) -> dict[str, View | None]:
     """The view of each of these nodes, by node id; None where a node does not answer or refuses."""
     return await views(nodes, access, answer_seconds, topology.view)
+
+
+def start_node(node: Node, *, founding: bool) -> SubStepSpec:
+    """The sub-step that starts a node; see `first_files` for `founding`."""
+    return SubStepSpec(
+        name=f"Node start. Shard {node.shard}, {node.role}",
+        action="start node",
+        work=effort(node.id, seconds=_START_SECONDS),
+        arguments={"node_id": node.id, "founding": founding},
+    )

@@ -73,6 +73,11 @@ def fields(reply: Any) -> Mapping[str, str]:
     return dict(line.split(":", 1) for line in text(reply).split("\r\n") if ":" in line)
 
 
+def databases(said: Mapping[str, str]) -> list[str]:
+    """The fields of INFO that count keys, one for each database that has some: `db0`, `db1`, ..."""
+    return [name for name in said if name.startswith("db") and name[2:].isdecimal()]
+
+
 def text(reply: Any) -> str:
     """The reply, which must be text. Unreadable where it is none."""
     if not isinstance(reply, str):

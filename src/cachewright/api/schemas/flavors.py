@@ -9,6 +9,7 @@ import msgspec
 from cachewright import flavors
 from cachewright.api.schemas.instance_bodies import capacity_mb
 from cachewright.flavors import Flavor
+from cachewright.topologies import TOPOLOGIES
 
 ZONE = "local"
 SERVICE_TYPE = "hws.service.type.dcs"
@@ -81,7 +82,7 @@ def flavor_list(query: FlavorsQuery, resized: Flavor | None = None) -> FlavorLis
         return FlavorList([])
     if query.engine_version and query.engine_version not in flavors.ENGINE_VERSIONS:
         return FlavorList([])
-    if query.spec_type == "node" or query.cache_mode not in {None, "cluster"}:
+    if query.spec_type == "node" or query.cache_mode not in {None, *TOPOLOGIES}:
         return FlavorList([])
     found: Iterable[Flavor] = _named(query) if query.spec_code else _offered(query.cpu_type or _processor(resized))
     wanted = None if query.capacity is None else capacity_mb(query.capacity)
@@ -89,7 +90,8 @@ def flavor_list(query: FlavorsQuery, resized: Flavor | None = None) -> FlavorLis
         [
             _item(flavor)
             for flavor in found
-            if (query.capacity is None or flavor.capacity_mb == wanted)
+            if query.cache_mode in {None, flavor.cache_mode}
+            and (query.capacity is None or flavor.capacity_mb == wanted)
             and (resized is None or _can_become(resized, flavor))
         ]
     )
@@ -100,8 +102,7 @@ def _processor(resized: Flavor | None) -> str:
 
 
 def _can_become(now: Flavor, new: Flavor) -> bool:
-    alike = (new.cpu_type, new.copies) == (now.cpu_type, now.copies)
-    return alike and (new.shards, new.shard_mb) != (now.shards, now.shard_mb)
+    return TOPOLOGIES[now.cache_mode].can_become(now, new) and not new.same_size(now)
 
 
 @cache
@@ -114,7 +115,7 @@ def _named(query: FlavorsQuery) -> tuple[Flavor, ...]:
         flavor = flavors.parse(query.spec_code or "")
     except flavors.UnknownFlavor:
         return ()
-    fits = flavor.cache_mode == "cluster" and query.cpu_type in {None, flavor.cpu_type}
+    fits = flavor.cache_mode in TOPOLOGIES and query.cpu_type in {None, flavor.cpu_type}
     return (flavor,) if fits else ()
 
 
@@ -125,7 +126,7 @@ def _item(flavor: Flavor) -> FlavorItem:
         "max_memory": size,
         "sharding_num": flavor.shards,
         "proxy_num": 0,
-        "db_number": 1,
+        "db_number": TOPOLOGIES[flavor.cache_mode].databases,
         "max_clients": _MAX_CLIENTS,
     }
     return FlavorItem(

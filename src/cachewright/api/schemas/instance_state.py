@@ -8,6 +8,7 @@ import msgspec
 from cachewright.api.schemas import iso
 from cachewright.api.schemas.nodes import group_id, group_name
 from cachewright.api.schemas.tasks import progress
+from cachewright.flavors import parse
 from cachewright.model.instances import Node, Role
 from cachewright.monitoring.node_stats import InstanceSample, NodeStats
 from cachewright.monitoring.snapshots import InstanceSnapshot
@@ -27,7 +28,7 @@ class NodeState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShardState(msgspec.Struct, frozen=True, kw_only=True):
-    """`slots` are ranges, first and last both included."""
+    """`slots` are ranges, first and last both included; an instance that is no cluster has none."""
 
     group_id: str
     group_name: str
@@ -139,7 +140,7 @@ def _task(seen: InstanceSnapshot) -> TaskState | None:
 
 def _shard(seen: InstanceSnapshot, shard: int) -> ShardState:
     members = [(node, vital) for node, vital in seen.nodes if node.shard == shard]
-    owned = seen.view.owned() if seen.view else {}
+    owned = seen.view.owned() if seen.view and parse(seen.instance.spec_code).cache_mode == "cluster" else {}
     slots = sorted(part for node, _ in members for part in owned.get(node.id, ()))
     return ShardState(
         group_id=group_id(seen.instance, shard),

@@ -12,6 +12,7 @@ from cachewright.config import Settings
 from cachewright.flavors import Flavor, parse
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
+from cachewright.topologies import topology_of
 
 _MEGABYTE = 1024 * 1024
 _MAINTAIN = ("02:00:00", "06:00:00")
@@ -148,7 +149,7 @@ class ShownInstance(InstanceItem, frozen=True, kw_only=True):
     bandwidth_info: BandwidthInfo
     cloud_resource_type_code: str = RESOURCE_TYPE
     cloud_service_type_code: str = SERVICE_TYPE
-    db_number: int = 1
+    db_number: int
     domain_name_info: DomainNameInfo = DomainNameInfo()
     enterprise_project_name: str | None
     inquery_spec_code: str
@@ -181,6 +182,7 @@ def shown(
         task=unfinished[0].name if unfinished else None,
         backend_addrs=",".join(f"{node.host}:{node.port}" for node in nodes),
         bandwidth_info=BandwidthInfo(bandwidth=assured, assured_bandwidth=assured),
+        db_number=topology_of(instance.spec_code).databases,
         enterprise_project_name=instance.attributes.get("enterprise_project_name"),
         inquery_spec_code=instance.spec_code,
         security_group_name=instance.attributes.get("security_group_id"),

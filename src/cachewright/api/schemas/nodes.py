@@ -14,6 +14,7 @@ import msgspec
 from cachewright.api.schemas.flavors import ZONE
 from cachewright.model.instances import Instance, Role
 from cachewright.monitoring.inspection import NodeInfo
+from cachewright.topologies import topology_of
 
 _MEGABYTE = 1024 * 1024
 _BITS = 8
@@ -115,7 +116,7 @@ class TopologyNode(msgspec.Struct, frozen=True, kw_only=True):
     used_memory: str | None
     qps: str | None
     bandwidth: Bandwidth | None
-    db_num: str = "1"
+    db_num: str
     dbs: Keyspace | None
     relation_ip: str | None
     relation_port: str | None
@@ -204,6 +205,7 @@ def _topology_node(instance: Instance, sight: NodeInfo) -> TopologyNode:
         used_memory=str(int(sight.number("used_memory")) // _MEGABYTE) if measured else None,
         qps=str(int(sight.number("instantaneous_ops_per_sec"))) if measured else None,
         bandwidth=Bandwidth(kilobits([sight], "input"), kilobits([sight], "output")) if measured else None,
+        db_num=str(topology_of(instance.spec_code).databases),
         dbs=_keyspace(sight) if measured else None,
         relation_ip=said.get("master_host"),
         relation_port=said.get("master_port"),

@@ -81,7 +81,7 @@ def statistic(instance: Instance, sights: Sequence[NodeInfo]) -> InstanceStatist
         instance_id=instance.id,
         input_kbps=kilobits(sights, "input"),
         output_kbps=kilobits(sights, "output"),
-        keys=sum(sight.keys.get("keys", 0) for sight in masters),
+        keys=sum(sight.key_count for sight in masters),
         used_memory=int(sum(sight.number("used_memory") for sight in masters)) // _MEGABYTE,
         max_memory=max_memory,
         cmd_get_count=sum(sight.calls("get") for sight in sights),

@@ -1,7 +1,7 @@
 """`cachewright instances`."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter, validators
 
@@ -11,7 +11,7 @@ from cachewright.cli.remote.watching import watch
 from cachewright.client.account import USUAL, Target
 from cachewright.client.errors import CommandFailed, UsageError
 from cachewright.client.http import ApiClient
-from cachewright.flavors import Flavor, UnknownFlavor, parse
+from cachewright.flavors import SINGLE_CAPACITIES_MB, Flavor, UnknownFlavor, cluster_code, parse, single_code
 
 app = App(name="instances", help="Instances of a server, over its API.")
 app.command(
@@ -27,7 +27,9 @@ _ROLES = {"master": "primary", "slave": "replica"}
 
 Instance = Annotated[str, Parameter(help="Id or name of the instance.")]
 Wait = Annotated[bool, Parameter(negative="", help="Follow the task until it has ended.")]
+ShardGb = Annotated[int | None, Parameter(help="Memory of a shard, in GB.", validator=validators.Number(gte=1))]
 Shards = Annotated[int | None, Parameter(help="Number of shards.", validator=validators.Number(gte=1, lte=128))]
+MemoryGb = Annotated[float | None, Parameter(help="Memory of a single instance, in GB: 0.125 to 64.")]
 Spec = Annotated[str | None, Parameter(help="Spec code, in place of the sizes.")]
 
 
@@ -38,11 +40,12 @@ def show_all(*, target: Target = USUAL, json: AsJson = False) -> None:
     if json:
         print_json(body)
         return
-    columns = ("NAME", "ID", "STATUS", "SHARDS", "MEMORY", "USED", "ADDRESS", "CREATED")
+    columns = ("NAME", "ID", "TYPE", "STATUS", "SHARDS", "MEMORY", "USED", "ADDRESS", "CREATED")
     rows = [
         (
             one["name"],
             one["instance_id"],
+            one["cache_mode"],
             one["status"],
             one["sharding_count"],
             f"{one['max_memory']} MB",
@@ -105,9 +108,16 @@ def create(
     name: Annotated[str, Parameter(help="Its name.")],
     *,
     target: Target = USUAL,
+    type_: Annotated[
+        Literal["cluster", "single"],
+        Parameter(name="--type", help="A cluster of shards, or a single node without a replica."),
+    ] = "cluster",
     shards: Shards = None,
-    shard_gb: Annotated[int, Parameter(help="Memory of a shard, in GB.", validator=validators.Number(gte=1))] = 1,
-    replicas: Annotated[int, Parameter(help="Replicas of each shard.", validator=validators.Number(gte=0, lte=5))] = 0,
+    shard_gb: ShardGb = None,
+    replicas: Annotated[
+        int | None, Parameter(help="Replicas of each shard.", validator=validators.Number(gte=0, lte=5))
+    ] = None,
+    memory_gb: MemoryGb = None,
     spec: Spec = None,
     engine_version: Annotated[str, Parameter(help="As the cloud counts them.")] = "7.0",
     no_password: Annotated[bool, Parameter(negative="", help="Let clients in without a password.")] = False,
@@ -117,14 +127,21 @@ def create(
     wait: Wait = False,
     json: AsJson = False,
 ) -> None:
-    """A new cluster.
+    """A new instance: a cluster, or a single node.
 
     Example: cachewright instances create cache --shards 3 --replicas 1 --wait
+    Example: cachewright instances create cache --type single --memory-gb 0.5
     """
     server = ApiClient(target.account())
-    flavor = _flavor(
-        spec or f"redis.cluster.{_cpu(server)}.large.r{replicas + 1}.s{shard_gb}.{(shards or 3) * shard_gb}"
-    )
+    if spec:
+        flavor = _flavor(spec)
+    elif type_ == "single":
+        _require_no_shards(shards, shard_gb, replicas)
+        flavor = _single(_cpu(server), memory_gb or 1)
+    else:
+        _require_no_memory(memory_gb)
+        copies = (replicas or 0) + 1
+        flavor = _flavor(cluster_code(_cpu(server), shards=shards or 3, shard_gb=shard_gb or 1, copies=copies))
     access: dict[str, Any] = {"no_password_access": True} if no_password else {"password": new_password(password_stdin)}
     body = {
         "name": name,
@@ -148,18 +165,19 @@ def resize(
     *,
     target: Target = USUAL,
     shards: Shards = None,
-    shard_gb: Annotated[int | None, Parameter(help="Memory of a shard, in GB.")] = None,
+    shard_gb: ShardGb = None,
+    memory_gb: MemoryGb = None,
     spec: Spec = None,
     wait: Wait = False,
     json: AsJson = False,
 ) -> None:
-    """More or fewer shards, larger or smaller ones, while it serves.
+    """More or fewer shards, larger or smaller ones, while it serves; more or less memory of a single instance.
 
     Example: cachewright instances resize cache --shards 5 --wait
     """
     server = ApiClient(target.account())
     body = found(server, instance)
-    wanted = resized(body["spec_code"], shards, shard_gb, spec)
+    wanted = resized(body["spec_code"], shards, shard_gb, spec, memory_gb)
     answer = server.ask(
         "POST",
         f"instances/{body['instance_id']}/resize",
@@ -214,16 +232,42 @@ def found(server: ApiClient, instance: str) -> Any:
     return server.ask("GET", f"instances/{ids[0]}")
 
 
-def resized(present: str, shards: int | None, shard_gb: int | None, spec: str | None) -> Flavor:
-    """The flavor that is wished for: what is not said stays as it is. Misused where it cannot be."""
+def resized(
+    present: str, shards: int | None, shard_gb: int | None, spec: str | None, memory_gb: float | None = None
+) -> Flavor:
+    """The new flavor of an instance whose spec code is `present`; sizes that are not given stay. UsageError where there
+    is no such flavor."""
     if spec:
         return _flavor(spec)
-    if shards is None and shard_gb is None:
-        raise UsageError("say what is to change: --shards, --shard-gb or --spec")
     old = _flavor(present)
     cpu = present.split(".")[2]
+    if old.cache_mode == "single":
+        _require_no_shards(shards, shard_gb)
+        if memory_gb is None:
+            raise UsageError("say what is to change: --memory-gb or --spec")
+        return _single(cpu, memory_gb)
+    _require_no_memory(memory_gb)
+    if shards is None and shard_gb is None:
+        raise UsageError("say what is to change: --shards, --shard-gb or --spec")
     size_gb = shard_gb or old.shard_mb // 1024
-    return _flavor(f"redis.cluster.{cpu}.large.r{old.copies}.s{size_gb}.{(shards or old.shards) * size_gb}")
+    return _flavor(cluster_code(cpu, shards=shards or old.shards, shard_gb=size_gb, copies=old.copies))
+
+
+def _single(cpu: str, gigabytes: float) -> Flavor:
+    if gigabytes * 1024 not in SINGLE_CAPACITIES_MB:
+        sizes = ", ".join(f"{megabytes / 1024:g}" for megabytes in SINGLE_CAPACITIES_MB)
+        raise UsageError(f"a single instance has {sizes} GB, not {gigabytes:g}")
+    return _flavor(single_code(cpu, int(gigabytes * 1024)))
+
+
+def _require_no_shards(*sizes: int | None) -> None:
+    if any(size is not None for size in sizes):
+        raise UsageError("a single instance has no shards: its size is --memory-gb")
+
+
+def _require_no_memory(memory_gb: float | None) -> None:
+    if memory_gb is not None:
+        raise UsageError("--memory-gb is for a single instance; a cluster has --shards and --shard-gb")
 
 
 def _flavor(spec_code: str) -> Flavor:

@@ -2,7 +2,7 @@
 
 from cyclopts import App
 
-from cachewright.cli.remote.instances import Instance, Shards, Spec, found, resized
+from cachewright.cli.remote.instances import Instance, MemoryGb, ShardGb, Shards, Spec, found, resized
 from cachewright.cli.remote.output import AsJson, print_json, print_table, size
 from cachewright.client.account import USUAL, Target
 from cachewright.client.errors import CommandFailed
@@ -17,7 +17,8 @@ def resize(
     *,
     target: Target = USUAL,
     shards: Shards = None,
-    shard_gb: int | None = None,
+    shard_gb: ShardGb = None,
+    memory_gb: MemoryGb = None,
     spec: Spec = None,
     json: AsJson = False,
 ) -> None:
@@ -27,7 +28,7 @@ def resize(
     """
     server = ApiClient(target.account())
     body = found(server, instance)
-    wanted = resized(body["spec_code"], shards, shard_gb, spec)
+    wanted = resized(body["spec_code"], shards, shard_gb, spec, memory_gb)
     plan = server.ask("POST", f"instances/{body['instance_id']}/resize/plan", {"spec_code": wanted.spec_code})
     if json:
         print_json(plan)
@@ -39,9 +40,11 @@ def resize(
             for sub in step["sub_steps"]
         ]  # fmt: skip
         print_table(("STEP", "SUB-STEP", "SLOTS", "KEYS", "BYTES", "ABOUT"), rows, ("SLOTS", "KEYS", "BYTES", "ABOUT"))
-        print(
+        moved = (
             f"{plan['shards_before']} to {plan['shards_after']} shards: {plan['slots']:,} slots, "
-            f"{plan['keys']:,} keys, {size(plan['bytes'])}, about {plan['seconds']:.0f} s"
+            f"{plan['keys']:,} keys, {size(plan['bytes'])}"
         )
+        change = moved if wanted.cache_mode == "cluster" else f"{body['spec_code']} to {wanted.spec_code}"
+        print(f"{change}, about {plan['seconds']:.0f} s")
     if plan["blockers"]:
         raise CommandFailed("; ".join(f"{blocker['error_code']}: {blocker['reason']}" for blocker in plan["blockers"]))

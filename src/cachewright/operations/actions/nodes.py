@@ -106,13 +106,19 @@ async def _hand_over(node: Node, nodes: Sequence[Node], seen: Mapping[str, View 
 
 
 async def set_memory(site: OperationContext, running: StepContext) -> None:
-    """Gives the node its new memory limit, now and for its next start."""
+    """Gives the node its new memory limit, now and for its next start. ActionFailed DCS.9008 where it holds more than
+    that already: Valkey would evict keys, or refuse writes."""
     instance = await site.instance(running.task)
     node = await site.node(running.task.instance_id, running.sub_step.arguments["node_id"])
     if node is None:
         return
     limit = parse(running.task.params["spec_code"]).shard_bytes
     async with connect(node, site.access(instance)) as client:
+        used = (await client.info("memory"))["used_memory"]
+        if used > limit:
+            raise ActionFailed(
+                errors.SHARDS_TOO_FULL, f"node {node.id} holds {used} bytes, its new limit is {limit}", True
+            )
         await client.config_set("maxmemory", limit)
     changed = msgspec.structs.replace(node, maxmemory=limit)
     site.host.write(node.id, site.files(instance, changed))

@@ -1,7 +1,18 @@
-// Spec codes of clusters: redis.cluster.{cpu}.large.r{copies}.s{GB of a shard}.{GB in all}
+// Spec codes. Of clusters: redis.cluster.{cpu}.large.r{copies}.s{GB of a shard}.{GB in all}
+
+import { h } from "/console/dom.js";
 
 export function code(cpu, copies, shardGb, shards) {
   return `redis.cluster.${cpu}.large.r${copies}.s${shardGb}.${shards * shardGb}`;
+}
+
+export function isCluster(specCode) {
+  return specCode.startsWith("redis.cluster.");
+}
+
+/** The choice among flavors that differ in their memory alone. The value of an option is its spec code. */
+export function memoryChoice(flavors) {
+  return h("select", {}, flavors.map((flavor) => h("option", { value: flavor.spec_code }, `${flavor.capacity[0]} GB`)));
 }
 
 /** The processor that a spec code names. */

@@ -5,6 +5,7 @@ import { chart } from "/console/chart.js";
 import { colour, shardOf } from "/console/colours.js";
 import { dialog } from "/console/dialog.js";
 import { bar, h, say, show, status, table } from "/console/dom.js";
+import { isCluster } from "/console/flavor.js";
 import { number, seconds, size } from "/console/format.js";
 import { parameters } from "/console/parameters.js";
 import { resize } from "/console/resize.js";
@@ -37,7 +38,8 @@ export async function instancePage(main, { signal, titled }, id) {
     titled(live.name);
     show(heading, head(live));
     show(running, live.task && busy(live.task));
-    show(picture, ring(live), legend(live));
+    picture.parentElement.hidden = !isCluster(live.spec_code);
+    if (isCluster(live.spec_code)) show(picture, ring(live), legend(live));
     show(shards, shardTable(live));
     if (spec !== live.spec_code || drawn !== live.status || taskId !== live.task?.task_id) {
       if (drawn && drawn !== live.status) say(`${live.name} is ${live.status}`);
@@ -101,13 +103,20 @@ function legend(live) {
 }
 
 function shardTable(live) {
+  if (!isCluster(live.spec_code)) {
+    return table("The node", ["Role", "Status", "Keys", "Memory in use", "Ops/s", "Address"],
+      live.shards.flatMap((shard) => shard.nodes.map(nodeCells)), { right: ["Keys", "Ops/s"] });
+  }
   const rows = live.shards.flatMap((shard) => shard.nodes.map((node, at) => [
-    at ? "" : h("span", {}, swatch(shard.group_name), shard.group_name), at ? "" : number(shard.slot_count), node.role,
-    status(node.status), number(node.keys),
-    h("span", { class: "used" }, bar((100 * (node.used_memory ?? 0)) / node.max_memory, `Memory of ${node.address} in use`),
-      size(node.used_memory)), number(node.ops_per_second), node.address]));
+    at ? "" : h("span", {}, swatch(shard.group_name), shard.group_name), at ? "" : number(shard.slot_count), ...nodeCells(node)]));
   return table("Shards and their nodes", ["Shard", "Slots", "Role", "Status", "Keys", "Memory in use", "Ops/s", "Address"], rows,
     { right: ["Slots", "Keys", "Ops/s"] });
+}
+
+function nodeCells(node) {
+  return [node.role, status(node.status), number(node.keys),
+    h("span", { class: "used" }, bar((100 * (node.used_memory ?? 0)) / node.max_memory, `Memory of ${node.address} in use`),
+      size(node.used_memory)), number(node.ops_per_second), node.address];
 }
 
 function swatch(group) {
@@ -115,8 +124,10 @@ function swatch(group) {
 }
 
 function restart(live) {
-  dialog(`Restart ${live.name}`, [h("p", {}, "Every node restarts, one after another. No data is lost. A shard with replicas serves on; ",
-    "one without is away for a few seconds.")], "Restart", async () => {
+  const text = isCluster(live.spec_code)
+    ? "Every node restarts, one after another. No data is lost. A shard with replicas serves on; one without is away for a few seconds."
+    : "The node restarts. No data is lost. Nothing serves its clients meanwhile.";
+  dialog(`Restart ${live.name}`, [h("p", {}, text)], "Restart", async () => {
     const { results } = await ask("PUT", "instances/status", { instances: [live.instance_id], action: "restart" });
     if (results[0].result !== "success") throw new Error("It cannot be restarted now.");
   });

@@ -3,7 +3,7 @@
 import { ask, may } from "/console/api.js";
 import { dialog, field } from "/console/dialog.js";
 import { bar, h, show, status, table } from "/console/dom.js";
-import { code, cpu } from "/console/flavor.js";
+import { code, cpu, memoryChoice } from "/console/flavor.js";
 import { number, size, time } from "/console/format.js";
 
 const AGAIN_MS = 2000;
@@ -24,7 +24,7 @@ export function instancesPage(main, { signal }) {
       if (signal.aborted) return;
       show(wrong);
       count.textContent = number(all);
-      show(list, table("Instances", ["Name", "Status", "Shards", "Copies", "Memory in use", "Address", "Created"],
+      show(list, table("Instances", ["Name", "Type", "Status", "Shards", "Copies", "Memory in use", "Address", "Created"],
         instances.map(row), { right: ["Shards", "Copies"], empty: "There is no instance yet." }));
     } catch (error) {
       wrong.textContent = error.message;
@@ -36,7 +36,8 @@ export function instancesPage(main, { signal }) {
 
 function row(one) {
   const used = one.max_memory ? (100 * one.used_memory) / one.max_memory : 0;
-  return [h("a", { href: `#/instances/${one.instance_id}`, "data-key": one.instance_id }, one.name), status(one.status),
+  return [h("a", { href: `#/instances/${one.instance_id}`, "data-key": one.instance_id }, one.name),
+    one.cache_mode, status(one.status),
     one.sharding_count, one.replica_count,
     h("span", { class: "used" }, bar(used, `Memory of ${one.name} in use`), `${size(one.used_memory * MB)} of ${size(one.max_memory * MB)}`),
     `${one.ip}:${one.port}`, time(one.created_at)];
@@ -45,18 +46,42 @@ function row(one) {
 async function create() {
   const { flavors } = await ask("GET", "flavors");
   const name = h("input", { required: true, minlength: 4, maxlength: 64, pattern: "[A-Za-z][A-Za-z0-9_\\-]*" });
+  const single = flavors.filter((flavor) => flavor.cache_mode === "single");
+  const type = h("select", { onchange: choose }, h("option", { value: "cluster" }, "Cluster"), h("option", { value: "single" }, "Single node"));
+  const memory = memoryChoice(single);
   const shards = h("input", { type: "number", min: 1, max: 128, value: "3", required: true });
   const shardGb = h("select", {}, [1, 2, 4, 8, 16].map((gb) => h("option", { value: gb }, `${gb} GB`)));
   const copies = h("input", { type: "number", min: 1, max: 6, value: "1", required: true });
   const { min: shortest, max: longest } = PASSWORD_LENGTH;
   const password = h("input", { type: "password", autocomplete: "new-password", required: true, minlength: shortest, maxlength: longest });
-  dialog("Create an instance", [field("Name", name, "A letter first, then letters, digits, _ and -"), field("Shards", shards),
-    field("Memory of a shard", shardGb), field("Copies of each shard", copies, "1 is a master alone"),
-    field("Password of its clients", password, `${shortest} to ${longest} characters of three kinds`)], "Create", async () => {
+  const ofCluster = [field("Shards", shards), field("Memory of a shard", shardGb), field("Copies of each shard", copies, "1 is a master alone")];
+  const ofSingle = [field("Memory", memory)];
+  choose();
+
+  /** Hidden fields are disabled, so that they are not checked. */
+  function choose() {
+    for (const [fields, shown] of [[ofCluster, type.value === "cluster"], [ofSingle, type.value === "single"]]) {
+      for (const one of fields) {
+        one.hidden = !shown;
+        one.querySelector("input, select").disabled = !shown;
+      }
+    }
+  }
+
+  function sized() {
+    if (type.value === "single") {
+      const flavor = single.find((one) => one.spec_code === memory.value);
+      return { spec_code: flavor.spec_code, capacity: Number(flavor.capacity[0]) };
+    }
     const [shard, all, of] = [Number(shardGb.value), Number(shards.value), Number(copies.value)];
+    return { spec_code: code(cpu(flavors[0].spec_code), of, shard, all), capacity: shard * all };
+  }
+
+  dialog("Create an instance", [field("Name", name, "A letter first, then letters, digits, _ and -"),
+    field("Type", type, "A single node has no replica"), ...ofCluster, ...ofSingle,
+    field("Password of its clients", password, `${shortest} to ${longest} characters of three kinds`)], "Create", async () => {
     const { instances } = await ask("POST", "instances", { name: name.value, engine: "Redis", engine_version: "7.0",
-      capacity: shard * all, spec_code: code(cpu(flavors[0].spec_code), of, shard, all), az_codes: ["local"], vpc_id: "local",
-      subnet_id: "local", password: password.value });
+      ...sized(), az_codes: ["local"], vpc_id: "local", subnet_id: "local", password: password.value });
     location.hash = `#/instances/${instances[0].instance_id}`;
   });
 }

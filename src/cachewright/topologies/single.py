@@ -1,0 +1,63 @@
+"""Single instances: one node that is no cluster, without a replica. Its clients need no cluster client, and can select
+among databases. While the node restarts, nothing serves its clients."""
+
+from collections.abc import Mapping, Sequence
+
+from cachewright.flavors import Flavor
+from cachewright.model.instances import Node
+from cachewright.tasks.plan import SubStepSpec, effort
+from cachewright.topologies.topology import Steps, start_node
+from cachewright.valkey.access import Access
+from cachewright.valkey.config import Setting
+from cachewright.valkey.single_request import Unreadable, fields, request_once
+from cachewright.valkey.slots import SLOTS, SlotRange
+from cachewright.valkey.topology import Member, View
+
+_DATABASES = 256  # as on the cloud
+_CHECK_SECONDS = 0.05
+
+
+class Single:
+    """See `Topology`."""
+
+    cache_mode = "single"
+    databases = _DATABASES
+    has_peers = False
+    hold_seconds = 0.0
+
+    def can_become(self, now: Flavor, new: Flavor) -> bool:
+        """Another size of its memory. It becomes no cluster: its data would have to be in one database."""
+        return (new.cache_mode, new.cpu_type) == (now.cache_mode, now.cpu_type)
+
+    def settings(self, node: Node) -> Sequence[Setting]:
+        return [("databases", _DATABASES)]
+
+    def first_files(self, node: Node, nodes: Sequence[Node], *, founding: bool) -> Mapping[str, str]:
+        return {}
+
+    async def view(self, node: Node, access: Access, answer_seconds: float) -> View:
+        """The node is the one member, and every slot is its own: it serves every key."""
+        commands = [("PING",), ("INFO", "replication")]  # PING is refused while the node loads its data, INFO is not
+        _, reply = await request_once(node, access, commands, answer_seconds)
+        role = fields(reply).get("role")
+        if role not in {"master", "slave"}:
+            raise Unreadable("the reply names no role")
+        itself = Member(
+            id=node.id,
+            address=f"{node.host}:{node.port}@{node.bus_port}",
+            flags=frozenset({"myself", "master"}),
+            primary=None,
+            linked=True,
+            slots=(SlotRange(0, SLOTS - 1),),
+            open_slots=False,
+        )
+        return View(ok=role == "master", epoch=0, members={node.id: itself})
+
+    def formation(self, nodes: Sequence[Node]) -> Steps:
+        check = SubStepSpec(
+            name="Instance status check.",
+            action="check status",
+            work=effort("check", seconds=_CHECK_SECONDS),
+            arguments={"new": []},
+        )
+        return {"Resource request.": [start_node(node, founding=False) for node in nodes], "Post-check.": [check]}
