@@ -1,8 +1,8 @@
 """Managed Valkey caches on machines you own, behind the Huawei Cloud DCS v2 API.
 
 Modules import only from their own layer and those after it: `cli`, `server`, `client`, `api`, `telemetry`,
-`services`, `monitoring`, `operations`, `placement`, `webhooks`, `tasks`, `valkey`, `hosts`, `store`, `model`,
-`flavors`, `heartbeats`, `threads`, `concurrency`, `structs`, `signature`, `errors`, `config`, `clock`,
+`services`, `monitoring`, `operations`, `topologies`, `placement`, `webhooks`, `tasks`, `valkey`, `hosts`, `store`,
+`model`, `flavors`, `heartbeats`, `threads`, `concurrency`, `structs`, `signature`, `errors`, `config`, `clock`,
 `private_files`, `logs`.
 """
 

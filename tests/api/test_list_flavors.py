@@ -23,7 +23,7 @@ def test_the_whole_list_is_of_this_machine_and_of_a_reasonable_size(tenant: Tena
     flavors = answer.json["flavors"]
     assert len(flavors) > 100
     assert {item["cpu_type"] for item in flavors} == {machine_cpu_type()}
-    assert {item["cache_mode"] for item in flavors} == {"cluster"}
+    assert {item["cache_mode"] for item in flavors} == {"cluster", "single"}
     assert faults(answer.json, "ListFlavorsResponse") == []
 
 
@@ -49,6 +49,9 @@ def test_one_flavor_is_as_the_contract_has_it(tenant: Tenant) -> None:
         ("cpu_type=aarch64&capacity=4", ["redis.cluster.au1.large.r1.4", "redis.cluster.au1.large.r2.s2.4"]),
         ("cpu_type=x86_64&cache_mode=cluster&engine=redis", ["redis.cluster.xu1.large.r1.s1.1"]),
         ("spec_code=redis.cluster.xu1.large.r1.s1.127", ["redis.cluster.xu1.large.r1.s1.127"]),
+        ("spec_code=redis.single.xu1.large.2", ["redis.single.xu1.large.2"]),
+        ("capacity=0.125", ["redis.single.xu1.tiny.128"]),
+        ("cache_mode=single&capacity=0.5", ["redis.single.xu1.tiny.512"]),
         ("spec_type=instance&capacity=4", ["redis.cluster.xu1.large.r1.4"]),
     ],
 )
@@ -61,14 +64,16 @@ def test_filters_keep_what_fits(tenant: Tenant, query: str, expected: list[str])
 @pytest.mark.parametrize(
     "query",
     [
-        "cache_mode=single",
         "cache_mode=ha",
         "cache_mode=proxy",
         "engine=Memcached",
         "engine_version=3.0",
         "capacity=5000",
-        "capacity=0.125",
-        "spec_code=redis.single.xu1.large.2",
+        "capacity=0.3",
+        "cache_mode=single&capacity=3",
+        "cache_mode=cluster&capacity=0.125",
+        "spec_code=redis.ha.xu1.large.r2.2",
+        "spec_code=redis.single.xu1.large.3",
         "spec_code=nonsense",
         "spec_code=redis.cluster.xu1.large.r1.s1.3&capacity=4",
         "spec_code=redis.cluster.xu1.large.r1.s1.3&cpu_type=aarch64",
@@ -103,6 +108,23 @@ def test_of_an_instance_what_it_can_become(tenant: Tenant) -> None:
     assert "redis.cluster.au1.large.r2.s1.3" not in listed
     assert {code.rsplit(".r", 1)[0] for code in listed} == {"redis.cluster.au1.large"}
     assert {code.split(".")[4] for code in listed} == {"r2"}
+
+
+SINGLE_SIZES = ("tiny.128", "tiny.256", "tiny.512", *(f"large.{size}" for size in (1, 2, 4, 8, 16, 24, 32, 48, 64)))
+
+
+def test_single_instances_are_listed_in_every_size(tenant: Tenant) -> None:
+    listed = codes(tenant, "cache_mode=single&cpu_type=x86_64")
+    assert listed == [f"redis.single.xu1.{size}" for size in SINGLE_SIZES]
+    (item,) = tenant.client.list_flavors(ListFlavorsRequest(spec_code="redis.single.xu1.tiny.128")).flavors
+    assert (item.cache_mode, item.capacity, item.replica_count, item.tenant_ip_count) == ("single", ["0.125"], 1, 1)
+    assert {attribute.name: attribute.value for attribute in item.attrs}["db_number"] == "256"
+
+
+def test_of_a_single_instance_what_it_can_become(tenant: Tenant) -> None:
+    instance_id = tenant.instance(spec_code="redis.single.xu1.large.2")
+    listed = codes(tenant, f"instance_id={instance_id}")
+    assert listed == [f"redis.single.xu1.{size}" for size in SINGLE_SIZES if size != "large.2"]
 
 
 def test_of_an_instance_that_is_not_there(tenant: Tenant, new_tenant: Callable[[], Tenant]) -> None:

@@ -9,6 +9,7 @@ from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.resize_estimate import BYTES_PER_SECOND, PACE, Load, Speed
 from cachewright.operations.resize_plan import Observation
 from cachewright.store import task_controls, throughput
+from cachewright.topologies import topology_of
 from cachewright.valkey import slots
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import connect
@@ -27,9 +28,10 @@ async def observe(context: OperationContext, task: Task) -> Observation:
     instance, nodes, views = await context.look(task)
     view = best_view(views)
     owned = view.owned()
+    counted = owned if topology_of(instance.spec_code).has_peers else {}  # only a cluster counts keys by slot
     primaries = current_primaries([node for node in nodes if node.should_run], view)
     loads, speed = await asyncio.gather(
-        _loads(primaries.values(), owned, context.access(instance)),
+        _loads(primaries.values(), counted, context.access(instance)),
         asyncio.to_thread(_speed, context, task),
     )
     return Observation(
@@ -40,6 +42,8 @@ async def observe(context: OperationContext, task: Task) -> Observation:
 async def _loads(
     primaries: Iterable[Node], owned: Mapping[str, Sequence[SlotRange]], access: Access
 ) -> dict[str, Load]:
+    """By node id; keys are counted in the slots that `owned` names."""
+
     async def load(node: Node) -> tuple[str, Load]:
         async with connect(node, access) as client:
             keys = await jobs.count_keys(client, slots.slots_of(owned.get(node.id, ())))

@@ -9,6 +9,7 @@ from cachewright.tasks.plan import SubStepSpec, effort
 from cachewright.topologies.topology import Steps, start_node
 from cachewright.valkey.access import Access
 from cachewright.valkey.config import Setting
+from cachewright.valkey.roles import ROLES
 from cachewright.valkey.single_request import Unreadable, fields, request_once
 from cachewright.valkey.slots import SLOTS, SlotRange
 from cachewright.valkey.topology import Member, View
@@ -39,8 +40,8 @@ class Single:
         """The node is the one member, and every slot is its own: it serves every key."""
         commands = [("PING",), ("INFO", "replication")]  # PING is refused while the node loads its data, INFO is not
         _, reply = await request_once(node, access, commands, answer_seconds)
-        role = fields(reply).get("role")
-        if role not in {"master", "slave"}:
+        role = ROLES.get(fields(reply).get("role", ""))
+        if role is None:
             raise Unreadable("the reply names no role")
         itself = Member(
             id=node.id,
@@ -51,7 +52,7 @@ class Single:
             slots=(SlotRange(0, SLOTS - 1),),
             open_slots=False,
         )
-        return View(ok=role == "master", epoch=0, members={node.id: itself})
+        return View(ok=role == "primary", epoch=0, members={node.id: itself})
 
     def formation(self, nodes: Sequence[Node]) -> Steps:
         check = SubStepSpec(
