@@ -122,7 +122,7 @@ def test_single_instances_are_listed_in_every_size(tenant: Tenant) -> None:
 
 
 def test_of_a_single_instance_what_it_can_become(tenant: Tenant) -> None:
-    instance_id = tenant.instance(spec_code="redis.single.xu1.large.2")
+    instance_id = tenant.instance(spec_code="redis.single.xu1.large.2", capacity=2)
     listed = codes(tenant, f"instance_id={instance_id}")
     assert listed == [f"redis.single.xu1.{size}" for size in SINGLE_SIZES if size != "large.2"]
 
