@@ -58,12 +58,12 @@ class Fleet:
         database.close()
 
     async def _start(self) -> None:
-        host = LocalHost(self._settings.valkey_binary, self._settings.nodes_dir)
+        host = LocalHost(self._settings)
         room = asyncio.Semaphore(_AT_ONCE)
 
         async def one(node: Node) -> None:
             async with room:
-                host.write(node.id, self._files(node))
+                await host.write_files(node.id, self._files(node))
                 await host.start(node.id)
 
         await asyncio.gather(*(one(node) for node in self.nodes))

@@ -49,10 +49,8 @@ class BareCluster:
         """Starts the nodes. Where `formed`, returns when all are one cluster; otherwise they know nobody."""
         self._folder = tempfile.TemporaryDirectory(prefix="cachewright-bench-", ignore_cleanup_errors=True)
         self.root = Path(self._folder.name)
-        self._host = LocalHost(Settings(data_dir=self.root).valkey_binary, self.root / "nodes")
+        self._host = LocalHost(Settings(data_dir=self.root))
         self.nodes = _nodes(masters, replicas, empty)
-        for node in self.nodes:
-            self._host.write(node.id, files_of(node))
         asyncio.run(self._start())
         if formed:
             self._form(masters)
@@ -78,6 +76,8 @@ class BareCluster:
         self.settle()
 
     async def _start(self) -> None:
+        for node in self.nodes:
+            await self._host.write_files(node.id, files_of(node))
         await asyncio.gather(*(self._host.start(node.id) for node in self.nodes))
 
     def __enter__(self) -> Self:

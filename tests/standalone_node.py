@@ -43,12 +43,12 @@ def nowhere() -> Node:
 @asynccontextmanager
 async def started(folder: Path, *lines: str) -> AsyncIterator[Node]:
     """One with further lines of configuration, for as long as the `with` block."""
-    host = LocalHost(Settings(data_dir=folder).valkey_binary, folder / "nodes")
+    host = LocalHost(Settings(data_dir=folder))
     node = nowhere()
     usual = ("bind 127.0.0.1", f"port {node.port}", "daemonize yes", "pidfile valkey.pid", "set-proc-title no")
-    host.write(node.id, {"valkey.conf": "".join(f"{line}\n" for line in (*usual, *lines))})
+    await host.write_files(node.id, {"valkey.conf": "".join(f"{line}\n" for line in (*usual, *lines))})
     await host.start(node.id)
     try:
         yield node
     finally:
-        await host.retire(node.id, 5)
+        await host.remove(node.id, 5)

@@ -31,6 +31,7 @@ from cachewright.store.read_cache import ReadCache
 from cachewright.tasks.engine import Engine
 from cachewright.tasks.feed import TaskFeed
 from cachewright.threads import in_background
+from cachewright.valkey.migration.source_state import MigrationState
 from cachewright.webhooks.delivery import WebhookDeliveryWorker
 
 _TAKE_UP_SECONDS = 5.0
@@ -48,9 +49,8 @@ class ControlPlane:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._database = Database.of(settings)
-        self._site = site = OperationContext(
-            self._database, settings, LocalHost(settings.valkey_binary, settings.nodes_dir)
-        )
+        host = LocalHost(settings)
+        self._site = site = OperationContext(self._database, settings, host, MigrationState(host.cpus))
         operations: list[InstanceOperation] = [
             Create(site),
             Resize(site),
@@ -78,6 +78,7 @@ class ControlPlane:
         budget = NodeBudget()
         self.plane = InstanceService(
             database=self._database,
+            host=host,
             kept=ReadCache(self._database),
             feed=feed,
             settings=settings,

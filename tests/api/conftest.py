@@ -16,6 +16,7 @@ from tenants import Site, Tenant
 from cachewright.api.app import create_app
 from cachewright.config import Settings
 from cachewright.heartbeats import LoopHeartbeats
+from cachewright.hosts.local import LocalHost
 from cachewright.monitoring.inspection import NodeBudget, NodeInspector
 from cachewright.monitoring.node_stats import StatsCollector
 from cachewright.monitoring.snapshots import SnapshotReader
@@ -41,6 +42,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     budget = NodeBudget()
     parts: dict[str, Any] = dict.fromkeys(InstanceService.__struct_fields__, _left_out) | {
         "database": database,
+        "host": LocalHost(settings),
         "kept": ReadCache(database),
         "feed": TaskFeed(),
         "settings": settings,

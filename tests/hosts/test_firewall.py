@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cachewright.config import parse_ports, show_ports
 from cachewright.hosts.firewall import conflicts, protected_ports, ruleset
-from cachewright.hosts.ports import free_node_ports, listeners, used_for_outgoing
+from cachewright.hosts.ports import find_node_ports, listeners, used_for_outgoing
 from standalone_node import node_at
 
 RANGE = (20000, 20100)
@@ -53,13 +53,13 @@ def test_who_listens_is_seen() -> None:
 
 
 def test_ports_of_a_node_come_from_two_ranges() -> None:
-    nodes = free_node_ports("127.0.0.1", (10240, 10300), RANGE, {10241}, tls=True)
-    found = [next(nodes) for _ in range(5)]
+    found = find_node_ports("127.0.0.1", (10240, 10300), RANGE, 5, {10241}, tls=True)
+    assert len(found) == 5
     assert all(ports.client in range(10240, 10300) for ports in found)
     between = [port for ports in found for port in (ports.bus, ports.tls)]
     assert all(port in range(*RANGE) for port in between if port)
     assert len(set(between)) == 10
-    assert next(free_node_ports("127.0.0.1", (10240, 10300), RANGE, set(), tls=False)).tls is None
+    assert find_node_ports("127.0.0.1", (10240, 10300), RANGE, 1, set(), tls=False)[0].tls is None
 
 
 @pytest.mark.parametrize(

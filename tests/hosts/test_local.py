@@ -8,10 +8,12 @@ import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cachewright.config import Settings
-from cachewright.hosts.local import LocalHost, NodeStartFailed
+from cachewright.hosts.host import Host, NodeStartFailed
+from cachewright.hosts.local import LocalHost
 from cachewright.hosts.ports import NoFreePort, free_ports, is_free
 
 NODE = "a" * 40
@@ -19,14 +21,14 @@ NODE = "a" * 40
 
 @pytest.fixture
 async def host(tmp_path: Path) -> AsyncIterator[LocalHost]:
-    made = LocalHost(Settings(data_dir=tmp_path).valkey_binary, tmp_path / "nodes")
+    made = LocalHost(Settings(data_dir=tmp_path))
     yield made
-    await made.retire(NODE, 5)
+    await made.remove(NODE, 5)
 
 
-def write(host: LocalHost, port: int) -> None:
+async def write(host: Host, port: int) -> None:
     lines = f"bind 127.0.0.1\nport {port}\ndaemonize yes\npidfile valkey.pid\nlogfile valkey.log\nset-proc-title no\n"
-    host.write(NODE, {"valkey.conf": lines})
+    await host.write_files(NODE, {"valkey.conf": lines})
 
 
 def a_port() -> int:
@@ -34,32 +36,34 @@ def a_port() -> int:
 
 
 async def test_a_node_belongs_to_nobody_and_is_found_again(host: LocalHost, tmp_path: Path) -> None:
-    write(host, a_port())
+    await write(host, a_port())
     await host.start(NODE)
-    process = host.process(NODE)
+    process = await host.process(NODE)
     assert process is not None
-    assert process.ppid() != os.getpid()
-    again = LocalHost(Path("/does/not/matter"), tmp_path / "nodes")
-    assert again.process(NODE) == process
+    assert psutil.Process(process.pid).ppid() != os.getpid()
+    assert process.started_at == psutil.Process(process.pid).create_time()
+    again = LocalHost(Settings(data_dir=tmp_path, valkey_binary=Path("/does/not/matter")))
+    assert await again.process(NODE) == process
+    assert await again.processes() == {NODE: process}
     await host.start(NODE)
-    assert host.process(NODE) == process, "it was started a second time"
+    assert await host.process(NODE) == process, "it was started a second time"
 
 
 async def test_two_who_start_it_at_once_start_one(host: LocalHost) -> None:
-    write(host, a_port())
+    await write(host, a_port())
     await asyncio.gather(*(host.start(NODE) for _ in range(5)))
-    assert host.process(NODE)
+    assert await host.process(NODE)
 
 
 async def test_retiring_leaves_nothing_and_cannot_be_crossed_by_a_start(host: LocalHost, tmp_path: Path) -> None:
-    write(host, a_port())
+    await write(host, a_port())
     await host.start(NODE)
-    process = host.process(NODE)
+    process = await host.process(NODE)
     assert process is not None
-    ended = await asyncio.gather(host.retire(NODE, 5), host.start(NODE), return_exceptions=True)
+    ended = await asyncio.gather(host.remove(NODE, 5), host.start(NODE), return_exceptions=True)
     assert ended[0] is None
     assert isinstance(ended[1], NodeStartFailed)
-    assert host.process(NODE) is None
+    assert await host.process(NODE) is None
     assert not list((tmp_path / "nodes").iterdir())
 
 
@@ -69,49 +73,82 @@ async def test_a_taken_port_is_told_with_the_nodes_own_words(host: LocalHost) ->
         squatter.listen()
         port = squatter.getsockname()[1]
         assert not is_free("127.0.0.1", port)
-        write(host, port)
+        await write(host, port)
         with pytest.raises(NodeStartFailed, match="Address already in use"):
             await host.start(NODE)
 
 
 async def test_a_pid_that_is_now_something_else_is_not_the_node(host: LocalHost) -> None:
-    write(host, a_port())
+    await write(host, a_port())
     (host.folder(NODE) / "valkey.pid").write_text(str(os.getpid()))
-    assert host.process(NODE) is None
+    assert await host.process(NODE) is None
+    assert await host.processes() == {}
 
 
 async def test_a_node_that_runs_is_known_again_and_again_until_it_dies(host: LocalHost) -> None:
-    write(host, a_port())
-    assert not host.runs(NODE)
+    await write(host, a_port())
+    assert not await runs(host)
     await host.start(NODE)
-    assert host.runs(NODE)
-    assert host.runs(NODE)
-    process = host.process(NODE)
+    assert await runs(host)
+    assert await runs(host)
+    process = await host.process(NODE)
     assert process is not None
-    process.kill()
-    process.wait(5)
-    assert not host.runs(NODE)
+    killed = psutil.Process(process.pid)
+    killed.kill()
+    killed.wait(5)
+    assert not await runs(host)
     await host.start(NODE)
-    assert host.runs(NODE)
+    assert await runs(host)
 
 
-def test_a_zombie_does_not_run(tmp_path: Path) -> None:
-    host = LocalHost(Path("/does/not/matter"), tmp_path / "nodes")
-    write(host, 1)
+async def runs(host: Host) -> bool:
+    """Whether the host finds the node's process, alone and among all."""
+    alone = await host.process(NODE)
+    assert (await host.processes()).get(NODE) == alone
+    return alone is not None
+
+
+async def test_a_zombie_does_not_run(tmp_path: Path) -> None:
+    host = LocalHost(Settings(data_dir=tmp_path, valkey_binary=Path("/does/not/matter")))
+    await write(host, 1)
     config = host.folder(NODE) / "valkey.conf"
-    dying = subprocess.Popen(["/bin/sh", "-c", "sleep 60; true", str(config)])
+    dying = subprocess.Popen(["/bin/sh", "-c", "sleep 60; true", str(config)])  # noqa: ASYNC220  # a real zombie is needed
     (host.folder(NODE) / "valkey.pid").write_text(str(dying.pid))
-    assert host.runs(NODE)
+    while not await runs(host):  # it takes a moment until the command line is that of the shell
+        assert dying.poll() is None
+        await asyncio.sleep(0.01)
     dying.kill()
-    os.waitid(os.P_PID, dying.pid, os.WEXITED | os.WNOWAIT)
-    assert not host.runs(NODE)
+    os.waitid(os.P_PID, dying.pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222  # asyncio would reap it
+    assert not await runs(host)
     dying.wait()
 
 
 async def test_files_are_for_their_owner_alone(host: LocalHost) -> None:
-    write(host, 1)
+    await write(host, 1)
     assert stat.S_IMODE((host.folder(NODE) / "valkey.conf").stat().st_mode) == 0o600
     assert stat.S_IMODE(host.folder(NODE).stat().st_mode) == 0o700
+
+
+async def test_files_are_found_by_node_and_by_name(host: LocalHost) -> None:
+    assert await host.nodes_with_file("valkey.conf") == frozenset()
+    await write(host, 1)
+    assert await host.nodes_with_file("valkey.conf") == {NODE}
+    assert await host.nodes_with_file("nodes.conf") == frozenset()
+    assert await host.has_file(NODE, "valkey.conf")
+    assert not await host.has_file(NODE, "nodes.conf")
+    assert "port 1\n" in (await host.read_file(NODE, "valkey.conf") or "")
+    assert await host.read_file(NODE, "nodes.conf") is None
+
+
+async def test_a_node_that_is_being_changed_is_busy(host: LocalHost) -> None:
+    assert not await host.is_busy(NODE)
+    await write(host, a_port())
+    starting = asyncio.create_task(host.start(NODE))
+    while not await host.is_busy(NODE):
+        assert not starting.done()
+        await asyncio.sleep(0)
+    await starting
+    assert not await host.is_busy(NODE)
 
 
 def test_ports_run_out_with_words() -> None:

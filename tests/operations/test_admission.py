@@ -16,7 +16,8 @@ from cachewright.config import Settings
 from cachewright.errors import ApiError
 from cachewright.flavors import MEGABYTE, Flavor, parse
 from cachewright.heartbeats import LoopHeartbeats
-from cachewright.hosts.ports import NodePorts, free_node_ports
+from cachewright.hosts.local import LocalHost
+from cachewright.hosts.ports import NodePorts
 from cachewright.hosts.resources import total_memory
 from cachewright.model.identity import Principal
 from cachewright.model.instances import Node
@@ -38,10 +39,12 @@ OTHER = Principal(project_id="q", user_id="u", user_name="n")
 
 def new_plane(folder: Path, database: Database, **settings: Any) -> InstanceService:
     """One whose tasks wait for ever: there is no engine behind it."""
+    configured = Settings(data_dir=folder, **settings)
     parts: dict[str, Any] = dict.fromkeys(InstanceService.__struct_fields__) | {
         "database": database,
+        "host": LocalHost(configured),
         "feed": TaskFeed(),
-        "settings": Settings(data_dir=folder, **settings),
+        "settings": configured,
         "enqueue": lambda task: None,
         "statistics": StatsCollector(None, LoopHeartbeats()),  # type: ignore[arg-type]  # it is not asked to measure
     }
@@ -147,7 +150,9 @@ def ports_of(node: Node) -> tuple[int, int]:
     return node.port, node.bus_port
 
 
-def store(database: Database, settings: Settings, nodes: int, first: int | None = None) -> list[Node]:
+def store(
+    database: Database, settings: Settings, nodes: int, first: int | None = None, host: LocalHost | None = None
+) -> list[Node]:
     """Reserves ports for nodes of a new instance."""
     new = layout.new_nodes(settings, f"i{nodes}{first}", parse(spec(nodes)))
 
@@ -156,41 +161,38 @@ def store(database: Database, settings: Settings, nodes: int, first: int | None 
         instances.add_nodes(connection, placed)
         return placed
 
-    return port_reservation.reserve(database, settings, nodes, add, tls=False, first=first)
+    return port_reservation.reserve(database, host or LocalHost(settings), settings, nodes, add, tls=False, first=first)
 
 
-def test_the_database_takes_changes_while_ports_are_looked_for(
-    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_database_takes_changes_while_ports_are_looked_for(tmp_path: Path, database: Database) -> None:
     written = []
 
-    def writing_meanwhile(*arguments: Any, tls: bool) -> Iterator[NodePorts]:
-        for ports in free_node_ports(*arguments, tls=tls):
+    class WritingMeanwhile(LocalHost):
+        def find_ports(self, *arguments: Any, tls: bool) -> list[NodePorts]:
+            found = super().find_ports(*arguments, tls=tls)
             with database.write():
-                written.extend(ports.every)
-            yield ports
+                written.extend(port for ports in found for port in ports.every)
+            return found
 
-    monkeypatch.setattr(port_reservation, "free_node_ports", writing_meanwhile)
-    stored = store(database, Settings(data_dir=tmp_path), 3)
+    settings = Settings(data_dir=tmp_path)
+    stored = store(database, settings, 3, host=WritingMeanwhile(settings))
     assert [port for node in stored for port in ports_of(node)] == written
 
 
-def test_ports_that_are_reserved_meanwhile_are_not_given_twice(
-    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ports_that_are_reserved_meanwhile_are_not_given_twice(tmp_path: Path, database: Database) -> None:
     settings = Settings(data_dir=tmp_path)
     others: list[Node] = []
 
-    def beaten_once(*arguments: Any, tls: bool) -> Iterator[NodePorts]:
-        for ports in free_node_ports(*arguments, tls=tls):
+    class BeatenOnce(LocalHost):
+        def find_ports(self, *arguments: Any, tls: bool) -> list[NodePorts]:
+            found = super().find_ports(*arguments, tls=tls)
             if not others:
-                others.extend(layout.placed(layout.new_nodes(settings, "other", parse(spec(1))), [ports]))
+                others.extend(layout.placed(layout.new_nodes(settings, "other", parse(spec(1))), found[:1]))
                 with database.write() as connection:
                     instances.add_nodes(connection, others)
-            yield ports
+            return found
 
-    monkeypatch.setattr(port_reservation, "free_node_ports", beaten_once)
-    stored = store(database, settings, 3)
+    stored = store(database, settings, 3, host=BeatenOnce(settings))
     assert others
     assert not {port for node in stored for port in ports_of(node)} & set(ports_of(others[0]))
 

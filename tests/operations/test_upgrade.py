@@ -50,12 +50,12 @@ async def old(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Server
         database.row_factory = sqlite3.Row
         rows = database.execute("SELECT * FROM nodes ORDER BY shard").fetchall()
     nodes = [from_row(Node, {**row, "role": ROLES[row["role"]], "should_run": row["wanted"]}) for row in rows]
-    host = LocalHost(Settings(data_dir=server.data_dir).valkey_binary, server.data_dir / "nodes")
+    host = LocalHost(Settings(data_dir=server.data_dir))
     owned = {node.id: part for node, part in zip(nodes, OWNED, strict=True)}
     try:
         for node in nodes:
             conf, known = old_conf(node), known_cluster(node, nodes, owned)
-            host.write(node.id, {"valkey.conf": conf, "nodes.conf": known})
+            await host.write_files(node.id, {"valkey.conf": conf, "nodes.conf": known})
             await host.start(node.id)
         yield server
     finally:

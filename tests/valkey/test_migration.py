@@ -55,7 +55,7 @@ def move(source: Node, target: Node, after: Node) -> Transfer:
         bytes_per_key=100.0,
         hold=Free(),
         stalled_seconds=30,
-        sources=MigrationState(),
+        state=MigrationState(cpus=2),
         after=Next(after, SECOND),
     )
     asyncio.run(mover.ensure(said.append))

@@ -29,6 +29,7 @@ from cachewright.valkey.certificates import (
     node_certificate,
 )
 from cachewright.valkey.config import cluster_settings, nodes_conf, valkey_conf
+from cachewright.valkey.migration.source_state import MigrationState
 from cachewright.valkey.slots import SlotRange
 from database_fixtures import an_instance, new_database
 from serving import COMMAND, Server, cache, created, ended, load, newest_task, present, resize, show, states, until
@@ -131,7 +132,7 @@ def test_a_server_with_tls_is_known() -> None:
 def site(tmp_path: Path) -> Iterator[OperationContext]:
     settings = Settings(data_dir=tmp_path)
     database = new_database(tmp_path)
-    yield OperationContext(database, settings, LocalHost(settings.valkey_binary, settings.nodes_dir))
+    yield OperationContext(database, settings, LocalHost(settings), MigrationState(cpus=2))
     database.close()
 
 
@@ -157,13 +158,13 @@ def test_the_authority_is_sealed_and_the_port_is_taken(site: OperationContext) -
 
 async def test_a_node_gets_its_certificate_once_and_another_when_it_is_of_no_use(site: OperationContext) -> None:
     instance = store(site, AUTHORITY, SECURED)
-    site.host.write(SECURED.id, site.files(instance, SECURED))
-    folder = site.host.folder(SECURED.id)
+    await site.host.write_files(SECURED.id, await site.files(instance, SECURED))
+    folder = site.settings.nodes_dir / SECURED.id
     assert {path.name for path in folder.iterdir()} == {"valkey.conf", NODE_FILE, CA_FILE}
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
     first = (folder / NODE_FILE).read_text()
     assert "PRIVATE KEY" not in (folder / CA_FILE).read_text()
-    assert site.files(instance, SECURED).keys() == {"valkey.conf"}
+    assert (await site.files(instance, SECURED)).keys() == {"valkey.conf"}
     await site.renew_certificate("i", SECURED.id)
     assert (folder / NODE_FILE).read_text() == first
     (folder / NODE_FILE).write_text(node_certificate(AUTHORITY, SECURED.id, in_days(-8 * 365)))
@@ -173,12 +174,12 @@ async def test_a_node_gets_its_certificate_once_and_another_when_it_is_of_no_use
 
 async def test_nodes_that_talk_in_clear_get_no_certificates(site: OperationContext) -> None:
     instance = store(site, None, PLAIN)
-    assert site.files(instance, PLAIN).keys() == {"valkey.conf"}
-    site.host.write(PLAIN.id, site.files(instance, PLAIN))
+    assert (await site.files(instance, PLAIN)).keys() == {"valkey.conf"}
+    await site.host.write_files(PLAIN.id, await site.files(instance, PLAIN))
     await site.renew_certificate("i", PLAIN.id)
     await site.renew_certificate("i", "gone")
-    assert [path.name for path in site.host.folder(PLAIN.id).iterdir()] == ["valkey.conf"]
-    assert not site.host.folder("gone").exists()
+    assert [path.name for path in (site.settings.nodes_dir / PLAIN.id).iterdir()] == ["valkey.conf"]
+    assert not (site.settings.nodes_dir / "gone").exists()
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
-"""Where processes run: start, adopt, stop; files and ports.
+"""Machines that run nodes: processes, folders, ports, memory, firewall.
 
-What belongs here: processes, folders and sockets of one machine. What does not: what the process is for; the files'
-contents come from `valkey`.
+`host.py` is the port through which the rest of the server uses a machine, `local.py` implements it for this one. What
+does not belong here: what a process is for; the contents of its files come from `valkey`.
 """

@@ -1,8 +1,8 @@
 """Node processes of this machine.
 
-A node is a folder and at most one process. The process is started detached, belongs to nobody, and is found again
-by its pid file and its command line, which names the folder: a pid that the system has since given to something else
-is not taken for the node.
+A node is a folder and at most one process. The process is started detached, survives this server, and is found by its
+pid file and its command line, which names the folder. A pid that the system has given to another program since then is
+not mistaken for the node.
 """
 
 import asyncio
@@ -12,15 +12,20 @@ import shutil
 import signal
 import stat
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Set
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import msgspec
 import psutil
 
-from cachewright.errors import CachewrightError
+from cachewright.config import Settings
+from cachewright.hosts import resources
+from cachewright.hosts.host import CONFIG, NodeStartFailed, ProcessInfo
+from cachewright.hosts.ports import NodePorts, find_node_ports, is_free
+from cachewright.hosts.server_binary import has_tls
+from cachewright.threads import in_background
 
-CONFIG = "valkey.conf"
 PID = "valkey.pid"
 LOG = "valkey.log"
 _START_SECONDS = 5.0
@@ -28,30 +33,71 @@ _LOG_TAIL = 2000
 _STAT_BYTES = 1024
 _OWNER_ONLY = stat.S_IRUSR | stat.S_IWUSR
 _ENVIRONMENT = {"PATH": os.defpath, "LANG": "C.UTF-8"}
-"""All that a node gets of the server's environment, which may hold secrets."""
+"""The environment of nodes. The server's own may hold secrets."""
 
 _DEAD = (b"Z", b"X")
-_LOOK_SECONDS = 0.02
-_SETTLE_SECONDS = 0.03  # a process that cannot have its port lives this long at the most
+_POLL_SECONDS = 0.02
+_SETTLE_SECONDS = 0.03
+"""How long a process that cannot bind its port lives at most."""
 
 
-class NodeStartFailed(CachewrightError):
-    """The process ended, or did not come to life, with the last lines of its log."""
+class _Known(msgspec.Struct, frozen=True):
+    """A process that was found to be a node's. `ticks` is its start time as in /proc, which is cheap to compare."""
+
+    process: ProcessInfo
+    ticks: bytes
 
 
 class LocalHost:
-    def __init__(self, binary: Path, nodes_dir: Path) -> None:
-        self._binary = binary
-        self._nodes_dir = nodes_dir
-        if nodes_dir.exists():
-            nodes_dir.chmod(stat.S_IRWXU)
-        self._seen: dict[str, tuple[int, bytes]] = {}
+    """This machine; see `Host`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._nodes_dir = settings.nodes_dir
+        if self._nodes_dir.exists():
+            self._nodes_dir.chmod(stat.S_IRWXU)
+        self._known: dict[str, _Known] = {}
+
+    @property
+    def address(self) -> str:
+        return self._settings.node_host
+
+    @property
+    def cpus(self) -> int:
+        return resources.cpus()
 
     def folder(self, node_id: str) -> Path:
         return self._nodes_dir / node_id
 
-    def write(self, node_id: str, files: Mapping[str, str]) -> None:
-        """Makes the node's folder and files, readable by their owner alone. A file is replaced as a whole."""
+    async def processes(self) -> dict[str, ProcessInfo]:
+        return await in_background(self._processes)
+
+    def _processes(self) -> dict[str, ProcessInfo]:
+        found = ((node_id, self._process_info(node_id)) for node_id in self._node_ids())
+        return {node_id: process for node_id, process in found if process is not None}
+
+    async def process(self, node_id: str) -> ProcessInfo | None:
+        return self._process_info(node_id)
+
+    async def nodes_with_file(self, name: str) -> frozenset[str]:
+        def search() -> frozenset[str]:
+            return frozenset(node_id for node_id in self._node_ids() if (self.folder(node_id) / name).exists())
+
+        return await in_background(search)
+
+    async def has_file(self, node_id: str, name: str) -> bool:
+        return (self.folder(node_id) / name).exists()
+
+    async def read_file(self, node_id: str, name: str) -> str | None:
+        try:
+            return (self.folder(node_id) / name).read_text()
+        except (OSError, UnicodeDecodeError):
+            return None
+
+    async def write_files(self, node_id: str, files: Mapping[str, str]) -> None:
+        await in_background(self._write_files, node_id, files)
+
+    def _write_files(self, node_id: str, files: Mapping[str, str]) -> None:
         folder = self.folder(node_id)
         self._nodes_dir.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
         folder.mkdir(exist_ok=True, mode=stat.S_IRWXU)
@@ -62,18 +108,45 @@ class LocalHost:
                 file.write(text)
             partial.replace(folder / name)
 
-    def read(self, node_id: str, name: str) -> str | None:
-        """A file of the node; None where it cannot be read."""
-        try:
-            return (self.folder(node_id) / name).read_text()
-        except (OSError, UnicodeDecodeError):
+    def find_ports(self, count: int, taken: Set[int], *, tls: bool) -> list[NodePorts]:
+        ranges = self._settings.node_ports, self._settings.bus_ports
+        return find_node_ports(self.address, *ranges, count, taken, tls=tls)
+
+    def is_port_free(self, port: int) -> bool:
+        return is_free(self.address, port)
+
+    def resources(self) -> resources.Resources:
+        return resources.resources(self._settings.data_dir)
+
+    def supports_tls(self) -> bool:
+        return has_tls(self._settings.valkey_binary)
+
+    def _node_ids(self) -> Iterator[str]:
+        with suppress(FileNotFoundError), os.scandir(self._nodes_dir) as entries:
+            for entry in entries:
+                if not entry.name.startswith("."):
+                    yield entry.name
+
+    def _process_info(self, node_id: str) -> ProcessInfo | None:
+        """The node's living process. Cheap to repeat: a process that was recognised once is compared by its pid and
+        start time."""
+        known = self._known.get(node_id)
+        if known and _start_ticks(known.process.pid) == known.ticks:
+            return known.process
+        self._known.pop(node_id, None)
+        process = self._process(node_id)
+        if process is None:
             return None
+        try:
+            info = ProcessInfo(process.pid, process.create_time())
+        except psutil.NoSuchProcess:
+            return None
+        ticks = _start_ticks(process.pid)
+        if ticks and process.is_running():  # the pid still belongs to the process that was recognised
+            self._known[node_id] = _Known(info, ticks)
+        return info
 
-    def has(self, node_id: str, name: str) -> bool:
-        return (self.folder(node_id) / name).exists()
-
-    def process(self, node_id: str) -> psutil.Process | None:
-        """The node's living process."""
+    def _process(self, node_id: str) -> psutil.Process | None:
         folder = self.folder(node_id)
         try:
             process = psutil.Process(int((folder / PID).read_text()))
@@ -83,27 +156,11 @@ class LocalHost:
             pass
         return None
 
-    def runs(self, node_id: str) -> bool:
-        """Whether the node has a living process. Cheap where it is asked again and again: a process that has been found
-        to be the node's once is known by its pid and the time it was started."""
-        pid, started = self._seen.get(node_id, (0, b""))
-        if pid and _started(pid) == started:
-            return True
-        self._seen.pop(node_id, None)
-        process = self.process(node_id)
-        if process is None:
-            return False
-        begun = _started(process.pid)
-        if begun and process.is_running():  # still the one that was looked at
-            self._seen[node_id] = process.pid, begun
-        return True
-
     async def start(self, node_id: str) -> None:
-        """Ensures the node's process runs. NodeStartFailed with the reason from its log."""
-        async with self._alone(node_id):
-            if not self.has(node_id, CONFIG):
-                raise NodeStartFailed("its files are gone")
-            if not self.process(node_id):
+        async with self._exclusive(node_id):
+            if not (self.folder(node_id) / CONFIG).exists():
+                raise NodeStartFailed("its files are missing")
+            if not self._process(node_id):
                 await self._launch(node_id)
 
     async def _launch(self, node_id: str) -> None:
@@ -112,7 +169,7 @@ class LocalHost:
         before = log.stat().st_size if log.exists() else 0
         (folder / PID).unlink(missing_ok=True)
         launcher = await asyncio.create_subprocess_exec(
-            self._binary,
+            self._settings.valkey_binary,
             folder / CONFIG,
             cwd=folder,
             stdin=asyncio.subprocess.DEVNULL,
@@ -122,34 +179,31 @@ class LocalHost:
             umask=stat.S_IRWXG | stat.S_IRWXO,
             env=_ENVIRONMENT,
         )
-        said, _ = await launcher.communicate()
+        output, _ = await launcher.communicate()
         deadline = time.monotonic() + _START_SECONDS
         while launcher.returncode == 0 and time.monotonic() < deadline:
-            if self.process(node_id):
+            if self._process(node_id):
                 await asyncio.sleep(_SETTLE_SECONDS)
-                if self.process(node_id):
+                if self._process(node_id):
                     return
                 break
             await asyncio.sleep(0.01)
-        raise NodeStartFailed(said.decode(errors="replace")[-_LOG_TAIL:] + _tail(log, before))
+        raise NodeStartFailed(output.decode(errors="replace")[-_LOG_TAIL:] + _tail(log, before))
 
-    async def restart(self, node_id: str, before: float, grace_seconds: float) -> None:
-        """Ensures the node's process was started later than `before`, in seconds since the epoch; it is asked to end
-        and never made to. TimeoutError where it does not end, NodeStartFailed with the reason from its log."""
-        async with self._alone(node_id):
-            process = self.process(node_id)
-            if process is not None and process.create_time() < before:
+    async def restart(self, node_id: str, not_before: float, grace_seconds: float) -> None:
+        async with self._exclusive(node_id):
+            process = self._process(node_id)
+            if process is not None and process.create_time() < not_before:
                 with suppress(psutil.NoSuchProcess):
                     process.send_signal(signal.SIGTERM)
-                if not await _gone(self, node_id, grace_seconds):
-                    raise TimeoutError(f"process {process.pid} does not end within {grace_seconds:.0f} s")
-            if not self.process(node_id):
+                if not await self._has_ended(node_id, grace_seconds):
+                    raise TimeoutError(f"process {process.pid} did not end in {grace_seconds:.0f} s")
+            if not self._process(node_id):
                 await self._launch(node_id)
 
-    def busy(self, node_id: str) -> bool:
-        """Somebody is starting it, ending it or restarting it."""
+    async def is_busy(self, node_id: str) -> bool:
         try:
-            with self._lock(node_id).open() as file:
+            with self._lock_file(node_id).open() as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except FileNotFoundError:
             return False
@@ -158,43 +212,50 @@ class LocalHost:
         return False
 
     async def stop(self, node_id: str, grace_seconds: float) -> None:
-        """Ends the node's process: asked first, then made to. TimeoutError where it does not end."""
-        async with self._alone(node_id):
+        async with self._exclusive(node_id):
             await self._end(node_id, grace_seconds)
 
-    async def retire(self, node_id: str, grace_seconds: float) -> None:
-        """Ends the node's process and deletes its folder; nobody can start it in between. TimeoutError where either
-        does not go: a child of the process may still be writing."""
-        async with self._alone(node_id):
+    async def remove(self, node_id: str, grace_seconds: float) -> None:
+        """A child of the process may still be writing, so the folder is deleted until it stays deleted. The lock
+        prevents a start in between."""
+        async with self._exclusive(node_id):
             await self._end(node_id, grace_seconds)
-            self._seen.pop(node_id, None)
+            self._known.pop(node_id, None)
             deadline = time.monotonic() + grace_seconds
             while self.folder(node_id).exists():
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"folder {self.folder(node_id)} cannot be deleted")
                 await asyncio.to_thread(shutil.rmtree, self.folder(node_id), ignore_errors=True)
-                await asyncio.sleep(_LOOK_SECONDS)
+                await asyncio.sleep(_POLL_SECONDS)
 
     async def _end(self, node_id: str, grace_seconds: float) -> None:
-        process = self.process(node_id)
+        process = self._process(node_id)
         if process is None:
             return
         with suppress(psutil.NoSuchProcess):
             process.send_signal(signal.SIGTERM)
-            if await _gone(self, node_id, grace_seconds):
+            if await self._has_ended(node_id, grace_seconds):
                 return
             process.kill()
-        if not await _gone(self, node_id, grace_seconds):
-            raise TimeoutError(f"process {process.pid} of node {node_id} does not end")
+        if not await self._has_ended(node_id, grace_seconds):
+            raise TimeoutError(f"process {process.pid} of node {node_id} did not end")
 
-    def _lock(self, node_id: str) -> Path:
+    async def _has_ended(self, node_id: str, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self._process(node_id) is None:
+                return True
+            await asyncio.sleep(_POLL_SECONDS)
+        return False
+
+    def _lock_file(self, node_id: str) -> Path:
         return self._nodes_dir / f".{node_id}.lock"
 
     @asynccontextmanager
-    async def _alone(self, node_id: str) -> AsyncIterator[None]:
-        """One at a time, whichever task or process it is: a node that is started while it is retired, or twice at
-        once, would leave a process behind. The lock goes with the folder."""
-        lock = self._lock(node_id)
+    async def _exclusive(self, node_id: str) -> AsyncIterator[None]:
+        """Lock the node against other tasks and other servers. A node that is started twice, or while it is removed,
+        would leave a process behind. The lock file is deleted with the folder."""
+        lock = self._lock_file(node_id)
         lock.parent.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, _OWNER_ONLY)
         with os.fdopen(descriptor, "w") as file:
@@ -203,7 +264,7 @@ class LocalHost:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
-                    await asyncio.sleep(_LOOK_SECONDS)
+                    await asyncio.sleep(_POLL_SECONDS)
             try:
                 yield
             finally:
@@ -211,17 +272,8 @@ class LocalHost:
                     lock.unlink(missing_ok=True)
 
 
-async def _gone(host: LocalHost, node_id: str, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if host.process(node_id) is None:
-            return True
-        await asyncio.sleep(_LOOK_SECONDS)
-    return False
-
-
-def _started(pid: int) -> bytes | None:
-    """When a living process was started, in ticks since the system's start; None where there is none, or no /proc."""
+def _start_ticks(pid: int) -> bytes | None:
+    """Start time of a living process, in ticks since the system started. None without such a process."""
     try:
         descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
         try:

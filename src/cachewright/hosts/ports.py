@@ -2,7 +2,8 @@
 
 import random
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,7 @@ _LISTENING = "0A"
 
 
 class NoFreePort(CachewrightError):
-    """Every port of the range is taken."""
+    """Every port of a range is taken."""
 
 
 class NodePorts(msgspec.Struct, frozen=True):
@@ -31,36 +32,41 @@ class NodePorts(msgspec.Struct, frozen=True):
         return [port for port in (self.client, self.bus, self.tls) if port is not None]
 
 
-def free_node_ports(
-    host: str, clients: tuple[int, int], peers: tuple[int, int], taken: set[int], *, tls: bool
-) -> Iterator[NodePorts]:
-    """Free ports for one node after another; those that only other nodes connect to come from the range `peers`."""
-    for_clients, for_peers = free_ports(host, clients, taken), free_ports(host, peers, taken)
-    while True:
-        yield NodePorts(next(for_clients), next(for_peers), next(for_peers) if tls else None)
+def find_node_ports(
+    address: str, clients: tuple[int, int], peers: tuple[int, int], count: int, taken: Set[int], *, tls: bool
+) -> list[NodePorts]:
+    """Free ports for `count` nodes. Ports that only other nodes connect to come from the range `peers`. Raises
+    NoFreePort."""
+    client_ports, peer_ports = free_ports(address, clients, taken), free_ports(address, peers, taken)
+
+    def each_node() -> Iterator[NodePorts]:
+        while True:
+            yield NodePorts(next(client_ports), next(peer_ports), next(peer_ports) if tls else None)
+
+    return list(islice(each_node(), count))
 
 
-def free_ports(host: str, ports: tuple[int, int], taken: set[int]) -> Iterator[int]:
-    """Ports nobody listens on and nobody has been promised, each once.
+def free_ports(address: str, ports: tuple[int, int], taken: Set[int]) -> Iterator[int]:
+    """Ports of a range that no process listens on and that are not in `taken`, each once. Raises NoFreePort at the end.
 
-    They start at a random place, so that two servers on one machine rarely look at the same ones; a port that is
-    lost between the look and the use shows when its process is started.
+    The search starts at a random port, so that two servers on one machine rarely choose the same ones. A port that
+    another program takes before its node uses it makes the start of that node fail.
     """
     low, high = ports
     start = random.randrange(high - low)  # noqa: S311  # spreads, does not protect
     for step in range(high - low):
         port = low + (start + step) % (high - low)
-        if port not in taken and is_free(host, port):
+        if port not in taken and is_free(address, port):
             yield port
-    raise NoFreePort(f"no free port on {host} from {low} to {high - 1}")
+    raise NoFreePort(f"no free port on {address} from {low} to {high - 1}")
 
 
-def is_free(host: str, port: int) -> bool:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+def is_free(address: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            probe.bind((address, port))
         except OSError:
             return False
     return True

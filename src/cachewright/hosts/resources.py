@@ -1,5 +1,6 @@
-"""What this machine has: memory and disk."""
+"""Memory, disk and processors of this machine."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -28,6 +29,11 @@ def resources(folder: Path) -> Resources:
     return Resources(
         memory=total_memory(), memory_free=psutil.virtual_memory().available, disk_free=shutil.disk_usage(folder).free
     )
+
+
+def cpus() -> int:
+    """Number of processors that this process, and so its nodes, may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def total_memory() -> int:

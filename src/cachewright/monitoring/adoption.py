@@ -36,12 +36,12 @@ async def _adopt(site: OperationContext, instance_id: str, nodes: Sequence[Node]
     instance = await in_background(_instance, site, instance_id)
     if instance is None:
         return
-    restarted = [node for node in nodes if site.host.has(node.id, SOCKET)]
+    restarted = [node for node in nodes if await site.host.has_file(node.id, SOCKET)]
     await _record(site, restarted, "socket")
     old = [node for node in nodes if node.access == "password" and node not in restarted]
     for node in old:
-        if site.host.has(node.id, "valkey.conf"):
-            site.host.write(node.id, site.files(instance, node))
+        if await site.host.has_file(node.id, "valkey.conf"):
+            await site.host.write_files(node.id, await site.files(instance, node))
     access = site.access(instance)
     ready = await _each(old, access, _add_control_user)
     ready = await _each(ready, access, _change_replication_user)

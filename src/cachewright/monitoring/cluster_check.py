@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from cachewright.concurrency import gather_limited
 from cachewright.heartbeats import LoopHeartbeats
+from cachewright.hosts.host import CONFIG
 from cachewright.logs import about
 from cachewright.model.incidents import FaultKind
 from cachewright.model.instances import Node
@@ -126,7 +127,8 @@ class ClusterCheck:
         async with self._reading:
             if self._read_at <= after:
                 begun = time.monotonic()
-                self._subjects = await in_background(self._records.read)
+                started = await self._site.host.nodes_with_file(CONFIG)
+                self._subjects = await in_background(self._records.read, started)
                 self._read_at = begun
 
     async def _check(self, instance_id: str) -> None:

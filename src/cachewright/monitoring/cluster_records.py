@@ -2,12 +2,11 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 import msgspec
 import sqlalchemy as sa
 
-from cachewright.hosts.local import CONFIG
 from cachewright.model.instances import Node
 from cachewright.monitoring.cluster_findings import Record, changing_nodes
 from cachewright.operations.context import OperationContext
@@ -39,9 +38,9 @@ class Records:
         self._ids: dict[str, set[str]] = {}
         self._former: dict[str, dict[str, float]] = defaultdict(dict)
 
-    def read(self) -> dict[str, Subject]:
-        """Every instance that is checked, by id. Nodes that are gone since the last call stay known for ten minutes:
-        some node may not have heard yet that they have left."""
+    def read(self, started: Set[str]) -> dict[str, Subject]:
+        """Every instance that is checked, by id. `started` are the nodes that have run at least once. Nodes that are
+        gone since the last call stay known for ten minutes: some node may not have heard yet that they have left."""
         with self._site.database.read() as connection:
             secrets = instances.secrets(connection, _CHECKED)
             spec_codes = instances.spec_codes(connection)
@@ -54,7 +53,7 @@ class Records:
         return {
             known: Subject(
                 instance_id=known,
-                record=self._record(known, nodes[known], changing),
+                record=self._record(known, nodes[known], changing, started),
                 access=access[known],
                 topology=topology_of(spec_codes[known]),
             )
@@ -62,8 +61,10 @@ class Records:
             if nodes[known]
         }
 
-    def _record(self, instance_id: str, nodes: list[Node], changing: Mapping[str, frozenset[str]]) -> Record:
-        unborn = {node.id for node in nodes if not self._site.host.has(node.id, CONFIG)}
+    def _record(
+        self, instance_id: str, nodes: list[Node], changing: Mapping[str, frozenset[str]], started: Set[str]
+    ) -> Record:
+        unborn = {node.id for node in nodes} - started
         return Record(
             nodes=nodes,
             former=frozenset(self._former.get(instance_id, ())),

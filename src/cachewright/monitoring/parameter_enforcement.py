@@ -20,7 +20,7 @@ import msgspec
 
 from cachewright.concurrency import gather_limited
 from cachewright.heartbeats import LoopHeartbeats
-from cachewright.hosts.local import NodeStartFailed
+from cachewright.hosts.host import NodeStartFailed
 from cachewright.logs import RARELY, about
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import ENDED, Task
@@ -193,13 +193,10 @@ class ParameterEnforcement:
             instance = await in_background(self._unchanged, node, parameters)
             if instance is None:
                 return  # a change is under way or has just ended: the next round knows more
-            await in_background(self._write, instance, node)
+            await self._site.host.write_files(node.id, await self._site.files(instance, node))
             if await self._set(node, other, kept, session):
                 log.warning("node %s had other parameters than the record; they are set again: %s", node.id, other)
         kept.compared, kept.compared_at = parameters, time.monotonic()
-
-    def _write(self, instance: Instance, node: Node) -> None:
-        self._site.host.write(node.id, self._site.files(instance, node))
 
     def _unchanged(self, node: Node, parameters: Mapping[str, str]) -> Instance | None:
         """The node's instance, if these are still its parameters and no task changes them."""

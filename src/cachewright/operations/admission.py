@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from cachewright.config import Settings
 from cachewright.errors import ApiError
 from cachewright.flavors import Flavor, parse
-from cachewright.hosts.resources import resources
+from cachewright.hosts.host import Host
 from cachewright.model.instances import Instance, Node
 from cachewright.operations.kinds import RESIZE
 from cachewright.placement import capacity
@@ -16,14 +16,14 @@ from cachewright.store import instances, tasks
 from cachewright.store.allocations import allocations
 
 
-def limits(settings: Settings) -> Limits:
-    """What the host has now, and the quota of each project. Call it outside of transactions: it asks the system."""
-    host = resources(settings.data_dir)
+def limits(host: Host, settings: Settings) -> Limits:
+    """Resources of the host now, and the quota of each project. Call it outside of transactions: the host measures."""
+    resources = host.resources()
     first, end = settings.node_ports
     return Limits(
-        host_memory=host.memory,
+        host_memory=resources.memory,
         overcommit=settings.memory_overcommit,
-        disk_free=host.disk_free,
+        disk_free=resources.disk_free,
         ports=end - first,
         quota_instances=settings.quota_instances,
         quota_nodes=settings.quota_nodes,

@@ -1,4 +1,4 @@
-"""What sub-steps work on: the database, the settings and the host that nodes run on."""
+"""The dependencies of operations and of their actions: database, settings, host, state of migrations."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ import msgspec
 
 from cachewright import errors
 from cachewright.config import Settings
-from cachewright.hosts.local import CONFIG, LocalHost
+from cachewright.hosts.host import CONFIG, Host
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
 from cachewright.store import instances
@@ -25,8 +25,8 @@ from cachewright.valkey.topology import View
 class OperationContext(msgspec.Struct, frozen=True):
     database: Database
     settings: Settings
-    host: LocalHost
-    sources: MigrationState = msgspec.field(default_factory=MigrationState)
+    host: Host
+    migrations: MigrationState
 
     async def instance(self, task: Task) -> Instance:
         def read() -> Instance:
@@ -51,42 +51,46 @@ class OperationContext(msgspec.Struct, frozen=True):
     def access(self, instance: Instance) -> Access:
         return Access(instance.control_secret, instance.password, self.settings.nodes_dir)
 
-    def files(self, instance: Instance, node: Node, changed: Mapping[str, str] | None = None) -> dict[str, str]:
+    async def files(self, instance: Instance, node: Node, changed: Mapping[str, str] | None = None) -> dict[str, str]:
         """The files that the node is started with, by name, valkey.conf last: a node that has it can be started.
-        `changed` are parameters that are not on record yet. Those that belong to Valkey after the first
-        start are not among them (`Topology.first_files`)."""
+
+        Without those that belong to the node after its first start (`Topology.first_files`). `changed` are parameters
+        that are not on record yet.
+        """
         parameters = {**instance.parameters, **(changed or {})}
         settings = topology_of(instance.spec_code).settings(node)
         return {
-            **self._certificates(instance, node.id),
+            **await self._certificates(instance, node.id),
             CONFIG: valkey_conf(node, self.access(instance), parameters, settings),
         }
 
     async def renew_certificate(self, instance_id: str, node_id: str) -> None:
-        """Replaces the certificate of a node that is about to start, where it is missing or ends within some years."""
+        """Replace the certificate of a node that is about to start, if it is missing or expires within some years."""
 
-        def renew() -> None:
+        def read() -> Instance | None:
             with self.database.read() as connection:
-                instance = instances.find(connection, instance_id)
-            if instance and self.host.has(node_id, CONFIG) and (files := self._certificates(instance, node_id)):
-                self.host.write(node_id, files)
+                return instances.find(connection, instance_id)
 
-        await asyncio.to_thread(renew)
+        instance = await asyncio.to_thread(read)
+        if instance is None or not await self.host.has_file(node_id, CONFIG):
+            return
+        if files := await self._certificates(instance, node_id):
+            await self.host.write_files(node_id, files)
 
-    def _certificates(self, instance: Instance, node_id: str) -> dict[str, str]:
-        """The files of TLS between nodes, where the instance has it and the node does not have them."""
+    async def _certificates(self, instance: Instance, node_id: str) -> dict[str, str]:
+        """The files for TLS between nodes that the node needs and does not have; none if the instance has no TLS."""
         authority = instance.node_ca
         if authority is None:
             return {}
         trusted = authority_certificate(authority)
-        own = self.host.read(node_id, NODE_FILE)
-        if own and is_usable(own, authority) and self.host.read(node_id, CA_FILE) == trusted:
+        own = await self.host.read_file(node_id, NODE_FILE)
+        if own and is_usable(own, authority) and await self.host.read_file(node_id, CA_FILE) == trusted:
             return {}
-        return {CA_FILE: trusted, NODE_FILE: node_certificate(authority, node_id)}
+        return {CA_FILE: trusted, NODE_FILE: await asyncio.to_thread(node_certificate, authority, node_id)}
 
     async def started_with_socket(self, node: Node) -> Node:
-        """Records that the node listens on its socket, where its process was started with one."""
-        if node.access == "socket" or not self.host.has(node.id, SOCKET):
+        """Record that the node listens on a Unix socket, if it does. Returns the node as it is then."""
+        if node.access == "socket" or not await self.host.has_file(node.id, SOCKET):
             return node
 
         def write() -> None:

@@ -14,7 +14,6 @@ import sqlalchemy as sa
 from cachewright.errors import ApiError
 from cachewright.flavors import Flavor, parse
 from cachewright.hosts.ports import NodePorts
-from cachewright.hosts.resources import resources
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Control, Step, Task
 from cachewright.operations import admission
@@ -36,7 +35,6 @@ from cachewright.topologies import layout
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused, ask, connect
 from cachewright.valkey.migration import jobs
-from cachewright.valkey.migration.source_state import side_by_side
 
 _CANCEL_SECONDS = 10.0
 
@@ -77,7 +75,7 @@ class Resize(InstanceOperation):
         async with asyncio.timeout(_CANCEL_SECONDS):
             await asyncio.gather(*(_cancelled(node, access) for node in nodes))
         for node in nodes:
-            self.site.sources.forget(node.id)
+            self.site.migrations.forget(node.id)
         view = best_view(seen)
         drafts = [sub for step in task.steps for sub in step.sub_steps if sub.action == "start node"]
         new_ids = {sub.arguments["node_id"] for sub in drafts}
@@ -94,7 +92,7 @@ class Resize(InstanceOperation):
         if task_controls.get(connection, task.id) != Control():
             return  # as fast as its owner wanted it, which tells nothing of others
         moving = [step for step in task.steps if any(sub.action == MOVE for sub in step.sub_steps)]
-        if moving and (pace := learned(moving[-1], side_by_side())):
+        if moving and (pace := learned(moving[-1], self.site.migrations.concurrency)):
             throughput.learn(connection, PACE, pace)
 
     def _decide(self, task: Task, observed: Observation) -> ResizePlan:
@@ -117,7 +115,8 @@ class Resize(InstanceOperation):
             instances.add_nodes(connection, layout.placed(missing, ports))
 
         try:
-            reserve(self.site.database, self.site.settings, len(missing), add, tls=tls)
+            site = self.site
+            reserve(site.database, site.host, site.settings, len(missing), add, tls=tls)
         except ApiError as refused:
             raise ActionFailed(refused.code, refused.message, True) from refused
 
@@ -125,7 +124,7 @@ class Resize(InstanceOperation):
         """What the request would be refused for, then what the checks of the plan would fail on."""
         shortages = self._shortages(observed.instance, flavor)
         failures = [
-            *cluster.resource_failures(resource_arguments(plan.requirements), resources(self.site.settings.data_dir)),
+            *cluster.resource_failures(resource_arguments(plan.requirements), self.site.host.resources()),
             *cluster.status_failures(observed.nodes, observed.views),
         ]
         blockers = [(shortage.code, shortage.reason) for shortage in shortages]
@@ -133,7 +132,7 @@ class Resize(InstanceOperation):
 
     def _shortages(self, instance: Instance, flavor: Flavor) -> list[Shortage]:
         """The disk is left out: the plan's own requirements name the bytes that move."""
-        limits = admission.limits(self.site.settings)
+        limits = admission.limits(self.site.host, self.site.settings)
         with self.site.database.read() as connection:
             request = admission.resizing(instances.nodes_of(connection, instance.id), flavor)
             return admission.shortages(connection, limits, instance.project_id, request, instance)

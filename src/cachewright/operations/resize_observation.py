@@ -15,7 +15,6 @@ from cachewright.valkey.access import Access
 from cachewright.valkey.client import connect
 from cachewright.valkey.client_activity import client_activity
 from cachewright.valkey.migration import jobs
-from cachewright.valkey.migration.source_state import side_by_side
 from cachewright.valkey.slots import SlotRange
 from cachewright.valkey.topology import primaries as current_primaries
 
@@ -60,4 +59,4 @@ def _speed(context: OperationContext, task: Task) -> Speed:
     with context.database.read() as connection:
         pace = throughput.get(connection, PACE) or BYTES_PER_SECOND
         priority = task_controls.get(connection, task.id).priority
-    return Speed(pace=pace, turns=side_by_side(), protects_clients=priority != "speed")
+    return Speed(pace=pace, turns=context.migrations.concurrency, protects_clients=priority != "speed")

@@ -1,7 +1,6 @@
-"""Ports for nodes: looked for while nothing is locked, then reserved in one short transaction."""
+"""Reservation of ports for nodes: find free ones without a lock, then store them in one short transaction."""
 
 from collections.abc import Callable, Sequence
-from itertools import islice
 from typing import TypeVar
 
 import msgspec
@@ -10,7 +9,8 @@ import sqlalchemy as sa
 from cachewright import errors
 from cachewright.config import Settings, show_ports
 from cachewright.errors import ApiError
-from cachewright.hosts.ports import NodePorts, NoFreePort, free_node_ports, is_free
+from cachewright.hosts.host import Host
+from cachewright.hosts.ports import NodePorts, NoFreePort
 from cachewright.store import instances
 from cachewright.store.database import Database
 
@@ -21,6 +21,7 @@ _TRIES = 5
 
 def reserve(
     database: Database,
+    host: Host,
     settings: Settings,
     nodes: int,
     store: Callable[[sa.Connection, Sequence[NodePorts]], Stored],
@@ -28,42 +29,44 @@ def reserve(
     tls: bool,
     first: int | None = None,
 ) -> Stored:
-    """Calls `store` in a write transaction with free ports for each node, among them one for TLS between nodes where
-    `tls` is set; `first` is the port for clients of the first node where it is given. Returns what `store` does, which
-    must write them to the nodes' rows.
+    """Call `store` in a write transaction with free ports for each node, and return its result. `store` must write the
+    ports to the rows of the nodes.
 
-    Whether a port is free is found by binding a socket, thousands of them for large requests: no other change waits for
-    that. Ports that another request has stored meanwhile are noticed in the transaction, and others are looked for.
+    The host tries thousands of ports for large requests. No other change waits for that, because it happens outside of
+    the transaction. If another request has stored one of the ports meanwhile, the search starts again.
 
-    ApiError DCS.4062 where `first` is taken or is one of those that only nodes connect to, DCS.4039 where there are not
-    enough ports.
+    :param tls: also reserve a port for TLS between nodes.
+    :param first: port for clients of the first node.
+
+    Raises ApiError DCS.4062 if `first` is taken or reserved for the cluster bus, DCS.4039 if there are too few ports.
     """
     with database.read() as connection:
-        taken = instances.taken_ports(connection, settings.node_host)
+        taken = instances.taken_ports(connection, host.address)
     for _ in range(_TRIES):
-        ports = _find(settings, taken, nodes, tls=tls, first=first)
+        ports = _find(host, settings, taken, nodes, tls=tls, first=first)
         with database.write() as connection:
-            taken = instances.taken_ports(connection, settings.node_host)
+            taken = instances.taken_ports(connection, host.address)
             if all(taken.isdisjoint(own.every) for own in ports):
                 return store(connection, ports)
     raise ApiError(errors.LIMIT_EXCEEDED, reason="other requests took the ports that were found; ask again")
 
 
-def _find(settings: Settings, taken: set[int], nodes: int, *, tls: bool, first: int | None) -> list[NodePorts]:
+def _find(
+    host: Host, settings: Settings, taken: set[int], nodes: int, *, tls: bool, first: int | None
+) -> list[NodePorts]:
     if first is not None:
-        _require_free(settings, taken, first)
+        _require_free(host, settings, taken, first)
     others = taken if first is None else taken | {first}
-    found = free_node_ports(settings.node_host, settings.node_ports, settings.bus_ports, others, tls=tls)
     try:
-        ports = list(islice(found, nodes))
-    except NoFreePort as none:
-        raise ApiError(errors.LIMIT_EXCEEDED, reason=f"ports for {nodes} nodes needed, {none}") from none
+        ports = host.find_ports(nodes, others, tls=tls)
+    except NoFreePort as error:
+        raise ApiError(errors.LIMIT_EXCEEDED, reason=f"ports for {nodes} nodes needed, {error}") from error
     return ports if first is None else [msgspec.structs.replace(ports[0], client=first), *ports[1:]]
 
 
-def _require_free(settings: Settings, taken: set[int], port: int) -> None:
+def _require_free(host: Host, settings: Settings, taken: set[int], port: int) -> None:
     if port in range(*settings.bus_ports):
         reason = f"{port} is one of {show_ports(settings.bus_ports)}, which are for the cluster bus"
         raise ApiError(errors.INVALID_PARAMETER, parameter="port", reason=reason)
-    if port in taken or not is_free(settings.node_host, port):
+    if port in taken or not host.is_port_free(port):
         raise ApiError(errors.INVALID_PARAMETER, parameter="port", reason=f"{port} is taken")

@@ -19,8 +19,8 @@ from cachewright.clock import now_ms
 from cachewright.config import Settings
 from cachewright.errors import ApiError
 from cachewright.flavors import Flavor, parse
+from cachewright.hosts.host import Host
 from cachewright.hosts.ports import NodePorts
-from cachewright.hosts.server_binary import has_tls
 from cachewright.model.identity import Principal
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import ENDED, Control, Task
@@ -49,7 +49,8 @@ _PREVIEW_SECONDS = 30.0
 
 
 class InstanceService(msgspec.Struct, frozen=True):
-    """:ivar kept: what is read over and over.
+    """:ivar host: the machine that nodes run on.
+    :ivar kept: what is read over and over.
     :ivar feed: where changes of tasks are published.
     :ivar enqueue: hands a stored task to the engine.
     :ivar access: how to sign in to an instance's nodes.
@@ -61,6 +62,7 @@ class InstanceService(msgspec.Struct, frozen=True):
     """
 
     database: Database
+    host: Host
     kept: ReadCache
     feed: TaskFeed
     settings: Settings
@@ -75,12 +77,12 @@ class InstanceService(msgspec.Struct, frozen=True):
     def create_instances(self, who: Principal, wish: CreateRequest) -> list[Instance]:
         """ApiError DCS.4062 where the wished port is taken, DCS.4035, DCS.4036, DCS.4039 or DCS.9007 where there is no
         room."""
-        limits = admission.limits(self.settings)
+        limits = admission.limits(self.host, self.settings)
         request = admission.creation(wish.flavor, len(wish.names))
         with self.database.read() as connection:
             admission.require_room(connection, limits, who.project_id, request)
         ids = [str(uuid.uuid4()) for _ in wish.names]
-        tls = topology_of(wish.flavor.spec_code).has_peers and has_tls(self.settings.valkey_binary)
+        tls = topology_of(wish.flavor.spec_code).has_peers and self.host.supports_tls()
         nodes = [layout.new_nodes(self.settings, instance_id, wish.flavor) for instance_id in ids]
 
         authorities = [new_authority(instance_id) if tls else None for instance_id in ids]
@@ -95,7 +97,7 @@ class InstanceService(msgspec.Struct, frozen=True):
                 for name, own, node_ca in made
             ]
 
-        added = reserve(self.database, self.settings, request.size.nodes, add, tls=tls, first=wish.port)
+        added = reserve(self.database, self.host, self.settings, request.size.nodes, add, tls=tls, first=wish.port)
         for _, task in added:
             self.enqueue(task)
         return [instance for instance, _ in added]
@@ -162,7 +164,7 @@ class InstanceService(msgspec.Struct, frozen=True):
                 raise ApiError(errors.INSTANCE_NOT_RUNNING) from failure
 
     def _submit_resize(self, kind: Kind, who: Principal, instance_id: str, wish: ResizeRequest) -> Task:
-        limits = admission.limits(self.settings)
+        limits = admission.limits(self.host, self.settings)
         with self.database.write() as connection:
             instance = self._get(connection, who, instance_id)
             _require_status(instance, kind)
@@ -249,7 +251,7 @@ class InstanceService(msgspec.Struct, frozen=True):
         """Goes on with a task that has failed: what was finished stays, the rest is planned anew. ApiError DCS.3022,
         DCS.4958, DCS.4957 where it has not failed, DCS.4036, DCS.4039 or DCS.9007 where a resize has no room, or
         busy."""
-        limits = admission.limits(self.settings)
+        limits = admission.limits(self.host, self.settings)
         with self.database.write() as connection:
             task = self._task(connection, who, instance_id, task_id)
             instance = self._get(connection, who, instance_id)

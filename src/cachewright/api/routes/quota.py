@@ -13,7 +13,7 @@ from cachewright.operations import admission
 @in_thread
 def show_quota_of_tenant(request: Call, plane: Plane) -> Response[schemas.Quotas]:
     """ShowQuotaOfTenant. An instance that is being resized counts with the most that it has meanwhile."""
-    limits = admission.limits(plane.settings)
+    limits = admission.limits(plane.host, plane.settings)
     with plane.database.read() as connection:
         project, _ = admission.allocated(connection, requests.principal(request).project_id)
     return responses.json(schemas.quotas(project, limits))

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from cachewright import errors
-from cachewright.hosts.resources import Resources, resources
+from cachewright.hosts.resources import Resources
 from cachewright.model.instances import Node
 from cachewright.operations.context import OperationContext
 from cachewright.tasks.operation import ActionFailed, StepContext
@@ -27,7 +27,7 @@ async def check_resources(site: OperationContext, running: StepContext) -> None:
 
     `arguments`: host_bytes, disk_bytes, and `rooms` of [node id, bytes it will hold, bytes it may hold].
     """
-    host = resources(site.settings.data_dir)
+    host = await asyncio.to_thread(site.host.resources)
     running.measure(detail=f"{{memory_free:{host.memory_free},disk_free:{host.disk_free}}}")
     for failure in resource_failures(running.sub_step.arguments, host):
         raise failure

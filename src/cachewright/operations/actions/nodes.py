@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from cachewright import errors
 from cachewright.errors import ApiError
 from cachewright.flavors import parse
-from cachewright.hosts.local import CONFIG, NodeStartFailed
-from cachewright.hosts.ports import NodePorts, is_free
+from cachewright.hosts.host import CONFIG, Host, NodeStartFailed
+from cachewright.hosts.ports import NodePorts
 from cachewright.model.instances import Instance, Node
 from cachewright.operations.actions import cluster
 from cachewright.operations.actions.cluster import settled
@@ -41,14 +41,14 @@ async def start(site: OperationContext, running: StepContext) -> None:
     instance = await site.instance(task)
     nodes = await site.nodes(task.instance_id)
     node = next(node for node in nodes if node.id == arguments["node_id"])
-    if site.host.process(node.id) is None and not _ports_free(node):
+    if await site.host.process(node.id) is None and not await _ports_free(site.host, node):
         node = await _on_other_ports(site, instance, node)
         nodes = await site.nodes(task.instance_id)
     running.measure(detail=f"{{node_id:{node.id},address:{node.host}:{node.port}}}")
-    files = site.files(instance, node)
+    files = await site.files(instance, node)
     first = topology_of(instance.spec_code).first_files(node, nodes, founding=arguments["founding"])
-    missing = {name: text for name, text in first.items() if not site.host.has(node.id, name)}
-    site.host.write(node.id, missing | files)  # valkey.conf last: a node that has it can be started
+    missing = {name: text for name, text in first.items() if not await site.host.has_file(node.id, name)}
+    await site.host.write_files(node.id, missing | files)  # valkey.conf last: a node that has it can be started
     try:
         await site.host.start(node.id)
     except NodeStartFailed as failure:
@@ -69,11 +69,11 @@ async def restart(site: OperationContext, running: StepContext) -> None:
     node = next(node for node in nodes if node.id == running.sub_step.arguments["node_id"])
     access = site.access(instance)
     begun = (running.sub_step.begin_time or 0) / 1000
-    process = site.host.process(node.id)
-    if process is None or process.create_time() < begun:
+    process = await site.host.process(node.id)
+    if process is None or process.started_at < begun:
         await _hand_over(node, nodes, seen, access)
         running.measure(detail=f"{{node_id:{node.id},address:{node.host}:{node.port}}}")
-        site.host.write(node.id, site.files(instance, node))
+        await site.host.write_files(node.id, await site.files(instance, node))
         try:
             await site.host.restart(node.id, begun, _LEAVE_SECONDS)
         except NodeStartFailed as failure:
@@ -121,7 +121,7 @@ async def set_memory(site: OperationContext, running: StepContext) -> None:
             )
         await client.config_set("maxmemory", limit)
     changed = msgspec.structs.replace(node, maxmemory=limit)
-    site.host.write(node.id, site.files(instance, changed))
+    await site.host.write_files(node.id, await site.files(instance, changed))
 
     def remember() -> None:
         with site.database.write() as connection:
@@ -174,7 +174,7 @@ async def stop(site: OperationContext, running: StepContext) -> None:
 async def end(site: OperationContext, node: Node) -> None:
     """Process, files and record, in this order: a record without a process can be ended again, not the reverse."""
     try:
-        await site.host.retire(node.id, _STOP_SECONDS)
+        await site.host.remove(node.id, _STOP_SECONDS)
     except TimeoutError as error:
         raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {node.id} does not go: {error}") from error
 
@@ -215,18 +215,21 @@ async def _answering(site: OperationContext, instance: Instance, node: Node) -> 
         node = await site.started_with_socket(node)
         if (await site.views(instance, [node]))[node.id] is not None:
             return node
-        if site.host.process(node.id) is None:
+        if await site.host.process(node.id) is None:
             raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id} has died while it was starting")
         await asyncio.sleep(_POLL_SECONDS)
 
 
-def _ports_free(node: Node) -> bool:
-    return all(is_free(node.host, port) for port in node.ports)
+async def _ports_free(host: Host, node: Node) -> bool:
+    def check() -> bool:
+        return all(host.is_port_free(port) for port in node.ports)
+
+    return await asyncio.to_thread(check)
 
 
 async def _on_other_ports(site: OperationContext, instance: Instance, node: Node) -> Node:
     """Somebody has taken the node's port since it was chosen. A node that has never run may have another."""
-    if site.host.has(node.id, CONFIG) or instance.attributes.get("port") == node.port:
+    if await site.host.has_file(node.id, CONFIG) or instance.attributes.get("port") == node.port:
         ports = " or ".join(map(str, node.ports))
         raise ActionFailed(errors.NODE_START_FAILED, f"port {ports} of node {node.id} is taken")
 
@@ -238,7 +241,7 @@ async def _on_other_ports(site: OperationContext, instance: Instance, node: Node
         return next(other for other in instances.nodes_of(connection, instance.id) if other.id == node.id)
 
     def reserved() -> Node:
-        return reserve(site.database, site.settings, 1, change, tls=node.tls_port is not None)
+        return reserve(site.database, site.host, site.settings, 1, change, tls=node.tls_port is not None)
 
     try:
         return await asyncio.to_thread(reserved)

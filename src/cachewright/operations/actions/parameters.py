@@ -87,10 +87,7 @@ async def put_back(
 
 
 async def _write(site: OperationContext, instance: Instance, node: Node, changed: Mapping[str, str]) -> None:
-    def write() -> None:
-        site.host.write(node.id, site.files(instance, node, changed))
-
-    await asyncio.to_thread(write)
+    await site.host.write_files(node.id, await site.files(instance, node, changed))
 
 
 def _words(values: Mapping[str, str]) -> list[str]:

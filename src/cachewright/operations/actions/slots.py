@@ -99,7 +99,7 @@ async def move(site: OperationContext, running: StepContext) -> None:
         bytes_per_key=arguments["bytes_per_key"],
         hold=_Hold(running),
         stalled_seconds=running.policy.stalled,
-        sources=site.sources,
+        state=site.migrations,
         after=_next(running, nodes, seen, source),
     )
     try:

@@ -82,7 +82,7 @@ class Mover:
 
     A source whose clients need not be spared is told of what comes `after` as well, so that it does not wait for
     anybody in between. Whose move that is finds it under way; how far the source had got when this one ended is
-    handed on through `sources`.
+    handed on through `state`.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Mover:
         bytes_per_key: float,
         hold: MigrationControl,
         stalled_seconds: float,
-        sources: MigrationState,
+        state: MigrationState,
         after: Next | None,
     ) -> None:
         self._source = source
@@ -105,13 +105,13 @@ class Mover:
         self._bytes_per_key = bytes_per_key
         self._hold = hold
         self._stalled_seconds = stalled_seconds
-        self._sources = sources
+        self._state = state
         self._after = after
         self._begun_after: Next | None = None
         self._arrivals = TransferProgress({}, bytes_per_key, 0)
         self._exported = 0
         self._busy = False
-        self._portions = sources.portions(source.id, bytes_per_key)
+        self._portions = state.batch_sizer(source.id, bytes_per_key)
 
     async def ensure(self, report: Callable[[Transfer], None]) -> None:
         """Returns when the target owns the whole range. MigrationFailed where it does not.
@@ -126,7 +126,7 @@ class Mover:
             ):
                 self._exported = await exported_bytes(source)
                 counts = await count_keys(source, slots_of(await self._left(source, self._part)))
-                before = self._sources.handed_on.pop(self._source.id, self._exported)
+                before = self._state.carry_over.pop(self._source.id, self._exported)
                 self._arrivals = TransferProgress(counts, self._bytes_per_key, min(before, self._exported))
                 while True:
                     known = await self._own_jobs(source)
@@ -168,7 +168,7 @@ class Mover:
         async with connect(after.target, self._access) as target:
             ahead = sum((await count_keys(target, slots_of([after.part]))).values())
         self._exported = self._arrivals.parted(self._exported, keys, ahead)
-        self._sources.handed_on[self._source.id] = self._exported
+        self._state.carry_over[self._source.id] = self._exported
 
     async def _left(self, source: Valkey, part: SlotRange) -> list[SlotRange]:
         return overlap((await view(source)).members[self._source.id].slots, part)
@@ -185,9 +185,9 @@ class Mover:
         if not self._portions.careful:
             await self._follow(source, target, await self._begin(source, left, known), report)
             return
-        async with self._sources.turns, probe_latency(self._source, self._access) as pulse:
+        async with self._state.permits, probe_latency(self._source, self._access) as pulse:
             await connect_again(source, target)
-            self._sources.felt[self._source.id] = pulse
+            self._state.last_latency[self._source.id] = pulse
             if self._hold.cancelled():
                 raise MigrationFailed(["cancelled"])
             if self._hold.prioritizes_speed():
@@ -197,7 +197,7 @@ class Mover:
 
     async def _too_much(self, source: Valkey, target: Valkey, ceiling: float) -> bool:
         """A node answers more slowly than that, in seconds, or clients have not yet got over the last piece."""
-        pulse = self._sources.felt.get(self._source.id)
+        pulse = self._state.last_latency.get(self._source.id)
         if pulse and not pulse.outweighed(ceiling, time.monotonic()):
             return True
         return await _latency(source, target) > ceiling

@@ -1,47 +1,37 @@
-"""What is known of sources from one move to the next."""
+"""State that slot migrations of a host share, and that moves of one source hand on to the next."""
 
 import asyncio
-import os
-
-import msgspec
 
 from cachewright.valkey.migration.batch_size import BatchSizer
 from cachewright.valkey.migration.latency_probe import LatencyProbe
 
 
-def side_by_side() -> int:
-    """How many moves the host's processors are enough for."""
-    return max(len(os.sched_getaffinity(0)) // 2, 1)
+class MigrationState:
+    """The state of one host. Keys are node ids of sources.
 
-
-def _turns() -> asyncio.Semaphore:
-    return asyncio.Semaphore(side_by_side())
-
-
-class MigrationState(msgspec.Struct, frozen=True):
-    """Of one host. Keys are node ids.
-
-    :ivar turns: of pieces that clients may feel. Each keeps two processes of the host busy, and clients are served with
-    what they leave of its processors.
-    :ivar handed_on: of a source that already moves what comes next, how many bytes it had sent by the end of what came
-    before.
-    :ivar felt: what clients have felt of the last such piece of a source.
+    :ivar concurrency: how many moves the processors of the host can serve at full speed.
+    :ivar permits: limit of batches that clients may notice. Each keeps two processes of the host busy, and clients get
+        the remaining processors.
+    :ivar carry_over: bytes that a source had sent when the previous range ended, where it already sends the next one.
+    :ivar last_latency: latency of a source during its last batch that clients may have noticed.
     """
 
-    turns: asyncio.Semaphore = msgspec.field(default_factory=_turns)
-    handed_on: dict[str, int] = msgspec.field(default_factory=dict)
-    felt: dict[str, LatencyProbe] = msgspec.field(default_factory=dict)
-    _portions: dict[str, BatchSizer] = msgspec.field(default_factory=dict)
+    def __init__(self, cpus: int) -> None:
+        self.concurrency = max(cpus // 2, 1)
+        self.permits = asyncio.Semaphore(self.concurrency)
+        self.carry_over: dict[str, int] = {}
+        self.last_latency: dict[str, LatencyProbe] = {}
+        self._batch_sizers: dict[str, BatchSizer] = {}
 
-    def portions(self, node_id: str, bytes_per_key: float) -> BatchSizer:
-        """Those of the last move from the node, which has learnt how much it may give away, if keys take as much now as
-        they did then: a task measures that once."""
-        known = self._portions.get(node_id)
-        if known is None or known.bytes_per_key != bytes_per_key:
-            known = self._portions[node_id] = BatchSizer(bytes_per_key)
-        return known
+    def batch_sizer(self, node_id: str, bytes_per_key: float) -> BatchSizer:
+        """The sizer of the source's last move, which has adapted to its clients, as long as `bytes_per_key` is the
+        same. A task measures that once."""
+        sizer = self._batch_sizers.get(node_id)
+        if sizer is None or sizer.bytes_per_key != bytes_per_key:
+            sizer = self._batch_sizers[node_id] = BatchSizer(bytes_per_key)
+        return sizer
 
     def forget(self, node_id: str) -> None:
-        self.handed_on.pop(node_id, None)
-        self.felt.pop(node_id, None)
-        self._portions.pop(node_id, None)
+        self.carry_over.pop(node_id, None)
+        self.last_latency.pop(node_id, None)
+        self._batch_sizers.pop(node_id, None)
