@@ -105,9 +105,6 @@ step; Cachewright's is polled once a second while nothing happens, and woken. Ea
 database of its own; on SQLite both in WAL mode, which DBOS by itself does not choose. From the request to the first
 step: 20 tasks, one after another. Each step: one task of 100. Tasks a second: 100 tasks of one step, each of another
 instance, requested as fast as it goes, until the last has ended.
-
-Cachewright serves from SQLite alone: its migrations, and writers that wait for each other, are SQLite's. On Postgres
-it is the engine alone that is measured, with the same tables, made without migrations.
 """,
     measure=measure,
     findings=findings,

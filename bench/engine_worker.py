@@ -21,9 +21,9 @@ from dbos import DBOS, SetEnqueueOptions, SetWorkflowID
 
 from cachewright.clock import now_ms
 from cachewright.model.tasks import Step, Task
-from cachewright.store import tables, tasks
-from cachewright.store.database import Database
+from cachewright.store import tasks
 from cachewright.store.encryption import SecretCipher
+from cachewright.store.opening import open_at
 from cachewright.tasks.engine import Engine
 from cachewright.tasks.feed import TaskFeed
 from cachewright.tasks.operation import PLAN, RECOVER, Policy, StepContext
@@ -100,11 +100,8 @@ class Contestant(Protocol):
 
 class Ours:
     def __init__(self, url: str, times: Times) -> None:
-        self._database = Database(url, SecretCipher([Fernet.generate_key()]))
-        if self._database.engine.dialect.name == "sqlite":
-            self._database.migrate()
-        else:
-            tables.metadata.create_all(self._database.engine)
+        self._database = open_at(url, SecretCipher([Fernet.generate_key()]))
+        self._database.migrate()
         self._engine = Engine(self._database, {"nothing": Nothing(times)}, TaskFeed())
         self._engine.start()
 

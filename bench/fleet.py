@@ -17,7 +17,7 @@ from cachewright.hosts.ports import free_ports
 from cachewright.model.instances import Instance, Node
 from cachewright.services.accounts import first_credentials
 from cachewright.store import instances
-from cachewright.store.database import Database
+from cachewright.store.opening import open_database
 from cachewright.valkey.access import Access
 from cachewright.valkey.config import cluster_settings, valkey_conf
 
@@ -46,7 +46,7 @@ class Fleet:
         self._folder.cleanup()
 
     def _register(self) -> None:
-        database = Database.of(self._settings)
+        database = open_database(self._settings)
         with database.write() as connection:
             first = first_credentials(connection)
             assert first

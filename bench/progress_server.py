@@ -18,7 +18,7 @@ from cachewright.model.tasks import Step, Task
 from cachewright.operations.kinds import POST_CHECK, PRE_CHECK, RESOURCE_CHECK, STATUS_CHECK
 from cachewright.services.tokens import digest
 from cachewright.store import instances, keys, tables, tasks, tokens
-from cachewright.store.database import Database
+from cachewright.store.opening import open_in_use
 from cachewright.tasks.plan import SubStepSpec, build, effort
 
 TASKS = 20
@@ -45,7 +45,7 @@ class ProgressServer:
         root = Path(self._folder.name) / "data"
         self._server = ServerProcess(root, "--rate-limit", _RATE, "--connections-per-address", _CONNECTIONS)
         self._settings = Settings(data_dir=root)
-        self._database = Database.in_use(self._settings)
+        self._database = open_in_use(self._settings)
         self.access = self._server.access
         self.token = secrets.token_urlsafe(32)
         self._tasks = [self._added() for _ in range(TASKS)]

@@ -1,4 +1,4 @@
-"""Fixtures: a server of its own for tests that kill it, a shared one for tests that only talk to it."""
+"""Fixtures: servers and databases, of its own for tests that break them, shared for tests that only talk to them."""
 
 import sys
 from collections.abc import Iterator
@@ -10,7 +10,8 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from serving import Server  # found through the line above
+from postgres_server import PostgresServer  # found through the line above
+from serving import Server
 
 settings.register_profile("suite", deadline=None)  # machines are shared; a slow example is no failure
 settings.load_profile("suite")
@@ -30,6 +31,40 @@ def own_server(tmp_path: Path) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def client(server: Server) -> Any:
     return server.client()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """Shared by the tests of one worker process: each makes databases of its own."""
+    started = PostgresServer()
+    try:
+        started.start()
+        yield started
+    finally:
+        started.clean_up()
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[PostgresServer]:
+    """For tests that stop it."""
+    started = PostgresServer()
+    try:
+        started.start()
+        yield started
+    finally:
+        started.clean_up()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database, of each kind. With SQLite it is `test.db` in the test's folder."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'test.db'}"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    url = server.new_database()
+    yield url
+    server.drop_database(url)
 
 
 def _running(data_dir: Path) -> Iterator[Server]:

@@ -8,15 +8,27 @@ from cryptography.fernet import Fernet
 
 from cachewright.model.instances import Instance
 from cachewright.model.tasks import Task
-from cachewright.store.database import Database
 from cachewright.store.encryption import SecretCipher
+from cachewright.store.opening import open_at, parse_database_url
+from cachewright.store.postgres import PostgresDatabase
+from cachewright.store.sqlite import SqliteDatabase
 
 
-def new_database(folder: Path) -> Database:
-    """`test.db` in that folder, with this release's tables and nothing in them. Whoever asks for it closes it."""
-    database = Database(f"sqlite:///{folder / 'test.db'}", SecretCipher([Fernet.generate_key()]))
+def new_database(folder: Path) -> SqliteDatabase | PostgresDatabase:
+    """`test.db` in that folder, with this release's tables and nothing in them. The caller closes it."""
+    return migrated(f"sqlite:///{folder / 'test.db'}")
+
+
+def migrated(url: str) -> SqliteDatabase | PostgresDatabase:
+    """The database at this URL with this release's tables. The caller closes it."""
+    database = opened(url)
     database.migrate()
     return database
+
+
+def opened(url: str) -> SqliteDatabase | PostgresDatabase:
+    """The database at this URL as it is, with a new key. The caller closes it."""
+    return open_at(parse_database_url(url), SecretCipher([Fernet.generate_key()]))
 
 
 def stored_bytes(database_file: Path) -> bytes:

@@ -90,6 +90,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     :ivar tls_key: its private key, PEM.
     :ivar node_ports: the range that cache nodes take their ports for clients from; the second number is not in it.
     :ivar bus_ports: the same of the ports that only other nodes connect to: the cluster bus, and TLS between nodes.
+    :ivar database_url: URL of the database, with its password, as `store.opening.parse_database_url` returns it; None
+    for SQLite in the data folder.
     :ivar secret_key_file: key that secrets in the database are sealed with; None for one in the data folder.
     :ivar task_retention_days: for how long a task that has ended is kept.
     :ivar audit_retention_days: for how long an entry of the audit log is kept.
@@ -117,6 +119,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     node_host: str = "127.0.0.1"
     node_ports: tuple[int, int] = (10240, 20000)
     bus_ports: tuple[int, int] = DEFAULT_BUS_PORTS
+    database_url: str | None = None
     secret_key_file: Path | None = None
     task_retention_days: float = 365
     audit_retention_days: float = 365
@@ -136,11 +139,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def database_file(self) -> Path:
+        """Where the database is if `database_url` names no other."""
         return self.data_dir / "cachewright.db"
-
-    @property
-    def database_url(self) -> str:
-        return f"sqlite:///{self.database_file}"
 
     @property
     def key_file(self) -> Path:

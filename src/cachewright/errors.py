@@ -8,6 +8,7 @@ Exceptions, each beside the code that raises it; `tests/test_errors.py` compares
 
     CachewrightError
     ├── ApiError              errors.py: a request cannot be served
+    ├── DatabaseUnavailable   errors.py: the database cannot be read or written
     ├── ActionFailed          tasks/operation.py: a sub-step or a plan cannot be finished
     ├── MigrationFailed       valkey/migration/mover.py: one attempt to move slots ended early
     ├── NodeStartFailed       hosts/host.py: a node process ended while it started
@@ -19,8 +20,7 @@ Exceptions, each beside the code that raises it; `tests/test_errors.py` compares
     ├── AddressNotAllowed     webhooks/requests.py: a webhook names an address that must not be called
     ├── FeedClosed            tasks/feed.py: the server is stopping
     ├── StaleTask             store/tasks.py: another writer has changed the task
-    ├── DatabaseNotReady      store/database.py: no server of this release has used the database
-    ├── DatabaseUnavailable   store/database.py: the database cannot be read or written
+    ├── DatabaseNotReady      store/database.py: the database is not this release's, or another server's
     ├── WrongKey              store/encryption.py: secrets were encrypted with another key
     └── StartupError          cli/serve.py: the server cannot start
 """
@@ -255,6 +255,10 @@ ERRORS = {row.code: row for row in _ROWS}
 
 class CachewrightError(Exception):
     """Base of every exception that the server's own code raises."""
+
+
+class DatabaseUnavailable(CachewrightError):
+    """The database cannot be read or written now: unreachable, locked, damaged, or its disk is full."""
 
 
 class ApiError(CachewrightError):

@@ -26,7 +26,7 @@ from cachewright.operations.resize_check import ResizeCheck
 from cachewright.operations.restart import Restart
 from cachewright.services.instances import InstanceService
 from cachewright.store import audit, incidents, tokens, webhooks
-from cachewright.store.database import Database
+from cachewright.store.opening import open_database
 from cachewright.store.read_cache import ReadCache
 from cachewright.tasks.engine import Engine
 from cachewright.tasks.feed import TaskFeed
@@ -48,7 +48,7 @@ class ControlPlane:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._database = Database.of(settings)
+        self._database = open_database(settings)
         host = LocalHost(settings)
         self._site = site = OperationContext(self._database, settings, host, MigrationState(host.cpus))
         operations: list[InstanceOperation] = [

@@ -1,16 +1,14 @@
 """Entries of calls that are refused over and over are counted in one row."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from cryptography.fernet import Fernet
 
 from cachewright.model.audit import AuditEntry
 from cachewright.services.audit_repeats import AuditRepeats
 from cachewright.store import audit
 from cachewright.store.database import Database
-from cachewright.store.encryption import SecretCipher
+from database_fixtures import migrated
 
 
 class Clock:
@@ -21,9 +19,8 @@ class Clock:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database(f"sqlite:///{tmp_path / 'test.db'}", SecretCipher([Fernet.generate_key()]))
-    made.migrate()
+def database(database_url: str) -> Iterator[Database]:
+    made = migrated(database_url)
     yield made
     made.close()
 

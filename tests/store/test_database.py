@@ -1,9 +1,12 @@
 """The tables are what the migrations make, and a database of the first release becomes one of this."""
 
+import re
 import sqlite3
 import stat
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -13,14 +16,12 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from cryptography.fernet import Fernet
 
 from cachewright.model.tasks import Control
 from cachewright.store import instances, migrations, task_controls, tasks, throughput
 from cachewright.store.database import Database
-from cachewright.store.encryption import SecretCipher
 from cachewright.store.tables import metadata
-from database_fixtures import new_database, stored_bytes
+from database_fixtures import an_instance, migrated, new_database, opened, stored_bytes
 
 MIGRATIONS = Path(str(migrations.__file__)).parent
 RELEASES = Path(__file__).parent.parent / "releases"
@@ -42,13 +43,17 @@ def differences(database: Database) -> list[object]:
         return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))
 
 
-def test_migrations_make_the_tables(path: Path) -> None:
-    database = Database(f"sqlite:///{path}", SecretCipher([Fernet.generate_key()]))
+def test_migrations_make_the_tables(database_url: str) -> None:
+    database = opened(database_url)
     database.migrate()
     assert differences(database) == []
     database.migrate()
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
     database.close()
+
+
+def test_the_file_of_a_database_is_for_its_owner_alone(path: Path) -> None:
+    new_database(path.parent).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("release", sorted(RELEASES.glob("*.sql")), ids=lambda path: path.stem)
@@ -56,8 +61,7 @@ def test_a_database_of_an_older_release_is_brought_up_to_date(path: Path, releas
     with sqlite3.connect(path) as old:
         old.executescript(release.read_text())
     old.close()
-    database = Database(f"sqlite:///{path}", SecretCipher([Fernet.generate_key()]))
-    database.migrate()
+    database = new_database(path.parent)
     assert differences(database) == []
     with database.read() as connection:
         stored = connection.execute(sa.text("SELECT instance_id FROM tasks")).scalars().all()
@@ -66,8 +70,8 @@ def test_a_database_of_an_older_release_is_brought_up_to_date(path: Path, releas
     database.close()
 
 
-def test_webhooks_of_an_older_release_get_a_slot_each(path: Path) -> None:
-    database = Database(f"sqlite:///{path}", SecretCipher([Fernet.generate_key()]))
+def test_webhooks_of_an_older_release_get_a_slot_each(database_url: str) -> None:
+    database = opened(database_url)
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     with database.write() as connection:
@@ -93,7 +97,7 @@ def test_webhooks_of_an_older_release_get_a_slot_each(path: Path) -> None:
 
 
 def test_names_of_older_releases_are_replaced(path: Path) -> None:
-    database = Database(f"sqlite:///{path}", SecretCipher([Fernet.generate_key()]))
+    database = opened(f"sqlite:///{path}")
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     with database.write() as connection:
@@ -136,3 +140,78 @@ def test_reading_the_files_of_an_open_database_leaves_its_locks(tmp_path: Path) 
         other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     database.close()
     assert "database is locked" in other.stderr
+
+
+def test_a_value_that_was_checked_in_a_write_is_still_so_when_it_is_written(database_url: str) -> None:
+    """Eight threads of two processes' worth of connections read a number and write the next: none is lost."""
+    databases = [migrated(database_url) for _ in range(2)]
+    with databases[0].write() as connection:
+        connection.execute(sa.text("INSERT INTO throughput VALUES ('a', 1.0, 0)"))
+
+    def count(database: Database) -> None:
+        for _ in range(25):
+            with database.write() as connection:
+                samples = connection.execute(sa.text("SELECT samples FROM throughput")).scalar_one()
+                time.sleep(0.001)
+                connection.execute(sa.text("UPDATE throughput SET samples = :next"), {"next": samples + 1})
+
+    with ThreadPoolExecutor(8) as threads:
+        for future in [threads.submit(count, databases[number % 2]) for number in range(8)]:
+            future.result()
+    with databases[0].read() as connection:
+        assert connection.execute(sa.text("SELECT samples FROM throughput")).scalar_one() == 200
+    for database in databases:
+        database.close()
+
+
+def test_a_read_sees_one_snapshot(database_url: str) -> None:
+    database = migrated(database_url)
+    with database.read() as connection:
+        before = connection.execute(sa.text("SELECT count(*) FROM throughput")).scalar_one()
+        with database.write() as other:
+            other.execute(sa.text("INSERT INTO throughput VALUES ('a', 1.0, 0)"))
+        assert connection.execute(sa.text("SELECT count(*) FROM throughput")).scalar_one() == before
+    with database.read() as connection:
+        assert connection.execute(sa.text("SELECT count(*) FROM throughput")).scalar_one() == before + 1
+    database.close()
+
+
+def test_nothing_of_a_write_that_fails_is_stored(database_url: str) -> None:
+    database = migrated(database_url)
+    twice = "INSERT INTO throughput SELECT 'a', 1.0, 0 UNION ALL SELECT 'a', 1.0, 0"
+    with database.write() as connection:
+        connection.execute(sa.text("INSERT INTO throughput VALUES ('b', 1.0, 0)"))
+    with pytest.raises(sa.exc.IntegrityError):
+        _delete_and_run(database, twice)
+    with database.read() as connection:
+        assert connection.execute(sa.text("SELECT action FROM throughput")).scalars().all() == ["b"]
+    database.close()
+
+
+def _delete_and_run(database: Database, statement: str) -> None:
+    with database.write() as connection:
+        connection.execute(sa.text("DELETE FROM throughput"))
+        connection.execute(sa.text(statement))
+
+
+def test_a_name_is_found_whatever_its_case(database_url: str) -> None:
+    database = migrated(database_url)
+    with database.write() as connection:
+        instances.add(connection, an_instance(name="My-Cache_1"))
+        for name, count in (("my-cache", 1), ("CACHE_", 1), ("cachex", 0), ("e%", 0)):
+            assert instances.search(connection, "p", offset=0, limit=10, name=name)[0] == count
+        assert instances.search(connection, "p", offset=0, limit=10, name="my-cache_1", name_equal=True)[0] == 0
+    database.close()
+
+
+def test_a_faulty_statement_is_no_fault_of_the_database(database_url: str) -> None:
+    database = migrated(database_url)
+    with pytest.raises(sa.exc.DBAPIError), database.read() as connection:
+        connection.execute(sa.text("SELECT nothing FROM nowhere"))
+    database.close()
+
+
+def test_a_database_is_described(database_url: str) -> None:
+    database = migrated(database_url)
+    assert re.fullmatch(r"quick_check: ok|PostgreSQL \d.+, all tables can be read", database.check())
+    database.close()

@@ -9,8 +9,9 @@ from cryptography.fernet import Fernet
 
 from cachewright.config import Settings
 from cachewright.services.accounts import first_credentials
-from cachewright.store.database import Database, DatabaseNotReady
+from cachewright.store.database import DatabaseNotReady
 from cachewright.store.encryption import SecretCipher, WrongKey, make_key, read_key
+from cachewright.store.opening import open_database, open_in_use
 
 RELEASES = Path(__file__).parent.parent / "releases"
 
@@ -22,7 +23,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def used(settings: Settings) -> Settings:
-    database = Database.of(settings)
+    database = open_database(settings)
     with database.write() as connection:
         first_credentials(connection)
     database.close()
@@ -62,26 +63,26 @@ def test_a_file_without_a_key_is_refused(tmp_path: Path, content: bytes) -> None
 
 def test_a_new_database_gets_a_key_for_its_owner_alone(used: Settings) -> None:
     assert stat.S_IMODE(used.key_file.stat().st_mode) == 0o600
-    Database.of(used).close()
+    open_database(used).close()
 
 
 def test_a_key_that_is_lost_or_another_is_told(used: Settings) -> None:
     kept = used.key_file.read_bytes()
     used.key_file.unlink()
     with pytest.raises(WrongKey, match="is missing"):
-        Database.of(used)
+        open_database(used)
     assert not used.key_file.exists()
     make_key(used.key_file)
     with pytest.raises(WrongKey, match="another key"):
-        Database.of(used)
+        open_database(used)
     used.key_file.write_bytes(kept)
-    Database.of(used).close()
+    open_database(used).close()
 
 
 def test_a_key_may_lie_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     settings = Settings(data_dir=tmp_path / "data", secret_key_file=tmp_path / "elsewhere.key")
-    Database.of(settings).close()
+    open_database(settings).close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "elsewhere.key"]
     assert not list((tmp_path / "data").glob("*.key"))
 
@@ -93,7 +94,7 @@ def test_secrets_that_an_older_release_kept_in_clear_are_sealed(settings: Settin
         (password,) = old.execute("SELECT password FROM instances").fetchone()
     old.close()
     assert secret.encode() in settings.database_file.read_bytes()
-    database = Database.of(settings)
+    database = open_database(settings)
     with database.write() as connection:
         first = first_credentials(connection)
     database.close()
@@ -107,15 +108,15 @@ def test_secrets_that_an_older_release_kept_in_clear_are_sealed(settings: Settin
 
 
 def test_only_a_server_changes_the_tables(settings: Settings, used: Settings) -> None:
-    Database.in_use(used).close()
+    open_in_use(used).close()
     with sqlite3.connect(used.database_file) as connection:
         connection.execute("UPDATE alembic_version SET version_num='0002'")
     connection.close()
     with pytest.raises(DatabaseNotReady, match="another release"):
-        Database.in_use(used)
+        open_in_use(used)
 
 
 def test_a_folder_without_a_database_is_not_in_use(settings: Settings) -> None:
     with pytest.raises(DatabaseNotReady):
-        Database.in_use(settings)
+        open_in_use(settings)
     assert list(settings.data_dir.iterdir()) == []

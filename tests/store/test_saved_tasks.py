@@ -1,7 +1,6 @@
 """What a task's worker writes."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -9,16 +8,16 @@ import sqlalchemy as sa
 
 from cachewright.model.tasks import Forecast, Task
 from cachewright.store import tasks
-from cachewright.store.database import Database
+from cachewright.store.transactions import SqlDatabase
 from cachewright.tasks.plan import SubStepSpec, build, effort
-from database_fixtures import a_task, new_database
+from database_fixtures import a_task, migrated
 
 TASK = a_task(params={"spec_code": "s", "nested": {"shards": [1, 2]}}, details={"old_capacity": 3})
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = new_database(tmp_path)
+def database(database_url: str) -> Iterator[SqlDatabase]:
+    database = migrated(database_url)
     with database.write() as connection:
         tasks.add(connection, TASK)
     yield database
@@ -44,7 +43,7 @@ def further(task: Task) -> Task:
     )
 
 
-def test_what_is_saved_is_what_is_loaded(database: Database) -> None:
+def test_what_is_saved_is_what_is_loaded(database: SqlDatabase) -> None:
     with database.write() as connection:
         saved = tasks.save(connection, further(TASK))
     assert saved == msgspec.structs.replace(further(TASK), revision=1)
@@ -52,7 +51,7 @@ def test_what_is_saved_is_what_is_loaded(database: Database) -> None:
         assert tasks.load(connection, TASK.id) == saved
 
 
-def test_what_never_changes_is_not_written_again(database: Database) -> None:
+def test_what_never_changes_is_not_written_again(database: SqlDatabase) -> None:
     """In SQLite an index is written anew where a column of it is, be its value the same."""
     written = []
 
@@ -72,7 +71,7 @@ def test_what_never_changes_is_not_written_again(database: Database) -> None:
     } | {"revision"}
 
 
-def test_a_task_that_another_has_written_is_not_written_over(database: Database) -> None:
+def test_a_task_that_another_has_written_is_not_written_over(database: SqlDatabase) -> None:
     with database.write() as connection:
         tasks.save(connection, TASK)
     with database.write() as connection, pytest.raises(tasks.StaleTask):

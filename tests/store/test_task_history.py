@@ -10,14 +10,15 @@ import sqlalchemy as sa
 from cachewright.model.tasks import Control, Task, TaskStatus
 from cachewright.store import task_controls, tasks
 from cachewright.store.database import Database
-from database_fixtures import a_task, new_database
+from database_fixtures import a_task, migrated, new_database
+from postgres_server import PostgresServer
 
 PROJECT = "p" * 32
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = new_database(tmp_path)
+def database(database_url: str) -> Iterator[Database]:
+    opened = migrated(database_url)
     yield opened
     opened.close()
 
@@ -99,7 +100,8 @@ def steps_of(database: Database, **wanted: int) -> int:
     return executed
 
 
-def test_a_page_of_a_million_tasks_costs_what_a_page_of_a_thousand_does(database: Database) -> None:
+def test_a_page_of_a_million_tasks_costs_what_a_page_of_a_thousand_does(tmp_path: Path) -> None:
+    database = new_database(tmp_path)
     with database.write() as connection:
         added(connection, *(task(moment) for moment in range(1000)))
     few = steps_of(database)
@@ -116,3 +118,33 @@ def test_a_page_of_a_million_tasks_costs_what_a_page_of_a_thousand_does(database
         connection.execute(sa.text("UPDATE task_counts SET tasks = 1000000"))
     assert steps_of(database) <= few * 1.1
     assert steps_of(database, start=999_990) <= recent_of_few * 1.1
+    database.close()
+
+
+def rows_read(database: Database, **within: int) -> int:
+    """Rows of the table that PostgreSQL reads for one page."""
+    counted = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'tasks'"
+    with database.read() as connection:
+        before = connection.execute(sa.text(counted)).scalar_one()
+        _, page = tasks.page(connection, instance_id="i", offset=0, limit=10, **within)
+        after = connection.execute(sa.text(counted)).scalar_one()
+    assert len(page) == 10
+    return int(after - before)
+
+
+def test_a_page_of_a_long_history_reads_few_rows_in_postgres(postgres: PostgresServer) -> None:
+    database = migrated(postgres.new_database())
+    with database.write() as connection:
+        added(connection, task(0))
+        names = [column.name for column in tasks.tasks.c if column.name not in {"sequence", "id", "created_at"}]
+        columns = ", ".join(names)
+        many = f"""
+            INSERT INTO tasks (id, created_at, {columns})
+            SELECT 'task-' || n, n, {columns} FROM generate_series(1, 50000) n, (SELECT * FROM tasks LIMIT 1) one
+        """  # noqa: S608  # column names of our own table
+        connection.execute(sa.text(many))
+        connection.execute(sa.text("UPDATE task_counts SET tasks = 50001"))
+        connection.execute(sa.text("ANALYZE tasks"))
+    assert rows_read(database) <= 40
+    assert rows_read(database, start=49_980) <= 80
+    database.close()

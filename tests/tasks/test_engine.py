@@ -5,7 +5,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -19,7 +18,7 @@ from cachewright.tasks.feed import TaskFeed
 from cachewright.tasks.operation import PLAN, RECOVER, ActionFailed, Policy, StepContext
 from cachewright.tasks.plan import SubStepSpec, build, effort
 from cachewright.tasks.recorder import KEEP_SECONDS, TaskRecorder
-from database_fixtures import new_database
+from database_fixtures import migrated
 
 PATIENCE_SECONDS = 20
 
@@ -143,8 +142,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    database = new_database(tmp_path)
+def bench(database_url: str) -> Iterator[Bench]:
+    database = migrated(database_url)
     operation = Scripted()
     engine = Engine(database, {"scripted": operation}, TaskFeed())
     engine.start()
@@ -243,8 +242,8 @@ def test_a_plan_that_cannot_be_made_fails_the_task(bench: Bench) -> None:
     assert (task.status, task.error_code, task.message) == ("FAILED", "DCS.9004", "no node answers")
 
 
-def test_a_task_that_was_stored_but_never_enqueued_is_taken_up_at_the_next_start(tmp_path: Path) -> None:
-    database = new_database(tmp_path)
+def test_a_task_that_was_stored_but_never_enqueued_is_taken_up_at_the_next_start(database_url: str) -> None:
+    database = migrated(database_url)
     stored = Bench(database, Engine(database, {}, TaskFeed()), Scripted())
     stored.engine.enqueue = lambda _task: None  # type: ignore[method-assign]  # the server dies here
     task_id = stored.submit(steps={"one": [["a", "1", "note"]]})
@@ -287,7 +286,8 @@ def test_a_run_that_nobody_works_on_is_taken_up_again(bench: Bench) -> None:
     bench.until(first, lambda task: task.status == "EXECUTING")
     second = bench.submit(instance, steps={"one": [["second", "1", "note"]]})
     with bench.database.write() as connection:  # as a worker leaves it that could not record its own failure
-        pending = "UPDATE workflow_status SET status='PENDING', owner_xid='gone' WHERE workflow_uuid=:id"
+        schema = "" if connection.dialect.name == "sqlite" else "dbos."
+        pending = f"UPDATE {schema}workflow_status SET status='PENDING', owner_xid='gone' WHERE workflow_uuid=:id"  # noqa: S608  # constants
         connection.execute(sa.text(pending), {"id": second})
     bench.operation.release.set()
     assert bench.end(first).status == "SUCCESS"

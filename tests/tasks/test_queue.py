@@ -4,7 +4,6 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -33,14 +32,13 @@ async def note(argument: str) -> None:
 
 
 @pytest.fixture
-def queues(tmp_path: Path) -> Iterator[Callable[..., WakeableQueue]]:
+def queues(database_url: str) -> Iterator[Callable[..., WakeableQueue]]:
     began.clear()
     released.clear()
-    url = f"sqlite:///{tmp_path / 'test.db'}"
 
     def start(*, polling: bool = False) -> WakeableQueue:
         current.append(WakeableQueue(NAME, polling=polling))
-        dbos = DBOS(config={"name": "test", "system_database_url": url, "application_version": "1"})
+        dbos = DBOS(config={"name": "test", "system_database_url": database_url, "application_version": "1"})
         if not current[-1].polling:
             DBOS.listen_queues([])
         DBOS.launch()

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -11,14 +10,14 @@ from cachewright.store import tasks
 from cachewright.store.database import Database
 from cachewright.tasks.plan import SubStepSpec, build, effort
 from cachewright.tasks.recorder import TaskRecorder
-from database_fixtures import a_task, new_database
+from database_fixtures import a_task, migrated
 
 LANES = 20
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = new_database(tmp_path)
+def database(database_url: str) -> Iterator[Database]:
+    database = migrated(database_url)
     drafts = [
         SubStepSpec(name=f"{lane}", action="a", work=effort(f"{lane}", seconds=1.0, total=10), arguments={})
         for lane in range(LANES)

@@ -13,7 +13,6 @@ from functools import partial
 from typing import TypeAlias
 from urllib.parse import unquote_to_bytes
 
-import sqlalchemy as sa
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from litestar.types.asgi_types import (
@@ -38,7 +37,7 @@ from cachewright.api.auth.limits import STREAM, RateLimit, StreamLimit, require_
 from cachewright.api.auth.proxies import TrustedProxies
 from cachewright.api.connections import Connections, Requests
 from cachewright.api.responses import OPERATION, REQUEST_ID, RETRY_SECONDS, error_body, error_headers
-from cachewright.errors import ApiError
+from cachewright.errors import ApiError, DatabaseUnavailable
 from cachewright.logs import RARELY, about
 from cachewright.signature import SignedRequest
 from cachewright.telemetry.metrics import Metrics
@@ -110,8 +109,8 @@ class RequestMiddleware:
                 await self._pass(scope, receive, tagged, connection)
             except ApiError as refusal:
                 await _answer(scope, tagged, refusal)
-            except sa.exc.OperationalError as error:
-                log.warning("request %s: the database is unavailable: %s", request_id, error.orig, extra=RARELY)
+            except DatabaseUnavailable as error:
+                log.warning("request %s: the database is unavailable: %s", request_id, error, extra=RARELY)
                 if not begun:
                     await _answer(scope, tagged, ApiError(errors.DATABASE_UNAVAILABLE, retry_after=RETRY_SECONDS))
             except asyncio.CancelledError:

@@ -6,13 +6,12 @@ from http import HTTPStatus
 from typing import Any, TypeVar, cast
 
 import msgspec
-import sqlalchemy as sa
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.types import ExceptionHandlersMap
 
 from cachewright import errors
-from cachewright.errors import ApiError
+from cachewright.errors import ApiError, DatabaseUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -102,8 +101,8 @@ def _by_framework(request: Request[Any, Any, Any], error: HTTPException) -> Resp
     return _internal(request, error)
 
 
-def _unwritten(request: Request[Any, Any, Any], error: sa.exc.OperationalError) -> Response[bytes]:
-    log.warning("request %s: the database does not take it: %s", request.scope["state"].get(REQUEST_ID), error.orig)
+def _unwritten(request: Request[Any, Any, Any], error: DatabaseUnavailable) -> Response[bytes]:
+    log.warning("request %s: the database does not take it: %s", request.scope["state"].get(REQUEST_ID), error)
     return _refused(request, ApiError(errors.DATABASE_UNAVAILABLE, retry_after=RETRY_SECONDS))
 
 
@@ -114,7 +113,7 @@ def _internal(request: Request[Any, Any, Any], error: Exception) -> Response[byt
 
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     ApiError: _refused,
-    sa.exc.OperationalError: _unwritten,
+    DatabaseUnavailable: _unwritten,
     HTTPException: _by_framework,
     Exception: _internal,
 }

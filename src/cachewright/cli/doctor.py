@@ -13,30 +13,32 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
-import sqlalchemy as sa
 from cyclopts import Parameter
 
 from cachewright.cli import exposure
 from cachewright.cli.remote.output import AsJson, console, print_json
-from cachewright.cli.settings import BUS_PORTS, BusPorts, ValkeyBinary, absolute_binary
+from cachewright.cli.settings import BUS_PORTS, BusPorts, DatabaseUrl, ValkeyBinary, absolute_binary, read_database_url
 from cachewright.client.account import read
 from cachewright.client.errors import CommandFailed, UsageError
 from cachewright.client.http import ApiClient
 from cachewright.config import Listen, Settings, parse_ports, show_ports
+from cachewright.errors import DatabaseUnavailable
 from cachewright.hosts.host_users import exposures
 from cachewright.hosts.ports import NoFreePort, free_ports
 from cachewright.hosts.resources import resources, total_memory
 from cachewright.hosts.server_binary import UnusableServer, has_tls, require_version
 from cachewright.operations import admission
 from cachewright.store import instances
-from cachewright.store.database import Database, DatabaseNotReady, DatabaseUnavailable, translate_errors
+from cachewright.store.database import DatabaseNotReady
 from cachewright.store.encryption import WrongKey
+from cachewright.store.opening import open_in_use
 
 State = Literal["ok", "warn", "fail"]
 
 _OPEN_FILES = 4096
 _GIGABYTE = 2**30
 _PORTS_OF_A_LARGE_CLUSTER = 64
+_DATABASE_REMEDY = "Make it reachable, or restore it from a backup with its key file."
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
@@ -58,6 +60,7 @@ def doctor(
         Parameter(help="The server's key file, where it is elsewhere.", env_var="CACHEWRIGHT_SECRET_KEY_FILE"),
     ] = None,
     valkey_binary: ValkeyBinary = None,
+    database_url: DatabaseUrl = None,
     bus_ports: BusPorts = BUS_PORTS,
     json: AsJson = False,
 ) -> None:
@@ -67,11 +70,13 @@ def doctor(
     """
     try:
         address, peers = Listen.parse(listen), parse_ports(bus_ports)
+        url = read_database_url(database_url)
     except ValueError as error:
         raise UsageError(str(error)) from error
     settings = Settings(
         data_dir=data_dir.absolute(),
         listen=address,
+        database_url=url,
         secret_key_file=secret_key_file and secret_key_file.absolute(),
         bus_ports=peers,
     )
@@ -138,9 +143,9 @@ def _memory(settings: Settings) -> Iterator[Finding]:
 def _allocated(settings: Settings) -> Iterator[Finding]:
     """Says nothing where there is no database, or none that can be read: `_database` does."""
     try:
-        with closing(Database.in_use(settings)) as database, database.read() as connection:
+        with closing(open_in_use(settings)) as database, database.read() as connection:
             _, host = admission.allocated(connection, "")
-    except (DatabaseNotReady, WrongKey, OSError, sa.exc.DatabaseError):
+    except (DatabaseNotReady, DatabaseUnavailable, WrongKey, OSError):
         return
     needed, there = host.size.host_memory / _GIGABYTE, total_memory() / _GIGABYTE
     told = f"{needed:.1f} GB are allocated to {host.size.nodes} nodes, the machine has {there:.1f} GB"
@@ -186,18 +191,17 @@ def _exposure(settings: Settings) -> Iterator[Finding]:
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
-    if not settings.database_file.exists():
+    if settings.database_url is None and not settings.database_file.exists():
         return
     try:
-        with translate_errors(), closing(Database.in_use(settings)) as database, database.read() as connection:
-            verdict = connection.execute(sa.text("PRAGMA quick_check(1)")).scalar_one()
+        with closing(open_in_use(settings)) as database:
+            verdict = database.check()
     except (DatabaseNotReady, WrongKey) as error:
         yield Finding("database", "fail", str(error), "Start this release's server, with its key file.")
     except (OSError, DatabaseUnavailable) as error:
-        yield Finding("database", "fail", f"cannot be read: {error}", "Restore it from a backup, with its key file.")
+        yield Finding("database", "fail", f"cannot be read: {error}", _DATABASE_REMEDY)
     else:
-        remedy = "" if verdict == "ok" else "Restore it from a backup."
-        yield Finding("database", "ok" if verdict == "ok" else "fail", f"quick_check: {verdict}", remedy)
+        yield Finding("database", "ok", verdict)
 
 
 def _server(settings: Settings) -> Iterator[Finding]:
@@ -237,8 +241,8 @@ def _other_users(settings: Settings) -> Iterator[Finding]:
     """Without a database that can be read, which is a finding of its own, only the server program is looked at."""
     with_tls = without_tls = 0
     with (
-        suppress(DatabaseNotReady, WrongKey, OSError, sa.exc.DatabaseError),
-        closing(Database.in_use(settings)) as database,
+        suppress(DatabaseNotReady, DatabaseUnavailable, WrongKey, OSError),
+        closing(open_in_use(settings)) as database,
         database.read() as connection,
     ):
         with_tls, without_tls = instances.count_by_tls(connection)

@@ -31,15 +31,17 @@ from cachewright.api.connections import Connections
 from cachewright.api.sockets import ConnectionWatch
 from cachewright.cli import exposure
 from cachewright.config import Listen, Settings, show_ports
-from cachewright.errors import CachewrightError
+from cachewright.errors import CachewrightError, DatabaseUnavailable
 from cachewright.hosts.host_users import exposures
 from cachewright.hosts.server_binary import UnusableServer, has_tls, require_version
 from cachewright.private_files import write_private
 from cachewright.server import ControlPlane
 from cachewright.services.accounts import Credentials, first_credentials
 from cachewright.store import instances
-from cachewright.store.database import DatabaseUnavailable, translate_errors
+from cachewright.store.database import DatabaseNotReady
+from cachewright.store.driver_errors import translate_errors
 from cachewright.store.encryption import WrongKey
+from cachewright.store.opening import database_place
 from cachewright.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -82,7 +84,7 @@ def serve_until_stopped(settings: Settings) -> None:
     except UnusableServer as unusable:
         raise StartupError(str(unusable)) from unusable
     with ExitStack() as running:
-        with _usable(settings.data_dir):
+        with _usable(settings):
             settings.data_dir.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
             restricted = exposure.restrict(settings.data_dir)
             running.enter_context(_only_server_of(settings.data_dir))
@@ -125,16 +127,16 @@ def _trace(service: ControlPlane, running: ExitStack) -> None:
 
 
 @contextmanager
-def _usable(data_dir: Path) -> Iterator[None]:
-    """A folder that cannot be used is told in a line: full, read-only, somebody else's, with a damaged database."""
+def _usable(settings: Settings) -> Iterator[None]:
+    """Raise StartupError if the data folder or the database cannot be used: full, read-only, unreachable, damaged."""
     try:
         with translate_errors():
             yield
     except OSError as error:
-        raise StartupError(f"cannot use {error.filename or data_dir}: {error.strerror}") from error
+        raise StartupError(f"cannot use {error.filename or settings.data_dir}: {error.strerror}") from error
     except DatabaseUnavailable as error:
-        raise StartupError(f"cannot use {data_dir}: {error}") from error
-    except WrongKey as error:
+        raise StartupError(f"cannot use {database_place(settings)}: {error}") from error
+    except (WrongKey, DatabaseNotReady) as error:
         raise StartupError(str(error)) from error
 
 

@@ -1,5 +1,6 @@
 """Options that several commands share with `cachewright serve`: they must be given the same values."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -7,8 +8,10 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from cachewright.config import DEFAULT_BUS_PORTS, show_ports
+from cachewright.store.opening import has_password, parse_database_url
 
 BUS_PORTS = show_ports(DEFAULT_BUS_PORTS)
+DATABASE_URL = "CACHEWRIGHT_DATABASE_URL"
 
 BusPorts = Annotated[
     str,
@@ -24,6 +27,30 @@ ValkeyBinary = Annotated[
         env_var="CACHEWRIGHT_VALKEY_BINARY",
     ),
 ]
+DatabaseUrl = Annotated[
+    str | None,
+    Parameter(
+        help="Database, such as postgresql://user@host/name; SQLite in the data folder if not given. "
+        f"A URL with a password is read from the environment alone: {DATABASE_URL}.",
+    ),
+]
+
+
+def read_database_url(option: str | None) -> str | None:
+    """Return the URL that the option or the environment gives, as `Settings` keeps it. ValueError says what is wrong.
+
+    The variable is removed from this process, so that the cache nodes it starts do not inherit the password.
+    """
+    from_environment = os.environ.pop(DATABASE_URL, None)
+    if option is None:
+        return parse_database_url(from_environment) if from_environment else None
+    url = parse_database_url(option)
+    if has_password(url):
+        raise ValueError(
+            "other users can read a password in --database-url in the process list; "
+            f"set {DATABASE_URL} instead, or name a password file: ?passfile=/path"
+        )
+    return url
 
 
 def absolute_binary(binary: Path) -> Path:

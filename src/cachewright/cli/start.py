@@ -10,7 +10,7 @@ import msgspec
 from cyclopts import Parameter, validators
 
 from cachewright.cli.serve import StartupError, serve_until_stopped
-from cachewright.cli.settings import BUS_PORTS, BusPorts, ValkeyBinary, absolute_binary
+from cachewright.cli.settings import BUS_PORTS, BusPorts, DatabaseUrl, ValkeyBinary, absolute_binary, read_database_url
 from cachewright.config import Listen, RequestLimits, Settings, parse_ports, parse_public_url
 from cachewright.logs import Format
 
@@ -31,6 +31,7 @@ def serve(
     tls_cert: Annotated[Path | None, Parameter(help="Serve HTTPS with this certificate chain (PEM).")] = None,
     tls_key: Annotated[Path | None, Parameter(help="The certificate's private key (PEM).")] = None,
     valkey_binary: ValkeyBinary = None,
+    database_url: DatabaseUrl = None,
     secret_key_file: Annotated[
         Path | None,
         Parameter(
@@ -126,6 +127,7 @@ def serve(
             listen=Listen.parse(listen),
             tls_cert=tls_cert,
             tls_key=tls_key,
+            database_url=read_database_url(database_url),
             secret_key_file=secret_key_file and secret_key_file.absolute(),
             task_retention_days=task_retention_days,
             audit_retention_days=audit_retention_days,

@@ -11,9 +11,9 @@ import time
 from collections.abc import Sequence
 
 import msgspec
-import sqlalchemy as sa
 
 from cachewright.concurrency import gather_limited
+from cachewright.errors import DatabaseUnavailable
 from cachewright.heartbeats import LoopHeartbeats
 from cachewright.hosts.host import CONFIG
 from cachewright.logs import about
@@ -80,7 +80,7 @@ class ClusterCheck:
         self._heartbeats = heartbeats
         self._records = Records(site)
         self._subjects: dict[str, Subject] = {}
-        self._state: int | None = None
+        self._state: object | None = None
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
         self._watches: dict[str, _Watch] = {}
@@ -112,7 +112,7 @@ class ClusterCheck:
 
     async def _refresh(self) -> None:
         """Reads the record where the database has changed."""
-        state = self._site.database.state()
+        state = await self._site.database.change_counter()
         if state is not None and state == self._state:
             return
         await self._read(time.monotonic())
@@ -139,8 +139,8 @@ class ClusterCheck:
                 with about(instance_id=instance_id):
                     await self._checked(instance_id, watch)
                 watch.slow = time.monotonic() - begun > _SLOW_SECONDS
-        except sa.exc.OperationalError as error:
-            log.warning("instance %s is not checked: the database does not take it: %s", instance_id, error.orig)
+        except DatabaseUnavailable as error:
+            log.warning("instance %s is not checked: the database does not take it: %s", instance_id, error)
         except Exception:
             log.exception("the check of instance %s was interrupted", instance_id)
         finally:

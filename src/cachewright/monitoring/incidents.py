@@ -76,7 +76,7 @@ class Incidents:
         settled = None
         while True:
             self._heartbeats.beat("incidents")
-            reported, state = dict(self._reported), self._database.state()
+            reported, state = dict(self._reported), await self._database.change_counter()
             if state is not None and (reported, state) == settled:
                 await asyncio.sleep(_SETTLE_SECONDS)
                 continue

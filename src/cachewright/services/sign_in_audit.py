@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from cachewright.clock import now_ms
-from cachewright.errors import ApiError
+from cachewright.errors import ApiError, DatabaseUnavailable
 from cachewright.hosts.addresses import network
 from cachewright.model.audit import AuditEntry
 from cachewright.model.identity import Token, TokenKind, User
@@ -95,8 +95,8 @@ class SignInAudit:
                 )
                 key = (entry.user_id, entry.error_code, network(origin.source))
                 self._failures.add(connection, key, _in_each(entry, _projects(connection, user)))
-        except sa.exc.OperationalError as error:
-            log.warning("a failed sign-in is not in the audit log: %s", error.orig)
+        except DatabaseUnavailable as error:
+            log.warning("a failed sign-in is not in the audit log: %s", error)
 
 
 def _projects(connection: sa.Connection, user: User | None) -> Sequence[str | None]:

@@ -54,7 +54,7 @@ def search(
         found = found.where(instances.c.id == instance_id)
     if name is not None:
         found = found.where(
-            instances.c.name == name if name_equal else instances.c.name.contains(name, autoescape=True)
+            instances.c.name == name if name_equal else instances.c.name.icontains(name, autoescape=True)
         )
     if status is not None:
         found = found.where(instances.c.status == status)

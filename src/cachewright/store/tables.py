@@ -2,6 +2,9 @@
 
 import sqlalchemy as sa
 
+_SEQUENCE = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+"""Type of row numbers that the database assigns. SQLite assigns them to a column of the type INTEGER alone."""
+
 metadata = sa.MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -60,7 +63,7 @@ tokens = sa.Table(
 audit = sa.Table(
     "audit",
     metadata,
-    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("sequence", _SEQUENCE, primary_key=True, autoincrement=True),
     sa.Column("at", sa.BigInteger, nullable=False, index=True),
     sa.Column("request_id", sa.Text, nullable=False),
     sa.Column("project_id", sa.Text),
@@ -125,7 +128,7 @@ nodes = sa.Table(
 tasks = sa.Table(
     "tasks",
     metadata,
-    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("sequence", _SEQUENCE, primary_key=True, autoincrement=True),
     sa.Column("id", sa.Text, nullable=False, unique=True),
     sa.Column("instance_id", sa.Text, nullable=False),
     sa.Column("project_id", sa.Text, nullable=False),
@@ -208,7 +211,7 @@ incidents = sa.Table(
 deliveries = sa.Table(
     "deliveries",
     metadata,
-    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("sequence", _SEQUENCE, primary_key=True, autoincrement=True),
     sa.Column("id", sa.Text, nullable=False, unique=True),
     sa.Column("webhook_id", sa.Text, nullable=False),
     sa.Column("event", sa.Text, nullable=False),
@@ -223,5 +226,5 @@ deliveries = sa.Table(
     sa.Column("error", sa.Text, nullable=False),
     sa.Index(None, "webhook_id", "sequence"),
     sa.Index(None, "webhook_id", "event", "sequence"),
-    sa.Index(None, "queued", sqlite_where=sa.text("NOT queued")),
+    sa.Index(None, "queued", sqlite_where=sa.text("NOT queued"), postgresql_where=sa.text("NOT queued")),
 )

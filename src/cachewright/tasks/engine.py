@@ -21,6 +21,7 @@ from dbos import DBOS, DBOSConfig, StepOptions, StepReservation
 from dbos import error as dbos_error
 
 from cachewright import errors
+from cachewright.errors import DatabaseUnavailable
 from cachewright.logs import about
 from cachewright.model.tasks import ENDED, Step, SubStep, Task
 from cachewright.store import tasks as stored
@@ -72,7 +73,7 @@ class Engine:
         _engine = self
         config: DBOSConfig = {
             "name": "cachewright",
-            "system_database_url": self.database.engine.url.render_as_string(hide_password=False),
+            "system_database_url": self.database.workflow_url,
             "application_version": WORKFLOW_VERSION,
             "executor_id": "local",
             "console_log_level": "CRITICAL",  # what fails is logged here, with the task it belongs to,
@@ -272,8 +273,8 @@ async def _tried(policy: Policy, act: Callable[[], Awaitable[Result]]) -> Result
             with _explained():
                 async with asyncio.timeout(policy.timeout):
                     return await act()
-        except sa.exc.OperationalError as error:
-            log.warning("the database does not take it, trying again: %s", error.orig)
+        except DatabaseUnavailable as error:
+            log.warning("the database does not take it, trying again: %s", error)
             await asyncio.sleep(DATABASE_SECONDS)
 
 
@@ -282,7 +283,7 @@ def _explained() -> Iterator[None]:
     """Turns what an operation did not foresee into a failure with a code; the trace goes to the log."""
     try:
         yield
-    except (ActionFailed, stored.StaleTask, sa.exc.OperationalError):
+    except (ActionFailed, stored.StaleTask, DatabaseUnavailable):
         raise
     except TimeoutError as error:
         raise ActionFailed(_TIMED_OUT, "no end within the limit") from error

@@ -22,6 +22,8 @@ from typing import Any
 
 from dbos import DBOS, Queue, SetEnqueueOptions, SetWorkflowID
 
+from cachewright.store.driver_errors import translate_errors
+
 log = logging.getLogger(__name__)
 
 SELDOM_SECONDS = 1.0
@@ -84,9 +86,10 @@ class WakeableQueue:
         argument: str,
         delay_seconds: float | None = None,
     ) -> None:
-        """Puts it in line behind the others of its partition; does nothing where it is in line."""
+        """Queue the workflow behind the others of its partition; do nothing if it is queued. Raises
+        DatabaseUnavailable."""
         options = SetEnqueueOptions(queue_partition_key=partition, delay_seconds=delay_seconds)
-        with SetWorkflowID(workflow_id), options:
+        with translate_errors(), SetWorkflowID(workflow_id), options:
             DBOS.enqueue_workflow(self.name, workflow, argument)
         if delay_seconds is None:
             self.wake()

@@ -15,6 +15,7 @@ import msgspec
 import sqlalchemy as sa
 
 from cachewright.clock import Clock, steady_from
+from cachewright.errors import DatabaseUnavailable
 from cachewright.model.tasks import ENDED, Control, Step, SubStep, Task
 from cachewright.store import task_controls
 from cachewright.store import tasks as stored
@@ -148,8 +149,8 @@ class TaskRecorder:
                     if also or self._on_record < mine:
                         await self._write(also)
                 return
-            except sa.exc.OperationalError as error:
-                log.warning("task %s: the database does not take it, trying again: %s", self._task.id, error.orig)
+            except DatabaseUnavailable as error:
+                log.warning("task %s: the database does not take it, trying again: %s", self._task.id, error)
                 await asyncio.sleep(DATABASE_SECONDS)
 
     async def _write(self, also: Conclusion | None) -> None:

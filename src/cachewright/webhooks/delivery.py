@@ -17,11 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TypeVar
 
-import sqlalchemy as sa
 from dbos import DBOS
 from standardwebhooks import Webhook as Signer
 
 from cachewright.clock import now_ms
+from cachewright.errors import DatabaseUnavailable
 from cachewright.heartbeats import LoopHeartbeats
 from cachewright.model.webhooks import Delivery, Webhook
 from cachewright.store import webhook_events, webhooks
@@ -179,8 +179,8 @@ class WebhookDeliveryWorker:
         while True:
             try:
                 return await self._in_thread(act)
-            except sa.exc.OperationalError as busy:
-                log.warning("the database does not take it, trying again: %s", busy.orig)
+            except DatabaseUnavailable as error:
+                log.warning("the database does not take it, trying again: %s", error)
                 await asyncio.sleep(DATABASE_SECONDS)
 
     async def _in_thread(self, act: Callable[[], Result]) -> Result:

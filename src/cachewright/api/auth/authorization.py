@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import msgspec
-import sqlalchemy as sa
 from litestar import Request
 from litestar.types import HTTPScope
 
@@ -20,6 +19,7 @@ from cachewright.api.auth.limits import RateLimit
 from cachewright.api.auth.permissions import OPTION, Action, require
 from cachewright.api.responses import ERROR_CODE, REQUEST_ID
 from cachewright.clock import now_ms
+from cachewright.errors import DatabaseUnavailable
 from cachewright.model.audit import AuditEntry
 from cachewright.model.identity import Identity
 from cachewright.services.audit_repeats import AuditRepeats
@@ -93,11 +93,9 @@ class CallAudit:
             return  # nothing was changed, and the database has just been waited for
         try:
             await asyncio.to_thread(self._end, pending, status, error_code)
-        except sa.exc.OperationalError as error:
+        except DatabaseUnavailable as error:
             entry = pending.entry
-            log.warning(
-                "the audit entry of %s (%s) stays without its end: %s", entry.request_id, entry.action, error.orig
-            )
+            log.warning("the audit entry of %s (%s) stays without its end: %s", entry.request_id, entry.action, error)
 
     def _end(self, pending: audit.PendingEntry, status: int, error_code: str | None) -> None:
         entry = msgspec.structs.replace(pending.entry, status=status, error_code=error_code)

@@ -3,14 +3,13 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
-import sqlalchemy as sa
 from litestar import Request
 
 from cachewright import errors
 from cachewright.api.auth.authorization import IDENTITY
 from cachewright.api.auth.credentials import Authenticator
 from cachewright.api.auth.permissions import OPTION, Action, require
-from cachewright.errors import ApiError
+from cachewright.errors import ApiError, DatabaseUnavailable
 from cachewright.model.identity import Identity
 
 RightsCheck: TypeAlias = Callable[[], Awaitable[ApiError | None]]
@@ -29,7 +28,7 @@ def rights_check(authenticator: Authenticator, request: Request[Any, Any, Any]) 
             require(await authenticator.identify_again(headers, identity.project_id), action)
         except ApiError as refusal:
             return refusal
-        except sa.exc.OperationalError:
+        except DatabaseUnavailable:
             return ApiError(errors.DATABASE_UNAVAILABLE)  # rights that cannot be checked are none
         return None
 

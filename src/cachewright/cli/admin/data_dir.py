@@ -19,13 +19,16 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from cachewright.cli.settings import DatabaseUrl, read_database_url
 from cachewright.clock import now_ms
 from cachewright.config import Settings
+from cachewright.errors import DatabaseUnavailable
 from cachewright.model.audit import AuditEntry
 from cachewright.services.accounts import InvalidInput
 from cachewright.store import audit, keys, users
-from cachewright.store.database import Database, DatabaseNotReady, DatabaseUnavailable, translate_errors
+from cachewright.store.database import Database, DatabaseNotReady
 from cachewright.store.encryption import WrongKey
+from cachewright.store.opening import database_place, open_in_use
 
 AsJson = Annotated[bool, Parameter(negative="", help="Print JSON.")]
 
@@ -40,6 +43,7 @@ class DataDirectory:
         Path | None,
         Parameter(help="The server's key file, where it is elsewhere.", env_var="CACHEWRIGHT_SECRET_KEY_FILE"),
     ] = None
+    database_url: DatabaseUrl = None
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -60,17 +64,21 @@ class DataDirectory:
 
     @contextmanager
     def _database(self) -> Iterator[Database]:
-        """Ends the program with a line where there is none, or what is wished cannot be."""
-        settings = Settings(data_dir=self.data_dir.absolute(), secret_key_file=self.secret_key_file)
+        """Open the server's database. Exits with one line if it cannot be used, or the change is not valid."""
         try:
-            with translate_errors(), closing(Database.in_use(settings)) as database:
+            url = read_database_url(self.database_url)
+        except ValueError as error:
+            sys.exit(f"cachewright: {error}")
+        settings = Settings(data_dir=self.data_dir.absolute(), database_url=url, secret_key_file=self.secret_key_file)
+        try:
+            with closing(open_in_use(settings)) as database:
                 yield database
         except (DatabaseNotReady, WrongKey, InvalidInput) as error:
             sys.exit(f"cachewright: {error}")
         except OSError as error:
             sys.exit(f"cachewright: cannot use {self.data_dir}: {error.strerror}")
         except DatabaseUnavailable as error:
-            sys.exit(f"cachewright: cannot use {self.data_dir}: {error}")
+            sys.exit(f"cachewright: cannot use {database_place(settings)}: {error}")
 
 
 def print_rows(rows: list[dict[str, object]], columns: tuple[str, ...], as_json: bool) -> None:

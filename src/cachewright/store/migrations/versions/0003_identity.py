@@ -50,7 +50,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_tokens_expires_at"), "tokens", ["expires_at"])
     op.create_table(
         "audit",
-        sa.Column("sequence", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.Column("request_id", sa.Text(), nullable=False),
         sa.Column("project_id", sa.Text(), nullable=True),
@@ -78,7 +78,8 @@ def upgrade() -> None:
 def _take_over_owners() -> None:
     """The release before this one made one key, of one user in one project."""
     op.execute(
-        "INSERT INTO users SELECT user_id, user_name, NULL, 1, min(created_at) FROM access_keys GROUP BY user_id"
+        "INSERT INTO users SELECT user_id, min(user_name), NULL, true, min(created_at) FROM access_keys "
+        "GROUP BY user_id"
     )
     op.execute(
         f"INSERT INTO projects SELECT project_id, '{_FIRST_PROJECT}', min(created_at) FROM access_keys "  # noqa: S608  # a constant

@@ -22,7 +22,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_webhooks_project_id"), "webhooks", ["project_id"])
     op.create_table(
         "deliveries",
-        sa.Column("sequence", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("webhook_id", sa.Text(), nullable=False),
         sa.Column("event", sa.Text(), nullable=False),
@@ -39,5 +39,8 @@ def upgrade() -> None:
         sa.UniqueConstraint("id", name=op.f("uq_deliveries_id")),
     )
     op.create_index(op.f("ix_deliveries_webhook_id_sequence"), "deliveries", ["webhook_id", "sequence"])
-    op.create_index(op.f("ix_deliveries_queued"), "deliveries", ["queued"], sqlite_where=sa.text("NOT queued"))
+    unqueued = sa.text("NOT queued")
+    op.create_index(
+        op.f("ix_deliveries_queued"), "deliveries", ["queued"], sqlite_where=unqueued, postgresql_where=unqueued
+    )
     op.create_index(op.f("ix_deliveries_created_at"), "deliveries", ["created_at"])

@@ -1,0 +1,63 @@
+"""Translation of driver errors: which of them mean that the database is unavailable."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import sqlalchemy as sa
+
+from cachewright.errors import DatabaseUnavailable
+
+_SQLITE_STATEMENT = sqlite3.SQLITE_ERROR
+"""SQLite's primary result code for a faulty statement. Every other OperationalError is about the database."""
+
+_POSTGRES_DAMAGED = "XX"
+_POSTGRES_READ_ONLY = "25006"
+_POSTGRES_IDLE_TOO_LONG = "25P03"
+
+
+@contextmanager
+def translate_errors() -> Iterator[None]:
+    """Raise `DatabaseUnavailable` for a driver error about the database itself. Errors about a statement pass."""
+    try:
+        yield
+    except (sa.exc.DBAPIError, sqlite3.Error, psycopg.Error) as error:
+        reason = _reason(error)
+        if reason is None:
+            raise
+        raise DatabaseUnavailable(reason) from error
+
+
+def _reason(error: sa.exc.DBAPIError | sqlite3.Error | psycopg.Error) -> str | None:
+    """Return why the database is unavailable, or None if the statement is at fault."""
+    cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+    if isinstance(cause, sqlite3.Error):
+        return _sqlite_reason(cause)
+    if isinstance(cause, psycopg.Error):
+        lost = isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
+        return _postgres_reason(cause, lost)
+    return None
+
+
+def _sqlite_reason(cause: sqlite3.Error) -> str | None:
+    if type(cause) is sqlite3.DatabaseError:
+        return _damaged(str(cause))
+    if not isinstance(cause, sqlite3.OperationalError):
+        return None
+    code = getattr(cause, "sqlite_errorcode", None)
+    return None if code == _SQLITE_STATEMENT else str(cause)
+
+
+def _postgres_reason(cause: psycopg.Error, lost: bool) -> str | None:
+    code = cause.sqlstate or ""
+    text = " ".join(str(cause).split())
+    if code.startswith(_POSTGRES_DAMAGED):
+        return _damaged(text)
+    if lost or isinstance(cause, psycopg.OperationalError) or code in {_POSTGRES_READ_ONLY, _POSTGRES_IDLE_TOO_LONG}:
+        return text
+    return None
+
+
+def _damaged(cause: str) -> str:
+    return f"the database is damaged ({cause}); restore it and its key file from a backup"

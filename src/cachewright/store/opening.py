@@ -1,0 +1,114 @@
+"""Open the database that the settings name, with the key of its secrets."""
+
+import sqlalchemy as sa
+
+from cachewright.config import Settings
+from cachewright.store import postgres, sqlite
+from cachewright.store.database import DatabaseNotReady
+from cachewright.store.encryption import SecretCipher, WrongKey, make_key, read_key
+from cachewright.store.postgres import PostgresDatabase
+from cachewright.store.sqlite import SqliteDatabase
+from cachewright.store.transactions import current_revision
+
+_USERS = "users"
+"""A table that every database with encrypted secrets has. Databases of 0.1 hold their secrets in clear, and lack it."""
+
+_EXAMPLE = "postgresql://user@host/database"
+_SECRET_PARAMETERS = {"password", "sslpassword"}
+"""Parameters of libpq that messages would show."""
+
+
+def parse_database_url(text: str) -> str:
+    """Return the URL in the form that `Settings` keeps. ValueError says what is wrong, without the password."""
+    try:
+        url = sa.make_url(text)
+    except (sa.exc.ArgumentError, ValueError):
+        raise ValueError(f"the database URL is not valid; an example is {_EXAMPLE}") from None
+    if _SECRET_PARAMETERS & url.query.keys():
+        raise ValueError("the database URL has a password among its parameters; write it as user:password@host")
+    dialect, _, driver = url.drivername.partition("+")
+    if dialect in {"postgres", "postgresql"} and driver in {"", "psycopg"} and url.database:
+        return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+    if url.drivername == "sqlite" and url.database and url.database.startswith("/"):
+        return text
+    shown = url.render_as_string(hide_password=True)
+    raise ValueError(f"{shown} is not a database URL such as {_EXAMPLE} or sqlite:////path/of/file.db")
+
+
+def has_password(url: str) -> bool:
+    """Whether a URL of `parse_database_url` holds a password."""
+    return bool(sa.make_url(url).password)
+
+
+def database_place(settings: Settings) -> str:
+    """Return what an operator must look at if the database fails: the data folder, or the URL without its password."""
+    if settings.database_url is None:
+        return str(settings.data_dir)
+    return sa.make_url(settings.database_url).render_as_string(hide_password=True)
+
+
+def open_at(url: str, cipher: SecretCipher) -> SqliteDatabase | PostgresDatabase:
+    """Open the database at this URL, as it is. SQLite makes the file if it is missing."""
+    parsed = sa.make_url(url)
+    return SqliteDatabase(parsed, cipher) if _is_sqlite(parsed) else PostgresDatabase(parsed, cipher)
+
+
+def open_database(settings: Settings) -> SqliteDatabase | PostgresDatabase:
+    """Open the database for the one server that runs on it, and bring its tables to this release. A new one gets a new
+    key file.
+
+    Raises WrongKey if the key is missing or is not the one of its secrets, DatabaseNotReady if another server uses it,
+    DatabaseUnavailable if it cannot be read or written.
+    """
+    url = _settings_url(settings)
+    if settings.key_file.exists():
+        cipher = read_key(settings.key_file)
+    elif _has_table(sa.make_url(url), _USERS):
+        raise WrongKey(f"{settings.key_file} is missing: the secrets in {database_place(settings)} need it")
+    else:
+        cipher = make_key(settings.key_file)
+    database = open_at(url, cipher)
+    try:
+        if isinstance(database, PostgresDatabase):
+            database.require_version()
+            database.claim()
+        database.migrate()
+        database.require_key()
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def open_in_use(settings: Settings) -> SqliteDatabase | PostgresDatabase:
+    """Open the database beside the server that runs on it, and leave its tables as they are.
+
+    Raises DatabaseNotReady if no server of this release has used it, WrongKey and DatabaseUnavailable as above.
+    """
+    url = _settings_url(settings)
+    if not settings.key_file.exists() or (settings.database_url is None and not settings.database_file.exists()):
+        raise DatabaseNotReady(f"no server of this release has run on {settings.data_dir} yet")
+    database = open_at(url, read_key(settings.key_file))
+    try:
+        if (revision := database.revision()) is None:
+            raise DatabaseNotReady(f"no server of this release has run on {database.name} yet")
+        if revision != current_revision():
+            raise DatabaseNotReady(f"{database.name} is another release's; start this release's server first")
+        database.require_key()
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _settings_url(settings: Settings) -> str:
+    """Return the URL of these settings' database, with its password."""
+    return settings.database_url or f"sqlite:///{settings.database_file}"
+
+
+def _is_sqlite(url: sa.URL) -> bool:
+    return url.get_backend_name() == "sqlite"
+
+
+def _has_table(url: sa.URL, name: str) -> bool:
+    return sqlite.has_table(url, name) if _is_sqlite(url) else postgres.has_table(url, name)

