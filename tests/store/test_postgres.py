@@ -37,7 +37,7 @@ def test_a_server_that_is_away_is_told_and_found_again(own_postgres: PostgresSer
             pass
         own_postgres.start()
         with database.write() as connection:
-            connection.execute(sa.text("DELETE FROM rates"))
+            connection.execute(sa.text("DELETE FROM throughput"))
     with pytest.raises(DatabaseUnavailable):
         _write_while(database, own_postgres.stop)
     own_postgres.start()
@@ -46,9 +46,9 @@ def test_a_server_that_is_away_is_told_and_found_again(own_postgres: PostgresSer
 
 def _write_while(database: Database, event: Callable[[], None]) -> None:
     with database.write() as connection:
-        connection.execute(sa.text("DELETE FROM rates"))
+        connection.execute(sa.text("DELETE FROM throughput"))
         event()
-        connection.execute(sa.text("DELETE FROM rates"))
+        connection.execute(sa.text("DELETE FROM throughput"))
 
 
 def test_a_write_lock_that_another_holds_for_too_long_is_told(
@@ -59,7 +59,7 @@ def test_a_write_lock_that_another_holds_for_too_long_is_told(
     with database.write(), pytest.raises(DatabaseUnavailable, match="lock timeout"), database.write():
         pass
     with database.write(), database.read() as connection:
-        connection.execute(sa.text("SELECT 1 FROM rates"))
+        connection.execute(sa.text("SELECT 1 FROM throughput"))
     database.close()
 
 
@@ -71,7 +71,7 @@ def test_a_database_that_takes_no_writes_is_unavailable(postgres: PostgresServer
         connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     database.engine.dispose()
     with pytest.raises(DatabaseUnavailable, match="read-only"), database.write() as connection:
-        connection.execute(sa.text("DELETE FROM rates"))
+        connection.execute(sa.text("DELETE FROM throughput"))
     database.close()
 
 
@@ -82,7 +82,7 @@ def test_one_server_runs_on_a_database(settings: Settings, monkeypatch: pytest.M
         open_database(settings)
     beside = open_in_use(settings)
     with beside.write() as connection:
-        connection.execute(sa.text("DELETE FROM rates"))
+        connection.execute(sa.text("DELETE FROM throughput"))
     beside.close()
     first.close()
     open_database(settings).close()
