@@ -35,7 +35,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 def filled(database: Database) -> Database:
     with database.write() as connection:
-        connection.execute(sa.text("INSERT INTO rates VALUES ('a', 1.0, 1), ('b', 2.0, 2)"))
+        connection.execute(sa.text("INSERT INTO throughput VALUES ('a', 1.0, 1), ('b', 2.0, 2)"))
     return database
 
 
@@ -189,7 +189,7 @@ async def test_so_many_answers_are_kept_and_no_more(database: Database, monkeypa
 
 def _write(database: Database, value: int) -> None:
     with database.write() as connection:
-        connection.execute(sa.text("UPDATE rates SET samples = :value"), {"value": value})
+        connection.execute(sa.text("UPDATE throughput SET samples = :value"), {"value": value})
 
 
 def _of_no_table(connection: sa.Connection) -> int:
