@@ -1,4 +1,4 @@
-"""Every command by its name. A command's module is loaded when it is called: most need little of the program."""
+"""All commands by name. The module of a command is imported when the command runs, which keeps the start fast."""
 
 import sys
 
@@ -9,17 +9,17 @@ from cachewright.client.errors import CommandFailed
 
 _INTERRUPTED = 130
 _COMMANDS = (
-    ("serve", "start:serve", "Serve the API and run caches on this machine."),
-    ("demo", "start:demo", "Scale a live cluster out and in under traffic, and check everything."),
-    ("doctor", "doctor:doctor", "Check this machine, a data folder and its server, and say what to mend."),
-    ("firewall", "firewall:firewall", "Print firewall rules against other users of this machine."),
+    ("serve", "start:serve", "Serve the API and run caches on this host."),
+    ("demo", "start:demo", "Scale a live cluster out and in under traffic, and verify the result."),
+    ("doctor", "doctor:doctor", "Check this host, a data directory and its server, and suggest fixes."),
+    ("firewall", "firewall:firewall", "Print firewall rules that keep other users of this host away from nodes."),
     ("instances", "remote.instances:app", "Instances: list, show, quota, create, resize, restart, delete, parameters."),
     ("tasks", "remote.tasks:app", "Background tasks: list, show, watch, pause, resume, cancel, retry."),
-    ("plan", "remote.plan:app", "What a change would do; nothing is touched."),
-    ("profiles", "remote.profiles:app", "Servers and keys to use, by name."),
-    ("users", "users:app", "Users, and what they may do in which project."),
-    ("projects", "projects:app", "Projects: what instances, tasks and roles belong to."),
-    ("keys", "keys:app", "Keys that requests are signed with."),
+    ("plan", "remote.plan:app", "Preview a change without making it."),
+    ("profiles", "remote.profiles:app", "Named servers and access keys."),
+    ("users", "admin.users:app", "Users and their roles in projects."),
+    ("projects", "admin.projects:app", "Projects, which instances and tasks belong to."),
+    ("keys", "admin.keys:app", "Access keys that sign requests."),
 )
 
 app = App(name="cachewright", version=cachewright.__version__, help=cachewright.__doc__.split("\n")[0])
@@ -29,7 +29,7 @@ app.register_install_completion_command()
 
 
 def main() -> None:
-    """Whatever a person can do wrong is told in a line; the exit codes are in `docs/cli.md`."""
+    """Run the command line. An error of the user is one line on standard error; `docs/cli.md` lists the exit codes."""
     try:
         app()
     except CommandFailed as failed:
