@@ -108,13 +108,13 @@ def test_a_cluster_is_made_and_deleted(page: Page, server: Server) -> None:
     expect(page.get_by_text("The instance is gone.")).to_be_visible()
 
 
-def test_a_single_instance_is_made_resized_and_restarted(page: Page, server: Server) -> None:
+def test_a_single_instance_is_made_resized_and_restarted(page: Page, server: Server, picture: Picture) -> None:
     page.get_by_role("button", name="Create").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Name").fill("lone")
     dialog.get_by_label("Type").select_option("single")
     expect(dialog.get_by_label("Shards")).to_be_hidden()
-    dialog.get_by_label("Memory", exact=True).select_option(label="0.5 GB")
+    dialog.get_by_label("Memory of the node").select_option(label="0.5 GB")
     accessible(page)
     dialog.get_by_label("Password").fill("Client-password-1")
     dialog.get_by_role("button", name="Create").click()
@@ -127,7 +127,7 @@ def test_a_single_instance_is_made_resized_and_restarted(page: Page, server: Ser
     accessible(page)
 
     page.get_by_role("button", name="Resize").click()
-    dialog.get_by_label("Memory").select_option(label="1 GB")
+    dialog.get_by_label("Memory of the node").select_option(label="1 GB")
     dialog.get_by_role("button", name="Plan").click()
     expect(dialog).to_contain_text("while it serves")
     accessible(page)
@@ -136,7 +136,9 @@ def test_a_single_instance_is_made_resized_and_restarted(page: Page, server: Ser
     expect(page.get_by_role("heading", level=1)).to_contain_text("lone RUNNING")
     page.get_by_role("button", name="Restart").click()
     dialog.get_by_role("button", name="Restart").click()
+    expect(page.get_by_role("row", name="RestartInstance")).to_contain_text("SUCCESS")
     expect(page.get_by_role("heading", level=1)).to_contain_text("lone RUNNING")
+    picture(page, "console-single")
     page.get_by_role("button", name="Delete").click()
     page.get_by_label("Name of the instance").fill("lone")
     dialog.get_by_role("button", name="Delete").click()
