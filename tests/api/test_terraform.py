@@ -5,13 +5,13 @@ from terraform import FLAVOR, INSTANCE, TASK, Terraform, require
 
 from serving import PASSWORD, Server, until
 
-SMALL, LARGE = "redis.cluster.xu1.large.r1.s1.1", "redis.cluster.xu1.large.r1.s1.2"
+CLUSTER = ("redis.cluster.xu1.large.r1.s1.1", "redis.cluster.xu1.large.r1.s1.2")
+SINGLE = ("redis.single.xu1.large.1", "redis.single.xu1.large.2")
 CREATE = {
     "name": "from-terraform",
     "engine": "Redis",
     "engine_version": "6.0",
     "capacity": 1,
-    "spec_code": SMALL,
     "az_codes": ["local"],
     "vpc_id": "vpc",
     "subnet_id": "subnet",
@@ -43,14 +43,17 @@ def terraform(server: Server) -> Terraform:
     return set_up
 
 
-def test_an_instance_is_made_read_changed_resized_and_destroyed(terraform: Terraform) -> None:
-    status, made = terraform.call("POST", "instances", CREATE)
+@pytest.mark.parametrize(("small", "large", "shards"), [(*CLUSTER, 2), (*SINGLE, 1)])
+def test_an_instance_is_made_read_changed_resized_and_destroyed(
+    terraform: Terraform, small: str, large: str, shards: int
+) -> None:
+    status, made = terraform.call("POST", "instances", {**CREATE, "spec_code": small})
     assert status == 200
     instance_id = made["instances"][0]["instance_id"]
     until(lambda: terraform.ready(instance_id), "the instance is not ready")
 
     state = terraform.read(instance_id)
-    assert (state["capacity"], state["capacity_minor"], state["spec_code"]) == (1, "", SMALL)
+    assert (state["capacity"], state["capacity_minor"], state["spec_code"]) == (1, "", small)
     assert (state["charging_mode"], state["security_group_id"]) == (0, None)
     assert state["tags"] == CREATE["tags"]
     again = terraform.read(instance_id)
@@ -62,19 +65,19 @@ def test_an_instance_is_made_read_changed_resized_and_destroyed(terraform: Terra
     state = terraform.read(instance_id)
     assert {name: state[name] for name in UPDATE} == UPDATE
 
-    for spec_code in (SMALL, LARGE):
+    for spec_code in (small, large):
         (flavor,) = terraform.get(f"flavors?spec_code={spec_code}")["flavors"]
         require(flavor, FLAVOR)
         assert flavor["spec_code"] == spec_code
         assert flavor["flavors_available_zones"][0]["az_codes"]
-    resize = {"change_type": "", "new_capacity": 2, "spec_code": LARGE}
+    resize = {"change_type": "", "new_capacity": 2, "spec_code": large}
     status, _ = terraform.call("POST", f"instances/{instance_id}/resize", resize)
     assert status == 204
     status, busy = terraform.call("POST", f"instances/{instance_id}/resize", resize)
     assert (status, busy["error_code"]) in {(400, "DCS.4113"), (400, "DCS.4103")}  # or it has ended already
     until(lambda: terraform.ready(instance_id), "the instance is not ready again")
     state = terraform.read(instance_id)
-    assert (state["capacity"], state["spec_code"], state["sharding_count"]) == (2, LARGE, 2)
+    assert (state["capacity"], state["spec_code"], state["sharding_count"]) == (2, large, shards)
 
     require_tasks_are_read(terraform, instance_id)
 

@@ -108,6 +108,43 @@ def test_a_cluster_is_made_and_deleted(page: Page, server: Server) -> None:
     expect(page.get_by_text("The instance is gone.")).to_be_visible()
 
 
+def test_a_single_instance_is_made_resized_and_restarted(page: Page, server: Server, picture: Picture) -> None:
+    page.get_by_role("button", name="Create").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Name").fill("lone")
+    dialog.get_by_label("Type").select_option("single")
+    expect(dialog.get_by_label("Shards")).to_be_hidden()
+    dialog.get_by_label("Memory of the node").select_option(label="0.5 GB")
+    accessible(page)
+    dialog.get_by_label("Password").fill("Client-password-1")
+    dialog.get_by_role("button", name="Create").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("lone RUNNING")
+    expect(page.locator(".ring")).to_have_count(0)
+    expect(page.get_by_role("heading", name="Slots")).to_be_hidden()
+    node = page.get_by_role("region", name="The node")
+    expect(node.get_by_role("row")).to_have_count(2)
+    expect(node).to_contain_text("Active")
+    accessible(page)
+
+    page.get_by_role("button", name="Resize").click()
+    dialog.get_by_label("Memory of the node").select_option(label="1 GB")
+    dialog.get_by_role("button", name="Plan").click()
+    expect(dialog).to_contain_text("while it serves")
+    accessible(page)
+    dialog.get_by_role("button", name="Resize").click()
+    expect(page.get_by_text("redis.single.xu1.large.1")).to_be_visible()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("lone RUNNING")
+    page.get_by_role("button", name="Restart").click()
+    dialog.get_by_role("button", name="Restart").click()
+    expect(page.get_by_role("row", name="RestartInstance")).to_contain_text("SUCCESS")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("lone RUNNING")
+    picture(page, "console-single")
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_label("Name of the instance").fill("lone")
+    dialog.get_by_role("button", name="Delete").click()
+    expect(page.get_by_text("The instance is gone.")).to_be_visible()
+
+
 def test_a_scale_is_planned_confirmed_and_watched(page: Page, cluster: tuple[Any, str], picture: Picture) -> None:
     client, instance_id = cluster
     open_instance(page, instance_id)

@@ -93,6 +93,42 @@ def test_a_cluster_is_made_planned_resized_and_deleted(
     assert run("instances", "show", instance_id).returncode == 3
 
 
+def test_a_single_instance_is_made_resized_and_deleted(server: Server, client: Any, run: Run) -> None:
+    made = run(
+        "instances", "create", "lone", "--type", "single", "--memory-gb", "0.5", "--no-password", "--wait"
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    listed = next(line for line in run("instances", "list").stdout.splitlines() if line.startswith("lone"))
+    assert {"single", "512"} <= set(listed.split())
+    assert "redis.single.xu1.tiny.512" in run("instances", "show", "lone").stdout
+
+    planned = run("plan", "resize", "lone", "--memory-gb", "1")
+    assert planned.returncode == 0
+    assert "redis.single.xu1.tiny.512 to redis.single.xu1.large.1" in planned.stdout
+    resized = run("instances", "resize", "lone", "--memory-gb", "1", "--wait")
+    assert resized.returncode == 0, resized.stderr
+    assert "redis.single.xu1.large.1" in run("instances", "show", "lone").stdout
+    assert run("instances", "restart", "lone", "--wait").returncode == 0
+    assert run("instances", "delete", "lone", "--yes", "--wait").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("create", "lone", "--type", "single", "--shards", "2"), "has no shards"),
+        (
+            ("create", "lone", "--type", "single", "--memory-gb", "3"),
+            "0.125, 0.25, 0.5, 1, 2, 4, 8, 16, 24, 32, 48, 64",
+        ),
+        (("create", "lone", "--memory-gb", "1"), "for a single instance"),
+    ],
+)
+def test_sizes_of_the_other_type_are_refused(run: Run, words: tuple[str, ...], complaint: str) -> None:
+    ran = run("instances", *words, "--no-password")
+    assert ran.returncode == 2
+    assert complaint in " ".join(ran.stderr.split())
+
+
 def held_resize(server: Server, client: Any, instance_id: str, shards: int) -> str:
     """A task that is told to wait before it can have moved anything."""
     task_id = resize(client, instance_id, shards)

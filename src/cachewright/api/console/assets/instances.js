@@ -55,7 +55,7 @@ async function create() {
   const { min: shortest, max: longest } = PASSWORD_LENGTH;
   const password = h("input", { type: "password", autocomplete: "new-password", required: true, minlength: shortest, maxlength: longest });
   const ofCluster = [field("Shards", shards), field("Memory of a shard", shardGb), field("Copies of each shard", copies, "1 is a master alone")];
-  const ofSingle = [field("Memory", memory)];
+  const ofSingle = [field("Memory of the node", memory)];
   choose();
 
   /** Hidden fields are disabled, so that they are not checked. */

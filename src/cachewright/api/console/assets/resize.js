@@ -68,7 +68,7 @@ async function memoryForm(known) {
   const { flavors } = await ask("GET", `flavors?instance_id=${known.instance_id}`);
   const memory = memoryChoice(flavors);
   return {
-    fields: [field("Memory", memory, `${size(known.max_memory * MB)} now`)],
+    fields: [field("Memory of the node", memory, `${size(known.max_memory * MB)} now`)],
     controls: [memory],
     specCode: () => memory.value,
     gigabytes: () => Number(flavors.find((flavor) => flavor.spec_code === memory.value).capacity[0]),
