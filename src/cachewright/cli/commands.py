@@ -17,9 +17,9 @@ _COMMANDS = (
     ("tasks", "remote.tasks:app", "Background tasks: list, show, watch, pause, resume, cancel, retry."),
     ("plan", "remote.plan:app", "What a change would do; nothing is touched."),
     ("profiles", "remote.profiles:app", "Servers and keys to use, by name."),
-    ("users", "users:app", "Users, and what they may do in which project."),
-    ("projects", "projects:app", "Projects: what instances, tasks and roles belong to."),
-    ("keys", "keys:app", "Keys that requests are signed with."),
+    ("users", "admin.users:app", "Users, and what they may do in which project."),
+    ("projects", "admin.projects:app", "Projects: what instances, tasks and roles belong to."),
+    ("keys", "admin.keys:app", "Keys that requests are signed with."),
 )
 
 app = App(name="cachewright", version=cachewright.__version__, help=cachewright.__doc__.split("\n")[0])
