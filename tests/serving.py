@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -45,11 +45,14 @@ class Server:
         command: tuple[str, ...] = COMMAND,
         arguments: tuple[str, ...] = ROOMY,
         host: str = "127.0.0.1",
+        environment: Mapping[str, str] | None = None,
     ) -> None:
+        """`environment`: variables that the server gets besides those of the tests."""
         self.data_dir = data_dir
         self.host = host
         self.arguments = arguments
         self.command = command
+        self.environment = {**os.environ, **(environment or {})}
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -61,6 +64,7 @@ class Server:
                 [*self.command, *self.arguments, "--data-dir", self.data_dir, "--listen", f"{self.host}:{self.port}"],
                 stdout=log,
                 stderr=log,
+                env=self.environment,
             )
         until(lambda: self._answers(credentials), f"the server does not answer:\n{self.log()}")
         self.port = int(self.credentials["endpoint"].rpartition(":")[2])
@@ -69,7 +73,9 @@ class Server:
         """Exit code and last words of a server that does not start."""
         place = ("--data-dir", self.data_dir, "--listen", f"{self.host}:{self.port}")
         command = [*self.command, *self.arguments, *place]
-        tried = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+        tried = subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False, env=self.environment
+        )
         return tried.returncode, tried.stderr
 
     def _answers(self, credentials: Path) -> bool:

@@ -22,6 +22,7 @@ from cachewright.monitoring.node_stats import StatsCollector
 from cachewright.monitoring.snapshots import SnapshotReader
 from cachewright.services.instances import InstanceService
 from cachewright.store.database import Database
+from cachewright.store.opening import open_database
 from cachewright.store.read_cache import ReadCache
 from cachewright.tasks.feed import TaskFeed
 from cachewright.tasks.operation import ActionFailed
@@ -38,7 +39,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder: Path = tmp_path_factory.mktemp("site")
     rates = {"rate_limit": f"{RATE}/second", "change_rate_limit": f"{RATE}/second"}
     settings = Settings(data_dir=folder, memory_overcommit=1000, quota_nodes=0, **rates)
-    database = Database.of(settings)
+    database = open_database(settings)
     budget = NodeBudget()
     parts: dict[str, Any] = dict.fromkeys(InstanceService.__struct_fields__, _left_out) | {
         "database": database,

@@ -17,7 +17,7 @@ from huaweicloudsdkcore.signer.signer import Signer
 from cachewright.config import Settings
 from cachewright.model.identity import AccessKey, Project, RoleName
 from cachewright.services import accounts
-from cachewright.store.database import Database
+from cachewright.store.opening import open_in_use
 from serving import Server
 
 PASSWORD = "Some-password-1"
@@ -27,7 +27,7 @@ SESSION_COOKIE = "cachewright_session"
 @contextmanager
 def beside(server: Server) -> Iterator[sa.Connection]:
     """A write transaction on the server's database, by another process than the server."""
-    database = Database.in_use(Settings(data_dir=server.data_dir))
+    database = open_in_use(Settings(data_dir=server.data_dir))
     try:
         with database.write() as connection:
             yield connection

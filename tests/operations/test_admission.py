@@ -29,6 +29,7 @@ from cachewright.placement.capacity import Allocated, Limits, Request, Size
 from cachewright.services.instances import InstanceService
 from cachewright.store import instances, tasks
 from cachewright.store.database import Database
+from cachewright.store.opening import open_database
 from cachewright.tasks.feed import TaskFeed
 from cachewright.topologies import layout
 from serving import spec
@@ -53,7 +54,7 @@ def new_plane(folder: Path, database: Database, **settings: Any) -> InstanceServ
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    with closing(Database.of(Settings(data_dir=tmp_path))) as made:
+    with closing(open_database(Settings(data_dir=tmp_path))) as made:
         yield made
 
 

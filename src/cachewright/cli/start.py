@@ -175,6 +175,7 @@ def demo(
     to: Annotated[int, Parameter(help="Shards in between.")] = 5,
     json: Annotated[bool, Parameter(negative="", help="Print what was measured as JSON.")] = False,
     data_dir: Annotated[Path | None, Parameter(help="Folder to use; must be empty or not exist.")] = None,
+    database_url: DatabaseUrl = None,
 ) -> None:
     """Create a cluster, load it, scale it out and in under traffic, and print what was measured.
 
@@ -186,5 +187,11 @@ def demo(
         from cachewright.cli.demo import DemoOptions, run  # noqa: PLC0415  # needs the SDK, an optional dependency
     except ImportError as missing:
         sys.exit(f"cachewright: the demo needs the cloud's SDK: pip install 'cachewright[demo]' ({missing})")
+    try:
+        url = read_database_url(database_url)
+    except ValueError as error:
+        sys.exit(f"cachewright: {error}")
     with tempfile.TemporaryDirectory(prefix="cachewright-demo-") as fresh:
-        sys.exit(run(DemoOptions(keys=keys, start=from_, to=to, json=json, data_dir=data_dir or Path(fresh) / "data")))
+        folder = data_dir or Path(fresh) / "data"
+        options = DemoOptions(keys=keys, start=from_, to=to, json=json, data_dir=folder, database_url=url)
+        sys.exit(run(options))

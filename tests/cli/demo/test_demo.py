@@ -1,6 +1,7 @@
 """The demo itself, on a real server, small."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -8,6 +9,8 @@ import time
 from pathlib import Path
 
 import psutil
+
+from postgres_server import PostgresServer
 
 SMALL = ("--keys", "3000", "--from", "2", "--to", "3")
 
@@ -31,6 +34,17 @@ def test_it_ends_well_and_its_json_is_all_that_standard_output_gets(tmp_path: Pa
     assert report["traffic"]["acknowledged"] > 1000
     assert report["data"] == {"checked": 3000, "missing": 0, "changed": 0, "examples": []}
     assert b"Slot migration." in done.stderr
+    assert not processes_of(tmp_path)
+
+
+def test_it_ends_well_on_postgres(tmp_path: Path, postgres: PostgresServer) -> None:
+    environment = {**os.environ, "CACHEWRIGHT_DATABASE_URL": postgres.new_database()}
+    words = command(tmp_path / "data", "--json")
+    done = subprocess.run(words, capture_output=True, timeout=150, check=False, env=environment)
+    said = json.loads(done.stdout)
+    assert (said["ok"], said["failures"], done.returncode) == (True, [], 0), done.stderr.decode()
+    assert said["report"]["data"] == {"checked": 3000, "missing": 0, "changed": 0, "examples": []}
+    assert said["report"]["traffic"]["acknowledged"] > 1000
     assert not processes_of(tmp_path)
 
 

@@ -33,13 +33,17 @@ _Span = tuple[float, float]
 
 
 class DemoOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`start` and `to` are numbers of shards. `data_dir` must be empty or not exist."""
+    """`start` and `to` are numbers of shards. `data_dir` must be empty or not exist.
+
+    :ivar database_url: an empty database; None for SQLite in `data_dir`.
+    """
 
     data_dir: Path
     keys: int = 300_000
     start: int = 3
     to: int = 5
     json: bool = False
+    database_url: str | None = None
     operations_per_second: int = 600
     quiet_seconds: float = 5.0
 
@@ -80,7 +84,7 @@ class Demonstration:
         options = self._options
         self._say(f"Starting the server on {options.data_dir}")
         try:
-            server = ServerProcess(options.data_dir)
+            server = ServerProcess(options.data_dir, database_url=options.database_url)
             try:
                 seen = self._observe(Cloud(server.access))
             except Exception:

@@ -17,6 +17,9 @@ from cachewright.cli.demo.cloud import Access
 _READY_SECONDS = 30.0
 _STOP_SECONDS = 30.0
 _LOG_TAIL = 2000
+_DATABASE_URL = "CACHEWRIGHT_DATABASE_URL"
+"""Its password must not be among the arguments, which other users can read."""
+
 _OVERCOMMIT = 1000
 """The demo's shards are of 1 GB at least, and it is to run on small machines: its server lets nodes have far more
 memory than there is. How much of it is filled is the demo's own doing; a server for others keeps to the default, 1."""
@@ -27,18 +30,20 @@ class ServerFailed(Exception):
 
 
 class ServerProcess:
-    def __init__(self, data_dir: Path, *arguments: str) -> None:
-        """Starts it, with more arguments of `cachewright serve`, and returns when it answers. The folder must be new or
-        empty."""
+    def __init__(self, data_dir: Path, *arguments: str, database_url: str | None = None) -> None:
+        """Start it, with more arguments of `cachewright serve`, and return when it answers. The folder must be new or
+        empty, and so must the database; None for SQLite in the folder."""
         data_dir.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
         if any(data_dir.iterdir()):
             raise ServerFailed(f"{data_dir} is not empty")
         self._log = data_dir / "server.log"
         command = [sys.executable, "-m", "cachewright", "serve", "--data-dir", str(data_dir), "--listen", "127.0.0.1:0"]
         command += ["--memory-overcommit", str(_OVERCOMMIT)]
+        environment = {**os.environ, _DATABASE_URL: database_url} if database_url else None
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [*command, *arguments],
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
