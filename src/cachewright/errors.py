@@ -10,7 +10,7 @@ Exceptions, each beside the code that raises it; `tests/test_errors.py` compares
     ├── ApiError              errors.py: a request cannot be served
     ├── DatabaseUnavailable   errors.py: the database cannot be read or written
     ├── ActionFailed          tasks/operation.py: a sub-step or a plan cannot be finished
-    ├── MigrationFailed       valkey/migration/mover.py: one attempt to move slots ended early
+    ├── MigrationFailed       valkey/migration/failure.py: one attempt to move slots ended early
     ├── NodeStartFailed       hosts/host.py: a node process ended while it started
     ├── NoFreePort            hosts/ports.py: too few ports are free
     ├── UnusableServer        hosts/server_binary.py: not a supported valkey-server

@@ -44,27 +44,27 @@ async def test_clients_and_their_commands_are_counted(node: Node) -> None:
 
 
 async def test_a_heartbeat_feels_how_long_a_node_does_not_answer(node: Node) -> None:
-    async with connect(node, OPEN) as own, probe_latency(node, OPEN) as pulse:
+    async with connect(node, OPEN) as own, probe_latency(node, OPEN) as probe:
         await asyncio.sleep(0.05)
         await ask(own, "DEBUG", "SLEEP", "0.2")
         await asyncio.sleep(0.05)
-    assert 0.1 < pulse.longest < 5
+    assert 0.1 < probe.longest < 5
 
 
 @given(fast=st.integers(0, 500), slow=st.integers(0, 20))
-def test_slow_requests_are_outweighed_by_two_hundred_times_as_many(fast: int, slow: int) -> None:
-    pulse = LatencyProbe()
-    pulse.waits = [0.001] * fast + [0.05] * slow
-    pulse.end()
-    missing = max(0, 200 * slow - len(pulse.waits))
-    assert pulse.outweighed(0.01, pulse.ended + missing * 0.01 + 0.001)
-    assert pulse.outweighed(0.1, pulse.ended)
+def test_slow_requests_fit_the_budget_of_two_hundred_times_as_many(fast: int, slow: int) -> None:
+    probe = LatencyProbe()
+    probe.latencies = [0.001] * fast + [0.05] * slow
+    probe.stop()
+    missing = max(0, 200 * slow - len(probe.latencies))
+    assert probe.is_within_budget(0.01, probe.ended_at + missing * 0.01 + 0.001)
+    assert probe.is_within_budget(0.1, probe.ended_at)
     if missing > 1:
-        assert not pulse.outweighed(0.01, pulse.ended + (missing - 1) * 0.01)
+        assert not probe.is_within_budget(0.01, probe.ended_at + (missing - 1) * 0.01)
 
 
-async def test_nothing_is_outweighed_while_it_is_still_felt(node: Node) -> None:
-    async with probe_latency(node, OPEN) as pulse:
+async def test_no_probe_is_within_budget_while_it_runs(node: Node) -> None:
+    async with probe_latency(node, OPEN) as probe:
         await asyncio.sleep(0.05)
-        assert not pulse.outweighed(1.0, time.monotonic())
-    assert pulse.outweighed(1.0, time.monotonic())
+        assert not probe.is_within_budget(1.0, time.monotonic())
+    assert probe.is_within_budget(1.0, time.monotonic())

@@ -22,16 +22,16 @@ FIRST, SECOND = SlotRange(0, 4095), SlotRange(4096, 8191)
 class Free:
     """Nothing holds the move back."""
 
-    async def before_pieces(self, too_much: Callable[[float], Awaitable[bool]]) -> None:
+    async def wait_until_allowed(self, exceeds_ceiling: Callable[[float], Awaitable[bool]]) -> None:
         return
 
-    def gently(self) -> bool:
+    def one_batch_at_a_time(self) -> bool:
         return False
 
-    def cancelled(self) -> bool:
+    def is_cancelled(self) -> bool:
         return False
 
-    async def hindered(self) -> bool:
+    async def is_throttled(self) -> bool:
         return False
 
     def prioritizes_speed(self) -> bool:
@@ -53,10 +53,10 @@ def move(source: Node, target: Node, after: Node) -> Transfer:
         FIRST,
         access=OPEN,
         bytes_per_key=100.0,
-        hold=Free(),
+        control=Free(),
         stalled_seconds=30,
         state=MigrationState(cpus=2),
-        after=Next(after, SECOND),
+        following=Next(after, SECOND),
     )
     asyncio.run(mover.ensure(said.append))
     return said[-1]
@@ -92,7 +92,7 @@ def test_what_comes_next_is_not_begun_towards_a_node_that_does_not_answer(cluste
 
 
 def test_bytes_of_two_ranges_are_told_apart_though_the_second_is_on_its_way() -> None:
-    arrivals = TransferProgress({0: 300}, 100.0, 1_000)
-    assert arrivals.parted(5_000, 300, 0) == 5_000
-    assert arrivals.parted(5_000, 300, 100) == 4_000
-    assert arrivals.parted(5_000, 0, 100) == 1_000
+    progress = TransferProgress({0: 300}, 100.0, 1_000)
+    assert progress.split_at(5_000, 300, 0) == 5_000
+    assert progress.split_at(5_000, 300, 100) == 4_000
+    assert progress.split_at(5_000, 0, 100) == 1_000

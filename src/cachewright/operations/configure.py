@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, Task
-from cachewright.operations.actions.parameters import new_values, put_back
+from cachewright.operations.actions.parameters import new_values, restore_parameters
 from cachewright.operations.kinds import CONFIGURE, POST_CHECK
 from cachewright.operations.operation import InstanceOperation
 from cachewright.store import instances
@@ -49,7 +49,7 @@ class Configure(InstanceOperation):
         instance = await self.site.instance(task)
         nodes = await self.site.nodes(task.instance_id)
         recorded = values(instance.parameters)
-        await put_back(self.site, instance, nodes, {name: recorded[name] for name in new_values(task)})
+        await restore_parameters(self.site, instance, nodes, {name: recorded[name] for name in new_values(task)})
 
     def succeeded(self, connection: sa.Connection, task: Task) -> None:
         instance = instances.find(connection, task.instance_id)

@@ -23,6 +23,8 @@ from cachewright.valkey.topology import View
 
 
 class OperationContext(msgspec.Struct, frozen=True):
+    """:ivar migrations: state of slot migrations on the host."""
+
     database: Database
     settings: Settings
     host: Host
@@ -31,10 +33,10 @@ class OperationContext(msgspec.Struct, frozen=True):
     async def instance(self, task: Task) -> Instance:
         def read() -> Instance:
             with self.database.read() as connection:
-                found = instances.get(connection, task.project_id, task.instance_id)
-            if found is None:
-                raise LookupError(f"instance {task.instance_id} of task {task.id} is gone")
-            return found
+                instance = instances.get(connection, task.project_id, task.instance_id)
+            if instance is None:
+                raise LookupError(f"instance {task.instance_id} of task {task.id} does not exist")
+            return instance
 
         return await asyncio.to_thread(read)
 
@@ -47,6 +49,15 @@ class OperationContext(msgspec.Struct, frozen=True):
 
     async def node(self, instance_id: str, node_id: str) -> Node | None:
         return next((node for node in await self.nodes(instance_id) if node.id == node_id), None)
+
+    async def change_node(self, node_id: str, **values: object) -> None:
+        """Store new values of columns of a node."""
+
+        def write() -> None:
+            with self.database.write() as connection:
+                instances.change_node(connection, node_id, **values)
+
+        await asyncio.to_thread(write)
 
     def access(self, instance: Instance) -> Access:
         return Access(instance.control_secret, instance.password, self.settings.nodes_dir)
@@ -92,12 +103,7 @@ class OperationContext(msgspec.Struct, frozen=True):
         """Record that the node listens on a Unix socket, if it does. Returns the node as it is then."""
         if node.access == "socket" or not await self.host.has_file(node.id, SOCKET):
             return node
-
-        def write() -> None:
-            with self.database.write() as connection:
-                instances.change_node(connection, node.id, access="socket")
-
-        await asyncio.to_thread(write)
+        await self.change_node(node.id, access="socket")
         return msgspec.structs.replace(node, access="socket")
 
     async def look(self, task: Task) -> tuple[Instance, list[Node], dict[str, View | None]]:
@@ -111,10 +117,11 @@ class OperationContext(msgspec.Struct, frozen=True):
         return await view_all(topology_of(instance.spec_code), nodes, self.access(instance))
 
 
-def best_view(seen: Mapping[str, View | None]) -> View:
-    """A view that finds the cluster ok, or at least one. Of several, the one with the latest epoch: who was cut off or
-    frozen has missed what the others agreed on. ActionFailed where no node answers."""
-    sights = [sight for sight in seen.values() if sight]
-    if not sights:
+def best_view(views: Mapping[str, View | None]) -> View:
+    """The most trustworthy of the views: one that finds the cluster ok if there is one, and of these the one with the
+    latest epoch, because a node that was cut off or frozen has missed changes. Raises ActionFailed DCS.9004 if no node
+    answers."""
+    found = [view for view in views.values() if view]
+    if not found:
         raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, "no node answers")
-    return max(sights, key=lambda sight: (sight.ok, sight.epoch, len(sight.members)))
+    return max(found, key=lambda view: (view.ok, view.epoch, len(view.members)))

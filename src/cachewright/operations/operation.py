@@ -43,7 +43,7 @@ class InstanceOperation:
 
     async def perform(self, action: str, running: StepContext) -> None:
         with answering():
-            await ACTIONS[action].body(self.site, running)
+            await ACTIONS[action].perform(self.site, running)
 
     async def recover(self, task: Task) -> None:
         """Nothing to put in order."""

@@ -7,6 +7,7 @@ cluster is cleaned up after a failure.
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 import sqlalchemy as sa
@@ -17,23 +18,23 @@ from cachewright.hosts.ports import NodePorts
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Control, Step, Task
 from cachewright.operations import admission
-from cachewright.operations.actions import cluster
-from cachewright.operations.actions.nodes import end
+from cachewright.operations.actions import checks
+from cachewright.operations.actions.nodes import remove_node
 from cachewright.operations.context import best_view
 from cachewright.operations.kinds import RESIZE
 from cachewright.operations.operation import InstanceOperation, answering
 from cachewright.operations.resize_estimate import MOVE, PACE, learned
 from cachewright.operations.resize_observation import observe
 from cachewright.operations.resize_plan import Observation, ResizePlan, decide, shards_to_add
-from cachewright.operations.resize_steps import resource_arguments, steps
+from cachewright.operations.resize_steps import steps
 from cachewright.placement.capacity import Shortage
 from cachewright.placement.port_reservation import reserve
 from cachewright.store import instances, task_controls, throughput
 from cachewright.tasks.operation import ActionFailed
 from cachewright.tasks.progress import planned_seconds
 from cachewright.topologies import layout
-from cachewright.valkey.access import Access
-from cachewright.valkey.client import NODE_GONE, NodeRefused, ask, connect
+from cachewright.valkey import cluster_membership
+from cachewright.valkey.client import NODE_GONE, NodeRefused
 from cachewright.valkey.migration import jobs
 
 _CANCEL_SECONDS = 10.0
@@ -73,7 +74,7 @@ class Resize(InstanceOperation):
         instance, nodes, seen = await self.site.look(task)
         access = self.site.access(instance)
         async with asyncio.timeout(_CANCEL_SECONDS):
-            await asyncio.gather(*(_cancelled(node, access) for node in nodes))
+            await asyncio.gather(*(jobs.cancel_exports(node, access) for node in nodes))
         for node in nodes:
             self.site.migrations.forget(node.id)
         view = best_view(seen)
@@ -84,8 +85,9 @@ class Resize(InstanceOperation):
         for node in useless:
             for other in nodes:
                 if other not in useless:
-                    await _forget(other, node.id, access)
-            await end(self.site, node)
+                    with suppress(*NODE_GONE, NodeRefused):
+                        await cluster_membership.forget(other, node.id, access)
+            await remove_node(self.site, node)
 
     def succeeded(self, connection: sa.Connection, task: Task) -> None:
         instances.change(connection, task.instance_id, spec_code=task.params["spec_code"])
@@ -124,8 +126,8 @@ class Resize(InstanceOperation):
         """What the request would be refused for, then what the checks of the plan would fail on."""
         shortages = self._shortages(observed.instance, flavor)
         failures = [
-            *cluster.resource_failures(resource_arguments(plan.requirements), self.site.host.resources()),
-            *cluster.status_failures(observed.nodes, observed.views),
+            *checks.resource_failures(plan.requirements, self.site.host.resources()),
+            *checks.status_failures(observed.nodes, observed.views),
         ]
         blockers = [(shortage.code, shortage.reason) for shortage in shortages]
         return blockers + [(failure.code, failure.message) for failure in failures]
@@ -136,20 +138,3 @@ class Resize(InstanceOperation):
         with self.site.database.read() as connection:
             request = admission.resizing(instances.nodes_of(connection, instance.id), flavor)
             return admission.shortages(connection, limits, instance.project_id, request, instance)
-
-
-async def _cancelled(node: Node, access: Access) -> None:
-    """Returns when the node exports nothing any more. A node that is dead exports nothing."""
-    try:
-        async with connect(node, access) as client:
-            await jobs.cancel_all(client)
-    except (*NODE_GONE, NodeRefused):
-        return
-
-
-async def _forget(node: Node, gone: str, access: Access) -> None:
-    try:
-        async with connect(node, access) as client:
-            await ask(client, "CLUSTER FORGET", gone)
-    except (*NODE_GONE, NodeRefused):
-        return

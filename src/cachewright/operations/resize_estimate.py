@@ -111,7 +111,7 @@ def _move_spec(move: Move, load: Load, pace: float, protects_clients: bool, *, a
 def _effort(size: float, keys: int, bytes_per_key: float, *, spared: bool) -> float:
     if not spared:
         return size
-    at_once, _ = BatchSizer(bytes_per_key).next()
+    at_once, _ = BatchSizer(bytes_per_key).next_batches()
     return size + math.ceil(keys / at_once) * _PIECE_BYTES
 
 

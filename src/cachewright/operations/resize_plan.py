@@ -13,6 +13,7 @@ import msgspec
 
 from cachewright.flavors import Flavor
 from cachewright.model.instances import Instance, Node
+from cachewright.operations.actions.checks import CheckResources, Room
 from cachewright.operations.resize_estimate import Load, Speed, moved_keys
 from cachewright.placement import capacity
 from cachewright.valkey import slots
@@ -43,22 +44,6 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     speed: Speed
 
 
-class Room(msgspec.Struct, frozen=True, array_like=True):
-    """Bytes that a shard's primary will hold after the resize, and the most that it may hold."""
-
-    node_id: str
-    holds: int
-    may_hold: int
-
-
-class Requirements(msgspec.Struct, frozen=True, kw_only=True):
-    """What the host and the shards must have free before the resize starts, in bytes."""
-
-    host_bytes: int
-    disk_bytes: int
-    rooms: tuple[Room, ...]
-
-
 class ResizePlan(msgspec.Struct, frozen=True, kw_only=True):
     """The changes of one resize.
 
@@ -76,7 +61,7 @@ class ResizePlan(msgspec.Struct, frozen=True, kw_only=True):
     moves: Sequence[Move]
     resized: Sequence[Node]
     grows: bool
-    requirements: Requirements
+    requirements: CheckResources
 
 
 def shards_to_add(observed: Observation, to: Flavor) -> range:
@@ -118,7 +103,7 @@ def _requirements(
     *,
     added: int,
     shrinking: Set[str],
-) -> Requirements:
+) -> CheckResources:
     """A shard needs room where it gets slots or less memory; where no slots move, each does."""
     size = {move: math.ceil(moved_keys(move, loads[move.source]) * loads[move.source].bytes_per_key) for move in moves}
     moved = sum(size.values())
@@ -130,7 +115,7 @@ def _requirements(
         if arriving or node_id in shrinking or not moves:
             used_memory = loads[node_id].used_memory if node_id in loads else 0
             rooms.append(Room(node_id, used_memory + arriving - departing, may_hold))
-    return Requirements(
+    return CheckResources(
         host_bytes=capacity.EMPTY_NODE * added + moved * to.copies,
         disk_bytes=capacity.disk_bytes(moved, to.copies, added),
         rooms=tuple(rooms),

@@ -7,10 +7,11 @@ import msgspec
 
 from cachewright.model.instances import Node
 from cachewright.model.tasks import Step
+from cachewright.operations.actions.checks import CheckResources
 from cachewright.operations.actions.nodes import IDLE_SECONDS
 from cachewright.operations.kinds import POST_CHECK, PRE_CHECK, RESOURCE_CHECK, STATUS_CHECK
 from cachewright.operations.resize_estimate import Load, Speed, move_specs
-from cachewright.operations.resize_plan import Requirements, ResizePlan
+from cachewright.operations.resize_plan import ResizePlan
 from cachewright.tasks.plan import SubStepSpec, build, effort
 
 _CHECK_SECONDS = 0.05
@@ -37,13 +38,13 @@ def steps(run_id: str, plan: ResizePlan, loads: Mapping[str, Load], speed: Speed
     )
 
 
-def resource_arguments(requirements: Requirements) -> dict[str, Any]:
+def resource_arguments(requirements: CheckResources) -> dict[str, Any]:
     """The stored arguments of the action "check resources"."""
     arguments: dict[str, Any] = msgspec.to_builtins(requirements)
     return arguments | {"rooms": [list(room) for room in arguments["rooms"]]}
 
 
-def _check_resources(requirements: Requirements) -> SubStepSpec:
+def _check_resources(requirements: CheckResources) -> SubStepSpec:
     return SubStepSpec(
         name=RESOURCE_CHECK,
         action="check resources",

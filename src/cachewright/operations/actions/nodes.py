@@ -1,9 +1,7 @@
-"""Sub-steps on single nodes: start one, set its memory limit, stop it for good."""
+"""Actions on single nodes: start, restart, set the memory limit, release, stop."""
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 
 import msgspec
 import sqlalchemy as sa
@@ -11,225 +9,196 @@ import sqlalchemy as sa
 from cachewright import errors
 from cachewright.errors import ApiError
 from cachewright.flavors import parse
-from cachewright.hosts.host import CONFIG, Host, NodeStartFailed
+from cachewright.hosts.host import CONFIG, NodeStartFailed
 from cachewright.hosts.ports import NodePorts
 from cachewright.model.instances import Instance, Node
-from cachewright.operations.actions import cluster
-from cachewright.operations.actions.cluster import settled
+from cachewright.operations.actions.action import NodeArguments, action
+from cachewright.operations.actions.cluster import is_settled
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.placement.port_reservation import reserve
 from cachewright.store import instances
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.topologies import topology_of
+from cachewright.valkey import cluster_membership, node_control
 from cachewright.valkey.access import Access
-from cachewright.valkey.client import NODE_GONE, NodeRefused, ask, connect
-from cachewright.valkey.client_activity import client_activity
+from cachewright.valkey.client import NodeRefused
 from cachewright.valkey.topology import View, primaries
 
 _POLL_SECONDS = 0.02
 _STOP_SECONDS = 10.0
+_RESTART_SECONDS = 120.0
 _DRAIN_SECONDS = 5.0
-_DRAIN_POLL_SECONDS = 0.1  # the node lists all its clients each time
 IDLE_SECONDS = 0.5
-_LEAVE_SECONDS = 120.0
-_FAILOVER_SECONDS = 6.0
+"""Time without a command of a client after which a released node is considered unused."""
 
 
-async def start(site: OperationContext, running: StepContext) -> None:
-    """Ensures the node runs and answers. A founding master leads, with its share of the slots."""
-    arguments, task = running.sub_step.arguments, running.task
-    instance = await site.instance(task)
-    nodes = await site.nodes(task.instance_id)
-    node = next(node for node in nodes if node.id == arguments["node_id"])
-    if await site.host.process(node.id) is None and not await _ports_free(site.host, node):
-        node = await _on_other_ports(site, instance, node)
-        nodes = await site.nodes(task.instance_id)
-    running.measure(detail=f"{{node_id:{node.id},address:{node.host}:{node.port}}}")
-    files = await site.files(instance, node)
-    first = topology_of(instance.spec_code).first_files(node, nodes, founding=arguments["founding"])
-    missing = {name: text for name, text in first.items() if not await site.host.has_file(node.id, name)}
-    await site.host.write_files(node.id, missing | files)  # valkey.conf last: a node that has it can be started
+class StartNode(msgspec.Struct, frozen=True):
+    """`founding` nodes are those that a new instance begins with."""
+
+    node_id: str
+    founding: bool
+
+
+class ReleaseNode(msgspec.Struct, frozen=True):
+    """`leaving` are ids of all nodes that the plan removes; they need not forget each other."""
+
+    node_id: str
+    leaving: tuple[str, ...]
+
+
+@action("start node", StartNode, timeout=300, attempts=4)
+async def start_node(context: OperationContext, step: StepContext, arguments: StartNode) -> None:
+    """Ensure that the node runs and answers. A founding primary gets its share of the slots."""
+    instance = await context.instance(step.task)
+    node = next(node for node in await context.nodes(instance.id) if node.id == arguments.node_id)
+    if not await context.host.process(node.id) and not await _are_ports_free(context, node):
+        node = await _change_ports(context, instance, node)
+    step.measure(detail=_detail(node))
+    await _write_files(context, instance, node, founding=arguments.founding)
     try:
-        await site.host.start(node.id)
+        await context.host.start(node.id)
     except NodeStartFailed as failure:
         raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id} did not start: {failure}") from failure
-    access = site.access(instance)
-    node = await _answering(site, instance, node)
-    if arguments["founding"] and node.role == "primary":
-        await cluster.lead(node, access, founding=True)
+    node = await _wait_until_answering(context, instance, node)
+    if arguments.founding and node.role == "primary":
+        await cluster_membership.replace_placeholder(node, context.access(instance), founding=True)
 
 
-async def restart(site: OperationContext, running: StepContext) -> None:
-    """Ensures the node's process is younger than the sub-step, and that the node is back in its cluster.
+@action("restart node", NodeArguments, timeout=600, attempts=4)
+async def restart_node(context: OperationContext, step: StepContext, arguments: NodeArguments) -> None:
+    """Ensure that the node's process is younger than the sub-step and that the node is back in its cluster.
 
-    A master hands over to a replica before it goes, where it has one that is in step with it.
+    Before a primary restarts, a replica that is in step with it takes over.
     """
-    await running.proceed()
-    instance, nodes, seen = await site.look(running.task)
-    node = next(node for node in nodes if node.id == running.sub_step.arguments["node_id"])
-    access = site.access(instance)
-    begun = (running.sub_step.begin_time or 0) / 1000
-    process = await site.host.process(node.id)
-    if process is None or process.started_at < begun:
-        await _hand_over(node, nodes, seen, access)
-        running.measure(detail=f"{{node_id:{node.id},address:{node.host}:{node.port}}}")
-        await site.host.write_files(node.id, await site.files(instance, node))
+    await step.proceed()
+    instance, nodes, views = await context.look(step.task)
+    node = next(node for node in nodes if node.id == arguments.node_id)
+    begin_time = (step.sub_step.begin_time or 0) / 1000
+    process = await context.host.process(node.id)
+    if process is None or process.started_at < begin_time:
+        await _hand_over(node, nodes, views, context.access(instance))
+        step.measure(detail=_detail(node))
+        await context.host.write_files(node.id, await context.files(instance, node))
         try:
-            await site.host.restart(node.id, begun, _LEAVE_SECONDS)
+            await context.host.restart(node.id, begin_time, _RESTART_SECONDS)
         except NodeStartFailed as failure:
             raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id} did not start: {failure}") from failure
         except TimeoutError as error:
             raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {node.id} does not end: {error}") from error
-    node = await _answering(site, instance, node)
-    while not await settled(topology_of(instance.spec_code), node, nodes, access):
+    node = await _wait_until_answering(context, instance, node)
+    while not await is_settled(topology_of(instance.spec_code), node, nodes, context.access(instance)):
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _hand_over(node: Node, nodes: Sequence[Node], seen: Mapping[str, View | None], access: Access) -> None:
-    """Returns when a replica of the node leads in its place, or when there is none that could. What the node has
-    acknowledged is with its successor before that leads (CLUSTER FAILOVER)."""
-    if primaries(nodes, best_view(seen)).get(node.shard) is not node:
-        return
-    for heir in (other for other in nodes if other.shard == node.shard and other is not node):
-        try:
-            async with connect(heir, access) as client:
-                if (await client.info("replication")).get("master_link_status") != "up":
-                    continue
-                await ask(client, "CLUSTER FAILOVER")
-                deadline = time.monotonic() + _FAILOVER_SECONDS
-                while time.monotonic() < deadline:
-                    if (await client.info("replication"))["role"] == "master":
-                        return
-                    await asyncio.sleep(_POLL_SECONDS)
-        except (*NODE_GONE, NodeRefused):
-            continue
+@action("set memory", NodeArguments, timeout=20, attempts=6)
+async def set_memory(context: OperationContext, step: StepContext, arguments: NodeArguments) -> None:
+    """Set the node's memory limit to that of the task's spec code, now and for its next start.
 
-
-async def set_memory(site: OperationContext, running: StepContext) -> None:
-    """Gives the node its new memory limit, now and for its next start. ActionFailed DCS.9008 where it holds more than
-    that already: Valkey would evict keys, or refuse writes."""
-    instance = await site.instance(running.task)
-    node = await site.node(running.task.instance_id, running.sub_step.arguments["node_id"])
+    Raises ActionFailed DCS.9008 if the node holds more than that: Valkey would evict keys or refuse writes.
+    """
+    instance = await context.instance(step.task)
+    node = await context.node(instance.id, arguments.node_id)
     if node is None:
         return
-    limit = parse(running.task.params["spec_code"]).shard_bytes
-    async with connect(node, site.access(instance)) as client:
-        used = (await client.info("memory"))["used_memory"]
-        if used > limit:
-            raise ActionFailed(
-                errors.SHARDS_TOO_FULL, f"node {node.id} holds {used} bytes, its new limit is {limit}", True
-            )
-        await client.config_set("maxmemory", limit)
+    limit = parse(step.task.params["spec_code"]).shard_bytes
+    used = await node_control.set_memory_limit(node, context.access(instance), limit)
+    if used > limit:
+        message = f"node {node.id} holds {used} bytes, its new limit is {limit}"
+        raise ActionFailed(errors.SHARDS_TOO_FULL, message, True)
     changed = msgspec.structs.replace(node, maxmemory=limit)
-    await site.host.write_files(node.id, await site.files(instance, changed))
-
-    def remember() -> None:
-        with site.database.write() as connection:
-            instances.change_node(connection, node.id, maxmemory=limit)
-
-    await asyncio.to_thread(remember)
+    await context.host.write_files(node.id, await context.files(instance, changed))
+    await context.change_node(node.id, maxmemory=limit)
 
 
-async def release(site: OperationContext, running: StepContext) -> None:
-    """Takes a node without slots out of its cluster: its clients are let go, the others forget it, it ends."""
-    instance, nodes, seen = await site.look(running.task)
-    node = next((node for node in nodes if node.id == running.sub_step.arguments["node_id"]), None)
+@action("release node", ReleaseNode, timeout=60, attempts=6)
+async def release_node(context: OperationContext, step: StepContext, arguments: ReleaseNode) -> None:
+    """Remove a node without slots from its cluster, once its clients have learnt where its slots went."""
+    instance, nodes, views = await context.look(step.task)
+    node = next((node for node in nodes if node.id == arguments.node_id), None)
     if node is None:
         return
-    if any(sight and node.id in sight.members and sight.members[node.id].slots for sight in seen.values()):
+    if any(view and node.id in view.members and view.members[node.id].slots for view in views.values()):
         raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {node.id} still owns slots")
-    access = site.access(instance)
-    await _unwanted(site, node)
-    await _drained(node, access)
-    staying = [other for other in nodes if other.id not in running.sub_step.arguments["leaving"]]
-    for other in staying:
-        async with connect(other, access) as client:
-            try:
-                await ask(client, "CLUSTER FORGET", node.id)
-            except NodeRefused as refusal:
-                if "Unknown node" not in str(refusal):
-                    raise ActionFailed(
-                        errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {other.id} does not forget {node.id}: {refusal}"
-                    ) from refusal
-    await _shut_down(node, access)
-    await end(site, node)
+    access = context.access(instance)
+    await context.change_node(node.id, should_run=False)
+    await node_control.wait_until_idle(node, access, idle_seconds=IDLE_SECONDS, at_most_seconds=_DRAIN_SECONDS)
+    for other in (other for other in nodes if other.id not in arguments.leaving):
+        try:
+            await cluster_membership.forget(other, node.id, access)
+        except NodeRefused as refusal:
+            message = f"node {other.id} does not forget {node.id}: {refusal}"
+            raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, message) from refusal
+    await node_control.shut_down(node, access)
+    await remove_node(context, node)
 
 
-async def _shut_down(node: Node, access: Access) -> None:
-    """Asks the node to end, which it does at once. A signal it would see a tenth of a second later, and it need not
-    save what it is not to know again."""
-    with suppress(*NODE_GONE, NodeRefused):
-        async with connect(node, access) as client:
-            await ask(client, "SHUTDOWN", "NOSAVE", "NOW")
-
-
-async def stop(site: OperationContext, running: StepContext) -> None:
-    """Ends a node of an instance that is deleted."""
-    node = await site.node(running.task.instance_id, running.sub_step.arguments["node_id"])
+@action("stop node", NodeArguments, timeout=60, attempts=6)
+async def stop_node(context: OperationContext, step: StepContext, arguments: NodeArguments) -> None:
+    """Remove a node of an instance that is deleted."""
+    node = await context.node(step.task.instance_id, arguments.node_id)
     if node is not None:
-        await _unwanted(site, node)
-        await end(site, node)
+        await context.change_node(node.id, should_run=False)
+        await remove_node(context, node)
 
 
-async def end(site: OperationContext, node: Node) -> None:
-    """Process, files and record, in this order: a record without a process can be ended again, not the reverse."""
+async def remove_node(context: OperationContext, node: Node) -> None:
+    """Remove process, files and record, in this order: a later attempt finds what is left by the record."""
     try:
-        await site.host.remove(node.id, _STOP_SECONDS)
+        await context.host.remove(node.id, _STOP_SECONDS)
     except TimeoutError as error:
-        raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {node.id} does not go: {error}") from error
+        message = f"node {node.id} cannot be removed: {error}"
+        raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, message) from error
 
-    def forget() -> None:
-        with site.database.write() as connection:
+    def remove() -> None:
+        with context.database.write() as connection:
             instances.remove_nodes(connection, [node.id])
 
-    await asyncio.to_thread(forget)
+    await asyncio.to_thread(remove)
 
 
-async def _unwanted(site: OperationContext, node: Node) -> None:
-    def mark() -> None:
-        with site.database.write() as connection:
-            instances.change_node(connection, node.id, should_run=False)
-
-    await asyncio.to_thread(mark)
+def _detail(node: Node) -> str:
+    return f"{{node_id:{node.id},address:{node.host}:{node.port}}}"
 
 
-async def _drained(node: Node, access: Access) -> None:
-    """Returns when no client has asked the node anything for a moment: each has learnt where its slots went. One that
-    goes on for longer than the limit is served by nobody else and is cut off."""
-    deadline = time.monotonic() + _DRAIN_SECONDS
-    try:
-        async with connect(node, access) as client:
-            last = now = await client_activity(client)
-            while now.connected and now.at < min(last.at + IDLE_SECONDS, deadline):
-                await asyncio.sleep(_DRAIN_POLL_SECONDS)
-                now = await client_activity(client)
-                if now.calls != last.calls:
-                    last = now
-    except NODE_GONE:
-        return
+async def _write_files(context: OperationContext, instance: Instance, node: Node, *, founding: bool) -> None:
+    """Write the node's files. Those that belong to Valkey after the first start are written if they are missing, and
+    valkey.conf comes last: a node that has it can be started."""
+    nodes = await context.nodes(instance.id)
+    first = topology_of(instance.spec_code).first_files(node, nodes, founding=founding)
+    missing = {name: text for name, text in first.items() if not await context.host.has_file(node.id, name)}
+    await context.host.write_files(node.id, missing | await context.files(instance, node))
 
 
-async def _answering(site: OperationContext, instance: Instance, node: Node) -> Node:
-    """Returns when the node has loaded its data and answers; the sub-step's limit is the limit."""
+async def _wait_until_answering(context: OperationContext, instance: Instance, node: Node) -> Node:
+    """Wait until the node has loaded its data and answers; the timeout of the action limits this. Returns the node with
+    the kind of access that it offers."""
     while True:
-        node = await site.started_with_socket(node)
-        if (await site.views(instance, [node]))[node.id] is not None:
+        node = await context.started_with_socket(node)
+        if (await context.views(instance, [node]))[node.id] is not None:
             return node
-        if await site.host.process(node.id) is None:
+        if await context.host.process(node.id) is None:
             raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id} has died while it was starting")
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _ports_free(host: Host, node: Node) -> bool:
+async def _hand_over(node: Node, nodes: Sequence[Node], views: Mapping[str, View | None], access: Access) -> None:
+    """Make a replica the primary in place of the node, if the node is primary and has a replica that can."""
+    if primaries(nodes, best_view(views)).get(node.shard) is node:
+        replicas = [other for other in nodes if other.shard == node.shard and other is not node]
+        await cluster_membership.fail_over(replicas, access)
+
+
+async def _are_ports_free(context: OperationContext, node: Node) -> bool:
     def check() -> bool:
-        return all(host.is_port_free(port) for port in node.ports)
+        return all(context.host.is_port_free(port) for port in node.ports)
 
     return await asyncio.to_thread(check)
 
 
-async def _on_other_ports(site: OperationContext, instance: Instance, node: Node) -> Node:
-    """Somebody has taken the node's port since it was chosen. A node that has never run may have another."""
-    if await site.host.has_file(node.id, CONFIG) or instance.attributes.get("port") == node.port:
+async def _change_ports(context: OperationContext, instance: Instance, node: Node) -> Node:
+    """Give the node other ports, because another program has taken one since it was reserved. Raises ActionFailed if
+    the node has run before or its port was chosen by the owner of the instance."""
+    if await context.host.has_file(node.id, CONFIG) or instance.attributes.get("port") == node.port:
         ports = " or ".join(map(str, node.ports))
         raise ActionFailed(errors.NODE_START_FAILED, f"port {ports} of node {node.id} is taken")
 
@@ -240,10 +209,10 @@ async def _on_other_ports(site: OperationContext, instance: Instance, node: Node
             instances.change(connection, instance.id, seed_port=own.client)
         return next(other for other in instances.nodes_of(connection, instance.id) if other.id == node.id)
 
-    def reserved() -> Node:
-        return reserve(site.database, site.host, site.settings, 1, change, tls=node.tls_port is not None)
+    def reserve_ports() -> Node:
+        return reserve(context.database, context.host, context.settings, 1, change, tls=node.tls_port is not None)
 
     try:
-        return await asyncio.to_thread(reserved)
+        return await asyncio.to_thread(reserve_ports)
     except ApiError as refused:
         raise ActionFailed(refused.code, refused.message) from refused

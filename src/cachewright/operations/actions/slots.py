@@ -1,12 +1,16 @@
-"""The sub-step that moves one slot range, and what its `detail` says."""
+"""The action that moves one slot range, and the detail that it shows."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+import msgspec
+
 from cachewright import errors
 from cachewright.model.instances import Node
+from cachewright.operations.actions.action import action
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.tasks.operation import CANCELLED, ActionFailed, StepContext
-from cachewright.valkey.migration.mover import MigrationFailed, Mover, Next
+from cachewright.valkey.migration.failure import MigrationFailed
+from cachewright.valkey.migration.mover import Mover, Next
 from cachewright.valkey.migration.transfer import Transfer
 from cachewright.valkey.slots import SlotRange
 from cachewright.valkey.topology import View, primaries
@@ -19,98 +23,125 @@ _CODES = (
     ("no progress", errors.SUB_STEP_TIMEOUT),
     ("cancel", errors.TASK_CANCELLED),
 )
-_LOST = errors.MIGRATION_INTERRUPTED
+"""Error codes by words of the failure, in lower case. The first match counts; without one it is `_OTHER_FAILURE`."""
+
+_OTHER_FAILURE = errors.MIGRATION_INTERRUPTED
 
 
-def detail(source: str, part: SlotRange, transfer: Transfer, keys_planned: int) -> str:
-    """The contract's brace form, and behind it how many keys and bytes have arrived."""
-    return (
-        f"{{node_id:{source},slot_range:[{part.first} {part.last}],"
-        f"full_migration:{transfer.full},inc_migration:{transfer.increment},"
-        f"keys:{transfer.keys}/{max(keys_planned, transfer.keys)},bytes:{transfer.bytes}}}"
-    )
+class MoveSlots(msgspec.Struct, frozen=True, kw_only=True):
+    """Slots `first` to `last`, both included.
 
-
-def waiting_detail(source: str, part: SlotRange, keys_planned: int) -> str:
-    waiting = Transfer(full="to start", increment="to start", keys=0, bytes=0, share=0.0)
-    return detail(source, part, waiting, keys_planned)
-
-
-def _leads(nodes: Sequence[Node], seen: Mapping[str, View | None], *planned: str) -> list[Node]:
-    """Who is master now in the shards of the nodes that were planned with: a replica may have taken over since."""
-    masters = primaries(nodes, best_view(seen))
-    shards = {node.id: node.shard for node in nodes}
-    missing = [node_id for node_id in planned if shards.get(node_id) not in masters]
-    if missing:
-        raise ActionFailed(errors.MIGRATION_INTERRUPTED, f"the shard of node {missing[0]} has no master now")
-    return [masters[shards[node_id]] for node_id in planned]
-
-
-class _Hold:
-    """A task's control, as a move is told of it."""
-
-    def __init__(self, running: StepContext) -> None:
-        self._running = running
-
-    async def before_pieces(self, too_much: Callable[[float], Awaitable[bool]]) -> None:
-        await self._running.proceed(too_much)
-
-    def gently(self) -> bool:
-        return self._running.gently
-
-    def cancelled(self) -> bool:
-        return self._running.cancelled
-
-    async def hindered(self) -> bool:
-        return await self._running.hindered()
-
-    def prioritizes_speed(self) -> bool:
-        return self._running.prioritizes_speed
-
-
-def _next(running: StepContext, nodes: Sequence[Node], seen: Mapping[str, View | None], source: Node) -> Next | None:
-    following = running.following
-    if following is None:
-        return None
-    arguments = following.arguments
-    giver, target = _leads(nodes, seen, arguments["source"], arguments["target"])
-    return Next(target, SlotRange(arguments["first"], arguments["last"])) if giver == source else None
-
-
-async def move(site: OperationContext, running: StepContext) -> None:
-    """Returns when the target owns the range.
-
-    `arguments`: source, target (node ids), first, last (slots), keys, bytes_per_key.
+    :ivar source: id of the node that owned them when the plan was made; :ivar target: of the node that gets them.
+    :ivar keys: number of keys in them.
+    :ivar bytes_per_key: bytes that one of these keys takes on the network.
+    :ivar spared: clients of the source were to be protected when the plan was made.
     """
-    arguments, task = running.sub_step.arguments, running.task
-    instance, nodes, seen = await site.look(task)
-    part = SlotRange(arguments["first"], arguments["last"])
-    source, target = _leads(nodes, seen, arguments["source"], arguments["target"])
+
+    source: str
+    target: str
+    first: int
+    last: int
+    keys: int
+    bytes_per_key: float
+    spared: bool = False
+
+    @property
+    def slot_range(self) -> SlotRange:
+        return SlotRange(self.first, self.last)
+
+
+@action("move slots", MoveSlots, timeout=6 * 3600, attempts=6, first_delay=1.0, stalled=60)
+async def move_slots(context: OperationContext, step: StepContext, arguments: MoveSlots) -> None:
+    """Move a slot range. Returns once the target owns all of it."""
+    instance, nodes, views = await context.look(step.task)
+    source, target = _current_primaries(nodes, views, arguments)
 
     def report(transfer: Transfer) -> None:
-        said = detail(source.id, part, transfer, arguments["keys"])
-        running.measure(done=transfer.share * running.sub_step.work.total, detail=said)
+        shown = detail(source.id, arguments.slot_range, transfer, arguments.keys)
+        step.measure(done=transfer.share * step.sub_step.work.total, detail=shown)
 
     mover = Mover(
         source,
         target,
-        part,
-        access=site.access(instance),
-        bytes_per_key=arguments["bytes_per_key"],
-        hold=_Hold(running),
-        stalled_seconds=running.policy.stalled,
-        state=site.migrations,
-        after=_next(running, nodes, seen, source),
+        arguments.slot_range,
+        access=context.access(instance),
+        bytes_per_key=arguments.bytes_per_key,
+        control=_TaskControl(step),
+        stalled_seconds=step.policy.stalled,
+        state=context.migrations,
+        following=_following(step, nodes, views, source),
     )
     try:
         await mover.ensure(report)
     except MigrationFailed as failure:
-        if running.cancelled:
-            raise ActionFailed(CANCELLED, "cancelled; what has not moved stays where it was", True) from failure
-        said = str(failure)
-        code = next((code for words, code in _CODES if words in said.lower()), _LOST)
+        if step.cancelled:
+            message = "cancelled; slots that have not moved stay with their source"
+            raise ActionFailed(CANCELLED, message, True) from failure
         failed = Transfer(full="failed", increment="failed", keys=0, bytes=0, share=0.0)
         report(failed)
-        raise ActionFailed(
-            code, f"{detail(source.id, part, failed, arguments['keys'])[:-1]},reason:{said}}}"
-        ) from failure
+        reason = str(failure)
+        code = next((code for words, code in _CODES if words in reason.lower()), _OTHER_FAILURE)
+        shown = detail(source.id, arguments.slot_range, failed, arguments.keys)
+        raise ActionFailed(code, f"{shown[:-1]},reason:{reason}}}") from failure
+
+
+def detail(source: str, part: SlotRange, transfer: Transfer, planned_keys: int) -> str:
+    """The contract's brace form, followed by the keys and bytes that have arrived."""
+    return (
+        f"{{node_id:{source},slot_range:[{part.first} {part.last}],"
+        f"full_migration:{transfer.full},inc_migration:{transfer.increment},"
+        f"keys:{transfer.keys}/{max(planned_keys, transfer.keys)},bytes:{transfer.bytes}}}"
+    )
+
+
+def waiting_detail(source: str, part: SlotRange, planned_keys: int) -> str:
+    """The detail before the move starts."""
+    waiting = Transfer(full="to start", increment="to start", keys=0, bytes=0, share=0.0)
+    return detail(source, part, waiting, planned_keys)
+
+
+class _TaskControl:
+    """The control settings of a task, as `MigrationControl`."""
+
+    def __init__(self, step: StepContext) -> None:
+        self._step = step
+
+    async def wait_until_allowed(self, exceeds_ceiling: Callable[[float], Awaitable[bool]]) -> None:
+        await self._step.proceed(exceeds_ceiling)
+
+    def one_batch_at_a_time(self) -> bool:
+        return self._step.gently
+
+    def is_cancelled(self) -> bool:
+        return self._step.cancelled
+
+    async def is_throttled(self) -> bool:
+        return await self._step.hindered()
+
+    def prioritizes_speed(self) -> bool:
+        return self._step.prioritizes_speed
+
+
+def _current_primaries(
+    nodes: Sequence[Node], views: Mapping[str, View | None], arguments: MoveSlots
+) -> tuple[Node, Node]:
+    """The primaries of the shards of source and target: since the plan was made, a replica may have taken over."""
+    by_shard = primaries(nodes, best_view(views))
+    shards = {node.id: node.shard for node in nodes}
+
+    def primary_of(node_id: str) -> Node:
+        if shards.get(node_id) not in by_shard:
+            raise ActionFailed(errors.MIGRATION_INTERRUPTED, f"the shard of node {node_id} has no primary now")
+        return by_shard[shards[node_id]]
+
+    return primary_of(arguments.source), primary_of(arguments.target)
+
+
+def _following(step: StepContext, nodes: Sequence[Node], views: Mapping[str, View | None], source: Node) -> Next | None:
+    """The next range of the same source in the plan."""
+    sub_step = step.following
+    if sub_step is None:
+        return None
+    arguments = move_slots.decode(sub_step.arguments)
+    next_source, target = _current_primaries(nodes, views, arguments)
+    return Next(target, arguments.slot_range) if next_source == source else None

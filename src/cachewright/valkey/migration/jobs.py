@@ -1,19 +1,22 @@
-"""What a node says of the slots it gives and gets: its migration jobs, keys by slot, bytes sent. And how to stop it.
+"""Migration jobs of a node: start, list and cancel them; keys by slot, bytes sent.
 
 Source: CLUSTER GETSLOTMIGRATIONS, CANCELSLOTMIGRATIONS, COUNTKEYSINSLOT and INFO of Valkey 9.1; states as observed.
 """
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
-from cachewright.valkey.client import NodeRefused, Valkey, ask
+from cachewright.model.instances import Node
+from cachewright.valkey.access import Access
+from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, connect
 from cachewright.valkey.slots import SlotRange
 
 _POLL_SECONDS = 0.1
-_COUNTED_AT_ONCE = 512  # about half a millisecond of the node's time
+_SLOTS_PER_COUNT = 512  # about half a millisecond of the node's time
 _ENDED = {"success", "failed", "cancelled"}
 # Run read-only: a script that might write waits while a handover holds writes back.
 _COUNT_KEYS = """
@@ -29,7 +32,7 @@ class Job(msgspec.Struct, frozen=True):
     name: str
     operation: str
     slot_ranges: str = ""
-    target_node: str = ""  # a job that a restart has cut off names only what it knows
+    target_node: str = ""  # unknown in a job that a restart of the node has ended
     state: str = ""
     message: str = ""
 
@@ -44,26 +47,40 @@ class Job(msgspec.Struct, frozen=True):
 
 
 async def count_keys(client: Valkey, slots: Iterable[int]) -> dict[int, int]:
-    """Keys in each slot, those that are still being imported included."""
-    wanted = list(slots)
+    """Keys in each slot, including those of an import in progress."""
+    numbers = list(slots)
     counts: list[int] = []
-    for start in range(0, len(wanted), _COUNTED_AT_ONCE):
-        counts += await ask(client, "EVAL_RO", _COUNT_KEYS, 0, *wanted[start : start + _COUNTED_AT_ONCE])
-    return dict(zip(wanted, counts, strict=True))
+    for start in range(0, len(numbers), _SLOTS_PER_COUNT):
+        counts += await ask(client, "EVAL_RO", _COUNT_KEYS, 0, *numbers[start : start + _SLOTS_PER_COUNT])
+    return dict(zip(numbers, counts, strict=True))
 
 
 async def jobs(client: Valkey) -> list[Job]:
-    """This node's migrations, newest first, as far back as its log goes."""
+    """Migrations of this node, newest first, as far back as its log goes."""
     return jobs_in(await ask(client, "CLUSTER GETSLOTMIGRATIONS"))
 
 
 def jobs_in(rows: Any) -> list[Job]:
-    """What GETSLOTMIGRATIONS answers, by whichever client and protocol it was asked."""
+    """Parse the reply to GETSLOTMIGRATIONS of any client and protocol."""
     return [msgspec.convert(_fields(row), Job) for row in rows]
 
 
+async def start_jobs(client: Valkey, batches: Iterable[SlotRange], target_id: str) -> None:
+    """Make the node export each batch of its slots to another node, one after another."""
+    words = [word for batch in batches for word in ("SLOTSRANGE", batch.first, batch.last, "NODE", target_id)]
+    if words:
+        await ask(client, "CLUSTER MIGRATESLOTS", *words)
+
+
+async def cancel_exports(node: Node, access: Access) -> None:
+    """Return when the node exports nothing any more. A node that does not answer or refuses is skipped."""
+    with suppress(*NODE_GONE, NodeRefused):
+        async with connect(node, access) as client:
+            await cancel_all(client)
+
+
 async def cancel_all(client: Valkey) -> None:
-    """Returns when the node exports nothing any more; slots that were not handed over stay with it."""
+    """Return when the node exports nothing any more. Slots that were not handed over stay with it."""
     try:
         await ask(client, "CLUSTER CANCELSLOTMIGRATIONS")
     except NodeRefused as refusal:
@@ -74,12 +91,12 @@ async def cancel_all(client: Valkey) -> None:
 
 
 async def exported_bytes(client: Valkey) -> int:
-    """Bytes of slots that the node has sent to others since it started."""
+    """Bytes of slots that the node has sent since its start."""
     return int((await client.info("stats"))["total_net_cluster_slot_export_bytes"])
 
 
 async def fork_seconds(client: Valkey) -> float:
-    """How long the node's last fork has kept it from answering."""
+    """Seconds for which the node's last fork has blocked it."""
     return int((await client.info("stats"))["latest_fork_usec"]) / 1e6
 
 

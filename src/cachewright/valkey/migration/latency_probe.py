@@ -9,51 +9,54 @@ from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, connect
 
-_PROBE_SECONDS = 0.01
-_FEW = 0.005  # of all requests: half of what is allowed, since more than this makes some of them slow
+_INTERVAL_SECONDS = 0.01
+_SLOW_SHARE = 0.005
+"""Share of requests above a ceiling up to which a probe is within budget: half of what the ceiling allows, because
+migrations are not all that makes requests slow."""
 
 
 class LatencyProbe:
-    """What a client feels that asks a node a hundred times a second.
+    """Latencies of a client that sends a request a hundred times a second.
 
-    :ivar waits: seconds that each of its requests has taken.
-    :ivar ended: when it stopped asking, in seconds of the monotonic clock.
+    :ivar latencies: of each request, in seconds.
+    :ivar ended_at: time of the last request, in seconds of the monotonic clock; infinite while the probe runs.
     """
 
     def __init__(self) -> None:
-        self.waits: list[float] = []
-        self.ended = float("inf")
+        self.latencies: list[float] = []
+        self.ended_at = float("inf")
 
     @property
     def longest(self) -> float:
-        return max(self.waits, default=0.0)
+        return max(self.latencies, default=0.0)
 
-    def end(self) -> None:
-        self.ended = time.monotonic()
+    def stop(self) -> None:
+        self.ended_at = time.monotonic()
 
-    def outweighed(self, ceiling: float, now: float) -> bool:
-        """Had it gone on asking until `now`, with nothing to wait for, so few of its requests would have taken longer
-        than `ceiling` seconds that the rest outweighs them."""
-        slow = sum(wait > ceiling for wait in self.waits)
-        return slow <= _FEW * (len(self.waits) + (now - self.ended) / _PROBE_SECONDS)
+    def is_within_budget(self, ceiling: float, now: float) -> bool:
+        """Whether few enough requests took longer than `ceiling` seconds, out of all that would have been sent until
+        `now` if the requests since the end had been fast."""
+        slow = sum(latency > ceiling for latency in self.latencies)
+        return slow <= _SLOW_SHARE * (len(self.latencies) + (now - self.ended_at) / _INTERVAL_SECONDS)
 
-    async def beat(self, client: Valkey) -> None:
-        while self.ended > time.monotonic():
-            asked = time.perf_counter()
+    async def sample(self, client: Valkey) -> None:
+        """Send requests until `stop` is called."""
+        while self.ended_at > time.monotonic():
+            sent_at = time.perf_counter()
             await client.ping()
-            self.waits.append(time.perf_counter() - asked)
-            await asyncio.sleep(_PROBE_SECONDS)
+            self.latencies.append(time.perf_counter() - sent_at)
+            await asyncio.sleep(_INTERVAL_SECONDS)
 
 
 @asynccontextmanager
 async def probe_latency(node: Node, access: Access) -> AsyncIterator[LatencyProbe]:
-    """Asks the node a hundred times a second until the end of the `with` block. A node that is gone is not felt."""
-    pulse = LatencyProbe()
+    """Probe the node until the end of the `with` block. The probe ends silently if the node does not answer."""
+    probe = LatencyProbe()
     async with connect(node, access) as client:
-        beating = asyncio.create_task(pulse.beat(client))
+        sampling = asyncio.create_task(probe.sample(client))
         try:
-            yield pulse
+            yield probe
         finally:
-            pulse.end()  # a cancelled request would leave its answer on the connection
+            probe.stop()  # a cancelled request would leave its answer on the connection
             with suppress(*NODE_GONE, NodeRefused):
-                await beating
+                await sampling

@@ -1,0 +1,55 @@
+"""The declaration of an action: the function that performs a sub-step, its typed arguments and its policy."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from cachewright.operations.context import OperationContext
+from cachewright.tasks.operation import Policy, StepContext
+
+Arguments = TypeVar("Arguments", bound=msgspec.Struct)
+Body = Callable[[OperationContext, StepContext, Arguments], Awaitable[None]]
+"""Performs the sub-step of the given step context. It ensures its result, because it may run more than once, and raises
+ActionFailed where it cannot."""
+
+
+class NoArguments(msgspec.Struct, frozen=True):
+    """Arguments of actions that need none."""
+
+
+class NodeArguments(msgspec.Struct, frozen=True):
+    """Arguments of actions on one node."""
+
+    node_id: str
+
+
+class Action(msgspec.Struct, Generic[Arguments], frozen=True):
+    """:ivar name: what stored plans call it. Names and fields of `arguments` never change.
+    :ivar arguments: type that the arguments of a stored sub-step are decoded to.
+    """
+
+    name: str
+    arguments: type[Arguments]
+    policy: Policy
+    body: Body[Arguments]
+
+    def decode(self, stored: dict[str, Any]) -> Arguments:
+        return msgspec.convert(stored, self.arguments)
+
+    async def perform(self, context: OperationContext, step: StepContext) -> None:
+        await self.body(context, step, self.decode(step.sub_step.arguments))
+
+
+def action(
+    name: str,
+    arguments: type[Arguments],
+    *,
+    timeout: float,
+    attempts: int,
+    first_delay: float = 0.5,
+    stalled: float = 60.0,
+) -> Callable[[Body[Arguments]], Action[Arguments]]:
+    """Decorator that makes a function an action. For the times, in seconds, see `Policy`."""
+    policy = Policy(timeout=timeout, attempts=attempts, first_delay=first_delay, stalled=stalled)
+    return lambda body: Action(name, arguments, policy, body)

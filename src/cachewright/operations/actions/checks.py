@@ -1,0 +1,75 @@
+"""Actions that check whether a task can run: resources of the host, health of the instance."""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+
+from cachewright import errors
+from cachewright.hosts.resources import Resources
+from cachewright.model.instances import Node
+from cachewright.operations.actions.action import action
+from cachewright.operations.context import OperationContext
+from cachewright.tasks.operation import ActionFailed, StepContext
+from cachewright.valkey.cluster_membership import fault
+from cachewright.valkey.topology import View
+
+
+class Room(msgspec.Struct, frozen=True, array_like=True):
+    """Bytes that a node will hold, and the most that it may hold."""
+
+    node_id: str
+    holds: int
+    may_hold: int
+
+
+class CheckResources(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes that the host must have free, and rooms of the nodes that get more data or less memory."""
+
+    host_bytes: int
+    disk_bytes: int
+    rooms: tuple[Room, ...]
+
+
+class CheckStatus(msgspec.Struct, frozen=True):
+    """`new` are ids of nodes that have not been started yet."""
+
+    new: tuple[str, ...]
+
+
+@action("check resources", CheckResources, timeout=10, attempts=1)
+async def check_resources(context: OperationContext, step: StepContext, arguments: CheckResources) -> None:
+    """Check that the host and each node have room for what the plan needs."""
+    free = await asyncio.to_thread(context.host.resources)
+    step.measure(detail=f"{{memory_free:{free.memory_free},disk_free:{free.disk_free}}}")
+    for failure in resource_failures(arguments, free):
+        raise failure
+
+
+def resource_failures(needed: CheckResources, free: Resources) -> Iterator[ActionFailed]:
+    """The failures of "check resources". All are final."""
+    if free.memory_free < needed.host_bytes:
+        message = f"{needed.host_bytes} bytes of memory needed, {free.memory_free} are free"
+        yield ActionFailed(errors.NOT_ENOUGH_MEMORY, message, True)
+    if free.disk_free < needed.disk_bytes:
+        message = f"{needed.disk_bytes} bytes of disk needed, {free.disk_free} are free"
+        yield ActionFailed(errors.NOT_ENOUGH_DISK, message, True)
+    for room in needed.rooms:
+        if room.holds > room.may_hold:
+            message = f"node {room.node_id} would hold {room.holds} bytes of at most {room.may_hold}"
+            yield ActionFailed(errors.SHARDS_TOO_FULL, message, True)
+
+
+@action("check status", CheckStatus, timeout=20, attempts=8)
+async def check_status(context: OperationContext, step: StepContext, arguments: CheckStatus) -> None:
+    """Check that every node but the new ones answers and finds the instance whole."""
+    _, nodes, views = await context.look(step.task)
+    for failure in status_failures([node for node in nodes if node.id not in arguments.new], views):
+        raise failure
+
+
+def status_failures(nodes: Sequence[Node], views: Mapping[str, View | None]) -> Iterator[ActionFailed]:
+    """The failures of "check status": the first fault of each node that should run. `views` by node id."""
+    for node in nodes:
+        if node.should_run and (found := fault(views[node.id])):
+            yield ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {node.id} {found}")

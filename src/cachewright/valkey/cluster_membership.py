@@ -1,0 +1,155 @@
+"""Conversations with cluster nodes about membership: who knows whom, who is primary of a shard, who leaves.
+
+Every function ensures a result and may be repeated. It raises one of NODE_GONE where a node does not answer and
+NodeRefused where it refuses, unless its docstring says otherwise.
+
+Source: CLUSTER MEET, REPLICATE, FAILOVER and FORGET of Valkey 9.1.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+from cachewright.model.instances import Node
+from cachewright.valkey.access import Access
+from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, connect
+from cachewright.valkey.config import placeholder_primary
+from cachewright.valkey.node_control import is_link_up
+from cachewright.valkey.roles import ROLES
+from cachewright.valkey.slots import require_full_cover
+from cachewright.valkey.topology import View, views
+
+_POLL_SECONDS = 0.02
+_FAILOVER_SECONDS = 6.0
+
+
+def fault(view: View | None) -> str | None:
+    """What keeps a cluster from being whole in the view of one node, as the end of a sentence about that node; None
+    if nothing does."""
+    if view is None:
+        return "does not answer"
+    if not view.ok:
+        return "finds the cluster not ok"
+    if any(member.open_slots for member in view.members.values()):
+        return "has slots left open by a migration by hand"
+    try:
+        require_full_cover(view.owned())
+    except ValueError as error:
+        return f"finds that {error}"
+    return None
+
+
+async def introduce(nodes: Sequence[Node], new: Sequence[Node], access: Access) -> None:
+    """Make every node meet each of the `new` ones that it does not know. Gossip would spread the news more slowly."""
+    views_before = await views(nodes, access)
+
+    async def introduce_to(node: Node, others: Iterable[Node]) -> None:
+        view = views_before[node.id]
+        async with connect(node, access) as client:
+            for other in others:
+                if view is None or other.id not in view.members:
+                    await _meet(client, other)
+
+    later = ([other for other in nodes[place + 1 :] if other in new] for place in range(len(nodes)))
+    await asyncio.gather(*(introduce_to(node, others) for node, others in zip(nodes, later, strict=True)))
+
+
+async def announce_slots(nodes: Sequence[Node], access: Access, announced: set[tuple[str, str]]) -> list[Node]:
+    """Make each node announce its slots to nodes that know the node but not its slots, and return the nodes that find
+    the cluster whole. A node announces its slots when it meets another again, and on its own only within seconds.
+
+    `announced` are pairs of node ids, an announcer and its listener, that earlier calls have served; it is extended.
+    """
+    views_before = await views(nodes, access)
+
+    async def announce(node: Node) -> None:
+        own_view = views_before[node.id]
+        unaware = [
+            other
+            for other in nodes
+            if (view := views_before[other.id])
+            and own_view
+            and view.knows([node.id])
+            and view.members[node.id].slots != own_view.members[node.id].slots
+            and (node.id, other.id) not in announced
+        ]
+        announced.update((node.id, other.id) for other in unaware)
+        if unaware:
+            async with connect(node, access) as client:
+                for other in unaware:
+                    await _meet(client, other)
+
+    await asyncio.gather(*(announce(node) for node in nodes))
+    return [node for node in nodes if (view := views_before[node.id]) and not fault(view)]
+
+
+async def replace_placeholder(node: Node, access: Access, *, founding: bool) -> None:
+    """Make a new primary take the place of its placeholder primary, with the slots if it is `founding` a cluster.
+
+    Waits until the node finds its cluster ok: from then on Valkey does not hold it back (see `valkey.config`). Waits
+    on while the node does not answer or refuses.
+    """
+    placeholder = placeholder_primary(node)
+    promotion = ("CLUSTER FAILOVER", "TAKEOVER") if founding else ("CLUSTER REPLICATE", "NO", "ONE")
+    while True:
+        view = (await views([node], access))[node.id]
+        if view and placeholder not in view.members:
+            return
+        with suppress(*NODE_GONE, NodeRefused):
+            # After the node timeout a founding node counts its placeholder as failed, and its cluster never becomes ok.
+            if view and (view.ok or (founding and view.members[placeholder].flags & {"fail", "fail?"})):
+                async with connect(node, access) as client:
+                    if view.members[node.id].primary:
+                        await ask(client, *promotion)
+                    await ask(client, "CLUSTER FORGET", placeholder)
+                    continue
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+async def replicate(replica: Node, primary: Node, access: Access) -> None:
+    """Make a node follow `primary`. Waits until it knows that node, as a primary."""
+    while True:
+        view = (await views([replica], access))[replica.id]
+        if view and view.members[replica.id].primary == primary.id:
+            return
+        if view and view.knows([primary.id]) and not view.members[primary.id].primary:
+            async with connect(replica, access) as client:
+                await ask(client, "CLUSTER REPLICATE", primary.id)
+            continue
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+async def fail_over(replicas: Iterable[Node], access: Access) -> None:
+    """Make the first replica that can the primary of its shard. Its primary hands over what it has acknowledged first.
+    Returns without effect if no replica can; raises nothing for a replica that does not answer or refuses."""
+    for replica in replicas:
+        with suppress(*NODE_GONE, NodeRefused):
+            async with connect(replica, access) as client:
+                if await is_link_up(client):
+                    await ask(client, "CLUSTER FAILOVER")
+                    if await _becomes_primary(client):
+                        return
+
+
+async def forget(node: Node, removed_id: str, access: Access) -> None:
+    """Make a node forget a member. Valkey refuses if the member is its primary."""
+    async with connect(node, access) as client:
+        try:
+            await ask(client, "CLUSTER FORGET", removed_id)
+        except NodeRefused as refusal:
+            if "Unknown node" not in str(refusal):
+                raise
+
+
+async def _becomes_primary(client: Valkey) -> bool:
+    deadline = time.monotonic() + _FAILOVER_SECONDS
+    while time.monotonic() < deadline:
+        if ROLES.get((await client.info("replication"))["role"]) == "primary":
+            return True
+        await asyncio.sleep(_POLL_SECONDS)
+    return False
+
+
+async def _meet(client: Valkey, other: Node) -> None:
+    await ask(client, "CLUSTER MEET", other.host, other.peer_port, other.bus_port)

@@ -1,0 +1,13 @@
+"""The error of a slot migration."""
+
+from collections.abc import Sequence
+
+from cachewright.errors import CachewrightError
+
+
+class MigrationFailed(CachewrightError):
+    """A range, or part of it, is still with its source. `reasons` come from the logs of source and target."""
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        super().__init__("; ".join(reasons) or "no reason given")
+        self.reasons = reasons

@@ -1,0 +1,57 @@
+"""Requirements of a migration on its nodes: durable storage, latency, and how often a node checks its migrations."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from cachewright.model.instances import Node
+from cachewright.valkey.access import Access
+from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, connect
+from cachewright.valkey.migration.failure import MigrationFailed
+
+_DEFAULT_HZ, _FAST_HZ = 10, 100
+_ANSWER_SECONDS = 1.0
+"""Time limit for a later target. The current range is not watched meanwhile."""
+
+
+async def require_durable(*clients: Valkey) -> None:
+    """Raise MigrationFailed if a node cannot write its append-only file. It would hold new slots in memory only, and
+    their source deletes its copy."""
+    for client in clients:
+        if (await client.info("persistence"))["aof_last_write_status"] != "ok":
+            raise MigrationFailed(["a node cannot write its append-only file"])
+
+
+async def can_be_target(node: Node, access: Access) -> bool:
+    """Whether the node answers and can write its append-only file."""
+    try:
+        async with connect(node, access, _ANSWER_SECONDS) as client:
+            await require_durable(client)
+    except (MigrationFailed, *NODE_GONE, NodeRefused):
+        return False
+    return True
+
+
+async def latency(*clients: Valkey) -> float:
+    """Seconds that the slowest of the nodes takes to answer, each with the better of two tries."""
+    slowest = 0.0
+    for client in clients:
+        tries = []
+        for _ in range(2):
+            sent_at = time.perf_counter()
+            await client.ping()
+            tries.append(time.perf_counter() - sent_at)
+        slowest = max(slowest, min(tries))
+    return slowest
+
+
+@asynccontextmanager
+async def fast_cron(client: Valkey) -> AsyncIterator[None]:
+    """Make the node check its migrations more often, for the `with` block: many small batches wait for these checks. A
+    restart of the node undoes it."""
+    await client.config_set("hz", _FAST_HZ)
+    try:
+        yield
+    finally:
+        with suppress(*NODE_GONE, NodeRefused):
+            await client.config_set("hz", _DEFAULT_HZ)
