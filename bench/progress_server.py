@@ -15,7 +15,7 @@ from cachewright.config import Settings
 from cachewright.model.identity import Token
 from cachewright.model.instances import Instance
 from cachewright.model.tasks import Step, Task
-from cachewright.operations.kinds import POST_CHECK, PRE_CHECK, RESOURCE_CHECK, STATUS_CHECK
+from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, RESOURCE_CHECK, STATUS_CHECK
 from cachewright.services.tokens import digest
 from cachewright.store import instances, keys, tables, tasks, tokens
 from cachewright.store.opening import open_in_use

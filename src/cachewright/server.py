@@ -16,15 +16,10 @@ from cachewright.monitoring.node_stats import StatsCollector
 from cachewright.monitoring.parameter_enforcement import ParameterEnforcement
 from cachewright.monitoring.snapshots import SnapshotReader
 from cachewright.monitoring.supervisor import Supervisor
-from cachewright.operations.configure import Configure
 from cachewright.operations.context import OperationContext
-from cachewright.operations.create import Create
-from cachewright.operations.delete import Delete
-from cachewright.operations.operation import InstanceOperation
-from cachewright.operations.resize import Resize
-from cachewright.operations.resize_check import ResizeCheck
-from cachewright.operations.restart import Restart
+from cachewright.operations.execution import executable_operations
 from cachewright.services.instances import InstanceService
+from cachewright.services.tasks import TaskService
 from cachewright.store import audit, incidents, tokens, webhooks
 from cachewright.store.opening import open_database
 from cachewright.store.read_cache import ReadCache
@@ -51,19 +46,10 @@ class ControlPlane:
         self._database = open_database(settings)
         host = LocalHost(settings)
         self._site = site = OperationContext(self._database, settings, host, MigrationState(host.cpus))
-        operations: list[InstanceOperation] = [
-            Create(site),
-            Resize(site),
-            Restart(site),
-            ResizeCheck(site),
-            Configure(site),
-            Delete(site),
-        ]
         feed = TaskFeed()
         self.heartbeats = LoopHeartbeats()
         self.statistics = StatsCollector(site, self.heartbeats)
-        by_kind = {operation.kind.kind: operation for operation in operations}
-        self._engine = Engine(self._database, by_kind, feed, queue_polling=settings.queue_polling)
+        self._engine = Engine(self._database, executable_operations(site), feed, queue_polling=settings.queue_polling)
         self.enforcement = ParameterEnforcement(site, self.heartbeats)
         feed.listen(self.enforcement.see)
         self.webhook_delivery = WebhookDeliveryWorker(
@@ -82,13 +68,11 @@ class ControlPlane:
             kept=ReadCache(self._database),
             feed=feed,
             settings=settings,
-            enqueue=self._engine.enqueue,
+            tasks=TaskService(site, feed, self._engine.enqueue, self.statistics, budget),
             access=site.access,
             statistics=self.statistics,
             observer=SnapshotReader(site, budget),
             inspector=NodeInspector(site.access, budget),
-            budget=budget,
-            preview=Resize(site).preview,
         )
 
     def start(self) -> None:

@@ -20,14 +20,16 @@ from cachewright.hosts.local import LocalHost
 from cachewright.monitoring.inspection import NodeBudget, NodeInspector
 from cachewright.monitoring.node_stats import StatsCollector
 from cachewright.monitoring.snapshots import SnapshotReader
+from cachewright.operations.context import OperationContext
 from cachewright.services.instances import InstanceService
+from cachewright.services.tasks import TaskService
 from cachewright.store.database import Database
 from cachewright.store.opening import open_database
 from cachewright.store.read_cache import ReadCache
 from cachewright.tasks.feed import TaskFeed
-from cachewright.tasks.operation import ActionFailed
 from cachewright.telemetry.metrics import Metrics
 from cachewright.valkey.access import Access
+from cachewright.valkey.migration.source_state import MigrationState
 
 RATE = 1_000_000
 """Requests and changes of one user: no test of these is about that."""
@@ -40,20 +42,21 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     rates = {"rate_limit": f"{RATE}/second", "change_rate_limit": f"{RATE}/second"}
     settings = Settings(data_dir=folder, memory_overcommit=1000, quota_nodes=0, **rates)
     database = open_database(settings)
-    budget = NodeBudget()
+    budget, feed = NodeBudget(), TaskFeed()
+    statistics = StatsCollector(_left_out, LoopHeartbeats())
+    host = LocalHost(settings)
+    context = OperationContext(database, settings, host, MigrationState(host.cpus))
     parts: dict[str, Any] = dict.fromkeys(InstanceService.__struct_fields__, _left_out) | {
         "database": database,
-        "host": LocalHost(settings),
+        "host": host,
         "kept": ReadCache(database),
-        "feed": TaskFeed(),
+        "feed": feed,
         "settings": settings,
-        "enqueue": lambda task: None,
+        "tasks": TaskService(context, feed, lambda task: None, statistics, budget),
         "access": _NoSite.access,
-        "statistics": StatsCollector(_left_out, LoopHeartbeats()),
+        "statistics": statistics,
         "observer": SnapshotReader(_NoSite(database)),
         "inspector": NodeInspector(_NoSite.access, budget),
-        "budget": budget,
-        "preview": _no_node_answers,
     }
     plane = InstanceService(**parts)
     port = _free_port()
@@ -120,10 +123,6 @@ class _NoSite:
         self.database = database
 
     access = staticmethod(lambda instance: Access("", None, Path()))
-
-
-async def _no_node_answers(_: object) -> Any:
-    raise ActionFailed("DCS.9004", "no node answers")
 
 
 def _left_out(*_: object, **__: object) -> Any:

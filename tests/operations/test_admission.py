@@ -21,33 +21,41 @@ from cachewright.hosts.ports import NodePorts
 from cachewright.hosts.resources import total_memory
 from cachewright.model.identity import Principal
 from cachewright.model.instances import Node
+from cachewright.monitoring.inspection import NodeBudget
 from cachewright.monitoring.node_stats import StatsCollector
-from cachewright.operations import admission
+from cachewright.operations.context import OperationContext
 from cachewright.operations.requests import CreateRequest, ResizeRequest
+from cachewright.operations.resize import RESIZE
+from cachewright.operations.resize_request import ResizeParams, required_room
 from cachewright.placement import capacity, port_reservation
 from cachewright.placement.capacity import Allocated, Limits, Request, Size
 from cachewright.services.instances import InstanceService
+from cachewright.services.tasks import TaskService
 from cachewright.store import instances, tasks
 from cachewright.store.database import Database
 from cachewright.store.opening import open_database
 from cachewright.tasks.feed import TaskFeed
 from cachewright.topologies import layout
+from cachewright.valkey.migration.source_state import MigrationState
 from serving import spec
 
 WHO = Principal(project_id="p", user_id="u", user_name="n")
 OTHER = Principal(project_id="q", user_id="u", user_name="n")
 
 
-def new_plane(folder: Path, database: Database, **settings: Any) -> InstanceService:
-    """One whose tasks wait for ever: there is no engine behind it."""
-    configured = Settings(data_dir=folder, **settings)
+def new_plane(folder: Path, database: Database, **options: Any) -> InstanceService:
+    """Its tasks wait for ever: there is no engine."""
+    settings = Settings(data_dir=folder, **options)
+    host, feed = LocalHost(settings), TaskFeed()
+    statistics = StatsCollector(None, LoopHeartbeats())  # type: ignore[arg-type]  # it does not measure
+    context = OperationContext(database, settings, host, MigrationState(host.cpus))
     parts: dict[str, Any] = dict.fromkeys(InstanceService.__struct_fields__) | {
         "database": database,
-        "host": LocalHost(configured),
-        "feed": TaskFeed(),
-        "settings": configured,
-        "enqueue": lambda task: None,
-        "statistics": StatsCollector(None, LoopHeartbeats()),  # type: ignore[arg-type]  # it is not asked to measure
+        "host": host,
+        "feed": feed,
+        "settings": settings,
+        "tasks": TaskService(context, feed, lambda task: None, statistics, NodeBudget()),
+        "statistics": statistics,
     }
     return InstanceService(**parts)
 
@@ -89,23 +97,23 @@ def code(call: Any, *arguments: Any) -> str:
 def test_a_resize_that_waits_counts_with_what_it_will_need(tmp_path: Path, database: Database) -> None:
     plane = new_plane(tmp_path, database, memory_overcommit=overcommit(6.5))
     first, second = running(plane, 2), running(plane, 2, OTHER)
-    task = plane.resize_instance(WHO, first, ResizeRequest(spec_code=spec(4)))
+    task = plane.tasks.submit(RESIZE, WHO, first, ResizeRequest(spec_code=spec(4)))
     assert code(plane.create_instances, OTHER, wish(1)) == "DCS.4036"
-    assert code(plane.resize_instance, OTHER, second, ResizeRequest(spec_code=spec(3))) == "DCS.4036"
-    plane.cancel_resize(WHO, first, task.id)
+    assert code(plane.tasks.submit, RESIZE, OTHER, second, ResizeRequest(spec_code=spec(3))) == "DCS.4036"
+    plane.tasks.cancel_resize(WHO, first, task.id)
     assert plane.create_instances(OTHER, wish(2))
 
 
 def test_a_resize_is_not_tried_again_where_its_room_is_gone(tmp_path: Path, database: Database) -> None:
     plane = new_plane(tmp_path, database, memory_overcommit=overcommit(4.5))
     first = running(plane, 2)
-    task = plane.resize_instance(WHO, first, ResizeRequest(spec_code=spec(4)))
-    plane.cancel_resize(WHO, first, task.id)
+    task = plane.tasks.submit(RESIZE, WHO, first, ResizeRequest(spec_code=spec(4)))
+    plane.tasks.cancel_resize(WHO, first, task.id)
     second = running(plane, 1, OTHER)
-    assert code(plane.retry_task, WHO, first, task.id) == "DCS.4036"
+    assert code(plane.tasks.retry, WHO, first, task.id) == "DCS.4036"
     with database.write() as connection:
         instances.remove(connection, second)
-    assert plane.retry_task(WHO, first, task.id).status == "WAITING"
+    assert plane.tasks.retry(WHO, first, task.id).status == "WAITING"
 
 
 def test_quotas_are_of_one_project(tmp_path: Path, database: Database) -> None:
@@ -264,7 +272,7 @@ def test_a_change_that_adds_nothing_is_never_short_of_memory(
     now: int, now_gb: int, then: int, then_gb: int, copies: int
 ) -> None:
     old, new = parse(spec(now, copies=copies, shard_gb=now_gb)), parse(spec(then, copies=copies, shard_gb=then_gb))
-    request = admission.resizing(nodes_of(old), new)
+    request = required_room(nodes_of(old), ResizeParams(spec_code=new.spec_code))
     tight = limits(host_memory=1, ports=1, quota_nodes=1, quota_memory=1)
     found = list(capacity.shortages(request, Allocated(), Allocated(9, Size(9, 2**40)), tight))
     assert bool(found) == (then > now or then_gb > now_gb)

@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cachewright.model.tasks import Task, TaskStatus
+from cachewright.operations.configure import CONFIGURE
 from cachewright.operations.instance_status import set_status_after
-from cachewright.operations.kinds import CHECK, CONFIGURE, RESTART, Kind
+from cachewright.operations.operation import Operation
+from cachewright.operations.resize_check import RESIZE_CHECK
+from cachewright.operations.restart import RESTART
 from cachewright.store import instances
 from cachewright.store.database import Database
 from database_fixtures import a_task, an_instance, new_database
@@ -30,21 +34,21 @@ def after(database: Database, task: Task, status: str, error_code: str | None) -
     return found.status, found.error_code
 
 
-def over(kind: Kind, status: TaskStatus, error_code: str | None = None) -> Task:
-    return a_task(kind=kind.kind, status=status, error_code=error_code)
+def over(operation: Operation[Any, Any], status: TaskStatus, error_code: str | None = None) -> Task:
+    return a_task(kind=operation.kind, status=status, error_code=error_code)
 
 
-@pytest.mark.parametrize("kind", [CHECK, CONFIGURE])
+@pytest.mark.parametrize("operation", [RESIZE_CHECK, CONFIGURE])
 @pytest.mark.parametrize(("status", "error_code"), [("SUCCESS", None), ("FAILED", "DCS.4066")])
 def test_what_changes_no_status_ends_no_error(
-    database: Database, kind: Kind, status: TaskStatus, error_code: str | None
+    database: Database, operation: Operation[Any, Any], status: TaskStatus, error_code: str | None
 ) -> None:
-    assert after(database, over(kind, status, error_code), "ERROR", "DCS.9009") == ("ERROR", "DCS.9009")
+    assert after(database, over(operation, status, error_code), "ERROR", "DCS.9009") == ("ERROR", "DCS.9009")
 
 
-@pytest.mark.parametrize("kind", [CHECK, CONFIGURE])
-def test_otherwise_the_instance_is_running(database: Database, kind: Kind) -> None:
-    assert after(database, over(kind, "FAILED", "DCS.4066"), "RUNNING", None) == ("RUNNING", "DCS.4066")
+@pytest.mark.parametrize("operation", [RESIZE_CHECK, CONFIGURE])
+def test_otherwise_the_instance_is_running(database: Database, operation: Operation[Any, Any]) -> None:
+    assert after(database, over(operation, "FAILED", "DCS.4066"), "RUNNING", None) == ("RUNNING", "DCS.4066")
 
 
 def test_a_task_with_a_status_of_its_own_decides(database: Database) -> None:

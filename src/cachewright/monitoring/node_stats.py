@@ -14,6 +14,7 @@ from cachewright.clock import now_ms
 from cachewright.concurrency import gather_limited
 from cachewright.heartbeats import LoopHeartbeats
 from cachewright.model.instances import Node, Role
+from cachewright.operations import STATUSES_WITH_RUNNING_NODES
 from cachewright.operations.context import OperationContext
 from cachewright.store import instances
 from cachewright.threads import in_background
@@ -33,8 +34,6 @@ _SILENT_SECONDS = 3.0
 _MOST_BYTES = 2**50
 _MOST_COUNT = 2**32 - 1
 _SECTIONS = ("memory", "stats", "clients", "replication", "keyspace")
-_MEASURED = {"RUNNING", "EXTENDING", "RESTARTING", "ERROR"}
-"""Instance statuses in which nodes answer."""
 
 
 class NodeStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,7 +145,7 @@ class StatsCollector:
 
     def _wanted(self) -> list[tuple[Node, Access]]:
         with self._site.database.read() as connection:
-            secrets = instances.secrets(connection, _MEASURED)
+            secrets = instances.secrets(connection, STATUSES_WITH_RUNNING_NODES)
             nodes = instances.nodes_that_should_run(connection)
         nodes_dir = self._site.settings.nodes_dir
         return [(node, Access(*secrets[node.instance_id], nodes_dir)) for node in nodes if node.instance_id in secrets]

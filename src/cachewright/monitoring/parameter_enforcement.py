@@ -24,8 +24,9 @@ from cachewright.hosts.host import NodeStartFailed
 from cachewright.logs import RARELY, about
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import ENDED, Task
+from cachewright.operations import STATUSES_WITH_RUNNING_NODES
+from cachewright.operations.configure import CONFIGURE
 from cachewright.operations.context import OperationContext
-from cachewright.operations.kinds import CONFIGURE
 from cachewright.store import instances, tasks
 from cachewright.threads import in_background
 from cachewright.valkey.acl import CONTROL_USER
@@ -60,7 +61,6 @@ _CLOSED_AT_ONCE = 1000
 _SHARE_OF_FILES = 4
 """Of the files that this process may open, one in so many may be a connection that stays open."""
 
-_ENFORCED = {"RUNNING", "EXTENDING", "RESTARTING", "ERROR"}
 _NONSENSE = (KeyError, ValueError, TypeError, AttributeError)
 """Errors of reading an answer that is not a node's: another program listens at its address."""
 
@@ -137,7 +137,7 @@ class ParameterEnforcement:
     def _wanted(self) -> list[tuple[Node, Mapping[str, str] | None]]:
         """Nodes that should be running, each with its instance's values; None while a task changes them."""
         with self._site.database.read() as connection:
-            recorded = instances.parameters_in(connection, _ENFORCED)
+            recorded = instances.parameters_in(connection, STATUSES_WITH_RUNNING_NODES)
             changing = tasks.worked_on(connection, CONFIGURE.kind)
             nodes = instances.nodes_that_should_run(connection)
         known = [node for node in nodes if node.instance_id in recorded and node.access != "password"]

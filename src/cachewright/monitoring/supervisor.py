@@ -16,6 +16,7 @@ from cachewright.heartbeats import LoopHeartbeats
 from cachewright.hosts.host import CONFIG, NodeStartFailed
 from cachewright.logs import about
 from cachewright.monitoring.incidents import Incidents
+from cachewright.operations import STATUSES_WITH_RUNNING_NODES
 from cachewright.operations.context import OperationContext
 from cachewright.store import instances
 from cachewright.threads import in_background
@@ -30,9 +31,6 @@ _STABLE_SECONDS = 30.0
 
 _FAILED_STARTS = 3
 """Failed starts in a row after which the instance has an incident."""
-
-_SUPERVISED = {"RUNNING", "EXTENDING", "RESTARTING", "ERROR"}
-"""Instance statuses in which a node that was started once should be running."""
 
 
 class Deaths(msgspec.Struct):
@@ -83,7 +81,7 @@ class Supervisor:
     def _supervised(self) -> dict[str, str]:
         """Nodes that should run, by id, each with the id of its instance."""
         with self._context.database.read() as connection:
-            return instances.should_run_in(connection, _SUPERVISED)
+            return instances.should_run_in(connection, STATUSES_WITH_RUNNING_NODES)
 
     async def _dead(self, supervised: Mapping[str, str]) -> set[str]:
         """Those of the nodes that have no process although they have run before."""

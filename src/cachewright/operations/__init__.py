@@ -1,5 +1,31 @@
-"""One module per kind of background task: what it is allowed to start from, its plan, and its sub-steps' bodies.
+"""Operations: the kinds of change to an instance, each declared in a module of its own.
 
-What belongs here: decisions about instances. What does not: HTTP (`api`), durable running of a plan (`tasks`), and
-knowledge of how Valkey is spoken to (`valkey`).
+`OPERATIONS` is their one registry; `operation.Operation` is what each declares. In the order of a task's life:
+
+- `requests`, `acceptance` and `admission` decide whether a request becomes a task
+- `create`, `resize`, `resize_check`, `restart`, `configure` and `delete` validate requests and make plans
+- `resize_observation`, `resize_plan`, `resize_steps` and `resize_estimate` are the parts of a resize plan
+- `actions` perform the sub-steps, in an `OperationContext` (`context`)
+- `execution` binds operations to the engine, `instance_status` sets the status when a task ends
 """
+
+from collections.abc import Mapping
+from typing import Any
+
+from cachewright.operations.configure import CONFIGURE
+from cachewright.operations.create import CREATE
+from cachewright.operations.delete import DELETE
+from cachewright.operations.operation import Operation
+from cachewright.operations.resize import RESIZE
+from cachewright.operations.resize_check import RESIZE_CHECK
+from cachewright.operations.restart import RESTART
+
+OPERATIONS: Mapping[str, Operation[Any, Any]] = {
+    operation.kind: operation for operation in (CREATE, RESIZE, RESTART, RESIZE_CHECK, CONFIGURE, DELETE)
+}
+"""By kind."""
+
+STATUSES_WITH_RUNNING_NODES = frozenset({"RUNNING", "ERROR"}) | {
+    operation.status_while_running for operation in OPERATIONS.values() if operation.nodes_should_run
+}
+"""Instance statuses in which nodes that have started once should run."""

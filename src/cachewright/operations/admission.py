@@ -1,15 +1,16 @@
-"""Whether a change is let in: the figures of `capacity`, read from the database and the host."""
+"""Whether host and quota have room for a change: the figures of `capacity`, read from the database and the host."""
 
 from collections.abc import Sequence
 
+import msgspec
 import sqlalchemy as sa
 
 from cachewright.config import Settings
 from cachewright.errors import ApiError
-from cachewright.flavors import Flavor, parse
 from cachewright.hosts.host import Host
 from cachewright.model.instances import Instance, Node
-from cachewright.operations.kinds import RESIZE
+from cachewright.model.tasks import Task
+from cachewright.operations import OPERATIONS
 from cachewright.placement import capacity
 from cachewright.placement.capacity import Allocated, Limits, Request, Shortage, Size
 from cachewright.store import instances, tasks
@@ -17,7 +18,7 @@ from cachewright.store.allocations import allocations
 
 
 def limits(host: Host, settings: Settings) -> Limits:
-    """Resources of the host now, and the quota of each project. Call it outside of transactions: the host measures."""
+    """Resources of the host now, and the quota of each project. Call it outside transactions: the host measures."""
     resources = host.resources()
     first, end = settings.node_ports
     return Limits(
@@ -29,22 +30,6 @@ def limits(host: Host, settings: Settings) -> Limits:
         quota_nodes=settings.quota_nodes,
         quota_memory=settings.quota_memory_gb * capacity.GIGABYTE,
     )
-
-
-def creation(flavor: Flavor, count: int) -> Request:
-    """So many new instances of one flavor."""
-    size = capacity.size_of(flavor) * count
-    return Request(instances=count, size=size, disk=capacity.disk_bytes(0, 0, size.nodes))
-
-
-def resizing(nodes: Sequence[Node], flavor: Flavor, dataset: int | None = None) -> Request:
-    """An instance of these nodes that becomes `flavor`. `dataset` is how many bytes of data it has, where the disk is
-    to be looked at."""
-    held, size = capacity.size_of_nodes(nodes), capacity.size_during_resize(nodes, flavor)
-    if dataset is None:
-        return Request(size=size, held=held)
-    moved = capacity.moved_bytes(dataset, len({node.shard for node in nodes}), flavor.shards)
-    return Request(size=size, held=held, disk=capacity.disk_bytes(moved, flavor.copies, size.nodes - held.nodes))
 
 
 def require_room(
@@ -66,21 +51,32 @@ def shortages(
 
 
 def allocated(connection: sa.Connection, project_id: str, without: str | None = None) -> tuple[Allocated, Allocated]:
-    """What the project has, and what all of them have; both leave out the instance `without`. An instance that is being
-    resized, or will be, counts with the most that it has meanwhile."""
-    growing = {
-        task.instance_id: parse(task.params["spec_code"])
-        for task in tasks.unfinished(connection)
-        if task.kind == RESIZE.kind and "spec_code" in task.params
-    }
+    """What the project has, and what all projects have; both leave out the instance `without`. An instance that is
+    being resized, or will be, counts with the most that it has meanwhile."""
+    reserving = {task.instance_id: task for task in tasks.unfinished(connection) if _reserves_room(task)}
     project, host = Allocated(), Allocated()
-    for one in allocations(connection):
-        if one.instance_id == without:
+    for allocation in allocations(connection):
+        if allocation.instance_id == without:
             continue
-        size = Size(one.nodes, one.maxmemory)
-        if flavor := growing.get(one.instance_id):
-            size = capacity.size_during_resize(instances.nodes_of(connection, one.instance_id), flavor)
+        size = Size(allocation.nodes, allocation.maxmemory)
+        if task := reserving.get(allocation.instance_id):
+            size = _size_during(task, instances.nodes_of(connection, allocation.instance_id)) or size
         host = Allocated(host.instances + 1, host.size + size)
-        if one.project_id == project_id:
+        if allocation.project_id == project_id:
             project = Allocated(project.instances + 1, project.size + size)
     return project, host
+
+
+def _reserves_room(task: Task) -> bool:
+    operation = OPERATIONS.get(task.kind)
+    return operation is not None and operation.reserves_room
+
+
+def _size_during(task: Task, nodes: Sequence[Node]) -> Size | None:
+    """None where the task does not say what it needs, so that no unreadable task keeps others from being accepted."""
+    operation = OPERATIONS[task.kind]
+    try:
+        room = operation.required_room(nodes, operation.params_of(task), None)
+    except msgspec.ValidationError:
+        return None
+    return room.size if room is not None else None

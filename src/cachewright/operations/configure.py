@@ -1,19 +1,22 @@
-"""Changing parameters of an instance: on every node, or on none.
+"""A change of an instance's parameters: on every node, or on none.
 
 Nodes are changed one after another. When one refuses, all get their old values back. The record changes last, in the
-transaction that ends the task, so a server that dies in between either finishes the change or takes it back.
+transaction that ends the task, so a server that dies in between either finishes the change or reverts it.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
+import msgspec
 import sqlalchemy as sa
 
+from cachewright import errors
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, Task
 from cachewright.operations.actions.parameters import new_values, restore_parameters
-from cachewright.operations.kinds import CONFIGURE, POST_CHECK
-from cachewright.operations.operation import InstanceOperation
+from cachewright.operations.context import OperationContext
+from cachewright.operations.operation import Accepted, Operation
+from cachewright.operations.requests import ConfigureRequest
+from cachewright.operations.step_names import POST_CHECK
 from cachewright.store import instances
 from cachewright.tasks.plan import SubStepSpec, build, effort
 from cachewright.valkey.parameters import BY_NAME, values
@@ -23,35 +26,56 @@ _CHECK_SECONDS = 0.05
 _LANE = "nodes"
 
 
-def changes(instance: Instance, changed: Mapping[str, str]) -> dict[str, Any]:
-    """What a task records of a change: each parameter with its old and its new value."""
-    recorded = values(instance.parameters)
-    return {
-        "redis_config": [
-            {"param_id": BY_NAME[name].id, "param_name": name, "old_value": recorded[name], "new_value": value}
-            for name, value in changed.items()
-        ]
-    }
+class ParameterChange(msgspec.Struct, frozen=True, kw_only=True):
+    """One parameter, with its value before and after the change."""
+
+    param_id: str
+    param_name: str
+    old_value: str
+    new_value: str
 
 
-class Configure(InstanceOperation):
-    kind = CONFIGURE
+class ConfigureParams(msgspec.Struct, frozen=True):
+    """Every parameter that the task changes."""
 
-    async def plan(self, task: Task) -> tuple[Step, ...]:
-        nodes = [node for node in await self.site.nodes(task.instance_id) if node.should_run]
+    redis_config: tuple[ParameterChange, ...]
+
+
+class Configure(Operation[ConfigureRequest, ConfigureParams]):
+    kind = "configure"
+    name = "UpdateInstanceConfig"
+    permission = "dcs:instance:modifyConfigureation"
+    params = ConfigureParams
+    outline = ("Parameter change.", POST_CHECK)
+    busy = errors.INSTANCE_CONFIGURING
+    interruptible = False
+    status_while_running = "RUNNING"
+
+    def validate(
+        self, instance: Instance, nodes: Sequence[Node], request: ConfigureRequest
+    ) -> Accepted[ConfigureParams]:
+        recorded = values(instance.parameters)
+        changes = tuple(
+            ParameterChange(param_id=BY_NAME[name].id, param_name=name, old_value=recorded[name], new_value=new_value)
+            for name, new_value in request.values.items()
+        )
+        return Accepted(ConfigureParams(changes), {"updated_config_length": len(changes)})
+
+    async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
+        nodes = [node for node in await context.nodes(task.instance_id) if node.should_run]
         check = SubStepSpec(
             name="Parameter check.", action="check parameters", work=effort("check", seconds=_CHECK_SECONDS)
         )
         return build(task.run_id, {"Parameter change.": [_change(node) for node in nodes], POST_CHECK: [check]})
 
-    async def recover(self, task: Task) -> None:
+    async def recover(self, context: OperationContext, task: Task) -> None:
         """Every node has its old values again, or gets them when it is back."""
-        instance = await self.site.instance(task)
-        nodes = await self.site.nodes(task.instance_id)
+        instance = await context.instance(task)
+        nodes = await context.nodes(task.instance_id)
         recorded = values(instance.parameters)
-        await restore_parameters(self.site, instance, nodes, {name: recorded[name] for name in new_values(task)})
+        await restore_parameters(context, instance, nodes, {name: recorded[name] for name in new_values(task)})
 
-    def succeeded(self, connection: sa.Connection, task: Task) -> None:
+    def succeeded(self, context: OperationContext, connection: sa.Connection, task: Task) -> None:
         instance = instances.find(connection, task.instance_id)
         if instance is not None:
             instances.change(connection, task.instance_id, parameters={**instance.parameters, **new_values(task)})
@@ -64,3 +88,6 @@ def _change(node: Node) -> SubStepSpec:
         work=effort(_LANE, seconds=_NODE_SECONDS),
         arguments={"node_id": node.id},
     )
+
+
+CONFIGURE = Configure()

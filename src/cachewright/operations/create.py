@@ -1,65 +1,100 @@
-"""Creation of an instance: its nodes start, and the topology makes an instance of them."""
+"""Creation of an instance: its nodes start, and the topology makes an instance of them.
+
+The request stores the instance and its nodes together with the task (`InstanceService.create_instances`).
+"""
 
 import asyncio
+from collections.abc import Sequence
 
+import msgspec
 import sqlalchemy as sa
 
+from cachewright import errors
 from cachewright.clock import now_ms
-from cachewright.flavors import parse
-from cachewright.model.instances import Node
+from cachewright.flavors import Flavor, parse
+from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, Task
-from cachewright.operations.kinds import CREATE, PRE_CHECK, RESOURCE_CHECK
-from cachewright.operations.operation import InstanceOperation
+from cachewright.operations.context import OperationContext
+from cachewright.operations.operation import Accepted, Operation
+from cachewright.operations.requests import CreateRequest
+from cachewright.operations.step_names import PRE_CHECK, RESOURCE_CHECK
 from cachewright.placement import capacity
+from cachewright.placement.capacity import Request as RoomRequest
 from cachewright.store import instances
 from cachewright.tasks.plan import SubStepSpec, build, effort
 from cachewright.topologies import topology_of
 
+_CHECK_SECONDS = 0.05
 _STOP_SECONDS = 5.0
 
 
-class Create(InstanceOperation):
-    kind = CREATE
+class CreateParams(msgspec.Struct, frozen=True, kw_only=True):
+    """What the instance becomes. `engine_version` is only shown."""
 
-    async def plan(self, task: Task) -> tuple[Step, ...]:
-        nodes = await self.site.nodes(task.instance_id)
-        await self._set_should_run(nodes, should_run=True)
-        topology = topology_of(task.params["spec_code"])
-        return build(
-            task.run_id,
-            {
-                PRE_CHECK: [
-                    SubStepSpec(
-                        name=RESOURCE_CHECK,
-                        action="check resources",
-                        work=effort("check", seconds=0.05),
-                        arguments={
-                            "host_bytes": capacity.EMPTY_NODE * len(nodes),
-                            "disk_bytes": capacity.disk_bytes(0, 0, len(nodes)),
-                            "rooms": [],
-                        },
-                    )
-                ],
-                **topology.formation(nodes),
-            },
-        )
+    spec_code: str
+    engine_version: str = ""
 
-    async def recover(self, task: Task) -> None:
-        """What started is stopped; the record stays for the caller to read and delete."""
-        nodes = await self.site.nodes(task.instance_id)
-        await self._set_should_run(nodes, should_run=False)
-        await asyncio.gather(*(self.site.host.stop(node.id, _STOP_SECONDS) for node in nodes))
 
-    async def _set_should_run(self, nodes: list[Node], *, should_run: bool) -> None:
-        """A creation that is tried again wants again what the failed one had given up."""
+class Create(Operation[CreateRequest, CreateParams]):
+    kind = "create"
+    name = "CreateInstance"
+    permission = "dcs:instance:create"
+    params = CreateParams
+    outline = (PRE_CHECK, "Resource request.", "Cluster formation.")
+    accepts = frozenset[str]()
+    busy = errors.INSTANCE_CREATING
+    status_while_running = "CREATING"
+    status_after_failure = "CREATEFAILED"
+    nodes_should_run = False
 
-        def write() -> None:
-            with self.site.database.write() as connection:
-                for node in nodes:
-                    instances.change_node(connection, node.id, should_run=should_run)
+    def validate(self, instance: Instance, nodes: Sequence[Node], request: CreateRequest) -> Accepted[CreateParams]:
+        return Accepted(CreateParams(spec_code=request.flavor.spec_code, engine_version=request.engine_version))
 
-        await asyncio.to_thread(write)
+    async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
+        nodes = await context.nodes(task.instance_id)
+        await _set_should_run(context, nodes, should_run=True)
+        topology = topology_of(self.params_of(task).spec_code)
+        return build(task.run_id, {PRE_CHECK: [_check(len(nodes))], **topology.formation(nodes)})
 
-    def succeeded(self, connection: sa.Connection, task: Task) -> None:
-        spec_code = parse(task.params["spec_code"]).spec_code
+    async def recover(self, context: OperationContext, task: Task) -> None:
+        """Nodes that have started are stopped; the record stays for the caller to read and delete."""
+        nodes = await context.nodes(task.instance_id)
+        await _set_should_run(context, nodes, should_run=False)
+        await asyncio.gather(*(context.host.stop(node.id, _STOP_SECONDS) for node in nodes))
+
+    def succeeded(self, context: OperationContext, connection: sa.Connection, task: Task) -> None:
+        spec_code = parse(self.params_of(task).spec_code).spec_code
         instances.change(connection, task.instance_id, launched_at=now_ms(), spec_code=spec_code)
+
+
+def room_for_new(flavor: Flavor, count: int) -> RoomRequest:
+    """What `count` new instances of one flavor require."""
+    size = capacity.size_of(flavor) * count
+    return RoomRequest(instances=count, size=size, disk=capacity.disk_bytes(0, 0, size.nodes))
+
+
+async def _set_should_run(context: OperationContext, nodes: Sequence[Node], *, should_run: bool) -> None:
+    """Recorded when a creation starts, and reverted when it fails; a retry starts the nodes again."""
+
+    def write() -> None:
+        with context.database.write() as connection:
+            for node in nodes:
+                instances.change_node(connection, node.id, should_run=should_run)
+
+    await asyncio.to_thread(write)
+
+
+def _check(nodes: int) -> SubStepSpec:
+    return SubStepSpec(
+        name=RESOURCE_CHECK,
+        action="check resources",
+        work=effort("check", seconds=_CHECK_SECONDS),
+        arguments={
+            "host_bytes": capacity.EMPTY_NODE * nodes,
+            "disk_bytes": capacity.disk_bytes(0, 0, nodes),
+            "rooms": [],
+        },
+    )
+
+
+CREATE = Create()

@@ -1,29 +1,49 @@
-"""Deleting an instance: every node ends, every file goes, the record goes last."""
+"""Deletion of an instance: every node ends, every file goes, the record goes last."""
 
+from collections.abc import Sequence
+
+from cachewright import errors
+from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, Task
-from cachewright.operations.kinds import DELETE
-from cachewright.operations.operation import InstanceOperation
+from cachewright.operations.context import OperationContext
+from cachewright.operations.operation import Accepted, NoParams, Operation
 from cachewright.tasks.plan import SubStepSpec, build, effort
 
 _STOP_SECONDS = 0.2
 
 
-class Delete(InstanceOperation):
-    kind = DELETE
+class Delete(Operation[None, NoParams]):
+    kind = "delete"
+    name = "DeleteInstance"
+    permission = "dcs:instance:delete"
+    params = NoParams
+    outline = ("Resource release.",)
+    accepts = frozenset({"RUNNING", "EXTENDING", "ERROR", "CREATEFAILED"})
+    not_accepted = errors.INSTANCE_NOT_DELETABLE
+    busy = errors.INSTANCE_STATE_CONFLICT
+    waits_for_others = True
+    repeatable = False
+    interruptible = False
+    status_while_running = "DELETING"
+    status_after_success = None
+    status_after_failure = "ERROR"
+    nodes_should_run = False
 
-    async def plan(self, task: Task) -> tuple[Step, ...]:
-        nodes = await self.site.nodes(task.instance_id)
-        return build(
-            task.run_id,
-            {
-                "Resource release.": [
-                    SubStepSpec(
-                        name=f"Node stop. Shard {node.shard}, {node.role}",
-                        action="stop node",
-                        work=effort(node.id, seconds=_STOP_SECONDS),
-                        arguments={"node_id": node.id},
-                    )
-                    for node in nodes
-                ]
-            },
-        )
+    def validate(self, instance: Instance, nodes: Sequence[Node], request: None) -> Accepted[NoParams]:
+        return Accepted(NoParams())
+
+    async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
+        nodes = await context.nodes(task.instance_id)
+        return build(task.run_id, {"Resource release.": [_stop(node) for node in nodes]})
+
+
+def _stop(node: Node) -> SubStepSpec:
+    return SubStepSpec(
+        name=f"Node stop. Shard {node.shard}, {node.role}",
+        action="stop node",
+        work=effort(node.id, seconds=_STOP_SECONDS),
+        arguments={"node_id": node.id},
+    )
+
+
+DELETE = Delete()

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 
 from cachewright.clock import now_ms
 from cachewright.model.tasks import Task
-from cachewright.operations.kinds import KINDS
+from cachewright.operations import OPERATIONS
 from cachewright.store import instances, tasks
 
 
@@ -13,18 +13,18 @@ def set_status_after(connection: sa.Connection, task: Task, *, recovered: bool =
     deleted. Where another task waits, the status is that of the next in line. An instance that has become ERROR during
     a task which leaves the status as it is (a check, a change of parameters) stays ERROR: the task is not the reason.
 
-    :param recovered: False where the task has failed and what it left could not be put in order.
+    :param recovered: False where the task has failed and so has its recovery.
     """
-    kind = KINDS[task.kind]
-    failure = kind.failure if recovered else "ERROR"
-    after = kind.success if task.status == "SUCCESS" else failure
+    operation = OPERATIONS[task.kind]
+    after_failure = operation.status_after_failure if recovered else "ERROR"
+    after = operation.status_after_success if task.status == "SUCCESS" else after_failure
     if after is None:
         instances.remove(connection, task.instance_id)
         return
     status, error_code = after, task.error_code
     if waiting := tasks.unfinished_of(connection, task.instance_id):
-        status = KINDS[waiting[0].kind].during
-    elif kind.during == kind.success:
+        status = OPERATIONS[waiting[0].kind].status_while_running
+    elif operation.status_while_running == operation.status_after_success:
         before = instances.find(connection, task.instance_id)
         if before is not None and before.status == "ERROR":
             status, error_code = before.status, before.error_code

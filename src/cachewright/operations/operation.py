@@ -1,57 +1,95 @@
-"""What all operations share: performing actions, and what the end of a task means for its instance."""
+"""The declaration of an operation: what the rest of the code knows of it, in one object."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
+import msgspec
 import sqlalchemy as sa
 
-from cachewright import errors
+from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, Task
-from cachewright.operations.actions import ACTIONS, POLICIES
 from cachewright.operations.context import OperationContext
-from cachewright.operations.instance_status import set_status_after
-from cachewright.operations.kinds import Kind
-from cachewright.tasks.operation import ActionFailed, Policy, StepContext
-from cachewright.valkey.client import NODE_GONE, NodeRefused
+from cachewright.placement.capacity import Request as RoomRequest
+
+RequestT = TypeVar("RequestT")
+ParamsT = TypeVar("ParamsT", bound=msgspec.Struct)
 
 
-@contextmanager
-def answering() -> Iterator[None]:
-    """ActionFailed DCS.9004 where a node does not answer, or refuses."""
-    try:
-        yield
-    except NODE_GONE as error:
-        raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"a node does not answer: {error}") from error
-    except NodeRefused as error:
-        raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"a node refuses: {error}") from error
+class NoParams(msgspec.Struct, frozen=True):
+    """Of an operation whose tasks need nothing but their instance."""
 
 
-class InstanceOperation:
-    """Base of the operations; see `tasks.operation.Operation`."""
+class Accepted(msgspec.Struct, Generic[ParamsT], frozen=True):
+    """What a task stores of a valid request.
 
-    kind: Kind
+    :ivar params: what its plan is made from, `Task.params`.
+    :ivar details: what lists of tasks show of it in the cloud's words, `Task.details`.
+    """
 
-    def __init__(self, site: OperationContext) -> None:
-        self.site = site
+    params: ParamsT
+    details: Mapping[str, Any] = {}
 
-    @property
-    def policies(self) -> Mapping[str, Policy]:
-        return POLICIES
 
-    async def plan(self, task: Task) -> tuple[Step, ...]:
+class Operation(Generic[RequestT, ParamsT]):
+    """One kind of change to an instance. It has no state: each call is given what it works on.
+
+    All of `plan` and `recover` may run twice, after a crash or a failure: both make sure that something is so.
+
+    :cvar kind: the operation's own name. Stored with its tasks, so it never changes.
+    :cvar name: the cloud's name of its tasks.
+    :cvar permission: the action that a caller must be allowed to start, control, cancel and retry its tasks.
+    :cvar params: the type of what its tasks store, see `Accepted`.
+    :cvar outline: names of its steps, shown as WAITING until the plan is made.
+    :cvar accepts: instance statuses in which it may be requested.
+    :cvar not_accepted: error code in other statuses; None for the `busy` code of the operation in progress.
+    :cvar busy: error code for other requests while a task of this operation runs; None where they are accepted.
+    :cvar waits_for_others: it is accepted while others are busy, and runs after them.
+    :cvar repeatable: False: while one of its tasks has not ended, another request returns that task.
+    :cvar interruptible: its tasks can be paused and cancelled while they run.
+    :cvar reserves_room: the room that it requires counts as allocated until its task has ended.
+    :cvar status_while_running: instance status while a task of it runs.
+    :cvar status_after_success: None where the instance no longer exists then.
+    :cvar status_after_failure: where it failed and `recover` has left the instance usable.
+    :cvar nodes_should_run: while it runs, nodes are restarted when they die, measured, and keep their parameters.
+    """
+
+    kind: str
+    name: str
+    permission: str
+    params: type[ParamsT]
+    outline: Sequence[str]
+    accepts: frozenset[str] = frozenset({"RUNNING"})
+    not_accepted: str | None = None
+    busy: str | None = None
+    waits_for_others: bool = False
+    repeatable: bool = True
+    interruptible: bool = True
+    reserves_room: bool = False
+    status_while_running: str
+    status_after_success: str | None = "RUNNING"
+    status_after_failure: str = "RUNNING"
+    nodes_should_run: bool = True
+
+    def validate(self, instance: Instance, nodes: Sequence[Node], request: RequestT) -> Accepted[ParamsT]:
+        """Pure. ApiError where the instance, which has these nodes, cannot be changed as requested."""
         raise NotImplementedError
 
-    async def perform(self, action: str, running: StepContext) -> None:
-        with answering():
-            await ACTIONS[action].perform(self.site, running)
+    def required_room(self, nodes: Sequence[Node], params: ParamsT, dataset: int | None) -> RoomRequest | None:
+        """Pure. What host and quota must have room for; None for nothing. `dataset` is the instance's data in bytes;
+        None leaves the disk out."""
+        return None
 
-    async def recover(self, task: Task) -> None:
-        """Nothing to put in order."""
+    async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
+        """Reads the state of the instance and returns the steps of the task. ActionFailed where it cannot be done; a
+        node that does not answer may raise as it does."""
+        raise NotImplementedError
 
-    def conclude(self, connection: sa.Connection, task: Task, recovered: bool) -> None:
-        set_status_after(connection, task, recovered=recovered)
-        if task.status == "SUCCESS" and self.kind.success is not None:
-            self.succeeded(connection, task)
+    async def recover(self, context: OperationContext, task: Task) -> None:
+        """Leaves the instance usable after a failure, whatever the sub-steps left undone."""
 
-    def succeeded(self, connection: sa.Connection, task: Task) -> None:
-        """What else of the instance has changed."""
+    def succeeded(self, context: OperationContext, connection: sa.Connection, task: Task) -> None:
+        """Records what has changed besides the status, in the transaction that ends the task with success."""
+
+    def params_of(self, task: Task) -> ParamsT:
+        """What a task of this operation has stored."""
+        return msgspec.convert(task.params, self.params)

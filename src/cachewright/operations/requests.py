@@ -1,5 +1,6 @@
-"""What a caller asks for, after the contract's shapes have been read and before anything has been decided."""
+"""What callers request, after the contract's shapes have been read and before anything has been decided."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
     """New instances, all alike. `attributes` are read back to the caller unchanged.
 
     :ivar port: the port that clients find the first node at; None leaves the choice to the server.
-    :ivar password: None for an instance that takes clients without one.
+    :ivar password: None for an instance that accepts clients without one.
     """
 
     names: tuple[str, ...]
@@ -27,3 +28,9 @@ class ResizeRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     spec_code: str
     capacity_mb: int | None = None
+
+
+class ConfigureRequest(msgspec.Struct, frozen=True):
+    """New values of parameters, by name."""
+
+    values: Mapping[str, str]

@@ -12,22 +12,25 @@ from contextlib import suppress
 import msgspec
 import sqlalchemy as sa
 
+from cachewright import errors
 from cachewright.errors import ApiError
-from cachewright.flavors import Flavor, parse
+from cachewright.flavors import parse
 from cachewright.hosts.ports import NodePorts
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Control, Step, Task
-from cachewright.operations import admission
+from cachewright.operations import resize_request
 from cachewright.operations.actions import checks
 from cachewright.operations.actions.nodes import remove_node
-from cachewright.operations.context import best_view
-from cachewright.operations.kinds import RESIZE
-from cachewright.operations.operation import InstanceOperation, answering
+from cachewright.operations.context import OperationContext, best_view
+from cachewright.operations.operation import Accepted, Operation
+from cachewright.operations.requests import ResizeRequest
 from cachewright.operations.resize_estimate import MOVE, PACE, learned
 from cachewright.operations.resize_observation import observe
 from cachewright.operations.resize_plan import Observation, ResizePlan, decide, shards_to_add
+from cachewright.operations.resize_request import ResizeParams
 from cachewright.operations.resize_steps import steps
-from cachewright.placement.capacity import Shortage
+from cachewright.operations.step_names import POST_CHECK, PRE_CHECK
+from cachewright.placement.capacity import Request as RoomRequest
 from cachewright.placement.port_reservation import reserve
 from cachewright.store import instances, task_controls, throughput
 from cachewright.tasks.operation import ActionFailed
@@ -41,100 +44,107 @@ _CANCEL_SECONDS = 10.0
 
 
 class Preview(msgspec.Struct, frozen=True):
-    """The steps of a resize that is not started, their duration, and what would make it fail: `blockers` are error
-    codes and reasons."""
+    """What a resize would do now.
+
+    :ivar steps: the plan.
+    :ivar seconds: its duration.
+    :ivar blockers: error codes and reasons of what it would fail on.
+    """
 
     steps: tuple[Step, ...]
     seconds: float
     blockers: tuple[tuple[str, str], ...]
 
 
-class Resize(InstanceOperation):
-    kind = RESIZE
+class Resize(Operation[ResizeRequest, ResizeParams]):
+    kind = "resize"
+    name = "EXTEND"
+    permission = "dcs:instance:scale"
+    params = ResizeParams
+    outline = (PRE_CHECK, "Data migration.", POST_CHECK)
+    busy = errors.INSTANCE_RESIZING
+    reserves_room = True
+    status_while_running = "EXTENDING"
 
-    async def plan(self, task: Task) -> tuple[Step, ...]:
-        with answering():
-            observed = await observe(self.site, task)
-        plan = self._decide(task, observed)
-        await asyncio.to_thread(self._store, task, plan.added)
+    def validate(self, instance: Instance, nodes: Sequence[Node], request: ResizeRequest) -> Accepted[ResizeParams]:
+        return resize_request.validate(instance, nodes, request)
+
+    def required_room(self, nodes: Sequence[Node], params: ResizeParams, dataset: int | None) -> RoomRequest:
+        return resize_request.required_room(nodes, params, dataset)
+
+    async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
+        observed = await observe(context, task)
+        plan = self._decide(context, task, observed)
+        await asyncio.to_thread(_store, context, task, plan.added)
         return steps(task.run_id, plan, observed.loads, observed.speed)
 
-    async def preview(self, task: Task) -> Preview:
-        """The plan that `plan` would make now, and what it would fail on. Stores and changes nothing. ActionFailed
-        DCS.9004 where nodes do not answer."""
-        with answering():
-            observed = await observe(self.site, task)
-        plan = self._decide(task, observed)
+    async def preview(self, context: OperationContext, task: Task) -> Preview:
+        """The plan that `plan` would make now, and what its checks would fail on. Stores and changes nothing.
+        ActionFailed DCS.9004 where no node answers; NODE_GONE or NodeRefused where a primary does not."""
+        observed = await observe(context, task)
+        plan = self._decide(context, task, observed)
         planned = steps(task.run_id, plan, observed.loads, observed.speed)
-        blockers = await asyncio.to_thread(self._blockers, observed, plan, parse(task.params["spec_code"]))
-        return Preview(planned, planned_seconds(planned), tuple(blockers))
+        resources = await asyncio.to_thread(context.host.resources)
+        failures = [
+            *checks.resource_failures(plan.requirements, resources),
+            *checks.status_failures(observed.nodes, observed.views),
+        ]
+        blockers = tuple((failure.code, failure.message) for failure in failures)
+        return Preview(planned, planned_seconds(planned), blockers)
 
-    async def recover(self, task: Task) -> None:
-        """No migration goes on, and new nodes that got no slots are taken away again; those that got some stay."""
-        instance, nodes, seen = await self.site.look(task)
-        access = self.site.access(instance)
+    async def recover(self, context: OperationContext, task: Task) -> None:
+        """Every migration is cancelled, and new nodes without slots are removed; those that have some stay."""
+        instance, nodes, views = await context.look(task)
+        access = context.access(instance)
         async with asyncio.timeout(_CANCEL_SECONDS):
             await asyncio.gather(*(jobs.cancel_exports(node, access) for node in nodes))
         for node in nodes:
-            self.site.migrations.forget(node.id)
-        view = best_view(seen)
-        drafts = [sub for step in task.steps for sub in step.sub_steps if sub.action == "start node"]
-        new_ids = {sub.arguments["node_id"] for sub in drafts}
-        useful = {node.shard for node in nodes if view.members.get(node.id) and view.members[node.id].slots}
-        useless = [node for node in nodes if node.id in new_ids and node.shard not in useful]
-        for node in useless:
+            context.migrations.forget(node.id)
+        members = best_view(views).members
+        started = [sub for step in task.steps for sub in step.sub_steps if sub.action == "start node"]
+        added = {sub.arguments["node_id"] for sub in started}
+        used = {node.shard for node in nodes if node.id in members and members[node.id].slots}
+        unused = [node for node in nodes if node.id in added and node.shard not in used]
+        for node in unused:
             for other in nodes:
-                if other not in useless:
+                if other not in unused:
                     with suppress(*NODE_GONE, NodeRefused):
                         await cluster_membership.forget(other, node.id, access)
-            await remove_node(self.site, node)
+            await remove_node(context, node)
 
-    def succeeded(self, connection: sa.Connection, task: Task) -> None:
-        instances.change(connection, task.instance_id, spec_code=task.params["spec_code"])
+    def succeeded(self, context: OperationContext, connection: sa.Connection, task: Task) -> None:
+        """Learns the pace of migrations from a task that ran with default settings."""
+        instances.change(connection, task.instance_id, spec_code=self.params_of(task).spec_code)
         if task_controls.get(connection, task.id) != Control():
-            return  # as fast as its owner wanted it, which tells nothing of others
+            return
         moving = [step for step in task.steps if any(sub.action == MOVE for sub in step.sub_steps)]
-        if moving and (pace := learned(moving[-1], self.site.migrations.concurrency)):
+        if moving and (pace := learned(moving[-1], context.migrations.concurrency)):
             throughput.learn(connection, PACE, pace)
 
-    def _decide(self, task: Task, observed: Observation) -> ResizePlan:
-        flavor = parse(task.params["spec_code"])
+    def _decide(self, context: OperationContext, task: Task, observed: Observation) -> ResizePlan:
+        flavor = parse(self.params_of(task).spec_code)
         shards = shards_to_add(observed, flavor)
-        added = layout.new_nodes(self.site.settings, task.instance_id, flavor, shards=shards, salt=task.run_id)
+        added = layout.new_nodes(context.settings, task.instance_id, flavor, shards=shards, salt=task.run_id)
         return decide(observed, flavor, added)
 
-    def _store(self, task: Task, added: Sequence[Node]) -> None:
-        """Stores new nodes with free ports, before any of them starts; those that an earlier plan of this run has
-        stored keep theirs. ActionFailed DCS.4039 where there are not enough ports."""
-        with self.site.database.read() as connection:
-            stored = {node.id: node for node in instances.nodes_of(connection, task.instance_id)}
-        missing = [node for node in added if node.id not in stored]
-        if not missing:
-            return
-        tls = any(node.tls_port for node in stored.values())
 
-        def add(connection: sa.Connection, ports: Sequence[NodePorts]) -> None:
-            instances.add_nodes(connection, layout.placed(missing, ports))
+def _store(context: OperationContext, task: Task, added: Sequence[Node]) -> None:
+    """Stores new nodes with free ports, before any of them starts; those that an earlier plan of this run has stored
+    keep theirs. ActionFailed DCS.4039 where there are not enough ports."""
+    with context.database.read() as connection:
+        stored = {node.id: node for node in instances.nodes_of(connection, task.instance_id)}
+    missing = [node for node in added if node.id not in stored]
+    if not missing:
+        return
+    tls = any(node.tls_port for node in stored.values())
 
-        try:
-            site = self.site
-            reserve(site.database, site.host, site.settings, len(missing), add, tls=tls)
-        except ApiError as refused:
-            raise ActionFailed(refused.code, refused.message, True) from refused
+    def add(connection: sa.Connection, ports: Sequence[NodePorts]) -> None:
+        instances.add_nodes(connection, layout.placed(missing, ports))
 
-    def _blockers(self, observed: Observation, plan: ResizePlan, flavor: Flavor) -> list[tuple[str, str]]:
-        """What the request would be refused for, then what the checks of the plan would fail on."""
-        shortages = self._shortages(observed.instance, flavor)
-        failures = [
-            *checks.resource_failures(plan.requirements, self.site.host.resources()),
-            *checks.status_failures(observed.nodes, observed.views),
-        ]
-        blockers = [(shortage.code, shortage.reason) for shortage in shortages]
-        return blockers + [(failure.code, failure.message) for failure in failures]
+    try:
+        reserve(context.database, context.host, context.settings, len(missing), add, tls=tls)
+    except ApiError as refused:
+        raise ActionFailed(refused.code, refused.message, True) from refused
 
-    def _shortages(self, instance: Instance, flavor: Flavor) -> list[Shortage]:
-        """The disk is left out: the plan's own requirements name the bytes that move."""
-        limits = admission.limits(self.site.host, self.site.settings)
-        with self.site.database.read() as connection:
-            request = admission.resizing(instances.nodes_of(connection, instance.id), flavor)
-            return admission.shortages(connection, limits, instance.project_id, request, instance)
+
+RESIZE = Resize()

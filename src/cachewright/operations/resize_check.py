@@ -1,15 +1,37 @@
-"""Checking whether a resize could be done now, without doing any of it."""
+"""The check whether a resize could be done now, without doing any of it."""
 
+from collections.abc import Sequence
+
+from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, Task
-from cachewright.operations.kinds import CHECK, PRE_CHECK
-from cachewright.operations.operation import InstanceOperation
-from cachewright.operations.resize import Resize
+from cachewright.operations import resize_request
+from cachewright.operations.context import OperationContext
+from cachewright.operations.operation import Accepted, Operation
+from cachewright.operations.requests import ResizeRequest
+from cachewright.operations.resize import RESIZE
+from cachewright.operations.resize_request import ResizeParams
+from cachewright.operations.step_names import PRE_CHECK
+from cachewright.placement.capacity import Request as RoomRequest
 
 
-class ResizeCheck(InstanceOperation):
-    kind = CHECK
+class ResizeCheck(Operation[ResizeRequest, ResizeParams]):
+    kind = "check"
+    name = "ResizeCheck"
+    permission = "dcs:instance:scale"
+    params = ResizeParams
+    outline = (PRE_CHECK,)
+    status_while_running = "RUNNING"
 
-    async def plan(self, task: Task) -> tuple[Step, ...]:
+    def validate(self, instance: Instance, nodes: Sequence[Node], request: ResizeRequest) -> Accepted[ResizeParams]:
+        return resize_request.validate(instance, nodes, request)
+
+    def required_room(self, nodes: Sequence[Node], params: ResizeParams, dataset: int | None) -> RoomRequest:
+        return resize_request.required_room(nodes, params, dataset)
+
+    async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
         """The checks that the resize itself would begin with."""
-        preview = await Resize(self.site).preview(task)
+        preview = await RESIZE.preview(context, task)
         return tuple(step for step in preview.steps if step.name == PRE_CHECK)
+
+
+RESIZE_CHECK = ResizeCheck()

@@ -1,52 +1,79 @@
-"""What a resize asks for, held against what the instance is now; and the task's record of it."""
+"""What a resize requires of the instance, the host and the quota; and what its task stores. Pure."""
 
-from typing import Any
+from collections.abc import Sequence
 
-import sqlalchemy as sa
+import msgspec
 
 from cachewright import errors
 from cachewright.errors import ApiError
-from cachewright.flavors import Flavor, UnknownFlavor, parse
-from cachewright.model.instances import Instance
+from cachewright.flavors import UnknownFlavor, parse
+from cachewright.model.instances import Instance, Node
+from cachewright.operations.operation import Accepted
 from cachewright.operations.requests import ResizeRequest
-from cachewright.store import instances
+from cachewright.placement import capacity
+from cachewright.placement.capacity import Request as RoomRequest
 from cachewright.topologies import topology_of
 
 
-def sizes(connection: sa.Connection, instance: Instance, wish: ResizeRequest) -> tuple[Flavor, Flavor]:
-    """What the instance is and what it is wished to be. ApiError where it cannot be.
+class ResizeParams(msgspec.Struct, frozen=True, kw_only=True):
+    """The size that the instance gets. `new_capacity`, in GB as the cloud prints it, is only shown."""
 
-    The size it has already is no change, unless a scale that failed has left it with another number of shards.
+    spec_code: str
+    new_capacity: str = ""
+
+
+class ResizeDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """Both sizes, in the cloud's words."""
+
+    old_capacity: str
+    new_capacity: str
+    old_resource_spec_code: str
+    new_resource_spec_code: str
+    old_cache_mode: str
+    new_cache_mode: str
+    old_replica_num: int
+    new_replica_num: int
+
+
+def validate(instance: Instance, nodes: Sequence[Node], request: ResizeRequest) -> Accepted[ResizeParams]:
+    """ApiError DCS.4927, DCS.4012, DCS.4102 (a change that is not served) or DCS.4103 (no change).
+
+    The size it has already is no change, unless a resize that failed has left it with another number of shards.
     """
     try:
-        new = parse(wish.spec_code)
+        new = parse(request.spec_code)
     except UnknownFlavor as unknown:
         raise ApiError(errors.INVALID_SPEC_CODE, reason=str(unknown)) from unknown
     old = parse(instance.spec_code)
-    if wish.capacity_mb is not None and wish.capacity_mb != new.capacity_mb:
+    if request.capacity_mb is not None and request.capacity_mb != new.capacity_mb:
         raise ApiError(
             errors.INVALID_CAPACITY, reason=f"new_capacity is not the {new.capacity_gb} GB of {new.spec_code}"
         )
     if not topology_of(old.spec_code).can_become(old, new):
         raise ApiError(errors.UNSUPPORTED_RESIZE, reason=f"{old.spec_code} cannot become {new.spec_code}")
-    shards = {node.shard for node in instances.nodes_of(connection, instance.id)}
+    shards = {node.shard for node in nodes}
     if new.same_size(old) and len(shards) == old.shards:
         raise ApiError(errors.RESIZE_WITHOUT_CHANGE, reason=f"the instance is {old.spec_code} already")
-    return old, new
+    details = ResizeDetails(
+        old_capacity=old.capacity_gb,
+        new_capacity=new.capacity_gb,
+        old_resource_spec_code=old.spec_code,
+        new_resource_spec_code=new.spec_code,
+        old_cache_mode=old.cache_mode,
+        new_cache_mode=new.cache_mode,
+        old_replica_num=old.copies,
+        new_replica_num=new.copies,
+    )
+    params = ResizeParams(spec_code=new.spec_code, new_capacity=new.capacity_gb)
+    return Accepted(params, msgspec.structs.asdict(details))
 
 
-def params(new: Flavor) -> dict[str, Any]:
-    return {"spec_code": new.spec_code, "new_capacity": new.capacity_gb}
-
-
-def details(old: Flavor, new: Flavor) -> dict[str, Any]:
-    return {
-        "old_capacity": old.capacity_gb,
-        "new_capacity": new.capacity_gb,
-        "old_resource_spec_code": old.spec_code,
-        "new_resource_spec_code": new.spec_code,
-        "old_cache_mode": old.cache_mode,
-        "new_cache_mode": new.cache_mode,
-        "old_replica_num": old.copies,
-        "new_replica_num": new.copies,
-    }
+def required_room(nodes: Sequence[Node], params: ResizeParams, dataset: int | None = None) -> RoomRequest:
+    """What an instance of these nodes requires at its largest during the resize. `dataset` is its data in bytes; None
+    leaves the disk out."""
+    flavor = parse(params.spec_code)
+    held, size = capacity.size_of_nodes(nodes), capacity.size_during_resize(nodes, flavor)
+    if dataset is None:
+        return RoomRequest(size=size, held=held)
+    moved = capacity.moved_bytes(dataset, len({node.shard for node in nodes}), flavor.shards)
+    return RoomRequest(size=size, held=held, disk=capacity.disk_bytes(moved, flavor.copies, size.nodes - held.nodes))

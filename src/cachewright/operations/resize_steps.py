@@ -9,9 +9,9 @@ from cachewright.model.instances import Node
 from cachewright.model.tasks import Step
 from cachewright.operations.actions.checks import CheckResources
 from cachewright.operations.actions.nodes import IDLE_SECONDS
-from cachewright.operations.kinds import POST_CHECK, PRE_CHECK, RESOURCE_CHECK, STATUS_CHECK
 from cachewright.operations.resize_estimate import Load, Speed, move_specs
 from cachewright.operations.resize_plan import ResizePlan
+from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, RESOURCE_CHECK, STATUS_CHECK
 from cachewright.tasks.plan import SubStepSpec, build, effort
 
 _CHECK_SECONDS = 0.05

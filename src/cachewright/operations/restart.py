@@ -1,14 +1,17 @@
-"""Restarting an instance: node after node, each only when the one before it is back in its cluster.
+"""Restart of an instance: node after node, each only when the one before it is back in its cluster.
 
-A node ends when it is asked to, never by force, so that what it has acknowledged is in its append-only file. A shard
-with a replica serves on: its master hands over before it goes. One without is away while its node restarts.
+A node is asked to end, never killed, so that what it has acknowledged is in its append-only file. A shard with a
+replica serves all the time: its primary hands over before it ends. A shard without one is away while its node restarts.
 """
 
-from cachewright.model.instances import Node
+from collections.abc import Sequence
+
+from cachewright import errors
+from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, Task
-from cachewright.operations.context import best_view
-from cachewright.operations.kinds import POST_CHECK, PRE_CHECK, RESTART, STATUS_CHECK
-from cachewright.operations.operation import InstanceOperation
+from cachewright.operations.context import OperationContext, best_view
+from cachewright.operations.operation import Accepted, NoParams, Operation
+from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, STATUS_CHECK
 from cachewright.tasks.plan import SubStepSpec, build, effort
 from cachewright.topologies import topology_of
 from cachewright.valkey.topology import primaries
@@ -18,14 +21,23 @@ _START_SECONDS = 0.5
 _LANE = "nodes"
 
 
-class Restart(InstanceOperation):
-    kind = RESTART
+class Restart(Operation[None, NoParams]):
+    kind = "restart"
+    name = "RestartInstance"
+    permission = "dcs:instance:modifyStatus"
+    params = NoParams
+    outline = (PRE_CHECK, "Node restart.", POST_CHECK)
+    busy = errors.INSTANCE_RESTARTING
+    status_while_running = "RESTARTING"
 
-    async def plan(self, task: Task) -> tuple[Step, ...]:
-        """Replicas of a shard before its master: who takes over then need not go again."""
-        instance, nodes, seen = await self.site.look(task)
+    def validate(self, instance: Instance, nodes: Sequence[Node], request: None) -> Accepted[NoParams]:
+        return Accepted(NoParams())
+
+    async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
+        """Replicas of a shard before its primary, so that the replica which takes over has restarted already."""
+        instance, nodes, views = await context.look(task)
         hold = topology_of(instance.spec_code).hold_seconds
-        leads = primaries(nodes, best_view(seen))
+        leads = primaries(nodes, best_view(views))
         ordered = sorted(nodes, key=lambda node: (node.shard, node is leads.get(node.shard), node.id))
         alone = {node.shard for node in nodes} - {node.shard for node in nodes if node is not leads.get(node.shard)}
         restarts = [
@@ -37,14 +49,7 @@ class Restart(InstanceOperation):
             work=effort("check", seconds=_CHECK_SECONDS),
             arguments={"new": []},
         )
-        return build(
-            task.run_id,
-            {
-                PRE_CHECK: [check],
-                "Node restart.": restarts,
-                POST_CHECK: [check],
-            },
-        )
+        return build(task.run_id, {PRE_CHECK: [check], "Node restart.": restarts, POST_CHECK: [check]})
 
 
 def _restart(node: Node, leads: bool, hold: float) -> SubStepSpec:
@@ -55,3 +60,6 @@ def _restart(node: Node, leads: bool, hold: float) -> SubStepSpec:
         work=effort(_LANE, seconds=_START_SECONDS + hold, fixed=hold),
         arguments={"node_id": node.id},
     )
+
+
+RESTART = Restart()

@@ -29,7 +29,7 @@ from cachewright.monitoring.faults import RULES
 from cachewright.monitoring.incidents import Incidents
 from cachewright.monitoring.node_stats import NodeStats, StatsCollector
 from cachewright.monitoring.supervisor import Supervisor
-from cachewright.operations.kinds import KINDS
+from cachewright.operations import OPERATIONS
 from cachewright.services.tokens import OUTCOMES, Outcome
 from cachewright.store import counts
 from cachewright.store.database import Database
@@ -89,7 +89,7 @@ class Metrics:
             ("kind", "outcome"),
             registry=registry,
         )
-        for kind, end in itertools.product(KINDS, _OUTCOMES):
+        for kind, end in itertools.product(OPERATIONS, _OUTCOMES):
             self._ended.labels(kind, end)  # from 0 on, or the first that ends would not show as a growth
         self._durations = Histogram(
             "cachewright_task_duration_seconds",
@@ -163,7 +163,7 @@ class Metrics:
             statuses = counts.instances_of_all(connection)
             waiting = counts.waiting_deliveries(connection)
         # What there is none of is told as 0: an alert on a series that is not there would stay silent.
-        counted = dict.fromkeys(itertools.product(KINDS, UNFINISHED), 0) | unfinished
+        counted = dict.fromkeys(itertools.product(OPERATIONS, UNFINISHED), 0) | unfinished
         there = dict.fromkeys(("RUNNING", "ERROR"), 0) | statuses
         yield _gauge(
             "cachewright_tasks_unfinished", "Tasks in line and under way.", ("kind", "status"), counted.items()

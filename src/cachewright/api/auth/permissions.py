@@ -11,6 +11,7 @@ import msgspec
 from cachewright import errors
 from cachewright.errors import ApiError
 from cachewright.model.identity import Identity, RoleName
+from cachewright.operations import OPERATIONS
 
 ROLES: tuple[RoleName, ...] = ("viewer", "operator", "admin")
 
@@ -51,15 +52,6 @@ _TABLE = (
 )
 ACTIONS = {action.name: action for action in _TABLE}
 
-ACTION_OF_KIND = {
-    "create": "dcs:instance:create",
-    "resize": "dcs:instance:scale",
-    "check": "dcs:instance:scale",
-    "configure": "dcs:instance:modifyConfigureation",
-    "restart": "dcs:instance:modifyStatus",
-    "delete": "dcs:instance:delete",
-}
-"""What one needs to start a task of each kind, and so to control, cancel or retry it."""
 _STRICTEST = "dcs:instance:delete"
 
 OPTION = "action"
@@ -86,5 +78,6 @@ def require(identity: Identity, action: Action) -> None:
 
 def require_kind(identity: Identity, kind: str) -> None:
     """ApiError DCS.2007 where the role does not suffice to start a task of this kind: who may not start a task may not
-    control, cancel or retry it. A kind that is not in the table is for admins."""
-    require(identity, ACTIONS[ACTION_OF_KIND.get(kind, _STRICTEST)])
+    control, cancel or retry it. A kind of an unknown operation is for admins."""
+    operation = OPERATIONS.get(kind)
+    require(identity, ACTIONS[operation.permission if operation else _STRICTEST])

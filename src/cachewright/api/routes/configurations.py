@@ -23,7 +23,8 @@ from cachewright.api.validation import parameter_values
 from cachewright.errors import ApiError
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
-from cachewright.operations.kinds import CONFIGURE
+from cachewright.operations.configure import CONFIGURE
+from cachewright.operations.requests import ConfigureRequest
 from cachewright.store import instances, tasks
 
 _INSTANCES = "/v2/{project_id:str}/instances/{instance_id:str}"
@@ -51,7 +52,7 @@ def update_configurations(
 ) -> Response[None]:
     """UpdateConfigurations: a background task changes them; ListConfigurations says in `config_status` how it ended."""
     known = requests.instance_id(instance_id)
-    plane.configure_instance(requests.principal(request), known, parameter_values(body.read()))
+    plane.tasks.submit(CONFIGURE, requests.principal(request), known, ConfigureRequest(parameter_values(body.read())))
     return responses.no_content()
 
 
@@ -62,7 +63,9 @@ def update_instance_config(
 ) -> Response[JobId]:
     """UpdateInstanceConfig: the same; follow the job with ShowJobInfo, or as the background task that it is."""
     known = requests.instance_id(instance_id)
-    task = plane.configure_instance(requests.principal(request), known, parameter_values(body.read()))
+    task = plane.tasks.submit(
+        CONFIGURE, requests.principal(request), known, ConfigureRequest(parameter_values(body.read()))
+    )
     return responses.json(JobId(task.id))
 
 

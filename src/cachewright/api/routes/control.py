@@ -52,7 +52,7 @@ def control_task(
     known, wanted = requests.instance_id(instance_id), requests.task_id(task_id)
     control = schemas.control(body.read())
     _require_kind(request, plane, known, wanted)
-    task = plane.control_task(requests.principal(request), known, wanted, control)
+    task = plane.tasks.control(requests.principal(request), known, wanted, control)
     return responses.json(schemas.record(task, control))
 
 
@@ -63,7 +63,7 @@ def cancel_task(request: Call, plane: Plane, instance_id: PathId, task_id: PathI
     known, wanted = requests.instance_id(instance_id), requests.task_id(task_id)
     control = Control(state="cancelled")
     _require_kind(request, plane, known, wanted)
-    task = plane.control_task(requests.principal(request), known, wanted, control)
+    task = plane.tasks.control(requests.principal(request), known, wanted, control)
     return responses.json(schemas.record(task, control))
 
 
@@ -73,7 +73,7 @@ def retry_task(request: Call, plane: Plane, instance_id: PathId, task_id: PathId
     """Retries a task that has failed: finished steps stay. The caller must be allowed to start such a task."""
     known, wanted = requests.instance_id(instance_id), requests.task_id(task_id)
     _require_kind(request, plane, known, wanted)
-    task = plane.retry_task(requests.principal(request), known, wanted)
+    task = plane.tasks.retry(requests.principal(request), known, wanted)
     return responses.json(schemas.record(task, Control()))
 
 

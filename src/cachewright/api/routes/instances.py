@@ -1,6 +1,6 @@
 """Instances: create, list, show, change, resize, delete."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 from litestar import Response, delete, get, post, put
@@ -18,8 +18,12 @@ from cachewright.errors import ApiError
 from cachewright.flavors import parse
 from cachewright.model.identity import Principal
 from cachewright.model.instances import Instance
-from cachewright.model.tasks import Task
+from cachewright.operations.delete import DELETE
+from cachewright.operations.operation import NoParams, Operation
+from cachewright.operations.resize import RESIZE
+from cachewright.operations.restart import RESTART
 from cachewright.services.instance_attributes import change_attributes
+from cachewright.services.tasks import TaskService
 from cachewright.store import instances, tasks
 
 _INSTANCES = "/v2/{project_id:str}/instances"
@@ -65,7 +69,7 @@ def batch_delete_instances(
         ids += [instance.id for instance in failed]
     name_subjects(request, ids)
     return responses.json(
-        changes.BatchResults([_tried(plane.delete_instance, who, known) for known in dict.fromkeys(ids)])
+        changes.BatchResults([_tried(plane.tasks, DELETE, who, known) for known in dict.fromkeys(ids)])
     )
 
 
@@ -100,7 +104,7 @@ def update_instance(request: Call, plane: Plane, instance_id: PathId, body: Body
 @in_thread
 def delete_single_instance(request: Call, plane: Plane, instance_id: PathId) -> Response[None]:
     """DeleteSingleInstance: the deletion is a background task; the instance is gone when ShowInstance says 404."""
-    plane.delete_instance(requests.principal(request), requests.instance_id(instance_id))
+    plane.tasks.submit(DELETE, requests.principal(request), requests.instance_id(instance_id), None)
     return responses.no_content()
 
 
@@ -110,7 +114,7 @@ def resize_instance(request: Call, plane: Plane, instance_id: PathId, body: Body
     """ResizeInstance: the answer names no task; it is the newest in the instance's list."""
     with plane.database.read() as connection:
         instance = instance_of(connection, request, instance_id)
-    plane.resize_instance(requests.principal(request), instance.id, resize_request(body.read(), instance))
+    plane.tasks.submit(RESIZE, requests.principal(request), instance.id, resize_request(body.read(), instance))
     return responses.no_content()
 
 
@@ -123,7 +127,7 @@ def restart_or_flush_instances(
     ids = _named(body.read().instances)
     who = requests.principal(request)
     name_subjects(request, ids)
-    return responses.json(changes.BatchResults([_tried(plane.restart_instance, who, known) for known in ids]))
+    return responses.json(changes.BatchResults([_tried(plane.tasks, RESTART, who, known) for known in ids]))
 
 
 def _named(texts: Sequence[str]) -> list[str]:
@@ -135,9 +139,11 @@ def _named(texts: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(requests.instance_id(text) for text in texts))
 
 
-def _tried(act: Callable[[Principal, str], Task], who: Principal, instance_id: str) -> changes.BatchResult:
+def _tried(
+    service: TaskService, operation: Operation[None, NoParams], who: Principal, instance_id: str
+) -> changes.BatchResult:
     try:
-        act(who, instance_id)
+        service.submit(operation, who, instance_id, None)
     except ApiError:
         return changes.BatchResult("failed", instance_id)
     return changes.BatchResult("success", instance_id)

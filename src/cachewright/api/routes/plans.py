@@ -19,6 +19,7 @@ from cachewright.api.schemas import plans as schemas
 from cachewright.api.schemas.instance_bodies import capacity_mb
 from cachewright.errors import ApiError
 from cachewright.operations.requests import ResizeRequest
+from cachewright.operations.resize_check import RESIZE_CHECK
 from cachewright.store import tasks
 
 _RESIZE = "/v2/{project_id:str}/instances/{instance_id:str}/resize"
@@ -32,8 +33,10 @@ async def plan_resize(
     """An extension: the steps a resize would take now, with slots, keys, bytes and seconds; nothing is touched."""
     known = requests.instance_id(instance_id)
     wish = _wish(body.read())
-    instance, task = await run_in_thread(request, lambda: plane.resize_task(requests.principal(request), known, wish))
-    preview = await while_connected(request, plane.preview_resize(task))
+    instance, task = await run_in_thread(
+        request, lambda: plane.tasks.draft_resize(requests.principal(request), known, wish)
+    )
+    preview = await while_connected(request, plane.tasks.preview_resize(task))
     return responses.json(schemas.resize_plan(instance, wish.spec_code, preview))
 
 
@@ -44,7 +47,7 @@ def start_instance_resize_check_job(
 ) -> Response[schemas.JobId]:
     """StartInstanceResizeCheckJob: follow it with ShowJobInfo, or as the background task that it is."""
     known = requests.instance_id(instance_id)
-    task = plane.check_resize(requests.principal(request), known, _wish(body.read()))
+    task = plane.tasks.submit(RESIZE_CHECK, requests.principal(request), known, _wish(body.read()))
     return responses.json(schemas.JobId(task.id))
 
 
@@ -55,7 +58,7 @@ def cancel_instance_resize(
 ) -> Response[schemas.ResizeCancelled]:
     """CancelInstanceResize, which is in the cloud's documents and in no client: ends a resize that waits or runs."""
     known, wanted = requests.instance_id(instance_id), requests.task_id(task_id)
-    plane.cancel_resize(requests.principal(request), known, wanted)
+    plane.tasks.cancel_resize(requests.principal(request), known, wanted)
     return responses.json(schemas.ResizeCancelled())
 
 

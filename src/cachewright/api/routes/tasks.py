@@ -113,7 +113,7 @@ def delete_background_task(
     request: Call, plane: Plane, instance_id: PathId, task_id: PathId
 ) -> Response[schemas.Deleted]:
     """DeleteBackgroundTask: forgets a task that has ended."""
-    plane.delete_task(requests.principal(request), requests.instance_id(instance_id), requests.task_id(task_id))
+    plane.tasks.delete(requests.principal(request), requests.instance_id(instance_id), requests.task_id(task_id))
     return responses.json(schemas.Deleted())
 
 

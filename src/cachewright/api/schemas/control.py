@@ -7,6 +7,7 @@ import msgspec
 from cachewright.api.schemas import iso
 from cachewright.api.schemas.tasks import Progress, TaskItem, progress, task_item
 from cachewright.model.tasks import Control, Task
+from cachewright.operations import OPERATIONS
 
 _STATE_OF_WISH: dict[str, Literal["running", "paused"]] = {"run": "running", "pause": "paused"}
 
@@ -36,10 +37,13 @@ class ForecastItem(msgspec.Struct, frozen=True):
 
 
 class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """`interruptible`: the task can be paused, and cancelled while it runs."""
+
     instance_id: str
     task: TaskItem
     message: str
     attempt: int
+    interruptible: bool
     control: Control
     forecasts: list[ForecastItem]
     progress: Progress
@@ -66,6 +70,7 @@ def record(task: Task, control: Control) -> TaskRecord:
         task=task_item(task),
         message=task.message,
         attempt=task.attempt,
+        interruptible=OPERATIONS[task.kind].interruptible,
         control=control,
         forecasts=forecasts,
         progress=progress(task),

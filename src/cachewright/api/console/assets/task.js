@@ -6,7 +6,6 @@ import { bar, h, say, show, status, table } from "/console/dom.js";
 import { between, number, seconds, size, time } from "/console/format.js";
 
 const OVER = ["SUCCESS", "FAILED"];
-const DIVISIBLE = ["EXTEND", "RestartInstance"];
 const FLOWS_FOR_MS = 250;
 
 export async function taskPage(main, { signal, titled }, id) {
@@ -59,7 +58,7 @@ export async function taskPage(main, { signal, titled }, id) {
       } }, verb);
     if (!may(record.task.name === "DeleteInstance" ? "admin" : "operator")) return [];
     if (record.task.status === "FAILED") return [act("Try again", () => ask("POST", `${path}/retry`).then(watch))];
-    if (record.task.status === "SUCCESS" || !DIVISIBLE.includes(record.task.name)) return [];
+    if (record.task.status === "SUCCESS" || !record.interruptible) return [];
     const { state, parallel, latency_ceiling_ms, priority } = record.control;
     const control = (changed) => ask("PUT", `${path}/control`, { state, parallel, latency_ceiling_ms, priority, ...changed });
     if (state === "cancelled") return [h("span", { class: "note" }, "Cancelling…")];

@@ -1,0 +1,37 @@
+"""Whether an instance can be changed in its present state. Pure."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from cachewright import errors
+from cachewright.errors import ApiError
+from cachewright.model.instances import Instance
+from cachewright.model.tasks import Task
+from cachewright.operations import OPERATIONS
+from cachewright.operations.operation import Operation
+
+_BUSY = {operation.status_while_running: operation.busy for operation in OPERATIONS.values() if operation.busy}
+
+
+def require_acceptable(operation: Operation[Any, Any], instance: Instance, unfinished: Sequence[Task]) -> None:
+    """ApiError where the operation may not be requested now. `unfinished` are the tasks of the instance that have not
+    ended: one that the instance's status does not show may be busy as well."""
+    if instance.status not in operation.accepts:
+        raise ApiError(operation.not_accepted or busy_code(instance))
+    if operation.waits_for_others:
+        return
+    for task in unfinished:
+        other = OPERATIONS[task.kind]
+        if other.busy and other.status_while_running == instance.status:
+            raise ApiError(other.busy)
+
+
+def require_retriable(operation: Operation[Any, Any], instance: Instance) -> None:
+    """ApiError where a failed task of the operation cannot be retried now."""
+    if instance.status != operation.status_after_failure and instance.status not in operation.accepts:
+        raise ApiError(busy_code(instance))
+
+
+def busy_code(instance: Instance) -> str:
+    """Why the instance accepts no other change in its status."""
+    return _BUSY.get(instance.status) or errors.INSTANCE_NOT_RUNNING

@@ -1,0 +1,102 @@
+"""What the operations declare, and which requests they accept in which state of an instance."""
+
+from typing import Any
+
+import pytest
+
+from cachewright.errors import ApiError
+from cachewright.model.tasks import Task
+from cachewright.operations import OPERATIONS, STATUSES_WITH_RUNNING_NODES
+from cachewright.operations.acceptance import require_acceptable, require_retriable
+from cachewright.operations.configure import CONFIGURE
+from cachewright.operations.create import CREATE
+from cachewright.operations.delete import DELETE
+from cachewright.operations.operation import Operation
+from cachewright.operations.resize import RESIZE
+from cachewright.operations.resize_check import RESIZE_CHECK
+from cachewright.operations.restart import RESTART
+from database_fixtures import a_task, an_instance
+
+STATUSES = ("CREATING", "RUNNING", "EXTENDING", "RESTARTING", "DELETING", "ERROR", "CREATEFAILED")
+BUSY = {"CREATING": "DCS.4118", "EXTENDING": "DCS.4113", "RESTARTING": "DCS.4111", "DELETING": "DCS.4026"}
+
+
+def refusal(operation: Operation[Any, Any], status: str, *unfinished: Operation[Any, Any]) -> str | None:
+    """The error code of a request for the operation, or None."""
+    tasks = [a_task(kind=other.kind) for other in unfinished]
+    try:
+        require_acceptable(operation, an_instance(status=status), tasks)
+    except ApiError as error:
+        return error.code
+    return None
+
+
+def test_kinds_and_names_are_stored_and_never_change() -> None:
+    assert {kind: operation.name for kind, operation in OPERATIONS.items()} == {
+        "create": "CreateInstance",
+        "resize": "EXTEND",
+        "restart": "RestartInstance",
+        "check": "ResizeCheck",
+        "configure": "UpdateInstanceConfig",
+        "delete": "DeleteInstance",
+    }
+
+
+def test_nodes_run_in_every_status_but_while_an_instance_is_made_or_removed() -> None:
+    assert {"RUNNING", "EXTENDING", "RESTARTING", "ERROR"} == STATUSES_WITH_RUNNING_NODES
+
+
+def test_a_status_names_one_operation_at_most() -> None:
+    own = [operation.status_while_running for operation in OPERATIONS.values()]
+    assert sorted(status for status in own if status != "RUNNING") == sorted(set(own) - {"RUNNING"})
+
+
+def test_a_task_that_was_stored_is_read_as_its_operation_declares() -> None:
+    resize: Task = a_task(kind="resize", params={"spec_code": "code", "new_capacity": "4"})
+    assert RESIZE.params_of(resize).new_capacity == "4"
+    change = {"param_id": "1", "param_name": "timeout", "old_value": "0", "new_value": "9"}
+    assert CONFIGURE.params_of(a_task(params={"redis_config": [change]})).redis_config[0].new_value == "9"
+    assert DELETE.params_of(a_task(params={})) == DELETE.params()
+
+
+@pytest.mark.parametrize("operation", [RESIZE, RESIZE_CHECK, RESTART, CONFIGURE])
+@pytest.mark.parametrize("status", STATUSES)
+def test_most_changes_need_a_running_instance(operation: Operation[Any, Any], status: str) -> None:
+    expected = None if status == "RUNNING" else BUSY.get(status, "DCS.4049")
+    assert refusal(operation, status) == expected
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_a_deletion_waits_for_a_resize_and_removes_what_is_broken(status: str) -> None:
+    accepted = {"RUNNING", "EXTENDING", "ERROR", "CREATEFAILED"}
+    assert refusal(DELETE, status) == (None if status in accepted else "DCS.4099")
+
+
+@pytest.mark.parametrize("operation", [RESIZE, RESIZE_CHECK, RESTART, CONFIGURE])
+def test_a_change_of_parameters_is_busy_though_the_status_does_not_show_it(operation: Operation[Any, Any]) -> None:
+    assert refusal(operation, "RUNNING", CONFIGURE) == "DCS.4114"
+    assert refusal(operation, "RUNNING", RESIZE_CHECK) is None
+    assert refusal(operation, "RUNNING", RESIZE_CHECK, RESIZE) is None
+    assert refusal(DELETE, "RUNNING", CONFIGURE) is None
+
+
+@pytest.mark.parametrize(
+    ("operation", "status", "code"),
+    [
+        (CREATE, "CREATEFAILED", None),
+        (CREATE, "ERROR", "DCS.4049"),
+        (RESIZE, "RUNNING", None),
+        (RESIZE, "RESTARTING", BUSY["RESTARTING"]),
+        (DELETE, "ERROR", None),
+        (DELETE, "CREATING", BUSY["CREATING"]),
+    ],
+)
+def test_a_retry_starts_from_where_the_failure_has_left_the_instance(
+    operation: Operation[Any, Any], status: str, code: str | None
+) -> None:
+    if code is None:
+        require_retriable(operation, an_instance(status=status))
+        return
+    with pytest.raises(ApiError) as refused:
+        require_retriable(operation, an_instance(status=status))
+    assert refused.value.code == code
