@@ -1,13 +1,20 @@
-"""The time, as it is stored: UTC epoch milliseconds."""
+"""The time: UTC epoch milliseconds, as it is stored, and as text."""
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 Clock = Callable[[], int]
 
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def rfc3339(milliseconds: int) -> str:
+    """`2020-06-17T07:38:42.503Z`."""
+    moment = datetime.fromtimestamp(milliseconds // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03}Z"
 
 
 def steady_from(not_before: int) -> Clock:

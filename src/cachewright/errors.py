@@ -22,7 +22,7 @@ Exceptions, each beside the code that raises it; `tests/test_errors.py` compares
     ├── StaleTask             store/tasks.py: another writer has changed the task
     ├── DatabaseNotReady      store/database.py: the database is not this release's, or another server's
     ├── WrongKey              store/encryption.py: secrets were encrypted with another key
-    └── StartupError          cli/serve.py: the server cannot start
+    └── StartupError          cli/environment.py: the server cannot start
 """
 
 from string import Formatter

@@ -1,13 +1,23 @@
-"""Puts the parts together: a database, a host, an engine with every operation, and the control plane before them."""
+"""The composition root: database, host, engine with every operation, monitors, services and the HTTP API."""
 
 import asyncio
+import logging
+import signal
 import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 from cachewright import structs
+from cachewright.api.app import Services, create_app
+from cachewright.api.connections import Connections
+from cachewright.api.http_server import HttpServer
 from cachewright.clock import now_ms
-from cachewright.config import Settings
+from cachewright.config import Listen, Settings
+from cachewright.errors import DatabaseUnavailable
 from cachewright.heartbeats import LoopHeartbeats
 from cachewright.hosts.local import LocalHost
+from cachewright.model.tasks import Task
 from cachewright.monitoring.adoption import adopt_nodes
 from cachewright.monitoring.cluster_check import ClusterCheck
 from cachewright.monitoring.incidents import Incidents
@@ -18,72 +28,154 @@ from cachewright.monitoring.snapshots import SnapshotReader
 from cachewright.monitoring.supervisor import Supervisor
 from cachewright.operations.context import OperationContext
 from cachewright.operations.execution import executable_operations
+from cachewright.services.accounts import Credentials, first_credentials
+from cachewright.services.audit_log import AuditLog
+from cachewright.services.credentials import CredentialService
+from cachewright.services.instance_attributes import InstanceAttributes
+from cachewright.services.instance_queries import InstanceQueries
 from cachewright.services.instances import InstanceService
+from cachewright.services.node_queries import NodeQueries
+from cachewright.services.task_records import TaskRecords
 from cachewright.services.tasks import TaskService
-from cachewright.store import audit, incidents, tokens, webhooks
+from cachewright.services.tokens import Outcome, TokenService
+from cachewright.services.user_queries import UserQueries
+from cachewright.services.webhooks import WebhookService
+from cachewright.store import audit, incidents, instances, tokens, webhooks
+from cachewright.store.driver_errors import translate_errors
 from cachewright.store.opening import open_database
 from cachewright.store.read_cache import ReadCache
 from cachewright.tasks.engine import Engine
 from cachewright.tasks.feed import TaskFeed
-from cachewright.threads import in_background
+from cachewright.telemetry.metrics import Metrics
+from cachewright.threads import RequestThreads, in_background
 from cachewright.valkey.migration.source_state import MigrationState
 from cachewright.webhooks.delivery import WebhookDeliveryWorker
+
+log = logging.getLogger(__name__)
 
 _TAKE_UP_SECONDS = 5.0
 _SWEEP_SECONDS = 600.0
 _ADOPT_SECONDS = 2.0
 _DAY_MS = 24 * 3600 * 1000
+_THREADS = 16
+"""For what requests do beside the work that has threads of its own (`cachewright.threads`)."""
+
+
+class Traces(Protocol):
+    """Sends a trace of each task that has ended."""
+
+    def see(self, task: Task) -> None:
+        """Called for each change of each task, from any thread."""
+
+    def stop(self) -> None:
+        """Sends what has not been sent."""
 
 
 class ControlPlane:
-    """:ivar plane: what requests are made to.
-    :ivar statistics: the latest counters of the nodes.
-    :ivar incidents: what is wrong with instances now.
-    """
+    """The parts of one server process."""
 
     def __init__(self, settings: Settings) -> None:
+        """Opens the database and brings its tables up to date; starts nothing."""
         self._settings = settings
         self._database = open_database(settings)
+        self._feed = TaskFeed()
+        self._traces: Traces | None = None
         host = LocalHost(settings)
-        self._site = site = OperationContext(self._database, settings, host, MigrationState(host.cpus))
-        feed = TaskFeed()
+        self._context = context = OperationContext(self._database, settings, host, MigrationState(host.cpus))
+        self._engine = Engine(
+            self._database, executable_operations(context), self._feed, queue_polling=settings.queue_polling
+        )
+
         self.heartbeats = LoopHeartbeats()
-        self.statistics = StatsCollector(site, self.heartbeats)
-        self._engine = Engine(self._database, executable_operations(site), feed, queue_polling=settings.queue_polling)
-        self.enforcement = ParameterEnforcement(site, self.heartbeats)
-        feed.listen(self.enforcement.see)
-        self.webhook_delivery = WebhookDeliveryWorker(
+        self.statistics = StatsCollector(context, self.heartbeats)
+        self.incidents = Incidents(self._database, self.heartbeats)
+        self.supervisor = Supervisor(context, self.incidents, self.heartbeats)
+        self.cluster_check = ClusterCheck(context, self.incidents, self.heartbeats)
+        self._enforcement = ParameterEnforcement(context, self.heartbeats)
+        self._webhook_delivery = WebhookDeliveryWorker(
             self._database,
             self.heartbeats,
             to_private=settings.webhooks_to_private,
             queue_polling=settings.queue_polling,
         )
-        self.incidents = Incidents(self._database, self.heartbeats)
-        self.supervisor = Supervisor(site, self.incidents, self.heartbeats)
-        self.cluster_check = ClusterCheck(site, self.incidents, self.heartbeats)
+        self._metrics = Metrics(self._database, self)
+        self._feed.listen(self._enforcement.see)
+        self._feed.listen(self._metrics.see)
+
         budget = NodeBudget()
-        self.plane = InstanceService(
-            database=self._database,
-            host=host,
-            kept=ReadCache(self._database),
-            feed=feed,
-            settings=settings,
-            tasks=TaskService(site, feed, self._engine.enqueue, self.statistics, budget),
-            access=site.access,
+        self._services = build_services(
+            context,
+            self._feed,
+            enqueue=self._engine.enqueue,
             statistics=self.statistics,
-            observer=SnapshotReader(site, budget),
-            inspector=NodeInspector(site.access, budget),
+            inspector=NodeInspector(context.access, budget),
+            snapshots=SnapshotReader(context, budget),
+            budget=budget,
+            count_sign_in=self._metrics.signed_in,
         )
 
-    def start(self) -> None:
-        """Adopts nodes of earlier releases, then takes up every task that has not ended."""
-        structs.resolve()
-        self.incidents.load()
-        asyncio.run(adopt_nodes(self._site))
-        self.webhook_delivery.start(self._engine.start())
+    def trace(self, traces: Traces) -> None:
+        """Sends traces of tasks to `traces` from now on."""
+        self._traces = traces
+        self._feed.listen(traces.see)
 
-    async def tend(self) -> None:
-        """Until cancelled: takes up what has broken off, forgets what is older than is kept."""
+    def first_credentials(self) -> Credentials | None:
+        """The oldest key that works; in a new database the first user is created with it. None where no key works."""
+        with self._database.write() as connection:
+            return first_credentials(connection)
+
+    def count_instances_by_tls(self) -> tuple[int, int]:
+        """The number of instances with TLS between their nodes, and of those without."""
+        with self._database.read() as connection:
+            return instances.count_by_tls(connection)
+
+    async def start(self) -> None:
+        """Adopts nodes of earlier releases, then resumes every task that has not ended."""
+        structs.resolve()
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="requests"))
+        await in_background(self.incidents.load)
+        await adopt_nodes(self._context)
+        await in_background(lambda: self._webhook_delivery.start(self._engine.start()))
+
+    async def serve(self, listen: Listen) -> None:
+        """Serves the API and runs the background loops until SIGTERM or SIGINT."""
+        stopped = asyncio.Event()
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(signal_number, stopped.set)
+        connections = Connections()
+        app = create_app(self._services, self._metrics, connections=connections)
+        http = HttpServer(app, self._settings, listen, connections, self._metrics.connections_closed)
+        loops = [
+            asyncio.create_task(_forever(loop))
+            for loop in (
+                self.supervisor.run,
+                self.cluster_check.run,
+                self.incidents.run,
+                self._adopt,
+                self.statistics.measure,
+                self._enforcement.run,
+                self._maintain,
+                self._webhook_delivery.run,
+                http.watch,
+            )
+        ]
+        await http.serve(stopped)
+        for loop in loops:
+            loop.cancel()
+        self._feed.close()
+        await http.close()
+        await asyncio.gather(*loops, return_exceptions=True)
+
+    def stop(self) -> None:
+        """Nodes keep running; tasks wait for the next start."""
+        if self._traces:
+            self._traces.stop()
+        self._webhook_delivery.stop()
+        self._engine.stop()
+        self._database.close()
+
+    async def _maintain(self) -> None:
+        """Until cancelled: resumes interrupted tasks, deletes records that are older than their retention."""
         swept = float("-inf")
         while True:
             self.heartbeats.beat("tending")
@@ -93,11 +185,11 @@ class ControlPlane:
                 await in_background(self._sweep)
             await asyncio.sleep(_TAKE_UP_SECONDS)
 
-    async def adopt(self) -> None:
+    async def _adopt(self) -> None:
         """Until cancelled: adopts nodes of earlier releases that could not be reached before."""
         while True:
             self.heartbeats.beat("adoption")
-            await adopt_nodes(self._site)
+            await adopt_nodes(self._context)
             await asyncio.sleep(_ADOPT_SECONDS)
 
     def _sweep(self) -> None:
@@ -109,8 +201,48 @@ class ControlPlane:
             incidents.forget(connection, now - int(self._settings.audit_retention_days * _DAY_MS))
             webhooks.forget(connection, now - int(self._settings.task_retention_days * _DAY_MS))
 
-    def stop(self) -> None:
-        """Nodes go on; tasks wait for the next start."""
-        self.webhook_delivery.stop()
-        self._engine.stop()
-        self._database.close()
+
+def build_services(
+    context: OperationContext,
+    feed: TaskFeed,
+    *,
+    enqueue: Callable[[Task], None],
+    statistics: StatsCollector,
+    inspector: NodeInspector,
+    snapshots: SnapshotReader,
+    budget: NodeBudget,
+    count_sign_in: Callable[[Outcome], None],
+) -> Services:
+    """What the API is made of. `enqueue` hands a stored task to the engine; `count_sign_in` takes the outcome of each
+    sign-in."""
+    database, host, settings = context.database, context.host, context.settings
+    cache, threads = ReadCache(database), RequestThreads()
+    return Services(
+        settings=settings,
+        threads=threads,
+        feed=feed,
+        creation=InstanceService(database=database, host=host, settings=settings, enqueue=enqueue),
+        tasks=TaskService(context, feed, enqueue, statistics, budget),
+        instances=InstanceQueries(database, host, settings, statistics),
+        attributes=InstanceAttributes(database),
+        nodes=NodeQueries(database, threads, inspector, snapshots),
+        records=TaskRecords(database, cache),
+        webhooks=WebhookService(database, to_private=settings.webhooks_to_private),
+        audit_log=AuditLog(database),
+        credentials=CredentialService(cache, database.cipher),
+        tokens=TokenService(database, settings.tokens_per_user, count_sign_in),
+        users=UserQueries(database),
+    )
+
+
+async def _forever(loop: Callable[[], Awaitable[None]]) -> None:
+    """Runs a background loop again after every error: a database that was locked for too long, a full disk."""
+    while True:
+        try:
+            with translate_errors():
+                await loop()
+        except DatabaseUnavailable as error:
+            log.warning("%s: the database is unavailable, retrying: %s", loop.__qualname__, error)
+        except Exception:
+            log.exception("%s was interrupted; it is run again", loop.__qualname__)
+        await asyncio.sleep(1)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from granian.constants import Interfaces
 from granian.server.embed import Server
+from litestar.types import ASGIApp
 from tenants import Site, Tenant
 
 from cachewright.api.app import create_app
@@ -21,11 +22,9 @@ from cachewright.monitoring.inspection import NodeBudget, NodeInspector
 from cachewright.monitoring.node_stats import StatsCollector
 from cachewright.monitoring.snapshots import SnapshotReader
 from cachewright.operations.context import OperationContext
-from cachewright.services.instances import InstanceService
-from cachewright.services.tasks import TaskService
+from cachewright.server import build_services
 from cachewright.store.database import Database
 from cachewright.store.opening import open_database
-from cachewright.store.read_cache import ReadCache
 from cachewright.tasks.feed import TaskFeed
 from cachewright.telemetry.metrics import Metrics
 from cachewright.valkey.access import Access
@@ -45,23 +44,20 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     budget, feed = NodeBudget(), TaskFeed()
     statistics = StatsCollector(_left_out, LoopHeartbeats())
     host = LocalHost(settings)
-    context = OperationContext(database, settings, host, MigrationState(host.cpus))
-    parts: dict[str, Any] = dict.fromkeys(InstanceService.__struct_fields__, _left_out) | {
-        "database": database,
-        "host": host,
-        "kept": ReadCache(database),
-        "feed": feed,
-        "settings": settings,
-        "tasks": TaskService(context, feed, lambda task: None, statistics, budget),
-        "access": _NoSite.access,
-        "statistics": statistics,
-        "observer": SnapshotReader(_NoSite(database)),
-        "inspector": NodeInspector(_NoSite.access, budget),
-    }
-    plane = InstanceService(**parts)
+    metrics = Metrics(database)
+    services = build_services(
+        OperationContext(database, settings, host, MigrationState(host.cpus)),
+        feed,
+        enqueue=lambda task: None,
+        statistics=statistics,
+        inspector=NodeInspector(_NoSite.access, budget),
+        snapshots=SnapshotReader(_NoSite(database)),
+        budget=budget,
+        count_sign_in=metrics.signed_in,
+    )
     port = _free_port()
-    running = _Running(plane, port)
-    yield Site(plane, port)
+    running = _Running(create_app(services, metrics), port)
+    yield Site(database, settings, statistics, port)
     running.stop()
     database.close()
 
@@ -82,8 +78,8 @@ def tenant(new_tenant: Callable[[], Tenant]) -> Tenant:
 
 
 class _Running:
-    def __init__(self, plane: InstanceService, port: int) -> None:
-        self._app = create_app(plane, Metrics(plane.database))
+    def __init__(self, app: ASGIApp, port: int) -> None:
+        self._app = app
         self._port = port
         self._thread = threading.Thread(target=self._run)
         self._thread.start()

@@ -15,20 +15,24 @@ from huaweicloudsdkcore.signer.signer import Signer
 from huaweicloudsdkdcs.v2 import DcsClient
 from sqlalchemy import Connection
 
+from cachewright.config import Settings
 from cachewright.hosts.ports import free_ports
 from cachewright.model.identity import AccessKey, Project, RoleName
 from cachewright.model.instances import Instance
 from cachewright.model.tasks import Task
+from cachewright.monitoring.node_stats import StatsCollector
 from cachewright.services import accounts
-from cachewright.services.instances import InstanceService
 from cachewright.signature import SignedRequest, signature
 from cachewright.store import instances, tasks
+from cachewright.store.database import Database
 
 PASSWORD = "Test-password-1"
 
 
 class Site(msgspec.Struct, frozen=True):
-    plane: InstanceService
+    database: Database
+    settings: Settings
+    statistics: StatsCollector
     port: int
 
 
@@ -68,7 +72,7 @@ class Tenant:
     @classmethod
     def added(cls, site: Site, *, enabled: bool = True) -> "Tenant":
         """Another project with its admin."""
-        with site.plane.database.write() as connection:
+        with site.database.write() as connection:
             project = accounts.add_project(connection, f"p-{uuid.uuid4().hex[:12]}")
             tenant = cls._with_key(site, connection, project, "admin")
             if not enabled:
@@ -77,7 +81,7 @@ class Tenant:
 
     def colleague(self, role: RoleName | None, password: str | None = None) -> "Tenant":
         """Another user, with this role in the same project."""
-        with self.site.plane.database.write() as connection:
+        with self.site.database.write() as connection:
             return self._with_key(self.site, connection, self.project, role, password)
 
     @classmethod
@@ -177,7 +181,7 @@ class Tenant:
         answer = self.call("POST", "instances", self.create_body(**changed))
         assert answer.status == 200, answer.body
         instance_id = str(answer.json["instances"][0]["instance_id"])
-        with self.site.plane.database.write() as connection:
+        with self.site.database.write() as connection:
             for task in tasks.unfinished_of(connection, instance_id):
                 tasks.remove(connection, task)
             instances.change(connection, instance_id, status="RUNNING")
@@ -185,13 +189,13 @@ class Tenant:
 
     def free_port(self) -> int:
         """One above the ranges that nodes take their ports from by themselves, and below the system's own."""
-        plane = self.site.plane
-        with plane.database.read() as connection:
-            taken = instances.taken_ports(connection, plane.settings.node_host)
-        return next(free_ports(plane.settings.node_host, (plane.settings.bus_ports[1], 32767), taken))
+        site = self.site
+        with site.database.read() as connection:
+            taken = instances.taken_ports(connection, site.settings.node_host)
+        return next(free_ports(site.settings.node_host, (site.settings.bus_ports[1], 32767), taken))
 
     def stored(self, instance_id: str) -> Instance:
-        with self.site.plane.database.read() as connection:
+        with self.site.database.read() as connection:
             found = instances.get(connection, self.project_id, instance_id)
         assert found
         return found
@@ -211,6 +215,6 @@ class Tenant:
             "created_at": 1_592_379_522_503,
         }
         task = Task(**(known | changed))
-        with self.site.plane.database.write() as connection:
+        with self.site.database.write() as connection:
             tasks.add(connection, task)
         return task

@@ -35,13 +35,13 @@ def progress(tenant: Tenant, instance_id: str, task_id: str) -> int:
 
 
 def by_another_process(tenant: Tenant, statement: str, *values: str) -> None:
-    file = tenant.site.plane.settings.database_file
+    file = tenant.site.settings.database_file
     subprocess.run([sys.executable, "-c", ELSEWHERE, file, statement, *values], check=True)
 
 
 def test_a_changed_task_is_seen_at_once(tenant: Tenant, watched: tuple[str, str]) -> None:
     for percent in range(42, 60):
-        with tenant.site.plane.database.write() as connection:
+        with tenant.site.database.write() as connection:
             tasks.change(connection, watched[1], percent=percent)
         assert progress(tenant, *watched) == percent
 
@@ -68,7 +68,7 @@ def test_a_task_that_was_not_there_is_there_at_once(tenant: Tenant) -> None:
 
 def test_a_disabled_key_is_refused_at_once(tenant: Tenant, watched: tuple[str, str]) -> None:
     for enabled, status in ((False, 401), (True, 200), (False, 401)):
-        with tenant.site.plane.database.write() as connection:
+        with tenant.site.database.write() as connection:
             accounts.enable_key(connection, tenant.key.access_key, enabled)
         assert tenant.call("GET", path(*watched)).status == status
 
@@ -79,13 +79,13 @@ def test_a_key_that_another_process_revokes_is_refused_at_once(tenant: Tenant, w
 
 
 def test_a_user_who_is_disabled_is_refused_at_once(tenant: Tenant, watched: tuple[str, str]) -> None:
-    with tenant.site.plane.database.write() as connection:
+    with tenant.site.database.write() as connection:
         users.enable(connection, tenant.key.user_id, False)
     assert tenant.call("GET", path(*watched)).refusal == (401, "DCS.1001")
 
 
 def test_a_role_that_is_taken_away_is_gone_at_once(tenant: Tenant, watched: tuple[str, str]) -> None:
-    with tenant.site.plane.database.write() as connection:
+    with tenant.site.database.write() as connection:
         accounts.grant(connection, tenant.user_name, tenant.project.name, None)
     assert tenant.call("GET", path(*watched)).refusal == (401, "DCS.1004")
 
@@ -125,7 +125,7 @@ def test_a_wrong_signature_is_refused_where_the_answer_is_kept(tenant: Tenant, w
 
 
 def test_what_is_kept_is_told_while_the_database_is_locked(tenant: Tenant, watched: tuple[str, str]) -> None:
-    file = tenant.site.plane.settings.database_file
+    file = tenant.site.settings.database_file
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         other.execute("UPDATE tasks SET percent = 99 WHERE id = ?", (watched[1],))

@@ -97,7 +97,7 @@ def test_the_clouds_client_can_send_a_token(alice: Tenant) -> None:
 
 def test_a_token_is_for_one_project(site: Site, alice: Tenant) -> None:
     elsewhere = Tenant.added(site)
-    with site.plane.database.write() as connection:
+    with site.database.write() as connection:
         accounts.grant(connection, alice.user_name, elsewhere.project.name, "admin")
     assert by_token(alice, token(alice), "GET", elsewhere.path("instances")).refusal == (401, "DCS.1004")
     there = token(alice, scope={"project": {"id": elsewhere.project_id}})
@@ -190,7 +190,7 @@ def test_a_token_of_another_user_is_none(site: Site, alice: Tenant) -> None:
 
 def test_a_token_expires(alice: Tenant) -> None:
     text = token(alice)
-    with alice.site.plane.database.write() as connection:
+    with alice.site.database.write() as connection:
         kept = tokens.get(connection, digest(text))
         assert kept
         tokens.remove(connection, kept.digest)
@@ -202,7 +202,7 @@ def test_a_token_expires(alice: Tenant) -> None:
 def test_a_token_ends_with_what_it_stands_for(site: Site, change: str) -> None:
     user = Tenant.added(site).colleague("viewer", PASSWORD)
     text = token(user)
-    with site.plane.database.write() as connection:
+    with site.database.write() as connection:
         if change == "password":
             accounts.set_password(connection, user.user_name, "Another-password-1")
         if change == "disabled":
@@ -221,7 +221,7 @@ def test_neither_token_nor_password_is_kept_or_logged(alice: Tenant, caplog: pyt
         by_token(alice, text, "GET", alice.path("instances"))
     assert text not in caplog.text
     assert PASSWORD not in caplog.text
-    stored = stored_bytes(alice.site.plane.settings.database_file)
+    stored = stored_bytes(alice.site.settings.database_file)
     assert text.encode() not in stored
     assert PASSWORD.encode() not in stored
     assert alice.key.secret_key.encode() not in stored
@@ -257,7 +257,7 @@ def region(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_the_clouds_client_finds_the_project_of_a_region(site: Site, region: str) -> None:
     """Built without a project id, it asks for the project that has the region's name."""
     user = Tenant.added(site)
-    with site.plane.database.write() as connection:
+    with site.database.write() as connection:
         project = accounts.add_project(connection, region)
         accounts.grant(connection, user.user_name, region, "viewer")
     credentials = BasicCredentials(user.key.access_key, user.key.secret_key)

@@ -37,7 +37,7 @@ UPDATE: Mapping[str, Any] = {
 
 
 def set_status(tenant: Tenant, instance_id: str, status: str) -> None:
-    with tenant.site.plane.database.write() as connection:
+    with tenant.site.database.write() as connection:
         instances.change(connection, instance_id, status=status)
 
 

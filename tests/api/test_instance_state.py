@@ -50,7 +50,7 @@ def test_samples_are_told_oldest_first(tenant: Tenant) -> None:
     instance_id = tenant.instance()
     assert tenant.call("GET", f"instances/{instance_id}/statistics").json == {"instance_id": instance_id, "samples": []}
     for second in (1, 6):
-        tenant.site.plane.statistics.record(instance_id, sample(second * 1000, used_memory=second, input_kbps=0.5))
+        tenant.site.statistics.record(instance_id, sample(second * 1000, used_memory=second, input_kbps=0.5))
     told = tenant.call("GET", f"instances/{instance_id}/statistics").json["samples"]
     assert [(one["at"], one["used_memory"], one["input_kbps"]) for one in told] == [
         ("1970-01-01T00:00:01.000Z", 1, 0.5),

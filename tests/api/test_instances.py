@@ -244,7 +244,7 @@ def test_no_password_access_is_a_word(tenant: Tenant) -> None:
 def test_used_memory_is_in_megabytes(tenant: Tenant) -> None:
     instance_id = tenant.instance()
     numbers = dict.fromkeys(InstanceSample.__struct_fields__, 0) | {"used_memory": 5 * 1024 * 1024 + 1}
-    tenant.site.plane.statistics.record(instance_id, InstanceSample(**numbers))
+    tenant.site.statistics.record(instance_id, InstanceSample(**numbers))
     assert tenant.call("GET", f"instances/{instance_id}").json["used_memory"] == 5
     assert tenant.call("GET", "instances").json["instances"][0]["used_memory"] == 5
 
@@ -288,7 +288,7 @@ def three(tenant: Tenant) -> list[str]:
         tenant.instance(name="cache-two", tags=[{"key": "team", "value": "c"}]),
         tenant.instance(name="other", spec_code="redis.cluster.xu1.large.r1.s1.4", capacity=4),
     ]
-    with tenant.site.plane.database.write() as connection:
+    with tenant.site.database.write() as connection:
         for number, instance_id in enumerate(ids):
             instances.change(connection, instance_id, created_at=1000 + number)
         instances.change(connection, ids[1], status="CREATEFAILED")

@@ -180,7 +180,7 @@ def test_a_header_with_any_bytes_is_refused(tenant: Tenant) -> None:
 
 def test_a_fault_is_an_answer_with_an_id_that_the_log_knows(tenant: Tenant, caplog: pytest.LogCaptureFixture) -> None:
     broken = tenant.instance()
-    with tenant.site.plane.database.write() as connection:
+    with tenant.site.database.write() as connection:
         instances.change(connection, broken, spec_code="no spec code")
     with caplog.at_level(logging.ERROR):
         answer = tenant.call("GET", f"instances/{broken}")

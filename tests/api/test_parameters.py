@@ -42,7 +42,7 @@ def item(**changed: Any) -> dict[str, Any]:
 
 
 def waiting(tenant: Tenant, instance_id: str) -> list[Task]:
-    with tenant.site.plane.database.read() as connection:
+    with tenant.site.database.read() as connection:
         return tasks.unfinished_of(connection, instance_id)
 
 
@@ -126,7 +126,7 @@ def test_every_parameter_that_is_listed_can_be_changed(tenant: Tenant) -> None:
 )
 def test_an_instance_that_is_busy_is_not_changed(tenant: Tenant, status: str, code: str) -> None:
     here = tenant.instance()
-    with tenant.site.plane.database.write() as connection:
+    with tenant.site.database.write() as connection:
         instances.change(connection, here, status=status)
     assert tenant.call("PUT", f"instances/{here}/configs", changing(timeout="5")).refusal == (400, code)
 

@@ -131,7 +131,7 @@ def test_every_kind_of_task_has_an_action(tenant: Tenant) -> None:
 
 def commits(tenant: Tenant, ask: Callable[[], Any]) -> int:
     """How many transactions of this call have changed the database."""
-    engine = tenant.site.plane.database.engine
+    engine = tenant.site.database.engine
     found: list[sa.Connection] = []
 
     def see(connection: sa.Connection) -> None:
@@ -165,7 +165,7 @@ def test_a_change_is_two_transactions(tenant: Tenant) -> None:
 
 def test_a_deletion_that_failed_is_retried_by_those_who_may_delete(tenant: Tenant) -> None:
     instance_id = tenant.instance()
-    with tenant.site.plane.database.write() as connection:
+    with tenant.site.database.write() as connection:
         instances.change(connection, instance_id, status="ERROR")
     task = tenant.add_task(instance_id, kind="delete", name="DeleteInstance", status="FAILED")
     path = f"instances/{instance_id}/tasks/{task.id}/retry"

@@ -98,7 +98,7 @@ def test_the_clouds_client_resizes(tenant: Tenant) -> None:
 )
 def test_a_busy_instance_is_not_resized(tenant: Tenant, status: str, code: str) -> None:
     instance_id = tenant.instance()
-    with tenant.site.plane.database.write() as connection:
+    with tenant.site.database.write() as connection:
         instances.change(connection, instance_id, status=status)
     request = ResizeInstanceRequest(instance_id=instance_id, body=ResizeInstanceBody(**LARGER))
     with pytest.raises(ClientRequestException) as refused:

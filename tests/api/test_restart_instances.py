@@ -17,7 +17,7 @@ def test_each_instance_has_its_own_result(tenant: Tenant) -> None:
         "results": [{"result": "success", "instance": here}, {"result": "failed", "instance": gone}],
     }
     assert tenant.stored(here).status == "RESTARTING"
-    with tenant.site.plane.database.read() as connection:
+    with tenant.site.database.read() as connection:
         (task,) = tasks.unfinished_of(connection, here)
     assert (task.kind, task.name, task.status) == ("restart", "RestartInstance", "WAITING")
 

@@ -73,7 +73,7 @@ def test_rows_are_as_the_contract_has_them(tenant: Tenant) -> None:
 def test_tasks_of_an_instance_that_is_gone_stay(tenant: Tenant) -> None:
     instance_id = tenant.instance()
     task = tenant.add_task(instance_id, status="SUCCESS")
-    with tenant.site.plane.database.write() as connection:
+    with tenant.site.database.write() as connection:
         instances.remove(connection, instance_id)
     assert tenant.call("GET", f"instances/{instance_id}/tasks").refusal == (404, "DCS.3022")
     assert [row["id"] for row in tenant.call("GET", "tasks").json["tasks"]] == [task.id]

@@ -82,7 +82,7 @@ def test_another_projects_webhook_is_not_there(tenant: Tenant, new_tenant: Calla
 def test_a_secret_is_shown_once_and_sealed(tenant: Tenant) -> None:
     secret = made(tenant)["secret"]
     assert secret not in tenant.call("GET", "webhooks").body.decode()
-    assert secret.encode() not in stored_bytes(tenant.site.plane.settings.database_file)
+    assert secret.encode() not in stored_bytes(tenant.site.settings.database_file)
 
 
 def test_what_becomes_of_a_task_is_stored_with_it(tenant: Tenant, new_tenant: Callable[[], Tenant]) -> None:
@@ -90,7 +90,7 @@ def test_what_becomes_of_a_task_is_stored_with_it(tenant: Tenant, new_tenant: Ca
     others = made(elsewhere)
     instance_id = tenant.instance()
     task = tenant.add_task(instance_id)
-    with tenant.site.plane.database.write() as connection:
+    with tenant.site.database.write() as connection:
         ended = msgspec.structs.replace(task, status="FAILED", end_time=1_592_379_530_000)
         tasks.save(connection, tasks.save(connection, ended))
     shown = deliveries(tenant, every)
@@ -102,7 +102,7 @@ def test_what_becomes_of_a_task_is_stored_with_it(tenant: Tenant, new_tenant: Ca
     assert [d["event"] for d in deliveries(tenant, failures)["deliveries"]] == ["io.cachewright.task.failed"]
     assert deliveries(elsewhere, others) == {"count": 0, "deliveries": []}
     assert len(deliveries(tenant, every, "offset=1&limit=1")["deliveries"]) == 1
-    with tenant.site.plane.database.read() as connection:
+    with tenant.site.database.read() as connection:
         stored = webhooks.delivery(connection, shown["deliveries"][0]["id"])
     assert stored
     event = json.loads(stored.body)
@@ -118,5 +118,5 @@ def test_a_deleted_webhook_takes_with_it_what_was_on_its_way(tenant: Tenant) -> 
     sent = tenant.call("POST", f"webhooks/{hook['id']}/test").json
     assert sent["event"] == "io.cachewright.webhook.test"
     tenant.call("DELETE", f"webhooks/{hook['id']}")
-    with tenant.site.plane.database.read() as connection:
+    with tenant.site.database.read() as connection:
         assert webhooks.delivery(connection, sent["id"]) is None

@@ -1,15 +1,17 @@
-"""The ASGI application: routes of the contract behind the gate that checks every request."""
+"""The ASGI application: routes of the contract behind the middleware that checks every request."""
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any, Protocol
 
+import msgspec
 from limits import parse as parse_rate
 from litestar import Litestar
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ASGIApp
 
-from cachewright.api.auth.authorization import THREADS, CallAudit, guarding
+from cachewright.api.auth.authorization import THREADS, guarding
 from cachewright.api.auth.bodies import BodyMemory
 from cachewright.api.auth.credentials import Authenticator, utc_now
 from cachewright.api.auth.limits import RateLimit, StreamLimit
@@ -17,7 +19,7 @@ from cachewright.api.auth.proxies import TrustedProxies
 from cachewright.api.connections import Connections
 from cachewright.api.console import pages as console_pages
 from cachewright.api.console import session
-from cachewright.api.middleware import RequestMiddleware
+from cachewright.api.middleware import RequestMetrics, RequestMiddleware
 from cachewright.api.openapi.document import describe
 from cachewright.api.progress_fast_path import ProgressFastPath
 from cachewright.api.responses import EXCEPTION_HANDLERS
@@ -42,9 +44,19 @@ from cachewright.api.routes.documentation import pages
 from cachewright.api.routes.metrics import metrics_page
 from cachewright.api.routes.not_served import refusals
 from cachewright.api.security_headers import security_headers
+from cachewright.config import Settings
+from cachewright.services.audit_log import AuditLog
+from cachewright.services.credentials import CredentialService
+from cachewright.services.instance_attributes import InstanceAttributes
+from cachewright.services.instance_queries import InstanceQueries
 from cachewright.services.instances import InstanceService
+from cachewright.services.node_queries import NodeQueries
+from cachewright.services.task_records import TaskRecords
+from cachewright.services.tasks import TaskService
 from cachewright.services.tokens import TokenService
-from cachewright.telemetry.metrics import Metrics
+from cachewright.services.user_queries import UserQueries
+from cachewright.services.webhooks import WebhookService
+from cachewright.tasks.feed import TaskFeed
 from cachewright.threads import RequestThreads
 
 SERVED = (
@@ -109,8 +121,7 @@ SERVED = (
     identity.list_users,
     identity.list_regions,
 )
-"""Every route that does what it is asked. The rest of the cloud's operations are refused by name."""
-
+"""Every route of a served operation. The other operations of the cloud are refused by name."""
 
 _MEGABYTE = 1024 * 1024
 _OPEN = {
@@ -126,33 +137,61 @@ _OPEN = {
 for a password, and metrics, which have a token of their own."""
 
 
+class Services(msgspec.Struct, frozen=True, kw_only=True):
+    """What requests use, each in one place."""
+
+    settings: Settings
+    threads: RequestThreads
+    feed: TaskFeed
+    creation: InstanceService
+    tasks: TaskService
+    instances: InstanceQueries
+    attributes: InstanceAttributes
+    nodes: NodeQueries
+    records: TaskRecords
+    webhooks: WebhookService
+    audit_log: AuditLog
+    credentials: CredentialService
+    tokens: TokenService
+    users: UserQueries
+
+
+class Metrics(RequestMetrics, Protocol):
+    """Counts responses, and shows what it counted."""
+
+    def text(self) -> bytes:
+        """The page for Prometheus. Reads the database."""
+
+
 def create_app(
-    plane: InstanceService,
+    services: Services,
     metrics: Metrics,
     now: Callable[[], datetime] = utc_now,
     connections: Connections | None = None,
 ) -> ASGIApp:
     """What granian serves. Requests are counted in `metrics` and, by connection, in `connections`; `now` is the clock
     that signatures are checked by."""
-    settings = plane.settings
-    desk = TokenService(plane.database, settings.tokens_per_user, metrics.signed_in)
-    authenticator = Authenticator(plane.kept, plane.database.cipher, now)
+    settings = services.settings
     limits = settings.limits
+    authenticator = Authenticator(services.credentials, now)
     streams = StreamLimit(limits.streams_per_user, limits.streams)
     changes = RateLimit(parse_rate(settings.change_rate_limit))
-
-    def provide_plane() -> InstanceService:
-        return plane
-
-    def provide_desk() -> TokenService:
-        return desk
-
-    def provide_authenticator() -> Authenticator:
-        return authenticator
-
-    def provide_streams() -> StreamLimit:
-        return streams
-
+    injected = {
+        "settings": settings,
+        "feed": services.feed,
+        "creation": services.creation,
+        "tasks": services.tasks,
+        "instances": services.instances,
+        "attributes": services.attributes,
+        "nodes": services.nodes,
+        "records": services.records,
+        "webhooks": services.webhooks,
+        "audit_log": services.audit_log,
+        "tokens": services.tokens,
+        "users": services.users,
+        "authenticator": authenticator,
+        "streams": streams,
+    }
     app = Litestar(
         route_handlers=[
             *SERVED,
@@ -162,22 +201,17 @@ def create_app(
             *console_pages.ROUTES,
             *session.ROUTES,
         ],
-        dependencies={
-            "plane": Provide(provide_plane, sync_to_thread=False),
-            "desk": Provide(provide_desk, sync_to_thread=False),
-            "authenticator": Provide(provide_authenticator, sync_to_thread=False),
-            "streams": Provide(provide_streams, sync_to_thread=False),
-        },
-        before_request=guarding(changes),  # not as one of its guards: it copies the route for those
+        dependencies={name: _provide(part) for name, part in injected.items()},
+        before_request=guarding(changes, services.audit_log),  # for a guard the framework would copy the route
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=None,
         logging_config=None,
-        state=State({THREADS: RequestThreads()}),
-        request_max_body_size=None,  # the gate has read the body, and has its own limit
+        state=State({THREADS: services.threads}),
+        request_max_body_size=None,  # the middleware has read the body, and has its own limit
     )
     return RequestMiddleware(
-        ProgressFastPath(app, plane.kept),
-        CallAudit(plane.database),
+        ProgressFastPath(app, services.records, tasks.show_background_task_progress),
+        services.audit_log,
         authenticator,
         RateLimit(parse_rate(settings.rate_limit)),
         proxies=TrustedProxies(settings.trusted_proxies),
@@ -188,3 +222,10 @@ def create_app(
         streams=streams,
         connections=connections or Connections(),
     )
+
+
+def _provide(part: object) -> Provide:
+    def provide() -> Any:
+        return part
+
+    return Provide(provide, sync_to_thread=False)

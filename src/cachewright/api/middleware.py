@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Collection, Sequence
 from functools import partial
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from litestar.enums import ScopeType
@@ -25,7 +25,7 @@ from litestar.types.asgi_types import (
 )
 
 from cachewright import errors
-from cachewright.api.auth.authorization import IDENTITY, CallAudit, source
+from cachewright.api.auth.authorization import IDENTITY, complete_entry, source
 from cachewright.api.auth.bodies import (
     BodyMemory,
     BodyReader,
@@ -39,8 +39,8 @@ from cachewright.api.connections import Connections, Requests
 from cachewright.api.responses import OPERATION, REQUEST_ID, RETRY_SECONDS, error_body, error_headers
 from cachewright.errors import ApiError, DatabaseUnavailable
 from cachewright.logs import RARELY, about
+from cachewright.services.audit_log import AuditLog
 from cachewright.signature import SignedRequest
-from cachewright.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -48,16 +48,23 @@ _Received: TypeAlias = HTTPReceiveMessage | WebSocketReceiveMessage
 _OF_NO_PROJECT = {"/v2/available-zones", "/v2/instances/maintain-windows"}
 
 
+class RequestMetrics(Protocol):
+    """Counts responses."""
+
+    def answered(self, operation: str, method: str, status: int, seconds: float) -> None:
+        """`operation` is one of those that are served, or empty where a request came to none."""
+
+
 class RequestMiddleware:
     def __init__(
         self,
         app: ASGIApp,
-        audit: CallAudit,
+        audit_log: AuditLog,
         authenticator: Authenticator,
         rate: RateLimit,
         *,
         proxies: TrustedProxies,
-        metrics: Metrics,
+        metrics: RequestMetrics,
         open_to_all: Collection[tuple[str, str]],
         response_headers: Sequence[tuple[bytes, bytes]] = (),
         bodies: BodyMemory,
@@ -67,7 +74,7 @@ class RequestMiddleware:
         """`open_to_all` are methods and paths that are asked for without credentials."""
         self._open = {(method, path.encode()) for method, path in open_to_all}
         self._app = app
-        self._audit = audit
+        self._audit_log = audit_log
         self._authenticator = authenticator
         self._rate = rate
         self._proxies = proxies
@@ -99,7 +106,7 @@ class RequestMiddleware:
                     *self._response_headers,
                     (b"x-request-id", request_id.encode()),
                 ]
-                await self._audit.conclude(scope, message["status"])
+                await complete_entry(self._audit_log, scope, message["status"])
                 seconds = time.perf_counter() - arrived
                 self._metrics.answered(_operation(scope), str(scope["method"]), message["status"], seconds)
             await send(message)

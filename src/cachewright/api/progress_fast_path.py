@@ -1,62 +1,66 @@
 """The progress of a task, answered before the framework.
 
-Clients that watch a task ask for nothing else, and routing, parameters and response of the framework are most of what
-such a request costs. What is not simply to be told, a refusal or a stream, goes the framework's way, and without this
-module all would.
+Clients that poll a task send no other request, and routing, parameters and response of the framework are most of what
+such a request costs. Path, action and name are those of the route, which answers streams, other spellings of ids and,
+without this module, every request.
 """
 
 import re
 
 from litestar.enums import ScopeType
+from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from litestar.types.asgi_types import HTTPResponseBodyEvent, HTTPResponseStartEvent
 
 from cachewright.api import event_streams, requests
 from cachewright.api.auth.authorization import IDENTITY
-from cachewright.api.auth.permissions import OPTION, Action, may
+from cachewright.api.auth.permissions import OPTION, Action, require
+from cachewright.api.progress import ProgressResponse, render, respond
 from cachewright.api.responses import OPERATION
-from cachewright.api.routes.tasks import Shown, show_background_task_progress, shown_progress
 from cachewright.model.identity import Identity
-from cachewright.store.read_cache import ReadCache
+from cachewright.services.task_records import TaskRecords
 
-_ACTION: Action = show_background_task_progress.opt[OPTION]
-_OPERATION = show_background_task_progress.handler_name
-_PATH = re.compile(r"/v2/[^/]+/instances/([0-9a-f-]{36})/tasks/([0-9a-f]{32})/progress", re.ASCII)
+_SPELLINGS = {
+    "project_id": r"[^/]+",
+    "instance_id": r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+    "task_id": r"[0-9a-f]{32}",
+}
 
 
 class ProgressFastPath:
-    """Stands between the gate, which has found out who asks, and `app`, the framework."""
+    """Stands between the middleware, which has identified the caller, and `app`, the framework."""
 
-    def __init__(self, app: ASGIApp, kept: ReadCache) -> None:
+    def __init__(self, app: ASGIApp, records: TaskRecords, route: HTTPRouteHandler) -> None:
+        """`route` is the one of ShowBackgroundTaskProgress."""
         self._app = app
-        self._kept = kept
+        self._records = records
+        self._action: Action = route.opt[OPTION]
+        self._operation = route.handler_name
+        (path,) = route.paths
+        self._path = re.compile(re.sub(r"{(\w+):str}", lambda name: f"(?P<{name[1]}>{_SPELLINGS[name[1]]})", path))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == ScopeType.HTTP and (shown := await self._shown(scope)) is not None:
-            scope["state"][OPERATION] = _OPERATION
-            await _tell(shown, scope, send)
-        else:
+        if scope["type"] != ScopeType.HTTP or scope["method"] != "GET":
             await self._app(scope, receive, send)
+            return
+        named = self._path.fullmatch(scope["path"])
+        if named is None or event_streams.wanted(requests.header(scope, b"accept")):
+            await self._app(scope, receive, send)
+            return
+        scope["state"][OPERATION] = self._operation
+        await _send(await self._response(scope, named["instance_id"], named["task_id"]), send)
 
-    async def _shown(self, scope: HTTPScope) -> Shown | None:
-        """None where this is not to be answered here."""
-        named = _PATH.fullmatch(scope["path"]) if scope["method"] == "GET" else None
-        if named is None:
-            return None
+    async def _response(self, scope: HTTPScope, instance_id: str, task_id: str) -> ProgressResponse:
+        """ApiError DCS.2007, DCS.3022 or DCS.4958."""
         who: Identity = scope["state"][IDENTITY]
-        if not may(who, _ACTION) or who.project_id is None or event_streams.wanted(requests.header(scope, b"accept")):
-            return None
-        instance_id, task_id = named.groups()
-        shown = await self._kept.ask(shown_progress, who.project_id, instance_id, task_id)
-        return shown if isinstance(shown, Shown) else None
+        require(who, self._action)
+        rendered = await self._records.cached(requests.project_id(who), instance_id, task_id, render)
+        return respond(rendered, requests.header(scope, b"if-none-match"))
 
 
-async def _tell(shown: Shown, scope: HTTPScope, send: Send) -> None:
-    """200 with the progress, or 304 (RFC 9110, 15.4.5) where the client has that."""
-    headers = [(b"etag", shown.tag.encode())]
-    status, body = 304, b""
-    if requests.header(scope, b"if-none-match") != shown.tag:
-        status, body = 200, shown.progress
-        headers += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send(HTTPResponseStartEvent(type="http.response.start", status=status, headers=headers))
-    await send(HTTPResponseBodyEvent(type="http.response.body", body=body, more_body=False))
+async def _send(response: ProgressResponse, send: Send) -> None:
+    headers = [(b"etag", response.etag.encode())]
+    if response.body:
+        headers += [(b"content-type", b"application/json"), (b"content-length", str(len(response.body)).encode())]
+    await send(HTTPResponseStartEvent(type="http.response.start", status=response.status, headers=headers))
+    await send(HTTPResponseBodyEvent(type="http.response.body", body=response.body, more_body=False))

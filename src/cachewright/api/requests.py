@@ -60,9 +60,14 @@ def identity(request: Request[Any, Any, Any]) -> Identity:
 def principal(request: Request[Any, Any, Any]) -> Principal:
     """Of a route below a project, where everybody who gets so far has a role."""
     who = identity(request)
+    return Principal(project_id=project_id(who), user_id=who.user_id, user_name=who.user_name)
+
+
+def project_id(who: Identity) -> str:
+    """The project of a request below a project. LookupError for any other request."""
     if who.project_id is None:
-        raise LookupError(f"{request.scope['path']} concerns no project")
-    return Principal(project_id=who.project_id, user_id=who.user_id, user_name=who.user_name)
+        raise LookupError("the request concerns no project")
+    return who.project_id
 
 
 def header(scope: HTTPScope, name: bytes) -> str:

@@ -50,9 +50,9 @@ def json(body: Shape) -> Response[Shape]:
     return Response(body, status_code=200, media_type=_JSON)
 
 
-def ready(encoded: bytes, shape: type[Shape]) -> Response[Shape]:
+def ready(encoded: bytes, shape: type[Shape], headers: Mapping[str, str]) -> Response[Shape]:
     """The same of a body that is JSON already; it must be that of a `shape`."""
-    return cast(Response[Shape], Response(encoded, status_code=200, media_type=_JSON))
+    return cast(Response[Shape], Response(encoded, status_code=200, media_type=_JSON, headers=dict(headers)))
 
 
 def not_modified(tag: str) -> Response[Any]:

@@ -12,16 +12,19 @@ from typing import Any
 import msgspec
 
 from cachewright import errors, flavors
+from cachewright.api import requests
 from cachewright.api.requests import refused
 from cachewright.api.schemas.configurations import UpdateConfigBody
 from cachewright.api.schemas.instance_bodies import MOST_TAGS, CreateBody, ResizeBody, Tag, capacity_mb
 from cachewright.api.schemas.instance_changes import TagsBody, UpdateBody, retagged
+from cachewright.api.schemas.instances import InstancesQuery
 from cachewright.api.texts import require_line, require_lines, require_tags
 from cachewright.errors import ApiError
 from cachewright.flavors import Flavor
 from cachewright.model.instances import Instance
 from cachewright.operations.requests import CreateRequest, ResizeRequest
 from cachewright.services.instance_attributes import AttributeChange
+from cachewright.services.instance_queries import InstanceFilter
 from cachewright.topologies import TOPOLOGIES
 from cachewright.valkey.parameters import BY_ID, BY_NAME
 
@@ -89,6 +92,21 @@ def create_request(body: CreateBody) -> CreateRequest:
         port=body.port,
         password=_password(body),
         attributes={field: value for field, value in replayed.items() if value},
+    )
+
+
+def instance_filter(query: InstancesQuery) -> InstanceFilter:
+    """Which instances ListInstances is asked for. ApiError DCS.4061 for an id that is not one."""
+    flag = query.name_equal.lower()
+    return InstanceFilter(
+        instance_id=requests.instance_id(query.instance_id) if query.instance_id else None,
+        name=query.name if flag in {"", "true", "false"} else query.name_equal,
+        name_equal=flag not in {"", "false"},
+        status=query.status,
+        include_failed=query.include_failure.lower() == "true",
+        address=query.ip,
+        capacity_mb=None if query.capacity is None else capacity_mb(query.capacity) or 0,  # no instance has 0
+        tags=frozenset(filter(None, query.tags.split(","))),
     )
 
 

@@ -9,7 +9,8 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter, validators
 
-from cachewright.cli.serve import StartupError, serve_until_stopped
+from cachewright.cli.environment import StartupError
+from cachewright.cli.serve import serve_until_stopped
 from cachewright.cli.settings import BUS_PORTS, BusPorts, DatabaseUrl, ValkeyBinary, absolute_binary, read_database_url
 from cachewright.config import Listen, RequestLimits, Settings, parse_ports, parse_public_url
 from cachewright.logs import Format

@@ -1,4 +1,4 @@
-"""Changing what is remembered of an instance: nothing that a node knows, so it is done at once."""
+"""Name and attributes of an instance: on record alone, so they change without a task."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,35 +10,37 @@ from cachewright.clock import now_ms
 from cachewright.errors import ApiError
 from cachewright.model.identity import Principal
 from cachewright.model.instances import Instance
+from cachewright.services.lookup import instance_of
 from cachewright.store import instances
 from cachewright.store.database import Database
 
 
 class AttributeChange(msgspec.Struct, frozen=True, kw_only=True):
-    """:ivar name: None for the name it has.
-    :ivar attributes: those that change; an empty value takes the attribute away.
+    """:ivar name: None to keep the name.
+    :ivar attributes: those that change; an empty value removes the attribute.
     """
 
     name: str | None = None
     attributes: Mapping[str, Any] = {}
 
 
-def change_attributes(
-    database: Database, who: Principal, instance_id: str, decide: Callable[[Instance], AttributeChange]
-) -> None:
-    """`decide` sees the instance as it is when it is changed. ApiError DCS.3022, or DCS.4026 while it is deleted."""
-    with database.write() as connection:
-        instance = instances.get(connection, who.project_id, instance_id)
-        if instance is None:
-            raise ApiError(errors.INSTANCE_NOT_FOUND)
-        if instance.status == "DELETING":
-            raise ApiError(errors.INSTANCE_STATE_CONFLICT)
-        wished = decide(instance)
-        known = {**instance.attributes, **wished.attributes}
-        instances.change(
-            connection,
-            instance_id,
-            name=wished.name or instance.name,
-            attributes={field: value for field, value in known.items() if value},
-            updated_at=now_ms(),
-        )
+class InstanceAttributes:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def change(self, who: Principal, instance_id: str, decide: Callable[[Instance], AttributeChange]) -> None:
+        """Stores what `decide` returns for the instance as it is in the transaction. ApiError DCS.3022, those of
+        `decide`, or DCS.4026 while the instance is deleted."""
+        with self._database.write() as connection:
+            instance = instance_of(connection, who.project_id, instance_id)
+            change = decide(instance)
+            if instance.status == "DELETING":
+                raise ApiError(errors.INSTANCE_STATE_CONFLICT)
+            attributes = {**instance.attributes, **change.attributes}
+            instances.change(
+                connection,
+                instance_id,
+                name=change.name or instance.name,
+                attributes={field: value for field, value in attributes.items() if value},
+                updated_at=now_ms(),
+            )

@@ -1,4 +1,4 @@
-"""Instances: creation, and what requests read of them."""
+"""Creation of instances."""
 
 import secrets
 import uuid
@@ -14,20 +14,14 @@ from cachewright.hosts.ports import NodePorts
 from cachewright.model.identity import Principal
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
-from cachewright.monitoring.inspection import NodeInspector
-from cachewright.monitoring.node_stats import StatsCollector
-from cachewright.monitoring.snapshots import SnapshotReader
 from cachewright.operations import admission
 from cachewright.operations.create import CREATE, room_for_new
 from cachewright.operations.requests import CreateRequest
 from cachewright.placement.port_reservation import reserve
-from cachewright.services.tasks import TaskService, add_task
+from cachewright.services.tasks import add_task
 from cachewright.store import instances
 from cachewright.store.database import Database
-from cachewright.store.read_cache import ReadCache
-from cachewright.tasks.feed import TaskFeed
 from cachewright.topologies import layout, topology_of
-from cachewright.valkey.access import Access
 from cachewright.valkey.certificates import new_authority
 
 _SECRET_BYTES = 32
@@ -35,25 +29,13 @@ _SECRET_BYTES = 32
 
 class InstanceService(msgspec.Struct, frozen=True):
     """:ivar host: the machine that nodes run on.
-    :ivar kept: results of frequent reads.
-    :ivar feed: where changes of tasks are published.
-    :ivar tasks: starts and controls what changes an instance.
-    :ivar access: how to sign in to an instance's nodes.
-    :ivar statistics: the latest counters of the nodes.
-    :ivar observer: snapshots of instances for event streams.
-    :ivar inspector: reads nodes for requests.
+    :ivar enqueue: hands a stored task to the engine.
     """
 
     database: Database
     host: Host
-    kept: ReadCache
-    feed: TaskFeed
     settings: Settings
-    tasks: TaskService
-    access: Callable[[Instance], Access]
-    statistics: StatsCollector
-    observer: SnapshotReader
-    inspector: NodeInspector
+    enqueue: Callable[[Task], None]
 
     def create_instances(self, principal: Principal, request: CreateRequest) -> list[Instance]:
         """Stores new instances and starts their creation, all of them or none.
@@ -81,7 +63,7 @@ class InstanceService(msgspec.Struct, frozen=True):
 
         added = reserve(self.database, self.host, self.settings, room.size.nodes, add, tls=tls, first=request.port)
         for _, task in added:
-            self.tasks.enqueue(task)
+            self.enqueue(task)
         return [instance for instance, _ in added]
 
 

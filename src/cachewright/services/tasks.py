@@ -1,4 +1,4 @@
-"""Background tasks of instances: the one way to start them, and to control, cancel, retry and delete them.
+"""Background tasks of instances: the one way to start them, and to control, cancel and retry them.
 
 Each change is decided in one write transaction, so that what was checked still holds when its task is stored. The host
 is asked for its resources before that transaction, which would keep others waiting. The task is enqueued after the
@@ -29,6 +29,7 @@ from cachewright.operations.operation import Accepted, Operation, ParamsT, Reque
 from cachewright.operations.requests import ResizeRequest
 from cachewright.operations.resize import RESIZE, Preview
 from cachewright.placement.capacity import Limits, Shortage
+from cachewright.services.lookup import instance_of, task_of
 from cachewright.store import instances, task_controls, tasks
 from cachewright.tasks import plan
 from cachewright.tasks.feed import TaskFeed
@@ -63,7 +64,7 @@ class TaskService(msgspec.Struct, frozen=True):
         """
         limits = admission.limits(self.context.host, self.context.settings)
         with self.context.database.write() as connection:
-            instance = _instance_of(connection, principal, instance_id)
+            instance = instance_of(connection, principal.project_id, instance_id)
             unfinished = tasks.unfinished_of(connection, instance_id)
             if not operation.repeatable:
                 for task in unfinished:
@@ -80,7 +81,7 @@ class TaskService(msgspec.Struct, frozen=True):
         """The instance, and the task that a resize would store now; stores nothing. ApiError as `submit`, but that an
         instance in any state is accepted, and that missing room is a blocker of the preview."""
         with self.context.database.read() as connection:
-            instance = _instance_of(connection, principal, instance_id)
+            instance = instance_of(connection, principal.project_id, instance_id)
             accepted = RESIZE.validate(instance, instances.nodes_of(connection, instance_id), request)
         return instance, _new_task(RESIZE, principal, instance, accepted)
 
@@ -104,7 +105,7 @@ class TaskService(msgspec.Struct, frozen=True):
         A task that waits ends as soon as it is cancelled; one that runs ends when the instance is usable again.
         """
         with self.context.database.write() as connection:
-            task = _task_of(connection, principal, instance_id, task_id)
+            task = task_of(connection, principal.project_id, instance_id, task_id)
             interrupts = control.state != "running"
             if task.status in ENDED or (interrupts and not OPERATIONS[task.kind].interruptible):
                 raise ApiError(errors.TASK_STATE_CONFLICT)
@@ -118,7 +119,7 @@ class TaskService(msgspec.Struct, frozen=True):
     def cancel_resize(self, principal: Principal, instance_id: str, task_id: str) -> None:
         """Cancels a resize. ApiError DCS.4957 where the task is of another kind or has ended."""
         with self.context.database.read() as connection:
-            task = _task_of(connection, principal, instance_id, task_id)
+            task = task_of(connection, principal.project_id, instance_id, task_id)
         if task.kind != RESIZE.kind:
             raise ApiError(errors.TASK_STATE_CONFLICT)
         self.control(principal, instance_id, task_id, Control(state="cancelled"))
@@ -128,8 +129,8 @@ class TaskService(msgspec.Struct, frozen=True):
         task has not failed; DCS.4036, DCS.4039 or DCS.9007 where there is no room for it; or busy."""
         limits = admission.limits(self.context.host, self.context.settings)
         with self.context.database.write() as connection:
-            task = _task_of(connection, principal, instance_id, task_id)
-            instance = _instance_of(connection, principal, instance_id)
+            task = task_of(connection, principal.project_id, instance_id, task_id)
+            instance = instance_of(connection, principal.project_id, instance_id)
             operation = OPERATIONS[task.kind]
             if task.status != "FAILED":
                 raise ApiError(errors.TASK_STATE_CONFLICT)
@@ -146,14 +147,6 @@ class TaskService(msgspec.Struct, frozen=True):
         self.feed.publish(saved)
         self.enqueue(saved)
         return saved
-
-    def delete(self, principal: Principal, instance_id: str, task_id: str) -> None:
-        """Deletes the record of a task that has ended. ApiError DCS.4957 where it has not."""
-        with self.context.database.write() as connection:
-            task = _task_of(connection, principal, instance_id, task_id)
-            if task.status not in ENDED:
-                raise ApiError(errors.TASK_STATE_CONFLICT)
-            tasks.remove(connection, task)
 
     def _require_room(
         self,
@@ -229,18 +222,3 @@ def _end_cancelled(connection: sa.Connection, task: Task) -> None:
         revision=task.revision + 1,
     )
     set_status_after(connection, tasks.load(connection, task.id))
-
-
-def _instance_of(connection: sa.Connection, principal: Principal, instance_id: str) -> Instance:
-    instance = instances.get(connection, principal.project_id, instance_id)
-    if instance is None:
-        raise ApiError(errors.INSTANCE_NOT_FOUND)
-    return instance
-
-
-def _task_of(connection: sa.Connection, principal: Principal, instance_id: str, task_id: str) -> Task:
-    _instance_of(connection, principal, instance_id)
-    task = tasks.get(connection, instance_id, task_id)
-    if task is None:
-        raise ApiError(errors.TASK_NOT_FOUND)
-    return task

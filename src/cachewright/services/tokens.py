@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import msgspec
@@ -55,13 +55,16 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Issued(msgspec.Struct, frozen=True):
-    """:ivar text: the token itself; told once."""
+    """:ivar text: the token itself; returned once.
+    :ivar projects: those in which the user has a role.
+    """
 
     text: str
     token: Token
     user: User
     project: Project | None
     role: RoleName | None
+    projects: Sequence[Project] = ()
 
 
 class TokenService:
@@ -145,7 +148,7 @@ class TokenService:
             tokens.remove_oldest(connection, user.id, kind, keep=self._tokens_per_user - 1)
             tokens.add(connection, token)
             self._audit.succeeded(connection, user, token, origin)
-        return Issued(text, token, user, project, role)
+            return Issued(text, token, user, project, role, users.projects_of(connection, user.id))
 
     def look_up(self, text: str, user_id: str, kind: TokenKind = "token") -> Issued:
         """What a token of this user is good for. ApiError DCS.1001 where it is none, or is good no longer."""
@@ -153,10 +156,11 @@ class TokenService:
             token, user = tokens.get(connection, digest(text)), users.get(connection, user_id)
             if token is None or user is None or not _is_valid(token, user_id, kind):
                 raise ApiError(errors.INVALID_CREDENTIALS)
+            projects = users.projects_of(connection, user_id)
             if token.project_id is None:
-                return Issued(text, token, user, None, None)
+                return Issued(text, token, user, None, None, projects)
             role = users.role(connection, user_id, token.project_id)
-            return Issued(text, token, user, users.project(connection, token.project_id), role)
+            return Issued(text, token, user, users.project(connection, token.project_id), role, projects)
 
     async def exchange(self, text: str, user_id: str, scope: Scope, origin: Origin) -> Issued:
         """Another session of this user, for the project of `scope`, until the first one would have ended; that one is
@@ -177,7 +181,7 @@ class TokenService:
             tokens.remove(connection, old.digest)
             tokens.add(connection, new)
             self._audit.succeeded(connection, user, new, origin)
-        return Issued(issued, new, user, project, role)
+            return Issued(issued, new, user, project, role, users.projects_of(connection, user_id))
 
     def revoke(self, text: str, user_id: str, kind: TokenKind = "token") -> None:
         """Takes back a token of this user. ApiError DCS.1001 where it is none."""

@@ -1,4 +1,4 @@
-"""Webhooks of a project: made, tried and taken away."""
+"""Webhooks of a project: create, list, test and delete them."""
 
 import base64
 import secrets
@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from cachewright import errors
 from cachewright.clock import now_ms
 from cachewright.errors import ApiError
+from cachewright.hosts.addresses import is_allowed, literal, own_addresses
 from cachewright.model.identity import Principal
 from cachewright.model.webhooks import Delivery, Webhook
 from cachewright.store import webhook_events, webhooks
@@ -22,46 +23,65 @@ TEST_SECONDS = 10
 _SECRET_BYTES = 32
 
 
-def add_webhook(database: Database, who: Principal, url: str, wanted: tuple[str, ...]) -> Webhook:
-    """ApiError DCS.4966 where the project has as many as it may."""
-    made = Webhook(
-        id=uuid.uuid4().hex,
-        project_id=who.project_id,
-        url=url,
-        events=wanted,
-        secret=f"whsec_{base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()}",
-        enabled=True,
-        created_at=now_ms(),
-    )
-    with database.write() as connection:
-        if len(webhooks.of_project(connection, who.project_id)) >= MOST_WEBHOOKS:
-            raise ApiError(errors.TOO_MANY_WEBHOOKS)
-        webhooks.add(connection, made)
-    return made
+class WebhookService:
+    def __init__(self, database: Database, *, to_private: bool) -> None:
+        """`to_private`: whether events may be sent to private addresses."""
+        self._database = database
+        self._to_private = to_private
 
+    def create(self, who: Principal, url: str, host: str, events: tuple[str, ...]) -> Webhook:
+        """Adds a webhook for `url`, whose host is `host`. ApiError DCS.4062 where no events are sent to this address,
+        DCS.4966 where the project has as many webhooks as it may."""
+        address = literal(host)
+        if address and not is_allowed(address, to_private=self._to_private, own=own_addresses()):
+            raise ApiError(errors.INVALID_PARAMETER, parameter="url", reason="events are not sent to this address")
+        webhook = Webhook(
+            id=uuid.uuid4().hex,
+            project_id=who.project_id,
+            url=url,
+            events=events,
+            secret=f"whsec_{base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()}",
+            enabled=True,
+            created_at=now_ms(),
+        )
+        with self._database.write() as connection:
+            if len(webhooks.of_project(connection, who.project_id)) >= MOST_WEBHOOKS:
+                raise ApiError(errors.TOO_MANY_WEBHOOKS)
+            webhooks.add(connection, webhook)
+        return webhook
 
-def remove_webhook(database: Database, who: Principal, webhook_id: str) -> None:
-    """ApiError DCS.4967."""
-    with database.write() as connection:
-        webhooks.remove(connection, webhook_of(connection, who, webhook_id).id)
+    def all(self, who: Principal) -> list[Webhook]:
+        """Every webhook of the project."""
+        with self._database.read() as connection:
+            return webhooks.of_project(connection, who.project_id)
 
+    def delete(self, who: Principal, webhook_id: str) -> None:
+        """Deletes the webhook and its deliveries. ApiError DCS.4967."""
+        with self._database.write() as connection:
+            webhooks.remove(connection, _webhook_of(connection, who, webhook_id).id)
 
-def send_test_event(database: Database, who: Principal, webhook_id: str) -> Delivery:
-    """Sends a test event. ApiError DCS.4967, or DCS.4962 where there are too many already."""
-    now = now_ms()
-    with database.write() as connection:
-        webhook = webhook_of(connection, who, webhook_id)
-        newest = webhooks.newest_tests(connection, webhook.id, MOST_TESTS)
-        if sum(_is_counted(test, now) for test in newest) >= MOST_TESTS:
-            raise ApiError(errors.TOO_MANY_REQUESTS, retry_after=TEST_SECONDS)
-        return webhooks.send(connection, webhook.id, webhook_events.of_test(who.project_id, webhook.id, now), now)
+    def send_test_event(self, who: Principal, webhook_id: str) -> Delivery:
+        """ApiError DCS.4967, or DCS.4962 where there are too many test events already."""
+        now = now_ms()
+        with self._database.write() as connection:
+            webhook = _webhook_of(connection, who, webhook_id)
+            newest = webhooks.newest_tests(connection, webhook.id, MOST_TESTS)
+            if sum(_is_counted(test, now) for test in newest) >= MOST_TESTS:
+                raise ApiError(errors.TOO_MANY_REQUESTS, retry_after=TEST_SECONDS)
+            return webhooks.send(connection, webhook.id, webhook_events.of_test(who.project_id, webhook.id, now), now)
+
+    def deliveries(self, who: Principal, webhook_id: str, *, offset: int, limit: int) -> tuple[int, list[Delivery]]:
+        """The number of deliveries of the webhook, and one page of them, newest first. ApiError DCS.4967."""
+        with self._database.read() as connection:
+            webhook = _webhook_of(connection, who, webhook_id)
+            return webhooks.page(connection, webhook.id, offset=offset, limit=limit)
 
 
 def _is_counted(test: Delivery, now: int) -> bool:
     return test.status == "WAITING" or 0 <= now - test.created_at < TEST_SECONDS * 1000
 
 
-def webhook_of(connection: sa.Connection, who: Principal, webhook_id: str) -> Webhook:
+def _webhook_of(connection: sa.Connection, who: Principal, webhook_id: str) -> Webhook:
     """The caller's webhook of this id. ApiError DCS.4967 where there is none."""
     webhook = webhooks.get(connection, webhook_id)
     if webhook is None or webhook.project_id != who.project_id:

@@ -2,11 +2,11 @@
 
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+from cachewright.clock import rfc3339
 from cachewright.model.incidents import Incident
 from cachewright.model.tasks import Task, TaskStatus
 
@@ -94,8 +94,3 @@ def of_test(project_id: str, webhook_id: str, at: int) -> CloudEvent:
         time=rfc3339(at),
         data={},
     )
-
-
-def rfc3339(milliseconds: int) -> str:
-    moment = datetime.fromtimestamp(milliseconds // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03}Z"

@@ -5,7 +5,7 @@ grown. What is, is read when it is asked for: tasks in line, instances, nodes.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from prometheus_client import (
@@ -21,21 +21,17 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 import cachewright
-from cachewright.heartbeats import LoopHeartbeats
+from cachewright.model.incidents import FaultKind
 from cachewright.model.instances import Node
 from cachewright.model.tasks import ENDED, UNFINISHED, Task
-from cachewright.monitoring.cluster_check import ClusterCheck
 from cachewright.monitoring.faults import RULES
-from cachewright.monitoring.incidents import Incidents
-from cachewright.monitoring.node_stats import NodeStats, StatsCollector
-from cachewright.monitoring.supervisor import Supervisor
+from cachewright.monitoring.node_stats import NodeStats
 from cachewright.operations import OPERATIONS
 from cachewright.services.tokens import OUTCOMES, Outcome
 from cachewright.store import counts
 from cachewright.store.database import Database
 from cachewright.tasks.operation import CANCELLED
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
 _UNKNOWN = "OTHER"
 """Label of a method that a client made up: each label has few values, or the page would grow without bound."""
@@ -45,14 +41,58 @@ _TASK_SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600
 _ERRORS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2)
 
 
+class Loops(Protocol):
+    """When each background loop last came round: epoch seconds by its name."""
+
+    def last(self) -> Mapping[str, float]: ...
+
+
+class NodeStarts(Protocol):
+    """Starts of nodes that had died."""
+
+    @property
+    def starts(self) -> int: ...
+
+
+class IncidentCounts(Protocol):
+    """Incidents by kind: those that are open, and those that began since the server started."""
+
+    @property
+    def begun(self) -> Mapping[FaultKind, int]: ...
+
+    def open_by_kind(self) -> Mapping[FaultKind, int]: ...
+
+
+class ForgottenMembers(Protocol):
+    """Nodes that were made to forget a foreign member."""
+
+    @property
+    def forgotten(self) -> int: ...
+
+
+class NodeCounters(Protocol):
+    """The latest counters of every node that should run; None for one that does not answer."""
+
+    def nodes(self) -> Iterable[tuple[Node, NodeStats | None]]: ...
+
+
 class Monitors(Protocol):
     """The parts of the server that run in the background."""
 
-    heartbeats: LoopHeartbeats
-    supervisor: Supervisor
-    incidents: Incidents
-    cluster_check: ClusterCheck
-    statistics: StatsCollector
+    @property
+    def heartbeats(self) -> Loops: ...
+
+    @property
+    def supervisor(self) -> NodeStarts: ...
+
+    @property
+    def incidents(self) -> IncidentCounts: ...
+
+    @property
+    def cluster_check(self) -> ForgottenMembers: ...
+
+    @property
+    def statistics(self) -> NodeCounters: ...
 
 
 class Metrics:

@@ -131,7 +131,7 @@ def test_signing_out_ends_it(browser: Browser, user: Tenant) -> None:
 
 def test_one_project_at_a_time(browser: Browser, user: Tenant, new_tenant: Callable[[], Tenant]) -> None:
     elsewhere, strange = new_tenant(), new_tenant()
-    with user.site.plane.database.write() as connection:
+    with user.site.database.write() as connection:
         accounts.grant(connection, user.user_name, elsewhere.project.name, "viewer")
     assert browser.send("GET", elsewhere.path("instances")).refusal == (401, "DCS.1004")
     old = browser.cookie.value

@@ -5,7 +5,6 @@ The cloud's Python client signs even where it is told to send a token, so a toke
 """
 
 import logging
-import secrets
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TypeAlias
@@ -18,6 +17,7 @@ from cachewright.clock import now_ms
 from cachewright.errors import ApiError
 from cachewright.logs import LineLimit
 from cachewright.model.identity import Identity, TokenKind
+from cachewright.services.credentials import CredentialService, Owner
 from cachewright.services.tokens import digest
 from cachewright.signature import (
     Authorization,
@@ -28,9 +28,6 @@ from cachewright.signature import (
     require_recent,
     verify,
 )
-from cachewright.store import credentials
-from cachewright.store.encryption import SecretCipher
-from cachewright.store.read_cache import ReadCache
 
 log = logging.getLogger(__name__)
 
@@ -53,14 +50,11 @@ class Sender(msgspec.Struct, frozen=True):
 
 
 class Authenticator:
-    def __init__(self, kept: ReadCache, cipher: SecretCipher, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, credentials: CredentialService, now: Callable[[], datetime] = utc_now) -> None:
         """`now` is the clock that signatures are checked by."""
-        self._kept = kept
-        self._cipher = cipher
+        self._credentials = credentials
         self._now = now
         self._lines = LineLimit()
-        # Checked against where the access key is unknown: to refuse that takes as long as to refuse a known one.
-        self._nobodys_secret = cipher.encrypt(secrets.token_urlsafe(30))
 
     async def identify(self, request: SignedRequest, project_id: str | None, source: str = "") -> Identity:
         """ApiError DCS.1001 to DCS.1004. A caller without a role in a project does not learn whether it exists.
@@ -85,7 +79,7 @@ class Authenticator:
             identity = await self._by_token(tokens, "token", project_id)
         elif claims:
             access_key = parse_authorization(claims[0]).access_key
-            owner = await self._kept.ask(credentials.of_key, access_key, project_id)
+            owner = await self._credentials.owner_of_key(access_key, project_id)
             if owner is None or not owner.enabled:
                 raise ApiError(errors.INVALID_CREDENTIALS)
             identity = _identity(owner, f"key {access_key}", project_id)
@@ -111,12 +105,12 @@ class Authenticator:
             raise ApiError(errors.INVALID_CREDENTIALS) from bad
         except OutsideWindow as late:
             raise ApiError(errors.EXPIRED_CREDENTIALS) from late
-        owner = await self._kept.ask(credentials.of_key, authorization.access_key, project_id)
+        owner = await self._credentials.owner_of_key(authorization.access_key, project_id)
         return Sender(None, known=owner is not None and owner.enabled)
 
     async def _by_token(self, tokens: list[bytes], kind: TokenKind, project_id: str | None) -> Identity:
         sought = digest(tokens[0].strip().decode("latin-1"))
-        owner = await self._kept.ask(credentials.of_token, sought, project_id) if len(tokens) == 1 else None
+        owner = await self._credentials.owner_of_token(sought, project_id) if len(tokens) == 1 else None
         if owner is None or not owner.enabled or owner.kind != kind:
             raise ApiError(errors.INVALID_CREDENTIALS)
         if owner.expires_at <= now_ms():
@@ -132,9 +126,8 @@ class Authenticator:
         try:
             authorization = _only(claims)
             access_key = authorization.access_key
-            owner = await self._kept.ask(credentials.of_key, access_key, project_id)
-            secret = self._cipher.decrypt(owner.sealed_secret if owner else self._nobodys_secret)
-            verify(request, authorization, secret, self._now())
+            owner = await self._credentials.owner_of_key(access_key, project_id)
+            verify(request, authorization, self._credentials.secret_key(owner), self._now())
             if owner is None or not owner.enabled:
                 raise BadSignature("the access key is disabled")
         except BadSignature as bad:
@@ -168,7 +161,7 @@ def _only(claims: list[bytes]) -> Authorization:
     return parse_authorization(claims[0])
 
 
-def _identity(owner: credentials.Owner, credential: str, project_id: str | None) -> Identity:
+def _identity(owner: Owner, credential: str, project_id: str | None) -> Identity:
     return Identity(
         user_id=owner.user_id,
         user_name=owner.user_name,

@@ -6,7 +6,6 @@ changing request must also carry a word that follows from the token and that onl
 where a request comes from must say that it is the same origin (https://www.w3.org/TR/fetch-metadata/).
 """
 
-import asyncio
 from typing import Annotated, Any
 
 import msgspec
@@ -19,13 +18,12 @@ from cachewright.api.auth.authorization import origin
 from cachewright.api.auth.csrf import SESSION_COOKIE, csrf_token, require_same_origin, session_token
 from cachewright.api.auth.permissions import OPEN, needs
 from cachewright.api.public_url import public_url
-from cachewright.api.routes.parameters import Body, Call, Desk, Plane, in_thread, reading
+from cachewright.api.routes.parameters import Body, Call, ServerSettings, Tokens, endpoint
 from cachewright.api.schemas import iso
+from cachewright.config import Settings
 from cachewright.errors import ApiError
 from cachewright.model.identity import RoleName
-from cachewright.services.instances import InstanceService
 from cachewright.services.tokens import LIFETIME_MS, Issued, Scope
-from cachewright.store import users
 
 PATH = "/console/session"
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
@@ -60,67 +58,66 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @post(PATH, status_code=200, opt=OPEN)
-@reading
-async def sign_in(request: Call, desk: Desk, plane: Plane, body: Body[SignInBody]) -> Response[Session]:
+@endpoint
+async def sign_in(request: Call, tokens: Tokens, settings: ServerSettings, body: Body[SignInBody]) -> Response[Session]:
     """ApiError DCS.1001, DCS.1004 where the user has a role in no project, DCS.4962, DCS.4969."""
     require_same_origin(request.scope)
     wanted = body.read()
     scope = Scope(first=True) if wanted.project is None else Scope(project_name=wanted.project)
-    issued = await desk.sign_in(wanted.name, wanted.password, scope, origin(request.scope), "session")
-    return await asyncio.to_thread(_told, request, plane, issued)
+    issued = await tokens.sign_in(wanted.name, wanted.password, scope, origin(request.scope), "session")
+    return _session_response(request, settings, issued)
 
 
 @put(PATH, opt=needs("iam:identity:get"))
-@reading
-async def change_project(request: Call, desk: Desk, plane: Plane, body: Body[ProjectBody]) -> Response[Session]:
+@endpoint
+async def change_project(
+    request: Call, tokens: Tokens, settings: ServerSettings, body: Body[ProjectBody]
+) -> Response[Session]:
     """The same user in another project. ApiError DCS.1004 where there is no role in it."""
     text = _session(request)
     wanted = body.read().project_id
     user_id = requests.identity(request).user_id
-    issued = await desk.exchange(text, user_id, Scope(project_id=wanted), origin(request.scope))
-    return await asyncio.to_thread(_told, request, plane, issued)
+    issued = await tokens.exchange(text, user_id, Scope(project_id=wanted), origin(request.scope))
+    return _session_response(request, settings, issued)
 
 
 @get(PATH, opt=needs("iam:identity:get"))
-@in_thread
-def show_session(request: Call, desk: Desk, plane: Plane) -> Response[Session]:
+@endpoint
+def show_session(request: Call, tokens: Tokens, settings: ServerSettings) -> Response[Session]:
     """Who is signed in, and where."""
-    return _told(request, plane, desk.look_up(_session(request), requests.identity(request).user_id, "session"))
+    return _session_response(
+        request, settings, tokens.look_up(_session(request), requests.identity(request).user_id, "session")
+    )
 
 
 @delete(PATH, status_code=204, opt=needs("iam:token:revoke"))
-@in_thread
-def sign_out(request: Call, desk: Desk, plane: Plane) -> Response[None]:
+@endpoint
+def sign_out(request: Call, tokens: Tokens, settings: ServerSettings) -> Response[None]:
     """The session is valid no longer, and its streams end."""
-    desk.revoke(_session(request), requests.identity(request).user_id, "session")
+    tokens.revoke(_session(request), requests.identity(request).user_id, "session")
     answer = responses.no_content()
-    answer.set_cookie(_cookie(request, plane, "", 0))
+    answer.set_cookie(_cookie(request, settings, "", 0))
     return answer
 
 
 ROUTES = [sign_in, change_project, show_session, sign_out]
 
 
-def _told(request: Call, plane: InstanceService, issued: Issued) -> Response[Session]:
+def _session_response(request: Call, settings: Settings, issued: Issued) -> Response[Session]:
     if issued.project is None or issued.role is None:
         raise ApiError(errors.OTHER_PROJECT)
     session = Session(
         user=Named(issued.user.id, issued.user.name),
         project=Named(issued.project.id, issued.project.name),
         role=issued.role,
-        projects=_projects(plane, issued.user.id),
+        projects=[Named(project.id, project.name) for project in issued.projects],
         csrf_token=csrf_token(issued.text),
         expires_at=iso(issued.token.expires_at),
     )
     answer = responses.json(session)
     answer.headers["cache-control"] = "no-store"
-    answer.set_cookie(_cookie(request, plane, issued.text, LIFETIME_MS // 1000))
+    answer.set_cookie(_cookie(request, settings, issued.text, LIFETIME_MS // 1000))
     return answer
-
-
-def _projects(plane: InstanceService, user_id: str) -> list[Named]:
-    with plane.database.read() as connection:
-        return [Named(project.id, project.name) for project in users.projects_of(connection, user_id)]
 
 
 def _session(request: Call) -> str:
@@ -131,7 +128,7 @@ def _session(request: Call) -> str:
     return token
 
 
-def _cookie(request: Call, plane: InstanceService, value: str, seconds: int) -> Cookie:
-    secure = public_url(request.scope, plane.settings.public_url).startswith("https://")
+def _cookie(request: Call, settings: Settings, value: str, seconds: int) -> Cookie:
+    secure = public_url(request.scope, settings.public_url).startswith("https://")
     known: dict[str, Any] = {"key": SESSION_COOKIE, "path": "/", "httponly": True, "samesite": "strict"}
     return Cookie(**known, value=value, max_age=seconds, secure=secure)

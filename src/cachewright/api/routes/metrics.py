@@ -13,15 +13,15 @@ from cachewright.api.auth.permissions import OPEN
 from cachewright.api.routes.parameters import Call
 from cachewright.config import Settings
 from cachewright.errors import ApiError
-from cachewright.telemetry.metrics import CONTENT_TYPE
 
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SCHEME = "Bearer"
 
 
 def metrics_page(settings: Settings, text: Callable[[], bytes]) -> HTTPRouteHandler:
     """`/metrics`. The token is read each time, so that it can be changed while the server runs."""
 
-    def told(authorization: str) -> bytes:
+    def authorized_text(authorization: str) -> bytes:
         scheme, _, given = authorization.partition(" ")
         try:
             token = settings.metrics_token_file.read_text().strip()
@@ -33,7 +33,7 @@ def metrics_page(settings: Settings, text: Callable[[], bytes]) -> HTTPRouteHand
 
     @get("/metrics", opt=OPEN)
     async def show_metrics(request: Call) -> Response[bytes]:
-        body = await asyncio.to_thread(told, request.headers.get("authorization", ""))
+        body = await asyncio.to_thread(authorized_text, request.headers.get("authorization", ""))
         return Response(body, headers={"content-type": CONTENT_TYPE})
 
     return show_metrics

@@ -1,13 +1,17 @@
-"""What routes take, as the framework wants it written, and how they run."""
+"""Parameters of routes, and the decorator that reads them.
+
+A route names in its signature what it takes of a request: ids of the path, `Query[Shape]`, `Body[Shape]`, and services.
+A route that is a plain function uses the database alone and runs on a thread; a coroutine function runs on the event
+loop. `endpoint` is the one place where the two meet.
+"""
 
 import asyncio
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial, wraps
-from typing import Any, Generic, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
-import sqlalchemy as sa
 from litestar import Request
 from litestar.di import NamedDependency
 from litestar.params import FromPath
@@ -17,20 +21,51 @@ from cachewright.api import requests
 from cachewright.api.auth.authorization import IDENTITY, THREADS
 from cachewright.api.auth.credentials import Authenticator
 from cachewright.api.auth.limits import StreamLimit
+from cachewright.config import Settings
 from cachewright.errors import ApiError
 from cachewright.model.identity import Identity
-from cachewright.model.instances import Instance
+from cachewright.services.audit_log import AuditLog
+from cachewright.services.instance_attributes import InstanceAttributes
+from cachewright.services.instance_queries import InstanceQueries
 from cachewright.services.instances import InstanceService
+from cachewright.services.node_queries import NodeQueries
+from cachewright.services.task_records import TaskRecords
+from cachewright.services.tasks import TaskService
 from cachewright.services.tokens import TokenService
-from cachewright.store import instances
+from cachewright.services.user_queries import UserQueries
+from cachewright.services.webhooks import WebhookService
+from cachewright.tasks.feed import TaskFeed
 from cachewright.threads import RequestThreads
 
 Call: TypeAlias = Request[Any, Any, Any]
-Plane: TypeAlias = NamedDependency[InstanceService]
-Desk: TypeAlias = NamedDependency[TokenService]
+
+ServerSettings: TypeAlias = NamedDependency[Settings]
 Authentication: TypeAlias = NamedDependency[Authenticator]
 Streams: TypeAlias = NamedDependency[StreamLimit]
-PathId: TypeAlias = FromPath[str]
+Feed: TypeAlias = NamedDependency[TaskFeed]
+
+Creation: TypeAlias = NamedDependency[InstanceService]
+Tasks: TypeAlias = NamedDependency[TaskService]
+Instances: TypeAlias = NamedDependency[InstanceQueries]
+Attributes: TypeAlias = NamedDependency[InstanceAttributes]
+Nodes: TypeAlias = NamedDependency[NodeQueries]
+Records: TypeAlias = NamedDependency[TaskRecords]
+Webhooks: TypeAlias = NamedDependency[WebhookService]
+Entries: TypeAlias = NamedDependency[AuditLog]
+Tokens: TypeAlias = NamedDependency[TokenService]
+Users: TypeAlias = NamedDependency[UserQueries]
+
+
+class PathFormat(msgspec.Struct, frozen=True):
+    """Marks a parameter of the path: `parse` returns its one spelling, or raises ApiError."""
+
+    parse: Callable[[str], str]
+
+
+InstanceId: TypeAlias = Annotated[FromPath[str], PathFormat(requests.instance_id)]
+GroupId: TypeAlias = Annotated[FromPath[str], PathFormat(str.lower)]
+TaskId: TypeAlias = Annotated[FromPath[str], PathFormat(requests.task_id)]
+WebhookId: TypeAlias = Annotated[FromPath[str], PathFormat(requests.webhook_id)]
 
 _READING = {"GET", "HEAD"}
 
@@ -39,7 +74,7 @@ Answer = TypeVar("Answer")
 
 
 class Query(Generic[Shape]):
-    """The query of a request, in the shape that its route names. The route reads it when it is its turn."""
+    """The query of a request, in the shape that its route names. The route decides when it is validated."""
 
     def __init__(self, raw: bytes, shape: type[Shape]) -> None:
         self._raw, self._shape = raw, shape
@@ -50,7 +85,7 @@ class Query(Generic[Shape]):
 
 
 class Body(Generic[Shape]):
-    """The body of a request, in the shape that its route names. The route reads it when it is its turn."""
+    """The body of a request, in the shape that its route names. The route decides when it is validated."""
 
     def __init__(self, raw: bytes, shape: type[Shape]) -> None:
         self._raw, self._shape = raw, shape
@@ -68,18 +103,51 @@ class OptionalBody(Body[Shape]):
         return bool(self._raw.strip())
 
 
-def in_thread(route: Callable[..., Answer]) -> Callable[..., Coroutine[Any, Any, Answer]]:
-    """Routes read and write the database, which blocks. What they read of the request is filled in."""
+def endpoint(route: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """Reads the parameters of `route` from the request and runs it: a plain function on a thread for requests, a
+    coroutine function on the event loop."""
+    shapes, formats = shapes_read(route), _path_formats(route)
+    is_async = inspect.iscoroutinefunction(route)
 
     @wraps(route)
-    async def threaded(**given: Any) -> Answer:
-        return await run_in_thread(given["request"], partial(route, **given))
+    async def run(**given: Any) -> Any:
+        for name, path_format in formats.items():
+            given[name] = path_format.parse(given[name])
+        request: Call = given["request"]
+        for name, (kind, shape) in shapes.items():
+            given[name] = kind(request.scope["query_string"] if kind is Query else await request.body(), shape)
+        return await (route(**given) if is_async else in_thread(request, partial(route, **given)))
 
-    return reading(threaded)
+    # The framework fills in what it finds in the signature; a query or a body it would read itself.
+    signature = inspect.signature(route)
+    left = [parameter for name, parameter in signature.parameters.items() if name not in shapes]
+    run.__signature__ = signature.replace(parameters=left)  # type: ignore[attr-defined]  # inspect reads it
+    run.__annotations__ = {name: hint for name, hint in route.__annotations__.items() if name not in shapes}
+    return run
 
 
-async def run_in_thread(request: Call, act: Callable[[], Answer]) -> Answer:
-    """Runs database work of a request. ApiError DCS.4974 where too many requests of its project wait for theirs."""
+def shapes_read(route: Callable[..., Any]) -> Mapping[str, tuple[type, type[msgspec.Struct]]]:
+    """Parameters that are a query or a body, with the shape that is read from it."""
+    hints = get_type_hints(inspect.unwrap(route))
+    return {
+        name: (kind, get_args(hint)[0])
+        for name, hint in hints.items()
+        if isinstance(kind := get_origin(hint), type) and issubclass(kind, Query | Body)
+    }
+
+
+def _path_formats(route: Callable[..., Any]) -> Mapping[str, PathFormat]:
+    hints = get_type_hints(route, include_extras=True)
+    return {
+        name: mark
+        for name, hint in hints.items()
+        for mark in getattr(hint, "__metadata__", ())
+        if isinstance(mark, PathFormat)
+    }
+
+
+async def in_thread(request: Call, act: Callable[[], Answer]) -> Answer:
+    """ApiError DCS.4974 where too many requests of the project wait for their turn."""
     threads: RequestThreads = request.app.state[THREADS]
     identity: Identity | None = request.scope["state"].get(IDENTITY)
     owner = (identity.project_id or identity.user_id) if identity else ""
@@ -106,41 +174,3 @@ async def while_connected(request: Call, act: Coroutine[Any, Any, Answer]) -> An
 async def _disconnected(request: Call) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def reading(route: Callable[..., Coroutine[Any, Any, Answer]]) -> Callable[..., Coroutine[Any, Any, Answer]]:
-    """A parameter `Query[...]` or `Body[...]` is filled in here, and is unknown to the framework."""
-    shapes = shapes_read(route)
-
-    @wraps(route)
-    async def filled(**given: Any) -> Answer:
-        for name, (kind, shape) in shapes.items():
-            request = given["request"]
-            given[name] = kind(request.scope["query_string"] if kind is Query else await request.body(), shape)
-        return await route(**given)
-
-    signature = inspect.signature(route)
-    left = [parameter for name, parameter in signature.parameters.items() if name not in shapes]
-    filled.__signature__ = signature.replace(parameters=left)  # type: ignore[attr-defined]  # inspect reads it
-    filled.__annotations__ = {name: hint for name, hint in route.__annotations__.items() if name not in shapes}
-    return filled
-
-
-def shapes_read(route: Callable[..., Any]) -> Mapping[str, tuple[type, type[msgspec.Struct]]]:
-    """Parameters that are a query or a body, with the shape that is read from it."""
-    hints = get_type_hints(inspect.unwrap(route))
-    return {
-        name: (kind, get_args(hint)[0])
-        for name, hint in hints.items()
-        if isinstance(kind := get_origin(hint), type) and issubclass(kind, Query | Body)
-    }
-
-
-def instance_of(connection: sa.Connection, request: Call, instance_id: str) -> Instance:
-    """The caller's instance of this id. ApiError DCS.4061 where it is none, DCS.3022 where there is no such
-    instance."""
-    known = requests.instance_id(instance_id)
-    instance = instances.get(connection, requests.principal(request).project_id, known)
-    if instance is None:
-        raise ApiError(errors.INSTANCE_NOT_FOUND)
-    return instance

@@ -1,6 +1,6 @@
 """Exact JSON shapes, one module per family. Names and types are those of huaweicloudsdkdcs 3.1."""
 
-from cachewright.store.webhook_events import rfc3339
+from cachewright.clock import rfc3339
 
 __all__ = ["iso", "rfc3339"]
 

@@ -1,0 +1,90 @@
+"""What a server needs of its environment, checked before it starts. Errors are for the person who starts it."""
+
+import fcntl
+import os
+import socket
+import ssl
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from limits import parse as parse_rate
+
+from cachewright.config import Listen, Settings, show_ports
+from cachewright.errors import CachewrightError
+from cachewright.hosts.server_binary import UnusableServer, require_version
+
+
+class StartupError(CachewrightError):
+    """The server cannot start, for the reason in the message."""
+
+
+def require(settings: Settings) -> None:
+    """StartupError where certificate, rates, ports or the Valkey server cannot be used."""
+    _require_tls(settings)
+    _require_rate(settings.rate_limit)
+    _require_separate_ports(settings)
+    _require_rate(settings.change_rate_limit)
+    try:
+        require_version(settings.valkey_binary)
+    except UnusableServer as unusable:
+        raise StartupError(str(unusable)) from unusable
+
+
+@contextmanager
+def only_server_of(data_dir: Path) -> Iterator[None]:
+    """Holds the lock of a data folder: two servers would both run its tasks. StartupError where another holds it."""
+    descriptor = os.open(
+        data_dir / "server.lock", os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, stat.S_IRUSR | stat.S_IWUSR
+    )
+    with os.fdopen(descriptor, "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as taken:
+            raise StartupError(f"another server runs on {data_dir}") from taken
+        yield
+
+
+def free_port(listen: Listen) -> Listen:
+    """The address to listen on, with a free port in place of port 0. StartupError where the port is taken."""
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((listen.host, listen.port))
+        except OSError as error:
+            raise StartupError(f"cannot listen on {listen.address}: {error.strerror}") from error
+        return Listen(listen.host, probe.getsockname()[1])
+
+
+def _require_tls(settings: Settings) -> None:
+    """StartupError where certificate and key are not both there, or do not belong together."""
+    if settings.tls_cert is None and settings.tls_key is None:
+        return
+    if settings.tls_cert is None or settings.tls_key is None:
+        raise StartupError("--tls-cert and --tls-key go together")
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(settings.tls_cert, settings.tls_key)
+    except ssl.SSLError as error:
+        reason = error.reason or "not PEM"
+        raise StartupError(f"cannot use {settings.tls_cert} with {settings.tls_key}: {reason}") from error
+    except OSError as error:
+        raise StartupError(f"cannot read {settings.tls_cert} and {settings.tls_key}: {error.strerror}") from error
+
+
+def _require_rate(text: str) -> None:
+    try:
+        accepted = parse_rate(text).amount > 0 and not set(text) & set(";,|")
+    except ValueError:
+        accepted = False
+    if not accepted:
+        raise StartupError(f"invalid rate {text!r}; examples: 200/second, 5000/minute")
+
+
+def _require_separate_ports(settings: Settings) -> None:
+    """StartupError where clients and the cluster bus would share ports: a firewall could not tell them apart."""
+    (first, end), (first_peer, end_peer) = settings.node_ports, settings.bus_ports
+    if first < end_peer and first_peer < end:
+        shared = f"--bus-ports {show_ports(settings.bus_ports)} overlaps {show_ports(settings.node_ports)}"
+        raise StartupError(f"{shared}, the ports for clients of caches")

@@ -1,0 +1,144 @@
+"""Instances on record: show, list and count them, with what was measured of them."""
+
+from collections.abc import Sequence
+
+import msgspec
+import sqlalchemy as sa
+
+from cachewright.config import Settings
+from cachewright.flavors import parse
+from cachewright.hosts.host import Host
+from cachewright.model.identity import Principal
+from cachewright.model.instances import Instance, Node
+from cachewright.model.tasks import Task
+from cachewright.monitoring.node_stats import InstanceSample, StatsCollector
+from cachewright.operations import admission
+from cachewright.placement.capacity import Allocated, Limits
+from cachewright.services.lookup import instance_of
+from cachewright.store import counts, instances, tasks
+from cachewright.store.database import Database
+
+_ALL = 2**31 - 1
+
+
+class InstanceFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which instances are listed; a field with its default value excludes none.
+
+    :ivar name: part of the name, or with `name_equal` the whole name.
+    :ivar tags: each is `key.value`; an instance must have all of them.
+    """
+
+    instance_id: str | None = None
+    name: str | None = None
+    name_equal: bool = False
+    status: str | None = None
+    include_failed: bool = True
+    address: str | None = None
+    capacity_mb: int | None = None
+    tags: frozenset[str] = frozenset()
+
+    @property
+    def looks_into_rows(self) -> bool:
+        """Tags and capacity are no columns."""
+        return bool(self.tags) or self.capacity_mb is not None
+
+    def accepts(self, instance: Instance) -> bool:
+        """Whether tags and capacity of the instance are as required."""
+        tags = {f"{tag['key']}.{tag['value']}" for tag in instance.attributes.get("tags", [])}
+        if not self.tags <= tags:
+            return False
+        return self.capacity_mb is None or self.capacity_mb == parse(instance.spec_code).capacity_mb
+
+
+class MeasuredInstance(msgspec.Struct, frozen=True):
+    """:ivar used_memory: bytes of data of all shards."""
+
+    instance: Instance
+    used_memory: int
+
+
+class InstanceDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """:ivar used_memory: bytes of data of all shards.
+    :ivar unfinished: tasks that have not ended, oldest first, without their steps.
+    """
+
+    instance: Instance
+    nodes: Sequence[Node]
+    used_memory: int
+    unfinished: Sequence[Task]
+
+
+class InstanceQueries:
+    def __init__(self, database: Database, host: Host, settings: Settings, statistics: StatsCollector) -> None:
+        self._database = database
+        self._host = host
+        self._settings = settings
+        self._statistics = statistics
+
+    def get(self, who: Principal, instance_id: str) -> Instance:
+        """ApiError DCS.3022."""
+        with self._database.read() as connection:
+            return instance_of(connection, who.project_id, instance_id)
+
+    def show(self, who: Principal, instance_id: str) -> InstanceDetails:
+        """ApiError DCS.3022."""
+        with self._database.read() as connection:
+            instance = instance_of(connection, who.project_id, instance_id)
+            return InstanceDetails(
+                instance=instance,
+                nodes=instances.nodes_of(connection, instance_id),
+                used_memory=self._statistics.used_memory(instance_id),
+                unfinished=tasks.unfinished_of(connection, instance_id),
+            )
+
+    def page(
+        self, who: Principal, wanted: InstanceFilter, *, offset: int, limit: int
+    ) -> tuple[int, list[MeasuredInstance]]:
+        """The number of instances that `wanted` accepts, and one page of them, newest first."""
+        if wanted.address not in {None, self._settings.node_host}:
+            return 0, []
+        with self._database.read() as connection:
+            if wanted.looks_into_rows:
+                _, candidates = _search(connection, who, wanted, offset=0, limit=_ALL)
+                accepted = [instance for instance in candidates if wanted.accepts(instance)]
+                count, page = len(accepted), accepted[offset : offset + limit]
+            else:
+                count, page = _search(connection, who, wanted, offset=offset, limit=limit)
+        return count, [MeasuredInstance(instance, self._statistics.used_memory(instance.id)) for instance in page]
+
+    def all(self, who: Principal, *, status: str | None = None) -> list[Instance]:
+        """Every instance of the project, or those in one status, newest first."""
+        _, found = self.page(who, InstanceFilter(status=status), offset=0, limit=_ALL)
+        return [measured.instance for measured in found]
+
+    def count_by_status(self, who: Principal) -> dict[str, int]:
+        with self._database.read() as connection:
+            return counts.by_status(connection, who.project_id)
+
+    def statistics(self, who: Principal, instance_id: str) -> Sequence[InstanceSample]:
+        """Samples of the last hour, or since the server started, oldest first. ApiError DCS.3022."""
+        return self._statistics.history(self.get(who, instance_id).id)
+
+    def quota(self, who: Principal) -> tuple[Allocated, Limits]:
+        """What the project has, and the limits of host and project. An instance that is resized counts with the most
+        that it has meanwhile."""
+        limits = admission.limits(self._host, self._settings)
+        with self._database.read() as connection:
+            project, _ = admission.allocated(connection, who.project_id)
+        return project, limits
+
+
+def _search(
+    connection: sa.Connection, who: Principal, wanted: InstanceFilter, *, offset: int, limit: int
+) -> tuple[int, list[Instance]]:
+    return instances.search(
+        connection,
+        who.project_id,
+        offset=offset,
+        limit=limit,
+        instance_id=wanted.instance_id,
+        name=wanted.name,
+        name_equal=wanted.name_equal,
+        status=wanted.status,
+        include_failure=wanted.include_failed,
+    )

@@ -1,0 +1,115 @@
+"""Instances as their nodes describe them now: read the record on a thread, then ask the nodes on the event loop."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import sqlalchemy as sa
+
+from cachewright import errors
+from cachewright.errors import ApiError
+from cachewright.model.identity import Principal
+from cachewright.model.instances import Instance, Node
+from cachewright.model.tasks import Task
+from cachewright.monitoring.inspection import NodeInfo, NodeInspector
+from cachewright.monitoring.snapshots import InstanceSnapshot, SnapshotReader
+from cachewright.operations.configure import CONFIGURE
+from cachewright.services.lookup import instance_of
+from cachewright.store import instances, tasks
+from cachewright.store.database import Database
+from cachewright.threads import RequestThreads
+
+_ALL = 2**31 - 1
+_Recorded = tuple[Instance, list[Node]]
+
+
+class InstanceNodes(msgspec.Struct, frozen=True):
+    """:ivar nodes: in the order of their shards."""
+
+    instance: Instance
+    nodes: Sequence[NodeInfo]
+
+
+class InstanceConfiguration(msgspec.Struct, frozen=True, kw_only=True):
+    """:ivar values: the parameters of each node that answers.
+    :ivar latest_change: the newest task that changed parameters.
+    """
+
+    instance: Instance
+    values: Sequence[Mapping[str, str]]
+    latest_change: Task | None
+
+
+class NodeQueries:
+    def __init__(
+        self, database: Database, threads: RequestThreads, inspector: NodeInspector, snapshots: SnapshotReader
+    ) -> None:
+        self._database = database
+        self._threads = threads
+        self._inspector = inspector
+        self._snapshots = snapshots
+
+    async def of_instance(self, who: Principal, instance_id: str) -> InstanceNodes:
+        """ApiError DCS.3022, or DCS.4974 where too many requests of the project wait."""
+
+        def read() -> _Recorded:
+            with self._database.read() as connection:
+                instance = instance_of(connection, who.project_id, instance_id)
+                return instance, instances.nodes_of(connection, instance_id)
+
+        recorded = await self._threads.read(who.project_id, read)
+        (inspected,) = await self._inspect(who, [recorded])
+        return inspected
+
+    async def page(self, who: Principal, *, offset: int, limit: int) -> tuple[int, list[InstanceNodes]]:
+        """The number of instances of the project, and one page of them, newest first. ApiError DCS.4974."""
+
+        def read() -> tuple[int, list[_Recorded]]:
+            with self._database.read() as connection:
+                count, page = instances.search(connection, who.project_id, offset=offset, limit=limit)
+                return count, _with_nodes(connection, page)
+
+        count, recorded = await self._threads.read(who.project_id, read)
+        return count, await self._inspect(who, recorded)
+
+    async def of_running_instances(self, who: Principal) -> list[InstanceNodes]:
+        """Every instance of the project in status RUNNING, newest first. ApiError DCS.4974."""
+
+        def read() -> list[_Recorded]:
+            with self._database.read() as connection:
+                _, running = instances.search(connection, who.project_id, offset=0, limit=_ALL, status="RUNNING")
+                return _with_nodes(connection, running)
+
+        return await self._inspect(who, await self._threads.read(who.project_id, read))
+
+    async def configuration(self, who: Principal, instance_id: str) -> InstanceConfiguration:
+        """ApiError DCS.3022, DCS.4049 where no node answers, or DCS.4974."""
+
+        def read() -> tuple[Instance, list[Node], Task | None]:
+            with self._database.read() as connection:
+                instance = instance_of(connection, who.project_id, instance_id)
+                _, newest = tasks.of_kind(connection, instance_id, CONFIGURE.kind, offset=0, limit=1)
+                return instance, instances.nodes_of(connection, instance_id), next(iter(newest), None)
+
+        instance, nodes, latest_change = await self._threads.read(who.project_id, read)
+        values = await self._inspector.configuration(instance, nodes)
+        return InstanceConfiguration(instance=instance, values=values, latest_change=latest_change)
+
+    async def snapshot(self, who: Principal, instance_id: str) -> InstanceSnapshot:
+        """The instance, its running task and its shards, at most a fraction of a second old. ApiError DCS.3022 or
+        DCS.4974."""
+        snapshot = await self._snapshots.first_look(who.project_id, instance_id)
+        if snapshot is None:
+            raise ApiError(errors.INSTANCE_NOT_FOUND)
+        return snapshot
+
+    async def next_snapshot(self, who: Principal, instance_id: str) -> InstanceSnapshot | None:
+        """The same for a stream that has begun; None where the instance is deleted."""
+        return await self._snapshots.look(who.project_id, instance_id)
+
+    async def _inspect(self, who: Principal, recorded: Sequence[_Recorded]) -> list[InstanceNodes]:
+        answers = await self._inspector.look(who.project_id, recorded)
+        return [InstanceNodes(instance, answers[instance.id]) for instance, _ in recorded]
+
+
+def _with_nodes(connection: sa.Connection, found: Sequence[Instance]) -> list[_Recorded]:
+    return [(instance, instances.nodes_of(connection, instance.id)) for instance in found]

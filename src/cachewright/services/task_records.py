@@ -1,0 +1,132 @@
+"""Tasks on record: show, list and delete them, and read their progress."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+import sqlalchemy as sa
+
+from cachewright import errors
+from cachewright.errors import ApiError
+from cachewright.model.identity import Principal
+from cachewright.model.tasks import ENDED, Control, Task
+from cachewright.operations.configure import CONFIGURE
+from cachewright.services.lookup import instance_of, task_of, task_of_project, task_on_record
+from cachewright.store import task_controls, tasks
+from cachewright.store.database import Database
+from cachewright.store.read_cache import ReadCache
+
+View = TypeVar("View")
+
+
+class ControlledTask(msgspec.Struct, frozen=True):
+    """A task and how it is set to run."""
+
+    task: Task
+    control: Control
+
+
+class Period(msgspec.Struct, frozen=True):
+    """The first and the last creation time of listed tasks, in epoch milliseconds; None for no bound."""
+
+    start: int | None = None
+    end: int | None = None
+
+
+class TaskRecords:
+    def __init__(self, database: Database, cache: ReadCache) -> None:
+        self._database = database
+        self._cache = cache
+
+    def show(self, who: Principal, instance_id: str, task_id: str) -> ControlledTask:
+        """ApiError DCS.3022 or DCS.4958."""
+        with self._database.read() as connection:
+            task = task_of(connection, who.project_id, instance_id, task_id)
+            return ControlledTask(task, task_controls.get(connection, task_id))
+
+    def find(self, who: Principal, task_id: str) -> ControlledTask:
+        """The task of the project with this id, also where its instance is deleted. ApiError DCS.4958."""
+        with self._database.read() as connection:
+            task = task_of_project(connection, who.project_id, task_id)
+            return ControlledTask(task, task_controls.get(connection, task_id))
+
+    def current(self, who: Principal, instance_id: str, task_id: str) -> Task:
+        """The task as it is now, also where its instance is deleted. ApiError DCS.3022 or DCS.4958."""
+        with self._database.read() as connection:
+            return task_on_record(connection, who.project_id, instance_id, task_id)
+
+    async def cached(self, project_id: str, instance_id: str, task_id: str, render: Callable[[Task], View]) -> View:
+        """`render` of the task as it is now, kept until the database changes. `render` is a pure function; its result
+        is shared. ApiError DCS.3022 or DCS.4958."""
+        view = await self._cache.ask(_rendered, render, project_id, instance_id, task_id)
+        if isinstance(view, _NotFound):
+            raise ApiError(view.code)
+        return view
+
+    def page_of_instance(
+        self, who: Principal, instance_id: str, period: Period, *, offset: int, limit: int
+    ) -> tuple[int, list[Task]]:
+        """The number of tasks of the instance, and one page of them without their steps, newest first. ApiError
+        DCS.3022."""
+        with self._database.read() as connection:
+            instance_of(connection, who.project_id, instance_id)
+            return tasks.page(
+                connection, instance_id=instance_id, offset=offset, limit=limit, start=period.start, end=period.end
+            )
+
+    def page_of_project(self, who: Principal, period: Period, *, offset: int, limit: int) -> tuple[int, list[Task]]:
+        """The number of tasks of the project, those of deleted instances included, and one page of them without their
+        steps, newest first."""
+        with self._database.read() as connection:
+            return tasks.page(
+                connection, project_id=who.project_id, offset=offset, limit=limit, start=period.start, end=period.end
+            )
+
+    def kind(self, who: Principal, instance_id: str, task_id: str) -> str | None:
+        """The kind of a task of the instance; None where there is no such task."""
+        with self._database.read() as connection:
+            task = tasks.of_project(connection, who.project_id, task_id)
+        return task.kind if task is not None and task.instance_id == instance_id else None
+
+    def configuration_changes(
+        self, who: Principal, instance_id: str, *, offset: int, limit: int
+    ) -> tuple[int, list[Task]]:
+        """The number of tasks that change parameters of the instance, and one page of them, newest first. ApiError
+        DCS.3022."""
+        with self._database.read() as connection:
+            instance_of(connection, who.project_id, instance_id)
+            return tasks.of_kind(connection, instance_id, CONFIGURE.kind, offset=offset, limit=limit)
+
+    def configuration_change(self, who: Principal, instance_id: str, task_id: str) -> Task:
+        """One of these tasks. ApiError DCS.3022 or DCS.4958."""
+        with self._database.read() as connection:
+            task = task_of(connection, who.project_id, instance_id, task_id)
+        if task.kind != CONFIGURE.kind:
+            raise ApiError(errors.TASK_NOT_FOUND)
+        return task
+
+    def delete(self, who: Principal, task_id: str, instance_id: str | None = None) -> None:
+        """Deletes the record of a task that has ended, of this instance or of any of the project. ApiError DCS.3022,
+        DCS.4958, or DCS.4957 where the task has not ended."""
+        with self._database.write() as connection:
+            if instance_id is None:
+                task = task_of_project(connection, who.project_id, task_id)
+            else:
+                task = task_of(connection, who.project_id, instance_id, task_id)
+            if task.status not in ENDED:
+                raise ApiError(errors.TASK_STATE_CONFLICT)
+            tasks.remove(connection, task)
+
+
+class _NotFound(msgspec.Struct, frozen=True):
+    code: str
+
+
+def _rendered(
+    connection: sa.Connection, render: Callable[[Task], View], project_id: str, instance_id: str, task_id: str
+) -> View | _NotFound:
+    """A missing task is a result of its own, so that it is kept as well."""
+    try:
+        return render(task_on_record(connection, project_id, instance_id, task_id))
+    except ApiError as error:
+        return _NotFound(error.code)
