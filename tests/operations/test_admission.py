@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,21 +44,26 @@ WHO = Principal(project_id="p", user_id="u", user_name="n")
 OTHER = Principal(project_id="q", user_id="u", user_name="n")
 
 
-def new_plane(folder: Path, database: Database, **options: Any) -> InstanceService:
-    """Its tasks wait for ever: there is no engine."""
+class Services(msgspec.Struct, frozen=True):
+    """What admits instances and their tasks. There is no engine, so tasks wait for ever."""
+
+    database: Database
+    statistics: StatsCollector
+    instances: InstanceService
+    tasks: TaskService
+
+
+def new_services(folder: Path, database: Database, **options: Any) -> Services:
     settings = Settings(data_dir=folder, **options)
-    host, feed = LocalHost(settings), TaskFeed()
+    host, enqueue = LocalHost(settings), lambda task: None
     statistics = StatsCollector(None, LoopHeartbeats())  # type: ignore[arg-type]  # it does not measure
     context = OperationContext(database, settings, host, MigrationState(host.cpus))
-    parts: dict[str, Any] = dict.fromkeys(InstanceService.__struct_fields__) | {
-        "database": database,
-        "host": host,
-        "feed": feed,
-        "settings": settings,
-        "tasks": TaskService(context, feed, lambda task: None, statistics, NodeBudget()),
-        "statistics": statistics,
-    }
-    return InstanceService(**parts)
+    return Services(
+        database,
+        statistics,
+        InstanceService(database=database, host=host, settings=settings, enqueue=enqueue),
+        TaskService(context, TaskFeed(), enqueue, statistics, NodeBudget()),
+    )
 
 
 @pytest.fixture
@@ -78,10 +84,10 @@ def wish(shards: int, *names: str, copies: int = 1) -> CreateRequest:
     )
 
 
-def running(plane: InstanceService, shards: int, who: Principal = WHO) -> str:
+def running(services: Services, shards: int, who: Principal = WHO) -> str:
     """Id of an instance that has been created."""
-    (made,) = plane.create_instances(who, wish(shards))
-    with plane.database.write() as connection:
+    (made,) = services.instances.create_instances(who, wish(shards))
+    with services.database.write() as connection:
         for task in tasks.unfinished_of(connection, made.id):
             tasks.remove(connection, task)
         instances.change(connection, made.id, status="RUNNING")
@@ -95,38 +101,38 @@ def code(call: Any, *arguments: Any) -> str:
 
 
 def test_a_resize_that_waits_counts_with_what_it_will_need(tmp_path: Path, database: Database) -> None:
-    plane = new_plane(tmp_path, database, memory_overcommit=overcommit(6.5))
-    first, second = running(plane, 2), running(plane, 2, OTHER)
-    task = plane.tasks.submit(RESIZE, WHO, first, ResizeRequest(spec_code=spec(4)))
-    assert code(plane.create_instances, OTHER, wish(1)) == "DCS.4036"
-    assert code(plane.tasks.submit, RESIZE, OTHER, second, ResizeRequest(spec_code=spec(3))) == "DCS.4036"
-    plane.tasks.cancel_resize(WHO, first, task.id)
-    assert plane.create_instances(OTHER, wish(2))
+    services = new_services(tmp_path, database, memory_overcommit=overcommit(6.5))
+    first, second = running(services, 2), running(services, 2, OTHER)
+    task = services.tasks.submit(RESIZE, WHO, first, ResizeRequest(spec_code=spec(4)))
+    assert code(services.instances.create_instances, OTHER, wish(1)) == "DCS.4036"
+    assert code(services.tasks.submit, RESIZE, OTHER, second, ResizeRequest(spec_code=spec(3))) == "DCS.4036"
+    services.tasks.cancel_resize(WHO, first, task.id)
+    assert services.instances.create_instances(OTHER, wish(2))
 
 
 def test_a_resize_is_not_tried_again_where_its_room_is_gone(tmp_path: Path, database: Database) -> None:
-    plane = new_plane(tmp_path, database, memory_overcommit=overcommit(4.5))
-    first = running(plane, 2)
-    task = plane.tasks.submit(RESIZE, WHO, first, ResizeRequest(spec_code=spec(4)))
-    plane.tasks.cancel_resize(WHO, first, task.id)
-    second = running(plane, 1, OTHER)
-    assert code(plane.tasks.retry, WHO, first, task.id) == "DCS.4036"
+    services = new_services(tmp_path, database, memory_overcommit=overcommit(4.5))
+    first = running(services, 2)
+    task = services.tasks.submit(RESIZE, WHO, first, ResizeRequest(spec_code=spec(4)))
+    services.tasks.cancel_resize(WHO, first, task.id)
+    second = running(services, 1, OTHER)
+    assert code(services.tasks.retry, WHO, first, task.id) == "DCS.4036"
     with database.write() as connection:
         instances.remove(connection, second)
-    assert plane.tasks.retry(WHO, first, task.id).status == "WAITING"
+    assert services.tasks.retry(WHO, first, task.id).status == "WAITING"
 
 
 def test_quotas_are_of_one_project(tmp_path: Path, database: Database) -> None:
-    plane = new_plane(tmp_path, database, memory_overcommit=1000, quota_instances=1)
-    running(plane, 1)
-    assert code(plane.create_instances, WHO, wish(1)) == "DCS.4035"
-    running(plane, 1, OTHER)
+    services = new_services(tmp_path, database, memory_overcommit=1000, quota_instances=1)
+    running(services, 1)
+    assert code(services.instances.create_instances, WHO, wish(1)) == "DCS.4035"
+    running(services, 1, OTHER)
 
 
 def test_several_instances_come_all_or_not_at_all(tmp_path: Path, database: Database) -> None:
-    plane = new_plane(tmp_path, database, memory_overcommit=overcommit(4.5))
-    assert code(plane.create_instances, WHO, wish(2, "a", "b", "c")) == "DCS.4036"
-    made = plane.create_instances(WHO, wish(2, "a", "b"))
+    services = new_services(tmp_path, database, memory_overcommit=overcommit(4.5))
+    assert code(services.instances.create_instances, WHO, wish(2, "a", "b", "c")) == "DCS.4036"
+    made = services.instances.create_instances(WHO, wish(2, "a", "b"))
     with database.read() as connection:
         ports = [port for one in made for node in instances.nodes_of(connection, one.id) for port in ports_of(node)]
         assert instances.taken_ports(connection, "127.0.0.1") == set(ports)
@@ -134,13 +140,13 @@ def test_several_instances_come_all_or_not_at_all(tmp_path: Path, database: Data
 
 
 def test_of_many_requests_for_the_last_room_one_gets_it(tmp_path: Path, database: Database) -> None:
-    plane = new_plane(tmp_path, database, memory_overcommit=overcommit(2.5))
+    services = new_services(tmp_path, database, memory_overcommit=overcommit(2.5))
     together = threading.Barrier(8)
 
     def ask(_: int) -> str:
         together.wait()
         try:
-            return plane.create_instances(WHO, wish(2))[0].status
+            return services.instances.create_instances(WHO, wish(2))[0].status
         except ApiError as refused:
             return refused.code
 
@@ -150,9 +156,9 @@ def test_of_many_requests_for_the_last_room_one_gets_it(tmp_path: Path, database
 
 
 def test_more_nodes_than_there_are_ports_are_refused(tmp_path: Path, database: Database) -> None:
-    plane = new_plane(tmp_path, database, memory_overcommit=1000, quota_nodes=0)
+    services = new_services(tmp_path, database, memory_overcommit=1000, quota_nodes=0)
     many = wish(128, *(f"cache-{number}" for number in range(100)))
-    assert code(plane.create_instances, WHO, many) == "DCS.4039"
+    assert code(services.instances.create_instances, WHO, many) == "DCS.4039"
 
 
 def ports_of(node: Node) -> tuple[int, int]:
