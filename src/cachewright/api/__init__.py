@@ -1,5 +1,5 @@
 """The DCS v2 contract over HTTP.
 
-What belongs here: who may ask, reading what is asked, the exact shape of the answer. What does not: decisions; a
-route validates, calls one function below and shapes the answer.
+What belongs here: authentication and permissions, parsing of requests, the exact shape of responses. What does not:
+decisions and queries. A route parses, calls one function of a service and shapes the response.
 """

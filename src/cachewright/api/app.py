@@ -121,7 +121,7 @@ SERVED = (
     identity.list_users,
     identity.list_regions,
 )
-"""Every route of a served operation. The other operations of the cloud are refused by name."""
+"""Every route of a served operation. The other operations of the cloud answer 404 with their name."""
 
 _MEGABYTE = 1024 * 1024
 _OPEN = {
@@ -133,8 +133,8 @@ _OPEN = {
     ("GET", "/console/"),
     *(("GET", path) for path in console_pages.PATHS),
 }
-"""What is asked for without credentials: descriptions and pages that are the same for everybody, a token or a session
-for a password, and metrics, which have a token of their own."""
+"""Endpoints that need no authentication: public descriptions and pages, sign-in, and metrics, which have a token of
+their own."""
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):

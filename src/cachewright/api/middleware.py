@@ -1,7 +1,7 @@
-"""What every request passes before it reaches a route: an id, limits on its size, who sent it, its project, its rate.
+"""Check every request before it reaches a route: its id, size, sender, project and rate.
 
-It stands before the framework's router, so that a stranger learns nothing of which paths exist, and it reads path and
-query as they were sent, since that is what was signed. Names of headers are in lower case (ASGI).
+The middleware runs before the framework's router, so that callers without credentials cannot tell which paths exist. It
+reads path and query as they were sent, since that is what was signed. Names of headers are in lower case (ASGI).
 """
 
 import asyncio
@@ -71,7 +71,7 @@ class RequestMiddleware:
         streams: StreamLimit,
         connections: Connections,
     ) -> None:
-        """`open_to_all` are methods and paths that are asked for without credentials."""
+        """`open_to_all` are methods and paths that need no authentication."""
         self._open = {(method, path.encode()) for method, path in open_to_all}
         self._app = app
         self._audit_log = audit_log
@@ -90,8 +90,8 @@ class RequestMiddleware:
             return
         peer = scope["client"]  # of the connection; a proxy is one peer
         self._proxies.resolve(scope)
-        receive = _telling(receive)
-        request_id = f"{random.getrandbits(128):032x}"  # it is told to everybody, and no secret
+        receive = _with_disconnect(receive)
+        request_id = f"{random.getrandbits(128):032x}"  # every client sees it; it is no secret
         state = scope["state"] = {**(scope.get("state") or {}), REQUEST_ID: request_id}
         begun = False
         arrived = time.perf_counter()
@@ -179,13 +179,13 @@ def _signed_request(scope: HTTPScope, raw_path: bytes, body: bytes) -> SignedReq
 
 
 def _operation(scope: HTTPScope) -> str:
-    """What was asked for; empty where a request came to no route."""
+    """The name of the operation; empty for a request that reached no route."""
     route = scope.get("route_handler")
     return str(scope["state"].get(OPERATION) or (route.handler_name if route else ""))
 
 
 def _route_path(raw: bytes) -> str | None:
-    """The path to route by, decoded within its segments only. None where it can be no route's. `raw` has no query: a
+    """The path to route by, decoded within its segments only. None if no route can have it. `raw` has no query: a
     `?` in it is one of its characters.
 
     The framework takes repeated slashes for one, so a path that has them must not reach it.
@@ -203,7 +203,7 @@ def _route_path(raw: bytes) -> str | None:
 
 
 def _project(path: str | None) -> str | None:
-    """The project that a path is about."""
+    """The project in a path; None if the path has no project."""
     if path is None or path in _OF_NO_PROJECT:
         return None
     parts = path.split("/")
@@ -211,10 +211,11 @@ def _project(path: str | None) -> str | None:
 
 
 def _replayed(body: bytes | None, receive: Receive) -> Receive:
-    """What is received after the body is only that the client has gone. Whoever cancels the waiting for that, as the
-    framework does when a stream ends, would not know its cancellation again: granian raises one of its own.
+    """Replay a body that has been read, then receive from the connection, where only its end can follow. A caller that
+    cancels the wait for it, as the framework does when a stream ends, would not recognise its own cancellation, since
+    granian raises another one.
 
-    `body` is None where none was announced, so that not even its end has been received yet."""
+    `body` is None if the request announced no body, so that not even its end has been received."""
     read = False
 
     async def again() -> _Received:
@@ -232,10 +233,10 @@ def _replayed(body: bytes | None, receive: Receive) -> Receive:
     return again
 
 
-def _telling(receive: Receive) -> Receive:
-    """granian cancels what waits for a client that has gone, and does not say that it has. This says it."""
+def _with_disconnect(receive: Receive) -> Receive:
+    """Report a client that has disconnected: granian cancels the wait for it without a message."""
 
-    async def told() -> _Received:
+    async def receive_or_disconnect() -> _Received:
         try:
             return await receive()
         except asyncio.CancelledError:
@@ -244,7 +245,7 @@ def _telling(receive: Receive) -> Receive:
                 raise
             return HTTPDisconnectEvent(type="http.disconnect")
 
-    return told
+    return receive_or_disconnect
 
 
 async def _answer(scope: HTTPScope, send: Send, refusal: ApiError) -> None:

@@ -52,9 +52,9 @@ class ProgressFastPath:
 
     async def _response(self, scope: HTTPScope, instance_id: str, task_id: str) -> ProgressResponse:
         """ApiError DCS.2007, DCS.3022 or DCS.4958."""
-        who: Identity = scope["state"][IDENTITY]
-        require(who, self._action)
-        rendered = await self._records.cached(requests.project_id(who), instance_id, task_id, render)
+        identity: Identity = scope["state"][IDENTITY]
+        require(identity, self._action)
+        rendered = await self._records.cached(requests.project_id(identity), instance_id, task_id, render)
         return respond(rendered, requests.header(scope, b"if-none-match"))
 
 

@@ -1,4 +1,4 @@
-"""Reading what is asked: ids of the path, query parameters, JSON bodies. What is wrong is refused by name."""
+"""Parse and validate path ids, query parameters and JSON bodies. Errors name the offending field."""
 
 import re
 from datetime import UTC, datetime
@@ -49,31 +49,31 @@ _CODES = {
     "instances": errors.INVALID_INSTANCES,
     "redis_config": errors.INVALID_CONFIGURATION,
 }
-"""Fields of bodies whose faults have a code of their own."""
+"""Codes of invalid fields of bodies. Other fields have DCS.4062."""
 
 
 def identity(request: Request[Any, Any, Any]) -> Identity:
-    who: Identity = request.scope["state"][IDENTITY]
-    return who
+    found: Identity = request.scope["state"][IDENTITY]
+    return found
 
 
 def principal(request: Request[Any, Any, Any]) -> Principal:
-    """Of a route below a project, where everybody who gets so far has a role."""
-    who = identity(request)
-    return Principal(project_id=project_id(who), user_id=who.user_id, user_name=who.user_name)
+    """The caller of a route below a project. The middleware lets only users with a role in the project pass."""
+    caller = identity(request)
+    return Principal(project_id=project_id(caller), user_id=caller.user_id, user_name=caller.user_name)
 
 
-def project_id(who: Identity) -> str:
+def project_id(caller: Identity) -> str:
     """The project of a request below a project. LookupError for any other request."""
-    if who.project_id is None:
+    if caller.project_id is None:
         raise LookupError("the request concerns no project")
-    return who.project_id
+    return caller.project_id
 
 
 def header(scope: HTTPScope, name: bytes) -> str:
-    """The first of this name, which is in lower case; empty where there is none."""
-    for known, value in scope["headers"]:
-        if known == name:
+    """The first header of this name, which is in lower case; empty if it is missing."""
+    for header_name, value in scope["headers"]:
+        if header_name == name:
             return value.decode("latin-1")
     return ""
 
@@ -101,21 +101,21 @@ def webhook_id(text: str) -> str:
 
 
 def query(raw: bytes, shape: type[Shape]) -> Shape:
-    """The query as `shape`; names it does not know are ignored, an empty value is none. Faults are DCS.4062."""
+    """Parse a query. Unknown names are ignored, and an empty value counts as missing. ApiError DCS.4062."""
     given = _query_values(raw)
     try:
         read = msgspec.convert(given, shape, strict=False)
     except msgspec.ValidationError as error:
         raise _misshapen(error, {}) from error
     for name in given.keys() & set(shape.__struct_fields__):
-        if getattr(read, name) is None:  # the conversion takes the word null for none, which nobody means by it
+        if getattr(read, name) is None:  # the conversion takes the word null for None, which no client means by it
             raise _invalid(name, "it is null", {})
     return read
 
 
 def body(raw: bytes, shape: type[Shape]) -> Shape:
-    """The body as `shape`; names it does not know are ignored, as the cloud does, unless the shape forbids them. A null
-    is nothing, but its name must be one that the shape could know."""
+    """Parse a body. Unknown names are ignored, as the cloud does, unless the shape forbids them. A null counts as
+    missing, but its name must be one of the shape. ApiError DCS.4004, DCS.4005, or the code of the invalid member."""
     if not raw.strip():
         raise ApiError(errors.EMPTY_BODY)
     # Each value takes some 60 bytes of memory, however short it is, and a comma stands between each two.
@@ -137,7 +137,7 @@ def body(raw: bytes, shape: type[Shape]) -> Shape:
 
 
 def period(query: ListQuery) -> tuple[int | None, int | None]:
-    """First and last epoch millisecond that is asked for. ApiError DCS.4025 where the end is before the start."""
+    """The first and the last epoch millisecond of a list. ApiError DCS.4025 if the end is before the start."""
     start = _moment("start_time", query.start_time) or _moment("begin_time", query.begin_time)
     end = _moment("end_time", query.end_time)
     if start is not None and end is not None and end < start:
@@ -146,7 +146,7 @@ def period(query: ListQuery) -> tuple[int | None, int | None]:
 
 
 def refused(field: str, reason: str) -> ApiError:
-    """What is raised for a field of a body that is well-formed but cannot be."""
+    """The error for a field of a well-formed body that has an invalid value."""
     return _invalid(field, reason, _CODES)
 
 
@@ -181,8 +181,8 @@ def _query_values(raw: bytes) -> dict[str, str]:
 
 
 def _without_nulls(decoded: Any, depth: int = 1) -> Any:
-    """Members that are null left out, of the body and of every object in it. ApiError DCS.4005 where it is nested
-    deeper than any body of the contract."""
+    """The body without members that are null, at every level. ApiError DCS.4005 if it is nested deeper than any body of
+    the contract."""
     if not isinstance(decoded, dict | list):
         return decoded
     if depth > _DEEPEST:
@@ -193,10 +193,10 @@ def _without_nulls(decoded: Any, depth: int = 1) -> Any:
 
 
 def _misshapen(error: msgspec.ValidationError, codes: dict[str, str]) -> ApiError:
-    """msgspec says where it stumbled, except for a member of the whole that is missing: that it names in the text."""
-    said = str(error)
-    where = _WHERE.search(said)
-    reason = said[: where.start()] if where else said
+    """msgspec names the member at the end of its message; a missing member it names in the message itself."""
+    message = str(error)
+    where = _WHERE.search(message)
+    reason = message[: where.start()] if where else message
     missing = re.search(r"missing required field `(.+?)`", reason)
     if missing:
         prefix = f"{where[1]}." if where and where[1] else ""
@@ -205,7 +205,7 @@ def _misshapen(error: msgspec.ValidationError, codes: dict[str, str]) -> ApiErro
 
 
 def _invalid(field: str, reason: str, codes: dict[str, str]) -> ApiError:
-    """The message names the field: through the row's own words, or before the reason."""
+    """The message names the field: in the text of the error's row, or before the reason."""
     code = codes.get(re.split(r"[.\[]", field)[0], errors.INVALID_PARAMETER)
     named = ERRORS[code].message.startswith((f"{field} ", "Parameter {parameter}"))
     return ApiError(code, parameter=field, reason=reason if named else f"{field}: {reason}")

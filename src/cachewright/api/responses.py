@@ -22,7 +22,7 @@ ERROR_CODE = "error_code"
 OPERATION = "operation"
 _JSON = "application/json"
 RETRY_SECONDS = 5
-"""When to ask again after a refusal for want of room."""
+"""When clients should retry while the database is unavailable."""
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
@@ -46,17 +46,17 @@ class IamErrorBody(msgspec.Struct, frozen=True):
 
 
 def json(body: Shape) -> Response[Shape]:
-    """Its type says what is answered: the description of the API is read from it."""
+    """A JSON response. The description of the API is read from its type."""
     return Response(body, status_code=200, media_type=_JSON)
 
 
 def ready(encoded: bytes, shape: type[Shape], headers: Mapping[str, str]) -> Response[Shape]:
-    """The same of a body that is JSON already; it must be that of a `shape`."""
+    """A JSON response whose body is encoded already, as a `shape`."""
     return cast(Response[Shape], Response(encoded, status_code=200, media_type=_JSON, headers=dict(headers)))
 
 
 def not_modified(tag: str) -> Response[Any]:
-    """RFC 9110, 15.4.5: what the caller has is what there is."""
+    """304 (RFC 9110, 15.4.5): the client has the current representation."""
     return Response(None, status_code=304, headers={"etag": tag})
 
 
@@ -65,7 +65,7 @@ def no_content() -> Response[None]:
 
 
 def error_body(refusal: ApiError, scope: Mapping[str, Any]) -> bytes:
-    """In the shape of the service that was asked: DCS, or IAM below /v3."""
+    """The error in the shape of its service: DCS, or IAM below /v3."""
     refusal.fields.setdefault("request_id", scope["state"].get(REQUEST_ID, ""))
     if scope["path"].startswith("/v3/"):
         title = HTTPStatus(refusal.row.status).phrase
@@ -74,7 +74,7 @@ def error_body(refusal: ApiError, scope: Mapping[str, Any]) -> bytes:
 
 
 def error_headers(refusal: ApiError) -> dict[str, str]:
-    """RFC 9110, 10.2.3, where the refusal knows when to ask again."""
+    """`Retry-After` (RFC 9110, 10.2.3), if the error says when to retry."""
     return {"retry-after": str(refusal.fields["retry_after"])} if "retry_after" in refusal.fields else {}
 
 
@@ -101,8 +101,8 @@ def _by_framework(request: Request[Any, Any, Any], error: HTTPException) -> Resp
     return _internal(request, error)
 
 
-def _unwritten(request: Request[Any, Any, Any], error: DatabaseUnavailable) -> Response[bytes]:
-    log.warning("request %s: the database does not take it: %s", request.scope["state"].get(REQUEST_ID), error)
+def _database_unavailable(request: Request[Any, Any, Any], error: DatabaseUnavailable) -> Response[bytes]:
+    log.warning("request %s: the database is unavailable: %s", request.scope["state"].get(REQUEST_ID), error)
     return _refused(request, ApiError(errors.DATABASE_UNAVAILABLE, retry_after=RETRY_SECONDS))
 
 
@@ -113,7 +113,7 @@ def _internal(request: Request[Any, Any, Any], error: Exception) -> Response[byt
 
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     ApiError: _refused,
-    DatabaseUnavailable: _unwritten,
+    DatabaseUnavailable: _database_unavailable,
     HTTPException: _by_framework,
     Exception: _internal,
 }

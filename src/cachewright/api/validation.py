@@ -1,6 +1,7 @@
-"""Bodies that are well-formed, to wishes: the rules on what may be asked for together.
+"""Validate request bodies and turn them into service requests: rules between fields.
 
-What cannot be granted is refused here and never ignored. Rules that depend on what exists are `operations`'.
+A field that is not supported is an error; it is never ignored. Rules that depend on stored instances are in
+`operations`.
 
 Source: the reference of CreateInstance and ResizeInstance.
 """
@@ -64,7 +65,7 @@ _CHANGE_TYPES = ("createReplication", "deleteReplication", "addSharding", "insta
 
 
 def create_request(body: CreateBody) -> CreateRequest:
-    """ApiError with the code of the field that is wrong."""
+    """ApiError with the code of the invalid field."""
     flavor = _flavor(body)
     if body.engine.lower() != "redis":
         raise refused("engine", "it is not Redis")
@@ -96,7 +97,7 @@ def create_request(body: CreateBody) -> CreateRequest:
 
 
 def instance_filter(query: InstancesQuery) -> InstanceFilter:
-    """Which instances ListInstances is asked for. ApiError DCS.4061 for an id that is not one."""
+    """The filter of ListInstances. ApiError DCS.4061 for an invalid instance id."""
     flag = query.name_equal.lower()
     return InstanceFilter(
         instance_id=requests.instance_id(query.instance_id) if query.instance_id else None,
@@ -111,7 +112,7 @@ def instance_filter(query: InstancesQuery) -> InstanceFilter:
 
 
 def resize_request(body: ResizeBody, instance: Instance) -> ResizeRequest:
-    """ApiError with the code of the field that is wrong, DCS.4102 where another kind of change is asked for."""
+    """ApiError with the code of the invalid field, or DCS.4102 for another kind of change."""
     if body.change_type and body.change_type not in _CHANGE_TYPES:
         raise refused("change_type", f"it is not one of {', '.join(_CHANGE_TYPES)}")
     if body.change_type not in {"", "addSharding"}:
@@ -136,7 +137,7 @@ def resize_request(body: ResizeBody, instance: Instance) -> ResizeRequest:
 
 
 def attribute_change(body: UpdateBody, instance: Instance) -> AttributeChange:
-    """ApiError with the code of the field that is wrong."""
+    """ApiError with the code of the invalid field."""
     if body.port not in {None, instance.seed_port}:
         raise refused("port", "it cannot be changed")
     for field in ("rename_commands", "instance_backup_policy"):
@@ -145,20 +146,20 @@ def attribute_change(body: UpdateBody, instance: Instance) -> AttributeChange:
     _require_maintenance_window(body.maintain_begin, body.maintain_end)
     require_lines("description", body.description)
     require_line("security_group_id", body.security_group_id)
-    said: dict[str, Any] = {field: getattr(body, field) for field in ("description", "security_group_id")}
+    texts: dict[str, Any] = {field: getattr(body, field) for field in ("description", "security_group_id")}
     window = {"maintain_begin": body.maintain_begin or None, "maintain_end": body.maintain_end or None}
-    changed = {field: value for field, value in (said | window).items() if value is not None}
+    changed = {field: value for field, value in (texts | window).items() if value is not None}
     return AttributeChange(name=body.name, attributes=changed)
 
 
 def parameter_values(body: UpdateConfigBody) -> dict[str, str]:
-    """New values by name. ApiError DCS.4066 with the parameter that is wrong."""
+    """New values by parameter name. ApiError DCS.4066 with the invalid parameter."""
     changed: dict[str, str] = {}
     for item in body.redis_config:
         parameter = BY_ID.get(item.param_id)
         if parameter is None or parameter.name != item.param_name:
-            known = BY_NAME.get(item.param_name)
-            reason = f"its param_id is {known.id}" if known else "there is no such parameter"
+            same_name = BY_NAME.get(item.param_name)
+            reason = f"its param_id is {same_name.id}" if same_name else "there is no such parameter"
             raise ApiError(errors.INVALID_CONFIGURATION, parameter=item.param_name, reason=reason)
         if parameter.name in changed:
             raise ApiError(errors.INVALID_CONFIGURATION, parameter=parameter.name, reason="it is there twice")

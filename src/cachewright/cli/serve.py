@@ -111,10 +111,13 @@ def _endpoint(settings: Settings, listen: Listen) -> str:
 
 
 def _write_credentials(settings: Settings, listen: Listen, first: Credentials | None) -> None:
-    """The oldest key that works, and where the server is, for whoever owns the folder."""
+    """Writes the oldest key that works, and the server's address, for the owner of the folder."""
     if first is None or first.project is None:
         settings.credentials_file.unlink(missing_ok=True)
-        log.warning("no key works: there is no %s; make one with `cachewright keys create`", settings.credentials_file)
+        log.warning(
+            "no access key is enabled, so %s is not written; create a key with `cachewright keys create`",
+            settings.credentials_file,
+        )
         return
     credentials = {
         "project_id": first.project.id,

@@ -1,1 +1,1 @@
-"""What callers of the API may do: instances, tasks, webhooks, accounts, tokens."""
+"""Use cases: what callers of the API and the command line read and change."""

@@ -1,7 +1,6 @@
-"""Users, projects and keys: made, changed and taken away, each in one write transaction.
+"""Users, projects and keys: create, change and remove them, in the caller's write transaction.
 
-What is wrong with a wish is an `InvalidInput`, in words for the person who wished it: only the machine's owner gets
-here, from the command line.
+Errors are `InvalidInput` with a message for a person: only the owner of the machine gets here, from the command line.
 """
 
 import re
@@ -27,7 +26,7 @@ HASHER = PasswordHasher()
 
 
 class InvalidInput(CachewrightError):
-    """Why what was wished cannot be."""
+    """A name, a password or a role is invalid or does not exist."""
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -73,7 +72,7 @@ def add_user(connection: sa.Connection, name: str, password: str | None) -> User
 
 
 def set_password(connection: sa.Connection, name: str, password: str) -> None:
-    """Tokens that were got with the old one are good no longer."""
+    """Sets the password. Tokens that were issued for the old one are revoked."""
     user = _user(connection, name)
     users.set_password(connection, user.id, _hashed(password))
     tokens.remove_of(connection, user.id)

@@ -67,11 +67,18 @@ class AuditLog:
                 self._refused.add(connection, key, [entry], singly=singly)
 
     def page(
-        self, who: Principal, *, offset: int, limit: int, start: int | None, end: int | None, user_name: str | None
+        self,
+        principal: Principal,
+        *,
+        offset: int,
+        limit: int,
+        start: int | None,
+        end: int | None,
+        user_name: str | None,
     ) -> tuple[int, list[AuditEntry]]:
         """The number of entries of the project from `start` to `end` (epoch milliseconds), and one page of them, newest
         first."""
         with self._database.read() as connection:
             return audit.page(
-                connection, who.project_id, offset=offset, limit=limit, start=start, end=end, user_name=user_name
+                connection, principal.project_id, offset=offset, limit=limit, start=start, end=end, user_name=user_name
             )

@@ -28,11 +28,11 @@ class InstanceAttributes:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def change(self, who: Principal, instance_id: str, decide: Callable[[Instance], AttributeChange]) -> None:
+    def change(self, principal: Principal, instance_id: str, decide: Callable[[Instance], AttributeChange]) -> None:
         """Stores what `decide` returns for the instance as it is in the transaction. ApiError DCS.3022, those of
         `decide`, or DCS.4026 while the instance is deleted."""
         with self._database.write() as connection:
-            instance = instance_of(connection, who.project_id, instance_id)
+            instance = instance_of(connection, principal.project_id, instance_id)
             change = decide(instance)
             if instance.status == "DELETING":
                 raise ApiError(errors.INSTANCE_STATE_CONFLICT)

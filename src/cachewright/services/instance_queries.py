@@ -75,15 +75,15 @@ class InstanceQueries:
         self._settings = settings
         self._statistics = statistics
 
-    def get(self, who: Principal, instance_id: str) -> Instance:
+    def get(self, principal: Principal, instance_id: str) -> Instance:
         """ApiError DCS.3022."""
         with self._database.read() as connection:
-            return instance_of(connection, who.project_id, instance_id)
+            return instance_of(connection, principal.project_id, instance_id)
 
-    def show(self, who: Principal, instance_id: str) -> InstanceDetails:
+    def show(self, principal: Principal, instance_id: str) -> InstanceDetails:
         """ApiError DCS.3022."""
         with self._database.read() as connection:
-            instance = instance_of(connection, who.project_id, instance_id)
+            instance = instance_of(connection, principal.project_id, instance_id)
             return InstanceDetails(
                 instance=instance,
                 nodes=instances.nodes_of(connection, instance_id),
@@ -92,48 +92,48 @@ class InstanceQueries:
             )
 
     def page(
-        self, who: Principal, wanted: InstanceFilter, *, offset: int, limit: int
+        self, principal: Principal, wanted: InstanceFilter, *, offset: int, limit: int
     ) -> tuple[int, list[MeasuredInstance]]:
         """The number of instances that `wanted` accepts, and one page of them, newest first."""
         if wanted.address not in {None, self._settings.node_host}:
             return 0, []
         with self._database.read() as connection:
             if wanted.looks_into_rows:
-                _, candidates = _search(connection, who, wanted, offset=0, limit=_ALL)
+                _, candidates = _search(connection, principal, wanted, offset=0, limit=_ALL)
                 accepted = [instance for instance in candidates if wanted.accepts(instance)]
                 count, page = len(accepted), accepted[offset : offset + limit]
             else:
-                count, page = _search(connection, who, wanted, offset=offset, limit=limit)
+                count, page = _search(connection, principal, wanted, offset=offset, limit=limit)
         return count, [MeasuredInstance(instance, self._statistics.used_memory(instance.id)) for instance in page]
 
-    def all(self, who: Principal, *, status: str | None = None) -> list[Instance]:
+    def all(self, principal: Principal, *, status: str | None = None) -> list[Instance]:
         """Every instance of the project, or those in one status, newest first."""
-        _, found = self.page(who, InstanceFilter(status=status), offset=0, limit=_ALL)
+        _, found = self.page(principal, InstanceFilter(status=status), offset=0, limit=_ALL)
         return [measured.instance for measured in found]
 
-    def count_by_status(self, who: Principal) -> dict[str, int]:
+    def count_by_status(self, principal: Principal) -> dict[str, int]:
         with self._database.read() as connection:
-            return counts.by_status(connection, who.project_id)
+            return counts.by_status(connection, principal.project_id)
 
-    def statistics(self, who: Principal, instance_id: str) -> Sequence[InstanceSample]:
+    def statistics(self, principal: Principal, instance_id: str) -> Sequence[InstanceSample]:
         """Samples of the last hour, or since the server started, oldest first. ApiError DCS.3022."""
-        return self._statistics.history(self.get(who, instance_id).id)
+        return self._statistics.history(self.get(principal, instance_id).id)
 
-    def quota(self, who: Principal) -> tuple[Allocated, Limits]:
+    def quota(self, principal: Principal) -> tuple[Allocated, Limits]:
         """What the project has, and the limits of host and project. An instance that is resized counts with the most
         that it has meanwhile."""
         limits = admission.limits(self._host, self._settings)
         with self._database.read() as connection:
-            project, _ = admission.allocated(connection, who.project_id)
+            project, _ = admission.allocated(connection, principal.project_id)
         return project, limits
 
 
 def _search(
-    connection: sa.Connection, who: Principal, wanted: InstanceFilter, *, offset: int, limit: int
+    connection: sa.Connection, principal: Principal, wanted: InstanceFilter, *, offset: int, limit: int
 ) -> tuple[int, list[Instance]]:
     return instances.search(
         connection,
-        who.project_id,
+        principal.project_id,
         offset=offset,
         limit=limit,
         instance_id=wanted.instance_id,

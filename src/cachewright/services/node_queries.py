@@ -48,66 +48,66 @@ class NodeQueries:
         self._inspector = inspector
         self._snapshots = snapshots
 
-    async def of_instance(self, who: Principal, instance_id: str) -> InstanceNodes:
+    async def of_instance(self, principal: Principal, instance_id: str) -> InstanceNodes:
         """ApiError DCS.3022, or DCS.4974 where too many requests of the project wait."""
 
         def read() -> _Recorded:
             with self._database.read() as connection:
-                instance = instance_of(connection, who.project_id, instance_id)
+                instance = instance_of(connection, principal.project_id, instance_id)
                 return instance, instances.nodes_of(connection, instance_id)
 
-        recorded = await self._threads.read(who.project_id, read)
-        (inspected,) = await self._inspect(who, [recorded])
+        recorded = await self._threads.read(principal.project_id, read)
+        (inspected,) = await self._inspect(principal, [recorded])
         return inspected
 
-    async def page(self, who: Principal, *, offset: int, limit: int) -> tuple[int, list[InstanceNodes]]:
+    async def page(self, principal: Principal, *, offset: int, limit: int) -> tuple[int, list[InstanceNodes]]:
         """The number of instances of the project, and one page of them, newest first. ApiError DCS.4974."""
 
         def read() -> tuple[int, list[_Recorded]]:
             with self._database.read() as connection:
-                count, page = instances.search(connection, who.project_id, offset=offset, limit=limit)
+                count, page = instances.search(connection, principal.project_id, offset=offset, limit=limit)
                 return count, _with_nodes(connection, page)
 
-        count, recorded = await self._threads.read(who.project_id, read)
-        return count, await self._inspect(who, recorded)
+        count, recorded = await self._threads.read(principal.project_id, read)
+        return count, await self._inspect(principal, recorded)
 
-    async def of_running_instances(self, who: Principal) -> list[InstanceNodes]:
+    async def of_running_instances(self, principal: Principal) -> list[InstanceNodes]:
         """Every instance of the project in status RUNNING, newest first. ApiError DCS.4974."""
 
         def read() -> list[_Recorded]:
             with self._database.read() as connection:
-                _, running = instances.search(connection, who.project_id, offset=0, limit=_ALL, status="RUNNING")
+                _, running = instances.search(connection, principal.project_id, offset=0, limit=_ALL, status="RUNNING")
                 return _with_nodes(connection, running)
 
-        return await self._inspect(who, await self._threads.read(who.project_id, read))
+        return await self._inspect(principal, await self._threads.read(principal.project_id, read))
 
-    async def configuration(self, who: Principal, instance_id: str) -> InstanceConfiguration:
+    async def configuration(self, principal: Principal, instance_id: str) -> InstanceConfiguration:
         """ApiError DCS.3022, DCS.4049 where no node answers, or DCS.4974."""
 
         def read() -> tuple[Instance, list[Node], Task | None]:
             with self._database.read() as connection:
-                instance = instance_of(connection, who.project_id, instance_id)
+                instance = instance_of(connection, principal.project_id, instance_id)
                 _, newest = tasks.of_kind(connection, instance_id, CONFIGURE.kind, offset=0, limit=1)
                 return instance, instances.nodes_of(connection, instance_id), next(iter(newest), None)
 
-        instance, nodes, latest_change = await self._threads.read(who.project_id, read)
+        instance, nodes, latest_change = await self._threads.read(principal.project_id, read)
         values = await self._inspector.configuration(instance, nodes)
         return InstanceConfiguration(instance=instance, values=values, latest_change=latest_change)
 
-    async def snapshot(self, who: Principal, instance_id: str) -> InstanceSnapshot:
+    async def snapshot(self, principal: Principal, instance_id: str) -> InstanceSnapshot:
         """The instance, its running task and its shards, at most a fraction of a second old. ApiError DCS.3022 or
         DCS.4974."""
-        snapshot = await self._snapshots.first_look(who.project_id, instance_id)
+        snapshot = await self._snapshots.first_look(principal.project_id, instance_id)
         if snapshot is None:
             raise ApiError(errors.INSTANCE_NOT_FOUND)
         return snapshot
 
-    async def next_snapshot(self, who: Principal, instance_id: str) -> InstanceSnapshot | None:
+    async def next_snapshot(self, principal: Principal, instance_id: str) -> InstanceSnapshot | None:
         """The same for a stream that has begun; None where the instance is deleted."""
-        return await self._snapshots.look(who.project_id, instance_id)
+        return await self._snapshots.look(principal.project_id, instance_id)
 
-    async def _inspect(self, who: Principal, recorded: Sequence[_Recorded]) -> list[InstanceNodes]:
-        answers = await self._inspector.look(who.project_id, recorded)
+    async def _inspect(self, principal: Principal, recorded: Sequence[_Recorded]) -> list[InstanceNodes]:
+        answers = await self._inspector.look(principal.project_id, recorded)
         return [InstanceNodes(instance, answers[instance.id]) for instance, _ in recorded]
 
 

@@ -38,22 +38,22 @@ class TaskRecords:
         self._database = database
         self._cache = cache
 
-    def show(self, who: Principal, instance_id: str, task_id: str) -> ControlledTask:
+    def show(self, principal: Principal, instance_id: str, task_id: str) -> ControlledTask:
         """ApiError DCS.3022 or DCS.4958."""
         with self._database.read() as connection:
-            task = task_of(connection, who.project_id, instance_id, task_id)
+            task = task_of(connection, principal.project_id, instance_id, task_id)
             return ControlledTask(task, task_controls.get(connection, task_id))
 
-    def find(self, who: Principal, task_id: str) -> ControlledTask:
+    def find(self, principal: Principal, task_id: str) -> ControlledTask:
         """The task of the project with this id, also where its instance is deleted. ApiError DCS.4958."""
         with self._database.read() as connection:
-            task = task_of_project(connection, who.project_id, task_id)
+            task = task_of_project(connection, principal.project_id, task_id)
             return ControlledTask(task, task_controls.get(connection, task_id))
 
-    def current(self, who: Principal, instance_id: str, task_id: str) -> Task:
+    def current(self, principal: Principal, instance_id: str, task_id: str) -> Task:
         """The task as it is now, also where its instance is deleted. ApiError DCS.3022 or DCS.4958."""
         with self._database.read() as connection:
-            return task_on_record(connection, who.project_id, instance_id, task_id)
+            return task_on_record(connection, principal.project_id, instance_id, task_id)
 
     async def cached(self, project_id: str, instance_id: str, task_id: str, render: Callable[[Task], View]) -> View:
         """`render` of the task as it is now, kept until the database changes. `render` is a pure function; its result
@@ -64,55 +64,62 @@ class TaskRecords:
         return view
 
     def page_of_instance(
-        self, who: Principal, instance_id: str, period: Period, *, offset: int, limit: int
+        self, principal: Principal, instance_id: str, period: Period, *, offset: int, limit: int
     ) -> tuple[int, list[Task]]:
         """The number of tasks of the instance, and one page of them without their steps, newest first. ApiError
         DCS.3022."""
         with self._database.read() as connection:
-            instance_of(connection, who.project_id, instance_id)
+            instance_of(connection, principal.project_id, instance_id)
             return tasks.page(
                 connection, instance_id=instance_id, offset=offset, limit=limit, start=period.start, end=period.end
             )
 
-    def page_of_project(self, who: Principal, period: Period, *, offset: int, limit: int) -> tuple[int, list[Task]]:
+    def page_of_project(
+        self, principal: Principal, period: Period, *, offset: int, limit: int
+    ) -> tuple[int, list[Task]]:
         """The number of tasks of the project, those of deleted instances included, and one page of them without their
         steps, newest first."""
         with self._database.read() as connection:
             return tasks.page(
-                connection, project_id=who.project_id, offset=offset, limit=limit, start=period.start, end=period.end
+                connection,
+                project_id=principal.project_id,
+                offset=offset,
+                limit=limit,
+                start=period.start,
+                end=period.end,
             )
 
-    def kind(self, who: Principal, instance_id: str, task_id: str) -> str | None:
+    def kind(self, principal: Principal, instance_id: str, task_id: str) -> str | None:
         """The kind of a task of the instance; None where there is no such task."""
         with self._database.read() as connection:
-            task = tasks.of_project(connection, who.project_id, task_id)
+            task = tasks.of_project(connection, principal.project_id, task_id)
         return task.kind if task is not None and task.instance_id == instance_id else None
 
     def configuration_changes(
-        self, who: Principal, instance_id: str, *, offset: int, limit: int
+        self, principal: Principal, instance_id: str, *, offset: int, limit: int
     ) -> tuple[int, list[Task]]:
         """The number of tasks that change parameters of the instance, and one page of them, newest first. ApiError
         DCS.3022."""
         with self._database.read() as connection:
-            instance_of(connection, who.project_id, instance_id)
+            instance_of(connection, principal.project_id, instance_id)
             return tasks.of_kind(connection, instance_id, CONFIGURE.kind, offset=offset, limit=limit)
 
-    def configuration_change(self, who: Principal, instance_id: str, task_id: str) -> Task:
+    def configuration_change(self, principal: Principal, instance_id: str, task_id: str) -> Task:
         """One of these tasks. ApiError DCS.3022 or DCS.4958."""
         with self._database.read() as connection:
-            task = task_of(connection, who.project_id, instance_id, task_id)
+            task = task_of(connection, principal.project_id, instance_id, task_id)
         if task.kind != CONFIGURE.kind:
             raise ApiError(errors.TASK_NOT_FOUND)
         return task
 
-    def delete(self, who: Principal, task_id: str, instance_id: str | None = None) -> None:
+    def delete(self, principal: Principal, task_id: str, instance_id: str | None = None) -> None:
         """Deletes the record of a task that has ended, of this instance or of any of the project. ApiError DCS.3022,
         DCS.4958, or DCS.4957 where the task has not ended."""
         with self._database.write() as connection:
             if instance_id is None:
-                task = task_of_project(connection, who.project_id, task_id)
+                task = task_of_project(connection, principal.project_id, task_id)
             else:
-                task = task_of(connection, who.project_id, instance_id, task_id)
+                task = task_of(connection, principal.project_id, instance_id, task_id)
             if task.status not in ENDED:
                 raise ApiError(errors.TASK_STATE_CONFLICT)
             tasks.remove(connection, task)

@@ -68,7 +68,7 @@ class Issued(msgspec.Struct, frozen=True):
 
 
 class TokenService:
-    """Where users get tokens and hand them back."""
+    """Issues, looks up and revokes tokens and sessions."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class TokenService:
         for name, source in self._audit.known():
             self._wrong.succeeded(network(source), name)
         # Checked where there is no such user, so that an unknown name takes as long to refuse as a wrong password.
-        self._nobodys = HASHER.hash(secrets.token_urlsafe(30))
+        self._hash_of_unknown_user = HASHER.hash(secrets.token_urlsafe(30))
 
     async def sign_in(
         self, name: str, password: str, scope: Scope, origin: Origin, kind: TokenKind = "token"
@@ -122,7 +122,7 @@ class TokenService:
         with self._database.read() as connection:
             user = users.named(connection, name)
         try:
-            HASHER.verify(user.password if user and user.password else self._nobodys, password)
+            HASHER.verify(user.password if user and user.password else self._hash_of_unknown_user, password)
         except VerificationError:
             return None
         return user if user and user.enabled else None
@@ -151,7 +151,7 @@ class TokenService:
             return Issued(text, token, user, project, role, users.projects_of(connection, user.id))
 
     def look_up(self, text: str, user_id: str, kind: TokenKind = "token") -> Issued:
-        """What a token of this user is good for. ApiError DCS.1001 where it is none, or is good no longer."""
+        """User, project and role of a token of this user. ApiError DCS.1001 if it is invalid or expired."""
         with self._database.read() as connection:
             token, user = tokens.get(connection, digest(text)), users.get(connection, user_id)
             if token is None or user is None or not _is_valid(token, user_id, kind):
@@ -164,7 +164,7 @@ class TokenService:
 
     async def exchange(self, text: str, user_id: str, scope: Scope, origin: Origin) -> Issued:
         """Another session of this user, for the project of `scope`, until the first one would have ended; that one is
-        revoked. ApiError DCS.1001 where it is none, DCS.1004 where the user may not work there."""
+        revoked. ApiError DCS.1001 if it is invalid, DCS.1004 where the user may not work there."""
         return await asyncio.to_thread(self._exchange, text, user_id, scope, origin)
 
     def _exchange(self, text: str, user_id: str, scope: Scope, origin: Origin) -> Issued:
@@ -184,7 +184,7 @@ class TokenService:
             return Issued(issued, new, user, project, role, users.projects_of(connection, user_id))
 
     def revoke(self, text: str, user_id: str, kind: TokenKind = "token") -> None:
-        """Takes back a token of this user. ApiError DCS.1001 where it is none."""
+        """Revokes a token of this user. ApiError DCS.1001 if it is invalid."""
         with self._database.write() as connection:
             token = tokens.get(connection, digest(text))
             if token is None or token.user_id != user_id or token.kind != kind:

@@ -29,7 +29,7 @@ class WebhookService:
         self._database = database
         self._to_private = to_private
 
-    def create(self, who: Principal, url: str, host: str, events: tuple[str, ...]) -> Webhook:
+    def create(self, principal: Principal, url: str, host: str, events: tuple[str, ...]) -> Webhook:
         """Adds a webhook for `url`, whose host is `host`. ApiError DCS.4062 where no events are sent to this address,
         DCS.4966 where the project has as many webhooks as it may."""
         address = literal(host)
@@ -37,7 +37,7 @@ class WebhookService:
             raise ApiError(errors.INVALID_PARAMETER, parameter="url", reason="events are not sent to this address")
         webhook = Webhook(
             id=uuid.uuid4().hex,
-            project_id=who.project_id,
+            project_id=principal.project_id,
             url=url,
             events=events,
             secret=f"whsec_{base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()}",
@@ -45,35 +45,39 @@ class WebhookService:
             created_at=now_ms(),
         )
         with self._database.write() as connection:
-            if len(webhooks.of_project(connection, who.project_id)) >= MOST_WEBHOOKS:
+            if len(webhooks.of_project(connection, principal.project_id)) >= MOST_WEBHOOKS:
                 raise ApiError(errors.TOO_MANY_WEBHOOKS)
             webhooks.add(connection, webhook)
         return webhook
 
-    def all(self, who: Principal) -> list[Webhook]:
+    def all(self, principal: Principal) -> list[Webhook]:
         """Every webhook of the project."""
         with self._database.read() as connection:
-            return webhooks.of_project(connection, who.project_id)
+            return webhooks.of_project(connection, principal.project_id)
 
-    def delete(self, who: Principal, webhook_id: str) -> None:
+    def delete(self, principal: Principal, webhook_id: str) -> None:
         """Deletes the webhook and its deliveries. ApiError DCS.4967."""
         with self._database.write() as connection:
-            webhooks.remove(connection, _webhook_of(connection, who, webhook_id).id)
+            webhooks.remove(connection, _webhook_of(connection, principal, webhook_id).id)
 
-    def send_test_event(self, who: Principal, webhook_id: str) -> Delivery:
+    def send_test_event(self, principal: Principal, webhook_id: str) -> Delivery:
         """ApiError DCS.4967, or DCS.4962 where there are too many test events already."""
         now = now_ms()
         with self._database.write() as connection:
-            webhook = _webhook_of(connection, who, webhook_id)
+            webhook = _webhook_of(connection, principal, webhook_id)
             newest = webhooks.newest_tests(connection, webhook.id, MOST_TESTS)
             if sum(_is_counted(test, now) for test in newest) >= MOST_TESTS:
                 raise ApiError(errors.TOO_MANY_REQUESTS, retry_after=TEST_SECONDS)
-            return webhooks.send(connection, webhook.id, webhook_events.of_test(who.project_id, webhook.id, now), now)
+            return webhooks.send(
+                connection, webhook.id, webhook_events.of_test(principal.project_id, webhook.id, now), now
+            )
 
-    def deliveries(self, who: Principal, webhook_id: str, *, offset: int, limit: int) -> tuple[int, list[Delivery]]:
+    def deliveries(
+        self, principal: Principal, webhook_id: str, *, offset: int, limit: int
+    ) -> tuple[int, list[Delivery]]:
         """The number of deliveries of the webhook, and one page of them, newest first. ApiError DCS.4967."""
         with self._database.read() as connection:
-            webhook = _webhook_of(connection, who, webhook_id)
+            webhook = _webhook_of(connection, principal, webhook_id)
             return webhooks.page(connection, webhook.id, offset=offset, limit=limit)
 
 
@@ -81,9 +85,9 @@ def _is_counted(test: Delivery, now: int) -> bool:
     return test.status == "WAITING" or 0 <= now - test.created_at < TEST_SECONDS * 1000
 
 
-def _webhook_of(connection: sa.Connection, who: Principal, webhook_id: str) -> Webhook:
+def _webhook_of(connection: sa.Connection, principal: Principal, webhook_id: str) -> Webhook:
     """The caller's webhook of this id. ApiError DCS.4967 where there is none."""
     webhook = webhooks.get(connection, webhook_id)
-    if webhook is None or webhook.project_id != who.project_id:
+    if webhook is None or webhook.project_id != principal.project_id:
         raise ApiError(errors.WEBHOOK_NOT_FOUND)
     return webhook

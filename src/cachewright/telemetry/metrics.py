@@ -1,7 +1,7 @@
 """Metrics in Prometheus' format (https://prometheus.io/docs/instrumenting/exposition_formats/).
 
-What happens is counted when it happens: a request where it is answered, a task where it ends, bytes where a counter has
-grown. What is, is read when it is asked for: tasks in line, instances, nodes.
+Events are counted as they happen: responses, ended tasks, migrated bytes. States are read for each scrape: waiting
+tasks, instances, nodes.
 """
 
 import itertools
@@ -96,7 +96,7 @@ class Monitors(Protocol):
 
 
 class Metrics:
-    """What `/metrics` says."""
+    """The metrics of one server."""
 
     def __init__(self, database: Database, monitors: Monitors | None = None) -> None:
         """Without monitors the page has neither nodes nor background loops."""
@@ -163,8 +163,8 @@ class Metrics:
 
     def answered(self, operation: str, method: str, status: int, seconds: float) -> None:
         """`operation` is one of those that are served, or empty where a request came to none."""
-        known = method if method in _METHODS else _UNKNOWN
-        self._requests.labels(operation, known, str(status)).observe(seconds)
+        label = method if method in _METHODS else _UNKNOWN
+        self._requests.labels(operation, label, str(status)).observe(seconds)
 
     def connections_closed(self, reason: str, count: int) -> None:
         """`reason` is one of the few for which the server closes connections."""
@@ -202,7 +202,7 @@ class Metrics:
             unfinished = counts.unfinished_tasks(connection)
             statuses = counts.instances_of_all(connection)
             waiting = counts.waiting_deliveries(connection)
-        # What there is none of is told as 0: an alert on a series that is not there would stay silent.
+        # A count of 0 is shown as well: an alert on a missing series would stay silent.
         counted = dict.fromkeys(itertools.product(OPERATIONS, UNFINISHED), 0) | unfinished
         there = dict.fromkeys(("RUNNING", "ERROR"), 0) | statuses
         yield _gauge(
@@ -219,15 +219,15 @@ class Metrics:
 
 
 def _of_monitors(monitors: Monitors) -> Iterator[Metric]:
-    told = "When each of the server's loops last came round."
+    text = "When each of the server's loops last came round."
     beats = (((loop,), at) for loop, at in monitors.heartbeats.last().items())
-    yield _gauge("cachewright_heartbeat_timestamp_seconds", told, ("loop",), beats)
+    yield _gauge("cachewright_heartbeat_timestamp_seconds", text, ("loop",), beats)
     starts = CounterMetricFamily("cachewright_node_starts", "Starts of nodes that had died.")
     starts.add_metric((), monitors.supervisor.starts)
     yield starts
     open_now, begun = monitors.incidents.open_by_kind(), monitors.incidents.begun
-    told = "Incidents that are open."
-    yield _gauge("cachewright_incidents_open", told, ("kind",), (((kind,), open_now[kind]) for kind in RULES))
+    text = "Incidents that are open."
+    yield _gauge("cachewright_incidents_open", text, ("kind",), (((kind,), open_now[kind]) for kind in RULES))
     incidents = CounterMetricFamily("cachewright_incidents", "Incidents since the server started.", labels=("kind",))
     for kind in RULES:
         incidents.add_metric((kind,), begun[kind])
@@ -264,13 +264,13 @@ def _of_nodes(nodes: Iterable[tuple[Node, NodeStats | None]]) -> Iterator[Metric
         up.add_metric(of, 1 if stats else 0)
         most.add_metric(of, node.maxmemory)
         if stats:
-            told = {
+            values = {
                 "used_memory_bytes": stats.used_memory,
                 "keys": stats.keys,
                 "ops_per_second": stats.ops_per_second,
                 "clients": stats.clients,
             }
-            for field, value in told.items():
+            for field, value in values.items():
                 families[field].add_metric((*of, stats.role), value)
     yield up
     yield most

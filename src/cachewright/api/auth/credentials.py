@@ -1,7 +1,7 @@
 """A request to the identity behind it: by its token if it carries one, else by its signature, else by the session of a
 browser.
 
-The cloud's Python client signs even where it is told to send a token, so a token comes first.
+The cloud's Python client signs even if it has a token to send, so a token comes first.
 """
 
 import logging

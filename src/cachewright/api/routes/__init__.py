@@ -1,1 +1,1 @@
-"""One module per family of operations. A route validates, calls one function below and shapes the answer."""
+"""One module per family of operations. A route parses, calls one function of a service and shapes the response."""

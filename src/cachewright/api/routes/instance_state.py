@@ -37,14 +37,14 @@ async def show_instance_state(
     With `Accept: text/event-stream`, an event `state` whenever something of it has changed, about once a second and
     oftener while slots move; `end` when the instance is gone, `refused` when the caller may not read it any longer.
     """
-    who = requests.principal(request)
-    first = nodes.snapshot(who, instance_id)
+    principal = requests.principal(request)
+    first = nodes.snapshot(principal, instance_id)
     if not event_streams.wanted(request.headers.get("accept", "")):
         return responses.json(schemas.instance_state(await while_connected(request, first)))
     await first  # not `while_connected`: the stream itself has to receive the end of the connection, which comes once
-    streams.open(request.scope, who.user_id)
+    streams.open(request.scope, principal.user_id)
     return event_streams.instance_stream(
-        feed, instance_id, lambda: nodes.next_snapshot(who, instance_id), rights_check(authenticator, request)
+        feed, instance_id, lambda: nodes.next_snapshot(principal, instance_id), rights_check(authenticator, request)
     )
 
 

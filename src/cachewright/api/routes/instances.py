@@ -73,11 +73,11 @@ def batch_delete_instances(
     all_failure = wanted.read().all_failure.lower() == "true"
     named = body.read().instances if body.given or not all_failure else []
     ids = _named(named) if named or not all_failure else []
-    who = requests.principal(request)
+    principal = requests.principal(request)
     if all_failure:
-        ids += [instance.id for instance in instances.all(who, status="CREATEFAILED")]
+        ids += [instance.id for instance in instances.all(principal, status="CREATEFAILED")]
     name_subjects(request, ids)
-    return responses.json(_submitted(tasks, DELETE, who, list(dict.fromkeys(ids))))
+    return responses.json(_submitted(tasks, DELETE, principal, list(dict.fromkeys(ids))))
 
 
 @get(_INSTANCE, opt=needs("dcs:instance:get"))
@@ -116,9 +116,9 @@ def resize_instance(
     request: Call, tasks: Tasks, instances: Instances, instance_id: InstanceId, body: Body[ResizeBody]
 ) -> Response[None]:
     """ResizeInstance: the answer names no task; it is the newest in the instance's list."""
-    who = requests.principal(request)
-    instance = instances.get(who, instance_id)
-    tasks.submit(RESIZE, who, instance_id, resize_request(body.read(), instance))
+    principal = requests.principal(request)
+    instance = instances.get(principal, instance_id)
+    tasks.submit(RESIZE, principal, instance_id, resize_request(body.read(), instance))
     return responses.no_content()
 
 
@@ -129,9 +129,9 @@ def restart_or_flush_instances(
 ) -> Response[change_schemas.BatchResults]:
     """RestartOrFlushInstances: restarts, node after node. Flushing is not served."""
     ids = _named(body.read().instances)
-    who = requests.principal(request)
+    principal = requests.principal(request)
     name_subjects(request, ids)
-    return responses.json(_submitted(tasks, RESTART, who, ids))
+    return responses.json(_submitted(tasks, RESTART, principal, ids))
 
 
 def _named(texts: Sequence[str]) -> list[str]:
@@ -144,13 +144,13 @@ def _named(texts: Sequence[str]) -> list[str]:
 
 
 def _submitted(
-    tasks: TaskService, operation: Operation[None, NoParams], who: Principal, ids: Sequence[str]
+    tasks: TaskService, operation: Operation[None, NoParams], principal: Principal, ids: Sequence[str]
 ) -> change_schemas.BatchResults:
     """Starts the operation on each instance. A refusal of one does not keep the others from it."""
     results = []
     for instance_id in ids:
         try:
-            tasks.submit(operation, who, instance_id, None)
+            tasks.submit(operation, principal, instance_id, None)
         except ApiError:
             results.append(change_schemas.BatchResult("failed", instance_id))
         else:

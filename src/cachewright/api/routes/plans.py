@@ -29,8 +29,8 @@ async def plan_resize(
     request: Call, tasks: Tasks, instance_id: InstanceId, body: Body[schemas.CheckBody]
 ) -> Response[schemas.ResizePlan]:
     """An extension: the steps a resize would take now, with slots, keys, bytes and seconds; nothing is touched."""
-    who, wanted = requests.principal(request), _resize_request(body.read())
-    instance, task = await in_thread(request, lambda: tasks.draft_resize(who, instance_id, wanted))
+    principal, wanted = requests.principal(request), _resize_request(body.read())
+    instance, task = await in_thread(request, lambda: tasks.draft_resize(principal, instance_id, wanted))
     preview = await while_connected(request, tasks.preview_resize(task))
     return responses.json(schemas.resize_plan(instance, wanted.spec_code, preview))
 

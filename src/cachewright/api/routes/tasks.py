@@ -62,11 +62,11 @@ async def show_background_task_progress(
     may not read it any longer (event `refused`); with the `ETag` of an earlier answer in `If-None-Match`, 304 and no
     body where nothing has changed.
     """
-    who = requests.principal(request)
-    rendered = await records.cached(who.project_id, instance_id, task_id, render)
+    principal = requests.principal(request)
+    rendered = await records.cached(principal.project_id, instance_id, task_id, render)
     if event_streams.wanted(requests.header(request.scope, b"accept")):
-        streams.open(request.scope, who.user_id)
-        current = partial(records.current, who, instance_id, task_id)
+        streams.open(request.scope, principal.user_id)
+        current = partial(records.current, principal, instance_id, task_id)
         return event_streams.stream(feed, task_id, current, rights_check(authenticator, request))
     response = respond(rendered, requests.header(request.scope, b"if-none-match"))
     if not response.body:
