@@ -17,7 +17,7 @@ from huaweicloudsdkdcs.v2 import (
     ShowNodesInformationRequest,
 )
 from valkey import Valkey
-from valkey.exceptions import ValkeyError
+from valkey.exceptions import NoPermissionError, ValkeyError
 
 from serving import PASSWORD, Server, create, created, ended, newest_task, operator_of, progress, show, until
 
@@ -113,6 +113,9 @@ def test_a_single_instance_from_its_creation_to_its_end(own_server: Server) -> N
 
     node = connected(client, instance_id)
     assert node.info("cluster")["cluster_enabled"] == 0
+    for denied in (("REPLICAOF", "127.0.0.1", "1"), ("CONFIG", "GET", "*"), ("SHUTDOWN",), ("CLUSTER", "RESET")):
+        with pytest.raises(NoPermissionError):
+            node.execute_command(*denied)
     node.set("key", "value")
     with connected(client, instance_id, db=255) as last:
         last.set("key", "of the last database")
