@@ -221,7 +221,8 @@ def test_no_acknowledged_write_is_lost_when_node_and_server_are_killed_in_mid_ch
             own_server.kill()
             own_server.start()
             client = own_server.client()
-            assert ended(client, instance_id, task_id).status == "SUCCESS"
+            row = ended(client, instance_id, task_id)
+            assert row.status == "SUCCESS", own_server.call("GET", f"tasks/{task_id}")[1]
             assert show(client, instance_id).max_memory == size
         writer.wait_for(1)
     finally:
