@@ -17,7 +17,7 @@ from huaweicloudsdkdcs.v2 import (
     ShowNodesInformationRequest,
 )
 from valkey import Valkey
-from valkey.exceptions import ValkeyError
+from valkey.exceptions import NoPermissionError, ValkeyError
 
 from serving import PASSWORD, Server, create, created, ended, newest_task, operator_of, progress, show, until
 
@@ -113,6 +113,9 @@ def test_a_single_instance_from_its_creation_to_its_end(own_server: Server) -> N
 
     node = connected(client, instance_id)
     assert node.info("cluster")["cluster_enabled"] == 0
+    for denied in (("REPLICAOF", "127.0.0.1", "1"), ("CONFIG", "GET", "*"), ("SHUTDOWN",), ("CLUSTER", "RESET")):
+        with pytest.raises(NoPermissionError):
+            node.execute_command(*denied)
     node.set("key", "value")
     with connected(client, instance_id, db=255) as last:
         last.set("key", "of the last database")
@@ -218,7 +221,8 @@ def test_no_acknowledged_write_is_lost_when_node_and_server_are_killed_in_mid_ch
             own_server.kill()
             own_server.start()
             client = own_server.client()
-            assert ended(client, instance_id, task_id).status == "SUCCESS"
+            row = ended(client, instance_id, task_id)
+            assert row.status == "SUCCESS", own_server.call("GET", f"tasks/{task_id}")[1]
             assert show(client, instance_id).max_memory == size
         writer.wait_for(1)
     finally:

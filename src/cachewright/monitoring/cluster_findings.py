@@ -143,7 +143,7 @@ def _faults(
             _told(f"primary {node_id} has failed and nothing took over" for node_id in sorted(failed)),
         )
     if not_ok := [node for node, view in steady if not view.ok]:
-        yield "cluster_state", _told(f"node {node.id} finds that the cluster has failed" for node in not_ok)
+        yield "cluster_state", _told(f"node {node.id} finds that the instance is not ok" for node in not_ok)
 
 
 def _unknown(record: Record, ids: Collection[str], node: Node, view: View) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ def fault(view: View | None) -> str | None:
     if view is None:
         return "does not answer"
     if not view.ok:
-        return "finds the cluster not ok"
+        return "finds the instance not ok"
     if any(member.open_slots for member in view.members.values()):
         return "has slots left open by a migration by hand"
     try:

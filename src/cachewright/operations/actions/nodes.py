@@ -183,8 +183,8 @@ async def _wait_until_answering(context: OperationContext, instance: Instance, n
 
 async def _hand_over(node: Node, nodes: Sequence[Node], views: Mapping[str, View | None], access: Access) -> None:
     """Make a replica the primary in place of the node, if the node is primary and has a replica that can."""
-    if primaries(nodes, best_view(views)).get(node.shard) is node:
-        replicas = [other for other in nodes if other.shard == node.shard and other is not node]
+    replicas = [other for other in nodes if other.shard == node.shard and other is not node]
+    if replicas and primaries(nodes, best_view(views)).get(node.shard) is node:
         await cluster_membership.fail_over(replicas, access)
 
 

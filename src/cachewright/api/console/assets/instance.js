@@ -20,7 +20,9 @@ export async function instancePage(main, { signal, titled }, id) {
   const wrong = h("p", { class: "wrong", role: "alert" });
   const [heading, running, picture, shards, charts, tasks, settings] = Array.from({ length: 7 }, () => h("div"));
   const panel = (title, name, content) => h("section", { class: `card ${name}` }, h("h2", {}, title), content);
-  show(main, wrong, heading, running, h("div", { class: "two" }, panel("Slots", "slots", picture), panel("Shards", "shards", shards)),
+  const [slotsPanel, nodesPanel] = [panel("Slots", "slots", picture), panel("Shards", "shards", shards)];
+  const pair = h("div", { class: "two" }, slotsPanel, nodesPanel);
+  show(main, wrong, heading, running, pair,
     panel("The last hour", "hour", charts), panel("Tasks", "tasks", tasks),
     panel("Parameters", "parameters", settings));
 
@@ -38,8 +40,11 @@ export async function instancePage(main, { signal, titled }, id) {
     titled(live.name);
     show(heading, head(live));
     show(running, live.task && busy(live.task));
-    picture.parentElement.hidden = !isCluster(live.spec_code);
-    if (isCluster(live.spec_code)) show(picture, ring(live), legend(live));
+    const cluster = isCluster(live.spec_code);
+    pair.classList.toggle("two", cluster);
+    slotsPanel.hidden = !cluster;
+    nodesPanel.querySelector("h2").textContent = cluster ? "Shards" : "Node";
+    if (cluster) show(picture, ring(live), legend(live));
     show(shards, shardTable(live));
     if (spec !== live.spec_code || drawn !== live.status || taskId !== live.task?.task_id) {
       if (drawn && drawn !== live.status) say(`${live.name} is ${live.status}`);
