@@ -1,4 +1,4 @@
-"""A new operation takes one declaration: everything else follows from the registry. See docs/how-to/add-an-operation.md."""
+"""A new operation takes one declaration: the rest follows from the registry. See docs/how-to/add-an-operation.md."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -112,7 +112,9 @@ def test_it_cannot_be_paused_and_can_be_retried(context: OperationContext, servi
     with pytest.raises(ApiError) as refused:
         service.control(WHO, "i", task.id, Control(state="paused"))
     assert refused.value.code == "DCS.4957"
+    ended = msgspec.structs.replace(task, status="FAILED", end_time=task.created_at)
     with context.database.write() as connection:
-        tasks.save(connection, msgspec.structs.replace(task, status="FAILED", end_time=task.created_at))
+        ended = tasks.save(connection, ended)
+        executable_operations(context)[VERIFY.kind].conclude(connection, ended, recovered=True)
     assert service.retry(WHO, "i", task.id).attempt == 1
     assert instance_of(context.database).status == "VERIFYING"
