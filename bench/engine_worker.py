@@ -81,8 +81,8 @@ class Nothing:
         ]
         return build(task.id, {"Nothing.": drafts})
 
-    async def perform(self, action: str, running: StepContext) -> None:
-        self._times.step(running.task.id)
+    async def perform(self, action: str, step: StepContext) -> None:
+        self._times.step(step.task.id)
 
     async def recover(self, task: Task) -> None:
         raise AssertionError("nothing cannot fail")

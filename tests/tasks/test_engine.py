@@ -58,17 +58,17 @@ class Scripted:
         }
         return build(task.id, drafts)
 
-    async def perform(self, action: str, running: StepContext) -> None:
-        name = running.sub_step.name
+    async def perform(self, action: str, step: StepContext) -> None:
+        name = step.sub_step.name
         self.did.append(name)
         self.at_once += 1
         try:
-            await self._act(action, running, self.did.count(name))
+            await self._act(action, step, self.did.count(name))
         finally:
             self.at_once -= 1
 
-    async def _act(self, action: str, running: StepContext, attempt: int) -> None:
-        running.measure(done=5, detail=f"{{attempt:{attempt}}}")
+    async def _act(self, action: str, step: StepContext, attempt: int) -> None:
+        step.measure(done=5, detail=f"{{attempt:{attempt}}}")
         if action == "hold":
             while not self.release.is_set():
                 await asyncio.sleep(0.01)

@@ -9,13 +9,15 @@ import sqlalchemy as sa
 
 from cachewright.model.instances import Node
 from cachewright.monitoring.cluster_findings import Record, changing_nodes
+from cachewright.operations import STATUSES_WITH_RUNNING_NODES
 from cachewright.operations.context import OperationContext
+from cachewright.operations.create import CREATE
 from cachewright.store import instances, tasks
 from cachewright.topologies import topology_of
 from cachewright.topologies.topology import Topology
 from cachewright.valkey.access import Access
 
-_CHECKED = {"CREATING", "RUNNING", "EXTENDING", "RESTARTING", "ERROR"}
+_CHECKED = STATUSES_WITH_RUNNING_NODES | {CREATE.status_while_running}
 """Instance statuses in which an instance has nodes that run."""
 
 _FORMER_SECONDS = 600.0

@@ -10,8 +10,6 @@ from cachewright.model.tasks import Task
 from cachewright.operations import OPERATIONS
 from cachewright.operations.operation import Operation
 
-_BUSY = {operation.status_while_running: operation.busy for operation in OPERATIONS.values() if operation.busy}
-
 
 def require_acceptable(operation: Operation[Any, Any], instance: Instance, unfinished: Sequence[Task]) -> None:
     """ApiError where the operation may not be requested now. `unfinished` are the tasks of the instance that have not
@@ -34,4 +32,7 @@ def require_retriable(operation: Operation[Any, Any], instance: Instance) -> Non
 
 def busy_code(instance: Instance) -> str:
     """Why the instance accepts no other change in its status."""
-    return _BUSY.get(instance.status) or errors.INSTANCE_NOT_RUNNING
+    for operation in OPERATIONS.values():
+        if operation.busy and operation.status_while_running == instance.status:
+            return operation.busy
+    return errors.INSTANCE_NOT_RUNNING

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from cachewright import errors
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, Task
-from cachewright.operations.actions.parameters import new_values, restore_parameters
+from cachewright.operations.actions.action import NoArguments, NodeArguments
+from cachewright.operations.actions.parameters import check_parameters, new_values, restore_parameters, set_parameters
 from cachewright.operations.context import OperationContext
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.operations.requests import ConfigureRequest
@@ -63,9 +64,7 @@ class Configure(Operation[ConfigureRequest, ConfigureParams]):
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
         nodes = [node for node in await context.nodes(task.instance_id) if node.should_run]
-        check = SubStepSpec(
-            name="Parameter check.", action="check parameters", work=effort("check", seconds=_CHECK_SECONDS)
-        )
+        check = check_parameters.sub_step("Parameter check.", effort("check", seconds=_CHECK_SECONDS), NoArguments())
         return build(task.run_id, {"Parameter change.": [_change(node) for node in nodes], POST_CHECK: [check]})
 
     async def recover(self, context: OperationContext, task: Task) -> None:
@@ -82,12 +81,8 @@ class Configure(Operation[ConfigureRequest, ConfigureParams]):
 
 
 def _change(node: Node) -> SubStepSpec:
-    return SubStepSpec(
-        name=f"Parameter change. Shard {node.shard}, {node.role}",
-        action="set parameters",
-        work=effort(_LANE, seconds=_NODE_SECONDS),
-        arguments={"node_id": node.id},
-    )
+    name = f"Parameter change. Shard {node.shard}, {node.role}"
+    return set_parameters.sub_step(name, effort(_LANE, seconds=_NODE_SECONDS), NodeArguments(node.id))
 
 
 CONFIGURE = Configure()

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 import msgspec
+import sqlalchemy as sa
 
 from cachewright import errors
 from cachewright.config import Settings
@@ -33,10 +34,7 @@ class OperationContext(msgspec.Struct, frozen=True):
     async def instance(self, task: Task) -> Instance:
         def read() -> Instance:
             with self.database.read() as connection:
-                instance = instances.get(connection, task.project_id, task.instance_id)
-            if instance is None:
-                raise LookupError(f"instance {task.instance_id} of task {task.id} does not exist")
-            return instance
+                return _instance_of(connection, task)
 
         return await asyncio.to_thread(read)
 
@@ -108,13 +106,24 @@ class OperationContext(msgspec.Struct, frozen=True):
 
     async def look(self, task: Task) -> tuple[Instance, list[Node], dict[str, View | None]]:
         """The instance, its nodes, and the view of each node; None where a node does not answer."""
-        instance = await self.instance(task)
-        nodes = await self.nodes(task.instance_id)
+
+        def read() -> tuple[Instance, list[Node]]:
+            with self.database.read() as connection:
+                return _instance_of(connection, task), instances.nodes_of(connection, task.instance_id)
+
+        instance, nodes = await asyncio.to_thread(read)
         return instance, nodes, await self.views(instance, nodes)
 
     async def views(self, instance: Instance, nodes: Sequence[Node]) -> dict[str, View | None]:
         """The view of each of these nodes, by node id; None where a node does not answer."""
         return await view_all(topology_of(instance.spec_code), nodes, self.access(instance))
+
+
+def _instance_of(connection: sa.Connection, task: Task) -> Instance:
+    instance = instances.get(connection, task.project_id, task.instance_id)
+    if instance is None:
+        raise LookupError(f"instance {task.instance_id} of task {task.id} does not exist")
+    return instance
 
 
 def best_view(views: Mapping[str, View | None]) -> View:

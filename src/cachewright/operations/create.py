@@ -14,6 +14,7 @@ from cachewright.clock import now_ms
 from cachewright.flavors import Flavor, parse
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, Task
+from cachewright.operations.actions.checks import CheckResources, check_resources
 from cachewright.operations.context import OperationContext
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.operations.requests import CreateRequest
@@ -85,16 +86,11 @@ async def _set_should_run(context: OperationContext, nodes: Sequence[Node], *, s
 
 
 def _check(nodes: int) -> SubStepSpec:
-    return SubStepSpec(
-        name=RESOURCE_CHECK,
-        action="check resources",
-        work=effort("check", seconds=_CHECK_SECONDS),
-        arguments={
-            "host_bytes": capacity.EMPTY_NODE * nodes,
-            "disk_bytes": capacity.disk_bytes(0, 0, nodes),
-            "rooms": [],
-        },
+    """The free memory and disk that the start of so many empty nodes needs."""
+    requirements = CheckResources(
+        host_bytes=capacity.EMPTY_NODE * nodes, disk_bytes=capacity.disk_bytes(0, 0, nodes), rooms=()
     )
+    return check_resources.sub_step(RESOURCE_CHECK, effort("check", seconds=_CHECK_SECONDS), requirements)
 
 
 CREATE = Create()

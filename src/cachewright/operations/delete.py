@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from cachewright import errors
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, Task
+from cachewright.operations.actions.action import NodeArguments
+from cachewright.operations.actions.nodes import stop_node
 from cachewright.operations.context import OperationContext
 from cachewright.operations.operation import Accepted, NoParams, Operation
 from cachewright.tasks.plan import SubStepSpec, build, effort
@@ -38,12 +40,8 @@ class Delete(Operation[None, NoParams]):
 
 
 def _stop(node: Node) -> SubStepSpec:
-    return SubStepSpec(
-        name=f"Node stop. Shard {node.shard}, {node.role}",
-        action="stop node",
-        work=effort(node.id, seconds=_STOP_SECONDS),
-        arguments={"node_id": node.id},
-    )
+    name = f"Node stop. Shard {node.shard}, {node.role}"
+    return stop_node.sub_step(name, effort(node.id, seconds=_STOP_SECONDS), NodeArguments(node.id))
 
 
 DELETE = Delete()

@@ -1,7 +1,7 @@
 """The declaration of an operation: what the rest of the code knows of it, in one object."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -19,7 +19,7 @@ class NoParams(msgspec.Struct, frozen=True):
     """Of an operation whose tasks need nothing but their instance."""
 
 
-class Accepted(msgspec.Struct, Generic[ParamsT], frozen=True):
+class Accepted(NamedTuple, Generic[ParamsT]):
     """What a task stores of a valid request.
 
     :ivar params: what its plan is made from, `Task.params`.

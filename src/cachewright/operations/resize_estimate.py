@@ -1,11 +1,10 @@
-"""The sub-steps that move slots: how long each is expected to take, and what those that have ended teach. Pure.
+"""Durations of slot migrations: estimates for a plan, and the pace that finished migrations teach. Pure.
 
-Effort is counted in bytes: those of the range, and as many more for each piece of it as move in the time that the
-piece's begin and end take. So one pace, learnt here, holds for sources that spare their clients and for those that
-need not, and for small keys and large ones.
+Effort is counted in bytes: those of the range, and for each small batch of it as many more as move in the time that the
+batch takes to start and to end. So one pace holds for sources with and without clients to protect, and for small and
+large keys.
 
-A host moves only so many ranges at full pace (see `MigrationState.turns`); where more lanes than that run side by side
-they share it.
+A host runs only so many migrations at full pace (`MigrationState.concurrency`); more lanes than that share it.
 """
 
 import math
@@ -15,25 +14,25 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from cachewright.model.tasks import Step
-from cachewright.operations.actions.slots import waiting_detail
+from cachewright.operations.actions.slots import MoveSlots, move_slots, waiting_detail
 from cachewright.tasks.plan import SubStepSpec, effort
 from cachewright.valkey.migration.batch_size import BatchSizer
 from cachewright.valkey.slots import Move, slots_of
 
-MOVE = "move slots"
+MOVE = move_slots.name
 PACE = "move slots: effort of a turn"
-"""Under which the pace is kept; `MOVE` was that of a lane, whatever it moved and however many there were."""
+"""The key of the learned pace in the store. The key "move slots" of early releases held the pace of a whole lane."""
 
-BYTES_PER_SECOND = 100e6  # of one turn, until this installation has moved something itself
-_PIECE_BYTES = 5e6  # the fork, the deletion and the waits of a small piece: about a twentieth of a second
-_HANDOVER_SECONDS = 0.3  # a node at rest looks at its moves ten times a second
-_BUSY_HANDOVER_SECONDS = 0.15  # one that moves small pieces looks more often
-_AHEAD_HANDOVER_SECONDS = 0.05  # the source goes on without waiting for anybody
-_TELLING_SECONDS = 0.5  # a lane that was over sooner says little of the pace
+BYTES_PER_SECOND = 100e6  # of one migration, until this installation has learned its own pace
+_BATCH_BYTES = 5e6  # the fork, the deletion and the waits of a small batch: about a twentieth of a second
+_HANDOVER_SECONDS = 0.3  # an idle node checks its migrations ten times a second
+_BUSY_HANDOVER_SECONDS = 0.15  # a node that moves small batches checks more often
+_AHEAD_HANDOVER_SECONDS = 0.05  # the source has started the range before the last one ended
+_TELLING_SECONDS = 0.5  # a shorter lane tells little about the pace
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What one master holds, `keys` by slot, and whether it has `clients`."""
+    """What one primary holds: bytes of memory, keys by slot; and whether it has clients."""
 
     used_memory: int
     bytes_per_key: float
@@ -55,11 +54,13 @@ class Speed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def moved_keys(move: Move, load: Load) -> int:
+    """The number of keys in a range. `load` is of its source."""
     return sum(load.keys[slot] for slot in slots_of([move.range]))
 
 
 def move_specs(moves: Sequence[Move], loads: Mapping[str, Load], speed: Speed) -> list[SubStepSpec]:
-    """Ranges of one source follow each other, since a node snapshots one at a time; sources work side by side."""
+    """One sub-step for each move. Ranges of one source share a lane, since a node snapshots one at a time; sources work
+    side by side."""
     first = {move.source: move for move in reversed(moves)}
     pace = speed.pace / _crowding(len(first), speed.turns)
     return [
@@ -69,8 +70,8 @@ def move_specs(moves: Sequence[Move], loads: Mapping[str, Load], speed: Speed) -
 
 
 def learned(step: Step, turns: int) -> float | None:
-    """The pace that a step of moves has gone at, all of which have ended; None where it was over too soon to tell. A
-    step lasts as long as its slowest lane."""
+    """The pace of a step whose migrations have all ended; None where it was too short to tell. A step lasts as long as
+    its slowest lane."""
     totals: dict[str, float] = defaultdict(float)
     seconds: dict[str, float] = defaultdict(float)
     for move in step.sub_steps:
@@ -91,28 +92,29 @@ def _move_spec(move: Move, load: Load, pace: float, protects_clients: bool, *, a
     spared = load.clients and protects_clients
     fixed = _BUSY_HANDOVER_SECONDS if spared else _AHEAD_HANDOVER_SECONDS if ahead else _HANDOVER_SECONDS
     seconds = _effort(size, keys, load.bytes_per_key, spared=spared) / pace + fixed
-    return SubStepSpec(
-        name=f"Slot migration. Slots {move.range.first}-{move.range.last}",
-        action=MOVE,
-        work=effort(move.source, unit="bytes", total=size, seconds=seconds, fixed=fixed),
-        arguments={
-            "source": move.source,
-            "target": move.target,
-            "first": move.range.first,
-            "last": move.range.last,
-            "keys": keys,
-            "bytes_per_key": load.bytes_per_key,
-            "spared": spared,
-        },
+    arguments = MoveSlots(
+        source=move.source,
+        target=move.target,
+        first=move.range.first,
+        last=move.range.last,
+        keys=keys,
+        bytes_per_key=load.bytes_per_key,
+        spared=spared,
+    )
+    return move_slots.sub_step(
+        f"Slot migration. Slots {move.range.first}-{move.range.last}",
+        effort(move.source, unit="bytes", total=size, seconds=seconds, fixed=fixed),
+        arguments,
         detail=waiting_detail(move.source, move.range, keys),
     )
 
 
 def _effort(size: float, keys: int, bytes_per_key: float, *, spared: bool) -> float:
+    """`size` in bytes; `spared` migrations move in small batches."""
     if not spared:
         return size
     at_once, _ = BatchSizer(bytes_per_key).next_batches()
-    return size + math.ceil(keys / at_once) * _PIECE_BYTES
+    return size + math.ceil(keys / at_once) * _BATCH_BYTES
 
 
 def _crowding(lanes: int, turns: int) -> float:

@@ -1,14 +1,20 @@
 """The steps and sub-steps of a resize plan, as the task stores and shows them. Pure."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import msgspec
 
 from cachewright.model.instances import Node
 from cachewright.model.tasks import Step
-from cachewright.operations.actions.checks import CheckResources
-from cachewright.operations.actions.nodes import IDLE_SECONDS
+from cachewright.operations.actions.action import NodeArguments
+from cachewright.operations.actions.checks import CheckResources, CheckStatus, check_resources, check_status
+from cachewright.operations.actions.cluster import JoinCluster, join_cluster
+from cachewright.operations.actions.nodes import (
+    IDLE_SECONDS,
+    ReleaseNode,
+    StartNode,
+    release_node,
+    set_memory,
+    start_node,
+)
 from cachewright.operations.resize_estimate import Load, Speed, move_specs
 from cachewright.operations.resize_plan import ResizePlan
 from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, RESOURCE_CHECK, STATUS_CHECK
@@ -38,38 +44,19 @@ def steps(run_id: str, plan: ResizePlan, loads: Mapping[str, Load], speed: Speed
     )
 
 
-def resource_arguments(requirements: CheckResources) -> dict[str, Any]:
-    """The stored arguments of the action "check resources"."""
-    arguments: dict[str, Any] = msgspec.to_builtins(requirements)
-    return arguments | {"rooms": [list(room) for room in arguments["rooms"]]}
-
-
 def _check_resources(requirements: CheckResources) -> SubStepSpec:
-    return SubStepSpec(
-        name=RESOURCE_CHECK,
-        action="check resources",
-        work=effort("check", seconds=_CHECK_SECONDS),
-        arguments=resource_arguments(requirements),
-    )
+    return check_resources.sub_step(RESOURCE_CHECK, effort("check", seconds=_CHECK_SECONDS), requirements)
 
 
 def _check_status(added: Sequence[Node]) -> SubStepSpec:
     """Of all nodes but the added ones, which have not started yet."""
-    return SubStepSpec(
-        name=STATUS_CHECK,
-        action="check status",
-        work=effort("check", seconds=_CHECK_SECONDS),
-        arguments={"new": [node.id for node in added]},
-    )
+    new = CheckStatus(tuple(node.id for node in added))
+    return check_status.sub_step(STATUS_CHECK, effort("check", seconds=_CHECK_SECONDS), new)
 
 
 def _start(node: Node) -> SubStepSpec:
-    return SubStepSpec(
-        name=f"Node start. Shard {node.shard}, {node.role}",
-        action="start node",
-        work=effort(node.id, seconds=_START_SECONDS),
-        arguments={"node_id": node.id, "founding": False},
-    )
+    name = f"Node start. Shard {node.shard}, {node.role}"
+    return start_node.sub_step(name, effort(node.id, seconds=_START_SECONDS), StartNode(node.id, founding=False))
 
 
 def _join(added: Sequence[Node], kept: int) -> list[SubStepSpec]:
@@ -77,25 +64,17 @@ def _join(added: Sequence[Node], kept: int) -> list[SubStepSpec]:
         return []
     total = kept + len(added)
     work = effort("join", unit="nodes", total=total, seconds=_JOIN_SECONDS + _JOIN_SECONDS_A_NODE * total)
-    node_ids = [node.id for node in added]
-    return [SubStepSpec(name="Cluster join.", action="join cluster", work=work, arguments={"node_ids": node_ids})]
+    return [join_cluster.sub_step("Cluster join.", work, JoinCluster(tuple(node.id for node in added)))]
 
 
 def _set_memory(node: Node) -> SubStepSpec:
-    return SubStepSpec(
-        name=f"Memory change. Shard {node.shard}, {node.role}",
-        action="set memory",
-        work=effort(node.id, seconds=_CHECK_SECONDS),
-        arguments={"node_id": node.id},
-    )
+    name = f"Memory change. Shard {node.shard}, {node.role}"
+    return set_memory.sub_step(name, effort(node.id, seconds=_CHECK_SECONDS), NodeArguments(node.id))
 
 
 def _release(node: Node, removed: Sequence[Node], load: Load | None) -> SubStepSpec:
     """A node with clients runs on until they have learnt where its slots went."""
     drained = IDLE_SECONDS if load and load.clients else 0.0
-    return SubStepSpec(
-        name=f"Node release. Shard {node.shard}, {node.role}",
-        action="release node",
-        work=effort(node.id, seconds=_RELEASE_SECONDS + drained),
-        arguments={"node_id": node.id, "leaving": [other.id for other in removed]},
-    )
+    name = f"Node release. Shard {node.shard}, {node.role}"
+    arguments = ReleaseNode(node.id, leaving=tuple(other.id for other in removed))
+    return release_node.sub_step(name, effort(node.id, seconds=_RELEASE_SECONDS + drained), arguments)

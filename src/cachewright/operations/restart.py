@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from cachewright import errors
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, Task
+from cachewright.operations.actions.action import NodeArguments
+from cachewright.operations.actions.checks import CheckStatus, check_status
+from cachewright.operations.actions.nodes import restart_node
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.operation import Accepted, NoParams, Operation
 from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, STATUS_CHECK
@@ -43,23 +46,15 @@ class Restart(Operation[None, NoParams]):
         restarts = [
             _restart(node, leads.get(node.shard) is node, hold if node.shard in alone else 0.0) for node in ordered
         ]
-        check = SubStepSpec(
-            name=STATUS_CHECK,
-            action="check status",
-            work=effort("check", seconds=_CHECK_SECONDS),
-            arguments={"new": []},
-        )
+        check = check_status.sub_step(STATUS_CHECK, effort("check", seconds=_CHECK_SECONDS), CheckStatus(()))
         return build(task.run_id, {PRE_CHECK: [check], "Node restart.": restarts, POST_CHECK: [check]})
 
 
 def _restart(node: Node, leads: bool, hold: float) -> SubStepSpec:
     """`hold` seconds pass after the start before the node serves clients; no counter shows them."""
-    return SubStepSpec(
-        name=f"Node restart. Shard {node.shard}, {'primary' if leads else 'replica'}",
-        action="restart node",
-        work=effort(_LANE, seconds=_START_SECONDS + hold, fixed=hold),
-        arguments={"node_id": node.id},
-    )
+    name = f"Node restart. Shard {node.shard}, {'primary' if leads else 'replica'}"
+    work = effort(_LANE, seconds=_START_SECONDS + hold, fixed=hold)
+    return restart_node.sub_step(name, work, NodeArguments(node.id))
 
 
 RESTART = Restart()

@@ -1,30 +1,30 @@
-"""Who may start the next sub-step: how many lanes run side by side, and whether the task is paused or cancelled."""
+"""The limit of sub-steps that run side by side, and the hold of a task that is paused or cancelled."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from cachewright.tasks.operation import CANCELLED, HELD_SECONDS, ActionFailed
+from cachewright.tasks.operation import CANCELLED, CONTROL_POLL_SECONDS, ActionFailed
 from cachewright.tasks.recorder import TaskRecorder
 
 
 class ConcurrencyLimiter:
-    """Of one step. The limits are read anew before each turn, so they can change while the step runs."""
+    """Limits one step. The settings are read before each turn, so they can change while the step runs."""
 
-    def __init__(self, ledger: TaskRecorder) -> None:
-        self._ledger = ledger
+    def __init__(self, recorder: TaskRecorder) -> None:
+        self._recorder = recorder
         self._running = 0
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Waits until one more sub-step may start. ActionFailed DCS.9005 where the task is to be cancelled."""
+        """Waits until one more sub-step may start. ActionFailed DCS.9005 where the task is cancelled."""
         while True:
-            control = self._ledger.control
+            control = self._recorder.control
             if control.state == "cancelled":
                 raise ActionFailed(CANCELLED, "cancelled", True)
             if control.state == "running" and self._running < (control.parallel or self._running + 1):
                 break
-            await asyncio.sleep(HELD_SECONDS)
+            await asyncio.sleep(CONTROL_POLL_SECONDS)
         self._running += 1
         try:
             yield

@@ -1,4 +1,4 @@
-"""What the engine asks of an operation, and how an operation's sub-steps speak to the engine."""
+"""The port between the engine and operations: what the engine runs, and what a running sub-step can use of it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,15 +12,17 @@ from cachewright.errors import CachewrightError
 from cachewright.model.tasks import Control, Step, SubStep, Task
 from cachewright.tasks.recorder import TaskRecorder
 
-HELD_SECONDS = 0.1
+CONTROL_POLL_SECONDS = 0.1
+"""Pause between two looks at the control settings of a task that waits for them to change."""
+
 CANCELLED = errors.TASK_CANCELLED
 
 
 class ActionFailed(CachewrightError):
-    """A sub-step cannot go on.
+    """A sub-step, a plan or a recovery failed.
 
     :ivar code: row of the error table, shown as the sub-step's `error_code`.
-    :ivar final: trying again cannot help.
+    :ivar final: no further attempt can help.
     """
 
     def __init__(self, code: str, message: str, final: bool = False) -> None:
@@ -31,9 +33,11 @@ class ActionFailed(CachewrightError):
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """How long one attempt may take, and how often it is tried. Seconds.
+    """Time limits and attempts. Seconds.
 
-    :ivar stalled: how long the counters may stand still before the attempt is given up, where the action has such.
+    :ivar timeout: duration of one attempt.
+    :ivar first_delay: pause before the second attempt; each later one is `backoff` times as long.
+    :ivar stalled: time without progress after which an attempt is given up, for actions that count their progress.
     """
 
     timeout: float
@@ -44,87 +48,88 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 PLAN, RECOVER = "plan", "recover"
-"""What policies call making the plan and putting things in order after a failure."""
+"""Names of the policies of `Operation.plan` and `Operation.recover`."""
 
 
 class StepContext:
-    """What a sub-step's body is given: itself, and a way to say how far it is."""
+    """A running sub-step as its action sees it: its record, its progress, and the control settings of its task.
 
-    def __init__(self, ledger: TaskRecorder, sub_step_id: str, policy: Policy) -> None:
-        self._ledger = ledger
+    It is the `MigrationControl` of an action that moves slots.
+    """
+
+    def __init__(self, recorder: TaskRecorder, sub_step_id: str, policy: Policy) -> None:
+        self._recorder = recorder
         self._id = sub_step_id
         self.policy = policy
 
     @property
     def task(self) -> Task:
-        return self._ledger.task
+        return self._recorder.task
 
     @property
     def sub_step(self) -> SubStep:
-        return self._ledger.sub_step(self._id)
-
-    async def proceed(self, too_much: Callable[[float], Awaitable[bool]] | None = None) -> None:
-        """Called before a part of the work that can be left out: waits while the task is paused, or while there would
-        be `too_much` latency for a ceiling, in seconds. ActionFailed DCS.9005 where the task is to be cancelled."""
-        while True:
-            control = self._ledger.control
-            if control.state == "cancelled":
-                raise ActionFailed(CANCELLED, "cancelled", True)
-            ceiling = control.latency_ceiling_ms
-            slow = ceiling is not None and too_much is not None and await too_much(ceiling / 1000)
-            if control.state == "running" and not slow:
-                return
-            await asyncio.sleep(HELD_SECONDS)
-
-    @property
-    def cancelled(self) -> bool:
-        return self._ledger.control.state == "cancelled"
-
-    @property
-    def gently(self) -> bool:
-        """Small parts are wanted, with a look at the latency before each."""
-        return self._ledger.control.latency_ceiling_ms is not None
-
-    async def hindered(self) -> bool:
-        """The task's owner wants it held back in some way, as of this moment."""
-        await self._ledger.write()  # which reads what is wanted
-        control = self._ledger.control
-        return Control(priority=control.priority) != control
-
-    @property
-    def prioritizes_speed(self) -> bool:
-        """Clients need not be spared."""
-        return self._ledger.control.priority == "speed"
+        return self._recorder.sub_step(self._id)
 
     @property
     def following(self) -> SubStep | None:
-        """What comes next in this sub-step's lane."""
+        """The next sub-step of the same lane."""
         own = self.sub_step
         step = next(step for step in self.task.steps if own in step.sub_steps)
         lane = [sub for sub in step.sub_steps if sub.work.lane == own.work.lane]
         return next(iter(lane[lane.index(own) + 1 :]), None)
 
     def measure(self, done: float | None = None, detail: str | None = None) -> None:
-        """`done` in the unit of the sub-step's work, from a real counter; `detail` in the contract's brace form."""
-        self._ledger.measure(self._id, done, detail)
+        """Report progress: `done` in the unit of the sub-step's work, from a real counter; `detail` in the contract's
+        brace form."""
+        self._recorder.measure(self._id, done, detail)
+
+    async def wait_until_allowed(self, exceeds_ceiling: Callable[[float], Awaitable[bool]] | None = None) -> None:
+        """Wait while the task is paused, or while `exceeds_ceiling` is true of its latency ceiling (seconds). An action
+        calls it before a part of its work that can be left out. ActionFailed DCS.9005 where the task is cancelled."""
+        while True:
+            control = self._recorder.control
+            if control.state == "cancelled":
+                raise ActionFailed(CANCELLED, "cancelled", True)
+            ceiling = control.latency_ceiling_ms
+            slow = ceiling is not None and exceeds_ceiling is not None and await exceeds_ceiling(ceiling / 1000)
+            if control.state == "running" and not slow:
+                return
+            await asyncio.sleep(CONTROL_POLL_SECONDS)
+
+    def is_cancelled(self) -> bool:
+        return self._recorder.control.state == "cancelled"
+
+    def one_batch_at_a_time(self) -> bool:
+        """Whether `wait_until_allowed` must be called before each small part of the work: latency has a ceiling."""
+        return self._recorder.control.latency_ceiling_ms is not None
+
+    async def is_throttled(self) -> bool:
+        """Whether the task is paused, cancelled or limited in any way. Reads the current settings."""
+        await self._recorder.write()  # which reads the control settings
+        control = self._recorder.control
+        return Control(priority=control.priority) != control
+
+    def prioritizes_speed(self) -> bool:
+        """Whether clients need no protection."""
+        return self._recorder.control.priority == "speed"
 
 
 class Operation(Protocol):
-    """One kind of background task. Everything it does may be done twice, so everything is an ensure."""
+    """One kind of background task. All of its methods may run twice, so each ensures its result."""
 
     @property
     def policies(self) -> Mapping[str, Policy]:
         """By action, and for `PLAN` and `RECOVER`."""
 
     async def plan(self, task: Task) -> tuple[Step, ...]:
-        """Looks at the instance as it is now and says what is to be done. ActionFailed where it cannot be."""
+        """Reads the present state of the instance and returns the steps. ActionFailed where it cannot be done."""
 
-    async def perform(self, action: str, running: StepContext) -> None:
-        """The body of a sub-step. ActionFailed where it could not be done."""
+    async def perform(self, action: str, step: StepContext) -> None:
+        """Performs a sub-step. ActionFailed where it could not be done."""
 
     async def recover(self, task: Task) -> None:
-        """After a failure: leaves the instance usable, whatever the sub-steps left undone."""
+        """Leaves the instance usable after a failure, whatever the sub-steps left undone."""
 
     def conclude(self, connection: sa.Connection, task: Task, recovered: bool) -> None:
-        """The instance's state after `task`, which has just ended, written in the same transaction as its end.
+        """Writes the instance's state after `task`, which has just ended, in the same transaction as its end.
         `recovered` is False where the task failed and so did `recover`."""

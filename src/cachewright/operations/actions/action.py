@@ -5,8 +5,10 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from cachewright.model.tasks import Work
 from cachewright.operations.context import OperationContext
 from cachewright.tasks.operation import Policy, StepContext
+from cachewright.tasks.plan import SubStepSpec
 
 Arguments = TypeVar("Arguments", bound=msgspec.Struct)
 Body = Callable[[OperationContext, StepContext, Arguments], Awaitable[None]]
@@ -36,6 +38,11 @@ class Action(msgspec.Struct, Generic[Arguments], frozen=True):
 
     def decode(self, stored: dict[str, Any]) -> Arguments:
         return msgspec.convert(stored, self.arguments)
+
+    def sub_step(self, name: str, work: Work, arguments: Arguments, detail: str = "") -> SubStepSpec:
+        """A sub-step of a plan, which performs this action."""
+        stored = msgspec.json.decode(msgspec.json.encode(arguments))
+        return SubStepSpec(name=name, action=self.name, work=work, arguments=stored, detail=detail)
 
     async def perform(self, context: OperationContext, step: StepContext) -> None:
         await self.body(context, step, self.decode(step.sub_step.arguments))
