@@ -28,7 +28,7 @@ class NodePorts(msgspec.Struct, frozen=True):
     tls: int | None
 
     @property
-    def every(self) -> list[int]:
+    def numbers(self) -> list[int]:
         return [port for port in (self.client, self.bus, self.tls) if port is not None]
 
 

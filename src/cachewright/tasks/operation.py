@@ -48,65 +48,63 @@ PLAN, RECOVER = "plan", "recover"
 
 
 class StepContext:
-    """What a sub-step's body is given: itself, and a way to say how far it is."""
+    """One attempt at a sub-step: the sub-step, the control settings of its task, and a way to report progress."""
 
-    def __init__(self, ledger: TaskRecorder, sub_step_id: str, policy: Policy) -> None:
-        self._ledger = ledger
+    def __init__(self, recorder: TaskRecorder, sub_step_id: str, policy: Policy) -> None:
+        self._recorder = recorder
         self._id = sub_step_id
         self.policy = policy
 
     @property
     def task(self) -> Task:
-        return self._ledger.task
+        return self._recorder.task
 
     @property
     def sub_step(self) -> SubStep:
-        return self._ledger.sub_step(self._id)
+        return self._recorder.sub_step(self._id)
 
-    async def proceed(self, too_much: Callable[[float], Awaitable[bool]] | None = None) -> None:
-        """Called before a part of the work that can be left out: waits while the task is paused, or while there would
-        be `too_much` latency for a ceiling, in seconds. ActionFailed DCS.9005 where the task is to be cancelled."""
+    async def wait_until_allowed(self, exceeds_ceiling: Callable[[float], Awaitable[bool]] | None = None) -> None:
+        """Wait while the task is paused, or while `exceeds_ceiling` of its latency ceiling, in seconds, is true. Call
+        it before each part of the work that can be left out. Raises ActionFailed DCS.9005 if the task is cancelled."""
         while True:
-            control = self._ledger.control
+            control = self._recorder.control
             if control.state == "cancelled":
                 raise ActionFailed(CANCELLED, "cancelled", True)
             ceiling = control.latency_ceiling_ms
-            slow = ceiling is not None and too_much is not None and await too_much(ceiling / 1000)
+            slow = ceiling is not None and exceeds_ceiling is not None and await exceeds_ceiling(ceiling / 1000)
             if control.state == "running" and not slow:
                 return
             await asyncio.sleep(HELD_SECONDS)
 
-    @property
-    def cancelled(self) -> bool:
-        return self._ledger.control.state == "cancelled"
+    def is_cancelled(self) -> bool:
+        return self._recorder.control.state == "cancelled"
 
-    @property
-    def gently(self) -> bool:
-        """Small parts are wanted, with a look at the latency before each."""
-        return self._ledger.control.latency_ceiling_ms is not None
+    def one_batch_at_a_time(self) -> bool:
+        """Whether the work must be divided into small parts, with a look at the latency before each."""
+        return self._recorder.control.latency_ceiling_ms is not None
 
-    async def hindered(self) -> bool:
-        """The task's owner wants it held back in some way, as of this moment."""
-        await self._ledger.write()  # which reads what is wanted
-        control = self._ledger.control
+    async def is_throttled(self) -> bool:
+        """Whether the control settings of this moment hold the task back in any way."""
+        await self._recorder.write()  # reads the control settings as well
+        control = self._recorder.control
         return Control(priority=control.priority) != control
 
-    @property
     def prioritizes_speed(self) -> bool:
-        """Clients need not be spared."""
-        return self._ledger.control.priority == "speed"
+        """Whether the task may slow down clients."""
+        return self._recorder.control.priority == "speed"
 
     @property
     def following(self) -> SubStep | None:
-        """What comes next in this sub-step's lane."""
+        """The next sub-step in the lane of this one."""
         own = self.sub_step
         step = next(step for step in self.task.steps if own in step.sub_steps)
         lane = [sub for sub in step.sub_steps if sub.work.lane == own.work.lane]
         return next(iter(lane[lane.index(own) + 1 :]), None)
 
     def measure(self, done: float | None = None, detail: str | None = None) -> None:
-        """`done` in the unit of the sub-step's work, from a real counter; `detail` in the contract's brace form."""
-        self._ledger.measure(self._id, done, detail)
+        """Report progress. `done` comes from a counter of a server, in the unit of the sub-step's work; `detail` is
+        shown to clients, in the contract's brace form."""
+        self._recorder.measure(self._id, done, detail)
 
 
 class Operation(Protocol):

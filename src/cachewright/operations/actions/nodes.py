@@ -70,7 +70,7 @@ async def restart_node(context: OperationContext, step: StepContext, arguments: 
 
     Before a primary restarts, a replica that is in step with it takes over.
     """
-    await step.proceed()
+    await step.wait_until_allowed()
     instance, nodes, views = await context.look(step.task)
     node = next(node for node in nodes if node.id == arguments.node_id)
     begin_time = (step.sub_step.begin_time or 0) / 1000

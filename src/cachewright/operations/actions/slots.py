@@ -1,6 +1,6 @@
 """The action that moves one slot range, and the detail that it shows."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -66,7 +66,7 @@ async def move_slots(context: OperationContext, step: StepContext, arguments: Mo
         arguments.slot_range,
         access=context.access(instance),
         bytes_per_key=arguments.bytes_per_key,
-        control=_TaskControl(step),
+        control=step,
         stalled_seconds=step.policy.stalled,
         state=context.migrations,
         following=_following(step, nodes, views, source),
@@ -74,7 +74,7 @@ async def move_slots(context: OperationContext, step: StepContext, arguments: Mo
     try:
         await mover.ensure(report)
     except MigrationFailed as failure:
-        if step.cancelled:
+        if step.is_cancelled():
             message = "cancelled; slots that have not moved stay with their source"
             raise ActionFailed(CANCELLED, message, True) from failure
         failed = Transfer(full="failed", increment="failed", keys=0, bytes=0, share=0.0)
@@ -98,28 +98,6 @@ def waiting_detail(source: str, part: SlotRange, planned_keys: int) -> str:
     """The detail before the move starts."""
     waiting = Transfer(full="to start", increment="to start", keys=0, bytes=0, share=0.0)
     return detail(source, part, waiting, planned_keys)
-
-
-class _TaskControl:
-    """The control settings of a task, as `MigrationControl`."""
-
-    def __init__(self, step: StepContext) -> None:
-        self._step = step
-
-    async def wait_until_allowed(self, exceeds_ceiling: Callable[[float], Awaitable[bool]]) -> None:
-        await self._step.proceed(exceeds_ceiling)
-
-    def one_batch_at_a_time(self) -> bool:
-        return self._step.gently
-
-    def is_cancelled(self) -> bool:
-        return self._step.cancelled
-
-    async def is_throttled(self) -> bool:
-        return await self._step.hindered()
-
-    def prioritizes_speed(self) -> bool:
-        return self._step.prioritizes_speed
 
 
 def _current_primaries(
