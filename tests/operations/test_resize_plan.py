@@ -11,6 +11,7 @@ from cachewright.config import Settings
 from cachewright.flavors import Flavor, parse
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, SubStep
+from cachewright.operations.actions import ACTIONS
 from cachewright.operations.resize_estimate import BYTES_PER_SECOND, Load, Speed
 from cachewright.operations.resize_plan import Observation, ResizePlan, decide, shards_to_add
 from cachewright.operations.resize_steps import steps
@@ -277,3 +278,13 @@ def test_slots_without_an_owner_are_an_error() -> None:
     missing = msgspec.structs.replace(before, owned=dict(list(before.owned.items())[1:]))
     with pytest.raises(ValueError, match="not owned exactly once"):
         planned(missing, flavor(4))
+
+
+@given(CASES)
+def test_every_sub_step_stores_exactly_the_arguments_of_its_action(case: Case) -> None:
+    before, to = case.made()
+    for step in formatted(before, planned(before, to)):
+        for sub_step in step.sub_steps:
+            arguments = ACTIONS[sub_step.action].decode(sub_step.arguments)
+            stored = msgspec.json.decode(msgspec.json.encode(sub_step.arguments))
+            assert msgspec.json.decode(msgspec.json.encode(arguments)) == stored
