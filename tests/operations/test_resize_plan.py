@@ -12,10 +12,11 @@ from cachewright.flavors import Flavor, parse
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, SubStep
 from cachewright.operations.actions import ACTIONS
-from cachewright.operations.resize_estimate import BYTES_PER_SECOND, Load, Speed
+from cachewright.operations.resize_estimate import BYTES_PER_SECOND, Speed
 from cachewright.operations.resize_plan import Observation, ResizePlan, decide, shards_to_add
 from cachewright.operations.resize_steps import steps
 from cachewright.topologies.layout import new_nodes
+from cachewright.valkey.node_load import NodeLoad
 from cachewright.valkey.slots import SLOTS, SlotRange, even_split, merged, slots_of
 from cachewright.valkey.topology import Member, View, primaries
 
@@ -33,9 +34,9 @@ def observation(nodes: list[Node], view: View, keys_per_slot: int = 0, *, client
     owned = view.owned()
     leads = primaries(nodes, view)
 
-    def load(node: Node) -> Load:
+    def load(node: Node) -> NodeLoad:
         keys = dict.fromkeys(slots_of(owned.get(node.id, ())), keys_per_slot)
-        return Load(int(sum(keys.values()) * BYTES_PER_KEY), BYTES_PER_KEY, keys, clients)
+        return NodeLoad(int(sum(keys.values()) * BYTES_PER_KEY), BYTES_PER_KEY, keys, clients)
 
     return Observation(
         instance=instance(),

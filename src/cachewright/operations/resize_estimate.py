@@ -18,6 +18,7 @@ from cachewright.model.tasks import Step
 from cachewright.operations.actions.slots import waiting_detail
 from cachewright.tasks.plan import SubStepSpec, effort
 from cachewright.valkey.migration.batch_size import BatchSizer
+from cachewright.valkey.node_load import NodeLoad
 from cachewright.valkey.slots import Move, slots_of
 
 MOVE = "move slots"
@@ -30,15 +31,6 @@ _HANDOVER_SECONDS = 0.3  # a node at rest looks at its moves ten times a second
 _BUSY_HANDOVER_SECONDS = 0.15  # one that moves small pieces looks more often
 _AHEAD_HANDOVER_SECONDS = 0.05  # the source goes on without waiting for anybody
 _TELLING_SECONDS = 0.5  # a lane that was over sooner says little of the pace
-
-
-class Load(msgspec.Struct, frozen=True):
-    """What one master holds, `keys` by slot, and whether it has `clients`."""
-
-    used_memory: int
-    bytes_per_key: float
-    keys: Mapping[int, int]
-    clients: bool
 
 
 class Speed(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,11 +46,11 @@ class Speed(msgspec.Struct, frozen=True, kw_only=True):
     protects_clients: bool = True
 
 
-def moved_keys(move: Move, load: Load) -> int:
+def moved_keys(move: Move, load: NodeLoad) -> int:
     return sum(load.keys[slot] for slot in slots_of([move.range]))
 
 
-def move_specs(moves: Sequence[Move], loads: Mapping[str, Load], speed: Speed) -> list[SubStepSpec]:
+def move_specs(moves: Sequence[Move], loads: Mapping[str, NodeLoad], speed: Speed) -> list[SubStepSpec]:
     """Ranges of one source follow each other, since a node snapshots one at a time; sources work side by side."""
     first = {move.source: move for move in reversed(moves)}
     pace = speed.pace / _crowding(len(first), speed.turns)
@@ -85,7 +77,7 @@ def learned(step: Step, turns: int) -> float | None:
     return max(totals.values()) * _crowding(len(totals), turns) / longest
 
 
-def _move_spec(move: Move, load: Load, pace: float, protects_clients: bool, *, ahead: bool) -> SubStepSpec:
+def _move_spec(move: Move, load: NodeLoad, pace: float, protects_clients: bool, *, ahead: bool) -> SubStepSpec:
     keys = moved_keys(move, load)
     size = max(keys * load.bytes_per_key, 1.0)
     spared = load.clients and protects_clients
