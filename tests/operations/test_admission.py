@@ -186,7 +186,7 @@ def test_the_database_takes_changes_while_ports_are_looked_for(tmp_path: Path, d
         def find_ports(self, *arguments: Any, tls: bool) -> list[NodePorts]:
             found = super().find_ports(*arguments, tls=tls)
             with database.write():
-                written.extend(port for ports in found for port in ports.every)
+                written.extend(port for ports in found for port in ports.numbers)
             return found
 
     settings = Settings(data_dir=tmp_path)

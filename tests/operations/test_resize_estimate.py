@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachewright.model.tasks import Step, SubStep
-from cachewright.operations.resize_estimate import BYTES_PER_SECOND, Load, Speed, learned, move_specs
+from cachewright.operations.resize_estimate import BYTES_PER_SECOND, Speed, learned, move_specs
 from cachewright.tasks.plan import SubStepSpec, build
 from cachewright.tasks.progress import planned_seconds
+from cachewright.valkey.node_load import NodeLoad
 from cachewright.valkey.slots import Move, SlotRange
 
 KEYS, BYTES_PER_KEY = 100_000, 250.0
@@ -27,7 +28,7 @@ def moves(lanes: int, ranges: int = 1) -> list[Move]:
 def planned(
     moves: list[Move], speed: Speed = ONE_TURN, *, clients: bool = False, keys: int = KEYS, per_key: float = 250.0
 ) -> list[SubStepSpec]:
-    load = Load(0, per_key, {move.range.first: keys for move in moves}, clients)
+    load = NodeLoad(0, per_key, {move.range.first: keys for move in moves}, clients)
     return move_specs(moves, {move.source: load for move in moves}, speed)
 
 

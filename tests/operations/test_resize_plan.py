@@ -11,10 +11,12 @@ from cachewright.config import Settings
 from cachewright.flavors import Flavor, parse
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, SubStep
-from cachewright.operations.resize_estimate import BYTES_PER_SECOND, Load, Speed
+from cachewright.operations.actions import ACTIONS
+from cachewright.operations.resize_estimate import BYTES_PER_SECOND, Speed
 from cachewright.operations.resize_plan import Observation, ResizePlan, decide, shards_to_add
 from cachewright.operations.resize_steps import steps
 from cachewright.topologies.layout import new_nodes
+from cachewright.valkey.node_load import NodeLoad
 from cachewright.valkey.slots import SLOTS, SlotRange, even_split, merged, slots_of
 from cachewright.valkey.topology import Member, View, primaries
 
@@ -32,9 +34,9 @@ def observation(nodes: list[Node], view: View, keys_per_slot: int = 0, *, client
     owned = view.owned()
     leads = primaries(nodes, view)
 
-    def load(node: Node) -> Load:
+    def load(node: Node) -> NodeLoad:
         keys = dict.fromkeys(slots_of(owned.get(node.id, ())), keys_per_slot)
-        return Load(int(sum(keys.values()) * BYTES_PER_KEY), BYTES_PER_KEY, keys, clients)
+        return NodeLoad(int(sum(keys.values()) * BYTES_PER_KEY), BYTES_PER_KEY, keys, clients)
 
     return Observation(
         instance=instance(),
@@ -277,3 +279,13 @@ def test_slots_without_an_owner_are_an_error() -> None:
     missing = msgspec.structs.replace(before, owned=dict(list(before.owned.items())[1:]))
     with pytest.raises(ValueError, match="not owned exactly once"):
         planned(missing, flavor(4))
+
+
+@given(CASES)
+def test_every_sub_step_stores_exactly_the_arguments_of_its_action(case: Case) -> None:
+    before, to = case.made()
+    for step in formatted(before, planned(before, to)):
+        for sub_step in step.sub_steps:
+            arguments = ACTIONS[sub_step.action].decode(sub_step.arguments)
+            stored = msgspec.json.decode(msgspec.json.encode(sub_step.arguments))
+            assert msgspec.json.decode(msgspec.json.encode(arguments)) == stored

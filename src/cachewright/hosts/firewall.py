@@ -1,7 +1,7 @@
-"""Rules for nftables that keep other users of this machine away from the ports between nodes.
+"""nftables rules that block other users of this machine from the ports between nodes.
 
-Nodes listen on loopback, where the sender of each packet is a process of this machine, with a user. Only packets that
-open a connection are matched, from either end: SYN, and SYN with ACK. A packet without a known user is blocked.
+Nodes listen on loopback, where every sender is a process of this machine and so has a user. The rules match only
+packets that open a connection, from either end: SYN, and SYN with ACK. A packet without a known user is blocked.
 
 Source: nft(8), `meta skuid`.
 """
@@ -25,22 +25,22 @@ class Protected(msgspec.Struct, frozen=True):
 
 
 def protected_ports(bus_ports: tuple[int, int], nodes: Sequence[Node]) -> Protected:
-    """The whole range for the cluster bus, so that new nodes are covered, and the ports of existing nodes. Nodes of
-    earlier releases have ports of both kinds in one range."""
+    """The whole range for the cluster bus, which covers new nodes, and the ports of existing nodes. Nodes of earlier
+    releases have ports of both kinds in one range."""
     clients = frozenset(node.port for node in nodes)
     of_nodes = {port for node in nodes for port in node.ports}
     return Protected(frozenset(of_nodes.union(range(*bus_ports)) - clients), clients)
 
 
 def conflicts(protected: Protected, owner: int, listeners: Iterable[tuple[int, int]]) -> dict[int, int]:
-    """Ports that the rules would close for a program of another user, with that user's id. `listeners` are pairs of a
-    port and the id of the user who listens there."""
+    """Ports that the rules would close for a program of another user, with the id of that user. `listeners` are pairs
+    of a port and the id of its user."""
     ports = protected.peers | protected.clients
     return {port: user for port, user in listeners if port in ports and user != owner}
 
 
 def ruleset(table: str, owner: int, protected: Protected) -> str:
-    """Input of `nft -f`. It replaces the rules of an earlier call with the same table name as a whole."""
+    """Input of `nft -f`, which replaces all rules in the table of this name."""
     connect, either = "tcp flags & (fin | syn | rst | ack) == syn", "tcp flags & (fin | syn | rst) == syn"
     rules = [
         'oifname != "lo" accept',

@@ -5,6 +5,7 @@ never inside a database transaction.
 """
 
 from collections.abc import Mapping, Set
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -34,6 +35,10 @@ class Host(Protocol):
     @property
     def address(self) -> str:
         """IP address that nodes listen on."""
+
+    @property
+    def nodes_dir(self) -> Path:
+        """Local folder through which the control plane reaches the Unix socket of each node, NODE_ID/valkey.sock."""
 
     @property
     def cpus(self) -> int:

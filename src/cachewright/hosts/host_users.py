@@ -1,13 +1,13 @@
-"""What other users of this machine can do to the caches, and how to prevent it.
+"""Risks from other users of this machine, and their remedies.
 
-The cluster bus of Valkey has no passwords: only TLS tells the nodes of an instance from other processes.
+The cluster bus of Valkey has no passwords: only TLS separates the nodes of an instance from other processes.
 """
 
 import msgspec
 
 
 class Exposure(msgspec.Struct, frozen=True):
-    """:ivar blocking: nodes cannot be started; anything else is a risk."""
+    """:ivar blocking: nodes cannot be started. Otherwise it is a risk only."""
 
     risk: str
     remedy: str
@@ -19,11 +19,11 @@ _GUIDE = "See docs/host-users.md."
 
 
 def exposures(*, tls: bool, instances_with_tls: int, instances_without_tls: int) -> list[Exposure]:
-    """`tls`: the configured valkey-server has it. Both counts are of instances that exist."""
+    """:param tls: whether the configured valkey-server supports TLS."""
     found = []
     if not tls:
         remedy = (
-            "Use a machine where nobody else has an account, load the rules of `cachewright firewall`, or use a "
+            "Use a machine on which no other person has an account, load the rules of `cachewright firewall`, or use a "
             f"valkey-server with TLS. {_GUIDE}"
         )
         found.append(Exposure(f"valkey-server has no TLS: {_CAN_DO}.", remedy))
@@ -34,8 +34,8 @@ def exposures(*, tls: bool, instances_with_tls: int, instances_without_tls: int)
         found.append(Exposure(risk, remedy))
     if not tls and instances_with_tls:
         need = _number(instances_with_tls, "instance needs", "instances need")
-        risk = f"{need} a valkey-server with TLS, and this one has none: nodes that end cannot be started again."
-        remedy = "Name a valkey-server with TLS: --valkey-binary."
+        risk = f"{need} a valkey-server with TLS, and this one has none: nodes that stop cannot be restarted."
+        remedy = "Use a valkey-server with TLS: --valkey-binary."
         found.append(Exposure(risk, remedy, blocking=True))
     return found
 

@@ -53,9 +53,8 @@ class LocalHost:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._nodes_dir = settings.nodes_dir
-        if self._nodes_dir.exists():
-            self._nodes_dir.chmod(stat.S_IRWXU)
+        if self.nodes_dir.exists():
+            self.nodes_dir.chmod(stat.S_IRWXU)
         self._known: dict[str, _Known] = {}
 
     @property
@@ -63,11 +62,15 @@ class LocalHost:
         return self._settings.node_host
 
     @property
+    def nodes_dir(self) -> Path:
+        return self._settings.nodes_dir
+
+    @property
     def cpus(self) -> int:
         return resources.cpus()
 
     def folder(self, node_id: str) -> Path:
-        return self._nodes_dir / node_id
+        return self.nodes_dir / node_id
 
     async def processes(self) -> dict[str, ProcessInfo]:
         return await in_background(self._processes)
@@ -99,7 +102,7 @@ class LocalHost:
 
     def _write_files(self, node_id: str, files: Mapping[str, str]) -> None:
         folder = self.folder(node_id)
-        self._nodes_dir.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
+        self.nodes_dir.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
         folder.mkdir(exist_ok=True, mode=stat.S_IRWXU)
         for name, text in files.items():
             partial = folder / f".{name}.partial"
@@ -122,7 +125,7 @@ class LocalHost:
         return has_tls(self._settings.valkey_binary)
 
     def _node_ids(self) -> Iterator[str]:
-        with suppress(FileNotFoundError), os.scandir(self._nodes_dir) as entries:
+        with suppress(FileNotFoundError), os.scandir(self.nodes_dir) as entries:
             for entry in entries:
                 if not entry.name.startswith("."):
                     yield entry.name
@@ -249,7 +252,7 @@ class LocalHost:
         return False
 
     def _lock_file(self, node_id: str) -> Path:
-        return self._nodes_dir / f".{node_id}.lock"
+        return self.nodes_dir / f".{node_id}.lock"
 
     @asynccontextmanager
     async def _exclusive(self, node_id: str) -> AsyncIterator[None]:

@@ -1,4 +1,4 @@
-"""Free TCP ports of this machine, from ranges that the system does not hand out for outgoing connections."""
+"""Free TCP ports of this machine."""
 
 import random
 import socket
@@ -28,7 +28,7 @@ class NodePorts(msgspec.Struct, frozen=True):
     tls: int | None
 
     @property
-    def every(self) -> list[int]:
+    def numbers(self) -> list[int]:
         return [port for port in (self.client, self.bus, self.tls) if port is not None]
 
 
@@ -73,7 +73,7 @@ def is_free(address: str, port: int) -> bool:
 
 
 def used_for_outgoing(ports: tuple[int, int]) -> str | None:
-    """The setting of the system (ip-sysctl) by which it gives ports of this range to outgoing connections, or None."""
+    """The system setting (ip-sysctl) that allows outgoing connections to use ports of this range, or None."""
     try:
         first, last = map(int, (_KERNEL / "ip_local_port_range").read_text().split())
         reserved = (_KERNEL / "ip_local_reserved_ports").read_text().strip()
@@ -86,7 +86,7 @@ def used_for_outgoing(ports: tuple[int, int]) -> str | None:
 
 
 def listeners() -> Iterator[tuple[int, int]]:
-    """Every TCP port that is listened on, with the id of the user who does, as far as this system tells."""
+    """TCP ports on which processes listen, each with the user id of its process, as far as the system shows them."""
     for table in _SOCKET_TABLES:
         try:
             lines = table.read_text().splitlines()[1:]

@@ -42,7 +42,7 @@ def total_memory() -> int:
 
 
 def _group_limits(groups: Path, root: Path) -> Iterator[int]:
-    """Memory limits of this process's control groups and of all that are above them, of version 2 and 1."""
+    """Memory limits of this process's control groups and their parents, of version 2 and 1."""
     try:
         lines = groups.read_text().splitlines()
     except OSError:
@@ -59,5 +59,5 @@ def _group_limits(groups: Path, root: Path) -> Iterator[int]:
         for folder in (group, *group.parents):
             try:
                 yield int((top / folder / name).read_text())
-            except (OSError, ValueError):  # "max" is no limit; a container does not see the groups above its own
+            except (OSError, ValueError):  # "max" means no limit; a container does not see the parents of its own group
                 continue

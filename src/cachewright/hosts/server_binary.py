@@ -1,4 +1,4 @@
-"""What the configured valkey-server can do."""
+"""Version and features of the configured valkey-server."""
 
 import re
 import subprocess
@@ -12,15 +12,15 @@ _SECONDS = 10
 _OLDEST = (9, 0)
 _VERSION = re.compile(r"v=(\d+)\.(\d+)")
 _HAS_TLS = b"No tls-cert-file configured"
-"""Log line of a server with TLS that is started with TLS and without a certificate. It ends before it listens."""
+"""Log line of a server with TLS support that starts with TLS and without a certificate. It ends before it listens."""
 
 
 class UnusableServer(CachewrightError):
-    """The binary does not run, is no valkey-server, or is too old."""
+    """The program does not run, is not a valkey-server, or is too old."""
 
 
 def require_version(binary: Path) -> tuple[int, int]:
-    """Major and minor version of the server. UnusableServer where it cannot run nodes."""
+    """Major and minor version of the server. Raises UnusableServer if it cannot run nodes."""
     try:
         ran = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError) as error:
@@ -38,7 +38,7 @@ def require_version(binary: Path) -> tuple[int, int]:
 
 
 def has_tls(binary: Path) -> bool:
-    """Whether the server was built with TLS. Starts it once, for some 40 ms; a replaced binary is tried again."""
+    """Whether the server was built with TLS. Starts it once for some 40 ms, and again if the file is replaced."""
     try:
         return _has_tls(binary, binary.stat().st_mtime_ns)
     except OSError:

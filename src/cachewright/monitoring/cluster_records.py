@@ -51,7 +51,7 @@ class Records:
                 nodes[node.instance_id].append(node)
             changing = _changing(connection)
         self._remember(nodes)
-        access = {known: Access(*found, self._site.settings.nodes_dir) for known, found in secrets.items()}
+        access = {known: Access(*found, self._site.host.nodes_dir) for known, found in secrets.items()}
         return {
             known: Subject(
                 instance_id=known,

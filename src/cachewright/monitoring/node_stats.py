@@ -147,7 +147,7 @@ class StatsCollector:
         with self._site.database.read() as connection:
             secrets = instances.secrets(connection, STATUSES_WITH_RUNNING_NODES)
             nodes = instances.nodes_that_should_run(connection)
-        nodes_dir = self._site.settings.nodes_dir
+        nodes_dir = self._site.host.nodes_dir
         return [(node, Access(*secrets[node.instance_id], nodes_dir)) for node in nodes if node.instance_id in secrets]
 
 

@@ -58,7 +58,7 @@ class OperationContext(msgspec.Struct, frozen=True):
         await asyncio.to_thread(write)
 
     def access(self, instance: Instance) -> Access:
-        return Access(instance.control_secret, instance.password, self.settings.nodes_dir)
+        return Access(instance.control_secret, instance.password, self.host.nodes_dir)
 
     async def files(self, instance: Instance, node: Node, changed: Mapping[str, str] | None = None) -> dict[str, str]:
         """The files that the node is started with, by name, valkey.conf last: a node that has it can be started.

@@ -17,6 +17,7 @@ from cachewright.model.tasks import Step
 from cachewright.operations.actions.slots import MoveSlots, move_slots, waiting_detail
 from cachewright.tasks.plan import SubStepSpec, effort
 from cachewright.valkey.migration.batch_size import BatchSizer
+from cachewright.valkey.node_load import NodeLoad
 from cachewright.valkey.slots import Move, slots_of
 
 MOVE = move_slots.name
@@ -29,15 +30,6 @@ _HANDOVER_SECONDS = 0.3  # an idle node checks its migrations ten times a second
 _BUSY_HANDOVER_SECONDS = 0.15  # a node that moves small batches checks more often
 _AHEAD_HANDOVER_SECONDS = 0.05  # the source has started the range before the last one ended
 _TELLING_SECONDS = 0.5  # a shorter lane tells little about the pace
-
-
-class Load(msgspec.Struct, frozen=True):
-    """What one primary holds: bytes of memory, keys by slot; and whether it has clients."""
-
-    used_memory: int
-    bytes_per_key: float
-    keys: Mapping[int, int]
-    clients: bool
 
 
 class Speed(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,12 +45,12 @@ class Speed(msgspec.Struct, frozen=True, kw_only=True):
     protects_clients: bool = True
 
 
-def moved_keys(move: Move, load: Load) -> int:
+def moved_keys(move: Move, load: NodeLoad) -> int:
     """The number of keys in a range. `load` is of its source."""
     return sum(load.keys[slot] for slot in slots_of([move.range]))
 
 
-def move_specs(moves: Sequence[Move], loads: Mapping[str, Load], speed: Speed) -> list[SubStepSpec]:
+def move_specs(moves: Sequence[Move], loads: Mapping[str, NodeLoad], speed: Speed) -> list[SubStepSpec]:
     """One sub-step for each move. Ranges of one source share a lane, since a node snapshots one at a time; sources work
     side by side."""
     first = {move.source: move for move in reversed(moves)}
@@ -86,7 +78,7 @@ def learned(step: Step, turns: int) -> float | None:
     return max(totals.values()) * _crowding(len(totals), turns) / longest
 
 
-def _move_spec(move: Move, load: Load, pace: float, protects_clients: bool, *, ahead: bool) -> SubStepSpec:
+def _move_spec(move: Move, load: NodeLoad, pace: float, protects_clients: bool, *, ahead: bool) -> SubStepSpec:
     keys = moved_keys(move, load)
     size = max(keys * load.bytes_per_key, 1.0)
     spared = load.clients and protects_clients

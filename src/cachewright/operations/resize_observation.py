@@ -6,19 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from cachewright.model.instances import Node
 from cachewright.model.tasks import Task
 from cachewright.operations.context import OperationContext, best_view
-from cachewright.operations.resize_estimate import BYTES_PER_SECOND, PACE, Load, Speed
+from cachewright.operations.resize_estimate import BYTES_PER_SECOND, PACE, Speed
 from cachewright.operations.resize_plan import Observation
 from cachewright.store import task_controls, throughput
 from cachewright.topologies import topology_of
-from cachewright.valkey import slots
 from cachewright.valkey.access import Access
-from cachewright.valkey.client import connect
-from cachewright.valkey.client_activity import client_activity
-from cachewright.valkey.migration import jobs
-from cachewright.valkey.slots import SlotRange
+from cachewright.valkey.node_load import NodeLoad, measure_load
+from cachewright.valkey.slots import SlotRange, slots_of
 from cachewright.valkey.topology import primaries as current_primaries
-
-_BYTES_PER_KEY = 100.0  # of a cluster without keys
 
 
 async def observe(context: OperationContext, task: Task) -> Observation:
@@ -40,19 +35,13 @@ async def observe(context: OperationContext, task: Task) -> Observation:
 
 async def _loads(
     primaries: Iterable[Node], owned: Mapping[str, Sequence[SlotRange]], access: Access
-) -> dict[str, Load]:
+) -> dict[str, NodeLoad]:
     """By node id; keys are counted in the slots that `owned` names."""
 
-    async def load(node: Node) -> tuple[str, Load]:
-        async with connect(node, access) as client:
-            keys = await jobs.count_keys(client, slots.slots_of(owned.get(node.id, ())))
-            memory = await client.info("memory")
-            total = await client.dbsize()
-            clients = (await client_activity(client)).connected > 0
-        bytes_per_key = memory["used_memory_dataset"] / total if total else _BYTES_PER_KEY
-        return node.id, Load(memory["used_memory"], bytes_per_key, keys, clients)
+    async def measure(node: Node) -> tuple[str, NodeLoad]:
+        return node.id, await measure_load(node, access, slots_of(owned.get(node.id, ())))
 
-    return dict(await asyncio.gather(*map(load, primaries)))
+    return dict(await asyncio.gather(*map(measure, primaries)))
 
 
 def _speed(context: OperationContext, task: Task) -> Speed:

@@ -14,9 +14,10 @@ import msgspec
 from cachewright.flavors import Flavor
 from cachewright.model.instances import Instance, Node
 from cachewright.operations.actions.checks import CheckResources, Room
-from cachewright.operations.resize_estimate import Load, Speed, moved_keys
+from cachewright.operations.resize_estimate import Speed, moved_keys
 from cachewright.placement import capacity
 from cachewright.valkey import slots
+from cachewright.valkey.node_load import NodeLoad
 from cachewright.valkey.slots import Move, SlotRange
 from cachewright.valkey.topology import View
 
@@ -40,7 +41,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     views: Mapping[str, View | None]
     primaries: Mapping[int, Node]
     owned: Mapping[str, Sequence[SlotRange]]
-    loads: Mapping[str, Load]
+    loads: Mapping[str, NodeLoad]
     speed: Speed
 
 
@@ -96,7 +97,7 @@ def decide(observed: Observation, to: Flavor, added: Sequence[Node]) -> ResizePl
 
 
 def _requirements(
-    loads: Mapping[str, Load],
+    loads: Mapping[str, NodeLoad],
     to: Flavor,
     staying: Sequence[str],
     moves: Sequence[Move],

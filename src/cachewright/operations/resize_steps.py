@@ -15,10 +15,11 @@ from cachewright.operations.actions.nodes import (
     set_memory,
     start_node,
 )
-from cachewright.operations.resize_estimate import Load, Speed, move_specs
+from cachewright.operations.resize_estimate import Speed, move_specs
 from cachewright.operations.resize_plan import ResizePlan
 from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, RESOURCE_CHECK, STATUS_CHECK
 from cachewright.tasks.plan import SubStepSpec, build, effort
+from cachewright.valkey.node_load import NodeLoad
 
 _CHECK_SECONDS = 0.05
 _START_SECONDS = 0.15
@@ -26,7 +27,7 @@ _JOIN_SECONDS, _JOIN_SECONDS_A_NODE = 0.15, 0.03
 _RELEASE_SECONDS = 0.2
 
 
-def steps(run_id: str, plan: ResizePlan, loads: Mapping[str, Load], speed: Speed) -> tuple[Step, ...]:
+def steps(run_id: str, plan: ResizePlan, loads: Mapping[str, NodeLoad], speed: Speed) -> tuple[Step, ...]:
     """`loads` by node id, of each primary. Steps without a sub-step are left out."""
     memory = [_set_memory(node) for node in plan.resized]
     return build(
@@ -72,7 +73,7 @@ def _set_memory(node: Node) -> SubStepSpec:
     return set_memory.sub_step(name, effort(node.id, seconds=_CHECK_SECONDS), NodeArguments(node.id))
 
 
-def _release(node: Node, removed: Sequence[Node], load: Load | None) -> SubStepSpec:
+def _release(node: Node, removed: Sequence[Node], load: NodeLoad | None) -> SubStepSpec:
     """A node with clients runs on until they have learnt where its slots went."""
     drained = IDLE_SECONDS if load and load.clients else 0.0
     name = f"Node release. Shard {node.shard}, {node.role}"

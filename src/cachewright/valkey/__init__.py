@@ -1,5 +1,5 @@
 """The data plane: configuration, node control, topology, slot plans, slot migration.
 
-What belongs here: everything that knows Valkey's commands and files. What does not: what a resize or a deletion is
-(`operations`), and where processes run (`hosts`).
+All knowledge of Valkey's commands and files belongs here. The meaning of a resize or a deletion belongs to
+`operations`, processes belong to `hosts`.
 """

@@ -1,9 +1,8 @@
-"""How the control plane signs in to the nodes of an instance.
+"""Addresses and credentials by which the control plane connects to nodes.
 
-A node listens for the control plane on a Unix socket in its own folder, which only the owner of the server can open: a
-process that takes over the TCP port of a stopped node learns no secret. Nodes that an earlier release started have no
-such socket until their next start.
-"""
+A node listens for the control plane on a Unix socket in its own folder, which only the user of the server can open, so
+a process that takes over the TCP port of a stopped node learns no secret. Nodes that an earlier release started have
+such a socket only after their next start."""
 
 import os
 from collections.abc import Iterator
@@ -28,7 +27,7 @@ class Access(msgspec.Struct, frozen=True):
 
     :ivar secret: password of the user `cachewright`.
     :ivar password: the clients' password, for nodes that do not have that user yet.
-    :ivar nodes_dir: folder that holds a folder for each node.
+    :ivar nodes_dir: folder with a folder for each node, which has the node's socket; see `Host.nodes_dir`.
     """
 
     secret: str
@@ -37,7 +36,7 @@ class Access(msgspec.Struct, frozen=True):
 
 
 class Address(msgspec.Struct, frozen=True):
-    """Where and as whom to connect. `path` is a Unix socket, or None for TCP."""
+    """Address and user of a connection. `path` is a Unix socket, or None for TCP."""
 
     path: str | None
     host: str
@@ -47,13 +46,13 @@ class Address(msgspec.Struct, frozen=True):
 
     def options(self) -> dict[str, Any]:
         """Keyword arguments of `valkey.asyncio.Valkey`."""
-        place = {"unix_socket_path": self.path} if self.path else {"host": self.host, "port": self.port}
-        return {**place, "username": self.username, "password": self.password}
+        target = {"unix_socket_path": self.path} if self.path else {"host": self.host, "port": self.port}
+        return {**target, "username": self.username, "password": self.password}
 
 
 @contextmanager
 def address(node: Node, access: Access) -> Iterator[Address]:
-    """The node's address, valid inside the `with` block. NodeUnreachable is raised by the connection, not here."""
+    """The node's address, valid inside the `with` block."""
     if node.access == "password":
         yield Address(None, node.host, node.port, None, access.password)
     elif node.access == "tcp":
@@ -65,7 +64,7 @@ def address(node: Node, access: Access) -> Iterator[Address]:
 
 @contextmanager
 def _short(folder: Path) -> Iterator[str]:
-    """A name of the folder that leaves room for the socket's; long paths go through a descriptor of the folder."""
+    """A path of the folder that is short enough for a socket address. Long paths go through a file descriptor."""
     if len(os.fsencode(folder / SOCKET)) <= _LONGEST_PATH:
         yield str(folder)
         return

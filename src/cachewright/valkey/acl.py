@@ -1,9 +1,9 @@
 """The two users of every node: `cachewright`, the control plane, and `default`, the clients of the instance.
 
-The control plane and replication may do everything. Clients get all data commands and lose what administers the node,
-leaves it, or reveals its secrets. Rules are built from Valkey's own categories, so an administrative command of a later
-release is denied without a change here; `DENIED` names each denied command with the reason, and a test compares it with
-the command list of the bundled server.
+The control plane and replication may use every command. Clients may use all data commands, but none that administers
+the node, connects it to other machines, or reveals its secrets. Rules are built from Valkey's own categories, so an
+administrative command of a later release is denied without a change here; `DENIED` names each denied command with the
+reason, and a test compares it with the command list of the bundled server.
 
 Source: https://valkey.io/topics/acl and `COMMAND INFO` of Valkey 9.1.
 """
@@ -92,5 +92,5 @@ def control_rules(secret: str) -> tuple[str, ...]:
 
 
 def _password_hash(password: str) -> str:
-    """The form in which neither a file nor a command shows the password itself."""
+    """The password as a hash, so that neither a file nor a command shows it."""
     return f"#{hashlib.sha256(password.encode()).hexdigest()}"

@@ -2,7 +2,7 @@
 
 Each instance has a certificate authority of its own. Its nodes accept only peers with a certificate of that authority,
 so no other process can join their cluster bus, replicate from them or receive their slots. The authority's private key
-stays in the database, sealed; a node has its own key and certificate in one file, which is replaced as a whole.
+stays in the database, encrypted; a node has its own key and certificate in one file, which is replaced as a whole.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,7 @@ CA_FILE = "ca.pem"
 _AUTHORITY_LIFE = timedelta(days=50 * 365)
 _NODE_LIFE = timedelta(days=10 * 365)
 _RENEW_BEFORE = timedelta(days=5 * 365)
-"""A node reads its certificate only when it starts, so it gets another one long before the old one ends."""
+"""A node reads its certificate only at its start, so it gets a new one long before the old one expires."""
 
 _CLOCK_SKEW = timedelta(days=1)
 
@@ -61,7 +61,7 @@ def node_certificate(authority: str, node_id: str, now: datetime | None = None) 
 
 
 def is_usable(pem: str, authority: str, now: datetime | None = None) -> bool:
-    """Whether `pem` holds a key with its certificate of this authority, which is valid for years to come."""
+    """Whether `pem` holds a key and its certificate by this authority that stays valid for years."""
     at = now or _now()
     try:
         certificate, key = _certificate(pem), _key(pem)

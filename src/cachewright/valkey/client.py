@@ -1,4 +1,4 @@
-"""Connections of the control plane to nodes: short-lived, with a limit on every wait."""
+"""Short-lived connections of the control plane to nodes, with a time limit for every answer."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -16,16 +16,17 @@ from cachewright.valkey.access import Access, address
 __all__ = ["CONTROL_PLANE", "NODE_GONE", "NodeRefused", "Valkey", "ask", "connect", "connect_again"]
 
 CONTROL_PLANE = "cachewright"
-"""Name of every connection from here (CLIENT SETNAME): they are no clients to be spared."""
+"""Name of the control plane's connections (CLIENT SETNAME), which do not count as clients."""
 
 NODE_GONE = (NodeUnreachable, NodeSilent, OSError)
-"""What a node that is dead, frozen or still loading its data looks like from here."""
+"""Errors of a connection to a node that is dead, frozen or still loading its data."""
 
 _ANSWER_SECONDS = 5.0
 
 
 @asynccontextmanager
 async def connect(node: Node, access: Access, answer_seconds: float = _ANSWER_SECONDS) -> AsyncIterator[Valkey]:
+    """A client of the node for the `with` block. Its commands raise one of NODE_GONE or NodeRefused."""
     with address(node, access) as place:
         client = Valkey(
             **place.options(),
@@ -39,15 +40,15 @@ async def connect(node: Node, access: Access, answer_seconds: float = _ANSWER_SE
         )
         try:
             yield client
-        except (InvalidResponse, UnicodeDecodeError) as error:  # a reply that cannot be read is no reply
+        except (InvalidResponse, UnicodeDecodeError) as error:  # an unreadable reply counts as none
             raise NodeUnreachable(f"the reply cannot be read: {error}"[:200]) from error
         finally:
             await client.aclose()
 
 
 async def connect_again(*clients: Valkey) -> None:
-    """Makes those connections again that their nodes have closed. A node does so where a connection was idle for longer
-    than its parameter `timeout` allows."""
+    """Renew those connections that their nodes have closed, as they do if a connection was idle for longer than their
+    parameter `timeout` allows."""
     for client in clients:
         with suppress(*NODE_GONE):
             await client.ping()
@@ -56,5 +57,5 @@ async def connect_again(*clients: Valkey) -> None:
 
 
 async def ask(client: Valkey, *words: object) -> Any:
-    """One command, its answer as the client library parses it."""
+    """Send one command. Returns its reply as the client library parses it."""
     return await client.execute_command(*words)  # type: ignore[no-untyped-call]  # the library leaves it untyped

@@ -11,10 +11,10 @@ _OWN_COMMANDS = tuple(f"cmdstat_{name}" for name in _OWN)
 
 
 class ClientActivity(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one node, at the moment `at`, in seconds of the monotonic clock.
+    """Client activity at the time `at`, in seconds of the monotonic clock.
 
-    :ivar connected: clients that are connected; the control plane is none, nor are replicas and migrations.
-    :ivar calls: commands since the node's start that were not the control plane's.
+    :ivar connected: connections of clients, without those of the control plane, of replicas and of migrations.
+    :ivar calls: commands since the node's start, without those of the control plane.
     """
 
     at: float
@@ -28,5 +28,5 @@ async def client_activity(client: Valkey) -> ClientActivity:
     return ClientActivity(
         at=time.monotonic(),
         connected=sum(other["name"] != CONTROL_PLANE for other in listed),
-        calls=sum(said["calls"] for name, said in commands.items() if not name.startswith(_OWN_COMMANDS)),
+        calls=sum(command["calls"] for name, command in commands.items() if not name.startswith(_OWN_COMMANDS)),
     )

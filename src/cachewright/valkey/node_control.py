@@ -67,8 +67,14 @@ async def shut_down(node: Node, access: Access) -> None:
             await ask(client, "SHUTDOWN", "NOSAVE", "NOW")
 
 
+async def is_in_step(replica: Node, access: Access) -> bool:
+    """Whether a replica is connected to its primary and has caught up with it."""
+    async with connect(replica, access) as client:
+        return await is_link_up(client)
+
+
 async def is_link_up(client: Valkey) -> bool:
-    """Whether a replica is connected to its primary and in step with it. False on a primary."""
+    """`is_in_step` on an open connection."""
     return bool((await client.info("replication")).get("master_link_status") == "up")
 
 

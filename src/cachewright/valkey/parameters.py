@@ -1,7 +1,7 @@
-"""Parameters of the server that the owner of an instance may change: ids, ranges, and their settings on a node. Pure.
+"""Parameters that the owner of an instance may change: ids, ranges, and their settings on a node. Pure.
 
-Ids, names and ranges are the cloud's; parameters that only its own servers have are left out. `appendonly` is offered
-with one value only: restarts and the supervisor rely on the append-only file (docs/decisions/0021).
+Ids, names and ranges are those of the cloud, without parameters that only its own servers have. `appendonly` has one
+value only: restarts and the supervisor rely on the append-only file (docs/decisions/0021).
 """
 
 import re
@@ -16,11 +16,11 @@ node), replicas, slot migrations and the control plane among its clients, and ha
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 _EVENT_CLASSES = "g$lshzxetd"
-"""What Valkey understands by A in notify-keyspace-events."""
+"""The classes that A stands for in notify-keyspace-events."""
 
 
 class Parameter(msgspec.Struct, frozen=True):
-    """A row of the table below. `name` is the cloud's and one that the server knows; `default` is the value of a new
+    """A row of the table below. `name` is the same on the cloud and in Valkey; `default` is the value in a new
     instance."""
 
     id: str
@@ -31,7 +31,7 @@ class Parameter(msgspec.Struct, frozen=True):
     description: str
 
     def fault(self, value: str) -> str | None:
-        """Why the parameter cannot have this value; None where it can."""
+        """Why the value is invalid; None if it is valid."""
         if self.kind == "Integer":
             least, most = map(int, self.range.split("-"))
             if not _NUMBER.fullmatch(value) or not least <= int(value) <= most:
@@ -91,29 +91,29 @@ def values(parameters: Mapping[str, str]) -> dict[str, str]:
 
 
 def node_settings(parameters: Mapping[str, str]) -> dict[str, str]:
-    """Settings of a node, by name, for values of `parameters`."""
+    """Settings of a node, by name, for the values of parameters."""
     return {name: _shifted(name, value, RESERVED_CONNECTIONS) for name, value in parameters.items()}
 
 
 def read_settings(found: Mapping[str, str]) -> dict[str, str]:
-    """The values of parameters that settings of a node stand for. Settings that are no parameters are left out."""
+    """The values of parameters, for settings of a node. Other settings are left out."""
     return {name: _shifted(name, found[name], -RESERVED_CONNECTIONS) for name in BY_NAME if name in found}
 
 
 def deviations(found: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, str]:
-    """Those of the `wanted` values that are others in `found`."""
+    """Those of the `wanted` values that differ in `found`."""
     return {name: value for name, value in wanted.items() if not same(name, found.get(name), value)}
 
 
 def same(name: str, left: str | None, right: str) -> bool:
-    """Whether two values mean the same to the server, which writes some in another way than its user."""
+    """Whether two values mean the same to Valkey, which normalizes some."""
     if name == "notify-keyspace-events" and left is not None:
         return _event_classes(left) == _event_classes(right)
     return left == right
 
 
 def real_values(found: Iterable[Mapping[str, str]], recorded: Mapping[str, str]) -> dict[str, str]:
-    """The `recorded` value of each parameter where all nodes have it, else the value of a node that has another."""
+    """The `recorded` value of each parameter if all nodes have it, else the value of a node that has another."""
     shown = dict(recorded)
     for node in found:
         for name in deviations(node, recorded):

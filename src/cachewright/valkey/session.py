@@ -1,7 +1,6 @@
-"""A connection to a node that is kept open, with commands by the shortest way.
+"""Long-lived connections to nodes.
 
-A node at its limit of connections refuses new ones, those of the control plane too. A connection that is open already
-keeps working.
+A node at its limit of connections refuses new ones, also from the control plane, but an open connection keeps working.
 """
 
 import asyncio
@@ -18,11 +17,11 @@ from cachewright.valkey.client import NodeRefused
 from cachewright.valkey.single_request import dial, opening
 
 FULL = "max number of clients"
-"""What a node says to a connection that is one too many."""
+"""Error of a node that refuses a connection because of its limit."""
 
 
 class Session:
-    """Raises one of NODE_GONE where the node does not answer in time, and NodeRefused."""
+    """One connection. Its methods raise one of NODE_GONE where the node does not answer in time, and NodeRefused."""
 
     def __init__(self, transport: asyncio.Transport, replies: "_Replies", answer_seconds: float) -> None:
         self._transport = transport
@@ -33,7 +32,7 @@ class Session:
     async def open(
         cls, node: Node, access: Access, answer_seconds: float, lost: Callable[[], None] = lambda: None
     ) -> "Session":
-        """`lost` is called when the node closes the connection."""
+        """:param lost: called when the node closes the connection."""
         async with asyncio.timeout(answer_seconds):
             with address(node, access) as place:
                 transport, replies = await dial(place, lambda: _Replies(lost))
@@ -47,7 +46,7 @@ class Session:
         return session
 
     async def ask(self, *words: str) -> Any:
-        """What the node answers to a command: text, a number, or a list of them."""
+        """Send a command. Returns the reply: text, a number, or a list of them."""
         answer = self._replies.expected()
         self._transport.write(pack_command(words))
         async with asyncio.timeout(self._answer_seconds):
@@ -59,7 +58,7 @@ class Session:
 
 
 class _Replies(asyncio.Protocol):
-    """Answers in the order of their commands."""
+    """Match replies with commands, in their order."""
 
     def __init__(self, lost: Callable[[], None]) -> None:
         self.tell_lost: Callable[[], None] | None = lost
@@ -96,11 +95,11 @@ class _Replies(asyncio.Protocol):
 
     def _give(self, reply: Any) -> None:
         if not self._waiting:
-            # An error that answers no command: the node says why it is about to close the connection.
+            # An error without a command: the reason why the node is about to close the connection.
             self._lost = reply if isinstance(reply, Exception) else NodeUnreachable("an unexpected reply")
             return
         answer = self._waiting.popleft()
-        if answer.done():  # given up meanwhile
+        if answer.done():  # its command has timed out
             return
         if isinstance(reply, Exception):
             answer.set_exception(reply)

@@ -1,8 +1,8 @@
-"""Commands to a node by the shortest way: one connection, the replies, and gone.
+"""Commands to a node over a connection that is closed after the replies.
 
-For what every node is asked every few seconds, and for what requests ask: a client of the library costs many times as
-much, and waits for as long as something arrives. Here the time and the bytes of all replies together are limited, and a
-node whose replies cannot be read is a node that does not answer.
+Used for frequent checks of all nodes and for requests of clients. A client of the library costs many times as much and
+limits only the wait for the next byte; here the time and the size of all replies together are limited. A node whose
+replies cannot be read counts as one that does not answer.
 """
 
 import asyncio
@@ -17,24 +17,24 @@ from cachewright.valkey.access import Access, Address, address
 from cachewright.valkey.client import CONTROL_PLANE, NodeRefused
 
 MOST_BYTES = 2 * 1024 * 1024
-"""Of all replies to one connection. CLUSTER NODES has some 150 bytes a node, INFO some 30 KB."""
+"""Limit of all replies on one connection, in bytes. CLUSTER NODES has some 150 bytes a node, INFO some 30 KB."""
 
 Command = tuple[str, ...]
 Protocol = TypeVar("Protocol", bound=asyncio.Protocol)
 
 
 class Unreadable(NodeUnreachable):
-    """The node answers what no node of ours does, or too much of it."""
+    """The reply is malformed or too large."""
 
 
 def opening(place: Address) -> list[Command]:
-    """The first commands of a connection: sign in, and name the connection."""
+    """The first commands of a connection: sign in and set its name."""
     named = ("CLIENT", "SETNAME", CONTROL_PLANE)
     return [("AUTH", *filter(None, (place.username, place.password))), named] if place.password else [named]
 
 
 async def dial(place: Address, protocol: Callable[[], Protocol]) -> tuple[asyncio.Transport, Protocol]:
-    """Connects to the socket of `place`, or over TCP. OSError where nothing listens there."""
+    """Connect to `place` by its socket, or over TCP. Raises OSError if no process listens there."""
     loop = asyncio.get_running_loop()
     if place.path:
         return await loop.create_unix_connection(protocol, place.path)
@@ -46,8 +46,8 @@ async def request_once(
 ) -> list[Any]:
     """The reply to each command: text, a number, or a list of them.
 
-    One of NODE_GONE where the node does not answer in time, NodeRefused where it refuses to let the control plane in or
-    refuses a command; with `keep_refusals` the refusal of a command is its reply.
+    Raises one of NODE_GONE if the node does not answer in `answer_seconds`, NodeRefused if it refuses the sign-in or a
+    command. With `keep_refusals` the refusal of a command is returned as its reply.
     """
     with address(node, access) as place:
         async with asyncio.timeout(answer_seconds):
@@ -63,13 +63,13 @@ async def request_once(
 
 
 async def info(node: Node, access: Access, sections: Sequence[str], answer_seconds: float) -> Mapping[str, str]:
-    """What the node says of itself in these sections of INFO. One of NODE_GONE or NodeRefused where it does not."""
+    """Fields of these sections of INFO. Raises one of NODE_GONE or NodeRefused."""
     (reply,) = await request_once(node, access, [("INFO", *sections)], answer_seconds)
     return fields(reply)
 
 
 def fields(reply: Any) -> Mapping[str, str]:
-    """The lines `name:value` of a reply. Unreadable where it is no text."""
+    """The lines `name:value` of a reply. Raises Unreadable if it is not text."""
     return dict(line.split(":", 1) for line in text(reply).split("\r\n") if ":" in line)
 
 
@@ -79,14 +79,14 @@ def databases(said: Mapping[str, str]) -> list[str]:
 
 
 def text(reply: Any) -> str:
-    """The reply, which must be text. Unreadable where it is none."""
+    """The reply as text. Raises Unreadable if it is not text."""
     if not isinstance(reply, str):
         raise Unreadable(f"the reply is {type(reply).__name__} and not text")
     return reply
 
 
 class _PendingRequest(asyncio.Protocol):
-    """:ivar replies: the replies to all commands; an opening command that is refused fails it."""
+    """:ivar replies: the replies to all commands. A refused opening command makes it fail."""
 
     def __init__(self, first: Sequence[Command], commands: Sequence[Command]) -> None:
         self._request = b"".join(pack_command(words) for words in (*first, *commands))
@@ -133,4 +133,4 @@ class _PendingRequest(asyncio.Protocol):
 
     def _fail(self, failure: Exception) -> None:
         self.replies.set_exception(failure)
-        self.replies.exception()  # seen: the caller may have given up already
+        self.replies.exception()  # marks it as retrieved: the caller may have timed out

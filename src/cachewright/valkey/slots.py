@@ -1,4 +1,4 @@
-"""Which slot ranges move where when a cluster changes its number of shards.
+"""Plans of slot ranges that move when a cluster changes its number of shards.
 
 Pure. The invariants, held by properties in the tests: every slot stays owned by exactly one shard; afterwards each
 staying shard owns 16384/n slots, give or take one, and each leaving shard none; no plan with the same result moves
@@ -26,7 +26,7 @@ class SlotRange(msgspec.Struct, frozen=True, order=True):
 
 
 class Move(msgspec.Struct, frozen=True):
-    """One contiguous range on its way from one node to another."""
+    """The move of one contiguous range from one node to another."""
 
     source: str
     target: str
@@ -36,8 +36,8 @@ class Move(msgspec.Struct, frozen=True):
 def plan_moves(owned: Mapping[str, Sequence[SlotRange]], staying: Sequence[str]) -> list[Move]:
     """The moves that leave `staying` balanced and every other owner empty.
 
-    `owned` is who has which slots now; a node of `staying` that has none may be left out of it. ValueError where the
-    slots are not owned exactly once, or nobody stays.
+    `owned` are the slots of each node now; a node of `staying` without slots may be missing from it. Raises ValueError
+    if the slots are not owned exactly once, or `staying` is empty.
     """
     require_full_cover(owned)
     if not staying:
@@ -94,26 +94,26 @@ def cut(ranges: Iterable[SlotRange], keys: Mapping[int, int], most_keys: int) ->
 
 
 def overlap(ranges: Iterable[SlotRange], wanted: SlotRange) -> list[SlotRange]:
-    """What of `wanted` lies in `ranges`."""
+    """The part of `wanted` that lies in `ranges`."""
     cut = (SlotRange(max(part.first, wanted.first), min(part.last, wanted.last)) for part in ranges)
     return merged(part for part in cut if part.first <= part.last)
 
 
 def require_full_cover(owned: Mapping[str, Sequence[SlotRange]]) -> None:
-    """ValueError unless each slot has exactly one owner."""
+    """Raise ValueError unless each slot has exactly one owner."""
     every = [part for ranges in owned.values() for part in ranges]
     if _count(every) != SLOTS or merged(every) != [SlotRange(0, SLOTS - 1)]:
         raise ValueError("the slots are not owned exactly once")
 
 
 def _goals(counts: Mapping[str, int]) -> Iterator[dict[str, int]]:
-    """How many slots each staying shard may end with. The odd ones go to those that have most, so that fewest move;
-    where several have equally many, each choice of neighbours among them is one to try."""
+    """Possible numbers of slots of each staying shard at the end. The remainder of the division goes to the shards with
+    the most slots, so that the fewest move. Among shards with equally many, each choice of neighbours is tried."""
     share, odd = divmod(SLOTS, len(counts))
     names = list(counts)
     for turn in range(len(names)):
         turned = names[turn:] + names[:turn]
-        # Who keeps more than its share anyway comes first; below it all are equal.
+        # Shards that keep more than the share anyway come first; the others are equal.
         richest_first = sorted(turned, key=lambda node: -min(counts[node], share + 1))
         yield {node: share + (position < odd) for position, node in enumerate(richest_first)}
 
@@ -123,7 +123,7 @@ def _count(ranges: Iterable[SlotRange]) -> int:
 
 
 def _last_slots(ranges: Sequence[SlotRange], count: int) -> list[SlotRange]:
-    """The highest `count` slots of `ranges`, ascending; none where count is not positive."""
+    """The highest `count` slots of `ranges`, ascending; empty if `count` is not positive."""
     taken: list[SlotRange] = []
     for part in reversed(ranges):
         if count <= 0:
@@ -135,7 +135,8 @@ def _last_slots(ranges: Sequence[SlotRange], count: int) -> list[SlotRange]:
 
 
 def _matched(surplus: Sequence[tuple[str, SlotRange]], wanted: Sequence[tuple[str, int]]) -> list[Move]:
-    """Hands the surplus out: to a taker with exactly that much room if there is one, else cut where a taker is full."""
+    """Distribute the surplus: each range to a node that needs exactly that many slots, if there is one; else it is cut
+    where a node has enough."""
     moves: list[Move] = []
     rooms = dict(wanted)
     for source, part in surplus:

@@ -13,8 +13,8 @@ from cachewright.topologies import CLUSTER
 from cachewright.topologies.topology import Topology
 from cachewright.valkey import cluster_membership
 from cachewright.valkey.access import Access
-from cachewright.valkey.client import NODE_GONE, NodeRefused, connect
-from cachewright.valkey.node_control import is_link_up
+from cachewright.valkey.client import NODE_GONE, NodeRefused
+from cachewright.valkey.node_control import is_in_step
 from cachewright.valkey.topology import primaries
 
 _POLL_SECONDS = 0.02
@@ -63,8 +63,7 @@ async def is_settled(topology: Topology, node: Node, nodes: Sequence[Node], acce
             return False
         if primaries([node], view):
             return True
-        async with connect(node, access) as client:
-            return await is_link_up(client)
+        return await is_in_step(node, access)
     except (*NODE_GONE, NodeRefused):
         return False
 

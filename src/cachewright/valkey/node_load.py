@@ -1,0 +1,39 @@
+"""Size of the data on a node and whether clients use it, as a plan of slot migrations needs it."""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from cachewright.model.instances import Node
+from cachewright.valkey.access import Access
+from cachewright.valkey.client import connect
+from cachewright.valkey.client_activity import client_activity
+from cachewright.valkey.migration.jobs import count_keys
+
+_BYTES_PER_KEY = 100.0  # assumed without keys
+
+
+class NodeLoad(msgspec.Struct, frozen=True):
+    """Data and clients of one node.
+
+    :ivar used_memory: bytes.
+    :ivar bytes_per_key: average size of a key.
+    :ivar keys: number of keys by slot.
+    :ivar clients: whether clients are connected.
+    """
+
+    used_memory: int
+    bytes_per_key: float
+    keys: Mapping[int, int]
+    clients: bool
+
+
+async def measure_load(node: Node, access: Access, slots: Iterable[int]) -> NodeLoad:
+    """The load of a node, with the keys in `slots` counted. Raises one of NODE_GONE or NodeRefused."""
+    async with connect(node, access) as client:
+        keys = await count_keys(client, slots)
+        memory = await client.info("memory")
+        total = await client.dbsize()
+        clients = (await client_activity(client)).connected > 0
+    bytes_per_key = memory["used_memory_dataset"] / total if total else _BYTES_PER_KEY
+    return NodeLoad(memory["used_memory"], bytes_per_key, keys, clients)

@@ -1,0 +1,114 @@
+"""The supervisor with real processes of its own: nodes that have died start again, and one call finds them all."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+
+from cachewright.config import Settings
+from cachewright.heartbeats import LoopHeartbeats
+from cachewright.hosts.host import CONFIG, ProcessInfo
+from cachewright.hosts.local import LocalHost
+from cachewright.hosts.ports import free_ports
+from cachewright.monitoring.incidents import Incidents
+from cachewright.monitoring.supervisor import Supervisor
+from cachewright.operations.context import OperationContext
+from cachewright.store import instances
+from cachewright.valkey.migration.source_state import MigrationState
+from database_fixtures import an_instance, new_database
+from standalone_node import node_at
+
+NODES = ["a" * 40, "b" * 40]
+NEVER_STARTED = "c" * 40
+
+
+class CountingHost(LocalHost):
+    """Counts the calls of the methods that the supervisor uses."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.calls: Counter[str] = Counter()
+
+    async def processes(self) -> dict[str, ProcessInfo]:
+        self.calls["processes"] += 1
+        return await super().processes()
+
+    async def process(self, node_id: str) -> ProcessInfo | None:
+        self.calls["process"] += 1
+        return await super().process(node_id)
+
+    async def nodes_with_file(self, name: str) -> frozenset[str]:
+        self.calls["nodes_with_file"] += 1
+        return await super().nodes_with_file(name)
+
+    async def start(self, node_id: str) -> None:
+        self.calls["start"] += 1
+        await super().start(node_id)
+
+
+@pytest.fixture
+async def host(tmp_path: Path) -> AsyncIterator[CountingHost]:
+    """With the nodes of `NODES`, which run."""
+    made = CountingHost(Settings(data_dir=tmp_path))
+    ports = free_ports("127.0.0.1", (10240, 30000), set())
+    for node_id in NODES:
+        lines = ("bind 127.0.0.1", f"port {next(ports)}", "daemonize yes", "pidfile valkey.pid", "set-proc-title no")
+        await made.write_files(node_id, {CONFIG: "".join(f"{line}\n" for line in lines)})
+        await made.start(node_id)
+    made.calls.clear()
+    yield made
+    for node_id in NODES:
+        await made.remove(node_id, 5)
+
+
+@pytest.fixture
+async def supervisor(tmp_path: Path, host: CountingHost) -> AsyncIterator[Supervisor]:
+    """One that runs, with the nodes of `NODES` and one that was never started on record."""
+    settings = Settings(data_dir=tmp_path)
+    database = new_database(tmp_path)
+    ids = [*NODES, NEVER_STARTED]
+    nodes = [msgspec.structs.replace(node_at(place + 1), id=node_id) for place, node_id in enumerate(ids)]
+    nodes = [msgspec.structs.replace(node, bus_port=node.port + 100) for node in nodes]
+    with database.write() as connection:
+        instances.add(connection, an_instance())
+        instances.add_nodes(connection, nodes)
+    context = OperationContext(database, settings, host, MigrationState(host.cpus))
+    made = Supervisor(context, Incidents(database, LoopHeartbeats()), LoopHeartbeats())
+    running = asyncio.create_task(made.run())
+    yield made
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    database.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def test_a_node_that_has_died_is_started_and_others_are_left_alone(
+    supervisor: Supervisor, host: CountingHost
+) -> None:
+    before: Mapping[str, ProcessInfo] = await host.processes()
+    killed = psutil.Process(before[NODES[0]].pid)
+    killed.kill()
+    await until(lambda: supervisor.starts == 1)
+    after = await host.processes()
+    assert after.keys() == set(NODES)
+    assert after[NODES[0]] != before[NODES[0]]
+    assert after[NODES[1]] == before[NODES[1]]
+    assert host.calls["start"] == 1
+
+
+async def test_a_round_asks_the_host_once_for_all_processes(supervisor: Supervisor, host: CountingHost) -> None:
+    await until(lambda: host.calls["processes"] >= 3)
+    assert set(host.calls) == {"processes", "nodes_with_file"}, "nodes were asked for one by one"
+    assert abs(host.calls["nodes_with_file"] - host.calls["processes"]) <= 1, "for the node that was never started"
+    assert supervisor.starts == 0
