@@ -14,7 +14,7 @@ import pytest
 from huaweicloudsdkdcs.v2 import ListInstancesRequest
 
 from postgres_server import PostgresServer
-from serving import Server, cache, created, ended, load, present, progress, resize, show, until
+from serving import Server, cache, created, ended, load, newest_task, present, progress, resize, show, until
 from traffic import Traffic
 
 VARIABLE = "CACHEWRIGHT_DATABASE_URL"
@@ -68,7 +68,7 @@ def seen_in_mid_move(client: Any, instance_id: str, task_id: str) -> Any:
         steps = {step.step_name: step.step_status for step in seen.step_details}
         if steps.get("Data migration.") == "EXECUTING":
             return seen
-        if seen.status in {"SUCCESS", "FAILED"}:
+        if newest_task(client, instance_id).status in {"SUCCESS", "FAILED"}:
             return None
     raise AssertionError("nothing moves")
 
