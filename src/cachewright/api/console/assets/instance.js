@@ -104,7 +104,7 @@ function legend(state) {
 
 function shardTable(state) {
   if (!isCluster(state.spec_code)) {
-    return table("The node", ["Role", "Status", "Keys", "Memory in use", "Ops/s", "Address"],
+    return table("Node", ["Role", "Status", "Keys", "Memory in use", "Ops/s", "Address"],
       state.shards.flatMap((shard) => shard.nodes.map(nodeCells)), { right: ["Keys", "Ops/s"] });
   }
   const rows = state.shards.flatMap((shard) => shard.nodes.map((node, at) => [
@@ -125,8 +125,8 @@ function swatch(group) {
 
 function restart(state) {
   const text = isCluster(state.spec_code)
-    ? "Every node restarts, one after another. No data is lost. A shard with replicas serves on; one without is away for a few seconds."
-    : "The node restarts. No data is lost. Nothing serves its clients meanwhile.";
+    ? "The nodes restart one after another. No data is lost. A shard with replicas stays available; other shards are unavailable for a few seconds."
+    : "The node restarts. No data is lost. The instance is unavailable until the node is up again.";
   dialog(`Restart ${state.name}`, [h("p", {}, text)], "Restart", async () => {
     const { results } = await ask("PUT", "instances/status", { instances: [state.instance_id], action: "restart" });
     if (results[0].result !== "success") throw new Error("The instance cannot be restarted now.");
