@@ -118,7 +118,7 @@ class NodeInspector:
         self._queries: SharedCalls[str, NodeInfo] = SharedCalls()
         self._silent: dict[str, float] = {}
 
-    async def query(
+    async def look(
         self, project_id: str, instances: Iterable[tuple[Instance, Sequence[Node]]]
     ) -> dict[str, list[NodeInfo]]:
         """Query the nodes of instances; results by instance id, in the given order. ApiError DCS.4974 if too many
