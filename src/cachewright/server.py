@@ -86,7 +86,7 @@ class ControlPlane:
         """Until cancelled: takes up what has broken off, forgets what is older than is kept."""
         swept = float("-inf")
         while True:
-            self.heartbeats.beat("tending")
+            self.heartbeats.beat("housekeeping")
             await in_background(self._engine.take_up)
             if time.monotonic() - swept >= _SWEEP_SECONDS:
                 swept = time.monotonic()

@@ -102,7 +102,7 @@ def _by_framework(request: Request[Any, Any, Any], error: HTTPException) -> Resp
 
 
 def _unwritten(request: Request[Any, Any, Any], error: DatabaseUnavailable) -> Response[bytes]:
-    log.warning("request %s: the database does not take it: %s", request.scope["state"].get(REQUEST_ID), error)
+    log.warning("request %s: database unavailable: %s", request.scope["state"].get(REQUEST_ID), error)
     return _refused(request, ApiError(errors.DATABASE_UNAVAILABLE, retry_after=RETRY_SECONDS))
 
 

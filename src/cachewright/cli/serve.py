@@ -213,9 +213,9 @@ async def _forever(care: Callable[[], Awaitable[None]]) -> None:
             with translate_errors():
                 await care()
         except DatabaseUnavailable as error:
-            log.warning("%s: the database does not take it, trying again: %s", care.__qualname__, error)
+            log.warning("%s: database unavailable, retrying: %s", care.__qualname__, error)
         except Exception:
-            log.exception("%s was interrupted; it goes on", care.__qualname__)
+            log.exception("unexpected error in %s; restarting it", care.__qualname__)
         await asyncio.sleep(1)
 
 
