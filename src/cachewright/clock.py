@@ -1,4 +1,4 @@
-"""The time, as it is stored: UTC epoch milliseconds."""
+"""Time as UTC epoch milliseconds."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ def now_ms() -> int:
 
 
 def steady_from(not_before: int) -> Clock:
-    """A clock that starts now, or at `not_before` where the system's says less, and then runs evenly: a system clock
-    that is set back or forward meanwhile neither turns times around nor makes work look slow."""
+    """A monotonic clock that starts at the present time, or at `not_before` if that is later. Changes of the system
+    clock do not affect it."""
     begin, begun = max(now_ms(), not_before), time.monotonic_ns()
     return lambda: begin + (time.monotonic_ns() - begun) // 1_000_000
