@@ -8,8 +8,8 @@ from typing import Any, Self
 import msgspec
 
 from cachewright.cli.demo.cloud import Cloud, Instance, Size, TaskRow
-from cachewright.cli.demo.owners import Seed
 from cachewright.cli.demo.server import ServerProcess, kill_left_behind
+from cachewright.cli.demo.slot_client import Seed
 from cachewright.cli.demo.watch import newest
 from cachewright.client.account import Account
 from cachewright.client.http import ApiClient

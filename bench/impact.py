@@ -27,7 +27,7 @@ from bench.results import (
 )
 from bench.traffic import TrafficClients, TrafficSpec
 from cachewright.cli.demo.cloud import Size
-from cachewright.cli.demo.owners import Seed
+from cachewright.cli.demo.slot_client import Seed
 
 OURS, HURRIED, CALM = "Cachewright", "Cachewright in a hurry", "Cachewright below a ceiling"
 BARE, CLI, QUIET = "bare MIGRATESLOTS", "valkey-cli reshard", "nobody"

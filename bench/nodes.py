@@ -15,8 +15,8 @@ from typing import Any, Self, cast
 import msgspec
 from valkey.client import Valkey
 
-from cachewright.cli.demo.owners import Seed
 from cachewright.cli.demo.server import kill_left_behind
+from cachewright.cli.demo.slot_client import Seed
 from cachewright.config import Settings
 from cachewright.hosts.local import LocalHost
 from cachewright.hosts.ports import free_ports

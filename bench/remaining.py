@@ -17,7 +17,7 @@ from bench.nodes import members
 from bench.results import Benchmark, Effort, Finding, Row, Table, cases, judged, spread, told
 from bench.traffic import TrafficClients, TrafficSpec
 from cachewright.cli.demo.cloud import Size
-from cachewright.cli.demo.owners import Seed
+from cachewright.cli.demo.slot_client import Seed
 from cachewright.client.account import Account
 from cachewright.client.http import ApiClient
 

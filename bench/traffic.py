@@ -25,7 +25,7 @@ from valkey.crc import key_slot
 from valkey.exceptions import ValkeyError
 
 from cachewright.cli.demo.latency import percentile
-from cachewright.cli.demo.owners import Seed
+from cachewright.cli.demo.slot_client import Seed
 
 _KEYS = 500
 

@@ -18,7 +18,7 @@ def rfc3339(milliseconds: int) -> str:
 
 
 def steady_from(not_before: int) -> Clock:
-    """A clock that starts now, or at `not_before` where the system's says less, and then runs evenly: a system clock
-    that is set back or forward meanwhile neither turns times around nor makes work look slow."""
+    """A monotonic clock that starts at the present time, or at `not_before` if that is later. Changes of the system
+    clock do not affect it."""
     begin, begun = max(now_ms(), not_before), time.monotonic_ns()
     return lambda: begin + (time.monotonic_ns() - begun) // 1_000_000

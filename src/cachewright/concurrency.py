@@ -1,4 +1,4 @@
-"""Limits on concurrent work, for one event loop: fair between keys, such as projects, with a bound on what waits."""
+"""Limits on concurrent work in one event loop: fair between keys, such as projects, with bounded queues."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Iterable
@@ -16,7 +16,7 @@ _RETRY_SECONDS = 2
 
 
 async def gather_limited(act: Callable[[Item], Awaitable[Answer]], items: Iterable[Item], at_once: int) -> list[Answer]:
-    """The results of `act` for each item, in the order of the items. At most `at_once` run at the same time."""
+    """Run `act` for each item, at most `at_once` concurrently; results in the order of the items."""
     room = asyncio.Semaphore(at_once)
 
     async def one(item: Item) -> Answer:
@@ -27,10 +27,12 @@ async def gather_limited(act: Callable[[Item], Awaitable[Answer]], items: Iterab
 
 
 class FairLimit:
-    """How much work runs at once for each key. The rest of a key's work waits in order and delays no other key."""
+    """Limit on concurrent work for each key. Further work of a key waits in order and delays no other key."""
 
     def __init__(self, at_once: int, *, waiting: int | None = None, waiting_in_all: int | None = None) -> None:
-        """`waiting`: how much may wait for one key, `waiting_in_all`: for all keys together; None for any number."""
+        """:param waiting: maximum number waiting for one key; None for no limit.
+        :param waiting_in_all: maximum number waiting for all keys.
+        """
         self._at_once = at_once
         self._waiting = waiting
         self._waiting_in_all = waiting_in_all
@@ -39,7 +41,7 @@ class FairLimit:
 
     @asynccontextmanager
     async def turn(self, key: str) -> AsyncIterator[None]:
-        """Waits for a turn of `key` and holds it within the block. ApiError DCS.4974 where too much waits already."""
+        """Wait for a permit of `key` and hold it within the block. ApiError DCS.4974 if too many wait already."""
         line = self._lines.get(key)
         if line is None:
             line = self._lines[key] = _Line(self._at_once)
@@ -66,7 +68,10 @@ class FairLimit:
 
 
 class _Line:
-    """:ivar users: how many hold a turn or wait for one."""
+    """Permits of one key.
+
+    :ivar users: number of holders and waiters.
+    """
 
     def __init__(self, at_once: int) -> None:
         self.room = asyncio.Semaphore(at_once)
@@ -74,14 +79,13 @@ class _Line:
 
 
 class SharedCalls(Generic[Key, Answer]):
-    """Calls whose result several callers wait for: the first caller starts one, and when all callers have left before
-    its end, it is cancelled."""
+    """Calls shared by several callers. The first caller starts the call; it is cancelled when all callers have left."""
 
     def __init__(self) -> None:
         self._calls: dict[Key, _Call[Answer]] = {}
 
     async def get(self, key: Key, start: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
-        """The result of the call of this key that runs now, or else of `start`."""
+        """Result of the running call of this key, or else of `start`."""
         call = self._calls.get(key)
         if call is None:
             call = self._calls[key] = _Call(asyncio.create_task(start()))
@@ -101,7 +105,7 @@ class SharedCalls(Generic[Key, Answer]):
 
 
 class _Call(Generic[Answer]):
-    """:ivar callers: how many wait for it."""
+    """:ivar callers: number of waiting callers."""
 
     def __init__(self, task: asyncio.Task[Answer]) -> None:
         self.task = task

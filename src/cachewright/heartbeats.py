@@ -1,4 +1,4 @@
-"""When each of the server's loops last came round: one that hangs shows."""
+"""Time of the latest round of each loop of the server, to detect loops that hang."""
 
 import time
 from collections.abc import Mapping
@@ -12,5 +12,5 @@ class LoopHeartbeats:
         self._last[loop] = time.time()
 
     def last(self) -> Mapping[str, float]:
-        """Seconds since the epoch, by loop."""
+        """Time of the latest round by loop, epoch seconds."""
         return dict(self._last)

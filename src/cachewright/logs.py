@@ -1,7 +1,6 @@
-"""The server's own log: a line a record, for people or as JSON, with the request, instance and task it is about.
+"""Log of the server: text or JSON lines with ids of requests, instances and tasks.
 
-Requests can make the server log, so the same traceback is written a few times a minute only, and so is a line that is
-logged with `extra=RARELY`.
+Clients can cause log lines, so repeated tracebacks and lines logged with `extra=RARELY` are limited per minute.
 """
 
 import logging
@@ -17,7 +16,7 @@ from pythonjsonlogger.json import JsonFormatter
 Format = Literal["text", "json"]
 
 RARELY: Mapping[str, Any] = {"rarely": True}
-"""`extra` of a line that any client can cause: only the first ones of a minute are written."""
+"""`extra` of a line that clients can cause: only the first of each minute are written."""
 _TRACES_A_MINUTE = 5
 _ALL_TRACES_A_MINUTE = 30
 _LINES_A_MINUTE = 60
@@ -29,7 +28,7 @@ _ids: ContextVar[Mapping[str, str]] = ContextVar("ids", default={})  # noqa: B03
 
 @contextmanager
 def about(**ids: str) -> Iterator[None]:
-    """What is logged within it, in this task or thread and those it starts, carries these ids."""
+    """Add ids to log lines of the block, and of tasks and threads that it starts."""
     before = _ids.set({**_ids.get(), **ids})
     try:
         yield
@@ -38,7 +37,7 @@ def about(**ids: str) -> Iterator[None]:
 
 
 def configure(style: Format) -> None:
-    """Everything from INFO on goes to standard error."""
+    """Log records of level INFO and above to standard error."""
     handler = logging.StreamHandler()
     handler.addFilter(RepeatedRecords().filter)
     handler.addFilter(_identify)
@@ -48,14 +47,14 @@ def configure(style: Format) -> None:
 
 
 class RepeatedRecords:
-    """Leaves out tracebacks and lines that are repeated too often, and counts them."""
+    """Omits and counts tracebacks and lines that repeat too often."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._places: dict[tuple[Any, ...], _Minute] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """The line of a record is kept where only its traceback is repeated."""
+        """Whether to write a record. Only the traceback is removed from a record whose traceback repeats."""
         if record.exc_info and record.exc_info[1] is not None:
             place = _place(record.exc_info[1])
             left_out = self._count(place, _TRACES_A_MINUTE)
@@ -72,7 +71,7 @@ class RepeatedRecords:
         return True
 
     def _count(self, place: tuple[Any, ...], most: int) -> int | None:
-        """How many were left out before this one; None where this one is to be left out as well."""
+        """Number of omitted records before this one; None to omit this one too."""
         now = self._now()
         minute = self._places.get(place)
         if minute is None or now - minute.begun >= _MINUTE:
@@ -95,7 +94,7 @@ class _Minute:
 
 
 def _place(error: BaseException) -> tuple[Any, ...]:
-    """Name of the exception, and the line that raised it."""
+    """Name of the exception, and the source line that raised it."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -116,7 +115,7 @@ def _identify(record: logging.LogRecord) -> bool:
 
 
 class _Text(logging.Formatter):
-    """Ids that the message does not name follow it."""
+    """Text lines. Ids that the message does not contain follow it."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the library's name
         line = super().formatMessage(record)
@@ -125,7 +124,7 @@ class _Text(logging.Formatter):
 
 
 def _json() -> logging.Formatter:
-    """One object a line: timestamp, level, logger, message, the ids, and exc_info where there is a trace."""
+    """One JSON object per line: timestamp, level, logger, message, ids, and exc_info with a traceback."""
     return JsonFormatter(
         ["levelname", "name", "message"],
         rename_fields={"levelname": "level", "name": "logger"},
@@ -135,7 +134,7 @@ def _json() -> logging.Formatter:
 
 
 class LineLimit:
-    """Limits log lines that strangers can cause: so many a minute for each key (an address), and so many in all."""
+    """Limits log lines that clients can cause, per minute, for each key (an address) and in total."""
 
     def __init__(self, of_one_key: int = 10, of_all: int = 300, clock: Callable[[], float] = time.monotonic) -> None:
         self._of_one_key = of_one_key
@@ -147,7 +146,7 @@ class LineLimit:
         self._left_out = 0
 
     def note(self, key: str) -> str | None:
-        """What to add to the line: nothing, or how many lines were left out before it. None: leave this one out."""
+        """Suffix for the line: empty, or the number of omitted lines before it. None to omit this line."""
         if self._clock() - self._begun >= _MINUTE:
             self._begun, self._total = self._clock(), 0
             self._written.clear()

@@ -178,7 +178,7 @@ class ControlPlane:
         """Until cancelled: resumes interrupted tasks, deletes records that are older than their retention."""
         swept = float("-inf")
         while True:
-            self.heartbeats.beat("tending")
+            self.heartbeats.beat("housekeeping")
             await in_background(self._engine.take_up)
             if time.monotonic() - swept >= _SWEEP_SECONDS:
                 swept = time.monotonic()

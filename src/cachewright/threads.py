@@ -1,5 +1,5 @@
-"""Threads for blocking work. What the server does by itself has threads of its own, which no request can occupy, and
-requests have others: some to read, some to change."""
+"""Threads for blocking work: one pool for background work, which requests cannot occupy, and pools for reads and for
+changes of requests."""
 
 import asyncio
 import contextvars
@@ -27,14 +27,13 @@ _background = ThreadPoolExecutor(_BACKGROUND_THREADS, thread_name_prefix="backgr
 async def in_background(
     act: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
 ) -> Result:
-    """Runs `act` on a thread for work that belongs to no request: supervision, checks, the engine's bookkeeping,
-    webhooks."""
+    """Run `act` on a thread for background work."""
     return await _run(_background, functools.partial(act, *args, **kwargs))
 
 
 class RequestThreads:
-    """Runs the database work of requests. Each project has a few turns at a time, and only so many of its requests
-    wait. Changes wait for the database's one writer, so they have threads of their own and keep no reader waiting."""
+    """Runs database work of requests, with limits for each project. Changes wait for the only writer of the database,
+    so they have their own threads and delay no reads."""
 
     def __init__(self) -> None:
         self._readers = ThreadPoolExecutor(_READ_THREADS, thread_name_prefix="reads")
@@ -43,17 +42,17 @@ class RequestThreads:
         self._changes = FairLimit(_CHANGES_AT_ONCE, waiting=_WAITING, waiting_in_all=_WAITING_IN_ALL)
 
     async def read(self, project: str, act: Callable[[], Result]) -> Result:
-        """ApiError DCS.4974 where too many requests wait."""
+        """Run a read. ApiError DCS.4974 if too many requests wait."""
         async with self._reads.turn(project):
             return await _run(self._readers, act)
 
     async def change(self, project: str, act: Callable[[], Result]) -> Result:
-        """ApiError DCS.4974 where too many requests wait; `act` has not begun then."""
+        """Run a change. ApiError DCS.4974 if too many requests wait; `act` has not started then."""
         async with self._changes.turn(project):
             return await _run(self._writers, act)
 
 
 async def _run(executor: Executor, act: Callable[[], Result]) -> Result:
-    """With the caller's context, as `asyncio.to_thread` does it: what is logged carries the caller's ids."""
+    """Run with the caller's context, like `asyncio.to_thread`, so that log lines have the caller's ids."""
     context = contextvars.copy_context()
     return await asyncio.get_running_loop().run_in_executor(executor, functools.partial(context.run, act))

@@ -155,7 +155,7 @@ def test_a_key_elsewhere_that_others_may_read_is_logged(tmp_path: Path) -> None:
     server = Server(tmp_path / "data", (*COMMAND, "--secret-key-file", str(key)))
     try:
         server.start()
-        assert f"other users may read {key} (mode 644)" in server.log()
+        assert f"other users can read {key} (mode 644)" in server.log()
         assert mode(key) == 0o644, "it is not the server's to change"
     finally:
         server.clean_up()

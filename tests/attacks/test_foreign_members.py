@@ -158,7 +158,7 @@ def test_a_stranger_without_slots_leaves_nothing_behind(own_server: Server, intr
     assert present(cache(client, instance_id), KEYS) == KEYS
 
 
-def test_a_stranger_cannot_hide_behind_the_id_of_a_stand_in(own_server: Server, tmp_path: Path) -> None:
+def test_a_stranger_cannot_hide_behind_the_id_of_a_placeholder(own_server: Server, tmp_path: Path) -> None:
     """That a new primary starts behind a stand-in is no secret, and neither is its id."""
     client = own_server.client()
     instance_id = created(client, 2)
@@ -169,8 +169,8 @@ def test_a_stranger_cannot_hide_behind_the_id_of_a_stand_in(own_server: Server, 
         process.wait(20)
     until(lambda: len(own_server.nodes()) == 2 and healthy(client, instance_id), "the nodes are not started again", 40)
     one, other = nodes.ports
-    stand_in = hashlib.sha1(f"{one}/stand-in".encode(), usedforsecurity=False).hexdigest()
-    with stranger(tmp_path / "stranger", stand_in) as intruder:
+    placeholder = hashlib.sha1(f"{one}/stand-in".encode(), usedforsecurity=False).hexdigest()
+    with stranger(tmp_path / "stranger", placeholder) as intruder:
         intruder.meet(*nodes.ports[other])
         until(lambda: state(own_server, instance_id) == ("ERROR", "DCS.9009"), "the stranger is not noticed", 20)
         until(nodes.know_only_each_other, "the stranger is not forgotten", 20)
@@ -246,7 +246,7 @@ def test_a_changed_password_of_the_control_plane_is_reported(own_server: Server)
         before = node.acl_getuser("cachewright")["passwords"][0]
         node.execute_command("ACL", "SETUSER", "cachewright", "resetpass", ">another-one")
         until(lambda: state(own_server, instance_id) == ("ERROR", "DCS.9011"), "it is not noticed", 30)
-        assert f"node {struck} refuses the control plane" in own_server.log()
+        assert f"node {struck} rejects the control plane" in own_server.log()
         node.execute_command("ACL", "SETUSER", "cachewright", "resetpass", f"#{before}")
     until(lambda: state(own_server, instance_id) == ("RUNNING", None), "the incident does not end", 30)
     assert kinds(own_server) == {"credentials_refused"}

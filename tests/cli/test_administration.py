@@ -110,7 +110,7 @@ def test_a_password_is_asked_for_without_being_shown(server: Server) -> None:
     process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True)
     os.close(terminal)
     shown = b""
-    for prompt in (b"New password: ", b"Once more: "):
+    for prompt in (b"New password: ", b"Repeat the password: "):
         while not shown.endswith(prompt):
             shown += os.read(screen, 1024)
         os.write(screen, PASSWORD.encode() + b"\n")

@@ -71,7 +71,7 @@ def test_a_server_that_is_frozen_is_told(own_server: Server) -> None:
     credentials.write_text(json.dumps(known))
     code, found = findings("--data-dir", str(own_server.data_dir))
     assert (code, found["server"]["state"]) == (1, "fail")
-    assert "no answer" in found["server"]["told"]
+    assert "no response" in found["server"]["told"]
 
 
 @pytest.mark.parametrize("listen", ["nowhere", "127.0.0.1:99999", ":1"])

@@ -102,10 +102,10 @@ def test_a_cluster_is_made_and_deleted(page: Page, server: Server) -> None:
     page.get_by_role("button", name="Delete").click()
     page.get_by_label("Name of the instance").fill("orders")
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    expect(page.get_by_role("dialog").get_by_role("alert")).to_have_text("This is not its name.")
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_have_text("The name does not match.")
     page.get_by_label("Name of the instance").fill("sessions")
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    expect(page.get_by_text("The instance is gone.")).to_be_visible()
+    expect(page.get_by_text("The instance was deleted.")).to_be_visible()
 
 
 def test_a_single_instance_is_made_resized_and_restarted(page: Page, server: Server, picture: Picture) -> None:
@@ -193,8 +193,8 @@ def test_a_task_tells_all_of_itself(page: Page, cluster: tuple[Any, str], pictur
         expect(shown).to_contain_text(step.step_name)
         expect(shown.locator("ol > li")).to_have_count(len(step.sub_step_details))
     expect(page.get_by_text("100 %").first).to_be_visible()
-    expect(page.get_by_role("img", name="Moved a second")).to_be_visible()
-    expect(page.get_by_text("How well it predicted its end")).to_be_visible()
+    expect(page.get_by_role("img", name="Migration throughput")).to_be_visible()
+    expect(page.get_by_text("Accuracy of the remaining time")).to_be_visible()
     accessible(page)
     picture(page, "console-task")
 
@@ -222,7 +222,7 @@ def test_a_task_is_held_back_cancelled_and_tried_again(
     expect(page.locator(".failure")).to_contain_text("cancel")
     accessible(page)
     picture(page, "console-failed")
-    page.get_by_role("button", name="Try again").click()
+    page.get_by_role("button", name="Retry").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("EXTEND SUCCESS")
     expect(page.get_by_text("attempt 2")).to_be_visible()
     assert ended(client, instance_id, task_id).status == "SUCCESS"
@@ -232,7 +232,7 @@ def test_the_page_goes_on_when_the_server_was_away(page: Page, server: Server, c
     _, instance_id = cluster
     open_instance(page, instance_id)
     server.stop()
-    expect(page.get_by_role("alert").first).to_contain_text("trying again")
+    expect(page.get_by_role("alert").first).to_contain_text("retrying")
     server.start()
     expect(page.get_by_role("alert")).to_have_count(0)
     assert server.call("PUT", f"instances/{instance_id}", {"name": "renamed"})[0] == 204

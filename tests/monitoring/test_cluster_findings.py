@@ -80,14 +80,14 @@ def test_a_member_in_its_handshake_is_nobody_yet() -> None:
     assert not found(answer(NODES[0], line(STRANGER, flags="handshake")), answer(NODES[1])).faults
 
 
-def stand_in_line(of: Node, address: str = ":0@0") -> str:
+def placeholder_line(of: Node, address: str = ":0@0") -> str:
     return line(placeholder_primary(of), flags="noaddr").replace("127.0.0.1:1@2", address)
 
 
-def test_the_stand_in_of_a_new_node_is_the_nodes_own() -> None:
+def test_the_placeholder_of_a_new_node_is_accepted() -> None:
     record = msgspec.structs.replace(RECORD, changing=frozenset({A}))
     for address in (":0@0", "127.0.0.1:1@1"):
-        findings = found(answer(NODES[0], stand_in_line(NODES[0], address)), answer(NODES[1]), record=record)
+        findings = found(answer(NODES[0], placeholder_line(NODES[0], address)), answer(NODES[1]), record=record)
         assert not findings.forgetful
         assert not findings.faults
 
@@ -101,17 +101,18 @@ def test_the_stand_in_of_a_new_node_is_the_nodes_own() -> None:
     ],
     ids=["of a node that is not new", "in the view of another node", "at an address that somebody has"],
 )
-def test_any_other_member_with_the_id_of_a_stand_in_is_foreign(
+def test_any_other_member_with_the_id_of_a_placeholder_is_foreign(
     seen_by: int, changing: frozenset[str], address: str
 ) -> None:
     record = msgspec.structs.replace(RECORD, changing=changing)
-    answers = [answer(node, *([stand_in_line(NODES[0], address)] * (at == seen_by))) for at, node in enumerate(NODES)]
+    line_of_placeholder = placeholder_line(NODES[0], address)
+    answers = [answer(node, *([line_of_placeholder] * (at == seen_by))) for at, node in enumerate(NODES)]
     findings = found(*answers, record=record)
     assert set(findings.faults) == {"foreign_member"}
     assert findings.forgetful == [(NODES[seen_by], (placeholder_primary(NODES[0]),))]
 
 
-def test_a_node_that_follows_a_stranger_with_the_id_of_a_stand_in_is_captured() -> None:
+def test_a_node_that_follows_a_stranger_with_the_id_of_a_placeholder_is_captured() -> None:
     followed = placeholder_primary(NODES[0])
     lines = (line(A, flags="myself,slave", primary=followed), line(followed, "0-8191"), line(B, "8192-16383"))
     findings = found(Answer(node=NODES[0], my_id=A, view=view(*lines)), answer(NODES[1]))

@@ -79,8 +79,10 @@ def test_what_no_node_says_is_no_answer(changed: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("changed", [{"role": "king"}, {"used_memory": "much"}, {"used_cpu_sys": "nan"}, {"role": ""}])
 def test_such_a_node_is_not_shown_as_active(changed: dict[str, str]) -> None:
-    assert read_node_info(node_at(1), SAID | changed).said is None
-    assert read_node_info(node_at(1), {name: value for name, value in SAID.items() if name not in changed}).said is None
+    assert read_node_info(node_at(1), SAID | changed).fields is None
+    assert (
+        read_node_info(node_at(1), {name: value for name, value in SAID.items() if name not in changed}).fields is None
+    )
 
 
 def test_the_largest_numbers_of_many_nodes_are_kept() -> None:

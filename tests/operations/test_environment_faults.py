@@ -56,7 +56,7 @@ def test_a_disk_that_fills_up_in_mid_migration_loses_nothing_and_the_scale_ends(
     until(lambda: moving(client, instance_id, task_id), "nothing moves")
     until(lambda: code_when_full(cramped, instance_id) == "DCS.4961", "the database still takes changes")
     shown = progress(client, instance_id, task_id)
-    until(lambda: "does not take it" in cramped.log() or over(client, instance_id, task_id), "nobody noticed")
+    until(lambda: "database unavailable" in cramped.log() or over(client, instance_id, task_id), "nobody noticed")
     assert progress(client, instance_id, task_id).progress >= shown.progress
     (cramped.data_dir / "filler").unlink()
     row = ended(client, instance_id, task_id, seconds=120)
@@ -136,7 +136,7 @@ def test_a_database_that_is_locked_for_a_while_holds_up_and_breaks_nothing(own_s
     with closing(sqlite3.connect(own_server.data_dir / "cachewright.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         first = progress(client, instance_id, task_id)
-        until(lambda: "does not take it" in own_server.log(), "nobody noticed", seconds=90)
+        until(lambda: "database unavailable" in own_server.log(), "nobody noticed", seconds=90)
         assert progress(client, instance_id, task_id).progress == first.progress
         other.execute("ROLLBACK")
     assert ended(client, instance_id, task_id, seconds=120).status == "SUCCESS"

@@ -270,7 +270,7 @@ def test_a_cluster_is_scaled_with_values_at_the_ends_of_their_ranges(
         assert {key: caches.get(key) for key in large} == large
     writer.finish(caches)
     assert writer.losses == []
-    assert "trying again" not in own_server.log()
+    assert "retrying" not in own_server.log()
 
 
 def test_a_scale_that_is_paused_outlasts_connections_that_nodes_close(own_server: Server) -> None:

@@ -104,7 +104,7 @@ def test_a_scale_waits_for_its_database(mortal: Server, own_postgres: PostgresSe
     for method, path in (("GET", f"instances/{instance_id}"), ("PUT", f"instances/{instance_id}")):
         status, answer = mortal.call(method, path, {"description": "new"} if method == "PUT" else None)
         assert (status, answer["error_code"]) == (503, "DCS.4961")
-    until(lambda: "does not take it" in mortal.log(), "the task did not notice")
+    until(lambda: "database unavailable" in mortal.log(), "the task did not notice")
     assert cache_answers(mortal)
     own_postgres.start()
     assert progress(mortal.client(), instance_id, task_id).progress >= before.progress

@@ -96,7 +96,16 @@ def test_nodes_and_loops_are_told_of(server: Server, scaled: tuple[str, str, str
     assert one(samples, "cachewright_node_max_memory_bytes", instance_id=instance_id) == 3 * 1024**3
     assert one(samples, "cachewright_instances", status="RUNNING") == 1
     loops = {dict(has)["loop"] for name, has in samples if name == "cachewright_heartbeat_timestamp_seconds"}
-    work = {"supervisor", "cluster check", "incidents", "adoption", "statistics", "enforcement", "tending", "courier"}
+    work = {
+        "supervisor",
+        "cluster check",
+        "incidents",
+        "adoption",
+        "statistics",
+        "enforcement",
+        "housekeeping",
+        "webhook delivery",
+    }
     assert loops == work
 
 

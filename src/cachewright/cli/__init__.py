@@ -1,7 +1,6 @@
-"""The commands a person types.
+"""The command line: reads arguments, starts servers and prints results.
 
-What belongs here: reading arguments, starting things, printing. What does not: anything another program would want to
-do as well; that goes over the public API.
+Functions that other programs need belong in the public API.
 """
 
 from cachewright.cli.commands import main

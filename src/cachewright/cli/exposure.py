@@ -1,4 +1,4 @@
-"""What other users of the host and of the network can reach of a server: for its log at the start, and for `doctor`."""
+"""Finds what other users of the host or the network can reach of a server. `serve` logs it, `doctor` prints it."""
 
 import os
 import stat
@@ -31,8 +31,8 @@ def of_user() -> Iterator[Exposure]:
     if os.geteuid() == 0:
         yield Exposure(
             "user",
-            "the server and its cache nodes run as root",
-            "Run them as a user of their own: a fault in either then does not give away the host.",
+            "the server and its nodes run as root",
+            "Run them as a dedicated user, so that a vulnerability in either does not expose the host.",
         )
 
 
@@ -42,20 +42,20 @@ def of_network(endpoint: str) -> Iterator[Exposure]:
     if url.scheme == "http" and not _is_loopback(url.hostname or ""):
         yield Exposure(
             "network",
-            f"{endpoint} is not encrypted, and it is not on loopback",
-            "Passwords, tokens and answers can be read on the way: use --tls-cert and --tls-key, or a proxy with TLS.",
+            f"{endpoint} is not encrypted and not on loopback",
+            "Others can read passwords and tokens in transit: use --tls-cert and --tls-key, or a proxy with TLS.",
         )
 
 
 def of_folder(data_dir: Path) -> Iterator[Exposure]:
     mode = _mode(data_dir)
     if mode & _OTHERS:
-        message = f"other users may look into {data_dir} (mode {mode:o})"
+        message = f"other users can read {data_dir} (mode {mode:o})"
         yield Exposure("data folder", message, f"It holds secrets: chmod 700 {data_dir}")
 
 
 def of_files(settings: Settings) -> Iterator[Exposure]:
-    """Files with secrets that other users of the host may read. One outside of the data folder may be for a group."""
+    """Find secrets that other users can read. A file outside the data directory may be readable by a group."""
     folder = settings.data_dir
     for path in _files_of(folder):
         if _mode(path) & _OTHERS:
@@ -64,15 +64,15 @@ def of_files(settings: Settings) -> Iterator[Exposure]:
         if outside and outside.parent != folder and _mode(outside) & stat.S_IRWXO:
             yield _readable(outside)
     if folder.exists() and folder.stat().st_uid not in {0, os.geteuid()}:
-        message = f"{folder} belongs to another user (id {folder.stat().st_uid}), who can replace what is in it"
+        message = f"{folder} belongs to another user (id {folder.stat().st_uid}), who can replace its files"
         yield Exposure("files", message, f"chown it to user {os.geteuid()}.")
 
 
 def restrict(data_dir: Path) -> list[Exposure]:
-    """Take the data folder and the files in it from other users, where the system lets us; what was changed."""
+    """Restrict the data directory and its files to their owner, where the system permits; the changes made."""
     changed = []
     mode = _mode(data_dir)
-    if mode & _OTHERS and not mode & stat.S_ISVTX:  # a folder such as /tmp is not this server's alone
+    if mode & _OTHERS and not mode & stat.S_ISVTX:  # a directory such as /tmp is shared
         with suppress(PermissionError):
             data_dir.chmod(_FOLDER_MODE)
             changed.append(_restricted(data_dir, mode))
@@ -81,8 +81,8 @@ def restrict(data_dir: Path) -> list[Exposure]:
 
 
 def _restrict_file(path: Path) -> int:
-    """The mode it had; 0 where that was right or could not be changed. A link is not followed: others could have put it
-    there."""
+    """Restrict a file; its old mode, or 0 if it was right or could not be changed. Does not follow links, which other
+    users could have created."""
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
@@ -97,13 +97,13 @@ def _restrict_file(path: Path) -> int:
 
 
 def _files_of(folder: Path) -> list[Path]:
-    """Files of the server itself, most of them with secrets; the nodes have folders of their own."""
+    """Files of the server, most of them with secrets. Nodes have their own directories."""
     names = ("secret.key", "credentials.json", "metrics.token", "server.lock")
     return [*(folder / name for name in names), *sorted(folder.glob("cachewright.db*"))]
 
 
 def _mode(path: Path) -> int:
-    """0 where there is none."""
+    """Permission bits; 0 if the file does not exist."""
     try:
         return stat.S_IMODE(path.stat().st_mode)
     except OSError:
@@ -111,13 +111,13 @@ def _mode(path: Path) -> int:
 
 
 def _readable(path: Path) -> Exposure:
-    return Exposure("files", f"other users may read {path} (mode {_mode(path):o})", f"chmod 600 {path}")
+    return Exposure("files", f"other users can read {path} (mode {_mode(path):o})", f"chmod 600 {path}")
 
 
 def _restricted(path: Path, mode: int) -> Exposure:
     now = _FOLDER_MODE if path.is_dir() else _FILE_MODE
-    message = f"other users could read {path} (mode {mode:o}); its mode is {now:o} now"
-    return Exposure("files", message, "If somebody may have read it, rotate the secrets in it.")
+    message = f"other users could read {path} (mode {mode:o}); mode is now {now:o}"
+    return Exposure("files", message, "If other users may have read it, rotate the secrets in it.")
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""`cachewright firewall`: rules that keep other users of this machine away from the ports between nodes."""
+"""`cachewright firewall`: rules that block other users of the host from the ports between nodes."""
 
 import hashlib
 import sys
@@ -12,10 +12,10 @@ from cachewright.store import instances
 
 
 def firewall(*, folder: DataDirectory, bus_ports: BusPorts = BUS_PORTS) -> None:
-    """Print rules for nftables: only the owner of the data folder may connect to the ports between nodes.
+    """Print nftables rules: only the owner of the data directory may connect to the ports between nodes.
 
-    Clients of every user still reach the caches. Root must load the rules. Load them again after instances were created
-    or scaled out, to keep other users from serving on the new nodes' ports for clients while a node is down.
+    Clients of all users still reach the caches. Root must load the rules. Load them again after an instance was created
+    or scaled out: they also keep other users from listening on client ports while a node is down.
 
     Example: cachewright firewall --data-dir ./data | sudo nft -f -
     """
@@ -34,16 +34,16 @@ def firewall(*, folder: DataDirectory, bus_ports: BusPorts = BUS_PORTS) -> None:
 
 
 def _require_unused(protected: Protected, owner: int, peers: tuple[int, int]) -> None:
-    """Ends the program where the rules would block other programs."""
+    """End the program if the rules would block other programs."""
     shown = show_ports(peers)
     if taken := conflicts(protected, owner, listeners()):
         named = ", ".join(f"{port} (user {user})" for port, user in sorted(taken.items()))
         sys.exit(
-            f"cachewright: other users listen on ports that the rules would block: {named}. End these programs, or "
+            f"cachewright: other users listen on ports that the rules would block: {named}. Stop these programs, or "
             f"give this command and `cachewright serve` other --bus-ports than {shown}"
         )
     if setting := used_for_outgoing(peers):
         sys.exit(
-            f"cachewright: {setting}, so other programs are given ports that the rules would block. Reserve them: "
+            f"cachewright: {setting}, so other programs may get ports that the rules block. Reserve them: "
             f"sysctl net.ipv4.ip_local_reserved_ports={shown}"
         )

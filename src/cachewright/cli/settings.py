@@ -1,4 +1,4 @@
-"""Options that several commands share with `cachewright serve`: they must be given the same values."""
+"""Options that commands share with `cachewright serve`. They need the same values there."""
 
 import os
 import shutil
@@ -16,14 +16,14 @@ DATABASE_URL = "CACHEWRIGHT_DATABASE_URL"
 BusPorts = Annotated[
     str,
     Parameter(
-        help="FIRST-LAST: ports of this machine that only nodes connect to, for the cluster bus of new nodes.",
+        help="FIRST-LAST: range of ports for the cluster bus of new nodes.",
         env_var="CACHEWRIGHT_BUS_PORTS",
     ),
 ]
 ValkeyBinary = Annotated[
     Path | None,
     Parameter(
-        help="valkey-server to run instead of the packaged one; with TLS in it, nodes of new instances use that.",
+        help="valkey-server to run instead of the packaged one. If it supports TLS, nodes of new instances use TLS.",
         env_var="CACHEWRIGHT_VALKEY_BINARY",
     ),
 ]
@@ -54,5 +54,5 @@ def read_database_url(option: str | None) -> str | None:
 
 
 def absolute_binary(binary: Path) -> Path:
-    """The program that this path, or this name on PATH, means here: nodes are started in other folders."""
+    """Absolute path of a path or of a name on PATH. Nodes start in other directories."""
     return Path(shutil.which(binary) or binary).absolute()

@@ -1,1 +1,1 @@
-"""HTTP client of the API, signed, for the command line, the demo, benchmarks and tests."""
+"""HTTP client of the API with signed requests, for the command line, the demo, benchmarks and tests."""

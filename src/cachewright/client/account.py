@@ -1,7 +1,7 @@
-"""Which server to ask, and as whom.
+"""Finds the server to use and the credentials for it.
 
-In this order: options, the environment that the cloud's SDKs read, the profile in use, the credentials that a server
-has written into its data folder. Profiles are files of the same shape as those, readable by their owner alone.
+Sources in order: options, the environment variables of the cloud's SDKs, the active profile, the credentials file in
+the data directory of a server. A profile is a file of the same format, readable by its owner only.
 """
 
 import os
@@ -21,16 +21,18 @@ from cachewright.private_files import write_private
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _REGION_ENDPOINT = "HUAWEICLOUD_SDK_REGION_DCS_"
 _OWNER_ONLY = stat.S_IRUSR | stat.S_IWUSR
-_NOBODY = """\
-no server is known. Say which, by one of these:
-  cachewright profiles add NAME --from CREDENTIALS_FILE   (a server writes one into its data folder)
-  --data-dir or CACHEWRIGHT_DATA_DIR                      (a server on this machine)
+_NO_SERVER = """\
+no server configured. Use one of:
+  cachewright profiles add NAME --from CREDENTIALS_FILE   (a server writes one into its data directory)
+  --data-dir or CACHEWRIGHT_DATA_DIR                      (a server on this host)
   HUAWEICLOUD_SDK_AK, HUAWEICLOUD_SDK_SK, HUAWEICLOUD_SDK_PROJECT_ID and CACHEWRIGHT_ENDPOINT"""
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """:ivar endpoint: the server's URL without a path.
-    :ivar ca_file: certificates to trust instead of the system's, PEM.
+    """A server, a project and an access key.
+
+    :ivar endpoint: URL of the server, without a path.
+    :ivar ca_file: CA certificates to trust instead of the system's, PEM.
     """
 
     endpoint: str
@@ -43,25 +45,25 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Options of every command that asks a server. Secrets are never among them: arguments are for all to see."""
+    """Options of commands that use a server. Secrets are no options: all users of the host can see arguments."""
 
     profile: Annotated[str | None, Parameter(help="Profile to use.", env_var="CACHEWRIGHT_PROFILE")] = None
     data_dir: Annotated[
-        Path | None, Parameter(help="Data folder of a server on this machine.", env_var="CACHEWRIGHT_DATA_DIR")
+        Path | None, Parameter(help="Data directory of a server on this host.", env_var="CACHEWRIGHT_DATA_DIR")
     ] = None
-    endpoint: Annotated[str | None, Parameter(help="Another URL of the server.")] = None
-    project_id: Annotated[str | None, Parameter(help="Another project.")] = None
+    endpoint: Annotated[str | None, Parameter(help="URL of the server.")] = None
+    project_id: Annotated[str | None, Parameter(help="Project id.")] = None
 
     def account(self) -> Account:
-        """NoAccount where it is not known."""
-        found = self._known()
+        """The account to use. NoAccount if none is configured."""
+        account = self._configured()
         if self.endpoint:
-            found = msgspec.structs.replace(found, endpoint=self.endpoint)
+            account = msgspec.structs.replace(account, endpoint=self.endpoint)
         if self.project_id:
-            found = msgspec.structs.replace(found, project_id=self.project_id)
-        return msgspec.structs.replace(found, endpoint=found.endpoint.rstrip("/"))
+            account = msgspec.structs.replace(account, project_id=self.project_id)
+        return msgspec.structs.replace(account, endpoint=account.endpoint.rstrip("/"))
 
-    def _known(self) -> Account:
+    def _configured(self) -> Account:
         if self.profile:
             return read_profile(self.profile)
         from_environment = of_environment(os.environ, self.endpoint, self.project_id)
@@ -73,15 +75,15 @@ class Target:
         credentials = (self.data_dir or Path("data")) / "credentials.json"
         if self.data_dir or credentials.exists():
             return read(credentials)
-        raise NoAccount(_NOBODY)
+        raise NoAccount(_NO_SERVER)
 
 
-USUAL = Target()
-"""Without any option."""
+DEFAULT_TARGET = Target()
+"""No options."""
 
 
 def of_environment(environment: Mapping[str, str], endpoint: str | None, project_id: str | None) -> Account | None:
-    """None where it names no key. NoAccount where it does, and the rest is not to be found."""
+    """Read environment variables; None without an access key. NoAccount if the endpoint or project is missing."""
     access_key, secret_key = environment.get("HUAWEICLOUD_SDK_AK"), environment.get("HUAWEICLOUD_SDK_SK")
     if not access_key or not secret_key:
         return None
@@ -105,7 +107,7 @@ def read(path: Path) -> Account:
     except OSError as error:
         raise NoAccount(f"cannot read {path}: {error.strerror}") from error
     except msgspec.MsgspecError as error:
-        raise NoAccount(f"{path} holds no credentials: {error}") from error
+        raise NoAccount(f"{path} is not a credentials file: {error}") from error
 
 
 def profiles() -> dict[str, Account]:
@@ -116,7 +118,7 @@ def profiles() -> dict[str, Account]:
 def read_profile(name: str) -> Account:
     path = _profile(name)
     if not path.exists():
-        raise NoAccount(f"there is no profile {name!r}; `cachewright profiles list` shows which there are")
+        raise NoAccount(f"unknown profile {name!r}; `cachewright profiles list` shows the known ones")
     return read(path)
 
 
@@ -148,7 +150,7 @@ def _folder() -> Path:
 
 def _profile(name: str) -> Path:
     if not _NAME.fullmatch(name):
-        raise NoAccount(f"{name!r} is no name of a profile: letters, digits and _ . -")
+        raise NoAccount(f"invalid profile name {name!r}; use letters, digits and _ . -")
     return _folder() / "profiles" / f"{name}.json"
 
 

@@ -1,14 +1,14 @@
-"""Why a command does not succeed, in words for the person who typed it, and the exit code that says so to a script."""
+"""Errors of commands: a message for the user, and an exit code for scripts."""
 
 
 class CommandFailed(Exception):
-    """A task has failed, or what is asked for is not there."""
+    """A task failed, or an object does not exist."""
 
     exit_code = 1
 
 
 class RequestRefused(CommandFailed):
-    """The server says no."""
+    """The server rejected the request."""
 
     exit_code = 3
 
@@ -19,18 +19,18 @@ class RequestRefused(CommandFailed):
 
 
 class Unreachable(CommandFailed):
-    """There is no answer, or none that a server of this API would give."""
+    """No response, or not the response of a Cachewright server."""
 
     exit_code = 4
 
 
 class UsageError(CommandFailed):
-    """Options that do not fit together, or name what cannot be."""
+    """Options that contradict each other or are not valid."""
 
     exit_code = 2
 
 
 class NoAccount(CommandFailed):
-    """It is not known which server to ask, or as whom."""
+    """No server or credentials are configured."""
 
     exit_code = 2

@@ -1,4 +1,4 @@
-"""Requests to a server: signed as the cloud's clients sign them, and read back."""
+"""Signed requests to a server, and their decoded responses."""
 
 import asyncio
 import json
@@ -17,17 +17,17 @@ from cachewright.signature import ALGORITHM, SignedRequest, signature
 _SECONDS = 60.0
 _EVENT_STREAM = "text/event-stream"
 _SILENCE_SECONDS = 40.0
-"""Without a word on a stream, after which it is taken for dead: a server says something every 15 s."""
+"""Silence after which a stream counts as lost. A server sends a comment every 15 s."""
 
 
 class ApiClient:
-    """One project on one server. Every method raises Refused or Unreachable."""
+    """Client of one project on one server. Methods raise RequestRefused or Unreachable."""
 
     def __init__(self, account: Account) -> None:
         self._account = account
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, **query: Any) -> Any:
-        """What the server answers, decoded; None for an empty answer. `path` is below the project."""
+        """Send a request and decode the response; None if it is empty. `path` is below the project."""
         return asyncio.run(self._ask(method, path, body, query))
 
     async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, query: Mapping[str, Any]) -> Any:
@@ -42,7 +42,7 @@ class ApiClient:
         body: Mapping[str, Any] | None = None,
         query: Mapping[str, Any] | None = None,
     ) -> Any:
-        """The same with a client that is kept."""
+        """Send a request on an open connection."""
         try:
             answer = await http.send(self._signed(method, path, body, query or {}))
         except httpx.HTTPError as error:
@@ -59,11 +59,11 @@ class ApiClient:
             raise Unreachable(f"cannot use {self._account.ca_file}: {error}") from error
 
     def connected(self) -> Any:
-        """A client to keep for several requests."""
+        """Open connection for several requests."""
         return self._client()
 
     async def events(self, http: httpx.AsyncClient, path: str) -> AsyncIterator[tuple[str, Any]]:
-        """Name and data of each event of a stream, until the server ends it."""
+        """Yield name and data of each event of a stream, until the server ends it."""
         request = self._signed("GET", path, None, {}, accept=_EVENT_STREAM)
         request.extensions["timeout"] = httpx.Timeout(_SECONDS, read=_SILENCE_SECONDS).as_dict()
         try:
@@ -72,7 +72,7 @@ class ApiClient:
                 if not answer.headers.get("content-type", "").startswith(_EVENT_STREAM):
                     await answer.aread()
                     _read(answer)
-                    raise Unreachable(f"{self._account.endpoint} sends no events")
+                    raise Unreachable(f"{self._account.endpoint} did not send an event stream")
                 name = ""
                 async for line in answer.aiter_lines():
                     field, _, value = line.partition(": ")
@@ -111,10 +111,10 @@ class ApiClient:
         try:
             return httpx.Request(method, url, headers=list((headers | also).items()), content=content)
         except httpx.InvalidURL as error:
-            raise Unreachable(f"{self._account.endpoint!r} is no URL of a server") from error
+            raise Unreachable(f"{self._account.endpoint!r} is not a valid URL") from error
 
     def _unreachable(self, error: httpx.HTTPError) -> Unreachable:
-        return Unreachable(f"no answer from {self._account.endpoint}: {error or type(error).__name__}")
+        return Unreachable(f"no response from {self._account.endpoint}: {error or type(error).__name__}")
 
 
 def _read(answer: httpx.Response) -> Any:
@@ -122,14 +122,14 @@ def _read(answer: httpx.Response) -> Any:
         body = json.loads(answer.content) if answer.content else None
     except ValueError as error:
         raise Unreachable(
-            f"{answer.url.netloc.decode()} is no server of this API (HTTP {answer.status_code})"
+            f"{answer.url.netloc.decode()} is not a Cachewright server (HTTP {answer.status_code})"
         ) from error
     if answer.is_success:
         return body
-    told = body if isinstance(body, dict) else {}
+    content = body if isinstance(body, dict) else {}
     raise RequestRefused(
         answer.status_code,
-        str(told.get("error_code", "")),
-        str(told.get("error_msg", "refused")),
+        str(content.get("error_code", "")),
+        str(content.get("error_msg", "request rejected")),
         answer.headers.get("x-request-id", "-"),
     )

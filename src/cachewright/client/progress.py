@@ -1,4 +1,4 @@
-"""A task as its clients see it, and what the text of a migration's `detail` says. Pure."""
+"""Progress of a task as the API reports it, and the parser of a migration's `detail`. Pure."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ _NUMBERS = re.compile(r"\d+")
 
 
 class Migration(msgspec.Struct, frozen=True, kw_only=True):
-    """What `detail` tells of one range. A number that is not told is 0."""
+    """One range of slots on the move, from `detail`. Missing numbers are 0."""
 
     node_id: str
     first_slot: int
@@ -71,7 +71,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True):
-    """All ranges of a task together. `seconds` is from the first one's begin to the last one's end."""
+    """Totals of all ranges of a task. `seconds` runs from the begin of the first range to the end of the last."""
 
     ranges: int
     keys: int
@@ -84,7 +84,7 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_detail(text: str) -> Migration | None:
-    """`{node_id:…,slot_range:[0 5460],full_migration:in progress,…}`: brace text, not JSON. None for anything else."""
+    """Parse `{node_id:…,slot_range:[0 5460],full_migration:in progress,…}` (not JSON); None for any other text."""
     members = {name: value.strip() for name, value in _MEMBER.findall(text)}
     slots = _integers(members, "slot_range")
     if not slots:
@@ -103,7 +103,7 @@ def parse_detail(text: str) -> Migration | None:
 
 
 def parse_time(text: str | None) -> datetime | None:
-    """The contract's times, which carry their zone; None for none and for what is no such time."""
+    """Parse a time with a zone; None if missing or malformed."""
     try:
         moment = datetime.fromisoformat(text or "")
     except ValueError:
@@ -112,7 +112,7 @@ def parse_time(text: str | None) -> datetime | None:
 
 
 def moved(progress: Progress) -> Moved:
-    """What the finished migrations of a task have moved."""
+    """Totals of the finished migrations of a task."""
     done = [
         (sub_step, migration)
         for sub_step in progress.sub_steps()

@@ -1,1 +1,1 @@
-"""Records without I/O. Times are UTC epoch milliseconds, sizes are bytes unless the name says otherwise."""
+"""Stored records. Times are UTC epoch milliseconds and sizes bytes, unless a name says otherwise."""

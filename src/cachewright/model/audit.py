@@ -1,17 +1,16 @@
-"""Entries of the audit log, as they are stored."""
+"""Entries of the audit log."""
 
 import msgspec
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One call that was allowed to change something, or was refused it.
+    """One request that changed something, or was denied a change.
 
-    :ivar at: when it came.
-    :ivar source: address that it came from.
-    :ivar status: the HTTP status that it was answered with; None while it runs, and for good where the server died in
-        the middle of it.
-    :ivar count: number of calls that this entry stands for: refused calls that repeat are counted, not stored.
-    :ivar subjects: ids of what the call concerns, where the path does not name them.
+    :ivar at: time of the request.
+    :ivar source: address of the client.
+    :ivar status: HTTP status of the response; None while the request runs, and if the server ended during it.
+    :ivar count: number of requests that this entry represents; repeated rejected requests share an entry.
+    :ivar subjects: ids of affected instances that the path does not contain.
     """
 
     sequence: int = 0

@@ -1,4 +1,4 @@
-"""Users, projects, keys and tokens, as they are stored."""
+"""Users, projects, keys and tokens."""
 
 from typing import Literal
 
@@ -11,7 +11,7 @@ TokenKind = Literal["token", "session"]
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asks. Every query made for it is bound to its project."""
+    """The caller of an operation, within one project."""
 
     project_id: str
     user_id: str
@@ -19,11 +19,11 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """Whom a credential speaks for.
+    """The user that a credential authenticates.
 
-    :ivar credential: which one it was, in words that give no secret away.
-    :ivar project_id: the project that is asked for; None where a request concerns none.
-    :ivar role: what the user is in that project; None where nothing.
+    :ivar credential: description of the credential, without secrets.
+    :ivar project_id: project of the request; None without a project.
+    :ivar role: role of the user in that project; None without a role.
     """
 
     user_id: str
@@ -34,7 +34,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):
-    """What instances belong to."""
+    """A project, which owns instances and tasks."""
 
     id: str
     name: str
@@ -42,7 +42,10 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
-    """:ivar password: its argon2 hash; None for a user who signs with keys alone."""
+    """A user.
+
+    :ivar password: argon2 hash; None for a user with access keys only.
+    """
 
     id: str
     name: str
@@ -52,7 +55,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AccessKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A signing key. It speaks for its user in every project where that user has a role."""
+    """A key that signs requests. It authenticates its user in every project where the user has a role."""
 
     access_key: str
     secret_key: str
@@ -62,11 +65,11 @@ class AccessKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
-    """A token that was issued. The token itself is not kept.
+    """An issued token. The token itself is not stored.
 
     :ivar digest: SHA-256 of the token, hexadecimal.
-    :ivar project_id: the one project it is good for; None for one that only says who its user is.
-    :ivar kind: a `token` is valid in the header X-Auth-Token alone, a `session` in the console's cookie alone.
+    :ivar project_id: the project for which it is valid; None for a token without a project.
+    :ivar kind: `token` for the header X-Auth-Token, `session` for the console's cookie.
     """
 
     digest: str

@@ -1,4 +1,4 @@
-"""Faults of instances, as they are stored."""
+"""Incidents of instances."""
 
 from typing import Literal
 
@@ -20,7 +20,7 @@ FaultKind = Literal[
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
     """A fault of an instance, from its report to its end.
 
-    :ivar detail: what was found when it began.
+    :ivar detail: description of the fault at its first report.
     :ivar ended_at: None while the instance has the fault.
     """
 

@@ -1,4 +1,4 @@
-"""Instances and nodes, as they are stored."""
+"""Instances and nodes."""
 
 from typing import Any, Literal
 
@@ -11,16 +11,16 @@ NodeAccess = Literal["socket", "tcp", "password"]
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
-    """One cache. `spec_code` is what it has now: a resize changes it when the resize has succeeded.
+    """One cache. A resize changes `spec_code` when it succeeds.
 
-    :ivar seed_port: port of the node that is named to clients first.
-    :ivar password: None where the instance takes clients without one.
-    :ivar control_secret: password of the control plane's own user on every node; never shown to anybody.
-    :ivar parameters: settings of the server that the owner has changed, by their names in Valkey.
-    :ivar node_ca: private key and certificate of the authority for TLS between the instance's nodes, PEM; None where
-    they talk in clear. Never shown to anybody.
-    :ivar attributes: what the caller said at creation and reads back unchanged (vpc_id, description, tags, ...).
-    :ivar error_code: why the status is ERROR or CREATEFAILED.
+    :ivar seed_port: port of the node whose address clients get.
+    :ivar password: password of clients; None if they need none.
+    :ivar control_secret: password of the control plane's user on every node; never returned by the API.
+    :ivar parameters: changed parameters of the nodes, by Valkey's names.
+    :ivar node_ca: private key and certificate of the authority for TLS between the nodes, PEM; None without TLS. Never
+    returned by the API.
+    :ivar attributes: fields that the API stores and returns unchanged (vpc_id, description, tags, ...).
+    :ivar error_code: reason for the status ERROR or CREATEFAILED.
     """
 
     id: str
@@ -49,9 +49,9 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     :ivar role: the role it was created for. The cluster decides which node is primary now.
     :ivar maxmemory: bytes.
     :ivar should_run: the supervisor restarts the node when its process has ended.
-    :ivar access: how the control plane reaches it: through its socket, or, while a process runs that an earlier release
-    started, over TCP as its own user (`tcp`) or still with the clients' password (`password`).
-    :ivar tls_port: port for TLS between nodes; None where the nodes of the instance talk in clear.
+    :ivar access: how the control plane reaches the node: through its Unix socket, or, for a process that an earlier
+    release started, over TCP as its own user (`tcp`) or with the clients' password (`password`).
+    :ivar tls_port: port for TLS between nodes; None without TLS.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""Background tasks: steps, sub-steps, forecasts, control, as they are stored."""
+"""Background tasks: steps, sub-steps, estimates, control settings."""
 
 from typing import Any, Literal
 
@@ -17,12 +17,12 @@ ENDED: tuple[TaskStatus, ...] = ("SUCCESS", "FAILED")
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True):
-    """How much a sub-step has to do, in a unit that a real counter counts.
+    """Effort of a sub-step, in a unit that a counter of a server counts.
 
-    :ivar unit: `bytes`, `keys`, `nodes`, ...: only for people; arithmetic is on seconds.
-    :ivar seconds: what the whole is expected to take, `fixed` included.
-    :ivar fixed: the part of `seconds` that no counter shows (a handover, an election): done when the sub-step is.
-    :ivar lane: sub-steps of one lane run one after another; lanes run side by side.
+    :ivar unit: `bytes`, `keys`, `nodes`, ...; for display only, calculations use seconds.
+    :ivar seconds: expected duration, including `fixed`.
+    :ivar fixed: part of `seconds` that no counter measures (a handover, an election); complete at its end.
+    :ivar lane: sub-steps of one lane run one after another; lanes run concurrently.
     """
 
     unit: str
@@ -59,11 +59,11 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):
-    """What was predicted when a task first showed a percent, and how well.
+    """Estimate at the time when a task first reached a percent, and its accuracy.
 
-    :ivar at: when it was said.
-    :ivar error: by how much of the task's duration the end was predicted too late (or, negative, too early); None until
-        the task has ended well.
+    :ivar at: time of the estimate.
+    :ivar error: error of the estimated end as a share of the task's duration, negative if too early; None until the
+        task has succeeded.
     """
 
     percent: int
@@ -90,11 +90,11 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """One run of an operation on one instance.
 
-    :ivar kind: the operation's own name; `name` is the cloud's word for it.
-    :ivar percent: 0-100, never lower than it was; 100 only with SUCCESS.
-    :ivar remaining_seconds: as estimated at `estimated_at`.
-    :ivar attempt: how often it was asked to try again after it had failed.
-    :ivar revision: grows with every change; whoever writes must name the one it read.
+    :ivar kind: name of the operation; `name` is the cloud's name for it.
+    :ivar percent: 0-100, never decreases; 100 only with SUCCESS.
+    :ivar remaining_seconds: estimate at the time `estimated_at`.
+    :ivar attempt: number of retries after failures.
+    :ivar revision: incremented by every change; a writer must name the revision that it read.
     """
 
     id: str
@@ -122,5 +122,5 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def run_id(self) -> str:
-        """Different for each attempt."""
+        """Id of the present attempt."""
         return f"{self.id}.{self.attempt}" if self.attempt else self.id

@@ -1,4 +1,4 @@
-"""Webhooks and deliveries, as they are stored."""
+"""Webhooks and deliveries."""
 
 from typing import Literal
 
@@ -6,11 +6,11 @@ import msgspec
 
 
 class Webhook(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a project wants to be told of its tasks.
+    """A subscription of a project to events.
 
-    :ivar events: types of events; all of them where it is empty.
-    :ivar secret: what its requests are signed with, `whsec_...`.
-    :ivar enabled: false once the receiver has said 410 Gone.
+    :ivar events: types of events; empty for all.
+    :ivar secret: key that signs requests, `whsec_...`.
+    :ivar enabled: false after the receiver has returned 410 Gone.
     """
 
     id: str
@@ -28,12 +28,13 @@ DeliveryStatus = Literal["WAITING", "DELIVERED", "FAILED"]
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """One event on its way to one webhook.
 
-    :ivar id: the event's id too: the same for every attempt.
-    :ivar event: its type; `subject` is the task's id.
-    :ivar body: the CloudEvent as it is sent.
-    :ivar queued: the next attempt is in line.
-    :ivar next_try_at: not before then; None for at once.
-    :ivar http_status: how the last attempt was answered; None where it was not, `error` then says why.
+    :ivar id: id of the event, the same for every attempt.
+    :ivar event: type of the event.
+    :ivar subject: id of the task or incident.
+    :ivar body: the CloudEvent.
+    :ivar queued: the next attempt is enqueued.
+    :ivar next_try_at: earliest time of the next attempt; None for immediately.
+    :ivar http_status: status of the last response; None without a response, `error` then has the reason.
     """
 
     id: str

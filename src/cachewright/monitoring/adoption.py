@@ -1,8 +1,8 @@
-"""Bringing nodes that an earlier release started under the control plane's own user, while they serve.
+"""Adopts nodes of an earlier release: adds the control plane's user to them while they serve.
 
-Nodes of releases up to 0.1 know one user, `default`, with all rights. Each such node gets the user `cachewright`, then
-replication changes to it, then `default` loses its administrative rights. Clients keep their connections. The node gets
-its Unix socket at its next start; until then the control plane reaches it over TCP.
+Nodes of release 0.1 have one user, `default`, with all rights. Adoption adds the user `cachewright`, makes replication
+use it, and removes the administrative rights of `default`. Clients keep their connections. A node gets its Unix socket
+at its next start; until then the control plane reaches it over TCP.
 """
 
 import asyncio
@@ -21,33 +21,33 @@ from cachewright.valkey.client import NODE_GONE, NodeRefused, ask, connect
 log = logging.getLogger(__name__)
 
 _Change = Callable[[Access], Sequence[tuple[str, ...]]]
-"""The commands of one step of the adoption of a node."""
+"""Commands of one step of an adoption."""
 
 
-async def adopt_nodes(site: OperationContext) -> None:
-    """Adopts every node that can be reached. Repeat it: a node that does not answer now is adopted later."""
+async def adopt_nodes(context: OperationContext) -> None:
+    """Adopt all nodes that respond. Repeat the call to adopt the others later."""
     pending: dict[str, list[Node]] = defaultdict(list)
-    for node in await in_background(_pending, site):
+    for node in await in_background(_pending, context):
         pending[node.instance_id].append(node)
-    await asyncio.gather(*(_adopt(site, instance_id, nodes) for instance_id, nodes in pending.items()))
+    await asyncio.gather(*(_adopt(context, instance_id, nodes) for instance_id, nodes in pending.items()))
 
 
-async def _adopt(site: OperationContext, instance_id: str, nodes: Sequence[Node]) -> None:
-    instance = await in_background(_instance, site, instance_id)
+async def _adopt(context: OperationContext, instance_id: str, nodes: Sequence[Node]) -> None:
+    instance = await in_background(_instance, context, instance_id)
     if instance is None:
         return
-    restarted = [node for node in nodes if await site.host.has_file(node.id, SOCKET)]
-    await _record(site, restarted, "socket")
+    restarted = [node for node in nodes if await context.host.has_file(node.id, SOCKET)]
+    await _record(context, restarted, "socket")
     old = [node for node in nodes if node.access == "password" and node not in restarted]
     for node in old:
-        if await site.host.has_file(node.id, "valkey.conf"):
-            await site.host.write_files(node.id, await site.files(instance, node))
-    access = site.access(instance)
+        if await context.host.has_file(node.id, "valkey.conf"):
+            await context.host.write_files(node.id, await context.files(instance, node))
+    access = context.access(instance)
     ready = await _each(old, access, _add_control_user)
     ready = await _each(ready, access, _change_replication_user)
     await _each(ready, access, _check_payloads)
     adopted = await _each(ready, access, _restrict_clients)
-    await _record(site, adopted, "tcp")
+    await _record(context, adopted, "tcp")
     if adopted:
         log.info(
             "%d nodes of instance %s now have separate users for the control plane and for clients; restart the "
@@ -58,7 +58,7 @@ async def _adopt(site: OperationContext, instance_id: str, nodes: Sequence[Node]
 
 
 async def _each(nodes: Sequence[Node], access: Access, act: _Change) -> list[Node]:
-    """The nodes for which `act` succeeded."""
+    """Run `act` on each node; the nodes on which it succeeded."""
 
     async def one(node: Node) -> bool:
         try:
@@ -68,7 +68,7 @@ async def _each(nodes: Sequence[Node], access: Access, act: _Change) -> list[Nod
         except NODE_GONE:
             return False
         except NodeRefused as refusal:
-            log.info("node %s refuses a step of its adoption: %s", node.id, refusal)
+            log.info("node %s rejected a step of its adoption: %s", node.id, refusal)
             return False
         return True
 
@@ -89,23 +89,23 @@ def _restrict_clients(access: Access) -> list[tuple[str, ...]]:
 
 
 def _check_payloads(_: Access) -> list[tuple[str, ...]]:
-    """Of RESTORE. Valkey 9.1 always checks them and no longer knows the setting."""
+    """Check payloads of RESTORE. Valkey 9.1 always does and has no such setting."""
     return [("CONFIG SET", "sanitize-dump-payload", "clients")]
 
 
-def _pending(site: OperationContext) -> list[Node]:
-    with site.database.read() as connection:
+def _pending(context: OperationContext) -> list[Node]:
+    with context.database.read() as connection:
         return instances.nodes_without_socket(connection)
 
 
-def _instance(site: OperationContext, instance_id: str) -> Instance | None:
-    with site.database.read() as connection:
+def _instance(context: OperationContext, instance_id: str) -> Instance | None:
+    with context.database.read() as connection:
         return instances.find(connection, instance_id)
 
 
-async def _record(site: OperationContext, nodes: Sequence[Node], access: NodeAccess) -> None:
+async def _record(context: OperationContext, nodes: Sequence[Node], access: NodeAccess) -> None:
     def write() -> None:
-        with site.database.write() as connection:
+        with context.database.write() as connection:
             for node in nodes:
                 instances.change_node(connection, node.id, access=access)
 

@@ -1,8 +1,8 @@
-"""Compares every cluster with the record, every few seconds: a cluster has its own members and no others.
+"""Compares every cluster with the record every few seconds.
 
-Cheap while all is well: one node of each instance answers two short commands, a different node each time. Every few
-rounds all nodes answer them, and one of them lists the members that it knows. Only where something differs from what is
-expected do all nodes list them. Each instance is checked on its own, so that one that is slow delays no other.
+A round costs two short commands to one node of each healthy instance, a different node each time. Every few rounds,
+all nodes get these commands and one node lists the members that it knows. After a difference, all nodes list their
+members. Instances are checked independently, so that a slow one delays no other.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from cachewright.hosts.host import CONFIG
 from cachewright.logs import about
 from cachewright.model.incidents import FaultKind
 from cachewright.model.instances import Node
-from cachewright.monitoring.cluster_findings import Answer, Findings, find, refusal_of_credentials
+from cachewright.monitoring.cluster_findings import Answer, Findings, find, rejects_credentials
 from cachewright.monitoring.cluster_records import Records, Subject
 from cachewright.monitoring.faults import RULES
 from cachewright.monitoring.foreign_members import expel
@@ -34,11 +34,11 @@ log = logging.getLogger(__name__)
 
 _ROUND_SECONDS = 2.0
 _SECONDS_A_CHECK = 0.005
-"""A round of many instances takes longer, so that their checks take some hundredths of a core together."""
+"""Rounds of many instances take longer, which limits the checks to a few percent of a core."""
 
 _LIST_EVERY = 5
 _SECONDS_A_LIST = 0.02
-"""Lists of all nodes grow with the square of their number: a large cluster with a fault is listed less often."""
+"""Pause before the nodes of a faulty cluster list their members again: lists grow with the square of the nodes."""
 
 _ANSWER_SECONDS = 1.0
 _SLOW_SECONDS = 0.5
@@ -51,17 +51,18 @@ _MY_ID: Command = ("CLUSTER", "MYID")
 _INFO: Command = ("CLUSTER", "INFO")
 _OF_ONE_NODE: set[FaultKind] = {"credentials_refused", "node_id"}
 _OF_OTHERS: set[FaultKind] = {"node_start"}
-"""Faults that the supervisor reports."""
+"""Faults that the supervisor reports, not this check."""
 
 
-class _Watch(msgspec.Struct):
-    """What is known of one instance from earlier checks.
+class _CheckState(msgspec.Struct):
+    """State of one instance between checks.
 
-    :ivar rounds: how often it was checked.
-    :ivar next_lists: when all its nodes may list their members again while it has a fault.
-    :ivar epoch: the cluster's epoch when all was well; it grows with every change of members' roles or slots.
-    :ivar first_seen: since when each fault has been there, :ivar last_seen: when it was seen last.
-    :ivar slow: its nodes took long to answer.
+    :ivar rounds: number of checks.
+    :ivar next_lists: earliest time at which all nodes list their members again while the instance has a fault.
+    :ivar epoch: the cluster's epoch at the last check without a fault. Changes of roles or slots increment it.
+    :ivar first_seen: time at which each fault was seen first.
+    :ivar last_seen: time at which each fault was seen last.
+    :ivar slow: the nodes were slow to respond.
     """
 
     rounds: int
@@ -73,24 +74,24 @@ class _Watch(msgspec.Struct):
 
 
 class ClusterCheck:
-    def __init__(self, site: OperationContext, incidents: Incidents, heartbeats: LoopHeartbeats) -> None:
-        """:ivar forgotten: how often a node has forgotten a member that was not its cluster's."""
-        self._site = site
+    def __init__(self, context: OperationContext, incidents: Incidents, heartbeats: LoopHeartbeats) -> None:
+        """:ivar forgotten: number of foreign members that nodes have forgotten."""
+        self._context = context
         self._incidents = incidents
         self._heartbeats = heartbeats
-        self._records = Records(site)
+        self._records = Records(context)
         self._subjects: dict[str, Subject] = {}
-        self._state: object | None = None
+        self._change_counter: object | None = None
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
-        self._watches: dict[str, _Watch] = {}
+        self._states: dict[str, _CheckState] = {}
         self._checks: dict[str, asyncio.Task[None]] = {}
         self._room = asyncio.Semaphore(_AT_ONCE)
         self._slow_room = asyncio.Semaphore(_SLOW_AT_ONCE)
         self.forgotten = 0
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Check all instances until cancelled."""
         try:
             while True:
                 self._heartbeats.beat("cluster check")
@@ -101,7 +102,7 @@ class ClusterCheck:
                 check.cancel()
 
     async def _round(self, instance_ids: Sequence[str]) -> None:
-        """Begins a check of each, spread over the time of a round."""
+        """Start a check of each instance, spread over the time of a round."""
         seconds = max(_ROUND_SECONDS, len(instance_ids) * _SECONDS_A_CHECK)
         parts = min(len(instance_ids), int(seconds * 10)) or 1
         for part in range(parts):
@@ -111,65 +112,65 @@ class ClusterCheck:
             await asyncio.sleep(seconds / parts)
 
     async def _refresh(self) -> None:
-        """Reads the record where the database has changed."""
-        state = await self._site.database.change_counter()
-        if state is not None and state == self._state:
+        """Read the record if the database has changed."""
+        counter = await self._context.database.change_counter()
+        if counter is not None and counter == self._change_counter:
             return
         await self._read(time.monotonic())
-        self._state = state
-        for gone in self._watches.keys() - self._subjects.keys():
-            del self._watches[gone]
-            for kind in self._incidents.kinds_of(gone) - _OF_OTHERS:
-                self._incidents.clear(gone, kind)
+        self._change_counter = counter
+        for instance_id in self._states.keys() - self._subjects.keys():
+            del self._states[instance_id]
+            for kind in self._incidents.kinds_of(instance_id) - _OF_OTHERS:
+                self._incidents.clear(instance_id, kind)
 
     async def _read(self, after: float) -> None:
-        """The record is from a time later than `after`."""
+        """Read the record unless it was read later than `after`, monotonic seconds."""
         async with self._reading:
             if self._read_at <= after:
-                begun = time.monotonic()
-                started = await self._site.host.nodes_with_file(CONFIG)
+                start = time.monotonic()
+                started = await self._context.host.nodes_with_file(CONFIG)
                 self._subjects = await in_background(self._records.read, started)
-                self._read_at = begun
+                self._read_at = start
 
     async def _check(self, instance_id: str) -> None:
-        watch = self._watches.setdefault(instance_id, _Watch(hash(instance_id) % _LIST_EVERY))
+        state = self._states.setdefault(instance_id, _CheckState(hash(instance_id) % _LIST_EVERY))
         try:
-            async with self._slow_room if watch.slow else self._room:
-                begun = time.monotonic()
+            async with self._slow_room if state.slow else self._room:
+                start = time.monotonic()
                 with about(instance_id=instance_id):
-                    await self._checked(instance_id, watch)
-                watch.slow = time.monotonic() - begun > _SLOW_SECONDS
+                    await self._check_subject(instance_id, state)
+                state.slow = time.monotonic() - start > _SLOW_SECONDS
         except DatabaseUnavailable as error:
-            log.warning("instance %s is not checked: the database does not take it: %s", instance_id, error)
+            log.warning("instance %s was not checked, database unavailable: %s", instance_id, error)
         except Exception:
-            log.exception("the check of instance %s was interrupted", instance_id)
+            log.exception("unexpected error in the check of instance %s", instance_id)
         finally:
             del self._checks[instance_id]
 
-    async def _checked(self, instance_id: str, watch: _Watch) -> None:
+    async def _check_subject(self, instance_id: str, state: _CheckState) -> None:
         subject = self._subjects.get(instance_id)
         if subject is None:
             return
-        watch.rounds += 1
-        suspected = watch.first_seen or self._incidents.kinds_of(instance_id) - _OF_OTHERS
-        if suspected and time.monotonic() < watch.next_lists:
+        state.rounds += 1
+        suspected = state.first_seen or self._incidents.kinds_of(instance_id) - _OF_OTHERS
+        if suspected and time.monotonic() < state.next_lists:
             return
-        if not suspected and await _is_well(subject, watch):
+        if not suspected and await _is_healthy(subject, state):
             return
-        watch.next_lists = time.monotonic() + len(subject.record.nodes) * _SECONDS_A_LIST
-        found = await self._found(subject)
+        state.next_lists = time.monotonic() + len(subject.record.nodes) * _SECONDS_A_LIST
+        found = await self._find(subject)
         if found is None:
             return
         subject, answers, findings = found
-        self._weigh(subject, answers, findings, watch)
+        self._report(subject, answers, findings, state)
         if findings.forgetful or findings.captured:
             await self._expel(subject, findings)
         elif "missing_member" in self._incidents.kinds_of(instance_id):
             await _introduce(subject, findings)
 
-    async def _found(self, subject: Subject) -> tuple[Subject, list[Answer], Findings] | None:
-        """What all nodes answer, compared with a record that is not older than the answers where they differ from it:
-        a task may have added or taken away nodes since it was read. None where the instance is gone."""
+    async def _find(self, subject: Subject) -> tuple[Subject, list[Answer], Findings] | None:
+        """Compare the answers of all nodes with the record. After a difference, compare with a record read after the
+        answers, because a task may have added or removed nodes. None if the instance was deleted."""
         answers = await _ask_all(subject)
         findings = find(subject.record, answers)
         if not findings.faults and not findings.forgetful:
@@ -178,26 +179,26 @@ class ClusterCheck:
         again = self._subjects.get(subject.instance_id)
         return (again, answers, find(again.record, answers)) if again else None
 
-    def _weigh(self, subject: Subject, answers: Sequence[Answer], findings: Findings, watch: _Watch) -> None:
-        """Reports faults that have been there for long enough, and clears those that are over."""
+    def _report(self, subject: Subject, answers: Sequence[Answer], findings: Findings, state: _CheckState) -> None:
+        """Report faults that lasted long enough, and clear faults that have ended."""
         now, instance_id = time.monotonic(), subject.instance_id
         for kind, detail in findings.faults.items():
-            first = watch.first_seen.setdefault(kind, now)
-            watch.last_seen[kind] = now
+            first = state.first_seen.setdefault(kind, now)
+            state.last_seen[kind] = now
             confirm = RULES[kind].confirm_seconds
             if not confirm or (first < now and now - first >= confirm):
                 self._incidents.report(instance_id, kind, detail)
-        for kind in watch.first_seen.keys() - findings.faults.keys():
-            del watch.first_seen[kind]
+        for kind in state.first_seen.keys() - findings.faults.keys():
+            del state.first_seen[kind]
         for kind in self._incidents.kinds_of(instance_id) - findings.faults.keys() - _OF_OTHERS:
-            over = now - watch.last_seen.setdefault(kind, now) >= RULES[kind].hold_seconds
-            if over and _conclusive(kind, subject, answers):
+            ended = now - state.last_seen.setdefault(kind, now) >= RULES[kind].hold_seconds
+            if ended and _conclusive(kind, subject, answers):
                 self._incidents.clear(instance_id, kind)
         views = [answer.view for answer in answers if answer.view]
-        watch.epoch = max(view.epoch for view in views) if views and not findings.faults else None
+        state.epoch = max(view.epoch for view in views) if views and not findings.faults else None
 
     async def _expel(self, subject: Subject, findings: Findings) -> None:
-        """Repeats it until no node knows a foreign member, within a limit; the next check goes on."""
+        """Expel foreign members until no node knows one, for at most five seconds; the next check continues."""
         for member in findings.foreign.values():
             log.error("instance %s: foreign member %s at %s", subject.instance_id, member.id, member.address)
         deadline = time.monotonic() + _EXPEL_SECONDS
@@ -206,40 +207,40 @@ class ClusterCheck:
             if time.monotonic() > deadline:
                 return
             await asyncio.sleep(_EXPEL_PAUSE_SECONDS)
-            found = await self._found(subject)
+            found = await self._find(subject)
             if found is None:
                 return
             subject, _, findings = found
 
 
-async def _is_well(subject: Subject, watch: _Watch) -> bool:
-    """Whether nothing is to be looked at more closely. While a task changes the cluster, its numbers are not known
-    beforehand: the node whose turn it is lists its members then."""
+async def _is_healthy(subject: Subject, state: _CheckState) -> bool:
+    """Whether a short check finds no difference. While a task changes the cluster, the expected numbers are unknown, so
+    one node lists its members."""
     record = subject.record
-    node = record.nodes[watch.rounds % len(record.nodes)]
-    due = watch.epoch is None or watch.rounds % _LIST_EVERY == 0 or not subject.topology.has_peers
-    asked = [node]
+    node = record.nodes[state.rounds % len(record.nodes)]
+    due = state.epoch is None or state.rounds % _LIST_EVERY == 0 or not subject.topology.has_peers
+    nodes = [node]
     if due or not record.idle:
         answer = await _answer(node, subject)
         findings = find(record, [answer])
         if findings.faults or findings.forgetful or answer.view is None:
             return False
-        watch.epoch = answer.view.epoch
-        asked = [other for other in record.nodes if other is not node] if record.idle else []
-    return all(await gather_limited(lambda node: _finds_all_well(node, subject, watch.epoch), asked, _NODES_AT_ONCE))
+        state.epoch = answer.view.epoch
+        nodes = [other for other in record.nodes if other is not node] if record.idle else []
+    return all(await gather_limited(lambda node: _reports_healthy(node, subject, state.epoch), nodes, _NODES_AT_ONCE))
 
 
-async def _finds_all_well(node: Node, subject: Subject, epoch: int | None) -> bool:
+async def _reports_healthy(node: Node, subject: Subject, epoch: int | None) -> bool:
     try:
         my_id, info = await request_once(node, subject.access, [_MY_ID, _INFO], _ANSWER_SECONDS)
-        said = fields(info)
+        status = fields(info)
         return (
             my_id == node.id
-            and said["cluster_state"] == "ok"
-            and int(said["cluster_known_nodes"]) == len(subject.record.nodes)
-            and int(said["cluster_slots_assigned"]) == SLOTS
-            and int(said["cluster_slots_fail"]) == 0
-            and int(said["cluster_current_epoch"]) == epoch
+            and status["cluster_state"] == "ok"
+            and int(status["cluster_known_nodes"]) == len(subject.record.nodes)
+            and int(status["cluster_slots_assigned"]) == SLOTS
+            and int(status["cluster_slots_fail"]) == 0
+            and int(status["cluster_current_epoch"]) == epoch
         )
     except (*NODE_GONE, NodeRefused, KeyError, ValueError):
         return False
@@ -254,25 +255,25 @@ async def _answer(node: Node, subject: Subject) -> Answer:
         view = await subject.topology.view(node, subject.access, _ANSWER_SECONDS)
         return Answer(node=node, my_id=view.own_id, view=view)
     except NodeRefused as refusal:
-        words = str(refusal)
-        return Answer(node=node, refused=words if refusal_of_credentials(words) else None)
+        message = str(refusal)
+        return Answer(node=node, refused=message if rejects_credentials(message) else None)
     except NODE_GONE:
         return Answer(node=node)
 
 
 async def _introduce(subject: Subject, findings: Findings) -> None:
-    """Tells nodes of members that they do not know, where that can change the owner of no slot."""
-    for node, gone in findings.meetings:
-        log.warning("instance %s: node %s is told of node %s again", subject.instance_id, node.id, gone.id)
+    """Introduce unknown members to nodes, where that cannot change the owner of a slot."""
+    for node, other in findings.meetings:
+        log.warning("instance %s: introducing node %s to node %s again", subject.instance_id, node.id, other.id)
         try:
-            meet: Command = ("CLUSTER", "MEET", gone.host, str(gone.peer_port), str(gone.bus_port))
+            meet: Command = ("CLUSTER", "MEET", other.host, str(other.peer_port), str(other.bus_port))
             await request_once(node, subject.access, [meet], _ANSWER_SECONDS)
         except (*NODE_GONE, NodeRefused) as failure:
-            log.warning("node %s does not meet node %s: %s", node.id, gone.id, failure)
+            log.warning("node %s did not meet node %s: %s", node.id, other.id, failure)
 
 
 def _conclusive(kind: FaultKind, subject: Subject, answers: Sequence[Answer]) -> bool:
-    """Whether these answers, which do not show the fault, prove that it is over."""
+    """Whether answers without the fault prove that it has ended."""
     views = {answer.node.id for answer in answers if answer.view and answer.is_itself}
     if kind in _OF_ONE_NODE:
         return all(node.id in views for node in subject.record.steady)

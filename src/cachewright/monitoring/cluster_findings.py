@@ -12,16 +12,16 @@ from cachewright.valkey.slots import SLOTS, SlotRange
 from cachewright.valkey.topology import Member, View
 
 _REFUSALS = ("WRONGPASS", "NOAUTH", "NOPERM")
-_COMES_OR_GOES = {"start node", "release node", "stop node"}
+_ADDS_OR_REMOVES = {"start node", "release node", "stop node"}
 _LISTED = 3
-"""So many nodes are named in a detail; the others are counted."""
+"""Maximum number of nodes that a detail names; it counts the others."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """An instance's cluster as the database has it.
+    """An instance's cluster as recorded in the database.
 
-    :ivar former: ids of nodes that were the instance's a short while ago.
-    :ivar changing: nodes that a task adds, takes away or restarts now.
+    :ivar former: ids of nodes that were removed from the instance recently.
+    :ivar changing: ids of nodes that a task adds, removes or restarts now.
     :ivar idle: no task is running or waiting.
     """
 
@@ -34,23 +34,23 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     def ids(self) -> frozenset[str]:
         return frozenset(node.id for node in self.nodes)
 
-    def stand_in_of(self, node: Node, member: Member) -> bool:
-        """Whether the member, in the node's view, is the stand-in that the node has while it is new. Any process
-        can compute the id of a stand-in, so its address must be one that no real member has."""
+    def is_placeholder(self, node: Node, member: Member) -> bool:
+        """Whether the member, in the view of the node, is the placeholder primary of the node while it is new. Any
+        process can compute the id of a placeholder, so its address must be one that no real member has."""
         new = node.id in self.changing
         return new and member.id == placeholder_primary(node) and member.address in placeholder_addresses(node)
 
     @property
     def steady(self) -> list[Node]:
-        """Nodes that should be members in good order now."""
+        """Nodes that should be healthy members now."""
         return [node for node in self.nodes if node.should_run and node.id not in self.changing]
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What one node of the record answered.
+    """Answer of one node of the record.
 
-    :ivar my_id: the id that it says it has; None where it does not answer.
-    :ivar refused: the words in which it refuses the control plane; None where it does not.
+    :ivar my_id: the id that the node reports; None if it did not respond.
+    :ivar refused: the node's error if it rejects the control plane's credentials, else None.
     """
 
     node: Node
@@ -64,11 +64,13 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
-    """:ivar faults: what is wrong, with a sentence about it.
-    :ivar foreign: members that are not the instance's, by id.
-    :ivar forgetful: for each node that knows a member that it is to forget, the ids.
-    :ivar captured: nodes that follow a foreign primary, each with the primary of its shard that it can follow instead.
-    :ivar meetings: pairs of nodes of which the first does not know the second, and can be told of it safely.
+    """Differences between a cluster and its record.
+
+    :ivar faults: description of each fault, by kind.
+    :ivar foreign: members that do not belong to the instance, by id.
+    :ivar forgetful: nodes with the ids of members that they must forget.
+    :ivar captured: nodes that follow a foreign primary, each with the primary of its shard to follow instead.
+    :ivar meetings: pairs of nodes of which the first does not know the second and can be introduced to it safely.
     """
 
     faults: Mapping[FaultKind, str]
@@ -79,7 +81,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find(record: Record, answers: Sequence[Answer]) -> Findings:
-    """Compares what all nodes of the record answered with the record."""
+    """Compare the answers of all nodes of the record with the record."""
     views = [(answer.node, answer.view) for answer in answers if answer.view and answer.is_itself]
     views = [(node, view) for node, view in views if node.id in view.members]
     steady_ids = {node.id for node in record.steady}
@@ -97,19 +99,19 @@ def find(record: Record, answers: Sequence[Answer]) -> Findings:
 
 
 def changing_nodes(task: Task) -> frozenset[str]:
-    """Nodes that the task adds, takes away or restarts now."""
+    """Ids of nodes that the task adds, removes or restarts now."""
     found: set[str] = set()
     for sub_step in (sub for step in task.steps for sub in step.sub_steps):
-        comes_or_goes = sub_step.action in _COMES_OR_GOES
+        adds_or_removes = sub_step.action in _ADDS_OR_REMOVES
         restarts = sub_step.action == "restart node" and sub_step.status == "EXECUTING"
-        if comes_or_goes or restarts:
+        if adds_or_removes or restarts:
             found.add(sub_step.arguments["node_id"])
     return frozenset(found)
 
 
-def refusal_of_credentials(refusal: str) -> bool:
-    """The node refuses the control plane itself, and not just a command while it loads its data."""
-    return refusal.startswith(_REFUSALS)
+def rejects_credentials(message: str) -> bool:
+    """Whether an error means rejected credentials, and not only a command rejected while the node loads its data."""
+    return message.startswith(_REFUSALS)
 
 
 def _faults(
@@ -118,51 +120,51 @@ def _faults(
     if foreign:
         yield (
             "foreign_member",
-            _told(f"member {_described(member)} is not the instance's" for member in foreign.values()),
+            _listed(f"member {_described(member)} does not belong to the instance" for member in foreign.values()),
         )
     if refusing := [answer for answer in answers if answer.refused]:
         yield (
             "credentials_refused",
-            _told(f"node {answer.node.id} refuses the control plane: {answer.refused}" for answer in refusing),
+            _listed(f"node {answer.node.id} rejects the control plane: {answer.refused}" for answer in refusing),
         )
     if renamed := [answer for answer in answers if answer.my_id and not answer.is_itself]:
-        yield "node_id", _told(f"node {answer.node.id} says that its id is {answer.my_id}" for answer in renamed)
+        yield "node_id", _listed(f"node {answer.node.id} reports another id, {answer.my_id}" for answer in renamed)
     if record.steady and not any(answer.my_id or answer.refused for answer in answers):
-        yield "no_answer", "no node answers"
+        yield "no_answer", "no node responds"
     own = {node.id for node in record.nodes}
     if gaps := [(node, count) for node, view in steady if (count := _covered(view, own)) < SLOTS]:
         yield (
             "uncovered_slots",
-            _told(f"node {node.id} knows owners of {count} of {SLOTS} slots" for node, count in gaps),
+            _listed(f"node {node.id} knows owners of {count} of {SLOTS} slots" for node, count in gaps),
         )
-    if missing := [(node, gone) for node, view in steady for gone in record.steady if gone.id not in view.members]:
-        yield "missing_member", _told(f"node {node.id} does not know node {gone.id}" for node, gone in missing)
+    if missing := [(node, other) for node, view in steady for other in record.steady if other.id not in view.members]:
+        yield "missing_member", _listed(f"node {node.id} does not know node {other.id}" for node, other in missing)
     if failed := {member.id for _, view in steady for member in view.members.values() if _has_failed(member, own)}:
         yield (
             "failed_primary",
-            _told(f"primary {node_id} has failed and nothing took over" for node_id in sorted(failed)),
+            _listed(f"primary {node_id} has failed and no replica took over" for node_id in sorted(failed)),
         )
     if not_ok := [node for node, view in steady if not view.ok]:
-        yield "cluster_state", _told(f"node {node.id} finds that the instance is not ok" for node in not_ok)
+        yield "cluster_state", _listed(f"node {node.id} reports that the instance has failed" for node in not_ok)
 
 
 def _unknown(record: Record, ids: Collection[str], node: Node, view: View) -> tuple[str, ...]:
-    """Members of the node's view that are to be forgotten. A member in its handshake has no id of its own yet; the node
-    itself cannot be forgotten by itself."""
-    passing = {"handshake", "myself"}
-    others = [member for member in view.members.values() if member.id not in ids and not member.flags & passing]
-    return tuple(member.id for member in others if not record.stand_in_of(node, member))
+    """Ids of members of the node's view that it must forget. Members in a handshake have a temporary id, and a node
+    cannot forget itself."""
+    ignored = {"handshake", "myself"}
+    others = [member for member in view.members.values() if member.id not in ids and not member.flags & ignored]
+    return tuple(member.id for member in others if not record.is_placeholder(node, member))
 
 
 def _foreign(
     former: Collection[str], forgetful: Sequence[tuple[Node, tuple[str, ...]]], views: Mapping[str, View]
 ) -> dict[str, Member]:
-    """Nodes that were the instance's a short while ago are forgotten too; they are reported only if they own slots."""
+    """Members to report. Nodes that were removed recently are also forgotten, but only reported if they own slots."""
     found: dict[str, Member] = {}
     for node, ids in forgetful:
         for node_id in ids:
-            known, member = found.get(node_id), views[node.id].members[node_id]
-            if (node_id not in former or member.slots) and not (known and known.slots):
+            earlier, member = found.get(node_id), views[node.id].members[node_id]
+            if (node_id not in former or member.slots) and not (earlier and earlier.slots):
                 found[node_id] = member
     return found
 
@@ -177,21 +179,21 @@ def _captured(
         primary = view.members[node.id].primary
         if primary is None or primary in ids:
             continue
-        if primary not in view.members or not record.stand_in_of(node, view.members[primary]):
+        if primary not in view.members or not record.is_placeholder(node, view.members[primary]):
             yield node, leads.get(node.shard)
 
 
 def _meetings(record: Record, steady: Sequence[tuple[Node, View]]) -> Iterator[tuple[Node, Node]]:
-    """A node that has no slot which the other one believes to be a third's may be met: nothing changes its owner by
-    it."""
+    """Pairs of nodes to introduce. A meeting cannot change owners of slots if no slot of the second node belongs to a
+    third node in the view of the first."""
     views = {node.id: view for node, view in steady}
     for node, view in steady:
-        for gone in record.steady:
-            if gone.id in view.members or gone.id not in views:
+        for other in record.steady:
+            if other.id in view.members or other.id not in views:
                 continue
             others = [part for member in view.members.values() for part in member.slots]
-            if not _overlap(views[gone.id].members[gone.id].slots, others):
-                yield node, gone
+            if not _overlap(views[other.id].members[other.id].slots, others):
+                yield node, other
 
 
 def _covered(view: View, own: Collection[str]) -> int:
@@ -213,7 +215,7 @@ def _described(member: Member) -> str:
     return f"{member.id} at {member.address} ({slots})"
 
 
-def _told(sentences: Iterator[str] | Sequence[str]) -> str:
-    every = list(sentences)
-    more = f"; and {len(every) - _LISTED} more" if len(every) > _LISTED else ""
-    return "; ".join(every[:_LISTED]) + more
+def _listed(sentences: Iterator[str] | Sequence[str]) -> str:
+    all_sentences = list(sentences)
+    more = f"; and {len(all_sentences) - _LISTED} more" if len(all_sentences) > _LISTED else ""
+    return "; ".join(all_sentences[:_LISTED]) + more

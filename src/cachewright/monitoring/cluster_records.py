@@ -1,4 +1,4 @@
-"""What the cluster check compares clusters with: nodes, tasks and secrets of all instances, read when they change."""
+"""Records that the cluster check compares clusters with: nodes, tasks and secrets of all instances."""
 
 import time
 from collections import defaultdict
@@ -24,7 +24,7 @@ _FORMER_SECONDS = 600.0
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """One instance that is checked."""
+    """One instance to check."""
 
     instance_id: str
     record: Record
@@ -33,17 +33,17 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Records:
-    """For one thread at a time."""
+    """Reads the records. Not thread-safe."""
 
-    def __init__(self, site: OperationContext) -> None:
-        self._site = site
+    def __init__(self, context: OperationContext) -> None:
+        self._context = context
         self._ids: dict[str, set[str]] = {}
         self._former: dict[str, dict[str, float]] = defaultdict(dict)
 
     def read(self, started: Set[str]) -> dict[str, Subject]:
-        """Every instance that is checked, by id. `started` are the nodes that have run at least once. Nodes that are
-        gone since the last call stay known for ten minutes: some node may not have heard yet that they have left."""
-        with self._site.database.read() as connection:
+        """Read all instances to check, by id. `started` are nodes that have run at least once. Nodes that were removed
+        since the last call stay in `former` for ten minutes: other nodes may still know them."""
+        with self._context.database.read() as connection:
             secrets = instances.secrets(connection, _CHECKED)
             spec_codes = instances.spec_codes(connection)
             nodes: dict[str, list[Node]] = defaultdict(list)
@@ -51,26 +51,26 @@ class Records:
                 nodes[node.instance_id].append(node)
             changing = _changing(connection)
         self._remember(nodes)
-        access = {known: Access(*found, self._site.host.nodes_dir) for known, found in secrets.items()}
+        access = {instance_id: Access(*found, self._context.host.nodes_dir) for instance_id, found in secrets.items()}
         return {
-            known: Subject(
-                instance_id=known,
-                record=self._record(known, nodes[known], changing, started),
-                access=access[known],
-                topology=topology_of(spec_codes[known]),
+            instance_id: Subject(
+                instance_id=instance_id,
+                record=self._record(instance_id, nodes[instance_id], changing, started),
+                access=access[instance_id],
+                topology=topology_of(spec_codes[instance_id]),
             )
-            for known in secrets
-            if nodes[known]
+            for instance_id in secrets
+            if nodes[instance_id]
         }
 
     def _record(
         self, instance_id: str, nodes: list[Node], changing: Mapping[str, frozenset[str]], started: Set[str]
     ) -> Record:
-        unborn = {node.id for node in nodes} - started
+        never_started = {node.id for node in nodes} - started
         return Record(
             nodes=nodes,
             former=frozenset(self._former.get(instance_id, ())),
-            changing=changing.get(instance_id, frozenset()) | unborn,
+            changing=changing.get(instance_id, frozenset()) | never_started,
             idle=instance_id not in changing,
         )
 
@@ -78,20 +78,20 @@ class Records:
         now = time.monotonic()
         ids = {instance_id: {node.id for node in found} for instance_id, found in nodes.items()}
         for instance_id, before in self._ids.items():
-            for gone in before - ids.get(instance_id, set()):
-                self._former[instance_id][gone] = now + _FORMER_SECONDS
+            for node_id in before - ids.get(instance_id, set()):
+                self._former[instance_id][node_id] = now + _FORMER_SECONDS
         for instance_id, former in list(self._former.items()):
             own = ids.get(instance_id, set())
-            left = {known: until for known, until in former.items() if until > now and known not in own}
-            if left:
-                self._former[instance_id] = left
+            recent = {node_id: until for node_id, until in former.items() if until > now and node_id not in own}
+            if recent:
+                self._former[instance_id] = recent
             else:
                 del self._former[instance_id]
         self._ids = ids
 
 
 def _changing(connection: sa.Connection) -> dict[str, frozenset[str]]:
-    """By instances that have a task, the nodes that it adds, takes away or restarts now."""
+    """Ids of nodes that tasks add, remove or restart now, by the ids of instances with an unfinished task."""
     found: dict[str, frozenset[str]] = {}
     for task in tasks.unfinished(connection):
         nodes = changing_nodes(tasks.load(connection, task.id)) if task.status == "EXECUTING" else frozenset()

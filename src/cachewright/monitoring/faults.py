@@ -1,4 +1,4 @@
-"""What can be wrong with a running instance, and what follows for its status. Pure."""
+"""Kinds of faults of a running instance, and the status that follows from them. Pure."""
 
 from collections.abc import Collection, Mapping
 
@@ -9,12 +9,12 @@ from cachewright.model.incidents import FaultKind
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """How a kind of fault is treated.
+    """Treatment of one kind of fault.
 
-    :ivar code: error code of an instance that has it.
-    :ivar confirm_seconds: for so long it must have been there, in at least two checks, before it is reported; 0 for one
-        that is reported when it is seen.
-    :ivar hold_seconds: for so long it must be gone before its incident ends.
+    :ivar code: error code of an instance with the fault.
+    :ivar confirm_seconds: time that the fault must last, over at least two checks, before it is reported; 0 reports it
+        immediately.
+    :ivar hold_seconds: time without the fault after which its incident ends.
     """
 
     code: str
@@ -33,17 +33,16 @@ RULES: Mapping[FaultKind, Rule] = {
     "cluster_state": Rule(errors.CLUSTER_UNHEALTHY, confirm_seconds=10),
     "no_answer": Rule(errors.CLUSTER_UNHEALTHY, confirm_seconds=20),
 }
-"""Gravest first: it gives the instance its error code."""
+"""Most severe first: that fault determines the error code of the instance."""
 
 _CODES = {rule.code for rule in RULES.values()}
 _RANK = {kind: place for place, kind in enumerate(RULES)}
 
 
 def status_with(status: str, error_code: str | None, faults: Collection[FaultKind]) -> tuple[str, str | None]:
-    """Status and error code of an instance that has these and has these faults.
+    """Status and error code that follow from an instance's present ones and its faults.
 
-    A fault puts an instance that is RUNNING into ERROR, and one that has come there by a fault back when it has none. A
-    status that a task has set stays.
+    A fault changes RUNNING to ERROR; the end of the last fault changes it back. A status set by a task stays.
     """
     by_fault = status == "ERROR" and error_code in _CODES
     if status != "RUNNING" and not by_fault:

@@ -1,7 +1,7 @@
-"""Taking members out of a cluster that are not its own.
+"""Removes foreign members from a cluster.
 
-A node that has forgotten a member does not take it back from what others tell for 60 s (CLUSTER FORGET), so every node
-of the instance must forget it before one of them passes it on again.
+After CLUSTER FORGET, a node ignores gossip about the member for 60 s. All nodes of the instance must forget it within
+that time, or one of them introduces it again.
 """
 
 import asyncio
@@ -24,8 +24,10 @@ _NEVER = "-1"
 
 
 class _Captured(msgspec.Struct, frozen=True):
-    """:ivar offset: how much of its own primary's stream it has.
-    :ivar untouched: it has never copied anything from the foreign primary.
+    """A node that follows a foreign primary.
+
+    :ivar offset: its replication offset.
+    :ivar untouched: it has never copied data from the foreign primary.
     """
 
     node: Node
@@ -34,54 +36,59 @@ class _Captured(msgspec.Struct, frozen=True):
 
 
 async def expel(findings: Findings, access: Access) -> int:
-    """Has each node forget the members that it is to forget; how many it forgot. Repeat it until there are none."""
+    """Make nodes forget foreign members; the number forgotten. Repeat until `findings` has none."""
     await _free(findings, access)
     forgotten = await asyncio.gather(*(_forget(node, ids, access) for node, ids in findings.forgetful))
     return sum(forgotten)
 
 
 async def _forget(node: Node, ids: Sequence[str], access: Access) -> int:
-    replies = await _tell(node, access, [("CLUSTER", "FORGET", node_id) for node_id in ids])
+    replies = await _send(node, access, [("CLUSTER", "FORGET", node_id) for node_id in ids])
     refusals = [reply for reply in replies if isinstance(reply, NodeRefused)]
     if refusals:
-        log.warning("node %s does not forget a foreign member: %s", node.id, refusals[0])
+        log.warning("node %s did not forget a foreign member: %s", node.id, refusals[0])
     return len(replies) - len(refusals)
 
 
 async def _free(findings: Findings, access: Access) -> None:
-    """Nodes that follow a foreign primary cannot forget it. Where their shard has a primary of its own, they follow
-    that one. Otherwise one of them, the one that has most of the shard's data, becomes primary: with its data and the
-    slots that were taken where it never copied from the foreign primary, or else empty and without slots."""
+    """Detach nodes from foreign primaries, which they cannot forget while they follow them.
+
+    If the shard has its own primary, they follow it. Otherwise the node with most of the shard's data becomes primary:
+    with its data and the lost slots if it never copied from the foreign primary, else empty and without slots."""
     leaderless: dict[int, list[Node]] = {}
     for node, leader in findings.captured:
         if leader is None:
             leaderless.setdefault(node.shard, []).append(node)
         else:
-            await _tell(node, access, [("CLUSTER", "REPLICATE", leader.id)])
+            await _send(node, access, [("CLUSTER", "REPLICATE", leader.id)])
     for nodes in leaderless.values():
-        known = [found for node in nodes if (found := await _captured(node, access))]
-        if not known:
+        captured = [found for node in nodes if (found := await _captured(node, access))]
+        if not captured:
             continue
-        first = max(known, key=lambda found: (found.untouched, found.offset, found.node.role == "primary"))
+        first = max(captured, key=lambda found: (found.untouched, found.offset, found.node.role == "primary"))
         command = ("CLUSTER", "FAILOVER", "TAKEOVER") if first.untouched else ("CLUSTER", "REPLICATE", "NO", "ONE")
-        log.error("node %s followed a foreign primary, which may know its secrets now: %s", first.node.id, command[1])
-        await _tell(first.node, access, [command])
+        log.error("node %s followed a foreign primary, which may know its secrets: %s", first.node.id, command[1])
+        await _send(first.node, access, [command])
 
 
 async def _captured(node: Node, access: Access) -> _Captured | None:
     with suppress(*NODE_GONE, NodeRefused, KeyError, ValueError):
         (reply,) = await request_once(node, access, [("INFO", "replication")], _ANSWER_SECONDS)
-        said = fields(reply)
-        if said["role"] == "slave":
-            untouched = said["master_link_status"] == "down" and said["master_link_down_since_seconds"] == _NEVER
-            return _Captured(node, int(said["slave_repl_offset"]), untouched and said["master_sync_in_progress"] == "0")
+        replication = fields(reply)
+        if replication["role"] == "slave":
+            untouched = (
+                replication["master_link_status"] == "down" and replication["master_link_down_since_seconds"] == _NEVER
+            )
+            return _Captured(
+                node, int(replication["slave_repl_offset"]), untouched and replication["master_sync_in_progress"] == "0"
+            )
     return None
 
 
-async def _tell(node: Node, access: Access, commands: Sequence[Command]) -> list[object]:
-    """The replies, refusals among them; none where the node does not answer."""
+async def _send(node: Node, access: Access, commands: Sequence[Command]) -> list[object]:
+    """Replies including errors; empty if the node does not respond."""
     try:
         return await request_once(node, access, commands, _ANSWER_SECONDS, keep_refusals=True)
     except (*NODE_GONE, NodeRefused) as failure:
-        log.warning("node %s does not forget a foreign member: %s", node.id, failure)
+        log.warning("node %s did not forget a foreign member: %s", node.id, failure)
         return []

@@ -1,7 +1,7 @@
-"""Incidents of instances: what the supervisor and the cluster check find wrong, on record, and what status follows.
+"""Records incidents of instances that the supervisor and the cluster check report.
 
-Those who look only report here, in memory: they never wait for the database. Everything else happens in this module's
-own loop: an incident's begin and end are logged, audited and sent to webhooks, and instances change their status.
+Reports are kept in memory and never wait for the database. A loop logs, audits and stores the begin and end of each
+incident, sends them to webhooks, and changes the status of instances.
 """
 
 import asyncio
@@ -28,16 +28,16 @@ _SETTLE_SECONDS = 0.5
 _DETAIL_LIMIT = 1000
 
 Fault = tuple[str, FaultKind]
-"""An instance's id and what is wrong with it."""
+"""Id of an instance, and the kind of its fault."""
 
 _Statuses = Mapping[str, tuple[str, str, str | None]]
 
 
 class Incidents:
-    """For one event loop."""
+    """Incidents of all instances. Not thread-safe."""
 
     def __init__(self, database: Database, heartbeats: LoopHeartbeats) -> None:
-        """:ivar begun: how many incidents of each kind have begun since the server started."""
+        """:ivar begun: number of incidents of each kind that have begun since the server started."""
         self._database = database
         self._heartbeats = heartbeats
         self._reported: dict[Fault, str] = {}
@@ -45,43 +45,43 @@ class Incidents:
         self.begun: Counter[FaultKind] = Counter()
 
     def load(self) -> None:
-        """Takes over the incidents that were open when the server stopped; they stay open until they are cleared."""
+        """Load open incidents of an earlier run; they stay open until they are cleared."""
         with self._database.read() as connection:
             found = incidents.unended(connection)
         self._open = {(incident.instance_id, incident.kind): incident for incident in found}
         self._reported = {fault: incident.detail for fault, incident in self._open.items()}
 
     def report(self, instance_id: str, kind: FaultKind, detail: str) -> None:
-        """The instance has this fault. Repeat it as often as it is seen: it is one incident until it is cleared."""
+        """Report a fault of an instance. Repeated reports belong to one incident until it is cleared."""
         self._reported.setdefault((instance_id, kind), detail[:_DETAIL_LIMIT])
 
     def clear(self, instance_id: str, kind: FaultKind) -> None:
-        """The instance does not have this fault. Its incident ends if there is one."""
+        """Report that an instance does not have this fault, which ends its incident."""
         self._reported.pop((instance_id, kind), None)
 
     def kinds_of(self, instance_id: str) -> set[FaultKind]:
-        """What the instance is reported to have."""
-        return {kind for known, kind in self._reported if known == instance_id}
+        """Kinds of faults that are reported for the instance."""
+        return {kind for reported_id, kind in self._reported if reported_id == instance_id}
 
     def of_kind(self, kind: FaultKind) -> set[str]:
-        """The instances that are reported to have this fault."""
-        return {instance_id for instance_id, known in self._reported if known == kind}
+        """Ids of instances for which this kind of fault is reported."""
+        return {instance_id for instance_id, reported_kind in self._reported if reported_kind == kind}
 
     def open_by_kind(self) -> Counter[FaultKind]:
-        """How many incidents of each kind are open."""
+        """Number of open incidents of each kind."""
         return Counter(kind for _, kind in self._open)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Store reports until cancelled."""
         settled = None
         while True:
             self._heartbeats.beat("incidents")
-            reported, state = dict(self._reported), await self._database.change_counter()
-            if state is not None and (reported, state) == settled:
+            reported, counter = dict(self._reported), await self._database.change_counter()
+            if counter is not None and (reported, counter) == settled:
                 await asyncio.sleep(_SETTLE_SECONDS)
                 continue
             begun, ended = await in_background(self._settle, reported)
-            settled = reported, state
+            settled = reported, counter
             for incident in begun:
                 self._open[incident.instance_id, incident.kind] = incident
                 self.begun[incident.kind] += 1
@@ -94,8 +94,7 @@ class Incidents:
             await asyncio.sleep(_SETTLE_SECONDS)
 
     def _settle(self, reported: Mapping[Fault, str]) -> tuple[list[Incident], list[Incident]]:
-        """Brings the database to what is reported; the incidents that have begun and ended by it. Without a difference
-        nothing is written."""
+        """Write reports to the database, if they differ from it; the incidents that began and ended."""
         with self._database.read() as connection:
             statuses = instances.statuses(connection)
         if not self._differs(reported, statuses):
@@ -145,13 +144,13 @@ def _change_statuses(connection: sa.Connection, faults: Mapping[Fault, str], sta
 
 
 def _changes(faults: Iterable[Fault], statuses: _Statuses) -> list[tuple[str, str, str | None]]:
-    """Instances whose status or code is not what follows from their faults, with what does."""
+    """Instances whose status or error code must change, with the new values."""
     kinds: dict[str, set[FaultKind]] = defaultdict(set)
     for instance_id, kind in faults:
         kinds[instance_id].add(kind)
     changes = []
     for instance_id, (_, status, code) in statuses.items():
-        wanted = status_with(status, code, kinds.get(instance_id, ()))
-        if wanted != (status, code):
-            changes.append((instance_id, *wanted))
+        expected = status_with(status, code, kinds.get(instance_id, ()))
+        if expected != (status, code):
+            changes.append((instance_id, *expected))
     return changes

@@ -1,7 +1,7 @@
-"""What the nodes of instances say of themselves, asked for requests, on the event loop.
+"""Queries nodes on behalf of API requests, on the event loop.
 
-Requests cannot starve each other here: each project has a limit on its requests that ask nodes, and on its questions
-under way; requests that need the same node share one question; a node that was silent is not asked again for a while.
+Projects cannot starve each other: each has a limit on its requests that query nodes, and on its concurrent queries.
+Requests for the same node share one query. A node that timed out is not queried again for a few seconds.
 """
 
 import asyncio
@@ -24,45 +24,45 @@ from cachewright.valkey.single_request import Unreadable, databases, info, reque
 
 _ANSWER_SECONDS = 2.0
 _SILENT_SECONDS = 5.0
-"""For so long a node that did not answer in time is taken to be still silent."""
+"""Time for which a node that timed out is not queried again."""
 
 _CONFIGURATION_SECONDS = 6.0
-_REQUESTS_AT_ONCE = 16
+_CONCURRENT_REQUESTS = 16
 _REQUESTS_WAITING = 50
-_QUESTIONS_AT_ONCE = 32
-_LOOKS_AT_ONCE = 16
-_PREVIEWS_AT_ONCE = 2
+_CONCURRENT_QUERIES = 32
+_CONCURRENT_INSTANCES = 16
+_CONCURRENT_PREVIEWS = 2
 _PREVIEWS_WAITING = 10
 
 
 class NodeInfo(msgspec.Struct, frozen=True):
-    """A node and its INFO, None where it does not answer."""
+    """A node with the fields of its INFO; None if it does not respond."""
 
     node: Node
-    said: Mapping[str, str] | None
+    fields: Mapping[str, str] | None
 
     @property
     def role(self) -> Role:
-        """What it says it is; what it was made as, where it says nothing."""
-        return ROLES[self.said["role"]] if self.said else self.node.role
+        """Current role; the role that it was created for, if it does not respond."""
+        return ROLES[self.fields["role"]] if self.fields else self.node.role
 
     def number(self, field: str) -> float:
-        """A counter of its INFO, 0 where the node does not answer or has nothing to count."""
-        return float(self.said.get(field, 0)) if self.said else 0.0
+        """A counter of INFO; 0 if the node does not respond or lacks the field."""
+        return float(self.fields.get(field, 0)) if self.fields else 0.0
 
     def calls(self, command: str) -> int:
-        """How often a command was called since the node started."""
-        return _counters(self.said, f"cmdstat_{command}").get("calls", 0)
+        """Number of calls of a command since the node started."""
+        return _counters(self.fields, f"cmdstat_{command}").get("calls", 0)
 
     @property
     def keys(self) -> Mapping[str, int]:
         """`keys`, `expires` and `avg_ttl` of its first database, the only one of a node of a cluster."""
-        return _counters(self.said, "db0")
+        return _counters(self.fields, "db0")
 
     @property
     def key_count(self) -> int:
         """Keys of all its databases."""
-        return sum(_counters(self.said, name).get("keys", 0) for name in databases(self.said or {}))
+        return sum(_counters(self.fields, name).get("keys", 0) for name in databases(self.fields or {}))
 
 
 _NUMBERS = (
@@ -71,13 +71,12 @@ _NUMBERS = (
 )  # fmt: skip
 
 
-def read_node_info(node: Node, said: Mapping[str, str]) -> NodeInfo:
-    """A node and what it said. Without what it said where that cannot be read: such a node counts as one that does not
-    answer."""
-    seen = NodeInfo(node, said)
+def read_node_info(node: Node, fields: Mapping[str, str]) -> NodeInfo:
+    """Parse INFO of a node. Malformed INFO counts as no response."""
+    seen = NodeInfo(node, fields)
     try:
-        readable = said["role"] in ROLES and all(math.isfinite(float(said[field])) for field in _NUMBERS)
-        int(said.get("slave_priority", 0))
+        readable = fields["role"] in ROLES and all(math.isfinite(float(fields[field])) for field in _NUMBERS)
+        int(fields.get("slave_priority", 0))
         _ = seen.keys, seen.calls("get"), seen.calls("set")
     except (KeyError, ValueError):
         readable = False
@@ -85,83 +84,83 @@ def read_node_info(node: Node, said: Mapping[str, str]) -> NodeInfo:
 
 
 class NodeBudget:
-    """How much the requests of each project may ask nodes."""
+    """Limits on queries of nodes for the requests of each project."""
 
     def __init__(self) -> None:
-        self._requests = FairLimit(_REQUESTS_AT_ONCE, waiting=_REQUESTS_WAITING)
-        self._questions = FairLimit(_QUESTIONS_AT_ONCE)
-        self._looks = FairLimit(_LOOKS_AT_ONCE)
-        self._previews = FairLimit(_PREVIEWS_AT_ONCE, waiting=_PREVIEWS_WAITING)
+        self._requests = FairLimit(_CONCURRENT_REQUESTS, waiting=_REQUESTS_WAITING)
+        self._queries = FairLimit(_CONCURRENT_QUERIES)
+        self._instances = FairLimit(_CONCURRENT_INSTANCES)
+        self._previews = FairLimit(_CONCURRENT_PREVIEWS, waiting=_PREVIEWS_WAITING)
 
     def request(self, project_id: str) -> AbstractAsyncContextManager[None]:
-        """Around all that a request asks. ApiError DCS.4974 where too many of the project's requests wait."""
+        """Limit of requests that query nodes. ApiError DCS.4974 if too many requests of the project wait."""
         return self._requests.turn(project_id)
 
-    def question(self, project_id: str) -> AbstractAsyncContextManager[None]:
-        """Around a question to one node."""
-        return self._questions.turn(project_id)
+    def query(self, project_id: str) -> AbstractAsyncContextManager[None]:
+        """Limit of queries of single nodes."""
+        return self._queries.turn(project_id)
 
-    def look(self, project_id: str) -> AbstractAsyncContextManager[None]:
-        """Around questions to all nodes of one instance."""
-        return self._looks.turn(project_id)
+    def instance(self, project_id: str) -> AbstractAsyncContextManager[None]:
+        """Limit of queries of all nodes of an instance."""
+        return self._instances.turn(project_id)
 
     def preview(self, project_id: str) -> AbstractAsyncContextManager[None]:
-        """Around the preview of a task. ApiError DCS.4974 where too many of the project's wait."""
+        """Limit of previews of tasks. ApiError DCS.4974 if too many of the project wait."""
         return self._previews.turn(project_id)
 
 
 class NodeInspector:
-    """Asks nodes for requests."""
+    """Queries nodes for requests."""
 
     def __init__(self, access: Callable[[Instance], Access], budget: NodeBudget) -> None:
         self._access = access
         self._budget = budget
-        self._questions: SharedCalls[str, NodeInfo] = SharedCalls()
+        self._queries: SharedCalls[str, NodeInfo] = SharedCalls()
         self._silent: dict[str, float] = {}
 
     async def look(
         self, project_id: str, instances: Iterable[tuple[Instance, Sequence[Node]]]
     ) -> dict[str, list[NodeInfo]]:
-        """The nodes of each instance, by instance id, in the order given. ApiError DCS.4974 where too many of the
-        project's requests wait."""
-        wanted = list(instances)
-        asked = [(node, self._access(instance)) for instance, nodes in wanted for node in nodes]
+        """Query the nodes of instances; results by instance id, in the given order. ApiError DCS.4974 if too many
+        requests of the project wait."""
+        targets = list(instances)
+        nodes_with_access = [(node, self._access(instance)) for instance, nodes in targets for node in nodes]
         async with self._budget.request(project_id):
-            sights = await asyncio.gather(*(self._sight(project_id, node, access) for node, access in asked))
-        seen: dict[str, list[NodeInfo]] = {instance.id: [] for instance, _ in wanted}
-        for found in sights:
-            seen[found.node.instance_id].append(found)
-        return seen
+            infos = await asyncio.gather(*(self._query(project_id, *target) for target in nodes_with_access))
+        by_instance: dict[str, list[NodeInfo]] = {instance.id: [] for instance, _ in targets}
+        for node_info in infos:
+            by_instance[node_info.node.instance_id].append(node_info)
+        return by_instance
 
     async def configuration(self, instance: Instance, nodes: Sequence[Node]) -> list[Mapping[str, str]]:
-        """The values of all parameters on each node that answers. ApiError DCS.4049 where no node answers, DCS.4974
-        where too many of the project's requests wait."""
+        """Read all parameters of each node that responds. ApiError DCS.4049 if no node responds, DCS.4974 if too many
+        requests of the project wait."""
         async with self._budget.request(instance.project_id):
-            found = await asyncio.gather(*(self._configuration_of(instance, node) for node in nodes))
-        answered = [values for values in found if values is not None]
-        if not answered:
+            replies = await asyncio.gather(*(self._configuration_of(instance, node) for node in nodes))
+        configurations = [reply for reply in replies if reply is not None]
+        if not configurations:
             raise ApiError(errors.INSTANCE_NOT_RUNNING)
-        return answered
+        return configurations
 
-    async def _sight(self, project_id: str, node: Node, access: Access) -> NodeInfo:
+    async def _query(self, project_id: str, node: Node, access: Access) -> NodeInfo:
         if self._is_silent(node):
             return NodeInfo(node, None)
 
-        async def ask() -> NodeInfo:
-            async with self._budget.question(project_id):
+        async def send() -> NodeInfo:
+            async with self._budget.query(project_id):
                 try:
                     return read_node_info(node, await info(node, access, ("all",), _ANSWER_SECONDS))
                 except (*NODE_GONE, NodeRefused) as failure:
                     self._remember(node, failure)
                     return NodeInfo(node, None)
 
-        return msgspec.structs.replace(await self._questions.get(node.id, ask), node=node)
+        return msgspec.structs.replace(await self._queries.get(node.id, send), node=node)
 
     async def _configuration_of(self, instance: Instance, node: Node) -> Mapping[str, str] | None:
         if self._is_silent(node):
             return None
         try:
-            async with self._budget.question(instance.project_id):
+            async with self._budget.query(instance.project_id):
                 command = ("CONFIG", "GET", *BY_NAME)
                 (reply,) = await request_once(node, self._access(instance), [command], _ANSWER_SECONDS)
             return read_settings(_values(reply, BY_NAME))
@@ -173,24 +172,24 @@ class NodeInspector:
         return time.monotonic() < self._silent.get(node.id, 0.0)
 
     def _remember(self, node: Node, failure: Exception) -> None:
-        """A node that is known not to listen costs nothing to ask again; one that is silent does."""
+        """Remember a node that timed out. A refused connection costs nothing and is tried again."""
         now = time.monotonic()
         if isinstance(failure, TimeoutError | Unreadable):
-            self._silent = {known: until for known, until in self._silent.items() if until > now}
+            self._silent = {node_id: until for node_id, until in self._silent.items() if until > now}
             self._silent[node.id] = now + _SILENT_SECONDS
 
 
 def _values(reply: object, names: Collection[str]) -> Mapping[str, str]:
-    """The reply to CONFIG GET of these names. Unreadable where it is none."""
+    """Parse the reply to CONFIG GET of these names. Unreadable if it is malformed."""
     if not isinstance(reply, list) or not all(isinstance(part, str) for part in reply) or len(reply) % 2:
-        raise Unreadable("the reply is no list of names and values")
+        raise Unreadable("the reply is not a list of names and values")
     values: dict[str, str] = dict(zip(reply[::2], reply[1::2], strict=True))
     if not values.keys() >= set(names):
-        raise Unreadable("the reply leaves parameters out")
+        raise Unreadable("the reply lacks parameters")
     return values
 
 
-def _counters(said: Mapping[str, str] | None, field: str) -> Mapping[str, int]:
-    """A field of INFO such as `keys=3,expires=0`; what is no whole number is left out."""
-    parts = (part.partition("=") for part in (said or {}).get(field, "").split(",") if part)
+def _counters(fields: Mapping[str, str] | None, field: str) -> Mapping[str, int]:
+    """Parse a field of INFO such as `keys=3,expires=0`, without values that are not whole numbers."""
+    parts = (part.partition("=") for part in (fields or {}).get(field, "").split(",") if part)
     return {name: int(value) for name, _, value in parts if value.isdecimal()}

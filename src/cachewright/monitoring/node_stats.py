@@ -1,4 +1,4 @@
-"""What running nodes say of themselves, measured every few seconds: the last of each node, an hour of each instance."""
+"""Collects statistics of running nodes every few seconds: the latest of each node, and an hour of each instance."""
 
 import asyncio
 import random
@@ -29,7 +29,7 @@ _ANSWER_SECONDS = 1.0
 _AT_ONCE = 64
 _SILENT_AT_ONCE = 32
 _SILENT_SECONDS = 3.0
-"""For so long, in each round, nodes that did not answer last time are asked again."""
+"""Time in each round for nodes that did not respond in the last round."""
 
 _MOST_BYTES = 2**50
 _MOST_COUNT = 2**32 - 1
@@ -37,7 +37,7 @@ _SECTIONS = ("memory", "stats", "clients", "replication", "keyspace")
 
 
 class NodeStats(msgspec.Struct, frozen=True, kw_only=True):
-    """One node's numbers. Memory in bytes, traffic in kilobytes a second."""
+    """Statistics of one node. Memory in bytes, traffic in kilobytes per second."""
 
     node: Node
     role: Role
@@ -50,7 +50,7 @@ class NodeStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InstanceSample(msgspec.Struct, frozen=True, kw_only=True):
-    """One instance's numbers: memory and keys of its masters, whose data is the instance's; the rest of all its nodes.
+    """Statistics of one instance: memory and keys of its primaries, the other values of all its nodes.
 
     :ivar at: epoch milliseconds.
     """
@@ -65,7 +65,7 @@ class InstanceSample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SampleHistory:
-    """The last hour of one instance, in as few bytes as it takes: there are many instances."""
+    """Samples of the last hour of one instance, packed to save memory."""
 
     _PACKED = struct.Struct("<qqqIIff")
 
@@ -77,7 +77,7 @@ class SampleHistory:
         del self._packed[: -_KEPT * self._PACKED.size]
 
     def __iter__(self) -> Iterator[InstanceSample]:
-        """Oldest first."""
+        """Samples, oldest first."""
         return (_unpacked(*fields) for fields in self._PACKED.iter_unpack(self._packed))
 
     @property
@@ -87,22 +87,22 @@ class SampleHistory:
 
 
 class StatsCollector:
-    def __init__(self, site: OperationContext, heartbeats: LoopHeartbeats) -> None:
-        self._site = site
+    def __init__(self, context: OperationContext, heartbeats: LoopHeartbeats) -> None:
+        self._context = context
         self._heartbeats = heartbeats
         self._nodes: dict[str, tuple[Node, NodeStats | None]] = {}
         self._history: dict[str, SampleHistory] = defaultdict(SampleHistory)
 
     def nodes(self) -> list[tuple[Node, NodeStats | None]]:
-        """Every node that should be running; None for one that did not answer."""
+        """All nodes that should run, with statistics; None for a node that did not respond."""
         return list(self._nodes.values())
 
     def history(self, instance_id: str) -> list[InstanceSample]:
-        """Oldest first. No sample stands for a time when a master did not answer."""
+        """Samples of the last hour, oldest first. None for times at which a primary did not respond."""
         return list(self._history.get(instance_id, ()))
 
     def used_memory(self, instance_id: str) -> int:
-        """Bytes of the instance's data, as last measured; 0 where it never was."""
+        """Latest measured bytes of the instance's data; 0 without a measurement."""
         history = self._history.get(instance_id)
         return history.last.used_memory if history and history.last else 0
 
@@ -110,44 +110,44 @@ class StatsCollector:
         self._history[instance_id].append(sample)
 
     async def measure(self) -> None:
-        """Until cancelled."""
+        """Collect statistics until cancelled."""
         while True:
-            begun = time.monotonic()
+            start = time.monotonic()
             self._heartbeats.beat("statistics")
-            await self.look()
-            await asyncio.sleep(max(0.0, MEASURE_SECONDS - (time.monotonic() - begun)))
+            await self.collect()
+            await asyncio.sleep(max(0.0, MEASURE_SECONDS - (time.monotonic() - start)))
 
-    async def look(self) -> None:
-        """Measures every node once."""
-        wanted = await in_background(self._wanted)
-        found = await self._ask_each(wanted)
-        self._nodes = {node.id: (node, vital) for node, vital in found}
+    async def collect(self) -> None:
+        """Collect the statistics of all nodes once."""
+        targets = await in_background(self._nodes_to_query)
+        found = await self._query_each(targets)
+        self._nodes = {node.id: (node, stats) for node, stats in found}
         of_instance: dict[str, list[tuple[Node, NodeStats | None]]] = defaultdict(list)
-        for node, vital in found:
-            of_instance[node.instance_id].append((node, vital))
-        for gone in self._history.keys() - of_instance.keys():
-            del self._history[gone]
-        for instance_id, vitals in of_instance.items():
-            if sample := total(vitals, now_ms()):
+        for node, stats in found:
+            of_instance[node.instance_id].append((node, stats))
+        for instance_id in self._history.keys() - of_instance.keys():
+            del self._history[instance_id]
+        for instance_id, node_stats in of_instance.items():
+            if sample := total(node_stats, now_ms()):
                 self.record(instance_id, sample)
 
-    async def _ask_each(self, wanted: Sequence[tuple[Node, Access]]) -> Sequence[tuple[Node, NodeStats | None]]:
-        """Nodes that did not answer last time are asked apart from the others, in the time that is left for them: they
-        delay no node that answers."""
-        silent = {node.id for node, vital in self._nodes.values() if vital is None}
-        doubtful = [(node, access) for node, access in wanted if node.id in silent]
-        random.shuffle(doubtful)  # so that each has its turn
+    async def _query_each(self, targets: Sequence[tuple[Node, Access]]) -> Sequence[tuple[Node, NodeStats | None]]:
+        """Query nodes. Nodes that did not respond in the last round are queried separately and with a time limit, so
+        that they delay no other node."""
+        silent = {node.id for node, stats in self._nodes.values() if stats is None}
+        doubtful = [(node, access) for node, access in targets if node.id in silent]
+        random.shuffle(doubtful)  # gives each of them a chance within the time limit
         found, again = await asyncio.gather(
-            _ask_each([(node, access) for node, access in wanted if node.id not in silent], _AT_ONCE),
-            _ask_within(doubtful, _SILENT_AT_ONCE, _SILENT_SECONDS),
+            _query_each([(node, access) for node, access in targets if node.id not in silent], _AT_ONCE),
+            _query_within(doubtful, _SILENT_AT_ONCE, _SILENT_SECONDS),
         )
         return [*found, *again]
 
-    def _wanted(self) -> list[tuple[Node, Access]]:
-        with self._site.database.read() as connection:
+    def _nodes_to_query(self) -> list[tuple[Node, Access]]:
+        with self._context.database.read() as connection:
             secrets = instances.secrets(connection, STATUSES_WITH_RUNNING_NODES)
             nodes = instances.nodes_that_should_run(connection)
-        nodes_dir = self._site.host.nodes_dir
+        nodes_dir = self._context.host.nodes_dir
         return [(node, Access(*secrets[node.instance_id], nodes_dir)) for node in nodes if node.instance_id in secrets]
 
 
@@ -164,87 +164,87 @@ def _unpacked(*fields: Any) -> InstanceSample:
     )
 
 
-def total(vitals: Sequence[tuple[Node, NodeStats | None]], at: int) -> InstanceSample | None:
-    """The instance's numbers from its nodes'. None where no master of a shard answers: a sum without it would be
-    false."""
-    known = [vital for _, vital in vitals if vital]
-    masters = [vital for vital in known if vital.role == "primary"]
-    if {vital.node.shard for vital in masters} != {node.shard for node, _ in vitals}:
+def total(node_stats: Sequence[tuple[Node, NodeStats | None]], at: int) -> InstanceSample | None:
+    """Sum the statistics of an instance's nodes. None if a shard has no responding primary, which would make the sum
+    wrong."""
+    responding = [stats for _, stats in node_stats if stats]
+    primaries = [stats for stats in responding if stats.role == "primary"]
+    if {stats.node.shard for stats in primaries} != {node.shard for node, _ in node_stats}:
         return None
     return InstanceSample(
         at=at,
-        used_memory=sum(vital.used_memory for vital in masters),
-        keys=sum(vital.keys for vital in masters),
-        ops_per_second=min(sum(vital.ops_per_second for vital in known), _MOST_COUNT),
-        clients=min(sum(vital.clients for vital in known), _MOST_COUNT),
-        input_kbps=round(sum(vital.input_kbps for vital in known), 2),
-        output_kbps=round(sum(vital.output_kbps for vital in known), 2),
+        used_memory=sum(stats.used_memory for stats in primaries),
+        keys=sum(stats.keys for stats in primaries),
+        ops_per_second=min(sum(stats.ops_per_second for stats in responding), _MOST_COUNT),
+        clients=min(sum(stats.clients for stats in responding), _MOST_COUNT),
+        input_kbps=round(sum(stats.input_kbps for stats in responding), 2),
+        output_kbps=round(sum(stats.output_kbps for stats in responding), 2),
     )
 
 
-async def ask_all(nodes: Sequence[Node], access: Access) -> Sequence[tuple[Node, NodeStats | None]]:
-    """What each of an instance's nodes says now; None for one that does not answer."""
-    return await _ask_each([(node, access) for node in nodes], _AT_ONCE)
+async def query_all(nodes: Sequence[Node], access: Access) -> Sequence[tuple[Node, NodeStats | None]]:
+    """Query the statistics of an instance's nodes now; None for a node that does not respond."""
+    return await _query_each([(node, access) for node in nodes], _AT_ONCE)
 
 
-async def _ask_each(wanted: Sequence[tuple[Node, Access]], at_once: int) -> Sequence[tuple[Node, NodeStats | None]]:
-    vitals = await gather_limited(lambda asked: _ask(*asked), wanted, at_once)
-    return [(node, vital) for (node, _), vital in zip(wanted, vitals, strict=True)]
+async def _query_each(targets: Sequence[tuple[Node, Access]], at_once: int) -> Sequence[tuple[Node, NodeStats | None]]:
+    node_stats = await gather_limited(lambda target: _query(*target), targets, at_once)
+    return [(node, stats) for (node, _), stats in zip(targets, node_stats, strict=True)]
 
 
-async def _ask_within(
-    wanted: Sequence[tuple[Node, Access]], at_once: int, seconds: float
+async def _query_within(
+    targets: Sequence[tuple[Node, Access]], at_once: int, seconds: float
 ) -> Sequence[tuple[Node, NodeStats | None]]:
-    """Those whose turn does not come in that time count as silent."""
+    """Query nodes for at most this time. Nodes after that count as not responding."""
     deadline = time.monotonic() + seconds
     found: list[tuple[Node, NodeStats | None]] = []
-    for first in range(0, len(wanted), at_once):
-        group = wanted[first : first + at_once]
+    for first in range(0, len(targets), at_once):
+        group = targets[first : first + at_once]
         late = time.monotonic() >= deadline
-        found += [(node, None) for node, _ in group] if late else await _ask_each(group, at_once)
+        found += [(node, None) for node, _ in group] if late else await _query_each(group, at_once)
     return found
 
 
-async def _ask(node: Node, access: Access) -> NodeStats | None:
+async def _query(node: Node, access: Access) -> NodeStats | None:
     try:
         return read_stats(node, await info(node, access, _SECTIONS, _ANSWER_SECONDS))
     except (*NODE_GONE, NodeRefused):
         return None
 
 
-def read_stats(node: Node, said: Mapping[str, str]) -> NodeStats | None:
-    """What INFO says. None where no node says that: such a node counts as one that does not answer."""
+def read_stats(node: Node, info_fields: Mapping[str, str]) -> NodeStats | None:
+    """Parse INFO. None if it is malformed, which counts as no response."""
     try:
         return NodeStats(
             node=node,
-            role=ROLES[said["role"]],
-            used_memory=_count(said["used_memory"], _MOST_BYTES),
-            keys=sum(_keys(said[name]) for name in databases(said)),
-            ops_per_second=_count(said["instantaneous_ops_per_sec"], _MOST_COUNT),
-            clients=_count(said["connected_clients"], _MOST_COUNT),
-            input_kbps=_rate(said["instantaneous_input_kbps"]),
-            output_kbps=_rate(said["instantaneous_output_kbps"]),
+            role=ROLES[info_fields["role"]],
+            used_memory=_count(info_fields["used_memory"], _MOST_BYTES),
+            keys=sum(_keys(info_fields[name]) for name in databases(info_fields)),
+            ops_per_second=_count(info_fields["instantaneous_ops_per_sec"], _MOST_COUNT),
+            clients=_count(info_fields["connected_clients"], _MOST_COUNT),
+            input_kbps=_rate(info_fields["instantaneous_input_kbps"]),
+            output_kbps=_rate(info_fields["instantaneous_output_kbps"]),
         )
     except (KeyError, ValueError):
         return None
 
 
 def _count(text: str, most: int) -> int:
-    """ValueError where it is no count that a node can have."""
+    """Parse a count. ValueError if it is out of range."""
     number = int(text)
     if not 0 <= number <= most:
-        raise ValueError(f"{number} is no count")
+        raise ValueError(f"count {number} is out of range")
     return number
 
 
 def _keys(text: str) -> int:
-    """Of one database, from a field such as `keys=3,expires=0`. ValueError where it is no count."""
+    """Parse the keys of one database, `keys=3,expires=0`. ValueError if malformed."""
     return _count(text.partition(",")[0].removeprefix("keys="), _MOST_BYTES)
 
 
 def _rate(text: str) -> float:
-    """ValueError where it is no rate that a node can have."""
+    """Parse a rate. ValueError if it is out of range."""
     number = float(text)
     if not 0 <= number <= _MOST_BYTES:
-        raise ValueError(f"{number} is no rate")
+        raise ValueError(f"rate {number} is out of range")
     return number

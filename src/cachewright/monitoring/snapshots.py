@@ -1,4 +1,4 @@
-"""An instance as it is this moment: who owns which slots, what each node says, what its task is moving."""
+"""Snapshots of the present state of instances: owners of slots, statistics of nodes, the running task."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ from cachewright.concurrency import SharedCalls
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import SubStep, Task
 from cachewright.monitoring.inspection import NodeBudget
-from cachewright.monitoring.node_stats import NodeStats, ask_all
+from cachewright.monitoring.node_stats import NodeStats, query_all
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.resize_estimate import MOVE
 from cachewright.store import instances, tasks
@@ -22,14 +22,16 @@ from cachewright.valkey.topology import View
 _FRESH_SECONDS = 0.4
 _ANSWER_SECONDS = 2.0
 
-_Wanted = tuple[str, str]
-"""A project's id and an instance's."""
+_Key = tuple[str, str]
+"""Id of a project, and of an instance."""
 
 
 class InstanceSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """:ivar nodes: in the order of their shards; None for one that does not answer.
-    :ivar view: the cluster in the eyes of its nodes; None where no node answers.
-    :ivar task: the one that runs, or else is next.
+    """State of an instance at one moment.
+
+    :ivar nodes: nodes in the order of their shards, with statistics; None for a node that does not respond.
+    :ivar view: the cluster as its nodes see it; None if no node responds.
+    :ivar task: the running task, or else the next one.
     """
 
     instance: Instance
@@ -38,49 +40,51 @@ class InstanceSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     task: Task | None
 
     def moves(self) -> list[SubStep]:
-        """Ranges that are on their way."""
+        """Sub-steps that move a range now."""
         steps = self.task.steps if self.task else ()
         return [sub for step in steps for sub in step.sub_steps if sub.action == MOVE and sub.status == "EXECUTING"]
 
 
 class SnapshotReader:
-    """Looks at instances for those who watch them: however many watch one, it is looked at once."""
+    """Takes snapshots of instances. Concurrent readers share one snapshot."""
 
-    def __init__(self, site: OperationContext, budget: NodeBudget | None = None) -> None:
-        self._site = site
+    def __init__(self, context: OperationContext, budget: NodeBudget | None = None) -> None:
+        self._context = context
         self._budget = budget or NodeBudget()
-        self._looks: SharedCalls[_Wanted, InstanceSnapshot | None] = SharedCalls()
-        self._latest: dict[_Wanted, tuple[float, InstanceSnapshot | None]] = {}
+        self._calls: SharedCalls[_Key, InstanceSnapshot | None] = SharedCalls()
+        self._latest: dict[_Key, tuple[float, InstanceSnapshot | None]] = {}
 
     async def first_look(self, project_id: str, instance_id: str) -> InstanceSnapshot | None:
-        """As `look`, for a request. ApiError DCS.4974 where too many of the project's requests wait."""
+        """Take a snapshot for a request. ApiError DCS.4974 if too many requests of the project wait."""
         async with self._budget.request(project_id):
             return await self.look(project_id, instance_id)
 
     async def look(self, project_id: str, instance_id: str) -> InstanceSnapshot | None:
-        """A fraction of a second old at the most. None where the project has no such instance."""
-        wanted, now = (project_id, instance_id), time.monotonic()
-        self._latest = {known: (at, seen) for known, (at, seen) in self._latest.items() if now - at < _FRESH_SECONDS}
-        if wanted in self._latest:
-            return self._latest[wanted][1]
-        return await self._looks.get(wanted, lambda: self._look(*wanted))
+        """Snapshot at most 0.4 s old; None if the project has no such instance."""
+        key, now = (project_id, instance_id), time.monotonic()
+        self._latest = {other: entry for other, entry in self._latest.items() if now - entry[0] < _FRESH_SECONDS}
+        if key in self._latest:
+            return self._latest[key][1]
+        return await self._calls.get(key, lambda: self._take(*key))
 
-    async def _look(self, project_id: str, instance_id: str) -> InstanceSnapshot | None:
-        begun = time.monotonic()
-        async with self._budget.look(project_id):
-            known = await asyncio.to_thread(self._read, project_id, instance_id)
-            seen = await self._asked(*known) if known else None
-        self._latest[project_id, instance_id] = begun, seen
-        return seen
+    async def _take(self, project_id: str, instance_id: str) -> InstanceSnapshot | None:
+        start = time.monotonic()
+        async with self._budget.instance(project_id):
+            record = await asyncio.to_thread(self._read, project_id, instance_id)
+            snapshot = await self._snapshot(*record) if record else None
+        self._latest[project_id, instance_id] = start, snapshot
+        return snapshot
 
-    async def _asked(self, instance: Instance, nodes: list[Node], task: Task | None) -> InstanceSnapshot:
-        access = self._site.access(instance)
+    async def _snapshot(self, instance: Instance, nodes: list[Node], task: Task | None) -> InstanceSnapshot:
+        access = self._context.access(instance)
         topology = topology_of(instance.spec_code)
-        stats, views = await asyncio.gather(ask_all(nodes, access), view_all(topology, nodes, access, _ANSWER_SECONDS))
+        stats, views = await asyncio.gather(
+            query_all(nodes, access), view_all(topology, nodes, access, _ANSWER_SECONDS)
+        )
         return InstanceSnapshot(instance=instance, nodes=stats, view=_best(views), task=task)
 
     def _read(self, project_id: str, instance_id: str) -> tuple[Instance, list[Node], Task | None] | None:
-        with self._site.database.read() as connection:
+        with self._context.database.read() as connection:
             instance = instances.get(connection, project_id, instance_id)
             if instance is None:
                 return None

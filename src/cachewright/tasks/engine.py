@@ -64,7 +64,7 @@ class Engine:
         self.feed = feed
         self.operations = operations
         self._ledgers: dict[str, TaskRecorder] = {}
-        self._adrift: set[str] = set()
+        self._orphaned: set[str] = set()
         self._queue = WakeableQueue(QUEUE, polling=queue_polling)
 
     def start(self) -> DBOS:
@@ -88,33 +88,33 @@ class Engine:
         return dbos
 
     def take_up(self) -> None:
-        """Puts each task back in line that has not ended and that nothing works on: its workflow was never enqueued,
-        or has broken off because the database did not take what it had to record. Called every few seconds."""
+        """Enqueue unfinished tasks that have no workflow: it was never enqueued, or ended because the database was
+        unavailable. Called every few seconds."""
         with self.database.read() as connection:
             unfinished = [task for task in stored.unfinished(connection) if task.id not in self._ledgers]
         if not unfinished:
-            self._adrift = set()
+            self._orphaned = set()
             return
         runs = DBOS.list_workflows(
             workflow_ids=[task.run_id for task in unfinished], load_input=False, load_output=False
         )
         statuses = {run.workflow_id: run.status for run in runs}
-        adrift = set()
+        orphaned = set()
         for task in unfinished:
             status = statuses.get(task.run_id)
             if status is None:
                 self.enqueue(task)
             elif status in _OVER:
-                log.warning("task %s of instance %s had broken off; it goes on", task.id, task.instance_id)
+                log.warning("task %s of instance %s: run was interrupted; resuming", task.id, task.instance_id)
                 DBOS.rewind_workflow(task.run_id, queue_name=QUEUE, queue_partition_key=task.instance_id)
                 self._queue.wake()
-            elif status == "PENDING" and task.id in self._adrift:
-                log.warning("task %s of instance %s was adrift; it goes on", task.id, task.instance_id)
+            elif status == "PENDING" and task.id in self._orphaned:
+                log.warning("task %s of instance %s: orphaned run; resuming", task.id, task.instance_id)
                 DBOS.resume_workflow(task.run_id, queue_name=QUEUE)
                 self._queue.wake()
             elif status == "PENDING":
-                adrift.add(task.id)
-        self._adrift = adrift
+                orphaned.add(task.id)
+        self._orphaned = orphaned
 
     def forget(self, ended_before: int) -> None:
         """Deletes tasks that ended before that time (epoch milliseconds), and what the engine noted of runs that have
@@ -137,7 +137,7 @@ class Engine:
         self._queue.enqueue(task.run_id, task.instance_id, run_task, task.id)
 
     def stop(self) -> None:
-        """Running tasks stay where they are and go on at the next start."""
+        """Stop the engine. Running tasks resume at the next start."""
         self._queue.stop()
         DBOS.destroy(workflow_completion_timeout_sec=0)
 
@@ -192,7 +192,7 @@ class Engine:
         failures: list[Exception] = []
         gate = ConcurrencyLimiter(ledger)
         await asyncio.gather(*(self._perform_lane(ledger, gate, lane, failures) for lane in lanes.values()))
-        # A run that has broken off says so before a sub-step that has failed: it is taken up again, and tells it then.
+        # An interrupted run takes precedence over a failed sub-step, which fails again when the run is resumed.
         for failure in sorted(failures, key=lambda failure: isinstance(failure, ActionFailed)):
             raise failure
 
@@ -274,13 +274,13 @@ async def _tried(policy: Policy, act: Callable[[], Awaitable[Result]]) -> Result
                 async with asyncio.timeout(policy.timeout):
                     return await act()
         except DatabaseUnavailable as error:
-            log.warning("the database does not take it, trying again: %s", error)
+            log.warning("database unavailable, retrying: %s", error)
             await asyncio.sleep(DATABASE_SECONDS)
 
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Turns what an operation did not foresee into a failure with a code; the trace goes to the log."""
+    """Turn unexpected errors of an operation into failures with an error code, and log their tracebacks."""
     try:
         yield
     except (ActionFailed, stored.StaleTask, DatabaseUnavailable):
@@ -288,7 +288,7 @@ def _explained() -> Iterator[None]:
     except TimeoutError as error:
         raise ActionFailed(_TIMED_OUT, "no end within the limit") from error
     except Exception as error:
-        log.exception("unforeseen")
+        log.exception("unexpected error in a task")
         raise ActionFailed(_TASK_FAILED, f"{type(error).__name__}: {error}") from error
 
 

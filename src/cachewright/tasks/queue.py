@@ -113,7 +113,7 @@ class WakeableQueue:
             try:
                 queue_worker_thread(self._bell, dbos, queue)
             except Exception:
-                log.exception("the worker of queue %s was interrupted; it goes on", self.name)
+                log.exception("unexpected error in the worker of queue %s; restarting it", self.name)
             self._bell.wait(SELDOM_SECONDS)
 
 

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 KEEP_SECONDS = 0.25
 DATABASE_SECONDS = 1.0
-"""Between two tries to write to a database that does not take it."""
+"""Pause between two attempts to write to an unavailable database."""
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 Conclusion = Callable[[sa.Connection, Task], None]
@@ -150,7 +150,7 @@ class TaskRecorder:
                         await self._write(also)
                 return
             except DatabaseUnavailable as error:
-                log.warning("task %s: the database does not take it, trying again: %s", self._task.id, error)
+                log.warning("task %s: database unavailable, retrying: %s", self._task.id, error)
                 await asyncio.sleep(DATABASE_SECONDS)
 
     async def _write(self, also: Conclusion | None) -> None:

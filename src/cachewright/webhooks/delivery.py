@@ -84,7 +84,7 @@ class WebhookDeliveryWorker:
     async def run(self) -> None:
         """Until cancelled: puts in line what has been stored."""
         while True:
-            self._heartbeats.beat("courier")
+            self._heartbeats.beat("webhook delivery")
             while await self._in_thread(self._relay) == _RELAYED_AT_ONCE:
                 pass
             await asyncio.sleep(_RELAY_SECONDS)
@@ -180,7 +180,7 @@ class WebhookDeliveryWorker:
             try:
                 return await self._in_thread(act)
             except DatabaseUnavailable as error:
-                log.warning("the database does not take it, trying again: %s", error)
+                log.warning("database unavailable, retrying: %s", error)
                 await asyncio.sleep(DATABASE_SECONDS)
 
     async def _in_thread(self, act: Callable[[], Result]) -> Result:

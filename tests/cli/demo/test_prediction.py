@@ -4,42 +4,54 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachewright.cli.demo.latency import Sample, of_phase, packed, percentile, unpacked
-from cachewright.cli.demo.prediction import Glimpse, descents, judge
+from cachewright.cli.demo.prediction import ProgressSample, accuracy, descents
 
 PERCENTS = st.lists(st.integers(0, 100), max_size=30)
 
 
 def test_a_perfect_prophet() -> None:
-    told = [Glimpse(at, at * 10, 10 - at) for at in range(11)]
-    found = judge(told, 0, 10)
+    told = [ProgressSample(at, at * 10, 10 - at) for at in range(11)]
+    found = accuracy(told, 0, 10)
     assert found
     assert (found.samples, found.median_seconds, found.worst_seconds, found.worst_share) == (9, 0, 0, 0)
 
 
 def test_errors_in_seconds_and_as_shares() -> None:
-    told = [Glimpse(100, 5, 99), Glimpse(102, 20, 8), Glimpse(104, 50, 4), Glimpse(106, 90, 1)]
-    found = judge(told, 100, 110)
+    told = [
+        ProgressSample(100, 5, 99),
+        ProgressSample(102, 20, 8),
+        ProgressSample(104, 50, 4),
+        ProgressSample(106, 90, 1),
+    ]
+    found = accuracy(told, 100, 110)
     assert found
     assert (found.samples, found.median_seconds, found.worst_seconds) == (3, 2, 3)
     assert (found.median_share, found.worst_share) == (0.2, 0.3)
 
 
 def test_before_ten_percent_and_after_the_end_nothing_is_judged() -> None:
-    assert judge([Glimpse(1, 9, 3), Glimpse(2, 100, 0), Glimpse(5, 50, 3), Glimpse(3, 50, None)], 0, 4) is None
+    assert (
+        accuracy(
+            [ProgressSample(1, 9, 3), ProgressSample(2, 100, 0), ProgressSample(5, 50, 3), ProgressSample(3, 50, None)],
+            0,
+            4,
+        )
+        is None
+    )
 
 
 def test_a_task_that_took_no_time_is_not_judged() -> None:
-    assert judge([Glimpse(1, 50, 0)], 1, 1) is None
+    assert accuracy([ProgressSample(1, 50, 0)], 1, 1) is None
 
 
 def test_each_descent_is_found() -> None:
-    told = [Glimpse(at, percent, 1) for at, percent in enumerate([0, 10, 9, 9, 40, 39, 100])]
+    told = [ProgressSample(at, percent, 1) for at, percent in enumerate([0, 10, 9, 9, 40, 39, 100])]
     assert descents(told) == [(10, 9), (40, 39)]
 
 
 @given(PERCENTS)
 def test_sorted_percents_never_descend(percents: list[int]) -> None:
-    told = [Glimpse(at, percent, 1) for at, percent in enumerate(sorted(percents))]
+    told = [ProgressSample(at, percent, 1) for at, percent in enumerate(sorted(percents))]
     assert descents(told) == []
 
 

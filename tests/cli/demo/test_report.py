@@ -76,14 +76,17 @@ def test_a_good_run_is_ok_and_reads_as_a_table_and_as_json() -> None:
     [
         ({"scale_out": msgspec.structs.replace(CHANGE, status="FAILED")}, "the scale-out task ended FAILED"),
         ({"scale_in": msgspec.structs.replace(CHANGE, descents=((40, 39),))}, "scale-in went down: 40 to 39"),
-        ({"scale_in": msgspec.structs.replace(CHANGE, moved=Moved(ranges=0, keys=0, bytes=0, seconds=0))}, "no keys"),
+        (
+            {"scale_in": msgspec.structs.replace(CHANGE, moved=Moved(ranges=0, keys=0, bytes=0, seconds=0))},
+            "no moved keys",
+        ),
         ({"traffic": msgspec.structs.replace(TRAFFIC, errors=2, examples=("Boom: x",))}, r"error \(Boom: x\)"),
         ({"traffic": msgspec.structs.replace(TRAFFIC, lost=1)}, "1 of 4500 acknowledged writes were lost"),
         ({"traffic": msgspec.structs.replace(TRAFFIC, wrong_answers=1)}, "contradicted"),
         ({"traffic": msgspec.structs.replace(TRAFFIC, quiet=NOTHING)}, "phase"),
         ({"data": Verified(checked=9, missing=1, changed=0, examples=("data:7",))}, "1 are missing .*data:7"),
         ({"data": Verified(checked=9, missing=0, changed=1, examples=("data:7",))}, "1 changed"),
-        ({"processes_left": 3}, "3 cache processes"),
+        ({"processes_left": 3}, "3 node processes"),
         ({"server_stopped": False}, "did not stop"),
     ],
 )

@@ -15,9 +15,9 @@ from cachewright.cli.demo import latency
 from cachewright.cli.demo.background import Background, TrafficEnded
 from cachewright.cli.demo.content import DataSet, key
 from cachewright.cli.demo.load import load
-from cachewright.cli.demo.owners import Seed, SlotClient
+from cachewright.cli.demo.slot_client import Seed, SlotClient
 from cachewright.cli.demo.wire import TrafficSpec
-from cachewright.cli.demo.workload import Kept, Worker, WrongAnswer, read_back
+from cachewright.cli.demo.workload import ReadBack, Worker, WrongAnswer, read_back
 
 DATA = DataSet(keys=100, expires_at=int(time.time()) + 3600, large_bytes=2000)
 ROUNDS = 300
@@ -50,40 +50,40 @@ def act(worker: Worker, times: int) -> None:
         worker.act()
 
 
-def kept(seed: Seed, worker: Worker) -> Kept:
+def checked(seed: Seed, worker: Worker) -> ReadBack:
     with SlotClient(seed) as owners:
         return read_back(owners, [worker])
 
 
-def orders(seed: Seed, rate: int = 300) -> TrafficSpec:
+def spec(seed: Seed, rate: int = 300) -> TrafficSpec:
     return TrafficSpec(seed=seed, data=DATA, operations_per_second=rate, workers=16)
 
 
 class TestWorker:
     def test_all_that_was_acknowledged_is_there(self, loaded: Seed) -> None:
         with busy(loaded) as (worker, _):
-            assert kept(loaded, worker) == Kept(acknowledged=ROUNDS // 2, lost=0)
+            assert checked(loaded, worker) == ReadBack(acknowledged=ROUNDS // 2, lost=0)
 
     def test_a_lost_write_is_found(self, loaded: Seed) -> None:
         with busy(loaded) as (worker, client):
             client.delete("traffic:w:3:17")
-            assert kept(loaded, worker) == Kept(acknowledged=ROUNDS // 2, lost=1, examples=("traffic:w:3:17",))
+            assert checked(loaded, worker) == ReadBack(acknowledged=ROUNDS // 2, lost=1, examples=("traffic:w:3:17",))
 
     def test_a_changed_write_is_found(self, loaded: Seed) -> None:
         with busy(loaded) as (worker, client):
             client.append("traffic:w:3:17", "!")
-            assert kept(loaded, worker).lost == 1
+            assert checked(loaded, worker).lost == 1
 
     def test_an_overwrite_that_fell_back_is_found(self, loaded: Seed) -> None:
         with busy(loaded) as (worker, client):
             client.decr("traffic:o:3:5")
-            assert kept(loaded, worker).lost == 1
+            assert checked(loaded, worker).lost == 1
 
     def test_each_lost_increment_is_found(self, loaded: Seed) -> None:
         with busy(loaded) as (worker, client):
             name = next(client.scan_iter("traffic:c:3:*"))
             client.decrby(name, 2)
-            assert kept(loaded, worker).lost == 2
+            assert checked(loaded, worker).lost == 2
 
     def test_a_counter_that_fell_back_is_a_wrong_answer(self, loaded: Seed) -> None:
         with busy(loaded) as (worker, client):
@@ -112,42 +112,48 @@ class TestWorker:
             finally:
                 client.execute_command("CONFIG SET", "maxmemory", "0", target_nodes="primaries")
             assert failed
-            assert kept(loaded, worker).lost == 0
-            assert kept(loaded, worker).acknowledged < ROUNDS // 2 + 20
+            assert checked(loaded, worker).lost == 0
+            assert checked(loaded, worker).acknowledged < ROUNDS // 2 + 20
 
 
 class TestProcess:
     def test_it_keeps_its_pace_and_reads_back(self, loaded: Seed, tmp_path: Path) -> None:
-        with closing(Background(orders(loaded), tmp_path / "traffic.log")) as traffic:
+        with closing(Background(spec(loaded), tmp_path / "traffic.log")) as traffic:
             begin = time.monotonic()
             time.sleep(2)
             assert "0 errors" in traffic.note()
             outcome = traffic.stop(loaded)
-        assert (outcome.errors, outcome.wrong_answers, outcome.kept.lost) == (0, 0, 0)
-        assert outcome.kept.acknowledged > 200
+        assert (outcome.errors, outcome.wrong_answers, outcome.read_back.lost) == (0, 0, 0)
+        assert outcome.read_back.acknowledged > 200
         seen = latency.of_phase(latency.unpacked(outcome.samples), begin, begin + 1)
         assert 250 <= seen.operations <= 350
         assert (tmp_path / "traffic.log").read_text() == ""
 
     def test_a_lost_write_is_in_its_outcome(self, loaded: Seed, tmp_path: Path) -> None:
-        with closing(Background(orders(loaded), tmp_path / "traffic.log")) as traffic, cluster_client(loaded) as client:
+        with (
+            closing(Background(spec(loaded), tmp_path / "traffic.log")) as traffic,
+            cluster_client(loaded) as client,
+        ):
             time.sleep(1)
             client.delete("traffic:w:0:0")
             outcome = traffic.stop(loaded)
-        assert outcome.kept.lost == 1
+        assert outcome.read_back.lost == 1
 
     def test_errors_are_counted_by_what_they_are(self, loaded: Seed, tmp_path: Path) -> None:
-        with closing(Background(orders(loaded), tmp_path / "traffic.log")) as traffic, cluster_client(loaded) as client:
+        with (
+            closing(Background(spec(loaded), tmp_path / "traffic.log")) as traffic,
+            cluster_client(loaded) as client,
+        ):
             client.execute_command("CONFIG SET", "maxmemory", "1", target_nodes="primaries")
             time.sleep(1)
             client.execute_command("CONFIG SET", "maxmemory", "0", target_nodes="primaries")
             outcome = traffic.stop(loaded)
         assert outcome.errors
-        assert {trouble.kind for trouble in outcome.troubles} == {"OutOfMemoryError"}
-        assert outcome.kept.lost == 0
+        assert {failure.kind for failure in outcome.failures} == {"OutOfMemoryError"}
+        assert outcome.read_back.lost == 0
 
     def test_its_command_line_tells_no_secret(self, loaded: Seed, tmp_path: Path) -> None:
-        with closing(Background(orders(loaded), tmp_path / "traffic.log")):
+        with closing(Background(spec(loaded), tmp_path / "traffic.log")):
             lines = [child.cmdline() for child in psutil.Process().children()]
         [own] = [words for words in lines if "cachewright.cli.demo.traffic" in words]
         assert loaded.password not in " ".join(own)
@@ -161,4 +167,4 @@ class TestProcess:
 
     def test_a_cluster_that_is_not_there_is_told(self, tmp_path: Path) -> None:
         with pytest.raises(TrafficEnded, match="Connection refused"):
-            Background(orders(Seed("127.0.0.1", 1, None)), tmp_path / "traffic.log")
+            Background(spec(Seed("127.0.0.1", 1, None)), tmp_path / "traffic.log")

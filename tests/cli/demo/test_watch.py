@@ -50,7 +50,7 @@ def test_it_follows_to_the_end_whatever_that_is(status: str) -> None:
 
 
 def test_a_task_that_vanishes_is_lost() -> None:
-    with pytest.raises(TaskLost, match="not listed"):
+    with pytest.raises(TaskLost, match="disappeared"):
         follow(Script((row("EXECUTING"), 1), (None, 0)), "i", "t1", lambda _: None)
 
 

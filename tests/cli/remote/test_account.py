@@ -107,5 +107,5 @@ def test_a_profile_that_is_not_there_is_told(name: str) -> None:
 def test_a_file_without_credentials_is_told(nowhere: Path, content: str) -> None:
     path = nowhere / "broken.json"
     path.write_text(content, encoding="latin-1")
-    with pytest.raises(NoAccount, match="holds no credentials"):
+    with pytest.raises(NoAccount, match="is not a credentials file"):
         account.read(path)

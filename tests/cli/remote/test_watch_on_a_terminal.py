@@ -123,7 +123,7 @@ def test_it_goes_on_when_the_server_was_away(
     client, instance_id, task_id = scaling
     terminal.until_shown(task_id[:8])
     own_server.kill()
-    terminal.until_shown("trying again")
+    terminal.until_shown("retrying")
     own_server.start()
     let_go(own_server, scaling)
     assert ended(client, instance_id, task_id).status == "SUCCESS"

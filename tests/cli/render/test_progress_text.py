@@ -9,7 +9,7 @@ from huaweicloudsdkdcs.v2 import ShowBackgroundTaskProgressResponse, StepDetail
 from rich.console import Console
 
 from cachewright.cli.demo.cloud import progress_of
-from cachewright.cli.demo.draw import ProgressView
+from cachewright.cli.demo.progress_view import ProgressView
 from cachewright.cli.render.changes import changes
 from cachewright.cli.render.tree import Pen, tree
 from cachewright.client.progress import Migration, moved, parse_detail, parse_time

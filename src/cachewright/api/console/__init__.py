@@ -1,4 +1,4 @@
-"""The console: pages for a browser, and the session that they are signed in with.
+"""The console: web pages, and the session cookie that authenticates them.
 
-What the pages show and do goes over the API that everybody uses; what is here is the files themselves and the cookie.
+The pages use the public API for everything else.
 """

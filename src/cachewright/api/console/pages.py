@@ -1,4 +1,4 @@
-"""The console's files: one page, its style and its scripts. They tell nothing of anybody, so anybody may have them."""
+"""Files of the console: one page, its style and its scripts. They hold no data and need no authentication."""
 
 import hashlib
 import mimetypes

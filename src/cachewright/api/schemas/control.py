@@ -28,7 +28,8 @@ class ControlBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class ForecastItem(msgspec.Struct, frozen=True):
-    """`error` is the share of the task's duration by which its end was predicted too late; null until it has ended."""
+    """`error` is the error of the estimated end as a share of the task's duration, positive if too late; null until the
+    task has succeeded."""
 
     progress: int
     at: str | None

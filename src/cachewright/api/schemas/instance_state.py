@@ -1,4 +1,4 @@
-"""Extensions of this project: an instance as it is now, and what it measured over the last hour."""
+"""Extensions of this project: the present state of an instance, and its statistics of the last hour."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -15,7 +15,7 @@ from cachewright.monitoring.snapshots import InstanceSnapshot
 
 
 class NodeState(msgspec.Struct, frozen=True, kw_only=True):
-    """Memory in bytes; numbers are null where the node does not answer."""
+    """State of a node. Memory in bytes; numbers are null if the node does not respond."""
 
     node_id: str
     address: str
@@ -28,7 +28,7 @@ class NodeState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShardState(msgspec.Struct, frozen=True, kw_only=True):
-    """`slots` are ranges, first and last both included; an instance that is no cluster has none."""
+    """State of a shard. `slots` are ranges, including first and last; empty for a single instance."""
 
     group_id: str
     group_name: str
@@ -38,7 +38,7 @@ class ShardState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MovingRange(msgspec.Struct, frozen=True, kw_only=True):
-    """`bytes` of about `bytes_total` have arrived."""
+    """A range of slots on the move. `bytes_total` is an estimate."""
 
     first: int
     last: int
@@ -57,7 +57,7 @@ class TaskState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InstanceState(msgspec.Struct, frozen=True, kw_only=True):
-    """`cluster_state` is null where no node answers; `task` is the one that runs, or else is next."""
+    """`cluster_state` is null if no node responds; `task` is the running task, or else the next one."""
 
     instance_id: str
     name: str
@@ -71,7 +71,7 @@ class InstanceState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StatisticsSample(msgspec.Struct, frozen=True, kw_only=True):
-    """Memory in bytes, traffic in kilobytes a second."""
+    """Memory in bytes, traffic in kilobytes per second."""
 
     at: str | None
     used_memory: int
@@ -83,23 +83,23 @@ class StatisticsSample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StatisticsSamples(msgspec.Struct, frozen=True):
-    """Oldest first, every few seconds. There is none of a time when a shard had no master."""
+    """Samples every few seconds, oldest first. Times at which a shard had no primary have no sample."""
 
     instance_id: str
     samples: list[StatisticsSample]
 
 
-def instance_state(seen: InstanceSnapshot) -> InstanceState:
-    shard_of = {node.id: node.shard for node, _ in seen.nodes}
+def instance_state(snapshot: InstanceSnapshot) -> InstanceState:
+    shard_of = {node.id: node.shard for node, _ in snapshot.nodes}
     return InstanceState(
-        instance_id=seen.instance.id,
-        name=seen.instance.name,
-        status=seen.instance.status,
-        error_code=seen.instance.error_code,
-        spec_code=seen.instance.spec_code,
-        cluster_state=None if seen.view is None else "ok" if seen.view.ok else "fail",
-        task=_task(seen),
-        shards=[_shard(seen, shard) for shard in sorted(set(shard_of.values()))],
+        instance_id=snapshot.instance.id,
+        name=snapshot.instance.name,
+        status=snapshot.instance.status,
+        error_code=snapshot.instance.error_code,
+        spec_code=snapshot.instance.spec_code,
+        cluster_state=None if snapshot.view is None else "ok" if snapshot.view.ok else "fail",
+        task=_task(snapshot),
+        shards=[_shard(snapshot, shard) for shard in sorted(set(shard_of.values()))],
         moving=[
             MovingRange(
                 first=move.arguments["first"],
@@ -109,56 +109,53 @@ def instance_state(seen: InstanceSnapshot) -> InstanceState:
                 bytes=int(move.done) if move.arguments["keys"] else 0,
                 bytes_total=int(move.work.total) if move.arguments["keys"] else 0,
             )
-            for move in seen.moves()
+            for move in snapshot.moves()
             if {move.arguments["source"], move.arguments["target"]} <= shard_of.keys()
         ],
     )
 
 
 def statistics_samples(instance_id: str, history: Sequence[InstanceSample]) -> StatisticsSamples:
-    shown = [
-        StatisticsSample(
-            **{**msgspec.structs.asdict(sample), "at": iso(sample.at)}
-        )  # the same fields, but for the time
-        for sample in history
-    ]
-    return StatisticsSamples(instance_id, shown)
+    samples = [StatisticsSample(**{**msgspec.structs.asdict(sample), "at": iso(sample.at)}) for sample in history]
+    return StatisticsSamples(instance_id, samples)
 
 
-def _task(seen: InstanceSnapshot) -> TaskState | None:
-    if seen.task is None:
+def _task(snapshot: InstanceSnapshot) -> TaskState | None:
+    if snapshot.task is None:
         return None
-    now = progress(seen.task)
+    current = progress(snapshot.task)
     return TaskState(
-        task_id=seen.task.id,
-        name=seen.task.name,
-        status=seen.task.status,
-        progress=now.progress,
-        remain_time=now.remain_time,
+        task_id=snapshot.task.id,
+        name=snapshot.task.name,
+        status=snapshot.task.status,
+        progress=current.progress,
+        remain_time=current.remain_time,
     )
 
 
-def _shard(seen: InstanceSnapshot, shard: int) -> ShardState:
-    members = [(node, vital) for node, vital in seen.nodes if node.shard == shard]
-    owned = seen.view.owned() if seen.view and parse(seen.instance.spec_code).cache_mode == "cluster" else {}
+def _shard(snapshot: InstanceSnapshot, shard: int) -> ShardState:
+    members = [(node, stats) for node, stats in snapshot.nodes if node.shard == shard]
+    owned = (
+        snapshot.view.owned() if snapshot.view and parse(snapshot.instance.spec_code).cache_mode == "cluster" else {}
+    )
     slots = sorted(part for node, _ in members for part in owned.get(node.id, ()))
     return ShardState(
-        group_id=group_id(seen.instance, shard),
+        group_id=group_id(snapshot.instance, shard),
         group_name=group_name(shard),
         slots=[(part.first, part.last) for part in slots],
         slot_count=sum(len(part) for part in slots),
-        nodes=[_node(node, vital) for node, vital in members],
+        nodes=[_node(node, stats) for node, stats in members],
     )
 
 
-def _node(node: Node, vital: NodeStats | None) -> NodeState:
+def _node(node: Node, stats: NodeStats | None) -> NodeState:
     return NodeState(
         node_id=node.id,
         address=f"{node.host}:{node.port}",
-        role=vital.role if vital else node.role,
-        status="Active" if vital else "Inactive",
-        keys=vital.keys if vital else None,
-        used_memory=vital.used_memory if vital else None,
+        role=stats.role if stats else node.role,
+        status="Active" if stats else "Inactive",
+        keys=stats.keys if stats else None,
+        used_memory=stats.used_memory if stats else None,
         max_memory=node.maxmemory,
-        ops_per_second=vital.ops_per_second if vital else None,
+        ops_per_second=stats.ops_per_second if stats else None,
     )

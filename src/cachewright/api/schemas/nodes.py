@@ -1,8 +1,8 @@
 """Shards and nodes: ListGroupReplicationInfo, ShowReplicationStates, ShowNodesInformation, BatchShowNodesInformation,
 ShowInstanceTopology. Types follow the SDK's models.
 
-Nothing here is remembered: roles, states and counters are what the nodes said when they were asked. Ids that the cloud
-has and Valkey has not follow from those that it has: the same node or shard has the same id in every answer.
+Roles, states and counters come from the nodes at the time of the request. Ids that Valkey does not have are derived
+from ids that it has, so that a node or shard has the same id in every response.
 """
 
 import uuid
@@ -30,7 +30,7 @@ class Dimension(msgspec.Struct, frozen=True):
 
 
 class Replication(msgspec.Struct, frozen=True, kw_only=True):
-    """`dimensions` are those of a monitoring service, which is not served. `is_replication`: just being added."""
+    """`dimensions` belong to a monitoring service that is not served. `is_replication`: being added."""
 
     replication_id: str
     replication_role: CloudRole
@@ -54,7 +54,7 @@ class GroupList(msgspec.Struct, frozen=True):
 
 
 class LogicalNode(msgspec.Struct, frozen=True, kw_only=True):
-    """`priority_weight` is the node's replica-priority; a master does not tell."""
+    """`priority_weight` is the node's replica-priority, which a primary does not report."""
 
     logical_node_id: str
     name: str
@@ -104,8 +104,8 @@ class Keyspace(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TopologyNode(msgspec.Struct, frozen=True, kw_only=True):
-    """Memory in MB, bandwidth in kbit/s. What only the node knows is null where it does not answer. A replica's
-    relation is its master."""
+    """Memory in MB, bandwidth in kbit/s. Values from the node are null if it does not respond. The relation of a
+    replica is its primary."""
 
     node_id: str
     node_name: str
@@ -126,7 +126,7 @@ class TopologyNode(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Topology(msgspec.Struct, frozen=True, kw_only=True):
-    """There are servers alone: no proxies, no load balancers."""
+    """Servers only; an instance has no proxies and no load balancers."""
 
     redis_server: list[TopologyNode]
     cluster_lvs: tuple[()] = ()
@@ -137,99 +137,99 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     elb: tuple[()] = ()
 
 
-def groups(instance: Instance, sights: Sequence[NodeInfo]) -> GroupList:
-    shards = sorted({sight.node.shard for sight in sights})
+def groups(instance: Instance, infos: Sequence[NodeInfo]) -> GroupList:
+    shards = sorted({info.node.shard for info in infos})
     found = [
         Group(
             group_id=group_id(instance, shard),
             group_name=group_name(shard),
-            replication_list=[_replication(instance, sight) for sight in sights if sight.node.shard == shard],
+            replication_list=[_replication(instance, info) for info in infos if info.node.shard == shard],
         )
         for shard in shards
     ]
     return GroupList(found, len(found))
 
 
-def node_list(instance: Instance, sights: Sequence[NodeInfo]) -> NodeList:
-    return NodeList(instance.id, len(sights), [_logical_node(instance, sight) for sight in sights])
+def node_list(instance: Instance, infos: Sequence[NodeInfo]) -> NodeList:
+    return NodeList(instance.id, len(infos), [_logical_node(instance, info) for info in infos])
 
 
-def instance_nodes(instance: Instance, sights: Sequence[NodeInfo]) -> InstanceNodes:
-    return InstanceNodes(instance.id, len(sights), [_logical_node(instance, sight) for sight in sights])
+def instance_nodes(instance: Instance, infos: Sequence[NodeInfo]) -> InstanceNodes:
+    return InstanceNodes(instance.id, len(infos), [_logical_node(instance, info) for info in infos])
 
 
-def topology(instance: Instance, sights: Sequence[NodeInfo]) -> Topology:
-    return Topology(redis_server=[_topology_node(instance, sight) for sight in sights])
+def topology(instance: Instance, infos: Sequence[NodeInfo]) -> Topology:
+    return Topology(redis_server=[_topology_node(instance, info) for info in infos])
 
 
-def _replication(instance: Instance, sight: NodeInfo) -> Replication:
+def _replication(instance: Instance, info: NodeInfo) -> Replication:
     return Replication(
-        replication_id=_replication_id(instance, sight),
-        replication_role=_CLOUD_ROLES[sight.role],
-        replication_ip=sight.node.host,
-        node_id=sight.node.id,
-        status=_state(sight),
+        replication_id=_replication_id(instance, info),
+        replication_role=_CLOUD_ROLES[info.role],
+        replication_ip=info.node.host,
+        node_id=info.node.id,
+        status=_state(info),
         az_code=_zone(instance),
     )
 
 
-def _logical_node(instance: Instance, sight: NodeInfo) -> LogicalNode:
-    being_made = sight.said is None and instance.status == "CREATING"
-    priority = (sight.said or {}).get("slave_priority")
+def _logical_node(instance: Instance, info: NodeInfo) -> LogicalNode:
+    is_created = info.fields is None and instance.status == "CREATING"
+    priority = (info.fields or {}).get("slave_priority")
     return LogicalNode(
-        logical_node_id=_replication_id(instance, sight),
-        name=_name(sight),
-        status="Creating" if being_made else _state(sight),
+        logical_node_id=_replication_id(instance, info),
+        name=_name(info),
+        status="Creating" if is_created else _state(info),
         az_code=_zone(instance),
-        node_type=_CLOUD_ROLES[sight.role],
-        node_ip=sight.node.host,
-        node_port=str(sight.node.port),
-        node_id=sight.node.id,
+        node_type=_CLOUD_ROLES[info.role],
+        node_ip=info.node.host,
+        node_port=str(info.node.port),
+        node_id=info.node.id,
         priority_weight=None if priority is None else int(priority),
-        group_id=group_id(instance, sight.node.shard),
-        group_name=group_name(sight.node.shard),
-        replication_id=_replication_id(instance, sight),
+        group_id=group_id(instance, info.node.shard),
+        group_name=group_name(info.node.shard),
+        replication_id=_replication_id(instance, info),
     )
 
 
-def _topology_node(instance: Instance, sight: NodeInfo) -> TopologyNode:
-    said = sight.said or {}
-    measured = sight.said is not None
+def _topology_node(instance: Instance, info: NodeInfo) -> TopologyNode:
+    fields = info.fields or {}
+    measured = info.fields is not None
     return TopologyNode(
-        node_id=sight.node.id,
-        node_name=_name(sight),
-        ip=sight.node.host,
-        port=str(sight.node.port),
-        node_type=_CLOUD_ROLES[sight.role],
-        max_memory=str(sight.node.maxmemory // _MEGABYTE),
-        used_memory=str(int(sight.number("used_memory")) // _MEGABYTE) if measured else None,
-        qps=str(int(sight.number("instantaneous_ops_per_sec"))) if measured else None,
-        bandwidth=Bandwidth(kilobits([sight], "input"), kilobits([sight], "output")) if measured else None,
+        node_id=info.node.id,
+        node_name=_name(info),
+        ip=info.node.host,
+        port=str(info.node.port),
+        node_type=_CLOUD_ROLES[info.role],
+        max_memory=str(info.node.maxmemory // _MEGABYTE),
+        used_memory=str(int(info.number("used_memory")) // _MEGABYTE) if measured else None,
+        qps=str(int(info.number("instantaneous_ops_per_sec"))) if measured else None,
+        bandwidth=Bandwidth(kilobits([info], "input"), kilobits([info], "output")) if measured else None,
         db_num=str(topology_of(instance.spec_code).databases),
-        dbs=_keyspace(sight) if measured else None,
-        relation_ip=said.get("master_host"),
-        relation_port=said.get("master_port"),
-        group_id=group_id(instance, sight.node.shard),
-        status=_state(sight),
+        dbs=_keyspace(info) if measured else None,
+        relation_ip=fields.get("master_host"),
+        relation_port=fields.get("master_port"),
+        group_id=group_id(instance, info.node.shard),
+        status=_state(info),
     )
 
 
-def kilobits(sights: Sequence[NodeInfo], way: Literal["input", "output"]) -> str:
-    """What the nodes take in or give out now, in kbit/s."""
-    return f"{sum(sight.number(f'instantaneous_{way}_kbps') for sight in sights) * _BITS:.2f}"
+def kilobits(infos: Sequence[NodeInfo], way: Literal["input", "output"]) -> str:
+    """Present traffic of the nodes, kbit/s."""
+    return f"{sum(info.number(f'instantaneous_{way}_kbps') for info in infos) * _BITS:.2f}"
 
 
-def _keyspace(sight: NodeInfo) -> Keyspace:
-    counted = {field: str(sight.keys.get(field, 0)) for field in ("keys", "expires", "avg_ttl")}
+def _keyspace(info: NodeInfo) -> Keyspace:
+    counted = {field: str(info.keys.get(field, 0)) for field in ("keys", "expires", "avg_ttl")}
     return Keyspace(**counted)
 
 
-def _state(sight: NodeInfo) -> Literal["Active", "Inactive"]:
-    return "Active" if sight.said else "Inactive"
+def _state(info: NodeInfo) -> Literal["Active", "Inactive"]:
+    return "Active" if info.fields else "Inactive"
 
 
-def _name(sight: NodeInfo) -> str:
-    return f"{sight.node.host}:{sight.node.port}"
+def _name(info: NodeInfo) -> str:
+    return f"{info.node.host}:{info.node.port}"
 
 
 def _zone(instance: Instance) -> str:
@@ -245,5 +245,5 @@ def group_name(shard: int) -> str:
     return f"group-{shard}"
 
 
-def _replication_id(instance: Instance, sight: NodeInfo) -> str:
-    return str(uuid.uuid5(uuid.UUID(instance.id), sight.node.id))
+def _replication_id(instance: Instance, info: NodeInfo) -> str:
+    return str(uuid.uuid5(uuid.UUID(instance.id), info.node.id))

@@ -42,10 +42,10 @@ class AllStatusCounts(StatusCounts, frozen=True, kw_only=True):
 
 
 class InstanceStatistic(msgspec.Struct, frozen=True, kw_only=True):
-    """Of the masters, whose data is the instance's; traffic and processor of all nodes. Memory in MB.
+    """Memory (MB), keys and calls of the primaries; traffic and processor time of all nodes.
 
-    `used_cpu` is the percent of one processor that a node has used on average since it started. Counters are null
-    where a node does not answer: a sum without it would be false.
+    `used_cpu` is the average percentage of one processor that a node has used since it started. Counters are null if a
+    node does not respond, because a sum without it would be wrong.
     """
 
     instance_id: str
@@ -72,25 +72,25 @@ def status_counts(by_status: Mapping[str, int], *, include_failure: bool) -> All
     return AllStatusCounts(redis=redis, **msgspec.structs.asdict(redis))
 
 
-def statistic(instance: Instance, sights: Sequence[NodeInfo]) -> InstanceStatistic:
+def statistic(instance: Instance, infos: Sequence[NodeInfo]) -> InstanceStatistic:
     max_memory = parse(instance.spec_code).capacity_mb
-    if not all(sight.said for sight in sights):
+    if not all(info.fields for info in infos):
         return InstanceStatistic(instance_id=instance.id, max_memory=max_memory)
-    masters = [sight for sight in sights if sight.role == "primary"]
+    primaries = [info for info in infos if info.role == "primary"]
     return InstanceStatistic(
         instance_id=instance.id,
-        input_kbps=kilobits(sights, "input"),
-        output_kbps=kilobits(sights, "output"),
-        keys=sum(sight.key_count for sight in masters),
-        used_memory=int(sum(sight.number("used_memory") for sight in masters)) // _MEGABYTE,
+        input_kbps=kilobits(infos, "input"),
+        output_kbps=kilobits(infos, "output"),
+        keys=sum(info.key_count for info in primaries),
+        used_memory=int(sum(info.number("used_memory") for info in primaries)) // _MEGABYTE,
         max_memory=max_memory,
-        cmd_get_count=sum(sight.calls("get") for sight in sights),
-        cmd_set_count=sum(sight.calls("set") for sight in masters),
-        used_cpu=f"{_cpu_percent(sights):.2f}",
+        cmd_get_count=sum(info.calls("get") for info in infos),
+        cmd_set_count=sum(info.calls("set") for info in primaries),
+        used_cpu=f"{_cpu_percent(infos):.2f}",
     )
 
 
-def _cpu_percent(sights: Sequence[NodeInfo]) -> float:
-    used = sum(sight.number("used_cpu_sys") + sight.number("used_cpu_user") for sight in sights)
-    lived = sum(sight.number("uptime_in_seconds") for sight in sights)
+def _cpu_percent(infos: Sequence[NodeInfo]) -> float:
+    used = sum(info.number("used_cpu_sys") + info.number("used_cpu_user") for info in infos)
+    lived = sum(info.number("uptime_in_seconds") for info in infos)
     return 100 * used / lived if lived else 0.0

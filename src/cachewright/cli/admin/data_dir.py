@@ -1,7 +1,7 @@
-"""The data folder of a server, worked on beside the server that runs there.
+"""Access to the data directory of a server, while the server runs or not.
 
-Whoever can read its key file owns all that is in it anyway. Each change is in the audit log of the projects that it
-concerns.
+A user who can read its key file has full access to the directory. Each change is recorded in the audit log of the
+projects that it affects.
 """
 
 import getpass
@@ -36,12 +36,12 @@ AsJson = Annotated[bool, Parameter(negative="", help="Print JSON.")]
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class DataDirectory:
-    """Options of every command that works on a data folder."""
+    """Options of commands that use a data directory."""
 
-    data_dir: Annotated[Path, Parameter(help="The server's data folder.", env_var="CACHEWRIGHT_DATA_DIR")]
+    data_dir: Annotated[Path, Parameter(help="Data directory of the server.", env_var="CACHEWRIGHT_DATA_DIR")]
     secret_key_file: Annotated[
         Path | None,
-        Parameter(help="The server's key file, where it is elsewhere.", env_var="CACHEWRIGHT_SECRET_KEY_FILE"),
+        Parameter(help="Key file of the server, if not in the data directory.", env_var="CACHEWRIGHT_SECRET_KEY_FILE"),
     ] = None
     database_url: DatabaseUrl = None
 
@@ -52,13 +52,13 @@ class DataDirectory:
 
     @contextmanager
     def change(self, action: str, *, user: str | None = None, key: str | None = None) -> Iterator[sa.Connection]:
-        """One transaction; with it goes an entry of the audit log for each project where the user, or the owner of the
-        key, has a role before it or after."""
+        """Open a transaction that also adds an audit entry to each project in which the user, or the owner of the key,
+        has a role before or after it."""
         with self._database() as database, database.write() as connection:
-            concerned = _projects(connection, user, key)
+            affected = _projects(connection, user, key)
             yield connection
-            concerned |= _projects(connection, user, key)
-            projects: list[str | None] = [*sorted(concerned)] or [None]
+            affected |= _projects(connection, user, key)
+            projects: list[str | None] = [*sorted(affected)] or [None]
             for project_id in projects:
                 audit.add(connection, _entry(action, project_id, user or key or ""))
 
@@ -82,7 +82,7 @@ class DataDirectory:
 
 
 def print_rows(rows: list[dict[str, object]], columns: tuple[str, ...], as_json: bool) -> None:
-    """`columns` are those of the table; JSON has every member."""
+    """Print rows as a table of `columns`, or all members as JSON."""
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(rows)).decode())
         return
@@ -107,7 +107,7 @@ def _projects(connection: sa.Connection, user_name: str | None, access_key: str 
     return {project.id for project in users.projects_of(connection, user_id)} if user_id else set()
 
 
-def _entry(action: str, project_id: str | None, concerned: str) -> AuditEntry:
+def _entry(action: str, project_id: str | None, subject: str) -> AuditEntry:
     return AuditEntry(
         at=now_ms(),
         request_id=uuid.uuid4().hex,
@@ -118,6 +118,6 @@ def _entry(action: str, project_id: str | None, concerned: str) -> AuditEntry:
         source="local",
         action=action,
         method="",
-        path=concerned,
+        path=subject,
         status=200,
     )

@@ -10,14 +10,14 @@ from cachewright.services import accounts
 from cachewright.services.accounts import Credentials
 from cachewright.store import keys, users
 
-app = App(name="keys", help="Keys that requests are signed with.")
+app = App(name="keys", help="Access keys that sign requests.")
 
 OfKey = Annotated[str, Parameter(help="The access key.")]
 
 
 @app.command(name="list")
 def show(*, folder: DataDirectory, json: AsJson = False) -> None:
-    """Every key, without its secret."""
+    """List access keys without secrets."""
     with folder.read() as connection:
         names = {user.id: user.name for user in users.every(connection)}
         found: list[dict[str, object]] = [
@@ -28,8 +28,10 @@ def show(*, folder: DataDirectory, json: AsJson = False) -> None:
 
 
 @app.command
-def create(user: Annotated[str, Parameter(help="Name of the user it speaks for.")], *, folder: DataDirectory) -> None:
-    """A new key as JSON. Its secret is shown this once.
+def create(
+    user: Annotated[str, Parameter(help="Name of the user that the key authenticates.")], *, folder: DataDirectory
+) -> None:
+    """Create an access key and print it as JSON. The secret is shown only once.
 
     Example: (umask 077; cachewright keys create alice --data-dir ./data > alice.json)
     """
@@ -40,7 +42,7 @@ def create(user: Annotated[str, Parameter(help="Name of the user it speaks for."
 
 @app.command
 def rotate(access_key: OfKey, *, folder: DataDirectory) -> None:
-    """Another key for the same user, as JSON; this one is disabled."""
+    """Create a new key for the same user, print it as JSON and disable this key."""
     with folder.change("iam:credentials:rotate", key=access_key) as connection:
         made = accounts.rotate_key(connection, access_key)
     _print(made)
@@ -48,27 +50,27 @@ def rotate(access_key: OfKey, *, folder: DataDirectory) -> None:
 
 @app.command
 def disable(access_key: OfKey, *, folder: DataDirectory) -> None:
-    """What it signs is refused."""
+    """Disable a key. Requests signed with it are rejected."""
     with folder.change("iam:credentials:disable", key=access_key) as connection:
         accounts.enable_key(connection, access_key, False)
 
 
 @app.command
 def enable(access_key: OfKey, *, folder: DataDirectory) -> None:
-    """It works again."""
+    """Enable a key again."""
     with folder.change("iam:credentials:enable", key=access_key) as connection:
         accounts.enable_key(connection, access_key, True)
 
 
 @app.command
 def delete(access_key: OfKey, *, folder: DataDirectory) -> None:
-    """It is gone for good."""
+    """Delete a key permanently."""
     with folder.change("iam:credentials:delete", key=access_key) as connection:
         accounts.remove_key(connection, access_key)
 
 
 def _print(made: Credentials) -> None:
-    """With the members of the server's own `credentials.json`, but for the endpoint, which is not known here."""
+    """Print the members of `credentials.json` except the endpoint, which only the server knows."""
     shown = {
         "project_id": made.project.id if made.project else None,
         "project_name": made.project.name if made.project else None,

@@ -1,4 +1,4 @@
-"""Reading a new password: never from an argument, which everybody on the machine can see."""
+"""Reads a new password. Arguments hold no passwords: all users of the host can see them."""
 
 import getpass
 import sys
@@ -8,6 +8,6 @@ def new_password(from_stdin: bool) -> str:
     if from_stdin:
         return sys.stdin.readline().rstrip("\n")
     chosen = getpass.getpass("New password: ")
-    if getpass.getpass("Once more: ") != chosen:
-        sys.exit("cachewright: the two are not the same")
+    if getpass.getpass("Repeat the password: ") != chosen:
+        sys.exit("cachewright: passwords do not match")
     return chosen

@@ -8,12 +8,12 @@ from cachewright.cli.admin.data_dir import AsJson, DataDirectory, print_rows
 from cachewright.services import accounts
 from cachewright.store import users
 
-app = App(name="projects", help="Projects: what instances, tasks and roles belong to.")
+app = App(name="projects", help="Projects, which instances and tasks belong to.")
 
 
 @app.command(name="list")
 def show(*, folder: DataDirectory, json: AsJson = False) -> None:
-    """Every project."""
+    """List projects."""
     with folder.read() as connection:
         found: list[dict[str, object]] = [
             {"name": project.name, "id": project.id} for project in users.every_project(connection)
@@ -23,6 +23,6 @@ def show(*, folder: DataDirectory, json: AsJson = False) -> None:
 
 @app.command
 def create(name: Annotated[str, Parameter(help="Name of the project.")], *, folder: DataDirectory) -> None:
-    """A new project; `cachewright users grant` lets users work in it."""
+    """Create a project. `cachewright users grant` gives users a role in it."""
     with folder.change("iam:projects:create") as connection:
         accounts.add_project(connection, name)

@@ -10,16 +10,16 @@ from cachewright.model.identity import RoleName
 from cachewright.services import accounts
 from cachewright.store import users
 
-app = App(name="users", help="Users, and what they may do in which project.")
+app = App(name="users", help="Users and their roles in projects.")
 
 Name = Annotated[str, Parameter(help="Name of the user.")]
 Project = Annotated[str, Parameter(help="Name of the project.")]
-FromStdin = Annotated[bool, Parameter(negative="", help="Read the password from standard input; do not ask for it.")]
+FromStdin = Annotated[bool, Parameter(negative="", help="Read the password from standard input.")]
 
 
 @app.command(name="list")
 def show(*, folder: DataDirectory, json: AsJson = False) -> None:
-    """Every user with the roles that the user has."""
+    """List users with their roles."""
     with folder.read() as connection:
         names = {project.id: project.name for project in users.every_project(connection)}
         roles = users.roles(connection)
@@ -41,12 +41,18 @@ def create(
     name: Name,
     *,
     folder: DataDirectory,
-    role: Annotated[RoleName | None, Parameter(help="What the user is in the project.")] = None,
+    role: Annotated[RoleName | None, Parameter(help="Role of the user in the project.")] = None,
     project: Project = "local",
-    password: Annotated[bool, Parameter(negative="", help="Ask for a password; who has none can only sign.")] = False,
+    password: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="Ask for a password. Without a password, the user can only sign requests with access keys.",
+        ),
+    ] = False,
     password_stdin: FromStdin = False,
 ) -> None:
-    """A new user.
+    """Create a user.
 
     Example: cachewright users create alice --role operator --password --data-dir ./data
     """
@@ -59,7 +65,7 @@ def create(
 
 @app.command
 def set_password(name: Name, *, folder: DataDirectory, password_stdin: FromStdin = False) -> None:
-    """Another password. Tokens that were got with the old one end."""
+    """Set the password of a user. Tokens issued for the old password are revoked."""
     chosen = new_password(password_stdin)
     with folder.change("iam:users:setPassword", user=name) as connection:
         accounts.set_password(connection, name, chosen)
@@ -68,39 +74,41 @@ def set_password(name: Name, *, folder: DataDirectory, password_stdin: FromStdin
 @app.command
 def grant(
     name: Name,
-    role: Annotated[RoleName, Parameter(help="A viewer looks, an operator changes, an admin deletes and audits.")],
+    role: Annotated[
+        RoleName, Parameter(help="viewer: read; operator: also change; admin: also delete and read the audit log.")
+    ],
     *,
     folder: DataDirectory,
     project: Project = "local",
 ) -> None:
-    """The one role that the user has in the project from now on."""
+    """Set the role of a user in a project."""
     with folder.change("iam:users:grant", user=name) as connection:
         accounts.grant(connection, name, project, role)
 
 
 @app.command
 def revoke(name: Name, *, folder: DataDirectory, project: Project = "local") -> None:
-    """The user has no role in the project any more."""
+    """Remove the role of a user in a project."""
     with folder.change("iam:users:revoke", user=name) as connection:
         accounts.grant(connection, name, project, None)
 
 
 @app.command
 def disable(name: Name, *, folder: DataDirectory) -> None:
-    """The user's keys stop working, the tokens end."""
+    """Disable a user. Access keys are rejected and tokens revoked."""
     with folder.change("iam:users:disable", user=name) as connection:
         accounts.enable_user(connection, name, False)
 
 
 @app.command
 def enable(name: Name, *, folder: DataDirectory) -> None:
-    """The user's keys work again."""
+    """Enable a user again."""
     with folder.change("iam:users:enable", user=name) as connection:
         accounts.enable_user(connection, name, True)
 
 
 @app.command
 def delete(name: Name, *, folder: DataDirectory) -> None:
-    """The user is gone, with keys, tokens and roles. What the user has made stays."""
+    """Delete a user with keys, tokens and roles. Instances that the user created stay."""
     with folder.change("iam:users:delete", user=name) as connection:
         accounts.remove_user(connection, name)

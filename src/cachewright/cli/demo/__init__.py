@@ -1,7 +1,6 @@
-"""`cachewright demo`: the whole of it shown and checked on one machine, through the cloud's own client.
+"""`cachewright demo`: creates, loads and scales a cluster on one host through the cloud's own SDK, and verifies it.
 
-What belongs here: what a user of the cloud could write, and what draws and judges it. What does not: any import of
-the server's own code; the demo knows the public API and Valkey's protocol, and nothing behind them.
+The demo uses only the public API and Valkey's protocol. It imports no server code.
 """
 
 import signal
@@ -16,8 +15,8 @@ from rich.console import Console
 from cachewright.cli.demo import report
 from cachewright.cli.demo.background import TrafficEnded
 from cachewright.cli.demo.cloud import CloudRefused
+from cachewright.cli.demo.demo_instance import TaskFailed
 from cachewright.cli.demo.demonstration import Demonstration, DemoOptions, Impossible
-from cachewright.cli.demo.rental import TaskFailed
 from cachewright.cli.demo.server import ServerFailed
 from cachewright.cli.demo.watch import TaskLost
 
@@ -28,7 +27,7 @@ _EXPECTED = (Impossible, ServerFailed, CloudRefused, TaskLost, TaskFailed, Traff
 
 
 def run(options: DemoOptions) -> int:
-    """Runs the demo and prints what it measured. 0 only if everything was as it should be."""
+    """Run the demo and print its measurements. 0 if every check passed."""
     console = Console(stderr=options.json)
     if not console.is_terminal:
         console.width = _PIPE_WIDTH
@@ -38,7 +37,7 @@ def run(options: DemoOptions) -> int:
     for failure in verdict.failures:
         console.print(f"FAILED: {failure}", style="bold red", markup=False, highlight=False, soft_wrap=True)
     if verdict.ok:
-        console.print("Everything was as it should be.", style="bold green")
+        console.print("All checks passed.", style="bold green")
     if options.json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(verdict)) + b"\n")
     return 0 if verdict.ok else 1
@@ -57,7 +56,7 @@ def _verdict(options: DemoOptions, console: Console) -> report.Verdict:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM ends the demo as Ctrl-C does: in order, with nothing left behind."""
+    """Treat SIGTERM like Ctrl-C: stop all processes and clean up."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

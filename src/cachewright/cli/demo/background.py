@@ -1,4 +1,4 @@
-"""The traffic process as the demo sees it."""
+"""Starts and controls the traffic process."""
 
 import subprocess
 import sys
@@ -8,22 +8,22 @@ from pathlib import Path
 
 import msgspec
 
-from cachewright.cli.demo.owners import Seed
-from cachewright.cli.demo.wire import Line, Outcome, Pulse, Stop, TrafficSpec
+from cachewright.cli.demo.slot_client import Seed
+from cachewright.cli.demo.wire import Line, Outcome, Stop, TrafficSpec, TrafficUpdate
 
 _FIRST_PULSE_SECONDS = 30.0
 _READ_BACK_SECONDS = 120.0
-_NOTHING_YET = Pulse(operations=0, errors=0, longest_ms=0.0)
+_NO_UPDATE = TrafficUpdate(operations=0, errors=0, longest_ms=0.0)
 
 
 class TrafficEnded(Exception):
-    """The traffic process ended by itself, with the last lines it said."""
+    """The traffic process ended unexpectedly; holds the last lines of its log."""
 
 
 class Background:
-    def __init__(self, orders: TrafficSpec, log: Path) -> None:
-        """Returns when traffic is under way. What the process says of errors goes to the log."""
-        self._pulse = _NOTHING_YET
+    def __init__(self, spec: TrafficSpec, log: Path) -> None:
+        """Start the traffic and wait for its first operations. Standard error goes to the log."""
+        self._update = _NO_UPDATE
         self._outcome: Outcome | None = None
         self._begun = threading.Event()
         self._log = log
@@ -33,29 +33,30 @@ class Background:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                start_new_session=True,  # Ctrl-C is for the demo, which stops it in its own order
+                start_new_session=True,  # Ctrl-C reaches only the demo, which stops its processes in order
             )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         try:
-            self._say(orders)
+            self._send(spec)
             self._begun.wait(_FIRST_PULSE_SECONDS)
-            if self._pulse is _NOTHING_YET:
+            if self._update is _NO_UPDATE:
                 raise self._ended()
         except BaseException:
             self.close()
             raise
 
     def note(self) -> str:
-        """How the traffic is right now, in one line. TrafficEnded where there is none any more."""
+        """Describe the current traffic in one line. TrafficEnded if its process has ended."""
         if self._process.poll() is not None:
             raise self._ended()
-        pulse = self._pulse
-        return f"clients: {pulse.operations:,} operations, {pulse.errors} errors, longest now {pulse.longest_ms:.1f} ms"
+        update = self._update
+        slowest = f"slowest now {update.longest_ms:.1f} ms"
+        return f"clients: {update.operations:,} operations, {update.errors} errors, {slowest}"
 
     def stop(self, seed: Seed) -> Outcome:
-        """Ends the traffic and waits until all it wrote has been read back."""
-        self._say(Stop(seed=seed))
+        """Stop the traffic and wait until all its writes were read back."""
+        self._send(Stop(seed=seed))
         self._reader.join(_READ_BACK_SECONDS)
         if self._outcome is None:
             raise self._ended()
@@ -63,7 +64,7 @@ class Background:
         return self._outcome
 
     def close(self) -> None:
-        """Ends the process, whatever it is doing."""
+        """Kill the process."""
         self._process.kill()
         self._reader.join()
         with suppress(BrokenPipeError), self._process:
@@ -72,14 +73,14 @@ class Background:
     def _read(self) -> None:
         for line in self._process.stdout or ():
             match msgspec.json.decode(line, type=Line):
-                case Pulse() as pulse:
-                    self._pulse = pulse
+                case TrafficUpdate() as update:
+                    self._update = update
                 case Outcome() as outcome:
                     self._outcome = outcome
             self._begun.set()
         self._begun.set()
 
-    def _say(self, line: TrafficSpec | Stop) -> None:
+    def _send(self, line: TrafficSpec | Stop) -> None:
         if self._process.stdin is None:
             return
         try:
@@ -89,5 +90,5 @@ class Background:
             raise self._ended() from broken
 
     def _ended(self) -> TrafficEnded:
-        said = self._log.read_text(errors="replace").strip()
-        return TrafficEnded(f"the traffic process ended: {said[-2000:]}")
+        log = self._log.read_text(errors="replace").strip()
+        return TrafficEnded(f"the traffic process ended: {log[-2000:]}")

@@ -1,4 +1,4 @@
-"""The cloud's own client, unmodified: the few calls of the demo, and their answers as the demo's own types."""
+"""Calls of the cloud's unmodified SDK that the demo needs, with results as the demo's own types."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ _ANYWHERE = "local"
 
 
 class CloudRefused(Exception):
-    """A call of the cloud's client that did not succeed, in one line. `status` is None where no answer came."""
+    """A call of the SDK failed. `status` is None without an HTTP response."""
 
     def __init__(self, call: str, reason: str, status: int | None = None) -> None:
         super().__init__(f"{call}: {reason}")
@@ -35,7 +35,7 @@ class CloudRefused(Exception):
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):
-    """What a server writes to credentials.json."""
+    """Content of credentials.json."""
 
     project_id: str
     access_key: str
@@ -44,7 +44,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Size(msgspec.Struct, frozen=True):
-    """A cluster: so many shards of so many GB, and of each so many `copies`, the master counted."""
+    """Size of a cluster. `copies` counts the primary and the replicas of a shard."""
 
     shards: int
     shard_gb: int
@@ -60,7 +60,7 @@ class Size(msgspec.Struct, frozen=True):
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
-    """`ip` and `port` are of one node of the cluster."""
+    """Status of an instance, and the address of one of its nodes."""
 
     status: str
     ip: str
@@ -68,7 +68,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One task of an instance's list. `updated` is when it ended, once it has."""
+    """One task of a list. `updated` is its end time, None while it runs."""
 
     id: str
     name: str
@@ -87,7 +87,7 @@ class Cloud:
         self._client: Any = DcsClient.new_builder().with_credentials(credentials).with_endpoint(access.endpoint).build()
 
     def create(self, name: str, size: Size, password: str) -> str:
-        """Asks for a cluster. Its id."""
+        """Request a cluster and return its id."""
         body = CreateInstanceBody(
             name=name,
             engine="Redis",
@@ -104,7 +104,7 @@ class Cloud:
         return str(made[0].instance_id)
 
     def instance(self, instance_id: str) -> Instance | None:
-        """None once it is gone."""
+        """Show an instance; None if it does not exist."""
         try:
             with _refusals("show_instance"):
                 shown = self._client.show_instance(ShowInstanceRequest(instance_id=instance_id))
@@ -124,7 +124,7 @@ class Cloud:
             self._client.delete_single_instance(DeleteSingleInstanceRequest(instance_id=instance_id))
 
     def tasks(self, instance_id: str) -> list[TaskRow]:
-        """The newest first."""
+        """List tasks, newest first."""
         with _refusals("list_background_task"):
             rows = self._client.list_background_task(ListBackgroundTaskRequest(instance_id=instance_id)).tasks
         return [

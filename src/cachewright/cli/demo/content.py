@@ -1,8 +1,8 @@
-"""What is in the cache: a data set in which the content of every key follows from its number.
+"""Generated data set: the number of a key determines its name, commands and content. Pure.
 
-Pure. Nothing has to be remembered to check it: the same number gives the same key, commands and content again, when
-the data is loaded and when it is read back. The first few keys are collections of several MB; of the others 70 %
-are strings of 200 bytes, 10 % such strings that expire, and the rest small hashes, lists and sorted sets.
+Loading and checking generate the same data, so no copy is kept. The first keys are collections of several MB. Of the
+others, 70 % are strings of 200 bytes, 10 % such strings with an expiry time, the rest small hashes, lists and sorted
+sets.
 """
 
 import hashlib
@@ -44,7 +44,11 @@ _SMALL = (
 
 
 class DataSet(msgspec.Struct, frozen=True, kw_only=True):
-    """`expires_at` is when expiring keys do, in epoch seconds; `large_bytes` the size of each large collection."""
+    """Keys of a data set.
+
+    :ivar expires_at: expiry time of expiring keys, epoch seconds.
+    :ivar large_bytes: size of each large collection.
+    """
 
     keys: int
     expires_at: int
@@ -52,7 +56,7 @@ class DataSet(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def memory(self) -> int:
-        """What it takes in the cache, roughly and rather too much."""
+        """Upper estimate of the memory in the cache, bytes."""
         return self.keys * _MEMORY_PER_KEY + len(_LARGE) * self._large_count * _MEMORY_PER_ELEMENT
 
     @property
@@ -63,14 +67,14 @@ class DataSet(msgspec.Struct, frozen=True, kw_only=True):
         return _LARGE[number] if number < len(_LARGE) else _SMALL[number % len(_SMALL)]
 
     def content(self, number: int) -> list[bytes]:
-        """The one value of a string, else the elements in the order they were written."""
+        """The value of a string, or the elements of a collection in write order."""
         if self.kind(number) in {Kind.TEXT, Kind.EXPIRING}:
             return [text(number, ELEMENT_BYTES)]
         count, size = (self._large_count, ELEMENT_BYTES) if number < len(_LARGE) else (6, 40)
         return [text(number * 31 + position, size) for position in range(count)]
 
     def writes(self, number: int) -> Iterator[Command]:
-        """The commands that make the key."""
+        """Commands that create the key."""
         name, content = key(number), self.content(number)
         match self.kind(number):
             case Kind.TEXT:
@@ -91,7 +95,7 @@ class DataSet(msgspec.Struct, frozen=True, kw_only=True):
                     yield ("SADD", name, *part)
 
     def reads(self, number: int) -> list[Command]:
-        """The commands whose replies tell whether the key is as it was made."""
+        """Commands that read the key back."""
         name = key(number)
         match self.kind(number):
             case Kind.TEXT:
@@ -108,23 +112,23 @@ class DataSet(msgspec.Struct, frozen=True, kw_only=True):
                 return [("SMEMBERS", name)]
 
     def matches(self, number: int, replies: Sequence[Reply]) -> bool:
-        """Whether the replies to `reads` are what was written, down to the last byte and the second of expiry."""
+        """Whether the replies to `reads` equal the written content, including the expiry time."""
         content = self.content(number)
         found: object = replies[0]
-        wanted: object = content
+        expected: object = content
         match self.kind(number):
             case Kind.TEXT:
-                wanted = content[0]
+                expected = content[0]
             case Kind.EXPIRING:
-                found, wanted = list(replies), [content[0], self.expires_at]
+                found, expected = list(replies), [content[0], self.expires_at]
             case Kind.SET:
-                found, wanted = _unordered(replies[0], 1), _unordered([*content], 1)
+                found, expected = _unordered(replies[0], 1), _unordered([*content], 1)
             case Kind.SORTED:
-                wanted = _interleaved(content, [b"%d" % score for score in range(len(content))])
+                expected = _interleaved(content, [b"%d" % score for score in range(len(content))])
             case Kind.HASH:
                 names = [b"f%d" % position for position in range(len(content))]
-                found, wanted = _unordered(replies[0], 2), _unordered([*_interleaved(names, content)], 2)
-        return found == wanted
+                found, expected = _unordered(replies[0], 2), _unordered([*_interleaved(names, content)], 2)
+        return found == expected
 
 
 def key(number: int) -> bytes:
@@ -132,12 +136,12 @@ def key(number: int) -> bytes:
 
 
 def missing(replies: Sequence[Reply]) -> bool:
-    """Whether the first reply says that there is no such key."""
+    """Whether the first reply means that the key does not exist."""
     return replies[0] is None or replies[0] == []
 
 
 def text(seed: int, size: int) -> bytes:
-    """Bytes that follow from the seed, and differ from those of any other seed."""
+    """Bytes generated from a seed, different for each seed."""
     head = b"%016d" % seed
     offset = seed * 7919 % (len(_POOL) - size)
     return head + _POOL[offset : offset + size - len(head)]
@@ -153,6 +157,6 @@ def _interleaved(left: list[bytes], right: list[bytes]) -> list[bytes]:
 
 
 def _unordered(reply: Reply, width: int) -> list[list[Reply]]:
-    """The reply's items in groups of `width`, in an order of their own; none where it is no list."""
+    """Items of a list reply in groups of `width`, sorted; empty for any other reply."""
     items = reply if isinstance(reply, list) else []
     return sorted((items[at : at + width] for at in range(0, len(items), width)), key=repr)

@@ -1,4 +1,4 @@
-"""The demo from its first call to its last: what is done in which order, and what is undone whatever happens."""
+"""Sequence of the demo's actions, and the cleanup after them."""
 
 import time
 from collections.abc import Callable
@@ -14,26 +14,26 @@ from cachewright.cli.demo import latency, report
 from cachewright.cli.demo.background import Background
 from cachewright.cli.demo.cloud import Cloud, Size
 from cachewright.cli.demo.content import DataSet
-from cachewright.cli.demo.load import Loaded, Tell, Verified, load, verify
-from cachewright.cli.demo.owners import Seed, SlotClient
-from cachewright.cli.demo.rental import DemoInstance
+from cachewright.cli.demo.demo_instance import DemoInstance
+from cachewright.cli.demo.load import Loaded, ReportCount, Verified, load, verify
 from cachewright.cli.demo.server import ServerProcess, kill_left_behind
+from cachewright.cli.demo.slot_client import Seed, SlotClient
 from cachewright.cli.demo.watch import Watched
 from cachewright.cli.demo.wire import Outcome, TrafficSpec
 
 _SHARD_SIZES = (1, 2, 4, 8)
-_FULLEST = 0.4
+_MAX_FILL = 0.4
 _EXPIRES_IN = 24 * 3600
 _WORKERS = 128
 _WARM_UP_SECONDS = 1.5
-_AFTERGLOW_SECONDS = 1.0
+_AFTER_SECONDS = 1.0
 
 _Counted = TypeVar("_Counted")
 _Span = tuple[float, float]
 
 
 class DemoOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`start` and `to` are numbers of shards. `data_dir` must be empty or not exist.
+    """Options of the demo. `start` and `to` count shards. `data_dir` must be empty or not exist.
 
     :ivar database_url: an empty database; None for SQLite in `data_dir`.
     """
@@ -49,11 +49,11 @@ class DemoOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Impossible(Exception):
-    """The options ask for what cannot be shown."""
+    """The options are not valid on this host."""
 
 
 class _Observed(msgspec.Struct, frozen=True, kw_only=True):
-    """All that was seen while the server ran."""
+    """Measurements while the server ran."""
 
     creation: Watched
     loaded: Loaded
@@ -65,7 +65,7 @@ class _Observed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Demonstration:
-    """One run. What it starts is stopped when `measure` ends, in whichever way."""
+    """One run of the demo. `measure` stops everything it started, also after an error."""
 
     def __init__(self, options: DemoOptions, console: Console) -> None:
         if not 1 <= options.start < options.to:
@@ -76,9 +76,9 @@ class Demonstration:
         self._console = console
         self._data = DataSet(keys=options.keys, expires_at=int(time.time()) + _EXPIRES_IN)
         self._shard_gb = shard_gb(self._data, options.start)
-        if self._data.memory > (there := psutil.virtual_memory().total):
+        if self._data.memory > (total := psutil.virtual_memory().total):
             needed = f"{self._data.memory / 2**30:.1f} GB of memory"
-            raise Impossible(f"{options.keys:,} keys take {needed}, and this machine has {there / 2**30:.1f} GB")
+            raise Impossible(f"{options.keys:,} keys take {needed}, and this host has {total / 2**30:.1f} GB")
 
     def measure(self) -> report.Report:
         options = self._options
@@ -88,7 +88,7 @@ class Demonstration:
             try:
                 seen = self._observe(Cloud(server.access))
             except Exception:
-                self._say(f"The server's log ends with:\n{server.tail()}")
+                self._say(f"Last lines of the server's log:\n{server.tail()}")
                 raise
             finally:
                 stopped = server.stop()
@@ -112,17 +112,17 @@ class Demonstration:
 
     def _observe(self, cloud: Cloud) -> _Observed:
         options = self._options
-        with DemoInstance(cloud, self._console, Size(options.start, self._shard_gb)) as rental:
-            creation = rental.created()
-            loaded = self._load(rental.seed())
-            with closing(Background(self._orders(rental.seed()), options.data_dir / "traffic.log")) as traffic:
+        with DemoInstance(cloud, self._console, Size(options.start, self._shard_gb)) as instance:
+            creation = instance.created()
+            loaded = self._load(instance.seed())
+            with closing(Background(self._traffic_spec(instance.seed()), options.data_dir / "traffic.log")) as traffic:
                 quiet = self._quiet()
-                rental.note = traffic.note
-                scale_out = _timed(lambda: rental.scale(options.to))
-                scale_in = _timed(lambda: rental.scale(options.start))
-                self._say("Reading back every write that was acknowledged")
-                outcome = traffic.stop(rental.seed())
-            data = self._verify(rental.seed())
+                instance.note = traffic.note
+                scale_out = _timed(lambda: instance.scale(options.to))
+                scale_in = _timed(lambda: instance.scale(options.start))
+                self._say("Reading back all acknowledged writes")
+                outcome = traffic.stop(instance.seed())
+            data = self._verify(instance.seed())
         return _Observed(
             creation=creation,
             loaded=loaded,
@@ -135,27 +135,28 @@ class Demonstration:
 
     def _load(self, seed: Seed) -> Loaded:
         with SlotClient(seed) as owners:
-            loaded = self._counting("Loading", lambda tell: load(owners, self._data, tell))
+            loaded = self._with_counter("Loading", lambda report_count: load(owners, self._data, report_count))
         self._say(f"Loaded {loaded.keys:,} keys in {loaded.seconds:.1f} s, {loaded.keys_per_second:,.0f} keys/s")
         return loaded
 
     def _verify(self, seed: Seed) -> Verified:
         with SlotClient(seed) as owners:
-            return self._counting("Checking", lambda tell: verify(owners, self._data, tell))
+            return self._with_counter("Checking", lambda report_count: verify(owners, self._data, report_count))
 
-    def _orders(self, seed: Seed) -> TrafficSpec:
+    def _traffic_spec(self, seed: Seed) -> TrafficSpec:
         rate = self._options.operations_per_second
         return TrafficSpec(seed=seed, data=self._data, operations_per_second=rate, workers=_WORKERS)
 
     def _quiet(self) -> _Span:
         options = self._options
-        self._say(f"Clients at {options.operations_per_second} operations/s; {options.quiet_seconds:.0f} s of quiet")
+        rate = options.operations_per_second
+        self._say(f"Clients at {rate} operations/s; measuring {options.quiet_seconds:.0f} s without scaling")
         time.sleep(_WARM_UP_SECONDS)
         begin = time.monotonic()
         time.sleep(options.quiet_seconds)
         return begin, time.monotonic()
 
-    def _counting(self, what: str, work: Callable[[Tell], _Counted]) -> _Counted:
+    def _with_counter(self, what: str, work: Callable[[ReportCount], _Counted]) -> _Counted:
         line = f"{what} {self._data.keys:,} keys"
         if not self._console.is_terminal:
             self._say(line)
@@ -167,17 +168,17 @@ class Demonstration:
 
 
 def shard_gb(data: DataSet, shards: int) -> int:
-    """The smallest size of a shard with which so many shards hold the data and are far from full."""
+    """Smallest shard size with which the data fills the shards by at most 40 %."""
     for size in _SHARD_SIZES:
-        if data.memory / shards <= size * 2**30 * _FULLEST:
+        if data.memory / shards <= size * 2**30 * _MAX_FILL:
             return size
     raise Impossible(f"{data.keys:,} keys do not fit into {shards} shards of {_SHARD_SIZES[-1]} GB")
 
 
 def _timed(scale: Callable[[], Watched]) -> tuple[_Span, Watched]:
-    """The scaling, and when clients may have felt it: from the call to a little after its end."""
+    """Scale, and return the period in which clients may be affected: from the call to one second after the end."""
     begin = time.monotonic()
     watched = scale()
     end = time.monotonic()
-    time.sleep(_AFTERGLOW_SECONDS)
+    time.sleep(_AFTER_SECONDS)
     return (begin, end), watched

@@ -1,4 +1,4 @@
-"""How long client operations took, phase by phase. Pure."""
+"""Latency of client operations in each phase. Pure."""
 
 from array import array
 from collections.abc import Sequence
@@ -7,10 +7,11 @@ import msgspec
 
 
 class Sample(msgspec.Struct, frozen=True, gc=False):
-    """One operation. Times are of the monotonic clock, which all processes of a machine share.
+    """One operation. Times are of the monotonic clock, which all processes of a host share.
 
-    `due` is when the schedule wanted it; `seconds` runs from there if the client was still busy with earlier
-    operations, else from when it was sent; `late` is how much later than due an idle client woke up.
+    :ivar due: scheduled start.
+    :ivar seconds: duration, from `due` if the client was still busy with earlier operations, else from the send.
+    :ivar late: seconds by which an idle client woke up after `due`.
     """
 
     due: float
@@ -19,7 +20,7 @@ class Sample(msgspec.Struct, frozen=True, gc=False):
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
-    """Of the operations due in one phase. `client_late_p99_ms` is the machine's own jitter, not part of the others."""
+    """Latency of the operations due in one phase. `client_late_p99_ms` is the scheduling delay of the client itself."""
 
     operations: int
     p50_ms: float
@@ -39,21 +40,21 @@ def unpacked(raw: bytes) -> list[Sample]:
 
 
 def of_phase(samples: Sequence[Sample], begin: float, end: float) -> Latency:
-    """Of the operations that were due from `begin` to `end`."""
+    """Latency of the operations due from `begin` to `end`."""
     within = [sample for sample in samples if begin <= sample.due < end]
-    took = sorted(sample.seconds * 1000 for sample in within)
+    durations = sorted(sample.seconds * 1000 for sample in within)
     late = sorted(sample.late * 1000 for sample in within)
     return Latency(
         operations=len(within),
-        p50_ms=percentile(took, 0.50),
-        p99_ms=percentile(took, 0.99),
-        longest_ms=took[-1] if took else 0.0,
+        p50_ms=percentile(durations, 0.50),
+        p99_ms=percentile(durations, 0.99),
+        longest_ms=durations[-1] if durations else 0.0,
         client_late_p99_ms=percentile(late, 0.99),
     )
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """The smallest value that `share` of all do not exceed; 0 where there are none."""
+    """Smallest value that `share` of all values do not exceed; 0 without values."""
     if not ordered:
         return 0.0
     rank = -int(-share * len(ordered) // 1)  # rounded up

@@ -1,4 +1,4 @@
-"""Loading the data set, and checking that every key of it is there with its content."""
+"""Loads the data set, and verifies that every key exists with its content."""
 
 import time
 from collections.abc import Callable
@@ -6,13 +6,13 @@ from collections.abc import Callable
 import msgspec
 
 from cachewright.cli.demo.content import DataSet, key, missing
-from cachewright.cli.demo.owners import SlotClient
+from cachewright.cli.demo.slot_client import SlotClient
 
 _EXAMPLES = 5
-_TELL_EVERY = 2000
+_REPORT_EVERY = 2000
 
-Tell = Callable[[int], None]
-"""Called with how many keys are done, now and then."""
+ReportCount = Callable[[int], None]
+"""Called every few thousand keys with the number of keys done."""
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +25,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
-    """`examples` names a few of the keys that are missing or changed."""
+    """Result of the check. `examples` names some of the missing or changed keys."""
 
     checked: int
     missing: int
@@ -33,25 +33,25 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     examples: tuple[str, ...] = ()
 
 
-def load(owners: SlotClient, data: DataSet, tell: Tell) -> Loaded:
-    begun = time.monotonic()
+def load(slot_client: SlotClient, data: DataSet, report_count: ReportCount) -> Loaded:
+    start = time.monotonic()
     work = ((key(number), list(data.writes(number))) for number in range(data.keys))
-    for done, _ in enumerate(owners.replies(work), start=1):
-        if done % _TELL_EVERY == 0:
-            tell(done)
-    return Loaded(keys=data.keys, seconds=time.monotonic() - begun)
+    for done, _ in enumerate(slot_client.replies(work), start=1):
+        if done % _REPORT_EVERY == 0:
+            report_count(done)
+    return Loaded(keys=data.keys, seconds=time.monotonic() - start)
 
 
-def verify(owners: SlotClient, data: DataSet, tell: Tell) -> Verified:
+def verify(slot_client: SlotClient, data: DataSet, report_count: ReportCount) -> Verified:
     gone, changed, examples = 0, 0, list[str]()
     work = ((key(number), data.reads(number)) for number in range(data.keys))
-    for number, replies in enumerate(owners.replies(work)):
+    for number, replies in enumerate(slot_client.replies(work)):
         if not data.matches(number, replies):
             is_gone = missing(replies)
             gone += is_gone
             changed += not is_gone
             if len(examples) < _EXAMPLES:
                 examples.append(f"{key(number).decode()} ({'missing' if is_gone else 'changed'})")
-        if number % _TELL_EVERY == 0:
-            tell(number)
+        if number % _REPORT_EVERY == 0:
+            report_count(number)
     return Verified(checked=data.keys, missing=gone, changed=changed, examples=tuple(examples))

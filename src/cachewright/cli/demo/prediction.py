@@ -1,4 +1,4 @@
-"""How well a task's remaining time foretold its end, and whether its percent ever went down. Pure."""
+"""Accuracy of a task's remaining time, and decreases of its percent. Pure."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -9,8 +9,8 @@ import msgspec
 _FROM_PERCENT = 10
 
 
-class Glimpse(msgspec.Struct, frozen=True):
-    """What a client was told at one moment. `at` is in seconds of any one clock."""
+class ProgressSample(msgspec.Struct, frozen=True):
+    """Progress that a client read at time `at`, in seconds."""
 
     at: float
     percent: int
@@ -18,7 +18,7 @@ class Glimpse(msgspec.Struct, frozen=True):
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
-    """Errors of the foretold end, in seconds and as shares of the task's whole duration."""
+    """Errors of the estimated end, in seconds and as shares of the task's duration."""
 
     samples: int
     median_seconds: float
@@ -27,12 +27,12 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     worst_share: float
 
 
-def judge(glimpses: Sequence[Glimpse], begin: float, end: float) -> Prediction | None:
-    """Judges what was told from 10 % on and before the end. None where nothing was told then."""
+def accuracy(samples: Sequence[ProgressSample], begin: float, end: float) -> Prediction | None:
+    """Errors of the estimates from 10 % to the end of the task; None without an estimate."""
     errors = [
-        abs(glimpse.at + glimpse.remaining - end)
-        for glimpse in glimpses
-        if glimpse.remaining is not None and _FROM_PERCENT <= glimpse.percent < 100 and begin <= glimpse.at < end
+        abs(sample.at + sample.remaining - end)
+        for sample in samples
+        if sample.remaining is not None and _FROM_PERCENT <= sample.percent < 100 and begin <= sample.at < end
     ]
     if not errors or end <= begin:
         return None
@@ -45,6 +45,6 @@ def judge(glimpses: Sequence[Glimpse], begin: float, end: float) -> Prediction |
     )
 
 
-def descents(glimpses: Sequence[Glimpse]) -> list[tuple[int, int]]:
-    """Each time the percent was lower than just before: from which to which."""
-    return [(before.percent, after.percent) for before, after in pairwise(glimpses) if after.percent < before.percent]
+def descents(samples: Sequence[ProgressSample]) -> list[tuple[int, int]]:
+    """Each decrease of the percent, as (from, to)."""
+    return [(before.percent, after.percent) for before, after in pairwise(samples) if after.percent < before.percent]

@@ -1,4 +1,4 @@
-"""What the demo measured, what of it is a failure, and how it reads. Pure."""
+"""Measurements of the demo, the failures among them, and their tables. Pure."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -17,7 +17,7 @@ _EXAMPLES = 3
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """One task: the creation, or a scaling. `descents` lists each fall of its percent, which must be none."""
+    """One task that created or scaled the cluster. `descents` lists decreases of its percent and must be empty."""
 
     from_shards: int
     to_shards: int
@@ -30,7 +30,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Traffic(msgspec.Struct, frozen=True, kw_only=True):
-    """What clients saw. `longest_stall_ms` is the longest operation while the cluster was being scaled."""
+    """Results of the clients. `longest_stall_ms` is the longest operation while the cluster was scaled."""
 
     operations: int
     errors: int
@@ -58,7 +58,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What `--json` prints. `failures` is empty where `ok`; the report is null where the demo was cut short."""
+    """Output of `--json`. `failures` is empty if `ok`; the report is null if the demo was aborted."""
 
     ok: bool
     failures: tuple[str, ...]
@@ -79,14 +79,14 @@ def change(watched: Watched, from_shards: int, to_shards: int) -> Change:
 
 
 def traffic(outcome: Outcome, quiet: Latency, scale_out: Latency, scale_in: Latency) -> Traffic:
-    told = [f"{trouble.kind}: {trouble.message}" for trouble in outcome.troubles[:_EXAMPLES]]
+    errors = [f"{failure.kind}: {failure.message}" for failure in outcome.failures[:_EXAMPLES]]
     return Traffic(
         operations=outcome.operations,
         errors=outcome.errors,
         wrong_answers=outcome.wrong_answers,
-        examples=(*told, *outcome.kept.examples[:_EXAMPLES]),
-        acknowledged=outcome.kept.acknowledged,
-        lost=outcome.kept.lost,
+        examples=(*errors, *outcome.read_back.examples[:_EXAMPLES]),
+        acknowledged=outcome.read_back.acknowledged,
+        lost=outcome.read_back.lost,
         quiet=quiet,
         scale_out=scale_out,
         scale_in=scale_in,
@@ -107,9 +107,9 @@ def _failures(report: Report) -> Iterator[str]:
         examples = ", ".join(report.data.examples)
         yield f"of the loaded keys {report.data.missing} are missing and {report.data.changed} changed: {examples}"
     if report.processes_left:
-        yield f"{report.processes_left} cache processes were left behind; they have been killed"
+        yield f"{report.processes_left} node processes were still running; they were killed"
     if not report.server_stopped:
-        yield "the server did not stop as asked"
+        yield "the server did not stop cleanly"
 
 
 def _change_failures(name: str, task: Change) -> Iterator[str]:
@@ -118,19 +118,19 @@ def _change_failures(name: str, task: Change) -> Iterator[str]:
     if task.descents:
         yield f"the percent of the {name} went down: " + ", ".join(f"{a} to {b}" for a, b in task.descents)
     if task.from_shards and task.status == "SUCCESS" and not task.moved.keys:
-        yield f"the {name} tells of no keys that it moved"
+        yield f"the {name} reports no moved keys"
 
 
-def _traffic_failures(seen: Traffic) -> Iterator[str]:
-    examples = f" ({'; '.join(seen.examples)})" if seen.examples else ""
-    if seen.errors:
-        yield f"{seen.errors} client operations ended in an error{examples}"
-    if seen.wrong_answers:
-        yield f"{seen.wrong_answers} answers contradicted an acknowledged write{examples}"
-    if seen.lost:
-        yield f"{seen.lost} of {seen.acknowledged} acknowledged writes were lost{examples}"
-    if not all(phase.operations for phase in (seen.quiet, seen.scale_out, seen.scale_in)):
-        yield "there was a phase without client operations, so nothing is known of it"
+def _traffic_failures(traffic: Traffic) -> Iterator[str]:
+    examples = f" ({'; '.join(traffic.examples)})" if traffic.examples else ""
+    if traffic.errors:
+        yield f"{traffic.errors} client operations ended in an error{examples}"
+    if traffic.wrong_answers:
+        yield f"{traffic.wrong_answers} answers contradicted an acknowledged write{examples}"
+    if traffic.lost:
+        yield f"{traffic.lost} of {traffic.acknowledged} acknowledged writes were lost{examples}"
+    if not all(phase.operations for phase in (traffic.quiet, traffic.scale_out, traffic.scale_in)):
+        yield "a phase had no client operations, so it has no latency"
 
 
 def tables(report: Report) -> Iterator[Table]:
@@ -140,7 +140,7 @@ def tables(report: Report) -> Iterator[Table]:
 
 
 def _changes_table(report: Report) -> Table:
-    table = Table("scaling", title="What was moved", title_justify="left")
+    table = Table("change", title="Scaling", title_justify="left")
     for heading in ("task", "migration", "ranges", "keys", "MB", "keys/s", "remain_time: median", "worst"):
         table.add_column(heading, justify="right")
     for task in (report.scale_out, report.scale_in):
@@ -159,32 +159,32 @@ def _changes_table(report: Report) -> Table:
 
 def _errors(prediction: Prediction | None) -> tuple[str, str]:
     if prediction is None:
-        return "not told", ""
+        return "none", ""
     return (
         f"{prediction.median_seconds:.2f} s ({prediction.median_share:.0%})",
         f"{prediction.worst_seconds:.2f} s ({prediction.worst_share:.0%})",
     )
 
 
-def _traffic_table(seen: Traffic) -> Table:
-    table = Table("client", title="What clients felt", title_justify="left")
-    for heading in ("operations", "p50", "p99", "longest", "the client's own delay, p99"):
+def _traffic_table(traffic: Traffic) -> Table:
+    table = Table("client", title="Client latency", title_justify="left")
+    for heading in ("operations", "p50", "p99", "longest", "scheduling delay of the client, p99"):
         table.add_column(heading, justify="right")
-    for name, phase in (("quiet", seen.quiet), ("scale-out", seen.scale_out), ("scale-in", seen.scale_in)):
+    for name, phase in (("quiet", traffic.quiet), ("scale-out", traffic.scale_out), ("scale-in", traffic.scale_in)):
         times = (phase.p50_ms, phase.p99_ms, phase.longest_ms, phase.client_late_p99_ms)
         table.add_row(name, f"{phase.operations:,}", *(f"{time:.2f} ms" for time in times))
     return table
 
 
 def _checks_table(report: Report) -> Table:
-    seen = report.traffic
-    table = Table("check", "counted", "wrong", title="What was checked", title_justify="left")
-    table.add_row("client operations: errors", f"{seen.operations:,}", f"{seen.errors}")
-    table.add_row("client operations: wrong answers", f"{seen.operations:,}", f"{seen.wrong_answers}")
-    table.add_row("acknowledged writes: lost", f"{seen.acknowledged:,}", f"{seen.lost}")
+    traffic = report.traffic
+    table = Table("check", "total", "failed", title="Checks", title_justify="left")
+    table.add_row("client operations: errors", f"{traffic.operations:,}", f"{traffic.errors}")
+    table.add_row("client operations: wrong answers", f"{traffic.operations:,}", f"{traffic.wrong_answers}")
+    table.add_row("acknowledged writes: lost", f"{traffic.acknowledged:,}", f"{traffic.lost}")
     table.add_row("loaded keys: missing", f"{report.data.checked:,}", f"{report.data.missing}")
     table.add_row("loaded keys: changed", f"{report.data.checked:,}", f"{report.data.changed}")
-    falls = sum(len(task.descents) for task in (report.creation, report.scale_out, report.scale_in))
-    table.add_row("tasks: percent went down", "3", f"{falls}")
-    table.add_row("cache processes left behind", "", f"{report.processes_left}")
+    descents = sum(len(task.descents) for task in (report.creation, report.scale_out, report.scale_in))
+    table.add_row("tasks: percent went down", "3", f"{descents}")
+    table.add_row("node processes left", "", f"{report.processes_left}")
     return table

@@ -1,4 +1,4 @@
-"""The real server, as a process: `cachewright serve` on a folder of its own, and what it must not leave behind."""
+"""Runs `cachewright serve` in its own directory, and finds processes that it left behind."""
 
 import os
 import stat
@@ -18,11 +18,11 @@ _READY_SECONDS = 30.0
 _STOP_SECONDS = 30.0
 _LOG_TAIL = 2000
 _DATABASE_URL = "CACHEWRIGHT_DATABASE_URL"
-"""Its password must not be among the arguments, which other users can read."""
+"""Carries the URL, whose password other users could read among the arguments."""
 
 _OVERCOMMIT = 1000
-"""The demo's shards are of 1 GB at least, and it is to run on small machines: its server lets nodes have far more
-memory than there is. How much of it is filled is the demo's own doing; a server for others keeps to the default, 1."""
+"""The smallest shard has 1 GB, and the demo must run on small hosts, so its server allows more memory than the host
+has. The demo limits the data itself. A production server keeps the default, 1."""
 
 
 class ServerFailed(Exception):
@@ -31,8 +31,8 @@ class ServerFailed(Exception):
 
 class ServerProcess:
     def __init__(self, data_dir: Path, *arguments: str, database_url: str | None = None) -> None:
-        """Start it, with more arguments of `cachewright serve`, and return when it answers. The folder must be new or
-        empty, and so must the database; None for SQLite in the folder."""
+        """Start the server with additional arguments and wait until it responds. The directory and the database must be
+        new or empty; without a database URL, the server uses SQLite in the directory."""
         data_dir.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
         if any(data_dir.iterdir()):
             raise ServerFailed(f"{data_dir} is not empty")
@@ -47,7 +47,7 @@ class ServerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for the demo, which stops it in its own order
+                start_new_session=True,  # Ctrl-C reaches only the demo, which stops its processes in order
             )
         try:
             self.access = self._ready(data_dir / "credentials.json")
@@ -57,7 +57,7 @@ class ServerProcess:
             raise
 
     def stop(self) -> bool:
-        """Ends it as an operator would. False where it had to be killed, or did not end well."""
+        """Stop the server by SIGTERM. False if it had to be killed or exited with an error."""
         self._process.terminate()
         try:
             return self._process.wait(_STOP_SECONDS) == 0
@@ -79,12 +79,12 @@ class ServerProcess:
         raise ServerFailed(f"the server is not ready after {_READY_SECONDS:.0f} s: {self.tail()}")
 
     def tail(self) -> str:
-        """The last lines of its log."""
+        """Last lines of the log."""
         return self._log.read_text(errors="replace").strip()[-_LOG_TAIL:]
 
 
 def kill_left_behind(data_dir: Path) -> int:
-    """Kills every cache node that still runs in the folder. How many there were."""
+    """Kill all nodes that still run in the directory, and return their number."""
     left = []
     for process in psutil.process_iter():
         try:
@@ -103,7 +103,7 @@ def _is_node(words: list[str], data_dir: Path) -> bool:
 
 
 def _answers(endpoint: str) -> bool:
-    """Any answer will do: without a signature it is a refusal."""
+    """Whether the endpoint responds; an error response counts."""
     try:
         urllib.request.urlopen(endpoint, timeout=5).close()  # noqa: S310  # the server's own http address
     except urllib.error.HTTPError as answer:

@@ -1,4 +1,4 @@
-"""Following a task through the cloud's client until it ends, and remembering all it told on the way."""
+"""Follows a task through the cloud's SDK until it ends, and records its progress."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from cachewright.cli.demo.cloud import TaskRow
-from cachewright.cli.demo.prediction import Glimpse, Prediction, descents, judge
+from cachewright.cli.demo.prediction import Prediction, ProgressSample, accuracy, descents
 from cachewright.client.progress import Moved, Progress, moved
 
 _EVERY_SECONDS = 0.25
@@ -17,24 +17,24 @@ _ENDS_WITHIN_SECONDS = 3600.0
 
 
 class TaskLost(Exception):
-    """A task that should be there is not, or does not end."""
+    """A task does not exist, or does not end."""
 
 
 class Tasks(Protocol):
-    """What is asked of the cloud."""
+    """Calls of the cloud's SDK that are needed here."""
 
     def tasks(self, instance_id: str) -> list[TaskRow]: ...
     def progress(self, instance_id: str, task_id: str) -> Progress: ...
 
 
 class Watched(msgspec.Struct, frozen=True, kw_only=True):
-    """A task from its begin to its end, in epoch seconds."""
+    """Record of a task that has ended. Times are epoch seconds."""
 
     row: TaskRow
     begin: float
     end: float
     last: Progress
-    glimpses: tuple[Glimpse, ...]
+    samples: tuple[ProgressSample, ...]
 
     @property
     def succeeded(self) -> bool:
@@ -50,18 +50,18 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def prediction(self) -> Prediction | None:
-        return judge(self.glimpses, self.begin, self.end)
+        return accuracy(self.samples, self.begin, self.end)
 
     @property
     def descents(self) -> list[tuple[int, int]]:
-        return descents(self.glimpses)
+        return descents(self.samples)
 
 
 Show = Callable[[Progress], None]
 
 
 def newest(tasks: Tasks, instance_id: str, known: frozenset[str]) -> TaskRow:
-    """The instance's newest task that is not `known`: a resize is answered without one."""
+    """Wait for the instance's newest task that is not in `known`. TaskLost if none appears."""
     deadline = time.monotonic() + _APPEARS_WITHIN_SECONDS
     while time.monotonic() < deadline:
         rows = [row for row in tasks.tasks(instance_id) if row.id not in known]
@@ -72,25 +72,25 @@ def newest(tasks: Tasks, instance_id: str, known: frozenset[str]) -> TaskRow:
 
 
 def follow(tasks: Tasks, instance_id: str, task_id: str, show: Show) -> Watched:
-    """Shows each change of the task's progress, and returns when it has ended, well or not."""
-    glimpses: list[Glimpse] = []
+    """Poll a task and show its progress until it has ended, with success or not."""
+    samples: list[ProgressSample] = []
     started = time.time()
     while time.time() < started + _ENDS_WITHIN_SECONDS:
         asked = time.time()
         row = next((row for row in tasks.tasks(instance_id) if row.id == task_id), None)
         if row is None:
-            raise TaskLost(f"task {task_id} is not listed any more")
+            raise TaskLost(f"task {task_id} disappeared from the list")
         progress = tasks.progress(instance_id, task_id)
-        glimpses.append(Glimpse(time.time(), progress.percent, progress.remaining))
+        samples.append(ProgressSample(time.time(), progress.percent, progress.remaining))
         show(progress)
         if row.ended:
             begin = _moment(row.created, started)
             end = _moment(row.updated, asked)
-            return Watched(row=row, begin=begin, end=end, last=progress, glimpses=tuple(glimpses))
+            return Watched(row=row, begin=begin, end=end, last=progress, samples=tuple(samples))
         time.sleep(max(asked + _EVERY_SECONDS - time.time(), 0))
     raise TaskLost(f"task {task_id} has not ended within {_ENDS_WITHIN_SECONDS:.0f} s")
 
 
-def _moment(told: datetime | None, seen: float) -> float:
-    """The task's own time where it tells one: what is seen is up to a poll later."""
-    return told.astimezone(UTC).timestamp() if told else seen
+def _moment(reported: datetime | None, polled: float) -> float:
+    """Epoch seconds of the task's own time; without one, of the poll."""
+    return reported.astimezone(UTC).timestamp() if reported else polled

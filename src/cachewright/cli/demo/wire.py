@@ -1,14 +1,14 @@
-"""What the demo and its traffic process say to each other: one JSON line each, over standard input and output."""
+"""Messages between the demo and its traffic process: lines of JSON on standard input and output."""
 
 import msgspec
 
 from cachewright.cli.demo.content import DataSet
-from cachewright.cli.demo.owners import Seed
-from cachewright.cli.demo.workload import Kept
+from cachewright.cli.demo.slot_client import Seed
+from cachewright.cli.demo.workload import ReadBack
 
 
 class TrafficSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """The first line that the process reads. The password comes this way: a command line is for all to see."""
+    """First message to the process. It holds the password, because all users of the host can see arguments."""
 
     seed: Seed
     data: DataSet
@@ -17,22 +17,22 @@ class TrafficSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stop(msgspec.Struct, frozen=True, kw_only=True):
-    """The second line: end the traffic, read back what was acknowledged, say the outcome. `seed` is a node that is
-    there now; the first one may have left the cluster."""
+    """Second message: stop the traffic, read back acknowledged writes and send the outcome. `seed` is a node of the
+    present cluster; the first one may have left it."""
 
     seed: Seed
 
 
-class Pulse(msgspec.Struct, frozen=True, kw_only=True, tag="pulse"):
-    """Twice a second: totals so far, and the longest operation since the last pulse."""
+class TrafficUpdate(msgspec.Struct, frozen=True, kw_only=True, tag="update"):
+    """Sent twice a second: totals, and the longest operation since the last update."""
 
     operations: int
     errors: int
     longest_ms: float
 
 
-class Trouble(msgspec.Struct, frozen=True, kw_only=True):
-    """One operation that did not end well. `kind` is the class of its error."""
+class FailedOperation(msgspec.Struct, frozen=True, kw_only=True):
+    """One failed operation. `kind` is the class of its error."""
 
     at: float
     kind: str
@@ -40,14 +40,14 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag="outcome"):
-    """The last line. `samples` is what `latency.packed` makes; the first troubles are told, all are counted."""
+    """Last message. `samples` is the result of `latency.packed`; `failures` lists the first failures."""
 
     operations: int
     errors: int
     wrong_answers: int
-    troubles: tuple[Trouble, ...]
-    kept: Kept
+    failures: tuple[FailedOperation, ...]
+    read_back: ReadBack
     samples: bytes
 
 
-Line = Pulse | Outcome
+Line = TrafficUpdate | Outcome

@@ -1,8 +1,8 @@
-"""What one worker of the traffic does to the cache, and what it remembers of what the cache acknowledged.
+"""Operations of one traffic worker, and its record of acknowledged writes.
 
-A worker writes only keys of its own, so it knows what each must hold: a write that was acknowledged and is not there
-later, or a read that is older than the last acknowledged write, is a loss. A write that ended in an error may or may
-not have happened; it is not counted as acknowledged, and the client may have repeated it.
+A worker writes only its own keys, so it knows the content of each: a missing acknowledged write, or a read older than
+the last acknowledged write, counts as lost. A write that ended in an error may or may not have happened; it does not
+count as acknowledged, and the client may have repeated it.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +12,7 @@ import msgspec
 from valkey.cluster import ValkeyCluster
 
 from cachewright.cli.demo.content import DataSet, Kind, key, text
-from cachewright.cli.demo.owners import SlotClient
+from cachewright.cli.demo.slot_client import SlotClient
 
 _OVERWRITTEN_KEYS = 50
 _COUNTERS = 20
@@ -21,11 +21,11 @@ _EXAMPLES = 5
 
 
 class WrongAnswer(Exception):
-    """The cache answered something that contradicts what it acknowledged."""
+    """A reply of the cache contradicts an acknowledged write."""
 
 
 class Acknowledged(msgspec.Struct, frozen=True, kw_only=True):
-    """A key and what it must hold: this very value, or this number at least. It stands for so many `writes`."""
+    """A key with its expected content, exactly `value` or a number of at least `at_least`; stands for `writes`."""
 
     key: bytes
     value: bytes | None = None
@@ -33,15 +33,15 @@ class Acknowledged(msgspec.Struct, frozen=True, kw_only=True):
     writes: int = 1
 
     def lost(self, found: object) -> int:
-        """How many acknowledged writes are not in what was found."""
+        """Number of acknowledged writes that are missing in `found`."""
         if self.value is not None:
             return int(found != self.value)
         number = int(found) if isinstance(found, bytes) else 0
         return min(max(self.at_least - number, 0), self.writes)
 
 
-class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of reading back what was acknowledged."""
+class ReadBack(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of reading back acknowledged writes."""
 
     acknowledged: int
     lost: int
@@ -73,7 +73,7 @@ class Worker:
         )
 
     def act(self) -> None:
-        """The next operation. Errors are the client library's, or WrongAnswer."""
+        """Perform the next operation. Raises errors of the client library, or WrongAnswer."""
         self._turn += 1
         self._cycle[self._turn % len(self._cycle)]()
 
@@ -124,9 +124,9 @@ class Worker:
             number = (number + 1) % self._data.keys
         self._require(Acknowledged(key=key(number), value=self._data.content(number)[0]))
 
-    def _require(self, wanted: Acknowledged) -> None:
-        if wanted.lost(self._client.get(wanted.key)):
-            raise WrongAnswer(f"{wanted.key.decode()} is not what was acknowledged")
+    def _require(self, expected: Acknowledged) -> None:
+        if expected.lost(self._client.get(expected.key)):
+            raise WrongAnswer(f"{expected.key.decode()} does not hold the acknowledged value")
 
     def _key(self, kind: bytes, number: int) -> bytes:
         return b"traffic:%b:%d:%d" % (kind, self._number, number)
@@ -135,14 +135,14 @@ class Worker:
         return text(self._number * 1_000_000 + number, _WRITTEN_BYTES)
 
 
-def read_back(owners: SlotClient, workers: Iterable[Worker]) -> Kept:
-    """Reads every key that the workers wrote, from the node that owns it."""
-    wanted = [item for worker in workers for item in worker.acknowledged()]
+def read_back(slot_client: SlotClient, workers: Iterable[Worker]) -> ReadBack:
+    """Read all keys of the workers from the nodes that own them."""
+    expected = [item for worker in workers for item in worker.acknowledged()]
     lost, examples = 0, list[str]()
-    found = owners.replies((item.key, [("GET", item.key)]) for item in wanted)
-    for item, replies in zip(wanted, found, strict=True):
+    found = slot_client.replies((item.key, [("GET", item.key)]) for item in expected)
+    for item, replies in zip(expected, found, strict=True):
         missing = item.lost(replies[0])
         lost += missing
         if missing and len(examples) < _EXAMPLES:
             examples.append(item.key.decode())
-    return Kept(acknowledged=sum(item.writes for item in wanted), lost=lost, examples=tuple(examples))
+    return ReadBack(acknowledged=sum(item.writes for item in expected), lost=lost, examples=tuple(examples))

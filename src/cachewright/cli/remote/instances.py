@@ -8,12 +8,12 @@ from cyclopts import App, Parameter, validators
 from cachewright.cli.admin.passwords import new_password
 from cachewright.cli.remote.output import AsJson, print_json, print_pairs, print_table
 from cachewright.cli.remote.watching import watch
-from cachewright.client.account import USUAL, Target
+from cachewright.client.account import DEFAULT_TARGET, Target
 from cachewright.client.errors import CommandFailed, UsageError
 from cachewright.client.http import ApiClient
 from cachewright.flavors import SINGLE_CAPACITIES_MB, Flavor, UnknownFlavor, cluster_code, parse, single_code
 
-app = App(name="instances", help="Instances of a server, over its API.")
+app = App(name="instances", help="Instances, over the API.")
 app.command(
     "cachewright.cli.remote.parameters:app",
     name="parameters",
@@ -26,16 +26,16 @@ _ROLES = {"master": "primary", "slave": "replica"}
 """Roles of nodes by their names in the cloud's API."""
 
 Instance = Annotated[str, Parameter(help="Id or name of the instance.")]
-Wait = Annotated[bool, Parameter(negative="", help="Follow the task until it has ended.")]
-ShardGb = Annotated[int | None, Parameter(help="Memory of a shard, in GB.", validator=validators.Number(gte=1))]
+Wait = Annotated[bool, Parameter(negative="", help="Wait until the task has ended, and show its progress.")]
+ShardGb = Annotated[int | None, Parameter(help="Memory per shard, in GB.", validator=validators.Number(gte=1))]
 Shards = Annotated[int | None, Parameter(help="Number of shards.", validator=validators.Number(gte=1, lte=128))]
 MemoryGb = Annotated[float | None, Parameter(help="Memory of a single instance, in GB: 0.125 to 64.")]
-Spec = Annotated[str | None, Parameter(help="Spec code, in place of the sizes.")]
+Spec = Annotated[str | None, Parameter(help="Spec code, instead of sizes.")]
 
 
 @app.command(name="list")
-def show_all(*, target: Target = USUAL, json: AsJson = False) -> None:
-    """Every instance of the project, newest first."""
+def show_all(*, target: Target = DEFAULT_TARGET, json: AsJson = False) -> None:
+    """List all instances of the project, newest first."""
     body = ApiClient(target.account()).ask("GET", "instances", limit=_ALL, include_failure="true")
     if json:
         print_json(body)
@@ -43,24 +43,24 @@ def show_all(*, target: Target = USUAL, json: AsJson = False) -> None:
     columns = ("NAME", "ID", "TYPE", "STATUS", "SHARDS", "MEMORY", "USED", "ADDRESS", "CREATED")
     rows = [
         (
-            one["name"],
-            one["instance_id"],
-            one["cache_mode"],
-            one["status"],
-            one["sharding_count"],
-            f"{one['max_memory']} MB",
-            f"{one['used_memory']} MB",
-            f"{one['ip']}:{one['port']}",
-            one["created_at"],
+            item["name"],
+            item["instance_id"],
+            item["cache_mode"],
+            item["status"],
+            item["sharding_count"],
+            f"{item['max_memory']} MB",
+            f"{item['used_memory']} MB",
+            f"{item['ip']}:{item['port']}",
+            item["created_at"],
         )
-        for one in body["instances"]
+        for item in body["instances"]
     ]
     print_table(columns, rows, right=("SHARDS", "MEMORY", "USED"))
 
 
 @app.command
-def show(instance: Instance, *, target: Target = USUAL, json: AsJson = False) -> None:
-    """One instance with its nodes."""
+def show(instance: Instance, *, target: Target = DEFAULT_TARGET, json: AsJson = False) -> None:
+    """Show an instance with its nodes."""
     server = ApiClient(target.account())
     body = found(server, instance)
     if json:
@@ -90,24 +90,24 @@ def show(instance: Instance, *, target: Target = USUAL, json: AsJson = False) ->
 
 
 @app.command
-def quota(*, target: Target = USUAL, json: AsJson = False) -> None:
-    """How much the project has, and how much it may have."""
+def quota(*, target: Target = DEFAULT_TARGET, json: AsJson = False) -> None:
+    """Show the resources of the project in use, and its quotas."""
     body = ApiClient(target.account()).ask("GET", "quota")
     if json:
         print_json(body)
         return
     rows = [
-        (one["type"], one["used"], "any" if one["quota"] < 0 else one["quota"], one["unit"] or "")
-        for one in body["quotas"]["resources"]
+        (item["type"], item["used"], "unlimited" if item["quota"] < 0 else item["quota"], item["unit"] or "")
+        for item in body["quotas"]["resources"]
     ]
     print_table(("TYPE", "USED", "QUOTA", "UNIT"), rows, right=("USED", "QUOTA"))
 
 
 @app.command
 def create(
-    name: Annotated[str, Parameter(help="Its name.")],
+    name: Annotated[str, Parameter(help="Name of the instance.")],
     *,
-    target: Target = USUAL,
+    target: Target = DEFAULT_TARGET,
     type_: Annotated[
         Literal["cluster", "single"],
         Parameter(name="--type", help="A cluster of shards, or a single node without a replica."),
@@ -115,19 +115,17 @@ def create(
     shards: Shards = None,
     shard_gb: ShardGb = None,
     replicas: Annotated[
-        int | None, Parameter(help="Replicas of each shard.", validator=validators.Number(gte=0, lte=5))
+        int | None, Parameter(help="Replicas per shard.", validator=validators.Number(gte=0, lte=5))
     ] = None,
     memory_gb: MemoryGb = None,
     spec: Spec = None,
-    engine_version: Annotated[str, Parameter(help="As the cloud counts them.")] = "7.0",
-    no_password: Annotated[bool, Parameter(negative="", help="Let clients in without a password.")] = False,
-    password_stdin: Annotated[
-        bool, Parameter(negative="", help="Read the password from standard input; do not ask for it.")
-    ] = False,
+    engine_version: Annotated[str, Parameter(help="Engine version, by the number that the cloud uses.")] = "7.0",
+    no_password: Annotated[bool, Parameter(negative="", help="Clients need no password.")] = False,
+    password_stdin: Annotated[bool, Parameter(negative="", help="Read the password from standard input.")] = False,
     wait: Wait = False,
     json: AsJson = False,
 ) -> None:
-    """A new instance: a cluster, or a single node.
+    """Create an instance: a cluster, or a single node.
 
     Example: cachewright instances create cache --shards 3 --replicas 1 --wait
     Example: cachewright instances create cache --type single --memory-gb 0.5
@@ -163,7 +161,7 @@ def create(
 def resize(
     instance: Instance,
     *,
-    target: Target = USUAL,
+    target: Target = DEFAULT_TARGET,
     shards: Shards = None,
     shard_gb: ShardGb = None,
     memory_gb: MemoryGb = None,
@@ -171,24 +169,24 @@ def resize(
     wait: Wait = False,
     json: AsJson = False,
 ) -> None:
-    """More or fewer shards, larger or smaller ones, while it serves; more or less memory of a single instance.
+    """Resize an instance online: number and size of shards, or the memory of a single node.
 
     Example: cachewright instances resize cache --shards 5 --wait
     """
     server = ApiClient(target.account())
     body = found(server, instance)
-    wanted = resized(body["spec_code"], shards, shard_gb, spec, memory_gb)
+    flavor = resized(body["spec_code"], shards, shard_gb, spec, memory_gb)
     answer = server.ask(
         "POST",
         f"instances/{body['instance_id']}/resize",
-        {"spec_code": wanted.spec_code, "new_capacity": float(wanted.capacity_gb)},
+        {"spec_code": flavor.spec_code, "new_capacity": float(flavor.capacity_gb)},
     )
-    follow(server, body["instance_id"], answer if json else f"{body['name']} to {wanted.spec_code}", wait, json)
+    follow(server, body["instance_id"], answer if json else f"{body['name']} to {flavor.spec_code}", wait, json)
 
 
 @app.command
-def restart(instance: Instance, *, target: Target = USUAL, wait: Wait = False, json: AsJson = False) -> None:
-    """Every node of an instance, one after another; no data is lost. A shard with replicas serves on.
+def restart(instance: Instance, *, target: Target = DEFAULT_TARGET, wait: Wait = False, json: AsJson = False) -> None:
+    """Restart the nodes of an instance one after another. No data is lost; a shard with replicas stays available.
 
     Example: cachewright instances restart cache --wait
     """
@@ -204,30 +202,30 @@ def restart(instance: Instance, *, target: Target = USUAL, wait: Wait = False, j
 def delete(
     instance: Instance,
     *,
-    target: Target = USUAL,
-    yes: Annotated[bool, Parameter(negative="", help="Do not ask whether it is meant.")] = False,
+    target: Target = DEFAULT_TARGET,
+    yes: Annotated[bool, Parameter(negative="", help="Do not ask for confirmation.")] = False,
     wait: Wait = False,
     json: AsJson = False,
 ) -> None:
-    """An instance with all its data."""
+    """Delete an instance and all its data."""
     server = ApiClient(target.account())
     body = found(server, instance)
     if not yes:
         print(f"{body['name']} ({body['instance_id']}), {body['used_memory']} MB in use")
-        if input("Type its name to delete it: ") != body["name"]:
-            raise CommandFailed("nothing was deleted")
+        if input("Type the name of the instance to confirm: ") != body["name"]:
+            raise CommandFailed("the name does not match; nothing was deleted")
     answer = server.ask("DELETE", f"instances/{body['instance_id']}")
     follow(server, body["instance_id"], answer if json else f"{body['name']} is being deleted", wait, json)
 
 
 def found(server: ApiClient, instance: str) -> Any:
-    """ShowInstance of this id, or of the one instance of this name. CommandFailed where there is none, or several."""
+    """Look up an instance by id, or by name. CommandFailed if no instance or several have the name."""
     if _UUID.fullmatch(instance):
         return server.ask("GET", f"instances/{instance}")
     named = server.ask("GET", "instances", name=instance, name_equal="true", limit=_ALL, include_failure="true")
-    ids = [one["instance_id"] for one in named["instances"]]
+    ids = [item["instance_id"] for item in named["instances"]]
     if len(ids) != 1:
-        many = f"{len(ids)} instances have the name {instance!r}; say which by its id: {', '.join(ids)}"
+        many = f"{len(ids)} instances have the name {instance!r}; use an id: {', '.join(ids)}"
         raise CommandFailed(many if ids else f"there is no instance {instance!r}")
     return server.ask("GET", f"instances/{ids[0]}")
 
@@ -235,8 +233,8 @@ def found(server: ApiClient, instance: str) -> Any:
 def resized(
     present: str, shards: int | None, shard_gb: int | None, spec: str | None, memory_gb: float | None = None
 ) -> Flavor:
-    """The new flavor of an instance whose spec code is `present`; sizes that are not given stay. UsageError where there
-    is no such flavor."""
+    """The new flavor of an instance with spec code `present`; None keeps a size. UsageError if no such flavor
+    exists."""
     if spec:
         return _flavor(spec)
     old = _flavor(present)
@@ -244,11 +242,11 @@ def resized(
     if old.cache_mode == "single":
         _require_no_shards(shards, shard_gb)
         if memory_gb is None:
-            raise UsageError("say what is to change: --memory-gb or --spec")
+            raise UsageError("name a change: --memory-gb or --spec")
         return _single(cpu, memory_gb)
     _require_no_memory(memory_gb)
     if shards is None and shard_gb is None:
-        raise UsageError("say what is to change: --shards, --shard-gb or --spec")
+        raise UsageError("name a change: --shards, --shard-gb or --spec")
     size_gb = shard_gb or old.shard_mb // 1024
     return _flavor(cluster_code(cpu, shards=shards or old.shards, shard_gb=size_gb, copies=old.copies))
 
@@ -262,7 +260,7 @@ def _single(cpu: str, gigabytes: float) -> Flavor:
 
 def _require_no_shards(*sizes: int | None) -> None:
     if any(size is not None for size in sizes):
-        raise UsageError("a single instance has no shards: its size is --memory-gb")
+        raise UsageError("a single instance has no shards; use --memory-gb")
 
 
 def _require_no_memory(memory_gb: float | None) -> None:
@@ -278,17 +276,17 @@ def _flavor(spec_code: str) -> Flavor:
 
 
 def _cpu(server: ApiClient) -> str:
-    """The server's processor, as spec codes name it."""
+    """The processor type of the server, as in spec codes."""
     return str(server.ask("GET", "flavors")["flavors"][0]["spec_code"].split(".")[2])
 
 
-def follow(server: ApiClient, instance_id: str, said: Any, wait: bool, json: bool) -> None:
-    """Prints what was said, or with `wait` follows the newest task. CommandFailed where that fails."""
+def follow(server: ApiClient, instance_id: str, result: Any, wait: bool, json: bool) -> None:
+    """Print the result, or with `wait` follow the newest task. CommandFailed if that task fails."""
     if not wait:
         if json:
-            print_json(said)
+            print_json(result)
         else:
-            print(said)
+            print(result)
         return
     newest = server.ask("GET", f"instances/{instance_id}/tasks", limit=1)["tasks"][0]
     if not watch(server, [newest["id"]], json):

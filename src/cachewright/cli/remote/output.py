@@ -1,4 +1,4 @@
-"""What is printed: tables for people, the API's own bodies for programs."""
+"""Output of commands: tables, or the JSON of the API."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-AsJson = Annotated[bool, Parameter(negative="", help="Print what the API answered, as JSON.")]
+AsJson = Annotated[bool, Parameter(negative="", help="Print the API's response as JSON.")]
 
 _PIPE_WIDTH = 200
 
@@ -25,7 +25,7 @@ def print_json(body: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], right: Iterable[str] = ()) -> None:
-    """`right` names the columns that are numbers."""
+    """Print a table. Columns in `right` are aligned right."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     numbers = set(right)
     for column in columns:

@@ -4,32 +4,32 @@ from cyclopts import App
 
 from cachewright.cli.remote.instances import Instance, MemoryGb, ShardGb, Shards, Spec, found, resized
 from cachewright.cli.remote.output import AsJson, print_json, print_table, size
-from cachewright.client.account import USUAL, Target
+from cachewright.client.account import DEFAULT_TARGET, Target
 from cachewright.client.errors import CommandFailed
 from cachewright.client.http import ApiClient
 
-app = App(name="plan", help="What a change would do; nothing is touched.")
+app = App(name="plan", help="Preview a change without making it.")
 
 
 @app.command
 def resize(
     instance: Instance,
     *,
-    target: Target = USUAL,
+    target: Target = DEFAULT_TARGET,
     shards: Shards = None,
     shard_gb: ShardGb = None,
     memory_gb: MemoryGb = None,
     spec: Spec = None,
     json: AsJson = False,
 ) -> None:
-    """The steps that a resize would take now, and what would block it (exit code 1).
+    """Preview the steps of a resize, and reasons that would block it (exit code 1).
 
     Example: cachewright plan resize cache --shards 5
     """
     server = ApiClient(target.account())
     body = found(server, instance)
-    wanted = resized(body["spec_code"], shards, shard_gb, spec, memory_gb)
-    plan = server.ask("POST", f"instances/{body['instance_id']}/resize/plan", {"spec_code": wanted.spec_code})
+    flavor = resized(body["spec_code"], shards, shard_gb, spec, memory_gb)
+    plan = server.ask("POST", f"instances/{body['instance_id']}/resize/plan", {"spec_code": flavor.spec_code})
     if json:
         print_json(plan)
     else:
@@ -39,12 +39,14 @@ def resize(
             for step in plan["steps"]
             for sub in step["sub_steps"]
         ]  # fmt: skip
-        print_table(("STEP", "SUB-STEP", "SLOTS", "KEYS", "BYTES", "ABOUT"), rows, ("SLOTS", "KEYS", "BYTES", "ABOUT"))
+        print_table(
+            ("STEP", "SUB-STEP", "SLOTS", "KEYS", "BYTES", "ESTIMATE"), rows, ("SLOTS", "KEYS", "BYTES", "ESTIMATE")
+        )
         moved = (
             f"{plan['shards_before']} to {plan['shards_after']} shards: {plan['slots']:,} slots, "
             f"{plan['keys']:,} keys, {size(plan['bytes'])}"
         )
-        change = moved if wanted.cache_mode == "cluster" else f"{body['spec_code']} to {wanted.spec_code}"
+        change = moved if flavor.cache_mode == "cluster" else f"{body['spec_code']} to {flavor.spec_code}"
         print(f"{change}, about {plan['seconds']:.0f} s")
     if plan["blockers"]:
         raise CommandFailed("; ".join(f"{blocker['error_code']}: {blocker['reason']}" for blocker in plan["blockers"]))

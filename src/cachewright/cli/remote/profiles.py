@@ -11,18 +11,18 @@ from cachewright.cli.remote.output import print_table
 from cachewright.client import account
 from cachewright.client.account import Account
 
-app = App(name="profiles", help="Servers and keys to use, by name; kept in ~/.config/cachewright, mode 0600.")
+app = App(name="profiles", help="Named servers and access keys, stored in ~/.config/cachewright with mode 0600.")
 
 Name = Annotated[str, Parameter(help="Name of the profile.")]
 
 
 @app.command(name="list")
 def show() -> None:
-    """Every profile, without its secret. The one in use is marked."""
+    """List profiles without secrets. An asterisk marks the active profile."""
     current = account.profile_in_use()
     rows = [
-        ("*" if name == current else "", name, one.endpoint, one.project_id, one.access_key)
-        for name, one in account.profiles().items()
+        ("*" if name == current else "", name, profile.endpoint, profile.project_id, profile.access_key)
+        for name, profile in account.profiles().items()
     ]
     print_table(("", "NAME", "ENDPOINT", "PROJECT", "ACCESS KEY"), rows)
 
@@ -32,13 +32,13 @@ def add(
     name: Name,
     *,
     from_: Annotated[
-        Path | None, Parameter(name="--from", help="Credentials file of a server; without one you are asked.")
+        Path | None, Parameter(name="--from", help="Credentials file of a server; without it, the command asks.")
     ] = None,
-    endpoint: Annotated[str | None, Parameter(help="Another URL of the server.")] = None,
-    project_id: Annotated[str | None, Parameter(help="Another project.")] = None,
-    ca_file: Annotated[Path | None, Parameter(help="Certificates to trust instead of the system's, PEM.")] = None,
+    endpoint: Annotated[str | None, Parameter(help="URL of the server, instead of the file's.")] = None,
+    project_id: Annotated[str | None, Parameter(help="Project id, instead of the file's.")] = None,
+    ca_file: Annotated[Path | None, Parameter(help="CA certificates to trust instead of the system's (PEM).")] = None,
 ) -> None:
-    """A new profile, in use from now on.
+    """Add a profile and make it the active profile.
 
     Example: cachewright profiles add home --from ./data/credentials.json
     """
@@ -59,11 +59,11 @@ def add(
 
 @app.command
 def use(name: Name) -> None:
-    """The one that commands use from now on."""
+    """Make a profile the active profile."""
     account.use_profile(name)
 
 
 @app.command
 def remove(name: Name) -> None:
-    """It is gone, and its secret with it."""
+    """Remove a profile and its secret."""
     account.remove_profile(name)

@@ -9,11 +9,11 @@ from cachewright.cli.remote.instances import found
 from cachewright.cli.remote.output import AsJson, console, print_json, print_pairs, print_table
 from cachewright.cli.remote.watching import read_progress, watch
 from cachewright.cli.render.tree import Pen, tree
-from cachewright.client.account import USUAL, Target
+from cachewright.client.account import DEFAULT_TARGET, Target
 from cachewright.client.errors import CommandFailed
 from cachewright.client.http import ApiClient
 
-app = App(name="tasks", help="Background tasks of a server, over its API.")
+app = App(name="tasks", help="Background tasks, over the API.")
 
 _UNFINISHED = {"WAITING", "EXECUTING"}
 _ALL = 1000
@@ -24,37 +24,37 @@ TaskId = Annotated[str, Parameter(help="Id of the task.")]
 @app.command(name="list")
 def show_all(
     *,
-    target: Target = USUAL,
-    instance: Annotated[str | None, Parameter(help="Only those of this instance, by id or name.")] = None,
-    limit: Annotated[int, Parameter(help="How many, newest first.")] = 20,
+    target: Target = DEFAULT_TARGET,
+    instance: Annotated[str | None, Parameter(help="Only tasks of this instance (id or name).")] = None,
+    limit: Annotated[int, Parameter(help="Maximum number of tasks.")] = 20,
     json: AsJson = False,
 ) -> None:
-    """What is going on, and what has been."""
+    """List the tasks of the project, newest first."""
     server = ApiClient(target.account())
     path = f"instances/{found(server, instance)['instance_id']}/tasks" if instance else "tasks"
     body = server.ask("GET", path, limit=limit)
     if json:
         print_json(body)
         return
-    columns = ("ID", "NAME", "STATUS", "CREATED", "ENDED", "BY", "ERROR")
+    columns = ("ID", "NAME", "STATUS", "CREATED", "ENDED", "STARTED BY", "ERROR")
     rows = [
         (
-            one["id"],
-            one["name"],
-            one["status"],
-            one["created_at"],
-            one["updated_at"],
-            one["user_name"],
-            one["error_code"],
+            task["id"],
+            task["name"],
+            task["status"],
+            task["created_at"],
+            task["updated_at"],
+            task["user_name"],
+            task["error_code"],
         )
-        for one in body["tasks"]
+        for task in body["tasks"]
     ]
     print_table(columns, rows)
 
 
 @app.command
-def show(task: TaskId, *, target: Target = USUAL, json: AsJson = False) -> None:
-    """A task with its steps, and how well it predicted its end."""
+def show(task: TaskId, *, target: Target = DEFAULT_TARGET, json: AsJson = False) -> None:
+    """Show a task with its steps and the accuracy of its estimates."""
     body = _record(ApiClient(target.account()), task)
     if json:
         print_json(body)
@@ -66,7 +66,7 @@ def show(task: TaskId, *, target: Target = USUAL, json: AsJson = False) -> None:
             ("instance", body["instance_id"]),
             ("status", item["status"]),
             ("error", f"{item['error_code']} {body['message']}" if item["error_code"] else None),
-            ("asked for", f"{item['created_at']} by {item['user_name']}: {item['params']}"),
+            ("created", f"{item['created_at']} by {item['user_name']}: {item['params']}"),
             ("ended", item["updated_at"]),
             ("control", ", ".join(f"{name} {value}" for name, value in body["control"].items() if value is not None)),
         ]
@@ -74,93 +74,95 @@ def show(task: TaskId, *, target: Target = USUAL, json: AsJson = False) -> None:
     target_console = console()
     pen = Pen(now=datetime.now(UTC), width=target_console.width, ascii_only=target_console.options.ascii_only)
     target_console.print(tree(pen, item["name"], read_progress(body["progress"])))
-    judged = [forecast for forecast in body["forecasts"] if forecast["error"] is not None]
-    if judged:
-        told = ", ".join(f"{forecast['progress']} %: {forecast['error']:+.0%}" for forecast in judged)
-        print(f"Its end was predicted too late (+) or too early (-), by share of its duration: {told}")
+    checked = [forecast for forecast in body["forecasts"] if forecast["error"] is not None]
+    if checked:
+        errors = ", ".join(f"{forecast['progress']} %: {forecast['error']:+.0%}" for forecast in checked)
+        print(f"Errors of the estimated end, as a share of the duration (+ too late, - too early): {errors}")
 
 
 @app.command(name="watch")
-def follow(*task: TaskId, target: Target = USUAL, json: AsJson = False) -> None:
-    """Follow tasks until they have ended; without any, all that have not.
+def follow(*task: TaskId, target: Target = DEFAULT_TARGET, json: AsJson = False) -> None:
+    """Follow tasks until they have ended; without ids, all unfinished tasks.
 
-    Exits 0 where all ended well, 1 where one failed. With --json each change is a line.
+    Exits with 0 if all tasks succeeded, with 1 if one failed. With --json, each change is one line.
 
     Example: cachewright tasks watch
     """
     server = ApiClient(target.account())
     ids = list(task) or _unfinished(server)
     if not ids:
-        print("No task is going on.")
+        print("No unfinished tasks.")
         return
     if not watch(server, ids, json):
         raise CommandFailed("a task has failed")
 
 
 @app.command
-def cancel(task: TaskId, *, target: Target = USUAL, json: AsJson = False) -> None:
-    """End a task, and leave its instance in order."""
-    _act(target, task, "cancel", json=json)
+def cancel(task: TaskId, *, target: Target = DEFAULT_TARGET, json: AsJson = False) -> None:
+    """Cancel a task. The instance stays healthy; finished ranges are not moved back."""
+    _act(target, task, "cancel", "Cancellation requested", json=json)
 
 
 @app.command
-def retry(task: TaskId, *, target: Target = USUAL, json: AsJson = False) -> None:
-    """Go on with a task that has failed."""
-    _act(target, task, "retry", json=json)
+def retry(task: TaskId, *, target: Target = DEFAULT_TARGET, json: AsJson = False) -> None:
+    """Retry a failed task. Finished steps are kept."""
+    _act(target, task, "retry", "Retry requested", json=json)
 
 
 @app.command
-def pause(task: TaskId, *, target: Target = USUAL, json: AsJson = False) -> None:
-    """Hold a task back: it stops between ranges, with the cluster whole. Limits that it has stay."""
-    _control(target, task, {"state": "paused"}, json=json)
+def pause(task: TaskId, *, target: Target = DEFAULT_TARGET, json: AsJson = False) -> None:
+    """Pause a task between two ranges of slots. The cluster stays healthy; limits are kept."""
+    _control(target, task, {"state": "paused"}, "Paused", json=json)
 
 
 @app.command
 def resume(
     task: TaskId,
     *,
-    target: Target = USUAL,
-    parallel: Annotated[int | None, Parameter(help="How many ranges move at once.")] = None,
+    target: Target = DEFAULT_TARGET,
+    parallel: Annotated[int | None, Parameter(help="Maximum number of ranges that move concurrently.")] = None,
     latency_ceiling_ms: Annotated[
-        float | None, Parameter(help="Take the time it needs for 99 of 100 requests to be answered faster.")
+        float | None, Parameter(help="Slow down so that 99 of 100 client requests take less time than this.")
     ] = None,
     priority: Annotated[
         Literal["latency", "speed"] | None,
-        Parameter(help="With speed, finish as fast as possible; clients may see higher latency."),
+        Parameter(help="speed finishes as fast as possible; clients may see higher latency."),
     ] = None,
-    reset: Annotated[bool, Parameter(negative="", help="Drop the limits that no option names.")] = False,
+    reset: Annotated[bool, Parameter(negative="", help="Reset limits that no option sets.")] = False,
     json: AsJson = False,
 ) -> None:
-    """Let a task go on. Limits that no option names stay as they are."""
+    """Resume a task. Limits that no option sets are kept."""
     named = {"parallel": parallel, "latency_ceiling_ms": latency_ceiling_ms, "priority": priority}
     changes = {"state": "running"} | {name: value for name, value in named.items() if value is not None}
-    _control(target, task, changes, reset=reset, json=json)
+    _control(target, task, changes, "Resumed", reset=reset, json=json)
 
 
-def _control(target: Target, task: str, changes: dict[str, Any], *, reset: bool = False, json: bool) -> None:
-    """Replace the members of the task's control that `changes` names; with `reset` the others get their defaults."""
+def _control(
+    target: Target, task: str, changes: dict[str, Any], message: str, *, reset: bool = False, json: bool
+) -> None:
+    """Change control settings of a task; with `reset`, all others get their defaults. Print `message`."""
     server = ApiClient(target.account())
     record = _record(server, task)
     present = {} if reset else record["control"]
     answer = server.ask("PUT", f"{_path(record)}/control", present | changes)
-    _print_answer(answer, "control", json=json)
+    _print_result(answer, message, json=json)
 
 
-def _act(target: Target, task: str, action: str, *, json: bool) -> None:
+def _act(target: Target, task: str, action: str, message: str, *, json: bool) -> None:
     server = ApiClient(target.account())
     answer = server.ask("POST", f"{_path(_record(server, task))}/{action}")
-    _print_answer(answer, action, json=json)
+    _print_result(answer, message, json=json)
 
 
 def _path(record: Any) -> str:
     return f"instances/{record['instance_id']}/tasks/{record['task']['id']}"
 
 
-def _print_answer(answer: Any, action: str, *, json: bool) -> None:
+def _print_result(answer: Any, message: str, *, json: bool) -> None:
     if json:
         print_json(answer)
     else:
-        print(f"{answer['task']['name']} {answer['task']['id']}: {action} was asked for")
+        print(f"{message}: {answer['task']['name']} {answer['task']['id']}")
 
 
 def _record(server: ApiClient, task: str) -> Any:
@@ -168,6 +170,6 @@ def _record(server: ApiClient, task: str) -> Any:
 
 
 def _unfinished(server: ApiClient) -> list[str]:
-    """Oldest first."""
+    """Ids of unfinished tasks, oldest first."""
     newest = server.ask("GET", "tasks", limit=_ALL)["tasks"]
-    return [one["id"] for one in reversed(newest) if one["status"] in _UNFINISHED]
+    return [task["id"] for task in reversed(newest) if task["status"] in _UNFINISHED]

@@ -1,7 +1,6 @@
-"""Following tasks as they change: a living picture on a terminal, a line a change elsewhere, JSON lines for programs.
+"""Follow tasks: a tree on a terminal, one line per change elsewhere, or JSON lines.
 
-What is drawn is what the server says, whenever it says it; nothing here moves by itself but the clock. A connection
-that is lost is made again: a task does not end with its stream.
+The output shows the server's events. A lost connection is opened again; a task does not end with its stream.
 """
 
 import asyncio
@@ -23,14 +22,14 @@ from cachewright.client.http import ApiClient
 from cachewright.client.progress import Progress, Step, SubStep, parse_time
 
 _DRAWN_SECONDS = 0.125
-_AGAIN_SECONDS = 1.0
-_PATIENCE_SECONDS = 120.0
+_RETRY_SECONDS = 1.0
+_UNREACHABLE_SECONDS = 120.0
 _PROGRESS_EVENTS = ("progress", "end")
 _SPEED_SECONDS = 3.0
 
 
 class Followed:
-    """One task, as last heard of."""
+    """Latest known state of one task."""
 
     def __init__(self, record: dict[str, Any]) -> None:
         self.record = record
@@ -46,13 +45,13 @@ class Followed:
     def status(self) -> str:
         return str(self.record["task"]["status"])
 
-    def hear(self, body: dict[str, Any], now: float) -> None:
+    def update(self, body: dict[str, Any], now: float) -> None:
         self.progress, self.note = read_progress(body), ""
         moved = sum(sub.migration.bytes for sub in self.progress.sub_steps() if sub.migration)
         self._samples = [sample for sample in self._samples if now - sample[0] <= _SPEED_SECONDS] + [(now, moved)]
 
     def speed(self) -> str:
-        """Bytes a second over the last few seconds, as the servers counted them."""
+        """Bytes per second over the last few seconds, by the counters of the nodes."""
         if len(self._samples) < 2 or self.status in {"SUCCESS", "FAILED"}:
             return ""
         (begin, before), (end, after) = self._samples[0], self._samples[-1]
@@ -65,14 +64,14 @@ class Followed:
 
 
 def watch(server: ApiClient, task_ids: Sequence[str], as_json: bool) -> bool:
-    """Returns when all have ended: whether all ended well."""
+    """Wait until all tasks have ended. True if all succeeded."""
     return asyncio.run(_watch(server, task_ids, as_json))
 
 
 async def _watch(server: ApiClient, task_ids: Sequence[str], as_json: bool) -> bool:
     async with server.connected() as http:
         tasks = [Followed(await server.asked(http, "GET", f"tasks/{task_id}")) for task_id in task_ids]
-        screen = _JsonLines() if as_json else _Picture(console()) if console().is_terminal else _Lines(console())
+        screen = _JsonLines() if as_json else _TerminalTree(console()) if console().is_terminal else _Lines(console())
         following = [asyncio.create_task(_follow(server, http, task, screen)) for task in tasks]
         try:
             with screen:
@@ -93,35 +92,35 @@ async def _watch(server: ApiClient, task_ids: Sequence[str], as_json: bool) -> b
 
 
 async def _follow(server: ApiClient, http: Any, task: Followed, screen: "_Screen") -> None:
-    """Until the task has ended. Unreachable where the server stays away for long."""
+    """Follow a task until it has ended. Unreachable if the server does not respond for two minutes."""
     instance_id, task_id = task.record["instance_id"], task.record["task"]["id"]
     clock = asyncio.get_running_loop().time
-    heard = clock()
+    last_event = clock()
     while task.status not in {"SUCCESS", "FAILED"}:
         try:
             async for name, body in server.events(http, f"instances/{instance_id}/tasks/{task_id}/progress"):
                 if name not in _PROGRESS_EVENTS:
-                    continue  # the stream is refused; the next request says why
-                heard = clock()
-                task.hear(body, heard)
+                    continue  # the server ends the stream; the next request returns the reason
+                last_event = clock()
+                task.update(body, last_event)
                 screen.changed(task, body)
             task.record = await server.asked(http, "GET", f"tasks/{task_id}")
-        except Unreachable as away:
-            if clock() - heard > _PATIENCE_SECONDS:
+        except Unreachable as error:
+            if clock() - last_event > _UNREACHABLE_SECONDS:
                 raise
-            task.note = f"{away}; trying again"
-            await asyncio.sleep(_AGAIN_SECONDS)
+            task.note = f"{error}; retrying"
+            await asyncio.sleep(_RETRY_SECONDS)
         except RequestRefused as refused:
             if refused.status not in {429, 503}:
                 raise CommandFailed(f"task {task_id}: {refused}") from refused
-            await asyncio.sleep(_AGAIN_SECONDS)
+            await asyncio.sleep(_RETRY_SECONDS)
     body = task.record["progress"]
-    task.hear(body, clock())
+    task.update(body, clock())
     screen.changed(task, body)
 
 
 class _Screen:
-    """What shows tasks: `changed` for each thing heard, `draw` several times a second."""
+    """Output of tasks: `changed` runs for each event, `draw` several times a second."""
 
     def __enter__(self) -> "_Screen":
         return self
@@ -137,7 +136,7 @@ class _Screen:
 
 
 class _JsonLines(_Screen):
-    """Each change as the API said it, on a line of its own."""
+    """One line of JSON per change, as the API sent it."""
 
     def changed(self, task: Followed, body: dict[str, Any]) -> None:
         line = {"task_id": task.record["task"]["id"], "status": task.status, "progress": body}
@@ -158,7 +157,7 @@ class _Lines(_Screen):
         self._before[task.title] = progress
 
 
-class _Picture(_Screen):
+class _TerminalTree(_Screen):
     def __init__(self, target: Console) -> None:
         self._console = target
         self._live = Live(console=target, auto_refresh=False, vertical_overflow="ellipsis")
@@ -183,7 +182,7 @@ class _Picture(_Screen):
 
 
 def read_progress(body: dict[str, Any]) -> Progress:
-    """The body of ShowBackgroundTaskProgress."""
+    """Decode the body of ShowBackgroundTaskProgress."""
     return Progress(
         percent=body["progress"],
         remaining=body["remain_time"],
@@ -214,8 +213,8 @@ def _sub_step(sub_step: dict[str, Any]) -> SubStep:
 
 
 def _begun(progress: Progress) -> tuple[datetime | None, datetime | None]:
-    """First begin and, where all that began has ended, last end."""
+    """First begin; and the last end, if all steps that began have ended."""
     begins = [step.begin for step in progress.steps if step.begin]
     ends = [step.end for step in progress.steps if step.begin]
-    over = [end for end in ends if end]
-    return (min(begins) if begins else None), (max(over) if over and len(over) == len(ends) else None)
+    ended = [end for end in ends if end]
+    return (min(begins) if begins else None), (max(ended) if ended and len(ended) == len(ends) else None)

@@ -1,4 +1,4 @@
-"""What a reader of a log wants to know of a task's new state: a line for each thing that changed. Pure."""
+"""Lines for a log: one for each change of a task. Pure."""
 
 from cachewright.client.progress import Progress, Step, SubStep
 
@@ -6,8 +6,8 @@ _PERCENT_STEP = 10
 
 
 def changes(before: Progress | None, after: Progress) -> list[str]:
-    """A line for each step and sub-step that has begun, ended or reached its next phase; where none has, a line for
-    every ten percent. Steps and sub-steps are told apart by their names: the plan may add some."""
+    """One line for each step and sub-step that has begun, ended or reached its next phase; without such a change, one
+    line every ten percent. Steps and sub-steps are matched by name, because the plan may add some."""
     lines = []
     steps = {step.name: step for step in before.steps} if before else {}
     for step in after.steps:
@@ -18,15 +18,15 @@ def changes(before: Progress | None, after: Progress) -> list[str]:
         lines += [
             _line(f"{step.name} {sub_step.name}", sub_step)
             for sub_step in step.sub_steps
-            if sub_step.status != "WAITING" and _news(sub_steps.get(sub_step.name), sub_step)
+            if sub_step.status != "WAITING" and _is_change(sub_steps.get(sub_step.name), sub_step)
         ]
     if before and not lines and after.percent // _PERCENT_STEP > before.percent // _PERCENT_STEP:
-        told = [str(sub.migration) for sub in after.sub_steps() if sub.status == "EXECUTING" and sub.migration]
-        lines.append("; ".join(told) or "under way")
+        active = [str(sub.migration) for sub in after.sub_steps() if sub.status == "EXECUTING" and sub.migration]
+        lines.append("; ".join(active) or "in progress")
     return lines
 
 
-def _news(before: SubStep | None, after: SubStep) -> bool:
+def _is_change(before: SubStep | None, after: SubStep) -> bool:
     return before is None or before.status != after.status or _phase(before) != _phase(after)
 
 

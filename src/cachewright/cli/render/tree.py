@@ -1,4 +1,4 @@
-"""A task as a tree: its steps, their sub-steps, a bar for each, and what each tells of itself. Pure."""
+"""A task as a tree of steps and sub-steps with progress bars. Pure."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from cachewright.client.progress import Progress, Step, SubStep
 
 _NAME = 34
 _BAR = 14
-_ROOMY = 130
+_WIDE = 130
 _INDENT = 4
 _STYLES = {"FINISH": "green", "FAILED": "bold red", "EXECUTING": "bold cyan", "WAITING": "dim"}
 _MARKS = {"FINISH": "✓", "FAILED": "✗", "EXECUTING": "▸", "WAITING": "·"}
@@ -18,19 +18,24 @@ _ASCII_MARKS = {"FINISH": "+", "FAILED": "x", "EXECUTING": ">", "WAITING": "-"}
 
 
 class Pen(msgspec.Struct, frozen=True, kw_only=True):
-    """What time it is, how wide the terminal is, and whether it can show more than ASCII."""
+    """Draws rows for a terminal of this width.
+
+    :ivar now: the current time, for elapsed times.
+    :ivar width: columns of the terminal.
+    :ivar ascii_only: use ASCII characters alone.
+    """
 
     now: datetime
     width: int
     ascii_only: bool = False
 
-    def row(self, item: Step | SubStep, share: float, width: int, told: str = "") -> Text:
+    def row(self, item: Step | SubStep, share: float, width: int, detail: str = "") -> Text:
         mark = (_ASCII_MARKS if self.ascii_only else _MARKS).get(item.status, "?")
-        row = Text(f"{mark} {_fitted(item.name, width)} ", _STYLES.get(item.status, ""), no_wrap=True)
+        row = Text(f"{mark} {_fit(item.name, width)} ", _STYLES.get(item.status, ""), no_wrap=True)
         row.append_text(self.bar(share, item.status))
         row.append(f" {item.status:<9} {self._elapsed(item):>7}")
         row.append(f"  {item.error_code}" if item.error_code else "", "bold red")
-        row.append(f"  {told}" if told else "")
+        row.append(f"  {detail}" if detail else "")
         row.overflow = "ellipsis"
         return row
 
@@ -47,10 +52,10 @@ class Pen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def tree(pen: Pen, title: str, progress: Progress, *, height: int = 1000) -> Tree:
-    """The whole task. Where it is higher than `height`, steps that do nothing right now hide their sub-steps. What a
-    sub-step tells of itself has a line of its own where the terminal is narrow."""
-    roomy = pen.width >= _ROOMY
-    lines = 1 + len(progress.steps) + sum(1 + bool(sub.migration and not roomy) for sub in progress.sub_steps())
+    """Draw the whole task. If it needs more than `height` lines, only executing and failed steps show their sub-steps.
+    On a narrow terminal the detail of a sub-step has its own line."""
+    wide = pen.width >= _WIDE
+    lines = 1 + len(progress.steps) + sum(1 + bool(sub.migration and not wide) for sub in progress.sub_steps())
     head = Text(f"{title}  ", "bold")
     head.append_text(pen.bar(progress.percent / 100, "EXECUTING"))
     drawn = Tree(head.append(f" {progress.percent} %  {left(progress)}"))
@@ -58,10 +63,10 @@ def tree(pen: Pen, title: str, progress: Progress, *, height: int = 1000) -> Tre
         branch = drawn.add(pen.row(step, _step_share(step), _NAME + _INDENT))
         if lines <= height or step.status in {"EXECUTING", "FAILED"}:
             for sub_step in step.sub_steps:
-                told = str(sub_step.migration) if sub_step.migration else ""
-                row = branch.add(pen.row(sub_step, _share(sub_step), _NAME, told if roomy else ""))
-                if told and not roomy:
-                    row.add(Text(told))
+                detail = str(sub_step.migration) if sub_step.migration else ""
+                row = branch.add(pen.row(sub_step, _share(sub_step), _NAME, detail if wide else ""))
+                if detail and not wide:
+                    row.add(Text(detail))
     return drawn
 
 
@@ -79,11 +84,11 @@ def _share(sub_step: SubStep) -> float:
 
 
 def _step_share(step: Step) -> float:
-    """By keys where its sub-steps tell them, else by how many of them have ended."""
+    """Share of keys moved; without keys, share of sub-steps that have ended."""
     weights = [(sub.migration.keys_planned if sub.migration else 0) + 1 for sub in step.sub_steps]
     done = sum(_share(sub) * weight for sub, weight in zip(step.sub_steps, weights, strict=True))
     return 1.0 if step.status == "FINISH" else done / max(sum(weights), 1)
 
 
-def _fitted(text: str, width: int) -> str:
+def _fit(text: str, width: int) -> str:
     return f"{text:<{width}}" if len(text) <= width else f"{text[: width - 2]}.."

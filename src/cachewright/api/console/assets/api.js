@@ -1,9 +1,9 @@
-// Requests to the API that everybody uses, signed in by the session's cookie.
+// Requests to the public API, authenticated by the session cookie.
 
 let session = null;
-let onLost = () => {};
+let onSignedOut = () => {};
 
-export class Refused extends Error {
+export class RequestFailed extends Error {
   constructor(status, code, text) {
     super(text);
     this.status = status;
@@ -11,22 +11,22 @@ export class Refused extends Error {
   }
 }
 
-/** `lost` is called when the server says that nobody is signed in. */
+/** Call `lost` when the server reports that the session has ended. */
 export function whenSignedOut(lost) {
-  onLost = lost;
+  onSignedOut = lost;
 }
 
 export function who() {
   return session;
 }
 
-/** What the user's role lets them do; the server says so again. */
+/** Whether the user's role includes `role`. Decides only which buttons show; the server checks each request. */
 export function may(role) {
   const roles = ["viewer", "operator", "admin"];
   return session !== null && roles.indexOf(session.role) >= roles.indexOf(role);
 }
 
-/** The session that the cookie stands for; null where there is none. */
+/** Load the session of the cookie; null without a valid one. */
 export async function resume() {
   try {
     session = await request("GET", "/console/session");
@@ -50,47 +50,47 @@ export async function signOut() {
   session = null;
 }
 
-/** Below the project. */
+/** Request `path` of the project. */
 export async function ask(method, path, body) {
   try {
     return await request(method, `/v2/${session.project.id}/${path}`, body);
   } catch (error) {
-    if (error.status === 401) onLost();
+    if (error.status === 401) onSignedOut();
     throw error;
   }
 }
 
-/** Calls `hear(name, data)` for each event until the stream ends or `signal` is aborted. A lost connection is made again. */
-export function follow(path, names, hear, signal, trouble = () => {}) {
+/** Call `hear(name, data)` for each event until the stream ends or `signal` is aborted. Reconnects. */
+export function follow(path, names, hear, signal, showError = () => {}) {
   const source = new EventSource(`/v2/${session.project.id}/${path}`);
-  const again = async () => {
+  const reconnect = async () => {
     try {
       await ask("GET", path);
     } catch (error) {
-      if (error instanceof Refused && error.status < 500 && error.status !== 429) {
-        trouble(error.message);
+      if (error instanceof RequestFailed && error.status < 500 && error.status !== 429) {
+        showError(error.message);
         hear("end", {});
         return;
       }
     }
-    setTimeout(() => signal.aborted || follow(path, names, hear, signal, trouble), 1000);
+    setTimeout(() => signal.aborted || follow(path, names, hear, signal, showError), 1000);
   };
   for (const name of names) {
     source.addEventListener(name, (event) => {
-      trouble("");
+      showError("");
       hear(name, JSON.parse(event.data));
       if (name === "end") source.close();
     });
   }
-  // The session has ended, or the role is another: the same request, asked once, says why.
+  // The session has ended or the role has changed: one plain request returns the reason.
   source.addEventListener("refused", () => {
     source.close();
-    if (!signal.aborted) again();
+    if (!signal.aborted) reconnect();
   });
   source.onerror = () => {
-    trouble("The server does not answer; trying again.");
-    // Refused, or cut off in a way that the browser takes for final.
-    if (source.readyState === EventSource.CLOSED && !signal.aborted) again();
+    showError("No response from the server; retrying.");
+    // The browser does not reconnect by itself after an error response.
+    if (source.readyState === EventSource.CLOSED && !signal.aborted) reconnect();
   };
   signal.addEventListener("abort", () => source.close());
 }
@@ -103,10 +103,10 @@ async function request(method, path, body) {
   try {
     answer = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
   } catch {
-    throw new Refused(0, "", "The server does not answer.");
+    throw new RequestFailed(0, "", "No response from the server.");
   }
   const text = await answer.text();
-  const told = text ? JSON.parse(text) : null;
-  if (!answer.ok) throw new Refused(answer.status, told?.error_code ?? "", `${told?.error_msg ?? "Refused."} (${told?.error_code})`);
-  return told;
+  const content = text ? JSON.parse(text) : null;
+  if (!answer.ok) throw new RequestFailed(answer.status, content?.error_code ?? "", `${content?.error_msg ?? "Request failed."} (${content?.error_code})`);
+  return content;
 }

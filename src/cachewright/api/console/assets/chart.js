@@ -1,4 +1,4 @@
-// A line over time. What is not known is a gap, never a guess.
+// Line chart over time. Missing samples show as a gap.
 
 import { h, s, show } from "/console/dom.js";
 
@@ -8,13 +8,13 @@ const LEFT = 62;
 const BOTTOM = 20;
 const TOP = 8;
 
-/** `points` are [epoch milliseconds, value], oldest first; `gap` is the longest time between two that belong together. */
+/** `points` are [epoch milliseconds, value], oldest first; the line breaks where two points are more than `gap` milliseconds apart. */
 export function chart(title, points, format, { gap = 15_000, steps = false, width = WIDE } = {}) {
   const box = h("figure", { class: "chart" });
   const last = points.at(-1);
-  const heading = h("figcaption", {}, h("strong", {}, title), h("span", {}, last ? format(last[1]) : "nothing measured yet"));
+  const heading = h("figcaption", {}, h("strong", {}, title), h("span", {}, last ? format(last[1]) : "no samples yet"));
   if (points.length < 2) {
-    show(box, heading, s("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": `${title}: nothing measured yet` }));
+    show(box, heading, s("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": `${title}: no samples yet` }));
     return box;
   }
   const [begin, end] = [points[0][0], last[0]];

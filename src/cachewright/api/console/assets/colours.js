@@ -1,4 +1,4 @@
-// A colour for each shard, the same wherever it is shown. Neighbours differ in lightness too, not in hue alone.
+// One colour for each shard. Neighbours differ in hue and in lightness.
 
 const HUES = [224, 28, 150, 338, 262, 190, 48, 300, 96, 12, 210, 130];
 

@@ -1,8 +1,8 @@
-// A dialog that asks for something and does it; what is refused is told in it.
+// Dialog with a form: runs an action on confirmation and shows its error.
 
 import { h, show } from "/console/dom.js";
 
-/** `fields` are nodes; `act` is called when it is confirmed and may throw; it is closed when that is done. */
+/** `fields` are nodes; `act` runs on confirmation. The dialog shows its error, or closes when it succeeds. */
 export function dialog(title, fields, verb, act, { danger = false, ready = true } = {}) {
   const wrong = h("p", { class: "wrong", role: "alert" });
   const button = h("button", { type: "submit", class: danger ? "danger" : null, disabled: !ready }, verb);

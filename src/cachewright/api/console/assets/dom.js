@@ -1,13 +1,13 @@
-// Elements made of what they are: no markup is ever put together from text.
+// Creates DOM elements. Text never becomes markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** h("p", {class: "note", onclick: act}, "text", child): null and false children are left out. */
+/** Create an element: h("p", {class: "note", onclick: act}, "text", child). Null and false children are skipped. */
 export function h(name, attributes = {}, ...children) {
   return filled(document.createElement(name), attributes, children);
 }
 
-/** The same for SVG. */
+/** Create an SVG element. */
 export function s(name, attributes = {}, ...children) {
   return filled(document.createElementNS(SVG, name), attributes, children);
 }
@@ -24,20 +24,20 @@ function filled(element, attributes, children) {
   return element;
 }
 
-/** Puts `children` in the place of what is in `element`, without losing the focus where the same control is there again. */
+/** Replace the content of `element`; the control with the focus keeps it when it is there again. */
 export function show(element, ...children) {
   const focused = element.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
   element.replaceChildren(...children.flat(Infinity).filter(Boolean));
   if (focused) element.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
 }
 
-/** Told to those who listen to the page rather than look at it. */
+/** Announce `text` to screen readers. */
 export function say(text) {
-  document.getElementById("said").textContent = text;
+  document.getElementById("announcement").textContent = text;
 }
 
-/** A table with a caption; each row a list of cells, a cell text or a node. Columns named in `right` hold numbers. */
-export function table(caption, columns, rows, { right = [], empty = "There is nothing yet." } = {}) {
+/** Table with a caption. A row is a list of cells, a cell a text or a node. Columns in `right` align right. */
+export function table(caption, columns, rows, { right = [], empty = "Nothing yet." } = {}) {
   const side = (column) => (right.includes(column) ? "number" : null);
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
     h("table", {},
@@ -55,7 +55,7 @@ export function status(word) {
   return h("span", { class: `status ${tone}` }, word);
 }
 
-/** A bar that fills. `label` is what it shows the share of. */
+/** Progress bar; `label` names it for screen readers. */
 export function bar(percent, label) {
   return h("span", { class: "bar", role: "progressbar", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": 100,
     "aria-valuenow": Math.round(percent) }, h("span", { style: { width: `${Math.min(percent, 100)}%` } }));

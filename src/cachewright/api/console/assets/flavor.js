@@ -1,4 +1,4 @@
-// Spec codes. Of clusters: redis.cluster.{cpu}.large.r{copies}.s{GB of a shard}.{GB in all}
+// Spec codes. Of clusters: redis.cluster.{cpu}.large.r{copies}.s{GB per shard}.{GB in total}
 
 import { h } from "/console/dom.js";
 
@@ -10,12 +10,12 @@ export function isCluster(specCode) {
   return specCode.startsWith("redis.cluster.");
 }
 
-/** The choice among flavors that differ in their memory alone. The value of an option is its spec code. */
+/** Selection of a memory size. The value of an option is its spec code. */
 export function memoryChoice(flavors) {
   return h("select", {}, flavors.map((flavor) => h("option", { value: flavor.spec_code }, `${flavor.capacity[0]} GB`)));
 }
 
-/** The processor that a spec code names. */
+/** The processor type in a spec code. */
 export function cpu(specCode) {
   return specCode.split(".")[2];
 }

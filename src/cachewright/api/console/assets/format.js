@@ -1,4 +1,4 @@
-// Numbers and times as people read them.
+// Formats numbers, sizes and times.
 
 const UNITS = ["B", "KB", "MB", "GB", "TB"];
 
@@ -28,7 +28,7 @@ export function seconds(value) {
   return `${Math.floor(whole / 3600)} h ${two(Math.floor((whole % 3600) / 60))} min`;
 }
 
-/** In the reader's own time zone. */
+/** Local date and time. */
 export function time(iso) {
   return iso ? new Date(iso).toLocaleString([], { dateStyle: "short", timeStyle: "medium" }) : "–";
 }

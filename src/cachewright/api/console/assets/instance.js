@@ -1,4 +1,4 @@
-// One instance: who owns which slots, its last hour, its nodes and its tasks, all as they are now.
+// Page of one instance: owners of slots, statistics of the last hour, nodes, tasks and parameters.
 
 import { ask, follow, may } from "/console/api.js";
 import { chart } from "/console/chart.js";
@@ -12,9 +12,9 @@ import { resize } from "/console/resize.js";
 import { ring } from "/console/ring.js";
 import { taskTable } from "/console/tasks.js";
 
-const VITALS_MS = 5000;
+const STATISTICS_MS = 5000;
 const CHARTS = [["Memory in use", "used_memory", size], ["Keys", "keys", number],
-  ["Commands a second", "ops_per_second", number], ["Sent", "output_kbps", (kb) => `${size(kb * 1024)}/s`]];
+  ["Commands per second", "ops_per_second", number], ["Sent", "output_kbps", (kb) => `${size(kb * 1024)}/s`]];
 
 export async function instancePage(main, { signal, titled }, id) {
   const wrong = h("p", { class: "wrong", role: "alert" });
@@ -30,49 +30,49 @@ export async function instancePage(main, { signal, titled }, id) {
   let drawn = null;
   let taskId;
 
-  const draw = (name, live) => {
+  const draw = (event, state) => {
     if (signal.aborted) return;
-    if (name === "end") {
-      show(heading, h("p", { class: "gone" }, "The instance is gone."), h("a", { href: "#/instances" }, "All instances"));
+    if (event === "end") {
+      show(heading, h("p", { class: "gone" }, "The instance was deleted."), h("a", { href: "#/instances" }, "All instances"));
       show(running);
       return;
     }
-    titled(live.name);
-    show(heading, head(live));
-    show(running, live.task && busy(live.task));
-    const cluster = isCluster(live.spec_code);
+    titled(state.name);
+    show(heading, head(state));
+    show(running, state.task && busy(state.task));
+    const cluster = isCluster(state.spec_code);
     pair.classList.toggle("two", cluster);
     slotsPanel.hidden = !cluster;
     nodesPanel.querySelector("h2").textContent = cluster ? "Shards" : "Node";
-    if (cluster) show(picture, ring(live), legend(live));
-    show(shards, shardTable(live));
-    if (spec !== live.spec_code || drawn !== live.status || taskId !== live.task?.task_id) {
-      if (drawn && drawn !== live.status) say(`${live.name} is ${live.status}`);
-      [spec, drawn, taskId] = [live.spec_code, live.status, live.task?.task_id];
+    if (cluster) show(picture, ring(state), legend(state));
+    show(shards, shardTable(state));
+    if (spec !== state.spec_code || drawn !== state.status || taskId !== state.task?.task_id) {
+      if (drawn && drawn !== state.status) say(`${state.name} is ${state.status}`);
+      [spec, drawn, taskId] = [state.spec_code, state.status, state.task?.task_id];
       drawTasks();
-      drawParameters(live.name);
+      drawParameters(state.name);
     }
   };
 
   async function drawTasks() {
-    const known = await ask("GET", `instances/${id}/tasks?limit=10`).catch(() => null);
-    if (known && !signal.aborted) show(tasks, taskTable(known.tasks));
+    const answer = await ask("GET", `instances/${id}/tasks?limit=10`).catch(() => null);
+    if (answer && !signal.aborted) show(tasks, taskTable(answer.tasks));
   }
 
   async function drawParameters(name) {
-    const known = await ask("GET", `instances/${id}/configs`).catch(() => null);
+    const answer = await ask("GET", `instances/${id}/configs`).catch(() => null);
     const done = () => Promise.all([drawTasks(), drawParameters(name)]);
-    if (known && !signal.aborted) show(settings, ...parameters(id, name, known, done));
+    if (answer && !signal.aborted) show(settings, ...parameters(id, name, answer, done));
   }
 
-  async function drawVitals() {
-    const known = await ask("GET", `instances/${id}/statistics`).catch(() => null);
+  async function drawStatistics() {
+    const answer = await ask("GET", `instances/${id}/statistics`).catch(() => null);
     if (signal.aborted) return;
-    if (known) {
+    if (answer) {
       show(charts, h("div", { class: "charts" }, CHARTS.map(([title, field, format]) =>
-        chart(title, known.samples.map((sample) => [Date.parse(sample.at), sample[field]]), format))));
+        chart(title, answer.samples.map((sample) => [Date.parse(sample.at), sample[field]]), format))));
     }
-    setTimeout(() => signal.aborted || drawVitals(), VITALS_MS);
+    setTimeout(() => signal.aborted || drawStatistics(), STATISTICS_MS);
   }
 
   try {
@@ -82,18 +82,18 @@ export async function instancePage(main, { signal, titled }, id) {
     return;
   }
   follow(`instances/${id}/state`, ["state", "end"], draw, signal, (text) => (wrong.textContent = text));
-  drawVitals();
+  drawStatistics();
 }
 
-function head(live) {
-  const still = live.task || live.status !== "RUNNING";
+function head(state) {
+  const changing = state.task || state.status !== "RUNNING";
   return h("div", { class: "heading" },
-    h("h1", {}, live.name, " ", status(live.status), live.error_code && h("code", {}, live.error_code)),
-    h("span", { class: "note" }, live.spec_code),
+    h("h1", {}, state.name, " ", status(state.status), state.error_code && h("code", {}, state.error_code)),
+    h("span", { class: "note" }, state.spec_code),
     h("div", { class: "buttons" },
-      may("operator") && h("button", { type: "button", "data-key": "resize", disabled: still, onclick: () => resize(live) }, "Resize"),
-      may("operator") && h("button", { type: "button", class: "quiet", "data-key": "restart", disabled: still, onclick: () => restart(live) }, "Restart"),
-      may("admin") && h("button", { type: "button", class: "danger quiet", "data-key": "delete", onclick: () => remove(live) }, "Delete")));
+      may("operator") && h("button", { type: "button", "data-key": "resize", disabled: changing, onclick: () => resize(state) }, "Resize"),
+      may("operator") && h("button", { type: "button", class: "quiet", "data-key": "restart", disabled: changing, onclick: () => restart(state) }, "Restart"),
+      may("admin") && h("button", { type: "button", class: "danger quiet", "data-key": "delete", onclick: () => remove(state) }, "Delete")));
 }
 
 function busy(task) {
@@ -102,17 +102,17 @@ function busy(task) {
     h("span", {}, `${task.progress} %`), h("span", {}, `${seconds(task.remain_time)} left`));
 }
 
-function legend(live) {
-  return h("ul", { class: "legend" }, live.shards.map((shard) =>
+function legend(state) {
+  return h("ul", { class: "legend" }, state.shards.map((shard) =>
     h("li", {}, swatch(shard.group_name), `${shard.group_name} `, h("b", {}, number(shard.slot_count)))));
 }
 
-function shardTable(live) {
-  if (!isCluster(live.spec_code)) {
-    return table("The node", ["Role", "Status", "Keys", "Memory in use", "Ops/s", "Address"],
-      live.shards.flatMap((shard) => shard.nodes.map(nodeCells)), { right: ["Keys", "Ops/s"] });
+function shardTable(state) {
+  if (!isCluster(state.spec_code)) {
+    return table("Node", ["Role", "Status", "Keys", "Memory in use", "Ops/s", "Address"],
+      state.shards.flatMap((shard) => shard.nodes.map(nodeCells)), { right: ["Keys", "Ops/s"] });
   }
-  const rows = live.shards.flatMap((shard) => shard.nodes.map((node, at) => [
+  const rows = state.shards.flatMap((shard) => shard.nodes.map((node, at) => [
     at ? "" : h("span", {}, swatch(shard.group_name), shard.group_name), at ? "" : number(shard.slot_count), ...nodeCells(node)]));
   return table("Shards and their nodes", ["Shard", "Slots", "Role", "Status", "Keys", "Memory in use", "Ops/s", "Address"], rows,
     { right: ["Slots", "Keys", "Ops/s"] });
@@ -128,21 +128,21 @@ function swatch(group) {
   return h("span", { class: "swatch", style: { background: colour(shardOf(group)) }, "aria-hidden": "true" });
 }
 
-function restart(live) {
-  const text = isCluster(live.spec_code)
-    ? "Every node restarts, one after another. No data is lost. A shard with replicas serves on; one without is away for a few seconds."
-    : "The node restarts. No data is lost. Nothing serves its clients meanwhile.";
-  dialog(`Restart ${live.name}`, [h("p", {}, text)], "Restart", async () => {
-    const { results } = await ask("PUT", "instances/status", { instances: [live.instance_id], action: "restart" });
-    if (results[0].result !== "success") throw new Error("It cannot be restarted now.");
+function restart(state) {
+  const text = isCluster(state.spec_code)
+    ? "The nodes restart one after another. No data is lost. A shard with replicas stays available; other shards are unavailable for a few seconds."
+    : "The node restarts. No data is lost. The instance is unavailable until the node is up again.";
+  dialog(`Restart ${state.name}`, [h("p", {}, text)], "Restart", async () => {
+    const { results } = await ask("PUT", "instances/status", { instances: [state.instance_id], action: "restart" });
+    if (results[0].result !== "success") throw new Error("The instance cannot be restarted now.");
   });
 }
 
-function remove(live) {
+function remove(state) {
   const name = h("input", { required: true, autocomplete: "off", "aria-label": "Name of the instance" });
-  dialog(`Delete ${live.name}`, [h("p", {}, "The instance goes with all its data. Type its name to delete it."), name], "Delete",
+  dialog(`Delete ${state.name}`, [h("p", {}, "This permanently deletes the instance and all its data. Type its name to confirm."), name], "Delete",
     async () => {
-      if (name.value !== live.name) throw new Error("This is not its name.");
-      await ask("DELETE", `instances/${live.instance_id}`);
+      if (name.value !== state.name) throw new Error("The name does not match.");
+      await ask("DELETE", `instances/${state.instance_id}`);
     }, { danger: true });
 }

@@ -1,4 +1,4 @@
-// The fleet: every instance of the project, and making another.
+// Page of all instances of the project, with a form that creates instance.
 
 import { ask, may } from "/console/api.js";
 import { dialog, field } from "/console/dialog.js";
@@ -6,10 +6,10 @@ import { bar, h, show, status, table } from "/console/dom.js";
 import { code, cpu, memoryChoice } from "/console/flavor.js";
 import { number, size, time } from "/console/format.js";
 
-const AGAIN_MS = 2000;
+const REFRESH_MS = 2000;
 const MB = 1024 * 1024;
 const PAGE = 1000;
-const PASSWORD_LENGTH = { min: 8, max: 32 }; // that the API accepts
+const PASSWORD_LENGTH = { min: 8, max: 32 }; // as in the API
 
 export function instancesPage(main, { signal }) {
   const count = h("span", { class: "count" });
@@ -25,22 +25,22 @@ export function instancesPage(main, { signal }) {
       show(wrong);
       count.textContent = number(all);
       show(list, table("Instances", ["Name", "Type", "Status", "Shards", "Copies", "Memory in use", "Address", "Created"],
-        instances.map(row), { right: ["Shards", "Copies"], empty: "There is no instance yet." }));
+        instances.map(row), { right: ["Shards", "Copies"], empty: "No instances yet." }));
     } catch (error) {
       wrong.textContent = error.message;
     }
-    if (!signal.aborted) setTimeout(() => signal.aborted || draw(), AGAIN_MS);
+    if (!signal.aborted) setTimeout(() => signal.aborted || draw(), REFRESH_MS);
   }
   draw();
 }
 
-function row(one) {
-  const used = one.max_memory ? (100 * one.used_memory) / one.max_memory : 0;
-  return [h("a", { href: `#/instances/${one.instance_id}`, "data-key": one.instance_id }, one.name),
-    one.cache_mode, status(one.status),
-    one.sharding_count, one.replica_count,
-    h("span", { class: "used" }, bar(used, `Memory of ${one.name} in use`), `${size(one.used_memory * MB)} of ${size(one.max_memory * MB)}`),
-    `${one.ip}:${one.port}`, time(one.created_at)];
+function row(instance) {
+  const used = instance.max_memory ? (100 * instance.used_memory) / instance.max_memory : 0;
+  return [h("a", { href: `#/instances/${instance.instance_id}`, "data-key": instance.instance_id }, instance.name),
+    instance.cache_mode, status(instance.status),
+    instance.sharding_count, instance.replica_count,
+    h("span", { class: "used" }, bar(used, `Memory of ${instance.name} in use`), `${size(instance.used_memory * MB)} of ${size(instance.max_memory * MB)}`),
+    `${instance.ip}:${instance.port}`, time(instance.created_at)];
 }
 
 async function create() {
@@ -54,23 +54,23 @@ async function create() {
   const copies = h("input", { type: "number", min: 1, max: 6, value: "1", required: true });
   const { min: shortest, max: longest } = PASSWORD_LENGTH;
   const password = h("input", { type: "password", autocomplete: "new-password", required: true, minlength: shortest, maxlength: longest });
-  const ofCluster = [field("Shards", shards), field("Memory of a shard", shardGb), field("Copies of each shard", copies, "1 is a master alone")];
-  const ofSingle = [field("Memory of the node", memory)];
+  const clusterFields = [field("Shards", shards), field("Memory per shard", shardGb), field("Copies per shard", copies, "1 means a primary without replicas")];
+  const singleFields = [field("Memory of the node", memory)];
   choose();
 
-  /** Hidden fields are disabled, so that they are not checked. */
+  /** Disable hidden fields, so that the browser does not validate them. */
   function choose() {
-    for (const [fields, shown] of [[ofCluster, type.value === "cluster"], [ofSingle, type.value === "single"]]) {
-      for (const one of fields) {
-        one.hidden = !shown;
-        one.querySelector("input, select").disabled = !shown;
+    for (const [fields, shown] of [[clusterFields, type.value === "cluster"], [singleFields, type.value === "single"]]) {
+      for (const label of fields) {
+        label.hidden = !shown;
+        label.querySelector("input, select").disabled = !shown;
       }
     }
   }
 
-  function sized() {
+  function requestedSize() {
     if (type.value === "single") {
-      const flavor = single.find((one) => one.spec_code === memory.value);
+      const flavor = single.find((candidate) => candidate.spec_code === memory.value);
       return { spec_code: flavor.spec_code, capacity: Number(flavor.capacity[0]) };
     }
     const [shard, all, of] = [Number(shardGb.value), Number(shards.value), Number(copies.value)];
@@ -78,10 +78,10 @@ async function create() {
   }
 
   dialog("Create an instance", [field("Name", name, "A letter first, then letters, digits, _ and -"),
-    field("Type", type, "A single node has no replica"), ...ofCluster, ...ofSingle,
+    field("Type", type, "A single node has no replica"), ...clusterFields, ...singleFields,
     field("Password of its clients", password, `${shortest} to ${longest} characters of three kinds`)], "Create", async () => {
     const { instances } = await ask("POST", "instances", { name: name.value, engine: "Redis", engine_version: "7.0",
-      ...sized(), az_codes: ["local"], vpc_id: "local", subnet_id: "local", password: password.value });
+      ...requestedSize(), az_codes: ["local"], vpc_id: "local", subnet_id: "local", password: password.value });
     location.hash = `#/instances/${instances[0].instance_id}`;
   });
 }

@@ -1,4 +1,4 @@
-// Which page is shown, and what is above it.
+// Router of the pages, and the header above them.
 
 import { changeProject, resume, signIn, signOut, who, whenSignedOut } from "/console/api.js";
 import { h, say, show } from "/console/dom.js";
@@ -55,12 +55,12 @@ function drawHeader() {
     h("div", { class: "right" },
       session && session.projects.length > 1 &&
         h("label", {}, h("span", { class: "unseen" }, "Project"),
-          h("select", { "data-key": "project", onchange: (event) => inProject(event.target.value) },
+          h("select", { "data-key": "project", onchange: (event) => switchProject(event.target.value) },
             session.projects.map((project) =>
               h("option", { value: project.id, selected: project.id === session.project.id }, project.name)))),
       session && h("span", { class: "who" }, `${session.user.name}, ${session.role} in ${session.project.name}`),
       h("button", { type: "button", class: "quiet", "data-key": "theme", onclick: changeTheme }, dark() ? "Light" : "Dark"),
-      session && h("button", { type: "button", class: "quiet", onclick: leave }, "Sign out")));
+      session && h("button", { type: "button", class: "quiet", onclick: signOutAndReload }, "Sign out")));
 }
 
 function signInPage() {
@@ -90,13 +90,13 @@ function signInPage() {
   name.focus();
 }
 
-async function inProject(id) {
+async function switchProject(id) {
   await changeProject(id);
   location.hash = HOME;
   open();
 }
 
-async function leave() {
+async function signOutAndReload() {
   try {
     await signOut();
   } finally {

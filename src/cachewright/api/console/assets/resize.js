@@ -1,4 +1,4 @@
-// Another size for an instance: planned first, then confirmed.
+// Resize dialog: shows the plan, then asks for confirmation.
 
 import { ask } from "/console/api.js";
 import { dialog, field } from "/console/dialog.js";
@@ -8,20 +8,20 @@ import { number, seconds, size } from "/console/format.js";
 
 const MB = 1024 * 1024;
 
-export async function resize(live) {
-  const known = await ask("GET", `instances/${live.instance_id}`);
-  const form = isCluster(known.spec_code) ? clusterForm(known) : await memoryForm(known);
+export async function resize(state) {
+  const instance = await ask("GET", `instances/${state.instance_id}`);
+  const form = isCluster(instance.spec_code) ? clusterForm(instance) : await memoryForm(instance);
   const plan = h("div", { class: "plan", "aria-live": "polite" });
   const planButton = h("button", { type: "button", "data-key": "plan", onclick: look }, "Plan");
   let planned = null;
 
-  const box = dialog(`Resize ${live.name}`,
+  const box = dialog(`Resize ${state.name}`,
     [...form.fields, planButton, plan],
     "Resize", async () => {
-      await ask("POST", `instances/${live.instance_id}/resize`,
+      await ask("POST", `instances/${state.instance_id}/resize`,
         { spec_code: planned, new_capacity: form.gigabytes() });
-      const { tasks } = await ask("GET", `instances/${live.instance_id}/tasks?limit=1`);
-      if (tasks[0]) location.hash = `#/instances/${live.instance_id}`;
+      const { tasks } = await ask("GET", `instances/${state.instance_id}/tasks?limit=1`);
+      if (tasks[0]) location.hash = `#/instances/${state.instance_id}`;
     }, { ready: false });
 
   for (const control of form.controls) control.addEventListener("input", forget);
@@ -38,10 +38,10 @@ export async function resize(live) {
     box.wrong.textContent = "";
     try {
       const spec = form.specCode();
-      const found = await ask("POST", `instances/${live.instance_id}/resize/plan`, { spec_code: spec });
-      show(plan, ...drawn(found));
+      const preview = await ask("POST", `instances/${state.instance_id}/resize/plan`, { spec_code: spec });
+      show(plan, ...describe(preview));
       planned = spec;
-      box.button.disabled = found.blockers.length > 0;
+      box.button.disabled = preview.blockers.length > 0;
     } catch (error) {
       box.wrong.textContent = error.message;
     } finally {
@@ -50,43 +50,43 @@ export async function resize(live) {
   }
 }
 
-/** Sizes of a cluster: how many shards, and their memory. */
-function clusterForm(known) {
-  const shardGb = known.max_memory / 1024 / known.sharding_count;
-  const shards = h("input", { type: "number", min: 1, max: 128, value: String(known.sharding_count), required: true });
+/** Form for the number and the memory of shards. */
+function clusterForm(instance) {
+  const shardGb = instance.max_memory / 1024 / instance.sharding_count;
+  const shards = h("input", { type: "number", min: 1, max: 128, value: String(instance.sharding_count), required: true });
   const memory = h("input", { type: "number", min: 1, max: 999, value: String(shardGb), required: true });
   return {
-    fields: [field("Shards", shards, `${known.sharding_count} now`), field("Memory of a shard, GB", memory, `${shardGb} now`)],
+    fields: [field("Shards", shards, `currently ${instance.sharding_count}`), field("Memory per shard, GB", memory, `currently ${shardGb}`)],
     controls: [shards, memory],
-    specCode: () => code(cpu(known.spec_code), known.replica_count, Number(memory.value), Number(shards.value)),
+    specCode: () => code(cpu(instance.spec_code), instance.replica_count, Number(memory.value), Number(shards.value)),
     gigabytes: () => Number(shards.value) * Number(memory.value),
   };
 }
 
-/** The other sizes that an instance of one node can have. */
-async function memoryForm(known) {
-  const { flavors } = await ask("GET", `flavors?instance_id=${known.instance_id}`);
+/** Form for the memory of a single node. */
+async function memoryForm(instance) {
+  const { flavors } = await ask("GET", `flavors?instance_id=${instance.instance_id}`);
   const memory = memoryChoice(flavors);
   return {
-    fields: [field("Memory of the node", memory, `${size(known.max_memory * MB)} now`)],
+    fields: [field("Memory of the node", memory, `currently ${size(instance.max_memory * MB)}`)],
     controls: [memory],
     specCode: () => memory.value,
     gigabytes: () => Number(flavors.find((flavor) => flavor.spec_code === memory.value).capacity[0]),
   };
 }
 
-function drawn(plan) {
+function describe(plan) {
   const rows = plan.steps.flatMap((step) => step.sub_steps.map((sub) => [sub.sub_step_name, sub.slots ? number(sub.slots) : "",
     sub.keys ? number(sub.keys) : "", sub.bytes ? size(sub.bytes) : "", seconds(sub.seconds)]));
   if (!isCluster(plan.spec_code)) {
-    return [h("p", {}, "The node gets its new memory while it serves, in about ", h("b", {}, seconds(plan.seconds)), ". Nothing was touched."),
+    return [h("p", {}, "The memory of the node changes online, in about ", h("b", {}, seconds(plan.seconds)), ". No change was made."),
       blockers(plan)];
   }
   return [
     h("p", {}, h("b", {}, `${plan.shards_before} to ${plan.shards_after} shards`), `: ${number(plan.slots)} slots with `,
-      `${number(plan.keys)} keys and ${size(plan.bytes)} move, in about `, h("b", {}, seconds(plan.seconds)), ". Nothing was touched."),
+      `${number(plan.keys)} keys and ${size(plan.bytes)} move, in about `, h("b", {}, seconds(plan.seconds)), ". No change was made."),
     blockers(plan),
-    table("Steps of the plan", ["Sub-step", "Slots", "Keys", "Bytes", "About"], rows, { right: ["Slots", "Keys", "Bytes", "About"] }),
+    table("Steps of the plan", ["Sub-step", "Slots", "Keys", "Bytes", "Estimate"], rows, { right: ["Slots", "Keys", "Bytes", "Estimate"] }),
   ];
 }
 

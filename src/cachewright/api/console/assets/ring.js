@@ -1,4 +1,4 @@
-// The 16384 slots as a ring: who owns which, and which are on their way to whom.
+// The 16384 slots as a ring: the owner of each slot, and the target of each slot that moves.
 
 import { colour, shardOf } from "/console/colours.js";
 import { s } from "/console/dom.js";
@@ -10,16 +10,16 @@ const MIDDLE = SIZE / 2;
 const OWNED = [92, 122];
 const MOVING = [127, 141];
 
-export function ring(live) {
-  const owned = live.shards.reduce((sum, shard) => sum + shard.slot_count, 0);
-  const moving = live.moving.reduce((sum, range) => sum + range.last - range.first + 1, 0);
-  return s("svg", { class: "ring", viewBox: `0 0 ${SIZE} ${SIZE}`, role: "img", "aria-label": told(live, owned, moving) },
-    s("circle", { cx: MIDDLE, cy: MIDDLE, r: (OWNED[0] + OWNED[1]) / 2, class: "nobody" }),
-    live.shards.flatMap((shard) =>
+export function ring(state) {
+  const owned = state.shards.reduce((sum, shard) => sum + shard.slot_count, 0);
+  const moving = state.moving.reduce((sum, range) => sum + range.last - range.first + 1, 0);
+  return s("svg", { class: "ring", viewBox: `0 0 ${SIZE} ${SIZE}`, role: "img", "aria-label": description(state, owned, moving) },
+    s("circle", { cx: MIDDLE, cy: MIDDLE, r: (OWNED[0] + OWNED[1]) / 2, class: "unowned" }),
+    state.shards.flatMap((shard) =>
       shard.slots.map(([first, last]) =>
         arc(first, last + 1, OWNED, { fill: colour(shardOf(shard.group_name)), "data-shard": shard.group_name },
           `${shard.group_name}: slots ${first} to ${last}`))),
-    live.moving.flatMap((range) => {
+    state.moving.flatMap((range) => {
       const share = range.bytes_total ? range.bytes / range.bytes_total : 0;
       const reached = range.first + (range.last + 1 - range.first) * share;
       const text = `Slots ${range.first} to ${range.last} move from ${range.source} to ${range.target}: ${Math.round(100 * share)} %`;
@@ -29,11 +29,11 @@ export function ring(live) {
     }).filter(Boolean),
     s("text", { x: MIDDLE, y: MIDDLE - 10, class: "big" }, number(owned)),
     s("text", { x: MIDDLE, y: MIDDLE + 14 }, owned === SLOTS ? "slots, all owned" : `of ${number(SLOTS)} slots owned`),
-    moving > 0 && s("text", { x: MIDDLE, y: MIDDLE + 34, class: "moving" }, `${number(moving)} on their way`));
+    moving > 0 && s("text", { x: MIDDLE, y: MIDDLE + 34, class: "moving" }, `${number(moving)} moving`));
 }
 
-function told(live, owned, moving) {
-  const shares = live.shards.map((shard) => `${shard.group_name} ${shard.slot_count}`).join(", ");
+function description(state, owned, moving) {
+  const shares = state.shards.map((shard) => `${shard.group_name} ${shard.slot_count}`).join(", ");
   return `Slot ring. ${owned} of ${SLOTS} slots are owned: ${shares}.${moving ? ` ${moving} are moving.` : ""}`;
 }
 

@@ -1,19 +1,19 @@
-// One task: percent, time left, every step and sub-step, and how fast it moves what it moves; live while it runs.
+// Page of one task: percent, remaining time, steps with sub-steps, and throughput. Updated while the task runs.
 
 import { ask, follow, may } from "/console/api.js";
 import { chart } from "/console/chart.js";
 import { bar, h, say, show, status, table } from "/console/dom.js";
 import { between, number, seconds, size, time } from "/console/format.js";
 
-const OVER = ["SUCCESS", "FAILED"];
-const FLOWS_FOR_MS = 250;
+const ENDED = ["SUCCESS", "FAILED"];
+const SHORTEST_RANGE_MS = 250;
 
 export async function taskPage(main, { signal, titled }, id) {
   const wrong = h("p", { class: "wrong", role: "alert" });
-  const [heading, shown, controls, throughput, steps, said] = Array.from({ length: 6 }, () => h("div"));
+  const [heading, summary, controls, throughput, steps, accuracy] = Array.from({ length: 6 }, () => h("div"));
   let record = null;
-  show(main, wrong, heading, shown, controls, throughput,
-    h("section", { class: "card" }, h("h2", {}, "Steps"), steps), said);
+  show(main, wrong, heading, summary, controls, throughput,
+    h("section", { class: "card" }, h("h2", {}, "Steps"), steps), accuracy);
 
   async function read() {
     record = await ask("GET", `tasks/${id}`);
@@ -21,26 +21,26 @@ export async function taskPage(main, { signal, titled }, id) {
     const { task } = record;
     titled(task.name);
     show(heading, h("div", { class: "heading" }, h("h1", {}, task.name, " ", status(task.status)),
-      h("a", { href: `#/instances/${record.instance_id}` }, "Its instance"), h("code", {}, task.id)),
+      h("a", { href: `#/instances/${record.instance_id}` }, "Instance"), h("code", {}, task.id)),
       task.status === "FAILED" && h("p", { class: "failure" }, h("strong", {}, task.error_code), ` ${record.message}`),
-      h("p", { class: "note" }, `Asked for by ${task.user_name}, ${time(task.created_at)}`,
+      h("p", { class: "note" }, `Started by ${task.user_name}, ${time(task.created_at)}`,
         task.updated_at && `; ended ${time(task.updated_at)}`, record.attempt > 0 && `; attempt ${record.attempt + 1}`));
     show(controls, ...buttons());
-    show(said, forecasts(record.forecasts));
+    show(accuracy, forecasts(record.forecasts));
     draw(record.progress);
   }
 
   function draw(progress) {
     const begin = progress.step_details.map((step) => step.begin_time).find(Boolean);
-    const over = OVER.includes(record.task.status);
-    show(shown, h("div", { class: "card progress" }, h("span", { class: "percent" }, `${progress.progress} %`),
+    const ended = ENDED.includes(record.task.status);
+    show(summary, h("div", { class: "card progress" }, h("span", { class: "percent" }, `${progress.progress} %`),
       bar(progress.progress, "Progress"),
-      h("span", { class: "left" }, over ? "" : `${seconds(progress.remain_time)} left`),
-      begin && h("span", {}, `${seconds(between(begin, record.task.updated_at))} so far`.replace("so far", over ? "in all" : "so far"))));
+      h("span", { class: "left" }, ended ? "" : `${seconds(progress.remain_time)} left`),
+      begin && h("span", {}, `${seconds(between(begin, record.task.updated_at))} ${ended ? "in total" : "so far"}`)));
     show(steps, tree(progress.step_details));
-    const flow = flows(progress.step_details);
-    show(throughput, flow.length > 1 && h("section", { class: "card" },
-      chart("Moved a second, on average of each range", flow, (bytes) => `${size(bytes)}/s`, { gap: Infinity, steps: true, width: 1200 })));
+    const points = throughputOf(progress.step_details);
+    show(throughput, points.length > 1 && h("section", { class: "card" },
+      chart("Migration throughput, averaged over each range", points, (bytes) => `${size(bytes)}/s`, { gap: Infinity, steps: true, width: 1200 })));
   }
 
   function buttons() {
@@ -49,7 +49,7 @@ export async function taskPage(main, { signal, titled }, id) {
       onclick: async () => {
         try {
           await call();
-          say(`${verb}: done`);
+          say(`${verb}: accepted`);
           wrong.textContent = "";
           await read();
         } catch (error) {
@@ -57,7 +57,7 @@ export async function taskPage(main, { signal, titled }, id) {
         }
       } }, verb);
     if (!may(record.task.name === "DeleteInstance" ? "admin" : "operator")) return [];
-    if (record.task.status === "FAILED") return [act("Try again", () => ask("POST", `${path}/retry`).then(watch))];
+    if (record.task.status === "FAILED") return [act("Retry", () => ask("POST", `${path}/retry`).then(watch))];
     if (record.task.status === "SUCCESS" || !record.interruptible) return [];
     const { state, parallel, latency_ceiling_ms, priority } = record.control;
     const control = (changed) => ask("PUT", `${path}/control`, { state, parallel, latency_ceiling_ms, priority, ...changed });
@@ -88,7 +88,7 @@ export async function taskPage(main, { signal, titled }, id) {
     wrong.textContent = error.message;
     return;
   }
-  if (!OVER.includes(record.task.status)) watch();
+  if (!ENDED.includes(record.task.status)) watch();
 }
 
 function tree(steps) {
@@ -98,7 +98,7 @@ function tree(steps) {
 
 function line(name, word, { begin_time: begin, end_time: end, error_code: code }) {
   return h("div", { class: "line" }, status(word), h("span", { class: "name" }, name), code && h("code", {}, code),
-    h("span", { class: "took" }, begin ? seconds(between(begin, end)) : ""));
+    h("span", { class: "duration" }, begin ? seconds(between(begin, end)) : ""));
 }
 
 function detail(sub) {
@@ -109,30 +109,30 @@ function detail(sub) {
     `${number(moved.keys)} of ${number(moved.planned)} keys, ${size(moved.bytes)}${moved.reason}`);
 }
 
-/** What the detail of a slot migration tells; null where it is something else. */
+/** Parse the detail of a slot migration; null for any other text. */
 export function migration(text) {
   const found = text.match(/keys:(\d+)\/(\d+),bytes:(\d+)(?:,reason:(.*))?\}$/);
   return found && { keys: Number(found[1]), planned: Number(found[2]), bytes: Number(found[3]), reason: found[4] ? `: ${found[4]}` : "" };
 }
 
-/** Bytes a second at each moment when a range began or ended: the sum of the averages of those under way. */
-function flows(steps) {
+/** Bytes per second at each moment when a range began or ended: the sum of the averages of the active ranges. */
+function throughputOf(steps) {
   const moves = steps.flatMap((step) => step.sub_step_details).flatMap((sub) => {
     const moved = migration(sub.detail);
     if (!moved || !moved.bytes || !sub.begin_time) return [];
     const [begin, end] = [Date.parse(sub.begin_time), sub.end_time ? Date.parse(sub.end_time) : Date.now()];
-    return end - begin < FLOWS_FOR_MS ? [] : [{ begin, end, rate: moved.bytes / ((end - begin) / 1000) }];
+    return end - begin < SHORTEST_RANGE_MS ? [] : [{ begin, end, rate: moved.bytes / ((end - begin) / 1000) }];
   });
   const moments = [...new Set(moves.flatMap(({ begin, end }) => [begin, end]))].sort((a, b) => a - b);
   return moments.map((at) =>
     [at, moves.filter(({ begin, end }) => begin <= at && at < end).reduce((sum, { rate }) => sum + rate, 0)]);
 }
 
-function forecasts(known) {
-  const judged = known.filter(({ error }) => error !== null);
+function forecasts(all) {
+  const judged = all.filter(({ error }) => error !== null);
   return judged.length > 0 && h("section", { class: "card" },
-    h("h2", {}, "How well it predicted its end"), table("Predictions", ["At", "Said to be left", "Wrong by"],
+    h("h2", {}, "Accuracy of the remaining time"), table("Estimates", ["Progress", "Estimated remaining", "Error"],
       judged.map(({ progress, remain_seconds, error }) =>
-        [`${progress} %`, seconds(remain_seconds), `${Math.round(100 * Math.abs(error))} % of its duration, too ${error < 0 ? "early" : "late"}`]),
-      { right: ["Said to be left", "Wrong by"] }));
+        [`${progress} %`, seconds(remain_seconds), `${Math.round(100 * Math.abs(error))} % of the duration, too ${error < 0 ? "early" : "late"}`]),
+      { right: ["Estimated remaining", "Error"] }));
 }

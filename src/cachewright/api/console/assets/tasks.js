@@ -1,11 +1,11 @@
-// Tasks of the whole project, newest first, those of instances that are gone among them.
+// Page of all tasks of the project, newest first, including tasks of deleted instances.
 
 import { ask } from "/console/api.js";
 import { h, show, status, table } from "/console/dom.js";
 import { between, number, seconds, time } from "/console/format.js";
 
 const PAGE = 25;
-const AGAIN_MS = 2000;
+const REFRESH_MS = 2000;
 
 export function tasksPage(main, { signal }) {
   const count = h("span", { class: "count" });
@@ -30,7 +30,7 @@ export function tasksPage(main, { signal }) {
     } catch (error) {
       wrong.textContent = error.message;
     }
-    if (!signal.aborted) next = setTimeout(() => signal.aborted || draw(), AGAIN_MS);
+    if (!signal.aborted) next = setTimeout(() => signal.aborted || draw(), REFRESH_MS);
   }
 
   function turn(text, possible, by) {
@@ -42,13 +42,13 @@ export function tasksPage(main, { signal }) {
   draw();
 }
 
-/** A row a task, as the API lists them. */
+/** Table of tasks as the API lists them. */
 export function taskTable(tasks) {
-  return table("Tasks", ["Task", "Status", "What", "Begun by", "Created", "Took"], tasks.map((task) => [
+  return table("Tasks", ["Task", "Status", "Change", "Started by", "Created", "Duration"], tasks.map((task) => [
     h("a", { href: `#/tasks/${task.id}`, "data-key": task.id }, task.name),
     h("span", {}, status(task.status), task.error_code && h("code", {}, task.error_code)), changed(task), task.user_name,
     time(task.created_at), task.updated_at ? seconds(between(task.created_at, task.updated_at)) : ""]),
-  { right: ["Took"], empty: "There is no task yet." });
+  { right: ["Duration"], empty: "No tasks yet." });
 }
 
 function changed({ details, params }) {

@@ -1,6 +1,6 @@
-"""Straight to the node that owns a key: many commands at once, for a cluster whose slots stay where they are.
+"""Sends pipelined commands directly to the nodes that own their keys, in a cluster whose slots do not move.
 
-The loader and the checks use it, before and after the scaling. It does not follow redirections: one is an error.
+The loader and the checks use it before and after scaling. It does not follow redirections; a redirection is an error.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,11 +18,11 @@ _AT_ONCE = 2000
 _ANSWER_SECONDS = 30.0
 
 Work = tuple[bytes, Sequence[Command]]
-"""A key, and commands on it."""
+"""A key, and commands for it."""
 
 
 class Seed(msgspec.Struct, frozen=True):
-    """Any node of the cluster, and the password of all."""
+    """One node of the cluster, and the password of all nodes."""
 
     host: str
     port: int
@@ -30,7 +30,7 @@ class Seed(msgspec.Struct, frozen=True):
 
 
 class Link(Protocol):
-    """What is used of the client library's connection, with types."""
+    """Typed part of the client library's connection."""
 
     def pack_commands(self, commands: Iterable[Command]) -> list[bytes]: ...
     def send_packed_command(self, command: list[bytes]) -> None: ...
@@ -40,7 +40,7 @@ class Link(Protocol):
 
 class SlotClient:
     def __init__(self, seed: Seed) -> None:
-        """Reads who owns what. It is not read again."""
+        """Read the owners of all slots once."""
         self._links: dict[tuple[bytes, int], Link] = {}
         self._by_slot: list[Link | None] = [None] * 16384
         with Valkey(host=seed.host, port=seed.port, password=seed.password, socket_timeout=_ANSWER_SECONDS) as node:
@@ -56,7 +56,7 @@ class SlotClient:
             link.disconnect()
 
     def replies(self, work: Iterable[Work]) -> Iterator[list[Reply]]:
-        """For each key, in order, the replies to its commands. The nodes work side by side."""
+        """Yield the replies for each key, in order. Nodes work concurrently."""
         rest = iter(work)
         while batch := list(islice(rest, _AT_ONCE)):
             links = [self._owner(name) for name, _ in batch]

@@ -1,4 +1,4 @@
-"""The demo's one instance, from its creation to its deletion, each of its tasks drawn while it runs."""
+"""The demo's instance: creates, scales and deletes it, and shows its tasks."""
 
 import secrets
 import time
@@ -10,8 +10,8 @@ from typing import Self
 from rich.console import Console
 
 from cachewright.cli.demo.cloud import Cloud, CloudRefused, Instance, Size
-from cachewright.cli.demo.draw import ProgressView
-from cachewright.cli.demo.owners import Seed
+from cachewright.cli.demo.progress_view import ProgressView
+from cachewright.cli.demo.slot_client import Seed
 from cachewright.cli.demo.watch import Watched, follow, newest
 
 _NAME = "cachewright-demo"
@@ -20,15 +20,15 @@ _POLL_SECONDS = 0.1
 
 
 class TaskFailed(Exception):
-    """A task of the instance did not end well, or the instance is not what it should be after it."""
+    """A task failed, or the instance is not in the expected state after it."""
 
 
-_UNDONE = (CloudRefused, TaskFailed)
+_CLEANUP_ERRORS = (CloudRefused, TaskFailed)
 
 
 class DemoInstance:
     def __init__(self, cloud: Cloud, console: Console, size: Size) -> None:
-        """Asks for the instance. It is deleted at the end of the `with` block, whatever becomes of it."""
+        """Request the instance. The end of the `with` block deletes it."""
         self.note: Callable[[], str] = str
         self._cloud = cloud
         self._console = console
@@ -41,18 +41,18 @@ class DemoInstance:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Deletes the instance. If that fails too, it is not what the user has to hear of first."""
-        with suppress(*(_UNDONE if error else ())):
+        """Delete the instance. An earlier error takes precedence over an error of the deletion."""
+        with suppress(*(_CLEANUP_ERRORS if error else ())):
             self.delete()
 
     def created(self) -> Watched:
-        """Returns when the instance runs."""
+        """Wait until the instance runs."""
         watched = self._watch(f"Create {self._size.shards} shards of {self._size.shard_gb} GB")
-        self._settle(lambda: self._instance().status == "RUNNING", "the instance is created and does not run")
+        self._settle(lambda: self._instance().status == "RUNNING", "the instance was created but does not run")
         return watched
 
     def scale(self, shards: int) -> Watched:
-        """Returns when the resize has ended well."""
+        """Resize and wait for success."""
         title = f"Scale from {self._size.shards} to {shards} shards"
         self._size = Size(shards, self._size.shard_gb)
         self._cloud.resize(self._id, self._size)
@@ -63,10 +63,10 @@ class DemoInstance:
         return Seed(instance.ip, instance.port, self._password)
 
     def delete(self) -> None:
-        """Returns when the instance is gone. Waits for a task that is in the way."""
+        """Delete the instance and wait until it no longer exists. Waits for a task that blocks the deletion."""
         self._console.print("Deleting the instance")
         self._settle(self._delete_accepted, "the instance cannot be deleted")
-        self._settle(lambda: self._cloud.instance(self._id) is None, "the instance is not gone")
+        self._settle(lambda: self._cloud.instance(self._id) is None, "the instance still exists")
 
     def _delete_accepted(self) -> bool:
         try:
@@ -82,15 +82,15 @@ class DemoInstance:
     def _instance(self) -> Instance:
         instance = self._cloud.instance(self._id)
         if instance is None:
-            raise TaskFailed("the instance is gone")
+            raise TaskFailed("the instance does not exist")
         return instance
 
     def _watch(self, title: str) -> Watched:
-        """Draws the task that has just been submitted, until it ends."""
+        """Show the newest task until it ends."""
         task = newest(self._cloud, self._id, self._known)
         self._known |= {task.id}
-        with ProgressView(self._console, title) as drawing:
-            watched = follow(self._cloud, self._id, task.id, lambda progress: drawing.show(progress, self.note()))
+        with ProgressView(self._console, title) as view:
+            watched = follow(self._cloud, self._id, task.id, lambda progress: view.show(progress, self.note()))
         if not watched.succeeded:
             reasons = [
                 f"{sub.name}: {sub.error_code} {sub.detail}" for sub in watched.last.sub_steps() if sub.error_code

@@ -1,4 +1,4 @@
-"""Drawing a task while it runs: a living tree on a terminal, one line a change everywhere else."""
+"""Shows a running task: a tree on a terminal, one line per change elsewhere."""
 
 from datetime import UTC, datetime
 from types import TracebackType
@@ -16,7 +16,7 @@ _LINES_BESIDES = 4
 
 
 class ProgressView:
-    """Shows one task, from the first `show` to the end of the `with` block."""
+    """View of one task, from the first `show` to the end of the `with` block."""
 
     def __init__(self, console: Console, title: str) -> None:
         self._console = console
@@ -37,7 +37,7 @@ class ProgressView:
             self._live.stop()
 
     def show(self, progress: Progress, note: str) -> None:
-        """`note` is a line below the tree, which a pipe is spared."""
+        """Show progress, on a terminal with `note` below the tree."""
         now = datetime.now(UTC)
         seconds = (now - self._begun).total_seconds()
         if self._console.is_terminal:
