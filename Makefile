@@ -8,12 +8,15 @@ PYTEST ?=
 BENCH ?=
 EFFORT ?= full
 
-.PHONY: help setup demo test packages bench chaos lint serve clean
+UNIT := -m unit -n 3 --dist worksteal --hypothesis-profile quick
+
+.PHONY: help setup demo test unit packages bench chaos lint serve clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   watch a live cluster being scaled out and in (DEMO='--keys 1000000 --to 8')"
 	@echo "make test   lint, types, layers and every test (PYTEST='-k slots')"
+	@echo "make unit   the tests that start no other process, in half a minute"
 	@echo "make lint   lint, types and layers alone"
 	@echo "make chaos  kill and freeze processes at random for MINUTES=10"
 	@echo "make bench  measure it against its peers and write docs/benchmarks.md (BENCH='creation scaling')"
@@ -47,6 +50,9 @@ lint: setup
 packages:
 	@test -z "$$CI" || { command -v chromium && command -v nft; } >/dev/null || \
 		(apt-get update -qq && apt-get install -y -qq chromium nftables >/dev/null)
+
+unit: setup
+	SCHEMATHESIS_EXAMPLES=1 $(RUN) --group bench pytest $(UNIT) $(PYTEST)
 
 test: lint packages
 	$(RUN) --group bench pytest -n 2 -m "not chaos" $(PYTEST)

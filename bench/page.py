@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from bench.catalogue import BENCHMARKS
 from bench.results import Benchmark, Finding, Result, Table, kept, told
 
@@ -22,6 +20,8 @@ This page is made from the results beside it by `make bench`, which measures eve
 
 def write(results: Path, page: Path) -> None:
     """Draws what is kept in `results`, and writes the page."""
+    from matplotlib.figure import Figure  # noqa: PLC0415  # slow to import, and only this function draws
+
     for benchmark, result in _found(results):
         figure = Figure(figsize=(9, 4.5), dpi=110, layout="constrained")
         benchmark.draw(result.rows, figure)

@@ -1,7 +1,7 @@
-"""Fixtures: servers and databases, of its own for tests that break them, shared for tests that only talk to them."""
+"""Marks and fixtures: servers and databases, of its own for tests that break them, shared for the others."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,30 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from postgres_server import PostgresServer  # found through the line above
+import distance  # this and the next two are found through the line above
+from postgres_server import PostgresServer
 from serving import Server
 
 settings.register_profile("suite", deadline=None)  # machines are shared; a slow example is no failure
+settings.register_profile("quick", deadline=None, max_examples=15)
 settings.load_profile("suite")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    distance.mark(items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    with distance.held_to_mark(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    with distance.held_to_mark(item):
+        return (yield)
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +74,7 @@ def own_postgres() -> Iterator[PostgresServer]:
         started.clean_up()
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.node)])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """An empty database, of each kind. With SQLite it is `test.db` in the test's folder."""
     if request.param == "sqlite":

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 from granian.constants import Interfaces
 from granian.server.embed import Server
 from litestar.types import ASGIApp
@@ -23,6 +24,7 @@ from cachewright.monitoring.node_stats import StatsCollector
 from cachewright.monitoring.snapshots import SnapshotReader
 from cachewright.operations.context import OperationContext
 from cachewright.server import build_services
+from cachewright.services import accounts, tokens
 from cachewright.store.database import Database
 from cachewright.store.opening import open_database
 from cachewright.tasks.feed import TaskFeed
@@ -35,7 +37,17 @@ RATE = 1_000_000
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def cheap_passwords() -> Iterator[None]:
+    """Hash passwords with little work: hundreds of tests sign in."""
+    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (accounts, tokens):
+            patch.setattr(module, "HASHER", cheap)
+        yield
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory, cheap_passwords: None) -> Iterator[Site]:
     """One server a test process. Tests keep apart by projects of their own."""
     folder: Path = tmp_path_factory.mktemp("site")
     rates = {"rate_limit": f"{RATE}/second", "change_rate_limit": f"{RATE}/second"}

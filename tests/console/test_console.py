@@ -121,7 +121,7 @@ def test_a_single_instance_is_made_resized_and_restarted(page: Page, server: Ser
     expect(page.get_by_role("heading", level=1)).to_contain_text("lone RUNNING")
     expect(page.locator(".ring")).to_have_count(0)
     expect(page.get_by_role("heading", name="Slots")).to_be_hidden()
-    node = page.get_by_role("region", name="The node")
+    node = page.get_by_role("region", name="Node", exact=True)
     expect(node.get_by_role("row")).to_have_count(2)
     expect(node).to_contain_text("Active")
     accessible(page)
@@ -142,7 +142,7 @@ def test_a_single_instance_is_made_resized_and_restarted(page: Page, server: Ser
     page.get_by_role("button", name="Delete").click()
     page.get_by_label("Name of the instance").fill("lone")
     dialog.get_by_role("button", name="Delete").click()
-    expect(page.get_by_text("The instance is gone.")).to_be_visible()
+    expect(page.get_by_text("The instance was deleted.")).to_be_visible()
 
 
 def test_a_scale_is_planned_confirmed_and_watched(page: Page, cluster: tuple[Any, str], picture: Picture) -> None:

@@ -16,6 +16,7 @@ from cachewright.hosts.host import Host, NodeStartFailed
 from cachewright.hosts.local import LocalHost
 from cachewright.hosts.ports import NoFreePort, free_ports, is_free
 
+pytestmark = pytest.mark.node
 NODE = "a" * 40
 
 

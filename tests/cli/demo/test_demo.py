@@ -9,9 +9,11 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from postgres_server import PostgresServer
 
+pytestmark = pytest.mark.server
 SMALL = ("--keys", "3000", "--from", "2", "--to", "3")
 
 
