@@ -129,7 +129,7 @@ def test_a_single_instance_is_made_resized_and_restarted(page: Page, server: Ser
     page.get_by_role("button", name="Resize").click()
     dialog.get_by_label("Memory of the node").select_option(label="1 GB")
     dialog.get_by_role("button", name="Plan").click()
-    expect(dialog).to_contain_text("while it serves")
+    expect(dialog).to_contain_text("changes online")
     accessible(page)
     dialog.get_by_role("button", name="Resize").click()
     expect(page.get_by_text("redis.single.xu1.large.1")).to_be_visible()
