@@ -23,6 +23,8 @@ from cachewright.valkey.migration.source_state import MigrationState
 from database_fixtures import an_instance, new_database
 from standalone_node import node_at
 
+pytestmark = pytest.mark.node
+
 NODES = ["a" * 40, "b" * 40]
 NEVER_STARTED = "c" * 40
 
