@@ -219,7 +219,7 @@ _ROWS = (
     ErrorRow(TOO_MANY_WEBHOOKS, 400, "The project has 10 webhooks.", "Delete one."),
     ErrorRow(WEBHOOK_NOT_FOUND, 404, "The webhook does not exist.", "List the webhooks."),
     ErrorRow(DATABASE_UNAVAILABLE, 503, "The database takes no changes now. Nothing was changed.",
-        "Retry. On the server: check for a full disk, or for a process that locks `cachewright.db`."),
+        "Retry. On the server: check for a full disk, a process that locks `cachewright.db`, or PostgreSQL."),
     ErrorRow(TOO_MANY_STREAMS, 429, "Too many event streams are open.",
         "Close some, retry after Retry-After seconds, or poll the progress without a stream."),
     ErrorRow(BODY_MEMORY_EXHAUSTED, 503, "The memory for request bodies is used up.",

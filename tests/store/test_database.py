@@ -204,6 +204,15 @@ def test_a_name_is_found_whatever_its_case(database_url: str) -> None:
     database.close()
 
 
+def test_a_text_with_nul_is_stored_and_searched_for(database_url: str) -> None:
+    database = migrated(database_url)
+    with database.write() as connection:
+        throughput.learn(connection, "a\0b", 1.0)
+        assert throughput.get(connection, "a\0b") == 1.0
+        assert instances.search(connection, "p\0", offset=0, limit=10, name="\0") == (0, [])
+    database.close()
+
+
 def test_a_faulty_statement_is_no_fault_of_the_database(database_url: str) -> None:
     database = migrated(database_url)
     with pytest.raises(sa.exc.DBAPIError), database.read() as connection:

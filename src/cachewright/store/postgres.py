@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import sqlalchemy as sa
+from psycopg.types.string import StrDumper
 
 from cachewright.errors import DatabaseUnavailable
 from cachewright.store.database import About, Answer, DatabaseNotReady
@@ -167,7 +168,16 @@ def _connect_arguments(url: sa.URL) -> dict[str, Any]:
     return {name: value for name, value in _CONNECT_ARGUMENTS.items() if name not in url.query}
 
 
+class _TextWithoutNul(StrDumper):
+    """Writes the replacement character for NUL, which PostgreSQL does not store. Requests with it are refused, but the
+    audit log has their paths."""
+
+    def dump(self, obj: str) -> Any:
+        return super().dump(obj.replace("\0", "\N{REPLACEMENT CHARACTER}"))
+
+
 def _prepare(connection: Any, _record: Any) -> None:
+    connection.adapters.register_dumper(str, _TextWithoutNul)
     connection.execute(_SESSION)
     connection.commit()
 
