@@ -132,7 +132,7 @@ From the request (`CreateInstance` by the cloud's client) to the end of the task
 ok, knows all others, and replicas follow their masters; against starting as many processes with the same
 configuration, running `valkey-cli --cluster create`, and waiting for the same. Valkey holds a freshly started master
 back for two seconds before it turns ok: what that takes is measured beside it, with one node that owns all slots.
-Cachewright's new masters are not held back ([decision 16](decisions/0016-masters-start-behind-a-stand-in.md)).
+Cachewright's new masters are not held back ([decision 16](decisions/0016-primaries-start-behind-a-placeholder.md)).
 """,
     measure=measure,
     findings=findings,

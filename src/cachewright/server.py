@@ -179,7 +179,7 @@ class ControlPlane:
         swept = float("-inf")
         while True:
             self.heartbeats.beat("housekeeping")
-            await in_background(self._engine.take_up)
+            await in_background(self._engine.resume_orphans)
             if time.monotonic() - swept >= _SWEEP_SECONDS:
                 swept = time.monotonic()
                 await in_background(self._sweep)

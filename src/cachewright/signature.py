@@ -2,7 +2,7 @@
 
 Pure, and on bytes throughout: nothing that arrives can fail to decode. Only the headers that a signature names count;
 of those X-Sdk-Date must be one. The path is decoded once and encoded again segment by segment, so `%2F` in a path
-canonicalises to a slash; whoever routes the request must not decode it that way.
+canonicalises to a slash; the router of the request must not decode it that way.
 
 Source: the signer of huaweicloudsdkcore 3.1, and requests of the Python, Go and terraform clients.
 """

@@ -135,7 +135,7 @@ class Bench:
         while (found := DBOS.get_workflow_status(task_id)) is None or found.status not in workflow:
             assert time.monotonic() < deadline, f"the workflow is {found}"
             time.sleep(0.02)
-        self.engine.take_up()
+        self.engine.resume_orphans()
 
     def end(self, task_id: str) -> Task:
         return self.until(task_id, lambda task: task.status in ENDED)
@@ -291,9 +291,9 @@ def test_a_run_that_nobody_works_on_is_taken_up_again(bench: Bench) -> None:
         connection.execute(sa.text(pending), {"id": second})
     bench.operation.release.set()
     assert bench.end(first).status == "SUCCESS"
-    bench.engine.take_up()
+    bench.engine.resume_orphans()
     assert bench.task(second).status == "WAITING", "it may be about to begin"
-    bench.engine.take_up()
+    bench.engine.resume_orphans()
     assert bench.end(second).status == "SUCCESS"
 
 

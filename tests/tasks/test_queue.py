@@ -86,7 +86,7 @@ def polls_within(seconds: float) -> int:
 
 @pytest.fixture
 def never_polled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SELDOM_SECONDS", NEVER_SECONDS)
+    monkeypatch.setattr(module, "IDLE_SECONDS", NEVER_SECONDS)
 
 
 @pytest.mark.usefixtures("never_polled")
@@ -141,7 +141,7 @@ def test_what_is_put_in_line_with_a_delay_begins_after_it(queues: Callable[..., 
 
 
 def test_a_queue_stops_at_once(queues: Callable[..., WakeableQueue], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SELDOM_SECONDS", NEVER_SECONDS)
+    monkeypatch.setattr(module, "IDLE_SECONDS", NEVER_SECONDS)
     queue = queues()
     time.sleep(QUIET_SECONDS)
     before = time.monotonic()

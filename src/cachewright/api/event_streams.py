@@ -90,7 +90,7 @@ async def _looks(
             elif clock() - said_at > _QUIET_SECONDS:
                 said_at = clock()
                 yield ServerSentEventMessage(data=None, comment="still here")
-            await asyncio.sleep(_LOOK_SECONDS)  # a task changes oftener than anybody can see
+            await asyncio.sleep(_LOOK_SECONDS)  # a task changes more often than a reader can follow
             if seen.task is None:
                 await watch.changed(_LOOK_SECONDS)
             else:

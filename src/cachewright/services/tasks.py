@@ -1,8 +1,8 @@
 """Background tasks of instances: the one way to start them, and to control, cancel and retry them.
 
-Each change is decided in one write transaction, so that what was checked still holds when its task is stored. The host
-is asked for its resources before that transaction, which would keep others waiting. The task is enqueued after the
-commit; should the server die in between, its next start enqueues the task.
+Each change is decided in one write transaction, so that its checks still hold when the task is stored. Resources of the
+host are read before the transaction, so that it does not delay others. The task is enqueued after the commit; if the
+server ends in between, its next start enqueues the task.
 """
 
 import asyncio

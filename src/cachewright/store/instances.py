@@ -31,7 +31,7 @@ def get(connection: sa.Connection, project_id: str, instance_id: str) -> Instanc
 
 
 def find(connection: sa.Connection, instance_id: str) -> Instance | None:
-    """Of whichever project: whoever asks must look whose it is."""
+    """An instance of any project: the caller must check its project."""
     row = connection.execute(instances.select().where(instances.c.id == instance_id)).one_or_none()
     return _opened(connection, row) if row else None
 

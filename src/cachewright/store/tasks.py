@@ -23,7 +23,7 @@ _FOR_GOOD = {
     *("kind", "name", "params", "details", "user_id", "user_name"),
 }
 _CHANGING = [name for name in Task.__struct_fields__ if name not in _FOR_GOOD]
-"""Not written anew: SQLite would write a task's entry in each index of such a column again, as it stands."""
+"""Columns that `save` writes. Writing unchanged indexed columns would make SQLite rewrite their index entries."""
 
 
 class StaleTask(CachewrightError):

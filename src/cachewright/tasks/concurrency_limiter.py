@@ -1,4 +1,4 @@
-"""The limit of sub-steps that run side by side, and the hold of a task that is paused or cancelled."""
+"""Limit on concurrent sub-steps, which also holds sub-steps of a paused or cancelled task."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ from cachewright.tasks.recorder import TaskRecorder
 
 
 class ConcurrencyLimiter:
-    """Limits one step. The settings are read before each turn, so they can change while the step runs."""
+    """Limits one step. Reads the control settings before each sub-step, so they can change while the step runs."""
 
     def __init__(self, recorder: TaskRecorder) -> None:
         self._recorder = recorder
@@ -17,7 +17,7 @@ class ConcurrencyLimiter:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Waits until one more sub-step may start. ActionFailed DCS.9005 where the task is cancelled."""
+        """Wait until another sub-step may start. ActionFailed DCS.9005 if the task is cancelled."""
         while True:
             control = self._recorder.control
             if control.state == "cancelled":

@@ -1,8 +1,8 @@
 """Runs plans durably, on DBOS.
 
-One workflow runs any task: make the plan, perform its steps in order and the lanes of each step side by side, record
-the end. Each sub-step is one DBOS step, so after a crash what was finished is not done again. The queue is
-partitioned by instance, one workflow at a time in each partition: two tasks never touch one instance at once.
+One workflow runs all kinds of tasks: it makes the plan, performs steps in order and the lanes of a step concurrently,
+and records the end. Each sub-step is one DBOS step, so finished sub-steps are not repeated after a crash. The queue is
+partitioned by instance and runs one workflow per partition, so two tasks never change one instance at the same time.
 
 DBOS keeps its functions in a process-wide registry, so there is one engine in a process, and the workflow finds it
 in `_engine`.
@@ -36,14 +36,14 @@ log = logging.getLogger(__name__)
 
 QUEUE = "instances"
 WORKFLOW_VERSION = "1"
-"""Of the workflow below. DBOS resumes only workflows of its own version, so this stays while old ones can be run."""
+"""Version of the workflow. DBOS resumes only workflows of this version: keep it while the code can run old ones."""
 
 _RECOVERIES = 1_000_000
 _TASK_FAILED = errors.UNEXPECTED_TASK_ERROR
 _TIMED_OUT = errors.SUB_STEP_TIMEOUT
-_FORGOTTEN_AT_ONCE = 500
-_OVER = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
-_NOTES_KEPT = timedelta(hours=1)
+_DELETED_PER_BATCH = 500
+_ENDED_RUNS = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
+_RUNS_KEPT = timedelta(hours=1)
 _engine: "Engine | None" = None
 
 Result = TypeVar("Result")
@@ -58,17 +58,19 @@ class Engine:
         *,
         queue_polling: bool = False,
     ) -> None:
-        """`operations` by kind. Every change of a task that runs is published to `feed`. `queue_polling`: DBOS polls
-        all queues itself."""
+        """:param operations: operations by kind.
+        :param feed: gets every change of a running task.
+        :param queue_polling: let DBOS poll its queues.
+        """
         self.database = database
         self.feed = feed
         self.operations = operations
-        self._ledgers: dict[str, TaskRecorder] = {}
+        self._recorders: dict[str, TaskRecorder] = {}
         self._orphaned: set[str] = set()
         self._queue = WakeableQueue(QUEUE, polling=queue_polling)
 
     def start(self) -> DBOS:
-        """Takes up every task that has not ended. Returns when new ones can be enqueued."""
+        """Start DBOS and resume unfinished tasks. Afterwards, tasks can be enqueued."""
         global _engine  # noqa: PLW0603  # see the module's docstring
         _engine = self
         config: DBOSConfig = {
@@ -76,7 +78,7 @@ class Engine:
             "system_database_url": self.database.workflow_url,
             "application_version": WORKFLOW_VERSION,
             "executor_id": "local",
-            "console_log_level": "CRITICAL",  # what fails is logged here, with the task it belongs to,
+            "console_log_level": "CRITICAL",  # failures are logged here, with ids of the task
             "notification_listener_polling_interval_sec": 0.25,
         }
         dbos = DBOS(config=config)
@@ -84,14 +86,14 @@ class Engine:
             DBOS.listen_queues([])
         DBOS.launch()
         self._queue.start(dbos)
-        self.take_up()
+        self.resume_orphans()
         return dbos
 
-    def take_up(self) -> None:
+    def resume_orphans(self) -> None:
         """Enqueue unfinished tasks that have no workflow: it was never enqueued, or ended because the database was
         unavailable. Called every few seconds."""
         with self.database.read() as connection:
-            unfinished = [task for task in stored.unfinished(connection) if task.id not in self._ledgers]
+            unfinished = [task for task in stored.unfinished(connection) if task.id not in self._recorders]
         if not unfinished:
             self._orphaned = set()
             return
@@ -104,7 +106,7 @@ class Engine:
             status = statuses.get(task.run_id)
             if status is None:
                 self.enqueue(task)
-            elif status in _OVER:
+            elif status in _ENDED_RUNS:
                 log.warning("task %s of instance %s: run was interrupted; resuming", task.id, task.instance_id)
                 DBOS.rewind_workflow(task.run_id, queue_name=QUEUE, queue_partition_key=task.instance_id)
                 self._queue.wake()
@@ -117,23 +119,27 @@ class Engine:
         self._orphaned = orphaned
 
     def forget(self, ended_before: int) -> None:
-        """Deletes tasks that ended before that time (epoch milliseconds), and what the engine noted of runs that have
-        been over for a while, both in small batches."""
+        """Delete tasks that ended before `ended_before` (epoch milliseconds), and DBOS's records of finished runs, in
+        small batches."""
         while True:
             with self.database.write() as connection:
-                if stored.purge(connection, ended_before, _FORGOTTEN_AT_ONCE) < _FORGOTTEN_AT_ONCE:
+                if stored.purge(connection, ended_before, _DELETED_PER_BATCH) < _DELETED_PER_BATCH:
                     break
-        over = (datetime.now(UTC) - _NOTES_KEPT).isoformat()
+        before = (datetime.now(UTC) - _RUNS_KEPT).isoformat()
         while True:
             runs = DBOS.list_workflows(
-                status=_OVER, completed_before=over, limit=_FORGOTTEN_AT_ONCE, load_input=False, load_output=False
+                status=_ENDED_RUNS,
+                completed_before=before,
+                limit=_DELETED_PER_BATCH,
+                load_input=False,
+                load_output=False,
             )
             DBOS.delete_workflows([run.workflow_id for run in runs])
-            if len(runs) < _FORGOTTEN_AT_ONCE:
+            if len(runs) < _DELETED_PER_BATCH:
                 break
 
     def enqueue(self, task: Task) -> None:
-        """Puts a stored task in line behind the others of its instance; does nothing where it is in line."""
+        """Enqueue a stored task behind the others of its instance, unless it is enqueued already."""
         self._queue.enqueue(task.run_id, task.instance_id, run_task, task.id)
 
     def stop(self) -> None:
@@ -143,120 +149,123 @@ class Engine:
 
     async def run(self, task_id: str) -> None:
         with self._queue.running():
-            await self._run_unless_over(task_id)
+            await self._run_unless_ended(task_id)
 
-    async def _run_unless_over(self, task_id: str) -> None:
-        ledger = await TaskRecorder.load(self.database, task_id, self.feed.publish)
-        if ledger.task.status in ENDED:
+    async def _run_unless_ended(self, task_id: str) -> None:
+        recorder = await TaskRecorder.load(self.database, task_id, self.feed.publish)
+        if recorder.task.status in ENDED:
             return
-        with about(task_id=task_id, instance_id=ledger.task.instance_id):
-            await self._run(ledger)
+        with about(task_id=task_id, instance_id=recorder.task.instance_id):
+            await self._run(recorder)
 
-    async def _run(self, ledger: TaskRecorder) -> None:
-        task_id = ledger.task.id
-        self._ledgers[task_id] = ledger
-        keeping = asyncio.create_task(ledger.keep())
+    async def _run(self, recorder: TaskRecorder) -> None:
+        task_id = recorder.task.id
+        self._recorders[task_id] = recorder
+        keeper = asyncio.create_task(recorder.keep())
         try:
-            failure = await self._perform_plan(ledger)
-            recovered = failure is None or await self._recovered(ledger)
+            failure = await self._perform_plan(recorder)
+            recovered = failure is None or await self._recovered(recorder)
             await DBOS.run_step_async({"name": "end"}, self._end, task_id, failure, recovered)
         finally:
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)  # what it found wrong the run finds as well
-            del self._ledgers[task_id]
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)  # the run gets the same error
+            del self._recorders[task_id]
 
-    async def _perform_plan(self, ledger: TaskRecorder) -> tuple[str, str] | None:
-        """None, or the error code and message that the task ends with."""
+    async def _perform_plan(self, recorder: TaskRecorder) -> tuple[str, str] | None:
+        """Perform the plan. Error code and message of a failure, else None."""
         try:
-            policy = self.operations[ledger.task.kind].policies[PLAN]
-            await DBOS.run_step_async(_options(PLAN, policy), self._plan, ledger.task.id)
-            for step in ledger.task.steps:
-                await self._perform_step(ledger, step)
+            policy = self.operations[recorder.task.kind].policies[PLAN]
+            await DBOS.run_step_async(_options(PLAN, policy), self._plan, recorder.task.id)
+            for step in recorder.task.steps:
+                await self._perform_step(recorder, step)
         except (ActionFailed, dbos_error.DBOSMaxStepRetriesExceeded) as error:
             failure = _root(error)
-            log.warning("task %s of instance %s: %s", ledger.task.id, ledger.task.instance_id, failure.message)
+            log.warning("task %s of instance %s: %s", recorder.task.id, recorder.task.instance_id, failure.message)
             return failure.code, failure.message
         return None
 
     async def _plan(self, task_id: str) -> None:
-        ledger = self._ledgers[task_id]
-        if ledger.task.status == "WAITING":
-            operation = self.operations[ledger.task.kind]
-            await ledger.start(await _tried(operation.policies[PLAN], lambda: operation.plan(ledger.task)))
+        recorder = self._recorders[task_id]
+        if recorder.task.status == "WAITING":
+            operation = self.operations[recorder.task.kind]
+            await recorder.start(await _attempt(operation.policies[PLAN], lambda: operation.plan(recorder.task)))
 
-    async def _perform_step(self, ledger: TaskRecorder, step: Step) -> None:
-        """Every sub-step's place in DBOS's log is drawn before any runs, so that lanes may overtake each other."""
+    async def _perform_step(self, recorder: TaskRecorder, step: Step) -> None:
+        """Perform a step. The positions of all sub-steps in DBOS's log are reserved first, so that lanes are
+        independent."""
         lanes: dict[str, list[tuple[SubStep, StepReservation]]] = defaultdict(list)
         for sub_step in step.sub_steps:
             lanes[sub_step.work.lane].append((sub_step, DBOS.reserve_step()))
         failures: list[Exception] = []
-        gate = ConcurrencyLimiter(ledger)
-        await asyncio.gather(*(self._perform_lane(ledger, gate, lane, failures) for lane in lanes.values()))
+        limiter = ConcurrencyLimiter(recorder)
+        await asyncio.gather(*(self._perform_lane(recorder, limiter, lane, failures) for lane in lanes.values()))
         # An interrupted run takes precedence over a failed sub-step, which fails again when the run is resumed.
         for failure in sorted(failures, key=lambda failure: isinstance(failure, ActionFailed)):
             raise failure
 
     async def _perform_lane(
         self,
-        ledger: TaskRecorder,
-        gate: ConcurrencyLimiter,
+        recorder: TaskRecorder,
+        limiter: ConcurrencyLimiter,
         lane: list[tuple[SubStep, StepReservation]],
         failures: list[Exception],
     ) -> None:
-        """Stops before its next sub-step when any lane has failed; what runs is let run to its end."""
-        operation = self.operations[ledger.task.kind]
+        """Perform a lane. Stops before the next sub-step after any lane has failed; running sub-steps complete."""
+        operation = self.operations[recorder.task.kind]
         for sub_step, reservation in lane:
             options = _options(f"{sub_step.action}:{sub_step.id}", operation.policies[sub_step.action])
             try:
-                async with gate.turn():
+                async with limiter.turn():
                     if failures:
                         return
-                    await reservation.run_async(options, self._perform, ledger.task.id, sub_step.id)
+                    await reservation.run_async(options, self._perform, recorder.task.id, sub_step.id)
             except (ActionFailed, dbos_error.DBOSMaxStepRetriesExceeded) as error:
                 failure = _root(error)
-                if ledger.sub_step(sub_step.id).status == "EXECUTING":
-                    await ledger.fail(sub_step.id, failure.code, failure.message)
+                if recorder.sub_step(sub_step.id).status == "EXECUTING":
+                    await recorder.fail(sub_step.id, failure.code, failure.message)
                 failures.append(failure)
-            except Exception as broken:
-                failures.append(broken)
+            except Exception as error:
+                failures.append(error)
 
     async def _perform(self, task_id: str, sub_step_id: str) -> None:
-        ledger = self._ledgers[task_id]
-        sub_step = ledger.sub_step(sub_step_id)
+        recorder = self._recorders[task_id]
+        sub_step = recorder.sub_step(sub_step_id)
         if sub_step.status == "FINISH":
             return
-        await ledger.begin(sub_step_id)
-        operation = self.operations[ledger.task.kind]
+        await recorder.begin(sub_step_id)
+        operation = self.operations[recorder.task.kind]
         policy = operation.policies[sub_step.action]
         try:
-            await _tried(policy, lambda: operation.perform(sub_step.action, StepContext(ledger, sub_step_id, policy)))
+            await _attempt(
+                policy, lambda: operation.perform(sub_step.action, StepContext(recorder, sub_step_id, policy))
+            )
         except ActionFailed as failure:
             log.warning("task %s: %s: %s", task_id, sub_step.name, failure.message)
             raise
-        await ledger.finish(sub_step_id)
+        await recorder.finish(sub_step_id)
 
-    async def _recovered(self, ledger: TaskRecorder) -> bool:
-        policy = self.operations[ledger.task.kind].policies[RECOVER]
+    async def _recovered(self, recorder: TaskRecorder) -> bool:
+        policy = self.operations[recorder.task.kind].policies[RECOVER]
         try:
-            await DBOS.run_step_async(_options(RECOVER, policy), self._recover, ledger.task.id)
+            await DBOS.run_step_async(_options(RECOVER, policy), self._recover, recorder.task.id)
         except (ActionFailed, dbos_error.DBOSMaxStepRetriesExceeded):
             return False
         return True
 
     async def _recover(self, task_id: str) -> None:
-        task = self._ledgers[task_id].task
+        task = self._recorders[task_id].task
         operation = self.operations[task.kind]
-        await _tried(operation.policies[RECOVER], lambda: operation.recover(task))
+        await _attempt(operation.policies[RECOVER], lambda: operation.recover(task))
 
     async def _end(self, task_id: str, failure: tuple[str, str] | None, recovered: bool) -> None:
-        ledger = self._ledgers[task_id]
+        recorder = self._recorders[task_id]
         code, message = failure or (None, "")
-        operation = self.operations[ledger.task.kind]
+        operation = self.operations[recorder.task.kind]
 
         def conclude(connection: sa.Connection, task: Task) -> None:
             operation.conclude(connection, task, recovered)
 
-        await ledger.end(error_code=code, message=message, also=conclude)
+        await recorder.end(error_code=code, message=message, also=conclude)
 
 
 @DBOS.workflow(name="run_task", max_recovery_attempts=_RECOVERIES)
@@ -265,12 +274,12 @@ async def run_task(task_id: str) -> None:
     await _engine.run(task_id)
 
 
-async def _tried(policy: Policy, act: Callable[[], Awaitable[Result]]) -> Result:
-    """One attempt. Begun again as often as the database does not take a write: that is no fault of what is tried, and
-    all of it may be done twice."""
+async def _attempt(policy: Policy, act: Callable[[], Awaitable[Result]]) -> Result:
+    """Run one attempt. Repeats it while the database is unavailable, which is no failure of the attempt; actions can
+    run twice."""
     while True:
         try:
-            with _explained():
+            with _unexpected_errors_logged():
                 async with asyncio.timeout(policy.timeout):
                     return await act()
         except DatabaseUnavailable as error:
@@ -279,7 +288,7 @@ async def _tried(policy: Policy, act: Callable[[], Awaitable[Result]]) -> Result
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _unexpected_errors_logged() -> Iterator[None]:
     """Turn unexpected errors of an operation into failures with an error code, and log their tracebacks."""
     try:
         yield

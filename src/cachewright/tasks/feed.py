@@ -1,6 +1,6 @@
-"""Tells those who watch a task of each of its changes, within this process, so that nobody has to look again and again.
+"""Publishes changes of tasks to subscribers within this process, so that they need not poll.
 
-Whoever changes a task publishes it, from whichever thread; whoever watches sees the latest, never all.
+Any thread can publish. A subscriber gets the latest state and may miss states in between.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ log = logging.getLogger(__name__)
 
 
 class FeedClosed(CachewrightError):
-    """There will be no more changes: the server stops."""
+    """The server is stopping; there are no more changes."""
 
 
 class TaskSubscription:
-    """One who watches, in the event loop it was made in."""
+    """Subscription to changes of a task. Belongs to the event loop that created it."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -30,8 +30,7 @@ class TaskSubscription:
         self._closed = False
 
     async def changed(self, seconds: float) -> Task | None:
-        """The task as it is now, when it has changed since the last call; None where it does not within the time.
-        FeedClosed where it never will."""
+        """Wait for a change since the last call; None after `seconds` without one. FeedClosed if the feed is closed."""
         try:
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
@@ -42,12 +41,12 @@ class TaskSubscription:
         return self._latest
 
     def check(self) -> None:
-        """FeedClosed where there will be no more changes."""
+        """FeedClosed if the feed is closed."""
         if self._closed:
             raise FeedClosed
 
-    def tell(self, task: Task) -> None:
-        self._loop.call_soon_threadsafe(self._see, task)
+    def send(self, task: Task) -> None:
+        self._loop.call_soon_threadsafe(self._update, task)
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._end)
@@ -56,28 +55,28 @@ class TaskSubscription:
         self._closed = True
         self._changed.set()
 
-    def _see(self, task: Task) -> None:
+    def _update(self, task: Task) -> None:
         self._latest = task
         self._changed.set()
 
 
 class TaskFeed:
     def __init__(self) -> None:
-        self._watches: defaultdict[str, set[TaskSubscription]] = defaultdict(set)
+        self._subscriptions: defaultdict[str, set[TaskSubscription]] = defaultdict(set)
         self._listeners: list[Callable[[Task], None]] = []
         self._changing = threading.Lock()
         self._closed = False
 
     def close(self) -> None:
-        """Everybody who watches is told that it is over, and so is who comes later."""
+        """Close all present and future subscriptions."""
         with self._changing:
             self._closed = True
-            for watches in self._watches.values():
-                for watch in watches:
-                    watch.close()
+            for subscriptions in self._subscriptions.values():
+                for subscription in subscriptions:
+                    subscription.close()
 
     def listen(self, listener: Callable[[Task], None]) -> None:
-        """`listener` is told of every change of every task, in the thread that made it; it must be quick."""
+        """Call `listener` for every change of every task, in the publishing thread; it must return quickly."""
         self._listeners.append(listener)
 
     def publish(self, task: Task) -> None:
@@ -85,24 +84,24 @@ class TaskFeed:
             try:
                 listener(task)
             except Exception:
-                log.exception("a listener failed")  # the task goes on: it is on record already
+                log.exception("a listener failed")  # the change is already stored
         with self._changing:
             for subject in (task.id, task.instance_id):
-                for watch in self._watches.get(subject, ()):
-                    watch.tell(task)
+                for subscription in self._subscriptions.get(subject, ()):
+                    subscription.send(task)
 
     @contextmanager
     def watching(self, subject: str) -> Iterator[TaskSubscription]:
-        """`subject` is the id of a task, or of an instance for all of its tasks."""
-        watch = TaskSubscription()
+        """Subscribe to `subject`: the id of a task, or of an instance for all its tasks."""
+        subscription = TaskSubscription()
         with self._changing:
-            self._watches[subject].add(watch)
+            self._subscriptions[subject].add(subscription)
             if self._closed:
-                watch.close()
+                subscription.close()
         try:
-            yield watch
+            yield subscription
         finally:
             with self._changing:
-                self._watches[subject].discard(watch)
-                if not self._watches[subject]:
-                    del self._watches[subject]
+                self._subscriptions[subject].discard(subscription)
+                if not self._subscriptions[subject]:
+                    del self._subscriptions[subject]

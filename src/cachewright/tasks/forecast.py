@@ -1,22 +1,22 @@
-"""How well a task predicted its own end. Pure."""
+"""Accuracy of a task's estimates. Pure."""
 
 from cachewright.model.tasks import Forecast
 from cachewright.tasks.progress import Estimate
 
 MARKS = (10, 25, 50, 75, 90)
-"""Percents at which a prediction is kept."""
+"""Percents at which an estimate is stored."""
 
 
-def with_forecast(kept: tuple[Forecast, ...], shown: Estimate, now: int) -> tuple[Forecast, ...]:
-    """Keeps what is predicted when the percent first reaches a mark. Marks that are jumped over are kept as one."""
-    reached = [mark for mark in MARKS if mark <= shown.percent]
-    if not reached or any(forecast.percent == reached[-1] for forecast in kept):
-        return kept
-    return (*kept, Forecast(percent=reached[-1], at=now, remaining_seconds=shown.remaining_seconds))
+def with_forecast(forecasts: tuple[Forecast, ...], current: Estimate, now: int) -> tuple[Forecast, ...]:
+    """Add the estimate if the percent has reached a new mark. Skipped marks are not added."""
+    reached = [mark for mark in MARKS if mark <= current.percent]
+    if not reached or any(forecast.percent == reached[-1] for forecast in forecasts):
+        return forecasts
+    return (*forecasts, Forecast(percent=reached[-1], at=now, remaining_seconds=current.remaining_seconds))
 
 
-def judged(kept: tuple[Forecast, ...], begin: int | None, end: int) -> tuple[Forecast, ...]:
-    """The predictions with their errors, once the end is known."""
+def with_errors(forecasts: tuple[Forecast, ...], begin: int | None, end: int) -> tuple[Forecast, ...]:
+    """Add the errors of estimates after the end of the task."""
     duration = max(end - (begin if begin is not None else end), 1)
     return tuple(
         Forecast(
@@ -25,5 +25,5 @@ def judged(kept: tuple[Forecast, ...], begin: int | None, end: int) -> tuple[For
             remaining_seconds=forecast.remaining_seconds,
             error=(forecast.at + forecast.remaining_seconds * 1000 - end) / duration,
         )
-        for forecast in kept
+        for forecast in forecasts
     )

@@ -1,7 +1,7 @@
-"""Building a plan: steps and sub-steps with ids that are the same each time the same plan is built.
+"""Builds plans: steps and sub-steps with reproducible ids. Pure.
 
-Pure. A plan is made once, when its task starts, and stored with the task; ids that follow from the task's own make
-a plan that is made again after a crash the same plan.
+A plan is built when its task starts, and stored with the task. Ids derive from the task's id, so a plan that is built
+again after a crash is the same.
 """
 
 import uuid
@@ -16,7 +16,7 @@ _NAMES = uuid.UUID("6f6a2c1e-6f0e-5d7c-9a41-5e0f3c8f9a10")
 
 
 class SubStepSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A sub-step before it has an id. `work` is told apart by `lane`; see `records.Work`."""
+    """A sub-step without an id."""
 
     name: str
     action: str
@@ -30,7 +30,7 @@ def effort(lane: str, *, seconds: float, unit: str = "seconds", total: float = 1
 
 
 def build(task_id: str, drafts: dict[str, list[SubStepSpec]]) -> tuple[Step, ...]:
-    """Steps in the order given, each with its sub-steps; a step without any is left out."""
+    """Build steps in the given order; a step without sub-steps is omitted."""
     return tuple(_step(task_id, name, sub_drafts) for name, sub_drafts in drafts.items() if sub_drafts)
 
 
@@ -54,5 +54,5 @@ def _id(*parts: str) -> str:
 
 
 def outline(task_id: str, names: Sequence[str]) -> tuple[Step, ...]:
-    """Steps whose sub-steps are not known yet."""
+    """Steps without sub-steps, which show a task before it has a plan."""
     return tuple(Step(id=_id(task_id, name), name=name, sub_steps=()) for name in names)

@@ -1,13 +1,13 @@
-"""Percent and remaining seconds of a task, from its plan, its counters and the clock.
+"""Percent and remaining seconds of a task, from its plan, its counters and the clock. Pure.
 
-Pure. The invariants, held by properties in the tests:
+Invariants, which property tests verify:
 
-- Percent is the work done over all work, both in planned seconds. It never falls below what was shown before, and
-  is 100 only for a task that has ended well.
-- Remaining seconds are never negative. Steps follow each other; lanes of a step run side by side, so what is left of
-  a step is its longest lane. What is left of a lane is planned seconds times how slow that kind of work has shown
-  itself to be in this very task. A counter that stands still therefore lets the remaining seconds grow.
-- Both depend only on the state given, never on how often they were asked for.
+- Percent is finished work divided by all work, both in planned seconds. It never decreases, and is 100 only for a
+  successful task.
+- Remaining seconds are never negative. Steps run one after another and the lanes of a step concurrently, so the
+  remaining time of a step is that of its longest lane. The remaining time of a lane is its planned seconds times the
+  slowness that this task has measured for this action, so it grows while a counter stalls.
+- Both depend only on the given state.
 """
 
 from collections import defaultdict
@@ -18,8 +18,8 @@ import msgspec
 from cachewright.model.tasks import Step, SubStep
 
 _DOUBT = 0.25
-"""Share of an action's planned seconds that its plan counts as evidence against what is measured: it keeps the first
-moments of a task, when little has been measured, from swinging the estimate."""
+"""Weight of the plan against measurements, as a share of an action's planned seconds: it stabilizes the estimate while
+few measurements exist."""
 
 
 class Estimate(msgspec.Struct, frozen=True):
@@ -28,23 +28,27 @@ class Estimate(msgspec.Struct, frozen=True):
 
 
 def estimate(steps: Sequence[Step], now: int, *, shown: int = 0) -> Estimate:
-    """`now` in epoch milliseconds, `shown` the percent that clients have seen already."""
-    every = [sub_step for step in steps for sub_step in step.sub_steps]
-    total = sum(sub_step.work.seconds for sub_step in every)
-    done = sum(done_seconds(sub_step) for sub_step in every)
+    """Estimate percent and remaining seconds.
+
+    :param now: epoch milliseconds.
+    :param shown: percent that clients have already seen.
+    """
+    sub_steps = [sub_step for step in steps for sub_step in step.sub_steps]
+    total = sum(sub_step.work.seconds for sub_step in sub_steps)
+    done = sum(done_seconds(sub_step) for sub_step in sub_steps)
     percent = int(100 * done / total) if total else 0
-    slowness = measured_slowness(every, now)
+    slowness = measured_slowness(sub_steps, now)
     remaining = sum(_step_seconds(step, now, slowness) for step in steps)
     return Estimate(min(max(percent, shown), 99), max(remaining, 0.0))
 
 
 def planned_seconds(steps: Sequence[Step]) -> float:
-    """How long a plan takes, from its first step to its last."""
+    """Planned duration of all steps."""
     return sum(_step_seconds(step, 0, defaultdict(lambda: 1.0)) for step in steps)
 
 
 def done_seconds(sub_step: SubStep) -> float:
-    """How many of the planned seconds are behind it."""
+    """Planned seconds that are finished."""
     work = sub_step.work
     if sub_step.status == "FINISH":
         return work.seconds
@@ -54,7 +58,7 @@ def done_seconds(sub_step: SubStep) -> float:
 
 
 def measured_slowness(sub_steps: Iterable[SubStep], now: int) -> Mapping[str, float]:
-    """By action: how many real seconds one planned second has taken. 1 where nothing has been measured."""
+    """Real seconds per planned second, by action; 1 without measurements."""
     planned: dict[str, float] = defaultdict(float)
     behind: dict[str, float] = defaultdict(float)
     real: dict[str, float] = defaultdict(float)
@@ -65,7 +69,7 @@ def measured_slowness(sub_steps: Iterable[SubStep], now: int) -> Mapping[str, fl
         elapsed = _elapsed(sub_step, now)
         passed = done_seconds(sub_step)
         if sub_step.status == "EXECUTING":
-            # The part no counter shows may be under way: time spent on it is no sign of slowness.
+            # The part without a counter may be running: time spent on it does not mean slowness.
             passed += min(max(elapsed - passed, 0.0), sub_step.work.fixed)
         behind[sub_step.action] += passed
         real[sub_step.action] += elapsed
@@ -73,7 +77,7 @@ def measured_slowness(sub_steps: Iterable[SubStep], now: int) -> Mapping[str, fl
 
 
 def _slowness(real: float, behind: float, planned: float) -> float:
-    """Measured over planned, with the plan as evidence that fades while more is measured."""
+    """Measured time over planned time. The weight of the plan decreases with more measurements."""
     if not planned:
         return 1.0
     doubt = _DOUBT * planned * (1 - min(behind / planned, 1.0)) ** 3
@@ -93,7 +97,7 @@ def _left(sub_step: SubStep, now: int, slowness: Mapping[str, float]) -> float:
     passed, fixed = done_seconds(sub_step), sub_step.work.fixed
     counted = sub_step.work.seconds - fixed - passed
     if sub_step.status == "EXECUTING":
-        # What is no sign of slowness has gone by: it is not still to come as well.
+        # Time spent on the part without a counter is not remaining time.
         fixed -= min(max(_elapsed(sub_step, now) - passed, 0.0), fixed)
     return (max(counted, 0.0) + fixed) * slowness[sub_step.action]
 

@@ -1,14 +1,13 @@
-"""Queues of DBOS that are polled seldom while nothing happens, and at once when something is put in line.
+"""Queues of DBOS that wake up when a workflow is enqueued, and are otherwise polled once a second.
 
-DBOS polls each queue on a thread of its own, at one interval, and has nothing to wake that thread. An interval short
-enough for whoever waits costs a tenth of a core for as long as nobody does. Whatever is put in line is put there by
-this very process, so it can wake the thread itself: DBOS is told to listen to no queue, and its own worker,
-`queue_worker_thread`, is run here with a stop event whose wait ends early. What is in line, whose turn it is and what
-a crash leaves of it is DBOS's affair as before.
+DBOS polls each queue on its own thread with a fixed interval, and cannot wake that thread. A short interval costs a
+tenth of a core while idle. All workflows are enqueued by this process, so it can wake the thread: DBOS listens to no
+queue, and its worker `queue_worker_thread` runs here with a stop event whose wait can end early. DBOS still owns the
+queue, the order and recovery after a crash.
 
-That function is no public API of DBOS, and there is none for this. Nothing else of its inside is used, and it is used
-only with a version of DBOS that the tests have run with. With a newer one, or where the operator chooses it, DBOS polls
-the queues itself, through its public API alone: a workflow then begins up to a few seconds later.
+`queue_worker_thread` is not part of DBOS's public API, which has no equivalent. It is used only with tested versions of
+DBOS. With newer versions, or with the option `--queue-polling`, DBOS polls the queues itself; workflows then start up
+to a few seconds later.
 """
 
 import logging
@@ -26,43 +25,41 @@ from cachewright.store.driver_errors import translate_errors
 
 log = logging.getLogger(__name__)
 
-SELDOM_SECONDS = 1.0
-_OFTEN_SECONDS = 0.05
-_ASTIR_SECONDS = 1.0
-"""For so long after something happened the queue is polled often: what ended is on record a little later, and the next
-in line may begin then."""
+IDLE_SECONDS = 1.0
+_BUSY_SECONDS = 0.05
+_KEEP_AWAKE_SECONDS = 1.0
+"""Time of frequent polling after an event: DBOS records the end of a workflow with a delay, and the next can start
+then."""
 
 _END_SECONDS = 10.0
 
 POLLED_SECONDS = 0.25
-"""Between two polls of a queue that DBOS polls itself."""
+"""Interval with which DBOS polls a queue itself."""
 
 _TESTED = (3, 4)
-"""The DBOS version whose `queue_worker_thread` the tests have run."""
+"""Newest DBOS version whose `queue_worker_thread` the tests cover."""
 
 
 class WakeableQueue:
-    """A queue of partitions, in each of which one workflow runs at a time."""
+    """A partitioned queue that runs one workflow of each partition at a time."""
 
     def __init__(self, name: str, at_once: int | None = None, *, polling: bool = False) -> None:
-        """`at_once`: workflows of all partitions together; None for any number. `polling`: DBOS polls the queue itself,
-        as it always does with a version that has not been tested.
-
-        :ivar polling: whether DBOS polls it itself, and so must listen to it.
+        """:param at_once: maximum number of concurrent workflows of all partitions; None for no limit.
+        :ivar polling: DBOS polls the queue itself, always so with an untested version, and must listen to it.
         """
         self.name = name
         self.polling = polling or not is_tested(version("dbos"))
         self._at_once = at_once
-        self._bell = _WakeEvent()
+        self._event = _WakeEvent()
         self._worker: threading.Thread | None = None
 
     def start(self, dbos: DBOS) -> None:
-        """`dbos` has been launched, and listens to no queue itself unless `polling` is set."""
+        """Start the worker. `dbos` must be launched and, unless `polling` is set, listen to no queue."""
         queue = DBOS.register_queue(
             self.name,
             partition_concurrency=1,
             worker_concurrency=self._at_once,
-            polling_interval_sec=POLLED_SECONDS if self.polling else SELDOM_SECONDS,
+            polling_interval_sec=POLLED_SECONDS if self.polling else IDLE_SECONDS,
             on_conflict="always_update",
         )
         if self.polling:
@@ -73,8 +70,8 @@ class WakeableQueue:
         self.wake()
 
     def stop(self) -> None:
-        """Begins nothing more. A queue that DBOS polls itself ends with DBOS."""
-        self._bell.set()
+        """Start no more workflows. A queue that DBOS polls stops with DBOS."""
+        self._event.set()
         if self._worker:
             self._worker.join(_END_SECONDS)
 
@@ -95,59 +92,60 @@ class WakeableQueue:
             self.wake()
 
     def wake(self) -> None:
-        """Something may be in line."""
-        self._bell.ring()
+        """Make the worker check the queue."""
+        self._event.wake()
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Around a workflow of this queue: when it has ended, the next of its partition may begin."""
+        """Context of a running workflow: keeps the worker awake at its end, when the next of its partition can
+        start."""
         try:
             yield
         finally:
-            self._bell.stir()
+            self._event.keep_awake()
 
     def _work(self, dbos: DBOS, queue: Queue) -> None:
         from dbos._queue import queue_worker_thread  # noqa: PLC0415  # a newer DBOS may not have it
 
-        while not self._bell.is_set():
+        while not self._event.is_set():
             try:
-                queue_worker_thread(self._bell, dbos, queue)
+                queue_worker_thread(self._event, dbos, queue)
             except Exception:
                 log.exception("unexpected error in the worker of queue %s; restarting it", self.name)
-            self._bell.wait(SELDOM_SECONDS)
+            self._event.wait(IDLE_SECONDS)
 
 
 def is_tested(dbos_version: str) -> bool:
-    """Whether the private function that runs a queue's worker is known to work in this version of DBOS."""
+    """Whether the tests cover `queue_worker_thread` of this version of DBOS."""
     return tuple(int(part) for part in re.findall(r"\d+", dbos_version)[:2]) <= _TESTED
 
 
 class _WakeEvent(threading.Event):
-    """Set to stop, as its listener knows it. Rung, it ends a wait early; stirred, it keeps waits short for a while."""
+    """Stop event for DBOS's worker. `wake` ends a wait early; `keep_awake` shortens waits for a second."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._rung = threading.Event()
+        self._wake = threading.Event()
         self._quiet_at = 0.0
 
-    def ring(self) -> None:
-        self.stir()
-        self._rung.set()
+    def wake(self) -> None:
+        self.keep_awake()
+        self._wake.set()
 
-    def stir(self) -> None:
+    def keep_awake(self) -> None:
         was_quiet = self._is_quiet()
-        self._quiet_at = time.monotonic() + _ASTIR_SECONDS
+        self._quiet_at = time.monotonic() + _KEEP_AWAKE_SECONDS
         if was_quiet:
-            self._rung.set()
+            self._wake.set()
 
     def set(self) -> None:
         super().set()
-        self._rung.set()
+        self._wake.set()
 
     def wait(self, timeout: float | None = None) -> bool:
         if not self.is_set():
-            self._rung.wait(timeout if self._is_quiet() else _OFTEN_SECONDS)
-            self._rung.clear()
+            self._wake.wait(timeout if self._is_quiet() else _BUSY_SECONDS)
+            self._wake.clear()
         return self.is_set()
 
     def _is_quiet(self) -> bool:

@@ -1,9 +1,8 @@
-"""The record of one running task: every change to its steps goes through here and from here to the database.
+"""State of one running task, and its persistence.
 
-State changes are written at once, counters a few times a second (`TaskRecorder.keep`). A database that takes no writes
-is waited for: what has happened must be on record before the next thing does. The database takes a write only over the
-revision this ledger last wrote, so a worker that was replaced while it slept is told so by `StaleTask` and must do
-nothing more.
+State changes are written immediately, counters four times a second (`TaskRecorder.keep`). If the database is
+unavailable, the task waits: each change must be stored before the next action. A write succeeds only over the revision
+that this recorder wrote last; a worker that was replaced meanwhile gets `StaleTask` and must stop.
 """
 
 import asyncio
@@ -20,7 +19,7 @@ from cachewright.model.tasks import ENDED, Control, Step, SubStep, Task
 from cachewright.store import task_controls
 from cachewright.store import tasks as stored
 from cachewright.store.database import Database
-from cachewright.tasks.forecast import judged, with_forecast
+from cachewright.tasks.forecast import with_errors, with_forecast
 from cachewright.tasks.progress import estimate
 from cachewright.tasks.stall_detector import StallDetector
 
@@ -36,7 +35,7 @@ Conclusion = Callable[[sa.Connection, Task], None]
 
 class TaskRecorder:
     def __init__(self, database: Database, task: Task, control: Control, publish: Callable[[Task], None]) -> None:
-        """`publish` is told of each change that is on record.
+        """`publish` is called for each stored change.
 
         :ivar control: control settings of the task, as last read; a fraction of a second old at the most.
         """
@@ -46,8 +45,8 @@ class TaskRecorder:
         self.control = control
         self._now: Clock = steady_from(max(task.created_at, task.begin_time or 0, task.estimated_at or 0))
         self._writing = asyncio.Lock()
-        self._asked = 0
-        self._on_record = 0
+        self._requested = 0
+        self._stored = 0
 
     @classmethod
     async def load(cls, database: Database, task_id: str, publish: Callable[[Task], None]) -> "TaskRecorder":
@@ -62,16 +61,16 @@ class TaskRecorder:
         return self._task
 
     async def start(self, steps: tuple[Step, ...]) -> None:
-        """The plan is made and its first step is about to begin. What an earlier attempt finished stays on record."""
+        """Store the plan and the status EXECUTING. Steps that an earlier attempt finished are kept."""
         begin = self._task.begin_time or self._now()
         finished = tuple(step for step in self._task.steps if step.status == "FINISH")
         self._task = replace(self._task, status="EXECUTING", begin_time=begin, steps=(*finished, *steps))
         await self.write()
 
     async def end(self, *, error_code: str | None, message: str, also: Conclusion) -> None:
-        """The task is over. Steps that never ran stay WAITING; one that was running is FAILED.
+        """Store the end of the task. Steps that never ran stay WAITING; a running step becomes FAILED.
 
-        `also` writes in the same transaction what the end means for the instance.
+        :param also: writes the resulting state of the instance in the same transaction.
         """
         if self._task.status in ENDED:
             return
@@ -86,13 +85,13 @@ class TaskRecorder:
             message=message[:1024],
             steps=steps,
             percent=self._task.percent if failed else 100,
-            forecasts=() if failed else judged(self._task.forecasts, self._task.begin_time, self._now()),
+            forecasts=() if failed else with_errors(self._task.forecasts, self._task.begin_time, self._now()),
             remaining_seconds=0.0,
         )
         await self.write(also)
 
     async def begin(self, sub_step_id: str) -> None:
-        """A sub-step that is repeated after a crash keeps the time it first began."""
+        """Store the begin of a sub-step. A sub-step that is repeated after a crash keeps its first begin time."""
         self._change(
             sub_step_id,
             lambda sub: replace(
@@ -115,7 +114,7 @@ class TaskRecorder:
         await self.write()
 
     def measure(self, sub_step_id: str, done: float | None = None, detail: str | None = None) -> None:
-        """What a counter says now. It reaches the database with the next `keep`."""
+        """Update a counter. The next `keep` stores it."""
         self._change(
             sub_step_id,
             lambda sub: replace(
@@ -129,24 +128,23 @@ class TaskRecorder:
         return next(sub for step in self._task.steps for sub in step.sub_steps if sub.id == sub_step_id)
 
     async def keep(self) -> None:
-        """Writes the counters, and warns of those that stand still, until cancelled."""
-        watch = StallDetector()
+        """Store counters and log stalls, until cancelled."""
+        detector = StallDetector()
         while True:
             await asyncio.sleep(KEEP_SECONDS)
             await self.write()
             if self.control.state == "running":
-                for sub_step, seconds in watch.stalled(self._task, self._now()):
+                for sub_step, seconds in detector.stalled(self._task, self._now()):
                     log.warning("task %s: %s: no progress for %d s", self._task.id, sub_step.name, seconds)
 
     async def write(self, also: Conclusion | None = None) -> None:
-        """Returns when what has changed is written, however long the database does not take it. Lanes that wait for a
-        write of another are served by one together."""
-        self._asked += 1
-        mine = self._asked
+        """Store all changes; wait while the database is unavailable. One write serves all lanes that wait for it."""
+        self._requested += 1
+        own_request = self._requested
         while True:
             try:
                 async with self._writing:
-                    if also or self._on_record < mine:
+                    if also or self._stored < own_request:
                         await self._write(also)
                 return
             except DatabaseUnavailable as error:
@@ -157,7 +155,7 @@ class TaskRecorder:
         if self._task.status in ENDED and not also:
             return
         self._task = self._estimated(self._task)
-        written, asked = self._task, self._asked
+        written, requested = self._task, self._requested
 
         def save() -> tuple[Task, Control]:
             with self._database.write() as connection:
@@ -168,20 +166,20 @@ class TaskRecorder:
 
         saved, self.control = await asyncio.to_thread(save)
         self._task = replace(self._task, revision=saved.revision)
-        self._on_record = asked
+        self._stored = requested
         self._publish(saved)
 
     def _estimated(self, task: Task) -> Task:
         if task.status != "EXECUTING":
             return task
         now = self._now()
-        shown = estimate(task.steps, now, shown=task.percent)
+        current = estimate(task.steps, now, shown=task.percent)
         return replace(
             task,
-            percent=shown.percent,
-            remaining_seconds=shown.remaining_seconds,
+            percent=current.percent,
+            remaining_seconds=current.remaining_seconds,
             estimated_at=now,
-            forecasts=with_forecast(task.forecasts, shown, now),
+            forecasts=with_forecast(task.forecasts, current, now),
         )
 
     def _change(self, sub_step_id: str, change: Callable[[SubStep], SubStep]) -> None:
@@ -202,7 +200,8 @@ def _with_sub_step(step: Step, sub_step_id: str, change: Callable[[SubStep], Sub
 
 
 def _summed(step: Step) -> Step:
-    """A step is what its sub-steps are: FAILED if one is and none runs, FINISH if all are, else under way."""
+    """Derive the status of a step: FAILED if a sub-step failed and none runs, FINISH if all finished, else
+    EXECUTING."""
     statuses = {sub.status for sub in step.sub_steps}
     begun = [sub.begin_time for sub in step.sub_steps if sub.begin_time is not None]
     ended = [sub.end_time for sub in step.sub_steps if sub.end_time is not None]
@@ -217,7 +216,7 @@ def _summed(step: Step) -> Step:
 
 
 def _ended(step: Step, error_code: str | None, now: int) -> Step:
-    """Nothing of an ended task is still EXECUTING."""
+    """Mark executing sub-steps of an ended task as failed."""
     sub_steps = tuple(
         replace(sub, status="FAILED", end_time=now, error_code=error_code) if sub.status == "EXECUTING" else sub
         for sub in step.sub_steps

@@ -1,16 +1,14 @@
-"""Which sub-steps have stood still for how long. Pure; it is told the time."""
+"""Detects sub-steps without progress. Pure; the caller passes the time."""
 
 from collections.abc import Iterator
 
 from cachewright.model.tasks import SubStep, Task
 
 FIRST_SECONDS = 10.0
-"""Of standing still before it is said the first time; then at twice that, and so on."""
-
+"""Time without progress before the first report; the interval doubles after each report."""
 
 _RESOLUTION = 1000
-"""Less than a thousandth of the work is not taken for progress: nodes that stand still greet each other on and on, and
-what they say is counted."""
+"""Progress counts in thousandths of the work: protocol traffic between stalled nodes increases counters slightly."""
 
 
 class StallDetector:
@@ -18,17 +16,19 @@ class StallDetector:
         self._marks: dict[str, tuple[int, int, float]] = {}
 
     def stalled(self, task: Task, now: int) -> Iterator[tuple[SubStep, int]]:
-        """Sub-steps under way whose counter has not changed for long, with the seconds; each is told of at 10 s, 20 s,
-        40 s ... `now` in epoch milliseconds."""
+        """Executing sub-steps without progress, with the seconds since then: reported after 10 s, 20 s, 40 s, ...
+
+        :param now: epoch milliseconds.
+        """
         for sub_step in (sub for step in task.steps for sub in step.sub_steps):
             if sub_step.status != "EXECUTING":
                 self._marks.pop(sub_step.id, None)
                 continue
-            says = int(_RESOLUTION * sub_step.done / (sub_step.work.total or 1))
-            said, since, next_seconds = self._marks.get(sub_step.id, (-1, now, FIRST_SECONDS))
-            if says != said:
+            progress = int(_RESOLUTION * sub_step.done / (sub_step.work.total or 1))
+            earlier, since, next_seconds = self._marks.get(sub_step.id, (-1, now, FIRST_SECONDS))
+            if progress != earlier:
                 since, next_seconds = now, FIRST_SECONDS
             elif (now - since) / 1000 >= next_seconds:
                 next_seconds *= 2
                 yield sub_step, (now - since) // 1000
-            self._marks[sub_step.id] = (says, since, next_seconds)
+            self._marks[sub_step.id] = (progress, since, next_seconds)

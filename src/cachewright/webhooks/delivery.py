@@ -1,10 +1,9 @@
-"""Takes events to webhooks, durably, on DBOS.
+"""Delivers events to webhooks with durable DBOS workflows.
 
-Each attempt is one workflow. What it came to is recorded with the delivery, and where it failed the next attempt is put
-in line with a delay, so that nothing waits for hours with a worker in its hand. The queue is partitioned by webhook
-slot of a project, one attempt at a time in each. So a project has at most as many requests in flight as it may have
-webhooks, and a slow receiver delays no other webhook. A request that waits for its receiver is a coroutine of DBOS's
-event loop; the threads of this module only do database work.
+Each attempt is one workflow. Its result is stored with the delivery; after a failure, the next attempt is enqueued with
+a delay, so that no worker waits. The queue is partitioned by the webhook slots of projects and runs one attempt of each
+partition at a time. So a project has at most as many concurrent requests as webhooks, and a slow receiver delays no
+other webhook. Requests are coroutines of DBOS's event loop; the threads of this module only do database work.
 
 The body is a CloudEvent; the signature is that of Standard Webhooks (https://www.standardwebhooks.com).
 """
@@ -34,14 +33,14 @@ log = logging.getLogger(__name__)
 
 QUEUE = "webhooks"
 DELAYS_SECONDS = (2, 10, 60, 600, 3600, 3 * 3600, 6 * 3600, 12 * 3600)
-"""Before the second attempt, the third, ...: a day in all."""
+"""Delays before the second attempt, the third, ...; a day in total."""
 
 _TEST_RETRIES = 2
-"""A test event is tried again after the first of the delays only: who sends it waits for the result."""
+"""Number of retries of a test event, whose sender waits for the result."""
 
 _JITTER = 0.2
 _IN_FLIGHT = 200
-"""Of all projects together. Each takes a socket and some memory, and no thread."""
+"""Maximum number of concurrent requests of all projects. Each uses a socket and some memory, but no thread."""
 
 _THREADS = 4
 _RELAY_SECONDS = 0.5
@@ -63,9 +62,10 @@ class WebhookDeliveryWorker:
         to_private: bool = True,
         queue_polling: bool = False,
     ) -> None:
-        """`to_private`: whether events are sent to loopback and private addresses. `queue_polling`: DBOS polls the
-        queue itself, and may begin a delivery as soon as it is launched."""
-        global _worker  # noqa: PLW0603  # DBOS keeps its functions in a process-wide registry, as the engine says
+        """:param to_private: send events also to loopback and private addresses.
+        :param queue_polling: let DBOS poll the queue; deliveries can then start as soon as it is launched.
+        """
+        global _worker  # noqa: PLW0603  # DBOS has a process-wide registry of functions, see tasks/engine.py
         _worker = self
         self.database = database
         self._heartbeats = heartbeats
@@ -78,11 +78,11 @@ class WebhookDeliveryWorker:
         self._queue.start(dbos)
 
     def stop(self) -> None:
-        """To be called before DBOS is stopped."""
+        """Stop the queue. Must run before DBOS stops."""
         self._queue.stop()
 
     async def run(self) -> None:
-        """Until cancelled: puts in line what has been stored."""
+        """Enqueue stored deliveries until cancelled."""
         while True:
             self._heartbeats.beat("webhook delivery")
             while await self._in_thread(self._relay) == _RELAYED_AT_ONCE:
@@ -90,8 +90,7 @@ class WebhookDeliveryWorker:
             await asyncio.sleep(_RELAY_SECONDS)
 
     def _relay(self) -> int:
-        """How many were put in line. One that was in line already, when the server died before it was on record, is
-        known to the queue by its id."""
+        """Enqueue deliveries and return their number. The queue ignores one whose id it already has after a crash."""
         with self.database.read() as connection:
             found = webhooks.unqueued(connection, _RELAYED_AT_ONCE)
         for delivery, partition in found:
@@ -110,7 +109,7 @@ class WebhookDeliveryWorker:
             await self._attempt(delivery_id)
 
     async def _attempt(self, delivery_id: str) -> None:
-        delivery, webhook = await self._patiently(lambda: self._known(delivery_id))
+        delivery, webhook = await self._with_database(lambda: self._load(delivery_id))
         if delivery is None or webhook is None or delivery.status != "WAITING":
             return
         if not webhook.enabled:
@@ -118,15 +117,15 @@ class WebhookDeliveryWorker:
             return
         try:
             status = await self._post(webhook, delivery)
-        except Exception as error:  # whatever it is, an attempt has failed, and its owner can read why
+        except Exception as error:  # any error fails the attempt and is shown to its owner
             await self._record(delivery, None, self._described(webhook, error))
             return
         if status == _GONE:
-            log.warning("webhook %s is gone, says its receiver; it is disabled", webhook.id)
+            log.warning("webhook %s: receiver returned 410 Gone; webhook disabled", webhook.id)
         await self._record(delivery, status, "", over=status == _GONE)
 
     async def _post(self, webhook: Webhook, delivery: Delivery) -> int:
-        """The status of the answer."""
+        """Send the event and return the status of the response."""
         now = datetime.now(UTC)
         headers = {
             "content-type": "application/cloudevents+json; charset=UTF-8",
@@ -139,21 +138,21 @@ class WebhookDeliveryWorker:
         return await post(transport, webhook.url, delivery.body.encode(), headers)
 
     def _described(self, webhook: Webhook, error: Exception) -> str:
-        """The error of a failed attempt, as its project sees it. Where events are not sent to private addresses, it is
-        the same for every reason, so that it does not tell open ports from closed ones; the reason is in the log."""
+        """Error of a failed attempt for its project. If private addresses are not allowed, the text is the same for
+        every reason, so that it does not reveal open ports; the log has the reason."""
         reason = f"{type(error).__name__}: {error}"[:_ERROR_LIMIT]
         if self._to_private:
             return reason
         log.info("webhook %s of project %s: no HTTP response: %s", webhook.id, webhook.project_id, reason)
         return _NO_ANSWER
 
-    def _known(self, delivery_id: str) -> tuple[Delivery | None, Webhook | None]:
+    def _load(self, delivery_id: str) -> tuple[Delivery | None, Webhook | None]:
         with self.database.read() as connection:
             delivery = webhooks.delivery(connection, delivery_id)
             return delivery, webhooks.get(connection, delivery.webhook_id) if delivery else None
 
     async def _record(self, delivery: Delivery, status: int | None, error: str, over: bool = False) -> None:
-        await self._patiently(lambda: self._recorded(delivery, status, error, over))
+        await self._with_database(lambda: self._recorded(delivery, status, error, over))
 
     def _recorded(self, delivery: Delivery, status: int | None, error: str, over: bool) -> None:
         delivered = status is not None and 200 <= status < 300
@@ -174,8 +173,8 @@ class WebhookDeliveryWorker:
                 error=error,
             )
 
-    async def _patiently(self, act: Callable[[], Result]) -> Result:
-        """A database that is busy or takes no writes is waited for: an attempt that is not on record would be lost."""
+    async def _with_database(self, act: Callable[[], Result]) -> Result:
+        """Run database work; wait while the database is unavailable, because an unrecorded attempt would be lost."""
         while True:
             try:
                 return await self._in_thread(act)
@@ -184,11 +183,11 @@ class WebhookDeliveryWorker:
                 await asyncio.sleep(DATABASE_SECONDS)
 
     async def _in_thread(self, act: Callable[[], Result]) -> Result:
-        """Runs `act` on a thread that neither requests nor tasks use."""
+        """Run `act` on a thread that neither requests nor tasks use."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, act)
 
 
 @DBOS.workflow(name="deliver", max_recovery_attempts=1_000_000)
 async def deliver(delivery_id: str) -> None:
-    assert _worker is not None  # noqa: S101  # it registers itself before anything is put in line
+    assert _worker is not None  # noqa: S101  # it registers itself before it enqueues
     await _worker.attempt(delivery_id)

@@ -1,7 +1,7 @@
-"""Requests to webhooks: one POST to an address that was checked, without a thread that waits for the answer.
+"""Requests to webhooks: a POST to a checked address.
 
-A name is resolved here, its addresses are checked, and the connection is made to an address that passed. A name that
-resolves to another address a moment later (DNS rebinding) changes nothing, since it is not resolved again.
+The host name is resolved once, its addresses are checked, and the connection uses an allowed address. DNS rebinding has
+no effect, because the name is not resolved again.
 """
 
 import asyncio
@@ -23,21 +23,21 @@ _LOOKUPS_OF_A_PROJECT = 2
 
 
 class AddressNotAllowed(CachewrightError):
-    """No address of the receiver is one that events are sent to."""
+    """No address of the receiver is allowed."""
 
 
 class Lookups:
-    """Resolves names on threads of its own: a name server that does not answer holds a thread for longer than a request
-    may take, so a project has few of them. For use on one event loop."""
+    """Resolves names on separate threads. A silent name server blocks a thread for longer than a request may take, so
+    the number per project is limited. Belongs to one event loop."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="webhook lookup")
         self._free: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_LOOKUPS_OF_A_PROJECT))
 
     async def addresses(self, project_id: str, host: str) -> list[Address]:
-        """httpx.ConnectError where there is none."""
-        if (known := literal(host)) is not None:
-            return [known]
+        """Resolve a host. httpx.ConnectError if it has no address."""
+        if (address := literal(host)) is not None:
+            return [address]
         free, loop = self._free[project_id], asyncio.get_running_loop()
         await free.acquire()
         lookup = self._threads.submit(resolved, host)
@@ -46,7 +46,7 @@ class Lookups:
             with suppress(RuntimeError):  # the loop has ended with the server
                 loop.call_soon_threadsafe(free.release)
 
-        lookup.add_done_callback(release)  # when the thread is free again, which may be after this call was cancelled
+        lookup.add_done_callback(release)  # when the thread is free, possibly after this call was cancelled
         try:
             return await asyncio.wrap_future(lookup)
         except (OSError, UnicodeError) as error:
@@ -54,7 +54,7 @@ class Lookups:
 
 
 class CheckedTransport(httpx.AsyncBaseTransport):
-    """Sends requests to allowed addresses only. AddressNotAllowed where the host of a request has none."""
+    """Sends requests to allowed addresses only. AddressNotAllowed if the host of a request has none."""
 
     def __init__(self, lookups: Lookups, project_id: str, *, to_private: bool) -> None:
         self._lookups = lookups
@@ -78,7 +78,7 @@ class CheckedTransport(httpx.AsyncBaseTransport):
         return await self._send(request, host, last, _ANSWER_SECONDS)
 
     async def _send(self, request: httpx.Request, host: str, address: Address, seconds: float) -> httpx.Response:
-        """The `Host` header was set from the request's URL; the certificate must be one of `host` as well."""
+        """Send to an address with the `Host` header of the URL; the certificate must match `host`."""
         pinned = httpx.Request(
             request.method,
             request.url.copy_with(host=str(address)),
@@ -97,7 +97,7 @@ class CheckedTransport(httpx.AsyncBaseTransport):
 
 
 async def post(transport: CheckedTransport, url: str, body: bytes, headers: dict[str, str]) -> int:
-    """The status of the answer. Nothing else of it is read, and no redirect is followed."""
+    """Send a POST and return the status. Reads no body and follows no redirect."""
     async with (
         asyncio.timeout(_ANSWER_SECONDS),
         httpx.AsyncClient(transport=transport, timeout=_ANSWER_SECONDS, trust_env=False) as http,
@@ -108,5 +108,5 @@ async def post(transport: CheckedTransport, url: str, body: bytes, headers: dict
 
 @lru_cache(maxsize=1)
 def _tls() -> SSLContext:
-    """One for all requests: to load the certificate authorities takes longer than to send an event."""
+    """Shared context: loading the certificate authorities takes longer than sending an event."""
     return httpx.create_ssl_context(trust_env=False)

@@ -35,7 +35,7 @@ async def show_instance_state(
     """Status, running task, and of each shard its slots and what its nodes say, all as it is now.
 
     With `Accept: text/event-stream`, an event `state` whenever something of it has changed, about once a second and
-    oftener while slots move; `end` when the instance is gone, `refused` when the caller may not read it any longer.
+    more often while slots move; `end` when the instance was deleted, `refused` when the caller may no longer read it.
     """
     principal = requests.principal(request)
     first = nodes.snapshot(principal, instance_id)

@@ -1,4 +1,4 @@
-"""What a resize would do, before it is asked for; and jobs, as the cloud's clients poll them."""
+"""Previews of resizes, and jobs, which the cloud's clients poll."""
 
 from litestar import Response, get, post
 

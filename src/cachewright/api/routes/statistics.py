@@ -15,7 +15,7 @@ _INSTANCES = "/v2/{project_id:str}/instances"
 def list_number_of_instances_in_different_status(
     request: Call, instances: Instances, wanted: Query[schemas.StatusQuery]
 ) -> Response[schemas.AllStatusCounts]:
-    """ListNumberOfInstancesInDifferentStatus; those whose creation failed only where they are asked for."""
+    """ListNumberOfInstancesInDifferentStatus; with failed creations only on request."""
     include_failure = wanted.read().include_failure.lower() == "true"
     counted = instances.count_by_status(requests.principal(request))
     return responses.json(schemas.status_counts(counted, include_failure=include_failure))

@@ -72,7 +72,7 @@ class FlavorList(msgspec.Struct, frozen=True):
 
 
 def flavor_list(query: FlavorsQuery, resized: Flavor | None = None) -> FlavorList:
-    """Those that fit every filter, of this machine's processor type unless another is asked for.
+    """Flavors that match all filters, of the host's processor type unless a filter names another.
 
     A spec code that can be bought but is not listed is found by its name.
 

@@ -183,7 +183,7 @@ class ShownUser(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UserList(msgspec.Struct, frozen=True):
-    """The caller alone: who else there is, is for whoever owns the server."""
+    """Only the caller; other users are visible to the owner of the server."""
 
     links: Links
     users: list[ShownUser]

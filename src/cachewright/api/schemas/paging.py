@@ -1,4 +1,4 @@
-"""Which page of a list is asked for."""
+"""Parameters of a page of a list."""
 
 from typing import Annotated
 
