@@ -222,7 +222,7 @@ def build_services(
         threads=threads,
         feed=feed,
         creation=InstanceService(database=database, host=host, settings=settings, enqueue=enqueue),
-        tasks=TaskService(context, feed, enqueue, statistics, budget),
+        tasks=TaskService(context, feed, enqueue, statistics, budget, threads),
         instances=InstanceQueries(database, host, settings, statistics),
         attributes=InstanceAttributes(database),
         nodes=NodeQueries(database, threads, inspector, snapshots),

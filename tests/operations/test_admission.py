@@ -36,6 +36,7 @@ from cachewright.store import instances, tasks
 from cachewright.store.database import Database
 from cachewright.store.opening import open_database
 from cachewright.tasks.feed import TaskFeed
+from cachewright.threads import RequestThreads
 from cachewright.topologies import layout
 from cachewright.valkey.migration.source_state import MigrationState
 from serving import spec
@@ -62,7 +63,7 @@ def new_services(folder: Path, database: Database, **options: Any) -> Services:
         database,
         statistics,
         InstanceService(database=database, host=host, settings=settings, enqueue=enqueue),
-        TaskService(context, TaskFeed(), enqueue, statistics, NodeBudget()),
+        TaskService(context, TaskFeed(), enqueue, statistics, NodeBudget(), RequestThreads()),
     )
 
 

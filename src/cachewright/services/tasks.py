@@ -34,6 +34,7 @@ from cachewright.store import instances, task_controls, tasks
 from cachewright.tasks import plan
 from cachewright.tasks.feed import TaskFeed
 from cachewright.tasks.operation import CANCELLED, ActionFailed
+from cachewright.threads import RequestThreads
 
 _PREVIEW_SECONDS = 30.0
 
@@ -46,6 +47,7 @@ class TaskService(msgspec.Struct, frozen=True):
     :ivar enqueue: hands a stored task to the engine.
     :ivar statistics: the latest counters of the nodes.
     :ivar budget: how many previews each project may run at a time.
+    :ivar threads: for the reads of previews.
     """
 
     context: OperationContext
@@ -53,6 +55,7 @@ class TaskService(msgspec.Struct, frozen=True):
     enqueue: Callable[[Task], None]
     statistics: StatsCollector
     budget: NodeBudget
+    threads: RequestThreads
 
     def submit(
         self, operation: Operation[RequestT, ParamsT], principal: Principal, instance_id: str, request: RequestT
@@ -77,23 +80,31 @@ class TaskService(msgspec.Struct, frozen=True):
         self.enqueue(task)
         return task
 
-    def draft_resize(self, principal: Principal, instance_id: str, request: ResizeRequest) -> tuple[Instance, Task]:
-        """The instance, and the task that a resize would store now; stores nothing. ApiError as `submit`, but that an
-        instance in any state is accepted, and that missing room is a blocker of the preview."""
-        with self.context.database.read() as connection:
-            instance = instance_of(connection, principal.project_id, instance_id)
-            accepted = RESIZE.validate(instance, instances.nodes_of(connection, instance_id), request)
-        return instance, _new_task(RESIZE, principal, instance, accepted)
+    async def preview_resize(
+        self, principal: Principal, instance_id: str, request: ResizeRequest
+    ) -> tuple[Instance, Preview]:
+        """The instance, what a resize would do now, and what it would be refused for or fail on. Changes nothing.
 
-    async def preview_resize(self, task: Task) -> Preview:
-        """What that task would do now, and what it would be refused for or fail on. Changes nothing. ApiError DCS.4049
-        where its nodes do not answer in time, DCS.4974 where too many of the project's requests wait."""
+        ApiError as `submit`, but an instance in any state is accepted, and missing room is a blocker of the preview;
+        DCS.4049 where the nodes do not answer in time, DCS.4974 where too many requests of the project wait.
+        """
+
+        def draft() -> tuple[Instance, Task]:
+            with self.context.database.read() as connection:
+                instance = instance_of(connection, principal.project_id, instance_id)
+                accepted = RESIZE.validate(instance, instances.nodes_of(connection, instance_id), request)
+            return instance, _new_task(RESIZE, principal, instance, accepted)
+
+        instance, task = await self.threads.read(principal.project_id, draft)
+        return instance, await self._preview(task)
+
+    async def _preview(self, task: Task) -> Preview:
         async with self.budget.preview(task.project_id):
             try:
                 async with asyncio.timeout(_PREVIEW_SECONDS):
                     with node_errors_as_failures():
                         preview = await RESIZE.preview(self.context, task)
-                    shortages = await asyncio.to_thread(self._shortages, task)
+                    shortages = await self.threads.read(task.project_id, lambda: self._shortages(task))
             except (ActionFailed, TimeoutError) as failure:
                 raise ApiError(errors.INSTANCE_NOT_RUNNING) from failure
         blockers = (*((shortage.code, shortage.reason) for shortage in shortages), *preview.blockers)

@@ -116,7 +116,7 @@ def endpoint(route: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any
         request: Call = given["request"]
         for name, (kind, shape) in shapes.items():
             given[name] = kind(request.scope["query_string"] if kind is Query else await request.body(), shape)
-        return await (route(**given) if is_async else in_thread(request, partial(route, **given)))
+        return await (route(**given) if is_async else _in_thread(request, partial(route, **given)))
 
     # The framework fills in what it finds in the signature; a query or a body it would read itself.
     signature = inspect.signature(route)
@@ -146,7 +146,7 @@ def _path_formats(route: Callable[..., Any]) -> Mapping[str, PathFormat]:
     }
 
 
-async def in_thread(request: Call, act: Callable[[], Answer]) -> Answer:
+async def _in_thread(request: Call, act: Callable[[], Answer]) -> Answer:
     """ApiError DCS.4974 where too many requests of the project wait for their turn."""
     threads: RequestThreads = request.app.state[THREADS]
     identity: Identity | None = request.scope["state"].get(IDENTITY)

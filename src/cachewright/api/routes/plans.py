@@ -12,7 +12,6 @@ from cachewright.api.routes.parameters import (
     TaskId,
     Tasks,
     endpoint,
-    in_thread,
     while_connected,
 )
 from cachewright.api.schemas import plans as schemas
@@ -29,9 +28,9 @@ async def plan_resize(
     request: Call, tasks: Tasks, instance_id: InstanceId, body: Body[schemas.CheckBody]
 ) -> Response[schemas.ResizePlan]:
     """An extension: the steps a resize would take now, with slots, keys, bytes and seconds; nothing is touched."""
-    principal, wanted = requests.principal(request), _resize_request(body.read())
-    instance, task = await in_thread(request, lambda: tasks.draft_resize(principal, instance_id, wanted))
-    preview = await while_connected(request, tasks.preview_resize(task))
+    wanted = _resize_request(body.read())
+    planned = tasks.preview_resize(requests.principal(request), instance_id, wanted)
+    instance, preview = await while_connected(request, planned)
     return responses.json(schemas.resize_plan(instance, wanted.spec_code, preview))
 
 
