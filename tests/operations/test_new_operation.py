@@ -18,6 +18,7 @@ from cachewright.model.tasks import Control, Step, Task
 from cachewright.monitoring.inspection import NodeBudget
 from cachewright.monitoring.node_stats import StatsCollector
 from cachewright.operations import OPERATIONS
+from cachewright.operations.actions.checks import CheckStatus, check_status
 from cachewright.operations.context import OperationContext
 from cachewright.operations.execution import executable_operations
 from cachewright.operations.operation import Accepted, NoParams, Operation
@@ -27,7 +28,7 @@ from cachewright.services.tasks import TaskService
 from cachewright.store import instances, tasks
 from cachewright.store.database import Database
 from cachewright.tasks.feed import TaskFeed
-from cachewright.tasks.plan import SubStepSpec, build, effort
+from cachewright.tasks.plan import build, effort
 from cachewright.valkey.migration.source_state import MigrationState
 from database_fixtures import an_instance, new_database
 
@@ -48,9 +49,7 @@ class Verify(Operation[None, NoParams]):
         return Accepted(NoParams())
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
-        check = SubStepSpec(
-            name=STATUS_CHECK, action="check status", work=effort("check", seconds=0.1), arguments={"new": []}
-        )
+        check = check_status.sub_step(STATUS_CHECK, effort("check", seconds=0.1), CheckStatus(()))
         return build(task.run_id, {PRE_CHECK: [check]})
 
 

@@ -69,8 +69,8 @@ def learned(step: Step, turns: int) -> float | None:
     for move in step.sub_steps:
         if move.begin_time is None or move.end_time is None:
             return None
-        spared, keys = move.arguments.get("spared", False), move.arguments["keys"]
-        totals[move.work.lane] += _effort(move.work.total, keys, move.arguments["bytes_per_key"], spared=spared)
+        protected, keys = move.arguments.get("spared", False), move.arguments["keys"]
+        totals[move.work.lane] += _effort(move.work.total, keys, move.arguments["bytes_per_key"], protected=protected)
         seconds[move.work.lane] += (move.end_time - move.begin_time) / 1000 - move.work.fixed
     longest = max(seconds.values(), default=0.0)
     if longest < _TELLING_SECONDS:
@@ -81,9 +81,9 @@ def learned(step: Step, turns: int) -> float | None:
 def _move_spec(move: Move, load: NodeLoad, pace: float, protects_clients: bool, *, ahead: bool) -> SubStepSpec:
     keys = moved_keys(move, load)
     size = max(keys * load.bytes_per_key, 1.0)
-    spared = load.clients and protects_clients
-    fixed = _BUSY_HANDOVER_SECONDS if spared else _AHEAD_HANDOVER_SECONDS if ahead else _HANDOVER_SECONDS
-    seconds = _effort(size, keys, load.bytes_per_key, spared=spared) / pace + fixed
+    protected = load.clients and protects_clients
+    fixed = _BUSY_HANDOVER_SECONDS if protected else _AHEAD_HANDOVER_SECONDS if ahead else _HANDOVER_SECONDS
+    seconds = _effort(size, keys, load.bytes_per_key, protected=protected) / pace + fixed
     arguments = MoveSlots(
         source=move.source,
         target=move.target,
@@ -91,7 +91,7 @@ def _move_spec(move: Move, load: NodeLoad, pace: float, protects_clients: bool, 
         last=move.range.last,
         keys=keys,
         bytes_per_key=load.bytes_per_key,
-        spared=spared,
+        spared=protected,
     )
     return move_slots.sub_step(
         f"Slot migration. Slots {move.range.first}-{move.range.last}",
@@ -101,9 +101,9 @@ def _move_spec(move: Move, load: NodeLoad, pace: float, protects_clients: bool, 
     )
 
 
-def _effort(size: float, keys: int, bytes_per_key: float, *, spared: bool) -> float:
-    """`size` in bytes; `spared` migrations move in small batches."""
-    if not spared:
+def _effort(size: float, keys: int, bytes_per_key: float, *, protected: bool) -> float:
+    """`size` in bytes; `protected` migrations move in small batches."""
+    if not protected:
         return size
     at_once, _ = BatchSizer(bytes_per_key).next_batches()
     return size + math.ceil(keys / at_once) * _BATCH_BYTES

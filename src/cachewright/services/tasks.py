@@ -7,7 +7,7 @@ server ends in between, its next start enqueues the task.
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from cachewright import errors
 from cachewright.clock import now_ms
 from cachewright.errors import ApiError
 from cachewright.model.identity import Principal
-from cachewright.model.instances import Instance
+from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import ENDED, Control, Task
 from cachewright.monitoring.inspection import NodeBudget
 from cachewright.monitoring.node_stats import StatsCollector
@@ -74,8 +74,9 @@ class TaskService(msgspec.Struct, frozen=True):
                     if task.kind == operation.kind:
                         return task
             acceptance.require_acceptable(operation, instance, unfinished)
-            accepted = operation.validate(instance, instances.nodes_of(connection, instance_id), request)
-            self._require_room(connection, limits, operation, instance, accepted.params)
+            nodes = instances.nodes_of(connection, instance_id)
+            accepted = operation.validate(instance, nodes, request)
+            self._require_room(connection, limits, operation, instance, nodes=nodes, params=accepted.params)
             task = add_task(connection, operation, principal, instance, accepted)
         self.enqueue(task)
         return task
@@ -146,7 +147,8 @@ class TaskService(msgspec.Struct, frozen=True):
             if task.status != "FAILED":
                 raise ApiError(errors.TASK_STATE_CONFLICT)
             acceptance.require_retriable(operation, instance)
-            self._require_room(connection, limits, operation, instance, operation.params_of(task))
+            nodes = instances.nodes_of(connection, instance_id)
+            self._require_room(connection, limits, operation, instance, nodes=nodes, params=operation.params_of(task))
             task_controls.remove(connection, [task_id])
             waiting = msgspec.structs.replace(
                 task, status="WAITING", end_time=None, error_code=None, message="", attempt=task.attempt + 1
@@ -165,9 +167,10 @@ class TaskService(msgspec.Struct, frozen=True):
         limits: Limits,
         operation: Operation[Any, ParamsT],
         instance: Instance,
+        *,
+        nodes: Sequence[Node],
         params: ParamsT,
     ) -> None:
-        nodes = instances.nodes_of(connection, instance.id)
         room = operation.required_room(nodes, params, self.statistics.used_memory(instance.id))
         if room is not None:
             admission.require_room(connection, limits, instance.project_id, room, instance)
