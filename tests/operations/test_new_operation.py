@@ -29,6 +29,7 @@ from cachewright.store import instances, tasks
 from cachewright.store.database import Database
 from cachewright.tasks.feed import TaskFeed
 from cachewright.tasks.plan import build, effort
+from cachewright.threads import RequestThreads
 from cachewright.valkey.migration.source_state import MigrationState
 from database_fixtures import an_instance, new_database
 
@@ -72,7 +73,7 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Operati
 def service(context: OperationContext) -> TaskService:
     """Its tasks wait for ever: there is no engine."""
     statistics = StatsCollector(None, LoopHeartbeats())  # type: ignore[arg-type]  # it does not measure
-    return TaskService(context, TaskFeed(), lambda task: None, statistics, NodeBudget())
+    return TaskService(context, TaskFeed(), lambda task: None, statistics, NodeBudget(), RequestThreads())
 
 
 def instance_of(database: Database) -> Instance:
