@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 
 from cachewright.config import Settings
 from cachewright.flavors import SINGLE_CAPACITIES_MB, cluster_code, offered, parse, single_code
-from cachewright.operations.resize_estimate import BYTES_PER_SECOND, Load, Speed
+from cachewright.operations.resize_estimate import BYTES_PER_SECOND, Speed
 from cachewright.operations.resize_plan import FULLEST, Observation, decide, shards_to_add
 from cachewright.topologies import TOPOLOGIES, layout, topology_of
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 from cachewright.valkey.config import valkey_conf
+from cachewright.valkey.node_load import NodeLoad
 from cachewright.valkey.slots import SLOTS, SlotRange
 from database_fixtures import an_instance
 from standalone_node import OPEN, nowhere, started
@@ -90,7 +91,7 @@ def test_a_resize_of_a_single_instance_changes_its_memory_alone(now_mb: int, to_
         views={},
         primaries={0: node},
         owned={node.id: (SlotRange(0, SLOTS - 1),)},
-        loads={node.id: Load(used_memory, 100.0, {}, clients=True)},
+        loads={node.id: NodeLoad(used_memory, 100.0, {}, clients=True)},
         speed=Speed(pace=BYTES_PER_SECOND, turns=2),
     )
     assert list(shards_to_add(observed, to)) == []
