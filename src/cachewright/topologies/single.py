@@ -1,5 +1,7 @@
-"""Single instances: one node that is no cluster, without a replica. Its clients need no cluster client, and can select
-among databases. While the node restarts, nothing serves its clients."""
+"""Single instances: one node without cluster mode and without a replica.
+
+Clients need no cluster client and can select among databases. During a restart of the node they are not served.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -27,7 +29,7 @@ class Single:
     hold_seconds = 0.0
 
     def can_become(self, now: Flavor, new: Flavor) -> bool:
-        """Another size of its memory. It becomes no cluster: its data would have to be in one database."""
+        """Only the memory can change. A cluster has one database, so a single instance cannot become a cluster."""
         return (new.cache_mode, new.cpu_type) == (now.cache_mode, now.cpu_type)
 
     def settings(self, node: Node) -> Sequence[Setting]:
@@ -37,7 +39,7 @@ class Single:
         return {}
 
     async def view(self, node: Node, access: Access, answer_seconds: float) -> View:
-        """The node is the one member, and every slot is its own: it serves every key."""
+        """A view with the node as its only member, which owns all slots: it serves every key."""
         commands = [("PING",), ("INFO", "replication")]  # PING is refused while the node loads its data, INFO is not
         _, reply = await request_once(node, access, commands, answer_seconds)
         role = ROLES.get(fields(reply).get("role", ""))

@@ -1,7 +1,7 @@
 """The port of a topology: what one kind of instance (a cluster, a lone node) does in its own way.
 
-What all kinds do alike is outside of it: the ids of nodes follow from the flavor (`layout`), and clients are given the
-address of the instance's first node.
+Behaviour that all kinds share is outside of it: the ids of nodes follow from the flavor (`layout`), and clients get the
+address of the first node of the instance.
 """
 
 from collections.abc import Mapping, Sequence
