@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from cachewright.cli.remote.instances import newest_task
+from cachewright.client.account import read
+from cachewright.client.http import ApiClient
 from serving import PASSWORD, Server, cache, created, ended, load, present, resize, show, spec
 
 CACHEWRIGHT = (sys.executable, "-m", "cachewright")
@@ -91,6 +94,8 @@ def test_a_cluster_is_made_planned_resized_and_deleted(
     gone = run("instances", "delete", "typed", "--wait", typed="typed\n")
     assert gone.returncode == 0, gone.stderr
     assert run("instances", "show", instance_id).returncode == 3
+    deletion = newest_task(ApiClient(read(server.data_dir / "credentials.json")), instance_id)
+    assert told("tasks", "show", deletion)["task"]["name"] == "DeleteInstance", "found although the instance is deleted"
 
 
 def test_a_single_instance_is_made_resized_and_deleted(server: Server, client: Any, run: Run) -> None:

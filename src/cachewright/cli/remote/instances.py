@@ -9,7 +9,7 @@ from cachewright.cli.admin.passwords import new_password
 from cachewright.cli.remote.output import AsJson, print_json, print_pairs, print_table
 from cachewright.cli.remote.watching import watch
 from cachewright.client.account import DEFAULT_TARGET, Target
-from cachewright.client.errors import CommandFailed, UsageError
+from cachewright.client.errors import CommandFailed, RequestRefused, UsageError
 from cachewright.client.http import ApiClient
 from cachewright.flavors import SINGLE_CAPACITIES_MB, Flavor, UnknownFlavor, cluster_code, parse, single_code
 
@@ -22,6 +22,8 @@ app.command(
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _ALL = 1000
+_RECENT = 50
+_NOT_FOUND = 404
 _ROLES = {"master": "primary", "slave": "replica"}
 """Roles of nodes by their names in the cloud's API."""
 
@@ -288,6 +290,18 @@ def follow(server: ApiClient, instance_id: str, result: Any, wait: bool, json: b
         else:
             print(result)
         return
-    newest = server.ask("GET", f"instances/{instance_id}/tasks", limit=1)["tasks"][0]
-    if not watch(server, [newest["id"]], json):
+    if not watch(server, [newest_task(server, instance_id)], json):
         raise CommandFailed("the task has failed")
+
+
+def newest_task(server: ApiClient, instance_id: str) -> str:
+    """Id of the newest task of the instance, also if that task has already deleted the instance."""
+    try:
+        return str(server.ask("GET", f"instances/{instance_id}/tasks", limit=1)["tasks"][0]["id"])
+    except RequestRefused as refused:
+        if refused.status != _NOT_FOUND:
+            raise
+        for task in server.ask("GET", "tasks", limit=_RECENT)["tasks"]:
+            if server.ask("GET", f"tasks/{task['id']}")["instance_id"] == instance_id:
+                return str(task["id"])
+        raise

@@ -25,6 +25,8 @@ _DRAWN_SECONDS = 0.125
 _RETRY_SECONDS = 1.0
 _UNREACHABLE_SECONDS = 120.0
 _PROGRESS_EVENTS = ("progress", "end")
+_NOT_FOUND = 404
+_ENDED = {"SUCCESS", "FAILED"}
 _SPEED_SECONDS = 3.0
 
 
@@ -52,7 +54,7 @@ class Followed:
 
     def speed(self) -> str:
         """Bytes per second over the last few seconds, by the counters of the nodes."""
-        if len(self._samples) < 2 or self.status in {"SUCCESS", "FAILED"}:
+        if len(self._samples) < 2 or self.status in _ENDED:
             return ""
         (begin, before), (end, after) = self._samples[0], self._samples[-1]
         return f"{size((after - before) / (end - begin))}/s" if after > before and end > begin else ""
@@ -96,7 +98,7 @@ async def _follow(server: ApiClient, http: Any, task: Followed, screen: "_Screen
     instance_id, task_id = task.record["instance_id"], task.record["task"]["id"]
     clock = asyncio.get_running_loop().time
     last_event = clock()
-    while task.status not in {"SUCCESS", "FAILED"}:
+    while task.status not in _ENDED:
         try:
             async for name, body in server.events(http, f"instances/{instance_id}/tasks/{task_id}/progress"):
                 if name not in _PROGRESS_EVENTS:
@@ -111,9 +113,12 @@ async def _follow(server: ApiClient, http: Any, task: Followed, screen: "_Screen
             task.note = f"{error}; retrying"
             await asyncio.sleep(_RETRY_SECONDS)
         except RequestRefused as refused:
-            if refused.status not in {429, 503}:
+            if refused.status not in {_NOT_FOUND, 429, 503}:
                 raise CommandFailed(f"task {task_id}: {refused}") from refused
-            await asyncio.sleep(_RETRY_SECONDS)
+            if refused.status == _NOT_FOUND:  # the task may have deleted its instance; its record remains
+                task.record = await server.asked(http, "GET", f"tasks/{task_id}")
+            if task.status not in _ENDED:
+                await asyncio.sleep(_RETRY_SECONDS)
     body = task.record["progress"]
     task.update(body, clock())
     screen.changed(task, body)
