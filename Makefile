@@ -55,7 +55,7 @@ unit: setup
 	SCHEMATHESIS_EXAMPLES=1 $(RUN) --group bench pytest $(UNIT) $(PYTEST)
 
 test: lint packages
-	$(RUN) --group bench pytest -n 2 -m "not chaos" $(PYTEST)
+	$(RUN) --group bench pytest -n 2 --dist worksteal -m "not chaos" $(PYTEST)
 	$(RUN) --group bench pytest -m chaos $(PYTEST)
 
 chaos: setup

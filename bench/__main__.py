@@ -11,7 +11,7 @@ import cyclopts
 from bench.catalogue import BENCHMARKS
 from bench.machine import this_machine
 from bench.page import write
-from bench.results import Effort, Result, Row, keep
+from bench.results import Effort, Result, Row, save
 
 PAGE = Path("docs/benchmarks.md")
 RESULTS = Path("docs/benchmarks")
@@ -53,7 +53,7 @@ def run(*names: str, effort: Effort = "full", results: Path = RESULTS, page: Pat
             machine=this_machine(),
             rows=rows,
         )
-        print(f"  kept in {keep(result, results)}, {result.seconds:.0f} s")
+        print(f"  kept in {save(result, results)}, {result.seconds:.0f} s")
     write(results, page)
 
 

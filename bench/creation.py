@@ -13,13 +13,15 @@ from bench.results import (
     Effort,
     Finding,
     Row,
+    Summary,
     Table,
     cases,
+    compared_to_goal,
     contestants,
-    judged,
+    formatted,
+    medians_between,
     ratio,
     spread,
-    told,
     values,
 )
 from cachewright.cli.demo.cloud import Size
@@ -87,6 +89,17 @@ def _held() -> float:
         return time.perf_counter() - begun
 
 
+def summary(rows: Sequence[Row]) -> Summary:
+    largest = cases(rows)[-1]
+    return Summary(
+        "Time to create a cluster until every node is ok",
+        "starting the same nodes and `valkey-cli --cluster create`",
+        f"{medians_between(ratio(rows, case, 'seconds', OURS, CLI) for case in cases(rows))} times the time of that. "
+        f"{largest}: {formatted(spread(values(rows, largest, OURS, 'seconds')), ' s')}.",
+        "Nowhere in the sizes measured.",
+    )
+
+
 def findings(rows: Sequence[Row]) -> list[Finding]:
     found = [
         Finding(
@@ -97,13 +110,15 @@ def findings(rows: Sequence[Row]) -> list[Finding]:
     ]
     if _COMPARED in cases(rows):
         held = ratio(rows, _COMPARED, "seconds", OURS, HOLD)
-        found.append(judged(f"{_COMPARED}: time that Valkey holds one fresh master back", held, "<=", _GOAL_OF_HOLD))
+        found.append(
+            compared_to_goal(f"{_COMPARED}: time of one node that Valkey holds back", held, "<=", _GOAL_OF_HOLD)
+        )
     return found
 
 
 def tables(rows: Sequence[Row]) -> list[Table]:
     lines = [
-        (case, name, told(spread(values(rows, case, name, "seconds"))))
+        (case, name, formatted(spread(values(rows, case, name, "seconds"))))
         for case in cases(rows)
         for name in contestants(rows, case)
     ]
@@ -135,6 +150,7 @@ back for two seconds before it turns ok: what that takes is measured beside it, 
 Cachewright's new masters are not held back ([decision 16](decisions/0016-primaries-start-behind-a-placeholder.md)).
 """,
     measure=measure,
+    summary=summary,
     findings=findings,
     tables=tables,
     draw=draw,

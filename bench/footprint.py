@@ -24,12 +24,14 @@ from bench.results import (
     Finding,
     Row,
     Spread,
+    Summary,
     Table,
     cases,
+    compared_to_goal,
     contestants,
-    judged,
+    formatted,
+    medians_between,
     spread,
-    told,
     values,
 )
 from cachewright.hosts.ports import free_ports
@@ -187,13 +189,29 @@ def _count(case: str) -> int:
     return int(case.partition(" ")[0].replace(",", ""))
 
 
+def summary(rows: Sequence[Row]) -> Summary:
+    few, many = _idle(rows)[0], _idle(rows)[-1]
+
+    def of(case: str, name: str) -> str:
+        cpu, memory = (spread(values(rows, case, name, metric)) for metric in ("cpu_percent", "uss_mb"))
+        return f"{medians_between([cpu], ' %')} of a core and {medians_between([memory], ' MB')}"
+
+    return Summary(
+        "CPU time and memory of an idle server",
+        "a process of granian, Litestar and DBOS alone",
+        f"{few}: {of(few, OURS)}. {many}: {of(many, OURS)}.",
+        f"The libraries alone take {of(few, BARE)}. CPU time grows with the number of nodes, which are checked twice a "
+        "second.",
+    )
+
+
 def findings(rows: Sequence[Row]) -> list[Finding]:
     found = []
     for case in _idle(rows):
         share = spread(values(rows, case, OURS, "cpu_percent"))
-        found.append(judged(f"at rest, {case}: of one core", share, "<", _CPU_GOAL, "%"))
+        found.append(compared_to_goal(f"at rest, {case}: of one core", share, "<", _CPU_GOAL, "%"))
     if grown := _each_instance_kb(rows):
-        found.append(judged("memory (USS) for each further instance", grown, "<", _KB_GOAL, "KB"))
+        found.append(compared_to_goal("memory (USS) for each further instance", grown, "<", _KB_GOAL, "KB"))
     least = _idle(rows)[0]
     for metric, what, unit in (
         ("uss_mb", "memory (USS)", "MB"),
@@ -206,12 +224,12 @@ def findings(rows: Sequence[Row]) -> list[Finding]:
 def tables(rows: Sequence[Row]) -> list[Table]:
     metrics = ("cpu_percent", "uss_mb", "rss_mb", "start_seconds")
     idle = [
-        (case, name, *(told(spread(values(rows, case, name, metric))) for metric in metrics))
+        (case, name, *(formatted(spread(values(rows, case, name, metric))) for metric in metrics))
         for case in _idle(rows)
         for name in contestants(rows, case)
     ]
     once = [
-        (f"{case}, {name}", told(spread(values(rows, case, name, metric)), unit))
+        (f"{case}, {name}", formatted(spread(values(rows, case, name, metric)), unit))
         for case, metric, unit in ((_IMPORTED, "seconds", " s"), (_INSTALLED, "mb", " MB"))
         for name in contestants(rows, case)
     ]
@@ -250,6 +268,7 @@ that of the files of the installed distributions and of all they require, withou
 imports psycopg where it is installed, as it is where this is measured.
 """,
     measure=measure,
+    summary=summary,
     findings=findings,
     tables=tables,
     draw=draw,

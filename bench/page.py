@@ -1,25 +1,27 @@
-"""The page of results: a table of goals; for each benchmark what it compares, a picture, tables, how to repeat it."""
+"""The page of results: one row a benchmark, then the details of each, folded."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from bench.catalogue import BENCHMARKS
-from bench.results import Benchmark, Finding, Result, Table, kept, told
+from bench.results import Benchmark, Finding, Result, Table, formatted, load
 
 _INTRO = """\
 # Benchmarks
 
-Every figure compares two things that were measured in turns, in the same run, on the same machine: Cachewright and a
-peer, or the bare limit. The median of all rounds is told, with the lowest and the highest behind it. Absolute times are
-those of a small shared machine; the ratios are what carries over.
+Each benchmark compares Cachewright with its peers in turns, in the same run, on the same machine. The tables show
+medians (with minimum to maximum) over all rounds. Absolute times are those of a small shared machine; ratios carry over
+to others. "0.5 times" means half.
+"""
 
-This page is made from the results beside it by `make bench`, which measures everything anew; one benchmark alone is
-`make bench BENCH=creation`.
+_MEASURE = """\
+`make bench` measures everything and writes this page from the results beside it; `make bench BENCH=creation` measures
+one benchmark.
 """
 
 
 def write(results: Path, page: Path) -> None:
-    """Draws what is kept in `results`, and writes the page."""
+    """Draw the results in the folder `results`, and write the page."""
     from matplotlib.figure import Figure  # noqa: PLC0415  # slow to import, and only this function draws
 
     for benchmark, result in _found(results):
@@ -30,40 +32,55 @@ def write(results: Path, page: Path) -> None:
 
 
 def text(results: Path, page: Path) -> str:
-    """What the page says of what is kept in `results`."""
+    """Render the page of the results in the folder `results`."""
     return "\n".join(_lines(_found(results), results.relative_to(page.parent)))
 
 
 def _found(results: Path) -> list[tuple[Benchmark, Result]]:
-    return [(BENCHMARKS[name], result) for name in BENCHMARKS if (result := kept(results, name))]
+    return [(BENCHMARKS[name], result) for name in BENCHMARKS if (result := load(results, name))]
 
 
 def _lines(found: Sequence[tuple[Benchmark, Result]], folder: Path) -> Iterator[str]:
     yield _INTRO
     yield from _markdown(
         Table(
-            "Goals",
-            ("", "measured", "goal", ""),
+            "",
+            ("What", "Against what", "Result", "Where it falls short"),
             [
-                (
-                    f"[{benchmark.title}](#{_anchor(benchmark.title)}): {finding.what}",
-                    _figure(finding),
-                    finding.goal,
-                    _met(finding),
-                )
+                (f"[{summary.what}](#{_anchor(benchmark.title)})", summary.against, summary.result, summary.falls_short)
                 for benchmark, result in found
-                for finding in benchmark.findings(result.rows)
+                for summary in [benchmark.summary(result.rows)]
             ],
         )
     )
+    yield _MEASURE
     for benchmark, result in found:
         yield f"## {benchmark.title}\n"
-        yield benchmark.about.strip() + "\n"
         yield f"![{benchmark.title}]({folder / benchmark.name}.png)\n"
+        yield from _folded("How it is measured", [benchmark.about.strip() + "\n"])
+        yield from _goals(benchmark.findings(result.rows))
         for table in benchmark.tables(result.rows):
-            yield from _markdown(table, level=3)
-        yield f"Again: `make bench BENCH={benchmark.name}`. This one took {max(result.seconds / 60, 1):.0f} min on"
-        yield f"{_where(result)}. Each run of it is in [{benchmark.name}.json]({folder / benchmark.name}.json).\n"
+            yield from _folded(table.heading or "All figures", _markdown(table))
+        yield f"`make bench BENCH={benchmark.name}` measures it again. This run took"
+        yield f"{max(result.seconds / 60, 1):.0f} min on {_where(result)}."
+        yield f"Each run is in [{benchmark.name}.json]({folder / benchmark.name}.json).\n"
+
+
+def _goals(findings: Sequence[Finding]) -> Iterator[str]:
+    if goals := [finding for finding in findings if finding.goal]:
+        met = sum(bool(finding.met) for finding in goals)
+        rows = [(finding.what, _figure(finding), finding.goal, _met(finding)) for finding in goals]
+        yield from _folded(
+            f"Goals: {met} of {len(goals)} met", _markdown(Table("", ("", "measured", "goal", ""), rows))
+        )
+    if others := [(finding.what, _figure(finding)) for finding in findings if not finding.goal]:
+        yield from _folded("Figures without a goal", _markdown(Table("", ("", "measured"), others)))
+
+
+def _folded(title: str, lines: Iterable[str]) -> Iterator[str]:
+    yield f"<details><summary>{title}</summary>\n"
+    yield from lines
+    yield "</details>\n"
 
 
 def _where(result: Result) -> str:
@@ -74,9 +91,7 @@ def _where(result: Result) -> str:
     )
 
 
-def _markdown(table: Table, level: int = 2) -> Iterator[str]:
-    if table.heading:
-        yield f"{'#' * level} {table.heading}\n"
+def _markdown(table: Table) -> Iterator[str]:
     yield f"| {' | '.join(table.columns)} |"
     yield f"|{'---|' * len(table.columns)}"
     for row in table.rows:
@@ -85,7 +100,7 @@ def _markdown(table: Table, level: int = 2) -> Iterator[str]:
 
 
 def _figure(finding: Finding) -> str:
-    return told(finding.figure, f" {finding.unit}" if finding.unit else "")
+    return formatted(finding.figure, f" {finding.unit}" if finding.unit else "")
 
 
 def _met(finding: Finding) -> str:

@@ -1,8 +1,8 @@
-"""What a benchmark has measured, how it is kept, and how contestants are compared.
+"""Measurements of a benchmark, their files, and the comparison of contestants.
 
-Pure but for `keep` and `kept`. A row is one run of one contestant in one case. Contestants of a case take turns
-within a round, so what the machine does meanwhile strikes all of them; they are compared round by round, and of the
-ratios the median is told, with the lowest and the highest.
+Pure but for `save` and `load`. A row is one run of one contestant in one case. Contestants of a case take turns within
+a round, so that other load on the machine affects all of them. They are compared round by round; the median of the
+ratios is shown with the lowest and the highest.
 """
 
 import operator
@@ -62,10 +62,22 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 _BOUNDS: dict[str, Callable[[float, float], bool]] = {"<": operator.lt, "<=": operator.le, ">=": operator.ge}
 
 
-def judged(what: str, figure: Spread, bound: str, goal: float, unit: str = "x") -> Finding:
-    """The figure against its goal, which its median has to keep: `<`, `<=` or `>=`."""
-    said = f"{bound} {goal:g}{'' if unit == 'x' else f' {unit}'}".rstrip()
-    return Finding(what=what, figure=figure, unit=unit, goal=said, met=_BOUNDS[bound](figure.median, goal))
+def compared_to_goal(what: str, figure: Spread, bound: str, goal: float, unit: str = "x") -> Finding:
+    """Compare the median of a figure with its goal. The bound is `<`, `<=` or `>=`."""
+    goal_text = f"{bound} {goal:g}{'' if unit == 'x' else f' {unit}'}".rstrip()
+    return Finding(what=what, figure=figure, unit=unit, goal=goal_text, met=_BOUNDS[bound](figure.median, goal))
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """One row of the page's first table, for a reader who sees nothing else. In Markdown, computed from the results.
+
+    :ivar against: the peers.
+    """
+
+    what: str
+    against: str
+    result: str
+    falls_short: str
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -75,7 +87,7 @@ class Table(msgspec.Struct, frozen=True):
 
 
 class Benchmark(msgspec.Struct, frozen=True, kw_only=True):
-    """:ivar about: what is compared with what and how, in Markdown, for a reader who sees nothing else.
+    """:ivar about: what is compared with what and how, in Markdown.
     :ivar measure: yields rows as they are measured.
     :ivar draw: the picture that shows the findings at a glance.
     """
@@ -84,6 +96,7 @@ class Benchmark(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     about: str
     measure: Callable[[Effort], Iterator[Row]]
+    summary: Callable[[Sequence[Row]], Summary]
     findings: Callable[[Sequence[Row]], list[Finding]]
     tables: Callable[[Sequence[Row]], list[Table]]
     draw: Callable[[Sequence[Row], "Figure"], None]
@@ -108,6 +121,15 @@ def ratio(rows: Sequence[Row], case: str, metric: str, ours: str, peer: str) -> 
     return spread(row.values[metric] / theirs[row.round] for row in own)
 
 
+def medians_between(figures: Iterable[Spread], unit: str = "") -> str:
+    """The lowest and the highest median: `0.31 to 0.97 x`."""
+    medians = sorted(figure.median for figure in figures)
+    if not medians:
+        raise ValueError("nothing was measured")
+    ends = list(dict.fromkeys(_number(value) for value in (medians[0], medians[-1])))
+    return f"{' to '.join(ends)}{unit}"
+
+
 def cases(rows: Iterable[Row]) -> list[str]:
     """In the order they were measured."""
     return list(dict.fromkeys(row.case for row in rows))
@@ -117,7 +139,7 @@ def contestants(rows: Iterable[Row], case: str) -> list[str]:
     return list(dict.fromkeys(row.contestant for row in rows if row.case == case))
 
 
-def told(figure: Spread, unit: str = "") -> str:
+def formatted(figure: Spread, unit: str = "") -> str:
     """`0.97 (0.91 to 1.02)`."""
     if figure.count == 1:
         return f"{_number(figure.median)}{unit}"
@@ -125,18 +147,18 @@ def told(figure: Spread, unit: str = "") -> str:
 
 
 def _number(value: float) -> str:
-    if value == 0 or abs(value) >= 1000:
+    if value == 0 or abs(value) >= 999.5:
         return f"{value:,.0f}"
     return f"{value:.3g}"
 
 
-def keep(result: Result, folder: Path) -> Path:
+def save(result: Result, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{result.name}.json"
     path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
     return path
 
 
-def kept(folder: Path, name: str) -> Result | None:
+def load(folder: Path, name: str) -> Result | None:
     path = folder / f"{name}.json"
     return msgspec.json.decode(path.read_bytes(), type=Result) if path.exists() else None

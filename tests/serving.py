@@ -31,6 +31,8 @@ from valkey.cluster import ValkeyCluster
 
 PASSWORD = "Test-password-1"
 PATIENCE_SECONDS = 60
+_OVER = object()
+ENDED = frozenset({"SUCCESS", "FAILED"})
 COMMAND = (sys.executable, "-m", "cachewright", "serve")
 ROOMY = ("--memory-overcommit", "1000")
 """Several servers share a machine, and their nodes stay almost empty. Tests of what a host can hold leave this out."""
@@ -220,9 +222,49 @@ def ended(client: Any, instance_id: str, task_id: str, seconds: float = PATIENCE
 
     def row() -> Any:
         tasks = client.list_background_task(ListBackgroundTaskRequest(instance_id=instance_id)).tasks
-        return next((task for task in tasks if task.id == task_id and task.status in {"SUCCESS", "FAILED"}), None)
+        return next((task for task in tasks if task.id == task_id and task.status in ENDED), None)
 
     return until(row, f"task {task_id} has not ended", seconds)
+
+
+def resize_until(
+    client: Any, instance_id: str, shards: int, seen: Callable[[str], Any], **sizes: int
+) -> tuple[str, Any]:
+    """Id of a resize's task that runs, and the first true answer of `seen`, which is given the id.
+
+    A resize may be over before it was looked at. Then the instance is resized back, and the resize begins once more.
+    """
+    before = show(client, instance_id).sharding_count
+    for _ in range(20):
+        task_id = resize(client, instance_id, shards, **sizes)
+        answer = until(
+            lambda task_id=task_id: seen(task_id) or (newest_task(client, instance_id).status in ENDED and _OVER),
+            f"task {task_id} is not seen as it should be",
+        )
+        if answer is not _OVER:
+            return task_id, answer
+        assert ended(client, instance_id, task_id).status == "SUCCESS"
+        assert ended(client, instance_id, resize(client, instance_id, before, **sizes)).status == "SUCCESS"
+    raise AssertionError("each resize was over before it was seen as it should be")
+
+
+def in_migration(client: Any, instance_id: str, task_id: str) -> Any:
+    """Progress of a resize whose data migration is under way; None before and after."""
+    seen = progress(client, instance_id, task_id)
+    steps = {step.step_name: step.step_status for step in seen.step_details}
+    return seen if steps.get("Data migration.") == "EXECUTING" else None
+
+
+def held_in_migration(server: Server, client: Any, instance_id: str, shards: int, **control: Any) -> str:
+    """Id of a resize's task that waits in its data migration, because no request is as fast as its latency ceiling.
+
+    Its other control settings are `control`. A request without a ceiling lets it go on.
+    """
+    task_id = resize(client, instance_id, shards)
+    path = f"instances/{instance_id}/tasks/{task_id}/control"
+    assert server.call("PUT", path, control | {"latency_ceiling_ms": 0.000001})[0] == 200
+    until(lambda: in_migration(client, instance_id, task_id), "the migration has not begun")
+    return task_id
 
 
 def cache(client: Any, instance_id: str) -> ValkeyCluster:

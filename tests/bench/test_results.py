@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from bench.page import text
-from bench.results import Row, ratio, spread, told
+from bench.results import Row, formatted, ratio, spread
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,8 +39,8 @@ def test_nothing_measured_is_no_figure() -> None:
 
 
 def test_a_figure_is_told_with_its_spread() -> None:
-    assert told(spread([0.97, 0.91, 1.02]), " x") == "0.97 x (0.91 to 1.02)"
-    assert told(spread([1234.5])) == "1,234"
+    assert formatted(spread([0.97, 0.91, 1.02]), " x") == "0.97 x (0.91 to 1.02)"
+    assert formatted(spread([1234.5])) == "1,234"
 
 
 def test_the_page_shows_the_results_that_are_kept() -> None:

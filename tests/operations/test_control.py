@@ -13,7 +13,21 @@ from huaweicloudsdkdcs.v2 import (
     StartInstanceResizeCheckJobRequestBody,
 )
 
-from serving import Server, cache, created, ended, load, newest_task, present, progress, resize, show, spec, until
+from serving import (
+    Server,
+    cache,
+    created,
+    ended,
+    held_in_migration,
+    load,
+    newest_task,
+    present,
+    progress,
+    resize,
+    show,
+    spec,
+    until,
+)
 
 KEYS = 120_000
 Call = Callable[..., tuple[int, Any]]
@@ -49,12 +63,6 @@ def record(call: Call, instance_id: str, task_id: str) -> Any:
     status, body = call("GET", f"instances/{instance_id}/tasks/{task_id}")
     assert status == 200
     return body
-
-
-def in_migration(client: Any, instance_id: str, task_id: str) -> bool:
-    steps = {step.step_name: step.step_status for step in progress(client, instance_id, task_id).step_details}
-    assert steps.get("Data migration.") != "FINISH", "the migration was over before it was seen"
-    return steps.get("Data migration.") == "EXECUTING"
 
 
 def test_a_plan_says_what_a_resize_would_do_and_touches_nothing(call: Call, busy: tuple[Server, Any, str]) -> None:
@@ -117,12 +125,10 @@ def test_a_check_is_a_job_that_the_clouds_client_can_follow(busy: tuple[Server, 
 
 
 def test_a_paused_scale_stands_still_and_goes_on(call: Call, busy: tuple[Server, Any, str]) -> None:
-    _, client, instance_id = busy
+    server, client, instance_id = busy
     back_to(client, instance_id, 2)
-    task_id = resize(client, instance_id, 4)
+    task_id = held_in_migration(server, client, instance_id, 4, parallel=1)
     path = f"instances/{instance_id}/tasks/{task_id}/control"
-    assert call("PUT", path, {"parallel": 1})[0] == 200
-    until(lambda: in_migration(client, instance_id, task_id), "the migration has not begun")
     assert call("PUT", path, {"state": "paused", "parallel": 1})[0] == 200
     stands = until(lambda: standing(client, instance_id, task_id), "the task does not stand still")
     time.sleep(1.5)
@@ -153,12 +159,10 @@ def standing(client: Any, instance_id: str, task_id: str) -> int | None:
 
 
 def test_a_latency_ceiling_holds_a_scale_back(call: Call, busy: tuple[Server, Any, str]) -> None:
-    _, client, instance_id = busy
+    server, client, instance_id = busy
     back_to(client, instance_id, 2)
-    task_id = resize(client, instance_id, 3)
+    task_id = held_in_migration(server, client, instance_id, 3)
     path = f"instances/{instance_id}/tasks/{task_id}/control"
-    assert call("PUT", path, {"latency_ceiling_ms": 0.000001})[0] == 200
-    until(lambda: in_migration(client, instance_id, task_id), "the migration has not begun")
     until(lambda: standing(client, instance_id, task_id), "no ceiling holds it back")
     assert call("PUT", path, {"latency_ceiling_ms": 1000})[0] == 200
     assert ended(client, instance_id, task_id).status == "SUCCESS"
@@ -167,10 +171,9 @@ def test_a_latency_ceiling_holds_a_scale_back(call: Call, busy: tuple[Server, An
 def test_a_cancelled_scale_leaves_the_cluster_whole_and_can_be_tried_again(
     call: Call, busy: tuple[Server, Any, str]
 ) -> None:
-    _, client, instance_id = busy
+    server, client, instance_id = busy
     back_to(client, instance_id, 2)
-    task_id = resize(client, instance_id, 4)
-    until(lambda: in_migration(client, instance_id, task_id), "the migration has not begun")
+    task_id = held_in_migration(server, client, instance_id, 4)
     path = f"instances/{instance_id}/tasks/{task_id}"
     assert call("POST", f"{path}/retry")[1]["error_code"] == "DCS.4957"
     assert call("POST", f"instances/{instance_id}/resize/cancel/{task_id}") == (200, {"result": "success"})
@@ -186,6 +189,7 @@ def test_a_cancelled_scale_leaves_the_cluster_whole_and_can_be_tried_again(
     status, body = call("POST", f"{path}/retry")
     assert (status, body["attempt"]) == (200, 1)
     assert show(client, instance_id).status == "EXTENDING"
+    assert call("PUT", f"{path}/control", {"state": "running"})[0] == 200
     assert ended(client, instance_id, task_id).status == "SUCCESS"
     assert record(call, instance_id, task_id)["progress"]["progress"] == 100
     assert show(client, instance_id).sharding_count == 4

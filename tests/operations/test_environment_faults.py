@@ -19,11 +19,13 @@ from serving import (
     cache,
     created,
     ended,
+    in_migration,
     load,
     newest_task,
     present,
     progress,
     resize,
+    resize_until,
     show,
     states,
     until,
@@ -42,18 +44,16 @@ def cramped(tmp_path: Path) -> Iterator[Server]:
             server.clean_up()
 
 
-def moving(client: Any, instance_id: str, task_id: str) -> Any:
-    seen = progress(client, instance_id, task_id)
-    steps = {step.step_name: step.step_status for step in seen.step_details}
-    return seen if steps.get("Data migration.") == "EXECUTING" else None
+def moving(client: Any, instance_id: str) -> tuple[str, Any]:
+    """Id and progress of a resize from two shards to three, in its data migration."""
+    return resize_until(client, instance_id, 3, lambda task_id: in_migration(client, instance_id, task_id))
 
 
 def test_a_disk_that_fills_up_in_mid_migration_loses_nothing_and_the_scale_ends(cramped: Server) -> None:
     client = cramped.client()
     instance_id = created(client, 2)
     load(cache(client, instance_id), 100_000)
-    task_id = resize(client, instance_id, 3)
-    until(lambda: moving(client, instance_id, task_id), "nothing moves")
+    task_id, _ = moving(client, instance_id)
     until(lambda: code_when_full(cramped, instance_id) == "DCS.4961", "the database still takes changes")
     shown = progress(client, instance_id, task_id)
     until(lambda: "database unavailable" in cramped.log() or over(client, instance_id, task_id), "nobody noticed")
@@ -131,8 +131,7 @@ def test_a_database_that_is_locked_for_a_while_holds_up_and_breaks_nothing(own_s
     client = own_server.client()
     instance_id = created(client, 2)
     load(cache(client, instance_id), 60_000)
-    task_id = resize(client, instance_id, 3)
-    until(lambda: moving(client, instance_id, task_id), "nothing moves")
+    task_id, _ = moving(client, instance_id)
     with closing(sqlite3.connect(own_server.data_dir / "cachewright.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         first = progress(client, instance_id, task_id)
@@ -152,8 +151,7 @@ def test_a_clock_set_back_an_hour_turns_no_times_around(tmp_path: Path, restarte
         client = server.client()
         instance_id = created(client, 2)
         load(cache(client, instance_id), 100_000)
-        task_id = resize(client, instance_id, 3)
-        before = until(lambda: moving(client, instance_id, task_id), "nothing moves")
+        task_id, before = moving(client, instance_id)
         mark.touch()
         if restarted:
             server.kill()

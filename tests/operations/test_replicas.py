@@ -18,7 +18,7 @@ from serving import (
     operator_of,
     present,
     progress,
-    resize,
+    resize_until,
     show,
     states,
     thaw,
@@ -66,9 +66,10 @@ def test_a_replica_of_the_source_that_takes_over_goes_on_with_the_scale(
     loaded: tuple[Server, Any, str], how: str
 ) -> None:
     server, client, instance_id = loaded
+    task_id, source = resize_until(
+        client, instance_id, 3, lambda task_id: source_of_move(client, instance_id, task_id), copies=2
+    )
     caches = cache(client, instance_id)
-    task_id = resize(client, instance_id, 3, copies=2)
-    source = until(lambda: source_of_move(client, instance_id, task_id), "nothing moves")
     host, port = replica_of(caches, source)
     with operator_of(server, host, port) as replica:
         if how == "asked":

@@ -8,7 +8,20 @@ from huaweicloudsdkdcs.v2 import DeleteSingleInstanceRequest
 
 from cachewright.valkey.client import CONTROL_PLANE
 from cachewright.valkey.migration.jobs import Job, jobs_in
-from serving import Server, cache, created, ended, load, operator_of, present, progress, resize, show, until
+from serving import (
+    Server,
+    cache,
+    created,
+    ended,
+    load,
+    operator_of,
+    present,
+    progress,
+    resize,
+    resize_until,
+    show,
+    until,
+)
 from traffic import Traffic
 
 KEYS = 250_000
@@ -62,10 +75,21 @@ def test_a_source_need_not_wait_for_its_next_range_and_each_byte_counts_once(
 
 def test_a_pause_holds_back_what_was_queued(server: Server, client: Any, source: tuple[str, Any]) -> None:
     instance_id, asked = source
-    task_id = resize(client, instance_id, 3)
-    until(lambda: len(exports(asked)) == 2, "the next range is not queued behind the first")
+
+    def paused(task_id: str) -> bool:
+        """Whether the pause came before the second range had begun."""
+        if len(exports(asked)) != 2:
+            return False
+        path = f"instances/{instance_id}/tasks/{task_id}/control"
+        if server.call("PUT", path, {"state": "paused"})[0] != 200:
+            return False
+        if moves(client, instance_id, task_id)[1].sub_step_status == "WAITING":
+            return True
+        server.call("PUT", path, {"state": "running"})
+        return False
+
+    task_id, _ = resize_until(client, instance_id, 3, paused)
     path = f"instances/{instance_id}/tasks/{task_id}/control"
-    assert server.call("PUT", path, {"state": "paused"})[0] == 200
 
     def over() -> bool:
         return bool(moves(client, instance_id, task_id)[0].sub_step_status == "FINISH")
