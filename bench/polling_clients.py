@@ -1,8 +1,8 @@
 """Clients that ask for progress, as a process of their own: one thread, one epoll, raw sockets.
 
-`python -m bench.pollers` reads an `Order` as JSON from standard input and writes an `Outcome`. Requests are signed by
-the cloud's own signer before the clock starts, so that what is measured is the server: each is signed anew, and no two
-are the same bytes.
+`python -m bench.polling_clients` reads an `Order` as JSON from standard input and writes an `Outcome`. Requests are
+signed by the cloud's own signer before the clock starts, so that only the server is measured: each has a signature of
+its own, and no two are the same bytes.
 """
 
 import select
@@ -56,7 +56,7 @@ class NotAnswered(Exception):
 
 def poll(order: Order) -> Outcome:
     """Runs the pollers in a process of their own."""
-    command = [sys.executable, "-m", "bench.pollers"]
+    command = [sys.executable, "-m", "bench.polling_clients"]
     done = subprocess.run(command, input=msgspec.json.encode(order), stdout=subprocess.PIPE, check=True)
     return msgspec.json.decode(done.stdout, type=Outcome)
 
