@@ -54,7 +54,7 @@ class Server:
         self.host = host
         self.arguments = arguments
         self.command = command
-        self.environment = {**os.environ, **(environment or {})}
+        self.environment = dict(environment or {})
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -66,7 +66,7 @@ class Server:
                 [*self.command, *self.arguments, "--data-dir", self.data_dir, "--listen", f"{self.host}:{self.port}"],
                 stdout=log,
                 stderr=log,
-                env=self.environment,
+                env={**os.environ, **self.environment},
             )
         until(lambda: self._answers(credentials), f"the server does not answer:\n{self.log()}")
         self.port = int(self.credentials["endpoint"].rpartition(":")[2])
@@ -76,7 +76,12 @@ class Server:
         place = ("--data-dir", self.data_dir, "--listen", f"{self.host}:{self.port}")
         command = [*self.command, *self.arguments, *place]
         tried = subprocess.run(
-            command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False, env=self.environment
+            command,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+            env={**os.environ, **self.environment},
         )
         return tried.returncode, tried.stderr
 
