@@ -1,5 +1,6 @@
 """A real node that belongs to no cluster, for the modules that talk to one node."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -49,6 +50,21 @@ async def started(folder: Path, *lines: str) -> AsyncIterator[Node]:
     await host.write_files(node.id, {"valkey.conf": "".join(f"{line}\n" for line in (*usual, *lines))})
     await host.start(node.id)
     try:
+        await _listening(node)
         yield node
     finally:
         await host.remove(node.id, 5)
+
+
+async def _listening(node: Node) -> None:
+    """Return when the node accepts connections: it writes its pid file a moment before."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection(node.host, node.port)
+            except ConnectionRefusedError:
+                await asyncio.sleep(0.01)
+            else:
+                writer.close()
+                await writer.wait_closed()
+                return
