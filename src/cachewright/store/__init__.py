@@ -1,5 +1,5 @@
-"""Tables, queries and migrations: what is remembered between one process and the next.
+"""Tables, queries and migrations, on SQLite or PostgreSQL.
 
-What belongs here: records as they are stored, and functions that read or write them in a caller's transaction.
-What does not: decisions about what a state means; those are made in `tasks` and `operations`.
+`database.py` is the port. Functions of the other modules read or write records in the caller's transaction. Decisions
+about what a state means belong to `tasks` and `operations`.
 """

@@ -1,4 +1,4 @@
-"""How many nodes and how much memory each instance has been given."""
+"""Nodes and memory that are allocated to each instance."""
 
 import msgspec
 import sqlalchemy as sa
@@ -7,7 +7,7 @@ from cachewright.store.tables import instances, nodes
 
 
 class Allocation(msgspec.Struct, frozen=True, kw_only=True):
-    """One instance's nodes, those that are stopped among them: they can be started again.
+    """Nodes of one instance, including stopped ones, which can be started again.
 
     :ivar maxmemory: the sum over its nodes, in bytes.
     """
@@ -19,7 +19,7 @@ class Allocation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def allocations(connection: sa.Connection) -> list[Allocation]:
-    """Of every instance of all projects."""
+    """Return the allocation of every instance of all projects."""
     found = (
         sa.select(
             instances.c.project_id,

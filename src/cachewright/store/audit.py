@@ -1,4 +1,4 @@
-"""Queries on the audit log, and entries that are stored together with the change that they tell of."""
+"""Queries on the audit log, and entries that are stored in the transaction of the change they describe."""
 
 from contextvars import ContextVar
 
@@ -10,11 +10,11 @@ from cachewright.store.tables import audit
 
 
 class PendingEntry:
-    """The entry of a call that may change something. The first write transaction of the call stores it, so that nothing
-    is changed without an entry, and a call that is refused before it has changed anything costs no transaction.
+    """Entry of a request that may change something. The request's first write transaction stores it, so nothing changes
+    without an entry, and a request that is refused before it changes anything needs no transaction.
 
-    :ivar entry: the entry as it is known so far.
-    :ivar sequence: its number, once a transaction has committed it.
+    :ivar entry: the entry so far.
+    :ivar sequence: its number, after a transaction has committed it.
     """
 
     def __init__(self, entry: AuditEntry) -> None:
@@ -23,24 +23,24 @@ class PendingEntry:
         self._is_open = True
 
     def close(self) -> None:
-        """From now on no transaction stores the entry: the call is over."""
+        """End the request: no later transaction stores the entry."""
         self._is_open = False
 
     def stage(self, connection: sa.Connection) -> int | None:
-        """Adds the entry to this transaction, unless it is stored already. Returns its number."""
+        """Add the entry to this transaction unless it is stored. Return its number."""
         return add(connection, self.entry) if self._is_open and self.sequence is None else self.sequence
 
     def committed(self, sequence: int | None) -> None:
-        """Called when the transaction that staged the entry is committed."""
+        """Keep the number of the entry, after the transaction that staged it was committed."""
         self.sequence = sequence
 
 
 PENDING: ContextVar[PendingEntry | None] = ContextVar("pending audit entry", default=None)
-"""That of the call which this task or thread works for."""
+"""Entry of the request that this task or thread works for."""
 
 
 def add(connection: sa.Connection, entry: AuditEntry) -> int:
-    """Its sequence number."""
+    """Store the entry and return its sequence number."""
     row = to_row(entry)
     del row["sequence"]
     return int(connection.execute(audit.insert().values(row).returning(audit.c.sequence)).scalar_one())
@@ -54,7 +54,7 @@ def end(
 
 
 def count_again(connection: sa.Connection, sequence: int, request_id: str) -> bool:
-    """Counts one more call in the entry of this number and first request; false where there is no such entry."""
+    """Count one more request in the entry with this number and first request. Return False if there is none."""
     same = sa.and_(audit.c.sequence == sequence, audit.c.request_id == request_id)
     return bool(connection.execute(audit.update().where(same).values(count=audit.c["count"] + 1)).rowcount)
 
@@ -69,7 +69,7 @@ def page(
     end: int | None = None,
     user_name: str | None = None,
 ) -> tuple[int, list[AuditEntry]]:
-    """How many there are in all, and one page of them, newest first."""
+    """Return the number of matching entries, and one page of them, newest first."""
     found = audit.select().where(audit.c.project_id == project_id)
     if start is not None:
         found = found.where(audit.c.at >= start)
@@ -83,7 +83,7 @@ def page(
 
 
 def callers(connection: sa.Connection, action: str, since: int, limit: int) -> list[tuple[str, str]]:
-    """User name and address of calls of this action that were answered well since then, oldest first."""
+    """Return user name and address of successful requests of this action since then, oldest first."""
     well = sa.and_(audit.c.at >= since, audit.c.action == action, audit.c.error_code.is_(None))
     newest = sa.select(audit.c.user_name, audit.c.source).where(well).order_by(audit.c.at.desc()).limit(limit)
     return [(row.user_name, row.source) for row in connection.execute(newest)][::-1]

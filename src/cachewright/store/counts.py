@@ -1,4 +1,4 @@
-"""How many there are: instances in each status, tasks and events that are not over."""
+"""Numbers of instances in each status, of unfinished tasks and of waiting deliveries."""
 
 import sqlalchemy as sa
 
@@ -13,19 +13,19 @@ def by_status(connection: sa.Connection, project_id: str) -> dict[str, int]:
 
 
 def instances_of_all(connection: sa.Connection) -> dict[str, int]:
-    """How many instances there are in each status, of all projects: for the server's operator, never for a caller."""
+    """Return the number of instances in each status, of all projects: for the operator, never for a client."""
     counted = sa.select(instances.c.status, sa.func.count()).group_by(instances.c.status)
     return {row[0]: row[1] for row in connection.execute(counted)}
 
 
 def unfinished_tasks(connection: sa.Connection) -> dict[tuple[str, str], int]:
-    """How many tasks there are of each kind and unfinished status, of all projects."""
+    """Return the number of tasks of each kind and unfinished status, of all projects."""
     counted = sa.select(tasks.c.kind, tasks.c.status, sa.func.count()).where(tasks.c.status.in_(UNFINISHED))
     rows = connection.execute(counted.group_by(tasks.c.kind, tasks.c.status))
     return {(row[0], row[1]): row[2] for row in rows}
 
 
 def waiting_deliveries(connection: sa.Connection) -> int:
-    """How many events are on their way to webhooks, of all projects."""
+    """Return the number of events that wait for delivery to webhooks, of all projects."""
     waiting = sa.select(sa.func.count()).select_from(deliveries).where(deliveries.c.status == "WAITING")
     return connection.execute(waiting).scalar_one()

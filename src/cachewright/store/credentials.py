@@ -1,4 +1,4 @@
-"""Whom a credential speaks for, and what that user is in the project asked for: one query, put for every request."""
+"""Owner of a credential and the owner's role in a project, in one query, which each request makes."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from cachewright.store.tables import access_keys, grants, tokens, users
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
-    """:ivar enabled: the user, and where it is a key's, the key.
-    :ivar role: None where the user has none in the project.
+    """:ivar enabled: whether the user is enabled, and the key if the credential is one.
+    :ivar role: None if the user has no role in the project.
     """
 
     user_id: str
@@ -21,13 +21,13 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeyOwner(Owner, frozen=True, kw_only=True):
-    """:ivar sealed_secret: the secret key as it is stored. It is opened for each request, since owners are kept."""
+    """:ivar sealed_secret: the encrypted secret key. Owners are cached, so each request decrypts it."""
 
     sealed_secret: str
 
 
 class TokenOwner(Owner, frozen=True, kw_only=True):
-    """:ivar project_id: the one project the token is good for; None for none."""
+    """:ivar project_id: the only project that the token is valid for; None if it is unscoped."""
 
     project_id: str | None
     expires_at: int

@@ -1,7 +1,7 @@
-"""Secrets at rest: sealed with a key that lies in a file of its own, so that a stolen database reveals none.
+"""Encryption of secrets at rest, with a key in a separate file, so that a stolen database reveals none.
 
 Fernet (AES-128-CBC with HMAC-SHA256) of the `cryptography` library. The key file has one key on each line: the first
-seals, every one opens, so a new key is put before the old one.
+encrypts, all decrypt, so a new key is put before the old one.
 """
 
 import os
@@ -19,14 +19,15 @@ _MOST_CACHED = 1024
 
 
 class WrongKey(CachewrightError):
-    """What is sealed was sealed with another key, or the key file holds none."""
+    """A secret was encrypted with another key, or the key file has none."""
 
 
 class SecretCipher:
     def __init__(self, keys: Sequence[bytes], source: str = "the key in use") -> None:
-        """`keys` are 32 bytes each, base64url. WrongKey where one is not, or there is none.
+        """Encrypt with the first of `keys`, decrypt with all; 32 bytes each, base64url. Raises WrongKey if one is not
+        valid, or there is none.
 
-        :param source: where they are from, for messages.
+        :param source: origin of the keys, for messages.
         """
         self._source = source
         if not keys:
@@ -35,14 +36,14 @@ class SecretCipher:
             self._fernet = MultiFernet([Fernet(key) for key in keys])
         except ValueError as error:
             raise WrongKey(f"{source}: not a key: {error}") from error
-        # Requests are signed with few secrets, over and over. The key that opens them all is in memory too.
+        # Requests use few secrets, again and again. The key that decrypts all of them is in memory too.
         self._cached = lru_cache(_MOST_CACHED)(self._decrypted)
 
     def encrypt(self, text: str) -> str:
         return self._fernet.encrypt(text.encode()).decode()
 
     def decrypt(self, sealed: str) -> str:
-        """WrongKey where it was not sealed with one of these keys."""
+        """Return the secret. Raises WrongKey if it was encrypted with another key."""
         return self._cached(sealed)
 
     def _decrypted(self, sealed: str) -> str:
@@ -53,12 +54,13 @@ class SecretCipher:
 
 
 def read_key(path: Path) -> SecretCipher:
-    """The cipher of this key file. OSError where it cannot be read, WrongKey where it holds no key."""
+    """Return the cipher of a key file. Raises OSError if it cannot be read, WrongKey if it has no valid key."""
     return SecretCipher(path.read_bytes().split(), str(path))
 
 
 def make_key(path: Path) -> SecretCipher:
-    """A new key file, readable by its owner alone. OSError where it cannot be made, or is there."""
+    """Create a key file that only its owner can read, and return its cipher. Raises OSError if it cannot be created, or
+    exists."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)
     with os.fdopen(descriptor, "wb") as file:
         file.write(Fernet.generate_key() + b"\n")

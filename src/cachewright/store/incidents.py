@@ -1,4 +1,4 @@
-"""Queries on incidents. A begin and an end are audited and sent to the project's webhooks in the same transaction."""
+"""Queries on incidents. The transaction that begins or ends one also stores its audit entry and webhook events."""
 
 import sqlalchemy as sa
 
@@ -9,7 +9,7 @@ from cachewright.store.rows import from_row, to_row
 from cachewright.store.tables import incidents
 
 _SYSTEM = "system"
-"""Name of the user that audit entries of the server itself have."""
+"""User name in audit entries of the server itself."""
 
 
 def begin(connection: sa.Connection, incident: Incident) -> None:
@@ -18,20 +18,20 @@ def begin(connection: sa.Connection, incident: Incident) -> None:
 
 
 def end(connection: sa.Connection, incident: Incident) -> None:
-    """`incident` has its end."""
+    """Store the end that `incident` has."""
     ended = incidents.update().where(incidents.c.id == incident.id)
     connection.execute(ended.values(ended_at=incident.ended_at))
     _announce(connection, incident, incident.ended_at or incident.began_at, "cachewright:incident:end")
 
 
 def unended(connection: sa.Connection) -> list[Incident]:
-    """Of all projects, oldest first."""
+    """Return the open incidents of all projects, oldest first."""
     found = incidents.select().where(incidents.c.ended_at.is_(None)).order_by(incidents.c.began_at, incidents.c.id)
     return [from_row(Incident, row._mapping) for row in connection.execute(found)]
 
 
 def forget(connection: sa.Connection, before: int) -> None:
-    """Incidents that ended before that time."""
+    """Delete incidents that ended before that time."""
     connection.execute(incidents.delete().where(incidents.c.ended_at < before))
 
 

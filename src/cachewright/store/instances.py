@@ -1,4 +1,4 @@
-"""Queries on instances and their nodes. Secrets of instances are sealed."""
+"""Queries on instances and their nodes. Secrets of instances are stored encrypted."""
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
@@ -48,7 +48,7 @@ def search(
     status: str | None = None,
     include_failure: bool = True,
 ) -> tuple[int, list[Instance]]:
-    """How many there are in all, and one page of them, newest first."""
+    """Return the number of matching instances, and one page of them, newest first."""
     found = instances.select().where(instances.c.project_id == project_id)
     if instance_id is not None:
         found = found.where(instances.c.id == instance_id)
@@ -66,13 +66,13 @@ def search(
 
 
 def every(connection: sa.Connection) -> list[Instance]:
-    """All instances of all projects: for the server's own start, never for a caller."""
+    """Return all instances of all projects: for the server itself, never for a client."""
     return [_opened(connection, row) for row in connection.execute(instances.select())]
 
 
 def secrets(connection: sa.Connection, in_statuses: Collection[str]) -> dict[str, tuple[str, str | None]]:
-    """The control plane's secret and the clients' password of all instances of all projects that are in one of these
-    statuses, by id."""
+    """Return the control plane's secret and the clients' password of all instances in one of these statuses, by their
+    id."""
     columns = (instances.c.id, instances.c.control_secret, instances.c.password)
     found = sa.select(*columns).where(instances.c.status.in_(in_statuses))
     opened = secret_cipher(connection).decrypt
@@ -82,19 +82,19 @@ def secrets(connection: sa.Connection, in_statuses: Collection[str]) -> dict[str
 
 
 def spec_codes(connection: sa.Connection) -> dict[str, str]:
-    """The spec code of every instance of all projects, by its id."""
+    """Return the spec code of every instance of all projects, by its id."""
     return {row.id: row.spec_code for row in connection.execute(sa.select(instances.c.id, instances.c.spec_code))}
 
 
 def count_by_tls(connection: sa.Connection) -> tuple[int, int]:
-    """How many instances of all projects have TLS between their nodes, and how many have not."""
+    """Return how many instances of all projects have TLS between their nodes, and how many do not."""
     secured = sa.func.count(instances.c.node_ca)
     row = connection.execute(sa.select(secured, sa.func.count() - secured).select_from(instances)).one()
     return row[0], row[1]
 
 
 def parameters_in(connection: sa.Connection, in_statuses: Collection[str]) -> dict[str, dict[str, str]]:
-    """Parameters that the owners of all instances in one of these statuses have changed, by instance id."""
+    """Return the changed parameters of all instances in one of these statuses, by instance id."""
     found = sa.select(instances.c.id, instances.c.parameters).where(instances.c.status.in_(in_statuses))
     return {row.id: msgspec.json.decode(row.parameters) for row in connection.execute(found)}
 
@@ -110,14 +110,14 @@ def remove(connection: sa.Connection, instance_id: str) -> None:
 
 
 def nodes_of(connection: sa.Connection, instance_id: str) -> list[Node]:
-    """Ordered by shard, the one created as primary first."""
+    """Return the nodes of an instance by shard, the one created as primary first."""
     found = nodes.select().where(nodes.c.instance_id == instance_id)
     ordered = found.order_by(nodes.c.shard, nodes.c.role, nodes.c.id)
     return [from_row(Node, row._mapping) for row in connection.execute(ordered)]
 
 
 def taken_ports(connection: sa.Connection, host: str) -> set[int]:
-    """Every port that some node on this host listens on, or will when it is started."""
+    """Return every port that a node on this host listens on, or will after its start."""
     columns = (nodes.c.port, nodes.c.bus_port, nodes.c.tls_port)
     rows = connection.execute(sa.select(*columns).where(nodes.c.host == host))
     return {port for row in rows for port in row if port is not None}
@@ -136,31 +136,31 @@ def change_node(connection: sa.Connection, node_id: str, **values: Any) -> None:
 
 
 def nodes_that_should_run(connection: sa.Connection) -> list[Node]:
-    """Every node of all projects that should be running."""
+    """Return every node of all projects that should run."""
     found = nodes.select().where(nodes.c.should_run.is_(True))
     return [from_row(Node, row._mapping) for row in connection.execute(found)]
 
 
 def all_nodes(connection: sa.Connection) -> list[Node]:
-    """Every node of all projects, in the order of `nodes_of` within each instance."""
+    """Return every node of all projects, within each instance in the order of `nodes_of`."""
     ordered = nodes.select().order_by(nodes.c.instance_id, nodes.c.shard, nodes.c.role, nodes.c.id)
     return [from_row(Node, row._mapping) for row in connection.execute(ordered)]
 
 
 def nodes_without_socket(connection: sa.Connection) -> list[Node]:
-    """Nodes of all projects that were started by an earlier release and not since."""
+    """Return the nodes of all projects that an earlier release started and that were not restarted since."""
     found = nodes.select().where(nodes.c.access != "socket").order_by(nodes.c.instance_id, nodes.c.id)
     return [from_row(Node, row._mapping) for row in connection.execute(found)]
 
 
 def statuses(connection: sa.Connection) -> dict[str, tuple[str, str, str | None]]:
-    """Project, status and error code of every instance of all projects, by its id."""
+    """Return project, status and error code of every instance of all projects, by its id."""
     columns = (instances.c.id, instances.c.project_id, instances.c.status, instances.c.error_code)
     return {row.id: (row.project_id, row.status, row.error_code) for row in connection.execute(sa.select(*columns))}
 
 
 def should_run_in(connection: sa.Connection, in_statuses: Collection[str]) -> dict[str, str]:
-    """Every node that should be running of an instance in one of these statuses: its id, and its instance's."""
+    """Return the nodes that should run of instances in one of these statuses: instance id by node id."""
     joined = sa.select(nodes.c.id, nodes.c.instance_id).join(instances, instances.c.id == nodes.c.instance_id)
     found = joined.where(nodes.c.should_run.is_(True), instances.c.status.in_(in_statuses))
     return {row.id: row.instance_id for row in connection.execute(found)}

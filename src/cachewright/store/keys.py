@@ -1,4 +1,4 @@
-"""Queries on signing keys. Their secrets are sealed."""
+"""Queries on signing keys. Their secrets are stored encrypted."""
 
 import msgspec
 import sqlalchemy as sa
@@ -20,19 +20,19 @@ def get(connection: sa.Connection, access_key: str) -> AccessKey | None:
 
 
 def every(connection: sa.Connection) -> list[AccessKey]:
-    """Oldest first."""
+    """Return all keys, oldest first."""
     rows = connection.execute(access_keys.select().order_by(access_keys.c.created_at, access_keys.c.access_key))
     return [_opened(connection, row) for row in rows]
 
 
 def enable(connection: sa.Connection, access_key: str, enabled: bool) -> bool:
-    """Whether there is such a key."""
+    """Enable or disable a key. Return False if there is no such key."""
     changed = access_keys.update().where(access_keys.c.access_key == access_key).values(enabled=enabled)
     return bool(connection.execute(changed).rowcount)
 
 
 def remove(connection: sa.Connection, access_key: str) -> bool:
-    """Whether there was such a key."""
+    """Delete a key. Return False if there was no such key."""
     return bool(connection.execute(access_keys.delete().where(access_keys.c.access_key == access_key)).rowcount)
 
 

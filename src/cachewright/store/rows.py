@@ -1,4 +1,4 @@
-"""Records to rows and back: nested members are JSON text in their column."""
+"""Conversion of records to rows and back. Nested members are JSON text in their column."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar

@@ -1,7 +1,7 @@
 """Queries on background tasks.
 
-`save` is a compare-and-set on `revision`: a worker that slept through its own replacement cannot write over what
-its successor has recorded. Every change of a status goes to the project's webhooks in the same transaction.
+`save` is a compare-and-set on `revision`: a worker that was replaced while it was suspended cannot overwrite what its
+successor has recorded. A change of the status stores its webhook events in the same transaction.
 """
 
 from collections import Counter
@@ -27,7 +27,7 @@ _CHANGING = [name for name in Task.__struct_fields__ if name not in _FOR_GOOD]
 
 
 class StaleTask(CachewrightError):
-    """Someone else has written this task since it was read."""
+    """Another worker has written this task since it was read."""
 
 
 def add(connection: sa.Connection, task: Task) -> None:
@@ -37,7 +37,7 @@ def add(connection: sa.Connection, task: Task) -> None:
 
 
 def last_created_at(connection: sa.Connection, project_id: str) -> int:
-    """When the project's newest task was created; 0 where it has none."""
+    """Return when the project's newest task was created (epoch milliseconds), 0 if it has none."""
     newest = sa.select(sa.func.max(tasks.c.created_at)).where(tasks.c.project_id == project_id)
     return connection.execute(newest).scalar() or 0
 
@@ -55,7 +55,7 @@ def of_project(connection: sa.Connection, project_id: str, task_id: str) -> Task
 
 
 def load(connection: sa.Connection, task_id: str) -> Task:
-    """For the worker, which knows the task exists. NoResultFound otherwise."""
+    """Return a task that exists, for its worker. Raises NoResultFound."""
     row = connection.execute(tasks.select().where(tasks.c.id == task_id)).one()
     return from_row(Task, row._mapping)
 
@@ -70,10 +70,10 @@ def page(
     start: int | None = None,
     end: int | None = None,
 ) -> tuple[int, list[Task]]:
-    """How many tasks of one instance, or of one project, were created from `start` to `end`, and one page of them,
+    """Return the number of tasks of an instance, or of a project, created from `start` to `end`, and one page of them,
     newest first.
 
-    The tasks of a page come without their steps. Neither the count nor the first pages cost more with a longer history.
+    The tasks have no steps. Neither the count nor the first pages cost more with a longer history.
     """
     owner = tasks.c.project_id == project_id if instance_id is None else tasks.c.instance_id == instance_id
     within = [owner]
@@ -96,7 +96,7 @@ def page(
 def of_kind(
     connection: sa.Connection, instance_id: str, kind: str, *, offset: int, limit: int
 ) -> tuple[int, list[Task]]:
-    """How many tasks of one kind an instance has, and one page of them, newest first, without their steps."""
+    """Return the number of an instance's tasks of one kind, and one page of them, newest first, without steps."""
     chosen = (tasks.c.instance_id == instance_id, tasks.c.kind == kind)
     count = connection.execute(sa.select(sa.func.count()).select_from(tasks).where(*chosen)).scalar_one()
     newest = (tasks.c.created_at.desc(), tasks.c.sequence.desc())
@@ -105,25 +105,25 @@ def of_kind(
 
 
 def unfinished(connection: sa.Connection) -> list[Task]:
-    """Every task that has not ended, oldest first, without their steps."""
+    """Return all unfinished tasks, oldest first, without their steps."""
     found = sa.select(*_BARE).where(tasks.c.status.in_(UNFINISHED)).order_by(tasks.c.sequence)
     return [from_row(Task, row._mapping) for row in connection.execute(found)]
 
 
 def worked_on(connection: sa.Connection, kind: str) -> set[str]:
-    """Instances with a task of this kind that has not ended."""
+    """Return the ids of instances with an unfinished task of this kind."""
     found = sa.select(tasks.c.instance_id).where(tasks.c.kind == kind, tasks.c.status.in_(UNFINISHED))
     return set(connection.execute(found).scalars())
 
 
 def unfinished_of(connection: sa.Connection, instance_id: str) -> list[Task]:
-    """The instance's tasks that have not ended, oldest first, without their steps."""
+    """Return the instance's unfinished tasks, oldest first, without their steps."""
     found = sa.select(*_BARE).where(tasks.c.instance_id == instance_id, tasks.c.status.in_(UNFINISHED))
     return [from_row(Task, row._mapping) for row in connection.execute(found.order_by(tasks.c.sequence))]
 
 
 def save(connection: sa.Connection, task: Task) -> Task:
-    """Writes `task` over the revision it names and answers it with the next; StaleTask if that is not the latest."""
+    """Write `task` over the revision it names, and return it with the next. Raises StaleTask if that is outdated."""
     before = connection.execute(sa.select(tasks.c.status).where(tasks.c.id == task.id)).scalar_one_or_none()
     saved = msgspec.structs.replace(task, revision=task.revision + 1)
     values = columns(**{name: getattr(saved, name) for name in _CHANGING})
@@ -148,7 +148,7 @@ def remove(connection: sa.Connection, task: Task) -> None:
 
 
 def purge(connection: sa.Connection, ended_before: int, limit: int) -> int:
-    """Forgets tasks that ended before that time, at most `limit` of them; how many."""
+    """Delete at most `limit` tasks that ended before that time. Return how many."""
     over = sa.select(*_BARE).where(tasks.c.status.in_(ENDED), tasks.c.end_time < ended_before).limit(limit)
     old = [from_row(Task, row._mapping) for row in connection.execute(over)]
     _remove(connection, old)
@@ -163,7 +163,7 @@ def _remove(connection: sa.Connection, removed: Sequence[Task]) -> None:
 
 
 def _count(connection: sa.Connection, changed: Iterable[Task], by: int) -> None:
-    """Keeps how many tasks each instance and each project has."""
+    """Update the number of tasks of each instance and each project."""
     owners = Counter(owner for task in changed for owner in (task.instance_id, task.project_id))
     for owner, times in owners.items():
         grown = task_counts.update().where(task_counts.c.owner == owner)

@@ -25,7 +25,7 @@ def remove_of(connection: sa.Connection, user_id: str) -> None:
 
 
 def remove_oldest(connection: sa.Connection, user_id: str, kind: TokenKind, *, keep: int) -> None:
-    """Removes the user's tokens of this kind, except for the newest `keep`."""
+    """Delete the user's tokens of this kind, except for the newest `keep`."""
     own = sa.select(tokens.c.digest).where(tokens.c.user_id == user_id, tokens.c.kind == kind)
     newest = own.order_by(tokens.c.issued_at.desc()).limit(keep)
     connection.execute(tokens.delete().where(tokens.c.digest.in_(own), tokens.c.digest.not_in(newest)))

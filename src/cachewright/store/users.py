@@ -1,4 +1,4 @@
-"""Queries on users, projects, and who is what where."""
+"""Queries on users, projects, and the roles of users in projects."""
 
 import sqlalchemy as sa
 
@@ -31,12 +31,12 @@ def enable(connection: sa.Connection, user_id: str, enabled: bool) -> None:
 
 
 def set_password(connection: sa.Connection, user_id: str, password: str | None) -> None:
-    """`password` is a hash."""
+    """Store the hash of a password."""
     connection.execute(users.update().where(users.c.id == user_id).values(password=password))
 
 
 def remove(connection: sa.Connection, user_id: str) -> None:
-    """With keys, tokens and roles. What the user has done stays on record."""
+    """Delete a user with keys, tokens and roles. Tasks and audit entries of the user stay."""
     for table in (access_keys, tokens, grants):
         connection.execute(table.delete().where(table.c.user_id == user_id))
     connection.execute(users.delete().where(users.c.id == user_id))
@@ -62,7 +62,7 @@ def every_project(connection: sa.Connection) -> list[Project]:
 
 
 def projects_of(connection: sa.Connection, user_id: str) -> list[Project]:
-    """Those where the user has a role, oldest first."""
+    """Return the projects where the user has a role, oldest first."""
     mine = projects.select().join(grants, grants.c.project_id == projects.c.id).where(grants.c.user_id == user_id)
     rows = connection.execute(mine.order_by(projects.c.created_at, projects.c.name))
     return [from_row(Project, row._mapping) for row in rows]
@@ -74,12 +74,12 @@ def role(connection: sa.Connection, user_id: str, project_id: str) -> RoleName |
 
 
 def roles(connection: sa.Connection) -> list[tuple[str, str, RoleName]]:
-    """Every (user id, project id, role)."""
+    """Return every (user id, project id, role)."""
     return [(row.user_id, row.project_id, row.role) for row in connection.execute(grants.select())]
 
 
 def grant(connection: sa.Connection, user_id: str, project_id: str, role: RoleName | None) -> None:
-    """The one role that the user has in the project from now on; None for none."""
+    """Set the user's only role in the project; None removes it."""
     connection.execute(grants.delete().where(grants.c.user_id == user_id, grants.c.project_id == project_id))
     if role:
         connection.execute(grants.insert().values(user_id=user_id, project_id=project_id, role=role))

@@ -1,4 +1,4 @@
-"""Events as CloudEvents 1.0, in the structured JSON form."""
+"""Webhook events as CloudEvents 1.0, in the structured JSON form."""
 
 import uuid
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ TEST = "io.cachewright.webhook.test"
 class CloudEvent(msgspec.Struct, frozen=True, kw_only=True):
     """Source: CloudEvents 1.0.2, JSON event format 3.
 
-    :ivar source: path of what it is about in this server's API.
+    :ivar source: path of the event's subject in this server's API.
     :ivar time: RFC 3339.
     """
 
@@ -39,7 +39,7 @@ class CloudEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def of_task(task: Task) -> CloudEvent:
-    """That a task has come into its present status."""
+    """Return the event that a task has reached its present status."""
     at = task.end_time or task.begin_time or task.created_at
     return CloudEvent(
         id=uuid.uuid4().hex,
@@ -63,7 +63,7 @@ def of_task(task: Task) -> CloudEvent:
 
 
 def of_incident(incident: Incident) -> CloudEvent:
-    """That an incident of an instance has begun or, where it has its end, has ended."""
+    """Return the event that an incident has begun or, if it has its end, has ended."""
     ended_at = incident.ended_at
     return CloudEvent(
         id=uuid.uuid4().hex,
@@ -85,7 +85,7 @@ def of_incident(incident: Incident) -> CloudEvent:
 
 
 def of_test(project_id: str, webhook_id: str, at: int) -> CloudEvent:
-    """That somebody wanted to see whether a webhook works."""
+    """Return a test event."""
     return CloudEvent(
         id=uuid.uuid4().hex,
         source=f"/v2/{project_id}/webhooks/{webhook_id}",

@@ -1,7 +1,7 @@
-"""Webhooks, and the events that are on their way to them.
+"""Webhooks, and the deliveries of events to them.
 
-An event is stored in the transaction that makes it true, once for each webhook that wants it: it can then neither be
-lost nor be told of something that did not happen. Secrets are sealed.
+A transactional outbox: the transaction of a change stores its event once for each webhook that subscribes to it, so no
+event is lost, and none describes a change that was rolled back. Secrets are stored encrypted.
 """
 
 import itertools
@@ -22,13 +22,13 @@ _UNSEEN = [column for column in deliveries.c if column.name not in {"sequence", 
 
 
 def announce(connection: sa.Connection, task: Task) -> None:
-    """Tells the project's webhooks what has become of a task."""
+    """Store the event of a task's status for the project's webhooks."""
     at = task.end_time or task.begin_time or task.created_at
     publish(connection, task.project_id, webhook_events.of_task(task), at)
 
 
 def publish(connection: sa.Connection, project_id: str, event: webhook_events.CloudEvent, at: int) -> None:
-    """Stores the event for each of the project's webhooks that wants its type."""
+    """Store the event for each of the project's webhooks that subscribes to its type."""
     for webhook_id in _subscribed(connection, project_id, event.type):
         send(connection, webhook_id, msgspec.structs.replace(event, id=uuid.uuid4().hex), at)
 
@@ -53,7 +53,7 @@ def send(connection: sa.Connection, webhook_id: str, event: webhook_events.Cloud
 
 
 def add(connection: sa.Connection, webhook: Webhook) -> None:
-    """Stores a webhook in the lowest free slot of its project."""
+    """Store a webhook in the lowest free slot of its project."""
     sealed = msgspec.structs.replace(webhook, secret=secret_cipher(connection).encrypt(webhook.secret))
     query = sa.select(webhooks.c.slot).where(webhooks.c.project_id == webhook.project_id)
     taken = set(connection.execute(query).scalars())
@@ -62,7 +62,7 @@ def add(connection: sa.Connection, webhook: Webhook) -> None:
 
 
 def of_project(connection: sa.Connection, project_id: str) -> list[Webhook]:
-    """Oldest first."""
+    """Return the webhooks of a project, oldest first."""
     found = webhooks.select().where(webhooks.c.project_id == project_id)
     rows = connection.execute(found.order_by(webhooks.c.created_at, webhooks.c.id))
     return [_opened(connection, row) for row in rows]
@@ -78,13 +78,13 @@ def disable(connection: sa.Connection, webhook_id: str) -> None:
 
 
 def remove(connection: sa.Connection, webhook_id: str) -> None:
-    """With everything that was on its way."""
+    """Delete a webhook with its deliveries."""
     connection.execute(deliveries.delete().where(deliveries.c.webhook_id == webhook_id))
     connection.execute(webhooks.delete().where(webhooks.c.id == webhook_id))
 
 
 def page(connection: sa.Connection, webhook_id: str, *, offset: int, limit: int) -> tuple[int, list[Delivery]]:
-    """How many deliveries there are in all, and one page of them without their bodies, newest first."""
+    """Return the number of deliveries, and one page of them without their bodies, newest first."""
     mine = deliveries.c.webhook_id == webhook_id
     count = connection.execute(sa.select(sa.func.count()).select_from(deliveries).where(mine)).scalar_one()
     found = sa.select(*_UNSEEN, sa.literal("").label("body")).where(mine)
@@ -98,10 +98,10 @@ def delivery(connection: sa.Connection, delivery_id: str) -> Delivery | None:
 
 
 def unqueued(connection: sa.Connection, limit: int) -> list[tuple[Delivery, str]]:
-    """Deliveries whose next attempt is not in the queue yet, oldest first, each with its partition of the queue.
+    """Return deliveries whose next attempt is not queued, oldest first, each with its partition of the queue.
 
-    A partition is a slot of a project, not a webhook: however many webhooks a project creates and deletes, the requests
-    to them that run at the same time are no more than it may have webhooks.
+    A partition is a slot of a project, not a webhook: however many webhooks a project creates and deletes, no more
+    requests run at the same time than it may have webhooks.
     """
     columns = (*_UNSEEN, sa.literal("").label("body"), webhooks.c.project_id, webhooks.c.slot)
     joined = deliveries.join(webhooks, webhooks.c.id == deliveries.c.webhook_id)
@@ -111,7 +111,7 @@ def unqueued(connection: sa.Connection, limit: int) -> list[tuple[Delivery, str]
 
 
 def newest_tests(connection: sa.Connection, webhook_id: str, limit: int) -> list[Delivery]:
-    """The last test events of a webhook, newest first."""
+    """Return the last test events of a webhook, newest first."""
     found = sa.select(*_UNSEEN, sa.literal("").label("body")).where(
         deliveries.c.webhook_id == webhook_id, deliveries.c.event == webhook_events.TEST
     )
@@ -124,7 +124,7 @@ def change(connection: sa.Connection, delivery_id: str, **values: Any) -> None:
 
 
 def forget(connection: sa.Connection, before: int) -> None:
-    """Deliveries of events that are older."""
+    """Delete deliveries of events before that time."""
     connection.execute(deliveries.delete().where(deliveries.c.created_at < before))
 
 
