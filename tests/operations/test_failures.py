@@ -1,6 +1,7 @@
 """Nodes die, freeze, run out of memory or cannot start in the middle of a scale. Nothing is lost, and the task ends."""
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,34 @@ KEYS = 80_000
 
 @pytest.fixture
 def loaded(own_server: Server) -> tuple[Server, Any, str]:
-    client = own_server.client()
+    return own_server, *filled(own_server)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Any, str]]:
+    server = Server(tmp_path_factory.mktemp("failures") / "data")
+    try:
+        server.start()
+        yield server, *filled(server)
+    finally:
+        server.clean_up()
+
+
+@pytest.fixture
+def two_shards(shared: tuple[Server, Any, str]) -> tuple[Server, Any, str]:
+    """The shared instance, whole and of two shards, as each of these tests leaves it whole."""
+    server, client, instance_id = shared
+    if show(client, instance_id).sharding_count != 2:
+        assert ended(client, instance_id, resize(client, instance_id, 2)).status == "SUCCESS"
+    require_whole(server, client, instance_id, 2)
+    return shared
+
+
+def filled(server: Server) -> tuple[Any, str]:
+    client = server.client()
     instance_id = created(client, 2)
-    caches = cache(client, instance_id)
-    load(caches, KEYS, 800)
-    return own_server, client, instance_id
+    load(cache(client, instance_id), KEYS, 800)
+    return client, instance_id
 
 
 def moving(client: Any, instance_id: str, task_id: str, phase: str = "full_migration:") -> Any:
@@ -85,8 +109,8 @@ PHASES = {"snapshot": "full_migration:", "streaming": "inc_migration:in progress
 
 @pytest.mark.parametrize("who", ["source", "target", "other"])
 @pytest.mark.parametrize(("how", "phase"), [("killed", "snapshot"), ("killed", "streaming"), ("frozen", "snapshot")])
-def test_a_scale_gets_over_a_node_that_is(loaded: tuple[Server, Any, str], how: str, phase: str, who: str) -> None:
-    server, client, instance_id = loaded
+def test_a_scale_gets_over_a_node_that_is(two_shards: tuple[Server, Any, str], how: str, phase: str, who: str) -> None:
+    server, client, instance_id = two_shards
     before = {node.pid for node in server.nodes()}
     task_id, sub_step = in_phase(client, instance_id, PHASES[phase])
     source_id = sub_step.detail.partition("node_id:")[2].partition(",")[0]
