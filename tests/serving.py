@@ -54,9 +54,14 @@ class Server:
         self.host = host
         self.arguments = arguments
         self.command = command
-        self.environment = {**os.environ, **(environment or {})}
+        self._environment = environment or {}
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables of the server: those of the tests at this moment, and its own."""
+        return {**os.environ, **self._environment}
 
     def start(self) -> None:
         credentials = self.data_dir / "credentials.json"
