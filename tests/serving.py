@@ -39,7 +39,7 @@ ROOMY = ("--memory-overcommit", "1000")
 
 
 class Server:
-    """One data folder and the server that runs on it."""
+    """One data directory and the server that runs on it."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class Server:
             process.kill()
 
     def nodes(self) -> list[psutil.Process]:
-        """Living cache nodes of this data folder."""
+        """Living cache nodes of this data directory."""
         found = []
         for process in psutil.process_iter(["cmdline", "status"]):
             words = process.info["cmdline"] or []

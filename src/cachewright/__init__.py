@@ -1,4 +1,4 @@
-"""Managed Valkey caches on machines you own, behind the Huawei Cloud DCS v2 API.
+"""Managed Valkey caches on your own hosts, behind the Huawei Cloud DCS v2 API.
 
 Modules import only from their own layer and those after it: `cli`, `server`, `client`, `api`, `telemetry`,
 `services`, `monitoring`, `operations`, `topologies`, `placement`, `webhooks`, `tasks`, `valkey`, `hosts`, `store`,

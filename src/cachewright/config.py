@@ -91,8 +91,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     :ivar node_ports: the range that cache nodes take their ports for clients from; the second number is not in it.
     :ivar bus_ports: the same of the ports that only other nodes connect to: the cluster bus, and TLS between nodes.
     :ivar database_url: URL of the database, with its password, as `store.opening.parse_database_url` returns it; None
-    for SQLite in the data folder.
-    :ivar secret_key_file: key that secrets in the database are sealed with; None for one in the data folder.
+    for SQLite in the data directory.
+    :ivar secret_key_file: key that secrets in the database are sealed with; None for one in the data directory.
     :ivar task_retention_days: for how long a task that has ended is kept.
     :ivar audit_retention_days: for how long an entry of the audit log is kept.
     :ivar rate_limit: how many requests one user may send, such as `200/second`.

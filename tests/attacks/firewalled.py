@@ -1,6 +1,6 @@
 """Attacks of another user of this machine under the rules of `cachewright firewall`. Exits 0 where each attack fails.
 
-Run it as root, with the data folder DATA_DIR, in a network namespace of its own.
+Run it as root, with the data directory DATA_DIR, in a network namespace of its own.
 """
 
 import os

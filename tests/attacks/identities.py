@@ -1,4 +1,4 @@
-"""Users of a real server, made beside it in its data folder, and the requests that they send."""
+"""Users of a real server, made beside it in its data directory, and the requests that they send."""
 
 import json
 import uuid

@@ -1,4 +1,4 @@
-"""A data folder that is damaged or open to others, and a server that others can reach."""
+"""A data directory that is damaged or open to others, and a server that others can reach."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def findings(*words: object) -> dict[str, list[dict[str, str]]]:
 
 @pytest.fixture(scope="module")
 def used_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder that a server has worked on."""
+    """A data directory that a server has worked on."""
     server = Server(tmp_path_factory.mktemp("used") / "data")
     try:
         server.start()
@@ -117,7 +117,7 @@ def test_what_others_could_read_is_taken_from_them_and_logged(stopped: Server) -
     for name in names:
         (stopped.data_dir / name).chmod(0o644)
     told = findings("--data-dir", stopped.data_dir, "--listen", "127.0.0.1:0")
-    assert told["data folder"][0]["state"] == "warn"
+    assert told["data directory"][0]["state"] == "warn"
     assert {finding["told"].split()[4] for finding in told["files"]} == {str(stopped.data_dir / name) for name in names}
     stopped.start()
     assert mode(stopped.data_dir) == 0o700

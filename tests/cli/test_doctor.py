@@ -26,15 +26,15 @@ def test_a_server_that_runs_is_well(server: Server) -> None:
     code, found = findings("--data-dir", str(server.data_dir))
     assert code == 0
     assert {finding["state"] for finding in found.values()} <= {"ok", "warn"}
-    assert found["server"]["told"].startswith("runs and answers")
-    assert found["database"]["told"] == "quick_check: ok"
-    assert "are allocated to" in found["allocated"]["told"]
+    assert found["server"]["message"].startswith("runs and responds")
+    assert found["database"]["message"] == "quick_check: ok"
+    assert "are allocated to" in found["allocated"]["message"]
     assert "valkey-server" in run("--data-dir", str(server.data_dir)).stdout
 
 
 def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     code, found = findings("--data-dir", str(tmp_path / "data"), "--listen", "127.0.0.1:0")
-    assert (code, found["data folder"]["state"], "database" in found) == (0, "ok", False)
+    assert (code, found["data directory"]["state"], "database" in found) == (0, "ok", False)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -51,7 +51,7 @@ def test_a_key_that_is_lost_and_a_folder_that_is_open_are_told(own_server: Serve
     (own_server.data_dir / "secret.key").unlink()
     own_server.data_dir.chmod(0o755)
     code, found = findings("--data-dir", str(own_server.data_dir), "--listen", "127.0.0.1:0")
-    assert (code, found["database"]["state"], found["data folder"]["state"]) == (1, "fail", "warn")
+    assert (code, found["database"]["state"], found["data directory"]["state"]) == (1, "fail", "warn")
     assert not (own_server.data_dir / "secret.key").exists()
 
 
@@ -71,7 +71,7 @@ def test_a_server_that_is_frozen_is_told(own_server: Server) -> None:
     credentials.write_text(json.dumps(known))
     code, found = findings("--data-dir", str(own_server.data_dir))
     assert (code, found["server"]["state"]) == (1, "fail")
-    assert "no response" in found["server"]["told"]
+    assert "no response" in found["server"]["message"]
 
 
 @pytest.mark.parametrize("listen", ["nowhere", "127.0.0.1:99999", ":1"])

@@ -112,7 +112,7 @@ def test_what_holds_secrets_is_its_owners_alone(own_server: Server) -> None:
         (("--change-rate-limit", "1/second;2/minute"), "invalid rate '1/second;2/minute'"),
         (("--secret-key-file", "/nonexistent/key"), "cannot use /nonexistent/key: No such file or directory"),
         (("--secret-key-file", "/dev/null"), "/dev/null: it is empty"),
-        (("--trusted-proxy", "0.0.0.0/0"), "--trusted-proxy 0.0.0.0/0 would believe everybody"),
+        (("--trusted-proxy", "0.0.0.0/0"), "--trusted-proxy 0.0.0.0/0 would trust all addresses"),
         (("--audit-retention-days", "inf"), "36500"),
         (("--task-retention-days", "1e300"), "36500"),
     ],

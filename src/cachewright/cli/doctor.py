@@ -1,4 +1,4 @@
-"""`cachewright doctor`: is everything as a server and its caches need it? Looks, and changes nothing."""
+"""`cachewright doctor`: checks what a server and its caches need. It changes nothing."""
 
 import fcntl
 import os
@@ -43,28 +43,30 @@ _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """:ivar remedy: what to do; empty where all is well."""
+    """:ivar remedy: suggested fix; empty if the check passed."""
 
     name: str
     state: State
-    told: str
+    message: str
     remedy: str = ""
 
 
 def doctor(
     *,
-    data_dir: Annotated[Path, Parameter(help="Data folder to look at.", env_var="CACHEWRIGHT_DATA_DIR")] = Path("data"),
-    listen: Annotated[str, Parameter(help="HOST:PORT that a server is to listen on.")] = "127.0.0.1:8765",
+    data_dir: Annotated[Path, Parameter(help="Data directory to check.", env_var="CACHEWRIGHT_DATA_DIR")] = Path(
+        "data"
+    ),
+    listen: Annotated[str, Parameter(help="HOST:PORT of the server.")] = "127.0.0.1:8765",
     secret_key_file: Annotated[
         Path | None,
-        Parameter(help="The server's key file, where it is elsewhere.", env_var="CACHEWRIGHT_SECRET_KEY_FILE"),
+        Parameter(help="Key file of the server, if not in the data directory.", env_var="CACHEWRIGHT_SECRET_KEY_FILE"),
     ] = None,
     valkey_binary: ValkeyBinary = None,
     database_url: DatabaseUrl = None,
     bus_ports: BusPorts = BUS_PORTS,
     json: AsJson = False,
 ) -> None:
-    """Check this machine, a data folder and its server, and say what to mend. Exits 1 where something fails.
+    """Check this host, a data directory and its server, and suggest fixes. Exits with 1 if a check failed.
 
     Example: cachewright doctor --data-dir ./data
     """
@@ -88,7 +90,7 @@ def doctor(
     else:
         for finding in findings:
             console().print(f"[{_STYLES[finding.state]}]{finding.state:<5}[/]", end="")
-            console().print(f"{finding.name:<14} {finding.told}", markup=False)
+            console().print(f"{finding.name:<14} {finding.message}", markup=False)
             if finding.remedy:
                 console().print(f"{'':<20}{finding.remedy}", markup=False, style="dim")
     failed = sum(finding.state == "fail" for finding in findings)
@@ -104,7 +106,7 @@ def _valkey(settings: Settings) -> Iterator[Finding]:
     try:
         major, minor = require_version(settings.valkey_binary)
     except UnusableServer as unusable:
-        yield Finding("valkey-server", "fail", str(unusable), "Install the package again, or name another binary.")
+        yield Finding("valkey-server", "fail", str(unusable), "Reinstall the package, or use --valkey-binary.")
     else:
         yield Finding("valkey-server", "ok", f"{major}.{minor} at {settings.valkey_binary}")
 
@@ -127,61 +129,61 @@ def _kernel(_: Settings) -> Iterator[Finding]:
 def _limits(_: Settings) -> Iterator[Finding]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     state: State = "ok" if soft >= _OPEN_FILES else "warn"
-    remedy = "" if state == "ok" else f"ulimit -n {_OPEN_FILES} or more, or caches take fewer clients."
-    yield Finding("open files", state, f"{soft} (may be raised to {hard})", remedy)
+    remedy = "" if state == "ok" else f"ulimit -n {_OPEN_FILES} or more, or caches accept fewer clients."
+    yield Finding("open files", state, f"{soft} (hard limit {hard})", remedy)
 
 
 def _memory(settings: Settings) -> Iterator[Finding]:
     free = resources(_existing(settings.data_dir)).memory_free
-    told = f"{free / _GIGABYTE:.1f} GB free"
+    message = f"{free / _GIGABYTE:.1f} GB free"
     if free < _GIGABYTE:
-        yield Finding("memory", "warn", told, "A shard takes at least 1 GB when it is full.")
+        yield Finding("memory", "warn", message, "A shard takes at least 1 GB when it is full.")
     else:
-        yield Finding("memory", "ok", told)
+        yield Finding("memory", "ok", message)
 
 
 def _allocated(settings: Settings) -> Iterator[Finding]:
-    """Says nothing where there is no database, or none that can be read: `_database` does."""
+    """Check allocated memory. Without a readable database there is no finding; `_database` reports that."""
     try:
         with closing(open_in_use(settings)) as database, database.read() as connection:
             _, host = admission.allocated(connection, "")
     except (DatabaseNotReady, DatabaseUnavailable, WrongKey, OSError):
         return
     needed, there = host.size.host_memory / _GIGABYTE, total_memory() / _GIGABYTE
-    told = f"{needed:.1f} GB are allocated to {host.size.nodes} nodes, the machine has {there:.1f} GB"
+    message = f"{needed:.1f} GB are allocated to {host.size.nodes} nodes, the host has {there:.1f} GB"
     if needed > there:
-        yield Finding("allocated", "warn", told, "Delete or shrink instances, or the kernel may kill a full node.")
+        yield Finding("allocated", "warn", message, "Delete or shrink instances, or the kernel may kill a full node.")
     else:
-        yield Finding("allocated", "ok", told)
+        yield Finding("allocated", "ok", message)
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
     folder = _existing(settings.data_dir)
     free = resources(folder).disk_free
-    told = f"{free / _GIGABYTE:.1f} GB free at {folder}"
+    message = f"{free / _GIGABYTE:.1f} GB free at {folder}"
     if free < _GIGABYTE:
-        yield Finding("disk", "fail", told, "Make space: caches that cannot write their files take no writes.")
+        yield Finding("disk", "fail", message, "Free space: caches that cannot write their files reject writes.")
     else:
-        yield Finding("disk", "ok", told)
+        yield Finding("disk", "ok", message)
 
 
 def _folder(settings: Settings) -> Iterator[Finding]:
     folder = settings.data_dir
     if not folder.exists():
-        yield Finding("data folder", "ok", f"{folder} is not there yet; the first start makes it")
+        yield Finding("data directory", "ok", f"{folder} does not exist yet; the first start creates it")
         return
     mode = stat.S_IMODE(folder.stat().st_mode)
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        yield Finding("data folder", "fail", f"{folder} cannot be written", f"chown it to {os.geteuid()}.")
+        yield Finding("data directory", "fail", f"{folder} cannot be written", f"chown it to {os.geteuid()}.")
     elif mode & (stat.S_IRWXG | stat.S_IRWXO):
         remedy = f"chmod 700 {folder}: it holds secrets."
-        yield Finding("data folder", "warn", f"others may look into {folder} (mode {mode:o})", remedy)
+        yield Finding("data directory", "warn", f"other users can read {folder} (mode {mode:o})", remedy)
     else:
-        yield Finding("data folder", "ok", f"{folder}, for its owner alone")
+        yield Finding("data directory", "ok", f"{folder}, only for its owner")
 
 
 def _exposure(settings: Settings) -> Iterator[Finding]:
-    """What other users of the host and of the network can reach."""
+    """Check what other users of the host and the network can reach."""
     endpoint = f"http://{settings.listen.address}"
     if _is_held(settings.data_dir / "server.lock"):
         with suppress(CommandFailed):
@@ -197,7 +199,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
         with closing(open_in_use(settings)) as database:
             verdict = database.check()
     except (DatabaseNotReady, WrongKey) as error:
-        yield Finding("database", "fail", str(error), "Start this release's server, with its key file.")
+        yield Finding("database", "fail", str(error), "Start a server of this release with its key file.")
     except (OSError, DatabaseUnavailable) as error:
         yield Finding("database", "fail", f"cannot be read: {error}", _DATABASE_REMEDY)
     else:
@@ -205,24 +207,24 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
 
 def _server(settings: Settings) -> Iterator[Finding]:
-    """A server that runs must answer; where none does, its port must be free."""
+    """A running server must respond; otherwise its port must be free."""
     if not _is_held(settings.data_dir / "server.lock"):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((settings.listen.host, settings.listen.port))
             except OSError as error:
-                told = f"{settings.listen.host}:{settings.listen.port}: {error.strerror}"
-                yield Finding("port", "fail", told, "Let the server listen elsewhere: --listen.")
+                message = f"{settings.listen.host}:{settings.listen.port}: {error.strerror}"
+                yield Finding("port", "fail", message, "Use another port: --listen.")
                 return
-        yield Finding("server", "ok", f"none runs; {settings.listen.host}:{settings.listen.port} is free")
+        yield Finding("server", "ok", f"not running; {settings.listen.host}:{settings.listen.port} is free")
         return
     try:
         count = ApiClient(read(settings.credentials_file)).ask("GET", "instances", limit=1)["instance_num"]
     except CommandFailed as failed:
-        yield Finding("server", "fail", f"runs, but: {failed}", "Look into its log.")
+        yield Finding("server", "fail", f"runs, but: {failed}", "Read its log.")
     else:
-        yield Finding("server", "ok", f"runs and answers; {count} instances")
+        yield Finding("server", "ok", f"runs and responds; {count} instances")
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:
@@ -232,13 +234,13 @@ def _ports(settings: Settings) -> Iterator[Finding]:
             for _ in islice(free_ports(settings.node_host, ports, set()), _PORTS_OF_A_LARGE_CLUSTER):
                 found += 1
         state: State = "ok" if found >= _PORTS_OF_A_LARGE_CLUSTER else "warn"
-        told = f"{'enough' if state == 'ok' else found} of {show_ports(ports)} are free for nodes"
+        message = f"{'enough' if state == 'ok' else found} of {show_ports(ports)} are free for nodes"
         remedy = "Each node takes one cache port and one bus port, or two with TLS between nodes."
-        yield Finding(name, state, told, "" if state == "ok" else remedy)
+        yield Finding(name, state, message, "" if state == "ok" else remedy)
 
 
 def _other_users(settings: Settings) -> Iterator[Finding]:
-    """Without a database that can be read, which is a finding of its own, only the server program is looked at."""
+    """Check risks by other users of the host. Without a readable database, only the server binary is checked."""
     with_tls = without_tls = 0
     with (
         suppress(DatabaseNotReady, DatabaseUnavailable, WrongKey, OSError),
@@ -274,7 +276,7 @@ _LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or the first above it that is there."""
+    """The directory, or its first existing parent."""
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 
@@ -286,7 +288,7 @@ def _first_line(path: str) -> str:
 
 
 def _is_held(lock: Path) -> bool:
-    """Whether a server has this lock. It is not made where it is not there."""
+    """Whether a server holds this lock. Does not create the file."""
     try:
         with lock.open("r") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -51,7 +51,7 @@ def of_folder(data_dir: Path) -> Iterator[Exposure]:
     mode = _mode(data_dir)
     if mode & _OTHERS:
         message = f"other users can read {data_dir} (mode {mode:o})"
-        yield Exposure("data folder", message, f"It holds secrets: chmod 700 {data_dir}")
+        yield Exposure("data directory", message, f"It holds secrets: chmod 700 {data_dir}")
 
 
 def of_files(settings: Settings) -> Iterator[Exposure]:

@@ -87,7 +87,8 @@ def _trace(server: ControlPlane) -> None:
 
 @contextmanager
 def _usable(settings: Settings) -> Iterator[None]:
-    """Raise StartupError if the data folder or the database cannot be used: full, read-only, unreachable, damaged."""
+    """Raise StartupError if the data directory or the database cannot be used: full, read-only, unreachable,
+    damaged."""
     try:
         with translate_errors():
             yield

@@ -30,7 +30,7 @@ ValkeyBinary = Annotated[
 DatabaseUrl = Annotated[
     str | None,
     Parameter(
-        help="Database, such as postgresql://user@host/name; SQLite in the data folder if not given. "
+        help="Database, such as postgresql://user@host/name; SQLite in the data directory if not given. "
         f"A URL with a password is read from the environment alone: {DATABASE_URL}.",
     ),
 ]

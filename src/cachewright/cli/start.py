@@ -1,4 +1,4 @@
-"""`cachewright serve` and `cachewright demo`: what starts servers."""
+"""`cachewright serve` and `cachewright demo`."""
 
 import sys
 import tempfile
@@ -26,7 +26,7 @@ def serve(
     *,
     data_dir: Annotated[
         Path,
-        Parameter(help="Folder of the database, the credentials and the cache nodes.", env_var="CACHEWRIGHT_DATA_DIR"),
+        Parameter(help="Directory of the database, the credentials and the nodes.", env_var="CACHEWRIGHT_DATA_DIR"),
     ],
     listen: Annotated[str, Parameter(help="HOST:PORT; port 0 takes a free one.")] = "127.0.0.1:8765",
     tls_cert: Annotated[Path | None, Parameter(help="Serve HTTPS with this certificate chain (PEM).")] = None,
@@ -36,87 +36,84 @@ def serve(
     secret_key_file: Annotated[
         Path | None,
         Parameter(
-            help="Key that secrets in the database are sealed with; made in the data folder if not given.",
+            help="Key that encrypts secrets in the database; by default a file in the data directory.",
             env_var="CACHEWRIGHT_SECRET_KEY_FILE",
         ),
     ] = None,
-    task_retention_days: Annotated[
-        float, Parameter(help="Keep tasks that have ended for so long.", validator=_DAYS)
-    ] = 365,
+    task_retention_days: Annotated[float, Parameter(help="Days to keep finished tasks.", validator=_DAYS)] = 365,
     audit_retention_days: Annotated[
-        float, Parameter(help="Keep entries of the audit log for so long.", validator=_DAYS)
+        float, Parameter(help="Days to keep entries of the audit log.", validator=_DAYS)
     ] = 365,
     bus_ports: BusPorts = BUS_PORTS,
-    rate_limit: Annotated[str, Parameter(help="How many requests one user may send.")] = "200/second",
-    change_rate_limit: Annotated[str, Parameter(help="How many of them may be changes.")] = "100/second",
+    rate_limit: Annotated[str, Parameter(help="Limit of requests per user.")] = "200/second",
+    change_rate_limit: Annotated[str, Parameter(help="Limit of changes per user.")] = "100/second",
     tokens_per_user: Annotated[
         int,
         Parameter(
-            help="Tokens, and sessions of the console, of one user; a new one ends the oldest.", validator=_AT_LEAST_1
+            help="Maximum number of tokens, and of console sessions, per user; a new one revokes the oldest.",
+            validator=_AT_LEAST_1,
         ),
     ] = 20,
     trusted_proxy: Annotated[
         tuple[str, ...],
         Parameter(
-            help="ADDRESS or ADDRESS/NET of a proxy whose X-Forwarded-For or Forwarded is believed; may be repeated.",
+            help="ADDRESS or ADDRESS/NET of a proxy whose X-Forwarded-For or Forwarded is trusted; repeatable.",
             negative="",
         ),
     ] = (),
-    webhooks_to_private: Annotated[
-        bool, Parameter(help="Send events also to webhooks on loopback and private addresses.")
-    ] = True,
+    webhooks_to_private: Annotated[bool, Parameter(help="Allow webhooks on loopback and private addresses.")] = True,
     public_url: Annotated[
-        str | None, Parameter(help="URL that clients reach the server by, for links; needed behind a proxy.")
+        str | None, Parameter(help="URL of the server for clients, used in links; needed behind a proxy.")
     ] = None,
     memory_overcommit: Annotated[
         float,
-        Parameter(help="Let nodes have so many times the memory of this machine; above 1 they may run out of it."),
+        Parameter(help="Factor of the host's memory that nodes may be given; above 1, memory may run out."),
     ] = 1.0,
     quota_instances: Annotated[
-        int, Parameter(help="Instances of one project at most; 0 for any number.", validator=validators.Number(gte=0))
+        int,
+        Parameter(help="Maximum number of instances per project; 0 for no limit.", validator=validators.Number(gte=0)),
     ] = 100,
     quota_nodes: Annotated[
-        int, Parameter(help="Nodes of one project at most; 0 for any number.", validator=validators.Number(gte=0))
+        int, Parameter(help="Maximum number of nodes per project; 0 for no limit.", validator=validators.Number(gte=0))
     ] = 1000,
     quota_memory_gb: Annotated[
-        int, Parameter(help="GB of one project's nodes at most; 0 for any.", validator=validators.Number(gte=0))
+        int,
+        Parameter(help="Maximum memory of nodes per project, GB; 0 for no limit.", validator=validators.Number(gte=0)),
     ] = 0,
     queue_polling: Annotated[
         bool,
-        Parameter(
-            help="Let the workflow library poll its queues itself: tasks begin up to a few seconds later.", negative=""
-        ),
+        Parameter(help="Let DBOS poll its queues; tasks then start up to a few seconds later.", negative=""),
     ] = False,
-    log_format: Annotated[Format, Parameter(help="How the server logs, on standard error.")] = "text",
+    log_format: Annotated[Format, Parameter(help="Format of the log on standard error.")] = "text",
     connections_per_address: Annotated[
         int,
         Parameter(
-            help="Open connections of one address. A proxy in front of the server is one address: allow it more.",
+            help="Maximum number of connections per address; raise it behind a proxy.",
             validator=validators.Number(gte=1),
         ),
     ] = _LIMITS.connections_per_address,
     first_request_seconds: Annotated[
         float,
-        Parameter(help="Time for a new connection to send its first request.", validator=validators.Number(gt=0)),
+        Parameter(help="Time limit for the first request of a connection.", validator=validators.Number(gt=0)),
     ] = _LIMITS.first_request_seconds,
     idle_seconds: Annotated[
         float,
-        Parameter(help="Time that a connection without a request stays open.", validator=validators.Number(gt=0)),
+        Parameter(help="Time limit of idle connections.", validator=validators.Number(gt=0)),
     ] = _LIMITS.idle_seconds,
     body_memory_mb: Annotated[
         int,
-        Parameter(help="Megabytes of request bodies held at the same time.", validator=validators.Number(gte=48)),
+        Parameter(help="Maximum memory for request bodies, MB.", validator=validators.Number(gte=48)),
     ] = _LIMITS.body_memory_mb,
     streams_per_user: Annotated[
-        int, Parameter(help="Open event streams of one user.", validator=validators.Number(gte=1))
+        int, Parameter(help="Maximum number of event streams per user.", validator=validators.Number(gte=1))
     ] = _LIMITS.streams_per_user,
     streams: Annotated[
-        int, Parameter(help="Open event streams of all users.", validator=validators.Number(gte=1))
+        int, Parameter(help="Maximum number of event streams.", validator=validators.Number(gte=1))
     ] = _LIMITS.streams,
 ) -> None:
     """Serve the DCS v2 API and run caches on this machine until SIGTERM or Ctrl-C.
 
-    Caches go on when the server stops, and are taken up again when it starts.
+    Caches keep running when the server stops; the next start manages them again.
 
     Example: cachewright serve --data-dir ./data --listen 127.0.0.1:8765
     """
@@ -162,10 +159,10 @@ def serve(
 
 
 def _proxy(text: str) -> str:
-    """ValueError where it is no address or network, or is every address."""
+    """Parse a proxy. ValueError if it is malformed or includes all addresses."""
     network = ip_network(text)
     if network.prefixlen == 0:
-        raise ValueError(f"--trusted-proxy {text} would believe everybody")
+        raise ValueError(f"--trusted-proxy {text} would trust all addresses")
     return str(network)
 
 
@@ -174,13 +171,13 @@ def demo(
     keys: Annotated[int, Parameter(help="Keys to load.")] = 300_000,
     from_: Annotated[int, Parameter(name="--from", help="Shards at the start and at the end.")] = 3,
     to: Annotated[int, Parameter(help="Shards in between.")] = 5,
-    json: Annotated[bool, Parameter(negative="", help="Print what was measured as JSON.")] = False,
-    data_dir: Annotated[Path | None, Parameter(help="Folder to use; must be empty or not exist.")] = None,
+    json: Annotated[bool, Parameter(negative="", help="Print the measurements as JSON.")] = False,
+    data_dir: Annotated[Path | None, Parameter(help="Directory to use; must be empty or not exist.")] = None,
     database_url: DatabaseUrl = None,
 ) -> None:
     """Create a cluster, load it, scale it out and in under traffic, and print what was measured.
 
-    Exits 0 only if every task ended well, nothing was lost and nothing is left behind.
+    Exits with 0 only if all tasks succeeded, no data was lost and no process is left.
 
     Example: cachewright demo --keys 300000 --from 3 --to 5
     """

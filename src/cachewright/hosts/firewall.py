@@ -14,7 +14,7 @@ from cachewright.model.instances import Node
 
 
 class Protected(msgspec.Struct, frozen=True):
-    """Ports of the nodes of one data folder.
+    """Ports of the nodes of one data directory.
 
     :ivar peers: only the server's user may connect to them or serve on them.
     :ivar clients: every user may connect, only the server's user may serve on them.

@@ -41,7 +41,8 @@ def has_password(url: str) -> bool:
 
 
 def database_place(settings: Settings) -> str:
-    """Return what an operator must look at if the database fails: the data folder, or the URL without its password."""
+    """Return what an operator must look at if the database fails: the data directory, or the URL without its
+    password."""
     if settings.database_url is None:
         return str(settings.data_dir)
     return sa.make_url(settings.database_url).render_as_string(hide_password=True)

@@ -1,5 +1,5 @@
 """Metrics for Prometheus. They tell of every project, so they have a token of their own, which only the owner of the
-data folder can read."""
+data directory can read."""
 
 import asyncio
 import hmac
