@@ -1,6 +1,7 @@
 """A server whose database is on PostgreSQL: either of them dies in the middle, the command line works beside it."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -45,7 +46,9 @@ def mortal(own_postgres: PostgresServer, tmp_path: Path) -> Iterator[Server]:
 
 def run(server: Server, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "cachewright", *words, "--data-dir", str(server.data_dir)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=server.environment)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **server.environment}
+    )
 
 
 def caught_in_mid_move(client: Any, instance_id: str) -> tuple[str, Any, int]:
