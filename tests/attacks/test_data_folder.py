@@ -82,7 +82,7 @@ def test_a_damaged_database_is_one_line(stopped: Server, how: str) -> None:
     assert (listed.returncode, re.fullmatch(expected, listed.stderr) is not None) == (1, True), listed.stderr
     (finding,) = findings("--data-dir", stopped.data_dir, "--listen", "127.0.0.1:0")["database"]
     assert finding["state"] == "fail"
-    assert "damaged" in finding["told"]
+    assert "damaged" in finding["message"]
 
 
 def test_a_damaged_database_without_its_key_is_one_line(stopped: Server) -> None:
@@ -118,7 +118,8 @@ def test_what_others_could_read_is_taken_from_them_and_logged(stopped: Server) -
         (stopped.data_dir / name).chmod(0o644)
     told = findings("--data-dir", stopped.data_dir, "--listen", "127.0.0.1:0")
     assert told["data directory"][0]["state"] == "warn"
-    assert {finding["told"].split()[4] for finding in told["files"]} == {str(stopped.data_dir / name) for name in names}
+    readable = {finding["message"].split()[4] for finding in told["files"]}
+    assert readable == {str(stopped.data_dir / name) for name in names}
     stopped.start()
     assert mode(stopped.data_dir) == 0o700
     assert {name: mode(stopped.data_dir / name) for name in names} == dict.fromkeys(names, 0o600)
@@ -173,8 +174,8 @@ def test_root_is_told(server: Server) -> None:
 
 def test_an_address_without_tls_that_others_reach_is_told(server: Server, tmp_path: Path) -> None:
     (finding,) = findings("--data-dir", tmp_path, "--listen", "0.0.0.0:0")["network"]
-    assert (finding["state"], "http://0.0.0.0:" in finding["told"]) == ("warn", True)
-    told = "is not encrypted, and it is not on loopback"
+    assert (finding["state"], "http://0.0.0.0:" in finding["message"]) == ("warn", True)
+    told = "is not encrypted and not on loopback"
     assert told in started_once(tmp_path / "open", "--listen", "0.0.0.0:0")
     assert "network" not in findings("--data-dir", server.data_dir)
     assert told not in server.log()

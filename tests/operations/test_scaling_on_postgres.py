@@ -167,10 +167,10 @@ def test_doctor_looks_at_the_database(mortal: Server, own_postgres: PostgresServ
         return next(each for each in found if each["name"] == "database")
 
     assert finding()["state"] == "ok"
-    assert finding()["told"].startswith("PostgreSQL ")
+    assert finding()["message"].startswith("PostgreSQL ")
     own_postgres.stop()
     assert finding()["state"] == "fail"
-    assert own_postgres.password not in finding()["told"]
+    assert own_postgres.password not in finding()["message"]
     own_postgres.start()
 
 
