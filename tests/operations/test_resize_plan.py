@@ -273,6 +273,15 @@ def test_a_shard_that_would_be_too_full_is_named() -> None:
     assert all(room.holds > room.may_hold for room in overflows.requirements.rooms)
 
 
+def test_a_full_shard_may_get_a_little_more_memory() -> None:
+    size = flavor(3, shard_gb=4)
+    nodes, view = cluster(size)
+    keys_per_slot = int(0.98 * size.shard_bytes * size.shards / SLOTS / BYTES_PER_KEY)
+    plan = planned(observation(nodes, view, keys_per_slot), flavor(3, shard_gb=5))
+    assert plan.grows
+    assert plan.requirements.rooms == ()
+
+
 def test_slots_without_an_owner_are_an_error() -> None:
     nodes, view = cluster(flavor(3))
     before = observation(nodes, view)

@@ -84,7 +84,7 @@ def decide(observed: Observation, to: Flavor, added: Sequence[Node]) -> ResizePl
     maxmemory = to.shard_bytes
     resized = [node for node in kept if node.maxmemory != maxmemory and node.shard not in leaving]
     grows = bool(resized) and resized[0].maxmemory < maxmemory
-    shrinking = set() if grows else {node.id for node in resized}
+    shrinking = {node.id for node in resized if node.maxmemory > maxmemory}
     return ResizePlan(
         kept=kept,
         added=added,
@@ -105,7 +105,7 @@ def _requirements(
     added: int,
     shrinking: Set[str],
 ) -> CheckResources:
-    """A shard needs room where it gets slots or less memory; where no slots move, each does."""
+    """A shard needs room where it gets slots or less memory. One that gets more memory never has too little."""
     size = {move: math.ceil(moved_keys(move, loads[move.source]) * loads[move.source].bytes_per_key) for move in moves}
     moved = sum(size.values())
     may_hold = int(to.shard_bytes * FULLEST)
@@ -113,7 +113,7 @@ def _requirements(
     for node_id in staying:
         arriving = sum(size[move] for move in moves if move.target == node_id)
         departing = sum(size[move] for move in moves if move.source == node_id)
-        if arriving or node_id in shrinking or not moves:
+        if arriving or node_id in shrinking:
             used_memory = loads[node_id].used_memory if node_id in loads else 0
             rooms.append(Room(node_id, used_memory + arriving - departing, may_hold))
     return CheckResources(
