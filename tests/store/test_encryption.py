@@ -116,6 +116,14 @@ def test_only_a_server_changes_the_tables(settings: Settings, used: Settings) ->
         open_in_use(used)
 
 
+def test_a_database_file_that_a_url_names_is_not_made_beside_a_server(settings: Settings) -> None:
+    make_key(settings.key_file)
+    named = Settings(data_dir=settings.data_dir, database_url=f"sqlite:///{settings.data_dir}/named.db")
+    with pytest.raises(DatabaseNotReady):
+        open_in_use(named)
+    assert list(settings.data_dir.iterdir()) == [settings.key_file]
+
+
 def test_a_folder_without_a_database_is_not_in_use(settings: Settings) -> None:
     with pytest.raises(DatabaseNotReady):
         open_in_use(settings)

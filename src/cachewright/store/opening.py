@@ -87,7 +87,8 @@ def open_in_use(settings: Settings) -> SqliteDatabase | PostgresDatabase:
     Raises DatabaseNotReady if no server of this release has used it, WrongKey and DatabaseUnavailable as above.
     """
     url = _settings_url(settings)
-    if not settings.key_file.exists() or (settings.database_url is None and not settings.database_file.exists()):
+    parsed = sa.make_url(url)
+    if not settings.key_file.exists() or (_is_sqlite(parsed) and not sqlite.exists(parsed)):
         raise DatabaseNotReady(f"no server of this release has run on {settings.data_dir} yet")
     database = open_at(url, read_key(settings.key_file))
     try:
