@@ -32,7 +32,7 @@ from cachewright.services.accounts import Credentials, first_credentials
 from cachewright.services.audit_log import AuditLog
 from cachewright.services.credentials import CredentialService
 from cachewright.services.instance_attributes import InstanceAttributes
-from cachewright.services.instance_queries import InstanceQueries
+from cachewright.services.instance_queries import InstanceQueries, count_by_tls
 from cachewright.services.instances import InstanceService
 from cachewright.services.node_queries import NodeQueries
 from cachewright.services.task_records import TaskRecords
@@ -40,7 +40,7 @@ from cachewright.services.tasks import TaskService
 from cachewright.services.tokens import Outcome, TokenService
 from cachewright.services.user_queries import UserQueries
 from cachewright.services.webhooks import WebhookService
-from cachewright.store import audit, incidents, instances, tokens, webhooks
+from cachewright.store import audit, incidents, tokens, webhooks
 from cachewright.store.driver_errors import translate_errors
 from cachewright.store.opening import open_database
 from cachewright.store.read_cache import ReadCache
@@ -127,7 +127,7 @@ class ControlPlane:
     def count_instances_by_tls(self) -> tuple[int, int]:
         """The number of instances with TLS between their nodes, and of those without."""
         with self._database.read() as connection:
-            return instances.count_by_tls(connection)
+            return count_by_tls(connection)
 
     async def start(self) -> None:
         """Adopts nodes of earlier releases, then resumes every task that has not ended."""

@@ -18,6 +18,7 @@ from cachewright.hosts.local import LocalHost
 from cachewright.hosts.server_binary import has_tls
 from cachewright.model.instances import Instance, Node
 from cachewright.operations.context import OperationContext
+from cachewright.services.instance_queries import count_by_tls
 from cachewright.store import instances
 from cachewright.valkey.access import Access
 from cachewright.valkey.certificates import (
@@ -150,7 +151,7 @@ def test_the_authority_is_sealed_and_the_port_is_taken(site: OperationContext) -
         sealed = connection.execute(sa.text("SELECT node_ca FROM instances")).scalar_one()
         found = instances.find(connection, "i")
         assert instances.taken_ports(connection, "127.0.0.1") == {7000, 7001, 7002}
-        assert instances.count_by_tls(connection) == (1, 0)
+        assert count_by_tls(connection) == (1, 0)
     assert "PRIVATE KEY" not in sealed
     assert found
     assert found.node_ca == AUTHORITY

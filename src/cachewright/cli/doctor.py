@@ -28,7 +28,7 @@ from cachewright.hosts.ports import NoFreePort, free_ports
 from cachewright.hosts.resources import resources, total_memory
 from cachewright.hosts.server_binary import UnusableServer, has_tls, require_version
 from cachewright.operations import admission
-from cachewright.store import instances
+from cachewright.services.instance_queries import count_by_tls
 from cachewright.store.database import DatabaseNotReady
 from cachewright.store.encryption import WrongKey
 from cachewright.store.opening import open_in_use
@@ -247,7 +247,7 @@ def _other_users(settings: Settings) -> Iterator[Finding]:
         closing(open_in_use(settings)) as database,
         database.read() as connection,
     ):
-        with_tls, without_tls = instances.count_by_tls(connection)
+        with_tls, without_tls = count_by_tls(connection)
     tls = has_tls(settings.valkey_binary)
     found = exposures(tls=tls, instances_with_tls=with_tls, instances_without_tls=without_tls)
     for risk in found:

@@ -17,6 +17,7 @@ from cachewright.placement.capacity import Allocated, Limits
 from cachewright.services.lookup import instance_of
 from cachewright.store import counts, instances, tasks
 from cachewright.store.database import Database
+from cachewright.topologies import topology_of
 
 _ALL = 2**31 - 1
 
@@ -126,6 +127,13 @@ class InstanceQueries:
         with self._database.read() as connection:
             project, _ = admission.allocated(connection, principal.project_id)
         return project, limits
+
+
+def count_by_tls(connection: sa.Connection) -> tuple[int, int]:
+    """The number of instances of all projects with TLS between their nodes, and of those without. Instances whose nodes
+    do not connect to each other need none and are not counted."""
+    secured = [tls for spec_code, tls in instances.with_tls(connection) if topology_of(spec_code).has_peers]
+    return sum(secured), len(secured) - sum(secured)
 
 
 def _search(

@@ -86,11 +86,10 @@ def spec_codes(connection: sa.Connection) -> dict[str, str]:
     return {row.id: row.spec_code for row in connection.execute(sa.select(instances.c.id, instances.c.spec_code))}
 
 
-def count_by_tls(connection: sa.Connection) -> tuple[int, int]:
-    """Return how many instances of all projects have TLS between their nodes, and how many do not."""
-    secured = sa.func.count(instances.c.node_ca)
-    row = connection.execute(sa.select(secured, sa.func.count() - secured).select_from(instances)).one()
-    return row[0], row[1]
+def with_tls(connection: sa.Connection) -> list[tuple[str, bool]]:
+    """Return the spec code of every instance of all projects, and whether it has TLS between its nodes."""
+    rows = connection.execute(sa.select(instances.c.spec_code, instances.c.node_ca.is_not(None).label("tls")))
+    return [(row.spec_code, bool(row.tls)) for row in rows]
 
 
 def parameters_in(connection: sa.Connection, in_statuses: Collection[str]) -> dict[str, dict[str, str]]:
