@@ -93,12 +93,17 @@ def show_instance(
 @put(_INSTANCE, status_code=204, opt=needs("dcs:instance:modify"))
 @endpoint
 def update_instance(
-    request: Call, attributes: Attributes, instance_id: InstanceId, body: Body[change_schemas.UpdateBody]
+    request: Call,
+    attributes: Attributes,
+    instances: Instances,
+    instance_id: InstanceId,
+    body: Body[change_schemas.UpdateBody],
 ) -> Response[None]:
     """UpdateInstance: name, description, maintenance window and security group, as they are read back."""
-    attributes.change(
-        requests.principal(request), instance_id, lambda instance: attribute_change(body.read(), instance)
-    )
+    principal = requests.principal(request)
+    instances.get(principal, instance_id)
+    changed = body.read()  # a large body takes a while, in which no transaction may wait
+    attributes.change(principal, instance_id, lambda instance: attribute_change(changed, instance))
     return responses.no_content()
 
 

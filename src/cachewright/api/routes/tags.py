@@ -26,8 +26,15 @@ def list_tags_of_tenant(request: Call, instances: Instances) -> Response[schemas
 @post("/v2/{project_id:str}/dcs/{instance_id:str}/tags/action", status_code=204, opt=needs("dcs:tag:modify"))
 @endpoint
 def batch_create_or_delete_tags(
-    request: Call, attributes: Attributes, instance_id: InstanceId, body: Body[schemas.TagsBody]
+    request: Call,
+    attributes: Attributes,
+    instances: Instances,
+    instance_id: InstanceId,
+    body: Body[schemas.TagsBody],
 ) -> Response[None]:
     """BatchCreateOrDeleteTags: a key that is there gets the new value; to delete one that is not is no fault."""
-    attributes.change(requests.principal(request), instance_id, lambda instance: tagging(body.read(), instance))
+    principal = requests.principal(request)
+    instances.get(principal, instance_id)
+    tags = body.read()  # a large body takes a while, in which no transaction may wait
+    attributes.change(principal, instance_id, lambda instance: tagging(tags, instance))
     return responses.no_content()
