@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from dbos import DBOS
 
+from cachewright.errors import DatabaseUnavailable
 from cachewright.model.tasks import ENDED, Step, Task
 from cachewright.store import tasks
 from cachewright.store.database import Database
@@ -254,6 +255,18 @@ def test_a_task_that_was_stored_but_never_enqueued_is_taken_up_at_the_next_start
     finally:
         engine.stop()
         database.close()
+
+
+def test_a_task_that_cannot_be_enqueued_now_is_enqueued_later(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise DatabaseUnavailable("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.engine._queue, "enqueue", full)
+        task_id = bench.submit(steps={"one": [["a", "1", "note"]]})
+        assert bench.task(task_id).status == "WAITING"
+    bench.engine.resume_orphans()
+    assert bench.end(task_id).status == "SUCCESS"
 
 
 async def test_a_worker_that_slept_through_its_replacement_is_told(bench: Bench) -> None:

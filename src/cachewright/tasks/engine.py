@@ -139,8 +139,12 @@ class Engine:
                 break
 
     def enqueue(self, task: Task) -> None:
-        """Enqueue a stored task behind the others of its instance, unless it is enqueued already."""
-        self._queue.enqueue(task.run_id, task.instance_id, run_task, task.id)
+        """Enqueue a stored task behind the others of its instance, unless it is enqueued already. While the database is
+        unavailable the task stays stored, and `resume_orphans` enqueues it later: it is no failure of the request."""
+        try:
+            self._queue.enqueue(task.run_id, task.instance_id, run_task, task.id)
+        except DatabaseUnavailable as error:
+            log.warning("task %s of instance %s is enqueued later: %s", task.id, task.instance_id, error)
 
     def stop(self) -> None:
         """Stop the engine. Running tasks resume at the next start."""
