@@ -31,8 +31,12 @@ _WRITE_LOCK, _SERVER_LOCK = 1, 2
 _CLAIM_SECONDS = 10.0
 """For so long the sessions of a killed server may still hold its lock."""
 
-_SESSION = "SET lock_timeout = '30s'; SET idle_in_transaction_session_timeout = '60s'; SET timezone = 'UTC'"
-"""As long as SQLite waits for its lock; and a frozen process must not hold the write lock forever."""
+_SESSION = (
+    "SET lock_timeout = '30s'; SET idle_in_transaction_session_timeout = '60s'; SET timezone = 'UTC'; "
+    "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
+)
+"""As long as SQLite waits for its lock; and a frozen process must not hold the write lock forever. PostgreSQL ends a
+session whose machine has disappeared, which would otherwise hold the lock of the server for hours."""
 
 _CONNECT_ARGUMENTS = {
     "application_name": "cachewright",
