@@ -111,7 +111,8 @@ def test_what_cannot_be_changed_is_refused_by_name(
 def test_an_instance_that_is_being_deleted_is_not_changed(tenant: Tenant) -> None:
     instance_id = tenant.instance()
     set_status(tenant, instance_id, "DELETING")
-    assert tenant.call("PUT", f"instances/{instance_id}", {"name": "other"}).refusal == (400, "DCS.4026")
+    for body in ({"name": "other"}, {"port": 1}):
+        assert tenant.call("PUT", f"instances/{instance_id}", body).refusal == (400, "DCS.4026")
 
 
 def test_existence_is_checked_before_the_body(tenant: Tenant) -> None:

@@ -29,13 +29,13 @@ class InstanceAttributes:
         self._database = database
 
     def change(self, principal: Principal, instance_id: str, decide: Callable[[Instance], AttributeChange]) -> None:
-        """Stores what `decide` returns for the instance as it is in the transaction. ApiError DCS.3022, those of
-        `decide`, or DCS.4026 while the instance is deleted."""
+        """Stores what `decide` returns for the instance as it is in the transaction. ApiError DCS.3022, DCS.4026 while
+        the instance is deleted, or those of `decide`."""
         with self._database.write() as connection:
             instance = instance_of(connection, principal.project_id, instance_id)
-            change = decide(instance)
             if instance.status == "DELETING":
                 raise ApiError(errors.INSTANCE_STATE_CONFLICT)
+            change = decide(instance)
             attributes = {**instance.attributes, **change.attributes}
             instances.change(
                 connection,
