@@ -103,8 +103,8 @@ async def set_memory(context: OperationContext, step: StepContext, arguments: No
     limit = parse(step.task.params["spec_code"]).shard_bytes
     used = await node_control.set_memory_limit(node, context.access(instance), limit)
     if used > limit:
-        message = f"node {node.id} holds {used} bytes, its new limit is {limit}"
-        raise ActionFailed(errors.SHARDS_TOO_FULL, message, True)
+        # Not final: slots that have just moved away are deleted in the background, and on replicas a moment later.
+        raise ActionFailed(errors.SHARDS_TOO_FULL, f"node {node.id} holds {used} bytes, its new limit is {limit}")
     changed = msgspec.structs.replace(node, maxmemory=limit)
     await context.host.write_files(node.id, await context.files(instance, changed))
     await context.change_node(node.id, maxmemory=limit)
