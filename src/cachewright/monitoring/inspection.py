@@ -26,7 +26,6 @@ _ANSWER_SECONDS = 2.0
 _SILENT_SECONDS = 5.0
 """Time for which a node that timed out is not queried again."""
 
-_CONFIGURATION_SECONDS = 6.0
 _CONCURRENT_REQUESTS = 16
 _REQUESTS_WAITING = 50
 _CONCURRENT_QUERIES = 32

@@ -98,7 +98,7 @@ class StatsCollector:
         return list(self._nodes.values())
 
     def history(self, instance_id: str) -> list[InstanceSample]:
-        """Samples of the last hour, oldest first. None for times at which a primary did not respond."""
+        """Samples of the last hour, oldest first; without those times at which a primary did not respond."""
         return list(self._history.get(instance_id, ()))
 
     def used_memory(self, instance_id: str) -> int:

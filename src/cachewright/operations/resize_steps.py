@@ -7,22 +7,15 @@ from cachewright.model.tasks import Step
 from cachewright.operations.actions.action import NodeArguments
 from cachewright.operations.actions.checks import CheckResources, CheckStatus, check_resources, check_status
 from cachewright.operations.actions.cluster import JoinCluster, join_cluster
-from cachewright.operations.actions.nodes import (
-    IDLE_SECONDS,
-    ReleaseNode,
-    StartNode,
-    release_node,
-    set_memory,
-    start_node,
-)
+from cachewright.operations.actions.nodes import IDLE_SECONDS, ReleaseNode, release_node, set_memory
 from cachewright.operations.resize_estimate import Speed, move_specs
 from cachewright.operations.resize_plan import ResizePlan
 from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, RESOURCE_CHECK, STATUS_CHECK
 from cachewright.tasks.plan import SubStepSpec, build, effort
+from cachewright.topologies.topology import start_node
 from cachewright.valkey.node_load import NodeLoad
 
 _CHECK_SECONDS = 0.05
-_START_SECONDS = 0.15
 _JOIN_SECONDS, _JOIN_SECONDS_A_NODE = 0.15, 0.03
 _RELEASE_SECONDS = 0.2
 
@@ -34,7 +27,7 @@ def steps(run_id: str, plan: ResizePlan, loads: Mapping[str, NodeLoad], speed: S
         run_id,
         {
             PRE_CHECK: [_check_resources(plan.requirements), _check_status(plan.added)],
-            "Resource request.": [_start(node) for node in plan.added],
+            "Resource request.": [start_node(node, founding=False) for node in plan.added],
             "Cluster join.": _join(plan.added, len(plan.kept)),
             "Memory increase.": memory if plan.grows else [],
             "Data migration.": move_specs(plan.moves, loads, speed),
@@ -53,11 +46,6 @@ def _check_status(added: Sequence[Node]) -> SubStepSpec:
     """Of all nodes but the added ones, which have not started yet."""
     new = CheckStatus(tuple(node.id for node in added))
     return check_status.sub_step(STATUS_CHECK, effort("check", seconds=_CHECK_SECONDS), new)
-
-
-def _start(node: Node) -> SubStepSpec:
-    name = f"Node start. Shard {node.shard}, {node.role}"
-    return start_node.sub_step(name, effort(node.id, seconds=_START_SECONDS), StartNode(node.id, founding=False))
 
 
 def _join(added: Sequence[Node], kept: int) -> list[SubStepSpec]:
