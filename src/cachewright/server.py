@@ -179,6 +179,7 @@ class ControlPlane:
         swept = float("-inf")
         while True:
             self.heartbeats.beat("housekeeping")
+            await self._database.change_counter()  # which notices that another server has taken the database
             await in_background(self._engine.resume_orphans)
             if time.monotonic() - swept >= _SWEEP_SECONDS:
                 swept = time.monotonic()

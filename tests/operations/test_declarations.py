@@ -100,3 +100,8 @@ def test_a_retry_starts_from_where_the_failure_has_left_the_instance(
     with pytest.raises(ApiError) as refused:
         require_retriable(operation, an_instance(status=status))
     assert refused.value.code == code
+
+
+@pytest.mark.parametrize("operation", [RESIZE, RESIZE_CHECK, RESTART, CONFIGURE])
+def test_nothing_is_accepted_behind_a_deletion_that_waits(operation: Operation[Any, Any]) -> None:
+    assert refusal(operation, "RUNNING", RESIZE_CHECK, DELETE) == "DCS.4026"

@@ -108,6 +108,27 @@ async def test_a_server_takes_its_database_again_after_a_restart(
     database.close()
 
 
+async def test_a_server_stops_if_another_took_its_database_while_postgres_was_away(
+    own_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stops: list[bool] = []
+    monkeypatch.setattr(module, "_CLAIM_SECONDS", 0.3)
+    monkeypatch.setattr(module, "_stop_this_server", lambda: stops.append(True))
+    url = own_postgres.new_database()
+    first, second = opened(url), opened(url)
+    assert isinstance(first, PostgresDatabase)
+    assert isinstance(second, PostgresDatabase)
+    first.claim()
+    own_postgres.stop()
+    assert await first.change_counter() is None
+    own_postgres.start()
+    await asyncio.to_thread(second.claim)
+    assert await first.change_counter() is None
+    assert stops == [True]
+    first.close()
+    second.close()
+
+
 def test_a_key_that_is_lost_is_told_and_none_is_made(settings: Settings) -> None:
     database = open_database(settings)
     with database.write() as connection:

@@ -20,7 +20,8 @@ def require_acceptable(operation: Operation[Any, Any], instance: Instance, unfin
         return
     for task in unfinished:
         other = OPERATIONS[task.kind]
-        if other.busy and other.status_while_running == instance.status:
+        removes = other.status_after_success is None
+        if other.busy and (removes or other.status_while_running == instance.status):
             raise ApiError(other.busy)
 
 

@@ -91,9 +91,10 @@ class OperationContext(msgspec.Struct, frozen=True):
         authority = instance.node_ca
         if authority is None:
             return {}
-        trusted = authority_certificate(authority)
+        trusted = await asyncio.to_thread(authority_certificate, authority)
         own = await self.host.read_file(node_id, NODE_FILE)
-        if own and is_usable(own, authority) and await self.host.read_file(node_id, CA_FILE) == trusted:
+        usable = own is not None and await asyncio.to_thread(is_usable, own, authority)
+        if usable and await self.host.read_file(node_id, CA_FILE) == trusted:
             return {}
         return {CA_FILE: trusted, NODE_FILE: await asyncio.to_thread(node_certificate, authority, node_id)}
 

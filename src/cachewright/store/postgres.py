@@ -6,6 +6,8 @@ Its statements see all that was committed before, since PostgreSQL releases the 
 
 import asyncio
 import logging
+import os
+import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -119,7 +121,8 @@ class PostgresDatabase(SqlDatabase):
             with translate_errors():
                 text: str = self._counting().execute(sa.text("SELECT pg_current_snapshot()::text")).scalar_one()
         except DatabaseNotReady as taken:
-            log.error("%s; stop one of the two servers", taken)  # the trace says no more
+            log.critical("%s; this one stops", taken)  # the trace says no more
+            _stop_this_server()
         except DatabaseUnavailable:
             self._drop_counter_connection()
         else:
@@ -153,6 +156,11 @@ class PostgresDatabase(SqlDatabase):
         if connection is not None:
             connection.invalidate()  # ends the session, and with it the lock of the server
             connection.close()
+
+
+def _stop_this_server() -> None:
+    """Two servers would both run the tasks of the database. Nodes keep running."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def has_table(url: sa.URL, name: str) -> bool:
