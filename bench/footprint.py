@@ -259,11 +259,11 @@ BENCHMARK = Benchmark(
     title="Footprint",
     about="""
 A server with nothing to do, in the middle of 1, 100 and 1,000 registered instances of one shard. Each has its real
-node, which the server asks as always: it looks twice a second whether every node runs, and has each tell its vitals
+node, which the server asks as always: it looks twice a second whether every node runs, and reads the counters of each
 every five seconds. Nodes are other processes and are not counted. Its peers are a process of granian, Litestar and
 DBOS alone, on an empty SQLite: idle, and with the two queues that Cachewright has, polled 20 and 4 times a second, as
 a wait that short takes where nothing wakes a queue; they know of no instances. Memory is that of the first half
-minute; the hour of vitals that is kept takes 32 KB of each instance once it is full. The size of an installation is
+minute; the hour of statistics that is kept takes 32 KB of each instance once it is full. The size of an installation is
 that of the files of the installed distributions and of all they require, without extras and compiled files. DBOS
 imports psycopg where it is installed, as it is where this is measured.
 """,

@@ -74,7 +74,7 @@ class TrafficClients:
 
     def __init__(self, orders: TrafficSpec) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.caller"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-m", "bench.traffic"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -77,6 +77,7 @@ class ControlPlane:
     def __init__(self, settings: Settings) -> None:
         """Opens the database and brings its tables up to date; starts nothing."""
         self._settings = settings
+        self._stopped = asyncio.Event()
         self._database = open_database(settings)
         self._feed = TaskFeed()
         self._traces: Traces | None = None
@@ -136,12 +137,11 @@ class ControlPlane:
         await in_background(self.incidents.load)
         await adopt_nodes(self._context)
         await in_background(lambda: self._webhook_delivery.start(self._engine.start()))
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(signal_number, self._stopped.set)
 
     async def serve(self, listen: Listen) -> None:
-        """Serves the API and runs the background loops until SIGTERM or SIGINT."""
-        stopped = asyncio.Event()
-        for signal_number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(signal_number, stopped.set)
+        """Serves the API and runs the background loops until SIGTERM or SIGINT. Call `start` first."""
         connections = Connections()
         app = create_app(self._services, self._metrics, connections=connections)
         http = HttpServer(app, self._settings, listen, connections, self._metrics.connections_closed)
@@ -159,7 +159,7 @@ class ControlPlane:
                 http.watch,
             )
         ]
-        await http.serve(stopped)
+        await http.serve(self._stopped)
         for loop in loops:
             loop.cancel()
         self._feed.close()

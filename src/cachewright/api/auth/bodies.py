@@ -43,7 +43,7 @@ class BodyMemory:
         self._held = 0
         self._held_by: Counter[str] = Counter()
         self._most_held = 0
-        self._return_planned = False
+        self._planned_return: asyncio.TimerHandle | None = None
 
     def take(self, holder: str, size: int) -> bool:
         """False where there is no room."""
@@ -59,13 +59,14 @@ class BodyMemory:
         self._held_by[holder] -= size
         if not self._held_by[holder]:
             del self._held_by[holder]
-        if self._most_held - self._held > _WORTH_RETURNING and not self._return_planned:
-            self._return_planned = True
-            asyncio.get_running_loop().call_later(_RETURN_SECONDS, self._return_to_system)
+        if self._most_held - self._held > _WORTH_RETURNING:
+            if self._planned_return:
+                self._planned_return.cancel()  # the body of this request may still be referred to when it runs
+            self._planned_return = asyncio.get_running_loop().call_later(_RETURN_SECONDS, self._return_to_system)
 
     def _return_to_system(self) -> None:
         """Without this, the C library keeps freed memory between blocks that are in use."""
-        self._return_planned = False
+        self._planned_return = None
         self._most_held = self._held
         with suppress(OSError, AttributeError):  # it is the GNU library's own function
             ctypes.CDLL(None).malloc_trim(0)

@@ -38,7 +38,7 @@ export async function instancePage(main, { signal, titled }, id) {
       return;
     }
     titled(state.name);
-    show(heading, head(state));
+    show(heading, head(state, drawTasks));
     show(running, state.task && busy(state.task));
     const cluster = isCluster(state.spec_code);
     pair.classList.toggle("two", cluster);
@@ -85,14 +85,14 @@ export async function instancePage(main, { signal, titled }, id) {
   drawStatistics();
 }
 
-function head(state) {
+function head(state, drawTasks) {
   const changing = state.task || state.status !== "RUNNING";
   return h("div", { class: "heading" },
     h("h1", {}, state.name, " ", status(state.status), state.error_code && h("code", {}, state.error_code)),
     h("span", { class: "note" }, state.spec_code),
     h("div", { class: "buttons" },
       may("operator") && h("button", { type: "button", "data-key": "resize", disabled: changing, onclick: () => resize(state) }, "Resize"),
-      may("operator") && h("button", { type: "button", class: "quiet", "data-key": "restart", disabled: changing, onclick: () => restart(state) }, "Restart"),
+      may("operator") && h("button", { type: "button", class: "quiet", "data-key": "restart", disabled: changing, onclick: () => restart(state, drawTasks) }, "Restart"),
       may("admin") && h("button", { type: "button", class: "danger quiet", "data-key": "delete", onclick: () => remove(state) }, "Delete")));
 }
 
@@ -128,13 +128,15 @@ function swatch(group) {
   return h("span", { class: "swatch", style: { background: colour(shardOf(group)) }, "aria-hidden": "true" });
 }
 
-function restart(state) {
+/** `restarted` runs once the task exists: it may end before the next event of the instance. */
+function restart(state, restarted) {
   const text = isCluster(state.spec_code)
     ? "The nodes restart one after another. No data is lost. A shard with replicas stays available; other shards are unavailable for a few seconds."
     : "The node restarts. No data is lost. The instance is unavailable until the node is up again.";
   dialog(`Restart ${state.name}`, [h("p", {}, text)], "Restart", async () => {
     const { results } = await ask("PUT", "instances/status", { instances: [state.instance_id], action: "restart" });
     if (results[0].result !== "success") throw new Error("The instance cannot be restarted now.");
+    restarted();
   });
 }
 
