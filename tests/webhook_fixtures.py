@@ -1,4 +1,4 @@
-"""A real delivery of webhooks in this process: a database, DBOS and a courier, for tests that look inside."""
+"""Webhook delivery in this process: a database, DBOS and the worker, for tests that inspect them."""
 
 import asyncio
 import base64
@@ -24,7 +24,7 @@ SECRET = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
 
 
 class Post:
-    """A courier at work."""
+    """A running webhook delivery worker."""
 
     def __init__(self, folder: Path, *, to_private: bool = True) -> None:
         self.database = new_database(folder)

@@ -34,7 +34,7 @@ def require(settings: Settings) -> None:
 
 @contextmanager
 def only_server_of(data_dir: Path) -> Iterator[None]:
-    """Hold the lock of a data directory: two servers would both run its tasks. StartupError if another server has it."""
+    """Hold the lock of a data directory: two servers would both run its tasks. StartupError if it is taken."""
     descriptor = os.open(
         data_dir / "server.lock", os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, stat.S_IRUSR | stat.S_IWUSR
     )

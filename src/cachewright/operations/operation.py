@@ -80,8 +80,8 @@ class Operation(Generic[RequestT, ParamsT]):
         return None
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
-        """Read the state of the instance and return the steps of the task. ActionFailed if the operation is not possible.
-        Errors of nodes that do not respond may pass through."""
+        """Read the state of the instance and return the steps of the task. ActionFailed if the operation is not
+        possible. Errors of nodes that do not respond may pass through."""
         raise NotImplementedError
 
     async def recover(self, context: OperationContext, task: Task) -> None:

@@ -129,8 +129,8 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
 
 
 def _store(context: OperationContext, task: Task, added: Sequence[Node]) -> None:
-    """Store new nodes with free ports, before any of them starts. Nodes that an earlier plan of this run has stored keep
-    their ports. ActionFailed DCS.4039 if too few ports are free."""
+    """Store new nodes with free ports, before any of them starts. Nodes that an earlier plan of this run has stored
+    keep their ports. ActionFailed DCS.4039 if too few ports are free."""
     with context.database.read() as connection:
         stored = {node.id: node for node in instances.nodes_of(connection, task.instance_id)}
     missing = [node for node in added if node.id not in stored]

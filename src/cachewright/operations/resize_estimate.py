@@ -51,8 +51,8 @@ def moved_keys(move: Move, load: NodeLoad) -> int:
 
 
 def move_specs(moves: Sequence[Move], loads: Mapping[str, NodeLoad], speed: Speed) -> list[SubStepSpec]:
-    """One sub-step for each move. Ranges of one source share a lane, because a node makes one snapshot at a time; sources
-    work concurrently."""
+    """One sub-step for each move. Ranges of one source share a lane, because a node makes one snapshot at a time;
+    sources work concurrently."""
     first = {move.source: move for move in reversed(moves)}
     pace = speed.pace / _crowding(len(first), speed.turns)
     return [

@@ -122,7 +122,7 @@ class Operation(Protocol):
         """By action, and for `PLAN` and `RECOVER`."""
 
     async def plan(self, task: Task) -> tuple[Step, ...]:
-        """Read the present state of the instance and return the steps. ActionFailed if the operation is not possible."""
+        """Read the present state of the instance and return the steps. ActionFailed if that is not possible."""
 
     async def perform(self, action: str, step: StepContext) -> None:
         """Perform a sub-step. ActionFailed if it fails."""

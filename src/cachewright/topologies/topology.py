@@ -1,7 +1,7 @@
 """The port of a topology: behaviour that is specific to one kind of instance (a cluster, a single node).
 
-Behaviour that all kinds share is outside of the port: the ids of nodes follow from the flavor (`layout`), and clients get the
-address of the first node of the instance.
+Behaviour that all kinds share is outside of the port: the ids of nodes follow from the flavor (`layout`), and clients
+get the address of the first node of the instance.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,8 +45,8 @@ class Topology(Protocol):
         node is one of those that a new instance begins with; `nodes` are all of the instance."""
 
     async def view(self, node: Node, access: Access, answer_seconds: float) -> View:
-        """The instance as one of its nodes reports it. Raises one of NODE_GONE if the node does not respond or still loads
-        its data, NodeRefused if it refuses."""
+        """The instance as one of its nodes reports it. Raises one of NODE_GONE if the node does not respond,
+        NodeRefused if it refuses, as while it loads its data."""
 
     def formation(self, nodes: Sequence[Node]) -> Steps:
         """Sub-steps that make a new instance of these nodes: they start, and become ready for clients."""
