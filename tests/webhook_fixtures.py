@@ -29,10 +29,10 @@ class Post:
     def __init__(self, folder: Path, *, to_private: bool = True) -> None:
         self.database = new_database(folder)
         self._engine = Engine(self.database, {}, TaskFeed())
-        self._worker = courier = WebhookDeliveryWorker(self.database, LoopHeartbeats(), to_private=to_private)
-        courier.start(self._engine.start())
+        self._worker = worker = WebhookDeliveryWorker(self.database, LoopHeartbeats(), to_private=to_private)
+        worker.start(self._engine.start())
         self._loop = asyncio.new_event_loop()
-        self._running = self._loop.create_task(courier.run())
+        self._running = self._loop.create_task(worker.run())
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
