@@ -13,7 +13,7 @@ from cachewright.operations.operation import Operation
 
 def require_acceptable(operation: Operation[Any, Any], instance: Instance, unfinished: Sequence[Task]) -> None:
     """ApiError if the operation may not be requested now. `unfinished` are the tasks of the instance that have not
-    ended: an operation may leave the status RUNNING while it runs, so the status alone does not show it."""
+    ended: the status alone does not show a change of parameters, or a deletion that waits."""
     if instance.status not in operation.accepts:
         raise ApiError(operation.not_accepted or busy_code(instance))
     if operation.waits_for_others:

@@ -105,7 +105,7 @@ def _requirements(
     added: int,
     shrinking: Set[str],
 ) -> CheckResources:
-    """Room is required of each shard that gets slots or less memory. A shard that gets more memory always has enough."""
+    """Room is required of each shard that gets slots or less memory. One that gets more memory always has enough."""
     size = {move: math.ceil(moved_keys(move, loads[move.source]) * loads[move.source].bytes_per_key) for move in moves}
     moved = sum(size.values())
     may_hold = int(to.shard_bytes * FULLEST)
