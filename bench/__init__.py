@@ -1,5 +1,5 @@
-"""How fast it is, against what it could be: `make bench`.
+"""Benchmarks of Cachewright against its peers: `make bench`.
 
-What belongs here: one module per benchmark, what they share to start, load and ask real clusters, and what draws the
-results. What does not: assertions on speed; nothing here fails because a machine is slow.
+One module per benchmark, shared modules that start, load and query real clusters, and the page of results. Speed is
+never an assertion: no benchmark fails because a machine is slow.
 """

@@ -1,4 +1,4 @@
-"""`python -m bench`: measure, keep the results as JSON, and write the page that shows them."""
+"""`python -m bench`: measure, store the results as JSON, and write the page that shows them."""
 
 import signal
 import sys
@@ -21,18 +21,18 @@ app = cyclopts.App(name="bench", help="How fast it is, against what it could be.
 
 @app.default
 def run(*names: str, effort: Effort = "full", results: Path = RESULTS, page: Path = PAGE) -> None:
-    """Runs the benchmarks of these names, or all.
+    """Run the benchmarks of these names, or all.
 
     Parameters
     ----------
     names
-        Which; all where none is given.
+        Names of benchmarks; by default all.
     effort
-        `quick` shows that they still work; its figures are worth nothing.
+        `quick` shows that they still work; its figures are meaningless.
     results
         Folder for the results as JSON and the pictures.
     page
-        The page that shows what is in that folder.
+        The page to write from that folder.
     """
     signal.signal(signal.SIGTERM, _end)
     if unknown := [name for name in names if name not in BENCHMARKS]:
@@ -59,12 +59,12 @@ def run(*names: str, effort: Effort = "full", results: Path = RESULTS, page: Pat
 
 @app.command
 def page(*, results: Path = RESULTS, page: Path = PAGE) -> None:
-    """Draws the results that are kept anew, and writes their page."""
+    """Draw the stored results again, and write their page."""
     write(results, page)
 
 
 def _end(*_: object) -> None:
-    """Told to end, it takes what it has started with it: servers, nodes, folders."""
+    """On SIGTERM, exit through the context managers, which stop servers and nodes and remove folders."""
     sys.exit(128 + signal.SIGTERM)
 
 

@@ -1,6 +1,6 @@
-"""The bare limit of the libraries Cachewright serves with: granian, Litestar and DBOS on an empty SQLite, idle.
+"""The libraries of Cachewright alone, as a lower bound: granian, Litestar and DBOS on an empty SQLite, idle.
 
-`python -m bench.bare_server PORT DATABASE [QUEUE ...]`; the queues are polled so often that nobody waits for long.
+`python -m bench.bare_server PORT DATABASE [QUEUE ...]`; the queues are polled often, so that workflows start soon.
 """
 
 import asyncio

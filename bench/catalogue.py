@@ -1,4 +1,4 @@
-"""Every benchmark there is, by name, in the order of the page."""
+"""All benchmarks by name, in the order of the page."""
 
 from bench import creation, engine, footprint, impact, progress_api, remaining, scaling
 from bench.results import Benchmark

@@ -16,7 +16,7 @@ from cachewright.client.http import ApiClient
 from cachewright.client.progress import Progress, Step
 
 PASSWORD = "Bench-mark-1"
-_POLL_SECONDS = 0.2  # a task tells its own times
+_POLL_SECONDS = 0.2  # the record of a task has exact times
 _WITHIN_SECONDS = 900.0
 
 
@@ -48,7 +48,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 
 class BenchCluster:
     def __init__(self) -> None:
-        """Starts the server."""
+        """Start the server."""
         self._folder = tempfile.TemporaryDirectory(prefix="cachewright-bench-", ignore_cleanup_errors=True)
         self.root = Path(self._folder.name) / "data"
         self.server = ServerProcess(self.root)
@@ -64,13 +64,13 @@ class BenchCluster:
         self._folder.cleanup()
 
     def create(self, size: Size) -> str:
-        """Returns when it is RUNNING. Its id."""
+        """Create an instance, and return its id when it is RUNNING."""
         made = self.cloud.create("bench", size, PASSWORD)
         self.ended(made, frozenset())
         return made
 
     def resize(self, instance_id: str, size: Size, **control: Any) -> Ended:
-        """`control` is how the task is wanted to run, said as soon as it is there."""
+        """Resize, and wait for the end of the task. `control` are control settings, sent as soon as the task exists."""
         known = self.known(instance_id)
         self.cloud.resize(instance_id, size)
         if control:
@@ -82,7 +82,7 @@ class BenchCluster:
         return frozenset(row.id for row in self.cloud.tasks(instance_id))
 
     def ended(self, instance_id: str, known: frozenset[str]) -> Ended:
-        """Waits for the newest task that is not `known`. RuntimeError where it fails."""
+        """Wait for the end of the newest task that is not in `known`. RuntimeError if it fails."""
         task_id = newest(self.cloud, instance_id, known).id
         deadline = time.monotonic() + _WITHIN_SECONDS
         while time.monotonic() < deadline:
@@ -107,7 +107,7 @@ class BenchCluster:
         return Seed(found.ip, found.port, PASSWORD)
 
     def delete(self, instance_id: str) -> None:
-        """Returns when it is gone."""
+        """Delete an instance, and return when it no longer exists."""
         self.cloud.delete(instance_id)
         while self.cloud.instance(instance_id):
             time.sleep(_POLL_SECONDS)

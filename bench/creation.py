@@ -1,4 +1,4 @@
-"""How long it takes to have a new cluster: by Cachewright, by valkey-cli, and what Valkey itself waits for."""
+"""Time to create a cluster: by Cachewright, by valkey-cli, and the time for which Valkey holds back a primary."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -64,7 +64,7 @@ def measure(effort: Effort) -> Iterator[Row]:
 
 
 def _rented(server: BenchCluster, case: Case) -> float:
-    """From before the request to the end of its task."""
+    """Seconds from the request to the end of its task."""
     begun = time.time()
     made = server.cloud.create("bench", Size(case.masters, 1, copies=case.replicas + 1), PASSWORD)
     ended = server.ended(made, frozenset()).ended
@@ -73,7 +73,7 @@ def _rented(server: BenchCluster, case: Case) -> float:
 
 
 def _by_hand(case: Case) -> float:
-    """From before the first process to the last node that finds the cluster ok, its replicas linked."""
+    """Seconds from the start of the first process until every node finds the cluster ok, with linked replicas."""
     begun = time.perf_counter()
     every = case.masters * (1 + case.replicas)
     with BareCluster(masters=every, formed=False) as bare:

@@ -1,4 +1,4 @@
-"""What the engine costs: tasks that do nothing, against a bare DBOS workflow of as many steps."""
+"""Overhead of the engine: tasks that do nothing, against a bare DBOS workflow with the same number of steps."""
 
 import subprocess
 import sys
@@ -60,7 +60,7 @@ def measure(effort: Effort) -> Iterator[Row]:
 
 
 def _made(uri: str, database: str) -> str:
-    """A new database of the server; its URL."""
+    """Create a database on the server, and return its URL."""
     url = sa.make_url(uri).set(drivername="postgresql+psycopg")
     engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
@@ -126,14 +126,14 @@ BENCHMARK = Benchmark(
     name="engine",
     title="The engine",
     about="""
-Tasks whose sub-steps do nothing, so that what is left is the engine's own cost: the task's row, its record of each
-sub-step's begin and end with percent and remaining seconds, what watchers are told, and the step's place in DBOS's
-log. Its peer is a bare DBOS workflow of as many steps (a plan, the sub-steps, an end) on a queue partitioned by
-instance as well. The peer's is polled 20 times a second, which is most of what passes between a request and its first
-step; Cachewright's is polled once a second while nothing happens, and woken. Each runs in a process of its own, on a
-database of its own; on SQLite both in WAL mode, which DBOS by itself does not choose. From the request to the first
-step: 20 tasks, one after another. Each step: one task of 100. Tasks a second: 100 tasks of one step, each of another
-instance, requested as fast as it goes, until the last has ended.
+Tasks whose sub-steps do nothing, so that only the engine's own cost remains: the task's row, the begin and end of each
+sub-step with percent and remaining seconds, events for subscribers, and the step in DBOS's log. The peer is a bare DBOS
+workflow with the same number of steps (a plan, the sub-steps, an end), also on a queue partitioned by instance. The
+peer's queue is polled 20 times a second, which is most of the time between a request and its first step; Cachewright's
+is polled once a second at rest, and woken. Each runs in a separate process, on a separate database; on SQLite both in
+WAL mode, which is not DBOS's default. From the request to the first step: 20 tasks, one after another. Each step: one
+task of 100. Tasks a second: 100 tasks of one step, each of another instance, requested as fast as possible, until the
+last has ended.
 """,
     measure=measure,
     summary=summary,

@@ -1,4 +1,4 @@
-"""One contestant of the engine's benchmark, in a process of its own: DBOS keeps one registry in a process.
+"""One contestant of the engine's benchmark, in a separate process, because DBOS has one registry per process.
 
 `python -m bench.engine_worker CONTESTANT URL`, a `Load` as JSON on standard input, figures on standard output.
 """
@@ -36,7 +36,7 @@ _WITHIN_SECONDS = 120.0
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
-    """`singles` tasks of one step one after another, one of `steps` steps, and `many` of one step at once."""
+    """`singles` tasks of one step in turn, one task of `steps` steps, and `many` concurrent tasks of one step."""
 
     singles: int
     steps: int
@@ -44,7 +44,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Times:
-    """When the steps of each task ran, and when it was over; seconds of `perf_counter`."""
+    """Times of the steps and the end of each task, seconds of `perf_counter`."""
 
     def __init__(self) -> None:
         self.steps: defaultdict[str, list[float]] = defaultdict(list)
@@ -67,7 +67,7 @@ class Times:
 
 
 class Nothing:
-    """An operation of as many sub-steps as its task asks for, which do nothing."""
+    """An operation whose sub-steps do nothing. Its task names their number."""
 
     policies: Mapping[str, Policy] = {name: Policy(timeout=60) for name in (PLAN, RECOVER, "nothing")}
 
@@ -93,7 +93,7 @@ class Nothing:
 
 class Contestant(Protocol):
     def submit(self, steps: int) -> str:
-        """Puts a task of so many steps in line, in a partition of its own; its id."""
+        """Enqueue a task of this number of steps in a partition of its own, and return its id."""
 
     def stop(self) -> None: ...
 

@@ -1,4 +1,4 @@
-"""A data folder with many instances in it, each a real node that runs, for a server to be started on."""
+"""A data directory with many instances, each with a running node, on which a server can start."""
 
 import asyncio
 import hashlib
@@ -26,10 +26,10 @@ _MAX_MEMORY = 2**30
 
 
 class Fleet:
-    """`count` instances of one shard and one node: registered and started as a creation does it."""
+    """`count` instances of one shard and one node, stored and started as by a creation."""
 
     def __init__(self, count: int) -> None:
-        """Returns when every node runs."""
+        """Return when every node runs."""
         self._folder = tempfile.TemporaryDirectory(prefix="cachewright-bench-", ignore_cleanup_errors=True)
         self.root = Path(self._folder.name) / "data"
         self.root.mkdir(mode=0o700)

@@ -1,4 +1,4 @@
-"""What a server takes that has nothing to do: processor, memory, its start, and its place on the disk."""
+"""Resources of an idle server: processor time, memory, start time, and size on disk."""
 
 import importlib.metadata
 import re
@@ -46,7 +46,7 @@ _EXTRA = re.compile(r"extra\s*==")
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
-    """`settle` seconds after its first answer a server is looked at, for `window` seconds."""
+    """A server is measured for `window` seconds, from `settle` seconds after its first response."""
 
     instances: tuple[int, ...]
     rounds: int
@@ -107,7 +107,7 @@ def _at_rest(module: Sequence[str], port: int, pace: Pace) -> dict[str, float]:
 
 @contextmanager
 def _served(module: Sequence[str], port: int) -> Iterator[tuple[psutil.Process, float]]:
-    """The process, and the seconds from its start to its first answer."""
+    """The process, and the seconds from its start to its first response."""
     begun = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", *module], stdout=subprocess.DEVNULL)
     try:
@@ -136,13 +136,13 @@ def _free_port() -> int:
 
 
 def _importing(modules: str) -> float:
-    """Of a fresh interpreter, without its own start."""
+    """Seconds to import modules in a new interpreter, without the start of the interpreter."""
     code = f"import time; b = time.perf_counter(); import {modules}; print(time.perf_counter() - b)"
     return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
 
 
 def _size_of(*names: str) -> int:
-    """Bytes of these distributions and all they require, without extras, by their lists of files."""
+    """Bytes of these distributions and their requirements without extras, by their lists of files."""
     waiting, seen = list(names), dict[str, int]()
     while waiting:
         name = waiting.pop().lower().replace("_", "-").replace(".", "-")
@@ -165,7 +165,7 @@ def _bytes(path: Path) -> int:
 
 
 def _package_bytes() -> int:
-    """It may be installed from a checkout, where its list of files says nothing."""
+    """Bytes of the package's files: if it is installed from a checkout, its list of files is empty."""
     return sum(_bytes(path) for path in Path(cachewright.__file__).parent.rglob("*") if path.is_file())
 
 
@@ -178,7 +178,7 @@ def _idle(rows: Sequence[Row]) -> list[str]:
 
 
 def _each_instance_kb(rows: Sequence[Row]) -> Spread | None:
-    """By how much memory grows with each instance, from the fewest to the most, round by round."""
+    """Growth of memory per instance, between the lowest and the highest number of instances, round by round."""
     few, *_, many = [*_idle(rows), _idle(rows)[-1]]
     more = _count(many) - _count(few)
     pairs = zip(values(rows, few, OURS, "uss_mb"), values(rows, many, OURS, "uss_mb"), strict=True)
@@ -258,14 +258,14 @@ BENCHMARK = Benchmark(
     name="footprint",
     title="Footprint",
     about="""
-A server with nothing to do, in the middle of 1, 100 and 1,000 registered instances of one shard. Each has its real
-node, which the server asks as always: it looks twice a second whether every node runs, and reads the counters of each
-every five seconds. Nodes are other processes and are not counted. Its peers are a process of granian, Litestar and
-DBOS alone, on an empty SQLite: idle, and with the two queues that Cachewright has, polled 20 and 4 times a second, as
-a wait that short takes where nothing wakes a queue; they know of no instances. Memory is that of the first half
-minute; the hour of statistics that is kept takes 32 KB of each instance once it is full. The size of an installation is
-that of the files of the installed distributions and of all they require, without extras and compiled files. DBOS
-imports psycopg where it is installed, as it is where this is measured.
+An idle server with 1, 100 and 1,000 instances of one shard. Each has a real node, which the server supervises as
+usual: it checks twice a second whether every node runs, and reads the statistics of each every five seconds. Nodes are
+separate processes and are not counted. The peers are a process of granian, Litestar and DBOS alone, on an empty SQLite:
+idle, and with the two queues of Cachewright, polled 20 and 4 times a second, because waits that short need frequent
+polling if nothing wakes a queue; they have no instances. Memory is that of the first half minute; the hour of
+statistics takes 32 KB for each instance once it is full. The size of an installation is the size of the files of the
+installed distributions and their requirements, without extras and compiled files. DBOS imports psycopg if it is
+installed, as it was for this measurement.
 """,
     measure=measure,
     summary=summary,

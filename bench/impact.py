@@ -42,7 +42,7 @@ _METRICS = ("per_second", "p50_ms", "p99_ms", "p999_ms", "longest_ms")
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """`slow_rounds` are those in which valkey-cli and the ceiling take part, each of which takes most of a minute."""
+    """valkey-cli and the ceiling, which take most of a minute each, take part only in `slow_rounds`."""
 
     content: Content
     megabytes: int
@@ -104,7 +104,7 @@ def _case(cluster: BenchCluster, case: Case) -> Iterator[Row]:
 
 
 def _felt(seed: Seed, act: Callable[[], tuple[float, float]]) -> dict[str, float]:
-    """What callers felt from the begin to the end that `act` answers."""
+    """Latency of the clients between the begin and the end that `act` returns."""
     with TrafficClients(TrafficSpec(seed=seed)) as callers:
         begin, end = act()
         calls = callers.stop()
@@ -144,7 +144,7 @@ def summary(rows: Sequence[Row]) -> Summary:
 
 
 def findings(rows: Sequence[Row]) -> list[Finding]:
-    """Compare with goals where clients are protected. At priority speed they are not."""
+    """Compare with goals if clients are protected. At priority speed they are not."""
     found = []
     for case in cases(rows):
         for name in (name for name in contestants(rows, case) if name.startswith(OURS)):
@@ -218,7 +218,7 @@ Four clients send requests (INCR of a key of their own, then GET of it, over a c
 and ASK) and pause 2 ms after each reply, while a cluster is scaled from {_FEW} to {_MANY} shards and back: by
 Cachewright, which limits the latency of clients; by Cachewright at priority speed (`"priority": "speed"`); by
 Cachewright with a ceiling of {_GOAL_P99:g} times the p99 without a scale (`"latency_ceiling_ms"`), for which it pauses
-between pieces; by bare `CLUSTER MIGRATESLOTS` of the same ranges; by `valkey-cli --cluster reshard` with pipeline
+between batches; by bare `CLUSTER MIGRATESLOTS` of the same ranges; by `valkey-cli --cluster reshard` with pipeline
 {_PIPELINE}, its default; and without a scale, for {_QUIET_SECONDS:g} seconds. Latencies are those between the begin and
 the end of the scale, on a machine whose cores also run the nodes and the server. A reply that contradicts an
 acknowledged write counts as a lost write.

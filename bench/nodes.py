@@ -1,4 +1,4 @@
-"""Clusters of bare nodes: started with the files Cachewright starts its own with, and then managed by nobody."""
+"""Clusters of bare nodes: started with the same files as Cachewright's nodes, and not managed afterwards."""
 
 import asyncio
 import contextlib
@@ -35,7 +35,7 @@ _POLL_SECONDS = 0.005
 
 
 class Job(msgspec.Struct, frozen=True):
-    """One range that is to move."""
+    """One range to move."""
 
     source: Node
     target: Node
@@ -43,10 +43,10 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class BareCluster:
-    """`masters` that share the slots, each with so many `replicas`, and `empty` masters that own nothing."""
+    """`masters` that share the slots, each with this number of `replicas`, and `empty` masters without slots."""
 
     def __init__(self, *, masters: int, replicas: int = 0, empty: int = 0, formed: bool = True) -> None:
-        """Starts the nodes. Where `formed`, returns when all are one cluster; otherwise they know nobody."""
+        """Start the nodes. If `formed`, return when all are one cluster; otherwise they do not know each other."""
         self._folder = tempfile.TemporaryDirectory(prefix="cachewright-bench-", ignore_cleanup_errors=True)
         self.root = Path(self._folder.name)
         self._host = LocalHost(Settings(data_dir=self.root))
@@ -92,14 +92,14 @@ class BareCluster:
         return Seed(self.nodes[0].host, self.nodes[0].port, None)
 
     def settle(self) -> None:
-        """Returns when every node finds the cluster ok, knows all others, and every replica is linked."""
+        """Wait until every node finds the cluster ok and knows all others, and every replica is linked."""
         with contextlib.ExitStack() as stack:
             clients = [stack.enter_context(client_of(node)) for node in self.nodes]
             until(lambda: all(_ready(client, len(self.nodes)) for client in clients))
 
     def renew(self) -> None:
-        """Starts masters without slots anew: a process that has held data has its memory already, and takes what comes
-        faster than a new one. Returns when the cluster has settled."""
+        """Restart masters without slots, and wait until the cluster has settled. A process that has held data has its
+        memory already, and receives data faster than a new one."""
         owned = self.owned()
         empty = [node for node in self.nodes if node.role == "primary" and not owned.get(node.id)]
         asyncio.run(self._restart(empty))
@@ -109,7 +109,7 @@ class BareCluster:
         await asyncio.gather(*(self._host.restart(node.id, time.time(), _WITHIN_SECONDS) for node in nodes))
 
     def plan(self, shards: int) -> list[Job]:
-        """What Cachewright would move so that the first so many masters share the slots."""
+        """Ranges that Cachewright would move so that the first `shards` masters share the slots."""
         by_id = {node.id: node for node in self.nodes}
         staying = [node.id for node in self.nodes if node.role == "primary"][:shards]
         owned = {name: parts for name, parts in self.owned().items() if parts}
@@ -119,8 +119,8 @@ class BareCluster:
         return members(self.seed)[1]
 
     def migrate(self, jobs: Sequence[Job]) -> float:
-        """Bare CLUSTER MIGRATESLOTS: each source is told all its ranges at once. Seconds until every target owns what
-        it was to get."""
+        """Move by bare CLUSTER MIGRATESLOTS, all ranges of a source in one command. Seconds until every target owns its
+        ranges."""
         begun = time.perf_counter()
         sources: dict[str, list[Job]] = {}
         for job in jobs:
@@ -138,8 +138,8 @@ class BareCluster:
         return time.perf_counter() - begun
 
     def reshard(self, jobs: Sequence[Job], pipeline: int) -> float:
-        """`valkey-cli --cluster reshard` of as many slots from the same sources to the same targets, one after the
-        other, as it does it. Seconds."""
+        """Seconds of `valkey-cli --cluster reshard` of as many slots from the same sources to the same targets, one
+        pair after another, as valkey-cli works."""
         pairs: dict[tuple[str, str], int] = {}
         for job in jobs:
             pair = job.source.id, job.target.id
@@ -152,19 +152,19 @@ class BareCluster:
         return time.perf_counter() - begun
 
     def rebalance(self, pipeline: int) -> float:
-        """`valkey-cli --cluster rebalance` over all masters, the empty ones too. Seconds."""
+        """Seconds of `valkey-cli --cluster rebalance` over all masters, including empty ones."""
         begun = time.perf_counter()
         how = ["--cluster-use-empty-masters", "--cluster-pipeline", str(pipeline), "--cluster-yes"]
         self.cli("--cluster", "rebalance", f"{_HOST}:{self.nodes[0].port}", *how)
         return time.perf_counter() - begun
 
     def cli(self, *words: str) -> str:
-        """Runs valkey-cli; what it says."""
+        """Run valkey-cli, and return its output."""
         return subprocess.run([VALKEY_CLI, *words], capture_output=True, text=True, check=True).stdout
 
 
 def files_of(node: Node, password: str | None = None, *, slots: str = "", epoch: int = 0) -> dict[str, str]:
-    """Of a master that knows nobody: Cachewright's configuration, and who it is."""
+    """Files of a master that knows no other node: Cachewright's configuration, and its own identity."""
     itself = f"{node.id} {node.host}:{node.port}@{node.bus_port} myself,master - 0 0 {epoch} connected {slots}"
     known = f"{itself.rstrip()}\nvars currentEpoch {epoch} lastVoteEpoch 0\n"
     conf = config.valkey_conf(node, Access("", password, Path()), {}, config.cluster_settings(node))
@@ -179,7 +179,7 @@ def client_of(node: Node, password: str | None = None) -> Iterator[Any]:
 
 
 def members(seed: Seed) -> tuple[list[Node], dict[str, list[SlotRange]]]:
-    """The masters of a cluster, as one of its nodes tells of them, and what they own."""
+    """The masters of a cluster and their slots, as one of its nodes reports them."""
     with Valkey(host=seed.host, port=seed.port, password=seed.password, decode_responses=True) as asked:
         rows = [row for row in _known(cast(Any, asked)) if row["master_id"] == "-"]
     found = [_node(shard, row["node_id"], row["port"]) for shard, row in enumerate(rows)]
@@ -240,7 +240,7 @@ def _idle(client: Any) -> bool:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Returns when it is so. TimeoutError after ten minutes."""
+    """Wait until `condition` is true. TimeoutError after ten minutes."""
     deadline = time.monotonic() + _WITHIN_SECONDS
     while not condition():
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""The page of results: one row a benchmark, then the details of each, folded."""
+"""The page of results: one row per benchmark, then the folded details of each."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path

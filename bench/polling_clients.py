@@ -1,8 +1,8 @@
-"""Clients that ask for progress, as a process of their own: one thread, one epoll, raw sockets.
+"""Clients that poll the progress of tasks, in a separate process: one thread, one epoll, raw sockets.
 
 `python -m bench.polling_clients` reads an `Order` as JSON from standard input and writes an `Outcome`. Requests are
-signed by the cloud's own signer before the clock starts, so that only the server is measured: each has a signature of
-its own, and no two are the same bytes.
+signed by the cloud's own signer before the measurement, so that only the server is measured. Each has a different
+signature.
 """
 
 import select
@@ -20,16 +20,16 @@ from huaweicloudsdkcore.sdk_request import SdkRequest
 from huaweicloudsdkcore.signer.signer import Signer
 
 _READ = 256 * 1024
-_SIGNING_SECONDS = range(-600, 600)  # all within the server's window, so that each request has a date of its own
+_SIGNING_SECONDS = range(-600, 600)  # all within the server's window; each request has a different date
 _SETTLE_SECONDS = 0.2
 _NEVER = float("inf")
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """:ivar paths: what is asked for, in turns.
-    :ivar key: access key and secret key to sign with; None for requests that are not signed.
+    """:ivar paths: paths to request, in turns.
+    :ivar key: access key and secret key for signatures; None for unsigned requests.
     :ivar token: for X-Auth-Token.
-    :ivar every: seconds from one request of a connection to its next; None for as soon as it is answered.
+    :ivar every: seconds between two requests of a connection; None to send the next one after each response.
     """
 
     host: str
@@ -43,7 +43,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """Of a paced run a request's time counts from when it was due, whether or not it could be sent then."""
+    """In a paced run, the time of a request counts from when it was due, even if it was sent later."""
 
     per_second: float
     p50_ms: float
@@ -51,18 +51,18 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NotAnswered(Exception):
-    """An answer that was not 200, or none."""
+    """A response other than 200, or no response."""
 
 
 def poll(order: Order) -> Outcome:
-    """Runs the pollers in a process of their own."""
+    """Run the pollers in a separate process."""
     command = [sys.executable, "-m", "bench.polling_clients"]
     done = subprocess.run(command, input=msgspec.json.encode(order), stdout=subprocess.PIPE, check=True)
     return msgspec.json.decode(done.stdout, type=Outcome)
 
 
 def requests(order: Order) -> Iterator[bytes]:
-    """Without end; the same bytes come again only after all dates of all paths have been used."""
+    """Yield requests without end; bytes repeat only after all dates of all paths have been used."""
     now = datetime.now(UTC)
     signer = Signer(BasicCredentials(*order.key, "")) if order.key else None
     made = []
@@ -108,7 +108,7 @@ class _Connection:
         self.socket.sendall(request)
 
     def read(self) -> bool:
-        """Whether the answer is whole."""
+        """Whether the response is complete."""
         part = self.socket.recv(_READ)
         if not part:
             raise NotAnswered("the server has closed the connection")
@@ -155,7 +155,7 @@ class _Pollers:
         )
 
     def _free(self, until: float) -> None:
-        """Each connection asks again as soon as it is answered."""
+        """Each connection sends its next request after each response."""
         for connection in self._known.values():
             connection.send(next(self._requests), time.perf_counter())
         while time.perf_counter() < until or len(self._took) < len(self._known):
@@ -163,7 +163,7 @@ class _Pollers:
                 connection.send(next(self._requests), time.perf_counter())
 
     def _paced(self, begun: float, every: float) -> None:
-        """Each connection asks once in `every` seconds, spread evenly; one that is not answered yet is late."""
+        """Each connection sends a request every `every` seconds, evenly spread; later if a response is missing."""
         gap = every / len(self._known)
         turns = deque((begun + place * gap, connection) for place, connection in enumerate(self._known.values()))
         waiting: deque[tuple[float, _Connection]] = deque()
@@ -183,7 +183,8 @@ class _Pollers:
                 pass
 
     def _answered(self, until: float) -> Iterator[_Connection]:
-        """Those whose answer is whole. `select` on the epoll: that waits for microseconds, itself only for whole ms."""
+        """Connections with a complete response. `select` on the epoll waits with microsecond precision, its own `poll`
+        only in whole milliseconds."""
         timeout = None if until == _NEVER else max(0.0, until - time.perf_counter())
         select.select([self._poll], [], [], timeout)
         for number, _ in self._poll.poll(0):

@@ -1,4 +1,4 @@
-"""How fast the progress of a task is answered, with authentication on."""
+"""Speed of progress requests, with authentication."""
 
 import threading
 import urllib.request
@@ -35,9 +35,9 @@ _HOST = "127.0.0.1"
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """:ivar paced: each connection asks once a second, and not as soon as it is answered.
-    :ivar history: tasks on record besides those that are asked for.
-    :ivar changing: one of those that are asked for changes four times a second.
+    """:ivar paced: each connection sends one request a second, instead of the next one after each response.
+    :ivar history: stored tasks besides the requested ones.
+    :ivar changing: one of the requested tasks changes four times a second.
     """
 
     connections: int
@@ -202,16 +202,16 @@ BENCHMARK = Benchmark(
     title="Progress API",
     about=f"""
 `GET /v2/{{project_id}}/instances/{{instance_id}}/tasks/{{task_id}}/progress` of a real `cachewright serve`, for {TASKS}
-resizes from 3 to 5 shards in turns: 12 sub-steps, about 5 KB of JSON. Once with requests that the cloud's own signer
-has signed, each anew, and once with a token. Its peers: granian with the same set-up and nothing behind it but the same
-bytes, and a plain FastAPI application on uvicorn that reads the same row of the same database, decodes it, and answers
-by pydantic models; its requests carry no credentials. Flags raise the rate limit and the limit of connections.
+resizes from 3 to 5 shards in turns: 12 sub-steps, about 5 KB of JSON. Requests are either signed by the cloud's
+own signer, each with a different signature, or have a token. The peers: granian with the same set-up that sends the
+same bytes, and a plain FastAPI application on uvicorn that reads the same row of the same database, decodes it, and
+responds with pydantic models, without authentication. Options raise the rate limit and the limit of connections.
 
 The client is one process with one thread, raw sockets and an epoll, and keeps every connection open;
-requests are made and signed before the clock starts. *Connections* ask again as soon as they are answered, which fills
-the server. *Pollers* ask once a second each, evenly spread, as clients do that watch a task; their times count from
-when a request was due. While *a task runs*, one of those that are asked for is written four times a second by another
-process, as a running one is. The tasks of the history are in the same table.
+requests are built and signed before the measurement. *Connections* send the next request after each response, which
+saturates the server. *Pollers* send one request a second each, evenly spread, like clients that watch a task; their
+times count from when a request was due. While *a task runs*, another process writes one of the requested tasks four
+times a second, like the record of a running task. The tasks of the history are in the same table.
 
 Server and pollers share the machine, so few of its cores make both slower.
 """,

@@ -1,6 +1,6 @@
-"""What the progress of a task is asked of besides Cachewright, each a process of its own.
+"""Peers of Cachewright for progress requests, each a separate process.
 
-`python -m bench.progress_peers bare PORT BODY`: granian as Cachewright embeds it, and nothing behind it but the answer.
+`python -m bench.progress_peers bare PORT BODY`: granian as Cachewright embeds it, with a fixed response.
 `python -m bench.progress_peers plain PORT DATABASE`: FastAPI on uvicorn, reading the same row; without authentication.
 """
 
@@ -106,7 +106,7 @@ def _iso(milliseconds: int | None) -> str | None:
 
 
 def bare(body: bytes) -> Any:
-    """An ASGI application. Its headers are those of Cachewright's answer."""
+    """An ASGI application with the headers of Cachewright's response."""
     headers = [
         (b"content-type", b"application/json"),
         (b"etag", b'"0123456789abcdef0123456789abcdef-1"'),
@@ -124,7 +124,7 @@ def bare(body: bytes) -> Any:
 
 @contextlib.contextmanager
 def running(kind: str, argument: Path) -> Iterator[int]:
-    """The peer as a process that answers; its port."""
+    """Start the peer and wait until it responds; its port."""
     port = next(free_ports(_HOST, (30001, 32000), set()))
     process = subprocess.Popen([sys.executable, "-m", "bench.progress_peers", kind, str(port), str(argument)])
     try:

@@ -1,4 +1,4 @@
-"""A server with resizes on record whose progress can be asked for, behind as long a history as is wanted."""
+"""A server with stored resizes whose progress can be requested, and a task history of any length."""
 
 import secrets
 import tempfile
@@ -34,13 +34,13 @@ _MOVES = (
 
 
 class ProgressServer:
-    """Its tasks have ended: the server would go on with any that have not.
+    """The tasks have ended, because the server would resume unfinished ones.
 
-    :ivar paths: where the progress of each is asked for.
+    :ivar paths: path of the progress of each task.
     """
 
     def __init__(self) -> None:
-        """Returns when the server answers."""
+        """Return when the server responds."""
         self._folder = tempfile.TemporaryDirectory(prefix="cachewright-bench-", ignore_cleanup_errors=True)
         root = Path(self._folder.name) / "data"
         self._server = ServerProcess(root, "--rate-limit", _RATE, "--connections-per-address", _CONNECTIONS)
@@ -72,13 +72,13 @@ class ProgressServer:
         return [f"/v2/{t.project_id}/instances/{t.instance_id}/tasks/{t.id}/progress" for t in self._tasks]
 
     def change(self) -> None:
-        """One of the tasks gets on, as a running one does four times a second."""
+        """Change one of the tasks, as happens four times a second to a running task."""
         first, *others = self._tasks
         with self._database.write() as connection:
             self._tasks = [*others, tasks.save(connection, first)]
 
     def fill(self, count: int) -> None:
-        """So many more tasks of another instance, all of them over."""
+        """Add this number of ended tasks of another instance."""
         names = [
             column.name for column in tables.tasks.c if column.name not in {"sequence", "id", "instance_id", "steps"}
         ]
@@ -148,7 +148,7 @@ class ProgressServer:
 
 
 def _plan(task_id: str) -> tuple[Step, ...]:
-    """From 3 shards to 5, as `operations.resize` would plan it."""
+    """Steps from 3 shards to 5, as `operations.resize` would plan them."""
     checks = [
         SubStepSpec(name=name, action="check", work=effort("check", seconds=0.05))
         for name in (RESOURCE_CHECK, STATUS_CHECK)

@@ -1,4 +1,4 @@
-"""How well a task foretells its own end, against what anybody would work out from its percent."""
+"""Accuracy of the estimated end of a task, against an extrapolation from its percent."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ _GOAL = 0.10
 _MARKS = (10, 25, 50, 75, 90)
 _FIRST = 3
 _SHARDS = (5, 3, 4, 6, 3, 6, 4, 5, 6, 4, 3)
-"""To which the cluster is scaled, one after the other, beginning with three."""
+"""Numbers of shards to which the cluster is scaled in turn, starting with three."""
 
 
 class Load(StrEnum):
@@ -94,7 +94,7 @@ def _come_and_go(seed: Seed, over: threading.Event) -> None:
 
 
 def _rows(case: str, record: Any, begun: float, ended: float) -> Iterator[Row]:
-    """The error of each is the share of the task's duration by which it foretold the end too late."""
+    """Errors of the estimates, as shares of the task's duration; positive if the estimated end was too late."""
     duration = ended - begun
     ours = {"seconds": duration}
     naive = {"seconds": duration}
@@ -108,7 +108,7 @@ def _rows(case: str, record: Any, begun: float, ended: float) -> Iterator[Row]:
 
 
 def errors(rows: Sequence[Row], contestant: str, mark: int | None = None) -> list[float]:
-    """Of all tasks, how far off it was, at one mark or at all of them."""
+    """Absolute errors of a contestant in all tasks, at one mark or at all marks."""
     wanted = _MARKS if mark is None else (mark,)
     told_then = [row.values.get(f"error_at_{at}") for row in rows if row.contestant == contestant for at in wanted]
     return [abs(error) for error in told_then if error is not None]

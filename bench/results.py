@@ -1,6 +1,6 @@
 """Measurements of a benchmark, their files, and the comparison of contestants.
 
-Pure but for `save` and `load`. A row is one run of one contestant in one case. Contestants of a case take turns within
+Pure except `save` and `load`. A row is one run of one contestant in one case. Contestants of a case take turns within
 a round, so that other load on the machine affects all of them. They are compared round by round; the median of the
 ratios is shown with the lowest and the highest.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Effort = Literal["quick", "full"]
-"""`quick` shows in seconds that a benchmark still works; its figures are worth nothing."""
+"""`quick` shows in seconds that a benchmark still works; its figures are meaningless."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +50,7 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One figure that answers a question. `goal` is in words, `met` None where there is none."""
+    """One figure that answers a question. `goal` is a text; `met` is None without a goal."""
 
     what: str
     figure: Spread
@@ -69,7 +69,7 @@ def compared_to_goal(what: str, figure: Spread, bound: str, goal: float, unit: s
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """One row of the page's first table, for a reader who sees nothing else. In Markdown, computed from the results.
+    """One row of the page's first table, for readers who read nothing else. In Markdown, computed from the results.
 
     :ivar against: the peers.
     """
@@ -87,7 +87,7 @@ class Table(msgspec.Struct, frozen=True):
 
 
 class Benchmark(msgspec.Struct, frozen=True, kw_only=True):
-    """:ivar about: what is compared with what and how, in Markdown.
+    """:ivar about: description of the comparison and its method, in Markdown.
     :ivar measure: yields rows as they are measured.
     :ivar draw: the picture that shows the findings at a glance.
     """
@@ -103,7 +103,7 @@ class Benchmark(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def spread(values: Iterable[float]) -> Spread:
-    """ValueError where there are none."""
+    """Median, lowest and highest value. ValueError without values."""
     ordered = sorted(values)
     if not ordered:
         raise ValueError("nothing was measured")
@@ -115,7 +115,7 @@ def values(rows: Iterable[Row], case: str, contestant: str, metric: str) -> list
 
 
 def ratio(rows: Sequence[Row], case: str, metric: str, ours: str, peer: str) -> Spread:
-    """Ours over the peer's, round by round."""
+    """Our values divided by the peer's, round by round."""
     theirs = {row.round: row.values[metric] for row in rows if (row.case, row.contestant) == (case, peer)}
     own = [row for row in rows if (row.case, row.contestant) == (case, ours) and row.round in theirs]
     return spread(row.values[metric] / theirs[row.round] for row in own)
@@ -131,7 +131,7 @@ def medians_between(figures: Iterable[Spread], unit: str = "") -> str:
 
 
 def cases(rows: Iterable[Row]) -> list[str]:
-    """In the order they were measured."""
+    """Cases in the order of their measurement."""
     return list(dict.fromkeys(row.case for row in rows))
 
 

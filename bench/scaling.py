@@ -1,4 +1,4 @@
-"""How long a scale takes: Cachewright's whole task, against what moves the same slots by hand."""
+"""Duration of a scale: Cachewright's whole task, against commands that move the same slots."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -37,8 +37,8 @@ _GOAL_OF_BARE, _GOAL_OF_CLI = 0.95, 8.0
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """`pipelines` are those with which valkey-cli's reshard takes part, in `cli_rounds`: each takes half a minute and
-    more. Where `rebalanced`, so does its rebalance."""
+    """valkey-cli's reshard takes part with each of `pipelines`, and its rebalance if `rebalanced`. Both take half a
+    minute or more, so they take part only in `cli_rounds`."""
 
     content: Content
     megabytes: int
@@ -129,7 +129,7 @@ def _scaled(case: Case, contestant: str, turn: int, task: Ended) -> Row:
 
 
 def _moved(case: Case, contestant: str, turn: int, seconds: float) -> Row:
-    """By somebody who does nothing else."""
+    """Row of a contestant that only moves slots."""
     return _row(case, contestant, turn, seconds=seconds, moving_seconds=seconds)
 
 
@@ -159,7 +159,7 @@ def summary(rows: Sequence[Row]) -> Summary:
 
 
 def findings(rows: Sequence[Row]) -> list[Finding]:
-    """Compare with bare migration where both treat clients alike: without clients, and at priority speed."""
+    """Compare with bare migration if both treat clients alike: without clients, and at priority speed."""
     found = []
     for case in cases(rows):
         there = contestants(rows, case)

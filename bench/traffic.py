@@ -1,8 +1,8 @@
-"""Clients of a cluster, as a process of its own: `python -m bench.caller`, spoken to over standard input and output.
+"""Clients of a cluster in a separate process, `python -m bench.traffic`, controlled over standard input and output.
 
-Each of a few callers asks, waits for the answer, thinks for a moment and asks again: INCR of a key of its own, then GET
-of it. An answer that contradicts what was acknowledged before is a loss. A caller follows MOVED and ASK, as client
-libraries do; the time that takes is part of its operation.
+Each caller sends a command, waits for the reply, pauses and sends the next: INCR of a key of its own, then GET of it. A
+reply that contradicts an acknowledged write counts as a loss. Callers follow MOVED and ASK, as client libraries do; the
+time for that is part of the operation.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ class TrafficSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Calls(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of it. `begun` and `took` are packed doubles, seconds of the monotonic clock."""
+    """Result of a run. `begun` and `took` are packed doubles, seconds of the monotonic clock."""
 
     begun: bytes
     took: bytes
@@ -46,7 +46,7 @@ class Calls(msgspec.Struct, frozen=True, kw_only=True):
     acknowledged: int
 
     def within(self, begin: float, end: float) -> "ClientLatency":
-        """What callers felt from `begin` to `end`."""
+        """Latency of operations between `begin` and `end`."""
         begun, took = array("d"), array("d")
         begun.frombytes(self.begun)
         took.frombytes(self.took)
@@ -70,7 +70,7 @@ class ClientLatency(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrafficClients:
-    """The process, from outside."""
+    """Starts and controls the process."""
 
     def __init__(self, orders: TrafficSpec) -> None:
         self._process = subprocess.Popen(
@@ -110,7 +110,7 @@ class _Caller:
         self.lost = 0
 
     def ask(self) -> socket.socket:
-        """Sends the next command; where the answer will come."""
+        """Send the next command; the socket of the reply."""
         if self._counting:
             self._key = b"caller:%d:%d" % (self._number, self._random.randrange(_KEYS))
         self.begun = time.monotonic()
@@ -124,16 +124,16 @@ class _Caller:
         words = self._words()
         try:
             link.sendall(words)
-        except OSError:  # the node has left the cluster since it was last asked
+        except OSError:  # the node has left the cluster since the last command
             self._links.refresh()
             link = self._links.owner(key_slot(self._key))
             link.sendall(words)
         return link
 
     def hear(self, answer: bytes) -> socket.socket | None:
-        """Takes the answer; where to wait for another one, if it was sent on. OSError where it is an error."""
+        """Process a reply; the socket of the next reply after a redirection, else None. OSError for an error reply."""
         if self._aside and answer:
-            answer = answer.removeprefix(b"+OK\r\n")  # to ASKING; what follows may come later
+            answer = answer.removeprefix(b"+OK\r\n")  # reply to ASKING; the rest may come later
             if not answer:
                 return self._aside
         self._aside = None
@@ -159,7 +159,7 @@ class _Caller:
 
 
 class _Links:
-    """One caller's connections, and where it thinks the slots are."""
+    """Connections of one caller, and its knowledge of the owners of slots."""
 
     def __init__(self, seed: Seed) -> None:
         self._password = seed.password
@@ -182,7 +182,7 @@ class _Links:
         return self._by_address[address]
 
     def refresh(self) -> None:
-        """Asks the first node that answers. What is connected to a node that owns nothing any more is closed."""
+        """Read the owners from the first node that responds. Close connections to nodes that own no slots."""
         for host, port in self._known:
             with contextlib.suppress(ValkeyError), Valkey(host=host, port=port, password=self._password) as client:
                 self._learn(client.execute_command("CLUSTER SLOTS"))

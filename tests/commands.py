@@ -1,4 +1,4 @@
-"""Commands of the program, run as a person types them."""
+"""Run commands of the program as a user does."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Marks and fixtures: servers and databases, of its own for tests that break them, shared for the others."""
+"""Marks and fixtures: servers and databases, shared by most tests, separate for tests that break them."""
 
 import sys
 from collections.abc import Generator, Iterator
@@ -10,7 +10,7 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import distance  # this and the next two are found through the line above
+import distance  # the line above makes this and the next two importable
 from postgres_server import PostgresServer
 from serving import Server
 
@@ -38,7 +38,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Shared by the tests of one worker process. Leave it as it was."""
+    """A server shared by the tests of one worker process. Tests restore its state."""
     yield from _running(tmp_path_factory.mktemp("server") / "data")
 
 
@@ -54,7 +54,7 @@ def client(server: Server) -> Any:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """Shared by the tests of one worker process: each makes databases of its own."""
+    """A PostgreSQL server shared by the tests of one worker process; each test creates its own databases."""
     started = PostgresServer()
     try:
         started.start()
@@ -65,7 +65,7 @@ def postgres() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def own_postgres() -> Iterator[PostgresServer]:
-    """For tests that stop it."""
+    """A separate server for tests that stop it."""
     started = PostgresServer()
     try:
         started.start()
@@ -76,7 +76,7 @@ def own_postgres() -> Iterator[PostgresServer]:
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.node)])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database, of each kind. With SQLite it is `test.db` in the test's folder."""
+    """An empty database of each kind. With SQLite it is `test.db` in the test's folder."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'test.db'}"
         return

@@ -1,4 +1,4 @@
-"""A database, an instance and a task, for tests that need some and are not about what is in them."""
+"""A database, an instance and a task for tests that do not depend on their content."""
 
 import subprocess
 from pathlib import Path
@@ -15,7 +15,7 @@ from cachewright.store.sqlite import SqliteDatabase
 
 
 def new_database(folder: Path) -> SqliteDatabase | PostgresDatabase:
-    """`test.db` in that folder, with this release's tables and nothing in them. The caller closes it."""
+    """An empty database `test.db` in the folder, with this release's tables. The caller closes it."""
     return migrated(f"sqlite:///{folder / 'test.db'}")
 
 
@@ -32,14 +32,14 @@ def opened(url: str) -> SqliteDatabase | PostgresDatabase:
 
 
 def stored_bytes(database_file: Path) -> bytes:
-    """Contents of a SQLite database that may be open, with its log. Another process reads them: one that closes a file
-    of a database which it has open loses its locks on it."""
+    """Contents of a SQLite database that may be open, with its log. Another process reads the files: a process that
+    closes a file of its own open database loses its locks."""
     files = sorted(database_file.parent.glob(f"{database_file.name}*"))
     return subprocess.run(["cat", *files], capture_output=True, check=True).stdout
 
 
 def a_task(**members: Any) -> Task:
-    """One that waits, but for these members."""
+    """A waiting task, except for the given members."""
     plain: dict[str, Any] = {
         "id": "t",
         "instance_id": "i",
@@ -57,7 +57,7 @@ def a_task(**members: Any) -> Task:
 
 
 def an_instance(**members: Any) -> Instance:
-    """One that runs, of one shard, but for these members."""
+    """A running instance of one shard, except for the given members."""
     plain: dict[str, Any] = {
         "id": "i",
         "project_id": "p",

@@ -37,10 +37,10 @@ STARTERS = {
     "serving.Server": "server",
     "playwright.sync_api.sync_playwright": "console",
 }
-"""What starts processes, by qualified name."""
+"""Functions and classes that start processes, by qualified name."""
 
 _COMMANDS = {"valkey-server": "node", "postgres": "node", "serve": "server", "demo": "server", "run-driver": "console"}
-"""Words of a command line that tell what it starts."""
+"""Words of a command line that identify what it starts."""
 
 
 def mark(items: Iterable[pytest.Item]) -> None:
@@ -56,7 +56,7 @@ def marks_of(item: pytest.Item) -> list[str]:
 
 
 def distance_of_command(words: Sequence[str]) -> str:
-    """How far a test goes that runs this command. A node that listens on no port only says what it can do."""
+    """Distance of a test that runs this command. A node that listens on no port only prints its features."""
     if ("--port", "0") in itertools.pairwise(words):
         return "unit"
     found = (_COMMANDS.get(Path(word).name, "unit") for word in words)
@@ -110,7 +110,7 @@ def _distance_of(function: Any) -> str:
 
 
 def _follow(thing: Any, distances: set[str], seen: set[int]) -> None:
-    """Add the distances of all that `thing` refers to."""
+    """Add the distances of everything that `thing` refers to."""
     if id(thing) in seen:
         return
     seen.add(id(thing))

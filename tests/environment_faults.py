@@ -1,4 +1,4 @@
-"""What a server stands on, taken away: a full disk, a clock that is set back."""
+"""Faults of a server's environment: a full disk, a clock that is set back."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ MEGABYTE = 1024 * 1024
 
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
-    """A file system of that size on `folder`. Only root can make one: elsewhere the test is skipped, never in CI."""
+    """Mount a file system of this size on `folder`. Requires root: otherwise the test is skipped, but never in CI."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=700", "cachewright-test", str(folder)]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -29,7 +29,7 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
 
 
 def fill(folder: Path) -> Path:
-    """A file that takes all the space there is left."""
+    """Fill the remaining space with a file."""
     filler = folder / "filler"
     with filler.open("ab", buffering=0) as file:
         try:
@@ -41,7 +41,7 @@ def fill(folder: Path) -> Path:
 
 
 def set_back_an_hour_while(mark: Path) -> tuple[str, ...]:
-    """`cachewright serve` whose clock is an hour behind for as long as the file `mark` is there."""
+    """`cachewright serve` with a clock that is an hour behind while the file `mark` exists."""
     program = f"""
 import os, sys, time
 real_ns, real = time.time_ns, time.time

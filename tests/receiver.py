@@ -10,7 +10,7 @@ from standardwebhooks import Webhook
 
 
 class Receiver:
-    """Answers 204 unless told otherwise, and remembers what came."""
+    """Returns 204 by default, and stores the received requests."""
 
     def __init__(self, port: int = 0) -> None:
         self.received: list[tuple[dict[str, str], bytes]] = []
@@ -38,11 +38,11 @@ class Receiver:
         self._thread.start()
 
     def secure(self, tls: SSLContext) -> None:
-        """Speaks HTTPS from now on."""
+        """Serve HTTPS from now on."""
         self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
 
     def events(self, secret: str) -> list[dict[str, Any]]:
-        """What came in the last minutes, each signature checked by the scheme's own library."""
+        """Events of the last minutes, after the scheme's own library has verified their signatures."""
         return [Webhook(secret).verify(body, headers) for headers, body in list(self.received)]
 
     def __enter__(self) -> "Receiver":

@@ -1,4 +1,4 @@
-"""A real `cachewright serve` for tests: started, killed, started again, and cleaned up after."""
+"""A real `cachewright serve` for tests: started, killed, restarted, and removed afterwards."""
 
 import json
 import os
@@ -35,7 +35,7 @@ _OVER = object()
 ENDED = frozenset({"SUCCESS", "FAILED"})
 COMMAND = (sys.executable, "-m", "cachewright", "serve")
 ROOMY = ("--memory-overcommit", "1000")
-"""Several servers share a machine, and their nodes stay almost empty. Tests of what a host can hold leave this out."""
+"""Several servers share a machine, and their nodes stay almost empty. Tests of capacity omit this."""
 
 
 class Server:
@@ -49,7 +49,7 @@ class Server:
         host: str = "127.0.0.1",
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """`environment`: variables that the server gets besides those of the tests."""
+        """:param environment: variables of the server in addition to those of the tests."""
         self.data_dir = data_dir
         self.host = host
         self.arguments = arguments
@@ -72,7 +72,7 @@ class Server:
         self.port = int(self.credentials["endpoint"].rpartition(":")[2])
 
     def refusal(self) -> tuple[int, str]:
-        """Exit code and last words of a server that does not start."""
+        """Exit code and error message of a server that does not start."""
         place = ("--data-dir", self.data_dir, "--listen", f"{self.host}:{self.port}")
         command = [*self.command, *self.arguments, *place]
         tried = subprocess.run(
@@ -100,7 +100,7 @@ class Server:
         self.process.wait()
 
     def stop(self) -> int:
-        """Asks it to end; its exit code."""
+        """Stop the server by a signal, and return its exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=PATIENCE_SECONDS)
@@ -112,7 +112,7 @@ class Server:
             process.kill()
 
     def nodes(self) -> list[psutil.Process]:
-        """Living cache nodes of this data directory."""
+        """Running nodes of this data directory."""
         found = []
         for process in psutil.process_iter(["cmdline", "status"]):
             words = process.info["cmdline"] or []
@@ -130,7 +130,7 @@ class Server:
         return read
 
     def signed(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Request:
-        """A signed request below the project, for what the SDK has no operation for."""
+        """Send a signed request below the project, for operations that the SDK lacks."""
         known = self.credentials
         raw = b"" if body is None else json.dumps(body).encode()
         resource = f"/v2/{known['project_id']}/{path}"
@@ -160,7 +160,7 @@ class Server:
 
 
 def until(condition: Callable[[], Any], message: str, seconds: float = PATIENCE_SECONDS) -> Any:
-    """The first true answer of `condition`."""
+    """Wait for the first true result of `condition`, and return it."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if answer := condition():
@@ -195,14 +195,14 @@ def create(client: Any, shards: int = 3, **changed: Any) -> str:
 
 
 def created(client: Any, shards: int = 3, **changed: Any) -> str:
-    """Id of an instance that is RUNNING."""
+    """Create an instance, wait until it is RUNNING, and return its id."""
     instance_id = create(client, shards, **changed)
     until(lambda: show(client, instance_id).status == "RUNNING", "the instance is not RUNNING")
     return instance_id
 
 
 def resize(client: Any, instance_id: str, shards: int, **sizes: int) -> str:
-    """Id of the resize's task."""
+    """Start a resize, and return the id of its task."""
     gigabytes = shards * sizes.get("shard_gb", 1)
     body = ResizeInstanceBody(spec_code=spec(shards, **sizes), new_capacity=gigabytes)
     client.resize_instance(ResizeInstanceRequest(instance_id=instance_id, body=body))
@@ -223,7 +223,7 @@ def progress(client: Any, instance_id: str, task_id: str) -> Any:
 
 
 def ended(client: Any, instance_id: str, task_id: str, seconds: float = PATIENCE_SECONDS) -> Any:
-    """The task's row when it has ended."""
+    """Wait for the end of a task, and return its row."""
 
     def row() -> Any:
         tasks = client.list_background_task(ListBackgroundTaskRequest(instance_id=instance_id)).tasks
@@ -235,9 +235,9 @@ def ended(client: Any, instance_id: str, task_id: str, seconds: float = PATIENCE
 def resize_until(
     client: Any, instance_id: str, shards: int, seen: Callable[[str], Any], **sizes: int
 ) -> tuple[str, Any]:
-    """Id of a resize's task that runs, and the first true answer of `seen`, which is given the id.
+    """Start a resize; the id of its running task, and the first true result of `seen` for that id.
 
-    A resize may be over before it was looked at. Then the instance is resized back, and the resize begins once more.
+    If the resize ends before `seen` is true, the instance is resized back, and the resize is repeated.
     """
     before = show(client, instance_id).sharding_count
     for _ in range(20):
@@ -254,16 +254,16 @@ def resize_until(
 
 
 def in_migration(client: Any, instance_id: str, task_id: str) -> Any:
-    """Progress of a resize whose data migration is under way; None before and after."""
+    """Progress of a resize during its data migration; None before and after."""
     seen = progress(client, instance_id, task_id)
     steps = {step.step_name: step.step_status for step in seen.step_details}
     return seen if steps.get("Data migration.") == "EXECUTING" else None
 
 
 def held_in_migration(server: Server, client: Any, instance_id: str, shards: int, **control: Any) -> str:
-    """Id of a resize's task that waits in its data migration, because no request is as fast as its latency ceiling.
+    """Start a resize; the id of its task, which waits in the data migration because its latency ceiling is unreachable.
 
-    Its other control settings are `control`. A request without a ceiling lets it go on.
+    `control` are further control settings. A control request without a ceiling lets the task continue.
     """
     task_id = resize(client, instance_id, shards)
     path = f"instances/{instance_id}/tasks/{task_id}/control"
@@ -279,7 +279,7 @@ def cache(client: Any, instance_id: str) -> ValkeyCluster:
 
 
 def load(caches: ValkeyCluster, keys: int, size: int = 200) -> None:
-    """Keys `key:0` and on, with values of that many bytes."""
+    """Write keys `key:0`, `key:1`, ... with values of this number of bytes."""
     for start in range(0, keys, 2000):
         pipeline = caches.pipeline()
         for number in range(start, min(start + 2000, keys)):
@@ -288,14 +288,14 @@ def load(caches: ValkeyCluster, keys: int, size: int = 200) -> None:
 
 
 def present(caches: ValkeyCluster, keys: int) -> int:
-    """How many of those are there."""
+    """Number of these keys that exist."""
     parts = (range(start, min(start + 2000, keys)) for start in range(0, keys, 2000))
     return sum(caches.exists(*(f"key:{number}" for number in part)) for part in parts)
 
 
 def operator_of(server: Server, host: str, port: int, **options: Any) -> Valkey:
-    """A connection to one node as the control plane's own user, which may do what clients may not. LookupError where
-    no node has the port."""
+    """A connection to one node as the control plane's user, with administrative rights. LookupError if no node has the
+    port."""
     for conf in (server.data_dir / "nodes").glob("*/valkey.conf"):
         lines = dict(line.split(" ", 1) for line in conf.read_text().splitlines())
         if int(lines["port"]) == port:
@@ -305,7 +305,7 @@ def operator_of(server: Server, host: str, port: int, **options: Any) -> Valkey:
 
 
 def states(caches: ValkeyCluster) -> set[str]:
-    """cluster_state in the eyes of every node."""
+    """cluster_state as each node reports it."""
     return {caches.cluster_info(target_nodes=node)["cluster_state"] for node in caches.get_nodes()}
 
 

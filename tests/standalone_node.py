@@ -1,4 +1,4 @@
-"""A real node that belongs to no cluster, for the modules that talk to one node."""
+"""A real node outside of any cluster, for tests of modules that use a single node."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from cachewright.valkey.access import Access
 
 
 def signed_in_with(password: str | None) -> Access:
-    """For nodes that know only the user `default`."""
+    """Access to nodes that have only the user `default`."""
     return Access("", password, Path())
 
 
@@ -37,13 +37,13 @@ def node_at(port: int) -> Node:
 
 
 def nowhere() -> Node:
-    """One that does not run."""
+    """A node that does not run."""
     return node_at(next(free_ports("127.0.0.1", (10240, 30000), set())))
 
 
 @asynccontextmanager
 async def started(folder: Path, *lines: str) -> AsyncIterator[Node]:
-    """One with further lines of configuration, for as long as the `with` block."""
+    """A running node with additional lines of configuration, for the `with` block."""
     host = LocalHost(Settings(data_dir=folder))
     node = nowhere()
     usual = ("bind 127.0.0.1", f"port {node.port}", "daemonize yes", "pidfile valkey.pid", "set-proc-title no")

@@ -1,4 +1,4 @@
-"""Times of a task never turn around, whatever the system's clock does."""
+"""Times of a task never decrease, for any changes of the system's clock."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Settings that are read from a text."""
+"""Settings that are parsed from text."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Every test is marked by its distance from reality, and none goes beyond its mark."""
+"""Every test is marked by its distance from reality, and fails if it exceeds its mark."""
 
 import pkgutil
 import subprocess

@@ -1,4 +1,4 @@
-"""Links and names of tests in the documentation lead somewhere."""
+"""Links and names of tests in the documentation refer to something that exists."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _CODE = re.compile(r"```.*?```", re.DOTALL)
 
 
 def headings(page: Path) -> set[str]:
-    """Anchors of a page's headings, as a forge makes them."""
+    """Anchors of a page's headings, as GitHub generates them."""
     titles = re.findall(r"^#+ (.*)$", _CODE.sub("", page.read_text()), re.MULTILINE)
     plain = (re.sub(r"\]\([^)]*\)|[`\[*]", "", title).lower() for title in titles)
     return {"".join(c for c in title.replace(" ", "-") if c.isalnum() or c in "-_") for title in plain}

@@ -1,4 +1,4 @@
-"""The table of error codes, and the page that is made of it."""
+"""The table of error codes, and the page that is generated from it."""
 
 import importlib
 import pickle
@@ -17,7 +17,7 @@ ROWS = list(ERRORS.values())
 
 
 def test_the_page_is_the_table() -> None:
-    """`python -m cachewright.errors > docs/errors.md` makes it."""
+    """`python -m cachewright.errors > docs/errors.md` generates it."""
     assert (ROOT / "docs" / "errors.md").read_text() == render()
 
 

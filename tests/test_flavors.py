@@ -1,4 +1,4 @@
-"""Spec codes: what they stand for, and that nothing else is taken for one."""
+"""Spec codes: their meaning, and the rejection of other texts."""
 
 import re
 from contextlib import suppress

@@ -9,7 +9,7 @@ import cachewright
 PROJECT = Path(__file__).parent.parent / "pyproject.toml"
 SOURCE = Path(str(cachewright.__file__)).parent
 _DRIVER = re.compile(r"sqlite3|psycopg|PRAGMA|OperationalError|\.dialect\b|create_engine")
-"""What only a module that knows which database there is can name."""
+"""Names that only a module for one kind of database may contain."""
 
 
 def test_the_docstring_lists_the_layers_in_their_order() -> None:

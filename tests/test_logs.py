@@ -1,4 +1,4 @@
-"""Lines that strangers can cause are limited."""
+"""Limits of log lines that unauthenticated callers can cause."""
 
 from cachewright.logs import LineLimit
 

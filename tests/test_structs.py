@@ -27,7 +27,7 @@ print(len(kinds), len(resolved))
 
 
 def counts(*, resolve: bool) -> tuple[int, int]:
-    """Number of structs, and of those whose types are resolved when all are decoded, in a process of its own."""
+    """Number of structs, and of those whose types are resolved when all are decoded, in a separate process."""
     command = [sys.executable, "-c", _DECODE_ALL.format(resolve=resolve)]
     ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     kinds, resolved = ran.stdout.split()

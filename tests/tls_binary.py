@@ -1,4 +1,4 @@
-"""A valkey-server with TLS for tests that need one: the packaged one has none."""
+"""A valkey-server with TLS for tests that need one: the packaged one does not support TLS."""
 
 import os
 from pathlib import Path

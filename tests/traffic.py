@@ -1,4 +1,4 @@
-"""Clients of a cache that remember what was acknowledged to them, and look for it with every write."""
+"""Clients of a cache that record acknowledged writes, and verify them with every write."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ FAULTS = (ValkeyError, ValkeyClusterException, OSError)
 
 
 class Loss(msgspec.Struct, frozen=True):
-    """A write that was acknowledged at `at` (monotonic seconds), and what was found in its place."""
+    """A write that was acknowledged at `at` (monotonic seconds), and the value found instead."""
 
     key: str
     count: int
@@ -22,7 +22,7 @@ class Loss(msgspec.Struct, frozen=True):
 
 
 class Traffic(threading.Thread):
-    """Counts up on keys of its own. Errors are expected; losses are not."""
+    """Increments its own keys. Errors are expected; losses are not."""
 
     def __init__(self, number: int, port: int) -> None:
         super().__init__(daemon=True)
@@ -53,7 +53,7 @@ class Traffic(threading.Thread):
             time.sleep(0.002)
 
     def finish(self, caches: ValkeyCluster) -> None:
-        """Ends it, and looks for the last write to each key."""
+        """Stop, and verify the last write to each key."""
         self._over.set()
         self.join()
         for key in self._acknowledged:

@@ -1,4 +1,4 @@
-"""A real delivery of webhooks in this process: a database, DBOS and a courier, for tests that look inside."""
+"""Webhook delivery in this process: a database, DBOS and the worker, for tests that inspect them."""
 
 import asyncio
 import base64
@@ -24,15 +24,15 @@ SECRET = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
 
 
 class Post:
-    """A courier at work."""
+    """A running webhook delivery worker."""
 
     def __init__(self, folder: Path, *, to_private: bool = True) -> None:
         self.database = new_database(folder)
         self._engine = Engine(self.database, {}, TaskFeed())
-        self._worker = courier = WebhookDeliveryWorker(self.database, LoopHeartbeats(), to_private=to_private)
-        courier.start(self._engine.start())
+        self._worker = worker = WebhookDeliveryWorker(self.database, LoopHeartbeats(), to_private=to_private)
+        worker.start(self._engine.start())
         self._loop = asyncio.new_event_loop()
-        self._running = self._loop.create_task(courier.run())
+        self._running = self._loop.create_task(worker.run())
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 

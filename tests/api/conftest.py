@@ -1,4 +1,4 @@
-"""The API on a real server, above a real database; what lies below the control plane is left out."""
+"""The API over HTTP with a real database, without nodes, engine and supervision."""
 
 import asyncio
 import socket

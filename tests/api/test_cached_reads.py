@@ -1,4 +1,4 @@
-"""What is read for every request is kept, and yet nobody is served by what is no longer so."""
+"""Frequent reads are cached, and no response is outdated."""
 
 import sqlite3
 import subprocess

@@ -1,4 +1,4 @@
-"""Paths and queries of any bytes: what is asked is understood or refused, in shape, and never fails."""
+"""Paths and queries of any bytes are decoded or rejected in the contract's form, and never fail."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""UpdateInstance, BatchDeleteInstances, tags, counts: what is changed and read without a background task."""
+"""UpdateInstance, BatchDeleteInstances, tags, counts: changes and reads without a background task."""
 
 import uuid
 from collections.abc import Callable, Mapping
@@ -121,7 +121,7 @@ def test_existence_is_checked_before_the_body(tenant: Tenant) -> None:
 
 
 def test_the_clouds_client_deletes_several(tenant: Tenant) -> None:
-    """Each has its own result; what is named twice has one."""
+    """Each instance has its own result; one that is named twice has one result."""
     running, creating, unknown = tenant.instance(), tenant.instance(), str(uuid.uuid4())
     set_status(tenant, creating, "CREATING")
     body = BatchDeleteBody(instances=[running, creating, unknown, running.upper()])

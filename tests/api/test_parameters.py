@@ -1,4 +1,4 @@
-"""Changing parameters over HTTP: what is refused, what is on record, and the cloud's own client on a real server."""
+"""Changes of parameters over HTTP: rejections, stored tasks, and the cloud's own client on a real server."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Roles, and the audit log of what was done with them."""
+"""Roles, and the audit log of requests."""
 
 from collections.abc import Callable
 from typing import Any
@@ -125,7 +125,7 @@ def test_the_log_of_another_project_is_not_shown(tenant: Tenant, new_tenant: Cal
 
 
 def test_every_kind_of_task_has_an_action(tenant: Tenant) -> None:
-    """Whoever may not start a task of a kind may not control it either."""
+    """A user who may not start a kind of task may not control it either."""
     assert {operation.permission for operation in OPERATIONS.values()} <= set(ACTIONS)
 
 

@@ -1,4 +1,4 @@
-"""Queries and bodies into shapes: what is nothing, and what is refused."""
+"""Decoding of queries and bodies: absent values and rejections."""
 
 from typing import Any
 

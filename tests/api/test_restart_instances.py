@@ -1,4 +1,4 @@
-"""RestartOrFlushInstances over HTTP: who may, and what is refused."""
+"""RestartOrFlushInstances over HTTP: permissions and rejections."""
 
 import uuid
 

@@ -1,4 +1,4 @@
-"""Webhooks are made, listed, tried and deleted. That they are told is for `tests/webhooks/test_delivery.py`."""
+"""Webhooks are created, listed, tested and deleted. `tests/webhooks/test_delivery.py` tests deliveries."""
 
 import json
 from collections.abc import Callable

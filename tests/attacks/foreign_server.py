@@ -36,7 +36,7 @@ class ForeignServer:
         return {line["node_id"] for line in lines if "handshake" not in line["flags"] and "myself" not in line["flags"]}
 
     def has_given_up(self) -> bool:
-        """Whether no attempt to meet a node is under way."""
+        """Whether no node is in a handshake."""
         return all("handshake" not in line["flags"] for line in self.client.execute_command("CLUSTER NODES").values())
 
 

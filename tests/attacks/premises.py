@@ -1,4 +1,4 @@
-"""What tests put into the database of a running server, and what they read of its process."""
+"""Data that tests put into the database of a running server, and measurements of its process."""
 
 import time
 import uuid

@@ -1,4 +1,4 @@
-"""What browsers are told: headers of responses, and links that no request can forge."""
+"""Responses to browsers: headers, and links that no request can forge."""
 
 import re
 import uuid

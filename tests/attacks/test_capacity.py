@@ -1,4 +1,4 @@
-"""What a host cannot hold is refused when it is asked for: memory, disk, ports, and more than a project's quota."""
+"""Requests beyond memory, disk and ports of the host, or beyond a project's quota, are rejected."""
 
 import json
 import subprocess

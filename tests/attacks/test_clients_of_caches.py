@@ -1,5 +1,5 @@
-"""What a client that holds the password of its own cache can do to other caches, to the limits it pays for, and to the
-control plane."""
+"""Attacks of a client with the password of its own cache: on other caches, on its own limits, and on the control
+plane."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Requests of clients that nobody knows: what they may make the server keep, answer and write into its log."""
+"""Requests of unknown clients: limits on memory, responses and log lines."""
 
 import json
 import logging

@@ -70,7 +70,7 @@ def frozen(nodes: list[psutil.Process]) -> Iterator[None]:
 
 @contextmanager
 def calling(server: Server, path: str, times: int) -> Iterator[list[Future[httpx.Response]]]:
-    """So many calls at once."""
+    """Make this number of concurrent calls."""
     limits = httpx.Limits(max_connections=times)
     with httpx.Client(limits=limits, timeout=120, verify=False) as http, ThreadPoolExecutor(times) as threads:  # noqa: S501  # plain HTTP
         yield [threads.submit(http.send, server.signed("GET", path)) for _ in range(times)]
@@ -106,7 +106,7 @@ LEFT = {
     "state": "show_instance_state",
     "resize/plan": "plan_resize",
 }
-"""What is asked for below an instance, and the name of its operation in the metrics."""
+"""Requests below an instance, with the name of their operation in the metrics."""
 
 
 def test_a_client_that_has_gone_leaves_nothing_running(own_server: Server) -> None:

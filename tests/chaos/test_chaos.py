@@ -85,7 +85,7 @@ def just_before_a_kill(loss: Loss, kills: list[float]) -> bool:
 
 
 def require_nothing_left(chaos: FaultInjector, instance_id: str) -> None:
-    """No process, no file, no unfinished task, no run that is still in line."""
+    """No process, no file, no unfinished task, and no enqueued run is left."""
     delete(chaos, instance_id)
     until(lambda: not rows(chaos, "SELECT id FROM deliveries WHERE status='WAITING'"), "events are still on their way")
     data_dir = chaos.server.data_dir

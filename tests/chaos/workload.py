@@ -1,4 +1,4 @@
-"""What is asked of a server while it is struck: tasks of every kind, by the seed."""
+"""Requests to a server during faults: tasks of every kind, by the seed."""
 
 from collections.abc import Callable
 from typing import Any

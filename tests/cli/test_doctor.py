@@ -1,4 +1,4 @@
-"""`cachewright doctor` tells what is wrong, and changes nothing."""
+"""`cachewright doctor` reports faults, and changes nothing."""
 
 import json
 import socket

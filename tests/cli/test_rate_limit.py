@@ -1,4 +1,4 @@
-"""What one key may ask for, on a server that was told so."""
+"""Rate limit of one key on a real server."""
 
 from collections.abc import Iterator
 from pathlib import Path

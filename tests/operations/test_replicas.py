@@ -1,4 +1,4 @@
-"""A cluster with replicas: a replica that takes over in the middle of a scale goes on with it."""
+"""A cluster with replicas: a scale continues after a replica takes over."""
 
 from typing import Any
 

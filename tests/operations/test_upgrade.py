@@ -1,8 +1,8 @@
-"""A task that an earlier release began, and was killed in, ends under this one, and its nodes are adopted.
+"""A task of an earlier release, which was killed in the middle of it, completes under this one; its nodes are adopted.
 
 `tests/releases/` holds the database of each release, taken after a kill in the middle of a scale from two shards to
-three: one of two slot ranges has moved, the other was on its way. The nodes are made anew as that database has them, on
-ports of today.
+three: one of two slot ranges had moved, the other was in progress. The test creates the nodes that the database
+describes, on free ports.
 """
 
 import json

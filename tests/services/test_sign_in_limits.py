@@ -1,4 +1,4 @@
-"""Turns and waiting places of those who sign in, and what is counted of wrong passwords."""
+"""Turns and queues of sign-ins, and counts of wrong passwords."""
 
 import asyncio
 from contextlib import suppress
@@ -38,7 +38,7 @@ def is_allowed(wrong: WrongPasswords, address: str, name: str) -> bool:
 
 
 async def turns(lanes: list[Lane]) -> list[int | None]:
-    """In which order those who come at once get their turns; None for who gets no place."""
+    """Order in which concurrent sign-ins get their turns; None for those without a place."""
     queue, order = SignInQueue(), []
 
     async def come(number: int) -> int | None:

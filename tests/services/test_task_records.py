@@ -1,4 +1,4 @@
-"""Tasks on record: whose they are, what is kept of them, and which may be deleted."""
+"""Stored tasks: their owners, their retention, and which may be deleted."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator

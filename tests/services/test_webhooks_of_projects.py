@@ -1,4 +1,4 @@
-"""Webhooks of a real server: told of an instance's creation, and of what happened while the server was dead."""
+"""Webhooks of a real server: events of a creation, and of changes while the server was down."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -52,7 +52,7 @@ def test_what_is_saved_is_what_is_loaded(database: SqlDatabase) -> None:
 
 
 def test_what_never_changes_is_not_written_again(database: SqlDatabase) -> None:
-    """In SQLite an index is written anew where a column of it is, be its value the same."""
+    """SQLite updates an index entry for each column in a statement, even if its value stays the same."""
     written = []
 
     def see(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:

@@ -1,4 +1,4 @@
-"""A real DBOS on a real database, polled so seldom that whatever is prompt was woken."""
+"""A real DBOS on a real database, polled so rarely that prompt starts prove a wake-up."""
 
 import asyncio
 import threading
@@ -16,7 +16,7 @@ NAME = "test"
 NEVER_SECONDS = 120.0
 AT_ONCE_SECONDS = 3.0
 QUIET_SECONDS = 1.5
-"""After which a queue that nothing happens to is polled seldom again."""
+"""Time after which an idle queue is polled rarely again."""
 
 began: dict[str, float] = {}
 released = threading.Event()
@@ -69,7 +69,7 @@ def until_begun(argument: str, within: float = AT_ONCE_SECONDS) -> float:
 
 
 def polls_within(seconds: float) -> int:
-    """How often the queue's worker has asked the database for what is in line."""
+    """Number of times that the queue's worker has read the queue from the database."""
     asked = []
 
     def see(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:

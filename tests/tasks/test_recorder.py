@@ -1,4 +1,4 @@
-"""The record of a task that many lanes write to at once, in a real database."""
+"""Concurrent writes of many lanes to the record of one task, in a real database."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Counters that stand still are told of; those that move, and sub-steps that are over, are not."""
+"""Stalled counters are reported; moving ones, and ended sub-steps, are not."""
 
 from cachewright.model.tasks import Step, StepStatus, SubStep, Task
 from cachewright.tasks.plan import effort

@@ -1,4 +1,4 @@
-"""How much moves at once, as clients and experience have it."""
+"""Batch sizes, by clients and measured latency."""
 
 from hypothesis import given
 from hypothesis import strategies as st

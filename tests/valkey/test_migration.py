@@ -1,4 +1,4 @@
-"""Moves between nodes that nobody else looks after."""
+"""Moves between nodes without a server."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator

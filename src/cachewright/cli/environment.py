@@ -1,4 +1,4 @@
-"""What a server needs of its environment, checked before it starts. Errors are for the person who starts it."""
+"""Checks of the environment before a server starts. Errors are messages for the operator."""
 
 import fcntl
 import os
@@ -21,7 +21,7 @@ class StartupError(CachewrightError):
 
 
 def require(settings: Settings) -> None:
-    """StartupError where certificate, rates, ports or the Valkey server cannot be used."""
+    """Check the settings. StartupError if certificate, rates, ports or the Valkey server cannot be used."""
     _require_tls(settings)
     _require_rate(settings.rate_limit)
     _require_separate_ports(settings)
@@ -34,7 +34,7 @@ def require(settings: Settings) -> None:
 
 @contextmanager
 def only_server_of(data_dir: Path) -> Iterator[None]:
-    """Holds the lock of a data directory: two servers would both run its tasks. StartupError where another holds it."""
+    """Hold the lock of a data directory: two servers would both run its tasks. StartupError if it is taken."""
     descriptor = os.open(
         data_dir / "server.lock", os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, stat.S_IRUSR | stat.S_IWUSR
     )
@@ -47,7 +47,7 @@ def only_server_of(data_dir: Path) -> Iterator[None]:
 
 
 def free_port(listen: Listen) -> Listen:
-    """The address to listen on, with a free port in place of port 0. StartupError where the port is taken."""
+    """The address to listen on, with a free port instead of port 0. StartupError if the port is taken."""
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -59,7 +59,7 @@ def free_port(listen: Listen) -> Listen:
 
 
 def _require_tls(settings: Settings) -> None:
-    """StartupError where certificate and key are not both there, or do not belong together."""
+    """StartupError if certificate or key is missing, or they do not match."""
     if settings.tls_cert is None and settings.tls_key is None:
         return
     if settings.tls_cert is None or settings.tls_key is None:
@@ -83,7 +83,7 @@ def _require_rate(text: str) -> None:
 
 
 def _require_separate_ports(settings: Settings) -> None:
-    """StartupError where clients and the cluster bus would share ports: a firewall could not tell them apart."""
+    """StartupError if clients and the cluster bus would share ports: a firewall could not distinguish them."""
     (first, end), (first_peer, end_peer) = settings.node_ports, settings.bus_ports
     if first < end_peer and first_peer < end:
         shared = f"--bus-ports {show_ports(settings.bus_ports)} overlaps {show_ports(settings.node_ports)}"

@@ -1,6 +1,6 @@
 """`cachewright serve`: check the environment, then run the server until it is stopped.
 
-All of it is one process on purpose: there is no worker that outlives a killed parent and keeps its port or its tasks.
+The server is one process, so no worker can outlive a killed parent and keep its port or its tasks.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _TRACED_BY = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT
 
 
 def serve_until_stopped(settings: Settings) -> None:
-    """Returns after SIGTERM or SIGINT. StartupError where it cannot start."""
+    """Serve until SIGTERM or SIGINT. StartupError if the server cannot start."""
     logs.configure(settings.log_format)
     environment.require(settings)
     with ExitStack() as running:
@@ -75,7 +75,7 @@ def _exposures(settings: Settings, listen: Listen) -> Iterator[exposure.Exposure
 
 
 def _trace(server: ControlPlane) -> None:
-    """Sends traces where OpenTelemetry's own variables say. Without them its SDK is not needed."""
+    """Export traces to the endpoint in OpenTelemetry's variables. Without them its SDK is not needed."""
     if not any(os.environ.get(name) for name in _TRACED_BY):
         return
     try:
@@ -112,7 +112,7 @@ def _endpoint(settings: Settings, listen: Listen) -> str:
 
 
 def _write_credentials(settings: Settings, listen: Listen, first: Credentials | None) -> None:
-    """Writes the oldest key that works, and the server's address, for the owner of the folder."""
+    """Write the oldest enabled key and the server's address, readable by the owner of the directory alone."""
     if first is None or first.project is None:
         settings.credentials_file.unlink(missing_ok=True)
         log.warning(

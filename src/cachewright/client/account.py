@@ -1,7 +1,7 @@
 """Finds the server to use and the credentials for it.
 
-Sources in order: options, the environment variables of the cloud's SDKs, the active profile, the credentials file in
-the data directory of a server. A profile is a file of the same format, readable by its owner only.
+Sources in order: a named profile, the environment variables of the cloud's SDKs, a named data directory of a server,
+the active profile, `./data`. A profile is a file in the format of `credentials.json`, readable by its owner only.
 """
 
 import os

@@ -33,7 +33,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SubStep(msgspec.Struct, frozen=True, kw_only=True):
-    """One sub-step. `action` names the function that performs it, `arguments` are what that function needs."""
+    """One sub-step. `action` names the function that performs it, `arguments` are its parameters."""
 
     id: str
     name: str

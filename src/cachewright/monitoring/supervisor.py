@@ -84,7 +84,7 @@ class Supervisor:
             return instances.should_run_in(connection, STATUSES_WITH_RUNNING_NODES)
 
     async def _dead(self, supervised: Mapping[str, str]) -> set[str]:
-        """Those of the nodes that have no process although they have run before."""
+        """Nodes that have no process although they have run before."""
         stopped = supervised.keys() - (await self._host.processes()).keys()
         return stopped & await self._host.nodes_with_file(CONFIG) if stopped else set()
 

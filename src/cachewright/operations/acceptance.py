@@ -12,8 +12,8 @@ from cachewright.operations.operation import Operation
 
 
 def require_acceptable(operation: Operation[Any, Any], instance: Instance, unfinished: Sequence[Task]) -> None:
-    """ApiError where the operation may not be requested now. `unfinished` are the tasks of the instance that have not
-    ended: one that the instance's status does not show may be busy as well."""
+    """ApiError if the operation may not be requested now. `unfinished` are the tasks of the instance that have not
+    ended: the status alone does not show a change of parameters, or a deletion that waits."""
     if instance.status not in operation.accepts:
         raise ApiError(operation.not_accepted or busy_code(instance))
     if operation.waits_for_others:
@@ -26,13 +26,13 @@ def require_acceptable(operation: Operation[Any, Any], instance: Instance, unfin
 
 
 def require_retriable(operation: Operation[Any, Any], instance: Instance) -> None:
-    """ApiError where a failed task of the operation cannot be retried now."""
+    """ApiError if a failed task of the operation cannot be retried now."""
     if instance.status != operation.status_after_failure and instance.status not in operation.accepts:
         raise ApiError(busy_code(instance))
 
 
 def busy_code(instance: Instance) -> str:
-    """Why the instance accepts no other change in its status."""
+    """Error code of the operation in progress, by the status of the instance."""
     for operation in OPERATIONS.values():
         if operation.busy and operation.status_while_running == instance.status:
             return operation.busy

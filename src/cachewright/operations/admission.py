@@ -35,8 +35,8 @@ def limits(host: Host, settings: Settings) -> Limits:
 def require_room(
     connection: sa.Connection, limits: Limits, project_id: str, request: Request, instance: Instance | None = None
 ) -> None:
-    """ApiError DCS.4035, DCS.4036, DCS.4039 or DCS.9007. Call it in the transaction that stores what is requested:
-    of two requests for the last room one is refused. `instance` is the one that is changed."""
+    """ApiError DCS.4035, DCS.4036, DCS.4039 or DCS.9007 if there is too little room. Call it in the transaction that
+    stores the change, so that only one of two requests gets the last room. `instance` is the instance to change."""
     for shortage in shortages(connection, limits, project_id, request, instance):
         raise ApiError(shortage.code, reason=shortage.reason)
 
@@ -44,15 +44,15 @@ def require_room(
 def shortages(
     connection: sa.Connection, limits: Limits, project_id: str, request: Request, instance: Instance | None = None
 ) -> list[Shortage]:
-    """What there is too little of for the request."""
+    """Resources of which there is too little for the request."""
     without = instance.id if instance else None
     project, host = allocated(connection, project_id, without)
     return list(capacity.shortages(request, project, host, limits))
 
 
 def allocated(connection: sa.Connection, project_id: str, without: str | None = None) -> tuple[Allocated, Allocated]:
-    """What the project has, and what all projects have; both leave out the instance `without`. An instance that is
-    being resized, or will be, counts with the most that it has meanwhile."""
+    """Allocations of the project, and of all projects, without the instance `without`. An instance with an unfinished
+    resize counts with its largest size during the resize."""
     reserving = {task.instance_id: task for task in tasks.unfinished(connection) if _reserves_room(task)}
     project, host = Allocated(), Allocated()
     for allocation in allocations(connection):
@@ -73,7 +73,7 @@ def _reserves_room(task: Task) -> bool:
 
 
 def _size_during(task: Task, nodes: Sequence[Node]) -> Size | None:
-    """None where the task does not say what it needs, so that no unreadable task keeps others from being accepted."""
+    """None if the stored parameters of the task are unreadable, which must not block other requests."""
     operation = OPERATIONS[task.kind]
     try:
         room = operation.required_room(nodes, operation.params_of(task), None)

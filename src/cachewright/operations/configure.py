@@ -68,7 +68,7 @@ class Configure(Operation[ConfigureRequest, ConfigureParams]):
         return build(task.run_id, {"Parameter change.": [_change(node) for node in nodes], POST_CHECK: [check]})
 
     async def recover(self, context: OperationContext, task: Task) -> None:
-        """Every node has its old values again, or gets them when it is back."""
+        """Restore the old values on every node; a node that does not respond gets them when it is back."""
         instance = await context.instance(task)
         nodes = await context.nodes(task.instance_id)
         recorded = values(instance.parameters)

@@ -63,8 +63,8 @@ class OperationContext(msgspec.Struct, frozen=True):
     async def files(self, instance: Instance, node: Node, changed: Mapping[str, str] | None = None) -> dict[str, str]:
         """The files that the node is started with, by name, valkey.conf last: a node that has it can be started.
 
-        Without those that belong to the node after its first start (`Topology.first_files`). `changed` are parameters
-        that are not on record yet.
+        Files that belong to the node after its first start are not among them (`Topology.first_files`). `changed` are
+        parameters that are not recorded yet.
         """
         parameters = {**instance.parameters, **(changed or {})}
         settings = topology_of(instance.spec_code).settings(node)
@@ -99,14 +99,14 @@ class OperationContext(msgspec.Struct, frozen=True):
         return {CA_FILE: trusted, NODE_FILE: await asyncio.to_thread(node_certificate, authority, node_id)}
 
     async def started_with_socket(self, node: Node) -> Node:
-        """Record that the node listens on a Unix socket, if it does. Returns the node as it is then."""
+        """Record that the node listens on a Unix socket, if it does. Return the updated node."""
         if node.access == "socket" or not await self.host.has_file(node.id, SOCKET):
             return node
         await self.change_node(node.id, access="socket")
         return msgspec.structs.replace(node, access="socket")
 
     async def look(self, task: Task) -> tuple[Instance, list[Node], dict[str, View | None]]:
-        """The instance, its nodes, and the view of each node; None where a node does not answer."""
+        """The instance, its nodes, and the view of each node; None for a node that does not respond."""
 
         def read() -> tuple[Instance, list[Node]]:
             with self.database.read() as connection:
@@ -116,7 +116,7 @@ class OperationContext(msgspec.Struct, frozen=True):
         return instance, nodes, await self.views(instance, nodes)
 
     async def views(self, instance: Instance, nodes: Sequence[Node]) -> dict[str, View | None]:
-        """The view of each of these nodes, by node id; None where a node does not answer."""
+        """The view of each of these nodes, by node id; None for a node that does not respond."""
         return await view_all(topology_of(instance.spec_code), nodes, self.access(instance))
 
 
@@ -130,7 +130,7 @@ def _instance_of(connection: sa.Connection, task: Task) -> Instance:
 def best_view(views: Mapping[str, View | None]) -> View:
     """The most trustworthy of the views: one that finds the cluster ok if there is one, and of these the one with the
     latest epoch, because a node that was cut off or frozen has missed changes. Raises ActionFailed DCS.9004 if no node
-    answers."""
+    responds."""
     found = [view for view in views.values() if view]
     if not found:
         raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, "no node answers")

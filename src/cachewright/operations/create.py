@@ -30,7 +30,7 @@ _STOP_SECONDS = 5.0
 
 
 class CreateParams(msgspec.Struct, frozen=True, kw_only=True):
-    """What the instance becomes. `engine_version` is only shown."""
+    """Properties of the new instance. `engine_version` is only shown."""
 
     spec_code: str
     engine_version: str = ""
@@ -58,7 +58,7 @@ class Create(Operation[CreateRequest, CreateParams]):
         return build(task.run_id, {PRE_CHECK: [_check(len(nodes))], **topology.formation(nodes)})
 
     async def recover(self, context: OperationContext, task: Task) -> None:
-        """Nodes that have started are stopped; the record stays for the caller to read and delete."""
+        """Stop nodes that have started. The record stays, so that the caller can read and delete it."""
         nodes = await context.nodes(task.instance_id)
         await _set_should_run(context, nodes, should_run=False)
         await asyncio.gather(*(context.host.stop(node.id, _STOP_SECONDS) for node in nodes))
@@ -69,13 +69,13 @@ class Create(Operation[CreateRequest, CreateParams]):
 
 
 def room_for_new(flavor: Flavor, count: int) -> RoomRequest:
-    """What `count` new instances of one flavor require."""
+    """Room that `count` new instances of one flavor require."""
     size = capacity.size_of(flavor) * count
     return RoomRequest(instances=count, size=size, disk=capacity.disk_bytes(0, 0, size.nodes))
 
 
 async def _set_should_run(context: OperationContext, nodes: Sequence[Node], *, should_run: bool) -> None:
-    """Recorded when a creation starts, and reverted when it fails; a retry starts the nodes again."""
+    """Record that the nodes should run, or no longer; a retry after a failure starts them again."""
 
     def write() -> None:
         with context.database.write() as connection:
@@ -86,7 +86,7 @@ async def _set_should_run(context: OperationContext, nodes: Sequence[Node], *, s
 
 
 def _check(nodes: int) -> SubStepSpec:
-    """The free memory and disk that the start of so many empty nodes needs."""
+    """Check of the free memory and disk for the start of this number of empty nodes."""
     requirements = CheckResources(
         host_bytes=capacity.EMPTY_NODE * nodes, disk_bytes=capacity.disk_bytes(0, 0, nodes), rooms=()
     )

@@ -24,7 +24,7 @@ def executable_operations(context: OperationContext) -> Mapping[str, "Executable
 
 @contextmanager
 def node_errors_as_failures() -> Iterator[None]:
-    """ActionFailed DCS.9004 where a node does not answer, or refuses."""
+    """Turn errors of nodes into ActionFailed DCS.9004: a node does not respond, or refuses."""
     try:
         yield
     except NODE_GONE as error:

@@ -9,11 +9,11 @@ from cachewright.store import instances, tasks
 
 
 def set_status_after(connection: sa.Connection, task: Task, *, recovered: bool = True) -> None:
-    """Writes the status and error code of the instance after `task`, which has ended. Removes an instance that has been
-    deleted. Where another task waits, the status is that of the next in line. An instance that has become ERROR during
-    a task which leaves the status as it is (a check, a change of parameters) stays ERROR: the task is not the reason.
+    """Write the status and error code of the instance after `task`, which has ended. Remove an instance that was
+    deleted. If another task waits, the status is that of the next task. An instance that became ERROR during a task
+    which does not change the status (a check, a change of parameters) stays ERROR, because the task is not the reason.
 
-    :param recovered: False where the task has failed and so has its recovery.
+    :param recovered: False if the task and its recovery have failed.
     """
     operation = OPERATIONS[task.kind]
     after_failure = operation.status_after_failure if recovered else "ERROR"

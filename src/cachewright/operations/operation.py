@@ -16,14 +16,14 @@ ParamsT = TypeVar("ParamsT", bound=msgspec.Struct)
 
 
 class NoParams(msgspec.Struct, frozen=True):
-    """Of an operation whose tasks need nothing but their instance."""
+    """Parameters of an operation whose tasks need only their instance."""
 
 
 class Accepted(NamedTuple, Generic[ParamsT]):
-    """What a task stores of a valid request.
+    """The stored parts of a valid request.
 
-    :ivar params: what its plan is made from, `Task.params`.
-    :ivar details: what lists of tasks show of it in the cloud's words, `Task.details`.
+    :ivar params: parameters of the plan, `Task.params`.
+    :ivar details: description for lists of tasks, in the cloud's words, `Task.details`.
     """
 
     params: ParamsT
@@ -31,9 +31,9 @@ class Accepted(NamedTuple, Generic[ParamsT]):
 
 
 class Operation(Generic[RequestT, ParamsT]):
-    """One kind of change to an instance. It has no state: each call is given what it works on.
+    """One kind of change to an instance. It has no state: the context and the task are arguments of each call.
 
-    All of `plan` and `recover` may run twice, after a crash or a failure: both make sure that something is so.
+    `plan` and `recover` may run twice, after a crash or a failure, so both ensure their result.
 
     :cvar kind: the operation's own name. Stored with its tasks, so it never changes.
     :cvar name: the cloud's name of its tasks.
@@ -42,14 +42,14 @@ class Operation(Generic[RequestT, ParamsT]):
     :cvar outline: names of its steps, shown as WAITING until the plan is made.
     :cvar accepts: instance statuses in which it may be requested.
     :cvar not_accepted: error code in other statuses; None for the `busy` code of the operation in progress.
-    :cvar busy: error code for other requests while a task of this operation runs; None where they are accepted.
+    :cvar busy: error code for other requests while a task of this operation runs; None to accept them.
     :cvar waits_for_others: it is accepted while others are busy, and runs after them.
     :cvar repeatable: False: while one of its tasks has not ended, another request returns that task.
     :cvar interruptible: its tasks can be paused and cancelled while they run.
     :cvar reserves_room: the room that it requires counts as allocated until its task has ended.
     :cvar status_while_running: instance status while a task of it runs.
-    :cvar status_after_success: None where the instance no longer exists then.
-    :cvar status_after_failure: where it failed and `recover` has left the instance usable.
+    :cvar status_after_success: None if the instance no longer exists then.
+    :cvar status_after_failure: instance status after a failure, if `recover` has left the instance usable.
     :cvar nodes_should_run: while it runs, nodes are restarted when they die, measured, and keep their parameters.
     """
 
@@ -71,25 +71,25 @@ class Operation(Generic[RequestT, ParamsT]):
     nodes_should_run: bool = True
 
     def validate(self, instance: Instance, nodes: Sequence[Node], request: RequestT) -> Accepted[ParamsT]:
-        """Pure. ApiError where the instance, which has these nodes, cannot be changed as requested."""
+        """Validate a request. Pure. ApiError if the instance, which has these nodes, cannot be changed as requested."""
         raise NotImplementedError
 
     def required_room(self, nodes: Sequence[Node], params: ParamsT, dataset: int | None) -> RoomRequest | None:
-        """Pure. What host and quota must have room for; None for nothing. `dataset` is the instance's data in bytes;
+        """Room that host and quota must have; None for no requirement. Pure. `dataset` is the instance's data in bytes;
         None leaves the disk out."""
         return None
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
-        """Reads the state of the instance and returns the steps of the task. ActionFailed where it cannot be done; a
-        node that does not answer may raise as it does."""
+        """Read the state of the instance and return the steps of the task. ActionFailed if the operation is not
+        possible. Errors of nodes that do not respond may pass through."""
         raise NotImplementedError
 
     async def recover(self, context: OperationContext, task: Task) -> None:
-        """Leaves the instance usable after a failure, whatever the sub-steps left undone."""
+        """Leave the instance usable after a failure, at whichever sub-step it happened."""
 
     def succeeded(self, context: OperationContext, connection: sa.Connection, task: Task) -> None:
-        """Records what has changed besides the status, in the transaction that ends the task with success."""
+        """Record changes besides the status, in the transaction that ends the task with success."""
 
     def params_of(self, task: Task) -> ParamsT:
-        """What a task of this operation has stored."""
+        """Stored parameters of a task of this operation."""
         return msgspec.convert(task.params, self.params)

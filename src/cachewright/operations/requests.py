@@ -1,4 +1,4 @@
-"""What callers request, after the contract's shapes have been read and before anything has been decided."""
+"""Requests of callers: decoded from the contract's shapes, not yet validated against the instance."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,8 +11,8 @@ from cachewright.flavors import Flavor
 class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
     """New instances, all alike. `attributes` are read back to the caller unchanged.
 
-    :ivar port: the port that clients find the first node at; None leaves the choice to the server.
-    :ivar password: None for an instance that accepts clients without one.
+    :ivar port: port of the first node for clients; None lets the server choose.
+    :ivar password: None for an instance that accepts clients without a password.
     """
 
     names: tuple[str, ...]
@@ -24,7 +24,7 @@ class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResizeRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Another size. `capacity_mb` is None where the caller left it to the spec code."""
+    """Another size. `capacity_mb` is None if the caller named only the spec code."""
 
     spec_code: str
     capacity_mb: int | None = None

@@ -1,8 +1,8 @@
 """Scaling a cluster out or in, and changing the size of its shards, while it serves clients.
 
 A resize is observed, decided and formatted in this order: `resize_observation` fetches what the plan depends on,
-`resize_plan` decides what changes, `resize_steps` writes that down as steps. Here the new nodes are stored, and the
-cluster is cleaned up after a failure.
+`resize_plan` decides the changes, `resize_steps` formats them as steps. This module stores the new nodes, and cleans
+up the cluster after a failure.
 """
 
 import asyncio
@@ -44,11 +44,11 @@ _CANCEL_SECONDS = 10.0
 
 
 class Preview(msgspec.Struct, frozen=True):
-    """What a resize would do now.
+    """Preview of a resize.
 
     :ivar steps: the plan.
-    :ivar seconds: its duration.
-    :ivar blockers: error codes and reasons of what it would fail on.
+    :ivar seconds: its expected duration.
+    :ivar blockers: error codes and reasons for which it would fail.
     """
 
     steps: tuple[Step, ...]
@@ -79,8 +79,8 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
         return steps(task.run_id, plan, observed.loads, observed.speed)
 
     async def preview(self, context: OperationContext, task: Task) -> Preview:
-        """The plan that `plan` would make now, and what its checks would fail on. Stores and changes nothing.
-        ActionFailed DCS.9004 where no node answers; NODE_GONE or NodeRefused where a primary does not."""
+        """The plan that `plan` would make now, and the failures of its checks. Stores and changes nothing. ActionFailed
+        DCS.9004 if no node responds; NODE_GONE or NodeRefused if a primary does not."""
         observed = await observe(context, task)
         plan = self._decide(context, task, observed)
         planned = steps(task.run_id, plan, observed.loads, observed.speed)
@@ -93,7 +93,7 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
         return Preview(planned, planned_seconds(planned), blockers)
 
     async def recover(self, context: OperationContext, task: Task) -> None:
-        """Every migration is cancelled, and new nodes without slots are removed; those that have some stay."""
+        """Cancel all migrations and remove new nodes without slots; new nodes with slots stay."""
         instance, nodes, views = await context.look(task)
         access = context.access(instance)
         async with asyncio.timeout(_CANCEL_SECONDS):
@@ -113,7 +113,7 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
             await remove_node(context, node)
 
     def succeeded(self, context: OperationContext, connection: sa.Connection, task: Task) -> None:
-        """Learns the pace of migrations from a task that ran with default settings."""
+        """Record the new spec code, and the pace of migrations if the task ran with default settings."""
         instances.change(connection, task.instance_id, spec_code=self.params_of(task).spec_code)
         if task_controls.get(connection, task.id) != Control():
             return
@@ -129,8 +129,8 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
 
 
 def _store(context: OperationContext, task: Task, added: Sequence[Node]) -> None:
-    """Stores new nodes with free ports, before any of them starts; those that an earlier plan of this run has stored
-    keep theirs. ActionFailed DCS.4039 where there are not enough ports."""
+    """Store new nodes with free ports, before any of them starts. Nodes that an earlier plan of this run has stored
+    keep their ports. ActionFailed DCS.4039 if too few ports are free."""
     with context.database.read() as connection:
         stored = {node.id: node for node in instances.nodes_of(connection, task.instance_id)}
     missing = [node for node in added if node.id not in stored]

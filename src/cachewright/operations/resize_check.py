@@ -1,4 +1,4 @@
-"""The check whether a resize could be done now, without doing any of it."""
+"""Check whether a resize would succeed now, without changing anything."""
 
 from collections.abc import Sequence
 
@@ -29,7 +29,7 @@ class ResizeCheck(Operation[ResizeRequest, ResizeParams]):
         return resize_request.required_room(nodes, params, dataset)
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
-        """The checks that the resize itself would begin with."""
+        """The checks with which the resize itself would start."""
         preview = await RESIZE.preview(context, task)
         return tuple(step for step in preview.steps if step.name == PRE_CHECK)
 

@@ -1,8 +1,8 @@
-"""Durations of slot migrations: estimates for a plan, and the pace that finished migrations teach. Pure.
+"""Durations of slot migrations: estimates for a plan, and the pace learned from finished migrations. Pure.
 
-Effort is counted in bytes: those of the range, and for each small batch of it as many more as move in the time that the
-batch takes to start and to end. So one pace holds for sources with and without clients to protect, and for small and
-large keys.
+Effort is counted in bytes: the bytes of the range, plus, for each small batch, the bytes that could move in the time
+that the batch takes to start and to end. So one pace applies to sources with and without clients to protect, and to
+small and large keys.
 
 A host runs only so many migrations at full pace (`MigrationState.concurrency`); more lanes than that share it.
 """
@@ -29,15 +29,15 @@ _BATCH_BYTES = 5e6  # the fork, the deletion and the waits of a small batch: abo
 _HANDOVER_SECONDS = 0.3  # an idle node checks its migrations ten times a second
 _BUSY_HANDOVER_SECONDS = 0.15  # a node that moves small batches checks more often
 _AHEAD_HANDOVER_SECONDS = 0.05  # the source has started the range before the last one ended
-_TELLING_SECONDS = 0.5  # a shorter lane tells little about the pace
+_TELLING_SECONDS = 0.5  # shorter lanes give no reliable pace
 
 
 class Speed(msgspec.Struct, frozen=True, kw_only=True):
     """The expected speed of slot migrations.
 
-    :ivar pace: effort a second of one migration that runs alone.
+    :ivar pace: effort per second of one migration that runs alone.
     :ivar turns: how many migrations the host runs at full pace.
-    :ivar protects_clients: sources with clients move small pieces.
+    :ivar protects_clients: sources with clients move small batches.
     """
 
     pace: float
@@ -51,8 +51,8 @@ def moved_keys(move: Move, load: NodeLoad) -> int:
 
 
 def move_specs(moves: Sequence[Move], loads: Mapping[str, NodeLoad], speed: Speed) -> list[SubStepSpec]:
-    """One sub-step for each move. Ranges of one source share a lane, since a node snapshots one at a time; sources work
-    side by side."""
+    """One sub-step for each move. Ranges of one source share a lane, because a node makes one snapshot at a time;
+    sources work concurrently."""
     first = {move.source: move for move in reversed(moves)}
     pace = speed.pace / _crowding(len(first), speed.turns)
     return [
@@ -62,8 +62,8 @@ def move_specs(moves: Sequence[Move], loads: Mapping[str, NodeLoad], speed: Spee
 
 
 def learned(step: Step, turns: int) -> float | None:
-    """The pace of a step whose migrations have all ended; None where it was too short to tell. A step lasts as long as
-    its slowest lane."""
+    """The pace of a step whose migrations have all ended; None if it was too short for a measurement. A step lasts as
+    long as its slowest lane."""
     totals: dict[str, float] = defaultdict(float)
     seconds: dict[str, float] = defaultdict(float)
     for move in step.sub_steps:
@@ -102,7 +102,7 @@ def _move_spec(move: Move, load: NodeLoad, pace: float, protects_clients: bool, 
 
 
 def _effort(size: float, keys: int, bytes_per_key: float, *, protected: bool) -> float:
-    """`size` in bytes; `protected` migrations move in small batches."""
+    """Effort of a range of `size` bytes. `protected` migrations move in small batches."""
     if not protected:
         return size
     at_once, _ = BatchSizer(bytes_per_key).next_batches()
@@ -110,5 +110,5 @@ def _effort(size: float, keys: int, bytes_per_key: float, *, protected: bool) ->
 
 
 def _crowding(lanes: int, turns: int) -> float:
-    """How many times as long a lane takes as it would alone."""
+    """Factor by which concurrent lanes slow each other down."""
     return max(lanes / turns, 1.0)

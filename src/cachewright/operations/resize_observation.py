@@ -17,8 +17,8 @@ from cachewright.valkey.topology import primaries as current_primaries
 
 
 async def observe(context: OperationContext, task: Task) -> Observation:
-    """Reads the record and every node of the task's instance. ActionFailed DCS.9004 where no node answers; NODE_GONE
-    or NodeRefused where a primary does not."""
+    """Read the record and query every node of the task's instance. ActionFailed DCS.9004 if no node responds; NODE_GONE
+    or NodeRefused if a primary does not."""
     instance, nodes, views = await context.look(task)
     view = best_view(views)
     owned = view.owned()
@@ -36,7 +36,7 @@ async def observe(context: OperationContext, task: Task) -> Observation:
 async def _loads(
     primaries: Iterable[Node], owned: Mapping[str, Sequence[SlotRange]], access: Access
 ) -> dict[str, NodeLoad]:
-    """By node id; keys are counted in the slots that `owned` names."""
+    """Loads by node id. Keys are counted in the slots in `owned`."""
 
     async def measure(node: Node) -> tuple[str, NodeLoad]:
         return node.id, await measure_load(node, access, slots_of(owned.get(node.id, ())))

@@ -1,8 +1,8 @@
-"""What a resize changes in a cluster. Pure: the same observation gives the same plan.
+"""The changes that a resize makes to a cluster. Pure: the same observation gives the same plan.
 
 The plan follows from the cluster as it is, not from the recorded size of the instance: a resize that failed half-way
-leaves more shards than it should, and the next one continues from there. The invariants, held by properties in the
-tests: slots leave every shard that is removed, and the other shards are balanced; no node is both added and removed;
+leaves more shards than intended, and the next one continues from there. The invariants, which property tests
+verify: slots leave every shard that is removed, and the other shards are balanced; no node is both added and removed;
 a node that stays gets the memory of the new size; a shard with room for its data passes the checks.
 """
 
@@ -29,7 +29,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """A cluster and what is recorded of it, at one moment.
 
     :ivar nodes: the recorded nodes of the instance.
-    :ivar views: the cluster as each recorded node sees it, by node id; None for a node that does not answer.
+    :ivar views: the view of each recorded node, by node id; None for a node that does not respond.
     :ivar primaries: the current primary of each shard, by shard.
     :ivar owned: slot ranges by node id; nodes without slots are left out.
     :ivar loads: of each primary, by node id.
@@ -73,7 +73,7 @@ def shards_to_add(observed: Observation, to: Flavor) -> range:
 
 def decide(observed: Observation, to: Flavor, added: Sequence[Node]) -> ResizePlan:
     """The changes that make the cluster `to`. `added` are the nodes for `shards_to_add`; some of them may be recorded
-    already, by an earlier plan of the same run. ValueError where the slots are not owned exactly once."""
+    already, by an earlier plan of the same run. ValueError if a slot does not have exactly one owner."""
     added_ids = {node.id for node in added}
     kept = [node for node in observed.nodes if node.should_run and node.id not in added_ids]
     leaving = sorted(observed.primaries)[to.shards :]
@@ -105,7 +105,7 @@ def _requirements(
     added: int,
     shrinking: Set[str],
 ) -> CheckResources:
-    """A shard needs room where it gets slots or less memory. One that gets more memory never has too little."""
+    """Room is required of each shard that gets slots or less memory. One that gets more memory always has enough."""
     size = {move: math.ceil(moved_keys(move, loads[move.source]) * loads[move.source].bytes_per_key) for move in moves}
     moved = sum(size.values())
     may_hold = int(to.shard_bytes * FULLEST)

@@ -1,4 +1,4 @@
-"""What a resize requires of the instance, the host and the quota; and what its task stores. Pure."""
+"""Requirements of a resize on the instance, the host and the quota; and the stored parameters of its task. Pure."""
 
 from collections.abc import Sequence
 
@@ -38,7 +38,7 @@ class ResizeDetails(msgspec.Struct, frozen=True, kw_only=True):
 def validate(instance: Instance, nodes: Sequence[Node], request: ResizeRequest) -> Accepted[ResizeParams]:
     """ApiError DCS.4927, DCS.4012, DCS.4102 (a change that is not served) or DCS.4103 (no change).
 
-    The size it has already is no change, unless a resize that failed has left it with another number of shards.
+    The present size is no change, unless a failed resize has left the instance with another number of shards.
     """
     try:
         new = parse(request.spec_code)
@@ -69,8 +69,8 @@ def validate(instance: Instance, nodes: Sequence[Node], request: ResizeRequest) 
 
 
 def required_room(nodes: Sequence[Node], params: ResizeParams, dataset: int | None = None) -> RoomRequest:
-    """What an instance of these nodes requires at its largest during the resize. `dataset` is its data in bytes; None
-    leaves the disk out."""
+    """Room that an instance of these nodes requires at its largest during the resize. `dataset` is its data in bytes;
+    None leaves the disk out."""
     flavor = parse(params.spec_code)
     held, size = capacity.size_of_nodes(nodes), capacity.size_during_resize(nodes, flavor)
     if dataset is None:

@@ -21,7 +21,7 @@ _RELEASE_SECONDS = 0.2
 
 
 def steps(run_id: str, plan: ResizePlan, loads: Mapping[str, NodeLoad], speed: Speed) -> tuple[Step, ...]:
-    """`loads` by node id, of each primary. Steps without a sub-step are left out."""
+    """Format a plan. `loads` are of each primary, by node id. Steps without sub-steps are omitted."""
     memory = [_set_memory(node) for node in plan.resized]
     return build(
         run_id,
@@ -43,7 +43,7 @@ def _check_resources(requirements: CheckResources) -> SubStepSpec:
 
 
 def _check_status(added: Sequence[Node]) -> SubStepSpec:
-    """Of all nodes but the added ones, which have not started yet."""
+    """Check of all nodes except the added ones, which have not started yet."""
     new = CheckStatus(tuple(node.id for node in added))
     return check_status.sub_step(STATUS_CHECK, effort("check", seconds=_CHECK_SECONDS), new)
 
@@ -62,7 +62,7 @@ def _set_memory(node: Node) -> SubStepSpec:
 
 
 def _release(node: Node, removed: Sequence[Node], load: NodeLoad | None) -> SubStepSpec:
-    """A node with clients runs on until they have learnt where its slots went."""
+    """A node with clients keeps running until they have learnt the new owners of its slots."""
     drained = IDLE_SECONDS if load and load.clients else 0.0
     name = f"Node release. Shard {node.shard}, {node.role}"
     arguments = ReleaseNode(node.id, leaving=tuple(other.id for other in removed))

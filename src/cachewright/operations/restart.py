@@ -1,7 +1,7 @@
 """Restart of an instance: node after node, each only when the one before it is back in its cluster.
 
-A node is asked to end, never killed, so that what it has acknowledged is in its append-only file. A shard with a
-replica serves all the time: its primary hands over before it ends. A shard without one is away while its node restarts.
+Nodes are shut down, never killed, so that acknowledged writes are in their append-only files. A shard with a replica
+keeps serving: its primary hands over before it ends. A shard without one is unavailable while its node restarts.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ class Restart(Operation[None, NoParams]):
         return Accepted(NoParams())
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
-        """Replicas of a shard before its primary, so that the replica which takes over has restarted already."""
+        """Replicas of a shard restart before its primary, so that the replica that takes over has restarted already."""
         instance, nodes, views = await context.look(task)
         hold = topology_of(instance.spec_code).hold_seconds
         leads = primaries(nodes, best_view(views))

@@ -85,7 +85,7 @@ class StepContext:
 
     async def wait_until_allowed(self, exceeds_ceiling: Callable[[float], Awaitable[bool]] | None = None) -> None:
         """Wait while the task is paused, or while `exceeds_ceiling` is true of its latency ceiling (seconds). An action
-        calls it before a part of its work that can be left out. ActionFailed DCS.9005 where the task is cancelled."""
+        calls it before each part of its work that can be omitted. ActionFailed DCS.9005 if the task is cancelled."""
         while True:
             control = self._recorder.control
             if control.state == "cancelled":
@@ -122,14 +122,14 @@ class Operation(Protocol):
         """By action, and for `PLAN` and `RECOVER`."""
 
     async def plan(self, task: Task) -> tuple[Step, ...]:
-        """Reads the present state of the instance and returns the steps. ActionFailed where it cannot be done."""
+        """Read the present state of the instance and return the steps. ActionFailed if that is not possible."""
 
     async def perform(self, action: str, step: StepContext) -> None:
-        """Performs a sub-step. ActionFailed where it could not be done."""
+        """Perform a sub-step. ActionFailed if it fails."""
 
     async def recover(self, task: Task) -> None:
-        """Leaves the instance usable after a failure, whatever the sub-steps left undone."""
+        """Leave the instance usable after a failure, at whichever sub-step it happened."""
 
     def conclude(self, connection: sa.Connection, task: Task, recovered: bool) -> None:
         """Writes the instance's state after `task`, which has just ended, in the same transaction as its end.
-        `recovered` is False where the task failed and so did `recover`."""
+        `recovered` is False if the task and `recover` failed."""

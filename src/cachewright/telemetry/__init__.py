@@ -1,5 +1,5 @@
-"""What the server tells of its own work to those who watch over it: metrics for Prometheus, traces for OpenTelemetry.
+"""Telemetry for operators: metrics for Prometheus, traces for OpenTelemetry.
 
-What belongs here: turning what is on record into their formats. What does not: anything that a caller of the API asks
-for, and any record of its own.
+Code here converts the record of the server to their formats. It stores no record of its own and serves no user of the
+API.
 """

@@ -34,7 +34,7 @@ from cachewright.tasks.operation import CANCELLED
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
 _UNKNOWN = "OTHER"
-"""Label of a method that a client made up: each label has few values, or the page would grow without bound."""
+"""Label of methods that HTTP does not define: clients choose them, and each label must have few values."""
 _OUTCOMES = ("success", "failed", "cancelled")
 _REQUEST_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 _TASK_SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
@@ -42,7 +42,7 @@ _ERRORS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2)
 
 
 class Loops(Protocol):
-    """When each background loop last came round: epoch seconds by its name."""
+    """Time of the latest round of each background loop, epoch seconds by its name."""
 
     def last(self) -> Mapping[str, float]: ...
 
@@ -64,14 +64,14 @@ class IncidentCounts(Protocol):
 
 
 class ForgottenMembers(Protocol):
-    """Nodes that were made to forget a foreign member."""
+    """Number of foreign members that nodes have forgotten."""
 
     @property
     def forgotten(self) -> int: ...
 
 
 class NodeCounters(Protocol):
-    """The latest counters of every node that should run; None for one that does not answer."""
+    """Latest statistics of every node that should run; None for a node that does not respond."""
 
     def nodes(self) -> Iterable[tuple[Node, NodeStats | None]]: ...
 
@@ -99,7 +99,7 @@ class Metrics:
     """The metrics of one server."""
 
     def __init__(self, database: Database, monitors: Monitors | None = None) -> None:
-        """Without monitors the page has neither nodes nor background loops."""
+        """Without `monitors`, the page has no metrics of nodes and background loops."""
         self._database = database
         self._monitors = monitors
         self._registry = registry = CollectorRegistry()
@@ -130,7 +130,7 @@ class Metrics:
             registry=registry,
         )
         for kind, end in itertools.product(OPERATIONS, _OUTCOMES):
-            self._ended.labels(kind, end)  # from 0 on, or the first that ends would not show as a growth
+            self._ended.labels(kind, end)  # starts at 0, so that the first task that ends is an increase
         self._durations = Histogram(
             "cachewright_task_duration_seconds",
             "From a task's begin to its end.",
@@ -158,23 +158,23 @@ class Metrics:
         registry.register(self)
 
     def text(self) -> bytes:
-        """Reads the database."""
+        """The page in Prometheus' format. Reads the database."""
         return generate_latest(self._registry)
 
     def answered(self, operation: str, method: str, status: int, seconds: float) -> None:
-        """`operation` is one of those that are served, or empty where a request came to none."""
+        """Count a response. `operation` is a served operation, or empty for an unknown path."""
         label = method if method in _METHODS else _UNKNOWN
         self._requests.labels(operation, label, str(status)).observe(seconds)
 
     def connections_closed(self, reason: str, count: int) -> None:
-        """`reason` is one of the few for which the server closes connections."""
+        """Count closed connections. `reason` is one of `api.connections.REASONS`."""
         self._closed.labels(reason).inc(count)
 
     def signed_in(self, outcome: Outcome) -> None:
         self._sign_ins.labels(outcome).inc()
 
     def see(self, task: Task) -> None:
-        """Called for each change of each task that is on record."""
+        """Count a change of a task. Called for each stored change."""
         if task.status in ENDED:
             self._moved.pop(task.id, None)
             self._conclude(task)
@@ -191,7 +191,8 @@ class Metrics:
                 self._errors.labels(task.kind, str(forecast.percent)).observe(abs(forecast.error))
 
     def _count_moved(self, task: Task) -> None:
-        """What a task had moved when it was first seen is not counted: it was, before the server started."""
+        """Count bytes moved since the last change. Bytes from before the first change seen were moved under an earlier
+        server."""
         moved = sum(sub.done for step in task.steps for sub in step.sub_steps if sub.work.unit == "bytes")
         self._migrated.inc(max(0.0, moved - self._moved.get(task.id, moved)))
         self._moved[task.id] = moved
@@ -202,7 +203,7 @@ class Metrics:
             unfinished = counts.unfinished_tasks(connection)
             statuses = counts.instances_of_all(connection)
             waiting = counts.waiting_deliveries(connection)
-        # A count of 0 is shown as well: an alert on a missing series would stay silent.
+        # A count of 0 is exported as well: an alert on a missing series would stay silent.
         counted = dict.fromkeys(itertools.product(OPERATIONS, UNFINISHED), 0) | unfinished
         there = dict.fromkeys(("RUNNING", "ERROR"), 0) | statuses
         yield _gauge(

@@ -1,7 +1,7 @@
 """A trace of each task that has ended, for OpenTelemetry: a span for the task, for each step and for each sub-step.
 
-It is made from the record when the task ends, so it is whole however often the server was killed in between. Trace ids
-are task ids: who has the one finds the other.
+A trace is made from the record when the task ends, so it is complete even if the server was killed in between. The id
+of a trace is the id of its task.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ _FAILED = "FAILED"
 
 
 class _TaskIds(RandomIdGenerator):
-    """A trace has its task's id."""
+    """Generates the trace id from the id of the task."""
 
     def __init__(self) -> None:
         self.trace_id = 0
@@ -42,7 +42,7 @@ class Traces:
         self._tracer = self._provider.get_tracer("cachewright.tasks", cachewright.__version__)
 
     def see(self, task: Task) -> None:
-        """Called for each change of each task that is on record, from any thread."""
+        """Trace a task that has ended. Called for each stored change of each task, from any thread."""
         if task.status not in ENDED or task.end_time is None:
             return
         with self._one:
@@ -67,7 +67,7 @@ class Traces:
         _end(root, task.status, task.error_code, task.message, end_time)
 
     def stop(self) -> None:
-        """Sends what has not been sent."""
+        """Export remaining traces, then stop."""
         self._provider.shutdown()
 
     def _step(self, parent: Span, step: Step) -> None:
@@ -96,7 +96,7 @@ class Traces:
 
 
 def trace_id(task: Task) -> int:
-    """The task's own id; another for each time it was asked to try again."""
+    """Id of the task for its first attempt; another id for each retry."""
     return int(task.id if not task.attempt else hashlib.sha256(task.run_id.encode()).hexdigest()[:32], 16)
 
 

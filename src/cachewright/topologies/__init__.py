@@ -15,5 +15,5 @@ TOPOLOGIES: Mapping[str, Topology] = {topology.cache_mode: topology for topology
 
 @lru_cache(maxsize=4096)
 def topology_of(spec_code: str) -> Topology:
-    """The topology of an instance with this spec code. KeyError where it is not served."""
+    """The topology of an instance with this spec code. KeyError if it is not supported."""
     return TOPOLOGIES[parse(spec_code).cache_mode]

@@ -41,7 +41,7 @@ class Cluster:
         return await ask_view(node, access, answer_seconds)
 
     def formation(self, nodes: Sequence[Node]) -> Steps:
-        """All nodes start at the same time, each primary with its slots; then all learn of each other."""
+        """All nodes start at the same time, each primary with its slots; then they are introduced to each other."""
         forming = _FORM_SECONDS + _FORM_SECONDS_A_NODE * len(nodes)
         return {
             "Resource request.": [start_node(node, founding=True) for node in nodes],

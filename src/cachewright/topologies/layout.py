@@ -1,4 +1,4 @@
-"""Which nodes an instance consists of: ids, shards and roles of the nodes it is about to get."""
+"""The nodes of an instance: ids, shards and roles of nodes that are about to be created."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ def new_nodes(
     shards: Iterable[int] | None = None,
     salt: str = "",
 ) -> list[Node]:
-    """Nodes for `shards` (all of the flavor's where not given), none of them stored yet and all on port 0.
+    """Nodes for `shards` (by default all of the flavor), not stored yet and all on port 0.
 
     Ids follow from the instance, `salt`, the shard and the copy: the same call gives the same nodes.
     """

@@ -1,7 +1,7 @@
-"""The port of a topology: what one kind of instance (a cluster, a lone node) does in its own way.
+"""The port of a topology: behaviour that is specific to one kind of instance (a cluster, a single node).
 
-Behaviour that all kinds share is outside of it: the ids of nodes follow from the flavor (`layout`), and clients get the
-address of the first node of the instance.
+Behaviour that all kinds share is outside of the port: the ids of nodes follow from the flavor (`layout`), and clients
+get the address of the first node of the instance.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ class Topology(Protocol):
     :ivar cache_mode: the cloud's name of it, the second word of its spec codes.
     :ivar databases: how many databases its clients can select.
     :ivar has_peers: its nodes connect to each other, for the cluster bus, replication and migration.
-    :ivar hold_seconds: for so long Valkey serves no client after the start of a node that was a primary.
+    :ivar hold_seconds: time for which Valkey serves no client after the start of a node that was a primary.
     """
 
     cache_mode: str
@@ -35,7 +35,7 @@ class Topology(Protocol):
     hold_seconds: float
 
     def can_become(self, now: Flavor, new: Flavor) -> bool:
-        """Whether a resize from one flavor to another, or to the same, is served."""
+        """Whether a resize from one flavor to another, or to the same, is supported."""
 
     def settings(self, node: Node) -> Sequence[Setting]:
         """Lines of the node's valkey.conf that other topologies do not have."""
@@ -45,17 +45,17 @@ class Topology(Protocol):
         node is one of those that a new instance begins with; `nodes` are all of the instance."""
 
     async def view(self, node: Node, access: Access, answer_seconds: float) -> View:
-        """The instance as one of its nodes sees it. A node that still loads its data does not answer. One of NODE_GONE
-        where the node does not answer, NodeRefused where it refuses."""
+        """The instance as one of its nodes reports it. Raises one of NODE_GONE if the node does not respond,
+        NodeRefused if it refuses, as while it loads its data."""
 
     def formation(self, nodes: Sequence[Node]) -> Steps:
-        """What makes a new instance of these nodes: they start, and become ready for clients."""
+        """Sub-steps that make a new instance of these nodes: they start, and become ready for clients."""
 
 
 async def view_all(
     topology: Topology, nodes: Sequence[Node], access: Access, answer_seconds: float = 5.0
 ) -> dict[str, View | None]:
-    """The view of each of these nodes, by node id; None where a node does not answer or refuses."""
+    """The view of each of these nodes, by node id; None for a node that does not respond or refuses."""
     return await views(nodes, access, answer_seconds, topology.view)
 
 

@@ -41,7 +41,7 @@ requests = st.fixed_dictionaries(
 
 
 def signed(wish: Mapping[str, Any]) -> SignedRequest:
-    """What arrives where the SDK's signer has signed `wish`."""
+    """The request that the SDK's signer sends for `wish`."""
     request = SdkRequest(
         method=wish["method"],
         schema="http",
@@ -103,7 +103,7 @@ def meaning(request: SignedRequest) -> bytes:
 
 
 def mutated(value: bytes, data: st.DataObject) -> bytes:
-    """One byte replaced, left out or put in."""
+    """One byte replaced, removed or inserted."""
     at = data.draw(st.integers(0, len(value)))
     put = data.draw(st.binary(max_size=1))
     kept = data.draw(st.integers(0, 1))

@@ -1,4 +1,4 @@
-"""Loading, and finding what is lost or changed, on a real cluster."""
+"""Loading, and detection of lost or changed keys, on a real cluster."""
 
 import time
 

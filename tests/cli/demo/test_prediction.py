@@ -1,4 +1,4 @@
-"""Judging what was foretold."""
+"""Accuracy of predictions."""
 
 from hypothesis import given
 from hypothesis import strategies as st

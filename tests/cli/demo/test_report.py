@@ -1,4 +1,4 @@
-"""What makes the demo fail, and how it is told."""
+"""Failures of the demo, and their messages."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The traffic against a real cluster: what it remembers, and that it notices what was lost."""
+"""Traffic on a real cluster: its record of writes, and the detection of lost ones."""
 
 import subprocess
 import sys

@@ -135,7 +135,7 @@ def test_sizes_of_the_other_type_are_refused(run: Run, words: tuple[str, ...], c
 
 
 def held_resize(server: Server, client: Any, instance_id: str, shards: int) -> str:
-    """A task that is told to wait before it can have moved anything."""
+    """A task that is paused before it can have moved anything."""
     task_id = resize(client, instance_id, shards)
     assert server.call("PUT", f"instances/{instance_id}/tasks/{task_id}/control", {"state": "paused"})[0] == 200
     return task_id

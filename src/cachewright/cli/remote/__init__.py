@@ -1,5 +1,5 @@
-"""Commands that ask a server over its public API, from wherever it can be reached.
+"""Commands that use the public API of a server, on this host or elsewhere.
 
-What belongs here: where the server is and who asks, requests, and what is printed of the answers. What does not: any
-import of what the server is made of, save spec codes and the signing of requests, which clients share.
+Code here sends requests with `client` and prints responses. It imports no module of the server, except those that
+clients share: spec codes and the signature of requests.
 """

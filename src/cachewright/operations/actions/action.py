@@ -13,7 +13,7 @@ from cachewright.tasks.plan import SubStepSpec
 Arguments = TypeVar("Arguments", bound=msgspec.Struct)
 Body = Callable[[OperationContext, StepContext, Arguments], Awaitable[None]]
 """Performs the sub-step of the given step context. It ensures its result, because it may run more than once, and raises
-ActionFailed where it cannot."""
+ActionFailed if it cannot."""
 
 
 class NoArguments(msgspec.Struct, frozen=True):
@@ -27,7 +27,7 @@ class NodeArguments(msgspec.Struct, frozen=True):
 
 
 class Action(msgspec.Struct, Generic[Arguments], frozen=True):
-    """:ivar name: what stored plans call it. Names and fields of `arguments` never change.
+    """:ivar name: name in stored plans. Names and fields of `arguments` never change.
     :ivar arguments: type that the arguments of a stored sub-step are decoded to.
     """
 
@@ -40,7 +40,7 @@ class Action(msgspec.Struct, Generic[Arguments], frozen=True):
         return msgspec.convert(stored, self.arguments)
 
     def sub_step(self, name: str, work: Work, arguments: Arguments, detail: str = "") -> SubStepSpec:
-        """A sub-step of a plan, which performs this action."""
+        """A sub-step that performs this action."""
         stored = msgspec.json.decode(msgspec.json.encode(arguments))
         return SubStepSpec(name=name, action=self.name, work=work, arguments=stored, detail=detail)
 

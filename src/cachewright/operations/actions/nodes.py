@@ -142,7 +142,7 @@ async def stop_node(context: OperationContext, step: StepContext, arguments: Nod
 
 
 async def remove_node(context: OperationContext, node: Node) -> None:
-    """Remove process, files and record, in this order: a later attempt finds what is left by the record."""
+    """Remove process, files and record, in this order: a later attempt finds the remainder by the record."""
     try:
         await context.host.remove(node.id, _STOP_SECONDS)
     except TimeoutError as error:

@@ -1,7 +1,7 @@
 """Actions that change parameters: on one node, and the check of all nodes at the end.
 
-It is no failure that a node does not answer, as long as another one does: its file has the new values for its next
-start, and `ParameterEnforcement` sets them if it comes back without one.
+A node that does not respond is no failure if another one does: its file has the new values for its next start, and
+`ParameterEnforcement` sets them if it comes back without a restart.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ def new_values(task: Task) -> dict[str, str]:
 @action("set parameters", NodeArguments, timeout=30, attempts=4)
 async def set_parameters(context: OperationContext, step: StepContext, arguments: NodeArguments) -> None:
     """Set the new values on one node, now and for its next start. The file changes only after the node has accepted the
-    values: one that it refuses would keep it from starting."""
+    values: the node could not start with a value that it refuses."""
     instance = await context.instance(step.task)
     node = await context.node(instance.id, arguments.node_id)
     if node is None:
@@ -45,7 +45,7 @@ async def set_parameters(context: OperationContext, step: StepContext, arguments
 
 @action("check parameters", NoArguments, timeout=60, attempts=3)
 async def check_parameters(context: OperationContext, step: StepContext, _: NoArguments) -> None:
-    """Ensure the new values on every node that answers, and on every node for its next start."""
+    """Ensure the new values on every node that responds, and on every node for its next start."""
     instance = await context.instance(step.task)
     nodes = [node for node in await context.nodes(instance.id) if node.should_run]
     values = new_values(step.task)
@@ -71,7 +71,7 @@ async def restore_parameters(
 
 
 async def _ensure(context: OperationContext, instance: Instance, node: Node, values: Mapping[str, str]) -> bool:
-    """Returns False if the node does not answer."""
+    """Set values on a node. False if it does not respond."""
     try:
         await node_control.ensure_parameters(node, context.access(instance), values)
     except NODE_GONE:
