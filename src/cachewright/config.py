@@ -1,7 +1,6 @@
-"""Settings: one typed place. The command line fills it, everything else reads it.
+"""Settings that the operator chooses, and the paths that follow from them. The command line creates them.
 
-What belongs here: values an operator chooses and the paths that follow from them. What does not: constants of
-the contract (`api`) and of Valkey (`valkey`).
+Constants of the contract belong to `api`, constants of Valkey to `valkey`.
 """
 
 import re
@@ -19,7 +18,7 @@ _PUBLIC_URL = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+/?")
 
 
 class Listen(msgspec.Struct, frozen=True):
-    """Where the HTTP server listens. Port 0 asks the system for a free one."""
+    """Address that the HTTP server listens on. With port 0 the system chooses a free port."""
 
     host: str = "127.0.0.1"
     port: int = 8765
@@ -31,7 +30,7 @@ class Listen(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> "Listen":
-        """`HOST:PORT` or `[V6]:PORT`; ValueError says what is wrong."""
+        """Parse `HOST:PORT` or `[V6]:PORT`. Raises ValueError with a message for people."""
         host, separator, port = text.rpartition(":")
         if not separator or not host or not port.isdecimal() or int(port) > 65535:
             raise ValueError(f"{text!r} is not HOST:PORT with a port from 0 to 65535")
@@ -39,7 +38,7 @@ class Listen(msgspec.Struct, frozen=True):
 
 
 def parse_ports(text: str) -> tuple[int, int]:
-    """`FIRST-LAST`, both included, as a range of `Settings`. ValueError says what is wrong."""
+    """Parse `FIRST-LAST`, both included, to a range of `Settings`. Raises ValueError with a message for people."""
     first, _, last = text.partition("-")
     if not first.isdecimal() or not last.isdecimal() or not _LOWEST_PORT <= int(first) < int(last) <= _HIGHEST_PORT:
         raise ValueError(f"{text!r} is not FIRST-LAST with ports from {_LOWEST_PORT} to {_HIGHEST_PORT}")
@@ -47,13 +46,15 @@ def parse_ports(text: str) -> tuple[int, int]:
 
 
 def show_ports(ports: tuple[int, int]) -> str:
-    """The text that `parse_ports` reads."""
+    """Return the text that `parse_ports` reads."""
     return f"{ports[0]}-{ports[1] - 1}"
 
 
 def parse_public_url(text: str) -> str:
-    """`http(s)://HOST[:PORT]`; ValueError says what is wrong. A path before that of a request would not be the one that
-    its client has signed."""
+    """Parse `http(s)://HOST[:PORT]`. Raises ValueError with a message for people.
+
+    A URL with a path is invalid: clients sign the path that they request, and it would not match.
+    """
     try:
         parts = urlsplit(text)
         is_addressed = bool(parts.hostname) and parts.port != 0
@@ -65,7 +66,7 @@ def parse_public_url(text: str) -> str:
 
 
 class RequestLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What clients of the HTTP API may take of the server.
+    """Limits on the resources that clients of the HTTP API use.
 
     :ivar connections_per_address: open connections of one address. A proxy in front of the server is one address.
     :ivar first_request_seconds: time from opening a connection to its first request, TLS handshake included.
@@ -84,31 +85,31 @@ class RequestLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """How one server runs.
+    """Settings of one server.
 
-    :ivar tls_cert: certificate chain that HTTPS is served with, PEM; None for plain HTTP.
-    :ivar tls_key: its private key, PEM.
-    :ivar node_ports: the range that cache nodes take their ports for clients from; the second number is not in it.
-    :ivar bus_ports: the same of the ports that only other nodes connect to: the cluster bus, and TLS between nodes.
+    :ivar tls_cert: certificate chain for HTTPS, PEM; None for plain HTTP.
+    :ivar tls_key: private key of the certificate, PEM.
+    :ivar node_ports: range of the ports for clients of cache nodes; excludes the second number.
+    :ivar bus_ports: range of the ports between nodes, for the cluster bus and TLS; excludes the second number.
     :ivar database_url: URL of the database, with its password, as `store.opening.parse_database_url` returns it; None
     for SQLite in the data directory.
-    :ivar secret_key_file: key that secrets in the database are sealed with; None for one in the data directory.
-    :ivar task_retention_days: for how long a task that has ended is kept.
-    :ivar audit_retention_days: for how long an entry of the audit log is kept.
-    :ivar rate_limit: how many requests one user may send, such as `200/second`.
-    :ivar change_rate_limit: how many of them may be changes.
-    :ivar tokens_per_user: how many tokens, and how many sessions, one user has; a new one ends the oldest.
-    :ivar trusted_proxies: addresses or networks of proxies whose X-Forwarded-For or Forwarded is believed.
-    :ivar webhooks_to_private: whether webhooks may be at loopback and private addresses.
-    :ivar public_url: where clients reach the server, for links in answers; None for what each request says.
-    :ivar memory_overcommit: how many times the host's memory may be allocated to nodes.
-    :ivar quota_instances: how many instances a project may have; 0 for any number.
-    :ivar quota_nodes: how many nodes its instances may have in all; 0 for any number.
-    :ivar quota_memory_gb: how much memory its nodes may have in all, without overhead; 0 for any amount.
-    :ivar queue_polling: DBOS polls the queues of tasks and webhooks itself, as it does where its version is newer than
-    tested; work then begins up to a few seconds later.
-    :ivar log_format: a line for people, or a JSON object a line.
-    :ivar limits: what clients of the HTTP API may take of the server.
+    :ivar secret_key_file: key file for the secrets in the database; None for the file in the data directory.
+    :ivar task_retention_days: age at which ended tasks are deleted.
+    :ivar audit_retention_days: age at which entries of the audit log are deleted.
+    :ivar rate_limit: requests that one user may send, such as `200/second`.
+    :ivar change_rate_limit: changing requests that one user may send.
+    :ivar tokens_per_user: limit on the tokens of one user, and on the sessions; a new one replaces the oldest.
+    :ivar trusted_proxies: addresses or networks of proxies whose X-Forwarded-For or Forwarded header is trusted.
+    :ivar webhooks_to_private: whether webhooks may have loopback and private addresses.
+    :ivar public_url: URL by which clients reach the server, for links in responses; None to use each request's host.
+    :ivar memory_overcommit: allocatable share of the host's memory: 2.0 allows to allocate it twice.
+    :ivar quota_instances: limit on the instances of a project; 0 for no limit.
+    :ivar quota_nodes: limit on the nodes of all instances of a project; 0 for no limit.
+    :ivar quota_memory_gb: limit on the memory of these nodes, without overhead; 0 for no limit.
+    :ivar queue_polling: DBOS polls the queues of tasks and webhooks itself, which delays work by up to a few seconds.
+    Versions of DBOS that are newer than the tested ones always do.
+    :ivar log_format: lines for people, or one JSON object per line.
+    :ivar limits: limits on the resources that clients of the HTTP API use.
     """
 
     data_dir: Path
@@ -139,7 +140,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def database_file(self) -> Path:
-        """Where the database is if `database_url` names no other."""
+        """The SQLite database that is used without `database_url`."""
         return self.data_dir / "cachewright.db"
 
     @property

@@ -1,8 +1,9 @@
-"""What can be bought: spec codes, their grammar, and the shard counts and capacities they stand for.
+"""Flavors: the grammar of spec codes, and the shard counts and capacities that they stand for. Pure.
 
-Pure. The grammar is the cloud's: `redis.{single|ha|cluster|proxy}.{xu1|au1}.{tiny|large}[.rN|.pN][.sK].SIZE`, SIZE in
-MB for tiny and in GB for large, rN replicas with the master counted, sK the size of a shard in GB. Cachewright
-serves those of `cachewright.topologies`; the other families parse, so that a refusal can say why.
+The grammar is the cloud's: `redis.{single|ha|cluster|proxy}.{xu1|au1}.{tiny|large}[.rN|.pN][.sK].SIZE`. SIZE is in MB
+for tiny and in GB for large, rN is the number of copies of each shard including the primary, sK the size of a shard in
+GB. Cachewright serves the families of `cachewright.topologies`; it parses the others too, so that errors can give the
+reason.
 """
 
 import platform
@@ -21,15 +22,15 @@ DEFAULT_SHARDS = {
     4: 3, 8: 3, 16: 3, 24: 3, 32: 3, 48: 6, 64: 8, 96: 12, 128: 16, 192: 24, 256: 32, 384: 48, 512: 64,
     768: 96, 1024: 128,
 }  # fmt: skip
-"""Total capacity in GB -> shards, where a spec code names no shard size (the cloud's table for cluster, 4.0 and up)."""
+"""Shards by total capacity in GB, for spec codes without a shard size (the cloud's table for cluster, 4.0 and up)."""
 
 PROXY_SHARDS = DEFAULT_SHARDS | {2048: 128}
 SINGLE_CAPACITIES_MB = tuple(int(gigabytes * 1024) for gigabytes in (0.125, 0.25, 0.5, 1, 2, 4, 8, 16, 24, 32, 48, 64))
-"""Of single and master/standby instances; read/write splitting starts at 1 GB."""
+"""Capacities of single and master/standby instances. Read/write splitting starts at 1 GB."""
 
 OFFERED_SHARD_SIZES = (1, 2, 4, 8, 16)
 OFFERED_SHARDS = (*range(1, 17), 24, 32, 48, 64, 96, 128)
-"""What is listed for sale. Any other number of shards up to MAX_SHARDS can be asked for by its spec code."""
+"""Listed numbers of shards. Spec codes with any other number up to MAX_SHARDS are valid too."""
 _GRAMMAR = re.compile(
     r"redis\.(?P<mode>single|ha|cluster|proxy)\.(?P<cpu>xu1|au1)\.(?P<class>tiny|large)"
     r"(?:\.(?P<kind>[rp])(?P<copies>[1-9][0-9]?))?(?:\.s(?P<shard>[1-9][0-9]{0,2}))?\.(?P<size>[1-9][0-9]{0,3})"
@@ -45,11 +46,15 @@ _KINDS: dict[str, tuple[str | None, ...]] = {
 
 
 class UnknownFlavor(ValueError):
-    """The spec code is not one that can be bought."""
+    """The spec code is invalid, or its size is not sold."""
 
 
 class Flavor(msgspec.Struct, frozen=True, kw_only=True):
-    """One spec code, taken apart. `copies` counts the master; `capacity_mb` is the whole instance's."""
+    """A parsed spec code.
+
+    :ivar capacity_mb: capacity of the whole instance.
+    :ivar copies: nodes of each shard, including the primary.
+    """
 
     spec_code: str
     cache_mode: str
@@ -64,7 +69,7 @@ class Flavor(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def shard_bytes(self) -> int:
-        """`maxmemory` of each of its nodes."""
+        """`maxmemory` of each node."""
         return self.shard_mb * MEGABYTE
 
     def same_size(self, other: "Flavor") -> bool:
@@ -72,12 +77,12 @@ class Flavor(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def capacity_gb(self) -> str:
-        """As the cloud prints it: `4`, `0.125`."""
+        """Capacity in GB as the cloud prints it: `4`, `0.125`."""
         return format((Decimal(self.capacity_mb) / 1024).normalize(), "f")
 
 
 def parse(spec_code: str) -> Flavor:
-    """The flavor a spec code names; UnknownFlavor where there is none such."""
+    """Return the flavor of a spec code. Raises UnknownFlavor."""
     found = _GRAMMAR.fullmatch(spec_code)
     if not found:
         raise UnknownFlavor(f"{spec_code!r} is not a spec code")
@@ -90,8 +95,8 @@ def parse(spec_code: str) -> Flavor:
     else:
         if found["shard"]:
             raise UnknownFlavor(f"{mode} has no shards, so {spec_code!r} cannot size them")
-        sold = megabytes in SINGLE_CAPACITIES_MB and tiny is (megabytes < 1024)
-        if not sold or (tiny and found["kind"] == "p"):
+        is_sold = megabytes in SINGLE_CAPACITIES_MB and tiny is (megabytes < 1024)
+        if not is_sold or (tiny and found["kind"] == "p"):
             raise UnknownFlavor(f"{spec_code!r} is of a size that is not sold")
         shards = 1
     return Flavor(
@@ -105,19 +110,20 @@ def parse(spec_code: str) -> Flavor:
 
 
 def _shards(spec_code: str, mode: str, size: int, shard_size: str | None) -> int:
-    usual = PROXY_SHARDS if mode == "proxy" else DEFAULT_SHARDS
+    defaults = PROXY_SHARDS if mode == "proxy" else DEFAULT_SHARDS
     if shard_size is None:
-        if size not in usual:
+        if size not in defaults:
             raise UnknownFlavor(f"{spec_code!r} names no shard size, and {size} GB has no usual one")
-        return usual[size]
-    shards, rest = divmod(size, int(shard_size))
-    if rest or not 1 <= shards <= MAX_SHARDS:
+        return defaults[size]
+    shards, remainder = divmod(size, int(shard_size))
+    if remainder or not 1 <= shards <= MAX_SHARDS:
         raise UnknownFlavor(f"{size} GB is not 1 to {MAX_SHARDS} shards of {shard_size} GB")
     return shards
 
 
 def _copies(spec_code: str, mode: str, kind: str | None, copies: str | None) -> int:
-    """rN is for master/standby and cluster, pN for read/write splitting; the other two take neither."""
+    """Return the copies of each shard. rN is for master/standby and cluster, pN for read/write splitting; single and
+    proxy take neither."""
     if kind not in _KINDS[mode]:
         raise UnknownFlavor(f"{mode} is not combined with {kind}{copies}, as in {spec_code!r}")
     least = 1 if mode in {"single", "cluster"} else 2
@@ -128,23 +134,23 @@ def _copies(spec_code: str, mode: str, kind: str | None, copies: str | None) -> 
 
 
 def cluster_code(cpu: str, *, shards: int, shard_gb: int, copies: int) -> str:
-    """The spec code of a cluster; `cpu` as spec codes name it, `copies` of each shard with the primary counted."""
+    """Return the spec code of a cluster. `cpu` is `xu1` or `au1`; `copies` of each shard include the primary."""
     return f"redis.cluster.{cpu}.large.r{copies}.s{shard_gb}.{shards * shard_gb}"
 
 
 def single_code(cpu: str, megabytes: int) -> str:
-    """The spec code of a single instance. It can be bought where `megabytes` is one of SINGLE_CAPACITIES_MB."""
+    """Return the spec code of a single instance. It is valid if `megabytes` is one of SINGLE_CAPACITIES_MB."""
     size = f"tiny.{megabytes}" if megabytes < 1024 else f"large.{megabytes // 1024}"
     return f"redis.single.{cpu}.{size}"
 
 
 def machine_cpu_type() -> str:
-    """The cloud's word for this machine's processor."""
+    """Return the cloud's name of this machine's processor type."""
     return "aarch64" if platform.machine().lower() in {"aarch64", "arm64"} else "x86_64"
 
 
 def offered(cpu_type: str) -> Iterator[Flavor]:
-    """Every flavor that is listed for sale on a processor type: clusters, with and without a named shard size, then
+    """Yield all listed flavors of a processor type: clusters with and without a shard size in the spec code, then
     single instances."""
     cpu = "xu1" if cpu_type == "x86_64" else "au1"
     for copies in (1, 2, 3):

@@ -1,4 +1,4 @@
-"""IP addresses: of this machine, of allowed receivers of a tenant's requests, and as limits count them."""
+"""IP addresses: those of this machine, allowed receivers of a tenant's requests, and the networks that limits count."""
 
 import ipaddress
 import socket
@@ -26,8 +26,8 @@ _NETWORK_BITS = 64
 
 @lru_cache(maxsize=4096)
 def network(address: str) -> str:
-    """The unit that limits count: an IPv4 address, or the 64-bit network of an IPv6 address, since one subscriber has
-    that many addresses. Other text, such as the peer of a Unix socket, is returned unchanged."""
+    """Return the unit that limits count: an IPv4 address, or the 64-bit network of an IPv6 address, because one
+    subscriber has such a network. Other text, such as the peer of a Unix socket, is returned unchanged."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -54,8 +54,8 @@ def is_allowed(address: Address, *, to_private: bool, own: Collection[Address] =
 
 
 def literal(host: str) -> Address | None:
-    """The address in `host`, without a name server: `127.0.0.1`, but also `2130706433` and `0x7f.1`, which the system
-    resolves to the same. None for a name."""
+    """Parse an address without a name server: `127.0.0.1`, but also `2130706433` and `0x7f.1`, which the system
+    resolves to the same. Return None for a name."""
     try:
         return _addresses(host, socket.AI_NUMERICHOST)[0]
     except (OSError, UnicodeError, ValueError):
@@ -63,13 +63,13 @@ def literal(host: str) -> Address | None:
 
 
 def resolved(host: str) -> list[Address]:
-    """The addresses of a name, in the order in which to try them. Blocks until the name server answers. Raises OSError
-    or UnicodeError if the name has none."""
+    """Return the addresses of a name in the order in which to try them. Blocks until the name server answers. Raises
+    OSError or UnicodeError if the name has no address."""
     return _addresses(host)
 
 
 def own_addresses() -> frozenset[Address]:
-    """The addresses of this machine's network interfaces."""
+    """Return the addresses of this machine's network interfaces."""
     own = set()
     for addresses in psutil.net_if_addrs().values():
         for entry in addresses:
@@ -84,7 +84,7 @@ def _addresses(host: str, flags: int = 0) -> list[Address]:
 
 
 def _reached_through(address: Address) -> list[Address]:
-    """The address itself, and the IPv4 address to which a translator or a tunnel maps it."""
+    """Return the address itself, and the IPv4 address to which a translator or a tunnel maps it."""
     if isinstance(address, IPv4Address):
         return [address]
     if address.ipv4_mapped:

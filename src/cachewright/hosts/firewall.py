@@ -1,7 +1,7 @@
 """nftables rules that block other users of this machine from the ports between nodes.
 
-Nodes listen on loopback, where every sender is a process of this machine and so has a user. The rules match only
-packets that open a connection, from either end: SYN, and SYN with ACK. A packet without a known user is blocked.
+Nodes listen on loopback, where every sender is a process of this machine and has a user. The rules match only packets
+that open a connection, in both directions: SYN, and SYN with ACK. They block packets without a known user.
 
 Source: nft(8), `meta skuid`.
 """
@@ -25,22 +25,22 @@ class Protected(msgspec.Struct, frozen=True):
 
 
 def protected_ports(bus_ports: tuple[int, int], nodes: Sequence[Node]) -> Protected:
-    """The whole range for the cluster bus, which covers new nodes, and the ports of existing nodes. Nodes of earlier
-    releases have ports of both kinds in one range."""
+    """Return the whole range for the cluster bus, which covers new nodes, and the ports of existing nodes. Nodes of
+    earlier releases have ports of both kinds in one range."""
     clients = frozenset(node.port for node in nodes)
     of_nodes = {port for node in nodes for port in node.ports}
     return Protected(frozenset(of_nodes.union(range(*bus_ports)) - clients), clients)
 
 
 def conflicts(protected: Protected, owner: int, listeners: Iterable[tuple[int, int]]) -> dict[int, int]:
-    """Ports that the rules would close for a program of another user, with the id of that user. `listeners` are pairs
-    of a port and the id of its user."""
+    """Return the ports on which the rules would block a program of another user, with the id of that user. `listeners`
+    are pairs of port and user id."""
     ports = protected.peers | protected.clients
     return {port: user for port, user in listeners if port in ports and user != owner}
 
 
 def ruleset(table: str, owner: int, protected: Protected) -> str:
-    """Input of `nft -f`, which replaces all rules in the table of this name."""
+    """Return input for `nft -f` that replaces all rules in the table of this name."""
     connect, either = "tcp flags & (fin | syn | rst | ack) == syn", "tcp flags & (fin | syn | rst) == syn"
     rules = [
         'oifname != "lo" accept',
@@ -59,7 +59,7 @@ def _set(ports: Collection[int]) -> str:
 
 
 def _ranges(ports: Sequence[int]) -> list[str]:
-    """Ascending ports as nftables writes intervals."""
+    """Return ascending ports as nftables writes intervals."""
     spans: list[list[int]] = []
     for port in ports:
         if spans and port == spans[-1][1] + 1:

@@ -15,7 +15,7 @@ from cachewright.hosts.ports import NodePorts
 from cachewright.hosts.resources import Resources
 
 CONFIG = "valkey.conf"
-"""The file of a node that its process is started with."""
+"""Name of the configuration file that a node's process is started with."""
 
 
 class NodeStartFailed(CachewrightError):
@@ -23,14 +23,15 @@ class NodeStartFailed(CachewrightError):
 
 
 class ProcessInfo(msgspec.Struct, frozen=True):
-    """A living process of a node. `started_at` is in seconds since the epoch."""
+    """A running process of a node. `started_at` is in seconds since the epoch."""
 
     pid: int
     started_at: float
 
 
 class Host(Protocol):
-    """Node ids name a folder with files and at most one process. File names are relative to that folder."""
+    """A machine with nodes. Each node id has a folder with files and at most one process. File names are relative to
+    that folder."""
 
     @property
     def address(self) -> str:
@@ -45,27 +46,27 @@ class Host(Protocol):
         """Number of processors that nodes can use."""
 
     async def processes(self) -> Mapping[str, ProcessInfo]:
-        """The processes of all nodes, by node id."""
+        """Return the processes of all nodes, by node id."""
 
     async def process(self, node_id: str) -> ProcessInfo | None: ...
 
     async def nodes_with_file(self, name: str) -> frozenset[str]:
-        """Ids of all nodes that have a file or socket of this name."""
+        """Return the ids of all nodes that have a file or socket of this name."""
 
     async def has_file(self, node_id: str, name: str) -> bool: ...
 
     async def read_file(self, node_id: str, name: str) -> str | None:
-        """The text of a file, or None if it cannot be read."""
+        """Return the text of a file, or None if it cannot be read."""
 
     async def write_files(self, node_id: str, files: Mapping[str, str]) -> None:
-        """Create the node's folder and write files, by name, each atomically and readable by its owner only."""
+        """Create the node's folder and write files by name, each atomically and readable by its owner only."""
 
     async def start(self, node_id: str) -> None:
         """Ensure that the node's process runs. Raises NodeStartFailed."""
 
     async def restart(self, node_id: str, not_before: float, grace_seconds: float) -> None:
         """Ensure that the node's process was started at `not_before` (seconds since the epoch) or later. Raises
-        TimeoutError if the old process does not end by itself in `grace_seconds`; raises NodeStartFailed."""
+        TimeoutError if the old process does not end by itself within `grace_seconds`, or NodeStartFailed."""
 
     async def stop(self, node_id: str, grace_seconds: float) -> None:
         """End the node's process, by force after `grace_seconds`. Raises TimeoutError."""
@@ -77,11 +78,11 @@ class Host(Protocol):
         """Whether the node is being started, restarted, stopped or removed."""
 
     def find_ports(self, count: int, taken: Set[int], *, tls: bool) -> list[NodePorts]:
-        """Free ports for `count` nodes, none of them in `taken`. Raises NoFreePort."""
+        """Return free ports for `count` nodes, none of them in `taken`. Raises NoFreePort."""
 
     def is_port_free(self, port: int) -> bool: ...
 
     def resources(self) -> Resources: ...
 
     def supports_tls(self) -> bool:
-        """Whether its valkey-server was built with TLS."""
+        """Whether the machine's valkey-server was built with TLS."""

@@ -7,7 +7,10 @@ import msgspec
 
 
 class Exposure(msgspec.Struct, frozen=True):
-    """:ivar blocking: nodes cannot be started. Otherwise it is a risk only."""
+    """A risk and its remedy.
+
+    :ivar blocking: whether it prevents the start of nodes.
+    """
 
     risk: str
     remedy: str
@@ -19,7 +22,7 @@ _GUIDE = "See docs/host-users.md."
 
 
 def exposures(*, tls: bool, instances_with_tls: int, instances_without_tls: int) -> list[Exposure]:
-    """:param tls: whether the configured valkey-server supports TLS."""
+    """Return the risks of this machine. `tls`: whether the configured valkey-server supports TLS."""
     found = []
     if not tls:
         remedy = (

@@ -1,8 +1,8 @@
 """Node processes of this machine.
 
-A node is a folder and at most one process. The process is started detached, survives this server, and is found by its
-pid file and its command line, which names the folder. A pid that the system has given to another program since then is
-not mistaken for the node.
+A node is a folder and at most one process. The process is detached and survives this server. It is identified by its
+pid file and by its command line, which contains the folder, so that another program that has reused the pid is not
+mistaken for the node.
 """
 
 import asyncio
@@ -33,23 +33,23 @@ _LOG_TAIL = 2000
 _STAT_BYTES = 1024
 _OWNER_ONLY = stat.S_IRUSR | stat.S_IWUSR
 _ENVIRONMENT = {"PATH": os.defpath, "LANG": "C.UTF-8"}
-"""The environment of nodes. The server's own may hold secrets."""
+"""Environment of nodes. The server's own environment may contain secrets."""
 
 _DEAD = (b"Z", b"X")
 _POLL_SECONDS = 0.02
 _SETTLE_SECONDS = 0.03
-"""How long a process that cannot bind its port lives at most."""
+"""Upper limit for the lifetime of a process that cannot bind its port."""
 
 
 class _Known(msgspec.Struct, frozen=True):
-    """A process that was found to be a node's. `ticks` is its start time as in /proc, which is cheap to compare."""
+    """A process that was identified as a node's. `ticks` is its start time in /proc, which is cheap to compare."""
 
     process: ProcessInfo
     ticks: bytes
 
 
 class LocalHost:
-    """This machine; see `Host`."""
+    """Implementation of `Host` for this machine."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -131,8 +131,8 @@ class LocalHost:
                     yield entry.name
 
     def _process_info(self, node_id: str) -> ProcessInfo | None:
-        """The node's living process. Cheap to repeat: a process that was recognised once is compared by its pid and
-        start time."""
+        """Return the node's running process. Repeated calls are cheap, because a process that was identified before is
+        compared by pid and start time only."""
         known = self._known.get(node_id)
         if known and _start_ticks(known.process.pid) == known.ticks:
             return known.process
@@ -145,7 +145,7 @@ class LocalHost:
         except psutil.NoSuchProcess:
             return None
         ticks = _start_ticks(process.pid)
-        if ticks and process.is_running():  # the pid still belongs to the process that was recognised
+        if ticks and process.is_running():  # the pid still belongs to the identified process
             self._known[node_id] = _Known(info, ticks)
         return info
 
@@ -219,8 +219,8 @@ class LocalHost:
             await self._end(node_id, grace_seconds)
 
     async def remove(self, node_id: str, grace_seconds: float) -> None:
-        """A child of the process may still be writing, so the folder is deleted until it stays deleted. The lock
-        prevents a start in between."""
+        """Delete the folder repeatedly until it stays deleted, because a child of the process may still be writing. The
+        lock prevents a start in between."""
         async with self._exclusive(node_id):
             await self._end(node_id, grace_seconds)
             self._known.pop(node_id, None)
@@ -256,8 +256,8 @@ class LocalHost:
 
     @asynccontextmanager
     async def _exclusive(self, node_id: str) -> AsyncIterator[None]:
-        """Lock the node against other tasks and other servers. A node that is started twice, or while it is removed,
-        would leave a process behind. The lock file is deleted with the folder."""
+        """Lock the node against other tasks and other servers. Starting a node twice, or during its removal, would
+        leave an orphaned process. The lock file is deleted with the folder."""
         lock = self._lock_file(node_id)
         lock.parent.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, _OWNER_ONLY)
@@ -276,7 +276,7 @@ class LocalHost:
 
 
 def _start_ticks(pid: int) -> bytes | None:
-    """Start time of a living process, in ticks since the system started. None without such a process."""
+    """Return the start time of a running process in ticks since the system started, or None if it does not run."""
     try:
         descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
         try:

@@ -35,8 +35,8 @@ class NodePorts(msgspec.Struct, frozen=True):
 def find_node_ports(
     address: str, clients: tuple[int, int], peers: tuple[int, int], count: int, taken: Set[int], *, tls: bool
 ) -> list[NodePorts]:
-    """Free ports for `count` nodes. Ports that only other nodes connect to come from the range `peers`. Raises
-    NoFreePort."""
+    """Return free ports for `count` nodes: ports for clients from the range `clients`, ports between nodes from
+    `peers`. Raises NoFreePort."""
     client_ports, peer_ports = free_ports(address, clients, taken), free_ports(address, peers, taken)
 
     def each_node() -> Iterator[NodePorts]:
@@ -47,10 +47,10 @@ def find_node_ports(
 
 
 def free_ports(address: str, ports: tuple[int, int], taken: Set[int]) -> Iterator[int]:
-    """Ports of a range that no process listens on and that are not in `taken`, each once. Raises NoFreePort at the end.
+    """Yield each port of a range that is not in `taken` and on which no process listens. Raises NoFreePort at the end.
 
-    The search starts at a random port, so that two servers on one machine rarely choose the same ones. A port that
-    another program takes before its node uses it makes the start of that node fail.
+    The search starts at a random port, so that two servers on one machine rarely choose the same ports. If another
+    program takes a port before its node does, the start of that node fails.
     """
     low, high = ports
     start = random.randrange(high - low)  # noqa: S311  # spreads, does not protect
@@ -73,7 +73,7 @@ def is_free(address: str, port: int) -> bool:
 
 
 def used_for_outgoing(ports: tuple[int, int]) -> str | None:
-    """The system setting (ip-sysctl) that allows outgoing connections to use ports of this range, or None."""
+    """Return the system setting (ip-sysctl) that lets outgoing connections use ports of this range, or None."""
     try:
         first, last = map(int, (_KERNEL / "ip_local_port_range").read_text().split())
         reserved = (_KERNEL / "ip_local_reserved_ports").read_text().strip()
@@ -86,7 +86,7 @@ def used_for_outgoing(ports: tuple[int, int]) -> str | None:
 
 
 def listeners() -> Iterator[tuple[int, int]]:
-    """TCP ports on which processes listen, each with the user id of its process, as far as the system shows them."""
+    """Yield TCP ports on which processes listen, each with the user id of its process, as far as they are visible."""
     for table in _SOCKET_TABLES:
         try:
             lines = table.read_text().splitlines()[1:]

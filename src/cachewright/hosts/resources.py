@@ -12,9 +12,9 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes.
+    """Memory and disk in bytes.
 
-    :ivar memory: physical memory, or the limit of a control group (container, service) that is below it.
+    :ivar memory: physical memory, or a lower limit of a control group (container, service).
     :ivar memory_free: memory that can be taken without swapping.
     :ivar disk_free: free space of one file system.
     """
@@ -25,24 +25,24 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def resources(folder: Path) -> Resources:
-    """The machine's resources, with the disk that holds `folder`."""
+    """Return the machine's resources. The disk is the one that holds `folder`."""
     return Resources(
         memory=total_memory(), memory_free=psutil.virtual_memory().available, disk_free=shutil.disk_usage(folder).free
     )
 
 
 def cpus() -> int:
-    """Number of processors that this process, and so its nodes, may use."""
+    """Return the number of processors that this process and its nodes may use."""
     return len(os.sched_getaffinity(0))
 
 
 def total_memory() -> int:
-    """Bytes of memory that the processes of this machine can have in all."""
+    """Return the bytes of memory that all processes of this machine can use together."""
     return min(psutil.virtual_memory().total, *_group_limits(Path("/proc/self/cgroup"), _CGROUPS))
 
 
 def _group_limits(groups: Path, root: Path) -> Iterator[int]:
-    """Memory limits of this process's control groups and their parents, of version 2 and 1."""
+    """Yield the memory limits of this process's control groups (version 2 and 1) and of their parents."""
     try:
         lines = groups.read_text().splitlines()
     except OSError:

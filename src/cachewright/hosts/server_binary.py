@@ -12,7 +12,7 @@ _SECONDS = 10
 _OLDEST = (9, 0)
 _VERSION = re.compile(r"v=(\d+)\.(\d+)")
 _HAS_TLS = b"No tls-cert-file configured"
-"""Log line of a server with TLS support that starts with TLS and without a certificate. It ends before it listens."""
+"""Log line of a server that supports TLS and is started without a certificate. It exits before it listens."""
 
 
 class UnusableServer(CachewrightError):
@@ -20,7 +20,7 @@ class UnusableServer(CachewrightError):
 
 
 def require_version(binary: Path) -> tuple[int, int]:
-    """Major and minor version of the server. Raises UnusableServer if it cannot run nodes."""
+    """Return the major and minor version of the server. Raises UnusableServer if it cannot run nodes."""
     try:
         ran = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError) as error:
@@ -38,7 +38,7 @@ def require_version(binary: Path) -> tuple[int, int]:
 
 
 def has_tls(binary: Path) -> bool:
-    """Whether the server was built with TLS. Starts it once for some 40 ms, and again if the file is replaced."""
+    """Whether the server was built with TLS. Runs it once for about 40 ms, and again after the file was replaced."""
     try:
         return _has_tls(binary, binary.stat().st_mtime_ns)
     except OSError:

@@ -1,1 +1,1 @@
-"""Which nodes an instance has, where they listen, and whether the host has room for them."""
+"""Capacity of hosts and quotas, and reservation of ports for nodes."""

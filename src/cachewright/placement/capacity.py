@@ -1,14 +1,14 @@
-"""Whether a host and a project's quota have room for an instance: figures in, shortages out.
+"""Check whether a host and a project's quota have room for an instance. Pure.
 
-A node may fill its `maxmemory` at any time, so what is allocated counts, not what is used. A node takes more of its
-host than its `maxmemory`. Measured with the bundled Valkey 9.1.2 (libc's malloc) and `maxmemory` 512 MB:
+A node may fill its `maxmemory` at any time, so the check counts allocated memory, not used memory. A node takes more
+memory of its host than its `maxmemory`. Measured with the bundled Valkey 9.1.2 (libc's malloc) and `maxmemory` 512 MB:
 
 - an empty node: 7 MB; the replication backlog of one with replicas takes 10 MB, cluster bus and clients some MB more
 - filled once to `maxmemory`: 1.02 (values of 16 to 4000 bytes) to 1.08 (200 bytes) times `maxmemory`
 - filled, emptied and filled again with values of other sizes: up to 1.5 times
 - while a child rewrites the append-only file under writes: 0.1 to 0.45 times more, as pages are copied
 
-Not every node is at its worst at once: a quarter more than `maxmemory` is what others reserve as well.
+Not all nodes are at their peak at the same time. Other services also reserve a quarter more than `maxmemory`.
 """
 
 import math
@@ -24,12 +24,12 @@ GIGABYTE = 1024 * MEGABYTE
 
 MEMORY_FACTOR = 1.25
 NODE_MEMORY = 24 * MEGABYTE
-"""What a node takes of its host beside its data."""
+"""Bytes of host memory that a node takes besides its data."""
 
 EMPTY_NODE = 16 * MEGABYTE
 """Free memory and free disk that the start of an empty node needs."""
 
-_DISK_FACTOR = 1.25  # an append-only file is rewritten beside itself
+_DISK_FACTOR = 1.25  # during a rewrite the old and the new append-only file exist
 _PORTS_A_NODE = 2
 
 
@@ -52,17 +52,17 @@ class Size(msgspec.Struct, frozen=True):
 
 
 class Allocated(msgspec.Struct, frozen=True):
-    """What a project, or all of them, have."""
+    """Resources of a project, or of all projects."""
 
     instances: int = 0
     size: Size = Size()
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is to give. Bytes; a quota of 0 is none.
+    """Limits of the host and of a project. Memory and disk are in bytes; a quota of 0 means no limit.
 
-    :ivar overcommit: how many times the host's memory may be allocated.
-    :ivar ports: how many ports nodes may take.
+    :ivar overcommit: factor by which the host's memory may be allocated.
+    :ivar ports: number of ports that nodes may take.
     """
 
     host_memory: int
@@ -80,18 +80,18 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def project_memory(self) -> int:
-        """The most `maxmemory` that one project can have: its quota, or what the host can hold where that is less."""
+        """Limit for the sum of `maxmemory` of one project: its quota, or the capacity of the host if that is less."""
         hosted = int(self.memory / MEMORY_FACTOR)
         return min(self.quota_memory, hosted) if self.quota_memory else hosted
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What a change needs.
+    """Resources that a change needs.
 
-    :ivar instances: how many are added.
-    :ivar size: of the instances that are added or changed, at the largest that they are during the change.
-    :ivar held: what they have already.
-    :ivar disk: bytes that are written.
+    :ivar instances: number of new instances.
+    :ivar size: largest size during the change of the instances that are added or changed.
+    :ivar held: their size before the change.
+    :ivar disk: bytes that the change writes.
     """
 
     instances: int = 0
@@ -101,7 +101,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Shortage(msgspec.Struct, frozen=True):
-    """Why there is no room: a row of the error table and the figures."""
+    """A missing resource: a code of the error table and a reason with the figures."""
 
     code: str
     reason: str
@@ -117,8 +117,8 @@ def size_of_nodes(nodes: Sequence[Node]) -> Size:
 
 
 def size_during_resize(nodes: Sequence[Node], flavor: Flavor) -> Size:
-    """What an instance has at most while it becomes `flavor`: nodes that leave do so last, nodes that stay get larger
-    before the data moves and smaller after it."""
+    """Return the largest size of an instance during a resize to `flavor`: nodes are removed last, and the remaining
+    nodes grow before the data moves and shrink after it."""
     shard_bytes = flavor.shard_bytes
     staying = sorted({node.shard for node in nodes})[: flavor.shards]
     limits = [max(node.maxmemory, shard_bytes) if node.shard in staying else node.maxmemory for node in nodes]
@@ -127,19 +127,20 @@ def size_during_resize(nodes: Sequence[Node], flavor: Flavor) -> Size:
 
 
 def moved_bytes(dataset: int, shards: int, new_shards: int) -> int:
-    """Bytes of a data set that move to other shards when it is spread over another number of them."""
+    """Return the bytes of a data set that move to other shards when the number of shards changes."""
     return math.ceil(dataset * abs(new_shards - shards) / max(shards, new_shards, 1))
 
 
 def disk_bytes(moved: int, copies: int, new_nodes: int) -> int:
-    """Bytes of disk for data that moves, which every copy of its new shard writes, and for new nodes."""
+    """Return the bytes of disk for moved data, which every copy of its new shard writes, and for new nodes."""
     return new_nodes * EMPTY_NODE + math.ceil(moved * copies * _DISK_FACTOR)
 
 
 def shortages(request: Request, project: Allocated, host: Allocated, limits: Limits) -> Iterator[Shortage]:
-    """Everything there is too little of. `project` and `host` are without the instances that the request is about.
+    """Yield every shortage. `project` and `host` do not include the instances of the request.
 
-    What the request does not ask more of is no shortage: a host or a project that is over its limits can shrink.
+    Only resources of which the request needs more than before are checked, so that a project or a host over its limits
+    can shrink.
     """
     size, held = request.size, request.held
     if request.instances and 0 < limits.quota_instances < project.instances + request.instances:

@@ -1,4 +1,4 @@
-"""Reservation of ports for nodes: find free ones without a lock, then store them in one short transaction."""
+"""Reserve ports for nodes: find free ports without a lock, then store them in one short transaction."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -32,8 +32,8 @@ def reserve(
     """Call `store` in a write transaction with free ports for each node, and return its result. `store` must write the
     ports to the rows of the nodes.
 
-    The host tries thousands of ports for large requests. No other change waits for that, because it happens outside of
-    the transaction. If another request has stored one of the ports meanwhile, the search starts again.
+    For large requests the host tries thousands of ports. It does so outside the transaction, so that no other change
+    has to wait. If another request has stored one of the ports in the meantime, the search starts again.
 
     :param tls: also reserve a port for TLS between nodes.
     :param first: port for clients of the first node.

@@ -1,4 +1,4 @@
-"""Kinds of instances behind one port: `TOPOLOGIES` is their registry."""
+"""Topologies, the kinds of instances, behind one port. `TOPOLOGIES` is their registry."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -10,10 +10,10 @@ from cachewright.topologies.topology import Topology
 
 CLUSTER = Cluster()
 TOPOLOGIES: Mapping[str, Topology] = {topology.cache_mode: topology for topology in (CLUSTER, Single())}
-"""By the cloud's name of the cache mode."""
+"""Topologies by the cloud's name of their cache mode."""
 
 
 @lru_cache(maxsize=4096)
 def topology_of(spec_code: str) -> Topology:
-    """The topology of an instance with this spec code. KeyError if it is not supported."""
+    """Return the topology of instances with this spec code. Raises KeyError if it is not supported."""
     return TOPOLOGIES[parse(spec_code).cache_mode]

@@ -1,4 +1,4 @@
-"""Cluster instances: shards of a primary and its replicas, which share the slots among them."""
+"""Cluster instances: the slots are divided among shards, each a primary with its replicas."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +16,7 @@ _FORM_SECONDS, _FORM_SECONDS_A_NODE = 0.2, 0.06
 
 
 class Cluster:
-    """See `Topology`."""
+    """Implements `Topology`."""
 
     cache_mode = "cluster"
     databases = 1
@@ -24,14 +24,14 @@ class Cluster:
     hold_seconds = 2.0
 
     def can_become(self, now: Flavor, new: Flavor) -> bool:
-        """Another number of shards, another size of a shard, or both."""
+        """Number and size of the shards can change, also together."""
         return (new.cache_mode, new.cpu_type, new.copies) == (now.cache_mode, now.cpu_type, now.copies)
 
     def settings(self, node: Node) -> Sequence[Setting]:
         return cluster_settings(node)
 
     def first_files(self, node: Node, nodes: Sequence[Node], *, founding: bool) -> Mapping[str, str]:
-        """The founding primaries share the slots evenly, each with an epoch of its own."""
+        """Give each founding primary an equal part of the slots and its own epoch."""
         founders = [other.id for other in nodes if other.role == "primary"]
         if not founding or node.id not in founders:
             return {NODES_CONF: nodes_conf(node)}
@@ -41,7 +41,7 @@ class Cluster:
         return await ask_view(node, access, answer_seconds)
 
     def formation(self, nodes: Sequence[Node]) -> Steps:
-        """All nodes start at the same time, each primary with its slots; then they are introduced to each other."""
+        """Start all nodes at the same time, each primary with its slots, then introduce them to each other."""
         forming = _FORM_SECONDS + _FORM_SECONDS_A_NODE * len(nodes)
         return {
             "Resource request.": [start_node(node, founding=True) for node in nodes],

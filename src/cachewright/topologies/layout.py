@@ -1,4 +1,4 @@
-"""The nodes of an instance: ids, shards and roles of nodes that are about to be created."""
+"""Layout of the nodes of an instance: ids, shards and roles."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -20,9 +20,9 @@ def new_nodes(
     shards: Iterable[int] | None = None,
     salt: str = "",
 ) -> list[Node]:
-    """Nodes for `shards` (by default all of the flavor), not stored yet and all on port 0.
+    """Return nodes for `shards`, or for all shards of the flavor. They are not stored and have port 0.
 
-    Ids follow from the instance, `salt`, the shard and the copy: the same call gives the same nodes.
+    Ids are derived from the instance, `salt`, the shard and the copy, so the same call returns the same nodes.
     """
     nodes: list[Node] = []
     for shard in range(flavor.shards) if shards is None else shards:
@@ -46,7 +46,7 @@ def new_nodes(
 
 
 def placed(nodes: Sequence[Node], ports: Sequence[NodePorts]) -> list[Node]:
-    """The nodes on these ports, in the same order."""
+    """Return the nodes with these ports, which are in the same order."""
     return [
         msgspec.structs.replace(node, port=own.client, bus_port=own.bus, tls_port=own.tls)
         for node, own in zip(nodes, ports, strict=True)

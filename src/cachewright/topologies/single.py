@@ -1,6 +1,6 @@
 """Single instances: one node without cluster mode and without a replica.
 
-Clients need no cluster client and can select among databases. During a restart of the node they are not served.
+Clients need no cluster client and can select among databases. The instance is unavailable while its node restarts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ _CHECK_SECONDS = 0.05
 
 
 class Single:
-    """See `Topology`."""
+    """Implements `Topology`."""
 
     cache_mode = "single"
     databases = _DATABASES
@@ -29,7 +29,7 @@ class Single:
     hold_seconds = 0.0
 
     def can_become(self, now: Flavor, new: Flavor) -> bool:
-        """Only the memory can change. A cluster has one database, so a single instance cannot become a cluster."""
+        """Only the memory can change. It cannot become a cluster, which has only one database."""
         return (new.cache_mode, new.cpu_type) == (now.cache_mode, now.cpu_type)
 
     def settings(self, node: Node) -> Sequence[Setting]:
@@ -39,7 +39,7 @@ class Single:
         return {}
 
     async def view(self, node: Node, access: Access, answer_seconds: float) -> View:
-        """A view with the node as its only member, which owns all slots: it serves every key."""
+        """Return a view whose only member is the node. The node owns all slots, because it serves every key."""
         commands = [("PING",), ("INFO", "replication")]  # PING is refused while the node loads its data, INFO is not
         _, reply = await request_once(node, access, commands, answer_seconds)
         role = ROLES.get(fields(reply).get("role", ""))

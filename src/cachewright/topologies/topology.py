@@ -1,7 +1,7 @@
-"""The port of a topology: behaviour that is specific to one kind of instance (a cluster, a single node).
+"""The port of a topology: behaviour that differs between kinds of instances, such as cluster and single.
 
-Behaviour that all kinds share is outside of the port: the ids of nodes follow from the flavor (`layout`), and clients
-get the address of the first node of the instance.
+Shared behaviour is elsewhere: `layout` derives the ids of nodes from the flavor, and clients get the address of the
+first node of the instance.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,16 +17,16 @@ from cachewright.valkey.topology import View, views
 _START_SECONDS = 0.15
 
 Steps = dict[str, list[SubStepSpec]]
-"""Sub-steps by the name of their step, in the order in which the steps run. Steps without sub-steps are left out."""
+"""Sub-steps by name of their step, in the order of execution. Steps without sub-steps are omitted."""
 
 
 class Topology(Protocol):
-    """One kind of instance. Everything but `view` is pure.
+    """One kind of instance. All methods except `view` are pure.
 
-    :ivar cache_mode: the cloud's name of it, the second word of its spec codes.
-    :ivar databases: how many databases its clients can select.
-    :ivar has_peers: its nodes connect to each other, for the cluster bus, replication and migration.
-    :ivar hold_seconds: time for which Valkey serves no client after the start of a node that was a primary.
+    :ivar cache_mode: the cloud's name of the kind, which is the second word of its spec codes.
+    :ivar databases: number of databases that clients can select.
+    :ivar has_peers: whether nodes connect to each other, for the cluster bus, replication and migration.
+    :ivar hold_seconds: time after the start of a former primary in which Valkey serves no clients.
     """
 
     cache_mode: str
@@ -35,32 +35,35 @@ class Topology(Protocol):
     hold_seconds: float
 
     def can_become(self, now: Flavor, new: Flavor) -> bool:
-        """Whether a resize from one flavor to another, or to the same, is supported."""
+        """Whether a resize from `now` to `new` is supported. The two may be equal."""
 
     def settings(self, node: Node) -> Sequence[Setting]:
-        """Lines of the node's valkey.conf that other topologies do not have."""
+        """Return lines of the node's valkey.conf that are specific to this topology."""
 
     def first_files(self, node: Node, nodes: Sequence[Node], *, founding: bool) -> Mapping[str, str]:
-        """Files that the node has before its first start and that belong to Valkey afterwards, by name. A `founding`
-        node is one of those that a new instance begins with; `nodes` are all of the instance."""
+        """Return the files, by name, that the node needs before its first start. Valkey overwrites them afterwards.
+
+        :param nodes: all nodes of the instance.
+        :param founding: whether the instance is created with this node.
+        """
 
     async def view(self, node: Node, access: Access, answer_seconds: float) -> View:
-        """The instance as one of its nodes reports it. Raises one of NODE_GONE if the node does not respond,
-        NodeRefused if it refuses, as while it loads its data."""
+        """Return the node's view of the instance. Raises one of NODE_GONE if the node does not answer, NodeRefused if it
+        refuses, as it does while it loads its data."""
 
     def formation(self, nodes: Sequence[Node]) -> Steps:
-        """Sub-steps that make a new instance of these nodes: they start, and become ready for clients."""
+        """Return the steps that start the nodes of a new instance and make them ready for clients."""
 
 
 async def view_all(
     topology: Topology, nodes: Sequence[Node], access: Access, answer_seconds: float = 5.0
 ) -> dict[str, View | None]:
-    """The view of each of these nodes, by node id; None for a node that does not respond or refuses."""
+    """Return the view of each node by node id, None for nodes that do not answer or refuse."""
     return await views(nodes, access, answer_seconds, topology.view)
 
 
 def start_node(node: Node, *, founding: bool) -> SubStepSpec:
-    """The sub-step that starts a node; see `first_files` for `founding`."""
+    """Return the sub-step that starts a node. `founding` is explained at `Topology.first_files`."""
     return SubStepSpec(
         name=f"Node start. Shard {node.shard}, {node.role}",
         action="start node",
