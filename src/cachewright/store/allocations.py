@@ -20,7 +20,7 @@ class Allocation(msgspec.Struct, frozen=True, kw_only=True):
 
 def allocations(connection: sa.Connection) -> list[Allocation]:
     """Return the allocation of every instance of all projects."""
-    found = (
+    query = (
         sa.select(
             instances.c.project_id,
             instances.c.id,
@@ -32,5 +32,5 @@ def allocations(connection: sa.Connection) -> list[Allocation]:
     )
     return [
         Allocation(project_id=project_id, instance_id=instance_id, nodes=count, maxmemory=int(maxmemory))
-        for project_id, instance_id, count, maxmemory in connection.execute(found)
+        for project_id, instance_id, count, maxmemory in connection.execute(query)
     ]

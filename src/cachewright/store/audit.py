@@ -10,8 +10,8 @@ from cachewright.store.tables import audit
 
 
 class PendingEntry:
-    """Entry of a request that may change something. The request's first write transaction stores it, so nothing changes
-    without an entry, and a request that is refused before it changes anything needs no transaction.
+    """Entry of a request that may change something. The request's first write transaction stores it, so that every
+    change has an entry, and a request that fails before its first change needs no transaction.
 
     :ivar entry: the entry so far.
     :ivar sequence: its number, after a transaction has committed it.
@@ -54,7 +54,7 @@ def end(
 
 
 def count_again(connection: sa.Connection, sequence: int, request_id: str) -> bool:
-    """Count one more request in the entry with this number and first request. Return False if there is none."""
+    """Count one more request in the entry with this number and first request. Return False if it does not exist."""
     same = sa.and_(audit.c.sequence == sequence, audit.c.request_id == request_id)
     return bool(connection.execute(audit.update().where(same).values(count=audit.c["count"] + 1)).rowcount)
 
@@ -70,22 +70,23 @@ def page(
     user_name: str | None = None,
 ) -> tuple[int, list[AuditEntry]]:
     """Return the number of matching entries, and one page of them, newest first."""
-    found = audit.select().where(audit.c.project_id == project_id)
+    query = audit.select().where(audit.c.project_id == project_id)
     if start is not None:
-        found = found.where(audit.c.at >= start)
+        query = query.where(audit.c.at >= start)
     if end is not None:
-        found = found.where(audit.c.at <= end)
+        query = query.where(audit.c.at <= end)
     if user_name is not None:
-        found = found.where(audit.c.user_name == user_name)
-    count = connection.execute(sa.select(sa.func.count()).select_from(found.subquery())).scalar_one()
-    ordered = found.order_by(audit.c.at.desc(), audit.c.sequence.desc()).offset(offset).limit(limit)
+        query = query.where(audit.c.user_name == user_name)
+    count = connection.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one()
+    ordered = query.order_by(audit.c.at.desc(), audit.c.sequence.desc()).offset(offset).limit(limit)
     return count, [from_row(AuditEntry, row._mapping) for row in connection.execute(ordered)]
 
 
 def callers(connection: sa.Connection, action: str, since: int, limit: int) -> list[tuple[str, str]]:
-    """Return user name and address of successful requests of this action since then, oldest first."""
-    well = sa.and_(audit.c.at >= since, audit.c.action == action, audit.c.error_code.is_(None))
-    newest = sa.select(audit.c.user_name, audit.c.source).where(well).order_by(audit.c.at.desc()).limit(limit)
+    """Return user name and address of the last `limit` successful requests of this action since `since` (epoch
+    milliseconds), oldest first."""
+    successful = sa.and_(audit.c.at >= since, audit.c.action == action, audit.c.error_code.is_(None))
+    newest = sa.select(audit.c.user_name, audit.c.source).where(successful).order_by(audit.c.at.desc()).limit(limit)
     return [(row.user_name, row.source) for row in connection.execute(newest)][::-1]
 
 

@@ -1,4 +1,4 @@
-"""Owner of a credential and the owner's role in a project, in one query, which each request makes."""
+"""Find the owner of a credential and the owner's role in a project by one query. Every request needs it."""
 
 from typing import Any
 
@@ -10,7 +10,9 @@ from cachewright.store.tables import access_keys, grants, tokens, users
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
-    """:ivar enabled: whether the user is enabled, and the key if the credential is one.
+    """Owner of a credential.
+
+    :ivar enabled: whether the user is enabled, and for an access key the key too.
     :ivar role: None if the user has no role in the project.
     """
 
@@ -21,13 +23,19 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeyOwner(Owner, frozen=True, kw_only=True):
-    """:ivar sealed_secret: the encrypted secret key. Owners are cached, so each request decrypts it."""
+    """Owner of an access key.
+
+    :ivar sealed_secret: the encrypted secret key. Owners are cached, so each request decrypts it.
+    """
 
     sealed_secret: str
 
 
 class TokenOwner(Owner, frozen=True, kw_only=True):
-    """:ivar project_id: the only project that the token is valid for; None if it is unscoped."""
+    """Owner of a token.
+
+    :ivar project_id: the only project that the token is valid for; None if it is unscoped.
+    """
 
     project_id: str | None
     expires_at: int
@@ -35,8 +43,8 @@ class TokenOwner(Owner, frozen=True, kw_only=True):
 
 
 def of_key(connection: sa.Connection, access_key: str, project_id: str | None) -> KeyOwner | None:
-    wanted = _owners(access_keys, project_id, access_keys.c.secret_key, access_keys.c.enabled.label("key_enabled"))
-    row = connection.execute(wanted.where(access_keys.c.access_key == access_key)).one_or_none()
+    query = _owners(access_keys, project_id, access_keys.c.secret_key, access_keys.c.enabled.label("key_enabled"))
+    row = connection.execute(query.where(access_keys.c.access_key == access_key)).one_or_none()
     if row is None:
         return None
     return KeyOwner(
@@ -49,8 +57,8 @@ def of_key(connection: sa.Connection, access_key: str, project_id: str | None) -
 
 
 def of_token(connection: sa.Connection, digest: str, project_id: str | None) -> TokenOwner | None:
-    wanted = _owners(tokens, project_id, tokens.c.project_id, tokens.c.expires_at, tokens.c.kind)
-    row = connection.execute(wanted.where(tokens.c.digest == digest)).one_or_none()
+    query = _owners(tokens, project_id, tokens.c.project_id, tokens.c.expires_at, tokens.c.kind)
+    row = connection.execute(query.where(tokens.c.digest == digest)).one_or_none()
     if row is None:
         return None
     return TokenOwner(

@@ -1,7 +1,7 @@
-"""The port of the database: what the rest of the server may do with it.
+"""The port of the database.
 
-`sqlite.py` and `postgres.py` implement it, `opening.py` chooses one of them by the URL. Nothing outside this package
-knows which one it is.
+`sqlite.py` and `postgres.py` implement it, `opening.py` chooses one of them by the URL. Code outside this package does
+not depend on the choice.
 """
 
 from collections.abc import Callable
@@ -25,9 +25,11 @@ class DatabaseNotReady(CachewrightError):
 
 
 class Database(Protocol):
-    """:ivar cipher: encrypts and decrypts the secrets in the database.
-    :ivar name: the database in messages: a file, or a URL without its password.
-    :ivar workflow_url: where DBOS keeps its workflows, with the password.
+    """Transactions and maintenance of one database.
+
+    :ivar cipher: encrypts and decrypts the secrets in the database.
+    :ivar name: file, or URL without its password, for messages.
+    :ivar workflow_url: URL of the database for DBOS's workflows, with the password.
     """
 
     cipher: SecretCipher
@@ -38,21 +40,21 @@ class Database(Protocol):
         """Open a transaction that sees one snapshot and changes nothing. Raises DatabaseUnavailable."""
 
     def write(self) -> AbstractContextManager[sa.Connection]:
-        """Open a transaction that may change something, with the audit entry of the request it is made for.
+        """Open a transaction that may change something. It also stores the audit entry of the current request.
 
-        One write transaction runs at a time, of all processes that use the database: what it has read stays true until
-        it commits. Raises DatabaseUnavailable; the transaction has not been committed then, unless the connection was
-        lost while it was."""
+        Only one write transaction runs at a time, among all processes that use the database: rows that it has read do
+        not change until it commits. Raises DatabaseUnavailable; then the transaction was rolled back, unless the
+        connection was lost during the commit."""
 
     async def answer(self, question: Callable[[sa.Connection, *About], Answer], *about: *About) -> Answer:
-        """Return what `question` reads with a few index look-ups. Raises DatabaseUnavailable."""
+        """Run the query `question`, which must need only a few index look-ups. Raises DatabaseUnavailable."""
 
     async def change_counter(self) -> object | None:
-        """Return a value that differs after each commit of any process, read after the call began; None if it cannot
-        be read. Never blocks the event loop."""
+        """Return a value that changes with each commit of any process, or None if it cannot be read. It is read after
+        the call begins. Never blocks the event loop."""
 
     def migrate(self) -> None:
-        """Bring the tables to this release. Raises DatabaseUnavailable."""
+        """Migrate the tables to this release. Raises DatabaseUnavailable."""
 
     def check(self) -> str:
         """Verify the database itself and describe the result. Raises DatabaseUnavailable if it fails."""

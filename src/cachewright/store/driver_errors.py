@@ -1,4 +1,4 @@
-"""Translation of driver errors: which of them mean that the database is unavailable."""
+"""Distinguish driver errors that mean an unavailable database from those about a statement."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ _POSTGRES_IDLE_TOO_LONG = "25P03"
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Raise `DatabaseUnavailable` for a driver error about the database itself. Errors about a statement pass."""
+    """Raise `DatabaseUnavailable` for driver errors about the database itself. Let errors about a statement pass."""
     try:
         yield
     except (sa.exc.DBAPIError, sqlite3.Error, psycopg.Error) as error:
@@ -30,7 +30,7 @@ def translate_errors() -> Iterator[None]:
 
 
 def _reason(error: sa.exc.DBAPIError | sqlite3.Error | psycopg.Error) -> str | None:
-    """Return why the database is unavailable, or None if the statement is at fault."""
+    """Return the reason why the database is unavailable, or None if the error is about the statement."""
     cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
     if isinstance(cause, sqlite3.Error):
         return _sqlite_reason(cause)

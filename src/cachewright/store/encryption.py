@@ -1,7 +1,7 @@
-"""Encryption of secrets at rest, with a key in a separate file, so that a stolen database reveals none.
+"""Encryption of secrets at rest. The key is in a separate file, so that a stolen database reveals no secrets.
 
-Fernet (AES-128-CBC with HMAC-SHA256) of the `cryptography` library. The key file has one key on each line: the first
-encrypts, all decrypt, so a new key is put before the old one.
+Fernet (AES-128-CBC with HMAC-SHA256) of the `cryptography` library. The key file has one key per line: the first
+encrypts, all decrypt. To rotate keys, add the new one as the first line.
 """
 
 import os
@@ -19,14 +19,14 @@ _MOST_CACHED = 1024
 
 
 class WrongKey(CachewrightError):
-    """A secret was encrypted with another key, or the key file has none."""
+    """A secret was encrypted with another key, or the key file has no valid key."""
 
 
 class SecretCipher:
     def __init__(self, keys: Sequence[bytes], source: str = "the key in use") -> None:
-        """Encrypt with the first of `keys`, decrypt with all; 32 bytes each, base64url. Raises WrongKey if one is not
-        valid, or there is none.
+        """Encrypt with the first of `keys`, decrypt with all. Raises WrongKey if a key is invalid or `keys` is empty.
 
+        :param keys: 32 bytes each, base64url.
         :param source: origin of the keys, for messages.
         """
         self._source = source
@@ -36,7 +36,7 @@ class SecretCipher:
             self._fernet = MultiFernet([Fernet(key) for key in keys])
         except ValueError as error:
             raise WrongKey(f"{source}: not a key: {error}") from error
-        # Requests use few secrets, again and again. The key that decrypts all of them is in memory too.
+        # Requests use the same few secrets repeatedly. Caching is safe: the key that decrypts them is in memory too.
         self._cached = lru_cache(_MOST_CACHED)(self._decrypted)
 
     def encrypt(self, text: str) -> str:
@@ -59,8 +59,8 @@ def read_key(path: Path) -> SecretCipher:
 
 
 def make_key(path: Path) -> SecretCipher:
-    """Create a key file that only its owner can read, and return its cipher. Raises OSError if it cannot be created, or
-    exists."""
+    """Create a key file that only its owner can read, and return its cipher. Raises OSError if it exists or cannot be
+    created."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)
     with os.fdopen(descriptor, "wb") as file:
         file.write(Fernet.generate_key() + b"\n")

@@ -9,7 +9,7 @@ from cachewright.store.rows import from_row, to_row
 from cachewright.store.tables import incidents
 
 _SYSTEM = "system"
-"""User name in audit entries of the server itself."""
+"""User name in audit entries that the server itself causes."""
 
 
 def begin(connection: sa.Connection, incident: Incident) -> None:
@@ -18,7 +18,7 @@ def begin(connection: sa.Connection, incident: Incident) -> None:
 
 
 def end(connection: sa.Connection, incident: Incident) -> None:
-    """Store the end that `incident` has."""
+    """Store the end of an incident, `incident.ended_at`."""
     ended = incidents.update().where(incidents.c.id == incident.id)
     connection.execute(ended.values(ended_at=incident.ended_at))
     _announce(connection, incident, incident.ended_at or incident.began_at, "cachewright:incident:end")

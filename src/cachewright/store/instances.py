@@ -27,13 +27,13 @@ def get(connection: sa.Connection, project_id: str, instance_id: str) -> Instanc
     row = connection.execute(
         instances.select().where(instances.c.id == instance_id, instances.c.project_id == project_id)
     ).one_or_none()
-    return _opened(connection, row) if row else None
+    return _with_decrypted_secrets(connection, row) if row else None
 
 
 def find(connection: sa.Connection, instance_id: str) -> Instance | None:
-    """An instance of any project: the caller must check its project."""
+    """Return an instance of any project, or None. The caller must check the project."""
     row = connection.execute(instances.select().where(instances.c.id == instance_id)).one_or_none()
-    return _opened(connection, row) if row else None
+    return _with_decrypted_secrets(connection, row) if row else None
 
 
 def search(
@@ -49,35 +49,35 @@ def search(
     include_failure: bool = True,
 ) -> tuple[int, list[Instance]]:
     """Return the number of matching instances, and one page of them, newest first."""
-    found = instances.select().where(instances.c.project_id == project_id)
+    query = instances.select().where(instances.c.project_id == project_id)
     if instance_id is not None:
-        found = found.where(instances.c.id == instance_id)
+        query = query.where(instances.c.id == instance_id)
     if name is not None:
-        found = found.where(
+        query = query.where(
             instances.c.name == name if name_equal else instances.c.name.icontains(name, autoescape=True)
         )
     if status is not None:
-        found = found.where(instances.c.status == status)
+        query = query.where(instances.c.status == status)
     if not include_failure:
-        found = found.where(instances.c.status != "CREATEFAILED")
-    count = connection.execute(sa.select(sa.func.count()).select_from(found.subquery())).scalar_one()
-    page = found.order_by(instances.c.created_at.desc(), instances.c.id).offset(offset).limit(limit)
-    return count, [_opened(connection, row) for row in connection.execute(page)]
+        query = query.where(instances.c.status != "CREATEFAILED")
+    count = connection.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one()
+    page = query.order_by(instances.c.created_at.desc(), instances.c.id).offset(offset).limit(limit)
+    return count, [_with_decrypted_secrets(connection, row) for row in connection.execute(page)]
 
 
 def every(connection: sa.Connection) -> list[Instance]:
-    """Return all instances of all projects: for the server itself, never for a client."""
-    return [_opened(connection, row) for row in connection.execute(instances.select())]
+    """Return all instances of all projects. Only for the server itself, not for clients."""
+    return [_with_decrypted_secrets(connection, row) for row in connection.execute(instances.select())]
 
 
 def secrets(connection: sa.Connection, in_statuses: Collection[str]) -> dict[str, tuple[str, str | None]]:
-    """Return the control plane's secret and the clients' password of all instances in one of these statuses, by their
-    id."""
+    """Return the control plane's secret and the clients' password of all instances in one of these statuses, by
+    instance id."""
     columns = (instances.c.id, instances.c.control_secret, instances.c.password)
-    found = sa.select(*columns).where(instances.c.status.in_(in_statuses))
+    query = sa.select(*columns).where(instances.c.status.in_(in_statuses))
     opened = secret_cipher(connection).decrypt
     return {
-        row.id: (opened(row.control_secret), row.password and opened(row.password)) for row in connection.execute(found)
+        row.id: (opened(row.control_secret), row.password and opened(row.password)) for row in connection.execute(query)
     }
 
 
@@ -94,8 +94,8 @@ def with_tls(connection: sa.Connection) -> list[tuple[str, bool]]:
 
 def parameters_in(connection: sa.Connection, in_statuses: Collection[str]) -> dict[str, dict[str, str]]:
     """Return the changed parameters of all instances in one of these statuses, by instance id."""
-    found = sa.select(instances.c.id, instances.c.parameters).where(instances.c.status.in_(in_statuses))
-    return {row.id: msgspec.json.decode(row.parameters) for row in connection.execute(found)}
+    query = sa.select(instances.c.id, instances.c.parameters).where(instances.c.status.in_(in_statuses))
+    return {row.id: msgspec.json.decode(row.parameters) for row in connection.execute(query)}
 
 
 def change(connection: sa.Connection, instance_id: str, **values: Any) -> None:
@@ -109,14 +109,14 @@ def remove(connection: sa.Connection, instance_id: str) -> None:
 
 
 def nodes_of(connection: sa.Connection, instance_id: str) -> list[Node]:
-    """Return the nodes of an instance by shard, the one created as primary first."""
-    found = nodes.select().where(nodes.c.instance_id == instance_id)
-    ordered = found.order_by(nodes.c.shard, nodes.c.role, nodes.c.id)
+    """Return the nodes of an instance ordered by shard, within a shard the node created as primary first."""
+    query = nodes.select().where(nodes.c.instance_id == instance_id)
+    ordered = query.order_by(nodes.c.shard, nodes.c.role, nodes.c.id)
     return [from_row(Node, row._mapping) for row in connection.execute(ordered)]
 
 
 def taken_ports(connection: sa.Connection, host: str) -> set[int]:
-    """Return every port that a node on this host listens on, or will after its start."""
+    """Return the ports of all nodes on this host, started or not."""
     columns = (nodes.c.port, nodes.c.bus_port, nodes.c.tls_port)
     rows = connection.execute(sa.select(*columns).where(nodes.c.host == host))
     return {port for row in rows for port in row if port is not None}
@@ -136,8 +136,8 @@ def change_node(connection: sa.Connection, node_id: str, **values: Any) -> None:
 
 def nodes_that_should_run(connection: sa.Connection) -> list[Node]:
     """Return every node of all projects that should run."""
-    found = nodes.select().where(nodes.c.should_run.is_(True))
-    return [from_row(Node, row._mapping) for row in connection.execute(found)]
+    query = nodes.select().where(nodes.c.should_run.is_(True))
+    return [from_row(Node, row._mapping) for row in connection.execute(query)]
 
 
 def all_nodes(connection: sa.Connection) -> list[Node]:
@@ -148,8 +148,8 @@ def all_nodes(connection: sa.Connection) -> list[Node]:
 
 def nodes_without_socket(connection: sa.Connection) -> list[Node]:
     """Return the nodes of all projects that an earlier release started and that were not restarted since."""
-    found = nodes.select().where(nodes.c.access != "socket").order_by(nodes.c.instance_id, nodes.c.id)
-    return [from_row(Node, row._mapping) for row in connection.execute(found)]
+    query = nodes.select().where(nodes.c.access != "socket").order_by(nodes.c.instance_id, nodes.c.id)
+    return [from_row(Node, row._mapping) for row in connection.execute(query)]
 
 
 def statuses(connection: sa.Connection) -> dict[str, tuple[str, str, str | None]]:
@@ -159,13 +159,13 @@ def statuses(connection: sa.Connection) -> dict[str, tuple[str, str, str | None]
 
 
 def should_run_in(connection: sa.Connection, in_statuses: Collection[str]) -> dict[str, str]:
-    """Return the nodes that should run of instances in one of these statuses: instance id by node id."""
+    """Return the instance ids, by node id, of nodes that should run in instances in one of these statuses."""
     joined = sa.select(nodes.c.id, nodes.c.instance_id).join(instances, instances.c.id == nodes.c.instance_id)
-    found = joined.where(nodes.c.should_run.is_(True), instances.c.status.in_(in_statuses))
-    return {row.id: row.instance_id for row in connection.execute(found)}
+    query = joined.where(nodes.c.should_run.is_(True), instances.c.status.in_(in_statuses))
+    return {row.id: row.instance_id for row in connection.execute(query)}
 
 
-def _opened(connection: sa.Connection, row: sa.Row[tuple[Any, ...]]) -> Instance:
+def _with_decrypted_secrets(connection: sa.Connection, row: sa.Row[tuple[Any, ...]]) -> Instance:
     instance = from_row(Instance, row._mapping)
     opened = secret_cipher(connection).decrypt
     return msgspec.structs.replace(

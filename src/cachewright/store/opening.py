@@ -1,4 +1,4 @@
-"""Open the database that the settings name, with the key of its secrets."""
+"""Open the database of the settings with the key of its secrets."""
 
 import sqlalchemy as sa
 
@@ -11,15 +11,15 @@ from cachewright.store.sqlite import SqliteDatabase
 from cachewright.store.transactions import current_revision
 
 _USERS = "users"
-"""A table that every database with encrypted secrets has. Databases of 0.1 hold their secrets in clear, and lack it."""
+"""A table of every database with encrypted secrets. Databases of 0.1 have secrets in clear and lack this table."""
 
 _EXAMPLE = "postgresql://user@host/database"
 _SECRET_PARAMETERS = {"password", "sslpassword"}
-"""Parameters of libpq that messages would show."""
+"""Parameters of libpq whose values messages would reveal."""
 
 
 def parse_database_url(text: str) -> str:
-    """Return the URL in the form that `Settings` keeps. ValueError says what is wrong, without the password."""
+    """Return the URL in the form that `Settings` keeps. Raises ValueError with a message without the password."""
     try:
         url = sa.make_url(text)
     except (sa.exc.ArgumentError, ValueError):
@@ -41,25 +41,24 @@ def has_password(url: str) -> bool:
 
 
 def database_place(settings: Settings) -> str:
-    """Return what an operator must look at if the database fails: the data directory, or the URL without its
-    password."""
+    """Return the place of the database, for operators: the data directory, or the URL without its password."""
     if settings.database_url is None:
         return str(settings.data_dir)
     return sa.make_url(settings.database_url).render_as_string(hide_password=True)
 
 
 def open_at(url: str, cipher: SecretCipher) -> SqliteDatabase | PostgresDatabase:
-    """Open the database at this URL, as it is. SQLite makes the file if it is missing."""
+    """Open the database at this URL without migrating it. SQLite creates a missing file."""
     parsed = sa.make_url(url)
     return SqliteDatabase(parsed, cipher) if _is_sqlite(parsed) else PostgresDatabase(parsed, cipher)
 
 
 def open_database(settings: Settings) -> SqliteDatabase | PostgresDatabase:
-    """Open the database for the one server that runs on it, and bring its tables to this release. A new one gets a new
-    key file.
+    """Open the database for the only server that uses it, and migrate its tables to this release. Create a key file if
+    the database is new.
 
-    Raises WrongKey if the key is missing or is not the one of its secrets, DatabaseNotReady if another server uses it,
-    DatabaseUnavailable if it cannot be read or written.
+    Raises WrongKey if the key is missing or does not decrypt the secrets, DatabaseNotReady if another server uses the
+    database, DatabaseUnavailable if it cannot be read or written.
     """
     url = _settings_url(settings)
     if settings.key_file.exists():
@@ -82,9 +81,10 @@ def open_database(settings: Settings) -> SqliteDatabase | PostgresDatabase:
 
 
 def open_in_use(settings: Settings) -> SqliteDatabase | PostgresDatabase:
-    """Open the database beside the server that runs on it, and leave its tables as they are.
+    """Open the database while a server may use it, without migrating its tables.
 
-    Raises DatabaseNotReady if no server of this release has used it, WrongKey and DatabaseUnavailable as above.
+    Raises DatabaseNotReady if no server of this release has used it, WrongKey and DatabaseUnavailable like
+    `open_database`.
     """
     url = _settings_url(settings)
     parsed = sa.make_url(url)

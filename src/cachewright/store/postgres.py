@@ -1,7 +1,7 @@
 """The database on a PostgreSQL server.
 
-A write transaction takes one advisory lock at its start, so one runs at a time, whichever server or command it is of.
-Its statements see all that was committed before, since PostgreSQL releases the lock after the commit is visible.
+A write transaction takes an advisory lock at its start, so that one runs at a time, among all servers and commands. Its
+statements see all earlier commits, because PostgreSQL releases the lock after the commit is visible.
 """
 
 import asyncio
@@ -25,20 +25,21 @@ from cachewright.store.transactions import WRITE_OPTION, SqlDatabase
 log = logging.getLogger(__name__)
 
 OLDEST_VERSION = 13
-_NEWEST_WITHOUT = OLDEST_VERSION * 10_000
+_OLDEST_VERSION_NUMBER = OLDEST_VERSION * 10_000
 _LOCK_CLASS = 0x43414348
-"""First half of the keys of advisory locks, so that they are this program's own."""
+"""First half of the keys of advisory locks. It separates them from locks of other programs."""
 
 _WRITE_LOCK, _SERVER_LOCK = 1, 2
 _CLAIM_SECONDS = 10.0
-"""For so long the sessions of a killed server may still hold its lock."""
+"""Time for which the sessions of a killed server may still hold its lock."""
 
 _SESSION = (
     "SET lock_timeout = '30s'; SET idle_in_transaction_session_timeout = '60s'; SET timezone = 'UTC'; "
     "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
 )
-"""As long as SQLite waits for its lock; and a frozen process must not hold the write lock forever. PostgreSQL ends a
-session whose machine has disappeared, which would otherwise hold the lock of the server for hours."""
+"""Statements at the start of each session. The lock timeout is that of SQLite. The idle timeout keeps a frozen process
+from holding the write lock forever. Keepalives end the session of a server whose machine has disappeared; otherwise it
+would hold its lock for hours."""
 
 _CONNECT_ARGUMENTS = {
     "application_name": "cachewright",
@@ -48,14 +49,14 @@ _CONNECT_ARGUMENTS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
-"""Defaults of libpq's parameters; those in the URL have priority."""
+"""Defaults of libpq's parameters. Parameters in the URL take precedence."""
 
 
 class PostgresDatabase(SqlDatabase):
-    """Implements `Database`. `answer` and `change_counter` are for one event loop."""
+    """Implements `Database`. Only one event loop may call `answer` and `change_counter`."""
 
     def __init__(self, url: sa.URL, cipher: SecretCipher) -> None:
-        """Prepare connections to `url`. None is opened before it is needed."""
+        """Prepare connections to `url`. They are opened when they are needed."""
         super().__init__(url, cipher, **_engine_options(url))
         sa.event.listen(self.engine, "connect", _prepare)
         sa.event.listen(self.engine, "begin", _begin)
@@ -63,7 +64,7 @@ class PostgresDatabase(SqlDatabase):
         self._counter_thread = ThreadPoolExecutor(1, thread_name_prefix="change counter")
         self._counter_connection: sa.Connection | None = None
         self._is_claimed = False
-        self._reading_counter: asyncio.Task[str | None] | None = None
+        self._current_counter: asyncio.Task[str | None] | None = None
         self._next_counter: asyncio.Task[str | None] | None = None
 
     async def answer(self, question: Callable[[sa.Connection, *About], Answer], *about: *About) -> Answer:
@@ -74,18 +75,20 @@ class PostgresDatabase(SqlDatabase):
         return await asyncio.to_thread(read)
 
     async def change_counter(self) -> str | None:
-        """A snapshot names the transactions that it does not see, so two equal ones see the same commits.
+        """Return the current snapshot. It lists the transactions that it does not see, so equal snapshots see the same
+        commits.
 
-        Requests that come while one is read share the next: the present one may be older than they are."""
+        Callers that arrive during a read share the next one, because the current snapshot may be older than their
+        request."""
         if self._next_counter is None:
-            self._next_counter = asyncio.create_task(self._read_counter(self._reading_counter))
+            self._next_counter = asyncio.create_task(self._read_counter(self._current_counter))
         return await asyncio.shield(self._next_counter)
 
     def claim(self) -> None:
-        """Take the database for this server, until it ends. Raises DatabaseNotReady if another one has it,
-        DatabaseUnavailable if it cannot be reached."""
+        """Reserve the database for this server until it ends. Raises DatabaseNotReady if another server has reserved
+        it, DatabaseUnavailable if it cannot be reached."""
         self._is_claimed = True
-        self._counter_thread.submit(self._counting).result()
+        self._counter_thread.submit(self._counter_session).result()
 
     def check(self) -> str:
         with self.read() as connection:
@@ -95,11 +98,11 @@ class PostgresDatabase(SqlDatabase):
         return f"PostgreSQL {version} at {self.name}, all tables can be read"
 
     def require_version(self) -> None:
-        """Raise DatabaseNotReady if the server is too old, or its text is not UTF-8."""
+        """Raise DatabaseNotReady if the server is too old or its encoding is not UTF-8."""
         with self.read() as connection:
             version = int(connection.execute(sa.text("SHOW server_version_num")).scalar_one())
             encoding = connection.execute(sa.text("SHOW server_encoding")).scalar_one()
-        if version < _NEWEST_WITHOUT:
+        if version < _OLDEST_VERSION_NUMBER:
             raise DatabaseNotReady(f"{self.name} is older than PostgreSQL {OLDEST_VERSION}")
         if encoding != "UTF8":
             raise DatabaseNotReady(f"{self.name} has the encoding {encoding}; create the database with UTF8")
@@ -112,16 +115,16 @@ class PostgresDatabase(SqlDatabase):
     async def _read_counter(self, before: asyncio.Task[str | None] | None) -> str | None:
         if before:
             await asyncio.wait({before})
-        self._reading_counter, self._next_counter = self._next_counter, None
+        self._current_counter, self._next_counter = self._next_counter, None
         return await asyncio.get_running_loop().run_in_executor(self._counter_thread, self._snapshot)
 
     def _snapshot(self) -> str | None:
-        """In the counter's thread."""
+        """Read the current snapshot, in the counter's thread."""
         try:
             with translate_errors():
-                text: str = self._counting().execute(sa.text("SELECT pg_current_snapshot()::text")).scalar_one()
+                text: str = self._counter_session().execute(sa.text("SELECT pg_current_snapshot()::text")).scalar_one()
         except DatabaseNotReady as taken:
-            log.critical("%s; this one stops", taken)  # the trace says no more
+            log.critical("%s; this one stops", taken)  # a traceback would add nothing
             _stop_this_server()
         except DatabaseUnavailable:
             self._drop_counter_connection()
@@ -129,8 +132,8 @@ class PostgresDatabase(SqlDatabase):
             return text
         return None
 
-    def _counting(self) -> sa.Connection:
-        """In the counter's thread: a session of its own, which also holds the lock of the server."""
+    def _counter_session(self) -> sa.Connection:
+        """Return the connection of the counter's thread. Its session also holds the lock of the server."""
         if self._counter_connection is None:
             with translate_errors():
                 connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
@@ -171,8 +174,8 @@ def has_table(url: sa.URL, name: str) -> bool:
 
 
 def _engine_options(url: sa.URL) -> dict[str, Any]:
-    """Threads are limited instead of connections. A connection is tested before it is used, since the server may have
-    been restarted."""
+    """Return options of the engine. The number of threads limits connections. A connection is tested before use,
+    because the server may have been restarted."""
     return {"pool_size": 8, "max_overflow": -1, "pool_pre_ping": True, "connect_args": _connect_arguments(url)}
 
 
@@ -181,8 +184,8 @@ def _connect_arguments(url: sa.URL) -> dict[str, Any]:
 
 
 class _TextWithoutNul(StrDumper):
-    """Writes the replacement character for NUL, which PostgreSQL does not store. Requests with it are refused, but the
-    audit log has their paths."""
+    """Writes the replacement character instead of NUL, which PostgreSQL cannot store. Requests with NUL are refused,
+    but the audit log stores their paths."""
 
     def dump(self, obj: str) -> Any:
         return super().dump(obj.replace("\0", "\N{REPLACEMENT CHARACTER}"))

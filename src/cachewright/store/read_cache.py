@@ -1,7 +1,7 @@
-"""Answers of the database that are kept until it changes: for what each request reads, and what clients poll.
+"""Cache of query results that are valid until the database changes: for queries of every request, and for polling.
 
-A commit of any process drops all of them. So no client gets an outdated answer, and a write does not have to know who
-has read what it changes.
+A commit of any process invalidates all entries. So clients never get outdated results, and writers need no knowledge
+of the cache.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ _MOST = 4096
 
 
 class ReadCache:
-    """For one event loop."""
+    """Cached results, at most 4096. For one event loop."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -23,10 +23,10 @@ class ReadCache:
         self._answers: dict[tuple[Any, ...], Any] = {}
 
     async def ask(self, question: Callable[[sa.Connection, *About], Answer], *about: *About) -> Answer:
-        """Return what `question` reads from the database as it is now, with a few index look-ups. Raises
-        DatabaseUnavailable.
+        """Return the result of the query `question` on the current database. Raises DatabaseUnavailable.
 
-        The answer must follow from the database and from `about` alone and hold no secret in clear: it may be kept.
+        The query must need only a few index look-ups. Its result may be cached, so it must depend only on the database
+        and on `about`, and must not contain a secret in clear.
         """
         counter = await self._database.change_counter()
         if counter != self._counter:
@@ -34,10 +34,10 @@ class ReadCache:
             self._counter = counter
         key = (question, *about)
         if key in self._answers:
-            kept: Answer = self._answers[key]
-            return kept
+            cached: Answer = self._answers[key]
+            return cached
         answer = await self._database.answer(question, *about)
-        if counter is not None and counter == self._counter:  # else it may be older than the counter
+        if counter is not None and counter == self._counter:  # otherwise it may be older than the counter
             self._keep(key, answer)
         return answer
 

@@ -1,4 +1,4 @@
-"""Conversion of records to rows and back. Nested members are JSON text in their column."""
+"""Conversion of records to rows and back. Nested members are stored as JSON text."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -22,4 +22,4 @@ def from_row(kind: type[Record], row: Mapping[Any, Any]) -> Record:
     fields = {name: row[name] for name in kind.__struct_fields__ if name in row}
     for name in _NESTED & fields.keys():
         fields[name] = msgspec.json.decode(fields[name])
-    return msgspec.convert(fields, kind, strict=False)  # SQLite has no booleans of its own
+    return msgspec.convert(fields, kind, strict=False)  # SQLite has no boolean type

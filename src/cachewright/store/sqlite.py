@@ -1,6 +1,6 @@
-"""The database as an SQLite file, on the machine of the server.
+"""The database in an SQLite file on the machine of the server.
 
-A write transaction takes SQLite's write lock at its start, so one runs at a time. Readers do not wait for it.
+A write transaction takes SQLite's write lock at its start, so that one runs at a time. Readers do not wait for it.
 """
 
 import asyncio
@@ -23,23 +23,23 @@ _BUSY_MS = 30_000
 
 
 class SqliteDatabase(SqlDatabase):
-    """Implements `Database`. `answer` and `change_counter` are for one event loop."""
+    """Implements `Database`. Only one event loop may call `answer` and `change_counter`."""
 
     def __init__(self, url: sa.URL, cipher: SecretCipher) -> None:
-        """Open the file of `url`, or make it, readable by its owner alone."""
+        """Open the file of `url`. Create it, readable by its owner only, if it is missing."""
         super().__init__(url, cipher, **_pool_options(url))
         if url.database:
             self.name = url.database
             Path(url.database).touch(mode=stat.S_IRUSR | stat.S_IWUSR)
         sa.event.listen(self.engine, "connect", _prepare)
         sa.event.listen(self.engine, "begin", _begin)
-        self._watch: sa.Connection | None = None
+        self._connection: sa.Connection | None = None
         self._counter: int | None = None
         self._is_counter_fresh = False
 
     async def answer(self, question: Callable[[sa.Connection, *About], Answer], *about: *About) -> Answer:
-        """On the event loop, where it takes less time than the way to a thread; in a thread if it has to wait for a
-        lock."""
+        """Run the query on the event loop, which is faster than a switch to a thread, or in a thread if it would have
+        to wait for a lock."""
         if self._counter is not None:
             with suppress(DatabaseUnavailable), self._read_without_waiting() as connection:
                 return question(connection, *about)
@@ -51,9 +51,10 @@ class SqliteDatabase(SqlDatabase):
         return await asyncio.to_thread(read)
 
     async def change_counter(self) -> int | None:
-        """SQLite counts, on a connection that writes nothing, the commits of all others.
+        """Return SQLite's `data_version`: on a connection that never writes, it counts the commits of all others.
 
-        It is read once in a pass of the event loop: all that runs in this pass had begun before it was read."""
+        It is read once per iteration of the event loop, because all callers of one iteration were ready before the
+        read."""
         if not self._is_counter_fresh:
             self._counter = self._data_version()
             self._is_counter_fresh = True
@@ -68,9 +69,9 @@ class SqliteDatabase(SqlDatabase):
         return "quick_check: ok"
 
     def close(self) -> None:
-        if self._watch is not None:
-            self._watch.close()
-            self._watch = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
         super().close()
 
     def _expire_counter(self) -> None:
@@ -78,9 +79,9 @@ class SqliteDatabase(SqlDatabase):
 
     def _data_version(self) -> int | None:
         try:
-            driven = self._watching().connection.dbapi_connection
-            assert isinstance(driven, sqlite3.Connection)  # noqa: S101  # the dialect's own driver
-            version: int = driven.execute("PRAGMA data_version").fetchone()[0]
+            driver_connection = self._loop_connection().connection.dbapi_connection
+            assert isinstance(driver_connection, sqlite3.Connection)  # noqa: S101  # the dialect's own driver
+            version: int = driver_connection.execute("PRAGMA data_version").fetchone()[0]
         except (sqlite3.Error, sa.exc.DBAPIError):
             return None
         return version
@@ -89,19 +90,19 @@ class SqliteDatabase(SqlDatabase):
     def _read_without_waiting(self) -> Iterator[sa.Connection]:
         """Open a read transaction that raises DatabaseUnavailable instead of waiting for a lock."""
         with translate_errors():
-            connection = self._watching()
+            connection = self._loop_connection()
             with connection.begin():
                 yield connection
 
-    def _watching(self) -> sa.Connection:
-        """The connection of the event loop. It writes nothing, and waits for no lock."""
-        if self._watch is None:
-            watch = self.engine.connect()
-            watch.detach()
-            watch.exec_driver_sql("PRAGMA busy_timeout=0")
-            watch.rollback()
-            self._watch = watch
-        return self._watch
+    def _loop_connection(self) -> sa.Connection:
+        """Return the connection of the event loop. It never writes and never waits for a lock."""
+        if self._connection is None:
+            connection = self.engine.connect()
+            connection.detach()
+            connection.exec_driver_sql("PRAGMA busy_timeout=0")
+            connection.rollback()
+            self._connection = connection
+        return self._connection
 
 
 def exists(url: sa.URL) -> bool:
@@ -110,7 +111,7 @@ def exists(url: sa.URL) -> bool:
 
 
 def has_table(url: sa.URL, name: str) -> bool:
-    """Whether the database has this table. Makes no file. Raises DatabaseUnavailable."""
+    """Whether the database has this table. Does not create the file. Raises DatabaseUnavailable."""
     if not exists(url):
         return False
     query = "SELECT 1 FROM sqlite_master WHERE name = ?"
@@ -120,14 +121,14 @@ def has_table(url: sa.URL, name: str) -> bool:
 
 
 def _pool_options(url: sa.URL) -> dict[str, int]:
-    """Options of the connection pool. Threads are limited instead: one that waited for a connection would wait for the
-    work of another."""
+    """Return options of the connection pool. The number of threads limits connections; a limit of the pool would make
+    threads wait for each other's work."""
     return {"pool_size": 8, "max_overflow": -1} if url.database else {}
 
 
 def _prepare(connection: Any, _record: Any) -> None:
     assert isinstance(connection, sqlite3.Connection)  # noqa: S101  # the event's type is the driver's own
-    connection.isolation_level = None  # transactions are begun below, not guessed by the driver
+    connection.isolation_level = None  # `_begin` starts transactions, not the driver
     connection.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA secure_delete=ON")

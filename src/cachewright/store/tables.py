@@ -1,9 +1,9 @@
-"""The tables. Alembic's migrations under `migrations/` make them; a test holds the two together."""
+"""Definitions of the tables. Alembic's migrations under `migrations/` create them; a test compares the two."""
 
 import sqlalchemy as sa
 
 _SEQUENCE = sa.BigInteger().with_variant(sa.Integer, "sqlite")
-"""Type of row numbers that the database assigns. SQLite assigns them to a column of the type INTEGER alone."""
+"""Type of row numbers that the database assigns. SQLite assigns them only to columns of the type INTEGER."""
 
 metadata = sa.MetaData(
     naming_convention={

@@ -1,4 +1,4 @@
-"""Queries on control settings of tasks, stored apart from the tasks, which only their worker writes."""
+"""Queries on control settings of tasks. They have their own table, because only its worker writes a task's row."""
 
 from collections.abc import Sequence
 

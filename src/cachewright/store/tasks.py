@@ -1,7 +1,7 @@
 """Queries on background tasks.
 
-`save` is a compare-and-set on `revision`: a worker that was replaced while it was suspended cannot overwrite what its
-successor has recorded. A change of the status stores its webhook events in the same transaction.
+`save` is a compare-and-set on `revision`: a worker that was replaced while it was suspended cannot overwrite the
+records of its successor. A change of the status stores its webhook events in the same transaction.
 """
 
 from collections import Counter
@@ -17,12 +17,12 @@ from cachewright.store import task_controls, webhooks
 from cachewright.store.rows import columns, from_row, to_row
 from cachewright.store.tables import task_counts, tasks
 
-_BARE = [column for column in tasks.c if column.name != "steps"]
-_FOR_GOOD = {
+_WITHOUT_STEPS = [column for column in tasks.c if column.name != "steps"]
+_IMMUTABLE = {
     *("id", "instance_id", "project_id", "created_at"),
     *("kind", "name", "params", "details", "user_id", "user_name"),
 }
-_CHANGING = [name for name in Task.__struct_fields__ if name not in _FOR_GOOD]
+_MUTABLE = [name for name in Task.__struct_fields__ if name not in _IMMUTABLE]
 """Columns that `save` writes. Writing unchanged indexed columns would make SQLite rewrite their index entries."""
 
 
@@ -43,19 +43,19 @@ def last_created_at(connection: sa.Connection, project_id: str) -> int:
 
 
 def get(connection: sa.Connection, instance_id: str, task_id: str) -> Task | None:
-    found = tasks.select().where(tasks.c.id == task_id, tasks.c.instance_id == instance_id)
-    row = connection.execute(found).one_or_none()
+    query = tasks.select().where(tasks.c.id == task_id, tasks.c.instance_id == instance_id)
+    row = connection.execute(query).one_or_none()
     return from_row(Task, row._mapping) if row else None
 
 
 def of_project(connection: sa.Connection, project_id: str, task_id: str) -> Task | None:
-    found = tasks.select().where(tasks.c.id == task_id, tasks.c.project_id == project_id)
-    row = connection.execute(found).one_or_none()
+    query = tasks.select().where(tasks.c.id == task_id, tasks.c.project_id == project_id)
+    row = connection.execute(query).one_or_none()
     return from_row(Task, row._mapping) if row else None
 
 
 def load(connection: sa.Connection, task_id: str) -> Task:
-    """Return a task that exists, for its worker. Raises NoResultFound."""
+    """Return an existing task, for its worker. Raises NoResultFound."""
     row = connection.execute(tasks.select().where(tasks.c.id == task_id)).one()
     return from_row(Task, row._mapping)
 
@@ -70,10 +70,10 @@ def page(
     start: int | None = None,
     end: int | None = None,
 ) -> tuple[int, list[Task]]:
-    """Return the number of tasks of an instance, or of a project, created from `start` to `end`, and one page of them,
-    newest first.
+    """Return the number of tasks of an instance or a project, created from `start` to `end` (epoch milliseconds), and
+    one page of them, newest first, without steps.
 
-    The tasks have no steps. Neither the count nor the first pages cost more with a longer history.
+    The cost of the number and of the first pages does not depend on the length of the history.
     """
     owner = tasks.c.project_id == project_id if instance_id is None else tasks.c.instance_id == instance_id
     within = [owner]
@@ -86,11 +86,11 @@ def page(
     else:
         counted = sa.select(task_counts.c.tasks).where(task_counts.c.owner == (instance_id or project_id))
     newest = (tasks.c.created_at.desc(), tasks.c.sequence.desc())
-    # From the index alone, so that skipping to a far page reads no rows of the pages before it.
+    # Reads only the index, so that a far page does not read the rows of the pages before it.
     chosen = sa.select(tasks.c.sequence).where(*within).order_by(*newest).offset(offset).limit(limit)
-    found = sa.select(*_BARE).where(tasks.c.sequence.in_(chosen.scalar_subquery())).order_by(*newest)
+    query = sa.select(*_WITHOUT_STEPS).where(tasks.c.sequence.in_(chosen.scalar_subquery())).order_by(*newest)
     count = connection.execute(counted).scalar() or 0
-    return count, [from_row(Task, row._mapping) for row in connection.execute(found)]
+    return count, [from_row(Task, row._mapping) for row in connection.execute(query)]
 
 
 def of_kind(
@@ -100,33 +100,34 @@ def of_kind(
     chosen = (tasks.c.instance_id == instance_id, tasks.c.kind == kind)
     count = connection.execute(sa.select(sa.func.count()).select_from(tasks).where(*chosen)).scalar_one()
     newest = (tasks.c.created_at.desc(), tasks.c.sequence.desc())
-    found = sa.select(*_BARE).where(*chosen).order_by(*newest).offset(offset).limit(limit)
-    return count, [from_row(Task, row._mapping) for row in connection.execute(found)]
+    query = sa.select(*_WITHOUT_STEPS).where(*chosen).order_by(*newest).offset(offset).limit(limit)
+    return count, [from_row(Task, row._mapping) for row in connection.execute(query)]
 
 
 def unfinished(connection: sa.Connection) -> list[Task]:
     """Return all unfinished tasks, oldest first, without their steps."""
-    found = sa.select(*_BARE).where(tasks.c.status.in_(UNFINISHED)).order_by(tasks.c.sequence)
-    return [from_row(Task, row._mapping) for row in connection.execute(found)]
+    query = sa.select(*_WITHOUT_STEPS).where(tasks.c.status.in_(UNFINISHED)).order_by(tasks.c.sequence)
+    return [from_row(Task, row._mapping) for row in connection.execute(query)]
 
 
 def worked_on(connection: sa.Connection, kind: str) -> set[str]:
     """Return the ids of instances with an unfinished task of this kind."""
-    found = sa.select(tasks.c.instance_id).where(tasks.c.kind == kind, tasks.c.status.in_(UNFINISHED))
-    return set(connection.execute(found).scalars())
+    query = sa.select(tasks.c.instance_id).where(tasks.c.kind == kind, tasks.c.status.in_(UNFINISHED))
+    return set(connection.execute(query).scalars())
 
 
 def unfinished_of(connection: sa.Connection, instance_id: str) -> list[Task]:
     """Return the instance's unfinished tasks, oldest first, without their steps."""
-    found = sa.select(*_BARE).where(tasks.c.instance_id == instance_id, tasks.c.status.in_(UNFINISHED))
-    return [from_row(Task, row._mapping) for row in connection.execute(found.order_by(tasks.c.sequence))]
+    query = sa.select(*_WITHOUT_STEPS).where(tasks.c.instance_id == instance_id, tasks.c.status.in_(UNFINISHED))
+    return [from_row(Task, row._mapping) for row in connection.execute(query.order_by(tasks.c.sequence))]
 
 
 def save(connection: sa.Connection, task: Task) -> Task:
-    """Write `task` over the revision it names, and return it with the next. Raises StaleTask if that is outdated."""
+    """Replace the stored revision `task.revision` and return the task with the next revision. Raises StaleTask if the
+    stored revision is another one."""
     before = connection.execute(sa.select(tasks.c.status).where(tasks.c.id == task.id)).scalar_one_or_none()
     saved = msgspec.structs.replace(task, revision=task.revision + 1)
-    values = columns(**{name: getattr(saved, name) for name in _CHANGING})
+    values = columns(**{name: getattr(saved, name) for name in _MUTABLE})
     changed = connection.execute(
         tasks.update().where(tasks.c.id == task.id, tasks.c.revision == task.revision).values(values)
     )
@@ -148,9 +149,9 @@ def remove(connection: sa.Connection, task: Task) -> None:
 
 
 def purge(connection: sa.Connection, ended_before: int, limit: int) -> int:
-    """Delete at most `limit` tasks that ended before that time. Return how many."""
-    over = sa.select(*_BARE).where(tasks.c.status.in_(ENDED), tasks.c.end_time < ended_before).limit(limit)
-    old = [from_row(Task, row._mapping) for row in connection.execute(over)]
+    """Delete at most `limit` tasks that ended before `ended_before` (epoch milliseconds). Return their number."""
+    ended = sa.select(*_WITHOUT_STEPS).where(tasks.c.status.in_(ENDED), tasks.c.end_time < ended_before).limit(limit)
+    old = [from_row(Task, row._mapping) for row in connection.execute(ended)]
     _remove(connection, old)
     return len(old)
 
@@ -166,7 +167,7 @@ def _count(connection: sa.Connection, changed: Iterable[Task], by: int) -> None:
     """Update the number of tasks of each instance and each project."""
     owners = Counter(owner for task in changed for owner in (task.instance_id, task.project_id))
     for owner, times in owners.items():
-        grown = task_counts.update().where(task_counts.c.owner == owner)
-        if not connection.execute(grown.values(tasks=task_counts.c.tasks + by * times)).rowcount:
+        update = task_counts.update().where(task_counts.c.owner == owner)
+        if not connection.execute(update.values(tasks=task_counts.c.tasks + by * times)).rowcount:
             connection.execute(task_counts.insert().values(owner=owner, tasks=by * times))
     connection.execute(task_counts.delete().where(task_counts.c.owner.in_(list(owners)), task_counts.c.tasks <= 0))

@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from cachewright.store.tables import throughput
 
 _WEIGHT = 0.5
-"""Weight of the newest task against all earlier ones. It ran under the load that the host has now."""
+"""Weight of the newest task against all earlier ones. It is high because that task ran under the present load."""
 
 
 def get(connection: sa.Connection, action: str) -> float | None:

@@ -1,4 +1,4 @@
-"""Transactions and migrations over SQLAlchemy: what both databases share."""
+"""Transactions and migrations that both databases share, on SQLAlchemy."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,19 +22,19 @@ WRITE_OPTION = "write"
 
 
 class SqlDatabase:
-    """Base of the implementations of `Database`. They prepare connections and begin transactions.
+    """Base of the implementations of `Database`. Subclasses prepare connections and begin transactions.
 
     :ivar engine: SQLAlchemy's engine, for tests.
     """
 
     def __init__(self, url: sa.URL, cipher: SecretCipher, **options: Any) -> None:
-        """Open `url`. `options` are those of SQLAlchemy's engine; `cipher` is for the secrets in the database."""
+        """Prepare an engine for `url` with these options. `cipher` is for the secrets in the database."""
         self.cipher = cipher
         self.name = url.render_as_string(hide_password=True)
         self.workflow_url = url.render_as_string(hide_password=False)
         self.engine = sa.create_engine(
             url,
-            hide_parameters=True,  # rows hold secrets; errors are logged
+            hide_parameters=True,  # rows contain secrets, and errors are logged
             execution_options={CIPHER_OPTION: cipher},
             **options,
         )
@@ -63,12 +63,12 @@ class SqlDatabase:
             command.upgrade(config, "head")
 
     def revision(self) -> str | None:
-        """Return the revision of the tables; None where there are none. Raises DatabaseUnavailable."""
+        """Return the revision of the tables, or None if they do not exist. Raises DatabaseUnavailable."""
         with self.read() as connection:
             return MigrationContext.configure(connection).get_current_revision()
 
     def require_key(self) -> None:
-        """Raise WrongKey where the secrets in the database were encrypted with another key."""
+        """Raise WrongKey if the secrets in the database were encrypted with another key."""
         with self.read() as connection:
             encrypted = connection.execute(sa.text("SELECT secret_key FROM access_keys LIMIT 1")).scalar_one_or_none()
         if encrypted is not None:
@@ -82,5 +82,5 @@ class SqlDatabase:
 
 
 def current_revision() -> str | None:
-    """Return the revision of this release's tables."""
+    """Return the revision of the tables of this release."""
     return ScriptDirectory(str(_MIGRATIONS)).get_current_head()

@@ -63,14 +63,14 @@ def every_project(connection: sa.Connection) -> list[Project]:
 
 def projects_of(connection: sa.Connection, user_id: str) -> list[Project]:
     """Return the projects where the user has a role, oldest first."""
-    mine = projects.select().join(grants, grants.c.project_id == projects.c.id).where(grants.c.user_id == user_id)
-    rows = connection.execute(mine.order_by(projects.c.created_at, projects.c.name))
+    query = projects.select().join(grants, grants.c.project_id == projects.c.id).where(grants.c.user_id == user_id)
+    rows = connection.execute(query.order_by(projects.c.created_at, projects.c.name))
     return [from_row(Project, row._mapping) for row in rows]
 
 
 def role(connection: sa.Connection, user_id: str, project_id: str) -> RoleName | None:
-    wanted = sa.select(grants.c.role).where(grants.c.user_id == user_id, grants.c.project_id == project_id)
-    return connection.execute(wanted).scalar_one_or_none()
+    query = sa.select(grants.c.role).where(grants.c.user_id == user_id, grants.c.project_id == project_id)
+    return connection.execute(query).scalar_one_or_none()
 
 
 def roles(connection: sa.Connection) -> list[tuple[str, str, RoleName]]:

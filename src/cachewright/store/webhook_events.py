@@ -22,7 +22,7 @@ TEST = "io.cachewright.webhook.test"
 
 
 class CloudEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """Source: CloudEvents 1.0.2, JSON event format 3.
+    """An event. Source: CloudEvents 1.0.2, JSON event format 3.
 
     :ivar source: path of the event's subject in this server's API.
     :ivar time: RFC 3339.
@@ -39,7 +39,7 @@ class CloudEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def of_task(task: Task) -> CloudEvent:
-    """Return the event that a task has reached its present status."""
+    """Return the event for the present status of a task."""
     at = task.end_time or task.begin_time or task.created_at
     return CloudEvent(
         id=uuid.uuid4().hex,
@@ -63,7 +63,7 @@ def of_task(task: Task) -> CloudEvent:
 
 
 def of_incident(incident: Incident) -> CloudEvent:
-    """Return the event that an incident has begun or, if it has its end, has ended."""
+    """Return the event for the beginning of an incident or, if `ended_at` is set, for its end."""
     ended_at = incident.ended_at
     return CloudEvent(
         id=uuid.uuid4().hex,

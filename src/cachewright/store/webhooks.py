@@ -1,7 +1,7 @@
 """Webhooks, and the deliveries of events to them.
 
-A transactional outbox: the transaction of a change stores its event once for each webhook that subscribes to it, so no
-event is lost, and none describes a change that was rolled back. Secrets are stored encrypted.
+A transactional outbox: the transaction of a change stores its event once for each webhook that subscribes to it. So no
+event is lost, and no event describes a change that was rolled back. Secrets are stored encrypted.
 """
 
 import itertools
@@ -18,7 +18,7 @@ from cachewright.store.database import secret_cipher
 from cachewright.store.rows import from_row, to_row
 from cachewright.store.tables import deliveries, webhooks
 
-_UNSEEN = [column for column in deliveries.c if column.name not in {"sequence", "body"}]
+_WITHOUT_BODY = [column for column in deliveries.c if column.name not in {"sequence", "body"}]
 
 
 def announce(connection: sa.Connection, task: Task) -> None:
@@ -34,8 +34,8 @@ def publish(connection: sa.Connection, project_id: str, event: webhook_events.Cl
 
 
 def _subscribed(connection: sa.Connection, project_id: str, event_type: str) -> list[str]:
-    wanted = sa.select(webhooks.c.id, webhooks.c.events).where(webhooks.c.project_id == project_id, webhooks.c.enabled)
-    rows = connection.execute(wanted).all()
+    query = sa.select(webhooks.c.id, webhooks.c.events).where(webhooks.c.project_id == project_id, webhooks.c.enabled)
+    rows = connection.execute(query).all()
     return [row.id for row in rows if event_type in (msgspec.json.decode(row.events) or [event_type])]
 
 
@@ -54,23 +54,23 @@ def send(connection: sa.Connection, webhook_id: str, event: webhook_events.Cloud
 
 def add(connection: sa.Connection, webhook: Webhook) -> None:
     """Store a webhook in the lowest free slot of its project."""
-    sealed = msgspec.structs.replace(webhook, secret=secret_cipher(connection).encrypt(webhook.secret))
+    encrypted = msgspec.structs.replace(webhook, secret=secret_cipher(connection).encrypt(webhook.secret))
     query = sa.select(webhooks.c.slot).where(webhooks.c.project_id == webhook.project_id)
     taken = set(connection.execute(query).scalars())
     slot = next(number for number in itertools.count() if number not in taken)
-    connection.execute(webhooks.insert().values(**to_row(sealed), slot=slot))
+    connection.execute(webhooks.insert().values(**to_row(encrypted), slot=slot))
 
 
 def of_project(connection: sa.Connection, project_id: str) -> list[Webhook]:
     """Return the webhooks of a project, oldest first."""
-    found = webhooks.select().where(webhooks.c.project_id == project_id)
-    rows = connection.execute(found.order_by(webhooks.c.created_at, webhooks.c.id))
-    return [_opened(connection, row) for row in rows]
+    query = webhooks.select().where(webhooks.c.project_id == project_id)
+    rows = connection.execute(query.order_by(webhooks.c.created_at, webhooks.c.id))
+    return [_with_decrypted_secret(connection, row) for row in rows]
 
 
 def get(connection: sa.Connection, webhook_id: str) -> Webhook | None:
     row = connection.execute(webhooks.select().where(webhooks.c.id == webhook_id)).one_or_none()
-    return _opened(connection, row) if row else None
+    return _with_decrypted_secret(connection, row) if row else None
 
 
 def disable(connection: sa.Connection, webhook_id: str) -> None:
@@ -87,8 +87,8 @@ def page(connection: sa.Connection, webhook_id: str, *, offset: int, limit: int)
     """Return the number of deliveries, and one page of them without their bodies, newest first."""
     mine = deliveries.c.webhook_id == webhook_id
     count = connection.execute(sa.select(sa.func.count()).select_from(deliveries).where(mine)).scalar_one()
-    found = sa.select(*_UNSEEN, sa.literal("").label("body")).where(mine)
-    rows = connection.execute(found.order_by(deliveries.c.sequence.desc()).offset(offset).limit(limit))
+    query = sa.select(*_WITHOUT_BODY, sa.literal("").label("body")).where(mine)
+    rows = connection.execute(query.order_by(deliveries.c.sequence.desc()).offset(offset).limit(limit))
     return count, [from_row(Delivery, row._mapping) for row in rows]
 
 
@@ -100,22 +100,22 @@ def delivery(connection: sa.Connection, delivery_id: str) -> Delivery | None:
 def unqueued(connection: sa.Connection, limit: int) -> list[tuple[Delivery, str]]:
     """Return deliveries whose next attempt is not queued, oldest first, each with its partition of the queue.
 
-    A partition is a slot of a project, not a webhook: however many webhooks a project creates and deletes, no more
-    requests run at the same time than it may have webhooks.
+    A partition is a slot of a project, not a webhook. So concurrent requests are limited by the number of webhooks that
+    a project may have, even if it creates and deletes many.
     """
-    columns = (*_UNSEEN, sa.literal("").label("body"), webhooks.c.project_id, webhooks.c.slot)
+    columns = (*_WITHOUT_BODY, sa.literal("").label("body"), webhooks.c.project_id, webhooks.c.slot)
     joined = deliveries.join(webhooks, webhooks.c.id == deliveries.c.webhook_id)
-    found = sa.select(*columns).select_from(joined).where(sa.not_(deliveries.c.queued))
-    rows = connection.execute(found.order_by(deliveries.c.sequence).limit(limit)).all()
+    query = sa.select(*columns).select_from(joined).where(sa.not_(deliveries.c.queued))
+    rows = connection.execute(query.order_by(deliveries.c.sequence).limit(limit)).all()
     return [(from_row(Delivery, row._mapping), f"{row.project_id}.{row.slot}") for row in rows]
 
 
 def newest_tests(connection: sa.Connection, webhook_id: str, limit: int) -> list[Delivery]:
     """Return the last test events of a webhook, newest first."""
-    found = sa.select(*_UNSEEN, sa.literal("").label("body")).where(
+    query = sa.select(*_WITHOUT_BODY, sa.literal("").label("body")).where(
         deliveries.c.webhook_id == webhook_id, deliveries.c.event == webhook_events.TEST
     )
-    rows = connection.execute(found.order_by(deliveries.c.sequence.desc()).limit(limit))
+    rows = connection.execute(query.order_by(deliveries.c.sequence.desc()).limit(limit))
     return [from_row(Delivery, row._mapping) for row in rows]
 
 
@@ -128,6 +128,6 @@ def forget(connection: sa.Connection, before: int) -> None:
     connection.execute(deliveries.delete().where(deliveries.c.created_at < before))
 
 
-def _opened(connection: sa.Connection, row: sa.Row[tuple[Any, ...]]) -> Webhook:
+def _with_decrypted_secret(connection: sa.Connection, row: sa.Row[tuple[Any, ...]]) -> Webhook:
     webhook = from_row(Webhook, row._mapping)
     return msgspec.structs.replace(webhook, secret=secret_cipher(connection).decrypt(webhook.secret))

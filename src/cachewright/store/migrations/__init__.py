@@ -1,1 +1,1 @@
-"""Alembic's environment and the steps from each release's tables to the next's."""
+"""Alembic's environment and migrations from the tables of each release to those of the next."""

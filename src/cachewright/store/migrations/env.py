@@ -1,4 +1,4 @@
-"""Alembic calls this with the connection that `Database.migrate` opened."""
+"""Environment of the migrations. Alembic runs it with the connection that `Database.migrate` opened."""
 
 from alembic import context
 

@@ -1,5 +1,5 @@
-"""A page of an instance's tasks costs the same however long its history is: how many there are is kept, and the
-indexes are in the order of the pages."""
+"""Stored numbers of tasks and indexes in the order of pages, so that the cost of a page does not depend on the length
+of the history."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Users with roles in projects, tokens, and the audit log. Secrets that were in clear are sealed."""
+"""Users with roles in projects, tokens, and the audit log. Secrets in clear are encrypted."""
 
 import sqlalchemy as sa
 from alembic import context, op
@@ -76,7 +76,7 @@ def upgrade() -> None:
 
 
 def _take_over_owners() -> None:
-    """The release before this one made one key, of one user in one project."""
+    """Keep the owner of the only key. The previous release created one key, of one user in one project."""
     op.execute(
         "INSERT INTO users SELECT user_id, min(user_name), NULL, true, min(created_at) FROM access_keys "
         "GROUP BY user_id"

@@ -1,4 +1,4 @@
-"""Webhooks, and what is to be told to them."""
+"""Webhooks and deliveries of events to them."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Whether a task may be felt by clients if it is over sooner."""
+"""Priority of a task: speed, or latency of clients."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""A user of the control plane's own on every node, and parameters of instances."""
+"""A separate user of the control plane on every node, and parameters of instances."""
 
 import secrets
 

@@ -1,6 +1,6 @@
-"""Sessions of the console are told from tokens; entries of the audit log count repetitions and name subjects.
+"""A kind that separates sessions of the console from tokens; counts and subjects in entries of the audit log.
 
-A session of an earlier release becomes a token: its user signs in to the console again.
+A session of an earlier release becomes a token: its user must sign in to the console again.
 """
 
 import sqlalchemy as sa

@@ -1,4 +1,4 @@
-"""A slot of its project for each webhook, and an index for the tests that were sent to one."""
+"""A slot number within the project for each webhook, and an index for the test events of a webhook."""
 
 import sqlalchemy as sa
 from alembic import op
