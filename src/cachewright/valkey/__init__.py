@@ -1,5 +1,5 @@
 """The data plane: configuration, node control, topology, slot plans, slot migration.
 
-All knowledge of Valkey's commands and files belongs here. The meaning of a resize or a deletion belongs to
-`operations`, processes belong to `hosts`.
+All knowledge of Valkey's commands and files is here. Operations such as a resize belong to `operations`, processes to
+`hosts`.
 """

@@ -1,8 +1,9 @@
 """Addresses and credentials by which the control plane connects to nodes.
 
-A node listens for the control plane on a Unix socket in its own folder, which only the user of the server can open, so
-a process that takes over the TCP port of a stopped node learns no secret. Nodes that an earlier release started have
-such a socket only after their next start."""
+A node listens for the control plane on a Unix socket in its own folder, which only the user of the server can open. So
+a process that takes over the TCP port of a stopped node cannot obtain a secret. Nodes that an earlier release started
+have no such socket until they are restarted.
+"""
 
 import os
 from collections.abc import Iterator
@@ -19,15 +20,15 @@ SOCKET = "valkey.sock"
 """Name of the socket in the node's folder."""
 
 _LONGEST_PATH = 107
-"""Bytes that a Unix socket address holds (unix(7)), without the final null."""
+"""Maximum length of a Unix socket address in bytes (unix(7)), without the final null."""
 
 
 class Access(msgspec.Struct, frozen=True):
     """Credentials for the nodes of one instance.
 
     :ivar secret: password of the user `cachewright`.
-    :ivar password: the clients' password, for nodes that do not have that user yet.
-    :ivar nodes_dir: folder with a folder for each node, which has the node's socket; see `Host.nodes_dir`.
+    :ivar password: password of clients, for nodes that do not have that user yet.
+    :ivar nodes_dir: folder that contains each node's folder with its socket; see `Host.nodes_dir`.
     """
 
     secret: str
@@ -45,14 +46,14 @@ class Address(msgspec.Struct, frozen=True):
     password: str | None
 
     def options(self) -> dict[str, Any]:
-        """Keyword arguments of `valkey.asyncio.Valkey`."""
+        """Return keyword arguments of `valkey.asyncio.Valkey`."""
         target = {"unix_socket_path": self.path} if self.path else {"host": self.host, "port": self.port}
         return {**target, "username": self.username, "password": self.password}
 
 
 @contextmanager
 def address(node: Node, access: Access) -> Iterator[Address]:
-    """The node's address, valid inside the `with` block."""
+    """Yield the node's address, which is valid inside the `with` block."""
     if node.access == "password":
         yield Address(None, node.host, node.port, None, access.password)
     elif node.access == "tcp":
@@ -64,7 +65,7 @@ def address(node: Node, access: Access) -> Iterator[Address]:
 
 @contextmanager
 def _short(folder: Path) -> Iterator[str]:
-    """A path of the folder that is short enough for a socket address. Long paths go through a file descriptor."""
+    """Yield a path of the folder that is short enough for a socket address. Long paths go through a file descriptor."""
     if len(os.fsencode(folder / SOCKET)) <= _LONGEST_PATH:
         yield str(folder)
         return

@@ -1,9 +1,9 @@
 """The two users of every node: `cachewright`, the control plane, and `default`, the clients of the instance.
 
-The control plane and replication may use every command. Clients may use all data commands, but none that administers
-the node, connects it to other machines, or reveals its secrets. Rules are built from Valkey's own categories, so an
-administrative command of a later release is denied without a change here; `DENIED` names each denied command with the
-reason, and a test compares it with the command list of the bundled server.
+The control plane and replication may use every command. Clients may use all data commands, but no command that
+administers the node, connects it to other machines, or reveals its secrets. The rules use Valkey's categories, so that
+administrative commands of later releases are denied without a change here. `DENIED` lists the denied commands with the
+reasons; a test compares it with the command list of the bundled server.
 
 Source: https://valkey.io/topics/acl and `COMMAND INFO` of Valkey 9.1.
 """
@@ -21,12 +21,12 @@ _ALLOWED = (
     "commandlog|get", "commandlog|len", "commandlog|reset", "latency|doctor", "latency|graph", "latency|histogram",
     "latency|history", "latency|latest", "latency|reset",
 )  # fmt: skip
-"""Commands that clients keep although Valkey lists them as administrative or dangerous: each concerns only the data and
-the statistics of the client's own instance. RESTORE checks its payload in full (`sanitize-dump-payload`)."""
+"""Commands that clients may use although Valkey lists them as administrative or dangerous. They concern only the data
+and statistics of the client's own instance. RESTORE checks its whole payload (`sanitize-dump-payload`)."""
 
 
 class Denied(msgspec.Struct, frozen=True):
-    """Commands that clients of an instance may not use, and why."""
+    """Commands that clients of an instance may not use, with the reason."""
 
     commands: tuple[str, ...]
     reason: str
@@ -80,17 +80,17 @@ DENIED = (
 
 
 def client_rules(password: str | None) -> tuple[str, ...]:
-    """ACL rules of the user `default`; without a password every client is accepted."""
+    """Return the ACL rules of the user `default`. Without a password every client is accepted."""
     sign_in = _password_hash(password) if password else "nopass"
     allowed = (f"+{command}" for command in _ALLOWED)
     return ("on", sign_in, "~*", "&*", "+@all", "-@admin", "-@dangerous", "-script|debug", *allowed)
 
 
 def control_rules(secret: str) -> tuple[str, ...]:
-    """ACL rules of the user `cachewright`."""
+    """Return the ACL rules of the user `cachewright`."""
     return ("on", _password_hash(secret), "~*", "&*", "+@all")
 
 
 def _password_hash(password: str) -> str:
-    """The password as a hash, so that neither a file nor a command shows it."""
+    """Return the password as a hash, so that no file and no command reveals it."""
     return f"#{hashlib.sha256(password.encode()).hexdigest()}"

@@ -1,8 +1,8 @@
 """Certificates for TLS between the nodes of an instance.
 
-Each instance has a certificate authority of its own. Its nodes accept only peers with a certificate of that authority,
-so no other process can join their cluster bus, replicate from them or receive their slots. The authority's private key
-stays in the database, encrypted; a node has its own key and certificate in one file, which is replaced as a whole.
+Each instance has its own certificate authority. Its nodes accept only peers with a certificate of that authority, so no
+other process can join their cluster bus, replicate from them or receive their slots. The authority's private key stays
+in the database, encrypted. A node has its own key and certificate in one file, which is replaced atomically.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -28,13 +28,13 @@ CA_FILE = "ca.pem"
 _AUTHORITY_LIFE = timedelta(days=50 * 365)
 _NODE_LIFE = timedelta(days=10 * 365)
 _RENEW_BEFORE = timedelta(days=5 * 365)
-"""A node reads its certificate only at its start, so it gets a new one long before the old one expires."""
+"""Certificates are renewed long before they expire, because a node reads its certificate only at its start."""
 
 _CLOCK_SKEW = timedelta(days=1)
 
 
 def new_authority(instance_id: str, now: datetime | None = None) -> str:
-    """Private key and certificate of a new authority, PEM."""
+    """Return the private key and the certificate of a new authority, PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name(f"Cachewright {instance_id}")
     builder = _builder(name, name, key.public_key(), now or _now(), _AUTHORITY_LIFE)
@@ -44,12 +44,12 @@ def new_authority(instance_id: str, now: datetime | None = None) -> str:
 
 
 def authority_certificate(authority: str) -> str:
-    """The authority's certificate without its key, PEM."""
+    """Return the authority's certificate without its key, PEM."""
     return _certificate(authority).public_bytes(Encoding.PEM).decode()
 
 
 def node_certificate(authority: str, node_id: str, now: datetime | None = None) -> str:
-    """Private key and certificate of a node, for both ends of a connection, PEM."""
+    """Return the private key and the certificate of a node, valid for clients and servers, PEM."""
     issuer, issuer_key = _certificate(authority), _key(authority)
     key = ec.generate_private_key(ec.SECP256R1())
     builder = _builder(_name(node_id), issuer.subject, key.public_key(), now or _now(), _NODE_LIFE)
@@ -61,7 +61,7 @@ def node_certificate(authority: str, node_id: str, now: datetime | None = None) 
 
 
 def is_usable(pem: str, authority: str, now: datetime | None = None) -> bool:
-    """Whether `pem` holds a key and its certificate by this authority that stays valid for years."""
+    """Whether `pem` contains a key with a certificate of this authority that stays valid for years."""
     at = now or _now()
     try:
         certificate, key = _certificate(pem), _key(pem)

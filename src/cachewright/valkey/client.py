@@ -26,7 +26,7 @@ _ANSWER_SECONDS = 5.0
 
 @asynccontextmanager
 async def connect(node: Node, access: Access, answer_seconds: float = _ANSWER_SECONDS) -> AsyncIterator[Valkey]:
-    """A client of the node for the `with` block. Its commands raise one of NODE_GONE or NodeRefused."""
+    """Yield a client of the node for the `with` block. Its commands raise one of NODE_GONE or NodeRefused."""
     with address(node, access) as place:
         client = Valkey(
             **place.options(),
@@ -40,15 +40,15 @@ async def connect(node: Node, access: Access, answer_seconds: float = _ANSWER_SE
         )
         try:
             yield client
-        except (InvalidResponse, UnicodeDecodeError) as error:  # an unreadable reply counts as none
+        except (InvalidResponse, UnicodeDecodeError) as error:  # an unreadable reply counts as a missing one
             raise NodeUnreachable(f"the reply cannot be read: {error}"[:200]) from error
         finally:
             await client.aclose()
 
 
 async def connect_again(*clients: Valkey) -> None:
-    """Renew those connections that their nodes have closed, as they do if a connection was idle for longer than their
-    parameter `timeout` allows."""
+    """Renew the connections that their nodes have closed. Nodes close connections that are idle for longer than their
+    parameter `timeout`."""
     for client in clients:
         with suppress(*NODE_GONE):
             await client.ping()
@@ -57,5 +57,5 @@ async def connect_again(*clients: Valkey) -> None:
 
 
 async def ask(client: Valkey, *words: object) -> Any:
-    """Send one command. Returns its reply as the client library parses it."""
+    """Send one command and return its reply as the client library parses it."""
     return await client.execute_command(*words)  # type: ignore[no-untyped-call]  # the library leaves it untyped

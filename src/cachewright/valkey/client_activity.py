@@ -13,8 +13,8 @@ _OWN_COMMANDS = tuple(f"cmdstat_{name}" for name in _OWN)
 class ClientActivity(msgspec.Struct, frozen=True, kw_only=True):
     """Client activity at the time `at`, in seconds of the monotonic clock.
 
-    :ivar connected: connections of clients, without those of the control plane, of replicas and of migrations.
-    :ivar calls: commands since the node's start, without those of the control plane.
+    :ivar connected: connections of clients, excluding the control plane, replicas and migrations.
+    :ivar calls: commands since the node's start, excluding those of the control plane.
     """
 
     at: float

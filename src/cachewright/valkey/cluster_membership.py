@@ -1,7 +1,7 @@
-"""Conversations with cluster nodes about membership: who knows whom, who is primary of a shard, who leaves.
+"""Membership of nodes in a cluster: introduction, announcement of slots, replication, failover, removal.
 
-Every function ensures a result and may be repeated. It raises one of NODE_GONE where a node does not answer and
-NodeRefused where it refuses, unless its docstring says otherwise.
+Every function ensures a result and may be repeated. It raises one of NODE_GONE if a node does not answer and
+NodeRefused if it refuses, unless its docstring says otherwise.
 
 Source: CLUSTER MEET, REPLICATE, FAILOVER and FORGET of Valkey 9.1.
 """
@@ -25,8 +25,8 @@ _FAILOVER_SECONDS = 6.0
 
 
 def fault(view: View | None) -> str | None:
-    """What keeps a cluster from being whole in the view of one node, as the end of a sentence about that node; None
-    if nothing does."""
+    """Return why the cluster is not healthy in the view of one node, as the predicate of a sentence about that node.
+    Return None if it is healthy."""
     if view is None:
         return "does not answer"
     if not view.ok:
@@ -41,7 +41,7 @@ def fault(view: View | None) -> str | None:
 
 
 async def introduce(nodes: Sequence[Node], new: Sequence[Node], access: Access) -> None:
-    """Make every node meet each of the `new` ones that it does not know. Gossip would spread the news more slowly."""
+    """Make every node meet each of the `new` nodes that it does not know. This is faster than gossip."""
     views_before = await views(nodes, access)
 
     async def introduce_to(node: Node, others: Iterable[Node]) -> None:
@@ -56,10 +56,12 @@ async def introduce(nodes: Sequence[Node], new: Sequence[Node], access: Access) 
 
 
 async def announce_slots(nodes: Sequence[Node], access: Access, announced: set[tuple[str, str]]) -> list[Node]:
-    """Make each node announce its slots to nodes that know the node but not its slots, and return the nodes that find
-    the cluster whole. A node announces its slots when it meets another again, and on its own only within seconds.
+    """Make each node announce its slots to nodes that know the node but not its slots. Return the nodes in whose view
+    the cluster is healthy.
 
-    `announced` are pairs of node ids, an announcer and its listener, that earlier calls have served; it is extended.
+    A node announces its slots when it meets another node again. Without that, it would take seconds.
+
+    :param announced: pairs of node ids, announcer and receiver, from earlier calls. New pairs are added.
     """
     views_before = await views(nodes, access)
 
@@ -85,10 +87,10 @@ async def announce_slots(nodes: Sequence[Node], access: Access, announced: set[t
 
 
 async def replace_placeholder(node: Node, access: Access, *, founding: bool) -> None:
-    """Make a new primary take the place of its placeholder primary, with the slots if it is `founding` a cluster.
+    """Make a new primary replace its placeholder primary. If it is `founding` a cluster, it takes over the slots.
 
-    Waits until the node finds its cluster ok: from then on Valkey does not hold it back (see `valkey.config`). Waits
-    on while the node does not answer or refuses.
+    Waits until the state of the cluster is ok in the node's view, because Valkey then lets the node serve immediately
+    (see `valkey.config.nodes_conf`). Continues to wait while the node does not answer or refuses.
     """
     placeholder = placeholder_primary(node)
     promotion = ("CLUSTER FAILOVER", "TAKEOVER") if founding else ("CLUSTER REPLICATE", "NO", "ONE")
@@ -97,7 +99,7 @@ async def replace_placeholder(node: Node, access: Access, *, founding: bool) -> 
         if view and placeholder not in view.members:
             return
         with suppress(*NODE_GONE, NodeRefused):
-            # After the node timeout a founding node counts its placeholder as failed, and its cluster never becomes ok.
+            # After the node timeout a founding node considers its placeholder failed, and the state never becomes ok.
             if view and (view.ok or (founding and view.members[placeholder].flags & {"fail", "fail?"})):
                 async with connect(node, access) as client:
                     if view.members[node.id].primary:
@@ -108,7 +110,7 @@ async def replace_placeholder(node: Node, access: Access, *, founding: bool) -> 
 
 
 async def replicate(replica: Node, primary: Node, access: Access) -> None:
-    """Make a node follow `primary`. Waits until it knows that node, as a primary."""
+    """Make a node replicate `primary`. Waits until it knows that node as a primary."""
     while True:
         view = (await views([replica], access))[replica.id]
         if view and view.members[replica.id].primary == primary.id:
@@ -121,8 +123,9 @@ async def replicate(replica: Node, primary: Node, access: Access) -> None:
 
 
 async def fail_over(replicas: Iterable[Node], access: Access) -> None:
-    """Make the first replica that can the primary of its shard. Its primary hands over what it has acknowledged first.
-    Returns without effect if no replica can; raises nothing for a replica that does not answer or refuses."""
+    """Promote the first replica that is in sync. The old primary first hands over all acknowledged writes.
+
+    Has no effect if no replica can be promoted. Ignores replicas that do not answer or refuse."""
     for replica in replicas:
         with suppress(*NODE_GONE, NodeRefused):
             async with connect(replica, access) as client:
@@ -133,7 +136,7 @@ async def fail_over(replicas: Iterable[Node], access: Access) -> None:
 
 
 async def forget(node: Node, removed_id: str, access: Access) -> None:
-    """Make a node forget a member. Valkey refuses if the member is its primary."""
+    """Make a node forget a member, if it knows it. Valkey refuses if the member is the node's primary."""
     async with connect(node, access) as client:
         try:
             await ask(client, "CLUSTER FORGET", removed_id)

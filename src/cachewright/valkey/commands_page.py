@@ -1,4 +1,4 @@
-"""The page `docs/commands.md`: which commands clients of an instance may not use, here and on the cloud."""
+"""The page `docs/commands.md`: commands that clients of an instance may not use, here and on the cloud."""
 
 from cachewright.valkey.acl import DENIED
 
@@ -16,7 +16,7 @@ _CLOUD = frozenset(
 
 
 def render() -> str:
-    """The page as Markdown."""
+    """Return the page as Markdown."""
     lines = [
         "# Commands that clients may not use",
         "",
@@ -39,4 +39,4 @@ def render() -> str:
 
 
 if __name__ == "__main__":
-    print(render(), end="")  # noqa: T201  # this is how the page is made
+    print(render(), end="")  # noqa: T201  # generates the page

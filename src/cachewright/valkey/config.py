@@ -1,7 +1,9 @@
-"""The files a node is started with: valkey.conf and nodes.conf.
+"""Files that a node needs at its start: valkey.conf and nodes.conf.
 
-Sources: valkey.conf and the cluster specification of Valkey 9.1. Persistence is an append-only file that is written
-before a command is answered, so a node that is killed comes back with every write it acknowledged.
+A node writes each command to its append-only file before it answers, so that a killed node restarts with every write
+that it has acknowledged.
+
+Sources: valkey.conf and the cluster specification of Valkey 9.1.
 """
 
 import hashlib
@@ -21,10 +23,10 @@ Setting = tuple[str, object]
 
 
 def valkey_conf(node: Node, access: Access, parameters: Mapping[str, str], role: Iterable[Setting]) -> str:
-    """The text of valkey.conf.
+    """Return the text of valkey.conf.
 
-    :param parameters: those that the owner of the instance has changed, by their names in Valkey.
-    :param role: what the node is started as: `cluster_settings`, or those of a lone node.
+    :param parameters: parameters that the owner of the instance has changed, by their names in Valkey.
+    :param role: settings of the topology, such as `cluster_settings`.
     """
     settings: list[Setting] = [
         ("bind", node.host),
@@ -34,8 +36,8 @@ def valkey_conf(node: Node, access: Access, parameters: Mapping[str, str], role:
         ("daemonize", "yes"),
         ("pidfile", "valkey.pid"),
         ("logfile", "valkey.log"),
-        ("loglevel", "warning"),  # at notice a node writes a line for each slot it hands over, while clients wait
-        ("set-proc-title", "no"),  # the command line keeps naming the folder, by which the process is found again
+        ("loglevel", "warning"),  # at notice a node logs each slot that it hands over, while clients wait
+        ("set-proc-title", "no"),  # the command line keeps the folder, which identifies the process
         ("maxmemory", node.maxmemory),
         ("save", '""'),
         ("repl-diskless-sync-delay", 0),
@@ -51,7 +53,7 @@ def valkey_conf(node: Node, access: Access, parameters: Mapping[str, str], role:
 
 
 def cluster_settings(node: Node) -> list[Setting]:
-    """Settings of a node of a cluster."""
+    """Return the settings of a node of a cluster."""
     return [
         ("cluster-enabled", "yes"),
         ("cluster-port", node.bus_port),
@@ -65,8 +67,9 @@ def cluster_settings(node: Node) -> list[Setting]:
 
 
 def _tls(node: Node) -> list[Setting]:
-    """Mutual TLS between the nodes of an instance: on the cluster bus (`tls-cluster`), and for replication and slot
-    migration (`tls-replication`), which connect to `tls-port`. `port` stays in clear, for clients."""
+    """Return settings for mutual TLS between the nodes of an instance: on the cluster bus (`tls-cluster`), and for
+    replication and slot migration (`tls-replication`), which connect to `tls-port`. `port` has no TLS; clients use it.
+    """
     if node.tls_port is None:
         return []
     return [
@@ -81,35 +84,37 @@ def _tls(node: Node) -> list[Setting]:
 
 
 def nodes_conf(node: Node, epoch: int = 0, slots: SlotRange | None = None) -> str:
-    """A node that knows nobody yet, but has its id: to be met by a cluster. With `slots` and an `epoch` of its own it
-    is a founding master of one.
+    """Return the nodes.conf of a new node, which has its id and knows no other nodes. With `slots` and its own `epoch`
+    it is a founding primary of a cluster.
 
-    Valkey holds a freshly started master back for two seconds, for it may be an old one that has missed who leads now.
-    A replica is not held back. So a master starts as the replica of its stand-in, a master that does not exist, and
-    leads in its place once it finds its cluster ok. See docs/decisions/0016.
+    Valkey lets a primary wait for two seconds after its start, because it may have missed a failover. Replicas do not
+    wait. Therefore a new primary starts as the replica of a placeholder primary, which does not exist, and replaces it
+    when the state of the cluster is ok. See docs/decisions/0016.
     """
     address = f"{node.host}:{node.port}@{node.bus_port},,tls-port={node.tls_port or 0},shard-id={node.id}"
     lines = [f"{node.id} {address} myself,master - 0 0 0 connected"]
     if node.role == "primary":
-        gone, flags, nowhere, tls_nowhere = placeholder_primary(node), "master,noaddr", ":0@0", 0
+        placeholder, flags, unused, unused_tls = placeholder_primary(node), "master,noaddr", ":0@0", 0
         if slots:
-            # Only a master that may be reachable counts towards a cluster that is ok.
-            flags, nowhere, tls_nowhere = "master", f"{node.host}:1@1", 1 if node.tls_port else 0
+            # For the state ok, Valkey counts only primaries that may be reachable.
+            flags, unused, unused_tls = "master", f"{node.host}:1@1", 1 if node.tls_port else 0
         owned = f" {slots.first}-{slots.last}" if slots else ""
         lines = [
-            f"{node.id} {address} myself,slave {gone} 0 0 {epoch} connected",
-            f"{gone} {nowhere},,tls-port={tls_nowhere},shard-id={node.id} {flags} - 0 0 {epoch} disconnected{owned}",
+            f"{node.id} {address} myself,slave {placeholder} 0 0 {epoch} connected",
+            f"{placeholder} {unused},,tls-port={unused_tls},shard-id={node.id} {flags} - 0 0 {epoch} "
+            f"disconnected{owned}",
         ]
     return "\n".join([*lines, f"vars currentEpoch {epoch} lastVoteEpoch 0", ""])
 
 
 def placeholder_addresses(master: Node) -> tuple[str, str]:
-    """The addresses that a stand-in can have in the view of its master, as `host:port@bus port`."""
+    """Return the addresses that the placeholder primary of a node can have in that node's view, as `host:port@bus
+    port`."""
     return ":0@0", f"{master.host}:1@1"
 
 
 def placeholder_primary(master: Node) -> str:
-    """Id of the master that a new master starts behind. No other node ever hears of it."""
+    """Return the id of a new primary's placeholder primary. Other nodes never learn it."""
     return hashlib.sha1(f"{master.id}/stand-in".encode(), usedforsecurity=False).hexdigest()
 
 

@@ -1,7 +1,7 @@
 """Control of single nodes: memory limit, parameters, clients, shutdown.
 
-A function raises one of NODE_GONE where the node does not answer and NodeRefused where it refuses, unless its docstring
-says otherwise.
+Functions raise one of NODE_GONE if the node does not answer and NodeRefused if it refuses, unless the docstring says
+otherwise.
 
 Source: CONFIG, CLIENT LIST, INFO and SHUTDOWN of Valkey 9.1.
 """
@@ -19,11 +19,11 @@ from cachewright.valkey.parameters import deviations, node_settings, read_settin
 
 _PARAMETER_SECONDS = 2.0
 _POLL_SECONDS = 0.1
-"""Between two looks at the clients of a node, which lists all of them each time."""
+"""Interval of requests for a node's list of clients. It is long because the node lists all of them each time."""
 
 
 async def set_memory_limit(node: Node, access: Access, maxmemory: int) -> int:
-    """Set `maxmemory`, in bytes, until the node's next start, unless the node uses more. Returns the bytes it uses."""
+    """Set `maxmemory`, in bytes, until the node's next start, unless the node uses more. Return the used bytes."""
     async with connect(node, access) as client:
         used = int((await client.info("memory"))["used_memory"])
         if used <= maxmemory:
@@ -32,13 +32,13 @@ async def set_memory_limit(node: Node, access: Access, maxmemory: int) -> int:
 
 
 async def set_parameters(node: Node, access: Access, values: Mapping[str, str]) -> None:
-    """Set parameters of `valkey.parameters`, all or none of them, until the node's next start."""
+    """Set parameters of `valkey.parameters` until the node's next start, either all or none of them."""
     async with connect(node, access, _PARAMETER_SECONDS) as client:
         await _config_set(client, values)
 
 
 async def ensure_parameters(node: Node, access: Access, values: Mapping[str, str]) -> None:
-    """Set those parameters that have other values on the node."""
+    """Set the parameters whose values on the node differ."""
     async with connect(node, access, _PARAMETER_SECONDS) as client:
         current = read_settings(await ask(client, "CONFIG GET", *values))
         if different := deviations(current, values):
@@ -46,8 +46,8 @@ async def ensure_parameters(node: Node, access: Access, values: Mapping[str, str
 
 
 async def wait_until_idle(node: Node, access: Access, *, idle_seconds: float, at_most_seconds: float) -> None:
-    """Wait until the node has no clients or they have sent no command for `idle_seconds`, `at_most_seconds` in all.
-    Returns immediately if the node does not answer."""
+    """Wait until the node has no clients or they have sent no command for `idle_seconds`, but at most
+    `at_most_seconds`. Return immediately if the node does not answer."""
     deadline = time.monotonic() + at_most_seconds
     with suppress(*NODE_GONE):
         async with connect(node, access) as client:
@@ -60,21 +60,21 @@ async def wait_until_idle(node: Node, access: Access, *, idle_seconds: float, at
 
 
 async def shut_down(node: Node, access: Access) -> None:
-    """Ask the node to end without saving its data, which takes effect faster than a signal. Raises nothing if the node
-    has ended or refuses."""
+    """Make the node exit without saving its data, which is faster than a signal. Raises no error if the node has ended
+    or refuses."""
     with suppress(*NODE_GONE, NodeRefused):
         async with connect(node, access) as client:
             await ask(client, "SHUTDOWN", "NOSAVE", "NOW")
 
 
 async def is_in_step(replica: Node, access: Access) -> bool:
-    """Whether a replica is connected to its primary and has caught up with it."""
+    """Whether a replica is connected to its primary and in sync with it."""
     async with connect(replica, access) as client:
         return await is_link_up(client)
 
 
 async def is_link_up(client: Valkey) -> bool:
-    """`is_in_step` on an open connection."""
+    """Same as `is_in_step`, on an open connection."""
     return bool((await client.info("replication")).get("master_link_status") == "up")
 
 

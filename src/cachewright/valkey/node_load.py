@@ -1,4 +1,4 @@
-"""Size of the data on a node and whether clients use it, as a plan of slot migrations needs it."""
+"""Size of the data on a node and presence of clients, for plans of slot migrations."""
 
 from collections.abc import Iterable, Mapping
 
@@ -10,7 +10,7 @@ from cachewright.valkey.client import connect
 from cachewright.valkey.client_activity import client_activity
 from cachewright.valkey.migration.jobs import count_keys
 
-_BYTES_PER_KEY = 100.0  # assumed without keys
+_BYTES_PER_KEY = 100.0  # assumed for a node without keys
 
 
 class NodeLoad(msgspec.Struct, frozen=True):
@@ -29,7 +29,7 @@ class NodeLoad(msgspec.Struct, frozen=True):
 
 
 async def measure_load(node: Node, access: Access, slots: Iterable[int]) -> NodeLoad:
-    """The load of a node, with the keys in `slots` counted. Raises one of NODE_GONE or NodeRefused."""
+    """Measure the load of a node and count the keys in `slots`. Raises one of NODE_GONE or NodeRefused."""
     async with connect(node, access) as client:
         keys = await count_keys(client, slots)
         memory = await client.info("memory")

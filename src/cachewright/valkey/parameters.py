@@ -1,7 +1,7 @@
-"""Parameters that the owner of an instance may change: ids, ranges, and their settings on a node. Pure.
+"""Parameters that the owner of an instance may change: ids, ranges, and settings on a node. Pure.
 
-Ids, names and ranges are those of the cloud, without parameters that only its own servers have. `appendonly` has one
-value only: restarts and the supervisor rely on the append-only file (docs/decisions/0021).
+Ids, names and ranges are those of the cloud. Parameters that only the cloud's servers have are missing. `appendonly`
+has only one value, because restarts and the supervisor rely on the append-only file (docs/decisions/0021).
 """
 
 import re
@@ -11,8 +11,8 @@ from typing import Literal
 import msgspec
 
 RESERVED_CONNECTIONS = 2048
-"""Connections of a node above `maxclients` of the owner. Valkey counts the links of the cluster bus (two for each other
-node), replicas, slot migrations and the control plane among its clients, and has no reserve for them."""
+"""Connections that a node accepts beyond the owner's `maxclients`. Valkey counts links of the cluster bus (two for each
+other node), replicas, slot migrations and the control plane as clients, and reserves no connections for them."""
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 _EVENT_CLASSES = "g$lshzxetd"
@@ -20,8 +20,7 @@ _EVENT_CLASSES = "g$lshzxetd"
 
 
 class Parameter(msgspec.Struct, frozen=True):
-    """A row of the table below. `name` is the same on the cloud and in Valkey; `default` is the value in a new
-    instance."""
+    """A parameter. `name` is the same on the cloud and in Valkey; `default` is the value in new instances."""
 
     id: str
     name: str
@@ -31,7 +30,7 @@ class Parameter(msgspec.Struct, frozen=True):
     description: str
 
     def fault(self, value: str) -> str | None:
-        """Why the value is invalid; None if it is valid."""
+        """Return why the value is invalid, or None if it is valid."""
         if self.kind == "Integer":
             least, most = map(int, self.range.split("-"))
             if not _NUMBER.fullmatch(value) or not least <= int(value) <= most:
@@ -86,34 +85,34 @@ BY_ID: Mapping[str, Parameter] = {parameter.id: parameter for parameter in PARAM
 
 
 def values(parameters: Mapping[str, str]) -> dict[str, str]:
-    """The value of every parameter of an instance whose owner has changed `parameters`."""
+    """Return the values of all parameters of an instance whose owner has changed `parameters`."""
     return {parameter.name: parameters.get(parameter.name, parameter.default) for parameter in PARAMETERS}
 
 
 def node_settings(parameters: Mapping[str, str]) -> dict[str, str]:
-    """Settings of a node, by name, for the values of parameters."""
+    """Return the settings of a node, by name, for these parameters."""
     return {name: _shifted(name, value, RESERVED_CONNECTIONS) for name, value in parameters.items()}
 
 
 def read_settings(found: Mapping[str, str]) -> dict[str, str]:
-    """The values of parameters, for settings of a node. Other settings are left out."""
+    """Return the parameters, for these settings of a node. Other settings are ignored."""
     return {name: _shifted(name, found[name], -RESERVED_CONNECTIONS) for name in BY_NAME if name in found}
 
 
 def deviations(found: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, str]:
-    """Those of the `wanted` values that differ in `found`."""
+    """Return the `wanted` values that differ from those in `found`."""
     return {name: value for name, value in wanted.items() if not same(name, found.get(name), value)}
 
 
 def same(name: str, left: str | None, right: str) -> bool:
-    """Whether two values mean the same to Valkey, which normalizes some."""
+    """Whether two values are equal to Valkey, which normalizes some."""
     if name == "notify-keyspace-events" and left is not None:
         return _event_classes(left) == _event_classes(right)
     return left == right
 
 
 def real_values(found: Iterable[Mapping[str, str]], recorded: Mapping[str, str]) -> dict[str, str]:
-    """The `recorded` value of each parameter if all nodes have it, else the value of a node that has another."""
+    """Return the `recorded` value of each parameter if all nodes have it, else the value of a node that differs."""
     shown = dict(recorded)
     for node in found:
         for name in deviations(node, recorded):

@@ -5,4 +5,4 @@ from collections.abc import Mapping
 from cachewright.model.instances import Role
 
 ROLES: Mapping[str, Role] = {"master": "primary", "slave": "replica"}
-"""Our role by the `role` field of INFO."""
+"""Roles of nodes by the `role` field of INFO."""

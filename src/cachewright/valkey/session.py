@@ -1,6 +1,6 @@
 """Long-lived connections to nodes.
 
-A node at its limit of connections refuses new ones, also from the control plane, but an open connection keeps working.
+A node at its connection limit refuses new connections, even from the control plane. Open connections keep working.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from cachewright.valkey.client import NodeRefused
 from cachewright.valkey.single_request import dial, opening
 
 FULL = "max number of clients"
-"""Error of a node that refuses a connection because of its limit."""
+"""Part of the error with which a node refuses a connection because of its limit."""
 
 
 class Session:
-    """One connection. Its methods raise one of NODE_GONE where the node does not answer in time, and NodeRefused."""
+    """One connection. Methods raise one of NODE_GONE if the node does not answer in time, NodeRefused if it refuses."""
 
     def __init__(self, transport: asyncio.Transport, replies: "_Replies", answer_seconds: float) -> None:
         self._transport = transport
@@ -32,7 +32,7 @@ class Session:
     async def open(
         cls, node: Node, access: Access, answer_seconds: float, lost: Callable[[], None] = lambda: None
     ) -> "Session":
-        """:param lost: called when the node closes the connection."""
+        """Open a connection. `lost` is called when the node closes it."""
         async with asyncio.timeout(answer_seconds):
             with address(node, access) as place:
                 transport, replies = await dial(place, lambda: _Replies(lost))
@@ -46,7 +46,7 @@ class Session:
         return session
 
     async def ask(self, *words: str) -> Any:
-        """Send a command. Returns the reply: text, a number, or a list of them."""
+        """Send a command and return the reply: text, a number, or a list of them."""
         answer = self._replies.expected()
         self._transport.write(pack_command(words))
         async with asyncio.timeout(self._answer_seconds):
@@ -58,7 +58,7 @@ class Session:
 
 
 class _Replies(asyncio.Protocol):
-    """Match replies with commands, in their order."""
+    """Matches replies with commands by their order."""
 
     def __init__(self, lost: Callable[[], None]) -> None:
         self.tell_lost: Callable[[], None] | None = lost
@@ -95,7 +95,7 @@ class _Replies(asyncio.Protocol):
 
     def _give(self, reply: Any) -> None:
         if not self._waiting:
-            # An error without a command: the reason why the node is about to close the connection.
+            # An error without a command is the reason why the node is about to close the connection.
             self._lost = reply if isinstance(reply, Exception) else NodeUnreachable("an unexpected reply")
             return
         answer = self._waiting.popleft()

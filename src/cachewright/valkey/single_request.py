@@ -1,8 +1,8 @@
 """Commands to a node over a connection that is closed after the replies.
 
 Used for frequent checks of all nodes and for requests of clients. A client of the library costs many times as much and
-limits only the wait for the next byte; here the time and the size of all replies together are limited. A node whose
-replies cannot be read counts as one that does not answer.
+limits only the wait for the next byte. Here the total time and the total size of all replies are limited. A node with
+unreadable replies counts as a node that does not answer.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from cachewright.valkey.access import Access, Address, address
 from cachewright.valkey.client import CONTROL_PLANE, NodeRefused
 
 MOST_BYTES = 2 * 1024 * 1024
-"""Limit of all replies on one connection, in bytes. CLUSTER NODES has some 150 bytes a node, INFO some 30 KB."""
+"""Limit of all replies on one connection, in bytes. CLUSTER NODES takes about 150 bytes per node, INFO about 30 KB."""
 
 Command = tuple[str, ...]
 Protocol = TypeVar("Protocol", bound=asyncio.Protocol)
@@ -28,13 +28,13 @@ class Unreadable(NodeUnreachable):
 
 
 def opening(place: Address) -> list[Command]:
-    """The first commands of a connection: sign in and set its name."""
+    """Return the first commands of a connection: authenticate and set its name."""
     named = ("CLIENT", "SETNAME", CONTROL_PLANE)
     return [("AUTH", *filter(None, (place.username, place.password))), named] if place.password else [named]
 
 
 async def dial(place: Address, protocol: Callable[[], Protocol]) -> tuple[asyncio.Transport, Protocol]:
-    """Connect to `place` by its socket, or over TCP. Raises OSError if no process listens there."""
+    """Connect to `place` by its Unix socket or over TCP. Raises OSError if no process listens there."""
     loop = asyncio.get_running_loop()
     if place.path:
         return await loop.create_unix_connection(protocol, place.path)
@@ -44,16 +44,16 @@ async def dial(place: Address, protocol: Callable[[], Protocol]) -> tuple[asynci
 async def request_once(
     node: Node, access: Access, commands: Sequence[Command], answer_seconds: float, *, keep_refusals: bool = False
 ) -> list[Any]:
-    """The reply to each command: text, a number, or a list of them.
+    """Send the commands and return the reply to each: text, a number, or a list of them.
 
-    Raises one of NODE_GONE if the node does not answer in `answer_seconds`, NodeRefused if it refuses the sign-in or a
-    command. With `keep_refusals` the refusal of a command is returned as its reply.
+    Raises one of NODE_GONE if the node does not answer within `answer_seconds`, NodeRefused if it refuses the
+    authentication or a command. With `keep_refusals` the refusal of a command is returned as its reply.
     """
     with address(node, access) as place:
         async with asyncio.timeout(answer_seconds):
-            transport, asked = await dial(place, lambda: _PendingRequest(opening(place), commands))
+            transport, request = await dial(place, lambda: _PendingRequest(opening(place), commands))
             try:
-                replies = await asked.replies
+                replies = await request.replies
             finally:
                 transport.abort()
     for reply in replies:
@@ -63,30 +63,33 @@ async def request_once(
 
 
 async def info(node: Node, access: Access, sections: Sequence[str], answer_seconds: float) -> Mapping[str, str]:
-    """Fields of these sections of INFO. Raises one of NODE_GONE or NodeRefused."""
+    """Return the fields of these sections of INFO. Raises one of NODE_GONE or NodeRefused."""
     (reply,) = await request_once(node, access, [("INFO", *sections)], answer_seconds)
     return fields(reply)
 
 
 def fields(reply: Any) -> Mapping[str, str]:
-    """The lines `name:value` of a reply. Raises Unreadable if it is not text."""
+    """Return the lines `name:value` of a reply. Raises Unreadable if it is not text."""
     return dict(line.split(":", 1) for line in text(reply).split("\r\n") if ":" in line)
 
 
 def databases(said: Mapping[str, str]) -> list[str]:
-    """The fields of INFO that count keys, one for each database that has some: `db0`, `db1`, ..."""
+    """Return the names of INFO's fields that count keys, one for each database with keys: `db0`, `db1`, ..."""
     return [name for name in said if name.startswith("db") and name[2:].isdecimal()]
 
 
 def text(reply: Any) -> str:
-    """The reply as text. Raises Unreadable if it is not text."""
+    """Return the reply as text. Raises Unreadable if it is not text."""
     if not isinstance(reply, str):
         raise Unreadable(f"the reply is {type(reply).__name__} and not text")
     return reply
 
 
 class _PendingRequest(asyncio.Protocol):
-    """:ivar replies: the replies to all commands. A refused opening command makes it fail."""
+    """Sends all commands and collects the replies.
+
+    :ivar replies: the replies to all commands. It fails if an opening command is refused.
+    """
 
     def __init__(self, first: Sequence[Command], commands: Sequence[Command]) -> None:
         self._request = b"".join(pack_command(words) for words in (*first, *commands))
@@ -98,7 +101,7 @@ class _PendingRequest(asyncio.Protocol):
         self.replies: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101  # of a stream socket it is one
+        assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101  # always true for stream sockets
         transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
@@ -133,4 +136,4 @@ class _PendingRequest(asyncio.Protocol):
 
     def _fail(self, failure: Exception) -> None:
         self.replies.set_exception(failure)
-        self.replies.exception()  # marks it as retrieved: the caller may have timed out
+        self.replies.exception()  # marks it as retrieved, because the caller may have timed out

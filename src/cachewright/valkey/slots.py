@@ -1,8 +1,8 @@
-"""Plans of slot ranges that move when a cluster changes its number of shards.
+"""Plans of slot ranges that move when the number of shards of a cluster changes. Pure.
 
-Pure. The invariants, held by properties in the tests: every slot stays owned by exactly one shard; afterwards each
-staying shard owns 16384/n slots, give or take one, and each leaving shard none; no plan with the same result moves
-fewer slots; no shard both gives and takes.
+Invariants, which property tests check: every slot is always owned by exactly one shard. Afterwards each remaining shard
+owns 16384/n slots, rounded up or down, and each removed shard owns none. No plan with the same result moves fewer
+slots. No shard is both a source and a target.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,10 +34,10 @@ class Move(msgspec.Struct, frozen=True):
 
 
 def plan_moves(owned: Mapping[str, Sequence[SlotRange]], staying: Sequence[str]) -> list[Move]:
-    """The moves that leave `staying` balanced and every other owner empty.
+    """Return the moves after which the slots are balanced among `staying` and no other node owns slots.
 
-    `owned` are the slots of each node now; a node of `staying` without slots may be missing from it. Raises ValueError
-    if the slots are not owned exactly once, or `staying` is empty.
+    `owned` are the present slots of each node; it may omit nodes without slots. Raises ValueError if a slot does not
+    have exactly one owner, or if `staying` is empty.
     """
     require_full_cover(owned)
     if not staying:
@@ -59,7 +59,7 @@ def _moves(owned: Mapping[str, Sequence[SlotRange]], goals: Mapping[str, int]) -
 
 
 def even_split(nodes: Sequence[str]) -> dict[str, SlotRange]:
-    """The slots of a new cluster, in order, balanced."""
+    """Return the slots of each node of a new cluster: balanced, ascending in the order of the nodes."""
     edges = [SLOTS * position // len(nodes) for position in range(len(nodes) + 1)]
     return {node: SlotRange(edges[i], edges[i + 1] - 1) for i, node in enumerate(nodes)}
 
@@ -69,7 +69,7 @@ def slots_of(ranges: Iterable[SlotRange]) -> list[int]:
 
 
 def merged(ranges: Iterable[SlotRange]) -> list[SlotRange]:
-    """The same slots in as few ranges as possible, ascending."""
+    """Return the same slots in as few ranges as possible, ascending."""
     joined: list[SlotRange] = []
     for part in sorted(ranges):
         if joined and part.first <= joined[-1].last + 1:
@@ -80,7 +80,7 @@ def merged(ranges: Iterable[SlotRange]) -> list[SlotRange]:
 
 
 def cut(ranges: Iterable[SlotRange], keys: Mapping[int, int], most_keys: int) -> list[SlotRange]:
-    """The same slots in contiguous pieces, ascending, each of at most `most_keys` keys or a single slot."""
+    """Return the same slots in contiguous pieces, ascending. Each has at most `most_keys` keys or is a single slot."""
     pieces: list[SlotRange] = []
     for part in merged(ranges):
         first, held = part.first, 0
@@ -94,7 +94,7 @@ def cut(ranges: Iterable[SlotRange], keys: Mapping[int, int], most_keys: int) ->
 
 
 def overlap(ranges: Iterable[SlotRange], wanted: SlotRange) -> list[SlotRange]:
-    """The part of `wanted` that lies in `ranges`."""
+    """Return the part of `wanted` that is in `ranges`."""
     cut = (SlotRange(max(part.first, wanted.first), min(part.last, wanted.last)) for part in ranges)
     return merged(part for part in cut if part.first <= part.last)
 
@@ -107,15 +107,15 @@ def require_full_cover(owned: Mapping[str, Sequence[SlotRange]]) -> None:
 
 
 def _goals(counts: Mapping[str, int]) -> Iterator[dict[str, int]]:
-    """Possible numbers of slots of each staying shard at the end. The remainder of the division goes to the shards with
-    the most slots, so that the fewest move. Among shards with equally many, each choice of neighbours is tried."""
-    share, odd = divmod(SLOTS, len(counts))
+    """Yield possible final numbers of slots of each remaining shard. The remainder of the division goes to the shards
+    with the most slots, so that the fewest slots move. Ties are resolved in a different order each time."""
+    share, remainder = divmod(SLOTS, len(counts))
     names = list(counts)
-    for turn in range(len(names)):
-        turned = names[turn:] + names[:turn]
-        # Shards that keep more than the share anyway come first; the others are equal.
-        richest_first = sorted(turned, key=lambda node: -min(counts[node], share + 1))
-        yield {node: share + (position < odd) for position, node in enumerate(richest_first)}
+    for start in range(len(names)):
+        rotated = names[start:] + names[:start]
+        # All shards with more slots than the share are equal, and come before the others.
+        largest_first = sorted(rotated, key=lambda node: -min(counts[node], share + 1))
+        yield {node: share + (position < remainder) for position, node in enumerate(largest_first)}
 
 
 def _count(ranges: Iterable[SlotRange]) -> int:
@@ -123,7 +123,7 @@ def _count(ranges: Iterable[SlotRange]) -> int:
 
 
 def _last_slots(ranges: Sequence[SlotRange], count: int) -> list[SlotRange]:
-    """The highest `count` slots of `ranges`, ascending; empty if `count` is not positive."""
+    """Return the highest `count` slots of `ranges`, ascending. Empty if `count` is not positive."""
     taken: list[SlotRange] = []
     for part in reversed(ranges):
         if count <= 0:
@@ -135,19 +135,19 @@ def _last_slots(ranges: Sequence[SlotRange], count: int) -> list[SlotRange]:
 
 
 def _matched(surplus: Sequence[tuple[str, SlotRange]], wanted: Sequence[tuple[str, int]]) -> list[Move]:
-    """Distribute the surplus: each range to a node that needs exactly that many slots, if there is one; else it is cut
-    where a node has enough."""
+    """Distribute the surplus. A range goes to a node that needs exactly its number of slots if such a node exists.
+    Otherwise it is divided among nodes."""
     moves: list[Move] = []
-    rooms = dict(wanted)
+    needs = dict(wanted)
     for source, part in surplus:
         first = part.first
         while first <= part.last:
-            left = part.last - first + 1
-            target = next((node for node, room in rooms.items() if room == left), next(iter(rooms)))
-            last = min(part.last, first + rooms[target] - 1)
+            rest = part.last - first + 1
+            target = next((node for node, need in needs.items() if need == rest), next(iter(needs)))
+            last = min(part.last, first + needs[target] - 1)
             moves.append(Move(source, target, SlotRange(first, last)))
-            rooms[target] -= last - first + 1
-            if not rooms[target]:
-                del rooms[target]
+            needs[target] -= last - first + 1
+            if not needs[target]:
+                del needs[target]
             first = last + 1
     return sorted(moves, key=lambda move: move.range)

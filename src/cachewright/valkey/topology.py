@@ -1,4 +1,4 @@
-"""Who is in a cluster and who owns which slots, as one of its nodes sees it (CLUSTER NODES, CLUSTER INFO).
+"""Members of a cluster and their slots in the view of one node (CLUSTER NODES, CLUSTER INFO).
 
 Source: https://valkey.io/commands/cluster-nodes and cluster-info.
 """
@@ -21,9 +21,12 @@ _NODE_ID = re.compile(r"[0-9a-f]{40}")
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
-    """One node in another's eyes. `primary` is None for a master; `address` is `host:port@bus port`, with port 0 where
-    the other node does not know it yet. With TLS on the bus a node learns it from the first PING that it gets, and
-    until then would send clients to port 0."""
+    """A node in the view of another node.
+
+    :ivar address: `host:port@bus port`. The port is 0 while the other node does not know it. With TLS on the bus, a
+    node learns it from the first PING, and until then redirects clients to port 0.
+    :ivar primary: id of the primary; None if the member is a primary.
+    """
 
     id: str
     address: str
@@ -35,18 +38,18 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def port(self) -> int:
-        """Port for clients; 0 where it is unknown."""
+        """Port for clients, 0 if it is unknown."""
         port = self.address.rpartition("@")[0].rpartition(":")[2]
         return int(port) if port.isdecimal() else 0
 
     @property
     def known(self) -> bool:
-        """Past its handshake, believed alive, and can be named to clients."""
+        """Whether the handshake is complete, the member is not considered failed, and its port is known."""
         return self.linked and self.port > 0 and not self.flags & {"handshake", "noaddr", "fail"}
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
-    """The cluster as one node sees it. `ok` is its own cluster_state, `epoch` grows with every change agreed on."""
+    """The cluster in the view of one node. `ok` is the node's cluster_state, `epoch` its cluster_current_epoch."""
 
     ok: bool
     epoch: int
@@ -54,7 +57,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def own_id(self) -> str | None:
-        """Id of the node whose view it is; None where the node does not list itself."""
+        """Id of the node whose view this is; None if the node does not list itself."""
         return next((member.id for member in self.members.values() if "myself" in member.flags), None)
 
     def owned(self) -> dict[str, tuple[SlotRange, ...]]:
@@ -65,12 +68,12 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def view(client: Valkey) -> View:
-    # As separate words, so that the library leaves the reply as it is.
+    # Separate words prevent the library from parsing the reply.
     return parse_view(await ask(client, "CLUSTER", "NODES"), await ask(client, "CLUSTER", "INFO"))
 
 
 async def ask_view(node: Node, access: Access, answer_seconds: float = _ANSWER_SECONDS) -> View:
-    """One of NODE_GONE or NodeRefused where there is none."""
+    """Return the node's view. Raises one of NODE_GONE or NodeRefused."""
     replies = await request_once(node, access, [("CLUSTER", "NODES"), ("CLUSTER", "INFO")], answer_seconds)
     return parse_view(*replies)
 
@@ -81,27 +84,28 @@ async def views(
     answer_seconds: float = _ANSWER_SECONDS,
     ask_one: Callable[[Node, Access, float], Awaitable[View]] = ask_view,
 ) -> dict[str, View | None]:
-    """The view of every node, by node id; None where the node does not answer. `ask_one` is how a node is asked."""
+    """Return the view of every node by node id, None for nodes that do not answer or refuse. `ask_one` requests one."""
 
-    async def one(node: Node) -> View | None:
+    async def view_or_none(node: Node) -> View | None:
         try:
             return await ask_one(node, access, answer_seconds)
         except (*NODE_GONE, NodeRefused):
             return None
 
-    found = await asyncio.gather(*(one(node) for node in nodes))
-    return {node.id: view for node, view in zip(nodes, found, strict=True)}
+    all_views = await asyncio.gather(*(view_or_none(node) for node in nodes))
+    return {node.id: view for node, view in zip(nodes, all_views, strict=True)}
 
 
 def primaries(nodes: Sequence[Node], view: View) -> Mapping[int, Node]:
-    """The primary of each shard now, by shard. Of two that believe they are, the one that lives and owns slots."""
+    """Return the present primary of each shard, by shard. Of two nodes that claim to be primary, choose the one that is
+    alive and owns slots."""
     candidates = [(node, member) for node in nodes if (member := view.members.get(node.id)) and not member.primary]
     candidates.sort(key=lambda candidate: (candidate[1].known, bool(candidate[1].slots)))
     return {node.shard: node for node, _ in candidates}
 
 
 def parse_view(nodes: object, info: object) -> View:
-    """The replies to CLUSTER NODES and CLUSTER INFO. Unreadable where they are none."""
+    """Parse the replies to CLUSTER NODES and CLUSTER INFO. Raises Unreadable."""
     state = fields(info)
     try:
         members = [_member(line.split()) for line in text(nodes).split("\n") if line]
@@ -115,7 +119,7 @@ def parse_view(nodes: object, info: object) -> View:
 
 
 def _member(words: Sequence[str]) -> Member:
-    """ValueError where the words are no line of CLUSTER NODES."""
+    """Parse the words of a line of CLUSTER NODES. Raises ValueError."""
     if len(words) < _MEMBER_FIELDS:
         raise ValueError("a line is too short")
     node_id, address, flag_names, primary, _, _, _, link, *parts = words
@@ -135,7 +139,7 @@ def _member(words: Sequence[str]) -> Member:
 
 def _slot_range(part: str) -> SlotRange:
     first, _, last = part.partition("-")
-    found = SlotRange(int(first), int(last or first))
-    if not 0 <= found.first <= found.last < SLOTS:
+    slots = SlotRange(int(first), int(last or first))
+    if not 0 <= slots.first <= slots.last < SLOTS:
         raise ValueError(f"{part} is no range of slots")
-    return found
+    return slots

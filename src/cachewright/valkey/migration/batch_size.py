@@ -1,9 +1,9 @@
-"""How many keys of a range move in one batch, and how many batches are queued together. Pure.
+"""Number of keys in a batch, and number of batches that are queued together. Pure.
 
-While a source hands a batch over it answers no client: it deletes its copy of the keys in its main thread. During the
-fork for the next batch each deletion also copies the page that it touches, and takes several times as long. Therefore:
+While a source hands a batch over, it does not answer clients: it deletes its copy of the keys in its main thread.
+During the fork for the next batch, each deletion also copies a memory page and takes several times as long. Therefore:
 
-- A source with clients moves one batch at a time, small enough that its clients hardly notice. The size adapts to the
+- A source with clients moves one batch at a time, which is small enough to limit latency. The size adapts to the
   latency during the last batch. Each batch costs up to a tenth of a second, in which the source waits for its cron.
 - A source without client commands, or a task that prioritizes speed, moves few large batches, queued together.
 
@@ -13,7 +13,7 @@ Measured in docs/decisions/0017.
 from cachewright.valkey.client_activity import ClientActivity
 
 LARGE_KEYS, LARGE_QUEUED = 500_000, 16
-"""Keys in a large batch, and large batches that are queued together."""
+"""Keys in a large batch, and number of large batches that are queued together."""
 
 _SMALL_KEYS = 15_000
 _MIN_KEYS, _MAX_KEYS = 5_000, 100_000
@@ -26,7 +26,7 @@ _CALLS_PER_SECOND = 1.0
 class BatchSizer:
     """The batch size of one source.
 
-    :ivar protects_clients: the source has clients that use it, and the task does not prioritize speed.
+    :ivar protects_clients: whether active clients use the source and the task does not prioritize speed.
     """
 
     def __init__(self, bytes_per_key: float) -> None:
@@ -37,15 +37,15 @@ class BatchSizer:
         self.protects_clients = True
 
     def observe(self, activity: ClientActivity, *, prioritizes_speed: bool) -> None:
-        """Take the client activity before a batch into account. A connected client may send a command at any time, so
-        clients count as idle only if they have sent almost none since the last call."""
+        """Record the client activity before a batch. Connected clients count as idle only if they have sent almost no
+        commands since the last call, because they may send one at any time."""
         previous, self._previous = self._previous, activity
         active = previous is None or activity.calls - previous.calls > _CALLS_PER_SECOND * (activity.at - previous.at)
         self.protects_clients = active and activity.connected > 0 and not prioritizes_speed
 
     def record_latency(self, longest: float, fork: float) -> None:
-        """Adapt to the last batch: the longest latency of the source and the duration of its fork, in seconds. A
-        latency that the fork explains would not shrink with the batch, and smaller batches fork more often."""
+        """Adapt to the last batch: the longest latency of the source and the duration of its fork, in seconds. Latency
+        that the fork causes is ignored: smaller batches would not reduce it, and would cause more forks."""
         by_keys = longest if longest > _MORE_THAN_A_FORK * fork else 0.0
         if by_keys > _NOTICEABLE_SECONDS:
             self._keys = max(self._keys // 2, self._min_keys)
@@ -53,5 +53,5 @@ class BatchSizer:
             self._keys = min(self._keys * 3 // 2, _MAX_KEYS)
 
     def next_batches(self) -> tuple[int, int]:
-        """Keys in each of the next batches, and how many of them may be queued together."""
+        """Return the number of keys in each of the next batches, and how many batches may be queued together."""
         return (self._keys, 1) if self.protects_clients else (LARGE_KEYS, LARGE_QUEUED)

@@ -8,8 +8,8 @@ class MigrationControl(Protocol):
     """Current control settings. They may change while a range moves."""
 
     async def wait_until_allowed(self, exceeds_ceiling: Callable[[float], Awaitable[bool]]) -> None:
-        """Wait until the next batches may start. With a latency ceiling, `exceeds_ceiling` tells whether latency is
-        above that many seconds now."""
+        """Wait until the next batches may start. If the task has a latency ceiling, `exceeds_ceiling` is called with it
+        in seconds, and returns whether the present latency is above it."""
 
     def one_batch_at_a_time(self) -> bool:
         """Whether only one batch may be queued, so that `wait_until_allowed` is called before each."""
@@ -17,7 +17,7 @@ class MigrationControl(Protocol):
     def is_cancelled(self) -> bool: ...
 
     async def is_throttled(self) -> bool:
-        """Whether the next range may have to wait, so that it must not start early."""
+        """Whether the next range may have to wait and must not start early."""
 
     def prioritizes_speed(self) -> bool:
-        """Whether batches may be large although clients of the source notice them."""
+        """Whether batches may be large although they increase latency for clients of the source."""

@@ -6,7 +6,7 @@ from cachewright.errors import CachewrightError
 
 
 class MigrationFailed(CachewrightError):
-    """A range, or part of it, is still with its source. `reasons` come from the logs of source and target."""
+    """The source still owns the range, or part of it. `reasons` come from the logs of source and target."""
 
     def __init__(self, reasons: Sequence[str]) -> None:
         super().__init__("; ".join(reasons) or "no reason given")

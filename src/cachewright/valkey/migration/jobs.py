@@ -1,4 +1,4 @@
-"""Migration jobs of a node: start, list and cancel them; keys by slot, bytes sent.
+"""Migration jobs of a node: start, list and cancel jobs, count keys by slot and exported bytes.
 
 Source: CLUSTER GETSLOTMIGRATIONS, CANCELSLOTMIGRATIONS, COUNTKEYSINSLOT and INFO of Valkey 9.1; states as observed.
 """
@@ -16,9 +16,9 @@ from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, conne
 from cachewright.valkey.slots import SlotRange
 
 _POLL_SECONDS = 0.1
-_SLOTS_PER_COUNT = 512  # about half a millisecond of the node's time
+_SLOTS_PER_COUNT = 512  # takes the node about half a millisecond
 _ENDED = {"success", "failed", "cancelled"}
-# Run read-only: a script that might write waits while a handover holds writes back.
+# Runs read-only, because scripts that may write have to wait while a handover pauses writes.
 _COUNT_KEYS = """
 local counts = {}
 for position, slot in ipairs(ARGV) do counts[position] = redis.call('CLUSTER', 'COUNTKEYSINSLOT', slot) end
@@ -27,12 +27,12 @@ return counts
 
 
 class Job(msgspec.Struct, frozen=True):
-    """One row of GETSLOTMIGRATIONS."""
+    """A row of GETSLOTMIGRATIONS."""
 
     name: str
     operation: str
     slot_ranges: str = ""
-    target_node: str = ""  # unknown in a job that a restart of the node has ended
+    target_node: str = ""  # missing if a restart of the node has ended the job
     state: str = ""
     message: str = ""
 
@@ -47,7 +47,7 @@ class Job(msgspec.Struct, frozen=True):
 
 
 async def count_keys(client: Valkey, slots: Iterable[int]) -> dict[int, int]:
-    """Keys in each slot, including those of an import in progress."""
+    """Return the number of keys in each slot, including those of an import in progress."""
     numbers = list(slots)
     counts: list[int] = []
     for start in range(0, len(numbers), _SLOTS_PER_COUNT):
@@ -56,7 +56,7 @@ async def count_keys(client: Valkey, slots: Iterable[int]) -> dict[int, int]:
 
 
 async def jobs(client: Valkey) -> list[Job]:
-    """Migrations of this node, newest first, as far back as its log goes."""
+    """Return the jobs in the node's log, newest first."""
     return jobs_in(await ask(client, "CLUSTER GETSLOTMIGRATIONS"))
 
 
@@ -66,21 +66,21 @@ def jobs_in(rows: Any) -> list[Job]:
 
 
 async def start_jobs(client: Valkey, batches: Iterable[SlotRange], target_id: str) -> None:
-    """Make the node export each batch of its slots to another node, one after another."""
+    """Start exports of the batches to another node. The node runs them in order."""
     words = [word for batch in batches for word in ("SLOTSRANGE", batch.first, batch.last, "NODE", target_id)]
     if words:
         await ask(client, "CLUSTER MIGRATESLOTS", *words)
 
 
 async def cancel_exports(node: Node, access: Access) -> None:
-    """Return when the node exports nothing any more. A node that does not answer or refuses is skipped."""
+    """Cancel all exports of the node and wait until they have ended. Ignores a node that does not answer or refuses."""
     with suppress(*NODE_GONE, NodeRefused):
         async with connect(node, access) as client:
             await cancel_all(client)
 
 
 async def cancel_all(client: Valkey) -> None:
-    """Return when the node exports nothing any more. Slots that were not handed over stay with it."""
+    """Cancel all exports of the node and wait until they have ended. It keeps slots that it has not handed over."""
     try:
         await ask(client, "CLUSTER CANCELSLOTMIGRATIONS")
     except NodeRefused as refusal:
@@ -91,12 +91,12 @@ async def cancel_all(client: Valkey) -> None:
 
 
 async def exported_bytes(client: Valkey) -> int:
-    """Bytes of slots that the node has sent since its start."""
+    """Return the bytes of slots that the node has sent since its start."""
     return int((await client.info("stats"))["total_net_cluster_slot_export_bytes"])
 
 
 async def fork_seconds(client: Valkey) -> float:
-    """Seconds for which the node's last fork has blocked it."""
+    """Return the seconds for which the node's last fork has blocked it."""
     return int((await client.info("stats"))["latest_fork_usec"]) / 1e6
 
 

@@ -11,14 +11,14 @@ from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, connect
 
 _INTERVAL_SECONDS = 0.01
 _SLOW_SHARE = 0.005
-"""Share of requests above a ceiling up to which a probe is within budget: half of what the ceiling allows, because
-migrations are not all that makes requests slow."""
+"""Limit of a probe's budget: share of requests that may exceed the ceiling. It is half of the share that the ceiling
+allows, because migrations are not the only cause of slow requests."""
 
 
 class LatencyProbe:
-    """Latencies of a client that sends a request a hundred times a second.
+    """Latencies of a client that sends a hundred requests per second.
 
-    :ivar latencies: of each request, in seconds.
+    :ivar latencies: latency of each request, in seconds.
     :ivar ended_at: time of the last request, in seconds of the monotonic clock; infinite while the probe runs.
     """
 
@@ -34,8 +34,8 @@ class LatencyProbe:
         self.ended_at = time.monotonic()
 
     def is_within_budget(self, ceiling: float, now: float) -> bool:
-        """Whether few enough requests took longer than `ceiling` seconds, out of all that would have been sent until
-        `now` if the requests since the end had been fast."""
+        """Whether few enough requests took longer than `ceiling` seconds. The total includes the requests that would
+        have been sent from the end of the probe until `now`; they count as fast."""
         slow = sum(latency > ceiling for latency in self.latencies)
         return slow <= _SLOW_SHARE * (len(self.latencies) + (now - self.ended_at) / _INTERVAL_SECONDS)
 
@@ -57,6 +57,6 @@ async def probe_latency(node: Node, access: Access) -> AsyncIterator[LatencyProb
         try:
             yield probe
         finally:
-            probe.stop()  # a cancelled request would leave its answer on the connection
+            probe.stop()  # cancelling a request would leave its reply on the connection
             with suppress(*NODE_GONE, NodeRefused):
                 await sampling

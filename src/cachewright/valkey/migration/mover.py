@@ -1,12 +1,11 @@
-"""Move one slot range to another node by Valkey's atomic slot migration, and watch it while it runs.
+"""Move one slot range to another node by Valkey's atomic slot migration, and follow its progress.
 
-The source forks and writes a snapshot of the slots to the target, streams the writes that follow, pauses writes for the
-last of them, hands the slots over and deletes its copy. That deletion blocks every client of the source, so a range
-moves in batches of a limited number of keys, several of them queued at the source together.
+The source forks and writes a snapshot of the slots to the target, streams subsequent writes, pauses writes for the last
+of them, hands the slots over and deletes its copy. That deletion blocks every client of the source, so a range moves in
+batches of a limited number of keys. Several batches can be queued at the source together.
 
-Bytes are the source's own count of what it has exported; a source moves one range at a time. Keys are counted on the
-target, where CLUSTER COUNTKEYSINSLOT sees them although they are hidden until the handover. See docs/decisions/0003,
-0006 and 0017.
+Bytes are the source's count of exported bytes; a source moves one range at a time. Keys are counted on the target,
+where CLUSTER COUNTKEYSINSLOT includes them before the handover. See docs/decisions/0003, 0006 and 0017.
 
 Source: CLUSTER MIGRATESLOTS, GETSLOTMIGRATIONS and INFO of Valkey 9.1; states as observed.
 """
@@ -46,7 +45,7 @@ _POLL_SHARE = 0.1
 """Pause between two polls of a batch, as a share of the time that it has taken so far."""
 
 _NOISE_BYTES = 64 * 1024
-"""The source counts bytes of the cluster bus as well. Growth below this is no progress."""
+"""Growth of the byte counter that does not count as progress, because the counter includes the cluster bus."""
 
 
 class Next(msgspec.Struct, frozen=True):
@@ -59,9 +58,9 @@ class Next(msgspec.Struct, frozen=True):
 class Mover:
     """The move of one range.
 
-    A batch that clients of the source may notice waits for a permit of the host. A source whose clients need no
-    protection also starts the `following` range, so that it does not idle in between: the mover of that range finds it
-    in progress, and `state` carries over how many bytes the source had sent when this range ended.
+    A batch that may increase latency for clients of the source waits for a permit of the host. If clients need no
+    protection, the mover also starts the `following` range, so that the source does not idle in between. The mover of
+    that range finds it in progress, and `state` carries over the bytes that the source had sent when this range ended.
     """
 
     def __init__(
@@ -77,8 +76,10 @@ class Mover:
         state: MigrationState,
         following: Next | None,
     ) -> None:
-        """:param bytes_per_key: bytes that a key of this instance takes on the network, as measured.
-        :param stalled_seconds: the move fails if no counter changes for this time.
+        """Prepare a move of the slots `part`.
+
+        :param bytes_per_key: measured size of a key of this instance on the network.
+        :param stalled_seconds: time without a change of any counter after which the move fails.
         """
         self._source = source
         self._target = target
@@ -95,9 +96,9 @@ class Mover:
         self._batch_sizer = state.batch_sizer(source.id, bytes_per_key)
 
     async def ensure(self, report: Callable[[Transfer], None]) -> None:
-        """Return when the target owns the whole range; batches that are in progress already are not started again.
+        """Move the range and return when the target owns all of it. Batches that are in progress are followed.
 
-        Raises MigrationFailed if the range, or part of it, stays with its source.
+        Raises MigrationFailed if the source still owns the range, or part of it.
         """
         try:
             async with (
@@ -128,7 +129,7 @@ class Mover:
     async def _move_all(
         self, source: Valkey, target: Valkey, crons: AsyncExitStack, report: Callable[[Transfer], None]
     ) -> None:
-        """Follow or start batches until the source owns no slot of the range. `crons` undoes changes of nodes."""
+        """Follow or start batches until the source owns no slot of the range. `crons` resets settings of the nodes."""
         has_fast_crons = False
         while True:
             own_jobs = await self._own_jobs(source)
@@ -158,7 +159,7 @@ class Mover:
         own_jobs: list[Job],
         report: Callable[[Transfer], None],
     ) -> None:
-        """Move the next batches, from their start to their end."""
+        """Start the next batches and follow them until they end."""
         if not self._batch_sizer.protects_clients:
             await self._follow(source, target, await self._start_batches(source, remaining, own_jobs), report)
             return
@@ -168,12 +169,12 @@ class Mover:
             if self._control.is_cancelled():
                 raise MigrationFailed(["cancelled"])
             if self._control.prioritizes_speed():
-                return  # the setting has changed during the wait for a permit
+                return  # the priority has changed during the wait for a permit
             await self._follow(source, target, await self._start_batches(source, remaining, own_jobs), report)
             self._batch_sizer.record_latency(probe.longest, await fork_seconds(source))
 
     async def _exceeds_ceiling(self, source: Valkey, target: Valkey, ceiling: float) -> bool:
-        """Whether a node answers in more than `ceiling` seconds, or the last batch has used up the budget of slow
+        """Whether a node takes more than `ceiling` seconds to answer, or the last batch has used up the budget of slow
         requests."""
         probe = self._state.last_latency.get(self._source.id)
         if probe and not probe.is_within_budget(ceiling, time.monotonic()):
@@ -181,7 +182,7 @@ class Mover:
         return await latency(source, target) > ceiling
 
     async def _start_batches(self, source: Valkey, remaining: list[SlotRange], own_jobs: list[Job]) -> set[str]:
-        """Start the next batches. Returns the names of their jobs; `own_jobs` are the jobs before."""
+        """Start the next batches and return the names of their jobs. `own_jobs` are the jobs before."""
         keys, queued = self._batch_sizer.next_batches()
         batches = cut(remaining, self._progress.counts, keys)
         next_batches = batches[: 1 if self._control.one_batch_at_a_time() else queued]
@@ -191,14 +192,14 @@ class Mover:
         return {job.name for job in await self._own_jobs(source)} - {job.name for job in own_jobs}
 
     async def _start_following_of(self, source: Valkey, in_progress: Iterable[Job]) -> None:
-        """Start the following range if jobs that an earlier mover has started are all that is left of this one."""
+        """Start the following range if the jobs in progress, which an earlier mover has started, complete this one."""
         if self._control.prioritizes_speed() or not (await client_activity(source)).connected:
             moving = {part for job in in_progress for part in job.ranges}
             if set(slots_of(await self._remaining(source, self._part))) <= set(slots_of(moving)):
                 await self._start_following(source)
 
     async def _start_following(self, source: Valkey) -> None:
-        """Start the following range, once. The mover of that range reports what the source refuses."""
+        """Start the following range once. Refusals of the source are ignored: the mover of that range reports them."""
         following = self._following
         if following is None or self._started_following:
             return
@@ -211,11 +212,11 @@ class Mover:
             await start_jobs(source, batches[:LARGE_QUEUED], following.target.id)
 
     async def _carry_over(self, source: Valkey, following: Next, keys: int) -> None:
-        """Leave the following range in progress and store where it starts in the source's count of bytes, or cancel it
-        if the task has been throttled or its target can no longer be one.
+        """Store at which count of the source's bytes the following range starts. Cancel that range instead if the task
+        has been throttled or its target is no longer suitable.
 
-        The source may have been slow to report the end of the `keys` of this range, so that some keys of the following
-        range have arrived."""
+        `keys` is the number of keys of this range. Some keys of the following range may have arrived too, because the
+        source reports the end of this range with a delay."""
         if await self._control.is_throttled() or not await can_be_target(following.target, self._access):
             await cancel_all(source)
             return
@@ -225,7 +226,7 @@ class Mover:
         self._state.carry_over[self._source.id] = self._exported
 
     async def _remaining(self, source: Valkey, part: SlotRange) -> list[SlotRange]:
-        """The slots of a range that the source still owns."""
+        """Return the slots of a range that the source still owns."""
         return overlap((await view(source)).members[self._source.id].slots, part)
 
     async def _own_jobs(self, source: Valkey) -> list[Job]:
@@ -249,7 +250,7 @@ class Mover:
             failed = [job for job in current.values() if job.ended and job.state != "success"]
             if failed:
                 await self._give_up(source, target, failed[-1])
-            self._exported = await exported_bytes(source)  # before anything else, as the next range starts soon
+            self._exported = await exported_bytes(source)  # read it first, because the next range starts soon
             if all(job.ended for job in current.values()):
                 return
             states = {job.state for job in current.values()}
@@ -272,7 +273,8 @@ class Mover:
             await asyncio.sleep(_pause(transfer, time.monotonic() - started_at))
 
     async def _give_up(self, source: Valkey, target: Valkey, failed: Job) -> None:
-        """Cancel all jobs and raise MigrationFailed. The reason of a failure is often in the log of the other side."""
+        """Cancel all jobs and raise MigrationFailed with the reasons of both nodes, because often only the target has
+        logged the cause."""
         await cancel_all(source)
         reasons = [f"source: {failed.message or failed.state}"]
         with suppress(*NODE_GONE, NodeRefused):
@@ -286,7 +288,8 @@ class Mover:
 
 
 def _pause(transfer: Transfer, since_start: float) -> float:
-    """Seconds until the next poll. Polls take processor time from the nodes, so they are frequent only at the end."""
+    """Return the seconds until the next poll. Polls cost processor time of the nodes, so they are frequent only at the
+    end."""
     if transfer.increment != "to start":
         return _SHORT_POLL_SECONDS
     return min(max(since_start * _POLL_SHARE, _SHORT_POLL_SECONDS), _POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""Requirements of a migration on its nodes: durable storage, latency, and how often a node checks its migrations."""
+"""Requirements of a migration on its nodes: durable storage, latency, and frequent checks of migrations."""
 
 import time
 from collections.abc import AsyncIterator
@@ -11,12 +11,12 @@ from cachewright.valkey.migration.failure import MigrationFailed
 
 _DEFAULT_HZ, _FAST_HZ = 10, 100
 _ANSWER_SECONDS = 1.0
-"""Time limit for a later target. The current range is not watched meanwhile."""
+"""Time limit for checks of a later target. The progress of the current range is not followed during the check."""
 
 
 async def require_durable(*clients: Valkey) -> None:
-    """Raise MigrationFailed if a node cannot write its append-only file. It would hold new slots in memory only, and
-    their source deletes its copy."""
+    """Raise MigrationFailed if a node cannot write its append-only file. It would keep received slots in memory only,
+    and the source deletes its copy."""
     for client in clients:
         if (await client.info("persistence"))["aof_last_write_status"] != "ok":
             raise MigrationFailed(["a node cannot write its append-only file"])
@@ -33,7 +33,7 @@ async def can_be_target(node: Node, access: Access) -> bool:
 
 
 async def latency(*clients: Valkey) -> float:
-    """Seconds that the slowest of the nodes takes to answer, each with the better of two tries."""
+    """Return the seconds that the slowest node takes to answer. Each node has two tries, and the better one counts."""
     slowest = 0.0
     for client in clients:
         tries = []
@@ -47,8 +47,8 @@ async def latency(*clients: Valkey) -> float:
 
 @asynccontextmanager
 async def fast_cron(client: Valkey) -> AsyncIterator[None]:
-    """Make the node check its migrations more often, for the `with` block: many small batches wait for these checks. A
-    restart of the node undoes it."""
+    """Make the node check its migrations more often during the `with` block, because many small batches wait for these
+    checks. A restart of the node resets it."""
     await client.config_set("hz", _FAST_HZ)
     try:
         yield

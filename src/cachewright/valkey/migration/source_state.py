@@ -1,4 +1,4 @@
-"""State that slot migrations of a host share, and that moves of one source hand on to the next."""
+"""State that the slot migrations of a host share, and that successive moves of a source share."""
 
 import asyncio
 
@@ -7,13 +7,13 @@ from cachewright.valkey.migration.latency_probe import LatencyProbe
 
 
 class MigrationState:
-    """The state of one host. Keys are node ids of sources.
+    """State of one host. Keys are node ids of sources.
 
-    :ivar concurrency: how many moves the processors of the host can serve at full speed.
-    :ivar permits: limit of batches that clients may notice. Each keeps two processes of the host busy, and clients get
-        the remaining processors.
-    :ivar carry_over: bytes that a source had sent when the previous range ended, where it already sends the next one.
-    :ivar last_latency: latency of a source during its last batch that clients may have noticed.
+    :ivar concurrency: number of moves that the processors of the host can serve at full speed.
+    :ivar permits: limit of concurrent batches with clients. Each keeps two processes of the host busy; the remaining
+        processors are for clients.
+    :ivar carry_over: bytes that a source had sent when its previous range ended, if it is already sending the next one.
+    :ivar last_latency: latency of a source during its last batch with clients.
     """
 
     def __init__(self, cpus: int) -> None:
@@ -24,8 +24,8 @@ class MigrationState:
         self._batch_sizers: dict[str, BatchSizer] = {}
 
     def batch_sizer(self, node_id: str, bytes_per_key: float) -> BatchSizer:
-        """The sizer of the source's last move, which has adapted to its clients, as long as `bytes_per_key` is the
-        same. A task measures that once."""
+        """Return the sizer of the source's last move, which has adapted to its clients. Return a new one if
+        `bytes_per_key`, which each task measures once, has changed."""
         sizer = self._batch_sizers.get(node_id)
         if sizer is None or sizer.bytes_per_key != bytes_per_key:
             sizer = self._batch_sizers[node_id] = BatchSizer(bytes_per_key)

@@ -1,6 +1,6 @@
-"""Progress of a slot range, from counters of both sides: bytes of the source, keys of the target.
+"""Progress of a slot range, computed from the bytes that the source has sent and the keys on the target.
 
-The counters and their choice: docs/decisions/0003 and 0006.
+See docs/decisions/0003 and 0006 for the choice of these counters.
 """
 
 from collections.abc import Mapping, Set
@@ -25,7 +25,8 @@ _BEFORE_SNAPSHOT = {
 
 
 class Transfer(msgspec.Struct, frozen=True, kw_only=True):
-    """Progress of a range. `share` is that of all data, 0 to 1; it is 1 when only handovers are left."""
+    """Progress of a range at one time. `share` is the share of the data that has arrived, 0 to 1; at 1 only handovers
+    remain."""
 
     full: Phase
     increment: Phase
@@ -35,13 +36,15 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TransferProgress:
-    """Progress of one range.
+    """Measures the progress of one range.
 
-    :ivar counts: keys by slot at the start, in the slots that had not moved yet.
+    :ivar counts: keys by slot at the start, of slots that had not moved yet.
     """
 
     def __init__(self, counts: Mapping[int, int], bytes_per_key: float, exported_before: int) -> None:
-        """:param bytes_per_key: expected bytes of a key.
+        """Begin to measure a range.
+
+        :param bytes_per_key: expected bytes of a key.
         :param exported_before: bytes that the source had sent when this range started.
         """
         slots = list(counts)
@@ -53,22 +56,22 @@ class TransferProgress:
         self._expected_keys = sum(counts.values())
 
     def bytes_transferred(self, exported: int) -> int:
-        """Bytes of this range, if the source has sent `exported` bytes in all."""
+        """Return the bytes of this range, given all bytes `exported` by the source."""
         return max(exported - self._exported_before, 0)
 
     def split_at(self, exported: int, keys: int, following_keys: int) -> int:
-        """Bytes that the source had sent in all when this range ended. The `keys` of this range and the first
-        `following_keys` of the next have arrived, and the counter does not separate them, so each key counts the
-        same."""
+        """Estimate how many bytes the source had sent in all when this range ended. The `keys` of this range and
+        `following_keys` of the next have arrived. The counter does not separate them, so every key gets the same
+        number of bytes."""
         if not following_keys:
             return exported
         transferred = self.bytes_transferred(exported)
         return exported - transferred + round(transferred * keys / (keys + following_keys))
 
     async def measure(self, target: Valkey, states: Set[str], exported: int) -> Transfer:
-        """Progress now. `states` are those of the range's jobs; the source has sent `exported` bytes in all.
+        """Return the present progress, given the states of the range's jobs and all bytes `exported` by the source.
 
-        The share is bytes transferred over bytes expected. The expectation is corrected all the time: the bytes so far,
+        The share is transferred bytes / expected bytes. Each call estimates the expected bytes again: the bytes so far
         plus the expected bytes of the keys that have not arrived."""
         transferred = self.bytes_transferred(exported)
         arrived = sum((await count_keys(target, self._sample)).values())
