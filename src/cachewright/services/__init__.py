@@ -1,1 +1,1 @@
-"""Use cases: what callers of the API and the command line read and change."""
+"""Use cases of the API and the command line: queries and changes."""

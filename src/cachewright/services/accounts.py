@@ -1,6 +1,6 @@
-"""Users, projects and keys: create, change and remove them, in the caller's write transaction.
+"""Create, change and remove users, projects and keys, in the caller's write transaction.
 
-Errors are `InvalidInput` with a message for a person: only the owner of the machine gets here, from the command line.
+Errors are `InvalidInput` with a message for people, because only the command line of the machine's owner gets here.
 """
 
 import re
@@ -26,29 +26,29 @@ HASHER = PasswordHasher()
 
 
 class InvalidInput(CachewrightError):
-    """A name, a password or a role is invalid or does not exist."""
+    """A name, password or role is invalid or does not exist."""
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """A key, and the project that its user works in first; None where the user has no role in any."""
+    """A key and the first project of its user. The project is None if the user has no role in any project."""
 
     key: AccessKey
     project: Project | None
 
 
 def first_credentials(connection: sa.Connection) -> Credentials | None:
-    """Of the oldest key that works. Where there is no user at all, they are made: an admin of a project `local`.
+    """Return the oldest enabled key of an enabled user. If no user exists, create an admin of a project `local`.
 
-    None where every key was disabled or taken away.
+    Return None if every key was disabled or removed.
     """
     if not users.every(connection):
         add_project(connection, "local")
         add_user(connection, "admin", None)
         grant(connection, "admin", "local", "admin")
         add_key(connection, "admin")
-    living = {user.id for user in users.every(connection) if user.enabled}
-    working = [key for key in keys.every(connection) if key.enabled and key.user_id in living]
-    return _with_project(connection, working[0]) if working else None
+    enabled_users = {user.id for user in users.every(connection) if user.enabled}
+    usable_keys = [key for key in keys.every(connection) if key.enabled and key.user_id in enabled_users]
+    return _with_project(connection, usable_keys[0]) if usable_keys else None
 
 
 def add_project(connection: sa.Connection, name: str) -> Project:
@@ -61,7 +61,7 @@ def add_project(connection: sa.Connection, name: str) -> Project:
 
 
 def add_user(connection: sa.Connection, name: str, password: str | None) -> User:
-    """A user without a password can only sign with keys."""
+    """Create a user. A user without a password can only sign with keys."""
     _require_name(name)
     if users.named(connection, name):
         raise InvalidInput(f"there is a user {name!r} already")
@@ -72,14 +72,14 @@ def add_user(connection: sa.Connection, name: str, password: str | None) -> User
 
 
 def set_password(connection: sa.Connection, name: str, password: str) -> None:
-    """Sets the password. Tokens that were issued for the old one are revoked."""
+    """Set the password and revoke all tokens of the user."""
     user = _user(connection, name)
     users.set_password(connection, user.id, _hashed(password))
     tokens.remove_of(connection, user.id)
 
 
 def enable_user(connection: sa.Connection, name: str, enabled: bool) -> None:
-    """The keys of a user who is disabled do not work; the tokens are gone for good."""
+    """Enable or disable a user. Keys of a disabled user are refused; the tokens are deleted in both cases."""
     user = _user(connection, name)
     users.enable(connection, user.id, enabled)
     tokens.remove_of(connection, user.id)
@@ -90,7 +90,7 @@ def remove_user(connection: sa.Connection, name: str) -> None:
 
 
 def grant(connection: sa.Connection, user_name: str, project_name: str, role: RoleName | None) -> None:
-    """The one role of the user in the project from now on; None for none."""
+    """Set the user's only role in the project; None removes it."""
     user, project = _user(connection, user_name), users.project_named(connection, project_name)
     if project is None:
         raise InvalidInput(f"there is no project {project_name!r}")
@@ -120,7 +120,7 @@ def remove_key(connection: sa.Connection, access_key: str) -> None:
 
 
 def rotate_key(connection: sa.Connection, access_key: str) -> Credentials:
-    """Another key of the same user. The old one works no longer; it can be enabled again while clients change over."""
+    """Create another key of the same user and disable the old one, which can be enabled again during the change."""
     old = keys.get(connection, access_key)
     user = users.get(connection, old.user_id) if old else None
     if user is None:
@@ -131,8 +131,8 @@ def rotate_key(connection: sa.Connection, access_key: str) -> Credentials:
 
 
 def _with_project(connection: sa.Connection, key: AccessKey) -> Credentials:
-    mine = users.projects_of(connection, key.user_id)
-    return Credentials(key, mine[0] if mine else None)
+    projects = users.projects_of(connection, key.user_id)
+    return Credentials(key, projects[0] if projects else None)
 
 
 def _user(connection: sa.Connection, name: str) -> User:

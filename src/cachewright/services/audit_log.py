@@ -1,8 +1,7 @@
-"""The audit log: entries of calls that may change something, and the list of them.
+"""The audit log: entries of requests that may change something, and their list.
 
-The entry of a call is stored in the transaction of the change itself and completed before the response is sent, so that
-no change is without an entry. A refused call has one write transaction; calls that are refused repeatedly are counted
-in one entry.
+The entry of a request is stored in the transaction of the change and completed before the response is sent, so that
+every change has an entry. A refused request needs one write transaction; repeated refusals are counted in one entry.
 """
 
 import asyncio
@@ -25,8 +24,8 @@ log = logging.getLogger(__name__)
 
 _REPEATS_SECONDS = 60.0
 _SINGLY = 10
-"""So many calls a minute that fail for one reason have entries of their own; of those that the role does not allow, one
-has."""
+"""Requests per minute that fail for the same reason and have their own entries. If the role forbids them, only one has.
+"""
 _NOT_ALLOWED = 403
 
 
@@ -36,18 +35,18 @@ class AuditLog:
         self._refused = AuditRepeats(_REPEATS_SECONDS)
 
     def begin(self, entry: AuditEntry) -> PendingEntry:
-        """Has the first write transaction of this call store `entry`: of the current task and the threads that work for
-        it."""
+        """Let the first write transaction of this request store `entry`. The request is the current asyncio task with
+        the threads that work for it."""
         pending = PendingEntry(entry)
         audit.PENDING.set(pending)
         return pending
 
     async def complete(self, pending: PendingEntry, status: int, error_code: str | None) -> None:
-        """Stores how the call ended. While the database is unavailable the entry stays without its end: the change has
-        been made, and the response says so."""
+        """Store the result of the request. If the database is unavailable, the entry stays incomplete: the change was
+        made, and the response reports its success."""
         pending.close()
         if pending.sequence is None and error_code == errors.DATABASE_UNAVAILABLE:
-            return  # nothing was changed, and the call has just waited for the database
+            return  # nothing was changed, and the request has already waited for the database
         try:
             await asyncio.to_thread(self._complete, pending, status, error_code)
         except DatabaseUnavailable as error:
@@ -76,8 +75,8 @@ class AuditLog:
         end: int | None,
         user_name: str | None,
     ) -> tuple[int, list[AuditEntry]]:
-        """The number of entries of the project from `start` to `end` (epoch milliseconds), and one page of them, newest
-        first."""
+        """Return the number of entries of the project from `start` to `end` (epoch milliseconds), and one page of them,
+        newest first."""
         with self._database.read() as connection:
             return audit.page(
                 connection, principal.project_id, offset=offset, limit=limit, start=start, end=end, user_name=user_name

@@ -1,4 +1,4 @@
-"""Audit entries of refused calls. Repeated ones are counted in one row, so that they cannot fill the database."""
+"""Audit entries of refused requests. Repeated ones are counted in one row, so that they cannot fill the database."""
 
 import time
 from collections import OrderedDict
@@ -18,8 +18,9 @@ Key = tuple[str | None, ...]
 class _Stored(msgspec.Struct):
     """The rows of one key within its window.
 
-    :ivar rows: number and request id of the rows that were added last.
-    :ivar added: how many calls have rows of their own.
+    :ivar since: beginning of the window.
+    :ivar rows: sequence number and request id of the last added rows.
+    :ivar added: number of requests with their own rows.
     """
 
     since: float
@@ -29,29 +30,29 @@ class _Stored(msgspec.Struct):
 
 class AuditRepeats:
     def __init__(self, window_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """A window begins with the first call of a key; a call after its end begins another."""
+        """A window begins with the first request of a key. A request after its end begins a new window."""
         self._window = window_seconds
         self._clock = clock
         self._stored: OrderedDict[Key, _Stored] = OrderedDict()
 
     def add(self, connection: sa.Connection, key: Key, entries: Sequence[AuditEntry], *, singly: int = 1) -> None:
-        """Stores the entries of one call, in the caller's write transaction. Within a window the first `singly` calls
-        of a key have rows of their own; each later one is counted in the rows of the last of these."""
+        """Store the entries of one request, in the caller's write transaction. Within a window, the first `singly`
+        requests of a key have their own rows. Later ones are counted in the last of these rows."""
         now = self._clock()
-        known = self._stored.get(key)
-        if known is not None and now - known.since >= self._window:
-            known = None
-        if known is not None and known.added >= singly:
-            # Where that transaction was not committed, or the rows are deleted, there is nothing to count in.
-            counted = [audit.count_again(connection, sequence, request_id) for sequence, request_id in known.rows]
+        stored = self._stored.get(key)
+        if stored is not None and now - stored.since >= self._window:
+            stored = None
+        if stored is not None and stored.added >= singly:
+            # The rows are missing if their transaction was not committed, or if they were deleted.
+            counted = [audit.count_again(connection, sequence, request_id) for sequence, request_id in stored.rows]
             if any(counted):
                 return
         rows = [(audit.add(connection, entry), entry.request_id) for entry in entries]
-        if known is None:
+        if stored is None:
             self._stored[key] = _Stored(since=now, rows=rows)
             self._stored.move_to_end(key)
             while len(self._stored) > _MOST_KEYS:
                 self._stored.popitem(last=False)
         else:
-            known.rows = rows
-            known.added += 1
+            stored.rows = rows
+            stored.added += 1

@@ -1,4 +1,4 @@
-"""Name and attributes of an instance: on record alone, so they change without a task."""
+"""Name and attributes of an instance. They exist only in the database, so they change without a task."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,8 +16,10 @@ from cachewright.store.database import Database
 
 
 class AttributeChange(msgspec.Struct, frozen=True, kw_only=True):
-    """:ivar name: None to keep the name.
-    :ivar attributes: those that change; an empty value removes the attribute.
+    """A change of name and attributes.
+
+    :ivar name: None to keep the name.
+    :ivar attributes: changed attributes; an empty value removes the attribute.
     """
 
     name: str | None = None
@@ -29,8 +31,8 @@ class InstanceAttributes:
         self._database = database
 
     def change(self, principal: Principal, instance_id: str, decide: Callable[[Instance], AttributeChange]) -> None:
-        """Stores what `decide` returns for the instance as it is in the transaction. ApiError DCS.3022, DCS.4026 while
-        the instance is deleted, or those of `decide`."""
+        """Store the change that `decide` returns for the instance, in one transaction. Raises ApiError DCS.3022,
+        DCS.4026 while the instance is being deleted, or an error of `decide`."""
         with self._database.write() as connection:
             instance = instance_of(connection, principal.project_id, instance_id)
             if instance.status == "DELETING":

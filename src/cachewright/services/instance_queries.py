@@ -1,4 +1,4 @@
-"""Instances on record: show, list and count them, with what was measured of them."""
+"""Queries on stored instances with their measured memory, and on statistics and quota."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ _ALL = 2**31 - 1
 
 
 class InstanceFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which instances are listed; a field with its default value excludes none.
+    """Conditions for listed instances. A field with its default value has no effect.
 
     :ivar name: part of the name, or with `name_equal` the whole name.
     :ivar tags: each is `key.value`; an instance must have all of them.
@@ -40,11 +40,11 @@ class InstanceFilter(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def looks_into_rows(self) -> bool:
-        """Tags and capacity are no columns."""
+        """Whether rows must be read to apply the filter, because tags and capacity are not columns."""
         return bool(self.tags) or self.capacity_mb is not None
 
     def accepts(self, instance: Instance) -> bool:
-        """Whether tags and capacity of the instance are as required."""
+        """Whether tags and capacity of the instance match."""
         tags = {f"{tag['key']}.{tag['value']}" for tag in instance.attributes.get("tags", [])}
         if not self.tags <= tags:
             return False
@@ -52,15 +52,20 @@ class InstanceFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MeasuredInstance(msgspec.Struct, frozen=True):
-    """:ivar used_memory: bytes of data of all shards."""
+    """An instance with its measured memory.
+
+    :ivar used_memory: bytes of data of all shards.
+    """
 
     instance: Instance
     used_memory: int
 
 
 class InstanceDetails(msgspec.Struct, frozen=True, kw_only=True):
-    """:ivar used_memory: bytes of data of all shards.
-    :ivar unfinished: tasks that have not ended, oldest first, without their steps.
+    """An instance with its nodes and unfinished tasks.
+
+    :ivar used_memory: bytes of data of all shards.
+    :ivar unfinished: tasks that have not ended, oldest first, without steps.
     """
 
     instance: Instance
@@ -77,12 +82,12 @@ class InstanceQueries:
         self._statistics = statistics
 
     def get(self, principal: Principal, instance_id: str) -> Instance:
-        """ApiError DCS.3022."""
+        """Return an instance of the project. Raises ApiError DCS.3022."""
         with self._database.read() as connection:
             return instance_of(connection, principal.project_id, instance_id)
 
     def show(self, principal: Principal, instance_id: str) -> InstanceDetails:
-        """ApiError DCS.3022."""
+        """Return an instance of the project with details. Raises ApiError DCS.3022."""
         with self._database.read() as connection:
             instance = instance_of(connection, principal.project_id, instance_id)
             return InstanceDetails(
@@ -95,7 +100,7 @@ class InstanceQueries:
     def page(
         self, principal: Principal, wanted: InstanceFilter, *, offset: int, limit: int
     ) -> tuple[int, list[MeasuredInstance]]:
-        """The number of instances that `wanted` accepts, and one page of them, newest first."""
+        """Return the number of instances that match `wanted`, and one page of them, newest first."""
         if wanted.address not in {None, self._settings.node_host}:
             return 0, []
         with self._database.read() as connection:
@@ -108,21 +113,21 @@ class InstanceQueries:
         return count, [MeasuredInstance(instance, self._statistics.used_memory(instance.id)) for instance in page]
 
     def all(self, principal: Principal, *, status: str | None = None) -> list[Instance]:
-        """Every instance of the project, or those in one status, newest first."""
-        _, found = self.page(principal, InstanceFilter(status=status), offset=0, limit=_ALL)
-        return [measured.instance for measured in found]
+        """Return all instances of the project, or those in one status, newest first."""
+        _, page = self.page(principal, InstanceFilter(status=status), offset=0, limit=_ALL)
+        return [measured.instance for measured in page]
 
     def count_by_status(self, principal: Principal) -> dict[str, int]:
         with self._database.read() as connection:
             return counts.by_status(connection, principal.project_id)
 
     def statistics(self, principal: Principal, instance_id: str) -> Sequence[InstanceSample]:
-        """Samples of the last hour, or since the server started, oldest first. ApiError DCS.3022."""
+        """Return samples of the last hour, or since the start of the server, oldest first. Raises ApiError DCS.3022."""
         return self._statistics.history(self.get(principal, instance_id).id)
 
     def quota(self, principal: Principal) -> tuple[Allocated, Limits]:
-        """What the project has, and the limits of host and project. An instance that is resized counts with the most
-        that it has meanwhile."""
+        """Return the allocated resources of the project, and the limits of host and project. An instance in a resize
+        counts with its largest size during the resize."""
         limits = admission.limits(self._host, self._settings)
         with self._database.read() as connection:
             project, _ = admission.allocated(connection, principal.project_id)

@@ -28,8 +28,10 @@ _SECRET_BYTES = 32
 
 
 class InstanceService(msgspec.Struct, frozen=True):
-    """:ivar host: the machine that nodes run on.
-    :ivar enqueue: hands a stored task to the engine.
+    """Creates instances.
+
+    :ivar host: machine for the nodes.
+    :ivar enqueue: passes a stored task to the engine.
     """
 
     database: Database
@@ -38,10 +40,10 @@ class InstanceService(msgspec.Struct, frozen=True):
     enqueue: Callable[[Task], None]
 
     def create_instances(self, principal: Principal, request: CreateRequest) -> list[Instance]:
-        """Stores new instances and starts their creation, all of them or none.
+        """Store new instances and start their creation, all of them or none.
 
-        ApiError DCS.4062 where the requested port is taken; DCS.4035, DCS.4036, DCS.4039 or DCS.9007 where there is no
-        room.
+        Raises ApiError DCS.4062 if the requested port is taken; DCS.4035, DCS.4036, DCS.4039 or DCS.9007 if resources
+        or quotas are insufficient.
         """
         limits = admission.limits(self.host, self.settings)
         room = room_for_new(request.flavor, len(request.names))
@@ -76,7 +78,7 @@ def _add(
     nodes: Sequence[Node],
     node_ca: str | None,
 ) -> tuple[Instance, Task]:
-    """Stores an instance, its nodes and the task that creates it."""
+    """Store an instance, its nodes and the task that creates it."""
     now = now_ms()
     instance = Instance(
         id=nodes[0].instance_id,

@@ -1,4 +1,4 @@
-"""The one rule on what a caller may see: an instance or a task of the caller's project, or an error."""
+"""Look up an instance or a task of the caller's project, or raise an error. Callers cannot see other projects."""
 
 import sqlalchemy as sa
 
@@ -10,7 +10,7 @@ from cachewright.store import instances, tasks
 
 
 def instance_of(connection: sa.Connection, project_id: str, instance_id: str) -> Instance:
-    """The instance of this project. ApiError DCS.3022 where the project has no such instance."""
+    """Return the instance of this project. Raises ApiError DCS.3022 if it does not exist."""
     instance = instances.get(connection, project_id, instance_id)
     if instance is None:
         raise ApiError(errors.INSTANCE_NOT_FOUND)
@@ -18,8 +18,8 @@ def instance_of(connection: sa.Connection, project_id: str, instance_id: str) ->
 
 
 def task_of(connection: sa.Connection, project_id: str, instance_id: str, task_id: str) -> Task:
-    """The task of this instance. ApiError DCS.3022 where the project has no such instance, DCS.4958 where the instance
-    has no such task."""
+    """Return the task of this instance. Raises ApiError DCS.3022 if the instance does not exist in the project,
+    DCS.4958 if the task does not exist."""
     instance_of(connection, project_id, instance_id)
     task = tasks.get(connection, instance_id, task_id)
     if task is None:
@@ -28,7 +28,7 @@ def task_of(connection: sa.Connection, project_id: str, instance_id: str, task_i
 
 
 def task_on_record(connection: sa.Connection, project_id: str, instance_id: str, task_id: str) -> Task:
-    """The same, also where the instance is deleted; one query where there is such a task."""
+    """Return the task like `task_of`, also after the deletion of its instance. Needs one query if the task exists."""
     task = tasks.get(connection, instance_id, task_id)
     if task is None or task.project_id != project_id:
         return task_of(connection, project_id, instance_id, task_id)
@@ -36,7 +36,7 @@ def task_on_record(connection: sa.Connection, project_id: str, instance_id: str,
 
 
 def task_of_project(connection: sa.Connection, project_id: str, task_id: str) -> Task:
-    """The task of this project, also where its instance is deleted. ApiError DCS.4958."""
+    """Return the task of this project, also after the deletion of its instance. Raises ApiError DCS.4958."""
     task = tasks.of_project(connection, project_id, task_id)
     if task is None:
         raise ApiError(errors.TASK_NOT_FOUND)

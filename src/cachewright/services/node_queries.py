@@ -1,4 +1,4 @@
-"""Instances as their nodes describe them now: read the record on a thread, then ask the nodes on the event loop."""
+"""Present state of instances: read the rows on a thread, then query the nodes on the event loop."""
 
 from collections.abc import Mapping, Sequence
 
@@ -23,15 +23,17 @@ _Recorded = tuple[Instance, list[Node]]
 
 
 class InstanceNodes(msgspec.Struct, frozen=True):
-    """:ivar nodes: in the order of their shards."""
+    """An instance with its nodes, which are ordered by shard."""
 
     instance: Instance
     nodes: Sequence[NodeInfo]
 
 
 class InstanceConfiguration(msgspec.Struct, frozen=True, kw_only=True):
-    """:ivar values: the parameters of each node that answers.
-    :ivar latest_change: the newest task that changed parameters.
+    """An instance with its parameters.
+
+    :ivar values: parameters of each node that answers.
+    :ivar latest_change: newest task that changes parameters.
     """
 
     instance: Instance
@@ -49,7 +51,8 @@ class NodeQueries:
         self._snapshots = snapshots
 
     async def of_instance(self, principal: Principal, instance_id: str) -> InstanceNodes:
-        """ApiError DCS.3022, or DCS.4974 where too many requests of the project wait."""
+        """Return the nodes of an instance. Raises ApiError DCS.3022, or DCS.4974 if too many requests of the project
+        wait."""
 
         def read() -> _Recorded:
             with self._database.read() as connection:
@@ -61,7 +64,7 @@ class NodeQueries:
         return inspected
 
     async def page(self, principal: Principal, *, offset: int, limit: int) -> tuple[int, list[InstanceNodes]]:
-        """The number of instances of the project, and one page of them, newest first. ApiError DCS.4974."""
+        """Return the number of instances of the project, and one page of them, newest first. Raises ApiError DCS.4974."""
 
         def read() -> tuple[int, list[_Recorded]]:
             with self._database.read() as connection:
@@ -72,7 +75,7 @@ class NodeQueries:
         return count, await self._inspect(principal, recorded)
 
     async def of_running_instances(self, principal: Principal) -> list[InstanceNodes]:
-        """Every instance of the project in status RUNNING, newest first. ApiError DCS.4974."""
+        """Return all instances of the project in status RUNNING, newest first. Raises ApiError DCS.4974."""
 
         def read() -> list[_Recorded]:
             with self._database.read() as connection:
@@ -82,7 +85,7 @@ class NodeQueries:
         return await self._inspect(principal, await self._threads.read(principal.project_id, read))
 
     async def configuration(self, principal: Principal, instance_id: str) -> InstanceConfiguration:
-        """ApiError DCS.3022, DCS.4049 where no node answers, or DCS.4974."""
+        """Return the parameters of an instance. Raises ApiError DCS.3022, DCS.4049 if no node answers, or DCS.4974."""
 
         def read() -> tuple[Instance, list[Node], Task | None]:
             with self._database.read() as connection:
@@ -95,15 +98,15 @@ class NodeQueries:
         return InstanceConfiguration(instance=instance, values=values, latest_change=latest_change)
 
     async def snapshot(self, principal: Principal, instance_id: str) -> InstanceSnapshot:
-        """The instance, its running task and its shards, at most a fraction of a second old. ApiError DCS.3022 or
-        DCS.4974."""
+        """Return the instance, its running task and its shards, at most a fraction of a second old. Raises ApiError
+        DCS.3022 or DCS.4974."""
         snapshot = await self._snapshots.first_look(principal.project_id, instance_id)
         if snapshot is None:
             raise ApiError(errors.INSTANCE_NOT_FOUND)
         return snapshot
 
     async def next_snapshot(self, principal: Principal, instance_id: str) -> InstanceSnapshot | None:
-        """The same for a stream that has begun; None where the instance is deleted."""
+        """Return the next snapshot for an event stream, or None if the instance was deleted."""
         return await self._snapshots.look(principal.project_id, instance_id)
 
     async def _inspect(self, principal: Principal, recorded: Sequence[_Recorded]) -> list[InstanceNodes]:

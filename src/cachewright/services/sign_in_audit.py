@@ -1,4 +1,4 @@
-"""Sign-ins in the audit log: entries of those that succeed and of those that fail, in bounded numbers."""
+"""Entries of successful and failed sign-ins in the audit log, in limited numbers."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 ACTION = "iam:token:create"
 UNKNOWN = "(unknown)"
-"""Stands for all names that no user has: strangers could invent any number of them."""
+"""User name in entries for all unknown names, because attackers can invent any number of them."""
 
 _FAILURES_SECONDS = 3600.0
 _SUCCESSES_SECONDS = 60.0
@@ -33,9 +33,9 @@ _STATUS: dict[TokenKind, int] = {"token": 201, "session": 200}
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
-    """The request that signs in.
+    """The request of a sign-in.
 
-    :ivar source: the address that it came from.
+    :ivar source: address of the client.
     """
 
     request_id: str
@@ -53,7 +53,7 @@ class SignInAudit:
         self._writing = asyncio.Lock()
 
     def succeeded(self, connection: sa.Connection, user: User, token: Token, origin: Origin) -> None:
-        """An entry in the project of the token or, where it has none, in each project of the user."""
+        """Store an entry in the project of the token, or in each project of the user if the token has no project."""
         projects = [token.project_id] if token.project_id else _projects(connection, user)
         entry = msgspec.structs.replace(
             _entry(origin, user.id, user.name),
@@ -64,14 +64,15 @@ class SignInAudit:
         self._successes.add(connection, key, _in_each(entry, projects), singly=_SUCCESSES_SINGLY)
 
     def known(self) -> list[tuple[str, str]]:
-        """Name and address of those who have signed in within the last days, oldest first."""
+        """Return name and address of users who have signed in within the last 30 days, oldest first."""
         with self._database.read() as connection:
             return audit.callers(connection, ACTION, now_ms() - _KNOWN_MS, _MOST_KNOWN)
 
     async def failed(self, name: str, origin: Origin, refusal: ApiError) -> None:
-        """An entry in each project of the user. Failures of one user and address within an hour are one entry, and so
-        are those of all names that no user has. While the database takes none, entries wait with one thread for all of
-        them, and the answer waits for a second."""
+        """Store an entry in each project of the user.
+
+        Failures of one user from one address within an hour share an entry; all unknown names count as one user. While
+        the database is unavailable, all entries wait in one thread, and the response waits for at most a second."""
         if len(self._unwritten) >= _MOST_UNWRITTEN:
             log.warning("a failed sign-in is not in the audit log: too many wait for the database")
             return
@@ -100,8 +101,8 @@ class SignInAudit:
 
 
 def _projects(connection: sa.Connection, user: User | None) -> Sequence[str | None]:
-    mine = users.projects_of(connection, user.id) if user else []
-    return [project.id for project in mine] or [None]
+    projects = users.projects_of(connection, user.id) if user else []
+    return [project.id for project in projects] or [None]
 
 
 def _in_each(entry: AuditEntry, projects: Sequence[str | None]) -> list[AuditEntry]:

@@ -1,8 +1,8 @@
-"""Limits on signing in: whose turn it is to have a password checked, and how many may be wrong. For one event loop.
+"""Limits on sign-ins: a fair queue for password checks, and a limit on wrong passwords. For one event loop.
 
-A check of a password takes a core and 64 MB for a while, on purpose, so there is one at a time. Source addresses have
-their turns one after another and few waiting places each, and names that have signed in from an address before do not
-wait behind names that have not: a flood of sign-ins does not keep other users out.
+A password check deliberately takes a core and 64 MB for a while, so only one runs at a time. To let other users sign in
+during a flood, source addresses take turns and have few waiting places each, and names that have signed in from an
+address before have a separate lane.
 """
 
 import asyncio
@@ -34,9 +34,9 @@ _MOST_KEPT = 10_000
 
 
 class Lane(msgspec.Struct, frozen=True):
-    """One queue of those that have their turns one after another.
+    """One of the queues that take turns.
 
-    :ivar known: for names that have signed in from this address before.
+    :ivar known: whether the lane is for names that have signed in from this address before.
     """
 
     address: str
@@ -45,12 +45,12 @@ class Lane(msgspec.Struct, frozen=True):
 
 class SignInQueue:
     def __init__(self) -> None:
-        self._waiting: dict[Lane, deque[asyncio.Future[None]]] = {}  # in the order of their next turns
+        self._waiting: dict[Lane, deque[asyncio.Future[None]]] = {}  # ordered by next turn
         self._busy = False
 
     @asynccontextmanager
     async def turn(self, lane: Lane) -> AsyncIterator[None]:
-        """One at a time, lane after lane. ApiError DCS.4962 where the lane has no waiting place left."""
+        """Wait for a turn and hold it during the `with` block. Raises ApiError DCS.4962 if the lane is full."""
         await self._enter(lane)
         try:
             yield
@@ -69,13 +69,13 @@ class SignInQueue:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._leave()  # it was given the turn in the same moment
+                self._leave()  # the turn was granted just before the cancellation
             else:
                 self._give_up(lane, turn)
             raise
 
     def _leave(self) -> None:
-        """Hands the turn to the next lane, which goes to the end of the line."""
+        """Pass the turn to the next lane, and move that lane to the end of the order."""
         while self._waiting:
             lane = next(iter(self._waiting))
             waiting = self._waiting.pop(lane)
@@ -95,17 +95,19 @@ class SignInQueue:
                 del self._waiting[lane]
 
     def _has_place(self, lane: Lane) -> bool:
-        """Where many wait already, one of each address has a place: there is one for the next address, too."""
+        """Whether another request may wait. If many wait already, each lane has one place, so that other addresses get
+        places too."""
         all_waiting = sum(len(waiting) for other, waiting in self._waiting.items() if other.known == lane.known)
         most = _PLACES_OF_ONE if all_waiting < _CROWDED else 1
         return all_waiting < _PLACES and len(self._waiting.get(lane, ())) < most
 
 
 class WrongPasswords:
-    """Counts wrong passwords of each name from each address, and of each address.
+    """Counts wrong passwords per address and per name from an address.
 
-    After ten for a name, one more is allowed a minute until one is right, or ten minutes have passed. An address that
-    has had a hundred within a minute waits, except with names that have signed in from there before.
+    After ten wrong passwords for a name, one try per minute is allowed, until one succeeds or ten minutes pass without
+    a try. After a hundred within a minute from an address, it must wait, except for names that have signed in from
+    there before.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -119,7 +121,7 @@ class WrongPasswords:
         return (address, name) in self._known
 
     def require_allowed(self, address: str, name: str) -> None:
-        """ApiError DCS.4962 where a password of this name from this address is not to be checked yet."""
+        """Raise ApiError DCS.4962 if no password of this name from this address may be checked yet."""
         now = self._clock()
         count, last = self._of_name.get((address, name), (0, -math.inf))
         wait = last + _WAIT_SECONDS - now if count >= _TRIES_OF_NAME else 0.0

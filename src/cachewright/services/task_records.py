@@ -1,4 +1,4 @@
-"""Tasks on record: show, list and delete them, and read their progress."""
+"""Stored tasks: show, list and delete them, and read their progress."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -20,14 +20,14 @@ View = TypeVar("View")
 
 
 class ControlledTask(msgspec.Struct, frozen=True):
-    """A task and how it is set to run."""
+    """A task with its control settings."""
 
     task: Task
     control: Control
 
 
 class Period(msgspec.Struct, frozen=True):
-    """The first and the last creation time of listed tasks, in epoch milliseconds; None for no bound."""
+    """Bounds for the creation time of listed tasks, in epoch milliseconds; None for no bound."""
 
     start: int | None = None
     end: int | None = None
@@ -39,25 +39,26 @@ class TaskRecords:
         self._cache = cache
 
     def show(self, principal: Principal, instance_id: str, task_id: str) -> ControlledTask:
-        """ApiError DCS.3022 or DCS.4958."""
+        """Return a task of the instance. Raises ApiError DCS.3022 or DCS.4958."""
         with self._database.read() as connection:
             task = task_of(connection, principal.project_id, instance_id, task_id)
             return ControlledTask(task, task_controls.get(connection, task_id))
 
     def find(self, principal: Principal, task_id: str) -> ControlledTask:
-        """The task of the project with this id, also where its instance is deleted. ApiError DCS.4958."""
+        """Return a task of the project, also after the deletion of its instance. Raises ApiError DCS.4958."""
         with self._database.read() as connection:
             task = task_of_project(connection, principal.project_id, task_id)
             return ControlledTask(task, task_controls.get(connection, task_id))
 
     def current(self, principal: Principal, instance_id: str, task_id: str) -> Task:
-        """The task as it is now, also where its instance is deleted. ApiError DCS.3022 or DCS.4958."""
+        """Return the present state of a task, also after the deletion of its instance. Raises ApiError DCS.3022 or
+        DCS.4958."""
         with self._database.read() as connection:
             return task_on_record(connection, principal.project_id, instance_id, task_id)
 
     async def cached(self, project_id: str, instance_id: str, task_id: str, render: Callable[[Task], View]) -> View:
-        """`render` of the task as it is now, kept until the database changes. `render` is a pure function; its result
-        is shared. ApiError DCS.3022 or DCS.4958."""
+        """Return `render(task)` for the present state of the task, cached until the database changes. `render` must be
+        pure, and callers share its result. Raises ApiError DCS.3022 or DCS.4958."""
         view = await self._cache.ask(_rendered, render, project_id, instance_id, task_id)
         if isinstance(view, _NotFound):
             raise ApiError(view.code)
@@ -66,7 +67,7 @@ class TaskRecords:
     def page_of_instance(
         self, principal: Principal, instance_id: str, period: Period, *, offset: int, limit: int
     ) -> tuple[int, list[Task]]:
-        """The number of tasks of the instance, and one page of them without their steps, newest first. ApiError
+        """Return the number of tasks of the instance, and one page of them without steps, newest first. Raises ApiError
         DCS.3022."""
         with self._database.read() as connection:
             instance_of(connection, principal.project_id, instance_id)
@@ -77,7 +78,7 @@ class TaskRecords:
     def page_of_project(
         self, principal: Principal, period: Period, *, offset: int, limit: int
     ) -> tuple[int, list[Task]]:
-        """The number of tasks of the project, those of deleted instances included, and one page of them without their
+        """Return the number of tasks of the project, including those of deleted instances, and one page of them without
         steps, newest first."""
         with self._database.read() as connection:
             return tasks.page(
@@ -90,7 +91,7 @@ class TaskRecords:
             )
 
     def kind(self, principal: Principal, instance_id: str, task_id: str) -> str | None:
-        """The kind of a task of the instance; None where there is no such task."""
+        """Return the kind of a task of the instance, or None if the task does not exist."""
         with self._database.read() as connection:
             task = tasks.of_project(connection, principal.project_id, task_id)
         return task.kind if task is not None and task.instance_id == instance_id else None
@@ -98,14 +99,14 @@ class TaskRecords:
     def configuration_changes(
         self, principal: Principal, instance_id: str, *, offset: int, limit: int
     ) -> tuple[int, list[Task]]:
-        """The number of tasks that change parameters of the instance, and one page of them, newest first. ApiError
-        DCS.3022."""
+        """Return the number of tasks that change parameters of the instance, and one page of them, newest first. Raises
+        ApiError DCS.3022."""
         with self._database.read() as connection:
             instance_of(connection, principal.project_id, instance_id)
             return tasks.of_kind(connection, instance_id, CONFIGURE.kind, offset=offset, limit=limit)
 
     def configuration_change(self, principal: Principal, instance_id: str, task_id: str) -> Task:
-        """One of these tasks. ApiError DCS.3022 or DCS.4958."""
+        """Return a task that changes parameters of the instance. Raises ApiError DCS.3022 or DCS.4958."""
         with self._database.read() as connection:
             task = task_of(connection, principal.project_id, instance_id, task_id)
         if task.kind != CONFIGURE.kind:
@@ -113,8 +114,8 @@ class TaskRecords:
         return task
 
     def delete(self, principal: Principal, task_id: str, instance_id: str | None = None) -> None:
-        """Deletes the record of a task that has ended, of this instance or of any of the project. ApiError DCS.3022,
-        DCS.4958, or DCS.4957 where the task has not ended."""
+        """Delete an ended task, of this instance or else of any instance of the project. Raises ApiError DCS.3022,
+        DCS.4958, or DCS.4957 if the task has not ended."""
         with self._database.write() as connection:
             if instance_id is None:
                 task = task_of_project(connection, principal.project_id, task_id)
@@ -132,7 +133,7 @@ class _NotFound(msgspec.Struct, frozen=True):
 def _rendered(
     connection: sa.Connection, render: Callable[[Task], View], project_id: str, instance_id: str, task_id: str
 ) -> View | _NotFound:
-    """A missing task is a result of its own, so that it is kept as well."""
+    """Render a task. Return a missing task as a value instead of an error, so that it is cached too."""
     try:
         return render(task_on_record(connection, project_id, instance_id, task_id))
     except ApiError as error:

@@ -1,8 +1,8 @@
-"""Background tasks of instances: the one way to start them, and to control, cancel and retry them.
+"""Start, control, cancel and retry background tasks of instances.
 
-Each change is decided in one write transaction, so that its checks still hold when the task is stored. Resources of the
-host are read before the transaction, so that it does not delay others. The task is enqueued after the commit; if the
-server ends in between, its next start enqueues the task.
+Each change is checked and stored in one write transaction, so that its checks still hold when the task is stored.
+Resources of the host are read before the transaction, so that it does not delay others. The task is enqueued after the
+commit. If the server ends in between, its next start enqueues the task.
 """
 
 import asyncio
@@ -40,14 +40,14 @@ _PREVIEW_SECONDS = 30.0
 
 
 class TaskService(msgspec.Struct, frozen=True):
-    """All of its methods raise ApiError DCS.3022 where the project has no such instance, DCS.4958 where the instance
-    has no such task.
+    """Changes tasks. All methods raise ApiError DCS.3022 if the instance does not exist in the project, DCS.4958 if the
+    task does not exist.
 
-    :ivar feed: where changes of tasks are published.
-    :ivar enqueue: hands a stored task to the engine.
-    :ivar statistics: the latest counters of the nodes.
-    :ivar budget: how many previews each project may run at a time.
-    :ivar threads: for the reads of previews.
+    :ivar feed: publishes changes of tasks.
+    :ivar enqueue: passes a stored task to the engine.
+    :ivar statistics: latest counters of the nodes.
+    :ivar budget: limits the concurrent previews of each project.
+    :ivar threads: threads for the reads of previews.
     """
 
     context: OperationContext
@@ -60,10 +60,10 @@ class TaskService(msgspec.Struct, frozen=True):
     def submit(
         self, operation: Operation[RequestT, ParamsT], principal: Principal, instance_id: str, request: RequestT
     ) -> Task:
-        """Starts an operation on an instance. Returns its task, which waits until the other tasks of the instance have
+        """Start an operation on an instance. Return its task, which waits until the other tasks of the instance have
         ended.
 
-        ApiError from `Operation.validate`, `acceptance.require_acceptable` (busy) or `admission.require_room`.
+        Raises ApiError of `Operation.validate`, `acceptance.require_acceptable` (busy) or `admission.require_room`.
         """
         limits = admission.limits(self.context.host, self.context.settings)
         with self.context.database.write() as connection:
@@ -84,10 +84,11 @@ class TaskService(msgspec.Struct, frozen=True):
     async def preview_resize(
         self, principal: Principal, instance_id: str, request: ResizeRequest
     ) -> tuple[Instance, Preview]:
-        """The instance, what a resize would do now, and what it would be refused for or fail on. Changes nothing.
+        """Return the instance and a preview of a resize: its steps and its blockers. Changes nothing.
 
-        ApiError as `submit`, but an instance in any state is accepted, and missing room is a blocker of the preview;
-        DCS.4049 where the nodes do not answer in time, DCS.4974 where too many requests of the project wait.
+        Raises ApiError like `submit`, except that every status of the instance is accepted, and missing resources are
+        blockers of the preview; DCS.4049 if the nodes do not answer in time, DCS.4974 if too many requests of the
+        project wait.
         """
 
         def draft() -> tuple[Instance, Task]:
@@ -112,9 +113,9 @@ class TaskService(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(preview, blockers=blockers)
 
     def control(self, principal: Principal, instance_id: str, task_id: str, control: Control) -> Task:
-        """Pauses, resumes, throttles or cancels a task. ApiError DCS.4957 where it has ended or is not interruptible.
+        """Pause, resume, throttle or cancel a task. Raises ApiError DCS.4957 if it has ended or is not interruptible.
 
-        A task that waits ends as soon as it is cancelled; one that runs ends when the instance is usable again.
+        A cancelled task ends immediately if it waits. If it runs, it ends when the instance is usable again.
         """
         with self.context.database.write() as connection:
             task = task_of(connection, principal.project_id, instance_id, task_id)
@@ -129,7 +130,7 @@ class TaskService(msgspec.Struct, frozen=True):
         return changed
 
     def cancel_resize(self, principal: Principal, instance_id: str, task_id: str) -> None:
-        """Cancels a resize. ApiError DCS.4957 where the task is of another kind or has ended."""
+        """Cancel a resize. Raises ApiError DCS.4957 if the task is of another kind or has ended."""
         with self.context.database.read() as connection:
             task = task_of(connection, principal.project_id, instance_id, task_id)
         if task.kind != RESIZE.kind:
@@ -137,8 +138,8 @@ class TaskService(msgspec.Struct, frozen=True):
         self.control(principal, instance_id, task_id, Control(state="cancelled"))
 
     def retry(self, principal: Principal, instance_id: str, task_id: str) -> Task:
-        """Resumes a task that has failed: finished work stays, the rest is planned again. ApiError DCS.4957 where the
-        task has not failed; DCS.4036, DCS.4039 or DCS.9007 where there is no room for it; or busy."""
+        """Resume a failed task. Finished work is kept, the rest is planned again. Raises ApiError DCS.4957 if the task
+        has not failed; DCS.4036, DCS.4039 or DCS.9007 if resources or quotas are insufficient; or busy."""
         limits = admission.limits(self.context.host, self.context.settings)
         with self.context.database.write() as connection:
             task = task_of(connection, principal.project_id, instance_id, task_id)
@@ -176,7 +177,8 @@ class TaskService(msgspec.Struct, frozen=True):
             admission.require_room(connection, limits, instance.project_id, room, instance)
 
     def _shortages(self, task: Task) -> list[Shortage]:
-        """What a resize would be refused for. The disk is left out: the checks of its plan know the bytes that move."""
+        """Return the shortages for which a resize would be refused. The preview itself checks disk space, because it
+        knows the moved bytes."""
         limits = admission.limits(self.context.host, self.context.settings)
         with self.context.database.read() as connection:
             instance = instances.find(connection, task.instance_id)
@@ -192,9 +194,9 @@ def add_task(
     instance: Instance,
     accepted: Accepted[ParamsT],
 ) -> Task:
-    """Stores a task. The instance gets the status of the operation, unless another task must end first."""
+    """Store a task. Set the instance's status to that of the operation, unless another task must end first."""
     task = _new_task(operation, principal, instance, accepted)
-    # Lists are in the order of this time: a clock that was set back must not hide the latest request.
+    # Lists are ordered by this time. A clock that was set back must not hide the latest task.
     created_at = max(task.created_at, tasks.last_created_at(connection, principal.project_id))
     task = msgspec.structs.replace(task, created_at=created_at)
     is_next = not tasks.unfinished_of(connection, instance.id)
@@ -225,7 +227,7 @@ def _new_task(
 
 
 def _end_cancelled(connection: sa.Connection, task: Task) -> None:
-    """Ends a task that has not started."""
+    """End a task that has not started."""
     tasks.change(
         connection,
         task.id,

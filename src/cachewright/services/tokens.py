@@ -1,7 +1,7 @@
-"""Tokens and sessions for passwords: issued, looked up, revoked.
+"""Issue, look up and revoke tokens and sessions.
 
-A token is 256 random bits; the database keeps its SHA-256, so that it gives no token away. Sign-ins are in the audit
-log and, where they fail, in the server's own log; neither holds a password.
+A token has 256 random bits. The database stores only its SHA-256, which does not reveal the token. Sign-ins are in the
+audit log, and failed ones also in the server's log. Neither contains passwords.
 """
 
 import asyncio
@@ -38,10 +38,10 @@ OUTCOMES: tuple[Outcome, ...] = ("success", "failed", "limited")
 
 
 class Scope(msgspec.Struct, frozen=True, kw_only=True):
-    """The project that a token is requested for, by id or by name.
+    """The project of a requested token, by id or by name.
 
-    :ivar first: the first project where the user has a role.
-    :ivar of_account: false where the request names another account (domain) than that of this server.
+    :ivar first: whether to use the first project in which the user has a role.
+    :ivar of_account: False if the request names another account (domain) than this server's.
     """
 
     project_id: str | None = None
@@ -55,8 +55,10 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Issued(msgspec.Struct, frozen=True):
-    """:ivar text: the token itself; returned once.
-    :ivar projects: those in which the user has a role.
+    """An issued token.
+
+    :ivar text: the token itself, which is returned only once.
+    :ivar projects: projects in which the user has a role.
     """
 
     text: str
@@ -86,14 +88,16 @@ class TokenService:
         self._lines = LineLimit()
         for name, source in self._audit.known():
             self._wrong.succeeded(network(source), name)
-        # Checked where there is no such user, so that an unknown name takes as long to refuse as a wrong password.
+        # Verified for unknown names, so that refusing them takes as long as refusing a wrong password.
         self._hash_of_unknown_user = HASHER.hash(secrets.token_urlsafe(30))
 
     async def sign_in(
         self, name: str, password: str, scope: Scope, origin: Origin, kind: TokenKind = "token"
     ) -> Issued:
-        """ApiError DCS.1001 where name or password is wrong, or the user may not work in that project (for a session
-        DCS.1004); DCS.4962 after too many wrong passwords, or where too many wait. Those who wait hold no thread."""
+        """Issue a token. Waiting requests use no thread.
+
+        Raises ApiError DCS.1001 if name or password is wrong, or the user has no role in the project (DCS.1004 for a
+        session); DCS.4962 after too many wrong passwords, or if too many requests wait."""
         try:
             issued = await self._sign_in(name, password, scope, origin, kind)
         except ApiError as refusal:
@@ -110,7 +114,7 @@ class TokenService:
         address = network(origin.source)
         self._wrong.require_allowed(address, name)
         async with self._queue.turn(Lane(address, self._wrong.is_known(address, name))):
-            self._wrong.require_allowed(address, name)  # others may have failed meanwhile
+            self._wrong.require_allowed(address, name)  # other tries may have failed in the meantime
             user = await asyncio.to_thread(self._verified, name, password)
             if user is None or not scope.of_account:
                 self._wrong.failed(address, name)
@@ -131,7 +135,7 @@ class TokenService:
         with self._database.write() as connection:
             project = _project(connection, scope, user.id)
             role = users.role(connection, user.id, project.id) if project else None
-            # What was checked may have been changed since: it took a while.
+            # The user may have changed during the check of the password, which takes a while.
             if users.get(connection, user.id) != user:
                 raise ApiError(errors.INVALID_CREDENTIALS)
             if scope.names_project and role is None:
@@ -151,7 +155,7 @@ class TokenService:
             return Issued(text, token, user, project, role, users.projects_of(connection, user.id))
 
     def look_up(self, text: str, user_id: str, kind: TokenKind = "token") -> Issued:
-        """User, project and role of a token of this user. ApiError DCS.1001 if it is invalid or expired."""
+        """Return user, project and role of a token of this user. Raises ApiError DCS.1001 if it is invalid or expired."""
         with self._database.read() as connection:
             token, user = tokens.get(connection, digest(text)), users.get(connection, user_id)
             if token is None or user is None or not _is_valid(token, user_id, kind):
@@ -163,8 +167,8 @@ class TokenService:
             return Issued(text, token, user, users.project(connection, token.project_id), role, projects)
 
     async def exchange(self, text: str, user_id: str, scope: Scope, origin: Origin) -> Issued:
-        """Another session of this user, for the project of `scope`, until the first one would have ended; that one is
-        revoked. ApiError DCS.1001 if it is invalid, DCS.1004 where the user may not work there."""
+        """Replace a session of this user by one for the project of `scope`, with the same expiry. Raises ApiError
+        DCS.1001 if the session is invalid, DCS.1004 if the user has no role in the project."""
         return await asyncio.to_thread(self._exchange, text, user_id, scope, origin)
 
     def _exchange(self, text: str, user_id: str, scope: Scope, origin: Origin) -> Issued:
@@ -184,7 +188,7 @@ class TokenService:
             return Issued(issued, new, user, project, role, users.projects_of(connection, user_id))
 
     def revoke(self, text: str, user_id: str, kind: TokenKind = "token") -> None:
-        """Revokes a token of this user. ApiError DCS.1001 if it is invalid."""
+        """Revoke a token of this user. Raises ApiError DCS.1001 if it is invalid."""
         with self._database.write() as connection:
             token = tokens.get(connection, digest(text))
             if token is None or token.user_id != user_id or token.kind != kind:
@@ -192,7 +196,7 @@ class TokenService:
             tokens.remove(connection, token.digest)
 
     def _write_line(self, why: str, name: str, origin: Origin) -> None:
-        """The name is escaped: strangers choose it."""
+        """Log a failed sign-in. The name is escaped, because attackers choose it."""
         if (note := self._lines.note(network(origin.source))) is not None:
             log.warning("sign-in refused: %s; user %a from %s%s", why, name[:_SHOWN_NAME], origin.source, note)
 

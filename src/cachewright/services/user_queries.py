@@ -1,4 +1,4 @@
-"""Users as they see themselves."""
+"""Queries of users about themselves."""
 
 from cachewright.model.identity import Project, User
 from cachewright.store import users
@@ -14,6 +14,6 @@ class UserQueries:
             return users.get(connection, user_id)
 
     def projects(self, user_id: str) -> list[Project]:
-        """Projects in which the user has a role."""
+        """Return the projects in which the user has a role."""
         with self._database.read() as connection:
             return users.projects_of(connection, user_id)

@@ -18,20 +18,20 @@ from cachewright.store.database import Database
 MOST_WEBHOOKS = 10
 MOST_TESTS = 5
 TEST_SECONDS = 10
-"""A webhook is sent no test event while it has `MOST_TESTS` that are waiting or younger than this."""
+"""Period for the limit on test events: a webhook gets no more while `MOST_TESTS` are waiting or younger than this."""
 
 _SECRET_BYTES = 32
 
 
 class WebhookService:
     def __init__(self, database: Database, *, to_private: bool) -> None:
-        """`to_private`: whether events may be sent to private addresses."""
+        """:param to_private: whether events may be sent to private addresses."""
         self._database = database
         self._to_private = to_private
 
     def create(self, principal: Principal, url: str, host: str, events: tuple[str, ...]) -> Webhook:
-        """Adds a webhook for `url`, whose host is `host`. ApiError DCS.4062 where no events are sent to this address,
-        DCS.4966 where the project has as many webhooks as it may."""
+        """Create a webhook for `url`, whose host is `host`. Raises ApiError DCS.4062 if the address is not allowed,
+        DCS.4966 if the project has reached its limit of webhooks."""
         address = literal(host)
         if address and not is_allowed(address, to_private=self._to_private, own=own_addresses()):
             raise ApiError(errors.INVALID_PARAMETER, parameter="url", reason="events are not sent to this address")
@@ -51,17 +51,17 @@ class WebhookService:
         return webhook
 
     def all(self, principal: Principal) -> list[Webhook]:
-        """Every webhook of the project."""
+        """Return all webhooks of the project."""
         with self._database.read() as connection:
             return webhooks.of_project(connection, principal.project_id)
 
     def delete(self, principal: Principal, webhook_id: str) -> None:
-        """Deletes the webhook and its deliveries. ApiError DCS.4967."""
+        """Delete the webhook and its deliveries. Raises ApiError DCS.4967."""
         with self._database.write() as connection:
             webhooks.remove(connection, _webhook_of(connection, principal, webhook_id).id)
 
     def send_test_event(self, principal: Principal, webhook_id: str) -> Delivery:
-        """ApiError DCS.4967, or DCS.4962 where there are too many test events already."""
+        """Send a test event. Raises ApiError DCS.4967, or DCS.4962 if there are too many test events."""
         now = now_ms()
         with self._database.write() as connection:
             webhook = _webhook_of(connection, principal, webhook_id)
@@ -75,7 +75,7 @@ class WebhookService:
     def deliveries(
         self, principal: Principal, webhook_id: str, *, offset: int, limit: int
     ) -> tuple[int, list[Delivery]]:
-        """The number of deliveries of the webhook, and one page of them, newest first. ApiError DCS.4967."""
+        """Return the number of deliveries of the webhook, and one page of them, newest first. Raises ApiError DCS.4967."""
         with self._database.read() as connection:
             webhook = _webhook_of(connection, principal, webhook_id)
             return webhooks.page(connection, webhook.id, offset=offset, limit=limit)
@@ -86,7 +86,7 @@ def _is_counted(test: Delivery, now: int) -> bool:
 
 
 def _webhook_of(connection: sa.Connection, principal: Principal, webhook_id: str) -> Webhook:
-    """The caller's webhook of this id. ApiError DCS.4967 where there is none."""
+    """Return a webhook of the caller's project. Raises ApiError DCS.4967."""
     webhook = webhooks.get(connection, webhook_id)
     if webhook is None or webhook.project_id != principal.project_id:
         raise ApiError(errors.WEBHOOK_NOT_FOUND)
