@@ -1,5 +1,5 @@
 """The DCS v2 contract over HTTP.
 
-What belongs here: authentication and permissions, parsing of requests, the exact shape of responses. What does not:
-decisions and queries. A route parses, calls one function of a service and shapes the response.
+Authentication, permissions, parsing of requests and the exact shape of responses are here. Decisions and queries are
+not: a route parses, calls one function of a service and shapes the response.
 """

@@ -121,7 +121,7 @@ SERVED = (
     identity.list_users,
     identity.list_regions,
 )
-"""Every route of a served operation. The other operations of the cloud answer 404 with their name."""
+"""Routes of all supported operations. The cloud's other operations respond with 404 and their name."""
 
 _MEGABYTE = 1024 * 1024
 _OPEN = {
@@ -133,12 +133,12 @@ _OPEN = {
     ("GET", "/console/"),
     *(("GET", path) for path in console_pages.PATHS),
 }
-"""Endpoints that need no authentication: public descriptions and pages, sign-in, and metrics, which have a token of
-their own."""
+"""Endpoints that need no authentication: public descriptions and pages, sign-in, and metrics, which have their own
+token."""
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
-    """What requests use, each in one place."""
+    """Services that routes and middleware use."""
 
     settings: Settings
     threads: RequestThreads
@@ -157,10 +157,10 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Metrics(RequestMetrics, Protocol):
-    """Counts responses, and shows what it counted."""
+    """Counts responses, and renders the counts."""
 
     def text(self) -> bytes:
-        """The page for Prometheus. Reads the database."""
+        """Return the page for Prometheus. Reads the database."""
 
 
 def create_app(
@@ -169,8 +169,12 @@ def create_app(
     now: Callable[[], datetime] = utc_now,
     connections: Connections | None = None,
 ) -> ASGIApp:
-    """What granian serves. Requests are counted in `metrics` and, by connection, in `connections`; `now` is the clock
-    that signatures are checked by."""
+    """Create the application for granian.
+
+    :param metrics: counts the responses.
+    :param now: clock for the verification of signatures.
+    :param connections: counts the requests of each connection.
+    """
     settings = services.settings
     limits = settings.limits
     authenticator = Authenticator(services.credentials, now)
@@ -202,7 +206,7 @@ def create_app(
             *session.ROUTES,
         ],
         dependencies={name: _provide(part) for name, part in injected.items()},
-        before_request=guarding(changes, services.audit_log),  # for a guard the framework would copy the route
+        before_request=guarding(changes, services.audit_log),  # as a guard, it would make the framework copy routes
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=None,
         logging_config=None,

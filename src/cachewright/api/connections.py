@@ -1,8 +1,8 @@
-"""Open connections of the HTTP server, and the decision which of them to close.
+"""Open connections of the HTTP server, and the choice of connections to close.
 
-The HTTP server limits the time between requests of HTTP/1 only. It has no limit for a connection that never sends a
-byte, for an idle HTTP/2 connection, or for the number of connections of one address. `Connections` counts requests, and
-`to_close` decides by these counts and by the open sockets; `api.sockets` lists sockets and closes them.
+The HTTP server limits the time between requests of HTTP/1 only. It has no limit for connections that never send a byte,
+for idle HTTP/2 connections, or for the number of connections of one address. `Connections` counts requests. `to_close`
+decides by these counts and the open sockets. `api.sockets` lists and closes sockets.
 """
 
 import time
@@ -14,22 +14,22 @@ import msgspec
 from cachewright.config import RequestLimits
 
 Client = tuple[str, str]
-"""Address and port, both as text, as the HTTP server reports them."""
+"""Address and port as the HTTP server reports them, both as text."""
 
 REASONS = ("no request", "idle", "too many of one address", "too many", "server stops")
 NO_REQUEST, IDLE, TOO_MANY_OF_ADDRESS, TOO_MANY, STOP = REASONS
 _ANSWER_SECONDS = 0.5
-"""Time after the end of a request in which its answer may still be on its way."""
+"""Time after the end of a request in which its response may still be in transit."""
 _FULL = 0.9
-"""Share of all connections from which on idle ones are closed for new ones."""
+"""Share of the maximum number of connections above which idle ones are closed for new ones."""
 
 
 class Requests:
     """Requests of one connection.
 
-    :ivar under_way: requests that have begun and not ended.
-    :ivar identified: those of them whose sender is known.
-    :ivar last: when the last one began or ended, by `time.perf_counter`.
+    :ivar under_way: number of unfinished requests.
+    :ivar identified: number of unfinished requests with a known sender.
+    :ivar last: time of the last begin or end of a request, by `time.perf_counter`.
     """
 
     __slots__ = ("identified", "last", "under_way")
@@ -43,11 +43,11 @@ class Requests:
 class Connections:
     """Requests of each connection, for one event loop.
 
-    :ivar closing: the server stops.
+    :ivar closing: whether the server is stopping.
     """
 
     def __init__(self) -> None:
-        self._requests: dict[object, Requests] = {}  # by Client, which ASGI has another type for
+        self._requests: dict[object, Requests] = {}  # by Client, for which ASGI has another type
         self.closing = False
 
     def begin(self, client: object, now: float) -> Requests:
@@ -65,11 +65,11 @@ class Connections:
         requests.last = time.perf_counter()
 
     def of(self, client: Client) -> Requests | None:
-        """None where the connection has sent no request."""
+        """Return the requests of a connection, or None if it has sent none."""
         return self._requests.get(client)
 
     def forget(self, open_clients: set[Client], before: float) -> None:
-        """Drop the counts of connections that are closed. `before` is when the open ones were listed."""
+        """Drop the counts of closed connections. `before` is the time at which the open ones were listed."""
         for client, requests in list(self._requests.items()):
             if requests.under_way == 0 and requests.last < before and client not in open_clients:
                 del self._requests[client]
@@ -79,9 +79,9 @@ class Connection(msgspec.Struct, frozen=True):
     """One open connection.
 
     :ivar socket: key of its socket.
-    :ivar address: as by `hosts.addresses.network`.
-    :ivar opened: when it was first seen.
-    :ivar last: when its last request began or ended; None before the first one.
+    :ivar address: result of `hosts.addresses.network`.
+    :ivar opened: time at which it was first listed.
+    :ivar last: time of the last begin or end of a request; None before the first request.
     """
 
     socket: int
@@ -97,10 +97,10 @@ class Connection(msgspec.Struct, frozen=True):
 
 
 def to_close(connections: Sequence[Connection], limits: RequestLimits, most: int, now: float) -> dict[int, str]:
-    """Sockets to close, each with the reason. `most` is the number of connections that the server accepts.
+    """Return the sockets to close, each with the reason. `most` is the number of connections that the server accepts.
 
-    Of too many connections of one address, idle ones are closed first, then those whose sender is unknown, then the
-    newest. For the sake of other addresses, connections with an identified sender are never closed.
+    If one address has too many connections, idle ones are closed first, then those with an unknown sender, then the
+    newest. If all addresses together have too many, connections with an identified sender are never closed.
     """
     closed: dict[int, str] = {}
     by_address: defaultdict[str, list[Connection]] = defaultdict(list)
@@ -112,15 +112,15 @@ def to_close(connections: Sequence[Connection], limits: RequestLimits, most: int
     for of_address in by_address.values():
         for connection in _excess(of_address, limits.connections_per_address):
             closed[connection.socket] = TOO_MANY_OF_ADDRESS
-    left = [connection for connection in connections if connection.socket not in closed]
-    for connection in _excess(left, int(most * _FULL)):
+    remaining = [connection for connection in connections if connection.socket not in closed]
+    for connection in _excess(remaining, int(most * _FULL)):
         if not connection.identified:
             closed[connection.socket] = TOO_MANY
     return closed
 
 
 def to_close_at_end(connections: Iterable[Connection], now: float) -> dict[int, str]:
-    """Sockets to close when the server stops: those with no request of a known sender."""
+    """Return the sockets to close when the server stops: those without a request of a known sender."""
     return {
         connection.socket: STOP
         for connection in connections
@@ -142,7 +142,7 @@ def _excess(connections: Sequence[Connection], most: int) -> Sequence[Connection
 
 
 def _worth(connection: Connection) -> tuple[int, float]:
-    """Sort key: what is closed first comes first."""
+    """Sort key of connections, by which those to close first come first."""
     if not connection.under_way:
         return 0, connection.active
     return (2, -connection.opened) if connection.identified else (1, connection.active)

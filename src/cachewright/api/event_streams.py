@@ -1,11 +1,11 @@
-"""Watching a task without polling: server-sent events (WHATWG HTML, 9.2), one for each change that a client could see.
+"""Event streams of tasks and instances as server-sent events (WHATWG HTML, 9.2): one event for each visible change.
 
-Each event is named `progress`, has the progress as its data and the task's revision as its id. The stream ends when the
-task has; its last event is named `end`. It ends without one when the server stops.
+An event of a task is named `progress`. Its data is the progress, its id the task's revision. The stream ends with the
+task; the last event is named `end`. If the server stops, the stream ends without this event.
 
-Before each event, and every two seconds, the caller's rights are checked again. Where the caller may not read on (the
-user or key is disabled, the token has ended, the role is removed), the last event is named `refused`; its data is the
-body that a new request would be answered with.
+The rights of the caller are checked again before each event and every two seconds. If they are lost (the user or key is
+disabled, the token has ended, the role was removed), the last event is named `refused`. Its data is the body that a new
+request would receive.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from litestar.response import ServerSentEvent, ServerSentEventMessage
 
 from cachewright.api.auth.rights import RightsCheck
 from cachewright.api.responses import ErrorBody
-from cachewright.api.schemas import instance_state as live_wire
+from cachewright.api.schemas import instance_state as state_schemas
 from cachewright.api.schemas import tasks as schemas
 from cachewright.errors import ApiError
 from cachewright.model.tasks import ENDED, Task
@@ -30,7 +30,7 @@ _MEDIA_TYPE = "text/event-stream"
 _LOOK_SECONDS = 0.5
 _CHECK_SECONDS = 2.0
 _QUIET_SECONDS = 15.0
-"""After which a comment is sent, so that neither side takes the connection for dead."""
+"""Time without events after which a comment is sent, so that neither side considers the connection dead."""
 
 
 def wanted(accept: str) -> bool:
@@ -38,7 +38,7 @@ def wanted(accept: str) -> bool:
 
 
 def stream(feed: TaskFeed, task_id: str, look: Callable[[], Task], rights: RightsCheck) -> Response[Any]:
-    """The task as it is now and every change of it. `look` reads it; it may block."""
+    """Stream the present state of a task and every change. `look` reads the task; it may block."""
     return ServerSentEvent(_events(feed, task_id, look, rights))
 
 
@@ -47,21 +47,21 @@ async def _events(
 ) -> AsyncIterator[ServerSentEventMessage]:
     clock = asyncio.get_running_loop().time
     with feed.watching(task_id) as watch, suppress(FeedClosed):
-        now: Task | None = await asyncio.to_thread(look)  # read once it is watched, so that no change falls between
-        said, said_at = b"", clock()
+        now: Task | None = await asyncio.to_thread(look)  # read after watching began, to miss no change
+        sent, sent_at = b"", clock()
         while True:
             if (refusal := await rights()) is not None:
                 yield _refused(refusal)
                 return
             if now is None:
-                if clock() - said_at >= _QUIET_SECONDS:
-                    said_at = clock()
+                if clock() - sent_at >= _QUIET_SECONDS:
+                    sent_at = clock()
                     yield ServerSentEventMessage(data=None, comment="still here")
             elif now.status in ENDED:
                 yield _event("end", now, msgspec.json.encode(schemas.progress(now)))
                 return
-            elif (progress := msgspec.json.encode(schemas.progress(now))) != said:
-                said, said_at = progress, clock()
+            elif (progress := msgspec.json.encode(schemas.progress(now))) != sent:
+                sent, sent_at = progress, clock()
                 yield _event("progress", now, progress)
             now = await watch.changed(_CHECK_SECONDS)
 
@@ -69,29 +69,29 @@ async def _events(
 def instance_stream(
     feed: TaskFeed, instance_id: str, look: Callable[[], Awaitable[InstanceSnapshot | None]], rights: RightsCheck
 ) -> Response[Any]:
-    """The instance as it is now, and again whenever that has changed."""
-    return ServerSentEvent(_looks(feed, instance_id, look, rights))
+    """Stream the present state of an instance and every change."""
+    return ServerSentEvent(_instance_events(feed, instance_id, look, rights))
 
 
-async def _looks(
+async def _instance_events(
     feed: TaskFeed, instance_id: str, look: Callable[[], Awaitable[InstanceSnapshot | None]], rights: RightsCheck
 ) -> AsyncIterator[ServerSentEventMessage]:
     clock = asyncio.get_running_loop().time
-    said, said_at = b"", clock()
+    sent, sent_at = b"", clock()
     with feed.watching(instance_id) as watch, suppress(FeedClosed):
-        while (seen := await look()) is not None:
+        while (snapshot := await look()) is not None:
             if (refusal := await rights()) is not None:
                 yield _refused(refusal)
                 return
-            now = msgspec.json.encode(live_wire.instance_state(seen))
-            if now != said:
-                said, said_at = now, clock()
-                yield ServerSentEventMessage(event="state", data=now)
-            elif clock() - said_at > _QUIET_SECONDS:
-                said_at = clock()
+            state = msgspec.json.encode(state_schemas.instance_state(snapshot))
+            if state != sent:
+                sent, sent_at = state, clock()
+                yield ServerSentEventMessage(event="state", data=state)
+            elif clock() - sent_at > _QUIET_SECONDS:
+                sent_at = clock()
                 yield ServerSentEventMessage(data=None, comment="still here")
-            await asyncio.sleep(_LOOK_SECONDS)  # a task changes more often than a reader can follow
-            if seen.task is None:
+            await asyncio.sleep(_LOOK_SECONDS)  # a task changes more often than readers can follow
+            if snapshot.task is None:
                 await watch.changed(_LOOK_SECONDS)
             else:
                 watch.check()

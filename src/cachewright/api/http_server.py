@@ -1,4 +1,4 @@
-"""The HTTP server: granian with bounds on what a client can make it hold."""
+"""The HTTP server: granian with limits on the resources that clients can occupy."""
 
 import asyncio
 import logging
@@ -31,7 +31,7 @@ _HTTP2 = HTTP2Settings(
     max_concurrent_streams=100,
     max_headers_size=_BUFFER_BYTES,
 )
-"""What a client can make the server hold before its request has begun. Headers may be 16 KB, paths 8 KB: the HTTP
+"""Limits on the memory that a client can occupy before its request begins. Headers may have 16 KB, paths 8 KB: the HTTP
 server itself refuses longer ones."""
 
 
@@ -44,8 +44,9 @@ class HttpServer:
         connections: Connections,
         count_closed: Callable[[str, int], None],
     ) -> None:
-        """`connections` counts the requests of `app` by connection; `count_closed` takes the reason for which
-        connections were closed, and how many."""
+        """:param connections: counts the requests of `app` by connection.
+        :param count_closed: called with the reason and the number of closed connections.
+        """
         most = _most_connections()
         self._connections = connections
         self._watch = ConnectionWatch(
@@ -69,17 +70,17 @@ class HttpServer:
         self._serving: asyncio.Task[None] | None = None
 
     async def watch(self) -> None:
-        """Until cancelled: closes connections that are silent, idle, or too many."""
+        """Close silent, idle and excess connections until cancelled."""
         await self._watch.run()
 
     async def serve(self, stopped: asyncio.Event) -> None:
-        """Serves until `stopped` is set. Call `close` afterwards."""
+        """Serve until `stopped` is set. Call `close` afterwards."""
         self._serving = asyncio.create_task(self._server.serve())
         stopping = asyncio.create_task(stopped.wait())
         await asyncio.wait({self._serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
 
     async def close(self) -> None:
-        """Accepts no more requests, and waits a few seconds for those that are being answered."""
+        """Stop accepting requests, and wait a few seconds for those in progress."""
         serving = self._serving
         if serving is None:
             return
@@ -89,7 +90,7 @@ class HttpServer:
             self._server.stop()  # type: ignore[no-untyped-call]  # the library leaves it untyped
         last = loop.time() + _GRACE_SECONDS
         while not serving.done() and loop.time() < last:
-            self._watch.close_unidentified()  # repeatedly: some may have been accepted meanwhile
+            self._watch.close_unidentified()  # repeatedly, because new ones may have been accepted
             await asyncio.wait({serving}, timeout=_BETWEEN_CLOSINGS)
         if not serving.done():
             self._watch.close_all()
@@ -100,9 +101,10 @@ class HttpServer:
 
 
 def _most_connections() -> int:
-    """The number of connections served at a time; more of them wait, without an answer, until others are closed. Each
-    takes a file, so this raises the limit of open files as far as possible, and leaves half of them to the database and
-    to the nodes."""
+    """Return the maximum number of concurrent connections. Others wait without a response until one of these is closed.
+
+    Each connection takes an open file. Raise the limit of open files as far as possible, and leave half of them to the
+    database and the nodes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     files = max(soft, _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES))
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))

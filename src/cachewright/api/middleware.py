@@ -1,7 +1,8 @@
 """Check every request before it reaches a route: its id, size, sender, project and rate.
 
-The middleware runs before the framework's router, so that callers without credentials cannot tell which paths exist. It
-reads path and query as they were sent, since that is what was signed. Names of headers are in lower case (ASGI).
+The middleware runs before the framework's router, so that callers without credentials cannot find out which paths
+exist. It reads path and query as they were sent, because clients sign them in that form. Names of headers are in lower
+case (ASGI).
 """
 
 import asyncio
@@ -52,7 +53,7 @@ class RequestMetrics(Protocol):
     """Counts responses."""
 
     def answered(self, operation: str, method: str, status: int, seconds: float) -> None:
-        """`operation` is one of those that are served, or empty where a request came to none."""
+        """Count a response. `operation` is empty if the request reached no supported operation."""
 
 
 class RequestMiddleware:
@@ -71,7 +72,7 @@ class RequestMiddleware:
         streams: StreamLimit,
         connections: Connections,
     ) -> None:
-        """`open_to_all` are methods and paths that need no authentication."""
+        """:param open_to_all: methods and paths that need no authentication."""
         self._open = {(method, path.encode()) for method, path in open_to_all}
         self._app = app
         self._audit_log = audit_log
@@ -88,10 +89,10 @@ class RequestMiddleware:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        peer = scope["client"]  # of the connection; a proxy is one peer
+        peer = scope["client"]  # peer of the connection, which may be a proxy
         self._proxies.resolve(scope)
         receive = _with_disconnect(receive)
-        request_id = f"{random.getrandbits(128):032x}"  # every client sees it; it is no secret
+        request_id = f"{random.getrandbits(128):032x}"  # sent to clients, not a secret
         state = scope["state"] = {**(scope.get("state") or {}), REQUEST_ID: request_id}
         begun = False
         arrived = time.perf_counter()
@@ -122,7 +123,7 @@ class RequestMiddleware:
                     await _answer(scope, tagged, ApiError(errors.DATABASE_UNAVAILABLE, retry_after=RETRY_SECONDS))
             except asyncio.CancelledError:
                 if not self._connections.closing:
-                    raise  # else the server stops, and its connections have been closed
+                    raise  # otherwise the server is stopping and has closed its connections
             except Exception:
                 log.exception("request %s failed: %s %s", request_id, scope["method"], scope["path"])
                 if not begun:
@@ -158,7 +159,7 @@ class RequestMiddleware:
                 scope["state"][IDENTITY] = identity
                 connection.identified += 1
             if scope["method"] == "OPTIONS":
-                scope["method"] = "TRACE"  # the framework would answer OPTIONS by itself; the contract has neither
+                scope["method"] = "TRACE"  # the framework would answer OPTIONS itself; the contract has neither
             await self._app(scope, replayed, send)
         finally:
             if reader:
@@ -179,16 +180,16 @@ def _signed_request(scope: HTTPScope, raw_path: bytes, body: bytes) -> SignedReq
 
 
 def _operation(scope: HTTPScope) -> str:
-    """The name of the operation; empty for a request that reached no route."""
+    """Return the name of the operation, empty for a request that reached no route."""
     route = scope.get("route_handler")
     return str(scope["state"].get(OPERATION) or (route.handler_name if route else ""))
 
 
 def _route_path(raw: bytes) -> str | None:
-    """The path to route by, decoded within its segments only. None if no route can have it. `raw` has no query: a
-    `?` in it is one of its characters.
+    """Return the path for the router, whose segments are decoded separately. Return None if no route can have it. `raw`
+    has no query; a `?` in it is an ordinary character.
 
-    The framework takes repeated slashes for one, so a path that has them must not reach it.
+    The framework treats repeated slashes as one, so paths with them must not reach it.
     """
     first, *segments = raw.removesuffix(b"/").split(b"/")
     if first or not all(segments):
@@ -203,7 +204,7 @@ def _route_path(raw: bytes) -> str | None:
 
 
 def _project(path: str | None) -> str | None:
-    """The project in a path; None if the path has no project."""
+    """Return the project in a path, or None if the path has no project."""
     if path is None or path in _OF_NO_PROJECT:
         return None
     parts = path.split("/")
@@ -211,11 +212,12 @@ def _project(path: str | None) -> str | None:
 
 
 def _replayed(body: bytes | None, receive: Receive) -> Receive:
-    """Replay a body that has been read, then receive from the connection, where only its end can follow. A caller that
-    cancels the wait for it, as the framework does when a stream ends, would not recognise its own cancellation, since
-    granian raises another one.
+    """Replay a body that has been read, then receive from the connection, where only a disconnect can follow.
 
-    `body` is None if the request announced no body, so that not even its end has been received."""
+    The framework cancels the wait for the disconnect when a stream ends. It would not recognise this cancellation,
+    because granian raises another one; so it is converted to a disconnect.
+
+    `body` is None if the request announced no body, so that nothing has been received."""
     read = False
 
     async def again() -> _Received:
@@ -234,7 +236,7 @@ def _replayed(body: bytes | None, receive: Receive) -> Receive:
 
 
 def _with_disconnect(receive: Receive) -> Receive:
-    """Report a client that has disconnected: granian cancels the wait for it without a message."""
+    """Report a disconnected client by a message. Granian only cancels the wait for messages."""
 
     async def receive_or_disconnect() -> _Received:
         try:

@@ -1,4 +1,4 @@
-"""The response to a request for the progress of a task, whichever way the request takes: pure functions."""
+"""Response to a request for the progress of a task, for both the route and the fast path. Pure."""
 
 import msgspec
 
@@ -7,7 +7,9 @@ from cachewright.model.tasks import Task
 
 
 class RenderedProgress(msgspec.Struct, frozen=True):
-    """:ivar etag: entity tag (RFC 9110, 8.8.3), the same until the task changes.
+    """Encoded progress.
+
+    :ivar etag: entity tag (RFC 9110, 8.8.3), which changes with the task.
     :ivar body: the progress as JSON.
     """
 
@@ -16,7 +18,7 @@ class RenderedProgress(msgspec.Struct, frozen=True):
 
 
 class ProgressResponse(msgspec.Struct, frozen=True):
-    """:ivar status: 200, or 304 (RFC 9110, 15.4.5) without a body."""
+    """A response with status 200, or 304 (RFC 9110, 15.4.5) without a body."""
 
     status: int
     etag: str
@@ -28,7 +30,7 @@ def render(task: Task) -> RenderedProgress:
 
 
 def respond(rendered: RenderedProgress, if_none_match: str) -> ProgressResponse:
-    """`if_none_match` is the request's header of this name, empty where it has none."""
+    """Return the response. `if_none_match` is the request's header of this name, empty if it is missing."""
     if if_none_match == rendered.etag:
         return ProgressResponse(304, rendered.etag, b"")
     return ProgressResponse(200, rendered.etag, rendered.body)

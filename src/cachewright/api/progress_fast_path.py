@@ -1,8 +1,8 @@
-"""The progress of a task, answered before the framework.
+"""Responses with the progress of a task, bypassing the framework.
 
-Clients that poll a task send no other request, and routing, parameters and response of the framework are most of what
-such a request costs. Path, action and name are those of the route, which answers streams, other spellings of ids and,
-without this module, every request.
+Polling clients send no other requests, and most of the cost of such a request is the framework's routing, parameters
+and response. Path, action and name are those of the route. The route still serves event streams and other spellings of
+ids, and would serve every request without this module.
 """
 
 import re
@@ -28,10 +28,10 @@ _SPELLINGS = {
 
 
 class ProgressFastPath:
-    """Stands between the middleware, which has identified the caller, and `app`, the framework."""
+    """ASGI layer between the middleware, which has identified the caller, and the framework, `app`."""
 
     def __init__(self, app: ASGIApp, records: TaskRecords, route: HTTPRouteHandler) -> None:
-        """`route` is the one of ShowBackgroundTaskProgress."""
+        """:param route: the route of ShowBackgroundTaskProgress."""
         self._app = app
         self._records = records
         self._action: Action = route.opt[OPTION]
@@ -51,7 +51,7 @@ class ProgressFastPath:
         await _send(await self._response(scope, named["instance_id"], named["task_id"]), send)
 
     async def _response(self, scope: HTTPScope, instance_id: str, task_id: str) -> ProgressResponse:
-        """ApiError DCS.2007, DCS.3022 or DCS.4958."""
+        """Return the response. Raises ApiError DCS.2007, DCS.3022 or DCS.4958."""
         identity: Identity = scope["state"][IDENTITY]
         require(identity, self._action)
         rendered = await self._records.cached(requests.project_id(identity), instance_id, task_id, render)

@@ -1,4 +1,4 @@
-"""The URL that clients reach the server by, for links in responses."""
+"""URL by which clients reach the server, for links in responses."""
 
 import re
 
@@ -11,8 +11,8 @@ _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9.])?|\[[0-9A-Fa-f
 
 
 def public_url(scope: HTTPScope, configured: str | None) -> str:
-    """The configured URL. Without one, what the request names as its host, if that is `HOST` or `HOST:PORT`; else the
-    address that the request came in at. Without a slash at the end."""
+    """Return the configured URL; else a URL with the request's Host header if that is `HOST` or `HOST:PORT`; else one
+    with the address that received the request. It has no trailing slash."""
     if configured:
         return configured
     host = header(scope, b"host")

@@ -49,7 +49,7 @@ _CODES = {
     "instances": errors.INVALID_INSTANCES,
     "redis_config": errors.INVALID_CONFIGURATION,
 }
-"""Codes of invalid fields of bodies. Other fields have DCS.4062."""
+"""Error codes for invalid fields of bodies. Other fields have DCS.4062."""
 
 
 def identity(request: Request[Any, Any, Any]) -> Identity:
@@ -58,20 +58,20 @@ def identity(request: Request[Any, Any, Any]) -> Identity:
 
 
 def principal(request: Request[Any, Any, Any]) -> Principal:
-    """The caller of a route below a project. The middleware lets only users with a role in the project pass."""
+    """Return the caller of a route below a project. The middleware passes only users with a role in the project."""
     caller = identity(request)
     return Principal(project_id=project_id(caller), user_id=caller.user_id, user_name=caller.user_name)
 
 
 def project_id(caller: Identity) -> str:
-    """The project of a request below a project. LookupError for any other request."""
+    """Return the project of a request below a project. Raises LookupError for other requests."""
     if caller.project_id is None:
         raise LookupError("the request concerns no project")
     return caller.project_id
 
 
 def header(scope: HTTPScope, name: bytes) -> str:
-    """The first header of this name, which is in lower case; empty if it is missing."""
+    """Return the first header of this name, which is in lower case. Empty if it is missing."""
     for header_name, value in scope["headers"]:
         if header_name == name:
             return value.decode("latin-1")
@@ -79,14 +79,15 @@ def header(scope: HTTPScope, name: bytes) -> str:
 
 
 def instance_id(text: str) -> str:
-    """ApiError DCS.4061 unless it is a UUID."""
+    """Return the normalized UUID. Raises ApiError DCS.4061 if the text is not a UUID."""
     if not _UUID.fullmatch(text):
         raise ApiError(errors.INVALID_INSTANCE_ID)
     return text.lower()
 
 
 def task_id(text: str) -> str:
-    """ApiError DCS.4070 unless it is 32 hexadecimal digits, with or without a UUID's dashes."""
+    """Return the normalized id. Raises ApiError DCS.4070 unless it has 32 hexadecimal digits, with or without a UUID's
+    dashes."""
     plain = text.replace("-", "").lower() if _UUID.fullmatch(text) else text.lower()
     if not _TASK_ID.fullmatch(plain):
         raise ApiError(errors.INVALID_TASK_ID)
@@ -94,31 +95,31 @@ def task_id(text: str) -> str:
 
 
 def webhook_id(text: str) -> str:
-    """ApiError DCS.4967 unless it is 32 hexadecimal digits: no webhook has another."""
+    """Return the id. Raises ApiError DCS.4967 unless it has 32 hexadecimal digits, like all ids of webhooks."""
     if not _TASK_ID.fullmatch(text):
         raise ApiError(errors.WEBHOOK_NOT_FOUND)
     return text
 
 
 def query(raw: bytes, shape: type[Shape]) -> Shape:
-    """Parse a query. Unknown names are ignored, and an empty value counts as missing. ApiError DCS.4062."""
+    """Parse a query. Unknown names are ignored, and an empty value counts as missing. Raises ApiError DCS.4062."""
     given = _query_values(raw)
     try:
         read = msgspec.convert(given, shape, strict=False)
     except msgspec.ValidationError as error:
         raise _misshapen(error, {}) from error
     for name in given.keys() & set(shape.__struct_fields__):
-        if getattr(read, name) is None:  # the conversion takes the word null for None, which no client means by it
+        if getattr(read, name) is None:  # the conversion turns the text "null" into None
             raise _invalid(name, "it is null", {})
     return read
 
 
 def body(raw: bytes, shape: type[Shape]) -> Shape:
-    """Parse a body. Unknown names are ignored, as the cloud does, unless the shape forbids them. A null counts as
-    missing, but its name must be one of the shape. ApiError DCS.4004, DCS.4005, or the code of the invalid member."""
+    """Parse a body. Unknown names are ignored as on the cloud, unless the shape forbids them. A null counts as missing,
+    but its name must be valid. Raises ApiError DCS.4004, DCS.4005, or the code of the invalid member."""
     if not raw.strip():
         raise ApiError(errors.EMPTY_BODY)
-    # Each value takes some 60 bytes of memory, however short it is, and a comma stands between each two.
+    # Each value, however short, takes about 60 bytes of memory. Commas are an estimate of the number of values.
     if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > _MOST_VALUES:
         raise ApiError(errors.INVALID_JSON, reason=f"it has more than {_MOST_VALUES} values")
     try:
@@ -137,7 +138,8 @@ def body(raw: bytes, shape: type[Shape]) -> Shape:
 
 
 def period(query: ListQuery) -> tuple[int | None, int | None]:
-    """The first and the last epoch millisecond of a list. ApiError DCS.4025 if the end is before the start."""
+    """Return the first and the last epoch millisecond of a list. Raises ApiError DCS.4025 if the end is before the
+    start."""
     start = _moment("start_time", query.start_time) or _moment("begin_time", query.begin_time)
     end = _moment("end_time", query.end_time)
     if start is not None and end is not None and end < start:
@@ -146,12 +148,12 @@ def period(query: ListQuery) -> tuple[int | None, int | None]:
 
 
 def refused(field: str, reason: str) -> ApiError:
-    """The error for a field of a well-formed body that has an invalid value."""
+    """Return the error for a field with an invalid value in a well-formed body."""
     return _invalid(field, reason, _CODES)
 
 
 def _moment(field: str, text: str | None) -> int | None:
-    """Epoch milliseconds of `yyyyMMddHHmmss`, UTC."""
+    """Return the epoch milliseconds of `yyyyMMddHHmmss`, UTC."""
     if text is None:
         return None
     try:
@@ -181,8 +183,8 @@ def _query_values(raw: bytes) -> dict[str, str]:
 
 
 def _without_nulls(decoded: Any, depth: int = 1) -> Any:
-    """The body without members that are null, at every level. ApiError DCS.4005 if it is nested deeper than any body of
-    the contract."""
+    """Remove members that are null, at every level. Raises ApiError DCS.4005 if the body is nested deeper than any body
+    of the contract."""
     if not isinstance(decoded, dict | list):
         return decoded
     if depth > _DEEPEST:
@@ -193,7 +195,8 @@ def _without_nulls(decoded: Any, depth: int = 1) -> Any:
 
 
 def _misshapen(error: msgspec.ValidationError, codes: dict[str, str]) -> ApiError:
-    """msgspec names the member at the end of its message; a missing member it names in the message itself."""
+    """Return the error for a value of the wrong shape. msgspec's message ends with the member's name, but for a missing
+    member it contains the name."""
     message = str(error)
     where = _WHERE.search(message)
     reason = message[: where.start()] if where else message
@@ -205,7 +208,7 @@ def _misshapen(error: msgspec.ValidationError, codes: dict[str, str]) -> ApiErro
 
 
 def _invalid(field: str, reason: str, codes: dict[str, str]) -> ApiError:
-    """The message names the field: in the text of the error's row, or before the reason."""
+    """Return the error for a field. Its message names the field, either in the text of its row or before the reason."""
     code = codes.get(re.split(r"[.\[]", field)[0], errors.INVALID_PARAMETER)
     named = ERRORS[code].message.startswith((f"{field} ", "Parameter {parameter}"))
     return ApiError(code, parameter=field, reason=reason if named else f"{field}: {reason}")

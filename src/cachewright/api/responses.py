@@ -1,4 +1,4 @@
-"""Answers in the contract's shape: JSON bodies, empty successes, and errors from the one table."""
+"""Responses in the shape of the contract: JSON bodies, empty successes, and errors of the error table."""
 
 import logging
 from collections.abc import Mapping
@@ -22,11 +22,11 @@ ERROR_CODE = "error_code"
 OPERATION = "operation"
 _JSON = "application/json"
 RETRY_SECONDS = 5
-"""When clients should retry while the database is unavailable."""
+"""Seconds after which clients should retry while the database is unavailable."""
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
-    """Every documented answer of DCS v2 that is not a success."""
+    """Error response of DCS v2."""
 
     error_code: str
     error_msg: str
@@ -40,23 +40,23 @@ class IamError(msgspec.Struct, frozen=True):
 
 
 class IamErrorBody(msgspec.Struct, frozen=True):
-    """Every answer of IAM v3 that is not a success."""
+    """Error response of IAM v3."""
 
     error: IamError
 
 
 def json(body: Shape) -> Response[Shape]:
-    """A JSON response. The description of the API is read from its type."""
+    """Return a JSON response. The OpenAPI document describes its type."""
     return Response(body, status_code=200, media_type=_JSON)
 
 
 def ready(encoded: bytes, shape: type[Shape], headers: Mapping[str, str]) -> Response[Shape]:
-    """A JSON response whose body is encoded already, as a `shape`."""
+    """Return a JSON response with a body that is already encoded as `shape`."""
     return cast(Response[Shape], Response(encoded, status_code=200, media_type=_JSON, headers=dict(headers)))
 
 
 def not_modified(tag: str) -> Response[Any]:
-    """304 (RFC 9110, 15.4.5): the client has the current representation."""
+    """Return 304 (RFC 9110, 15.4.5): the client has the current representation."""
     return Response(None, status_code=304, headers={"etag": tag})
 
 
@@ -65,7 +65,7 @@ def no_content() -> Response[None]:
 
 
 def error_body(refusal: ApiError, scope: Mapping[str, Any]) -> bytes:
-    """The error in the shape of its service: DCS, or IAM below /v3."""
+    """Return the error in the shape of the service: IAM for paths below /v3, otherwise DCS."""
     refusal.fields.setdefault("request_id", scope["state"].get(REQUEST_ID, ""))
     if scope["path"].startswith("/v3/"):
         title = HTTPStatus(refusal.row.status).phrase
@@ -74,7 +74,7 @@ def error_body(refusal: ApiError, scope: Mapping[str, Any]) -> bytes:
 
 
 def error_headers(refusal: ApiError) -> dict[str, str]:
-    """`Retry-After` (RFC 9110, 10.2.3), if the error says when to retry."""
+    """Return `Retry-After` (RFC 9110, 10.2.3) if the error has a time to retry."""
     return {"retry-after": str(refusal.fields["retry_after"])} if "retry_after" in refusal.fields else {}
 
 

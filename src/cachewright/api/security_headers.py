@@ -1,4 +1,4 @@
-"""Headers of every response that tell browsers what they must not do with it."""
+"""Security headers of responses, which restrict browsers."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,12 @@ _ALWAYS: tuple[Header, ...] = ((b"x-content-type-options", b"nosniff"),)
 _WITH_TLS: tuple[Header, ...] = ((b"strict-transport-security", f"max-age={_A_YEAR_SECONDS}".encode()),)
 
 PAGE = {"referrer-policy": "no-referrer", "cross-origin-opener-policy": "same-origin"}
-"""Headers of pages for people, besides a content security policy."""
+"""Headers of HTML pages, in addition to a content security policy."""
 
 
 def security_headers(*, tls: bool) -> Sequence[Header]:
-    """Made once, since the most frequent requests are answered in microseconds.
+    """Return the headers of every response. Call it once: the most frequent requests take only microseconds.
 
-    :param tls: the server itself speaks HTTPS; a proxy that does it adds its own `Strict-Transport-Security`.
+    :param tls: whether the server itself uses HTTPS. A proxy with HTTPS must add `Strict-Transport-Security` itself.
     """
     return (*_ALWAYS, *_WITH_TLS) if tls else _ALWAYS

@@ -1,7 +1,7 @@
-"""The HTTP server's own sockets: listed every second, and closed where `api.connections` says so.
+"""List the sockets of the HTTP server every second, and close those that `api.connections` chooses.
 
-The HTTP server gives no access to its sockets, so they are found among the open files of this process. A file number
-can be reused between two looks; the inode of a socket tells whether it is still the same one.
+The HTTP server gives no access to its sockets, so they are searched among the open files of this process. A file number
+can be reused between two searches; the inode shows whether it is still the same socket.
 """
 
 import asyncio
@@ -40,7 +40,8 @@ _CROWDED = 0.8
 _BETWEEN_REPORTS = 60.0
 _REPORTED = {NO_REQUEST, TOO_MANY_OF_ADDRESS, TOO_MANY}
 _STALL_SECONDS = 5.0
-"""After such a pause between two looks, requests have waited for this process, so none is counted as late."""
+"""Pause between two searches after which no connection counts as overdue, because its requests waited for this process.
+"""
 _IN_ONE_GO = 500
 _UNREAD_MS = 60_000
 _INTERNET = {socket.AF_INET, socket.AF_INET6}
@@ -49,7 +50,7 @@ _INTERNET = {socket.AF_INET, socket.AF_INET6}
 class _File(msgspec.Struct, frozen=True):
     """A socket among the open files.
 
-    :ivar client: the other end; None where it is no connection of the HTTP server.
+    :ivar client: the peer; None if the socket is not a connection of the HTTP server.
     """
 
     inode: int
@@ -69,8 +70,10 @@ class ConnectionWatch:
         most: int,
         count_closed: Callable[[str, int], None],
     ) -> None:
-        """`port` is the one that the server listens on, `most` the number of connections that it accepts.
-        `count_closed` takes a reason and how many were closed for it."""
+        """:param port: port on which the server listens.
+        :param most: number of connections that the server accepts.
+        :param count_closed: called with a reason and the number of connections that were closed for it.
+        """
         self._connections = connections
         self._limits = limits
         self._port = port
@@ -82,14 +85,14 @@ class ConnectionWatch:
         self._looked = time.perf_counter()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Close connections until cancelled."""
         while True:
             crowded = len(self._files) > self._most * _CROWDED
             await asyncio.sleep(_BETWEEN_LOOKS_IF_CROWDED if crowded else _BETWEEN_LOOKS)
             await self._look()
 
     def close_unidentified(self) -> None:
-        """Close every connection with no request of a known sender. For the server's end."""
+        """Close every connection without a request of a known sender, when the server stops."""
         self._list_files(_open_files())
         self._close(to_close_at_end(self._open(), time.perf_counter()))
 
@@ -104,7 +107,7 @@ class ConnectionWatch:
         numbers = _open_files()
         for start in range(0, len(numbers), _IN_ONE_GO):
             self._list_files(numbers[start : start + _IN_ONE_GO])
-            await asyncio.sleep(0)  # other requests have their turn
+            await asyncio.sleep(0)  # let other requests run
         for number in self._files.keys() - set(numbers):
             del self._files[number]
         if not stalled:
@@ -113,18 +116,18 @@ class ConnectionWatch:
 
     def _list_files(self, numbers: Iterable[int]) -> None:
         for number in numbers:
-            known = self._files.get(number)
+            file = self._files.get(number)
             try:
                 status = os.fstat(number)
                 if not stat.S_ISSOCK(status.st_mode):
                     self._files.pop(number, None)
-                elif known is None or known.inode != status.st_ino:
+                elif file is None or file.inode != status.st_ino:
                     self._files[number] = self._file(number)
-            except OSError:  # closed meanwhile
+            except OSError:  # closed in the meantime
                 self._files.pop(number, None)
 
     def _file(self, number: int) -> _File:
-        """OSError where it is closed."""
+        """Return the socket with this file number. Raises OSError if it is closed."""
         with _copy(number) as copy:
             inode = os.fstat(copy.fileno()).st_ino
             return _File(inode, self._client(copy), time.perf_counter())
@@ -135,7 +138,7 @@ class ConnectionWatch:
         try:
             address, port = connection.getpeername()[:2]
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_MS)
-        except OSError:  # it listens, or has been reset
+        except OSError:  # a listening socket, or a connection that was reset
             return None
         return address, str(port)
 
@@ -147,12 +150,12 @@ class ConnectionWatch:
         ]
 
     def _close(self, reasons: dict[int, str]) -> None:
-        """The HTTP server sees the end of the connection and closes its own file."""
+        """Shut connections down. The HTTP server notices that and closes the files itself."""
         closed: Counter[str] = Counter()
         for number, reason in reasons.items():
-            known = self._files[number]
+            file = self._files[number]
             with suppress(OSError), _copy(number) as copy:
-                if os.fstat(copy.fileno()).st_ino == known.inode:
+                if os.fstat(copy.fileno()).st_ino == file.inode:
                     copy.shutdown(socket.SHUT_RDWR)
                     closed[reason] += 1
         for reason, count in closed.items():
@@ -161,20 +164,21 @@ class ConnectionWatch:
         self._report(time.perf_counter())
 
     def _report(self, now: float) -> None:
-        """At most one line a minute, however many connections were closed."""
-        wanted = {reason: count for reason, count in self._unreported.items() if reason in _REPORTED}
-        if wanted and now - self._reported > _BETWEEN_REPORTS:
-            log.info("connections closed: %s", ", ".join(f"{count} ({reason})" for reason, count in wanted.items()))
+        """Log the number of closed connections, at most one line per minute."""
+        counts = {reason: count for reason, count in self._unreported.items() if reason in _REPORTED}
+        if counts and now - self._reported > _BETWEEN_REPORTS:
+            log.info("connections closed: %s", ", ".join(f"{count} ({reason})" for reason, count in counts.items()))
             self._unreported.clear()
             self._reported = now
 
 
 @contextmanager
 def _copy(number: int) -> Iterator[socket.socket]:
-    """Another file number of the same socket, which cannot be reused meanwhile. OSError where it is no socket.
+    """Yield another file number of the same socket, which cannot be reused meanwhile. Raises OSError if it is not a
+    socket.
 
-    In that case the number was reused just now, and the copy is left open on purpose: closing a copy of a file drops
-    the locks that this process holds on it (POSIX advisory locks), and SQLite relies on those.
+    In that case the number has just been reused, and the copy is left open deliberately: closing a copy of a file would
+    release the locks of this process on it (POSIX advisory locks), on which SQLite relies.
     """
     with closing(socket.socket(fileno=os.dup(number))) as copy:
         yield copy

@@ -1,4 +1,4 @@
-"""Rules for texts that callers choose freely and that other people and programs read."""
+"""Rules for free texts of callers that other people and programs read."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -9,16 +9,16 @@ from cachewright.api.schemas.instance_bodies import Tag
 _KEY_SIGNS = frozenset(" _.:=+-@")
 _VALUE_SIGNS = _KEY_SIGNS | {"/"}
 _LETTERS = ("L", "M", "N")
-"""Categories of Unicode: letters, the marks that belong to letters of many languages, numbers."""
+"""Categories of Unicode: letters, marks (parts of letters in many languages), numbers."""
 
 _RESERVED = "_sys_"
 _LINES = frozenset("\n\t")
 _BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""They show a text in another order than it has, so that it reads as something else."""
+"""Characters that change the displayed order of a text, which can disguise its content."""
 
 
 def require_tags(tags: Sequence[Tag]) -> None:
-    """ApiError DCS.4062 where a key or a value has characters that the cloud does not take.
+    """Raise ApiError DCS.4062 if a key or a value has characters that the cloud does not accept.
 
     Source: the cloud's page on tags of DCS instances, table "Tag key and value requirements".
     """
@@ -30,12 +30,12 @@ def require_tags(tags: Sequence[Tag]) -> None:
 
 
 def require_line(field: str, text: str | None) -> None:
-    """ApiError with the field's code where `text` has control characters."""
+    """Raise ApiError with the field's code if `text` has control characters."""
     _require_printable(field, text or "", frozenset())
 
 
 def require_lines(field: str, text: str | None) -> None:
-    """The same for a text that may have several lines."""
+    """Same as `require_line`, for texts with several lines."""
     _require_printable(field, text or "", _LINES)
 
 

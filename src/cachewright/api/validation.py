@@ -1,7 +1,6 @@
-"""Validate request bodies and turn them into service requests: rules between fields.
+"""Validate request bodies and convert them to service requests: rules that concern several fields.
 
-A field that is not supported is an error; it is never ignored. Rules that depend on stored instances are in
-`operations`.
+A field that is not supported is an error and never ignored. Rules that depend on stored instances are in `operations`.
 
 Source: the reference of CreateInstance and ResizeInstance.
 """
@@ -30,7 +29,7 @@ from cachewright.topologies import TOPOLOGIES
 from cachewright.valkey.parameters import BY_ID, BY_NAME
 
 PASSWORD_LENGTH = (8, 32)
-"""Fewest and most characters of an instance's password. The console's form checks the same."""
+"""Minimum and maximum length of an instance's password. The console's form checks the same."""
 
 _PASSWORD_CHARACTERS = re.compile(r"[a-zA-Z0-9`~!@#$^&*()\-_=+\\|{}:'\",<.>/?]*")
 _PASSWORD_CLASSES = (r"[a-z]", r"[A-Z]", r"[0-9]", r"[^a-zA-Z0-9]")
@@ -46,7 +45,7 @@ _NOT_SERVED = {
     "rename_commands": "commands cannot be renamed",
     "instance_backup_policy": "backups are not served",
 }
-"""Fields of CreateInstance that must be empty or false, and why."""
+"""Fields of CreateInstance that must be empty or false, with the reason."""
 
 _REPLAYED = (
     "description",
@@ -65,7 +64,7 @@ _CHANGE_TYPES = ("createReplication", "deleteReplication", "addSharding", "insta
 
 
 def create_request(body: CreateBody) -> CreateRequest:
-    """ApiError with the code of the invalid field."""
+    """Return the service request. Raises ApiError with the code of the invalid field."""
     flavor = _flavor(body)
     if body.engine.lower() != "redis":
         raise refused("engine", "it is not Redis")
@@ -97,7 +96,7 @@ def create_request(body: CreateBody) -> CreateRequest:
 
 
 def instance_filter(query: InstancesQuery) -> InstanceFilter:
-    """The filter of ListInstances. ApiError DCS.4061 for an invalid instance id."""
+    """Return the filter of ListInstances. Raises ApiError DCS.4061 for an invalid instance id."""
     flag = query.name_equal.lower()
     return InstanceFilter(
         instance_id=requests.instance_id(query.instance_id) if query.instance_id else None,
@@ -106,13 +105,14 @@ def instance_filter(query: InstancesQuery) -> InstanceFilter:
         status=query.status,
         include_failed=query.include_failure.lower() == "true",
         address=query.ip,
-        capacity_mb=None if query.capacity is None else capacity_mb(query.capacity) or 0,  # no instance has 0
+        capacity_mb=None if query.capacity is None else capacity_mb(query.capacity) or 0,  # 0 matches no instance
         tags=frozenset(filter(None, query.tags.split(","))),
     )
 
 
 def resize_request(body: ResizeBody, instance: Instance) -> ResizeRequest:
-    """ApiError with the code of the invalid field, or DCS.4102 for another kind of change."""
+    """Return the service request. Raises ApiError with the code of the invalid field, or DCS.4102 for an unsupported
+    kind of change."""
     if body.change_type and body.change_type not in _CHANGE_TYPES:
         raise refused("change_type", f"it is not one of {', '.join(_CHANGE_TYPES)}")
     if body.change_type not in {"", "addSharding"}:
@@ -153,7 +153,7 @@ def attribute_change(body: UpdateBody, instance: Instance) -> AttributeChange:
 
 
 def parameter_values(body: UpdateConfigBody) -> dict[str, str]:
-    """New values by parameter name. ApiError DCS.4066 with the invalid parameter."""
+    """Return new values by parameter name. Raises ApiError DCS.4066 with the invalid parameter."""
     changed: dict[str, str] = {}
     for item in body.redis_config:
         parameter = BY_ID.get(item.param_id)
@@ -170,8 +170,8 @@ def parameter_values(body: UpdateConfigBody) -> dict[str, str]:
 
 
 def tagging(body: TagsBody, instance: Instance) -> AttributeChange:
-    """ApiError DCS.4062 where a key is named twice, has characters that it may not have, or the instance would have
-    more tags than it may. Any key can be deleted: an older release took others."""
+    """Return the change of tags. Raises ApiError DCS.4062 if a key occurs twice, has invalid characters, or the
+    instance would have too many tags. Every key can be deleted, because an older release accepted other characters."""
     _require_different_keys(body.tags)
     if body.action == "create":
         require_tags(body.tags)

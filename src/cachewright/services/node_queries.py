@@ -64,7 +64,7 @@ class NodeQueries:
         return inspected
 
     async def page(self, principal: Principal, *, offset: int, limit: int) -> tuple[int, list[InstanceNodes]]:
-        """Return the number of instances of the project, and one page of them, newest first. Raises ApiError DCS.4974."""
+        """Return the number of the project's instances and one page of them, newest first. Raises ApiError DCS.4974."""
 
         def read() -> tuple[int, list[_Recorded]]:
             with self._database.read() as connection:

@@ -155,7 +155,7 @@ class TokenService:
             return Issued(text, token, user, project, role, users.projects_of(connection, user.id))
 
     def look_up(self, text: str, user_id: str, kind: TokenKind = "token") -> Issued:
-        """Return user, project and role of a token of this user. Raises ApiError DCS.1001 if it is invalid or expired."""
+        """Return user, project and role of this user's token. Raises ApiError DCS.1001 if it is invalid or expired."""
         with self._database.read() as connection:
             token, user = tokens.get(connection, digest(text)), users.get(connection, user_id)
             if token is None or user is None or not _is_valid(token, user_id, kind):

@@ -75,7 +75,7 @@ class WebhookService:
     def deliveries(
         self, principal: Principal, webhook_id: str, *, offset: int, limit: int
     ) -> tuple[int, list[Delivery]]:
-        """Return the number of deliveries of the webhook, and one page of them, newest first. Raises ApiError DCS.4967."""
+        """Return the number of the webhook's deliveries and one page, newest first. Raises ApiError DCS.4967."""
         with self._database.read() as connection:
             webhook = _webhook_of(connection, principal, webhook_id)
             return webhooks.page(connection, webhook.id, offset=offset, limit=limit)

@@ -1,1 +1,1 @@
-"""Signed requests to a principal."""
+"""Authentication, authorization and limits of requests."""

@@ -1,6 +1,6 @@
-"""Before a route does anything: may this caller do it, and how is it recorded?
+"""Authorization of a request and its audit entry, before the route runs.
 
-The entry of the audit log (`services.audit_log`) holds nothing of a body but the ids of what a call concerns.
+An audit entry (`services.audit_log`) contains nothing from the body except the ids of the affected instances.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
@@ -31,8 +31,8 @@ Guard = Callable[[Request[Any, Any, Any]], Awaitable[None]]
 
 
 def guarding(changes: RateLimit, audit_log: AuditLog) -> Guard:
-    """What the framework calls before each route, before it reads any parameter. ApiError DCS.2007, or DCS.4962 where
-    one user sends more changes than `changes` allows."""
+    """Return a function for the framework to call before each route and before it reads any parameter. That raises
+    ApiError DCS.2007, or DCS.4962 if a user sends more changes than `changes` allows."""
 
     async def guard(request: Request[Any, Any, Any]) -> None:
         action: Action | None = request.scope["route_handler"].opt[OPTION]
@@ -49,7 +49,7 @@ def guarding(changes: RateLimit, audit_log: AuditLog) -> Guard:
 
 
 def name_subjects(request: Request[Any, Any, Any], ids: Iterable[str]) -> None:
-    """Records which instances a call concerns whose path does not say so, up to 100 of them."""
+    """Record the affected instances, at most 100, of a request whose path does not contain them."""
     pending: PendingEntry | None = request.scope["state"].get(_ENTRY)
     if pending is not None:
         subjects = tuple(dict.fromkeys(ids))[:_MOST_SUBJECTS]
@@ -57,7 +57,7 @@ def name_subjects(request: Request[Any, Any, Any], ids: Iterable[str]) -> None:
 
 
 async def complete_entry(audit_log: AuditLog, scope: HTTPScope, status: int) -> None:
-    """Completes the audit entry of a call that may have changed something, before its response is sent."""
+    """Complete the audit entry of a request that may have changed something, before its response is sent."""
     pending: PendingEntry | None = scope["state"].pop(_ENTRY, None)
     if pending is not None:
         await audit_log.complete(pending, status, scope["state"].get(ERROR_CODE))
@@ -79,13 +79,13 @@ def _entry(request: Request[Any, Any, Any], identity: Identity, action: Action) 
 
 
 def source(scope: Any) -> str:
-    """The address that a request came from."""
+    """Return the address of the client."""
     client = scope.get("client")
     return str(client[0]) if client else ""
 
 
 def origin(scope: Any) -> Origin:
-    """The request that signs in, for the audit log."""
+    """Return the request of a sign-in, for the audit log."""
     return Origin(
         request_id=scope["state"][REQUEST_ID],
         source=source(scope),

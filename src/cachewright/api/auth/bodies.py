@@ -1,7 +1,7 @@
-"""Request bodies: read in parts, within a limit for each and within one limit for all that the server holds.
+"""Read request bodies in parts, with a limit for each body and a limit for the memory of all bodies.
 
-A body that is refused is read to its end and thrown away, or the client would see a broken connection and not the
-answer.
+A refused body is read to its end and discarded. Otherwise the client would see a broken connection instead of the
+response.
 """
 
 import asyncio
@@ -28,16 +28,16 @@ _BODY_SECONDS = 60
 _SHARE_OF_ONE_HOLDER = 4
 _WORTH_RETURNING = 4 * 1024 * 1024
 _RETURN_SECONDS = 1.0
-"""After the end of a request, when nothing refers to its body any more."""
+"""Time after the end of a request at which nothing refers to its body any more."""
 _VERSIONS_WITH_ANNOUNCED_BODIES = {"1", "1.0", "1.1"}
 _ANNOUNCING = {b"content-length", b"transfer-encoding"}
 
 
 class BodyMemory:
-    """Bytes of the bodies of all requests, from their arrival to the end of their requests."""
+    """Memory for the bodies of all requests, from their arrival to the end of their requests."""
 
     def __init__(self, limit: int) -> None:
-        """`limit` is in bytes. One holder, a user or an address, gets a quarter of it."""
+        """:param limit: bytes for all holders. A holder is a user or an address, and gets at most a quarter."""
         self._limit = limit
         self._limit_of_one = limit // _SHARE_OF_ONE_HOLDER
         self._held = 0
@@ -46,7 +46,7 @@ class BodyMemory:
         self._planned_return: asyncio.TimerHandle | None = None
 
     def take(self, holder: str, size: int) -> bool:
-        """False where there is no room."""
+        """Reserve memory. Return False if a limit would be exceeded."""
         if self._held + size > self._limit or self._held_by[holder] + size > self._limit_of_one:
             return False
         self._held += size
@@ -61,19 +61,19 @@ class BodyMemory:
             del self._held_by[holder]
         if self._most_held - self._held > _WORTH_RETURNING:
             if self._planned_return:
-                self._planned_return.cancel()  # the body of this request may still be referred to when it runs
+                self._planned_return.cancel()  # it would run while this body may still be referenced
             self._planned_return = asyncio.get_running_loop().call_later(_RETURN_SECONDS, self._return_to_system)
 
     def _return_to_system(self) -> None:
-        """Without this, the C library keeps freed memory between blocks that are in use."""
+        """Return freed memory to the system. The C library would keep it if it is between used blocks."""
         self._planned_return = None
         self._most_held = self._held
-        with suppress(OSError, AttributeError):  # it is the GNU library's own function
+        with suppress(OSError, AttributeError):  # only the GNU library has this function
             ctypes.CDLL(None).malloc_trim(0)
 
 
 class BodyReader:
-    """Reads the body of one request. Before the sender is known, it keeps 16 KB."""
+    """Reads the body of one request. It accepts at most 16 KB before the sender is known."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class BodyReader:
         memory: BodyMemory,
         recognise: Callable[[], Awaitable[Sender]] | None,
     ) -> None:
-        """`recognise` tells the sender by the head of the request; None where requests carry no credentials."""
+        """:param recognise: finds the sender by the head of the request; None if requests have no credentials."""
         self._scope = scope
         self._receive = receive
         self._memory = memory
@@ -97,10 +97,10 @@ class BodyReader:
         self._unchecked: Any = None
 
     async def read(self) -> bytes:
-        """The body. Its memory is the sender's until `release`.
+        """Return the body. Its memory counts as the sender's until `release`.
 
-        ApiError DCS.1001 to DCS.1004 where a large body has no known sender, DCS.4005 where it ends early, DCS.4960
-        where it is too large, DCS.4968 where it is too slow, DCS.4977 where the server holds too many.
+        Raises ApiError DCS.1001 to DCS.1004 if a large body has no known sender, DCS.4005 if it ends early, DCS.4960 if
+        it is too large, DCS.4968 if it is too slow, DCS.4977 if the memory for bodies is exhausted.
         """
         try:
             async with asyncio.timeout(_BODY_SECONDS):
@@ -114,7 +114,7 @@ class BodyReader:
         return body
 
     def release(self) -> None:
-        """Give the memory back. The body must no longer be used."""
+        """Release the memory. The body must not be used any more."""
         for holder, size in self._held.items():
             self._memory.give_back(holder, size)
         self._held.clear()
@@ -143,7 +143,7 @@ class BodyReader:
             self._refuse(refusal)
             return
         if not sender.known:
-            # It is refused no sooner than a body whose signature turns out to be wrong, which is hashed as well.
+            # Hash the body as for a known sender, so that refusing it takes as long as refusing a wrong signature.
             self._unchecked = hashlib.sha256()
             self._refuse(ApiError(errors.INVALID_CREDENTIALS))
         elif sender.user_id is not None:
@@ -168,19 +168,19 @@ class BodyReader:
 
 
 def announces_body(scope: HTTPScope) -> bool:
-    """There may be a body. Over HTTP/1 there is none that is not announced (RFC 9112, 6.3)."""
+    """Whether there may be a body. HTTP/1 requests announce their bodies (RFC 9112, 6.3)."""
     return scope["http_version"] not in _VERSIONS_WITH_ANNOUNCED_BODIES or any(
         name in _ANNOUNCING for name, _ in scope["headers"]
     )
 
 
 def require_bearable_length(scope: HTTPScope) -> None:
-    """ApiError DCS.4960 where a body is announced that is too large even to be thrown away."""
+    """Raise ApiError DCS.4960 if the announced body is too large even for discarding it."""
     if _announced_length(scope) > _DISCARD_LIMIT:
         raise ApiError(errors.BODY_TOO_LARGE)
 
 
 def _announced_length(scope: HTTPScope) -> int:
-    """0 where no length is announced."""
+    """Return the announced length, 0 without one."""
     claimed = dict(scope["headers"]).get(b"content-length", b"")
     return int(claimed[:20]) if claimed.isdigit() else 0

@@ -1,7 +1,6 @@
-"""A request to the identity behind it: by its token if it carries one, else by its signature, else by the session of a
-browser.
+"""Authenticate a request by its token, else by its signature, else by the session of a browser.
 
-The cloud's Python client signs even if it has a token to send, so a token comes first.
+A token has precedence because the cloud's Python client also signs requests with a token.
 """
 
 import logging
@@ -39,10 +38,10 @@ def utc_now() -> datetime:
 
 
 class Sender(msgspec.Struct, frozen=True):
-    """The sender of a request, as far as the head of the request shows it.
+    """The sender of a request, according to the head of the request.
 
-    :ivar user_id: the user of a token or a session; None for a signature, which covers the body.
-    :ivar known: the credentials exist and are enabled.
+    :ivar user_id: user of a token or a session; None for a signature, which cannot be verified without the body.
+    :ivar known: whether the credentials exist and are enabled.
     """
 
     user_id: str | None
@@ -51,14 +50,14 @@ class Sender(msgspec.Struct, frozen=True):
 
 class Authenticator:
     def __init__(self, credentials: CredentialService, now: Callable[[], datetime] = utc_now) -> None:
-        """`now` is the clock that signatures are checked by."""
+        """:param now: clock for the verification of signatures."""
         self._credentials = credentials
         self._now = now
         self._lines = LineLimit()
 
     async def identify(self, request: SignedRequest, project_id: str | None, source: str = "") -> Identity:
-        """ApiError DCS.1001 to DCS.1004. A caller without a role in a project does not learn whether it exists.
-        `source` is the address that the request came from, for the log."""
+        """Return the identity of the sender. Raises ApiError DCS.1001 to DCS.1004. Errors do not reveal whether a
+        project exists to users without a role in it. `source` is the client's address, for the log."""
         tokens, claims = _credentials(request.headers)
         if tokens:
             identity = await self._by_token(tokens, "token", project_id)
@@ -72,8 +71,8 @@ class Authenticator:
         return _in_project(identity, project_id)
 
     async def identify_again(self, headers: Headers, project_id: str | None) -> Identity:
-        """The same while a request whose signature has been verified is still being answered: the credential must
-        still be valid and its user still have a role. ApiError DCS.1001 to DCS.1004."""
+        """Return the identity again during a long response, without verifying the signature: the credential must still
+        be valid and its user still have a role. Raises ApiError DCS.1001 to DCS.1004."""
         tokens, claims = _credentials(headers)
         if tokens:
             identity = await self._by_token(tokens, "token", project_id)
@@ -90,10 +89,10 @@ class Authenticator:
         return _in_project(identity, project_id)
 
     async def recognise(self, request: SignedRequest, project_id: str | None) -> Sender:
-        """The sender by the request's head, so that only a known one may send a large body. Its body is not looked at.
+        """Return the sender according to the head of the request, so that only known senders may send large bodies.
 
-        ApiError as by `identify`, except for an access key that is unknown or disabled: that is refused no sooner than
-        a wrong signature.
+        Raises ApiError like `identify`, except for an unknown or disabled access key: refusing that must take as long
+        as refusing a wrong signature.
         """
         tokens, claims = _credentials(request.headers)
         if tokens or not claims:
@@ -144,7 +143,7 @@ class Authenticator:
 
 
 def _credentials(headers: Headers) -> tuple[list[bytes], list[bytes]]:
-    """Every X-Auth-Token and every Authorization."""
+    """Return the values of all X-Auth-Token and all Authorization headers."""
     tokens = [value for name, value in headers if name == b"x-auth-token"]
     return tokens, [value for name, value in headers if name == b"authorization"]
 

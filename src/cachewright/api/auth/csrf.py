@@ -1,4 +1,4 @@
-"""What distinguishes the console's own requests from those that another site has a browser make."""
+"""Protection of the console's session from requests of other sites (CSRF)."""
 
 import hashlib
 import hmac
@@ -13,40 +13,40 @@ SESSION_COOKIE = "cachewright_session"
 _CSRF_HEADER = b"x-csrf-token"
 _SAFE = {"GET", "HEAD"}
 _OWN = {b"same-origin", b"none"}
-"""What a browser says of a request by the page itself, or typed by its user."""
+"""Values of Sec-Fetch-Site for requests of the page itself, or typed by the user."""
 
 
 def session_token(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """What is in the session's cookie; None where there is none, or more than one."""
-    found = [value for name, value in headers if name.lower() == b"cookie"]
-    if len(found) != 1:
+    """Return the token in the session's cookie, or None if it is missing or the request has several Cookie headers."""
+    cookies = [value for name, value in headers if name.lower() == b"cookie"]
+    if len(cookies) != 1:
         return None
     cookie: SimpleCookie = SimpleCookie()
     try:
-        cookie.load(found[0].decode("latin-1"))
+        cookie.load(cookies[0].decode("latin-1"))
     except CookieError:
         return None
     return cookie[SESSION_COOKIE].value or None if SESSION_COOKIE in cookie else None
 
 
 def csrf_token(token: str) -> str:
-    """What the console sends with each change; it gives the token itself not away."""
+    """Return the value that the console sends with each change. It does not reveal the session token."""
     return hashlib.sha256(f"csrf {token}".encode()).hexdigest()
 
 
 def require_own(method: str, headers: Iterable[tuple[bytes, bytes]], token: str) -> None:
-    """ApiError DCS.4969 where a request with the session's cookie is not the console's own."""
-    known = [(name.lower(), value) for name, value in headers]
-    _require_same_origin(known)
+    """Raise ApiError DCS.4969 if a request with the session's cookie is not the console's own."""
+    lower_case_headers = [(name.lower(), value) for name, value in headers]
+    _require_same_origin(lower_case_headers)
     if method in _SAFE:
         return
-    given = next((value for name, value in known if name == _CSRF_HEADER), b"")
+    given = next((value for name, value in lower_case_headers if name == _CSRF_HEADER), b"")
     if not hmac.compare_digest(given, csrf_token(token).encode()):
         raise ApiError(errors.CROSS_SITE_REQUEST)
 
 
 def require_same_origin(scope: Any) -> None:
-    """ApiError DCS.4969 where the browser says that another site asks."""
+    """Raise ApiError DCS.4969 if the browser reports that another site makes the request."""
     _require_same_origin([(name.lower(), value) for name, value in scope["headers"]])
 
 

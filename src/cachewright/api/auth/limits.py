@@ -1,4 +1,4 @@
-"""How much a request may be, and how many there may be of one caller."""
+"""Limits on the size of requests, and on requests and event streams of each caller."""
 
 import math
 import time
@@ -19,25 +19,25 @@ _HEADERS_LIMIT = 16 * 1024
 _MOST_HEADERS = 64
 _JSON = b"application/json"
 STREAM = "stream"
-"""Where a request keeps the user whose event stream it is."""
+"""Key of a request's state with the user of its event stream."""
 
 
 class RateLimit:
-    """So many requests of one user in a sliding window."""
+    """Limit on the requests of each user in a sliding window."""
 
     def __init__(self, item: RateLimitItem) -> None:
         self._item = item
         self._seen = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     def count(self, user_id: str) -> None:
-        """ApiError DCS.4962 where it was one too many."""
+        """Count a request. Raises ApiError DCS.4962 if the limit is exceeded."""
         if not self._seen.hit(self._item, user_id):
             free_at = self._seen.get_window_stats(self._item, user_id).reset_time
             raise ApiError(errors.TOO_MANY_REQUESTS, retry_after=max(1, math.ceil(free_at - time.time())))
 
 
 class StreamLimit:
-    """Open event streams: so many of one user, and so many of all."""
+    """Limits on the open event streams of each user, and of all users."""
 
     def __init__(self, of_one_user: int, of_all: int) -> None:
         self._of_one_user = of_one_user
@@ -45,8 +45,8 @@ class StreamLimit:
         self._open: Counter[str] = Counter()
 
     def open(self, scope: HTTPScope, user_id: str) -> None:
-        """Count the answer to this request as a stream until the request ends. ApiError DCS.4976 where there are too
-        many."""
+        """Count the response to this request as a stream until the request ends. Raises ApiError DCS.4976 if a limit is
+        exceeded."""
         if self._open[user_id] >= self._of_one_user or self._open.total() >= self._of_all:
             raise ApiError(errors.TOO_MANY_STREAMS, retry_after=RETRY_SECONDS)
         self._open[user_id] += 1
@@ -59,7 +59,7 @@ class StreamLimit:
 
 
 def require_small_head(scope: HTTPScope) -> None:
-    """ApiError DCS.4062, DCS.4964 or DCS.4965."""
+    """Limit method, URL and headers. Raises ApiError DCS.4062, DCS.4964 or DCS.4965."""
     if len(scope["method"]) > _METHOD_LIMIT:
         raise ApiError(
             errors.INVALID_PARAMETER, parameter="method", reason=f"it is longer than {_METHOD_LIMIT} characters"
@@ -72,7 +72,7 @@ def require_small_head(scope: HTTPScope) -> None:
 
 
 def require_json(scope: HTTPScope, body: bytes) -> None:
-    """ApiError DCS.4963 where a body says that it is something else."""
+    """Raise ApiError DCS.4963 if a body has another content type."""
     if not body or scope["method"] == "GET":
         return
     for name, value in scope["headers"]:

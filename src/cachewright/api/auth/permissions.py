@@ -1,6 +1,6 @@
-"""Who may do what: each route names its action, and this table says which role that takes.
+"""Permissions: each route names an action, and this table gives the role that the action requires.
 
-Names of the cloud's own actions are the cloud's. A role may do what the lesser ones may.
+Actions of the cloud have the cloud's names. A role includes the permissions of all lesser roles.
 """
 
 from collections.abc import Mapping
@@ -17,8 +17,10 @@ ROLES: tuple[RoleName, ...] = ("viewer", "operator", "admin")
 
 
 class Action(msgspec.Struct, frozen=True):
-    """:ivar least: the least role that may do it; None for everybody with credentials.
-    :ivar changing: calls of it are kept in the audit log.
+    """An action that a role permits.
+
+    :ivar least: the least role that permits it; None if every authenticated caller may do it.
+    :ivar changing: whether requests are recorded in the audit log.
     """
 
     name: str
@@ -56,11 +58,11 @@ _STRICTEST = "dcs:instance:delete"
 
 OPTION = "action"
 OPEN: Mapping[str, Any] = {OPTION: None}
-"""For routes that ask nothing of who calls them."""
+"""Option of routes that need no authentication."""
 
 
 def needs(name: str) -> Mapping[str, Any]:
-    """What a route is declared with: `@get(path, opt=needs("dcs:instance:get"))`."""
+    """Return the option of a route: `@get(path, opt=needs("dcs:instance:get"))`."""
     return {OPTION: ACTIONS[name]}
 
 
@@ -71,13 +73,13 @@ def may(identity: Identity, action: Action) -> bool:
 
 
 def require(identity: Identity, action: Action) -> None:
-    """ApiError DCS.2007 where the role does not suffice."""
+    """Raise ApiError DCS.2007 if the role does not permit the action."""
     if not may(identity, action):
         raise ApiError(errors.PERMISSION_DENIED, role=identity.role or "none", action=action.name)
 
 
 def require_kind(identity: Identity, kind: str) -> None:
-    """ApiError DCS.2007 where the role does not suffice to start a task of this kind: who may not start a task may not
-    control, cancel or retry it. A kind of an unknown operation is for admins."""
+    """Raise ApiError DCS.2007 if the role does not permit to start tasks of this kind. The same role is required to
+    control, cancel or retry them. Tasks of unknown operations require an admin."""
     operation = OPERATIONS.get(kind)
     require(identity, ACTIONS[operation.permission if operation else _STRICTEST])

@@ -1,8 +1,8 @@
 """The address of a client behind trusted proxies.
 
-A proxy appends the address that it was called from to X-Forwarded-For, or to Forwarded (RFC 7239). A client may have
-sent such a header itself, so only what trusted proxies have added counts: the list is read from its end up to the first
-address that is not a trusted proxy's.
+A proxy appends the address of its client to X-Forwarded-For, or to Forwarded (RFC 7239). Clients may have sent such a
+header themselves, so only the entries of trusted proxies count: the list is read from its end to the first address that
+is not a trusted proxy's.
 """
 
 import re
@@ -18,35 +18,37 @@ _PAIR = re.compile(r'\s*([\w!#$%&\'*+.^`|~-]+)=("(?:[^"\\]|\\.)*"|[^\s",;]*)\s*(
 
 class TrustedProxies:
     def __init__(self, networks: Iterable[str]) -> None:
-        """ValueError where one is neither an address nor a network."""
+        """:param networks: trusted addresses and networks. Raises ValueError if one is invalid."""
         self._networks = tuple(ip_network(network) for network in networks)
 
     def resolve(self, scope: HTTPScope) -> None:
-        """Replaces the address of the proxy that made the request by the address of its client."""
+        """Replace the address of the proxy that made the request by the address of its client."""
         if not self._networks:
             return
         client = scope["client"]
         peer = _address(client[0]) if client else None
         if client is None or peer is None or not self._trusts(peer):
             return
-        found = self._client_of(peer, scope["headers"])
-        if found != peer:
-            scope["client"] = (str(found), client[1])
+        address = self._client_of(peer, scope["headers"])
+        if address != peer:
+            scope["client"] = (str(address), client[1])
 
     def _client_of(self, peer: Address, headers: Iterable[tuple[bytes, bytes]]) -> Address:
-        """The proxy's own address where the two headers differ: the client may have sent one of them."""
-        known = [(name, value.decode("latin-1")) for name, value in headers]
-        by_list = [value for name, value in known if name == b"x-forwarded-for"]
-        by_pairs = [value for name, value in known if name == b"forwarded"]
-        found = set()
-        if by_list:
-            found.add(self._last_untrusted(peer, _listed(",".join(by_list))))
-        if by_pairs:
-            found.add(self._last_untrusted(peer, _forwarded(",".join(by_pairs))))
-        return found.pop() if len(found) == 1 else peer
+        """Return the client's address. If the two headers differ, return the proxy's own address, because the client
+        may have sent one of them."""
+        decoded = [(name, value.decode("latin-1")) for name, value in headers]
+        x_forwarded_for = [value for name, value in decoded if name == b"x-forwarded-for"]
+        forwarded = [value for name, value in decoded if name == b"forwarded"]
+        addresses = set()
+        if x_forwarded_for:
+            addresses.add(self._last_untrusted(peer, _listed(",".join(x_forwarded_for))))
+        if forwarded:
+            addresses.add(self._last_untrusted(peer, _forwarded(",".join(forwarded))))
+        return addresses.pop() if len(addresses) == 1 else peer
 
     def _last_untrusted(self, peer: Address, hops: Sequence[Address | None]) -> Address:
-        """The nearest address that is no trusted proxy's. Where a hop cannot be read, the proxy that has named it."""
+        """Return the nearest address that is not a trusted proxy's. If a hop is unreadable, return the proxy that has
+        reported it."""
         nearest = peer
         for hop in reversed(hops):
             if hop is None:
@@ -65,7 +67,7 @@ def _listed(value: str) -> list[Address | None]:
 
 
 def _forwarded(value: str) -> list[Address | None]:
-    """Of each element the address in `for`; nothing can be read of a header that is malformed."""
+    """Return the address in `for` of each element. A malformed header has a single unreadable hop."""
     hops: list[Address | None] = []
     hop: Address | None = None
     at = 0
@@ -83,7 +85,7 @@ def _forwarded(value: str) -> list[Address | None]:
 
 
 def _address(text: str) -> Address | None:
-    """Of `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` or `[2001:db8::1]:80`."""
+    """Parse `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` or `[2001:db8::1]:80`. Return None for other text."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]

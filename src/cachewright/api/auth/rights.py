@@ -13,12 +13,12 @@ from cachewright.errors import ApiError, DatabaseUnavailable
 from cachewright.model.identity import Identity
 
 RightsCheck: TypeAlias = Callable[[], Awaitable[ApiError | None]]
-"""Returns why the caller may not go on; None while the caller may."""
+"""Returns the error if the caller may no longer read, otherwise None."""
 
 
 def rights_check(authenticator: Authenticator, request: Request[Any, Any, Any]) -> RightsCheck:
-    """Checks credential, user, role and action of this request again. It is cheap: the answers of the database are kept
-    until something in it changes."""
+    """Return a function that checks credential, user, role and action of this request again. It is cheap, because the
+    results of queries are cached until the database changes."""
     identity: Identity = request.scope["state"][IDENTITY]
     action: Action = request.scope["route_handler"].opt[OPTION]
     headers = list(request.scope["headers"])
@@ -29,7 +29,7 @@ def rights_check(authenticator: Authenticator, request: Request[Any, Any, Any]) 
         except ApiError as refusal:
             return refusal
         except DatabaseUnavailable:
-            return ApiError(errors.DATABASE_UNAVAILABLE)  # rights that cannot be checked are none
+            return ApiError(errors.DATABASE_UNAVAILABLE)  # rights that cannot be checked are not granted
         return None
 
     return check

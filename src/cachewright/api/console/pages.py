@@ -1,4 +1,4 @@
-"""Files of the console: one page, its style and its scripts. They hold no data and need no authentication."""
+"""Files of the console: one page, its style and its scripts. They contain no data and need no authentication."""
 
 import hashlib
 import mimetypes
@@ -23,7 +23,7 @@ _HEADERS = PAGE | {
 
 
 def _read() -> dict[str, bytes]:
-    """Contents by path."""
+    """Return the contents of the files by path."""
     assets = {asset.name: asset.read_bytes() for asset in files("cachewright.api.console").joinpath("assets").iterdir()}
     page = assets.pop(_PAGE)
     return {"/console": page} | {f"/console/{name}": content for name, content in sorted(assets.items())}

@@ -1,9 +1,9 @@
-"""Signing in to the console: a session (24 hours, one project) in a cookie that no script can read.
+"""Sign-in to the console: a session (24 hours, one project) in a cookie that scripts cannot read.
 
-A browser sends its cookies along with whatever request any site has it make, so a cookie alone changes nothing: a
-changing request must also carry a word that follows from the token and that only the console's own pages were told
-(OWASP's HMAC-less variant of the signed double submit: the token is random and secret itself), and a browser that says
-where a request comes from must say that it is the same origin (https://www.w3.org/TR/fetch-metadata/).
+Browsers send cookies even with requests that other sites cause, so the cookie is not sufficient for changes. A changing
+request must also have a CSRF token, which is derived from the session token and known only to the console's pages
+(OWASP's signed double submit without HMAC, because the session token itself is random and secret). If the browser
+reports the origin of the request, it must be the same origin (https://www.w3.org/TR/fetch-metadata/).
 """
 
 from typing import Annotated, Any
@@ -30,7 +30,7 @@ _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 
 
 class SignInBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`project` by name; where it is left out, the first one that the user has a role in."""
+    """`project` is a name. If it is omitted, the session is for the first project in which the user has a role."""
 
     name: _Text
     password: Annotated[str, msgspec.Meta(max_length=1024)]
@@ -47,7 +47,7 @@ class Named(msgspec.Struct, frozen=True):
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """`csrf_token` goes into the header X-CSRF-Token of every request that changes something."""
+    """`csrf_token` is the value of the header X-CSRF-Token, which every changing request must have."""
 
     user: Named
     project: Named
@@ -60,7 +60,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 @post(PATH, status_code=200, opt=OPEN)
 @endpoint
 async def sign_in(request: Call, tokens: Tokens, settings: ServerSettings, body: Body[SignInBody]) -> Response[Session]:
-    """ApiError DCS.1001, DCS.1004 where the user has a role in no project, DCS.4962, DCS.4969."""
+    """Sign in to the console. Raises ApiError DCS.1001, DCS.1004 if the user has no role in any project, DCS.4962 or
+    DCS.4969."""
     require_same_origin(request.scope)
     wanted = body.read()
     scope = Scope(first=True) if wanted.project is None else Scope(project_name=wanted.project)
@@ -73,7 +74,7 @@ async def sign_in(request: Call, tokens: Tokens, settings: ServerSettings, body:
 async def change_project(
     request: Call, tokens: Tokens, settings: ServerSettings, body: Body[ProjectBody]
 ) -> Response[Session]:
-    """The same user in another project. ApiError DCS.1004 where there is no role in it."""
+    """Replace the session by one for another project. Raises ApiError DCS.1004 if the user has no role in it."""
     text = _session(request)
     wanted = body.read().project_id
     user_id = requests.identity(request).user_id
@@ -84,7 +85,7 @@ async def change_project(
 @get(PATH, opt=needs("iam:identity:get"))
 @endpoint
 def show_session(request: Call, tokens: Tokens, settings: ServerSettings) -> Response[Session]:
-    """Who is signed in, and where."""
+    """Show the user and the project of the session."""
     return _session_response(
         request, settings, tokens.look_up(_session(request), requests.identity(request).user_id, "session")
     )
@@ -93,7 +94,7 @@ def show_session(request: Call, tokens: Tokens, settings: ServerSettings) -> Res
 @delete(PATH, status_code=204, opt=needs("iam:token:revoke"))
 @endpoint
 def sign_out(request: Call, tokens: Tokens, settings: ServerSettings) -> Response[None]:
-    """The session is valid no longer, and its streams end."""
+    """Revoke the session. Its event streams end."""
     tokens.revoke(_session(request), requests.identity(request).user_id, "session")
     answer = responses.no_content()
     answer.set_cookie(_cookie(request, settings, "", 0))
@@ -121,7 +122,7 @@ def _session_response(request: Call, settings: Settings, issued: Issued) -> Resp
 
 
 def _session(request: Call) -> str:
-    """ApiError DCS.1003 where the caller is signed in by other means."""
+    """Return the token of the session. Raises ApiError DCS.1003 if the caller uses other credentials."""
     token = session_token(request.scope["headers"])
     if token is None:
         raise ApiError(errors.MISSING_CREDENTIALS)

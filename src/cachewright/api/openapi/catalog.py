@@ -1,6 +1,6 @@
-"""Every operation of the cloud's client: name, method, path. What the server does not do, it refuses by this name.
+"""All operations of the cloud's client: name, method, path. Responses to unsupported operations contain this name.
 
-Source: huaweicloudsdkdcs 3.1.219; a test walks the client's class and compares.
+Source: huaweicloudsdkdcs 3.1.219. A test compares it with the client's class.
 """
 
 from collections.abc import Mapping
@@ -182,7 +182,7 @@ ListMaintenanceWindows GET /v2/instances/maintain-windows
 ListMonitoredObjects GET dims/monitored-objects
 ListMonitoredObjectsOfInstance GET dims/monitored-objects/{instance_id}
 """
-"""A family, then its operations. Paths are below the project, but for those that begin with a slash."""
+"""Families, each followed by its operations. Paths are below the project, unless they begin with a slash."""
 
 
 def _families() -> Mapping[str, tuple[Operation, ...]]:

@@ -1,4 +1,4 @@
-"""Which operations of the cloud's client are served, as the page `docs/coverage.md`."""
+"""The page `docs/coverage.md`: supported operations of the cloud's client."""
 
 from cachewright.api.app import SERVED
 from cachewright.api.openapi.catalog import FAMILIES, OPERATIONS
@@ -37,4 +37,4 @@ def _listed(title: str, calls: set[tuple[str, str]]) -> list[str]:
 
 
 if __name__ == "__main__":
-    print(render(), end="")  # noqa: T201  # this is how the page is made
+    print(render(), end="")  # noqa: T201  # generates the page

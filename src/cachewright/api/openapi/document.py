@@ -1,8 +1,8 @@
-"""The API described as OpenAPI 3.1, read from the code that serves it.
+"""Description of the API as OpenAPI 3.1, generated from the routes.
 
-A route names the shapes of its query, its body and its answer in its own signature; the first two are what requests
-are parsed by, and the type checker holds the third to what is answered. Their schemas are msgspec's own. So there is
-nothing here to keep in step by hand but words and examples.
+The signature of a route contains the shapes of its query, its body and its response. Requests are parsed by the first
+two, and the type checker compares the third with the returned value. msgspec generates the schemas. Only texts and
+examples are written by hand.
 """
 
 import re
@@ -46,7 +46,7 @@ _X_AUTH = "What `POST /v3/auth/tokens` gave. Where a request is signed as well, 
 
 
 def describe(handlers: Sequence[HTTPRouteHandler]) -> Schema:
-    """The document, as JSON can hold it."""
+    """Return the document as JSON-compatible values."""
     shapes = _Shapes()
     paths: dict[str, Schema] = {}
     for handler in handlers:
@@ -85,7 +85,7 @@ def describe(handlers: Sequence[HTTPRouteHandler]) -> Schema:
 
 
 class _Shapes:
-    """Every shape that is described, and whether it is one of requests or of answers."""
+    """Schemas of all described shapes, separately for requests and responses."""
 
     def __init__(self) -> None:
         self._read: dict[str, Schema] = {}
@@ -102,7 +102,7 @@ class _Shapes:
         return schema
 
     def components(self) -> dict[str, Schema]:
-        """In an answer every member is there, defaults as well, but for those whose default is to be left out."""
+        """Return all schemas. In responses, members with a default are present too, so they are required."""
         complete = {name: {**schema, "required": _always_there(schema)} for name, schema in self._written.items()}
         plain: dict[str, Schema] = _plain({**complete, **self._read})
         return dict(sorted(plain.items()))
@@ -174,7 +174,7 @@ def _path_parameters(path: str) -> Iterator[Schema]:
 
 
 def _query_parameters(shape: type[msgspec.Struct]) -> Iterator[Schema]:
-    """A query has no null: what is left out or empty has its default."""
+    """Yield the parameters of a query. They are never null: a missing or empty parameter has its default."""
     schema = _components(shape)[shape.__name__]
     for name, member in _plain(schema["properties"]).items():
         default = member.pop("default", None)
@@ -186,7 +186,7 @@ def _query_parameters(shape: type[msgspec.Struct]) -> Iterator[Schema]:
 
 
 def _nullable(schema: Schema) -> Schema:
-    """In a body null is as good as left out, where it may be left out."""
+    """Allow null for optional members of a body, where null is the same as omitting the member."""
     members = dict(schema.get("properties", {}))
     for name in members.keys() - set(schema.get("required", [])):
         choices = members[name].get("anyOf", [members[name]])
@@ -202,13 +202,13 @@ def _components(shape: type[msgspec.Struct]) -> dict[str, Schema]:
 
 
 def _plain(schema: Any) -> Any:
-    r"""Patterns as JSON Schema reads them, which has `^` and `$` for Python's `\A` and `\Z`; texts on one line each."""
+    r"""Convert patterns to JSON Schema, which has `^` and `$` for Python's `\A` and `\Z`, and join lines of texts."""
     if isinstance(schema, dict):
-        return {name: _said(name, _plain(member)) for name, member in schema.items()}
+        return {name: _plain_member(name, _plain(member)) for name, member in schema.items()}
     return [_plain(item) for item in schema] if isinstance(schema, list | tuple) else schema
 
 
-def _said(name: str, member: Any) -> Any:
+def _plain_member(name: str, member: Any) -> Any:
     if name == "pattern" and isinstance(member, str):
         return member.replace(r"\A", "^").replace(r"\Z", "$")
     return _text(member) if name == "description" and isinstance(member, str) else member

@@ -1,4 +1,4 @@
-"""Examples for the description of the API: answers as the shapes they are made of, bodies as a caller writes them."""
+"""Examples for the description of the API: responses as structs, request bodies as JSON values."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -53,7 +53,7 @@ BODIES: Mapping[str, Any] = {
         }
     },
 }
-"""By operation. Every body has one; a test reads each as the server would."""
+"""Examples of request bodies by operation, one for each operation with a body. A test parses them like the server."""
 
 _STEP = tasks.StepDetail(
     step_id="0f0d6b1e-8a4c-5f3b-9d8e-3a6c1b2d4e5f",

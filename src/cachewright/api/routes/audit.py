@@ -13,7 +13,7 @@ from cachewright.api.schemas import audit as schemas
 def list_audit_entries(
     request: Call, audit_log: Entries, wanted: Query[schemas.AuditQuery]
 ) -> Response[schemas.AuditList]:
-    """Every call of this project that was to change something, newest first; for admins.
+    """Lists all requests of this project that could change something, newest first. For admins.
 
     `start_time` and `end_time` are `yyyyMMddHHmmss`, UTC.
     """

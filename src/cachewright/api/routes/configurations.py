@@ -1,4 +1,4 @@
-"""Parameters of an instance: shown, changed, and the history of their changes; and settings that are not served."""
+"""Parameters of an instance and the history of their changes, and settings of features that are not supported."""
 
 from litestar import Response, get, put
 
@@ -30,7 +30,7 @@ _INSTANCES = "/v2/{project_id:str}/instances/{instance_id:str}"
 @get(_INSTANCES + "/configs", opt=needs("dcs:instance:getConfiguration"))
 @endpoint
 async def list_configurations(request: Call, nodes: Nodes, instance_id: InstanceId) -> Response[schemas.Configurations]:
-    """ListConfigurations, as the nodes of the instance have them now."""
+    """ListConfigurations: the present parameters of the instance's nodes."""
     found = await while_connected(request, nodes.configuration(requests.principal(request), instance_id))
     return responses.json(schemas.configurations(found.instance, found.values, found.latest_change))
 
@@ -40,7 +40,7 @@ async def list_configurations(request: Call, nodes: Nodes, instance_id: Instance
 def update_configurations(
     request: Call, tasks: Tasks, instance_id: InstanceId, body: Body[schemas.UpdateConfigBody]
 ) -> Response[None]:
-    """UpdateConfigurations: a background task changes them; ListConfigurations says in `config_status` how it ended."""
+    """UpdateConfigurations: starts a background task. `config_status` of ListConfigurations shows its result."""
     wanted = ConfigureRequest(parameter_values(body.read()))
     tasks.submit(CONFIGURE, requests.principal(request), instance_id, wanted)
     return responses.no_content()
@@ -51,7 +51,7 @@ def update_configurations(
 def update_instance_config(
     request: Call, tasks: Tasks, instance_id: InstanceId, body: Body[schemas.UpdateConfigBody]
 ) -> Response[JobId]:
-    """UpdateInstanceConfig: the same; follow the job with ShowJobInfo, or as the background task that it is."""
+    """UpdateInstanceConfig: like UpdateConfigurations. Follow it with ShowJobInfo or as a background task."""
     wanted = ConfigureRequest(parameter_values(body.read()))
     task = tasks.submit(CONFIGURE, requests.principal(request), instance_id, wanted)
     return responses.json(JobId(task.id))
@@ -83,7 +83,7 @@ def show_config_history_detail(
 @get("/v2/{project_id:str}/instance/{instance_id:str}/whitelist", opt=needs("dcs:instance:getConfiguration"))
 @endpoint
 def show_ip_whitelist(request: Call, instances: Instances, instance_id: InstanceId) -> Response[schemas.Whitelist]:
-    """ShowIpWhitelist: there is none."""
+    """ShowIpWhitelist: always empty and off."""
     return responses.json(schemas.Whitelist(instances.get(requests.principal(request), instance_id).id))
 
 
@@ -92,7 +92,7 @@ def show_ip_whitelist(request: Call, instances: Instances, instance_id: Instance
 def show_bigkey_autoscan_config(
     request: Call, instances: Instances, instance_id: InstanceId
 ) -> Response[schemas.AutoScan]:
-    """ShowBigkeyAutoscanConfig: it is off."""
+    """ShowBigkeyAutoscanConfig: always off."""
     return responses.json(schemas.AutoScan(instances.get(requests.principal(request), instance_id).id))
 
 
@@ -101,5 +101,5 @@ def show_bigkey_autoscan_config(
 def show_hotkey_autoscan_config(
     request: Call, instances: Instances, instance_id: InstanceId
 ) -> Response[schemas.AutoScan]:
-    """ShowHotkeyAutoscanConfig: it is off."""
+    """ShowHotkeyAutoscanConfig: always off."""
     return responses.json(schemas.AutoScan(instances.get(requests.principal(request), instance_id).id))

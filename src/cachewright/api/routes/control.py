@@ -1,4 +1,4 @@
-"""Extensions of this project: a task's record, pausing, throttling, cancelling, trying again."""
+"""Extensions of this project: show, pause, throttle, cancel and retry a task."""
 
 from litestar import Response, get, post, put
 
@@ -18,7 +18,7 @@ _TASK = _INSTANCE + "/tasks/{task_id:str}"
 def show_task(
     request: Call, records: Records, instance_id: InstanceId, task_id: TaskId
 ) -> Response[schemas.TaskRecord]:
-    """The task's row, its progress, how it is wanted to run and how well it predicted itself."""
+    """Shows a task with its progress, its control settings and the accuracy of its estimates."""
     shown = records.show(requests.principal(request), instance_id, task_id)
     return responses.json(schemas.record(shown.task, shown.control))
 
@@ -26,7 +26,7 @@ def show_task(
 @get("/v2/{project_id:str}/tasks/{task_id:str}", opt=needs("dcs:instance:getBackgroundTask"))
 @endpoint
 def find_task(request: Call, records: Records, task_id: TaskId) -> Response[schemas.TaskRecord]:
-    """The same for who does not know which instance the task is of; also where that is gone."""
+    """Shows a task by its id alone. Works after its instance was deleted."""
     shown = records.find(requests.principal(request), task_id)
     return responses.json(schemas.record(shown.task, shown.control))
 
@@ -54,7 +54,7 @@ def control_task(
 def cancel_task(
     request: Call, tasks: Tasks, records: Records, instance_id: InstanceId, task_id: TaskId
 ) -> Response[schemas.TaskRecord]:
-    """Ends a task that has not ended, and leaves the instance in order. The task is FAILED with DCS.9005 when it is."""
+    """Cancels a task that has not ended. When the instance is usable again, the task is FAILED with DCS.9005."""
     control = Control(state="cancelled")
     _require_kind(request, records, instance_id, task_id)
     task = tasks.control(requests.principal(request), instance_id, task_id, control)
@@ -66,14 +66,14 @@ def cancel_task(
 def retry_task(
     request: Call, tasks: Tasks, records: Records, instance_id: InstanceId, task_id: TaskId
 ) -> Response[schemas.TaskRecord]:
-    """Retries a task that has failed: finished steps stay. The caller must be allowed to start such a task."""
+    """Retries a failed task without repeating finished steps. The caller must be permitted to start such a task."""
     _require_kind(request, records, instance_id, task_id)
     task = tasks.retry(requests.principal(request), instance_id, task_id)
     return responses.json(schemas.record(task, Control()))
 
 
 def _require_kind(request: Call, records: TaskRecords, instance_id: str, task_id: str) -> None:
-    """ApiError DCS.2007 where the caller could not have started this task. The service refuses a missing one."""
+    """Raise ApiError DCS.2007 if the caller may not start such a task. The service refuses a missing task."""
     kind = records.kind(requests.principal(request), instance_id, task_id)
     if kind is not None:
         require_kind(requests.identity(request), kind)

@@ -1,4 +1,4 @@
-"""The description of the API, as JSON for programs and as a page for people. Both are made once, at the start."""
+"""The description of the API as JSON and as an HTML page. Both are created once, at the start."""
 
 import re
 from collections.abc import Mapping
@@ -47,12 +47,12 @@ def _render(description: Mapping[str, Any]) -> bytes:
 
 
 def _words(text: str) -> Markup:
-    """Backticks are code."""
+    """Return the text as HTML, with code for backticks."""
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704  # escaped in the same line
 
 
 def _operations(description: Mapping[str, Any]) -> Mapping[str, list[Mapping[str, Any]]]:
-    """Operations by family, in the order of the families; each with its method and path."""
+    """Return the operations, each with method and path, by family and in the order of the families."""
     found: dict[str, list[Mapping[str, Any]]] = {tag["name"]: [] for tag in description["tags"]}
     for path, methods in description["paths"].items():
         for method, operation in methods.items():

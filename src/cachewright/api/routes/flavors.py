@@ -1,4 +1,4 @@
-"""What can be bought."""
+"""Flavors."""
 
 from litestar import Response, get
 
@@ -14,7 +14,7 @@ from cachewright.flavors import parse
 def list_flavors(
     request: Call, instances: Instances, wanted: Query[schemas.FlavorsQuery]
 ) -> Response[schemas.FlavorList]:
-    """ListFlavors; with an instance, those it can be resized to."""
+    """ListFlavors. For an instance, the flavors to which it can be resized."""
     query = wanted.read()
     if not query.instance_id:
         return responses.json(schemas.flavor_list(query))

@@ -1,4 +1,4 @@
-"""What clients ask of IAM v3: a token for a password, and which project is theirs."""
+"""Operations of IAM v3 that clients need: tokens for passwords, and look-up of projects."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ _ABOUT_ONESELF = needs("iam:identity:get")
 async def create_token(
     request: Call, tokens: Tokens, settings: ServerSettings, body: Body[schemas.TokenBody]
 ) -> Response[schemas.TokenAnswer]:
-    """KeystoneCreateUserTokenByPassword: a token for a name and a password, good for 24 hours and for one project."""
+    """KeystoneCreateUserTokenByPassword: a token for name and password, valid for 24 hours and one project."""
     auth = body.read().auth
     user = auth.identity.password.user
     issued = await tokens.sign_in(user.name, user.password, auth.known(), origin(request.scope))
@@ -37,7 +37,7 @@ async def create_token(
 @get(_TOKENS, opt=_ABOUT_ONESELF)
 @endpoint
 def show_token(request: Call, tokens: Tokens, settings: ServerSettings) -> Response[schemas.TokenAnswer]:
-    """KeystoneValidateToken: what the caller's own token in X-Subject-Token is good for."""
+    """KeystoneValidateToken: user, project and role of the caller's own token in X-Subject-Token."""
     return _answer(request, settings, tokens.look_up(_subject(request), requests.identity(request).user_id), 200)
 
 
@@ -54,7 +54,7 @@ def delete_token(request: Call, tokens: Tokens) -> Response[None]:
 def list_projects(
     request: Call, users: Users, settings: ServerSettings, wanted: Query[schemas.NameQuery]
 ) -> Response[schemas.ProjectList]:
-    """KeystoneListProjects: those where the caller has a role. SDKs find the project of a region by its name."""
+    """KeystoneListProjects: projects in which the caller has a role. SDKs look up a region's project by name."""
     name = wanted.read().name
     mine = users.projects(requests.identity(request).user_id)
     return _projects(request, settings, [project for project in mine if name in {None, project.name}])
@@ -63,14 +63,14 @@ def list_projects(
 @get("/v3/auth/projects", opt=_ABOUT_ONESELF)
 @endpoint
 def list_own_projects(request: Call, users: Users, settings: ServerSettings) -> Response[schemas.ProjectList]:
-    """KeystoneListAuthProjects."""
+    """KeystoneListAuthProjects: projects in which the caller has a role."""
     return _projects(request, settings, users.projects(requests.identity(request).user_id))
 
 
 @get("/v3/auth/domains", opt=_ABOUT_ONESELF)
 @endpoint
 def list_domains(request: Call, settings: ServerSettings) -> Response[schemas.DomainList]:
-    """KeystoneListAuthDomains: the account."""
+    """KeystoneListAuthDomains: the only account."""
     root = _root(request, settings)
     domain = schemas.ShownDomain(links=schemas.SelfLink(f"{root}/v3/domains/{schemas.ACCOUNT_ID}"))
     return responses.json(schemas.DomainList(_links(request, settings), [domain]))
@@ -81,7 +81,7 @@ def list_domains(request: Call, settings: ServerSettings) -> Response[schemas.Do
 def list_users(
     request: Call, users: Users, settings: ServerSettings, wanted: Query[schemas.NameQuery]
 ) -> Response[schemas.UserList]:
-    """KeystoneListUsers: the caller."""
+    """KeystoneListUsers: only the caller."""
     found = users.get(requests.identity(request).user_id)
     name = wanted.read().name
     shown = [schemas.shown_user(found, _root(request, settings))] if found and name in {None, found.name} else []
@@ -91,7 +91,7 @@ def list_users(
 @get("/v3/regions", opt=_ABOUT_ONESELF)
 @endpoint
 def list_regions(request: Call, settings: ServerSettings) -> Response[schemas.RegionList]:
-    """KeystoneListRegions: one."""
+    """KeystoneListRegions: the only region."""
     region = schemas.ShownRegion(links=schemas.SelfLink(f"{_root(request, settings)}/v3/regions/{ZONE}"))
     return responses.json(schemas.RegionList(_links(request, settings), [region]))
 
@@ -109,7 +109,7 @@ def _answer(request: Call, settings: Settings, issued: Issued, status: int) -> R
 
 
 def _subject(request: Call) -> str:
-    """ApiError DCS.4062 where no token is named."""
+    """Return the token in X-Subject-Token. Raises ApiError DCS.4062 if it is missing."""
     token = request.headers.get(_SUBJECT)
     if not token:
         raise ApiError(errors.INVALID_PARAMETER, parameter="X-Subject-Token", reason="it is missing")

@@ -1,4 +1,4 @@
-"""Extensions of this project: an instance as it is now, once or as a stream, and its last hour."""
+"""Extensions of this project: the present state of an instance, also as a stream, and statistics of the last hour."""
 
 from litestar import Response, get
 
@@ -32,16 +32,16 @@ async def show_instance_state(
     streams: Streams,
     instance_id: InstanceId,
 ) -> Response[schemas.InstanceState]:
-    """Status, running task, and of each shard its slots and what its nodes say, all as it is now.
+    """Shows the present state: status, running task, and the slots and nodes of each shard.
 
-    With `Accept: text/event-stream`, an event `state` whenever something of it has changed, about once a second and
-    more often while slots move; `end` when the instance was deleted, `refused` when the caller may no longer read it.
+    With `Accept: text/event-stream`, sends an event `state` after each change, about once a second and more often while
+    slots move, `end` when the instance was deleted, and `refused` when the caller may no longer read it.
     """
     principal = requests.principal(request)
     first = nodes.snapshot(principal, instance_id)
     if not event_streams.wanted(request.headers.get("accept", "")):
         return responses.json(schemas.instance_state(await while_connected(request, first)))
-    await first  # not `while_connected`: the stream itself has to receive the end of the connection, which comes once
+    await first  # not `while_connected`: the disconnect is received once, and the stream needs it
     streams.open(request.scope, principal.user_id)
     return event_streams.instance_stream(
         feed, instance_id, lambda: nodes.next_snapshot(principal, instance_id), rights_check(authenticator, request)
@@ -53,6 +53,6 @@ async def show_instance_state(
 def list_instance_statistics(
     request: Call, instances: Instances, instance_id: InstanceId
 ) -> Response[schemas.StatisticsSamples]:
-    """Memory, keys, commands and traffic over the last hour, or since the server started."""
+    """Lists memory, keys, commands and traffic of the last hour, or since the start of the server."""
     samples = instances.statistics(requests.principal(request), instance_id)
     return responses.json(schemas.statistics_samples(instance_id, samples))

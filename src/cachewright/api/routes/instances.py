@@ -40,7 +40,7 @@ _INSTANCE = _INSTANCES + "/{instance_id:str}"
 @post(_INSTANCES, status_code=200, opt=needs("dcs:instance:create"))
 @endpoint
 def create_instance(request: Call, creation: Creation, body: Body[CreateBody]) -> Response[schemas.CreatedList]:
-    """CreateInstance."""
+    """CreateInstance: stores new instances and starts background tasks that create them."""
     created = creation.create_instances(requests.principal(request), create_request(body.read()))
     name_subjects(request, [instance.id for instance in created])
     return responses.json(schemas.CreatedList([schemas.Created(instance.id, instance.name) for instance in created]))
@@ -51,7 +51,7 @@ def create_instance(request: Call, creation: Creation, body: Body[CreateBody]) -
 def list_instances(
     request: Call, instances: Instances, settings: ServerSettings, wanted: Query[schemas.InstancesQuery]
 ) -> Response[schemas.InstanceList]:
-    """ListInstances, newest first; an offset beyond the end is an empty page."""
+    """ListInstances: newest first. An offset beyond the end returns an empty page."""
     query = wanted.read()
     count, page = instances.page(
         requests.principal(request), instance_filter(query), offset=query.offset, limit=query.limit
@@ -69,7 +69,7 @@ def batch_delete_instances(
     wanted: Query[change_schemas.BatchDeleteQuery],
     body: OptionalBody[change_schemas.BatchDeleteBody],
 ) -> Response[change_schemas.BatchResults]:
-    """BatchDeleteInstances: those that are named, and with `all_failure` those that could not be created."""
+    """BatchDeleteInstances: deletes the listed instances, and with `all_failure` those whose creation failed."""
     all_failure = wanted.read().all_failure.lower() == "true"
     named = body.read().instances if body.given or not all_failure else []
     ids = _named(named) if named or not all_failure else []
@@ -85,7 +85,7 @@ def batch_delete_instances(
 def show_instance(
     request: Call, instances: Instances, settings: ServerSettings, instance_id: InstanceId
 ) -> Response[schemas.ShownInstance]:
-    """ShowInstance."""
+    """ShowInstance: one instance with its details."""
     found = instances.show(requests.principal(request), instance_id)
     return responses.json(schemas.shown(found.instance, found.nodes, found.used_memory, settings, found.unfinished))
 
@@ -99,10 +99,10 @@ def update_instance(
     instance_id: InstanceId,
     body: Body[change_schemas.UpdateBody],
 ) -> Response[None]:
-    """UpdateInstance: name, description, maintenance window and security group, as they are read back."""
+    """UpdateInstance: changes name, description, maintenance window and security group."""
     principal = requests.principal(request)
     instances.get(principal, instance_id)
-    changed = body.read()  # a large body takes a while, in which no transaction may wait
+    changed = body.read()  # before the transaction, because a large body takes a while
     attributes.change(principal, instance_id, lambda instance: attribute_change(changed, instance))
     return responses.no_content()
 
@@ -110,7 +110,7 @@ def update_instance(
 @delete(_INSTANCE, status_code=204, opt=needs("dcs:instance:delete"))
 @endpoint
 def delete_single_instance(request: Call, tasks: Tasks, instance_id: InstanceId) -> Response[None]:
-    """DeleteSingleInstance: the deletion is a background task; the instance is gone when ShowInstance says 404."""
+    """DeleteSingleInstance: starts a background task. After the deletion, ShowInstance returns 404."""
     tasks.submit(DELETE, requests.principal(request), instance_id, None)
     return responses.no_content()
 
@@ -120,7 +120,7 @@ def delete_single_instance(request: Call, tasks: Tasks, instance_id: InstanceId)
 def resize_instance(
     request: Call, tasks: Tasks, instances: Instances, instance_id: InstanceId, body: Body[ResizeBody]
 ) -> Response[None]:
-    """ResizeInstance: the answer names no task; it is the newest in the instance's list."""
+    """ResizeInstance: starts a background task. It is the newest one in ListBackgroundTask; the response has no id."""
     principal = requests.principal(request)
     instance = instances.get(principal, instance_id)
     tasks.submit(RESIZE, principal, instance_id, resize_request(body.read(), instance))
@@ -132,7 +132,7 @@ def resize_instance(
 def restart_or_flush_instances(
     request: Call, tasks: Tasks, body: Body[change_schemas.StatusBody]
 ) -> Response[change_schemas.BatchResults]:
-    """RestartOrFlushInstances: restarts, node after node. Flushing is not served."""
+    """RestartOrFlushInstances: restarts one node after another. Flushing is not supported."""
     ids = _named(body.read().instances)
     principal = requests.principal(request)
     name_subjects(request, ids)
@@ -140,7 +140,7 @@ def restart_or_flush_instances(
 
 
 def _named(texts: Sequence[str]) -> list[str]:
-    """Each id once. ApiError DCS.4065, DCS.4100 or DCS.4061."""
+    """Return the ids without duplicates. Raises ApiError DCS.4065, DCS.4100 or DCS.4061."""
     if not texts:
         raise requests.refused("instances", "none is named")
     if len(texts) > change_schemas.MOST_IDS:
@@ -151,7 +151,7 @@ def _named(texts: Sequence[str]) -> list[str]:
 def _submitted(
     tasks: TaskService, operation: Operation[None, NoParams], principal: Principal, ids: Sequence[str]
 ) -> change_schemas.BatchResults:
-    """Starts the operation on each instance. A refusal of one does not keep the others from it."""
+    """Start the operation on each instance, even if it is refused for some of them."""
     results = []
     for instance_id in ids:
         try:

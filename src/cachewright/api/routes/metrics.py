@@ -1,5 +1,5 @@
-"""Metrics for Prometheus. They tell of every project, so they have a token of their own, which only the owner of the
-data directory can read."""
+"""Metrics for Prometheus. They concern all projects, so they have a separate token, which only the owner of the data
+directory can read."""
 
 import asyncio
 import hmac
@@ -19,7 +19,7 @@ _SCHEME = "Bearer"
 
 
 def metrics_page(settings: Settings, text: Callable[[], bytes]) -> HTTPRouteHandler:
-    """`/metrics`. The token is read each time, so that it can be changed while the server runs."""
+    """Return the route `/metrics`. It reads the token for each request, so that the token can be changed at runtime."""
 
     def authorized_text(authorization: str) -> bytes:
         scheme, _, given = authorization.partition(" ")

@@ -1,4 +1,4 @@
-"""Shards and nodes, as they are when they are asked."""
+"""Shards and nodes in their present state."""
 
 from litestar import Response, get
 
@@ -20,7 +20,7 @@ _INSTANCE = "/v2/{project_id:str}/instance/{instance_id:str}"
 async def list_group_replication_info(
     request: Call, nodes: Nodes, instance_id: InstanceId
 ) -> Response[schemas.GroupList]:
-    """ListGroupReplicationInfo: shards, and the nodes of each."""
+    """ListGroupReplicationInfo: shards with their nodes."""
     found = await _of_instance(request, nodes, instance_id)
     return responses.json(schemas.groups(found.instance, found.nodes))
 
@@ -41,7 +41,7 @@ async def show_replication_states(
 @get(_INSTANCES + "/logical-nodes", opt=needs("dcs:instance:get"))
 @endpoint
 async def show_nodes_information(request: Call, nodes: Nodes, instance_id: InstanceId) -> Response[schemas.NodeList]:
-    """ShowNodesInformation."""
+    """ShowNodesInformation: the nodes of an instance."""
     found = await _of_instance(request, nodes, instance_id)
     return responses.json(schemas.node_list(found.instance, found.nodes))
 
@@ -59,7 +59,7 @@ async def show_instance_topology(request: Call, nodes: Nodes, instance_id: Insta
 async def batch_show_nodes_information(
     request: Call, nodes: Nodes, wanted: Query[PageQuery]
 ) -> Response[schemas.InstanceNodesList]:
-    """BatchShowNodesInformation: a page of instances, newest first, each with its nodes."""
+    """BatchShowNodesInformation: a page of instances with their nodes, newest first."""
     query = wanted.read()
     found = nodes.page(requests.principal(request), offset=query.offset, limit=query.limit)
     count, page = await while_connected(request, found)

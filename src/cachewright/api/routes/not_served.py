@@ -1,4 +1,5 @@
-"""Operations of the cloud that are not served: each is refused by its name, before the router's own 404."""
+"""Routes for operations of the cloud that are not supported. Their errors contain the operation's name, unlike the
+router's 404."""
 
 from collections.abc import Iterable
 
@@ -12,13 +13,13 @@ from cachewright.errors import ApiError
 
 
 def refusals(served: Iterable[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
-    """A route for every operation that none of `served` is."""
+    """Return a route for every operation that is not in `served`."""
     there = {(method, described_path(handler)) for handler in served for method in handler.http_methods}
     return [_refusing(operation) for place, operation in OPERATIONS.items() if place not in there]
 
 
 def described_path(handler: HTTPRouteHandler) -> str:
-    """As the catalogue writes it: without the types of the framework."""
+    """Return the route's path as in the catalog, without the framework's types."""
     (path,) = handler.paths
     return path.replace(":str}", "}")
 

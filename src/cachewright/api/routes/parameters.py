@@ -1,8 +1,8 @@
 """Parameters of routes, and the decorator that reads them.
 
-A route names in its signature what it takes of a request: ids of the path, `Query[Shape]`, `Body[Shape]`, and services.
-A route that is a plain function uses the database alone and runs on a thread; a coroutine function runs on the event
-loop. `endpoint` is the one place where the two meet.
+The signature of a route lists what it needs: ids of the path, `Query[Shape]`, `Body[Shape]`, and services. A route that
+is a plain function uses only the database and runs on a thread. A route that is a coroutine function runs on the event
+loop. Only `endpoint` distinguishes the two.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ Users: TypeAlias = NamedDependency[UserQueries]
 
 
 class PathFormat(msgspec.Struct, frozen=True):
-    """Marks a parameter of the path: `parse` returns its one spelling, or raises ApiError."""
+    """Marks a parameter of the path. `parse` returns its canonical spelling, or raises ApiError."""
 
     parse: Callable[[str], str]
 
@@ -74,29 +74,29 @@ Answer = TypeVar("Answer")
 
 
 class Query(Generic[Shape]):
-    """The query of a request, in the shape that its route names. The route decides when it is validated."""
+    """The query of a request with the shape in the route's signature. The route decides when to validate it."""
 
     def __init__(self, raw: bytes, shape: type[Shape]) -> None:
         self._raw, self._shape = raw, shape
 
     def read(self) -> Shape:
-        """ApiError DCS.4062 where it is not of that shape."""
+        """Parse and validate the query. Raises ApiError DCS.4062."""
         return requests.query(self._raw, self._shape)
 
 
 class Body(Generic[Shape]):
-    """The body of a request, in the shape that its route names. The route decides when it is validated."""
+    """The body of a request with the shape in the route's signature. The route decides when to validate it."""
 
     def __init__(self, raw: bytes, shape: type[Shape]) -> None:
         self._raw, self._shape = raw, shape
 
     def read(self) -> Shape:
-        """ApiError DCS.4004, DCS.4005, or with the code of the member that is not of that shape."""
+        """Parse and validate the body. Raises ApiError DCS.4004, DCS.4005, or with the code of the invalid member."""
         return requests.body(self._raw, self._shape)
 
 
 class OptionalBody(Body[Shape]):
-    """A body that may be empty, whatever its content type says."""
+    """A body that may be empty, with any content type."""
 
     @property
     def given(self) -> bool:
@@ -104,8 +104,8 @@ class OptionalBody(Body[Shape]):
 
 
 def endpoint(route: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
-    """Reads the parameters of `route` from the request and runs it: a plain function on a thread for requests, a
-    coroutine function on the event loop."""
+    """Decorate a route: read its parameters from the request, and run a plain function on a thread, a coroutine
+    function on the event loop."""
     shapes, formats = shapes_read(route), _path_formats(route)
     is_async = inspect.iscoroutinefunction(route)
 
@@ -118,16 +118,16 @@ def endpoint(route: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any
             given[name] = kind(request.scope["query_string"] if kind is Query else await request.body(), shape)
         return await (route(**given) if is_async else _in_thread(request, partial(route, **given)))
 
-    # The framework fills in what it finds in the signature; a query or a body it would read itself.
+    # The framework supplies the parameters in the signature. It would read query and body itself, so hide these.
     signature = inspect.signature(route)
-    left = [parameter for name, parameter in signature.parameters.items() if name not in shapes]
-    run.__signature__ = signature.replace(parameters=left)  # type: ignore[attr-defined]  # inspect reads it
+    remaining = [parameter for name, parameter in signature.parameters.items() if name not in shapes]
+    run.__signature__ = signature.replace(parameters=remaining)  # type: ignore[attr-defined]  # inspect reads it
     run.__annotations__ = {name: hint for name, hint in route.__annotations__.items() if name not in shapes}
     return run
 
 
 def shapes_read(route: Callable[..., Any]) -> Mapping[str, tuple[type, type[msgspec.Struct]]]:
-    """Parameters that are a query or a body, with the shape that is read from it."""
+    """Return the parameters that are a query or a body, with their kind and shape."""
     hints = get_type_hints(inspect.unwrap(route))
     return {
         name: (kind, get_args(hint)[0])
@@ -147,7 +147,7 @@ def _path_formats(route: Callable[..., Any]) -> Mapping[str, PathFormat]:
 
 
 async def _in_thread(request: Call, act: Callable[[], Answer]) -> Answer:
-    """ApiError DCS.4974 where too many requests of the project wait for their turn."""
+    """Run a route on a thread. Raises ApiError DCS.4974 if too many requests of the project wait."""
     threads: RequestThreads = request.app.state[THREADS]
     identity: Identity | None = request.scope["state"].get(IDENTITY)
     owner = (identity.project_id or identity.user_id) if identity else ""
@@ -156,8 +156,8 @@ async def _in_thread(request: Call, act: Callable[[], Answer]) -> Answer:
 
 
 async def while_connected(request: Call, act: Coroutine[Any, Any, Answer]) -> Answer:
-    """Runs `act` until its end, or until the client has closed its connection: then `act` is cancelled. ApiError
-    DCS.4975, which the client no longer receives, in that case. Call it after the body has been read."""
+    """Run `act`, and cancel it if the client closes its connection. Then raises ApiError DCS.4975, which the client
+    does not receive. Call it after the body has been read."""
     acting = asyncio.create_task(act)
     leaving = asyncio.create_task(_disconnected(request))
     try:

@@ -1,4 +1,4 @@
-"""What is the same for every project."""
+"""Available zones and maintenance windows, which are the same for all projects."""
 
 from litestar import Response, get
 
@@ -9,11 +9,11 @@ from cachewright.api.schemas import places as schemas
 
 @get("/v2/available-zones", sync_to_thread=False, opt=needs("dcs:zone:list"))
 def list_available_zones() -> Response[schemas.ZoneList]:
-    """ListAvailableZones: one."""
+    """ListAvailableZones: the only zone."""
     return responses.json(schemas.ZoneList())
 
 
 @get("/v2/instances/maintain-windows", sync_to_thread=False, opt=needs("dcs:zone:list"))
 def list_maintenance_windows() -> Response[schemas.WindowList]:
-    """ListMaintenanceWindows."""
+    """ListMaintenanceWindows: windows of four hours."""
     return responses.json(schemas.windows())

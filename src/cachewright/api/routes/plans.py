@@ -1,4 +1,4 @@
-"""Previews of resizes, and jobs, which the cloud's clients poll."""
+"""Previews and checks of resizes, and jobs, which the cloud's clients poll."""
 
 from litestar import Response, get, post
 
@@ -27,7 +27,7 @@ _RESIZE = "/v2/{project_id:str}/instances/{instance_id:str}/resize"
 async def plan_resize(
     request: Call, tasks: Tasks, instance_id: InstanceId, body: Body[schemas.CheckBody]
 ) -> Response[schemas.ResizePlan]:
-    """An extension: the steps a resize would take now, with slots, keys, bytes and seconds; nothing is touched."""
+    """An extension: previews the steps of a resize with slots, keys, bytes and seconds. Changes nothing."""
     wanted = _resize_request(body.read())
     planned = tasks.preview_resize(requests.principal(request), instance_id, wanted)
     instance, preview = await while_connected(request, planned)
@@ -39,7 +39,7 @@ async def plan_resize(
 def start_instance_resize_check_job(
     request: Call, tasks: Tasks, instance_id: InstanceId, body: Body[schemas.CheckBody]
 ) -> Response[schemas.JobId]:
-    """StartInstanceResizeCheckJob: follow it with ShowJobInfo, or as the background task that it is."""
+    """StartInstanceResizeCheckJob: starts a check. Follow it with ShowJobInfo or as a background task."""
     task = tasks.submit(RESIZE_CHECK, requests.principal(request), instance_id, _resize_request(body.read()))
     return responses.json(schemas.JobId(task.id))
 
@@ -49,7 +49,7 @@ def start_instance_resize_check_job(
 def cancel_instance_resize(
     request: Call, tasks: Tasks, instance_id: InstanceId, task_id: TaskId
 ) -> Response[schemas.ResizeCancelled]:
-    """CancelInstanceResize, which is in the cloud's documents and in no client: ends a resize that waits or runs."""
+    """CancelInstanceResize: cancels a waiting or running resize. The cloud documents it, but its clients lack it."""
     tasks.cancel_resize(requests.principal(request), instance_id, task_id)
     return responses.json(schemas.ResizeCancelled())
 
@@ -57,7 +57,7 @@ def cancel_instance_resize(
 @get("/v2/{project_id:str}/jobs/{job_id:str}", opt=needs("dcs:instance:getBackgroundTask"))
 @endpoint
 def show_job_info(request: Call, records: Records, job_id: TaskId) -> Response[schemas.JobInfo]:
-    """ShowJobInfo. Every background task is a job with the same id."""
+    """ShowJobInfo: the state of a job. Every background task is a job with the same id."""
     return responses.json(schemas.job_info(records.find(requests.principal(request), job_id).task))
 
 

@@ -1,4 +1,4 @@
-"""How much a project may have, and how much it has."""
+"""Quotas of a project and their use."""
 
 from litestar import Response, get
 
@@ -11,5 +11,5 @@ from cachewright.api.schemas import quota as schemas
 @get("/v2/{project_id:str}/quota", opt=needs("dcs:quota:get"))
 @endpoint
 def show_quota_of_tenant(request: Call, instances: Instances) -> Response[schemas.Quotas]:
-    """ShowQuotaOfTenant. An instance that is being resized counts with the most that it has meanwhile."""
+    """ShowQuotaOfTenant: quotas and their use. During a resize, an instance counts with its largest size."""
     return responses.json(schemas.quotas(*instances.quota(requests.principal(request))))

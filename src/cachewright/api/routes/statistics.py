@@ -1,4 +1,4 @@
-"""Instances of a project, counted."""
+"""Counts and statistics of the instances of a project."""
 
 from litestar import Response, get
 
@@ -15,7 +15,7 @@ _INSTANCES = "/v2/{project_id:str}/instances"
 def list_number_of_instances_in_different_status(
     request: Call, instances: Instances, wanted: Query[schemas.StatusQuery]
 ) -> Response[schemas.AllStatusCounts]:
-    """ListNumberOfInstancesInDifferentStatus; with failed creations only on request."""
+    """ListNumberOfInstancesInDifferentStatus: counts failed creations only on request."""
     include_failure = wanted.read().include_failure.lower() == "true"
     counted = instances.count_by_status(requests.principal(request))
     return responses.json(schemas.status_counts(counted, include_failure=include_failure))
@@ -24,6 +24,6 @@ def list_number_of_instances_in_different_status(
 @get(_INSTANCES + "/statistic", opt=needs("dcs:instance:list"))
 @endpoint
 async def list_statistics_of_running_instances(request: Call, nodes: Nodes) -> Response[schemas.StatisticList]:
-    """ListStatisticsOfRunningInstances, from the counters of their nodes now."""
+    """ListStatisticsOfRunningInstances: present counters of the nodes."""
     found = await while_connected(request, nodes.of_running_instances(requests.principal(request)))
     return responses.json(schemas.StatisticList([schemas.statistic(one.instance, one.nodes) for one in found]))

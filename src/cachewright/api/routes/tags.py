@@ -12,14 +12,14 @@ from cachewright.api.validation import tagging
 @get("/v2/{project_id:str}/instances/{instance_id:str}/tags", opt=needs("dcs:tag:list"))
 @endpoint
 def show_tags(request: Call, instances: Instances, instance_id: InstanceId) -> Response[schemas.TagList]:
-    """ShowTags."""
+    """ShowTags: the tags of an instance."""
     return responses.json(schemas.TagList(schemas.tags_of(instances.get(requests.principal(request), instance_id))))
 
 
 @get("/v2/{project_id:str}/dcs/tags", opt=needs("dcs:tag:list"))
 @endpoint
 def list_tags_of_tenant(request: Call, instances: Instances) -> Response[schemas.TenantTags]:
-    """ListTagsOfTenant."""
+    """ListTagsOfTenant: all tags of the project's instances."""
     return responses.json(schemas.tenant_tags(instances.all(requests.principal(request))))
 
 
@@ -32,9 +32,9 @@ def batch_create_or_delete_tags(
     instance_id: InstanceId,
     body: Body[schemas.TagsBody],
 ) -> Response[None]:
-    """BatchCreateOrDeleteTags: a key that is there gets the new value; to delete one that is not is no fault."""
+    """BatchCreateOrDeleteTags: replaces values of existing keys, and ignores missing keys in deletions."""
     principal = requests.principal(request)
     instances.get(principal, instance_id)
-    tags = body.read()  # a large body takes a while, in which no transaction may wait
+    tags = body.read()  # before the transaction, because a large body takes a while
     attributes.change(principal, instance_id, lambda instance: tagging(tags, instance))
     return responses.no_content()

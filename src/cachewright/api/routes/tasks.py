@@ -1,4 +1,4 @@
-"""Background tasks: of one instance, and of the whole project in the task centre."""
+"""Background tasks of an instance, and of the whole project in the task center."""
 
 from functools import partial
 
@@ -32,7 +32,7 @@ _CENTRE = "/v2/{project_id:str}/tasks"
 def list_background_task(
     request: Call, records: Records, instance_id: InstanceId, wanted: Query[schemas.ListQuery]
 ) -> Response[schemas.TaskList]:
-    """ListBackgroundTask: newest first; an offset beyond the end is an empty page."""
+    """ListBackgroundTask: newest first. An offset beyond the end returns an empty page."""
     query = wanted.read()
     count, page = records.page_of_instance(
         requests.principal(request),
@@ -56,11 +56,11 @@ async def show_background_task_progress(
     instance_id: InstanceId,
     task_id: TaskId,
 ) -> Response[schemas.Progress]:
-    """ShowBackgroundTaskProgress: percent, seconds left, and every step and sub-step.
+    """ShowBackgroundTaskProgress: percentage, remaining seconds, and all steps and sub-steps.
 
-    Two extensions: with `Accept: text/event-stream`, every change until the task has ended (event `end`) or the caller
-    may not read it any longer (event `refused`); with the `ETag` of an earlier answer in `If-None-Match`, 304 and no
-    body where nothing has changed.
+    Two extensions: With `Accept: text/event-stream`, sends every change until the task ends (event `end`) or the caller
+    may no longer read it (event `refused`). With the `ETag` of an earlier response in `If-None-Match`, returns 304
+    without a body if nothing has changed.
     """
     principal = requests.principal(request)
     rendered = await records.cached(principal.project_id, instance_id, task_id, render)
@@ -79,7 +79,7 @@ async def show_background_task_progress(
 def delete_background_task(
     request: Call, records: Records, instance_id: InstanceId, task_id: TaskId
 ) -> Response[schemas.Deleted]:
-    """DeleteBackgroundTask: forgets a task that has ended."""
+    """DeleteBackgroundTask: deletes the record of an ended task."""
     records.delete(requests.principal(request), task_id, instance_id)
     return responses.json(schemas.Deleted())
 
@@ -87,7 +87,7 @@ def delete_background_task(
 @get(_CENTRE, opt=needs("dcs:instance:getBackgroundTask"))
 @endpoint
 def list_center_task(request: Call, records: Records, wanted: Query[schemas.ListQuery]) -> Response[schemas.TaskList]:
-    """ListCenterTask: of all instances of the project, those that are gone among them, newest first."""
+    """ListCenterTask: tasks of all instances of the project, including deleted instances, newest first."""
     query = wanted.read()
     count, page = records.page_of_project(
         requests.principal(request), Period(*requests.period(query)), offset=query.offset, limit=query.limit
@@ -100,7 +100,7 @@ def list_center_task(request: Call, records: Records, wanted: Query[schemas.List
 def delete_center_task(
     request: Call, records: Records, task_id: TaskId, body: OptionalBody[schemas.DeleteCenterBody]
 ) -> Response[schemas.Deleted]:
-    """DeleteCenterTask: forgets a task that has ended, also one whose instance is gone. The body may be left out."""
+    """DeleteCenterTask: deletes the record of an ended task, also of a deleted instance. The body is optional."""
     if body.given:
         body.read()
     records.delete(requests.principal(request), task_id)

@@ -1,4 +1,4 @@
-"""Webhooks: an extension of this project. For admins: an address may hold a secret."""
+"""Webhooks: an extension of this project. Only for admins, because URLs may contain secrets."""
 
 from litestar import Response, delete, get, post
 
@@ -18,7 +18,7 @@ _WEBHOOK = _WEBHOOKS + "/{webhook_id:str}"
 def create_webhook(
     request: Call, webhooks: Webhooks, body: Body[schemas.WebhookBody]
 ) -> Response[schemas.CreatedWebhook]:
-    """From now on every change of a task's status is sent there: a CloudEvent, signed as Standard Webhooks has it."""
+    """Creates a webhook. It receives every change of a task's status as a CloudEvent, signed by Standard Webhooks."""
     wanted = body.read()
     if not wanted.is_addressed():
         raise requests.refused("url", "it needs a host, and neither a user nor a fragment")
@@ -31,7 +31,7 @@ def create_webhook(
 @get(_WEBHOOKS, opt=needs("dcs:webhook:list"))
 @endpoint
 def list_webhooks(request: Call, webhooks: Webhooks) -> Response[schemas.WebhookList]:
-    """Without their secrets."""
+    """Lists the webhooks of the project without their secrets."""
     found = webhooks.all(requests.principal(request))
     return responses.json(schemas.WebhookList([schemas.shown(webhook) for webhook in found]))
 
@@ -39,7 +39,7 @@ def list_webhooks(request: Call, webhooks: Webhooks) -> Response[schemas.Webhook
 @delete(_WEBHOOK, status_code=204, opt=needs("dcs:webhook:modify"))
 @endpoint
 def delete_webhook(request: Call, webhooks: Webhooks, webhook_id: WebhookId) -> Response[None]:
-    """With everything that was on its way."""
+    """Deletes a webhook and its deliveries, including waiting ones."""
     webhooks.delete(requests.principal(request), webhook_id)
     return responses.no_content()
 
@@ -47,7 +47,7 @@ def delete_webhook(request: Call, webhooks: Webhooks, webhook_id: WebhookId) -> 
 @post(_WEBHOOK + "/test", status_code=200, opt=needs("dcs:webhook:modify"))
 @endpoint
 def test_webhook(request: Call, webhooks: Webhooks, webhook_id: WebhookId) -> Response[schemas.ShownDelivery]:
-    """Sends a test event. At most five in ten seconds, and five that wait, for each webhook."""
+    """Sends a test event. Each webhook is limited to five in ten seconds, and to five that wait."""
     return responses.json(schemas.shown_delivery(webhooks.send_test_event(requests.principal(request), webhook_id)))
 
 
@@ -56,7 +56,7 @@ def test_webhook(request: Call, webhooks: Webhooks, webhook_id: WebhookId) -> Re
 def list_deliveries(
     request: Call, webhooks: Webhooks, webhook_id: WebhookId, wanted: Query[PageQuery]
 ) -> Response[schemas.DeliveryList]:
-    """What was sent and what came of it, newest first."""
+    """Lists the deliveries of a webhook with their results, newest first."""
     query = wanted.read()
     count, page = webhooks.deliveries(requests.principal(request), webhook_id, offset=query.offset, limit=query.limit)
     return responses.json(schemas.DeliveryList(count, [schemas.shown_delivery(delivery) for delivery in page]))

@@ -6,5 +6,5 @@ __all__ = ["iso", "rfc3339"]
 
 
 def iso(milliseconds: int | None) -> str | None:
-    """`2020-06-17T07:38:42.503Z`."""
+    """Return epoch milliseconds as `2020-06-17T07:38:42.503Z`."""
     return None if milliseconds is None else rfc3339(milliseconds)

@@ -12,11 +12,11 @@ class AuditQuery(ListQuery, frozen=True):
 
 
 class ShownEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One call that was allowed to change something, or was refused it.
+    """A request that could change something, permitted or refused.
 
-    `status` and `error_code` say how it was answered; a `status` of null means that it runs, or that the server died in
-    the middle of it. `subjects` are ids of what the call concerns and its path does not name, such as the instances of
-    a batch. `count` is how many calls the entry stands for: refused calls that repeat are counted in the first entry.
+    `status` and `error_code` are those of the response. A `status` of null means that the request is still running, or
+    that the server stopped before its end. `subjects` are affected ids that are not in the path, such as the instances
+    of a batch. `count` is the number of requests: repeated refusals are counted in the first entry.
     """
 
     at: str
@@ -35,7 +35,7 @@ class ShownEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditList(msgspec.Struct, frozen=True):
-    """`count` is that of all entries that fit, not of this page."""
+    """A page of entries. `count` is the number of all matching entries."""
 
     count: int
     entries: list[ShownEntry]

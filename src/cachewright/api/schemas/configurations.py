@@ -1,5 +1,5 @@
-"""Parameters of an instance: shown, changed, and their history. And what of an instance's settings is as it is because
-the feature is not served: the IP whitelist and automatic key analysis. Types follow the SDK's models."""
+"""Shapes of parameters and their history, and of features that are not supported: the IP whitelist and automatic key
+analysis. Types follow the SDK's models."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
@@ -21,7 +21,7 @@ class ChangedItem(msgspec.Struct, frozen=True):
 
 
 class UpdateConfigBody(msgspec.Struct, frozen=True):
-    """Parameters to change, with the ids and names of ListConfigurations; all others stay as they are."""
+    """Parameters to change, with the ids and names of ListConfigurations. Other parameters keep their values."""
 
     redis_config: Annotated[list[ChangedItem], msgspec.Meta(min_length=1, max_length=len(PARAMETERS))]
 
@@ -38,8 +38,8 @@ class ConfigItem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Configurations(msgspec.Struct, frozen=True, kw_only=True):
-    """`config_time` is when the nodes got their configuration, `config_status` how the last change of it ended;
-    `status` is the instance's."""
+    """`config_time` is the time of the nodes' configuration, `config_status` the result of its last change. `status` is
+    the status of the instance."""
 
     instance_id: str
     config_time: str | None
@@ -54,7 +54,7 @@ class WhitelistGroup(msgspec.Struct, frozen=True):
 
 
 class Whitelist(msgspec.Struct, frozen=True):
-    """Whitelists are not served, so an instance has none, and it is off."""
+    """Always empty and off, because whitelists are not supported."""
 
     instance_id: str
     enable_whitelist: bool = False
@@ -62,7 +62,7 @@ class Whitelist(msgspec.Struct, frozen=True):
 
 
 class AutoScan(msgspec.Struct, frozen=True):
-    """Key analysis is not served, so none is planned."""
+    """Always off, because key analysis is not supported."""
 
     instance_id: str
     enable_auto_scan: bool = False
@@ -79,8 +79,11 @@ _CONFIG_STATUS: Mapping[TaskStatus, Literal["UPDATING", "SUCCESS", "FAILURE"]] =
 
 
 def configurations(instance: Instance, found: Sequence[Mapping[str, str]], last: Task | None) -> Configurations:
-    """`found` are the values of the nodes that answer, `last` is the last change. Where a node has another value than
-    the record, that is the value shown."""
+    """Return the present parameters. If a node's value differs from the stored one, show the node's.
+
+    :param found: values of the nodes that answer.
+    :param last: the last change.
+    """
     shown = real_values(found, values(instance.parameters))
     changed_at = last.end_time if last and last.status == "SUCCESS" else None
     return Configurations(
@@ -104,7 +107,7 @@ def configurations(instance: Instance, found: Sequence[Mapping[str, str]], last:
 
 
 class HistoryItem(msgspec.Struct, frozen=True, kw_only=True):
-    """One change of parameters."""
+    """A change of parameters."""
 
     history_id: str
     type: Literal["config_param"] = "config_param"
@@ -125,7 +128,7 @@ class HistoryChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HistoryDetail(HistoryItem, frozen=True, kw_only=True):
-    """One change of parameters with its values. The members beyond those of the list are this project's own."""
+    """A change of parameters with its values. Members that the list does not have are extensions."""
 
     user_name: str
     error_code: str | None

@@ -51,7 +51,7 @@ class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def control(body: ControlBody) -> Control:
-    """The settings that the body asks for."""
+    """Return the settings in the body."""
     return Control(
         state=body.state or _STATE_OF_WISH.get(body.wish or "", "running"),
         parallel=body.parallel,
@@ -61,7 +61,7 @@ def control(body: ControlBody) -> Control:
 
 
 def record(task: Task, control: Control) -> TaskRecord:
-    """The record of a task with its control settings."""
+    """Return the record of a task with its control settings."""
     forecasts = [
         ForecastItem(forecast.percent, iso(forecast.at), forecast.remaining_seconds, forecast.error)
         for forecast in task.forecasts

@@ -1,4 +1,4 @@
-"""ListFlavors."""
+"""Shapes of ListFlavors."""
 
 from collections.abc import Iterable
 from functools import cache, lru_cache
@@ -19,7 +19,7 @@ _MAX_CLIENTS = 10_000
 
 
 class FlavorsQuery(msgspec.Struct, frozen=True):
-    """`spec_type` is in the reference's page, not in the SDK; nothing is sold by the node."""
+    """`spec_type` is documented in the reference, but not in the SDK. No flavor has the type `node`."""
 
     instance_id: str | None = None
     spec_code: str | None = None
@@ -45,7 +45,7 @@ class ZoneItem(msgspec.Struct, frozen=True):
 
 
 class FlavorItem(msgspec.Struct, frozen=True, kw_only=True):
-    """`pricing_type` normal: a spec code has one capacity. `tenant_ip_count` is that of nodes."""
+    """`pricing_type` normal means that a spec code has one capacity. `tenant_ip_count` is the number of nodes."""
 
     spec_code: str
     cloud_service_type_code: str = SERVICE_TYPE
@@ -72,11 +72,11 @@ class FlavorList(msgspec.Struct, frozen=True):
 
 
 def flavor_list(query: FlavorsQuery, resized: Flavor | None = None) -> FlavorList:
-    """Flavors that match all filters, of the host's processor type unless a filter names another.
+    """Return the flavors that match all filters. The default processor type is the host's.
 
-    A spec code that can be bought but is not listed is found by its name.
+    Valid spec codes that are not listed can be found by `spec_code`.
 
-    :ivar resized: what an instance is; only what it can become is listed.
+    :param resized: flavor of an instance, to list only the flavors to which it can be resized.
     """
     if query.engine and query.engine.lower() != "redis":
         return FlavorList([])

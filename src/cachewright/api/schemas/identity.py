@@ -1,7 +1,7 @@
-"""Shapes of IAM v3, as far as clients ask for them to sign in and to find their project.
+"""Shapes of IAM v3 that clients need to sign in and to find their project. There is one account, which Keystone calls a
+domain.
 
-Source: Keystone's identity API v3 and its use by the cloud's SDKs and by terraform-provider-huaweicloud. There is one
-account (a domain, in Keystone's words).
+Source: Keystone's identity API v3 and its use by the cloud's SDKs and by terraform-provider-huaweicloud.
 """
 
 import uuid
@@ -23,7 +23,7 @@ _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 
 
 class Named(msgspec.Struct, frozen=True):
-    """By id or by name."""
+    """A reference by id or by name."""
 
     id: _Text | None = None
     name: _Text | None = None
@@ -48,7 +48,7 @@ class Methods(msgspec.Struct, frozen=True):
 
 
 class WantedScope(msgspec.Struct, frozen=True):
-    """A project, or the account: such a token only tells who its user is."""
+    """A project, or the account. A token for the account only identifies its user."""
 
     project: Named | None = None
     domain: Named | None = None
@@ -59,7 +59,7 @@ class Auth(msgspec.Struct, frozen=True):
     scope: WantedScope = WantedScope()
 
     def known(self) -> Scope:
-        """Every domain that is named must be the one there is."""
+        """Return the scope. All domains in the request must be the only account."""
         domains = (self.identity.password.user.domain, self.scope.domain)
         project = self.scope.project or Named()
         return Scope(
@@ -82,7 +82,7 @@ _DOMAIN = Reference(ACCOUNT_ID, ACCOUNT)
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
-    """A user or a project in its account."""
+    """A user or a project with its account."""
 
     id: str
     name: str
@@ -105,7 +105,7 @@ class CatalogEntry(msgspec.Struct, frozen=True):
 
 
 class ShownToken(msgspec.Struct, frozen=True, kw_only=True):
-    """`project`, `roles` and `catalog` are there for a token for a project, `domain` for a token of the account."""
+    """A token for a project has `project`, `roles` and `catalog`; a token for the account has `domain`."""
 
     expires_at: str
     issued_at: str
@@ -118,7 +118,7 @@ class ShownToken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TokenAnswer(msgspec.Struct, frozen=True):
-    """The token itself is in the header X-Subject-Token."""
+    """Description of a token. The token itself is in the header X-Subject-Token."""
 
     token: ShownToken
 
@@ -128,7 +128,7 @@ class NameQuery(msgspec.Struct, frozen=True):
 
 
 class Links(msgspec.Struct, frozen=True):
-    """Lists are never so long that they have pages."""
+    """Links of a list. Lists are short, so they have only one page."""
 
     self: str
     next: None = None
@@ -151,7 +151,7 @@ class ShownProject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProjectList(msgspec.Struct, frozen=True):
-    """Projects where the caller has a role."""
+    """Projects in which the caller has a role."""
 
     links: Links
     projects: list[ShownProject]
@@ -166,7 +166,7 @@ class ShownDomain(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DomainList(msgspec.Struct, frozen=True):
-    """The account."""
+    """The only account."""
 
     links: Links
     domains: list[ShownDomain]
@@ -183,7 +183,7 @@ class ShownUser(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UserList(msgspec.Struct, frozen=True):
-    """Only the caller; other users are visible to the owner of the server."""
+    """Only the caller. Other users are visible only to the owner of the server."""
 
     links: Links
     users: list[ShownUser]
@@ -198,14 +198,14 @@ class ShownRegion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RegionList(msgspec.Struct, frozen=True):
-    """One server is one region."""
+    """The only region: each server is one region."""
 
     links: Links
     regions: list[ShownRegion]
 
 
 def shown_token(issued: Issued, root: str) -> TokenAnswer:
-    """`root` is the URL that the caller reaches the server by, without a path."""
+    """Return the description of a token. `root` is the URL by which the caller reaches the server, without a path."""
     project, token = issued.project, issued.token
     return TokenAnswer(
         ShownToken(

@@ -29,7 +29,7 @@ class BssParam(msgspec.Struct, frozen=True):
 
 
 class CreateBody(msgspec.Struct, frozen=True, kw_only=True):
-    """Fields that are listed for being refused: what they ask for is not served, and must not be ignored."""
+    """Body of CreateInstance. It includes fields of unsupported features, so that they are refused, not ignored."""
 
     name: Name
     engine: str
@@ -48,7 +48,7 @@ class CreateBody(msgspec.Struct, frozen=True, kw_only=True):
     maintain_end: str | None = None
     password: str | None = None
     no_password_access: bool = False
-    port: Annotated[int, msgspec.Meta(ge=1024, le=65535)] | None = None  # lower ones are the system's
+    port: Annotated[int, msgspec.Meta(ge=1024, le=65535)] | None = None  # lower ports are reserved for the system
     tags: Annotated[list[Tag], msgspec.Meta(max_length=MOST_TAGS)] = []
     spec_param: SpecParam = SpecParam()
     bss_param: BssParam = BssParam()
@@ -74,6 +74,6 @@ class ResizeBody(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def capacity_mb(gigabytes: float) -> int | None:
-    """None where that is no whole number of MB."""
+    """Return the capacity in MB, or None if it is not a whole number."""
     megabytes = Decimal(str(gigabytes)) * 1024
     return int(megabytes) if megabytes == int(megabytes) else None

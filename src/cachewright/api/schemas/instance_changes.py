@@ -1,4 +1,4 @@
-"""Bodies and answers of UpdateInstance, BatchDeleteInstances and of the tags. Types follow the SDK's models."""
+"""Bodies and responses of UpdateInstance, BatchDeleteInstances, restarts and tags. Types follow the SDK's models."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
@@ -9,11 +9,12 @@ from cachewright.api.schemas.instance_bodies import MOST_TAGS, Description, Name
 from cachewright.model.instances import Instance
 
 MOST_IDS = 50
-"""How many instances one request may name."""
+"""Maximum number of instances in one request."""
 
 
 class UpdateBody(msgspec.Struct, frozen=True, kw_only=True):
-    """What is left out stays. `rename_commands` and `instance_backup_policy` must be empty, `port` the one it has."""
+    """Omitted fields do not change. `rename_commands` and `instance_backup_policy` must be empty, `port` must be the
+    present port."""
 
     name: Name | None = None
     description: Description | None = None
@@ -26,7 +27,7 @@ class UpdateBody(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BatchDeleteQuery(msgspec.Struct, frozen=True):
-    """Anything but `true` is false."""
+    """All values except `true` mean false."""
 
     all_failure: str = ""
 
@@ -36,7 +37,7 @@ class BatchDeleteBody(msgspec.Struct, frozen=True):
 
 
 class StatusBody(msgspec.Struct, frozen=True):
-    """`restart` and `soft_restart` are one: there is no machine beneath a node that could be restarted as well."""
+    """`restart` and `soft_restart` do the same: nodes are processes, so no machine can be restarted."""
 
     action: Literal["restart", "soft_restart"]
     instances: list[str] = []
@@ -74,19 +75,19 @@ def tags_of(instance: Instance) -> list[Tag]:
 
 
 def tenant_tags(instances: Sequence[Instance]) -> TenantTags:
-    """Every key of the project with the values it has somewhere."""
+    """Return every tag key of the project with all its values."""
     values: dict[str, set[str]] = {}
     for instance in instances:
         for tag in tags_of(instance):
             values.setdefault(tag.key, set()).add(tag.value)
-    return TenantTags([TagValues(key, sorted(found)) for key, found in sorted(values.items())])
+    return TenantTags([TagValues(key, sorted(of_key)) for key, of_key in sorted(values.items())])
 
 
 def retagged(instance: Instance, body: TagsBody) -> list[Mapping[str, str]]:
-    """The instance's tags after the action: a known key gets the new value, an unknown one is not missed."""
-    known = {tag.key: tag.value for tag in tags_of(instance)}
+    """Return the instance's tags after the action. Existing keys get the new value; missing keys can be deleted."""
+    tags = {tag.key: tag.value for tag in tags_of(instance)}
     for tag in body.tags:
-        known.pop(tag.key, None)
+        tags.pop(tag.key, None)
         if body.action == "create":
-            known[tag.key] = tag.value
-    return [{"key": key, "value": value} for key, value in known.items()]
+            tags[tag.key] = tag.value
+    return [{"key": key, "value": value} for key, value in tags.items()]

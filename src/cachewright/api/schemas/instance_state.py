@@ -38,7 +38,7 @@ class ShardState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MovingRange(msgspec.Struct, frozen=True, kw_only=True):
-    """A range of slots on the move. `bytes_total` is an estimate."""
+    """A range of slots that is being moved. `bytes_total` is an estimate."""
 
     first: int
     last: int
@@ -83,7 +83,7 @@ class StatisticsSample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StatisticsSamples(msgspec.Struct, frozen=True):
-    """Samples every few seconds, oldest first. Times at which a shard had no primary have no sample."""
+    """Samples every few seconds, oldest first. Samples are missing for times at which a shard had no primary."""
 
     instance_id: str
     samples: list[StatisticsSample]

@@ -1,4 +1,4 @@
-"""Answers of CreateInstance, ListInstances and ShowInstance. Types follow the SDK's models."""
+"""Responses of CreateInstance, ListInstances and ShowInstance. Types follow the SDK's models."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -16,7 +16,7 @@ from cachewright.topologies import topology_of
 
 _MEGABYTE = 1024 * 1024
 _MAINTAIN = ("02:00:00", "06:00:00")
-_ASSURED_MBIT, _ASSURED_MBIT_SMALL = 768, 384  # a shard, and one of at most 1 GB
+_ASSURED_MBIT, _ASSURED_MBIT_SMALL = 768, 384  # per shard, and per shard of at most 1 GB
 
 Status = Literal[
     "CREATING", "CREATEFAILED", "RUNNING", "ERROR", "RESTARTING", "FROZEN", "EXTENDING", "RESTORING", "FLUSHING",
@@ -34,11 +34,13 @@ class CreatedList(msgspec.Struct, frozen=True):
 
 
 class InstancesQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """`tags` is `key.value`, several joined by commas; the reference's page, not the SDK, has `capacity`.
+    """`tags` is `key.value`, or several of them separated by commas. `capacity` is documented in the reference, but not
+    in the SDK.
 
-    `name_equal` is a flag to some readers of the reference, and the name itself to others; both are understood.
+    The reference is ambiguous about `name_equal`: it can be a flag or the name itself. Both are accepted.
 
-    Anything but `true` in `include_failure` is false. `include_delete` finds nothing: what is deleted is forgotten.
+    All values except `true` in `include_failure` mean false. `include_delete` has no effect, because deleted instances
+    are not stored.
     """
 
     instance_id: str | None = None
@@ -61,7 +63,7 @@ class Features(msgspec.Struct, frozen=True):
 
 
 class BandwidthInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """In Mbit/s; there is no extra bandwidth for a time, so its times are null."""
+    """Bandwidth in Mbit/s. Temporary extra bandwidth is not supported, so its times are null."""
 
     bandwidth: int
     assured_bandwidth: int
@@ -85,7 +87,7 @@ class DomainNameInfo(msgspec.Struct, frozen=True):
 
 
 class InstanceItem(msgspec.Struct, frozen=True, kw_only=True):
-    """What the list and the single view share."""
+    """Members that ListInstances and ShowInstance share."""
 
     instance_id: str
     name: str
@@ -141,7 +143,7 @@ class ListedInstance(InstanceItem, frozen=True, kw_only=True):
 
 
 class ShownInstance(InstanceItem, frozen=True, kw_only=True):
-    """`task` is not in the reference: the name of what runs on the instance, null when nothing does."""
+    """`task` is an extension: the name of the task that runs on the instance, or null."""
 
     update_at: str | None
     task: str | None
@@ -174,7 +176,7 @@ def listed(instance: Instance, used_memory: int, settings: Settings) -> ListedIn
 def shown(
     instance: Instance, nodes: Sequence[Node], used_memory: int, settings: Settings, unfinished: Sequence[Task]
 ) -> ShownInstance:
-    """`unfinished`: the instance's tasks that have not ended, oldest first."""
+    """Return the response of ShowInstance. `unfinished` are the instance's tasks that have not ended, oldest first."""
     flavor = parse(instance.spec_code)
     assured = flavor.shards * (_ASSURED_MBIT if flavor.shard_mb > 1024 else _ASSURED_MBIT_SMALL)
     return ShownInstance(
@@ -233,6 +235,6 @@ def _shared(instance: Instance, used_memory: int, settings: Settings) -> dict[st
 
 
 def _capacity(flavor: Flavor) -> tuple[int, str]:
-    """Whole GB, and the fraction as the cloud writes it: 0 and `.125`."""
+    """Return whole GB, and the fraction as the cloud writes it: 0 and `.125`."""
     whole, rest = divmod(flavor.capacity_mb, 1024)
     return whole, f"{rest / 1024:g}"[1:] if rest else ""

@@ -1,8 +1,8 @@
 """Shards and nodes: ListGroupReplicationInfo, ShowReplicationStates, ShowNodesInformation, BatchShowNodesInformation,
 ShowInstanceTopology. Types follow the SDK's models.
 
-Roles, states and counters come from the nodes at the time of the request. Ids that Valkey does not have are derived
-from ids that it has, so that a node or shard has the same id in every response.
+Roles, states and counters come from the nodes at the time of the request. Ids that Valkey lacks are derived from its
+ids, so that a node or a shard has the same id in all responses.
 """
 
 import uuid
@@ -18,7 +18,7 @@ from cachewright.topologies import topology_of
 
 _MEGABYTE = 1024 * 1024
 _BITS = 8
-"""INFO counts kilobytes a second, the contract kilobits."""
+"""INFO has kilobytes per second, the contract kilobits."""
 
 CloudRole = Literal["master", "slave"]
 _CLOUD_ROLES: Mapping[Role, CloudRole] = {"primary": "master", "replica": "slave"}
@@ -30,7 +30,8 @@ class Dimension(msgspec.Struct, frozen=True):
 
 
 class Replication(msgspec.Struct, frozen=True, kw_only=True):
-    """`dimensions` belong to a monitoring service that is not served. `is_replication`: being added."""
+    """`dimensions` are for a monitoring service that is not supported. `is_replication` means that the node is being
+    added."""
 
     replication_id: str
     replication_role: CloudRole
@@ -54,7 +55,7 @@ class GroupList(msgspec.Struct, frozen=True):
 
 
 class LogicalNode(msgspec.Struct, frozen=True, kw_only=True):
-    """`priority_weight` is the node's replica-priority, which a primary does not report."""
+    """`priority_weight` is the node's replica-priority, which primaries do not report."""
 
     logical_node_id: str
     name: str
@@ -126,7 +127,7 @@ class TopologyNode(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Topology(msgspec.Struct, frozen=True, kw_only=True):
-    """Servers only; an instance has no proxies and no load balancers."""
+    """The nodes of an instance. Instances have no proxies and no load balancers."""
 
     redis_server: list[TopologyNode]
     cluster_lvs: tuple[()] = ()
@@ -215,7 +216,7 @@ def _topology_node(instance: Instance, info: NodeInfo) -> TopologyNode:
 
 
 def kilobits(infos: Sequence[NodeInfo], way: Literal["input", "output"]) -> str:
-    """Present traffic of the nodes, kbit/s."""
+    """Return the present traffic of the nodes in kbit/s."""
     return f"{sum(info.number(f'instantaneous_{way}_kbps') for info in infos) * _BITS:.2f}"
 
 

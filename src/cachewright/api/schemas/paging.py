@@ -1,4 +1,4 @@
-"""Parameters of a page of a list."""
+"""Query parameters for a page of a list."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""ListAvailableZones and ListMaintenanceWindows: what is the same for every project."""
+"""Shapes of ListAvailableZones and ListMaintenanceWindows, which are the same for all projects."""
 
 import msgspec
 
@@ -9,7 +9,7 @@ _DEFAULT_BEGIN = 2
 
 
 class Zone(msgspec.Struct, frozen=True, kw_only=True):
-    """`port` belongs to the cloud's own network."""
+    """`port` belongs to the cloud's network."""
 
     code: str = ZONE
     name: str = ZONE
@@ -19,14 +19,14 @@ class Zone(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ZoneList(msgspec.Struct, frozen=True):
-    """One machine is one zone of one region."""
+    """The only zone: the server's machine is one zone of one region."""
 
     region_id: str = ZONE
     available_zones: tuple[Zone, ...] = (Zone(),)
 
 
 class Window(msgspec.Struct, frozen=True):
-    """Full hours, UTC."""
+    """A maintenance window in full hours, UTC."""
 
     seq: int
     begin: str
@@ -39,7 +39,7 @@ class WindowList(msgspec.Struct, frozen=True):
 
 
 def windows() -> WindowList:
-    """The day in windows of four hours; the default one is what an instance has that was made without."""
+    """Return the windows of four hours of a day. The default one applies to instances that were created without one."""
     begins = range(_DEFAULT_BEGIN, _DEFAULT_BEGIN + 24, _HOURS)
     return WindowList(
         tuple(

@@ -1,5 +1,4 @@
-"""What a resize would do: this project's plan, and the cloud's own check as a job (StartInstanceResizeCheckJob,
-ShowJobInfo)."""
+"""Shapes of resize previews (an extension), checks and jobs (StartInstanceResizeCheckJob, ShowJobInfo)."""
 
 import msgspec
 
@@ -14,7 +13,7 @@ _JOB_STATUS = {"WAITING": "INIT", "EXECUTING": "RUNNING", "SUCCESS": "SUCCESS", 
 
 
 class CheckBody(msgspec.Struct, frozen=True):
-    """Both are optional in the reference; without a spec code there is nothing to check."""
+    """Both fields are optional in the reference, but a check needs a spec code."""
 
     spec_code: str
     new_capacity: float | None = None
@@ -29,7 +28,7 @@ class JobId(msgspec.Struct, frozen=True):
 
 
 class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """Times are strings of epoch milliseconds, as the SDKs type them."""
+    """A job. Times are strings of epoch milliseconds, as in the SDKs."""
 
     job_id: str
     job_type: str
@@ -60,7 +59,7 @@ class PlannedStep(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResizePlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a resize would do now. `seconds` is how long it would take; `blockers` are what it would fail on."""
+    """Preview of a resize. `seconds` is its estimated duration; `blockers` are reasons for which it would fail."""
 
     spec_code: str
     shards_before: int

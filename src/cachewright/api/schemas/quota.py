@@ -1,4 +1,4 @@
-"""ShowQuotaOfTenant."""
+"""Shapes of ShowQuotaOfTenant."""
 
 import msgspec
 
@@ -8,10 +8,10 @@ _ANY = -1
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
-    """One quota of the project and how much of it is used; -1 is any number.
+    """A quota of the project and its use. -1 means no limit.
 
-    `instance` counts instances, `node` their nodes (an extension), `ram` the memory of their nodes, without overhead:
-    with no quota of its own, what the host can hold of all projects together.
+    `instance` counts instances, `node` their nodes (an extension), `ram` the memory of their nodes without overhead. If
+    memory has no quota, its limit is the capacity of the host.
     """
 
     type: str
@@ -31,7 +31,7 @@ class Quotas(msgspec.Struct, frozen=True):
 
 
 def quotas(project: Allocated, limits: Limits) -> Quotas:
-    """Used memory is rounded up and its quota down, to whole GB."""
+    """Return the quotas. Used memory is rounded up to whole GB, the quota is rounded down."""
     instances, nodes = limits.quota_instances or _ANY, limits.quota_nodes or _ANY
     memory, used = limits.project_memory // GIGABYTE, -(-project.size.maxmemory // GIGABYTE)
     return Quotas(

@@ -1,4 +1,4 @@
-"""ListNumberOfInstancesInDifferentStatus and ListStatisticsOfRunningInstances."""
+"""Shapes of ListNumberOfInstancesInDifferentStatus and ListStatisticsOfRunningInstances."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,13 +13,13 @@ _MEGABYTE = 1024 * 1024
 
 
 class StatusQuery(msgspec.Struct, frozen=True):
-    """Anything but `true` is false."""
+    """All values except `true` mean false."""
 
     include_failure: str = ""
 
 
 class StatusCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """Instances that are being deleted are in none of them: the contract has no counter for it."""
+    """Numbers of instances. Instances in deletion are not counted, because the contract has no counter for them."""
 
     paying_count: int = 0
     freezing_count: int = 0
@@ -44,8 +44,8 @@ class AllStatusCounts(StatusCounts, frozen=True, kw_only=True):
 class InstanceStatistic(msgspec.Struct, frozen=True, kw_only=True):
     """Memory (MB), keys and calls of the primaries; traffic and processor time of all nodes.
 
-    `used_cpu` is the average percentage of one processor that a node has used since it started. Counters are null if a
-    node does not respond, because a sum without it would be wrong.
+    `used_cpu` is the average percentage of one processor that a node has used since its start. Counters are null if a
+    node does not respond, because the sum would be wrong without it.
     """
 
     instance_id: str

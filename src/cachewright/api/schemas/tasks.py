@@ -1,4 +1,4 @@
-"""Background tasks: ListBackgroundTask, ShowBackgroundTaskProgress, DeleteBackgroundTask, ListCenterTask,
+"""Shapes of background tasks: ListBackgroundTask, ShowBackgroundTaskProgress, DeleteBackgroundTask, ListCenterTask,
 DeleteCenterTask."""
 
 import math
@@ -15,7 +15,7 @@ _Moment = Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{14}\Z")]
 
 
 class ListQuery(msgspec.Struct, frozen=True):
-    """`begin_time` is what the reference's example and some clients say for `start_time`."""
+    """`begin_time` is an alias of `start_time`, which the reference's example and some clients use."""
 
     offset: Offset = 0
     limit: Limit = 10
@@ -25,7 +25,7 @@ class ListQuery(msgspec.Struct, frozen=True):
 
 
 class TaskDetails(msgspec.Struct, frozen=True, kw_only=True):
-    """What a task changes. Every member of the contract is there; those that are not of its kind are null."""
+    """Changes by a task. All members of the contract are present; those of other kinds of tasks are null."""
 
     old_capacity: str | None = None
     new_capacity: str | None = None
@@ -71,7 +71,7 @@ class TaskItem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskList(msgspec.Struct, frozen=True):
-    """`task_count` is a string, as the SDKs type it; the Go SDK refuses a number."""
+    """`task_count` is a string as in the SDKs. The Go SDK refuses numbers."""
 
     task_count: str
     tasks: list[TaskItem]
@@ -98,7 +98,7 @@ class StepDetail(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """`progress` in percent, `remain_time` in seconds."""
+    """Progress of a task: `progress` in percent, `remain_time` in seconds."""
 
     progress: int
     remain_time: int
@@ -106,7 +106,7 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class DeleteCenterBody(msgspec.Struct, frozen=True):
-    """The reference describes a result in the place of the request; nothing is done with it."""
+    """The reference describes a response as this body. It is ignored."""
 
     message: str | None = None
 
@@ -116,7 +116,7 @@ class Deleted(msgspec.Struct, frozen=True):
 
 
 def task_item(task: Task) -> TaskItem:
-    """`updated_at` is the time a task ended, as the reference has it: null until then."""
+    """Return a task as a list item. As in the reference, `updated_at` is the end of the task, and null before it."""
     return TaskItem(
         id=task.id,
         name=task.name,
@@ -134,13 +134,13 @@ def task_item(task: Task) -> TaskItem:
 
 
 def progress(task: Task) -> Progress:
-    """A task that has not ended has at least a second left."""
+    """Return the progress. The remaining time of an unfinished task is at least one second."""
     remaining = max(math.ceil(task.remaining_seconds), 1) if task.status in UNFINISHED else 0
     return Progress(task.percent, remaining, [_step(step) for step in task.steps])
 
 
 def tag(task: Task) -> str:
-    """An entity tag (RFC 9110, 8.8.3): the same as long as nothing of the task has changed."""
+    """Return the entity tag (RFC 9110, 8.8.3), which changes with the task."""
     return f'"{task.id}-{task.revision}"'
 
 

@@ -1,4 +1,4 @@
-"""Shapes of webhooks and of what was delivered to them."""
+"""Shapes of webhooks and deliveries."""
 
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -20,13 +20,13 @@ _Url = Annotated[str, msgspec.Meta(min_length=8, max_length=2048, pattern=r"\Aht
 
 
 class WebhookBody(msgspec.Struct, frozen=True):
-    """`events` names the types that are wanted; all of them where it is left out or empty."""
+    """`events` are the types to deliver. All types are delivered if it is omitted or empty."""
 
     url: _Url
     events: Annotated[list[EventType], msgspec.Meta(max_length=6)] = msgspec.field(default_factory=list)
 
     def is_addressed(self) -> bool:
-        """Whether a request could be sent to `url`, and says nothing there that is not sent."""
+        """Whether requests can be sent to `url`, and all of its parts are used in them."""
         try:
             parts = urlsplit(self.url)
             return bool(parts.hostname) and parts.port != 0 and parts.username is None and not parts.fragment
@@ -34,12 +34,12 @@ class WebhookBody(msgspec.Struct, frozen=True):
             return False
 
     def host(self) -> str:
-        """The host of `url`, where that is addressed."""
+        """Return the host of `url`, if `is_addressed`."""
         return urlsplit(self.url).hostname or ""
 
 
 class ShownWebhook(msgspec.Struct, frozen=True, kw_only=True):
-    """`enabled` is false once the receiver has answered 410."""
+    """A webhook. `enabled` is false after the receiver has responded with 410."""
 
     id: str
     url: str
@@ -49,19 +49,19 @@ class ShownWebhook(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CreatedWebhook(ShownWebhook, frozen=True, kw_only=True):
-    """`secret` is shown this once: what is sent is signed with it."""
+    """A new webhook. `secret` is the key of the signatures; it is shown only once."""
 
     secret: str
 
 
 class WebhookList(msgspec.Struct, frozen=True):
-    """Oldest first."""
+    """Webhooks, oldest first."""
 
     webhooks: list[ShownWebhook]
 
 
 class ShownDelivery(msgspec.Struct, frozen=True, kw_only=True):
-    """One event on its way. `http_status` and `error` are those of the last attempt."""
+    """Delivery of an event. `http_status` and `error` are those of the last attempt."""
 
     id: str
     event: str
@@ -75,7 +75,7 @@ class ShownDelivery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeliveryList(msgspec.Struct, frozen=True):
-    """`count` is that of all, not of this page."""
+    """A page of deliveries. `count` is the number of all deliveries."""
 
     count: int
     deliveries: list[ShownDelivery]
