@@ -53,8 +53,8 @@ _CODES = {
 
 
 def identity(request: Request[Any, Any, Any]) -> Identity:
-    found: Identity = request.scope["state"][IDENTITY]
-    return found
+    caller: Identity = request.scope["state"][IDENTITY]
+    return caller
 
 
 def principal(request: Request[Any, Any, Any]) -> Principal:

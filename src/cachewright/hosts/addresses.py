@@ -79,8 +79,8 @@ def own_addresses() -> frozenset[Address]:
 
 
 def _addresses(host: str, flags: int = 0) -> list[Address]:
-    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=flags)
-    return list(dict.fromkeys(ipaddress.ip_address(str(entry[4][0])) for entry in found))
+    results = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=flags)
+    return list(dict.fromkeys(ipaddress.ip_address(str(entry[4][0])) for entry in results))
 
 
 def _reached_through(address: Address) -> list[Address]:

@@ -76,8 +76,8 @@ class LocalHost:
         return await in_background(self._processes)
 
     def _processes(self) -> dict[str, ProcessInfo]:
-        found = ((node_id, self._process_info(node_id)) for node_id in self._node_ids())
-        return {node_id: process for node_id, process in found if process is not None}
+        processes = ((node_id, self._process_info(node_id)) for node_id in self._node_ids())
+        return {node_id: process for node_id, process in processes if process is not None}
 
     async def process(self, node_id: str) -> ProcessInfo | None:
         return self._process_info(node_id)

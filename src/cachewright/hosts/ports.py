@@ -79,9 +79,9 @@ def used_for_outgoing(ports: tuple[int, int]) -> str | None:
         reserved = (_KERNEL / "ip_local_reserved_ports").read_text().strip()
     except (OSError, ValueError):
         return None
-    kept = [part.partition("-") for part in reserved.split(",") if part]
+    reserved_ranges = [part.partition("-") for part in reserved.split(",") if part]
     free = set(range(*ports)).intersection(range(first, last + 1))
-    free.difference_update(*(range(int(low), int(high or low) + 1) for low, _, high in kept))
+    free.difference_update(*(range(int(low), int(high or low) + 1) for low, _, high in reserved_ranges))
     return f"net.ipv4.ip_local_port_range is {first} {last}" if free else None
 
 

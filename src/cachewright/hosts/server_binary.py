@@ -25,14 +25,14 @@ def require_version(binary: Path) -> tuple[int, int]:
         ran = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         raise UnusableServer(f"{binary} does not run: {error}") from error
-    found = _VERSION.search(ran.stdout)
-    if not found:
+    match = _VERSION.search(ran.stdout)
+    if not match:
         raise UnusableServer(f"{binary} is not a valkey-server")
-    version = int(found[1]), int(found[2])
+    version = int(match[1]), int(match[2])
     if version < _OLDEST:
         needed = f"{_OLDEST[0]}.{_OLDEST[1]}"
         raise UnusableServer(
-            f"{binary} is version {found[1]}.{found[2]}; {needed} or later is needed: it moves slots itself"
+            f"{binary} is version {match[1]}.{match[2]}; {needed} or later is needed: it moves slots itself"
         )
     return version
 

@@ -46,7 +46,7 @@ def reserve(
         ports = _find(host, settings, taken, nodes, tls=tls, first=first)
         with database.write() as connection:
             taken = instances.taken_ports(connection, host.address)
-            if all(taken.isdisjoint(own.numbers) for own in ports):
+            if all(taken.isdisjoint(of_node.numbers) for of_node in ports):
                 return store(connection, ports)
     raise ApiError(errors.LIMIT_EXCEEDED, reason="other requests took the ports that were found; ask again")
 

@@ -57,10 +57,12 @@ class InstanceService(msgspec.Struct, frozen=True):
         def add(connection: sa.Connection, ports: Sequence[NodePorts]) -> list[tuple[Instance, Task]]:
             admission.require_room(connection, limits, principal.project_id, room)
             count = len(nodes[0])
-            placed = [layout.placed(own, ports[place * count :][:count]) for place, own in enumerate(nodes)]
+            placed = [
+                layout.placed(of_instance, ports[place * count :][:count]) for place, of_instance in enumerate(nodes)
+            ]
             return [
-                _add(connection, principal, request, name=name, nodes=own, node_ca=node_ca)
-                for name, own, node_ca in zip(request.names, placed, authorities, strict=True)
+                _add(connection, principal, request, name=name, nodes=of_instance, node_ca=node_ca)
+                for name, of_instance, node_ca in zip(request.names, placed, authorities, strict=True)
             ]
 
         added = reserve(self.database, self.host, self.settings, room.size.nodes, add, tls=tls, first=request.port)

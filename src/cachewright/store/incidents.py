@@ -26,8 +26,8 @@ def end(connection: sa.Connection, incident: Incident) -> None:
 
 def unended(connection: sa.Connection) -> list[Incident]:
     """Return the open incidents of all projects, oldest first."""
-    found = incidents.select().where(incidents.c.ended_at.is_(None)).order_by(incidents.c.began_at, incidents.c.id)
-    return [from_row(Incident, row._mapping) for row in connection.execute(found)]
+    query = incidents.select().where(incidents.c.ended_at.is_(None)).order_by(incidents.c.began_at, incidents.c.id)
+    return [from_row(Incident, row._mapping) for row in connection.execute(query)]
 
 
 def forget(connection: sa.Connection, before: int) -> None:

@@ -63,9 +63,9 @@ class SqliteDatabase(SqlDatabase):
 
     def check(self) -> str:
         with self.read() as connection:
-            verdict = connection.execute(sa.text("PRAGMA quick_check(1)")).scalar_one()
-        if verdict != "ok":
-            raise DatabaseUnavailable(f"quick_check: {verdict}")
+            result = connection.execute(sa.text("PRAGMA quick_check(1)")).scalar_one()
+        if result != "ok":
+            raise DatabaseUnavailable(f"quick_check: {result}")
         return "quick_check: ok"
 
     def close(self) -> None:

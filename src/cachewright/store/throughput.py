@@ -15,11 +15,11 @@ def get(connection: sa.Connection, action: str) -> float | None:
 
 
 def learn(connection: sa.Connection, action: str, units_per_second: float) -> None:
-    known = get(connection, action)
-    if known is None:
+    before = get(connection, action)
+    if before is None:
         connection.execute(throughput.insert().values(action=action, units_per_second=units_per_second, samples=1))
         return
-    mixed = known + _WEIGHT * (units_per_second - known)
+    mixed = before + _WEIGHT * (units_per_second - before)
     connection.execute(
         throughput.update()
         .where(throughput.c.action == action)

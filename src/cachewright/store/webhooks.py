@@ -85,9 +85,9 @@ def remove(connection: sa.Connection, webhook_id: str) -> None:
 
 def page(connection: sa.Connection, webhook_id: str, *, offset: int, limit: int) -> tuple[int, list[Delivery]]:
     """Return the number of deliveries, and one page of them without their bodies, newest first."""
-    mine = deliveries.c.webhook_id == webhook_id
-    count = connection.execute(sa.select(sa.func.count()).select_from(deliveries).where(mine)).scalar_one()
-    query = sa.select(*_WITHOUT_BODY, sa.literal("").label("body")).where(mine)
+    is_of_webhook = deliveries.c.webhook_id == webhook_id
+    count = connection.execute(sa.select(sa.func.count()).select_from(deliveries).where(is_of_webhook)).scalar_one()
+    query = sa.select(*_WITHOUT_BODY, sa.literal("").label("body")).where(is_of_webhook)
     rows = connection.execute(query.order_by(deliveries.c.sequence.desc()).offset(offset).limit(limit))
     return count, [from_row(Delivery, row._mapping) for row in rows]
 

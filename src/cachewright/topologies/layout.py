@@ -48,6 +48,6 @@ def new_nodes(
 def placed(nodes: Sequence[Node], ports: Sequence[NodePorts]) -> list[Node]:
     """Return the nodes with these ports, which are in the same order."""
     return [
-        msgspec.structs.replace(node, port=own.client, bus_port=own.bus, tls_port=own.tls)
-        for node, own in zip(nodes, ports, strict=True)
+        msgspec.structs.replace(node, port=of_node.client, bus_port=of_node.bus, tls_port=of_node.tls)
+        for node, of_node in zip(nodes, ports, strict=True)
     ]

@@ -32,9 +32,9 @@ class Parameter(msgspec.Struct, frozen=True):
     def fault(self, value: str) -> str | None:
         """Return why the value is invalid, or None if it is valid."""
         if self.kind == "Integer":
-            least, most = map(int, self.range.split("-"))
-            if not _NUMBER.fullmatch(value) or not least <= int(value) <= most:
-                return f"{self.name} is a number from {least} to {most}"
+            lowest, highest = map(int, self.range.split("-"))
+            if not _NUMBER.fullmatch(value) or not lowest <= int(value) <= highest:
+                return f"{self.name} is a number from {lowest} to {highest}"
         elif self.kind == "Enum" and value not in self.range.split(","):
             return f"{self.name} is one of {self.range}"
         elif self.kind == "Regular" and not re.fullmatch(self.range, value):
@@ -113,11 +113,11 @@ def same(name: str, left: str | None, right: str) -> bool:
 
 def real_values(found: Iterable[Mapping[str, str]], recorded: Mapping[str, str]) -> dict[str, str]:
     """Return the `recorded` value of each parameter if all nodes have it, else the value of a node that differs."""
-    shown = dict(recorded)
+    real = dict(recorded)
     for node in found:
         for name in deviations(node, recorded):
-            shown[name] = node.get(name, "")
-    return shown
+            real[name] = node.get(name, "")
+    return real
 
 
 def _event_classes(text: str) -> set[str]:

@@ -48,14 +48,14 @@ def plan_moves(owned: Mapping[str, Sequence[SlotRange]], staying: Sequence[str])
 
 def _moves(owned: Mapping[str, Sequence[SlotRange]], goals: Mapping[str, int]) -> list[Move]:
     surplus: list[tuple[str, SlotRange]] = []
-    wanted: list[tuple[str, int]] = []
+    deficits: list[tuple[str, int]] = []
     for node in {**dict.fromkeys(owned), **dict.fromkeys(goals)}:
         ranges = merged(owned.get(node, ()))
         excess = _count(ranges) - goals.get(node, 0)
         surplus += [(node, part) for part in _last_slots(ranges, excess)]
         if excess < 0:
-            wanted.append((node, -excess))
-    return _matched(surplus, wanted)
+            deficits.append((node, -excess))
+    return _matched(surplus, deficits)
 
 
 def even_split(nodes: Sequence[str]) -> dict[str, SlotRange]:
@@ -101,8 +101,8 @@ def overlap(ranges: Iterable[SlotRange], wanted: SlotRange) -> list[SlotRange]:
 
 def require_full_cover(owned: Mapping[str, Sequence[SlotRange]]) -> None:
     """Raise ValueError unless each slot has exactly one owner."""
-    every = [part for ranges in owned.values() for part in ranges]
-    if _count(every) != SLOTS or merged(every) != [SlotRange(0, SLOTS - 1)]:
+    all_ranges = [part for ranges in owned.values() for part in ranges]
+    if _count(all_ranges) != SLOTS or merged(all_ranges) != [SlotRange(0, SLOTS - 1)]:
         raise ValueError("the slots are not owned exactly once")
 
 
@@ -134,11 +134,11 @@ def _last_slots(ranges: Sequence[SlotRange], count: int) -> list[SlotRange]:
     return taken[::-1]
 
 
-def _matched(surplus: Sequence[tuple[str, SlotRange]], wanted: Sequence[tuple[str, int]]) -> list[Move]:
+def _matched(surplus: Sequence[tuple[str, SlotRange]], deficits: Sequence[tuple[str, int]]) -> list[Move]:
     """Distribute the surplus. A range goes to a node that needs exactly its number of slots if such a node exists.
     Otherwise it is divided among nodes."""
     moves: list[Move] = []
-    needs = dict(wanted)
+    needs = dict(deficits)
     for source, part in surplus:
         first = part.first
         while first <= part.last:

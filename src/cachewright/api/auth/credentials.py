@@ -108,15 +108,15 @@ class Authenticator:
         return Sender(None, known=owner is not None and owner.enabled)
 
     async def _by_token(self, tokens: list[bytes], kind: TokenKind, project_id: str | None) -> Identity:
-        sought = digest(tokens[0].strip().decode("latin-1"))
-        owner = await self._credentials.owner_of_token(sought, project_id) if len(tokens) == 1 else None
+        token_digest = digest(tokens[0].strip().decode("latin-1"))
+        owner = await self._credentials.owner_of_token(token_digest, project_id) if len(tokens) == 1 else None
         if owner is None or not owner.enabled or owner.kind != kind:
             raise ApiError(errors.INVALID_CREDENTIALS)
         if owner.expires_at <= now_ms():
             raise ApiError(errors.EXPIRED_CREDENTIALS)
         if project_id not in {None, owner.project_id}:
             raise ApiError(errors.OTHER_PROJECT)
-        return _identity(owner, f"{kind} {sought[:8]}", project_id)
+        return _identity(owner, f"{kind} {token_digest[:8]}", project_id)
 
     async def _by_signature(
         self, request: SignedRequest, claims: list[bytes], project_id: str | None, source: str

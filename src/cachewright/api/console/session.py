@@ -63,9 +63,9 @@ async def sign_in(request: Call, tokens: Tokens, settings: ServerSettings, body:
     """Sign in to the console. Raises ApiError DCS.1001, DCS.1004 if the user has no role in any project, DCS.4962 or
     DCS.4969."""
     require_same_origin(request.scope)
-    wanted = body.read()
-    scope = Scope(first=True) if wanted.project is None else Scope(project_name=wanted.project)
-    issued = await tokens.sign_in(wanted.name, wanted.password, scope, origin(request.scope), "session")
+    sign_in_body = body.read()
+    scope = Scope(first=True) if sign_in_body.project is None else Scope(project_name=sign_in_body.project)
+    issued = await tokens.sign_in(sign_in_body.name, sign_in_body.password, scope, origin(request.scope), "session")
     return _session_response(request, settings, issued)
 
 
@@ -75,10 +75,10 @@ async def change_project(
     request: Call, tokens: Tokens, settings: ServerSettings, body: Body[ProjectBody]
 ) -> Response[Session]:
     """Replace the session by one for another project. Raises ApiError DCS.1004 if the user has no role in it."""
-    text = _session(request)
-    wanted = body.read().project_id
+    token = _session(request)
+    project_id = body.read().project_id
     user_id = requests.identity(request).user_id
-    issued = await tokens.exchange(text, user_id, Scope(project_id=wanted), origin(request.scope))
+    issued = await tokens.exchange(token, user_id, Scope(project_id=project_id), origin(request.scope))
     return _session_response(request, settings, issued)
 
 
@@ -96,9 +96,9 @@ def show_session(request: Call, tokens: Tokens, settings: ServerSettings) -> Res
 def sign_out(request: Call, tokens: Tokens, settings: ServerSettings) -> Response[None]:
     """Revoke the session. Its event streams end."""
     tokens.revoke(_session(request), requests.identity(request).user_id, "session")
-    answer = responses.no_content()
-    answer.set_cookie(_cookie(request, settings, "", 0))
-    return answer
+    response = responses.no_content()
+    response.set_cookie(_cookie(request, settings, "", 0))
+    return response
 
 
 ROUTES = [sign_in, change_project, show_session, sign_out]
@@ -115,10 +115,10 @@ def _session_response(request: Call, settings: Settings, issued: Issued) -> Resp
         csrf_token=csrf_token(issued.text),
         expires_at=iso(issued.token.expires_at),
     )
-    answer = responses.json(session)
-    answer.headers["cache-control"] = "no-store"
-    answer.set_cookie(_cookie(request, settings, issued.text, LIFETIME_MS // 1000))
-    return answer
+    response = responses.json(session)
+    response.headers["cache-control"] = "no-store"
+    response.set_cookie(_cookie(request, settings, issued.text, LIFETIME_MS // 1000))
+    return response
 
 
 def _session(request: Call) -> str:
@@ -131,5 +131,5 @@ def _session(request: Call) -> str:
 
 def _cookie(request: Call, settings: Settings, value: str, seconds: int) -> Cookie:
     secure = public_url(request.scope, settings.public_url).startswith("https://")
-    known: dict[str, Any] = {"key": SESSION_COOKIE, "path": "/", "httponly": True, "samesite": "strict"}
-    return Cookie(**known, value=value, max_age=seconds, secure=secure)
+    options: dict[str, Any] = {"key": SESSION_COOKIE, "path": "/", "httponly": True, "samesite": "strict"}
+    return Cookie(**options, value=value, max_age=seconds, secure=secure)

@@ -117,11 +117,11 @@ def _operation(handler: HTTPRouteHandler, shapes: _Shapes) -> Schema:
     route: Callable[..., Any] = getattr(handler.fn, "__wrapped__", handler.fn)
     (method,) = handler.http_methods
     path = described_path(handler)
-    known = OPERATIONS.get((method, path))
-    name = known.name if known else "".join(word.capitalize() for word in route.__name__.split("_"))
+    cloud_operation = OPERATIONS.get((method, path))
+    name = cloud_operation.name if cloud_operation else "".join(word.capitalize() for word in route.__name__.split("_"))
     of_iam = path.startswith("/v3/")
     unlisted = _IDENTITY if of_iam else _EXTENSIONS
-    family = next((title for title, listed in FAMILIES.items() if known in listed), unlisted)
+    family = next((title for title, listed in FAMILIES.items() if cloud_operation in listed), unlisted)
     action: Action | None = handler.opt[OPTION]
     described: Schema = {
         "operationId": name,

@@ -31,8 +31,10 @@ _INSTANCES = "/v2/{project_id:str}/instances/{instance_id:str}"
 @endpoint
 async def list_configurations(request: Call, nodes: Nodes, instance_id: InstanceId) -> Response[schemas.Configurations]:
     """ListConfigurations: the present parameters of the instance's nodes."""
-    found = await while_connected(request, nodes.configuration(requests.principal(request), instance_id))
-    return responses.json(schemas.configurations(found.instance, found.values, found.latest_change))
+    configuration = await while_connected(request, nodes.configuration(requests.principal(request), instance_id))
+    return responses.json(
+        schemas.configurations(configuration.instance, configuration.values, configuration.latest_change)
+    )
 
 
 @put(_INSTANCES + "/configs", status_code=204, opt=needs("dcs:instance:modifyConfigureation"))
@@ -41,8 +43,8 @@ def update_configurations(
     request: Call, tasks: Tasks, instance_id: InstanceId, body: Body[schemas.UpdateConfigBody]
 ) -> Response[None]:
     """UpdateConfigurations: starts a background task. `config_status` of ListConfigurations shows its result."""
-    wanted = ConfigureRequest(parameter_values(body.read()))
-    tasks.submit(CONFIGURE, requests.principal(request), instance_id, wanted)
+    change = ConfigureRequest(parameter_values(body.read()))
+    tasks.submit(CONFIGURE, requests.principal(request), instance_id, change)
     return responses.no_content()
 
 
@@ -52,8 +54,8 @@ def update_instance_config(
     request: Call, tasks: Tasks, instance_id: InstanceId, body: Body[schemas.UpdateConfigBody]
 ) -> Response[JobId]:
     """UpdateInstanceConfig: like UpdateConfigurations. Follow it with ShowJobInfo or as a background task."""
-    wanted = ConfigureRequest(parameter_values(body.read()))
-    task = tasks.submit(CONFIGURE, requests.principal(request), instance_id, wanted)
+    change = ConfigureRequest(parameter_values(body.read()))
+    task = tasks.submit(CONFIGURE, requests.principal(request), instance_id, change)
     return responses.json(JobId(task.id))
 
 

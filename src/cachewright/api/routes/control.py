@@ -19,16 +19,16 @@ def show_task(
     request: Call, records: Records, instance_id: InstanceId, task_id: TaskId
 ) -> Response[schemas.TaskRecord]:
     """Shows a task with its progress, its control settings and the accuracy of its estimates."""
-    shown = records.show(requests.principal(request), instance_id, task_id)
-    return responses.json(schemas.record(shown.task, shown.control))
+    controlled = records.show(requests.principal(request), instance_id, task_id)
+    return responses.json(schemas.record(controlled.task, controlled.control))
 
 
 @get("/v2/{project_id:str}/tasks/{task_id:str}", opt=needs("dcs:instance:getBackgroundTask"))
 @endpoint
 def find_task(request: Call, records: Records, task_id: TaskId) -> Response[schemas.TaskRecord]:
     """Shows a task by its id alone. Works after its instance was deleted."""
-    shown = records.find(requests.principal(request), task_id)
-    return responses.json(schemas.record(shown.task, shown.control))
+    controlled = records.find(requests.principal(request), task_id)
+    return responses.json(schemas.record(controlled.task, controlled.control))
 
 
 @put(_TASK + "/control", opt=needs("dcs:instance:controlBackgroundTask"))

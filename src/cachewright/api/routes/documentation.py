@@ -41,20 +41,20 @@ def _render(description: Mapping[str, Any]) -> bytes:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["pretty"] = lambda value: msgspec.json.format(msgspec.json.encode(value)).decode()
-    environment.filters["words"] = _words
+    environment.filters["words"] = _with_code
     template = environment.get_template("docs.html")
     return template.render(api=description, operations=_operations(description)).encode()
 
 
-def _words(text: str) -> Markup:
+def _with_code(text: str) -> Markup:
     """Return the text as HTML, with code for backticks."""
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704  # escaped in the same line
 
 
 def _operations(description: Mapping[str, Any]) -> Mapping[str, list[Mapping[str, Any]]]:
     """Return the operations, each with method and path, by family and in the order of the families."""
-    found: dict[str, list[Mapping[str, Any]]] = {tag["name"]: [] for tag in description["tags"]}
+    by_family: dict[str, list[Mapping[str, Any]]] = {tag["name"]: [] for tag in description["tags"]}
     for path, methods in description["paths"].items():
         for method, operation in methods.items():
-            found[operation["tags"][0]].append({**operation, "method": method.upper(), "path": path})
-    return found
+            by_family[operation["tags"][0]].append({**operation, "method": method.upper(), "path": path})
+    return by_family

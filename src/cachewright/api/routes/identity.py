@@ -56,8 +56,8 @@ def list_projects(
 ) -> Response[schemas.ProjectList]:
     """KeystoneListProjects: projects in which the caller has a role. SDKs look up a region's project by name."""
     name = wanted.read().name
-    mine = users.projects(requests.identity(request).user_id)
-    return _projects(request, settings, [project for project in mine if name in {None, project.name}])
+    projects = users.projects(requests.identity(request).user_id)
+    return _projects(request, settings, [project for project in projects if name in {None, project.name}])
 
 
 @get("/v3/auth/projects", opt=_ABOUT_ONESELF)
@@ -82,10 +82,10 @@ def list_users(
     request: Call, users: Users, settings: ServerSettings, wanted: Query[schemas.NameQuery]
 ) -> Response[schemas.UserList]:
     """KeystoneListUsers: only the caller."""
-    found = users.get(requests.identity(request).user_id)
+    user = users.get(requests.identity(request).user_id)
     name = wanted.read().name
-    shown = [schemas.shown_user(found, _root(request, settings))] if found and name in {None, found.name} else []
-    return responses.json(schemas.UserList(_links(request, settings), shown))
+    items = [schemas.shown_user(user, _root(request, settings))] if user and name in {None, user.name} else []
+    return responses.json(schemas.UserList(_links(request, settings), items))
 
 
 @get("/v3/regions", opt=_ABOUT_ONESELF)
@@ -97,15 +97,15 @@ def list_regions(request: Call, settings: ServerSettings) -> Response[schemas.Re
 
 
 def _projects(request: Call, settings: Settings, projects: Sequence[Project]) -> Response[schemas.ProjectList]:
-    shown = [schemas.shown_project(project, _root(request, settings)) for project in projects]
-    return responses.json(schemas.ProjectList(_links(request, settings), shown))
+    items = [schemas.shown_project(project, _root(request, settings)) for project in projects]
+    return responses.json(schemas.ProjectList(_links(request, settings), items))
 
 
 def _answer(request: Call, settings: Settings, issued: Issued, status: int) -> Response[schemas.TokenAnswer]:
-    answer = responses.json(schemas.shown_token(issued, _root(request, settings)))
-    answer.status_code = status
-    answer.headers[_SUBJECT] = issued.text
-    return answer
+    response = responses.json(schemas.shown_token(issued, _root(request, settings)))
+    response.status_code = status
+    response.headers[_SUBJECT] = issued.text
+    return response
 
 
 def _subject(request: Call) -> str:

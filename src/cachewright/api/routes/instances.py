@@ -56,8 +56,8 @@ def list_instances(
     count, page = instances.page(
         requests.principal(request), instance_filter(query), offset=query.offset, limit=query.limit
     )
-    shown = [schemas.listed(measured.instance, measured.used_memory, settings) for measured in page]
-    return responses.json(schemas.InstanceList(count, shown))
+    items = [schemas.listed(measured.instance, measured.used_memory, settings) for measured in page]
+    return responses.json(schemas.InstanceList(count, items))
 
 
 @delete(_INSTANCES, status_code=200, opt=needs("dcs:instance:delete"))
@@ -86,8 +86,10 @@ def show_instance(
     request: Call, instances: Instances, settings: ServerSettings, instance_id: InstanceId
 ) -> Response[schemas.ShownInstance]:
     """ShowInstance: one instance with its details."""
-    found = instances.show(requests.principal(request), instance_id)
-    return responses.json(schemas.shown(found.instance, found.nodes, found.used_memory, settings, found.unfinished))
+    details = instances.show(requests.principal(request), instance_id)
+    return responses.json(
+        schemas.shown(details.instance, details.nodes, details.used_memory, settings, details.unfinished)
+    )
 
 
 @put(_INSTANCE, status_code=204, opt=needs("dcs:instance:modify"))

@@ -21,8 +21,8 @@ async def list_group_replication_info(
     request: Call, nodes: Nodes, instance_id: InstanceId
 ) -> Response[schemas.GroupList]:
     """ListGroupReplicationInfo: shards with their nodes."""
-    found = await _of_instance(request, nodes, instance_id)
-    return responses.json(schemas.groups(found.instance, found.nodes))
+    inspected = await _of_instance(request, nodes, instance_id)
+    return responses.json(schemas.groups(inspected.instance, inspected.nodes))
 
 
 @get(_INSTANCE + "/groups/{group_id:str}/group-nodes-state", opt=needs("dcs:instance:get"))
@@ -31,8 +31,8 @@ async def show_replication_states(
     request: Call, nodes: Nodes, instance_id: InstanceId, group_id: GroupId
 ) -> Response[list[schemas.Replication]]:
     """ShowReplicationStates: the nodes of one shard."""
-    found = await _of_instance(request, nodes, instance_id)
-    for group in schemas.groups(found.instance, found.nodes).group_list:
+    inspected = await _of_instance(request, nodes, instance_id)
+    for group in schemas.groups(inspected.instance, inspected.nodes).group_list:
         if group.group_id == group_id:
             return responses.json(group.replication_list)
     raise ApiError(errors.INVALID_PARAMETER, parameter="group_id", reason="the instance has no such shard")
@@ -42,16 +42,16 @@ async def show_replication_states(
 @endpoint
 async def show_nodes_information(request: Call, nodes: Nodes, instance_id: InstanceId) -> Response[schemas.NodeList]:
     """ShowNodesInformation: the nodes of an instance."""
-    found = await _of_instance(request, nodes, instance_id)
-    return responses.json(schemas.node_list(found.instance, found.nodes))
+    inspected = await _of_instance(request, nodes, instance_id)
+    return responses.json(schemas.node_list(inspected.instance, inspected.nodes))
 
 
 @get(_INSTANCES + "/nodes", opt=needs("dcs:instance:get"))
 @endpoint
 async def show_instance_topology(request: Call, nodes: Nodes, instance_id: InstanceId) -> Response[schemas.Topology]:
     """ShowInstanceTopology: nodes with their counters."""
-    found = await _of_instance(request, nodes, instance_id)
-    return responses.json(schemas.topology(found.instance, found.nodes))
+    inspected = await _of_instance(request, nodes, instance_id)
+    return responses.json(schemas.topology(inspected.instance, inspected.nodes))
 
 
 @get("/v2/{project_id:str}/instances-logical-nodes", opt=needs("dcs:instance:list"))
@@ -61,10 +61,10 @@ async def batch_show_nodes_information(
 ) -> Response[schemas.InstanceNodesList]:
     """BatchShowNodesInformation: a page of instances with their nodes, newest first."""
     query = wanted.read()
-    found = nodes.page(requests.principal(request), offset=query.offset, limit=query.limit)
-    count, page = await while_connected(request, found)
+    reading = nodes.page(requests.principal(request), offset=query.offset, limit=query.limit)
+    count, page = await while_connected(request, reading)
     return responses.json(
-        schemas.InstanceNodesList(count, [schemas.instance_nodes(one.instance, one.nodes) for one in page])
+        schemas.InstanceNodesList(count, [schemas.instance_nodes(entry.instance, entry.nodes) for entry in page])
     )
 
 

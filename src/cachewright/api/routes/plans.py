@@ -28,10 +28,10 @@ async def plan_resize(
     request: Call, tasks: Tasks, instance_id: InstanceId, body: Body[schemas.CheckBody]
 ) -> Response[schemas.ResizePlan]:
     """An extension: previews the steps of a resize with slots, keys, bytes and seconds. Changes nothing."""
-    wanted = _resize_request(body.read())
-    planned = tasks.preview_resize(requests.principal(request), instance_id, wanted)
+    resize = _resize_request(body.read())
+    planned = tasks.preview_resize(requests.principal(request), instance_id, resize)
     instance, preview = await while_connected(request, planned)
-    return responses.json(schemas.resize_plan(instance, wanted.spec_code, preview))
+    return responses.json(schemas.resize_plan(instance, resize.spec_code, preview))
 
 
 @post(_RESIZE + "/check-job", status_code=200, opt=needs("dcs:instance:scale"))

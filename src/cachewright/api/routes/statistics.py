@@ -25,5 +25,5 @@ def list_number_of_instances_in_different_status(
 @endpoint
 async def list_statistics_of_running_instances(request: Call, nodes: Nodes) -> Response[schemas.StatisticList]:
     """ListStatisticsOfRunningInstances: present counters of the nodes."""
-    found = await while_connected(request, nodes.of_running_instances(requests.principal(request)))
-    return responses.json(schemas.StatisticList([schemas.statistic(one.instance, one.nodes) for one in found]))
+    running = await while_connected(request, nodes.of_running_instances(requests.principal(request)))
+    return responses.json(schemas.StatisticList([schemas.statistic(entry.instance, entry.nodes) for entry in running]))

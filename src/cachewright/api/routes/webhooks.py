@@ -19,11 +19,11 @@ def create_webhook(
     request: Call, webhooks: Webhooks, body: Body[schemas.WebhookBody]
 ) -> Response[schemas.CreatedWebhook]:
     """Creates a webhook. It receives every change of a task's status as a CloudEvent, signed by Standard Webhooks."""
-    wanted = body.read()
-    if not wanted.is_addressed():
+    webhook = body.read()
+    if not webhook.is_addressed():
         raise requests.refused("url", "it needs a host, and neither a user nor a fragment")
-    events = tuple(dict.fromkeys(wanted.events))
-    created = webhooks.create(requests.principal(request), wanted.url, wanted.host(), events)
+    events = tuple(dict.fromkeys(webhook.events))
+    created = webhooks.create(requests.principal(request), webhook.url, webhook.host(), events)
     name_subjects(request, [created.id])
     return responses.json(schemas.created(created))
 
@@ -32,8 +32,8 @@ def create_webhook(
 @endpoint
 def list_webhooks(request: Call, webhooks: Webhooks) -> Response[schemas.WebhookList]:
     """Lists the webhooks of the project without their secrets."""
-    found = webhooks.all(requests.principal(request))
-    return responses.json(schemas.WebhookList([schemas.shown(webhook) for webhook in found]))
+    all_webhooks = webhooks.all(requests.principal(request))
+    return responses.json(schemas.WebhookList([schemas.shown(webhook) for webhook in all_webhooks]))
 
 
 @delete(_WEBHOOK, status_code=204, opt=needs("dcs:webhook:modify"))

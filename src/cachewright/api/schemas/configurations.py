@@ -84,7 +84,7 @@ def configurations(instance: Instance, found: Sequence[Mapping[str, str]], last:
     :param found: values of the nodes that answer.
     :param last: the last change.
     """
-    shown = real_values(found, values(instance.parameters))
+    present = real_values(found, values(instance.parameters))
     changed_at = last.end_time if last and last.status == "SUCCESS" else None
     return Configurations(
         instance_id=instance.id,
@@ -95,7 +95,7 @@ def configurations(instance: Instance, found: Sequence[Mapping[str, str]], last:
             ConfigItem(
                 param_id=parameter.id,
                 param_name=parameter.name,
-                param_value=shown[parameter.name],
+                param_value=present[parameter.name],
                 default_value=parameter.default,
                 value_range=parameter.range,
                 value_type=parameter.kind,

@@ -84,14 +84,14 @@ def flavor_list(query: FlavorsQuery, resized: Flavor | None = None) -> FlavorLis
         return FlavorList([])
     if query.spec_type == "node" or query.cache_mode not in {None, *TOPOLOGIES}:
         return FlavorList([])
-    found: Iterable[Flavor] = _named(query) if query.spec_code else _offered(query.cpu_type or _processor(resized))
-    wanted = None if query.capacity is None else capacity_mb(query.capacity)
+    candidates: Iterable[Flavor] = _named(query) if query.spec_code else _offered(query.cpu_type or _processor(resized))
+    capacity = None if query.capacity is None else capacity_mb(query.capacity)
     return FlavorList(
         [
             _item(flavor)
-            for flavor in found
+            for flavor in candidates
             if query.cache_mode in {None, flavor.cache_mode}
-            and (query.capacity is None or flavor.capacity_mb == wanted)
+            and (query.capacity is None or flavor.capacity_mb == capacity)
             and (resized is None or _can_become(resized, flavor))
         ]
     )

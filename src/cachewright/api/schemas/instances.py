@@ -194,13 +194,13 @@ def shown(
 
 def _shared(instance: Instance, used_memory: int, settings: Settings) -> dict[str, Any]:
     flavor = parse(instance.spec_code)
-    said = instance.attributes
+    attributes = instance.attributes
     whole, minor = _capacity(flavor)
     return {
         "instance_id": instance.id,
         "name": instance.name,
         "status": instance.status,
-        "description": said.get("description", ""),
+        "description": attributes.get("description", ""),
         "engine_version": instance.engine_version,
         "cache_mode": flavor.cache_mode,
         "spec_code": instance.spec_code,
@@ -212,21 +212,21 @@ def _shared(instance: Instance, used_memory: int, settings: Settings) -> dict[st
         "port": instance.seed_port,
         "domain_name": settings.node_host,
         "no_password_access": "false" if instance.password else "true",
-        "vpc_id": said.get("vpc_id", ""),
-        "vpc_name": said.get("vpc_id", ""),
-        "subnet_id": said.get("subnet_id", ""),
-        "subnet_name": said.get("subnet_id", ""),
-        "security_group_id": said.get("security_group_id"),
-        "enterprise_project_id": said.get("enterprise_project_id"),
-        "az_codes": said.get("az_codes", [ZONE]),
-        "available_zones": said.get("az_codes", [ZONE]),
-        "maintain_begin": said.get("maintain_begin", _MAINTAIN[0]),
-        "maintain_end": said.get("maintain_end", _MAINTAIN[1]),
+        "vpc_id": attributes.get("vpc_id", ""),
+        "vpc_name": attributes.get("vpc_id", ""),
+        "subnet_id": attributes.get("subnet_id", ""),
+        "subnet_name": attributes.get("subnet_id", ""),
+        "security_group_id": attributes.get("security_group_id"),
+        "enterprise_project_id": attributes.get("enterprise_project_id"),
+        "az_codes": attributes.get("az_codes", [ZONE]),
+        "available_zones": attributes.get("az_codes", [ZONE]),
+        "maintain_begin": attributes.get("maintain_begin", _MAINTAIN[0]),
+        "maintain_end": attributes.get("maintain_end", _MAINTAIN[1]),
         "created_at": iso(instance.created_at),
         "launched_at": iso(instance.launched_at),
         "user_id": instance.user_id,
         "user_name": instance.user_name,
-        "tags": said.get("tags", []),
+        "tags": attributes.get("tags", []),
         "cpu_type": flavor.cpu_type,
         "replica_count": flavor.copies,
         "sharding_count": flavor.shards,
@@ -236,5 +236,5 @@ def _shared(instance: Instance, used_memory: int, settings: Settings) -> dict[st
 
 def _capacity(flavor: Flavor) -> tuple[int, str]:
     """Return whole GB, and the fraction as the cloud writes it: 0 and `.125`."""
-    whole, rest = divmod(flavor.capacity_mb, 1024)
-    return whole, f"{rest / 1024:g}"[1:] if rest else ""
+    whole, remainder = divmod(flavor.capacity_mb, 1024)
+    return whole, f"{remainder / 1024:g}"[1:] if remainder else ""

@@ -140,7 +140,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
 
 def groups(instance: Instance, infos: Sequence[NodeInfo]) -> GroupList:
     shards = sorted({info.node.shard for info in infos})
-    found = [
+    group_list = [
         Group(
             group_id=group_id(instance, shard),
             group_name=group_name(shard),
@@ -148,7 +148,7 @@ def groups(instance: Instance, infos: Sequence[NodeInfo]) -> GroupList:
         )
         for shard in shards
     ]
-    return GroupList(found, len(found))
+    return GroupList(group_list, len(group_list))
 
 
 def node_list(instance: Instance, infos: Sequence[NodeInfo]) -> NodeList:

@@ -85,14 +85,14 @@ def job_info(task: Task) -> JobInfo:
 
 def resize_plan(instance: Instance, spec_code: str, preview: Preview) -> ResizePlan:
     steps = [_step(step) for step in preview.steps]
-    every = [sub_step for step in steps for sub_step in step.sub_steps]
+    sub_steps = [sub_step for step in steps for sub_step in step.sub_steps]
     return ResizePlan(
         spec_code=spec_code,
         shards_before=parse(instance.spec_code).shards,
         shards_after=parse(spec_code).shards,
-        slots=sum(sub_step.slots for sub_step in every),
-        keys=sum(sub_step.keys for sub_step in every),
-        bytes=sum(sub_step.bytes for sub_step in every),
+        slots=sum(sub_step.slots for sub_step in sub_steps),
+        keys=sum(sub_step.keys for sub_step in sub_steps),
+        bytes=sum(sub_step.bytes for sub_step in sub_steps),
         seconds=round(preview.seconds, 2),
         blockers=[Blocker(code, reason) for code, reason in preview.blockers],
         steps=steps,

@@ -67,8 +67,8 @@ def status_counts(by_status: Mapping[str, int], *, include_failure: bool) -> All
     counts = {f"{status.lower()}_count": number for status, number in by_status.items()}
     if not include_failure:
         counts.pop("createfailed_count", None)
-    known = {field: counts[field] for field in StatusCounts.__struct_fields__ if field in counts}
-    redis = StatusCounts(**known)
+    shown = {field: counts[field] for field in StatusCounts.__struct_fields__ if field in counts}
+    redis = StatusCounts(**shown)
     return AllStatusCounts(redis=redis, **msgspec.structs.asdict(redis))
 
 
