@@ -138,10 +138,10 @@ def _overdue(connection: Connection, limits: RequestLimits, now: float) -> str |
 
 def _excess(connections: Sequence[Connection], most: int) -> Sequence[Connection]:
     count = len(connections) - most
-    return sorted(connections, key=_worth)[:count] if count > 0 else ()
+    return sorted(connections, key=_closing_order)[:count] if count > 0 else ()
 
 
-def _worth(connection: Connection) -> tuple[int, float]:
+def _closing_order(connection: Connection) -> tuple[int, float]:
     """Sort key of connections, by which those to close first come first."""
     if not connection.under_way:
         return 0, connection.active

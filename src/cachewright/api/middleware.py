@@ -114,7 +114,7 @@ class RequestMiddleware:
 
         with about(request_id=request_id):
             try:
-                await self._pass(scope, receive, tagged, connection)
+                await self._handle(scope, receive, tagged, connection)
             except ApiError as refusal:
                 await _answer(scope, tagged, refusal)
             except DatabaseUnavailable as error:
@@ -133,7 +133,7 @@ class RequestMiddleware:
                     self._streams.close(state[STREAM])
                 self._connections.end(connection, IDENTITY in state)
 
-    async def _pass(self, scope: HTTPScope, receive: Receive, send: Send, connection: Requests) -> None:
+    async def _handle(self, scope: HTTPScope, receive: Receive, send: Send, connection: Requests) -> None:
         require_small_head(scope)
         raw_path = scope["raw_path"].partition(b"?")[0]
         is_open = (scope["method"], raw_path) in self._open

@@ -107,10 +107,10 @@ def query(raw: bytes, shape: type[Shape]) -> Shape:
     try:
         read = msgspec.convert(given, shape, strict=False)
     except msgspec.ValidationError as error:
-        raise _misshapen(error, {}) from error
+        raise _shape_error(error, {}) from error
     for name in given.keys() & set(shape.__struct_fields__):
         if getattr(read, name) is None:  # the conversion turns the text "null" into None
-            raise _invalid(name, "it is null", {})
+            raise _field_error(name, "it is null", {})
     return read
 
 
@@ -130,18 +130,18 @@ def body(raw: bytes, shape: type[Shape]) -> Shape:
         raise ApiError(errors.INVALID_JSON, reason="it is not an object")
     if shape.__struct_config__.forbid_unknown_fields:
         for name in decoded.keys() - set(shape.__struct_encode_fields__):
-            raise _invalid(name, "it is not known here", _CODES)
+            raise _field_error(name, "it is not known here", _CODES)
     try:
         return msgspec.convert(_without_nulls(decoded), shape)
     except msgspec.ValidationError as error:
-        raise _misshapen(error, _CODES) from error
+        raise _shape_error(error, _CODES) from error
 
 
 def period(query: ListQuery) -> tuple[int | None, int | None]:
     """Return the first and the last epoch millisecond of a list. Raises ApiError DCS.4025 if the end is before the
     start."""
-    start = _moment("start_time", query.start_time) or _moment("begin_time", query.begin_time)
-    end = _moment("end_time", query.end_time)
+    start = _epoch_milliseconds("start_time", query.start_time) or _epoch_milliseconds("begin_time", query.begin_time)
+    end = _epoch_milliseconds("end_time", query.end_time)
     if start is not None and end is not None and end < start:
         raise ApiError(errors.INVALID_TIME_RANGE)
     return start, None if end is None else end + _A_SECOND - 1
@@ -149,10 +149,10 @@ def period(query: ListQuery) -> tuple[int | None, int | None]:
 
 def refused(field: str, reason: str) -> ApiError:
     """Return the error for a field with an invalid value in a well-formed body."""
-    return _invalid(field, reason, _CODES)
+    return _field_error(field, reason, _CODES)
 
 
-def _moment(field: str, text: str | None) -> int | None:
+def _epoch_milliseconds(field: str, text: str | None) -> int | None:
     """Return the epoch milliseconds of `yyyyMMddHHmmss`, UTC."""
     if text is None:
         return None
@@ -169,15 +169,15 @@ def _query_values(raw: bytes) -> dict[str, str]:
         try:
             name, text = unquote_to_bytes(key).decode(), unquote_to_bytes(value).decode()
         except UnicodeDecodeError as error:
-            raise _invalid(key.decode("ascii", "replace"), "it is not UTF-8", {}) from error
+            raise _field_error(key.decode("ascii", "replace"), "it is not UTF-8", {}) from error
         if _BROKEN_ESCAPE.search(part):
-            raise _invalid(name, "a percent sign is followed by two hexadecimal digits", {})
+            raise _field_error(name, "a percent sign is followed by two hexadecimal digits", {})
         if not name:
-            raise _invalid("query", "a parameter has no name", {})
+            raise _field_error("query", "a parameter has no name", {})
         if "\0" in text:
-            raise _invalid(name, "it holds a null character", {})
+            raise _field_error(name, "it holds a null character", {})
         if name in given:
-            raise _invalid(name, "it is given more than once", {})
+            raise _field_error(name, "it is given more than once", {})
         given[name] = text
     return {name: text for name, text in given.items() if text}
 
@@ -194,7 +194,7 @@ def _without_nulls(decoded: Any, depth: int = 1) -> Any:
     return [_without_nulls(item, depth + 1) for item in decoded]
 
 
-def _misshapen(error: msgspec.ValidationError, codes: dict[str, str]) -> ApiError:
+def _shape_error(error: msgspec.ValidationError, codes: dict[str, str]) -> ApiError:
     """Return the error for a value of the wrong shape. msgspec's message ends with the member's name, but for a missing
     member it contains the name."""
     message = str(error)
@@ -203,11 +203,11 @@ def _misshapen(error: msgspec.ValidationError, codes: dict[str, str]) -> ApiErro
     missing = re.search(r"missing required field `(.+?)`", reason)
     if missing:
         prefix = f"{where[1]}." if where and where[1] else ""
-        return _invalid(prefix + missing[1], "it is missing", codes)
-    return _invalid(where[1] if where else "request", reason, codes)
+        return _field_error(prefix + missing[1], "it is missing", codes)
+    return _field_error(where[1] if where else "request", reason, codes)
 
 
-def _invalid(field: str, reason: str, codes: dict[str, str]) -> ApiError:
+def _field_error(field: str, reason: str, codes: dict[str, str]) -> ApiError:
     """Return the error for a field. Its message names the field, either in the text of its row or before the reason."""
     code = codes.get(re.split(r"[.\[]", field)[0], errors.INVALID_PARAMETER)
     named = ERRORS[code].message.startswith((f"{field} ", "Parameter {parameter}"))

@@ -89,7 +89,7 @@ class ConnectionWatch:
         while True:
             crowded = len(self._files) > self._most * _CROWDED
             await asyncio.sleep(_BETWEEN_LOOKS_IF_CROWDED if crowded else _BETWEEN_LOOKS)
-            await self._look()
+            await self._search_and_close()
 
     def close_unidentified(self) -> None:
         """Close every connection without a request of a known sender, when the server stops."""
@@ -100,7 +100,7 @@ class ConnectionWatch:
         self._list_files(_open_files())
         self._close({connection.socket: STOP for connection in self._open()})
 
-    async def _look(self) -> None:
+    async def _search_and_close(self) -> None:
         now = time.perf_counter()
         stalled = now - self._looked > _STALL_SECONDS
         self._looked = now

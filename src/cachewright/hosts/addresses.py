@@ -45,7 +45,7 @@ def is_allowed(address: Address, *, to_private: bool, own: Collection[Address] =
     :param to_private: whether loopback, private and other addresses that are not on the internet are allowed.
     :param own: addresses of this machine, refused unless `to_private`: cache nodes listen there.
     """
-    for reached in _reached_through(address):
+    for reached in _with_embedded_address(address):
         if any(reached in blocked for blocked in _NEVER):
             return False
         if not to_private and (not reached.is_global or reached in _SITE_LOCAL or reached in own):
@@ -83,7 +83,7 @@ def _addresses(host: str, flags: int = 0) -> list[Address]:
     return list(dict.fromkeys(ipaddress.ip_address(str(entry[4][0])) for entry in results))
 
 
-def _reached_through(address: Address) -> list[Address]:
+def _with_embedded_address(address: Address) -> list[Address]:
     """Return the address itself, and the IPv4 address to which a translator or a tunnel maps it."""
     if isinstance(address, IPv4Address):
         return [address]

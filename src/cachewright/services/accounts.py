@@ -65,7 +65,7 @@ def add_user(connection: sa.Connection, name: str, password: str | None) -> User
     _require_name(name)
     if users.named(connection, name):
         raise InvalidInput(f"there is a user {name!r} already")
-    hashed = None if password is None else _hashed(password)
+    hashed = None if password is None else _password_hash(password)
     user = User(id=uuid.uuid4().hex, name=name, password=hashed, enabled=True, created_at=now_ms())
     users.add(connection, user)
     return user
@@ -74,7 +74,7 @@ def add_user(connection: sa.Connection, name: str, password: str | None) -> User
 def set_password(connection: sa.Connection, name: str, password: str) -> None:
     """Set the password and revoke all tokens of the user."""
     user = _user(connection, name)
-    users.set_password(connection, user.id, _hashed(password))
+    users.set_password(connection, user.id, _password_hash(password))
     tokens.remove_of(connection, user.id)
 
 
@@ -151,7 +151,7 @@ def _require_name(name: str) -> None:
         raise InvalidInput(f"{name!r} is no name: 1 to 64 letters, digits and _ . @ -, a letter or digit first")
 
 
-def _hashed(password: str) -> str:
+def _password_hash(password: str) -> str:
     if len(password) not in _PASSWORD_LENGTHS:
         raise InvalidInput(f"a password has {_PASSWORD_LENGTHS.start} to {_PASSWORD_LENGTHS.stop - 1} characters")
     return HASHER.hash(password)

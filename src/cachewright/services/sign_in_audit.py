@@ -61,7 +61,7 @@ class SignInAudit:
             subjects=(f"{token.kind} {token.digest[:8]}",),
         )
         key = (user.id, token.project_id, token.kind, network(origin.source))
-        self._successes.add(connection, key, _in_each(entry, projects), singly=_SUCCESSES_SINGLY)
+        self._successes.add(connection, key, _per_project(entry, projects), singly=_SUCCESSES_SINGLY)
 
     def known(self) -> list[tuple[str, str]]:
         """Return name and address of users who have signed in within the last 30 days, oldest first."""
@@ -95,7 +95,7 @@ class SignInAudit:
                     error_code=refusal.code,
                 )
                 key = (entry.user_id, entry.error_code, network(origin.source))
-                self._failures.add(connection, key, _in_each(entry, _projects(connection, user)))
+                self._failures.add(connection, key, _per_project(entry, _projects(connection, user)))
         except DatabaseUnavailable as error:
             log.warning("a failed sign-in is not in the audit log: %s", error)
 
@@ -105,7 +105,7 @@ def _projects(connection: sa.Connection, user: User | None) -> Sequence[str | No
     return [project.id for project in projects] or [None]
 
 
-def _in_each(entry: AuditEntry, projects: Sequence[str | None]) -> list[AuditEntry]:
+def _per_project(entry: AuditEntry, projects: Sequence[str | None]) -> list[AuditEntry]:
     return [msgspec.structs.replace(entry, project_id=project_id) for project_id in projects]
 
 

@@ -71,7 +71,7 @@ class SignInQueue:
             if turn.done() and not turn.cancelled():
                 self._leave()  # the turn was granted just before the cancellation
             else:
-                self._give_up(lane, turn)
+                self._cancel_wait(lane, turn)
             raise
 
     def _leave(self) -> None:
@@ -87,7 +87,7 @@ class SignInQueue:
                 return
         self._busy = False
 
-    def _give_up(self, lane: Lane, turn: asyncio.Future[None]) -> None:
+    def _cancel_wait(self, lane: Lane, turn: asyncio.Future[None]) -> None:
         waiting = self._waiting.get(lane)
         if waiting and turn in waiting:
             waiting.remove(turn)
@@ -134,18 +134,18 @@ class WrongPasswords:
     def failed(self, address: str, name: str) -> None:
         now = self._clock()
         count, last = self._of_name.get((address, name), (0, now))
-        _keep(self._of_name, (address, name), (1 if now - last >= _FORGOTTEN_SECONDS else count + 1, now))
+        _remember(self._of_name, (address, name), (1 if now - last >= _FORGOTTEN_SECONDS else count + 1, now))
         if not self.is_known(address, name):
             tries = self._of_address.get(address) or deque(maxlen=_TRIES_OF_ADDRESS)
             tries.append(now)
-            _keep(self._of_address, address, tries)
+            _remember(self._of_address, address, tries)
 
     def succeeded(self, address: str, name: str) -> None:
         self._of_name.pop((address, name), None)
-        _keep(self._known, (address, name), None)
+        _remember(self._known, (address, name), None)
 
 
-def _keep(kept: OrderedDict[Key, Value], key: Key, value: Value) -> None:
+def _remember(kept: OrderedDict[Key, Value], key: Key, value: Value) -> None:
     kept[key] = value
     kept.move_to_end(key)
     while len(kept) > _MOST_KEPT:

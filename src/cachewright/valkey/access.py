@@ -59,12 +59,12 @@ def address(node: Node, access: Access) -> Iterator[Address]:
     elif node.access == "tcp":
         yield Address(None, node.host, node.port, CONTROL_USER, access.secret)
     else:
-        with _short(access.nodes_dir / node.id) as folder:
+        with _short_path(access.nodes_dir / node.id) as folder:
             yield Address(f"{folder}/{SOCKET}", node.host, node.port, CONTROL_USER, access.secret)
 
 
 @contextmanager
-def _short(folder: Path) -> Iterator[str]:
+def _short_path(folder: Path) -> Iterator[str]:
     """Yield a path of the folder that is short enough for a socket address. Long paths go through a file descriptor."""
     if len(os.fsencode(folder / SOCKET)) <= _LONGEST_PATH:
         yield str(folder)

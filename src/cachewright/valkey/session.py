@@ -81,7 +81,7 @@ class _Replies(asyncio.Protocol):
         self._reader.feed(data)
         try:
             while (reply := self._reader.gets()) is not False:
-                self._give(NodeRefused(str(reply)) if isinstance(reply, ReplyError) else reply)
+                self._deliver(NodeRefused(str(reply)) if isinstance(reply, ReplyError) else reply)
         except ProtocolError as error:
             self._lost = NodeUnreachable(f"the answer cannot be read: {error}")
             self._transport.close()
@@ -89,11 +89,11 @@ class _Replies(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = self._lost or NodeUnreachable(str(exc or "the node has closed the connection"))
         while self._waiting:
-            self._give(self._lost)
+            self._deliver(self._lost)
         if self.tell_lost:
             self.tell_lost()
 
-    def _give(self, reply: Any) -> None:
+    def _deliver(self, reply: Any) -> None:
         if not self._waiting:
             # An error without a command is the reason why the node is about to close the connection.
             self._lost = reply if isinstance(reply, Exception) else NodeUnreachable("an unexpected reply")

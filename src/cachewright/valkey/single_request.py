@@ -114,11 +114,11 @@ class _PendingRequest(asyncio.Protocol):
         try:
             self._reader.feed(data)
             while not self.replies.done() and (reply := self._reader.gets()) is not False:
-                self._take(reply)
+                self._add_reply(reply)
         except (ProtocolError, ValueError) as error:
             self._fail(Unreadable(str(error)[:200]))
 
-    def _take(self, reply: Any) -> None:
+    def _add_reply(self, reply: Any) -> None:
         if isinstance(reply, ReplyError):
             reply = NodeRefused(str(reply)[:200])
         if self._opening:

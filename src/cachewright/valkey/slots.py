@@ -43,7 +43,7 @@ def plan_moves(owned: Mapping[str, Sequence[SlotRange]], staying: Sequence[str])
     if not staying:
         raise ValueError("no shard stays")
     counts = {node: _count(owned.get(node, ())) for node in staying}
-    return min((_moves(owned, goals) for goals in _goals(counts)), key=len)
+    return min((_moves(owned, goals) for goals in _possible_goals(counts)), key=len)
 
 
 def _moves(owned: Mapping[str, Sequence[SlotRange]], goals: Mapping[str, int]) -> list[Move]:
@@ -55,7 +55,7 @@ def _moves(owned: Mapping[str, Sequence[SlotRange]], goals: Mapping[str, int]) -
         surplus += [(node, part) for part in _last_slots(ranges, excess)]
         if excess < 0:
             deficits.append((node, -excess))
-    return _matched(surplus, deficits)
+    return _distribute(surplus, deficits)
 
 
 def even_split(nodes: Sequence[str]) -> dict[str, SlotRange]:
@@ -106,7 +106,7 @@ def require_full_cover(owned: Mapping[str, Sequence[SlotRange]]) -> None:
         raise ValueError("the slots are not owned exactly once")
 
 
-def _goals(counts: Mapping[str, int]) -> Iterator[dict[str, int]]:
+def _possible_goals(counts: Mapping[str, int]) -> Iterator[dict[str, int]]:
     """Yield possible final numbers of slots of each remaining shard. The remainder of the division goes to the shards
     with the most slots, so that the fewest slots move. Ties are resolved in a different order each time."""
     share, remainder = divmod(SLOTS, len(counts))
@@ -134,7 +134,7 @@ def _last_slots(ranges: Sequence[SlotRange], count: int) -> list[SlotRange]:
     return taken[::-1]
 
 
-def _matched(surplus: Sequence[tuple[str, SlotRange]], deficits: Sequence[tuple[str, int]]) -> list[Move]:
+def _distribute(surplus: Sequence[tuple[str, SlotRange]], deficits: Sequence[tuple[str, int]]) -> list[Move]:
     """Distribute the surplus. A range goes to a node that needs exactly its number of slots if such a node exists.
     Otherwise it is divided among nodes."""
     moves: list[Move] = []

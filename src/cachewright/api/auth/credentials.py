@@ -98,7 +98,7 @@ class Authenticator:
         if tokens or not claims:
             return Sender((await self.identify(request, project_id)).user_id, known=True)
         try:
-            authorization = _only(claims)
+            authorization = _single_authorization(claims)
             require_recent(request.headers, authorization, self._now())
         except BadSignature as bad:
             raise ApiError(errors.INVALID_CREDENTIALS) from bad
@@ -123,7 +123,7 @@ class Authenticator:
     ) -> Identity:
         access_key = "-"
         try:
-            authorization = _only(claims)
+            authorization = _single_authorization(claims)
             access_key = authorization.access_key
             owner = await self._credentials.owner_of_key(access_key, project_id)
             verify(request, authorization, self._credentials.secret_key(owner), self._now())
@@ -154,7 +154,7 @@ def _in_project(identity: Identity, project_id: str | None) -> Identity:
     return identity
 
 
-def _only(claims: list[bytes]) -> Authorization:
+def _single_authorization(claims: list[bytes]) -> Authorization:
     if len(claims) > 1:
         raise BadSignature("there are several Authorization headers")
     return parse_authorization(claims[0])

@@ -72,12 +72,12 @@ def batch_delete_instances(
     """BatchDeleteInstances: deletes the listed instances, and with `all_failure` those whose creation failed."""
     all_failure = wanted.read().all_failure.lower() == "true"
     named = body.read().instances if body.given or not all_failure else []
-    ids = _named(named) if named or not all_failure else []
+    ids = _instance_ids(named) if named or not all_failure else []
     principal = requests.principal(request)
     if all_failure:
         ids += [instance.id for instance in instances.all(principal, status="CREATEFAILED")]
     name_subjects(request, ids)
-    return responses.json(_submitted(tasks, DELETE, principal, list(dict.fromkeys(ids))))
+    return responses.json(_submit_each(tasks, DELETE, principal, list(dict.fromkeys(ids))))
 
 
 @get(_INSTANCE, opt=needs("dcs:instance:get"))
@@ -135,13 +135,13 @@ def restart_or_flush_instances(
     request: Call, tasks: Tasks, body: Body[change_schemas.StatusBody]
 ) -> Response[change_schemas.BatchResults]:
     """RestartOrFlushInstances: restarts one node after another. Flushing is not supported."""
-    ids = _named(body.read().instances)
+    ids = _instance_ids(body.read().instances)
     principal = requests.principal(request)
     name_subjects(request, ids)
-    return responses.json(_submitted(tasks, RESTART, principal, ids))
+    return responses.json(_submit_each(tasks, RESTART, principal, ids))
 
 
-def _named(texts: Sequence[str]) -> list[str]:
+def _instance_ids(texts: Sequence[str]) -> list[str]:
     """Return the ids without duplicates. Raises ApiError DCS.4065, DCS.4100 or DCS.4061."""
     if not texts:
         raise requests.refused("instances", "none is named")
@@ -150,7 +150,7 @@ def _named(texts: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(requests.instance_id(text) for text in texts))
 
 
-def _submitted(
+def _submit_each(
     tasks: TaskService, operation: Operation[None, NoParams], principal: Principal, ids: Sequence[str]
 ) -> change_schemas.BatchResults:
     """Start the operation on each instance, even if it is refused for some of them."""

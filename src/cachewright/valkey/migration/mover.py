@@ -249,7 +249,7 @@ class Mover:
                 raise MigrationFailed(["the source has restarted"])
             failed = [job for job in current.values() if job.ended and job.state != "success"]
             if failed:
-                await self._give_up(source, target, failed[-1])
+                await self._cancel_and_raise(source, target, failed[-1])
             self._exported = await exported_bytes(source)  # read it first, because the next range starts soon
             if all(job.ended for job in current.values()):
                 return
@@ -272,7 +272,7 @@ class Mover:
                 raise MigrationFailed([f"no progress for {self._stalled_seconds:g} s"])
             await asyncio.sleep(_pause(transfer, time.monotonic() - started_at))
 
-    async def _give_up(self, source: Valkey, target: Valkey, failed: Job) -> None:
+    async def _cancel_and_raise(self, source: Valkey, target: Valkey, failed: Job) -> None:
         """Cancel all jobs and raise MigrationFailed with the reasons of both nodes, because often only the target has
         logged the cause."""
         await cancel_all(source)

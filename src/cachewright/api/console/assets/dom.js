@@ -24,7 +24,7 @@ function filled(element, attributes, children) {
   return element;
 }
 
-/** Replace the content of `element`; the control with the focus keeps it when it is there again. */
+/** Replace the content of `element`. A control with the focus keeps it if the new content contains it too. */
 export function show(element, ...children) {
   const focused = element.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
   element.replaceChildren(...children.flat(Infinity).filter(Boolean));

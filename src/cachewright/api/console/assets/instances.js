@@ -1,4 +1,4 @@
-// Page of all instances of the project, with a form that creates instance.
+// Page of all instances of the project, with a form that creates instances.
 
 import { ask, may } from "/console/api.js";
 import { dialog, field } from "/console/dialog.js";

@@ -41,7 +41,8 @@ function arc(from, to, [inner, outer], attributes, title) {
   return s("path", { d: sector(from / SLOTS, to / SLOTS, inner, outer), ...attributes }, s("title", {}, title));
 }
 
-/** Shares of the whole, clockwise from the top. A whole ring is two halves: an arc cannot end where it begins. */
+/** Path of the segment between two shares of the ring, clockwise from the top. A full ring is two paths, because an arc
+    cannot end where it begins. */
 function sector(from, to, inner, outer) {
   if (to - from > 0.9999) return sector(0, 0.5, inner, outer) + sector(0.5, 0.9999, inner, outer);
   const at = (share, radius) => {
