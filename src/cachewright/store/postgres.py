@@ -162,7 +162,7 @@ class PostgresDatabase(SqlDatabase):
 
 
 def _stop_this_server() -> None:
-    """Two servers would both run the tasks of the database. Nodes keep running."""
+    """Stop the server, because two servers would both run the tasks of the database. Its nodes keep running."""
     os.kill(os.getpid(), signal.SIGTERM)
 
 
