@@ -48,8 +48,8 @@ class Topology(Protocol):
         """
 
     async def view(self, node: Node, access: Access, answer_seconds: float) -> View:
-        """Return the node's view of the instance. Raises one of NODE_GONE if the node does not answer, NodeRefused if it
-        refuses, as it does while it loads its data."""
+        """Return the node's view of the instance. Raises one of NODE_GONE if the node does not answer, NodeRefused if
+        it refuses, as it does while it loads its data."""
 
     def formation(self, nodes: Sequence[Node]) -> Steps:
         """Return the steps that start the nodes of a new instance and make them ready for clients."""
