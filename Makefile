@@ -8,7 +8,7 @@ PYTEST ?=
 BENCH ?=
 EFFORT ?= full
 
-UNIT := -m unit -n 3 --dist worksteal --hypothesis-profile quick
+UNIT := -m unit -n 2 --dist worksteal --hypothesis-profile quick
 
 .PHONY: help setup demo test unit packages bench chaos lint serve clean
 .DEFAULT_GOAL := help
@@ -16,7 +16,7 @@ UNIT := -m unit -n 3 --dist worksteal --hypothesis-profile quick
 help:
 	@echo "make demo   watch a live cluster being scaled out and in (DEMO='--keys 1000000 --to 8')"
 	@echo "make test   lint, types, layers and every test (PYTEST='-k slots')"
-	@echo "make unit   the tests that start no other process"
+	@echo "make unit   the tests that start no server"
 	@echo "make lint   lint, types and layers alone"
 	@echo "make chaos  kill and freeze processes at random for MINUTES=10"
 	@echo "make bench  measure it against its peers and write docs/benchmarks.md (BENCH='creation scaling')"

@@ -1,12 +1,13 @@
 """Mark every test by its distance from reality, and hold each test to its mark.
 
-=======  ==================================================================================
-unit     this process alone: pure functions, SQLite, DBOS, the API over HTTP on a thread
-node     starts valkey-server or PostgreSQL processes
-server   starts `cachewright serve`, which starts nodes
-console  a server in a browser
-chaos    kills and freezes processes at random under traffic; always set by hand
-=======  ==================================================================================
+===========  ===============================================================================
+unit         this process alone: pure functions, SQLite, services
+integration  this process with the API over HTTP on a thread, the task engine or a receiver
+node         starts valkey-server or PostgreSQL processes
+server       starts `cachewright serve`, which starts nodes
+console      a server in a browser
+chaos        kills and freezes processes at random under traffic; always set by hand
+===========  ===============================================================================
 
 Each test has one of these marks. A mark in the test's file decides; where there is none, the code decides: what the
 test, its fixtures and the functions of `tests/` and `bench/` that they call refer to. A test that starts a process
@@ -24,12 +25,17 @@ from typing import Any
 
 import pytest
 
-DISTANCES = ("unit", "node", "server", "console", "chaos")
+DISTANCES = ("unit", "integration", "node", "server", "console", "chaos")
 
 _ROOT = Path(__file__).parent.parent
 _FOLLOWED = (str(_ROOT / "tests"), str(_ROOT / "bench"))
 
 STARTERS = {
+    "granian.server.embed.Server": "integration",
+    "cachewright.tasks.queue.WakeableQueue": "integration",
+    "cachewright.tasks.engine.Engine": "integration",
+    "cachewright.webhooks.delivery.WebhookDeliveryWorker": "integration",
+    "receiver.Receiver": "integration",
     "bench.nodes.BareCluster": "node",
     "postgres_server.PostgresServer": "node",
     "standalone_node.started": "node",
@@ -37,7 +43,7 @@ STARTERS = {
     "serving.Server": "server",
     "playwright.sync_api.sync_playwright": "console",
 }
-"""Functions and classes that start processes, by qualified name."""
+"""Functions and classes that start processes or servers on threads, by qualified name."""
 
 _COMMANDS = {"valkey-server": "node", "postgres": "node", "serve": "server", "demo": "server", "run-driver": "console"}
 """Words of a command line that identify what it starts."""
