@@ -125,7 +125,7 @@ def test_a_password_is_asked_for_without_being_shown(server: Server) -> None:
     ("words", "said"),
     [
         (("users", "create", "admin"), "there is a user 'admin' already"),
-        (("users", "create", "no name"), "is no name"),
+        (("users", "create", "no name"), "invalid name"),
         (("users", "create", "carol", "--role", "viewer", "--project", "nowhere"), "no project 'nowhere'"),
         (("users", "delete", "nobody"), "no user 'nobody'"),
         (("keys", "create", "nobody"), "no user 'nobody'"),

@@ -148,7 +148,7 @@ def _no_key(access_key: str) -> InvalidInput:
 
 def _require_name(name: str) -> None:
     if not _NAME.fullmatch(name):
-        raise InvalidInput(f"{name!r} is no name: 1 to 64 letters, digits and _ . @ -, a letter or digit first")
+        raise InvalidInput(f"invalid name {name!r}: 1 to 64 letters, digits and _ . @ -, a letter or digit first")
 
 
 def _password_hash(password: str) -> str:

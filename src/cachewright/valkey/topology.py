@@ -141,5 +141,5 @@ def _slot_range(part: str) -> SlotRange:
     first, _, last = part.partition("-")
     slots = SlotRange(int(first), int(last or first))
     if not 0 <= slots.first <= slots.last < SLOTS:
-        raise ValueError(f"{part} is no range of slots")
+        raise ValueError(f"invalid slot range {part}")
     return slots

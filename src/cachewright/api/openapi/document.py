@@ -42,7 +42,7 @@ _SIGNATURE = """\
 `SDK-HMAC-SHA256 Access=<access key>, SignedHeaders=<names>, Signature=<hex>` beside a header `X-Sdk-Date`, as the
 cloud's clients make it.
 """
-_X_AUTH = "What `POST /v3/auth/tokens` gave. Where a request is signed as well, this counts."
+_X_AUTH = "A token of `POST /v3/auth/tokens`. It takes precedence over a signature."
 
 
 def describe(handlers: Sequence[HTTPRouteHandler]) -> Schema:

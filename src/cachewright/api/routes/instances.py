@@ -144,7 +144,7 @@ def restart_or_flush_instances(
 def _instance_ids(texts: Sequence[str]) -> list[str]:
     """Return the ids without duplicates. Raises ApiError DCS.4065, DCS.4100 or DCS.4061."""
     if not texts:
-        raise requests.refused("instances", "none is named")
+        raise requests.refused("instances", "it is empty")
     if len(texts) > change_schemas.MOST_IDS:
         raise ApiError(errors.TOO_MANY_INSTANCES)
     return list(dict.fromkeys(requests.instance_id(text) for text in texts))
