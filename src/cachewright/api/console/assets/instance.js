@@ -10,9 +10,10 @@ import { number, seconds, size } from "/console/format.js";
 import { parameters } from "/console/parameters.js";
 import { resize } from "/console/resize.js";
 import { ring } from "/console/ring.js";
-import { taskTable } from "/console/tasks.js";
+import { ENDED, taskTable } from "/console/tasks.js";
 
 const STATISTICS_MS = 5000;
+const TASKS_MS = 1000;
 const CHARTS = [["Memory in use", "used_memory", size], ["Keys", "keys", number],
   ["Commands per second", "ops_per_second", number], ["Sent", "output_kbps", (kb) => `${size(kb * 1024)}/s`]];
 
@@ -29,6 +30,7 @@ export async function instancePage(main, { signal, titled }, id) {
   let spec = null;
   let drawn = null;
   let taskId;
+  let nextTasks;
 
   const draw = (event, state) => {
     if (signal.aborted) return;
@@ -54,9 +56,16 @@ export async function instancePage(main, { signal, titled }, id) {
     }
   };
 
+  /** Repeats until all tasks have ended: a short one may leave no trace in the events of the instance. */
   async function drawTasks() {
+    clearTimeout(nextTasks);
     const answer = await ask("GET", `instances/${id}/tasks?limit=10`).catch(() => null);
-    if (answer && !signal.aborted) show(tasks, taskTable(answer.tasks));
+    if (!answer || signal.aborted) return;
+    show(tasks, taskTable(answer.tasks));
+    if (answer.tasks.some((task) => !ENDED.includes(task.status))) {
+      clearTimeout(nextTasks);
+      nextTasks = setTimeout(() => signal.aborted || drawTasks(), TASKS_MS);
+    }
   }
 
   async function drawParameters(name) {

@@ -4,8 +4,8 @@ import { ask, follow, may } from "/console/api.js";
 import { chart } from "/console/chart.js";
 import { bar, h, say, show, status, table } from "/console/dom.js";
 import { between, number, seconds, size, time } from "/console/format.js";
+import { ENDED } from "/console/tasks.js";
 
-const ENDED = ["SUCCESS", "FAILED"];
 const SHORTEST_RANGE_MS = 250;
 
 export async function taskPage(main, { signal, titled }, id) {

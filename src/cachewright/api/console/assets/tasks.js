@@ -4,6 +4,7 @@ import { ask } from "/console/api.js";
 import { h, show, status, table } from "/console/dom.js";
 import { between, number, seconds, time } from "/console/format.js";
 
+export const ENDED = ["SUCCESS", "FAILED"];
 const PAGE = 25;
 const REFRESH_MS = 2000;
 
