@@ -122,10 +122,10 @@ def ratio(rows: Sequence[Row], case: str, metric: str, ours: str, peer: str) -> 
 
 
 def medians_between(figures: Iterable[Spread], unit: str = "") -> str:
-    """The lowest and the highest median: `0.31 to 0.97 x`."""
+    """The lowest and the highest median: `0.31 to 0.97 x`. A quick run leaves cases out."""
     medians = sorted(figure.median for figure in figures)
     if not medians:
-        raise ValueError("nothing was measured")
+        return "not measured"
     ends = list(dict.fromkeys(_number(value) for value in (medians[0], medians[-1])))
     return f"{' to '.join(ends)}{unit}"
 
