@@ -130,21 +130,22 @@ class ControlPlane:
         with self._database.read() as connection:
             return count_by_tls(connection)
 
-    async def start(self) -> None:
-        """Adopts nodes of earlier releases, then resumes every task that has not ended."""
+    async def start(self, listen: Listen) -> HttpServer:
+        """Adopts nodes of earlier releases, then resumes every task that has not ended. Returns the HTTP server, which
+        is ready for `serve`."""
         structs.resolve()
+        connections = Connections()
+        app = create_app(self._services, self._metrics, connections=connections)
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="requests"))
         await in_background(self.incidents.load)
         await adopt_nodes(self._context)
         await in_background(lambda: self._webhook_delivery.start(self._engine.start()))
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signal_number, self._stopped.set)
+        return HttpServer(app, self._settings, listen, connections, self._metrics.connections_closed)
 
-    async def serve(self, listen: Listen) -> None:
-        """Serves the API and runs the background loops until SIGTERM or SIGINT. Call `start` first."""
-        connections = Connections()
-        app = create_app(self._services, self._metrics, connections=connections)
-        http = HttpServer(app, self._settings, listen, connections, self._metrics.connections_closed)
+    async def serve(self, http: HttpServer) -> None:
+        """Serves the API and runs the background loops until SIGTERM or SIGINT."""
         loops = [
             asyncio.create_task(_forever(loop))
             for loop in (

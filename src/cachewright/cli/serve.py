@@ -53,7 +53,7 @@ async def _serve(
     server: ControlPlane, settings: Settings, listen: Listen, restricted: Sequence[exposure.Exposure]
 ) -> None:
     with _usable(settings):
-        await server.start()
+        http = await server.start(listen)
         _warn_of_other_users(server, settings)
         _write_credentials(settings, listen, server.first_credentials())
         if not settings.metrics_token_file.exists():
@@ -64,7 +64,7 @@ async def _serve(
     print(f"Console: {_endpoint(settings, listen)}/console", flush=True)
     if settings.credentials_file.exists():
         print(f"Credentials: {settings.credentials_file}", flush=True)
-    await server.serve(listen)
+    await server.serve(http)
 
 
 def _exposures(settings: Settings, listen: Listen) -> Iterator[exposure.Exposure]:
