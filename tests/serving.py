@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 from huaweicloudsdkcore.auth.credentials import BasicCredentials
+from huaweicloudsdkcore.exceptions.exceptions import SdkException, ServiceResponseException
 from huaweicloudsdkcore.sdk_request import SdkRequest
 from huaweicloudsdkcore.signer.signer import Signer
 from huaweicloudsdkdcs.v2 import (
@@ -211,6 +212,15 @@ def resize(client: Any, instance_id: str, shards: int, **sizes: int) -> str:
 
 def show(client: Any, instance_id: str) -> Any:
     return client.show_instance(ShowInstanceRequest(instance_id=instance_id))
+
+
+def gone(client: Any, instance_id: str) -> bool:
+    """Whether the instance does not exist any more. False if the server does not answer."""
+    try:
+        show(client, instance_id)
+    except SdkException as error:
+        return isinstance(error, ServiceResponseException) and error.error_code == "DCS.3022"
+    return False
 
 
 def newest_task(client: Any, instance_id: str) -> Any:

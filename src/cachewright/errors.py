@@ -246,7 +246,7 @@ _ROWS = (
     ErrorRow(FOREIGN_CLUSTER_MEMBER, 0, "The cluster has a member that does not belong to the instance.",
         "Cachewright removes it. See A cluster in docs/failure-modes.md: data may be lost and secrets exposed."),
     ErrorRow(CLUSTER_UNHEALTHY, 0, "The instance is not healthy.",
-        "The log says what is wrong; see A cluster in docs/failure-modes.md for each case."),
+        "The log has the reason; docs/failure-modes.md describes each case under \"A cluster\"."),
     ErrorRow(CONTROL_PLANE_REJECTED, 0, "A node rejects the control plane.",
         "Its users were changed; see A cluster in docs/failure-modes.md."),
 )  # fmt: skip

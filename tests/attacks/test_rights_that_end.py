@@ -124,7 +124,7 @@ def last_event(lines: Iterator[str]) -> tuple[str, Any]:
     name, data = "", None
     deadline = time.monotonic() + ENDS_WITHIN_SECONDS
     for line in lines:
-        assert time.monotonic() < deadline, "the stream goes on"
+        assert time.monotonic() < deadline, "the stream does not end"
         field, _, value = line.partition(": ")
         if field == "event":
             name = value

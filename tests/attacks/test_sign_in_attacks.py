@@ -107,7 +107,7 @@ def test_invented_names_do_not_fill_the_audit_log(server: Server) -> None:
             return [(str(name), int(count)) for name, count in found]
 
     for number in range(5):
-        assert sign_in(server, f"nobody-{number}\nforged", address="127.0.0.7").status_code == 401
+        assert sign_in(server, f"unknown-{number}\nforged", address="127.0.0.7").status_code == 401
     assert rows() == [("(unknown)", 5)]
     assert "\nforged" not in server.log()
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 from fault_injection import FaultInjector
-from huaweicloudsdkcore.exceptions.exceptions import SdkException
 from huaweicloudsdkdcs.v2 import (
     ChangeInstanceStatusBody,
     DeleteSingleInstanceRequest,
@@ -13,7 +12,7 @@ from huaweicloudsdkdcs.v2 import (
     StartInstanceResizeCheckJobRequestBody,
 )
 
-from serving import cache, create, ended, newest_task, progress, resize, show, spec, states, until
+from serving import cache, create, ended, gone, newest_task, progress, resize, show, spec, states, until
 from traffic import FAULTS
 
 GET_OVER_SECONDS = 240
@@ -146,11 +145,3 @@ def delete(chaos: FaultInjector, instance_id: str) -> None:
     client.delete_single_instance(DeleteSingleInstanceRequest(instance_id=instance_id))
     chaos.note(f"delete {instance_id}")
     until(lambda: gone(chaos.server.client(), instance_id), "the instance is not gone", GET_OVER_SECONDS)
-
-
-def gone(client: Any, instance_id: str) -> bool:
-    try:
-        show(client, instance_id)
-    except SdkException:
-        return True
-    return False

@@ -8,7 +8,6 @@ from typing import Any
 
 import psutil
 import pytest
-from huaweicloudsdkcore.exceptions.exceptions import SdkException
 from huaweicloudsdkdcs.v2 import DeleteSingleInstanceRequest
 from valkey.cluster import ValkeyCluster
 
@@ -20,6 +19,7 @@ from serving import (
     created,
     ended,
     freeze,
+    gone,
     newest_task,
     progress,
     resize,
@@ -78,14 +78,6 @@ def test_a_deletion_goes_on_after_the_server_was_killed_in_it(own_server: Server
     until(lambda: gone(client, instance_id), "the instance is not gone")
     assert own_server.nodes() == []
     assert list((own_server.data_dir / "nodes").iterdir()) == []
-
-
-def gone(client: Any, instance_id: str) -> bool:
-    try:
-        show(client, instance_id)
-    except SdkException as refused:
-        return bool(refused.error_code == "DCS.3022")
-    return False
 
 
 def test_a_node_whose_port_is_taken_before_its_first_start_gets_another(own_server: Server) -> None:

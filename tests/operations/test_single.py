@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 import pytest
-from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException, SdkException
+from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
 from huaweicloudsdkdcs.v2 import (
     ChangeInstanceStatusBody,
     DeleteSingleInstanceRequest,
@@ -19,7 +19,7 @@ from huaweicloudsdkdcs.v2 import (
 from valkey import Valkey
 from valkey.exceptions import NoPermissionError, ValkeyError
 
-from serving import PASSWORD, Server, create, created, ended, newest_task, operator_of, progress, show, until
+from serving import PASSWORD, Server, create, created, ended, gone, newest_task, operator_of, progress, show, until
 
 MB = 1024 * 1024
 
@@ -154,14 +154,6 @@ def test_a_single_instance_from_its_creation_to_its_end(own_server: Server) -> N
     until(lambda: gone(client, instance_id), "the instance is not gone")
     assert own_server.nodes() == []
     assert list((own_server.data_dir / "nodes").iterdir()) == []
-
-
-def gone(client: Any, instance_id: str) -> bool:
-    try:
-        show(client, instance_id)
-    except SdkException as refused:
-        return bool(refused.error_code == "DCS.3022")
-    return False
 
 
 def test_a_size_that_the_data_does_not_fit_in_is_refused(own_server: Server) -> None:

@@ -45,6 +45,7 @@ from cachewright.api.routes.metrics import metrics_page
 from cachewright.api.routes.not_served import refusals
 from cachewright.api.security_headers import security_headers
 from cachewright.config import Settings
+from cachewright.flavors import MEGABYTE
 from cachewright.services.audit_log import AuditLog
 from cachewright.services.credentials import CredentialService
 from cachewright.services.instance_attributes import InstanceAttributes
@@ -123,7 +124,6 @@ SERVED = (
 )
 """Routes of all supported operations. The cloud's other operations respond with 404 and their name."""
 
-_MEGABYTE = 1024 * 1024
 _OPEN = {
     ("GET", "/openapi.json"),
     ("GET", "/docs"),
@@ -222,7 +222,7 @@ def create_app(
         metrics=metrics,
         open_to_all=_OPEN,
         response_headers=security_headers(tls=settings.tls_cert is not None),
-        bodies=BodyMemory(limits.body_memory_mb * _MEGABYTE),
+        bodies=BodyMemory(limits.body_memory_mb * MEGABYTE),
         streams=streams,
         connections=connections or Connections(),
     )

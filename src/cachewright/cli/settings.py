@@ -37,7 +37,7 @@ DatabaseUrl = Annotated[
 
 
 def read_database_url(option: str | None) -> str | None:
-    """Return the URL that the option or the environment gives, as `Settings` keeps it. ValueError says what is wrong.
+    """Return the database URL from the option or the environment, in the form of `Settings`. Raises ValueError.
 
     The variable is removed from this process, so that the cache nodes it starts do not inherit the password.
     """

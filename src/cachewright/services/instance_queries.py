@@ -19,8 +19,6 @@ from cachewright.store import counts, instances, tasks
 from cachewright.store.database import Database
 from cachewright.topologies import topology_of
 
-_ALL = 2**31 - 1
-
 
 class InstanceFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Conditions for listed instances. A field with its default value has no effect.
@@ -105,7 +103,7 @@ class InstanceQueries:
             return 0, []
         with self._database.read() as connection:
             if wanted.looks_into_rows:
-                _, candidates = _search(connection, principal, wanted, offset=0, limit=_ALL)
+                _, candidates = _search(connection, principal, wanted)
                 accepted = [instance for instance in candidates if wanted.accepts(instance)]
                 count, page = len(accepted), accepted[offset : offset + limit]
             else:
@@ -114,8 +112,8 @@ class InstanceQueries:
 
     def all(self, principal: Principal, *, status: str | None = None) -> list[Instance]:
         """Return all instances of the project, or those in one status, newest first."""
-        _, page = self.page(principal, InstanceFilter(status=status), offset=0, limit=_ALL)
-        return [measured.instance for measured in page]
+        with self._database.read() as connection:
+            return _search(connection, principal, InstanceFilter(status=status))[1]
 
     def count_by_status(self, principal: Principal) -> dict[str, int]:
         with self._database.read() as connection:
@@ -142,7 +140,12 @@ def count_by_tls(connection: sa.Connection) -> tuple[int, int]:
 
 
 def _search(
-    connection: sa.Connection, principal: Principal, wanted: InstanceFilter, *, offset: int, limit: int
+    connection: sa.Connection,
+    principal: Principal,
+    wanted: InstanceFilter,
+    *,
+    offset: int = 0,
+    limit: int | None = None,
 ) -> tuple[int, list[Instance]]:
     return instances.search(
         connection,

@@ -18,7 +18,6 @@ from cachewright.store import instances, tasks
 from cachewright.store.database import Database
 from cachewright.threads import RequestThreads
 
-_ALL = 2**31 - 1
 _Recorded = tuple[Instance, list[Node]]
 
 
@@ -79,7 +78,7 @@ class NodeQueries:
 
         def read() -> list[_Recorded]:
             with self._database.read() as connection:
-                _, running = instances.search(connection, principal.project_id, offset=0, limit=_ALL, status="RUNNING")
+                _, running = instances.search(connection, principal.project_id, status="RUNNING")
                 return _with_nodes(connection, running)
 
         return await self._inspect(principal, await self._threads.read(principal.project_id, read))

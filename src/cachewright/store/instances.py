@@ -40,15 +40,16 @@ def search(
     connection: sa.Connection,
     project_id: str,
     *,
-    offset: int,
-    limit: int,
+    offset: int = 0,
+    limit: int | None = None,
     instance_id: str | None = None,
     name: str | None = None,
     name_equal: bool = False,
     status: str | None = None,
     include_failure: bool = True,
 ) -> tuple[int, list[Instance]]:
-    """Return the number of matching instances, and one page of them, newest first."""
+    """Return the number of matching instances, and one page of them, newest first; all of them without
+    a limit."""
     query = instances.select().where(instances.c.project_id == project_id)
     if instance_id is not None:
         query = query.where(instances.c.id == instance_id)

@@ -9,12 +9,11 @@ from cachewright.api.schemas import iso
 from cachewright.api.schemas.flavors import RESOURCE_TYPE, SERVICE_TYPE, ZONE
 from cachewright.api.schemas.paging import Limit, Offset
 from cachewright.config import Settings
-from cachewright.flavors import Flavor, parse
+from cachewright.flavors import MEGABYTE, Flavor, parse
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
 from cachewright.topologies import topology_of
 
-_MEGABYTE = 1024 * 1024
 _MAINTAIN = ("02:00:00", "06:00:00")
 _ASSURED_MBIT, _ASSURED_MBIT_SMALL = 768, 384  # per shard, and per shard of at most 1 GB
 
@@ -207,7 +206,7 @@ def _shared(instance: Instance, used_memory: int, settings: Settings) -> dict[st
         "capacity": whole,
         "capacity_minor": minor,
         "max_memory": flavor.capacity_mb,
-        "used_memory": used_memory // _MEGABYTE,
+        "used_memory": used_memory // MEGABYTE,
         "ip": settings.node_host,
         "port": instance.seed_port,
         "domain_name": settings.node_host,

@@ -12,11 +12,11 @@ from typing import Literal
 import msgspec
 
 from cachewright.api.schemas.flavors import ZONE
+from cachewright.flavors import MEGABYTE
 from cachewright.model.instances import Instance, Role
 from cachewright.monitoring.inspection import NodeInfo
 from cachewright.topologies import topology_of
 
-_MEGABYTE = 1024 * 1024
 _BITS = 8
 """INFO has kilobytes per second, the contract kilobits."""
 
@@ -202,8 +202,8 @@ def _topology_node(instance: Instance, info: NodeInfo) -> TopologyNode:
         ip=info.node.host,
         port=str(info.node.port),
         node_type=_CLOUD_ROLES[info.role],
-        max_memory=str(info.node.maxmemory // _MEGABYTE),
-        used_memory=str(int(info.number("used_memory")) // _MEGABYTE) if measured else None,
+        max_memory=str(info.node.maxmemory // MEGABYTE),
+        used_memory=str(int(info.number("used_memory")) // MEGABYTE) if measured else None,
         qps=str(int(info.number("instantaneous_ops_per_sec"))) if measured else None,
         bandwidth=Bandwidth(kilobits([info], "input"), kilobits([info], "output")) if measured else None,
         db_num=str(topology_of(instance.spec_code).databases),

@@ -5,11 +5,9 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from cachewright.api.schemas.nodes import kilobits
-from cachewright.flavors import parse
+from cachewright.flavors import MEGABYTE, parse
 from cachewright.model.instances import Instance
 from cachewright.monitoring.inspection import NodeInfo
-
-_MEGABYTE = 1024 * 1024
 
 
 class StatusQuery(msgspec.Struct, frozen=True):
@@ -82,7 +80,7 @@ def statistic(instance: Instance, infos: Sequence[NodeInfo]) -> InstanceStatisti
         input_kbps=kilobits(infos, "input"),
         output_kbps=kilobits(infos, "output"),
         keys=sum(info.key_count for info in primaries),
-        used_memory=int(sum(info.number("used_memory") for info in primaries)) // _MEGABYTE,
+        used_memory=int(sum(info.number("used_memory") for info in primaries)) // MEGABYTE,
         max_memory=max_memory,
         cmd_get_count=sum(info.calls("get") for info in infos),
         cmd_set_count=sum(info.calls("set") for info in primaries),
