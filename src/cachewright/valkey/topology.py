@@ -13,7 +13,7 @@ from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask
 from cachewright.valkey.single_request import Unreadable, fields, request_once, text
-from cachewright.valkey.slots import SLOTS, SlotRange, merged
+from cachewright.valkey.slots import SLOTS, SlotRange, merged, require_full_cover
 
 _ANSWER_SECONDS = 5.0
 _MEMBER_FIELDS = 8
@@ -62,6 +62,15 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     def owned(self) -> dict[str, tuple[SlotRange, ...]]:
         return {member.id: member.slots for member in self.members.values() if member.slots}
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether each slot has exactly one owner."""
+        try:
+            require_full_cover(self.owned())
+        except ValueError:
+            return False
+        return True
 
     def knows(self, node_ids: Sequence[str]) -> bool:
         return all(node_id in self.members and self.members[node_id].known for node_id in node_ids)
