@@ -1,7 +1,10 @@
 """Actions on single nodes: start, restart, set the memory limit, release, stop."""
 
 import asyncio
+import logging
+import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 import sqlalchemy as sa
@@ -21,15 +24,17 @@ from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.topologies import topology_of
 from cachewright.valkey import cluster_membership, node_control
 from cachewright.valkey.access import Access
-from cachewright.valkey.client import NodeRefused
+from cachewright.valkey.client import NODE_GONE, NodeRefused
+from cachewright.valkey.client_drain import Drain, count_holding, drain_clients
 from cachewright.valkey.topology import View, primaries
+
+log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.02
 _STOP_SECONDS = 10.0
 _RESTART_SECONDS = 120.0
-_DRAIN_SECONDS = 5.0
-IDLE_SECONDS = 0.5
-"""Time without a command of a client after which a released node is considered unused."""
+_SETTLE_SECONDS = 600.0
+_LONGEST_GRACE_SECONDS = 3600.0
 
 
 class StartNode(msgspec.Struct, frozen=True):
@@ -64,11 +69,11 @@ async def start_node(context: OperationContext, step: StepContext, arguments: St
         await cluster_membership.replace_placeholder(node, context.access(instance), founding=True)
 
 
-@action("restart node", NodeArguments, timeout=600, attempts=4, cancelling=10)
+@action("restart node", NodeArguments, timeout=_SETTLE_SECONDS + _LONGEST_GRACE_SECONDS, attempts=4, cancelling=10)
 async def restart_node(context: OperationContext, step: StepContext, arguments: NodeArguments) -> None:
     """Ensure that the node's process is younger than the sub-step and that the node is back in its cluster.
 
-    Before a primary restarts, a replica that is in step with it takes over.
+    Before a primary restarts, a replica that is in step with it takes over. Clients of the node get time to leave.
     """
     await step.wait_until_allowed()
     instance, nodes, views = await context.look(step.task)
@@ -76,8 +81,9 @@ async def restart_node(context: OperationContext, step: StepContext, arguments: 
     begin_time = (step.sub_step.begin_time or 0) / 1000
     process = await context.host.process(node.id)
     if process is None or process.started_at < begin_time:
-        await _hand_over(node, nodes, views, context.access(instance))
         step.measure(detail=_detail(node))
+        is_used = not await _hand_over(node, nodes, views, context.access(instance))
+        await _end_clients(context, step, instance, node, has_successor=not is_used)
         await context.host.write_files(node.id, await context.files(instance, node))
         try:
             await context.host.restart(node.id, begin_time, _RESTART_SECONDS)
@@ -85,9 +91,10 @@ async def restart_node(context: OperationContext, step: StepContext, arguments: 
             raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id} did not start: {failure}") from failure
         except TimeoutError as error:
             raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {node.id} does not end: {error}") from error
-    node = await _wait_until_answering(context, instance, node)
-    while not await is_settled(topology_of(instance.spec_code), node, nodes, context.access(instance)):
-        await asyncio.sleep(_POLL_SECONDS)
+    async with asyncio.timeout(_SETTLE_SECONDS):
+        node = await _wait_until_answering(context, instance, node)
+        while not await is_settled(topology_of(instance.spec_code), node, nodes, context.access(instance)):
+            await asyncio.sleep(_POLL_SECONDS)
     await node_control.open_to_clients(node, context.access(instance))
 
 
@@ -111,7 +118,7 @@ async def set_memory(context: OperationContext, step: StepContext, arguments: No
     await context.change_node(node.id, maxmemory=limit)
 
 
-@action("release node", ReleaseNode, timeout=60, attempts=6, cancelling=60)
+@action("release node", ReleaseNode, timeout=60 + _LONGEST_GRACE_SECONDS, attempts=6, cancelling=60)
 async def release_node(context: OperationContext, step: StepContext, arguments: ReleaseNode) -> None:
     """Remove a node without slots from its cluster, once its clients have learnt where its slots went."""
     instance, nodes, views = await context.look(step.task)
@@ -122,7 +129,7 @@ async def release_node(context: OperationContext, step: StepContext, arguments: 
         raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {node.id} still owns slots")
     access = context.access(instance)
     await context.change_node(node.id, should_run=False)
-    await node_control.wait_until_idle(node, access, idle_seconds=IDLE_SECONDS, at_most_seconds=_DRAIN_SECONDS)
+    await _end_clients(context, step, instance, node, has_successor=True)
     for other in (other for other in nodes if other.id not in arguments.leaving):
         try:
             await cluster_membership.forget(other, node.id, access)
@@ -142,6 +149,12 @@ async def stop_node(context: OperationContext, step: StepContext, arguments: Nod
         await remove_node(context, node)
 
 
+async def grace_seconds(context: OperationContext, instance: Instance, nodes: Sequence[Node]) -> dict[str, float]:
+    """Seconds for which each of these nodes would wait for clients if it ended now, by node id."""
+    holding = await count_holding(nodes, context.access(instance))
+    return {node_id: context.settings.client_grace_seconds if number else 0.0 for node_id, number in holding.items()}
+
+
 async def remove_node(context: OperationContext, node: Node) -> None:
     """Remove process, files and record, in this order: a later attempt finds the remainder by the record."""
     try:
@@ -157,8 +170,10 @@ async def remove_node(context: OperationContext, node: Node) -> None:
     await asyncio.to_thread(remove)
 
 
-def _detail(node: Node) -> str:
-    return f"{{node_id:{node.id},address:{node.host}:{node.port}}}"
+def _detail(node: Node, **figures: int) -> str:
+    """The contract's brace form, with further figures."""
+    shown = "".join(f",{name}:{figure}" for name, figure in figures.items())
+    return f"{{node_id:{node.id},address:{node.host}:{node.port}{shown}}}"
 
 
 async def _write_files(context: OperationContext, instance: Instance, node: Node, *, founding: bool) -> None:
@@ -182,11 +197,37 @@ async def _wait_until_answering(context: OperationContext, instance: Instance, n
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _hand_over(node: Node, nodes: Sequence[Node], views: Mapping[str, View | None], access: Access) -> None:
-    """Make a replica the primary in place of the node, if the node is primary and has a replica that can."""
+async def _hand_over(node: Node, nodes: Sequence[Node], views: Mapping[str, View | None], access: Access) -> bool:
+    """Make a replica the primary in place of the node, if the node is primary and has a replica that can. Return
+    whether another node is the primary of the shard now."""
+    leads = primaries(nodes, best_view(views))
+    if leads.get(node.shard) is not node:
+        return node.shard in leads
     replicas = [other for other in nodes if other.shard == node.shard and other is not node]
-    if replicas and primaries(nodes, best_view(views)).get(node.shard) is node:
-        await cluster_membership.fail_over(replicas, access)
+    return bool(replicas) and await cluster_membership.fail_over(node, replicas, nodes, access)
+
+
+async def _end_clients(
+    context: OperationContext, step: StepContext, instance: Instance, node: Node, *, has_successor: bool
+) -> None:
+    """Let the clients of a node that ends leave it, and tell in the sub-step which connections were cut. Raises
+    ActionFailed if the task is cancelled."""
+    access = context.access(instance)
+    if has_successor:
+        with suppress(*NODE_GONE):
+            await node_control.close_to_clients(node, access)
+
+    def report(holding: Mapping[str, int], seconds: float) -> None:
+        step.raise_if_cancelled()
+        if total := sum(holding.values()):
+            step.measure(detail=_detail(node, waiting_for_clients=total, **holding, seconds_left=math.ceil(seconds)))
+
+    drain = Drain(grace_seconds=context.settings.client_grace_seconds, has_successor=has_successor)
+    cut = await drain_clients(node, access, drain, report)
+    step.measure(detail=_detail(node, **{f"{kind}_cut": number for kind, number in cut.items()}))
+    if cut:
+        kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(cut.items()))
+        log.warning("node %s: connections of clients were cut: %s", node.id, kinds)
 
 
 async def _are_ports_free(context: OperationContext, node: Node) -> bool:
