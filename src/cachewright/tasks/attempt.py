@@ -1,0 +1,67 @@
+"""One attempt of a plan, a sub-step or a recovery, and what DBOS does after a failed one."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from dbos import StepOptions
+
+from cachewright import errors
+from cachewright.errors import DatabaseUnavailable
+from cachewright.store.tasks import StaleTask
+from cachewright.tasks.operation import ActionFailed, Policy
+from cachewright.tasks.recorder import DATABASE_SECONDS
+from cachewright.tasks.waiting import Postponed, Waiter
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+
+async def run_attempt(policy: Policy, act: Callable[[], Awaitable[Result]], waiter: Waiter) -> Result:
+    """Run one attempt. Repeats it after a wait that it asks for, and while the database is unavailable. Neither is a
+    failure of the attempt; actions can run twice."""
+    while True:
+        try:
+            with _unexpected_errors_logged():
+                async with asyncio.timeout(policy.timeout):
+                    result = await act()
+            waiter.ended()
+            return result
+        except Postponed as postponed:
+            await waiter.wait(postponed)
+        except DatabaseUnavailable as error:
+            log.warning("database unavailable, retrying: %s", error)
+            await asyncio.sleep(DATABASE_SECONDS)
+
+
+@contextmanager
+def _unexpected_errors_logged() -> Iterator[None]:
+    """Turn unexpected errors of an operation into failures with an error code, and log their tracebacks."""
+    try:
+        yield
+    except (ActionFailed, Postponed, StaleTask, DatabaseUnavailable):
+        raise
+    except TimeoutError as error:
+        raise ActionFailed(errors.SUB_STEP_TIMEOUT, "no end within the limit") from error
+    except Exception as error:
+        log.exception("unexpected error in a task")
+        raise ActionFailed(errors.UNEXPECTED_TASK_ERROR, f"{type(error).__name__}: {error}") from error
+
+
+def step_options(name: str, policy: Policy) -> StepOptions:
+    """Return how DBOS repeats the step of this policy."""
+    return {
+        "name": name,
+        "retries_allowed": policy.attempts > 1,
+        "max_attempts": policy.attempts,
+        "interval_seconds": policy.first_delay,
+        "backoff_rate": policy.backoff,
+        "should_retry": _worth_another_attempt,
+    }
+
+
+def _worth_another_attempt(error: BaseException) -> bool:
+    return isinstance(error, ActionFailed) and not error.final
