@@ -80,6 +80,12 @@ def serve(
         int,
         Parameter(help="Maximum memory of nodes per project, GB; 0 for no limit.", validator=validators.Number(gte=0)),
     ] = 0,
+    giant_key_mb: Annotated[
+        int,
+        Parameter(
+            help="Size from which the plan of a resize warns of a single value, MB.", validator=validators.Number(gte=1)
+        ),
+    ] = 10,
     queue_polling: Annotated[
         bool,
         Parameter(help="Let DBOS poll its queues; tasks then start up to a few seconds later.", negative=""),
@@ -140,6 +146,7 @@ def serve(
             quota_instances=quota_instances,
             quota_nodes=quota_nodes,
             quota_memory_gb=quota_memory_gb,
+            giant_key_mb=giant_key_mb,
             queue_polling=queue_polling,
             log_format=log_format,
             limits=RequestLimits(

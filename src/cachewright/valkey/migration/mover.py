@@ -10,7 +10,6 @@ where CLUSTER COUNTKEYSINSLOT includes them before the handover. See docs/decisi
 Source: CLUSTER MIGRATESLOTS, GETSLOTMIGRATIONS and INFO of Valkey 9.1; states as observed.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack, suppress
@@ -24,6 +23,7 @@ from cachewright.valkey.client_activity import client_activity
 from cachewright.valkey.migration.batch_size import LARGE_KEYS, LARGE_QUEUED
 from cachewright.valkey.migration.control import MigrationControl
 from cachewright.valkey.migration.failure import MigrationFailed
+from cachewright.valkey.migration.job_follower import JobFollower
 from cachewright.valkey.migration.jobs import (
     Job,
     cancel_all,
@@ -39,13 +39,6 @@ from cachewright.valkey.migration.source_state import MigrationState
 from cachewright.valkey.migration.transfer import Transfer, TransferProgress
 from cachewright.valkey.slots import SlotRange, cut, overlap, slots_of
 from cachewright.valkey.topology import view
-
-_SHORT_POLL_SECONDS, _POLL_SECONDS = 0.02, 0.1
-_POLL_SHARE = 0.1
-"""Pause between two polls of a batch, as a share of the time that it has taken so far."""
-
-_NOISE_BYTES = 64 * 1024
-"""Growth of the byte counter that does not count as progress, because the counter includes the cluster bus."""
 
 
 class Next(msgspec.Struct, frozen=True):
@@ -241,55 +234,10 @@ class Mover:
     ) -> None:
         """Report the progress of jobs until all of them have succeeded. Otherwise cancel them and raise
         MigrationFailed."""
-        started_at = changed_at = time.monotonic()
-        last: tuple[object, ...] = ()
-        while True:
-            current = {job.name: job for job in await jobs(source) if job.name in names}
-            if len(current) < len(names):
-                raise MigrationFailed(["the source has restarted"])
-            failed = [job for job in current.values() if job.ended and job.state != "success"]
-            if failed:
-                await self._cancel_and_raise(source, target, failed[-1])
-            self._exported = await exported_bytes(source)  # read it first, because the next range starts soon
-            if all(job.ended for job in current.values()):
-                return
-            states = {job.state for job in current.values()}
-            transfer = await self._progress.measure(target, states, self._exported)
-            report(transfer)
-            try:
-                await require_durable(target)
-            except MigrationFailed:
-                await cancel_all(source)
-                raise
-            if self._control.is_cancelled():
-                await cancel_all(source)
-                raise MigrationFailed(["cancelled"])
-            counters = (transfer.keys, transfer.bytes // _NOISE_BYTES, *sorted(job.state for job in current.values()))
-            if counters != last:
-                last, changed_at = counters, time.monotonic()
-            elif time.monotonic() - changed_at > self._stalled_seconds:
-                await cancel_all(source)
-                raise MigrationFailed([f"no progress for {self._stalled_seconds:g} s"])
-            await asyncio.sleep(_pause(transfer, time.monotonic() - started_at))
-
-    async def _cancel_and_raise(self, source: Valkey, target: Valkey, failed: Job) -> None:
-        """Cancel all jobs and raise MigrationFailed with the reasons of both nodes, because often only the target has
-        logged the cause."""
-        await cancel_all(source)
-        reasons = [f"source: {failed.message or failed.state}"]
-        with suppress(*NODE_GONE, NodeRefused):
-            reasons += [f"target: {job.message}" for job in await jobs(target) if job.name == failed.name]
-        raise MigrationFailed(reasons)
+        follower = JobFollower(source, target, control=self._control, stalled_seconds=self._stalled_seconds)
+        self._exported = await follower.follow(names, self._progress, report)
 
     async def _require_owned(self, target: Valkey) -> None:
         owned = (await view(target)).members[self._target.id].slots
         if overlap(owned, self._part) != [self._part]:
             raise MigrationFailed(["the target does not own all of the range"])
-
-
-def _pause(transfer: Transfer, since_start: float) -> float:
-    """Return the seconds until the next poll. Polls cost processor time of the nodes, so they are frequent only at the
-    end."""
-    if transfer.increment != "to start":
-        return _SHORT_POLL_SECONDS
-    return min(max(since_start * _POLL_SHARE, _SHORT_POLL_SECONDS), _POLL_SECONDS)
