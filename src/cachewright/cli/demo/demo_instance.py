@@ -29,11 +29,11 @@ _CLEANUP_ERRORS = (CloudRefused, TaskFailed)
 class OwnInstance:
     """An instance of the demo. The end of the `with` block deletes it."""
 
-    def __init__(self, cloud: Cloud, console: Console, name: str, size: Size | Single) -> None:
-        """Request the instance."""
+    def __init__(self, cloud: Cloud, console: Console, name: str, size: Size | Single, label: str) -> None:
+        """Request the instance. `label` is its name in messages."""
         self._cloud = cloud
         self._console = console
-        self._name = name
+        self._label = label
         self._password = f"{secrets.token_urlsafe(15)}-aA1"
         self._id = cloud.create(name, size, self._password)
 
@@ -54,7 +54,7 @@ class OwnInstance:
 
     def delete(self) -> None:
         """Delete the instance and wait until it no longer exists. Waits for a task that blocks the deletion."""
-        self._console.print(f"Deleting {self._name}")
+        self._console.print(f"Deleting {self._label}")
         self._settle(self._delete_accepted, "the instance cannot be deleted")
         self._settle(lambda: self._cloud.instance(self._id) is None, "the instance still exists")
 
@@ -89,7 +89,7 @@ class DemoInstance(OwnInstance):
 
     def __init__(self, cloud: Cloud, console: Console, size: Size) -> None:
         """Request the instance."""
-        super().__init__(cloud, console, _NAME, size)
+        super().__init__(cloud, console, _NAME, size, "the instance")
         self.note: Callable[[], str] = str
         self._size = size
         self._known: frozenset[str] = frozenset()

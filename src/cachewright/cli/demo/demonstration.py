@@ -115,7 +115,7 @@ class Demonstration:
         options = self._options
         with (
             DemoInstance(cloud, self._console, Size(options.start, self._shard_gb)) as instance,
-            OwnInstance(cloud, self._console, _CONTROL_NAME, Single()) as control,
+            OwnInstance(cloud, self._console, _CONTROL_NAME, Single(), "the control node") as control,
         ):
             creation = instance.created()
             control.wait_until_running()
