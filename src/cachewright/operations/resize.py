@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from cachewright import errors
 from cachewright.errors import ApiError
-from cachewright.flavors import parse
+from cachewright.flavors import MEGABYTE, parse
 from cachewright.hosts.ports import NodePorts
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Control, Step, Task
@@ -22,6 +22,7 @@ from cachewright.operations import resize_request
 from cachewright.operations.actions import checks
 from cachewright.operations.actions.nodes import remove_node
 from cachewright.operations.context import OperationContext, best_view
+from cachewright.operations.giant_keys import GiantKeys, find_giant_keys
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.operations.requests import ResizeRequest
 from cachewright.operations.resize_estimate import MOVE, PACE, learned
@@ -49,11 +50,13 @@ class Preview(msgspec.Struct, frozen=True):
     :ivar steps: the plan.
     :ivar seconds: its expected duration.
     :ivar blockers: error codes and reasons for which it would fail.
+    :ivar giant_keys: keys with large values in the slots that move.
     """
 
     steps: tuple[Step, ...]
     seconds: float
     blockers: tuple[tuple[str, str], ...]
+    giant_keys: GiantKeys
 
 
 class Resize(Operation[ResizeRequest, ResizeParams]):
@@ -73,24 +76,33 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
         return resize_request.required_room(nodes, params, dataset)
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
-        observed = await observe(context, task)
-        plan = self._decide(context, task, observed)
+        _, plan, planned = await self._draft(context, task)
         await asyncio.to_thread(_store, context, task, plan.added)
-        return steps(task.run_id, plan, observed.loads, observed.speed)
+        return planned
 
     async def preview(self, context: OperationContext, task: Task) -> Preview:
         """The plan that `plan` would make now, and the failures of its checks. Stores and changes nothing. ActionFailed
         DCS.9004 if no node responds; NODE_GONE or NodeRefused if a primary does not."""
-        observed = await observe(context, task)
-        plan = self._decide(context, task, observed)
-        planned = steps(task.run_id, plan, observed.loads, observed.speed)
+        observed, plan, planned = await self._draft(context, task)
+        least_bytes = context.settings.giant_key_mb * MEGABYTE
+        giants = await find_giant_keys(plan.moves, observed.nodes, context.access(observed.instance), least_bytes)
         resources = await asyncio.to_thread(context.host.resources)
         failures = [
             *checks.resource_failures(plan.requirements, resources),
             *checks.status_failures(observed.nodes, observed.views),
         ]
         blockers = tuple((failure.code, failure.message) for failure in failures)
-        return Preview(planned, planned_seconds(planned), blockers)
+        return Preview(planned, planned_seconds(planned), blockers, giants)
+
+    async def preview_steps(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
+        """Return the steps that `plan` would make now. Raises like `preview`. Stores and changes nothing."""
+        _, _, planned = await self._draft(context, task)
+        return planned
+
+    async def _draft(self, context: OperationContext, task: Task) -> tuple[Observation, ResizePlan, tuple[Step, ...]]:
+        observed = await observe(context, task)
+        plan = self._decide(context, task, observed)
+        return observed, plan, steps(task.run_id, plan, observed.loads, observed.speed)
 
     async def recover(self, context: OperationContext, task: Task) -> None:
         """Cancel all migrations and remove new nodes without slots; new nodes with slots stay."""

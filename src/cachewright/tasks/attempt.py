@@ -11,23 +11,29 @@ from dbos import StepOptions
 from cachewright import errors
 from cachewright.errors import DatabaseUnavailable
 from cachewright.store.tasks import StaleTask
+from cachewright.tasks.interruption import Interruption, RetryDelay
 from cachewright.tasks.operation import ActionFailed, Policy
 from cachewright.tasks.recorder import DATABASE_SECONDS
-from cachewright.tasks.waiting import Postponed, Waiter
+from cachewright.tasks.waiter import Waiter
+from cachewright.tasks.waiting import Postponed
 
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
 
-async def run_attempt(policy: Policy, act: Callable[[], Awaitable[Result]], waiter: Waiter) -> Result:
-    """Run one attempt. Repeats it after a wait that it asks for, and while the database is unavailable. Neither is a
-    failure of the attempt; actions can run twice."""
+async def run_attempt(policy: Policy, waiter: Waiter, act: Callable[[], Awaitable[Result]]) -> Result:
+    """Run one attempt, unless it is interrupted. Repeats it after a wait that it asks for, and while the database is
+    unavailable. Neither is a failure of the attempt; actions can run twice."""
+
+    async def attempt() -> Result:
+        async with asyncio.timeout(policy.timeout):
+            return await act()
+
     while True:
         try:
             with _unexpected_errors_logged():
-                async with asyncio.timeout(policy.timeout):
-                    result = await act()
+                result = await waiter.interruption.limit(policy, attempt())
             waiter.ended()
             return result
         except Postponed as postponed:
@@ -51,17 +57,13 @@ def _unexpected_errors_logged() -> Iterator[None]:
         raise ActionFailed(errors.UNEXPECTED_TASK_ERROR, f"{type(error).__name__}: {error}") from error
 
 
-def step_options(name: str, policy: Policy) -> StepOptions:
-    """Return how DBOS repeats the step of this policy."""
+def step_options(name: str, policy: Policy, interruption: Interruption) -> StepOptions:
+    """Return how DBOS repeats a step. DBOS itself does not wait between attempts, because its pause would not end when
+    the task is cancelled."""
     return {
         "name": name,
         "retries_allowed": policy.attempts > 1,
         "max_attempts": policy.attempts,
-        "interval_seconds": policy.first_delay,
-        "backoff_rate": policy.backoff,
-        "should_retry": _worth_another_attempt,
+        "interval_seconds": 0.0,
+        "should_retry": RetryDelay(policy, interruption).is_retried,
     }
-
-
-def _worth_another_attempt(error: BaseException) -> bool:
-    return isinstance(error, ActionFailed) and not error.final

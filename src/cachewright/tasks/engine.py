@@ -13,7 +13,6 @@ import logging
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSConfig, StepReservation
@@ -27,10 +26,11 @@ from cachewright.store.database import Database
 from cachewright.tasks.attempt import run_attempt, step_options
 from cachewright.tasks.concurrency_limiter import ConcurrencyLimiter
 from cachewright.tasks.feed import TaskFeed
-from cachewright.tasks.operation import CANCELLED, PLAN, RECOVER, ActionFailed, Operation, StepContext
+from cachewright.tasks.interruption import Interruption
+from cachewright.tasks.operation import PLAN, RECOVER, ActionFailed, Operation, StepContext, cancellation
 from cachewright.tasks.queue import WakeableQueue
 from cachewright.tasks.recorder import TaskRecorder
-from cachewright.tasks.waiting import Waiter
+from cachewright.tasks.waiter import Waiter
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +43,6 @@ _DELETED_PER_BATCH = 500
 _ENDED_RUNS = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
 _RUNS_KEPT = timedelta(hours=1)
 _engine: "Engine | None" = None
-
-Result = TypeVar("Result")
 
 
 class Engine:
@@ -177,11 +175,12 @@ class Engine:
         """Perform the plan. Error code and message of a failure, else None."""
         try:
             policy = self.operations[recorder.task.kind].policies[PLAN]
-            await DBOS.run_step_async(step_options(PLAN, policy), self._plan, recorder.task.id)
+            options = step_options(PLAN, policy, Interruption(recorder))
+            await DBOS.run_step_async(options, self._plan, recorder.task.id)
             for step in recorder.task.steps:
                 await self._perform_step(recorder, step)
         except (ActionFailed, dbos_error.DBOSMaxStepRetriesExceeded) as error:
-            failure = _root(error)
+            failure = cancellation(recorder.control) if recorder.control.for_deletion else _root(error)
             log.warning("task %s of instance %s: %s", recorder.task.id, recorder.task.instance_id, failure.message)
             return failure.code, failure.message
         return None
@@ -190,10 +189,10 @@ class Engine:
         recorder = self._recorders[task_id]
         if recorder.task.status == "WAITING":
             operation = self.operations[recorder.task.kind]
-            # `write` raises StaleTask if the task has been cancelled meanwhile.
-            waiter = Waiter(f"task {task_id}", recorder.show_before_plan, recorder.write)
-            steps = await run_attempt(operation.policies[PLAN], lambda: operation.plan(recorder.task), waiter)
-            await recorder.start(steps)
+            waiter = Waiter(f"task {task_id}", recorder.show_before_plan, Interruption(recorder))
+            await recorder.start(
+                await run_attempt(operation.policies[PLAN], waiter, lambda: operation.plan(recorder.task))
+            )
 
     async def _perform_step(self, recorder: TaskRecorder, step: Step) -> None:
         """Perform a step. The positions of all sub-steps in DBOS's log are reserved first, so that lanes are
@@ -218,14 +217,21 @@ class Engine:
         """Perform a lane. Stops before the next sub-step after any lane has failed; running sub-steps complete."""
         operation = self.operations[recorder.task.kind]
         for sub_step, reservation in lane:
-            options = step_options(f"{sub_step.action}:{sub_step.id}", operation.policies[sub_step.action])
+            policy = operation.policies[sub_step.action]
+            options = step_options(f"{sub_step.action}:{sub_step.id}", policy, Interruption(recorder))
             try:
+                if recorder.sub_step(sub_step.id).status == "FINISH":
+                    # A resumed run replays it also if the task is cancelled now: DBOS compares the steps of both runs.
+                    await reservation.run_async(options, self._perform, recorder.task.id, sub_step.id)
+                    continue
                 async with limiter.turn():
                     if failures:
                         return
                     await reservation.run_async(options, self._perform, recorder.task.id, sub_step.id)
             except (ActionFailed, dbos_error.DBOSMaxStepRetriesExceeded) as error:
                 failure = _root(error)
+                if recorder.control.is_cancelled and error is failure and not failure.final:
+                    failure = cancellation(recorder.control)  # during the pause before its next attempt
                 if recorder.sub_step(sub_step.id).status == "EXECUTING":
                     await recorder.fail(sub_step.id, failure.code, failure.message)
                 failures.append(failure)
@@ -241,32 +247,31 @@ class Engine:
         operation = self.operations[recorder.task.kind]
         policy = operation.policies[sub_step.action]
         context = StepContext(recorder, sub_step_id, policy)
-
-        async def require_not_cancelled() -> None:
-            if context.is_cancelled():
-                raise ActionFailed(CANCELLED, "cancelled", True)
-
-        waiter = Waiter(f"task {task_id}: {sub_step.name}", context.show, require_not_cancelled)
+        waiter = Waiter(f"task {task_id}: {sub_step.name}", context.show, Interruption(recorder))
         try:
-            await run_attempt(policy, lambda: operation.perform(sub_step.action, context), waiter)
+            await run_attempt(policy, waiter, lambda: operation.perform(sub_step.action, context))
         except ActionFailed as failure:
             log.warning("task %s: %s: %s", task_id, sub_step.name, failure.message)
             raise
         await recorder.finish(sub_step_id)
 
     async def _recovered(self, recorder: TaskRecorder) -> bool:
+        """Leave the instance usable after a failure. False if that failed. An instance that is deleted next needs
+        no recovery, and one that has begun is cut short."""
         policy = self.operations[recorder.task.kind].policies[RECOVER]
         try:
-            await DBOS.run_step_async(step_options(RECOVER, policy), self._recover, recorder.task.id)
+            options = step_options(RECOVER, policy, Interruption(recorder, recovering=True))
+            await DBOS.run_step_async(options, self._recover, recorder.task.id)
         except (ActionFailed, dbos_error.DBOSMaxStepRetriesExceeded):
             return False
         return True
 
     async def _recover(self, task_id: str) -> None:
-        task = self._recorders[task_id].task
-        operation = self.operations[task.kind]
-        waiter = Waiter(f"task {task_id}", lambda status: None, self._recorders[task_id].write)
-        await run_attempt(operation.policies[RECOVER], lambda: operation.recover(task), waiter)
+        recorder = self._recorders[task_id]
+        operation = self.operations[recorder.task.kind]
+        if not recorder.control.for_deletion:
+            waiter = Waiter(f"task {task_id}", lambda status: None, Interruption(recorder, recovering=True))
+            await run_attempt(operation.policies[RECOVER], waiter, lambda: operation.recover(recorder.task))
 
     async def _end(self, task_id: str, failure: tuple[str, str] | None, recovered: bool) -> None:
         recorder = self._recorders[task_id]

@@ -1,5 +1,7 @@
 """`cachewright plan`."""
 
+from typing import Any
+
 from cyclopts import App
 
 from cachewright.cli.remote.instances import Instance, MemoryGb, ShardGb, Shards, Spec, found, resized
@@ -48,5 +50,18 @@ def resize(
         )
         change = moved if flavor.cache_mode == "cluster" else f"{body['spec_code']} to {flavor.spec_code}"
         print(f"{change}, about {plan['seconds']:.0f} s")
+        print_giant_keys(plan)
     if plan["blockers"]:
         raise CommandFailed("; ".join(f"{blocker['error_code']}: {blocker['reason']}" for blocker in plan["blockers"]))
+
+
+def print_giant_keys(plan: dict[str, Any]) -> None:
+    """Warn of large values in the slots that move."""
+    for giant in plan["giant_keys"]:
+        elements = "" if giant["type"] == "string" else f" with {giant['elements']:,} elements"
+        print(
+            f"warning: giant key '{giant['key']}' in slot {giant['slot']}: {giant['type']}{elements}, "
+            f"{size(giant['bytes'])}. The node that receives it may serve no clients for {giant['stall_ms']:.0f} ms."
+        )
+    if not plan["giant_keys_complete"]:
+        print("warning: too many keys to look at all of them for giant ones")

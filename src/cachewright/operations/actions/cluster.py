@@ -7,7 +7,8 @@ import msgspec
 
 from cachewright.model.instances import Node
 from cachewright.operations.actions.action import NoArguments, action
-from cachewright.operations.context import OperationContext
+from cachewright.operations.context import OperationContext, best_view
+from cachewright.operations.equal_nodes import equip
 from cachewright.tasks.operation import StepContext
 from cachewright.topologies import CLUSTER
 from cachewright.topologies.topology import Topology
@@ -39,17 +40,20 @@ async def form_cluster(context: OperationContext, step: StepContext, _: NoArgume
 
 @action("join cluster", JoinCluster, timeout=60, attempts=3)
 async def join_cluster(context: OperationContext, step: StepContext, arguments: JoinCluster) -> None:
-    """Make new nodes members of the cluster, ready for slots."""
+    """Make new nodes members of the cluster, ready for slots, with the functions and accounts of the other nodes."""
     instance = await context.instance(step.task)
     nodes = await context.nodes(step.task.instance_id)
     new = [node for node in nodes if node.id in arguments.node_ids]
-    members = [*(node for node in nodes if node.id not in arguments.node_ids and node.should_run), *new]
+    old = [node for node in nodes if node.id not in arguments.node_ids and node.should_run]
+    members = [*old, *new]
     access = context.access(instance)
     await cluster_membership.introduce(members, new, access)
     new_primaries = [node for node in new if node.role == "primary"]
     await asyncio.gather(
         *(cluster_membership.replace_placeholder(node, access, founding=False) for node in new_primaries)
     )
+    serving = primaries(old, best_view(await context.views(instance, old)))
+    await equip(new, list(serving.values()), access)
     await _attach_replicas(new, access)
     await _wait_until_settled(step, members, access)
 

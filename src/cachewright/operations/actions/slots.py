@@ -6,8 +6,10 @@ import msgspec
 
 from cachewright import errors
 from cachewright.model.instances import Node
+from cachewright.model.tasks import Task
 from cachewright.operations.actions.action import action
 from cachewright.operations.context import OperationContext, best_view
+from cachewright.operations.equal_nodes import Follower, joined_in
 from cachewright.tasks.operation import CANCELLED, ActionFailed, StepContext
 from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.mover import Mover, Next
@@ -50,7 +52,7 @@ class MoveSlots(msgspec.Struct, frozen=True, kw_only=True):
         return SlotRange(self.first, self.last)
 
 
-@action("move slots", MoveSlots, timeout=6 * 3600, attempts=6, first_delay=1.0, stalled=60)
+@action("move slots", MoveSlots, timeout=6 * 3600, attempts=6, first_delay=1.0, stalled=60, cancelling=15)
 async def move_slots(context: OperationContext, step: StepContext, arguments: MoveSlots) -> None:
     """Move a slot range. Returns once the target owns all of it."""
     instance, nodes, views = await context.look(step.task)
@@ -71,8 +73,11 @@ async def move_slots(context: OperationContext, step: StepContext, arguments: Mo
         state=context.migrations,
         following=_following(step, nodes, views, source),
     )
+    old_primaries = _old_primaries(step.task, nodes, views)
+    follower = Follower(source=source, target=target, old_primaries=old_primaries, access=context.access(instance))
     try:
-        await mover.ensure(report)
+        async with follower.following():
+            await mover.ensure(report)
     except MigrationFailed as failure:
         if step.is_cancelled():
             message = "cancelled; slots that have not moved stay with their source"
@@ -113,6 +118,14 @@ def _current_primaries(
         return by_shard[shards[node_id]]
 
     return primary_of(arguments.source), primary_of(arguments.target)
+
+
+def _old_primaries(task: Task, nodes: Sequence[Node], views: Mapping[str, View | None]) -> list[Node]:
+    """Primaries of the shards that were in the instance before the task."""
+    joined = joined_in(task)
+    new_shards = {node.shard for node in nodes if node.id in joined}
+    by_shard = primaries(nodes, best_view(views))
+    return [node for shard, node in by_shard.items() if shard not in new_shards]
 
 
 def _following(step: StepContext, nodes: Sequence[Node], views: Mapping[str, View | None], source: Node) -> Next | None:

@@ -39,7 +39,7 @@ _EXPORTED = "total_net_cluster_slot_export_bytes"
 _WAITS_FOR_CHILD = "waiting-to-snapshot"
 _AFTER_SNAPSHOT_BEGAN = {"snapshotting", "replicating", "waiting-to-pause", "failover-paused", "failover-granted"}
 _CHILD_SECONDS = 0.5
-"""Time without progress after which the source is asked for its child process: each snapshot waits a tenth of a
+"""Time without progress after which the child process of the source is looked for: each snapshot waits a tenth of a
 second."""
 
 

@@ -86,6 +86,7 @@ function describe(plan) {
     h("p", {}, h("b", {}, `${plan.shards_before} to ${plan.shards_after} shards`), `: ${number(plan.slots)} slots with `,
       `${number(plan.keys)} keys and ${size(plan.bytes)} move, in about `, h("b", {}, seconds(plan.seconds)), ". No change was made."),
     blockers(plan),
+    giantKeys(plan),
     table("Steps of the plan", ["Sub-step", "Slots", "Keys", "Bytes", "Estimate"], rows, { right: ["Slots", "Keys", "Bytes", "Estimate"] }),
   ];
 }
@@ -93,4 +94,13 @@ function describe(plan) {
 function blockers(plan) {
   return plan.blockers.length > 0 && h("ul", { class: "wrong", role: "alert" },
     plan.blockers.map((blocker) => h("li", {}, `${blocker.reason} (${blocker.error_code})`)));
+}
+
+/** Warnings of large values in the slots that move. */
+function giantKeys(plan) {
+  const warnings = plan.giant_keys.map((giant) => [h("b", {}, giant.key), ` in slot ${giant.slot}: ${giant.type}`,
+    giant.type === "string" ? "" : ` with ${number(giant.elements)} elements`, `, ${size(giant.bytes)}. The node that receives it `,
+    `may serve no clients for ${number(Math.round(giant.stall_ms))} ms.`]);
+  if (!plan.giant_keys_complete) warnings.push(["There are too many keys to look at all of them for giant ones."]);
+  return warnings.length > 0 && h("div", {}, h("p", {}, "Giant keys:"), h("ul", {}, warnings.map((warning) => h("li", {}, ...warning))));
 }
