@@ -79,6 +79,12 @@ class LocalHost:
     async def process(self, node_id: str) -> ProcessInfo | None:
         return self._process_info(node_id)
 
+    async def is_running(self, node_id: str) -> bool:
+        process = self._process(node_id)
+        with suppress(psutil.NoSuchProcess):
+            return process is not None and process.status() != psutil.STATUS_STOPPED
+        return False
+
     async def nodes_with_file(self, name: str) -> frozenset[str]:
         def search() -> frozenset[str]:
             return frozenset(node_id for node_id in self._node_ids() if (self.folder(node_id) / name).exists())
