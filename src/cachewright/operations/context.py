@@ -11,6 +11,7 @@ from cachewright.config import Settings
 from cachewright.hosts.host import CONFIG, Host
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
+from cachewright.operations.hazards import NodeHazards
 from cachewright.store import instances
 from cachewright.store.database import Database
 from cachewright.tasks.operation import ActionFailed
@@ -24,12 +25,15 @@ from cachewright.valkey.topology import Needed, View
 
 
 class OperationContext(msgspec.Struct, frozen=True):
-    """:ivar migrations: state of slot migrations on the host."""
+    """:ivar migrations: state of slot migrations on the host.
+    :ivar hazards: counts of hazards of slot migration that were met.
+    """
 
     database: Database
     settings: Settings
     host: Host
     migrations: MigrationState
+    hazards: NodeHazards = msgspec.field(default_factory=NodeHazards)
 
     async def instance(self, task: Task) -> Instance:
         def read() -> Instance:
