@@ -71,10 +71,11 @@ class OperationContext(msgspec.Struct, frozen=True):
         parameters that are not recorded yet.
         """
         parameters = {**instance.parameters, **(changed or {})}
-        settings = topology_of(instance.spec_code).settings(node)
+        topology = topology_of(instance.spec_code)
         return {
             **await self._certificates(instance, node.id),
-            CONFIG: valkey_conf(node, self.access(instance), parameters, settings),
+            **topology.start_files(),
+            CONFIG: valkey_conf(node, self.access(instance), parameters, topology.settings(node)),
         }
 
     async def renew_certificate(self, instance_id: str, node_id: str) -> None:
