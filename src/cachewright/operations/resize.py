@@ -20,8 +20,9 @@ from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Control, Step, Task
 from cachewright.operations import failover_delay, resize_request
 from cachewright.operations.actions import checks
-from cachewright.operations.actions.nodes import grace_seconds, remove_node
+from cachewright.operations.actions.nodes import remove_node
 from cachewright.operations.context import OperationContext, best_view
+from cachewright.operations.ending_node import grace_seconds
 from cachewright.operations.giant_keys import GiantKeys, find_giant_keys
 from cachewright.operations.leaked_children import end_leaked_children
 from cachewright.operations.operation import Accepted, Operation

@@ -11,8 +11,9 @@ from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, Task
 from cachewright.operations.actions.action import NodeArguments
 from cachewright.operations.actions.checks import CheckStatus, check_status
-from cachewright.operations.actions.nodes import grace_seconds, restart_node
+from cachewright.operations.actions.nodes import restart_node
 from cachewright.operations.context import OperationContext, best_view
+from cachewright.operations.ending_node import grace_seconds
 from cachewright.operations.operation import Accepted, NoParams, Operation
 from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, STATUS_CHECK
 from cachewright.tasks.plan import SubStepSpec, build, effort

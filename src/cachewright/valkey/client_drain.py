@@ -148,6 +148,14 @@ async def count_holding(nodes: Iterable[Node], access: Access) -> dict[str, int]
     return dict(await asyncio.gather(*map(count, nodes)))
 
 
+async def has_clients(node: Node, access: Access) -> bool:
+    """Whether clients are connected to the node; False if it does not answer or refuses."""
+    with suppress(*NODE_GONE, NodeRefused):
+        async with connect(node, access) as client:
+            return bool(await _connections(client))
+    return False
+
+
 async def _connections(client: Valkey) -> list[Connection]:
     return client_connections(await ask(client, "CLIENT LIST"))
 

@@ -1,10 +1,7 @@
 """Actions on single nodes: start, restart, set the memory limit, release, stop."""
 
 import asyncio
-import logging
-import math
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -17,24 +14,19 @@ from cachewright.hosts.ports import NodePorts
 from cachewright.model.instances import Instance, Node
 from cachewright.operations.actions.action import NodeArguments, action
 from cachewright.operations.actions.cluster import is_settled
-from cachewright.operations.context import OperationContext, best_view
+from cachewright.operations.context import OperationContext
+from cachewright.operations.ending_node import LONGEST_GRACE_SECONDS, EndingNode, node_detail
 from cachewright.placement.port_reservation import reserve
 from cachewright.store import instances
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.topologies import topology_of
 from cachewright.valkey import cluster_membership, node_control
-from cachewright.valkey.access import Access
-from cachewright.valkey.client import NODE_GONE, NodeBusy, NodeRefused
-from cachewright.valkey.client_drain import Drain, count_holding, drain_clients
-from cachewright.valkey.topology import View, primaries
-
-log = logging.getLogger(__name__)
+from cachewright.valkey.client import NodeBusy, NodeRefused
 
 _POLL_SECONDS = 0.02
 _STOP_SECONDS = 10.0
 _RESTART_SECONDS = 120.0
 _SETTLE_SECONDS = 600.0
-_LONGEST_GRACE_SECONDS = 3600.0
 
 
 class StartNode(msgspec.Struct, frozen=True):
@@ -58,7 +50,7 @@ async def start_node(context: OperationContext, step: StepContext, arguments: St
     node = next(node for node in await context.nodes(instance.id) if node.id == arguments.node_id)
     if not await context.host.process(node.id) and not await _are_ports_free(context, node):
         node = await _change_ports(context, instance, node)
-    step.measure(detail=_detail(node))
+    step.measure(detail=node_detail(node))
     await _write_files(context, instance, node, founding=arguments.founding)
     try:
         await context.host.start(node.id)
@@ -69,7 +61,7 @@ async def start_node(context: OperationContext, step: StepContext, arguments: St
         await cluster_membership.replace_placeholder(node, context.access(instance), founding=True)
 
 
-@action("restart node", NodeArguments, timeout=_SETTLE_SECONDS + _LONGEST_GRACE_SECONDS, attempts=4, cancelling=10)
+@action("restart node", NodeArguments, timeout=_SETTLE_SECONDS + LONGEST_GRACE_SECONDS, attempts=4, cancelling=10)
 async def restart_node(context: OperationContext, step: StepContext, arguments: NodeArguments) -> None:
     """Ensure that the node's process is younger than the sub-step and that the node is back in its cluster.
 
@@ -82,9 +74,9 @@ async def restart_node(context: OperationContext, step: StepContext, arguments: 
     process = await context.host.process(node.id)
     if process is None or process.started_at < begin_time:
         await context.views(instance, [node], needed="all")  # a node that runs a script cannot end
-        step.measure(detail=_detail(node))
-        is_used = not await _hand_over(node, nodes, views, context.access(instance))
-        await _end_clients(context, step, instance, node, has_successor=not is_used)
+        step.measure(detail=node_detail(node))
+        ending = EndingNode(context, step, instance, node)
+        await ending.end_clients(has_successor=await ending.hand_over(nodes, views))
         await context.host.write_files(node.id, await context.files(instance, node))
         try:
             await context.host.restart(node.id, begin_time, _RESTART_SECONDS)
@@ -120,7 +112,7 @@ async def set_memory(context: OperationContext, step: StepContext, arguments: No
     await context.change_node(node.id, maxmemory=limit)
 
 
-@action("release node", ReleaseNode, timeout=60 + _LONGEST_GRACE_SECONDS, attempts=6, cancelling=60)
+@action("release node", ReleaseNode, timeout=60 + LONGEST_GRACE_SECONDS, attempts=6, cancelling=60)
 async def release_node(context: OperationContext, step: StepContext, arguments: ReleaseNode) -> None:
     """Remove a node without slots from its cluster, once its clients have learnt where its slots went."""
     instance, nodes, views = await context.look(step.task)
@@ -131,7 +123,7 @@ async def release_node(context: OperationContext, step: StepContext, arguments: 
         raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {node.id} still owns slots")
     access = context.access(instance)
     await context.change_node(node.id, should_run=False)
-    await _end_clients(context, step, instance, node, has_successor=True)
+    await EndingNode(context, step, instance, node).end_clients(has_successor=True)
     for other in (other for other in nodes if other.id not in arguments.leaving):
         try:
             await cluster_membership.forget(other, node.id, access)
@@ -153,12 +145,6 @@ async def stop_node(context: OperationContext, step: StepContext, arguments: Nod
         await remove_node(context, node)
 
 
-async def grace_seconds(context: OperationContext, instance: Instance, nodes: Sequence[Node]) -> dict[str, float]:
-    """Seconds for which each of these nodes would wait for clients if it ended now, by node id."""
-    holding = await count_holding(nodes, context.access(instance))
-    return {node_id: context.settings.client_grace_seconds if number else 0.0 for node_id, number in holding.items()}
-
-
 async def remove_node(context: OperationContext, node: Node) -> None:
     """Remove process, files and record, in this order: a later attempt finds the remainder by the record."""
     try:
@@ -172,12 +158,6 @@ async def remove_node(context: OperationContext, node: Node) -> None:
             instances.remove_nodes(connection, [node.id])
 
     await asyncio.to_thread(remove)
-
-
-def _detail(node: Node, **figures: int) -> str:
-    """The contract's brace form, with further figures."""
-    shown = "".join(f",{name}:{figure}" for name, figure in figures.items())
-    return f"{{node_id:{node.id},address:{node.host}:{node.port}{shown}}}"
 
 
 async def _write_files(context: OperationContext, instance: Instance, node: Node, *, founding: bool) -> None:
@@ -199,39 +179,6 @@ async def _wait_until_answering(context: OperationContext, instance: Instance, n
         if await context.host.process(node.id) is None:
             raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id} has died while it was starting")
         await asyncio.sleep(_POLL_SECONDS)
-
-
-async def _hand_over(node: Node, nodes: Sequence[Node], views: Mapping[str, View | None], access: Access) -> bool:
-    """Make a replica the primary in place of the node, if the node is primary and has a replica that can. Return
-    whether another node is the primary of the shard now."""
-    leads = primaries(nodes, best_view(views))
-    if leads.get(node.shard) is not node:
-        return node.shard in leads
-    replicas = [other for other in nodes if other.shard == node.shard and other is not node]
-    return bool(replicas) and await cluster_membership.fail_over(node, replicas, nodes, access)
-
-
-async def _end_clients(
-    context: OperationContext, step: StepContext, instance: Instance, node: Node, *, has_successor: bool
-) -> None:
-    """Let the clients of a node that ends leave it, and tell in the sub-step which connections were cut. Raises
-    ActionFailed if the task is cancelled."""
-    access = context.access(instance)
-    if has_successor:
-        with suppress(*NODE_GONE):
-            await node_control.close_to_clients(node, access)
-
-    def report(holding: Mapping[str, int], seconds: float) -> None:
-        step.raise_if_cancelled()
-        if total := sum(holding.values()):
-            step.measure(detail=_detail(node, waiting_for_clients=total, **holding, seconds_left=math.ceil(seconds)))
-
-    drain = Drain(grace_seconds=context.settings.client_grace_seconds, has_successor=has_successor)
-    cut = await drain_clients(node, access, drain, report)
-    step.measure(detail=_detail(node, **{f"{kind}_cut": number for kind, number in cut.items()}))
-    if cut:
-        kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(cut.items()))
-        log.warning("node %s: connections of clients were cut: %s", node.id, kinds)
 
 
 async def _are_ports_free(context: OperationContext, node: Node) -> bool:
