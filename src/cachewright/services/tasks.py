@@ -110,8 +110,10 @@ class TaskService(msgspec.Struct, frozen=True):
                     with node_errors_as_failures():
                         preview = await RESIZE.preview(self.context, task)
                     shortages = await self.threads.read(task.project_id, lambda: self._shortages(task))
-            except (ActionFailed, TimeoutError) as failure:
-                raise ApiError(errors.INSTANCE_NOT_RUNNING) from failure
+            except ActionFailed as failure:
+                raise ApiError(errors.INSTANCE_NOT_RUNNING, reason=failure.message) from failure
+            except TimeoutError as error:
+                raise ApiError(errors.INSTANCE_NOT_RUNNING, reason="its nodes do not answer in time") from error
         blockers = (*((shortage.code, shortage.reason) for shortage in shortages), *preview.blockers)
         return msgspec.structs.replace(preview, blockers=blockers)
 

@@ -11,6 +11,7 @@ from cachewright import errors
 from cachewright.errors import CachewrightError
 from cachewright.model.tasks import Control, Step, SubStep, Task
 from cachewright.tasks.recorder import TaskRecorder
+from cachewright.tasks.waiting import with_status, without_status
 
 CONTROL_POLL_SECONDS = 0.1
 """Pause between two looks at the control settings of a task that waits for them to change."""
@@ -67,6 +68,8 @@ class StepContext:
     def __init__(self, recorder: TaskRecorder, sub_step_id: str, policy: Policy) -> None:
         self._recorder = recorder
         self._id = sub_step_id
+        self._detail = without_status(recorder.sub_step(sub_step_id).detail)
+        self._status = ""
         self.policy = policy
 
     @property
@@ -88,7 +91,20 @@ class StepContext:
     def measure(self, done: float | None = None, detail: str | None = None) -> None:
         """Report progress: `done` in the unit of the sub-step's work, from a real counter; `detail` in the contract's
         brace form."""
+        if detail is not None:
+            self._detail = detail
+            detail = with_status(detail, self._status)
         self._recorder.measure(self._id, done, detail)
+
+    def show(self, status: str) -> None:
+        """Show what the sub-step waits for, as the member `status` of its detail; an empty text if for nothing."""
+        if status != self._status:
+            self._status = status
+            self._recorder.measure(self._id, detail=with_status(self._detail, status))
+
+    def warn(self, text: str) -> None:
+        """Add a warning to the task's message, once. It stays there when the task ends."""
+        self._recorder.warn(text)
 
     async def wait_until_allowed(self, exceeds_ceiling: Callable[[float], Awaitable[bool]] | None = None) -> None:
         """Wait while the task is paused, or while `exceeds_ceiling` is true of its latency ceiling (seconds). An action
