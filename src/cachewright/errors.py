@@ -178,7 +178,7 @@ _ROWS = (
     ErrorRow(INVALID_BACKUP_POLICY, 400, "instance_backup_policy is not valid: {reason}", "Leave it out."),
     ErrorRow(INSTANCE_RESTORING, 400, "The instance is being restored.", "Wait, then retry."),
     ErrorRow(INSTANCE_NOT_DELETABLE, 400, "The instance cannot be deleted now.",
-        "Wait until it is created or restarted."),
+        "It is being deleted already."),
     ErrorRow(TOO_MANY_INSTANCES, 400, "The request names more than 50 instances.", "Send several requests."),
     ErrorRow(UNSUPPORTED_RESIZE, 400, "This change of size is not supported: {reason}",
         "Keep type, processor and replicas as they are."),

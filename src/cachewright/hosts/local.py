@@ -180,9 +180,11 @@ class LocalHost:
         folder = self.folder(node_id)
         log = folder / LOG
         before = log.stat().st_size if log.exists() else 0
+        binary = self._settings.valkey_binary
+        environment = await in_background(node_environment.variables, binary, self._settings.jemalloc)
         (folder / PID).unlink(missing_ok=True)
         launcher = await asyncio.create_subprocess_exec(
-            self._settings.valkey_binary,
+            binary,
             folder / CONFIG,
             cwd=folder,
             stdin=asyncio.subprocess.DEVNULL,
@@ -190,7 +192,7 @@ class LocalHost:
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
             umask=stat.S_IRWXG | stat.S_IRWXO,
-            env=node_environment.variables(),
+            env=environment,
         )
         output, _ = await launcher.communicate()
         deadline = time.monotonic() + _START_SECONDS

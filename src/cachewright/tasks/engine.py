@@ -28,7 +28,8 @@ from cachewright.store import tasks as stored
 from cachewright.store.database import Database
 from cachewright.tasks.concurrency_limiter import ConcurrencyLimiter
 from cachewright.tasks.feed import TaskFeed
-from cachewright.tasks.operation import PLAN, RECOVER, ActionFailed, Operation, Policy, StepContext
+from cachewright.tasks.interruption import Interruption, RetryDelay
+from cachewright.tasks.operation import PLAN, RECOVER, ActionFailed, Operation, Policy, StepContext, cancellation
 from cachewright.tasks.queue import WakeableQueue
 from cachewright.tasks.recorder import DATABASE_SECONDS, TaskRecorder
 
@@ -179,11 +180,12 @@ class Engine:
         """Perform the plan. Error code and message of a failure, else None."""
         try:
             policy = self.operations[recorder.task.kind].policies[PLAN]
-            await DBOS.run_step_async(_options(PLAN, policy), self._plan, recorder.task.id)
+            options = _options(PLAN, policy, Interruption(recorder))
+            await DBOS.run_step_async(options, self._plan, recorder.task.id)
             for step in recorder.task.steps:
                 await self._perform_step(recorder, step)
         except (ActionFailed, dbos_error.DBOSMaxStepRetriesExceeded) as error:
-            failure = _root(error)
+            failure = cancellation(recorder.control) if recorder.control.for_deletion else _root(error)
             log.warning("task %s of instance %s: %s", recorder.task.id, recorder.task.instance_id, failure.message)
             return failure.code, failure.message
         return None
@@ -192,7 +194,8 @@ class Engine:
         recorder = self._recorders[task_id]
         if recorder.task.status == "WAITING":
             operation = self.operations[recorder.task.kind]
-            await recorder.start(await _attempt(operation.policies[PLAN], lambda: operation.plan(recorder.task)))
+            policy, interruption = operation.policies[PLAN], Interruption(recorder)
+            await recorder.start(await _attempt(policy, interruption, lambda: operation.plan(recorder.task)))
 
     async def _perform_step(self, recorder: TaskRecorder, step: Step) -> None:
         """Perform a step. The positions of all sub-steps in DBOS's log are reserved first, so that lanes are
@@ -217,14 +220,21 @@ class Engine:
         """Perform a lane. Stops before the next sub-step after any lane has failed; running sub-steps complete."""
         operation = self.operations[recorder.task.kind]
         for sub_step, reservation in lane:
-            options = _options(f"{sub_step.action}:{sub_step.id}", operation.policies[sub_step.action])
+            policy = operation.policies[sub_step.action]
+            options = _options(f"{sub_step.action}:{sub_step.id}", policy, Interruption(recorder))
             try:
+                if recorder.sub_step(sub_step.id).status == "FINISH":
+                    # A resumed run replays it also if the task is cancelled now: DBOS compares the steps of both runs.
+                    await reservation.run_async(options, self._perform, recorder.task.id, sub_step.id)
+                    continue
                 async with limiter.turn():
                     if failures:
                         return
                     await reservation.run_async(options, self._perform, recorder.task.id, sub_step.id)
             except (ActionFailed, dbos_error.DBOSMaxStepRetriesExceeded) as error:
                 failure = _root(error)
+                if recorder.control.is_cancelled and error is failure and not failure.final:
+                    failure = cancellation(recorder.control)  # during the pause before its next attempt
                 if recorder.sub_step(sub_step.id).status == "EXECUTING":
                     await recorder.fail(sub_step.id, failure.code, failure.message)
                 failures.append(failure)
@@ -241,7 +251,9 @@ class Engine:
         policy = operation.policies[sub_step.action]
         try:
             await _attempt(
-                policy, lambda: operation.perform(sub_step.action, StepContext(recorder, sub_step_id, policy))
+                policy,
+                Interruption(recorder),
+                lambda: operation.perform(sub_step.action, StepContext(recorder, sub_step_id, policy)),
             )
         except ActionFailed as failure:
             log.warning("task %s: %s: %s", task_id, sub_step.name, failure.message)
@@ -249,17 +261,22 @@ class Engine:
         await recorder.finish(sub_step_id)
 
     async def _recovered(self, recorder: TaskRecorder) -> bool:
+        """Leave the instance usable after a failure. False if that failed. An instance that is deleted next needs
+        no recovery, and one that has begun is cut short."""
         policy = self.operations[recorder.task.kind].policies[RECOVER]
         try:
-            await DBOS.run_step_async(_options(RECOVER, policy), self._recover, recorder.task.id)
+            options = _options(RECOVER, policy, Interruption(recorder, recovering=True))
+            await DBOS.run_step_async(options, self._recover, recorder.task.id)
         except (ActionFailed, dbos_error.DBOSMaxStepRetriesExceeded):
             return False
         return True
 
     async def _recover(self, task_id: str) -> None:
-        task = self._recorders[task_id].task
-        operation = self.operations[task.kind]
-        await _attempt(operation.policies[RECOVER], lambda: operation.recover(task))
+        recorder = self._recorders[task_id]
+        operation = self.operations[recorder.task.kind]
+        if not recorder.control.for_deletion:
+            policy, interruption = operation.policies[RECOVER], Interruption(recorder, recovering=True)
+            await _attempt(policy, interruption, lambda: operation.recover(recorder.task))
 
     async def _end(self, task_id: str, failure: tuple[str, str] | None, recovered: bool) -> None:
         recorder = self._recorders[task_id]
@@ -278,14 +295,18 @@ async def run_task(task_id: str) -> None:
     await _engine.run(task_id)
 
 
-async def _attempt(policy: Policy, act: Callable[[], Awaitable[Result]]) -> Result:
-    """Run one attempt. Repeats it while the database is unavailable, which is no failure of the attempt; actions can
-    run twice."""
+async def _attempt(policy: Policy, interruption: Interruption, act: Callable[[], Awaitable[Result]]) -> Result:
+    """Run one attempt, unless it is interrupted. Repeats it while the database is unavailable, which is no failure of
+    the attempt; actions can run twice."""
+
+    async def attempt() -> Result:
+        async with asyncio.timeout(policy.timeout):
+            return await act()
+
     while True:
         try:
             with _unexpected_errors_logged():
-                async with asyncio.timeout(policy.timeout):
-                    return await act()
+                return await interruption.limit(policy, attempt())
         except DatabaseUnavailable as error:
             log.warning("database unavailable, retrying: %s", error)
             await asyncio.sleep(DATABASE_SECONDS)
@@ -305,19 +326,15 @@ def _unexpected_errors_logged() -> Iterator[None]:
         raise ActionFailed(_TASK_FAILED, f"{type(error).__name__}: {error}") from error
 
 
-def _options(name: str, policy: Policy) -> StepOptions:
+def _options(name: str, policy: Policy, interruption: Interruption) -> StepOptions:
+    """DBOS itself does not wait between attempts, because its pause would not end when the task is cancelled."""
     return {
         "name": name,
         "retries_allowed": policy.attempts > 1,
         "max_attempts": policy.attempts,
-        "interval_seconds": policy.first_delay,
-        "backoff_rate": policy.backoff,
-        "should_retry": _worth_another_attempt,
+        "interval_seconds": 0.0,
+        "should_retry": RetryDelay(policy, interruption).is_retried,
     }
-
-
-def _worth_another_attempt(error: BaseException) -> bool:
-    return isinstance(error, ActionFailed) and not error.final
 
 
 def _root(error: ActionFailed | dbos_error.DBOSMaxStepRetriesExceeded) -> ActionFailed:

@@ -32,12 +32,18 @@ class ActionFailed(CachewrightError):
         self.final = final
 
 
+def cancellation(control: Control) -> ActionFailed:
+    """Failure of a cancelled task."""
+    return ActionFailed(CANCELLED, control.cancellation, True)
+
+
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """Time limits and attempts. Seconds.
 
     :ivar timeout: duration of one attempt.
     :ivar first_delay: pause before the second attempt; each later one is `backoff` times as long.
     :ivar stalled: time without progress after which an attempt is given up, for actions that count their progress.
+    :ivar cancelling: time in which an attempt may end by itself after the task was cancelled, before it is cut short.
     """
 
     timeout: float
@@ -45,6 +51,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     first_delay: float = 0.5
     backoff: float = 2.0
     stalled: float = 60.0
+    cancelling: float = 1.0
 
 
 PLAN, RECOVER = "plan", "recover"
@@ -92,8 +99,8 @@ class StepContext:
         calls it before each part of its work that can be omitted. ActionFailed DCS.9005 if the task is cancelled."""
         while True:
             control = self._recorder.control
-            if control.state == "cancelled":
-                raise ActionFailed(CANCELLED, "cancelled", True)
+            if control.is_cancelled:
+                raise cancellation(control)
             ceiling = control.latency_ceiling_ms
             slow = ceiling is not None and exceeds_ceiling is not None and await exceeds_ceiling(ceiling / 1000)
             if control.state == "running" and not slow:
@@ -101,7 +108,7 @@ class StepContext:
             await asyncio.sleep(CONTROL_POLL_SECONDS)
 
     def is_cancelled(self) -> bool:
-        return self._recorder.control.state == "cancelled"
+        return self._recorder.control.is_cancelled
 
     def one_batch_at_a_time(self) -> bool:
         """Whether `wait_until_allowed` must be called before each small part of the work: latency has a ceiling."""

@@ -39,11 +39,13 @@ class TaskRecorder:
         """`publish` is called for each stored change.
 
         :ivar control: control settings of the task, as last read; a fraction of a second old at the most.
+        :ivar stale: the error with which this recorder's last write failed, if another one has written the task.
         """
         self._database = database
         self._task = task
         self._publish = publish
         self.control = control
+        self.stale: stored.StaleTask | None = None
         self._now: Clock = steady_from(max(task.created_at, task.begin_time or 0, task.estimated_at or 0))
         self._writing = asyncio.Lock()
         self._requested = 0
@@ -172,7 +174,11 @@ class TaskRecorder:
                     also(connection, saved)
                 return saved, task_controls.get(connection, saved.id)
 
-        saved, self.control = await asyncio.to_thread(save)
+        try:
+            saved, self.control = await asyncio.to_thread(save)
+        except stored.StaleTask as stale:
+            self.stale = stale
+            raise
         self._task = replace(self._task, revision=saved.revision)
         self._stored = requested
         self._publish(saved)

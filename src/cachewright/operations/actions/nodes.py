@@ -46,7 +46,7 @@ class ReleaseNode(msgspec.Struct, frozen=True):
     leaving: tuple[str, ...]
 
 
-@action("start node", StartNode, timeout=300, attempts=4)
+@action("start node", StartNode, timeout=300, attempts=4, cancelling=5)
 async def start_node(context: OperationContext, step: StepContext, arguments: StartNode) -> None:
     """Ensure that the node runs and answers. A founding primary gets its share of the slots."""
     instance = await context.instance(step.task)
@@ -64,7 +64,7 @@ async def start_node(context: OperationContext, step: StepContext, arguments: St
         await cluster_membership.replace_placeholder(node, context.access(instance), founding=True)
 
 
-@action("restart node", NodeArguments, timeout=600, attempts=4)
+@action("restart node", NodeArguments, timeout=600, attempts=4, cancelling=10)
 async def restart_node(context: OperationContext, step: StepContext, arguments: NodeArguments) -> None:
     """Ensure that the node's process is younger than the sub-step and that the node is back in its cluster.
 
@@ -110,7 +110,7 @@ async def set_memory(context: OperationContext, step: StepContext, arguments: No
     await context.change_node(node.id, maxmemory=limit)
 
 
-@action("release node", ReleaseNode, timeout=60, attempts=6)
+@action("release node", ReleaseNode, timeout=60, attempts=6, cancelling=60)
 async def release_node(context: OperationContext, step: StepContext, arguments: ReleaseNode) -> None:
     """Remove a node without slots from its cluster, once its clients have learnt where its slots went."""
     instance, nodes, views = await context.look(step.task)

@@ -53,7 +53,7 @@ class MoveSlots(msgspec.Struct, frozen=True, kw_only=True):
         return SlotRange(self.first, self.last)
 
 
-@action("move slots", MoveSlots, timeout=6 * 3600, attempts=6, first_delay=1.0, stalled=60)
+@action("move slots", MoveSlots, timeout=6 * 3600, attempts=6, first_delay=1.0, stalled=60, cancelling=15)
 async def move_slots(context: OperationContext, step: StepContext, arguments: MoveSlots) -> None:
     """Move a slot range. Returns once the target owns all of it."""
     instance, nodes, views = await context.look(step.task)
