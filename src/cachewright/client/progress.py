@@ -36,7 +36,9 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         where = f"slots {self.first_slot}-{self.last_slot} of {self.node_id[:6]}"
-        return f"{where}: {self.phase}, {self.keys:,}/{self.keys_planned:,} keys, {self.bytes / 1e6:.1f} MB{self.status and f'; {self.status}'}"
+        waiting = f"; {self.status}" if self.status else ""
+        moved = f"{self.keys:,}/{self.keys_planned:,} keys, {self.bytes / 1e6:.1f} MB"
+        return f"{where}: {self.phase}, {moved}{waiting}"
 
 
 class SubStep(msgspec.Struct, frozen=True, kw_only=True):
