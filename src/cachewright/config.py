@@ -106,6 +106,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     :ivar quota_instances: limit on the instances of a project; 0 for no limit.
     :ivar quota_nodes: limit on the nodes of all instances of a project; 0 for no limit.
     :ivar quota_memory_gb: limit on the memory of these nodes, without overhead; 0 for no limit.
+    :ivar jemalloc: `auto` to preload the host's jemalloc in nodes if there is one, `off`, or the path of the library.
     :ivar giant_key_mb: size from which the plan of a resize warns of a single value, in megabytes.
     :ivar queue_polling: DBOS polls the queues of tasks and webhooks itself, which delays work by up to a few seconds.
     Versions of DBOS that are newer than the tested ones always do.
@@ -135,6 +136,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     quota_instances: int = 100
     quota_nodes: int = 1000
     quota_memory_gb: int = 0
+    jemalloc: str = "auto"
     giant_key_mb: int = 10
     queue_polling: bool = False
     log_format: Format = "text"

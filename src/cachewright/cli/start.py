@@ -11,7 +11,16 @@ from cyclopts import Parameter, validators
 
 from cachewright.cli.environment import StartupError
 from cachewright.cli.serve import serve_until_stopped
-from cachewright.cli.settings import BUS_PORTS, BusPorts, DatabaseUrl, ValkeyBinary, absolute_binary, read_database_url
+from cachewright.cli.settings import (
+    BUS_PORTS,
+    BusPorts,
+    DatabaseUrl,
+    Jemalloc,
+    ValkeyBinary,
+    absolute_binary,
+    absolute_library,
+    read_database_url,
+)
 from cachewright.config import Listen, RequestLimits, Settings, parse_ports, parse_public_url
 from cachewright.logs import Format
 
@@ -80,6 +89,7 @@ def serve(
         int,
         Parameter(help="Maximum memory of nodes per project, GB; 0 for no limit.", validator=validators.Number(gte=0)),
     ] = 0,
+    jemalloc: Jemalloc = "auto",
     giant_key_mb: Annotated[
         int,
         Parameter(
@@ -146,6 +156,7 @@ def serve(
             quota_instances=quota_instances,
             quota_nodes=quota_nodes,
             quota_memory_gb=quota_memory_gb,
+            jemalloc=absolute_library(jemalloc),
             giant_key_mb=giant_key_mb,
             queue_polling=queue_polling,
             log_format=log_format,

@@ -50,6 +50,9 @@ class Host(Protocol):
 
     async def process(self, node_id: str) -> ProcessInfo | None: ...
 
+    async def is_running(self, node_id: str) -> bool:
+        """Whether the node's process runs. False while a signal has suspended it."""
+
     async def nodes_with_file(self, name: str) -> frozenset[str]:
         """Return the ids of all nodes that have a file or socket of this name."""
 

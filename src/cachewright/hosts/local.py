@@ -79,6 +79,12 @@ class LocalHost:
     async def process(self, node_id: str) -> ProcessInfo | None:
         return self._process_info(node_id)
 
+    async def is_running(self, node_id: str) -> bool:
+        process = self._process(node_id)
+        with suppress(psutil.NoSuchProcess):
+            return process is not None and process.status() != psutil.STATUS_STOPPED
+        return False
+
     async def nodes_with_file(self, name: str) -> frozenset[str]:
         def search() -> frozenset[str]:
             return frozenset(node_id for node_id in self._node_ids() if (self.folder(node_id) / name).exists())
@@ -167,9 +173,11 @@ class LocalHost:
         folder = self.folder(node_id)
         log = folder / LOG
         before = log.stat().st_size if log.exists() else 0
+        binary = self._settings.valkey_binary
+        environment = await in_background(node_environment.variables, binary, self._settings.jemalloc)
         (folder / PID).unlink(missing_ok=True)
         launcher = await asyncio.create_subprocess_exec(
-            self._settings.valkey_binary,
+            binary,
             folder / CONFIG,
             cwd=folder,
             stdin=asyncio.subprocess.DEVNULL,
@@ -177,7 +185,7 @@ class LocalHost:
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
             umask=stat.S_IRWXG | stat.S_IRWXO,
-            env=node_environment.variables(),
+            env=environment,
         )
         output, _ = await launcher.communicate()
         deadline = time.monotonic() + _START_SECONDS

@@ -20,7 +20,7 @@ from cachewright.valkey.access import SOCKET, Access
 from cachewright.valkey.certificates import CA_FILE, NODE_FILE, authority_certificate, is_usable, node_certificate
 from cachewright.valkey.config import valkey_conf
 from cachewright.valkey.migration.source_state import MigrationState
-from cachewright.valkey.topology import View
+from cachewright.valkey.topology import Needed, View
 
 
 class OperationContext(msgspec.Struct, frozen=True):
@@ -105,19 +105,22 @@ class OperationContext(msgspec.Struct, frozen=True):
         await self.change_node(node.id, access="socket")
         return msgspec.structs.replace(node, access="socket")
 
-    async def look(self, task: Task) -> tuple[Instance, list[Node], dict[str, View | None]]:
-        """The instance, its nodes, and the view of each node; None for a node that does not respond."""
+    async def look(self, task: Task, *, needed: Needed = "any") -> tuple[Instance, list[Node], dict[str, View | None]]:
+        """The instance, its nodes, and the view of each node as `views` returns them."""
 
         def read() -> tuple[Instance, list[Node]]:
             with self.database.read() as connection:
                 return _instance_of(connection, task), instances.nodes_of(connection, task.instance_id)
 
         instance, nodes = await asyncio.to_thread(read)
-        return instance, nodes, await self.views(instance, nodes)
+        return instance, nodes, await self.views(instance, nodes, needed=needed)
 
-    async def views(self, instance: Instance, nodes: Sequence[Node]) -> dict[str, View | None]:
-        """The view of each of these nodes, by node id; None for a node that does not respond."""
-        return await view_all(topology_of(instance.spec_code), nodes, self.access(instance))
+    async def views(
+        self, instance: Instance, nodes: Sequence[Node], *, needed: Needed = "any"
+    ) -> dict[str, View | None]:
+        """The view of each of these nodes, by node id; None for a node that does not respond. NodeBusy for a node that
+        answers again later if all views are `needed`, or if there is no other."""
+        return await view_all(topology_of(instance.spec_code), nodes, self.access(instance), needed=needed)
 
 
 def _instance_of(connection: sa.Connection, task: Task) -> Instance:

@@ -18,7 +18,7 @@ from cachewright.flavors import MEGABYTE, parse
 from cachewright.hosts.ports import NodePorts
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Control, Step, Task
-from cachewright.operations import resize_request
+from cachewright.operations import failover_delay, resize_request
 from cachewright.operations.actions import checks
 from cachewright.operations.actions.nodes import remove_node
 from cachewright.operations.context import OperationContext, best_view
@@ -110,6 +110,7 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
         access = context.access(instance)
         async with asyncio.timeout(_CANCEL_SECONDS):
             await asyncio.gather(*(jobs.cancel_exports(node, access) for node in nodes))
+        await failover_delay.restore([node for node in nodes if node.should_run], access)
         for node in nodes:
             context.migrations.forget(node.id)
         members = best_view(views).members

@@ -1,7 +1,8 @@
 """Membership of nodes in a cluster: introduction, announcement of slots, replication, failover, removal.
 
 Every function ensures a result and may be repeated. It raises one of NODE_GONE if a node does not answer and
-NodeRefused if it refuses, unless its docstring says otherwise.
+NodeRefused if it refuses, unless its docstring says otherwise. NodeBusy is raised for each node that it needs and that
+answers again later.
 
 Source: CLUSTER MEET, REPLICATE, FAILOVER and FORGET of Valkey 9.1.
 """
@@ -42,7 +43,7 @@ def fault(view: View | None) -> str | None:
 
 async def introduce(nodes: Sequence[Node], new: Sequence[Node], access: Access) -> None:
     """Make every node meet each of the `new` nodes that it does not know. This is faster than gossip."""
-    views_before = await views(nodes, access)
+    views_before = await views(nodes, access, needed="all")
 
     async def introduce_to(node: Node, others: Iterable[Node]) -> None:
         view = views_before[node.id]
@@ -63,7 +64,7 @@ async def announce_slots(nodes: Sequence[Node], access: Access, announced: set[t
 
     :param announced: pairs of node ids, announcer and receiver, from earlier calls. New pairs are added.
     """
-    views_before = await views(nodes, access)
+    views_before = await views(nodes, access, needed="all")
 
     async def announce(node: Node) -> None:
         own_view = views_before[node.id]
@@ -90,12 +91,12 @@ async def replace_placeholder(node: Node, access: Access, *, founding: bool) -> 
     """Make a new primary replace its placeholder primary. If it is `founding` a cluster, it takes over the slots.
 
     Waits until the state of the cluster is ok in the node's view, because Valkey then lets the node serve immediately
-    (see `valkey.config.nodes_conf`). Continues to wait while the node does not answer or refuses.
+    (see `valkey.config.nodes_conf`). Continues to wait while the node does not answer or refuses, and raises NodeBusy.
     """
     placeholder = placeholder_primary(node)
     promotion = ("CLUSTER FAILOVER", "TAKEOVER") if founding else ("CLUSTER REPLICATE", "NO", "ONE")
     while True:
-        view = (await views([node], access))[node.id]
+        view = (await views([node], access, needed="all"))[node.id]
         if view and placeholder not in view.members:
             return
         with suppress(*NODE_GONE, NodeRefused):
@@ -112,7 +113,7 @@ async def replace_placeholder(node: Node, access: Access, *, founding: bool) -> 
 async def replicate(replica: Node, primary: Node, access: Access) -> None:
     """Make a node replicate `primary`. Waits until it knows that node as a primary."""
     while True:
-        view = (await views([replica], access))[replica.id]
+        view = (await views([replica], access, needed="all"))[replica.id]
         if view and view.members[replica.id].primary == primary.id:
             return
         if view and view.knows([primary.id]) and not view.members[primary.id].primary:

@@ -6,16 +6,19 @@ Source: https://valkey.io/commands/cluster-nodes and cluster-info.
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Literal
 
 import msgspec
 
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
-from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask
+from cachewright.valkey.client import ANSWER_SECONDS, NODE_GONE, NodeBusy, NodeRefused, Valkey, ask
 from cachewright.valkey.single_request import Unreadable, fields, request_once, text
 from cachewright.valkey.slots import SLOTS, SlotRange, merged
 
-_ANSWER_SECONDS = 5.0
+Needed = Literal["none", "any", "all"]
+"""Which of the views a caller cannot do without."""
+
 _MEMBER_FIELDS = 8
 _NODE_ID = re.compile(r"[0-9a-f]{40}")
 
@@ -72,7 +75,7 @@ async def view(client: Valkey) -> View:
     return parse_view(await ask(client, "CLUSTER", "NODES"), await ask(client, "CLUSTER", "INFO"))
 
 
-async def ask_view(node: Node, access: Access, answer_seconds: float = _ANSWER_SECONDS) -> View:
+async def ask_view(node: Node, access: Access, answer_seconds: float = ANSWER_SECONDS) -> View:
     """Return the node's view. Raises one of NODE_GONE or NodeRefused."""
     replies = await request_once(node, access, [("CLUSTER", "NODES"), ("CLUSTER", "INFO")], answer_seconds)
     return parse_view(*replies)
@@ -81,18 +84,29 @@ async def ask_view(node: Node, access: Access, answer_seconds: float = _ANSWER_S
 async def views(
     nodes: Sequence[Node],
     access: Access,
-    answer_seconds: float = _ANSWER_SECONDS,
+    answer_seconds: float = ANSWER_SECONDS,
     ask_one: Callable[[Node, Access, float], Awaitable[View]] = ask_view,
+    *,
+    needed: Needed = "none",
 ) -> dict[str, View | None]:
-    """Return the view of every node by node id, None for nodes that do not answer or refuse. `ask_one` requests one."""
+    """Return the view of every node by node id, None for nodes that do not answer or refuse. `ask_one` requests one.
+
+    Raises NodeBusy for a node that answers again later if all views are needed, or if any is needed and there is none.
+    """
+    busy: list[NodeBusy] = []
 
     async def view_or_none(node: Node) -> View | None:
         try:
             return await ask_one(node, access, answer_seconds)
+        except NodeBusy as error:
+            busy.append(error)
+            return None
         except (*NODE_GONE, NodeRefused):
             return None
 
     all_views = await asyncio.gather(*(view_or_none(node) for node in nodes))
+    if busy and (needed == "all" or (needed == "any" and not any(all_views))):
+        raise busy[0]
     return {node.id: view for node, view in zip(nodes, all_views, strict=True)}
 
 

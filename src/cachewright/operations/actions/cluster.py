@@ -14,12 +14,11 @@ from cachewright.topologies import CLUSTER
 from cachewright.topologies.topology import Topology
 from cachewright.valkey import cluster_membership
 from cachewright.valkey.access import Access
-from cachewright.valkey.client import NODE_GONE, NodeRefused
+from cachewright.valkey.client import ANSWER_SECONDS, NODE_GONE, NodeBusy, NodeRefused
 from cachewright.valkey.node_control import is_in_step
 from cachewright.valkey.topology import primaries
 
 _POLL_SECONDS = 0.02
-_ANSWER_SECONDS = 5.0
 
 
 class JoinCluster(msgspec.Struct, frozen=True):
@@ -60,14 +59,17 @@ async def join_cluster(context: OperationContext, step: StepContext, arguments: 
 
 
 async def is_settled(topology: Topology, node: Node, nodes: Sequence[Node], access: Access) -> bool:
-    """Whether the node knows all `nodes`, is ok, and is in step with its primary if it is a replica."""
+    """Whether the node knows all `nodes`, is ok, and is in step with its primary if it is a replica.
+    Raises NodeBusy."""
     try:
-        view = await topology.view(node, access, _ANSWER_SECONDS)
+        view = await topology.view(node, access, ANSWER_SECONDS)
         if not view.ok or not view.knows([other.id for other in nodes]):
             return False
         if primaries([node], view):
             return True
         return await is_in_step(node, access)
+    except NodeBusy:
+        raise
     except (*NODE_GONE, NodeRefused):
         return False
 

@@ -21,7 +21,7 @@ from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.topologies import topology_of
 from cachewright.valkey import cluster_membership, node_control
 from cachewright.valkey.access import Access
-from cachewright.valkey.client import NodeRefused
+from cachewright.valkey.client import NodeBusy, NodeRefused
 from cachewright.valkey.topology import View, primaries
 
 _POLL_SECONDS = 0.02
@@ -46,7 +46,7 @@ class ReleaseNode(msgspec.Struct, frozen=True):
     leaving: tuple[str, ...]
 
 
-@action("start node", StartNode, timeout=300, attempts=4)
+@action("start node", StartNode, timeout=300, attempts=4, cancelling=5)
 async def start_node(context: OperationContext, step: StepContext, arguments: StartNode) -> None:
     """Ensure that the node runs and answers. A founding primary gets its share of the slots."""
     instance = await context.instance(step.task)
@@ -64,7 +64,7 @@ async def start_node(context: OperationContext, step: StepContext, arguments: St
         await cluster_membership.replace_placeholder(node, context.access(instance), founding=True)
 
 
-@action("restart node", NodeArguments, timeout=600, attempts=4)
+@action("restart node", NodeArguments, timeout=600, attempts=4, cancelling=10)
 async def restart_node(context: OperationContext, step: StepContext, arguments: NodeArguments) -> None:
     """Ensure that the node's process is younger than the sub-step and that the node is back in its cluster.
 
@@ -76,6 +76,7 @@ async def restart_node(context: OperationContext, step: StepContext, arguments: 
     begin_time = (step.sub_step.begin_time or 0) / 1000
     process = await context.host.process(node.id)
     if process is None or process.started_at < begin_time:
+        await context.views(instance, [node], needed="all")  # a node that runs a script cannot end
         await _hand_over(node, nodes, views, context.access(instance))
         step.measure(detail=_detail(node))
         await context.host.write_files(node.id, await context.files(instance, node))
@@ -84,6 +85,7 @@ async def restart_node(context: OperationContext, step: StepContext, arguments: 
         except NodeStartFailed as failure:
             raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id} did not start: {failure}") from failure
         except TimeoutError as error:
+            await context.views(instance, [node], needed="all")
             raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {node.id} does not end: {error}") from error
     node = await _wait_until_answering(context, instance, node)
     while not await is_settled(topology_of(instance.spec_code), node, nodes, context.access(instance)):
@@ -110,7 +112,7 @@ async def set_memory(context: OperationContext, step: StepContext, arguments: No
     await context.change_node(node.id, maxmemory=limit)
 
 
-@action("release node", ReleaseNode, timeout=60, attempts=6)
+@action("release node", ReleaseNode, timeout=60, attempts=6, cancelling=60)
 async def release_node(context: OperationContext, step: StepContext, arguments: ReleaseNode) -> None:
     """Remove a node without slots from its cluster, once its clients have learnt where its slots went."""
     instance, nodes, views = await context.look(step.task)
@@ -125,6 +127,8 @@ async def release_node(context: OperationContext, step: StepContext, arguments: 
     for other in (other for other in nodes if other.id not in arguments.leaving):
         try:
             await cluster_membership.forget(other, node.id, access)
+        except NodeBusy:
+            raise
         except NodeRefused as refusal:
             message = f"node {other.id} does not forget {node.id}: {refusal}"
             raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, message) from refusal
@@ -170,11 +174,11 @@ async def _write_files(context: OperationContext, instance: Instance, node: Node
 
 
 async def _wait_until_answering(context: OperationContext, instance: Instance, node: Node) -> Node:
-    """Wait until the node has loaded its data and answers; the timeout of the action limits this. Returns the node with
-    the kind of access that it offers."""
+    """Wait until the node answers; the timeout of the action limits this. Returns the node with the kind of access that
+    it offers. Raises NodeBusy while the node loads its data."""
     while True:
         node = await context.started_with_socket(node)
-        if (await context.views(instance, [node]))[node.id] is not None:
+        if (await context.views(instance, [node], needed="all"))[node.id] is not None:
             return node
         if await context.host.process(node.id) is None:
             raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id} has died while it was starting")

@@ -33,6 +33,7 @@ class BatchSizer:
         self.bytes_per_key = bytes_per_key
         self._keys = min(_SMALL_KEYS, max(int(_SMALL_BYTES / max(bytes_per_key, 1.0)), 1))
         self._min_keys = min(_MIN_KEYS, self._keys)
+        self._most = LARGE_KEYS
         self._previous: ClientActivity | None = None
         self.protects_clients = True
 
@@ -54,4 +55,12 @@ class BatchSizer:
 
     def next_batches(self) -> tuple[int, int]:
         """Return the number of keys in each of the next batches, and how many batches may be queued together."""
-        return (self._keys, 1) if self.protects_clients else (LARGE_KEYS, LARGE_QUEUED)
+        most, self._most = self._most, min(self._most * 5 // 4 + 1, LARGE_KEYS)
+        if self.protects_clients or most < LARGE_KEYS:
+            return min(self._keys, most) if self.protects_clients else most, 1
+        return LARGE_KEYS, LARGE_QUEUED
+
+    def limit(self, keys: int) -> None:
+        """Use at most this number of keys in the next batch, because a larger one has failed. The limit grows slowly
+        with each batch."""
+        self._most = max(keys, 1)

@@ -18,7 +18,7 @@ import msgspec
 
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
-from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, connect, connect_again
+from cachewright.valkey.client import NODE_GONE, NodeBusy, NodeRefused, Valkey, connect, connect_again
 from cachewright.valkey.client_activity import client_activity
 from cachewright.valkey.migration.batch_size import LARGE_KEYS, LARGE_QUEUED
 from cachewright.valkey.migration.control import MigrationControl
@@ -91,7 +91,8 @@ class Mover:
     async def ensure(self, report: Callable[[Transfer], None]) -> None:
         """Move the range and return when the target owns all of it. Batches that are in progress are followed.
 
-        Raises MigrationFailed if the source still owns the range, or part of it.
+        Raises MigrationFailed if the source still owns the range, or part of it; NodeBusy if a node answers again
+        later.
         """
         try:
             async with (
@@ -108,6 +109,8 @@ class Mover:
                     await self._carry_over(source, self._started_following, keys)
         except NODE_GONE as error:
             raise MigrationFailed([f"a node does not answer: {error}"]) from error
+        except NodeBusy:
+            raise
         except NodeRefused as error:
             raise MigrationFailed([str(error)]) from error
         transferred = self._progress.bytes_transferred(self._exported)
@@ -232,9 +235,15 @@ class Mover:
     async def _follow(
         self, source: Valkey, target: Valkey, names: set[str], report: Callable[[Transfer], None]
     ) -> None:
-        """Report the progress of jobs until all of them have succeeded. Otherwise cancel them and raise
-        MigrationFailed."""
-        follower = JobFollower(source, target, control=self._control, stalled_seconds=self._stalled_seconds)
+        """Report the progress of jobs until all of them have succeeded, or given way to smaller ones. Otherwise cancel
+        them and raise MigrationFailed."""
+        follower = JobFollower(
+            (self._source, self._target),
+            (source, target),
+            control=self._control,
+            stalled_seconds=self._stalled_seconds,
+            limit_batches=self._batch_sizer.limit,
+        )
         self._exported = await follower.follow(names, self._progress, report)
 
     async def _require_owned(self, target: Valkey) -> None:
