@@ -23,6 +23,7 @@ from cachewright.operations.actions import checks
 from cachewright.operations.actions.nodes import remove_node
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.giant_keys import GiantKeys, find_giant_keys
+from cachewright.operations.leaked_children import end_leaked_children
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.operations.requests import ResizeRequest
 from cachewright.operations.resize_estimate import MOVE, PACE, learned
@@ -110,6 +111,7 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
         access = context.access(instance)
         async with asyncio.timeout(_CANCEL_SECONDS):
             await asyncio.gather(*(jobs.cancel_exports(node, access) for node in nodes))
+            await asyncio.gather(*(end_leaked_children(context, node, access) for node in nodes))
         await failover_delay.restore([node for node in nodes if node.should_run], access)
         for node in nodes:
             context.migrations.forget(node.id)

@@ -59,6 +59,27 @@ async def wait_until_idle(node: Node, access: Access, *, idle_seconds: float, at
                     last = now
 
 
+async def is_open_to_clients(node: Node, access: Access) -> bool:
+    """Whether the node listens on its port for clients."""
+    async with connect(node, access) as client:
+        return bool((await client.config_get("port"))["port"] == str(node.port))
+
+
+async def open_to_clients(node: Node, access: Access) -> None:
+    """Make the node listen on its port for clients, until its next start."""
+    if not await is_open_to_clients(node, access):
+        async with connect(node, access) as client:
+            await ask(client, "CONFIG SET", "port", node.port)
+
+
+async def close_to_clients(node: Node, access: Access) -> None:
+    """Make the node refuse new connections of clients and peers. Open connections continue, and other nodes still know
+    its port. No effect on a node that the control plane itself reaches through that port."""
+    if node.access == "socket":
+        async with connect(node, access) as client:
+            await ask(client, "CONFIG SET", "cluster-announce-port", node.port, "port", 0)
+
+
 async def shut_down(node: Node, access: Access) -> None:
     """Make the node exit without saving its data, which is faster than a signal. Raises no error if the node has ended
     or refuses."""

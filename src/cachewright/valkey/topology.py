@@ -14,7 +14,7 @@ from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import ANSWER_SECONDS, NODE_GONE, NodeBusy, NodeRefused, Valkey, ask
 from cachewright.valkey.single_request import Unreadable, fields, request_once, text
-from cachewright.valkey.slots import SLOTS, SlotRange, merged
+from cachewright.valkey.slots import SLOTS, SlotRange, merged, require_full_cover
 
 Needed = Literal["none", "any", "all"]
 """Which of the views a caller cannot do without."""
@@ -65,6 +65,15 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     def owned(self) -> dict[str, tuple[SlotRange, ...]]:
         return {member.id: member.slots for member in self.members.values() if member.slots}
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether each slot has exactly one owner."""
+        try:
+            require_full_cover(self.owned())
+        except ValueError:
+            return False
+        return True
 
     def knows(self, node_ids: Sequence[str]) -> bool:
         return all(node_id in self.members and self.members[node_id].known for node_id in node_ids)

@@ -90,6 +90,7 @@ async def restart_node(context: OperationContext, step: StepContext, arguments: 
     node = await _wait_until_answering(context, instance, node)
     while not await is_settled(topology_of(instance.spec_code), node, nodes, context.access(instance)):
         await asyncio.sleep(_POLL_SECONDS)
+    await node_control.open_to_clients(node, context.access(instance))
 
 
 @action("set memory", NodeArguments, timeout=20, attempts=6)

@@ -11,6 +11,7 @@ from cachewright.operations.actions.action import action
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.equal_nodes import Follower, joined_in
 from cachewright.operations.failover_delay import delayed_failover
+from cachewright.operations.move_hazards import hazards_watched
 from cachewright.tasks.operation import CANCELLED, ActionFailed, StepContext
 from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.mover import Mover, Next
@@ -78,7 +79,11 @@ async def move_slots(context: OperationContext, step: StepContext, arguments: Mo
     old_primaries = _old_primaries(step.task, nodes, views)
     follower = Follower(source=source, target=target, old_primaries=old_primaries, access=access)
     try:
-        async with follower.following(), delayed_failover((source, target), nodes, access, context.host):
+        async with (
+            hazards_watched(context, step, arguments.slot_range, (source, target), access),
+            delayed_failover((source, target), nodes, access, context.host),
+            follower.following(),
+        ):
             await mover.ensure(report)
     except MigrationFailed as failure:
         if step.is_cancelled():
