@@ -119,6 +119,11 @@ class StepContext:
                 return
             await asyncio.sleep(CONTROL_POLL_SECONDS)
 
+    def raise_if_cancelled(self) -> None:
+        """ActionFailed DCS.9005 if the task is cancelled."""
+        if self.is_cancelled():
+            raise cancellation(self._recorder.control)
+
     def is_cancelled(self) -> bool:
         return self._recorder.control.is_cancelled
 
