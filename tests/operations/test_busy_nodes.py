@@ -249,3 +249,40 @@ def test_a_deletion_does_not_wait_for_a_script(own_server: Server) -> None:
         client.delete_single_instance(DeleteSingleInstanceRequest(instance_id=instance_id))
         until(lambda: gone(client, instance_id), "the instance is not gone", seconds=25)
     assert not own_server.nodes()
+
+
+def save(server: Server, node_id: str, seconds: float) -> None:
+    """Start a background save of the node that takes about this time."""
+    with control(server, node_id) as node:
+        until(lambda: not node.info("persistence")["aof_rewrite_in_progress"], "another child lives")
+        node.config_set("rdb-key-save-delay", int(seconds / node.dbsize() * 1e6))
+        node.execute_command("BGSAVE")
+        node.config_set("rdb-key-save-delay", 0)
+
+
+@pytest.mark.parametrize("cancelled", [False, True], ids=["succeeds", "cancelled"])
+def test_a_scale_waits_for_a_background_save_of_its_source(
+    two_shards: tuple[Server, Any, str], cancelled: bool
+) -> None:
+    server, client, instance_id = two_shards
+    for node in server.nodes():
+        save(server, folder_id(node), 60 if cancelled else SECONDS)
+    task_id = resize(client, instance_id, 3)
+    until(
+        lambda: any(
+            "status:waiting for a background save of node" in one for one in details(client, instance_id, task_id)
+        ),
+        "no detail says so",
+    )
+    until(lambda: percent_stands(client, instance_id, task_id), "the percent does not stand")
+    assert "waiting for a background save of node" in server.log()
+    if not cancelled:
+        require_whole(server, client, instance_id, task_id, 3)
+        return
+    assert server.call("POST", f"instances/{instance_id}/resize/cancel/{task_id}")[0] == 200
+    assert ended(client, instance_id, task_id, seconds=20).status == "FAILED"
+    for node in server.nodes():
+        for child in node.children():
+            child.kill()
+    until(lambda: states(cache(client, instance_id)) == {"ok"}, "the cluster is not whole")
+    assert present(cache(client, instance_id), KEYS) == KEYS

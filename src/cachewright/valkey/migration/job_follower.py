@@ -67,6 +67,7 @@ class JobFollower:
         self._limit_batches = limit_batches
         self._first_stats: Mapping[str, Any] | None = None
         self._busy: NodeBusy | None = None
+        self._failed_while_busy: NodeBusy | None = None
         self._shown = ""
 
     async def follow(self, names: set[str], progress: TransferProgress, report: Callable[[Transfer], None]) -> int:
@@ -85,7 +86,7 @@ class JobFollower:
                     current = await self._jobs(names)
                     stats = await self._stats()  # read it first, because the next range starts soon
                     if await self._have_ended(current, stats, progress):
-                        return int(stats[_EXPORTED])
+                        break
                     states = {job.state for job in current}
                     transfer = await progress.measure(self._target, states, int(stats[_EXPORTED]))
                     report(transfer)
@@ -98,6 +99,9 @@ class JobFollower:
                     await asyncio.sleep(_pause(transfer, time.monotonic() - started_at))
         finally:
             self._show("")
+        if self._failed_while_busy:
+            raise self._failed_while_busy
+        return int(stats[_EXPORTED])
 
     async def _jobs(self, names: set[str]) -> list[Job]:
         current = [job for job in await jobs(self._source) if job.name in names]
@@ -111,18 +115,20 @@ class JobFollower:
         return stats
 
     async def _have_ended(self, current: Sequence[Job], stats: Mapping[str, Any], progress: TransferProgress) -> bool:
-        """Whether all jobs have succeeded, or one of them was too large."""
+        """Whether all jobs have succeeded, or have been given up."""
         failed = [job for job in current if job.ended and job.state != "success"]
         if failed:
             await self._give_up(failed[-1], progress, overflowed=overflows(self._first_stats or stats, stats))
         return bool(failed) or all(job.ended for job in current)
 
     async def _give_up(self, failed: Job, progress: TransferProgress, *, overflowed: bool) -> None:
-        """Cancel all jobs. Make later batches smaller if that cures the failure. Otherwise raise NodeBusy, or
-        MigrationFailed with the reasons of both nodes, because often only the target has logged the cause."""
+        """Cancel all jobs. Return if a node was busy meanwhile, which makes jobs fail, or if smaller batches cure the
+        failure; later ones are smaller. Otherwise raise MigrationFailed with the reasons of both nodes, because often
+        only the target has logged the cause."""
         await cancel_all(self._source)
         if self._busy:
-            raise self._busy
+            self._failed_while_busy = self._busy
+            return
         messages = [failed.message or failed.state]
         reasons = [f"source: {messages[0]}"]
         with suppress(*NODE_GONE, NodeRefused):
