@@ -123,6 +123,8 @@ SHARDS_TOO_FULL = "DCS.9008"
 FOREIGN_CLUSTER_MEMBER = "DCS.9009"
 CLUSTER_UNHEALTHY = "DCS.9010"
 CONTROL_PLANE_REJECTED = "DCS.9011"
+WRITES_POSSIBLY_LOST = "DCS.9012"
+UNEQUAL_NODES = "DCS.9013"
 
 _ROWS = (
     ErrorRow(INVALID_CREDENTIALS, 401, "The credentials are not valid.",
@@ -250,6 +252,10 @@ _ROWS = (
         "The log has the reason; docs/failure-modes.md describes each case under \"A cluster\"."),
     ErrorRow(CONTROL_PLANE_REJECTED, 0, "A node rejects the control plane.",
         "Its users were changed; see A cluster in docs/failure-modes.md."),
+    ErrorRow(WRITES_POSSIBLY_LOST, 0, "Writes of the last seconds before a handover of slots may be lost.",
+        "The detail names node, slots and time; compare with what the application has written."),
+    ErrorRow(UNEQUAL_NODES, 0, "Nodes of the instance have different functions or accounts.",
+        "The detail names nodes and libraries; load or delete them on every primary."),
 )  # fmt: skip
 ERRORS = {row.code: row for row in _ROWS}
 

@@ -11,6 +11,7 @@ from cachewright.config import Settings
 from cachewright.hosts.host import CONFIG, Host
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
+from cachewright.operations.hazards import NodeHazards
 from cachewright.store import instances
 from cachewright.store.database import Database
 from cachewright.tasks.operation import ActionFailed
@@ -24,12 +25,15 @@ from cachewright.valkey.topology import Needed, View
 
 
 class OperationContext(msgspec.Struct, frozen=True):
-    """:ivar migrations: state of slot migrations on the host."""
+    """:ivar migrations: state of slot migrations on the host.
+    :ivar hazards: counts of hazards of slot migration that were met.
+    """
 
     database: Database
     settings: Settings
     host: Host
     migrations: MigrationState
+    hazards: NodeHazards = msgspec.field(default_factory=NodeHazards)
 
     async def instance(self, task: Task) -> Instance:
         def read() -> Instance:
@@ -67,10 +71,11 @@ class OperationContext(msgspec.Struct, frozen=True):
         parameters that are not recorded yet.
         """
         parameters = {**instance.parameters, **(changed or {})}
-        settings = topology_of(instance.spec_code).settings(node)
+        topology = topology_of(instance.spec_code)
         return {
             **await self._certificates(instance, node.id),
-            CONFIG: valkey_conf(node, self.access(instance), parameters, settings),
+            **topology.start_files(),
+            CONFIG: valkey_conf(node, self.access(instance), parameters, topology.settings(node)),
         }
 
     async def renew_certificate(self, instance_id: str, node_id: str) -> None:

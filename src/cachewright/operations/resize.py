@@ -18,11 +18,13 @@ from cachewright.flavors import MEGABYTE, parse
 from cachewright.hosts.ports import NodePorts
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Control, Step, Task
-from cachewright.operations import resize_request
+from cachewright.operations import failover_delay, resize_request
 from cachewright.operations.actions import checks
 from cachewright.operations.actions.nodes import remove_node
 from cachewright.operations.context import OperationContext, best_view
+from cachewright.operations.ending_node import grace_seconds
 from cachewright.operations.giant_keys import GiantKeys, find_giant_keys
+from cachewright.operations.leaked_children import end_leaked_children
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.operations.requests import ResizeRequest
 from cachewright.operations.resize_estimate import MOVE, PACE, learned
@@ -102,14 +104,18 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
     async def _draft(self, context: OperationContext, task: Task) -> tuple[Observation, ResizePlan, tuple[Step, ...]]:
         observed = await observe(context, task)
         plan = self._decide(context, task, observed)
-        return observed, plan, steps(task.run_id, plan, observed.loads, observed.speed)
+        grace = await grace_seconds(context, observed.instance, plan.removed)
+        return observed, plan, steps(task.run_id, plan, observed.loads, observed.speed, grace)
 
     async def recover(self, context: OperationContext, task: Task) -> None:
-        """Cancel all migrations and remove new nodes without slots; new nodes with slots stay."""
+        """Cancel all migrations and remove new nodes without slots; new nodes with slots stay, and so do old nodes that
+        are not removed yet."""
         instance, nodes, views = await context.look(task)
         access = context.access(instance)
         async with asyncio.timeout(_CANCEL_SECONDS):
             await asyncio.gather(*(jobs.cancel_exports(node, access) for node in nodes))
+            await asyncio.gather(*(end_leaked_children(context, node, access) for node in nodes))
+        await failover_delay.restore([node for node in nodes if node.should_run], access)
         for node in nodes:
             context.migrations.forget(node.id)
         members = best_view(views).members
@@ -123,6 +129,9 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
                     with suppress(*NODE_GONE, NodeRefused):
                         await cluster_membership.forget(other, node.id, access)
             await remove_node(context, node)
+        for node in nodes:
+            if node not in unused and not node.should_run:  # it stays a member, although its release had begun
+                await context.change_node(node.id, should_run=True)
 
     def succeeded(self, context: OperationContext, connection: sa.Connection, task: Task) -> None:
         """Record the new spec code, and the pace of migrations if the task ran with default settings."""

@@ -102,6 +102,10 @@ class StepContext:
             self._status = status
             self._recorder.measure(self._id, detail=with_status(self._detail, status))
 
+    def warn(self, text: str) -> None:
+        """Add a warning to the task's message, once. It stays there when the task ends."""
+        self._recorder.warn(text)
+
     async def wait_until_allowed(self, exceeds_ceiling: Callable[[float], Awaitable[bool]] | None = None) -> None:
         """Wait while the task is paused, or while `exceeds_ceiling` is true of its latency ceiling (seconds). An action
         calls it before each part of its work that can be omitted. ActionFailed DCS.9005 if the task is cancelled."""
@@ -114,6 +118,11 @@ class StepContext:
             if control.state == "running" and not slow:
                 return
             await asyncio.sleep(CONTROL_POLL_SECONDS)
+
+    def raise_if_cancelled(self) -> None:
+        """ActionFailed DCS.9005 if the task is cancelled."""
+        if self.is_cancelled():
+            raise cancellation(self._recorder.control)
 
     def is_cancelled(self) -> bool:
         return self._recorder.control.is_cancelled

@@ -27,6 +27,7 @@ from cachewright.tasks.waiting import with_status
 log = logging.getLogger(__name__)
 
 KEEP_SECONDS = 0.25
+_MESSAGE_LIMIT = 1024
 DATABASE_SECONDS = 1.0
 """Pause between two attempts to write to an unavailable database."""
 
@@ -93,6 +94,7 @@ class TaskRecorder:
     async def end(self, *, error_code: str | None, message: str, also: Conclusion) -> None:
         """Store the end of the task. Steps that never ran stay WAITING; a running step becomes FAILED.
 
+        :param message: cause of the failure; warnings of the run follow it.
         :param also: writes the resulting state of the instance in the same transaction.
         """
         if self._task.status in ENDED:
@@ -105,7 +107,7 @@ class TaskRecorder:
             begin_time=self._task.begin_time or self._now(),
             end_time=self._now(),
             error_code=error_code,
-            message=message[:1024],
+            message="; ".join(part for part in (message, self._task.message) if part)[:_MESSAGE_LIMIT],
             steps=steps,
             percent=self._task.percent if failed else 100,
             forecasts=() if failed else with_errors(self._task.forecasts, self._task.begin_time, self._now()),
@@ -131,7 +133,7 @@ class TaskRecorder:
         self._change(
             sub_step_id,
             lambda sub: replace(
-                sub, status="FAILED", end_time=self._now(), error_code=error_code, detail=detail[:1024]
+                sub, status="FAILED", end_time=self._now(), error_code=error_code, detail=detail[:_MESSAGE_LIMIT]
             ),
         )
         await self.write()
@@ -143,9 +145,15 @@ class TaskRecorder:
             lambda sub: replace(
                 sub,
                 done=sub.done if done is None else max(sub.done, min(done, sub.work.total)),
-                detail=sub.detail if detail is None else detail[:1024],
+                detail=sub.detail if detail is None else detail[:_MESSAGE_LIMIT],
             ),
         )
+
+    def warn(self, text: str) -> None:
+        """Add a warning to the message of the task, unless it is there. The next `keep` stores it."""
+        message = self._task.message
+        if text not in message:
+            self._task = replace(self._task, message=f"{message}; {text}"[:_MESSAGE_LIMIT] if message else text)
 
     def sub_step(self, sub_step_id: str) -> SubStep:
         return next(sub for step in self._task.steps for sub in step.sub_steps if sub.id == sub_step_id)

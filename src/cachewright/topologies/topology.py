@@ -41,6 +41,9 @@ class Topology(Protocol):
     def settings(self, node: Node) -> Sequence[Setting]:
         """Return lines of the node's valkey.conf that are specific to this topology."""
 
+    def start_files(self) -> Mapping[str, str]:
+        """Return the files, by name, that the node needs at every start in addition to valkey.conf."""
+
     def first_files(self, node: Node, nodes: Sequence[Node], *, founding: bool) -> Mapping[str, str]:
         """Return the files, by name, that the node needs before its first start. Valkey overwrites them afterwards.
 

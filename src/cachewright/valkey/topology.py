@@ -14,7 +14,7 @@ from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import ANSWER_SECONDS, NODE_GONE, NodeBusy, NodeRefused, Valkey, ask
 from cachewright.valkey.single_request import Unreadable, fields, request_once, text
-from cachewright.valkey.slots import SLOTS, SlotRange, merged
+from cachewright.valkey.slots import SLOTS, SlotRange, merged, require_full_cover
 
 Needed = Literal["none", "any", "all"]
 """Which of the views a caller cannot do without."""
@@ -29,6 +29,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     :ivar address: `host:port@bus port`. The port is 0 while the other node does not know it. With TLS on the bus, a
     node learns it from the first PING, and until then redirects clients to port 0.
     :ivar primary: id of the primary; None if the member is a primary.
+    :ivar epoch: configuration epoch of the member, or of its primary.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     linked: bool
     slots: tuple[SlotRange, ...]
     open_slots: bool
+    epoch: int = 0
 
     @property
     def port(self) -> int:
@@ -65,6 +67,15 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     def owned(self) -> dict[str, tuple[SlotRange, ...]]:
         return {member.id: member.slots for member in self.members.values() if member.slots}
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether each slot has exactly one owner."""
+        try:
+            require_full_cover(self.owned())
+        except ValueError:
+            return False
+        return True
 
     def knows(self, node_ids: Sequence[str]) -> bool:
         return all(node_id in self.members and self.members[node_id].known for node_id in node_ids)
@@ -136,7 +147,7 @@ def _member(words: Sequence[str]) -> Member:
     """Parse the words of a line of CLUSTER NODES. Raises ValueError."""
     if len(words) < _MEMBER_FIELDS:
         raise ValueError("a line is too short")
-    node_id, address, flag_names, primary, _, _, _, link, *parts = words
+    node_id, address, flag_names, primary, _, _, epoch, link, *parts = words
     flags = frozenset(flag_names.split(","))
     if not _NODE_ID.fullmatch(node_id):
         raise ValueError("a line begins with no node id")
@@ -148,6 +159,7 @@ def _member(words: Sequence[str]) -> Member:
         linked=link == "connected" or "myself" in flags,
         slots=tuple(merged(_slot_range(part) for part in parts if not part.startswith("["))),
         open_slots=any(part.startswith("[") for part in parts),
+        epoch=int(epoch),
     )
 
 

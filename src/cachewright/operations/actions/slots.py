@@ -10,6 +10,8 @@ from cachewright.model.tasks import Task
 from cachewright.operations.actions.action import action
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.equal_nodes import Follower, joined_in
+from cachewright.operations.failover_delay import delayed_failover
+from cachewright.operations.move_hazards import hazards_watched
 from cachewright.tasks.operation import CANCELLED, ActionFailed, StepContext
 from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.mover import Mover, Next
@@ -57,6 +59,7 @@ async def move_slots(context: OperationContext, step: StepContext, arguments: Mo
     """Move a slot range. Returns once the target owns all of it."""
     instance, nodes, views = await context.look(step.task)
     source, target = _current_primaries(nodes, views, arguments)
+    access = context.access(instance)
 
     def report(transfer: Transfer) -> None:
         shown = detail(source.id, arguments.slot_range, transfer, arguments.keys)
@@ -66,7 +69,7 @@ async def move_slots(context: OperationContext, step: StepContext, arguments: Mo
         source,
         target,
         arguments.slot_range,
-        access=context.access(instance),
+        access=access,
         bytes_per_key=arguments.bytes_per_key,
         control=step,
         stalled_seconds=step.policy.stalled,
@@ -74,9 +77,13 @@ async def move_slots(context: OperationContext, step: StepContext, arguments: Mo
         following=_following(step, nodes, views, source),
     )
     old_primaries = _old_primaries(step.task, nodes, views)
-    follower = Follower(source=source, target=target, old_primaries=old_primaries, access=context.access(instance))
+    follower = Follower(source=source, target=target, old_primaries=old_primaries, access=access)
     try:
-        async with follower.following():
+        async with (
+            hazards_watched(context, step, arguments.slot_range, (source, target), access),
+            delayed_failover((source, target), nodes, access, context.host),
+            follower.following(),
+        ):
             await mover.ensure(report)
     except MigrationFailed as failure:
         if step.is_cancelled():
