@@ -78,6 +78,10 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
         return resize_request.required_room(nodes, params, dataset)
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
+        # A task that was cancelled while a node was busy could not cancel all of its migrations.
+        access = context.access(await context.instance(task))
+        nodes = await context.nodes(task.instance_id)
+        await asyncio.gather(*(jobs.cancel_exports(node, access) for node in nodes))
         _, plan, planned = await self._draft(context, task)
         await asyncio.to_thread(_store, context, task, plan.added)
         return planned

@@ -18,8 +18,8 @@ from cachewright.valkey.topology import primaries as current_primaries
 
 async def observe(context: OperationContext, task: Task) -> Observation:
     """Read the record and query every node of the task's instance. ActionFailed DCS.9004 if no node responds; NODE_GONE
-    or NodeRefused if a primary does not."""
-    instance, nodes, views = await context.look(task)
+    or NodeRefused if a primary does not, NodeBusy if any node answers again later."""
+    instance, nodes, views = await context.look(task, needed="all")
     view = best_view(views)
     owned = view.owned()
     counted = owned if topology_of(instance.spec_code).has_peers else {}  # only a cluster counts keys by slot
