@@ -4,7 +4,7 @@ import msgspec
 
 from cachewright.flavors import parse
 from cachewright.model.instances import Instance
-from cachewright.model.tasks import Step, SubStep, Task
+from cachewright.model.tasks import DEFAULT_MODE, MigrationMode, Step, SubStep, Task
 from cachewright.operations.resize import Preview
 from cachewright.operations.resize_estimate import MOVE
 from cachewright.tasks.progress import planned_seconds
@@ -13,10 +13,12 @@ _JOB_STATUS = {"WAITING": "INIT", "EXECUTING": "RUNNING", "SUCCESS": "SUCCESS", 
 
 
 class CheckBody(msgspec.Struct, frozen=True):
-    """Both fields are optional in the reference, but a check needs a spec code."""
+    """Both fields of the reference are optional there, but a check needs a spec code. `migration_mode` is an
+    extension."""
 
     spec_code: str
     new_capacity: float | None = None
+    migration_mode: MigrationMode = DEFAULT_MODE
 
 
 class ResizeCancelled(msgspec.Struct, frozen=True):
