@@ -20,7 +20,7 @@ import msgspec
 import psutil
 
 from cachewright.config import Settings
-from cachewright.hosts import resources
+from cachewright.hosts import node_environment, resources
 from cachewright.hosts.host import CONFIG, NodeStartFailed, ProcessInfo
 from cachewright.hosts.ports import NodePorts, find_node_ports, is_free
 from cachewright.hosts.server_binary import has_tls
@@ -32,9 +32,6 @@ _START_SECONDS = 5.0
 _LOG_TAIL = 2000
 _STAT_BYTES = 1024
 _OWNER_ONLY = stat.S_IRUSR | stat.S_IWUSR
-_ENVIRONMENT = {"PATH": os.defpath, "LANG": "C.UTF-8"}
-"""Environment of nodes. The server's own environment may contain secrets."""
-
 _DEAD = (b"Z", b"X")
 _POLL_SECONDS = 0.02
 _SETTLE_SECONDS = 0.03
@@ -180,7 +177,7 @@ class LocalHost:
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
             umask=stat.S_IRWXG | stat.S_IRWXO,
-            env=_ENVIRONMENT,
+            env=node_environment.variables(),
         )
         output, _ = await launcher.communicate()
         deadline = time.monotonic() + _START_SECONDS

@@ -1,0 +1,127 @@
+"""Find the large values in slots of a node, without holding it up.
+
+The node runs short scripts of a third of a millisecond, with pauses in between, so that its clients notice nothing.
+Sizes of collections are estimates of Valkey from a few of their elements.
+
+A cursor of SCAN holds the slot in its lowest 14 bits, and SCAN goes through the slots in ascending order. So a scan can
+begin at any slot. Source: `kvstoreScan` and MEMORY USAGE of Valkey 9.1.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from cachewright.valkey.client import Valkey, ask
+from cachewright.valkey.slots import SlotRange, merged
+
+_SCAN = r"""#!lua flags=no-writes,allow-cross-slot-keys
+local lengths = {hash = 'HLEN', list = 'LLEN', set = 'SCARD', zset = 'ZCARD', stream = 'XLEN', string = 'STRLEN'}
+local cursor, last, least = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local found, scanned, started = {}, 0, os.clock()
+local function printable(key)
+  return (key:gsub('[%c%s\\\128-\255]', function(byte) return string.format('\\x%02x', byte:byte()) end))
+end
+repeat
+  local reply = redis.call('SCAN', cursor, 'COUNT', 20)
+  cursor = reply[1]
+  for _, key in ipairs(reply[2]) do
+    scanned = scanned + 1
+    local bytes = redis.call('MEMORY', 'USAGE', key, 'SAMPLES', 3)
+    if bytes and bytes >= least then
+      local kind = redis.call('TYPE', key).ok
+      local elements = lengths[kind] and redis.call(lengths[kind], key) or 0
+      local slot = redis.call('CLUSTER', 'KEYSLOT', key)
+      if slot <= last then found[#found + 1] = {slot, printable(key), kind, bytes, elements} end
+    end
+  end
+until cursor == '0' or tonumber(cursor) % 16384 > last or #found >= 100 or os.clock() - started > 0.0003
+return {cursor, scanned, found}
+"""
+
+_SLOTS = 16384
+_SLOTS_AT_ONCE = 64
+_PAUSE_SECONDS = 0.0005
+_SECONDS = 2.0
+
+
+class LargeValue(msgspec.Struct, frozen=True, kw_only=True):
+    """A value and its key.
+
+    :ivar key: the name. Bytes that are no printable ASCII character, and backslashes, are written as `\\\\xNN`. Names
+    are data of the instance's owner: do not log them.
+    :ivar type: Valkey's name of the type, such as `hash`.
+    :ivar bytes: estimate of its memory.
+    :ivar elements: number of elements; bytes of a string.
+    """
+
+    slot: int
+    key: str
+    type: str
+    bytes: int
+    elements: int
+
+
+class LargeValues(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of a search.
+
+    :ivar values: largest first.
+    :ivar scanned: number of keys that were looked at.
+    :ivar complete: whether the time was enough for all keys. Otherwise slots were chosen at random.
+    """
+
+    values: tuple[LargeValue, ...]
+    scanned: int
+    complete: bool
+
+    def by_slot(self) -> dict[int, LargeValue]:
+        """Return the largest value of each slot that has one."""
+        return {value.slot: value for value in reversed(self.values)}
+
+
+async def large_values(
+    client: Valkey, ranges: Iterable[SlotRange], least_bytes: int, *, seconds: float = _SECONDS
+) -> LargeValues:
+    """Search the slots for values of at least `least_bytes`. Ends after about `seconds`. Raises one of NODE_GONE or
+    NodeRefused.
+
+    The node needs about two microseconds per key.
+    """
+    deadline = time.monotonic() + seconds
+    parts = _parts(ranges)
+    random.shuffle(parts)
+    found: dict[str, LargeValue] = {}
+    scanned = 0
+    for part in parts:
+        cursor: int | None = part.first
+        while cursor is not None:
+            if time.monotonic() > deadline:
+                return _result(found, scanned, complete=False)
+            reply, count, rows = await ask(client, "EVAL_RO", _SCAN, 0, cursor, part.last, least_bytes)
+            scanned += count
+            for slot, key, kind, size, elements in rows:
+                found[key] = LargeValue(slot=slot, key=key, type=kind, bytes=size, elements=elements)
+            cursor = _next(int(reply), part)
+            await asyncio.sleep(_PAUSE_SECONDS)
+    return _result(found, scanned, complete=True)
+
+
+def _next(cursor: int, part: SlotRange) -> int | None:
+    """Return the cursor for the rest of the slots, or None if none is left."""
+    return None if cursor == 0 or cursor % _SLOTS > part.last else cursor
+
+
+def _parts(ranges: Iterable[SlotRange]) -> list[SlotRange]:
+    """Return the same slots in short ranges, for a search in random order."""
+    return [
+        SlotRange(first, min(first + _SLOTS_AT_ONCE - 1, part.last))
+        for part in merged(ranges)
+        for first in range(part.first, part.last + 1, _SLOTS_AT_ONCE)
+    ]
+
+
+def _result(found: dict[str, LargeValue], scanned: int, *, complete: bool) -> LargeValues:
+    values: Sequence[LargeValue] = sorted(found.values(), key=lambda value: (-value.bytes, value.slot, value.key))
+    return LargeValues(values=tuple(values), scanned=scanned, complete=complete)
