@@ -140,8 +140,10 @@ class TaskService(msgspec.Struct, frozen=True):
         self.control(principal, instance_id, task_id, Control(state="cancelled"))
 
     def retry(self, principal: Principal, instance_id: str, task_id: str) -> Task:
-        """Resume a failed task. Finished work is kept, the rest is planned again with the same mode. Raises ApiError DCS.4957 if the task
-        has not failed; DCS.4036, DCS.4039 or DCS.9007 if resources or quotas are insufficient; or busy."""
+        """Resume a failed task. Finished work is kept, the rest is planned again with the same mode.
+
+        Raises ApiError DCS.4957 if the task has not failed; DCS.4036, DCS.4039 or DCS.9007 if resources or quotas are
+        insufficient; or busy."""
         limits = admission.limits(self.context.host, self.context.settings)
         with self.context.database.write() as connection:
             task = task_of(connection, principal.project_id, instance_id, task_id)

@@ -13,6 +13,9 @@ _OWN_COMMANDS = frozenset(
 )  # fmt: skip
 """Commands that the control plane sends, too. Clients that send nothing else are counted by their connections."""
 
+_NEED_KNOWN_NODES = ("valkey-py", "redis-py")
+"""Beginnings of names of such libraries. They learn of a node from CLUSTER SLOTS or from MOVED."""
+
 _MOST_LISTED = 200
 """A node with more connections than this has clients. Listing them would cost the node time."""
 
@@ -24,12 +27,15 @@ class ClientActivity(msgspec.Struct, frozen=True, kw_only=True):
     :ivar connected: connections of clients, excluding the control plane, replicas and migrations.
     :ivar calls: calls by name of the command, without commands of the control plane.
     :ivar sent: commands of each connected client, by the id of its connection.
+    :ivar needs_known_nodes: whether the library of a client fails if a node sends it (ASK) to a node that it has not
+        heard of. True if there are too many clients to look at.
     """
 
     at: float
     connected: int
     calls: Mapping[str, int] = {}
     sent: Mapping[str, int] = {}
+    needs_known_nodes: bool = False
 
     def calls_since(self, previous: "ClientActivity") -> int:
         """Return the number of commands of clients since the previous measurement."""
@@ -50,14 +56,18 @@ def grown(before: int, after: int) -> int:
 async def client_activity(client: Valkey) -> ClientActivity:
     connected = int((await client.info("clients"))["connected_clients"])
     sent: dict[str, int] = {}
+    needs_known_nodes = connected > _MOST_LISTED
     if connected <= _MOST_LISTED:
         listed = await ask(client, "CLIENT LIST", "TYPE", "normal")
         clients = [other for other in listed if other["name"] != CONTROL_PLANE and not _migrates(other)]
         connected = len(clients)
         sent = {other["id"]: int(other.get("tot-cmds", 0)) for other in clients}
+        needs_known_nodes = any(other.get("lib-name", "").startswith(_NEED_KNOWN_NODES) for other in clients)
     commands = await client.info("commandstats")
     calls = {name: stats["calls"] for name, stats in commands.items() if _command(name) not in _OWN_COMMANDS}
-    return ClientActivity(at=time.monotonic(), connected=connected, calls=calls, sent=sent)
+    return ClientActivity(
+        at=time.monotonic(), connected=connected, calls=calls, sent=sent, needs_known_nodes=needs_known_nodes
+    )
 
 
 def _migrates(connection: Mapping[str, str]) -> bool:

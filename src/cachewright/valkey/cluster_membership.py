@@ -34,7 +34,9 @@ def fault(view: View | None) -> str | None:
         return "does not answer"
     if not view.ok:
         return "finds the instance not ok"
-    others = {other for member in view.members.values() for other in [*member.migrating.values(), *member.importing.values()]}
+    others = {
+        other for member in view.members.values() for other in [*member.migrating.values(), *member.importing.values()]
+    }
     if others - view.members.keys():
         return "has slots left open by a migration from or to a node that is no member"
     try:

@@ -60,8 +60,17 @@ class PlannedStep(msgspec.Struct, frozen=True, kw_only=True):
     sub_steps: list[PlannedSubStep]
 
 
+class PlannedMode(msgspec.Struct, frozen=True, kw_only=True):
+    """Forecast of a mode. `longest_wait_ms` is the longest wait of a client that uses a node whose slots move."""
+
+    mode: MigrationMode
+    seconds: float
+    longest_wait_ms: float
+
+
 class ResizePlan(msgspec.Struct, frozen=True, kw_only=True):
-    """Preview of a resize. `seconds` is its estimated duration; `blockers` are reasons for which it would fail."""
+    """Preview of a resize. `seconds` is its estimated duration in `migration_mode`; `blockers` are reasons for which it
+    would fail."""
 
     spec_code: str
     shards_before: int
@@ -70,6 +79,8 @@ class ResizePlan(msgspec.Struct, frozen=True, kw_only=True):
     keys: int
     bytes: int
     seconds: float
+    migration_mode: MigrationMode
+    modes: list[PlannedMode]
     blockers: list[Blocker]
     steps: list[PlannedStep]
 
@@ -96,6 +107,15 @@ def resize_plan(instance: Instance, spec_code: str, preview: Preview) -> ResizeP
         keys=sum(sub_step.keys for sub_step in sub_steps),
         bytes=sum(sub_step.bytes for sub_step in sub_steps),
         seconds=round(preview.seconds, 2),
+        migration_mode=preview.mode,
+        modes=[
+            PlannedMode(
+                mode=forecast.mode,
+                seconds=round(forecast.seconds, 2),
+                longest_wait_ms=round(forecast.longest_wait * 1000, 1),
+            )
+            for forecast in preview.modes
+        ],
         blockers=[Blocker(code, reason) for code, reason in preview.blockers],
         steps=steps,
     )

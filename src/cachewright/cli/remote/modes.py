@@ -1,10 +1,10 @@
 """The option that chooses how slots move."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from cachewright.model.tasks import MigrationMode
+MigrationMode = Literal["fastest", "balanced", "gentle"]
 
 Mode = Annotated[
     MigrationMode | None,

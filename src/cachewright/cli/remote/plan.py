@@ -52,11 +52,11 @@ def resize(
         change = moved if flavor.cache_mode == "cluster" else f"{body['spec_code']} to {flavor.spec_code}"
         print(f"{change}, about {plan['seconds']:.0f} s")
         if plan["slots"]:
-            rows = [
+            modes = [
                 (f"{choice['mode']} (chosen)" if choice["mode"] == plan["migration_mode"] else choice["mode"],
                  f"{choice['seconds']:.1f} s", f"{choice['longest_wait_ms']:.0f} ms")
                 for choice in plan["modes"]
             ]  # fmt: skip
-            print_table(("MODE", "ESTIMATE", "LONGEST WAIT"), rows, ("ESTIMATE", "LONGEST WAIT"))
+            print_table(("MODE", "ESTIMATE", "LONGEST WAIT"), modes, ("ESTIMATE", "LONGEST WAIT"))
     if plan["blockers"]:
         raise CommandFailed("; ".join(f"{blocker['error_code']}: {blocker['reason']}" for blocker in plan["blockers"]))

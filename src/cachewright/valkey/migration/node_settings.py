@@ -14,13 +14,13 @@ from contextlib import asynccontextmanager, suppress
 
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
-from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, connect
+from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, connect
 
 DEFAULTS: Mapping[str, str] = {"hz": "10", "auto-aof-rewrite-percentage": "100"}
 """The values outside of moves. No parameter of an instance changes them."""
 
 _HZ, _SHORT_HZ = 100, 500
-_DURING = {"hz": _HZ, "auto-aof-rewrite-percentage": 0}
+_DURING: Mapping[str, str] = {"hz": str(_HZ), "auto-aof-rewrite-percentage": "0"}
 
 
 class MoveSettings:
@@ -38,7 +38,7 @@ class MoveSettings:
             for node, client in nodes:
                 self._moves[node.id] += 1
                 entered.append((node, client))
-                await client.config_set(*_words(_DURING))
+                await _set(client, _DURING)
             yield
         finally:
             for node, client in entered:
@@ -46,7 +46,7 @@ class MoveSettings:
                 if not self._moves[node.id]:
                     del self._moves[node.id]
                     with suppress(*NODE_GONE, NodeRefused):
-                        await client.config_set(*_words(DEFAULTS))
+                        await _set(client, DEFAULTS)
 
 
 async def check_often(short: bool, *clients: Valkey) -> None:
@@ -59,8 +59,8 @@ async def reset(node: Node, access: Access) -> None:
     """Reset the settings of a node after its moves. Ignores a node that does not answer or refuses."""
     with suppress(*NODE_GONE, NodeRefused):
         async with connect(node, access) as client:
-            await client.config_set(*_words(DEFAULTS))
+            await _set(client, DEFAULTS)
 
 
-def _words(settings: Mapping[str, object]) -> list[object]:
-    return [word for setting in settings.items() for word in setting]
+async def _set(client: Valkey, settings: Mapping[str, str]) -> None:
+    await ask(client, "CONFIG SET", *(word for setting in settings.items() for word in setting))

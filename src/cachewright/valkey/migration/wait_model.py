@@ -17,6 +17,9 @@ _FELT_FORK = 1.4
 _PRIOR_KEYS = (0, 5_000, 10_000, 15_000, 20_000)
 """Batch sizes for which the model before the first measurement counts as a measurement."""
 
+_FEWEST = 4
+"""With so many batches, the base is measured rather than assumed."""
+
 _MIN_DISTANCE = 1_000
 """Batches whose sizes differ by fewer keys tell nothing about the time of a key."""
 
@@ -86,7 +89,8 @@ class WaitLearner:
             if abs(keys - fewer) >= _MIN_DISTANCE
         ]
         per_key = _within(median(slopes), *_PER_KEYS)
-        base = quantiles([wait - per_key * keys for keys, wait in samples], n=4, method="inclusive")[2]
+        measured = [*prior[: max(_FEWEST - len(self._samples), 0)], *self._samples]
+        base = quantiles([wait - per_key * keys for keys, wait in measured], n=4, method="inclusive")[2]
         return WaitModel(base=_within(base, *_BASES), per_key=per_key)
 
 
