@@ -190,7 +190,7 @@ def test_an_interrupted_slot_is_completed(cluster: BareCluster) -> None:
     assert opened(source) == opened(target) != set()
     assert 0 < arrived(cluster) < len(moved)
     assert values_of(cluster, moved) == {number: f"value {number}" for number in moved}
-    assert complete(cluster) == 16
+    assert complete(cluster) == 64
     assert opened(source) == opened(target) == set()
     assert values_of(cluster, moved) == {number: f"value {number}" for number in moved}
 

@@ -10,20 +10,21 @@ such a library is connected, it gets all slots so, in batches that are as small 
 
 import time
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
+from itertools import takewhile
 
 from cachewright.valkey.client_activity import ClientActivity
 from cachewright.valkey.key_sizes import large_values
 from cachewright.valkey.migration.batch_mover import BatchMover
 from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.key_batches import LARGE_BYTES
-from cachewright.valkey.migration.key_mover import MOST_LISTED, KeyMover, key_mover
+from cachewright.valkey.migration.key_mover import MOST_LISTED, KeyMover, Listing, key_mover
 from cachewright.valkey.migration.move import RunningMove
 from cachewright.valkey.migration.transfer import Transfer
 from cachewright.valkey.slots import SlotRange, slots_of
 from cachewright.valkey.topology import view
 
-_GROUP_SLOTS, _GROUP_KEYS = 16, 1_000
+_GROUP_SLOTS, _GROUP_KEYS = 64, 1_000
 """Slots that are open together. Each change of slots is one write of the nodes' configuration, and a command on several
 keys of an open slot may have to be repeated by its client."""
 
@@ -37,9 +38,12 @@ _SEARCH_SECONDS = 2.0
 class GentleMover:
     """Moves groups of slots of one range."""
 
-    def __init__(self, running: RunningMove, batches: BatchMover) -> None:
+    def __init__(self, running: RunningMove, batches: BatchMover, opened: AsyncExitStack) -> None:
+        """:param opened: closes connections at the end of the move."""
         self._running = running
         self._batches = batches
+        self._opened = opened
+        self._keys: KeyMover | None = None
 
     async def move_group(self, remaining: Sequence[SlotRange], activity: ClientActivity) -> None:
         """Move the first slots of `remaining`. Raises MigrationFailed if it is interrupted."""
@@ -48,14 +52,16 @@ class GentleMover:
             await self._batches.move_small(remaining, _BATCH_KEYS)
             return
         slots = self._group(slots_of(remaining))
-        async with key_mover(move.source, move.target, move.access, move.state) as keys:
-            large = await self._with_large_values(keys, slots)
-            small = slots[: min((slots.index(slot) for slot in large), default=len(slots))]
-            if small:
-                async with move.state.permits:
-                    await self._move_keys(keys, small, remaining)
-                return
-        await self._batches.move_small([SlotRange(slots[0], slots[0])])
+        keys = await self._key_mover()
+        listed = await keys.list_keys(slots)
+        small = list(takewhile(lambda slot: max(listed[slot].values(), default=0) <= LARGE_BYTES, slots))
+        if small and await self._is_large(slots[0]):
+            small = []
+        if not small:
+            await self._batches.move_small([SlotRange(slots[0], slots[0])])
+            return
+        async with move.state.permits:
+            await self._move_keys(keys, small, listed, remaining)
 
     async def _target_has_slots(self) -> bool:
         target = self._running.move.target.id
@@ -72,29 +78,41 @@ class GentleMover:
             group.append(slot)
         return group
 
-    async def _with_large_values(self, keys: KeyMover, slots: Sequence[int]) -> set[int]:
-        """Return the slots with a value that is too large for MIGRATE."""
-        if self._running.progress.counts[slots[0]] <= MOST_LISTED:
-            return await keys.with_large_values(slots)
-        ranges = [SlotRange(slot, slot) for slot in slots]
-        found = await large_values(self._running.source, ranges, LARGE_BYTES, seconds=_SEARCH_SECONDS)
-        return set(found.by_slot())
+    async def _is_large(self, slot: int) -> bool:
+        """Whether a slot with so many keys that not all were listed has a value that is too large for MIGRATE."""
+        if self._running.progress.counts[slot] <= MOST_LISTED:
+            return False
+        part = [SlotRange(slot, slot)]
+        found = await large_values(self._running.source, part, LARGE_BYTES, seconds=_SEARCH_SECONDS)
+        return bool(found.values)
 
-    async def _move_keys(self, keys: KeyMover, slots: Sequence[int], remaining: Sequence[SlotRange]) -> None:
+    async def _key_mover(self) -> KeyMover:
+        """Return the mover, which is opened once: its connections serve all groups."""
+        if self._keys is None:
+            move = self._running.move
+            self._keys = await self._opened.enter_async_context(
+                key_mover(move.source, move.target, move.access, move.state)
+            )
+        return self._keys
+
+    async def _move_keys(
+        self, keys: KeyMover, slots: Sequence[int], listed: Listing, remaining: Sequence[SlotRange]
+    ) -> None:
         progress, counts = self._running.progress, self._running.progress.counts
         moved_before = sum(counts.values()) - sum(counts[slot] for slot in slots_of(remaining))
+        keys_before, bytes_before = keys.keys, keys.bytes
         reported_at = 0.0
         try:
-            async with aclosing(keys.move(slots)) as moving:
+            async with aclosing(keys.move(slots, listed)) as moving:
                 async for _ in moving:
                     if self._running.move.control.is_cancelled():
                         raise MigrationFailed(["cancelled"])
                     if time.monotonic() - reported_at > _REPORT_SECONDS:
                         reported_at = time.monotonic()
-                        self._report(moved_before + keys.keys, keys.bytes)
+                        self._report(moved_before + keys.keys - keys_before, keys.bytes - bytes_before)
         finally:
-            progress.bytes_by_key += keys.bytes
-        self._report(moved_before + keys.keys, 0)
+            progress.bytes_by_key += keys.bytes - bytes_before
+        self._report(moved_before + keys.keys - keys_before, 0)
 
     def _report(self, moved: int, moving_bytes: int) -> None:
         progress = self._running.progress

@@ -22,7 +22,7 @@ from cachewright.valkey.access import Access
 from cachewright.valkey.acl import CONTROL_USER
 from cachewright.valkey.client import NodeRefused
 from cachewright.valkey.migration.failure import MigrationFailed
-from cachewright.valkey.migration.key_batches import LARGE_BYTES, KeyBatchSizer
+from cachewright.valkey.migration.key_batches import KeyBatchSizer
 from cachewright.valkey.migration.source_state import MigrationState
 from cachewright.valkey.migration.stale_copies import remove_stale
 from cachewright.valkey.session import Session, Word
@@ -31,7 +31,10 @@ _TIMEOUT_MS = 1000
 """The source answers nobody for this long if the target freezes in the middle of a command."""
 
 _ANSWER_SECONDS = 5.0
-_LISTED = 100
+_SIZED_AT_ONCE = 100
+Listing = Mapping[int, Mapping[bytes, int]]
+"""Memory of keys in bytes, by slot and key."""
+
 MOST_LISTED = 1_000
 """Keys of a slot that are listed at once. It takes the node about a tenth of a millisecond."""
 
@@ -76,30 +79,32 @@ class KeyMover:
         self.keys = 0
         self.bytes = 0
 
-    async def with_large_values(self, slots: Sequence[int]) -> set[int]:
-        """Return the slots with a value that is too large for MIGRATE. A slot may have up to MOST_LISTED keys."""
+    async def list_keys(self, slots: Sequence[int]) -> Listing:
+        """Return the keys of each slot with their memory in bytes: all of them, if a slot has up to MOST_LISTED."""
         listing = [("CLUSTER", "GETKEYSINSLOT", slot, MOST_LISTED) for slot in slots]
         listed = await _each(self._source, listing)
         sizes = await self._sizes([key for keys in listed for key in keys])
         return {
-            slot
-            for slot, keys in zip(slots, listed, strict=True)
-            if any(sizes.get(key, 0) > LARGE_BYTES for key in keys)
+            slot: {key: sizes[key] for key in keys if key in sizes} for slot, keys in zip(slots, listed, strict=True)
         }
 
-    async def move(self, slots: Sequence[int]) -> AsyncGenerator[None, None]:
+    async def move(self, slots: Sequence[int], listed: Listing | None = None) -> AsyncGenerator[None, None]:
         """Open slots, move their keys and complete them. Yields after every few keys. Slots may be open already.
 
         Raises MigrationFailed if it is interrupted; the slots stay open.
+
+        :param listed: the keys of the slots, if they are known.
         """
         source, target = self._nodes
         importing = [("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id) for slot in slots]
         await _each(self._target, importing, allowed=_ALREADY)
         migrating = [("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id) for slot in slots]
         await _each(self._source, migrating, allowed=_NOT_ANY_MORE)
-        while remaining := await self._with_keys(slots):
-            for slot in remaining:
-                async for _ in self._move_keys(slot):
+        while counts := await self._counts(slots):
+            keys = listed or await self.list_keys(list(counts))
+            listed = None  # clients may have added keys before the slots were opened
+            for slot, count in counts.items():
+                async for _ in self._move_keys(slot, keys.get(slot, {}), count):
                     yield
         await self._complete(slots)
 
@@ -114,20 +119,18 @@ class KeyMover:
         async for _ in self.move(slots):
             yield
 
-    async def _with_keys(self, slots: Iterable[int]) -> list[int]:
+    async def _counts(self, slots: Iterable[int]) -> dict[int, int]:
+        """Return the number of keys of each slot that has keys."""
         counting = [("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in slots]
-        counts = await _each(self._source, counting)
-        return [slot for slot, count in zip(slots, counts, strict=True) if count]
+        counts = zip(slots, await _each(self._source, counting), strict=True)
+        return {slot: count for slot, count in counts if count}
 
-    async def _move_keys(self, slot: int) -> AsyncGenerator[None, None]:
-        """Move the keys that are in the slot now."""
-        keys = await self._source.ask("CLUSTER", "GETKEYSINSLOT", slot, _LISTED)
-        sizes = await self._sizes(keys)
-        count = await self._source.ask("CLUSTER", "COUNTKEYSINSLOT", slot)
-        for batch in self._sizer.batches(keys, sizes):
+    async def _move_keys(self, slot: int, sizes: Mapping[bytes, int], count: int) -> AsyncGenerator[None, None]:
+        """Move keys of a slot that has `count` keys."""
+        for batch in self._sizer.batches(list(sizes), sizes):
             left = await self.move_batch(slot, batch, count)
             self.keys += max(count - left, 0)
-            self.bytes += sum(sizes.get(key, 0) for key in batch)
+            self.bytes += sum(sizes[key] for key in batch)
             count = left
             yield
 
@@ -161,8 +164,8 @@ class KeyMover:
     async def _sizes(self, keys: Sequence[bytes]) -> Mapping[bytes, int]:
         """Return the memory of each key in bytes, without keys that are gone."""
         sizes: dict[bytes, int] = {}
-        for start in range(0, len(keys), _LISTED):
-            part = keys[start : start + _LISTED]
+        for start in range(0, len(keys), _SIZED_AT_ONCE):
+            part = keys[start : start + _SIZED_AT_ONCE]
             replies = await self._source.ask_each([("MEMORY", "USAGE", key) for key in part])
             sizes.update({key: size for key, size in zip(part, replies, strict=True) if isinstance(size, int)})
         return sizes

@@ -7,6 +7,7 @@ docs/decisions/0003, 0006, 0017, 0044 and 0045.
 
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, connect, connect_again
 from cachewright.valkey.client_activity import ClientActivity, client_activity
@@ -41,10 +42,11 @@ class Mover:
                 connect(move.source, move.access) as source,
                 connect(move.target, move.access) as target,
                 move.state.settings.during_move((move.source, source), (move.target, target)),
+                AsyncExitStack() as opened,
             ):
                 running = await self._start_counting(source, target, report)
                 batches = BatchMover(running, self._sizer)
-                await self._move_all(running, batches)
+                await self._move_all(running, batches, GentleMover(running, batches, opened))
                 keys = sum((await count_keys(target, slots_of([move.part]))).values())
                 await self._require_owned(target)
                 await require_durable(target)
@@ -66,10 +68,9 @@ class Mover:
         progress = TransferProgress(counts, move.bytes_per_key, before)
         return RunningMove(move=move, source=source, target=target, progress=progress, exported=exported, report=report)
 
-    async def _move_all(self, running: RunningMove, batches: BatchMover) -> None:
+    async def _move_all(self, running: RunningMove, batches: BatchMover, gentle: GentleMover) -> None:
         """Follow or start batches until the source owns no slot of the range."""
         source, target, control = running.source, running.target, self._move.control
-        gentle = GentleMover(running, batches)
         while True:
             if await batches.follow_started():
                 continue
