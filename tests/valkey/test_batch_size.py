@@ -76,7 +76,7 @@ def test_a_fork_that_takes_longer_than_the_aim_makes_batches_larger() -> None:
     assert sizer().small_batch(0.06) <= WaitModel().keys_within(felt_fork(0.06), 0.0)
 
 
-@pytest.mark.parametrize(("base", "per_key"), [(0.008, 0.7e-6), (0.015, 2.5e-6), (0.02, 4e-6)])
+@pytest.mark.parametrize(("base", "per_key"), [(0.008, 0.7e-6), (0.014, 1e-6), (0.012, 2.5e-6)])
 def test_the_waits_of_a_host_are_learned_from_a_few_batches(base: float, per_key: float) -> None:
     learner, chance = WaitLearner(), random.Random(1)
     found = sizer(learner=learner)
@@ -87,6 +87,14 @@ def test_the_waits_of_a_host_are_learned_from_a_few_batches(base: float, per_key
     keys = found.small_batch(0.004)
     if keys > SHORT_KEYS:
         assert base + per_key * keys == pytest.approx(AIM_SECONDS, rel=0.25)
+
+
+def test_a_host_that_always_stalls_does_not_get_ever_smaller_batches() -> None:
+    found = sizer()
+    for _ in range(30):
+        found.record(found.small_batch(0.004), 0.1, 0.004)
+    assert found.small_batch(0.004) >= SHORT_KEYS
+    assert WaitModel(base=0.05).keys_within(AIM_SECONDS, 0.004) == WaitModel(base=0.02).keys_within(AIM_SECONDS, 0.004)
 
 
 def test_a_wait_that_the_fork_explains_does_not_make_batches_smaller() -> None:

@@ -16,7 +16,7 @@ from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, connect
 
-DEFAULTS: Mapping[str, str] = {"hz": "10", "auto-aof-rewrite-percentage": "100"}
+SETTINGS_OUTSIDE_MOVES: Mapping[str, str] = {"hz": "10", "auto-aof-rewrite-percentage": "100"}
 """The values outside of moves. No parameter of an instance changes them."""
 
 _HZ, _SHORT_HZ = 100, 500
@@ -46,7 +46,7 @@ class MoveSettings:
                 if not self._moves[node.id]:
                     del self._moves[node.id]
                     with suppress(*NODE_GONE, NodeRefused):
-                        await _set(client, DEFAULTS)
+                        await _set(client, SETTINGS_OUTSIDE_MOVES)
 
 
 async def check_often(short: bool, *clients: Valkey) -> None:
@@ -59,7 +59,7 @@ async def reset(node: Node, access: Access) -> None:
     """Reset the settings of a node after its moves. Ignores a node that does not answer or refuses."""
     with suppress(*NODE_GONE, NodeRefused):
         async with connect(node, access) as client:
-            await _set(client, DEFAULTS)
+            await _set(client, SETTINGS_OUTSIDE_MOVES)
 
 
 async def _set(client: Valkey, settings: Mapping[str, str]) -> None:

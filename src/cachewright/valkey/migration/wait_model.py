@@ -38,9 +38,13 @@ class WaitModel(msgspec.Struct, frozen=True, kw_only=True):
         return max(self.base + self.per_key * keys, felt_fork(fork))
 
     def keys_within(self, aim: float, fork: float) -> int:
-        """Return the number of keys with which a batch stays within `aim` seconds. If the fork alone takes longer, a
-        batch may take as long as the fork: smaller ones would not shorten the wait, and would cause more forks."""
-        return max(int((max(aim, felt_fork(fork)) - self.base) / self.per_key), 1)
+        """Return the number of keys with which a batch stays within `aim` seconds.
+
+        Smaller batches are more batches, so they are not made smaller where that hardly shortens the wait: if the fork
+        alone takes longer than the aim, a batch may take as long as the fork; and half of the time is for keys, even if
+        the base takes longer than the other half."""
+        longest = max(aim, felt_fork(fork))
+        return max(int((longest - min(self.base, longest / 2)) / self.per_key), 1)
 
 
 def felt_fork(fork: float) -> float:
