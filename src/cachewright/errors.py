@@ -10,6 +10,7 @@ Exceptions, each beside the code that raises it; `tests/test_errors.py` compares
     ├── ApiError              errors.py: a request cannot be served
     ├── DatabaseUnavailable   errors.py: the database cannot be read or written
     ├── ActionFailed          tasks/operation.py: a sub-step or a plan cannot be finished
+    ├── Postponed             tasks/waiting.py: an attempt continues when a state has passed; no failure
     ├── MigrationFailed       valkey/migration/failure.py: one attempt to move slots ended early
     ├── NodeStartFailed       hosts/host.py: a node process ended while it started
     ├── NoFreePort            hosts/ports.py: too few ports are free
@@ -122,6 +123,8 @@ SHARDS_TOO_FULL = "DCS.9008"
 FOREIGN_CLUSTER_MEMBER = "DCS.9009"
 CLUSTER_UNHEALTHY = "DCS.9010"
 CONTROL_PLANE_REJECTED = "DCS.9011"
+WRITES_POSSIBLY_LOST = "DCS.9012"
+UNEQUAL_NODES = "DCS.9013"
 
 _ROWS = (
     ErrorRow(INVALID_CREDENTIALS, 401, "The credentials are not valid.",
@@ -162,7 +165,7 @@ _ROWS = (
     ErrorRow(NOT_ENOUGH_MEMORY, 400, "There is not enough memory left: {reason}",
         "Request less, delete an instance, or see docs/capacity.md."),
     ErrorRow(LIMIT_EXCEEDED, 400, "A limit is reached: {reason}", "Request fewer nodes, or delete an instance."),
-    ErrorRow(INSTANCE_NOT_RUNNING, 400, "The instance is not running.",
+    ErrorRow(INSTANCE_NOT_RUNNING, 400, "The instance is not running. {reason}",
         "Look at its status; an instance in ERROR can be deleted."),
     ErrorRow(DUPLICATE_NAME, 400, "An instance of this name exists.", "Choose another name."),
     ErrorRow(INVALID_INSTANCE_ID, 400, "The instance id is malformed.", "Send the UUID that the list shows."),
@@ -176,7 +179,7 @@ _ROWS = (
     ErrorRow(INVALID_BACKUP_POLICY, 400, "instance_backup_policy is not valid: {reason}", "Leave it out."),
     ErrorRow(INSTANCE_RESTORING, 400, "The instance is being restored.", "Wait, then retry."),
     ErrorRow(INSTANCE_NOT_DELETABLE, 400, "The instance cannot be deleted now.",
-        "Wait until it is created or restarted."),
+        "It is being deleted already."),
     ErrorRow(TOO_MANY_INSTANCES, 400, "The request names more than 50 instances.", "Send several requests."),
     ErrorRow(UNSUPPORTED_RESIZE, 400, "This change of size is not supported: {reason}",
         "Keep type, processor and replicas as they are."),
@@ -249,6 +252,10 @@ _ROWS = (
         "The log has the reason; docs/failure-modes.md describes each case under \"A cluster\"."),
     ErrorRow(CONTROL_PLANE_REJECTED, 0, "A node rejects the control plane.",
         "Its users were changed; see A cluster in docs/failure-modes.md."),
+    ErrorRow(WRITES_POSSIBLY_LOST, 0, "Writes of the last seconds before a handover of slots may be lost.",
+        "The detail names node, slots and time; compare with what the application has written."),
+    ErrorRow(UNEQUAL_NODES, 0, "Nodes of the instance have different functions or accounts.",
+        "The detail names nodes and libraries; load or delete them on every primary."),
 )  # fmt: skip
 ERRORS = {row.code: row for row in _ROWS}
 
@@ -279,7 +286,7 @@ class ApiError(CachewrightError):
     @property
     def message(self) -> str:
         named = {name: "" for _, name, _, _ in Formatter().parse(self.row.message) if name}
-        return self.row.message.format(**{**named, **self.fields})[:MESSAGE_LIMIT]
+        return self.row.message.format(**{**named, **self.fields}).strip()[:MESSAGE_LIMIT]
 
 
 # Results that DBOS has stored name this function: it keeps its name.

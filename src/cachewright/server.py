@@ -20,6 +20,8 @@ from cachewright.hosts.local import LocalHost
 from cachewright.model.tasks import Task
 from cachewright.monitoring.adoption import adopt_nodes
 from cachewright.monitoring.cluster_check import ClusterCheck
+from cachewright.monitoring.equality_check import EqualityCheck
+from cachewright.monitoring.hazard_watch import HazardWatch
 from cachewright.monitoring.incidents import Incidents
 from cachewright.monitoring.inspection import NodeBudget, NodeInspector
 from cachewright.monitoring.node_stats import StatsCollector
@@ -88,10 +90,13 @@ class ControlPlane:
         )
 
         self.heartbeats = LoopHeartbeats()
+        self.hazards = context.hazards
         self.statistics = StatsCollector(context, self.heartbeats)
         self.incidents = Incidents(self._database, self.heartbeats)
         self.supervisor = Supervisor(context, self.incidents, self.heartbeats)
         self.cluster_check = ClusterCheck(context, self.incidents, self.heartbeats)
+        self._hazard_watch = HazardWatch(context, self.incidents, self.heartbeats)
+        self._equality_check = EqualityCheck(context, self.incidents, self.heartbeats)
         self._enforcement = ParameterEnforcement(context, self.heartbeats)
         self._webhook_delivery = WebhookDeliveryWorker(
             self._database,
@@ -101,6 +106,7 @@ class ControlPlane:
         )
         self._metrics = Metrics(self._database, self)
         self._feed.listen(self._enforcement.see)
+        self._feed.listen(self.supervisor.client_ports.see)
         self._feed.listen(self._metrics.see)
 
         budget = NodeBudget()
@@ -151,6 +157,8 @@ class ControlPlane:
             for loop in (
                 self.supervisor.run,
                 self.cluster_check.run,
+                self._hazard_watch.run,
+                self._equality_check.run,
                 self.incidents.run,
                 self._adopt,
                 self.statistics.measure,

@@ -275,9 +275,15 @@ def test_deleting_answers_at_once_and_the_instance_is_there_until_it_is_done(ten
     assert (again.status, again.body) == (204, b"")
 
 
-def test_an_instance_that_is_being_created_cannot_be_deleted(tenant: Tenant) -> None:
+def test_the_deletion_of_an_instance_that_is_being_created_cancels_its_creation(tenant: Tenant) -> None:
     made = tenant.call("POST", "instances", tenant.create_body()).json["instances"][0]["instance_id"]
-    assert tenant.call("DELETE", f"instances/{made}").refusal == (400, "DCS.4099")
+    assert tenant.call("DELETE", f"instances/{made}").status == 204
+    assert tenant.call("GET", f"instances/{made}").json["status"] == "DELETING"
+    tasks = tenant.call("GET", f"instances/{made}/tasks").json["tasks"]
+    assert [(task["name"], task["status"], task["error_code"]) for task in tasks] == [
+        ("DeleteInstance", "WAITING", None),
+        ("CreateInstance", "FAILED", "DCS.9005"),
+    ]
 
 
 @pytest.fixture

@@ -13,9 +13,10 @@ OTHERS = ("CREATING", "EXTENDING", "RESTARTING", "DELETING", "CREATEFAILED")
 
 @given(KINDS)
 def test_an_instance_with_faults_is_in_error_and_one_without_is_not(faults: set[FaultKind]) -> None:
+    grave = {kind for kind in faults if RULES[kind].changes_status}
     status, code = status_with("RUNNING", None, faults)
-    assert status == ("ERROR" if faults else "RUNNING")
-    assert (code in {RULES[kind].code for kind in faults}) if faults else code is None
+    assert status == ("ERROR" if grave else "RUNNING")
+    assert (code in {RULES[kind].code for kind in grave}) if grave else code is None
     assert status_with(status, code, faults) == (status, code)
     assert status_with(status, code, set()) == ("RUNNING", None)
 
@@ -45,3 +46,10 @@ def test_the_gravest_gives_the_code(faults: set[FaultKind], code: str) -> None:
 
 def test_the_code_of_a_task_that_failed_stays_without_a_fault() -> None:
     assert status_with("RUNNING", "DCS.9002", set()) == ("RUNNING", "DCS.9002")
+
+
+def test_faults_that_leave_an_instance_usable_do_not_change_its_status() -> None:
+    faults: set[FaultKind] = {"write_loss_risk", "unequal_nodes"}
+    assert status_with("RUNNING", None, faults) == ("RUNNING", None)
+    assert status_with("RUNNING", None, {*faults, "node_start"}) == ("ERROR", "DCS.9001")
+    assert status_with("ERROR", "DCS.9001", faults) == ("RUNNING", None)

@@ -99,6 +99,8 @@ def test_nodes_and_loops_are_told_of(server: Server, scaled: tuple[str, str, str
     work = {
         "supervisor",
         "cluster check",
+        "hazards",
+        "equality check",
         "incidents",
         "adoption",
         "statistics",

@@ -43,6 +43,9 @@ class Gentle:
     def one_batch_at_a_time(self) -> bool:
         return False
 
+    def show(self, status: str) -> None:
+        return
+
     def is_cancelled(self) -> bool:
         self._left -= 1
         return self._left < 0
@@ -207,7 +210,7 @@ def test_a_target_that_freezes_costs_no_write_and_brings_no_deleted_key_back(clu
     try:
         with pytest.raises(MigrationFailed, match="MIGRATE"):
             asyncio.run(_move_one_batch(cluster, state))
-        suspects = [key.decode() for key in state.suspects[source.id]]
+        suspects = [key.decode() for key in state.suspects[source.id].values]
         assert suspects
         changed, deleted, *_ = suspects
         on(source, "SET", changed, "changed")

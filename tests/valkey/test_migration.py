@@ -29,6 +29,9 @@ class Free:
     def one_batch_at_a_time(self) -> bool:
         return False
 
+    def show(self, status: str) -> None:
+        return
+
     def is_cancelled(self) -> bool:
         return False
 

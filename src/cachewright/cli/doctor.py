@@ -17,13 +17,23 @@ from cyclopts import Parameter
 
 from cachewright.cli import exposure
 from cachewright.cli.remote.output import AsJson, console, print_json
-from cachewright.cli.settings import BUS_PORTS, BusPorts, DatabaseUrl, ValkeyBinary, absolute_binary, read_database_url
+from cachewright.cli.settings import (
+    BUS_PORTS,
+    BusPorts,
+    DatabaseUrl,
+    Jemalloc,
+    ValkeyBinary,
+    absolute_binary,
+    absolute_library,
+    read_database_url,
+)
 from cachewright.client.account import read
 from cachewright.client.errors import CommandFailed, UsageError
 from cachewright.client.http import ApiClient
 from cachewright.config import Listen, Settings, parse_ports, show_ports
 from cachewright.errors import DatabaseUnavailable
 from cachewright.hosts.host_users import exposures
+from cachewright.hosts.node_environment import describe
 from cachewright.hosts.ports import NoFreePort, free_ports
 from cachewright.hosts.resources import resources, total_memory
 from cachewright.hosts.server_binary import UnusableServer, has_tls, require_version
@@ -64,6 +74,7 @@ def doctor(
     valkey_binary: ValkeyBinary = None,
     database_url: DatabaseUrl = None,
     bus_ports: BusPorts = BUS_PORTS,
+    jemalloc: Jemalloc = "auto",
     json: AsJson = False,
 ) -> None:
     """Check this host, a data directory and its server, and suggest fixes. Exits with 1 if a check failed.
@@ -81,6 +92,7 @@ def doctor(
         database_url=url,
         secret_key_file=secret_key_file and secret_key_file.absolute(),
         bus_ports=peers,
+        jemalloc=absolute_library(jemalloc),
     )
     if valkey_binary:
         settings = msgspec.structs.replace(settings, valkey_binary=absolute_binary(valkey_binary))
@@ -108,7 +120,8 @@ def _valkey(settings: Settings) -> Iterator[Finding]:
     except UnusableServer as unusable:
         yield Finding("valkey-server", "fail", str(unusable), "Reinstall the package, or use --valkey-binary.")
     else:
-        yield Finding("valkey-server", "ok", f"{major}.{minor} at {settings.valkey_binary}")
+        allocator = describe(settings.valkey_binary, settings.jemalloc)
+        yield Finding("valkey-server", "ok", f"{major}.{minor} at {settings.valkey_binary}; allocator: {allocator}")
 
 
 def _kernel(_: Settings) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from limits import parse as parse_rate
 
 from cachewright.config import Listen, Settings, show_ports
 from cachewright.errors import CachewrightError
+from cachewright.hosts.node_environment import AUTO, OFF, preloaded
 from cachewright.hosts.server_binary import UnusableServer, require_version
 
 
@@ -30,6 +31,7 @@ def require(settings: Settings) -> None:
         require_version(settings.valkey_binary)
     except UnusableServer as unusable:
         raise StartupError(str(unusable)) from unusable
+    _require_jemalloc(settings)
 
 
 @contextmanager
@@ -71,6 +73,14 @@ def _require_tls(settings: Settings) -> None:
         raise StartupError(f"cannot use {settings.tls_cert} with {settings.tls_key}: {reason}") from error
     except OSError as error:
         raise StartupError(f"cannot read {settings.tls_cert} and {settings.tls_key}: {error.strerror}") from error
+
+
+def _require_jemalloc(settings: Settings) -> None:
+    """StartupError if a library is named that nodes cannot use."""
+    named = settings.jemalloc not in {AUTO, OFF}
+    if named and not preloaded(settings.valkey_binary, settings.jemalloc):
+        found = f"{settings.valkey_binary} does not use it"
+        raise StartupError(f"--jemalloc {settings.jemalloc}: {found}; name a library of jemalloc, or use auto or off")
 
 
 def _require_rate(text: str) -> None:

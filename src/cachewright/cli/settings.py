@@ -27,6 +27,13 @@ ValkeyBinary = Annotated[
         env_var="CACHEWRIGHT_VALKEY_BINARY",
     ),
 ]
+Jemalloc = Annotated[
+    str,
+    Parameter(
+        help="auto: nodes preload libjemalloc.so.2 if this host has it; off; or the path of the library.",
+        env_var="CACHEWRIGHT_JEMALLOC",
+    ),
+]
 DatabaseUrl = Annotated[
     str | None,
     Parameter(
@@ -56,3 +63,8 @@ def read_database_url(option: str | None) -> str | None:
 def absolute_binary(binary: Path) -> Path:
     """Absolute path of a path or of a name on PATH. Nodes start in other directories."""
     return Path(shutil.which(binary) or binary).absolute()
+
+
+def absolute_library(jemalloc: str) -> str:
+    """Absolute path if the option is a path. Nodes start in other directories."""
+    return str(Path(jemalloc).absolute()) if os.sep in jemalloc else jemalloc

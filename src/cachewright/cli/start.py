@@ -11,11 +11,21 @@ from cyclopts import Parameter, validators
 
 from cachewright.cli.environment import StartupError
 from cachewright.cli.serve import serve_until_stopped
-from cachewright.cli.settings import BUS_PORTS, BusPorts, DatabaseUrl, ValkeyBinary, absolute_binary, read_database_url
+from cachewright.cli.settings import (
+    BUS_PORTS,
+    BusPorts,
+    DatabaseUrl,
+    Jemalloc,
+    ValkeyBinary,
+    absolute_binary,
+    absolute_library,
+    read_database_url,
+)
 from cachewright.config import Listen, RequestLimits, Settings, parse_ports, parse_public_url
 from cachewright.logs import Format
 
 _DAYS = validators.Number(gte=0, lte=36_500)
+_GRACE = validators.Number(gte=0, lte=3600)
 _AT_LEAST_1 = validators.Number(gte=1)
 
 _LIMITS = RequestLimits()
@@ -40,6 +50,13 @@ def serve(
             env_var="CACHEWRIGHT_SECRET_KEY_FILE",
         ),
     ] = None,
+    client_grace_seconds: Annotated[
+        float,
+        Parameter(
+            help="Time that a node which leaves or restarts gives to clients with subscriptions or blocked commands.",
+            validator=_GRACE,
+        ),
+    ] = 10,
     task_retention_days: Annotated[float, Parameter(help="Days to keep finished tasks.", validator=_DAYS)] = 365,
     audit_retention_days: Annotated[
         float, Parameter(help="Days to keep entries of the audit log.", validator=_DAYS)
@@ -80,6 +97,13 @@ def serve(
         int,
         Parameter(help="Maximum memory of nodes per project, GB; 0 for no limit.", validator=validators.Number(gte=0)),
     ] = 0,
+    jemalloc: Jemalloc = "auto",
+    giant_key_mb: Annotated[
+        int,
+        Parameter(
+            help="Size from which the plan of a resize warns of a single value, MB.", validator=validators.Number(gte=1)
+        ),
+    ] = 10,
     queue_polling: Annotated[
         bool,
         Parameter(help="Let DBOS poll its queues; tasks then start up to a few seconds later.", negative=""),
@@ -127,6 +151,7 @@ def serve(
             tls_key=tls_key,
             database_url=read_database_url(database_url),
             secret_key_file=secret_key_file and secret_key_file.absolute(),
+            client_grace_seconds=client_grace_seconds,
             task_retention_days=task_retention_days,
             audit_retention_days=audit_retention_days,
             rate_limit=rate_limit,
@@ -140,6 +165,8 @@ def serve(
             quota_instances=quota_instances,
             quota_nodes=quota_nodes,
             quota_memory_gb=quota_memory_gb,
+            jemalloc=absolute_library(jemalloc),
+            giant_key_mb=giant_key_mb,
             queue_polling=queue_polling,
             log_format=log_format,
             limits=RequestLimits(

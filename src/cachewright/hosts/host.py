@@ -4,7 +4,7 @@ Coroutines may be awaited on any event loop. The other methods block for millise
 never inside a database transaction.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Protocol
 
@@ -29,6 +29,32 @@ class ProcessInfo(msgspec.Struct, frozen=True):
     started_at: float
 
 
+class ChildProcess(msgspec.Struct, frozen=True, kw_only=True):
+    """A child of a node's process, which Valkey forks to write a snapshot.
+
+    :ivar start_ticks: start time in ticks since the system started. It tells the child from a later one with its pid.
+    :ivar title: what the child is for, as Valkey names it: `valkey-rdb-bgsave`, ...
+    """
+
+    pid: int
+    start_ticks: int
+    title: str
+
+
+class LogPosition(msgspec.Struct, frozen=True, kw_only=True):
+    """A place in a node's log: identity of the file, and bytes from its begin."""
+
+    file: int
+    offset: int
+
+
+class LogPart(msgspec.Struct, frozen=True, kw_only=True):
+    """Lines of a node's log, and the position after them."""
+
+    lines: tuple[str, ...]
+    position: LogPosition
+
+
 class Host(Protocol):
     """A machine with nodes. Each node id has a folder with files and at most one process. File names are relative to
     that folder."""
@@ -50,6 +76,9 @@ class Host(Protocol):
 
     async def process(self, node_id: str) -> ProcessInfo | None: ...
 
+    async def is_running(self, node_id: str) -> bool:
+        """Whether the node's process runs. False while a signal has suspended it."""
+
     async def nodes_with_file(self, name: str) -> frozenset[str]:
         """Return the ids of all nodes that have a file or socket of this name."""
 
@@ -60,6 +89,16 @@ class Host(Protocol):
 
     async def write_files(self, node_id: str, files: Mapping[str, str]) -> None:
         """Create the node's folder and write files by name, each atomically and readable by its owner only."""
+
+    async def read_log(self, node_id: str, after: LogPosition | None) -> LogPart:
+        """Return the complete lines that a node has logged after a position; all lines of a log that was replaced or
+        cut off meanwhile; the last lines if `after` is None. At most 64 KB; repeat the call for more."""
+
+    async def children(self, node_id: str) -> Sequence[ChildProcess]:
+        """Return the child processes of the node's process."""
+
+    async def end_child(self, node_id: str, child: ChildProcess, grace_seconds: float) -> bool:
+        """End a child of the node's process, by force after `grace_seconds`. Return whether it has ended."""
 
     async def start(self, node_id: str) -> None:
         """Ensure that the node's process runs. Raises NodeStartFailed."""

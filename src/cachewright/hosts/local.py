@@ -20,8 +20,9 @@ import msgspec
 import psutil
 
 from cachewright.config import Settings
-from cachewright.hosts import node_environment, resources
-from cachewright.hosts.host import CONFIG, NodeStartFailed, ProcessInfo
+from cachewright.hosts import log_files, node_environment, resources
+from cachewright.hosts.child_processes import children_of, end_child, start_ticks
+from cachewright.hosts.host import CONFIG, ChildProcess, LogPart, LogPosition, NodeStartFailed, ProcessInfo
 from cachewright.hosts.ports import NodePorts, find_node_ports, is_free
 from cachewright.hosts.server_binary import has_tls
 from cachewright.threads import in_background
@@ -29,10 +30,8 @@ from cachewright.threads import in_background
 PID = "valkey.pid"
 LOG = "valkey.log"
 _START_SECONDS = 5.0
-_LOG_TAIL = 2000
-_STAT_BYTES = 1024
+_OUTPUT_TAIL = 2000
 _OWNER_ONLY = stat.S_IRUSR | stat.S_IWUSR
-_DEAD = (b"Z", b"X")
 _POLL_SECONDS = 0.02
 _SETTLE_SECONDS = 0.03
 """Upper limit for the lifetime of a process that cannot bind its port."""
@@ -79,6 +78,12 @@ class LocalHost:
     async def process(self, node_id: str) -> ProcessInfo | None:
         return self._process_info(node_id)
 
+    async def is_running(self, node_id: str) -> bool:
+        process = self._process(node_id)
+        with suppress(psutil.NoSuchProcess):
+            return process is not None and process.status() != psutil.STATUS_STOPPED
+        return False
+
     async def nodes_with_file(self, name: str) -> frozenset[str]:
         def search() -> frozenset[str]:
             return frozenset(node_id for node_id in self._node_ids() if (self.folder(node_id) / name).exists())
@@ -108,6 +113,20 @@ class LocalHost:
                 file.write(text)
             partial.replace(folder / name)
 
+    async def read_log(self, node_id: str, after: LogPosition | None) -> LogPart:
+        log = self.folder(node_id) / LOG
+        if after and log_files.is_read(log, after):
+            return LogPart(lines=(), position=after)
+        return await in_background(log_files.read, log, after)
+
+    async def children(self, node_id: str) -> list[ChildProcess]:
+        process = self._process_info(node_id)
+        return children_of(process.pid) if process else []
+
+    async def end_child(self, node_id: str, child: ChildProcess, grace_seconds: float) -> bool:
+        process = self._process_info(node_id)
+        return process is None or await end_child(process.pid, child, grace_seconds)
+
     def find_ports(self, count: int, taken: Set[int], *, tls: bool) -> list[NodePorts]:
         ranges = self._settings.node_ports, self._settings.bus_ports
         return find_node_ports(self.address, *ranges, count, taken, tls=tls)
@@ -131,7 +150,7 @@ class LocalHost:
         """Return the node's running process. Repeated calls are cheap, because a process that was identified before is
         compared by pid and start time only."""
         known = self._known.get(node_id)
-        if known and _start_ticks(known.process.pid) == known.ticks:
+        if known and start_ticks(known.process.pid) == known.ticks:
             return known.process
         self._known.pop(node_id, None)
         process = self._process(node_id)
@@ -141,7 +160,7 @@ class LocalHost:
             info = ProcessInfo(process.pid, process.create_time())
         except psutil.NoSuchProcess:
             return None
-        ticks = _start_ticks(process.pid)
+        ticks = start_ticks(process.pid)
         if ticks and process.is_running():  # the pid still belongs to the identified process
             self._known[node_id] = _Known(info, ticks)
         return info
@@ -167,9 +186,11 @@ class LocalHost:
         folder = self.folder(node_id)
         log = folder / LOG
         before = log.stat().st_size if log.exists() else 0
+        binary = self._settings.valkey_binary
+        environment = await in_background(node_environment.variables, binary, self._settings.jemalloc)
         (folder / PID).unlink(missing_ok=True)
         launcher = await asyncio.create_subprocess_exec(
-            self._settings.valkey_binary,
+            binary,
             folder / CONFIG,
             cwd=folder,
             stdin=asyncio.subprocess.DEVNULL,
@@ -177,7 +198,7 @@ class LocalHost:
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
             umask=stat.S_IRWXG | stat.S_IRWXO,
-            env=node_environment.variables(),
+            env=environment,
         )
         output, _ = await launcher.communicate()
         deadline = time.monotonic() + _START_SECONDS
@@ -188,7 +209,7 @@ class LocalHost:
                     return
                 break
             await asyncio.sleep(0.01)
-        raise NodeStartFailed(output.decode(errors="replace")[-_LOG_TAIL:] + _tail(log, before))
+        raise NodeStartFailed(output.decode(errors="replace")[-_OUTPUT_TAIL:] + log_files.tail(log, before))
 
     async def restart(self, node_id: str, not_before: float, grace_seconds: float) -> None:
         async with self._exclusive(node_id):
@@ -270,25 +291,3 @@ class LocalHost:
             finally:
                 if not self.folder(node_id).exists():
                     lock.unlink(missing_ok=True)
-
-
-def _start_ticks(pid: int) -> bytes | None:
-    """Return the start time of a running process in ticks since the system started, or None if it does not run."""
-    try:
-        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
-        try:
-            fields = os.read(descriptor, _STAT_BYTES).rpartition(b")")[2].split()
-        finally:
-            os.close(descriptor)
-    except OSError:
-        return None
-    return None if fields[0] in _DEAD else fields[19]
-
-
-def _tail(log: Path, start: int) -> str:
-    try:
-        with log.open("rb") as file:
-            file.seek(start)
-            return file.read()[-_LOG_TAIL:].decode(errors="replace")
-    except OSError:
-        return ""

@@ -1,13 +1,78 @@
-"""Environment variables of node processes."""
+"""Environment variables of node processes, which choose and tune their memory allocator. See docs/decisions/0042."""
 
 import os
+import subprocess
+from functools import lru_cache
+from pathlib import Path
 
 _TUNABLES = "glibc.malloc.mxfast=0"
 """Without this, freed small chunks of memory wait in lists that glibc empties at once, in whichever thread next
 allocates a large block. After a hash of millions of fields was freed in the background, that is the thread that serves
 clients, and it stands still for half a second."""
 
+AUTO, OFF = "auto", "off"
+"""Values of the setting `jemalloc` that are no path."""
 
-def variables() -> dict[str, str]:
-    """Return the whole environment of a node. The server's own environment may contain secrets and is not passed on."""
-    return {"PATH": os.defpath, "LANG": "C.UTF-8", "GLIBC_TUNABLES": _TUNABLES}
+_LIBRARY = "libjemalloc.so.2"
+"""Found by the dynamic linker. It ignores a library that is missing."""
+
+_SECONDS = 10
+_BUILT_IN = "malloc=jemalloc"
+_REPORT = "Begin jemalloc statistics"
+
+
+def variables(binary: Path, jemalloc: str) -> dict[str, str]:
+    """Return the whole environment of a node. The server's own environment may contain secrets and is not passed on.
+
+    :param jemalloc: as in `Settings`.
+    """
+    library = preloaded(binary, jemalloc)
+    preload = {"LD_PRELOAD": library} if library else {}
+    return {"PATH": os.defpath, "LANG": "C.UTF-8", "GLIBC_TUNABLES": _TUNABLES, **preload}
+
+
+def preloaded(binary: Path, jemalloc: str) -> str | None:
+    """Return the jemalloc library that nodes load before their own allocator. None if it is switched off or missing, if
+    the server does not run with it, or if the server has jemalloc already.
+
+    Runs the server twice for a few milliseconds, and again after its file was replaced.
+    """
+    if jemalloc == OFF:
+        return None
+    library = _LIBRARY if jemalloc == AUTO else jemalloc
+    try:
+        return library if _can_preload(binary, binary.stat().st_mtime_ns, library) else None
+    except OSError:
+        return None
+
+
+def describe(binary: Path, jemalloc: str) -> str:
+    """Return the name of the allocator that nodes use."""
+    library = preloaded(binary, jemalloc)
+    if library:
+        return f"jemalloc, preloaded from {library}"
+    return "jemalloc, built in" if _BUILT_IN in _version(binary) else "that of the C library"
+
+
+@lru_cache(maxsize=4)
+def _can_preload(binary: Path, _modified: int, library: str) -> bool:
+    if _BUILT_IN in _version(binary):
+        return False
+    return _REPORT in _version(binary, LD_PRELOAD=library, MALLOC_CONF="stats_print:true")
+
+
+def _version(binary: Path, **environment: str) -> str:
+    """Return everything that `valkey-server --version` prints, empty if it fails. jemalloc can report its use at the
+    end of a process."""
+    try:
+        ran = subprocess.run(
+            [binary, "--version"],
+            env={"PATH": os.defpath, **environment},
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return (ran.stdout + ran.stderr).decode(errors="replace")

@@ -14,6 +14,8 @@ FaultKind = Literal[
     "failed_primary",
     "cluster_state",
     "no_answer",
+    "write_loss_risk",
+    "unequal_nodes",
 ]
 
 

@@ -87,12 +87,23 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     :ivar parallel: maximum number of lanes that run concurrently; None for all.
     :ivar latency_ceiling_ms: the task slows down so that 99 of 100 client requests to a source node take less time.
     :ivar mode: how slots move; the next batch uses it.
+    :ivar for_deletion: the task was cancelled because its instance is deleted, so nothing needs to be left usable.
     """
 
     state: Literal["running", "paused", "cancelled"] = "running"
     parallel: int | None = None
     latency_ceiling_ms: float | None = None
     mode: MigrationMode = DEFAULT_MODE
+    for_deletion: bool = False
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self.state == "cancelled"
+
+    @property
+    def cancellation(self) -> str:
+        """Message of the task when it is cancelled."""
+        return "cancelled: the instance is deleted" if self.for_deletion else "cancelled"
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):

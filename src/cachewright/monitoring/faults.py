@@ -15,11 +15,13 @@ class Rule(msgspec.Struct, frozen=True):
     :ivar confirm_seconds: time that the fault must last, over at least two checks, before it is reported; 0 reports it
         immediately.
     :ivar hold_seconds: time without the fault after which its incident ends.
+    :ivar changes_status: whether an instance with the fault is in ERROR. Faults that leave it usable do not.
     """
 
     code: str
     confirm_seconds: float = 0.0
     hold_seconds: float = 0.0
+    changes_status: bool = True
 
 
 RULES: Mapping[FaultKind, Rule] = {
@@ -32,6 +34,8 @@ RULES: Mapping[FaultKind, Rule] = {
     "failed_primary": Rule(errors.CLUSTER_UNHEALTHY, confirm_seconds=10),
     "cluster_state": Rule(errors.CLUSTER_UNHEALTHY, confirm_seconds=10),
     "no_answer": Rule(errors.CLUSTER_UNHEALTHY, confirm_seconds=20),
+    "write_loss_risk": Rule(errors.WRITES_POSSIBLY_LOST, hold_seconds=3600, changes_status=False),
+    "unequal_nodes": Rule(errors.UNEQUAL_NODES, confirm_seconds=10, changes_status=False),
 }
 """Most severe first: that fault determines the error code of the instance."""
 
@@ -42,8 +46,10 @@ _RANK = {kind: place for place, kind in enumerate(RULES)}
 def status_with(status: str, error_code: str | None, faults: Collection[FaultKind]) -> tuple[str, str | None]:
     """Status and error code that follow from an instance's present ones and its faults.
 
-    A fault changes RUNNING to ERROR; the end of the last fault changes it back. A status set by a task stays.
+    A fault changes RUNNING to ERROR; the end of the last fault changes it back. A status set by a task stays. Faults
+    that leave the instance usable count for nothing here.
     """
+    faults = [fault for fault in faults if RULES[fault].changes_status]
     by_fault = status == "ERROR" and error_code in _CODES
     if status != "RUNNING" and not by_fault:
         return status, error_code

@@ -15,6 +15,7 @@ import msgspec
 from cachewright.heartbeats import LoopHeartbeats
 from cachewright.hosts.host import CONFIG, NodeStartFailed
 from cachewright.logs import about
+from cachewright.monitoring.client_ports import ClientPorts
 from cachewright.monitoring.incidents import Incidents
 from cachewright.operations import STATUSES_WITH_RUNNING_NODES
 from cachewright.operations.context import OperationContext
@@ -50,7 +51,10 @@ class Deaths(msgspec.Struct):
 
 class Supervisor:
     def __init__(self, context: OperationContext, incidents: Incidents, heartbeats: LoopHeartbeats) -> None:
-        """:ivar starts: number of starts of nodes that had died."""
+        """:ivar starts: number of starts of nodes that had died.
+        :ivar client_ports: opens the ports of nodes that have started.
+        """
+        self.client_ports = ClientPorts(context)
         self._context = context
         self._host = context.host
         self._incidents = incidents
@@ -73,8 +77,10 @@ class Supervisor:
                 for node_id in dead - self._starting.keys():
                     self._starting[node_id] = asyncio.create_task(self._start(node_id, supervised[node_id]))
                 self._report(supervised, dead)
+                self.client_ports.check(supervised, await self._host.processes())
                 await asyncio.sleep(_ROUND_SECONDS)
         finally:
+            self.client_ports.stop()
             for starting in self._starting.values():
                 starting.cancel()
 

@@ -16,7 +16,7 @@ def require_acceptable(operation: Operation[Any, Any], instance: Instance, unfin
     ended: the status alone does not show a change of parameters, or a deletion that waits."""
     if instance.status not in operation.accepts:
         raise ApiError(operation.not_accepted or busy_code(instance))
-    if operation.waits_for_others:
+    if operation.cancels_others:
         return
     for task in unfinished:
         other = OPERATIONS[task.kind]

@@ -1,4 +1,7 @@
-"""Deletion of an instance: every node ends, every file goes, the record goes last."""
+"""Deletion of an instance: every node ends, every file goes, the record goes last.
+
+It cancels the other tasks of the instance: those that wait end immediately, the one that runs ends within seconds.
+"""
 
 from collections.abc import Sequence
 
@@ -20,10 +23,10 @@ class Delete(Operation[None, NoParams]):
     permission = "dcs:instance:delete"
     params = NoParams
     outline = ("Resource release.",)
-    accepts = frozenset({"RUNNING", "EXTENDING", "ERROR", "CREATEFAILED"})
+    accepts = frozenset({"CREATING", "RUNNING", "EXTENDING", "RESTARTING", "ERROR", "CREATEFAILED"})
     not_accepted = errors.INSTANCE_NOT_DELETABLE
     busy = errors.INSTANCE_STATE_CONFLICT
-    waits_for_others = True
+    cancels_others = True
     repeatable = False
     interruptible = False
     status_while_running = "DELETING"

@@ -3,16 +3,16 @@
 The waits are learned from batches (`wait_model`) and stored like the pace of migrations, as numbers per second.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import sqlalchemy as sa
 
-from cachewright.model.tasks import MODES, MigrationMode
-from cachewright.operations.resize_estimate import Speed, batch_keys, moved_keys
+from cachewright.model.tasks import MODES, MigrationMode, Step
+from cachewright.operations.resize_estimate import Speed, batch_keys, move_specs, moved_keys
 from cachewright.operations.resize_plan import ResizePlan
-from cachewright.operations.resize_steps import steps
 from cachewright.store import throughput
+from cachewright.tasks.plan import build
 from cachewright.tasks.progress import planned_seconds
 from cachewright.valkey.migration.batch_size import LARGE_KEYS
 from cachewright.valkey.migration.key_batches import LARGE_BYTES
@@ -37,9 +37,12 @@ class ModeForecast(msgspec.Struct, frozen=True, kw_only=True):
     longest_wait: float
 
 
-def modes(run_id: str, plan: ResizePlan, loads: Mapping[str, NodeLoad], speed: Speed) -> tuple[ModeForecast, ...]:
-    """Return a forecast of each mode."""
-    return tuple(_forecast(run_id, plan, loads, msgspec.structs.replace(speed, mode=mode)) for mode in MODES)
+def modes(
+    plan: ResizePlan, loads: Mapping[str, NodeLoad], speed: Speed, planned: Sequence[Step]
+) -> tuple[ModeForecast, ...]:
+    """Return a forecast of each mode. `planned` are the steps in the mode of `speed`; only moves differ."""
+    others = planned_seconds(planned) - _move_seconds(plan, loads, speed)
+    return tuple(_forecast(plan, loads, msgspec.structs.replace(speed, mode=mode), others) for mode in MODES)
 
 
 def store_waits(connection: sa.Connection, waits: WaitLearner) -> None:
@@ -56,11 +59,15 @@ def load_waits(connection: sa.Connection, waits: WaitLearner) -> None:
         waits.start_from(WaitModel(base=1 / batches, per_key=1 / keys))
 
 
-def _forecast(run_id: str, plan: ResizePlan, loads: Mapping[str, NodeLoad], speed: Speed) -> ModeForecast:
+def _move_seconds(plan: ResizePlan, loads: Mapping[str, NodeLoad], speed: Speed) -> float:
+    return planned_seconds(build("forecast", {"moves": move_specs(plan.moves, loads, speed)}))
+
+
+def _forecast(plan: ResizePlan, loads: Mapping[str, NodeLoad], speed: Speed, others: float) -> ModeForecast:
     waits = [_longest_wait(loads[move.source], moved_keys(move, loads[move.source]), speed) for move in plan.moves]
     return ModeForecast(
         mode=speed.mode,
-        seconds=planned_seconds(steps(run_id, plan, loads, speed)),
+        seconds=_move_seconds(plan, loads, speed) + others,
         longest_wait=max(waits, default=0.0),
     )
 

@@ -14,14 +14,17 @@ import sqlalchemy as sa
 
 from cachewright import errors
 from cachewright.errors import ApiError
-from cachewright.flavors import parse
+from cachewright.flavors import MEGABYTE, parse
 from cachewright.hosts.ports import NodePorts
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import DEFAULT_MODE, Control, MigrationMode, Step, Task
-from cachewright.operations import mode_forecast, resize_request
+from cachewright.operations import failover_delay, mode_forecast, resize_request
 from cachewright.operations.actions import checks, slots
 from cachewright.operations.actions.nodes import remove_node
 from cachewright.operations.context import OperationContext, best_view
+from cachewright.operations.ending_node import grace_seconds
+from cachewright.operations.giant_keys import GiantKeys, find_giant_keys
+from cachewright.operations.leaked_children import end_leaked_children
 from cachewright.operations.mode_forecast import ModeForecast
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.operations.requests import ResizeRequest
@@ -55,12 +58,14 @@ class Preview(msgspec.Struct, frozen=True):
     :ivar steps: the plan.
     :ivar seconds: its expected duration.
     :ivar blockers: error codes and reasons for which it would fail.
+    :ivar giant_keys: keys with large values in the slots that move.
     :ivar mode: the mode of the plan; :ivar modes: a forecast of each mode.
     """
 
     steps: tuple[Step, ...]
     seconds: float
     blockers: tuple[tuple[str, str], ...]
+    giant_keys: GiantKeys
     mode: MigrationMode
     modes: tuple[ModeForecast, ...]
 
@@ -82,33 +87,51 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
         return resize_request.required_room(nodes, params, dataset)
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
-        observed = await observe(context, task)
-        plan = self._decide(context, task, observed)
+        _, plan, planned = await self._draft(context, task)
         await asyncio.to_thread(_store, context, task, plan.added)
-        return steps(task.run_id, plan, observed.loads, observed.speed)
+        return planned
 
     async def preview(self, context: OperationContext, task: Task, mode: MigrationMode = DEFAULT_MODE) -> Preview:
         """The plan that `plan` would make now, and the failures of its checks. Stores and changes nothing. ActionFailed
         DCS.9004 if no node responds; NODE_GONE or NodeRefused if a primary does not."""
-        observed = await observe(context, task)
-        plan = self._decide(context, task, observed)
-        speed = msgspec.structs.replace(observed.speed, mode=mode)
-        planned = steps(task.run_id, plan, observed.loads, speed)
+        observed, plan, planned = await self._draft(context, task, mode)
+        least_bytes = context.settings.giant_key_mb * MEGABYTE
+        giants = await find_giant_keys(plan.moves, observed.nodes, context.access(observed.instance), least_bytes)
         resources = await asyncio.to_thread(context.host.resources)
         failures = [
             *checks.resource_failures(plan.requirements, resources),
             *checks.status_failures(observed.nodes, observed.views),
         ]
         blockers = tuple((failure.code, failure.message) for failure in failures)
-        forecasts = mode_forecast.modes(task.run_id, plan, observed.loads, speed)
-        return Preview(planned, planned_seconds(planned), blockers, mode, forecasts)
+        forecasts = mode_forecast.modes(plan, observed.loads, observed.speed, planned)
+        return Preview(planned, planned_seconds(planned), blockers, giants, mode, forecasts)
+
+    async def preview_steps(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
+        """Return the steps that `plan` would make now. Raises like `preview`. Stores and changes nothing."""
+        _, _, planned = await self._draft(context, task)
+        return planned
+
+    async def _draft(
+        self, context: OperationContext, task: Task, mode: MigrationMode | None = None
+    ) -> tuple[Observation, ResizePlan, tuple[Step, ...]]:
+        """:param mode: instead of the mode of the task."""
+        observed = await observe(context, task)
+        if mode:
+            speed = msgspec.structs.replace(observed.speed, mode=mode)
+            observed = msgspec.structs.replace(observed, speed=speed)
+        plan = self._decide(context, task, observed)
+        grace = await grace_seconds(context, observed.instance, plan.removed)
+        return observed, plan, steps(task.run_id, plan, observed.loads, observed.speed, grace)
 
     async def recover(self, context: OperationContext, task: Task) -> None:
-        """Cancel all migrations, complete open slots and remove new nodes without slots; new nodes with slots stay."""
+        """Cancel all migrations, complete open slots and remove new nodes without slots. New nodes with slots stay, and
+        so do old nodes that are not removed yet."""
         instance, nodes, views = await context.look(task)
         access = context.access(instance)
         async with asyncio.timeout(_CANCEL_SECONDS):
             await asyncio.gather(*(jobs.cancel_exports(node, access) for node in nodes))
+            await asyncio.gather(*(end_leaked_children(context, node, access) for node in nodes))
+        await failover_delay.restore([node for node in nodes if node.should_run], access)
         for node in nodes:
             context.migrations.forget(node.id)
         await asyncio.gather(*(reset(node, access) for node in nodes))
@@ -125,6 +148,9 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
                     with suppress(*NODE_GONE, NodeRefused):
                         await cluster_membership.forget(other, node.id, access)
             await remove_node(context, node)
+        for node in nodes:
+            if node not in unused and not node.should_run:  # it stays a member, although its release had begun
+                await context.change_node(node.id, should_run=True)
 
     def succeeded(self, context: OperationContext, connection: sa.Connection, task: Task) -> None:
         """Record the new spec code, the waits of clients, and the pace of migrations if the task had no limits."""

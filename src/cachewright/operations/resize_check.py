@@ -30,8 +30,7 @@ class ResizeCheck(Operation[ResizeRequest, ResizeParams]):
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
         """The checks with which the resize itself would start."""
-        preview = await RESIZE.preview(context, task)
-        return tuple(step for step in preview.steps if step.name == PRE_CHECK)
+        return tuple(step for step in await RESIZE.preview_steps(context, task) if step.name == PRE_CHECK)
 
 
 RESIZE_CHECK = ResizeCheck()

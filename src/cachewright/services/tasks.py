@@ -61,7 +61,7 @@ class TaskService(msgspec.Struct, frozen=True):
         self, operation: Operation[RequestT, ParamsT], principal: Principal, instance_id: str, request: RequestT
     ) -> Task:
         """Start an operation on an instance. Return its task, which waits until the other tasks of the instance have
-        ended.
+        ended. `Operation.cancels_others` cancels them: those that wait end now, the one that runs ends soon.
 
         Raises ApiError of `Operation.validate`, `acceptance.require_acceptable` (busy) or `admission.require_room`.
         """
@@ -77,9 +77,12 @@ class TaskService(msgspec.Struct, frozen=True):
             nodes = instances.nodes_of(connection, instance_id)
             accepted = operation.validate(instance, nodes, request)
             self._require_room(connection, limits, operation, instance, nodes=nodes, params=accepted.params)
+            cancelled = _cancel(connection, unfinished) if operation.cancels_others else []
             task = add_task(connection, operation, principal, instance, accepted)
             if accepted.control != Control():
                 task_controls.put(connection, task.id, accepted.control)
+        for other in cancelled:
+            self.feed.publish(other)
         self.enqueue(task)
         return task
 
@@ -109,13 +112,16 @@ class TaskService(msgspec.Struct, frozen=True):
                     with node_errors_as_failures():
                         preview = await RESIZE.preview(self.context, task, mode)
                     shortages = await self.threads.read(task.project_id, lambda: self._shortages(task))
-            except (ActionFailed, TimeoutError) as failure:
-                raise ApiError(errors.INSTANCE_NOT_RUNNING) from failure
+            except ActionFailed as failure:
+                raise ApiError(errors.INSTANCE_NOT_RUNNING, reason=failure.message) from failure
+            except TimeoutError as error:
+                raise ApiError(errors.INSTANCE_NOT_RUNNING, reason="its nodes do not answer in time") from error
         blockers = (*((shortage.code, shortage.reason) for shortage in shortages), *preview.blockers)
         return msgspec.structs.replace(preview, blockers=blockers)
 
     def control(self, principal: Principal, instance_id: str, task_id: str, control: Control) -> Task:
-        """Pause, resume, throttle or cancel a task. Raises ApiError DCS.4957 if it has ended or is not interruptible.
+        """Pause, resume, throttle or cancel a task. Raises ApiError DCS.4957 if it has ended, is not interruptible, or
+        is cancelled already and `control` would continue it.
 
         A cancelled task ends immediately if it waits. If it runs, it ends when the instance is usable again.
         """
@@ -124,9 +130,13 @@ class TaskService(msgspec.Struct, frozen=True):
             interrupts = control.state != "running"
             if task.status in ENDED or (interrupts and not OPERATIONS[task.kind].interruptible):
                 raise ApiError(errors.TASK_STATE_CONFLICT)
+            if task_controls.get(connection, task_id).is_cancelled:
+                if control.is_cancelled:
+                    return task
+                raise ApiError(errors.TASK_STATE_CONFLICT)
             task_controls.put(connection, task_id, control)
-            if control.state == "cancelled" and task.status == "WAITING":
-                _end_cancelled(connection, task)
+            if control.is_cancelled and task.status == "WAITING":
+                _end_cancelled(connection, task, "cancelled before it began")
             changed = tasks.load(connection, task_id)
         self.feed.publish(changed)
         return changed
@@ -199,12 +209,13 @@ def add_task(
     instance: Instance,
     accepted: Accepted[ParamsT],
 ) -> Task:
-    """Store a task. Set the instance's status to that of the operation, unless another task must end first."""
+    """Store a task. Set the instance's status to that of the operation, unless another task must end first that the
+    operation does not cancel."""
     task = _new_task(operation, principal, instance, accepted)
     # Lists are ordered by this time. A clock that was set back must not hide the latest task.
     created_at = max(task.created_at, tasks.last_created_at(connection, principal.project_id))
     task = msgspec.structs.replace(task, created_at=created_at)
-    is_next = not tasks.unfinished_of(connection, instance.id)
+    is_next = operation.cancels_others or not tasks.unfinished_of(connection, instance.id)
     tasks.add(connection, task)
     if is_next:
         instances.change(connection, instance.id, status=operation.status_while_running, updated_at=task.created_at)
@@ -231,14 +242,27 @@ def _new_task(
     )
 
 
-def _end_cancelled(connection: sa.Connection, task: Task) -> None:
+def _cancel(connection: sa.Connection, unfinished: Sequence[Task]) -> list[Task]:
+    """Cancel tasks of an instance that is deleted, also those that callers cannot interrupt. Return those that have
+    ended, because they had not started."""
+    ended = []
+    for task in unfinished:
+        control = msgspec.structs.replace(task_controls.get(connection, task.id), state="cancelled", for_deletion=True)
+        task_controls.put(connection, task.id, control)
+        if task.status == "WAITING":
+            _end_cancelled(connection, task, f"{control.cancellation}, before it began")
+            ended.append(tasks.load(connection, task.id))
+    return ended
+
+
+def _end_cancelled(connection: sa.Connection, task: Task, message: str) -> None:
     """End a task that has not started."""
     tasks.change(
         connection,
         task.id,
         status="FAILED",
         error_code=CANCELLED,
-        message="cancelled before it began",
+        message=message,
         end_time=max(now_ms(), task.created_at),
         revision=task.revision + 1,
     )

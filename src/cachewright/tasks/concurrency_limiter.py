@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from cachewright.tasks.operation import CANCELLED, CONTROL_POLL_SECONDS, ActionFailed
+from cachewright.tasks.operation import CONTROL_POLL_SECONDS, cancellation
 from cachewright.tasks.recorder import TaskRecorder
 
 
@@ -20,8 +20,8 @@ class ConcurrencyLimiter:
         """Wait until another sub-step may start. ActionFailed DCS.9005 if the task is cancelled."""
         while True:
             control = self._recorder.control
-            if control.state == "cancelled":
-                raise ActionFailed(CANCELLED, "cancelled", True)
+            if control.is_cancelled:
+                raise cancellation(control)
             if control.state == "running" and self._running < (control.parallel or self._running + 1):
                 break
             await asyncio.sleep(CONTROL_POLL_SECONDS)

@@ -11,6 +11,7 @@ from cachewright import errors
 from cachewright.errors import CachewrightError
 from cachewright.model.tasks import Control, MigrationMode, Step, SubStep, Task
 from cachewright.tasks.recorder import TaskRecorder
+from cachewright.tasks.waiting import with_status, without_status
 
 CONTROL_POLL_SECONDS = 0.1
 """Pause between two looks at the control settings of a task that waits for them to change."""
@@ -32,12 +33,18 @@ class ActionFailed(CachewrightError):
         self.final = final
 
 
+def cancellation(control: Control) -> ActionFailed:
+    """Failure of a cancelled task."""
+    return ActionFailed(CANCELLED, control.cancellation, True)
+
+
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """Time limits and attempts. Seconds.
 
     :ivar timeout: duration of one attempt.
     :ivar first_delay: pause before the second attempt; each later one is `backoff` times as long.
     :ivar stalled: time without progress after which an attempt is given up, for actions that count their progress.
+    :ivar cancelling: time in which an attempt may end by itself after the task was cancelled, before it is cut short.
     """
 
     timeout: float
@@ -45,6 +52,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     first_delay: float = 0.5
     backoff: float = 2.0
     stalled: float = 60.0
+    cancelling: float = 1.0
 
 
 PLAN, RECOVER = "plan", "recover"
@@ -60,6 +68,8 @@ class StepContext:
     def __init__(self, recorder: TaskRecorder, sub_step_id: str, policy: Policy) -> None:
         self._recorder = recorder
         self._id = sub_step_id
+        self._detail = without_status(recorder.sub_step(sub_step_id).detail)
+        self._status = ""
         self.policy = policy
 
     @property
@@ -81,23 +91,41 @@ class StepContext:
     def measure(self, done: float | None = None, detail: str | None = None) -> None:
         """Report progress: `done` in the unit of the sub-step's work, from a real counter; `detail` in the contract's
         brace form."""
+        if detail is not None:
+            self._detail = detail
+            detail = with_status(detail, self._status)
         self._recorder.measure(self._id, done, detail)
+
+    def show(self, status: str) -> None:
+        """Show what the sub-step waits for, as the member `status` of its detail; an empty text if for nothing."""
+        if status != self._status:
+            self._status = status
+            self._recorder.measure(self._id, detail=with_status(self._detail, status))
+
+    def warn(self, text: str) -> None:
+        """Add a warning to the task's message, once. It stays there when the task ends."""
+        self._recorder.warn(text)
 
     async def wait_until_allowed(self, exceeds_ceiling: Callable[[float], Awaitable[bool]] | None = None) -> None:
         """Wait while the task is paused, or while `exceeds_ceiling` is true of its latency ceiling (seconds). An action
         calls it before each part of its work that can be omitted. ActionFailed DCS.9005 if the task is cancelled."""
         while True:
             control = self._recorder.control
-            if control.state == "cancelled":
-                raise ActionFailed(CANCELLED, "cancelled", True)
+            if control.is_cancelled:
+                raise cancellation(control)
             ceiling = control.latency_ceiling_ms
             slow = ceiling is not None and exceeds_ceiling is not None and await exceeds_ceiling(ceiling / 1000)
             if control.state == "running" and not slow:
                 return
             await asyncio.sleep(CONTROL_POLL_SECONDS)
 
+    def raise_if_cancelled(self) -> None:
+        """ActionFailed DCS.9005 if the task is cancelled."""
+        if self.is_cancelled():
+            raise cancellation(self._recorder.control)
+
     def is_cancelled(self) -> bool:
-        return self._recorder.control.state == "cancelled"
+        return self._recorder.control.is_cancelled
 
     def one_batch_at_a_time(self) -> bool:
         """Whether `wait_until_allowed` must be called before each small part of the work: latency has a ceiling."""

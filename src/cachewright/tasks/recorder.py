@@ -15,17 +15,19 @@ import sqlalchemy as sa
 
 from cachewright.clock import Clock, steady_from
 from cachewright.errors import DatabaseUnavailable
-from cachewright.model.tasks import ENDED, Control, Step, SubStep, Task
+from cachewright.model.tasks import ENDED, Control, Step, SubStep, Task, Work
 from cachewright.store import task_controls
 from cachewright.store import tasks as stored
 from cachewright.store.database import Database
 from cachewright.tasks.forecast import with_errors, with_forecast
 from cachewright.tasks.progress import estimate
 from cachewright.tasks.stall_detector import StallDetector
+from cachewright.tasks.waiting import with_status
 
 log = logging.getLogger(__name__)
 
 KEEP_SECONDS = 0.25
+_MESSAGE_LIMIT = 1024
 DATABASE_SECONDS = 1.0
 """Pause between two attempts to write to an unavailable database."""
 
@@ -38,11 +40,13 @@ class TaskRecorder:
         """`publish` is called for each stored change.
 
         :ivar control: control settings of the task, as last read; a fraction of a second old at the most.
+        :ivar stale: the error with which this recorder's last write failed, if another one has written the task.
         """
         self._database = database
         self._task = task
         self._publish = publish
         self.control = control
+        self.stale: stored.StaleTask | None = None
         self._now: Clock = steady_from(max(task.created_at, task.begin_time or 0, task.estimated_at or 0))
         self._writing = asyncio.Lock()
         self._requested = 0
@@ -67,9 +71,30 @@ class TaskRecorder:
         self._task = replace(self._task, status="EXECUTING", begin_time=begin, steps=(*finished, *steps))
         await self.write()
 
+    def show_before_plan(self, status: str) -> None:
+        """Show what the plan waits for, as a sub-step of the first step that has not finished. `start` removes it. The
+        next `keep` stores it."""
+        waiting = [step for step in self._task.steps if step.status != "FINISH"]
+        if not waiting:
+            return
+        shown = SubStep(
+            id=f"{waiting[0].id}-plan",
+            name="Plan.",
+            action="plan",
+            arguments={},
+            work=Work(unit="seconds", total=0.0, seconds=0.0, lane="plan"),
+            detail=with_status("", status),
+        )
+        others = tuple(sub for sub in waiting[0].sub_steps if sub.id != shown.id)
+        changed = replace(waiting[0], sub_steps=(*others, shown) if status else others)
+        self._task = replace(
+            self._task, steps=tuple(changed if step is waiting[0] else step for step in self._task.steps)
+        )
+
     async def end(self, *, error_code: str | None, message: str, also: Conclusion) -> None:
         """Store the end of the task. Steps that never ran stay WAITING; a running step becomes FAILED.
 
+        :param message: cause of the failure; warnings of the run follow it.
         :param also: writes the resulting state of the instance in the same transaction.
         """
         if self._task.status in ENDED:
@@ -82,7 +107,7 @@ class TaskRecorder:
             begin_time=self._task.begin_time or self._now(),
             end_time=self._now(),
             error_code=error_code,
-            message=message[:1024],
+            message="; ".join(part for part in (message, self._task.message) if part)[:_MESSAGE_LIMIT],
             steps=steps,
             percent=self._task.percent if failed else 100,
             forecasts=() if failed else with_errors(self._task.forecasts, self._task.begin_time, self._now()),
@@ -108,7 +133,7 @@ class TaskRecorder:
         self._change(
             sub_step_id,
             lambda sub: replace(
-                sub, status="FAILED", end_time=self._now(), error_code=error_code, detail=detail[:1024]
+                sub, status="FAILED", end_time=self._now(), error_code=error_code, detail=detail[:_MESSAGE_LIMIT]
             ),
         )
         await self.write()
@@ -120,9 +145,15 @@ class TaskRecorder:
             lambda sub: replace(
                 sub,
                 done=sub.done if done is None else max(sub.done, min(done, sub.work.total)),
-                detail=sub.detail if detail is None else detail[:1024],
+                detail=sub.detail if detail is None else detail[:_MESSAGE_LIMIT],
             ),
         )
+
+    def warn(self, text: str) -> None:
+        """Add a warning to the message of the task, unless it is there. The next `keep` stores it."""
+        message = self._task.message
+        if text not in message:
+            self._task = replace(self._task, message=f"{message}; {text}"[:_MESSAGE_LIMIT] if message else text)
 
     def sub_step(self, sub_step_id: str) -> SubStep:
         return next(sub for step in self._task.steps for sub in step.sub_steps if sub.id == sub_step_id)
@@ -164,7 +195,11 @@ class TaskRecorder:
                     also(connection, saved)
                 return saved, task_controls.get(connection, saved.id)
 
-        saved, self.control = await asyncio.to_thread(save)
+        try:
+            saved, self.control = await asyncio.to_thread(save)
+        except stored.StaleTask as stale:
+            self.stale = stale
+            raise
         self._task = replace(self._task, revision=saved.revision)
         self._stored = requested
         self._publish(saved)

@@ -5,8 +5,7 @@ tasks, instances, nodes.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Iterator
 
 from prometheus_client import (
     CollectorRegistry,
@@ -18,19 +17,16 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 
 import cachewright
-from cachewright.model.incidents import FaultKind
-from cachewright.model.instances import Node
 from cachewright.model.tasks import ENDED, UNFINISHED, Task
-from cachewright.monitoring.faults import RULES
-from cachewright.monitoring.node_stats import NodeStats
 from cachewright.operations import OPERATIONS
 from cachewright.services.tokens import OUTCOMES, Outcome
 from cachewright.store import counts
 from cachewright.store.database import Database
 from cachewright.tasks.operation import CANCELLED
+from cachewright.telemetry.monitor_metrics import Monitors, gauge, of_monitors
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
 _UNKNOWN = "OTHER"
@@ -39,60 +35,6 @@ _OUTCOMES = ("success", "failed", "cancelled")
 _REQUEST_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 _TASK_SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 _ERRORS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2)
-
-
-class Loops(Protocol):
-    """Time of the latest round of each background loop, epoch seconds by its name."""
-
-    def last(self) -> Mapping[str, float]: ...
-
-
-class NodeStarts(Protocol):
-    """Starts of nodes that had died."""
-
-    @property
-    def starts(self) -> int: ...
-
-
-class IncidentCounts(Protocol):
-    """Incidents by kind: those that are open, and those that began since the server started."""
-
-    @property
-    def begun(self) -> Mapping[FaultKind, int]: ...
-
-    def open_by_kind(self) -> Mapping[FaultKind, int]: ...
-
-
-class ForgottenMembers(Protocol):
-    """Number of foreign members that nodes have forgotten."""
-
-    @property
-    def forgotten(self) -> int: ...
-
-
-class NodeCounters(Protocol):
-    """Latest statistics of every node that should run; None for a node that does not respond."""
-
-    def nodes(self) -> Iterable[tuple[Node, NodeStats | None]]: ...
-
-
-class Monitors(Protocol):
-    """The parts of the server that run in the background."""
-
-    @property
-    def heartbeats(self) -> Loops: ...
-
-    @property
-    def supervisor(self) -> NodeStarts: ...
-
-    @property
-    def incidents(self) -> IncidentCounts: ...
-
-    @property
-    def cluster_check(self) -> ForgottenMembers: ...
-
-    @property
-    def statistics(self) -> NodeCounters: ...
 
 
 class Metrics:
@@ -206,73 +148,12 @@ class Metrics:
         # A count of 0 is exported as well: an alert on a missing series would stay silent.
         counted = dict.fromkeys(itertools.product(OPERATIONS, UNFINISHED), 0) | unfinished
         there = dict.fromkeys(("RUNNING", "ERROR"), 0) | statuses
-        yield _gauge(
-            "cachewright_tasks_unfinished", "Tasks in line and under way.", ("kind", "status"), counted.items()
-        )
-        yield _gauge("cachewright_instances", "Instances.", ("status",), (((s,), n) for s, n in there.items()))
-        yield _gauge("cachewright_webhook_deliveries_waiting", "Events on their way to webhooks.", (), [((), waiting)])
+        yield gauge("cachewright_tasks_unfinished", "Tasks in line and under way.", ("kind", "status"), counted.items())
+        yield gauge("cachewright_instances", "Instances.", ("status",), (((s,), n) for s, n in there.items()))
+        yield gauge("cachewright_webhook_deliveries_waiting", "Events on their way to webhooks.", (), [((), waiting)])
         if self._monitors:
-            yield from _of_monitors(self._monitors)
+            yield from of_monitors(self._monitors)
 
     def describe(self) -> Iterable[Metric]:
         """Called by the registry, which must not read the database for it."""
         return ()
-
-
-def _of_monitors(monitors: Monitors) -> Iterator[Metric]:
-    text = "When each of the server's loops last came round."
-    beats = (((loop,), at) for loop, at in monitors.heartbeats.last().items())
-    yield _gauge("cachewright_heartbeat_timestamp_seconds", text, ("loop",), beats)
-    starts = CounterMetricFamily("cachewright_node_starts", "Starts of nodes that had died.")
-    starts.add_metric((), monitors.supervisor.starts)
-    yield starts
-    open_now, begun = monitors.incidents.open_by_kind(), monitors.incidents.begun
-    text = "Incidents that are open."
-    yield _gauge("cachewright_incidents_open", text, ("kind",), (((kind,), open_now[kind]) for kind in RULES))
-    incidents = CounterMetricFamily("cachewright_incidents", "Incidents since the server started.", labels=("kind",))
-    for kind in RULES:
-        incidents.add_metric((kind,), begun[kind])
-    yield incidents
-    forgotten = CounterMetricFamily("cachewright_foreign_members_forgotten", "Nodes that forgot a foreign member.")
-    forgotten.add_metric((), monitors.cluster_check.forgotten)
-    yield forgotten
-    yield from _of_nodes(monitors.statistics.nodes())
-
-
-def _gauge(name: str, text: str, labels: Sequence[str], values: Iterable[tuple[Sequence[str], float]]) -> Metric:
-    family = GaugeMetricFamily(name, text, labels=labels)
-    for of, value in values:
-        family.add_metric(of, value)
-    return family
-
-
-def _of_nodes(nodes: Iterable[tuple[Node, NodeStats | None]]) -> Iterator[Metric]:
-    labels = ("instance_id", "node_id", "shard")
-    numbers = {
-        "used_memory_bytes": "Memory in use.",
-        "keys": "Keys.",
-        "ops_per_second": "Commands a second.",
-        "clients": "Connections.",
-    }
-    up = GaugeMetricFamily("cachewright_node_up", "Whether a node that should run answers.", labels=labels)
-    most = GaugeMetricFamily("cachewright_node_max_memory_bytes", "Memory that a node may use.", labels=labels)
-    families = {
-        field: GaugeMetricFamily(f"cachewright_node_{field}", text, labels=(*labels, "role"))
-        for field, text in numbers.items()
-    }
-    for node, stats in nodes:
-        of = (node.instance_id, node.id, str(node.shard))
-        up.add_metric(of, 1 if stats else 0)
-        most.add_metric(of, node.maxmemory)
-        if stats:
-            values = {
-                "used_memory_bytes": stats.used_memory,
-                "keys": stats.keys,
-                "ops_per_second": stats.ops_per_second,
-                "clients": stats.clients,
-            }
-            for field, value in values.items():
-                families[field].add_metric((*of, stats.role), value)
-    yield up
-    yield most
-    yield from families.values()

@@ -13,7 +13,7 @@ from valkey.exceptions import ConnectionError as NodeUnreachable
 
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access, address
-from cachewright.valkey.client import NodeRefused
+from cachewright.valkey.client import NodeRefused, refusal
 from cachewright.valkey.single_request import dial, opening
 
 FULL = "max number of clients"
@@ -44,7 +44,7 @@ class Session:
         """Open a connection. `lost` is called when the node closes it. Without an `encoding`, texts are bytes."""
         async with asyncio.timeout(answer_seconds):
             with address(node, access) as place:
-                transport, replies = await dial(place, lambda: _Replies(lost, encoding))
+                transport, replies = await dial(place, lambda: _Replies(node.id, lost, encoding))
         session = cls(transport, replies, answer_seconds)
         try:
             for command in opening(place):
@@ -81,7 +81,8 @@ class Session:
 class _Replies(asyncio.Protocol):
     """Matches replies with commands by their order."""
 
-    def __init__(self, lost: Callable[[], None], encoding: str | None) -> None:
+    def __init__(self, node_id: str, lost: Callable[[], None], encoding: str | None) -> None:
+        self._node_id = node_id
         self.tell_lost: Callable[[], None] | None = lost
         self._reader = Reader(encoding=encoding, errors="replace") if encoding else Reader()
         self._waiting: deque[asyncio.Future[Any]] = deque()
@@ -102,7 +103,7 @@ class _Replies(asyncio.Protocol):
         self._reader.feed(data)
         try:
             while (reply := self._reader.gets()) is not False:
-                self._deliver(NodeRefused(str(reply)) if isinstance(reply, ReplyError) else reply)
+                self._deliver(refusal(self._node_id, str(reply)) if isinstance(reply, ReplyError) else reply)
         except ProtocolError as error:
             self._lost = NodeUnreachable(f"the answer cannot be read: {error}")
             self._transport.close()

@@ -6,16 +6,19 @@ Source: https://valkey.io/commands/cluster-nodes and cluster-info.
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Literal
 
 import msgspec
 
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
-from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask
+from cachewright.valkey.client import ANSWER_SECONDS, NODE_GONE, NodeBusy, NodeRefused, Valkey, ask
 from cachewright.valkey.single_request import Unreadable, fields, request_once, text
-from cachewright.valkey.slots import SLOTS, SlotRange, merged
+from cachewright.valkey.slots import SLOTS, SlotRange, merged, require_full_cover
 
-_ANSWER_SECONDS = 5.0
+Needed = Literal["none", "any", "all"]
+"""Which of the views a caller cannot do without."""
+
 _MEMBER_FIELDS = 8
 _NODE_ID = re.compile(r"[0-9a-f]{40}")
 
@@ -29,6 +32,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
         whose view this is, as `importing`.
     :ivar importing: slots whose keys come one by one from another node, each with the id of that node.
     :ivar primary: id of the primary; None if the member is a primary.
+    :ivar epoch: configuration epoch of the member, or of its primary.
     """
 
     id: str
@@ -39,6 +43,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     slots: tuple[SlotRange, ...]
     migrating: Mapping[int, str] = {}
     importing: Mapping[int, str] = {}
+    epoch: int = 0
 
     @property
     def port(self) -> int:
@@ -67,6 +72,15 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     def owned(self) -> dict[str, tuple[SlotRange, ...]]:
         return {member.id: member.slots for member in self.members.values() if member.slots}
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether each slot has exactly one owner."""
+        try:
+            require_full_cover(self.owned())
+        except ValueError:
+            return False
+        return True
+
     def knows(self, node_ids: Sequence[str]) -> bool:
         return all(node_id in self.members and self.members[node_id].known for node_id in node_ids)
 
@@ -76,7 +90,7 @@ async def view(client: Valkey) -> View:
     return parse_view(await ask(client, "CLUSTER", "NODES"), await ask(client, "CLUSTER", "INFO"))
 
 
-async def ask_view(node: Node, access: Access, answer_seconds: float = _ANSWER_SECONDS) -> View:
+async def ask_view(node: Node, access: Access, answer_seconds: float = ANSWER_SECONDS) -> View:
     """Return the node's view. Raises one of NODE_GONE or NodeRefused."""
     replies = await request_once(node, access, [("CLUSTER", "NODES"), ("CLUSTER", "INFO")], answer_seconds)
     return parse_view(*replies)
@@ -85,18 +99,29 @@ async def ask_view(node: Node, access: Access, answer_seconds: float = _ANSWER_S
 async def views(
     nodes: Sequence[Node],
     access: Access,
-    answer_seconds: float = _ANSWER_SECONDS,
+    answer_seconds: float = ANSWER_SECONDS,
     ask_one: Callable[[Node, Access, float], Awaitable[View]] = ask_view,
+    *,
+    needed: Needed = "none",
 ) -> dict[str, View | None]:
-    """Return the view of every node by node id, None for nodes that do not answer or refuse. `ask_one` requests one."""
+    """Return the view of every node by node id, None for nodes that do not answer or refuse. `ask_one` requests one.
+
+    Raises NodeBusy for a node that answers again later if all views are needed, or if any is needed and there is none.
+    """
+    busy: list[NodeBusy] = []
 
     async def view_or_none(node: Node) -> View | None:
         try:
             return await ask_one(node, access, answer_seconds)
+        except NodeBusy as error:
+            busy.append(error)
+            return None
         except (*NODE_GONE, NodeRefused):
             return None
 
     all_views = await asyncio.gather(*(view_or_none(node) for node in nodes))
+    if busy and (needed == "all" or (needed == "any" and not any(all_views))):
+        raise busy[0]
     return {node.id: view for node, view in zip(nodes, all_views, strict=True)}
 
 
@@ -126,7 +151,7 @@ def _member(words: Sequence[str]) -> Member:
     """Parse the words of a line of CLUSTER NODES. Raises ValueError."""
     if len(words) < _MEMBER_FIELDS:
         raise ValueError("a line is too short")
-    node_id, address, flag_names, primary, _, _, _, link, *parts = words
+    node_id, address, flag_names, primary, _, _, epoch, link, *parts = words
     flags = frozenset(flag_names.split(","))
     if not _NODE_ID.fullmatch(node_id):
         raise ValueError("a line begins with no node id")
@@ -139,6 +164,7 @@ def _member(words: Sequence[str]) -> Member:
         slots=tuple(merged(_slot_range(part) for part in parts if not part.startswith("["))),
         migrating=_open_slots(parts, "->-"),
         importing=_open_slots(parts, "-<-"),
+        epoch=int(epoch),
     )
 
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachewright.cli.demo.latency import Sample, of_phase, packed, percentile, unpacked
+from cachewright.cli.demo.latency import Sample, Target, of_phase, packed, percentile, unpacked
 from cachewright.cli.demo.prediction import ProgressSample, accuracy, descents
 
 PERCENTS = st.lists(st.integers(0, 100), max_size=30)
@@ -64,8 +64,16 @@ def test_a_percentile_is_not_exceeded_by_its_share(values: list[float], share: f
 
 
 def test_a_phase_counts_what_was_due_in_it() -> None:
-    samples = [Sample(at / 100, 0.001 if at != 150 else 0.5, 0.0) for at in range(300)]
+    samples = [Sample(at / 100, 0.001 if at != 150 else 0.5, 0.0, Target(at % 2)) for at in range(300)]
     quiet = of_phase(unpacked(packed(samples)), 0, 1)
     assert (quiet.operations, quiet.longest_ms, quiet.client_late_p99_ms) == (100, 1.0, 0.0)
     assert of_phase(samples, 1, 2).longest_ms == 500
     assert of_phase(samples, 7, 8).operations == 0
+
+
+def test_reads_writes_and_the_control_node_are_told_apart() -> None:
+    seconds = {Target.READ: 0.004, Target.WRITE: 0.03, Target.CONTROL: 0.2}
+    samples = [Sample(0.5, took, 0.0, target) for target, took in seconds.items()]
+    found = of_phase(unpacked(packed(samples)), 0, 1)
+    assert (found.operations, found.longest_ms, found.longest_read_ms, found.longest_write_ms) == (2, 30, 4, 30)
+    assert (found.over_10_ms, found.control_longest_ms) == (0.5, 200)

@@ -12,14 +12,25 @@ from rich.console import Console
 from cachewright.cli.demo import DemoOptions, run
 from cachewright.cli.demo.content import DataSet
 from cachewright.cli.demo.demonstration import Impossible, shard_gb
-from cachewright.cli.demo.latency import Latency
+from cachewright.cli.demo.latency import Latency, of_phase
 from cachewright.cli.demo.load import Loaded, Verified
 from cachewright.cli.demo.prediction import Prediction
 from cachewright.cli.demo.report import Change, Report, Traffic, tables, verdict
 from cachewright.client.progress import Moved
 
-LATENCY = Latency(operations=3000, p50_ms=0.3, p99_ms=1.2, longest_ms=80.0, client_late_p99_ms=0.9)
-NOTHING = Latency(operations=0, p50_ms=0, p99_ms=0, longest_ms=0, client_late_p99_ms=0)
+LATENCY = Latency(
+    operations=3000,
+    p50_ms=0.3,
+    p99_ms=1.2,
+    longest_ms=80.0,
+    longest_read_ms=70.0,
+    longest_write_ms=80.0,
+    over_10_ms=0.004,
+    control_p99_ms=1.1,
+    control_longest_ms=9.0,
+    client_late_p99_ms=0.9,
+)
+NOTHING = of_phase([], 0, 1)
 CHANGE = Change(
     from_shards=3,
     to_shards=5,
@@ -67,7 +78,15 @@ def test_a_good_run_is_ok_and_reads_as_a_table_and_as_json() -> None:
     console = Console(file=file, width=140)
     for table in tables(REPORT):
         console.print(table)
-    for words in ("3 to 5 shards", "120,000", "0.50 s (6%)", "1.50 s (18%)", "acknowledged writes: lost"):
+    for words in (
+        "3 to 5 shards",
+        "120,000",
+        "0.50 s (6%)",
+        "1.50 s (18%)",
+        "70.00 ms",
+        "0.4%",
+        "acknowledged writes: lost",
+    ):
         assert words in file.getvalue()
 
 

@@ -5,6 +5,7 @@ import msgspec
 from cachewright.flavors import parse
 from cachewright.model.instances import Instance
 from cachewright.model.tasks import DEFAULT_MODE, MigrationMode, Step, SubStep, Task
+from cachewright.operations.giant_keys import GiantKey
 from cachewright.operations.resize import Preview
 from cachewright.operations.resize_estimate import MOVE
 from cachewright.tasks.progress import planned_seconds
@@ -68,9 +69,27 @@ class PlannedMode(msgspec.Struct, frozen=True, kw_only=True):
     longest_wait_ms: float
 
 
+class PlannedGiantKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A large value in a slot that moves. `key` is its name, with `\\xNN` for other bytes than printable ASCII.
+    `source` is the id of its node, `stall_ms` the expected time for which the node that receives it serves no clients.
+    """
+
+    slot: int
+    key: str
+    type: str
+    bytes: int
+    elements: int
+    source: str
+    stall_ms: float
+
+
 class ResizePlan(msgspec.Struct, frozen=True, kw_only=True):
-    """Preview of a resize. `seconds` is its estimated duration in `migration_mode`; `blockers` are reasons for which it
-    would fail."""
+    """Preview of a resize. `seconds` is its estimated duration in `migration_mode`, and `modes` are forecasts of all
+    modes; `blockers` are reasons for which it would fail.
+
+    `giant_keys` are values of at least `giant_key_bytes`, those with the longest stall first. If `giant_keys_complete`
+    is false, there was only time to look at some of the keys.
+    """
 
     spec_code: str
     shards_before: int
@@ -82,6 +101,9 @@ class ResizePlan(msgspec.Struct, frozen=True, kw_only=True):
     migration_mode: MigrationMode
     modes: list[PlannedMode]
     blockers: list[Blocker]
+    giant_key_bytes: int
+    giant_keys: list[PlannedGiantKey]
+    giant_keys_complete: bool
     steps: list[PlannedStep]
 
 
@@ -117,7 +139,23 @@ def resize_plan(instance: Instance, spec_code: str, preview: Preview) -> ResizeP
             for forecast in preview.modes
         ],
         blockers=[Blocker(code, reason) for code, reason in preview.blockers],
+        giant_key_bytes=preview.giant_keys.least_bytes,
+        giant_keys=[_giant_key(giant) for giant in preview.giant_keys.keys],
+        giant_keys_complete=preview.giant_keys.complete,
         steps=steps,
+    )
+
+
+def _giant_key(giant: GiantKey) -> PlannedGiantKey:
+    value = giant.value
+    return PlannedGiantKey(
+        slot=value.slot,
+        key=value.key,
+        type=value.type,
+        bytes=value.bytes,
+        elements=value.elements,
+        source=giant.source,
+        stall_ms=round(giant.stall_ms, 1),
     )
 
 

@@ -59,6 +59,13 @@ class Size(msgspec.Struct, frozen=True):
         return f"redis.cluster.xu1.large.r{self.copies}.s{self.shard_gb}.{self.capacity}"
 
 
+class Single(msgspec.Struct, frozen=True):
+    """Size of an instance of one node."""
+
+    capacity: float = 0.125
+    spec_code: str = "redis.single.xu1.tiny.128"
+
+
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
     """Status of an instance, and the address of one of its nodes."""
 
@@ -86,8 +93,8 @@ class Cloud:
         credentials = BasicCredentials(access.access_key, access.secret_key, access.project_id)
         self._client: Any = DcsClient.new_builder().with_credentials(credentials).with_endpoint(access.endpoint).build()
 
-    def create(self, name: str, size: Size, password: str) -> str:
-        """Request a cluster and return its id."""
+    def create(self, name: str, size: Size | Single, password: str) -> str:
+        """Request an instance and return its id."""
         body = CreateInstanceBody(
             name=name,
             engine="Redis",

@@ -1,4 +1,4 @@
-"""The demo's instance: creates, scales and deletes it, and shows its tasks."""
+"""The demo's instances: creates, scales and deletes them, and shows the tasks of the cluster."""
 
 import secrets
 import time
@@ -9,7 +9,7 @@ from typing import Self
 
 from rich.console import Console
 
-from cachewright.cli.demo.cloud import Cloud, CloudRefused, Instance, Size
+from cachewright.cli.demo.cloud import Cloud, CloudRefused, Instance, Single, Size
 from cachewright.cli.demo.progress_view import ProgressView
 from cachewright.cli.demo.slot_client import Seed
 from cachewright.cli.demo.watch import Watched, follow, newest
@@ -26,16 +26,16 @@ class TaskFailed(Exception):
 _CLEANUP_ERRORS = (CloudRefused, TaskFailed)
 
 
-class DemoInstance:
-    def __init__(self, cloud: Cloud, console: Console, size: Size) -> None:
-        """Request the instance. The end of the `with` block deletes it."""
-        self.note: Callable[[], str] = str
+class OwnInstance:
+    """An instance of the demo. The end of the `with` block deletes it."""
+
+    def __init__(self, cloud: Cloud, console: Console, name: str, size: Size | Single, label: str) -> None:
+        """Request the instance. `label` is its name in messages."""
         self._cloud = cloud
         self._console = console
+        self._label = label
         self._password = f"{secrets.token_urlsafe(15)}-aA1"
-        self._size = size
-        self._id = cloud.create(_NAME, size, self._password)
-        self._known: frozenset[str] = frozenset()
+        self._id = cloud.create(name, size, self._password)
 
     def __enter__(self) -> Self:
         return self
@@ -45,18 +45,8 @@ class DemoInstance:
         with suppress(*(_CLEANUP_ERRORS if error else ())):
             self.delete()
 
-    def created(self) -> Watched:
-        """Wait until the instance runs."""
-        watched = self._watch(f"Create {self._size.shards} shards of {self._size.shard_gb} GB")
+    def wait_until_running(self) -> None:
         self._settle(lambda: self._instance().status == "RUNNING", "the instance was created but does not run")
-        return watched
-
-    def scale(self, shards: int) -> Watched:
-        """Resize and wait for success."""
-        title = f"Scale from {self._size.shards} to {shards} shards"
-        self._size = Size(shards, self._size.shard_gb)
-        self._cloud.resize(self._id, self._size)
-        return self._watch(title)
 
     def seed(self) -> Seed:
         instance = self._instance()
@@ -64,7 +54,7 @@ class DemoInstance:
 
     def delete(self) -> None:
         """Delete the instance and wait until it no longer exists. Waits for a task that blocks the deletion."""
-        self._console.print("Deleting the instance")
+        self._console.print(f"Deleting {self._label}")
         self._settle(self._delete_accepted, "the instance cannot be deleted")
         self._settle(lambda: self._cloud.instance(self._id) is None, "the instance still exists")
 
@@ -85,6 +75,38 @@ class DemoInstance:
             raise TaskFailed("the instance does not exist")
         return instance
 
+    @staticmethod
+    def _settle(condition: Callable[[], bool], failure: str) -> None:
+        deadline = time.monotonic() + _SETTLES_WITHIN_SECONDS
+        while not condition():
+            if time.monotonic() > deadline:
+                raise TaskFailed(f"{failure}, after {_SETTLES_WITHIN_SECONDS:.0f} s")
+            time.sleep(_POLL_SECONDS)
+
+
+class DemoInstance(OwnInstance):
+    """The cluster that the demo scales."""
+
+    def __init__(self, cloud: Cloud, console: Console, size: Size) -> None:
+        """Request the instance."""
+        super().__init__(cloud, console, _NAME, size, "the instance")
+        self.note: Callable[[], str] = str
+        self._size = size
+        self._known: frozenset[str] = frozenset()
+
+    def created(self) -> Watched:
+        """Wait until the instance runs."""
+        watched = self._watch(f"Create {self._size.shards} shards of {self._size.shard_gb} GB")
+        self.wait_until_running()
+        return watched
+
+    def scale(self, shards: int) -> Watched:
+        """Resize and wait for success."""
+        title = f"Scale from {self._size.shards} to {shards} shards"
+        self._size = Size(shards, self._size.shard_gb)
+        self._cloud.resize(self._id, self._size)
+        return self._watch(title)
+
     def _watch(self, title: str) -> Watched:
         """Show the newest task until it ends."""
         task = newest(self._cloud, self._id, self._known)
@@ -97,11 +119,3 @@ class DemoInstance:
             ]
             raise TaskFailed(f"{title}: {watched.row.status}. {'; '.join(reasons)}".strip())
         return watched
-
-    @staticmethod
-    def _settle(condition: Callable[[], bool], failure: str) -> None:
-        deadline = time.monotonic() + _SETTLES_WITHIN_SECONDS
-        while not condition():
-            if time.monotonic() > deadline:
-                raise TaskFailed(f"{failure}, after {_SETTLES_WITHIN_SECONDS:.0f} s")
-            time.sleep(_POLL_SECONDS)

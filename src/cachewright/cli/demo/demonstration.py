@@ -12,9 +12,9 @@ from rich.console import Console
 
 from cachewright.cli.demo import latency, report
 from cachewright.cli.demo.background import Background
-from cachewright.cli.demo.cloud import Cloud, Size
+from cachewright.cli.demo.cloud import Cloud, Single, Size
 from cachewright.cli.demo.content import DataSet
-from cachewright.cli.demo.demo_instance import DemoInstance
+from cachewright.cli.demo.demo_instance import DemoInstance, OwnInstance
 from cachewright.cli.demo.load import Loaded, ReportCount, Verified, load, verify
 from cachewright.cli.demo.server import ServerProcess, kill_left_behind
 from cachewright.cli.demo.slot_client import Seed, SlotClient
@@ -25,6 +25,7 @@ _SHARD_SIZES = (1, 2, 4, 8)
 _MAX_FILL = 0.4
 _EXPIRES_IN = 24 * 3600
 _WORKERS = 128
+_CONTROL_NAME = "cachewright-demo-control"
 _WARM_UP_SECONDS = 1.5
 _AFTER_SECONDS = 1.0
 
@@ -112,10 +113,15 @@ class Demonstration:
 
     def _observe(self, cloud: Cloud) -> _Observed:
         options = self._options
-        with DemoInstance(cloud, self._console, Size(options.start, self._shard_gb)) as instance:
+        with (
+            DemoInstance(cloud, self._console, Size(options.start, self._shard_gb)) as instance,
+            OwnInstance(cloud, self._console, _CONTROL_NAME, Single(), "the control node") as control,
+        ):
             creation = instance.created()
+            control.wait_until_running()
             loaded = self._load(instance.seed())
-            with closing(Background(self._traffic_spec(instance.seed()), options.data_dir / "traffic.log")) as traffic:
+            spec = self._traffic_spec(instance.seed(), control.seed())
+            with closing(Background(spec, options.data_dir / "traffic.log")) as traffic:
                 quiet = self._quiet()
                 instance.note = traffic.note
                 scale_out = _timed(lambda: instance.scale(options.to))
@@ -143,9 +149,9 @@ class Demonstration:
         with SlotClient(seed) as owners:
             return self._with_counter("Checking", lambda report_count: verify(owners, self._data, report_count))
 
-    def _traffic_spec(self, seed: Seed) -> TrafficSpec:
+    def _traffic_spec(self, seed: Seed, control: Seed) -> TrafficSpec:
         rate = self._options.operations_per_second
-        return TrafficSpec(seed=seed, data=self._data, operations_per_second=rate, workers=_WORKERS)
+        return TrafficSpec(seed=seed, control=control, data=self._data, operations_per_second=rate, workers=_WORKERS)
 
     def _quiet(self) -> _Span:
         options = self._options

@@ -167,12 +167,25 @@ def _errors(prediction: Prediction | None) -> tuple[str, str]:
 
 
 def _traffic_table(traffic: Traffic) -> Table:
-    table = Table("client", title="Client latency", title_justify="left")
-    for heading in ("operations", "p50", "p99", "longest", "scheduling delay of the client, p99"):
+    caption = (
+        "Control: requests of the same client in the same time to a node that does not scale. They show what the host "
+        "adds, whose processors are shared by the clients, all nodes, the server and this display."
+    )
+    table = Table("phase", title="Client latency", title_justify="left", caption=caption, caption_justify="left")
+    for heading in ("requests", "p50", "p99", "longest read", "longest write", "over 10 ms"):
         table.add_column(heading, justify="right")
+    for heading in ("control: p99", "longest"):
+        table.add_column(heading, justify="right", style="dim")
     for name, phase in (("quiet", traffic.quiet), ("scale-out", traffic.scale_out), ("scale-in", traffic.scale_in)):
-        times = (phase.p50_ms, phase.p99_ms, phase.longest_ms, phase.client_late_p99_ms)
-        table.add_row(name, f"{phase.operations:,}", *(f"{time:.2f} ms" for time in times))
+        own = (phase.p50_ms, phase.p99_ms, phase.longest_read_ms, phase.longest_write_ms)
+        control = (phase.control_p99_ms, phase.control_longest_ms)
+        table.add_row(
+            name,
+            f"{phase.operations:,}",
+            *(f"{milliseconds:.2f} ms" for milliseconds in own),
+            f"{phase.over_10_ms:.1%}",
+            *(f"{milliseconds:.2f} ms" for milliseconds in control),
+        )
     return table
 
 

@@ -8,9 +8,13 @@ from cachewright.cli.demo.workload import ReadBack
 
 
 class TrafficSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """First message to the process. It holds the password, because all users of the host can see arguments."""
+    """First message to the process. It holds passwords, because all users of the host can see arguments.
+
+    :ivar control: a node that does not take part in the scaling; every third request goes to it in addition.
+    """
 
     seed: Seed
+    control: Seed
     data: DataSet
     operations_per_second: int
     workers: int
@@ -32,7 +36,7 @@ class TrafficUpdate(msgspec.Struct, frozen=True, kw_only=True, tag="update"):
 
 
 class FailedOperation(msgspec.Struct, frozen=True, kw_only=True):
-    """One failed operation. `kind` is the class of its error."""
+    """One failed operation. `kind` is the first word of an error reply, or the class of another error."""
 
     at: float
     kind: str

@@ -6,12 +6,11 @@ count as acknowledged, and the client may have repeated it.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import cast
+from functools import partial
 
 import msgspec
-from valkey.cluster import ValkeyCluster
 
-from cachewright.cli.demo.content import DataSet, Kind, key, text
+from cachewright.cli.demo.content import Command, DataSet, Kind, Reply, key, text
 from cachewright.cli.demo.slot_client import SlotClient
 
 _OVERWRITTEN_KEYS = 50
@@ -48,9 +47,19 @@ class ReadBack(msgspec.Struct, frozen=True, kw_only=True):
     examples: tuple[str, ...] = ()
 
 
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One command for `key`. `accept` records its reply, unless that is an error; it raises WrongAnswer."""
+
+    key: bytes
+    command: Command
+    writes: bool
+    accept: Callable[[Reply], None]
+
+
 class Worker:
-    def __init__(self, client: ValkeyCluster, number: int, data: DataSet) -> None:
-        self._client = client
+    """Produces one request after another; the reply of each must be accepted before the next, or be an error."""
+
+    def __init__(self, number: int, data: DataSet) -> None:
         self._number = number
         self._data = data
         self._turn = number  # workers are not all at the same point of the cycle
@@ -59,7 +68,7 @@ class Worker:
         self._overwrites = 0
         self._overwritten: dict[int, tuple[int, int]] = {}  # the last number acknowledged, and how many were
         self._counted: dict[int, tuple[int, int]] = {}  # the last count answered, and how many were
-        self._cycle: tuple[Callable[[], None], ...] = (
+        self._cycle: tuple[Callable[[], Request], ...] = (
             self._write,
             self._read_data,
             self._count,
@@ -72,10 +81,9 @@ class Worker:
             self._read_written,
         )
 
-    def act(self) -> None:
-        """Perform the next operation. Raises errors of the client library, or WrongAnswer."""
+    def next(self) -> Request:
         self._turn += 1
-        self._cycle[self._turn % len(self._cycle)]()
+        return self._cycle[self._turn % len(self._cycle)]()
 
     def acknowledged(self) -> Iterator[Acknowledged]:
         for number in range(self._written):
@@ -86,53 +94,70 @@ class Worker:
         for number, (_, writes) in self._counted.items():
             yield Acknowledged(key=self._key(b"c", number), at_least=writes, writes=writes)
 
-    def _write(self) -> None:
+    def _write(self) -> Request:
         number = self._written
         self._written += 1
         self._unsure.add(number)
-        self._client.set(self._key(b"w", number), self._value(number))
-        self._unsure.remove(number)
+        return self._set(self._key(b"w", number), self._value(number), lambda: self._unsure.remove(number))
 
-    def _read_written(self) -> None:
+    def _read_written(self) -> Request:
         number = self._turn * 7919 % max(self._written, 1)
-        if self._written and number not in self._unsure:
-            self._require(Acknowledged(key=self._key(b"w", number), value=self._value(number)))
+        if not self._written or number in self._unsure:
+            return self._read_data()
+        return _read(Acknowledged(key=self._key(b"w", number), value=self._value(number)))
 
-    def _overwrite(self) -> None:
+    def _overwrite(self) -> Request:
         self._overwrites += 1
-        number = self._overwrites % _OVERWRITTEN_KEYS
-        self._client.set(self._key(b"o", number), self._overwrites)
-        self._overwritten[number] = (self._overwrites, self._overwritten.get(number, (0, 0))[1] + 1)
+        count = self._overwrites
+        number = count % _OVERWRITTEN_KEYS
 
-    def _read_overwritten(self) -> None:
+        def acknowledge() -> None:
+            self._overwritten[number] = (count, self._overwritten.get(number, (0, 0))[1] + 1)
+
+        return self._set(self._key(b"o", number), count, acknowledge)
+
+    def _read_overwritten(self) -> Request:
         number = self._overwrites % _OVERWRITTEN_KEYS
         last, writes = self._overwritten.get(number, (0, 0))
-        self._require(Acknowledged(key=self._key(b"o", number), at_least=last, writes=writes))
+        return _read(Acknowledged(key=self._key(b"o", number), at_least=last, writes=writes))
 
-    def _count(self) -> None:
+    def _count(self) -> Request:
         number = self._turn % _COUNTERS
-        last, writes = self._counted.get(number, (0, 0))
         name = self._key(b"c", number)
-        answered = cast(int, self._client.incr(name))
-        self._counted[number] = (max(answered, last), writes + 1)
-        if answered <= last:
-            raise WrongAnswer(f"{name.decode()} counts {answered} after {last}")
 
-    def _read_data(self) -> None:
+        def accept(reply: Reply) -> None:
+            last, writes = self._counted.get(number, (0, 0))
+            answered = reply if isinstance(reply, int) else 0
+            self._counted[number] = (max(answered, last), writes + 1)
+            if answered <= last:
+                raise WrongAnswer(f"{name.decode()} counts {answered} after {last}")
+
+        return Request(key=name, command=("INCR", name), writes=True, accept=accept)
+
+    def _read_data(self) -> Request:
         number = (self._turn * 104729 + self._number * 1299709) % self._data.keys
         while self._data.kind(number) is not Kind.TEXT:
             number = (number + 1) % self._data.keys
-        self._require(Acknowledged(key=key(number), value=self._data.content(number)[0]))
+        return _read(Acknowledged(key=key(number), value=self._data.content(number)[0]))
 
-    def _require(self, expected: Acknowledged) -> None:
-        if expected.lost(self._client.get(expected.key)):
-            raise WrongAnswer(f"{expected.key.decode()} does not hold the acknowledged value")
+    @staticmethod
+    def _set(name: bytes, value: bytes | int, acknowledge: Callable[[], None]) -> Request:
+        return Request(key=name, command=("SET", name, value), writes=True, accept=lambda _: acknowledge())
 
     def _key(self, kind: bytes, number: int) -> bytes:
         return b"traffic:%b:%d:%d" % (kind, self._number, number)
 
     def _value(self, number: int) -> bytes:
         return text(self._number * 1_000_000 + number, _WRITTEN_BYTES)
+
+
+def _read(expected: Acknowledged) -> Request:
+    return Request(key=expected.key, command=("GET", expected.key), writes=False, accept=partial(_require, expected))
+
+
+def _require(expected: Acknowledged, reply: Reply) -> None:
+    if expected.lost(reply):
+        raise WrongAnswer(f"{expected.key.decode()} does not hold the acknowledged value")
 
 
 def read_back(slot_client: SlotClient, workers: Iterable[Worker]) -> ReadBack:

@@ -1,5 +1,7 @@
 """`cachewright plan`."""
 
+from typing import Any
+
 from cyclopts import App
 
 from cachewright.cli.remote.instances import Instance, MemoryGb, ShardGb, Shards, Spec, found, resized
@@ -58,5 +60,18 @@ def resize(
                 for choice in plan["modes"]
             ]  # fmt: skip
             print_table(("MODE", "ESTIMATE", "LONGEST WAIT"), modes, ("ESTIMATE", "LONGEST WAIT"))
+        print_giant_keys(plan)
     if plan["blockers"]:
         raise CommandFailed("; ".join(f"{blocker['error_code']}: {blocker['reason']}" for blocker in plan["blockers"]))
+
+
+def print_giant_keys(plan: dict[str, Any]) -> None:
+    """Warn of large values in the slots that move."""
+    for giant in plan["giant_keys"]:
+        elements = "" if giant["type"] == "string" else f" with {giant['elements']:,} elements"
+        print(
+            f"warning: giant key '{giant['key']}' in slot {giant['slot']}: {giant['type']}{elements}, "
+            f"{size(giant['bytes'])}. The node that receives it may serve no clients for {giant['stall_ms']:.0f} ms."
+        )
+    if not plan["giant_keys_complete"]:
+        print("warning: too many keys to look at all of them for giant ones")

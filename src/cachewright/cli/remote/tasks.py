@@ -68,6 +68,7 @@ def show(task: TaskId, *, target: Target = DEFAULT_TARGET, json: AsJson = False)
             ("instance", body["instance_id"]),
             ("status", item["status"]),
             ("error", f"{item['error_code']} {body['message']}" if item["error_code"] else None),
+            ("warning", body["message"] if body["message"] and not item["error_code"] else None),
             ("created", f"{item['created_at']} by {item['user_name']}: {item['params']}"),
             ("ended", item["updated_at"]),
             ("control", ", ".join(f"{name} {value}" for name, value in body["control"].items() if value is not None)),

@@ -61,7 +61,8 @@ class Followed:
 
     def outcome(self) -> str:
         task = self.record["task"]
-        why = f": {task['error_code']} {self.record['message']}".rstrip() if task["error_code"] else ""
+        reason = " ".join(filter(None, (task["error_code"], self.record["message"])))
+        why = f": {reason}" if reason else ""
         return f"{task['name']} {task['id']} {task['status']}{why}"
 
 

@@ -56,7 +56,8 @@ def action(
     attempts: int,
     first_delay: float = 0.5,
     stalled: float = 60.0,
+    cancelling: float = 1.0,
 ) -> Callable[[Body[Arguments]], Action[Arguments]]:
     """Decorator that makes a function an action. For the times, in seconds, see `Policy`."""
-    policy = Policy(timeout=timeout, attempts=attempts, first_delay=first_delay, stalled=stalled)
+    policy = Policy(timeout=timeout, attempts=attempts, first_delay=first_delay, stalled=stalled, cancelling=cancelling)
     return lambda body: Action(name, arguments, policy, body)

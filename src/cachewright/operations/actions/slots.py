@@ -6,8 +6,12 @@ import msgspec
 
 from cachewright import errors
 from cachewright.model.instances import Node
+from cachewright.model.tasks import Task
 from cachewright.operations.actions.action import action
 from cachewright.operations.context import OperationContext, best_view
+from cachewright.operations.equal_nodes import Follower, joined_in
+from cachewright.operations.failover_delay import delayed_failover
+from cachewright.operations.move_hazards import hazards_watched
 from cachewright.tasks.operation import CANCELLED, ActionFailed, StepContext
 from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.mover import Move, Mover, Next
@@ -51,17 +55,17 @@ class MoveSlots(msgspec.Struct, frozen=True, kw_only=True):
         return SlotRange(self.first, self.last)
 
 
-@action("move slots", MoveSlots, timeout=6 * 3600, attempts=6, first_delay=1.0, stalled=60)
+@action("move slots", MoveSlots, timeout=6 * 3600, attempts=6, first_delay=1.0, stalled=60, cancelling=15)
 async def move_slots(context: OperationContext, step: StepContext, arguments: MoveSlots) -> None:
     """Move a slot range. Returns once the target owns all of it."""
     instance, nodes, views = await context.look(step.task)
     source, target = _current_primaries(nodes, views, arguments)
+    access = context.access(instance)
 
     def report(transfer: Transfer) -> None:
         shown = detail(source.id, arguments.slot_range, transfer, arguments.keys)
         step.measure(done=transfer.share * step.sub_step.work.total, detail=shown)
 
-    access = context.access(instance)
     move = Move(
         source=source,
         target=target,
@@ -74,10 +78,18 @@ async def move_slots(context: OperationContext, step: StepContext, arguments: Mo
         following=_following(step, nodes, views, source),
         to_new_node=target.created_at >= step.task.created_at,
     )
+    old_primaries = _old_primaries(step.task, nodes, views)
+    follower = Follower(source=source, target=target, old_primaries=old_primaries, access=access)
     try:
-        if view := views[source.id]:
+        async with (
+            hazards_watched(context, step, arguments.slot_range, (source, target), access),
+            delayed_failover((source, target), nodes, access, context.host),
+            follower.following(),
+        ):
+            if (view := views[source.id]) is None:
+                raise MigrationFailed([f"node {source.id} does not answer"])
             await complete_open_slots(source, view, current_primary(nodes, views), access, context.migrations)
-        await Mover(move).ensure(report)
+            await Mover(move).ensure(report)
     except MigrationFailed as failure:
         if step.is_cancelled():
             message = "cancelled; slots that have not moved stay with their source"
@@ -125,6 +137,14 @@ def current_primary(nodes: Sequence[Node], views: Mapping[str, View | None]) -> 
         return by_shard[shards[node_id]]
 
     return primary_of
+
+
+def _old_primaries(task: Task, nodes: Sequence[Node], views: Mapping[str, View | None]) -> list[Node]:
+    """Primaries of the shards that were in the instance before the task."""
+    joined = joined_in(task)
+    new_shards = {node.shard for node in nodes if node.id in joined}
+    by_shard = primaries(nodes, best_view(views))
+    return [node for shard, node in by_shard.items() if shard not in new_shards]
 
 
 def _following(step: StepContext, nodes: Sequence[Node], views: Mapping[str, View | None], source: Node) -> Next | None:

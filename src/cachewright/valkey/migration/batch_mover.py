@@ -48,8 +48,9 @@ class BatchMover:
     async def move_large(self, remaining: Sequence[SlotRange]) -> None:
         """Move large batches."""
         await check_often(False, self._running.source, self._running.target)
-        batches = cut(remaining, self._running.progress.counts, LARGE_KEYS)
-        next_batches = batches[: 1 if self._move.control.one_batch_at_a_time() else LARGE_QUEUED]
+        keys, queued = self._sizer.large_batches()
+        batches = cut(remaining, self._running.progress.counts, keys)
+        next_batches = batches[: 1 if self._move.control.one_batch_at_a_time() else queued]
         names = await self._start(next_batches)
         if next_batches == batches:
             await self._start_following()
@@ -65,8 +66,8 @@ class BatchMover:
                 raise MigrationFailed(["cancelled"])
             if self._move.control.mode() == "fastest":
                 return  # the mode has changed during the wait for a permit
-            most_keys = most_keys or self._sizer.small_batch(await fork_seconds(source))
-            batch = cut(remaining, counts, most_keys)[0]
+            learned = self._sizer.small_batch(await fork_seconds(source))
+            batch = cut(remaining, counts, min(learned, most_keys or learned))[0]
             keys = sum(counts[slot] for slot in slots_of([batch]))
             await check_often(keys <= SHORT_KEYS, source, target)
             await self._follow(await self._start([batch]))
@@ -96,11 +97,15 @@ class BatchMover:
         return {job.name for job in await self._own_jobs()} - before
 
     async def _follow(self, names: set[str]) -> None:
-        """Report the progress of jobs until all of them have succeeded. Otherwise cancel them and raise
-        MigrationFailed."""
+        """Report the progress of jobs until all of them have succeeded, or given way to smaller ones. Otherwise cancel
+        them and raise MigrationFailed."""
         running, move = self._running, self._move
         follower = JobFollower(
-            running.source, running.target, control=move.control, stalled_seconds=move.stalled_seconds
+            (move.source, move.target),
+            (running.source, running.target),
+            control=move.control,
+            stalled_seconds=move.stalled_seconds,
+            limit_batches=self._sizer.limit,
         )
         running.exported = await follower.follow(names, running.progress, running.report)
 

@@ -37,6 +37,7 @@ class BatchSizer:
         self.bytes_per_key = bytes_per_key
         self._waits = waits
         self._max_keys = min(_MAX_KEYS, max(int(_SMALL_BYTES / max(bytes_per_key, 1.0)), 1))
+        self._most = LARGE_KEYS
         self._previous: ClientActivity | None = None
         self.has_clients = True
 
@@ -57,4 +58,18 @@ class BatchSizer:
         """Return the number of keys of the next batch of a source with clients. `fork` is the node's last fork in
         seconds."""
         keys = max(self._waits.model.keys_within(AIM_SECONDS, fork), SHORT_KEYS)
-        return min(keys, self._max_keys)
+        return min(keys, self._max_keys, self._next_limit())
+
+    def large_batches(self) -> tuple[int, int]:
+        """Return the number of keys in each of the next large batches, and how many may be queued together."""
+        most = self._next_limit()
+        return most, LARGE_QUEUED if most == LARGE_KEYS else 1
+
+    def limit(self, keys: int) -> None:
+        """Use at most this number of keys in the next batch, because a larger one has failed. The limit grows slowly
+        with each batch."""
+        self._most = max(keys, 1)
+
+    def _next_limit(self) -> int:
+        most, self._most = self._most, min(self._most * 5 // 4 + 1, LARGE_KEYS)
+        return most

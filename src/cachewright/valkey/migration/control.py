@@ -16,6 +16,9 @@ class MigrationControl(Protocol):
     def one_batch_at_a_time(self) -> bool:
         """Whether only one batch may be queued, so that `wait_until_allowed` is called before each."""
 
+    def show(self, status: str) -> None:
+        """Show what the move waits for; an empty text if for nothing."""
+
     def is_cancelled(self) -> bool: ...
 
     async def is_throttled(self) -> bool:

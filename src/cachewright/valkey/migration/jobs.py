@@ -24,6 +24,17 @@ local counts = {}
 for position, slot in ipairs(ARGV) do counts[position] = redis.call('CLUSTER', 'COUNTKEYSINSLOT', slot) end
 return counts
 """
+_GRANTED = "failover-granted"
+# A script is atomic, so no job can be granted a handover between the check and the end of the jobs.
+_CANCEL_UNLESS_GRANTED = """
+for _, job in ipairs(redis.call('CLUSTER', 'GETSLOTMIGRATIONS')) do
+    local fields = {}
+    for at = 1, #job, 2 do fields[job[at]] = job[at + 1] end
+    if fields.operation == 'EXPORT' and fields.state == ARGV[1] then return 0 end
+end
+redis.call('CLUSTER', 'CANCELSLOTMIGRATIONS')
+return 1
+"""
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -79,10 +90,19 @@ async def cancel_exports(node: Node, access: Access) -> None:
             await cancel_all(client)
 
 
+def is_handed_over_soon(job: Job) -> bool:
+    """Whether the source has granted the handover, so that the target may take the slots at any moment."""
+    return job.operation == "EXPORT" and job.state == _GRANTED
+
+
 async def cancel_all(client: Valkey) -> None:
-    """Cancel all exports of the node and wait until they have ended. It keeps slots that it has not handed over."""
+    """Cancel all exports of the node and wait until they have ended. It keeps slots that it has not handed over.
+
+    An export whose handover is granted cannot be cancelled any more: the node would serve writes again, and discard
+    them when the target takes the slots. Such an export completes, or ends after a time limit of the node."""
     try:
-        await ask(client, "CLUSTER CANCELSLOTMIGRATIONS")
+        while not await ask(client, "EVAL_RO", _CANCEL_UNLESS_GRANTED, 0, _GRANTED):
+            await asyncio.sleep(_POLL_SECONDS)
     except NodeRefused as refusal:
         if "No migrations ongoing" not in str(refusal):
             raise

@@ -20,11 +20,11 @@ from libvalkey import ReplyError
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
 from cachewright.valkey.acl import CONTROL_USER
-from cachewright.valkey.client import NodeRefused
+from cachewright.valkey.client import NodeBusy, NodeRefused, refusal
 from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.key_batches import KeyBatchSizer
 from cachewright.valkey.migration.source_state import MigrationState
-from cachewright.valkey.migration.stale_copies import remove_stale
+from cachewright.valkey.migration.stale_copies import Suspects, remove_stale
 from cachewright.valkey.session import Session, Word
 
 _TIMEOUT_MS = 1000
@@ -38,6 +38,7 @@ Listing = Mapping[int, Mapping[bytes, int]]
 MOST_LISTED = 1_000
 """Keys of a slot that are listed at once. It takes the node about a tenth of a millisecond."""
 
+_TARGET_REFUSES = "Target instance replied with error: "
 _NOT_ANY_MORE = "I'm not the owner"
 _ALREADY = "I'm already the owner"
 # Returns the number of keys left in the slot. If they are more than expected, MIGRATE has failed for some: it returns
@@ -100,6 +101,10 @@ class KeyMover:
         await _each(self._target, importing, allowed=_ALREADY)
         migrating = [("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id) for slot in slots]
         await _each(self._source, migrating, allowed=_NOT_ANY_MORE)
+        suspects = self._state.suspects.get(source.id)
+        if suspects and suspects.slot in slots:
+            await remove_stale(self._source, self._target, suspects.slot, suspects)
+            del self._state.suspects[source.id]
         while counts := await self._counts(slots):
             keys = listed or await self.list_keys(list(counts))
             listed = None  # clients may have added keys before the slots were opened
@@ -113,9 +118,8 @@ class KeyMover:
         source, _target = self._nodes
         importing = [("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id) for slot in slots]
         await _each(self._target, importing, allowed=_ALREADY)
-        suspects = self._state.suspects.pop(source.id, {})
         for slot in slots:
-            await remove_stale(self._source, self._target, slot, suspects)
+            await remove_stale(self._source, self._target, slot, None)
         async for _ in self.move(slots):
             yield
 
@@ -147,18 +151,23 @@ class KeyMover:
             return int(await self._source.ask("CLUSTER", "COUNTKEYSINSLOT", slot))
         reply, (remaining, *interrupted) = executed
         if isinstance(reply, ReplyError):
-            suspects = dict(zip(interrupted[::2], interrupted[1::2], strict=True))
             if "BUSYKEY" in str(reply):
-                await remove_stale(self._source, self._target, slot, {})
+                await remove_stale(self._source, self._target, slot, None)
                 return int(remaining)
-            self._state.suspects[self._nodes[0].id] = suspects
+            values = dict(zip(interrupted[::2], interrupted[1::2], strict=True))
+            self._state.suspects[self._nodes[0].id] = Suspects(slot, values)
             self._require(slot, reply)
         return int(remaining)
 
     def _require(self, slot: int, reply: object) -> None:
-        """Raise MigrationFailed if MIGRATE was refused or not answered."""
+        """Raise MigrationFailed if MIGRATE was refused or not answered; NodeBusy if a node answers again later."""
+        if isinstance(reply, NodeBusy):
+            raise reply
         if isinstance(reply, ReplyError | NodeRefused):
             source, target = self._nodes
+            of_target = refusal(target.id, str(reply).partition(_TARGET_REFUSES)[2])
+            if isinstance(of_target, NodeBusy):
+                raise of_target
             raise MigrationFailed([f"slot {slot} from node {source.id} to node {target.id}: MIGRATE: {reply}"[:500]])
 
     async def _sizes(self, keys: Sequence[bytes]) -> Mapping[bytes, int]:
@@ -176,6 +185,9 @@ class KeyMover:
         owned = [("CLUSTER", "SETSLOT", slot, "NODE", target.id) for slot in slots]
         await _each(self._target, owned)
         await _each(self._source, owned)
+        suspects = self._state.suspects.get(self._nodes[0].id)
+        if suspects and suspects.slot in slots:
+            del self._state.suspects[self._nodes[0].id]  # later the same key and value may be right
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
-from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, connect, connect_again
+from cachewright.valkey.client import NODE_GONE, NodeBusy, NodeRefused, Valkey, connect, connect_again
 from cachewright.valkey.client_activity import ClientActivity, client_activity
 from cachewright.valkey.migration.batch_mover import BatchMover
 from cachewright.valkey.migration.failure import MigrationFailed
@@ -34,7 +34,8 @@ class Mover:
     async def ensure(self, report: Callable[[Transfer], None]) -> None:
         """Move the range and return when the target owns all of it. Batches that are in progress are followed.
 
-        Raises MigrationFailed if the source still owns the range, or part of it.
+        Raises MigrationFailed if the source still owns the range, or part of it; NodeBusy if a node answers again
+        later.
         """
         move = self._move
         try:
@@ -53,6 +54,8 @@ class Mover:
                 await batches.carry_over(keys)
         except NODE_GONE as error:
             raise MigrationFailed([f"a node does not answer: {error}"]) from error
+        except NodeBusy:
+            raise
         except NodeRefused as error:
             raise MigrationFailed([str(error)]) from error
         transferred = running.progress.bytes_transferred(running.exported)

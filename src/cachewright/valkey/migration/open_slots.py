@@ -10,7 +10,7 @@ from contextlib import aclosing, suppress
 
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
-from cachewright.valkey.client import NODE_GONE, NodeRefused, ask, connect
+from cachewright.valkey.client import NODE_GONE, NodeBusy, NodeRefused, ask, connect
 from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.key_mover import key_mover
 from cachewright.valkey.migration.source_state import MigrationState
@@ -20,10 +20,10 @@ from cachewright.valkey.topology import Member, View
 async def complete_open_slots(
     source: Node, view: View, primary_of: Callable[[str], Node], access: Access, state: MigrationState
 ) -> int:
-    """Complete all slots that `source` has open. Return how many there were.
+    """Complete all slots that `source` has open in its view. Return how many there were.
 
     `primary_of` returns the present primary of a node's shard. Raises MigrationFailed if a node does not answer or
-    refuses.
+    refuses; NodeBusy if it answers again later.
     """
     own = view.members.get(source.id)
     by_target: dict[str, list[int]] = defaultdict(list)
@@ -37,6 +37,8 @@ async def complete_open_slots(
             ):
                 async for _ in moving:
                     pass
+        except NodeBusy:
+            raise
         except (*NODE_GONE, NodeRefused) as error:
             raise MigrationFailed([f"node {source.id} has slots open to node {target_id}: {error}"]) from error
     return sum(map(len, by_target.values()))

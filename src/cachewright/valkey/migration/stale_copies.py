@@ -11,12 +11,19 @@ with their values at that moment: a copy with the same value is stale, although 
 import re
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 from cachewright.valkey.acl import CONTROL_USER
 from cachewright.valkey.client import NodeRefused
 from cachewright.valkey.session import Session
 
-Suspects = Mapping[bytes, bytes]
-"""Keys of an interrupted MIGRATE, with their values in the format of DUMP."""
+
+class Suspects(msgspec.Struct, frozen=True):
+    """Keys of an interrupted MIGRATE, with their values in the format of DUMP. They are from one slot."""
+
+    slot: int
+    values: Mapping[bytes, bytes]
+
 
 _AT_ONCE = 100
 _MIGRATE_CONNECTION = re.compile(
@@ -32,10 +39,10 @@ return present
 _DELETE_IF_SAME = "if redis.call('DUMP', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 
-async def remove_stale(source: Session, target: Session, slot: int, suspects: Suspects) -> None:
+async def remove_stale(source: Session, target: Session, slot: int, suspects: Suspects | None) -> None:
     """Remove stale copies of keys of an open slot from the target. Raises one of NODE_GONE or NodeRefused."""
     await _end_interrupted(target)
-    for key, value in suspects.items():
+    for key, value in suspects.values.items() if suspects and suspects.slot == slot else ():
         await _delete_if_same(target, key, value)
     if not await target.ask("CLUSTER", "COUNTKEYSINSLOT", slot):
         return

@@ -94,6 +94,7 @@ function describe(plan) {
     plan.slots > 0 && table("Modes", ["Mode", "Estimate", "Longest wait"], plan.modes.map((choice) =>
       [choice.mode === plan.migration_mode ? `${choice.mode} (chosen)` : choice.mode, seconds(choice.seconds),
         `${number(Math.round(choice.longest_wait_ms))} ms`]), { right: ["Estimate", "Longest wait"] }),
+    giantKeys(plan),
     table("Steps of the plan", ["Sub-step", "Slots", "Keys", "Bytes", "Estimate"], rows, { right: ["Slots", "Keys", "Bytes", "Estimate"] }),
   ];
 }
@@ -101,4 +102,13 @@ function describe(plan) {
 function blockers(plan) {
   return plan.blockers.length > 0 && h("ul", { class: "wrong", role: "alert" },
     plan.blockers.map((blocker) => h("li", {}, `${blocker.reason} (${blocker.error_code})`)));
+}
+
+/** Warnings of large values in the slots that move. */
+function giantKeys(plan) {
+  const warnings = plan.giant_keys.map((giant) => [h("b", {}, giant.key), ` in slot ${giant.slot}: ${giant.type}`,
+    giant.type === "string" ? "" : ` with ${number(giant.elements)} elements`, `, ${size(giant.bytes)}. The node that receives it `,
+    `may serve no clients for ${number(Math.round(giant.stall_ms))} ms.`]);
+  if (!plan.giant_keys_complete) warnings.push(["There are too many keys to look at all of them for giant ones."]);
+  return warnings.length > 0 && h("div", {}, h("p", {}, "Giant keys:"), h("ul", {}, warnings.map((warning) => h("li", {}, ...warning))));
 }

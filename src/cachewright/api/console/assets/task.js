@@ -24,6 +24,7 @@ export async function taskPage(main, { signal, titled }, id) {
     show(heading, h("div", { class: "heading" }, h("h1", {}, task.name, " ", status(task.status)),
       h("a", { href: `#/instances/${record.instance_id}` }, "Instance"), h("code", {}, task.id)),
       task.status === "FAILED" && h("p", { class: "failure" }, h("strong", {}, task.error_code), ` ${record.message}`),
+      task.status !== "FAILED" && record.message && h("p", { class: "failure" }, h("strong", {}, "Warning"), ` ${record.message}`),
       h("p", { class: "note" }, `Started by ${task.user_name}, ${time(task.created_at)}`,
         task.updated_at && `; ended ${time(task.updated_at)}`, record.attempt > 0 && `; attempt ${record.attempt + 1}`));
     show(controls, ...buttons());

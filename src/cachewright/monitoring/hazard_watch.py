@@ -1,0 +1,113 @@
+"""Watches nodes for hazards of slot migration: snapshot processes that survive, and warnings about lost writes.
+
+A move looks for both itself. This loop finds what no move can: leaked processes after the server was killed or after a
+migration by hand, and warnings that were logged meanwhile. A round costs a few system calls a node.
+"""
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+
+import msgspec
+
+from cachewright.clock import now_ms
+from cachewright.heartbeats import LoopHeartbeats
+from cachewright.hosts.host import ChildProcess, LogPosition
+from cachewright.logs import about
+from cachewright.model.incidents import FaultKind
+from cachewright.model.instances import Node
+from cachewright.monitoring.faults import RULES
+from cachewright.monitoring.incidents import Incidents
+from cachewright.operations import STATUSES_WITH_RUNNING_NODES
+from cachewright.operations.context import OperationContext
+from cachewright.operations.leaked_children import (
+    LEAKED_SECONDS,
+    children_without_job,
+    end_leaked_child,
+    snapshot_children,
+)
+from cachewright.store import instances
+from cachewright.threads import in_background
+from cachewright.valkey.access import Access
+from cachewright.valkey.node_log import write_loss_warnings
+
+log = logging.getLogger(__name__)
+
+_ROUND_SECONDS = 5.0
+_KIND: FaultKind = "write_loss_risk"
+
+
+class _Watched(msgspec.Struct):
+    """State of one node between rounds.
+
+    :ivar position: end of what was read of its log.
+    :ivar warned_at: time of its last warning, epoch milliseconds; 0 without one.
+    :ivar suspects: snapshot processes without a job, each with the time since when, monotonic seconds.
+    """
+
+    position: LogPosition | None = None
+    warned_at: int = 0
+    suspects: dict[ChildProcess, float] = {}
+
+
+class HazardWatch:
+    def __init__(self, context: OperationContext, incidents: Incidents, heartbeats: LoopHeartbeats) -> None:
+        self._context = context
+        self._incidents = incidents
+        self._heartbeats = heartbeats
+        self._nodes: dict[str, _Watched] = defaultdict(_Watched)
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            self._heartbeats.beat("hazards")
+            await self.watch()
+            await asyncio.sleep(_ROUND_SECONDS)
+
+    async def watch(self) -> None:
+        """Look at every node once."""
+        targets = await in_background(self._targets)
+        for removed in self._nodes.keys() - {node.id for node, _ in targets}:
+            del self._nodes[removed]
+        at_risk = set()
+        for node, access in targets:
+            with about(instance_id=node.instance_id, node_id=node.id):
+                watched = self._nodes[node.id]
+                await self._read_log(node, watched)
+                await self._end_leaked(node, access, watched)
+                if now_ms() - watched.warned_at < RULES[_KIND].hold_seconds * 1000:
+                    at_risk.add(node.instance_id)
+        for instance_id in self._incidents.of_kind(_KIND) - at_risk:
+            self._incidents.clear(instance_id, _KIND)
+
+    async def _read_log(self, node: Node, watched: _Watched) -> None:
+        logged = await self._context.host.read_log(node.id, watched.position)
+        watched.position = logged.position
+        oldest = now_ms() - RULES[_KIND].hold_seconds * 1000
+        for warning in write_loss_warnings(logged.lines):
+            if warning.at > oldest:
+                text = warning.described(node.id)
+                log.error("instance %s: %s", node.instance_id, text)
+                watched.warned_at = max(watched.warned_at, warning.at)
+                self._context.hazards.write_loss_warnings += 1
+                self._incidents.report(node.instance_id, _KIND, text)
+
+    async def _end_leaked(self, node: Node, access: Access, watched: _Watched) -> None:
+        """End processes that had no job in two rounds."""
+        if not await snapshot_children(self._context, node):
+            watched.suspects = {}
+            return
+        now = time.monotonic()
+        found = await children_without_job(self._context, node, access)
+        watched.suspects = {child: watched.suspects.get(child, now) for child in found}
+        for child, since in watched.suspects.items():
+            if now - since >= LEAKED_SECONDS:
+                await end_leaked_child(self._context, node, child)
+
+    def _targets(self) -> list[tuple[Node, Access]]:
+        with self._context.database.read() as connection:
+            secrets = instances.secrets(connection, STATUSES_WITH_RUNNING_NODES)
+            nodes = instances.nodes_that_should_run(connection)
+        nodes_dir = self._context.host.nodes_dir
+        return [(node, Access(*secrets[node.instance_id], nodes_dir)) for node in nodes if node.instance_id in secrets]

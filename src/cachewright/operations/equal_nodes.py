@@ -1,0 +1,167 @@
+"""Gives new nodes everything besides data that clients see on the other nodes: function libraries and accounts.
+
+Parameters are the same on all nodes by valkey.conf. Scripts (SCRIPT LOAD) are not copied: Valkey neither replicates nor
+stores them, and clients answer NOSCRIPT with EVAL. See docs/decisions/0036.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+import msgspec
+
+from cachewright.concurrency import gather_limited
+from cachewright.model.instances import Node
+from cachewright.model.tasks import Task
+from cachewright.valkey.access import Access
+from cachewright.valkey.accounts import accounts, change_accounts
+from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, connect
+from cachewright.valkey.equality import Definitions, Difference, compare, merged
+from cachewright.valkey.functions import change_libraries, function_libraries
+from cachewright.valkey.migration.failure import MigrationFailed
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 16
+_POLL_SECONDS = 0.1
+_POLL_SHARE = 20
+"""The pause between two comparisons is at least this multiple of the time that a comparison takes."""
+
+_LAST_SECONDS = 5.0
+
+
+async def equip(new: Sequence[Node], old_primaries: Sequence[Node], access: Access) -> None:
+    """Give new nodes the function libraries and accounts of the primaries that serve clients.
+
+    Replicas get the libraries from their primary. Raises one of NODE_GONE or NodeRefused."""
+    if not old_primaries:
+        return
+    libraries = merged(await gather_limited(lambda node: _libraries(node, access), old_primaries, _AT_ONCE))
+    known = merged(await gather_limited(lambda node: _accounts(node, access), old_primaries, _AT_ONCE))
+    new_primaries = [node for node in new if node.role == "primary"]
+    await gather_limited(lambda node: _make_libraries_equal(node, libraries, access), new_primaries, _AT_ONCE)
+    await gather_limited(lambda node: _make_accounts_equal(node, known, access), new, _AT_ONCE)
+
+
+def joined_in(task: Task) -> frozenset[str]:
+    """Ids of nodes that join the instance in this task."""
+    joins = [sub for step in task.steps for sub in step.sub_steps if sub.action == "join cluster"]
+    return frozenset(node_id for sub in joins for node_id in sub.arguments["node_ids"])
+
+
+class Follower(msgspec.Struct, frozen=True, kw_only=True):
+    """What a move needs to know to keep the function libraries of its target in step.
+
+    :ivar source: primary that gives slots; :ivar target: primary that gets them.
+    :ivar old_primaries: primaries that were in the instance before the task. If the target is not one of them, its
+        libraries become equal to theirs. Otherwise it only gets what it lacks: its own libraries are never replaced or
+        deleted.
+    """
+
+    source: Node
+    target: Node
+    old_primaries: Sequence[Node]
+    access: Access
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the target joined in this task."""
+        return self.target.id not in {node.id for node in self.old_primaries}
+
+    @asynccontextmanager
+    async def following(self) -> AsyncIterator[None]:
+        """Keep the libraries of the target in step within the block, so that no slot arrives before a library that its
+        source has. Clients load libraries on the primaries that they know, and these may not include the target.
+
+        Raises MigrationFailed if a node does not answer at the begin or at the end, NodeRefused if it refuses. In
+        between, such errors are logged and the next comparison tries again.
+        """
+        async with AsyncExitStack() as stack:
+            source = await stack.enter_async_context(connect(self.source, self.access))
+            target = await stack.enter_async_context(connect(self.target, self.access))
+            await self._settle(source, target)
+            follower = asyncio.create_task(self._follow(source, target))
+            try:
+                yield
+            except Exception:
+                await _ended(follower)
+                with suppress(
+                    MigrationFailed, NodeRefused, TimeoutError
+                ):  # slots that have arrived stay with the target
+                    async with asyncio.timeout(_LAST_SECONDS):
+                        await self._settle(source, target)
+                raise
+            finally:
+                await _ended(follower)
+            await self._settle(source, target)
+
+    async def _follow(self, source: Valkey, target: Valkey) -> None:
+        """Compare and change until cancelled. A library is deleted only if two comparisons agree: a client that loads
+        it on one primary after another may be in the middle."""
+        obsolete: frozenset[str] = frozenset()
+        while True:
+            start = time.monotonic()
+            try:
+                difference = await self._difference(source, target)
+                await self._change(target, msgspec.structs.replace(difference, extra=difference.extra & obsolete))
+                obsolete = difference.extra
+            except (*NODE_GONE, NodeRefused) as error:
+                log.warning("functions of node %s are not compared: %s", self.target.id, error)
+            await asyncio.sleep(max(_POLL_SECONDS, _POLL_SHARE * (time.monotonic() - start)))
+
+    async def _settle(self, source: Valkey, target: Valkey) -> None:
+        try:
+            await self._change(target, await self._difference(source, target))
+        except NODE_GONE as error:
+            raise MigrationFailed([f"a node does not answer: {error}"]) from error
+
+    async def _difference(self, source: Valkey, target: Valkey) -> Difference:
+        """Compare source and target, and ask the other primaries only if these two differ."""
+        of_source, of_target = await function_libraries(source), await function_libraries(target)
+        difference = compare(of_source, of_target)
+        if not self.is_new:
+            return Difference(missing=difference.missing, different={}, extra=frozenset())
+        if not difference:
+            return difference
+        others = [node for node in self.old_primaries if node.id != self.source.id]
+        of_others = await gather_limited(lambda node: _libraries(node, self.access), others, _AT_ONCE)
+        return compare(merged([of_source, *of_others], of_target), of_target)
+
+    async def _change(self, target: Valkey, difference: Difference) -> None:
+        if not difference:
+            return
+        refused = await change_libraries(target, difference)
+        changed = ", ".join(sorted(difference.names - refused))
+        if changed:
+            log.info("function libraries of node %s follow node %s: %s", self.target.id, self.source.id, changed)
+
+
+async def _ended(follower: asyncio.Task[None]) -> None:
+    follower.cancel()
+    await asyncio.gather(follower, return_exceptions=True)
+
+
+async def _libraries(node: Node, access: Access) -> Definitions:
+    async with connect(node, access) as client:
+        return await function_libraries(client)
+
+
+async def _accounts(node: Node, access: Access) -> Definitions:
+    async with connect(node, access) as client:
+        return await accounts(client)
+
+
+async def _make_libraries_equal(node: Node, wanted: Definitions, access: Access) -> None:
+    async with connect(node, access) as client:
+        difference = compare(wanted, await function_libraries(client))
+        if refused := await change_libraries(client, difference) if difference else None:
+            names = ", ".join(sorted(refused))
+            log.warning("node %s cannot have function libraries %s: others have the same functions", node.id, names)
+
+
+async def _make_accounts_equal(node: Node, wanted: Definitions, access: Access) -> None:
+    async with connect(node, access) as client:
+        if difference := compare(wanted, await accounts(client)):
+            await change_accounts(client, difference)

@@ -1,0 +1,94 @@
+"""Stops the target of a slot migration that does not complete a handover in time.
+
+Once a source has granted a handover, the target may take the slots at any later moment. The source pauses writes until
+then, but not for longer than a time limit of Valkey. A target that is frozen at that moment, and takes the slots after
+the limit, makes the source discard every write that it has acknowledged meanwhile. A target that is stopped before the
+limit never takes them: it restarts, and the slots stay with the source. See docs/decisions/0037.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import msgspec
+
+from cachewright.model.instances import Node
+from cachewright.operations.context import OperationContext
+from cachewright.valkey.access import Access
+from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, connect
+from cachewright.valkey.migration.jobs import is_handed_over_soon, jobs
+
+log = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.25
+_SAFE_MS = 1500
+"""Rest of the source's pause at which the target is stopped. Valkey gives a target at least 2 s after the grant."""
+
+_GRACE_SECONDS = 0.5
+_LONGEST_SECONDS = 20.0
+"""Upper limit of the pause of Valkey's source, which is 10 s."""
+
+
+class HandoverGuard(msgspec.Struct, frozen=True, kw_only=True):
+    """:ivar source: primary that gives slots; :ivar target: primary that gets them."""
+
+    context: OperationContext
+    source: Node
+    target: Node
+    access: Access
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Watch handovers within the block. If it fails while a handover is granted, watch until that has ended."""
+        watcher = asyncio.create_task(self._watch())
+        try:
+            yield
+        except Exception:
+            with suppress(TimeoutError, *NODE_GONE, NodeRefused):
+                async with asyncio.timeout(_LONGEST_SECONDS), connect(self.source, self.access) as source:
+                    while await self._granted(source):
+                        await asyncio.sleep(_POLL_SECONDS)
+            raise
+        finally:
+            watcher.cancel()
+            await asyncio.gather(watcher, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        """Watch until cancelled. A source that does not answer is asked again. The target is stopped once for each job:
+        it may be running again before the source ends the job."""
+        stopped: set[str] = set()
+        while True:
+            with suppress(*NODE_GONE, NodeRefused):
+                async with connect(self.source, self.access) as source:
+                    while True:
+                        granted = await self._granted(source) - stopped
+                        if granted and await _rest_of_pause(source) < _SAFE_MS:
+                            stopped |= granted
+                            await self._stop_target()
+                        await asyncio.sleep(_POLL_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _granted(self, source: Valkey) -> set[str]:
+        """Return the names of jobs to this target whose handover is granted."""
+        return {
+            job.name for job in await jobs(source) if is_handed_over_soon(job) and job.target_node == self.target.id
+        }
+
+    async def _stop_target(self) -> None:
+        log.error(
+            "node %s does not complete a handover of slots from node %s; stopping it before that serves writes again",
+            self.target.id,
+            self.source.id,
+        )
+        try:
+            await self.context.host.stop(self.target.id, _GRACE_SECONDS)
+        except TimeoutError as error:
+            log.error("node %s: %s", self.target.id, error)
+        else:
+            self.context.hazards.stopped_targets += 1
+
+
+async def _rest_of_pause(source: Valkey) -> int:
+    """Return the milliseconds for which the node still pauses writes."""
+    return int((await source.info("clients")).get("paused_timeout_milliseconds", 0))

@@ -1,0 +1,53 @@
+"""Hazards of slot migration that Valkey does not put right: watched, ended and recorded around each move."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from cachewright.model.instances import Node
+from cachewright.operations.context import OperationContext
+from cachewright.operations.handover_guard import HandoverGuard
+from cachewright.operations.leaked_children import end_leaked_children
+from cachewright.tasks.operation import StepContext
+from cachewright.valkey.access import Access
+from cachewright.valkey.migration.failure import MigrationFailed
+from cachewright.valkey.node_log import write_loss_warnings
+from cachewright.valkey.slots import SlotRange, overlap
+
+
+@asynccontextmanager
+async def hazards_watched(
+    context: OperationContext, step: StepContext, part: SlotRange, nodes: tuple[Node, Node], access: Access
+) -> AsyncIterator[None]:
+    """Move the slots `part` within the block. `nodes` are source and target.
+
+    Warnings of the source about lost writes are added to the reasons of a MigrationFailed, to the detail of the
+    sub-step and to the message of the task."""
+    source, target = nodes
+    try:
+        async with HandoverGuard(context=context, source=source, target=target, access=access).watching():
+            yield
+    except MigrationFailed as failure:
+        await end_leaked_children(context, source, access)
+        if warnings := await _warnings(context, step, source, part):
+            raise MigrationFailed([*failure.reasons, *warnings]) from failure
+        raise
+    except Exception:
+        await end_leaked_children(context, source, access)
+        await _warnings(context, step, source, part)
+        raise
+    if warnings := await _warnings(context, step, source, part):
+        step.measure(detail=f"{step.sub_step.detail[:-1]},warning:{'; '.join(warnings)}}}")
+
+
+async def _warnings(context: OperationContext, step: StepContext, source: Node, part: SlotRange) -> list[str]:
+    """Record and return what the source has logged about lost writes of these slots since the begin of the sub-step."""
+    logged = await context.host.read_log(source.id, None)
+    begin = step.sub_step.begin_time or 0
+    found = [
+        warning.described(source.id)
+        for warning in write_loss_warnings(logged.lines)
+        if warning.at >= begin and overlap(warning.slots, part)
+    ]
+    for text in found:
+        step.warn(text)
+    return found

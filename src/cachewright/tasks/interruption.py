@@ -1,0 +1,78 @@
+"""Cancellation of a task while it works or waits: for a node, a permit, its next attempt.
+
+An attempt that is cut short leaves what a crash of the server leaves, and every action can run again after a crash.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from cachewright.tasks.operation import CONTROL_POLL_SECONDS, ActionFailed, Policy, cancellation
+from cachewright.tasks.recorder import TaskRecorder
+
+_DELETION_SECONDS = 5.0
+"""Maximum time that an attempt gets to end by itself if its instance is deleted."""
+
+Result = TypeVar("Result")
+
+
+class Interruption:
+    """Whether the attempts of a running task must end: it is cancelled, or has another worker."""
+
+    def __init__(self, recorder: TaskRecorder, *, recovering: bool = False) -> None:
+        """:param recovering: the attempts follow a cancellation, so that only a deletion interrupts them."""
+        self._recorder = recorder
+        self._recovering = recovering
+
+    def reason(self) -> Exception | None:
+        control = self._recorder.control
+        if control.for_deletion or (control.is_cancelled and not self._recovering):
+            return cancellation(control)
+        return self._recorder.stale
+
+    async def limit(self, policy: Policy, act: Awaitable[Result]) -> Result:
+        """Return the result of one attempt. Once it is interrupted, let it end by itself for a while, then cut it short
+        and raise the reason."""
+        running = asyncio.ensure_future(act)
+        interrupted_at: float | None = None
+        try:
+            while not running.done():
+                await asyncio.wait({running}, timeout=CONTROL_POLL_SECONDS)
+                reason = self.reason()
+                if reason is None or running.done():
+                    continue
+                interrupted_at = interrupted_at or time.monotonic()
+                if time.monotonic() - interrupted_at >= self._grace(policy):
+                    raise reason
+            return running.result()
+        finally:
+            if not running.done():
+                running.cancel()
+                await asyncio.wait({running})
+
+    def _grace(self, policy: Policy) -> float:
+        if self._recorder.control.for_deletion:
+            return min(policy.cancelling, _DELETION_SECONDS)
+        return policy.cancelling
+
+
+class RetryDelay:
+    """The pauses between the attempts of one sub-step. After an interruption there is no further attempt."""
+
+    def __init__(self, policy: Policy, interruption: Interruption) -> None:
+        self._seconds = policy.first_delay
+        self._backoff = policy.backoff
+        self._left = policy.attempts - 1
+        self._interruption = interruption
+
+    async def is_retried(self, error: BaseException) -> bool:
+        """Wait until the next attempt may start, if one is left. False if the error rules out further attempts."""
+        if not isinstance(error, ActionFailed) or error.final:
+            return False
+        end = time.monotonic() + (self._seconds if self._left else 0.0)
+        self._seconds *= self._backoff
+        self._left -= 1
+        while (pause := end - time.monotonic()) > 0 and not self._interruption.reason():
+            await asyncio.sleep(min(pause, CONTROL_POLL_SECONDS))
+        return not self._interruption.reason()

@@ -1,0 +1,68 @@
+"""Client libraries of several vendors see no error while a cluster scales and restarts, and lose no write.
+
+`CLIENT_LIBRARY_KEYS` sets the number of other keys in the cluster.
+"""
+
+import os
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from bench.client_libraries.messages import ClientSpec
+from bench.client_libraries.moments import Change, described
+from bench.client_libraries.process import NODE_LIBRARIES, PYTHON_LIBRARIES, LibraryClient, unavailable
+from huaweicloudsdkdcs.v2 import ChangeInstanceStatusBody, RestartOrFlushInstancesRequest
+
+from cachewright.cli.demo.cloud import progress_of
+from serving import PASSWORD, Server, cache, created, ended, load, newest_task, present, progress, resize, show
+
+KEYS = int(os.environ.get("CLIENT_LIBRARY_KEYS", "20000"))
+FEW, MANY = 3, 5
+
+
+@pytest.mark.parametrize("library", NODE_LIBRARIES)
+def test_libraries_of_node_take_part(library: str) -> None:
+    if reason := unavailable(library):
+        pytest.skip(f"{library} takes no part in the traffic: {reason}")
+
+
+@pytest.mark.xfail(reason="commands in flight on a node that ends are lost, and a restarted node answers too early")
+@pytest.mark.timeout(600)
+def test_no_library_sees_an_error(own_server: Server) -> None:
+    """Six scales, and two restarts, each directly after a scale."""
+    client = own_server.client()
+    instance_id = created(client, FEW, copies=2)
+    load(cache(client, instance_id), KEYS)
+    shown = show(client, instance_id)
+    libraries = [library for library in (*PYTHON_LIBRARIES, *NODE_LIBRARIES) if not unavailable(library)]
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(
+                LibraryClient(ClientSpec(library=library, host=shown.ip, port=shown.port, password=PASSWORD))
+            )
+            for library in libraries
+        ]
+        changes = [scaled(client, instance_id, shards) for shards in (MANY, FEW, MANY, FEW)]
+        for shards in (MANY, FEW):
+            changes.append(scaled(client, instance_id, shards))
+            changes.append(restarted(client, instance_id))
+        reports = [process.stop() for process in clients]
+    assert all(report.acknowledged and report.read_back for report in reports)
+    failures = [line for report in reports for line in described(report, changes)]
+    assert not failures, "\n".join(failures)
+    assert present(cache(client, instance_id), KEYS) == KEYS
+
+
+def scaled(client: Any, instance_id: str, shards: int) -> Change:
+    return finished(client, instance_id, resize(client, instance_id, shards, copies=2), f"scale to {shards} shards")
+
+
+def restarted(client: Any, instance_id: str) -> Change:
+    body = ChangeInstanceStatusBody(instances=[instance_id], action="restart")
+    client.restart_or_flush_instances(RestartOrFlushInstancesRequest(body=body))
+    return finished(client, instance_id, str(newest_task(client, instance_id).id), "restart")
+
+
+def finished(client: Any, instance_id: str, task_id: str, name: str) -> Change:
+    assert ended(client, instance_id, task_id, 300).status == "SUCCESS"
+    return Change(name=name, progress=progress_of(progress(client, instance_id, task_id)))

@@ -1,0 +1,37 @@
+"""Nodes of an instance that differ are reported, and the report ends by itself."""
+
+import sqlite3
+from contextlib import closing
+from typing import Any
+
+from serving import Server, cache, created, ended, operator_of, resize, show, until
+
+LIBRARY = "#!lua name=stray\nserver.register_function('stray', function() return 1 end)"
+
+
+def incidents(server: Server) -> list[dict[str, Any]]:
+    with closing(sqlite3.connect(server.data_dir / "cachewright.db")) as database:
+        database.row_factory = sqlite3.Row
+        return [dict(row) for row in database.execute("SELECT * FROM incidents")]
+
+
+def test_nodes_with_different_functions_are_an_incident_until_they_are_equal(own_server: Server) -> None:
+    client = own_server.client()
+    instance_id = created(client, 2)
+    node = cache(client, instance_id).get_primaries()[0]
+    with operator_of(own_server, node.host, node.port) as one:
+        one.function_load(LIBRARY)
+        own_server.kill()
+        own_server.start()  # it compares at its start, and a minute later otherwise
+        client = own_server.client()
+        (found,) = until(lambda: incidents(own_server), "no incident")
+        assert (found["kind"], found["error_code"], found["ended_at"]) == ("unequal_nodes", "DCS.9013", None)
+        assert "does not have function library stray" in found["detail"]
+        assert show(client, instance_id).status == "RUNNING"
+        listed = own_server.call("GET", "audit")[1]["entries"]
+        assert [entry["credential"] for entry in listed if entry["action"] == "cachewright:incident:begin"] == [
+            "unequal_nodes"
+        ]
+        one.function_delete("stray")
+    until(lambda: incidents(own_server)[0]["ended_at"], "the incident does not end")
+    assert ended(client, instance_id, resize(client, instance_id, 3)).status == "SUCCESS"

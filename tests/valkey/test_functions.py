@@ -1,0 +1,62 @@
+"""Function libraries and accounts of a real node."""
+
+import asyncio
+from pathlib import Path
+
+from cachewright.valkey.accounts import accounts, change_accounts
+from cachewright.valkey.client import connect
+from cachewright.valkey.equality import Definitions, compare
+from cachewright.valkey.functions import change_libraries, function_libraries
+from standalone_node import OPEN, started
+
+
+def library(name: str, *functions: str, answer: bytes = b"1") -> bytes:
+    lines = [f"#!lua name={name}".encode()]
+    lines += [
+        b"server.register_function('%s', function() return '%s' end)" % (word.encode(), answer) for word in functions
+    ]
+    return b"\n".join(lines)
+
+
+def test_libraries_become_what_they_should_be(tmp_path: Path) -> None:
+    async def become(*steps: Definitions) -> None:
+        async with started(tmp_path) as node, connect(node, OPEN) as client:
+            for wanted in steps:
+                refused = await change_libraries(client, compare(wanted, await function_libraries(client)))
+                assert refused == frozenset()
+                assert await function_libraries(client) == wanted
+
+    code = {name: library(name, f"of_{name}") for name in "abc"}
+    binary = {"a": library("a", "of_a", answer=b"\xff\xfe")}
+    moved = {"d": library("d", "of_a", "of_b")}  # a library with functions that others had before
+    swapped = {"e": library("e", "of_x"), "f": library("f", "of_y")}
+    swapped_back = {"e": library("e", "of_y"), "f": library("f", "of_z")}
+    asyncio.run(become(code, binary, {}, code, moved, swapped, swapped_back, {}))
+
+
+def test_libraries_that_cannot_be_together_are_named(tmp_path: Path) -> None:
+    async def refused() -> frozenset[str]:
+        async with started(tmp_path) as node, connect(node, OPEN) as client:
+            both = {"a": library("a", "same"), "b": library("b", "same")}
+            return await change_libraries(client, compare(both, await function_libraries(client)))
+
+    assert asyncio.run(refused()) == {"b"}
+
+
+def test_accounts_become_what_they_should_be_and_those_of_cachewright_stay(tmp_path: Path) -> None:
+    async def become() -> None:
+        lines = ("user cachewright on nopass ~* &* +@all",)
+        async with started(tmp_path, *lines) as node, connect(node, OPEN) as client:
+            rules = (">secret", "~app:*", "+@read", "(~other:* +get)")
+            await client.execute_command("ACL", "SETUSER", "reader", "on", *rules)  # type: ignore[no-untyped-call]
+            saved = await accounts(client)
+            assert saved.keys() == {"reader"}
+            assert b"secret" not in saved["reader"]
+            await change_accounts(client, compare({}, saved))
+            assert await accounts(client) == {}
+            await change_accounts(client, compare(saved, {}))
+            assert await accounts(client) == saved
+            users = await client.execute_command("ACL", "USERS")  # type: ignore[no-untyped-call]
+            assert set(users) == {"cachewright", "default", "reader"}
+
+    asyncio.run(become())

@@ -1,0 +1,37 @@
+"""Warnings in logs, by lines that nodes wrote."""
+
+from datetime import datetime
+
+from cachewright.valkey.node_log import write_loss_warnings
+from cachewright.valkey.slots import SlotRange
+
+JOB, TARGET, SOURCE = "f215d9476870ae4c487cd6451148fe40e3f9f94e", "b9398e5e0e49b3fdf0eabfb75a95ca189309733c", "a" * 40
+NAMED = f"{{name: {JOB}, operation: export, target_node_id: {TARGET}, slots: 0-5460 6000-6000}}"
+LINES = f"""\
+27208:M 26 Nov 2026 09:00:53.901 # Missing implement of connection type tls
+27208:M 26 Nov 2026 09:00:59.203 # Write loss risk! During slot migration {NAMED}, new owner did not broadcast \
+ownership before we unpaused ourselves. Any writes we have recorded since unpausing may be lost!
+27208:M 26 Nov 2026 09:00:59.204 # Slot migration {NAMED} finished. State: failed, Message: Unpaused before migration \
+completed (migration may have succeeded with lost writes)
+27208:M 26 Nov 2026 09:01:03.000 # Slot migration {NAMED} finished. State: failed, Message: Connection lost to target
+""".splitlines()
+
+
+def test_both_lines_about_one_job_are_one_warning() -> None:
+    (warning,) = write_loss_warnings(LINES)
+    assert (warning.job, warning.target) == (JOB, TARGET)
+    assert warning.slots == (SlotRange(0, 5460), SlotRange(6000, 6000))
+    assert warning.at == int(datetime(2026, 11, 26, 9, 0, 59, 203_000).astimezone().timestamp() * 1000)
+    described = warning.described(SOURCE)
+    assert SOURCE in described
+    assert TARGET in described
+    assert "0-5460, 6000-6000" in described
+
+
+def test_either_line_is_enough() -> None:
+    assert write_loss_warnings(LINES[2:]) == write_loss_warnings(LINES[2:3])
+    assert len(write_loss_warnings(LINES[2:])) == 1
+
+
+def test_other_lines_and_fragments_are_no_warnings() -> None:
+    assert write_loss_warnings([*LINES[:1], *LINES[3:], "", "Write loss risk!", LINES[1][:80], LINES[1][20:]]) == []
