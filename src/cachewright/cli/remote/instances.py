@@ -78,6 +78,8 @@ def show(instance: Instance, *, target: Target = DEFAULT_TARGET, json: AsJson = 
             ("created", f"{body['created_at']} by {body['user_name']}"),
         ]
     )
+    incidents = server.ask("GET", f"instances/{body['instance_id']}/state")["incidents"]
+    print_pairs([("incident", f"{one['error_code']} {one['kind']}: {one['detail']}") for one in incidents])
     nodes = server.ask("GET", f"instances/{body['instance_id']}/logical-nodes")["nodes"]
     rows = [
         (
