@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import msgspec
 
-from cachewright.concurrency import gather_limited
+from cachewright.concurrency import end_tasks, gather_limited
 from cachewright.model.instances import Node
 from cachewright.model.tasks import Task
 from cachewright.valkey.access import Access
@@ -86,7 +86,7 @@ class Follower(msgspec.Struct, frozen=True, kw_only=True):
             try:
                 yield
             except Exception:
-                await _ended(follower)
+                await end_tasks(follower)
                 with suppress(
                     MigrationFailed, NodeRefused, TimeoutError
                 ):  # slots that have arrived stay with the target
@@ -94,7 +94,7 @@ class Follower(msgspec.Struct, frozen=True, kw_only=True):
                         await self._settle(source, target)
                 raise
             finally:
-                await _ended(follower)
+                await end_tasks(follower)
             await self._settle(source, target)
 
     async def _follow(self, source: Valkey, target: Valkey) -> None:
@@ -136,11 +136,6 @@ class Follower(msgspec.Struct, frozen=True, kw_only=True):
         changed = ", ".join(sorted(difference.names - refused))
         if changed:
             log.info("function libraries of node %s follow node %s: %s", self.target.id, self.source.id, changed)
-
-
-async def _ended(follower: asyncio.Task[None]) -> None:
-    follower.cancel()
-    await asyncio.gather(follower, return_exceptions=True)
 
 
 async def _libraries(node: Node, access: Access) -> Definitions:
