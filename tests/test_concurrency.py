@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from cachewright.concurrency import FairLimit, SharedCalls
+from cachewright.concurrency import FairLimit, SharedCalls, repeated
 from cachewright.errors import ApiError
 
 
@@ -121,3 +121,53 @@ async def test_the_failure_of_a_call_is_every_callers() -> None:
 
     outcomes = await asyncio.gather(*(calls.get("a", call) for _ in range(2)), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [ValueError, ValueError]
+
+
+async def test_what_is_repeated_ends_with_its_block() -> None:
+    calls: list[int] = []
+
+    async def act() -> float:
+        calls.append(1)
+        return 0.001
+
+    async with repeated(act):
+        while len(calls) < 3:
+            await asyncio.sleep(0.001)
+    seen = len(calls)
+    await asyncio.sleep(0.02)
+    assert len(calls) == seen
+
+
+async def test_what_replaces_its_cancellation_by_an_error_of_its_own_ends_too() -> None:
+    """As a connection that is lost at the same moment may do."""
+    swallowed: list[int] = []
+    began = asyncio.Event()
+
+    async def act() -> float:
+        began.set()
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            swallowed.append(1)
+        return 0.0
+
+    async with asyncio.timeout(20):
+        async with repeated(act):
+            await began.wait()
+    assert swallowed == [1]
+
+
+async def test_errors_of_the_block_and_of_what_is_repeated_are_raised() -> None:
+    async def act() -> float:
+        raise LookupError("act")
+
+    async def fail(error: Exception | None) -> None:
+        async with repeated(act):
+            await asyncio.sleep(0.01)
+            if error:
+                raise error
+
+    with pytest.raises(ZeroDivisionError):
+        await fail(ZeroDivisionError())
+    with pytest.raises(LookupError, match="act"):
+        await fail(None)

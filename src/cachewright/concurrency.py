@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Generic, TypeVar
 
 from cachewright import errors
@@ -13,6 +13,7 @@ Answer = TypeVar("Answer")
 Item = TypeVar("Item")
 
 _RETRY_SECONDS = 2
+_CANCEL_AGAIN_SECONDS = 1.0
 
 
 async def gather_limited(act: Callable[[Item], Awaitable[Answer]], items: Iterable[Item], at_once: int) -> list[Answer]:
@@ -24,6 +25,34 @@ async def gather_limited(act: Callable[[Item], Awaitable[Answer]], items: Iterab
             return await act(item)
 
     return await asyncio.gather(*map(one, items))
+
+
+@asynccontextmanager
+async def repeated(act: Callable[[], Awaitable[float]]) -> AsyncIterator[None]:
+    """Call `act` again and again within the block. It returns the seconds until its next call.
+
+    The block ends when the call in progress has ended, which is cancelled as often as needed: a library that loses its
+    connection at that moment may replace the cancellation by an error of its own, which `act` may handle.
+    """
+    stopping = asyncio.Event()
+
+    async def repeat() -> None:
+        while not stopping.is_set():
+            pause = await act()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await stopping.wait()
+
+    task = asyncio.create_task(repeat())
+    try:
+        yield
+    finally:
+        stopping.set()
+        while not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=_CANCEL_AGAIN_SECONDS)
+    if not task.cancelled():
+        task.result()
 
 
 class FairLimit:
