@@ -1,11 +1,13 @@
 """All benchmarks by name, in the order of the page."""
 
-from bench import creation, engine, footprint, impact, progress_api, remaining, scaling
+from bench import creation, engine, fastest, footprint, impact, libraries, progress_api, remaining, scaling
 from bench.results import Benchmark
 
 _EVERY: tuple[Benchmark, ...] = (
     scaling.BENCHMARK,
+    fastest.BENCHMARK,
     impact.BENCHMARK,
+    libraries.BENCHMARK,
     remaining.BENCHMARK,
     progress_api.BENCHMARK,
     creation.BENCHMARK,

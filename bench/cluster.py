@@ -3,7 +3,7 @@
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 
@@ -69,13 +69,11 @@ class BenchCluster:
         self.ended(made, frozenset())
         return made
 
-    def resize(self, instance_id: str, size: Size, **control: Any) -> Ended:
-        """Resize, and wait for the end of the task. `control` are control settings, sent as soon as the task exists."""
+    def resize(self, instance_id: str, size: Size, mode: str | None = None) -> Ended:
+        """Resize, and wait for the end of the task. `mode` is the migration mode; by default that of the server."""
         known = self.known(instance_id)
-        self.cloud.resize(instance_id, size)
-        if control:
-            path = f"instances/{instance_id}/tasks/{newest(self.cloud, instance_id, known).id}/control"
-            self._api.ask("PUT", path, control)
+        body = {"spec_code": size.spec_code, "new_capacity": size.capacity}
+        self._api.ask("POST", f"instances/{instance_id}/resize", body | ({"migration_mode": mode} if mode else {}))
         return self.ended(instance_id, known)
 
     def known(self, instance_id: str) -> frozenset[str]:

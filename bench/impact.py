@@ -1,25 +1,24 @@
-"""Latency of clients during a scale: by Cachewright, by bare migration, by valkey-cli; and without a scale."""
+"""Latency of clients during a scale: in each mode, by bare migration, by valkey-cli; and without a scale."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
 
 import msgspec
 from matplotlib.figure import Figure
 
-from bench.cluster import BenchCluster
+from bench.client_libraries.moments import Change, moment
+from bench.cluster import BenchCluster, Ended
 from bench.content import Content, load
+from bench.impact_goals import BALANCED, BARE, FASTEST, GENTLE, METRICS, MODES, QUIET, cli, findings, ours
 from bench.nodes import BareCluster, members
 from bench.results import (
     Benchmark,
     Effort,
-    Finding,
     Row,
     Summary,
     Table,
     cases,
-    compared_to_goal,
     contestants,
     formatted,
     medians_between,
@@ -31,35 +30,51 @@ from bench.traffic import TrafficClients, TrafficSpec
 from cachewright.cli.demo.cloud import Size
 from cachewright.cli.demo.slot_client import Seed
 
-OURS, AT_SPEED, CALM = "Cachewright", "Cachewright at priority speed", "Cachewright below a ceiling"
-BARE, CLI, QUIET = "bare MIGRATESLOTS", "valkey-cli reshard", "no scale"
 _FEW, _MANY = 3, 5
 _QUIET_SECONDS = 3.0
-_PIPELINE = 10
-_GOAL_P99, _GOAL_LONGEST_MS = 2.0, 100.0
-_COLOURS = {QUIET: "C7", OURS: "C0", AT_SPEED: "lightskyblue", CALM: "navy", BARE: "C1", CLI: "C2"}
-_METRICS = ("per_second", "p50_ms", "p99_ms", "p999_ms", "longest_ms")
+_COLOURS = {
+    QUIET: "C7",
+    BALANCED: "C0",
+    FASTEST: "lightskyblue",
+    GENTLE: "navy",
+    BARE: "C1",
+    cli(1000): "C2",
+    cli(10): "C3",
+}
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """valkey-cli and the ceiling, which take most of a minute each, take part only in `slow_rounds`."""
+    """Every contestant takes part in as many of the first rounds. Scales in gentle mode and valkey-cli take most of a
+    minute each with small values; peers are absent where their figures are not compared."""
 
     content: Content
     megabytes: int
-    rounds: int
-    slow_rounds: int = 0
+    balanced: int = 3
+    fastest: int = 1
+    gentle: int = 0
+    bare: int = 0
+    pipelines: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
         return f"{self.content}, {self.megabytes:,} MB"
 
+    def modes(self, turn: int) -> list[str]:
+        rounds = zip(MODES, (self.fastest, self.balanced, self.gentle), strict=True)
+        return [mode for mode, count in rounds if turn < count]
+
 
 _CASES: dict[Effort, tuple[Case, ...]] = {
-    "quick": (Case(content=Content.LARGE, megabytes=10, rounds=1),),
+    "quick": (
+        Case(content=Content.SMALL, megabytes=5, balanced=1, gentle=1, bare=1),
+        Case(content=Content.GIANT, megabytes=5, balanced=1, fastest=0),
+    ),
     "full": (
-        Case(content=Content.SMALL, megabytes=300, rounds=3, slow_rounds=1),
-        Case(content=Content.LARGE, megabytes=300, rounds=3, slow_rounds=1),
-        Case(content=Content.MIXED, megabytes=300, rounds=3, slow_rounds=1),
+        Case(content=Content.SMALL, megabytes=300, gentle=1, bare=1, pipelines=(1000, 10)),
+        Case(content=Content.LARGE, megabytes=300, gentle=1, bare=1, pipelines=(1000, 10)),
+        Case(content=Content.MIXED, megabytes=300, gentle=1, bare=1, pipelines=(1000, 10)),
+        Case(content=Content.GIANT, megabytes=100, gentle=1),
+        Case(content=Content.SMALL, megabytes=2000, balanced=1),
     ),
 }
 
@@ -71,126 +86,113 @@ def measure(effort: Effort) -> Iterator[Row]:
 
 
 def _case(cluster: BenchCluster, case: Case) -> Iterator[Row]:
-    few, many = Size(_FEW, 1), Size(_MANY, 1)
-    instance_id = cluster.create(few)
-    with BareCluster(masters=_FEW, empty=_MANY - _FEW) as bare:
-        seed = cluster.seed(instance_id)
-        load(*members(seed), case.content, case.megabytes, seed.password or "")
-        load(bare.nodes, bare.owned(), case.content, case.megabytes, "")
-
-        def ours(turn: int, name: str, **control: Any) -> Iterator[Row]:
-            for way, size in (("out", many), ("in", few)):
-
-                def scaled(size: Size = size) -> tuple[float, float]:
-                    return cluster.resize(instance_id, size, **control).on_monotonic_clock()
-
-                yield Row(case=case.name, contestant=f"{name}, {way}", round=turn, values=_felt(seed, scaled))
-
-        for turn in range(case.rounds):
-            bare.renew()
-            quiet = _felt(seed, lambda: _timed(lambda: time.sleep(_QUIET_SECONDS)))
-            yield Row(case=case.name, contestant=QUIET, round=turn, values=quiet)
-            yield from ours(turn, OURS)
-            yield from ours(turn, AT_SPEED, priority="speed")
+    shard_gb = 1 if case.megabytes <= 1000 else 2
+    instance_id = cluster.create(Size(_FEW, shard_gb))
+    seed = cluster.seed(instance_id)
+    load(*members(seed), case.content, case.megabytes, seed.password or "")
+    for turn in range(case.balanced):
+        yield _row(case, QUIET, turn, _felt(seed, lambda: _timed(lambda: time.sleep(_QUIET_SECONDS))))
+        for mode in case.modes(turn):
             for way, shards in (("out", _MANY), ("in", _FEW)):
-                felt = _felt(bare.seed, partial(_timed, partial(bare.migrate, bare.plan(shards))))
-                yield Row(case=case.name, contestant=f"{BARE}, {way}", round=turn, values=felt)
-            if turn < case.slow_rounds:
-                yield from ours(turn, CALM, latency_ceiling_ms=_GOAL_P99 * quiet["p99_ms"])
-                felt = _felt(bare.seed, lambda: _timed(lambda: bare.reshard(bare.plan(_MANY), _PIPELINE)))
-                yield Row(case=case.name, contestant=CLI, round=turn, values=felt)
-                bare.migrate(bare.plan(_FEW))
+                scale = partial(cluster.resize, instance_id, Size(shards, shard_gb), mode)
+                yield _row(case, ours(mode, way), turn, _felt(seed, partial(_task, f"scale-{way}", scale)))
+    if case.bare:
+        with BareCluster(masters=_FEW, empty=_MANY - _FEW) as bare:
+            load(bare.nodes, bare.owned(), case.content, case.megabytes, "")
+            yield from _peers(case, bare)
     cluster.delete(instance_id)
 
 
-def _felt(seed: Seed, act: Callable[[], tuple[float, float]]) -> dict[str, float]:
+def _peers(case: Case, bare: BareCluster) -> Iterator[Row]:
+    for turn in range(case.bare):
+        bare.renew()
+        for way, shards in (("out", _MANY), ("in", _FEW)):
+            felt = _felt(bare.seed, partial(_timed, partial(bare.migrate, bare.plan(shards))))
+            yield _row(case, f"{BARE}, {way}", turn, felt)
+        for pipeline in case.pipelines:
+            bare.renew()
+            felt = _felt(bare.seed, partial(_timed, partial(bare.reshard, bare.plan(_MANY), pipeline)))
+            yield _row(case, cli(pipeline), turn, felt)
+            bare.migrate(bare.plan(_FEW))
+
+
+class _Felt(msgspec.Struct, frozen=True):
+    values: dict[str, float]
+    notes: tuple[str, ...]
+
+
+_Acted = tuple[float, float, tuple[Change, ...]]
+"""Begin and end on the monotonic clock, and the tasks that ran."""
+
+
+def _felt(seed: Seed, act: Callable[[], _Acted]) -> _Felt:
     """Latency of the clients between the begin and the end that `act` returns."""
     with TrafficClients(TrafficSpec(seed=seed)) as callers:
-        begin, end = act()
+        begin, end, changes = act()
         calls = callers.stop()
+    since = time.time() - time.monotonic()
+    notes = [f"{failure.message}; {moment(failure.at + since, changes)}" for failure in (*calls.errors, *calls.lost)]
     felt = msgspec.to_builtins(calls.within(begin, end))
-    return {**felt, "seconds": end - begin, "errors": float(calls.errors), "lost": float(calls.lost)}
+    counts = {"errors": float(len(calls.errors)), "lost": float(len(calls.lost))}
+    return _Felt({**felt, "seconds": end - begin, **counts}, tuple(notes))
 
 
-def _timed(act: Callable[[], object]) -> tuple[float, float]:
+def _task(name: str, scale: Callable[[], Ended]) -> _Acted:
+    ended = scale()
+    return (*ended.on_monotonic_clock(), (Change(name=name, progress=ended.progress),))
+
+
+def _timed(act: Callable[[], object]) -> _Acted:
     begin = time.monotonic()
     act()
-    return begin, time.monotonic()
+    return begin, time.monotonic(), ()
+
+
+def _row(case: Case, contestant: str, turn: int, felt: _Felt) -> Row:
+    return Row(case=case.name, contestant=contestant, round=turn, values=felt.values, notes=felt.notes)
 
 
 def summary(rows: Sequence[Row]) -> Summary:
     runs = [(case, name) for case in cases(rows) for name in contestants(rows, case)]
 
     def of(who: str, metric: str, unit: str) -> str:
-        chosen = [(case, name) for case, name in runs if name.split(", ")[0] == who]
+        chosen = [(case, name) for case, name in runs if name.startswith(who)]
         return medians_between((spread(values(rows, case, name, metric)) for case, name in chosen), unit)
 
     def p99(who: str) -> str:
-        chosen = [(case, name) for case, name in runs if name.split(", ")[0] == who]
+        chosen = [(case, name) for case, name in runs if name.startswith(who)]
         return medians_between((ratio(rows, case, "p99_ms", name, QUIET) for case, name in chosen), " times")
 
-    ours = [row for row in rows if row.contestant.startswith(OURS)]
-    wrong = sum(row.values["errors"] + row.values["lost"] for row in ours)
+    own = [row for row in rows if row.contestant.startswith("Cachewright")]
+    wrong = sum(row.values["errors"] + row.values["lost"] for row in own)
     return Summary(
         "Latency of four clients during a scale",
         "bare `CLUSTER MIGRATESLOTS`; `valkey-cli reshard`; no scale",
-        f"Longest wait {of(OURS, 'longest_ms', ' ms')}; bare migration {of(BARE, 'longest_ms', ' ms')}. "
-        f"Errors and lost writes: {wrong:.0f} in {len(ours)} scales.",
-        f"p99 is {p99(OURS)} that without a scale (bare migration {p99(BARE)}; valkey-cli {p99(CLI)}, but for "
-        f"{of(CLI, 'seconds', ' s')}). With a latency ceiling it is {p99(CALM)}, and the scale takes "
-        f"{of(CALM, 'seconds', ' s')} instead of {of(OURS, 'seconds', ' s')}. At priority speed clients wait up to "
-        f"{of(AT_SPEED, 'longest_ms', ' ms')}.",
+        f"Longest wait in the default mode {of(BALANCED, 'longest_ms', ' ms')}, in gentle mode "
+        f"{of(GENTLE, 'longest_ms', ' ms')}; bare migration {of(BARE, 'longest_ms', ' ms')}, valkey-cli "
+        f"{of('valkey-cli', 'longest_ms', ' ms')}. Errors and lost writes: {wrong:.0f} in {len(own)} scales.",
+        f"p99 in the default mode is {p99(BALANCED)} that without a scale, in gentle mode {p99(GENTLE)} (bare "
+        f"migration {p99(BARE)}; valkey-cli {p99('valkey-cli')}). A scale takes {of(BALANCED, 'seconds', ' s')} by "
+        f"default, {of(GENTLE, 'seconds', ' s')} in gentle mode. In fastest mode clients wait up to "
+        f"{of(FASTEST, 'longest_ms', ' ms')}.",
     )
 
 
-def findings(rows: Sequence[Row]) -> list[Finding]:
-    """Compare with goals if clients are protected. At priority speed they are not."""
-    found = []
-    for case in cases(rows):
-        for name in (name for name in contestants(rows, case) if name.startswith(OURS)):
-            slower = ratio(rows, case, "p99_ms", name, QUIET)
-            longest = spread(values(rows, case, name, "longest_ms"))
-            wrong = spread(values(rows, case, name, "errors") + values(rows, case, name, "lost"))
-            if name.startswith(AT_SPEED):
-                found += [
-                    Finding(what=f"{name}, {case}: p99, of that without a scale", figure=slower),
-                    Finding(what=f"{name}, {case}: longest wait", figure=longest, unit="ms"),
-                ]
-            else:
-                found += [
-                    compared_to_goal(f"{name}, {case}: p99, of that without a scale", slower, "<=", _GOAL_P99),
-                    compared_to_goal(f"{name}, {case}: longest wait", longest, "<", _GOAL_LONGEST_MS, "ms"),
-                ]
-            found.append(
-                Finding(
-                    what=f"{name}, {case}: errors and lost writes",
-                    figure=wrong,
-                    unit="",
-                    goal="0",
-                    met=wrong.high == 0,
-                )
-            )
-    return found
-
-
 def tables(rows: Sequence[Row]) -> list[Table]:
-    return [
+    headings = ("p50 ms", "p99 ms", "p99.9 ms", "longest read ms", "longest write ms", "over 10 ms, %")
+    figures = [
         Table(
             case,
-            ("who scales", "seconds", "operations/s", "p50 ms", "p99 ms", "p99.9 ms", "longest ms", "errors"),
+            ("who scales", "seconds", "operations/s", *headings, "errors"),
             [
-                (
-                    name,
-                    *(
-                        formatted(spread(values(rows, case, name, metric)))
-                        for metric in ("seconds", *_METRICS, "errors")
-                    ),
-                )
+                (name, *(formatted(spread(values(rows, case, name, metric))) for metric in METRICS))
                 for name in contestants(rows, case)
             ],
         )
         for case in cases(rows)
     ]
+    notes = [(row.case, row.contestant, note) for row in rows for note in row.notes]
+    return [*figures, Table("Errors and lost writes", ("data", "who scales", "what"), notes)] if notes else figures
 
 
 def draw(rows: Sequence[Row], figure: Figure) -> None:
@@ -198,15 +200,14 @@ def draw(rows: Sequence[Row], figure: Figure) -> None:
     for axes, case in zip(figure.subplots(1, len(every), squeeze=False)[0], every, strict=True):
         names = contestants(rows, case)
         for place, name in enumerate(names):
-            colour = _COLOURS[name.split(", ")[0]]
+            colour = _COLOURS[name.removesuffix(", out").removesuffix(", in")]
             for metric, marker in (("p50_ms", "|"), ("p99_ms", "o"), ("p999_ms", "s"), ("longest_ms", ">")):
                 axes.plot(spread(values(rows, case, name, metric)).median, place, marker, color=colour, markersize=6)
         axes.set_xscale("log")
-        axes.set_yticks(range(len(names)), names if case == every[0] else [""] * len(names), fontsize=7)
+        axes.set_yticks(range(len(names)), names, fontsize=5)
         axes.invert_yaxis()
-        axes.axvline(_GOAL_LONGEST_MS, color="0.7", linewidth=1)
-        axes.set_title(case, fontsize=8)
-        axes.set_xlabel("ms: | median, o p99, □ p99.9, ▷ longest", fontsize=7)
+        axes.set_title(case, fontsize=7)
+        axes.set_xlabel("ms: | median, o p99, □ p99.9, ▷ longest", fontsize=6)
         axes.grid(axis="x", alpha=0.3)
 
 
@@ -214,14 +215,12 @@ BENCHMARK = Benchmark(
     name="impact",
     title="Latency of clients",
     about=f"""
-Four clients send requests (INCR of a key of their own, then GET of it, over a connection to each node, following MOVED
-and ASK) and pause 2 ms after each reply, while a cluster is scaled from {_FEW} to {_MANY} shards and back: by
-Cachewright, which limits the latency of clients; by Cachewright at priority speed (`"priority": "speed"`); by
-Cachewright with a ceiling of {_GOAL_P99:g} times the p99 without a scale (`"latency_ceiling_ms"`), for which it pauses
-between batches; by bare `CLUSTER MIGRATESLOTS` of the same ranges; by `valkey-cli --cluster reshard` with pipeline
-{_PIPELINE}, its default; and without a scale, for {_QUIET_SECONDS:g} seconds. Latencies are those between the begin and
-the end of the scale, on a machine whose cores also run the nodes and the server. A reply that contradicts an
-acknowledged write counts as a lost write.
+Four clients send requests (INCR of a key of their own, then GET of it, following MOVED and ASK) and pause 2 ms after
+each reply, while a cluster is scaled from {_FEW} to {_MANY} shards and back: by Cachewright in its three migration
+modes; by bare `CLUSTER MIGRATESLOTS` of the same ranges; by `valkey-cli --cluster reshard` with pipelines of 1000 and
+of 10, its default; and without a scale, for {_QUIET_SECONDS:g} seconds. *A giant key* is a hash of 2,000,000 fields
+among small strings. Latencies are those between the begin and the end of the scale, on a machine whose cores also run
+the nodes and the server. A reply that contradicts an acknowledged write counts as a lost write.
 """,
     measure=measure,
     summary=summary,

@@ -23,12 +23,14 @@ Effort = Literal["quick", "full"]
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """`values` by metric. A metric's unit is the end of its name: `seconds`, `p99_ms`, `per_second`, `mb`."""
+    """`values` by metric. A metric's unit is the end of its name: `seconds`, `p99_ms`, `per_second`, `mb`. `notes` say
+    what no number says: the text and the moment of each error."""
 
     case: str
     contestant: str
     round: int
     values: dict[str, float]
+    notes: tuple[str, ...] = ()
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

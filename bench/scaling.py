@@ -27,10 +27,10 @@ from bench.results import (
     spread,
     values,
 )
-from bench.traffic import TrafficClients, TrafficSpec
+from bench.traffic import TrafficClients, TrafficSpec, messages
 from cachewright.cli.demo.cloud import Size
 
-OURS, AT_SPEED, BARE = "Cachewright", "Cachewright at priority speed", "bare MIGRATESLOTS"
+OURS, AT_SPEED, BARE = "Cachewright", "Cachewright in mode fastest", "bare MIGRATESLOTS"
 _FEW, _MANY = 3, 5
 _LARGEST_PIPELINE = 1000
 _GOAL_OF_BARE, _GOAL_OF_CLI = 0.95, 8.0
@@ -94,7 +94,7 @@ def _case(cluster: BenchCluster, case: Case) -> Iterator[Row]:
                 yield _moved(case, f"{BARE}, {name}", turn, seconds)
             for name, size in directions if case.traffic else ():
                 with _traffic(case, TrafficSpec(seed=seed)):
-                    task = cluster.resize(instance_id, size, priority="speed")
+                    task = cluster.resize(instance_id, size, mode="fastest")
                 yield _scaled(case, f"{AT_SPEED}, {name}", turn, task)
             for pipeline in case.pipelines if turn < case.cli_rounds else ():
                 with _traffic(case, TrafficSpec(seed=bare.seed)):
@@ -116,7 +116,7 @@ def _traffic(case: Case, orders: TrafficSpec) -> Iterator[None]:
         if callers:
             calls = callers.stop()
             if calls.errors or calls.lost:
-                raise RuntimeError(f"{calls.errors} errors, {calls.lost} acknowledged writes lost")
+                raise RuntimeError(f"errors or lost writes: {messages([*calls.errors, *calls.lost])}")
 
 
 def cli(command: str, pipeline: int) -> str:
@@ -154,19 +154,19 @@ def summary(rows: Sequence[Row]) -> Summary:
         "times the speed of bare migration.",
         f"The whole task, which also starts and ends nodes: without clients {of_bare(quiet, 'seconds')} times the "
         "speed of bare migration, least with little data. With clients, which bare migration does not protect: "
-        f"{of_bare(busy, 'seconds')} times, and {of_bare(busy, 'seconds', AT_SPEED)} times at priority speed.",
+        f"{of_bare(busy, 'seconds')} times, and {of_bare(busy, 'seconds', AT_SPEED)} times in mode fastest.",
     )
 
 
 def findings(rows: Sequence[Row]) -> list[Finding]:
-    """Compare with bare migration if both treat clients alike: without clients, and at priority speed."""
+    """Compare with bare migration if both treat clients alike: without clients, and in mode fastest."""
     found = []
     for case in cases(rows):
         there = contestants(rows, case)
         for name, how in itertools.product(("out", "in"), (OURS, AT_SPEED)):
             if f"{how}, {name}" not in there:
                 continue
-            at_speed = " at priority speed" if how == AT_SPEED else ""
+            at_speed = " in mode fastest" if how == AT_SPEED else ""
             for metric, what in (("seconds", "whole task"), ("moving_seconds", "its data migration")):
                 share = ratio(rows, case, metric, f"{BARE}, {name}", f"{how}, {name}")
                 subject = f"scale-{name}{at_speed}, {case}: {what}, speed of bare"
@@ -234,8 +234,8 @@ the same nodes, with pipelines of 10, 100 and 1000, or its `rebalance` over all 
 data, configuration and append-only files, and the processes of bare migration are as new as Cachewright's.
 
 *With traffic*: four clients that each write and read every 2 ms. A run in which a client gets an error or loses a write
-ends the benchmark. Cachewright limits the latency of clients, unless the task's priority is speed (`"priority":
-"speed"`). Both are measured. Bare migration limits nothing, so a goal beside it is set only for priority speed.
+ends the benchmark. Cachewright limits the latency of clients, except in the migration mode *fastest*. Both are
+measured. Bare migration limits nothing, so a goal beside it is set only for mode fastest.
 """,
     measure=measure,
     summary=summary,

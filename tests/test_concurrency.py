@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from cachewright.concurrency import FairLimit, SharedCalls, repeated
+from cachewright.concurrency import FairLimit, SharedCalls, end_tasks
 from cachewright.errors import ApiError
 
 
@@ -123,51 +123,24 @@ async def test_the_failure_of_a_call_is_every_callers() -> None:
     assert [type(outcome) for outcome in outcomes] == [ValueError, ValueError]
 
 
-async def test_what_is_repeated_ends_with_its_block() -> None:
-    calls: list[int] = []
+async def test_a_task_that_loses_its_first_cancellation_ends_nevertheless() -> None:
+    lost = 0
 
-    async def act() -> float:
-        calls.append(1)
-        return 0.001
+    async def loop() -> None:
+        nonlocal lost
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                lost += 1
+                if lost > 1:
+                    raise
 
-    async with repeated(act):
-        while len(calls) < 3:
-            await asyncio.sleep(0.001)
-    seen = len(calls)
-    await asyncio.sleep(0.02)
-    assert len(calls) == seen
+    async def failing() -> None:
+        raise ValueError
 
-
-async def test_what_replaces_its_cancellation_by_an_error_of_its_own_ends_too() -> None:
-    """As a connection that is lost at the same moment may do."""
-    swallowed: list[int] = []
-    began = asyncio.Event()
-
-    async def act() -> float:
-        began.set()
-        try:
-            await asyncio.sleep(30)
-        except asyncio.CancelledError:
-            swallowed.append(1)
-        return 0.0
-
-    async with asyncio.timeout(20):
-        async with repeated(act):
-            await began.wait()
-    assert swallowed == [1]
-
-
-async def test_errors_of_the_block_and_of_what_is_repeated_are_raised() -> None:
-    async def act() -> float:
-        raise LookupError("act")
-
-    async def fail(error: Exception | None) -> None:
-        async with repeated(act):
-            await asyncio.sleep(0.01)
-            if error:
-                raise error
-
-    with pytest.raises(ZeroDivisionError):
-        await fail(ZeroDivisionError())
-    with pytest.raises(LookupError, match="act"):
-        await fail(None)
+    looping, failed, ended = (asyncio.create_task(act()) for act in (loop, failing, asyncio.Event().wait))
+    await asyncio.sleep(0)
+    await asyncio.wait_for(end_tasks(looping, failed, ended), 30)
+    assert lost == 2
+    assert all(task.done() for task in (looping, failed, ended))

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO, Protocol
 
 import msgspec
@@ -28,7 +29,7 @@ class Cache(Protocol):
 
 
 class _Threaded:
-    """A blocking library; each request runs on a thread of its own."""
+    """A blocking library; its requests run on threads."""
 
     def __init__(self, client: "ValkeyCluster | redis.RedisCluster") -> None:
         self._client = client
@@ -155,6 +156,7 @@ class _Traffic:
 async def _serve(answers: BinaryIO) -> None:
     spec = msgspec.json.decode(sys.stdin.buffer.readline(), type=ClientSpec)
     distribution, opener = _OPENERS[spec.library]
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(spec.workers + 1))  # one waits for the end
     traffic = _Traffic(spec, await opener(spec))
     running = asyncio.create_task(traffic.run())
     _send(answers, b"")

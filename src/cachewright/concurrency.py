@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
 from cachewright import errors
@@ -27,32 +27,18 @@ async def gather_limited(act: Callable[[Item], Awaitable[Answer]], items: Iterab
     return await asyncio.gather(*map(one, items))
 
 
-@asynccontextmanager
-async def repeated(act: Callable[[], Awaitable[float]]) -> AsyncIterator[None]:
-    """Call `act` again and again within the block. It returns the seconds until its next call.
+async def end_tasks(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks that run in endless loops, and return when they have ended, with whatever result.
 
-    The block ends when the call in progress has ended, which is cancelled as often as needed: a library that loses its
-    connection at that moment may replace the cancellation by an error of its own, which `act` may handle.
+    They are cancelled again and again: `asyncio.wait_for` of Python 3.11, which the client library uses, drops a
+    cancellation that arrives together with its result.
     """
-    stopping = asyncio.Event()
-
-    async def repeat() -> None:
-        while not stopping.is_set():
-            pause = await act()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await stopping.wait()
-
-    task = asyncio.create_task(repeat())
-    try:
-        yield
-    finally:
-        stopping.set()
-        while not task.done():
+    running = set(tasks)
+    while running:
+        for task in running:
             task.cancel()
-            await asyncio.wait([task], timeout=_CANCEL_AGAIN_SECONDS)
-    if not task.cancelled():
-        task.result()
+        _, running = await asyncio.wait(running, timeout=_CANCEL_AGAIN_SECONDS)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class FairLimit:

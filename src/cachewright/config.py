@@ -106,6 +106,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     :ivar quota_instances: limit on the instances of a project; 0 for no limit.
     :ivar quota_nodes: limit on the nodes of all instances of a project; 0 for no limit.
     :ivar quota_memory_gb: limit on the memory of these nodes, without overhead; 0 for no limit.
+    :ivar client_grace_seconds: time for which a node that leaves or restarts waits for clients with subscriptions or
+    blocked commands; 0 to cut them.
     :ivar jemalloc: `auto` to preload the host's jemalloc in nodes if there is one, `off`, or the path of the library.
     :ivar giant_key_mb: size from which the plan of a resize warns of a single value, in megabytes.
     :ivar queue_polling: DBOS polls the queues of tasks and webhooks itself, which delays work by up to a few seconds.
@@ -136,6 +138,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     quota_instances: int = 100
     quota_nodes: int = 1000
     quota_memory_gb: int = 0
+    client_grace_seconds: float = 10.0
     jemalloc: str = "auto"
     giant_key_mb: int = 10
     queue_polling: bool = False

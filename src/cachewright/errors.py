@@ -10,6 +10,7 @@ Exceptions, each beside the code that raises it; `tests/test_errors.py` compares
     ├── ApiError              errors.py: a request cannot be served
     ├── DatabaseUnavailable   errors.py: the database cannot be read or written
     ├── ActionFailed          tasks/operation.py: a sub-step or a plan cannot be finished
+    ├── Postponed             tasks/waiting.py: an attempt continues when a state has passed; no failure
     ├── MigrationFailed       valkey/migration/failure.py: one attempt to move slots ended early
     ├── NodeStartFailed       hosts/host.py: a node process ended while it started
     ├── NoFreePort            hosts/ports.py: too few ports are free
@@ -164,7 +165,7 @@ _ROWS = (
     ErrorRow(NOT_ENOUGH_MEMORY, 400, "There is not enough memory left: {reason}",
         "Request less, delete an instance, or see docs/capacity.md."),
     ErrorRow(LIMIT_EXCEEDED, 400, "A limit is reached: {reason}", "Request fewer nodes, or delete an instance."),
-    ErrorRow(INSTANCE_NOT_RUNNING, 400, "The instance is not running.",
+    ErrorRow(INSTANCE_NOT_RUNNING, 400, "The instance is not running. {reason}",
         "Look at its status; an instance in ERROR can be deleted."),
     ErrorRow(DUPLICATE_NAME, 400, "An instance of this name exists.", "Choose another name."),
     ErrorRow(INVALID_INSTANCE_ID, 400, "The instance id is malformed.", "Send the UUID that the list shows."),
@@ -285,7 +286,7 @@ class ApiError(CachewrightError):
     @property
     def message(self) -> str:
         named = {name: "" for _, name, _, _ in Formatter().parse(self.row.message) if name}
-        return self.row.message.format(**{**named, **self.fields})[:MESSAGE_LIMIT]
+        return self.row.message.format(**{**named, **self.fields}).strip()[:MESSAGE_LIMIT]
 
 
 # Results that DBOS has stored name this function: it keeps its name.

@@ -106,6 +106,7 @@ class ControlPlane:
         )
         self._metrics = Metrics(self._database, self)
         self._feed.listen(self._enforcement.see)
+        self._feed.listen(self.supervisor.client_ports.see)
         self._feed.listen(self._metrics.see)
 
         budget = NodeBudget()

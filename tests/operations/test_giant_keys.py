@@ -10,7 +10,7 @@ from valkey.crc import key_slot
 
 from cachewright.operations.giant_keys import expected_stall_ms
 from cachewright.valkey.key_sizes import LargeValue
-from serving import Server, cache, created, spec
+from serving import Server, cache, created, ended, resize, spec
 
 MEGABYTE = 2**20
 MOVING, STAYING = 8191, 0
@@ -52,6 +52,9 @@ def test_the_plan_names_giant_keys_that_move_and_no_others(server: Server, clien
     assert (collection["type"], collection["elements"]) == ("hash", 30_000)
     assert collection["stall_ms"] < 1
     assert string["source"] == collection["source"]
+    assert ended(client, instance_id, resize(client, instance_id, 3)).status == "SUCCESS"
+    assert caches.strlen(key_in(MOVING, "string")) == 12 * MEGABYTE
+    assert caches.hlen(key_in(MOVING, "secret\nname")) == 30_000
     assert "secret" not in server.log()
 
 

@@ -129,32 +129,15 @@ def test_overlap_cuts_and_joins() -> None:
     ]
 
 
-def test_slots_that_move_alone_are_cut_out_of_their_neighbours() -> None:
-    keys = dict.fromkeys(range(10), 1)
-    pieces = cut([SlotRange(0, 9)], keys, 100, alone={0, 4, 5, 9})
-    assert pieces == [
-        SlotRange(0, 0),
-        SlotRange(1, 3),
-        SlotRange(4, 4),
-        SlotRange(5, 5),
-        SlotRange(6, 8),
-        SlotRange(9, 9),
-    ]
-
-
 @given(
     first=st.integers(0, 50),
     size=st.integers(0, 50),
     most=st.integers(1, 40),
-    alone=st.sets(st.integers(0, 100)),
     data=st.data(),
 )
-def test_pieces_are_the_same_slots_within_the_limit(
-    first: int, size: int, most: int, alone: set[int], data: st.DataObject
-) -> None:
+def test_pieces_are_the_same_slots_within_the_limit(first: int, size: int, most: int, data: st.DataObject) -> None:
     whole = SlotRange(first, first + size)
     keys = {slot: data.draw(st.integers(0, 20)) for slot in slots_of([whole])}
-    pieces = cut([whole], keys, most, alone)
+    pieces = cut([whole], keys, most)
     assert [slot for piece in pieces for slot in slots_of([piece])] == slots_of([whole])
     assert all(len(piece) == 1 or sum(keys[slot] for slot in slots_of([piece])) <= most for piece in pieces)
-    assert all(len(piece) == 1 for piece in pieces if alone & set(slots_of([piece])))

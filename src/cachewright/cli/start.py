@@ -25,6 +25,7 @@ from cachewright.config import Listen, RequestLimits, Settings, parse_ports, par
 from cachewright.logs import Format
 
 _DAYS = validators.Number(gte=0, lte=36_500)
+_GRACE = validators.Number(gte=0, lte=3600)
 _AT_LEAST_1 = validators.Number(gte=1)
 
 _LIMITS = RequestLimits()
@@ -49,6 +50,13 @@ def serve(
             env_var="CACHEWRIGHT_SECRET_KEY_FILE",
         ),
     ] = None,
+    client_grace_seconds: Annotated[
+        float,
+        Parameter(
+            help="Time that a node which leaves or restarts gives to clients with subscriptions or blocked commands.",
+            validator=_GRACE,
+        ),
+    ] = 10,
     task_retention_days: Annotated[float, Parameter(help="Days to keep finished tasks.", validator=_DAYS)] = 365,
     audit_retention_days: Annotated[
         float, Parameter(help="Days to keep entries of the audit log.", validator=_DAYS)
@@ -143,6 +151,7 @@ def serve(
             tls_key=tls_key,
             database_url=read_database_url(database_url),
             secret_key_file=secret_key_file and secret_key_file.absolute(),
+            client_grace_seconds=client_grace_seconds,
             task_retention_days=task_retention_days,
             audit_retention_days=audit_retention_days,
             rate_limit=rate_limit,

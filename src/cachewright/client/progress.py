@@ -11,7 +11,7 @@ _NUMBERS = re.compile(r"\d+")
 
 
 class Migration(msgspec.Struct, frozen=True, kw_only=True):
-    """One range of slots on the move, from `detail`. Missing numbers are 0."""
+    """One range of slots on the move, from `detail`. Missing numbers are 0. `status` says what it waits for."""
 
     node_id: str
     first_slot: int
@@ -21,6 +21,7 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     keys: int
     keys_planned: int
     bytes: int
+    status: str = ""
 
     @property
     def phase(self) -> str:
@@ -35,7 +36,9 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         where = f"slots {self.first_slot}-{self.last_slot} of {self.node_id[:6]}"
-        return f"{where}: {self.phase}, {self.keys:,}/{self.keys_planned:,} keys, {self.bytes / 1e6:.1f} MB"
+        waiting = f"; {self.status}" if self.status else ""
+        moved = f"{self.keys:,}/{self.keys_planned:,} keys, {self.bytes / 1e6:.1f} MB"
+        return f"{where}: {self.phase}, {moved}{waiting}"
 
 
 class SubStep(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +52,11 @@ class SubStep(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def migration(self) -> Migration | None:
         return parse_detail(self.detail)
+
+    @property
+    def state(self) -> str:
+        """The migration, or what another sub-step waits for; empty if neither is known."""
+        return str(self.migration or "") or dict(_MEMBER.findall(self.detail)).get("status", "")
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,6 +107,7 @@ def parse_detail(text: str) -> Migration | None:
         keys=keys[0],
         keys_planned=keys[-1],
         bytes=(_integers(members, "bytes") or [0])[0],
+        status=members.get("status", ""),
     )
 
 

@@ -76,6 +76,9 @@ class Host(Protocol):
 
     async def process(self, node_id: str) -> ProcessInfo | None: ...
 
+    async def is_running(self, node_id: str) -> bool:
+        """Whether the node's process runs. False while a signal has suspended it."""
+
     async def nodes_with_file(self, name: str) -> frozenset[str]:
         """Return the ids of all nodes that have a file or socket of this name."""
 
@@ -115,6 +118,12 @@ class Host(Protocol):
 
     def find_ports(self, count: int, taken: Set[int], *, tls: bool) -> list[NodePorts]:
         """Return free ports for `count` nodes, none of them in `taken`. Raises NoFreePort."""
+
+    def hold_port(self, port: int) -> None:
+        """Keep other servers from choosing the port of a node that does not listen on it. Does not block."""
+
+    def release_port(self, port: int) -> None:
+        """End `hold_port`. Does not block."""
 
     def is_port_free(self, port: int) -> bool: ...
 

@@ -16,6 +16,7 @@ from cachewright import errors
 from cachewright.concurrency import FairLimit, SharedCalls
 from cachewright.errors import ApiError
 from cachewright.model.instances import Instance, Node, Role
+from cachewright.monitoring.shard_roles import ReportedRole, shard_roles
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 from cachewright.valkey.parameters import BY_NAME, read_settings
@@ -35,15 +36,28 @@ _PREVIEWS_WAITING = 10
 
 
 class NodeInfo(msgspec.Struct, frozen=True):
-    """A node with the fields of its INFO; None if it does not respond."""
+    """A node with the fields of its INFO; None if it does not respond.
+
+    :ivar shard_role: its role, in view of the other nodes of its shard; None if they are not known.
+    """
 
     node: Node
     fields: Mapping[str, str] | None
+    shard_role: Role | None = None
 
     @property
     def role(self) -> Role:
-        """Current role; the role that it was created for, if it does not respond."""
-        return ROLES[self.fields["role"]] if self.fields else self.node.role
+        return self.shard_role or self.reported_role or self.node.role
+
+    @property
+    def reported_role(self) -> Role | None:
+        """The role that the node reports; None if it does not respond."""
+        return ROLES[self.fields["role"]] if self.fields else None
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether the node accepts clients."""
+        return self.fields is not None and self.fields.get("tcp_port", str(self.node.port)) == str(self.node.port)
 
     def number(self, field: str) -> float:
         """A counter of INFO; 0 if the node does not respond or lacks the field."""
@@ -80,6 +94,12 @@ def read_node_info(node: Node, fields: Mapping[str, str]) -> NodeInfo:
     except (KeyError, ValueError):
         readable = False
     return seen if readable else NodeInfo(node, None)
+
+
+def with_shard_roles(infos: Sequence[NodeInfo]) -> list[NodeInfo]:
+    """Return the nodes of an instance with their roles."""
+    roles = shard_roles([ReportedRole(found.node, found.reported_role, found.is_serving) for found in infos])
+    return [msgspec.structs.replace(found, shard_role=roles[found.node.id]) for found in infos]
 
 
 class NodeBudget:
@@ -129,7 +149,7 @@ class NodeInspector:
         by_instance: dict[str, list[NodeInfo]] = {instance.id: [] for instance, _ in targets}
         for node_info in infos:
             by_instance[node_info.node.instance_id].append(node_info)
-        return by_instance
+        return {instance_id: with_shard_roles(found) for instance_id, found in by_instance.items()}
 
     async def configuration(self, instance: Instance, nodes: Sequence[Node]) -> list[Mapping[str, str]]:
         """Read all parameters of each node that responds. ApiError DCS.4049 if no node responds, DCS.4974 if too many

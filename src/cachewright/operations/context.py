@@ -17,11 +17,12 @@ from cachewright.store.database import Database
 from cachewright.tasks.operation import ActionFailed
 from cachewright.topologies import topology_of
 from cachewright.topologies.topology import view_all
+from cachewright.valkey import node_control
 from cachewright.valkey.access import SOCKET, Access
 from cachewright.valkey.certificates import CA_FILE, NODE_FILE, authority_certificate, is_usable, node_certificate
 from cachewright.valkey.config import valkey_conf
 from cachewright.valkey.migration.source_state import MigrationState
-from cachewright.valkey.topology import View
+from cachewright.valkey.topology import Needed, View
 
 
 class OperationContext(msgspec.Struct, frozen=True):
@@ -71,11 +72,22 @@ class OperationContext(msgspec.Struct, frozen=True):
         parameters that are not recorded yet.
         """
         parameters = {**instance.parameters, **(changed or {})}
-        settings = topology_of(instance.spec_code).settings(node)
+        topology = topology_of(instance.spec_code)
         return {
             **await self._certificates(instance, node.id),
-            CONFIG: valkey_conf(node, self.access(instance), parameters, settings),
+            **topology.start_files(),
+            CONFIG: valkey_conf(node, self.access(instance), parameters, topology.settings(node)),
         }
+
+    async def open_port(self, instance: Instance, node: Node) -> None:
+        """Make a node accept clients. Raises one of NODE_GONE or NodeRefused."""
+        await node_control.open_to_clients(node, self.access(instance))
+        self.host.release_port(node.port)
+
+    async def close_port(self, instance: Instance, node: Node) -> None:
+        """Make a node refuse new connections of clients. Raises one of NODE_GONE or NodeRefused."""
+        await node_control.close_to_clients(node, self.access(instance))
+        self.host.hold_port(node.port)
 
     async def renew_certificate(self, instance_id: str, node_id: str) -> None:
         """Replace the certificate of a node that is about to start, if it is missing or expires within some years."""
@@ -109,19 +121,22 @@ class OperationContext(msgspec.Struct, frozen=True):
         await self.change_node(node.id, access="socket")
         return msgspec.structs.replace(node, access="socket")
 
-    async def look(self, task: Task) -> tuple[Instance, list[Node], dict[str, View | None]]:
-        """The instance, its nodes, and the view of each node; None for a node that does not respond."""
+    async def look(self, task: Task, *, needed: Needed = "any") -> tuple[Instance, list[Node], dict[str, View | None]]:
+        """The instance, its nodes, and the view of each node as `views` returns them."""
 
         def read() -> tuple[Instance, list[Node]]:
             with self.database.read() as connection:
                 return _instance_of(connection, task), instances.nodes_of(connection, task.instance_id)
 
         instance, nodes = await asyncio.to_thread(read)
-        return instance, nodes, await self.views(instance, nodes)
+        return instance, nodes, await self.views(instance, nodes, needed=needed)
 
-    async def views(self, instance: Instance, nodes: Sequence[Node]) -> dict[str, View | None]:
-        """The view of each of these nodes, by node id; None for a node that does not respond."""
-        return await view_all(topology_of(instance.spec_code), nodes, self.access(instance))
+    async def views(
+        self, instance: Instance, nodes: Sequence[Node], *, needed: Needed = "any"
+    ) -> dict[str, View | None]:
+        """The view of each of these nodes, by node id; None for a node that does not respond. NodeBusy for a node that
+        answers again later if all views are `needed`, or if there is no other."""
+        return await view_all(topology_of(instance.spec_code), nodes, self.access(instance), needed=needed)
 
 
 def _instance_of(connection: sa.Connection, task: Task) -> Instance:

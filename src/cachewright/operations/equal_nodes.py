@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 
 import msgspec
 
-from cachewright.concurrency import gather_limited, repeated
+from cachewright.concurrency import end_tasks, gather_limited
 from cachewright.model.instances import Node
 from cachewright.model.tasks import Task
 from cachewright.valkey.access import Access
@@ -79,36 +79,37 @@ class Follower(msgspec.Struct, frozen=True, kw_only=True):
         between, such errors are logged and the next comparison tries again.
         """
         await self._settle()
-        obsolete: frozenset[str] = frozenset()
-        complained = False
-        async with connect(self.source, self.access) as source, connect(self.target, self.access) as target:
+        follower = asyncio.create_task(self._follow())
+        try:
+            yield
+        except Exception:
+            await end_tasks(follower)
+            with suppress(MigrationFailed, NodeRefused, TimeoutError):  # slots that have arrived stay with the target
+                async with asyncio.timeout(_LAST_SECONDS):
+                    await self._settle()
+            raise
+        finally:
+            await end_tasks(follower)
+        await self._settle()
 
-            async def follow() -> float:
-                """Compare and change. A library is deleted only if two comparisons agree: a client that loads it on one
-                primary after another may be in the middle."""
-                nonlocal obsolete, complained
+    async def _follow(self) -> None:
+        """Compare and change until cancelled. A library is deleted only if two comparisons agree: a client that loads
+        it on one primary after another may be in the middle. Errors in a row are logged once."""
+        obsolete: frozenset[str] = frozenset()
+        failing = False
+        async with connect(self.source, self.access) as source, connect(self.target, self.access) as target:
+            while True:
                 start = time.monotonic()
                 try:
                     difference = await self._difference(source, target)
                     await self._change(target, msgspec.structs.replace(difference, extra=difference.extra & obsolete))
-                    obsolete, complained = difference.extra, False
+                    obsolete, failing = difference.extra, False
                 except (*NODE_GONE, NodeRefused) as error:
-                    if not complained:
-                        log.warning(
-                            "functions of nodes %s and %s are not compared: %s", self.source.id, self.target.id, error
-                        )
-                    complained = True
-                return max(_POLL_SECONDS, _POLL_SHARE * (time.monotonic() - start))
-
-            try:
-                async with repeated(follow):
-                    yield
-            except Exception:
-                with suppress(MigrationFailed, NodeRefused, TimeoutError):  # slots that have arrived stay there
-                    async with asyncio.timeout(_LAST_SECONDS):
-                        await self._settle()
-                raise
-        await self._settle()
+                    if not failing:
+                        names = self.source.id, self.target.id
+                        log.warning("functions of nodes %s and %s are not compared: %s", *names, error)
+                    failing = True
+                await asyncio.sleep(max(_POLL_SECONDS, _POLL_SHARE * (time.monotonic() - start)))
 
     async def _settle(self) -> None:
         """Make the libraries of the target what they should be now. Raises MigrationFailed or NodeRefused."""

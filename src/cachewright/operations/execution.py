@@ -14,7 +14,12 @@ from cachewright.operations.context import OperationContext
 from cachewright.operations.instance_status import set_status_after
 from cachewright.operations.operation import Operation
 from cachewright.tasks.operation import ActionFailed, Policy, StepContext
-from cachewright.valkey.client import NODE_GONE, NodeRefused
+from cachewright.tasks.waiting import Postponed
+from cachewright.valkey.client import NODE_GONE, NodeBusy, NodeRefused
+from cachewright.valkey.replies import meaning_of
+from cachewright.valkey.single_request import request_once
+
+_PING_SECONDS = 1.0
 
 
 def executable_operations(context: OperationContext) -> Mapping[str, "ExecutableOperation"]:
@@ -24,13 +29,15 @@ def executable_operations(context: OperationContext) -> Mapping[str, "Executable
 
 @contextmanager
 def node_errors_as_failures() -> Iterator[None]:
-    """Turn errors of nodes into ActionFailed DCS.9004: a node does not respond, or refuses."""
+    """Turn errors of nodes into ActionFailed DCS.9004: a node does not respond, or refuses. It is final if repeating
+    the command cannot help."""
     try:
         yield
     except NODE_GONE as error:
         raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"a node does not answer: {error}") from error
     except NodeRefused as error:
-        raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"a node refuses: {error}") from error
+        is_final = meaning_of(str(error)).meaning == "final"
+        raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"a node refuses: {error}", is_final) from error
 
 
 class ExecutableOperation:
@@ -46,16 +53,41 @@ class ExecutableOperation:
 
     async def plan(self, task: Task) -> tuple[Step, ...]:
         with node_errors_as_failures():
-            return await self._operation.plan(self._context, task)
+            try:
+                return await self._operation.plan(self._context, task)
+            except NodeBusy as busy:
+                raise self._postponed(task, busy) from busy
 
     async def perform(self, action: str, step: StepContext) -> None:
         with node_errors_as_failures():
-            await ACTIONS[action].perform(self._context, step)
+            try:
+                await ACTIONS[action].perform(self._context, step)
+            except NodeBusy as busy:
+                raise self._postponed(step.task, busy) from busy
 
     async def recover(self, task: Task) -> None:
-        await self._operation.recover(self._context, task)
+        with node_errors_as_failures():
+            await self._operation.recover(self._context, task)
 
     def conclude(self, connection: sa.Connection, task: Task, recovered: bool) -> None:
         set_status_after(connection, task, recovered=recovered)
         if task.status == "SUCCESS" and self._operation.status_after_success is not None:
             self._operation.succeeded(self._context, connection, task)
+
+    def _postponed(self, task: Task, busy: NodeBusy) -> Postponed:
+        """The wait until the node accepts commands again, or until it does not answer at all."""
+
+        async def is_over() -> bool:
+            node = await self._context.node(task.instance_id, busy.node_id)
+            if node is None:
+                return True
+            access = self._context.access(await self._context.instance(task))
+            try:
+                await request_once(node, access, [("PING",)], _PING_SECONDS)
+            except NodeBusy:
+                return False
+            except (*NODE_GONE, NodeRefused):
+                return True
+            return True
+
+        return Postponed(busy.status, is_over)

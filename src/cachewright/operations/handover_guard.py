@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 
 import msgspec
 
-from cachewright.concurrency import repeated
+from cachewright.concurrency import end_tasks
 from cachewright.model.instances import Node
 from cachewright.operations.context import OperationContext
 from cachewright.valkey.access import Access
@@ -42,31 +42,41 @@ class HandoverGuard(msgspec.Struct, frozen=True, kw_only=True):
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
         """Watch handovers within the block. If it fails while a handover is granted, watch until that has ended."""
+        watcher = asyncio.create_task(self._watch())
+        try:
+            yield
+        except Exception:
+            with suppress(TimeoutError, *NODE_GONE, NodeRefused):
+                async with asyncio.timeout(_LONGEST_SECONDS), connect(self.source, self.access) as source:
+                    while await self._granted(source):
+                        await asyncio.sleep(_POLL_SECONDS)
+            raise
+        finally:
+            await end_tasks(watcher)
+
+    async def _watch(self) -> None:
+        """Watch until cancelled. A source that does not answer is asked again. The target is stopped once for each job:
+        it may be running again before the source ends the job."""
         stopped: set[str] = set()
-        async with connect(self.source, self.access) as source:
+        while True:
+            with suppress(*NODE_GONE, NodeRefused):
+                async with connect(self.source, self.access) as source:
+                    while True:
+                        if late := await self._late(source) - stopped:
+                            stopped |= late
+                            await self._stop_target()
+                        await asyncio.sleep(_POLL_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
 
-            async def watch() -> float:
-                """Stop the target once for each job: it may be running again before the source ends the job."""
-                with suppress(*NODE_GONE, NodeRefused):  # the source is asked again
-                    granted = await self._granted(source) - stopped
-                    if granted and await _rest_of_pause(source) < _SAFE_MS:
-                        stopped.update(granted)
-                        await self._stop_target()
-                return _POLL_SECONDS
+    async def _late(self, source: Valkey) -> set[str]:
+        """Return the names of jobs whose handover is granted, and whose time to complete it is almost over.
 
-            async with repeated(watch):
-                try:
-                    yield
-                except Exception:
-                    with suppress(TimeoutError, *NODE_GONE, NodeRefused):
-                        await self._wait_until_handed_over()
-                    raise
-
-    async def _wait_until_handed_over(self) -> None:
-        """Wait until no handover is granted."""
-        async with asyncio.timeout(_LONGEST_SECONDS), connect(self.source, self.access) as source:
-            while await self._granted(source):
-                await asyncio.sleep(_POLL_SECONDS)
+        The jobs are read again after the pause: it has also ended if the target has taken the slots in between.
+        """
+        granted = await self._granted(source)
+        if not granted or await _rest_of_pause(source) >= _SAFE_MS:
+            return set()
+        return granted & await self._granted(source)
 
     async def _granted(self, source: Valkey) -> set[str]:
         """Return the names of jobs to this target whose handover is granted."""

@@ -7,7 +7,7 @@ from cachewright.model.tasks import Step
 from cachewright.operations.actions.action import NodeArguments
 from cachewright.operations.actions.checks import CheckResources, CheckStatus, check_resources, check_status
 from cachewright.operations.actions.cluster import JoinCluster, join_cluster
-from cachewright.operations.actions.nodes import IDLE_SECONDS, ReleaseNode, release_node, set_memory
+from cachewright.operations.actions.nodes import ReleaseNode, release_node, set_memory
 from cachewright.operations.resize_estimate import Speed, move_specs
 from cachewright.operations.resize_plan import ResizePlan
 from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, RESOURCE_CHECK, STATUS_CHECK
@@ -18,10 +18,21 @@ from cachewright.valkey.node_load import NodeLoad
 _CHECK_SECONDS = 0.05
 _JOIN_SECONDS, _JOIN_SECONDS_A_NODE = 0.15, 0.03
 _RELEASE_SECONDS = 0.2
+_DRAIN_SECONDS = 0.5
 
 
-def steps(run_id: str, plan: ResizePlan, loads: Mapping[str, NodeLoad], speed: Speed) -> tuple[Step, ...]:
-    """Format a plan. `loads` are of each primary, by node id. Steps without sub-steps are omitted."""
+def steps(
+    run_id: str,
+    plan: ResizePlan,
+    loads: Mapping[str, NodeLoad],
+    speed: Speed,
+    grace: Mapping[str, float] | None = None,
+) -> tuple[Step, ...]:
+    """Format a plan. Steps without sub-steps are omitted.
+
+    :param loads: of each primary, by node id.
+    :param grace: seconds for which a removed node may have to wait for its clients, by node id; 0 for others.
+    """
     memory = [_set_memory(node) for node in plan.resized]
     return build(
         run_id,
@@ -32,7 +43,7 @@ def steps(run_id: str, plan: ResizePlan, loads: Mapping[str, NodeLoad], speed: S
             "Memory increase.": memory if plan.grows else [],
             "Data migration.": move_specs(plan.moves, loads, speed),
             "Memory decrease.": [] if plan.grows else memory,
-            "Resource release.": [_release(node, plan.removed, loads.get(node.id)) for node in plan.removed],
+            "Resource release.": [_release(node, plan.removed, loads, grace or {}) for node in plan.removed],
             POST_CHECK: [_check_status([])],
         },
     )
@@ -61,9 +72,12 @@ def _set_memory(node: Node) -> SubStepSpec:
     return set_memory.sub_step(name, effort(node.id, seconds=_CHECK_SECONDS), NodeArguments(node.id))
 
 
-def _release(node: Node, removed: Sequence[Node], load: NodeLoad | None) -> SubStepSpec:
+def _release(
+    node: Node, removed: Sequence[Node], loads: Mapping[str, NodeLoad], grace: Mapping[str, float]
+) -> SubStepSpec:
     """A node with clients keeps running until they have learnt the new owners of its slots."""
-    drained = IDLE_SECONDS if load and load.clients else 0.0
+    load = loads.get(node.id)
+    drained = grace.get(node.id) or (_DRAIN_SECONDS if load and load.clients else 0.0)
     name = f"Node release. Shard {node.shard}, {node.role}"
     arguments = ReleaseNode(node.id, leaving=tuple(other.id for other in removed))
     return release_node.sub_step(name, effort(node.id, seconds=_RELEASE_SECONDS + drained), arguments)

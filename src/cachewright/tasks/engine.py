@@ -11,27 +11,27 @@ in `_engine`.
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
 
 import sqlalchemy as sa
-from dbos import DBOS, DBOSConfig, StepOptions, StepReservation
+from dbos import DBOS, DBOSConfig, StepReservation
 from dbos import error as dbos_error
 
-from cachewright import errors
+from cachewright.concurrency import end_tasks
 from cachewright.errors import DatabaseUnavailable
 from cachewright.logs import about
 from cachewright.model.tasks import ENDED, Step, SubStep, Task
 from cachewright.store import tasks as stored
 from cachewright.store.database import Database
+from cachewright.tasks.attempt import run_attempt, step_options
 from cachewright.tasks.concurrency_limiter import ConcurrencyLimiter
 from cachewright.tasks.feed import TaskFeed
-from cachewright.tasks.interruption import Interruption, RetryDelay
-from cachewright.tasks.operation import PLAN, RECOVER, ActionFailed, Operation, Policy, StepContext, cancellation
+from cachewright.tasks.interruption import Interruption
+from cachewright.tasks.operation import PLAN, RECOVER, ActionFailed, Operation, StepContext, cancellation
 from cachewright.tasks.queue import WakeableQueue
-from cachewright.tasks.recorder import DATABASE_SECONDS, TaskRecorder
+from cachewright.tasks.recorder import TaskRecorder
+from cachewright.tasks.waiter import Waiter
 
 log = logging.getLogger(__name__)
 
@@ -40,14 +40,10 @@ WORKFLOW_VERSION = "1"
 """Version of the workflow. DBOS resumes only workflows of this version: keep it while the code can run old ones."""
 
 _RECOVERIES = 1_000_000
-_TASK_FAILED = errors.UNEXPECTED_TASK_ERROR
-_TIMED_OUT = errors.SUB_STEP_TIMEOUT
 _DELETED_PER_BATCH = 500
 _ENDED_RUNS = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
 _RUNS_KEPT = timedelta(hours=1)
 _engine: "Engine | None" = None
-
-Result = TypeVar("Result")
 
 
 class Engine:
@@ -172,15 +168,14 @@ class Engine:
             recovered = failure is None or await self._recovered(recorder)
             await DBOS.run_step_async({"name": "end"}, self._end, task_id, failure, recovered)
         finally:
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)  # the run gets the same error
+            await end_tasks(keeper)  # the run gets the same error
             del self._recorders[task_id]
 
     async def _perform_plan(self, recorder: TaskRecorder) -> tuple[str, str] | None:
         """Perform the plan. Error code and message of a failure, else None."""
         try:
             policy = self.operations[recorder.task.kind].policies[PLAN]
-            options = _options(PLAN, policy, Interruption(recorder))
+            options = step_options(PLAN, policy, Interruption(recorder))
             await DBOS.run_step_async(options, self._plan, recorder.task.id)
             for step in recorder.task.steps:
                 await self._perform_step(recorder, step)
@@ -194,8 +189,10 @@ class Engine:
         recorder = self._recorders[task_id]
         if recorder.task.status == "WAITING":
             operation = self.operations[recorder.task.kind]
-            policy, interruption = operation.policies[PLAN], Interruption(recorder)
-            await recorder.start(await _attempt(policy, interruption, lambda: operation.plan(recorder.task)))
+            waiter = Waiter(f"task {task_id}", recorder.show_before_plan, Interruption(recorder))
+            await recorder.start(
+                await run_attempt(operation.policies[PLAN], waiter, lambda: operation.plan(recorder.task))
+            )
 
     async def _perform_step(self, recorder: TaskRecorder, step: Step) -> None:
         """Perform a step. The positions of all sub-steps in DBOS's log are reserved first, so that lanes are
@@ -221,7 +218,7 @@ class Engine:
         operation = self.operations[recorder.task.kind]
         for sub_step, reservation in lane:
             policy = operation.policies[sub_step.action]
-            options = _options(f"{sub_step.action}:{sub_step.id}", policy, Interruption(recorder))
+            options = step_options(f"{sub_step.action}:{sub_step.id}", policy, Interruption(recorder))
             try:
                 if recorder.sub_step(sub_step.id).status == "FINISH":
                     # A resumed run replays it also if the task is cancelled now: DBOS compares the steps of both runs.
@@ -249,12 +246,10 @@ class Engine:
         await recorder.begin(sub_step_id)
         operation = self.operations[recorder.task.kind]
         policy = operation.policies[sub_step.action]
+        context = StepContext(recorder, sub_step_id, policy)
+        waiter = Waiter(f"task {task_id}: {sub_step.name}", context.show, Interruption(recorder))
         try:
-            await _attempt(
-                policy,
-                Interruption(recorder),
-                lambda: operation.perform(sub_step.action, StepContext(recorder, sub_step_id, policy)),
-            )
+            await run_attempt(policy, waiter, lambda: operation.perform(sub_step.action, context))
         except ActionFailed as failure:
             log.warning("task %s: %s: %s", task_id, sub_step.name, failure.message)
             raise
@@ -265,7 +260,7 @@ class Engine:
         no recovery, and one that has begun is cut short."""
         policy = self.operations[recorder.task.kind].policies[RECOVER]
         try:
-            options = _options(RECOVER, policy, Interruption(recorder, recovering=True))
+            options = step_options(RECOVER, policy, Interruption(recorder, recovering=True))
             await DBOS.run_step_async(options, self._recover, recorder.task.id)
         except (ActionFailed, dbos_error.DBOSMaxStepRetriesExceeded):
             return False
@@ -275,8 +270,8 @@ class Engine:
         recorder = self._recorders[task_id]
         operation = self.operations[recorder.task.kind]
         if not recorder.control.for_deletion:
-            policy, interruption = operation.policies[RECOVER], Interruption(recorder, recovering=True)
-            await _attempt(policy, interruption, lambda: operation.recover(recorder.task))
+            waiter = Waiter(f"task {task_id}", lambda status: None, Interruption(recorder, recovering=True))
+            await run_attempt(operation.policies[RECOVER], waiter, lambda: operation.recover(recorder.task))
 
     async def _end(self, task_id: str, failure: tuple[str, str] | None, recovered: bool) -> None:
         recorder = self._recorders[task_id]
@@ -293,48 +288,6 @@ class Engine:
 async def run_task(task_id: str) -> None:
     assert _engine is not None  # noqa: S101  # the engine registers itself before it starts DBOS
     await _engine.run(task_id)
-
-
-async def _attempt(policy: Policy, interruption: Interruption, act: Callable[[], Awaitable[Result]]) -> Result:
-    """Run one attempt, unless it is interrupted. Repeats it while the database is unavailable, which is no failure of
-    the attempt; actions can run twice."""
-
-    async def attempt() -> Result:
-        async with asyncio.timeout(policy.timeout):
-            return await act()
-
-    while True:
-        try:
-            with _unexpected_errors_logged():
-                return await interruption.limit(policy, attempt())
-        except DatabaseUnavailable as error:
-            log.warning("database unavailable, retrying: %s", error)
-            await asyncio.sleep(DATABASE_SECONDS)
-
-
-@contextmanager
-def _unexpected_errors_logged() -> Iterator[None]:
-    """Turn unexpected errors of an operation into failures with an error code, and log their tracebacks."""
-    try:
-        yield
-    except (ActionFailed, stored.StaleTask, DatabaseUnavailable):
-        raise
-    except TimeoutError as error:
-        raise ActionFailed(_TIMED_OUT, "no end within the limit") from error
-    except Exception as error:
-        log.exception("unexpected error in a task")
-        raise ActionFailed(_TASK_FAILED, f"{type(error).__name__}: {error}") from error
-
-
-def _options(name: str, policy: Policy, interruption: Interruption) -> StepOptions:
-    """DBOS itself does not wait between attempts, because its pause would not end when the task is cancelled."""
-    return {
-        "name": name,
-        "retries_allowed": policy.attempts > 1,
-        "max_attempts": policy.attempts,
-        "interval_seconds": 0.0,
-        "should_retry": RetryDelay(policy, interruption).is_retried,
-    }
 
 
 def _root(error: ActionFailed | dbos_error.DBOSMaxStepRetriesExceeded) -> ActionFailed:

@@ -9,8 +9,9 @@ import sqlalchemy as sa
 
 from cachewright import errors
 from cachewright.errors import CachewrightError
-from cachewright.model.tasks import Control, Step, SubStep, Task
+from cachewright.model.tasks import Control, MigrationMode, Step, SubStep, Task
 from cachewright.tasks.recorder import TaskRecorder
+from cachewright.tasks.waiting import with_status, without_status
 
 CONTROL_POLL_SECONDS = 0.1
 """Pause between two looks at the control settings of a task that waits for them to change."""
@@ -67,6 +68,8 @@ class StepContext:
     def __init__(self, recorder: TaskRecorder, sub_step_id: str, policy: Policy) -> None:
         self._recorder = recorder
         self._id = sub_step_id
+        self._detail = without_status(recorder.sub_step(sub_step_id).detail)
+        self._status = ""
         self.policy = policy
 
     @property
@@ -88,7 +91,16 @@ class StepContext:
     def measure(self, done: float | None = None, detail: str | None = None) -> None:
         """Report progress: `done` in the unit of the sub-step's work, from a real counter; `detail` in the contract's
         brace form."""
+        if detail is not None:
+            self._detail = detail
+            detail = with_status(detail, self._status)
         self._recorder.measure(self._id, done, detail)
+
+    def show(self, status: str) -> None:
+        """Show what the sub-step waits for, as the member `status` of its detail; an empty text if for nothing."""
+        if status != self._status:
+            self._status = status
+            self._recorder.measure(self._id, detail=with_status(self._detail, status))
 
     def warn(self, text: str) -> None:
         """Add a warning to the task's message, once. It stays there when the task ends."""
@@ -107,6 +119,11 @@ class StepContext:
                 return
             await asyncio.sleep(CONTROL_POLL_SECONDS)
 
+    def raise_if_cancelled(self) -> None:
+        """ActionFailed DCS.9005 if the task is cancelled."""
+        if self.is_cancelled():
+            raise cancellation(self._recorder.control)
+
     def is_cancelled(self) -> bool:
         return self._recorder.control.is_cancelled
 
@@ -118,11 +135,11 @@ class StepContext:
         """Whether the task is paused, cancelled or limited in any way. Reads the current settings."""
         await self._recorder.write()  # which reads the control settings
         control = self._recorder.control
-        return Control(priority=control.priority) != control
+        return Control(mode=control.mode) != control
 
-    def prioritizes_speed(self) -> bool:
-        """Whether clients need no protection."""
-        return self._recorder.control.priority == "speed"
+    def mode(self) -> MigrationMode:
+        """How the next batch of slots moves."""
+        return self._recorder.control.mode
 
 
 class Operation(Protocol):

@@ -15,13 +15,14 @@ import sqlalchemy as sa
 
 from cachewright.clock import Clock, steady_from
 from cachewright.errors import DatabaseUnavailable
-from cachewright.model.tasks import ENDED, Control, Step, SubStep, Task
+from cachewright.model.tasks import ENDED, Control, Step, SubStep, Task, Work
 from cachewright.store import task_controls
 from cachewright.store import tasks as stored
 from cachewright.store.database import Database
 from cachewright.tasks.forecast import with_errors, with_forecast
 from cachewright.tasks.progress import estimate
 from cachewright.tasks.stall_detector import StallDetector
+from cachewright.tasks.waiting import with_status
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,26 @@ class TaskRecorder:
         finished = tuple(step for step in self._task.steps if step.status == "FINISH")
         self._task = replace(self._task, status="EXECUTING", begin_time=begin, steps=(*finished, *steps))
         await self.write()
+
+    def show_before_plan(self, status: str) -> None:
+        """Show what the plan waits for, as a sub-step of the first step that has not finished. `start` removes it. The
+        next `keep` stores it."""
+        waiting = [step for step in self._task.steps if step.status != "FINISH"]
+        if not waiting:
+            return
+        shown = SubStep(
+            id=f"{waiting[0].id}-plan",
+            name="Plan.",
+            action="plan",
+            arguments={},
+            work=Work(unit="seconds", total=0.0, seconds=0.0, lane="plan"),
+            detail=with_status("", status),
+        )
+        others = tuple(sub for sub in waiting[0].sub_steps if sub.id != shown.id)
+        changed = replace(waiting[0], sub_steps=(*others, shown) if status else others)
+        self._task = replace(
+            self._task, steps=tuple(changed if step is waiting[0] else step for step in self._task.steps)
+        )
 
     async def end(self, *, error_code: str | None, message: str, also: Conclusion) -> None:
         """Store the end of the task. Steps that never ran stay WAITING; a running step becomes FAILED.

@@ -7,7 +7,7 @@ from cachewright.model.instances import Node
 from cachewright.tasks.plan import SubStepSpec, effort
 from cachewright.topologies.topology import Steps, start_node
 from cachewright.valkey.access import Access
-from cachewright.valkey.config import Setting, cluster_settings, nodes_conf
+from cachewright.valkey.config import LISTENER, LISTENER_CONF, Setting, closed_at_start, cluster_settings, nodes_conf
 from cachewright.valkey.slots import even_split
 from cachewright.valkey.topology import View, ask_view
 
@@ -28,7 +28,10 @@ class Cluster:
         return (new.cache_mode, new.cpu_type, new.copies) == (now.cache_mode, now.cpu_type, now.copies)
 
     def settings(self, node: Node) -> Sequence[Setting]:
-        return cluster_settings(node)
+        return [*cluster_settings(node), *closed_at_start(node)]
+
+    def start_files(self) -> Mapping[str, str]:
+        return {LISTENER: LISTENER_CONF}
 
     def first_files(self, node: Node, nodes: Sequence[Node], *, founding: bool) -> Mapping[str, str]:
         """Give each founding primary an equal part of the slots and its own epoch."""

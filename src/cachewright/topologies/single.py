@@ -35,6 +35,9 @@ class Single:
     def settings(self, node: Node) -> Sequence[Setting]:
         return [("databases", _DATABASES)]
 
+    def start_files(self) -> Mapping[str, str]:
+        return {}
+
     def first_files(self, node: Node, nodes: Sequence[Node], *, founding: bool) -> Mapping[str, str]:
         return {}
 
@@ -52,7 +55,6 @@ class Single:
             primary=None,
             linked=True,
             slots=(SlotRange(0, SLOTS - 1),),
-            open_slots=False,
         )
         return View(ok=role == "primary", epoch=0, members={node.id: itself})
 

@@ -11,8 +11,9 @@ from cachewright.flavors import Flavor
 from cachewright.model.instances import Node
 from cachewright.tasks.plan import SubStepSpec, effort
 from cachewright.valkey.access import Access
+from cachewright.valkey.client import ANSWER_SECONDS
 from cachewright.valkey.config import Setting
-from cachewright.valkey.topology import View, views
+from cachewright.valkey.topology import Needed, View, views
 
 _START_SECONDS = 0.15
 
@@ -40,6 +41,9 @@ class Topology(Protocol):
     def settings(self, node: Node) -> Sequence[Setting]:
         """Return lines of the node's valkey.conf that are specific to this topology."""
 
+    def start_files(self) -> Mapping[str, str]:
+        """Return the files, by name, that the node needs at every start in addition to valkey.conf."""
+
     def first_files(self, node: Node, nodes: Sequence[Node], *, founding: bool) -> Mapping[str, str]:
         """Return the files, by name, that the node needs before its first start. Valkey overwrites them afterwards.
 
@@ -56,10 +60,16 @@ class Topology(Protocol):
 
 
 async def view_all(
-    topology: Topology, nodes: Sequence[Node], access: Access, answer_seconds: float = 5.0
+    topology: Topology,
+    nodes: Sequence[Node],
+    access: Access,
+    answer_seconds: float = ANSWER_SECONDS,
+    *,
+    needed: Needed = "none",
 ) -> dict[str, View | None]:
-    """Return the view of each node by node id, None for nodes that do not answer or refuse."""
-    return await views(nodes, access, answer_seconds, topology.view)
+    """Return the view of each node by node id, None for nodes that do not answer or refuse. For `needed` see
+    `valkey.topology.views`."""
+    return await views(nodes, access, answer_seconds, topology.view, needed=needed)
 
 
 def start_node(node: Node, *, founding: bool) -> SubStepSpec:

@@ -5,30 +5,113 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from valkey.asyncio import Valkey
+from valkey.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    InvalidResponse,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+)
 from valkey.exceptions import ConnectionError as NodeUnreachable
-from valkey.exceptions import InvalidResponse
 from valkey.exceptions import ResponseError as NodeRefused
 from valkey.exceptions import TimeoutError as NodeSilent
 
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access, address
+from cachewright.valkey.replies import ErrorReply, meaning_of
 
-__all__ = ["CONTROL_PLANE", "NODE_GONE", "NodeRefused", "Valkey", "ask", "connect", "connect_again"]
+__all__ = [
+    "CONTROL_PLANE",
+    "NODE_GONE",
+    "NodeBusy",
+    "NodeRefused",
+    "Valkey",
+    "ask",
+    "connect",
+    "connect_again",
+    "refusal",
+]
 
 CONTROL_PLANE = "cachewright"
 """Name of the control plane's connections (CLIENT SETNAME), which do not count as clients."""
 
 NODE_GONE = (NodeUnreachable, NodeSilent, OSError)
-"""Errors of a connection to a node that is dead, frozen or still loading its data."""
+"""Errors of a connection to a node that is dead or frozen."""
 
-_ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 7.0
+"""Time limit of an answer. A node that runs a script answers nothing for up to 5 s (`lua-time-limit`), and then BUSY.
+It must not be taken for a dead node before that."""
+
+_WITHOUT_PREFIX = {
+    BusyLoadingError: "LOADING",
+    AuthenticationError: "WRONGPASS",
+    OutOfMemoryError: "OOM",
+    ReadOnlyError: "READONLY",
+    NoPermissionError: "NOPERM",
+}
+"""Errors of the client library from which it removes the prefix of the reply."""
+
+_FULL = "max number of clients reached"
+_SHOWN_CHARACTERS = 200
+
+
+class NodeBusy(NodeRefused):
+    """The node is alive and refuses commands in a state that passes by itself (`Meaning` "wait").
+
+    :ivar node_id: id of the node.
+    :ivar reply: what the reply means.
+    """
+
+    def __init__(self, node_id: str, reply: ErrorReply, text: str) -> None:
+        super().__init__(f"node {node_id}: {reply.cause}: {text}"[:_SHOWN_CHARACTERS])
+        self.node_id = node_id
+        self.reply = reply
+
+    @property
+    def status(self) -> str:
+        """What a task waits for, without commas and braces."""
+        return f"waiting for node {self.node_id}: {self.reply.shown}"
+
+
+def refusal(node_id: str, text: str) -> NodeRefused:
+    """Return the error that an error reply of the node stands for."""
+    reply = meaning_of(text)
+    return NodeBusy(node_id, reply, text) if reply.meaning == "wait" else NodeRefused(text[:_SHOWN_CHARACTERS])
+
+
+class _Client(Valkey):
+    """A client that raises NodeRefused for every error reply of its node, or NodeBusy."""
+
+    node_id = ""
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        try:
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # as in the library
+        except (NodeRefused, NodeUnreachable) as error:
+            text = _reply_text(error)
+            if text is None:
+                raise
+            raise refusal(self.node_id, text) from error
+
+
+def _reply_text(error: Exception) -> str | None:
+    """Return the error reply that the library has raised, None if it is no reply of the node."""
+    text = str(error)
+    for kind, prefix in _WITHOUT_PREFIX.items():
+        if isinstance(error, kind):
+            return f"{prefix} {text}"
+    if text == _FULL:
+        return f"ERR {text}"
+    return text if isinstance(error, NodeRefused) else None
 
 
 @asynccontextmanager
-async def connect(node: Node, access: Access, answer_seconds: float = _ANSWER_SECONDS) -> AsyncIterator[Valkey]:
-    """Yield a client of the node for the `with` block. Its commands raise one of NODE_GONE or NodeRefused."""
+async def connect(node: Node, access: Access, answer_seconds: float = ANSWER_SECONDS) -> AsyncIterator[Valkey]:
+    """Yield a client of the node for the `with` block. Its commands raise one of NODE_GONE or NodeRefused, of
+    which NodeBusy says that the node answers again later."""
     with address(node, access) as place:
-        client = Valkey(
+        client = _Client(
             **place.options(),
             socket_timeout=answer_seconds,
             socket_connect_timeout=answer_seconds,
@@ -38,6 +121,7 @@ async def connect(node: Node, access: Access, answer_seconds: float = _ANSWER_SE
             decode_responses=True,
             single_connection_client=True,
         )
+        client.node_id = node.id
         try:
             yield client
         except (InvalidResponse, UnicodeDecodeError) as error:  # an unreadable reply counts as a missing one

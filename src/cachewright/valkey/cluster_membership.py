@@ -1,7 +1,8 @@
 """Membership of nodes in a cluster: introduction, announcement of slots, replication, failover, removal.
 
 Every function ensures a result and may be repeated. It raises one of NODE_GONE if a node does not answer and
-NodeRefused if it refuses, unless its docstring says otherwise.
+NodeRefused if it refuses, unless its docstring says otherwise. NodeBusy is raised for each node that it needs and that
+answers again later.
 
 Source: CLUSTER MEET, REPLICATE, FAILOVER and FORGET of Valkey 9.1.
 """
@@ -22,17 +23,26 @@ from cachewright.valkey.topology import View, views
 
 _POLL_SECONDS = 0.02
 _FAILOVER_SECONDS = 6.0
+_HAND_OVER_SECONDS = 30.0
+_IN_STEP_SECONDS = 5.0
+"""Time for which a replica that has just started may become in sync."""
 
 
 def fault(view: View | None) -> str | None:
     """Return why the cluster is not healthy in the view of one node, as the predicate of a sentence about that node.
-    Return None if it is healthy."""
+    Return None if it is healthy.
+
+    Open slots between two members are no fault: clients reach all keys, and the task that opened them completes them.
+    """
     if view is None:
         return "does not answer"
     if not view.ok:
         return "finds the instance not ok"
-    if any(member.open_slots for member in view.members.values()):
-        return "has slots left open by a migration by hand"
+    others = {
+        other for member in view.members.values() for other in [*member.migrating.values(), *member.importing.values()]
+    }
+    if others - view.members.keys():
+        return "has slots left open by a migration from or to a node that is no member"
     try:
         require_full_cover(view.owned())
     except ValueError as error:
@@ -42,7 +52,7 @@ def fault(view: View | None) -> str | None:
 
 async def introduce(nodes: Sequence[Node], new: Sequence[Node], access: Access) -> None:
     """Make every node meet each of the `new` nodes that it does not know. This is faster than gossip."""
-    views_before = await views(nodes, access)
+    views_before = await views(nodes, access, needed="all")
 
     async def introduce_to(node: Node, others: Iterable[Node]) -> None:
         view = views_before[node.id]
@@ -63,7 +73,7 @@ async def announce_slots(nodes: Sequence[Node], access: Access, announced: set[t
 
     :param announced: pairs of node ids, announcer and receiver, from earlier calls. New pairs are added.
     """
-    views_before = await views(nodes, access)
+    views_before = await views(nodes, access, needed="all")
 
     async def announce(node: Node) -> None:
         own_view = views_before[node.id]
@@ -90,12 +100,12 @@ async def replace_placeholder(node: Node, access: Access, *, founding: bool) -> 
     """Make a new primary replace its placeholder primary. If it is `founding` a cluster, it takes over the slots.
 
     Waits until the state of the cluster is ok in the node's view, because Valkey then lets the node serve immediately
-    (see `valkey.config.nodes_conf`). Continues to wait while the node does not answer or refuses.
+    (see `valkey.config.nodes_conf`). Continues to wait while the node does not answer or refuses, and raises NodeBusy.
     """
     placeholder = placeholder_primary(node)
     promotion = ("CLUSTER FAILOVER", "TAKEOVER") if founding else ("CLUSTER REPLICATE", "NO", "ONE")
     while True:
-        view = (await views([node], access))[node.id]
+        view = (await views([node], access, needed="all"))[node.id]
         if view and placeholder not in view.members:
             return
         with suppress(*NODE_GONE, NodeRefused):
@@ -112,7 +122,7 @@ async def replace_placeholder(node: Node, access: Access, *, founding: bool) -> 
 async def replicate(replica: Node, primary: Node, access: Access) -> None:
     """Make a node replicate `primary`. Waits until it knows that node as a primary."""
     while True:
-        view = (await views([replica], access))[replica.id]
+        view = (await views([replica], access, needed="all"))[replica.id]
         if view and view.members[replica.id].primary == primary.id:
             return
         if view and view.knows([primary.id]) and not view.members[primary.id].primary:
@@ -122,17 +132,57 @@ async def replicate(replica: Node, primary: Node, access: Access) -> None:
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def fail_over(replicas: Iterable[Node], access: Access) -> None:
-    """Promote the first replica that is in sync. The old primary first hands over all acknowledged writes.
+async def fail_over(primary: Node, replicas: Sequence[Node], nodes: Sequence[Node], access: Access) -> bool:
+    """Promote a replica that is in sync in place of `primary`. The old primary first hands over all acknowledged
+    writes. Return whether a replica was promoted, once every node that answers knows it.
 
-    Has no effect if no replica can be promoted. Ignores replicas that do not answer or refuse."""
-    for replica in replicas:
-        with suppress(*NODE_GONE, NodeRefused):
-            async with connect(replica, access) as client:
-                if await is_link_up(client):
-                    await ask(client, "CLUSTER FAILOVER")
-                    if await _becomes_primary(client):
-                        return
+    Valkey refuses the votes while nodes have different views of the shard, as they do for moments after a resize, and
+    holds back the clients of the primary meanwhile. So all `nodes` must agree first. Ignores replicas that do not
+    answer or refuse. Returns False if no replica can be promoted within half a minute.
+    """
+    deadline = time.monotonic() + _HAND_OVER_SECONDS
+    in_step_until = time.monotonic() + _IN_STEP_SECONDS
+    while time.monotonic() < deadline:
+        agreed = await _agree_on(primary, nodes, access)
+        for replica in replicas:
+            with suppress(*NODE_GONE, NodeRefused):
+                async with connect(replica, access) as client:
+                    if not await is_link_up(client):
+                        continue
+                    in_step_until = deadline
+                    if agreed:
+                        await ask(client, "CLUSTER FAILOVER")
+                        if await _becomes_primary(client):
+                            await _wait_until_known(primary, replica, nodes, access, deadline)
+                            return True
+        if time.monotonic() > in_step_until:
+            return False
+        await asyncio.sleep(_POLL_SECONDS)
+    return False
+
+
+async def _agree_on(primary: Node, nodes: Sequence[Node], access: Access) -> bool:
+    """Whether all nodes that answer know the same epoch and slots of a primary."""
+    seen = {
+        (member.epoch, member.slots)
+        for view in (await views(nodes, access)).values()
+        if view and (member := view.members.get(primary.id))
+    }
+    return len(seen) == 1
+
+
+async def _wait_until_known(old: Node, new: Node, nodes: Sequence[Node], access: Access, deadline: float) -> None:
+    """Wait until all nodes that answer know that `new` has the slots of `old`."""
+    while time.monotonic() < deadline:
+        found = [view for view in (await views(nodes, access)).values() if view]
+        if all(view.ok and view.knows([new.id]) and _has_taken_over(view, old, new) for view in found):
+            return
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _has_taken_over(view: View, old: Node, new: Node) -> bool:
+    before, after = view.members.get(old.id), view.members[new.id]
+    return not after.primary and (before is None or not before.slots)
 
 
 async def forget(node: Node, removed_id: str, access: Access) -> None:

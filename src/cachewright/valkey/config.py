@@ -18,6 +18,11 @@ from cachewright.valkey.slots import SlotRange
 
 CLUSTER_NODE_TIMEOUT_MS = 5000
 
+LISTENER = "listener.conf"
+"""Name of the file with the setting of the port at the start of a node."""
+
+LISTENER_CONF = "port 0\n"
+
 Setting = tuple[str, object]
 """Name and value of one line of valkey.conf."""
 
@@ -64,6 +69,19 @@ def cluster_settings(node: Node) -> list[Setting]:
         ("cluster-slot-migration-log-max-len", 100),  # the log is read several times a second
         *_tls(node),
     ]
+
+
+def closed_at_start(node: Node) -> list[Setting]:
+    """Return settings with which a node of a cluster starts without listening on its port for clients: a node that does
+    not know the whole cluster would give clients wrong answers. Other nodes learn the port all the same.
+
+    The control plane opens the port (`node_control.open_to_clients`). `LISTENER` needs the text `LISTENER_CONF`. It
+    is a file of its own, so that `port` in valkey.conf is the port of the node.
+    """
+    announced: list[Setting] = [("cluster-announce-port", node.port)]
+    if node.tls_port is None:
+        announced.append(("replica-announce-port", node.port))
+    return [*announced, ("include", LISTENER)]
 
 
 def _tls(node: Node) -> list[Setting]:

@@ -6,20 +6,15 @@ otherwise.
 Source: CONFIG, CLIENT LIST, INFO and SHUTDOWN of Valkey 9.1.
 """
 
-import asyncio
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, connect
-from cachewright.valkey.client_activity import client_activity
 from cachewright.valkey.parameters import deviations, node_settings, read_settings
 
 _PARAMETER_SECONDS = 2.0
-_POLL_SECONDS = 0.1
-"""Interval of requests for a node's list of clients. It is long because the node lists all of them each time."""
 
 
 async def set_memory_limit(node: Node, access: Access, maxmemory: int) -> int:
@@ -45,18 +40,25 @@ async def ensure_parameters(node: Node, access: Access, values: Mapping[str, str
             await _config_set(client, different)
 
 
-async def wait_until_idle(node: Node, access: Access, *, idle_seconds: float, at_most_seconds: float) -> None:
-    """Wait until the node has no clients or they have sent no command for `idle_seconds`, but at most
-    `at_most_seconds`. Return immediately if the node does not answer."""
-    deadline = time.monotonic() + at_most_seconds
-    with suppress(*NODE_GONE):
+async def is_open_to_clients(node: Node, access: Access) -> bool:
+    """Whether the node listens on its port for clients."""
+    async with connect(node, access) as client:
+        return bool((await client.config_get("port"))["port"] == str(node.port))
+
+
+async def open_to_clients(node: Node, access: Access) -> None:
+    """Make the node listen on its port for clients, until its next start."""
+    if not await is_open_to_clients(node, access):
         async with connect(node, access) as client:
-            last = now = await client_activity(client)
-            while now.connected and now.at < min(last.at + idle_seconds, deadline):
-                await asyncio.sleep(_POLL_SECONDS)
-                now = await client_activity(client)
-                if now.calls != last.calls:
-                    last = now
+            await ask(client, "CONFIG SET", "port", node.port)
+
+
+async def close_to_clients(node: Node, access: Access) -> None:
+    """Make the node refuse new connections of clients and peers. Open connections continue, and other nodes still know
+    its port. No effect on a node that the control plane itself reaches through that port."""
+    if node.access == "socket":
+        async with connect(node, access) as client:
+            await ask(client, "CONFIG SET", "cluster-announce-port", node.port, "port", 0)
 
 
 async def shut_down(node: Node, access: Access) -> None:

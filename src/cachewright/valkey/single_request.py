@@ -14,7 +14,7 @@ from valkey.exceptions import ConnectionError as NodeUnreachable
 
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access, Address, address
-from cachewright.valkey.client import CONTROL_PLANE, NodeRefused
+from cachewright.valkey.client import CONTROL_PLANE, NodeRefused, refusal
 
 MOST_BYTES = 2 * 1024 * 1024
 """Limit of all replies on one connection, in bytes. CLUSTER NODES takes about 150 bytes per node, INFO about 30 KB."""
@@ -47,11 +47,12 @@ async def request_once(
     """Send the commands and return the reply to each: text, a number, or a list of them.
 
     Raises one of NODE_GONE if the node does not answer within `answer_seconds`, NodeRefused if it refuses the
-    authentication or a command. With `keep_refusals` the refusal of a command is returned as its reply.
+    authentication or a command, of which NodeBusy says that it answers again later. With `keep_refusals` the refusal of
+    a command is returned as its reply.
     """
     with address(node, access) as place:
         async with asyncio.timeout(answer_seconds):
-            transport, request = await dial(place, lambda: _PendingRequest(opening(place), commands))
+            transport, request = await dial(place, lambda: _PendingRequest(node.id, opening(place), commands))
             try:
                 replies = await request.replies
             finally:
@@ -91,7 +92,8 @@ class _PendingRequest(asyncio.Protocol):
     :ivar replies: the replies to all commands. It fails if an opening command is refused.
     """
 
-    def __init__(self, first: Sequence[Command], commands: Sequence[Command]) -> None:
+    def __init__(self, node_id: str, first: Sequence[Command], commands: Sequence[Command]) -> None:
+        self._node_id = node_id
         self._request = b"".join(pack_command(words) for words in (*first, *commands))
         self._opening = len(first)
         self._commands = len(commands)
@@ -120,7 +122,7 @@ class _PendingRequest(asyncio.Protocol):
 
     def _add_reply(self, reply: Any) -> None:
         if isinstance(reply, ReplyError):
-            reply = NodeRefused(str(reply)[:200])
+            reply = refusal(self._node_id, str(reply))
         if self._opening:
             self._opening -= 1
             if isinstance(reply, NodeRefused):

@@ -5,7 +5,7 @@ owns 16384/n slots, rounded up or down, and each removed shard owns none. No pla
 slots. No shard is both a source and a target.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -79,17 +79,13 @@ def merged(ranges: Iterable[SlotRange]) -> list[SlotRange]:
     return joined
 
 
-def cut(
-    ranges: Iterable[SlotRange], keys: Mapping[int, int], most_keys: int, alone: Set[int] = frozenset()
-) -> list[SlotRange]:
-    """Return the same slots in contiguous pieces, ascending. Each has at most `most_keys` keys or is a single slot.
-    Each slot in `alone` is a piece of its own."""
+def cut(ranges: Iterable[SlotRange], keys: Mapping[int, int], most_keys: int) -> list[SlotRange]:
+    """Return the same slots in contiguous pieces, ascending. Each has at most `most_keys` keys or is a single slot."""
     pieces: list[SlotRange] = []
     for part in merged(ranges):
         first, held = part.first, 0
         for slot in range(part.first, part.last + 1):
-            apart = slot in alone or slot - 1 in alone
-            if slot > first and (apart or held + keys[slot] > most_keys):
+            if slot > first and held + keys[slot] > most_keys:
                 pieces.append(SlotRange(first, slot - 1))
                 first, held = slot, 0
             held += keys[slot]

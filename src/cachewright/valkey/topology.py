@@ -6,16 +6,19 @@ Source: https://valkey.io/commands/cluster-nodes and cluster-info.
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Literal
 
 import msgspec
 
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
-from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask
+from cachewright.valkey.client import ANSWER_SECONDS, NODE_GONE, NodeBusy, NodeRefused, Valkey, ask
 from cachewright.valkey.single_request import Unreadable, fields, request_once, text
-from cachewright.valkey.slots import SLOTS, SlotRange, merged
+from cachewright.valkey.slots import SLOTS, SlotRange, merged, require_full_cover
 
-_ANSWER_SECONDS = 5.0
+Needed = Literal["none", "any", "all"]
+"""Which of the views a caller cannot do without."""
+
 _MEMBER_FIELDS = 8
 _NODE_ID = re.compile(r"[0-9a-f]{40}")
 
@@ -25,7 +28,11 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
     :ivar address: `host:port@bus port`. The port is 0 while the other node does not know it. With TLS on the bus, a
     node learns it from the first PING, and until then redirects clients to port 0.
+    :ivar migrating: slots whose keys move one by one to another node, each with the id of that node; only of the node
+        whose view this is, as `importing`.
+    :ivar importing: slots whose keys come one by one from another node, each with the id of that node.
     :ivar primary: id of the primary; None if the member is a primary.
+    :ivar epoch: configuration epoch of the member, or of its primary.
     """
 
     id: str
@@ -34,7 +41,9 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     primary: str | None
     linked: bool
     slots: tuple[SlotRange, ...]
-    open_slots: bool
+    migrating: Mapping[int, str] = {}
+    importing: Mapping[int, str] = {}
+    epoch: int = 0
 
     @property
     def port(self) -> int:
@@ -63,6 +72,15 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     def owned(self) -> dict[str, tuple[SlotRange, ...]]:
         return {member.id: member.slots for member in self.members.values() if member.slots}
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether each slot has exactly one owner."""
+        try:
+            require_full_cover(self.owned())
+        except ValueError:
+            return False
+        return True
+
     def knows(self, node_ids: Sequence[str]) -> bool:
         return all(node_id in self.members and self.members[node_id].known for node_id in node_ids)
 
@@ -72,7 +90,7 @@ async def view(client: Valkey) -> View:
     return parse_view(await ask(client, "CLUSTER", "NODES"), await ask(client, "CLUSTER", "INFO"))
 
 
-async def ask_view(node: Node, access: Access, answer_seconds: float = _ANSWER_SECONDS) -> View:
+async def ask_view(node: Node, access: Access, answer_seconds: float = ANSWER_SECONDS) -> View:
     """Return the node's view. Raises one of NODE_GONE or NodeRefused."""
     replies = await request_once(node, access, [("CLUSTER", "NODES"), ("CLUSTER", "INFO")], answer_seconds)
     return parse_view(*replies)
@@ -81,18 +99,29 @@ async def ask_view(node: Node, access: Access, answer_seconds: float = _ANSWER_S
 async def views(
     nodes: Sequence[Node],
     access: Access,
-    answer_seconds: float = _ANSWER_SECONDS,
+    answer_seconds: float = ANSWER_SECONDS,
     ask_one: Callable[[Node, Access, float], Awaitable[View]] = ask_view,
+    *,
+    needed: Needed = "none",
 ) -> dict[str, View | None]:
-    """Return the view of every node by node id, None for nodes that do not answer or refuse. `ask_one` requests one."""
+    """Return the view of every node by node id, None for nodes that do not answer or refuse. `ask_one` requests one.
+
+    Raises NodeBusy for a node that answers again later if all views are needed, or if any is needed and there is none.
+    """
+    busy: list[NodeBusy] = []
 
     async def view_or_none(node: Node) -> View | None:
         try:
             return await ask_one(node, access, answer_seconds)
+        except NodeBusy as error:
+            busy.append(error)
+            return None
         except (*NODE_GONE, NodeRefused):
             return None
 
     all_views = await asyncio.gather(*(view_or_none(node) for node in nodes))
+    if busy and (needed == "all" or (needed == "any" and not any(all_views))):
+        raise busy[0]
     return {node.id: view for node, view in zip(nodes, all_views, strict=True)}
 
 
@@ -122,7 +151,7 @@ def _member(words: Sequence[str]) -> Member:
     """Parse the words of a line of CLUSTER NODES. Raises ValueError."""
     if len(words) < _MEMBER_FIELDS:
         raise ValueError("a line is too short")
-    node_id, address, flag_names, primary, _, _, _, link, *parts = words
+    node_id, address, flag_names, primary, _, _, epoch, link, *parts = words
     flags = frozenset(flag_names.split(","))
     if not _NODE_ID.fullmatch(node_id):
         raise ValueError("a line begins with no node id")
@@ -133,8 +162,16 @@ def _member(words: Sequence[str]) -> Member:
         primary=None if primary == "-" else primary,
         linked=link == "connected" or "myself" in flags,
         slots=tuple(merged(_slot_range(part) for part in parts if not part.startswith("["))),
-        open_slots=any(part.startswith("[") for part in parts),
+        migrating=_open_slots(parts, "->-"),
+        importing=_open_slots(parts, "-<-"),
+        epoch=int(epoch),
     )
+
+
+def _open_slots(parts: Sequence[str], arrow: str) -> dict[int, str]:
+    """Parse words like `[93->-<node id>]`. Raises ValueError."""
+    opened = (part.strip("[]").partition(arrow) for part in parts if part.startswith("["))
+    return {int(slot): node_id for slot, found, node_id in opened if found}
 
 
 def _slot_range(part: str) -> SlotRange:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Parameter, validators
 
 from cachewright.cli.admin.passwords import new_password
+from cachewright.cli.remote.modes import Mode, with_mode
 from cachewright.cli.remote.output import AsJson, print_json, print_pairs, print_table
 from cachewright.cli.remote.watching import watch
 from cachewright.client.account import DEFAULT_TARGET, Target
@@ -170,6 +171,7 @@ def resize(
     shard_gb: ShardGb = None,
     memory_gb: MemoryGb = None,
     spec: Spec = None,
+    mode: Mode = None,
     wait: Wait = False,
     json: AsJson = False,
 ) -> None:
@@ -183,7 +185,7 @@ def resize(
     answer = server.ask(
         "POST",
         f"instances/{body['instance_id']}/resize",
-        {"spec_code": flavor.spec_code, "new_capacity": float(flavor.capacity_gb)},
+        with_mode({"spec_code": flavor.spec_code, "new_capacity": float(flavor.capacity_gb)}, mode),
     )
     follow(server, body["instance_id"], answer if json else f"{body['name']} to {flavor.spec_code}", wait, json)
 

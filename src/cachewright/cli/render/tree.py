@@ -63,7 +63,7 @@ def tree(pen: Pen, title: str, progress: Progress, *, height: int = 1000) -> Tre
         branch = drawn.add(pen.row(step, _step_share(step), _NAME + _INDENT))
         if lines <= height or step.status in {"EXECUTING", "FAILED"}:
             for sub_step in step.sub_steps:
-                detail = str(sub_step.migration) if sub_step.migration else ""
+                detail = sub_step.state
                 row = branch.add(pen.row(sub_step, _share(sub_step), _NAME, detail if wide else ""))
                 if detail and not wide:
                     row.add(Text(detail))

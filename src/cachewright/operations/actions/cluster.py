@@ -14,12 +14,11 @@ from cachewright.topologies import CLUSTER
 from cachewright.topologies.topology import Topology
 from cachewright.valkey import cluster_membership
 from cachewright.valkey.access import Access
-from cachewright.valkey.client import NODE_GONE, NodeRefused
+from cachewright.valkey.client import ANSWER_SECONDS, NODE_GONE, NodeBusy, NodeRefused
 from cachewright.valkey.node_control import is_in_step
 from cachewright.valkey.topology import primaries
 
 _POLL_SECONDS = 0.02
-_ANSWER_SECONDS = 5.0
 
 
 class JoinCluster(msgspec.Struct, frozen=True):
@@ -35,8 +34,9 @@ async def form_cluster(context: OperationContext, step: StepContext, _: NoArgume
     nodes = await context.nodes(step.task.instance_id)
     access = context.access(instance)
     await cluster_membership.introduce(nodes, nodes, access)
+    await _open(context, step, [node for node in nodes if node.role == "primary"], nodes)
     await _attach_replicas(nodes, access)
-    await _wait_until_settled(step, nodes, access)
+    await _open(context, step, nodes, nodes)
 
 
 @action("join cluster", JoinCluster, timeout=60, attempts=3)
@@ -55,19 +55,23 @@ async def join_cluster(context: OperationContext, step: StepContext, arguments: 
     )
     serving = primaries(old, best_view(await context.views(instance, old)))
     await equip(new, list(serving.values()), access)
+    await _open(context, step, [*old, *new_primaries], members)
     await _attach_replicas(new, access)
-    await _wait_until_settled(step, members, access)
+    await _open(context, step, members, members)
 
 
 async def is_settled(topology: Topology, node: Node, nodes: Sequence[Node], access: Access) -> bool:
-    """Whether the node knows all `nodes`, is ok, and is in step with its primary if it is a replica."""
+    """Whether the node knows all `nodes` and the owner of every slot, is ok, and is in step with its primary if it is a
+    replica. Raises NodeBusy."""
     try:
-        view = await topology.view(node, access, _ANSWER_SECONDS)
-        if not view.ok or not view.knows([other.id for other in nodes]):
+        view = await topology.view(node, access, ANSWER_SECONDS)
+        if not view.ok or not view.is_whole or not view.knows([other.id for other in nodes]):
             return False
         if primaries([node], view):
             return True
         return await is_in_step(node, access)
+    except NodeBusy:
+        raise
     except (*NODE_GONE, NodeRefused):
         return False
 
@@ -79,12 +83,24 @@ async def _attach_replicas(new: Sequence[Node], access: Access) -> None:
     await asyncio.gather(*(cluster_membership.replicate(node, new_primaries[node.shard], access) for node in replicas))
 
 
-async def _wait_until_settled(step: StepContext, nodes: Sequence[Node], access: Access) -> None:
+async def _open(context: OperationContext, step: StepContext, nodes: Sequence[Node], members: Sequence[Node]) -> None:
+    """Open the ports of nodes to clients once these nodes know the whole cluster. Replicas need the open port of their
+    primary, so primaries come first."""
+    instance = await context.instance(step.task)
+    await _wait_until_settled(step, nodes, members, context.access(instance))
+    await asyncio.gather(*(context.open_port(instance, node) for node in nodes))
+
+
+async def _wait_until_settled(
+    step: StepContext, nodes: Sequence[Node], members: Sequence[Node], access: Access
+) -> None:
+    """Wait until each of the nodes knows all `members`."""
     announced: set[tuple[str, str]] = set()
     while True:
-        whole = await cluster_membership.announce_slots(nodes, access, announced)
-        settled = sum(await asyncio.gather(*(is_settled(CLUSTER, node, nodes, access) for node in whole)))
-        step.measure(done=settled, detail=f"{{nodes_ready:{settled}/{len(nodes)}}}")
+        healthy = {node.id for node in await cluster_membership.announce_slots(members, access, announced)}
+        whole = [node for node in nodes if node.id in healthy]
+        settled = sum(await asyncio.gather(*(is_settled(CLUSTER, node, members, access) for node in whole)))
+        step.measure(done=settled, detail=f"{{nodes_ready:{settled}/{len(members)}}}")
         if settled == len(nodes):
             return
         await asyncio.sleep(_POLL_SECONDS)

@@ -1,7 +1,7 @@
 """Actions on single nodes: start, restart, set the memory limit, release, stop."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -14,22 +14,19 @@ from cachewright.hosts.ports import NodePorts
 from cachewright.model.instances import Instance, Node
 from cachewright.operations.actions.action import NodeArguments, action
 from cachewright.operations.actions.cluster import is_settled
-from cachewright.operations.context import OperationContext, best_view
+from cachewright.operations.context import OperationContext
+from cachewright.operations.ending_node import LONGEST_GRACE_SECONDS, EndingNode, node_detail
 from cachewright.placement.port_reservation import reserve
 from cachewright.store import instances
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.topologies import topology_of
 from cachewright.valkey import cluster_membership, node_control
-from cachewright.valkey.access import Access
-from cachewright.valkey.client import NodeRefused
-from cachewright.valkey.topology import View, primaries
+from cachewright.valkey.client import NodeBusy, NodeRefused
 
 _POLL_SECONDS = 0.02
 _STOP_SECONDS = 10.0
 _RESTART_SECONDS = 120.0
-_DRAIN_SECONDS = 5.0
-IDLE_SECONDS = 0.5
-"""Time without a command of a client after which a released node is considered unused."""
+_SETTLE_SECONDS = 600.0
 
 
 class StartNode(msgspec.Struct, frozen=True):
@@ -53,8 +50,9 @@ async def start_node(context: OperationContext, step: StepContext, arguments: St
     node = next(node for node in await context.nodes(instance.id) if node.id == arguments.node_id)
     if not await context.host.process(node.id) and not await _are_ports_free(context, node):
         node = await _change_ports(context, instance, node)
-    step.measure(detail=_detail(node))
+    step.measure(detail=node_detail(node))
     await _write_files(context, instance, node, founding=arguments.founding)
+    context.host.hold_port(node.port)
     try:
         await context.host.start(node.id)
     except NodeStartFailed as failure:
@@ -64,11 +62,11 @@ async def start_node(context: OperationContext, step: StepContext, arguments: St
         await cluster_membership.replace_placeholder(node, context.access(instance), founding=True)
 
 
-@action("restart node", NodeArguments, timeout=600, attempts=4, cancelling=10)
+@action("restart node", NodeArguments, timeout=_SETTLE_SECONDS + LONGEST_GRACE_SECONDS, attempts=4, cancelling=10)
 async def restart_node(context: OperationContext, step: StepContext, arguments: NodeArguments) -> None:
     """Ensure that the node's process is younger than the sub-step and that the node is back in its cluster.
 
-    Before a primary restarts, a replica that is in step with it takes over.
+    Before a primary restarts, a replica that is in step with it takes over. Clients of the node get time to leave.
     """
     await step.wait_until_allowed()
     instance, nodes, views = await context.look(step.task)
@@ -76,18 +74,23 @@ async def restart_node(context: OperationContext, step: StepContext, arguments: 
     begin_time = (step.sub_step.begin_time or 0) / 1000
     process = await context.host.process(node.id)
     if process is None or process.started_at < begin_time:
-        await _hand_over(node, nodes, views, context.access(instance))
-        step.measure(detail=_detail(node))
+        await context.views(instance, [node], needed="all")  # a node that runs a script cannot end
+        step.measure(detail=node_detail(node))
+        ending = EndingNode(context, step, instance, node)
+        await ending.end_clients(has_successor=await ending.hand_over(nodes, views))
         await context.host.write_files(node.id, await context.files(instance, node))
         try:
             await context.host.restart(node.id, begin_time, _RESTART_SECONDS)
         except NodeStartFailed as failure:
             raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id} did not start: {failure}") from failure
         except TimeoutError as error:
+            await context.views(instance, [node], needed="all")
             raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {node.id} does not end: {error}") from error
-    node = await _wait_until_answering(context, instance, node)
-    while not await is_settled(topology_of(instance.spec_code), node, nodes, context.access(instance)):
-        await asyncio.sleep(_POLL_SECONDS)
+    async with asyncio.timeout(_SETTLE_SECONDS):
+        node = await _wait_until_answering(context, instance, node)
+        while not await is_settled(topology_of(instance.spec_code), node, nodes, context.access(instance)):
+            await asyncio.sleep(_POLL_SECONDS)
+    await context.open_port(instance, node)
 
 
 @action("set memory", NodeArguments, timeout=20, attempts=6)
@@ -110,7 +113,7 @@ async def set_memory(context: OperationContext, step: StepContext, arguments: No
     await context.change_node(node.id, maxmemory=limit)
 
 
-@action("release node", ReleaseNode, timeout=60, attempts=6, cancelling=60)
+@action("release node", ReleaseNode, timeout=60 + LONGEST_GRACE_SECONDS, attempts=6, cancelling=60)
 async def release_node(context: OperationContext, step: StepContext, arguments: ReleaseNode) -> None:
     """Remove a node without slots from its cluster, once its clients have learnt where its slots went."""
     instance, nodes, views = await context.look(step.task)
@@ -121,10 +124,12 @@ async def release_node(context: OperationContext, step: StepContext, arguments: 
         raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {node.id} still owns slots")
     access = context.access(instance)
     await context.change_node(node.id, should_run=False)
-    await node_control.wait_until_idle(node, access, idle_seconds=IDLE_SECONDS, at_most_seconds=_DRAIN_SECONDS)
+    await EndingNode(context, step, instance, node).end_clients(has_successor=True)
     for other in (other for other in nodes if other.id not in arguments.leaving):
         try:
             await cluster_membership.forget(other, node.id, access)
+        except NodeBusy:
+            raise
         except NodeRefused as refusal:
             message = f"node {other.id} does not forget {node.id}: {refusal}"
             raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, message) from refusal
@@ -154,10 +159,7 @@ async def remove_node(context: OperationContext, node: Node) -> None:
             instances.remove_nodes(connection, [node.id])
 
     await asyncio.to_thread(remove)
-
-
-def _detail(node: Node) -> str:
-    return f"{{node_id:{node.id},address:{node.host}:{node.port}}}"
+    context.host.release_port(node.port)
 
 
 async def _write_files(context: OperationContext, instance: Instance, node: Node, *, founding: bool) -> None:
@@ -170,22 +172,15 @@ async def _write_files(context: OperationContext, instance: Instance, node: Node
 
 
 async def _wait_until_answering(context: OperationContext, instance: Instance, node: Node) -> Node:
-    """Wait until the node has loaded its data and answers; the timeout of the action limits this. Returns the node with
-    the kind of access that it offers."""
+    """Wait until the node answers; the timeout of the action limits this. Returns the node with the kind of access that
+    it offers. Raises NodeBusy while the node loads its data."""
     while True:
         node = await context.started_with_socket(node)
-        if (await context.views(instance, [node]))[node.id] is not None:
+        if (await context.views(instance, [node], needed="all"))[node.id] is not None:
             return node
         if await context.host.process(node.id) is None:
             raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id} has died while it was starting")
         await asyncio.sleep(_POLL_SECONDS)
-
-
-async def _hand_over(node: Node, nodes: Sequence[Node], views: Mapping[str, View | None], access: Access) -> None:
-    """Make a replica the primary in place of the node, if the node is primary and has a replica that can."""
-    replicas = [other for other in nodes if other.shard == node.shard and other is not node]
-    if replicas and primaries(nodes, best_view(views)).get(node.shard) is node:
-        await cluster_membership.fail_over(replicas, access)
 
 
 async def _are_ports_free(context: OperationContext, node: Node) -> bool:

@@ -15,7 +15,7 @@ from cachewright.operations.actions.action import NoArguments, NodeArguments, ac
 from cachewright.operations.context import OperationContext
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.valkey import node_control
-from cachewright.valkey.client import NODE_GONE, NodeRefused
+from cachewright.valkey.client import NODE_GONE, NodeBusy, NodeRefused
 
 
 def new_values(task: Task) -> dict[str, str]:
@@ -37,6 +37,8 @@ async def set_parameters(context: OperationContext, step: StepContext, arguments
     except NODE_GONE:
         step.measure(detail=f"{{node_id:{node.id},parameters:to set when the node is back}}")
         return
+    except NodeBusy:
+        raise
     except NodeRefused as refusal:
         raise _refused(node, refusal) from refusal
     await context.host.write_files(node.id, await context.files(instance, node, values))
@@ -76,6 +78,8 @@ async def _ensure(context: OperationContext, instance: Instance, node: Node, val
         await node_control.ensure_parameters(node, context.access(instance), values)
     except NODE_GONE:
         return False
+    except NodeBusy:
+        raise
     except NodeRefused as refusal:
         raise _refused(node, refusal) from refusal
     return True

@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from cachewright.model.tasks import MigrationMode
+
 
 class MigrationControl(Protocol):
     """Current control settings. They may change while a range moves."""
@@ -14,10 +16,13 @@ class MigrationControl(Protocol):
     def one_batch_at_a_time(self) -> bool:
         """Whether only one batch may be queued, so that `wait_until_allowed` is called before each."""
 
+    def show(self, status: str) -> None:
+        """Show what the move waits for; an empty text if for nothing."""
+
     def is_cancelled(self) -> bool: ...
 
     async def is_throttled(self) -> bool:
         """Whether the next range may have to wait and must not start early."""
 
-    def prioritizes_speed(self) -> bool:
-        """Whether batches may be large although they increase latency for clients of the source."""
+    def mode(self) -> MigrationMode:
+        """How the next batch moves if clients use the source."""

@@ -1,83 +1,239 @@
 """Follow the migration jobs of one range until all of them have succeeded.
 
+A busy node and a background save are waited for, without a limit: neither is a failure. A job that fails because its
+batch was too large is given up, and smaller batches follow. See docs/decisions/0038 and 0039.
+
 Source: CLUSTER GETSLOTMIGRATIONS of Valkey 9.1; states as observed.
 """
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
+from typing import Any
 
-from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey
+from cachewright.model.instances import Node
+from cachewright.valkey.client import NODE_GONE, NodeBusy, NodeRefused, Valkey
+from cachewright.valkey.migration.background_child import child_status
 from cachewright.valkey.migration.control import MigrationControl
 from cachewright.valkey.migration.failure import MigrationFailed
-from cachewright.valkey.migration.jobs import Job, cancel_all, exported_bytes, jobs
+from cachewright.valkey.migration.job_failure import is_cured_by_smaller_batches, overflows
+from cachewright.valkey.migration.jobs import Job, cancel_all, jobs
 from cachewright.valkey.migration.node_state import require_durable
 from cachewright.valkey.migration.transfer import Transfer, TransferProgress
+from cachewright.valkey.slots import slots_of
+
+log = logging.getLogger(__name__)
 
 _SHORT_POLL_SECONDS, _POLL_SECONDS = 0.02, 0.1
 _POLL_SHARE = 0.1
 """Pause between two polls of a batch, as a share of the time that it has taken so far."""
 
+_BUSY_POLL_SECONDS = 0.25
+
 _NOISE_BYTES = 64 * 1024
 """Growth of the byte counter that does not count as progress, because the counter includes the cluster bus."""
+
+_EXPORTED = "total_net_cluster_slot_export_bytes"
+_WAITS_FOR_CHILD = "waiting-to-snapshot"
+_AFTER_SNAPSHOT_BEGAN = {"snapshotting", "replicating", "waiting-to-pause", "failover-paused", "failover-granted"}
+_CHILD_SECONDS = 0.5
+"""Time without progress after which the child process of the source is looked for: each snapshot waits a tenth of a
+second."""
 
 
 class JobFollower:
     """Follows jobs on a source and a target."""
 
-    def __init__(self, source: Valkey, target: Valkey, *, control: MigrationControl, stalled_seconds: float) -> None:
-        """Prepare to follow jobs.
+    def __init__(
+        self,
+        nodes: tuple[Node, Node],
+        clients: tuple[Valkey, Valkey],
+        *,
+        control: MigrationControl,
+        stalled_seconds: float,
+        limit_batches: Callable[[int], None],
+    ) -> None:
+        """Prepare to follow jobs between two nodes, source and target.
 
         :param stalled_seconds: time without a change of any counter after which the jobs fail.
+        :param limit_batches: called with the number of keys that later batches of the source must not exceed.
         """
-        self._source = source
-        self._target = target
+        self._nodes = nodes
+        self._source, self._target = clients
         self._control = control
         self._stalled_seconds = stalled_seconds
+        self._limit_batches = limit_batches
+        self._first_stats: Mapping[str, Any] | None = None
+        self._busy: NodeBusy | None = None
+        self._failed_while_busy: NodeBusy | None = None
+        self._shown = ""
 
     async def follow(self, names: set[str], progress: TransferProgress, report: Callable[[Transfer], None]) -> int:
-        """Report the progress of jobs until all of them have succeeded. Return the bytes that the source has exported
-        by then. Otherwise cancel the jobs and raise MigrationFailed."""
-        started_at = changed_at = time.monotonic()
-        last: tuple[object, ...] = ()
-        while True:
-            current = {job.name: job for job in await jobs(self._source) if job.name in names}
-            if len(current) < len(names):
-                raise MigrationFailed(["the source has restarted"])
-            failed = [job for job in current.values() if job.ended and job.state != "success"]
-            if failed:
-                await self._cancel_and_raise(failed[-1])
-            exported = await exported_bytes(self._source)  # read it first, because the next range starts soon
-            if all(job.ended for job in current.values()):
-                return exported
-            states = {job.state for job in current.values()}
-            transfer = await progress.measure(self._target, states, exported)
-            report(transfer)
-            try:
-                await require_durable(self._target)
-            except MigrationFailed:
-                await cancel_all(self._source)
-                raise
-            if self._control.is_cancelled():
-                await cancel_all(self._source)
-                raise MigrationFailed(["cancelled"])
-            counters = (transfer.keys, transfer.bytes // _NOISE_BYTES, *sorted(job.state for job in current.values()))
-            if counters != last:
-                last, changed_at = counters, time.monotonic()
-            elif time.monotonic() - changed_at > self._stalled_seconds:
-                await cancel_all(self._source)
-                raise MigrationFailed([f"no progress for {self._stalled_seconds:g} s"])
-            await asyncio.sleep(_pause(transfer, time.monotonic() - started_at))
+        """Report the progress of jobs until all of them have ended. Return the bytes that the source has exported by
+        then.
 
-    async def _cancel_and_raise(self, failed: Job) -> None:
-        """Cancel all jobs and raise MigrationFailed with the reasons of both nodes, because often only the target has
-        logged the cause."""
+        Either all of them have succeeded, or one was too large: then the others are cancelled, and later batches are
+        smaller. Otherwise cancel the jobs and raise MigrationFailed, or NodeBusy if a job has failed because a node was
+        busy.
+        """
+        started_at = time.monotonic()
+        clock = _StallClock()
+        try:
+            while True:
+                try:
+                    current = await self._jobs(names)
+                    stats = await self._stats()  # read it first, because the next range starts soon
+                    if await self._have_ended(current, stats, progress):
+                        break
+                    states = {job.state for job in current}
+                    transfer = await progress.measure(self._target, states, int(stats[_EXPORTED]))
+                    report(transfer)
+                    await self._require_allowed()
+                    await self._require_progress(clock, transfer, current)
+                except NodeBusy as busy:
+                    await self._wait_while(busy)
+                    clock.restart()
+                else:
+                    await asyncio.sleep(_pause(transfer, time.monotonic() - started_at))
+        finally:
+            self._show("")
+        if self._failed_while_busy:
+            raise self._failed_while_busy
+        return int(stats[_EXPORTED])
+
+    async def _jobs(self, names: set[str]) -> list[Job]:
+        current = [job for job in await jobs(self._source) if job.name in names]
+        if len(current) < len(names):
+            raise MigrationFailed(["the source has restarted"])
+        return current
+
+    async def _stats(self) -> Mapping[str, Any]:
+        stats: Mapping[str, Any] = await self._source.info("stats")
+        self._first_stats = self._first_stats or stats
+        return stats
+
+    async def _have_ended(self, current: Sequence[Job], stats: Mapping[str, Any], progress: TransferProgress) -> bool:
+        """Whether all jobs have succeeded, or have been given up."""
+        failed = [job for job in current if job.ended and job.state != "success"]
+        if failed:
+            await self._give_up(failed[-1], progress, overflowed=overflows(self._first_stats or stats, stats))
+        return bool(failed) or all(job.ended for job in current)
+
+    async def _give_up(self, failed: Job, progress: TransferProgress, *, overflowed: bool) -> None:
+        """Cancel all jobs. Return if a node was busy meanwhile, which makes jobs fail, or if smaller batches cure the
+        failure; later ones are smaller. Otherwise raise MigrationFailed with the reasons of both nodes, because often
+        only the target has logged the cause."""
         await cancel_all(self._source)
-        reasons = [f"source: {failed.message or failed.state}"]
+        if self._busy:
+            self._failed_while_busy = self._busy
+            return
+        messages = [failed.message or failed.state]
+        reasons = [f"source: {messages[0]}"]
         with suppress(*NODE_GONE, NodeRefused):
-            reasons += [f"target: {job.message}" for job in await jobs(self._target) if job.name == failed.name]
+            messages += [job.message for job in await jobs(self._target) if job.name == failed.name]
+            reasons += [f"target: {message}" for message in messages[1:]]
+        slots = slots_of(failed.ranges)
+        if is_cured_by_smaller_batches(messages, buffer_overflowed=overflowed):
+            if len(slots) > 1:
+                keys = sum(progress.counts.get(slot, 0) for slot in slots)
+                self._limit_batches(keys // 2)
+                message = "node %s: a batch of %d slots and %d keys was too large, smaller ones follow: %s"
+                log.warning(message, self._nodes[0].id, len(slots), keys, self._too_large(reasons, overflowed))
+                return
+            raise MigrationFailed([f"slot {slots[0]} alone is too large", self._too_large(reasons, overflowed)])
         raise MigrationFailed(reasons)
+
+    def _too_large(self, reasons: Sequence[str], overflowed: bool) -> str:
+        limit = (
+            f"client-output-buffer-limit replica of node {self._nodes[0].id} is too small for the writes of its clients"
+        )
+        return "; ".join([limit, *reasons] if overflowed else reasons)
+
+    async def _require_allowed(self) -> None:
+        """Cancel all jobs and raise MigrationFailed if the task is cancelled or the target cannot write to its disk."""
+        try:
+            await require_durable(self._target)
+            if self._control.is_cancelled():
+                raise MigrationFailed(["cancelled"])
+        except MigrationFailed:
+            await cancel_all(self._source)
+            raise
+
+    async def _require_progress(self, clock: "_StallClock", transfer: Transfer, current: Sequence[Job]) -> None:
+        """Cancel all jobs and raise MigrationFailed if no counter has changed for too long. Time does not count while
+        the jobs wait for a child process of the source, which ends by itself."""
+        states = sorted(job.state for job in current)
+        clock.note((transfer.keys, transfer.bytes // _NOISE_BYTES, *states))
+        status = None
+        if clock.unchanged_seconds > _CHILD_SECONDS and _waits_for_child(set(states)):
+            status = await child_status(self._nodes[0], self._source)
+        self._show(status or "")
+        if status:
+            clock.restart_limit()
+        elif clock.counted_seconds > self._stalled_seconds:
+            await cancel_all(self._source)
+            raise MigrationFailed([f"no progress for {self._stalled_seconds:g} s"])
+
+    async def _wait_while(self, busy: NodeBusy) -> None:
+        """Wait until the target accepts commands again; its jobs go on then. Raises MigrationFailed if the task is
+        cancelled. Raises NodeBusy for the source, whose jobs fail at once: other moves of the host can use its permit.
+        """
+        if busy.node_id == self._nodes[0].id:
+            raise busy
+        self._busy = busy
+        self._show(busy.status)
+        while True:
+            await asyncio.sleep(_BUSY_POLL_SECONDS)
+            if self._control.is_cancelled():
+                with suppress(*NODE_GONE, NodeRefused):
+                    await cancel_all(self._source)
+                raise MigrationFailed(["cancelled"])
+            with suppress(NodeBusy):
+                await self._target.ping()
+                return
+
+    def _show(self, status: str) -> None:
+        """Show what the jobs wait for. Log it once, and again when they continue."""
+        self._control.show(status)
+        if status and not self._shown:
+            log.warning("migration of node %s: %s", self._nodes[0].id, status)
+        elif self._shown and not status:
+            log.warning("migration of node %s: no longer %s", self._nodes[0].id, self._shown)
+        self._shown = status
+
+
+class _StallClock:
+    """Time without a change of any counter."""
+
+    def __init__(self) -> None:
+        self._last: tuple[object, ...] = ()
+        self.restart()
+
+    def restart(self) -> None:
+        self._changed_at = self._counted_from = time.monotonic()
+
+    def restart_limit(self) -> None:
+        """Do not count the time until now."""
+        self._counted_from = time.monotonic()
+
+    def note(self, counters: tuple[object, ...]) -> None:
+        if counters != self._last:
+            self._last = counters
+            self.restart()
+
+    @property
+    def unchanged_seconds(self) -> float:
+        return time.monotonic() - self._changed_at
+
+    @property
+    def counted_seconds(self) -> float:
+        return time.monotonic() - self._counted_from
+
+
+def _waits_for_child(states: Set[str]) -> bool:
+    return _WAITS_FOR_CHILD in states and not states & _AFTER_SNAPSHOT_BEGAN
 
 
 def _pause(transfer: Transfer, since_start: float) -> float:

@@ -1,0 +1,185 @@
+"""The end of the connections of clients to a node that leaves its cluster or restarts.
+
+Clients that hold something which a closed connection loses (a subscription, a MONITOR, a blocked command, an open
+transaction) get a period of grace. Other connections are closed when they have been silent for a moment, each right
+after a look at it, so that no command is lost in flight.
+
+Source: CLIENT LIST and CLIENT KILL of Valkey 9.1.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+
+import msgspec
+
+from cachewright.model.instances import Node
+from cachewright.valkey.access import Access
+from cachewright.valkey.acl import CONTROL_USER
+from cachewright.valkey.client import CONTROL_PLANE, NODE_GONE, NodeRefused, Valkey, ask, connect
+
+SILENT_SECONDS = 0.3
+"""Time without a command after which a connection counts as silent."""
+
+_ACTIVE_SECONDS, _LATE_SECONDS = 5.0, 2.0
+"""Time after which connections that are never silent are closed between two commands, and the time for that."""
+
+_EACH = 500
+"""Maximum number of connections that are looked at once more before they are closed: each costs two requests."""
+
+_POLL_SECONDS = 0.1
+"""Interval of requests for a node's list of clients. It is long because the node lists all of them each time."""
+
+_KILLED_AT_ONCE = 1000
+_OTHERS = "others"
+_KIND_OF_FLAG = {"O": "monitors", "P": "subscribers", "b": "blocked", "x": "transactions"}
+_INTERNAL_FLAGS = frozenset("SM")
+
+
+class Connection(msgspec.Struct, frozen=True):
+    """A connection of a client.
+
+    :ivar kind: what the connection holds, `others` for nothing.
+    :ivar commands: number of its commands so far.
+    :ivar is_waiting: the node has not read or answered all of its commands.
+    """
+
+    id: str
+    kind: str
+    commands: int
+    is_waiting: bool
+
+    @property
+    def holds(self) -> bool:
+        return self.kind != _OTHERS
+
+
+def client_connections(rows: Iterable[Mapping[str, str]]) -> list[Connection]:
+    """Return the connections of clients in the rows of CLIENT LIST, without those of the control plane and of other
+    nodes."""
+    return [
+        Connection(
+            id=row["id"],
+            kind=next((kind for flag, kind in _KIND_OF_FLAG.items() if flag in row["flags"]), _OTHERS),
+            commands=int(row.get("tot-cmds", 0)),
+            is_waiting=any(row.get(field, "0") != "0" for field in ("qbuf", "obl", "oll")),
+        )
+        for row in rows
+        if row.get("user") != CONTROL_USER
+        and row.get("name") != CONTROL_PLANE
+        and not _INTERNAL_FLAGS & set(row["flags"])
+    ]
+
+
+class Silence:
+    """For how long each connection has been silent."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, tuple[int, float]] = {}
+
+    def silent(self, connections: Iterable[Connection], now: float, seconds: float = SILENT_SECONDS) -> set[str]:
+        """Return the ids of connections that have sent nothing for `seconds` and hold nothing. `now` is in seconds and
+        grows with every call."""
+        before, self._since = self._since, {}
+        ids = set()
+        for connection in connections:
+            commands, since = before.get(connection.id, (connection.commands, now))
+            if commands != connection.commands or connection.is_waiting or connection.holds:
+                since = now
+            self._since[connection.id] = connection.commands, since
+            if now - since >= seconds and not connection.is_waiting and not connection.holds:
+                ids.add(connection.id)
+        return ids
+
+
+class Drain(msgspec.Struct, frozen=True, kw_only=True):
+    """How connections of a node end.
+
+    :ivar grace_seconds: time for connections that hold something.
+    :ivar has_successor: another node serves the clients, so that all connections are closed before this node ends.
+    Without one, clients that hold nothing use the node until it ends.
+    """
+
+    grace_seconds: float
+    has_successor: bool
+
+
+async def drain_clients(
+    node: Node, access: Access, drain: Drain, report: Callable[[Mapping[str, int], float], None]
+) -> Mapping[str, int]:
+    """Wait for the clients of a node, then close their connections. Return how many connections of each kind were
+    closed although they held something or were active. Return if the node does not answer. Raises NodeRefused.
+
+    :param report: called with the number of connections that hold something, by kind, and the rest of the grace in
+    seconds; it may raise an error to end the wait.
+    """
+    begun_at = time.monotonic()
+    silence = Silence()
+    with suppress(*NODE_GONE):
+        async with connect(node, access) as client:
+            while True:
+                now = time.monotonic()
+                connections = await _connections(client)
+                if drain.has_successor:
+                    is_late = now - begun_at > _ACTIVE_SECONDS
+                    silent = silence.silent(connections, now, 0.0 if is_late else SILENT_SECONDS)
+                    closed = await _close_unused(client, [found for found in connections if found.id in silent])
+                    connections = [connection for connection in connections if connection.id not in closed]
+                holding = Counter(connection.kind for connection in connections if connection.holds)
+                grace = drain.grace_seconds - (now - begun_at)
+                report(holding, max(grace, 0.0))
+                is_active = drain.has_successor and len(connections) > holding.total()
+                waits_for_active = is_active and now - begun_at < _ACTIVE_SECONDS + _LATE_SECONDS
+                if not (holding and grace > 0) and not waits_for_active:
+                    if drain.has_successor:
+                        await _kill(client, [connection.id for connection in connections])
+                    return Counter(connection.kind for connection in connections)
+                await asyncio.sleep(_POLL_SECONDS)
+    return {}
+
+
+async def count_holding(nodes: Iterable[Node], access: Access) -> dict[str, int]:
+    """Return the number of connections that hold something, by node id; 0 for a node that does not answer or
+    refuses."""
+
+    async def count(node: Node) -> tuple[str, int]:
+        with suppress(*NODE_GONE, NodeRefused):
+            async with connect(node, access) as client:
+                return node.id, sum(connection.holds for connection in await _connections(client))
+        return node.id, 0
+
+    return dict(await asyncio.gather(*map(count, nodes)))
+
+
+async def has_clients(node: Node, access: Access) -> bool:
+    """Whether clients are connected to the node; False if it does not answer or refuses."""
+    with suppress(*NODE_GONE, NodeRefused):
+        async with connect(node, access) as client:
+            return bool(await _connections(client))
+    return False
+
+
+async def _connections(client: Valkey) -> list[Connection]:
+    return client_connections(await ask(client, "CLIENT LIST"))
+
+
+async def _close_unused(client: Valkey, connections: Sequence[Connection]) -> set[str]:
+    """Close connections that have sent nothing since they were listed. Return the ids of those that were closed."""
+    if len(connections) > _EACH:
+        await _kill(client, [connection.id for connection in connections])
+        return {connection.id for connection in connections}
+    closed = set()
+    for connection in connections:
+        current = client_connections(await ask(client, "CLIENT LIST", "ID", connection.id))
+        if current == [connection]:
+            await _kill(client, [connection.id])
+        if not current or current == [connection]:
+            closed.add(connection.id)
+    return closed
+
+
+async def _kill(client: Valkey, ids: Sequence[str]) -> None:
+    for start in range(0, len(ids), _KILLED_AT_ONCE):
+        await ask(client, "CLIENT KILL", "ID", *ids[start : start + _KILLED_AT_ONCE])

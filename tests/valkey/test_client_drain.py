@@ -1,0 +1,53 @@
+"""Which connections of a node that ends are waited for, and which are closed at once."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cachewright.valkey.client_drain import SILENT_SECONDS, Connection, Silence, client_connections
+
+QUIET = {"flags": "N", "user": "default", "name": "", "tot-cmds": "3", "qbuf": "0", "obl": "0", "oll": "0"}
+
+
+def row(**changed: str) -> dict[str, str]:
+    return {"id": "7", **QUIET, **changed}
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind"),
+    [
+        ({}, "others"),
+        ({"flags": "P"}, "subscribers"),
+        ({"flags": "O"}, "monitors"),
+        ({"flags": "b"}, "blocked"),
+        ({"flags": "xd"}, "transactions"),
+        ({"flags": "r"}, "others"),
+    ],
+)
+def test_the_kind_is_what_a_closed_connection_would_lose(changed: dict[str, str], kind: str) -> None:
+    (connection,) = client_connections([row(**changed)])
+    assert (connection.kind, connection.holds) == (kind, kind != "others")
+
+
+@pytest.mark.parametrize(
+    "changed", [{"user": "cachewright"}, {"name": "cachewright"}, {"flags": "S"}, {"flags": "M"}, {"flags": "Sb"}]
+)
+def test_the_control_plane_and_other_nodes_are_no_clients(changed: dict[str, str]) -> None:
+    assert client_connections([row(**changed)]) == []
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.01, 0.5), st.integers(0, 1), st.booleans()), min_size=1),
+    st.sampled_from(["others", "blocked"]),
+)
+def test_a_connection_is_silent_after_a_while_without_a_command(
+    samples: list[tuple[float, int, bool]], kind: str
+) -> None:
+    silence, now, commands, since = Silence(), 0.0, 0, 0.0
+    for number, (pause, sent, is_waiting) in enumerate(samples):
+        now += pause
+        commands += sent
+        if sent or is_waiting or kind != "others" or number == 0:
+            since = now
+        silent = silence.silent([Connection("1", kind, commands, is_waiting)], now)
+        assert bool(silent) == (now - since >= SILENT_SECONDS)
