@@ -178,6 +178,48 @@ def test_a_new_node_gets_its_slots_in_batches_if_a_client_fails_at_unknown_nodes
     assert arrived(cluster) == len(moved)
 
 
+def test_sources_with_large_and_small_values_share_a_target() -> None:
+    """A target that imports keys accepts no atomic migration."""
+    with BareCluster(masters=3) as cluster:
+        first, second, target = cluster.nodes
+        with ValkeyCluster(host="127.0.0.1", port=first.port) as client:
+            pipeline = client.pipeline()
+            for number in range(20_000):
+                pipeline.set(f"key:{number}", "small")
+            pipeline.execute()
+            names = (f"{{{number}}}" for number in range(100_000))
+            large = [next(name for name in names if client.keyslot(name) in (slot, slot + 1)) for slot in (5500, 5510)]
+            for name in large:
+                client.set(name, "x" * 300_000)
+        state = MigrationState(cpus=8)
+
+        async def both() -> None:
+            movers = [
+                Mover(
+                    Move(
+                        source=source,
+                        target=target,
+                        part=part,
+                        access=OPEN,
+                        bytes_per_key=100.0,
+                        control=Gentle(),
+                        stalled_seconds=30,
+                        state=state,
+                    )
+                )
+                for source, part in ((first, SlotRange(0, 600)), (second, SlotRange(5462, 5520)))
+            ]
+            await asyncio.gather(*(mover.ensure(lambda _: None) for mover in movers))
+
+        with client_of(first) as one, client_of(second) as other:
+            one.ping()
+            other.ping()
+            asyncio.run(both())
+        jobs = on(second, "CLUSTER", "GETSLOTMIGRATIONS")
+        assert len(jobs) == 2
+        assert on(target, "EXISTS", large[0]) == 1
+
+
 def test_the_mode_can_change_in_the_middle(cluster: BareCluster) -> None:
     moved = in_part(cluster)
     move(cluster, Gentle("gentle", "gentle", "balanced"))

@@ -51,16 +51,21 @@ class BatchMover:
         keys, queued = self._sizer.large_batches()
         batches = cut(remaining, self._running.progress.counts, keys)
         next_batches = batches[: 1 if self._move.control.one_batch_at_a_time() else queued]
-        names = await self._start(next_batches)
-        if next_batches == batches:
-            await self._start_following()
-        await self._follow(names)
+        async with self._state.targets.turn(self._move.target.id, "batches"):
+            names = await self._start(next_batches)
+            if next_batches == batches:
+                await self._start_following()
+            await self._follow(names)
 
     async def move_small(self, remaining: Sequence[SlotRange], most_keys: int | None = None) -> None:
         """Move one batch that keeps the waits of clients short, and learn from them. `most_keys` limits it further."""
         source, target = self._running.source, self._running.target
         counts = self._running.progress.counts
-        async with self._state.permits, self._state.probes.probe(self._move.source, self._move.access) as probe:
+        async with (
+            self._state.targets.turn(self._move.target.id, "batches"),
+            self._state.permits,
+            self._state.probes.probe(self._move.source, self._move.access) as probe,
+        ):
             await connect_again(source, target)
             if self._move.control.is_cancelled():
                 raise MigrationFailed(["cancelled"])
@@ -120,7 +125,7 @@ class BatchMover:
     async def _start_following(self) -> None:
         """Start the following range once. Refusals of the source are ignored: the mover of that range reports them."""
         following, source = self._move.following, self._running.source
-        if following is None or self._started_following:
+        if following is None or self._started_following or self._move.control.mode() == "gentle":
             return
         if await self._move.control.is_throttled() or not await can_be_target(following.target, self._move.access):
             return

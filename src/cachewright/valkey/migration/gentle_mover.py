@@ -60,7 +60,7 @@ class GentleMover:
         if not small:
             await self._batches.move_small([SlotRange(slots[0], slots[0])])
             return
-        async with move.state.key_permits:
+        async with move.state.targets.turn(move.target.id, "keys"), move.state.key_permits:
             await self._move_keys(keys, small, listed, remaining)
 
     async def _target_has_slots(self) -> bool:

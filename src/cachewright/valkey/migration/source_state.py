@@ -6,6 +6,7 @@ from cachewright.valkey.migration.batch_size import BatchSizer
 from cachewright.valkey.migration.latency_probe import LatencyProbes
 from cachewright.valkey.migration.node_settings import MoveSettings
 from cachewright.valkey.migration.stale_copies import Suspects
+from cachewright.valkey.migration.target_turns import TargetTurns
 from cachewright.valkey.migration.wait_model import WaitLearner
 
 
@@ -20,6 +21,7 @@ class MigrationState:
     :ivar probes: latency of the sources of batches with clients.
     :ivar waits: how long clients wait for a batch on this host.
     :ivar settings: settings of nodes for the time of a move.
+    :ivar targets: turns of sources at their targets.
     :ivar suspects: keys of interrupted MIGRATE commands, by source.
     """
 
@@ -31,6 +33,7 @@ class MigrationState:
         self.probes = LatencyProbes()
         self.waits = WaitLearner()
         self.settings = MoveSettings()
+        self.targets = TargetTurns()
         self.suspects: dict[str, Suspects] = {}
         self._batch_sizers: dict[str, BatchSizer] = {}
 
