@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from cachewright.concurrency import FairLimit, SharedCalls
+from cachewright.concurrency import FairLimit, SharedCalls, end_tasks
 from cachewright.errors import ApiError
 
 
@@ -121,3 +121,26 @@ async def test_the_failure_of_a_call_is_every_callers() -> None:
 
     outcomes = await asyncio.gather(*(calls.get("a", call) for _ in range(2)), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [ValueError, ValueError]
+
+
+async def test_a_task_that_loses_its_first_cancellation_ends_nevertheless() -> None:
+    lost = 0
+
+    async def loop() -> None:
+        nonlocal lost
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                lost += 1
+                if lost > 1:
+                    raise
+
+    async def failing() -> None:
+        raise ValueError
+
+    looping, failed, ended = (asyncio.create_task(act()) for act in (loop, failing, asyncio.Event().wait))
+    await asyncio.sleep(0)
+    await asyncio.wait_for(end_tasks(looping, failed, ended), 30)
+    assert lost == 2
+    assert all(task.done() for task in (looping, failed, ended))

@@ -13,6 +13,7 @@ Answer = TypeVar("Answer")
 Item = TypeVar("Item")
 
 _RETRY_SECONDS = 2
+_CANCEL_AGAIN_SECONDS = 1.0
 
 
 async def gather_limited(act: Callable[[Item], Awaitable[Answer]], items: Iterable[Item], at_once: int) -> list[Answer]:
@@ -24,6 +25,20 @@ async def gather_limited(act: Callable[[Item], Awaitable[Answer]], items: Iterab
             return await act(item)
 
     return await asyncio.gather(*map(one, items))
+
+
+async def end_tasks(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks that run in endless loops, and return when they have ended, with whatever result.
+
+    They are cancelled again and again: `asyncio.wait_for` of Python 3.11, which the client library uses, drops a
+    cancellation that arrives together with its result.
+    """
+    running = set(tasks)
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=_CANCEL_AGAIN_SECONDS)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class FairLimit:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
-from cachewright.concurrency import gather_limited
+from cachewright.concurrency import end_tasks, gather_limited
 from cachewright.hosts.host import Host
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
@@ -43,9 +43,7 @@ async def delayed_failover(
     try:
         yield
     finally:
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
+        await end_tasks(watching)
         await watch.end()
 
 

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 
 import msgspec
 
+from cachewright.concurrency import end_tasks
 from cachewright.model.instances import Node
 from cachewright.operations.context import OperationContext
 from cachewright.valkey.access import Access
@@ -51,8 +52,7 @@ class HandoverGuard(msgspec.Struct, frozen=True, kw_only=True):
                         await asyncio.sleep(_POLL_SECONDS)
             raise
         finally:
-            watcher.cancel()
-            await asyncio.gather(watcher, return_exceptions=True)
+            await end_tasks(watcher)
 
     async def _watch(self) -> None:
         """Watch until cancelled. A source that does not answer is asked again. The target is stopped once for each job:
@@ -62,12 +62,21 @@ class HandoverGuard(msgspec.Struct, frozen=True, kw_only=True):
             with suppress(*NODE_GONE, NodeRefused):
                 async with connect(self.source, self.access) as source:
                     while True:
-                        granted = await self._granted(source) - stopped
-                        if granted and await _rest_of_pause(source) < _SAFE_MS:
-                            stopped |= granted
+                        if late := await self._late(source) - stopped:
+                            stopped |= late
                             await self._stop_target()
                         await asyncio.sleep(_POLL_SECONDS)
             await asyncio.sleep(_POLL_SECONDS)
+
+    async def _late(self, source: Valkey) -> set[str]:
+        """Return the names of jobs whose handover is granted, and whose time to complete it is almost over.
+
+        The jobs are read again after the pause: it has also ended if the target has taken the slots in between.
+        """
+        granted = await self._granted(source)
+        if not granted or await _rest_of_pause(source) >= _SAFE_MS:
+            return set()
+        return granted & await self._granted(source)
 
     async def _granted(self, source: Valkey) -> set[str]:
         """Return the names of jobs to this target whose handover is granted."""

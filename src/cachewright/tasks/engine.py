@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from dbos import DBOS, DBOSConfig, StepReservation
 from dbos import error as dbos_error
 
+from cachewright.concurrency import end_tasks
 from cachewright.errors import DatabaseUnavailable
 from cachewright.logs import about
 from cachewright.model.tasks import ENDED, Step, SubStep, Task
@@ -167,8 +168,7 @@ class Engine:
             recovered = failure is None or await self._recovered(recorder)
             await DBOS.run_step_async({"name": "end"}, self._end, task_id, failure, recovered)
         finally:
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)  # the run gets the same error
+            await end_tasks(keeper)  # the run gets the same error
             del self._recorders[task_id]
 
     async def _perform_plan(self, recorder: TaskRecorder) -> tuple[str, str] | None:
