@@ -119,10 +119,9 @@ async def drain_clients(
             while True:
                 now = time.monotonic()
                 connections = await _connections(client)
-                if drain.has_successor:
-                    silent = silence.silent(connections, now)
-                    await _close(client, silent)
-                    connections = [connection for connection in connections if connection.id not in silent]
+                if drain.has_successor and (silent := silence.silent(connections, now)):
+                    await _close(client, silent, "IDLE", 1)  # not those that have sent a command since the list
+                    connections = await _connections(client)
                 holding = Counter(connection.kind for connection in connections if connection.holds)
                 grace = drain.grace_seconds - (now - begun_at)
                 report(holding, max(grace, 0.0))
@@ -160,6 +159,8 @@ async def _connections(client: Valkey) -> list[Connection]:
     return client_connections(await ask(client, "CLIENT LIST"))
 
 
-async def _close(client: Valkey, ids: Sequence[str]) -> None:
+async def _close(client: Valkey, ids: Sequence[str], *conditions: str | int) -> None:
+    """Close the connections that meet further conditions of CLIENT KILL at that moment. IDLE counts ticks of the node's
+    clock of whole seconds, so it also holds a little sooner."""
     for start in range(0, len(ids), _KILLED_AT_ONCE):
-        await ask(client, "CLIENT KILL", "ID", *ids[start : start + _KILLED_AT_ONCE])
+        await ask(client, "CLIENT KILL", "ID", *ids[start : start + _KILLED_AT_ONCE], *conditions)
