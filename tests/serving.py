@@ -1,5 +1,6 @@
 """A real `cachewright serve` for tests: started, killed, restarted, and removed afterwards."""
 
+import functools
 import json
 import os
 import signal
@@ -304,14 +305,23 @@ def present(caches: ValkeyCluster, keys: int) -> int:
 
 
 def operator_of(server: Server, host: str, port: int, **options: Any) -> Valkey:
-    """A connection to one node as the control plane's user, with administrative rights. LookupError if no node has the
-    port."""
+    """A connection to one node as the control plane's user, with administrative rights, also while the node does not
+    accept clients. LookupError if no node has the port."""
     for conf in (server.data_dir / "nodes").glob("*/valkey.conf"):
         lines = dict(line.split(" ", 1) for line in conf.read_text().splitlines())
         if int(lines["port"]) == port:
             secret = lines["primaryauth"].strip('"')
-            return Valkey(host=host, port=port, username="cachewright", password=secret, **options)
+            place: dict[str, Any] = {"host": host, "port": port}
+            if (conf.parent / "valkey.sock").exists():
+                place = {"unix_socket_path": f"/proc/self/fd/{_opened(conf.parent)}/valkey.sock"}
+            return Valkey(**place, username="cachewright", password=secret, **options)
     raise LookupError(f"no node has port {port}")
+
+
+@functools.cache
+def _opened(folder: Path) -> int:
+    """A descriptor of a folder, through which the path of a socket is short enough."""
+    return os.open(folder, os.O_PATH | os.O_DIRECTORY)
 
 
 def states(caches: ValkeyCluster) -> set[str]:

@@ -3,9 +3,12 @@
 import uuid
 from collections.abc import Callable
 
+import msgspec
 from tenants import Tenant
 
+from cachewright.model.incidents import Incident
 from cachewright.monitoring.node_stats import InstanceSample
+from cachewright.store import incidents
 
 
 def sample(at: int, **known: float) -> InstanceSample:
@@ -23,6 +26,29 @@ def test_nodes_that_do_not_answer_are_told_as_such(tenant: Tenant) -> None:
         (node,) = shard["nodes"]
         assert (node["role"], node["status"], node["keys"], node["used_memory"]) == ("primary", "Inactive", None, None)
         assert node["max_memory"] == 1024**3
+
+
+def test_open_incidents_are_listed_and_those_that_ended_are_not(tenant: Tenant) -> None:
+    instance_id, other_id = tenant.instance(), tenant.instance()
+    with tenant.site.database.write() as connection:
+        for number, (of, ended_at) in enumerate(((instance_id, None), (instance_id, 5), (other_id, None))):
+            incident = Incident(
+                id=str(number),
+                instance_id=of,
+                project_id=tenant.project_id,
+                kind="unequal_nodes",
+                error_code="DCS.9013",
+                detail=f"fault {number}",
+                began_at=1_700_000_000_000,
+            )
+            incidents.begin(connection, incident)
+            if ended_at:
+                incidents.end(connection, msgspec.structs.replace(incident, ended_at=1_700_000_000_000 + ended_at))
+    shown = tenant.call("GET", f"instances/{instance_id}/state").json
+    assert [(one["kind"], one["error_code"], one["detail"]) for one in shown["incidents"]] == [
+        ("unequal_nodes", "DCS.9013", "fault 0")
+    ]
+    assert shown["status"] == "RUNNING"
 
 
 def test_groups_have_the_ids_that_they_have_elsewhere(tenant: Tenant) -> None:

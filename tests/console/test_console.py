@@ -208,14 +208,14 @@ def test_a_task_is_held_back_cancelled_and_tried_again(
     assert status == 200
     page.evaluate(f"location.hash = '#/tasks/{task_id}'")
     expect(page.get_by_text("Paused between two ranges.")).to_be_visible()
-    speed = page.get_by_label("Prioritize speed")
-    expect(speed).not_to_be_checked()
-    speed.check()
+    mode = page.get_by_label("Mode")
+    expect(mode).to_have_value("balanced")
+    mode.select_option("gentle")
     until(
-        lambda: server.call("GET", f"tasks/{task_id}")[1]["control"]["priority"] == "speed",
-        "the priority did not change",
+        lambda: server.call("GET", f"tasks/{task_id}")[1]["control"]["mode"] == "gentle",
+        "the mode did not change",
     )
-    expect(speed).to_be_checked()
+    expect(mode).to_have_value("gentle")
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("EXTEND FAILED")
     expect(page.locator(".failure")).to_contain_text("DCS.9005")

@@ -162,6 +162,7 @@ def test_a_task_can_be_paused_and_cancelled_while_it_waits(two_shards: tuple[Ser
         assert record["task"]["error_code"] == "DCS.9005"
     until(lambda: states(cache(client, instance_id)) == {"ok"}, "the cluster is not whole")
     assert present(cache(client, instance_id), KEYS) == KEYS
+    require_whole(server, client, instance_id, resize(client, instance_id, 3), 3)
 
 
 def test_a_killed_server_goes_on_waiting(two_shards: tuple[Server, Any, str]) -> None:

@@ -87,6 +87,26 @@ def state(server: Server, client: Any, instance_id: str) -> list[str]:
     return [str(shown), str(newest_task(client, instance_id)), str(len(server.nodes()))]
 
 
+def test_a_plan_forecasts_all_modes(call: Call, busy: tuple[Server, Any, str]) -> None:
+    instance_id = busy[2]
+    _, plan = call("POST", f"instances/{instance_id}/resize/plan", {"spec_code": spec(4), "migration_mode": "gentle"})
+    assert plan["migration_mode"] == "gentle"
+    forecasts = {forecast["mode"]: forecast for forecast in plan["modes"]}
+    waits = [forecasts[mode]["longest_wait_ms"] for mode in ("gentle", "balanced", "fastest")]
+    assert waits == sorted(waits)
+    assert waits[0] > 0
+    assert forecasts["gentle"]["seconds"] == plan["seconds"]
+
+
+@pytest.mark.parametrize("path", ["resize", "resize/plan", "resize/check-job"])
+def test_an_unknown_mode_is_refused(call: Call, busy: tuple[Server, Any, str], path: str) -> None:
+    body = {"spec_code": spec(4), "new_capacity": 4, "migration_mode": "quickest"}
+    status, answer = call("POST", f"instances/{busy[2]}/{path}", body)
+    assert status == 400
+    assert answer["error_code"].startswith("DCS.")
+    assert "migration_mode" in answer["error_msg"]
+
+
 def test_a_plan_does_not_wait_for_a_writer(call: Call, busy: tuple[Server, Any, str]) -> None:
     server, _, instance_id = busy
     with closing(sqlite3.connect(server.data_dir / "cachewright.db", isolation_level=None)) as writer:
@@ -211,3 +231,33 @@ def test_control_of_what_is_not_there_is_refused(call: Call, busy: tuple[Server,
     status, answer = call("PUT", f"{unknown}/control", {"state": "sleeping"})
     assert (status, answer["error_code"]) == (400, "DCS.4062")
     assert "state" in answer["error_msg"]
+
+
+def test_a_resize_begins_in_its_mode_and_keeps_it_when_it_is_tried_again(
+    call: Call, busy: tuple[Server, Any, str]
+) -> None:
+    _, client, instance_id = busy
+    back_to(client, instance_id, 2)
+    body = {"spec_code": spec(4), "new_capacity": 4, "migration_mode": "gentle"}
+    assert call("POST", f"instances/{instance_id}/resize", body)[0] == 204
+    task_id = newest_task(client, instance_id).id
+    assert record(call, instance_id, task_id)["control"]["mode"] == "gentle"
+    assert call("POST", f"instances/{instance_id}/tasks/{task_id}/cancel")[0] == 200
+    assert ended(client, instance_id, task_id).status == "FAILED"
+    status, _ = call("POST", f"instances/{instance_id}/tasks/{task_id}/retry")
+    assert status == 200
+    assert record(call, instance_id, task_id)["control"]["state"] == "running"
+    assert ended(client, instance_id, task_id).status == "SUCCESS"
+    assert keys(client, instance_id) == KEYS
+
+
+def test_the_former_names_of_modes_are_accepted(call: Call, busy: tuple[Server, Any, str]) -> None:
+    server, client, instance_id = busy
+    back_to(client, instance_id, 2)
+    task_id = held_in_migration(server, client, instance_id, 4, parallel=1)
+    path = f"instances/{instance_id}/tasks/{task_id}/control"
+    for priority, mode in (("speed", "fastest"), ("latency", "balanced")):
+        _, body = call("PUT", path, {"priority": priority})
+        assert body["control"]["mode"] == mode
+        assert "priority" not in body["control"]
+    assert ended(client, instance_id, task_id).status == "SUCCESS"

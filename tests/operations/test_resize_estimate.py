@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachewright.model.tasks import Step, SubStep
-from cachewright.operations.resize_estimate import BYTES_PER_SECOND, Speed, learned, move_specs
+from cachewright.operations.resize_estimate import BYTES_PER_SECOND, Speed, learned, learned_by_key, move_specs
 from cachewright.tasks.plan import SubStepSpec, build
 from cachewright.tasks.progress import planned_seconds
+from cachewright.valkey.migration.wait_model import WaitModel
 from cachewright.valkey.node_load import NodeLoad
 from cachewright.valkey.slots import Move, SlotRange
 
@@ -69,10 +70,19 @@ def test_a_range_that_is_told_ahead_is_handed_over_sooner() -> None:
     assert second.work.fixed == first.work.fixed
 
 
-def test_clients_are_spared_at_the_cost_of_time_unless_speed_has_priority() -> None:
-    bare = Speed(pace=BYTES_PER_SECOND, turns=1, protects_clients=False)
+def test_clients_are_spared_at_the_cost_of_time_unless_the_mode_is_fastest() -> None:
+    bare = Speed(pace=BYTES_PER_SECOND, turns=1, mode="fastest")
     sparing, unprotected = planned(moves(1), clients=True), planned(moves(1), bare, clients=True)
     assert seconds(sparing) > seconds(unprotected) == seconds(planned(moves(1)))
+
+
+def test_keys_that_move_one_by_one_have_their_own_pace() -> None:
+    gentle = Speed(pace=BYTES_PER_SECOND, turns=1, key_pace=1_000, mode="gentle")
+    made = planned(moves(1), gentle, clients=True)
+    assert seconds(made) == pytest.approx(KEYS / 1_000, rel=0.01)
+    assert seconds(planned(moves(1), gentle)) < 2, "nobody is disturbed"
+    assert learned_by_key(carried_out(made, 2.0), 1) == pytest.approx(500, rel=0.01)
+    assert learned_by_key(carried_out(planned(moves(1), gentle, keys=10_000_000), 1.0), 1) is None
 
 
 def test_sparing_costs_by_the_piece_and_large_keys_come_in_few() -> None:
@@ -100,17 +110,17 @@ def test_a_step_teaches_the_pace_that_would_have_foretold_it(
 ) -> None:
     speed = Speed(pace=BYTES_PER_SECOND, turns=turns)
     went = carried_out(planned(moves(lanes, ranges), speed, clients=clients, keys=1_000_000), slow)
-    assert learned(went, turns) == pytest.approx(BYTES_PER_SECOND / slow, rel=0.01)
+    assert learned(went, turns, WaitModel()) == pytest.approx(BYTES_PER_SECOND / slow, rel=0.01)
 
 
 def test_the_slowest_lane_is_what_a_step_lasts() -> None:
     went = carried_out(planned(moves(2), keys=1_000_000), 1.0)
     quick, slow = went.sub_steps
     late = msgspec.structs.replace(slow, end_time=(slow.end_time or 0) + 5_000)
-    learnt_late = learned(msgspec.structs.replace(went, sub_steps=(quick, late)), 1)
+    learnt_late = learned(msgspec.structs.replace(went, sub_steps=(quick, late)), 1, WaitModel())
     assert learnt_late == pytest.approx(BYTES_PER_SECOND / 2, rel=0.01)
 
 
 def test_what_was_over_at_once_or_has_not_ended_teaches_nothing() -> None:
-    assert learned(carried_out(planned(moves(3), keys=100), 1.0), 1) is None
-    assert learned(step(planned(moves(3), keys=1_000_000)), 1) is None
+    assert learned(carried_out(planned(moves(3), keys=100), 1.0), 1, WaitModel()) is None
+    assert learned(step(planned(moves(3), keys=1_000_000)), 1, WaitModel()) is None

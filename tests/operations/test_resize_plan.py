@@ -71,7 +71,7 @@ def instance() -> Instance:
 def seen(node: Node, primary: str | None, slots: tuple[SlotRange, ...]) -> Member:
     flags = frozenset({"slave" if primary else "master"})
     address = f"{node.host}:6379@16379"
-    return Member(id=node.id, address=address, flags=flags, primary=primary, linked=True, slots=slots, open_slots=False)
+    return Member(id=node.id, address=address, flags=flags, primary=primary, linked=True, slots=slots)
 
 
 def cluster(size: Flavor, *, empty: int = 0, failed_over: frozenset[int] = frozenset()) -> tuple[list[Node], View]:

@@ -102,21 +102,21 @@ def test_a_pause_holds_back_what_was_queued(server: Server, client: Any, source:
     assert present(cache(client, instance_id), KEYS) == KEYS
 
 
-@pytest.mark.parametrize("priority", ["latency", "speed"])
+@pytest.mark.parametrize("mode", ["balanced", "fastest"])
 def test_clients_are_spared_by_small_pieces_unless_it_is_to_be_over_soon(
-    server: Server, client: Any, source: tuple[str, Any], priority: str
+    server: Server, client: Any, source: tuple[str, Any], mode: str
 ) -> None:
     instance_id, asked = source
     caller = Traffic(1, show(client, instance_id).port)
     caller.start()
     until(lambda: caller.writes > 50, "nobody asks anything")
     task_id = resize(client, instance_id, 3)
-    status, record = server.call("PUT", f"instances/{instance_id}/tasks/{task_id}/control", {"priority": priority})
-    assert (status, record["control"]["priority"]) == (200, priority)
+    status, record = server.call("PUT", f"instances/{instance_id}/tasks/{task_id}/control", {"mode": mode})
+    assert (status, record["control"]["mode"]) == (200, mode)
     assert ended(client, instance_id, task_id).status == "SUCCESS"
     caches = cache(client, instance_id)
     caller.finish(caches)
     assert not caller.losses
     pieces = len(jobs(asked))
-    assert pieces == 2 if priority == "speed" else pieces > 4
+    assert pieces == 2 if mode == "fastest" else pieces > 4
     assert present(caches, KEYS) == KEYS

@@ -125,7 +125,7 @@ def test_names_of_older_releases_are_replaced(path: Path) -> None:
     limits = Control(parallel=2, latency_ceiling_ms=1.5)
     assert controls == [
         limits,
-        msgspec.structs.replace(limits, state="paused", priority="speed"),
+        msgspec.structs.replace(limits, state="paused", mode="fastest"),
         msgspec.structs.replace(limits, state="cancelled"),
     ]
     assert pace == 2.5

@@ -8,8 +8,9 @@ import pytest
 from bench.nodes import BareCluster, client_of
 
 from cachewright.model.instances import Node
+from cachewright.model.tasks import MigrationMode
 from cachewright.valkey.migration.jobs import jobs_in
-from cachewright.valkey.migration.mover import Mover, Next
+from cachewright.valkey.migration.mover import Move, Mover, Next
 from cachewright.valkey.migration.source_state import MigrationState
 from cachewright.valkey.migration.transfer import Transfer, TransferProgress
 from cachewright.valkey.slots import SLOTS, SlotRange
@@ -37,8 +38,8 @@ class Free:
     async def is_throttled(self) -> bool:
         return False
 
-    def prioritizes_speed(self) -> bool:
-        return False
+    def mode(self) -> MigrationMode:
+        return "balanced"
 
 
 @pytest.fixture
@@ -50,10 +51,10 @@ def cluster() -> Iterator[BareCluster]:
 def move(source: Node, target: Node, after: Node) -> Transfer:
     """The first range, with the second behind it."""
     said: list[Transfer] = []
-    mover = Mover(
-        source,
-        target,
-        FIRST,
+    move = Move(
+        source=source,
+        target=target,
+        part=FIRST,
         access=OPEN,
         bytes_per_key=100.0,
         control=Free(),
@@ -61,7 +62,7 @@ def move(source: Node, target: Node, after: Node) -> Transfer:
         state=MigrationState(cpus=2),
         following=Next(after, SECOND),
     )
-    asyncio.run(mover.ensure(said.append))
+    asyncio.run(Mover(move).ensure(said.append))
     return said[-1]
 
 

@@ -1,6 +1,7 @@
 """The table of error replies, against real nodes and the documentation."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from busy_nodes import SCRIPT
+from cachewright.config import Settings
+from cachewright.hosts.local import LocalHost
+from cachewright.model.instances import Node
 from cachewright.valkey.client import ANSWER_SECONDS, NODE_GONE, NodeBusy, NodeRefused, ask, connect, refusal
 from cachewright.valkey.node_control import set_memory_limit
 from cachewright.valkey.parameters import BY_NAME
@@ -85,3 +89,30 @@ async def test_replies_that_the_library_takes_for_lost_connections_are_refusals(
     with pytest.raises(NODE_GONE):
         async with connect(node, OPEN) as client:
             await client.ping()
+
+
+async def test_a_node_that_loads_its_data_is_busy(tmp_path: Path) -> None:
+    slow = ("appendonly yes", "key-load-delay 1000", "loading-process-events-interval-bytes 1024")
+    async with started(tmp_path, *slow) as node:
+        async with connect(node, OPEN) as client:
+            for number in range(3000):
+                await client.set(f"key:{number}", "x" * 100)
+        host = LocalHost(Settings(data_dir=tmp_path))
+        await host.restart(node.id, time.time() + 1, 10)
+        async with asyncio.timeout(10):
+            while not (busy := await _busy(node)):
+                await asyncio.sleep(0.02)
+            assert busy.status == f"waiting for node {node.id}: loads its data (LOADING)"
+            while await _busy(node):
+                await asyncio.sleep(0.1)
+
+
+async def _busy(node: Node) -> NodeBusy | None:
+    try:
+        async with connect(node, OPEN) as client:
+            await client.ping()
+    except NodeBusy as busy:
+        return busy
+    except NODE_GONE:
+        pass
+    return None

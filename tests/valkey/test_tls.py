@@ -29,7 +29,7 @@ from cachewright.valkey.certificates import (
     new_authority,
     node_certificate,
 )
-from cachewright.valkey.config import cluster_settings, nodes_conf, valkey_conf
+from cachewright.valkey.config import LISTENER, cluster_settings, nodes_conf, valkey_conf
 from cachewright.valkey.migration.source_state import MigrationState
 from cachewright.valkey.slots import SlotRange
 from database_fixtures import an_instance, new_database
@@ -161,11 +161,11 @@ async def test_a_node_gets_its_certificate_once_and_another_when_it_is_of_no_use
     instance = store(site, AUTHORITY, SECURED)
     await site.host.write_files(SECURED.id, await site.files(instance, SECURED))
     folder = site.settings.nodes_dir / SECURED.id
-    assert {path.name for path in folder.iterdir()} == {"valkey.conf", NODE_FILE, CA_FILE}
+    assert {path.name for path in folder.iterdir()} == {"valkey.conf", LISTENER, NODE_FILE, CA_FILE}
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
     first = (folder / NODE_FILE).read_text()
     assert "PRIVATE KEY" not in (folder / CA_FILE).read_text()
-    assert (await site.files(instance, SECURED)).keys() == {"valkey.conf"}
+    assert (await site.files(instance, SECURED)).keys() == {"valkey.conf", LISTENER}
     await site.renew_certificate("i", SECURED.id)
     assert (folder / NODE_FILE).read_text() == first
     (folder / NODE_FILE).write_text(node_certificate(AUTHORITY, SECURED.id, in_days(-8 * 365)))
@@ -175,11 +175,11 @@ async def test_a_node_gets_its_certificate_once_and_another_when_it_is_of_no_use
 
 async def test_nodes_that_talk_in_clear_get_no_certificates(site: OperationContext) -> None:
     instance = store(site, None, PLAIN)
-    assert (await site.files(instance, PLAIN)).keys() == {"valkey.conf"}
+    assert (await site.files(instance, PLAIN)).keys() == {"valkey.conf", LISTENER}
     await site.host.write_files(PLAIN.id, await site.files(instance, PLAIN))
     await site.renew_certificate("i", PLAIN.id)
     await site.renew_certificate("i", "gone")
-    assert [path.name for path in (site.settings.nodes_dir / PLAIN.id).iterdir()] == ["valkey.conf"]
+    assert {path.name for path in (site.settings.nodes_dir / PLAIN.id).iterdir()} == {"valkey.conf", LISTENER}
     assert not (site.settings.nodes_dir / "gone").exists()
 
 

@@ -133,7 +133,7 @@ def resize_request(body: ResizeBody, instance: Instance) -> ResizeRequest:
         raise ApiError(
             errors.UNSUPPORTED_RESIZE, reason=f"change_type addSharding: {body.spec_code} does not add shards"
         )
-    return ResizeRequest(spec_code=body.spec_code, capacity_mb=capacity)
+    return ResizeRequest(spec_code=body.spec_code, capacity_mb=capacity, mode=body.migration_mode)
 
 
 def attribute_change(body: UpdateBody, instance: Instance) -> AttributeChange:

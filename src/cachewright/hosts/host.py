@@ -119,6 +119,12 @@ class Host(Protocol):
     def find_ports(self, count: int, taken: Set[int], *, tls: bool) -> list[NodePorts]:
         """Return free ports for `count` nodes, none of them in `taken`. Raises NoFreePort."""
 
+    def hold_port(self, port: int) -> None:
+        """Keep other servers from choosing the port of a node that does not listen on it. Does not block."""
+
+    def release_port(self, port: int) -> None:
+        """End `hold_port`. Does not block."""
+
     def is_port_free(self, port: int) -> bool: ...
 
     def resources(self) -> Resources: ...

@@ -22,6 +22,7 @@ import psutil
 from cachewright.config import Settings
 from cachewright.hosts import log_files, node_environment, resources
 from cachewright.hosts.child_processes import children_of, end_child, start_ticks
+from cachewright.hosts.held_ports import HeldPorts
 from cachewright.hosts.host import CONFIG, ChildProcess, LogPart, LogPosition, NodeStartFailed, ProcessInfo
 from cachewright.hosts.ports import NodePorts, find_node_ports, is_free
 from cachewright.hosts.server_binary import has_tls
@@ -52,6 +53,7 @@ class LocalHost:
         if self.nodes_dir.exists():
             self.nodes_dir.chmod(stat.S_IRWXU)
         self._known: dict[str, _Known] = {}
+        self._held_ports = HeldPorts()
 
     @property
     def address(self) -> str:
@@ -130,6 +132,12 @@ class LocalHost:
     def find_ports(self, count: int, taken: Set[int], *, tls: bool) -> list[NodePorts]:
         ranges = self._settings.node_ports, self._settings.bus_ports
         return find_node_ports(self.address, *ranges, count, taken, tls=tls)
+
+    def hold_port(self, port: int) -> None:
+        self._held_ports.hold(self.address, port)
+
+    def release_port(self, port: int) -> None:
+        self._held_ports.release(port)
 
     def is_port_free(self, port: int) -> bool:
         return is_free(self.address, port)

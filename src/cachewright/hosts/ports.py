@@ -47,7 +47,8 @@ def find_node_ports(
 
 
 def free_ports(address: str, ports: tuple[int, int], taken: Set[int]) -> Iterator[int]:
-    """Yield each port of a range that is not in `taken` and on which no process listens. Raises NoFreePort at the end.
+    """Yield each port of a range that is not in `taken` and that no process listens on or holds (`HeldPorts`). Raises
+    NoFreePort at the end.
 
     The search starts at a random port, so that two servers on one machine rarely choose the same ports. If another
     program takes a port before its node does, the start of that node fails.
@@ -56,15 +57,25 @@ def free_ports(address: str, ports: tuple[int, int], taken: Set[int]) -> Iterato
     start = random.randrange(high - low)  # noqa: S311  # spreads, does not protect
     for step in range(high - low):
         port = low + (start + step) % (high - low)
-        if port not in taken and is_free(address, port):
+        if port not in taken and is_free(address, port) and not _is_held(address, port):
             yield port
     raise NoFreePort(f"no free port on {address} from {low} to {high - 1}")
 
 
 def is_free(address: str, port: int) -> bool:
+    """Whether no process listens on the port."""
+    return _can_bind(address, port, reuse=True)
+
+
+def _is_held(address: str, port: int) -> bool:
+    """Whether a socket is bound to the port; also for a minute after a process has closed connections to it."""
+    return not _can_bind(address, port, reuse=False)
+
+
+def _can_bind(address: str, port: int, *, reuse: bool) -> bool:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(reuse))
         try:
             probe.bind((address, port))
         except OSError:

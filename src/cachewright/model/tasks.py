@@ -4,6 +4,14 @@ from typing import Any, Literal
 
 import msgspec
 
+MigrationMode = Literal["fastest", "balanced", "gentle"]
+"""How slots move while clients use their source. `fastest`: whole ranges. `balanced`: small atomic batches, so that
+clients wait some tens of milliseconds at the most. `gentle`: a few keys at a time, so that clients notice almost
+nothing."""
+
+MODES: tuple[MigrationMode, ...] = ("fastest", "balanced", "gentle")
+DEFAULT_MODE: MigrationMode = "balanced"
+
 StepStatus = Literal["WAITING", "EXECUTING", "FINISH", "FAILED"]
 
 
@@ -78,14 +86,14 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     :ivar state: `paused` stops between two ranges; `cancelled` ends the task and leaves the cluster healthy.
     :ivar parallel: maximum number of lanes that run concurrently; None for all.
     :ivar latency_ceiling_ms: the task slows down so that 99 of 100 client requests to a source node take less time.
-    :ivar priority: `latency` keeps the effect on clients small, `speed` finishes as fast as possible.
+    :ivar mode: how slots move; the next batch uses it.
     :ivar for_deletion: the task was cancelled because its instance is deleted, so nothing needs to be left usable.
     """
 
     state: Literal["running", "paused", "cancelled"] = "running"
     parallel: int | None = None
     latency_ceiling_ms: float | None = None
-    priority: Literal["latency", "speed"] = "latency"
+    mode: MigrationMode = DEFAULT_MODE
     for_deletion: bool = False
 
     @property

@@ -108,7 +108,9 @@ class ClientPorts:
         node, access = recorded.node, self._context.access(recorded.instance)
         try:
             if await node_control.is_open_to_clients(node, access):
+                self._context.host.release_port(node.port)
                 return True
+            self._context.host.hold_port(node.port)
             topology = topology_of(recorded.instance.spec_code)
             if not await is_settled(topology, node, recorded.nodes, access):
                 if recorded.is_changing or time.time() - process.started_at < _UNSETTLED_SECONDS:
@@ -116,7 +118,7 @@ class ClientPorts:
                 if (await self._context.views(recorded.instance, [node]))[node.id] is None:
                     return False
                 log.warning("node %s serves clients although it does not know the whole cluster", node.id)
-            await node_control.open_to_clients(node, access)
+            await self._context.open_port(recorded.instance, node)
         except (*NODE_GONE, NodeRefused):
             return False
         return True

@@ -14,6 +14,7 @@ from cachewright.clock import now_ms
 from cachewright.concurrency import gather_limited
 from cachewright.heartbeats import LoopHeartbeats
 from cachewright.model.instances import Node, Role
+from cachewright.monitoring.shard_roles import ReportedRole, shard_roles
 from cachewright.operations import STATUSES_WITH_RUNNING_NODES
 from cachewright.operations.context import OperationContext
 from cachewright.store import instances
@@ -33,11 +34,14 @@ _SILENT_SECONDS = 3.0
 
 _MOST_BYTES = 2**50
 _MOST_COUNT = 2**32 - 1
-_SECTIONS = ("memory", "stats", "clients", "replication", "keyspace")
+_SECTIONS = ("server", "memory", "stats", "clients", "replication", "keyspace")
 
 
 class NodeStats(msgspec.Struct, frozen=True, kw_only=True):
-    """Statistics of one node. Memory in bytes, traffic in kilobytes per second."""
+    """Statistics of one node. Memory in bytes, traffic in kilobytes per second.
+
+    :ivar is_serving: whether it accepts clients.
+    """
 
     node: Node
     role: Role
@@ -47,6 +51,7 @@ class NodeStats(msgspec.Struct, frozen=True, kw_only=True):
     clients: int
     input_kbps: float
     output_kbps: float
+    is_serving: bool = True
 
 
 class InstanceSample(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,10 +126,11 @@ class StatsCollector:
         """Collect the statistics of all nodes once."""
         targets = await in_background(self._nodes_to_query)
         found = await self._query_each(targets)
-        self._nodes = {node.id: (node, stats) for node, stats in found}
         of_instance: dict[str, list[tuple[Node, NodeStats | None]]] = defaultdict(list)
         for node, stats in found:
             of_instance[node.instance_id].append((node, stats))
+        of_instance = {instance_id: with_shard_roles(nodes) for instance_id, nodes in of_instance.items()}
+        self._nodes = {node.id: (node, stats) for nodes in of_instance.values() for node, stats in nodes}
         for instance_id in self._history.keys() - of_instance.keys():
             del self._history[instance_id]
         for instance_id, node_stats in of_instance.items():
@@ -184,7 +190,19 @@ def total(node_stats: Sequence[tuple[Node, NodeStats | None]], at: int) -> Insta
 
 async def query_all(nodes: Sequence[Node], access: Access) -> Sequence[tuple[Node, NodeStats | None]]:
     """Query the statistics of an instance's nodes now; None for a node that does not respond."""
-    return await _query_each([(node, access) for node in nodes], _AT_ONCE)
+    return with_shard_roles(await _query_each([(node, access) for node in nodes], _AT_ONCE))
+
+
+def with_shard_roles(
+    node_stats: Sequence[tuple[Node, NodeStats | None]],
+) -> list[tuple[Node, NodeStats | None]]:
+    """Return the statistics of an instance's nodes, each with its role in view of the other nodes of its shard."""
+    reports = [
+        ReportedRole(node, stats.role if stats else None, stats is not None and stats.is_serving)
+        for node, stats in node_stats
+    ]
+    roles = shard_roles(reports)
+    return [(node, stats and msgspec.structs.replace(stats, role=roles[node.id])) for node, stats in node_stats]
 
 
 async def _query_each(targets: Sequence[tuple[Node, Access]], at_once: int) -> Sequence[tuple[Node, NodeStats | None]]:
@@ -224,6 +242,7 @@ def read_stats(node: Node, info_fields: Mapping[str, str]) -> NodeStats | None:
             clients=_count(info_fields["connected_clients"], _MOST_COUNT),
             input_kbps=_rate(info_fields["instantaneous_input_kbps"]),
             output_kbps=_rate(info_fields["instantaneous_output_kbps"]),
+            is_serving=info_fields.get("tcp_port", str(node.port)) == str(node.port),
         )
     except (KeyError, ValueError):
         return None

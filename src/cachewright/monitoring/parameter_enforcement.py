@@ -27,10 +27,12 @@ from cachewright.model.tasks import ENDED, Task
 from cachewright.operations import STATUSES_WITH_RUNNING_NODES
 from cachewright.operations.configure import CONFIGURE
 from cachewright.operations.context import OperationContext
+from cachewright.operations.resize import RESIZE
 from cachewright.store import instances, tasks
 from cachewright.threads import in_background
 from cachewright.valkey.acl import CONTROL_USER
 from cachewright.valkey.client import NODE_GONE, NodeRefused
+from cachewright.valkey.migration.node_settings import SETTINGS_OUTSIDE_MOVES
 from cachewright.valkey.parameters import (
     BY_NAME,
     RESERVED_CONNECTIONS,
@@ -189,8 +191,10 @@ class ParameterEnforcement:
         return bool(surplus)
 
     async def _compare(self, node: Node, parameters: Mapping[str, str], state: NodeState, session: Session) -> None:
-        found = await session.ask("CONFIG", "GET", *BY_NAME)
-        other = deviations(read_settings(dict(zip(found[::2], found[1::2], strict=True))), parameters)
+        answer = await session.ask("CONFIG", "GET", *BY_NAME, *SETTINGS_OUTSIDE_MOVES)
+        found = dict(zip(answer[::2], answer[1::2], strict=True))
+        await self._end_move(node, found, session)
+        other = deviations(read_settings(found), parameters)
         if other:
             instance = await in_background(self._unchanged, node, parameters)
             if instance is None:
@@ -199,6 +203,18 @@ class ParameterEnforcement:
             if await self._set(node, other, state, session):
                 log.warning("node %s had other parameters than recorded; corrected: %s", node.id, other)
         state.compared, state.compared_at = parameters, time.monotonic()
+
+    async def _end_move(self, node: Node, found: Mapping[str, str], session: Session) -> None:
+        """Reset settings for the time of a move, which a server that was killed in the middle has left behind."""
+        left = {name: value for name, value in SETTINGS_OUTSIDE_MOVES.items() if found.get(name) != value}
+        if left and not await in_background(self._is_resized, node):
+            for name, value in left.items():
+                await session.ask("CONFIG", "SET", name, value)
+            log.warning("node %s had settings of a migration that has ended; reset: %s", node.id, sorted(left))
+
+    def _is_resized(self, node: Node) -> bool:
+        with self._context.database.read() as connection:
+            return node.instance_id in tasks.worked_on(connection, RESIZE.kind)
 
     def _unchanged(self, node: Node, parameters: Mapping[str, str]) -> Instance | None:
         """The node's instance, if it still has these parameters and no task changes them."""

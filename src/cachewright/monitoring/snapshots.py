@@ -3,17 +3,19 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from cachewright.concurrency import SharedCalls
+from cachewright.model.incidents import Incident
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import SubStep, Task
 from cachewright.monitoring.inspection import NodeBudget
 from cachewright.monitoring.node_stats import NodeStats, query_all
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.resize_estimate import MOVE
-from cachewright.store import instances, tasks
+from cachewright.store import incidents, instances, tasks
 from cachewright.tasks.operation import ActionFailed
 from cachewright.topologies import topology_of
 from cachewright.topologies.topology import view_all
@@ -32,17 +34,28 @@ class InstanceSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     :ivar nodes: nodes in the order of their shards, with statistics; None for a node that does not respond.
     :ivar view: the cluster as its nodes see it; None if no node responds.
     :ivar task: the running task, or else the next one.
+    :ivar incidents: open incidents, oldest first.
     """
 
     instance: Instance
     nodes: Sequence[tuple[Node, NodeStats | None]]
     view: View | None
     task: Task | None
+    incidents: Sequence[Incident] = ()
 
     def moves(self) -> list[SubStep]:
         """Sub-steps that move a range now."""
         steps = self.task.steps if self.task else ()
         return [sub for step in steps for sub in step.sub_steps if sub.action == MOVE and sub.status == "EXECUTING"]
+
+
+class _Record(NamedTuple):
+    """What the database knows of an instance."""
+
+    instance: Instance
+    nodes: list[Node]
+    task: Task | None
+    incidents: list[Incident]
 
 
 class SnapshotReader:
@@ -71,19 +84,20 @@ class SnapshotReader:
         start = time.monotonic()
         async with self._budget.instance(project_id):
             record = await asyncio.to_thread(self._read, project_id, instance_id)
-            snapshot = await self._snapshot(*record) if record else None
+            snapshot = await self._snapshot(record) if record else None
         self._latest[project_id, instance_id] = start, snapshot
         return snapshot
 
-    async def _snapshot(self, instance: Instance, nodes: list[Node], task: Task | None) -> InstanceSnapshot:
+    async def _snapshot(self, record: _Record) -> InstanceSnapshot:
+        instance, nodes, task, open_incidents = record
         access = self._context.access(instance)
         topology = topology_of(instance.spec_code)
         stats, views = await asyncio.gather(
             query_all(nodes, access), view_all(topology, nodes, access, _ANSWER_SECONDS)
         )
-        return InstanceSnapshot(instance=instance, nodes=stats, view=_best(views), task=task)
+        return InstanceSnapshot(instance=instance, nodes=stats, view=_best(views), task=task, incidents=open_incidents)
 
-    def _read(self, project_id: str, instance_id: str) -> tuple[Instance, list[Node], Task | None] | None:
+    def _read(self, project_id: str, instance_id: str) -> _Record | None:
         with self._context.database.read() as connection:
             instance = instances.get(connection, project_id, instance_id)
             if instance is None:
@@ -91,7 +105,9 @@ class SnapshotReader:
             unfinished = tasks.unfinished_of(connection, instance_id)
             first = next((task for task in unfinished if task.status == "EXECUTING"), next(iter(unfinished), None))
             task = tasks.get(connection, instance_id, first.id) if first else None
-            return instance, instances.nodes_of(connection, instance_id), task
+            return _Record(
+                instance, instances.nodes_of(connection, instance_id), task, incidents.open_of(connection, instance_id)
+            )
 
 
 def _best(seen: Mapping[str, View | None]) -> View | None:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from cachewright.heartbeats import LoopHeartbeats
-from cachewright.hosts.host import CONFIG, NodeStartFailed
+from cachewright.hosts.host import CONFIG, NodeStartFailed, ProcessInfo
 from cachewright.logs import about
 from cachewright.monitoring.client_ports import ClientPorts
 from cachewright.monitoring.incidents import Incidents
@@ -69,7 +69,8 @@ class Supervisor:
             while True:
                 self._heartbeats.beat("supervisor")
                 supervised = await in_background(self._supervised)
-                dead = await self._dead(supervised)
+                processes = await self._host.processes()
+                dead = await self._dead(supervised, processes)
                 for removed in self._deaths.keys() - supervised.keys():
                     del self._deaths[removed]
                 for living in self._deaths.keys() - dead:
@@ -77,7 +78,7 @@ class Supervisor:
                 for node_id in dead - self._starting.keys():
                     self._starting[node_id] = asyncio.create_task(self._start(node_id, supervised[node_id]))
                 self._report(supervised, dead)
-                self.client_ports.check(supervised, await self._host.processes())
+                self.client_ports.check(supervised, processes)
                 await asyncio.sleep(_ROUND_SECONDS)
         finally:
             self.client_ports.stop()
@@ -89,9 +90,9 @@ class Supervisor:
         with self._context.database.read() as connection:
             return instances.should_run_in(connection, STATUSES_WITH_RUNNING_NODES)
 
-    async def _dead(self, supervised: Mapping[str, str]) -> set[str]:
+    async def _dead(self, supervised: Mapping[str, str], processes: Mapping[str, ProcessInfo]) -> set[str]:
         """Nodes that have no process although they have run before."""
-        stopped = supervised.keys() - (await self._host.processes()).keys()
+        stopped = supervised.keys() - processes.keys()
         return stopped & await self._host.nodes_with_file(CONFIG) if stopped else set()
 
     async def _start(self, node_id: str, instance_id: str) -> None:

@@ -17,6 +17,7 @@ from cachewright.store.database import Database
 from cachewright.tasks.operation import ActionFailed
 from cachewright.topologies import topology_of
 from cachewright.topologies.topology import view_all
+from cachewright.valkey import node_control
 from cachewright.valkey.access import SOCKET, Access
 from cachewright.valkey.certificates import CA_FILE, NODE_FILE, authority_certificate, is_usable, node_certificate
 from cachewright.valkey.config import valkey_conf
@@ -77,6 +78,16 @@ class OperationContext(msgspec.Struct, frozen=True):
             **topology.start_files(),
             CONFIG: valkey_conf(node, self.access(instance), parameters, topology.settings(node)),
         }
+
+    async def open_port(self, instance: Instance, node: Node) -> None:
+        """Make a node accept clients. Raises one of NODE_GONE or NodeRefused."""
+        await node_control.open_to_clients(node, self.access(instance))
+        self.host.release_port(node.port)
+
+    async def close_port(self, instance: Instance, node: Node) -> None:
+        """Make a node refuse new connections of clients. Raises one of NODE_GONE or NodeRefused."""
+        await node_control.close_to_clients(node, self.access(instance))
+        self.host.hold_port(node.port)
 
     async def renew_certificate(self, instance_id: str, node_id: str) -> None:
         """Replace the certificate of a node that is about to start, if it is missing or expires within some years."""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -12,7 +12,7 @@ import msgspec
 from cachewright.model.instances import Instance, Node
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.tasks.operation import StepContext
-from cachewright.valkey import cluster_membership, node_control
+from cachewright.valkey import cluster_membership
 from cachewright.valkey.client import NODE_GONE
 from cachewright.valkey.client_drain import Drain, count_holding, drain_clients, has_clients
 from cachewright.valkey.topology import View, primaries
@@ -68,7 +68,7 @@ class EndingNode(msgspec.Struct, frozen=True):
         node, access = self.node, self.context.access(self.instance)
         if has_successor:
             with suppress(*NODE_GONE):
-                await node_control.close_to_clients(node, access)
+                await self.context.close_port(self.instance, node)
 
         def report(holding: Mapping[str, int], seconds: float) -> None:
             self.step.raise_if_cancelled()
@@ -82,6 +82,15 @@ class EndingNode(msgspec.Struct, frozen=True):
         if cut:
             kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(cut.items()))
             log.warning("node %s: connections of clients were cut: %s", node.id, kinds)
+
+
+async def hand_over_seconds(context: OperationContext, instance: Instance, leads: Iterable[Node]) -> dict[str, float]:
+    """Return the seconds that each of these primaries waits for clients before its replica takes over, by node id."""
+
+    async def seconds(node: Node) -> tuple[str, float]:
+        return node.id, _RECONNECT_SECONDS if await has_clients(node, context.access(instance)) else 0.0
+
+    return dict(await asyncio.gather(*map(seconds, leads)))
 
 
 async def grace_seconds(context: OperationContext, instance: Instance, nodes: Sequence[Node]) -> dict[str, float]:

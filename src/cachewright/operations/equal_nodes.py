@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 
 import msgspec
 
@@ -78,42 +78,44 @@ class Follower(msgspec.Struct, frozen=True, kw_only=True):
         Raises MigrationFailed if a node does not answer at the begin or at the end, NodeRefused if it refuses. In
         between, such errors are logged and the next comparison tries again.
         """
-        async with AsyncExitStack() as stack:
-            source = await stack.enter_async_context(connect(self.source, self.access))
-            target = await stack.enter_async_context(connect(self.target, self.access))
-            await self._settle(source, target)
-            follower = asyncio.create_task(self._follow(source, target))
-            try:
-                yield
-            except Exception:
-                await end_tasks(follower)
-                with suppress(
-                    MigrationFailed, NodeRefused, TimeoutError
-                ):  # slots that have arrived stay with the target
-                    async with asyncio.timeout(_LAST_SECONDS):
-                        await self._settle(source, target)
-                raise
-            finally:
-                await end_tasks(follower)
-            await self._settle(source, target)
-
-    async def _follow(self, source: Valkey, target: Valkey) -> None:
-        """Compare and change until cancelled. A library is deleted only if two comparisons agree: a client that loads
-        it on one primary after another may be in the middle."""
-        obsolete: frozenset[str] = frozenset()
-        while True:
-            start = time.monotonic()
-            try:
-                difference = await self._difference(source, target)
-                await self._change(target, msgspec.structs.replace(difference, extra=difference.extra & obsolete))
-                obsolete = difference.extra
-            except (*NODE_GONE, NodeRefused) as error:
-                log.warning("functions of node %s are not compared: %s", self.target.id, error)
-            await asyncio.sleep(max(_POLL_SECONDS, _POLL_SHARE * (time.monotonic() - start)))
-
-    async def _settle(self, source: Valkey, target: Valkey) -> None:
+        await self._settle()
+        follower = asyncio.create_task(self._follow())
         try:
-            await self._change(target, await self._difference(source, target))
+            yield
+        except Exception:
+            await end_tasks(follower)
+            with suppress(MigrationFailed, NodeRefused, TimeoutError):  # slots that have arrived stay with the target
+                async with asyncio.timeout(_LAST_SECONDS):
+                    await self._settle()
+            raise
+        finally:
+            await end_tasks(follower)
+        await self._settle()
+
+    async def _follow(self) -> None:
+        """Compare and change until cancelled. A library is deleted only if two comparisons agree: a client that loads
+        it on one primary after another may be in the middle. Errors in a row are logged once."""
+        obsolete: frozenset[str] = frozenset()
+        failing = False
+        async with connect(self.source, self.access) as source, connect(self.target, self.access) as target:
+            while True:
+                start = time.monotonic()
+                try:
+                    difference = await self._difference(source, target)
+                    await self._change(target, msgspec.structs.replace(difference, extra=difference.extra & obsolete))
+                    obsolete, failing = difference.extra, False
+                except (*NODE_GONE, NodeRefused) as error:
+                    if not failing:
+                        names = self.source.id, self.target.id
+                        log.warning("functions of nodes %s and %s are not compared: %s", *names, error)
+                    failing = True
+                await asyncio.sleep(max(_POLL_SECONDS, _POLL_SHARE * (time.monotonic() - start)))
+
+    async def _settle(self) -> None:
+        """Make the libraries of the target what they should be now. Raises MigrationFailed or NodeRefused."""
+        try:
+            async with connect(self.source, self.access) as source, connect(self.target, self.access) as target:
+                await self._change(target, await self._difference(source, target))
         except NODE_GONE as error:
             raise MigrationFailed([f"a node does not answer: {error}"]) from error
 

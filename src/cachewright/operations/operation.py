@@ -7,7 +7,7 @@ import msgspec
 import sqlalchemy as sa
 
 from cachewright.model.instances import Instance, Node
-from cachewright.model.tasks import Step, Task
+from cachewright.model.tasks import Control, Step, Task
 from cachewright.operations.context import OperationContext
 from cachewright.placement.capacity import Request as RoomRequest
 
@@ -24,10 +24,12 @@ class Accepted(NamedTuple, Generic[ParamsT]):
 
     :ivar params: parameters of the plan, `Task.params`.
     :ivar details: description for lists of tasks, in the cloud's words, `Task.details`.
+    :ivar control: first control settings of the task.
     """
 
     params: ParamsT
     details: Mapping[str, Any] = {}
+    control: Control = Control()
 
 
 class Operation(Generic[RequestT, ParamsT]):

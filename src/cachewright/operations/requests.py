@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from cachewright.flavors import Flavor
+from cachewright.model.tasks import DEFAULT_MODE, MigrationMode
 
 
 class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,10 +25,11 @@ class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResizeRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Another size. `capacity_mb` is None if the caller named only the spec code."""
+    """Another size. `capacity_mb` is None if the caller named only the spec code. `mode` is how slots move."""
 
     spec_code: str
     capacity_mb: int | None = None
+    mode: MigrationMode = DEFAULT_MODE
 
 
 class ConfigureRequest(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ up the cluster after a failure.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -17,17 +17,18 @@ from cachewright.errors import ApiError
 from cachewright.flavors import MEGABYTE, parse
 from cachewright.hosts.ports import NodePorts
 from cachewright.model.instances import Instance, Node
-from cachewright.model.tasks import Control, Step, Task
-from cachewright.operations import failover_delay, resize_request
-from cachewright.operations.actions import checks
+from cachewright.model.tasks import DEFAULT_MODE, Control, MigrationMode, Step, Task
+from cachewright.operations import failover_delay, mode_forecast, resize_request
+from cachewright.operations.actions import checks, slots
 from cachewright.operations.actions.nodes import remove_node
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.ending_node import grace_seconds
 from cachewright.operations.giant_keys import GiantKeys, find_giant_keys
 from cachewright.operations.leaked_children import end_leaked_children
+from cachewright.operations.mode_forecast import ModeForecast
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.operations.requests import ResizeRequest
-from cachewright.operations.resize_estimate import MOVE, PACE, learned
+from cachewright.operations.resize_estimate import KEY_PACE, MOVE, PACE, learned, learned_by_key
 from cachewright.operations.resize_observation import observe
 from cachewright.operations.resize_plan import Observation, ResizePlan, decide, shards_to_add
 from cachewright.operations.resize_request import ResizeParams
@@ -40,8 +41,13 @@ from cachewright.tasks.operation import ActionFailed
 from cachewright.tasks.progress import planned_seconds
 from cachewright.topologies import layout
 from cachewright.valkey import cluster_membership
+from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 from cachewright.valkey.migration import jobs
+from cachewright.valkey.migration.failure import MigrationFailed
+from cachewright.valkey.migration.node_settings import reset
+from cachewright.valkey.migration.open_slots import close_unused_imports, complete_open_slots
+from cachewright.valkey.topology import View
 
 _CANCEL_SECONDS = 10.0
 
@@ -53,12 +59,15 @@ class Preview(msgspec.Struct, frozen=True):
     :ivar seconds: its expected duration.
     :ivar blockers: error codes and reasons for which it would fail.
     :ivar giant_keys: keys with large values in the slots that move.
+    :ivar mode: the mode of the plan; :ivar modes: a forecast of each mode.
     """
 
     steps: tuple[Step, ...]
     seconds: float
     blockers: tuple[tuple[str, str], ...]
     giant_keys: GiantKeys
+    mode: MigrationMode
+    modes: tuple[ModeForecast, ...]
 
 
 class Resize(Operation[ResizeRequest, ResizeParams]):
@@ -78,14 +87,18 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
         return resize_request.required_room(nodes, params, dataset)
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
+        # A task that was cancelled while a node was busy could not cancel all of its migrations.
+        access = context.access(await context.instance(task))
+        nodes = await context.nodes(task.instance_id)
+        await asyncio.gather(*(jobs.cancel_exports(node, access) for node in nodes))
         _, plan, planned = await self._draft(context, task)
         await asyncio.to_thread(_store, context, task, plan.added)
         return planned
 
-    async def preview(self, context: OperationContext, task: Task) -> Preview:
+    async def preview(self, context: OperationContext, task: Task, mode: MigrationMode = DEFAULT_MODE) -> Preview:
         """The plan that `plan` would make now, and the failures of its checks. Stores and changes nothing. ActionFailed
         DCS.9004 if no node responds; NODE_GONE or NodeRefused if a primary does not."""
-        observed, plan, planned = await self._draft(context, task)
+        observed, plan, planned = await self._draft(context, task, mode)
         least_bytes = context.settings.giant_key_mb * MEGABYTE
         giants = await find_giant_keys(plan.moves, observed.nodes, context.access(observed.instance), least_bytes)
         resources = await asyncio.to_thread(context.host.resources)
@@ -94,22 +107,29 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
             *checks.status_failures(observed.nodes, observed.views),
         ]
         blockers = tuple((failure.code, failure.message) for failure in failures)
-        return Preview(planned, planned_seconds(planned), blockers, giants)
+        forecasts = mode_forecast.modes(plan, observed.loads, observed.speed, planned)
+        return Preview(planned, planned_seconds(planned), blockers, giants, mode, forecasts)
 
     async def preview_steps(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
         """Return the steps that `plan` would make now. Raises like `preview`. Stores and changes nothing."""
         _, _, planned = await self._draft(context, task)
         return planned
 
-    async def _draft(self, context: OperationContext, task: Task) -> tuple[Observation, ResizePlan, tuple[Step, ...]]:
+    async def _draft(
+        self, context: OperationContext, task: Task, mode: MigrationMode | None = None
+    ) -> tuple[Observation, ResizePlan, tuple[Step, ...]]:
+        """:param mode: instead of the mode of the task."""
         observed = await observe(context, task)
+        if mode:
+            speed = msgspec.structs.replace(observed.speed, mode=mode)
+            observed = msgspec.structs.replace(observed, speed=speed)
         plan = self._decide(context, task, observed)
         grace = await grace_seconds(context, observed.instance, plan.removed)
         return observed, plan, steps(task.run_id, plan, observed.loads, observed.speed, grace)
 
     async def recover(self, context: OperationContext, task: Task) -> None:
-        """Cancel all migrations and remove new nodes without slots; new nodes with slots stay, and so do old nodes that
-        are not removed yet."""
+        """Cancel all migrations, complete open slots and remove new nodes without slots. New nodes with slots stay, and
+        so do old nodes that are not removed yet."""
         instance, nodes, views = await context.look(task)
         access = context.access(instance)
         async with asyncio.timeout(_CANCEL_SECONDS):
@@ -118,6 +138,9 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
         await failover_delay.restore([node for node in nodes if node.should_run], access)
         for node in nodes:
             context.migrations.forget(node.id)
+        await asyncio.gather(*(reset(node, access) for node in nodes))
+        if await _complete_open_slots(context, nodes, views, access):
+            instance, nodes, views = await context.look(task)
         members = best_view(views).members
         started = [sub for step in task.steps for sub in step.sub_steps if sub.action == "start node"]
         added = {sub.arguments["node_id"] for sub in started}
@@ -134,12 +157,17 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
                 await context.change_node(node.id, should_run=True)
 
     def succeeded(self, context: OperationContext, connection: sa.Connection, task: Task) -> None:
-        """Record the new spec code, and the pace of migrations if the task ran with default settings."""
+        """Record the new spec code, the waits of clients, and the pace of migrations if the task had no limits."""
         instances.change(connection, task.instance_id, spec_code=self.params_of(task).spec_code)
-        if task_controls.get(connection, task.id) != Control():
-            return
+        mode_forecast.store_waits(connection, context.migrations.waits)
         moving = [step for step in task.steps if any(sub.action == MOVE for sub in step.sub_steps)]
-        if moving and (pace := learned(moving[-1], context.migrations.concurrency)):
+        control, turns = task_controls.get(connection, task.id), context.migrations.concurrency
+        if not moving or control != Control(mode=control.mode):
+            return
+        if control.mode == "gentle":
+            if pace := learned_by_key(moving[-1], turns):
+                throughput.learn(connection, KEY_PACE, pace)
+        elif pace := learned(moving[-1], turns, context.migrations.waits.model):
             throughput.learn(connection, PACE, pace)
 
     def _decide(self, context: OperationContext, task: Task, observed: Observation) -> ResizePlan:
@@ -147,6 +175,23 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
         shards = shards_to_add(observed, flavor)
         added = layout.new_nodes(context.settings, task.instance_id, flavor, shards=shards, salt=task.run_id)
         return decide(observed, flavor, added)
+
+
+async def _complete_open_slots(
+    context: OperationContext, nodes: Sequence[Node], views: Mapping[str, View | None], access: Access
+) -> bool:
+    """Complete slots that an interrupted move has left open. Return whether there were any. ActionFailed DCS.9003 if
+    their target does not answer."""
+    primary_of = slots.current_primary(nodes, views)
+    completed = 0
+    for node in nodes:
+        if view := views[node.id]:
+            try:
+                completed += await complete_open_slots(node, view, primary_of, access, context.migrations)
+            except MigrationFailed as failure:
+                raise ActionFailed(errors.MIGRATION_INTERRUPTED, str(failure)) from failure
+            await close_unused_imports(node, view, views, access)
+    return completed > 0
 
 
 def _store(context: OperationContext, task: Task, added: Sequence[Node]) -> None:

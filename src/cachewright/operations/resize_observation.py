@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from cachewright.model.instances import Node
 from cachewright.model.tasks import Task
 from cachewright.operations.context import OperationContext, best_view
-from cachewright.operations.resize_estimate import BYTES_PER_SECOND, PACE, Speed
+from cachewright.operations.mode_forecast import load_waits
+from cachewright.operations.resize_estimate import BYTES_PER_SECOND, KEY_PACE, KEYS_PER_SECOND, PACE, Speed
 from cachewright.operations.resize_plan import Observation
 from cachewright.store import task_controls, throughput
 from cachewright.topologies import topology_of
@@ -18,8 +19,8 @@ from cachewright.valkey.topology import primaries as current_primaries
 
 async def observe(context: OperationContext, task: Task) -> Observation:
     """Read the record and query every node of the task's instance. ActionFailed DCS.9004 if no node responds; NODE_GONE
-    or NodeRefused if a primary does not."""
-    instance, nodes, views = await context.look(task)
+    or NodeRefused if a primary does not, NodeBusy if any node answers again later."""
+    instance, nodes, views = await context.look(task, needed="all")
     view = best_view(views)
     owned = view.owned()
     counted = owned if topology_of(instance.spec_code).has_peers else {}  # only a cluster counts keys by slot
@@ -47,5 +48,13 @@ async def _loads(
 def _speed(context: OperationContext, task: Task) -> Speed:
     with context.database.read() as connection:
         pace = throughput.get(connection, PACE) or BYTES_PER_SECOND
-        priority = task_controls.get(connection, task.id).priority
-    return Speed(pace=pace, turns=context.migrations.concurrency, protects_clients=priority != "speed")
+        key_pace = throughput.get(connection, KEY_PACE) or KEYS_PER_SECOND
+        mode = task_controls.get(connection, task.id).mode
+        load_waits(connection, context.migrations.waits)
+    return Speed(
+        pace=pace,
+        key_pace=key_pace,
+        turns=context.migrations.concurrency,
+        mode=mode,
+        waits=context.migrations.waits.model,
+    )

@@ -8,6 +8,7 @@ from cachewright import errors
 from cachewright.errors import ApiError
 from cachewright.flavors import UnknownFlavor, parse
 from cachewright.model.instances import Instance, Node
+from cachewright.model.tasks import Control
 from cachewright.operations.operation import Accepted
 from cachewright.operations.requests import ResizeRequest
 from cachewright.placement import capacity
@@ -65,7 +66,7 @@ def validate(instance: Instance, nodes: Sequence[Node], request: ResizeRequest) 
         new_replica_num=new.copies,
     )
     params = ResizeParams(spec_code=new.spec_code, new_capacity=new.capacity_gb)
-    return Accepted(params, msgspec.structs.asdict(details))
+    return Accepted(params, msgspec.structs.asdict(details), Control(mode=request.mode))
 
 
 def required_room(nodes: Sequence[Node], params: ResizeParams, dataset: int | None = None) -> RoomRequest:

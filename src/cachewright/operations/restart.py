@@ -13,7 +13,7 @@ from cachewright.operations.actions.action import NodeArguments
 from cachewright.operations.actions.checks import CheckStatus, check_status
 from cachewright.operations.actions.nodes import restart_node
 from cachewright.operations.context import OperationContext, best_view
-from cachewright.operations.ending_node import grace_seconds
+from cachewright.operations.ending_node import grace_seconds, hand_over_seconds
 from cachewright.operations.operation import Accepted, NoParams, Operation
 from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, STATUS_CHECK
 from cachewright.tasks.plan import SubStepSpec, build, effort
@@ -45,9 +45,13 @@ class Restart(Operation[None, NoParams]):
         ordered = sorted(nodes, key=lambda node: (node.shard, node is leads.get(node.shard), node.id))
         alone = {node.shard for node in nodes} - {node.shard for node in nodes if node is not leads.get(node.shard)}
         grace = await grace_seconds(context, instance, nodes)
+        handed_over = [lead for lead in leads.values() if lead.shard not in alone]
+        pauses = {
+            **{node.id: hold for node in nodes if node.shard in alone},
+            **await hand_over_seconds(context, instance, handed_over),
+        }
         restarts = [
-            _restart(node, leads.get(node.shard) is node, grace[node.id] + (hold if node.shard in alone else 0.0))
-            for node in ordered
+            _restart(node, leads.get(node.shard) is node, grace[node.id] + pauses.get(node.id, 0.0)) for node in ordered
         ]
         check = check_status.sub_step(STATUS_CHECK, effort("check", seconds=_CHECK_SECONDS), CheckStatus(()))
         return build(task.run_id, {PRE_CHECK: [check], "Node restart.": restarts, POST_CHECK: [check]})

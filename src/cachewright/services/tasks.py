@@ -18,7 +18,7 @@ from cachewright.clock import now_ms
 from cachewright.errors import ApiError
 from cachewright.model.identity import Principal
 from cachewright.model.instances import Instance, Node
-from cachewright.model.tasks import ENDED, Control, Task
+from cachewright.model.tasks import ENDED, Control, MigrationMode, Task
 from cachewright.monitoring.inspection import NodeBudget
 from cachewright.monitoring.node_stats import StatsCollector
 from cachewright.operations import OPERATIONS, acceptance, admission
@@ -79,6 +79,8 @@ class TaskService(msgspec.Struct, frozen=True):
             self._require_room(connection, limits, operation, instance, nodes=nodes, params=accepted.params)
             cancelled = _cancel(connection, unfinished) if operation.cancels_others else []
             task = add_task(connection, operation, principal, instance, accepted)
+            if accepted.control != Control():
+                task_controls.put(connection, task.id, accepted.control)
         for other in cancelled:
             self.feed.publish(other)
         self.enqueue(task)
@@ -101,14 +103,14 @@ class TaskService(msgspec.Struct, frozen=True):
             return instance, _new_task(RESIZE, principal, instance, accepted)
 
         instance, task = await self.threads.read(principal.project_id, draft)
-        return instance, await self._preview(task)
+        return instance, await self._preview(task, request.mode)
 
-    async def _preview(self, task: Task) -> Preview:
+    async def _preview(self, task: Task, mode: MigrationMode) -> Preview:
         async with self.budget.preview(task.project_id):
             try:
                 async with asyncio.timeout(_PREVIEW_SECONDS):
                     with node_errors_as_failures():
-                        preview = await RESIZE.preview(self.context, task)
+                        preview = await RESIZE.preview(self.context, task, mode)
                     shortages = await self.threads.read(task.project_id, lambda: self._shortages(task))
             except ActionFailed as failure:
                 raise ApiError(errors.INSTANCE_NOT_RUNNING, reason=failure.message) from failure
@@ -148,8 +150,10 @@ class TaskService(msgspec.Struct, frozen=True):
         self.control(principal, instance_id, task_id, Control(state="cancelled"))
 
     def retry(self, principal: Principal, instance_id: str, task_id: str) -> Task:
-        """Resume a failed task. Finished work is kept, the rest is planned again. Raises ApiError DCS.4957 if the task
-        has not failed; DCS.4036, DCS.4039 or DCS.9007 if resources or quotas are insufficient; or busy."""
+        """Resume a failed task. Finished work is kept, the rest is planned again with the same mode.
+
+        Raises ApiError DCS.4957 if the task has not failed; DCS.4036, DCS.4039 or DCS.9007 if resources or quotas are
+        insufficient; or busy."""
         limits = admission.limits(self.context.host, self.context.settings)
         with self.context.database.write() as connection:
             task = task_of(connection, principal.project_id, instance_id, task_id)
@@ -160,7 +164,8 @@ class TaskService(msgspec.Struct, frozen=True):
             acceptance.require_retriable(operation, instance)
             nodes = instances.nodes_of(connection, instance_id)
             self._require_room(connection, limits, operation, instance, nodes=nodes, params=operation.params_of(task))
-            task_controls.remove(connection, [task_id])
+            mode = task_controls.get(connection, task_id).mode
+            task_controls.put(connection, task_id, Control(mode=mode))
             waiting = msgspec.structs.replace(
                 task, status="WAITING", end_time=None, error_code=None, message="", attempt=task.attempt + 1
             )

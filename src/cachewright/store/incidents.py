@@ -30,6 +30,13 @@ def unended(connection: sa.Connection) -> list[Incident]:
     return [from_row(Incident, row._mapping) for row in connection.execute(query)]
 
 
+def open_of(connection: sa.Connection, instance_id: str) -> list[Incident]:
+    """Return the open incidents of an instance, oldest first."""
+    query = incidents.select().where(incidents.c.ended_at.is_(None), incidents.c.instance_id == instance_id)
+    rows = connection.execute(query.order_by(incidents.c.began_at, incidents.c.id))
+    return [from_row(Incident, row._mapping) for row in rows]
+
+
 def forget(connection: sa.Connection, before: int) -> None:
     """Delete incidents that ended before that time."""
     connection.execute(incidents.delete().where(incidents.c.ended_at < before))

@@ -170,7 +170,7 @@ task_controls = sa.Table(
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("parallel", sa.Integer),
     sa.Column("latency_ceiling_ms", sa.Float),
-    sa.Column("priority", sa.Text, nullable=False, server_default="latency"),
+    sa.Column("mode", sa.Text, nullable=False, server_default="balanced"),
     sa.Column("for_deletion", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from cachewright import errors
 from cachewright.errors import CachewrightError
-from cachewright.model.tasks import Control, Step, SubStep, Task
+from cachewright.model.tasks import Control, MigrationMode, Step, SubStep, Task
 from cachewright.tasks.recorder import TaskRecorder
 from cachewright.tasks.waiting import with_status, without_status
 
@@ -135,11 +135,11 @@ class StepContext:
         """Whether the task is paused, cancelled or limited in any way. Reads the current settings."""
         await self._recorder.write()  # which reads the control settings
         control = self._recorder.control
-        return Control(priority=control.priority) != control
+        return Control(mode=control.mode) != control
 
-    def prioritizes_speed(self) -> bool:
-        """Whether clients need no protection."""
-        return self._recorder.control.priority == "speed"
+    def mode(self) -> MigrationMode:
+        """How the next batch of slots moves."""
+        return self._recorder.control.mode
 
 
 class Operation(Protocol):

@@ -55,7 +55,6 @@ class Single:
             primary=None,
             linked=True,
             slots=(SlotRange(0, SLOTS - 1),),
-            open_slots=False,
         )
         return View(ok=role == "primary", epoch=0, members={node.id: itself})
 

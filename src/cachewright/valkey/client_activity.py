@@ -1,32 +1,80 @@
 """Client activity of a node."""
 
 import time
+from collections.abc import Mapping
 
 import msgspec
 
 from cachewright.valkey.client import CONTROL_PLANE, Valkey, ask
 
-_OWN = ("cluster", "info", "ping", "config", "eval_ro", "client", "hello", "auth", "replconf", "psync", "dbsize")
-_OWN_COMMANDS = tuple(f"cmdstat_{name}" for name in _OWN)
+_OWN_COMMANDS = frozenset(
+    ("cluster", "info", "ping", "config", "eval", "eval_ro", "client", "hello", "auth", "replconf", "psync", "dbsize",
+     "migrate", "memory", "multi", "exec", "dump", "acl", "command", "slowlog")
+)  # fmt: skip
+"""Commands that the control plane sends, too. Clients that send nothing else are counted by their connections."""
+
+_NEED_KNOWN_NODES = ("valkey-py", "redis-py")
+"""Beginnings of names of such libraries. They learn of a node from CLUSTER SLOTS or from MOVED."""
+
+_MOST_LISTED = 200
+"""A node with more connections than this has clients. Listing them would cost the node time."""
 
 
 class ClientActivity(msgspec.Struct, frozen=True, kw_only=True):
-    """Client activity at the time `at`, in seconds of the monotonic clock.
+    """Client activity at the time `at`, in seconds of the monotonic clock. All counters may restart: by CONFIG
+    RESETSTAT, or by a restart of the node.
 
     :ivar connected: connections of clients, excluding the control plane, replicas and migrations.
-    :ivar calls: commands since the node's start, excluding those of the control plane.
+    :ivar calls: calls by name of the command, without commands of the control plane.
+    :ivar sent: commands of each connected client, by the id of its connection.
+    :ivar needs_known_nodes: whether the library of a client fails if a node sends it (ASK) to a node that it has not
+        heard of. True if there are too many clients to look at.
     """
 
     at: float
     connected: int
-    calls: int
+    calls: Mapping[str, int] = {}
+    sent: Mapping[str, int] = {}
+    needs_known_nodes: bool = False
+
+    def calls_since(self, previous: "ClientActivity") -> int:
+        """Return the number of commands of clients since the previous measurement."""
+        return max(growth(previous.calls, self.calls), growth(previous.sent, self.sent))
+
+
+def growth(before: Mapping[str, int], after: Mapping[str, int]) -> int:
+    """Return by how much counters have grown in all. A counter that is smaller than before has restarted at zero, and
+    a new one has started there."""
+    return sum(grown(before.get(name, 0), count) for name, count in after.items())
+
+
+def grown(before: int, after: int) -> int:
+    """Return by how much a counter has grown. If it is smaller than before, it has restarted at zero."""
+    return after - before if after >= before else after
 
 
 async def client_activity(client: Valkey) -> ClientActivity:
-    listed = await ask(client, "CLIENT LIST", "TYPE", "normal")
+    connected = int((await client.info("clients"))["connected_clients"])
+    sent: dict[str, int] = {}
+    needs_known_nodes = connected > _MOST_LISTED
+    if connected <= _MOST_LISTED:
+        listed = await ask(client, "CLIENT LIST", "TYPE", "normal")
+        clients = [other for other in listed if other["name"] != CONTROL_PLANE and not _migrates(other)]
+        connected = len(clients)
+        sent = {other["id"]: int(other.get("tot-cmds", 0)) for other in clients}
+        needs_known_nodes = any(other.get("lib-name", "").startswith(_NEED_KNOWN_NODES) for other in clients)
     commands = await client.info("commandstats")
+    calls = {name: stats["calls"] for name, stats in commands.items() if _command(name) not in _OWN_COMMANDS}
     return ClientActivity(
-        at=time.monotonic(),
-        connected=sum(other["name"] != CONTROL_PLANE for other in listed),
-        calls=sum(command["calls"] for name, command in commands.items() if not name.startswith(_OWN_COMMANDS)),
+        at=time.monotonic(), connected=connected, calls=calls, sent=sent, needs_known_nodes=needs_known_nodes
     )
+
+
+def _migrates(connection: Mapping[str, str]) -> bool:
+    """Whether MIGRATE of another node uses the connection."""
+    return connection["cmd"] == "restore-asking"
+
+
+def _command(name: str) -> str:
+    """Return the command of a line of `INFO commandstats`: `cmdstat_client|list` is about `client`."""
+    return name.removeprefix("cmdstat_").partition("|")[0]

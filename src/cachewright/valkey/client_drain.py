@@ -1,8 +1,8 @@
 """The end of the connections of clients to a node that leaves its cluster or restarts.
 
 Clients that hold something which a closed connection loses (a subscription, a MONITOR, a blocked command, an open
-transaction) get a period of grace. Other connections are closed when they have been silent for a moment, so that no
-command is lost in flight.
+transaction) get a period of grace. Other connections are closed when they have been silent for a moment, each right
+after a look at it, so that no command is lost in flight.
 
 Source: CLIENT LIST and CLIENT KILL of Valkey 9.1.
 """
@@ -23,8 +23,11 @@ from cachewright.valkey.client import CONTROL_PLANE, NODE_GONE, NodeRefused, Val
 SILENT_SECONDS = 0.3
 """Time without a command after which a connection counts as silent."""
 
-_ACTIVE_SECONDS = 5.0
-"""Maximum time for which connections that are never silent continue."""
+_ACTIVE_SECONDS, _LATE_SECONDS = 5.0, 2.0
+"""Time after which connections that are never silent are closed between two commands, and the time for that."""
+
+_EACH = 500
+"""Maximum number of connections that are looked at once more before they are closed: each costs two requests."""
 
 _POLL_SECONDS = 0.1
 """Interval of requests for a node's list of clients. It is long because the node lists all of them each time."""
@@ -76,18 +79,18 @@ class Silence:
     def __init__(self) -> None:
         self._since: dict[str, tuple[int, float]] = {}
 
-    def silent(self, connections: Iterable[Connection], now: float) -> list[str]:
-        """Return the ids of connections that have sent nothing for `SILENT_SECONDS` and hold nothing. `now` is in
-        seconds and grows with every call."""
+    def silent(self, connections: Iterable[Connection], now: float, seconds: float = SILENT_SECONDS) -> set[str]:
+        """Return the ids of connections that have sent nothing for `seconds` and hold nothing. `now` is in seconds and
+        grows with every call."""
         before, self._since = self._since, {}
-        ids = []
+        ids = set()
         for connection in connections:
             commands, since = before.get(connection.id, (connection.commands, now))
             if commands != connection.commands or connection.is_waiting or connection.holds:
                 since = now
             self._since[connection.id] = connection.commands, since
-            if now - since >= SILENT_SECONDS:
-                ids.append(connection.id)
+            if now - since >= seconds and not connection.is_waiting and not connection.holds:
+                ids.add(connection.id)
         return ids
 
 
@@ -119,16 +122,19 @@ async def drain_clients(
             while True:
                 now = time.monotonic()
                 connections = await _connections(client)
-                if drain.has_successor and (silent := silence.silent(connections, now)):
-                    await _close(client, silent, "IDLE", 1)  # not those that have sent a command since the list
-                    connections = await _connections(client)
+                if drain.has_successor:
+                    is_late = now - begun_at > _ACTIVE_SECONDS
+                    silent = silence.silent(connections, now, 0.0 if is_late else SILENT_SECONDS)
+                    closed = await _close_unused(client, [found for found in connections if found.id in silent])
+                    connections = [connection for connection in connections if connection.id not in closed]
                 holding = Counter(connection.kind for connection in connections if connection.holds)
                 grace = drain.grace_seconds - (now - begun_at)
                 report(holding, max(grace, 0.0))
                 is_active = drain.has_successor and len(connections) > holding.total()
-                waits_for_active = is_active and now - begun_at < _ACTIVE_SECONDS
+                waits_for_active = is_active and now - begun_at < _ACTIVE_SECONDS + _LATE_SECONDS
                 if not (holding and grace > 0) and not waits_for_active:
-                    await _close(client, [connection.id for connection in connections if drain.has_successor])
+                    if drain.has_successor:
+                        await _kill(client, [connection.id for connection in connections])
                     return Counter(connection.kind for connection in connections)
                 await asyncio.sleep(_POLL_SECONDS)
     return {}
@@ -159,8 +165,21 @@ async def _connections(client: Valkey) -> list[Connection]:
     return client_connections(await ask(client, "CLIENT LIST"))
 
 
-async def _close(client: Valkey, ids: Sequence[str], *conditions: str | int) -> None:
-    """Close the connections that meet further conditions of CLIENT KILL at that moment. IDLE counts ticks of the node's
-    clock of whole seconds, so it also holds a little sooner."""
+async def _close_unused(client: Valkey, connections: Sequence[Connection]) -> set[str]:
+    """Close connections that have sent nothing since they were listed. Return the ids of those that were closed."""
+    if len(connections) > _EACH:
+        await _kill(client, [connection.id for connection in connections])
+        return {connection.id for connection in connections}
+    closed = set()
+    for connection in connections:
+        current = client_connections(await ask(client, "CLIENT LIST", "ID", connection.id))
+        if current == [connection]:
+            await _kill(client, [connection.id])
+        if not current or current == [connection]:
+            closed.add(connection.id)
+    return closed
+
+
+async def _kill(client: Valkey, ids: Sequence[str]) -> None:
     for start in range(0, len(ids), _KILLED_AT_ONCE):
-        await ask(client, "CLIENT KILL", "ID", *ids[start : start + _KILLED_AT_ONCE], *conditions)
+        await ask(client, "CLIENT KILL", "ID", *ids[start : start + _KILLED_AT_ONCE])

@@ -5,7 +5,7 @@ A node at its connection limit refuses new connections, even from the control pl
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from libvalkey import ProtocolError, Reader, ReplyError, pack_command
@@ -13,11 +13,14 @@ from valkey.exceptions import ConnectionError as NodeUnreachable
 
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access, address
-from cachewright.valkey.client import refusal
+from cachewright.valkey.client import NodeRefused, refusal
 from cachewright.valkey.single_request import dial, opening
 
 FULL = "max number of clients"
 """Part of the error with which a node refuses a connection because of its limit."""
+
+Word = str | bytes | int
+"""One word of a command."""
 
 
 class Session:
@@ -30,12 +33,18 @@ class Session:
 
     @classmethod
     async def open(
-        cls, node: Node, access: Access, answer_seconds: float, lost: Callable[[], None] = lambda: None
+        cls,
+        node: Node,
+        access: Access,
+        answer_seconds: float,
+        lost: Callable[[], None] = lambda: None,
+        *,
+        encoding: str | None = "utf-8",
     ) -> "Session":
-        """Open a connection. `lost` is called when the node closes it."""
+        """Open a connection. `lost` is called when the node closes it. Without an `encoding`, texts are bytes."""
         async with asyncio.timeout(answer_seconds):
             with address(node, access) as place:
-                transport, replies = await dial(place, lambda: _Replies(node.id, lost))
+                transport, replies = await dial(place, lambda: _Replies(node.id, lost, encoding))
         session = cls(transport, replies, answer_seconds)
         try:
             for command in opening(place):
@@ -45,12 +54,24 @@ class Session:
             raise
         return session
 
-    async def ask(self, *words: str) -> Any:
+    async def ask(self, *words: Word) -> Any:
         """Send a command and return the reply: text, a number, or a list of them."""
         answer = self._replies.expected()
         self._transport.write(pack_command(words))
         async with asyncio.timeout(self._answer_seconds):
             return await answer
+
+    async def ask_each(self, commands: Iterable[Sequence[Word]]) -> list[Any]:
+        """Send commands together and return their replies. Refusals are returned like replies."""
+        packed = [pack_command(tuple(words)) for words in commands]
+        answers = [self._replies.expected() for _ in packed]
+        self._transport.write(b"".join(packed))
+        async with asyncio.timeout(self._answer_seconds):
+            replies = await asyncio.gather(*answers, return_exceptions=True)
+        for reply in replies:
+            if isinstance(reply, BaseException) and not isinstance(reply, NodeRefused):
+                raise reply
+        return replies
 
     def close(self) -> None:
         self._replies.tell_lost = None
@@ -60,10 +81,10 @@ class Session:
 class _Replies(asyncio.Protocol):
     """Matches replies with commands by their order."""
 
-    def __init__(self, node_id: str, lost: Callable[[], None]) -> None:
+    def __init__(self, node_id: str, lost: Callable[[], None], encoding: str | None) -> None:
         self._node_id = node_id
         self.tell_lost: Callable[[], None] | None = lost
-        self._reader = Reader(encoding="utf-8", errors="replace")
+        self._reader = Reader(encoding=encoding, errors="replace") if encoding else Reader()
         self._waiting: deque[asyncio.Future[Any]] = deque()
         self._lost: Exception | None = None
 

@@ -28,6 +28,9 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
     :ivar address: `host:port@bus port`. The port is 0 while the other node does not know it. With TLS on the bus, a
     node learns it from the first PING, and until then redirects clients to port 0.
+    :ivar migrating: slots whose keys move one by one to another node, each with the id of that node; only of the node
+        whose view this is, as `importing`.
+    :ivar importing: slots whose keys come one by one from another node, each with the id of that node.
     :ivar primary: id of the primary; None if the member is a primary.
     :ivar epoch: configuration epoch of the member, or of its primary.
     """
@@ -38,7 +41,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     primary: str | None
     linked: bool
     slots: tuple[SlotRange, ...]
-    open_slots: bool
+    migrating: Mapping[int, str] = {}
+    importing: Mapping[int, str] = {}
     epoch: int = 0
 
     @property
@@ -158,9 +162,16 @@ def _member(words: Sequence[str]) -> Member:
         primary=None if primary == "-" else primary,
         linked=link == "connected" or "myself" in flags,
         slots=tuple(merged(_slot_range(part) for part in parts if not part.startswith("["))),
-        open_slots=any(part.startswith("[") for part in parts),
+        migrating=_open_slots(parts, "->-"),
+        importing=_open_slots(parts, "-<-"),
         epoch=int(epoch),
     )
+
+
+def _open_slots(parts: Sequence[str], arrow: str) -> dict[int, str]:
+    """Parse words like `[93->-<node id>]`. Raises ValueError."""
+    opened = (part.strip("[]").partition(arrow) for part in parts if part.startswith("["))
+    return {int(slot): node_id for slot, found, node_id in opened if found}
 
 
 def _slot_range(part: str) -> SlotRange:

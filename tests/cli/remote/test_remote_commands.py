@@ -157,7 +157,7 @@ def test_a_task_is_paused_cancelled_tried_again_and_resumed(server: Server, clie
     held = held_resize(server, client, instance_id, 3)
     assert run("tasks", "resume", held, "--parallel", "1", "--priority", "speed").returncode == 0
     asked = json.loads(run("tasks", "show", held, "--json").stdout)["control"]
-    assert asked == {"state": "running", "parallel": 1, "latency_ceiling_ms": None, "priority": "speed"}
+    assert asked == {"state": "running", "parallel": 1, "latency_ceiling_ms": None, "mode": "fastest"}
     assert run("tasks", "watch").returncode == 0
     assert show(client, instance_id).sharding_count == 3
 
@@ -168,16 +168,16 @@ def test_limits_of_a_task_survive_pause_and_resume(
     instance_id = created(client, 1)
     task_id = resize(client, instance_id, 2)
     path = f"instances/{instance_id}/tasks/{task_id}"
-    limits = {"parallel": 1, "latency_ceiling_ms": 0.000001, "priority": "latency"}
+    limits = {"parallel": 1, "latency_ceiling_ms": 0.000001, "mode": "balanced"}
     assert server.call("PUT", f"{path}/control", limits)[0] == 200
     assert told("tasks", "pause", task_id)["control"] == limits | {"state": "paused"}
     assert told("tasks", "resume", task_id)["control"] == limits | {"state": "running"}
-    changed = limits | {"parallel": 2, "priority": "speed"}
-    assert told("tasks", "resume", task_id, "--parallel", "2", "--priority", "speed")["control"] == changed | {
+    changed = limits | {"parallel": 2, "mode": "gentle"}
+    assert told("tasks", "resume", task_id, "--parallel", "2", "--mode", "gentle")["control"] == changed | {
         "state": "running"
     }
-    assert told("tasks", "resume", task_id, "--priority", "latency")["control"]["priority"] == "latency"
-    free = {"state": "running", "parallel": 3, "latency_ceiling_ms": None, "priority": "latency"}
+    assert told("tasks", "resume", task_id, "--mode", "balanced")["control"]["mode"] == "balanced"
+    free = {"state": "running", "parallel": 3, "latency_ceiling_ms": None, "mode": "balanced"}
     assert told("tasks", "pause", task_id)["control"]["latency_ceiling_ms"] == 0.000001
     assert told("tasks", "resume", task_id, "--reset", "--parallel", "3")["control"] == free
     assert ended(client, instance_id, task_id).status == "SUCCESS"

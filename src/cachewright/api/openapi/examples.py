@@ -37,7 +37,7 @@ BODIES: Mapping[str, Any] = {
     "UpdateConfigurations": {"redis_config": [_PARAMETER]},
     "UpdateInstanceConfig": {"redis_config": [_PARAMETER]},
     "StartInstanceResizeCheckJob": {"spec_code": _LARGE, "new_capacity": 5},
-    "ControlTask": {"state": "running", "parallel": 1, "latency_ceiling_ms": 5, "priority": "latency"},
+    "ControlTask": {"state": "running", "parallel": 1, "latency_ceiling_ms": 5, "mode": "balanced"},
     "BatchCreateOrDeleteTags": {"action": "create", "tags": [{"key": "team", "value": "shop"}]},
     "DeleteCenterTask": {},
     "CreateWebhook": {"url": "https://example.com/hook", "events": ["io.cachewright.task.failed"]},

@@ -63,8 +63,8 @@ def show_job_info(request: Call, records: Records, job_id: TaskId) -> Response[s
 
 def _resize_request(body: schemas.CheckBody) -> ResizeRequest:
     if body.new_capacity is None:
-        return ResizeRequest(spec_code=body.spec_code)
+        return ResizeRequest(spec_code=body.spec_code, mode=body.migration_mode)
     capacity = capacity_mb(body.new_capacity)
     if capacity is None:
         raise requests.refused("new_capacity", "it is not a whole number of MB")
-    return ResizeRequest(spec_code=body.spec_code, capacity_mb=capacity)
+    return ResizeRequest(spec_code=body.spec_code, capacity_mb=capacity, mode=body.migration_mode)

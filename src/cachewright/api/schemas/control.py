@@ -6,25 +6,29 @@ import msgspec
 
 from cachewright.api.schemas import iso
 from cachewright.api.schemas.tasks import Progress, TaskItem, progress, task_item
-from cachewright.model.tasks import Control, Task
+from cachewright.model.tasks import DEFAULT_MODE, Control, MigrationMode, Task
 from cachewright.operations import OPERATIONS
 
 _STATE_OF_WISH: dict[str, Literal["running", "paused"]] = {"run": "running", "pause": "paused"}
+_MODE_OF_PRIORITY: dict[str, MigrationMode] = {"speed": "fastest", "latency": "balanced"}
+_DEPRECATED = msgspec.Meta(extra_json_schema={"deprecated": True})
 
 
 class ControlBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Replaces the control settings of a task. Omitted fields are reset to their defaults: running, all ranges
-    concurrently, no latency ceiling, priority `latency`. Unknown fields are an error.
+    concurrently, no latency ceiling, mode `balanced`. Unknown fields are an error.
 
     `wish` (`run` or `pause`) is the name that version 0.1.0 had for `state`. It is deprecated and has no effect
-    together with `state`.
+    together with `state`. `priority` (`speed` or `latency`) is the name that version 0.2.0 had for the modes `fastest`
+    and `balanced`. It is deprecated and has no effect together with `mode`.
     """
 
     state: Literal["running", "paused"] | None = None
     parallel: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
     latency_ceiling_ms: Annotated[float, msgspec.Meta(gt=0, le=60_000)] | None = None
-    priority: Literal["latency", "speed"] = "latency"
-    wish: Annotated[Literal["run", "pause"] | None, msgspec.Meta(extra_json_schema={"deprecated": True})] = None
+    mode: MigrationMode | None = None
+    wish: Annotated[Literal["run", "pause"] | None, _DEPRECATED] = None
+    priority: Annotated[Literal["latency", "speed"] | None, _DEPRECATED] = None
 
 
 class ForecastItem(msgspec.Struct, frozen=True):
@@ -56,7 +60,7 @@ def control(body: ControlBody) -> Control:
         state=body.state or _STATE_OF_WISH.get(body.wish or "", "running"),
         parallel=body.parallel,
         latency_ceiling_ms=body.latency_ceiling_ms,
-        priority=body.priority,
+        mode=body.mode or _MODE_OF_PRIORITY.get(body.priority or "", DEFAULT_MODE),
     )
 
 

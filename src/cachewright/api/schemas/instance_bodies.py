@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from cachewright.model.tasks import DEFAULT_MODE, MigrationMode
+
 MOST_TAGS = 20
 
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
@@ -63,6 +65,8 @@ class CreateBody(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResizeBody(msgspec.Struct, frozen=True, kw_only=True):
+    """`migration_mode` is an extension: how slots move while clients use the instance."""
+
     spec_code: str
     new_capacity: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)]
     change_type: str = ""
@@ -71,6 +75,7 @@ class ResizeBody(msgspec.Struct, frozen=True, kw_only=True):
     node_list: list[str] = []
     available_zones: list[str] = []
     bss_param: dict[str, Any] = {}
+    migration_mode: MigrationMode = DEFAULT_MODE
 
 
 def capacity_mb(gigabytes: float) -> int | None:

@@ -9,6 +9,7 @@ from cachewright.api.schemas import iso
 from cachewright.api.schemas.nodes import group_id, group_name
 from cachewright.api.schemas.tasks import progress
 from cachewright.flavors import parse
+from cachewright.model.incidents import FaultKind
 from cachewright.model.instances import Node, Role
 from cachewright.monitoring.node_stats import InstanceSample, NodeStats
 from cachewright.monitoring.snapshots import InstanceSnapshot
@@ -56,6 +57,15 @@ class TaskState(msgspec.Struct, frozen=True, kw_only=True):
     remain_time: int
 
 
+class OpenIncident(msgspec.Struct, frozen=True, kw_only=True):
+    """A fault that the instance has now. docs/failure-modes.md describes each kind."""
+
+    kind: FaultKind
+    error_code: str
+    detail: str
+    began_at: str | None
+
+
 class InstanceState(msgspec.Struct, frozen=True, kw_only=True):
     """`cluster_state` is null if no node responds; `task` is the running task, or else the next one."""
 
@@ -68,6 +78,7 @@ class InstanceState(msgspec.Struct, frozen=True, kw_only=True):
     task: TaskState | None
     shards: list[ShardState]
     moving: list[MovingRange]
+    incidents: list[OpenIncident]
 
 
 class StatisticsSample(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +122,15 @@ def instance_state(snapshot: InstanceSnapshot) -> InstanceState:
             )
             for move in snapshot.moves()
             if {move.arguments["source"], move.arguments["target"]} <= shard_of.keys()
+        ],
+        incidents=[
+            OpenIncident(
+                kind=incident.kind,
+                error_code=incident.error_code,
+                detail=incident.detail,
+                began_at=iso(incident.began_at),
+            )
+            for incident in snapshot.incidents
         ],
     )
 

@@ -4,7 +4,7 @@ import msgspec
 
 from cachewright.flavors import parse
 from cachewright.model.instances import Instance
-from cachewright.model.tasks import Step, SubStep, Task
+from cachewright.model.tasks import DEFAULT_MODE, MigrationMode, Step, SubStep, Task
 from cachewright.operations.giant_keys import GiantKey
 from cachewright.operations.resize import Preview
 from cachewright.operations.resize_estimate import MOVE
@@ -14,10 +14,12 @@ _JOB_STATUS = {"WAITING": "INIT", "EXECUTING": "RUNNING", "SUCCESS": "SUCCESS", 
 
 
 class CheckBody(msgspec.Struct, frozen=True):
-    """Both fields are optional in the reference, but a check needs a spec code."""
+    """Both fields of the reference are optional there, but a check needs a spec code. `migration_mode` is an
+    extension."""
 
     spec_code: str
     new_capacity: float | None = None
+    migration_mode: MigrationMode = DEFAULT_MODE
 
 
 class ResizeCancelled(msgspec.Struct, frozen=True):
@@ -59,6 +61,14 @@ class PlannedStep(msgspec.Struct, frozen=True, kw_only=True):
     sub_steps: list[PlannedSubStep]
 
 
+class PlannedMode(msgspec.Struct, frozen=True, kw_only=True):
+    """Forecast of a mode. `longest_wait_ms` is the longest wait of a client that uses a node whose slots move."""
+
+    mode: MigrationMode
+    seconds: float
+    longest_wait_ms: float
+
+
 class PlannedGiantKey(msgspec.Struct, frozen=True, kw_only=True):
     """A large value in a slot that moves. `key` is its name, with `\\xNN` for other bytes than printable ASCII.
     `source` is the id of its node, `stall_ms` the expected time for which the node that receives it serves no clients.
@@ -74,7 +84,8 @@ class PlannedGiantKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResizePlan(msgspec.Struct, frozen=True, kw_only=True):
-    """Preview of a resize. `seconds` is its estimated duration; `blockers` are reasons for which it would fail.
+    """Preview of a resize. `seconds` is its estimated duration in `migration_mode`, and `modes` are forecasts of all
+    modes; `blockers` are reasons for which it would fail.
 
     `giant_keys` are values of at least `giant_key_bytes`, those with the longest stall first. If `giant_keys_complete`
     is false, there was only time to look at some of the keys.
@@ -87,6 +98,8 @@ class ResizePlan(msgspec.Struct, frozen=True, kw_only=True):
     keys: int
     bytes: int
     seconds: float
+    migration_mode: MigrationMode
+    modes: list[PlannedMode]
     blockers: list[Blocker]
     giant_key_bytes: int
     giant_keys: list[PlannedGiantKey]
@@ -116,6 +129,15 @@ def resize_plan(instance: Instance, spec_code: str, preview: Preview) -> ResizeP
         keys=sum(sub_step.keys for sub_step in sub_steps),
         bytes=sum(sub_step.bytes for sub_step in sub_steps),
         seconds=round(preview.seconds, 2),
+        migration_mode=preview.mode,
+        modes=[
+            PlannedMode(
+                mode=forecast.mode,
+                seconds=round(forecast.seconds, 2),
+                longest_wait_ms=round(forecast.longest_wait * 1000, 1),
+            )
+            for forecast in preview.modes
+        ],
         blockers=[Blocker(code, reason) for code, reason in preview.blockers],
         giant_key_bytes=preview.giant_keys.least_bytes,
         giant_keys=[_giant_key(giant) for giant in preview.giant_keys.keys],

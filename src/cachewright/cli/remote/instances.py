@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Parameter, validators
 
 from cachewright.cli.admin.passwords import new_password
+from cachewright.cli.remote.modes import Mode, with_mode
 from cachewright.cli.remote.output import AsJson, print_json, print_pairs, print_table
 from cachewright.cli.remote.watching import watch
 from cachewright.client.account import DEFAULT_TARGET, Target
@@ -77,6 +78,8 @@ def show(instance: Instance, *, target: Target = DEFAULT_TARGET, json: AsJson = 
             ("created", f"{body['created_at']} by {body['user_name']}"),
         ]
     )
+    incidents = server.ask("GET", f"instances/{body['instance_id']}/state")["incidents"]
+    print_pairs([("incident", f"{one['error_code']} {one['kind']}: {one['detail']}") for one in incidents])
     nodes = server.ask("GET", f"instances/{body['instance_id']}/logical-nodes")["nodes"]
     rows = [
         (
@@ -168,6 +171,7 @@ def resize(
     shard_gb: ShardGb = None,
     memory_gb: MemoryGb = None,
     spec: Spec = None,
+    mode: Mode = None,
     wait: Wait = False,
     json: AsJson = False,
 ) -> None:
@@ -181,7 +185,7 @@ def resize(
     answer = server.ask(
         "POST",
         f"instances/{body['instance_id']}/resize",
-        {"spec_code": flavor.spec_code, "new_capacity": float(flavor.capacity_gb)},
+        with_mode({"spec_code": flavor.spec_code, "new_capacity": float(flavor.capacity_gb)}, mode),
     )
     follow(server, body["instance_id"], answer if json else f"{body['name']} to {flavor.spec_code}", wait, json)
 

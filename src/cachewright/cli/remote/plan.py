@@ -5,6 +5,7 @@ from typing import Any
 from cyclopts import App
 
 from cachewright.cli.remote.instances import Instance, MemoryGb, ShardGb, Shards, Spec, found, resized
+from cachewright.cli.remote.modes import Mode, with_mode
 from cachewright.cli.remote.output import AsJson, print_json, print_table, size
 from cachewright.client.account import DEFAULT_TARGET, Target
 from cachewright.client.errors import CommandFailed
@@ -22,6 +23,7 @@ def resize(
     shard_gb: ShardGb = None,
     memory_gb: MemoryGb = None,
     spec: Spec = None,
+    mode: Mode = None,
     json: AsJson = False,
 ) -> None:
     """Preview the steps of a resize, and reasons that would block it (exit code 1).
@@ -31,7 +33,8 @@ def resize(
     server = ApiClient(target.account())
     body = found(server, instance)
     flavor = resized(body["spec_code"], shards, shard_gb, spec, memory_gb)
-    plan = server.ask("POST", f"instances/{body['instance_id']}/resize/plan", {"spec_code": flavor.spec_code})
+    asked = with_mode({"spec_code": flavor.spec_code}, mode)
+    plan = server.ask("POST", f"instances/{body['instance_id']}/resize/plan", asked)
     if json:
         print_json(plan)
     else:
@@ -50,6 +53,13 @@ def resize(
         )
         change = moved if flavor.cache_mode == "cluster" else f"{body['spec_code']} to {flavor.spec_code}"
         print(f"{change}, about {plan['seconds']:.0f} s")
+        if plan["slots"]:
+            modes = [
+                (f"{choice['mode']} (chosen)" if choice["mode"] == plan["migration_mode"] else choice["mode"],
+                 f"{choice['seconds']:.1f} s", f"{choice['longest_wait_ms']:.0f} ms")
+                for choice in plan["modes"]
+            ]  # fmt: skip
+            print_table(("MODE", "ESTIMATE", "LONGEST WAIT"), modes, ("ESTIMATE", "LONGEST WAIT"))
         print_giant_keys(plan)
     if plan["blockers"]:
         raise CommandFailed("; ".join(f"{blocker['error_code']}: {blocker['reason']}" for blocker in plan["blockers"]))

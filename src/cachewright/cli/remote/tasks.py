@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from cachewright.cli.remote.instances import found
+from cachewright.cli.remote.modes import Mode
 from cachewright.cli.remote.output import AsJson, console, print_json, print_pairs, print_table
 from cachewright.cli.remote.watching import read_progress, watch
 from cachewright.cli.render.tree import Pen, tree
@@ -17,6 +18,7 @@ app = App(name="tasks", help="Background tasks, over the API.")
 
 _UNFINISHED = {"WAITING", "EXECUTING"}
 _ALL = 1000
+_MODE_OF_PRIORITY = {"speed": "fastest", "latency": "balanced"}
 
 TaskId = Annotated[str, Parameter(help="Id of the task.")]
 
@@ -125,15 +127,20 @@ def resume(
     latency_ceiling_ms: Annotated[
         float | None, Parameter(help="Slow down so that 99 of 100 client requests take less time than this.")
     ] = None,
+    mode: Mode = None,
     priority: Annotated[
         Literal["latency", "speed"] | None,
-        Parameter(help="speed finishes as fast as possible; clients may see higher latency."),
+        Parameter(help="Deprecated: speed is --mode fastest, latency is --mode balanced."),
     ] = None,
     reset: Annotated[bool, Parameter(negative="", help="Reset limits that no option sets.")] = False,
     json: AsJson = False,
 ) -> None:
     """Resume a task. Limits that no option sets are kept."""
-    named = {"parallel": parallel, "latency_ceiling_ms": latency_ceiling_ms, "priority": priority}
+    named = {
+        "parallel": parallel,
+        "latency_ceiling_ms": latency_ceiling_ms,
+        "mode": mode or (_MODE_OF_PRIORITY[priority] if priority else None),
+    }
     changes = {"state": "running"} | {name: value for name, value in named.items() if value is not None}
     _control(target, task, changes, "Resumed", reset=reset, json=json)
 

@@ -12,7 +12,7 @@ from cachewright.operations.equal_nodes import equip
 from cachewright.tasks.operation import StepContext
 from cachewright.topologies import CLUSTER
 from cachewright.topologies.topology import Topology
-from cachewright.valkey import cluster_membership, node_control
+from cachewright.valkey import cluster_membership
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import ANSWER_SECONDS, NODE_GONE, NodeBusy, NodeRefused
 from cachewright.valkey.node_control import is_in_step
@@ -34,9 +34,9 @@ async def form_cluster(context: OperationContext, step: StepContext, _: NoArgume
     nodes = await context.nodes(step.task.instance_id)
     access = context.access(instance)
     await cluster_membership.introduce(nodes, nodes, access)
-    await _open(step, [node for node in nodes if node.role == "primary"], nodes, access)
+    await _open(context, step, [node for node in nodes if node.role == "primary"], nodes)
     await _attach_replicas(nodes, access)
-    await _open(step, nodes, nodes, access)
+    await _open(context, step, nodes, nodes)
 
 
 @action("join cluster", JoinCluster, timeout=60, attempts=3)
@@ -55,9 +55,9 @@ async def join_cluster(context: OperationContext, step: StepContext, arguments: 
     )
     serving = primaries(old, best_view(await context.views(instance, old)))
     await equip(new, list(serving.values()), access)
-    await _open(step, [*old, *new_primaries], members, access)
+    await _open(context, step, [*old, *new_primaries], members)
     await _attach_replicas(new, access)
-    await _open(step, members, members, access)
+    await _open(context, step, members, members)
 
 
 async def is_settled(topology: Topology, node: Node, nodes: Sequence[Node], access: Access) -> bool:
@@ -83,11 +83,12 @@ async def _attach_replicas(new: Sequence[Node], access: Access) -> None:
     await asyncio.gather(*(cluster_membership.replicate(node, new_primaries[node.shard], access) for node in replicas))
 
 
-async def _open(step: StepContext, nodes: Sequence[Node], members: Sequence[Node], access: Access) -> None:
+async def _open(context: OperationContext, step: StepContext, nodes: Sequence[Node], members: Sequence[Node]) -> None:
     """Open the ports of nodes to clients once these nodes know the whole cluster. Replicas need the open port of their
     primary, so primaries come first."""
-    await _wait_until_settled(step, nodes, members, access)
-    await asyncio.gather(*(node_control.open_to_clients(node, access) for node in nodes))
+    instance = await context.instance(step.task)
+    await _wait_until_settled(step, nodes, members, context.access(instance))
+    await asyncio.gather(*(context.open_port(instance, node) for node in nodes))
 
 
 async def _wait_until_settled(

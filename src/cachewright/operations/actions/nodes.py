@@ -52,6 +52,7 @@ async def start_node(context: OperationContext, step: StepContext, arguments: St
         node = await _change_ports(context, instance, node)
     step.measure(detail=node_detail(node))
     await _write_files(context, instance, node, founding=arguments.founding)
+    context.host.hold_port(node.port)
     try:
         await context.host.start(node.id)
     except NodeStartFailed as failure:
@@ -89,7 +90,7 @@ async def restart_node(context: OperationContext, step: StepContext, arguments: 
         node = await _wait_until_answering(context, instance, node)
         while not await is_settled(topology_of(instance.spec_code), node, nodes, context.access(instance)):
             await asyncio.sleep(_POLL_SECONDS)
-    await node_control.open_to_clients(node, context.access(instance))
+    await context.open_port(instance, node)
 
 
 @action("set memory", NodeArguments, timeout=20, attempts=6)
@@ -158,6 +159,7 @@ async def remove_node(context: OperationContext, node: Node) -> None:
             instances.remove_nodes(connection, [node.id])
 
     await asyncio.to_thread(remove)
+    context.host.release_port(node.port)
 
 
 async def _write_files(context: OperationContext, instance: Instance, node: Node, *, founding: bool) -> None:

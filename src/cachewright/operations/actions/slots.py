@@ -1,6 +1,6 @@
 """The action that moves one slot range, and the detail that it shows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -14,7 +14,8 @@ from cachewright.operations.failover_delay import delayed_failover
 from cachewright.operations.move_hazards import hazards_watched
 from cachewright.tasks.operation import CANCELLED, ActionFailed, StepContext
 from cachewright.valkey.migration.failure import MigrationFailed
-from cachewright.valkey.migration.mover import Mover, Next
+from cachewright.valkey.migration.mover import Move, Mover, Next
+from cachewright.valkey.migration.open_slots import complete_open_slots
 from cachewright.valkey.migration.transfer import Transfer
 from cachewright.valkey.slots import SlotRange
 from cachewright.valkey.topology import View, primaries
@@ -65,16 +66,17 @@ async def move_slots(context: OperationContext, step: StepContext, arguments: Mo
         shown = detail(source.id, arguments.slot_range, transfer, arguments.keys)
         step.measure(done=transfer.share * step.sub_step.work.total, detail=shown)
 
-    mover = Mover(
-        source,
-        target,
-        arguments.slot_range,
+    move = Move(
+        source=source,
+        target=target,
+        part=arguments.slot_range,
         access=access,
         bytes_per_key=arguments.bytes_per_key,
         control=step,
         stalled_seconds=step.policy.stalled,
         state=context.migrations,
         following=_following(step, nodes, views, source),
+        to_new_node=target.created_at >= step.task.created_at,
     )
     old_primaries = _old_primaries(step.task, nodes, views)
     follower = Follower(source=source, target=target, old_primaries=old_primaries, access=access)
@@ -84,7 +86,10 @@ async def move_slots(context: OperationContext, step: StepContext, arguments: Mo
             delayed_failover((source, target), nodes, access, context.host),
             follower.following(),
         ):
-            await mover.ensure(report)
+            if (view := views[source.id]) is None:
+                raise MigrationFailed([f"node {source.id} does not answer"])
+            await complete_open_slots(source, view, current_primary(nodes, views), access, context.migrations)
+            await Mover(move).ensure(report)
     except MigrationFailed as failure:
         if step.is_cancelled():
             message = "cancelled; slots that have not moved stay with their source"
@@ -116,6 +121,13 @@ def _current_primaries(
     nodes: Sequence[Node], views: Mapping[str, View | None], arguments: MoveSlots
 ) -> tuple[Node, Node]:
     """The primaries of the shards of source and target: since the plan was made, a replica may have taken over."""
+    primary_of = current_primary(nodes, views)
+    return primary_of(arguments.source), primary_of(arguments.target)
+
+
+def current_primary(nodes: Sequence[Node], views: Mapping[str, View | None]) -> Callable[[str], Node]:
+    """Return a function that finds the present primary of the shard of a node, by its id. ActionFailed DCS.9003 if
+    there is none."""
     by_shard = primaries(nodes, best_view(views))
     shards = {node.id: node.shard for node in nodes}
 
@@ -124,7 +136,7 @@ def _current_primaries(
             raise ActionFailed(errors.MIGRATION_INTERRUPTED, f"the shard of node {node_id} has no primary now")
         return by_shard[shards[node_id]]
 
-    return primary_of(arguments.source), primary_of(arguments.target)
+    return primary_of
 
 
 def _old_primaries(task: Task, nodes: Sequence[Node], views: Mapping[str, View | None]) -> list[Node]:

@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from cachewright.model.tasks import MigrationMode
+
 
 class MigrationControl(Protocol):
     """Current control settings. They may change while a range moves."""
@@ -22,5 +24,5 @@ class MigrationControl(Protocol):
     async def is_throttled(self) -> bool:
         """Whether the next range may have to wait and must not start early."""
 
-    def prioritizes_speed(self) -> bool:
-        """Whether batches may be large although they increase latency for clients of the source."""
+    def mode(self) -> MigrationMode:
+        """How the next batch moves if clients use the source."""

@@ -177,10 +177,13 @@ class JobFollower:
             raise MigrationFailed([f"no progress for {self._stalled_seconds:g} s"])
 
     async def _wait_while(self, busy: NodeBusy) -> None:
-        """Wait until the node accepts commands again. Raises MigrationFailed if the task is cancelled."""
+        """Wait until the target accepts commands again; its jobs go on then. Raises MigrationFailed if the task is
+        cancelled. Raises NodeBusy for the source, whose jobs fail at once: other moves of the host can use its permit.
+        """
+        if busy.node_id == self._nodes[0].id:
+            raise busy
         self._busy = busy
         self._show(busy.status)
-        client = self._source if busy.node_id == self._nodes[0].id else self._target
         while True:
             await asyncio.sleep(_BUSY_POLL_SECONDS)
             if self._control.is_cancelled():
@@ -188,7 +191,7 @@ class JobFollower:
                     await cancel_all(self._source)
                 raise MigrationFailed(["cancelled"])
             with suppress(NodeBusy):
-                await client.ping()
+                await self._target.ping()
                 return
 
     def _show(self, status: str) -> None:

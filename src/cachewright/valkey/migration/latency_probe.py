@@ -1,24 +1,29 @@
-"""Latency of a node during a migration, as a client would see it."""
+"""Latency of a node during a migration, as clients would see it."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
-from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, connect
+from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, connect
 
 _INTERVAL_SECONDS = 0.01
+_KINDS = 2
 _SLOW_SHARE = 0.005
 """Limit of a probe's budget: share of requests that may exceed the ceiling. It is half of the share that the ceiling
 allows, because migrations are not the only cause of slow requests."""
 
+_LINGER_SECONDS = 1.0
+"""A node may stall up to this long after the end of a migration, when it frees the memory of large keys."""
+
 
 class LatencyProbe:
-    """Latencies of a client that sends a hundred requests per second.
+    """Latencies of two clients that each send a hundred requests per second: one reads, one writes. Both requests
+    change nothing.
 
-    :ivar latencies: latency of each request, in seconds.
+    :ivar latencies: latency of each request since the last batch began, in seconds.
     :ivar ended_at: time of the last request, in seconds of the monotonic clock; infinite while the probe runs.
     """
 
@@ -28,7 +33,14 @@ class LatencyProbe:
 
     @property
     def longest(self) -> float:
-        return max(self.latencies, default=0.0)
+        """The longest wait in seconds. A request is sent some time after a stall has begun: on average half of the time
+        between two requests."""
+        longest = max(self.latencies, default=0.0)
+        between = _INTERVAL_SECONDS / _KINDS
+        return longest + between / 2 if longest > between else longest
+
+    def begin_batch(self) -> None:
+        self.latencies = []
 
     def stop(self) -> None:
         self.ended_at = time.monotonic()
@@ -37,26 +49,62 @@ class LatencyProbe:
         """Whether few enough requests took longer than `ceiling` seconds. The total includes the requests that would
         have been sent from the end of the probe until `now`; they count as fast."""
         slow = sum(latency > ceiling for latency in self.latencies)
-        return slow <= _SLOW_SHARE * (len(self.latencies) + (now - self.ended_at) / _INTERVAL_SECONDS)
+        since_end = max(now - self.ended_at, 0.0)
+        return slow <= _SLOW_SHARE * (len(self.latencies) + since_end * _KINDS / _INTERVAL_SECONDS)
 
-    async def sample(self, client: Valkey) -> None:
+    async def sample(self, request: Callable[[], Awaitable[object]]) -> None:
         """Send requests until `stop` is called."""
         while self.ended_at > time.monotonic():
             sent_at = time.perf_counter()
-            await client.ping()
+            with suppress(NodeRefused):  # a node that executes a script refuses others
+                await request()
             self.latencies.append(time.perf_counter() - sent_at)
             await asyncio.sleep(_INTERVAL_SECONDS)
 
 
-@asynccontextmanager
-async def probe_latency(node: Node, access: Access) -> AsyncIterator[LatencyProbe]:
-    """Probe the node until the end of the `with` block. The probe ends silently if the node does not answer."""
-    probe = LatencyProbe()
-    async with connect(node, access) as client:
-        sampling = asyncio.create_task(probe.sample(client))
+class LatencyProbes:
+    """The probes of a host's sources. A probe continues for a second after its last batch."""
+
+    def __init__(self) -> None:
+        self._probes: dict[str, LatencyProbe] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._stops: dict[str, asyncio.TimerHandle] = {}
+
+    def last(self, node_id: str) -> LatencyProbe | None:
+        """Return the probe of the node's last batch."""
+        return self._probes.get(node_id)
+
+    @asynccontextmanager
+    async def probe(self, node: Node, access: Access) -> AsyncIterator[LatencyProbe]:
+        """Probe the node until the end of the `with` block and for a second after it. The probe ends silently if the
+        node does not answer. A node has one batch at a time."""
+        if node.id in self._stops:
+            self._stops.pop(node.id).cancel()
+        running = self._running.get(node.id)
+        if running is None or running.done():
+            probe = self._probes[node.id] = LatencyProbe()
+            self._running[node.id] = asyncio.create_task(_run(probe, node, access))
+        probe = self._probes[node.id]
+        probe.begin_batch()
         try:
             yield probe
         finally:
-            probe.stop()  # cancelling a request would leave its reply on the connection
-            with suppress(*NODE_GONE, NodeRefused):
-                await sampling
+            self._stops[node.id] = asyncio.get_running_loop().call_later(_LINGER_SECONDS, probe.stop)
+
+    def forget(self, node_id: str) -> None:
+        if probe := self._probes.pop(node_id, None):
+            probe.stop()
+
+
+async def _run(probe: LatencyProbe, node: Node, access: Access) -> None:
+    try:
+        async with connect(node, access) as reads, connect(node, access) as writes:
+            await asyncio.gather(probe.sample(reads.ping), probe.sample(lambda: held_by_pauses(writes)))
+    except (*NODE_GONE, NodeRefused):
+        probe.stop()
+
+
+async def held_by_pauses(client: Valkey) -> None:
+    """Send a request that a pause of writes holds, as it holds writes. It changes nothing: the node cannot know that
+    the script does not write."""
+    await ask(client, "EVAL", "return 0", 0)

@@ -1,15 +1,12 @@
-"""Requirements of a migration on its nodes: durable storage, latency, and frequent checks of migrations."""
+"""Requirements of a migration on its nodes: durable storage, latency."""
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, connect
 from cachewright.valkey.migration.failure import MigrationFailed
 
-_DEFAULT_HZ, _FAST_HZ = 10, 100
 _ANSWER_SECONDS = 1.0
 """Time limit for checks of a later target. The progress of the current range is not followed during the check."""
 
@@ -43,15 +40,3 @@ async def latency(*clients: Valkey) -> float:
             tries.append(time.perf_counter() - sent_at)
         slowest = max(slowest, min(tries))
     return slowest
-
-
-@asynccontextmanager
-async def fast_cron(client: Valkey) -> AsyncIterator[None]:
-    """Make the node check its migrations more often during the `with` block, because many small batches wait for these
-    checks. A restart of the node resets it."""
-    await client.config_set("hz", _FAST_HZ)
-    try:
-        yield
-    finally:
-        with suppress(*NODE_GONE, NodeRefused):
-            await client.config_set("hz", _DEFAULT_HZ)

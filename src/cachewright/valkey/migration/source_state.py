@@ -3,7 +3,11 @@
 import asyncio
 
 from cachewright.valkey.migration.batch_size import BatchSizer
-from cachewright.valkey.migration.latency_probe import LatencyProbe
+from cachewright.valkey.migration.latency_probe import LatencyProbes
+from cachewright.valkey.migration.node_settings import MoveSettings
+from cachewright.valkey.migration.stale_copies import Suspects
+from cachewright.valkey.migration.target_turns import TargetTurns
+from cachewright.valkey.migration.wait_model import WaitLearner
 
 
 class MigrationState:
@@ -12,26 +16,36 @@ class MigrationState:
     :ivar concurrency: number of moves that the processors of the host can serve at full speed.
     :ivar permits: limit of concurrent batches with clients. Each keeps two processes of the host busy; the remaining
         processors are for clients.
+    :ivar key_permits: limit of sources that move keys one by one, which keeps them busy for short moments only.
     :ivar carry_over: bytes that a source had sent when its previous range ended, if it is already sending the next one.
-    :ivar last_latency: latency of a source during its last batch with clients.
+    :ivar probes: latency of the sources of batches with clients.
+    :ivar waits: how long clients wait for a batch on this host.
+    :ivar settings: settings of nodes for the time of a move.
+    :ivar targets: turns of sources at their targets.
+    :ivar suspects: keys of interrupted MIGRATE commands, by source.
     """
 
     def __init__(self, cpus: int) -> None:
         self.concurrency = max(cpus // 2, 1)
         self.permits = asyncio.Semaphore(self.concurrency)
+        self.key_permits = asyncio.Semaphore(self.concurrency + 1)
         self.carry_over: dict[str, int] = {}
-        self.last_latency: dict[str, LatencyProbe] = {}
+        self.probes = LatencyProbes()
+        self.waits = WaitLearner()
+        self.settings = MoveSettings()
+        self.targets = TargetTurns()
+        self.suspects: dict[str, Suspects] = {}
         self._batch_sizers: dict[str, BatchSizer] = {}
 
     def batch_sizer(self, node_id: str, bytes_per_key: float) -> BatchSizer:
-        """Return the sizer of the source's last move, which has adapted to its clients. Return a new one if
-        `bytes_per_key`, which each task measures once, has changed."""
+        """Return the sizer of the source's last move, which knows its clients. Return a new one if `bytes_per_key`,
+        which each task measures once, has changed."""
         sizer = self._batch_sizers.get(node_id)
         if sizer is None or sizer.bytes_per_key != bytes_per_key:
-            sizer = self._batch_sizers[node_id] = BatchSizer(bytes_per_key)
+            sizer = self._batch_sizers[node_id] = BatchSizer(bytes_per_key, self.waits)
         return sizer
 
     def forget(self, node_id: str) -> None:
         self.carry_over.pop(node_id, None)
-        self.last_latency.pop(node_id, None)
+        self.probes.forget(node_id)
         self._batch_sizers.pop(node_id, None)

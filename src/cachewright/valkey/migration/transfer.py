@@ -39,6 +39,7 @@ class TransferProgress:
     """Measures the progress of one range.
 
     :ivar counts: keys by slot at the start, of slots that had not moved yet.
+    :ivar bytes_by_key: bytes of keys that moved one by one, which the source does not count as exported.
     """
 
     def __init__(self, counts: Mapping[int, int], bytes_per_key: float, exported_before: int) -> None:
@@ -49,15 +50,21 @@ class TransferProgress:
         """
         slots = list(counts)
         self.counts = counts
+        self.bytes_by_key = 0
         self._bytes_per_key = bytes_per_key
-        self._exported_before = exported_before
+        self._exported_before = self._last = exported_before
+        self._until_restart = 0
         self._sample = slots[:: max(len(slots) // _SAMPLED_SLOTS, 1)]
         self._expected_sample = sum(counts[slot] for slot in self._sample)
         self._expected_keys = sum(counts.values())
 
     def bytes_transferred(self, exported: int) -> int:
         """Return the bytes of this range, given all bytes `exported` by the source."""
-        return max(exported - self._exported_before, 0)
+        if exported < self._last:  # the counter has restarted at zero
+            self._until_restart += self._last - self._exported_before
+            self._exported_before = 0
+        self._last = exported
+        return max(self._until_restart + exported - self._exported_before, 0) + self.bytes_by_key
 
     def split_at(self, exported: int, keys: int, following_keys: int) -> int:
         """Estimate how many bytes the source had sent in all when this range ended. The `keys` of this range and
@@ -65,8 +72,9 @@ class TransferProgress:
         number of bytes."""
         if not following_keys:
             return exported
-        transferred = self.bytes_transferred(exported)
-        return exported - transferred + round(transferred * keys / (keys + following_keys))
+        transferred = self.bytes_transferred(exported) - self.bytes_by_key
+        self._last = exported - transferred + round(transferred * keys / (keys + following_keys))
+        return self._last
 
     async def measure(self, target: Valkey, states: Set[str], exported: int) -> Transfer:
         """Return the present progress, given the states of the range's jobs and all bytes `exported` by the source.

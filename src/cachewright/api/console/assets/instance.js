@@ -19,11 +19,11 @@ const CHARTS = [["Memory in use", "used_memory", size], ["Keys", "keys", number]
 
 export async function instancePage(main, { signal, titled }, id) {
   const wrong = h("p", { class: "wrong", role: "alert" });
-  const [heading, running, picture, shards, charts, tasks, settings] = Array.from({ length: 7 }, () => h("div"));
+  const [heading, faults, running, picture, shards, charts, tasks, settings] = Array.from({ length: 8 }, () => h("div"));
   const panel = (title, name, content) => h("section", { class: `card ${name}` }, h("h2", {}, title), content);
   const [slotsPanel, nodesPanel] = [panel("Slots", "slots", picture), panel("Shards", "shards", shards)];
   const pair = h("div", { class: "two" }, slotsPanel, nodesPanel);
-  show(main, wrong, heading, running, pair,
+  show(main, wrong, heading, faults, running, pair,
     panel("The last hour", "hour", charts), panel("Tasks", "tasks", tasks),
     panel("Parameters", "parameters", settings));
 
@@ -36,11 +36,14 @@ export async function instancePage(main, { signal, titled }, id) {
     if (signal.aborted) return;
     if (event === "end") {
       show(heading, h("p", { class: "gone" }, "The instance was deleted."), h("a", { href: "#/instances" }, "All instances"));
+      show(faults);
       show(running);
       return;
     }
     titled(state.name);
     show(heading, head(state, drawTasks));
+    show(faults, state.incidents.map((incident) =>
+      h("p", { class: "failure" }, h("strong", {}, incident.error_code), ` ${incident.detail}`)));
     show(running, state.task && busy(state.task));
     const cluster = isCluster(state.spec_code);
     pair.classList.toggle("two", cluster);

@@ -5,6 +5,7 @@ import { dialog, field } from "/console/dialog.js";
 import { h, show, table } from "/console/dom.js";
 import { code, cpu, isCluster, memoryChoice } from "/console/flavor.js";
 import { number, seconds, size } from "/console/format.js";
+import { modeChoice } from "/console/modes.js";
 
 const MB = 1024 * 1024;
 
@@ -19,7 +20,7 @@ export async function resize(state) {
     [...form.fields, planButton, plan],
     "Resize", async () => {
       await ask("POST", `instances/${state.instance_id}/resize`,
-        { spec_code: planned, new_capacity: form.gigabytes() });
+        { spec_code: planned, new_capacity: form.gigabytes(), ...form.mode() });
       const { tasks } = await ask("GET", `instances/${state.instance_id}/tasks?limit=1`);
       if (tasks[0]) location.hash = `#/instances/${state.instance_id}`;
     }, { ready: false });
@@ -38,7 +39,7 @@ export async function resize(state) {
     box.wrong.textContent = "";
     try {
       const spec = form.specCode();
-      const preview = await ask("POST", `instances/${state.instance_id}/resize/plan`, { spec_code: spec });
+      const preview = await ask("POST", `instances/${state.instance_id}/resize/plan`, { spec_code: spec, ...form.mode() });
       show(plan, ...describe(preview));
       planned = spec;
       box.button.disabled = preview.blockers.length > 0;
@@ -55,9 +56,12 @@ function clusterForm(instance) {
   const shardGb = instance.max_memory / 1024 / instance.sharding_count;
   const shards = h("input", { type: "number", min: 1, max: 128, value: String(instance.sharding_count), required: true });
   const memory = h("input", { type: "number", min: 1, max: 999, value: String(shardGb), required: true });
+  const mode = modeChoice("balanced", { "data-key": "mode" });
   return {
-    fields: [field("Shards", shards, `currently ${instance.sharding_count}`), field("Memory per shard, GB", memory, `currently ${shardGb}`)],
-    controls: [shards, memory],
+    fields: [field("Shards", shards, `currently ${instance.sharding_count}`), field("Memory per shard, GB", memory, `currently ${shardGb}`),
+      field("Mode of the migration", mode)],
+    controls: [shards, memory, mode],
+    mode: () => ({ migration_mode: mode.value }),
     specCode: () => code(cpu(instance.spec_code), instance.replica_count, Number(memory.value), Number(shards.value)),
     gigabytes: () => Number(shards.value) * Number(memory.value),
   };
@@ -70,6 +74,7 @@ async function memoryForm(instance) {
   return {
     fields: [field("Memory of the node", memory, `currently ${size(instance.max_memory * MB)}`)],
     controls: [memory],
+    mode: () => ({}),
     specCode: () => memory.value,
     gigabytes: () => Number(flavors.find((flavor) => flavor.spec_code === memory.value).capacity[0]),
   };
@@ -86,6 +91,9 @@ function describe(plan) {
     h("p", {}, h("b", {}, `${plan.shards_before} to ${plan.shards_after} shards`), `: ${number(plan.slots)} slots with `,
       `${number(plan.keys)} keys and ${size(plan.bytes)} move, in about `, h("b", {}, seconds(plan.seconds)), ". No change was made."),
     blockers(plan),
+    plan.slots > 0 && table("Modes", ["Mode", "Estimate", "Longest wait"], plan.modes.map((choice) =>
+      [choice.mode === plan.migration_mode ? `${choice.mode} (chosen)` : choice.mode, seconds(choice.seconds),
+        `${number(Math.round(choice.longest_wait_ms))} ms`]), { right: ["Estimate", "Longest wait"] }),
     giantKeys(plan),
     table("Steps of the plan", ["Sub-step", "Slots", "Keys", "Bytes", "Estimate"], rows, { right: ["Slots", "Keys", "Bytes", "Estimate"] }),
   ];

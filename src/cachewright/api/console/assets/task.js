@@ -4,6 +4,7 @@ import { ask, follow, may } from "/console/api.js";
 import { chart } from "/console/chart.js";
 import { bar, h, say, show, status, table } from "/console/dom.js";
 import { between, number, seconds, size, time } from "/console/format.js";
+import { modeChoice } from "/console/modes.js";
 import { ENDED } from "/console/tasks.js";
 
 const SHORTEST_RANGE_MS = 250;
@@ -60,8 +61,8 @@ export async function taskPage(main, { signal, titled }, id) {
     if (!may(record.task.name === "DeleteInstance" ? "admin" : "operator")) return [];
     if (record.task.status === "FAILED") return [act("Retry", () => ask("POST", `${path}/retry`).then(watch))];
     if (record.task.status === "SUCCESS" || !record.interruptible) return [];
-    const { state, parallel, latency_ceiling_ms, priority } = record.control;
-    const control = (changed) => ask("PUT", `${path}/control`, { state, parallel, latency_ceiling_ms, priority, ...changed });
+    const { state, parallel, latency_ceiling_ms, mode } = record.control;
+    const control = (changed) => ask("PUT", `${path}/control`, { state, parallel, latency_ceiling_ms, mode, ...changed });
     if (state === "cancelled") return [h("span", { class: "note" }, "Cancelling…")];
     return [
       state === "paused" ? act("Resume", () => control({ state: "running" })) : act("Pause", () => control({ state: "paused" })),
@@ -69,9 +70,8 @@ export async function taskPage(main, { signal, titled }, id) {
       h("label", { class: "inline" }, "Concurrent ranges ", h("input", { type: "number", min: 1, max: 1024, "data-key": "parallel",
         value: parallel ?? "", placeholder: "all", onchange: (event) =>
           control({ parallel: event.target.value ? Number(event.target.value) : null }).then(read, (error) => (wrong.textContent = error.message)) })),
-      h("label", { class: "inline" }, h("input", { type: "checkbox", "data-key": "priority", checked: priority === "speed",
-        onchange: (event) => control({ priority: event.target.checked ? "speed" : "latency" }).then(read, (error) => (wrong.textContent = error.message)) }),
-      " Prioritize speed (clients may see latency up to 0.5 s)"),
+      h("label", { class: "inline" }, "Mode ", modeChoice(mode, { "data-key": "mode",
+        onchange: (event) => control({ mode: event.target.value }).then(read, (error) => (wrong.textContent = error.message)) })),
       state === "paused" && h("span", { class: "note" }, "Paused between two ranges.")];
   }
 

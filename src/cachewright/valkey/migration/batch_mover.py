@@ -1,0 +1,145 @@
+"""Move slots in batches by Valkey's atomic slot migration: the modes `fastest` and `balanced`.
+
+The source forks and writes a snapshot of the slots to the target, streams subsequent writes, pauses writes for the last
+of them, hands the slots over and deletes its copy. That deletion blocks every client of the source, so a range moves in
+batches of a limited number of keys. Several large batches can be queued at the source together.
+
+Source: CLUSTER MIGRATESLOTS and GETSLOTMIGRATIONS of Valkey 9.1; states as observed.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+from cachewright.valkey.client import NodeRefused, connect, connect_again
+from cachewright.valkey.client_activity import client_activity
+from cachewright.valkey.migration.batch_size import LARGE_KEYS, LARGE_QUEUED, SHORT_KEYS, BatchSizer
+from cachewright.valkey.migration.failure import MigrationFailed
+from cachewright.valkey.migration.job_follower import JobFollower
+from cachewright.valkey.migration.jobs import Job, cancel_all, count_keys, fork_seconds, jobs, start_jobs
+from cachewright.valkey.migration.move import Next, RunningMove
+from cachewright.valkey.migration.node_settings import check_often
+from cachewright.valkey.migration.node_state import can_be_target
+from cachewright.valkey.slots import SlotRange, cut, overlap, slots_of
+
+
+class BatchMover:
+    """Moves batches of one range.
+
+    A batch that may make clients of the source wait needs a permit of the host. If clients need no protection, the
+    mover also starts the `following` range, so that the source does not idle in between. The mover of that range finds
+    it in progress, and `state` carries over the bytes that the source had sent when this range ended.
+    """
+
+    def __init__(self, running: RunningMove, sizer: BatchSizer) -> None:
+        self._running = running
+        self._move = running.move
+        self._state = running.move.state
+        self._sizer = sizer
+        self._started_following: Next | None = None
+
+    async def follow_started(self) -> bool:
+        """Follow the batches that are in progress. Return whether there were any."""
+        in_progress = [job for job in await self._own_jobs() if not job.ended]
+        if in_progress:
+            await self._start_following_of(in_progress)
+            await self._follow({job.name for job in in_progress})
+        return bool(in_progress)
+
+    async def move_large(self, remaining: Sequence[SlotRange]) -> None:
+        """Move large batches."""
+        await check_often(False, self._running.source, self._running.target)
+        keys, queued = self._sizer.large_batches()
+        batches = cut(remaining, self._running.progress.counts, keys)
+        next_batches = batches[: 1 if self._move.control.one_batch_at_a_time() else queued]
+        async with self._state.targets.turn(self._move.target.id, "batches"):
+            names = await self._start(next_batches)
+            if next_batches == batches:
+                await self._start_following()
+            await self._follow(names)
+
+    async def move_small(self, remaining: Sequence[SlotRange], most_keys: int | None = None) -> None:
+        """Move one batch that keeps the waits of clients short, and learn from them. `most_keys` limits it further."""
+        source, target = self._running.source, self._running.target
+        counts = self._running.progress.counts
+        async with (
+            self._state.targets.turn(self._move.target.id, "batches"),
+            self._state.permits,
+            self._state.probes.probe(self._move.source, self._move.access) as probe,
+        ):
+            await connect_again(source, target)
+            if self._move.control.is_cancelled():
+                raise MigrationFailed(["cancelled"])
+            if self._move.control.mode() == "fastest":
+                return  # the mode has changed during the wait for a permit
+            learned = self._sizer.small_batch(await fork_seconds(source))
+            batch = cut(remaining, counts, min(learned, most_keys or learned))[0]
+            keys = sum(counts[slot] for slot in slots_of([batch]))
+            await check_often(keys <= SHORT_KEYS, source, target)
+            await self._follow(await self._start([batch]))
+            self._sizer.record(keys, probe.longest, await fork_seconds(source))
+
+    async def carry_over(self, keys: int) -> None:
+        """Store at which count of the source's bytes the following range starts, if it was started. Cancel that range
+        instead if the task has been throttled or its target is no longer suitable.
+
+        `keys` is the number of keys of this range. Some keys of the following range may have arrived too, because the
+        source reports the end of this range with a delay."""
+        following, running = self._started_following, self._running
+        if following is None:
+            return
+        if await self._move.control.is_throttled() or not await can_be_target(following.target, self._move.access):
+            await cancel_all(running.source)
+            return
+        async with connect(following.target, self._move.access) as target:
+            following_keys = sum((await count_keys(target, slots_of([following.part]))).values())
+        running.exported = running.progress.split_at(running.exported, keys, following_keys)
+        self._state.carry_over[self._move.source.id] = running.exported
+
+    async def _start(self, batches: Sequence[SlotRange]) -> set[str]:
+        """Start batches and return the names of their jobs."""
+        before = {job.name for job in await self._own_jobs()}
+        await start_jobs(self._running.source, batches, self._move.target.id)
+        return {job.name for job in await self._own_jobs()} - before
+
+    async def _follow(self, names: set[str]) -> None:
+        """Report the progress of jobs until all of them have succeeded, or given way to smaller ones. Otherwise cancel
+        them and raise MigrationFailed."""
+        running, move = self._running, self._move
+        follower = JobFollower(
+            (move.source, move.target),
+            (running.source, running.target),
+            control=move.control,
+            stalled_seconds=move.stalled_seconds,
+            limit_batches=self._sizer.limit,
+        )
+        running.exported = await follower.follow(names, running.progress, running.report)
+
+    async def _start_following_of(self, in_progress: Iterable[Job]) -> None:
+        """Start the following range if the jobs in progress, which an earlier mover has started, complete this one."""
+        fastest = self._move.control.mode() == "fastest"
+        if fastest or not (await client_activity(self._running.source)).connected:
+            moving = {part for job in in_progress for part in job.ranges}
+            if set(slots_of(await self._running.remaining())) <= set(slots_of(moving)):
+                await self._start_following()
+
+    async def _start_following(self) -> None:
+        """Start the following range once. Refusals of the source are ignored: the mover of that range reports them."""
+        following, source = self._move.following, self._running.source
+        if following is None or self._started_following or self._move.control.mode() == "gentle":
+            return
+        if await self._move.control.is_throttled() or not await can_be_target(following.target, self._move.access):
+            return
+        self._started_following = following
+        remaining = await self._running.remaining(following.part)
+        batches = cut(remaining, await count_keys(source, slots_of(remaining)), LARGE_KEYS)
+        with suppress(NodeRefused):
+            await start_jobs(source, batches[:LARGE_QUEUED], following.target.id)
+
+    async def _own_jobs(self) -> list[Job]:
+        return [
+            job
+            for job in await jobs(self._running.source)
+            if job.operation == "EXPORT"
+            and job.target_node == self._move.target.id
+            and overlap(job.ranges, self._move.part)
+        ]

@@ -1,0 +1,211 @@
+"""Move slots with small values key by key, so that clients of the source hardly wait.
+
+A few slots at a time are opened: the target imports them and the source migrates them. Meanwhile the source answers for
+the keys that it has, and sends clients to the target for all others (ASK). MIGRATE moves some keys in less than a
+millisecond. When the source has no key of a slot left, the slot gets its new owner, first on the target.
+
+An open slot is always completed, because the target may have got new keys: by the next attempt, by the recovery of
+the task, or by the next move from this source.
+
+Source: CLUSTER SETSLOT, GETKEYSINSLOT and MIGRATE of Valkey 9.1. Measured in docs/decisions/0045.
+"""
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from libvalkey import ReplyError
+
+from cachewright.model.instances import Node
+from cachewright.valkey.access import Access
+from cachewright.valkey.acl import CONTROL_USER
+from cachewright.valkey.client import NodeBusy, NodeRefused, refusal
+from cachewright.valkey.migration.failure import MigrationFailed
+from cachewright.valkey.migration.key_batches import KeyBatchSizer
+from cachewright.valkey.migration.source_state import MigrationState
+from cachewright.valkey.migration.stale_copies import Suspects, remove_stale
+from cachewright.valkey.session import Session, Word
+
+_TIMEOUT_MS = 1000
+"""The source answers nobody for this long if the target freezes in the middle of a command."""
+
+_ANSWER_SECONDS = 5.0
+_SIZED_AT_ONCE = 100
+Listing = Mapping[int, Mapping[bytes, int]]
+"""Memory of keys in bytes, by slot and key."""
+
+MOST_LISTED = 1_000
+"""Keys of a slot that are listed at once. It takes the node about a tenth of a millisecond."""
+
+_TARGET_REFUSES = "Target instance replied with error: "
+_NOT_ANY_MORE = "I'm not the owner"
+_ALREADY = "I'm already the owner"
+# Returns the number of keys left in the slot. If they are more than expected, MIGRATE has failed for some: it returns
+# those with their values at this moment, before any client can change them.
+_LEFT = """
+local left = redis.call('CLUSTER', 'COUNTKEYSINSLOT', ARGV[1])
+local reply = {left}
+if left <= tonumber(ARGV[2]) then return reply end
+for position = 3, #ARGV do
+  local value = redis.pcall('DUMP', ARGV[position])
+  if type(value) == 'string' then
+    reply[#reply + 1] = ARGV[position]
+    reply[#reply + 1] = value
+  end
+end
+return reply
+"""
+
+
+class KeyMover:
+    """Moves slots of one source to one target.
+
+    :ivar keys: number of keys that have moved; :ivar bytes: their memory on the source.
+    """
+
+    def __init__(
+        self, source: Session, target: Session, nodes: tuple[Node, Node], *, access: Access, state: MigrationState
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._nodes = nodes
+        self._state = state
+        host, port = nodes[1].host, nodes[1].tls_port or nodes[1].port
+        credentials: tuple[Word, ...] = ("AUTH2", CONTROL_USER, access.secret)
+        if nodes[1].access == "password":
+            credentials = ("AUTH", access.password) if access.password else ()
+        self._migrate: tuple[Word, ...] = ("MIGRATE", host, port, "", 0, _TIMEOUT_MS, *credentials, "KEYS")
+        self._sizer = KeyBatchSizer()
+        self.keys = 0
+        self.bytes = 0
+
+    async def list_keys(self, slots: Sequence[int]) -> Listing:
+        """Return the keys of each slot with their memory in bytes: all of them, if a slot has up to MOST_LISTED."""
+        listing = [("CLUSTER", "GETKEYSINSLOT", slot, MOST_LISTED) for slot in slots]
+        listed = await _each(self._source, listing)
+        sizes = await self._sizes([key for keys in listed for key in keys])
+        return {
+            slot: {key: sizes[key] for key in keys if key in sizes} for slot, keys in zip(slots, listed, strict=True)
+        }
+
+    async def move(self, slots: Sequence[int], listed: Listing | None = None) -> AsyncGenerator[None, None]:
+        """Open slots, move their keys and complete them. Yields after every few keys. Slots may be open already.
+
+        Raises MigrationFailed if it is interrupted; the slots stay open.
+
+        :param listed: the keys of the slots, if they are known.
+        """
+        source, target = self._nodes
+        importing = [("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id) for slot in slots]
+        await _each(self._target, importing, allowed=_ALREADY)
+        migrating = [("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id) for slot in slots]
+        await _each(self._source, migrating, allowed=_NOT_ANY_MORE)
+        suspects = self._state.suspects.get(source.id)
+        if suspects and suspects.slot in slots:
+            await remove_stale(self._source, self._target, suspects.slot, suspects)
+            del self._state.suspects[source.id]
+        while counts := await self._counts(slots):
+            keys = listed or await self.list_keys(list(counts))
+            listed = None  # clients may have added keys before the slots were opened
+            for slot, count in counts.items():
+                async for _ in self._move_keys(slot, keys.get(slot, {}), count):
+                    yield
+        await self._complete(slots)
+
+    async def carry_on(self, slots: Sequence[int]) -> AsyncGenerator[None, None]:
+        """Move like `move`, after an interruption: first remove copies that it may have left on the target."""
+        source, _target = self._nodes
+        importing = [("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id) for slot in slots]
+        await _each(self._target, importing, allowed=_ALREADY)
+        for slot in slots:
+            await remove_stale(self._source, self._target, slot, None)
+        async for _ in self.move(slots):
+            yield
+
+    async def _counts(self, slots: Iterable[int]) -> dict[int, int]:
+        """Return the number of keys of each slot that has keys."""
+        counting = [("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in slots]
+        counts = zip(slots, await _each(self._source, counting), strict=True)
+        return {slot: count for slot, count in counts if count}
+
+    async def _move_keys(self, slot: int, sizes: Mapping[bytes, int], count: int) -> AsyncGenerator[None, None]:
+        """Move keys of a slot that has `count` keys."""
+        for batch in self._sizer.batches(list(sizes), sizes):
+            left = await self.move_batch(slot, batch, count)
+            self.keys += max(count - left, 0)
+            self.bytes += sum(sizes[key] for key in batch)
+            count = left
+            yield
+
+    async def move_batch(self, slot: int, keys: Sequence[bytes], count: int) -> int:
+        """Move keys of an open slot that has `count` keys. Return how many it has left. Raises MigrationFailed if the
+        target does not answer or refuses."""
+        began = time.perf_counter()
+        left: tuple[Word, ...] = ("EVAL_RO", _LEFT, 0, slot, count - len(keys), *keys)
+        *_, executed = await self._source.ask_each([("MULTI",), (*self._migrate, *keys), left, ("EXEC",)])
+        self._sizer.record(time.perf_counter() - began)
+        if isinstance(executed, NodeRefused):
+            # The transaction is refused if one of its keys is gone; MIGRATE alone ignores such keys.
+            self._require(slot, *await self._source.ask_each([(*self._migrate, *keys)]))
+            return int(await self._source.ask("CLUSTER", "COUNTKEYSINSLOT", slot))
+        reply, (remaining, *interrupted) = executed
+        if isinstance(reply, ReplyError):
+            if "BUSYKEY" in str(reply):
+                await remove_stale(self._source, self._target, slot, None)
+                return int(remaining)
+            values = dict(zip(interrupted[::2], interrupted[1::2], strict=True))
+            self._state.suspects[self._nodes[0].id] = Suspects(slot, values)
+            self._require(slot, reply)
+        return int(remaining)
+
+    def _require(self, slot: int, reply: object) -> None:
+        """Raise MigrationFailed if MIGRATE was refused or not answered; NodeBusy if a node answers again later."""
+        if isinstance(reply, NodeBusy):
+            raise reply
+        if isinstance(reply, ReplyError | NodeRefused):
+            source, target = self._nodes
+            of_target = refusal(target.id, str(reply).partition(_TARGET_REFUSES)[2])
+            if isinstance(of_target, NodeBusy):
+                raise of_target
+            raise MigrationFailed([f"slot {slot} from node {source.id} to node {target.id}: MIGRATE: {reply}"[:500]])
+
+    async def _sizes(self, keys: Sequence[bytes]) -> Mapping[bytes, int]:
+        """Return the memory of each key in bytes, without keys that are gone."""
+        sizes: dict[bytes, int] = {}
+        for start in range(0, len(keys), _SIZED_AT_ONCE):
+            part = keys[start : start + _SIZED_AT_ONCE]
+            replies = await self._source.ask_each([("MEMORY", "USAGE", key) for key in part])
+            sizes.update({key: size for key, size in zip(part, replies, strict=True) if isinstance(size, int)})
+        return sizes
+
+    async def _complete(self, slots: Sequence[int]) -> None:
+        """Give slots without keys to the target. It announces them to all nodes."""
+        target = self._nodes[1]
+        owned = [("CLUSTER", "SETSLOT", slot, "NODE", target.id) for slot in slots]
+        await _each(self._target, owned)
+        await _each(self._source, owned)
+        suspects = self._state.suspects.get(self._nodes[0].id)
+        if suspects and suspects.slot in slots:
+            del self._state.suspects[self._nodes[0].id]  # later the same key and value may be right
+
+
+@asynccontextmanager
+async def key_mover(source: Node, target: Node, access: Access, state: MigrationState) -> AsyncIterator[KeyMover]:
+    """Yield a mover with its own connections, because keys and values may be any bytes. Raises one of NODE_GONE or
+    NodeRefused."""
+    async with AsyncExitStack() as opened:
+        sessions = []
+        for node in (source, target):
+            sessions.append(await Session.open(node, access, _ANSWER_SECONDS, encoding=None))
+            opened.callback(sessions[-1].close)
+        yield KeyMover(sessions[0], sessions[1], (source, target), access=access, state=state)
+
+
+async def _each(session: Session, commands: Sequence[tuple[Word, ...]], allowed: str = "") -> list[Any]:
+    """Send commands and return their replies. Raises NodeRefused of the first one without the text `allowed`."""
+    replies = await session.ask_each(commands)
+    for reply in replies:
+        if isinstance(reply, NodeRefused) and not (allowed and allowed in str(reply)):
+            raise reply
+    return replies

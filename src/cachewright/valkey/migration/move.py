@@ -1,0 +1,61 @@
+"""What a move of one slot range is about."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from cachewright.model.instances import Node
+from cachewright.valkey.access import Access
+from cachewright.valkey.client import Valkey
+from cachewright.valkey.migration.control import MigrationControl
+from cachewright.valkey.migration.source_state import MigrationState
+from cachewright.valkey.migration.transfer import Transfer, TransferProgress
+from cachewright.valkey.slots import SlotRange, overlap
+from cachewright.valkey.topology import view
+
+
+class Next(msgspec.Struct, frozen=True):
+    """The range that the same source moves after the current one."""
+
+    target: Node
+    part: SlotRange
+
+
+class Move(msgspec.Struct, frozen=True, kw_only=True):
+    """The move of the slots `part`.
+
+    :ivar bytes_per_key: measured size of a key of this instance on the network.
+    :ivar stalled_seconds: time without a change of any counter after which the move fails.
+    :ivar following: the next range of the source, if there is one.
+    :ivar to_new_node: whether clients may not have heard of the target.
+    """
+
+    source: Node
+    target: Node
+    part: SlotRange
+    access: Access
+    bytes_per_key: float
+    control: MigrationControl
+    stalled_seconds: float
+    state: MigrationState
+    following: Next | None = None
+    to_new_node: bool = False
+
+
+class RunningMove(msgspec.Struct, kw_only=True):
+    """A move with its connections and its progress.
+
+    :ivar exported: bytes that the source has sent in all.
+    """
+
+    move: Move
+    source: Valkey
+    target: Valkey
+    progress: TransferProgress
+    exported: int
+    report: Callable[[Transfer], None]
+
+    async def remaining(self, part: SlotRange | None = None) -> list[SlotRange]:
+        """Return the slots of the range, or of another one, that the source still owns."""
+        owned = (await view(self.source)).members[self.move.source.id].slots
+        return overlap(owned, part or self.move.part)

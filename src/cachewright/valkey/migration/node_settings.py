@@ -1,0 +1,66 @@
+"""Settings of a source and a target for the time of a move.
+
+A node checks its migrations `hz` times a second. At the default of 10, writes wait up to a tenth of a second for a
+handover. A rewrite of the append-only file in the middle of a move forks the node and holds up the migration. Valkey
+starts the rewrite by itself once the default percentage is back. See docs/decisions/0044.
+
+A restart of a node resets these settings. If the server is killed in the middle of a move, the task that continues
+after its next start resets them; the supervision of parameters resets them on nodes that no task moves slots of.
+"""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+
+from cachewright.model.instances import Node
+from cachewright.valkey.access import Access
+from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, connect
+
+SETTINGS_OUTSIDE_MOVES: Mapping[str, str] = {"hz": "10", "auto-aof-rewrite-percentage": "100"}
+"""The values outside of moves. No parameter of an instance changes them."""
+
+_HZ, _SHORT_HZ = 100, 500
+_DURING: Mapping[str, str] = {"hz": str(_HZ), "auto-aof-rewrite-percentage": "0"}
+
+
+class MoveSettings:
+    """Settings of the nodes of this host. A node may be the target of several moves; the last one resets it."""
+
+    def __init__(self) -> None:
+        self._moves: Counter[str] = Counter()
+
+    @asynccontextmanager
+    async def during_move(self, *nodes: tuple[Node, Valkey]) -> AsyncIterator[None]:
+        """Change the settings of the nodes, and reset them at the end of the `with` block. Nodes that do not answer
+        then are ignored: a restart resets them."""
+        entered = []
+        try:
+            for node, client in nodes:
+                self._moves[node.id] += 1
+                entered.append((node, client))
+                await _set(client, _DURING)
+            yield
+        finally:
+            for node, client in entered:
+                self._moves[node.id] -= 1
+                if not self._moves[node.id]:
+                    del self._moves[node.id]
+                    with suppress(*NODE_GONE, NodeRefused):
+                        await _set(client, SETTINGS_OUTSIDE_MOVES)
+
+
+async def check_often(short: bool, *clients: Valkey) -> None:
+    """Make nodes check their migrations often; for `short` batches, even more often, which costs processor time."""
+    for client in clients:
+        await client.config_set("hz", _SHORT_HZ if short else _HZ)
+
+
+async def reset(node: Node, access: Access) -> None:
+    """Reset the settings of a node after its moves. Ignores a node that does not answer or refuses."""
+    with suppress(*NODE_GONE, NodeRefused):
+        async with connect(node, access) as client:
+            await _set(client, SETTINGS_OUTSIDE_MOVES)
+
+
+async def _set(client: Valkey, settings: Mapping[str, str]) -> None:
+    await ask(client, "CONFIG SET", *(word for setting in settings.items() for word in setting))

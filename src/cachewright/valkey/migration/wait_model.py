@@ -1,0 +1,102 @@
+"""The longest wait of clients of a source that hands over a batch, as learned on this host. Pure.
+
+A source that hands over a batch does not answer while it deletes its copy, and before that it holds writes. Both
+together take a constant time and a time for each key. The fork for the snapshot is another wait at another time, so the
+longest wait is the longer of the two. Measured in docs/decisions/0044.
+"""
+
+from collections import deque
+from itertools import combinations
+from statistics import median, quantiles
+
+import msgspec
+
+_FELT_FORK = 1.4
+"""Wait of a client during a fork, as a multiple of the time that the node reports for it."""
+
+_PRIOR_KEYS = (0, 5_000, 10_000, 15_000, 20_000)
+"""Batch sizes for which the model before the first measurement counts as a measurement."""
+
+_FEWEST = 4
+"""With so many batches, the base is measured rather than assumed."""
+
+_MIN_DISTANCE = 1_000
+"""Batches whose sizes differ by fewer keys tell nothing about the time of a key."""
+
+_BASES, _PER_KEYS = (0.002, 0.05), (0.1e-6, 20e-6)
+"""Plausible constants. A stall of the host is none of a handover."""
+
+
+class WaitModel(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds of a handover: `base`, and `per_key` for each key of the batch."""
+
+    base: float = 0.013
+    per_key: float = 1.5e-6
+
+    def longest(self, keys: float, fork: float) -> float:
+        """Return the longest wait of a client, in seconds, during a batch. `fork` is the node's last fork."""
+        return max(self.base + self.per_key * keys, felt_fork(fork))
+
+    def keys_within(self, aim: float, fork: float) -> int:
+        """Return the number of keys with which a batch stays within `aim` seconds.
+
+        Smaller batches are more batches, so they are not made smaller where that hardly shortens the wait: if the fork
+        alone takes longer than the aim, a batch may take as long as the fork; and half of the time is for keys, even if
+        the base takes longer than the other half."""
+        longest = max(aim, felt_fork(fork))
+        return max(int((longest - min(self.base, longest / 2)) / self.per_key), 1)
+
+
+def felt_fork(fork: float) -> float:
+    """Return the wait of a client in seconds during a fork that takes the node `fork` seconds."""
+    return _FELT_FORK * fork
+
+
+class WaitLearner:
+    """Learns the model from the batches of this host.
+
+    :ivar model: the present model.
+    """
+
+    def __init__(self, start: WaitModel | None = None) -> None:
+        self._samples: deque[tuple[int, float]] = deque(maxlen=48)
+        self._start = start or WaitModel()
+        self.model = self._start
+
+    @property
+    def batches(self) -> int:
+        """Number of batches that the model has been learned from."""
+        return len(self._samples)
+
+    def start_from(self, model: WaitModel) -> None:
+        """Use a stored model, unless batches have been measured since the start of the server."""
+        if not self._samples:
+            self._start = self.model = model
+
+    def record(self, keys: int, wait: float, fork: float) -> None:
+        """Learn from a batch: its number of keys, the longest wait of a client and the fork, in seconds. A wait that
+        the fork explains only says that the handover took no longer."""
+        if keys < 1:
+            return
+        expected = self.model.base + self.model.per_key * keys
+        self._samples.append((keys, min(wait, expected) if wait <= felt_fork(fork) else wait))
+        self.model = self._fitted()
+
+    def _fitted(self) -> WaitModel:
+        """Fit a line. It is robust against single long waits, because the host has other work, too: the slope is the
+        median of the slopes of all pairs, and three of four batches are on or below the line."""
+        prior = [(keys, self._start.base + self._start.per_key * keys) for keys in _PRIOR_KEYS]
+        samples = [*prior, *self._samples]
+        slopes = [
+            (wait - other) / (keys - fewer)
+            for (fewer, other), (keys, wait) in combinations(samples, 2)
+            if abs(keys - fewer) >= _MIN_DISTANCE
+        ]
+        per_key = _within(median(slopes), *_PER_KEYS)
+        measured = [*prior[: max(_FEWEST - len(self._samples), 0)], *self._samples]
+        base = quantiles([wait - per_key * keys for keys, wait in measured], n=4, method="inclusive")[2]
+        return WaitModel(base=_within(base, *_BASES), per_key=per_key)
+
+
+def _within(number: float, lowest: float, highest: float) -> float:
+    return min(max(number, lowest), highest)
