@@ -28,10 +28,10 @@ async def gather_limited(act: Callable[[Item], Awaitable[Answer]], items: Iterab
 
 
 async def end_tasks(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel tasks that run in endless loops, and return when they have ended, with whatever result.
+    """Cancel tasks that run in endless loops, and return when they have ended. Their results and errors are ignored.
 
-    They are cancelled again and again: `asyncio.wait_for` of Python 3.11, which the client library uses, drops a
-    cancellation that arrives together with its result.
+    The cancellation is repeated until they end, because `asyncio.wait_for` of Python 3.11, which the client library
+    uses, drops a cancellation that arrives together with its result.
     """
     running = set(tasks)
     while running:

@@ -10,7 +10,7 @@ Exceptions, each beside the code that raises it; `tests/test_errors.py` compares
     ├── ApiError              errors.py: a request cannot be served
     ├── DatabaseUnavailable   errors.py: the database cannot be read or written
     ├── ActionFailed          tasks/operation.py: a sub-step or a plan cannot be finished
-    ├── Postponed             tasks/waiting.py: an attempt continues when a state has passed; no failure
+    ├── Postponed             tasks/waiting.py: an attempt waits for a temporary state; not a failure
     ├── MigrationFailed       valkey/migration/failure.py: one attempt to move slots ended early
     ├── NodeStartFailed       hosts/host.py: a node process ended while it started
     ├── NoFreePort            hosts/ports.py: too few ports are free
@@ -253,9 +253,9 @@ _ROWS = (
     ErrorRow(CONTROL_PLANE_REJECTED, 0, "A node rejects the control plane.",
         "Its users were changed; see A cluster in docs/failure-modes.md."),
     ErrorRow(WRITES_POSSIBLY_LOST, 0, "Writes of the last seconds before a handover of slots may be lost.",
-        "The detail names node, slots and time; compare with what the application has written."),
+        "The detail names the node, the slots and the time. Compare them with what the application has written."),
     ErrorRow(UNEQUAL_NODES, 0, "Nodes of the instance have different functions or accounts.",
-        "The detail names nodes and libraries; load or delete them on every primary."),
+        "The detail names them. Load or delete a library on every primary; add an account on every node."),
 )  # fmt: skip
 ERRORS = {row.code: row for row in _ROWS}
 

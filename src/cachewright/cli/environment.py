@@ -76,7 +76,7 @@ def _require_tls(settings: Settings) -> None:
 
 
 def _require_jemalloc(settings: Settings) -> None:
-    """StartupError if a library is named that nodes cannot use."""
+    """Raise StartupError if `--jemalloc` names a library that nodes cannot use."""
     named = settings.jemalloc not in {AUTO, OFF}
     if named and not preloaded(settings.valkey_binary, settings.jemalloc):
         found = f"{settings.valkey_binary} does not use it"

@@ -53,7 +53,7 @@ def serve(
     client_grace_seconds: Annotated[
         float,
         Parameter(
-            help="Time that a node which leaves or restarts gives to clients with subscriptions or blocked commands.",
+            help="Time for which a node that leaves or restarts waits for subscribers and blocked clients.",
             validator=_GRACE,
         ),
     ] = 10,
@@ -101,7 +101,7 @@ def serve(
     giant_key_mb: Annotated[
         int,
         Parameter(
-            help="Size from which the plan of a resize warns of a single value, MB.", validator=validators.Number(gte=1)
+            help="Size in MB from which the plan of a resize warns of a value.", validator=validators.Number(gte=1)
         ),
     ] = 10,
     queue_polling: Annotated[

@@ -32,7 +32,7 @@ def children_of(pid: int) -> list[ChildProcess]:
     for child in _pids_of_children(pid):
         ticks = start_ticks(child)
         with suppress(OSError):
-            # A title of Valkey is followed by the nulls of the arguments that it has overwritten.
+            # Valkey writes its title over its arguments, and fills the rest of them with null bytes.
             title = _beginning(f"/proc/{child}/cmdline", _TITLE_BYTES).partition(b"\0")[0].decode(errors="replace")
             if ticks:
                 found.append(ChildProcess(pid=child, start_ticks=int(ticks), title=title))
@@ -43,7 +43,7 @@ async def end_child(parent: int, child: ChildProcess, grace_seconds: float) -> b
     """End a child by SIGUSR1, the signal by which Valkey ends its own children, and by SIGKILL after `grace_seconds`.
     Return whether it has ended."""
     for number in (signal.SIGUSR1, signal.SIGKILL):
-        if child not in children_of(parent):  # another process may have its pid
+        if child not in children_of(parent):  # another process may have its pid now
             return True
         with suppress(ProcessLookupError):
             os.kill(child.pid, number)

@@ -1,4 +1,4 @@
-"""Ports of nodes that do not listen on them yet, held so that no other server on this machine chooses them."""
+"""Reservation of ports on which nodes do not listen yet, so that no other server on this machine chooses them."""
 
 import socket
 

@@ -32,8 +32,8 @@ class ProcessInfo(msgspec.Struct, frozen=True):
 class ChildProcess(msgspec.Struct, frozen=True, kw_only=True):
     """A child of a node's process, which Valkey forks to write a snapshot.
 
-    :ivar start_ticks: start time in ticks since the system started. It tells the child from a later one with its pid.
-    :ivar title: what the child is for, as Valkey names it: `valkey-rdb-bgsave`, ...
+    :ivar start_ticks: start time in ticks since the system started. Another process with the same pid has another one.
+    :ivar title: purpose of the child, in Valkey's words: `valkey-rdb-bgsave`, ...
     """
 
     pid: int
@@ -42,7 +42,7 @@ class ChildProcess(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LogPosition(msgspec.Struct, frozen=True, kw_only=True):
-    """A place in a node's log: identity of the file, and bytes from its begin."""
+    """A place in a node's log: identity of the file, and offset in bytes."""
 
     file: int
     offset: int
@@ -91,14 +91,16 @@ class Host(Protocol):
         """Create the node's folder and write files by name, each atomically and readable by its owner only."""
 
     async def read_log(self, node_id: str, after: LogPosition | None) -> LogPart:
-        """Return the complete lines that a node has logged after a position; all lines of a log that was replaced or
-        cut off meanwhile; the last lines if `after` is None. At most 64 KB; repeat the call for more."""
+        """Return the complete lines that a node has logged after a position, at most 64 KB. Call it again for more.
+
+        If the log was replaced or truncated since, start at its begin. If `after` is None, return the last lines.
+        """
 
     async def children(self, node_id: str) -> Sequence[ChildProcess]:
         """Return the child processes of the node's process."""
 
     async def end_child(self, node_id: str, child: ChildProcess, grace_seconds: float) -> bool:
-        """End a child of the node's process, by force after `grace_seconds`. Return whether it has ended."""
+        """End a child of the node's process, with SIGKILL after `grace_seconds`. Return whether it has ended."""
 
     async def start(self, node_id: str) -> None:
         """Ensure that the node's process runs. Raises NodeStartFailed."""
@@ -120,7 +122,7 @@ class Host(Protocol):
         """Return free ports for `count` nodes, none of them in `taken`. Raises NoFreePort."""
 
     def hold_port(self, port: int) -> None:
-        """Keep other servers from choosing the port of a node that does not listen on it. Does not block."""
+        """Reserve the port of a node that does not listen on it, so that no other server chooses it. Does not block."""
 
     def release_port(self, port: int) -> None:
         """End `hold_port`. Does not block."""

@@ -12,7 +12,7 @@ _TAIL_BYTES = 2000
 
 
 def tail(log: Path, start: int) -> str:
-    """Return the last lines that were logged after this number of bytes."""
+    """Return the last lines that were logged after the offset `start`, in bytes."""
     try:
         with log.open("rb") as file:
             file.seek(start)
@@ -45,7 +45,7 @@ def read(log: Path, after: LogPosition | None) -> LogPart:
     except OSError:
         return LogPart(lines=(), position=after or LogPosition(file=0, offset=0))
     complete = data.rfind(b"\n") + 1
-    if not complete and len(data) == _READ_BYTES:  # no line of a node is as long
+    if not complete and len(data) == _READ_BYTES:  # nodes do not log lines of this length
         complete = len(data)
     lines = data[:complete].decode(errors="replace").splitlines()
     return LogPart(lines=tuple(lines), position=LogPosition(file=state.st_ino, offset=start + complete))

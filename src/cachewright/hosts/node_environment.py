@@ -6,12 +6,12 @@ from functools import lru_cache
 from pathlib import Path
 
 _TUNABLES = "glibc.malloc.mxfast=0"
-"""Without this, freed small chunks of memory wait in lists that glibc empties at once, in whichever thread next
-allocates a large block. After a hash of millions of fields was freed in the background, that is the thread that serves
-clients, and it stands still for half a second."""
+"""Switches off the lists in which glibc keeps small freed chunks of memory. It empties such a list at once, in the
+thread that next allocates a large block. After a hash of millions of fields was freed in the background, that is the
+thread that serves clients, and it stalls for half a second."""
 
 AUTO, OFF = "auto", "off"
-"""Values of the setting `jemalloc` that are no path."""
+"""Values of the setting `jemalloc` that are not a path."""
 
 _LIBRARY = "libjemalloc.so.2"
 """Found by the dynamic linker. It ignores a library that is missing."""
@@ -62,8 +62,8 @@ def _can_preload(binary: Path, _modified: int, library: str) -> bool:
 
 
 def _version(binary: Path, **environment: str) -> str:
-    """Return everything that `valkey-server --version` prints, empty if it fails. jemalloc can report its use at the
-    end of a process."""
+    """Return everything that `valkey-server --version` prints; empty if it fails. If `environment` tells jemalloc to
+    print its statistics at the end of the process, they are part of it."""
     try:
         ran = subprocess.run(
             [binary, "--version"],

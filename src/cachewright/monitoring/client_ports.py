@@ -1,8 +1,8 @@
-"""Opening the ports for clients of nodes that have started outside of a task.
+"""Open the client ports of nodes that have started outside of a task.
 
 A node of a cluster starts with its port for clients closed (see `valkey.config.closed_at_start`). Tasks open the ports
-of the nodes that they start. This opens all others: of nodes that were restarted after their death, and of nodes whose
-task was cancelled, has failed, or ended with its server.
+of the nodes that they start. This module opens all others: of nodes that were restarted after their death, and of nodes
+whose task was cancelled, has failed, or was interrupted by the end of the server.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.1
 _ATTEMPT_SECONDS = 5.0
 _UNSETTLED_SECONDS = 15.0
-"""Time after a start in which a node may become part of its cluster before its port is opened in any case."""
+"""Time for a started node to join its cluster. After that, its port is opened in any case."""
 
 _AT_ONCE = 32
 
@@ -53,7 +53,7 @@ class ClientPorts:
         self._permits = asyncio.Semaphore(_AT_ONCE)
 
     def see(self, task: Task) -> None:
-        """Check the nodes of an instance again after the end of a task, which may have closed ports. Thread-safe."""
+        """Check the nodes of an instance again after the end of a task that may have closed ports. Thread-safe."""
         if task.status in ENDED:
             self._ended.add(task.instance_id)
 
@@ -103,9 +103,10 @@ class ClientPorts:
         return _Recorded(instance, node, bool(unfinished))
 
     async def _is_opened(self, recorded: _Recorded, process: ProcessInfo) -> bool:
-        """Open the port if the node may serve clients. True if it is open then.
+        """Open the port if the node may serve clients. Return whether it is open.
 
-        The node need not know all nodes of the instance: one that does not respond must not keep another one closed.
+        The node need not know all nodes of the instance: a node that does not respond must not keep the port of another
+        one closed.
         """
         node, access = recorded.node, self._context.access(recorded.instance)
         try:

@@ -1,8 +1,8 @@
-"""Compares the nodes of each instance: function libraries and accounts should be the same on all of them.
+"""Compare the nodes of each instance: function libraries and accounts should be the same on all of them.
 
-Each instance is compared about once a minute, at a time of its own, and only while no task changes it. A difference
-must last: a client that loads a library does it on one primary after another. Parameters are compared and corrected by
-`parameter_enforcement`.
+Each instance is compared about once a minute, and only while no task changes it. A difference is reported only if it
+lasts, because clients load a library on one primary after another. `parameter_enforcement` compares and corrects
+parameters.
 """
 
 import asyncio
@@ -35,22 +35,22 @@ log = logging.getLogger(__name__)
 _ROUND_SECONDS = 5.0
 _CHECK_SECONDS = 60.0
 _AGAIN_SECONDS = 5.0
-"""Between two comparisons of an instance whose nodes differ."""
+"""Time between two comparisons of an instance whose nodes differ."""
 
 _SECONDS_APART = 0.2
-"""Between the first comparisons of two instances after the start of the server."""
+"""Time between the first comparisons of two instances after the start of the server, to spread the load."""
 
 _ANSWER_SECONDS = 2.0
 _INSTANCES_AT_ONCE = 4
 _NODES_AT_ONCE = 8
 _LISTED = 3
-"""Maximum number of differences that a detail names; it counts the others."""
+"""Maximum number of differences that a detail names. It has only the number of the others."""
 
 _KIND: FaultKind = "unequal_nodes"
 
 
 class Compared(msgspec.Struct, frozen=True):
-    """What one node has."""
+    """Function libraries and accounts of one node."""
 
     libraries: Definitions
     accounts: Definitions

@@ -1,7 +1,8 @@
-"""Watches nodes for hazards of slot migration: snapshot processes that survive, and warnings about lost writes.
+"""Watch nodes for hazards of slot migration: snapshot processes that survive, and warnings about lost writes.
 
-A move looks for both itself. This loop finds what no move can: leaked processes after the server was killed or after a
-migration by hand, and warnings that were logged meanwhile. A round costs a few system calls a node.
+Each move checks for both itself. This loop finds the rest: leaked processes after the server was killed or somebody
+migrated slots by hand, and warnings that were logged while the server was down. A round costs a few system calls for
+each node.
 """
 
 import asyncio
@@ -43,7 +44,8 @@ class _Watched(msgspec.Struct):
 
     :ivar position: end of what was read of its log.
     :ivar warned_at: time of its last warning, epoch milliseconds; 0 without one.
-    :ivar suspects: snapshot processes without a job, each with the time since when, monotonic seconds.
+    :ivar suspects: snapshot processes without a job, each with the time at which it was found, in seconds of the
+        monotonic clock.
     """
 
     position: LogPosition | None = None

@@ -38,7 +38,7 @@ _PREVIEWS_WAITING = 10
 class NodeInfo(msgspec.Struct, frozen=True):
     """A node with the fields of its INFO; None if it does not respond.
 
-    :ivar shard_role: its role, in view of the other nodes of its shard; None if they are not known.
+    :ivar shard_role: its role as derived from the reports of all nodes of its shard; None if they are not known.
     """
 
     node: Node

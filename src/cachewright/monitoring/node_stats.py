@@ -196,7 +196,7 @@ async def query_all(nodes: Sequence[Node], access: Access) -> Sequence[tuple[Nod
 def with_shard_roles(
     node_stats: Sequence[tuple[Node, NodeStats | None]],
 ) -> list[tuple[Node, NodeStats | None]]:
-    """Return the statistics of an instance's nodes, each with its role in view of the other nodes of its shard."""
+    """Return the statistics of an instance's nodes, each with its role as derived from all nodes of its shard."""
     reports = [
         ReportedRole(node, stats.role if stats else None, stats is not None and stats.is_serving)
         for node, stats in node_stats

@@ -205,12 +205,12 @@ class ParameterEnforcement:
         state.compared, state.compared_at = parameters, time.monotonic()
 
     async def _end_move(self, node: Node, found: Mapping[str, str], session: Session) -> None:
-        """Reset settings for the time of a move, which a server that was killed in the middle has left behind."""
+        """Reset the settings of a move that a killed server has left behind."""
         left = {name: value for name, value in SETTINGS_OUTSIDE_MOVES.items() if found.get(name) != value}
         if left and not await in_background(self._is_resized, node):
             for name, value in left.items():
                 await session.ask("CONFIG", "SET", name, value)
-            log.warning("node %s had settings of a migration that has ended; reset: %s", node.id, sorted(left))
+            log.warning("node %s had settings of a slot migration that has ended; reset: %s", node.id, sorted(left))
 
     def _is_resized(self, node: Node) -> bool:
         with self._context.database.read() as connection:

@@ -35,7 +35,7 @@ def shard_roles(reports: Sequence[ReportedRole]) -> Mapping[str, Role]:
 
 
 def _primary(shard: Sequence[ReportedRole]) -> ReportedRole | None:
-    """Return the primary of a shard: a serving node that says so. If there is none, a node that may be it."""
+    """Return the primary of a shard: a serving node that reports this role, else the node that most likely has it."""
     serving = [report for report in shard if report.is_serving]
     others = [report for report in shard if not report.is_serving]
     if found := [report for report in serving if report.role == "primary"]:

@@ -27,7 +27,7 @@ from cachewright.valkey.topology import Needed, View
 
 class OperationContext(msgspec.Struct, frozen=True):
     """:ivar migrations: state of slot migrations on the host.
-    :ivar hazards: counts of hazards of slot migration that were met.
+    :ivar hazards: counts of hazards of slot migration that occurred.
     """
 
     database: Database
@@ -134,8 +134,8 @@ class OperationContext(msgspec.Struct, frozen=True):
     async def views(
         self, instance: Instance, nodes: Sequence[Node], *, needed: Needed = "any"
     ) -> dict[str, View | None]:
-        """The view of each of these nodes, by node id; None for a node that does not respond. NodeBusy for a node that
-        answers again later if all views are `needed`, or if there is no other."""
+        """The view of each of these nodes, by node id; None for a node that does not respond. Raises NodeBusy if a
+        node is busy and all views are `needed`, or no other node has a view."""
         return await view_all(topology_of(instance.spec_code), nodes, self.access(instance), needed=needed)
 
 

@@ -1,4 +1,4 @@
-"""Deletion of an instance: every node ends, every file goes, the record goes last.
+"""Deletion of an instance: it stops every node, deletes all files, and deletes the record last.
 
 It cancels the other tasks of the instance: those that wait end immediately, the one that runs ends within seconds.
 """

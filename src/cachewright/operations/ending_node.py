@@ -1,4 +1,4 @@
-"""What happens before a node ends because it leaves or restarts: another node takes over, and clients leave."""
+"""Preparation of the end of a node that leaves or restarts: a replica takes over, and clients leave."""
 
 import asyncio
 import logging

@@ -45,7 +45,7 @@ class Operation(Generic[RequestT, ParamsT]):
     :cvar accepts: instance statuses in which it may be requested.
     :cvar not_accepted: error code in other statuses; None for the `busy` code of the operation in progress.
     :cvar busy: error code for other requests while a task of this operation runs; None to accept them.
-    :cvar cancels_others: it is accepted while others are busy, cancels them, and runs when they have ended.
+    :cvar cancels_others: it is accepted while other tasks are unfinished, cancels them, and runs when they have ended.
     :cvar repeatable: False: while one of its tasks has not ended, another request returns that task.
     :cvar interruptible: its tasks can be paused and cancelled while they run.
     :cvar reserves_room: the room that it requires counts as allocated until its task has ended.

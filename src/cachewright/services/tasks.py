@@ -209,8 +209,8 @@ def add_task(
     instance: Instance,
     accepted: Accepted[ParamsT],
 ) -> Task:
-    """Store a task. Set the instance's status to that of the operation, unless another task must end first that the
-    operation does not cancel."""
+    """Store a task. Set the instance's status to that of the operation, unless it must wait for another task, which it
+    does not cancel."""
     task = _new_task(operation, principal, instance, accepted)
     # Lists are ordered by this time. A clock that was set back must not hide the latest task.
     created_at = max(task.created_at, tasks.last_created_at(connection, principal.project_id))

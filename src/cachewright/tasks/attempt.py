@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 
 async def run_attempt(policy: Policy, waiter: Waiter, act: Callable[[], Awaitable[Result]]) -> Result:
-    """Run one attempt, unless it is interrupted. Repeats it after a wait that it asks for, and while the database is
+    """Run one attempt, unless it is interrupted. Repeat it when it was postponed, and while the database is
     unavailable. Neither is a failure of the attempt; actions can run twice."""
 
     async def attempt() -> Result:
@@ -51,7 +51,7 @@ def _unexpected_errors_logged() -> Iterator[None]:
     except (ActionFailed, Postponed, StaleTask, DatabaseUnavailable):
         raise
     except TimeoutError as error:
-        raise ActionFailed(errors.SUB_STEP_TIMEOUT, "no end within the limit") from error
+        raise ActionFailed(errors.SUB_STEP_TIMEOUT, "it did not end within its time limit") from error
     except Exception as error:
         log.exception("unexpected error in a task")
         raise ActionFailed(errors.UNEXPECTED_TASK_ERROR, f"{type(error).__name__}: {error}") from error

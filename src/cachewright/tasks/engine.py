@@ -256,8 +256,8 @@ class Engine:
         await recorder.finish(sub_step_id)
 
     async def _recovered(self, recorder: TaskRecorder) -> bool:
-        """Leave the instance usable after a failure. False if that failed. An instance that is deleted next needs
-        no recovery, and one that has begun is cut short."""
+        """Leave the instance usable after a failure. False if that failed. Before a deletion there is no recovery,
+        and one that runs is cut short."""
         policy = self.operations[recorder.task.kind].policies[RECOVER]
         try:
             options = step_options(RECOVER, policy, Interruption(recorder, recovering=True))

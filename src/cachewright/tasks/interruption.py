@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 
 
 class Interruption:
-    """Whether the attempts of a running task must end: it is cancelled, or has another worker."""
+    """Tells whether the attempts of a running task must end: it is cancelled, or another worker has taken it over."""
 
     def __init__(self, recorder: TaskRecorder, *, recovering: bool = False) -> None:
         """:param recovering: the attempts follow a cancellation, so that only a deletion interrupts them."""

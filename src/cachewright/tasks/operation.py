@@ -97,7 +97,7 @@ class StepContext:
         self._recorder.measure(self._id, done, detail)
 
     def show(self, status: str) -> None:
-        """Show what the sub-step waits for, as the member `status` of its detail; an empty text if for nothing."""
+        """Show what the sub-step waits for, as the member `status` of its detail. An empty text ends the display."""
         if status != self._status:
             self._status = status
             self._recorder.measure(self._id, detail=with_status(self._detail, status))

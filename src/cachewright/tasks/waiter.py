@@ -1,4 +1,4 @@
-"""Waits for the state that an attempt of a task has to wait for, and shows and logs what it is."""
+"""Wait until a temporary state that delays an attempt of a task has passed, and show and log the wait."""
 
 import asyncio
 import logging

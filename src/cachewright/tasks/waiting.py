@@ -1,4 +1,4 @@
-"""Waiting of a task for a state that passes by itself, such as a script on a node. It is no failure of the attempt."""
+"""Waits of a task for a temporary state, such as a script on a node. Such a wait is no failure of the attempt."""
 
 import re
 from collections.abc import Awaitable, Callable

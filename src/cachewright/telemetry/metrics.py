@@ -148,9 +148,11 @@ class Metrics:
         # A count of 0 is exported as well: an alert on a missing series would stay silent.
         counted = dict.fromkeys(itertools.product(OPERATIONS, UNFINISHED), 0) | unfinished
         there = dict.fromkeys(("RUNNING", "ERROR"), 0) | statuses
-        yield gauge("cachewright_tasks_unfinished", "Tasks in line and under way.", ("kind", "status"), counted.items())
+        yield gauge("cachewright_tasks_unfinished", "Tasks that wait or run.", ("kind", "status"), counted.items())
         yield gauge("cachewright_instances", "Instances.", ("status",), (((s,), n) for s, n in there.items()))
-        yield gauge("cachewright_webhook_deliveries_waiting", "Events on their way to webhooks.", (), [((), waiting)])
+        yield gauge(
+            "cachewright_webhook_deliveries_waiting", "Events that wait for delivery to webhooks.", (), [((), waiting)]
+        )
         if self._monitors:
             yield from of_monitors(self._monitors)
 

@@ -41,7 +41,7 @@ class ForgottenMembers(Protocol):
 
 
 class HazardCounts(Protocol):
-    """Hazards of slot migration that were met."""
+    """Counts of hazards of slot migration since the server started."""
 
     @property
     def ended_children(self) -> int: ...
@@ -83,7 +83,7 @@ class Monitors(Protocol):
 
 def of_monitors(monitors: Monitors) -> Iterator[Metric]:
     """Metrics of the parts of the server that run in the background."""
-    text = "When each of the server's loops last came round."
+    text = "Time of the latest round of each background loop."
     beats = (((loop,), at) for loop, at in monitors.heartbeats.last().items())
     yield gauge("cachewright_heartbeat_timestamp_seconds", text, ("loop",), beats)
     starts = CounterMetricFamily("cachewright_node_starts", "Starts of nodes that had died.")

@@ -57,7 +57,7 @@ _SHOWN_CHARACTERS = 200
 
 
 class NodeBusy(NodeRefused):
-    """The node is alive and refuses commands in a state that passes by itself (`Meaning` "wait").
+    """The node is alive, but refuses commands while it is in a temporary state (`Meaning` "wait").
 
     :ivar node_id: id of the node.
     :ivar reply: what the reply means.
@@ -108,8 +108,8 @@ def _reply_text(error: Exception) -> str | None:
 
 @asynccontextmanager
 async def connect(node: Node, access: Access, answer_seconds: float = ANSWER_SECONDS) -> AsyncIterator[Valkey]:
-    """Yield a client of the node for the `with` block. Its commands raise one of NODE_GONE or NodeRefused, of
-    which NodeBusy says that the node answers again later."""
+    """Yield a client of the node for the `with` block. Its commands raise one of NODE_GONE, or NodeRefused;
+    the subclass NodeBusy if the node is busy."""
     with address(node, access) as place:
         client = _Client(
             **place.options(),

@@ -14,7 +14,8 @@ _OWN_COMMANDS = frozenset(
 """Commands that the control plane sends, too. Clients that send nothing else are counted by their connections."""
 
 _NEED_KNOWN_NODES = ("valkey-py", "redis-py")
-"""Beginnings of names of such libraries. They learn of a node from CLUSTER SLOTS or from MOVED."""
+"""Prefixes of the names of libraries that fail if ASK sends them to a node that they have not heard of. They learn of a
+node from CLUSTER SLOTS or from MOVED."""
 
 _MOST_LISTED = 200
 """A node with more connections than this has clients. Listing them would cost the node time."""
@@ -43,8 +44,8 @@ class ClientActivity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def growth(before: Mapping[str, int], after: Mapping[str, int]) -> int:
-    """Return by how much counters have grown in all. A counter that is smaller than before has restarted at zero, and
-    a new one has started there."""
+    """Return by how much counters have grown in total. A counter that is smaller than before has restarted at zero; a
+    new one has started at zero."""
     return sum(grown(before.get(name, 0), count) for name, count in after.items())
 
 

@@ -1,8 +1,8 @@
-"""The end of the connections of clients to a node that leaves its cluster or restarts.
+"""Close the connections of clients to a node that leaves its cluster or restarts.
 
-Clients that hold something which a closed connection loses (a subscription, a MONITOR, a blocked command, an open
-transaction) get a period of grace. Other connections are closed when they have been silent for a moment, each right
-after a look at it, so that no command is lost in flight.
+A connection can hold something that is lost when it closes: a subscription, a MONITOR, a blocked command, an open
+transaction. Such connections get a period of grace. Others are closed when they have been silent for a moment, each
+right after a check that it still is, so that no command is lost in flight.
 
 Source: CLIENT LIST and CLIENT KILL of Valkey 9.1.
 """
@@ -24,10 +24,10 @@ SILENT_SECONDS = 0.3
 """Time without a command after which a connection counts as silent."""
 
 _ACTIVE_SECONDS, _LATE_SECONDS = 5.0, 2.0
-"""Time after which connections that are never silent are closed between two commands, and the time for that."""
+"""Seconds after which connections that are never silent are closed between two commands, and the seconds for that."""
 
 _EACH = 500
-"""Maximum number of connections that are looked at once more before they are closed: each costs two requests."""
+"""Maximum number of connections that are checked once more before they are closed. Each check costs two requests."""
 
 _POLL_SECONDS = 0.1
 """Interval of requests for a node's list of clients. It is long because the node lists all of them each time."""
@@ -41,7 +41,7 @@ _INTERNAL_FLAGS = frozenset("SM")
 class Connection(msgspec.Struct, frozen=True):
     """A connection of a client.
 
-    :ivar kind: what the connection holds, `others` for nothing.
+    :ivar kind: what the connection holds; `others` if nothing.
     :ivar commands: number of its commands so far.
     :ivar is_waiting: the node has not read or answered all of its commands.
     """

@@ -1,8 +1,8 @@
 """Membership of nodes in a cluster: introduction, announcement of slots, replication, failover, removal.
 
 Every function ensures a result and may be repeated. It raises one of NODE_GONE if a node does not answer and
-NodeRefused if it refuses, unless its docstring says otherwise. NodeBusy is raised for each node that it needs and that
-answers again later.
+NodeRefused if it refuses, unless its docstring says otherwise. It raises NodeBusy if a node that it needs is
+busy.
 
 Source: CLUSTER MEET, REPLICATE, FAILOVER and FORGET of Valkey 9.1.
 """
@@ -25,7 +25,7 @@ _POLL_SECONDS = 0.02
 _FAILOVER_SECONDS = 6.0
 _HAND_OVER_SECONDS = 30.0
 _IN_STEP_SECONDS = 5.0
-"""Time for which a replica that has just started may become in sync."""
+"""Time for a replica that has just started to get in sync."""
 
 
 def fault(view: View | None) -> str | None:
@@ -42,7 +42,7 @@ def fault(view: View | None) -> str | None:
         other for member in view.members.values() for other in [*member.migrating.values(), *member.importing.values()]
     }
     if others - view.members.keys():
-        return "has slots left open by a migration from or to a node that is no member"
+        return "has slots left open by a migration from or to a node that is not a member"
     try:
         require_full_cover(view.owned())
     except ValueError as error:
@@ -136,8 +136,8 @@ async def fail_over(primary: Node, replicas: Sequence[Node], nodes: Sequence[Nod
     """Promote a replica that is in sync in place of `primary`. The old primary first hands over all acknowledged
     writes. Return whether a replica was promoted, once every node that answers knows it.
 
-    Valkey refuses the votes while nodes have different views of the shard, as they do for moments after a resize, and
-    holds back the clients of the primary meanwhile. So all `nodes` must agree first. Ignores replicas that do not
+    Nodes refuse to vote while they have different views of the shard, as they do for a moment after a resize, and the
+    primary holds back its clients meanwhile. So all `nodes` must agree first. Ignores replicas that do not
     answer or refuse. Returns False if no replica can be promoted within half a minute.
     """
     deadline = time.monotonic() + _HAND_OVER_SECONDS

@@ -73,7 +73,7 @@ def cluster_settings(node: Node) -> list[Setting]:
 
 def closed_at_start(node: Node) -> list[Setting]:
     """Return settings with which a node of a cluster starts without listening on its port for clients: a node that does
-    not know the whole cluster would give clients wrong answers. Other nodes learn the port all the same.
+    not know the whole cluster would give clients wrong answers. Other nodes learn the port nevertheless.
 
     The control plane opens the port (`node_control.open_to_clients`). `LISTENER` needs the text `LISTENER_CONF`. It
     is a file of its own, so that `port` in valkey.conf is the port of the node.

@@ -1,6 +1,6 @@
-"""Named definitions that all nodes of an instance should have alike, such as function libraries: compare and merge.
+"""Compare and merge named definitions that should be equal on all nodes of an instance, such as function libraries.
 
-Pure. Nothing here knows what a definition contains.
+Pure. The content of a definition does not matter here.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ Definitions = Mapping[str, bytes]
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """What makes a node different from the definitions that it should have.
+    """Difference between the definitions that a node has and those that it should have.
 
     :ivar missing: definitions that it lacks.
     :ivar different: definitions that it has in another version; the values are those that it should have.

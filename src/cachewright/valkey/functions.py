@@ -14,7 +14,7 @@ from cachewright.valkey.client import NodeRefused, Valkey, ask
 from cachewright.valkey.equality import Definitions, Difference
 
 _NAME_TAKEN = "already exists"
-"""Part of the refusal of a library with a function whose name another library of the node has."""
+"""Part of the error reply to a library whose function has the name of a function of another library of the node."""
 
 _NOT_THERE = "not found"
 

@@ -1,4 +1,4 @@
-"""Find the large values in slots of a node, without holding it up.
+"""Find the large values in slots of a node without delaying its clients.
 
 The node runs short scripts of a third of a millisecond, with pauses in between, so that its clients notice nothing.
 Sizes of collections are estimates of Valkey from a few of their elements.

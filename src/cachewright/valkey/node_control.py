@@ -55,7 +55,7 @@ async def open_to_clients(node: Node, access: Access) -> None:
 
 async def close_to_clients(node: Node, access: Access) -> None:
     """Make the node refuse new connections of clients and peers. Open connections continue, and other nodes still know
-    its port. No effect on a node that the control plane itself reaches through that port."""
+    its port. No effect if the control plane itself reaches the node through that port."""
     if node.access == "socket":
         async with connect(node, access) as client:
             await ask(client, "CONFIG SET", "cluster-announce-port", node.port, "port", 0)

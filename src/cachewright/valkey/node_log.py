@@ -3,7 +3,7 @@
 A source that grants a handover pauses writes until the target announces that it owns the slots. If the target does not
 announce it in time, the source serves writes again. If the target takes the slots afterwards, these writes are lost.
 
-Source: log lines of Valkey 9.1 at level warning, as nodes wrote them.
+Source: log lines of Valkey 9.1 at level warning, as observed.
 """
 
 import re

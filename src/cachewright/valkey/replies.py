@@ -23,7 +23,7 @@ class ErrorReply(msgspec.Struct, frozen=True):
     """One kind of error reply.
 
     :ivar prefix: beginning of the reply.
-    :ivar cause: state of the node, as `detail` and the log name it.
+    :ivar cause: state of the node, in the words of the `detail` and the log.
     :ivar reason: why a task treats the reply as it does.
     """
 
@@ -48,7 +48,7 @@ ERROR_REPLIES = (
     ErrorReply("NOREPLICAS", "wait", "too few replicas", "replicas are restarted and connect again"),
     ErrorReply(
         "ERR max number of clients reached", "wait", "its connections are used up",
-        "connections above `maxclients` are closed every few seconds",
+        "the control plane closes connections above `maxclients` every few seconds",
     ),
     ErrorReply("MISCONF", "retry", "cannot write to its disk", "somebody has to free space: `DCS.9007` says so"),
     ErrorReply("OOM", "retry", "out of memory", "a target without memory needs larger or more shards: `DCS.9002`"),
@@ -58,7 +58,7 @@ ERROR_REPLIES = (
     ErrorReply("NOAUTH", "final", "rejects the control plane", "its users were changed: `DCS.9011` says what to do"),
     ErrorReply("WRONGPASS", "final", "rejects the control plane", "its users were changed: `DCS.9011`"),
     ErrorReply("NOPERM", "final", "rejects the control plane", "its users were changed: `DCS.9011`"),
-    ErrorReply("ERR unknown command", "final", "lacks a command", "it is no supported valkey-server"),
+    ErrorReply("ERR unknown command", "final", "lacks a command", "it is not a supported valkey-server"),
 )  # fmt: skip
 """Every reply with a meaning of its own, by its prefix."""
 
@@ -85,15 +85,15 @@ def render() -> str:
         "",
         "- **wait**: the state passes by itself. The task waits until the node answers. That uses up no attempt and no",
         "  time limit; the percent stands, the remaining seconds grow, and the task can be paused and cancelled. The",
-        "  `detail` of the sub-step says `status:waiting for node <id>: <cause>`, and the log the same.",
+        "  `detail` of the sub-step says `status:waiting for node <id>: <cause>`, and so does the log.",
         "- **retry**: the state passes only if somebody changes it. The sub-step is repeated, up to the attempts of",
         "  its action.",
         "- **look again**: as *retry*; the next attempt reads roles and owners of slots again.",
-        "- **final**: repeating cannot help. The task fails, and its message has the reply.",
+        "- **final**: repeating cannot help. The task fails, and its message contains the reply.",
         "",
-        "A node that does not answer at all is not in this table: see [failure modes](failure-modes.md). A node",
-        "answers nothing in the first `lua-time-limit` (at most 5 s) of a script; the control plane waits longer than",
-        "that for each answer.",
+        "For a node that does not answer at all, see [failure modes](failure-modes.md). While a script runs, a node",
+        "answers nothing for `lua-time-limit` (at most 5 s) and then BUSY; the control plane waits longer than that",
+        "for each answer.",
         "",
         "| reply | meaning | the node ... | why |",
         "|---|---|---|---|",

@@ -47,8 +47,8 @@ async def request_once(
     """Send the commands and return the reply to each: text, a number, or a list of them.
 
     Raises one of NODE_GONE if the node does not answer within `answer_seconds`, NodeRefused if it refuses the
-    authentication or a command, of which NodeBusy says that it answers again later. With `keep_refusals` the refusal of
-    a command is returned as its reply.
+    authentication or a command, and its subclass NodeBusy if it is busy. With `keep_refusals` the refusal of a command
+    is returned as its reply.
     """
     with address(node, access) as place:
         async with asyncio.timeout(answer_seconds):

@@ -17,7 +17,7 @@ from cachewright.valkey.single_request import Unreadable, fields, request_once, 
 from cachewright.valkey.slots import SLOTS, SlotRange, merged, require_full_cover
 
 Needed = Literal["none", "any", "all"]
-"""Which of the views a caller cannot do without."""
+"""Which of the views a caller needs."""
 
 _MEMBER_FIELDS = 8
 _NODE_ID = re.compile(r"[0-9a-f]{40}")
@@ -106,7 +106,7 @@ async def views(
 ) -> dict[str, View | None]:
     """Return the view of every node by node id, None for nodes that do not answer or refuse. `ask_one` requests one.
 
-    Raises NodeBusy for a node that answers again later if all views are needed, or if any is needed and there is none.
+    Raises NodeBusy if a node is busy and all views are needed, or any is needed and there is none.
     """
     busy: list[NodeBusy] = []
 

@@ -1,7 +1,7 @@
 """Connections of the traffic to the nodes of a cluster that changes: one for each node, shared by all workers.
 
-One thread waits for all nodes at once. A reply counts from the moment at which the thread found it, so the time for
-other replies does not count.
+One thread waits for all nodes at once. All replies that it finds ready get the same time, so the work for one reply
+does not count in the latency of another.
 """
 
 import selectors
@@ -19,7 +19,7 @@ from cachewright.cli.demo.slot_client import Seed
 
 Address = tuple[str, int]
 Answer = Callable[[object, float], None]
-"""Called with a reply, or an exception, and the time at which it was there."""
+"""Called with a reply or an exception, and the time at which it arrived, in seconds of the monotonic clock."""
 
 OnLost = Callable[["NodeLink"], None]
 
@@ -32,7 +32,7 @@ _SLOTS = 16384
 
 
 class ConnectionLost(Exception):
-    """A node closed its connection, or is not there."""
+    """A node closed its connection, or cannot be reached."""
 
 
 class _Parser(Protocol):
@@ -41,7 +41,7 @@ class _Parser(Protocol):
 
 
 class _Flight:
-    """One request until its answer."""
+    """One request that has no reply yet."""
 
     __slots__ = ("answer", "attempts", "packed", "redirections", "slot")
 
@@ -64,7 +64,7 @@ class Sockets:
         self._later.append((time.monotonic() + _PAUSE_SECONDS, action))
 
     def receive(self, seconds: float) -> None:
-        """Process replies for at most this time; return after the first ones."""
+        """Wait at most this time for replies, process those that are ready, and return."""
         due = self._later[0][0] - time.monotonic() if self._later else seconds
         ready = self.selector.select(max(min(seconds, due), 0.0))
         now = time.monotonic()
@@ -82,7 +82,7 @@ class NodeLink:
     """A connection to one node, on which requests wait for their replies in order."""
 
     def __init__(self, address: Address, password: str | None, sockets: Sockets, on_lost: OnLost) -> None:
-        """Connect. OSError if the node is not there. `on_lost` is called once the connection is closed."""
+        """Connect. Raises OSError if the node cannot be reached. `on_lost` is called when the connection is closed."""
         self.address = address
         self._selector = sockets.selector
         self._on_lost = on_lost
@@ -97,25 +97,25 @@ class NodeLink:
             self.send(libvalkey.pack_command(("AUTH", password)), _ignored)
 
     def send(self, packed: bytes, *answers: Answer) -> None:
-        """Send commands that get as many replies as there are `answers`. They also learn of a lost connection."""
+        """Send commands. Each of `answers` is called with one reply, or with ConnectionLost."""
         self._waiting.extend(answers)
         self._unsent += packed
         self.flush()
 
     def flush(self) -> None:
-        """Send what the socket takes now."""
+        """Send as much as the socket accepts without blocking."""
         try:
             self._unsent = self._unsent[self._socket.send(self._unsent) :]
         except BlockingIOError:
             pass
         except OSError:
-            self._unsent = b""  # the next read finds the lost connection
+            self._unsent = b""  # the next read detects the lost connection
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._unsent else 0)
         if self._selector.get_key(self._socket).events != wanted:
             self._selector.modify(self._socket, wanted, self)
 
     def receive(self, now: float) -> None:
-        """Pass the replies on."""
+        """Read replies and pass each to its `Answer`."""
         try:
             data = self._socket.recv(_RECEIVED_BYTES)
         except BlockingIOError:
@@ -145,11 +145,12 @@ class NodeLink:
 
 
 class ClusterLink:
-    """Requests to the owners of their keys. It follows redirections, and repeats a request whose connection was lost,
-    as client libraries do."""
+    """A client of a cluster. It sends each request to the owner of its key, follows redirections, and repeats a request
+    whose connection was lost, as client libraries do."""
 
     def __init__(self, seed: Seed, sockets: Sockets) -> None:
-        """Read the owners of all slots; a node of no cluster owns all. OSError if the node is not there."""
+        """Read the owners of all slots. A node without a cluster owns all of them. Raises OSError if the node cannot be
+        reached."""
         self._password = seed.password
         self._sockets = sockets
         self._links: dict[Address, NodeLink] = {}
@@ -209,7 +210,7 @@ class ClusterLink:
         self._links = {address: other for address, other in self._links.items() if other is not link}
 
     def _refresh(self) -> None:
-        """Ask a node for the owners of all slots. Skips nodes that are not there."""
+        """Ask a node for the owners of all slots. Skips nodes that cannot be reached."""
         if self._is_refreshing:
             return
         for address in dict.fromkeys([*self._links, *self._owners]):
@@ -235,11 +236,11 @@ class ClusterLink:
 
 
 def _ignored(reply: object, now: float) -> None:
-    """A reply that needs no action; an error of it is repeated by the command that follows."""
+    """Ignore a reply. If it is an error, the next command gets the same one."""
 
 
 def as_reply(answer: object) -> Reply:
-    """The reply of a command. Raises its error."""
+    """Return the reply of a command, or raise its error."""
     if isinstance(answer, Exception):
         raise answer
     return cast(Reply, answer)

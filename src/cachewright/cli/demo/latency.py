@@ -10,7 +10,7 @@ _LONG_MS = 10.0
 
 
 class Target(IntEnum):
-    """What a request was: a read or a write of the cluster, or a read of the control node, which does not scale."""
+    """Kind of a request: a read or a write of the cluster, or a read of the control node, which does not scale."""
 
     READ = 0
     WRITE = 1

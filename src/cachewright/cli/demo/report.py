@@ -168,8 +168,8 @@ def _errors(prediction: Prediction | None) -> tuple[str, str]:
 
 def _traffic_table(traffic: Traffic) -> Table:
     caption = (
-        "Control: requests of the same client in the same time to a node that does not scale. They show what the host "
-        "adds, whose processors are shared by the clients, all nodes, the server and this display."
+        "Control: requests of the same client in the same time to a node that does not scale. They show what latency "
+        "the host adds. The clients, all nodes, the server and this display share its processors."
     )
     table = Table("phase", title="Client latency", title_justify="left", caption=caption, caption_justify="left")
     for heading in ("requests", "p50", "p99", "longest read", "longest write", "over 10 ms"):

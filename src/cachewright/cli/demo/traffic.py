@@ -4,9 +4,9 @@ Request n is due n / rate seconds after the start and belongs to worker n modulo
 for requests of other workers, so a stalled cache gets the same load as a fast one. There are many more workers than
 concurrent requests: a stalled node delays only its own requests, until it holds all workers.
 
-The process measures the cache rather than itself: one thread, one connection for each node, and little work for a
-request. What remains, the wait of this process for a processor, shows in the lateness of its requests and in the
-latency of a control node that does not scale.
+The process adds little to the latency of the cache: it has one thread, one connection for each node, and little work
+for a request. The time for which it waits for a processor shows in the lateness of its requests and in the latency of a
+control node that does not scale.
 """
 
 import gc

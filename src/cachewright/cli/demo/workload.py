@@ -57,7 +57,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Worker:
-    """Produces one request after another; the reply of each must be accepted before the next, or be an error."""
+    """Produces one request after another. Before the next one, `accept` must have had the reply, unless that is an
+    error."""
 
     def __init__(self, number: int, data: DataSet) -> None:
         self._number = number

@@ -74,4 +74,4 @@ def print_giant_keys(plan: dict[str, Any]) -> None:
             f"{size(giant['bytes'])}. The node that receives it may serve no clients for {giant['stall_ms']:.0f} ms."
         )
     if not plan["giant_keys_complete"]:
-        print("warning: too many keys to look at all of them for giant ones")
+        print("warning: there was not enough time to check all keys; more of them may be giant")

@@ -63,7 +63,7 @@ def resource_failures(needed: CheckResources, free: Resources) -> Iterator[Actio
 @action("check status", CheckStatus, timeout=20, attempts=8)
 async def check_status(context: OperationContext, step: StepContext, arguments: CheckStatus) -> None:
     """Check that every node except the new ones responds and finds the instance healthy. Raises NodeBusy if a node is
-    alive and answers later."""
+    busy."""
     _, nodes, views = await context.look(step.task, needed="all")
     for failure in status_failures([node for node in nodes if node.id not in arguments.new], views):
         raise failure

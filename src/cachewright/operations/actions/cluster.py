@@ -61,7 +61,7 @@ async def join_cluster(context: OperationContext, step: StepContext, arguments: 
 
 
 async def is_settled(topology: Topology, node: Node, nodes: Sequence[Node], access: Access) -> bool:
-    """Whether the node knows all `nodes` and the owner of every slot, is ok, and is in step with its primary if it is a
+    """Whether the node knows all `nodes` and the owner of every slot, is ok, and is in sync with its primary if it is a
     replica. Raises NodeBusy."""
     try:
         view = await topology.view(node, access, ANSWER_SECONDS)

@@ -66,7 +66,7 @@ async def start_node(context: OperationContext, step: StepContext, arguments: St
 async def restart_node(context: OperationContext, step: StepContext, arguments: NodeArguments) -> None:
     """Ensure that the node's process is younger than the sub-step and that the node is back in its cluster.
 
-    Before a primary restarts, a replica that is in step with it takes over. Clients of the node get time to leave.
+    Before a primary restarts, a replica that is in sync takes over. Clients of the node get time to leave.
     """
     await step.wait_until_allowed()
     instance, nodes, views = await context.look(step.task)

@@ -21,15 +21,17 @@ from cachewright.valkey.node_load import NodeLoad
 
 _HANDOVERS, _HANDED_OVER = "wait for a batch: batches", "wait for a batch: keys"
 _FEWEST_BATCHES = 5
-"""A model of fewer batches is not stored."""
+"""A model that was learned from fewer batches is not stored."""
 
 _GENTLE_SECONDS = 0.008
 """Longest wait of a client of a source that moves keys one by one."""
 
 
 class ModeForecast(msgspec.Struct, frozen=True, kw_only=True):
-    """:ivar seconds: duration of the resize.
-    :ivar longest_wait: of a client that uses a source, in seconds.
+    """Forecast of one mode.
+
+    :ivar seconds: duration of the resize.
+    :ivar longest_wait: longest wait of a client that uses a source, in seconds.
     """
 
     mode: MigrationMode
@@ -40,20 +42,21 @@ class ModeForecast(msgspec.Struct, frozen=True, kw_only=True):
 def modes(
     plan: ResizePlan, loads: Mapping[str, NodeLoad], speed: Speed, planned: Sequence[Step]
 ) -> tuple[ModeForecast, ...]:
-    """Return a forecast of each mode. `planned` are the steps in the mode of `speed`; only moves differ."""
+    """Return a forecast of each mode. `planned` are the steps in the mode of `speed`; in other modes only the moves of
+    slots take another time."""
     others = planned_seconds(planned) - _move_seconds(plan, loads, speed)
     return tuple(_forecast(plan, loads, msgspec.structs.replace(speed, mode=mode), others) for mode in MODES)
 
 
 def store_waits(connection: sa.Connection, waits: WaitLearner) -> None:
-    """Store what was learned."""
+    """Store the learned model of waits."""
     if waits.batches >= _FEWEST_BATCHES:
         throughput.learn(connection, _HANDOVERS, 1 / waits.model.base)
         throughput.learn(connection, _HANDED_OVER, 1 / waits.model.per_key)
 
 
 def load_waits(connection: sa.Connection, waits: WaitLearner) -> None:
-    """Start from what was stored."""
+    """Load the stored model of waits, if there is one."""
     batches, keys = throughput.get(connection, _HANDOVERS), throughput.get(connection, _HANDED_OVER)
     if batches and keys:
         waits.start_from(WaitModel(base=1 / batches, per_key=1 / keys))

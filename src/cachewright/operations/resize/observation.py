@@ -19,7 +19,7 @@ from cachewright.valkey.topology import primaries as current_primaries
 
 async def observe(context: OperationContext, task: Task) -> Observation:
     """Read the record and query every node of the task's instance. ActionFailed DCS.9004 if no node responds; NODE_GONE
-    or NodeRefused if a primary does not, NodeBusy if any node answers again later."""
+    or NodeRefused if a primary does not, NodeBusy if any node is busy."""
     instance, nodes, views = await context.look(task, needed="all")
     view = best_view(views)
     owned = view.owned()

@@ -61,7 +61,8 @@ class Preview(msgspec.Struct, frozen=True):
     :ivar seconds: its expected duration.
     :ivar blockers: error codes and reasons for which it would fail.
     :ivar giant_keys: keys with large values in the slots that move.
-    :ivar mode: the mode of the plan; :ivar modes: a forecast of each mode.
+    :ivar mode: the mode of the plan.
+    :ivar modes: a forecast of each mode.
     """
 
     steps: tuple[Step, ...]

@@ -31,7 +31,8 @@ def steps(
     """Format a plan. Steps without sub-steps are omitted.
 
     :param loads: of each primary, by node id.
-    :param grace: seconds for which a removed node may have to wait for its clients, by node id; 0 for others.
+    :param grace: seconds for which a removed node may have to wait for its clients, by node id. 0 if a node is not in
+        it.
     """
     memory = [_set_memory(node) for node in plan.resized]
     return build(

@@ -1,1 +1,1 @@
-"""What accompanies each move of slots: equal nodes, and the hazards of Valkey's slot migration."""
+"""Safeguards around each move of slots: equal functions and accounts, and hazards of Valkey's slot migration."""

@@ -1,7 +1,7 @@
-"""Gives new nodes everything besides data that clients see on the other nodes: function libraries and accounts.
+"""Copy function libraries and accounts to new nodes, so that clients find there what they find on the other nodes.
 
 Parameters are the same on all nodes by valkey.conf. Scripts (SCRIPT LOAD) are not copied: Valkey neither replicates nor
-stores them, and clients answer NOSCRIPT with EVAL. See docs/decisions/0036.
+stores them, and after a NOSCRIPT error clients send EVAL. See docs/decisions/0036.
 """
 
 import asyncio
@@ -52,9 +52,10 @@ def joined_in(task: Task) -> frozenset[str]:
 
 
 class Follower(msgspec.Struct, frozen=True, kw_only=True):
-    """What a move needs to know to keep the function libraries of its target in step.
+    """Keeps the function libraries of a target equal to those of the source during a move.
 
-    :ivar source: primary that gives slots; :ivar target: primary that gets them.
+    :ivar source: primary that gives slots.
+    :ivar target: primary that gets them.
     :ivar old_primaries: primaries that were in the instance before the task. If the target is not one of them, its
         libraries become equal to theirs. Otherwise it only gets what it lacks: its own libraries are never replaced or
         deleted.
@@ -72,7 +73,7 @@ class Follower(msgspec.Struct, frozen=True, kw_only=True):
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
-        """Keep the libraries of the target in step within the block, so that no slot arrives before a library that its
+        """Keep the libraries of the target equal within the block, so that no slot arrives before a library that its
         source has. Clients load libraries on the primaries that they know, and these may not include the target.
 
         Raises MigrationFailed if a node does not answer at the begin or at the end, NodeRefused if it refuses. In
@@ -93,8 +94,8 @@ class Follower(msgspec.Struct, frozen=True, kw_only=True):
         await self._settle()
 
     async def _follow(self) -> None:
-        """Compare and change until cancelled. A library is deleted only if two comparisons agree: a client that loads
-        it on one primary after another may be in the middle. Errors in a row are logged once."""
+        """Compare and change until cancelled. A library is deleted only if two comparisons agree, because a client may
+        be loading it on one primary after another. Consecutive errors are logged once."""
         obsolete: frozenset[str] = frozenset()
         failing = False
         async with connect(self.source, self.access) as source, connect(self.target, self.access) as target:
@@ -107,12 +108,12 @@ class Follower(msgspec.Struct, frozen=True, kw_only=True):
                 except (*NODE_GONE, NodeRefused) as error:
                     if not failing:
                         names = self.source.id, self.target.id
-                        log.warning("functions of nodes %s and %s are not compared: %s", *names, error)
+                        log.warning("function libraries of nodes %s and %s could not be compared: %s", *names, error)
                     failing = True
                 await asyncio.sleep(max(_POLL_SECONDS, _POLL_SHARE * (time.monotonic() - start)))
 
     async def _settle(self) -> None:
-        """Make the libraries of the target what they should be now. Raises MigrationFailed or NodeRefused."""
+        """Make the libraries of the target equal once. Raises MigrationFailed or NodeRefused."""
         try:
             async with connect(self.source, self.access) as source, connect(self.target, self.access) as target:
                 await self._change(target, await self._difference(source, target))
@@ -137,7 +138,12 @@ class Follower(msgspec.Struct, frozen=True, kw_only=True):
         refused = await change_libraries(target, difference)
         changed = ", ".join(sorted(difference.names - refused))
         if changed:
-            log.info("function libraries of node %s follow node %s: %s", self.target.id, self.source.id, changed)
+            log.info(
+                "function libraries of node %s were made equal to those of node %s: %s",
+                self.target.id,
+                self.source.id,
+                changed,
+            )
 
 
 async def _libraries(node: Node, access: Access) -> Definitions:
@@ -155,7 +161,11 @@ async def _make_libraries_equal(node: Node, wanted: Definitions, access: Access)
         difference = compare(wanted, await function_libraries(client))
         if refused := await change_libraries(client, difference) if difference else None:
             names = ", ".join(sorted(refused))
-            log.warning("node %s cannot have function libraries %s: others have the same functions", node.id, names)
+            log.warning(
+                "node %s cannot have function libraries %s: other libraries have functions of the same names",
+                node.id,
+                names,
+            )
 
 
 async def _make_accounts_equal(node: Node, wanted: Definitions, access: Access) -> None:

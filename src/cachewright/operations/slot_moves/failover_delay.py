@@ -31,9 +31,9 @@ async def delayed_failover(
     ends: Sequence[Node], nodes: Sequence[Node], access: Access, host: Host
 ) -> AsyncIterator[None]:
     """Watch the `ends` of a move within the block. While one of them is stalled, the nodes of the instance wait longer
-    until they replace it.
+    before they replace it.
 
-    A longer wait that a server left behind, because it ended within such a block, is ended as well.
+    Also reset a longer wait that a server has left behind because it ended within such a block.
     """
     if not _has_replicas(nodes):
         yield
@@ -79,7 +79,7 @@ class _Watch:
             await asyncio.sleep(_CHECK_SECONDS)
 
     async def end(self) -> None:
-        """Set the usual wait again, once no node of the instance is stalled: the end of another move may be."""
+        """Set the usual wait again once no node of the instance is stalled, including those of other moves."""
         while self._is_long:
             if not await _stalled(self._nodes, self._access, self._host):
                 await restore(self._nodes, self._access)
@@ -94,7 +94,7 @@ def _has_replicas(nodes: Sequence[Node]) -> bool:
 
 
 async def _stalled(nodes: Sequence[Node], access: Access, host: Host) -> list[Node]:
-    """Return the nodes whose process runs without answering. One that was suspended from outside is not among them."""
+    """Return the nodes whose process runs but does not answer. A process that a signal has suspended does not count."""
 
     async def is_stalled(node: Node) -> bool:
         try:

@@ -1,4 +1,4 @@
-"""Stops the target of a slot migration that does not complete a handover in time.
+"""Stop the target of a slot migration that does not complete a handover in time.
 
 Once a source has granted a handover, the target may take the slots at any later moment. The source pauses writes until
 then, but not for longer than a time limit of Valkey. A target that is frozen at that moment, and takes the slots after
@@ -24,15 +24,18 @@ log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.25
 _SAFE_MS = 1500
-"""Rest of the source's pause at which the target is stopped. Valkey gives a target at least 2 s after the grant."""
+"""Remaining time of the source's pause at which the target is stopped. Valkey gives a target at least 2 s after the
+grant."""
 
 _GRACE_SECONDS = 0.5
 _LONGEST_SECONDS = 20.0
-"""Upper limit of the pause of Valkey's source, which is 10 s."""
+"""Time after which a granted handover has ended in any case. Valkey's limit is 10 s."""
 
 
 class HandoverGuard(msgspec.Struct, frozen=True, kw_only=True):
-    """:ivar source: primary that gives slots; :ivar target: primary that gets them."""
+    """:ivar source: primary that gives slots.
+    :ivar target: primary that gets them.
+    """
 
     context: OperationContext
     source: Node
@@ -86,7 +89,7 @@ class HandoverGuard(msgspec.Struct, frozen=True, kw_only=True):
 
     async def _stop_target(self) -> None:
         log.error(
-            "node %s does not complete a handover of slots from node %s; stopping it before that serves writes again",
+            "node %s does not complete a handover of slots from node %s; stopping it before its source serves writes",
             self.target.id,
             self.source.id,
         )

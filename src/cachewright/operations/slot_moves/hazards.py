@@ -1,4 +1,4 @@
-"""Counts of hazards of slot migration that were met since the server started, for metrics."""
+"""Counts of hazards of slot migration since the server started, for metrics."""
 
 
 class NodeHazards:

@@ -1,8 +1,8 @@
-"""Ends snapshot processes of slot migrations that survive their migration.
+"""End snapshot processes of slot migrations that survive their migration.
 
-Valkey forks a process that writes the snapshot of the slots. If a migration fails or is cancelled at an unlucky moment,
-Valkey does not end that process, and starts no other: each later migration, background save and full synchronization of
-the node waits without end. See docs/decisions/0037.
+Valkey forks a process that writes the snapshot of the slots. If a migration fails or is cancelled while that process is
+about to end, Valkey does not end it, and starts no other: each later migration, background save and full
+synchronization of the node waits forever. See docs/decisions/0037.
 
 A leaked process has the title that Valkey gives to snapshots of slots, and the node has no job that writes a snapshot.
 Processes of background saves, rewrites of the append-only file and full synchronizations have other titles.
@@ -40,7 +40,7 @@ async def snapshot_children(context: OperationContext, node: Node) -> list[Child
 
 
 async def children_without_job(context: OperationContext, node: Node, access: Access) -> list[ChildProcess]:
-    """Return these processes if the node has no job that writes a snapshot; none if it does not answer."""
+    """Return the snapshot processes of the node if it has no job that writes a snapshot; none if it does not answer."""
     found = await snapshot_children(context, node)
     if not found:
         return []

@@ -1,4 +1,4 @@
-"""Hazards of slot migration that Valkey does not put right: watched, ended and recorded around each move."""
+"""Watch each move for hazards of slot migration that Valkey does not handle itself, end them and record them."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,7 +18,7 @@ from cachewright.valkey.slots import SlotRange, overlap
 async def hazards_watched(
     context: OperationContext, step: StepContext, part: SlotRange, nodes: tuple[Node, Node], access: Access
 ) -> AsyncIterator[None]:
-    """Move the slots `part` within the block. `nodes` are source and target.
+    """Watch the move of the slots `part` within the block. `nodes` are source and target.
 
     Warnings of the source about lost writes are added to the reasons of a MigrationFailed, to the detail of the
     sub-step and to the message of the task."""

@@ -1,7 +1,7 @@
-"""The child process that keeps a source from starting its snapshot, and its progress.
+"""The child process that delays the snapshot of a migration, and its progress.
 
-A node has one child at a time: a snapshot for a migration waits until a background save, a rewrite of the append-only
-file or a full synchronization of a replica has ended.
+A node has one child process at a time. So the snapshot of a migration waits until a background save, a rewrite of the
+append-only file or a full synchronization of a replica has ended.
 
 Source: INFO persistence and replication of Valkey 9.1.
 """

@@ -102,8 +102,8 @@ class BatchMover:
         return {job.name for job in await self._own_jobs()} - before
 
     async def _follow(self, names: set[str]) -> None:
-        """Report the progress of jobs until all of them have succeeded, or given way to smaller ones. Otherwise cancel
-        them and raise MigrationFailed."""
+        """Report the progress of jobs until all of them have succeeded, or were given up for smaller ones. Otherwise
+        cancel them and raise MigrationFailed."""
         running, move = self._running, self._move
         follower = JobFollower(
             (move.source, move.target),

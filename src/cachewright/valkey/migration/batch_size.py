@@ -4,8 +4,8 @@ While a source hands a batch over, it does not answer clients: it deletes its co
 Therefore:
 
 - A source with clients moves one batch at a time, whose size keeps the wait near the aim (`wait_model`). Each batch
-  costs up to a tenth of a second, in which the source waits for its cron.
-- A source without client commands, and the mode `fastest`, move few large batches, queued together.
+  costs up to a tenth of a second, in which the source waits for its periodic checks.
+- A source without client commands moves few large batches, queued together. So do all sources in the mode `fastest`.
 
 Measured in docs/decisions/0017 and 0044.
 """
@@ -14,7 +14,7 @@ from cachewright.valkey.client_activity import ClientActivity
 from cachewright.valkey.migration.wait_model import WaitLearner
 
 AIM_SECONDS = 0.03
-"""The longest wait of a client that a batch aims at."""
+"""The aim: seconds that a client waits at most because of a batch."""
 
 LARGE_KEYS, LARGE_QUEUED = 500_000, 2
 """Keys in a large batch, and number of large batches that are queued together. A change of the mode waits for them."""

@@ -17,7 +17,7 @@ class MigrationControl(Protocol):
         """Whether only one batch may be queued, so that `wait_until_allowed` is called before each."""
 
     def show(self, status: str) -> None:
-        """Show what the move waits for; an empty text if for nothing."""
+        """Show what the move waits for. An empty text ends the display."""
 
     def is_cancelled(self) -> bool: ...
 

@@ -1,11 +1,11 @@
-"""Move slots so that clients hardly wait: the mode `gentle`.
+"""Move slots with the shortest waits for clients: the mode `gentle`.
 
 Slots with small values move key by key. A slot with a large value moves alone, by an atomic migration, because MIGRATE
-would hold up both nodes for the time that the value takes.
+would block both nodes for as long as the value takes.
 
-While keys of a slot move, the source sends clients to the target (ASK). Some libraries fail then if they have not heard
-of the target. Therefore a new node gets its first slots by an atomic migration, so that it is in CLUSTER SLOTS; and if
-such a library is connected, it gets all slots so, in batches that are as small as is useful.
+While keys of a slot move, the source redirects clients to the target (ASK). Some libraries then fail if they have not
+heard of the target. Therefore a new node gets its first slots by an atomic migration, after which CLUSTER SLOTS lists
+it. If such a library is connected, the node gets all of its slots this way, in batches that are as small as is useful.
 """
 
 import time
@@ -79,7 +79,7 @@ class GentleMover:
         return group
 
     async def _is_large(self, slot: int) -> bool:
-        """Whether a slot with so many keys that not all were listed has a value that is too large for MIGRATE."""
+        """Whether a slot has a value that is too large for MIGRATE. For slots with too many keys to list them all."""
         if self._running.progress.counts[slot] <= MOST_LISTED:
             return False
         part = [SlotRange(slot, slot)]

@@ -1,4 +1,4 @@
-"""Why migration jobs fail, and which failures smaller batches cure. Pure.
+"""Causes of failed migration jobs, and which of them smaller batches avoid. Pure.
 
 Messages as observed in CLUSTER GETSLOTMIGRATIONS of Valkey 9.1.
 """

@@ -1,7 +1,7 @@
 """Follow the migration jobs of one range until all of them have succeeded.
 
-A busy node and a background save are waited for, without a limit: neither is a failure. A job that fails because its
-batch was too large is given up, and smaller batches follow. See docs/decisions/0038 and 0039.
+Waits for a busy node or a background save have no limit, and are no failure. A job that fails because its batch was too
+large is given up, and smaller batches follow. See docs/decisions/0038 and 0039.
 
 Source: CLUSTER GETSLOTMIGRATIONS of Valkey 9.1; states as observed.
 """
@@ -39,8 +39,8 @@ _EXPORTED = "total_net_cluster_slot_export_bytes"
 _WAITS_FOR_CHILD = "waiting-to-snapshot"
 _AFTER_SNAPSHOT_BEGAN = {"snapshotting", "replicating", "waiting-to-pause", "failover-paused", "failover-granted"}
 _CHILD_SECONDS = 0.5
-"""Time without progress after which the child process of the source is looked for: each snapshot waits a tenth of a
-second."""
+"""Time without progress after which the source is asked for its child process. Every snapshot waits for a tenth of a
+second, so it is longer than that."""
 
 
 class JobFollower:
@@ -122,9 +122,9 @@ class JobFollower:
         return bool(failed) or all(job.ended for job in current)
 
     async def _give_up(self, failed: Job, progress: TransferProgress, *, overflowed: bool) -> None:
-        """Cancel all jobs. Return if a node was busy meanwhile, which makes jobs fail, or if smaller batches cure the
-        failure; later ones are smaller. Otherwise raise MigrationFailed with the reasons of both nodes, because often
-        only the target has logged the cause."""
+        """Cancel all jobs. Return if they failed because a node was busy, or if smaller batches, which then follow, avoid
+        the failure. Otherwise raise MigrationFailed with the reasons of both nodes, because often only the
+        target has logged the cause."""
         await cancel_all(self._source)
         if self._busy:
             self._failed_while_busy = self._busy

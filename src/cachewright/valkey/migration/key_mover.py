@@ -1,4 +1,4 @@
-"""Move slots with small values key by key, so that clients of the source hardly wait.
+"""Move slots with small values key by key, with short waits for clients of the source.
 
 A few slots at a time are opened: the target imports them and the source migrates them. Meanwhile the source answers for
 the keys that it has, and sends clients to the target for all others (ASK). MIGRATE moves some keys in less than a
@@ -28,7 +28,7 @@ from cachewright.valkey.migration.stale_copies import Suspects, remove_stale
 from cachewright.valkey.session import Session, Word
 
 _TIMEOUT_MS = 1000
-"""The source answers nobody for this long if the target freezes in the middle of a command."""
+"""The source answers no client for this long if the target freezes in the middle of a command."""
 
 _ANSWER_SECONDS = 5.0
 _SIZED_AT_ONCE = 100
@@ -160,7 +160,7 @@ class KeyMover:
         return int(remaining)
 
     def _require(self, slot: int, reply: object) -> None:
-        """Raise MigrationFailed if MIGRATE was refused or not answered; NodeBusy if a node answers again later."""
+        """Raise MigrationFailed if MIGRATE was refused or not answered; NodeBusy if a node is busy."""
         if isinstance(reply, NodeBusy):
             raise reply
         if isinstance(reply, ReplyError | NodeRefused):
@@ -187,7 +187,7 @@ class KeyMover:
         await _each(self._source, owned)
         suspects = self._state.suspects.get(self._nodes[0].id)
         if suspects and suspects.slot in slots:
-            del self._state.suspects[self._nodes[0].id]  # later the same key and value may be right
+            del self._state.suspects[self._nodes[0].id]  # a later copy with the same key and value may be valid
 
 
 @asynccontextmanager

@@ -33,8 +33,8 @@ class LatencyProbe:
 
     @property
     def longest(self) -> float:
-        """The longest wait in seconds. A request is sent some time after a stall has begun: on average half of the time
-        between two requests."""
+        """The longest wait in seconds. Half of the time between two requests is added to it, because on average the
+        request was sent that long after the stall had begun."""
         longest = max(self.latencies, default=0.0)
         between = _INTERVAL_SECONDS / _KINDS
         return longest + between / 2 if longest > between else longest

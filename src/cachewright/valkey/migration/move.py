@@ -1,4 +1,4 @@
-"""What a move of one slot range is about."""
+"""The arguments and the state of a move of one slot range."""
 
 from collections.abc import Callable
 
@@ -45,7 +45,7 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
 class RunningMove(msgspec.Struct, kw_only=True):
     """A move with its connections and its progress.
 
-    :ivar exported: bytes that the source has sent in all.
+    :ivar exported: total bytes that the source has sent.
     """
 
     move: Move

@@ -34,8 +34,7 @@ class Mover:
     async def ensure(self, report: Callable[[Transfer], None]) -> None:
         """Move the range and return when the target owns all of it. Batches that are in progress are followed.
 
-        Raises MigrationFailed if the source still owns the range, or part of it; NodeBusy if a node answers again
-        later.
+        Raises MigrationFailed if the source still owns the range, or part of it; NodeBusy if a node is busy.
         """
         move = self._move
         try:

@@ -23,7 +23,7 @@ async def complete_open_slots(
     """Complete all slots that `source` has open in its view. Return how many there were.
 
     `primary_of` returns the present primary of a node's shard. Raises MigrationFailed if a node does not answer or
-    refuses; NodeBusy if it answers again later.
+    refuses; NodeBusy if it is busy.
     """
     own = view.members.get(source.id)
     by_target: dict[str, list[int]] = defaultdict(list)

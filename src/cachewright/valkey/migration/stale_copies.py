@@ -1,8 +1,8 @@
 """Remove copies of keys that an interrupted MIGRATE may have left on the target.
 
 MIGRATE deletes a key on the source when the target has confirmed it. If the target does not answer in time, the source
-keeps the key, and the target may have it as well, or store it later. The source is right: it serves every key that it
-has, so that nobody can have changed the copy.
+keeps the key, and the target may have a copy, or store one later. The key on the source is the valid one: the source
+serves every key that it has, so no client can have changed the copy.
 
 If a client deletes such a key on the source, the copy would bring it back. Therefore the interrupted keys are recorded
 with their values at that moment: a copy with the same value is stale, although the source has no such key any more.
@@ -71,7 +71,7 @@ async def _on_both(source: Session, target: Session, slot: int) -> list[bytes]:
 
 
 async def _has(source: Session, key: bytes) -> bool:
-    """Whether the source has the key. It answers ASK if not."""
+    """Whether the source has the key. If not, it replies with ASK."""
     try:
         return bool(await source.ask("EXISTS", key))
     except NodeRefused:

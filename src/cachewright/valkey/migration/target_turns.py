@@ -1,7 +1,7 @@
 """Turns of the sources that move slots to the same target.
 
 Valkey refuses an atomic migration to a node that imports slots key by key from any other node ("Slots are being
-manually imported"). Several sources may move in the same way at the same time.
+manually imported"). Several sources may move slots to it at the same time if all of them use the same way.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ class TargetTurns:
 
     @asynccontextmanager
     async def turn(self, node_id: str, way: Way) -> AsyncIterator[None]:
-        """Wait until no source moves slots to the target in the other way, and keep it so for the `with` block. First
-        come, first served."""
+        """Wait until no source moves slots to the target in the other way, and let none do so within the `with` block.
+        First come, first served."""
         target = self._targets[node_id]
         await target.enter(way)
         try:

@@ -15,16 +15,16 @@ _FELT_FORK = 1.4
 """Wait of a client during a fork, as a multiple of the time that the node reports for it."""
 
 _PRIOR_KEYS = (0, 5_000, 10_000, 15_000, 20_000)
-"""Batch sizes for which the model before the first measurement counts as a measurement."""
+"""Batch sizes for which the assumed or stored model counts like one measurement each."""
 
 _FEWEST = 4
-"""With so many batches, the base is measured rather than assumed."""
+"""Number of measured batches from which the base no longer depends on the assumed model."""
 
 _MIN_DISTANCE = 1_000
-"""Batches whose sizes differ by fewer keys tell nothing about the time of a key."""
+"""Pairs of batches whose sizes differ by fewer keys are not used to find the time of a key."""
 
 _BASES, _PER_KEYS = (0.002, 0.05), (0.1e-6, 20e-6)
-"""Plausible constants. A stall of the host is none of a handover."""
+"""Limits of plausible constants: a stall of the host must not count as the cost of a handover."""
 
 
 class WaitModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,8 +74,8 @@ class WaitLearner:
             self._start = self.model = model
 
     def record(self, keys: int, wait: float, fork: float) -> None:
-        """Learn from a batch: its number of keys, the longest wait of a client and the fork, in seconds. A wait that
-        the fork explains only says that the handover took no longer."""
+        """Learn from a batch: its number of keys, the longest wait of a client and the fork, in seconds. If the wait is
+        no longer than that for the fork, the handover took at most this time."""
         if keys < 1:
             return
         expected = self.model.base + self.model.per_key * keys

@@ -109,6 +109,6 @@ function giantKeys(plan) {
   const warnings = plan.giant_keys.map((giant) => [h("b", {}, giant.key), ` in slot ${giant.slot}: ${giant.type}`,
     giant.type === "string" ? "" : ` with ${number(giant.elements)} elements`, `, ${size(giant.bytes)}. The node that receives it `,
     `may serve no clients for ${number(Math.round(giant.stall_ms))} ms.`]);
-  if (!plan.giant_keys_complete) warnings.push(["There are too many keys to look at all of them for giant ones."]);
+  if (!plan.giant_keys_complete) warnings.push(["There was not enough time to check all keys. More of them may be giant."]);
   return warnings.length > 0 && h("div", {}, h("p", {}, "Giant keys:"), h("ul", {}, warnings.map((warning) => h("li", {}, ...warning))));
 }
