@@ -122,9 +122,9 @@ class JobFollower:
         return bool(failed) or all(job.ended for job in current)
 
     async def _give_up(self, failed: Job, progress: TransferProgress, *, overflowed: bool) -> None:
-        """Cancel all jobs. Return if they failed because a node was busy, or if smaller batches, which then follow, avoid
-        the failure. Otherwise raise MigrationFailed with the reasons of both nodes, because often only the
-        target has logged the cause."""
+        """Cancel all jobs. Return if they failed because a node was busy, or if smaller batches avoid the failure; these
+        follow. Otherwise raise MigrationFailed with the reasons of both nodes, because often only the target has logged
+        the cause."""
         await cancel_all(self._source)
         if self._busy:
             self._failed_while_busy = self._busy
