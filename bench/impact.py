@@ -44,8 +44,11 @@ _COLOURS = {
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """Every contestant takes part in as many of the first rounds. Scales in gentle mode and valkey-cli take most of a
-    minute each with small values; peers are absent where their figures are not compared."""
+    """A data set, and the number of rounds in which each contestant takes part, from the first one on.
+
+    Scales in the mode `gentle` and by valkey-cli take most of a minute each with small values, so they take part in few
+    rounds. Contestants without a comparison have no rounds.
+    """
 
     content: Content
     megabytes: int

@@ -1,4 +1,4 @@
-"""What a worker may read from its own keys. Pure."""
+"""The values that a worker may read from its own keys. Pure."""
 
 from collections.abc import Iterator
 

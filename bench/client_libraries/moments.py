@@ -1,4 +1,4 @@
-"""What a cluster was doing at a moment. Pure."""
+"""The sub-steps of tasks that ran at a given time. Pure."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""Starts and stops the process of one client library."""
+"""Start and stop the process of one client library."""
 
 import contextlib
 import shutil

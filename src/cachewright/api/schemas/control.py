@@ -19,8 +19,8 @@ class ControlBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     concurrently, no latency ceiling, mode `balanced`. Unknown fields are an error.
 
     `wish` (`run` or `pause`) is the name that version 0.1.0 had for `state`. It is deprecated and has no effect
-    together with `state`. `priority` (`speed` or `latency`) is the name that version 0.2.0 had for the modes `fastest`
-    and `balanced`. It is deprecated and has no effect together with `mode`.
+    together with `state`. `priority` (`speed` or `latency`) is an older name of the modes `fastest` and `balanced`. It
+    is deprecated and has no effect together with `mode`.
     """
 
     state: Literal["running", "paused"] | None = None
