@@ -1,4 +1,4 @@
-"""Real moments of a slot migration that are hard to meet: a granted handover, a snapshot process that survives."""
+"""Rare states of a slot migration on real nodes: a granted handover, a snapshot process that survives."""
 
 import time
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the benchmark's clients record of errors and lost writes."""
+"""Errors and lost writes as the benchmark's clients record them."""
 
 import time
 from collections.abc import Iterator

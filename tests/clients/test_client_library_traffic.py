@@ -24,7 +24,7 @@ OWN_ERRORS = {("node-redis", "DisconnectsClientError")}
 
 
 @pytest.mark.parametrize("library", NODE_LIBRARIES)
-def test_libraries_of_node_take_part(library: str) -> None:
+def test_libraries_of_nodejs_take_part(library: str) -> None:
     if reason := unavailable(library):
         pytest.skip(f"{library} takes no part in the traffic: {reason}")
 

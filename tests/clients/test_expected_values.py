@@ -1,4 +1,4 @@
-"""What a worker of a client library may read, and the name of a moment."""
+"""The values that a worker of a client library may read, and the description of a time by its sub-step."""
 
 from datetime import UTC, datetime
 
@@ -13,7 +13,7 @@ values = st.integers(0, 9).map(str)
 
 
 @given(st.lists(st.tuples(values, st.booleans()), min_size=1), values)
-def test_only_the_last_acknowledged_value_or_a_later_unsure_one_may_be_read(
+def test_only_the_last_acknowledged_value_or_a_later_failed_one_may_be_read(
     writes: list[tuple[str, bool]], found: str
 ) -> None:
     expected = Expectation()

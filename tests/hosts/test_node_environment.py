@@ -1,4 +1,4 @@
-"""Environment of node processes: real ones, in a temporary folder."""
+"""Environment variables of real node processes."""
 
 import os
 from collections.abc import AsyncIterator
@@ -39,12 +39,12 @@ async def process_of(host: LocalHost) -> psutil.Process:
     return psutil.Process(process.pid)
 
 
-async def test_freed_chunks_of_memory_do_not_wait_to_be_gathered_at_once(host: LocalHost) -> None:
+async def test_nodes_do_not_keep_small_freed_chunks_of_memory_in_lists(host: LocalHost) -> None:
     await host.start(NODE)
     assert (await process_of(host)).environ()["GLIBC_TUNABLES"] == "glibc.malloc.mxfast=0"
 
 
-async def test_a_restarted_node_gets_it_too(host: LocalHost) -> None:
+async def test_a_restarted_node_does_not_either(host: LocalHost) -> None:
     await host.start(NODE)
     first = await process_of(host)
     await host.restart(NODE, first.create_time() + 1, 5)
@@ -72,7 +72,7 @@ async def test_a_node_uses_the_jemalloc_of_the_host(host: LocalHost) -> None:
 
 
 @pytest.mark.parametrize("library", ["/does/not/exist.so", "/etc/hostname", "libm.so.6"])
-async def test_what_is_no_jemalloc_is_not_preloaded(tmp_path: Path, library: str) -> None:
+async def test_a_file_that_is_not_jemalloc_is_not_preloaded(tmp_path: Path, library: str) -> None:
     assert preloaded(SERVER, library) is None
     assert "LD_PRELOAD" not in variables(SERVER, library)
     assert describe(SERVER, library) == "that of the C library"

@@ -1,4 +1,4 @@
-"""Nodes of an instance that differ are reported, and the report ends by itself."""
+"""Different nodes of an instance are an incident, which ends when they are equal."""
 
 import sqlite3
 from contextlib import closing

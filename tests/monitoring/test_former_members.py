@@ -1,4 +1,4 @@
-"""A node that was released from its instance cannot come back, whatever it believes."""
+"""A node that has left its instance, and starts again with its old files, is expelled."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""Which role a node of a shard is shown with."""
+"""The role with which a node of a shard is shown."""
 
 from collections import Counter
 
@@ -71,7 +71,7 @@ REPORTS = st.builds(
 
 
 @given(st.lists(REPORTS, unique_by=lambda report: report.node.id))
-def test_no_shard_has_two(reports: list[ReportedRole]) -> None:
+def test_no_shard_has_two_primaries(reports: list[ReportedRole]) -> None:
     roles = shard_roles(reports)
     assert roles.keys() == {report.node.id for report in reports}
     primaries = Counter(report.node.shard for report in reports if roles[report.node.id] == "primary")

@@ -1,4 +1,4 @@
-"""Scripts of clients run on nodes in each phase of a task. Nothing fails, and the task says what it waits for."""
+"""Scripts of clients run on nodes in each phase of a task. The task waits, says for what, and succeeds."""
 
 import signal
 import time

@@ -1,4 +1,4 @@
-"""What clients are told while a cluster changes: every node that accepts connections knows the owner of every slot."""
+"""Every node that accepts connections knows the owner of every slot while a cluster changes."""
 
 import threading
 import time

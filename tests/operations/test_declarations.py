@@ -67,7 +67,7 @@ def test_most_changes_need_a_running_instance(operation: Operation[Any, Any], st
 
 
 @pytest.mark.parametrize("status", STATUSES)
-def test_an_instance_is_deleted_whatever_it_does(status: str) -> None:
+def test_an_instance_is_deleted_in_every_status(status: str) -> None:
     assert refusal(DELETE, status) == ("DCS.4099" if status == "DELETING" else None)
 
 

@@ -111,7 +111,7 @@ def frozen_node(server: Server) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("started", UNINTERRUPTED)
-def test_a_deletion_cancels_what_runs(own_server: Server, started: Started) -> None:
+def test_a_deletion_cancels_the_running_task(own_server: Server, started: Started) -> None:
     client = own_server.client()
     instance_id, task_id = started(own_server, client)
     delete(client, instance_id)

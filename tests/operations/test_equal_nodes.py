@@ -1,4 +1,4 @@
-"""What clients see of a node besides data is the same on every node: functions, accounts, parameters."""
+"""Functions, accounts and parameters are the same on every node of an instance."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -75,7 +75,7 @@ def each_has(server: Server, wanted: dict[bytes, bytes]) -> Callable[[], bool]:
     return agree
 
 
-def test_new_shards_have_what_old_ones_have_and_follow_what_changes_in_mid_scale(own_server: Server) -> None:
+def test_new_shards_get_functions_and_accounts_and_later_changes_in_mid_scale(own_server: Server) -> None:
     client = own_server.client()
     instance_id = created(client, 2, copies=2)
     caches = cache(client, instance_id)

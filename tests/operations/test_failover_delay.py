@@ -63,7 +63,7 @@ async def test_a_primary_that_is_gone_or_suspended_is_replaced_as_usual(cluster:
         assert await has_timeout(other, CLUSTER_NODE_TIMEOUT_MS)
 
 
-async def test_what_an_ended_server_left_behind_is_restored(cluster: BareCluster, host: LocalHost) -> None:
+async def test_a_longer_wait_that_an_ended_server_left_behind_is_reset(cluster: BareCluster, host: LocalHost) -> None:
     for node in cluster.nodes:
         async with connect(node, ACCESS) as client:
             await ask(client, "CONFIG SET", "cluster-node-timeout", LONG_TIMEOUT_MS)

@@ -1,4 +1,4 @@
-"""Hazards reach the record of the task, an incident and the metrics."""
+"""Hazards of slot migration are in the record of the task, in an incident and in the metrics."""
 
 import re
 import sqlite3

@@ -1,4 +1,4 @@
-"""A scale in the mode `gentle`, whose slots are open for moments, is interrupted in the middle."""
+"""Interruptions of a scale in the mode `gentle`, while slots are open."""
 
 from typing import Any
 

@@ -70,7 +70,7 @@ def test_a_range_that_is_told_ahead_is_handed_over_sooner() -> None:
     assert second.work.fixed == first.work.fixed
 
 
-def test_clients_are_spared_at_the_cost_of_time_unless_the_mode_is_fastest() -> None:
+def test_moves_protect_clients_and_take_longer_unless_the_mode_is_fastest() -> None:
     bare = Speed(pace=BYTES_PER_SECOND, turns=1, mode="fastest")
     sparing, unprotected = planned(moves(1), clients=True), planned(moves(1), bare, clients=True)
     assert seconds(sparing) > seconds(unprotected) == seconds(planned(moves(1)))

@@ -1,4 +1,4 @@
-"""Waits of a task for a state that passes by itself, as members of a detail and between attempts."""
+"""Waits of a task for a temporary state: the status in the detail, and the repetition of the attempt."""
 
 import asyncio
 

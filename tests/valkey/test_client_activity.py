@@ -76,7 +76,7 @@ async def test_a_reset_of_the_statistics_does_not_make_clients_look_idle(node: N
 
 
 @given(st.lists(st.tuples(st.integers(0, 1000), st.booleans()), min_size=1))
-def test_counters_that_restart_count_all_that_is_there(steps: list[tuple[int, bool]]) -> None:
+def test_growth_of_a_counter_that_restarts_is_its_new_value(steps: list[tuple[int, bool]]) -> None:
     shown, counted, before = 0, 0, 0
     lost = 0
     for calls, restarts in steps:
@@ -98,7 +98,7 @@ def test_activity_is_never_negative(before: dict[str, int], after: dict[str, int
     assert ClientActivity(at=1, connected=1, calls=after, sent={}).calls_since(earlier) >= 0
 
 
-async def test_a_probe_feels_a_pause_of_writes(node: Node) -> None:
+async def test_a_probe_measures_a_pause_of_writes(node: Node) -> None:
     probes = LatencyProbes()
     async with connect(node, OPEN) as own, probes.probe(node, OPEN) as probe:
         await asyncio.sleep(0.1)
@@ -130,7 +130,7 @@ async def test_the_request_of_a_probe_changes_nothing(node: Node) -> None:
     assert after["rdb_changes_since_last_save"] == before["rdb_changes_since_last_save"]
 
 
-async def test_a_probe_feels_how_long_a_node_does_not_answer(node: Node) -> None:
+async def test_a_probe_measures_how_long_a_node_does_not_answer(node: Node) -> None:
     async with connect(node, OPEN) as own, LatencyProbes().probe(node, OPEN) as probe:
         await asyncio.sleep(0.05)
         await ask(own, "DEBUG", "SLEEP", "0.2")

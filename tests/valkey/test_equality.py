@@ -40,10 +40,10 @@ def test_nothing_that_a_node_has_is_left_out_and_the_order_of_nodes_does_not_mat
     assert merged([union, union], preferred) == union
 
 
-def test_the_version_of_most_nodes_counts() -> None:
+def test_the_version_of_most_nodes_is_chosen() -> None:
     assert merged([{"a": b"1"}, {"a": b"2"}, {"a": b"2"}, {}], {"a": b"1"}) == {"a": b"2"}
 
 
-def test_of_two_versions_with_as_many_nodes_the_one_in_place_counts() -> None:
+def test_of_two_equally_common_versions_the_present_one_is_kept() -> None:
     for version in (b"1", b"2"):
         assert merged([{"a": b"1"}, {"a": b"2"}], {"a": version}) == {"a": version}

@@ -85,7 +85,7 @@ async def test_a_search_without_time_ends_incomplete(client: Valkey) -> None:
     assert found.scanned == 0
 
 
-async def test_the_search_is_no_use_of_small_keys(client: Valkey) -> None:
+async def test_the_search_does_not_count_as_an_access_to_small_keys(client: Valkey) -> None:
     await client.set("{one}", "small")
     await large_values(client, ALL, 10_000, seconds=30)
     assert int((await client.info("stats"))["keyspace_hits"]) == 0

@@ -1,4 +1,4 @@
-"""Warnings in logs, by lines that nodes wrote."""
+"""Warnings in logs, with real log lines of nodes."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""Moves that a child process of the source, a busy node or a small output buffer is in the way of."""
+"""Moves that are delayed by a child process of the source, a busy node or a small output buffer."""
 
 import asyncio
 import socket
@@ -40,7 +40,7 @@ STALLED_SECONDS = 2.0
 
 
 class Watched:
-    """Nothing holds the move back. It collects what is shown."""
+    """A control without limits. It records what is shown."""
 
     def __init__(self) -> None:
         self.shown: list[str] = []
@@ -139,7 +139,7 @@ def slow_children(client: Any) -> None:
 
 
 def require_waits(pair: tuple[Node, Node], kind: str) -> None:
-    """The move shows the child with its progress, and succeeds, although it stands for longer than it may."""
+    """The move shows the child with its progress, and succeeds, although it waits for longer than its time limit."""
     source, target = pair
     control = Watched()
     with client_of(source) as client:
@@ -155,7 +155,7 @@ def require_waits(pair: tuple[Node, Node], kind: str) -> None:
     assert control.shown[-1] == ""
 
 
-def test_a_save_of_the_target_is_not_in_the_way(pair: tuple[Node, Node]) -> None:
+def test_a_save_of_the_target_does_not_delay_a_move(pair: tuple[Node, Node]) -> None:
     source, target = pair
     write_to = client_of(target)
     with write_to as client:
@@ -269,7 +269,7 @@ LOST = [
 ]
 
 
-def test_which_failures_smaller_batches_cure() -> None:
+def test_which_failures_smaller_batches_avoid() -> None:
     assert is_cured_by_smaller_batches(LOST, buffer_overflowed=False)
     assert is_cured_by_smaller_batches(LOST[:1], buffer_overflowed=True)
     assert is_cured_by_smaller_batches([LOST[0], "Protocol error: invalid CRLF in request"], buffer_overflowed=False)
@@ -281,7 +281,7 @@ def test_which_failures_smaller_batches_cure() -> None:
 @pytest.mark.parametrize(
     ("before", "now", "expected"), [(0, 0, False), (2, 2, False), (2, 3, True), (5, 0, False), (5, 1, True)]
 )
-def test_an_overflow_is_a_counter_that_has_grown_or_begun_again(before: int, now: int, expected: bool) -> None:
+def test_an_overflow_is_a_counter_that_has_grown_or_restarted(before: int, now: int, expected: bool) -> None:
     name = "client_output_buffer_limit_disconnections"
     assert overflows({name: before}, {name: now}) is expected
 

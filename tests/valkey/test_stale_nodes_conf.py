@@ -64,7 +64,7 @@ def test_a_shard_with_old_nodes_conf_loses_the_writes_since_a_failover() -> None
         _until_keys(replica, 2 * KEYS)
 
 
-def test_a_shard_with_its_last_nodes_conf_keeps_them() -> None:
+def test_a_shard_with_its_latest_nodes_conf_keeps_these_writes() -> None:
     with BareCluster(masters=3, replicas=1) as cluster:
         primary = _owner(cluster)
         replica = next(node for node in cluster.nodes if node.shard == primary.shard and node is not primary)

@@ -1,4 +1,4 @@
-"""Sources that move slots to one target in different ways."""
+"""Turns of sources that move slots to one target, atomically or key by key."""
 
 import asyncio
 from contextlib import suppress
@@ -12,7 +12,7 @@ ways: st.SearchStrategy[Way] = st.sampled_from(("batches", "keys"))
 
 
 @given(st.lists(st.tuples(ways, st.integers(0, 3), st.booleans()), max_size=20))
-def test_the_two_ways_never_meet_and_everybody_gets_a_turn(sources: list[tuple[Way, int, bool]]) -> None:
+def test_the_two_ways_exclude_each_other_and_every_source_gets_a_turn(sources: list[tuple[Way, int, bool]]) -> None:
     turns, running, served = TargetTurns(), [], []
 
     async def move(number: int, way: Way, steps: int) -> None:

@@ -122,7 +122,7 @@ class JobFollower:
         return bool(failed) or all(job.ended for job in current)
 
     async def _give_up(self, failed: Job, progress: TransferProgress, *, overflowed: bool) -> None:
-        """Cancel all jobs. Return if they failed because a node was busy, or if smaller batches avoid the failure; these
+        """Cancel all jobs. Return if they failed because a node was busy, or if smaller batches avoid the failure. Those
         follow. Otherwise raise MigrationFailed with the reasons of both nodes, because often only the target has logged
         the cause."""
         await cancel_all(self._source)
