@@ -39,7 +39,7 @@ _EXPORTED = "total_net_cluster_slot_export_bytes"
 _WAITS_FOR_CHILD = "waiting-to-snapshot"
 _AFTER_SNAPSHOT_BEGAN = {"snapshotting", "replicating", "waiting-to-pause", "failover-paused", "failover-granted"}
 _CHILD_SECONDS = 0.5
-"""Time without progress after which the source is asked for its child process. Every snapshot waits for a tenth of a
+"""Time without progress after which the source is queried for its child process. Every snapshot waits for a tenth of a
 second, so it is longer than that."""
 
 
@@ -122,7 +122,7 @@ class JobFollower:
         return bool(failed) or all(job.ended for job in current)
 
     async def _give_up(self, failed: Job, progress: TransferProgress, *, overflowed: bool) -> None:
-        """Cancel all jobs. Return if they failed because a node was busy, or if smaller batches avoid the failure. Those
+        """Cancel all jobs. Return if they failed because a node was busy, or if smaller batches avoid the failure and
         follow. Otherwise raise MigrationFailed with the reasons of both nodes, because often only the target has logged
         the cause."""
         await cancel_all(self._source)
