@@ -1,4 +1,4 @@
-"""How long one large value stalls whom while its slot moves: `python -m bench.giant_keys`.
+"""Stalls of clients that one large value causes while its slot moves: `python -m bench.giant_keys`.
 
 Three masters; the slot of the value moves from the first to the second, and the third takes no part. One client of each
 node sends a command every millisecond and waits for the reply. The table shows the longest wait for a reply: while

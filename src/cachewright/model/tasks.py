@@ -6,8 +6,7 @@ import msgspec
 
 MigrationMode = Literal["fastest", "balanced", "gentle"]
 """How slots move while clients use their source. `fastest`: whole ranges. `balanced`: small atomic batches, so that
-clients wait some tens of milliseconds at the most. `gentle`: a few keys at a time, so that clients notice almost
-nothing."""
+clients wait for some tens of milliseconds at most. `gentle`: a few keys at a time, for the shortest waits."""
 
 MODES: tuple[MigrationMode, ...] = ("fastest", "balanced", "gentle")
 DEFAULT_MODE: MigrationMode = "balanced"

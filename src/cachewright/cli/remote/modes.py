@@ -10,7 +10,7 @@ Mode = Annotated[
     MigrationMode | None,
     Parameter(
         help="How slots move. fastest: whole ranges, clients wait longest. balanced (default): short waits. "
-        "gentle: clients notice almost nothing, but it takes several times as long."
+        "gentle: a few keys at a time, shortest waits; takes several times as long."
     ),
 ]
 

@@ -5,7 +5,7 @@ import { h } from "/console/dom.js";
 const MODES = {
   fastest: "fastest: whole ranges, clients wait longest",
   balanced: "balanced: short waits for clients",
-  gentle: "gentle: clients notice almost nothing, slow",
+  gentle: "gentle: shortest waits, takes several times as long",
 };
 
 export function modeChoice(chosen, attributes = {}) {
