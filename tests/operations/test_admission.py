@@ -26,8 +26,8 @@ from cachewright.monitoring.inspection import NodeBudget
 from cachewright.monitoring.node_stats import StatsCollector
 from cachewright.operations.context import OperationContext
 from cachewright.operations.requests import CreateRequest, ResizeRequest
-from cachewright.operations.resize import RESIZE
-from cachewright.operations.resize_request import ResizeParams, required_room
+from cachewright.operations.resize.operation import RESIZE
+from cachewright.operations.resize.request import ResizeParams, required_room
 from cachewright.placement import capacity, port_reservation
 from cachewright.placement.capacity import Allocated, Limits, Request, Size
 from cachewright.services.instances import InstanceService

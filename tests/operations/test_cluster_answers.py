@@ -4,8 +4,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from huaweicloudsdkdcs.v2 import ChangeInstanceStatusBody, RestartOrFlushInstancesRequest
 from valkey import Valkey
@@ -13,7 +15,21 @@ from valkey.exceptions import ConnectionError as Unreachable
 from valkey.exceptions import ResponseError
 from valkey.exceptions import TimeoutError as Silent
 
-from serving import PASSWORD, Server, cache, created, ended, load, newest_task, resize, show, until
+from serving import (
+    PASSWORD,
+    Server,
+    cache,
+    created,
+    ended,
+    freeze,
+    held_in_migration,
+    load,
+    newest_task,
+    resize,
+    show,
+    thaw,
+    until,
+)
 
 SLOTS = 16384
 
@@ -147,9 +163,32 @@ def test_a_killed_node_is_reached_when_it_knows_the_cluster(own_server: Server) 
     assert not watcher.wrong, "\n".join(watcher.wrong)
 
 
+def test_a_node_is_reached_although_another_one_is_frozen_and_a_task_is_paused(own_server: Server) -> None:
+    client = own_server.client()
+    instance_id = created(client, 4)
+    task_id = held_in_migration(own_server, client, instance_id, 5)
+    path = f"instances/{instance_id}/tasks/{task_id}/control"
+    assert own_server.call("PUT", path, {"state": "paused"})[0] == 200
+    first, second, *_ = [int(node.port) for node in cache(client, instance_id).get_primaries()]
+    by_port = {port_of(process): process for process in own_server.nodes()}
+    frozen = by_port[first]
+    freeze(frozen)
+    try:
+        by_port[second].kill()
+        by_port[second].wait(10)
+        until(lambda: answers(second), "the killed node stays closed")
+    finally:
+        thaw(frozen)
+
+
+def port_of(process: psutil.Process) -> int:
+    conf = next(Path(word) for word in process.cmdline() if word.endswith("valkey.conf"))
+    return next(int(line.split()[1]) for line in conf.read_text().splitlines() if line.startswith("port "))
+
+
 def answers(port: int) -> bool:
     try:
-        with Valkey(port=port, password=PASSWORD, socket_timeout=5) as node:
+        with Valkey(port=port, password=PASSWORD, socket_timeout=1) as node:
             return bool(node.ping())
     except (Unreachable, Silent):
         return False

@@ -13,7 +13,7 @@ from bench.nodes import BareCluster, client_of
 from cachewright.config import Settings
 from cachewright.hosts.local import LocalHost
 from cachewright.model.instances import Node
-from cachewright.operations.failover_delay import LONG_TIMEOUT_MS, delayed_failover
+from cachewright.operations.slot_moves.failover_delay import LONG_TIMEOUT_MS, delayed_failover
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import ask, connect
 from cachewright.valkey.config import CLUSTER_NODE_TIMEOUT_MS

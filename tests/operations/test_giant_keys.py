@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from valkey.crc import key_slot
 
-from cachewright.operations.giant_keys import expected_stall_ms
+from cachewright.operations.resize.giant_keys import expected_stall_ms
 from cachewright.valkey.key_sizes import LargeValue
 from serving import Server, cache, created, ended, resize, spec
 

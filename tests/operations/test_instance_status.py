@@ -10,7 +10,7 @@ from cachewright.model.tasks import Task, TaskStatus
 from cachewright.operations.configure import CONFIGURE
 from cachewright.operations.instance_status import set_status_after
 from cachewright.operations.operation import Operation
-from cachewright.operations.resize_check import RESIZE_CHECK
+from cachewright.operations.resize.check import RESIZE_CHECK
 from cachewright.operations.restart import RESTART
 from cachewright.store import instances
 from cachewright.store.database import Database

@@ -129,3 +129,18 @@ def test_a_gentle_scale_changes_to_balanced_in_the_middle(scaling: Scaling) -> N
     scaling.traffic.finish(scaling.caches)
     assert (scaling.traffic.losses, scaling.traffic.errors) == ([], 0)
     scaling.require_whole()
+
+
+def test_settings_of_a_move_do_not_outlast_a_killed_server(own_server: Server) -> None:
+    """No task continues that would reset them."""
+    client = own_server.client()
+    instance_id = created(client, 1)
+    port = show(client, instance_id).port
+    own_server.kill()
+    with operator_of(own_server, "127.0.0.1", port, decode_responses=True) as node:
+        node.config_set("hz", 500, "auto-aof-rewrite-percentage", 0)
+        own_server.start()
+        until(
+            lambda: node.config_get(*SETTINGS_OUTSIDE_MOVES) == SETTINGS_OUTSIDE_MOVES,
+            "the node keeps settings of a move",
+        )

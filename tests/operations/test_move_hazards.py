@@ -13,8 +13,8 @@ from valkey import Valkey
 from cachewright.config import Settings
 from cachewright.hosts.local import LocalHost
 from cachewright.operations.context import OperationContext
-from cachewright.operations.handover_guard import HandoverGuard
-from cachewright.operations.leaked_children import end_leaked_children
+from cachewright.operations.slot_moves.handover_guard import HandoverGuard
+from cachewright.operations.slot_moves.leaked_children import end_leaked_children
 from cachewright.store.opening import open_database
 from cachewright.valkey.client import connect
 from cachewright.valkey.migration.failure import MigrationFailed

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachewright.model.tasks import Step, SubStep
-from cachewright.operations.resize_estimate import BYTES_PER_SECOND, Speed, learned, learned_by_key, move_specs
+from cachewright.operations.resize.estimate import BYTES_PER_SECOND, Speed, learned, learned_by_key, move_specs
 from cachewright.tasks.plan import SubStepSpec, build
 from cachewright.tasks.progress import planned_seconds
 from cachewright.valkey.migration.wait_model import WaitModel

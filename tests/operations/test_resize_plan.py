@@ -12,9 +12,9 @@ from cachewright.flavors import Flavor, parse
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, SubStep
 from cachewright.operations.actions import ACTIONS
-from cachewright.operations.resize_estimate import BYTES_PER_SECOND, Speed
-from cachewright.operations.resize_plan import Observation, ResizePlan, decide, shards_to_add
-from cachewright.operations.resize_steps import steps
+from cachewright.operations.resize.estimate import BYTES_PER_SECOND, Speed
+from cachewright.operations.resize.plan import Observation, ResizePlan, decide, shards_to_add
+from cachewright.operations.resize.steps import steps
 from cachewright.topologies.layout import new_nodes
 from cachewright.valkey.node_load import NodeLoad
 from cachewright.valkey.slots import SLOTS, SlotRange, even_split, merged, slots_of

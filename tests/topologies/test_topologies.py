@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from cachewright.config import Settings
 from cachewright.flavors import SINGLE_CAPACITIES_MB, cluster_code, offered, parse, single_code
-from cachewright.operations.resize_estimate import BYTES_PER_SECOND, Speed
-from cachewright.operations.resize_plan import FULLEST, Observation, decide, shards_to_add
+from cachewright.operations.resize.estimate import BYTES_PER_SECOND, Speed
+from cachewright.operations.resize.plan import FULLEST, Observation, decide, shards_to_add
 from cachewright.topologies import TOPOLOGIES, layout, topology_of
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused

@@ -8,7 +8,7 @@ task was cancelled, has failed, or ended with its server.
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 
@@ -39,7 +39,6 @@ class _Recorded(msgspec.Struct, frozen=True):
 
     instance: Instance
     node: Node
-    nodes: Sequence[Node]
     is_changing: bool
 
 
@@ -101,10 +100,13 @@ class ClientPorts:
         node = next((node for node in nodes if node.id == node_id and node.should_run), None)
         if instance is None or node is None:
             return None
-        return _Recorded(instance, node, [other for other in nodes if other.should_run], bool(unfinished))
+        return _Recorded(instance, node, bool(unfinished))
 
     async def _is_opened(self, recorded: _Recorded, process: ProcessInfo) -> bool:
-        """Open the port if the node may serve clients. True if it is open then."""
+        """Open the port if the node may serve clients. True if it is open then.
+
+        The node need not know all nodes of the instance: one that does not respond must not keep another one closed.
+        """
         node, access = recorded.node, self._context.access(recorded.instance)
         try:
             if await node_control.is_open_to_clients(node, access):
@@ -112,7 +114,7 @@ class ClientPorts:
                 return True
             self._context.host.hold_port(node.port)
             topology = topology_of(recorded.instance.spec_code)
-            if not await is_settled(topology, node, recorded.nodes, access):
+            if not await is_settled(topology, node, [node], access):
                 if recorded.is_changing or time.time() - process.started_at < _UNSETTLED_SECONDS:
                     return False
                 if (await self._context.views(recorded.instance, [node]))[node.id] is None:

@@ -21,7 +21,7 @@ from cachewright.monitoring.faults import RULES
 from cachewright.monitoring.incidents import Incidents
 from cachewright.operations import STATUSES_WITH_RUNNING_NODES
 from cachewright.operations.context import OperationContext
-from cachewright.operations.leaked_children import (
+from cachewright.operations.slot_moves.leaked_children import (
     LEAKED_SECONDS,
     children_without_job,
     end_leaked_child,

@@ -27,7 +27,7 @@ from cachewright.model.tasks import ENDED, Task
 from cachewright.operations import STATUSES_WITH_RUNNING_NODES
 from cachewright.operations.configure import CONFIGURE
 from cachewright.operations.context import OperationContext
-from cachewright.operations.resize import RESIZE
+from cachewright.operations.resize.operation import RESIZE
 from cachewright.store import instances, tasks
 from cachewright.threads import in_background
 from cachewright.valkey.acl import CONTROL_USER

@@ -16,8 +16,8 @@ from cachewright.operations.configure import CONFIGURE
 from cachewright.operations.create import CREATE
 from cachewright.operations.delete import DELETE
 from cachewright.operations.operation import Operation
-from cachewright.operations.resize import RESIZE
-from cachewright.operations.resize_check import RESIZE_CHECK
+from cachewright.operations.resize.check import RESIZE_CHECK
+from cachewright.operations.resize.operation import RESIZE
 from cachewright.operations.restart import RESTART
 
 OPERATIONS: Mapping[str, Operation[Any, Any]] = {

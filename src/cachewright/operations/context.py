@@ -11,7 +11,7 @@ from cachewright.config import Settings
 from cachewright.hosts.host import CONFIG, Host
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
-from cachewright.operations.hazards import NodeHazards
+from cachewright.operations.slot_moves.hazards import NodeHazards
 from cachewright.store import instances
 from cachewright.store.database import Database
 from cachewright.tasks.operation import ActionFailed

@@ -27,7 +27,7 @@ from cachewright.operations.execution import node_errors_as_failures
 from cachewright.operations.instance_status import set_status_after
 from cachewright.operations.operation import Accepted, Operation, ParamsT, RequestT
 from cachewright.operations.requests import ResizeRequest
-from cachewright.operations.resize import RESIZE, Preview
+from cachewright.operations.resize.operation import RESIZE, Preview
 from cachewright.placement.capacity import Limits, Shortage
 from cachewright.services.lookup import instance_of, task_of
 from cachewright.store import instances, task_controls, tasks

@@ -29,7 +29,7 @@ from cachewright.errors import ApiError
 from cachewright.model.identity import Principal
 from cachewright.operations.delete import DELETE
 from cachewright.operations.operation import NoParams, Operation
-from cachewright.operations.resize import RESIZE
+from cachewright.operations.resize.operation import RESIZE
 from cachewright.operations.restart import RESTART
 from cachewright.services.tasks import TaskService
 

@@ -17,7 +17,7 @@ from cachewright.api.routes.parameters import (
 from cachewright.api.schemas import plans as schemas
 from cachewright.api.schemas.instance_bodies import capacity_mb
 from cachewright.operations.requests import ResizeRequest
-from cachewright.operations.resize_check import RESIZE_CHECK
+from cachewright.operations.resize.check import RESIZE_CHECK
 
 _RESIZE = "/v2/{project_id:str}/instances/{instance_id:str}/resize"
 

@@ -41,6 +41,15 @@ class ForecastItem(msgspec.Struct, frozen=True):
     error: float | None
 
 
+class ControlRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Present control settings of a task, with the names of `ControlBody`."""
+
+    state: Literal["running", "paused", "cancelled"]
+    parallel: int | None
+    latency_ceiling_ms: float | None
+    mode: MigrationMode
+
+
 class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
     """`interruptible`: the task can be paused, and cancelled while it runs."""
 
@@ -49,7 +58,7 @@ class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     attempt: int
     interruptible: bool
-    control: Control
+    control: ControlRecord
     forecasts: list[ForecastItem]
     progress: Progress
 
@@ -76,7 +85,7 @@ def record(task: Task, control: Control) -> TaskRecord:
         message=task.message,
         attempt=task.attempt,
         interruptible=OPERATIONS[task.kind].interruptible,
-        control=control,
+        control=msgspec.convert(control, ControlRecord, from_attributes=True),
         forecasts=forecasts,
         progress=progress(task),
     )

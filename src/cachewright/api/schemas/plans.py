@@ -5,9 +5,9 @@ import msgspec
 from cachewright.flavors import parse
 from cachewright.model.instances import Instance
 from cachewright.model.tasks import DEFAULT_MODE, MigrationMode, Step, SubStep, Task
-from cachewright.operations.giant_keys import GiantKey
-from cachewright.operations.resize import Preview
-from cachewright.operations.resize_estimate import MOVE
+from cachewright.operations.resize.estimate import MOVE
+from cachewright.operations.resize.giant_keys import GiantKey
+from cachewright.operations.resize.operation import Preview
 from cachewright.tasks.progress import planned_seconds
 
 _JOB_STATUS = {"WAITING": "INIT", "EXECUTING": "RUNNING", "SUCCESS": "SUCCESS", "FAILED": "FAIL"}

@@ -8,7 +8,7 @@ import msgspec
 from cachewright.model.instances import Node
 from cachewright.operations.actions.action import NoArguments, action
 from cachewright.operations.context import OperationContext, best_view
-from cachewright.operations.equal_nodes import equip
+from cachewright.operations.slot_moves.equal_nodes import equip
 from cachewright.tasks.operation import StepContext
 from cachewright.topologies import CLUSTER
 from cachewright.topologies.topology import Topology

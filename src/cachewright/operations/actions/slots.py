@@ -9,9 +9,9 @@ from cachewright.model.instances import Node
 from cachewright.model.tasks import Task
 from cachewright.operations.actions.action import action
 from cachewright.operations.context import OperationContext, best_view
-from cachewright.operations.equal_nodes import Follower, joined_in
-from cachewright.operations.failover_delay import delayed_failover
-from cachewright.operations.move_hazards import hazards_watched
+from cachewright.operations.slot_moves.equal_nodes import Follower, joined_in
+from cachewright.operations.slot_moves.failover_delay import delayed_failover
+from cachewright.operations.slot_moves.move_hazards import hazards_watched
 from cachewright.tasks.operation import CANCELLED, ActionFailed, StepContext
 from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.mover import Move, Mover, Next

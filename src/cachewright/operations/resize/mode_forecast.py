@@ -9,8 +9,8 @@ import msgspec
 import sqlalchemy as sa
 
 from cachewright.model.tasks import MODES, MigrationMode, Step
-from cachewright.operations.resize_estimate import Speed, batch_keys, move_specs, moved_keys
-from cachewright.operations.resize_plan import ResizePlan
+from cachewright.operations.resize.estimate import Speed, batch_keys, move_specs, moved_keys
+from cachewright.operations.resize.plan import ResizePlan
 from cachewright.store import throughput
 from cachewright.tasks.plan import build
 from cachewright.tasks.progress import planned_seconds

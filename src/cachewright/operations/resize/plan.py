@@ -14,7 +14,7 @@ import msgspec
 from cachewright.flavors import Flavor
 from cachewright.model.instances import Instance, Node
 from cachewright.operations.actions.checks import CheckResources, Room
-from cachewright.operations.resize_estimate import Speed, moved_keys
+from cachewright.operations.resize.estimate import Speed, moved_keys
 from cachewright.placement import capacity
 from cachewright.valkey import slots
 from cachewright.valkey.node_load import NodeLoad

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, Task
-from cachewright.operations import resize_request
 from cachewright.operations.context import OperationContext
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.operations.requests import ResizeRequest
-from cachewright.operations.resize import RESIZE
-from cachewright.operations.resize_request import ResizeParams
+from cachewright.operations.resize import request as resize_request
+from cachewright.operations.resize.operation import RESIZE
+from cachewright.operations.resize.request import ResizeParams
 from cachewright.operations.step_names import PRE_CHECK
 from cachewright.placement.capacity import Request as RoomRequest
 

@@ -8,8 +8,8 @@ from cachewright.operations.actions.action import NodeArguments
 from cachewright.operations.actions.checks import CheckResources, CheckStatus, check_resources, check_status
 from cachewright.operations.actions.cluster import JoinCluster, join_cluster
 from cachewright.operations.actions.nodes import ReleaseNode, release_node, set_memory
-from cachewright.operations.resize_estimate import Speed, move_specs
-from cachewright.operations.resize_plan import ResizePlan
+from cachewright.operations.resize.estimate import Speed, move_specs
+from cachewright.operations.resize.plan import ResizePlan
 from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, RESOURCE_CHECK, STATUS_CHECK
 from cachewright.tasks.plan import SubStepSpec, build, effort
 from cachewright.topologies.topology import start_node

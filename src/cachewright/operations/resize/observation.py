@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from cachewright.model.instances import Node
 from cachewright.model.tasks import Task
 from cachewright.operations.context import OperationContext, best_view
-from cachewright.operations.mode_forecast import load_waits
-from cachewright.operations.resize_estimate import BYTES_PER_SECOND, KEY_PACE, KEYS_PER_SECOND, PACE, Speed
-from cachewright.operations.resize_plan import Observation
+from cachewright.operations.resize.estimate import BYTES_PER_SECOND, KEY_PACE, KEYS_PER_SECOND, PACE, Speed
+from cachewright.operations.resize.mode_forecast import load_waits
+from cachewright.operations.resize.plan import Observation
 from cachewright.store import task_controls, throughput
 from cachewright.topologies import topology_of
 from cachewright.valkey.access import Access

@@ -1,8 +1,8 @@
 """Scaling a cluster out or in, and changing the size of its shards, while it serves clients.
 
-A resize is observed, decided and formatted in this order: `resize_observation` fetches what the plan depends on,
-`resize_plan` decides the changes, `resize_steps` formats them as steps. This module stores the new nodes, and cleans
-up the cluster after a failure.
+A resize is observed, decided and formatted in this order: `observation` fetches what the plan depends on, `plan`
+decides the changes, `steps` formats them as steps. This module stores the new nodes, and cleans up the cluster after a
+failure.
 """
 
 import asyncio
@@ -18,21 +18,23 @@ from cachewright.flavors import MEGABYTE, parse
 from cachewright.hosts.ports import NodePorts
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import DEFAULT_MODE, Control, MigrationMode, Step, Task
-from cachewright.operations import failover_delay, mode_forecast, resize_request
 from cachewright.operations.actions import checks, slots
 from cachewright.operations.actions.nodes import remove_node
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.ending_node import grace_seconds
-from cachewright.operations.giant_keys import GiantKeys, find_giant_keys
-from cachewright.operations.leaked_children import end_leaked_children
-from cachewright.operations.mode_forecast import ModeForecast
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.operations.requests import ResizeRequest
-from cachewright.operations.resize_estimate import KEY_PACE, MOVE, PACE, learned, learned_by_key
-from cachewright.operations.resize_observation import observe
-from cachewright.operations.resize_plan import Observation, ResizePlan, decide, shards_to_add
-from cachewright.operations.resize_request import ResizeParams
-from cachewright.operations.resize_steps import steps
+from cachewright.operations.resize import mode_forecast
+from cachewright.operations.resize import request as resize_request
+from cachewright.operations.resize.estimate import KEY_PACE, MOVE, PACE, learned, learned_by_key
+from cachewright.operations.resize.giant_keys import GiantKeys, find_giant_keys
+from cachewright.operations.resize.mode_forecast import ModeForecast
+from cachewright.operations.resize.observation import observe
+from cachewright.operations.resize.plan import Observation, ResizePlan, decide, shards_to_add
+from cachewright.operations.resize.request import ResizeParams
+from cachewright.operations.resize.steps import steps
+from cachewright.operations.slot_moves import failover_delay
+from cachewright.operations.slot_moves.leaked_children import end_leaked_children
 from cachewright.operations.step_names import POST_CHECK, PRE_CHECK
 from cachewright.placement.capacity import Request as RoomRequest
 from cachewright.placement.port_reservation import reserve

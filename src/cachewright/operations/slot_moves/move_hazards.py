@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 
 from cachewright.model.instances import Node
 from cachewright.operations.context import OperationContext
-from cachewright.operations.handover_guard import HandoverGuard
-from cachewright.operations.leaked_children import end_leaked_children
+from cachewright.operations.slot_moves.handover_guard import HandoverGuard
+from cachewright.operations.slot_moves.leaked_children import end_leaked_children
 from cachewright.tasks.operation import StepContext
 from cachewright.valkey.access import Access
 from cachewright.valkey.migration.failure import MigrationFailed

@@ -1,0 +1,1 @@
+"""What accompanies each move of slots: equal nodes, and the hazards of Valkey's slot migration."""
