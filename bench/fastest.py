@@ -46,11 +46,11 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 _CASES: dict[Effort, tuple[Case, ...]] = {
     "quick": (Case(content=Content.SMALL, megabytes=10, rounds=1),),
     "full": (
-        Case(content=Content.SMALL, megabytes=100, rounds=5),
+        Case(content=Content.SMALL, megabytes=100, rounds=3),
         Case(content=Content.SMALL, megabytes=500, rounds=3),
         Case(content=Content.LARGE, megabytes=500, rounds=3),
         Case(content=Content.MIXED, megabytes=500, rounds=3),
-        Case(content=Content.SMALL, megabytes=2000, rounds=2),
+        Case(content=Content.SMALL, megabytes=2000, rounds=1),
     ),
 }
 

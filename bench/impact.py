@@ -74,9 +74,9 @@ _CASES: dict[Effort, tuple[Case, ...]] = {
     ),
     "full": (
         Case(content=Content.SMALL, megabytes=300, gentle=1, bare=1, pipelines=(1000, 10)),
-        Case(content=Content.LARGE, megabytes=300, gentle=1, bare=1, pipelines=(1000, 10)),
+        Case(content=Content.LARGE, megabytes=300, bare=1, pipelines=(1000,)),
         Case(content=Content.MIXED, megabytes=300, gentle=1, bare=1, pipelines=(1000, 10)),
-        Case(content=Content.GIANT, megabytes=100, gentle=1),
+        Case(content=Content.GIANT, megabytes=100),
         Case(content=Content.SMALL, megabytes=2000, balanced=1),
     ),
 }

@@ -19,23 +19,27 @@ from cachewright.cli.demo.latency import percentile
 _FEW, _MANY = 3, 5
 _COPIES = 2
 _MEGABYTES = 10
-_MODES = ("fastest", "balanced", "gentle")
-_ROUNDS: dict[Effort, int] = {"quick": 1, "full": 18}
+_RUNS: dict[Effort, dict[str, tuple[int, int]]] = {
+    "quick": {"fastest": (1, 1), "balanced": (1, 1), "gentle": (1, 1)},
+    "full": {"fastest": (4, 6), "balanced": (4, 6), "gentle": (2, 1)},
+}
+"""For each mode the number of runs, and the number of scales out and in again in each run. A scale in the mode `gentle`
+takes half a minute, even with little data."""
 
 
 def measure(effort: Effort) -> Iterator[Row]:
-    """One round is a scale-out and a scale-in in each mode; the libraries run from its begin to its end."""
+    """In each run the libraries start, the cluster is scaled out and in several times, and the libraries end."""
     with BenchCluster() as cluster:
         instance_id = cluster.create(Size(_FEW, 1, _COPIES))
         seed = cluster.seed(instance_id)
         load(*members(seed), Content.SMALL, _MEGABYTES, seed.password or "")
-        for turn in range(_ROUNDS[effort]):
-            for mode in _MODES:
-                yield from _scaled(cluster, instance_id, mode, turn)
+        for mode, (runs, repetitions) in _RUNS[effort].items():
+            for turn in range(runs):
+                yield from _scaled(cluster, instance_id, mode, turn, repetitions)
         cluster.delete(instance_id)
 
 
-def _scaled(cluster: BenchCluster, instance_id: str, mode: str, turn: int) -> Iterator[Row]:
+def _scaled(cluster: BenchCluster, instance_id: str, mode: str, turn: int, repetitions: int) -> Iterator[Row]:
     seed = cluster.seed(instance_id)
     with ExitStack() as stack:
         clients = [
@@ -46,7 +50,7 @@ def _scaled(cluster: BenchCluster, instance_id: str, mode: str, turn: int) -> It
         ]
         changes = [
             Change(name=f"scale-{way}", progress=cluster.resize(instance_id, Size(shards, 1, _COPIES), mode).progress)
-            for way, shards in (("out", _MANY), ("in", _FEW))
+            for way, shards in (("out", _MANY), ("in", _FEW)) * repetitions
         ]
         for client in clients:
             yield _row(mode, turn, client.stop(), changes)
@@ -149,7 +153,7 @@ BENCHMARK = Benchmark(
     about=f"""
 Three client libraries with the default retries of their vendors send 300 requests a second each, half of them writes of
 distinct values, while a cluster of {_FEW} shards with a replica each and {_MEGABYTES} MB is scaled to {_MANY} shards
-and back in each migration mode, {_ROUNDS["full"]} times. Afterwards every library reads back what it wrote. An error is
+and back again and again, in each migration mode. After each run every library reads back what it wrote. An error is
 an exception that reaches the caller of a library.
 """,
     measure=measure,

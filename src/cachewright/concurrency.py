@@ -27,17 +27,19 @@ async def gather_limited(act: Callable[[Item], Awaitable[Answer]], items: Iterab
     return await asyncio.gather(*map(one, items))
 
 
-async def end_tasks(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel tasks that run in endless loops, and return when they have ended. Their results and errors are ignored.
+async def end_tasks(*tasks: asyncio.Future[Any], cancel_again_seconds: float = _CANCEL_AGAIN_SECONDS) -> None:
+    """Cancel tasks, and return when they have ended. Their results and errors are ignored.
 
     The cancellation is repeated until they end, because `asyncio.wait_for` of Python 3.11, which the client library
     uses, drops a cancellation that arrives together with its result.
+
+    :param cancel_again_seconds: time until the next cancellation; longer than a task needs to clean up.
     """
     running = set(tasks)
     while running:
         for task in running:
             task.cancel()
-        _, running = await asyncio.wait(running, timeout=_CANCEL_AGAIN_SECONDS)
+        _, running = await asyncio.wait(running, timeout=cancel_again_seconds)
     await asyncio.gather(*tasks, return_exceptions=True)
 
 

@@ -26,14 +26,10 @@ async def run_attempt(policy: Policy, waiter: Waiter, act: Callable[[], Awaitabl
     """Run one attempt, unless it is interrupted. Repeat it when it was postponed, and while the database is
     unavailable. Neither is a failure of the attempt; actions can run twice."""
 
-    async def attempt() -> Result:
-        async with asyncio.timeout(policy.timeout):
-            return await act()
-
     while True:
         try:
             with _unexpected_errors_logged():
-                result = await waiter.interruption.limit(policy, attempt())
+                result = await waiter.interruption.limit(policy, act())
             waiter.ended()
             return result
         except Postponed as postponed:

@@ -8,11 +8,15 @@ import time
 from collections.abc import Awaitable
 from typing import TypeVar
 
+from cachewright.concurrency import end_tasks
 from cachewright.tasks.operation import CONTROL_POLL_SECONDS, ActionFailed, Policy, cancellation
 from cachewright.tasks.recorder import TaskRecorder
 
 _DELETION_SECONDS = 5.0
 """Maximum time that an attempt gets to end by itself if its instance is deleted."""
+
+_CLEANUP_SECONDS = 15.0
+"""Time for an attempt that is cut short to reset the settings that it has changed on its nodes."""
 
 Result = TypeVar("Result")
 
@@ -33,12 +37,15 @@ class Interruption:
 
     async def limit(self, policy: Policy, act: Awaitable[Result]) -> Result:
         """Return the result of one attempt. Once it is interrupted, let it end by itself for a while, then cut it short
-        and raise the reason."""
+        and raise the reason. Raises TimeoutError after `policy.timeout` seconds."""
         running = asyncio.ensure_future(act)
+        started_at = time.monotonic()
         interrupted_at: float | None = None
         try:
             while not running.done():
                 await asyncio.wait({running}, timeout=CONTROL_POLL_SECONDS)
+                if not running.done() and time.monotonic() - started_at > policy.timeout:
+                    raise TimeoutError
                 reason = self.reason()
                 if reason is None or running.done():
                     continue
@@ -47,9 +54,7 @@ class Interruption:
                     raise reason
             return running.result()
         finally:
-            if not running.done():
-                running.cancel()
-                await asyncio.wait({running})
+            await end_tasks(running, cancel_again_seconds=_CLEANUP_SECONDS)
 
     def _grace(self, policy: Policy) -> float:
         if self._recorder.control.for_deletion:

@@ -33,6 +33,10 @@ _POLL_SECONDS = 0.1
 """Interval of requests for a node's list of clients. It is long because the node lists all of them each time."""
 
 _KILLED_AT_ONCE = 1000
+_SILENT = ("IDLE", "1")
+"""Condition of CLIENT KILL: the connection has had no command in the present second of the node's clock. The node checks
+it itself, so that no command is lost that arrives after the list of clients."""
+
 _OTHERS = "others"
 _KIND_OF_FLAG = {"O": "monitors", "P": "subscribers", "b": "blocked", "x": "transactions"}
 _INTERNAL_FLAGS = frozenset("SM")
@@ -125,7 +129,8 @@ async def drain_clients(
                 if drain.has_successor:
                     is_late = now - begun_at > _ACTIVE_SECONDS
                     silent = silence.silent(connections, now, 0.0 if is_late else SILENT_SECONDS)
-                    closed = await _close_unused(client, [found for found in connections if found.id in silent])
+                    unused = [found for found in connections if found.id in silent]
+                    closed = await _close_unused(client, unused, () if is_late else _SILENT)
                     connections = [connection for connection in connections if connection.id not in closed]
                 holding = Counter(connection.kind for connection in connections if connection.holds)
                 grace = drain.grace_seconds - (now - begun_at)
@@ -165,21 +170,22 @@ async def _connections(client: Valkey) -> list[Connection]:
     return client_connections(await ask(client, "CLIENT LIST"))
 
 
-async def _close_unused(client: Valkey, connections: Sequence[Connection]) -> set[str]:
-    """Close connections that have sent nothing since they were listed. Return the ids of those that were closed."""
+async def _close_unused(client: Valkey, connections: Sequence[Connection], conditions: Sequence[str]) -> set[str]:
+    """Close connections that have sent nothing since they were listed and meet the conditions of CLIENT KILL. Return
+    the ids of those that are closed."""
     if len(connections) > _EACH:
-        await _kill(client, [connection.id for connection in connections])
-        return {connection.id for connection in connections}
+        await _kill(client, [connection.id for connection in connections], conditions)
+        remaining = {connection.id for connection in await _connections(client)}
+        return {connection.id for connection in connections} - remaining
     closed = set()
     for connection in connections:
         current = client_connections(await ask(client, "CLIENT LIST", "ID", connection.id))
-        if current == [connection]:
-            await _kill(client, [connection.id])
-        if not current or current == [connection]:
+        if not current or (current == [connection] and await _kill(client, [connection.id], conditions)):
             closed.add(connection.id)
     return closed
 
 
-async def _kill(client: Valkey, ids: Sequence[str]) -> None:
-    for start in range(0, len(ids), _KILLED_AT_ONCE):
-        await ask(client, "CLIENT KILL", "ID", *ids[start : start + _KILLED_AT_ONCE])
+async def _kill(client: Valkey, ids: Sequence[str], conditions: Sequence[str] = ()) -> int:
+    """Return the number of connections that were closed."""
+    parts = (ids[start : start + _KILLED_AT_ONCE] for start in range(0, len(ids), _KILLED_AT_ONCE))
+    return sum([int(await ask(client, "CLIENT KILL", "ID", *part, *conditions)) for part in parts])
