@@ -34,7 +34,7 @@ _POLL_SECONDS = 0.1
 
 _KILLED_AT_ONCE = 1000
 _SILENT = ("IDLE", "1")
-"""Condition of CLIENT KILL: the connection has had no command in the present second of the node's clock. The node checks
+"""Condition of CLIENT KILL: the connection has had no command in the present second of the node's clock. The node tests
 it itself, so that no command is lost that arrives after the list of clients."""
 
 _OTHERS = "others"
