@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from cachewright.valkey.client_activity import ClientActivity
 from cachewright.valkey.migration.batch_size import AIM_SECONDS, SHORT_KEYS, BatchSizer
 from cachewright.valkey.migration.key_batches import LARGE_BYTES, KeyBatchSizer
-from cachewright.valkey.migration.wait_model import WaitLearner, WaitModel, felt_fork
+from cachewright.valkey.migration.wait_model import WaitLearner, WaitModel, fork_wait
 
 batches = st.lists(st.tuples(st.integers(0, 200_000), st.floats(0, 5), st.floats(0, 0.5)), max_size=60)
 
@@ -73,7 +73,7 @@ def test_large_keys_move_few_at_a_time() -> None:
 
 def test_a_fork_that_takes_longer_than_the_aim_makes_batches_larger() -> None:
     assert sizer().small_batch(0.06) > sizer().small_batch(0.005)
-    assert sizer().small_batch(0.06) <= WaitModel().keys_within(felt_fork(0.06), 0.0)
+    assert sizer().small_batch(0.06) <= WaitModel().keys_within(fork_wait(0.06), 0.0)
 
 
 @pytest.mark.parametrize(("base", "per_key"), [(0.008, 0.7e-6), (0.014, 1e-6), (0.012, 2.5e-6)])

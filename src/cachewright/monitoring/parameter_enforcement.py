@@ -193,7 +193,7 @@ class ParameterEnforcement:
     async def _compare(self, node: Node, parameters: Mapping[str, str], state: NodeState, session: Session) -> None:
         answer = await session.ask("CONFIG", "GET", *BY_NAME, *SETTINGS_OUTSIDE_MOVES)
         found = dict(zip(answer[::2], answer[1::2], strict=True))
-        await self._end_move(node, found, session)
+        await self._reset_move_settings(node, found, session)
         other = deviations(read_settings(found), parameters)
         if other:
             instance = await in_background(self._unchanged, node, parameters)
@@ -204,7 +204,7 @@ class ParameterEnforcement:
                 log.warning("node %s had other parameters than recorded; corrected: %s", node.id, other)
         state.compared, state.compared_at = parameters, time.monotonic()
 
-    async def _end_move(self, node: Node, found: Mapping[str, str], session: Session) -> None:
+    async def _reset_move_settings(self, node: Node, found: Mapping[str, str], session: Session) -> None:
         """Reset the settings of a move that a killed server has left behind."""
         left = {name: value for name, value in SETTINGS_OUTSIDE_MOVES.items() if found.get(name) != value}
         if left and not await in_background(self._is_resized, node):

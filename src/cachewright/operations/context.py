@@ -11,7 +11,7 @@ from cachewright.config import Settings
 from cachewright.hosts.host import CONFIG, Host
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
-from cachewright.operations.slot_moves.hazards import NodeHazards
+from cachewright.operations.slot_moves.hazards import HazardCounts
 from cachewright.store import instances
 from cachewright.store.database import Database
 from cachewright.tasks.operation import ActionFailed
@@ -34,7 +34,7 @@ class OperationContext(msgspec.Struct, frozen=True):
     settings: Settings
     host: Host
     migrations: MigrationState
-    hazards: NodeHazards = msgspec.field(default_factory=NodeHazards)
+    hazards: HazardCounts = msgspec.field(default_factory=HazardCounts)
 
     async def instance(self, task: Task) -> Instance:
         def read() -> Instance:

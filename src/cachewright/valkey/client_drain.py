@@ -26,7 +26,7 @@ SILENT_SECONDS = 0.3
 _ACTIVE_SECONDS, _LATE_SECONDS = 5.0, 2.0
 """Seconds after which connections that are never silent are closed between two commands, and the seconds for that."""
 
-_EACH = 500
+_CHECKED_ONE_BY_ONE = 500
 """Maximum number of connections that are checked once more before they are closed. Each check costs two requests."""
 
 _POLL_SECONDS = 0.1
@@ -173,7 +173,7 @@ async def _connections(client: Valkey) -> list[Connection]:
 async def _close_unused(client: Valkey, connections: Sequence[Connection], conditions: Sequence[str]) -> set[str]:
     """Close connections that have sent nothing since they were listed and meet the conditions of CLIENT KILL. Return
     the ids of those that are closed."""
-    if len(connections) > _EACH:
+    if len(connections) > _CHECKED_ONE_BY_ONE:
         await _kill(client, [connection.id for connection in connections], conditions)
         remaining = {connection.id for connection in await _connections(client)}
         return {connection.id for connection in connections} - remaining

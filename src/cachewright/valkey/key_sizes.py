@@ -82,9 +82,9 @@ class LargeValues(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def large_values(
-    client: Valkey, ranges: Iterable[SlotRange], least_bytes: int, *, seconds: float = _SECONDS
+    client: Valkey, ranges: Iterable[SlotRange], minimum_bytes: int, *, seconds: float = _SECONDS
 ) -> LargeValues:
-    """Search the slots for values of at least `least_bytes`. Ends after about `seconds`. Raises one of NODE_GONE or
+    """Search the slots for values of at least `minimum_bytes`. Ends after about `seconds`. Raises one of NODE_GONE or
     NodeRefused.
 
     The node needs about two microseconds per key.
@@ -99,7 +99,7 @@ async def large_values(
         while cursor is not None:
             if time.monotonic() > deadline:
                 return _result(found, scanned, complete=False)
-            reply, count, rows = await ask(client, "EVAL_RO", _SCAN, 0, cursor, part.last, least_bytes)
+            reply, count, rows = await ask(client, "EVAL_RO", _SCAN, 0, cursor, part.last, minimum_bytes)
             scanned += count
             for slot, key, kind, size, elements in rows:
                 found[key] = LargeValue(slot=slot, key=key, type=kind, bytes=size, elements=elements)

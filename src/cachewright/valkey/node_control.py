@@ -69,14 +69,14 @@ async def shut_down(node: Node, access: Access) -> None:
             await ask(client, "SHUTDOWN", "NOSAVE", "NOW")
 
 
-async def is_in_step(replica: Node, access: Access) -> bool:
+async def is_in_sync(replica: Node, access: Access) -> bool:
     """Whether a replica is connected to its primary and in sync with it."""
     async with connect(replica, access) as client:
         return await is_link_up(client)
 
 
 async def is_link_up(client: Valkey) -> bool:
-    """Same as `is_in_step`, on an open connection."""
+    """Same as `is_in_sync`, on an open connection."""
     return bool((await client.info("replication")).get("master_link_status") == "up")
 
 

@@ -139,7 +139,7 @@ def resize_plan(instance: Instance, spec_code: str, preview: Preview) -> ResizeP
             for forecast in preview.modes
         ],
         blockers=[Blocker(code, reason) for code, reason in preview.blockers],
-        giant_key_bytes=preview.giant_keys.least_bytes,
+        giant_key_bytes=preview.giant_keys.minimum_bytes,
         giant_keys=[_giant_key(giant) for giant in preview.giant_keys.keys],
         giant_keys_complete=preview.giant_keys.complete,
         steps=steps,

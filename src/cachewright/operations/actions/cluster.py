@@ -8,14 +8,14 @@ import msgspec
 from cachewright.model.instances import Node
 from cachewright.operations.actions.action import NoArguments, action
 from cachewright.operations.context import OperationContext, best_view
-from cachewright.operations.slot_moves.equal_nodes import equip
+from cachewright.operations.slot_moves.equal_nodes import copy_definitions
 from cachewright.tasks.operation import StepContext
 from cachewright.topologies import CLUSTER
 from cachewright.topologies.topology import Topology
 from cachewright.valkey import cluster_membership
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import ANSWER_SECONDS, NODE_GONE, NodeBusy, NodeRefused
-from cachewright.valkey.node_control import is_in_step
+from cachewright.valkey.node_control import is_in_sync
 from cachewright.valkey.topology import primaries
 
 _POLL_SECONDS = 0.02
@@ -54,7 +54,7 @@ async def join_cluster(context: OperationContext, step: StepContext, arguments: 
         *(cluster_membership.replace_placeholder(node, access, founding=False) for node in new_primaries)
     )
     serving = primaries(old, best_view(await context.views(instance, old)))
-    await equip(new, list(serving.values()), access)
+    await copy_definitions(new, list(serving.values()), access)
     await _open(context, step, [*old, *new_primaries], members)
     await _attach_replicas(new, access)
     await _open(context, step, members, members)
@@ -69,7 +69,7 @@ async def is_settled(topology: Topology, node: Node, nodes: Sequence[Node], acce
             return False
         if primaries([node], view):
             return True
-        return await is_in_step(node, access)
+        return await is_in_sync(node, access)
     except NodeBusy:
         raise
     except (*NODE_GONE, NodeRefused):

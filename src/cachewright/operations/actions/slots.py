@@ -11,7 +11,7 @@ from cachewright.operations.actions.action import action
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.slot_moves.equal_nodes import Follower, joined_in
 from cachewright.operations.slot_moves.failover_delay import delayed_failover
-from cachewright.operations.slot_moves.move_hazards import hazards_watched
+from cachewright.operations.slot_moves.move_hazards import watch_hazards
 from cachewright.tasks.operation import CANCELLED, ActionFailed, StepContext
 from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.mover import Move, Mover, Next
@@ -82,7 +82,7 @@ async def move_slots(context: OperationContext, step: StepContext, arguments: Mo
     follower = Follower(source=source, target=target, old_primaries=old_primaries, access=access)
     try:
         async with (
-            hazards_watched(context, step, arguments.slot_range, (source, target), access),
+            watch_hazards(context, step, arguments.slot_range, (source, target), access),
             delayed_failover((source, target), nodes, access, context.host),
             follower.following(),
         ):

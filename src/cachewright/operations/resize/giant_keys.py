@@ -33,16 +33,18 @@ class GiantKeys(msgspec.Struct, frozen=True, kw_only=True):
     """Result of a search.
 
     :ivar keys: the largest ones, at most a hundred, largest first.
-    :ivar least_bytes: size from which a value counts as large.
+    :ivar minimum_bytes: size from which a value counts as large.
     :ivar complete: whether all keys in the moving slots were looked at. Otherwise some slots, chosen at random, were.
     """
 
     keys: tuple[GiantKey, ...]
-    least_bytes: int
+    minimum_bytes: int
     complete: bool
 
 
-async def find_giant_keys(moves: Sequence[Move], nodes: Sequence[Node], access: Access, least_bytes: int) -> GiantKeys:
+async def find_giant_keys(
+    moves: Sequence[Move], nodes: Sequence[Node], access: Access, minimum_bytes: int
+) -> GiantKeys:
     """Search the slots that move, on all sources at the same time, for about two seconds. Raises one of NODE_GONE or
     NodeRefused."""
     ranges: dict[str, list[SlotRange]] = defaultdict(list)
@@ -52,7 +54,7 @@ async def find_giant_keys(moves: Sequence[Move], nodes: Sequence[Node], access: 
 
     async def search(source: str) -> LargeValues:
         async with connect(by_id[source], access) as client:
-            return await large_values(client, ranges[source], least_bytes)
+            return await large_values(client, ranges[source], minimum_bytes)
 
     found = dict(zip(ranges, await asyncio.gather(*map(search, ranges)), strict=True))
     keys = [
@@ -62,7 +64,7 @@ async def find_giant_keys(moves: Sequence[Move], nodes: Sequence[Node], access: 
     ]
     keys.sort(key=lambda key: (-key.stall_ms, -key.value.bytes))
     complete = all(result.complete for result in found.values())
-    return GiantKeys(keys=tuple(keys[:_MOST_KEYS]), least_bytes=least_bytes, complete=complete)
+    return GiantKeys(keys=tuple(keys[:_MOST_KEYS]), minimum_bytes=minimum_bytes, complete=complete)
 
 
 def expected_stall_ms(value: LargeValue) -> float:

@@ -102,8 +102,8 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
         """The plan that `plan` would make now, and the failures of its checks. Stores and changes nothing. ActionFailed
         DCS.9004 if no node responds; NODE_GONE or NodeRefused if a primary does not."""
         observed, plan, planned = await self._draft(context, task, mode)
-        least_bytes = context.settings.giant_key_mb * MEGABYTE
-        giants = await find_giant_keys(plan.moves, observed.nodes, context.access(observed.instance), least_bytes)
+        minimum_bytes = context.settings.giant_key_mb * MEGABYTE
+        giants = await find_giant_keys(plan.moves, observed.nodes, context.access(observed.instance), minimum_bytes)
         resources = await asyncio.to_thread(context.host.resources)
         failures = [
             *checks.resource_failures(plan.requirements, resources),

@@ -32,7 +32,7 @@ _POLL_SHARE = 20
 _LAST_SECONDS = 5.0
 
 
-async def equip(new: Sequence[Node], old_primaries: Sequence[Node], access: Access) -> None:
+async def copy_definitions(new: Sequence[Node], old_primaries: Sequence[Node], access: Access) -> None:
     """Give new nodes the function libraries and accounts of the primaries that serve clients.
 
     Replicas get the libraries from their primary. Raises one of NODE_GONE or NodeRefused."""

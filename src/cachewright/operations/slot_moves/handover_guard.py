@@ -18,7 +18,7 @@ from cachewright.model.instances import Node
 from cachewright.operations.context import OperationContext
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, connect
-from cachewright.valkey.migration.jobs import is_handed_over_soon, jobs
+from cachewright.valkey.migration.jobs import is_handover_granted, jobs
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class HandoverGuard(msgspec.Struct, frozen=True, kw_only=True):
     async def _granted(self, source: Valkey) -> set[str]:
         """Return the names of jobs to this target whose handover is granted."""
         return {
-            job.name for job in await jobs(source) if is_handed_over_soon(job) and job.target_node == self.target.id
+            job.name for job in await jobs(source) if is_handover_granted(job) and job.target_node == self.target.id
         }
 
     async def _stop_target(self) -> None:

@@ -15,7 +15,7 @@ from cachewright.valkey.slots import SlotRange, overlap
 
 
 @asynccontextmanager
-async def hazards_watched(
+async def watch_hazards(
     context: OperationContext, step: StepContext, part: SlotRange, nodes: tuple[Node, Node], access: Access
 ) -> AsyncIterator[None]:
     """Watch the move of the slots `part` within the block. `nodes` are source and target.

@@ -90,7 +90,7 @@ async def cancel_exports(node: Node, access: Access) -> None:
             await cancel_all(client)
 
 
-def is_handed_over_soon(job: Job) -> bool:
+def is_handover_granted(job: Job) -> bool:
     """Whether the source has granted the handover, so that the target may take the slots at any moment."""
     return job.operation == "EXPORT" and job.state == _GRANTED
 

@@ -24,7 +24,7 @@ from cachewright.valkey.client import NodeBusy, NodeRefused, refusal
 from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.key_batches import KeyBatchSizer
 from cachewright.valkey.migration.source_state import MigrationState
-from cachewright.valkey.migration.stale_copies import Suspects, remove_stale
+from cachewright.valkey.migration.stale_copies import InterruptedKeys, remove_stale
 from cachewright.valkey.session import Session, Word
 
 _TIMEOUT_MS = 1000
@@ -113,7 +113,7 @@ class KeyMover:
                     yield
         await self._complete(slots)
 
-    async def carry_on(self, slots: Sequence[int]) -> AsyncGenerator[None, None]:
+    async def resume(self, slots: Sequence[int]) -> AsyncGenerator[None, None]:
         """Move like `move`, after an interruption: first remove copies that it may have left on the target."""
         source, _target = self._nodes
         importing = [("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id) for slot in slots]
@@ -155,7 +155,7 @@ class KeyMover:
                 await remove_stale(self._source, self._target, slot, None)
                 return int(remaining)
             values = dict(zip(interrupted[::2], interrupted[1::2], strict=True))
-            self._state.suspects[self._nodes[0].id] = Suspects(slot, values)
+            self._state.suspects[self._nodes[0].id] = InterruptedKeys(slot, values)
             self._require(slot, reply)
         return int(remaining)
 

@@ -33,7 +33,7 @@ async def complete_open_slots(
         try:
             async with (
                 key_mover(source, primary_of(target_id), access, state) as keys,
-                aclosing(keys.carry_on(slots)) as moving,
+                aclosing(keys.resume(slots)) as moving,
             ):
                 async for _ in moving:
                     pass

@@ -5,8 +5,8 @@ import asyncio
 from cachewright.valkey.migration.batch_size import BatchSizer
 from cachewright.valkey.migration.latency_probe import LatencyProbes
 from cachewright.valkey.migration.node_settings import MoveSettings
-from cachewright.valkey.migration.stale_copies import Suspects
-from cachewright.valkey.migration.target_turns import TargetTurns
+from cachewright.valkey.migration.stale_copies import InterruptedKeys
+from cachewright.valkey.migration.target_locks import TargetLocks
 from cachewright.valkey.migration.wait_model import WaitLearner
 
 
@@ -33,8 +33,8 @@ class MigrationState:
         self.probes = LatencyProbes()
         self.waits = WaitLearner()
         self.settings = MoveSettings()
-        self.targets = TargetTurns()
-        self.suspects: dict[str, Suspects] = {}
+        self.targets = TargetLocks()
+        self.suspects: dict[str, InterruptedKeys] = {}
         self._batch_sizers: dict[str, BatchSizer] = {}
 
     def batch_sizer(self, node_id: str, bytes_per_key: float) -> BatchSizer:

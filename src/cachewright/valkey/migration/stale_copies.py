@@ -18,7 +18,7 @@ from cachewright.valkey.client import NodeRefused
 from cachewright.valkey.session import Session
 
 
-class Suspects(msgspec.Struct, frozen=True):
+class InterruptedKeys(msgspec.Struct, frozen=True):
     """Keys of an interrupted MIGRATE, with their values in the format of DUMP. They are from one slot."""
 
     slot: int
@@ -29,7 +29,7 @@ _AT_ONCE = 100
 _MIGRATE_CONNECTION = re.compile(
     rb"^id=(\d+) .* name= .* cmd=(?:restore-asking|select|auth) user=%s " % CONTROL_USER.encode(), re.MULTILINE
 )
-_EXIST = """
+_EXISTING_SCRIPT = """
 local present = {}
 for _, key in ipairs(ARGV) do
   if redis.call('EXISTS', key) == 1 then present[#present + 1] = key end
@@ -39,7 +39,7 @@ return present
 _DELETE_IF_SAME = "if redis.call('DUMP', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 
-async def remove_stale(source: Session, target: Session, slot: int, suspects: Suspects | None) -> None:
+async def remove_stale(source: Session, target: Session, slot: int, suspects: InterruptedKeys | None) -> None:
     """Remove stale copies of keys of an open slot from the target. Raises one of NODE_GONE or NodeRefused."""
     await _end_interrupted(target)
     for key, value in suspects.values.items() if suspects and suspects.slot == slot else ():
@@ -66,7 +66,7 @@ async def _on_both(source: Session, target: Session, slot: int) -> list[bytes]:
     found: list[bytes] = []
     for part in _parts(keys):
         await target.ask("ASKING")
-        found += await target.ask("EVAL_RO", _EXIST, 0, *part)
+        found += await target.ask("EVAL_RO", _EXISTING_SCRIPT, 0, *part)
     return found
 
 

@@ -11,13 +11,13 @@ from statistics import median, quantiles
 
 import msgspec
 
-_FELT_FORK = 1.4
+_FORK_WAIT = 1.4
 """Wait of a client during a fork, as a multiple of the time that the node reports for it."""
 
 _PRIOR_KEYS = (0, 5_000, 10_000, 15_000, 20_000)
 """Batch sizes for which the assumed or stored model counts like one measurement each."""
 
-_FEWEST = 4
+_MIN_BATCHES = 4
 """Number of measured batches from which the base no longer depends on the assumed model."""
 
 _MIN_DISTANCE = 1_000
@@ -35,7 +35,7 @@ class WaitModel(msgspec.Struct, frozen=True, kw_only=True):
 
     def longest(self, keys: float, fork: float) -> float:
         """Return the longest wait of a client, in seconds, during a batch. `fork` is the node's last fork."""
-        return max(self.base + self.per_key * keys, felt_fork(fork))
+        return max(self.base + self.per_key * keys, fork_wait(fork))
 
     def keys_within(self, aim: float, fork: float) -> int:
         """Return the number of keys with which a batch stays within `aim` seconds.
@@ -43,13 +43,13 @@ class WaitModel(msgspec.Struct, frozen=True, kw_only=True):
         Smaller batches are more batches, so they are not made smaller where that hardly shortens the wait: if the fork
         alone takes longer than the aim, a batch may take as long as the fork; and half of the time is for keys, even if
         the base takes longer than the other half."""
-        longest = max(aim, felt_fork(fork))
+        longest = max(aim, fork_wait(fork))
         return max(int((longest - min(self.base, longest / 2)) / self.per_key), 1)
 
 
-def felt_fork(fork: float) -> float:
+def fork_wait(fork: float) -> float:
     """Return the wait of a client in seconds during a fork that takes the node `fork` seconds."""
-    return _FELT_FORK * fork
+    return _FORK_WAIT * fork
 
 
 class WaitLearner:
@@ -79,7 +79,7 @@ class WaitLearner:
         if keys < 1:
             return
         expected = self.model.base + self.model.per_key * keys
-        self._samples.append((keys, min(wait, expected) if wait <= felt_fork(fork) else wait))
+        self._samples.append((keys, min(wait, expected) if wait <= fork_wait(fork) else wait))
         self.model = self._fitted()
 
     def _fitted(self) -> WaitModel:
@@ -93,7 +93,7 @@ class WaitLearner:
             if abs(keys - fewer) >= _MIN_DISTANCE
         ]
         per_key = _within(median(slopes), *_PER_KEYS)
-        measured = [*prior[: max(_FEWEST - len(self._samples), 0)], *self._samples]
+        measured = [*prior[: max(_MIN_BATCHES - len(self._samples), 0)], *self._samples]
         base = quantiles([wait - per_key * keys for keys, wait in measured], n=4, method="inclusive")[2]
         return WaitModel(base=_within(base, *_BASES), per_key=per_key)
 

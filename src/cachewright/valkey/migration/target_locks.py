@@ -13,7 +13,7 @@ from typing import Literal
 Way = Literal["batches", "keys"]
 
 
-class TargetTurns:
+class TargetLocks:
     """Turns by id of the target."""
 
     def __init__(self) -> None:

@@ -6,14 +6,14 @@ from contextlib import suppress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachewright.valkey.migration.target_turns import TargetTurns, Way
+from cachewright.valkey.migration.target_locks import TargetLocks, Way
 
 ways: st.SearchStrategy[Way] = st.sampled_from(("batches", "keys"))
 
 
 @given(st.lists(st.tuples(ways, st.integers(0, 3), st.booleans()), max_size=20))
 def test_the_two_ways_exclude_each_other_and_every_source_gets_a_turn(sources: list[tuple[Way, int, bool]]) -> None:
-    turns, running, served = TargetTurns(), [], []
+    turns, running, served = TargetLocks(), [], []
 
     async def move(number: int, way: Way, steps: int) -> None:
         async with turns.turn("target", way):
@@ -41,14 +41,14 @@ def test_the_two_ways_exclude_each_other_and_every_source_gets_a_turn(sources: l
 
 
 async def test_sources_that_move_in_the_same_way_do_not_wait_for_each_other() -> None:
-    turns = TargetTurns()
+    turns = TargetLocks()
     async with asyncio.timeout(5):
         async with turns.turn("a", "batches"), turns.turn("a", "batches"), turns.turn("b", "keys"):
             pass
 
 
 async def test_a_source_that_waits_is_not_overtaken() -> None:
-    turns, order = TargetTurns(), []
+    turns, order = TargetLocks(), []
 
     async def move(way: Way) -> None:
         async with turns.turn("a", way):
@@ -63,7 +63,7 @@ async def test_a_source_that_waits_is_not_overtaken() -> None:
 
 
 async def test_a_source_that_gives_up_does_not_keep_others_waiting() -> None:
-    turns = TargetTurns()
+    turns = TargetLocks()
 
     async def move() -> None:
         async with turns.turn("a", "batches"):
