@@ -42,8 +42,9 @@ STALLED_SECONDS = 2.0
 class Watched:
     """A control without limits. It records what is shown."""
 
-    def __init__(self) -> None:
+    def __init__(self, mode: MigrationMode = "fastest") -> None:
         self.shown: list[str] = []
+        self._mode = mode
         self.cancelled = False
 
     async def wait_until_allowed(self, exceeds_ceiling: Callable[[float], Awaitable[bool]]) -> None:
@@ -63,7 +64,7 @@ class Watched:
         return False
 
     def mode(self) -> MigrationMode:
-        return "fastest"
+        return self._mode
 
 
 @pytest.fixture
@@ -85,7 +86,12 @@ def write(node: Node, keys: int, size: int) -> None:
 
 def move(source: Node, target: Node, control: Watched, *, part: SlotRange = PART, state: Any = None) -> Transfer:
     said: list[Transfer] = []
-    moved = Move(
+    asyncio.run(Mover(arguments(source, target, control, part=part, state=state)).ensure(said.append))
+    return said[-1]
+
+
+def arguments(source: Node, target: Node, control: Watched, *, part: SlotRange = PART, state: Any = None) -> Move:
+    return Move(
         source=source,
         target=target,
         part=part,
@@ -95,8 +101,6 @@ def move(source: Node, target: Node, control: Watched, *, part: SlotRange = PART
         stalled_seconds=STALLED_SECONDS,
         state=state or MigrationState(cpus=2),
     )
-    asyncio.run(Mover(moved).ensure(said.append))
-    return said[-1]
 
 
 def begin_save(client: Any) -> None:
@@ -189,6 +193,50 @@ def test_a_script_in_mid_move_uses_up_no_attempt(pair: tuple[Node, Node], who: s
         break
     script.join()
     assert f"waiting for node {node.id}: a script runs (BUSY)" in waits | set(control.shown)
+
+
+@pytest.mark.parametrize("who", ["source", "target"])
+async def test_a_small_batch_that_waits_holds_no_permit_of_the_host(pair: tuple[Node, Node], who: str) -> None:
+    source, target = pair
+    control, state = Watched("balanced"), MigrationState(cpus=2)
+    with client_of(source) as client, client_of(target) as target_client:
+        client.ping()  # it counts as a client, which the move protects
+        target_client.config_set("busy-reply-threshold", 100)
+        slow_children(client)
+        if who == "source":
+            begin_save(client)
+        moving = asyncio.create_task(Mover(arguments(source, target, control, state=state)).ensure(lambda _: None))
+        await has_shown(control, "waiting for a" if who == "source" else "")
+        script = threading.Thread(target=run_script, args=(target, 3))
+        if who == "target":
+            script.start()
+            await has_shown(control, f"waiting for node {target.id}: a script runs (BUSY)")
+        async with asyncio.timeout(1), state.permits:
+            assert not moving.done()
+            assert control.shown[-1]
+        client.config_set("rdb-key-save-delay", 0)
+        await moving
+        if who == "target":
+            script.join()
+    assert not state.permits.locked()
+
+
+async def has_shown(control: Watched, status: str) -> None:
+    async with asyncio.timeout(10):
+        while not control.shown or not control.shown[-1].startswith(status):
+            await asyncio.sleep(0.02)
+
+
+async def test_a_move_shows_that_it_waits_for_a_permit(pair: tuple[Node, Node]) -> None:
+    source, target = pair
+    control, state = Watched("balanced"), MigrationState(cpus=2)
+    with client_of(source) as client:
+        client.ping()
+        async with state.permits:
+            moving = asyncio.create_task(Mover(arguments(source, target, control, state=state)).ensure(lambda _: None))
+            await has_shown(control, "waiting for a permit of the host")
+        await moving
+    assert control.shown[-1] == ""
 
 
 def run_script(node: Node, seconds: float) -> None:

@@ -19,6 +19,7 @@ from cachewright.valkey.migration.jobs import Job, cancel_all, count_keys, fork_
 from cachewright.valkey.migration.move import Next, RunningMove
 from cachewright.valkey.migration.node_settings import check_often
 from cachewright.valkey.migration.node_state import can_be_target
+from cachewright.valkey.migration.permit import Permit
 from cachewright.valkey.slots import SlotRange, cut, overlap, slots_of
 
 
@@ -61,9 +62,10 @@ class BatchMover:
         """Move one batch that keeps the waits of clients short, and learn from them. `most_keys` limits it further."""
         source, target = self._running.source, self._running.target
         counts = self._running.progress.counts
+        permit = Permit(self._state.permits)
         async with (
             self._state.targets.turn(self._move.target.id, "batches"),
-            self._state.permits,
+            permit.hold(self._move.control.show),
             self._state.probes.probe(self._move.source, self._move.access) as probe,
         ):
             await connect_again(source, target)
@@ -75,7 +77,7 @@ class BatchMover:
             batch = cut(remaining, counts, min(learned, most_keys or learned))[0]
             keys = sum(counts[slot] for slot in slots_of([batch]))
             await check_often(keys <= SHORT_KEYS, source, target)
-            await self._follow(await self._start([batch]))
+            await self._follow(await self._start([batch]), permit)
             self._sizer.record(keys, probe.longest, await fork_seconds(source))
 
     async def carry_over(self, keys: int) -> None:
@@ -101,9 +103,9 @@ class BatchMover:
         await start_jobs(self._running.source, batches, self._move.target.id)
         return {job.name for job in await self._own_jobs()} - before
 
-    async def _follow(self, names: set[str]) -> None:
+    async def _follow(self, names: set[str], permit: Permit | None = None) -> None:
         """Report the progress of jobs until all of them have succeeded, or were given up for smaller ones. Otherwise
-        cancel them and raise MigrationFailed."""
+        cancel them and raise MigrationFailed. Give the permit back if they have to wait."""
         running, move = self._running, self._move
         follower = JobFollower(
             (move.source, move.target),
@@ -111,6 +113,7 @@ class BatchMover:
             control=move.control,
             stalled_seconds=move.stalled_seconds,
             limit_batches=self._sizer.limit,
+            permit=permit,
         )
         running.exported = await follower.follow(names, running.progress, running.report)
 

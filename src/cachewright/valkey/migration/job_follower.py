@@ -1,6 +1,6 @@
 """Follow the migration jobs of one range until all of them have succeeded.
 
-Waits for a busy node or a background save have no limit, and are no failure. A job that fails because its batch was too
+Waits for a busy node or a background save have no limit, and are no failure. They hold no permit of the host. A job that fails because its batch was too
 large is given up, and smaller batches follow. See docs/decisions/0038 and 0039.
 
 Source: CLUSTER GETSLOTMIGRATIONS of Valkey 9.1; states as observed.
@@ -21,6 +21,7 @@ from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.job_failure import is_cured_by_smaller_batches, overflows
 from cachewright.valkey.migration.jobs import Job, cancel_all, jobs
 from cachewright.valkey.migration.node_state import require_durable
+from cachewright.valkey.migration.permit import Permit
 from cachewright.valkey.migration.transfer import Transfer, TransferProgress
 from cachewright.valkey.slots import slots_of
 
@@ -54,17 +55,21 @@ class JobFollower:
         control: MigrationControl,
         stalled_seconds: float,
         limit_batches: Callable[[int], None],
+        permit: Permit | None = None,
     ) -> None:
         """Prepare to follow jobs between two nodes, source and target.
 
         :param stalled_seconds: time without a change of any counter after which the jobs fail.
         :param limit_batches: called with the number of keys that later batches of the source must not exceed.
+        :param permit: given back when the jobs have to wait, because a batch that waits uses no processor. They end
+            without it.
         """
         self._nodes = nodes
         self._source, self._target = clients
         self._control = control
         self._stalled_seconds = stalled_seconds
         self._limit_batches = limit_batches
+        self._permit = permit
         self._first_stats: Mapping[str, Any] | None = None
         self._busy: NodeBusy | None = None
         self._failed_while_busy: NodeBusy | None = None
@@ -195,8 +200,10 @@ class JobFollower:
                 return
 
     def _show(self, status: str) -> None:
-        """Show what the jobs wait for. Log it once, and again when they continue."""
+        """Show what the jobs wait for, and give the permit back. Log it once, and again when they continue."""
         self._control.show(status)
+        if status and self._permit:
+            self._permit.give_back()
         if status and not self._shown:
             log.warning("migration of node %s: %s", self._nodes[0].id, status)
         elif self._shown and not status:
