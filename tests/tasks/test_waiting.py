@@ -1,6 +1,8 @@
 """Waits of a task for a temporary state: the status in the detail, and the repetition of the attempt."""
 
 import asyncio
+import time
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -102,6 +104,34 @@ async def test_a_short_wait_is_not_shown(caplog: pytest.LogCaptureFixture) -> No
     assert await run_attempt(Policy(timeout=0.5), waiter, act) == 2
     assert not any(shown)
     assert not caplog.records
+
+
+async def test_an_attempt_that_is_refused_again_and_again_is_shown_and_repeated_less_often(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    status = "waiting for node ab: too few replicas (NOREPLICAS)"
+    shown: list[str] = []
+    begun: list[float] = []
+
+    async def is_over() -> bool:
+        return True
+
+    async def act() -> str:
+        begun.append(time.monotonic())
+        if len(begun) < 5:
+            raise Postponed(status, is_over)
+        return "done"
+
+    waiter = Waiter("task t", shown.append, Uninterrupted())  # type: ignore[arg-type]  # has its methods
+    assert await run_attempt(Policy(timeout=0.5), waiter, act) == "done"
+    pauses = [later - earlier for earlier, later in pairwise(begun)]
+    assert all(pause >= 0.25 * 2**number for number, pause in enumerate(pauses))
+    assert status in shown
+    assert shown[-1] == ""
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages[0] == f"task t: {status}"
+    assert messages[-1].startswith("task t: continued after ")
+    assert len(messages) == 2
 
 
 async def test_a_wait_ends_when_the_task_is_cancelled() -> None:

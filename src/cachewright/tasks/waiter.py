@@ -11,6 +11,9 @@ from cachewright.tasks.waiting import Postponed
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.25
+_LONGEST_PAUSE_SECONDS = 5.0
+"""Longest pause before an attempt that is postponed again and again. The pause doubles each time."""
+
 _ANNOUNCED_SECONDS = 0.5
 """Time after which a wait is shown and logged. Nodes load their data for a moment at every start."""
 
@@ -29,20 +32,28 @@ class Waiter:
         self._show = show
         self.interruption = interruption
         self._since: float | None = None
+        self._pause = _POLL_SECONDS
         self._logged = ""
 
     async def wait(self, postponed: Postponed) -> None:
-        """Return when the state has passed. Raises the reason of an interruption."""
-        since = self._since = self._since or time.monotonic()
+        """Return when the state seems to have passed. Raises the reason of an interruption.
+
+        A node may answer although it still refuses the commands of the attempt. Such a wait is shown and logged by the
+        time since the first one, and becomes longer with each repetition.
+        """
+        now = time.monotonic()
+        since = self._since = self._since or now
+        repeated_at = now + self._pause
+        self._pause = min(self._pause * 2, _LONGEST_PAUSE_SECONDS)
         try:
             while True:
+                if time.monotonic() - since > _ANNOUNCED_SECONDS:
+                    self._announce(postponed.status)
                 await asyncio.sleep(_POLL_SECONDS)
                 if reason := self.interruption.reason():
                     raise reason
-                if await postponed.is_over():
+                if time.monotonic() >= repeated_at and await postponed.is_over():
                     break
-                if time.monotonic() - since > _ANNOUNCED_SECONDS:
-                    self._announce(postponed.status)
         finally:
             self._show("")
 
@@ -50,7 +61,7 @@ class Waiter:
         """Log that the attempt goes on after a wait that was logged."""
         if self._logged and self._since is not None:
             log.warning("%s: continued after %.1f s", self._about, time.monotonic() - self._since)
-        self._logged, self._since = "", None
+        self._logged, self._since, self._pause = "", None, _POLL_SECONDS
 
     def _announce(self, status: str) -> None:
         self._show(status)
