@@ -80,7 +80,10 @@ class Mover:
             if not remaining:
                 return
             await require_durable(source, target)
-            await control.wait_until_allowed(lambda ceiling: self._exceeds_ceiling(source, target, ceiling))
+            async with self._move.state.settings.during_pause(
+                self._move.access, (self._move.source, source), (self._move.target, target)
+            ):
+                await control.wait_until_allowed(lambda ceiling: self._exceeds_ceiling(source, target, ceiling))
             await connect_again(source, target)
             mode = control.mode()
             activity = None if mode == "fastest" else await client_activity(source)

@@ -8,19 +8,24 @@ A restart of a node resets these settings. If the server is killed in the middle
 after its next start resets them; the supervision of parameters resets them on nodes that no task moves slots of.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
+from cachewright.concurrency import end_tasks
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
-from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, connect
+from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, connect, connect_again
 
 SETTINGS_OUTSIDE_MOVES: Mapping[str, str] = {"hz": "10", "auto-aof-rewrite-percentage": "100"}
 """The values outside of moves. No parameter of an instance changes them."""
 
 _HZ, _SHORT_HZ = 100, 500
 _DURING: Mapping[str, str] = {"hz": str(_HZ), "auto-aof-rewrite-percentage": "0"}
+
+_LONG_PAUSE_SECONDS = 3.0
+"""Time after which a pause of a move resets the settings."""
 
 
 class MoveSettings:
@@ -47,6 +52,33 @@ class MoveSettings:
                     del self._moves[node.id]
                     with suppress(*NODE_GONE, NodeRefused):
                         await _set(client, SETTINGS_OUTSIDE_MOVES)
+
+    @asynccontextmanager
+    async def during_pause(self, access: Access, *nodes: tuple[Node, Valkey]) -> AsyncIterator[None]:
+        """Reset the settings if the `with` block, in which a move is paused, lasts for some seconds. Change them again
+        after it. Nodes are arguments of `during_move`."""
+        left: list[Node] = []
+        leaving = asyncio.create_task(self._leave_later(left, access, *(node for node, _ in nodes)))
+        try:
+            yield
+        finally:
+            try:
+                await end_tasks(leaving)
+            finally:
+                self._moves.update(node.id for node in left)
+        if left:
+            for _, client in nodes:
+                await connect_again(client)
+                await _set(client, _DURING)
+
+    async def _leave_later(self, left: list[Node], access: Access, *nodes: Node) -> None:
+        """Reset the settings of nodes that no other move uses. Adds the nodes to `left`."""
+        await asyncio.sleep(_LONG_PAUSE_SECONDS)
+        for node in nodes:
+            left.append(node)
+            self._moves[node.id] -= 1
+            if not self._moves[node.id]:
+                await reset(node, access)
 
 
 async def check_often(short: bool, *clients: Valkey) -> None:

@@ -1,0 +1,81 @@
+"""Settings of nodes for the time of a move: real nodes without a server."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+from bench.nodes import BareCluster, client_of
+
+from cachewright.model.instances import Node
+from cachewright.model.tasks import MigrationMode
+from cachewright.valkey.migration import node_settings
+from cachewright.valkey.migration.mover import Move, Mover
+from cachewright.valkey.migration.source_state import MigrationState
+from cachewright.valkey.slots import SlotRange
+from standalone_node import OPEN
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Node, Node]]:
+    with BareCluster(masters=1, empty=1) as cluster:
+        source, target = cluster.nodes
+        yield source, target
+
+
+def settings(node: Node) -> dict[str, str]:
+    with client_of(node) as client:
+        found: dict[str, str] = client.config_get("hz", "auto-aof-rewrite-percentage")
+    return {str(name): str(value) for name, value in found.items()}
+
+
+class PausedUntilReset:
+    """A control that pauses the move until both nodes have their usual settings. It records those after the pause."""
+
+    def __init__(self, *nodes: Node) -> None:
+        self._nodes = nodes
+        self.before: list[dict[str, str]] = []
+        self.after: list[dict[str, str]] = []
+
+    async def wait_until_allowed(self, exceeds_ceiling: Callable[[float], Awaitable[bool]]) -> None:
+        self.before = [settings(node) for node in self._nodes]
+        async with asyncio.timeout(10):
+            while any(settings(node) != node_settings.SETTINGS_OUTSIDE_MOVES for node in self._nodes):
+                await asyncio.sleep(0.05)
+
+    def mode(self) -> MigrationMode:
+        self.after = self.after or [settings(node) for node in self._nodes]
+        return "fastest"
+
+    def one_batch_at_a_time(self) -> bool:
+        return False
+
+    def show(self, status: str) -> None:
+        return
+
+    def is_cancelled(self) -> bool:
+        return False
+
+    async def is_throttled(self) -> bool:
+        return False
+
+
+async def test_a_paused_move_resets_the_settings_of_its_nodes(
+    pair: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_settings, "_LONG_PAUSE_SECONDS", 0.2)
+    source, target = pair
+    control, state = PausedUntilReset(*pair), MigrationState(cpus=2)
+    move = Move(
+        source=source,
+        target=target,
+        part=SlotRange(0, 99),
+        access=OPEN,
+        bytes_per_key=100.0,
+        control=control,
+        stalled_seconds=30,
+        state=state,
+    )
+    await Mover(move).ensure(lambda transfer: None)
+    during = {"hz": "100", "auto-aof-rewrite-percentage": "0"}
+    assert control.before == control.after == [during, during]
+    assert [settings(node) for node in pair] == [node_settings.SETTINGS_OUTSIDE_MOVES] * 2
