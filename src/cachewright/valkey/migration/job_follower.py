@@ -1,7 +1,7 @@
 """Follow the migration jobs of one range until all of them have succeeded.
 
-Waits for a busy node or a background save have no limit, and are no failure. They hold no permit of the host. A job that fails because its batch was too
-large is given up, and smaller batches follow. See docs/decisions/0038 and 0039.
+Waits for a busy node or a background save have no limit, and are no failure. They hold no permit of the host. A job
+that fails because its batch was too large is given up, and smaller batches follow. See docs/decisions/0038 and 0039.
 
 Source: CLUSTER GETSLOTMIGRATIONS of Valkey 9.1; states as observed.
 """

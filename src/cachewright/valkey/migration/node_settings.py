@@ -10,7 +10,7 @@ after its next start resets them; the supervision of parameters resets them on n
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from cachewright.concurrency import end_tasks
@@ -57,28 +57,30 @@ class MoveSettings:
     async def during_pause(self, access: Access, *nodes: tuple[Node, Valkey]) -> AsyncIterator[None]:
         """Reset the settings if the `with` block, in which a move is paused, lasts for some seconds. Change them again
         after it. Nodes are arguments of `during_move`."""
-        left: list[Node] = []
-        leaving = asyncio.create_task(self._leave_later(left, access, *(node for node, _ in nodes)))
+        left: set[str] = set()
+        leaving = asyncio.create_task(self._leave_later(left, access, nodes))
         try:
             yield
         finally:
-            try:
-                await end_tasks(leaving)
-            finally:
-                self._moves.update(node.id for node in left)
+            await end_tasks(leaving)
         if left:
             for _, client in nodes:
                 await connect_again(client)
                 await _set(client, _DURING)
 
-    async def _leave_later(self, left: list[Node], access: Access, *nodes: Node) -> None:
-        """Reset the settings of nodes that no other move uses. Adds the nodes to `left`."""
+    async def _leave_later(self, left: set[str], access: Access, nodes: Sequence[tuple[Node, Valkey]]) -> None:
+        """After a while, reset the settings of nodes that no other move uses, until cancelled. Adds the ids of the
+        nodes to `left`."""
         await asyncio.sleep(_LONG_PAUSE_SECONDS)
-        for node in nodes:
-            left.append(node)
-            self._moves[node.id] -= 1
-            if not self._moves[node.id]:
-                await reset(node, access)
+        try:
+            for node, _ in nodes:
+                left.add(node.id)
+                self._moves[node.id] -= 1
+                if not self._moves[node.id]:
+                    await reset(node, access)
+            await asyncio.Event().wait()
+        finally:
+            self._moves.update(left)
 
 
 async def check_often(short: bool, *clients: Valkey) -> None:
