@@ -78,7 +78,8 @@ class BatchMover:
             keys = sum(counts[slot] for slot in slots_of([batch]))
             await check_often(keys <= SHORT_KEYS, source, target)
             await self._follow(await self._start([batch]), permit)
-            self._sizer.record(keys, probe.longest, await fork_seconds(source))
+            if probe.has_measured:
+                self._sizer.record(keys, probe.longest, await fork_seconds(source))
 
     async def carry_over(self, keys: int) -> None:
         """Store at which count of the source's bytes the following range starts, if it was started. Cancel that range

@@ -39,6 +39,15 @@ class LatencyProbe:
         between = _INTERVAL_SECONDS / _KINDS
         return longest + between / 2 if longest > between else longest
 
+    @property
+    def has_ended(self) -> bool:
+        return self.ended_at < float("inf")
+
+    @property
+    def has_measured(self) -> bool:
+        """Whether the probe has sent requests for all of the batch, and still does."""
+        return bool(self.latencies) and not self.has_ended
+
     def begin_batch(self) -> None:
         self.latencies = []
 
@@ -80,11 +89,10 @@ class LatencyProbes:
         node does not answer. A node has one batch at a time."""
         if node.id in self._stops:
             self._stops.pop(node.id).cancel()
-        running = self._running.get(node.id)
-        if running is None or running.done():
+        running, probe = self._running.get(node.id), self._probes.get(node.id)
+        if running is None or running.done() or probe is None or probe.has_ended:
             probe = self._probes[node.id] = LatencyProbe()
             self._running[node.id] = asyncio.create_task(_run(probe, node, access))
-        probe = self._probes[node.id]
         probe.begin_batch()
         try:
             yield probe
