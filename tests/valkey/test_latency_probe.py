@@ -53,3 +53,18 @@ async def test_a_batch_on_a_node_that_does_not_answer_has_measured_nothing(node:
             while not probe.has_ended:
                 await asyncio.sleep(0.02)
         assert not probe.has_measured
+
+
+async def test_a_node_that_was_forgotten_can_be_probed_again_and_leaves_nothing(node: Node) -> None:
+    probes = LatencyProbes()
+    async with probes.probe(node, OPEN) as first:
+        await has_measured(first)
+    probes.forget(node.id)  # the task of the first probe has not ended yet
+    async with probes.probe(node, OPEN) as second:
+        await has_measured(second)
+    probes.forget(node.id)
+    assert first.has_ended
+    assert second.has_ended
+    async with asyncio.timeout(10):
+        while probes._running or probes._stops or probes._probes:
+            await asyncio.sleep(0.02)

@@ -38,6 +38,7 @@ def test_the_two_ways_exclude_each_other_and_every_source_gets_a_turn(sources: l
 
     asyncio.run(run())
     assert served[-1] == -1
+    assert not turns._targets
 
 
 async def test_sources_that_move_in_the_same_way_do_not_wait_for_each_other() -> None:

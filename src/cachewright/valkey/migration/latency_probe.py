@@ -52,7 +52,8 @@ class LatencyProbe:
         self.latencies = []
 
     def stop(self) -> None:
-        self.ended_at = time.monotonic()
+        """End the probe, if it has not ended."""
+        self.ended_at = min(self.ended_at, time.monotonic())
 
     def is_within_budget(self, ceiling: float, now: float) -> bool:
         """Whether few enough requests took longer than `ceiling` seconds. The total includes the requests that would
@@ -76,7 +77,7 @@ class LatencyProbes:
 
     def __init__(self) -> None:
         self._probes: dict[str, LatencyProbe] = {}
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._running: set[asyncio.Task[None]] = set()
         self._stops: dict[str, asyncio.TimerHandle] = {}
 
     def last(self, node_id: str) -> LatencyProbe | None:
@@ -89,17 +90,25 @@ class LatencyProbes:
         node does not answer. A node has one batch at a time."""
         if node.id in self._stops:
             self._stops.pop(node.id).cancel()
-        running, probe = self._running.get(node.id), self._probes.get(node.id)
-        if running is None or running.done() or probe is None or probe.has_ended:
+        probe = self._probes.get(node.id)
+        if probe is None or probe.has_ended:
             probe = self._probes[node.id] = LatencyProbe()
-            self._running[node.id] = asyncio.create_task(_run(probe, node, access))
+            running = asyncio.create_task(_run(probe, node, access))
+            self._running.add(running)
+            running.add_done_callback(self._running.discard)
         probe.begin_batch()
         try:
             yield probe
         finally:
-            self._stops[node.id] = asyncio.get_running_loop().call_later(_LINGER_SECONDS, probe.stop)
+            self._stops[node.id] = asyncio.get_running_loop().call_later(_LINGER_SECONDS, self._stop, node.id, probe)
+
+    def _stop(self, node_id: str, probe: LatencyProbe) -> None:
+        probe.stop()
+        self._stops.pop(node_id, None)
 
     def forget(self, node_id: str) -> None:
+        if node_id in self._stops:
+            self._stops.pop(node_id).cancel()
         if probe := self._probes.pop(node_id, None):
             probe.stop()
 
@@ -109,6 +118,8 @@ async def _run(probe: LatencyProbe, node: Node, access: Access) -> None:
         async with connect(node, access) as reads, connect(node, access) as writes:
             await asyncio.gather(probe.sample(reads.ping), probe.sample(lambda: held_by_pauses(writes)))
     except (*NODE_GONE, NodeRefused):
+        return
+    finally:
         probe.stop()
 
 

@@ -24,11 +24,15 @@ class TargetLocks:
         """Wait until no source moves slots to the target in the other way, and let none do so within the `with` block.
         First come, first served."""
         target = self._targets[node_id]
-        await target.enter(way)
         try:
-            yield
+            await target.enter(way)
+            try:
+                yield
+            finally:
+                target.leave()
         finally:
-            target.leave()
+            if target.is_free:
+                self._targets.pop(node_id, None)
 
 
 class _Target:
@@ -36,6 +40,10 @@ class _Target:
         self._way: Way | None = None
         self._moves = 0
         self._waiting: deque[tuple[Way, asyncio.Future[None]]] = deque()
+
+    @property
+    def is_free(self) -> bool:
+        return not self._moves and not self._waiting
 
     async def enter(self, way: Way) -> None:
         if not self._waiting and self._admits(way):
