@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
-from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, connect
+from cachewright.valkey.client import NODE_GONE, NodeBusy, NodeRefused, Valkey, ask, connect
 from cachewright.valkey.config import placeholder_primary
 from cachewright.valkey.node_control import is_link_up
 from cachewright.valkey.roles import ROLES
@@ -138,14 +138,17 @@ async def fail_over(primary: Node, replicas: Sequence[Node], nodes: Sequence[Nod
 
     Nodes refuse to vote while they have different views of the shard, as they do for a moment after a resize, and the
     primary holds back its clients meanwhile. So all `nodes` must agree first. Ignores replicas that do not
-    answer or refuse. Returns False if no replica can be promoted within half a minute.
+    answer or refuse. Returns False if no replica can be promoted within half a minute, but raises NodeBusy if one is
+    busy then: it can be promoted later.
     """
     deadline = time.monotonic() + _HAND_OVER_SECONDS
     in_step_until = time.monotonic() + _IN_STEP_SECONDS
+    busy: NodeBusy | None = None
     while time.monotonic() < deadline:
         agreed = await _agree_on(primary, nodes, access)
+        busy = None
         for replica in replicas:
-            with suppress(*NODE_GONE, NodeRefused):
+            try:
                 async with connect(replica, access) as client:
                     if not await is_link_up(client):
                         continue
@@ -155,9 +158,15 @@ async def fail_over(primary: Node, replicas: Sequence[Node], nodes: Sequence[Nod
                         if await _becomes_primary(client):
                             await _wait_until_known(primary, replica, nodes, access, deadline)
                             return True
+            except NodeBusy as error:
+                busy = error
+            except (*NODE_GONE, NodeRefused):
+                continue
         if time.monotonic() > in_step_until:
-            return False
+            break
         await asyncio.sleep(_POLL_SECONDS)
+    if busy:
+        raise busy
     return False
 
 
