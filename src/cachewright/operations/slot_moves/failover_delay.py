@@ -6,6 +6,7 @@ from a dead one. The control plane can: its process runs. See docs/decisions/004
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
@@ -60,6 +61,7 @@ class _Watch:
         self._access = access
         self._host = host
         self._is_long = False
+        self._stalled_since: dict[str, float] = {}
 
     async def run(self) -> None:
         """Check the ends until cancelled."""
@@ -67,7 +69,7 @@ class _Watch:
         while True:
             if self._is_long:
                 await self.end()
-            elif stalled := await _stalled(self._ends, self._access, self._host):
+            elif stalled := await self._stalled(self._ends):
                 self._is_long = True
                 log.warning(
                     "node %s runs but has not answered for %g s while slots move: replicas wait for up to %g s",
@@ -79,13 +81,23 @@ class _Watch:
             await asyncio.sleep(_CHECK_SECONDS)
 
     async def end(self) -> None:
-        """Set the usual wait again once no node of the instance is stalled, including those of other moves."""
+        """Set the usual wait again once no node of the instance is stalled, including those of other moves. Nodes that
+        stall for longer than the long wait do not count: their replicas replace them anyway."""
         while self._is_long:
-            if not await _stalled(self._nodes, self._access, self._host):
+            if not await self._stalled(self._nodes):
                 await restore(self._nodes, self._access)
                 self._is_long = False
                 return
             await asyncio.sleep(_CHECK_SECONDS)
+
+    async def _stalled(self, nodes: Sequence[Node]) -> list[Node]:
+        """Return the nodes that are stalled, but not for longer than the long wait."""
+        stalled = await _stalled(nodes, self._access, self._host)
+        for node in nodes:
+            if node not in stalled:
+                self._stalled_since.pop(node.id, None)
+        now = time.monotonic()
+        return [node for node in stalled if now - self._stalled_since.setdefault(node.id, now) < LONG_TIMEOUT_MS / 1000]
 
 
 def _has_replicas(nodes: Sequence[Node]) -> bool:
