@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachewright.client.progress import SubStep, parse_detail
+from cachewright.errors import DatabaseUnavailable
+from cachewright.tasks import waiter
 from cachewright.tasks.attempt import run_attempt
 from cachewright.tasks.operation import ActionFailed, Policy
 from cachewright.tasks.waiter import Waiter
@@ -75,8 +77,8 @@ async def test_a_postponed_attempt_is_repeated_without_using_up_time_and_is_show
             raise Postponed("waiting for node ab: a script runs (BUSY)", is_over)
         return "done"
 
-    waiter = Waiter("task t", shown.append, Uninterrupted())  # type: ignore[arg-type]  # has its methods
-    assert await run_attempt(Policy(timeout=0.5), waiter, act) == "done"
+    waits = Waiter("task t", shown.append, Uninterrupted())  # type: ignore[arg-type]  # has its methods
+    assert await run_attempt(Policy(timeout=0.5), waits, act) == "done"
     assert attempts == 2
     assert shown[0] == "waiting for node ab: a script runs (BUSY)"
     assert shown[-1] == ""
@@ -100,8 +102,8 @@ async def test_a_short_wait_is_not_shown(caplog: pytest.LogCaptureFixture) -> No
         return attempts
 
     shown: list[str] = []
-    waiter = Waiter("task t", shown.append, Uninterrupted())  # type: ignore[arg-type]  # has its methods
-    assert await run_attempt(Policy(timeout=0.5), waiter, act) == 2
+    waits = Waiter("task t", shown.append, Uninterrupted())  # type: ignore[arg-type]  # has its methods
+    assert await run_attempt(Policy(timeout=0.5), waits, act) == 2
     assert not any(shown)
     assert not caplog.records
 
@@ -122,8 +124,8 @@ async def test_an_attempt_that_is_refused_again_and_again_is_shown_and_repeated_
             raise Postponed(status, is_over)
         return "done"
 
-    waiter = Waiter("task t", shown.append, Uninterrupted())  # type: ignore[arg-type]  # has its methods
-    assert await run_attempt(Policy(timeout=0.5), waiter, act) == "done"
+    waits = Waiter("task t", shown.append, Uninterrupted())  # type: ignore[arg-type]  # has its methods
+    assert await run_attempt(Policy(timeout=0.5), waits, act) == "done"
     pauses = [later - earlier for earlier, later in pairwise(begun)]
     assert all(pause >= 0.25 * 2**number for number, pause in enumerate(pauses))
     assert status in shown
@@ -134,6 +136,28 @@ async def test_an_attempt_that_is_refused_again_and_again_is_shown_and_repeated_
     assert len(messages) == 2
 
 
+async def test_a_wait_outlasts_an_unavailable_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiter, "DATABASE_SECONDS", 0.0)
+    answers = iter([DatabaseUnavailable("it restarts"), True])
+    attempts = 0
+
+    async def is_over() -> bool:
+        answer = next(answers)
+        if isinstance(answer, DatabaseUnavailable):
+            raise answer
+        return answer
+
+    async def act() -> int:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            raise Postponed("waiting", is_over)
+        return attempts
+
+    waits = Waiter("task t", lambda status: None, Uninterrupted())  # type: ignore[arg-type]  # has its methods
+    assert await run_attempt(Policy(timeout=0.5), waits, act) == 2
+
+
 async def test_a_wait_ends_when_the_task_is_cancelled() -> None:
     async def is_over() -> bool:
         return False
@@ -142,8 +166,8 @@ async def test_a_wait_ends_when_the_task_is_cancelled() -> None:
         raise Postponed("waiting", is_over)
 
     interruption = Uninterrupted()
-    waiter = Waiter("task t", lambda status: None, interruption)  # type: ignore[arg-type]  # has its methods
-    running = asyncio.create_task(run_attempt(Policy(timeout=0.5), waiter, act))
+    waits = Waiter("task t", lambda status: None, interruption)  # type: ignore[arg-type]  # has its methods
+    running = asyncio.create_task(run_attempt(Policy(timeout=0.5), waits, act))
     await asyncio.sleep(0.7)
     assert not running.done()
     interruption.error = ActionFailed("DCS.9005", "cancelled", True)

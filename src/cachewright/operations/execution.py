@@ -81,7 +81,10 @@ class ExecutableOperation:
             node = await self._context.node(task.instance_id, busy.node_id)
             if node is None:
                 return True
-            access = self._context.access(await self._context.instance(task))
+            try:
+                access = self._context.access(await self._context.instance(task))
+            except LookupError:
+                return True  # the instance is deleted, which the next attempt finds
             try:
                 await request_once(node, access, [("PING",)], _PING_SECONDS)
             except NodeBusy:

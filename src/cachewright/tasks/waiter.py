@@ -5,7 +5,9 @@ import logging
 import time
 from collections.abc import Callable
 
+from cachewright.errors import DatabaseUnavailable
 from cachewright.tasks.interruption import Interruption
+from cachewright.tasks.recorder import DATABASE_SECONDS
 from cachewright.tasks.waiting import Postponed
 
 log = logging.getLogger(__name__)
@@ -52,10 +54,19 @@ class Waiter:
                 await asyncio.sleep(_POLL_SECONDS)
                 if reason := self.interruption.reason():
                     raise reason
-                if time.monotonic() >= repeated_at and await postponed.is_over():
+                if time.monotonic() >= repeated_at and await self._is_over(postponed):
                     break
         finally:
             self._show("")
+
+    async def _is_over(self, postponed: Postponed) -> bool:
+        """Whether the state seems to have passed. An unavailable database tells nothing."""
+        try:
+            return await postponed.is_over()
+        except DatabaseUnavailable as error:
+            log.warning("%s: database unavailable, retrying: %s", self._about, error)
+            await asyncio.sleep(DATABASE_SECONDS)
+            return False
 
     def ended(self) -> None:
         """Log that the attempt goes on after a wait that was logged."""
