@@ -87,6 +87,7 @@ class HazardWatch:
             self._incidents.clear(instance_id, _KIND)
 
     async def _look_at(self, node: Node, access: Access) -> None:
+        await asyncio.sleep(0)  # many nodes without news must not hold up other work
         watched = self._nodes[node.id]
         with about(instance_id=node.instance_id, node_id=node.id):
             try:
