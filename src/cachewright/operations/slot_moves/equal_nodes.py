@@ -7,14 +7,14 @@ stores them, and after a NOSCRIPT error clients send EVAL. See docs/decisions/00
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import msgspec
 
 from cachewright.concurrency import end_tasks, gather_limited
 from cachewright.model.instances import Node
-from cachewright.model.tasks import Task
+from cachewright.model.tasks import SubStep, Task
 from cachewright.valkey.access import Access
 from cachewright.valkey.accounts import accounts, change_accounts
 from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, connect
@@ -52,7 +52,19 @@ async def copy_definitions(new: Sequence[Node], old_primaries: Sequence[Node], a
 
 def joined_in(task: Task) -> frozenset[str]:
     """Ids of nodes that join the instance in this task."""
-    joins = [sub for step in task.steps for sub in step.sub_steps if sub.action == "join cluster"]
+    return _node_ids(_joins(task))
+
+
+def joining_in(task: Task) -> frozenset[str]:
+    """Ids of nodes that join the instance in this task and have not joined it yet."""
+    return _node_ids(sub for sub in _joins(task) if sub.status in {"WAITING", "EXECUTING"})
+
+
+def _joins(task: Task) -> list[SubStep]:
+    return [sub for step in task.steps for sub in step.sub_steps if sub.action == "join cluster"]
+
+
+def _node_ids(joins: Iterable[SubStep]) -> frozenset[str]:
     return frozenset(node_id for sub in joins for node_id in sub.arguments["node_ids"])
 
 
