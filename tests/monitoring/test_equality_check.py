@@ -23,6 +23,13 @@ def test_a_library_of_one_node_is_missing_on_the_others() -> None:
     assert differences({"n1": SAME, "n2": more}) == "node n1 does not have function library b"
 
 
+def test_libraries_that_are_too_large_are_not_compared_and_named() -> None:
+    large = Compared(None, {"reader": b"on"})
+    assert differences({"n1": SAME, "n2": large}) == (
+        "the function libraries of node n2 take more than 16777216 bytes, and are not compared"
+    )
+
+
 def test_many_differences_are_counted() -> None:
     bare = Compared({}, {})
     many = Compared(dict.fromkeys("abcde", b"1"), {})

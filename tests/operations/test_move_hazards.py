@@ -10,6 +10,7 @@ import pytest
 from bench.nodes import BareCluster, client_of
 from valkey import Valkey
 
+from cachewright.clock import now_ms
 from cachewright.config import Settings
 from cachewright.hosts.local import LocalHost
 from cachewright.operations.context import OperationContext
@@ -18,9 +19,9 @@ from cachewright.operations.slot_moves.leaked_children import end_leaked_childre
 from cachewright.store.opening import open_database
 from cachewright.valkey.client import connect
 from cachewright.valkey.migration.failure import MigrationFailed
-from cachewright.valkey.migration.jobs import cancel_all
+from cachewright.valkey.migration.jobs import cancel_all, jobs_in
 from cachewright.valkey.migration.source_state import MigrationState
-from cachewright.valkey.node_log import write_loss_warnings
+from cachewright.valkey.node_log import confirmed, write_loss_warnings
 from cachewright.valkey.slots import SLOTS, SlotRange
 from granted_handover import freeze_at_grant, newest_job, process_of, short_pauses, slow_snapshots, surviving_child
 from serving import thaw, until
@@ -48,7 +49,10 @@ class Pair:
 
     def warnings(self) -> list[Any]:
         logged = asyncio.run(self.context.host.read_log(self.nodes[0].id, None))
-        return write_loss_warnings(logged.lines)
+        found = write_loss_warnings(logged.lines, now_ms())
+        with_jobs = confirmed(found, jobs_in(self.source.execute_command("CLUSTER GETSLOTMIGRATIONS")))
+        assert with_jobs == found
+        return found
 
     def end_leaked(self) -> None:
         asyncio.run(end_leaked_children(self.context, self.nodes[0], OPEN))

@@ -3,10 +3,18 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from cachewright.valkey.accounts import accounts, change_accounts
 from cachewright.valkey.client import connect
 from cachewright.valkey.equality import Definitions, compare
-from cachewright.valkey.functions import change_libraries, function_libraries
+from cachewright.valkey.functions import (
+    MOST_BYTES,
+    LibrariesTooLarge,
+    change_libraries,
+    function_libraries,
+    libraries_version,
+)
 from standalone_node import OPEN, started
 
 
@@ -41,6 +49,30 @@ def test_libraries_that_cannot_be_together_are_named(tmp_path: Path) -> None:
             return await change_libraries(client, compare(both, await function_libraries(client)))
 
     assert asyncio.run(refused()) == {"b"}
+
+
+def test_every_change_of_libraries_changes_their_version(tmp_path: Path) -> None:
+    async def change() -> None:
+        async with started(tmp_path) as node, connect(node, OPEN) as client:
+            found = [await libraries_version(client), await libraries_version(client)]
+            assert found[0] == found[1]
+            one, same_size = library("a", "of_a"), library("a", "of_a", answer=b"2")
+            for wanted in ({"a": one}, {"a": same_size}, {}):
+                await change_libraries(client, compare(wanted, await function_libraries(client)))
+                found.append(await libraries_version(client))
+            assert len(set(found)) == 4
+
+    asyncio.run(change())
+
+
+def test_libraries_that_are_too_large_are_not_read(tmp_path: Path) -> None:
+    async def read() -> None:
+        async with started(tmp_path) as node, connect(node, OPEN) as client:
+            await change_libraries(client, compare({"a": library("a", "of_a") + b"\n--" + b"x" * MOST_BYTES}, {}))
+            await function_libraries(client)
+
+    with pytest.raises(LibrariesTooLarge, match="at most 16777216"):
+        asyncio.run(read())
 
 
 def test_accounts_become_what_they_should_be_and_those_of_cachewright_stay(tmp_path: Path) -> None:

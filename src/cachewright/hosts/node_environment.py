@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,13 +23,15 @@ _REPORT = "Begin jemalloc statistics"
 
 
 def variables(binary: Path, jemalloc: str) -> dict[str, str]:
-    """Return the whole environment of a node. The server's own environment may contain secrets and is not passed on.
+    """Return the whole environment of a node. The server's own environment may contain secrets and is not passed on,
+    except for the time zone: the server reads the local times in the logs of nodes.
 
     :param jemalloc: as in `Settings`.
     """
     library = preloaded(binary, jemalloc)
     preload = {"LD_PRELOAD": library} if library else {}
-    return {"PATH": os.defpath, "LANG": "C.UTF-8", "GLIBC_TUNABLES": _TUNABLES, **preload}
+    zone = {"TZ": os.environ["TZ"]} if "TZ" in os.environ else {}
+    return {"PATH": os.defpath, "LANG": "C.UTF-8", "GLIBC_TUNABLES": _TUNABLES, **preload, **zone}
 
 
 def preloaded(binary: Path, jemalloc: str) -> str | None:
@@ -42,7 +45,7 @@ def preloaded(binary: Path, jemalloc: str) -> str | None:
     library = _LIBRARY if jemalloc == AUTO else jemalloc
     try:
         return library if _can_preload(binary, binary.stat().st_mtime_ns, library) else None
-    except OSError:
+    except (OSError, subprocess.SubprocessError):  # is not kept: the machine may have been too busy
         return None
 
 
@@ -51,28 +54,29 @@ def describe(binary: Path, jemalloc: str) -> str:
     library = preloaded(binary, jemalloc)
     if library:
         return f"jemalloc, preloaded from {library}"
-    return "jemalloc, built in" if _BUILT_IN in _version(binary) else "that of the C library"
+    with suppress(OSError, subprocess.SubprocessError):
+        if _BUILT_IN in _version(binary):
+            return "jemalloc, built in"
+    return "that of the C library"
 
 
 @lru_cache(maxsize=4)
 def _can_preload(binary: Path, _modified: int, library: str) -> bool:
+    """Raises OSError or SubprocessError if the server cannot be run."""
     if _BUILT_IN in _version(binary):
         return False
     return _REPORT in _version(binary, LD_PRELOAD=library, MALLOC_CONF="stats_print:true")
 
 
 def _version(binary: Path, **environment: str) -> str:
-    """Return everything that `valkey-server --version` prints; empty if it fails. If `environment` tells jemalloc to
-    print its statistics at the end of the process, they are part of it."""
-    try:
-        ran = subprocess.run(
-            [binary, "--version"],
-            env={"PATH": os.defpath, **environment},
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            timeout=_SECONDS,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
+    """Return everything that `valkey-server --version` prints. If `environment` tells jemalloc to print its statistics
+    at the end of the process, they are part of it. Raises OSError or SubprocessError."""
+    ran = subprocess.run(
+        [binary, "--version"],
+        env={"PATH": os.defpath, **environment},
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        timeout=_SECONDS,
+        check=True,
+    )
     return (ran.stdout + ran.stderr).decode(errors="replace")

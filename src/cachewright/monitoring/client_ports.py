@@ -13,16 +13,17 @@ from collections.abc import Mapping
 import msgspec
 
 from cachewright.hosts.host import ProcessInfo
-from cachewright.logs import about
+from cachewright.logs import RARELY, about
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import ENDED, Task
 from cachewright.operations.actions.cluster import is_settled
 from cachewright.operations.context import OperationContext
+from cachewright.operations.slot_moves.equal_nodes import joining_in
 from cachewright.store import instances, tasks
 from cachewright.threads import in_background
 from cachewright.topologies import topology_of
 from cachewright.valkey import node_control
-from cachewright.valkey.client import NODE_GONE, NodeRefused
+from cachewright.valkey.client import NODE_GONE, NodeBusy, NodeRefused
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +36,15 @@ _AT_ONCE = 32
 
 
 class _Recorded(msgspec.Struct, frozen=True):
-    """:ivar is_changing: a task of the instance has not ended."""
+    """:ivar is_changing: a task of the instance has not ended.
+    :ivar is_joining: the node is a replica that joins its cluster. Until it follows its primary, it is itself a
+        primary, which clients must not meet. The task opens its port after that.
+    """
 
     instance: Instance
     node: Node
     is_changing: bool
+    is_joining: bool
 
 
 class ClientPorts:
@@ -96,11 +101,15 @@ class ClientPorts:
         with self._context.database.read() as connection:
             instance = instances.find(connection, instance_id)
             nodes = instances.nodes_of(connection, instance_id)
-            unfinished = tasks.unfinished_of(connection, instance_id)
+            unfinished = [
+                tasks.get(connection, instance_id, task.id) or task
+                for task in tasks.unfinished_of(connection, instance_id)
+            ]
         node = next((node for node in nodes if node.id == node_id and node.should_run), None)
         if instance is None or node is None:
             return None
-        return _Recorded(instance, node, bool(unfinished))
+        is_joining = node.role == "replica" and any(node_id in joining_in(task) for task in unfinished)
+        return _Recorded(instance, node, bool(unfinished), is_joining)
 
     async def _is_opened(self, recorded: _Recorded, process: ProcessInfo) -> bool:
         """Open the port if the node may serve clients. Return whether it is open.
@@ -115,13 +124,15 @@ class ClientPorts:
                 return True
             self._context.host.hold_port(node.port)
             topology = topology_of(recorded.instance.spec_code)
-            if not await is_settled(topology, node, [node], access):
+            if recorded.is_joining or not await is_settled(topology, node, [node], access):
                 if recorded.is_changing or time.time() - process.started_at < _UNSETTLED_SECONDS:
                     return False
                 if (await self._context.views(recorded.instance, [node]))[node.id] is None:
                     return False
                 log.warning("node %s serves clients although it does not know the whole cluster", node.id)
             await self._context.open_port(recorded.instance, node)
-        except (*NODE_GONE, NodeRefused):
+        except (*NODE_GONE, NodeRefused) as failure:
+            if isinstance(failure, NodeRefused) and not isinstance(failure, NodeBusy):
+                log.warning("node %s refuses to open its port for clients: %s", node.id, failure, extra=RARELY)
             return False
         return True

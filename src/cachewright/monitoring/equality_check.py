@@ -26,9 +26,15 @@ from cachewright.operations.context import OperationContext
 from cachewright.threads import in_background
 from cachewright.valkey.access import Access
 from cachewright.valkey.accounts import accounts
-from cachewright.valkey.client import NODE_GONE, NodeRefused, connect
-from cachewright.valkey.equality import Definitions, compare, merged
-from cachewright.valkey.functions import function_libraries
+from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, connect
+from cachewright.valkey.equality import Definitions, compare, hashed, merged
+from cachewright.valkey.functions import (
+    MOST_BYTES,
+    LibrariesTooLarge,
+    LibrariesVersion,
+    function_libraries,
+    libraries_version,
+)
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +46,9 @@ _AGAIN_SECONDS = 5.0
 _SECONDS_APART = 0.2
 """Time between the first comparisons of two instances after the start of the server, to spread the load."""
 
+_READ_AGAIN_SECONDS = 900.0
+"""Time after which unchanged function libraries are read again."""
+
 _ANSWER_SECONDS = 2.0
 _INSTANCES_AT_ONCE = 4
 _NODES_AT_ONCE = 8
@@ -50,10 +59,21 @@ _KIND: FaultKind = "unequal_nodes"
 
 
 class Compared(msgspec.Struct, frozen=True):
-    """Function libraries and accounts of one node."""
+    """Hashes of the function libraries and accounts of one node.
 
-    libraries: Definitions
+    :ivar libraries: None if they are too large to be compared.
+    """
+
+    libraries: Definitions | None
     accounts: Definitions
+
+
+class _Read(msgspec.Struct, frozen=True):
+    """Hashes of function libraries that were read, their version, and the time in seconds of the monotonic clock."""
+
+    version: LibrariesVersion
+    hashes: Definitions | None
+    at: float
 
 
 class _State(msgspec.Struct):
@@ -74,6 +94,7 @@ class EqualityCheck:
         self._heartbeats = heartbeats
         self._records = Records(context)
         self._states: dict[str, _State] = {}
+        self._libraries: dict[str, _Read] = {}
 
     async def run(self) -> None:
         """Compare until cancelled."""
@@ -87,6 +108,8 @@ class EqualityCheck:
         subjects = await in_background(self._records.read, started)
         for removed in self._states.keys() - subjects.keys():
             del self._states[removed]
+        present = {node.id for subject in subjects.values() for node in subject.record.nodes}
+        self._libraries = {node_id: found for node_id, found in self._libraries.items() if node_id in present}
         for instance_id in self._incidents.of_kind(_KIND) - subjects.keys():
             self._incidents.clear(instance_id, _KIND)
         now = time.monotonic()
@@ -105,7 +128,7 @@ class EqualityCheck:
         nodes = subject.record.steady
         try:
             with about(instance_id=instance_id):
-                found = await gather_limited(lambda node: _read(node, subject.access), nodes, _NODES_AT_ONCE)
+                found = await gather_limited(lambda node: self._read(node, subject.access), nodes, _NODES_AT_ONCE)
         except DatabaseUnavailable as error:
             log.warning("instance %s was not compared, database unavailable: %s", instance_id, error)
             return
@@ -120,12 +143,37 @@ class EqualityCheck:
             self._incidents.clear(instance_id, _KIND)
         state.next_check = now + (_AGAIN_SECONDS if detail else _CHECK_SECONDS)
 
+    async def _read(self, node: Node, access: Access) -> Compared | None:
+        try:
+            async with connect(node, access, _ANSWER_SECONDS) as client:
+                return Compared(await self._hashes(node, client), hashed(await accounts(client)))
+        except (*NODE_GONE, NodeRefused):
+            return None
+
+    async def _hashes(self, node: Node, client: Valkey) -> Definitions | None:
+        """Return hashes of the node's function libraries, None if they are too large. The code is read only if they may
+        have changed, and sometimes in any case, because a replica can get them without a command."""
+        version, now = await libraries_version(client), time.monotonic()
+        read = self._libraries.get(node.id)
+        if read is None or read.version != version or now - read.at > _READ_AGAIN_SECONDS:
+            try:
+                hashes = hashed(await function_libraries(client))
+            except LibrariesTooLarge:
+                hashes = None
+            read = self._libraries[node.id] = _Read(version, hashes, now)
+        return read.hashes
+
 
 def differences(of_nodes: Mapping[str, Compared]) -> str:
     """Describe how nodes differ from what most of them have, by node id; empty if they are equal. Pure."""
-    libraries = {node_id: compared.libraries for node_id, compared in of_nodes.items()}
+    libraries = {node_id: found.libraries for node_id, found in of_nodes.items() if found.libraries is not None}
     known = {node_id: compared.accounts for node_id, compared in of_nodes.items()}
-    sentences = [*_sentences("function library", libraries), *_sentences("account", known)]
+    limit = f"{MOST_BYTES} bytes, and are not compared"
+    too_large = [
+        f"the function libraries of node {node_id} take more than {limit}"
+        for node_id in sorted(of_nodes.keys() - libraries.keys())
+    ]
+    sentences = [*_sentences("function library", libraries), *_sentences("account", known), *too_large]
     more = f"; and {len(sentences) - _LISTED} more" if len(sentences) > _LISTED else ""
     return "; ".join(sentences[:_LISTED]) + more
 
@@ -138,11 +186,3 @@ def _sentences(what: str, of_nodes: Mapping[str, Definitions]) -> Sequence[str]:
         found += [f"node {node_id} does not have {what} {name}" for name in sorted(difference.missing)]
         found += [f"node {node_id} has another version of {what} {name}" for name in sorted(difference.different)]
     return found
-
-
-async def _read(node: Node, access: Access) -> Compared | None:
-    try:
-        async with connect(node, access, _ANSWER_SECONDS) as client:
-            return Compared(await function_libraries(client), await accounts(client))
-    except (*NODE_GONE, NodeRefused):
-        return None

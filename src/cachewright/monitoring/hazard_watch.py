@@ -13,15 +13,17 @@ from collections import defaultdict
 import msgspec
 
 from cachewright.clock import now_ms
+from cachewright.concurrency import gather_limited
 from cachewright.heartbeats import LoopHeartbeats
 from cachewright.hosts.host import ChildProcess, LogPosition
-from cachewright.logs import about
+from cachewright.logs import RARELY, about
 from cachewright.model.incidents import FaultKind
 from cachewright.model.instances import Node
 from cachewright.monitoring.faults import RULES
 from cachewright.monitoring.incidents import Incidents
 from cachewright.operations import STATUSES_WITH_RUNNING_NODES
 from cachewright.operations.context import OperationContext
+from cachewright.operations.slot_moves.ended_jobs import known_jobs
 from cachewright.operations.slot_moves.leaked_children import (
     LEAKED_SECONDS,
     children_without_job,
@@ -31,12 +33,14 @@ from cachewright.operations.slot_moves.leaked_children import (
 from cachewright.store import instances
 from cachewright.threads import in_background
 from cachewright.valkey.access import Access
-from cachewright.valkey.node_log import write_loss_warnings
+from cachewright.valkey.node_log import WriteLossWarning, confirmed, write_loss_warnings
 
 log = logging.getLogger(__name__)
 
 _ROUND_SECONDS = 5.0
 _KIND: FaultKind = "write_loss_risk"
+_MOST_PENDING = 100
+_AT_ONCE = 16
 
 
 class _Watched(msgspec.Struct):
@@ -44,12 +48,16 @@ class _Watched(msgspec.Struct):
 
     :ivar position: end of what was read of its log.
     :ivar warned_at: time of its last warning, epoch milliseconds; 0 without one.
+    :ivar pending: warnings in its log that its jobs have neither confirmed nor refuted yet, by job.
+    :ivar reported: jobs whose warnings were reported.
     :ivar suspects: snapshot processes without a job, each with the time at which it was found, in seconds of the
         monotonic clock.
     """
 
     position: LogPosition | None = None
     warned_at: int = 0
+    pending: dict[str, WriteLossWarning] = {}
+    reported: frozenset[str] = frozenset()
     suspects: dict[ChildProcess, float] = {}
 
 
@@ -68,32 +76,53 @@ class HazardWatch:
             await asyncio.sleep(_ROUND_SECONDS)
 
     async def watch(self) -> None:
-        """Look at every node once."""
+        """Look at every node once. An error at one node does not affect the others."""
         targets = await in_background(self._targets)
         for removed in self._nodes.keys() - {node.id for node, _ in targets}:
             del self._nodes[removed]
-        at_risk = set()
-        for node, access in targets:
-            with about(instance_id=node.instance_id, node_id=node.id):
-                watched = self._nodes[node.id]
-                await self._read_log(node, watched)
-                await self._end_leaked(node, access, watched)
-                if now_ms() - watched.warned_at < RULES[_KIND].hold_seconds * 1000:
-                    at_risk.add(node.instance_id)
+        await gather_limited(lambda target: self._look_at(*target), targets, _AT_ONCE)
+        begin = now_ms() - RULES[_KIND].hold_seconds * 1000
+        at_risk = {node.instance_id for node, _ in targets if self._nodes[node.id].warned_at > begin}
         for instance_id in self._incidents.of_kind(_KIND) - at_risk:
             self._incidents.clear(instance_id, _KIND)
+
+    async def _look_at(self, node: Node, access: Access) -> None:
+        await asyncio.sleep(0)  # many nodes without news must not hold up other work
+        watched = self._nodes[node.id]
+        with about(instance_id=node.instance_id, node_id=node.id):
+            try:
+                await self._read_log(node, watched)
+                await self._report_confirmed(node, access, watched)
+                await self._end_leaked(node, access, watched)
+            except Exception:
+                log.exception("node %s could not be checked for hazards of slot migration; retrying", node.id)
 
     async def _read_log(self, node: Node, watched: _Watched) -> None:
         logged = await self._context.host.read_log(node.id, watched.position)
         watched.position = logged.position
-        oldest = now_ms() - RULES[_KIND].hold_seconds * 1000
-        for warning in write_loss_warnings(logged.lines):
-            if warning.at > oldest:
-                text = warning.described(node.id)
-                log.error("instance %s: %s", node.instance_id, text)
-                watched.warned_at = max(watched.warned_at, warning.at)
-                self._context.hazards.write_loss_warnings += 1
-                self._incidents.report(node.instance_id, _KIND, text)
+        now = now_ms()
+        for warning in write_loss_warnings(logged.lines, now):
+            is_recent = warning.at > now - RULES[_KIND].hold_seconds * 1000
+            if is_recent and warning.job not in watched.reported and len(watched.pending) < _MOST_PENDING:
+                watched.pending.setdefault(warning.job, warning)
+
+    async def _report_confirmed(self, node: Node, access: Access, watched: _Watched) -> None:
+        """Report the warnings that the jobs of the node confirm. If it does not answer, the next round asks again."""
+        if not watched.pending or (jobs := await known_jobs(node, access)) is None:
+            return
+        real = confirmed(watched.pending.values(), jobs)
+        if ignored := len(watched.pending) - len(real):
+            message = "node %s: its jobs do not confirm %d log lines about lost writes, which are ignored"
+            log.warning(message, node.id, ignored, extra=RARELY)
+        watched.pending = {}
+        watched.reported &= {job.name for job in jobs}
+        for warning in real:
+            text = warning.described(node.id)
+            log.error("instance %s: %s", node.instance_id, text)
+            watched.warned_at = max(watched.warned_at, warning.at)
+            watched.reported |= {warning.job}
+            self._context.hazards.write_loss_warnings += 1
+            self._incidents.report(node.instance_id, _KIND, text)
 
     async def _end_leaked(self, node: Node, access: Access, watched: _Watched) -> None:
         """End processes that had no job in two rounds."""

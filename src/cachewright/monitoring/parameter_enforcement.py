@@ -32,6 +32,7 @@ from cachewright.store import instances, tasks
 from cachewright.threads import in_background
 from cachewright.valkey.acl import CONTROL_USER
 from cachewright.valkey.client import NODE_GONE, NodeRefused
+from cachewright.valkey.config import CLUSTER_NODE_TIMEOUT_MS
 from cachewright.valkey.migration.node_settings import SETTINGS_OUTSIDE_MOVES
 from cachewright.valkey.parameters import (
     BY_NAME,
@@ -62,6 +63,9 @@ _TOLERATED = 100
 _CLOSED_AT_ONCE = 1000
 _SHARE_OF_FILES = 4
 """One in this many of the files that this process may open may be such a connection."""
+
+_OUTSIDE_MOVES: Mapping[str, str] = {**SETTINGS_OUTSIDE_MOVES, "cluster-node-timeout": str(CLUSTER_NODE_TIMEOUT_MS)}
+"""Settings that moves change, with their values outside of moves."""
 
 _MALFORMED = (KeyError, ValueError, TypeError, AttributeError)
 """Errors of parsing a malformed reply: another program listens at the node's address."""
@@ -191,7 +195,7 @@ class ParameterEnforcement:
         return bool(surplus)
 
     async def _compare(self, node: Node, parameters: Mapping[str, str], state: NodeState, session: Session) -> None:
-        answer = await session.ask("CONFIG", "GET", *BY_NAME, *SETTINGS_OUTSIDE_MOVES)
+        answer = await session.ask("CONFIG", "GET", *BY_NAME, *_OUTSIDE_MOVES)
         found = dict(zip(answer[::2], answer[1::2], strict=True))
         await self._reset_move_settings(node, found, session)
         other = deviations(read_settings(found), parameters)
@@ -206,7 +210,7 @@ class ParameterEnforcement:
 
     async def _reset_move_settings(self, node: Node, found: Mapping[str, str], session: Session) -> None:
         """Reset the settings of a move that a killed server has left behind."""
-        left = {name: value for name, value in SETTINGS_OUTSIDE_MOVES.items() if found.get(name) != value}
+        left = {name: value for name, value in _OUTSIDE_MOVES.items() if found.get(name) != value}
         if left and not await in_background(self._is_resized, node):
             for name, value in left.items():
                 await session.ask("CONFIG", "SET", name, value)

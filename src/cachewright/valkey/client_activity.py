@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from cachewright.valkey.acl import CONTROL_USER
 from cachewright.valkey.client import CONTROL_PLANE, Valkey, ask
 
 _OWN_COMMANDS = frozenset(
@@ -60,7 +61,7 @@ async def client_activity(client: Valkey) -> ClientActivity:
     needs_known_nodes = connected > _MOST_LISTED
     if connected <= _MOST_LISTED:
         listed = await ask(client, "CLIENT LIST", "TYPE", "normal")
-        clients = [other for other in listed if other["name"] != CONTROL_PLANE and not _migrates(other)]
+        clients = [other for other in listed if not _is_own(other) and not _migrates(other)]
         connected = len(clients)
         sent = {other["id"]: int(other.get("tot-cmds", 0)) for other in clients}
         needs_known_nodes = any(other.get("lib-name", "").startswith(_NEED_KNOWN_NODES) for other in clients)
@@ -69,6 +70,11 @@ async def client_activity(client: Valkey) -> ClientActivity:
     return ClientActivity(
         at=time.monotonic(), connected=connected, calls=calls, sent=sent, needs_known_nodes=needs_known_nodes
     )
+
+
+def _is_own(connection: Mapping[str, str]) -> bool:
+    """Whether the control plane uses the connection. It gets its name by its second request."""
+    return connection.get("user") == CONTROL_USER or connection["name"] == CONTROL_PLANE
 
 
 def _migrates(connection: Mapping[str, str]) -> bool:

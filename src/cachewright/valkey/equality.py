@@ -56,6 +56,11 @@ def merged(of_nodes: Sequence[Definitions], preferred: Definitions | None = None
     return {name: chosen(name) for name in sorted({name for node in of_nodes for name in node})}
 
 
+def hashed(definitions: Definitions) -> dict[str, bytes]:
+    """Return a hash in place of each definition. Hashes can be compared like definitions, and are short."""
+    return {name: hashlib.sha256(definition).digest() for name, definition in definitions.items()}
+
+
 def digest(definitions: Definitions) -> str:
     """Return a hash that is the same for the same definitions only."""
     parts = (f"{name}:{_hash(definitions[name])}" for name in sorted(definitions))

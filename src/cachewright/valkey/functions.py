@@ -10,6 +10,8 @@ Source: FUNCTION LIST, LOAD and DELETE of Valkey 9.1.
 from collections.abc import Collection
 from typing import Any
 
+import msgspec
+
 from cachewright.valkey.client import NodeRefused, Valkey, ask
 from cachewright.valkey.equality import Definitions, Difference
 
@@ -17,10 +19,39 @@ _NAME_TAKEN = "already exists"
 """Part of the error reply to a library whose function has the name of a function of another library of the node."""
 
 _NOT_THERE = "not found"
+_CHANGES = ("load", "delete", "flush", "restore")
+
+
+MOST_BYTES = 16 * 1024 * 1024
+"""Limit of the libraries of a node that are read. Clients decide how large they are."""
+
+
+class LibrariesTooLarge(NodeRefused):
+    """The libraries of a node take more than MOST_BYTES."""
+
+
+class LibrariesVersion(msgspec.Struct, frozen=True):
+    """What tells without the code whether libraries have changed: run id of the node, the calls that change libraries,
+    the number of the libraries and their size in bytes."""
+
+    run_id: str
+    calls: int
+    libraries: int
+    size: int
+
+
+async def libraries_version(client: Valkey) -> LibrariesVersion:
+    """Return the version of the node's libraries. It also changes if a call was refused or has changed nothing."""
+    said = await client.info("server", "memory", "commandstats")  # type: ignore[arg-type]  # the library types them wrongly
+    calls = sum(said.get(f"cmdstat_function|{word}", {}).get("calls", 0) for word in _CHANGES)
+    return LibrariesVersion(said["run_id"], calls, said["number_of_libraries"], said["used_memory_functions"])
 
 
 async def function_libraries(client: Valkey) -> dict[str, bytes]:
-    """Return the code of each library, by name."""
+    """Return the code of each library, by name. Raises LibrariesTooLarge."""
+    size = (await libraries_version(client)).size
+    if size > MOST_BYTES:
+        raise LibrariesTooLarge(f"function libraries of {size} bytes; at most {MOST_BYTES} are compared and copied")
     # The option keeps the library from decoding the reply.
     reply: Any = await client.execute_command("FUNCTION", "LIST", "WITHCODE", NEVER_DECODE=True)  # type: ignore[no-untyped-call]  # the library leaves it untyped
     rows = [dict(zip(row[::2], row[1::2], strict=True)) for row in reply]

@@ -7,19 +7,24 @@ stores them, and after a NOSCRIPT error clients send EVAL. See docs/decisions/00
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import msgspec
 
 from cachewright.concurrency import end_tasks, gather_limited
 from cachewright.model.instances import Node
-from cachewright.model.tasks import Task
+from cachewright.model.tasks import SubStep, Task
 from cachewright.valkey.access import Access
 from cachewright.valkey.accounts import accounts, change_accounts
 from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, connect
 from cachewright.valkey.equality import Definitions, Difference, compare, merged
-from cachewright.valkey.functions import change_libraries, function_libraries
+from cachewright.valkey.functions import (
+    LibrariesVersion,
+    change_libraries,
+    function_libraries,
+    libraries_version,
+)
 from cachewright.valkey.migration.failure import MigrationFailed
 
 log = logging.getLogger(__name__)
@@ -47,7 +52,19 @@ async def copy_definitions(new: Sequence[Node], old_primaries: Sequence[Node], a
 
 def joined_in(task: Task) -> frozenset[str]:
     """Ids of nodes that join the instance in this task."""
-    joins = [sub for step in task.steps for sub in step.sub_steps if sub.action == "join cluster"]
+    return _node_ids(_joins(task))
+
+
+def joining_in(task: Task) -> frozenset[str]:
+    """Ids of nodes that join the instance in this task and have not joined it yet."""
+    return _node_ids(sub for sub in _joins(task) if sub.status in {"WAITING", "EXECUTING"})
+
+
+def _joins(task: Task) -> list[SubStep]:
+    return [sub for step in task.steps for sub in step.sub_steps if sub.action == "join cluster"]
+
+
+def _node_ids(joins: Iterable[SubStep]) -> frozenset[str]:
     return frozenset(node_id for sub in joins for node_id in sub.arguments["node_ids"])
 
 
@@ -97,14 +114,18 @@ class Follower(msgspec.Struct, frozen=True, kw_only=True):
         """Compare and change until cancelled. A library is deleted only if two comparisons agree, because a client may
         be loading it on one primary after another. Consecutive errors are logged once."""
         obsolete: frozenset[str] = frozenset()
+        equal: tuple[LibrariesVersion, LibrariesVersion] | None = None
         failing = False
         async with connect(self.source, self.access) as source, connect(self.target, self.access) as target:
             while True:
                 start = time.monotonic()
                 try:
-                    difference = await self._difference(source, target)
-                    await self._change(target, msgspec.structs.replace(difference, extra=difference.extra & obsolete))
-                    obsolete, failing = difference.extra, False
+                    versions = await libraries_version(source), await libraries_version(target)
+                    if versions != equal:
+                        difference = await self._difference(source, target)
+                        await self._change(target, _without_new_extra(difference, obsolete))
+                        obsolete, equal = difference.extra, None if difference else versions
+                    failing = False
                 except (*NODE_GONE, NodeRefused) as error:
                     if not failing:
                         names = self.source.id, self.target.id
@@ -113,10 +134,16 @@ class Follower(msgspec.Struct, frozen=True, kw_only=True):
                 await asyncio.sleep(max(_POLL_SECONDS, _POLL_SHARE * (time.monotonic() - start)))
 
     async def _settle(self) -> None:
-        """Make the libraries of the target equal once. Raises MigrationFailed or NodeRefused."""
+        """Make the libraries of the target equal once. A library is deleted only if two comparisons agree. Raises
+        MigrationFailed or NodeRefused."""
         try:
             async with connect(self.source, self.access) as source, connect(self.target, self.access) as target:
-                await self._change(target, await self._difference(source, target))
+                difference = await self._difference(source, target)
+                await self._change(target, _without_new_extra(difference, frozenset()))
+                if difference.extra:
+                    await asyncio.sleep(_POLL_SECONDS)
+                    again = await self._difference(source, target)
+                    await self._change(target, _without_new_extra(again, difference.extra))
         except NODE_GONE as error:
             raise MigrationFailed([f"a node does not answer: {error}"]) from error
 
@@ -144,6 +171,11 @@ class Follower(msgspec.Struct, frozen=True, kw_only=True):
                 self.source.id,
                 changed,
             )
+
+
+def _without_new_extra(difference: Difference, obsolete: frozenset[str]) -> Difference:
+    """Return a difference whose extra libraries are only those that an earlier comparison has found, too."""
+    return msgspec.structs.replace(difference, extra=difference.extra & obsolete)
 
 
 async def _libraries(node: Node, access: Access) -> Definitions:

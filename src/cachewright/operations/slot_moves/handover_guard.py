@@ -8,7 +8,7 @@ limit never takes them: it restarts, and the slots stay with the source. See doc
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 
 import msgspec
@@ -18,7 +18,8 @@ from cachewright.model.instances import Node
 from cachewright.operations.context import OperationContext
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, connect
-from cachewright.valkey.migration.jobs import is_handover_granted, jobs
+from cachewright.valkey.migration.jobs import Job, is_handover_granted, jobs
+from cachewright.valkey.topology import ask_view
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ _SAFE_MS = 1500
 """Remaining time of the source's pause at which the target is stopped. Valkey gives a target at least 2 s after the
 grant."""
 
+_ANSWER_SECONDS = 0.2
 _GRACE_SECONDS = 0.5
 _LONGEST_SECONDS = 20.0
 """Time after which a granted handover has ended in any case. Valkey's limit is 10 s."""
@@ -65,27 +67,39 @@ class HandoverGuard(msgspec.Struct, frozen=True, kw_only=True):
             with suppress(*NODE_GONE, NodeRefused):
                 async with connect(self.source, self.access) as source:
                     while True:
-                        if late := await self._late(source) - stopped:
-                            stopped |= late
+                        late = {name: job for name, job in (await self._late(source)).items() if name not in stopped}
+                        if late and not await self._has_taken_over(late.values()):
+                            stopped |= late.keys()
                             await self._stop_target()
                         await asyncio.sleep(_POLL_SECONDS)
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def _late(self, source: Valkey) -> set[str]:
-        """Return the names of jobs whose handover is granted, and whose time to complete it is almost over.
+    async def _late(self, source: Valkey) -> dict[str, Job]:
+        """Return the jobs, by name, whose handover is granted, and whose time to complete it is almost over.
 
         The jobs are read again after the pause: it has also ended if the target has taken the slots in between.
         """
         granted = await self._granted(source)
         if not granted or await _rest_of_pause(source) >= _SAFE_MS:
-            return set()
-        return granted & await self._granted(source)
+            return {}
+        still_granted = await self._granted(source)
+        return {name: job for name, job in still_granted.items() if name in granted}
 
-    async def _granted(self, source: Valkey) -> set[str]:
-        """Return the names of jobs to this target whose handover is granted."""
-        return {
-            job.name for job in await jobs(source) if is_handover_granted(job) and job.target_node == self.target.id
-        }
+    async def _granted(self, source: Valkey) -> dict[str, Job]:
+        """Return the jobs to this target whose handover is granted, by name."""
+        found = await jobs(source)
+        return {job.name: job for job in found if is_handover_granted(job) and job.target_node == self.target.id}
+
+    async def _has_taken_over(self, granted: Iterable[Job]) -> bool:
+        """Whether the target answers at once that it owns the slots of these jobs. It may have taken them without the
+        source knowing, while that was frozen. A target that is stopped then would only be missed."""
+        try:
+            view = await ask_view(self.target, self.access, _ANSWER_SECONDS)
+        except (*NODE_GONE, NodeRefused, ValueError):
+            return False
+        owned = view.owned().get(self.target.id, ())
+        wanted = [part for job in granted for part in job.ranges]
+        return all(any(own.first <= part.first and part.last <= own.last for own in owned) for part in wanted)
 
     async def _stop_target(self) -> None:
         log.error(

@@ -3,14 +3,16 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from cachewright.clock import now_ms
 from cachewright.model.instances import Node
 from cachewright.operations.context import OperationContext
+from cachewright.operations.slot_moves.ended_jobs import known_jobs
 from cachewright.operations.slot_moves.handover_guard import HandoverGuard
 from cachewright.operations.slot_moves.leaked_children import end_leaked_children
 from cachewright.tasks.operation import StepContext
 from cachewright.valkey.access import Access
 from cachewright.valkey.migration.failure import MigrationFailed
-from cachewright.valkey.node_log import write_loss_warnings
+from cachewright.valkey.node_log import confirmed, write_loss_warnings
 from cachewright.valkey.slots import SlotRange, overlap
 
 
@@ -28,26 +30,28 @@ async def watch_hazards(
             yield
     except MigrationFailed as failure:
         await end_leaked_children(context, source, access)
-        if warnings := await _warnings(context, step, source, part):
+        if warnings := await _warnings(context, step, source, part, access):
             raise MigrationFailed([*failure.reasons, *warnings]) from failure
         raise
     except Exception:
         await end_leaked_children(context, source, access)
-        await _warnings(context, step, source, part)
+        await _warnings(context, step, source, part, access)
         raise
-    if warnings := await _warnings(context, step, source, part):
+    if warnings := await _warnings(context, step, source, part, access):
         step.measure(detail=f"{step.sub_step.detail[:-1]},warning:{'; '.join(warnings)}}}")
 
 
-async def _warnings(context: OperationContext, step: StepContext, source: Node, part: SlotRange) -> list[str]:
-    """Record and return what the source has logged about lost writes of these slots since the begin of the sub-step."""
+async def _warnings(
+    context: OperationContext, step: StepContext, source: Node, part: SlotRange, access: Access
+) -> list[str]:
+    """Record and return what the source has logged about lost writes of these slots since the begin of the sub-step.
+    Its jobs must confirm it, unless it does not answer."""
     logged = await context.host.read_log(source.id, None)
     begin = step.sub_step.begin_time or 0
-    found = [
-        warning.described(source.id)
-        for warning in write_loss_warnings(logged.lines)
-        if warning.at >= begin and overlap(warning.slots, part)
-    ]
+    logged_warnings = [found for found in write_loss_warnings(logged.lines, now_ms()) if found.at >= begin]
+    if logged_warnings and (jobs := await known_jobs(source, access)) is not None:
+        logged_warnings = confirmed(logged_warnings, jobs)
+    found = [warning.described(source.id) for warning in logged_warnings if overlap(warning.slots, part)]
     for text in found:
         step.warn(text)
     return found
