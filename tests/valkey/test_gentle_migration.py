@@ -16,7 +16,11 @@ from cachewright.model.tasks import MigrationMode
 from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.key_mover import KeyMover
 from cachewright.valkey.migration.mover import Move, Mover
-from cachewright.valkey.migration.open_slots import close_unused_imports, complete_open_slots
+from cachewright.valkey.migration.open_slots import (
+    close_imports_before_move,
+    close_unused_imports,
+    complete_open_slots,
+)
 from cachewright.valkey.migration.source_state import MigrationState
 from cachewright.valkey.migration.transfer import Transfer
 from cachewright.valkey.session import Session
@@ -364,6 +368,25 @@ def test_an_import_without_a_source_is_closed(cluster: BareCluster) -> None:
 
     asyncio.run(close())
     assert opened(target) == set()
+
+
+def test_unused_imports_of_a_target_do_not_stop_its_next_batches(cluster: BareCluster) -> None:
+    source, target = cluster.nodes
+    for slot in (7, 300):
+        on(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+    on(source, "CLUSTER", "SETSLOT", 300, "MIGRATING", target.id)
+    state = MigrationState(cpus=2)
+
+    def close() -> None:
+        asyncio.run(close_imports_before_move(target, cluster.nodes, OPEN, state))
+
+    close()
+    assert opened(target) == {300}, "the source sends clients to the target for slot 300"
+    complete(cluster, state)
+    on(target, "CLUSTER", "SETSLOT", 7, "IMPORTING", source.id)
+    close()
+    move(cluster, Gentle("fastest"), state)
+    assert arrived(cluster) == len(in_part(cluster))
 
 
 def test_clients_see_no_errors_and_lose_no_write(cluster: BareCluster) -> None:
