@@ -16,7 +16,11 @@ from cachewright.model.tasks import MigrationMode
 from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.key_mover import KeyMover
 from cachewright.valkey.migration.mover import Move, Mover
-from cachewright.valkey.migration.open_slots import close_unused_imports, complete_open_slots
+from cachewright.valkey.migration.open_slots import (
+    close_imports_before_move,
+    close_unused_imports,
+    complete_open_slots,
+)
 from cachewright.valkey.migration.source_state import MigrationState
 from cachewright.valkey.migration.transfer import Transfer
 from cachewright.valkey.session import Session
@@ -277,9 +281,66 @@ async def _move_one_batch(cluster: BareCluster, state: MigrationState) -> None:
         for slot in slots:
             keys = await session.ask("CLUSTER", "GETKEYSINSLOT", slot, 5)
             if len(keys) == 5:
-                await mover.move_batch(slot, keys, await session.ask("CLUSTER", "COUNTKEYSINSLOT", slot))
+                await mover.move_batch(slot, keys)
     finally:
         session.close()
+
+
+def _interrupt_and_delete(cluster: BareCluster, slot: int, keys: list[bytes], gone: list[bytes]) -> None:
+    """Let MIGRATE of these keys fail at a frozen target, delete them on the source, and complete the slot."""
+    source, target = cluster.nodes
+    state = MigrationState(cpus=2)
+    on(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+    on(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
+    frozen = process_of(target)
+    freeze(frozen)
+
+    async def interrupted() -> None:
+        session = await Session.open(source, OPEN, 5, encoding=None)
+        try:
+            await KeyMover(session, session, (source, target), access=OPEN, state=state).move_batch(slot, keys + gone)
+        finally:
+            session.close()
+
+    try:
+        with pytest.raises(MigrationFailed, match="MIGRATE"):
+            asyncio.run(interrupted())
+        for key in keys:
+            on(source, "DEL", key)
+    finally:
+        thaw(frozen)
+    until(lambda: on(target, "CLUSTER", "COUNTKEYSINSLOT", slot) == len(keys), "the target has no copies")
+    complete(cluster, state)
+    assert opened(source) == opened(target) == set()
+    assert on(target, "CLUSTER", "COUNTKEYSINSLOT", slot) == 0
+
+
+def _name_in_part(cluster: BareCluster) -> str:
+    return next(f"{{t{n}}}" for n in range(100_000) if on_slot(cluster.nodes[0], f"{{t{n}}}") in PART)
+
+
+def test_a_deleted_key_does_not_come_back_if_another_key_of_its_batch_is_gone() -> None:
+    with BareCluster(masters=2) as cluster:
+        source, name = cluster.nodes[0], _name_in_part(cluster)
+        on(source, "SET", name, "value")
+        _interrupt_and_delete(cluster, on_slot(source, name), [name.encode()], [f"{name}gone".encode()])
+
+
+def test_a_deleted_value_of_any_type_does_not_come_back() -> None:
+    """Two nodes store the elements of a set or a hash in different orders."""
+    with BareCluster(masters=2) as cluster:
+        source, name = cluster.nodes[0], _name_in_part(cluster)
+        with client_of(source) as client:
+            client.sadd(f"{name}set", *(f"member {n}" for n in range(300)))
+            client.hset(f"{name}hash", mapping={f"field {n}": n for n in range(600)})
+            client.hset(f"{name}small hash", mapping={"field": "x" * 100, "other": "y", "another": "z"})
+            client.zadd(f"{name}sorted set", {f"member {n}": n / 7 for n in range(300)})
+            client.zremrangebyrank(f"{name}sorted set", 10, -1)  # keeps its encoding on this node only
+            client.rpush(f"{name}list", *(f"element {n}" for n in range(2000)))
+            client.xadd(f"{name}stream", {"field": "value"})
+            client.append(f"{name}string", b"12\x003\xff")
+            keys = [key.encode() for key in client.keys("*")]
+        _interrupt_and_delete(cluster, on_slot(source, name), keys, [])
 
 
 def test_copies_on_the_target_do_not_replace_what_the_source_has(cluster: BareCluster) -> None:
@@ -307,6 +368,25 @@ def test_an_import_without_a_source_is_closed(cluster: BareCluster) -> None:
 
     asyncio.run(close())
     assert opened(target) == set()
+
+
+def test_unused_imports_of_a_target_do_not_stop_its_next_batches(cluster: BareCluster) -> None:
+    source, target = cluster.nodes
+    for slot in (7, 300):
+        on(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+    on(source, "CLUSTER", "SETSLOT", 300, "MIGRATING", target.id)
+    state = MigrationState(cpus=2)
+
+    def close() -> None:
+        asyncio.run(close_imports_before_move(target, cluster.nodes, OPEN, state))
+
+    close()
+    assert opened(target) == {300}, "the source sends clients to the target for slot 300"
+    complete(cluster, state)
+    on(target, "CLUSTER", "SETSLOT", 7, "IMPORTING", source.id)
+    close()
+    move(cluster, Gentle("fastest"), state)
+    assert arrived(cluster) == len(in_part(cluster))
 
 
 def test_clients_see_no_errors_and_lose_no_write(cluster: BareCluster) -> None:

@@ -61,12 +61,15 @@ class Session:
         async with asyncio.timeout(self._answer_seconds):
             return await answer
 
-    async def ask_each(self, commands: Iterable[Sequence[Word]]) -> list[Any]:
-        """Send commands together and return their replies. Refusals are returned like replies."""
+    async def ask_each(self, commands: Iterable[Sequence[Word]], answer_seconds: float | None = None) -> list[Any]:
+        """Send commands together and return their replies. Refusals are returned like replies.
+
+        :param answer_seconds: time limit, instead of that of the session.
+        """
         packed = [pack_command(tuple(words)) for words in commands]
         answers = [self._replies.expected() for _ in packed]
         self._transport.write(b"".join(packed))
-        async with asyncio.timeout(self._answer_seconds):
+        async with asyncio.timeout(answer_seconds or self._answer_seconds):
             replies = await asyncio.gather(*answers, return_exceptions=True)
         for reply in replies:
             if isinstance(reply, BaseException) and not isinstance(reply, NodeRefused):

@@ -15,7 +15,7 @@ from cachewright.operations.slot_moves.move_hazards import watch_hazards
 from cachewright.tasks.operation import CANCELLED, ActionFailed, StepContext
 from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.mover import Move, Mover, Next
-from cachewright.valkey.migration.open_slots import complete_open_slots
+from cachewright.valkey.migration.open_slots import close_imports_before_move, complete_open_slots
 from cachewright.valkey.migration.transfer import Transfer
 from cachewright.valkey.slots import SlotRange
 from cachewright.valkey.topology import View, primaries
@@ -89,6 +89,8 @@ async def move_slots(context: OperationContext, step: StepContext, arguments: Mo
             if (view := views[source.id]) is None:
                 raise MigrationFailed([f"node {source.id} does not answer"])
             await complete_open_slots(source, view, current_primary(nodes, views), access, context.migrations)
+            if (at_target := views[target.id]) and at_target.members[target.id].importing:
+                await close_imports_before_move(target, nodes, access, context.migrations)
             await Mover(move).ensure(report)
     except MigrationFailed as failure:
         if step.is_cancelled():

@@ -23,6 +23,7 @@ from cachewright.valkey.acl import CONTROL_USER
 from cachewright.valkey.client import NodeBusy, NodeRefused, refusal
 from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.key_batches import KeyBatchSizer
+from cachewright.valkey.migration.key_values import READ_VALUE
 from cachewright.valkey.migration.source_state import MigrationState
 from cachewright.valkey.migration.stale_copies import InterruptedKeys, remove_stale
 from cachewright.valkey.session import Session, Word
@@ -31,6 +32,9 @@ _TIMEOUT_MS = 1000
 """The source answers no client for this long if the target freezes in the middle of a command."""
 
 _ANSWER_SECONDS = 5.0
+_MIGRATE_SECONDS = 60.0
+"""Time limit of MIGRATE on a source that is suspended. Its reply tells which keys the target may have copies of."""
+
 _SIZED_AT_ONCE = 100
 Listing = Mapping[int, Mapping[bytes, int]]
 """Memory of keys in bytes, by slot and key."""
@@ -41,21 +45,22 @@ MOST_LISTED = 1_000
 _TARGET_REFUSES = "Target instance replied with error: "
 _NOT_ANY_MORE = "I'm not the owner"
 _ALREADY = "I'm already the owner"
-# Returns the number of keys left in the slot. If they are more than expected, MIGRATE has failed for some: it returns
-# those with their values at this moment, before any client can change them.
-_LEFT = """
-local left = redis.call('CLUSTER', 'COUNTKEYSINSLOT', ARGV[1])
-local reply = {left}
-if left <= tonumber(ARGV[2]) then return reply end
-for position = 3, #ARGV do
-  local value = redis.pcall('DUMP', ARGV[position])
-  if type(value) == 'string' then
+# Returns the number of keys left in the slot, and the given keys that MIGRATE has not moved, with their values at this
+# moment, before any client can change them.
+_LEFT = (
+    READ_VALUE
+    + """
+local reply = {redis.call('CLUSTER', 'COUNTKEYSINSLOT', ARGV[1])}
+for position = 2, #ARGV do
+  local value = read_value(ARGV[position])
+  if value then
     reply[#reply + 1] = ARGV[position]
     reply[#reply + 1] = value
   end
 end
 return reply
 """
+)
 
 
 class KeyMover:
@@ -132,32 +137,50 @@ class KeyMover:
     async def _move_keys(self, slot: int, sizes: Mapping[bytes, int], count: int) -> AsyncGenerator[None, None]:
         """Move keys of a slot that has `count` keys."""
         for batch in self._sizer.batches(list(sizes), sizes):
-            left = await self.move_batch(slot, batch, count)
+            left = await self.move_batch(slot, batch)
             self.keys += max(count - left, 0)
             self.bytes += sum(sizes[key] for key in batch)
             count = left
             yield
 
-    async def move_batch(self, slot: int, keys: Sequence[bytes], count: int) -> int:
-        """Move keys of an open slot that has `count` keys. Return how many it has left. Raises MigrationFailed if the
-        target does not answer or refuses."""
-        began = time.perf_counter()
-        left: tuple[Word, ...] = ("EVAL_RO", _LEFT, 0, slot, count - len(keys), *keys)
-        *_, executed = await self._source.ask_each([("MULTI",), (*self._migrate, *keys), left, ("EXEC",)])
-        self._sizer.record(time.perf_counter() - began)
-        if isinstance(executed, NodeRefused):
-            # The transaction is refused if one of its keys is gone; MIGRATE alone ignores such keys.
-            self._require(slot, *await self._source.ask_each([(*self._migrate, *keys)]))
-            return int(await self._source.ask("CLUSTER", "COUNTKEYSINSLOT", slot))
-        reply, (remaining, *interrupted) = executed
+    async def move_batch(self, slot: int, keys: Sequence[bytes]) -> int:
+        """Move keys of an open slot. Return how many keys it has left. Raises MigrationFailed if the target does not
+        answer or refuses."""
+        existing = keys
+        while existing:
+            began = time.perf_counter()
+            left: tuple[Word, ...] = ("EVAL_RO", _LEFT, 0, slot, *existing)
+            transaction: list[tuple[Word, ...]] = [("MULTI",), (*self._migrate, *existing), left, ("EXEC",)]
+            replies = await self._source.ask_each(transaction, _MIGRATE_SECONDS)
+            self._sizer.record(time.perf_counter() - began)
+            refused = next((reply for reply in replies if isinstance(reply, NodeRefused)), None)
+            if refused is None:
+                return await self._moved(slot, *replies[-1])
+            # The transaction is refused if one of its keys is gone.
+            before, existing = existing, await self._existing(existing)
+            if len(existing) == len(before):
+                self._require(slot, refused)
+        return int(await self._source.ask("CLUSTER", "COUNTKEYSINSLOT", slot))
+
+    async def _moved(self, slot: int, reply: object, left: Sequence[Any]) -> int:
+        """Return the number of keys that the slot has left after MIGRATE. Record the keys that may have copies."""
+        remaining, *interrupted = left
         if isinstance(reply, ReplyError):
-            if "BUSYKEY" in str(reply):
-                await remove_stale(self._source, self._target, slot, None)
-                return int(remaining)
-            values = dict(zip(interrupted[::2], interrupted[1::2], strict=True))
-            self._state.suspects[self._nodes[0].id] = InterruptedKeys(slot, values)
-            self._require(slot, reply)
+            values = dict(zip(interrupted[::2], map(tuple, interrupted[1::2]), strict=True))
+            suspects = self._state.suspects[self._nodes[0].id] = InterruptedKeys(slot, values)
+            if "BUSYKEY" not in str(reply):
+                self._require(slot, reply)
+            await remove_stale(self._source, self._target, slot, suspects)
+            del self._state.suspects[self._nodes[0].id]
         return int(remaining)
+
+    async def _existing(self, keys: Sequence[bytes]) -> list[bytes]:
+        """Return the keys of an open slot that the source has. Raises NodeBusy."""
+        replies = await self._source.ask_each([("EXISTS", key) for key in keys])
+        for reply in replies:
+            if isinstance(reply, NodeBusy):
+                raise reply
+        return [key for key, reply in zip(keys, replies, strict=True) if reply == 1]
 
     def _require(self, slot: int, reply: object) -> None:
         """Raise MigrationFailed if MIGRATE was refused or not answered; NodeBusy if a node is busy."""

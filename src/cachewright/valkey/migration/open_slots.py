@@ -5,7 +5,7 @@ never given back, because the target may have got new keys.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 
 from cachewright.model.instances import Node
@@ -14,7 +14,8 @@ from cachewright.valkey.client import NODE_GONE, NodeBusy, NodeRefused, ask, con
 from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.key_mover import key_mover
 from cachewright.valkey.migration.source_state import MigrationState
-from cachewright.valkey.topology import Member, View
+from cachewright.valkey.topology import View
+from cachewright.valkey.topology import views as ask_views
 
 
 async def complete_open_slots(
@@ -32,6 +33,7 @@ async def complete_open_slots(
     for target_id, slots in by_target.items():
         try:
             async with (
+                state.targets.turn(target_id, "keys"),
                 key_mover(source, primary_of(target_id), access, state) as keys,
                 aclosing(keys.resume(slots)) as moving,
             ):
@@ -48,9 +50,7 @@ async def close_unused_imports(node: Node, view: View, views: Mapping[str, View 
     """Close slots that a target has opened and whose source has not: no client was sent there. No move may be running.
     Ignores a node that does not answer or refuses."""
     own = view.members.get(node.id)
-    unused = [
-        slot for slot, source_id in (own.importing if own else {}).items() if not _migrates(views, source_id, slot)
-    ]
+    unused = [slot for slot in (own.importing if own else {}) if not _may_migrate(slot, view, views)]
     if unused:
         with suppress(*NODE_GONE, NodeRefused):
             async with connect(node, access) as client:
@@ -58,8 +58,19 @@ async def close_unused_imports(node: Node, view: View, views: Mapping[str, View 
                     await ask(client, "CLUSTER", "SETSLOT", slot, "STABLE")
 
 
-def _migrates(views: Mapping[str, View | None], source_id: str, slot: int) -> bool:
-    """Whether the source has the slot open, or does not answer."""
-    source = views.get(source_id)
-    member: Member | None = source.members.get(source_id) if source else None
-    return member is None or slot in member.migrating
+async def close_imports_before_move(target: Node, nodes: Sequence[Node], access: Access, state: MigrationState) -> None:
+    """Close unused imports of a target, because it refuses atomic migrations while it imports a slot. Other sources
+    may move slots to it."""
+    async with state.targets.turn(target.id, "batches"):
+        views = await ask_views(nodes, access)
+        if view := views[target.id]:
+            await close_unused_imports(target, view, views, access)
+
+
+def _may_migrate(slot: int, view: View, views: Mapping[str, View | None]) -> bool:
+    """Whether a node has the slot open, or its owner in `view` does not answer."""
+    owner = next((member.id for member in view.members.values() if any(slot in part for part in member.slots)), None)
+    answered = {
+        node_id: found.members[node_id] for node_id, found in views.items() if found and node_id in found.members
+    }
+    return owner not in answered or any(slot in member.migrating for member in answered.values())

@@ -9,20 +9,21 @@ with their values at that moment: a copy with the same value is stale, although 
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from cachewright.valkey.acl import CONTROL_USER
-from cachewright.valkey.client import NodeRefused
+from cachewright.valkey.client import NodeBusy, NodeRefused
+from cachewright.valkey.migration.key_values import DELETE_IF_SAME, READ
 from cachewright.valkey.session import Session
 
 
 class InterruptedKeys(msgspec.Struct, frozen=True):
-    """Keys of an interrupted MIGRATE, with their values in the format of DUMP. They are from one slot."""
+    """Keys of an interrupted MIGRATE, with their values as `key_values` reads them. They are from one slot."""
 
     slot: int
-    values: Mapping[bytes, bytes]
+    values: Mapping[bytes, tuple[bytes, ...]]
 
 
 _AT_ONCE = 100
@@ -36,7 +37,6 @@ for _, key in ipairs(ARGV) do
 end
 return present
 """
-_DELETE_IF_SAME = "if redis.call('DUMP', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 
 async def remove_stale(source: Session, target: Session, slot: int, suspects: InterruptedKeys | None) -> None:
@@ -48,7 +48,7 @@ async def remove_stale(source: Session, target: Session, slot: int, suspects: In
         return
     for key in await _on_both(source, target, slot):
         await target.ask("ASKING")
-        copy = await target.ask("DUMP", key)
+        copy = await target.ask("EVAL_RO", READ, 1, key)
         # If the source still has the key, no client was sent to the target for it before the copy was read.
         if copy is not None and await _has(source, key):
             await _delete_if_same(target, key, copy)
@@ -71,16 +71,18 @@ async def _on_both(source: Session, target: Session, slot: int) -> list[bytes]:
 
 
 async def _has(source: Session, key: bytes) -> bool:
-    """Whether the source has the key. If not, it replies with ASK."""
+    """Whether the source has the key. If not, it replies with ASK. Raises NodeBusy."""
     try:
         return bool(await source.ask("EXISTS", key))
+    except NodeBusy:
+        raise
     except NodeRefused:
         return False
 
 
-async def _delete_if_same(target: Session, key: bytes, value: bytes) -> None:
+async def _delete_if_same(target: Session, key: bytes, value: Sequence[bytes]) -> None:
     await target.ask("ASKING")
-    await target.ask("EVAL", _DELETE_IF_SAME, 1, key, value)
+    await target.ask("EVAL", DELETE_IF_SAME, 1, key, *value)
 
 
 def _parts(keys: list[bytes]) -> Iterable[list[bytes]]:
