@@ -17,7 +17,7 @@ from cachewright.errors import ApiError
 from cachewright.flavors import MEGABYTE, parse
 from cachewright.hosts.ports import NodePorts
 from cachewright.model.instances import Instance, Node
-from cachewright.model.tasks import DEFAULT_MODE, Control, MigrationMode, Step, Task
+from cachewright.model.tasks import DEFAULT_MODE, ENDED, Control, MigrationMode, Step, Task
 from cachewright.operations.actions import checks, slots
 from cachewright.operations.actions.nodes import remove_node
 from cachewright.operations.context import OperationContext, best_view
@@ -38,8 +38,8 @@ from cachewright.operations.slot_moves.leaked_children import end_leaked_childre
 from cachewright.operations.step_names import POST_CHECK, PRE_CHECK
 from cachewright.placement.capacity import Request as RoomRequest
 from cachewright.placement.port_reservation import reserve
-from cachewright.store import instances, task_controls, throughput
-from cachewright.tasks.operation import ActionFailed
+from cachewright.store import instances, task_controls, tasks, throughput
+from cachewright.tasks.operation import ActionFailed, cancellation
 from cachewright.tasks.progress import planned_seconds
 from cachewright.topologies import layout
 from cachewright.valkey import cluster_membership
@@ -199,7 +199,7 @@ async def _complete_open_slots(
 
 def _store(context: OperationContext, task: Task, added: Sequence[Node]) -> None:
     """Store new nodes with free ports, before any of them starts. Nodes that an earlier plan of this run has stored
-    keep their ports. ActionFailed DCS.4039 if too few ports are free."""
+    keep their ports. ActionFailed DCS.4039 if too few ports are free, DCS.9005 if the task has been cancelled."""
     with context.database.read() as connection:
         stored = {node.id: node for node in instances.nodes_of(connection, task.instance_id)}
     missing = [node for node in added if node.id not in stored]
@@ -208,12 +208,23 @@ def _store(context: OperationContext, task: Task, added: Sequence[Node]) -> None
     tls = any(node.tls_port for node in stored.values())
 
     def add(connection: sa.Connection, ports: Sequence[NodePorts]) -> None:
+        _require_unfinished(connection, task)
         instances.add_nodes(connection, layout.placed(missing, ports))
 
     try:
         reserve(context.database, context.host, context.settings, len(missing), add, tls=tls)
     except ApiError as refused:
         raise ActionFailed(refused.code, refused.message, True) from refused
+
+
+def _require_unfinished(connection: sa.Connection, task: Task) -> None:
+    """Raise ActionFailed DCS.9005 if the task has been cancelled, and StaleTask if its run has ended otherwise. Nobody
+    would remove new nodes then."""
+    control, current = task_controls.get(connection, task.id), tasks.get(connection, task.instance_id, task.id)
+    if control.is_cancelled:
+        raise cancellation(control)
+    if current is None or current.status in ENDED or current.run_id != task.run_id:
+        raise tasks.StaleTask(task.id)
 
 
 RESIZE = Resize()
