@@ -1,5 +1,7 @@
 """Roles of nodes that do not respond."""
 
+import uuid
+
 import pytest
 
 from cachewright.api.schemas.instance_state import instance_state
@@ -39,5 +41,7 @@ def test_a_silent_node_is_shown_as_a_primary_only_if_no_other_one_is(reported: R
         output_kbps=1,
     )
     nodes = [(node("primary"), None), (node("replica"), stats)]
-    state = instance_state(InstanceSnapshot(instance=an_instance(), nodes=nodes, view=None, task=None))
+    state = instance_state(
+        InstanceSnapshot(instance=an_instance(id=str(uuid.uuid4())), nodes=nodes, view=None, task=None)
+    )
     assert [found.role for found in state.shards[0].nodes] == shown
