@@ -158,21 +158,22 @@ def _shard(snapshot: InstanceSnapshot, shard: int) -> ShardState:
     owned = (
         snapshot.view.owned() if snapshot.view and parse(snapshot.instance.spec_code).cache_mode == "cluster" else {}
     )
+    has_primary = any(stats.role == "primary" for _, stats in members if stats)
     slots = sorted(part for node, _ in members for part in owned.get(node.id, ()))
     return ShardState(
         group_id=group_id(snapshot.instance, shard),
         group_name=group_name(shard),
         slots=[(part.first, part.last) for part in slots],
         slot_count=sum(len(part) for part in slots),
-        nodes=[_node(node, stats) for node, stats in members],
+        nodes=[_node(node, stats, "replica" if has_primary else node.role) for node, stats in members],
     )
 
 
-def _node(node: Node, stats: NodeStats | None) -> NodeState:
+def _node(node: Node, stats: NodeStats | None, role_if_silent: Role) -> NodeState:
     return NodeState(
         node_id=node.id,
         address=f"{node.host}:{node.port}",
-        role=stats.role if stats else node.role,
+        role=stats.role if stats else role_if_silent,
         status="Active" if stats else "Inactive",
         keys=stats.keys if stats else None,
         used_memory=stats.used_memory if stats else None,
