@@ -40,6 +40,7 @@ class MoveSlots(msgspec.Struct, frozen=True, kw_only=True):
     :ivar keys: number of keys in them.
     :ivar bytes_per_key: bytes that one of these keys takes on the network.
     :ivar spared: whether the plan protects the clients of the source. Stored plans have this name.
+    :ivar fork: expected seconds of a fork of the source.
     """
 
     source: str
@@ -49,6 +50,7 @@ class MoveSlots(msgspec.Struct, frozen=True, kw_only=True):
     keys: int
     bytes_per_key: float
     spared: bool = False
+    fork: float = 0.0
 
     @property
     def slot_range(self) -> SlotRange:

@@ -79,7 +79,7 @@ def learned(step: Step, turns: int, waits: WaitModel) -> float | None:
 
     def effort_of(move: SubStep) -> float:
         protected, arguments = move.arguments.get("spared", False), move.arguments
-        at_once = batch_keys(NodeLoad(0, arguments["bytes_per_key"], {}, protected), waits)
+        at_once = batch_keys(NodeLoad(0, arguments["bytes_per_key"], {}, protected, arguments.get("fork", 0.0)), waits)
         return _effort(move.work.total, arguments["keys"], at_once, protected=protected)
 
     return _pace(step, turns, effort_of)
@@ -123,6 +123,7 @@ def _move_spec(move: Move, load: NodeLoad, speed: Speed, *, ahead: bool) -> SubS
         keys=keys,
         bytes_per_key=load.bytes_per_key,
         spared=protected,
+        fork=load.fork,
     )
     return move_slots.sub_step(
         f"Slot migration. Slots {move.range.first}-{move.range.last}",
