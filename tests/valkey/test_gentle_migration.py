@@ -13,6 +13,7 @@ from valkey.cluster import ValkeyCluster
 
 from cachewright.model.instances import Node
 from cachewright.model.tasks import MigrationMode
+from cachewright.valkey.client import NodeBusy
 from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.key_mover import KeyMover
 from cachewright.valkey.migration.mover import Move, Mover
@@ -75,7 +76,7 @@ def cluster() -> Iterator[BareCluster]:
 def move(
     cluster: BareCluster, control: Gentle, state: MigrationState | None = None, *, to_new_node: bool = False
 ) -> list[Transfer]:
-    source, target = cluster.nodes
+    source, target = (node for node in cluster.nodes if node.role == "primary")
     reports: list[Transfer] = []
     moved = Move(
         source=source,
@@ -96,7 +97,7 @@ def move(
 
 def complete(cluster: BareCluster, state: MigrationState | None = None) -> int:
     by_id = {node.id: node for node in cluster.nodes}
-    source = cluster.nodes[0]
+    source = next(node for node in cluster.nodes if node.role == "primary")
 
     async def run() -> int:
         view = await ask_view(source, OPEN)
@@ -416,6 +417,42 @@ def test_clients_see_no_errors_and_lose_no_write(cluster: BareCluster) -> None:
     writer.join()
     assert errors == []
     assert {number: int(value) for number, value in values_of(cluster, list(written)).items()} == written
+
+
+def test_a_replica_that_does_not_answer_delays_a_move_and_does_not_end_it() -> None:
+    with BareCluster(masters=2, replicas=1) as cluster:
+        source, target = (node for node in cluster.nodes if node.role == "primary")
+        numbers = in_part(cluster)
+        with ValkeyCluster(host="127.0.0.1", port=source.port) as client:
+            for number in numbers:
+                client.set(f"key:{number}", f"value {number}")
+        state = MigrationState(cpus=2)
+        replica_of_source, replica_of_target = (
+            process_of(next(node for node in cluster.nodes if node.role == "replica" and node.shard == primary.shard))
+            for primary in (source, target)
+        )
+        for replica in (replica_of_source, replica_of_target):
+            freeze(replica)
+            try:
+                with pytest.raises(NodeBusy, match="NOREPLICAS"):
+                    move(cluster, Gentle(), state)
+                assert opened(source) == opened(target) == set()
+            finally:
+                thaw(replica)
+            cluster.settle()
+        with pytest.raises(MigrationFailed, match="cancelled"):
+            move(cluster, Gentle(cancel_after=3), state)
+        freeze(replica_of_source)
+        try:
+            with pytest.raises(NodeBusy, match="NOREPLICAS"):
+                complete(cluster, state)
+        finally:
+            thaw(replica_of_source)
+        cluster.settle()
+        complete(cluster, state)
+        move(cluster, Gentle(), state)
+        assert opened(source) == opened(target) == set()
+        assert values_of(cluster, numbers) == {number: f"value {number}" for number in numbers}
 
 
 def test_everything_may_be_flushed_in_the_middle(cluster: BareCluster) -> None:

@@ -10,9 +10,10 @@ it. If such a library is connected, the node gets all of its slots this way, in 
 
 import time
 from collections.abc import Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, suppress
 from itertools import takewhile
 
+from cachewright.valkey.client import NODE_GONE, NodeBusy, NodeRefused
 from cachewright.valkey.client_activity import ClientActivity
 from cachewright.valkey.key_sizes import large_values
 from cachewright.valkey.migration.batch_mover import BatchMover
@@ -20,6 +21,7 @@ from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.key_batches import LARGE_BYTES
 from cachewright.valkey.migration.key_mover import MOST_LISTED, KeyMover, Listing, key_mover
 from cachewright.valkey.migration.move import RunningMove
+from cachewright.valkey.migration.open_slots import close_unused_imports
 from cachewright.valkey.migration.transfer import Transfer
 from cachewright.valkey.slots import SlotRange, slots_of
 from cachewright.valkey.topology import view
@@ -110,9 +112,19 @@ class GentleMover:
                     if time.monotonic() - reported_at > _REPORT_SECONDS:
                         reported_at = time.monotonic()
                         self._report(moved_before + keys.keys - keys_before, keys.bytes - bytes_before)
+        except NodeBusy:
+            await self._close_unused_imports()
+            raise
         finally:
             progress.bytes_by_key += keys.bytes - bytes_before
         self._report(moved_before + keys.keys - keys_before, 0)
+
+    async def _close_unused_imports(self) -> None:
+        """Close slots that the target has opened, but the source has not. Other sources need the target."""
+        move = self._running.move
+        with suppress(*NODE_GONE, NodeRefused):
+            views = {move.source.id: await view(self._running.source), move.target.id: await view(self._running.target)}
+            await close_unused_imports(move.target, views[move.target.id], views, move.access)
 
     def _report(self, moved: int, moving_bytes: int) -> None:
         progress = self._running.progress

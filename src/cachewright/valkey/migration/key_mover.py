@@ -4,6 +4,9 @@ A few slots at a time are opened: the target imports them and the source migrate
 the keys that it has, and sends clients to the target for all others (ASK). MIGRATE moves some keys in less than a
 millisecond. When the source has no key of a slot left, the slot gets its new owner, first on the target.
 
+A node with a replica that does not answer refuses each change of a slot after two seconds (NOREPLICAS), until it drops
+the replica. A move waits for that, and sends a single change at first.
+
 An open slot is always completed, because the target may have got new keys: by the next attempt, by the recovery of
 the task, or by the next move from this source.
 
@@ -101,15 +104,13 @@ class KeyMover:
 
         :param listed: the keys of the slots, if they are known.
         """
-        source, target = self._nodes
-        importing = [("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id) for slot in slots]
-        await _each(self._target, importing, allowed=_ALREADY)
-        migrating = [("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id) for slot in slots]
-        await _each(self._source, migrating, allowed=_NOT_ANY_MORE)
-        suspects = self._state.suspects.get(source.id)
+        # The first slot shows whether all replicas of both nodes answer.
+        await self._open(slots[:1])
+        await self._open(slots[1:])
+        suspects = self._state.suspects.get(self._nodes[0].id)
         if suspects and suspects.slot in slots:
             await remove_stale(self._source, self._target, suspects.slot, suspects)
-            del self._state.suspects[source.id]
+            del self._state.suspects[self._nodes[0].id]
         while counts := await self._counts(slots):
             keys = listed or await self.list_keys(list(counts))
             listed = None  # clients may have added keys before the slots were opened
@@ -120,13 +121,21 @@ class KeyMover:
 
     async def resume(self, slots: Sequence[int]) -> AsyncGenerator[None, None]:
         """Move like `move`, after an interruption: first remove copies that it may have left on the target."""
-        source, _target = self._nodes
-        importing = [("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id) for slot in slots]
-        await _each(self._target, importing, allowed=_ALREADY)
+        await self._import(slots[:1])
+        await self._import(slots[1:])
         for slot in slots:
             await remove_stale(self._source, self._target, slot, None)
         async for _ in self.move(slots):
             yield
+
+    async def _open(self, slots: Sequence[int]) -> None:
+        await self._import(slots)
+        migrating = [("CLUSTER", "SETSLOT", slot, "MIGRATING", self._nodes[1].id) for slot in slots]
+        await _each(self._source, migrating, allowed=_NOT_ANY_MORE)
+
+    async def _import(self, slots: Sequence[int]) -> None:
+        importing = [("CLUSTER", "SETSLOT", slot, "IMPORTING", self._nodes[0].id) for slot in slots]
+        await _each(self._target, importing, allowed=_ALREADY)
 
     async def _counts(self, slots: Iterable[int]) -> dict[int, int]:
         """Return the number of keys of each slot that has keys."""
@@ -205,9 +214,9 @@ class KeyMover:
     async def _complete(self, slots: Sequence[int]) -> None:
         """Give slots without keys to the target. It announces them to all nodes."""
         target = self._nodes[1]
-        owned = [("CLUSTER", "SETSLOT", slot, "NODE", target.id) for slot in slots]
-        await _each(self._target, owned)
-        await _each(self._source, owned)
+        for session in (self._target, self._source):
+            for part in (slots[:1], slots[1:]):
+                await _each(session, [("CLUSTER", "SETSLOT", slot, "NODE", target.id) for slot in part])
         suspects = self._state.suspects.get(self._nodes[0].id)
         if suspects and suspects.slot in slots:
             del self._state.suspects[self._nodes[0].id]  # a later copy with the same key and value may be valid
