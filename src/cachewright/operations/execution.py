@@ -67,7 +67,10 @@ class ExecutableOperation:
 
     async def recover(self, task: Task) -> None:
         with node_errors_as_failures():
-            await self._operation.recover(self._context, task)
+            try:
+                await self._operation.recover(self._context, task)
+            except NodeBusy as busy:
+                raise self._postponed(task, busy) from busy
 
     def conclude(self, connection: sa.Connection, task: Task, recovered: bool) -> None:
         set_status_after(connection, task, recovered=recovered)
