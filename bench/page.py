@@ -19,6 +19,8 @@ _MEASURE = """\
 one benchmark.
 """
 
+_QUICK = "These figures are of a quick run, which shows only that the benchmark works."
+
 
 def write(results: Path, page: Path) -> None:
     """Draw the results in the folder `results`, and write the page."""
@@ -46,17 +48,15 @@ def _lines(found: Sequence[tuple[Benchmark, Result]], folder: Path) -> Iterator[
         Table(
             "",
             ("What", "Against what", "Result", "Where it falls short"),
-            [
-                (f"[{summary.what}](#{_anchor(benchmark.title)})", summary.against, summary.result, summary.falls_short)
-                for benchmark, result in found
-                for summary in [benchmark.summary(result.rows)]
-            ],
+            [_summary(benchmark, result) for benchmark, result in found],
         )
     )
     yield _MEASURE
     for benchmark, result in found:
         yield f"## {benchmark.title}\n"
         yield f"![{benchmark.title}]({folder / benchmark.name}.png)\n"
+        if result.effort == "quick":
+            yield f"**{_QUICK}**\n"
         yield from _folded("How it is measured", [benchmark.about.strip() + "\n"])
         yield from _goals(benchmark.findings(result.rows))
         for table in benchmark.tables(result.rows):
@@ -64,6 +64,12 @@ def _lines(found: Sequence[tuple[Benchmark, Result]], folder: Path) -> Iterator[
         yield f"`make bench BENCH={benchmark.name}` measures it again. This run took"
         yield f"{max(result.seconds / 60, 1):.0f} min on {_where(result)}."
         yield f"Each run is in [{benchmark.name}.json]({folder / benchmark.name}.json).\n"
+
+
+def _summary(benchmark: Benchmark, result: Result) -> tuple[str, str, str, str]:
+    summary = benchmark.summary(result.rows)
+    told = (_QUICK, "") if result.effort == "quick" else (summary.result, summary.falls_short)
+    return f"[{summary.what}](#{_anchor(benchmark.title)})", summary.against, *told
 
 
 def _goals(findings: Sequence[Finding]) -> Iterator[str]:
