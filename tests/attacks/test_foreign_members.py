@@ -16,10 +16,10 @@ import psutil
 import pytest
 from stranger import Stranger, stranger
 from valkey import Valkey
-from valkey.exceptions import ValkeyError
 
 from receiver import Receiver
 from serving import Server, cache, created, ended, freeze, load, operator_of, present, resize, states, thaw, until
+from traffic import FAULTS
 
 KEYS = 3000
 
@@ -39,7 +39,7 @@ def receiver() -> Iterator[Receiver]:
 def healthy(client: Any, instance_id: str) -> bool:
     try:
         return states(cache(client, instance_id)) == {"ok"}
-    except (ValkeyError, OSError):
+    except FAULTS:
         return False
 
 

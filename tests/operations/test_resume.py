@@ -8,6 +8,7 @@ from valkey.cluster import ValkeyCluster
 from valkey.exceptions import ValkeyError
 
 from serving import PASSWORD, Server, cache, created, ended, load, present, progress, resize, show, until
+from traffic import FAULTS
 
 
 class Writer(threading.Thread):
@@ -111,5 +112,5 @@ def test_a_node_that_is_killed_comes_back_with_its_keys(own_server: Server) -> N
 def answers(caches: ValkeyCluster) -> bool:
     try:
         return all(caches.get(f"key:{number}") is not None for number in range(500))
-    except ValkeyError:
+    except FAULTS:
         return False
