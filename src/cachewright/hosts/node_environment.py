@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 _TUNABLES = "glibc.malloc.mxfast=0"
-"""Switches off the lists in which glibc keeps small freed chunks of memory. It empties such a list at once, in the
+"""Switches off the lists in which glibc keeps small freed chunks of memory. It empties all of such a list in the
 thread that next allocates a large block. After a hash of millions of fields was freed in the background, that is the
 thread that serves clients, and it stalls for half a second."""
 

@@ -52,30 +52,30 @@ class ExecutableOperation:
         return POLICIES
 
     async def plan(self, task: Task) -> tuple[Step, ...]:
-        with node_errors_as_failures():
-            try:
-                return await self._operation.plan(self._context, task)
-            except NodeBusy as busy:
-                raise self._postponed(task, busy) from busy
+        with self._node_errors(task):
+            return await self._operation.plan(self._context, task)
 
     async def perform(self, action: str, step: StepContext) -> None:
-        with node_errors_as_failures():
-            try:
-                await ACTIONS[action].perform(self._context, step)
-            except NodeBusy as busy:
-                raise self._postponed(step.task, busy) from busy
+        with self._node_errors(step.task):
+            await ACTIONS[action].perform(self._context, step)
 
     async def recover(self, task: Task) -> None:
-        with node_errors_as_failures():
-            try:
-                await self._operation.recover(self._context, task)
-            except NodeBusy as busy:
-                raise self._postponed(task, busy) from busy
+        with self._node_errors(task):
+            await self._operation.recover(self._context, task)
 
     def conclude(self, connection: sa.Connection, task: Task, recovered: bool) -> None:
         set_status_after(connection, task, recovered=recovered)
         if task.status == "SUCCESS" and self._operation.status_after_success is not None:
             self._operation.succeeded(self._context, connection, task)
+
+    @contextmanager
+    def _node_errors(self, task: Task) -> Iterator[None]:
+        """Turn NodeBusy into Postponed, and other errors of nodes into ActionFailed."""
+        with node_errors_as_failures():
+            try:
+                yield
+            except NodeBusy as busy:
+                raise self._postponed(task, busy) from busy
 
     def _postponed(self, task: Task, busy: NodeBusy) -> Postponed:
         """The wait until the node accepts commands again, or until it does not answer at all."""

@@ -1,6 +1,6 @@
 """Short-lived connections of the control plane to nodes, with a time limit for every answer."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -28,6 +28,7 @@ __all__ = [
     "NodeRefused",
     "Valkey",
     "ask",
+    "config_set",
     "connect",
     "connect_again",
     "refusal",
@@ -138,6 +139,11 @@ async def connect_again(*clients: Valkey) -> None:
             await client.ping()
             continue
         await client.ping()
+
+
+async def config_set(client: Valkey, settings: Mapping[str, str]) -> None:
+    """Set configuration parameters of the node until its next start, either all or none of them."""
+    await ask(client, "CONFIG SET", *(word for setting in settings.items() for word in setting))
 
 
 async def ask(client: Valkey, *words: object) -> Any:

@@ -61,11 +61,5 @@ def hashed(definitions: Definitions) -> dict[str, bytes]:
     return {name: hashlib.sha256(definition).digest() for name, definition in definitions.items()}
 
 
-def digest(definitions: Definitions) -> str:
-    """Return a hash that is the same for the same definitions only."""
-    parts = (f"{name}:{_hash(definitions[name])}" for name in sorted(definitions))
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
 def _hash(definition: bytes) -> str:
     return hashlib.sha256(definition).hexdigest()

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from cachewright.valkey.client import Valkey, ask
-from cachewright.valkey.slots import SlotRange, merged
+from cachewright.valkey.slots import SLOTS, SlotRange, merged
 
 _SCAN = r"""#!lua flags=no-writes,allow-cross-slot-keys
 local lengths = {hash = 'HLEN', list = 'LLEN', set = 'SCARD', zset = 'ZCARD', stream = 'XLEN', string = 'STRLEN'}
@@ -41,7 +41,6 @@ until cursor == '0' or tonumber(cursor) % 16384 > last or #found >= 100 or os.cl
 return {cursor, scanned, found}
 """
 
-_SLOTS = 16384
 _SLOTS_AT_ONCE = 64
 _PAUSE_SECONDS = 0.0005
 _SECONDS = 2.0
@@ -76,10 +75,6 @@ class LargeValues(msgspec.Struct, frozen=True, kw_only=True):
     scanned: int
     complete: bool
 
-    def by_slot(self) -> dict[int, LargeValue]:
-        """Return the largest value of each slot that has one."""
-        return {value.slot: value for value in reversed(self.values)}
-
 
 async def large_values(
     client: Valkey, ranges: Iterable[SlotRange], minimum_bytes: int, *, seconds: float = _SECONDS
@@ -110,7 +105,7 @@ async def large_values(
 
 def _next(cursor: int, part: SlotRange) -> int | None:
     """Return the cursor for the rest of the slots, or None if none is left."""
-    return None if cursor == 0 or cursor % _SLOTS > part.last else cursor
+    return None if cursor == 0 or cursor % SLOTS > part.last else cursor
 
 
 def _parts(ranges: Iterable[SlotRange]) -> list[SlotRange]:

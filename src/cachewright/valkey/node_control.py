@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
-from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, connect
+from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, config_set, connect
 from cachewright.valkey.parameters import deviations, node_settings, read_settings
 
 _PARAMETER_SECONDS = 2.0
@@ -29,7 +29,7 @@ async def set_memory_limit(node: Node, access: Access, maxmemory: int) -> int:
 async def set_parameters(node: Node, access: Access, values: Mapping[str, str]) -> None:
     """Set parameters of `valkey.parameters` until the node's next start, either all or none of them."""
     async with connect(node, access, _PARAMETER_SECONDS) as client:
-        await _config_set(client, values)
+        await config_set(client, node_settings(values))
 
 
 async def ensure_parameters(node: Node, access: Access, values: Mapping[str, str]) -> None:
@@ -37,7 +37,7 @@ async def ensure_parameters(node: Node, access: Access, values: Mapping[str, str
     async with connect(node, access, _PARAMETER_SECONDS) as client:
         current = read_settings(await ask(client, "CONFIG GET", *values))
         if different := deviations(current, values):
-            await _config_set(client, different)
+            await config_set(client, node_settings(different))
 
 
 async def is_open_to_clients(node: Node, access: Access) -> bool:
@@ -78,7 +78,3 @@ async def is_in_sync(replica: Node, access: Access) -> bool:
 async def is_link_up(client: Valkey) -> bool:
     """Same as `is_in_sync`, on an open connection."""
     return bool((await client.info("replication")).get("master_link_status") == "up")
-
-
-async def _config_set(client: Valkey, values: Mapping[str, str]) -> None:
-    await ask(client, "CONFIG SET", *(word for setting in node_settings(values).items() for word in setting))

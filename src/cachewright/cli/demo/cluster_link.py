@@ -1,7 +1,7 @@
 """Connections of the traffic to the nodes of a cluster that changes: one for each node, shared by all workers.
 
-One thread waits for all nodes at once. All replies that it finds ready get the same time, so the work for one reply
-does not count in the latency of another.
+One thread waits for replies of all nodes. Replies that are ready together get the same time, so the work for one reply
+is not part of the latency of another.
 """
 
 import selectors

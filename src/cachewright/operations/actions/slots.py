@@ -39,7 +39,7 @@ class MoveSlots(msgspec.Struct, frozen=True, kw_only=True):
     :ivar source: id of the node that owned them when the plan was made; :ivar target: of the node that gets them.
     :ivar keys: number of keys in them.
     :ivar bytes_per_key: bytes that one of these keys takes on the network.
-    :ivar spared: whether the plan protects the clients of the source. Stored plans have this name.
+    :ivar spared: whether the plan protects the clients of the source. Stored plans have this name, so it cannot change.
     :ivar fork: expected seconds of a fork of the source.
     """
 

@@ -19,7 +19,7 @@ from cachewright.valkey.migration.background_child import child_status
 from cachewright.valkey.migration.control import MigrationControl
 from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.job_failure import is_cured_by_smaller_batches, overflows
-from cachewright.valkey.migration.jobs import Job, cancel_all, jobs
+from cachewright.valkey.migration.jobs import EXPORTED, Job, cancel_all, jobs
 from cachewright.valkey.migration.node_state import require_durable
 from cachewright.valkey.migration.permit import Permit
 from cachewright.valkey.migration.transfer import Transfer, TransferProgress
@@ -36,7 +36,6 @@ _BUSY_POLL_SECONDS = 0.25
 _NOISE_BYTES = 64 * 1024
 """Growth of the byte counter that does not count as progress, because the counter includes the cluster bus."""
 
-_EXPORTED = "total_net_cluster_slot_export_bytes"
 _WAITS_FOR_CHILD = "waiting-to-snapshot"
 _AFTER_SNAPSHOT_BEGAN = {"snapshotting", "replicating", "waiting-to-pause", "failover-paused", "failover-granted"}
 _CHILD_SECONDS = 0.5
@@ -93,7 +92,7 @@ class JobFollower:
                     if await self._have_ended(current, stats, progress):
                         break
                     states = {job.state for job in current}
-                    transfer = await progress.measure(self._target, states, int(stats[_EXPORTED]))
+                    transfer = await progress.measure(self._target, states, int(stats[EXPORTED]))
                     report(transfer)
                     await self._require_allowed()
                     await self._require_progress(clock, transfer, current)
@@ -106,7 +105,7 @@ class JobFollower:
             self._show("")
         if self._failed_while_busy:
             raise self._failed_while_busy
-        return int(stats[_EXPORTED])
+        return int(stats[EXPORTED])
 
     async def _jobs(self, names: set[str]) -> list[Job]:
         current = [job for job in await jobs(self._source) if job.name in names]

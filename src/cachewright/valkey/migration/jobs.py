@@ -15,6 +15,9 @@ from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, connect
 from cachewright.valkey.slots import SlotRange
 
+EXPORTED = "total_net_cluster_slot_export_bytes"
+"""Field of INFO stats: bytes of slots that the node has sent since its start."""
+
 _POLL_SECONDS = 0.1
 _SLOTS_PER_COUNT = 512  # takes the node about half a millisecond
 _ENDED = {"success", "failed", "cancelled"}
@@ -112,7 +115,7 @@ async def cancel_all(client: Valkey) -> None:
 
 async def exported_bytes(client: Valkey) -> int:
     """Return the bytes of slots that the node has sent since its start."""
-    return int((await client.info("stats"))["total_net_cluster_slot_export_bytes"])
+    return int((await client.info("stats"))[EXPORTED])
 
 
 async def fork_seconds(client: Valkey) -> float:

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from cachewright.concurrency import end_tasks
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
-from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, connect, connect_again
+from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, config_set, connect, connect_again
 
 SETTINGS_OUTSIDE_MOVES: Mapping[str, str] = {"hz": "10", "auto-aof-rewrite-percentage": "100"}
 """The values outside of moves. No parameter of an instance changes them."""
@@ -43,7 +43,7 @@ class MoveSettings:
             for node, client in nodes:
                 self._moves[node.id] += 1
                 entered.append((node, client))
-                await _set(client, _DURING)
+                await config_set(client, _DURING)
             yield
         finally:
             for node, client in entered:
@@ -51,7 +51,7 @@ class MoveSettings:
                 if not self._moves[node.id]:
                     del self._moves[node.id]
                     with suppress(*NODE_GONE, NodeRefused):
-                        await _set(client, SETTINGS_OUTSIDE_MOVES)
+                        await config_set(client, SETTINGS_OUTSIDE_MOVES)
 
     @asynccontextmanager
     async def during_pause(self, access: Access, *nodes: tuple[Node, Valkey]) -> AsyncIterator[None]:
@@ -66,7 +66,7 @@ class MoveSettings:
         if left:
             for _, client in nodes:
                 await connect_again(client)
-                await _set(client, _DURING)
+                await config_set(client, _DURING)
 
     async def _leave_later(self, left: set[str], access: Access, nodes: Sequence[tuple[Node, Valkey]]) -> None:
         """After a while, reset the settings of nodes that no other move uses, until cancelled. Adds the ids of the
@@ -93,8 +93,4 @@ async def reset(node: Node, access: Access) -> None:
     """Reset the settings of a node after its moves. Ignores a node that does not answer or refuses."""
     with suppress(*NODE_GONE, NodeRefused):
         async with connect(node, access) as client:
-            await _set(client, SETTINGS_OUTSIDE_MOVES)
-
-
-async def _set(client: Valkey, settings: Mapping[str, str]) -> None:
-    await ask(client, "CONFIG SET", *(word for setting in settings.items() for word in setting))
+            await config_set(client, SETTINGS_OUTSIDE_MOVES)
