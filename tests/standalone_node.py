@@ -20,7 +20,7 @@ def signed_in_with(password: str | None) -> Access:
 OPEN = signed_in_with(None)
 
 
-def node_at(port: int) -> Node:
+def node_at(port: int, bus_port: int = 1) -> Node:
     return Node(
         id="b" * 40,
         instance_id="i",
@@ -28,7 +28,7 @@ def node_at(port: int) -> Node:
         role="primary",
         host="127.0.0.1",
         port=port,
-        bus_port=1,
+        bus_port=bus_port,
         maxmemory=1,
         should_run=True,
         created_at=1,
@@ -38,7 +38,8 @@ def node_at(port: int) -> Node:
 
 def nowhere() -> Node:
     """A node that does not run."""
-    return node_at(next(free_ports("127.0.0.1", (10240, 30000), set())))
+    ports = free_ports("127.0.0.1", (10240, 30000), set())
+    return node_at(next(ports), next(ports))
 
 
 @asynccontextmanager
@@ -46,7 +47,8 @@ async def started(folder: Path, *lines: str) -> AsyncIterator[Node]:
     """A running node with additional lines of configuration, for the `with` block."""
     host = LocalHost(Settings(data_dir=folder))
     node = nowhere()
-    usual = ("bind 127.0.0.1", f"port {node.port}", "daemonize yes", "pidfile valkey.pid", "set-proc-title no")
+    ports = (f"port {node.port}", f"cluster-port {node.bus_port}")
+    usual = ("bind 127.0.0.1", *ports, "daemonize yes", "pidfile valkey.pid", "set-proc-title no")
     await host.write_files(node.id, {"valkey.conf": "".join(f"{line}\n" for line in (*usual, *lines))})
     await host.start(node.id)
     try:

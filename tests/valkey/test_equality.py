@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachewright.valkey.equality import compare, digest, merged
+from cachewright.valkey.equality import compare, hashed, merged
 
 DEFINITIONS: st.SearchStrategy[Mapping[str, bytes]] = st.dictionaries(
     st.sampled_from("abcd"), st.sampled_from([b"1", b"2", b"3"])
@@ -25,8 +25,8 @@ def test_a_node_that_applies_a_difference_has_what_it_should_have(
 
 
 @given(DEFINITIONS, DEFINITIONS)
-def test_only_equal_definitions_have_the_same_digest(one: Mapping[str, bytes], other: Mapping[str, bytes]) -> None:
-    assert (digest(one) == digest(other)) == (one == other)
+def test_only_equal_definitions_have_the_same_hashes(one: Mapping[str, bytes], other: Mapping[str, bytes]) -> None:
+    assert (hashed(one) == hashed(other)) == (one == other)
 
 
 @given(st.lists(DEFINITIONS), DEFINITIONS)

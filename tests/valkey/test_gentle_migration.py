@@ -3,137 +3,38 @@
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
-import psutil
 import pytest
 from bench.nodes import BareCluster, client_of
 from valkey.cluster import ValkeyCluster
 
-from cachewright.model.instances import Node
-from cachewright.model.tasks import MigrationMode
 from cachewright.valkey.client import NodeBusy
 from cachewright.valkey.migration.failure import MigrationFailed
-from cachewright.valkey.migration.key_mover import KeyMover
 from cachewright.valkey.migration.mover import Move, Mover
-from cachewright.valkey.migration.open_slots import (
-    close_imports_before_move,
-    close_unused_imports,
-    complete_open_slots,
-)
 from cachewright.valkey.migration.source_state import MigrationState
-from cachewright.valkey.migration.transfer import Transfer
-from cachewright.valkey.session import Session
 from cachewright.valkey.slots import SlotRange
-from cachewright.valkey.topology import ask_view
+from key_moves import (
+    Gentle,
+    arrived,
+    complete,
+    filled_cluster,
+    in_part,
+    move,
+    name_in_part,
+    on,
+    opened,
+    process_of,
+    values_of,
+)
 from serving import freeze, thaw, until
 from standalone_node import OPEN
-
-PART = SlotRange(0, 200)
-KEYS = 30_000
-
-
-class Gentle:
-    """A task in the mode `gentle`, or in others later."""
-
-    def __init__(self, *modes: MigrationMode, cancel_after: int = 10**9) -> None:
-        self._modes = list(modes or ("gentle",))
-        self._left = cancel_after
-
-    async def wait_until_allowed(self, exceeds_ceiling: Callable[[float], Awaitable[bool]]) -> None:
-        if len(self._modes) > 1:
-            self._modes.pop(0)
-
-    def one_batch_at_a_time(self) -> bool:
-        return False
-
-    def show(self, status: str) -> None:
-        return
-
-    def is_cancelled(self) -> bool:
-        self._left -= 1
-        return self._left < 0
-
-    async def is_throttled(self) -> bool:
-        return False
-
-    def mode(self) -> MigrationMode:
-        return self._modes[0]
 
 
 @pytest.fixture
 def cluster() -> Iterator[BareCluster]:
-    with BareCluster(masters=2) as nodes:
-        with ValkeyCluster(host="127.0.0.1", port=nodes.nodes[0].port) as client:
-            pipeline = client.pipeline()
-            for number in range(KEYS):
-                pipeline.set(f"key:{number}", f"value {number}")
-            pipeline.execute()
-        yield nodes
-
-
-def move(
-    cluster: BareCluster, control: Gentle, state: MigrationState | None = None, *, to_new_node: bool = False
-) -> list[Transfer]:
-    source, target = (node for node in cluster.nodes if node.role == "primary")
-    reports: list[Transfer] = []
-    moved = Move(
-        source=source,
-        target=target,
-        part=PART,
-        access=OPEN,
-        bytes_per_key=100.0,
-        control=control,
-        stalled_seconds=30,
-        state=state or MigrationState(cpus=2),
-        to_new_node=to_new_node,
-    )
-    with client_of(source) as connected:  # a client, which may send a command at any time
-        connected.ping()
-        asyncio.run(Mover(moved).ensure(reports.append))
-    return reports
-
-
-def complete(cluster: BareCluster, state: MigrationState | None = None) -> int:
-    by_id = {node.id: node for node in cluster.nodes}
-    source = next(node for node in cluster.nodes if node.role == "primary")
-
-    async def run() -> int:
-        view = await ask_view(source, OPEN)
-        return await complete_open_slots(source, view, by_id.__getitem__, OPEN, state or MigrationState(cpus=2))
-
-    return asyncio.run(run())
-
-
-def on(node: Node, *words: object) -> Any:
-    with client_of(node) as client:
-        return client.execute_command(*words)
-
-
-def opened(node: Node) -> set[int]:
-    own = asyncio.run(ask_view(node, OPEN)).members[node.id]
-    return {*own.migrating, *own.importing}
-
-
-def values_of(cluster: BareCluster, numbers: Sequence[int] = range(KEYS)) -> dict[int, str]:
-    with ValkeyCluster(host="127.0.0.1", port=cluster.nodes[0].port, decode_responses=True) as client:
-        return {number: client.get(f"key:{number}") for number in numbers}
-
-
-def in_part(cluster: BareCluster) -> list[int]:
-    with ValkeyCluster(host="127.0.0.1", port=cluster.nodes[0].port) as client:
-        return [number for number in range(KEYS) if client.keyslot(f"key:{number}") in PART]
-
-
-def arrived(cluster: BareCluster) -> int:
-    """Keys of the range on the target."""
-    return sum(on(cluster.nodes[1], "CLUSTER", "COUNTKEYSINSLOT", slot) for slot in range(PART.first, PART.last + 1))
-
-
-def process_of(node: Node) -> psutil.Process:
-    with client_of(node) as client:
-        return psutil.Process(client.info("server")["process_id"])
+    with filled_cluster() as filled:
+        yield filled
 
 
 def test_a_range_moves_without_a_fork_and_keeps_every_key(cluster: BareCluster) -> None:
@@ -150,7 +51,7 @@ def test_a_range_moves_without_a_fork_and_keeps_every_key(cluster: BareCluster) 
 
 def test_binary_keys_and_times_to_live_are_kept(cluster: BareCluster) -> None:
     source = cluster.nodes[0]
-    tag = next(f"{{{n}}}" for n in range(100_000) if on_slot(source, f"{{{n}}}") in PART).encode()
+    tag = name_in_part(cluster).encode()
     keys = [tag + bytes([0, 255, 13, 10]), tag + "\u00e9 \n".encode(), tag]
     with client_of(source) as client:
         for key in keys:
@@ -160,13 +61,9 @@ def test_binary_keys_and_times_to_live_are_kept(cluster: BareCluster) -> None:
         assert 0 < on(cluster.nodes[1], "TTL", key) <= 1000
 
 
-def on_slot(node: Node, key: str) -> int:
-    return int(on(node, "CLUSTER", "KEYSLOT", key))
-
-
 def test_a_slot_with_a_large_value_moves_by_an_atomic_migration(cluster: BareCluster) -> None:
     source, target = cluster.nodes
-    name = next(f"{{{n}}}" for n in range(100_000) if on_slot(source, f"{{{n}}}") in PART)
+    name = name_in_part(cluster)
     with client_of(source) as client:
         client.set(name, "x" * 1_000_000)
     move(cluster, Gentle())
@@ -230,164 +127,6 @@ def test_the_mode_can_change_in_the_middle(cluster: BareCluster) -> None:
     move(cluster, Gentle("gentle", "gentle", "balanced"))
     assert len(on(cluster.nodes[0], "CLUSTER", "GETSLOTMIGRATIONS")) >= 1
     assert arrived(cluster) == len(moved)
-
-
-def test_an_interrupted_slot_is_completed(cluster: BareCluster) -> None:
-    moved = in_part(cluster)
-    with pytest.raises(MigrationFailed, match="cancelled"):
-        move(cluster, Gentle(cancel_after=3))
-    source, target = cluster.nodes
-    assert opened(source) == opened(target) != set()
-    assert 0 < arrived(cluster) < len(moved)
-    assert values_of(cluster, moved) == {number: f"value {number}" for number in moved}
-    assert complete(cluster) == 64
-    assert opened(source) == opened(target) == set()
-    assert values_of(cluster, moved) == {number: f"value {number}" for number in moved}
-
-
-def test_a_target_that_freezes_costs_no_write_and_brings_no_deleted_key_back(cluster: BareCluster) -> None:
-    """The frozen target has received keys that the source keeps. When it wakes, it stores them, too."""
-    moved = in_part(cluster)
-    source, target = cluster.nodes
-    state = MigrationState(cpus=2)
-    with pytest.raises(MigrationFailed, match="cancelled"):
-        move(cluster, Gentle(cancel_after=1), state)
-    frozen = process_of(target)
-    freeze(frozen)
-    try:
-        with pytest.raises(MigrationFailed, match="MIGRATE"):
-            asyncio.run(_move_one_batch(cluster, state))
-        suspects = [key.decode() for key in state.suspects[source.id].values]
-        assert suspects
-        changed, deleted, *_ = suspects
-        on(source, "SET", changed, "changed")
-        on(source, "DEL", deleted)
-    finally:
-        thaw(frozen)
-    until(lambda: on(target, "PING"), "the target does not answer")
-    complete(cluster, state)
-    found = values_of(cluster, moved)
-    expected = {number: f"value {number}" for number in moved}
-    expected |= {int(changed.partition(":")[2]): "changed", int(deleted.partition(":")[2]): None}
-    assert found == expected
-
-
-async def _move_one_batch(cluster: BareCluster, state: MigrationState) -> None:
-    source, target = cluster.nodes
-    view = await ask_view(source, OPEN)
-    slots = list(view.members[source.id].migrating)
-    session = await Session.open(source, OPEN, 5, encoding=None)
-    mover = KeyMover(session, session, (source, target), access=OPEN, state=state)
-    try:
-        for slot in slots:
-            keys = await session.ask("CLUSTER", "GETKEYSINSLOT", slot, 5)
-            if len(keys) == 5:
-                await mover.move_batch(slot, keys)
-    finally:
-        session.close()
-
-
-def _interrupt_and_delete(cluster: BareCluster, slot: int, keys: list[bytes], gone: list[bytes]) -> None:
-    """Let MIGRATE of these keys fail at a frozen target, delete them on the source, and complete the slot."""
-    source, target = cluster.nodes
-    state = MigrationState(cpus=2)
-    on(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
-    on(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
-    frozen = process_of(target)
-    freeze(frozen)
-
-    async def interrupted() -> None:
-        session = await Session.open(source, OPEN, 5, encoding=None)
-        try:
-            await KeyMover(session, session, (source, target), access=OPEN, state=state).move_batch(slot, keys + gone)
-        finally:
-            session.close()
-
-    try:
-        with pytest.raises(MigrationFailed, match="MIGRATE"):
-            asyncio.run(interrupted())
-        for key in keys:
-            on(source, "DEL", key)
-    finally:
-        thaw(frozen)
-    until(lambda: on(target, "CLUSTER", "COUNTKEYSINSLOT", slot) == len(keys), "the target has no copies")
-    complete(cluster, state)
-    assert opened(source) == opened(target) == set()
-    assert on(target, "CLUSTER", "COUNTKEYSINSLOT", slot) == 0
-
-
-def _name_in_part(cluster: BareCluster) -> str:
-    return next(f"{{t{n}}}" for n in range(100_000) if on_slot(cluster.nodes[0], f"{{t{n}}}") in PART)
-
-
-def test_a_deleted_key_does_not_come_back_if_another_key_of_its_batch_is_gone() -> None:
-    with BareCluster(masters=2) as cluster:
-        source, name = cluster.nodes[0], _name_in_part(cluster)
-        on(source, "SET", name, "value")
-        _interrupt_and_delete(cluster, on_slot(source, name), [name.encode()], [f"{name}gone".encode()])
-
-
-def test_a_deleted_value_of_any_type_does_not_come_back() -> None:
-    """Two nodes store the elements of a set or a hash in different orders."""
-    with BareCluster(masters=2) as cluster:
-        source, name = cluster.nodes[0], _name_in_part(cluster)
-        with client_of(source) as client:
-            client.sadd(f"{name}set", *(f"member {n}" for n in range(300)))
-            client.hset(f"{name}hash", mapping={f"field {n}": n for n in range(600)})
-            client.hset(f"{name}small hash", mapping={"field": "x" * 100, "other": "y", "another": "z"})
-            client.zadd(f"{name}sorted set", {f"member {n}": n / 7 for n in range(300)})
-            client.zremrangebyrank(f"{name}sorted set", 10, -1)  # keeps its encoding on this node only
-            client.rpush(f"{name}list", *(f"element {n}" for n in range(2000)))
-            client.xadd(f"{name}stream", {"field": "value"})
-            client.append(f"{name}string", b"12\x003\xff")
-            keys = [key.encode() for key in client.keys("*")]
-        _interrupt_and_delete(cluster, on_slot(source, name), keys, [])
-
-
-def test_copies_on_the_target_do_not_replace_what_the_source_has(cluster: BareCluster) -> None:
-    """After a crash of the server nothing is known of an interrupted command."""
-    moved = in_part(cluster)
-    source, target = cluster.nodes
-    with pytest.raises(MigrationFailed, match="cancelled"):
-        move(cluster, Gentle(cancel_after=1))
-    slot = sorted(opened(source))[-1]
-    (key, *_) = on(source, "CLUSTER", "GETKEYSINSLOT", slot, 1)
-    with client_of(target) as client:
-        client.execute_command("ASKING")
-        client.execute_command("SET", key, "stale")
-    complete(cluster)
-    assert values_of(cluster, moved) == {number: f"value {number}" for number in moved}
-
-
-def test_an_import_without_a_source_is_closed(cluster: BareCluster) -> None:
-    source, target = cluster.nodes
-    on(target, "CLUSTER", "SETSLOT", 7, "IMPORTING", source.id)
-
-    async def close() -> None:
-        views = {node.id: await ask_view(node, OPEN) for node in cluster.nodes}
-        await close_unused_imports(target, views[target.id], views, OPEN)
-
-    asyncio.run(close())
-    assert opened(target) == set()
-
-
-def test_unused_imports_of_a_target_do_not_stop_its_next_batches(cluster: BareCluster) -> None:
-    source, target = cluster.nodes
-    for slot in (7, 300):
-        on(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
-    on(source, "CLUSTER", "SETSLOT", 300, "MIGRATING", target.id)
-    state = MigrationState(cpus=2)
-
-    def close() -> None:
-        asyncio.run(close_imports_before_move(target, cluster.nodes, OPEN, state))
-
-    close()
-    assert opened(target) == {300}, "the source sends clients to the target for slot 300"
-    complete(cluster, state)
-    on(target, "CLUSTER", "SETSLOT", 7, "IMPORTING", source.id)
-    close()
-    move(cluster, Gentle("fastest"), state)
-    assert arrived(cluster) == len(in_part(cluster))
 
 
 def test_clients_see_no_errors_and_lose_no_write(cluster: BareCluster) -> None:

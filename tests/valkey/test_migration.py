@@ -1,45 +1,23 @@
 """Moves between nodes without a server."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 
 import psutil
 import pytest
 from bench.nodes import BareCluster, client_of
 
 from cachewright.model.instances import Node
-from cachewright.model.tasks import MigrationMode
 from cachewright.valkey.migration.jobs import jobs_in
 from cachewright.valkey.migration.mover import Move, Mover, Next
 from cachewright.valkey.migration.source_state import MigrationState
 from cachewright.valkey.migration.transfer import Transfer, TransferProgress
 from cachewright.valkey.slots import SLOTS, SlotRange
+from migration_control import Unhindered
 from serving import freeze, thaw
 from standalone_node import OPEN
 
 FIRST, SECOND = SlotRange(0, 4095), SlotRange(4096, 8191)
-
-
-class Free:
-    """Nothing holds the move back."""
-
-    async def wait_until_allowed(self, exceeds_ceiling: Callable[[float], Awaitable[bool]]) -> None:
-        return
-
-    def one_batch_at_a_time(self) -> bool:
-        return False
-
-    def show(self, status: str) -> None:
-        return
-
-    def is_cancelled(self) -> bool:
-        return False
-
-    async def is_throttled(self) -> bool:
-        return False
-
-    def mode(self) -> MigrationMode:
-        return "balanced"
 
 
 @pytest.fixture
@@ -57,7 +35,7 @@ def move(source: Node, target: Node, after: Node) -> Transfer:
         part=FIRST,
         access=OPEN,
         bytes_per_key=100.0,
-        control=Free(),
+        control=Unhindered(),
         stalled_seconds=30,
         state=MigrationState(cpus=2),
         following=Next(after, SECOND),

@@ -12,6 +12,7 @@ from cachewright.valkey.migration import node_settings
 from cachewright.valkey.migration.mover import Move, Mover
 from cachewright.valkey.migration.source_state import MigrationState
 from cachewright.valkey.slots import SlotRange
+from migration_control import Unhindered
 from standalone_node import OPEN
 
 
@@ -28,7 +29,7 @@ def settings(node: Node) -> dict[str, str]:
     return {str(name): str(value) for name, value in found.items()}
 
 
-class PausedUntilReset:
+class PausedUntilReset(Unhindered):
     """A control that pauses the move until both nodes have their usual settings. It records those after the pause."""
 
     def __init__(self, *nodes: Node) -> None:
@@ -45,18 +46,6 @@ class PausedUntilReset:
     def mode(self) -> MigrationMode:
         self.after = self.after or [settings(node) for node in self._nodes]
         return "fastest"
-
-    def one_batch_at_a_time(self) -> bool:
-        return False
-
-    def show(self, status: str) -> None:
-        return
-
-    def is_cancelled(self) -> bool:
-        return False
-
-    async def is_throttled(self) -> bool:
-        return False
 
 
 async def test_a_paused_move_resets_the_settings_of_its_nodes(

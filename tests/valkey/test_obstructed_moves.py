@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from typing import Any
@@ -29,6 +29,7 @@ from cachewright.valkey.migration.source_state import MigrationState
 from cachewright.valkey.migration.transfer import Transfer
 from cachewright.valkey.migration.wait_model import WaitLearner
 from cachewright.valkey.slots import SlotRange
+from migration_control import Unhindered
 from serving import until
 from standalone_node import OPEN
 
@@ -39,7 +40,7 @@ STALLED_SECONDS = 2.0
 """Shorter than the child lives."""
 
 
-class Watched:
+class Watched(Unhindered):
     """A control without limits. It records what is shown."""
 
     def __init__(self, mode: MigrationMode = "fastest") -> None:
@@ -47,21 +48,12 @@ class Watched:
         self._mode = mode
         self.cancelled = False
 
-    async def wait_until_allowed(self, exceeds_ceiling: Callable[[float], Awaitable[bool]]) -> None:
-        return
-
     def show(self, status: str) -> None:
         if not self.shown or self.shown[-1] != status:
             self.shown.append(status)
 
-    def one_batch_at_a_time(self) -> bool:
-        return False
-
     def is_cancelled(self) -> bool:
         return self.cancelled
-
-    async def is_throttled(self) -> bool:
-        return False
 
     def mode(self) -> MigrationMode:
         return self._mode

@@ -1,0 +1,27 @@
+"""A control of slot migrations that holds nothing back."""
+
+from collections.abc import Awaitable, Callable
+
+from cachewright.model.tasks import MigrationMode
+
+
+class Unhindered:
+    """Implements `MigrationControl`. Tests override what they are about."""
+
+    async def wait_until_allowed(self, exceeds_ceiling: Callable[[float], Awaitable[bool]]) -> None:
+        return
+
+    def one_batch_at_a_time(self) -> bool:
+        return False
+
+    def show(self, status: str) -> None:
+        return
+
+    def is_cancelled(self) -> bool:
+        return False
+
+    async def is_throttled(self) -> bool:
+        return False
+
+    def mode(self) -> MigrationMode:
+        return "balanced"
