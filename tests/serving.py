@@ -30,9 +30,13 @@ from huaweicloudsdkdcs.v2 import (
 )
 from valkey import Valkey
 from valkey.cluster import ValkeyCluster
+from valkey.exceptions import ValkeyClusterException, ValkeyError
 
 PASSWORD = "Test-password-1"
 PATIENCE_SECONDS = 60
+FAULTS = (ValkeyError, ValkeyClusterException, OSError)
+"""What a client raises while nodes start, end, or move."""
+
 _OVER = object()
 ENDED = frozenset({"SUCCESS", "FAILED"})
 COMMAND = (sys.executable, "-m", "cachewright", "serve")
@@ -327,6 +331,17 @@ def _opened(folder: Path) -> int:
 def states(caches: ValkeyCluster) -> set[str]:
     """cluster_state as each node reports it."""
     return {caches.cluster_info(target_nodes=node)["cluster_state"] for node in caches.get_nodes()}
+
+
+def serves(client: Any, instance_id: str) -> bool:
+    """Whether a new client of the cache reaches every node, and each one says that the cluster is whole.
+
+    A client that has met only closed ports may never find the nodes again, so each call makes its own.
+    """
+    try:
+        return states(cache(client, instance_id)) == {"ok"}
+    except FAULTS:
+        return False
 
 
 def freeze(process: psutil.Process) -> None:

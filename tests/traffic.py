@@ -5,11 +5,8 @@ import time
 
 import msgspec
 from valkey.cluster import ValkeyCluster
-from valkey.exceptions import ValkeyClusterException, ValkeyError
 
-from serving import PASSWORD
-
-FAULTS = (ValkeyError, ValkeyClusterException, OSError)
+from serving import FAULTS, PASSWORD
 
 
 class Loss(msgspec.Struct, frozen=True):

@@ -18,8 +18,21 @@ from stranger import Stranger, stranger
 from valkey import Valkey
 
 from receiver import Receiver
-from serving import Server, cache, created, ended, freeze, load, operator_of, present, resize, states, thaw, until
-from traffic import FAULTS
+from serving import (
+    FAULTS,
+    Server,
+    cache,
+    created,
+    ended,
+    freeze,
+    load,
+    operator_of,
+    present,
+    resize,
+    states,
+    thaw,
+    until,
+)
 
 KEYS = 3000
 

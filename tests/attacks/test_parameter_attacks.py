@@ -12,7 +12,7 @@ from valkey import Valkey
 from valkey.exceptions import NoPermissionError, ValkeyError
 
 from cachewright.valkey.parameters import BY_NAME, PARAMETERS, RESERVED_CONNECTIONS
-from serving import PASSWORD, Server, cache, created, ended, load, present, show, states, until
+from serving import PASSWORD, Server, cache, created, ended, load, present, serves, show, until
 
 KEYS = 2_000
 CLIENTS = 1000
@@ -96,7 +96,7 @@ def test_a_node_that_was_taken_while_no_server_ran_is_taken_back(own_server: Ser
         assert alive(opened) >= CLIENTS + RESERVED_CONNECTIONS - 50, "the node is full"
         own_server.start()
         until(lambda: is_active(own_server, instance_id), "the API does not see the node")
-    until(lambda: states(cache(own_server.client(), instance_id)) == {"ok"}, "the node does not serve")
+    until(lambda: serves(own_server.client(), instance_id), "the node does not serve")
     assert present(cache(own_server.client(), instance_id), KEYS) == KEYS, "what was acknowledged is there"
     assert "is restarted: its clients have taken all connections" in own_server.log()
 

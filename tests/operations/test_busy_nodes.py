@@ -23,6 +23,7 @@ from serving import (
     present,
     progress,
     resize,
+    serves,
     show,
     spec,
     states,
@@ -162,7 +163,7 @@ def test_a_task_can_be_paused_and_cancelled_while_it_waits(two_shards: tuple[Ser
         assert ended(client, instance_id, task_id, seconds=20).status == "FAILED"
         _, record = server.call("GET", f"instances/{instance_id}/tasks/{task_id}")
         assert record["task"]["error_code"] == "DCS.9005"
-    until(lambda: states(cache(client, instance_id)) == {"ok"}, "the cluster is not whole")
+    until(lambda: serves(client, instance_id), "the cluster is not whole")
     assert present(cache(client, instance_id), KEYS) == KEYS
     require_whole(server, client, instance_id, resize(client, instance_id, 3), 3)
 
@@ -287,5 +288,5 @@ def test_a_scale_waits_for_a_background_save_of_its_source(
             child.send_signal(signal.SIGUSR1)  # which ends a child of Valkey
     if not cancelled:
         require_whole(server, client, instance_id, task_id, 3)
-    until(lambda: states(cache(client, instance_id)) == {"ok"}, "the cluster is not whole")
+    until(lambda: serves(client, instance_id), "the cluster is not whole")
     assert present(cache(client, instance_id), KEYS) == KEYS

@@ -22,6 +22,7 @@ from serving import (
     present,
     progress,
     resize,
+    serves,
     show,
     thaw,
     until,
@@ -97,7 +98,7 @@ def test_a_change_is_on_every_node_and_on_those_that_join_or_restart(own_server:
     victim = process(own_server, nodes[-1])
     victim.kill()
     until(lambda: len(own_server.nodes()) == 4 and not victim.is_running(), "the node was not started again")
-    until(lambda: cache(client, instance_id).ping(target_nodes="all"), "the node does not answer")
+    until(lambda: serves(client, instance_id), "the node does not answer")
     assert have(own_server, nodes, NEW), "it was started with them"
 
     assert ended(client, instance_id, resize(client, instance_id, 3, copies=2)).status == "SUCCESS"

@@ -6,7 +6,21 @@ import pytest
 from huaweicloudsdkcore.exceptions.exceptions import SdkException
 from huaweicloudsdkdcs.v2 import ChangeInstanceStatusBody, RestartOrFlushInstancesRequest
 
-from serving import Server, cache, created, ended, load, newest_task, present, progress, resize, show, states, until
+from serving import (
+    Server,
+    cache,
+    created,
+    ended,
+    load,
+    newest_task,
+    present,
+    progress,
+    resize,
+    serves,
+    show,
+    states,
+    until,
+)
 from traffic import Traffic
 
 KEYS = 20_000
@@ -102,7 +116,7 @@ def test_a_restart_stops_between_nodes_when_it_is_cancelled(own_server: Server) 
     _, record = own_server.call("GET", f"tasks/{task_id}")
     assert record["task"]["error_code"] == "DCS.9005"
     assert show(client, instance_id).status == "RUNNING"
-    until(lambda: states(cache(client, instance_id)) == {"ok"}, "the cluster is not whole")
+    until(lambda: serves(client, instance_id), "the cluster is not whole")
     assert present(cache(client, instance_id), KEYS) == KEYS
     status, _ = own_server.call("POST", f"instances/{instance_id}/tasks/{task_id}/retry")
     assert status == 200

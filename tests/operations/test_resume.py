@@ -7,8 +7,7 @@ import pytest
 from valkey.cluster import ValkeyCluster
 from valkey.exceptions import ValkeyError
 
-from serving import PASSWORD, Server, cache, created, ended, load, present, progress, resize, show, until
-from traffic import FAULTS
+from serving import PASSWORD, Server, cache, created, ended, load, present, progress, resize, serves, show, until
 
 
 class Writer(threading.Thread):
@@ -96,7 +95,8 @@ def test_a_server_that_is_asked_to_stop_leaves_caches_and_comes_back(own_server:
 
 def test_a_node_that_is_killed_comes_back_with_its_keys(own_server: Server) -> None:
     client = own_server.client()
-    caches = cache(client, created(client))
+    instance_id = created(client)
+    caches = cache(client, instance_id)
     for number in range(500):
         caches.set(f"key:{number}", number)
     victim = own_server.nodes()[0]
@@ -105,12 +105,6 @@ def test_a_node_that_is_killed_comes_back_with_its_keys(own_server: Server) -> N
         lambda: len(own_server.nodes()) == 3 and victim.pid not in {process.pid for process in own_server.nodes()},
         "the node was not started again",
     )
-    until(lambda: answers(caches), "the cluster does not serve all keys again")
+    until(lambda: serves(client, instance_id), "the cluster does not serve again")
+    caches = cache(client, instance_id)
     assert [int(caches.get(f"key:{number}")) for number in range(500)] == list(range(500))
-
-
-def answers(caches: ValkeyCluster) -> bool:
-    try:
-        return all(caches.get(f"key:{number}") is not None for number in range(500))
-    except FAULTS:
-        return False

@@ -6,8 +6,25 @@ from typing import Any
 
 import psutil
 import pytest
+from valkey import Valkey
 
-from serving import Server, cache, created, ended, freeze, load, present, progress, resize, show, states, thaw, until
+from cachewright.valkey.migration.jobs import jobs_in
+from serving import (
+    Server,
+    cache,
+    created,
+    ended,
+    freeze,
+    load,
+    operator_of,
+    present,
+    progress,
+    resize_until,
+    show,
+    states,
+    thaw,
+    until,
+)
 
 KEYS = 150_000
 
@@ -19,10 +36,24 @@ def stalled(own_server: Server) -> tuple[Server, Any, str, str, psutil.Process]:
     instance_id = created(client, 1)
     caches = cache(client, instance_id)
     load(caches, KEYS, 400)
-    source = own_server.nodes()[0]
-    task_id = resize(client, instance_id, 2)
-    snapshot = until(lambda: frozen_child(source), "no snapshot was frozen")
+    (source,) = own_server.nodes()
+    (node,) = caches.get_primaries()
+    with operator_of(own_server, node.host, node.port, decode_responses=True) as operator:
+        task_id, snapshot = resize_until(client, instance_id, 2, lambda _: frozen_snapshot(source, operator))
     return own_server, client, instance_id, task_id, snapshot
+
+
+def frozen_snapshot(source: psutil.Process, operator: Valkey) -> psutil.Process | None:
+    """The snapshot's process, frozen before its last byte. One that is frozen after it stalls nothing: it is ended."""
+    child = frozen_child(source)
+    if child is None:
+        return None
+    time.sleep(0.5)  # the source reads what is in the pipe
+    if any(job.state == "snapshotting" for job in jobs_in(operator.execute_command("CLUSTER GETSLOTMIGRATIONS"))):
+        return child
+    with suppress(ProcessLookupError):
+        thaw(child)
+    return None
 
 
 def frozen_child(source: psutil.Process) -> psutil.Process | None:
