@@ -39,8 +39,25 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     lane: str
 
 
+class Wait(msgspec.Struct, frozen=True):
+    """A wait of a sub-step, which is no work.
+
+    :ivar since: epoch milliseconds.
+    :ivar cause: what it waits for, such as a script on a node, or the end of a pause.
+    """
+
+    since: int
+    cause: str
+
+
 class SubStep(msgspec.Struct, frozen=True, kw_only=True):
-    """One sub-step. `action` names the function that performs it, `arguments` are its parameters."""
+    """One sub-step. `action` names the function that performs it, `arguments` are its parameters.
+
+    :ivar done: finished part of `work.total`, from a counter.
+    :ivar progress_at: when `done` last increased, in epoch milliseconds; None before it has.
+    :ivar waiting: the present wait; None while it works.
+    :ivar waited_ms: milliseconds of earlier waits since `begin_time`.
+    """
 
     id: str
     name: str
@@ -51,6 +68,9 @@ class SubStep(msgspec.Struct, frozen=True, kw_only=True):
     status: StepStatus = "WAITING"
     begin_time: int | None = None
     end_time: int | None = None
+    progress_at: int | None = None
+    waiting: Wait | None = None
+    waited_ms: int = 0
     detail: str = ""
     error_code: str | None = None
 
@@ -111,6 +131,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     :ivar kind: name of the operation; `name` is the cloud's name for it.
     :ivar percent: 0-100, never decreases; 100 only with SUCCESS.
     :ivar remaining_seconds: estimate at the time `estimated_at`.
+    :ivar remaining_low: seconds in which 10 % of such tasks end; :ivar remaining_high: in which 90 % do.
     :ivar attempt: number of retries after failures.
     :ivar revision: incremented by every change; a writer must name the revision that it read.
     """
@@ -132,6 +153,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""
     percent: int = 0
     remaining_seconds: float = 0.0
+    remaining_low: float = 0.0
+    remaining_high: float = 0.0
     estimated_at: int | None = None
     attempt: int = 0
     revision: int = 0

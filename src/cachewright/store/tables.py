@@ -146,6 +146,8 @@ tasks = sa.Table(
     sa.Column("message", sa.Text, nullable=False),
     sa.Column("percent", sa.Integer, nullable=False),
     sa.Column("remaining_seconds", sa.Float, nullable=False),
+    sa.Column("remaining_low", sa.Float, nullable=False, server_default="0"),
+    sa.Column("remaining_high", sa.Float, nullable=False, server_default="0"),
     sa.Column("estimated_at", sa.BigInteger),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("revision", sa.Integer, nullable=False),
@@ -180,6 +182,7 @@ throughput = sa.Table(
     sa.Column("action", sa.Text, primary_key=True),
     sa.Column("units_per_second", sa.Float, nullable=False),
     sa.Column("samples", sa.Integer, nullable=False),
+    sa.Column("deviation", sa.Float),
 )
 
 webhooks = sa.Table(
