@@ -7,8 +7,8 @@ import pytest
 
 from cachewright.model.instances import Node
 from cachewright.model.tasks import Step, SubStep, Work
-from cachewright.monitoring.cluster_findings import Answer, Findings, Record, changing_nodes, find
-from cachewright.valkey.config import placeholder_primary
+from cachewright.monitoring.cluster_findings import Answer, Findings, Record, changing_nodes, find, in_both
+from cachewright.valkey.config import placeholder_addresses, placeholder_primary
 from cachewright.valkey.topology import View, parse_view
 from database_fixtures import a_task
 
@@ -130,6 +130,38 @@ def test_a_node_that_has_just_left_is_forgotten_and_not_reported() -> None:
     findings = found(answer(NODES[0], line(C, flags="master,fail")), answer(NODES[1]), record=record)
     assert not findings.faults
     assert findings.forgetful == [(NODES[0], (C,))]
+
+
+def test_a_node_that_leaves_between_its_answers_and_the_record_is_not_foreign() -> None:
+    """One node still reports its slots, and the record that is read afterwards does not have it any more."""
+    answers = [answer(NODES[0], line(C, "0-100")), answer(NODES[1])]
+    before = found(*answers, record=Record(nodes=(*NODES, node(C, 2)), changing=frozenset({C}), idle=False))
+    after = found(*answers, record=msgspec.structs.replace(RECORD, former=frozenset({C})))
+    assert "foreign_member" in after.faults
+    assert in_both(before, after).faults == {}
+    assert in_both(before, after).forgetful == []
+
+
+def test_a_node_whose_task_ends_between_its_answers_and_the_record_has_a_placeholder() -> None:
+    coming = node(C, 2, role="replica")
+    placeholder = placeholder_primary(coming)
+    lines = [
+        line(C, flags="myself,slave", primary=placeholder),
+        f"{placeholder} {placeholder_addresses(coming)[0]} master - 0 0 0 connected",
+    ]
+    answers = [answer(NODES[0]), Answer(node=coming, my_id=C, view=view(*lines))]
+    nodes = (*NODES, coming)
+    before = found(*answers, record=Record(nodes=nodes, changing=frozenset({C}), idle=False))
+    after = found(*answers, record=Record(nodes=nodes))
+    assert after.captured
+    assert after.forgetful
+    assert in_both(before, after).captured == []
+    assert in_both(before, after).forgetful == []
+
+
+def test_a_foreign_member_before_and_after_is_reported() -> None:
+    findings = found(answer(NODES[0], line(STRANGER)), answer(NODES[1]))
+    assert in_both(findings, findings) == findings
 
 
 def test_a_foreign_member_counts_while_a_task_runs() -> None:

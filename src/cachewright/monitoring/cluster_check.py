@@ -19,7 +19,7 @@ from cachewright.hosts.host import CONFIG
 from cachewright.logs import about
 from cachewright.model.incidents import FaultKind
 from cachewright.model.instances import Node
-from cachewright.monitoring.cluster_findings import Answer, Findings, find, rejects_credentials
+from cachewright.monitoring.cluster_findings import Answer, Findings, find, in_both, rejects_credentials
 from cachewright.monitoring.cluster_records import Records, Subject
 from cachewright.monitoring.faults import RULES
 from cachewright.monitoring.foreign_members import expel
@@ -169,15 +169,15 @@ class ClusterCheck:
             await _introduce(subject, findings)
 
     async def _find(self, subject: Subject) -> tuple[Subject, list[Answer], Findings] | None:
-        """Compare the answers of all nodes with the record. After a difference, compare with a record read after the
-        answers, because a task may have added or removed nodes. None if the instance was deleted."""
+        """Compare the answers of all nodes with the record. After a difference, compare also with a record read after
+        the answers, because a task may have added or removed nodes. None if the instance was deleted."""
         answers = await _ask_all(subject)
         findings = find(subject.record, answers)
         if not findings.faults and not findings.forgetful:
             return subject, answers, findings
         await self._read(time.monotonic())
         again = self._subjects.get(subject.instance_id)
-        return (again, answers, find(again.record, answers)) if again else None
+        return (again, answers, in_both(findings, find(again.record, answers))) if again else None
 
     def _report(self, subject: Subject, answers: Sequence[Answer], findings: Findings, state: _CheckState) -> None:
         """Report faults that lasted long enough, and clear faults that have ended."""

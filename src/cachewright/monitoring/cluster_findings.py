@@ -98,6 +98,25 @@ def find(record: Record, answers: Sequence[Answer]) -> Findings:
     )
 
 
+def in_both(before: Findings, after: Findings) -> Findings:
+    """Return the differences of the same answers from a record read before them and from one read after them. A task
+    that adds or removes nodes meanwhile makes the answers differ from one of the two."""
+    unknown = {node.id: set(ids) for node, ids in before.forgetful}
+    captured_before = {node.id for node, _ in before.captured}
+    forgetful = [
+        (node, common)
+        for node, ids in after.forgetful
+        if (common := tuple(node_id for node_id in ids if node_id in unknown.get(node.id, ())))
+    ]
+    return Findings(
+        faults={kind: detail for kind, detail in after.faults.items() if kind in before.faults},
+        foreign={node_id: member for node_id, member in after.foreign.items() if node_id in before.foreign},
+        forgetful=forgetful,
+        captured=[(node, leader) for node, leader in after.captured if node.id in captured_before],
+        meetings=after.meetings,
+    )
+
+
 def changing_nodes(task: Task) -> frozenset[str]:
     """Ids of nodes that the task adds, removes or restarts now."""
     found: set[str] = set()
