@@ -20,7 +20,7 @@ from cryptography.fernet import Fernet
 from dbos import DBOS, SetEnqueueOptions, SetWorkflowID
 
 from cachewright.clock import now_ms
-from cachewright.model.tasks import Step, Task
+from cachewright.model.tasks import Control, Step, Task
 from cachewright.store import tasks
 from cachewright.store.encryption import SecretCipher
 from cachewright.store.opening import open_at
@@ -83,6 +83,9 @@ class Nothing:
 
     async def perform(self, action: str, step: StepContext) -> None:
         self._times.step(step.task.id)
+
+    def is_typical(self, task: Task, control: Control) -> bool:
+        return False
 
     async def recover(self, task: Task) -> None:
         raise AssertionError("nothing cannot fail")

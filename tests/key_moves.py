@@ -16,7 +16,7 @@ from cachewright.valkey.migration.open_slots import (
     complete_open_slots,
 )
 from cachewright.valkey.migration.source_state import MigrationState
-from cachewright.valkey.migration.transfer import Transfer
+from cachewright.valkey.migration.transfer import RangeSize, Transfer
 from cachewright.valkey.slots import SlotRange
 from cachewright.valkey.topology import ask_view
 from migration_control import Unhindered
@@ -67,7 +67,7 @@ def move(
         target=target,
         part=PART,
         access=OPEN,
-        bytes_per_key=100.0,
+        size=RangeSize(keys=0, bytes_per_key=100.0),
         control=control,
         stalled_seconds=30,
         state=state or MigrationState(cpus=2),

@@ -12,7 +12,7 @@ from cachewright.flavors import Flavor, parse
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, SubStep
 from cachewright.operations.actions import ACTIONS
-from cachewright.operations.resize.estimate import BYTES_PER_SECOND, Speed
+from cachewright.operations.resize.cost_model import Host
 from cachewright.operations.resize.plan import Observation, ResizePlan, decide, shards_to_add
 from cachewright.operations.resize.steps import steps
 from cachewright.topologies.layout import new_nodes
@@ -22,7 +22,7 @@ from cachewright.valkey.topology import Member, View, primaries
 
 SETTINGS = Settings(data_dir=Path("data"))
 BYTES_PER_KEY = 100.0
-SPEED = Speed(pace=BYTES_PER_SECOND, turns=2)
+HOST = Host(turns=2, key_turns=3)
 RUN = "run"
 
 
@@ -45,7 +45,7 @@ def observation(nodes: list[Node], view: View, keys_per_slot: int = 0, *, client
         primaries=leads,
         owned=owned,
         loads={node.id: load(node) for node in leads.values()},
-        speed=SPEED,
+        host=HOST,
     )
 
 
@@ -130,7 +130,7 @@ def planned(before: Observation, to: Flavor) -> ResizePlan:
 
 
 def formatted(before: Observation, plan: ResizePlan) -> tuple[Step, ...]:
-    return steps(RUN, plan, before.loads, before.speed)
+    return steps(RUN, plan, before.loads, before.host)
 
 
 def actions(made: tuple[Step, ...], action: str) -> list[SubStep]:

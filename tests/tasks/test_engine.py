@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from dbos import DBOS
 
 from cachewright.errors import DatabaseUnavailable
-from cachewright.model.tasks import ENDED, Step, Task
+from cachewright.model.tasks import ENDED, Control, Step, Task
 from cachewright.store import tasks
 from cachewright.store.database import Database
 from cachewright.tasks.engine import Engine
@@ -87,6 +87,9 @@ class Scripted:
         self.recovered.append(task.id)
         if self.recovery_fails:
             raise ActionFailed("DCS.9004", "no node answers", True)
+
+    def is_typical(self, task: Task, control: Control) -> bool:
+        return True
 
     def conclude(self, connection: sa.Connection, task: Task, recovered: bool) -> None:
         self.concluded.append((task.id, task.status, recovered))

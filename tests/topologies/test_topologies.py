@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cachewright.config import Settings
 from cachewright.flavors import SINGLE_CAPACITIES_MB, cluster_code, offered, parse, single_code
-from cachewright.operations.resize.estimate import BYTES_PER_SECOND, Speed
+from cachewright.operations.resize.cost_model import Host
 from cachewright.operations.resize.plan import FULLEST, Observation, decide, shards_to_add
 from cachewright.topologies import TOPOLOGIES, layout, topology_of
 from cachewright.valkey.access import Access
@@ -92,7 +92,7 @@ def test_a_resize_of_a_single_instance_changes_its_memory_alone(now_mb: int, to_
         primaries={0: node},
         owned={node.id: (SlotRange(0, SLOTS - 1),)},
         loads={node.id: NodeLoad(used_memory, 100.0, {}, clients=True)},
-        speed=Speed(pace=BYTES_PER_SECOND, turns=2),
+        host=Host(turns=2, key_turns=3),
     )
     assert list(shards_to_add(observed, to)) == []
     plan = decide(observed, to, [])

@@ -13,6 +13,7 @@ from cachewright.valkey.client import NodeBusy
 from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.mover import Move, Mover
 from cachewright.valkey.migration.source_state import MigrationState
+from cachewright.valkey.migration.transfer import RangeSize
 from cachewright.valkey.slots import SlotRange
 from key_moves import (
     Gentle,
@@ -103,7 +104,7 @@ def test_sources_with_large_and_small_values_share_a_target() -> None:
                         target=target,
                         part=part,
                         access=OPEN,
-                        bytes_per_key=100.0,
+                        size=RangeSize(keys=0, bytes_per_key=100.0),
                         control=Gentle(),
                         stalled_seconds=30,
                         state=state,

@@ -11,7 +11,7 @@ from cachewright.model.instances import Node
 from cachewright.valkey.migration.jobs import jobs_in
 from cachewright.valkey.migration.mover import Move, Mover, Next
 from cachewright.valkey.migration.source_state import MigrationState
-from cachewright.valkey.migration.transfer import Transfer, TransferProgress
+from cachewright.valkey.migration.transfer import RangeSize, Transfer, TransferProgress
 from cachewright.valkey.slots import SLOTS, SlotRange
 from migration_control import Unhindered
 from serving import freeze, thaw
@@ -34,7 +34,7 @@ def move(source: Node, target: Node, after: Node) -> Transfer:
         target=target,
         part=FIRST,
         access=OPEN,
-        bytes_per_key=100.0,
+        size=RangeSize(keys=0, bytes_per_key=100.0),
         control=Unhindered(),
         stalled_seconds=30,
         state=MigrationState(cpus=2),
@@ -74,7 +74,7 @@ def test_what_comes_next_is_not_begun_towards_a_node_that_does_not_answer(cluste
 
 
 def test_bytes_of_two_ranges_are_told_apart_though_the_second_is_on_its_way() -> None:
-    progress = TransferProgress({0: 300}, 100.0, 1_000)
+    progress = TransferProgress({0: 300}, RangeSize(keys=300, bytes_per_key=100.0), 1_000)
     assert progress.split_at(5_000, 300, 0) == 5_000
     assert progress.split_at(5_000, 300, 100) == 4_000
     assert progress.split_at(5_000, 0, 100) == 1_000

@@ -11,6 +11,7 @@ from cachewright.model.tasks import MigrationMode
 from cachewright.valkey.migration import node_settings
 from cachewright.valkey.migration.mover import Move, Mover
 from cachewright.valkey.migration.source_state import MigrationState
+from cachewright.valkey.migration.transfer import RangeSize
 from cachewright.valkey.slots import SlotRange
 from migration_control import Unhindered
 from standalone_node import OPEN
@@ -59,7 +60,7 @@ async def test_a_paused_move_resets_the_settings_of_its_nodes(
         target=target,
         part=SlotRange(0, 99),
         access=OPEN,
-        bytes_per_key=100.0,
+        size=RangeSize(keys=0, bytes_per_key=100.0),
         control=control,
         stalled_seconds=30,
         state=state,

@@ -26,7 +26,7 @@ from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.job_failure import is_cured_by_smaller_batches, overflows
 from cachewright.valkey.migration.mover import Move, Mover
 from cachewright.valkey.migration.source_state import MigrationState
-from cachewright.valkey.migration.transfer import Transfer
+from cachewright.valkey.migration.transfer import RangeSize, Transfer
 from cachewright.valkey.migration.wait_model import WaitLearner
 from cachewright.valkey.slots import SlotRange
 from migration_control import Unhindered
@@ -88,7 +88,7 @@ def arguments(source: Node, target: Node, control: Watched, *, part: SlotRange =
         target=target,
         part=part,
         access=OPEN,
-        bytes_per_key=200.0,
+        size=RangeSize(keys=0, bytes_per_key=200.0),
         control=control,
         stalled_seconds=STALLED_SECONDS,
         state=state or MigrationState(cpus=2),

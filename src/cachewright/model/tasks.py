@@ -30,6 +30,10 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     :ivar seconds: expected duration, including `fixed`.
     :ivar fixed: part of `seconds` that no counter measures (a handover, an election); complete at its end.
     :ivar lane: sub-steps of one lane run one after another; lanes run concurrently.
+    :ivar turns: number of lanes that run at full speed at the same time; None for all.
+    :ivar rate: name of the rate that is learned from this work; by default the name of the action.
+    :ivar speed: learned speed by which the declared seconds were divided.
+    :ivar evidence: seconds of measurement that `seconds` count as.
     """
 
     unit: str
@@ -37,6 +41,10 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     fixed: float = 0.0
     lane: str
+    turns: int | None = None
+    rate: str = ""
+    speed: float = 1.0
+    evidence: float = 0.5
 
 
 class Wait(msgspec.Struct, frozen=True):
@@ -54,6 +62,7 @@ class SubStep(msgspec.Struct, frozen=True, kw_only=True):
     """One sub-step. `action` names the function that performs it, `arguments` are its parameters.
 
     :ivar done: finished part of `work.total`, from a counter.
+    :ivar uncounted: part of `work.total` after `done` that passes now and has no counter, such as a handover.
     :ivar progress_at: when `done` last increased, in epoch milliseconds; None before it has.
     :ivar waiting: the present wait; None while it works.
     :ivar waited_ms: milliseconds of earlier waits since `begin_time`.
@@ -65,6 +74,7 @@ class SubStep(msgspec.Struct, frozen=True, kw_only=True):
     arguments: dict[str, Any]
     work: Work
     done: float = 0.0
+    uncounted: float = 0.0
     status: StepStatus = "WAITING"
     begin_time: int | None = None
     end_time: int | None = None

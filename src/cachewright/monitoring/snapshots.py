@@ -14,7 +14,7 @@ from cachewright.model.tasks import SubStep, Task
 from cachewright.monitoring.inspection import NodeBudget
 from cachewright.monitoring.node_stats import NodeStats, query_all
 from cachewright.operations.context import OperationContext, best_view
-from cachewright.operations.resize.estimate import MOVE
+from cachewright.operations.resize.cost_model import MOVE
 from cachewright.store import incidents, instances, tasks
 from cachewright.tasks.operation import ActionFailed
 from cachewright.topologies import topology_of

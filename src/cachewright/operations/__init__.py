@@ -4,7 +4,7 @@
 
 - `requests`, `acceptance` and `admission` decide whether a request becomes a task
 - `create`, `resize`, `resize_check`, `restart`, `configure` and `delete` validate requests and make plans
-- `resize_observation`, `resize_plan`, `resize_steps` and `resize_estimate` are the parts of a resize plan
+- `resize` holds the parts of a resize plan: observation, plan, cost model, steps
 - `actions` perform the sub-steps, in an `OperationContext` (`context`)
 - `execution` binds operations to the engine, `instance_status` sets the status when a task ends
 """

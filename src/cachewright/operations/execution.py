@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cachewright import errors
-from cachewright.model.tasks import Step, Task
+from cachewright.model.tasks import Control, Step, Task
 from cachewright.operations import OPERATIONS
 from cachewright.operations.actions import ACTIONS, POLICIES
 from cachewright.operations.context import OperationContext
@@ -62,6 +62,9 @@ class ExecutableOperation:
     async def recover(self, task: Task) -> None:
         with self._node_errors(task):
             await self._operation.recover(self._context, task)
+
+    def is_typical(self, task: Task, control: Control) -> bool:
+        return self._operation.is_typical(task, control)
 
     def conclude(self, connection: sa.Connection, task: Task, recovered: bool) -> None:
         set_status_after(connection, task, recovered=recovered)

@@ -92,6 +92,10 @@ class Operation(Generic[RequestT, ParamsT]):
     def succeeded(self, context: OperationContext, connection: sa.Connection, task: Task) -> None:
         """Record changes besides the status, in the transaction that ends the task with success."""
 
+    def is_typical(self, task: Task, control: Control) -> bool:
+        """Whether a task that has succeeded shows how fast its rates are (`tasks.learning`). Pure."""
+        return control.parallel is None and control.latency_ceiling_ms is None
+
     def params_of(self, task: Task) -> ParamsT:
         """Stored parameters of a task of this operation."""
         return msgspec.convert(task.params, self.params)

@@ -1,27 +1,51 @@
-"""Measured throughput of each action, learned from finished tasks: units of work per second."""
+"""Learned rates, by name."""
 
+from collections.abc import Mapping
+
+import msgspec
 import sqlalchemy as sa
 
 from cachewright.store.tables import throughput
 
 _WEIGHT = 0.5
-"""Weight of the newest task against all earlier ones. It is high because that task ran under the present load."""
+"""Weight of the newest measurement against all earlier ones. It is high because it was made under the present load."""
 
 
-def get(connection: sa.Connection, action: str) -> float | None:
+class Rate(msgspec.Struct, frozen=True):
+    """A learned rate.
+
+    :ivar units_per_second: the rate.
+    :ivar deviation: standard deviation of its logarithm; None if it is not known.
+    """
+
+    units_per_second: float
+    deviation: float | None
+
+
+def get(connection: sa.Connection, name: str) -> float | None:
     return connection.execute(
-        sa.select(throughput.c.units_per_second).where(throughput.c.action == action)
+        sa.select(throughput.c.units_per_second).where(throughput.c.action == name)
     ).scalar_one_or_none()
 
 
-def learn(connection: sa.Connection, action: str, units_per_second: float) -> None:
-    before = get(connection, action)
-    if before is None:
-        connection.execute(throughput.insert().values(action=action, units_per_second=units_per_second, samples=1))
-        return
-    mixed = before + _WEIGHT * (units_per_second - before)
-    connection.execute(
-        throughput.update()
-        .where(throughput.c.action == action)
-        .values(units_per_second=mixed, samples=throughput.c.samples + 1)
+def load_all(connection: sa.Connection) -> Mapping[str, Rate]:
+    """Return all rates, by name."""
+    query = sa.select(throughput.c.action, throughput.c.units_per_second, throughput.c.deviation)
+    return {name: Rate(units, deviation) for name, units, deviation in connection.execute(query)}
+
+
+def learn(connection: sa.Connection, name: str, units_per_second: float) -> None:
+    """Mix a measurement into a rate."""
+    before = get(connection, name)
+    mixed = units_per_second if before is None else before + _WEIGHT * (units_per_second - before)
+    put(connection, name, Rate(mixed, None))
+
+
+def put(connection: sa.Connection, name: str, rate: Rate) -> None:
+    """Replace a rate after one more measurement."""
+    values = {"units_per_second": rate.units_per_second, "deviation": rate.deviation}
+    changed = connection.execute(
+        throughput.update().where(throughput.c.action == name).values(samples=throughput.c.samples + 1, **values)
     )
+    if not changed.rowcount:
+        connection.execute(throughput.insert().values(action=name, samples=1, **values))

@@ -24,6 +24,7 @@ from cachewright.logs import about
 from cachewright.model.tasks import ENDED, Step, SubStep, Task
 from cachewright.store import tasks as stored
 from cachewright.store.database import Database
+from cachewright.tasks import learning
 from cachewright.tasks.attempt import run_attempt, step_options
 from cachewright.tasks.concurrency_limiter import ConcurrencyLimiter
 from cachewright.tasks.feed import TaskFeed
@@ -190,9 +191,13 @@ class Engine:
         if recorder.task.status == "WAITING":
             operation = self.operations[recorder.task.kind]
             waiter = Waiter(f"task {task_id}", recorder.show_before_plan, Interruption(recorder))
-            await recorder.start(
-                await run_attempt(operation.policies[PLAN], waiter, lambda: operation.plan(recorder.task))
-            )
+            steps = await run_attempt(operation.policies[PLAN], waiter, lambda: operation.plan(recorder.task))
+            speeds = await asyncio.to_thread(self._speeds)
+            await recorder.start(learning.with_speeds(steps, speeds))
+
+    def _speeds(self) -> Mapping[str, learning.Speed]:
+        with self.database.read() as connection:
+            return learning.load(connection)
 
     async def _perform_step(self, recorder: TaskRecorder, step: Step) -> None:
         """Perform a step. The positions of all sub-steps in DBOS's log are reserved first, so that lanes are
@@ -280,6 +285,8 @@ class Engine:
 
         def conclude(connection: sa.Connection, task: Task) -> None:
             operation.conclude(connection, task, recovered)
+            if task.status == "SUCCESS" and operation.is_typical(task, recorder.control):
+                learning.learn(connection, task)
 
         await recorder.end(error_code=code, message=message, also=conclude)
 

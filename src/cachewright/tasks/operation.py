@@ -88,13 +88,13 @@ class StepContext:
         lane = [sub for sub in step.sub_steps if sub.work.lane == own.work.lane]
         return next(iter(lane[lane.index(own) + 1 :]), None)
 
-    def measure(self, done: float | None = None, detail: str | None = None) -> None:
+    def measure(self, done: float | None = None, detail: str | None = None, uncounted: float = 0.0) -> None:
         """Report progress: `done` in the unit of the sub-step's work, from a real counter; `detail` in the contract's
-        brace form."""
+        brace form; `uncounted` is the work after `done` that passes now without a counter."""
         if detail is not None:
             self._detail = detail
             detail = with_status(detail, self._status)
-        self._recorder.measure(self._id, done, detail)
+        self._recorder.measure(self._id, done, detail, uncounted)
 
     def show(self, status: str) -> None:
         """Show what the sub-step waits for, as the member `status` of its detail. An empty text ends the display."""
@@ -157,6 +157,9 @@ class Operation(Protocol):
 
     async def recover(self, task: Task) -> None:
         """Leave the instance usable after a failure, at whichever sub-step it happened."""
+
+    def is_typical(self, task: Task, control: Control) -> bool:
+        """Whether a task that has succeeded shows how fast its rates are. Pure."""
 
     def conclude(self, connection: sa.Connection, task: Task, recovered: bool) -> None:
         """Writes the instance's state after `task`, which has just ended, in the same transaction as its end.

@@ -15,6 +15,9 @@ from cachewright.model.tasks import Step, SubStep, Work
 _NAMES = uuid.UUID("6f6a2c1e-6f0e-5d7c-9a41-5e0f3c8f9a10")
 
 
+_UNCOUNTED = "seconds"
+
+
 class SubStepSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A sub-step without an id."""
 
@@ -25,8 +28,27 @@ class SubStepSpec(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
-def effort(lane: str, *, seconds: float, unit: str = "seconds", total: float = 1.0, fixed: float = 0.0) -> Work:
-    return Work(unit=unit, total=total, seconds=seconds, fixed=fixed, lane=lane)
+def effort(
+    lane: str,
+    *,
+    seconds: float,
+    unit: str = _UNCOUNTED,
+    total: float = 1.0,
+    fixed: float | None = None,
+    turns: int | None = None,
+    rate: str = "",
+) -> Work:
+    """Work of a sub-step. Without a unit, no counter measures it."""
+    uncounted = seconds if unit == _UNCOUNTED else 0.0
+    return Work(
+        unit=unit,
+        total=total,
+        seconds=seconds,
+        fixed=uncounted if fixed is None else fixed,
+        lane=lane,
+        turns=turns,
+        rate=rate,
+    )
 
 
 def build(task_id: str, drafts: dict[str, list[SubStepSpec]]) -> tuple[Step, ...]:

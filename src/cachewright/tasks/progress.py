@@ -1,54 +1,164 @@
 """Percent and remaining seconds of a task, from its plan, its counters and the clock. Pure.
 
+Each sub-step has planned seconds. A counter tells which part of them has passed. The measured slowness of a rate
+(`Work.rate`) is the real time of its sub-steps over their passed planned seconds; the plan counts like `Work.evidence`
+seconds of measurement. Waits are neither work nor slowness.
+
 Invariants, which property tests verify:
 
-- Percent is finished work divided by all work, both in planned seconds. It never decreases, and is 100 only for a
-  successful task.
-- Remaining seconds are never negative. Steps run one after another and the lanes of a step concurrently, so the
-  remaining time of a step is that of its longest lane. The remaining time of a lane is its planned seconds times the
-  slowness that this task has measured for this action, so it grows while a counter stalls.
+- Percent is the share of the task's estimated duration that has passed. It depends on counters and on their times, not
+  on the present time, so it stands while they stand. It never decreases, and is 100 only for a successful task.
+- Remaining seconds are never negative. Steps run one after another and the lanes of a step concurrently, at most
+  `Work.turns` of them at full speed. The estimate grows while a counter stands.
 - Both depend only on the given state.
 """
 
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
 from cachewright.model.tasks import Step, SubStep
 
-_DOUBT = 0.25
-"""Weight of the plan against measurements, as a share of an action's planned seconds: it stabilizes the estimate while
-few measurements exist."""
+NOISE = 0.04
+"""Variance of the measured slowness over one second of work. Over n seconds it is 1/n of that."""
+
+_LEAST_SPREAD_SECONDS = 0.15
+"""Standard deviation of the end of a task that is almost over."""
+
+_Z_LOW, _Z_HIGH = 1.1, 1.5
+"""Standard deviations from the estimate to the 10th and to the 90th percentile: more tasks end late than early."""
 
 
 class Estimate(msgspec.Struct, frozen=True):
+    """:ivar low: remaining seconds at the 10th percentile.
+    :ivar high: at the 90th percentile.
+    """
+
     percent: int
     remaining_seconds: float
+    low: float
+    high: float
 
 
-def estimate(steps: Sequence[Step], now: int, *, shown: int = 0) -> Estimate:
+def estimate(steps: Sequence[Step], now: int, *, shown: int = 0, parallel: int | None = None) -> Estimate:
     """Estimate percent and remaining seconds.
 
     :param now: epoch milliseconds.
     :param shown: percent that clients have already seen.
+    :param parallel: maximum number of lanes that run concurrently; None for all.
     """
-    sub_steps = [sub_step for step in steps for sub_step in step.sub_steps]
-    total = sum(sub_step.work.seconds for sub_step in sub_steps)
-    done = sum(done_seconds(sub_step) for sub_step in sub_steps)
-    percent = int(100 * done / total) if total else 0
-    slowness = measured_slowness(sub_steps, now)
-    remaining = sum(_step_seconds(step, now, slowness) for step in steps)
-    return Estimate(min(max(percent, shown), 99), max(remaining, 0.0))
+    seen = [_Seen(step, now, parallel) for step in steps]
+    remaining, spread = _remaining(seen)
+    return Estimate(
+        percent=min(max(_percent(steps, parallel), shown), 99),
+        remaining_seconds=remaining,
+        low=max(remaining - _Z_LOW * spread, 0.0),
+        high=remaining + _Z_HIGH * spread,
+    )
 
 
 def planned_seconds(steps: Sequence[Step]) -> float:
     """Planned duration of all steps."""
-    return sum(_step_seconds(step, 0, defaultdict(lambda: 1.0)) for step in steps)
+    return sum(_Seen(step, 0, None).planned for step in steps)
 
 
-def done_seconds(sub_step: SubStep) -> float:
-    """Planned seconds that are finished."""
+class Measured(msgspec.Struct):
+    """Sub-steps of one rate.
+
+    :ivar real: seconds that they have worked.
+    :ivar passed: planned seconds that have passed in this time.
+    :ivar evidence: seconds of measurement that the plan counts as.
+    """
+
+    real: float = 0.0
+    passed: float = 0.0
+    evidence: float = 0.0
+
+    @property
+    def slowness(self) -> float:
+        """Real seconds per planned second."""
+        return (self.real + self.evidence) / (self.passed + self.evidence) if self.passed + self.evidence else 1.0
+
+
+def measured(steps: Sequence[Step], now: int, parallel: int | None = None) -> Mapping[str, Measured]:
+    """Measurements by rate."""
+    return _measured([_Seen(step, now, parallel) for step in steps])
+
+
+class _Seen:
+    """One step at one time.
+
+    :ivar passed: passed planned seconds of each rate and lane, :ivar left: planned seconds still to come.
+    :ivar real: seconds that each lane has worked, by rate.
+    """
+
+    def __init__(self, step: Step, now: int, parallel: int | None) -> None:
+        self.step = step
+        self._parallel = parallel
+        self._turns = parallel
+        self.evidence: dict[str, float] = {}
+        self.passed: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+        self.left: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+        self.real: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+        for sub_step in step.sub_steps:
+            work, rate = sub_step.work, rate_of(sub_step)
+            passed, left = _passed_and_left(sub_step, now)
+            self.passed[rate][work.lane] += passed
+            self.left[rate][work.lane] += left
+            self.real[rate][work.lane] += worked_seconds(sub_step, now)
+            self.evidence[rate] = work.evidence
+            if work.turns:
+                self._turns = min(work.turns, self._turns or work.turns)
+
+    @property
+    def planned(self) -> float:
+        return self.total(defaultdict(lambda: 1.0))
+
+    def measured(self, rate: str) -> tuple[float, float]:
+        """Real seconds of a rate, and planned seconds that have passed."""
+        real = _duration(self.real[rate].values(), self._parallel)
+        return real, _duration(self.passed[rate].values(), self._turns)
+
+    def total(self, slowness: Mapping[str, float]) -> float:
+        """Estimated duration of the whole step. A finished step has taken what it took."""
+        if self.step.status == "FINISH":
+            return sum(_duration(lanes.values(), self._parallel) for lanes in self.real.values())
+        return self._of(slowness, self.passed, self.left)
+
+    def remaining(self, slowness: Mapping[str, float]) -> float:
+        return self._of(slowness, self.left)
+
+    def remaining_of(self, rate: str) -> float:
+        """Planned seconds of a rate still to come."""
+        return _duration(self.left[rate].values(), self._turns)
+
+    def _of(self, slowness: Mapping[str, float], *parts: Mapping[str, Mapping[str, float]]) -> float:
+        lanes: dict[str, float] = defaultdict(float)
+        for part in parts:
+            for rate, seconds_of in part.items():
+                for lane, seconds in seconds_of.items():
+                    lanes[lane] += seconds * slowness[rate]
+        return _duration(lanes.values(), self._turns)
+
+
+def rate_of(sub_step: SubStep) -> str:
+    """Return the name of the rate, which sub-steps of equal work share."""
+    return sub_step.work.rate or sub_step.action
+
+
+def worked_seconds(sub_step: SubStep, now: int) -> float:
+    """Return how long a sub-step has worked, without its waits."""
+    if sub_step.begin_time is None or sub_step.status == "WAITING":
+        return 0.0
+    end = sub_step.end_time if sub_step.end_time is not None else now
+    waited = sub_step.waited_ms + (max(end - sub_step.waiting.since, 0) if sub_step.waiting else 0)
+    return max(end - sub_step.begin_time - waited, 0) / 1000
+
+
+def counted_seconds(sub_step: SubStep) -> float:
+    """Return the planned seconds that counters show as passed."""
     work = sub_step.work
     if sub_step.status == "FINISH":
         return work.seconds
@@ -57,52 +167,59 @@ def done_seconds(sub_step: SubStep) -> float:
     return min(sub_step.done / work.total, 1.0) * (work.seconds - work.fixed)
 
 
-def measured_slowness(sub_steps: Iterable[SubStep], now: int) -> Mapping[str, float]:
-    """Real seconds per planned second, by action; 1 without measurements."""
-    planned: dict[str, float] = defaultdict(float)
-    behind: dict[str, float] = defaultdict(float)
-    real: dict[str, float] = defaultdict(float)
-    for sub_step in sub_steps:
-        planned[sub_step.action] += sub_step.work.seconds
-        if sub_step.begin_time is None or sub_step.status == "WAITING":
-            continue
-        elapsed = _elapsed(sub_step, now)
-        passed = done_seconds(sub_step)
-        if sub_step.status == "EXECUTING":
-            # The part without a counter may be running: time spent on it does not mean slowness.
-            passed += min(max(elapsed - passed, 0.0), sub_step.work.fixed)
-        behind[sub_step.action] += passed
-        real[sub_step.action] += elapsed
-    return {action: _slowness(real[action], behind[action], seconds) for action, seconds in planned.items()}
-
-
-def _slowness(real: float, behind: float, planned: float) -> float:
-    """Measured time over planned time. The weight of the plan decreases with more measurements."""
-    if not planned:
-        return 1.0
-    doubt = _DOUBT * planned * (1 - min(behind / planned, 1.0)) ** 3
-    return (real + doubt) / (behind + doubt) if behind + doubt else 1.0
-
-
-def _step_seconds(step: Step, now: int, slowness: Mapping[str, float]) -> float:
-    lanes: dict[str, float] = defaultdict(float)
-    for sub_step in step.sub_steps:
-        lanes[sub_step.work.lane] += _left(sub_step, now, slowness)
-    return max(lanes.values(), default=0.0)
-
-
-def _left(sub_step: SubStep, now: int, slowness: Mapping[str, float]) -> float:
-    if sub_step.status in {"FINISH", "FAILED"}:
-        return 0.0
-    passed, fixed = done_seconds(sub_step), sub_step.work.fixed
-    counted = sub_step.work.seconds - fixed - passed
+def _passed_and_left(sub_step: SubStep, now: int) -> tuple[float, float]:
+    """Planned seconds of a sub-step. Time of an executing one that its counter does not explain belongs to the part
+    without a counter: it means no slowness."""
+    passed, work = counted_seconds(sub_step), sub_step.work
     if sub_step.status == "EXECUTING":
-        # Time spent on the part without a counter is not remaining time.
-        fixed -= min(max(_elapsed(sub_step, now) - passed, 0.0), fixed)
-    return (max(counted, 0.0) + fixed) * slowness[sub_step.action]
+        uncounted = min(sub_step.uncounted / work.total, 1.0) * (work.seconds - work.fixed) if work.total else 0.0
+        if uncounted and sub_step.progress_at is not None and not sub_step.waiting:
+            passed += min(max(now - sub_step.progress_at, 0) / 1000, uncounted)
+        passed += min(max(worked_seconds(sub_step, now) - passed, 0.0), work.fixed)
+    left = 0.0 if sub_step.status in {"FINISH", "FAILED"} else max(work.seconds - passed, 0.0)
+    return passed, left
 
 
-def _elapsed(sub_step: SubStep, now: int) -> float:
-    begin = sub_step.begin_time if sub_step.begin_time is not None else now
-    end = sub_step.end_time if sub_step.end_time is not None else now
-    return max(end - begin, 0) / 1000
+def _duration(lanes: Collection[float], at_once: int | None) -> float:
+    """Duration of concurrent lanes of which `at_once` run at full speed."""
+    longest = max(lanes, default=0.0)
+    return max(longest, sum(lanes) / at_once) if at_once else longest
+
+
+def _measured(seen: Sequence[_Seen]) -> dict[str, Measured]:
+    found: dict[str, Measured] = defaultdict(Measured)
+    for step in seen:
+        for rate, evidence in step.evidence.items():
+            real, passed = step.measured(rate)
+            found[rate].real += real
+            found[rate].passed += passed
+            found[rate].evidence = evidence
+    return found
+
+
+def _remaining(seen: Sequence[_Seen]) -> tuple[float, float]:
+    """Remaining seconds, and their standard deviation."""
+    measures = _measured(seen)
+    slowness = {rate: measure.slowness for rate, measure in measures.items()}
+    remaining = sum(step.remaining(slowness) for step in seen)
+    variance = _LEAST_SPREAD_SECONDS**2 + NOISE * remaining
+    for rate, measure in measures.items():
+        seconds = sum(step.remaining_of(rate) for step in seen) * slowness[rate]
+        variance += seconds**2 * NOISE / max(measure.evidence + measure.passed, NOISE)
+    return remaining, math.sqrt(variance)
+
+
+def _percent(steps: Sequence[Step], parallel: int | None) -> int:
+    """Percent at the time of the last progress."""
+    times = [
+        time
+        for step in steps
+        for sub_step in step.sub_steps
+        for time in (sub_step.begin_time, sub_step.progress_at, sub_step.end_time)
+        if time is not None
+    ]
+    seen = [_Seen(step, max(times, default=0), parallel) for step in steps]
+    slowness = {rate: measure.slowness for rate, measure in _measured(seen).items()}
+    total = sum(step.total(slowness) for step in seen)
+    remaining = sum(step.remaining(slowness) for step in seen)
+    return int(100 * (1 - remaining / total)) if total > 0 else 0

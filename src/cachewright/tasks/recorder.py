@@ -112,6 +112,8 @@ class TaskRecorder:
             percent=self._task.percent if failed else 100,
             forecasts=() if failed else with_errors(self._task.forecasts, self._task.begin_time, self._now()),
             remaining_seconds=0.0,
+            remaining_low=0.0,
+            remaining_high=0.0,
         )
         await self.write(also)
 
@@ -138,13 +140,16 @@ class TaskRecorder:
         )
         await self.write()
 
-    def measure(self, sub_step_id: str, done: float | None = None, detail: str | None = None) -> None:
+    def measure(
+        self, sub_step_id: str, done: float | None = None, detail: str | None = None, uncounted: float | None = None
+    ) -> None:
         """Update a counter. The next `keep` stores it."""
         self._change(
             sub_step_id,
             lambda sub: replace(
                 sub,
                 done=sub.done if done is None else max(sub.done, min(done, sub.work.total)),
+                uncounted=sub.uncounted if uncounted is None else uncounted,
                 detail=sub.detail if detail is None else detail[:_MESSAGE_LIMIT],
             ),
         )
@@ -208,11 +213,13 @@ class TaskRecorder:
         if task.status != "EXECUTING":
             return task
         now = self._now()
-        current = estimate(task.steps, now, shown=task.percent)
+        current = estimate(task.steps, now, shown=task.percent, parallel=self.control.parallel)
         return replace(
             task,
             percent=current.percent,
             remaining_seconds=current.remaining_seconds,
+            remaining_low=current.low,
+            remaining_high=current.high,
             estimated_at=now,
             forecasts=with_forecast(task.forecasts, current, now),
         )

@@ -1,27 +1,60 @@
 """Size of the data on a node and presence of clients, for plans of slot migrations."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
-from cachewright.valkey.client import connect
+from cachewright.valkey.client import Valkey, ask, connect
 from cachewright.valkey.client_activity import client_activity
+from cachewright.valkey.key_sizes import LargeValue, large_values
 from cachewright.valkey.migration.jobs import count_keys, fork_seconds
+from cachewright.valkey.slots import SlotRange, slots_of
 
 _BYTES_PER_KEY = 100.0  # assumed for a node without keys
 _FORK_SECONDS_PER_BYTE = 25e-12  # assumed for a node that has not forked yet
+
+_SAMPLED_KEYS = 100
+_SKEWED = 0.6
+"""If random keys account for less than this share of the data, few large values hold the rest."""
+
+_LARGE_SHARE, _LARGE_BYTES = 0.02, 2**20
+_SEARCH_SECONDS = 1.0
+_OF_COLLECTIONS = 0.85
+"""Bytes of a collection on the network, as a share of its memory."""
+
+_SAMPLE = """#!lua flags=no-writes,allow-cross-slot-keys
+local bytes, sampled = 0, 0
+for _ = 1, tonumber(ARGV[1]) do
+  local key = redis.call('RANDOMKEY')
+  local size = key and redis.call('MEMORY', 'USAGE', key, 'SAMPLES', 3)
+  if size then bytes, sampled = bytes + size, sampled + 1 end
+end
+return {bytes, sampled}
+"""
+
+
+class LargeData(msgspec.Struct, frozen=True):
+    """The large values of a slot.
+
+    :ivar bytes: on the network.
+    :ivar elements: of collections.
+    """
+
+    bytes: float = 0.0
+    elements: int = 0
 
 
 class NodeLoad(msgspec.Struct, frozen=True):
     """Data and clients of one node.
 
     :ivar used_memory: bytes.
-    :ivar bytes_per_key: average size of a key.
+    :ivar bytes_per_key: average size of a key, without those of `large`.
     :ivar keys: number of keys by slot.
     :ivar clients: whether clients are connected.
     :ivar fork: seconds of the node's next fork, as far as is known.
+    :ivar large: large values by slot, if they are a notable share of the data.
     """
 
     used_memory: int
@@ -29,16 +62,49 @@ class NodeLoad(msgspec.Struct, frozen=True):
     keys: Mapping[int, int]
     clients: bool
     fork: float = 0.0
+    large: Mapping[int, LargeData] = {}
 
 
-async def measure_load(node: Node, access: Access, slots: Iterable[int]) -> NodeLoad:
-    """Measure the load of a node and count the keys in `slots`. Raises one of NODE_GONE or NodeRefused."""
+async def measure_load(node: Node, access: Access, ranges: Sequence[SlotRange]) -> NodeLoad:
+    """Measure the load of a node and count the keys in the slots `ranges`. Raises one of NODE_GONE or NodeRefused."""
     async with connect(node, access) as client:
-        keys = await count_keys(client, slots)
+        keys = await count_keys(client, slots_of(ranges))
         memory = await client.info("memory")
         total = await client.dbsize()
         clients = (await client_activity(client)).connected > 0
         fork = await fork_seconds(client)
-    bytes_per_key = memory["used_memory_dataset"] / total if total else _BYTES_PER_KEY
+        dataset = memory["used_memory_dataset"]
+        large = await _large(client, ranges, dataset, total)
+    bytes_per_key = (dataset - sum(value.bytes for value in large)) / total if total else _BYTES_PER_KEY
     used_memory = memory["used_memory"]
-    return NodeLoad(used_memory, bytes_per_key, keys, clients, fork or used_memory * _FORK_SECONDS_PER_BYTE)
+    return NodeLoad(
+        used_memory=used_memory,
+        bytes_per_key=max(bytes_per_key, 1.0),
+        keys=keys,
+        clients=clients,
+        fork=fork or used_memory * _FORK_SECONDS_PER_BYTE,
+        large=_by_slot(large),
+    )
+
+
+async def _large(client: Valkey, ranges: Sequence[SlotRange], dataset: int, total: int) -> Sequence[LargeValue]:
+    """Return large values in the slots if random keys show that there must be some."""
+    if not ranges or not total:
+        return ()
+    size, sampled = await ask(client, "EVAL_RO", _SAMPLE, 0, _SAMPLED_KEYS)
+    if not sampled or size / sampled * total >= _SKEWED * dataset:
+        return ()
+    least = max(int(dataset * _LARGE_SHARE), _LARGE_BYTES)
+    return (await large_values(client, ranges, least, seconds=_SEARCH_SECONDS)).values
+
+
+def _by_slot(values: Iterable[LargeValue]) -> dict[int, LargeData]:
+    found: dict[int, LargeData] = {}
+    for value in values:
+        is_string = value.type == "string"
+        before = found.get(value.slot, LargeData())
+        found[value.slot] = LargeData(
+            bytes=before.bytes + value.bytes * (1.0 if is_string else _OF_COLLECTIONS),
+            elements=before.elements + (0 if is_string else value.elements),
+        )
+    return found

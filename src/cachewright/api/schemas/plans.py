@@ -5,7 +5,7 @@ import msgspec
 from cachewright.flavors import parse
 from cachewright.model.instances import Instance
 from cachewright.model.tasks import DEFAULT_MODE, MigrationMode, Step, SubStep, Task
-from cachewright.operations.resize.estimate import MOVE
+from cachewright.operations.resize.cost_model import MOVE
 from cachewright.operations.resize.giant_keys import GiantKey
 from cachewright.operations.resize.operation import Preview
 from cachewright.tasks.progress import planned_seconds

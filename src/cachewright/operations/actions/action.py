@@ -37,7 +37,7 @@ class Action(msgspec.Struct, Generic[Arguments], frozen=True):
     body: Body[Arguments]
 
     def decode(self, stored: dict[str, Any]) -> Arguments:
-        return msgspec.convert(stored, self.arguments)
+        return msgspec.convert(stored, self.arguments, str_keys=True)  # as in JSON
 
     def sub_step(self, name: str, work: Work, arguments: Arguments, detail: str = "") -> SubStepSpec:
         """A sub-step that performs this action."""

@@ -6,7 +6,7 @@ import msgspec
 
 from cachewright import errors
 from cachewright.model.instances import Node
-from cachewright.model.tasks import Task
+from cachewright.model.tasks import DEFAULT_MODE, MigrationMode, Task
 from cachewright.operations.actions.action import action
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.slot_moves.equal_nodes import Follower, joined_in
@@ -16,7 +16,7 @@ from cachewright.tasks.operation import CANCELLED, ActionFailed, StepContext
 from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.mover import Move, Mover, Next
 from cachewright.valkey.migration.open_slots import close_imports_before_move, complete_open_slots
-from cachewright.valkey.migration.transfer import Transfer
+from cachewright.valkey.migration.transfer import LargeValues, RangeSize, Transfer
 from cachewright.valkey.slots import SlotRange
 from cachewright.valkey.topology import View, primaries
 
@@ -38,9 +38,11 @@ class MoveSlots(msgspec.Struct, frozen=True, kw_only=True):
 
     :ivar source: id of the node that owned them when the plan was made; :ivar target: of the node that gets them.
     :ivar keys: number of keys in them.
-    :ivar bytes_per_key: bytes that one of these keys takes on the network.
+    :ivar bytes_per_key: bytes that one of these keys takes on the network, without those of `large`.
     :ivar spared: whether the plan protects the clients of the source. Stored plans have this name, so it cannot change.
-    :ivar fork: expected seconds of a fork of the source.
+    :ivar large: large values by slot.
+    :ivar after_copy: share of the work that follows the copies of the batches.
+    :ivar mode: mode of the task when the plan was made.
     """
 
     source: str
@@ -50,7 +52,9 @@ class MoveSlots(msgspec.Struct, frozen=True, kw_only=True):
     keys: int
     bytes_per_key: float
     spared: bool = False
-    fork: float = 0.0
+    large: Mapping[int, LargeValues] = {}
+    after_copy: float = 0.0
+    mode: MigrationMode = DEFAULT_MODE
 
     @property
     def slot_range(self) -> SlotRange:
@@ -66,14 +70,20 @@ async def move_slots(context: OperationContext, step: StepContext, arguments: Mo
 
     def report(transfer: Transfer) -> None:
         shown = detail(source.id, arguments.slot_range, transfer, arguments.keys)
-        step.measure(done=transfer.share * step.sub_step.work.total, detail=shown)
+        total = step.sub_step.work.total
+        step.measure(done=transfer.share * total, uncounted=transfer.uncounted * total, detail=shown)
 
     move = Move(
         source=source,
         target=target,
         part=arguments.slot_range,
         access=access,
-        bytes_per_key=arguments.bytes_per_key,
+        size=RangeSize(
+            keys=arguments.keys,
+            bytes_per_key=arguments.bytes_per_key,
+            large=arguments.large,
+            after_copy=arguments.after_copy,
+        ),
         control=step,
         stalled_seconds=step.policy.stalled,
         state=context.migrations,

@@ -1,6 +1,6 @@
 """Forecasts of the three modes of a resize: its duration, and the longest wait of a client.
 
-The waits are learned from batches (`wait_model`) and stored like the pace of migrations, as numbers per second.
+The waits are learned from batches (`wait_model`) and stored as numbers per second.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,9 +9,10 @@ import msgspec
 import sqlalchemy as sa
 
 from cachewright.model.tasks import MODES, MigrationMode, Step
-from cachewright.operations.resize.estimate import Speed, batch_keys, move_specs, moved_keys
+from cachewright.operations.resize.cost_model import Host, batch_keys, move_specs, moved_keys
 from cachewright.operations.resize.plan import ResizePlan
 from cachewright.store import throughput
+from cachewright.tasks.learning import Speed, with_speeds
 from cachewright.tasks.plan import build
 from cachewright.tasks.progress import planned_seconds
 from cachewright.valkey.migration.batch_size import LARGE_KEYS
@@ -40,12 +41,24 @@ class ModeForecast(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def modes(
-    plan: ResizePlan, loads: Mapping[str, NodeLoad], speed: Speed, planned: Sequence[Step]
+    plan: ResizePlan,
+    loads: Mapping[str, NodeLoad],
+    host: Host,
+    planned: Sequence[Step],
+    speeds: Mapping[str, Speed],
 ) -> tuple[ModeForecast, ...]:
-    """Return a forecast of each mode. `planned` are the steps in the mode of `speed`; in other modes only the moves of
-    slots take another time."""
-    others = planned_seconds(planned) - _move_seconds(plan, loads, speed)
-    return tuple(_forecast(plan, loads, msgspec.structs.replace(speed, mode=mode), others) for mode in MODES)
+    """Return a forecast of each mode. `planned` are the steps in the mode of `host`, with `speeds`; in other modes only
+    the moves of slots take another time."""
+    others = planned_seconds(planned) - _move_seconds(plan, loads, host, speeds)
+    hosts = (msgspec.structs.replace(host, mode=mode) for mode in MODES)
+    return tuple(
+        ModeForecast(
+            mode=other.mode,
+            seconds=_move_seconds(plan, loads, other, speeds) + others,
+            longest_wait=_longest_wait(plan, loads, other),
+        )
+        for other in hosts
+    )
 
 
 def store_waits(connection: sa.Connection, waits: WaitLearner) -> None:
@@ -62,21 +75,18 @@ def load_waits(connection: sa.Connection, waits: WaitLearner) -> None:
         waits.start_from(WaitModel(base=1 / batches, per_key=1 / keys))
 
 
-def _move_seconds(plan: ResizePlan, loads: Mapping[str, NodeLoad], speed: Speed) -> float:
-    return planned_seconds(build("forecast", {"moves": move_specs(plan.moves, loads, speed)}))
+def _move_seconds(plan: ResizePlan, loads: Mapping[str, NodeLoad], host: Host, speeds: Mapping[str, Speed]) -> float:
+    specs = move_specs(plan.moves, loads, host, {node.id for node in plan.added})
+    return planned_seconds(with_speeds(build("forecast", {"moves": specs}), speeds))
 
 
-def _forecast(plan: ResizePlan, loads: Mapping[str, NodeLoad], speed: Speed, others: float) -> ModeForecast:
-    waits = [_longest_wait(loads[move.source], moved_keys(move, loads[move.source]), speed) for move in plan.moves]
-    return ModeForecast(
-        mode=speed.mode,
-        seconds=_move_seconds(plan, loads, speed) + others,
-        longest_wait=max(waits, default=0.0),
-    )
+def _longest_wait(plan: ResizePlan, loads: Mapping[str, NodeLoad], host: Host) -> float:
+    waits = [_wait(loads[move.source], moved_keys(move, loads[move.source]), host) for move in plan.moves]
+    return max(waits, default=0.0)
 
 
-def _longest_wait(load: NodeLoad, keys: int, speed: Speed) -> float:
-    if speed.mode == "gentle" and load.bytes_per_key <= LARGE_BYTES:
+def _wait(load: NodeLoad, keys: int, host: Host) -> float:
+    if host.mode == "gentle" and load.bytes_per_key <= LARGE_BYTES:
         return _GENTLE_SECONDS
-    at_once = LARGE_KEYS if speed.mode == "fastest" else batch_keys(load, speed.waits)
-    return speed.waits.longest(min(keys, at_once), load.fork)
+    at_once = LARGE_KEYS if host.mode == "fastest" else batch_keys(load, host.waits)
+    return host.waits.longest(min(keys, at_once), load.fork)

@@ -26,7 +26,7 @@ from cachewright.operations.operation import Accepted, Operation
 from cachewright.operations.requests import ResizeRequest
 from cachewright.operations.resize import mode_forecast
 from cachewright.operations.resize import request as resize_request
-from cachewright.operations.resize.estimate import KEY_PACE, MOVE, PACE, learned, learned_by_key
+from cachewright.operations.resize.cost_model import MOVE
 from cachewright.operations.resize.giant_keys import GiantKeys, find_giant_keys
 from cachewright.operations.resize.mode_forecast import ModeForecast
 from cachewright.operations.resize.observation import observe
@@ -38,7 +38,8 @@ from cachewright.operations.slot_moves.leaked_children import end_leaked_childre
 from cachewright.operations.step_names import POST_CHECK, PRE_CHECK
 from cachewright.placement.capacity import Request as RoomRequest
 from cachewright.placement.port_reservation import reserve
-from cachewright.store import instances, task_controls, tasks, throughput
+from cachewright.store import instances, task_controls, tasks
+from cachewright.tasks import learning
 from cachewright.tasks.operation import ActionFailed, cancellation
 from cachewright.tasks.progress import planned_seconds
 from cachewright.topologies import layout
@@ -110,7 +111,9 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
             *checks.status_failures(observed.nodes, observed.views),
         ]
         blockers = tuple((failure.code, failure.message) for failure in failures)
-        forecasts = mode_forecast.modes(plan, observed.loads, observed.speed, planned)
+        speeds = await asyncio.to_thread(_speeds, context)
+        planned = learning.with_speeds(planned, speeds)
+        forecasts = mode_forecast.modes(plan, observed.loads, observed.host, planned, speeds)
         return Preview(planned, planned_seconds(planned), blockers, giants, mode, forecasts)
 
     async def preview_steps(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
@@ -124,11 +127,10 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
         """:param mode: instead of the mode of the task."""
         observed = await observe(context, task)
         if mode:
-            speed = msgspec.structs.replace(observed.speed, mode=mode)
-            observed = msgspec.structs.replace(observed, speed=speed)
+            observed = msgspec.structs.replace(observed, host=msgspec.structs.replace(observed.host, mode=mode))
         plan = self._decide(context, task, observed)
         grace = await grace_seconds(context, observed.instance, plan.removed)
-        return observed, plan, steps(task.run_id, plan, observed.loads, observed.speed, grace)
+        return observed, plan, steps(task.run_id, plan, observed.loads, observed.host, grace)
 
     async def recover(self, context: OperationContext, task: Task) -> None:
         """Cancel all migrations, complete open slots and remove new nodes without slots. New nodes with slots stay, and
@@ -160,24 +162,26 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
                 await context.change_node(node.id, should_run=True)
 
     def succeeded(self, context: OperationContext, connection: sa.Connection, task: Task) -> None:
-        """Record the new spec code, the waits of clients, and the pace of migrations if the task had no limits."""
+        """Record the new spec code, and the learned waits of clients."""
         instances.change(connection, task.instance_id, spec_code=self.params_of(task).spec_code)
         mode_forecast.store_waits(connection, context.migrations.waits)
-        moving = [step for step in task.steps if any(sub.action == MOVE for sub in step.sub_steps)]
-        control, turns = task_controls.get(connection, task.id), context.migrations.concurrency
-        if not moving or control != Control(mode=control.mode):
-            return
-        if control.mode == "gentle":
-            if pace := learned_by_key(moving[-1], turns):
-                throughput.learn(connection, KEY_PACE, pace)
-        elif pace := learned(moving[-1], turns, context.migrations.waits.model):
-            throughput.learn(connection, PACE, pace)
+
+    def is_typical(self, task: Task, control: Control) -> bool:
+        """A task whose mode has changed moved its slots in two ways."""
+        moves = [sub for step in task.steps for sub in step.sub_steps if sub.action == MOVE]
+        planned = {slots.move_slots.decode(move.arguments).mode for move in moves}
+        return super().is_typical(task, control) and planned <= {control.mode}
 
     def _decide(self, context: OperationContext, task: Task, observed: Observation) -> ResizePlan:
         flavor = parse(self.params_of(task).spec_code)
         shards = shards_to_add(observed, flavor)
         added = layout.new_nodes(context.settings, task.instance_id, flavor, shards=shards, salt=task.run_id)
         return decide(observed, flavor, added)
+
+
+def _speeds(context: OperationContext) -> Mapping[str, learning.Speed]:
+    with context.database.read() as connection:
+        return learning.load(connection)
 
 
 async def _complete_open_slots(

@@ -14,7 +14,7 @@ import msgspec
 from cachewright.flavors import Flavor
 from cachewright.model.instances import Instance, Node
 from cachewright.operations.actions.checks import CheckResources, Room
-from cachewright.operations.resize.estimate import Speed, moved_keys
+from cachewright.operations.resize.cost_model import Host, moved_bytes
 from cachewright.placement import capacity
 from cachewright.valkey import slots
 from cachewright.valkey.node_load import NodeLoad
@@ -33,7 +33,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     :ivar primaries: the current primary of each shard, by shard.
     :ivar owned: slot ranges by node id; nodes without slots are left out.
     :ivar loads: of each primary, by node id.
-    :ivar speed: the expected speed of slot migrations.
+    :ivar host: what determines the speed of slot migrations.
     """
 
     instance: Instance
@@ -42,7 +42,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     primaries: Mapping[int, Node]
     owned: Mapping[str, Sequence[SlotRange]]
     loads: Mapping[str, NodeLoad]
-    speed: Speed
+    host: Host
 
 
 class ResizePlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +106,7 @@ def _requirements(
     shrinking: Set[str],
 ) -> CheckResources:
     """Room is required of each shard that gets slots or less memory. One that gets more memory always has enough."""
-    size = {move: math.ceil(moved_keys(move, loads[move.source]) * loads[move.source].bytes_per_key) for move in moves}
+    size = {move: math.ceil(moved_bytes(move, loads[move.source])) for move in moves}
     moved = sum(size.values())
     may_hold = int(to.shard_bytes * FULLEST)
     rooms = []

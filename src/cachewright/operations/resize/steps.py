@@ -8,7 +8,7 @@ from cachewright.operations.actions.action import NodeArguments
 from cachewright.operations.actions.checks import CheckResources, CheckStatus, check_resources, check_status
 from cachewright.operations.actions.cluster import JoinCluster, join_cluster
 from cachewright.operations.actions.nodes import ReleaseNode, release_node, set_memory
-from cachewright.operations.resize.estimate import Speed, move_specs
+from cachewright.operations.resize.cost_model import Host, move_specs
 from cachewright.operations.resize.plan import ResizePlan
 from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, RESOURCE_CHECK, STATUS_CHECK
 from cachewright.tasks.plan import SubStepSpec, build, effort
@@ -18,14 +18,15 @@ from cachewright.valkey.node_load import NodeLoad
 _CHECK_SECONDS = 0.05
 _JOIN_SECONDS, _JOIN_SECONDS_A_NODE = 0.15, 0.03
 _RELEASE_SECONDS = 0.2
-_DRAIN_SECONDS = 0.5
+_RELEASE_WITHOUT_CLIENTS = f"{release_node.name}: without clients"
+_DRAIN_SECONDS = 0.1
 
 
 def steps(
     run_id: str,
     plan: ResizePlan,
     loads: Mapping[str, NodeLoad],
-    speed: Speed,
+    host: Host,
     grace: Mapping[str, float] | None = None,
 ) -> tuple[Step, ...]:
     """Format a plan. Steps without sub-steps are omitted.
@@ -42,7 +43,7 @@ def steps(
             "Resource request.": [start_node(node, founding=False) for node in plan.added],
             "Cluster join.": _join(plan.added, len(plan.kept)),
             "Memory increase.": memory if plan.grows else [],
-            "Data migration.": move_specs(plan.moves, loads, speed),
+            "Data migration.": move_specs(plan.moves, loads, host, {node.id for node in plan.added}),
             "Memory decrease.": [] if plan.grows else memory,
             "Resource release.": [_release(node, plan.removed, loads, grace or {}) for node in plan.removed],
             POST_CHECK: [_check_status([])],
@@ -81,4 +82,5 @@ def _release(
     drained = grace.get(node.id) or (_DRAIN_SECONDS if load and load.clients else 0.0)
     name = f"Node release. Shard {node.shard}, {node.role}"
     arguments = ReleaseNode(node.id, leaving=tuple(other.id for other in removed))
-    return release_node.sub_step(name, effort(node.id, seconds=_RELEASE_SECONDS + drained), arguments)
+    work = effort(node.id, seconds=_RELEASE_SECONDS + drained, rate="" if drained else _RELEASE_WITHOUT_CLIENTS)
+    return release_node.sub_step(name, work, arguments)

@@ -128,13 +128,12 @@ class GentleMover:
 
     def _report(self, moved: int, moving_bytes: int) -> None:
         progress = self._running.progress
-        expected = sum(progress.counts.values())
         self._running.report(
             Transfer(
                 full="in progress",
                 increment="to start",
                 keys=moved,
                 bytes=progress.bytes_transferred(self._running.exported) + moving_bytes,
-                share=min(moved / expected, 1.0) if expected else 0.0,
+                share=progress.by_key(moved),
             )
         )

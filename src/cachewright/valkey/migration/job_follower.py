@@ -90,9 +90,9 @@ class JobFollower:
                     current = await self._jobs(names)
                     stats = await self._stats()  # read it first, because the next range starts soon
                     if await self._have_ended(current, stats, progress):
+                        progress.hand_over(current)
                         break
-                    states = {job.state for job in current}
-                    transfer = await progress.measure(self._target, states, int(stats[EXPORTED]))
+                    transfer = await progress.measure(self._target, current, int(stats[EXPORTED]))
                     report(transfer)
                     await self._require_allowed()
                     await self._require_progress(clock, transfer, current)

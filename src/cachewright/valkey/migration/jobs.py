@@ -41,7 +41,10 @@ return 1
 
 
 class Job(msgspec.Struct, frozen=True):
-    """A row of GETSLOTMIGRATIONS."""
+    """A row of GETSLOTMIGRATIONS.
+
+    :ivar remaining_repl_size: bytes of writes that the source has not sent yet.
+    """
 
     name: str
     operation: str
@@ -49,6 +52,7 @@ class Job(msgspec.Struct, frozen=True):
     target_node: str = ""  # missing if a restart of the node has ended the job
     state: str = ""
     message: str = ""
+    remaining_repl_size: int = 0
 
     @property
     def ended(self) -> bool:
@@ -76,7 +80,7 @@ async def jobs(client: Valkey) -> list[Job]:
 
 def jobs_in(rows: Any) -> list[Job]:
     """Parse the reply to GETSLOTMIGRATIONS of any client and protocol."""
-    return [msgspec.convert(_fields(row), Job) for row in rows]
+    return [msgspec.convert(_fields(row), Job, strict=False) for row in rows]
 
 
 async def start_jobs(client: Valkey, batches: Iterable[SlotRange], target_id: str) -> None:

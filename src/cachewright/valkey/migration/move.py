@@ -9,7 +9,7 @@ from cachewright.valkey.access import Access
 from cachewright.valkey.client import Valkey
 from cachewright.valkey.migration.control import MigrationControl
 from cachewright.valkey.migration.source_state import MigrationState
-from cachewright.valkey.migration.transfer import Transfer, TransferProgress
+from cachewright.valkey.migration.transfer import RangeSize, Transfer, TransferProgress
 from cachewright.valkey.slots import SlotRange, overlap
 from cachewright.valkey.topology import view
 
@@ -24,7 +24,7 @@ class Next(msgspec.Struct, frozen=True):
 class Move(msgspec.Struct, frozen=True, kw_only=True):
     """The move of the slots `part`.
 
-    :ivar bytes_per_key: measured size of a key of this instance on the network.
+    :ivar size: what is known of the data of the range.
     :ivar stalled_seconds: time without a change of any counter after which the move fails.
     :ivar following: the next range of the source, if there is one.
     :ivar to_new_node: whether clients may not have heard of the target.
@@ -34,7 +34,7 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
     target: Node
     part: SlotRange
     access: Access
-    bytes_per_key: float
+    size: RangeSize
     control: MigrationControl
     stalled_seconds: float
     state: MigrationState

@@ -29,7 +29,7 @@ class Mover:
 
     def __init__(self, move: Move) -> None:
         self._move = move
-        self._sizer = move.state.batch_sizer(move.source.id, move.bytes_per_key)
+        self._sizer = move.state.batch_sizer(move.source.id, move.size.bytes_per_key)
 
     async def ensure(self, report: Callable[[Transfer], None]) -> None:
         """Move the range and return when the target owns all of it. Batches that are in progress are followed.
@@ -67,7 +67,7 @@ class Mover:
         counts = await count_keys(source, slots_of(overlap(owned, move.part)))
         before = move.state.carry_over.pop(move.source.id, exported)
         before = before if before <= exported else 0  # the counter may have restarted at zero
-        progress = TransferProgress(counts, move.bytes_per_key, before)
+        progress = TransferProgress(counts, move.size, before)
         return RunningMove(move=move, source=source, target=target, progress=progress, exported=exported, report=report)
 
     async def _move_all(self, running: RunningMove, batches: BatchMover, gentle: GentleMover) -> None:

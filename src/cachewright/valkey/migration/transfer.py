@@ -1,15 +1,17 @@
 """Progress of a slot range, computed from the bytes that the source has sent and the keys on the target.
 
-See docs/decisions/0003 and 0006 for the choice of these counters.
+A batch is copied, which counters show, and then handed over and deleted on the source, which none shows: the source
+answers nobody meanwhile. Both are parts of the work. See docs/decisions/0003, 0006 and 0048 for the counters.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Literal
 
 import msgspec
 
 from cachewright.valkey.client import Valkey
-from cachewright.valkey.migration.jobs import count_keys
+from cachewright.valkey.migration.jobs import Job, count_keys
+from cachewright.valkey.slots import slots_of
 
 Phase = Literal["to start", "in progress", "finished", "failed"]
 
@@ -22,17 +24,50 @@ _BEFORE_SNAPSHOT = {
     "reading-establish-response",
     "waiting-to-snapshot",
 }
+_STREAMING = {"replicating", "waiting-to-pause", "failover-paused", "failover-granted"}
+_COPIED = _STREAMING | {"success"}
+_ALMOST_ALL, _ALMOST_NOTHING = 0.999, 2**20
 
 
 class Transfer(msgspec.Struct, frozen=True, kw_only=True):
-    """Progress of a range at one time. `share` is the share of the data that has arrived, 0 to 1; at 1 only handovers
-    remain."""
+    """Progress of a range at one time.
+
+    :ivar share: finished share of the work, 0 to 1.
+    :ivar uncounted: further share that passes now without a counter.
+    """
 
     full: Phase
     increment: Phase
     keys: int
     bytes: int
     share: float
+    uncounted: float = 0.0
+
+
+class LargeValues(msgspec.Struct, frozen=True, kw_only=True):
+    """The large values of one slot.
+
+    :ivar bytes: expected bytes on the network.
+    :ivar worth: number of ordinary keys whose copy takes as long.
+    """
+
+    bytes: float
+    worth: float
+
+
+class RangeSize(msgspec.Struct, frozen=True, kw_only=True):
+    """What the plan knows of the data of a range.
+
+    :ivar keys: number of keys.
+    :ivar bytes_per_key: expected bytes of an ordinary key on the network.
+    :ivar large: large values by slot.
+    :ivar after_copy: share of the work of a batch that follows its copy.
+    """
+
+    keys: int
+    bytes_per_key: float
+    large: Mapping[int, LargeValues] = {}
+    after_copy: float = 0.0
 
 
 class TransferProgress:
@@ -42,21 +77,22 @@ class TransferProgress:
     :ivar bytes_by_key: bytes of keys that moved one by one, which the source does not count as exported.
     """
 
-    def __init__(self, counts: Mapping[int, int], bytes_per_key: float, exported_before: int) -> None:
-        """Begin to measure a range.
-
-        :param bytes_per_key: expected bytes of a key.
-        :param exported_before: bytes that the source had sent when this range started.
-        """
+    def __init__(self, counts: Mapping[int, int], size: RangeSize, exported_before: int) -> None:
+        """Begin to measure a range. `exported_before` are the bytes that the source had sent when it started."""
         slots = list(counts)
         self.counts = counts
         self.bytes_by_key = 0
-        self._bytes_per_key = bytes_per_key
+        self._size = size
         self._exported_before = self._last = exported_before
         self._until_restart = 0
         self._sample = slots[:: max(len(slots) // _SAMPLED_SLOTS, 1)]
         self._expected_sample = sum(counts[slot] for slot in self._sample)
         self._expected_keys = sum(counts.values())
+        self._moved_before = (
+            max(size.keys - self._expected_keys, 0.0) + self._large_in(size.large.keys() - counts.keys()).worth
+        )
+        self._total = self._moved_before + self._worth(counts.keys())
+        self._handed_over: set[int] = set()
 
     def bytes_transferred(self, exported: int) -> int:
         """Return the bytes of this range, given all bytes `exported` by the source."""
@@ -76,25 +112,73 @@ class TransferProgress:
         self._last = exported - transferred + round(transferred * keys / (keys + following_keys))
         return self._last
 
-    async def measure(self, target: Valkey, states: Set[str], exported: int) -> Transfer:
-        """Return the present progress, given the states of the range's jobs and all bytes `exported` by the source.
+    async def measure(self, target: Valkey, current: Sequence[Job], exported: int) -> Transfer:
+        """Return the present progress, given the range's jobs in the log of the source, those in progress included, and
+        all bytes `exported` by the source."""
+        return self.transfer(sum((await count_keys(target, self._sample)).values()), current, exported)
 
-        The share is transferred bytes / expected bytes. Each call estimates the expected bytes again: the bytes so far
-        plus the expected bytes of the keys that have not arrived."""
-        transferred = self.bytes_transferred(exported)
-        arrived = sum((await count_keys(target, self._sample)).values())
+    def transfer(self, arrived: int, current: Sequence[Job], exported: int) -> Transfer:
+        """Return the progress. Pure, but for what it remembers. `arrived` are the keys of the sampled slots on the
+        target."""
         of_keys = min(arrived / self._expected_sample, 1.0) if self._expected_sample else 1.0
+        states = {job.state for job in current}
+        transferred = self.bytes_transferred(exported)
         keys = round(of_keys * self._expected_keys)
-        measured = transferred / keys if keys else self._bytes_per_key
-        per_key = of_keys * measured + (1 - of_keys) * self._bytes_per_key
-        remaining = (self._expected_keys - keys) * per_key
+        self.hand_over(current)
+        copied = self._copied(current, transferred, of_keys)
+        handed_over = self._share_of(self._moved_before + self._worth(self._handed_over))
         moving = bool(states - _BEFORE_SNAPSHOT) or keys > 0
-        copied = not states & (_BEFORE_SNAPSHOT | {"snapshotting"}) and of_keys >= 1.0
-        streamed = bool(states - _BEFORE_SNAPSHOT - {"snapshotting"})
+        is_copied = not states & (_BEFORE_SNAPSHOT | {"snapshotting"}) and of_keys >= 1.0
+        after_copy = self._size.after_copy
         return Transfer(
-            full="finished" if copied else "in progress" if moving else "to start",
-            increment="in progress" if streamed else "to start",
+            full="finished" if is_copied else "in progress" if moving else "to start",
+            increment="in progress" if states & _COPIED else "to start",
             keys=keys,
             bytes=transferred,
-            share=transferred / (transferred + remaining) if transferred else 0.0,
+            share=(1 - after_copy) * copied + after_copy * min(handed_over, copied),
+            uncounted=after_copy * self._share_of(self._in_handover(current, arrived)),
         )
+
+    def hand_over(self, current: Iterable[Job]) -> None:
+        """Record the slots of the jobs that have succeeded."""
+        self._handed_over.update(slot for job in current if job.state == "success" for slot in slots_of(job.ranges))
+
+    def by_key(self, moved: int) -> float:
+        """Return the finished share of a range of which `moved` keys have moved one by one."""
+        return self._share_of(self._moved_before + moved)
+
+    def _copied(self, current: Sequence[Job], transferred: int, of_keys: float) -> float:
+        """Share of the copies. A key with a large value is on the target before all of its value is: meanwhile, bytes
+        beyond those of ordinary keys tell how far it is. Writes that the source has buffered are work, too."""
+        keys, per_key = of_keys * self._expected_keys, self._size.bytes_per_key
+        finished = (job for job in current if job.state in _COPIED)
+        running = (job for job in current if job.state == "snapshotting")
+        copied = self._large_in(self._handed_over.union(*(slots_of(job.ranges) for job in finished)))
+        copying = self._large_in({slot for job in running for slot in slots_of(job.ranges)})
+        beyond = max(transferred - keys * per_key - copied.bytes, 0.0)
+        of_copying = min(beyond / copying.bytes, 1.0) if copying.bytes else 0.0
+        buffered = sum(job.remaining_repl_size for job in current) / max(per_key, 1.0)
+        done = self._moved_before + keys + copied.worth + of_copying * copying.worth
+        return done / (self._total + buffered) if self._total else 0.0
+
+    def _in_handover(self, current: Sequence[Job], arrived: int) -> float:
+        """Work of the copy of the batch that is copied, but not handed over yet; 0 if there is none."""
+        for job in reversed(current):  # in the order in which the node runs them
+            if not job.ended:
+                slots = set(slots_of(job.ranges))
+                expected = sum(self.counts[slot] for slot in self._sample if slot in self._handed_over or slot in slots)
+                copied = job.state in _STREAMING and job.remaining_repl_size < _ALMOST_NOTHING
+                return self._worth(slots) if copied and arrived >= expected * _ALMOST_ALL else 0.0
+        return 0.0
+
+    def _large_in(self, slots: Set[int]) -> LargeValues:
+        """Return the sum of the large values of these slots."""
+        found = [values for slot, values in self._size.large.items() if slot in slots]
+        return LargeValues(bytes=sum(one.bytes for one in found), worth=sum(one.worth for one in found))
+
+    def _worth(self, slots: Set[int]) -> float:
+        """Work of the copy of slots that had not moved at the start, in ordinary keys."""
+        return sum(self.counts.get(slot, 0) for slot in slots) + self._large_in(slots & self.counts.keys()).worth
+
+    def _share_of(self, worth: float) -> float:
+        return min(worth / self._total, 1.0) if self._total else 0.0

@@ -1,0 +1,154 @@
+"""What a move of slots costs, in seconds, and the sub-steps that state it. Pure.
+
+A range moves in batches. Each batch costs a constant time (fork, handshakes, handover), a time for each key and byte
+that is copied, a time for each element of a large value, and a time for each key that the source deletes afterwards.
+The constants differ by the way in which slots move (`Way`). They hold for one source at a time: `turns` sources run at
+full speed, more of them share the host.
+
+The constants are those of one machine. How much faster or slower an installation is, it learns (`tasks.learning`), by
+way and by whether the target is a new node, whose memory is still untouched. Measured in docs/decisions/0048.
+"""
+
+import math
+from collections.abc import Mapping, Sequence, Set
+from typing import Literal
+
+import msgspec
+
+from cachewright.model.tasks import DEFAULT_MODE, MigrationMode
+from cachewright.operations.actions.slots import MoveSlots, move_slots, waiting_detail
+from cachewright.tasks.plan import SubStepSpec, effort
+from cachewright.valkey.migration.batch_size import LARGE_KEYS, BatchSizer
+from cachewright.valkey.migration.transfer import LargeValues
+from cachewright.valkey.migration.wait_model import WaitLearner, WaitModel
+from cachewright.valkey.node_load import NodeLoad
+from cachewright.valkey.slots import Move, slots_of
+
+MOVE = move_slots.name
+
+Way = Literal["fastest", "balanced", "gentle"]
+"""How slots of a range move. Sources without clients move like `fastest` in every mode."""
+
+
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds of a move by itself.
+
+    :ivar batch: of each batch.
+    :ivar key: copy of a key, :ivar byte: of a byte, :ivar element: of an element of a large value.
+    :ivar deletion: deletion of a key on the source.
+    """
+
+    batch: float
+    key: float
+    byte: float
+    element: float
+    deletion: float
+
+
+_COSTS: Mapping[Way, Cost] = {
+    "fastest": Cost(batch=0.15, key=0.2e-6, byte=2e-9, element=0.8e-6, deletion=0.5e-6),
+    "balanced": Cost(batch=0.07, key=0.3e-6, byte=3.5e-9, element=1.1e-6, deletion=0.7e-6),
+    "gentle": Cost(batch=0.1, key=60e-6, byte=20e-9, element=1.1e-6, deletion=0.0),
+}
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """What the plan knows of the host, and of the task's way to move slots.
+
+    :ivar turns: number of sources that run at full speed, :ivar key_turns: in the mode `gentle`.
+    :ivar mode: how slots of sources with clients move.
+    :ivar waits: how long clients wait for a batch.
+    """
+
+    turns: int
+    key_turns: int
+    mode: MigrationMode = DEFAULT_MODE
+    waits: WaitModel = WaitModel()
+
+
+class Estimated(msgspec.Struct, frozen=True, kw_only=True):
+    """Estimated cost of one range.
+
+    :ivar after_copy: share of `seconds` that follows the copies of the batches.
+    :ivar large: large values by slot.
+    """
+
+    way: Way
+    seconds: float
+    after_copy: float
+    large: Mapping[int, LargeValues]
+
+
+def moved_keys(move: Move, load: NodeLoad) -> int:
+    """The number of keys in a range. `load` is of its source."""
+    return sum(load.keys[slot] for slot in slots_of([move.range]))
+
+
+def moved_bytes(move: Move, load: NodeLoad) -> float:
+    """The bytes of the keys in a range."""
+    large = sum(load.large[slot].bytes for slot in slots_of([move.range]) if slot in load.large)
+    return moved_keys(move, load) * load.bytes_per_key + large
+
+
+def move_specs(
+    moves: Sequence[Move], loads: Mapping[str, NodeLoad], host: Host, new_nodes: Set[str] = frozenset()
+) -> list[SubStepSpec]:
+    """One sub-step for each move. Ranges of one source share a lane, because a node makes one snapshot at a time;
+    sources work concurrently. `new_nodes` are the ids of nodes that the task adds."""
+    return [_move_spec(move, loads[move.source], host, is_new=move.target in new_nodes) for move in moves]
+
+
+def batch_keys(load: NodeLoad, waits: WaitModel) -> int:
+    """The number of keys in a batch of the way `balanced`."""
+    return BatchSizer(load.bytes_per_key, WaitLearner(waits)).small_batch(load.fork)
+
+
+def estimated(move: Move, load: NodeLoad, host: Host) -> Estimated:
+    """Estimate the cost of a move."""
+    way: Way = host.mode if load.clients else "fastest"
+    cost, keys = _COSTS[way], moved_keys(move, load)
+    at_once = batch_keys(load, host.waits) if way == "balanced" else LARGE_KEYS
+    batches = max(math.ceil(keys / at_once), 1)
+    of_key = cost.key + cost.byte * load.bytes_per_key
+    large = {
+        slot: LargeValues(
+            bytes=load.large[slot].bytes,
+            worth=(cost.element * load.large[slot].elements + cost.byte * load.large[slot].bytes) / of_key,
+        )
+        for slot in slots_of([move.range])
+        if slot in load.large
+    }
+    copy = (keys + sum(values.worth for values in large.values())) * of_key
+    after = batches * cost.batch / 2 + keys * cost.deletion
+    seconds = batches * cost.batch / 2 + copy + after
+    return Estimated(way=way, seconds=seconds, after_copy=after / seconds, large=large)
+
+
+def _move_spec(move: Move, load: NodeLoad, host: Host, *, is_new: bool) -> SubStepSpec:
+    keys, cost = moved_keys(move, load), estimated(move, load, host)
+    arguments = MoveSlots(
+        source=move.source,
+        target=move.target,
+        first=move.range.first,
+        last=move.range.last,
+        keys=keys,
+        bytes_per_key=load.bytes_per_key,
+        spared=load.clients and host.mode != "fastest",
+        large=cost.large,
+        after_copy=cost.after_copy,
+        mode=host.mode,
+    )
+    work = effort(
+        move.source,
+        unit="bytes",
+        total=max(moved_bytes(move, load), 1.0),
+        seconds=cost.seconds,
+        turns=host.key_turns if cost.way == "gentle" else host.turns,
+        rate=f"{MOVE}: {cost.way}{', new target' if is_new else ''}",
+    )
+    return move_slots.sub_step(
+        f"Slot migration. Slots {move.range.first}-{move.range.last}",
+        work,
+        arguments,
+        detail=waiting_detail(move.source, move.range, keys),
+    )

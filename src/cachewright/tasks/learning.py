@@ -1,0 +1,92 @@
+"""Speeds that are learned from finished tasks, by name of a rate.
+
+A plan declares seconds by constants of its operation. A speed says how much faster than that this installation was: the
+declared seconds over the real ones. Each finished task is one measurement of each of its rates, and counts more the
+longer it took. The deviation of the measurements tells how much the next plan can be trusted.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import sqlalchemy as sa
+from msgspec.structs import replace
+
+from cachewright.model.tasks import Step, SubStep, Task
+from cachewright.store import throughput
+from cachewright.store.throughput import Rate
+from cachewright.tasks.progress import NOISE, measured, rate_of
+
+_FRESH_DEVIATION = 0.6
+"""Standard deviation of the logarithm of a speed that was never measured."""
+
+_LEAST_DEVIATION = 0.08
+_WEIGHT = 0.5
+_TELLING_SECONDS = 0.3
+"""A rate that has worked for less time in a task teaches half as much or less."""
+
+
+class Speed(msgspec.Struct, frozen=True):
+    """A learned speed.
+
+    :ivar value: declared seconds over real seconds.
+    :ivar deviation: standard deviation of its logarithm from task to task.
+    """
+
+    value: float = 1.0
+    deviation: float = _FRESH_DEVIATION
+
+    @property
+    def evidence(self) -> float:
+        """Seconds of measurement in a task that are worth as much."""
+        return NOISE / self.deviation**2
+
+
+def load(connection: sa.Connection) -> Mapping[str, Speed]:
+    """Return all learned speeds, by rate."""
+    return {
+        rate: Speed(learned.units_per_second, learned.deviation or _FRESH_DEVIATION)
+        for rate, learned in throughput.load_all(connection).items()
+    }
+
+
+def with_speeds(steps: Sequence[Step], speeds: Mapping[str, Speed]) -> tuple[Step, ...]:
+    """Return the plan with the seconds that this installation is expected to take. Pure."""
+    return tuple(replace(step, sub_steps=tuple(_with_speed(sub, speeds) for sub in step.sub_steps)) for step in steps)
+
+
+def learn(connection: sa.Connection, task: Task) -> None:
+    """Learn the rates of a task that has succeeded."""
+    known = load(connection)
+    planned = {rate_of(sub): sub.work.speed for step in task.steps for sub in step.sub_steps}
+    for rate, measure in measured(task.steps, task.end_time or 0).items():
+        if measure.passed <= 0 or measure.real <= 0:
+            continue
+        observed = planned[rate] * measure.passed / measure.real
+        learned = updated(known.get(rate), observed, measure.real)
+        throughput.put(connection, rate, Rate(learned.value, learned.deviation))
+
+
+def updated(before: Speed | None, observed: float, seconds: float) -> Speed:
+    """Return what is known after a measurement that took `seconds`. Pure."""
+    telling = seconds / (seconds + _TELLING_SECONDS)
+    known = before or Speed()
+    error = math.log(observed / known.value)
+    weight = telling * (_WEIGHT if before else 1.0)
+    deviation = known.deviation**2 + weight * (error**2 - known.deviation**2) if before else _FRESH_DEVIATION**2 / 4
+    return Speed(
+        value=known.value * math.exp(weight * error),
+        deviation=min(max(math.sqrt(deviation), _LEAST_DEVIATION), _FRESH_DEVIATION),
+    )
+
+
+def _with_speed(sub_step: SubStep, speeds: Mapping[str, Speed]) -> SubStep:
+    speed, work = speeds.get(rate_of(sub_step), Speed()), sub_step.work
+    expected = replace(
+        work,
+        seconds=work.seconds / speed.value,
+        fixed=work.fixed / speed.value,
+        speed=speed.value,
+        evidence=speed.evidence,
+    )
+    return replace(sub_step, work=expected)

@@ -1,0 +1,94 @@
+"""How long moves of slots are expected to take."""
+
+from itertools import count
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cachewright.model.tasks import MODES, MigrationMode
+from cachewright.operations.resize.cost_model import Host, estimated, move_specs
+from cachewright.tasks.plan import SubStepSpec, build
+from cachewright.tasks.progress import planned_seconds
+from cachewright.valkey.node_load import LargeData, NodeLoad
+from cachewright.valkey.slots import Move, SlotRange
+
+KEYS = 1_000_000
+ONE_TURN = Host(turns=1, key_turns=2)
+
+
+def moves(lanes: int, ranges: int = 1) -> list[Move]:
+    slots = count()
+    return [
+        Move(f"source {lane}", f"target {place}", SlotRange(slot, slot))
+        for lane in range(lanes)
+        for place, slot in zip(range(ranges), slots, strict=False)
+    ]
+
+
+def load_of(
+    moves: list[Move], *, clients: bool = False, keys: int = KEYS, per_key: float = 250.0, elements: int = 0
+) -> NodeLoad:
+    large = {move.range.first: LargeData(elements * 100.0, elements) for move in moves if elements}
+    return NodeLoad(0, per_key, {move.range.first: keys for move in moves}, clients, large=large)
+
+
+def planned(moves: list[Move], host: Host = ONE_TURN, **load: object) -> list[SubStepSpec]:
+    of_all = load_of(moves, **load)  # type: ignore[arg-type]  # as given there
+    return move_specs(moves, {move.source: of_all for move in moves}, host, {"target 1"})
+
+
+def seconds(made: list[SubStepSpec]) -> float:
+    return planned_seconds(build("task", {"Data migration.": made}))
+
+
+def mode_of(mode: MigrationMode) -> Host:
+    return Host(turns=1, key_turns=2, mode=mode)
+
+
+def test_sources_share_the_processors_of_the_host() -> None:
+    alone, four = moves(1), moves(4)
+    assert seconds(planned(four)) == pytest.approx(4 * seconds(planned(alone)))
+    assert seconds(planned(four, Host(turns=4, key_turns=4))) == pytest.approx(seconds(planned(alone)))
+    assert seconds(planned(alone, Host(turns=4, key_turns=4))) == pytest.approx(seconds(planned(alone)))
+
+
+def test_each_mode_takes_longer_than_the_one_before_for_sources_with_clients() -> None:
+    in_modes = [seconds(planned(moves(1), mode_of(mode), clients=True)) for mode in MODES]
+    assert in_modes == sorted(in_modes)
+    assert len(set(in_modes)) == len(MODES)
+    assert {seconds(planned(moves(1), mode_of(mode))) for mode in MODES} == {in_modes[0]}, (
+        "without clients all are alike"
+    )
+
+
+def test_what_makes_rates_differ_is_in_their_names() -> None:
+    old, new = planned(moves(1, ranges=2), clients=True)
+    (idle,) = planned(moves(1))
+    assert old.work.rate == "move slots: balanced"
+    assert new.work.rate == "move slots: balanced, new target"
+    assert idle.work.rate == "move slots: fastest"
+
+
+def test_elements_of_a_large_value_take_their_time() -> None:
+    (plain,) = moves(1)
+    giant = load_of([plain], elements=2_000_000)
+    assert estimated(plain, giant, ONE_TURN).seconds > estimated(plain, load_of([plain]), ONE_TURN).seconds + 1
+    assert estimated(plain, giant, ONE_TURN).large[plain.range.first].worth > KEYS
+    (spec,) = planned([plain], elements=2_000_000)
+    assert spec.work.total == pytest.approx(KEYS * 250 + 2e8)
+
+
+@given(keys=st.integers(0, 10**8), per_key=st.floats(1, 1e7), mode=st.sampled_from(MODES), clients=st.booleans())
+def test_a_part_of_the_work_follows_the_copy(keys: int, per_key: float, mode: MigrationMode, clients: bool) -> None:
+    (move,) = moves(1)
+    cost = estimated(move, load_of([move], keys=keys, per_key=per_key, clients=clients), mode_of(mode))
+    assert cost.seconds > 0
+    assert 0 < cost.after_copy < 1
+
+
+@given(keys=st.integers(1, 10**7), more=st.integers(1, 10**7), mode=st.sampled_from(MODES))
+def test_more_keys_take_longer(keys: int, more: int, mode: MigrationMode) -> None:
+    host = mode_of(mode)
+    fewer, many = (planned(moves(1), host, keys=number, clients=True) for number in (keys, keys + more))
+    assert seconds(fewer) < seconds(many)

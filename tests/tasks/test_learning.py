@@ -1,0 +1,77 @@
+"""Speeds that finished tasks teach."""
+
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cachewright.model.tasks import Step, SubStep, Task, Work
+from cachewright.tasks.learning import Speed, learn, load, updated, with_speeds
+from cachewright.tasks.progress import planned_seconds
+from database_fixtures import a_task, new_database
+
+
+def plan(seconds: float, rate: str = "") -> tuple[Step, ...]:
+    work = Work(unit="bytes", total=100.0, seconds=seconds, lane="a", rate=rate)
+    sub_step = SubStep(id="1", name="move", action="move", arguments={}, work=work)
+    return (Step(id="s", name="step", sub_steps=(sub_step,)),)
+
+
+def finished(steps: tuple[Step, ...], took_ms: int, **state: object) -> Task:
+    (step,) = steps
+    (sub_step,) = step.sub_steps
+    ended = {"status": "FINISH", "begin_time": 1_000, "end_time": 1_000 + took_ms, "done": 100.0} | state
+    done = msgspec.structs.replace(sub_step, **ended)
+    whole = msgspec.structs.replace(step, status="FINISH", sub_steps=(done,))
+    return msgspec.structs.replace(a_task(), steps=(whole,), status="SUCCESS", end_time=1_000 + took_ms)
+
+
+@given(slow=st.floats(0.2, 5), seconds=st.floats(5, 100))
+def test_a_long_task_teaches_what_would_have_foretold_it(slow: float, seconds: float) -> None:
+    speed = updated(None, 1 / slow, seconds * slow)
+    expected = planned_seconds(with_speeds(plan(seconds), {"move": speed}))
+    assert expected == pytest.approx(seconds * slow, rel=0.6)
+    assert abs(expected - seconds * slow) <= abs(seconds - seconds * slow) + 1e-9
+
+
+@given(observed=st.lists(st.floats(0.9, 1.1), min_size=8, max_size=8))
+def test_steady_tasks_make_the_plan_trustworthy(observed: list[float]) -> None:
+    speed: Speed | None = None
+    for one in observed:
+        speed = updated(speed, 3 * one, 10)
+    assert speed is not None
+    assert speed.value == pytest.approx(3, rel=0.11)
+    assert speed.deviation < 0.2
+    assert speed.evidence > 5 * Speed().evidence
+
+
+def test_tasks_that_differ_do_not() -> None:
+    speed: Speed | None = None
+    for one in (1.0, 3.0, 1.0, 3.0, 1.0, 3.0):
+        speed = updated(speed, one, 10)
+    assert speed is not None
+    assert speed.deviation > 0.5
+
+
+def test_rates_are_learned_apart_and_waits_teach_nothing(tmp_path: Path) -> None:
+    with closing(new_database(tmp_path)) as database:
+        with database.write() as connection:
+            learn(connection, finished(plan(10.0, "one"), 20_000))
+            learn(connection, finished(plan(10.0, "other"), 60_000, waited_ms=50_000))
+        with database.read() as connection:
+            speeds = load(connection)
+        assert speeds["one"].value == pytest.approx(0.5, rel=0.05)
+        assert speeds["other"].value == pytest.approx(1.0, rel=0.05)
+
+
+def test_a_plan_with_a_learned_speed_teaches_the_same(tmp_path: Path) -> None:
+    with closing(new_database(tmp_path)) as database:
+        for _ in range(6):
+            with database.write() as connection:
+                steps = with_speeds(plan(10.0), load(connection))
+                learn(connection, finished(steps, 20_000))
+        with database.read() as connection:
+            assert load(connection)["move"].value == pytest.approx(0.5, rel=0.01)
