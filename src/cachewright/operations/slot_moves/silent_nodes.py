@@ -1,6 +1,6 @@
 """Find out whether a move of slots stands still because a node does not answer, and record that as a wait.
 
-A command to such a node ends after its own time limit, and then so does the attempt. This watch changes neither: it only
+A command to such a node ends after its own time limit, and so does the attempt. This watch changes neither: it only
 says earlier why nothing moves.
 """
 
