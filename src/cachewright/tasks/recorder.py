@@ -173,8 +173,10 @@ class TaskRecorder:
         self._change(sub_step_id, measured)
 
     def show(self, sub_step_id: str, status: str) -> None:
-        """Show a status in the detail of a sub-step; an empty text ends the display. The next `keep` stores it."""
-        self._change(sub_step_id, lambda sub: replace(sub, detail=with_status(sub.detail, status)))
+        """Show a status in the detail of a sub-step, unless it shows a wait; an empty text ends the display. The next
+        `keep` stores it."""
+        if self.sub_step(sub_step_id).waiting is None:
+            self._change(sub_step_id, lambda sub: replace(sub, detail=with_status(sub.detail, status)))
 
     def begin_wait(self, sub_step_id: str, status: str, *, cause: str = "", seconds: float = 0.0) -> None:
         """Record and show a wait that has lasted for `seconds`; see `waits.begin_wait`. The next `keep` stores it."""

@@ -73,8 +73,7 @@ export async function taskPage(main, { signal, titled }, id) {
         value: parallel ?? "", placeholder: "all", onchange: (event) =>
           control({ parallel: event.target.value ? Number(event.target.value) : null }).then(read, (error) => (wrong.textContent = error.message)) })),
       h("label", { class: "inline" }, "Mode ", modeChoice(mode, { "data-key": "mode",
-        onchange: (event) => control({ mode: event.target.value }).then(read, (error) => (wrong.textContent = error.message)) })),
-      state === "paused" && !record.waiting.length && h("span", { class: "note" }, "The task stops when the ranges that move now have arrived.")];
+        onchange: (event) => control({ mode: event.target.value }).then(read, (error) => (wrong.textContent = error.message)) }))];
   }
 
   function watch() {
