@@ -17,6 +17,12 @@ class Unhindered:
     def show(self, status: str) -> None:
         return
 
+    def begin_wait(self, status: str, *, cause: str = "", seconds: float = 0.0) -> None:
+        return
+
+    def end_wait(self) -> None:
+        return
+
     def is_cancelled(self) -> bool:
         return False
 

@@ -52,7 +52,9 @@ class Scripted:
             raise ActionFailed("DCS.9004", "no node answers")
         drafts = {
             name: [
-                SubStepSpec(name=sub, action=action, work=effort(lane, unit="bytes", seconds=1.0, total=10), arguments={})
+                SubStepSpec(
+                    name=sub, action=action, work=effort(lane, unit="bytes", seconds=1.0, total=10), arguments={}
+                )
                 for sub, lane, action in subs
             ]
             for name, subs in task.params["steps"].items()

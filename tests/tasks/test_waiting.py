@@ -14,7 +14,7 @@ from cachewright.tasks import waiter
 from cachewright.tasks.attempt import run_attempt
 from cachewright.tasks.operation import ActionFailed, Policy
 from cachewright.tasks.waiter import Waiter
-from cachewright.tasks.waiting import Postponed, with_status, without_status
+from cachewright.tasks.waiting import Postponed, ShowWait, with_status, without_status
 
 MEMBER = st.from_regex(r"[a-z_]{1,10}:[a-z0-9 /\[\]]{0,20}", fullmatch=True).filter(
     lambda member: not member.startswith("status:")
@@ -59,6 +59,10 @@ class Uninterrupted:
         return await act  # type: ignore[misc]  # always an awaitable
 
 
+def shown_in(shown: list[str]) -> ShowWait:
+    return lambda status, seconds: shown.append(status)
+
+
 async def test_a_postponed_attempt_is_repeated_without_using_up_time_and_is_shown(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -77,7 +81,7 @@ async def test_a_postponed_attempt_is_repeated_without_using_up_time_and_is_show
             raise Postponed("waiting for node ab: a script runs (BUSY)", is_over)
         return "done"
 
-    waits = Waiter("task t", shown.append, Uninterrupted())  # type: ignore[arg-type]  # has its methods
+    waits = Waiter("task t", shown_in(shown), Uninterrupted())  # type: ignore[arg-type]  # has its methods
     assert await run_attempt(Policy(timeout=0.5), waits, act) == "done"
     assert attempts == 2
     assert shown[0] == "waiting for node ab: a script runs (BUSY)"
@@ -102,7 +106,7 @@ async def test_a_short_wait_is_not_shown(caplog: pytest.LogCaptureFixture) -> No
         return attempts
 
     shown: list[str] = []
-    waits = Waiter("task t", shown.append, Uninterrupted())  # type: ignore[arg-type]  # has its methods
+    waits = Waiter("task t", shown_in(shown), Uninterrupted())  # type: ignore[arg-type]  # has its methods
     assert await run_attempt(Policy(timeout=0.5), waits, act) == 2
     assert not any(shown)
     assert not caplog.records
@@ -124,7 +128,7 @@ async def test_an_attempt_that_is_refused_again_and_again_is_shown_and_repeated_
             raise Postponed(status, is_over)
         return "done"
 
-    waits = Waiter("task t", shown.append, Uninterrupted())  # type: ignore[arg-type]  # has its methods
+    waits = Waiter("task t", shown_in(shown), Uninterrupted())  # type: ignore[arg-type]  # has its methods
     assert await run_attempt(Policy(timeout=0.5), waits, act) == "done"
     pauses = [later - earlier for earlier, later in pairwise(begun)]
     assert all(pause >= 0.25 * 2**number for number, pause in enumerate(pauses))
@@ -154,7 +158,7 @@ async def test_a_wait_outlasts_an_unavailable_database(monkeypatch: pytest.Monke
             raise Postponed("waiting", is_over)
         return attempts
 
-    waits = Waiter("task t", lambda status: None, Uninterrupted())  # type: ignore[arg-type]  # has its methods
+    waits = Waiter("task t", lambda *_: None, Uninterrupted())  # type: ignore[arg-type]  # has its methods
     assert await run_attempt(Policy(timeout=0.5), waits, act) == 2
 
 
@@ -166,7 +170,7 @@ async def test_a_wait_ends_when_the_task_is_cancelled() -> None:
         raise Postponed("waiting", is_over)
 
     interruption = Uninterrupted()
-    waits = Waiter("task t", lambda status: None, interruption)  # type: ignore[arg-type]  # has its methods
+    waits = Waiter("task t", lambda *_: None, interruption)  # type: ignore[arg-type]  # has its methods
     running = asyncio.create_task(run_attempt(Policy(timeout=0.5), waits, act))
     await asyncio.sleep(0.7)
     assert not running.done()

@@ -52,6 +52,12 @@ class Watched(Unhindered):
         if not self.shown or self.shown[-1] != status:
             self.shown.append(status)
 
+    def begin_wait(self, status: str, *, cause: str = "", seconds: float = 0.0) -> None:
+        self.show(status)
+
+    def end_wait(self) -> None:
+        self.show("")
+
     def is_cancelled(self) -> bool:
         return self.cancelled
 

@@ -1,7 +1,8 @@
 """Event streams of tasks and instances as server-sent events (WHATWG HTML, 9.2): one event for each visible change.
 
-An event of a task is named `progress`. Its data is the progress, its id the task's revision. The stream ends with the
-task; the last event is named `end`. If the server stops, the stream ends without this event.
+An event of a task is named `progress`. Its data is the progress, with what the record of the task says of its waits and
+its remaining time; its id is the task's revision. The stream ends with the task; the last event is named `end`. If the
+server stops, the stream ends without this event.
 
 The rights of the caller are checked again before each event and every two seconds. If they are lost (the user or key is
 disabled, the token has ended, the role was removed), the last event is named `refused`. Its data is the body that a new
@@ -20,7 +21,7 @@ from litestar.response import ServerSentEvent, ServerSentEventMessage
 from cachewright.api.auth.rights import RightsCheck
 from cachewright.api.responses import ErrorBody
 from cachewright.api.schemas import instance_state as state_schemas
-from cachewright.api.schemas import tasks as schemas
+from cachewright.api.schemas.task_activity import progress_event
 from cachewright.errors import ApiError
 from cachewright.model.tasks import ENDED, Task
 from cachewright.monitoring.snapshots import InstanceSnapshot
@@ -58,9 +59,9 @@ async def _events(
                     sent_at = clock()
                     yield ServerSentEventMessage(data=None, comment="still here")
             elif now.status in ENDED:
-                yield _event("end", now, msgspec.json.encode(schemas.progress(now)))
+                yield _event("end", now, msgspec.json.encode(progress_event(now)))
                 return
-            elif (progress := msgspec.json.encode(schemas.progress(now))) != sent:
+            elif (progress := msgspec.json.encode(progress_event(now))) != sent:
                 sent, sent_at = progress, clock()
                 yield _event("progress", now, progress)
             now = await watch.changed(_CHECK_SECONDS)

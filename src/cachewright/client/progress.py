@@ -1,8 +1,9 @@
 """Progress of a task as the API reports it, and the parser of a migration's `detail`. Pure."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -41,6 +42,13 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
         return f"{where}: {self.phase}, {moved}{waiting}"
 
 
+class Wait(msgspec.Struct, frozen=True):
+    """A present wait. `cause` is `paused` in a paused task."""
+
+    since: datetime | None
+    cause: str
+
+
 class SubStep(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     status: str
@@ -69,8 +77,16 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """:ivar low: seconds in which 10 % of such tasks end; :ivar high: in which 90 % do. None if they are not known.
+    :ivar waits: present waits, one for each cause.
+    """
+
     percent: int
     remaining: int | None
+    low: float | None = None
+    high: float | None = None
+    heartbeat: datetime | None = None
+    waits: tuple[Wait, ...] = ()
     steps: tuple[Step, ...] = ()
 
     def sub_steps(self) -> Iterator[SubStep]:
@@ -118,6 +134,14 @@ def parse_time(text: str | None) -> datetime | None:
     except ValueError:
         return None
     return moment if moment.tzinfo else None
+
+
+def read_waits(items: Iterable[Mapping[str, Any]]) -> tuple[Wait, ...]:
+    """Read the member `waiting` of a task. Return one wait for each cause, that of the sub-step that waits longest."""
+    earliest: dict[str, str] = {}
+    for item in items:
+        earliest[item["cause"]] = min(earliest.get(item["cause"], item["since"]), item["since"])
+    return tuple(Wait(parse_time(since), cause) for cause, since in earliest.items())
 
 
 def moved(progress: Progress) -> Moved:

@@ -123,13 +123,15 @@ class OperationContext(msgspec.Struct, frozen=True):
 
     async def look(self, task: Task, *, needed: Needed = "any") -> tuple[Instance, list[Node], dict[str, View | None]]:
         """The instance, its nodes, and the view of each node as `views` returns them."""
+        instance, nodes = await self.instance_and_nodes(task)
+        return instance, nodes, await self.views(instance, nodes, needed=needed)
 
+    async def instance_and_nodes(self, task: Task) -> tuple[Instance, list[Node]]:
         def read() -> tuple[Instance, list[Node]]:
             with self.database.read() as connection:
                 return _instance_of(connection, task), instances.nodes_of(connection, task.instance_id)
 
-        instance, nodes = await asyncio.to_thread(read)
-        return instance, nodes, await self.views(instance, nodes, needed=needed)
+        return await asyncio.to_thread(read)
 
     async def views(
         self, instance: Instance, nodes: Sequence[Node], *, needed: Needed = "any"

@@ -1,6 +1,5 @@
 """One attempt of a plan, a sub-step or a recovery, and what DBOS does after a failed one."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -13,9 +12,8 @@ from cachewright.errors import DatabaseUnavailable
 from cachewright.store.tasks import StaleTask
 from cachewright.tasks.interruption import Interruption, RetryDelay
 from cachewright.tasks.operation import ActionFailed, Policy
-from cachewright.tasks.recorder import DATABASE_SECONDS
 from cachewright.tasks.waiter import Waiter
-from cachewright.tasks.waiting import Postponed
+from cachewright.tasks.waiting import Postponed, ShowWait
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +33,7 @@ async def run_attempt(policy: Policy, waiter: Waiter, act: Callable[[], Awaitabl
         except Postponed as postponed:
             await waiter.wait(postponed)
         except DatabaseUnavailable as error:
-            log.warning("database unavailable, retrying: %s", error)
-            await asyncio.sleep(DATABASE_SECONDS)
+            await waiter.wait_for_database(error)
 
 
 @contextmanager
@@ -53,13 +50,15 @@ def _unexpected_errors_logged() -> Iterator[None]:
         raise ActionFailed(errors.UNEXPECTED_TASK_ERROR, f"{type(error).__name__}: {error}") from error
 
 
-def step_options(name: str, policy: Policy, interruption: Interruption) -> StepOptions:
+def step_options(
+    name: str, policy: Policy, interruption: Interruption, show: ShowWait = lambda status, seconds: None
+) -> StepOptions:
     """Return how DBOS repeats a step. DBOS itself does not wait between attempts, because its pause would not end when
-    the task is cancelled."""
+    the task is cancelled. `show` shows these pauses."""
     return {
         "name": name,
         "retries_allowed": policy.attempts > 1,
         "max_attempts": policy.attempts,
         "interval_seconds": 0.0,
-        "should_retry": RetryDelay(policy, interruption).is_retried,
+        "should_retry": RetryDelay(policy, interruption, show).is_retried,
     }

@@ -13,6 +13,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSConfig, StepReservation
@@ -223,13 +224,14 @@ class Engine:
         operation = self.operations[recorder.task.kind]
         for sub_step, reservation in lane:
             policy = operation.policies[sub_step.action]
-            options = step_options(f"{sub_step.action}:{sub_step.id}", policy, Interruption(recorder))
+            show = partial(recorder.show_wait, sub_step.id)
+            options = step_options(f"{sub_step.action}:{sub_step.id}", policy, Interruption(recorder), show)
             try:
                 if recorder.sub_step(sub_step.id).status == "FINISH":
                     # A resumed run replays it also if the task is cancelled now: DBOS compares the steps of both runs.
                     await reservation.run_async(options, self._perform, recorder.task.id, sub_step.id)
                     continue
-                async with limiter.turn():
+                async with limiter.turn(sub_step.id):
                     if failures:
                         return
                     await reservation.run_async(options, self._perform, recorder.task.id, sub_step.id)
@@ -250,11 +252,11 @@ class Engine:
             return
         await recorder.begin(sub_step_id)
         operation = self.operations[recorder.task.kind]
-        policy = operation.policies[sub_step.action]
-        context = StepContext(recorder, sub_step_id, policy)
-        waiter = Waiter(f"task {task_id}: {sub_step.name}", context.show, Interruption(recorder))
+        context = StepContext(recorder, sub_step_id, operation.policies[sub_step.action])
+        show = partial(recorder.show_wait, sub_step_id)
+        waiter = Waiter(f"task {task_id}: {sub_step.name}", show, Interruption(recorder, sub_step_id))
         try:
-            await run_attempt(policy, waiter, lambda: operation.perform(sub_step.action, context))
+            await run_attempt(context.policy, waiter, lambda: operation.perform(sub_step.action, context))
         except ActionFailed as failure:
             log.warning("task %s: %s: %s", task_id, sub_step.name, failure.message)
             raise
@@ -275,15 +277,15 @@ class Engine:
         recorder = self._recorders[task_id]
         operation = self.operations[recorder.task.kind]
         if not recorder.control.for_deletion:
-            waiter = Waiter(f"task {task_id}", lambda status: None, Interruption(recorder, recovering=True))
+            waiter = Waiter(f"task {task_id}", lambda *_: None, Interruption(recorder, recovering=True))
             await run_attempt(operation.policies[RECOVER], waiter, lambda: operation.recover(recorder.task))
 
     async def _end(self, task_id: str, failure: tuple[str, str] | None, recovered: bool) -> None:
         recorder = self._recorders[task_id]
         code, message = failure or (None, "")
-        operation = self.operations[recorder.task.kind]
 
         def conclude(connection: sa.Connection, task: Task) -> None:
+            operation = self.operations[task.kind]
             operation.conclude(connection, task, recovered)
             if task.status == "SUCCESS" and operation.is_typical(task, recorder.control):
                 learning.learn(connection, task)

@@ -11,6 +11,8 @@ from typing import TypeVar
 from cachewright.concurrency import end_tasks
 from cachewright.tasks.operation import CONTROL_POLL_SECONDS, ActionFailed, Policy, cancellation
 from cachewright.tasks.recorder import TaskRecorder
+from cachewright.tasks.waiting import ShowWait
+from cachewright.tasks.waits import NEXT_ATTEMPT, SHORTEST_SECONDS
 
 _DELETION_SECONDS = 5.0
 """Maximum time that an attempt gets to end by itself if its instance is deleted."""
@@ -24,9 +26,11 @@ Result = TypeVar("Result")
 class Interruption:
     """Tells whether the attempts of a running task must end: it is cancelled, or another worker has taken it over."""
 
-    def __init__(self, recorder: TaskRecorder, *, recovering: bool = False) -> None:
-        """:param recovering: the attempts follow a cancellation, so that only a deletion interrupts them."""
+    def __init__(self, recorder: TaskRecorder, sub_step_id: str | None = None, *, recovering: bool = False) -> None:
+        """:param sub_step_id: the sub-step of the attempts; None for a plan or a recovery.
+        :param recovering: the attempts follow a cancellation, so that only a deletion interrupts them."""
         self._recorder = recorder
+        self._sub_step_id = sub_step_id
         self._recovering = recovering
 
     def reason(self) -> Exception | None:
@@ -37,14 +41,14 @@ class Interruption:
 
     async def limit(self, policy: Policy, act: Awaitable[Result]) -> Result:
         """Return the result of one attempt. Once it is interrupted, let it end by itself for a while, then cut it short
-        and raise the reason. Raises TimeoutError after `policy.timeout` seconds."""
+        and raise the reason. Raises TimeoutError after `policy.timeout` seconds, without the waits of the sub-step."""
         running = asyncio.ensure_future(act)
-        started_at = time.monotonic()
+        started_at = self._working_seconds()
         interrupted_at: float | None = None
         try:
             while not running.done():
                 await asyncio.wait({running}, timeout=CONTROL_POLL_SECONDS)
-                if not running.done() and time.monotonic() - started_at > policy.timeout:
+                if not running.done() and self._working_seconds() - started_at > policy.timeout:
                     raise TimeoutError
                 reason = self.reason()
                 if reason is None or running.done():
@@ -56,6 +60,11 @@ class Interruption:
         finally:
             await end_tasks(running, cancel_again_seconds=_CLEANUP_SECONDS)
 
+    def _working_seconds(self) -> float:
+        """Seconds of a clock that stands still while the sub-step waits."""
+        waited = self._recorder.waited_seconds(self._sub_step_id) if self._sub_step_id else 0.0
+        return time.monotonic() - waited
+
     def _grace(self, policy: Policy) -> float:
         if self._recorder.control.for_deletion:
             return min(policy.cancelling, _DELETION_SECONDS)
@@ -65,11 +74,12 @@ class Interruption:
 class RetryDelay:
     """The pauses between the attempts of one sub-step. After an interruption there is no further attempt."""
 
-    def __init__(self, policy: Policy, interruption: Interruption) -> None:
+    def __init__(self, policy: Policy, interruption: Interruption, show: ShowWait) -> None:
         self._seconds = policy.first_delay
         self._backoff = policy.backoff
         self._left = policy.attempts - 1
         self._interruption = interruption
+        self._show = show
 
     async def is_retried(self, error: BaseException) -> bool:
         """Wait until the next attempt may start, if one is left. False if the error rules out further attempts."""
@@ -78,6 +88,11 @@ class RetryDelay:
         end = time.monotonic() + (self._seconds if self._left else 0.0)
         self._seconds *= self._backoff
         self._left -= 1
-        while (pause := end - time.monotonic()) > 0 and not self._interruption.reason():
-            await asyncio.sleep(min(pause, CONTROL_POLL_SECONDS))
+        if end - time.monotonic() > SHORTEST_SECONDS:
+            self._show(NEXT_ATTEMPT, 0.0)
+        try:
+            while (pause := end - time.monotonic()) > 0 and not self._interruption.reason():
+                await asyncio.sleep(min(pause, CONTROL_POLL_SECONDS))
+        finally:
+            self._show("", 0.0)
         return not self._interruption.reason()

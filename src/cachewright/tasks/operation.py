@@ -1,6 +1,7 @@
 """The port between the engine and operations: what the engine runs, and what a running sub-step can use of it."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
@@ -10,8 +11,8 @@ import sqlalchemy as sa
 from cachewright import errors
 from cachewright.errors import CachewrightError
 from cachewright.model.tasks import Control, MigrationMode, Step, SubStep, Task
+from cachewright.tasks import waits
 from cachewright.tasks.recorder import TaskRecorder
-from cachewright.tasks.waiting import with_status, without_status
 
 CONTROL_POLL_SECONDS = 0.1
 """Pause between two looks at the control settings of a task that waits for them to change."""
@@ -68,8 +69,6 @@ class StepContext:
     def __init__(self, recorder: TaskRecorder, sub_step_id: str, policy: Policy) -> None:
         self._recorder = recorder
         self._id = sub_step_id
-        self._detail = without_status(recorder.sub_step(sub_step_id).detail)
-        self._status = ""
         self.policy = policy
 
     @property
@@ -90,17 +89,26 @@ class StepContext:
 
     def measure(self, done: float | None = None, detail: str | None = None, uncounted: float = 0.0) -> None:
         """Report progress: `done` in the unit of the sub-step's work, from a real counter; `detail` in the contract's
-        brace form; `uncounted` is the work after `done` that passes now without a counter."""
-        if detail is not None:
-            self._detail = detail
-            detail = with_status(detail, self._status)
+        brace form, without a status; `uncounted` is the work after `done` that passes now without a counter."""
         self._recorder.measure(self._id, done, detail, uncounted)
 
     def show(self, status: str) -> None:
-        """Show what the sub-step waits for, as the member `status` of its detail. An empty text ends the display."""
-        if status != self._status:
-            self._status = status
-            self._recorder.measure(self._id, detail=with_status(self._detail, status))
+        """Show what is a part of the work, such as its turn among others, as the member `status` of the detail. An
+        empty text ends the display."""
+        self._recorder.show(self._id, status)
+
+    def begin_wait(self, status: str, *, cause: str = "", seconds: float = 0.0) -> None:
+        """Record and show that the sub-step has not been able to work for `seconds`. A repeated call changes the
+        status; a wait for another cause follows the present one. The time counts in no limit and no estimate.
+
+        :param status: what it waits for, without commas and braces.
+        :param cause: the same without the progress of the wait, if `status` shows it.
+        """
+        self._recorder.begin_wait(self._id, status, cause=cause, seconds=seconds)
+
+    def end_wait(self) -> None:
+        """Record that the sub-step works again."""
+        self._recorder.end_wait(self._id)
 
     def warn(self, text: str) -> None:
         """Add a warning to the task's message, once. It stays there when the task ends."""
@@ -109,15 +117,21 @@ class StepContext:
     async def wait_until_allowed(self, exceeds_ceiling: Callable[[float], Awaitable[bool]] | None = None) -> None:
         """Wait while the task is paused, or while `exceeds_ceiling` is true of its latency ceiling (seconds). An action
         calls it before each part of its work that can be omitted. ActionFailed DCS.9005 if the task is cancelled."""
-        while True:
-            control = self._recorder.control
-            if control.is_cancelled:
-                raise cancellation(control)
-            ceiling = control.latency_ceiling_ms
-            slow = ceiling is not None and exceeds_ceiling is not None and await exceeds_ceiling(ceiling / 1000)
-            if control.state == "running" and not slow:
-                return
-            await asyncio.sleep(CONTROL_POLL_SECONDS)
+        held_since = time.monotonic()
+        try:
+            while True:
+                control = self._recorder.control
+                if control.is_cancelled:
+                    raise cancellation(control)
+                ceiling = control.latency_ceiling_ms
+                slow = ceiling is not None and exceeds_ceiling is not None and await exceeds_ceiling(ceiling / 1000)
+                if control.state == "running" and not slow:
+                    return
+                if (held := time.monotonic() - held_since) > waits.SHORTEST_SECONDS:
+                    self.begin_wait(waits.CEILING if control.state == "running" else waits.PAUSED, seconds=held)
+                await asyncio.sleep(CONTROL_POLL_SECONDS)
+        finally:
+            self.end_wait()
 
     def raise_if_cancelled(self) -> None:
         """ActionFailed DCS.9005 if the task is cancelled."""
@@ -133,7 +147,7 @@ class StepContext:
 
     async def is_throttled(self) -> bool:
         """Whether the task is paused, cancelled or limited in any way. Reads the current settings."""
-        await self._recorder.write()  # which reads the control settings
+        await self._recorder.write(waiting=self._id)  # which reads the control settings
         control = self._recorder.control
         return Control(mode=control.mode) != control
 

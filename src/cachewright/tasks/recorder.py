@@ -19,10 +19,12 @@ from cachewright.model.tasks import ENDED, Control, Step, SubStep, Task, Work
 from cachewright.store import task_controls
 from cachewright.store import tasks as stored
 from cachewright.store.database import Database
+from cachewright.tasks import waits
 from cachewright.tasks.forecast import with_errors, with_forecast
 from cachewright.tasks.progress import estimate
 from cachewright.tasks.stall_detector import StallDetector
-from cachewright.tasks.waiting import with_status
+from cachewright.tasks.step_status import ended, with_sub_step
+from cachewright.tasks.waiting import status_of, with_status, without_status
 
 log = logging.getLogger(__name__)
 
@@ -51,14 +53,19 @@ class TaskRecorder:
         self._writing = asyncio.Lock()
         self._requested = 0
         self._stored = 0
+        self._waits_ended: dict[str, int] = {}
 
     @classmethod
     async def load(cls, database: Database, task_id: str, publish: Callable[[Task], None]) -> "TaskRecorder":
+        """Read a task and its control settings. Sub-steps that an earlier worker has begun wait until they begin
+        again."""
+
         def read() -> tuple[Task, Control]:
             with database.read() as connection:
                 return stored.load(connection, task_id), task_controls.get(connection, task_id)
 
-        return cls(database, *await asyncio.to_thread(read), publish)
+        task, control = await asyncio.to_thread(read)
+        return cls(database, waits.interrupted(task), control, publish)
 
     @property
     def task(self) -> Task:
@@ -71,9 +78,9 @@ class TaskRecorder:
         self._task = replace(self._task, status="EXECUTING", begin_time=begin, steps=(*finished, *steps))
         await self.write()
 
-    def show_before_plan(self, status: str) -> None:
-        """Show what the plan waits for, as a sub-step of the first step that has not finished. `start` removes it. The
-        next `keep` stores it."""
+    def show_before_plan(self, status: str, seconds: float) -> None:
+        """Show what the plan waits for, and has waited for `seconds`, as a sub-step of the first step that has not
+        finished. `start` removes it. The next `keep` stores it."""
         waiting = [step for step in self._task.steps if step.status != "FINISH"]
         if not waiting:
             return
@@ -83,8 +90,9 @@ class TaskRecorder:
             action="plan",
             arguments={},
             work=Work(unit="seconds", total=0.0, seconds=0.0, lane="plan"),
-            detail=with_status("", status),
         )
+        earlier = next((sub for sub in waiting[0].sub_steps if sub.id == shown.id), shown)
+        shown = waits.begin_wait(earlier, status, self._now(), since=self._ago(seconds))
         others = tuple(sub for sub in waiting[0].sub_steps if sub.id != shown.id)
         changed = replace(waiting[0], sub_steps=(*others, shown) if status else others)
         self._task = replace(
@@ -100,7 +108,7 @@ class TaskRecorder:
         if self._task.status in ENDED:
             return
         failed = error_code is not None
-        steps = tuple(_ended(step, error_code, self._now()) for step in self._task.steps)
+        steps = tuple(ended(step, error_code, self._now()) for step in self._task.steps)
         self._task = replace(
             self._task,
             status="FAILED" if failed else "SUCCESS",
@@ -118,20 +126,30 @@ class TaskRecorder:
         await self.write(also)
 
     async def begin(self, sub_step_id: str) -> None:
-        """Store the begin of a sub-step. A sub-step that is repeated after a crash keeps its first begin time."""
+        """Store the begin of a sub-step, which ends its wait. A sub-step that is repeated after a crash keeps its first
+        begin time."""
+        self.end_wait(sub_step_id)
         self._change(
             sub_step_id,
             lambda sub: replace(
-                sub, status="EXECUTING", begin_time=sub.begin_time or self._now(), end_time=None, error_code=None
+                sub,
+                status="EXECUTING",
+                begin_time=sub.begin_time or self._now(),
+                end_time=None,
+                error_code=None,
+                detail=without_status(sub.detail),
             ),
         )
-        await self.write()
+        await self.write(waiting=sub_step_id)
 
     async def finish(self, sub_step_id: str) -> None:
-        self._change(sub_step_id, lambda sub: replace(sub, status="FINISH", end_time=self._now(), done=sub.work.total))
+        self.measure(sub_step_id, done=self.sub_step(sub_step_id).work.total)
+        self.end_wait(sub_step_id)
+        self._change(sub_step_id, lambda sub: replace(sub, status="FINISH", end_time=self._now()))
         await self.write()
 
     async def fail(self, sub_step_id: str, error_code: str, detail: str) -> None:
+        self.end_wait(sub_step_id)
         self._change(
             sub_step_id,
             lambda sub: replace(
@@ -141,18 +159,52 @@ class TaskRecorder:
         await self.write()
 
     def measure(
-        self, sub_step_id: str, done: float | None = None, detail: str | None = None, uncounted: float | None = None
+        self, sub_step_id: str, done: float | None = None, detail: str | None = None, uncounted: float = 0.0
     ) -> None:
-        """Update a counter. The next `keep` stores it."""
-        self._change(
-            sub_step_id,
-            lambda sub: replace(
+        """Update a counter, and the detail except its status. The next `keep` stores it."""
+
+        def measured(sub: SubStep) -> SubStep:
+            progress = sub.done if done is None else max(sub.done, min(done, sub.work.total))
+            return replace(
                 sub,
-                done=sub.done if done is None else max(sub.done, min(done, sub.work.total)),
-                uncounted=sub.uncounted if uncounted is None else uncounted,
-                detail=sub.detail if detail is None else detail[:_MESSAGE_LIMIT],
-            ),
-        )
+                done=progress,
+                uncounted=uncounted if done is not None else sub.uncounted,
+                progress_at=self._now() if progress > sub.done else sub.progress_at,
+                detail=sub.detail if detail is None else with_status(detail, status_of(sub.detail))[:_MESSAGE_LIMIT],
+            )
+
+        self._change(sub_step_id, measured)
+
+    def show(self, sub_step_id: str, status: str) -> None:
+        """Show a status in the detail of a sub-step, unless it shows a wait; an empty text ends the display. The next
+        `keep` stores it."""
+        if self.sub_step(sub_step_id).waiting is None:
+            self._change(sub_step_id, lambda sub: replace(sub, detail=with_status(sub.detail, status)))
+
+    def begin_wait(self, sub_step_id: str, status: str, *, cause: str = "", seconds: float = 0.0) -> None:
+        """Record and show a wait that has lasted for `seconds`; see `waits.begin_wait`. The next `keep` stores it."""
+        since = max(self._ago(seconds), self._waits_ended.get(sub_step_id, 0))
+        self._change(sub_step_id, lambda sub: waits.begin_wait(sub, status, self._now(), since=since, cause=cause))
+
+    def end_wait(self, sub_step_id: str) -> None:
+        """End the wait of a sub-step, if it waits. The next `keep` stores it."""
+        if self.sub_step(sub_step_id).waiting is not None:
+            now = self._waits_ended[sub_step_id] = self._now()
+            self._change(sub_step_id, lambda sub: waits.end_wait(sub, now))
+
+    def show_wait(self, sub_step_id: str, status: str, seconds: float) -> None:
+        """Begin or end a wait; see `ShowWait`."""
+        if status:
+            self.begin_wait(sub_step_id, status, seconds=seconds)
+        else:
+            self.end_wait(sub_step_id)
+
+    def waited_seconds(self, sub_step_id: str) -> float:
+        """Return how long a sub-step has waited since its begin."""
+        return waits.waited_ms(self.sub_step(sub_step_id), self._now()) / 1000
+
+    def _ago(self, seconds: float) -> int:
+        return self._now() - round(seconds * 1000)
 
     def warn(self, text: str) -> None:
         """Add a warning to the message of the task, unless it is there. The next `keep` stores it."""
@@ -173,8 +225,9 @@ class TaskRecorder:
                 for sub_step, seconds in detector.stalled(self._task, self._now()):
                     log.warning("task %s: %s: no progress for %d s", self._task.id, sub_step.name, seconds)
 
-    async def write(self, also: Conclusion | None = None) -> None:
-        """Store all changes; wait while the database is unavailable. One write serves all lanes that wait for it."""
+    async def write(self, also: Conclusion | None = None, *, waiting: str | None = None) -> None:
+        """Store all changes; wait while the database is unavailable, as a wait of the sub-step `waiting`. One write
+        serves all lanes that wait for it."""
         self._requested += 1
         own_request = self._requested
         while True:
@@ -182,10 +235,15 @@ class TaskRecorder:
                 async with self._writing:
                     if also or self._stored < own_request:
                         await self._write(also)
-                return
             except DatabaseUnavailable as error:
+                if waiting:
+                    self.begin_wait(waiting, waits.DATABASE)
                 log.warning("task %s: database unavailable, retrying: %s", self._task.id, error)
                 await asyncio.sleep(DATABASE_SECONDS)
+            else:
+                if waiting:
+                    self.end_wait(waiting)
+                return
 
     async def _write(self, also: Conclusion | None) -> None:
         if self._task.status in ENDED and not also:
@@ -226,41 +284,9 @@ class TaskRecorder:
 
     def _change(self, sub_step_id: str, change: Callable[[SubStep], SubStep]) -> None:
         self._task = replace(
-            self._task, steps=tuple(_with_sub_step(step, sub_step_id, change) for step in self._task.steps)
+            self._task, steps=tuple(with_sub_step(step, sub_step_id, change) for step in self._task.steps)
         )
 
 
 def replace(record: Record, **changes: Any) -> Record:
     return msgspec.structs.replace(record, **changes)
-
-
-def _with_sub_step(step: Step, sub_step_id: str, change: Callable[[SubStep], SubStep]) -> Step:
-    if all(sub.id != sub_step_id for sub in step.sub_steps):
-        return step
-    sub_steps = tuple(change(sub) if sub.id == sub_step_id else sub for sub in step.sub_steps)
-    return _summed(replace(step, sub_steps=sub_steps))
-
-
-def _summed(step: Step) -> Step:
-    """Derive the status of a step: FAILED if a sub-step failed and none runs, FINISH if all finished, else
-    EXECUTING."""
-    statuses = {sub.status for sub in step.sub_steps}
-    begun = [sub.begin_time for sub in step.sub_steps if sub.begin_time is not None]
-    ended = [sub.end_time for sub in step.sub_steps if sub.end_time is not None]
-    codes = [sub.error_code for sub in step.sub_steps if sub.error_code]
-    begin_time = min(begun, default=None)
-    if statuses == {"FINISH"}:
-        return replace(step, status="FINISH", begin_time=begin_time, end_time=max(ended), error_code=None)
-    if "FAILED" in statuses and "EXECUTING" not in statuses:
-        return replace(step, status="FAILED", begin_time=begin_time, end_time=max(ended), error_code=codes[0])
-    status = "WAITING" if statuses == {"WAITING"} else "EXECUTING"
-    return replace(step, status=status, begin_time=begin_time, end_time=None, error_code=None)
-
-
-def _ended(step: Step, error_code: str | None, now: int) -> Step:
-    """Mark executing sub-steps of an ended task as failed."""
-    sub_steps = tuple(
-        replace(sub, status="FAILED", end_time=now, error_code=error_code) if sub.status == "EXECUTING" else sub
-        for sub in step.sub_steps
-    )
-    return _summed(replace(step, sub_steps=sub_steps)) if sub_steps != step.sub_steps else step

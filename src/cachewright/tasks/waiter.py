@@ -3,12 +3,12 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 
 from cachewright.errors import DatabaseUnavailable
 from cachewright.tasks.interruption import Interruption
 from cachewright.tasks.recorder import DATABASE_SECONDS
-from cachewright.tasks.waiting import Postponed
+from cachewright.tasks.waiting import Postponed, ShowWait
+from cachewright.tasks.waits import DATABASE
 
 log = logging.getLogger(__name__)
 
@@ -23,11 +23,10 @@ _ANNOUNCED_SECONDS = 0.5
 class Waiter:
     """The waits of one attempt and of its repetitions."""
 
-    def __init__(self, about: str, show: Callable[[str], None], interruption: Interruption) -> None:
+    def __init__(self, about: str, show: ShowWait, interruption: Interruption) -> None:
         """Prepare to wait.
 
         :param about: the beginning of each line in the log.
-        :param show: shows what is waited for; an empty text afterwards.
         :param interruption: ends attempts and waits.
         """
         self._about = about
@@ -50,14 +49,23 @@ class Waiter:
         try:
             while True:
                 if time.monotonic() - since > _ANNOUNCED_SECONDS:
-                    self._announce(postponed.status)
+                    self._announce(postponed.status, time.monotonic() - now)
                 await asyncio.sleep(_POLL_SECONDS)
                 if reason := self.interruption.reason():
                     raise reason
                 if time.monotonic() >= repeated_at and await self._is_over(postponed):
                     break
         finally:
-            self._show("")
+            self._show("", 0.0)
+
+    async def wait_for_database(self, error: DatabaseUnavailable) -> None:
+        """Wait before an attempt is repeated because the database was unavailable."""
+        log.warning("%s: database unavailable, retrying: %s", self._about, error)
+        self._show(DATABASE, 0.0)
+        try:
+            await asyncio.sleep(DATABASE_SECONDS)
+        finally:
+            self._show("", 0.0)
 
     async def _is_over(self, postponed: Postponed) -> bool:
         """Whether the state seems to have passed. An unavailable database tells nothing."""
@@ -74,8 +82,8 @@ class Waiter:
             log.warning("%s: continued after %.1f s", self._about, time.monotonic() - self._since)
         self._logged, self._since, self._pause = "", None, _POLL_SECONDS
 
-    def _announce(self, status: str) -> None:
-        self._show(status)
+    def _announce(self, status: str, seconds: float) -> None:
+        self._show(status, seconds)
         if status != self._logged:
             self._logged = status
             log.warning("%s: %s", self._about, status)

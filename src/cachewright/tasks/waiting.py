@@ -1,11 +1,15 @@
-"""Waits of a task for a temporary state, such as a script on a node. Such a wait is no failure of the attempt."""
+"""Waits of a task for a temporary state, such as a script on a node, and how a `detail` shows them. Such a wait is no
+failure of the attempt."""
 
 import re
 from collections.abc import Awaitable, Callable
 
 from cachewright.errors import CachewrightError
 
-_STATUS = re.compile(r",?status:[^,{}]*(?=[,}])")
+_STATUS = re.compile(r",?status:([^,{}]*)(?=[,}])")
+
+ShowWait = Callable[[str, float], None]
+"""Records and shows a wait: what is waited for, and for how many seconds already. An empty text ends the wait."""
 
 
 class Postponed(CachewrightError):
@@ -30,6 +34,12 @@ def with_status(detail: str, status: str) -> str:
         return detail
     members = detail[1:-1] if detail.startswith("{") and detail.endswith("}") else ""
     return f"{{{members},status:{status}}}" if members else f"{{status:{status}}}"
+
+
+def status_of(detail: str) -> str:
+    """Return the member `status` of a `detail`; an empty text if it has none."""
+    found = _STATUS.search(detail)
+    return found[1] if found else ""
 
 
 def without_status(detail: str) -> str:

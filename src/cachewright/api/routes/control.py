@@ -18,7 +18,7 @@ _TASK = _INSTANCE + "/tasks/{task_id:str}"
 def show_task(
     request: Call, records: Records, instance_id: InstanceId, task_id: TaskId
 ) -> Response[schemas.TaskRecord]:
-    """Shows a task with its progress, its control settings and the accuracy of its estimates."""
+    """Shows a task with its progress, its waits, its control settings and the accuracy of its estimates."""
     controlled = records.show(requests.principal(request), instance_id, task_id)
     return responses.json(schemas.record(controlled.task, controlled.control))
 

@@ -59,7 +59,8 @@ async def show_background_task_progress(
     """ShowBackgroundTaskProgress: percentage, remaining seconds, and all steps and sub-steps.
 
     Two extensions: With `Accept: text/event-stream`, sends every change until the task ends (event `end`) or the caller
-    may no longer read it (event `refused`). With the `ETag` of an earlier response in `If-None-Match`, returns 304
+    may no longer read it (event `refused`). Its events also have `heartbeat`, `waiting`, `remain_seconds`, `remain_low`
+    and `remain_high` of the task's record. With the `ETag` of an earlier response in `If-None-Match`, returns 304
     without a body if nothing has changed.
     """
     principal = requests.principal(request)

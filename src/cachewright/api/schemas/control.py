@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from cachewright.api.schemas import iso
+from cachewright.api.schemas.task_activity import TaskActivity, activity
 from cachewright.api.schemas.tasks import Progress, TaskItem, progress, task_item
 from cachewright.model.tasks import DEFAULT_MODE, Control, MigrationMode, Task
 from cachewright.operations import OPERATIONS
@@ -50,8 +51,10 @@ class ControlRecord(msgspec.Struct, frozen=True, kw_only=True):
     mode: MigrationMode
 
 
-class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """`interruptible`: the task can be paused, and cancelled while it runs."""
+class TaskRecord(TaskActivity, frozen=True, kw_only=True):
+    """`interruptible`: the task can be paused, and cancelled while it runs. `heartbeat`: time of the last progress of
+    any sub-step, null before it. `waiting`: present waits of sub-steps. `remain_seconds`: estimate of the remaining
+    time; 10 % of tasks end within `remain_low`, 90 % within `remain_high`, which are 0 if the interval is not known."""
 
     instance_id: str
     task: TaskItem
@@ -88,4 +91,5 @@ def record(task: Task, control: Control) -> TaskRecord:
         control=msgspec.convert(control, ControlRecord, from_attributes=True),
         forecasts=forecasts,
         progress=progress(task),
+        **msgspec.structs.asdict(activity(task)),
     )

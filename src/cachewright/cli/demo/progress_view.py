@@ -9,7 +9,8 @@ from rich.live import Live
 from rich.text import Text
 
 from cachewright.cli.render.changes import changes
-from cachewright.cli.render.tree import Pen, left, tree
+from cachewright.cli.render.tree import Pen, tree
+from cachewright.cli.render.waits import left
 from cachewright.client.progress import Progress
 
 _LINES_BESIDES = 4

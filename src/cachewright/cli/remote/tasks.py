@@ -8,8 +8,9 @@ from cyclopts import App, Parameter
 from cachewright.cli.remote.instances import found
 from cachewright.cli.remote.modes import Mode
 from cachewright.cli.remote.output import AsJson, console, print_json, print_pairs, print_table
-from cachewright.cli.remote.watching import read_progress, watch
+from cachewright.cli.remote.watching import read_record, watch
 from cachewright.cli.render.tree import Pen, tree
+from cachewright.cli.render.waits import ago
 from cachewright.client.account import DEFAULT_TARGET, Target
 from cachewright.client.errors import CommandFailed
 from cachewright.client.http import ApiClient
@@ -61,7 +62,7 @@ def show(task: TaskId, *, target: Target = DEFAULT_TARGET, json: AsJson = False)
     if json:
         print_json(body)
         return
-    item = body["task"]
+    item, progress, now = body["task"], read_record(body), datetime.now(UTC)
     print_pairs(
         [
             ("task", f"{item['name']} {item['id']}"),
@@ -72,11 +73,12 @@ def show(task: TaskId, *, target: Target = DEFAULT_TARGET, json: AsJson = False)
             ("created", f"{item['created_at']} by {item['user_name']}: {item['params']}"),
             ("ended", item["updated_at"]),
             ("control", ", ".join(f"{name} {value}" for name, value in body["control"].items() if value is not None)),
+            ("last progress", ago(progress.heartbeat, now) if progress.heartbeat and not item["updated_at"] else None),
         ]
     )
     target_console = console()
-    pen = Pen(now=datetime.now(UTC), width=target_console.width, ascii_only=target_console.options.ascii_only)
-    target_console.print(tree(pen, item["name"], read_progress(body["progress"])))
+    pen = Pen(now=now, width=target_console.width, ascii_only=target_console.options.ascii_only)
+    target_console.print(tree(pen, item["name"], progress))
     checked = [forecast for forecast in body["forecasts"] if forecast["error"] is not None]
     if checked:
         errors = ", ".join(f"{forecast['progress']} %: {forecast['error']:+.0%}" for forecast in checked)

@@ -16,10 +16,11 @@ from rich.text import Text
 
 from cachewright.cli.remote.output import console, size
 from cachewright.cli.render.changes import changes
-from cachewright.cli.render.tree import Pen, left, tree
+from cachewright.cli.render.tree import Pen, tree
+from cachewright.cli.render.waits import left
 from cachewright.client.errors import CommandFailed, RequestRefused, Unreachable
 from cachewright.client.http import ApiClient
-from cachewright.client.progress import Progress, Step, SubStep, parse_time
+from cachewright.client.progress import Progress, Step, SubStep, parse_time, read_waits
 
 _DRAWN_SECONDS = 0.125
 _RETRY_SECONDS = 1.0
@@ -35,7 +36,7 @@ class Followed:
 
     def __init__(self, record: dict[str, Any]) -> None:
         self.record = record
-        self.progress = read_progress(record["progress"])
+        self.progress = read_record(record)
         self.note = ""
         self._samples: list[tuple[float, int]] = []
 
@@ -121,7 +122,7 @@ async def _follow(server: ApiClient, http: Any, task: Followed, screen: "_Screen
             if task.status not in _ENDED:
                 await asyncio.sleep(_RETRY_SECONDS)
     body = task.record["progress"]
-    task.update(body, clock())
+    task.update(task.record | body, clock())
     screen.changed(task, body)
 
 
@@ -187,11 +188,20 @@ class _TerminalTree(_Screen):
         self._live.update(Group(*parts), refresh=True)
 
 
+def read_record(record: dict[str, Any]) -> Progress:
+    """Decode the record of a task."""
+    return read_progress(record | record["progress"])
+
+
 def read_progress(body: dict[str, Any]) -> Progress:
-    """Decode the body of ShowBackgroundTaskProgress."""
+    """Decode the body of ShowBackgroundTaskProgress, or an event of a task, which has more members."""
     return Progress(
         percent=body["progress"],
         remaining=body["remain_time"],
+        low=body.get("remain_low"),
+        high=body.get("remain_high"),
+        heartbeat=parse_time(body.get("heartbeat")),
+        waits=read_waits(body.get("waiting", ())),
         steps=tuple(_step(step) for step in body["step_details"]),
     )
 

@@ -1,13 +1,15 @@
 """Lines for a log: one for each change of a task. Pure."""
 
+from cachewright.cli.render.waits import wait_text
 from cachewright.client.progress import Progress, Step, SubStep
 
 _PERCENT_STEP = 10
 
 
 def changes(before: Progress | None, after: Progress) -> list[str]:
-    """One line for each step and sub-step that has begun, ended or reached its next phase; without such a change, one
-    line every ten percent. Steps and sub-steps are matched by name, because the plan may add some."""
+    """One line for each step and sub-step that has begun, ended or reached its next phase, and for each wait that has
+    begun; without such a change, one line every ten percent. Steps and sub-steps are matched by name, because the plan
+    may add some."""
     lines = []
     steps = {step.name: step for step in before.steps} if before else {}
     for step in after.steps:
@@ -20,6 +22,8 @@ def changes(before: Progress | None, after: Progress) -> list[str]:
             for sub_step in step.sub_steps
             if sub_step.status != "WAITING" and _is_change(sub_steps.get(sub_step.name), sub_step)
         ]
+    waited = {wait.cause for wait in before.waits} if before else set()
+    lines += [wait_text(wait) for wait in after.waits if wait.cause not in waited]
     if before and not lines and after.percent // _PERCENT_STEP > before.percent // _PERCENT_STEP:
         active = [str(sub.migration) for sub in after.sub_steps() if sub.status == "EXECUTING" and sub.migration]
         lines.append("; ".join(active) or "in progress")

@@ -6,6 +6,7 @@ import msgspec
 from rich.text import Text
 from rich.tree import Tree
 
+from cachewright.cli.render.waits import left, wait_text
 from cachewright.client.progress import Progress, Step, SubStep
 
 _NAME = 34
@@ -55,10 +56,17 @@ def tree(pen: Pen, title: str, progress: Progress, *, height: int = 1000) -> Tre
     """Draw the whole task. If it needs more than `height` lines, only executing and failed steps show their sub-steps.
     On a narrow terminal the detail of a sub-step has its own line."""
     wide = pen.width >= _WIDE
-    lines = 1 + len(progress.steps) + sum(1 + bool(sub.migration and not wide) for sub in progress.sub_steps())
+    lines = (
+        1
+        + len(progress.waits)
+        + len(progress.steps)
+        + sum(1 + bool(sub.migration and not wide) for sub in progress.sub_steps())
+    )
     head = Text(f"{title}  ", "bold")
     head.append_text(pen.bar(progress.percent / 100, "EXECUTING"))
     drawn = Tree(head.append(f" {progress.percent} %  {left(progress)}"))
+    for wait in progress.waits:
+        drawn.add(Text(wait_text(wait, pen.now), "yellow"))
     for step in progress.steps:
         branch = drawn.add(pen.row(step, _step_share(step), _NAME + _INDENT))
         if lines <= height or step.status in {"EXECUTING", "FAILED"}:
@@ -68,10 +76,6 @@ def tree(pen: Pen, title: str, progress: Progress, *, height: int = 1000) -> Tre
                 if detail and not wide:
                     row.add(Text(detail))
     return drawn
-
-
-def left(progress: Progress) -> str:
-    return "" if progress.remaining is None else f"{progress.remaining} s left"
 
 
 def _share(sub_step: SubStep) -> float:

@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from cachewright import errors
-from cachewright.model.instances import Node
+from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import DEFAULT_MODE, MigrationMode, Task
 from cachewright.operations.actions.action import action
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.slot_moves.equal_nodes import Follower, joined_in
 from cachewright.operations.slot_moves.failover_delay import delayed_failover
 from cachewright.operations.slot_moves.move_hazards import watch_hazards
+from cachewright.operations.slot_moves.silent_nodes import SilentNodes
 from cachewright.tasks.operation import CANCELLED, ActionFailed, StepContext
 from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.mover import Move, Mover, Next
@@ -64,8 +65,24 @@ class MoveSlots(msgspec.Struct, frozen=True, kw_only=True):
 @action("move slots", MoveSlots, timeout=6 * 3600, attempts=6, first_delay=1.0, stalled=60, cancelling=15)
 async def move_slots(context: OperationContext, step: StepContext, arguments: MoveSlots) -> None:
     """Move a slot range. Returns once the target owns all of it."""
-    instance, nodes, views = await context.look(step.task)
-    source, target = _current_primaries(nodes, views, arguments)
+    instance, nodes = await context.instance_and_nodes(step.task)
+    planned = [node for node in nodes if node.id in {arguments.source, arguments.target}]
+    silent_nodes = SilentNodes(step, planned, context.access(instance))
+    async with silent_nodes.watching():
+        await _move(context, step, arguments, instance=instance, nodes=nodes, silent_nodes=silent_nodes)
+
+
+async def _move(
+    context: OperationContext,
+    step: StepContext,
+    arguments: MoveSlots,
+    *,
+    instance: Instance,
+    nodes: list[Node],
+    silent_nodes: SilentNodes,
+) -> None:
+    views = await context.views(instance, nodes)
+    source, target = silent_nodes.nodes = _current_primaries(nodes, views, arguments)
     access = context.access(instance)
 
     def report(transfer: Transfer) -> None:

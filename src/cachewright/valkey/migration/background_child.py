@@ -9,21 +9,36 @@ Source: INFO persistence and replication of Valkey 9.1.
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from cachewright.model.instances import Node
 from cachewright.valkey.client import Valkey
 
 _SYNCHRONIZING = {"wait_bgsave", "send_bulk", "bg_rdb_load"}
 
 
-async def child_status(node: Node, client: Valkey) -> str | None:
-    """Return what a migration from the node waits for, without commas and braces; None if the node has no such
-    child."""
+class ChildStatus(msgspec.Struct, frozen=True):
+    """What a migration waits for, without commas and braces.
+
+    :ivar cause: kind of the child process and id of its node.
+    :ivar percent: progress of the child process.
+    """
+
+    cause: str
+    percent: int
+
+    def __str__(self) -> str:
+        return f"waiting for {self.cause} ({self.percent} %)"
+
+
+async def child_status(node: Node, client: Valkey) -> ChildStatus | None:
+    """Return what a migration from the node waits for; None if the node has no such child."""
     persistence = await client.info("persistence")
     if not (kind := _kind(persistence)):
         return None
     if kind == "background save" and _is_synchronizing(await client.info("replication")):
         kind = "full synchronization of a replica"
-    return f"waiting for a {kind} of node {node.id} ({_percent(persistence)} %)"
+    return ChildStatus(f"a {kind} of node {node.id}", _percent(persistence))
 
 
 def _kind(persistence: Mapping[str, Any]) -> str | None:

@@ -17,7 +17,17 @@ class MigrationControl(Protocol):
         """Whether only one batch may be queued, so that `wait_until_allowed` is called before each."""
 
     def show(self, status: str) -> None:
-        """Show what the move waits for. An empty text ends the display."""
+        """Show that the move waits for its turn, which is a part of its pace. An empty text ends the display."""
+
+    def begin_wait(self, status: str, *, cause: str = "", seconds: float = 0.0) -> None:
+        """Record and show that the move has not been able to work for `seconds`. A repeated call changes the status; a
+        wait for another cause follows the present one.
+
+        :param cause: what it waits for, without the progress of the wait, if `status` shows it.
+        """
+
+    def end_wait(self) -> None:
+        """Record that the move works again."""
 
     def is_cancelled(self) -> bool: ...
 

@@ -102,7 +102,7 @@ class JobFollower:
                 else:
                     await asyncio.sleep(_pause(transfer, time.monotonic() - started_at))
         finally:
-            self._show("")
+            self._end_wait()
         if self._failed_while_busy:
             raise self._failed_while_busy
         return int(stats[EXPORTED])
@@ -173,10 +173,12 @@ class JobFollower:
         status = None
         if clock.unchanged_seconds > _CHILD_SECONDS and _waits_for_child(set(states)):
             status = await child_status(self._nodes[0], self._source)
-        self._show(status or "")
         if status:
+            self._begin_wait(str(status), cause=status.cause, seconds=clock.unchanged_seconds)
             clock.restart_limit()
-        elif clock.counted_seconds > self._stalled_seconds:
+            return
+        self._end_wait()
+        if clock.counted_seconds > self._stalled_seconds:
             await cancel_all(self._source)
             raise MigrationFailed([f"no progress for {self._stalled_seconds:g} s"])
 
@@ -187,7 +189,7 @@ class JobFollower:
         if busy.node_id == self._nodes[0].id:
             raise busy
         self._busy = busy
-        self._show(busy.status)
+        self._begin_wait(busy.status)
         while True:
             await asyncio.sleep(_BUSY_POLL_SECONDS)
             if self._control.is_cancelled():
@@ -198,16 +200,21 @@ class JobFollower:
                 await self._target.ping()
                 return
 
-    def _show(self, status: str) -> None:
-        """Show what the jobs wait for, and give the permit back. Log it once, and again when they continue."""
-        self._control.show(status)
-        if status and self._permit:
+    def _begin_wait(self, status: str, *, cause: str = "", seconds: float = 0.0) -> None:
+        """Record and show what the jobs wait for, and give the permit back. Log it once."""
+        self._control.begin_wait(status, cause=cause, seconds=seconds)
+        if self._permit:
             self._permit.give_back()
-        if status and not self._shown:
+        if not self._shown:
             log.warning("migration of node %s: %s", self._nodes[0].id, status)
-        elif self._shown and not status:
-            log.warning("migration of node %s: no longer %s", self._nodes[0].id, self._shown)
         self._shown = status
+
+    def _end_wait(self) -> None:
+        """End the wait, and log that the jobs continue."""
+        if self._shown:
+            self._control.end_wait()
+            log.warning("migration of node %s: no longer %s", self._nodes[0].id, self._shown)
+            self._shown = ""
 
 
 class _StallClock:

@@ -33,6 +33,11 @@ export function time(iso) {
   return iso ? new Date(iso).toLocaleString([], { dateStyle: "short", timeStyle: "medium" }) : "–";
 }
 
+/** Local time of day. */
+export function clock(iso) {
+  return iso ? new Date(iso).toLocaleTimeString([], { timeStyle: "medium" }) : "–";
+}
+
 export function between(begin, end) {
   return (new Date(end ?? Date.now()) - new Date(begin)) / 1000;
 }

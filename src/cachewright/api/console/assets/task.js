@@ -3,7 +3,7 @@
 import { ask, follow, may } from "/console/api.js";
 import { chart } from "/console/chart.js";
 import { bar, h, say, show, status, table } from "/console/dom.js";
-import { between, number, seconds, size, time } from "/console/format.js";
+import { between, clock, number, seconds, size, time } from "/console/format.js";
 import { modeChoice } from "/console/modes.js";
 import { ENDED } from "/console/tasks.js";
 
@@ -29,7 +29,7 @@ export async function taskPage(main, { signal, titled }, id) {
         task.updated_at && `; ended ${time(task.updated_at)}`, record.attempt > 0 && `; attempt ${record.attempt + 1}`));
     show(controls, ...buttons());
     show(accuracy, forecasts(record.forecasts));
-    draw(record.progress);
+    draw({ ...record, ...record.progress });
   }
 
   function draw(progress) {
@@ -37,8 +37,10 @@ export async function taskPage(main, { signal, titled }, id) {
     const ended = ENDED.includes(record.task.status);
     show(summary, h("div", { class: "card progress" }, h("span", { class: "percent" }, `${progress.progress} %`),
       bar(progress.progress, "Progress"),
-      h("span", { class: "left" }, ended ? "" : `${seconds(progress.remain_time)} left`),
-      begin && h("span", {}, `${seconds(between(begin, record.task.updated_at))} ${ended ? "in total" : "so far"}`)));
+      h("span", { class: "left" }, ended ? "" : left(progress)),
+      begin && h("span", {}, `${seconds(between(begin, record.task.updated_at))} ${ended ? "in total" : "so far"}`),
+      !ended && progress.heartbeat && h("span", {}, `last progress ${clock(progress.heartbeat)}`),
+      h("ul", { class: "waits", hidden: ended || !progress.waiting.length }, waits(progress.waiting).map((text) => h("li", {}, text)))));
     show(steps, tree(progress.step_details));
     const points = throughputOf(progress.step_details);
     show(throughput, points.length > 1 && h("section", { class: "card" },
@@ -71,8 +73,7 @@ export async function taskPage(main, { signal, titled }, id) {
         value: parallel ?? "", placeholder: "all", onchange: (event) =>
           control({ parallel: event.target.value ? Number(event.target.value) : null }).then(read, (error) => (wrong.textContent = error.message)) })),
       h("label", { class: "inline" }, "Mode ", modeChoice(mode, { "data-key": "mode",
-        onchange: (event) => control({ mode: event.target.value }).then(read, (error) => (wrong.textContent = error.message)) })),
-      state === "paused" && h("span", { class: "note" }, "Paused between two ranges.")];
+        onchange: (event) => control({ mode: event.target.value }).then(read, (error) => (wrong.textContent = error.message)) }))];
   }
 
   function watch() {
@@ -92,6 +93,21 @@ export async function taskPage(main, { signal, titled }, id) {
   if (!ENDED.includes(record.task.status)) watch();
 }
 
+/** 12 s left, 9 s to 18 s. */
+function left({ remain_time: remaining, remain_low: low, remain_high: high }) {
+  return `${seconds(remaining)} left${high ? `, ${seconds(low)} to ${seconds(high)}` : ""}`;
+}
+
+/** One text for each cause, with the time of the sub-step that has waited longest. */
+function waits(waiting) {
+  const earliest = new Map();
+  for (const { since, cause } of waiting) {
+    if (!earliest.has(cause) || since < earliest.get(cause)) earliest.set(cause, since);
+  }
+  return [...earliest].map(([cause, since]) =>
+    cause === "paused" ? `Paused since ${clock(since)}` : `Waiting since ${clock(since)}: ${cause}`);
+}
+
 function tree(steps) {
   return h("ol", { class: "steps" }, steps.map((step) => h("li", {}, line(step.step_name, step.step_status, step),
     h("ol", {}, step.sub_step_details.map((sub) => h("li", {}, line(sub.sub_step_name, sub.sub_step_status, sub), detail(sub)))))));
@@ -104,16 +120,17 @@ function line(name, word, { begin_time: begin, end_time: end, error_code: code }
 
 function detail(sub) {
   const moved = migration(sub.detail);
-  if (!moved) return sub.detail && h("div", { class: "detail" }, sub.detail);
+  if (!moved) return sub.detail && h("div", { class: "detail" }, sub.detail.replace(/^\{status:([^,{}]*)\}$/, "$1"));
   const percent = sub.sub_step_status === "FINISH" ? 100 : moved.planned ? (100 * moved.keys) / moved.planned : 0;
   return h("div", { class: "detail" }, bar(percent, `${sub.sub_step_name}: keys`),
-    `${number(moved.keys)} of ${number(moved.planned)} keys, ${size(moved.bytes)}${moved.reason}`);
+    `${number(moved.keys)} of ${number(moved.planned)} keys, ${size(moved.bytes)}${moved.reason}${moved.status}`);
 }
 
 /** Parse the detail of a slot migration; null for any other text. */
 export function migration(text) {
-  const found = text.match(/keys:(\d+)\/(\d+),bytes:(\d+)(?:,reason:(.*))?\}$/);
-  return found && { keys: Number(found[1]), planned: Number(found[2]), bytes: Number(found[3]), reason: found[4] ? `: ${found[4]}` : "" };
+  const found = text.match(/keys:(\d+)\/(\d+),bytes:(\d+)(?:,reason:(.*?))?(?:,status:([^,{}]*))?\}$/);
+  return found && { keys: Number(found[1]), planned: Number(found[2]), bytes: Number(found[3]), reason: found[4] ? `: ${found[4]}` : "",
+    status: found[5] ? `; ${found[5]}` : "" };
 }
 
 /** Bytes per second at each moment when a range began or ended: the sum of the averages of the active ranges. */
