@@ -81,6 +81,15 @@ def test_a_new_node_gets_its_slots_in_batches_if_a_client_fails_at_unknown_nodes
     assert arrived(cluster) == len(moved)
 
 
+def test_all_slots_move_in_batches_while_a_client_may_fail_at_a_redirection(cluster: BareCluster) -> None:
+    moved = in_part(cluster)
+    with client_of(cluster.nodes[0]) as client:
+        client.execute_command("CLIENT", "SETINFO", "LIB-NAME", "GlidePy")
+        move(cluster, Gentle())
+    assert len(on(cluster.nodes[0], "CLUSTER", "GETSLOTMIGRATIONS")) > 0
+    assert arrived(cluster) == len(moved)
+
+
 def test_sources_with_large_and_small_values_share_a_target() -> None:
     """A target that imports keys accepts no atomic migration."""
     with BareCluster(masters=3) as cluster:

@@ -18,6 +18,9 @@ _NEED_KNOWN_NODES = ("valkey-py", "redis-py")
 """Prefixes of the names of libraries that fail if ASK sends them to a node that they have not heard of. They learn of a
 node from CLUSTER SLOTS or from MOVED."""
 
+_FAIL_AT_ASK = ("Glide",)
+"""Prefixes of the names of libraries that, under load, sometimes return the redirection (ASK) to their caller."""
+
 _MOST_LISTED = 200
 """A node with more connections than this has clients. Listing them would cost the node time."""
 
@@ -31,6 +34,7 @@ class ClientActivity(msgspec.Struct, frozen=True, kw_only=True):
     :ivar sent: commands of each connected client, by the id of its connection.
     :ivar needs_known_nodes: whether the library of a client fails if a node sends it (ASK) to a node that it has not
         heard of. True if there are too many clients to look at.
+    :ivar fails_at_ask: whether the library of a client may fail at any such redirection. True as well then.
     """
 
     at: float
@@ -38,6 +42,7 @@ class ClientActivity(msgspec.Struct, frozen=True, kw_only=True):
     calls: Mapping[str, int] = {}
     sent: Mapping[str, int] = {}
     needs_known_nodes: bool = False
+    fails_at_ask: bool = False
 
     def calls_since(self, previous: "ClientActivity") -> int:
         """Return the number of commands of clients since the previous measurement."""
@@ -58,18 +63,28 @@ def grown(before: int, after: int) -> int:
 async def client_activity(client: Valkey) -> ClientActivity:
     connected = int((await client.info("clients"))["connected_clients"])
     sent: dict[str, int] = {}
-    needs_known_nodes = connected > _MOST_LISTED
+    libraries: set[str] | None = None
     if connected <= _MOST_LISTED:
         listed = await ask(client, "CLIENT LIST", "TYPE", "normal")
         clients = [other for other in listed if not _is_own(other) and not _migrates(other)]
         connected = len(clients)
         sent = {other["id"]: int(other.get("tot-cmds", 0)) for other in clients}
-        needs_known_nodes = any(other.get("lib-name", "").startswith(_NEED_KNOWN_NODES) for other in clients)
+        libraries = {other.get("lib-name", "") for other in clients}
     commands = await client.info("commandstats")
     calls = {name: stats["calls"] for name, stats in commands.items() if _command(name) not in _OWN_COMMANDS}
     return ClientActivity(
-        at=time.monotonic(), connected=connected, calls=calls, sent=sent, needs_known_nodes=needs_known_nodes
+        at=time.monotonic(),
+        connected=connected,
+        calls=calls,
+        sent=sent,
+        needs_known_nodes=_has(libraries, _NEED_KNOWN_NODES),
+        fails_at_ask=_has(libraries, _FAIL_AT_ASK),
     )
+
+
+def _has(libraries: set[str] | None, prefixes: tuple[str, ...]) -> bool:
+    """Whether a library has one of the prefixes. True if the libraries are not known."""
+    return libraries is None or any(library.startswith(prefixes) for library in libraries)
 
 
 def _is_own(connection: Mapping[str, str]) -> bool:

@@ -6,6 +6,7 @@ would block both nodes for as long as the value takes.
 While keys of a slot move, the source redirects clients to the target (ASK). Some libraries then fail if they have not
 heard of the target. Therefore a new node gets its first slots by an atomic migration, after which CLUSTER SLOTS lists
 it. If such a library is connected, the node gets all of its slots this way, in batches that are as small as is useful.
+One library may fail at any redirection under load: while it is connected, all slots move this way.
 """
 
 import time
@@ -50,7 +51,8 @@ class GentleMover:
     async def move_group(self, remaining: Sequence[SlotRange], activity: ClientActivity) -> None:
         """Move the first slots of `remaining`. Raises MigrationFailed if it is interrupted."""
         move = self._running.move
-        if move.to_new_node and (activity.needs_known_nodes or not await self._target_has_slots()):
+        unknown = move.to_new_node and (activity.needs_known_nodes or not await self._target_has_slots())
+        if activity.fails_at_ask or unknown:
             await self._batches.move_small(remaining, _BATCH_KEYS)
             return
         slots = self._group(slots_of(remaining))

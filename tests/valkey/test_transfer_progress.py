@@ -1,0 +1,90 @@
+"""The finished share of a range, from counters of its jobs, its keys and its bytes."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cachewright.valkey.migration.jobs import Job
+from cachewright.valkey.migration.transfer import LargeValues, RangeSize, TransferProgress
+
+SLOTS, KEYS_A_SLOT, BYTES = 100, 1_000, 100.0
+KEYS = SLOTS * KEYS_A_SLOT
+AFTER = 0.3
+
+LARGE = st.builds(LargeValues, bytes=st.floats(0, 1e9), worth=st.floats(0, 1e9))
+
+
+def progress(*, slots: int = SLOTS, large: dict[int, LargeValues] | None = None) -> TransferProgress:
+    size = RangeSize(keys=KEYS, bytes_per_key=BYTES, large=large or {}, after_copy=AFTER)
+    return TransferProgress(dict.fromkeys(range(SLOTS - slots, SLOTS), KEYS_A_SLOT), size, 0)
+
+
+def job(state: str, first: int = 0, last: int = SLOTS - 1, buffered: int = 0) -> Job:
+    return Job(
+        name=f"{first}", operation="EXPORT", slot_ranges=f"{first}-{last}", state=state, remaining_repl_size=buffered
+    )
+
+
+def test_the_copy_is_a_part_of_the_work() -> None:
+    half = progress().transfer(KEYS // 2, [job("snapshotting")], KEYS * 50)
+    assert half.share == pytest.approx(0.5 * (1 - AFTER))
+    assert half.uncounted == 0
+    assert half.keys == KEYS // 2
+
+
+def test_what_follows_the_copy_has_no_counter_until_the_handover() -> None:
+    measured = progress()
+    copied = measured.transfer(KEYS, [job("replicating")], KEYS * 100)
+    assert copied.share == pytest.approx(1 - AFTER)
+    assert copied.uncounted == pytest.approx(AFTER)
+    handed_over = measured.transfer(KEYS, [job("success")], KEYS * 100)
+    assert handed_over.share == pytest.approx(1.0)
+    assert handed_over.uncounted == 0
+
+
+def test_batches_are_handed_over_one_after_another() -> None:
+    measured = progress()
+    first, second = job("success", 0, 49), job("snapshotting", 50, 99)
+    assert measured.transfer(KEYS // 2, [second, first], KEYS * 50).share == pytest.approx(0.5)
+    again = measured.transfer(KEYS * 3 // 4, [second], KEYS * 75)
+    assert again.share == pytest.approx(0.75 * (1 - AFTER) + 0.5 * AFTER)
+    copied = measured.transfer(KEYS, [job("failover-paused", 50, 99)], KEYS * 100)
+    assert copied.uncounted == pytest.approx(AFTER / 2)
+
+
+def test_slots_that_an_earlier_attempt_has_moved_are_finished() -> None:
+    assert progress(slots=25).transfer(0, [job("snapshotting", 75)], 1).share == pytest.approx(0.75)
+    assert progress(slots=25).by_key(KEYS // 8) == pytest.approx(0.875)
+
+
+def test_a_large_value_is_followed_by_its_bytes() -> None:
+    """Its key is on the target as soon as its first elements are."""
+    large = {50: LargeValues(bytes=KEYS * BYTES, worth=KEYS)}
+    measured = progress(large=large)
+    shares = [
+        measured.transfer(KEYS, [job("snapshotting")], int(KEYS * BYTES * (1 + of_large))).share
+        for of_large in (0.0, 0.25, 0.5, 1.0)
+    ]
+    assert shares == pytest.approx([(1 - AFTER) * share for share in (0.5, 0.625, 0.75, 1.0)])
+
+
+def test_writes_that_the_source_has_buffered_are_work() -> None:
+    buffered = progress().transfer(KEYS, [job("replicating", buffered=int(KEYS * BYTES))], KEYS * 100)
+    assert buffered.share == pytest.approx(0.5 * (1 - AFTER))
+    assert buffered.uncounted == 0
+
+
+@given(
+    arrived=st.integers(0, 2 * KEYS),
+    exported=st.integers(0, 10**9),
+    state=st.sampled_from(["connecting", "waiting-to-snapshot", "snapshotting", "replicating", "failed", "success"]),
+    buffered=st.integers(0, 10**9),
+    large=st.dictionaries(
+        st.integers(0, SLOTS - 1), st.builds(LargeValues, bytes=st.floats(0, 1e9), worth=st.floats(0, 1e9))
+    ),
+)
+def test_shares_are_shares(
+    arrived: int, exported: int, state: str, buffered: int, large: dict[int, LargeValues]
+) -> None:
+    seen = progress(large=large).transfer(arrived, [job(state, buffered=buffered)], exported)
+    assert 0 <= seen.share <= seen.share + seen.uncounted <= 1 + 1e-9
