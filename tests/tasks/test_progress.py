@@ -5,17 +5,35 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachewright.model.tasks import Step, SubStep, Work
-from cachewright.tasks.progress import estimate
+from cachewright.model.tasks import Control, Step, SubStep, Wait, Work
+from cachewright.tasks.progress import estimate, planned_seconds
 
 seconds = st.floats(0.05, 1000)
 shares = st.floats(0, 1)
 
 
 def sub_step(
-    name: str = "s", *, lane: str = "a", takes: float = 10.0, fixed: float = 0.0, total: float = 100.0, **state: object
+    name: str = "s",
+    *,
+    lane: str = "a",
+    takes: float = 10.0,
+    fixed: float = 0.0,
+    total: float = 100.0,
+    turns: int | None = None,
+    rate: str = "",
+    evidence: float = 0.5,
+    **state: object,
 ) -> SubStep:
-    work = Work(unit="bytes", total=total, seconds=takes, fixed=fixed, lane=lane)
+    work = Work(
+        unit="bytes",
+        total=total,
+        seconds=takes,
+        fixed=fixed,
+        lane=lane,
+        turns=turns,
+        rate=rate,
+        evidence=evidence,
+    )
     made = SubStep(id=name, name=name, action="move", arguments={}, work=work)
     return msgspec.structs.replace(made, **state)
 
@@ -146,3 +164,65 @@ def test_a_clock_that_is_set_back_does_no_harm() -> None:
 
 def test_a_plan_without_work_has_no_percent() -> None:
     assert estimate((), 0).percent == 0
+
+
+def test_waits_are_neither_work_nor_slowness() -> None:
+    running = sub_step(status="EXECUTING", begin_time=0, progress_at=5_000, done=50.0)
+    paused = msgspec.structs.replace(running, waiting=Wait(5_000, "paused"))
+    resumed = msgspec.structs.replace(running, waited_ms=60_000)
+    at_once = estimate((step(running),), 5_000)
+    assert estimate((step(paused),), 65_000) == at_once
+    assert estimate((step(resumed),), 65_000) == at_once
+
+
+def test_waits_for_a_latency_ceiling_are_the_pace_of_a_task_that_has_one() -> None:
+    waited = (step(sub_step(status="EXECUTING", begin_time=0, progress_at=50_000, done=50.0, waited_ms=45_000)),)
+    limited = estimate(waited, 50_000, control=Control(latency_ceiling_ms=1.0))
+    assert limited.remaining_seconds > 30
+    assert estimate(waited, 50_000).remaining_seconds == pytest.approx(5.0)
+
+
+def test_lanes_share_their_turns() -> None:
+    lanes = [sub_step(lane, lane=lane, takes=10, turns=1) for lane in "abc"]
+    assert estimate((step(*lanes),), 0).remaining_seconds == pytest.approx(30)
+    assert planned_seconds((step(*lanes),)) == pytest.approx(30)
+    state = {"status": "EXECUTING", "begin_time": 0, "done": 50.0, "progress_at": 15_000}
+    half = [msgspec.structs.replace(one, **state) for one in lanes]
+    assert estimate((step(*half),), 15_000).remaining_seconds == pytest.approx(15)
+    assert estimate((step(*half),), 15_000).percent == 50
+
+
+def test_lanes_of_a_limited_task_run_one_after_another() -> None:
+    lanes = [sub_step(lane, lane=lane, takes=10) for lane in "abc"]
+    assert estimate((step(*lanes),), 0, control=Control(parallel=1)).remaining_seconds == pytest.approx(30)
+
+
+def test_a_part_without_a_counter_is_expected_to_pass_with_the_clock() -> None:
+    copied = sub_step(status="EXECUTING", begin_time=0, progress_at=6_000, done=60.0, uncounted=40.0)
+    at_once, later, late = (estimate((step(copied),), at) for at in (6_000, 8_000, 20_000))
+    assert at_once.remaining_seconds == pytest.approx(4)
+    assert later.remaining_seconds == pytest.approx(2, abs=0.1)
+    assert at_once.percent == later.percent == late.percent == 80, "no counter has moved"
+
+
+def test_a_rate_is_measured_by_all_of_its_sub_steps() -> None:
+    done = sub_step("1", rate="r", takes=10, status="FINISH", begin_time=0, end_time=20_000, done=100.0)
+    other = sub_step("2", rate="r", takes=10)
+    plan = (msgspec.structs.replace(step(done), status="FINISH"), step(other))
+    assert estimate(plan, 20_000).remaining_seconds == pytest.approx(20, rel=0.05)
+    assert estimate(plan, 20_000).percent == pytest.approx(50, abs=2)
+
+
+@given(courses())
+def test_the_interval_holds_the_estimate(course: list[tuple[int, tuple[Step, ...]]]) -> None:
+    for now, steps in course:
+        seen = estimate(steps, now)
+        assert 0 <= seen.low <= seen.remaining_seconds <= seen.high
+
+
+def test_more_evidence_makes_the_interval_narrower() -> None:
+    def width(evidence: float) -> float:
+        seen = estimate((step(sub_step(takes=100, evidence=evidence)),), 0)
+        return seen.high - seen.low
+
+    assert width(0.1) > 2 * width(10) > 0

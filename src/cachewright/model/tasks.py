@@ -99,6 +99,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     """Estimate at the time when a task first reached a percent, and its accuracy.
 
     :ivar at: time of the estimate.
+    :ivar low: remaining seconds at the 10th percentile, :ivar high: at the 90th; None for tasks of earlier releases.
     :ivar error: error of the estimated end as a share of the task's duration, negative if too early; None until the
         task has succeeded.
     """
@@ -106,6 +107,8 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     percent: int
     at: int
     remaining_seconds: float
+    low: float | None = None
+    high: float | None = None
     error: float | None = None
 
 

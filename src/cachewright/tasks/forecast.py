@@ -1,5 +1,7 @@
 """Accuracy of a task's estimates. Pure."""
 
+from msgspec.structs import replace
+
 from cachewright.model.tasks import Forecast
 from cachewright.tasks.progress import Estimate
 
@@ -12,18 +14,20 @@ def with_forecast(forecasts: tuple[Forecast, ...], current: Estimate, now: int) 
     reached = [mark for mark in MARKS if mark <= current.percent]
     if not reached or any(forecast.percent == reached[-1] for forecast in forecasts):
         return forecasts
-    return (*forecasts, Forecast(percent=reached[-1], at=now, remaining_seconds=current.remaining_seconds))
+    reached_now = Forecast(
+        percent=reached[-1],
+        at=now,
+        remaining_seconds=current.remaining_seconds,
+        low=current.low,
+        high=current.high,
+    )
+    return (*forecasts, reached_now)
 
 
 def with_errors(forecasts: tuple[Forecast, ...], begin: int | None, end: int) -> tuple[Forecast, ...]:
     """Add the errors of estimates after the end of the task."""
     duration = max(end - (begin if begin is not None else end), 1)
     return tuple(
-        Forecast(
-            percent=forecast.percent,
-            at=forecast.at,
-            remaining_seconds=forecast.remaining_seconds,
-            error=(forecast.at + forecast.remaining_seconds * 1000 - end) / duration,
-        )
+        replace(forecast, error=(forecast.at + forecast.remaining_seconds * 1000 - end) / duration)
         for forecast in forecasts
     )

@@ -19,7 +19,10 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from cachewright.model.tasks import Step, SubStep
+from cachewright.model.tasks import Control, Step, SubStep
+from cachewright.tasks.waits import waited_ms
+
+_UNLIMITED = Control()
 
 NOISE = 0.04
 """Variance of the measured slowness over one second of work. Over n seconds it is 1/n of that."""
@@ -42,17 +45,17 @@ class Estimate(msgspec.Struct, frozen=True):
     high: float
 
 
-def estimate(steps: Sequence[Step], now: int, *, shown: int = 0, parallel: int | None = None) -> Estimate:
+def estimate(steps: Sequence[Step], now: int, *, shown: int = 0, control: Control = _UNLIMITED) -> Estimate:
     """Estimate percent and remaining seconds.
 
     :param now: epoch milliseconds.
     :param shown: percent that clients have already seen.
-    :param parallel: maximum number of lanes that run concurrently; None for all.
+    :param control: control settings of the task. Waits for a latency ceiling are its pace while it has one.
     """
-    seen = [_Seen(step, now, parallel) for step in steps]
+    seen = [_Seen(step, now, control) for step in steps]
     remaining, spread = _remaining(seen)
     return Estimate(
-        percent=min(max(_percent(steps, parallel), shown), 99),
+        percent=min(max(_percent(steps, control), shown), 99),
         remaining_seconds=remaining,
         low=max(remaining - _Z_LOW * spread, 0.0),
         high=remaining + _Z_HIGH * spread,
@@ -61,7 +64,7 @@ def estimate(steps: Sequence[Step], now: int, *, shown: int = 0, parallel: int |
 
 def planned_seconds(steps: Sequence[Step]) -> float:
     """Planned duration of all steps."""
-    return sum(_Seen(step, 0, None).planned for step in steps)
+    return sum(_Seen(step, 0, _UNLIMITED).planned for step in steps)
 
 
 class Measured(msgspec.Struct):
@@ -82,9 +85,9 @@ class Measured(msgspec.Struct):
         return (self.real + self.evidence) / (self.passed + self.evidence) if self.passed + self.evidence else 1.0
 
 
-def measured(steps: Sequence[Step], now: int, parallel: int | None = None) -> Mapping[str, Measured]:
+def measured(steps: Sequence[Step], now: int) -> Mapping[str, Measured]:
     """Measurements by rate."""
-    return _measured([_Seen(step, now, parallel) for step in steps])
+    return _measured([_Seen(step, now, _UNLIMITED) for step in steps])
 
 
 class _Seen:
@@ -94,20 +97,21 @@ class _Seen:
     :ivar real: seconds that each lane has worked, by rate.
     """
 
-    def __init__(self, step: Step, now: int, parallel: int | None) -> None:
+    def __init__(self, step: Step, now: int, control: Control, *, begun: float = 0.0) -> None:
+        """:param begun: share of the uncounted part that has passed as soon as it begins."""
         self.step = step
-        self._parallel = parallel
-        self._turns = parallel
+        self._parallel = self._turns = control.parallel
         self.evidence: dict[str, float] = {}
         self.passed: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
         self.left: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
         self.real: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
         for sub_step in step.sub_steps:
             work, rate = sub_step.work, rate_of(sub_step)
-            passed, left = _passed_and_left(sub_step, now)
+            passed, left = _passed_and_left(sub_step, now, begun)
             self.passed[rate][work.lane] += passed
             self.left[rate][work.lane] += left
-            self.real[rate][work.lane] += worked_seconds(sub_step, now)
+            waited = waited_ms(sub_step, now) if control.latency_ceiling_ms else 0
+            self.real[rate][work.lane] += worked_seconds(sub_step, now) + waited / 1000
             self.evidence[rate] = work.evidence
             if work.turns:
                 self._turns = min(work.turns, self._turns or work.turns)
@@ -153,8 +157,7 @@ def worked_seconds(sub_step: SubStep, now: int) -> float:
     if sub_step.begin_time is None or sub_step.status == "WAITING":
         return 0.0
     end = sub_step.end_time if sub_step.end_time is not None else now
-    waited = sub_step.waited_ms + (max(end - sub_step.waiting.since, 0) if sub_step.waiting else 0)
-    return max(end - sub_step.begin_time - waited, 0) / 1000
+    return max(end - sub_step.begin_time - waited_ms(sub_step, end), 0) / 1000
 
 
 def counted_seconds(sub_step: SubStep) -> float:
@@ -167,14 +170,15 @@ def counted_seconds(sub_step: SubStep) -> float:
     return min(sub_step.done / work.total, 1.0) * (work.seconds - work.fixed)
 
 
-def _passed_and_left(sub_step: SubStep, now: int) -> tuple[float, float]:
+def _passed_and_left(sub_step: SubStep, now: int, begun: float) -> tuple[float, float]:
     """Planned seconds of a sub-step. Time of an executing one that its counter does not explain belongs to the part
     without a counter: it means no slowness."""
     passed, work = counted_seconds(sub_step), sub_step.work
     if sub_step.status == "EXECUTING":
         uncounted = min(sub_step.uncounted / work.total, 1.0) * (work.seconds - work.fixed) if work.total else 0.0
         if uncounted and sub_step.progress_at is not None and not sub_step.waiting:
-            passed += min(max(now - sub_step.progress_at, 0) / 1000, uncounted)
+            since = max(now - sub_step.progress_at, 0) / 1000
+            passed += max(min(since, uncounted), begun * uncounted)
         passed += min(max(worked_seconds(sub_step, now) - passed, 0.0), work.fixed)
     left = 0.0 if sub_step.status in {"FINISH", "FAILED"} else max(work.seconds - passed, 0.0)
     return passed, left
@@ -209,8 +213,9 @@ def _remaining(seen: Sequence[_Seen]) -> tuple[float, float]:
     return remaining, math.sqrt(variance)
 
 
-def _percent(steps: Sequence[Step], parallel: int | None) -> int:
-    """Percent at the time of the last progress."""
+def _percent(steps: Sequence[Step], control: Control) -> int:
+    """Percent at the time of the last progress. Half of a part without a counter counts when it begins: so the percent,
+    which stands meanwhile, is never far from the truth."""
     times = [
         time
         for step in steps
@@ -218,7 +223,7 @@ def _percent(steps: Sequence[Step], parallel: int | None) -> int:
         for time in (sub_step.begin_time, sub_step.progress_at, sub_step.end_time)
         if time is not None
     ]
-    seen = [_Seen(step, max(times, default=0), parallel) for step in steps]
+    seen = [_Seen(step, max(times, default=0), control, begun=0.5) for step in steps]
     slowness = {rate: measure.slowness for rate, measure in _measured(seen).items()}
     total = sum(step.total(slowness) for step in seen)
     remaining = sum(step.remaining(slowness) for step in seen)

@@ -271,7 +271,7 @@ class TaskRecorder:
         if task.status != "EXECUTING":
             return task
         now = self._now()
-        current = estimate(task.steps, now, shown=task.percent, parallel=self.control.parallel)
+        current = estimate(task.steps, now, shown=task.percent, control=self.control)
         return replace(
             task,
             percent=current.percent,

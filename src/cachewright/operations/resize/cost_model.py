@@ -6,7 +6,7 @@ The constants differ by the way in which slots move (`Way`). They hold for one s
 full speed, more of them share the host.
 
 The constants are those of one machine. How much faster or slower an installation is, it learns (`tasks.learning`), by
-way and by whether the target is a new node, whose memory is still untouched. Measured in docs/decisions/0048.
+way and by whether the target is a new node, whose memory is still untouched. Measured in docs/decisions/0049.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Progress of a slot range, computed from the bytes that the source has sent and the keys on the target.
 
 A batch is copied, which counters show, and then handed over and deleted on the source, which none shows: the source
-answers nobody meanwhile. Both are parts of the work. See docs/decisions/0003, 0006 and 0048 for the counters.
+answers nobody meanwhile. Both are parts of the work. See docs/decisions/0003, 0006 and 0049 for the counters.
 """
 
 from collections.abc import Iterable, Mapping, Sequence, Set
