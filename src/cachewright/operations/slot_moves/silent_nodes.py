@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from cachewright.clock import now_ms
 from cachewright.concurrency import end_tasks
 from cachewright.model.instances import Node
 from cachewright.tasks.operation import StepContext
@@ -32,8 +33,9 @@ class SilentNodes:
         self._step = step
         self._access = access
         self._cause = ""
-        self._done = -1.0
-        self._moved_at = self._well_at = time.monotonic()
+        self._done = step.sub_step.done
+        self._well_at = time.monotonic()
+        self._moved_at = self._well_at - _seconds_since(step.sub_step.progress_at)
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
@@ -90,3 +92,8 @@ class SilentNodes:
         if self._cause and waiting and waiting.cause == self._cause:
             self._step.end_wait()
         self._cause = ""
+
+
+def _seconds_since(progress_at: int | None) -> float:
+    """Seconds since the last progress of an earlier attempt; 0 if there was none."""
+    return max(now_ms() - progress_at, 0) / 1000 if progress_at else 0.0
