@@ -86,15 +86,10 @@ def test_they_are_counted_by_kind_and_mark(tmp_path: Any) -> None:
     for task in (at(0, 80, remaining_low=70, remaining_high=90), at(50, 70, percent=50, marks=(50,)), ended()):
         metrics.see(task)
     samples = {
-        (
-            sample.name,
-            sample.labels.get("progress"),
-            sample.labels.get("le"),
-            sample.labels.get("outcome"),
-        ): sample.value
+        (sample.name, *(sample.labels.get(label) for label in ("progress", "le", "outcome"))): sample.value
         for family in text_string_to_metric_families(metrics.text().decode())
         for sample in family.samples
-        if "prediction" in sample.name
+        if sample.labels.get("kind") == "resize"
     }
     database.close()
     name = "cachewright_task_prediction"
