@@ -164,8 +164,8 @@ def _changes_table(report: Report) -> Table:
 def _predictions_table(report: Report) -> Table:
     goals = ", ".join(f"{goal:.0%} at {percent} %" for percent, goal in _GOALS.items())
     caption = (
-        "Errors of the predicted end as shares of the task's duration: + too late, - too early. The plan is from before "
-        f"the request. Goals: {goals}. Shown: errors of what a client polls, which is in whole seconds."
+        "Errors of the predicted end as shares of the task's duration: + too late, - too early. The plan is made "
+        f"before the request. Goals: {goals}. Shown: errors of what a client polls, which is in whole seconds."
     )
     table = Table("task", title="Remaining time", title_justify="left", caption=caption, caption_justify="left")
     for heading in ("plan", *(f"{percent} %" for percent in _MARKS), "shown: median", "worst"):
