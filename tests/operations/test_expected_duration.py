@@ -18,16 +18,7 @@ from cachewright.store import task_controls
 from cachewright.store.database import Database
 from database_fixtures import a_task, new_database
 
-SIZES = {
-    "old_capacity": "3",
-    "new_capacity": "5",
-    "old_resource_spec_code": "redis.cluster.xu1.large.r1.s1.3",
-    "new_resource_spec_code": "redis.cluster.xu1.large.r1.s1.5",
-    "old_cache_mode": "cluster",
-    "new_cache_mode": "cluster",
-    "old_replica_num": 1,
-    "new_replica_num": 1,
-}
+PARAMS = {"spec_code": "redis.cluster.xu1.large.r1.s1.5"}
 
 
 @pytest.fixture
@@ -69,12 +60,12 @@ def ended(operation: Operation[Any, Any], seconds: float, *waits: tuple[str, int
     )
     times = {"begin_time": 1000, "end_time": 1000 + int(seconds * 1000)}
     steps = (Step(id="1", name="s", sub_steps=subs),)
-    return a_task(kind=operation.kind, status="SUCCESS", steps=steps, **times | members)
+    return a_task(kind=operation.kind, status="SUCCESS", params=PARAMS, steps=steps, **times | members)
 
 
 def expected(database: Database, operation: Operation[Any, Any], count: int = 3, **asked: Any) -> float:
     mode: MigrationMode = asked.pop("mode", "balanced")
-    task = a_task(details=SIZES, **asked)
+    task = a_task(params=PARAMS, **asked)
     with database.read() as connection:
         return estimated(connection, operation, task, nodes(count), mode=mode, dataset=0).remaining_seconds
 
@@ -99,7 +90,7 @@ def test_a_retried_task_has_less_left(database: Database) -> None:
 
 
 def test_more_data_takes_longer_to_move(database: Database) -> None:
-    task = a_task(kind="resize", details=SIZES)
+    task = a_task(kind="resize", params=PARAMS)
     of_size = [RESIZE.expected_seconds(task, nodes(3), size) for size in (10**6, 10**9)]
     assert of_size[1] > of_size[0] + 10
 

@@ -8,7 +8,7 @@ from cachewright import errors
 from cachewright.errors import ApiError
 from cachewright.flavors import UnknownFlavor, parse
 from cachewright.model.instances import Instance, Node
-from cachewright.model.tasks import Control, Task
+from cachewright.model.tasks import Control, Step
 from cachewright.operations.operation import Accepted
 from cachewright.operations.requests import ResizeRequest
 from cachewright.placement import capacity
@@ -72,15 +72,13 @@ def validate(instance: Instance, nodes: Sequence[Node], request: ResizeRequest) 
     return Accepted(params, msgspec.structs.asdict(details), Control(mode=request.mode))
 
 
-def expected_seconds(task: Task, dataset: int) -> float:
-    """Expected duration of a resize before its plan exists; afterwards, that of its plan's moves at the same pace.
-    `dataset` is the instance's data in bytes."""
-    sub_steps = [sub for step in task.steps for sub in step.sub_steps]
+def expected_seconds(steps: Sequence[Step], nodes: Sequence[Node], params: ResizeParams, dataset: int) -> float:
+    """Expected duration of a resize before its plan exists; with a plan, that of its moves at the same pace. `dataset`
+    is the instance's data in bytes."""
+    sub_steps = [sub for step in steps for sub in step.sub_steps]
     moved = sum(sub.work.total for sub in sub_steps if sub.work.unit == "bytes")
     if not sub_steps:
-        details = msgspec.convert(task.details, ResizeDetails)
-        old, new = parse(details.old_resource_spec_code), parse(details.new_resource_spec_code)
-        moved = capacity.moved_bytes(dataset, old.shards, new.shards)
+        moved = capacity.moved_bytes(dataset, len({node.shard for node in nodes}), parse(params.spec_code).shards)
     return _SECONDS_BESIDES + moved / _BYTES_PER_SECOND
 
 
