@@ -118,3 +118,14 @@ def test_it_cannot_be_paused_and_can_be_retried(context: OperationContext, servi
         executable_operations(context)[VERIFY.kind].conclude(connection, ended, recovered=True)
     assert service.retry(WHO, "i", task.id).attempt == 1
     assert instance_of(context.database).status == "VERIFYING"
+
+
+def test_what_its_tasks_take_is_learned(context: OperationContext, service: TaskService) -> None:
+    task = service.submit(VERIFY, WHO, "i", None)
+    assert task.remaining_seconds == 1
+    begin = task.created_at
+    ended = msgspec.structs.replace(task, status="SUCCESS", begin_time=begin, end_time=begin + 10_000)
+    with context.database.write() as connection:
+        ended = tasks.save(connection, ended)
+        executable_operations(context)[VERIFY.kind].conclude(connection, ended, recovered=True)
+    assert service.submit(VERIFY, WHO, "i", None).remaining_seconds == 10

@@ -25,8 +25,10 @@ def at(seconds: float, remaining: float, *, percent: int = 0, marks: tuple[int, 
     return a_task(kind="resize", status="EXECUTING", begin_time=BEGIN, **told | members)
 
 
-def ended(**members: Any) -> Task:
-    return a_task(kind="resize", status="SUCCESS", begin_time=BEGIN, end_time=END, **members)
+def ended(*errors: tuple[int, float], **members: Any) -> Task:
+    """A task that took 100 s, with the errors of its record."""
+    forecasts = tuple(Forecast(percent=mark, at=0, remaining_seconds=0.0, error=error) for mark, error in errors)
+    return a_task(kind="resize", status="SUCCESS", begin_time=BEGIN, end_time=END, forecasts=forecasts, **members)
 
 
 def course(*tasks: Task) -> tuple[Prediction, ...]:
@@ -49,7 +51,7 @@ def test_the_plan_and_each_mark_are_kept_once() -> None:
 
 
 def test_errors_are_shares_of_the_duration_with_their_sign() -> None:
-    found = outcomes(ended(), course(at(0, 80), at(50, 70, percent=50, marks=(50,))))
+    found = outcomes(ended((50, 0.2)), course(at(0, 80), at(50, 70, percent=50, marks=(50,))))
     assert [(told.mark, pytest.approx(told.error)) for told in found] == [(0, -0.2), (50, 0.2)]
 
 
@@ -62,8 +64,7 @@ def test_an_interval_holds_if_the_end_is_in_it(low: float, high: float, held: st
 
 
 def test_estimates_of_an_earlier_server_are_in_the_record() -> None:
-    forecasts = (Forecast(percent=10, at=11_000, remaining_seconds=100.0, error=0.1),)
-    (told,) = outcomes(ended(forecasts=forecasts), ())
+    (told,) = outcomes(ended((10, 0.1)), ())
     assert (told.mark, told.error, told.held) == (10, 0.1, None)
 
 
@@ -71,19 +72,19 @@ def test_a_task_that_failed_has_none() -> None:
     assert not list(outcomes(a_task(status="FAILED", begin_time=1, end_time=2), course(at(0, 80))))
 
 
-@given(st.lists(st.floats(0, 1000), min_size=1, max_size=5))
-def test_an_estimate_that_meets_the_end_has_no_error(seconds: list[float]) -> None:
-    known = tuple(
-        Prediction(mark=mark, at=BEGIN, remaining=(END - BEGIN) / 1000, low=left, high=left + 1)
-        for mark, left in enumerate(seconds)
-    )
-    assert {told.error for told in outcomes(ended(), known)} == {0.0}
+@given(st.floats(0, 1000), st.floats(0, 100), st.floats(0, 100))
+def test_an_interval_around_the_end_holds(told_at: float, below: float, above: float) -> None:
+    left = (END - BEGIN) / 1000 - told_at
+    known = (Prediction(mark=AT_BEGIN, at=END - int(left * 1000), remaining=left, low=left - below, high=left + above),)
+    (told,) = outcomes(ended(), known)
+    assert told.error == pytest.approx(0, abs=1e-4)
+    assert told.held == "held" or min(below, above) < 0.001
 
 
 def test_they_are_counted_by_kind_and_mark(tmp_path: Any) -> None:
     database = new_database(tmp_path)
     metrics = Metrics(database)
-    for task in (at(0, 80, remaining_low=70, remaining_high=90), at(50, 70, percent=50, marks=(50,)), ended()):
+    for task in (at(0, 80, remaining_low=70, remaining_high=90), at(50, 70, percent=50, marks=(50,)), ended((50, 0.2))):
         metrics.see(task)
     samples = {
         (sample.name, *(sample.labels.get(label) for label in ("progress", "le", "outcome"))): sample.value

@@ -1,7 +1,7 @@
 """How good the remaining time of a task was: errors of its estimates, and whether their intervals held. Pure.
 
-Estimates are taken from the changes of a task that its server has seen. The record has them too (`Task.forecasts`),
-without their intervals and without the estimate of the plan, before any work.
+Errors at a percent are those of the record (`Task.forecasts`). The estimate of the plan, before any work, and all
+intervals are taken from the changes of a task that its server has seen.
 """
 
 from collections.abc import Iterator
@@ -59,19 +59,21 @@ def latest(task: Task, known: tuple[Prediction, ...]) -> tuple[Prediction, ...]:
 
 
 def outcomes(task: Task, known: tuple[Prediction, ...]) -> Iterator[Outcome]:
-    """The outcome of each estimate of a task that has succeeded; of those of an earlier server, from the record."""
+    """The outcome of each estimate of a task that has succeeded: those of the record, and that of the plan if this
+    server has seen it."""
     if task.status != "SUCCESS" or task.begin_time is None or task.end_time is None:
         return
     seen = {prediction.mark: prediction for prediction in known}
-    recorded = [Prediction(mark=f.percent, at=f.at, remaining=f.remaining_seconds) for f in task.forecasts]
-    duration = max(task.end_time - task.begin_time, 1)
-    for told in sorted(({told.mark: told for told in recorded} | seen).values(), key=lambda told: told.mark):
-        error = (told.at + told.remaining * 1000 - task.end_time) / duration
-        yield Outcome(mark=told.mark, error=error, held=_held(told, task.end_time))
+    errors = {forecast.percent: forecast.error for forecast in task.forecasts if forecast.error is not None}
+    if plan := seen.get(AT_BEGIN):
+        duration = max(task.end_time - task.begin_time, 1)
+        errors[AT_BEGIN] = (plan.at + plan.remaining * 1000 - task.end_time) / duration
+    for mark, error in sorted(errors.items()):
+        yield Outcome(mark=mark, error=error, held=_held(seen.get(mark), task.end_time))
 
 
-def _held(told: Prediction, end: int) -> Held | None:
-    if told.low is None or told.high is None:
+def _held(told: Prediction | None, end: int) -> Held | None:
+    if told is None or told.low is None or told.high is None:
         return None
     seconds = (end - told.at) / 1000
     return "earlier" if seconds < told.low else "later" if seconds > told.high else "held"
