@@ -24,7 +24,7 @@ from cachewright.operations.execution import executable_operations
 from cachewright.operations.operation import Accepted, NoParams, Operation
 from cachewright.operations.restart import RESTART
 from cachewright.operations.step_names import PRE_CHECK, STATUS_CHECK
-from cachewright.services.tasks import TaskService
+from cachewright.services.tasks import TaskService, _new_task
 from cachewright.store import instances, tasks
 from cachewright.store.database import Database
 from cachewright.tasks.feed import TaskFeed
@@ -129,3 +129,14 @@ def test_what_its_tasks_take_is_learned(context: OperationContext, service: Task
         ended = tasks.save(connection, ended)
         executable_operations(context)[VERIFY.kind].conclude(connection, ended, recovered=True)
     assert service.submit(VERIFY, WHO, "i", None).remaining_seconds == 10
+
+
+def test_ids_of_tasks_sort_by_the_time_of_their_request(
+    context: OperationContext, service: TaskService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DBOS runs tasks of one instance that were enqueued in the same second in the order of their ids."""
+    times = [1_795_451_217_699, 1_795_451_217_700, 1_795_451_217_956]
+    monkeypatch.setattr("cachewright.services.tasks.now_ms", iter(times).__next__)
+    ids = [_new_task(VERIFY, WHO, instance_of(context.database), Accepted(NoParams())).id for _ in times]
+    assert ids == sorted(ids)
+    assert {len(task_id) for task_id in ids} == {32}
