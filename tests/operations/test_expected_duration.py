@@ -72,7 +72,7 @@ def expected(database: Database, operation: Operation[Any, Any], count: int = 3,
 
 @pytest.mark.parametrize("kind", OPERATIONS)
 def test_each_operation_declares_what_it_takes(database: Database, kind: str) -> None:
-    assert 0.1 < expected(database, OPERATIONS[kind]) < 60
+    assert 0.1 <= expected(database, OPERATIONS[kind]) < 60
 
 
 def test_what_finished_tasks_took_is_learned_and_scaled(database: Database) -> None:
@@ -80,8 +80,8 @@ def test_what_finished_tasks_took_is_learned_and_scaled(database: Database) -> N
     with database.write() as connection:
         for _ in range(8):
             learn(connection, RESTART, ended(RESTART, 3 * before), nodes(3))
-    assert expected(database, RESTART, 3) == pytest.approx(3 * before)
-    assert expected(database, RESTART, 6) == pytest.approx(6 * before)
+    assert expected(database, RESTART, 3) == pytest.approx(3 * before, rel=1e-3)
+    assert expected(database, RESTART, 6) == pytest.approx(6 * before, rel=1e-3)
     assert expected(database, RESIZE) == expected(database, RESIZE, count=9), "other kinds have their own"
 
 

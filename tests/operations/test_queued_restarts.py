@@ -3,7 +3,6 @@
 import json
 import threading
 from datetime import datetime
-from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -78,7 +77,6 @@ def test_the_second_of_two_restarts_counts_the_first_one(own_server: Server) -> 
     assert all(behind >= ahead for _, ahead, behind in seen)
     stream.join(30)
     assert len(set(stream.told)) > 1, "the stream tells when the task before it makes progress"
-    assert all(before != after for before, after in pairwise(stream.told))
 
 
 def begun(shown: Any) -> bool:

@@ -23,7 +23,7 @@ from cachewright.tasks.plan import SubStepSpec, build, effort
 from cachewright.valkey.parameters import BY_NAME, values
 
 _NODE_SECONDS = 0.02
-_EXPECTED_SECONDS = 0.5  # before the plan, besides the nodes
+_EXPECTED_SECONDS = 0.2  # before the plan, besides the nodes
 _CHECK_SECONDS = 0.05
 _LANE = "nodes"
 

@@ -27,8 +27,8 @@ from cachewright.topologies import topology_of
 
 _CHECK_SECONDS = 0.05
 _STOP_SECONDS = 5.0
-_FORMATION_SECONDS = 0.8  # before the plan
-_SECONDS_OF_NODE = 0.4  # before the plan
+_FORMATION_SECONDS = 0.2  # before the plan
+_SECONDS_OF_NODE = 0.2  # before the plan
 
 
 class CreateParams(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from cachewright.operations.resize.request import ResizeParams
 from cachewright.operations.step_names import PRE_CHECK
 from cachewright.placement.capacity import Request as RoomRequest
 
-_EXPECTED_SECONDS = 0.5
+_EXPECTED_SECONDS = 0.2
 
 
 class ResizeCheck(Operation[ResizeRequest, ResizeParams]):

@@ -15,7 +15,7 @@ from cachewright.placement import capacity
 from cachewright.placement.capacity import Request as RoomRequest
 from cachewright.topologies import topology_of
 
-_SECONDS_BESIDES = 5.0
+_SECONDS_BESIDES = 1.0
 _BYTES_PER_SECOND = 20e6
 
 
