@@ -24,7 +24,7 @@ from cachewright.operations.execution import executable_operations
 from cachewright.operations.operation import Accepted, NoParams, Operation
 from cachewright.operations.restart import RESTART
 from cachewright.operations.step_names import PRE_CHECK, STATUS_CHECK
-from cachewright.services.tasks import TaskService
+from cachewright.services.tasks import TaskService, _new_task
 from cachewright.store import instances, tasks
 from cachewright.store.database import Database
 from cachewright.tasks.feed import TaskFeed
@@ -118,3 +118,25 @@ def test_it_cannot_be_paused_and_can_be_retried(context: OperationContext, servi
         executable_operations(context)[VERIFY.kind].conclude(connection, ended, recovered=True)
     assert service.retry(WHO, "i", task.id).attempt == 1
     assert instance_of(context.database).status == "VERIFYING"
+
+
+def test_what_its_tasks_take_is_learned(context: OperationContext, service: TaskService) -> None:
+    task = service.submit(VERIFY, WHO, "i", None)
+    assert task.remaining_seconds == 1
+    begin = task.created_at
+    ended = msgspec.structs.replace(task, status="SUCCESS", begin_time=begin, end_time=begin + 10_000)
+    with context.database.write() as connection:
+        ended = tasks.save(connection, ended)
+        executable_operations(context)[VERIFY.kind].conclude(connection, ended, recovered=True)
+    assert service.submit(VERIFY, WHO, "i", None).remaining_seconds == 10
+
+
+def test_ids_of_tasks_sort_by_the_time_of_their_request(
+    context: OperationContext, service: TaskService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DBOS runs tasks of one instance that were enqueued in the same second in the order of their ids."""
+    times = [1_795_451_217_699, 1_795_451_217_700, 1_795_451_217_956]
+    monkeypatch.setattr("cachewright.services.tasks.now_ms", iter(times).__next__)
+    ids = [_new_task(VERIFY, WHO, instance_of(context.database), Accepted(NoParams())).id for _ in times]
+    assert ids == sorted(ids)
+    assert {len(task_id) for task_id in ids} == {32}

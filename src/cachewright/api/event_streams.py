@@ -2,7 +2,8 @@
 
 An event of a task is named `progress`. Its data is the progress, with what the record of the task says of its waits and
 its remaining time; its id is the task's revision. The stream ends with the task; the last event is named `end`. If the
-server stops, the stream ends without this event.
+server stops, the stream ends without this event. While a task waits behind others of its instance, its remaining time
+is read again every two seconds.
 
 The rights of the caller are checked again before each event and every two seconds. If they are lost (the user or key is
 disabled, the token has ended, the role was removed), the last event is named `refused`. Its data is the body that a new
@@ -49,22 +50,24 @@ async def _events(
     clock = asyncio.get_running_loop().time
     with feed.watching(task_id) as watch, suppress(FeedClosed):
         now: Task | None = await asyncio.to_thread(look)  # read after watching began, to miss no change
-        sent, sent_at = b"", clock()
+        sent, sent_at, waits = b"", clock(), False
         while True:
             if (refusal := await rights()) is not None:
                 yield _refused(refusal)
                 return
-            if now is None:
-                if clock() - sent_at >= _QUIET_SECONDS:
-                    sent_at = clock()
-                    yield ServerSentEventMessage(data=None, comment="still here")
-            elif now.status in ENDED:
+            if now is not None and now.status in ENDED:
                 yield _event("end", now, msgspec.json.encode(progress_event(now)))
                 return
-            elif (progress := msgspec.json.encode(progress_event(now))) != sent:
+            waits = waits if now is None else now.status == "WAITING"
+            if now is not None and (progress := msgspec.json.encode(progress_event(now))) != sent:
                 sent, sent_at = progress, clock()
                 yield _event("progress", now, progress)
+            elif clock() - sent_at >= _QUIET_SECONDS:
+                sent_at = clock()
+                yield ServerSentEventMessage(data=None, comment="still here")
             now = await watch.changed(_CHECK_SECONDS)
+            if waits and (now is None or now.status == "WAITING"):
+                now = await asyncio.to_thread(look)
 
 
 def instance_stream(

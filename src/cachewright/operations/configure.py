@@ -23,6 +23,7 @@ from cachewright.tasks.plan import SubStepSpec, build, effort
 from cachewright.valkey.parameters import BY_NAME, values
 
 _NODE_SECONDS = 0.02
+_EXPECTED_SECONDS = 0.2  # before the plan, besides the nodes
 _CHECK_SECONDS = 0.05
 _LANE = "nodes"
 
@@ -61,6 +62,9 @@ class Configure(Operation[ConfigureRequest, ConfigureParams]):
             for name, new_value in request.values.items()
         )
         return Accepted(ConfigureParams(changes), {"updated_config_length": len(changes)})
+
+    def expected_seconds(self, task: Task, nodes: Sequence[Node], dataset: int) -> float:
+        return _EXPECTED_SECONDS + _NODE_SECONDS * len(nodes)
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
         nodes = [node for node in await context.nodes(task.instance_id) if node.should_run]

@@ -27,6 +27,8 @@ from cachewright.topologies import topology_of
 
 _CHECK_SECONDS = 0.05
 _STOP_SECONDS = 5.0
+_FORMATION_SECONDS = 0.2  # before the plan
+_SECONDS_OF_NODE = 0.2  # before the plan
 
 
 class CreateParams(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +52,9 @@ class Create(Operation[CreateRequest, CreateParams]):
 
     def validate(self, instance: Instance, nodes: Sequence[Node], request: CreateRequest) -> Accepted[CreateParams]:
         return Accepted(CreateParams(spec_code=request.flavor.spec_code, engine_version=request.engine_version))
+
+    def expected_seconds(self, task: Task, nodes: Sequence[Node], dataset: int) -> float:
+        return _FORMATION_SECONDS + _SECONDS_OF_NODE * len(nodes)
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
         nodes = await context.nodes(task.instance_id)

@@ -15,6 +15,7 @@ from cachewright.operations.operation import Accepted, NoParams, Operation
 from cachewright.tasks.plan import SubStepSpec, build, effort
 
 _STOP_SECONDS = 0.2
+_EXPECTED_SECONDS = 0.3  # before the plan; nodes are stopped concurrently
 
 
 class Delete(Operation[None, NoParams]):
@@ -36,6 +37,9 @@ class Delete(Operation[None, NoParams]):
 
     def validate(self, instance: Instance, nodes: Sequence[Node], request: None) -> Accepted[NoParams]:
         return Accepted(NoParams())
+
+    def expected_seconds(self, task: Task, nodes: Sequence[Node], dataset: int) -> float:
+        return _EXPECTED_SECONDS
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
         nodes = await context.nodes(task.instance_id)

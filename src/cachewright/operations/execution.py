@@ -8,11 +8,12 @@ import sqlalchemy as sa
 
 from cachewright import errors
 from cachewright.model.tasks import Control, Step, Task
-from cachewright.operations import OPERATIONS
+from cachewright.operations import OPERATIONS, expected_duration
 from cachewright.operations.actions import ACTIONS, POLICIES
 from cachewright.operations.context import OperationContext
 from cachewright.operations.instance_status import set_status_after
 from cachewright.operations.operation import Operation
+from cachewright.store import instances
 from cachewright.tasks.operation import ActionFailed, Policy, StepContext
 from cachewright.tasks.waiting import Postponed
 from cachewright.valkey.client import NODE_GONE, NodeBusy, NodeRefused
@@ -67,6 +68,8 @@ class ExecutableOperation:
         return self._operation.is_typical(task, control)
 
     def conclude(self, connection: sa.Connection, task: Task, recovered: bool) -> None:
+        if task.status == "SUCCESS":
+            expected_duration.learn(connection, self._operation, task, instances.nodes_of(connection, task.instance_id))
         set_status_after(connection, task, recovered=recovered)
         if task.status == "SUCCESS" and self._operation.status_after_success is not None:
             self._operation.succeeded(self._context, connection, task)

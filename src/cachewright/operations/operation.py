@@ -76,6 +76,14 @@ class Operation(Generic[RequestT, ParamsT]):
         """Validate a request. Pure. ApiError if the instance, which has these nodes, cannot be changed as requested."""
         raise NotImplementedError
 
+    def expected_seconds(self, task: Task, nodes: Sequence[Node], dataset: int) -> float:
+        """Expected duration of a task that has no plan yet, on a host that has not learned its own. Pure; asks no node.
+
+        :param nodes: of the instance, at the request.
+        :param dataset: the instance's data in bytes; 0 if it has not been measured.
+        """
+        return 1.0
+
     def required_room(self, nodes: Sequence[Node], params: ParamsT, dataset: int | None) -> RoomRequest | None:
         """Room that host and quota must have; None for no requirement. Pure. `dataset` is the instance's data in bytes;
         None leaves the disk out."""

@@ -22,6 +22,7 @@ from cachewright.valkey.topology import primaries
 
 _CHECK_SECONDS = 0.1
 _START_SECONDS = 0.5
+_SECONDS_OF_SHARD = 2.2  # before the plan: most time passes while Valkey holds back a former primary
 _LANE = "nodes"
 
 
@@ -36,6 +37,9 @@ class Restart(Operation[None, NoParams]):
 
     def validate(self, instance: Instance, nodes: Sequence[Node], request: None) -> Accepted[NoParams]:
         return Accepted(NoParams())
+
+    def expected_seconds(self, task: Task, nodes: Sequence[Node], dataset: int) -> float:
+        return _SECONDS_OF_SHARD * len({node.shard for node in nodes})
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
         """Replicas of a shard restart before its primary, so that the replica that takes over has restarted already."""

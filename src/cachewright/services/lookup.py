@@ -6,7 +6,8 @@ from cachewright import errors
 from cachewright.errors import ApiError
 from cachewright.model.instances import Instance
 from cachewright.model.tasks import Task
-from cachewright.store import instances, tasks
+from cachewright.store import instances, task_controls, tasks
+from cachewright.tasks.queueing import with_queue
 
 
 def instance_of(connection: sa.Connection, project_id: str, instance_id: str) -> Instance:
@@ -41,3 +42,12 @@ def task_of_project(connection: sa.Connection, project_id: str, task_id: str) ->
     if task is None:
         raise ApiError(errors.TASK_NOT_FOUND)
     return task
+
+
+def with_tasks_before(connection: sa.Connection, task: Task) -> Task:
+    """Return a task as it is shown: if it waits, its remaining time includes that of the tasks before it."""
+    if task.status != "WAITING":
+        return task
+    unfinished = tasks.unfinished_of(connection, task.instance_id)
+    cancelled = {other.id for other in unfinished if task_controls.get(connection, other.id).is_cancelled}
+    return with_queue(task, unfinished, cancelled)

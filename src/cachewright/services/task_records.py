@@ -11,7 +11,7 @@ from cachewright.errors import ApiError
 from cachewright.model.identity import Principal
 from cachewright.model.tasks import ENDED, Control, Task
 from cachewright.operations.configure import CONFIGURE
-from cachewright.services.lookup import instance_of, task_of, task_of_project, task_on_record
+from cachewright.services.lookup import instance_of, task_of, task_of_project, task_on_record, with_tasks_before
 from cachewright.store import task_controls, tasks
 from cachewright.store.database import Database
 from cachewright.store.read_cache import ReadCache
@@ -42,19 +42,20 @@ class TaskRecords:
         """Return a task of the instance. Raises ApiError DCS.3022 or DCS.4958."""
         with self._database.read() as connection:
             task = task_of(connection, principal.project_id, instance_id, task_id)
-            return ControlledTask(task, task_controls.get(connection, task_id))
+            return ControlledTask(with_tasks_before(connection, task), task_controls.get(connection, task_id))
 
     def find(self, principal: Principal, task_id: str) -> ControlledTask:
         """Return a task of the project, also after the deletion of its instance. Raises ApiError DCS.4958."""
         with self._database.read() as connection:
             task = task_of_project(connection, principal.project_id, task_id)
-            return ControlledTask(task, task_controls.get(connection, task_id))
+            return ControlledTask(with_tasks_before(connection, task), task_controls.get(connection, task_id))
 
     def current(self, principal: Principal, instance_id: str, task_id: str) -> Task:
         """Return the present state of a task, also after the deletion of its instance. Raises ApiError DCS.3022 or
         DCS.4958."""
         with self._database.read() as connection:
-            return task_on_record(connection, principal.project_id, instance_id, task_id)
+            task = task_on_record(connection, principal.project_id, instance_id, task_id)
+            return with_tasks_before(connection, task)
 
     async def cached(self, project_id: str, instance_id: str, task_id: str, render: Callable[[Task], View]) -> View:
         """Return `render(task)` for the present state of the task, cached until the database changes. `render` must be
@@ -135,6 +136,6 @@ def _rendered(
 ) -> View | _NotFound:
     """Render a task. Return a missing task as a value instead of an error, so that it is cached too."""
     try:
-        return render(task_on_record(connection, project_id, instance_id, task_id))
+        return render(with_tasks_before(connection, task_on_record(connection, project_id, instance_id, task_id)))
     except ApiError as error:
         return _NotFound(error.code)

@@ -6,7 +6,7 @@ commit. If the server ends in between, its next start enqueues the task.
 """
 
 import asyncio
-import uuid
+import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,12 +24,13 @@ from cachewright.monitoring.node_stats import StatsCollector
 from cachewright.operations import OPERATIONS, acceptance, admission
 from cachewright.operations.context import OperationContext
 from cachewright.operations.execution import node_errors_as_failures
+from cachewright.operations.expected_duration import estimated
 from cachewright.operations.instance_status import set_status_after
 from cachewright.operations.operation import Accepted, Operation, ParamsT, RequestT
 from cachewright.operations.requests import ResizeRequest
 from cachewright.operations.resize.operation import RESIZE, Preview
 from cachewright.placement.capacity import Limits, Shortage
-from cachewright.services.lookup import instance_of, task_of
+from cachewright.services.lookup import instance_of, task_of, with_tasks_before
 from cachewright.store import instances, task_controls, tasks
 from cachewright.tasks import plan
 from cachewright.tasks.feed import TaskFeed
@@ -78,7 +79,8 @@ class TaskService(msgspec.Struct, frozen=True):
             accepted = operation.validate(instance, nodes, request)
             self._require_room(connection, limits, operation, instance, nodes=nodes, params=accepted.params)
             cancelled = _cancel(connection, unfinished) if operation.cancels_others else []
-            task = add_task(connection, operation, principal, instance, accepted)
+            dataset = self.statistics.used_memory(instance_id)
+            task = add_task(connection, operation, principal, instance, accepted, dataset=dataset)
             if accepted.control != Control():
                 task_controls.put(connection, task.id, accepted.control)
         for other in cancelled:
@@ -138,8 +140,9 @@ class TaskService(msgspec.Struct, frozen=True):
             if control.is_cancelled and task.status == "WAITING":
                 _end_cancelled(connection, task, "cancelled before it began")
             changed = tasks.load(connection, task_id)
+            shown = with_tasks_before(connection, changed)
         self.feed.publish(changed)
-        return changed
+        return shown
 
     def cancel_resize(self, principal: Principal, instance_id: str, task_id: str) -> None:
         """Cancel a resize. Raises ApiError DCS.4957 if the task is of another kind or has ended."""
@@ -169,13 +172,15 @@ class TaskService(msgspec.Struct, frozen=True):
             waiting = msgspec.structs.replace(
                 task, status="WAITING", end_time=None, error_code=None, message="", attempt=task.attempt + 1
             )
-            saved = tasks.save(connection, waiting)
+            dataset = self.statistics.used_memory(instance_id)
+            saved = tasks.save(connection, estimated(connection, operation, waiting, nodes, mode=mode, dataset=dataset))
+            shown = with_tasks_before(connection, saved)
             instances.change(
                 connection, instance_id, status=operation.status_while_running, updated_at=now_ms(), error_code=None
             )
         self.feed.publish(saved)
         self.enqueue(saved)
-        return saved
+        return shown
 
     def _require_room(
         self,
@@ -208,13 +213,25 @@ def add_task(
     principal: Principal,
     instance: Instance,
     accepted: Accepted[ParamsT],
+    *,
+    dataset: int = 0,
 ) -> Task:
-    """Store a task. Set the instance's status to that of the operation, unless it must wait for another task, which it
-    does not cancel."""
+    """Store a task with its expected duration. Set the instance's status to that of the operation, unless it must wait
+    for another task, which it does not cancel.
+
+    :param dataset: the instance's data in bytes; 0 if it has not been measured.
+    """
     task = _new_task(operation, principal, instance, accepted)
     # Lists are ordered by this time. A clock that was set back must not hide the latest task.
     created_at = max(task.created_at, tasks.last_created_at(connection, principal.project_id))
-    task = msgspec.structs.replace(task, created_at=created_at)
+    task = estimated(
+        connection,
+        operation,
+        msgspec.structs.replace(task, created_at=created_at),
+        instances.nodes_of(connection, instance.id),
+        mode=accepted.control.mode,
+        dataset=dataset,
+    )
     is_next = operation.cancels_others or not tasks.unfinished_of(connection, instance.id)
     tasks.add(connection, task)
     if is_next:
@@ -225,7 +242,8 @@ def add_task(
 def _new_task(
     operation: Operation[Any, ParamsT], principal: Principal, instance: Instance, accepted: Accepted[ParamsT]
 ) -> Task:
-    task_id = uuid.uuid4().hex
+    created_at = now_ms()
+    task_id = _new_id(created_at)
     return Task(
         id=task_id,
         instance_id=instance.id,
@@ -237,9 +255,15 @@ def _new_task(
         details=dict(accepted.details),
         user_id=principal.user_id,
         user_name=principal.user_name,
-        created_at=now_ms(),
+        created_at=created_at,
         steps=plan.outline(task_id, operation.outline),
     )
+
+
+def _new_id(created_at: int) -> str:
+    """Random after 48 bits of time, as UUIDs of version 7: DBOS runs tasks that were enqueued in the same second in the
+    order of their ids, because the time of SQLite has no fractions with Python 3.11."""
+    return f"{created_at:012x}{secrets.token_hex(10)}"
 
 
 def _cancel(connection: sa.Connection, unfinished: Sequence[Task]) -> list[Task]:

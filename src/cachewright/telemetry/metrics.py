@@ -25,8 +25,10 @@ from cachewright.operations import OPERATIONS
 from cachewright.services.tokens import OUTCOMES, Outcome
 from cachewright.store import counts
 from cachewright.store.database import Database
+from cachewright.tasks.forecast import MARKS
 from cachewright.tasks.operation import CANCELLED
 from cachewright.telemetry.monitor_metrics import Monitors, gauge, of_monitors
+from cachewright.telemetry.predictions import AT_BEGIN, HELD, Prediction, latest, outcomes
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
 _UNKNOWN = "OTHER"
@@ -34,7 +36,8 @@ _UNKNOWN = "OTHER"
 _OUTCOMES = ("success", "failed", "cancelled")
 _REQUEST_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 _TASK_SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
-_ERRORS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2)
+_ERRORS = (0.01, 0.02, 0.05, 0.08, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5, 1, 2)
+_SIGNED_ERRORS = (*(-bound for bound in reversed(_ERRORS)), 0.0, *_ERRORS)
 
 
 class Metrics:
@@ -87,6 +90,21 @@ class Metrics:
             buckets=_ERRORS,
             registry=registry,
         )
+        self._biases = Histogram(
+            "cachewright_task_prediction_bias_ratio",
+            "The same error with its sign: negative if the end was predicted too early.",
+            ("kind", "progress"),
+            buckets=_SIGNED_ERRORS,
+            registry=registry,
+        )
+        self._intervals = Counter(
+            "cachewright_task_prediction_intervals",
+            "Whether tasks have ended within the interval of their remaining time, at a percent of their progress.",
+            ("kind", "progress", "outcome"),
+            registry=registry,
+        )
+        for kind, mark, held in itertools.product(OPERATIONS, (AT_BEGIN, *MARKS), HELD):
+            self._intervals.labels(kind, str(mark), held)
         self._migrated = Counter(
             "cachewright_migrated_bytes", "What slot migrations have moved since the server started.", registry=registry
         )
@@ -97,6 +115,7 @@ class Metrics:
             registry=registry,
         )
         self._moved: dict[str, float] = {}
+        self._predictions: dict[str, tuple[Prediction, ...]] = {}
         registry.register(self)
 
     def text(self) -> bytes:
@@ -119,18 +138,22 @@ class Metrics:
         """Count a change of a task. Called for each stored change."""
         if task.status in ENDED:
             self._moved.pop(task.id, None)
-            self._conclude(task)
+            self._conclude(task, self._predictions.pop(task.id, ()))
         else:
             self._count_moved(task)
+            self._predictions[task.id] = latest(task, self._predictions.get(task.id, ()))
 
-    def _conclude(self, task: Task) -> None:
-        outcome = "cancelled" if task.error_code == CANCELLED else task.status.lower()
-        self._ended.labels(task.kind, outcome).inc()
+    def _conclude(self, task: Task, predictions: tuple[Prediction, ...]) -> None:
+        ended_as = "cancelled" if task.error_code == CANCELLED else task.status.lower()
+        self._ended.labels(task.kind, ended_as).inc()
         if task.begin_time is not None and task.end_time is not None:
             self._durations.labels(task.kind, task.status).observe((task.end_time - task.begin_time) / 1000)
-        for forecast in task.forecasts:
-            if forecast.error is not None:
-                self._errors.labels(task.kind, str(forecast.percent)).observe(abs(forecast.error))
+        for outcome in outcomes(task, predictions):
+            labels = (task.kind, str(outcome.mark))
+            self._errors.labels(*labels).observe(abs(outcome.error))
+            self._biases.labels(*labels).observe(outcome.error)
+            if outcome.held:
+                self._intervals.labels(*labels, outcome.held).inc()
 
     def _count_moved(self, task: Task) -> None:
         """Count bytes moved since the last change. Bytes from before the first change seen were moved under an earlier

@@ -1,10 +1,11 @@
 """Accuracy of predictions."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cachewright.cli.demo.latency import Sample, Target, of_phase, packed, percentile, unpacked
-from cachewright.cli.demo.prediction import ProgressSample, accuracy, descents
+from cachewright.cli.demo.prediction import AtMark, Estimate, ProgressSample, accuracy, descents
 
 PERCENTS = st.lists(st.integers(0, 100), max_size=30)
 
@@ -38,6 +39,29 @@ def test_before_ten_percent_and_after_the_end_nothing_is_judged() -> None:
         )
         is None
     )
+
+
+def test_estimates_of_the_record_are_compared_with_the_percent_alone() -> None:
+    told = [ProgressSample(102, 20, 8)]
+    estimates = [Estimate(percent=20, at=102, remaining=9), Estimate(percent=50, at=104, remaining=4.5)]
+    found = accuracy(told, 100, 110, estimates, planned=8)
+    assert found
+    assert (found.planned_seconds, found.planned_share) == (8, -0.2)
+    assert found.marks == (
+        AtMark(percent=20, error=0.1, extrapolated=0.0),
+        AtMark(percent=50, error=-0.15, extrapolated=-0.2),
+    )
+
+
+@given(st.integers(1, 99), st.floats(1, 1000))
+def test_a_percent_that_is_linear_in_time_extrapolates_to_the_end(percent: int, seconds: float) -> None:
+    at = seconds * percent / 100
+    estimate = Estimate(percent=percent, at=at, remaining=0)
+    found = accuracy([ProgressSample(0, 10, 1)], 0, seconds, [estimate])
+    assert found
+    (mark,) = found.marks
+    assert mark.extrapolated == pytest.approx(0, abs=1e-9)
+    assert mark.error == pytest.approx(percent / 100 - 1)
 
 
 def test_a_task_that_took_no_time_is_not_judged() -> None:

@@ -14,7 +14,7 @@ from cachewright.cli.demo.content import DataSet
 from cachewright.cli.demo.demonstration import Impossible, shard_gb
 from cachewright.cli.demo.latency import Latency, of_phase
 from cachewright.cli.demo.load import Loaded, Verified
-from cachewright.cli.demo.prediction import Prediction
+from cachewright.cli.demo.prediction import AtMark, Prediction
 from cachewright.cli.demo.report import Change, Report, Traffic, tables, verdict
 from cachewright.client.progress import Moved
 
@@ -38,7 +38,16 @@ CHANGE = Change(
     seconds=8.0,
     moved=Moved(ranges=6, keys=120_000, bytes=30_000_000, seconds=2.0),
     keys_per_second=60_000,
-    prediction=Prediction(samples=9, median_seconds=0.5, worst_seconds=1.5, median_share=0.06, worst_share=0.18),
+    prediction=Prediction(
+        samples=9,
+        median_seconds=0.5,
+        worst_seconds=1.5,
+        median_share=0.06,
+        worst_share=0.18,
+        planned_seconds=7.4,
+        planned_share=-0.075,
+        marks=(AtMark(percent=10, error=0.31, extrapolated=-0.42), AtMark(percent=50, error=-0.04, extrapolated=0.11)),
+    ),
     descents=(),
 )
 TRAFFIC = Traffic(
@@ -75,14 +84,17 @@ def test_a_good_run_is_ok_and_reads_as_a_table_and_as_json() -> None:
     assert said["report"]["scale_out"]["moved"]["keys"] == 120_000
     assert said["report"]["traffic"]["quiet"]["p99_ms"] == 1.2
     file = io.StringIO()
-    console = Console(file=file, width=140)
+    console = Console(file=file, width=100)
     for table in tables(REPORT):
         console.print(table)
+    assert "7.4 s (-8%) │ +31% │ - │ -4% │" in re.sub(" +", " ", file.getvalue())
+    assert "elapsed / percent │ │ -42% │ - │ +11% │" in re.sub(" +", " ", file.getvalue())
     for words in (
         "3 to 5 shards",
         "120,000",
-        "0.50 s (6%)",
-        "1.50 s (18%)",
+        "0.5 s │",
+        "1.5 s │",
+        "Goals: 10% at 10 %",
         "70.00 ms",
         "0.4%",
         "acknowledged writes: lost",

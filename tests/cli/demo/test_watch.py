@@ -6,11 +6,14 @@ import pytest
 
 from cachewright.cli.demo import watch
 from cachewright.cli.demo.cloud import TaskRow
+from cachewright.cli.demo.prediction import Estimate
 from cachewright.cli.demo.watch import TaskLost, follow, newest
 from cachewright.client.progress import Progress
 
 BEGIN = datetime(2026, 3, 1, 10, 0, 0, tzinfo=UTC)
 END = datetime(2026, 3, 1, 10, 0, 9, tzinfo=UTC)
+
+ESTIMATES = (Estimate(percent=25, at=BEGIN.timestamp() + 3, remaining=6.0),)
 
 
 def row(status: str, task_id: str = "t1") -> TaskRow:
@@ -32,6 +35,9 @@ class Script:
     def progress(self, instance_id: str, task_id: str) -> Progress:
         return Progress(percent=self._percent, remaining=1)
 
+    def estimates(self, instance_id: str, task_id: str) -> tuple[Estimate, ...]:
+        return ESTIMATES
+
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,6 +53,7 @@ def test_it_follows_to_the_end_whatever_that_is(status: str) -> None:
     assert shown == [0, 40, 30, 100]
     assert watched.descents == [(40, 30)]
     assert (watched.succeeded, watched.seconds) == (status == "SUCCESS", 9.0)
+    assert watched.estimates == ESTIMATES
 
 
 def test_a_task_that_vanishes_is_lost() -> None:

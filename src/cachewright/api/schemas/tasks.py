@@ -135,13 +135,18 @@ def task_item(task: Task) -> TaskItem:
 
 def progress(task: Task) -> Progress:
     """Return the progress. The remaining time of an unfinished task is at least one second."""
-    remaining = max(math.ceil(task.remaining_seconds), 1) if task.status in UNFINISHED else 0
-    return Progress(task.percent, remaining, [_step(step) for step in task.steps])
+    return Progress(task.percent, _remaining(task), [_step(step) for step in task.steps])
 
 
 def tag(task: Task) -> str:
-    """Return the entity tag (RFC 9110, 8.8.3), which changes with the task."""
-    return f'"{task.id}-{task.revision}"'
+    """Return the entity tag (RFC 9110, 8.8.3), which changes with the task. The remaining time of a task that waits
+    also changes with the tasks before it."""
+    queue = f"-{_remaining(task)}" if task.status == "WAITING" else ""
+    return f'"{task.id}-{task.revision}{queue}"'
+
+
+def _remaining(task: Task) -> int:
+    return max(math.ceil(task.remaining_seconds), 1) if task.status in UNFINISHED else 0
 
 
 def _step(step: Step) -> StepDetail:

@@ -1,4 +1,8 @@
-"""Calls of the cloud's unmodified SDK that the demo needs, with results as the demo's own types."""
+"""Calls of the cloud's unmodified SDK that the demo needs, with results as the demo's own types.
+
+Two extensions of the API, which the SDK lacks, tell more than the SDK's calls: the plan of a resize, and the record of
+a task with its estimates in fractions of a second.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +25,10 @@ from huaweicloudsdkdcs.v2 import (
     ShowInstanceRequest,
 )
 
+from cachewright.cli.demo.prediction import Estimate
+from cachewright.client.account import Account
+from cachewright.client.errors import RequestRefused, Unreachable
+from cachewright.client.http import ApiClient
 from cachewright.client.progress import Progress, Step, SubStep, parse_time
 
 _ANYWHERE = "local"
@@ -90,6 +98,7 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True):
 
 class Cloud:
     def __init__(self, access: Access) -> None:
+        self._extensions = ApiClient(msgspec.convert(msgspec.to_builtins(access), Account))
         credentials = BasicCredentials(access.access_key, access.secret_key, access.project_id)
         self._client: Any = DcsClient.new_builder().with_credentials(credentials).with_endpoint(access.endpoint).build()
 
@@ -125,6 +134,23 @@ class Cloud:
         body = ResizeInstanceBody(spec_code=size.spec_code, new_capacity=size.capacity)
         with _refusals("resize_instance"):
             self._client.resize_instance(ResizeInstanceRequest(instance_id=instance_id, body=body))
+
+    def planned_seconds(self, instance_id: str, size: Size) -> float:
+        """Expected duration of a resize, which is not started."""
+        body = {"spec_code": size.spec_code, "new_capacity": size.capacity}
+        with _refusals("resize plan"):
+            plan = self._extensions.ask("POST", f"instances/{instance_id}/resize/plan", body)
+        return float(plan["seconds"])
+
+    def estimates(self, instance_id: str, task_id: str) -> tuple[Estimate, ...]:
+        """Estimates that the record of a task keeps, in fractions of a second."""
+        with _refusals("task record"):
+            record = self._extensions.ask("GET", f"instances/{instance_id}/tasks/{task_id}")
+        return tuple(
+            Estimate(percent=forecast["progress"], at=moment.timestamp(), remaining=forecast["remain_seconds"])
+            for forecast in record["forecasts"]
+            if (moment := parse_time(forecast["at"]))
+        )
 
     def delete(self, instance_id: str) -> None:
         with _refusals("delete_single_instance"):
@@ -190,5 +216,7 @@ def _refusals(call: str) -> Iterator[None]:
     except ServiceResponseException as error:
         reason = f"{error.status_code} {error.error_code} {error.error_msg}"
         raise CloudRefused(call, reason, error.status_code) from error
-    except SdkException as error:
+    except RequestRefused as error:
+        raise CloudRefused(call, str(error), error.status) from error
+    except (SdkException, Unreachable) as error:
         raise CloudRefused(call, str(error)) from error

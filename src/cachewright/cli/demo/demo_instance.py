@@ -7,6 +7,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
+import msgspec
 from rich.console import Console
 
 from cachewright.cli.demo.cloud import Cloud, CloudRefused, Instance, Single, Size
@@ -100,12 +101,16 @@ class DemoInstance(OwnInstance):
         self.wait_until_running()
         return watched
 
-    def scale(self, shards: int) -> Watched:
-        """Resize and wait for success."""
-        title = f"Scale from {self._size.shards} to {shards} shards"
+    def planned_seconds(self, shards: int) -> float:
+        """Expected duration of a resize, which is not started."""
+        return self._cloud.planned_seconds(self._id, Size(shards, self._size.shard_gb))
+
+    def scale(self, shards: int, planned: float) -> Watched:
+        """Resize and wait for success. `planned` are the expected seconds."""
+        title = f"Scale from {self._size.shards} to {shards} shards, in {planned:.1f} s as planned"
         self._size = Size(shards, self._size.shard_gb)
         self._cloud.resize(self._id, self._size)
-        return self._watch(title)
+        return msgspec.structs.replace(self._watch(title), planned=planned)
 
     def _watch(self, title: str) -> Watched:
         """Show the newest task until it ends."""

@@ -124,8 +124,8 @@ class Demonstration:
             with closing(Background(spec, options.data_dir / "traffic.log")) as traffic:
                 quiet = self._quiet()
                 instance.note = traffic.note
-                scale_out = _timed(lambda: instance.scale(options.to))
-                scale_in = _timed(lambda: instance.scale(options.start))
+                scale_out = _scale(instance, options.to)
+                scale_in = _scale(instance, options.start)
                 self._say("Reading back all acknowledged writes")
                 outcome = traffic.stop(instance.seed())
             data = self._verify(instance.seed())
@@ -181,10 +181,11 @@ def shard_gb(data: DataSet, shards: int) -> int:
     raise Impossible(f"{data.keys:,} keys do not fit into {shards} shards of {_SHARD_SIZES[-1]} GB")
 
 
-def _timed(scale: Callable[[], Watched]) -> tuple[_Span, Watched]:
+def _scale(instance: DemoInstance, shards: int) -> tuple[_Span, Watched]:
     """Scale, and return the period in which clients may be affected: from the call to one second after the end."""
+    planned = instance.planned_seconds(shards)
     begin = time.monotonic()
-    watched = scale()
+    watched = instance.scale(shards, planned)
     end = time.monotonic()
     time.sleep(_AFTER_SECONDS)
     return (begin, end), watched

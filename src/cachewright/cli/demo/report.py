@@ -5,6 +5,7 @@ from itertools import chain
 
 import msgspec
 from rich.table import Table
+from rich.text import Text
 
 from cachewright.cli.demo.latency import Latency
 from cachewright.cli.demo.load import Loaded, Verified
@@ -14,6 +15,9 @@ from cachewright.cli.demo.wire import Outcome
 from cachewright.client.progress import Moved
 
 _EXAMPLES = 3
+_MARKS = (10, 25, 50, 75, 90)
+_GOALS = {10: 0.10, 25: 0.08, 50: 0.05, 90: 0.02}
+"""Largest median error at a percent, as a share of the duration."""
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,13 +139,14 @@ def _traffic_failures(traffic: Traffic) -> Iterator[str]:
 
 def tables(report: Report) -> Iterator[Table]:
     yield _changes_table(report)
+    yield _predictions_table(report)
     yield _traffic_table(report.traffic)
     yield _checks_table(report)
 
 
 def _changes_table(report: Report) -> Table:
     table = Table("change", title="Scaling", title_justify="left")
-    for heading in ("task", "migration", "ranges", "keys", "MB", "keys/s", "remain_time: median", "worst"):
+    for heading in ("task", "migration", "ranges", "keys", "MB", "keys/s"):
         table.add_column(heading, justify="right")
     for task in (report.scale_out, report.scale_in):
         table.add_row(
@@ -152,18 +157,50 @@ def _changes_table(report: Report) -> Table:
             f"{task.moved.keys:,}",
             f"{task.moved.bytes / 1e6:.1f}",
             f"{task.keys_per_second:,.0f}",
-            *_errors(task.prediction),
         )
     return table
 
 
-def _errors(prediction: Prediction | None) -> tuple[str, str]:
-    if prediction is None:
-        return "none", ""
-    return (
-        f"{prediction.median_seconds:.2f} s ({prediction.median_share:.0%})",
-        f"{prediction.worst_seconds:.2f} s ({prediction.worst_share:.0%})",
+def _predictions_table(report: Report) -> Table:
+    goals = ", ".join(f"{goal:.0%} at {percent} %" for percent, goal in _GOALS.items())
+    caption = (
+        "Errors of the predicted end as shares of the task's duration: + too late, - too early. The plan is made "
+        f"before the request. Goals: {goals}. Shown: errors of what a client polls, which is in whole seconds."
     )
+    table = Table("task", title="Remaining time", title_justify="left", caption=caption, caption_justify="left")
+    for heading in ("plan", *(f"{percent} %" for percent in _MARKS), "shown: median", "worst"):
+        table.add_column(heading, justify="right")
+    for task in (report.scale_out, report.scale_in):
+        told = task.prediction
+        name = f"{task.from_shards} to {task.to_shards} shards"
+        if told is None:
+            table.add_row(name, "none")
+            continue
+        own = {mark.percent: mark.error for mark in told.marks}
+        rival = {mark.percent: mark.extrapolated for mark in told.marks}
+        table.add_row(
+            name,
+            _planned(told),
+            *(_error(own.get(percent), _GOALS.get(percent)) for percent in _MARKS),
+            f"{told.median_seconds:.1f} s",
+            f"{told.worst_seconds:.1f} s",
+        )
+        table.add_row("elapsed / percent", "", *(_error(rival.get(percent)) for percent in _MARKS), style="dim")
+    return table
+
+
+def _planned(told: Prediction) -> str:
+    if told.planned_seconds is None or told.planned_share is None:
+        return ""
+    return f"{told.planned_seconds:.1f} s ({told.planned_share:+.0%})"
+
+
+def _error(error: float | None, goal: float | None = None) -> Text:
+    """An error, in colour where there is a goal. An estimate is missing if the percent skipped its mark."""
+    if error is None:
+        return Text("-")
+    style = "" if goal is None else "green" if abs(error) <= goal else "yellow"
+    return Text(f"{error:+.0%}", style=style)
 
 
 def _traffic_table(traffic: Traffic) -> Table:

@@ -1,4 +1,4 @@
-"""Follows a task through the cloud's SDK until it ends, and records its progress."""
+"""Follows a task through the cloud's SDK until it ends, and records its progress and its estimates."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from cachewright.cli.demo.cloud import TaskRow
-from cachewright.cli.demo.prediction import Prediction, ProgressSample, accuracy, descents
+from cachewright.cli.demo.prediction import Estimate, Prediction, ProgressSample, accuracy, descents
 from cachewright.client.progress import Moved, Progress, moved
 
 _EVERY_SECONDS = 0.25
@@ -21,20 +21,26 @@ class TaskLost(Exception):
 
 
 class Tasks(Protocol):
-    """Calls of the cloud's SDK that are needed here."""
+    """Calls of `Cloud` that are needed here."""
 
     def tasks(self, instance_id: str) -> list[TaskRow]: ...
     def progress(self, instance_id: str, task_id: str) -> Progress: ...
+    def estimates(self, instance_id: str, task_id: str) -> tuple[Estimate, ...]: ...
 
 
 class Watched(msgspec.Struct, frozen=True, kw_only=True):
-    """Record of a task that has ended. Times are epoch seconds."""
+    """Record of a task that has ended. Times are epoch seconds.
+
+    :ivar planned: expected seconds before the request; None if they were not asked for.
+    """
 
     row: TaskRow
     begin: float
     end: float
     last: Progress
     samples: tuple[ProgressSample, ...]
+    estimates: tuple[Estimate, ...] = ()
+    planned: float | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -50,7 +56,8 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def prediction(self) -> Prediction | None:
-        return accuracy(self.samples, self.begin, self.end)
+        begins = [step.begin.timestamp() for step in self.last.steps if step.begin]
+        return accuracy(self.samples, min(begins, default=self.begin), self.end, self.estimates, self.planned)
 
     @property
     def descents(self) -> list[tuple[int, int]]:
@@ -86,7 +93,8 @@ def follow(tasks: Tasks, instance_id: str, task_id: str, show: Show) -> Watched:
         if row.ended:
             begin = _moment(row.created, started)
             end = _moment(row.updated, asked)
-            return Watched(row=row, begin=begin, end=end, last=progress, samples=tuple(samples))
+            estimates = tasks.estimates(instance_id, task_id)
+            return Watched(row=row, begin=begin, end=end, last=progress, samples=tuple(samples), estimates=estimates)
         time.sleep(max(asked + _EVERY_SECONDS - time.time(), 0))
     raise TaskLost(f"task {task_id} has not ended within {_ENDS_WITHIN_SECONDS:.0f} s")
 

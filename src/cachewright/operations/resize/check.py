@@ -13,6 +13,8 @@ from cachewright.operations.resize.request import ResizeParams
 from cachewright.operations.step_names import PRE_CHECK
 from cachewright.placement.capacity import Request as RoomRequest
 
+_EXPECTED_SECONDS = 0.2
+
 
 class ResizeCheck(Operation[ResizeRequest, ResizeParams]):
     kind = "check"
@@ -27,6 +29,9 @@ class ResizeCheck(Operation[ResizeRequest, ResizeParams]):
 
     def required_room(self, nodes: Sequence[Node], params: ResizeParams, dataset: int | None) -> RoomRequest:
         return resize_request.required_room(nodes, params, dataset)
+
+    def expected_seconds(self, task: Task, nodes: Sequence[Node], dataset: int) -> float:
+        return _EXPECTED_SECONDS
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
         """The checks with which the resize itself would start."""

@@ -90,6 +90,9 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
     def required_room(self, nodes: Sequence[Node], params: ResizeParams, dataset: int | None) -> RoomRequest:
         return resize_request.required_room(nodes, params, dataset)
 
+    def expected_seconds(self, task: Task, nodes: Sequence[Node], dataset: int) -> float:
+        return resize_request.expected_seconds(task.steps, nodes, self.params_of(task), dataset)
+
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
         # A task that was cancelled while a node was busy could not cancel all of its migrations.
         access = context.access(await context.instance(task))

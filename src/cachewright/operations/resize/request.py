@@ -8,12 +8,15 @@ from cachewright import errors
 from cachewright.errors import ApiError
 from cachewright.flavors import UnknownFlavor, parse
 from cachewright.model.instances import Instance, Node
-from cachewright.model.tasks import Control
+from cachewright.model.tasks import Control, Step
 from cachewright.operations.operation import Accepted
 from cachewright.operations.requests import ResizeRequest
 from cachewright.placement import capacity
 from cachewright.placement.capacity import Request as RoomRequest
 from cachewright.topologies import topology_of
+
+_SECONDS_BESIDES = 1.0
+_BYTES_PER_SECOND = 20e6
 
 
 class ResizeParams(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +70,16 @@ def validate(instance: Instance, nodes: Sequence[Node], request: ResizeRequest) 
     )
     params = ResizeParams(spec_code=new.spec_code, new_capacity=new.capacity_gb)
     return Accepted(params, msgspec.structs.asdict(details), Control(mode=request.mode))
+
+
+def expected_seconds(steps: Sequence[Step], nodes: Sequence[Node], params: ResizeParams, dataset: int) -> float:
+    """Expected duration of a resize before its plan exists; with a plan, that of its moves at the same pace. `dataset`
+    is the instance's data in bytes."""
+    sub_steps = [sub for step in steps for sub in step.sub_steps]
+    moved = sum(sub.work.total for sub in sub_steps if sub.work.unit == "bytes")
+    if not sub_steps:
+        moved = capacity.moved_bytes(dataset, len({node.shard for node in nodes}), parse(params.spec_code).shards)
+    return _SECONDS_BESIDES + moved / _BYTES_PER_SECOND
 
 
 def required_room(nodes: Sequence[Node], params: ResizeParams, dataset: int | None = None) -> RoomRequest:
