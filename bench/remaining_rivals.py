@@ -11,7 +11,7 @@ RIVALS = (NAIVE, WINDOWED)
 
 _MARKS = 10
 _MARK_SECONDS = 1.0
-"""Linux md keeps ten marks, three seconds apart, for resyncs that take hours; the tasks here take seconds to minutes."""
+"""Linux md keeps ten marks, three seconds apart, for resyncs of hours; the tasks here take seconds to minutes."""
 
 
 class Shown(msgspec.Struct, frozen=True):

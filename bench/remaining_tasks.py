@@ -3,9 +3,10 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import httpx
@@ -38,10 +39,11 @@ def run(cluster: BenchCluster, instance_id: str, series: Series, position: int) 
     size = Size(series.shards[position + 1], series.shard_gb)
     body = {"spec_code": size.spec_code, "migration_mode": series.mode}
     path = f"instances/{instance_id}/resize"
-    with _clients(series.clients, cluster.seed(instance_id), _moving(cluster.api.ask("POST", f"{path}/plan", body))):
+    plan = partial(cluster.api.ask, "POST", f"{path}/plan", body)
+    with _clients(series.clients, cluster.seed(instance_id), plan):
         if series.clients is not Clients.NONE:
             time.sleep(_NOTICED_SECONDS)
-        planned = cluster.api.ask("POST", f"{path}/plan", body)["seconds"]
+        planned = plan()["seconds"]
         known = cluster.known(instance_id)
         cluster.api.ask("POST", path, {**body, "new_capacity": size.capacity})
         task_id = newest(cluster.cloud, instance_id, known).id
@@ -114,14 +116,14 @@ def _moving(plan: Any) -> tuple[SlotRange, ...]:
 
 
 @contextmanager
-def _clients(kind: Clients, seed: Seed, moving: tuple[SlotRange, ...]) -> Iterator[None]:
+def _clients(kind: Clients, seed: Seed, plan: Callable[[], Any]) -> Iterator[None]:
     if kind is Clients.NONE:
         yield
     elif kind is Clients.STEADY:
         with TrafficClients(TrafficSpec(seed=seed)):
             yield
     elif kind is Clients.HEAVY:
-        with HeavyWrites(HeavyWritesSpec(seed=seed, slots=moving)):
+        with HeavyWrites(HeavyWritesSpec(seed=seed, slots=_moving(plan()))):
             yield
     else:
         over = threading.Event()
