@@ -37,7 +37,9 @@ def _series(
         name, kind, number = series.name(position), series.kind(position), next(numbers)
         order = {"number": float(earlier.total() + 1), "earlier_of_kind": float(earlier[kind])}
         earlier[kind] += 1
-        yield Row(case=name, contestant=OURS, round=number, values=own_values(task) | order)
+        missed = position in series.interrupted and not task.interruptions
+        notes = ("ended before it could be interrupted",) if missed else ()
+        yield Row(case=name, contestant=OURS, round=number, values=own_values(task) | order, notes=notes)
         for rival, values in rival_values(task).items():
             yield Row(case=name, contestant=rival, round=number, values=values)
     cluster.delete(instance_id)

@@ -98,12 +98,13 @@ INSTALLATIONS: dict[Effort, tuple[tuple[Series, ...], ...]] = {
         (
             Series(
                 content=Content.SMALL,
-                megabytes=20,
+                megabytes=40,
                 shards=(3, 5, 3),
+                mode="gentle",
                 clients=Clients.STEADY,
                 interrupted={0: Cause.PAUSE, 1: Cause.KILL},
             ),
-            Series(content=Content.SMALL, megabytes=5, shards=(1, 2), clients=Clients.HEAVY),
+            Series(content=Content.SMALL, megabytes=20, shards=(1, 2), clients=Clients.HEAVY),
         ),
     ),
     "full": (

@@ -145,10 +145,10 @@ def _come_and_go(seed: Seed, over: threading.Event) -> None:
 def _interrupted(
     cause: Cause, cluster: BenchCluster, instance_id: str, watch: _Watch, record: Future[Any]
 ) -> tuple[Interruption, ...]:
-    """Interrupt a task. RuntimeError if it has ended before."""
+    """Interrupt a task, unless it ends before."""
     while watch.percent < _INTERRUPTED_AT:
         if record.done():
-            raise RuntimeError(f"{watch.path} has ended before it could be interrupted")
+            return ()
         time.sleep(_LOOK_SECONDS)
     begin = time.time()
     match cause:
