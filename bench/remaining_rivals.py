@@ -1,7 +1,7 @@
 """Estimates of the remaining time from the percent alone, as other tools compute them. Pure."""
 
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
 
 import msgspec
 
@@ -26,20 +26,23 @@ def elapsed_by_percent(begun: float, now: Shown) -> float | None:
     return (now.at - begun) * (100 - now.percent) / now.percent if now.percent else None
 
 
-def windowed_rate(begun: float, shown: Iterable[Shown]) -> float | None:
-    """The rest by the rate of the last ten marks, as in md_do_sync and status_resync of the Linux kernel; None if the
-    percent has not grown since the oldest mark. `shown`: all percents up to now.
+def windowed_rate(begun: float, shown: Sequence[Shown]) -> float | None:
+    """The rest by the rate since the oldest mark, as in md_do_sync and status_resync of the Linux kernel; None if the
+    percent has not grown since then. `shown`: all percents up to now."""
+    now = shown[-1]
+    passed = int((now.at - begun) / _MARK_SECONDS)
+    since = begun + max(passed - _MARKS, 0) * _MARK_SECONDS
+    grown = now.percent - _percent_at(since, [Shown(begun, 0), *shown])
+    return (100 - now.percent) * (now.at - since) / grown if grown > 0 else None
 
-    A mark is set when the percent grows: md counts sectors, and an integer percent is exact only at that moment."""
-    first = Shown(begun, 0)
-    marks = deque([first] * _MARKS, maxlen=_MARKS)
-    oldest, now = first, first
-    for now in shown:
-        if now.at >= marks[-1].at + _MARK_SECONDS and now.percent > marks[-1].percent:
-            oldest = marks[0]
-            marks.append(now)
-    grown = now.percent - oldest.percent
-    return (100 - now.percent) * (now.at - oldest.at) / grown if grown > 0 else None
+
+def _percent_at(at: float, shown: Sequence[Shown]) -> float:
+    """The percent at a time between readings. It is an integer, so it is exact only when it has just grown."""
+    grown = [after for before, after in pairwise([Shown(0, -1), *shown]) if after.percent > before.percent]
+    for before, after in pairwise(grown):
+        if at < after.at:
+            return before.percent + (after.percent - before.percent) * (at - before.at) / (after.at - before.at)
+    return grown[-1].percent
 
 
 def remaining_by(rival: str, begun: float, shown: Sequence[Shown]) -> float | None:
