@@ -1,5 +1,6 @@
 """The server of the demo and of benchmarks."""
 
+import uuid
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ def test_a_crashed_server_answers_again_at_the_same_address(tmp_path: Path) -> N
         access = server.access
         server.crash_and_restart()
         assert server.access == access
-        assert Cloud(access).instance("none") is None
+        assert Cloud(access).instance(str(uuid.uuid4())) is None
     finally:
         assert server.stop()
 
