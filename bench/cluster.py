@@ -53,7 +53,7 @@ class BenchCluster:
         self.root = Path(self._folder.name) / "data"
         self.server = ServerProcess(self.root)
         self.cloud = Cloud(self.server.access)
-        self._api = ApiClient(msgspec.convert(msgspec.to_builtins(self.server.access), Account))
+        self.api = ApiClient(msgspec.convert(msgspec.to_builtins(self.server.access), Account))
 
     def __enter__(self) -> Self:
         return self
@@ -73,7 +73,7 @@ class BenchCluster:
         """Resize, and wait for the end of the task. `mode` is the migration mode; by default that of the server."""
         known = self.known(instance_id)
         body = {"spec_code": size.spec_code, "new_capacity": size.capacity}
-        self._api.ask("POST", f"instances/{instance_id}/resize", body | ({"migration_mode": mode} if mode else {}))
+        self.api.ask("POST", f"instances/{instance_id}/resize", body | ({"migration_mode": mode} if mode else {}))
         return self.ended(instance_id, known)
 
     def known(self, instance_id: str) -> frozenset[str]:

@@ -110,14 +110,12 @@ def _fill(node: Node, slots: Sequence[int], content: Content, count: int, passwo
 
 def _make(client: Any, content: Content, count: int, slots: Iterable[int]) -> None:
     script = "#!lua flags=allow-cross-slot-keys\n" + _MAKE
-    client.execute_command("EVAL", script, 0, content, _POOL, count, *(_tags()[slot] for slot in slots))
+    client.execute_command("EVAL", script, 0, content, _POOL, count, *(tags()[slot] for slot in slots))
 
 
 def _make_giant(client: Any) -> None:
     for first in range(0, _GIANT_FIELDS, _GIANT_FIELDS_AT_ONCE):
-        client.execute_command(
-            "EVAL", _MAKE_GIANT, 1, f"giant:{{{_tags()[_GIANT_SLOT]}}}", first, _GIANT_FIELDS_AT_ONCE
-        )
+        client.execute_command("EVAL", _MAKE_GIANT, 1, f"giant:{{{tags()[_GIANT_SLOT]}}}", first, _GIANT_FIELDS_AT_ONCE)
 
 
 def _at_rest(client: Any) -> bool:
@@ -126,7 +124,7 @@ def _at_rest(client: Any) -> bool:
 
 
 @functools.cache
-def _tags() -> list[str]:
+def tags() -> list[str]:
     """A hash tag for each slot."""
     found: dict[int, str] = {}
     number = 0

@@ -37,24 +37,33 @@ class ServerProcess:
         if any(data_dir.iterdir()):
             raise ServerFailed(f"{data_dir} is not empty")
         self._log = data_dir / "server.log"
-        command = [sys.executable, "-m", "cachewright", "serve", "--data-dir", str(data_dir), "--listen", "127.0.0.1:0"]
-        command += ["--memory-overcommit", str(_OVERCOMMIT)]
-        environment = {**os.environ, _DATABASE_URL: database_url} if database_url else None
-        with self._log.open("wb") as log:
+        self._credentials = data_dir / "credentials.json"
+        self._arguments = ("--data-dir", str(data_dir), "--memory-overcommit", str(_OVERCOMMIT), *arguments)
+        self._environment = {**os.environ, _DATABASE_URL: database_url} if database_url else None
+        self._start("127.0.0.1:0")
+
+    def _start(self, listen: str) -> None:
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, *arguments],
-                env=environment,
+                [sys.executable, "-m", "cachewright", "serve", "--listen", listen, *self._arguments],
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches only the demo, which stops its processes in order
             )
         try:
-            self.access = self._ready(data_dir / "credentials.json")
+            self.access = self._ready(self._credentials)
         except BaseException:
             self._process.kill()
             self._process.wait()
             raise
+
+    def crash_and_restart(self) -> None:
+        """Kill the server, start it again on its port and wait until it responds. Its nodes keep running."""
+        self._process.kill()
+        self._process.wait()
+        self._start(self.access.endpoint.rpartition("//")[2])
 
     def stop(self) -> bool:
         """Stop the server by SIGTERM. False if it had to be killed or exited with an error."""
