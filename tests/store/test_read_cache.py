@@ -35,7 +35,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 def filled(database: Database) -> Database:
     with database.write() as connection:
-        connection.execute(sa.text("INSERT INTO throughput VALUES ('a', 1.0, 1), ('b', 2.0, 2)"))
+        connection.execute(sa.text("INSERT INTO throughput VALUES ('a', 1.0, 1, NULL), ('b', 2.0, 2, 0.5)"))
     return database
 
 

@@ -36,6 +36,8 @@ def further(task: Task) -> Task:
         message="m",
         percent=50,
         remaining_seconds=1.5,
+        remaining_low=1.0,
+        remaining_high=2.0,
         estimated_at=4,
         attempt=1,
         forecasts=(Forecast(percent=10, at=5, remaining_seconds=6.0),),
