@@ -208,7 +208,8 @@ def _traffic_table(traffic: Traffic) -> Table:
         "Control: requests of the same client in the same time to a node that does not scale. They show what latency "
         "the host adds. The clients, all nodes, the server and this display share its processors."
     )
-    table = Table("phase", title="Client latency", title_justify="left", caption=caption, caption_justify="left")
+    table = Table(title="Client latency", title_justify="left", caption=caption, caption_justify="left")
+    table.add_column("phase", min_width=len("scale-out"))
     for heading in ("requests", "p50", "p99", "longest read", "longest write", "over 10 ms"):
         table.add_column(heading, justify="right")
     for heading in ("control: p99", "longest"):
