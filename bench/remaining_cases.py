@@ -117,7 +117,7 @@ INSTALLATIONS: dict[Effort, tuple[tuple[Series, ...], ...]] = {
                 interrupted={4: Cause.PAUSE},
             ),
             Series(content=Content.SMALL, megabytes=2000, shards=_OUT_AND_IN),
-            Series(content=Content.LARGE, megabytes=1200, shards=_OUT_AND_IN, clients=Clients.STEADY),
+            Series(content=Content.LARGE, megabytes=1600, shards=_OUT_AND_IN, clients=Clients.STEADY),
             Series(content=Content.MIXED, megabytes=1000, shards=_DOUBLED, clients=Clients.CHANGING),
         ),
         (
@@ -138,7 +138,7 @@ INSTALLATIONS: dict[Effort, tuple[tuple[Series, ...], ...]] = {
                 clients=Clients.STEADY,
                 interrupted={3: Cause.PAUSE},
             ),
-            Series(content=Content.GIANT, megabytes=36, shards=_OUT_AND_IN, clients=Clients.STEADY),
+            Series(content=Content.GIANT, megabytes=100, shards=_OUT_AND_IN, clients=Clients.STEADY),
         ),
         (
             Series(content=Content.SMALL, megabytes=100, shards=_OUT_AND_IN, mode="gentle", clients=Clients.STEADY),
@@ -147,7 +147,7 @@ INSTALLATIONS: dict[Effort, tuple[tuple[Series, ...], ...]] = {
             Series(
                 content=Content.MIXED,
                 megabytes=1000,
-                shards=(3, 6, 4, 5, 3),
+                shards=(3, 6, 4, 6, 3),
                 clients=Clients.STEADY,
                 interrupted={0: Cause.KILL},
             ),
