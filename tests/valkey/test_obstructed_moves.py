@@ -24,6 +24,7 @@ from cachewright.valkey.client import NodeBusy
 from cachewright.valkey.migration.batch_size import LARGE_KEYS, BatchSizer
 from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.job_failure import is_cured_by_smaller_batches, overflows
+from cachewright.valkey.migration.jobs import jobs_in
 from cachewright.valkey.migration.mover import Move, Mover
 from cachewright.valkey.migration.source_state import MigrationState
 from cachewright.valkey.migration.transfer import RangeSize, Transfer
@@ -35,6 +36,7 @@ from standalone_node import OPEN
 
 PART = SlotRange(0, 8191)
 KEYS = 2000
+JOBS = "CLUSTER GETSLOTMIGRATIONS"
 CHILD_SECONDS = 5.0
 STALLED_SECONDS = 2.0
 """Shorter than the child lives."""
@@ -204,9 +206,11 @@ async def test_a_small_batch_that_waits_holds_no_permit_of_the_host(pair: tuple[
         if who == "source":
             begin_save(client)
         moving = asyncio.create_task(Mover(arguments(source, target, control, state=state)).ensure(lambda _: None))
-        await has_shown(control, "waiting for a" if who == "source" else "")
         script = threading.Thread(target=run_script, args=(target, 3))
-        if who == "target":
+        if who == "source":
+            await has_shown(control, "waiting for a")
+        else:
+            await sends_snapshot(client)
             script.start()
             await has_shown(control, f"waiting for node {target.id}: a script runs (BUSY)")
         async with asyncio.timeout(1), state.permits:
@@ -217,6 +221,13 @@ async def test_a_small_batch_that_waits_holds_no_permit_of_the_host(pair: tuple[
         if who == "target":
             script.join()
     assert not state.permits.locked()
+
+
+async def sends_snapshot(client: Any) -> None:
+    """Wait until the target has answered everything that the begin of a migration needs."""
+    async with asyncio.timeout(10):
+        while not any(job.state == "snapshotting" for job in jobs_in(client.execute_command(JOBS))):
+            await asyncio.sleep(0.02)
 
 
 async def has_shown(control: Watched, status: str) -> None:

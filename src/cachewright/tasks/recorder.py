@@ -128,34 +128,32 @@ class TaskRecorder:
     async def begin(self, sub_step_id: str) -> None:
         """Store the begin of a sub-step, which ends its wait. A sub-step that is repeated after a crash keeps its first
         begin time."""
-        self.end_wait(sub_step_id)
-        self._change(
-            sub_step_id,
-            lambda sub: replace(
-                sub,
-                status="EXECUTING",
-                begin_time=sub.begin_time or self._now(),
-                end_time=None,
-                error_code=None,
-                detail=without_status(sub.detail),
-            ),
-        )
+
+        def begun(sub: SubStep) -> SubStep:
+            sub = waits.end_wait(sub, self._now())
+            begin, detail = sub.begin_time or self._now(), without_status(sub.detail)
+            return replace(sub, status="EXECUTING", begin_time=begin, end_time=None, error_code=None, detail=detail)
+
+        self._change(sub_step_id, begun)
         await self.write(waiting=sub_step_id)
 
     async def finish(self, sub_step_id: str) -> None:
-        self.measure(sub_step_id, done=self.sub_step(sub_step_id).work.total)
-        self.end_wait(sub_step_id)
-        self._change(sub_step_id, lambda sub: replace(sub, status="FINISH", end_time=self._now()))
+        def finished(sub: SubStep) -> SubStep:
+            now = self._now()
+            progress_at = now if sub.done < sub.work.total else sub.progress_at
+            sub = waits.end_wait(sub, now)
+            return replace(sub, status="FINISH", end_time=now, done=sub.work.total, progress_at=progress_at)
+
+        self._change(sub_step_id, finished)
         await self.write()
 
     async def fail(self, sub_step_id: str, error_code: str, detail: str) -> None:
-        self.end_wait(sub_step_id)
-        self._change(
-            sub_step_id,
-            lambda sub: replace(
-                sub, status="FAILED", end_time=self._now(), error_code=error_code, detail=detail[:_MESSAGE_LIMIT]
-            ),
-        )
+        def failed(sub: SubStep) -> SubStep:
+            sub = waits.end_wait(sub, self._now())
+            shown = detail[:_MESSAGE_LIMIT]
+            return replace(sub, status="FAILED", end_time=self._now(), error_code=error_code, detail=shown)
+
+        self._change(sub_step_id, failed)
         await self.write()
 
     def measure(
