@@ -9,14 +9,17 @@ from cachewright.valkey.migration.transfer import LargeValues, RangeSize, Transf
 
 SLOTS, KEYS_A_SLOT, BYTES = 100, 1_000, 100.0
 KEYS = SLOTS * KEYS_A_SLOT
-AFTER = 0.3
-
+DELETION = 0.5
 LARGE = st.builds(LargeValues, bytes=st.floats(0, 1e9), worth=st.floats(0, 1e9))
 
 
-def progress(*, slots: int = SLOTS, large: dict[int, LargeValues] | None = None) -> TransferProgress:
-    size = RangeSize(keys=KEYS, bytes_per_key=BYTES, large=large or {}, after_copy=AFTER)
-    return TransferProgress(dict.fromkeys(range(SLOTS - slots, SLOTS), KEYS_A_SLOT), size, 0)
+def progress(
+    *, slots: int = SLOTS, large: dict[int, LargeValues] | None = None, batch: float = 0.0, batch_keys: int = KEYS
+) -> TransferProgress:
+    size = RangeSize(keys=KEYS, bytes_per_key=BYTES, large=large or {}, batch=batch, deletion=DELETION)
+    made = TransferProgress(dict.fromkeys(range(SLOTS - slots, SLOTS), KEYS_A_SLOT), size, 0)
+    made.expect_batches(batch_keys)
+    return made
 
 
 def job(state: str, first: int = 0, last: int = SLOTS - 1, buffered: int = 0) -> Job:
@@ -27,16 +30,16 @@ def job(state: str, first: int = 0, last: int = SLOTS - 1, buffered: int = 0) ->
 
 def test_the_copy_is_a_part_of_the_work() -> None:
     half = progress().transfer(KEYS // 2, [job("snapshotting")], KEYS * 50)
-    assert half.share == pytest.approx(0.5 * (1 - AFTER))
+    assert half.share == pytest.approx(0.5 / (1 + DELETION))
     assert half.uncounted == 0
     assert half.keys == KEYS // 2
 
 
 def test_what_follows_the_copy_has_no_counter_until_the_handover() -> None:
-    measured = progress()
+    measured = progress(batch=KEYS * 0.5)
     copied = measured.transfer(KEYS, [job("replicating")], KEYS * 100)
-    assert copied.share == pytest.approx(1 - AFTER)
-    assert copied.uncounted == pytest.approx(AFTER)
+    assert copied.share == pytest.approx(0.5)
+    assert copied.uncounted == pytest.approx(0.5)
     handed_over = measured.transfer(KEYS, [job("success")], KEYS * 100)
     assert handed_over.share == pytest.approx(1.0)
     assert handed_over.uncounted == 0
@@ -47,9 +50,20 @@ def test_batches_are_handed_over_one_after_another() -> None:
     first, second = job("success", 0, 49), job("snapshotting", 50, 99)
     assert measured.transfer(KEYS // 2, [second, first], KEYS * 50).share == pytest.approx(0.5)
     again = measured.transfer(KEYS * 3 // 4, [second], KEYS * 75)
-    assert again.share == pytest.approx(0.75 * (1 - AFTER) + 0.5 * AFTER)
+    assert again.share == pytest.approx((0.75 + 0.5 * DELETION) / (1 + DELETION))
     copied = measured.transfer(KEYS, [job("failover-paused", 50, 99)], KEYS * 100)
-    assert copied.uncounted == pytest.approx(AFTER / 2)
+    assert copied.uncounted == pytest.approx(0.5 * DELETION / (1 + DELETION))
+
+
+def test_batches_that_grow_are_foreseen() -> None:
+    """Nine of ten batches were small; what is left moves in one."""
+    measured = progress(batch=KEYS, batch_keys=KEYS_A_SLOT)
+    measured.hand_over([job("success", slot, slot) for slot in range(10)])
+    small = measured.transfer(10 * KEYS_A_SLOT, [job("success", 9, 9)], 0).share
+    measured.expect_batches(KEYS)
+    grown = measured.transfer(10 * KEYS_A_SLOT, [job("success", 9, 9)], 0).share
+    assert small == pytest.approx(0.1, abs=0.01)
+    assert grown == pytest.approx((10 + 0.15) / (11 + 1.5), abs=0.01)
 
 
 def test_slots_that_an_earlier_attempt_has_moved_are_finished() -> None:
@@ -59,18 +73,17 @@ def test_slots_that_an_earlier_attempt_has_moved_are_finished() -> None:
 
 def test_a_large_value_is_followed_by_its_bytes() -> None:
     """Its key is on the target as soon as its first elements are."""
-    large = {50: LargeValues(bytes=KEYS * BYTES, worth=KEYS)}
-    measured = progress(large=large)
+    measured = progress(large={50: LargeValues(bytes=KEYS * BYTES, worth=KEYS)})
     shares = [
         measured.transfer(KEYS, [job("snapshotting")], int(KEYS * BYTES * (1 + of_large))).share
         for of_large in (0.0, 0.25, 0.5, 1.0)
     ]
-    assert shares == pytest.approx([(1 - AFTER) * share for share in (0.5, 0.625, 0.75, 1.0)])
+    assert shares == pytest.approx([worth / (2 + DELETION) for worth in (1.0, 1.25, 1.5, 2.0)])
 
 
 def test_writes_that_the_source_has_buffered_are_work() -> None:
     buffered = progress().transfer(KEYS, [job("replicating", buffered=int(KEYS * BYTES))], KEYS * 100)
-    assert buffered.share == pytest.approx(0.5 * (1 - AFTER))
+    assert buffered.share == pytest.approx(1 / (2 + DELETION))
     assert buffered.uncounted == 0
 
 

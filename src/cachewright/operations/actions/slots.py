@@ -42,7 +42,7 @@ class MoveSlots(msgspec.Struct, frozen=True, kw_only=True):
     :ivar bytes_per_key: bytes that one of these keys takes on the network, without those of `large`.
     :ivar spared: whether the plan protects the clients of the source. Stored plans have this name, so it cannot change.
     :ivar large: large values by slot.
-    :ivar after_copy: share of the work that follows the copies of the batches.
+    :ivar batch: work of a batch, :ivar deletion: of the deletion of a key; see `RangeSize`.
     :ivar mode: mode of the task when the plan was made.
     """
 
@@ -54,7 +54,8 @@ class MoveSlots(msgspec.Struct, frozen=True, kw_only=True):
     bytes_per_key: float
     spared: bool = False
     large: Mapping[int, LargeValues] = {}
-    after_copy: float = 0.0
+    batch: float = 0.0
+    deletion: float = 0.0
     mode: MigrationMode = DEFAULT_MODE
 
     @property
@@ -99,7 +100,8 @@ async def _move(
             keys=arguments.keys,
             bytes_per_key=arguments.bytes_per_key,
             large=arguments.large,
-            after_copy=arguments.after_copy,
+            batch=arguments.batch,
+            deletion=arguments.deletion,
         ),
         control=step,
         stalled_seconds=step.policy.stalled,

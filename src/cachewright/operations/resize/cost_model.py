@@ -67,16 +67,13 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Estimated(msgspec.Struct, frozen=True, kw_only=True):
-    """Estimated cost of one range.
-
-    :ivar after_copy: share of `seconds` that follows the copies of the batches.
-    :ivar large: large values by slot.
-    """
+    """Estimated cost of one range. For all but the seconds see `RangeSize`."""
 
     way: Way
     seconds: float
-    after_copy: float
     large: Mapping[int, LargeValues]
+    batch: float
+    deletion: float
 
 
 def moved_keys(move: Move, load: NodeLoad) -> int:
@@ -119,9 +116,13 @@ def estimated(move: Move, load: NodeLoad, host: Host) -> Estimated:
         if slot in load.large
     }
     copy = (keys + sum(values.worth for values in large.values())) * of_key
-    after = batches * cost.batch / 2 + keys * cost.deletion
-    seconds = batches * cost.batch / 2 + copy + after
-    return Estimated(way=way, seconds=seconds, after_copy=after / seconds, large=large)
+    return Estimated(
+        way=way,
+        seconds=copy + batches * cost.batch + keys * cost.deletion,
+        large=large,
+        batch=cost.batch / of_key,
+        deletion=cost.deletion / of_key,
+    )
 
 
 def _move_spec(move: Move, load: NodeLoad, host: Host, *, is_new: bool) -> SubStepSpec:
@@ -135,7 +136,8 @@ def _move_spec(move: Move, load: NodeLoad, host: Host, *, is_new: bool) -> SubSt
         bytes_per_key=load.bytes_per_key,
         spared=load.clients and host.mode != "fastest",
         large=cost.large,
-        after_copy=cost.after_copy,
+        batch=cost.batch,
+        deletion=cost.deletion,
         mode=host.mode,
     )
     work = effort(

@@ -51,6 +51,7 @@ class BatchMover:
         await check_often(False, self._running.source, self._running.target)
         keys, queued = self._sizer.large_batches()
         batches = cut(remaining, self._running.progress.counts, keys)
+        self._running.progress.expect_batches(keys)
         next_batches = batches[: 1 if self._move.control.one_batch_at_a_time() else queued]
         async with self._state.targets.turn(self._move.target.id, "batches"):
             names = await self._start(next_batches)
@@ -74,7 +75,9 @@ class BatchMover:
             if self._move.control.mode() == "fastest":
                 return  # the mode has changed during the wait for a permit
             learned = self._sizer.small_batch(await fork_seconds(source))
-            batch = cut(remaining, counts, min(learned, most_keys or learned))[0]
+            at_once = min(learned, most_keys or learned)
+            self._running.progress.expect_batches(at_once)
+            batch = cut(remaining, counts, at_once)[0]
             keys = sum(counts[slot] for slot in slots_of([batch]))
             await check_often(keys <= SHORT_KEYS, source, target)
             await self._follow(await self._start([batch]), permit)

@@ -4,6 +4,7 @@ A batch is copied, which counters show, and then handed over and deleted on the 
 answers nobody meanwhile. Both are parts of the work. See docs/decisions/0003, 0006 and 0049 for the counters.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Literal
 
@@ -61,13 +62,15 @@ class RangeSize(msgspec.Struct, frozen=True, kw_only=True):
     :ivar keys: number of keys.
     :ivar bytes_per_key: expected bytes of an ordinary key on the network.
     :ivar large: large values by slot.
-    :ivar after_copy: share of the work of a batch that follows its copy.
+    :ivar batch: work of a batch besides its keys, :ivar deletion: of the deletion of a key on the source; both in
+        copies of ordinary keys that take as long.
     """
 
     keys: int
     bytes_per_key: float
     large: Mapping[int, LargeValues] = {}
-    after_copy: float = 0.0
+    batch: float = 0.0
+    deletion: float = 0.0
 
 
 class TransferProgress:
@@ -88,11 +91,12 @@ class TransferProgress:
         self._sample = slots[:: max(len(slots) // _SAMPLED_SLOTS, 1)]
         self._expected_sample = sum(counts[slot] for slot in self._sample)
         self._expected_keys = sum(counts.values())
-        self._moved_before = (
-            max(size.keys - self._expected_keys, 0.0) + self._large_in(size.large.keys() - counts.keys()).worth
-        )
-        self._total = self._moved_before + self._worth(counts.keys())
+        self._keys_before = max(size.keys - self._expected_keys, 0)
+        self._large_before = self._large_in(size.large.keys() - counts.keys()).worth
+        self._large = self._large_in(counts.keys()).worth
         self._handed_over: set[int] = set()
+        self._batches: set[str] = set()
+        self._batch_keys = max(self._expected_keys, 1)
 
     def bytes_transferred(self, exported: int) -> int:
         """Return the bytes of this range, given all bytes `exported` by the source."""
@@ -125,60 +129,91 @@ class TransferProgress:
         transferred = self.bytes_transferred(exported)
         keys = round(of_keys * self._expected_keys)
         self.hand_over(current)
-        copied = self._copied(current, transferred, of_keys)
-        handed_over = self._share_of(self._moved_before + self._worth(self._handed_over))
         moving = bool(states - _BEFORE_SNAPSHOT) or keys > 0
         is_copied = not states & (_BEFORE_SNAPSHOT | {"snapshotting"}) and of_keys >= 1.0
-        after_copy = self._size.after_copy
+        work = self._work(current, arrived, transferred, of_keys)
         return Transfer(
             full="finished" if is_copied else "in progress" if moving else "to start",
             increment="in progress" if states & _COPIED else "to start",
             keys=keys,
             bytes=transferred,
-            share=(1 - after_copy) * copied + after_copy * min(handed_over, copied),
-            uncounted=after_copy * self._share_of(self._in_handover(current, arrived)),
+            share=work.done / work.total if work.total else 0.0,
+            uncounted=work.uncounted / work.total if work.total else 0.0,
         )
+
+    def expect_batches(self, keys: int) -> None:
+        """Expect batches of this number of keys from now on."""
+        self._batch_keys = max(keys, 1)
 
     def hand_over(self, current: Iterable[Job]) -> None:
         """Record the slots of the jobs that have succeeded."""
-        self._handed_over.update(slot for job in current if job.state == "success" for slot in slots_of(job.ranges))
+        succeeded = [job for job in current if job.state == "success"]
+        self._handed_over.update(slot for job in succeeded for slot in slots_of(job.ranges))
+        self._batches.update(job.name for job in succeeded)
 
     def by_key(self, moved: int) -> float:
         """Return the finished share of a range of which `moved` keys have moved one by one."""
-        return self._share_of(self._moved_before + moved)
+        total = self._keys_before + self._expected_keys
+        return min((self._keys_before + moved) / total, 1.0) if total else 0.0
 
-    def _copied(self, current: Sequence[Job], transferred: int, of_keys: float) -> float:
-        """Share of the copies. A key with a large value is on the target before all of its value is: meanwhile, bytes
-        beyond those of ordinary keys tell how far it is. Writes that the source has buffered are work, too."""
-        keys, per_key = of_keys * self._expected_keys, self._size.bytes_per_key
+    def _work(self, current: Sequence[Job], arrived: int, transferred: int, of_keys: float) -> "_Work":
+        """Copies, deletions and batches, finished and in all. Batches to come are as large as the present one. Writes
+        that the source has buffered are work, too."""
+        size, handed_over = self._size, self._keys_in(self._handed_over)
+        batches_done = len(self._batches) + self._keys_before / self._batch_keys
+        batches_left = math.ceil((self._expected_keys - handed_over) / self._batch_keys)
+        copied = self._keys_before + of_keys * self._expected_keys + self._large_copied(current, transferred, of_keys)
+        deleted = self._keys_before + handed_over
+        to_delete = self._keys_before + self._expected_keys
+        buffered = sum(job.remaining_repl_size for job in current) / max(size.bytes_per_key, 1.0)
+        in_handover = self._in_handover(current, arrived)
+        return _Work(
+            done=copied + deleted * size.deletion + batches_done * size.batch,
+            uncounted=0.0 if in_handover is None else in_handover * size.deletion + size.batch,
+            total=to_delete * (1 + size.deletion)
+            + self._large_before
+            + self._large
+            + buffered
+            + (batches_done + batches_left) * size.batch,
+        )
+
+    def _large_copied(self, current: Sequence[Job], transferred: int, of_keys: float) -> float:
+        """Finished work of large values. A key with a large value is on the target before all of its value is:
+        meanwhile, bytes beyond those of ordinary keys tell how far it is."""
         finished = (job for job in current if job.state in _COPIED)
         running = (job for job in current if job.state == "snapshotting")
         copied = self._large_in(self._handed_over.union(*(slots_of(job.ranges) for job in finished)))
         copying = self._large_in({slot for job in running for slot in slots_of(job.ranges)})
-        beyond = max(transferred - keys * per_key - copied.bytes, 0.0)
+        ordinary = of_keys * self._expected_keys * self._size.bytes_per_key
+        beyond = max(transferred - ordinary - copied.bytes, 0.0)
         of_copying = min(beyond / copying.bytes, 1.0) if copying.bytes else 0.0
-        buffered = sum(job.remaining_repl_size for job in current) / max(per_key, 1.0)
-        done = self._moved_before + keys + copied.worth + of_copying * copying.worth
-        return done / (self._total + buffered) if self._total else 0.0
+        return self._large_before + copied.worth + of_copying * copying.worth
 
-    def _in_handover(self, current: Sequence[Job], arrived: int) -> float:
-        """Work of the copy of the batch that is copied, but not handed over yet; 0 if there is none."""
+    def _in_handover(self, current: Sequence[Job], arrived: int) -> int | None:
+        """Keys of the batch that is copied, but not handed over yet; None if there is none."""
         for job in reversed(current):  # in the order in which the node runs them
             if not job.ended:
                 slots = set(slots_of(job.ranges))
                 expected = sum(self.counts[slot] for slot in self._sample if slot in self._handed_over or slot in slots)
                 copied = job.state in _STREAMING and job.remaining_repl_size < _ALMOST_NOTHING
-                return self._worth(slots) if copied and arrived >= expected * _ALMOST_ALL else 0.0
-        return 0.0
+                return self._keys_in(slots) if copied and arrived >= expected * _ALMOST_ALL else None
+        return None
 
     def _large_in(self, slots: Set[int]) -> LargeValues:
         """Return the sum of the large values of these slots."""
         found = [values for slot, values in self._size.large.items() if slot in slots]
         return LargeValues(bytes=sum(one.bytes for one in found), worth=sum(one.worth for one in found))
 
-    def _worth(self, slots: Set[int]) -> float:
-        """Work of the copy of slots that had not moved at the start, in ordinary keys."""
-        return sum(self.counts.get(slot, 0) for slot in slots) + self._large_in(slots & self.counts.keys()).worth
+    def _keys_in(self, slots: Iterable[int]) -> int:
+        return sum(self.counts.get(slot, 0) for slot in slots)
 
-    def _share_of(self, worth: float) -> float:
-        return min(worth / self._total, 1.0) if self._total else 0.0
+
+class _Work(msgspec.Struct, frozen=True, kw_only=True):
+    """Work of a range, in copies of ordinary keys.
+
+    :ivar uncounted: what passes now without a counter.
+    """
+
+    done: float
+    uncounted: float
+    total: float
