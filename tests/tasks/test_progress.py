@@ -226,3 +226,10 @@ def test_more_evidence_makes_the_interval_narrower() -> None:
         return seen.high - seen.low
 
     assert width(0.1) > 2 * width(10) > 0
+
+
+def test_a_new_mode_has_its_own_effort() -> None:
+    fast = Work(unit="bytes", total=100.0, seconds=2.0, lane="a", rate="fast")
+    moving = sub_step(status="EXECUTING", begin_time=0, progress_at=5_000, done=50.0, work_in_modes={"fastest": fast})
+    assert estimate((step(moving),), 5_000).remaining_seconds == pytest.approx(5)
+    assert estimate((step(moving),), 5_000, control=Control(mode="fastest")).remaining_seconds < 4

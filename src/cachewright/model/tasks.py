@@ -61,6 +61,8 @@ class Wait(msgspec.Struct, frozen=True):
 class SubStep(msgspec.Struct, frozen=True, kw_only=True):
     """One sub-step. `action` names the function that performs it, `arguments` are its parameters.
 
+    :ivar work: its effort in the mode that the task had when the plan was made.
+    :ivar work_in_modes: its effort in other modes, if it differs.
     :ivar done: finished part of `work.total`, from a counter.
     :ivar uncounted: part of `work.total` after `done` that passes now and has no counter, such as a handover.
     :ivar progress_at: when `done` last increased, in epoch milliseconds; None before it has.
@@ -73,6 +75,7 @@ class SubStep(msgspec.Struct, frozen=True, kw_only=True):
     action: str
     arguments: dict[str, Any]
     work: Work
+    work_in_modes: dict[MigrationMode, Work] = {}
     done: float = 0.0
     uncounted: float = 0.0
     status: StepStatus = "WAITING"

@@ -12,7 +12,7 @@ import msgspec
 import sqlalchemy as sa
 from msgspec.structs import replace
 
-from cachewright.model.tasks import Step, SubStep, Task
+from cachewright.model.tasks import Step, SubStep, Task, Work
 from cachewright.store import throughput
 from cachewright.store.throughput import Rate
 from cachewright.tasks.progress import NOISE, measured, rate_of
@@ -58,7 +58,7 @@ def with_speeds(steps: Sequence[Step], speeds: Mapping[str, Speed]) -> tuple[Ste
 def learn(connection: sa.Connection, task: Task) -> None:
     """Learn the rates of a task that has succeeded."""
     known = load(connection)
-    planned = {rate_of(sub): sub.work.speed for step in task.steps for sub in step.sub_steps}
+    planned = {rate_of(sub, sub.work): sub.work.speed for step in task.steps for sub in step.sub_steps}
     for rate, measure in measured(task.steps, task.end_time or 0).items():
         if measure.passed <= 0 or measure.real <= 0:
             continue
@@ -81,12 +81,15 @@ def updated(before: Speed | None, observed: float, seconds: float) -> Speed:
 
 
 def _with_speed(sub_step: SubStep, speeds: Mapping[str, Speed]) -> SubStep:
-    speed, work = speeds.get(rate_of(sub_step), Speed()), sub_step.work
-    expected = replace(
-        work,
-        seconds=work.seconds / speed.value,
-        fixed=work.fixed / speed.value,
-        speed=speed.value,
-        evidence=speed.evidence,
-    )
-    return replace(sub_step, work=expected)
+    def expected(work: Work) -> Work:
+        speed = speeds.get(rate_of(sub_step, work), Speed())
+        return replace(
+            work,
+            seconds=work.seconds / speed.value,
+            fixed=work.fixed / speed.value,
+            speed=speed.value,
+            evidence=speed.evidence,
+        )
+
+    in_modes = {mode: expected(work) for mode, work in sub_step.work_in_modes.items()}
+    return replace(sub_step, work=expected(sub_step.work), work_in_modes=in_modes)

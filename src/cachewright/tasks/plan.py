@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from cachewright.model.tasks import Step, SubStep, Work
+from cachewright.model.tasks import MigrationMode, Step, SubStep, Work
 
 _NAMES = uuid.UUID("6f6a2c1e-6f0e-5d7c-9a41-5e0f3c8f9a10")
 
@@ -26,6 +26,7 @@ class SubStepSpec(msgspec.Struct, frozen=True, kw_only=True):
     work: Work
     arguments: dict[str, Any] = {}
     detail: str = ""
+    work_in_modes: dict[MigrationMode, Work] = {}
 
 
 def effort(
@@ -64,6 +65,7 @@ def _step(task_id: str, name: str, drafts: list[SubStepSpec]) -> Step:
             action=draft.action,
             arguments=draft.arguments,
             work=draft.work,
+            work_in_modes=draft.work_in_modes,
             detail=draft.detail,
         )
         for position, draft in enumerate(drafts)

@@ -19,10 +19,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from cachewright.model.tasks import Control, Step, SubStep
+from cachewright.model.tasks import Control, Step, SubStep, Work
 from cachewright.tasks.waits import waited_ms
-
-_UNLIMITED = Control()
 
 NOISE = 0.04
 """Variance of the measured slowness over one second of work. Over n seconds it is 1/n of that."""
@@ -45,12 +43,13 @@ class Estimate(msgspec.Struct, frozen=True):
     high: float
 
 
-def estimate(steps: Sequence[Step], now: int, *, shown: int = 0, control: Control = _UNLIMITED) -> Estimate:
+def estimate(steps: Sequence[Step], now: int, *, shown: int = 0, control: Control | None = None) -> Estimate:
     """Estimate percent and remaining seconds.
 
     :param now: epoch milliseconds.
     :param shown: percent that clients have already seen.
-    :param control: control settings of the task. Waits for a latency ceiling are its pace while it has one.
+    :param control: control settings of the task; None if it has none. Waits for a latency ceiling are its pace while
+        it has one.
     """
     seen = [_Seen(step, now, control) for step in steps]
     remaining, spread = _remaining(seen)
@@ -64,7 +63,7 @@ def estimate(steps: Sequence[Step], now: int, *, shown: int = 0, control: Contro
 
 def planned_seconds(steps: Sequence[Step]) -> float:
     """Planned duration of all steps."""
-    return sum(_Seen(step, 0, _UNLIMITED).planned for step in steps)
+    return sum(_Seen(step, 0).planned for step in steps)
 
 
 class Measured(msgspec.Struct):
@@ -87,7 +86,7 @@ class Measured(msgspec.Struct):
 
 def measured(steps: Sequence[Step], now: int) -> Mapping[str, Measured]:
     """Measurements by rate."""
-    return _measured([_Seen(step, now, _UNLIMITED) for step in steps])
+    return _measured([_Seen(step, now) for step in steps])
 
 
 class _Seen:
@@ -97,20 +96,21 @@ class _Seen:
     :ivar real: seconds that each lane has worked, by rate.
     """
 
-    def __init__(self, step: Step, now: int, control: Control, *, begun: float = 0.0) -> None:
+    def __init__(self, step: Step, now: int, control: Control | None = None, *, begun: float = 0.0) -> None:
         """:param begun: share of the uncounted part that has passed as soon as it begins."""
         self.step = step
-        self._parallel = self._turns = control.parallel
+        self._parallel = self._turns = control.parallel if control else None
         self.evidence: dict[str, float] = {}
         self.passed: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
         self.left: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
         self.real: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
         for sub_step in step.sub_steps:
-            work, rate = sub_step.work, rate_of(sub_step)
-            passed, left = _passed_and_left(sub_step, now, begun)
+            work = work_of(sub_step, control)
+            rate = rate_of(sub_step, work)
+            passed, left = _passed_and_left(sub_step, work, now, begun)
             self.passed[rate][work.lane] += passed
             self.left[rate][work.lane] += left
-            waited = waited_ms(sub_step, now) if control.latency_ceiling_ms else 0
+            waited = waited_ms(sub_step, now) if control and control.latency_ceiling_ms else 0
             self.real[rate][work.lane] += worked_seconds(sub_step, now) + waited / 1000
             self.evidence[rate] = work.evidence
             if work.turns:
@@ -147,9 +147,14 @@ class _Seen:
         return _duration(lanes.values(), self._turns)
 
 
-def rate_of(sub_step: SubStep) -> str:
+def work_of(sub_step: SubStep, control: Control | None) -> Work:
+    """Return the effort of a sub-step in the present mode of its task; as planned without `control`."""
+    return sub_step.work_in_modes.get(control.mode, sub_step.work) if control else sub_step.work
+
+
+def rate_of(sub_step: SubStep, work: Work) -> str:
     """Return the name of the rate, which sub-steps of equal work share."""
-    return sub_step.work.rate or sub_step.action
+    return work.rate or sub_step.action
 
 
 def worked_seconds(sub_step: SubStep, now: int) -> float:
@@ -160,9 +165,8 @@ def worked_seconds(sub_step: SubStep, now: int) -> float:
     return max(end - sub_step.begin_time - waited_ms(sub_step, end), 0) / 1000
 
 
-def counted_seconds(sub_step: SubStep) -> float:
-    """Return the planned seconds that counters show as passed."""
-    work = sub_step.work
+def _counted_seconds(sub_step: SubStep, work: Work) -> float:
+    """Planned seconds that counters show as passed."""
     if sub_step.status == "FINISH":
         return work.seconds
     if sub_step.status == "WAITING" or not work.total:
@@ -170,10 +174,10 @@ def counted_seconds(sub_step: SubStep) -> float:
     return min(sub_step.done / work.total, 1.0) * (work.seconds - work.fixed)
 
 
-def _passed_and_left(sub_step: SubStep, now: int, begun: float) -> tuple[float, float]:
+def _passed_and_left(sub_step: SubStep, work: Work, now: int, begun: float) -> tuple[float, float]:
     """Planned seconds of a sub-step. Time of an executing one that its counter does not explain belongs to the part
     without a counter: it means no slowness."""
-    passed, work = counted_seconds(sub_step), sub_step.work
+    passed = _counted_seconds(sub_step, work)
     if sub_step.status == "EXECUTING":
         uncounted = min(sub_step.uncounted / work.total, 1.0) * (work.seconds - work.fixed) if work.total else 0.0
         if uncounted and sub_step.progress_at is not None and not sub_step.waiting:
@@ -213,7 +217,7 @@ def _remaining(seen: Sequence[_Seen]) -> tuple[float, float]:
     return remaining, math.sqrt(variance)
 
 
-def _percent(steps: Sequence[Step], control: Control) -> int:
+def _percent(steps: Sequence[Step], control: Control | None) -> int:
     """Percent at the time of the last progress. Half of a part without a counter counts when it begins: so the percent,
     which stands meanwhile, is never far from the truth."""
     times = [

@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
-from cachewright.model.tasks import DEFAULT_MODE, MigrationMode
+from cachewright.model.tasks import DEFAULT_MODE, MODES, MigrationMode, Work
 from cachewright.operations.actions.slots import MoveSlots, move_slots, waiting_detail
 from cachewright.tasks.plan import SubStepSpec, effort
 from cachewright.valkey.migration.batch_size import LARGE_KEYS, BatchSizer
@@ -140,17 +141,23 @@ def _move_spec(move: Move, load: NodeLoad, host: Host, *, is_new: bool) -> SubSt
         deletion=cost.deletion,
         mode=host.mode,
     )
-    work = effort(
+    spec = move_slots.sub_step(
+        f"Slot migration. Slots {move.range.first}-{move.range.last}",
+        _work(move, load, host, is_new=is_new),
+        arguments,
+        detail=waiting_detail(move.source, move.range, keys),
+    )
+    others = [replace(host, mode=mode) for mode in MODES if load.clients and mode != host.mode]
+    return replace(spec, work_in_modes={other.mode: _work(move, load, other, is_new=is_new) for other in others})
+
+
+def _work(move: Move, load: NodeLoad, host: Host, *, is_new: bool) -> Work:
+    cost = estimated(move, load, host)
+    return effort(
         move.source,
         unit="bytes",
         total=max(moved_bytes(move, load), 1.0),
         seconds=cost.seconds,
         turns=host.key_turns if cost.way == "gentle" else host.turns,
         rate=f"{MOVE}: {cost.way}{', new target' if is_new else ''}",
-    )
-    return move_slots.sub_step(
-        f"Slot migration. Slots {move.range.first}-{move.range.last}",
-        work,
-        arguments,
-        detail=waiting_detail(move.source, move.range, keys),
     )
