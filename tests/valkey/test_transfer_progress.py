@@ -45,6 +45,13 @@ def test_what_follows_the_copy_has_no_counter_until_the_handover() -> None:
     assert handed_over.uncounted == 0
 
 
+def test_a_source_that_has_copied_all_keys_may_not_tell_so_before_it_deletes_them() -> None:
+    assert progress().transfer(KEYS, [job("snapshotting")], KEYS * 100).uncounted > 0
+    large = {50: LargeValues(bytes=KEYS * BYTES, worth=KEYS)}
+    assert progress(large=large).transfer(KEYS, [job("snapshotting")], KEYS * 150).uncounted == 0
+    assert progress(large=large).transfer(KEYS, [job("snapshotting")], KEYS * 200).uncounted > 0
+
+
 def test_batches_are_handed_over_one_after_another() -> None:
     measured = progress()
     first, second = job("success", 0, 49), job("snapshotting", 50, 99)

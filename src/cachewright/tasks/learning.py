@@ -17,10 +17,10 @@ from cachewright.store import throughput
 from cachewright.store.throughput import Rate
 from cachewright.tasks.progress import NOISE, measured, rate_of
 
-_FRESH_DEVIATION = 0.6
+_FRESH_DEVIATION = 0.4
 """Standard deviation of the logarithm of a speed that was never measured."""
 
-_LEAST_DEVIATION = 0.08
+_LEAST_DEVIATION, _MOST_DEVIATION = 0.08, 0.8
 _WEIGHT = 0.5
 _TELLING_SECONDS = 0.3
 """A rate that has worked for less time in a task teaches half as much or less."""
@@ -76,7 +76,7 @@ def updated(before: Speed | None, observed: float, seconds: float) -> Speed:
     deviation = known.deviation**2 + weight * (error**2 - known.deviation**2) if before else _FRESH_DEVIATION**2 / 4
     return Speed(
         value=known.value * math.exp(weight * error),
-        deviation=min(max(math.sqrt(deviation), _LEAST_DEVIATION), _FRESH_DEVIATION),
+        deviation=min(max(math.sqrt(deviation), _LEAST_DEVIATION), _MOST_DEVIATION),
     )
 
 

@@ -22,7 +22,7 @@ import msgspec
 from cachewright.model.tasks import Control, Step, SubStep, Work
 from cachewright.tasks.waits import waited_ms
 
-NOISE = 0.04
+NOISE = 0.08
 """Variance of the measured slowness over one second of work. Over n seconds it is 1/n of that."""
 
 _LEAST_SPREAD_SECONDS = 0.15

@@ -34,11 +34,13 @@ Way = Literal["fastest", "balanced", "gentle"]
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds of a move by itself.
 
+    :ivar start: until the first batch shows progress.
     :ivar batch: of each batch.
     :ivar key: copy of a key, :ivar byte: of a byte, :ivar element: of an element of a large value.
     :ivar deletion: deletion of a key on the source.
     """
 
+    start: float
     batch: float
     key: float
     byte: float
@@ -47,9 +49,9 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _COSTS: Mapping[Way, Cost] = {
-    "fastest": Cost(batch=0.15, key=0.2e-6, byte=2e-9, element=0.8e-6, deletion=0.5e-6),
-    "balanced": Cost(batch=0.07, key=0.3e-6, byte=3.5e-9, element=1.1e-6, deletion=0.7e-6),
-    "gentle": Cost(batch=0.1, key=60e-6, byte=20e-9, element=1.1e-6, deletion=0.0),
+    "fastest": Cost(start=0.2, batch=0.15, key=0.2e-6, byte=2e-9, element=0.8e-6, deletion=0.5e-6),
+    "balanced": Cost(start=0.1, batch=0.07, key=0.3e-6, byte=3.5e-9, element=1.1e-6, deletion=0.7e-6),
+    "gentle": Cost(start=0.1, batch=0.1, key=60e-6, byte=20e-9, element=1.1e-6, deletion=0.0),
 }
 
 
@@ -68,9 +70,13 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Estimated(msgspec.Struct, frozen=True, kw_only=True):
-    """Estimated cost of one range. For all but the seconds see `RangeSize`."""
+    """Estimated cost of one range.
+
+    :ivar seconds: of which `start` pass before a counter moves. For the others see `RangeSize`.
+    """
 
     way: Way
+    start: float
     seconds: float
     large: Mapping[int, LargeValues]
     batch: float
@@ -119,7 +125,8 @@ def estimated(move: Move, load: NodeLoad, host: Host) -> Estimated:
     copy = (keys + sum(values.worth for values in large.values())) * of_key
     return Estimated(
         way=way,
-        seconds=copy + batches * cost.batch + keys * cost.deletion,
+        start=cost.start,
+        seconds=cost.start + copy + batches * cost.batch + keys * cost.deletion,
         large=large,
         batch=cost.batch / of_key,
         deletion=cost.deletion / of_key,
@@ -158,6 +165,7 @@ def _work(move: Move, load: NodeLoad, host: Host, *, is_new: bool) -> Work:
         unit="bytes",
         total=max(moved_bytes(move, load), 1.0),
         seconds=cost.seconds,
+        fixed=cost.start,
         turns=host.key_turns if cost.way == "gentle" else host.turns,
         rate=f"{MOVE}: {cost.way}{', new target' if is_new else ''}",
     )

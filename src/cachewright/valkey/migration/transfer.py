@@ -27,6 +27,7 @@ _BEFORE_SNAPSHOT = {
 }
 _STREAMING = {"replicating", "waiting-to-pause", "failover-paused", "failover-granted"}
 _COPIED = _STREAMING | {"success"}
+_COPYING = _STREAMING | {"snapshotting"}
 _ALMOST_ALL, _ALMOST_NOTHING = 0.999, 2**20
 
 
@@ -162,11 +163,12 @@ class TransferProgress:
         size, handed_over = self._size, self._keys_in(self._handed_over)
         batches_done = len(self._batches) + self._keys_before / self._batch_keys
         batches_left = math.ceil((self._expected_keys - handed_over) / self._batch_keys)
-        copied = self._keys_before + of_keys * self._expected_keys + self._large_copied(current, transferred, of_keys)
+        large = self._large_copied(current, transferred, of_keys)
+        copied = self._keys_before + of_keys * self._expected_keys + large.done
         deleted = self._keys_before + handed_over
         to_delete = self._keys_before + self._expected_keys
         buffered = sum(job.remaining_repl_size for job in current) / max(size.bytes_per_key, 1.0)
-        in_handover = self._in_handover(current, arrived)
+        in_handover = self._in_handover(current, arrived, large_is_copied=large.present_is_done)
         return _Work(
             done=copied + deleted * size.deletion + batches_done * size.batch,
             uncounted=0.0 if in_handover is None else in_handover * size.deletion + size.batch,
@@ -177,7 +179,7 @@ class TransferProgress:
             + (batches_done + batches_left) * size.batch,
         )
 
-    def _large_copied(self, current: Sequence[Job], transferred: int, of_keys: float) -> float:
+    def _large_copied(self, current: Sequence[Job], transferred: int, of_keys: float) -> "_LargeWork":
         """Finished work of large values. A key with a large value is on the target before all of its value is:
         meanwhile, bytes beyond those of ordinary keys tell how far it is."""
         finished = (job for job in current if job.state in _COPIED)
@@ -186,17 +188,21 @@ class TransferProgress:
         copying = self._large_in({slot for job in running for slot in slots_of(job.ranges)})
         ordinary = of_keys * self._expected_keys * self._size.bytes_per_key
         beyond = max(transferred - ordinary - copied.bytes, 0.0)
-        of_copying = min(beyond / copying.bytes, 1.0) if copying.bytes else 0.0
-        return self._large_before + copied.worth + of_copying * copying.worth
+        share = min(beyond / copying.bytes, 1.0) if copying.bytes else 1.0
+        return _LargeWork(
+            done=self._large_before + copied.worth + share * copying.worth, present_is_done=share >= _ALMOST_ALL
+        )
 
-    def _in_handover(self, current: Sequence[Job], arrived: int) -> int | None:
-        """Keys of the batch that is copied, but not handed over yet; None if there is none."""
+    def _in_handover(self, current: Sequence[Job], arrived: int, *, large_is_copied: bool) -> int | None:
+        """Keys of the batch that is copied, but not handed over yet; None if there is none. The source may not answer
+        any more before it has told that the copy has ended."""
         for job in reversed(current):  # in the order in which the node runs them
             if not job.ended:
                 slots = set(slots_of(job.ranges))
                 expected = sum(self.counts[slot] for slot in self._sample if slot in self._handed_over or slot in slots)
-                copied = job.state in _STREAMING and job.remaining_repl_size < _ALMOST_NOTHING
-                return self._keys_in(slots) if copied and arrived >= expected * _ALMOST_ALL else None
+                is_streamed = job.state in _COPYING and job.remaining_repl_size < _ALMOST_NOTHING
+                is_copied = arrived >= expected * _ALMOST_ALL and (job.state in _STREAMING or large_is_copied)
+                return self._keys_in(slots) if is_streamed and is_copied else None
         return None
 
     def _large_in(self, slots: Set[int]) -> LargeValues:
@@ -206,6 +212,15 @@ class TransferProgress:
 
     def _keys_in(self, slots: Iterable[int]) -> int:
         return sum(self.counts.get(slot, 0) for slot in slots)
+
+
+class _LargeWork(msgspec.Struct, frozen=True, kw_only=True):
+    """:ivar done: finished work of large values, in copies of ordinary keys.
+    :ivar present_is_done: whether the batch that is copied now has no value left to copy.
+    """
+
+    done: float
+    present_is_done: bool
 
 
 class _Work(msgspec.Struct, frozen=True, kw_only=True):
