@@ -49,8 +49,8 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _COSTS: Mapping[Way, Cost] = {
-    "fastest": Cost(start=0.2, batch=0.15, key=0.2e-6, byte=2e-9, element=0.8e-6, deletion=0.5e-6),
-    "balanced": Cost(start=0.1, batch=0.07, key=0.3e-6, byte=3.5e-9, element=1.1e-6, deletion=0.7e-6),
+    "fastest": Cost(start=0.2, batch=0.15, key=0.2e-6, byte=2e-9, element=1.05e-6, deletion=0.5e-6),
+    "balanced": Cost(start=0.1, batch=0.07, key=0.1e-6, byte=6.5e-9, element=1.1e-6, deletion=0.3e-6),
     "gentle": Cost(start=0.1, batch=0.1, key=60e-6, byte=20e-9, element=1.1e-6, deletion=0.0),
 }
 
