@@ -101,10 +101,10 @@ def _sample(record: Any, at: float) -> Sample:
     return Sample(
         at=at,
         percent=shown["progress"],
-        remaining=shown.get("remain_seconds", shown["remain_time"]),
-        low=shown.get("remain_low"),
-        high=shown.get("remain_high"),
-        is_waiting=bool(shown.get("waiting")),
+        remaining=shown["remain_seconds"],
+        low=shown["remain_low"],
+        high=shown["remain_high"],
+        is_waiting=bool(shown["waiting"]),
         control=str(record["control"]),
     )
 

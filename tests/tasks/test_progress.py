@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachewright.model.tasks import Control, Step, SubStep, Wait, Work
-from cachewright.tasks.progress import estimate, planned_seconds
+from cachewright.tasks.progress import estimate, measured, planned_seconds
 
 seconds = st.floats(0.05, 1000)
 shares = st.floats(0, 1)
@@ -233,3 +233,13 @@ def test_a_new_mode_has_its_own_effort() -> None:
     moving = sub_step(status="EXECUTING", begin_time=0, progress_at=5_000, done=50.0, work_in_modes={"fastest": fast})
     assert estimate((step(moving),), 5_000).remaining_seconds == pytest.approx(5)
     assert estimate((step(moving),), 5_000, control=Control(mode="fastest")).remaining_seconds < 4
+
+
+def test_an_effort_that_turns_out_smaller_is_no_speed() -> None:
+    """Half of the effort has passed in half of the planned time, because there is only half of it."""
+    moving = sub_step("1", status="EXECUTING", begin_time=0, progress_at=2_500, done=50.0, scale=0.5)
+    seen = estimate((step(moving, sub_step("2")),), 2_500)
+    assert seen.remaining_seconds == pytest.approx(2.5 + 5)
+    assert seen.percent == 25
+    (measure,) = measured((step(moving),), 2_500).values()
+    assert measure.slowness == pytest.approx(1)

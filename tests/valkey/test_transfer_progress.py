@@ -69,6 +69,7 @@ def test_batches_that_grow_are_foreseen() -> None:
     small = measured.transfer(10 * KEYS_A_SLOT, [job("success", 9, 9)], 0).share
     measured.expect_batches(KEYS)
     grown = measured.transfer(10 * KEYS_A_SLOT, [job("success", 9, 9)], 0).share
+    assert measured.transfer(10 * KEYS_A_SLOT, [job("success", 9, 9)], 0).scale == pytest.approx(12.5 / 2.5, rel=0.01)
     assert small == pytest.approx(0.1, abs=0.01)
     assert grown == pytest.approx((10 + 0.15) / (11 + 1.5), abs=0.01)
 

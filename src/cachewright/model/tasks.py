@@ -64,6 +64,7 @@ class SubStep(msgspec.Struct, frozen=True, kw_only=True):
     :ivar work: its effort in the mode that the task had when the plan was made.
     :ivar work_in_modes: its effort in other modes, if it differs.
     :ivar done: finished part of `work.total`, from a counter.
+    :ivar scale: its counted effort as known now, as a multiple of the planned one.
     :ivar uncounted: part of `work.total` after `done` that passes now and has no counter, such as a handover.
     :ivar progress_at: when `done` last increased, in epoch milliseconds; None before it has.
     :ivar waiting: the present wait; None while it works.
@@ -77,6 +78,7 @@ class SubStep(msgspec.Struct, frozen=True, kw_only=True):
     work: Work
     work_in_modes: dict[MigrationMode, Work] = {}
     done: float = 0.0
+    scale: float = 1.0
     uncounted: float = 0.0
     status: StepStatus = "WAITING"
     begin_time: int | None = None

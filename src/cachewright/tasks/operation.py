@@ -87,10 +87,18 @@ class StepContext:
         lane = [sub for sub in step.sub_steps if sub.work.lane == own.work.lane]
         return next(iter(lane[lane.index(own) + 1 :]), None)
 
-    def measure(self, done: float | None = None, detail: str | None = None, uncounted: float = 0.0) -> None:
+    def measure(
+        self,
+        done: float | None = None,
+        detail: str | None = None,
+        *,
+        uncounted: float = 0.0,
+        scale: float | None = None,
+    ) -> None:
         """Report progress: `done` in the unit of the sub-step's work, from a real counter; `detail` in the contract's
-        brace form, without a status; `uncounted` is the work after `done` that passes now without a counter."""
-        self._recorder.measure(self._id, done, detail, uncounted)
+        brace form, without a status; `uncounted` is the work after `done` that passes now without a counter. `scale`
+        is the whole effort as known now, as a multiple of the planned one; None for no change."""
+        self._recorder.measure(self._id, done, detail, uncounted=uncounted, scale=scale)
 
     def show(self, status: str) -> None:
         """Show what is a part of the work, such as its turn among others, as the member `status` of the detail. An

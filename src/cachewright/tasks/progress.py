@@ -16,8 +16,10 @@ Invariants, which property tests verify:
 import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from statistics import fmean
 
 import msgspec
+from msgspec.structs import replace
 
 from cachewright.model.tasks import Control, Step, SubStep, Work
 from cachewright.tasks.waits import waited_ms
@@ -104,9 +106,12 @@ class _Seen:
         self.passed: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
         self.left: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
         self.real: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+        scales = _scales(step, control)
         for sub_step in step.sub_steps:
             work = work_of(sub_step, control)
             rate = rate_of(sub_step, work)
+            scale = scales.get(rate, 1.0) if sub_step.begin_time is None else sub_step.scale
+            work = replace(work, seconds=work.fixed + (work.seconds - work.fixed) * scale)
             passed, left = _passed_and_left(sub_step, work, now, begun)
             self.passed[rate][work.lane] += passed
             self.left[rate][work.lane] += left
@@ -145,6 +150,15 @@ class _Seen:
                 for lane, seconds in seconds_of.items():
                     lanes[lane] += seconds * slowness[rate]
         return _duration(lanes.values(), self._turns)
+
+
+def _scales(step: Step, control: Control | None) -> Mapping[str, float]:
+    """Mean scale of the sub-steps of each rate that have begun. Those to come will be like them."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for sub_step in step.sub_steps:
+        if sub_step.begin_time is not None:
+            found[rate_of(sub_step, work_of(sub_step, control))].append(sub_step.scale)
+    return {rate: fmean(scales) for rate, scales in found.items()}
 
 
 def work_of(sub_step: SubStep, control: Control | None) -> Work:

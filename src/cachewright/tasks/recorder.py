@@ -157,7 +157,13 @@ class TaskRecorder:
         await self.write()
 
     def measure(
-        self, sub_step_id: str, done: float | None = None, detail: str | None = None, uncounted: float = 0.0
+        self,
+        sub_step_id: str,
+        done: float | None = None,
+        detail: str | None = None,
+        *,
+        uncounted: float = 0.0,
+        scale: float | None = None,
     ) -> None:
         """Update a counter, and the detail except its status. The next `keep` stores it."""
 
@@ -166,6 +172,7 @@ class TaskRecorder:
             return replace(
                 sub,
                 done=progress,
+                scale=sub.scale if scale is None else scale,
                 uncounted=uncounted if done is not None else sub.uncounted,
                 progress_at=self._now() if progress > sub.done else sub.progress_at,
                 detail=sub.detail if detail is None else with_status(detail, status_of(sub.detail))[:_MESSAGE_LIMIT],

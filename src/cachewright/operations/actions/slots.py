@@ -42,7 +42,7 @@ class MoveSlots(msgspec.Struct, frozen=True, kw_only=True):
     :ivar bytes_per_key: bytes that one of these keys takes on the network, without those of `large`.
     :ivar spared: whether the plan protects the clients of the source. Stored plans have this name, so it cannot change.
     :ivar large: large values by slot.
-    :ivar batch: work of a batch, :ivar deletion: of the deletion of a key; see `RangeSize`.
+    :ivar batches: number of batches, :ivar batch: work of a batch, :ivar deletion: of the deletion of a key.
     :ivar mode: mode of the task when the plan was made.
     """
 
@@ -54,6 +54,7 @@ class MoveSlots(msgspec.Struct, frozen=True, kw_only=True):
     bytes_per_key: float
     spared: bool = False
     large: Mapping[int, LargeValues] = {}
+    batches: int = 1
     batch: float = 0.0
     deletion: float = 0.0
     mode: MigrationMode = DEFAULT_MODE
@@ -89,7 +90,9 @@ async def _move(
     def report(transfer: Transfer) -> None:
         shown = detail(source.id, arguments.slot_range, transfer, arguments.keys)
         total = step.sub_step.work.total
-        step.measure(done=transfer.share * total, uncounted=transfer.uncounted * total, detail=shown)
+        step.measure(
+            done=transfer.share * total, detail=shown, uncounted=transfer.uncounted * total, scale=transfer.scale
+        )
 
     move = Move(
         source=source,
@@ -100,6 +103,7 @@ async def _move(
             keys=arguments.keys,
             bytes_per_key=arguments.bytes_per_key,
             large=arguments.large,
+            batches=arguments.batches,
             batch=arguments.batch,
             deletion=arguments.deletion,
         ),

@@ -79,6 +79,7 @@ class Estimated(msgspec.Struct, frozen=True, kw_only=True):
     start: float
     seconds: float
     large: Mapping[int, LargeValues]
+    batches: int
     batch: float
     deletion: float
 
@@ -128,6 +129,7 @@ def estimated(move: Move, load: NodeLoad, host: Host) -> Estimated:
         start=cost.start,
         seconds=cost.start + copy + batches * cost.batch + keys * cost.deletion,
         large=large,
+        batches=batches,
         batch=cost.batch / of_key,
         deletion=cost.deletion / of_key,
     )
@@ -144,6 +146,7 @@ def _move_spec(move: Move, load: NodeLoad, host: Host, *, is_new: bool) -> SubSt
         bytes_per_key=load.bytes_per_key,
         spared=load.clients and host.mode != "fastest",
         large=cost.large,
+        batches=cost.batches,
         batch=cost.batch,
         deletion=cost.deletion,
         mode=host.mode,

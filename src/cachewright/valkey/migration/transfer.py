@@ -36,6 +36,7 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
 
     :ivar share: finished share of the work, 0 to 1.
     :ivar uncounted: further share that passes now without a counter.
+    :ivar scale: the work as known now, as a multiple of the planned work; None for no change.
     """
 
     full: Phase
@@ -44,6 +45,7 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     share: float
     uncounted: float = 0.0
+    scale: float | None = None
 
 
 class LargeValues(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +65,7 @@ class RangeSize(msgspec.Struct, frozen=True, kw_only=True):
     :ivar keys: number of keys.
     :ivar bytes_per_key: expected bytes of an ordinary key on the network.
     :ivar large: large values by slot.
+    :ivar batches: number of batches.
     :ivar batch: work of a batch besides its keys, :ivar deletion: of the deletion of a key on the source; both in
         copies of ordinary keys that take as long.
     """
@@ -70,8 +73,15 @@ class RangeSize(msgspec.Struct, frozen=True, kw_only=True):
     keys: int
     bytes_per_key: float
     large: Mapping[int, LargeValues] = {}
+    batches: int = 1
     batch: float = 0.0
     deletion: float = 0.0
+
+    @property
+    def work(self) -> float:
+        """Planned work, in copies of ordinary keys."""
+        large = sum(values.worth for values in self.large.values())
+        return self.keys * (1 + self.deletion) + large + self.batches * self.batch
 
 
 class TransferProgress:
@@ -140,6 +150,7 @@ class TransferProgress:
             bytes=transferred,
             share=work.done / work.total if work.total else 0.0,
             uncounted=work.uncounted / work.total if work.total else 0.0,
+            scale=work.total / self._size.work if self._size.work else None,
         )
 
     def expect_batches(self, keys: int) -> None:
