@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachewright.model.tasks import Control, Step, SubStep, Wait, Work
-from cachewright.tasks.progress import estimate, measured, planned_seconds
+from cachewright.tasks.progress import Estimate, estimate, measured, planned_seconds, settled
 
 seconds = st.floats(0.05, 1000)
 shares = st.floats(0, 1)
@@ -243,3 +243,14 @@ def test_an_effort_that_turns_out_smaller_is_no_speed() -> None:
     assert seen.percent == 25
     (measure,) = measured((step(moving),), 2_500).values()
     assert measure.slowness == pytest.approx(1)
+
+
+@given(before=st.floats(0, 1000), passed=st.floats(0, 1), elapsed=st.floats(0, 1000), current=st.floats(0, 1000))
+def test_the_shown_end_moves_in_small_steps_towards_the_estimate(
+    before: float, passed: float, elapsed: float, current: float
+) -> None:
+    seen = settled(Estimate(50, current, current / 2, current * 2), before, passed, elapsed)
+    expected = max(before - passed, 0)
+    assert abs(seen.remaining_seconds - current) <= abs(expected - current) + 1e-9
+    assert abs(seen.remaining_seconds - expected) <= 0.05 * (elapsed + max(current, expected)) + 1e-9
+    assert seen.low <= seen.remaining_seconds <= seen.high

@@ -27,6 +27,8 @@ from cachewright.tasks.waits import waited_ms
 NOISE = 0.08
 """Variance of the measured slowness over one second of work. Over n seconds it is 1/n of that."""
 
+_LARGEST_CHANGE = 0.05
+
 _LEAST_SPREAD_SECONDS = 0.15
 """Standard deviation of the end of a task that is almost over."""
 
@@ -61,6 +63,19 @@ def estimate(steps: Sequence[Step], now: int, *, shown: int = 0, control: Contro
         low=max(remaining - _Z_LOW * spread, 0.0),
         high=remaining + _Z_HIGH * spread,
     )
+
+
+def settled(current: Estimate, before: float, passed: float, elapsed: float) -> Estimate:
+    """Return the estimate to show. It moves the end that was shown before by a few percent of the duration at most:
+    single counters come in steps, and the estimates of the next second show whether the change was one of them.
+
+    :param before: remaining seconds that were shown `passed` seconds ago.
+    :param elapsed: seconds since the begin of the task.
+    """
+    expected = max(before - passed, 0.0)
+    change = _LARGEST_CHANGE * (elapsed + max(current.remaining_seconds, expected))
+    shown = min(max(current.remaining_seconds, expected - change), expected + change)
+    return replace(current, remaining_seconds=shown, low=min(current.low, shown), high=max(current.high, shown))
 
 
 def planned_seconds(steps: Sequence[Step]) -> float:

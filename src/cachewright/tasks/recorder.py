@@ -21,7 +21,7 @@ from cachewright.store import tasks as stored
 from cachewright.store.database import Database
 from cachewright.tasks import waits
 from cachewright.tasks.forecast import with_errors, with_forecast
-from cachewright.tasks.progress import estimate
+from cachewright.tasks.progress import estimate, settled
 from cachewright.tasks.stall_detector import StallDetector
 from cachewright.tasks.step_status import ended, with_sub_step
 from cachewright.tasks.waiting import status_of, with_status, without_status
@@ -54,6 +54,7 @@ class TaskRecorder:
         self._requested = 0
         self._stored = 0
         self._waits_ended: dict[str, int] = {}
+        self._known: object = None
 
     @classmethod
     async def load(cls, database: Database, task_id: str, publish: Callable[[Task], None]) -> "TaskRecorder":
@@ -277,6 +278,11 @@ class TaskRecorder:
             return task
         now = self._now()
         current = estimate(task.steps, now, shown=task.percent, control=self.control)
+        known = (self.control, [sub.waiting for step in task.steps for sub in step.sub_steps])
+        if self._known == known and task.estimated_at is not None and task.begin_time is not None:
+            passed, elapsed = (now - task.estimated_at) / 1000, (now - task.begin_time) / 1000
+            current = settled(current, task.remaining_seconds, passed, elapsed)
+        self._known = known
         return replace(
             task,
             percent=current.percent,
