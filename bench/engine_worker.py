@@ -84,6 +84,9 @@ class Nothing:
     async def perform(self, action: str, step: StepContext) -> None:
         self._times.step(step.task.id)
 
+    def learn(self, connection: sa.Connection, task: Task) -> None:
+        """It has no expected duration."""
+
     def is_typical(self, task: Task, control: Control) -> bool:
         return False
 

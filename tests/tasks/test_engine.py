@@ -90,6 +90,9 @@ class Scripted:
         if self.recovery_fails:
             raise ActionFailed("DCS.9004", "no node answers", True)
 
+    def learn(self, connection: sa.Connection, task: Task) -> None:
+        """It has no expected duration."""
+
     def is_typical(self, task: Task, control: Control) -> bool:
         return True
 

@@ -48,6 +48,12 @@ def test_steady_tasks_make_the_plan_trustworthy(observed: list[float]) -> None:
     assert speed.evidence > 5 * Speed().evidence
 
 
+def test_one_odd_task_does_not_spoil_a_rate() -> None:
+    """Jobs that nobody followed are over at once."""
+    spoiled = updated(Speed(1.0, 0.1), 1000.0, 10)
+    assert spoiled.value <= 2.0
+
+
 def test_tasks_that_differ_do_not() -> None:
     speed: Speed | None = None
     for one in (1.0, 3.0, 1.0, 3.0, 1.0, 3.0):

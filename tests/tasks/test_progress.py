@@ -176,10 +176,12 @@ def test_waits_are_neither_work_nor_slowness() -> None:
 
 
 def test_waits_for_a_latency_ceiling_are_the_pace_of_a_task_that_has_one() -> None:
-    waited = (step(sub_step(status="EXECUTING", begin_time=0, progress_at=50_000, done=50.0, waited_ms=45_000)),)
-    limited = estimate(waited, 50_000, control=Control(latency_ceiling_ms=1.0))
-    assert limited.remaining_seconds > 30
-    assert estimate(waited, 50_000).remaining_seconds == pytest.approx(5.0)
+    running = sub_step(status="EXECUTING", begin_time=0, progress_at=50_000, done=50.0, waited_ms=45_000)
+    paused, limited = step(running), step(msgspec.structs.replace(running, limited_ms=45_000))
+    ceiling = Control(latency_ceiling_ms=1.0)
+    assert estimate((limited,), 50_000, control=ceiling).remaining_seconds > 30
+    assert estimate((limited,), 50_000).remaining_seconds == pytest.approx(5.0)
+    assert estimate((paused,), 50_000, control=ceiling).remaining_seconds == pytest.approx(5.0)
 
 
 def test_lanes_share_their_turns() -> None:
@@ -198,7 +200,7 @@ def test_lanes_of_a_limited_task_run_one_after_another() -> None:
 
 
 def test_a_part_without_a_counter_is_expected_to_pass_with_the_clock() -> None:
-    copied = sub_step(status="EXECUTING", begin_time=0, progress_at=6_000, done=60.0, uncounted=40.0)
+    copied = sub_step(status="EXECUTING", begin_time=0, done=60.0, uncounted=40.0, uncounted_at=6_000)
     at_once, later, late = (estimate((step(copied),), at) for at in (6_000, 8_000, 20_000))
     assert at_once.remaining_seconds == pytest.approx(4)
     assert later.remaining_seconds == pytest.approx(2, abs=0.1)

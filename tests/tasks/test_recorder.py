@@ -61,3 +61,31 @@ async def test_who_shares_a_write_that_fails_is_told_as_well(database: Database)
     begun = (ledger.begin(sub_step.id) for sub_step in sub_steps(ledger.task))
     told = await asyncio.gather(*begun, return_exceptions=True)
     assert [type(error) for error in told] == [tasks.StaleTask] * LANES
+
+
+async def test_the_end_of_a_wait_is_no_progress(database: Database) -> None:
+    ledger = await TaskRecorder.load(database, "t", lambda _task: None)
+    first, second, *_ = (sub_step.id for sub_step in sub_steps(ledger.task))
+    await ledger.begin(first)
+    await ledger.finish(first)
+    await ledger.begin(second)
+    ledger.measure(second, done=5)
+    await ledger.write()
+    percent = ledger.task.percent
+    ledger.begin_wait(second, "paused", seconds=0.0)
+    await asyncio.sleep(0.5)
+    ledger.end_wait(second)
+    await ledger.write()
+    assert ledger.task.percent == percent
+    assert ledger.sub_step(second).waited_ms >= 400
+
+
+async def test_work_that_is_done_is_a_smaller_share_of_a_larger_effort(database: Database) -> None:
+    ledger = await TaskRecorder.load(database, "t", lambda _task: None)
+    first, *_ = (sub_step.id for sub_step in sub_steps(ledger.task))
+    await ledger.begin(first)
+    ledger.measure(first, done=6, scale=1.0)
+    ledger.measure(first, done=2, scale=3.0)
+    assert ledger.sub_step(first).done == pytest.approx(2)
+    ledger.measure(first, done=1, scale=3.0)
+    assert ledger.sub_step(first).done == pytest.approx(2), "a counter that falls is no step back"

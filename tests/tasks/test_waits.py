@@ -59,7 +59,7 @@ def test_a_wait_for_another_cause_follows_without_an_overlap() -> None:
     assert waits.end_wait(second, 9000).waited_ms == 4000
 
 
-def test_what_has_not_begun_is_held_back_but_does_not_wait_as_a_part_of_its_duration() -> None:
+def test_a_wait_before_the_begin_of_a_sub_step_is_shown_without_a_length() -> None:
     held = waits.begin_wait(
         msgspec.structs.replace(executing(), begin_time=None, status="WAITING"), waits.PAUSED, 5000, since=5000
     )

@@ -79,6 +79,13 @@ def test_slots_that_an_earlier_attempt_has_moved_are_finished() -> None:
     assert progress(slots=25).by_key(KEYS // 8) == pytest.approx(0.875)
 
 
+def test_the_rest_of_a_range_is_no_measure_for_what_moved_before() -> None:
+    size = RangeSize(keys=KEYS, bytes_per_key=BYTES, batches=2, batch=KEYS * 0.25, deletion=DELETION)
+    rest = TransferProgress({99: 10}, size, 0).transfer(0, [job("snapshotting", 99, 99)], 0)
+    assert rest.scale == pytest.approx(1, rel=0.3)
+    assert 0.8 < rest.share < 1
+
+
 def test_a_large_value_is_followed_by_its_bytes() -> None:
     """Its key is on the target as soon as its first elements are."""
     measured = progress(large={50: LargeValues(bytes=KEYS * BYTES, worth=KEYS)})

@@ -23,7 +23,7 @@ from cachewright.api.auth.rights import RightsCheck
 from cachewright.api.responses import ErrorBody
 from cachewright.api.schemas import instance_state as state_schemas
 from cachewright.api.schemas.task_activity import progress_event
-from cachewright.errors import ApiError
+from cachewright.errors import ApiError, DatabaseUnavailable
 from cachewright.model.tasks import ENDED, Task
 from cachewright.monitoring.snapshots import InstanceSnapshot
 from cachewright.tasks.feed import FeedClosed, TaskFeed
@@ -67,7 +67,13 @@ async def _events(
                 yield ServerSentEventMessage(data=None, comment="still here")
             now = await watch.changed(_CHECK_SECONDS)
             if waits and (now is None or now.status == "WAITING"):
-                now = await asyncio.to_thread(look)
+                try:
+                    now = await asyncio.to_thread(look)
+                except DatabaseUnavailable:
+                    continue
+                except ApiError as gone:
+                    yield _refused(gone)
+                    return
 
 
 def instance_stream(

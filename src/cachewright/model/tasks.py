@@ -65,10 +65,11 @@ class SubStep(msgspec.Struct, frozen=True, kw_only=True):
     :ivar work_in_modes: its effort in other modes, if it differs.
     :ivar done: finished part of `work.total`, from a counter.
     :ivar scale: its counted effort as known now, as a multiple of the planned one.
-    :ivar uncounted: part of `work.total` after `done` that passes now and has no counter, such as a handover.
+    :ivar uncounted: part of `work.total` after `done` that passes now and has no counter, such as a handover;
+        :ivar uncounted_at: when it began, later by the waits since.
     :ivar progress_at: when `done` last increased, in epoch milliseconds; None before it has.
     :ivar waiting: the present wait; None while it works.
-    :ivar waited_ms: milliseconds of earlier waits since `begin_time`.
+    :ivar waited_ms: milliseconds of earlier waits since `begin_time`, :ivar limited_ms: of those for a latency ceiling.
     """
 
     id: str
@@ -80,12 +81,14 @@ class SubStep(msgspec.Struct, frozen=True, kw_only=True):
     done: float = 0.0
     scale: float = 1.0
     uncounted: float = 0.0
+    uncounted_at: int | None = None
     status: StepStatus = "WAITING"
     begin_time: int | None = None
     end_time: int | None = None
     progress_at: int | None = None
     waiting: Wait | None = None
     waited_ms: int = 0
+    limited_ms: int = 0
     detail: str = ""
     error_code: str | None = None
 

@@ -67,9 +67,11 @@ class ExecutableOperation:
     def is_typical(self, task: Task, control: Control) -> bool:
         return self._operation.is_typical(task, control)
 
+    def learn(self, connection: sa.Connection, task: Task) -> None:
+        nodes = instances.nodes_of(connection, task.instance_id)
+        expected_duration.learn(connection, self._operation, task, nodes)
+
     def conclude(self, connection: sa.Connection, task: Task, recovered: bool) -> None:
-        if task.status == "SUCCESS":
-            expected_duration.learn(connection, self._operation, task, instances.nodes_of(connection, task.instance_id))
         set_status_after(connection, task, recovered=recovered)
         if task.status == "SUCCESS" and self._operation.status_after_success is not None:
             self._operation.succeeded(self._context, connection, task)

@@ -1,8 +1,8 @@
 """Expected duration of tasks before they have a plan, learned from finished ones.
 
-An operation declares what its tasks take (`Operation.expected_seconds`). Each task that succeeds teaches how fast this
-installation is by comparison: declared seconds that pass in a real second, kept apart by kind and by migration mode.
-Waits are no work, so they teach nothing.
+An operation declares the duration of its tasks (`Operation.expected_seconds`). Each task that succeeds is a measurement
+of the pace of this installation: the ratio of declared to real seconds, stored by kind and migration mode. Waits are
+excluded.
 """
 
 from collections import defaultdict
@@ -17,6 +17,8 @@ from cachewright.model.instances import Node
 from cachewright.model.tasks import DEFAULT_MODE, Control, MigrationMode, Task
 from cachewright.operations.operation import Operation
 from cachewright.store import task_controls, throughput
+from cachewright.tasks.learning import Speed, updated
+from cachewright.tasks.progress import worked_seconds
 
 _LOW, _HIGH = 0.5, 2.0  # 10th and 90th percentile of a duration before its plan, as a share of the expected one
 
@@ -51,22 +53,22 @@ def learn(connection: sa.Connection, operation: Operation[Any, Any], task: Task,
     seconds = working_seconds(task)
     if task.attempt or control != Control(mode=control.mode) or not seconds:
         return
-    throughput.learn(
-        connection, _key(operation, control.mode), operation.expected_seconds(task, nodes, dataset=0) / seconds
-    )
+    expected, key = operation.expected_seconds(task, nodes, dataset=0), _key(operation, control.mode)
+    if expected > 0:
+        before = throughput.get(connection, key)
+        pace = updated(None if before is None else Speed(before), expected / seconds, seconds)
+        throughput.put(connection, key, throughput.Rate(pace.value, pace.deviation))
 
 
 def working_seconds(task: Task) -> float:
-    """Duration of an ended task without its waits. Lanes of a step wait concurrently, so the longest wait counts."""
-    if task.begin_time is None or task.end_time is None:
-        return 0.0
-    waited = 0
+    """Duration of an ended task without its waits, and without pauses between its sub-steps."""
+    total = 0.0
     for step in task.steps:
-        lanes: dict[str, int] = defaultdict(int)
+        lanes: dict[str, float] = defaultdict(float)
         for sub_step in step.sub_steps:
-            lanes[sub_step.work.lane] += sub_step.waited_ms
-        waited += max(lanes.values(), default=0)
-    return max(task.end_time - task.begin_time - waited, 0) / 1000
+            lanes[sub_step.work.lane] += worked_seconds(sub_step, task.end_time or 0)
+        total += max(lanes.values(), default=0.0)
+    return total
 
 
 def _key(operation: Operation[Any, Any], mode: MigrationMode) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+import msgspec
 import sqlalchemy as sa
 from dbos import DBOS, DBOSConfig, StepReservation
 from dbos import error as dbos_error
@@ -22,7 +23,7 @@ from dbos import error as dbos_error
 from cachewright.concurrency import end_tasks
 from cachewright.errors import DatabaseUnavailable
 from cachewright.logs import about
-from cachewright.model.tasks import ENDED, Step, SubStep, Task
+from cachewright.model.tasks import ENDED, Control, Step, SubStep, Task
 from cachewright.store import tasks as stored
 from cachewright.store.database import Database
 from cachewright.tasks import learning
@@ -286,11 +287,20 @@ class Engine:
 
         def conclude(connection: sa.Connection, task: Task) -> None:
             operation = self.operations[task.kind]
+            if task.status == "SUCCESS" and not recorder.was_resumed:
+                self._learn(connection, operation, task, recorder.control)
             operation.conclude(connection, task, recovered)
-            if task.status == "SUCCESS" and operation.is_typical(task, recorder.control):
-                learning.learn(connection, task)
 
         await recorder.end(error_code=code, message=message, also=conclude)
+
+    def _learn(self, connection: sa.Connection, operation: Operation, task: Task, control: Control) -> None:
+        """Learn from a task. An error must not keep the task from ending."""
+        try:
+            if operation.is_typical(task, control):
+                learning.learn(connection, task)
+                operation.learn(connection, task)
+        except (ArithmeticError, LookupError, ValueError, msgspec.MsgspecError):
+            log.exception("task %s teaches nothing", task.id)
 
 
 @DBOS.workflow(name="run_task", max_recovery_attempts=_RECOVERIES)

@@ -1,8 +1,8 @@
 """Speeds that are learned from finished tasks, by name of a rate.
 
-A plan declares seconds by constants of its operation. A speed says how much faster than that this installation was: the
-declared seconds over the real ones. Each finished task is one measurement of each of its rates, and counts more the
-longer it took. The deviation of the measurements tells how much the next plan can be trusted.
+A plan declares seconds by constants of its operation. A speed is the ratio of declared to real seconds on this
+installation. Each finished task is one measurement of each of its rates; a longer measurement has more weight. The
+deviation between measurements determines how many seconds of measurement the next plan counts as.
 """
 
 import math
@@ -22,6 +22,9 @@ _FRESH_DEVIATION = 0.4
 
 _LEAST_DEVIATION, _MOST_DEVIATION = 0.08, 0.8
 _WEIGHT = 0.5
+_LARGEST_ERROR = math.log(4)
+"""Largest error from which a single task teaches. Jobs that nobody followed, or keys that were gone, are no speed."""
+
 _TELLING_SECONDS = 0.3
 """A rate that has worked for less time in a task teaches half as much or less."""
 
@@ -71,7 +74,7 @@ def updated(before: Speed | None, observed: float, seconds: float) -> Speed:
     """Return what is known after a measurement that took `seconds`. Pure."""
     telling = seconds / (seconds + _TELLING_SECONDS)
     known = before or Speed()
-    error = math.log(observed / known.value)
+    error = min(max(math.log(observed / known.value), -_LARGEST_ERROR), _LARGEST_ERROR)
     weight = telling * (_WEIGHT if before else 1.0)
     deviation = known.deviation**2 + weight * (error**2 - known.deviation**2) if before else _FRESH_DEVIATION**2 / 4
     return Speed(

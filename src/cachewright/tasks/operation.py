@@ -183,6 +183,9 @@ class Operation(Protocol):
     def is_typical(self, task: Task, control: Control) -> bool:
         """Whether a task that has succeeded shows how fast its rates are. Pure."""
 
+    def learn(self, connection: sa.Connection, task: Task) -> None:
+        """Learn from a typical task that has succeeded."""
+
     def conclude(self, connection: sa.Connection, task: Task, recovered: bool) -> None:
         """Writes the instance's state after `task`, which has just ended, in the same transaction as its end.
         `recovered` is False if the task and `recover` failed."""

@@ -22,7 +22,7 @@ import msgspec
 from msgspec.structs import replace
 
 from cachewright.model.tasks import Control, Step, SubStep, Work
-from cachewright.tasks.waits import waited_ms
+from cachewright.tasks.waits import limited_ms, waited_ms
 
 NOISE = 0.08
 """Variance of the measured slowness over one second of work. Over n seconds it is 1/n of that."""
@@ -52,8 +52,8 @@ def estimate(steps: Sequence[Step], now: int, *, shown: int = 0, control: Contro
 
     :param now: epoch milliseconds.
     :param shown: percent that clients have already seen.
-    :param control: control settings of the task; None if it has none. Waits for a latency ceiling are its pace while
-        it has one.
+    :param control: control settings of the task; None if it has none. While they have a latency ceiling, waits for it
+        count as work.
     """
     seen = [_Seen(step, now, control) for step in steps]
     remaining, spread = _remaining(seen)
@@ -66,8 +66,8 @@ def estimate(steps: Sequence[Step], now: int, *, shown: int = 0, control: Contro
 
 
 def settled(current: Estimate, before: float, passed: float, elapsed: float) -> Estimate:
-    """Return the estimate to show. It moves the end that was shown before by a few percent of the duration at most:
-    single counters come in steps, and the estimates of the next second show whether the change was one of them.
+    """Return the estimate to show. It differs from the end that was shown before by at most a few percent of the
+    duration. Counters increase in steps, so a large change may be temporary; a lasting one is shown within seconds.
 
     :param before: remaining seconds that were shown `passed` seconds ago.
     :param elapsed: seconds since the begin of the task.
@@ -130,8 +130,8 @@ class _Seen:
             passed, left = _passed_and_left(sub_step, work, now, begun)
             self.passed[rate][work.lane] += passed
             self.left[rate][work.lane] += left
-            waited = waited_ms(sub_step, now) if control and control.latency_ceiling_ms else 0
-            self.real[rate][work.lane] += worked_seconds(sub_step, now) + waited / 1000
+            limited = limited_ms(sub_step, now) if control and control.latency_ceiling_ms else 0
+            self.real[rate][work.lane] += worked_seconds(sub_step, now) + limited / 1000
             self.evidence[rate] = work.evidence
             if work.turns:
                 self._turns = min(work.turns, self._turns or work.turns)
@@ -146,7 +146,7 @@ class _Seen:
         return real, _duration(self.passed[rate].values(), self._turns)
 
     def total(self, slowness: Mapping[str, float]) -> float:
-        """Estimated duration of the whole step. A finished step has taken what it took."""
+        """Estimated duration of the whole step; of a finished step, the measured one."""
         if self.step.status == "FINISH":
             return sum(_duration(lanes.values(), self._parallel) for lanes in self.real.values())
         return self._of(slowness, self.passed, self.left)
@@ -209,8 +209,9 @@ def _passed_and_left(sub_step: SubStep, work: Work, now: int, begun: float) -> t
     passed = _counted_seconds(sub_step, work)
     if sub_step.status == "EXECUTING":
         uncounted = min(sub_step.uncounted / work.total, 1.0) * (work.seconds - work.fixed) if work.total else 0.0
-        if uncounted and sub_step.progress_at is not None and not sub_step.waiting:
-            since = max(now - sub_step.progress_at, 0) / 1000
+        if uncounted and sub_step.uncounted_at is not None:
+            until = min(now, sub_step.waiting.since) if sub_step.waiting else now
+            since = max(until - sub_step.uncounted_at, 0) / 1000
             passed += max(min(since, uncounted), begun * uncounted)
         passed += min(max(worked_seconds(sub_step, now) - passed, 0.0), work.fixed)
     left = 0.0 if sub_step.status in {"FINISH", "FAILED"} else max(work.seconds - passed, 0.0)

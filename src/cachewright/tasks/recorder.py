@@ -41,6 +41,7 @@ class TaskRecorder:
     def __init__(self, database: Database, task: Task, control: Control, publish: Callable[[Task], None]) -> None:
         """`publish` is called for each stored change.
 
+        :ivar was_resumed: another worker has begun the task.
         :ivar control: control settings of the task, as last read; a fraction of a second old at the most.
         :ivar stale: the error with which this recorder's last write failed, if another one has written the task.
         """
@@ -55,6 +56,8 @@ class TaskRecorder:
         self._stored = 0
         self._waits_ended: dict[str, int] = {}
         self._known: object = None
+        self._counters = _counters(task)
+        self.was_resumed = task.status == "EXECUTING"
 
     @classmethod
     async def load(cls, database: Database, task_id: str, publish: Callable[[Task], None]) -> "TaskRecorder":
@@ -169,13 +172,17 @@ class TaskRecorder:
         """Update a counter, and the detail except its status. The next `keep` stores it."""
 
         def measured(sub: SubStep) -> SubStep:
-            progress = sub.done if done is None else max(sub.done, min(done, sub.work.total))
+            new_scale = sub.scale if scale is None else scale
+            before = sub.done * min(sub.scale / new_scale, 1.0)  # the same work is a smaller share of a larger effort
+            progress = before if done is None else max(before, min(done, sub.work.total))
+            begins = uncounted > 0 and (not sub.uncounted or progress > before)
             return replace(
                 sub,
                 done=progress,
-                scale=sub.scale if scale is None else scale,
+                scale=new_scale,
                 uncounted=uncounted if done is not None else sub.uncounted,
-                progress_at=self._now() if progress > sub.done else sub.progress_at,
+                uncounted_at=self._now() if begins else sub.uncounted_at,
+                progress_at=self._now() if progress > before else sub.progress_at,
                 detail=sub.detail if detail is None else with_status(detail, status_of(sub.detail))[:_MESSAGE_LIMIT],
             )
 
@@ -281,8 +288,11 @@ class TaskRecorder:
         known = (self.control, [sub.waiting for step in task.steps for sub in step.sub_steps])
         if self._known == known and task.estimated_at is not None and task.begin_time is not None:
             passed, elapsed = (now - task.estimated_at) / 1000, (now - task.begin_time) / 1000
-            current = settled(current, task.remaining_seconds, passed, elapsed)
+            current = settled(current, task.remaining_seconds, 0.0 if _waits(task) else passed, elapsed)
         self._known = known
+        if (counters := _counters(task)) == self._counters:
+            current = replace(current, percent=task.percent)  # the end of a wait is no progress
+        self._counters = counters
         return replace(
             task,
             percent=current.percent,
@@ -297,6 +307,16 @@ class TaskRecorder:
         self._task = replace(
             self._task, steps=tuple(with_sub_step(step, sub_step_id, change) for step in self._task.steps)
         )
+
+
+def _counters(task: Task) -> object:
+    return [(sub.status, sub.done, sub.uncounted) for step in task.steps for sub in step.sub_steps]
+
+
+def _waits(task: Task) -> bool:
+    """Whether all sub-steps that have begun and not ended wait."""
+    running = [sub for step in task.steps for sub in step.sub_steps if sub.status == "EXECUTING"]
+    return bool(running) and all(sub.waiting for sub in running)
 
 
 def replace(record: Record, **changes: Any) -> Record:

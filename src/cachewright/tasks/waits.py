@@ -20,6 +20,7 @@ DATABASE = "waiting for the database"
 SERVER_DOWN = "the server did not run"
 
 _PREFIX = "waiting for "
+_CEILING_CAUSE = CEILING.removeprefix(_PREFIX)
 
 
 def begin_wait(sub_step: SubStep, status: str, now: int, *, since: int, cause: str = "") -> SubStep:
@@ -36,16 +37,32 @@ def begin_wait(sub_step: SubStep, status: str, now: int, *, since: int, cause: s
         return msgspec.structs.replace(shown, waiting=Wait(since, cause))
     if sub_step.waiting.cause == cause:
         return shown
-    return msgspec.structs.replace(shown, waiting=Wait(now, cause), waited_ms=waited_ms(sub_step, now))
+    return msgspec.structs.replace(_closed(shown, now), waiting=Wait(now, cause))
 
 
 def end_wait(sub_step: SubStep, now: int) -> SubStep:
     """End the open wait, if there is one."""
     if sub_step.waiting is None:
         return sub_step
+    return msgspec.structs.replace(_closed(sub_step, now), detail=without_status(sub_step.detail))
+
+
+def _closed(sub_step: SubStep, now: int) -> SubStep:
+    waited = waited_ms(sub_step, now)
+    uncounted_at = sub_step.uncounted_at
     return msgspec.structs.replace(
-        sub_step, waiting=None, waited_ms=waited_ms(sub_step, now), detail=without_status(sub_step.detail)
+        sub_step,
+        waiting=None,
+        waited_ms=waited,
+        limited_ms=limited_ms(sub_step, now),
+        uncounted_at=None if uncounted_at is None else uncounted_at + waited - sub_step.waited_ms,
     )
+
+
+def limited_ms(sub_step: SubStep, now: int) -> int:
+    """Return the milliseconds that a sub-step has waited for a latency ceiling, with the open wait."""
+    is_limited = sub_step.waiting is not None and sub_step.waiting.cause == _CEILING_CAUSE
+    return sub_step.limited_ms + (waited_ms(sub_step, now) - sub_step.waited_ms if is_limited else 0)
 
 
 def waited_ms(sub_step: SubStep, now: int) -> int:

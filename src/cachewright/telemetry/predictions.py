@@ -1,7 +1,7 @@
-"""How good the remaining time of a task was: errors of its estimates, and whether their intervals held. Pure.
+"""Accuracy of the remaining time of a task: errors of its estimates, and whether it ended within their intervals. Pure.
 
-Errors at a percent are those of the record (`Task.forecasts`). The estimate of the plan, before any work, and all
-intervals are taken from the changes of a task that its server has seen.
+Errors at a percent are in the task's record (`Task.forecasts`). The estimate of the plan, before any work, and all
+intervals come from the changes of the task that this server has published.
 """
 
 from collections.abc import Iterator

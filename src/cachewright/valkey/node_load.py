@@ -28,8 +28,8 @@ _SAMPLE = """#!lua flags=no-writes,allow-cross-slot-keys
 local bytes, sampled = 0, 0
 for _ = 1, tonumber(ARGV[1]) do
   local key = redis.call('RANDOMKEY')
-  local size = key and redis.call('MEMORY', 'USAGE', key, 'SAMPLES', 3)
-  if size then bytes, sampled = bytes + size, sampled + 1 end
+  local size = key and redis.pcall('MEMORY', 'USAGE', key, 'SAMPLES', 3)  -- refused in a slot that the node imports
+  if type(size) == 'number' then bytes, sampled = bytes + size, sampled + 1 end
 end
 return {bytes, sampled}
 """

@@ -90,9 +90,8 @@ async def _move(
     def report(transfer: Transfer) -> None:
         shown = detail(source.id, arguments.slot_range, transfer, arguments.keys)
         total = step.sub_step.work.total
-        step.measure(
-            done=transfer.share * total, detail=shown, uncounted=transfer.uncounted * total, scale=transfer.scale
-        )
+        scale = transfer.scale if step.mode() == arguments.mode else 1.0  # the plan states other modes by themselves
+        step.measure(done=transfer.share * total, detail=shown, uncounted=transfer.uncounted * total, scale=scale)
 
     move = Move(
         source=source,

@@ -72,7 +72,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
 class Estimated(msgspec.Struct, frozen=True, kw_only=True):
     """Estimated cost of one range.
 
-    :ivar seconds: of which `start` pass before a counter moves. For the others see `RangeSize`.
+    :ivar seconds: duration of the move, :ivar start: the part of it before a counter increases.
+    :ivar large: see `RangeSize`, as for `batches`, `batch` and `deletion`.
     """
 
     way: Way

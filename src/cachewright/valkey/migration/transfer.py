@@ -107,7 +107,8 @@ class TransferProgress:
         self._large = self._large_in(counts.keys()).worth
         self._handed_over: set[int] = set()
         self._batches: set[str] = set()
-        self._batch_keys = max(self._expected_keys, 1)
+        self._batch_keys = max(size.keys // max(size.batches, 1), 1)
+        self._batches_before = self._keys_before / self._batch_keys
 
     def bytes_transferred(self, exported: int) -> int:
         """Return the bytes of this range, given all bytes `exported` by the source."""
@@ -172,7 +173,7 @@ class TransferProgress:
         """Copies, deletions and batches, finished and in all. Batches to come are as large as the present one. Writes
         that the source has buffered are work, too."""
         size, handed_over = self._size, self._keys_in(self._handed_over)
-        batches_done = len(self._batches) + self._keys_before / self._batch_keys
+        batches_done = len(self._batches) + self._batches_before
         batches_left = math.ceil((self._expected_keys - handed_over) / self._batch_keys)
         large = self._large_copied(current, transferred, of_keys)
         copied = self._keys_before + of_keys * self._expected_keys + large.done
@@ -205,8 +206,8 @@ class TransferProgress:
         )
 
     def _in_handover(self, current: Sequence[Job], arrived: int, *, large_is_copied: bool) -> int | None:
-        """Keys of the batch that is copied, but not handed over yet; None if there is none. The source may not answer
-        any more before it has told that the copy has ended."""
+        """Return the number of keys of the batch that is copied, but not handed over yet; None if there is none. The
+        source may stop answering before it reports the end of the copy, so arrived keys count as well."""
         for job in reversed(current):  # in the order in which the node runs them
             if not job.ended:
                 slots = set(slots_of(job.ranges))
