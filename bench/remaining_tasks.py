@@ -88,7 +88,8 @@ class _Watch:
                     record = await self._read(http)
                     if record["task"]["status"] in {"SUCCESS", "FAILED"}:
                         return record
-                    self.samples.append(_sample(record, time.time()))
+                    if record["task"]["status"] == "EXECUTING":  # before the plan, the end is that of other tasks
+                        self.samples.append(_sample(record, time.time()))
                 await asyncio.sleep(max(asked + _EVERY_SECONDS - time.monotonic(), 0))
         raise TimeoutError(f"{self.path} does not end")
 

@@ -178,7 +178,7 @@ def test_a_read_sees_one_snapshot(database_url: str) -> None:
 
 def test_nothing_of_a_write_that_fails_is_stored(database_url: str) -> None:
     database = migrated(database_url)
-    twice = "INSERT INTO throughput SELECT 'a', 1.0, 0, NULL UNION ALL SELECT 'a', 1.0, 0, NULL"
+    twice = "INSERT INTO throughput SELECT 'a', 1.0, 0, 0.5 UNION ALL SELECT 'a', 1.0, 0, 0.5"
     with database.write() as connection:
         connection.execute(sa.text("INSERT INTO throughput VALUES ('b', 1.0, 0, NULL)"))
     with pytest.raises(sa.exc.IntegrityError):

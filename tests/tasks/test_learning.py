@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachewright.model.tasks import Step, SubStep, Task, Work
+from cachewright.store import throughput
 from cachewright.tasks.learning import Speed, learn, load, updated, with_speeds
 from cachewright.tasks.progress import planned_seconds
 from database_fixtures import a_task, new_database
@@ -68,16 +69,31 @@ def test_rates_are_learned_apart_and_waits_teach_nothing(tmp_path: Path) -> None
             learn(connection, finished(plan(10.0, "one"), 20_000))
             learn(connection, finished(plan(10.0, "other"), 60_000, waited_ms=50_000))
         with database.read() as connection:
-            speeds = load(connection)
-        assert speeds["one"].value == pytest.approx(0.5, rel=0.05)
-        assert speeds["other"].value == pytest.approx(1.0, rel=0.05)
+            one, other = (load(connection, plan(1.0, rate), "other instance")[rate] for rate in ("one", "other"))
+        assert one.value == pytest.approx(0.5, rel=0.05)
+        assert other.value == pytest.approx(1.0, rel=0.05)
 
 
 def test_a_plan_with_a_learned_speed_teaches_the_same(tmp_path: Path) -> None:
     with closing(new_database(tmp_path)) as database:
         for _ in range(6):
             with database.write() as connection:
-                steps = with_speeds(plan(10.0), load(connection))
+                steps = with_speeds(plan(10.0), load(connection, plan(10.0), a_task().instance_id))
                 learn(connection, finished(steps, 20_000))
         with database.read() as connection:
-            assert load(connection)["move"].value == pytest.approx(0.5, rel=0.01)
+            assert load(connection, plan(1.0), "other")["move"].value == pytest.approx(0.5, rel=0.01)
+
+
+def test_an_instance_has_rates_of_its_own_until_it_is_deleted(tmp_path: Path) -> None:
+    with closing(new_database(tmp_path)) as database:
+        with database.write() as connection:
+            learn(connection, finished(plan(10.0), 20_000))
+            for _ in range(6):
+                learn(connection, msgspec.structs.replace(finished(plan(10.0), 5_000), instance_id="quick"))
+        with database.write() as connection:
+            quick, usual = (load(connection, plan(1.0), name)["move"].value for name in ("quick", a_task().instance_id))
+            throughput.forget(connection, "quick")
+            forgotten = load(connection, plan(1.0), "quick")["move"].value
+        assert quick == pytest.approx(2, rel=0.1)
+        assert usual == pytest.approx(0.5, rel=0.1)
+        assert forgotten != quick

@@ -7,6 +7,7 @@ import msgspec
 import sqlalchemy as sa
 
 from cachewright.model.instances import Instance, Node
+from cachewright.store import throughput
 from cachewright.store.database import secret_cipher
 from cachewright.store.rows import columns, from_row, to_row
 from cachewright.store.tables import incidents, instances, nodes
@@ -106,6 +107,7 @@ def change(connection: sa.Connection, instance_id: str, **values: Any) -> None:
 def remove(connection: sa.Connection, instance_id: str) -> None:
     connection.execute(nodes.delete().where(nodes.c.instance_id == instance_id))
     connection.execute(incidents.delete().where(incidents.c.instance_id == instance_id))
+    throughput.forget(connection, instance_id)
     connection.execute(instances.delete().where(instances.c.id == instance_id))
 
 

@@ -1,6 +1,6 @@
 """Learned rates, by name."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 import sqlalchemy as sa
@@ -28,9 +28,20 @@ def get(connection: sa.Connection, name: str) -> float | None:
     ).scalar_one_or_none()
 
 
-def load_all(connection: sa.Connection) -> Mapping[str, Rate]:
-    """Return all rates, by name."""
-    query = sa.select(throughput.c.action, throughput.c.units_per_second, throughput.c.deviation)
+def of_instance(name: str, instance_id: str) -> str:
+    """Return the name of the same rate of one instance."""
+    return f"{name} @ {instance_id}"
+
+
+def forget(connection: sa.Connection, instance_id: str) -> None:
+    """Delete the rates of an instance."""
+    connection.execute(throughput.delete().where(throughput.c.action.like(f"% @ {instance_id}")))
+
+
+def load(connection: sa.Connection, names: Collection[str]) -> Mapping[str, Rate]:
+    """Return the rates of these names that are known."""
+    columns = (throughput.c.action, throughput.c.units_per_second, throughput.c.deviation)
+    query = sa.select(*columns).where(throughput.c.action.in_(names))
     return {name: Rate(units, deviation) for name, units, deviation in connection.execute(query)}
 
 

@@ -11,7 +11,7 @@ in `_engine`.
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -194,12 +194,12 @@ class Engine:
             operation = self.operations[recorder.task.kind]
             waiter = Waiter(f"task {task_id}", recorder.show_before_plan, Interruption(recorder))
             steps = await run_attempt(operation.policies[PLAN], waiter, lambda: operation.plan(recorder.task))
-            speeds = await asyncio.to_thread(self._speeds)
+            speeds = await asyncio.to_thread(self._speeds, recorder.task, steps)
             await recorder.start(learning.with_speeds(steps, speeds))
 
-    def _speeds(self) -> Mapping[str, learning.Speed]:
+    def _speeds(self, task: Task, steps: Sequence[Step]) -> Mapping[str, learning.Speed]:
         with self.database.read() as connection:
-            return learning.load(connection)
+            return learning.load(connection, steps, task.instance_id)
 
     async def _perform_step(self, recorder: TaskRecorder, step: Step) -> None:
         """Perform a step. The positions of all sub-steps in DBOS's log are reserved first, so that lanes are

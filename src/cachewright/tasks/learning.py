@@ -1,5 +1,8 @@
 """Speeds that are learned from finished tasks, by name of a rate.
 
+Each rate is learned for the installation, and for each instance: instances differ by their data and by their clients.
+A plan uses the rate of its instance, or that of the installation for the first task of the kind.
+
 A plan declares seconds by constants of its operation. A speed is the ratio of declared to real seconds on this
 installation. Each finished task is one measurement of each of its rates; a longer measurement has more weight. The
 deviation between measurements determines how many seconds of measurement the next plan counts as.
@@ -45,11 +48,21 @@ class Speed(msgspec.Struct, frozen=True):
         return NOISE / self.deviation**2
 
 
-def load(connection: sa.Connection) -> Mapping[str, Speed]:
-    """Return all learned speeds, by rate."""
+def load(connection: sa.Connection, steps: Sequence[Step], instance_id: str) -> Mapping[str, Speed]:
+    """Return the learned speeds of an instance, by rate, for the rates of these steps."""
+    rates = {
+        rate_of(sub_step, work)
+        for step in steps
+        for sub_step in step.sub_steps
+        for work in (sub_step.work, *sub_step.work_in_modes.values())
+    }
+    own = {rate: throughput.of_instance(rate, instance_id) for rate in rates}
+    known = throughput.load(connection, [*rates, *own.values()])
+    found = {rate: known.get(name) or known.get(rate) for rate, name in own.items()}
     return {
         rate: Speed(learned.units_per_second, learned.deviation or _FRESH_DEVIATION)
-        for rate, learned in throughput.load_all(connection).items()
+        for rate, learned in found.items()
+        if learned
     }
 
 
@@ -60,14 +73,16 @@ def with_speeds(steps: Sequence[Step], speeds: Mapping[str, Speed]) -> tuple[Ste
 
 def learn(connection: sa.Connection, task: Task) -> None:
     """Learn the rates of a task that has succeeded."""
-    known = load(connection)
     planned = {rate_of(sub, sub.work): sub.work.speed for step in task.steps for sub in step.sub_steps}
     for rate, measure in measured(task.steps, task.end_time or 0).items():
         if measure.passed <= 0 or measure.real <= 0:
             continue
         observed = planned[rate] * measure.passed / measure.real
-        learned = updated(known.get(rate), observed, measure.real)
-        throughput.put(connection, rate, Rate(learned.value, learned.deviation))
+        for name in (rate, throughput.of_instance(rate, task.instance_id)):
+            before = throughput.load(connection, [name]).get(name)
+            known = Speed(before.units_per_second, before.deviation or _FRESH_DEVIATION) if before else None
+            learned = updated(known, observed, measure.real)
+            throughput.put(connection, name, Rate(learned.value, learned.deviation))
 
 
 def updated(before: Speed | None, observed: float, seconds: float) -> Speed:

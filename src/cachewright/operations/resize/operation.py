@@ -114,7 +114,7 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
             *checks.status_failures(observed.nodes, observed.views),
         ]
         blockers = tuple((failure.code, failure.message) for failure in failures)
-        speeds = await asyncio.to_thread(_speeds, context)
+        speeds = await asyncio.to_thread(_speeds, context, planned, task.instance_id)
         planned = learning.with_speeds(planned, speeds)
         forecasts = mode_forecast.modes(plan, observed.loads, observed.host, planned, speeds)
         return Preview(planned, planned_seconds(planned), blockers, giants, mode, forecasts)
@@ -182,9 +182,9 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
         return decide(observed, flavor, added)
 
 
-def _speeds(context: OperationContext) -> Mapping[str, learning.Speed]:
+def _speeds(context: OperationContext, steps: Sequence[Step], instance_id: str) -> Mapping[str, learning.Speed]:
     with context.database.read() as connection:
-        return learning.load(connection)
+        return learning.load(connection, steps, instance_id)
 
 
 async def _complete_open_slots(
