@@ -255,7 +255,7 @@ def resize_until(
     If the resize ends before `seen` is true, the instance is resized back, and the resize is repeated.
     """
     before = show(client, instance_id).sharding_count
-    for _ in range(20):
+    for _ in range(40):
         task_id = resize(client, instance_id, shards, **sizes)
         answer = until(
             lambda task_id=task_id: seen(task_id) or (newest_task(client, instance_id).status in ENDED and _OVER),

@@ -28,7 +28,7 @@ from cachewright.services.tasks import TaskService, _new_task
 from cachewright.store import instances, tasks
 from cachewright.store.database import Database
 from cachewright.tasks.feed import TaskFeed
-from cachewright.tasks.plan import build, effort
+from cachewright.tasks.plan import SubStepSpec, build, effort
 from cachewright.threads import RequestThreads
 from cachewright.valkey.migration.source_state import MigrationState
 from database_fixtures import an_instance, new_database
@@ -123,12 +123,18 @@ def test_it_cannot_be_paused_and_can_be_retried(context: OperationContext, servi
 def test_what_its_tasks_take_is_learned(context: OperationContext, service: TaskService) -> None:
     task = service.submit(VERIFY, WHO, "i", None)
     assert task.remaining_seconds == 1
-    begin = task.created_at
-    ended = msgspec.structs.replace(task, status="SUCCESS", begin_time=begin, end_time=begin + 10_000)
+    begin, end = task.created_at, task.created_at + 3_000
+    check = SubStepSpec(name="Check.", action="check status", work=effort("check", seconds=0.1))
+    (step,) = build(task.id, {"Check.": [check]})
+    done = msgspec.structs.replace(step.sub_steps[0], status="FINISH", begin_time=begin, end_time=end)
+    steps = (msgspec.structs.replace(step, status="FINISH", sub_steps=(done,)),)
+    ended = msgspec.structs.replace(task, status="SUCCESS", begin_time=begin, end_time=end, steps=steps)
     with context.database.write() as connection:
         ended = tasks.save(connection, ended)
-        executable_operations(context)[VERIFY.kind].conclude(connection, ended, recovered=True)
-    assert service.submit(VERIFY, WHO, "i", None).remaining_seconds == 10
+        executable = executable_operations(context)[VERIFY.kind]
+        executable.learn(connection, ended)
+        executable.conclude(connection, ended, recovered=True)
+    assert service.submit(VERIFY, WHO, "i", None).remaining_seconds == pytest.approx(3, rel=0.1)
 
 
 def test_ids_of_tasks_sort_by_the_time_of_their_request(

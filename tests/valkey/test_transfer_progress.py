@@ -86,6 +86,12 @@ def test_the_rest_of_a_range_is_no_measure_for_what_moved_before() -> None:
     assert 0.8 < rest.share < 1
 
 
+def test_a_range_without_keys_keeps_its_planned_effort() -> None:
+    size = RangeSize(keys=0, bytes_per_key=BYTES, batch=1000.0, deletion=DELETION)
+    empty = TransferProgress(dict.fromkeys(range(SLOTS), 0), size, 0)
+    assert empty.transfer(0, [job("snapshotting")], 0).scale is None
+
+
 def test_a_large_value_is_followed_by_its_bytes() -> None:
     """Its key is on the target as soon as its first elements are."""
     measured = progress(large={50: LargeValues(bytes=KEYS * BYTES, worth=KEYS)})

@@ -151,7 +151,7 @@ class TransferProgress:
             bytes=transferred,
             share=work.done / work.total if work.total else 0.0,
             uncounted=work.uncounted / work.total if work.total else 0.0,
-            scale=work.total / self._size.work if self._size.work else None,
+            scale=work.total / self._size.work if work.total and self._size.work else None,
         )
 
     def expect_batches(self, keys: int) -> None:
