@@ -1,5 +1,6 @@
 """A migration that stands still while both its nodes answer: the snapshot's own process is frozen."""
 
+import re
 import time
 from contextlib import suppress
 from typing import Any
@@ -39,21 +40,34 @@ def stalled(own_server: Server) -> tuple[Server, Any, str, str, psutil.Process]:
     (source,) = own_server.nodes()
     (node,) = caches.get_primaries()
     with operator_of(own_server, node.host, node.port, decode_responses=True) as operator:
-        task_id, snapshot = resize_until(client, instance_id, 2, lambda _: frozen_snapshot(source, operator))
+        task_id, snapshot = resize_until(
+            client, instance_id, 2, lambda resize: frozen_snapshot(source, operator, client, instance_id, resize)
+        )
     return own_server, client, instance_id, task_id, snapshot
 
 
-def frozen_snapshot(source: psutil.Process, operator: Valkey) -> psutil.Process | None:
+def frozen_snapshot(
+    source: psutil.Process, operator: Valkey, client: Any, instance_id: str, task_id: str
+) -> psutil.Process | None:
     """The snapshot's process, frozen before its last byte. One that is frozen after it stalls nothing: it is ended."""
     child = frozen_child(source)
     if child is None:
         return None
     time.sleep(0.5)  # the source reads what is in the pipe
-    if any(job.state == "snapshotting" for job in jobs_in(operator.execute_command("CLUSTER GETSLOTMIGRATIONS"))):
+    rows = jobs_in(operator.execute_command("CLUSTER GETSLOTMIGRATIONS"))
+    is_copying = any(job.state == "snapshotting" for job in rows)
+    if is_copying and arrived_share(progress(client, instance_id, task_id)) < 0.8:
         return child
     with suppress(ProcessLookupError):
         thaw(child)
     return None
+
+
+def arrived_share(seen: Any) -> float:
+    """Share of the keys of the moving ranges that are on their target."""
+    details = [sub.detail for step in seen.step_details for sub in step.sub_step_details or []]
+    found = [(int(keys), int(planned)) for keys, planned in re.findall(r"keys:(\d+)/(\d+)", " ".join(details))]
+    return sum(keys for keys, _ in found) / max(sum(planned for _, planned in found), 1)
 
 
 def frozen_child(source: psutil.Process) -> psutil.Process | None:
