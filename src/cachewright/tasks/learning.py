@@ -59,11 +59,7 @@ def load(connection: sa.Connection, steps: Sequence[Step], instance_id: str) -> 
     own = {rate: throughput.of_instance(rate, instance_id) for rate in rates}
     known = throughput.load(connection, [*rates, *own.values()])
     found = {rate: known.get(name) or known.get(rate) for rate, name in own.items()}
-    return {
-        rate: Speed(learned.units_per_second, learned.deviation or _FRESH_DEVIATION)
-        for rate, learned in found.items()
-        if learned
-    }
+    return {rate: _speed(learned) for rate, learned in found.items() if learned}
 
 
 def with_speeds(steps: Sequence[Step], speeds: Mapping[str, Speed]) -> tuple[Step, ...]:
@@ -80,8 +76,7 @@ def learn(connection: sa.Connection, task: Task) -> None:
         observed = planned[rate] * measure.passed / measure.real
         for name in (rate, throughput.of_instance(rate, task.instance_id)):
             before = throughput.load(connection, [name]).get(name)
-            known = Speed(before.units_per_second, before.deviation or _FRESH_DEVIATION) if before else None
-            learned = updated(known, observed, measure.real)
+            learned = updated(_speed(before) if before else None, observed, measure.real)
             throughput.put(connection, name, Rate(learned.value, learned.deviation))
 
 
@@ -96,6 +91,10 @@ def updated(before: Speed | None, observed: float, seconds: float) -> Speed:
         value=known.value * math.exp(weight * error),
         deviation=min(max(math.sqrt(deviation), _LEAST_DEVIATION), _MOST_DEVIATION),
     )
+
+
+def _speed(learned: Rate) -> Speed:
+    return Speed(learned.units_per_second, learned.deviation or _FRESH_DEVIATION)
 
 
 def _with_speed(sub_step: SubStep, speeds: Mapping[str, Speed]) -> SubStep:

@@ -154,16 +154,16 @@ def _move_spec(move: Move, load: NodeLoad, host: Host, *, is_new: bool) -> SubSt
     )
     spec = move_slots.sub_step(
         f"Slot migration. Slots {move.range.first}-{move.range.last}",
-        _work(move, load, host, is_new=is_new),
+        _work(move, load, host, cost, is_new=is_new),
         arguments,
         detail=waiting_detail(move.source, move.range, keys),
     )
     others = [replace(host, mode=mode) for mode in MODES if load.clients and mode != host.mode]
-    return replace(spec, work_in_modes={other.mode: _work(move, load, other, is_new=is_new) for other in others})
+    in_modes = {other.mode: _work(move, load, other, estimated(move, load, other), is_new=is_new) for other in others}
+    return replace(spec, work_in_modes=in_modes)
 
 
-def _work(move: Move, load: NodeLoad, host: Host, *, is_new: bool) -> Work:
-    cost = estimated(move, load, host)
+def _work(move: Move, load: NodeLoad, host: Host, cost: Estimated, *, is_new: bool) -> Work:
     return effort(
         move.source,
         unit="bytes",

@@ -1,7 +1,7 @@
 """Progress of a slot range, computed from the bytes that the source has sent and the keys on the target.
 
-A batch is copied, which counters show, and then handed over and deleted on the source, which none shows: the source
-answers nobody meanwhile. Both are parts of the work. See docs/decisions/0003, 0006 and 0049 for the counters.
+A batch is copied, which counters show, and then handed over and deleted on the source, which no counter shows: the
+source does not respond meanwhile. Both are parts of the work. See docs/decisions/0003, 0006 and 0049 for the counters.
 """
 
 import math
