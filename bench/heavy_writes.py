@@ -140,7 +140,7 @@ class _Writer:
         while True:
             for host, port in dict.fromkeys([*self._links, (self._seed.host, self._seed.port)]):
                 with (
-                    contextlib.suppress(OSError, ValkeyError),  # the next node is asked, and the first one again
+                    contextlib.suppress(OSError, ValkeyError),  # try the next node, after the last one the first
                     Valkey(host=host, port=port, password=self._seed.password, socket_timeout=_RETRY_SECONDS) as node,
                 ):
                     rows = cast(Any, node).execute_command("CLUSTER SLOTS")

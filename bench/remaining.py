@@ -55,10 +55,10 @@ clients that come and go, and with 20,000 writes a second of 4 KB into the slots
 ten seconds, in one the server is killed and started again, in one a source is frozen for five seconds. The tasks run on
 three installations, each of which is fresh before its first task.
 
-The plan is asked right before each task, and the task's record is read five times a second. An estimate counts at the
-first reading that shows 10, 25, 50, 75 or 90 percent. Its error is the shown end minus the true end, as a share of the
-task's duration; errors of different percents are never mixed. The time of an interruption, which nobody can foresee,
-does not count as duration, and what remains of it does not count in the true end.
+The plan is requested right before each task, and the task's record is read five times a second. An estimate counts at
+the first reading that shows 10, 25, 50, 75 or 90 percent. Its error is the shown end minus the true end, as a share of
+the task's duration; errors of different percents are never mixed. The time of an interruption is unforeseeable: it does
+not count as duration, and what remains of it does not count in the true end.
 
 The peers get the same percents at the same moments. *Elapsed / percent* is elapsed time x (100 - percent) / percent.
 *Windowed rate* is computed as in Linux md: the rest divided by the rate since the oldest of the last ten marks. md sets

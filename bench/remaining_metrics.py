@@ -1,6 +1,6 @@
 """Errors of estimates, of the percent and of the interval of one task that has ended. Pure.
 
-Nobody can foresee that somebody pauses a task, kills the server or freezes a node. So an estimate is compared with the
+A pause of the task, a kill of the server and a frozen node cannot be foreseen. So an estimate is compared with the
 end as it would have been without the part of an interruption that came after the estimate, and the time of
 interruptions does not count as duration.
 """
@@ -52,7 +52,7 @@ class Interruption(msgspec.Struct, frozen=True):
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """A task that has ended, in epoch seconds, and what was read before its end.
 
-    :ivar planned: seconds that the plan foretold right before the start.
+    :ivar planned: duration in seconds that the plan predicted right before the start.
     """
 
     begun: float

@@ -137,7 +137,7 @@ def draw(rows: Sequence[Row], figure: "Figure") -> None:
         axes.set_ylim(-80, 120)
         axes.set_title(name, fontsize=9)
         axes.set_xlabel("percent shown")
-    every[0].set_ylabel("end foretold too late, % of the task's duration")
+    every[0].set_ylabel("predicted end too late by, % of the task's duration")
 
 
 def _finding(what: str, figure: Spread, goal: float | None) -> Finding:
