@@ -67,6 +67,7 @@ INSTANCE_STATE_CONFLICT = "DCS.4026"
 INSTANCE_QUOTA_EXCEEDED = "DCS.4035"
 NOT_ENOUGH_MEMORY = "DCS.4036"
 LIMIT_EXCEEDED = "DCS.4039"
+ZONE_NOT_FOUND = "DCS.4042"
 INSTANCE_NOT_RUNNING = "DCS.4049"
 DUPLICATE_NAME = "DCS.4060"
 INVALID_INSTANCE_ID = "DCS.4061"
@@ -86,6 +87,7 @@ INSTANCE_RESIZING = "DCS.4113"
 INSTANCE_CONFIGURING = "DCS.4114"
 INSTANCE_CREATING = "DCS.4118"
 INVALID_ENABLE_SSL = "DCS.4202"
+CLIENT_ADDRESSES_UNSUPPORTED = "DCS.4838"
 UNEXPECTED_TASK_ERROR = "DCS.4842"
 INVALID_NO_PASSWORD_ACCESS = "DCS.4843"  # noqa: S105  # an error code
 INVALID_ACCESS_USER = "DCS.4844"
@@ -165,6 +167,8 @@ _ROWS = (
     ErrorRow(NOT_ENOUGH_MEMORY, 400, "There is not enough memory left: {reason}",
         "Request less, delete an instance, or see docs/capacity.md."),
     ErrorRow(LIMIT_EXCEEDED, 400, "A limit is reached: {reason}", "Request fewer nodes, or delete an instance."),
+    ErrorRow(ZONE_NOT_FOUND, 400, "The available zone {zone} does not exist.",
+        "Use a zone of ListAvailableZones: {zones}."),
     ErrorRow(INSTANCE_NOT_RUNNING, 400, "The instance is not running. {reason}",
         "Look at its status; an instance in ERROR can be deleted."),
     ErrorRow(DUPLICATE_NAME, 400, "An instance of this name exists.", "Choose another name."),
@@ -194,6 +198,8 @@ _ROWS = (
     ErrorRow(INSTANCE_CREATING, 400, "The instance is being created.",
         "Follow its task CreateInstance, then retry."),
     ErrorRow(INVALID_ENABLE_SSL, 400, "enable_ssl is not valid: {reason}", "Leave it out."),
+    ErrorRow(CLIENT_ADDRESSES_UNSUPPORTED, 400, "Transparent transmission of client addresses is not supported.",
+        "Leave it off: clients connect to the nodes themselves, which see their addresses."),
     ErrorRow(INVALID_NO_PASSWORD_ACCESS, 400, "no_password_access is not valid: {reason}", "Send true or false."),
     ErrorRow(INVALID_ACCESS_USER, 400, "access_user is not valid: {reason}", "Leave it out; it is for Memcached."),
     ErrorRow(INVALID_PASSWORD, 400, "password is not valid: {reason}",

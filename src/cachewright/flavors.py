@@ -31,6 +31,10 @@ SINGLE_CAPACITIES_MB = tuple(int(gigabytes * 1024) for gigabytes in (0.125, 0.25
 OFFERED_SHARD_SIZES = (1, 2, 4, 8, 16)
 OFFERED_SHARDS = (*range(1, 17), 24, 32, 48, 64, 96, 128)
 """Listed numbers of shards. Spec codes with any other number up to MAX_SHARDS are valid too."""
+
+VOTING_SHARDS = 3
+"""Shards from which on the primaries of a cluster can replace one of themselves: a majority of them must vote."""
+
 _GRAMMAR = re.compile(
     r"redis\.(?P<mode>single|ha|cluster|proxy)\.(?P<cpu>xu1|au1)\.(?P<class>tiny|large)"
     r"(?:\.(?P<kind>[rp])(?P<copies>[1-9][0-9]?))?(?:\.s(?P<shard>[1-9][0-9]{0,2}))?\.(?P<size>[1-9][0-9]{0,3})"

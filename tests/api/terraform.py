@@ -163,9 +163,8 @@ class Terraform:
                 "schedule_at": [],
                 "updated_at": None,
             }
-        for optional in ("scan-expire-keys/autoscan-config", "autoscaling-policy/bandwidth"):
-            status, _ = self.call("GET", f"instances/{instance_id}/{optional}")
-            assert status in {200, 404}
+        assert self.get(f"instances/{instance_id}/scan-expire-keys/autoscan-config")["enable_auto_scan"] is False
+        assert self.get(f"instances/{instance_id}/autoscaling-policy/bandwidth") == {}
         configs = self.get(f"instances/{instance_id}/configs")["redis_config"]
         assert configs
         for item in configs:

@@ -46,8 +46,9 @@ def test_one_flavor_is_as_the_contract_has_it(tenant: Tenant) -> None:
         ("capacity=3", ["redis.cluster.xu1.large.r1.s1.3", "redis.cluster.xu1.large.r3.s1.3"]),
         ("capacity=3.0", ["redis.cluster.xu1.large.r2.s1.3"]),
         ("capacity=1024", ["redis.cluster.xu1.large.r1.1024", "redis.cluster.xu1.large.r1.s16.1024"]),
-        ("cpu_type=aarch64&capacity=4", ["redis.cluster.au1.large.r1.4", "redis.cluster.au1.large.r2.s2.4"]),
-        ("cpu_type=x86_64&cache_mode=cluster&engine=redis", ["redis.cluster.xu1.large.r1.s1.1"]),
+        ("cpu_type=aarch64&capacity=4", ["redis.cluster.au1.large.r1.4", "redis.cluster.au1.large.r2.s1.4"]),
+        ("cpu_type=x86_64&cache_mode=cluster&engine=redis", ["redis.cluster.xu1.large.r1.s1.3"]),
+        ("spec_code=redis.cluster.xu1.large.r1.s1.1", ["redis.cluster.xu1.large.r1.s1.1"]),
         ("spec_code=redis.cluster.xu1.large.r1.s1.127", ["redis.cluster.xu1.large.r1.s1.127"]),
         ("spec_code=redis.single.xu1.large.2", ["redis.single.xu1.large.2"]),
         ("capacity=0.125", ["redis.single.xu1.tiny.128"]),
@@ -101,6 +102,16 @@ def test_filters_that_cannot_be_are_refused_by_name(tenant: Tenant, query: str, 
     assert field in answer.json["error_msg"]
 
 
+@pytest.mark.parametrize("capacity", [4, 8, 16, 24, 32, 48, 64])
+def test_the_flavor_that_terraform_takes_first_is_the_usual_one(tenant: Tenant, capacity: int) -> None:
+    """The one with the fewest nodes: as many shards as the cloud gives to this capacity by itself, or more."""
+    listed = tenant.call("GET", "flavors", query=f"cache_mode=cluster&capacity={capacity}&cpu_type=x86_64").json
+    counts = {item["spec_code"]: item["tenant_ip_count"] for item in listed["flavors"]}
+    assert counts
+    assert min(counts.values()) >= 3
+    assert f"redis.cluster.xu1.large.r1.{capacity}" in counts
+
+
 def test_of_an_instance_what_it_can_become(tenant: Tenant) -> None:
     instance_id = tenant.instance(spec_code="redis.cluster.au1.large.r2.s1.3")
     listed = codes(tenant, f"instance_id={instance_id}")
@@ -108,6 +119,7 @@ def test_of_an_instance_what_it_can_become(tenant: Tenant) -> None:
     assert "redis.cluster.au1.large.r2.s1.3" not in listed
     assert {code.rsplit(".r", 1)[0] for code in listed} == {"redis.cluster.au1.large"}
     assert {code.split(".")[4] for code in listed} == {"r2"}
+    assert "redis.cluster.au1.large.r2.s1.2" in listed, "a cluster may shrink below the size of new ones"
 
 
 SINGLE_SIZES = ("tiny.128", "tiny.256", "tiny.512", *(f"large.{size}" for size in (1, 2, 4, 8, 16, 24, 32, 48, 64)))

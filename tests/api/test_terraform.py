@@ -43,6 +43,13 @@ def terraform(server: Server) -> Terraform:
     return set_up
 
 
+def test_a_version_is_required_because_its_absence_would_plan_a_replacement(terraform: Terraform) -> None:
+    without = {name: value for name, value in CREATE.items() if name != "engine_version"}
+    status, refusal = terraform.call("POST", "instances", {**without, "spec_code": CLUSTER[0]})
+    assert (status, refusal["error_code"]) == (400, "DCS.4008")
+    assert "engine_version" in refusal["error_msg"]
+
+
 @pytest.mark.parametrize(("small", "large", "shards"), [(*CLUSTER, 2), (*SINGLE, 1)])
 def test_an_instance_is_made_read_changed_resized_and_destroyed(
     terraform: Terraform, small: str, large: str, shards: int
@@ -61,6 +68,7 @@ def test_an_instance_is_made_read_changed_resized_and_destroyed(
         name: again[name] for name in INSTANCE if name not in VOLATILE
     }
 
+    require_blocks_after_creation_are_applied(terraform, instance_id)
     assert terraform.call("PUT", f"instances/{instance_id}", UPDATE) == (204, None)
     state = terraform.read(instance_id)
     assert {name: state[name] for name in UPDATE} == UPDATE
@@ -89,10 +97,36 @@ def test_an_instance_is_made_read_changed_resized_and_destroyed(
     require_tasks_outlive_their_instance(terraform, instance_id)
 
 
+def require_blocks_after_creation_are_applied(terraform: Terraform, instance_id: str) -> None:
+    """What a configuration may hold that the creation has no field for. A refusal would leave the instance tainted."""
+    parameter = {"param_id": "1", "param_name": "timeout", "param_value": "100"}
+    for path, body in (
+        (f"instances/{instance_id}/async-configs", {"redis_config": [parameter]}),
+        (f"{instance_id}/client-ip-transparent-transmission", {"transparent_client_ip_enable": False}),
+        (f"instances/{instance_id}/ssl", {"enabled": False}),
+    ):
+        status, answer = terraform.call("PUT", path, body)
+        assert status == 200, answer
+        job = f"jobs/{answer['job_id']}"
+        until(lambda job=job: terraform.get(job)["status"] == "SUCCESS", f"{path} has not succeeded")
+    policy = {"window_size": 5, "bandwidth_usage_upper_threshold": 80, "scale_out_cooldown": 0}
+    place = f"instances/{instance_id}/autoscaling-policy/bandwidth"
+    assert terraform.call("PUT", place, policy)[0] == 200
+    shown = terraform.get(place)
+    assert {name: shown[name] for name in policy} == policy
+    assert terraform.call("DELETE", place) == (204, None)
+
+
 def require_tasks_are_read(terraform: Terraform, instance_id: str) -> None:
     """The data sources of background tasks, of one task's detail and of the task centre."""
     listed = list(terraform.background_tasks(instance_id))
-    assert [task["name"] for task in listed] == ["EXTEND", "CreateInstance"]
+    assert [task["name"] for task in listed] == [
+        "EXTEND",
+        "UpdateSslSwitch",
+        "modifyClientIpTransJob",
+        "UpdateInstanceConfig",
+        "CreateInstance",
+    ]
     centre = list(terraform.center_tasks())
     for task in (*listed, *centre):
         require(task, TASK)
@@ -111,11 +145,11 @@ def require_tasks_outlive_their_instance(terraform: Terraform, instance_id: str)
     status, gone = terraform.call("GET", f"instances/{instance_id}/tasks")
     assert (status, gone["error_code"]) == (404, "DCS.3022")
     left = until(lambda: newest_ended(terraform), "the deletion has not ended")
-    assert [task["name"] for task in left[:3]] == ["DeleteInstance", "EXTEND", "CreateInstance"]
-    for task in left[:3]:
+    assert [task["name"] for task in left[:2]] == ["DeleteInstance", "EXTEND"]
+    for task in left[:6]:
         status, _ = terraform.call("DELETE", f"tasks/{task['id']}")
         assert status == 200
-    assert not {task["id"] for task in left[:3]} & {task["id"] for task in terraform.center_tasks()}
+    assert not {task["id"] for task in left[:6]} & {task["id"] for task in terraform.center_tasks()}
 
 
 def newest_ended(terraform: Terraform) -> list[dict[str, object]] | None:

@@ -38,6 +38,8 @@ def test_kinds_and_names_are_stored_and_never_change() -> None:
         "restart": "RestartInstance",
         "check": "ResizeCheck",
         "configure": "UpdateInstanceConfig",
+        "confirm_client_addresses": "modifyClientIpTransJob",
+        "confirm_no_tls": "UpdateSslSwitch",
         "delete": "DeleteInstance",
     }
 

@@ -47,6 +47,8 @@ log = logging.getLogger(__name__)
 
 _Received: TypeAlias = HTTPReceiveMessage | WebSocketReceiveMessage
 _OF_NO_PROJECT = {"/v2/available-zones", "/v2/instances/maintain-windows"}
+_VERSIONS = {"v2", "v2.1"}
+"""First parts of paths whose second part is a project."""
 
 
 class RequestMetrics(Protocol):
@@ -208,7 +210,7 @@ def _project(path: str | None) -> str | None:
     if path is None or path in _OF_NO_PROJECT:
         return None
     parts = path.split("/")
-    return parts[2] if len(parts) > 2 and parts[1] == "v2" else None
+    return parts[2] if len(parts) > 2 and parts[1] in _VERSIONS else None
 
 
 def _replayed(body: bytes | None, receive: Receive) -> Receive:

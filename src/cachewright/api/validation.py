@@ -15,6 +15,7 @@ from cachewright import errors, flavors
 from cachewright.api import requests
 from cachewright.api.requests import refused
 from cachewright.api.schemas.configurations import UpdateConfigBody
+from cachewright.api.schemas.flavors import ZONE
 from cachewright.api.schemas.instance_bodies import MOST_TAGS, CreateBody, ResizeBody, Tag, capacity_mb
 from cachewright.api.schemas.instance_changes import TagsBody, UpdateBody, retagged
 from cachewright.api.schemas.instances import InstancesQuery
@@ -47,6 +48,10 @@ _NOT_SERVED = {
 }
 """Fields of CreateInstance that must be empty or false, with the reason."""
 
+_COMPARES_VERSIONS = "terraform-provider-huaweicloud"
+"""Part of the name of a client that plans to replace an instance whose version is not the one of its request, even if
+its request had none."""
+
 _REPLAYED = (
     "description",
     "vpc_id",
@@ -63,11 +68,16 @@ _LABELS = ("vpc_id", "subnet_id", "security_group_id", "enterprise_project_id", 
 _CHANGE_TYPES = ("createReplication", "deleteReplication", "addSharding", "instanceType")
 
 
-def create_request(body: CreateBody) -> CreateRequest:
-    """Return the service request. Raises ApiError with the code of the invalid field."""
+def create_request(body: CreateBody, client: str = "") -> CreateRequest:
+    """Return the service request. Raises ApiError with the code of the invalid field.
+
+    :param client: name of the client's program, from the header `User-Agent`.
+    """
     flavor = _flavor(body)
     if body.engine.lower() != "redis":
         raise refused("engine", "it is not Redis")
+    if not body.engine_version and _COMPARES_VERSIONS in client:
+        raise refused("engine_version", "it is missing; terraform would replace the instance at its next apply")
     version = body.engine_version or flavors.DEFAULT_ENGINE_VERSION
     if version not in flavors.ENGINE_VERSIONS:
         raise refused("engine_version", f"it is not one of {', '.join(flavors.ENGINE_VERSIONS)}")
@@ -169,6 +179,14 @@ def parameter_values(body: UpdateConfigBody) -> dict[str, str]:
     return changed
 
 
+def require_zones(field: str, zones: Sequence[str]) -> None:
+    """Raise ApiError DCS.4042 if a zone does not exist."""
+    for number, zone in enumerate(zones):
+        if zone != ZONE:
+            require_line(f"{field}[{number}]", zone)
+            raise ApiError(errors.ZONE_NOT_FOUND, zone=zone, zones=ZONE)
+
+
 def tagging(body: TagsBody, instance: Instance) -> AttributeChange:
     """Return the change of tags. Raises ApiError DCS.4062 if a key occurs twice, has invalid characters, or the
     instance would have too many tags. Every key can be deleted, because an older release accepted other characters."""
@@ -227,8 +245,7 @@ def _require_texts(body: CreateBody) -> None:
     require_lines("description", body.description)
     for field in _LABELS:
         require_line(field, getattr(body, field))
-    for number, zone in enumerate(body.az_codes):
-        require_line(f"az_codes[{number}]", zone)
+    require_zones("az_codes", body.az_codes)
 
 
 def _names(body: CreateBody) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 `OPERATIONS` is their one registry; `operation.Operation` is what each declares. In the order of a task's life:
 
 - `requests`, `acceptance` and `admission` decide whether a request becomes a task
-- `create`, `resize`, `resize_check`, `restart`, `configure` and `delete` validate requests and make plans
+- `create`, `resize`, `resize_check`, `restart`, `configure`, `confirm` and `delete` validate requests and make plans
 - `resize` holds the parts of a resize plan: observation, plan, cost model, steps
 - `actions` perform the sub-steps, in an `OperationContext` (`context`)
 - `execution` binds operations to the engine, `instance_status` sets the status when a task ends
@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cachewright.operations.configure import CONFIGURE
+from cachewright.operations.confirm import CONFIRM_CLIENT_ADDRESSES, CONFIRM_NO_TLS
 from cachewright.operations.create import CREATE
 from cachewright.operations.delete import DELETE
 from cachewright.operations.operation import Operation
@@ -21,7 +22,17 @@ from cachewright.operations.resize.operation import RESIZE
 from cachewright.operations.restart import RESTART
 
 OPERATIONS: Mapping[str, Operation[Any, Any]] = {
-    operation.kind: operation for operation in (CREATE, RESIZE, RESTART, RESIZE_CHECK, CONFIGURE, DELETE)
+    operation.kind: operation
+    for operation in (
+        CREATE,
+        RESIZE,
+        RESTART,
+        RESIZE_CHECK,
+        CONFIGURE,
+        CONFIRM_CLIENT_ADDRESSES,
+        CONFIRM_NO_TLS,
+        DELETE,
+    )
 }
 """By kind."""
 

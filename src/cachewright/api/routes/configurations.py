@@ -1,4 +1,4 @@
-"""Parameters of an instance and the history of their changes, and settings of features that are not supported."""
+"""Parameters of an instance and the history of their changes, and the IP whitelist, which is not supported."""
 
 from litestar import Response, get, put
 
@@ -87,21 +87,3 @@ def show_config_history_detail(
 def show_ip_whitelist(request: Call, instances: Instances, instance_id: InstanceId) -> Response[schemas.Whitelist]:
     """ShowIpWhitelist: always empty and off."""
     return responses.json(schemas.Whitelist(instances.get(requests.principal(request), instance_id).id))
-
-
-@get(_INSTANCES + "/bigkey/autoscan", opt=needs("dcs:instance:getConfiguration"))
-@endpoint
-def show_bigkey_autoscan_config(
-    request: Call, instances: Instances, instance_id: InstanceId
-) -> Response[schemas.AutoScan]:
-    """ShowBigkeyAutoscanConfig: always off."""
-    return responses.json(schemas.AutoScan(instances.get(requests.principal(request), instance_id).id))
-
-
-@get(_INSTANCES + "/hotkey/autoscan", opt=needs("dcs:instance:getConfiguration"))
-@endpoint
-def show_hotkey_autoscan_config(
-    request: Call, instances: Instances, instance_id: InstanceId
-) -> Response[schemas.AutoScan]:
-    """ShowHotkeyAutoscanConfig: always off."""
-    return responses.json(schemas.AutoScan(instances.get(requests.principal(request), instance_id).id))

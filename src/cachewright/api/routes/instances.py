@@ -41,7 +41,8 @@ _INSTANCE = _INSTANCES + "/{instance_id:str}"
 @endpoint
 def create_instance(request: Call, creation: Creation, body: Body[CreateBody]) -> Response[schemas.CreatedList]:
     """CreateInstance: stores new instances and starts background tasks that create them."""
-    created = creation.create_instances(requests.principal(request), create_request(body.read()))
+    client = requests.header(request.scope, b"user-agent")
+    created = creation.create_instances(requests.principal(request), create_request(body.read(), client))
     name_subjects(request, [instance.id for instance in created])
     return responses.json(schemas.CreatedList([schemas.Created(instance.id, instance.name) for instance in created]))
 

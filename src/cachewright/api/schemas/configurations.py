@@ -1,5 +1,4 @@
-"""Shapes of parameters and their history, and of features that are not supported: the IP whitelist and automatic key
-analysis. Types follow the SDK's models."""
+"""Shapes of parameters and their history, and of the IP whitelist. Types follow the SDK's models."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
@@ -59,15 +58,6 @@ class Whitelist(msgspec.Struct, frozen=True):
     instance_id: str
     enable_whitelist: bool = False
     whitelist: tuple[WhitelistGroup, ...] = ()
-
-
-class AutoScan(msgspec.Struct, frozen=True):
-    """Always off, because key analysis is not supported."""
-
-    instance_id: str
-    enable_auto_scan: bool = False
-    schedule_at: tuple[str, ...] = ()
-    updated_at: str | None = None
 
 
 _CONFIG_STATUS: Mapping[TaskStatus, Literal["UPDATING", "SUCCESS", "FAILURE"]] = {

@@ -74,7 +74,9 @@ class FlavorList(msgspec.Struct, frozen=True):
 def flavor_list(query: FlavorsQuery, resized: Flavor | None = None) -> FlavorList:
     """Return the flavors that match all filters. The default processor type is the host's.
 
-    Valid spec codes that are not listed can be found by `spec_code`.
+    Valid spec codes that are not listed can be found by `spec_code`. Clusters of one or two shards are listed only for
+    a resize: terraform takes the flavor with the fewest nodes of a capacity, and such a cluster cannot replace a
+    primary by vote.
 
     :param resized: flavor of an instance, to list only the flavors to which it can be resized.
     """
@@ -91,6 +93,7 @@ def flavor_list(query: FlavorsQuery, resized: Flavor | None = None) -> FlavorLis
             _item(flavor)
             for flavor in candidates
             if query.cache_mode in {None, flavor.cache_mode}
+            and (_can_vote(flavor) or query.spec_code or resized)
             and (query.capacity is None or flavor.capacity_mb == capacity)
             and (resized is None or _can_become(resized, flavor))
         ]
@@ -103,6 +106,10 @@ def _processor(resized: Flavor | None) -> str:
 
 def _can_become(now: Flavor, new: Flavor) -> bool:
     return TOPOLOGIES[now.cache_mode].can_become(now, new) and not new.same_size(now)
+
+
+def _can_vote(flavor: Flavor) -> bool:
+    return flavor.cache_mode != "cluster" or flavor.shards >= flavors.VOTING_SHARDS
 
 
 @cache

@@ -1,4 +1,6 @@
-"""Shapes of ListAvailableZones and ListMaintenanceWindows, which are the same for all projects."""
+"""Shapes of available zones and maintenance windows, which are the same for all projects."""
+
+from typing import Annotated
 
 import msgspec
 
@@ -23,6 +25,33 @@ class ZoneList(msgspec.Struct, frozen=True):
 
     region_id: str = ZONE
     available_zones: tuple[Zone, ...] = (Zone(),)
+
+
+class ZoneState(msgspec.Struct, frozen=True):
+    available: bool = True
+
+
+class ComputeZone(msgspec.Struct, frozen=True, rename="camel"):
+    """`hosts` are for operators of the cloud."""
+
+    zone_name: str = ZONE
+    zone_state: ZoneState = ZoneState()
+    hosts: None = None
+
+
+class ComputeZoneList(msgspec.Struct, frozen=True, rename="camel"):
+    """The only zone, in the shape of the compute service (Nova)."""
+
+    availability_zone_info: tuple[ComputeZone, ...] = (ComputeZone(),)
+
+
+class MigrateZoneBody(msgspec.Struct, frozen=True):
+    """`execute_immediately` has no effect."""
+
+    new_available_zones: Annotated[
+        list[Annotated[str, msgspec.Meta(min_length=1, max_length=128)]], msgspec.Meta(min_length=1, max_length=10)
+    ]
+    execute_immediately: bool = True
 
 
 class Window(msgspec.Struct, frozen=True):

@@ -1,0 +1,80 @@
+"""Lists of things that cannot be made here: backups, restores, migrations from other servers, log files, key analyses.
+
+The operations that would make them are refused. The lists are served, because "none" is the true answer: a 404 would
+tell a client that the instance or the operation does not exist.
+"""
+
+from litestar import Response, get
+
+from cachewright.api import requests, responses
+from cachewright.api.auth.permissions import needs
+from cachewright.api.routes.parameters import Call, InstanceId, Instances, Query, endpoint
+from cachewright.api.schemas import empty_lists as schemas
+from cachewright.api.schemas.paging import PageQuery
+
+_PROJECT = "/v2/{project_id:str}"
+_INSTANCES = _PROJECT + "/instances/{instance_id:str}"
+_READ = needs("dcs:instance:get")
+
+
+@get(_INSTANCES + "/backups", opt=_READ)
+@endpoint
+def list_backup_records(
+    request: Call, instances: Instances, instance_id: InstanceId, wanted: Query[PageQuery]
+) -> Response[schemas.BackupRecords]:
+    """ListBackupRecords: always empty."""
+    _require_page_of(request, instances, instance_id, wanted)
+    return responses.json(schemas.BackupRecords())
+
+
+@get(_INSTANCES + "/restores", opt=_READ)
+@endpoint
+def list_restore_records(
+    request: Call, instances: Instances, instance_id: InstanceId, wanted: Query[PageQuery]
+) -> Response[schemas.RestoreRecords]:
+    """ListRestoreRecords: always empty."""
+    _require_page_of(request, instances, instance_id, wanted)
+    return responses.json(schemas.RestoreRecords())
+
+
+@get(_INSTANCES + "/redislog", opt=_READ)
+@endpoint
+def list_redislog(
+    request: Call, instances: Instances, instance_id: InstanceId, wanted: Query[PageQuery]
+) -> Response[schemas.LogFiles]:
+    """ListRedislog: always empty."""
+    _require_page_of(request, instances, instance_id, wanted)
+    return responses.json(schemas.LogFiles())
+
+
+@get(_INSTANCES + "/auto-expire/histories", opt=_READ)
+@endpoint
+def show_expire_key_scan_info(
+    request: Call, instances: Instances, instance_id: InstanceId, wanted: Query[PageQuery]
+) -> Response[schemas.ScanRecords]:
+    """ShowExpireKeyScanInfo: always empty."""
+    return responses.json(schemas.ScanRecords(_require_page_of(request, instances, instance_id, wanted)))
+
+
+@get(_INSTANCES + "/offline/key-analysis", opt=_READ)
+@endpoint
+def list_offline_key_analysis_task(
+    request: Call, instances: Instances, instance_id: InstanceId, wanted: Query[PageQuery]
+) -> Response[schemas.ScanRecords]:
+    """ListOfflineKeyAnalysisTask: always empty."""
+    return responses.json(schemas.ScanRecords(_require_page_of(request, instances, instance_id, wanted)))
+
+
+@get(_PROJECT + "/migration-tasks", opt=_READ)
+@endpoint
+def list_migration_task(request: Call, wanted: Query[PageQuery]) -> Response[schemas.MigrationTasks]:
+    """ListMigrationTask: always empty."""
+    requests.principal(request)
+    wanted.read()
+    return responses.json(schemas.MigrationTasks())
+
+
+def _require_page_of(request: Call, instances: Instances, instance_id: str, wanted: Query[PageQuery]) -> str:
+    """Return the id of the instance. Raises ApiError DCS.3022, or DCS.4062 for an invalid page."""
+    wanted.read()
+    return instances.get(requests.principal(request), instance_id).id

@@ -1,0 +1,32 @@
+"""Shapes of lists that are always empty, because nothing makes their items. Types follow the SDK's models."""
+
+import msgspec
+
+
+class BackupRecords(msgspec.Struct, frozen=True):
+    total_num: int = 0
+    backup_record_response: tuple[()] = ()
+
+
+class RestoreRecords(msgspec.Struct, frozen=True):
+    total_num: int = 0
+    restore_record_response: tuple[()] = ()
+
+
+class MigrationTasks(msgspec.Struct, frozen=True):
+    count: int = 0
+    migration_tasks: tuple[()] = ()
+
+
+class LogFiles(msgspec.Struct, frozen=True):
+    total_num: int = 0
+    file_list: tuple[()] = ()
+
+
+class ScanRecords(msgspec.Struct, frozen=True):
+    """Records of scans for expired keys, and of offline analyses."""
+
+    instance_id: str
+    total: int = 0
+    count: int = 0
+    records: tuple[()] = ()

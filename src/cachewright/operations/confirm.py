@@ -1,0 +1,49 @@
+"""Confirmation of a setting that an instance has already.
+
+The cloud changes such a setting in a background task, and its clients wait for the task. Nothing is changed here, so
+the task only verifies that every node responds and finds the instance healthy.
+"""
+
+from collections.abc import Sequence
+
+from cachewright.model.instances import Instance, Node
+from cachewright.model.tasks import Step, Task
+from cachewright.operations.actions.checks import CheckStatus, check_status
+from cachewright.operations.context import OperationContext
+from cachewright.operations.operation import Accepted, NoParams, Operation
+from cachewright.operations.step_names import PRE_CHECK, STATUS_CHECK
+from cachewright.tasks.plan import build, effort
+
+_CHECK_SECONDS = 0.1
+
+
+class ConfirmClientAddresses(Operation[None, NoParams]):
+    """Confirms that no proxy passes on the addresses of clients: clients connect to the nodes themselves."""
+
+    kind = "confirm_client_addresses"
+    name = "modifyClientIpTransJob"
+    permission = "dcs:instance:modify"
+    params = NoParams
+    outline = (PRE_CHECK,)
+    status_while_running = "RUNNING"
+
+    def validate(self, instance: Instance, nodes: Sequence[Node], request: None) -> Accepted[NoParams]:
+        return Accepted(NoParams())
+
+    def expected_seconds(self, task: Task, nodes: Sequence[Node], dataset: int) -> float:
+        return _CHECK_SECONDS
+
+    async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
+        check = check_status.sub_step(STATUS_CHECK, effort("check", seconds=_CHECK_SECONDS), CheckStatus(()))
+        return build(task.run_id, {PRE_CHECK: [check]})
+
+
+class ConfirmNoTls(ConfirmClientAddresses):
+    """Confirms that clients connect without TLS."""
+
+    kind = "confirm_no_tls"
+    name = "UpdateSslSwitch"
+
+
+CONFIRM_CLIENT_ADDRESSES = ConfirmClientAddresses()
+CONFIRM_NO_TLS = ConfirmNoTls()

@@ -1,0 +1,153 @@
+"""Features that are off: settings and lists are read, what is off can be confirmed, no more is accepted."""
+
+from typing import Any
+
+import pytest
+from contract import faults
+from huaweicloudsdkdcs.v2 import (
+    AutoscanConfigRequest,
+    BandwidthAutoScalingPolicy,
+    ListBackupRecordsRequest,
+    ListMigrationTaskRequest,
+    ListOfflineKeyAnalysisTaskRequest,
+    ListRedislogRequest,
+    ListRestoreRecordsRequest,
+    ShowExpireKeyScanInfoRequest,
+    ShowInstanceBandwidthAutoScalingPolicyRequest,
+    ShowInstanceSslDetailRequest,
+    UpdateBigkeyAutoscanConfigRequest,
+    UpdateInstanceBandwidthAutoScalingPolicyRequest,
+)
+from tenants import Tenant
+
+from cachewright.store import tasks
+
+SOMETHING = "00000000-0000-4000-8000-000000000001"
+POLICY = {"window_size": 5, "bandwidth_usage_upper_threshold": 80, "scale_out_cooldown": 60}
+
+
+def waiting(tenant: Tenant, instance_id: str) -> list[str]:
+    with tenant.site.database.read() as connection:
+        return [task.name for task in tasks.unfinished_of(connection, instance_id)]
+
+
+@pytest.mark.parametrize("subject", ["bigkey", "hotkey"])
+def test_a_schedule_of_a_scan_that_is_off_is_kept(tenant: Tenant, subject: str) -> None:
+    here = tenant.instance()
+    path = f"instances/{here}/{subject}/autoscan"
+    stored = tenant.call("PUT", path, {"enable_auto_scan": False, "schedule_at": ["03:00", "22:30"]}).json
+    assert (stored["enable_auto_scan"], stored["schedule_at"]) == (False, ["03:00", "22:30"])
+    assert stored["updated_at"].endswith("Z")
+    assert tenant.call("GET", path).json == stored
+    other = "hotkey" if subject == "bigkey" else "bigkey"
+    assert tenant.call("GET", f"instances/{here}/{other}/autoscan").json["schedule_at"] == []
+    assert faults(stored, "ShowBigkeyAutoscanConfigResponse") == []
+
+
+def test_a_schedule_of_expiry_scans_that_are_off_is_kept(tenant: Tenant) -> None:
+    path = f"instances/{tenant.instance()}/scan-expire-keys/autoscan-config"
+    assert tenant.call("GET", path).json["interval"] is None
+    given = {"first_scan_at": "2027-07-07T15:00:05.000z", "interval": 3600, "timeout": 600, "scan_keys_count": 10}
+    stored = tenant.call("PUT", path, {"enable_auto_scan": False, **given}).json
+    assert {name: stored[name] for name in given} == given
+    assert stored["enable_auto_scan"] is False
+    assert tenant.call("GET", path).json == stored
+    assert faults(stored, "ShowExpireAutoScanConfigResponse") == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "code", "said"),
+    [
+        ("bigkey/autoscan", {"enable_auto_scan": True}, "DCS.4062", "enable_auto_scan"),
+        ("hotkey/autoscan", {"enable_auto_scan": True, "schedule_at": ["03:00"]}, "DCS.4062", "enable_auto_scan"),
+        ("bigkey/autoscan", {"schedule_at": []}, "DCS.4062", "enable_auto_scan"),
+        ("bigkey/autoscan", {"enable_auto_scan": False, "schedule_at": ["24:00"]}, "DCS.4062", "schedule_at"),
+        ("scan-expire-keys/autoscan-config", {"enable_auto_scan": True}, "DCS.4062", "enable_auto_scan"),
+        ("scan-expire-keys/autoscan-config", {"enable_auto_scan": False, "interval": -1}, "DCS.4062", "interval"),
+        ("autoscaling-policy/bandwidth", {**POLICY, "window_size": 2}, "DCS.4062", "window_size"),
+        ("autoscaling-policy/bandwidth", {"window_size": 5}, "DCS.4062", "bandwidth_usage_upper_threshold"),
+        ("autoscaling-policy/bandwidth", {**POLICY, "scale_out_cooldown": 86401}, "DCS.4062", "scale_out_cooldown"),
+        ("ssl", {"enabled": True}, "DCS.4202", "enable_ssl"),
+        ("ssl", {}, "DCS.4062", "enabled"),
+        ("available-zones", {"new_available_zones": ["local", "az2"]}, "DCS.4042", "az2"),
+        ("available-zones", {"new_available_zones": []}, "DCS.4062", "new_available_zones"),
+    ],
+)
+def test_what_cannot_be_granted_is_refused(tenant: Tenant, path: str, body: Any, code: str, said: str) -> None:
+    here = tenant.instance()
+    before = tenant.call("GET", f"instances/{here}").json
+    answer = tenant.call("PUT", f"instances/{here}/{path}", body)
+    assert answer.refusal == (400, code)
+    assert said in answer.json["error_msg"]
+    assert waiting(tenant, here) == []
+    assert tenant.call("GET", f"instances/{here}").json == before
+
+
+def test_client_addresses_are_never_hidden_so_nothing_can_be_enabled(tenant: Tenant) -> None:
+    here = tenant.instance()
+    path = tenant.path(f"{here}/client-ip-transparent-transmission")
+    assert tenant.call("PUT", path, {"transparent_client_ip_enable": True}).refusal == (400, "DCS.4838")
+    assert waiting(tenant, here) == []
+    job = tenant.call("PUT", path, {"transparent_client_ip_enable": False}).json["job_id"]
+    assert waiting(tenant, here) == ["modifyClientIpTransJob"]
+    assert tenant.call("GET", f"jobs/{job}").json["job_type"] == "modifyClientIpTransJob"
+
+
+def test_a_bandwidth_policy_is_kept_until_it_is_deleted(tenant: Tenant) -> None:
+    here = tenant.instance()
+    path = f"instances/{here}/autoscaling-policy/bandwidth"
+    assert tenant.call("GET", path).json == {}
+    stored = tenant.client.update_instance_bandwidth_auto_scaling_policy(
+        UpdateInstanceBandwidthAutoScalingPolicyRequest(instance_id=here, body=BandwidthAutoScalingPolicy(**POLICY))
+    )
+    shown = tenant.client.show_instance_bandwidth_auto_scaling_policy(
+        ShowInstanceBandwidthAutoScalingPolicyRequest(instance_id=here)
+    )
+    for read in (stored, shown):
+        assert {name: getattr(read, name) for name in POLICY} == POLICY
+    assert tenant.call("DELETE", path).status == 204
+    assert tenant.call("GET", path).json == {}
+    assert tenant.call("DELETE", path).status == 204
+
+
+def test_tls_of_clients_is_off_and_can_be_confirmed(tenant: Tenant) -> None:
+    here = tenant.instance()
+    detail = tenant.client.show_instance_ssl_detail(ShowInstanceSslDetailRequest(instance_id=here))
+    assert (detail.enabled, detail.ip, detail.ssl_expired_at) == (False, "127.0.0.1", None)
+    assert detail.port == str(tenant.stored(here).seed_port)
+    answer = tenant.call("PUT", f"instances/{here}/ssl", {"enabled": False}).json
+    assert (answer["instance_id"], waiting(tenant, here)) == (here, ["UpdateSslSwitch"])
+
+
+def test_lists_of_what_cannot_be_made_are_empty(tenant: Tenant) -> None:
+    here, client = tenant.instance(), tenant.client
+    assert client.list_backup_records(ListBackupRecordsRequest(instance_id=here)).backup_record_response == []
+    assert client.list_restore_records(ListRestoreRecordsRequest(instance_id=here)).restore_record_response == []
+    assert client.list_redislog(ListRedislogRequest(instance_id=here)).file_list == []
+    assert client.show_expire_key_scan_info(ShowExpireKeyScanInfoRequest(instance_id=here)).records == []
+    assert client.list_offline_key_analysis_task(ListOfflineKeyAnalysisTaskRequest(instance_id=here)).records == []
+    assert client.list_migration_task(ListMigrationTaskRequest()).migration_tasks == []
+    for path in ("backups", "restores", "redislog", "auto-expire/histories", "offline/key-analysis"):
+        assert tenant.call("GET", f"instances/{here}/{path}", query="limit=0").refusal == (400, "DCS.4062")
+        assert tenant.call("GET", f"instances/{SOMETHING}/{path}").refusal == (404, "DCS.3022")
+
+
+def test_zones_of_the_compute_service_are_those_of_instances(tenant: Tenant) -> None:
+    path = f"/v2.1/{tenant.project_id}/os-availability-zone"
+    (zone,) = tenant.call("GET", path).json["availabilityZoneInfo"]
+    assert zone == {"zoneName": "local", "zoneState": {"available": True}, "hosts": None}
+    assert tenant.send("GET", path, {}).refusal == (401, "DCS.1003")
+    assert tenant.call("GET", f"/v2.1/{'0' * 32}/os-availability-zone").refusal == (401, "DCS.1004")
+
+
+def test_an_instance_moves_to_the_zone_where_it_is(tenant: Tenant) -> None:
+    here = tenant.instance()
+    body = {"new_available_zones": ["local", "local"], "execute_immediately": True}
+    assert tenant.call("PUT", f"instances/{here}/available-zones", body).status == 204
+
+
+def test_the_clouds_client_sends_a_schedule(tenant: Tenant) -> None:
+    here = tenant.instance()
+    body = AutoscanConfigRequest(enable_auto_scan=False, schedule_at=["10:00"])
+    request = UpdateBigkeyAutoscanConfigRequest(instance_id=here, body=body)
+    assert tenant.client.update_bigkey_autoscan_config(request).schedule_at == ["10:00"]
