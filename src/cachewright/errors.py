@@ -49,6 +49,7 @@ MISSING_CREDENTIALS = "DCS.1003"
 OTHER_PROJECT = "DCS.1004"
 PERMISSION_DENIED = "DCS.2007"
 INSTANCE_NOT_FOUND = "DCS.3022"
+INVALID_NODE_ID = "DCS.3053"
 URL_NOT_FOUND = "DCS.4001"
 EMPTY_BODY = "DCS.4004"
 INVALID_JSON = "DCS.4005"
@@ -75,6 +76,7 @@ INVALID_PARAMETER = "DCS.4062"
 INVALID_INSTANCES = "DCS.4065"
 INVALID_CONFIGURATION = "DCS.4066"
 INVALID_TASK_ID = "DCS.4070"
+NOT_PRIMARY_STANDBY = "DCS.4086"
 INVALID_BACKUP_POLICY = "DCS.4095"
 INSTANCE_RESTORING = "DCS.4097"
 INSTANCE_NOT_DELETABLE = "DCS.4099"
@@ -88,13 +90,17 @@ INSTANCE_CONFIGURING = "DCS.4114"
 INSTANCE_CREATING = "DCS.4118"
 INVALID_ENABLE_SSL = "DCS.4202"
 CLIENT_ADDRESSES_UNSUPPORTED = "DCS.4838"
+NO_SUCCESSOR = "DCS.4253"
 UNEXPECTED_TASK_ERROR = "DCS.4842"
 INVALID_NO_PASSWORD_ACCESS = "DCS.4843"  # noqa: S105  # an error code
 INVALID_ACCESS_USER = "DCS.4844"
 INVALID_PASSWORD = "DCS.4845"  # noqa: S105  # an error code
+SWITCHOVER_UNSUPPORTED = "DCS.4855"
 INVALID_SPEC_CODE = "DCS.4927"
 INVALID_NODE_LIST = "DCS.4930"
+NOT_A_REPLICA = "DCS.4931"
 INVALID_AVAILABLE_ZONES = "DCS.4933"
+INVALID_PRIORITY = "DCS.4939"
 TASK_STATE_CONFLICT = "DCS.4957"
 TASK_NOT_FOUND = "DCS.4958"
 OPERATION_NOT_SERVED = "DCS.4959"
@@ -114,6 +120,7 @@ TOO_MANY_STREAMS = "DCS.4976"
 BODY_MEMORY_EXHAUSTED = "DCS.4977"
 INTERNAL_ERROR = "DCS.5000"
 METHOD_NOT_ALLOWED = "DCS.5001"
+SWITCHOVER_FAILED = "DCS.5094"
 NODE_START_FAILED = "DCS.9001"
 MIGRATION_OUT_OF_MEMORY = "DCS.9002"
 MIGRATION_INTERRUPTED = "DCS.9003"
@@ -140,6 +147,7 @@ _ROWS = (
     ErrorRow(PERMISSION_DENIED, 403, "The role {role} may not do {action}.",
         "Ask an operator of the server for another role."),
     ErrorRow(INSTANCE_NOT_FOUND, 404, "The instance does not exist.", "List the instances; it may have been deleted."),
+    ErrorRow(INVALID_NODE_ID, 400, "The instance has no node {node}.", "Take ids of nodes from ShowNodesInformation."),
     ErrorRow(URL_NOT_FOUND, 404, "No such URL.", "Check path and spelling."),
     ErrorRow(EMPTY_BODY, 400, "The body is empty.", "Send the JSON body that the operation needs."),
     ErrorRow(INVALID_JSON, 400, "The body is not JSON: {reason}", "Send UTF-8 JSON."),
@@ -180,6 +188,8 @@ _ROWS = (
         "Take names, ids and ranges from ListConfigurations. Where a task ends with it, its message names the node "
         "that refused; all nodes have their old values."),
     ErrorRow(INVALID_TASK_ID, 400, "The task id is malformed.", "Send the 32 hexadecimal digits that the list shows."),
+    ErrorRow(NOT_PRIMARY_STANDBY, 400, "The operation is for instances of type ha.",
+        "For a cluster use ExecuteClusterSwitchover, which names a shard and a node."),
     ErrorRow(INVALID_BACKUP_POLICY, 400, "instance_backup_policy is not valid: {reason}", "Leave it out."),
     ErrorRow(INSTANCE_RESTORING, 400, "The instance is being restored.", "Wait, then retry."),
     ErrorRow(INSTANCE_NOT_DELETABLE, 400, "The instance cannot be deleted now.",
@@ -200,13 +210,21 @@ _ROWS = (
     ErrorRow(INVALID_ENABLE_SSL, 400, "enable_ssl is not valid: {reason}", "Leave it out."),
     ErrorRow(CLIENT_ADDRESSES_UNSUPPORTED, 400, "Transparent transmission of client addresses is not supported.",
         "Leave it off: clients connect to the nodes themselves, which see their addresses."),
+    ErrorRow(NO_SUCCESSOR, 400, "No replica may take over: {reason}",
+        "Give a replica a priority from 1 to 100 (UpdateSlavePriority)."),
     ErrorRow(INVALID_NO_PASSWORD_ACCESS, 400, "no_password_access is not valid: {reason}", "Send true or false."),
     ErrorRow(INVALID_ACCESS_USER, 400, "access_user is not valid: {reason}", "Leave it out; it is for Memcached."),
     ErrorRow(INVALID_PASSWORD, 400, "password is not valid: {reason}",
         "Send one, or no_password_access true; not both."),
+    ErrorRow(SWITCHOVER_UNSUPPORTED, 400, "The instance has no replicas that could take over.",
+        "Use an instance with replicas."),
     ErrorRow(INVALID_SPEC_CODE, 400, "spec_code is not valid: {reason}", "Use a spec code of ListFlavors."),
     ErrorRow(INVALID_NODE_LIST, 400, "node_list is not valid: {reason}", "Leave it out."),
+    ErrorRow(NOT_A_REPLICA, 400, "Node {node} is not a replica: it is the primary of its shard.",
+        "Name a replica; ListGroupReplicationInfo shows the present roles."),
     ErrorRow(INVALID_AVAILABLE_ZONES, 400, "available_zones is not valid: {reason}", "Leave it out."),
+    ErrorRow(INVALID_PRIORITY, 400, "slave_priority_weight is not valid: {reason}",
+        "Send a whole number from 0 (never takes over) to 100 (last); 1 is first."),
     ErrorRow(TASK_STATE_CONFLICT, 400, "Not allowed in the task's present state.", "Wait until the task has ended."),
     ErrorRow(TASK_NOT_FOUND, 404, "The task does not exist.",
         "List the instance's tasks; its record may have been deleted."),
@@ -234,6 +252,8 @@ _ROWS = (
     ErrorRow(BODY_MEMORY_EXHAUSTED, 503, "The memory for request bodies is used up.",
         "Retry after Retry-After seconds."),
     ErrorRow(INTERNAL_ERROR, 500, "Internal error {request_id}.", "Search the server's log for the id."),
+    ErrorRow(SWITCHOVER_FAILED, 0, "The replica could not take over.",
+        "The message names node and cause; the former primary still serves. Retry the task."),
     ErrorRow(UNEXPECTED_TASK_ERROR, 0, "Unexpected internal error in a sub-step.",
         "Search the server's log for the task id."),
     ErrorRow(NODE_START_FAILED, 0, "A node did not start.",

@@ -37,6 +37,7 @@ from cachewright.services.instance_attributes import InstanceAttributes
 from cachewright.services.instance_queries import InstanceQueries, count_by_tls
 from cachewright.services.instances import InstanceService
 from cachewright.services.node_queries import NodeQueries
+from cachewright.services.switchovers import SwitchoverService
 from cachewright.services.task_records import TaskRecords
 from cachewright.services.tasks import TaskService
 from cachewright.services.tokens import Outcome, TokenService
@@ -227,15 +228,18 @@ def build_services(
     sign-in."""
     database, host, settings = context.database, context.host, context.settings
     cache, threads = ReadCache(database), RequestThreads()
+    tasks = TaskService(context, feed, enqueue, statistics, budget, threads)
+    nodes = NodeQueries(database, threads, inspector, snapshots)
     return Services(
         settings=settings,
         threads=threads,
         feed=feed,
         creation=InstanceService(database=database, host=host, settings=settings, enqueue=enqueue),
-        tasks=TaskService(context, feed, enqueue, statistics, budget, threads),
+        tasks=tasks,
         instances=InstanceQueries(database, host, settings, statistics),
         attributes=InstanceAttributes(database),
-        nodes=NodeQueries(database, threads, inspector, snapshots),
+        nodes=nodes,
+        switchovers=SwitchoverService(tasks, nodes),
         records=TaskRecords(database, cache),
         webhooks=WebhookService(database, to_private=settings.webhooks_to_private),
         audit_log=AuditLog(database),

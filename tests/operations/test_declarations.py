@@ -15,8 +15,10 @@ from cachewright.operations.operation import Operation
 from cachewright.operations.resize.check import RESIZE_CHECK
 from cachewright.operations.resize.operation import RESIZE
 from cachewright.operations.restart import RESTART
+from cachewright.operations.switchover import SWITCHOVER
 from database_fixtures import a_task, an_instance
 
+CHANGES = [RESIZE, RESIZE_CHECK, RESTART, SWITCHOVER, CONFIGURE]
 STATUSES = ("CREATING", "RUNNING", "EXTENDING", "RESTARTING", "DELETING", "ERROR", "CREATEFAILED")
 BUSY = {"CREATING": "DCS.4118", "EXTENDING": "DCS.4113", "RESTARTING": "DCS.4111", "DELETING": "DCS.4026"}
 
@@ -36,6 +38,7 @@ def test_kinds_and_names_are_stored_and_never_change() -> None:
         "create": "CreateInstance",
         "resize": "EXTEND",
         "restart": "RestartInstance",
+        "switchover": "masterStandbySwapJob",
         "check": "ResizeCheck",
         "configure": "UpdateInstanceConfig",
         "confirm_client_addresses": "modifyClientIpTransJob",
@@ -61,7 +64,7 @@ def test_a_task_that_was_stored_is_read_as_its_operation_declares() -> None:
     assert DELETE.params_of(a_task(params={})) == DELETE.params()
 
 
-@pytest.mark.parametrize("operation", [RESIZE, RESIZE_CHECK, RESTART, CONFIGURE])
+@pytest.mark.parametrize("operation", CHANGES)
 @pytest.mark.parametrize("status", STATUSES)
 def test_most_changes_need_a_running_instance(operation: Operation[Any, Any], status: str) -> None:
     expected = None if status == "RUNNING" else BUSY.get(status, "DCS.4049")
@@ -73,7 +76,7 @@ def test_an_instance_is_deleted_in_every_status(status: str) -> None:
     assert refusal(DELETE, status) == ("DCS.4099" if status == "DELETING" else None)
 
 
-@pytest.mark.parametrize("operation", [RESIZE, RESIZE_CHECK, RESTART, CONFIGURE])
+@pytest.mark.parametrize("operation", CHANGES)
 def test_a_change_of_parameters_is_busy_though_the_status_does_not_show_it(operation: Operation[Any, Any]) -> None:
     assert refusal(operation, "RUNNING", CONFIGURE) == "DCS.4114"
     assert refusal(operation, "RUNNING", RESIZE_CHECK) is None
@@ -103,6 +106,6 @@ def test_a_retry_starts_from_where_the_failure_has_left_the_instance(
     assert refused.value.code == code
 
 
-@pytest.mark.parametrize("operation", [RESIZE, RESIZE_CHECK, RESTART, CONFIGURE])
+@pytest.mark.parametrize("operation", CHANGES)
 def test_nothing_is_accepted_behind_a_deletion_that_waits(operation: Operation[Any, Any]) -> None:
     assert refusal(operation, "RUNNING", RESIZE_CHECK, DELETE) == "DCS.4026"

@@ -40,6 +40,7 @@ from cachewright.api.routes import (
     plans,
     quota,
     statistics,
+    switchover,
     tags,
     tasks,
     webhooks,
@@ -56,6 +57,7 @@ from cachewright.services.instance_attributes import InstanceAttributes
 from cachewright.services.instance_queries import InstanceQueries
 from cachewright.services.instances import InstanceService
 from cachewright.services.node_queries import NodeQueries
+from cachewright.services.switchovers import SwitchoverService
 from cachewright.services.task_records import TaskRecords
 from cachewright.services.tasks import TaskService
 from cachewright.services.tokens import TokenService
@@ -73,6 +75,10 @@ SERVED = (
     instances.resize_instance,
     instances.delete_single_instance,
     instances.restart_or_flush_instances,
+    switchover.change_master_standby,
+    switchover.change_master_standby_async,
+    switchover.execute_cluster_switchover,
+    switchover.update_slave_priority,
     tasks.list_background_task,
     tasks.show_background_task_progress,
     tasks.delete_background_task,
@@ -170,6 +176,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     instances: InstanceQueries
     attributes: InstanceAttributes
     nodes: NodeQueries
+    switchovers: SwitchoverService
     records: TaskRecords
     webhooks: WebhookService
     audit_log: AuditLog
@@ -210,6 +217,7 @@ def create_app(
         "instances": services.instances,
         "attributes": services.attributes,
         "nodes": services.nodes,
+        "switchovers": services.switchovers,
         "records": services.records,
         "webhooks": services.webhooks,
         "audit_log": services.audit_log,

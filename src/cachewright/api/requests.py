@@ -47,6 +47,7 @@ _CODES = {
     "node_list": errors.INVALID_NODE_LIST,
     "available_zones": errors.INVALID_AVAILABLE_ZONES,
     "instances": errors.INVALID_INSTANCES,
+    "slave_priority_weight": errors.INVALID_PRIORITY,
     "redis_config": errors.INVALID_CONFIGURATION,
 }
 """Error codes for invalid fields of bodies. Other fields have DCS.4062."""

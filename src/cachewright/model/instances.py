@@ -1,5 +1,6 @@
 """Instances and nodes."""
 
+import uuid
 from typing import Any, Literal
 
 import msgspec
@@ -8,6 +9,12 @@ Role = Literal["primary", "replica"]
 
 
 NodeAccess = Literal["socket", "tcp", "password"]
+
+DEFAULT_PRIORITY = 100
+"""Priority of a new replica, as in Valkey."""
+
+NEVER_PRIMARY = 0
+"""Priority of a replica that must not take over."""
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +59,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     :ivar access: how the control plane reaches the node: through its Unix socket, or, for a process that an earlier
     release started, over TCP as its own user (`tcp`) or with the clients' password (`password`).
     :ivar tls_port: port for TLS between nodes; None without TLS.
+    :ivar priority: order in which replicas of a shard take over, 1 first, 100 last; 0 never.
     """
 
     id: str
@@ -66,6 +74,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     access: NodeAccess = "socket"
     tls_port: int | None = None
+    priority: int = DEFAULT_PRIORITY
 
     @property
     def ports(self) -> tuple[int, ...]:
@@ -76,3 +85,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     def peer_port(self) -> int:
         """The port that other nodes of the instance replicate from and move slots to."""
         return self.tls_port or self.port
+
+
+def group_id(instance_id: str, shard: int) -> str:
+    """Return the id that the API gives a shard."""
+    return str(uuid.uuid5(uuid.UUID(instance_id), f"shard {shard}"))

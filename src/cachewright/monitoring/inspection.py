@@ -89,7 +89,6 @@ def read_node_info(node: Node, fields: Mapping[str, str]) -> NodeInfo:
     seen = NodeInfo(node, fields)
     try:
         readable = fields["role"] in ROLES and all(math.isfinite(float(fields[field])) for field in _NUMBERS)
-        int(fields.get("slave_priority", 0))
         _ = seen.keys, seen.calls("get"), seen.calls("set")
     except (KeyError, ValueError):
         readable = False

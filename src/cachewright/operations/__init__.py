@@ -20,6 +20,7 @@ from cachewright.operations.operation import Operation
 from cachewright.operations.resize.check import RESIZE_CHECK
 from cachewright.operations.resize.operation import RESIZE
 from cachewright.operations.restart import RESTART
+from cachewright.operations.switchover import SWITCHOVER
 
 OPERATIONS: Mapping[str, Operation[Any, Any]] = {
     operation.kind: operation
@@ -27,6 +28,7 @@ OPERATIONS: Mapping[str, Operation[Any, Any]] = {
         CREATE,
         RESIZE,
         RESTART,
+        SWITCHOVER,
         RESIZE_CHECK,
         CONFIGURE,
         CONFIRM_CLIENT_ADDRESSES,

@@ -11,6 +11,7 @@ import msgspec
 
 from cachewright.model.instances import Instance, Node
 from cachewright.operations.context import OperationContext, best_view
+from cachewright.operations.succession import successors
 from cachewright.tasks.operation import StepContext
 from cachewright.valkey import cluster_membership
 from cachewright.valkey.client import NODE_GONE
@@ -45,7 +46,7 @@ class EndingNode(msgspec.Struct, frozen=True):
         leads = primaries(nodes, best_view(views))
         if leads.get(node.shard) is not node:
             return node.shard in leads
-        replicas = [other for other in nodes if other.shard == node.shard and other is not node]
+        replicas = successors(node, nodes)
         if replicas and await has_clients(node, access):
             await self._wait_for_reconnections(replicas)
         return bool(replicas) and await cluster_membership.fail_over(node, replicas, nodes, access)

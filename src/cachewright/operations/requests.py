@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from cachewright.flavors import Flavor
+from cachewright.model.instances import Role
 from cachewright.model.tasks import DEFAULT_MODE, MigrationMode
 
 
@@ -36,3 +37,16 @@ class ConfigureRequest(msgspec.Struct, frozen=True):
     """New values of parameters, by name."""
 
     values: Mapping[str, str]
+
+
+class SwitchoverRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A change of the primary of one shard.
+
+    :ivar roles: present role of each node, by its id.
+    :ivar group_id: id of the shard; None for the only shard of a primary with its replicas.
+    :ivar node_id: the replica that takes over; None for the one with the best priority.
+    """
+
+    roles: Mapping[str, Role]
+    group_id: str | None = None
+    node_id: str | None = None

@@ -16,6 +16,7 @@ from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.ending_node import grace_seconds, hand_over_seconds
 from cachewright.operations.operation import Accepted, NoParams, Operation
 from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, STATUS_CHECK
+from cachewright.operations.succession import successors
 from cachewright.tasks.plan import SubStepSpec, build, effort
 from cachewright.topologies import topology_of
 from cachewright.valkey.topology import primaries
@@ -47,7 +48,7 @@ class Restart(Operation[None, NoParams]):
         hold = topology_of(instance.spec_code).hold_seconds
         leads = primaries(nodes, best_view(views))
         ordered = sorted(nodes, key=lambda node: (node.shard, node is leads.get(node.shard), node.id))
-        alone = {node.shard for node in nodes} - {node.shard for node in nodes if node is not leads.get(node.shard)}
+        alone = {node.shard for node in nodes} - {lead.shard for lead in leads.values() if successors(lead, nodes)}
         grace = await grace_seconds(context, instance, nodes)
         handed_over = [lead for lead in leads.values() if lead.shard not in alone]
         pauses = {

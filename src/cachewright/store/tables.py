@@ -120,6 +120,7 @@ nodes = sa.Table(
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("access", sa.Text, nullable=False, server_default="password"),
     sa.Column("tls_port", sa.Integer),
+    sa.Column("priority", sa.Integer, nullable=False, server_default="100"),
     sa.UniqueConstraint("host", "port"),
     sa.UniqueConstraint("host", "bus_port"),
     sa.Index(None, "host", "tls_port", unique=True),

@@ -9,7 +9,7 @@ Sources: valkey.conf and the cluster specification of Valkey 9.1.
 import hashlib
 from collections.abc import Iterable, Mapping
 
-from cachewright.model.instances import Node
+from cachewright.model.instances import NEVER_PRIMARY, Node
 from cachewright.valkey.access import SOCKET, Access
 from cachewright.valkey.acl import CLIENT_USER, CONTROL_USER, client_rules, control_rules
 from cachewright.valkey.certificates import CA_FILE, NODE_FILE
@@ -67,8 +67,18 @@ def cluster_settings(node: Node) -> list[Setting]:
         ("cluster-allow-replica-migration", "no"),  # the control plane decides which node replicates which
         ("cluster-slot-stats-enabled", "yes"),
         ("cluster-slot-migration-log-max-len", 100),  # the log is read several times a second
+        *priority_settings(node).items(),
         *_tls(node),
     ]
+
+
+def priority_settings(node: Node) -> dict[str, str]:
+    """Return the settings that follow from the priority of a node of a cluster. Elections of Valkey's clusters ignore
+    `replica-priority`, so a node that must never take over does not take part in them."""
+    return {
+        "replica-priority": str(node.priority),
+        "cluster-replica-no-failover": "yes" if node.priority == NEVER_PRIMARY else "no",
+    }
 
 
 def closed_at_start(node: Node) -> list[Setting]:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, config_set, connect
+from cachewright.valkey.config import priority_settings
 from cachewright.valkey.parameters import deviations, node_settings, read_settings
 
 _PARAMETER_SECONDS = 2.0
@@ -38,6 +39,12 @@ async def ensure_parameters(node: Node, access: Access, values: Mapping[str, str
         current = read_settings(await ask(client, "CONFIG GET", *values))
         if different := deviations(current, values):
             await config_set(client, node_settings(different))
+
+
+async def set_priority(node: Node, access: Access) -> None:
+    """Set the recorded priority of a replica until its next start."""
+    async with connect(node, access, _PARAMETER_SECONDS) as client:
+        await config_set(client, priority_settings(node))
 
 
 async def is_open_to_clients(node: Node, access: Access) -> bool:

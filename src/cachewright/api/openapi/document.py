@@ -30,6 +30,7 @@ _PATH_SCHEMAS: Mapping[str, Schema] = {
     "instance_id": {"type": "string", "format": "uuid"},
     "group_id": {"type": "string", "format": "uuid"},
     "task_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+    "node_id": {"type": "string", "pattern": "^[0-9a-f]{40}$"},
     "webhook_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
     "job_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
     "history_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},

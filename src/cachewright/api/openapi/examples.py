@@ -32,6 +32,7 @@ BODIES: Mapping[str, Any] = {
     "UpdateInstance": {"name": "cache-of-the-shop", "description": "sessions and baskets"},
     "BatchDeleteInstances": {"instances": [_INSTANCE]},
     "RestartOrFlushInstances": {"instances": [_INSTANCE], "action": "restart"},
+    "UpdateSlavePriority": {"slave_priority_weight": 1},
     "ResizeInstance": {"spec_code": _LARGE, "new_capacity": 5},
     "PlanResize": {"spec_code": _LARGE},
     "UpdateConfigurations": {"redis_config": [_PARAMETER]},
@@ -123,6 +124,8 @@ _SHAPES: Mapping[str, msgspec.Struct] = {
     "DeleteCenterTask": tasks.Deleted(),
     "StartInstanceResizeCheckJob": plans.JobId(_TASK),
     "UpdateInstanceConfig": plans.JobId(_TASK),
+    "ChangeMasterStandbyAsync": plans.JobId(_TASK),
+    "ExecuteClusterSwitchover": plans.JobId(_TASK),
     "ListConfigHistories": configurations.HistoryList(
         1,
         [configurations.HistoryItem(history_id=_TASK, created_at="2026-08-21T12:00:00.503Z", status="SUCCESS")],

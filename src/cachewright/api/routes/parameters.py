@@ -29,6 +29,7 @@ from cachewright.services.instance_attributes import InstanceAttributes
 from cachewright.services.instance_queries import InstanceQueries
 from cachewright.services.instances import InstanceService
 from cachewright.services.node_queries import NodeQueries
+from cachewright.services.switchovers import SwitchoverService
 from cachewright.services.task_records import TaskRecords
 from cachewright.services.tasks import TaskService
 from cachewright.services.tokens import TokenService
@@ -52,6 +53,7 @@ Nodes: TypeAlias = NamedDependency[NodeQueries]
 Records: TypeAlias = NamedDependency[TaskRecords]
 Webhooks: TypeAlias = NamedDependency[WebhookService]
 Entries: TypeAlias = NamedDependency[AuditLog]
+Switchovers: TypeAlias = NamedDependency[SwitchoverService]
 Tokens: TypeAlias = NamedDependency[TokenService]
 Users: TypeAlias = NamedDependency[UserQueries]
 
@@ -64,6 +66,7 @@ class PathFormat(msgspec.Struct, frozen=True):
 
 InstanceId: TypeAlias = Annotated[FromPath[str], PathFormat(requests.instance_id)]
 GroupId: TypeAlias = Annotated[FromPath[str], PathFormat(str.lower)]
+NodeId: TypeAlias = Annotated[FromPath[str], PathFormat(str.lower)]
 TaskId: TypeAlias = Annotated[FromPath[str], PathFormat(requests.task_id)]
 WebhookId: TypeAlias = Annotated[FromPath[str], PathFormat(requests.webhook_id)]
 

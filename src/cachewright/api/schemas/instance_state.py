@@ -6,11 +6,11 @@ from typing import Literal
 import msgspec
 
 from cachewright.api.schemas import iso
-from cachewright.api.schemas.nodes import group_id, group_name
+from cachewright.api.schemas.nodes import group_name
 from cachewright.api.schemas.tasks import progress
 from cachewright.flavors import parse
 from cachewright.model.incidents import FaultKind
-from cachewright.model.instances import Node, Role
+from cachewright.model.instances import Node, Role, group_id
 from cachewright.monitoring.node_stats import InstanceSample, NodeStats
 from cachewright.monitoring.snapshots import InstanceSnapshot
 
@@ -161,7 +161,7 @@ def _shard(snapshot: InstanceSnapshot, shard: int) -> ShardState:
     has_primary = any(stats.role == "primary" for _, stats in members if stats)
     slots = sorted(part for node, _ in members for part in owned.get(node.id, ()))
     return ShardState(
-        group_id=group_id(snapshot.instance, shard),
+        group_id=group_id(snapshot.instance.id, shard),
         group_name=group_name(shard),
         slots=[(part.first, part.last) for part in slots],
         slot_count=sum(len(part) for part in slots),

@@ -13,7 +13,7 @@ import msgspec
 
 from cachewright.api.schemas.flavors import ZONE
 from cachewright.flavors import MEGABYTE
-from cachewright.model.instances import Instance, Role
+from cachewright.model.instances import Instance, Role, group_id
 from cachewright.monitoring.inspection import NodeInfo
 from cachewright.topologies import topology_of
 
@@ -55,7 +55,7 @@ class GroupList(msgspec.Struct, frozen=True):
 
 
 class LogicalNode(msgspec.Struct, frozen=True, kw_only=True):
-    """`priority_weight` is the node's replica-priority, which primaries do not report."""
+    """`priority_weight` is null for primaries."""
 
     logical_node_id: str
     name: str
@@ -142,7 +142,7 @@ def groups(instance: Instance, infos: Sequence[NodeInfo]) -> GroupList:
     shards = sorted({info.node.shard for info in infos})
     group_list = [
         Group(
-            group_id=group_id(instance, shard),
+            group_id=group_id(instance.id, shard),
             group_name=group_name(shard),
             replication_list=[_replication(instance, info) for info in infos if info.node.shard == shard],
         )
@@ -176,7 +176,6 @@ def _replication(instance: Instance, info: NodeInfo) -> Replication:
 
 def _logical_node(instance: Instance, info: NodeInfo) -> LogicalNode:
     is_created = info.fields is None and instance.status == "CREATING"
-    priority = (info.fields or {}).get("slave_priority")
     return LogicalNode(
         logical_node_id=_replication_id(instance, info),
         name=_name(info),
@@ -186,8 +185,8 @@ def _logical_node(instance: Instance, info: NodeInfo) -> LogicalNode:
         node_ip=info.node.host,
         node_port=str(info.node.port),
         node_id=info.node.id,
-        priority_weight=None if priority is None else int(priority),
-        group_id=group_id(instance, info.node.shard),
+        priority_weight=info.node.priority if info.role == "replica" else None,
+        group_id=group_id(instance.id, info.node.shard),
         group_name=group_name(info.node.shard),
         replication_id=_replication_id(instance, info),
     )
@@ -210,7 +209,7 @@ def _topology_node(instance: Instance, info: NodeInfo) -> TopologyNode:
         dbs=_keyspace(info) if measured else None,
         relation_ip=fields.get("master_host"),
         relation_port=fields.get("master_port"),
-        group_id=group_id(instance, info.node.shard),
+        group_id=group_id(instance.id, info.node.shard),
         status=_state(info),
     )
 
@@ -236,10 +235,6 @@ def _name(info: NodeInfo) -> str:
 def _zone(instance: Instance) -> str:
     zones: list[str] = instance.attributes.get("az_codes", [ZONE])
     return zones[0]
-
-
-def group_id(instance: Instance, shard: int) -> str:
-    return str(uuid.uuid5(uuid.UUID(instance.id), f"shard {shard}"))
 
 
 def group_name(shard: int) -> str:

@@ -20,6 +20,7 @@ app.command(
     name="parameters",
     help="Parameters of an instance: list, set.",
 )
+app.command("cachewright.cli.remote.nodes:app", name="nodes", help="Nodes of an instance: switchover, priority.")
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _ALL = 1000

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cachewright.operations.actions import checks, cluster, nodes, parameters, slots
+from cachewright.operations.actions import checks, cluster, nodes, parameters, slots, switchover
 from cachewright.operations.actions.action import Action
 from cachewright.tasks.operation import PLAN, RECOVER, Policy
 
@@ -20,6 +20,9 @@ _ALL: tuple[Action[Any], ...] = (
     parameters.set_parameters,
     parameters.check_parameters,
     slots.move_slots,
+    switchover.compare_offsets,
+    switchover.switch_over,
+    switchover.check_followers,
 )
 ACTIONS: Mapping[str, Action[Any]] = {action.name: action for action in _ALL}
 POLICIES: Mapping[str, Policy] = {

@@ -1,0 +1,64 @@
+"""`cachewright instances nodes`: which node of a shard is the primary."""
+
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter, validators
+
+from cachewright.cli.remote.instances import Instance, Wait, follow, found
+from cachewright.cli.remote.output import AsJson, print_json
+from cachewright.client.account import DEFAULT_TARGET, Target
+from cachewright.client.errors import CommandFailed
+from cachewright.client.http import ApiClient
+
+app = App(name="nodes", help="Nodes of an instance.")
+
+Node = Annotated[str, Parameter(help="Id of the node, or the first characters of it.")]
+
+
+@app.command
+def switchover(
+    instance: Instance, node: Node, *, target: Target = DEFAULT_TARGET, wait: Wait = False, json: AsJson = False
+) -> None:
+    """Make a replica the primary of its shard. No acknowledged write is lost.
+
+    Example: cachewright instances nodes switchover cache 3f2a --wait
+    """
+    server = ApiClient(target.account())
+    body = found(server, instance)
+    chosen = found_node(server, body["instance_id"], node)
+    path = f"instance/{body['instance_id']}/groups/{chosen['group_id']}/replications/{chosen['node_id']}"
+    answer = server.ask("POST", f"{path}/async-switchover")
+    text = f"{chosen['node_id']} becomes the primary of {chosen['group_name']}"
+    follow(server, body["instance_id"], answer if json else text, wait, json)
+
+
+@app.command
+def priority(
+    instance: Instance,
+    node: Node,
+    weight: Annotated[
+        int, Parameter(help="1: first, 100: last, 0: never.", validator=validators.Number(gte=0, lte=100))
+    ],
+    *,
+    target: Target = DEFAULT_TARGET,
+    json: AsJson = False,
+) -> None:
+    """Set the order in which the replicas of a shard take over."""
+    server = ApiClient(target.account())
+    body = found(server, instance)
+    chosen = found_node(server, body["instance_id"], node)
+    path = f"instances/{body['instance_id']}/groups/{chosen['group_id']}/replications/{chosen['node_id']}"
+    answer = server.ask("POST", f"{path}/slave-priority", {"slave_priority_weight": weight})
+    if json:
+        print_json(answer)
+    else:
+        print(f"{chosen['node_id']} has priority {weight}")
+
+
+def found_node(server: ApiClient, instance_id: str, node: str) -> Any:
+    """Look up a node of an instance by the begin of its id. CommandFailed if no node or several begin with it."""
+    nodes = server.ask("GET", f"instances/{instance_id}/logical-nodes")["nodes"]
+    fitting = [one for one in nodes if one["node_id"].startswith(node.lower())]
+    if len(fitting) != 1:
+        raise CommandFailed(f"{len(fitting)} nodes of the instance have an id that begins with {node!r}")
+    return fitting[0]
