@@ -22,6 +22,7 @@ from cachewright.cli.settings import (
     BusPorts,
     DatabaseUrl,
     Jemalloc,
+    OtherValkeyBinaries,
     ValkeyBinary,
     absolute_binary,
     absolute_library,
@@ -72,6 +73,7 @@ def doctor(
         Parameter(help="Key file of the server, if not in the data directory.", env_var="CACHEWRIGHT_SECRET_KEY_FILE"),
     ] = None,
     valkey_binary: ValkeyBinary = None,
+    other_valkey_binary: OtherValkeyBinaries = (),
     database_url: DatabaseUrl = None,
     bus_ports: BusPorts = BUS_PORTS,
     jemalloc: Jemalloc = "auto",
@@ -93,6 +95,7 @@ def doctor(
         secret_key_file=secret_key_file and secret_key_file.absolute(),
         bus_ports=peers,
         jemalloc=absolute_library(jemalloc),
+        other_valkey_binaries=tuple(map(absolute_binary, other_valkey_binary)),
     )
     if valkey_binary:
         settings = msgspec.structs.replace(settings, valkey_binary=absolute_binary(valkey_binary))
@@ -116,12 +119,17 @@ def _python(_: Settings) -> Iterator[Finding]:
 
 def _valkey(settings: Settings) -> Iterator[Finding]:
     try:
-        major, minor = require_version(settings.valkey_binary)
+        version = require_version(settings.valkey_binary)
     except UnusableServer as unusable:
         yield Finding("valkey-server", "fail", str(unusable), "Reinstall the package, or use --valkey-binary.")
     else:
         allocator = describe(settings.valkey_binary, settings.jemalloc)
-        yield Finding("valkey-server", "ok", f"{major}.{minor} at {settings.valkey_binary}; allocator: {allocator}")
+        yield Finding("valkey-server", "ok", f"{version} at {settings.valkey_binary}; allocator: {allocator}")
+    for binary in settings.other_valkey_binaries:
+        try:
+            yield Finding("valkey-server", "ok", f"also {require_version(binary)} at {binary}")
+        except UnusableServer as unusable:
+            yield Finding("valkey-server", "fail", str(unusable), "Correct or remove --other-valkey-binary.")
 
 
 def _kernel(_: Settings) -> Iterator[Finding]:

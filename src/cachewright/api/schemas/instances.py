@@ -12,6 +12,7 @@ from cachewright.config import Settings
 from cachewright.flavors import MEGABYTE, Flavor, parse
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
+from cachewright.operations.upgrade import UPGRADE
 from cachewright.topologies import topology_of
 
 _MAINTAIN = ("02:00:00", "06:00:00")
@@ -177,10 +178,13 @@ def shown(
 ) -> ShownInstance:
     """Return the response of ShowInstance. `unfinished` are the instance's tasks that have not ended, oldest first."""
     flavor = parse(instance.spec_code)
+    upgrades = [task.id for task in unfinished if task.kind == UPGRADE.kind]
     assured = flavor.shards * (_ASSURED_MBIT if flavor.shard_mb > 1024 else _ASSURED_MBIT_SMALL)
     return ShownInstance(
         update_at=iso(instance.updated_at),
         task=unfinished[0].name if unfinished else None,
+        service_upgrade=bool(upgrades),
+        service_task_id=next(iter(upgrades), ""),
         backend_addrs=",".join(f"{node.host}:{node.port}" for node in nodes),
         bandwidth_info=BandwidthInfo(bandwidth=assured, assured_bandwidth=assured),
         db_number=topology_of(instance.spec_code).databases,
