@@ -64,8 +64,8 @@ lint: setup
 # The console is tested in Debian's Chromium, the firewall with nftables. In CI they are installed where they are missing;
 # elsewhere the tests that need them say so and skip.
 packages:
-	@test -z "$$CI" || { command -v chromium && command -v nft; } >/dev/null || \
-		(apt-get update -qq && apt-get install -y -qq chromium nftables >/dev/null)
+	@test -z "$$CI" || { command -v chromium && command -v nft && command -v haproxy; } >/dev/null || \
+		(apt-get update -qq && apt-get install -y -qq chromium haproxy nftables >/dev/null)
 
 unit: setup
 	SCHEMATHESIS_EXAMPLES=1 $(RUN) --group bench pytest $(UNIT) $(PYTEST)

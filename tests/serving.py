@@ -162,6 +162,11 @@ class Server:
             answer = http.send(self.signed(method, path, body))
         return answer.status_code, answer.json() if answer.content else None
 
+    def metrics(self) -> str:
+        token = (self.data_dir / "metrics.token").read_text().strip()
+        headers = {"authorization": f"Bearer {token}"}
+        return httpx.get(self.credentials["endpoint"] + "/metrics", headers=headers).text
+
     def client(self, **changed: str) -> Any:
         """The cloud's own client, unmodified. `changed` replaces credentials."""
         known = self.credentials | changed
@@ -331,7 +336,7 @@ def operator_of(server: Server, host: str, port: int, **options: Any) -> Valkey:
     """A connection to one node as the control plane's user, with administrative rights, also while the node does not
     accept clients. LookupError if no node has the port."""
     for conf in (server.data_dir / "nodes").glob("*/valkey.conf"):
-        lines = dict(line.split(" ", 1) for line in conf.read_text().splitlines())
+        lines = dict(line.split(" ", 1) for line in conf.read_text().splitlines() if " " in line)
         if int(lines["port"]) == port:
             secret = lines["primaryauth"].strip('"')
             place: dict[str, Any] = {"host": host, "port": port}

@@ -98,7 +98,9 @@ def test_a_named_shard_size_gives_the_shards(shards: int, shard_gb: int, copies:
 def test_what_is_offered_can_be_bought(cpu_type: str) -> None:
     codes = [flavor.spec_code for flavor in offered(cpu_type)]
     assert len(codes) == len(set(codes))
-    assert all(parse(code).cpu_type == cpu_type and parse(code).cache_mode in {"cluster", "single"} for code in codes)
+    assert all(
+        parse(code).cpu_type == cpu_type and parse(code).cache_mode in {"cluster", "ha", "single"} for code in codes
+    )
 
 
 def test_this_machine_has_a_processor_type() -> None:

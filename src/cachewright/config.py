@@ -111,6 +111,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     :ivar client_grace_seconds: time for which a node that leaves or restarts waits for clients with subscriptions or
     blocked commands; 0 to cut them.
     :ivar jemalloc: `auto` to preload the host's jemalloc in nodes if there is one, `off`, or the path of the library.
+    :ivar haproxy_binary: HAProxy, for the addresses of primary/standby instances; None if it is not to be used.
     :ivar giant_key_mb: size from which the plan of a resize warns of a single value, in megabytes.
     :ivar queue_polling: DBOS polls the queues of tasks and webhooks itself, which delays work by up to a few seconds.
     Versions of DBOS that are newer than the tested ones always do.
@@ -143,6 +144,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     quota_memory_gb: int = 0
     client_grace_seconds: float = 10.0
     jemalloc: str = "auto"
+    haproxy_binary: Path | None = None
     giant_key_mb: int = 10
     queue_polling: bool = False
     log_format: Format = "text"
@@ -168,3 +170,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def nodes_dir(self) -> Path:
         return self.data_dir / "nodes"
+
+    @property
+    def sentinels_dir(self) -> Path:
+        return self.data_dir / "sentinels"
+
+    @property
+    def proxies_dir(self) -> Path:
+        return self.data_dir / "proxies"

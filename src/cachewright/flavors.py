@@ -148,6 +148,12 @@ def single_code(cpu: str, megabytes: int) -> str:
     return f"redis.single.{cpu}.{size}"
 
 
+def ha_code(cpu: str, megabytes: int, copies: int) -> str:
+    """Return the spec code of a primary/standby instance. `copies` include the primary."""
+    size = f"tiny.r{copies}.{megabytes}" if megabytes < 1024 else f"large.r{copies}.{megabytes // 1024}"
+    return f"redis.ha.{cpu}.{size}"
+
+
 def machine_cpu_type() -> str:
     """Return the cloud's name of this machine's processor type."""
     return "aarch64" if platform.machine().lower() in {"aarch64", "arm64"} else "x86_64"
@@ -155,7 +161,7 @@ def machine_cpu_type() -> str:
 
 def offered(cpu_type: str) -> Iterator[Flavor]:
     """Yield all listed flavors of a processor type: clusters with and without a shard size in the spec code, then
-    single instances."""
+    single and primary/standby instances."""
     cpu = "xu1" if cpu_type == "x86_64" else "au1"
     for copies in (1, 2, 3):
         prefix = f"redis.cluster.{cpu}.large.r{copies}"
@@ -166,3 +172,6 @@ def offered(cpu_type: str) -> Iterator[Flavor]:
                 yield parse(f"{prefix}.s{shard_gb}.{shards * shard_gb}")
     for megabytes in SINGLE_CAPACITIES_MB:
         yield parse(single_code(cpu, megabytes))
+    for copies in range(2, MAX_REPLICAS + 2):
+        for megabytes in SINGLE_CAPACITIES_MB:
+            yield parse(ha_code(cpu, megabytes, copies))

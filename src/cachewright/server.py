@@ -21,6 +21,7 @@ from cachewright.model.tasks import Task
 from cachewright.monitoring.adoption import adopt_nodes
 from cachewright.monitoring.cluster_check import ClusterCheck
 from cachewright.monitoring.equality_check import EqualityCheck
+from cachewright.monitoring.failover_watch import FailoverWatch
 from cachewright.monitoring.hazard_watch import HazardWatch
 from cachewright.monitoring.incidents import Incidents
 from cachewright.monitoring.inspection import NodeBudget, NodeInspector
@@ -98,6 +99,7 @@ class ControlPlane:
         self.supervisor = Supervisor(context, self.incidents, self.heartbeats)
         self.cluster_check = ClusterCheck(context, self.incidents, self.heartbeats)
         self._hazard_watch = HazardWatch(context, self.incidents, self.heartbeats)
+        self.failover_watch = FailoverWatch(context, self.incidents, self.heartbeats)
         self._equality_check = EqualityCheck(context, self.incidents, self.heartbeats)
         self._enforcement = ParameterEnforcement(context, self.heartbeats)
         self._webhook_delivery = WebhookDeliveryWorker(
@@ -161,6 +163,7 @@ class ControlPlane:
                 self.cluster_check.run,
                 self._hazard_watch.run,
                 self._equality_check.run,
+                self.failover_watch.run,
                 self.incidents.run,
                 self._adopt,
                 self.statistics.measure,

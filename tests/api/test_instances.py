@@ -37,7 +37,7 @@ REFUSED: list[tuple[Mapping[str, Any], str, str]] = [
     ({"spec_code": "redis.cluster"}, "DCS.4927", "spec_code"),
     ({"spec_code": "redis.single.xu1.large.3", "capacity": 3}, "DCS.4927", "spec_code"),
     ({"spec_code": "redis.single.xu1.large.2", "capacity": 3}, "DCS.4012", "capacity"),
-    ({"spec_code": "redis.ha.xu1.large.r2.2", "capacity": 2}, "DCS.4007", "spec_code"),
+    ({"spec_code": "redis.ha.xu1.large.p2.2", "capacity": 2}, "DCS.4007", "ha_rw_split"),
     ({"spec_code": "redis.proxy.xu1.large.4", "capacity": 4}, "DCS.4007", "spec_code"),
     ({"capacity": ...}, "DCS.4012", "capacity"),
     ({"capacity": 4}, "DCS.4012", "capacity"),

@@ -23,7 +23,7 @@ def test_the_whole_list_is_of_this_machine_and_of_a_reasonable_size(tenant: Tena
     flavors = answer.json["flavors"]
     assert len(flavors) > 100
     assert {item["cpu_type"] for item in flavors} == {machine_cpu_type()}
-    assert {item["cache_mode"] for item in flavors} == {"cluster", "single"}
+    assert {item["cache_mode"] for item in flavors} == {"cluster", "ha", "single"}
     assert faults(answer.json, "ListFlavorsResponse") == []
 
 
@@ -53,6 +53,8 @@ def test_one_flavor_is_as_the_contract_has_it(tenant: Tenant) -> None:
         ("spec_code=redis.single.xu1.large.2", ["redis.single.xu1.large.2"]),
         ("capacity=0.125", ["redis.single.xu1.tiny.128"]),
         ("cache_mode=single&capacity=0.5", ["redis.single.xu1.tiny.512"]),
+        ("cache_mode=ha&capacity=0.5", ["redis.ha.xu1.tiny.r2.512", "redis.ha.xu1.tiny.r6.512"]),
+        ("cache_mode=ha&capacity=64", ["redis.ha.xu1.large.r2.64"]),
         ("spec_type=instance&capacity=4", ["redis.cluster.xu1.large.r1.4"]),
     ],
 )

@@ -7,6 +7,7 @@ from serving import PASSWORD, Server, until
 
 CLUSTER = ("redis.cluster.xu1.large.r1.s1.1", "redis.cluster.xu1.large.r1.s1.2")
 SINGLE = ("redis.single.xu1.large.1", "redis.single.xu1.large.2")
+HA = ("redis.ha.xu1.large.r2.1", "redis.ha.xu1.large.r2.2")
 CREATE = {
     "name": "from-terraform",
     "engine": "Redis",
@@ -50,7 +51,7 @@ def test_a_version_is_required_because_its_absence_would_plan_a_replacement(terr
     assert "engine_version" in refusal["error_msg"]
 
 
-@pytest.mark.parametrize(("small", "large", "shards"), [(*CLUSTER, 2), (*SINGLE, 1)])
+@pytest.mark.parametrize(("small", "large", "shards"), [(*CLUSTER, 2), (*SINGLE, 1), (*HA, 1)])
 def test_an_instance_is_made_read_changed_resized_and_destroyed(
     terraform: Terraform, small: str, large: str, shards: int
 ) -> None:

@@ -146,6 +146,28 @@ def test_a_single_instance_is_made_resized_and_restarted(page: Page, server: Ser
     expect(page.get_by_text("The instance was deleted.")).to_be_visible()
 
 
+def test_a_primary_with_replicas_is_made_and_deleted(page: Page, server: Server) -> None:
+    page.get_by_role("button", name="Create").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Name").fill("pair")
+    dialog.get_by_label("Type").select_option("ha")
+    expect(dialog.get_by_label("Shards")).to_be_hidden()
+    dialog.get_by_label("Memory of each node").select_option(label="0.5 GB")
+    dialog.get_by_role("spinbutton", name="Replicas").fill("2")
+    accessible(page)
+    dialog.get_by_label("Password").fill("Client-password-1")
+    dialog.get_by_role("button", name="Create").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("pair RUNNING")
+    nodes = page.get_by_role("region", name="Nodes", exact=True)
+    expect(nodes.get_by_role("row")).to_have_count(4)
+    expect(nodes.get_by_role("row", name="replica")).to_have_count(2)
+    expect(page.get_by_text("redis.ha.xu1.tiny.r3.512")).to_be_visible()
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_label("Name of the instance").fill("pair")
+    dialog.get_by_role("button", name="Delete").click()
+    expect(page.get_by_text("The instance was deleted.")).to_be_visible()
+
+
 def one_that_scales(client: Any, instance_id: str) -> Any:
     newest = newest_task(client, instance_id)
     return newest if newest.name == "EXTEND" else None

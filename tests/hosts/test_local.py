@@ -131,10 +131,10 @@ async def test_files_are_for_their_owner_alone(host: LocalHost) -> None:
 
 
 async def test_files_are_found_by_node_and_by_name(host: LocalHost) -> None:
-    assert await host.nodes_with_file("valkey.conf") == frozenset()
+    assert await host.with_file("valkey.conf") == frozenset()
     await write(host, 1)
-    assert await host.nodes_with_file("valkey.conf") == {NODE}
-    assert await host.nodes_with_file("nodes.conf") == frozenset()
+    assert await host.with_file("valkey.conf") == {NODE}
+    assert await host.with_file("nodes.conf") == frozenset()
     assert await host.has_file(NODE, "valkey.conf")
     assert not await host.has_file(NODE, "nodes.conf")
     assert "port 1\n" in (await host.read_file(NODE, "valkey.conf") or "")

@@ -8,8 +8,9 @@ import psutil
 import pytest
 
 from cachewright.config import Settings
+from cachewright.hosts import programs
 from cachewright.hosts.host import LogPosition
-from cachewright.hosts.local import LOG, LocalHost
+from cachewright.hosts.local import LocalHost
 from cachewright.valkey.client import connect
 from standalone_node import OPEN, started
 
@@ -20,7 +21,7 @@ NODE = "a" * 40
 def log(tmp_path: Path) -> Path:
     folder = tmp_path / "nodes" / NODE
     folder.mkdir(parents=True)
-    return folder / LOG
+    return folder / programs.NODE.log
 
 
 @pytest.fixture

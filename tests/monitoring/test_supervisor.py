@@ -44,9 +44,9 @@ class CountingHost(LocalHost):
         self.calls["process"] += 1
         return await super().process(node_id)
 
-    async def nodes_with_file(self, name: str) -> frozenset[str]:
-        self.calls["nodes_with_file"] += 1
-        return await super().nodes_with_file(name)
+    async def with_file(self, name: str) -> frozenset[str]:
+        self.calls["with_file"] += 1
+        return await super().with_file(name)
 
     async def start(self, node_id: str) -> None:
         self.calls["start"] += 1
@@ -111,6 +111,6 @@ async def test_a_node_that_has_died_is_started_and_others_are_left_alone(
 
 async def test_a_round_asks_the_host_once_for_all_processes(supervisor: Supervisor, host: CountingHost) -> None:
     await until(lambda: host.calls["processes"] >= 3)
-    assert set(host.calls) == {"processes", "nodes_with_file"}, "nodes were asked for one by one"
-    assert abs(host.calls["nodes_with_file"] - host.calls["processes"]) <= 1, "for the node that was never started"
+    assert set(host.calls) == {"processes", "with_file"}, "nodes were asked for one by one"
+    assert abs(host.calls["with_file"] - host.calls["processes"]) <= 1, "for the node that was never started"
     assert supervisor.starts == 0

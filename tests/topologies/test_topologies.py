@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachewright.config import Settings
-from cachewright.flavors import SINGLE_CAPACITIES_MB, cluster_code, offered, parse, single_code
+from cachewright.flavors import SINGLE_CAPACITIES_MB, Flavor, cluster_code, ha_code, offered, parse, single_code
 from cachewright.operations.resize.cost_model import Host
 from cachewright.operations.resize.plan import FULLEST, Observation, decide, shards_to_add
 from cachewright.topologies import TOPOLOGIES, layout, topology_of
@@ -22,6 +22,7 @@ from standalone_node import OPEN, nowhere, started
 SETTINGS = Settings(data_dir=Path("data"))
 CLUSTER = parse(cluster_code("xu1", shards=3, shard_gb=1, copies=2))
 SINGLE = parse(single_code("xu1", 1024))
+HA = parse(ha_code("xu1", 1024, 3))
 SIZES = st.sampled_from(SINGLE_CAPACITIES_MB)
 
 
@@ -45,7 +46,8 @@ def test_a_cluster_starts_with_its_slots_shared_among_the_primaries() -> None:
 def test_a_single_node_is_no_cluster_and_has_no_files_of_one() -> None:
     (node,) = layout.new_nodes(SETTINGS, "i", SINGLE)
     topology = topology_of(SINGLE.spec_code)
-    conf = valkey_conf(node, Access("secret", None, Path()), {}, topology.settings(node))
+    access = Access("secret", None, Path())
+    conf = valkey_conf(node, access, {}, topology.settings(node, access))
     assert "cluster-" not in conf
     assert "tls-" not in conf
     assert "databases 256\n" in conf
@@ -53,14 +55,31 @@ def test_a_single_node_is_no_cluster_and_has_no_files_of_one() -> None:
     assert topology.first_files(node, [node], founding=False) == {}
 
 
-@pytest.mark.parametrize("mode", TOPOLOGIES)
-def test_each_formation_starts_every_node_once_and_ends_with_a_check_of_all(mode: str) -> None:
-    flavor = CLUSTER if mode == "cluster" else SINGLE
+def test_a_watched_node_starts_closed_and_refuses_writes() -> None:
+    nodes = layout.new_nodes(SETTINGS, "i", HA)
+    assert [node.role for node in nodes] == ["primary", "replica", "replica"]
+    topology, access = topology_of(HA.spec_code), Access("secret", None, Path())
+    conf = valkey_conf(nodes[1], access, {}, topology.settings(nodes[1], access))
+    assert "cluster-" not in conf
+    assert {"min-replicas-to-write 1000", "include listener.conf", "databases 256"} <= set(conf.splitlines())
+    assert "user cachewright-sentinel on #" in conf
+    assert topology.start_files() == {"listener.conf": "port 0\n"}
+    (step,) = topology.dissolution(nodes).values()
+    assert [sub.action for sub in step] == ["end failover"]
+
+
+@pytest.mark.parametrize(("mode", "flavor"), [("cluster", CLUSTER), ("single", SINGLE), ("ha", HA)])
+def test_each_formation_starts_every_node_once_and_ends_with_a_check_of_all(mode: str, flavor: Flavor) -> None:
     nodes = layout.new_nodes(SETTINGS, "i", flavor)
     first, *last = TOPOLOGIES[mode].formation(nodes).values()
     assert [sub.arguments["node_id"] for sub in first] == [node.id for node in nodes]
     assert {sub.action for sub in first} == {"start node"}
-    assert [sub.action for step in last for sub in step] in [["form cluster"], ["check status"]]
+    actions = {
+        "cluster": ["form cluster"],
+        "single": ["check status"],
+        "ha": ["form replication", "watch primary", "start proxy", "check status"],
+    }
+    assert [sub.action for step in last for sub in step] == actions[mode]
 
 
 @pytest.mark.parametrize(
@@ -74,6 +93,11 @@ def test_each_formation_starts_every_node_once_and_ends_with_a_check_of_all(mode
         (SINGLE, parse(single_code("xu1", 128)), True),
         (SINGLE, parse(single_code("au1", 128)), False),
         (SINGLE, parse("redis.ha.xu1.large.2"), False),
+        (HA, parse(ha_code("xu1", 128, 3)), True),
+        (HA, parse(ha_code("xu1", 1024, 2)), False),
+        (HA, parse(ha_code("au1", 128, 3)), False),
+        (HA, SINGLE, False),
+        (HA, parse("redis.ha.xu1.large.p3.1"), False),
     ],
     ids=lambda value: value if isinstance(value, bool) else value.spec_code,
 )
@@ -107,13 +131,13 @@ def test_a_resize_of_a_single_instance_changes_its_memory_alone(now_mb: int, to_
 async def test_the_view_of_a_single_node_is_a_cluster_of_one(tmp_path: Path) -> None:
     topology = TOPOLOGIES["single"]
     async with started(tmp_path) as node:
-        view = await topology.view(node, OPEN, 5)
+        view = await topology.view(node, [node], OPEN, 5)
         assert (view.ok, view.own_id, view.members.keys()) == (True, node.id, {node.id})
         assert view.owned() == {node.id: (SlotRange(0, SLOTS - 1),)}
         assert view.knows([node.id])
         with pytest.raises(NodeRefused):
-            await TOPOLOGIES["cluster"].view(node, OPEN, 5)
+            await TOPOLOGIES["cluster"].view(node, [node], OPEN, 5)
     async with started(tmp_path / "other", "replicaof 127.0.0.1 1", "replica-serve-stale-data yes") as node:
-        assert not (await topology.view(node, OPEN, 5)).ok
+        assert not (await topology.view(node, [node], OPEN, 5)).ok
     with pytest.raises(NODE_GONE):
-        await topology.view(nowhere(), OPEN, 1)
+        await topology.view(nowhere(), [], OPEN, 1)

@@ -146,11 +146,11 @@ def store(site: OperationContext, node_ca: str | None, node: Node) -> Instance:
 
 
 def test_the_authority_is_sealed_and_the_port_is_taken(site: OperationContext) -> None:
-    store(site, AUTHORITY, SECURED)
+    instance_port = store(site, AUTHORITY, SECURED).seed_port
     with site.database.read() as connection:
         sealed = connection.execute(sa.text("SELECT node_ca FROM instances")).scalar_one()
         found = instances.find(connection, "i")
-        assert instances.taken_ports(connection, "127.0.0.1") == {7000, 7001, 7002}
+        assert instances.taken_ports(connection, "127.0.0.1") == {instance_port, 7000, 7001, 7002}
         assert count_by_tls(connection) == (1, 0)
     assert "PRIVATE KEY" not in sealed
     assert found
@@ -166,10 +166,10 @@ async def test_a_node_gets_its_certificate_once_and_another_when_it_is_of_no_use
     first = (folder / NODE_FILE).read_text()
     assert "PRIVATE KEY" not in (folder / CA_FILE).read_text()
     assert (await site.files(instance, SECURED)).keys() == {"valkey.conf", LISTENER}
-    await site.renew_certificate("i", SECURED.id)
+    await site.prepare_start("i", SECURED.id)
     assert (folder / NODE_FILE).read_text() == first
     (folder / NODE_FILE).write_text(node_certificate(AUTHORITY, SECURED.id, in_days(-8 * 365)))
-    await site.renew_certificate("i", SECURED.id)
+    await site.prepare_start("i", SECURED.id)
     assert is_usable((folder / NODE_FILE).read_text(), AUTHORITY)
 
 
@@ -177,8 +177,8 @@ async def test_nodes_that_talk_in_clear_get_no_certificates(site: OperationConte
     instance = store(site, None, PLAIN)
     assert (await site.files(instance, PLAIN)).keys() == {"valkey.conf", LISTENER}
     await site.host.write_files(PLAIN.id, await site.files(instance, PLAIN))
-    await site.renew_certificate("i", PLAIN.id)
-    await site.renew_certificate("i", "gone")
+    await site.prepare_start("i", PLAIN.id)
+    await site.prepare_start("i", "gone")
     assert {path.name for path in (site.settings.nodes_dir / PLAIN.id).iterdir()} == {"valkey.conf", LISTENER}
     assert not (site.settings.nodes_dir / "gone").exists()
 

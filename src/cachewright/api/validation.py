@@ -209,7 +209,7 @@ def _flavor_of(spec_code: str) -> Flavor:
 def _flavor(body: CreateBody) -> Flavor:
     flavor = _flavor_of(body.spec_code)
     if flavor.cache_mode not in TOPOLOGIES:
-        served = " and ".join(TOPOLOGIES)
+        served = ", ".join(TOPOLOGIES)
         raise ApiError(
             errors.INVALID_INSTANCE_TYPE, reason=f"spec_code: {flavor.cache_mode} is not served, {served} are"
         )

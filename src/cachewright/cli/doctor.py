@@ -21,11 +21,13 @@ from cachewright.cli.settings import (
     BUS_PORTS,
     BusPorts,
     DatabaseUrl,
+    Haproxy,
     Jemalloc,
     OtherValkeyBinaries,
     ValkeyBinary,
     absolute_binary,
     absolute_library,
+    haproxy_binary,
     read_database_url,
 )
 from cachewright.client.account import read
@@ -77,6 +79,7 @@ def doctor(
     database_url: DatabaseUrl = None,
     bus_ports: BusPorts = BUS_PORTS,
     jemalloc: Jemalloc = "auto",
+    haproxy: Haproxy = "auto",
     json: AsJson = False,
 ) -> None:
     """Check this host, a data directory and its server, and suggest fixes. Exits with 1 if a check failed.
@@ -85,7 +88,7 @@ def doctor(
     """
     try:
         address, peers = Listen.parse(listen), parse_ports(bus_ports)
-        url = read_database_url(database_url)
+        url, proxy = read_database_url(database_url), haproxy_binary(haproxy)
     except ValueError as error:
         raise UsageError(str(error)) from error
     settings = Settings(
@@ -96,6 +99,7 @@ def doctor(
         bus_ports=peers,
         jemalloc=absolute_library(jemalloc),
         other_valkey_binaries=tuple(map(absolute_binary, other_valkey_binary)),
+        haproxy_binary=proxy,
     )
     if valkey_binary:
         settings = msgspec.structs.replace(settings, valkey_binary=absolute_binary(valkey_binary))
@@ -130,6 +134,14 @@ def _valkey(settings: Settings) -> Iterator[Finding]:
             yield Finding("valkey-server", "ok", f"also {require_version(binary)} at {binary}")
         except UnusableServer as unusable:
             yield Finding("valkey-server", "fail", str(unusable), "Correct or remove --other-valkey-binary.")
+
+
+def _haproxy(settings: Settings) -> Iterator[Finding]:
+    if settings.haproxy_binary:
+        yield Finding("haproxy", "ok", f"{settings.haproxy_binary}: the address of an ha instance leads to its primary")
+    else:
+        remedy = "Install it (Debian: haproxy), or use clients that ask for the address again."
+        yield Finding("haproxy", "warn", "not found: the address of an ha instance changes at a failover", remedy)
 
 
 def _kernel(_: Settings) -> Iterator[Finding]:
@@ -282,6 +294,7 @@ def _other_users(settings: Settings) -> Iterator[Finding]:
 _LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _python,
     _valkey,
+    _haproxy,
     _kernel,
     _limits,
     _memory,

@@ -24,9 +24,9 @@ def firewall(*, folder: DataDirectory, bus_ports: BusPorts = BUS_PORTS) -> None:
     except ValueError as error:
         sys.exit(f"cachewright: {error}")
     with folder.read() as connection:
-        nodes = instances.all_nodes(connection)
+        nodes, addresses = instances.all_nodes(connection), instances.addresses(connection)
     owner = folder.data_dir.stat().st_uid
-    protected = protected_ports(peers, nodes)
+    protected = protected_ports(peers, nodes, addresses)
     _require_unused(protected, owner, peers)
     table = f"cachewright_{hashlib.sha256(bytes(folder.data_dir.absolute())).hexdigest()[:8]}"
     print(f"# Nodes of {folder.data_dir.absolute()}: only user {owner} may connect to the ports between them.")

@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from cachewright.config import DEFAULT_BUS_PORTS, show_ports
+from cachewright.hosts.programs import find_haproxy
 from cachewright.store.opening import has_password, parse_database_url
 
 BUS_PORTS = show_ports(DEFAULT_BUS_PORTS)
@@ -42,6 +43,13 @@ Jemalloc = Annotated[
         env_var="CACHEWRIGHT_JEMALLOC",
     ),
 ]
+Haproxy = Annotated[
+    str,
+    Parameter(
+        help="auto: primary/standby instances get a proxy if this host has HAProxy; off; or the path of HAProxy.",
+        env_var="CACHEWRIGHT_HAPROXY",
+    ),
+]
 DatabaseUrl = Annotated[
     str | None,
     Parameter(
@@ -71,6 +79,17 @@ def read_database_url(option: str | None) -> str | None:
 def absolute_binary(binary: Path) -> Path:
     """Absolute path of a path or of a name on PATH. Nodes start in other directories."""
     return Path(shutil.which(binary) or binary).absolute()
+
+
+def haproxy_binary(haproxy: str) -> Path | None:
+    """Return the path of HAProxy, None if it is off or not installed. Raises ValueError if a named path is missing."""
+    if haproxy == "off":
+        return None
+    if haproxy == "auto":
+        return find_haproxy()
+    if not (path := Path(haproxy).absolute()).is_file():
+        raise ValueError(f"--haproxy {haproxy} does not exist; use auto or off, or name HAProxy's path")
+    return path
 
 
 def absolute_library(jemalloc: str) -> str:

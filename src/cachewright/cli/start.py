@@ -15,11 +15,13 @@ from cachewright.cli.settings import (
     BUS_PORTS,
     BusPorts,
     DatabaseUrl,
+    Haproxy,
     Jemalloc,
     OtherValkeyBinaries,
     ValkeyBinary,
     absolute_binary,
     absolute_library,
+    haproxy_binary,
     read_database_url,
 )
 from cachewright.config import Listen, RequestLimits, Settings, parse_ports, parse_public_url
@@ -100,6 +102,7 @@ def serve(
         Parameter(help="Maximum memory of nodes per project, GB; 0 for no limit.", validator=validators.Number(gte=0)),
     ] = 0,
     jemalloc: Jemalloc = "auto",
+    haproxy: Haproxy = "auto",
     giant_key_mb: Annotated[
         int,
         Parameter(
@@ -169,6 +172,7 @@ def serve(
             quota_memory_gb=quota_memory_gb,
             jemalloc=absolute_library(jemalloc),
             other_valkey_binaries=tuple(map(absolute_binary, other_valkey_binary)),
+            haproxy_binary=haproxy_binary(haproxy),
             giant_key_mb=giant_key_mb,
             queue_polling=queue_polling,
             log_format=log_format,

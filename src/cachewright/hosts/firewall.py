@@ -24,10 +24,13 @@ class Protected(msgspec.Struct, frozen=True):
     clients: frozenset[int]
 
 
-def protected_ports(bus_ports: tuple[int, int], nodes: Sequence[Node]) -> Protected:
-    """Return the whole range for the cluster bus, which covers new nodes, and the ports of existing nodes. Nodes of
-    earlier releases have ports of both kinds in one range."""
-    clients = frozenset(node.port for node in nodes)
+def protected_ports(bus_ports: tuple[int, int], nodes: Sequence[Node], addresses: Collection[int] = ()) -> Protected:
+    """Return the whole range for the cluster bus, which covers sentinels and new nodes, and the ports of existing
+    nodes. Nodes of earlier releases have ports of both kinds in one range.
+
+    :param addresses: ports of the addresses of instances, which may be those of proxies.
+    """
+    clients = frozenset(node.port for node in nodes).union(addresses)
     of_nodes = {port for node in nodes for port in node.ports}
     return Protected(frozenset(of_nodes.union(range(*bus_ports)) - clients), clients)
 

@@ -17,6 +17,12 @@ from cachewright.hosts.resources import Resources
 CONFIG = "valkey.conf"
 """Name of the configuration file that a node's process is started with."""
 
+SENTINEL_CONFIG = "sentinel.conf"
+"""Name of the configuration file of a sentinel, which it rewrites."""
+
+HAPROXY_CONFIG = "haproxy.cfg"
+"""Name of the configuration file of the proxy of an instance."""
+
 
 SERVER_VERSION = "server-version"
 """Name of the file with the version of valkey-server that the node runs. Without it, and if the host has no server of
@@ -24,11 +30,11 @@ that version, the node runs the host's default."""
 
 
 class NodeStartFailed(CachewrightError):
-    """The process of a node ended while it was starting. The message ends with the last lines of its log."""
+    """A process ended while it was starting. The message ends with the last lines of its log."""
 
 
 class ProcessInfo(msgspec.Struct, frozen=True):
-    """A running process of a node. `started_at` is in seconds since the epoch."""
+    """A running process. `started_at` is in seconds since the epoch."""
 
     pid: int
     started_at: float
@@ -60,9 +66,48 @@ class LogPart(msgspec.Struct, frozen=True, kw_only=True):
     position: LogPosition
 
 
-class Host(Protocol):
-    """A machine with nodes. Each node id has a folder with files and at most one process. File names are relative to
-    that folder."""
+class Processes(Protocol):
+    """Detached processes of one program on a machine. Each has a name, a folder with files and at most one process.
+    File names are relative to that folder."""
+
+    async def processes(self) -> Mapping[str, ProcessInfo]:
+        """Return all running processes, by name."""
+
+    async def process(self, name: str) -> ProcessInfo | None: ...
+
+    async def is_running(self, name: str) -> bool:
+        """Whether the process runs. False while a signal has suspended it."""
+
+    async def with_file(self, file: str) -> frozenset[str]:
+        """Return the names of all processes, running or not, that have a file or socket of this name."""
+
+    async def has_file(self, name: str, file: str) -> bool: ...
+
+    async def read_file(self, name: str, file: str) -> str | None:
+        """Return the text of a file, or None if it cannot be read."""
+
+    async def write_files(self, name: str, files: Mapping[str, str]) -> None:
+        """Create the folder and write files by name, each atomically and readable by its owner only."""
+
+    async def start(self, name: str) -> None:
+        """Ensure that the process runs. Raises NodeStartFailed."""
+
+    async def restart(self, name: str, not_before: float, grace_seconds: float) -> None:
+        """Ensure that the process was started at `not_before` (seconds since the epoch) or later. Raises TimeoutError
+        if the old process does not end by itself within `grace_seconds`, or NodeStartFailed."""
+
+    async def stop(self, name: str, grace_seconds: float) -> None:
+        """End the process, by force after `grace_seconds`. Raises TimeoutError."""
+
+    async def remove(self, name: str, grace_seconds: float) -> None:
+        """End the process and delete its folder. Raises TimeoutError."""
+
+    async def is_busy(self, name: str) -> bool:
+        """Whether the process is being started, restarted, stopped or removed."""
+
+
+class Host(Processes, Protocol):
+    """A machine with nodes, whose processes have their ids as names."""
 
     @property
     def address(self) -> str:
@@ -73,27 +118,20 @@ class Host(Protocol):
         """Local folder through which the control plane reaches the Unix socket of each node, NODE_ID/valkey.sock."""
 
     @property
+    def sentinels(self) -> Processes:
+        """The sentinels, by id."""
+
+    @property
+    def sentinels_dir(self) -> Path:
+        """Local folder through which the control plane reaches the Unix socket of each sentinel."""
+
+    @property
+    def proxies(self) -> Processes | None:
+        """The proxies of instances, by the id of the instance; None if the machine has no HAProxy."""
+
+    @property
     def cpus(self) -> int:
         """Number of processors that nodes can use."""
-
-    async def processes(self) -> Mapping[str, ProcessInfo]:
-        """Return the processes of all nodes, by node id."""
-
-    async def process(self, node_id: str) -> ProcessInfo | None: ...
-
-    async def is_running(self, node_id: str) -> bool:
-        """Whether the node's process runs. False while a signal has suspended it."""
-
-    async def nodes_with_file(self, name: str) -> frozenset[str]:
-        """Return the ids of all nodes that have a file or socket of this name."""
-
-    async def has_file(self, node_id: str, name: str) -> bool: ...
-
-    async def read_file(self, node_id: str, name: str) -> str | None:
-        """Return the text of a file, or None if it cannot be read."""
-
-    async def write_files(self, node_id: str, files: Mapping[str, str]) -> None:
-        """Create the node's folder and write files by name, each atomically and readable by its owner only."""
 
     async def read_log(self, node_id: str, after: LogPosition | None) -> LogPart:
         """Return the complete lines that a node has logged after a position, at most 64 KB. Call it again for more.
@@ -106,22 +144,6 @@ class Host(Protocol):
 
     async def end_child(self, node_id: str, child: ChildProcess, grace_seconds: float) -> bool:
         """End a child of the node's process, with SIGKILL after `grace_seconds`. Return whether it has ended."""
-
-    async def start(self, node_id: str) -> None:
-        """Ensure that the node's process runs. Raises NodeStartFailed."""
-
-    async def restart(self, node_id: str, not_before: float, grace_seconds: float) -> None:
-        """Ensure that the node's process was started at `not_before` (seconds since the epoch) or later. Raises
-        TimeoutError if the old process does not end by itself within `grace_seconds`, or NodeStartFailed."""
-
-    async def stop(self, node_id: str, grace_seconds: float) -> None:
-        """End the node's process, by force after `grace_seconds`. Raises TimeoutError."""
-
-    async def remove(self, node_id: str, grace_seconds: float) -> None:
-        """End the node's process and delete its folder. Raises TimeoutError."""
-
-    async def is_busy(self, node_id: str) -> bool:
-        """Whether the node is being started, restarted, stopped or removed."""
 
     def find_ports(self, count: int, taken: Set[int], *, tls: bool) -> list[NodePorts]:
         """Return free ports for `count` nodes, none of them in `taken`. Raises NoFreePort."""

@@ -30,8 +30,13 @@ def variables(binary: Path, jemalloc: str) -> dict[str, str]:
     """
     library = preloaded(binary, jemalloc)
     preload = {"LD_PRELOAD": library} if library else {}
+    return {**plain(), "GLIBC_TUNABLES": _TUNABLES, **preload}
+
+
+def plain() -> dict[str, str]:
+    """Return the whole environment of a process that is no node."""
     zone = {"TZ": os.environ["TZ"]} if "TZ" in os.environ else {}
-    return {"PATH": os.defpath, "LANG": "C.UTF-8", "GLIBC_TUNABLES": _TUNABLES, **preload, **zone}
+    return {"PATH": os.defpath, "LANG": "C.UTF-8", **zone}
 
 
 def preloaded(binary: Path, jemalloc: str) -> str | None:

@@ -16,6 +16,10 @@ FaultKind = Literal[
     "no_answer",
     "write_loss_risk",
     "unequal_nodes",
+    "two_primaries",
+    "replication",
+    "no_proxy",
+    "no_failover",
 ]
 
 

@@ -1,6 +1,7 @@
 """Instances and nodes."""
 
 import uuid
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -20,7 +21,7 @@ NEVER_PRIMARY = 0
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
     """One cache. A resize changes `spec_code` when it succeeds.
 
-    :ivar seed_port: port of the node whose address clients get.
+    :ivar seed_port: port of the address that clients get: of a node, or of the instance's proxy.
     :ivar password: password of clients; None if they need none.
     :ivar control_secret: password of the control plane's user on every node; never returned by the API.
     :ivar parameters: changed parameters of the nodes, by Valkey's names.
@@ -53,7 +54,8 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
 class Node(msgspec.Struct, frozen=True, kw_only=True):
     """One Valkey server process. `id` is its 40-hex cluster node id; `shard` counts from 0.
 
-    :ivar role: the role it was created for. The cluster decides which node is primary now.
+    :ivar role: the role it was created for. The cluster decides which node is primary now. Where Sentinel decides, the
+    record follows it.
     :ivar maxmemory: bytes.
     :ivar should_run: the supervisor restarts the node when its process has ended.
     :ivar access: how the control plane reaches the node: through its Unix socket, or, for a process that an earlier
@@ -93,3 +95,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 def group_id(instance_id: str, shard: int) -> str:
     """Return the id that the API gives a shard."""
     return str(uuid.uuid5(uuid.UUID(instance_id), f"shard {shard}"))
+
+
+def has_proxy(instance: Instance, nodes: Sequence[Node]) -> bool:
+    """Whether clients get the address of a proxy, which no node listens on."""
+    return all(node.port != instance.seed_port for node in nodes)

@@ -19,6 +19,7 @@ from cachewright.model.tasks import ENDED, Task
 from cachewright.operations.actions.cluster import is_settled
 from cachewright.operations.context import OperationContext
 from cachewright.operations.slot_moves.equal_nodes import joining_in
+from cachewright.operations.watched_roles import admit
 from cachewright.store import instances, tasks
 from cachewright.threads import in_background
 from cachewright.topologies import topology_of
@@ -118,12 +119,15 @@ class ClientPorts:
         one closed.
         """
         node, access = recorded.node, self._context.access(recorded.instance)
+        topology = topology_of(recorded.instance.spec_code)
         try:
+            if topology.has_sentinel:
+                is_late = time.time() - process.started_at > _UNSETTLED_SECONDS
+                return not recorded.is_joining and await admit(self._context, recorded.instance, node, unasked=is_late)
             if await node_control.is_open_to_clients(node, access):
                 self._context.host.release_port(node.port)
                 return True
             self._context.host.hold_port(node.port)
-            topology = topology_of(recorded.instance.spec_code)
             if recorded.is_joining or not await is_settled(topology, node, [node], access):
                 if recorded.is_changing or time.time() - process.started_at < _UNSETTLED_SECONDS:
                     return False

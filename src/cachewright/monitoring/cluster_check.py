@@ -24,6 +24,7 @@ from cachewright.monitoring.cluster_records import Records, Subject
 from cachewright.monitoring.faults import RULES
 from cachewright.monitoring.foreign_members import expel
 from cachewright.monitoring.incidents import Incidents
+from cachewright.monitoring.replication_findings import find_replication
 from cachewright.operations.context import OperationContext
 from cachewright.threads import in_background
 from cachewright.valkey.client import NODE_GONE, NodeRefused
@@ -50,7 +51,7 @@ _EXPEL_PAUSE_SECONDS = 0.3
 _MY_ID: Command = ("CLUSTER", "MYID")
 _INFO: Command = ("CLUSTER", "INFO")
 _OF_ONE_NODE: set[FaultKind] = {"credentials_refused", "node_id"}
-_OF_OTHERS: set[FaultKind] = {"node_start", "write_loss_risk", "unequal_nodes"}
+_OF_OTHERS: set[FaultKind] = {"node_start", "write_loss_risk", "unequal_nodes", "no_proxy", "no_failover"}
 """Faults that the supervisor and other checks report, not this check."""
 
 
@@ -128,7 +129,7 @@ class ClusterCheck:
         async with self._reading:
             if self._read_at <= after:
                 start = time.monotonic()
-                started = await self._context.host.nodes_with_file(CONFIG)
+                started = await self._context.host.with_file(CONFIG)
                 self._subjects = await in_background(self._records.read, started)
                 self._read_at = start
 
@@ -172,12 +173,12 @@ class ClusterCheck:
         """Compare the answers of all nodes with the record. After a difference, compare also with a record read after
         the answers, because a task may have added or removed nodes. None if the instance was deleted."""
         answers = await _ask_all(subject)
-        findings = find(subject.record, answers)
+        findings = _compare(subject, answers)
         if not findings.faults and not findings.forgetful:
             return subject, answers, findings
         await self._read(time.monotonic())
         again = self._subjects.get(subject.instance_id)
-        return (again, answers, in_both(findings, find(again.record, answers))) if again else None
+        return (again, answers, in_both(findings, _compare(again, answers))) if again else None
 
     def _report(self, subject: Subject, answers: Sequence[Answer], findings: Findings, state: _CheckState) -> None:
         """Report faults that lasted long enough, and clear faults that have ended."""
@@ -217,8 +218,10 @@ async def _is_healthy(subject: Subject, state: _CheckState) -> bool:
     """Whether a short check finds no difference. While a task changes the cluster, the expected numbers are unknown, so
     one node lists its members."""
     record = subject.record
+    if subject.topology.has_sentinel:
+        return not _compare(subject, await _ask_all(subject)).faults
     node = record.nodes[state.rounds % len(record.nodes)]
-    due = state.epoch is None or state.rounds % _LIST_EVERY == 0 or not subject.topology.has_peers
+    due = state.epoch is None or state.rounds % _LIST_EVERY == 0 or not subject.topology.is_cluster
     nodes = [node]
     if due or not record.idle:
         answer = await _answer(node, subject)
@@ -246,13 +249,18 @@ async def _reports_healthy(node: Node, subject: Subject, epoch: int | None) -> b
         return False
 
 
+def _compare(subject: Subject, answers: Sequence[Answer]) -> Findings:
+    compare = find_replication if subject.topology.has_sentinel else find
+    return compare(subject.record, answers)
+
+
 async def _ask_all(subject: Subject) -> list[Answer]:
     return await gather_limited(lambda node: _answer(node, subject), subject.record.nodes, _NODES_AT_ONCE)
 
 
 async def _answer(node: Node, subject: Subject) -> Answer:
     try:
-        view = await subject.topology.view(node, subject.access, _ANSWER_SECONDS)
+        view = await subject.topology.view(node, subject.record.nodes, subject.access, _ANSWER_SECONDS)
         return Answer(node=node, my_id=view.own_id, view=view)
     except NodeRefused as refusal:
         message = str(refusal)

@@ -139,32 +139,37 @@ def _faults(
     if foreign:
         yield (
             "foreign_member",
-            _listed(f"member {_described(member)} does not belong to the instance" for member in foreign.values()),
+            listed(f"member {_described(member)} does not belong to the instance" for member in foreign.values()),
         )
-    if refusing := [answer for answer in answers if answer.refused]:
-        yield (
-            "credentials_refused",
-            _listed(f"node {answer.node.id} rejects the control plane: {answer.refused}" for answer in refusing),
-        )
+    yield from of_answers(record, answers)
     if renamed := [answer for answer in answers if answer.my_id and not answer.is_itself]:
-        yield "node_id", _listed(f"node {answer.node.id} reports another id, {answer.my_id}" for answer in renamed)
-    if record.steady and not any(answer.my_id or answer.refused for answer in answers):
-        yield "no_answer", "no node responds"
+        yield "node_id", listed(f"node {answer.node.id} reports another id, {answer.my_id}" for answer in renamed)
     own = {node.id for node in record.nodes}
     if gaps := [(node, count) for node, view in steady if (count := _covered(view, own)) < SLOTS]:
         yield (
             "uncovered_slots",
-            _listed(f"node {node.id} knows owners of {count} of {SLOTS} slots" for node, count in gaps),
+            listed(f"node {node.id} knows owners of {count} of {SLOTS} slots" for node, count in gaps),
         )
     if missing := [(node, other) for node, view in steady for other in record.steady if other.id not in view.members]:
-        yield "missing_member", _listed(f"node {node.id} does not know node {other.id}" for node, other in missing)
+        yield "missing_member", listed(f"node {node.id} does not know node {other.id}" for node, other in missing)
     if failed := {member.id for _, view in steady for member in view.members.values() if _has_failed(member, own)}:
         yield (
             "failed_primary",
-            _listed(f"primary {node_id} has failed and no replica took over" for node_id in sorted(failed)),
+            listed(f"primary {node_id} has failed and no replica took over" for node_id in sorted(failed)),
         )
     if not_ok := [node for node, view in steady if not view.ok]:
-        yield "cluster_state", _listed(f"node {node.id} reports that the instance has failed" for node in not_ok)
+        yield "cluster_state", listed(f"node {node.id} reports that the instance has failed" for node in not_ok)
+
+
+def of_answers(record: Record, answers: Sequence[Answer]) -> Iterator[tuple[FaultKind, str]]:
+    """Yield faults that instances of all kinds can have."""
+    if refusing := [answer for answer in answers if answer.refused]:
+        yield (
+            "credentials_refused",
+            listed(f"node {answer.node.id} rejects the control plane: {answer.refused}" for answer in refusing),
+        )
+    if record.steady and not any(answer.my_id or answer.refused for answer in answers):
+        yield "no_answer", "no node responds"
 
 
 def _unknown(record: Record, ids: Collection[str], node: Node, view: View) -> tuple[str, ...]:
@@ -234,7 +239,7 @@ def _described(member: Member) -> str:
     return f"{member.id} at {member.address} ({slots})"
 
 
-def _listed(sentences: Iterator[str] | Sequence[str]) -> str:
+def listed(sentences: Iterator[str] | Sequence[str]) -> str:
     all_sentences = list(sentences)
     more = f"; and {len(all_sentences) - _LISTED} more" if len(all_sentences) > _LISTED else ""
     return "; ".join(all_sentences[:_LISTED]) + more

@@ -104,7 +104,7 @@ class EqualityCheck:
             await asyncio.sleep(_ROUND_SECONDS)
 
     async def _compare_due(self) -> None:
-        started = await self._context.host.nodes_with_file(CONFIG)
+        started = await self._context.host.with_file(CONFIG)
         subjects = await in_background(self._records.read, started)
         for removed in self._states.keys() - subjects.keys():
             del self._states[removed]

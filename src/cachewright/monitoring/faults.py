@@ -32,10 +32,14 @@ RULES: Mapping[FaultKind, Rule] = {
     "uncovered_slots": Rule(errors.CLUSTER_UNHEALTHY, confirm_seconds=8),
     "missing_member": Rule(errors.CLUSTER_UNHEALTHY, confirm_seconds=6),
     "failed_primary": Rule(errors.CLUSTER_UNHEALTHY, confirm_seconds=10),
+    "two_primaries": Rule(errors.CLUSTER_UNHEALTHY, confirm_seconds=5),
+    "no_proxy": Rule(errors.CLUSTER_UNHEALTHY),
     "cluster_state": Rule(errors.CLUSTER_UNHEALTHY, confirm_seconds=10),
     "no_answer": Rule(errors.CLUSTER_UNHEALTHY, confirm_seconds=20),
     "write_loss_risk": Rule(errors.WRITES_POSSIBLY_LOST, hold_seconds=3600, changes_status=False),
     "unequal_nodes": Rule(errors.UNEQUAL_NODES, confirm_seconds=10, changes_status=False),
+    "replication": Rule(errors.CLUSTER_UNHEALTHY, confirm_seconds=15, changes_status=False),
+    "no_failover": Rule(errors.CLUSTER_UNHEALTHY, changes_status=False),
 }
 """Most severe first: that fault determines the error code of the instance."""
 

@@ -30,7 +30,7 @@ from cachewright.operations.context import OperationContext
 from cachewright.operations.resize.operation import RESIZE
 from cachewright.store import instances, tasks
 from cachewright.threads import in_background
-from cachewright.valkey.acl import CONTROL_USER
+from cachewright.valkey.acl import INTERNAL_USERS
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 from cachewright.valkey.config import CLUSTER_NODE_TIMEOUT_MS
 from cachewright.valkey.migration.node_settings import SETTINGS_OUTSIDE_MOVES
@@ -186,7 +186,7 @@ class ParameterEnforcement:
         if int(info["connected_clients"]) <= most + _TOLERATED:
             return False
         listed = _CLIENT.findall(await session.ask("CLIENT", "LIST"))
-        surplus = sorted(int(number) for number, user in listed if user != CONTROL_USER)[most:]
+        surplus = sorted(int(number) for number, user in listed if user not in INTERNAL_USERS)[most:]
         for start in range(0, len(surplus), _CLOSED_AT_ONCE):
             await session.ask("CLIENT", "KILL", "ID", *map(str, surplus[start : start + _CLOSED_AT_ONCE]))
         if surplus:
@@ -195,9 +195,10 @@ class ParameterEnforcement:
         return bool(surplus)
 
     async def _compare(self, node: Node, parameters: Mapping[str, str], state: NodeState, session: Session) -> None:
-        answer = await session.ask("CONFIG", "GET", *BY_NAME, *_OUTSIDE_MOVES)
+        answer = await session.ask("CONFIG", "GET", *BY_NAME, *_OUTSIDE_MOVES, "cluster-enabled")
         found = dict(zip(answer[::2], answer[1::2], strict=True))
-        await self._reset_move_settings(node, found, session)
+        if found["cluster-enabled"] == "yes":
+            await self._reset_move_settings(node, found, session)
         other = deviations(read_settings(found), parameters)
         if other:
             instance = await in_background(self._unchanged, node, parameters)
@@ -256,6 +257,7 @@ class ParameterEnforcement:
         log.warning("node %s is restarted: its clients have taken all connections", node.id)
         state.locked_out_since = None
         try:
+            await self._context.prepare_start(node.instance_id, node.id)
             await self._context.host.restart(node.id, time.time(), _LEAVE_SECONDS)
             state.session = await self._open_session(node)
         except (NodeStartFailed, *NODE_GONE, NodeRefused) as failure:

@@ -93,7 +93,7 @@ class Supervisor:
     async def _dead(self, supervised: Mapping[str, str], processes: Mapping[str, ProcessInfo]) -> set[str]:
         """Nodes that have no process although they have run before."""
         stopped = supervised.keys() - processes.keys()
-        return stopped & await self._host.nodes_with_file(CONFIG) if stopped else set()
+        return stopped & await self._host.with_file(CONFIG) if stopped else set()
 
     async def _start(self, node_id: str, instance_id: str) -> None:
         try:
@@ -117,7 +117,7 @@ class Supervisor:
         deaths.next_start = now + min(_FIRST_PAUSE * 2**deaths.count, _LONGEST_PAUSE)
         log.warning("node %s of instance %s has died; starting it", node_id, instance_id)
         try:
-            await self._context.renew_certificate(instance_id, node_id)
+            await self._context.prepare_start(instance_id, node_id)
             await self._host.start(node_id)
             self.starts += 1
         except (NodeStartFailed, OSError) as failure:

@@ -72,12 +72,12 @@ class OperationContext(msgspec.Struct, frozen=True):
         parameters that are not recorded yet.
         """
         parameters = {**instance.parameters, **(changed or {})}
-        topology = topology_of(instance.spec_code)
+        topology, access = topology_of(instance.spec_code), self.access(instance)
         return {
             **await self._certificates(instance, node.id),
             **topology.start_files(),
             **({SERVER_VERSION: node.server_version} if node.server_version else {}),
-            CONFIG: valkey_conf(node, self.access(instance), parameters, topology.settings(node)),
+            CONFIG: valkey_conf(node, access, parameters, topology.settings(node, access)),
         }
 
     async def open_port(self, instance: Instance, node: Node) -> None:
@@ -90,17 +90,21 @@ class OperationContext(msgspec.Struct, frozen=True):
         await node_control.close_to_clients(node, self.access(instance))
         self.host.hold_port(node.port)
 
-    async def renew_certificate(self, instance_id: str, node_id: str) -> None:
-        """Replace the certificate of a node that is about to start, if it is missing or expires within some years."""
+    async def prepare_start(self, instance_id: str, node_id: str) -> None:
+        """Renew the files of a node that is about to start again: its certificate, if it is missing or expires within
+        some years, and valkey.conf where Sentinel has rewritten it."""
 
-        def read() -> Instance | None:
+        def read() -> tuple[Instance | None, list[Node]]:
             with self.database.read() as connection:
-                return instances.find(connection, instance_id)
+                return instances.find(connection, instance_id), instances.nodes_of(connection, instance_id)
 
-        instance = await asyncio.to_thread(read)
-        if instance is None or not await self.host.has_file(node_id, CONFIG):
+        instance, nodes = await asyncio.to_thread(read)
+        node = next((node for node in nodes if node.id == node_id), None)
+        if instance is None or node is None or not await self.host.has_file(node_id, CONFIG):
             return
-        if files := await self._certificates(instance, node_id):
+        if topology_of(instance.spec_code).has_sentinel:
+            await self.host.write_files(node_id, await self.files(instance, node))
+        elif files := await self._certificates(instance, node_id):
             await self.host.write_files(node_id, files)
 
     async def _certificates(self, instance: Instance, node_id: str) -> dict[str, str]:
@@ -139,7 +143,9 @@ class OperationContext(msgspec.Struct, frozen=True):
     ) -> dict[str, View | None]:
         """The view of each of these nodes, by node id; None for a node that does not respond. Raises NodeBusy if a
         node is busy and all views are `needed`, or no other node has a view."""
-        return await view_all(topology_of(instance.spec_code), nodes, self.access(instance), needed=needed)
+        topology = topology_of(instance.spec_code)
+        peers = nodes if topology.is_cluster else await self.nodes(instance.id)
+        return await view_all(topology, nodes, self.access(instance), needed=needed, peers=peers)
 
 
 def _instance_of(connection: sa.Connection, task: Task) -> Instance:

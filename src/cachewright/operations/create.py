@@ -15,6 +15,7 @@ from cachewright.flavors import Flavor, parse
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, Task
 from cachewright.operations.actions.checks import CheckResources, check_resources
+from cachewright.operations.actions.failover import withdraw
 from cachewright.operations.context import OperationContext
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.operations.requests import CreateRequest
@@ -65,6 +66,8 @@ class Create(Operation[CreateRequest, CreateParams]):
     async def recover(self, context: OperationContext, task: Task) -> None:
         """Stop nodes that have started. The record stays, so that the caller can read and delete it."""
         nodes = await context.nodes(task.instance_id)
+        if topology_of(self.params_of(task).spec_code).has_sentinel:
+            await withdraw(context, task.instance_id)
         await _set_should_run(context, nodes, should_run=False)
         await asyncio.gather(*(context.host.stop(node.id, _STOP_SECONDS) for node in nodes))
 

@@ -13,6 +13,7 @@ from cachewright.operations.actions.nodes import stop_node
 from cachewright.operations.context import OperationContext
 from cachewright.operations.operation import Accepted, NoParams, Operation
 from cachewright.tasks.plan import SubStepSpec, build, effort
+from cachewright.topologies import topology_of
 
 _STOP_SECONDS = 0.2
 _EXPECTED_SECONDS = 0.3  # before the plan; nodes are stopped concurrently
@@ -42,8 +43,9 @@ class Delete(Operation[None, NoParams]):
         return _EXPECTED_SECONDS
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
-        nodes = await context.nodes(task.instance_id)
-        return build(task.run_id, {"Resource release.": [_stop(node) for node in nodes]})
+        instance, nodes = await context.instance_and_nodes(task)
+        before = topology_of(instance.spec_code).dissolution(nodes)
+        return build(task.run_id, {**before, "Resource release.": [_stop(node) for node in nodes]})
 
 
 def _stop(node: Node) -> SubStepSpec:

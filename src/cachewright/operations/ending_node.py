@@ -10,9 +10,11 @@ from contextlib import suppress
 import msgspec
 
 from cachewright.model.instances import Instance, Node
+from cachewright.operations import watched_roles
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.succession import successors
 from cachewright.tasks.operation import StepContext
+from cachewright.topologies import topology_of
 from cachewright.valkey import cluster_membership
 from cachewright.valkey.client import NODE_GONE
 from cachewright.valkey.client_drain import Drain, count_holding, drain_clients, has_clients
@@ -47,6 +49,8 @@ class EndingNode(msgspec.Struct, frozen=True):
         if leads.get(node.shard) is not node:
             return node.shard in leads
         replicas = successors(node, nodes)
+        if topology_of(self.instance.spec_code).has_sentinel:
+            return bool(replicas) and await watched_roles.hand_over(self.context, self.instance, node, nodes)
         if replicas and await has_clients(node, access):
             await self._wait_for_reconnections(replicas)
         return bool(replicas) and await cluster_membership.fail_over(node, replicas, nodes, access)
@@ -89,7 +93,9 @@ async def hand_over_seconds(context: OperationContext, instance: Instance, leads
     """Return the seconds that each of these primaries waits for clients before its replica takes over, by node id."""
 
     async def seconds(node: Node) -> tuple[str, float]:
-        return node.id, _RECONNECT_SECONDS if await has_clients(node, context.access(instance)) else 0.0
+        waits = not topology_of(instance.spec_code).has_sentinel
+        waits = waits and await has_clients(node, context.access(instance))
+        return node.id, _RECONNECT_SECONDS if waits else 0.0
 
     return dict(await asyncio.gather(*map(seconds, leads)))
 

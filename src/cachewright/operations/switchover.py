@@ -51,7 +51,7 @@ class Switchover(Operation[SwitchoverRequest, SwitchoverParams]):
     ) -> Accepted[SwitchoverParams]:
         if request.node_id is None:
             return self._validate_any(instance, nodes, request.roles)
-        if not topology_of(instance.spec_code).has_peers:
+        if not topology_of(instance.spec_code).is_cluster:
             raise ApiError(errors.SWITCHOVER_UNSUPPORTED)
         node = require_replica(instance, nodes, request)
         if node.priority == NEVER_PRIMARY:

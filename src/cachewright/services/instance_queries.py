@@ -5,17 +5,20 @@ from collections.abc import Sequence
 import msgspec
 import sqlalchemy as sa
 
+from cachewright import errors
 from cachewright.config import Settings
+from cachewright.errors import ApiError
 from cachewright.flavors import parse
 from cachewright.hosts.host import Host
 from cachewright.model.identity import Principal
 from cachewright.model.instances import Instance, Node
+from cachewright.model.sentinels import Sentinel
 from cachewright.model.tasks import Task
 from cachewright.monitoring.node_stats import InstanceSample, StatsCollector
 from cachewright.operations import admission
 from cachewright.placement.capacity import Allocated, Limits
 from cachewright.services.lookup import instance_of
-from cachewright.store import counts, instances, tasks
+from cachewright.store import counts, instances, sentinels, tasks
 from cachewright.store.database import Database
 from cachewright.topologies import topology_of
 
@@ -95,6 +98,14 @@ class InstanceQueries:
                 unfinished=tasks.unfinished_of(connection, instance_id),
             )
 
+    def sentinels(self, principal: Principal, instance_id: str) -> list[Sentinel]:
+        """Return the sentinels that watch an instance. Raises ApiError DCS.3022, or DCS.4086 if it has none."""
+        with self._database.read() as connection:
+            instance = instance_of(connection, principal.project_id, instance_id)
+            if not topology_of(instance.spec_code).has_sentinel:
+                raise ApiError(errors.NOT_PRIMARY_STANDBY)
+            return sentinels.fleet(connection)
+
     def page(
         self, principal: Principal, wanted: InstanceFilter, *, offset: int, limit: int
     ) -> tuple[int, list[MeasuredInstance]]:
@@ -135,7 +146,7 @@ class InstanceQueries:
 def count_by_tls(connection: sa.Connection) -> tuple[int, int]:
     """The number of instances of all projects with TLS between their nodes, and of those without. Instances whose nodes
     do not connect to each other need none and are not counted."""
-    secured = [tls for spec_code, tls in instances.with_tls(connection) if topology_of(spec_code).has_peers]
+    secured = [tls for spec_code, tls in instances.with_tls(connection) if topology_of(spec_code).is_cluster]
     return sum(secured), len(secured) - sum(secured)
 
 

@@ -50,7 +50,8 @@ class InstanceService(msgspec.Struct, frozen=True):
         with self.database.read() as connection:
             admission.require_room(connection, limits, principal.project_id, room)
         ids = [str(uuid.uuid4()) for _ in request.names]
-        tls = topology_of(request.flavor.spec_code).has_peers and self.host.supports_tls()
+        tls = topology_of(request.flavor.spec_code).is_cluster and self.host.supports_tls()
+        with_proxy = topology_of(request.flavor.spec_code).has_sentinel and self.host.proxies is not None
         version = next(iter(self.host.server_versions()), None)
         nodes = [
             layout.new_nodes(self.settings, instance_id, request.flavor, server_version=version) for instance_id in ids
@@ -59,16 +60,19 @@ class InstanceService(msgspec.Struct, frozen=True):
 
         def add(connection: sa.Connection, ports: Sequence[NodePorts]) -> list[tuple[Instance, Task]]:
             admission.require_room(connection, limits, principal.project_id, room)
-            count = len(nodes[0])
+            count = len(nodes[0]) + with_proxy
+            found = [ports[place * count :][:count] for place in range(len(nodes))]
             placed = [
-                layout.placed(of_instance, ports[place * count :][:count]) for place, of_instance in enumerate(nodes)
+                layout.placed(of_instance, of_nodes[with_proxy:])
+                for of_instance, of_nodes in zip(nodes, found, strict=True)
             ]
             return [
-                _add(connection, principal, request, name=name, nodes=of_instance, node_ca=node_ca)
-                for name, of_instance, node_ca in zip(request.names, placed, authorities, strict=True)
+                _add(connection, principal, request, name=name, port=own[0].client, nodes=of_instance, node_ca=node_ca)
+                for name, own, of_instance, node_ca in zip(request.names, found, placed, authorities, strict=True)
             ]
 
-        added = reserve(self.database, self.host, self.settings, room.size.nodes, add, tls=tls, first=request.port)
+        count = room.size.nodes + with_proxy * len(ids)  # the address of a proxy has a port of its own
+        added = reserve(self.database, self.host, self.settings, count, add, tls=tls, first=request.port)
         for _, task in added:
             self.enqueue(task)
         return [instance for instance, _ in added]
@@ -80,6 +84,7 @@ def _add(
     request: CreateRequest,
     *,
     name: str,
+    port: int,
     nodes: Sequence[Node],
     node_ca: str | None,
 ) -> tuple[Instance, Task]:
@@ -92,7 +97,7 @@ def _add(
         status=CREATE.status_while_running,
         engine_version=request.engine_version,
         spec_code=request.flavor.spec_code,
-        seed_port=nodes[0].port,
+        seed_port=port,
         password=request.password,
         control_secret=secrets.token_urlsafe(_SECRET_BYTES),
         attributes=request.attributes,

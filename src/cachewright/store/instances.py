@@ -10,7 +10,7 @@ from cachewright.model.instances import Instance, Node
 from cachewright.store import throughput
 from cachewright.store.database import secret_cipher
 from cachewright.store.rows import columns, from_row, to_row
-from cachewright.store.tables import incidents, instances, nodes
+from cachewright.store.tables import incidents, instances, nodes, sentinels
 
 
 def add(connection: sa.Connection, instance: Instance) -> None:
@@ -118,11 +118,19 @@ def nodes_of(connection: sa.Connection, instance_id: str) -> list[Node]:
     return [from_row(Node, row._mapping) for row in connection.execute(ordered)]
 
 
+def addresses(connection: sa.Connection) -> set[int]:
+    """Return the ports of the addresses that clients of all instances get."""
+    return set(connection.execute(sa.select(instances.c.seed_port)).scalars())
+
+
 def taken_ports(connection: sa.Connection, host: str) -> set[int]:
-    """Return the ports of all nodes on this host, started or not."""
+    """Return the ports of all nodes on this host, started or not, of its sentinels, and of the addresses of
+    instances."""
     columns = (nodes.c.port, nodes.c.bus_port, nodes.c.tls_port)
-    rows = connection.execute(sa.select(*columns).where(nodes.c.host == host))
-    return {port for row in rows for port in row if port is not None}
+    rows = connection.execute(sa.select(*columns).where(nodes.c.host == host)).all()
+    of_sentinels = connection.execute(sa.select(sentinels.c.port).where(sentinels.c.host == host)).scalars()
+    of_nodes = {port for row in rows for port in row if port is not None}
+    return of_nodes.union(of_sentinels, addresses(connection))
 
 
 def add_nodes(connection: sa.Connection, added: Sequence[Node]) -> None:

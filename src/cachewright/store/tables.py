@@ -127,6 +127,17 @@ nodes = sa.Table(
     sa.Index(None, "host", "tls_port", unique=True),
 )
 
+sentinels = sa.Table(
+    "sentinels",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("port", sa.Integer, nullable=False),
+    sa.Column("secret", sa.Text, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("host", "port"),
+)
+
 tasks = sa.Table(
     "tasks",
     metadata,

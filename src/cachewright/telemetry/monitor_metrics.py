@@ -53,6 +53,25 @@ class HazardCounts(Protocol):
     def write_loss_warnings(self) -> int: ...
 
 
+class FailoverCounts(Protocol):
+    """Sentinels and proxies: how many there should be, and how many work."""
+
+    @property
+    def sentinels(self) -> int: ...
+
+    @property
+    def sentinels_up(self) -> int: ...
+
+    @property
+    def proxies(self) -> int: ...
+
+    @property
+    def proxies_up(self) -> int: ...
+
+    @property
+    def failovers(self) -> int: ...
+
+
 class NodeCounters(Protocol):
     """Latest statistics of every node that should run; None for a node that does not respond."""
 
@@ -78,6 +97,9 @@ class Monitors(Protocol):
     def hazards(self) -> HazardCounts: ...
 
     @property
+    def failover_watch(self) -> FailoverCounts: ...
+
+    @property
     def statistics(self) -> NodeCounters: ...
 
 
@@ -99,8 +121,23 @@ def of_monitors(monitors: Monitors) -> Iterator[Metric]:
     forgotten = CounterMetricFamily("cachewright_foreign_members_forgotten", "Nodes that forgot a foreign member.")
     forgotten.add_metric((), monitors.cluster_check.forgotten)
     yield forgotten
+    yield from _of_failover(monitors.failover_watch)
     yield from _of_hazards(monitors.hazards)
     yield from _of_nodes(monitors.statistics.nodes())
+
+
+def _of_failover(counts: FailoverCounts) -> Iterator[Metric]:
+    figures = {
+        "cachewright_sentinels": ("Sentinels that should run.", counts.sentinels),
+        "cachewright_sentinels_up": ("Sentinels that answer.", counts.sentinels_up),
+        "cachewright_proxies": ("Instances with a proxy.", counts.proxies),
+        "cachewright_proxies_up": ("Instances whose proxy runs.", counts.proxies_up),
+    }
+    for name, (text, value) in figures.items():
+        yield gauge(name, text, (), [((), value)])
+    failovers = CounterMetricFamily("cachewright_failovers", "Changes of the primary of primary/standby instances.")
+    failovers.add_metric((), counts.failovers)
+    yield failovers
 
 
 def _of_hazards(hazards: HazardCounts) -> Iterator[Metric]:

@@ -5,11 +5,12 @@ from functools import lru_cache
 
 from cachewright.flavors import parse
 from cachewright.topologies.cluster import Cluster
+from cachewright.topologies.ha import Ha
 from cachewright.topologies.single import Single
 from cachewright.topologies.topology import Topology
 
 CLUSTER = Cluster()
-TOPOLOGIES: Mapping[str, Topology] = {topology.cache_mode: topology for topology in (CLUSTER, Single())}
+TOPOLOGIES: Mapping[str, Topology] = {topology.cache_mode: topology for topology in (CLUSTER, Ha(), Single())}
 """Topologies by the cloud's name of their cache mode."""
 
 

@@ -20,14 +20,15 @@ class Cluster:
 
     cache_mode = "cluster"
     databases = 1
-    has_peers = True
+    is_cluster = True
+    has_sentinel = False
     hold_seconds = 2.0
 
     def can_become(self, now: Flavor, new: Flavor) -> bool:
         """Number and size of the shards can change, also together."""
         return (new.cache_mode, new.cpu_type, new.copies) == (now.cache_mode, now.cpu_type, now.copies)
 
-    def settings(self, node: Node) -> Sequence[Setting]:
+    def settings(self, node: Node, access: Access) -> Sequence[Setting]:
         return [*cluster_settings(node), *closed_at_start(node)]
 
     def start_files(self) -> Mapping[str, str]:
@@ -40,7 +41,7 @@ class Cluster:
             return {NODES_CONF: nodes_conf(node)}
         return {NODES_CONF: nodes_conf(node, founders.index(node.id) + 1, even_split(founders)[node.id])}
 
-    async def view(self, node: Node, access: Access, answer_seconds: float) -> View:
+    async def view(self, node: Node, peers: Sequence[Node], access: Access, answer_seconds: float) -> View:
         return await ask_view(node, access, answer_seconds)
 
     def formation(self, nodes: Sequence[Node]) -> Steps:
@@ -56,3 +57,6 @@ class Cluster:
                 )
             ],
         }
+
+    def dissolution(self, nodes: Sequence[Node]) -> Steps:
+        return {}

@@ -25,14 +25,15 @@ class Single:
 
     cache_mode = "single"
     databases = _DATABASES
-    has_peers = False
+    is_cluster = False
+    has_sentinel = False
     hold_seconds = 0.0
 
     def can_become(self, now: Flavor, new: Flavor) -> bool:
         """Only the memory can change. It cannot become a cluster, which has only one database."""
         return (new.cache_mode, new.cpu_type) == (now.cache_mode, now.cpu_type)
 
-    def settings(self, node: Node) -> Sequence[Setting]:
+    def settings(self, node: Node, access: Access) -> Sequence[Setting]:
         return [("databases", _DATABASES)]
 
     def start_files(self) -> Mapping[str, str]:
@@ -41,7 +42,7 @@ class Single:
     def first_files(self, node: Node, nodes: Sequence[Node], *, founding: bool) -> Mapping[str, str]:
         return {}
 
-    async def view(self, node: Node, access: Access, answer_seconds: float) -> View:
+    async def view(self, node: Node, peers: Sequence[Node], access: Access, answer_seconds: float) -> View:
         """Return a view whose only member is the node. The node owns all slots, because it serves every key."""
         commands = [("PING",), ("INFO", "replication")]  # PING is refused while the node loads its data, INFO is not
         _, reply = await request_once(node, access, commands, answer_seconds)
@@ -66,3 +67,6 @@ class Single:
             arguments={"new": []},
         )
         return {"Resource request.": [start_node(node, founding=False) for node in nodes], "Post-check.": [check]}
+
+    def dissolution(self, nodes: Sequence[Node]) -> Steps:
+        return {}

@@ -26,19 +26,21 @@ class Topology(Protocol):
 
     :ivar cache_mode: the cloud's name of the kind, which is the second word of its spec codes.
     :ivar databases: number of databases that clients can select.
-    :ivar has_peers: whether nodes connect to each other, for the cluster bus, replication and migration.
+    :ivar is_cluster: whether nodes form a cluster of Valkey, with a bus, slots and TLS between them.
+    :ivar has_sentinel: whether Sentinel watches the nodes. It changes their roles, and rewrites their valkey.conf.
     :ivar hold_seconds: time after the start of a former primary in which Valkey serves no clients.
     """
 
     cache_mode: str
     databases: int
-    has_peers: bool
+    is_cluster: bool
+    has_sentinel: bool
     hold_seconds: float
 
     def can_become(self, now: Flavor, new: Flavor) -> bool:
         """Whether a resize from `now` to `new` is supported. The two may be equal."""
 
-    def settings(self, node: Node) -> Sequence[Setting]:
+    def settings(self, node: Node, access: Access) -> Sequence[Setting]:
         """Return lines of the node's valkey.conf that are specific to this topology."""
 
     def start_files(self) -> Mapping[str, str]:
@@ -51,12 +53,15 @@ class Topology(Protocol):
         :param founding: whether the instance is created with this node.
         """
 
-    async def view(self, node: Node, access: Access, answer_seconds: float) -> View:
-        """Return the node's view of the instance. Raises one of NODE_GONE if the node does not answer, NodeRefused if
-        it refuses, as it does while it loads its data."""
+    async def view(self, node: Node, peers: Sequence[Node], access: Access, answer_seconds: float) -> View:
+        """Return the node's view of the instance, whose nodes are `peers`. Raises one of NODE_GONE if the node does not
+        answer, NodeRefused if it refuses, as it does while it loads its data."""
 
     def formation(self, nodes: Sequence[Node]) -> Steps:
         """Return the steps that start the nodes of a new instance and make them ready for clients."""
+
+    def dissolution(self, nodes: Sequence[Node]) -> Steps:
+        """Return the steps before the nodes of a deleted instance stop."""
 
 
 async def view_all(
@@ -66,10 +71,18 @@ async def view_all(
     answer_seconds: float = ANSWER_SECONDS,
     *,
     needed: Needed = "none",
+    peers: Sequence[Node] | None = None,
 ) -> dict[str, View | None]:
     """Return the view of each node by node id, None for nodes that do not answer or refuse. For `needed` see
-    `valkey.topology.views`."""
-    return await views(nodes, access, answer_seconds, topology.view, needed=needed)
+    `valkey.topology.views`.
+
+    :param peers: all nodes of the instance, if they are not `nodes`.
+    """
+
+    async def view(node: Node, access: Access, answer_seconds: float) -> View:
+        return await topology.view(node, nodes if peers is None else peers, access, answer_seconds)
+
+    return await views(nodes, access, answer_seconds, view, needed=needed)
 
 
 def start_node(node: Node, *, founding: bool) -> SubStepSpec:

@@ -59,8 +59,15 @@ def address(node: Node, access: Access) -> Iterator[Address]:
     elif node.access == "tcp":
         yield Address(None, node.host, node.port, CONTROL_USER, access.secret)
     else:
-        with _short_path(access.nodes_dir / node.id) as folder:
-            yield Address(f"{folder}/{SOCKET}", node.host, node.port, CONTROL_USER, access.secret)
+        with socket_address(access.nodes_dir / node.id, access.secret) as place:
+            yield place
+
+
+@contextmanager
+def socket_address(folder: Path, secret: str) -> Iterator[Address]:
+    """Yield the address of the control plane's socket in a folder, which is valid inside the `with` block."""
+    with _short_path(folder) as short:
+        yield Address(f"{short}/{SOCKET}", "", 0, CONTROL_USER, secret)
 
 
 @contextmanager

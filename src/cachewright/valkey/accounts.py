@@ -1,4 +1,4 @@
-"""Accounts of a node besides the two of `valkey.acl`: read them, and make a node's accounts equal to others.
+"""Accounts of a node besides those of `valkey.acl`: read them, and make a node's accounts equal to others.
 
 An account is a user name and its rules, which contain passwords only as hashes. Nodes do not replicate accounts.
 Neither clients nor Cachewright create any; an administrator of the host may, until the node's next start. Functions
@@ -7,11 +7,11 @@ raise one of NODE_GONE if the node does not answer and NodeRefused if it refuses
 Source: ACL LIST, SETUSER and DELUSER of Valkey 9.1.
 """
 
-from cachewright.valkey.acl import CLIENT_USER, CONTROL_USER
+from cachewright.valkey.acl import CLIENT_USER, INTERNAL_USERS
 from cachewright.valkey.client import Valkey, ask
 from cachewright.valkey.equality import Difference
 
-_OWN = {CLIENT_USER, CONTROL_USER}
+_OWN = {CLIENT_USER, *INTERNAL_USERS}
 
 
 async def accounts(client: Valkey) -> dict[str, bytes]:

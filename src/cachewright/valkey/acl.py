@@ -1,4 +1,5 @@
-"""The two users of every node: `cachewright`, the control plane, and `default`, the clients of the instance.
+"""The users of nodes: `cachewright`, the control plane, and `default`, the clients of the instance. Where Sentinel
+watches the nodes, there are also `cachewright-sentinel` and `cachewright-proxy`, which may do little.
 
 The control plane and replication may use every command. Clients may use all data commands, but no command that
 administers the node, connects it to other machines, or reveals its secrets. The rules use Valkey's categories, so that
@@ -14,6 +15,26 @@ import msgspec
 
 CONTROL_USER = "cachewright"
 CLIENT_USER = "default"
+SENTINEL_USER = "cachewright-sentinel"
+PROXY_USER = "cachewright-proxy"
+INTERNAL_USERS = frozenset({CONTROL_USER, SENTINEL_USER, PROXY_USER})
+"""Users of connections that are not those of clients."""
+
+HELLO_CHANNEL = "__sentinel__:hello"
+"""Channel of the nodes in which sentinels find each other."""
+
+_SENTINEL_COMMANDS = (
+    "ping", "info", "role", "publish", "subscribe", "multi", "exec", "replicaof", "slaveof", "failover",
+    "config|rewrite", "client|setname", "client|kill", "client|pause", "client|unpause", "script|kill",
+)  # fmt: skip
+"""Commands that sentinels send to nodes. A transaction fails as a whole if one of them is denied.
+
+Sources: https://valkey.io/topics/sentinel, and sentinel.c of Valkey 9.1 for the coordinated failover."""
+
+_PEER_COMMANDS = (
+    "ping", "publish", "sentinel|is-master-down-by-addr", "sentinel|is-primary-down-by-addr", "client|setname",
+)  # fmt: skip
+"""Commands that sentinels send to each other."""
 
 _ALLOWED = (
     "info", "keys", "sort", "sort_ro", "flushall", "flushdb", "restore", "role", "lastsave", "client|list",
@@ -79,6 +100,13 @@ DENIED = (
 )  # fmt: skip
 
 
+_SENTINEL_CLIENT_COMMANDS = (
+    "ping", "client|setname", "client|setinfo", "sentinel|get-primary-addr-by-name",
+    "sentinel|get-master-addr-by-name", "sentinel|replicas", "sentinel|slaves", "sentinel|sentinels",
+)  # fmt: skip
+"""Commands of clients that find the primary through sentinels."""
+
+
 def client_rules(password: str | None) -> tuple[str, ...]:
     """Return the ACL rules of the user `default`. Without a password every client is accepted."""
     sign_in = _password_hash(password) if password else "nopass"
@@ -89,6 +117,39 @@ def client_rules(password: str | None) -> tuple[str, ...]:
 def control_rules(secret: str) -> tuple[str, ...]:
     """Return the ACL rules of the user `cachewright`."""
     return ("on", _password_hash(secret), "~*", "&*", "+@all")
+
+
+def sentinel_rules(password: str) -> tuple[str, ...]:
+    """Return the ACL rules of the user `cachewright-sentinel` on nodes."""
+    return _least_rules(password, _SENTINEL_COMMANDS, f"&{HELLO_CHANNEL}")
+
+
+def peer_rules(password: str) -> tuple[str, ...]:
+    """Return the ACL rules of the user `cachewright-sentinel` on sentinels."""
+    return _least_rules(password, _PEER_COMMANDS, f"&{HELLO_CHANNEL}")
+
+
+def sentinel_client_rules(password: str | None) -> tuple[str, ...]:
+    """Return the ACL rules of the clients of one instance on sentinels. They may ask for the addresses of an instance
+    whose id they know, but not list instances or receive events, which would show those of other projects."""
+    sign_in = _password_hash(password) if password else "nopass"
+    allowed = (f"+{command}" for command in _SENTINEL_CLIENT_COMMANDS)
+    return ("on", sign_in, "resetkeys", "resetchannels", "-@all", *allowed)
+
+
+def proxy_rules(password: str) -> tuple[str, ...]:
+    """Return the ACL rules of the user `cachewright-proxy`, by which HAProxy asks nodes for their roles."""
+    return _least_rules(password, ("info", "client|setname"))
+
+
+def derived_password(secret: str, user: str) -> str:
+    """Return the password of an internal user with few rights. It does not reveal the secret of the control plane."""
+    return hashlib.sha256(f"{user}/{secret}".encode()).hexdigest()
+
+
+def _least_rules(password: str, commands: tuple[str, ...], *channels: str) -> tuple[str, ...]:
+    allowed = (f"+{command}" for command in commands)
+    return ("on", _password_hash(password), "resetkeys", "resetchannels", *channels, "-@all", *allowed)
 
 
 def _password_hash(password: str) -> str:

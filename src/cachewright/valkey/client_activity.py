@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from cachewright.valkey.acl import CONTROL_USER
+from cachewright.valkey.acl import INTERNAL_USERS
 from cachewright.valkey.client import CONTROL_PLANE, Valkey, ask
 
 _OWN_COMMANDS = frozenset(
@@ -89,7 +89,7 @@ def _has(libraries: set[str] | None, prefixes: tuple[str, ...]) -> bool:
 
 def _is_own(connection: Mapping[str, str]) -> bool:
     """Whether the control plane uses the connection. It gets its name by its second request."""
-    return connection.get("user") == CONTROL_USER or connection["name"] == CONTROL_PLANE
+    return connection.get("user") in INTERNAL_USERS or connection["name"] == CONTROL_PLANE
 
 
 def _migrates(connection: Mapping[str, str]) -> bool:

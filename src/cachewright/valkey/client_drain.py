@@ -17,7 +17,7 @@ import msgspec
 
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
-from cachewright.valkey.acl import CONTROL_USER
+from cachewright.valkey.acl import INTERNAL_USERS
 from cachewright.valkey.client import CONTROL_PLANE, NODE_GONE, NodeRefused, Valkey, ask, connect
 
 SILENT_SECONDS = 0.3
@@ -71,7 +71,7 @@ def client_connections(rows: Iterable[Mapping[str, str]]) -> list[Connection]:
             is_waiting=any(row.get(field, "0") != "0" for field in ("qbuf", "obl", "oll")),
         )
         for row in rows
-        if row.get("user") != CONTROL_USER
+        if row.get("user") not in INTERNAL_USERS
         and row.get("name") != CONTROL_PLANE
         and not _INTERNAL_FLAGS & set(row["flags"])
     ]

@@ -11,7 +11,17 @@ from collections.abc import Iterable, Mapping
 
 from cachewright.model.instances import NEVER_PRIMARY, Node
 from cachewright.valkey.access import SOCKET, Access
-from cachewright.valkey.acl import CLIENT_USER, CONTROL_USER, client_rules, control_rules
+from cachewright.valkey.acl import (
+    CLIENT_USER,
+    CONTROL_USER,
+    PROXY_USER,
+    SENTINEL_USER,
+    client_rules,
+    control_rules,
+    derived_password,
+    proxy_rules,
+    sentinel_rules,
+)
 from cachewright.valkey.certificates import CA_FILE, NODE_FILE
 from cachewright.valkey.parameters import node_settings, values
 from cachewright.valkey.slots import SlotRange
@@ -22,6 +32,11 @@ LISTENER = "listener.conf"
 """Name of the file with the setting of the port at the start of a node."""
 
 LISTENER_CONF = "port 0\n"
+
+FENCE, FENCED, UNFENCED = "min-replicas-to-write", 1000, 0
+"""Setting with which a primary refuses writes because it lacks replicas, and its values.
+
+A primary that restarts may have been replaced. It accepts writes when the sentinels say that it is the primary."""
 
 Setting = tuple[str, object]
 """Name and value of one line of valkey.conf."""
@@ -92,6 +107,21 @@ def closed_at_start(node: Node) -> list[Setting]:
     if node.tls_port is None:
         announced.append(("replica-announce-port", node.port))
     return [*announced, ("include", LISTENER)]
+
+
+def watched_settings(node: Node, access: Access) -> list[Setting]:
+    """Return settings of a node that Sentinel watches. It starts as a primary that refuses connections and writes of
+    clients, until the control plane knows its role (`FENCE`)."""
+    sentinel = derived_password(access.secret, SENTINEL_USER)
+    proxy = derived_password(access.secret, PROXY_USER)
+    return [
+        (FENCE, FENCED),
+        ("replica-priority", node.priority),
+        ("replica-announce-port", node.port),
+        ("include", LISTENER),
+        ("user", " ".join((SENTINEL_USER, *sentinel_rules(sentinel)))),
+        ("user", " ".join((PROXY_USER, *proxy_rules(proxy)))),
+    ]
 
 
 def _tls(node: Node) -> list[Setting]:

@@ -51,12 +51,19 @@ async def request_once(
     is returned as its reply.
     """
     with address(node, access) as place:
-        async with asyncio.timeout(answer_seconds):
-            transport, request = await dial(place, lambda: _PendingRequest(node.id, opening(place), commands))
-            try:
-                replies = await request.replies
-            finally:
-                transport.abort()
+        return await request_at(place, node.id, commands, answer_seconds, keep_refusals=keep_refusals)
+
+
+async def request_at(
+    place: Address, name: str, commands: Sequence[Command], answer_seconds: float, *, keep_refusals: bool = False
+) -> list[Any]:
+    """Same as `request_once`, for the process at an address. Errors contain its `name`."""
+    async with asyncio.timeout(answer_seconds):
+        transport, request = await dial(place, lambda: _PendingRequest(name, opening(place), commands))
+        try:
+            replies = await request.replies
+        finally:
+            transport.abort()
     for reply in replies:
         if isinstance(reply, NodeRefused) and not keep_refusals:
             raise reply

@@ -98,6 +98,17 @@ def test_a_cluster_is_made_planned_resized_and_deleted(
     assert told("tasks", "show", deletion)["task"]["name"] == "DeleteInstance", "found although the instance is deleted"
 
 
+def test_an_ha_instance_is_made_and_deleted(server: Server, client: Any, run: Run) -> None:
+    sizes = ("--type", "ha", "--replicas", "2", "--memory-gb", "0.5")
+    made = run("instances", "create", "pair", *sizes, "--no-password", "--wait")
+    assert made.returncode == 0, made.stderr
+    shown = run("instances", "show", "pair").stdout
+    assert "redis.ha.xu1.tiny.r3.512" in shown
+    assert shown.count("replica ") == 2
+    assert "to redis.ha.xu1.large.r3.1" in run("plan", "resize", "pair", "--memory-gb", "1").stdout
+    assert run("instances", "delete", "pair", "--yes", "--wait").returncode == 0
+
+
 def test_a_single_instance_is_made_resized_and_deleted(server: Server, client: Any, run: Run) -> None:
     made = run(
         "instances", "create", "lone", "--type", "single", "--memory-gb", "0.5", "--no-password", "--wait"
@@ -125,7 +136,9 @@ def test_a_single_instance_is_made_resized_and_deleted(server: Server, client: A
             ("create", "lone", "--type", "single", "--memory-gb", "3"),
             "0.125, 0.25, 0.5, 1, 2, 4, 8, 16, 24, 32, 48, 64",
         ),
-        (("create", "lone", "--memory-gb", "1"), "for a single instance"),
+        (("create", "lone", "--memory-gb", "1"), "for single and ha instances"),
+        (("create", "pair", "--type", "ha", "--shards", "2"), "has no shards"),
+        (("create", "pair", "--type", "ha", "--replicas", "0"), "1 to 5 replicas"),
     ],
 )
 def test_sizes_of_the_other_type_are_refused(run: Run, words: tuple[str, ...], complaint: str) -> None:

@@ -12,7 +12,7 @@ from cachewright.cli.remote.watching import watch
 from cachewright.client.account import DEFAULT_TARGET, Target
 from cachewright.client.errors import CommandFailed, RequestRefused, UsageError
 from cachewright.client.http import ApiClient
-from cachewright.flavors import SINGLE_CAPACITIES_MB, Flavor, UnknownFlavor, cluster_code, parse, single_code
+from cachewright.flavors import SINGLE_CAPACITIES_MB, Flavor, UnknownFlavor, cluster_code, ha_code, parse, single_code
 
 app = App(name="instances", help="Instances, over the API.")
 app.command(
@@ -35,7 +35,7 @@ Instance = Annotated[str, Parameter(help="Id or name of the instance.")]
 Wait = Annotated[bool, Parameter(negative="", help="Wait until the task has ended, and show its progress.")]
 ShardGb = Annotated[int | None, Parameter(help="Memory per shard, in GB.", validator=validators.Number(gte=1))]
 Shards = Annotated[int | None, Parameter(help="Number of shards.", validator=validators.Number(gte=1, lte=128))]
-MemoryGb = Annotated[float | None, Parameter(help="Memory of a single instance, in GB: 0.125 to 64.")]
+MemoryGb = Annotated[float | None, Parameter(help="Memory of a single or ha instance, in GB: 0.125 to 64.")]
 Spec = Annotated[str | None, Parameter(help="Spec code, instead of sizes.")]
 
 
@@ -117,13 +117,16 @@ def create(
     *,
     target: Target = DEFAULT_TARGET,
     type_: Annotated[
-        Literal["cluster", "single"],
-        Parameter(name="--type", help="A cluster of shards, or a single node without a replica."),
+        Literal["cluster", "ha", "single"],
+        Parameter(
+            name="--type",
+            help="A cluster of shards; ha, a primary with replicas and automatic failover; or a single node.",
+        ),
     ] = "cluster",
     shards: Shards = None,
     shard_gb: ShardGb = None,
     replicas: Annotated[
-        int | None, Parameter(help="Replicas per shard.", validator=validators.Number(gte=0, lte=5))
+        int | None, Parameter(help="Replicas of each primary.", validator=validators.Number(gte=0, lte=5))
     ] = None,
     memory_gb: MemoryGb = None,
     spec: Spec = None,
@@ -133,17 +136,23 @@ def create(
     wait: Wait = False,
     json: AsJson = False,
 ) -> None:
-    """Create an instance: a cluster, or a single node.
+    """Create an instance: a cluster, a primary with replicas, or a single node.
 
     Example: cachewright instances create cache --shards 3 --replicas 1 --wait
+    Example: cachewright instances create cache --type ha --replicas 1 --memory-gb 2
     Example: cachewright instances create cache --type single --memory-gb 0.5
     """
     server = ApiClient(target.account())
     if spec:
         flavor = _flavor(spec)
     elif type_ == "single":
-        _require_no_shards(shards, shard_gb, replicas)
-        flavor = _single(_cpu(server), memory_gb or 1)
+        _require_no_shards(type_, shards, shard_gb, replicas)
+        flavor = _flavor(single_code(_cpu(server), _megabytes(memory_gb or 1)))
+    elif type_ == "ha":
+        _require_no_shards(type_, shards, shard_gb)
+        if replicas == 0:
+            raise UsageError("an ha instance has 1 to 5 replicas; --type single has none")
+        flavor = _flavor(ha_code(_cpu(server), _megabytes(memory_gb or 1), (replicas or 1) + 1))
     else:
         _require_no_memory(memory_gb)
         copies = (replicas or 0) + 1
@@ -178,7 +187,7 @@ def resize(
     wait: Wait = False,
     json: AsJson = False,
 ) -> None:
-    """Resize an instance online: number and size of shards, or the memory of a single node.
+    """Resize an instance online: number and size of shards, or the memory of a single or ha instance.
 
     Example: cachewright instances resize cache --shards 5 --wait
     """
@@ -248,11 +257,13 @@ def resized(
         return _flavor(spec)
     old = _flavor(present)
     cpu = present.split(".")[2]
-    if old.cache_mode == "single":
-        _require_no_shards(shards, shard_gb)
+    if old.cache_mode != "cluster":
+        _require_no_shards(old.cache_mode, shards, shard_gb)
         if memory_gb is None:
             raise UsageError("name a change: --memory-gb or --spec")
-        return _single(cpu, memory_gb)
+        megabytes = _megabytes(memory_gb)
+        single = old.cache_mode == "single"
+        return _flavor(single_code(cpu, megabytes) if single else ha_code(cpu, megabytes, old.copies))
     _require_no_memory(memory_gb)
     if shards is None and shard_gb is None:
         raise UsageError("name a change: --shards, --shard-gb or --spec")
@@ -260,21 +271,23 @@ def resized(
     return _flavor(cluster_code(cpu, shards=shards or old.shards, shard_gb=size_gb, copies=old.copies))
 
 
-def _single(cpu: str, gigabytes: float) -> Flavor:
+def _megabytes(gigabytes: float) -> int:
+    """The memory of an instance that is no cluster. UsageError if no flavor has it."""
     if gigabytes * 1024 not in SINGLE_CAPACITIES_MB:
         sizes = ", ".join(f"{megabytes / 1024:g}" for megabytes in SINGLE_CAPACITIES_MB)
-        raise UsageError(f"a single instance has {sizes} GB, not {gigabytes:g}")
-    return _flavor(single_code(cpu, int(gigabytes * 1024)))
+        raise UsageError(f"single and ha instances have {sizes} GB, not {gigabytes:g}")
+    return int(gigabytes * 1024)
 
 
-def _require_no_shards(*sizes: int | None) -> None:
+def _require_no_shards(kind: str, *sizes: int | None) -> None:
     if any(size is not None for size in sizes):
-        raise UsageError("a single instance has no shards; use --memory-gb")
+        with_replicas = " and --replicas" if kind == "ha" else ""
+        raise UsageError(f"{kind}: an instance of this type has no shards; use --memory-gb{with_replicas}")
 
 
 def _require_no_memory(memory_gb: float | None) -> None:
     if memory_gb is not None:
-        raise UsageError("--memory-gb is for a single instance; a cluster has --shards and --shard-gb")
+        raise UsageError("--memory-gb is for single and ha instances; a cluster has --shards and --shard-gb")
 
 
 def _flavor(spec_code: str) -> Flavor:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter, validators
 
 from cachewright.cli.remote.instances import Instance, Wait, follow, found
-from cachewright.cli.remote.output import AsJson, print_json
+from cachewright.cli.remote.output import AsJson, print_json, print_pairs, print_table
 from cachewright.client.account import DEFAULT_TARGET, Target
 from cachewright.client.errors import CommandFailed
 from cachewright.client.http import ApiClient
@@ -30,6 +30,18 @@ def switchover(
     answer = server.ask("POST", f"{path}/async-switchover")
     text = f"{chosen['node_id']} becomes the primary of {chosen['group_name']}"
     follow(server, body["instance_id"], answer if json else text, wait, json)
+
+
+@app.command
+def sentinels(instance: Instance, *, target: Target = DEFAULT_TARGET, json: AsJson = False) -> None:
+    """Show the sentinels of an instance of type ha, for clients that know Sentinel."""
+    server = ApiClient(target.account())
+    body = server.ask("GET", f"instances/{found(server, instance)['instance_id']}/sentinels")
+    if json:
+        print_json(body)
+        return
+    print_pairs([(name, body[name]) for name in ("name", "username")])
+    print_table(("ADDRESS",), [(f"{sentinel['ip']}:{sentinel['port']}",) for sentinel in body["sentinels"]])
 
 
 @app.command

@@ -3,7 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cachewright.operations.actions import checks, cluster, nodes, parameters, slots, switchover, upgrade
+from cachewright.operations.actions import (
+    checks,
+    cluster,
+    failover,
+    nodes,
+    parameters,
+    slots,
+    switchover,
+    upgrade,
+)
 from cachewright.operations.actions.action import Action
 from cachewright.tasks.operation import PLAN, RECOVER, Policy
 
@@ -12,6 +21,10 @@ _ALL: tuple[Action[Any], ...] = (
     checks.check_status,
     cluster.form_cluster,
     cluster.join_cluster,
+    failover.form_replication,
+    failover.watch_primary,
+    failover.start_proxy,
+    failover.end_failover,
     nodes.start_node,
     nodes.restart_node,
     nodes.set_memory,

@@ -61,11 +61,12 @@ async def join_cluster(context: OperationContext, step: StepContext, arguments: 
 
 
 async def is_settled(topology: Topology, node: Node, nodes: Sequence[Node], access: Access) -> bool:
-    """Whether the node knows all `nodes` and the owner of every slot, is ok, and is in sync with its primary if it is a
-    replica. Raises NodeBusy."""
+    """Whether the node knows all `nodes` of its cluster and the owner of every slot, is ok, and is in sync with its
+    primary if it is a replica. Raises NodeBusy."""
     try:
-        view = await topology.view(node, access, ANSWER_SECONDS)
-        if not view.ok or not view.is_whole or not view.knows([other.id for other in nodes]):
+        view = await topology.view(node, nodes, access, ANSWER_SECONDS)
+        known = nodes if topology.is_cluster else [node]  # outside of clusters replicas do not know each other
+        if not view.ok or not view.is_whole or not view.knows([other.id for other in known]):
             return False
         if primaries([node], view):
             return True

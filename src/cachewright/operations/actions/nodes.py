@@ -16,6 +16,7 @@ from cachewright.operations.actions.action import NodeArguments, action
 from cachewright.operations.actions.cluster import is_settled
 from cachewright.operations.context import OperationContext
 from cachewright.operations.ending_node import LONGEST_GRACE_SECONDS, EndingNode, node_detail
+from cachewright.operations.watched_roles import admit
 from cachewright.placement.port_reservation import reserve
 from cachewright.store import instances
 from cachewright.tasks.operation import ActionFailed, StepContext
@@ -97,7 +98,10 @@ async def ensure_restarted(
             raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {node.id} does not end: {error}") from error
     async with asyncio.timeout(_SETTLE_SECONDS):
         node = await _wait_until_answering(context, instance, node)
-        while not await is_settled(topology_of(instance.spec_code), node, nodes, context.access(instance)):
+        topology = topology_of(instance.spec_code)
+        while topology.has_sentinel and not await admit(context, instance, node):
+            await asyncio.sleep(_POLL_SECONDS)
+        while not await is_settled(topology, node, nodes, context.access(instance)):
             await asyncio.sleep(_POLL_SECONDS)
     await context.open_port(instance, node)
 

@@ -6,6 +6,7 @@ import msgspec
 
 from cachewright import errors
 from cachewright.model.instances import Instance, Node
+from cachewright.operations import watched_roles
 from cachewright.operations.actions.action import NodeArguments, action
 from cachewright.operations.actions.cluster import is_settled
 from cachewright.operations.context import OperationContext, best_view
@@ -56,7 +57,11 @@ async def switch_over(context: OperationContext, step: StepContext, arguments: N
     await step.wait_until_allowed()
     nodes = [other for other in await context.nodes(instance.id) if other.should_run]
     step.measure(detail=f"{{node_id:{node.id},address:{node.host}:{node.port},former_primary:{lead.id}}}")
-    if not await cluster_membership.fail_over(lead, [node], nodes, context.access(instance)):
+    if topology_of(instance.spec_code).has_sentinel:
+        is_done = await watched_roles.hand_over(context, instance, lead, nodes)
+    else:
+        is_done = await cluster_membership.fail_over(lead, [node], nodes, context.access(instance))
+    if not is_done:
         message = f"node {node.id} did not take over from {lead.id}: it is not in sync, or the nodes do not agree"
         raise ActionFailed(errors.SWITCHOVER_FAILED, message)
 

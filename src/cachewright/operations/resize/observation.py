@@ -23,7 +23,7 @@ async def observe(context: OperationContext, task: Task) -> Observation:
     instance, nodes, views = await context.look(task, needed="all")
     view = best_view(views)
     owned = view.owned()
-    counted = owned if topology_of(instance.spec_code).has_peers else {}  # only a cluster counts keys by slot
+    counted = owned if topology_of(instance.spec_code).is_cluster else {}  # only a cluster counts keys by slot
     primaries = current_primaries([node for node in nodes if node.should_run], view)
     loads, host = await asyncio.gather(
         _loads(primaries.values(), counted, context.access(instance)),

@@ -10,6 +10,10 @@ export function isCluster(specCode) {
   return specCode.startsWith("redis.cluster.");
 }
 
+export function isSingle(specCode) {
+  return specCode.startsWith("redis.single.");
+}
+
 /** Selection of a memory size. The value of an option is its spec code. */
 export function memoryChoice(flavors) {
   return h("select", {}, flavors.map((flavor) => h("option", { value: flavor.spec_code }, `${flavor.capacity[0]} GB`)));

@@ -5,7 +5,7 @@ import { chart } from "/console/chart.js";
 import { colour, shardOf } from "/console/colours.js";
 import { dialog } from "/console/dialog.js";
 import { bar, h, say, show, status, table } from "/console/dom.js";
-import { isCluster } from "/console/flavor.js";
+import { isCluster, isSingle } from "/console/flavor.js";
 import { number, seconds, size } from "/console/format.js";
 import { parameters } from "/console/parameters.js";
 import { resize } from "/console/resize.js";
@@ -50,7 +50,7 @@ export async function instancePage(main, { signal, titled }, id) {
     const cluster = isCluster(state.spec_code);
     pair.classList.toggle("two", cluster);
     slotsPanel.hidden = !cluster;
-    nodesPanel.querySelector("h2").textContent = cluster ? "Shards" : "Node";
+    nodesPanel.querySelector("h2").textContent = cluster ? "Shards" : isSingle(state.spec_code) ? "Node" : "Nodes";
     if (cluster) show(picture, ring(state), legend(state));
     show(shards, shardTable(state));
     if (spec !== state.spec_code || drawn !== state.status || taskId !== state.task?.task_id) {
@@ -124,7 +124,7 @@ function legend(state) {
 
 function shardTable(state) {
   if (!isCluster(state.spec_code)) {
-    return table("Node", ["Role", "Status", "Keys", "Memory in use", "Ops/s", "Address"],
+    return table(isSingle(state.spec_code) ? "Node" : "Nodes", ["Role", "Status", "Keys", "Memory in use", "Ops/s", "Address"],
       state.shards.flatMap((shard) => shard.nodes.map(nodeCells)), { right: ["Keys", "Ops/s"] });
   }
   const rows = state.shards.flatMap((shard) => shard.nodes.map((node, at) => [
@@ -147,7 +147,9 @@ function swatch(group) {
 function restart(state, restarted) {
   const text = isCluster(state.spec_code)
     ? "The nodes restart one after another. No data is lost. A shard with replicas stays available; other shards are unavailable for a few seconds."
-    : "The node restarts. No data is lost. The instance is unavailable until the node is up again.";
+    : isSingle(state.spec_code)
+      ? "The node restarts. No data is lost. The instance is unavailable until the node is up again."
+      : "The replicas restart. One of them then becomes the primary, and the old primary restarts. No data is lost. Clients wait for less than a second.";
   dialog(`Restart ${state.name}`, [h("p", {}, text)], "Restart", async () => {
     const { results } = await ask("PUT", "instances/status", { instances: [state.instance_id], action: "restart" });
     if (results[0].result !== "success") throw new Error("The instance cannot be restarted now.");

@@ -47,8 +47,12 @@ async function create() {
   const { flavors } = await ask("GET", "flavors");
   const name = h("input", { required: true, minlength: 4, maxlength: 64, pattern: "[A-Za-z][A-Za-z0-9_\\-]*" });
   const single = flavors.filter((flavor) => flavor.cache_mode === "single");
-  const type = h("select", { onchange: choose }, h("option", { value: "cluster" }, "Cluster"), h("option", { value: "single" }, "Single node"));
+  const ha = flavors.filter((flavor) => flavor.cache_mode === "ha");
+  const type = h("select", { onchange: choose }, h("option", { value: "cluster" }, "Cluster"),
+    h("option", { value: "ha" }, "Primary with replicas"), h("option", { value: "single" }, "Single node"));
   const memory = memoryChoice(single);
+  const haMemory = memoryChoice(ha.filter((flavor) => flavor.replica_count === 2));
+  const replicas = h("input", { type: "number", min: 1, max: 5, value: "1", required: true });
   const shards = h("input", { type: "number", min: 1, max: 128, value: "3", required: true });
   const shardGb = h("select", {}, [1, 2, 4, 8, 16].map((gb) => h("option", { value: gb }, `${gb} GB`)));
   const copies = h("input", { type: "number", min: 1, max: 6, value: "1", required: true });
@@ -56,11 +60,12 @@ async function create() {
   const password = h("input", { type: "password", autocomplete: "new-password", required: true, minlength: shortest, maxlength: longest });
   const clusterFields = [field("Shards", shards), field("Memory per shard", shardGb), field("Copies per shard", copies, "1 means a primary without replicas")];
   const singleFields = [field("Memory of the node", memory)];
+  const haFields = [field("Memory of each node", haMemory), field("Replicas", replicas, "one becomes the primary if the primary fails")];
   choose();
 
   /** Disable hidden fields, so that the browser does not validate them. */
   function choose() {
-    for (const [fields, shown] of [[clusterFields, type.value === "cluster"], [singleFields, type.value === "single"]]) {
+    for (const [fields, shown] of [[clusterFields, type.value === "cluster"], [singleFields, type.value === "single"], [haFields, type.value === "ha"]]) {
       for (const label of fields) {
         label.hidden = !shown;
         label.querySelector("input, select").disabled = !shown;
@@ -73,12 +78,17 @@ async function create() {
       const flavor = single.find((candidate) => candidate.spec_code === memory.value);
       return { spec_code: flavor.spec_code, capacity: Number(flavor.capacity[0]) };
     }
+    if (type.value === "ha") {
+      const size = ha.find((candidate) => candidate.spec_code === haMemory.value).capacity[0];
+      const flavor = ha.find((candidate) => candidate.capacity[0] === size && candidate.replica_count === Number(replicas.value) + 1);
+      return { spec_code: flavor.spec_code, capacity: Number(size) };
+    }
     const [shard, all, of] = [Number(shardGb.value), Number(shards.value), Number(copies.value)];
     return { spec_code: code(cpu(flavors[0].spec_code), of, shard, all), capacity: shard * all };
   }
 
   dialog("Create an instance", [field("Name", name, "A letter first, then letters, digits, _ and -"),
-    field("Type", type, "A single node has no replica"), ...clusterFields, ...singleFields,
+    field("Type", type, "A single node has no replica"), ...clusterFields, ...haFields, ...singleFields,
     field("Password of its clients", password, `${shortest} to ${longest} characters of three kinds`)], "Create", async () => {
     const { instances } = await ask("POST", "instances", { name: name.value, engine: "Redis", engine_version: "7.0",
       ...requestedSize(), az_codes: ["local"], vpc_id: "local", subnet_id: "local", password: password.value });

@@ -67,12 +67,12 @@ function clusterForm(instance) {
   };
 }
 
-/** Form for the memory of a single node. */
+/** Form for the memory of each node of an instance that is no cluster. */
 async function memoryForm(instance) {
   const { flavors } = await ask("GET", `flavors?instance_id=${instance.instance_id}`);
   const memory = memoryChoice(flavors);
   return {
-    fields: [field("Memory of the node", memory, `currently ${size(instance.max_memory * MB)}`)],
+    fields: [field(instance.cache_mode === "single" ? "Memory of the node" : "Memory of each node", memory, `currently ${size(instance.max_memory * MB)}`)],
     controls: [memory],
     mode: () => ({}),
     specCode: () => memory.value,
@@ -84,7 +84,7 @@ function describe(plan) {
   const rows = plan.steps.flatMap((step) => step.sub_steps.map((sub) => [sub.sub_step_name, sub.slots ? number(sub.slots) : "",
     sub.keys ? number(sub.keys) : "", sub.bytes ? size(sub.bytes) : "", seconds(sub.seconds)]));
   if (!isCluster(plan.spec_code)) {
-    return [h("p", {}, "The memory of the node changes online, in about ", h("b", {}, seconds(plan.seconds)), ". No change was made."),
+    return [h("p", {}, "The memory changes online, in about ", h("b", {}, seconds(plan.seconds)), ". No change was made."),
       blockers(plan)];
   }
   return [

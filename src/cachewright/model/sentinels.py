@@ -1,0 +1,23 @@
+"""Sentinels, which fail over primary/standby instances."""
+
+import msgspec
+
+QUORUM = 2
+"""Sentinels that must agree that a primary is down; also the majority that a failover needs."""
+
+FLEET = 3
+"""Number of sentinels. All instances share them."""
+
+
+class Sentinel(msgspec.Struct, frozen=True, kw_only=True):
+    """One Sentinel process.
+
+    :ivar id: its `sentinel myid`, 40 hex digits; name of its folder.
+    :ivar secret: password of the control plane, the same on all sentinels.
+    """
+
+    id: str
+    host: str
+    port: int
+    secret: str
+    created_at: int

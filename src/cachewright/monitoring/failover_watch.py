@@ -1,0 +1,264 @@
+"""Keeps the sentinels and the proxies of primary/standby instances running, and the record equal to what they do.
+
+Every second it starts sentinels and proxies that have died, lets the sentinels watch exactly the recorded instances,
+and records the primary that a failover has made. When no such instance is left, it removes the sentinels.
+"""
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+
+import msgspec
+
+from cachewright.concurrency import gather_limited
+from cachewright.heartbeats import LoopHeartbeats
+from cachewright.hosts.host import HAPROXY_CONFIG, SENTINEL_CONFIG, NodeStartFailed, ProcessInfo
+from cachewright.logs import RARELY, about
+from cachewright.model.incidents import FaultKind
+from cachewright.model.instances import Instance, Node, has_proxy
+from cachewright.model.sentinels import QUORUM, Sentinel
+from cachewright.monitoring.incidents import Incidents
+from cachewright.operations import STATUSES_WITH_RUNNING_NODES, proxies, sentinels
+from cachewright.operations.context import OperationContext
+from cachewright.operations.create import CREATE
+from cachewright.operations.watched_roles import primary_of
+from cachewright.store import instances
+from cachewright.store import sentinels as store
+from cachewright.threads import in_background
+from cachewright.topologies import topology_of
+from cachewright.valkey import sentinel as commands
+from cachewright.valkey.client import NODE_GONE, NodeRefused
+from cachewright.valkey.sentinel import Watched, agreement
+from cachewright.valkey.single_request import Command
+
+log = logging.getLogger(__name__)
+
+_ROUND_SECONDS = 1.0
+_AT_ONCE = 8
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+_DOWN_SECONDS = 10.0
+"""Time without a proxy, or without a quorum of sentinels, after which an instance has an incident."""
+
+_RUNNING = STATUSES_WITH_RUNNING_NODES
+_KEPT = _RUNNING | {CREATE.status_while_running}
+"""Statuses in which sentinels may watch an instance. A creation lets them begin by itself."""
+
+_Recorded = tuple[Instance, list[Node]]
+_Views = Mapping[str, Mapping[str, Watched]]
+"""Instances that each sentinel watches, by its id."""
+
+
+class _Record(msgspec.Struct, frozen=True):
+    """Sentinels, and primary/standby instances with their nodes by the instance's id."""
+
+    fleet: Sequence[Sentinel]
+    instances: Mapping[str, _Recorded]
+
+
+class _Pause(msgspec.Struct):
+    """Failed starts in a row, and the earliest time of the next one in seconds of the monotonic clock."""
+
+    failed: int = 0
+    until: float = 0.0
+
+
+class FailoverWatch:
+    def __init__(self, context: OperationContext, incidents: Incidents, heartbeats: LoopHeartbeats) -> None:
+        """:ivar sentinels: number of recorded sentinels, :ivar sentinels_up: of those that answer.
+        :ivar proxies: number of instances with a proxy, :ivar proxies_up: of those whose proxy runs.
+        :ivar failovers: number of changes of a primary that were recorded.
+        """
+        self._context = context
+        self._incidents = incidents
+        self._heartbeats = heartbeats
+        self._record = _Record((), {})
+        self._change_counter: object | None = None
+        self._pauses: dict[str, _Pause] = defaultdict(_Pause)
+        self._down_since: dict[tuple[str, FaultKind], float] = {}
+        self._set_up: dict[str, ProcessInfo] = {}
+        self.sentinels = self.sentinels_up = self.proxies = self.proxies_up = self.failovers = 0
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            self._heartbeats.beat("failover watch")
+            counter = await self._context.database.change_counter()
+            if counter is None or counter != self._change_counter:
+                self._record = await in_background(self._read)
+                self._change_counter = counter
+            await self._round(self._record)
+            await asyncio.sleep(_ROUND_SECONDS)
+
+    def _read(self) -> _Record:
+        with self._context.database.read() as connection:
+            spec_codes = instances.spec_codes(connection)
+            watched = [instance_id for instance_id, code in spec_codes.items() if topology_of(code).has_sentinel]
+            found = {
+                instance_id: (instance, instances.nodes_of(connection, instance_id))
+                for instance_id in watched
+                if (instance := instances.find(connection, instance_id))
+            }
+            return _Record(store.fleet(connection), found)
+
+    async def _round(self, record: _Record) -> None:
+        if not record.instances:
+            if record.fleet:
+                await in_background(self._release_fleet)
+            record = _Record((), {})
+        up = [sentinel for sentinel in record.fleet if await self._is_started(sentinel)]
+        views = await self._views(up)
+        self.sentinels, self.sentinels_up = len(record.fleet), len(views)
+        await gather_limited(lambda sentinel: self._reconcile(record, sentinel, views), up, _AT_ONCE)
+        running = {
+            instance_id: recorded
+            for instance_id, recorded in record.instances.items()
+            if recorded[0].status in _RUNNING
+        }
+        await gather_limited(lambda recorded: self._follow(*recorded, views), list(running.values()), _AT_ONCE)
+        for instance_id in running:
+            is_watched = sum(instance_id in view for view in views.values()) >= QUORUM
+            self._report(instance_id, "no_failover", None if is_watched else f"{len(views)} sentinels answer")
+        with_proxy = [recorded for recorded in running.values() if has_proxy(*recorded)]
+        running_proxies = await gather_limited(lambda recorded: self._keep_proxy(*recorded), with_proxy, _AT_ONCE)
+        self.proxies, self.proxies_up = len(with_proxy), sum(running_proxies)
+        await self._remove_strays(record)
+        for instance_id, kind in self._down_since.keys() - {(one, kind) for one in running for kind in _KINDS}:
+            self._report(instance_id, kind, None)
+
+    def _release_fleet(self) -> None:
+        """Remove the record of the sentinels if no instance needs them."""
+        with self._context.database.write() as connection:
+            if not any(topology_of(code).has_sentinel for code in instances.spec_codes(connection).values()):
+                store.remove_all(connection)
+
+    async def _remove_strays(self, record: _Record) -> None:
+        """Remove processes without a record: the last instance was deleted, or a deletion was interrupted."""
+        host = self._context.host
+        of_sentinels = await host.sentinels.with_file(SENTINEL_CONFIG)
+        of_proxies = await host.proxies.with_file(HAPROXY_CONFIG) if host.proxies else frozenset[str]()
+        known = {sentinel.id for sentinel in record.fleet}
+        if of_sentinels <= known and of_proxies <= record.instances.keys():
+            return
+        now = await in_background(self._read)  # a record is written before its process starts
+        for sentinel_id in of_sentinels - {sentinel.id for sentinel in now.fleet}:
+            await sentinels.remove(self._context, sentinel_id)
+        for instance_id in of_proxies - now.instances.keys():
+            await proxies.remove(self._context, instance_id)
+
+    async def _is_started(self, sentinel: Sentinel) -> bool:
+        processes = self._context.host.sentinels
+        process = await processes.process(sentinel.id)
+        if process is None:
+            if await processes.is_busy(sentinel.id):
+                return False  # a creation starts it
+            log.warning("sentinel %s does not run; starting it", sentinel.id, extra=RARELY)
+            failure = await self._try(sentinel.id, lambda: sentinels.start(self._context, sentinel))
+            process = await processes.process(sentinel.id)
+            if failure is not None or process is None:
+                return False
+        if self._set_up.get(sentinel.id) != process:
+            with suppress(*NODE_GONE, NodeRefused):
+                await commands.request(sentinel, self._context.host.sentinels_dir, commands.setup_commands())
+                self._set_up[sentinel.id] = process
+        return True
+
+    async def _try(self, name: str, start: Callable[[], Awaitable[None]]) -> str | None:
+        """Start a process, with growing pauses while that fails. Return why it does not run."""
+        pause, now = self._pauses[name], time.monotonic()
+        if now < pause.until:
+            return "it is started again after a pause"
+        try:
+            await start()
+        except (NodeStartFailed, OSError, TimeoutError) as failure:
+            pause.failed += 1
+            pause.until = now + min(_FIRST_PAUSE * 2**pause.failed, _LONGEST_PAUSE)
+            log.error("%s does not start: %s", name, failure, extra=RARELY)
+            return str(failure)
+        del self._pauses[name]
+        return None
+
+    async def _views(self, up: Sequence[Sentinel]) -> _Views:
+        async def view(sentinel: Sentinel) -> tuple[str, Mapping[str, Watched] | None]:
+            with suppress(*NODE_GONE, NodeRefused):
+                return sentinel.id, await commands.watched(sentinel, self._context.host.sentinels_dir)
+            return sentinel.id, None
+
+        found = await asyncio.gather(*map(view, up))
+        return {sentinel_id: view for sentinel_id, view in found if view is not None}
+
+    async def _reconcile(self, record: _Record, sentinel: Sentinel, views: _Views) -> None:
+        """Let a sentinel watch exactly the recorded instances, and accept their clients."""
+        view = views.get(sentinel.id)
+        if view is None:
+            return
+        words: list[Command] = []
+        for instance, nodes in record.instances.values():
+            if instance.id not in view and instance.status in _RUNNING:
+                others = agreement(other.get(instance.id) for other in views.values())
+                if primary := primary_of(nodes, others):
+                    log.warning("sentinel %s watches instance %s again", sentinel.id, instance.id)
+                    words += commands.watch_commands(instance.id, primary, instance.control_secret)
+        if view.keys() - _kept(record):
+            now = await in_background(self._read)  # an instance is recorded before sentinels watch it
+            for instance_id in view.keys() - _kept(now):
+                words += commands.forget_commands(instance_id)
+        with suppress(*NODE_GONE, NodeRefused):
+            passwords = await commands.client_passwords(sentinel, self._context.host.sentinels_dir)
+            for instance, _ in record.instances.values():
+                changed = passwords.get(instance.id) != commands.client_password(instance.password)
+                if changed and instance.status in _RUNNING:
+                    words.append(commands.client_user_command(instance.id, instance.password))
+            if words:
+                await commands.request(sentinel, self._context.host.sentinels_dir, words)
+
+    async def _follow(self, instance: Instance, nodes: Sequence[Node], views: _Views) -> None:
+        """Record the primary that the sentinels name, if it says so itself."""
+        agreed = agreement(view.get(instance.id) for view in views.values())
+        primary = next((node for node in nodes if node.port == agreed.port), None)
+        if not agreed.is_known or agreed.is_moving or primary is None or primary.role == "primary":
+            return
+        view = (await self._context.views(instance, [primary], needed="none"))[primary.id]
+        if view is None or view.members[primary.id].primary is not None:
+            return
+
+        def write() -> None:
+            with self._context.database.write() as connection:
+                current = instances.nodes_of(connection, instance.id)
+                for node in current:
+                    instances.change_node(connection, node.id, role="primary" if node.id == primary.id else "replica")
+                if not has_proxy(instance, current):  # clients get the address of the primary
+                    instances.change(connection, instance.id, seed_port=primary.port)
+
+        await in_background(write)
+        self.failovers += 1
+        with about(instance_id=instance.id, node_id=primary.id):
+            log.warning("node %s is the primary of instance %s now", primary.id, instance.id)
+
+    async def _keep_proxy(self, instance: Instance, nodes: list[Node]) -> bool:
+        """Ensure that the proxy of an instance runs. Return whether it does."""
+        if self._context.host.proxies is None:
+            failure: str | None = "HAProxy is not installed any more"
+        else:
+            failure = await self._try(instance.id, lambda: proxies.ensure(self._context, instance, nodes))
+        self._report(instance.id, "no_proxy", failure)
+        return failure is None
+
+    def _report(self, instance_id: str, kind: FaultKind, failure: str | None) -> None:
+        """Report a fault that lasts, or its end."""
+        now = time.monotonic()
+        if failure is None:
+            self._down_since.pop((instance_id, kind), None)
+            self._incidents.clear(instance_id, kind)
+        elif now - self._down_since.setdefault((instance_id, kind), now) >= _DOWN_SECONDS:
+            self._incidents.report(instance_id, kind, failure)
+
+
+def _kept(record: _Record) -> set[str]:
+    """Ids of instances that sentinels may watch."""
+    return {instance_id for instance_id, (instance, _) in record.instances.items() if instance.status in _KEPT}
+
+
+_KINDS: tuple[FaultKind, ...] = ("no_failover", "no_proxy")

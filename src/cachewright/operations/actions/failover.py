@@ -1,0 +1,89 @@
+"""Actions on instances that Sentinel watches: form them, watch their primary, lead clients to it, and end that."""
+
+import asyncio
+
+from cachewright import errors
+from cachewright.errors import ApiError
+from cachewright.hosts.host import NodeStartFailed
+from cachewright.model.instances import has_proxy
+from cachewright.operations import proxies, sentinels
+from cachewright.operations.actions.action import NoArguments, action
+from cachewright.operations.context import OperationContext
+from cachewright.operations.watched_roles import primary_of
+from cachewright.tasks.operation import ActionFailed, StepContext
+from cachewright.valkey import plain_replication
+from cachewright.valkey.client import NODE_GONE
+
+_POLL_SECONDS = 0.05
+
+
+@action("form replication", NoArguments, timeout=60, attempts=3)
+async def form_replication(context: OperationContext, step: StepContext, _: NoArguments) -> None:
+    """Let the replicas of a new instance follow its primary. Returns when they are in sync."""
+    instance, nodes = await context.instance_and_nodes(step.task)
+    access = context.access(instance)
+    primary = next(node for node in nodes if node.role == "primary")
+    await context.open_port(instance, primary)
+    await plain_replication.accept_writes(primary, access)
+    replicas = [node for node in nodes if node.id != primary.id]
+    for replica in replicas:
+        await plain_replication.follow(replica, primary, access)
+        await context.open_port(instance, replica)
+    while True:
+        views = await context.views(instance, nodes, needed="none")
+        lead = views[primary.id]
+        ready = sum(bool(lead and lead.knows([node.id]) and (own := views[node.id]) and own.ok) for node in nodes)
+        step.measure(done=ready, detail=f"{{nodes_ready:{ready}/{len(nodes)}}}")
+        if ready == len(nodes):
+            return
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+@action("watch primary", NoArguments, timeout=60, attempts=4)
+async def watch_primary(context: OperationContext, step: StepContext, _: NoArguments) -> None:
+    """Let the sentinels watch the instance. Returns when each one knows the others and the replicas, which a failover
+    needs."""
+    instance, nodes = await context.instance_and_nodes(step.task)
+    try:
+        fleet = await sentinels.started(context)
+    except ApiError as refused:
+        raise ActionFailed(refused.code, refused.message) from refused
+    except NodeStartFailed as failure:
+        raise ActionFailed(errors.NODE_START_FAILED, f"a sentinel did not start: {failure}") from failure
+    primary = primary_of(nodes, await sentinels.agree(context, instance.id))
+    assert primary is not None  # noqa: S101  # every instance is created with one
+    for sentinel in fleet:
+        await sentinels.watch(context, sentinel, instance, primary)
+    step.measure(detail=f"{{sentinels:{len(fleet)}}}")
+    while not await sentinels.is_watched(context, fleet, instance.id, len(nodes) - 1):
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+@action("start proxy", NoArguments, timeout=60, attempts=4)
+async def start_proxy(context: OperationContext, step: StepContext, _: NoArguments) -> None:
+    """Ensure that the address of the instance leads to its primary. Without a proxy it is that of the primary."""
+    instance, nodes = await context.instance_and_nodes(step.task)
+    step.measure(detail=f"{{address:{context.host.address}:{instance.seed_port}}}")
+    if not has_proxy(instance, nodes):
+        return
+    try:
+        await proxies.ensure(context, instance, nodes)
+    except NodeStartFailed as failure:
+        raise ActionFailed(errors.NODE_START_FAILED, f"HAProxy did not start: {failure}") from failure
+    while not await proxies.leads_to_primary(context, instance):
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+@action("end failover", NoArguments, timeout=60, attempts=6)
+async def end_failover(context: OperationContext, step: StepContext, _: NoArguments) -> None:
+    """Let the sentinels forget an instance that is deleted, and remove its proxy."""
+    await withdraw(context, step.task.instance_id)
+
+
+async def withdraw(context: OperationContext, instance_id: str) -> None:
+    """Let the sentinels forget an instance, and remove its proxy. A sentinel that does not answer forgets it later."""
+    try:
+        await sentinels.forget(context, instance_id)
+        await proxies.remove(context, instance_id)
+    except NODE_GONE as gone:
+        raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"the proxy cannot be removed: {gone}") from gone

@@ -1,0 +1,160 @@
+"""The sentinels that all primary/standby instances share: start them, let them watch instances, ask and use them.
+
+Every function ensures its result and may be repeated, also concurrently.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+
+import sqlalchemy as sa
+
+from cachewright.clock import now_ms
+from cachewright.hosts.host import SENTINEL_CONFIG, NodeStartFailed
+from cachewright.hosts.ports import NodePorts
+from cachewright.model.instances import Instance, Node
+from cachewright.model.sentinels import FLEET, Sentinel
+from cachewright.operations.context import OperationContext
+from cachewright.placement.port_reservation import reserve
+from cachewright.store import sentinels as store
+from cachewright.valkey import sentinel as commands
+from cachewright.valkey.client import NODE_GONE, NodeRefused
+from cachewright.valkey.sentinel import Agreement, Watched, agreement
+
+log = logging.getLogger(__name__)
+
+_SECRET_BYTES = 32
+_STOP_SECONDS = 5.0
+
+
+async def recorded(context: OperationContext) -> list[Sentinel]:
+    """Return the recorded sentinels; none before the first primary/standby instance."""
+
+    def read() -> list[Sentinel]:
+        with context.database.read() as connection:
+            return store.fleet(connection)
+
+    return await asyncio.to_thread(read)
+
+
+async def started(context: OperationContext) -> list[Sentinel]:
+    """Return the sentinels, which are recorded and running then. Raises NodeStartFailed."""
+
+    def add(connection: sa.Connection, ports: Sequence[NodePorts]) -> list[Sentinel]:
+        if found := store.fleet(connection):
+            return found
+        secret = secrets.token_urlsafe(_SECRET_BYTES)
+        added = [
+            Sentinel(
+                id=secrets.token_hex(20),
+                host=context.host.address,
+                port=own.bus,  # the firewall covers the ports between nodes
+                secret=secret,
+                created_at=now_ms(),
+            )
+            for own in ports
+        ]
+        store.add(connection, added)
+        return store.fleet(connection)
+
+    fleet = await recorded(context)
+    if not fleet:
+        fleet = await asyncio.to_thread(
+            lambda: reserve(context.database, context.host, context.settings, FLEET, add, tls=False)
+        )
+    await asyncio.gather(*(start(context, sentinel) for sentinel in fleet))
+    return fleet
+
+
+async def start(context: OperationContext, sentinel: Sentinel) -> None:
+    """Ensure that a sentinel runs. A missing or damaged file is written again; `watch` adds the instances then. Raises
+    NodeStartFailed."""
+    processes = context.host.sentinels
+    if await processes.process(sentinel.id):
+        return
+    sentinel = await _with_free_port(context, sentinel)
+    if not commands.is_intact(await processes.read_file(sentinel.id, SENTINEL_CONFIG), sentinel):
+        await processes.write_files(sentinel.id, {SENTINEL_CONFIG: commands.sentinel_conf(sentinel)})
+    try:
+        await processes.start(sentinel.id)
+    except NodeStartFailed as failure:
+        log.warning("sentinel %s does not start with its file, which is written again: %s", sentinel.id, failure)
+        await processes.write_files(sentinel.id, {SENTINEL_CONFIG: commands.sentinel_conf(sentinel)})
+        await processes.start(sentinel.id)
+    with suppress(*NODE_GONE, NodeRefused):
+        await commands.request(sentinel, context.host.sentinels_dir, commands.setup_commands())
+
+
+async def remove(context: OperationContext, sentinel_id: str) -> None:
+    """Stop a sentinel and remove its files."""
+    await context.host.sentinels.remove(sentinel_id, _STOP_SECONDS)
+
+
+async def agree(context: OperationContext, instance_id: str) -> Agreement:
+    """Return what the sentinels say of an instance."""
+    fleet = await recorded(context)
+    answers = await asyncio.gather(*(_watched(context, sentinel) for sentinel in fleet))
+    return agreement(answer.get(instance_id) for answer in answers if answer is not None)
+
+
+async def watch(context: OperationContext, sentinel: Sentinel, instance: Instance, primary: Node) -> None:
+    """Let a sentinel watch an instance. Raises one of NODE_GONE or NodeRefused."""
+    answer = await commands.watched(sentinel, context.host.sentinels_dir)
+    if instance.id not in answer:
+        words = commands.watch_commands(instance.id, primary, instance.control_secret)
+        words.append(commands.client_user_command(instance.id, instance.password))
+        await commands.request(sentinel, context.host.sentinels_dir, words)
+
+
+async def is_watched(context: OperationContext, fleet: Sequence[Sentinel], instance_id: str, replicas: int) -> bool:
+    """Whether every sentinel watches an instance, and knows the other sentinels and the replicas."""
+    answers = await asyncio.gather(*(_watched(context, sentinel) for sentinel in fleet))
+    views = [answer.get(instance_id) for answer in answers if answer is not None]
+    return len(views) == len(fleet) and all(
+        view and view.sentinels >= len(fleet) - 1 and view.replicas >= replicas for view in views
+    )
+
+
+async def forget(context: OperationContext, instance_id: str) -> None:
+    """Let no sentinel that answers watch an instance."""
+    for sentinel in await recorded(context):
+        with suppress(*NODE_GONE):
+            try:
+                await commands.request(sentinel, context.host.sentinels_dir, commands.forget_commands(instance_id))
+            except NodeRefused as refusal:
+                if not commands.is_unknown(str(refusal)):
+                    raise
+
+
+async def request_failover(context: OperationContext, instance_id: str) -> bool:
+    """Ask the sentinels one after another for a failover without a lost write. Return whether one has begun it."""
+    for sentinel in await recorded(context):
+        with suppress(*NODE_GONE, NodeRefused):
+            await commands.request(sentinel, context.host.sentinels_dir, [commands.failover_command(instance_id)])
+            return True
+    return False
+
+
+async def _watched(context: OperationContext, sentinel: Sentinel) -> dict[str, Watched] | None:
+    try:
+        return await commands.watched(sentinel, context.host.sentinels_dir)
+    except (*NODE_GONE, NodeRefused):
+        return None
+
+
+async def _with_free_port(context: OperationContext, sentinel: Sentinel) -> Sentinel:
+    """Give a sentinel another port if another program has taken its port. The others learn it from it."""
+    if await asyncio.to_thread(context.host.is_port_free, sentinel.port):
+        return sentinel
+    processes = context.host.sentinels
+    if await processes.process(sentinel.id) or await processes.is_busy(sentinel.id):
+        return sentinel  # it was started meanwhile
+
+    def change(connection: sa.Connection, ports: Sequence[NodePorts]) -> None:
+        store.change_port(connection, sentinel.id, ports[0].bus)
+
+    await asyncio.to_thread(lambda: reserve(context.database, context.host, context.settings, 1, change, tls=False))
+    log.warning("port %d of sentinel %s is taken; it gets another one", sentinel.port, sentinel.id)
+    return next((found for found in await recorded(context) if found.id == sentinel.id), sentinel)

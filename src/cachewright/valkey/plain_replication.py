@@ -1,0 +1,87 @@
+"""Replication outside of clusters: a node's view of it, and changes of a node's role.
+
+Functions raise one of NODE_GONE if the node does not answer and NodeRefused if it refuses.
+
+Source: INFO, REPLICAOF and CONFIG SET of Valkey 9.1.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from cachewright.model.instances import Node
+from cachewright.valkey.access import Access
+from cachewright.valkey.client import ask, connect
+from cachewright.valkey.config import FENCE, FENCED, UNFENCED
+from cachewright.valkey.roles import ROLES
+from cachewright.valkey.single_request import Unreadable, fields, request_once
+from cachewright.valkey.slots import SLOTS, SlotRange
+from cachewright.valkey.topology import Member, View
+
+_ALL_SLOTS = (SlotRange(0, SLOTS - 1),)
+_REPLICA = re.compile(r"slave\d+")
+
+
+async def replication_view(node: Node, peers: Sequence[Node], access: Access, answer_seconds: float) -> View:
+    """Return the node's view of an instance without cluster mode: the primary owns all slots, because it serves every
+    key. A primary knows the replicas that are in sync with it, a replica knows its primary. The view is ok unless the
+    node is a replica without a connection to its primary."""
+    commands = [("PING",), ("INFO", "replication")]  # PING is refused while the node loads its data, INFO is not
+    _, reply = await request_once(node, access, commands, answer_seconds)
+    return parse_view(node, peers, fields(reply))
+
+
+def parse_view(node: Node, peers: Sequence[Node], replication: Mapping[str, str]) -> View:
+    """Return the view that the fields of INFO replication stand for. Raises Unreadable."""
+    role = ROLES.get(replication.get("role", ""))
+    if role is None:
+        raise Unreadable("the reply names no role")
+    if role == "primary":
+        members = [_member(node, "myself", "master"), *_replicas(node, peers, replication)]
+        return View(ok=True, epoch=0, members={member.id: member for member in members})
+    linked = replication.get("master_link_status") == "up"
+    port = replication.get("master_port")
+    primary = next((peer for peer in peers if str(peer.port) == port), None)
+    itself = _member(node, "myself", "slave", primary=primary.id if primary else "")
+    members = [itself, *([_member(primary, "master", linked=linked)] if primary else [])]
+    return View(ok=linked, epoch=0, members={member.id: member for member in members})
+
+
+def _replicas(node: Node, peers: Sequence[Node], replication: Mapping[str, str]) -> Iterator[Member]:
+    by_port = {str(peer.port): peer for peer in peers}
+    for name, text in replication.items():
+        if _REPLICA.fullmatch(name):
+            replica = dict(part.split("=", 1) for part in text.split(",") if "=" in part)
+            if (peer := by_port.get(replica.get("port", ""))) and replica.get("state") == "online":
+                yield _member(peer, "slave", primary=node.id)
+
+
+def _member(node: Node, *flags: str, primary: str | None = None, linked: bool = True) -> Member:
+    return Member(
+        id=node.id,
+        address=f"{node.host}:{node.port}@{node.bus_port}",
+        flags=frozenset(flags),
+        primary=primary,
+        linked=linked,
+        slots=() if primary is not None else _ALL_SLOTS,
+    )
+
+
+async def follow(node: Node, primary: Node, access: Access) -> None:
+    """Make a node a replica of `primary`, if it is not. A replica accepts writes when it becomes the primary."""
+    async with connect(node, access) as client:
+        replication = await client.info("replication")
+        if replication["role"] != "slave" or str(replication["master_port"]) != str(primary.port):
+            await ask(client, "REPLICAOF", primary.host, primary.port)
+        await ask(client, "CONFIG SET", FENCE, UNFENCED)
+
+
+async def accept_writes(node: Node, access: Access) -> None:
+    """End the fence that a node starts with, until its next start."""
+    async with connect(node, access) as client:
+        await ask(client, "CONFIG SET", FENCE, UNFENCED)
+
+
+async def is_fenced(node: Node, access: Access) -> bool:
+    """Whether the node refuses writes since its start."""
+    async with connect(node, access) as client:
+        return bool((await client.config_get(FENCE))[FENCE] == str(FENCED))

@@ -1,0 +1,231 @@
+"""Sentinel: its configuration file, and the commands by which the control plane uses it.
+
+A sentinel listens for the control plane on a Unix socket in its folder, as a node does. It rewrites its file with the
+instances that it watches and what it knows of them.
+
+Functions raise one of NODE_GONE if the sentinel does not answer and NodeRefused if it refuses.
+
+Sources: https://valkey.io/topics/sentinel, and SENTINEL HELP and SENTINEL DEBUG of Valkey 9.1.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cachewright.model.instances import Node
+from cachewright.model.sentinels import QUORUM, Sentinel
+from cachewright.valkey.access import SOCKET, socket_address
+from cachewright.valkey.acl import (
+    CONTROL_USER,
+    SENTINEL_USER,
+    control_rules,
+    derived_password,
+    peer_rules,
+    sentinel_client_rules,
+)
+from cachewright.valkey.single_request import Command, Unreadable, request_at
+
+DOWN_AFTER_MS = 5000
+"""Time without an answer after which a sentinel considers a node down. The supervisor starts a node that has died in
+less time, with all acknowledged writes."""
+
+_FAILOVER_MS = 15000
+_ANSWER_SECONDS = 2.0
+_PERIODS: Mapping[str, int] = {"publish-period": 500, "info-period": 1000}
+"""Periods in milliseconds in which sentinels find each other and learn the roles of nodes. They are shorter than by
+default (2 and 10 s), and are set after each start, because they are not stored."""
+
+_UNREACHED = frozenset({"s_down", "o_down", "disconnected"})
+_NO_SUCH_PRIMARY = "No such"
+
+
+class Watched(msgspec.Struct, frozen=True, kw_only=True):
+    """An instance as one sentinel watches it.
+
+    :ivar name: id of the instance.
+    :ivar port: port of the primary.
+    :ivar epoch: of the configuration; the highest is the newest.
+    :ivar sentinels: number of other sentinels that it knows, :ivar replicas: number of replicas that it knows.
+    """
+
+    name: str
+    port: int
+    flags: frozenset[str]
+    epoch: int
+    sentinels: int
+    replicas: int
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether the sentinel performs a failover."""
+        return "failover_in_progress" in self.flags
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether the sentinel reaches the primary."""
+        return not self.flags & _UNREACHED
+
+
+def sentinel_conf(sentinel: Sentinel) -> str:
+    """Return the sentinel's configuration file without instances."""
+    return "".join(f"{line}\n" for line in (*_fixed_lines(sentinel), *_user_lines(sentinel)))
+
+
+def is_intact(text: str | None, sentinel: Sentinel) -> bool:
+    """Whether a configuration file, which the sentinel may have rewritten, is complete enough for a start: a sentinel
+    without these lines would listen on another port, or for everybody."""
+    lines = set((text or "").replace('"', "").splitlines())
+    users = {" ".join(line.split(" ")[:4]) for line in lines if line.startswith("user ")}
+    return lines >= set(_fixed_lines(sentinel)) and users >= {
+        " ".join(line.split(" ")[:4]) for line in _user_lines(sentinel) if " on " in line
+    }
+
+
+def _fixed_lines(sentinel: Sentinel) -> tuple[str, ...]:
+    return (
+        f"bind {sentinel.host}",
+        f"port {sentinel.port}",
+        f"unixsocket {SOCKET}",
+        "daemonize yes",
+        "pidfile valkey.pid",
+        "logfile valkey.log",
+        "loglevel warning",  # without each save of the file
+        "set-proc-title no",
+        f"sentinel myid {sentinel.id}",
+        f"sentinel sentinel-user {SENTINEL_USER}",
+        f"sentinel sentinel-pass {_peer_password(sentinel)}",
+    )
+
+
+def _user_lines(sentinel: Sentinel) -> tuple[str, ...]:
+    return (
+        "user default off",
+        " ".join(("user", CONTROL_USER, *control_rules(sentinel.secret))),
+        " ".join(("user", SENTINEL_USER, *peer_rules(_peer_password(sentinel)))),
+    )
+
+
+def _peer_password(sentinel: Sentinel) -> str:
+    return derived_password(sentinel.secret, SENTINEL_USER)
+
+
+async def request(sentinel: Sentinel, sentinels_dir: Path, commands: Sequence[Command]) -> list[Any]:
+    """Send commands to a sentinel and return the reply to each."""
+    with socket_address(sentinels_dir / sentinel.id, sentinel.secret) as place:
+        return await request_at(place, sentinel.id, commands, _ANSWER_SECONDS)
+
+
+async def watched(sentinel: Sentinel, sentinels_dir: Path) -> dict[str, Watched]:
+    """Return all instances that a sentinel watches, by id."""
+    (reply,) = await request(sentinel, sentinels_dir, [("SENTINEL", "PRIMARIES")])
+    found = [parse_watched(row) for row in reply]
+    return {instance.name: instance for instance in found}
+
+
+def parse_watched(row: Sequence[str]) -> Watched:
+    """Parse one row of SENTINEL PRIMARIES. Raises Unreadable."""
+    said = dict(zip(row[::2], row[1::2], strict=False))
+    try:
+        return Watched(
+            name=said["name"],
+            port=int(said["port"]),
+            flags=frozenset(said["flags"].split(",")),
+            epoch=int(said["config-epoch"]),
+            sentinels=int(said["num-other-sentinels"]),
+            replicas=int(said["num-slaves"]),
+        )
+    except (KeyError, ValueError) as error:
+        raise Unreadable(f"no primary of a sentinel: {error!r}"[:200]) from error
+
+
+def setup_commands() -> list[Command]:
+    """Return the commands after each start of a sentinel."""
+    return [("SENTINEL", "DEBUG", *(str(word) for period in _PERIODS.items() for word in period))]
+
+
+async def client_passwords(sentinel: Sentinel, sentinels_dir: Path) -> dict[str, str]:
+    """Return the hash of the password of each user of the sentinel, or `nopass`, by name."""
+    (reply,) = await request(sentinel, sentinels_dir, [("ACL", "LIST")])
+    users = [str(line).split(" ") for line in reply]
+    return {words[1]: next((word for word in words if word.startswith("#") or word == "nopass"), "") for words in users}
+
+
+def client_user_command(instance_id: str, password: str | None) -> Command:
+    """Return the command by which a sentinel accepts the clients of an instance: their user is the id of the
+    instance, with the password of the instance."""
+    return ("ACL", "SETUSER", instance_id, "reset", *sentinel_client_rules(password))
+
+
+def client_password(password: str | None) -> str:
+    """Return what `client_passwords` returns for clients with this password."""
+    return sentinel_client_rules(password)[1]
+
+
+def watch_commands(instance_id: str, primary: Node, secret: str) -> list[Command]:
+    """Return the commands by which a sentinel begins to watch an instance.
+
+    :param secret: password of the control plane on the nodes.
+    """
+    settings = {
+        "auth-user": SENTINEL_USER,
+        "auth-pass": derived_password(secret, SENTINEL_USER),
+        "down-after-milliseconds": DOWN_AFTER_MS,
+        "failover-timeout": _FAILOVER_MS,
+        "parallel-syncs": 1,
+    }
+    return [
+        ("SENTINEL", "MONITOR", instance_id, primary.host, str(primary.port), str(QUORUM)),
+        ("SENTINEL", "SET", instance_id, *(str(word) for setting in settings.items() for word in setting)),
+    ]
+
+
+def forget_commands(instance_id: str) -> list[Command]:
+    """Return the commands by which a sentinel ends to watch an instance that it watches."""
+    return [("ACL", "DELUSER", instance_id), ("SENTINEL", "REMOVE", instance_id)]
+
+
+def failover_command(instance_id: str) -> Command:
+    """Return the command for a failover to a replica that first gets all acknowledged writes."""
+    return ("SENTINEL", "FAILOVER", instance_id, "COORDINATED")
+
+
+def is_unknown(refusal: str) -> bool:
+    """Whether a refusal means that the sentinel does not watch the instance."""
+    return _NO_SUCH_PRIMARY in refusal
+
+
+class Agreement(msgspec.Struct, frozen=True, kw_only=True):
+    """What the sentinels say of an instance. Pure.
+
+    :ivar answered: number of sentinels that answer.
+    :ivar port: port of the primary; None if no sentinel that answers watches the instance.
+    :ivar is_moving: whether a sentinel performs a failover.
+    :ivar is_reached: whether so many sentinels reach the primary that the others cannot begin a failover.
+    """
+
+    answered: int
+    port: int | None
+    is_moving: bool
+    is_reached: bool
+
+    @property
+    def is_known(self) -> bool:
+        """Whether enough sentinels answer to know the result of every failover: two of them elect who performs it."""
+        return self.answered >= QUORUM
+
+
+def agreement(answers: Iterable[Watched | None]) -> Agreement:
+    """Combine the answers of the sentinels that answer; None of one that does not watch the instance."""
+    every = list(answers)
+    views = [view for view in every if view]
+    newest = max(views, key=lambda view: view.epoch, default=None)
+    port = newest.port if newest else None
+    reaching = sum(view.is_reached and view.port == port for view in views)
+    return Agreement(
+        answered=len(every),
+        port=port,
+        is_moving=any(view.is_moving for view in views),
+        is_reached=reaching >= QUORUM,
+    )

@@ -1,0 +1,146 @@
+"""Views of nodes outside of clusters, and files of sentinels and proxies. Pure."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cachewright.model.instances import has_proxy
+from cachewright.model.sentinels import Sentinel
+from cachewright.monitoring.cluster_findings import Answer, Record
+from cachewright.monitoring.replication_findings import find_replication
+from cachewright.operations.watched_roles import primary_of
+from cachewright.valkey.acl import HELLO_CHANNEL, SENTINEL_USER, derived_password, sentinel_rules
+from cachewright.valkey.haproxy import haproxy_cfg
+from cachewright.valkey.plain_replication import parse_view
+from cachewright.valkey.sentinel import Watched, agreement, is_intact, parse_watched, sentinel_conf, watch_commands
+from cachewright.valkey.single_request import Unreadable
+from database_fixtures import an_instance
+from standalone_node import node_at
+
+NODES = [
+    msgspec.structs.replace(node_at(port), id=letter * 40, role=role)
+    for letter, port, role in (("a", 7001, "primary"), ("b", 7002, "replica"), ("c", 7003, "replica"))
+]
+PRIMARY, REPLICA, OTHER = NODES
+SENTINEL = Sentinel(id="5" * 40, host="127.0.0.1", port=7100, secret="fleet-secret", created_at=1)
+
+
+def leading(*replicas: str) -> dict[str, str]:
+    return {"role": "master", **{f"slave{at}": text for at, text in enumerate(replicas)}}
+
+
+def following(port: int, link: str = "up") -> dict[str, str]:
+    return {"role": "slave", "master_port": str(port), "master_link_status": link}
+
+
+def test_a_primary_knows_the_replicas_that_are_in_sync() -> None:
+    online, syncing = "ip=127.0.0.1,port=7002,state=online,offset=1", "ip=127.0.0.1,port=7003,state=send_bulk"
+    view = parse_view(PRIMARY, NODES, leading(online, syncing))
+    assert (view.ok, view.is_whole, view.members.keys()) == (True, True, {PRIMARY.id, REPLICA.id})
+    assert view.members[REPLICA.id].primary == PRIMARY.id
+
+
+@pytest.mark.parametrize(("link", "is_ok"), [("up", True), ("down", False)])
+def test_a_replica_is_ok_while_it_is_connected_to_its_primary(link: str, is_ok: bool) -> None:
+    view = parse_view(REPLICA, NODES, following(PRIMARY.port, link))
+    assert (view.ok, view.is_whole, view.members[REPLICA.id].primary) == (is_ok, True, PRIMARY.id)
+
+
+def test_a_replica_of_a_foreign_node_has_no_whole_view() -> None:
+    view = parse_view(REPLICA, NODES, following(9999))
+    assert (view.is_whole, view.members[REPLICA.id].primary) == (False, "")
+    with pytest.raises(Unreadable):
+        parse_view(REPLICA, NODES, {"role": "sentinel"})
+
+
+def found(*said: dict[str, str] | None) -> dict[str, str]:
+    answers = [
+        Answer(node=node, my_id=node.id if reply else None, view=parse_view(node, NODES, reply) if reply else None)
+        for node, reply in zip(NODES, said, strict=True)
+    ]
+    return dict(find_replication(Record(nodes=NODES), answers).faults)
+
+
+@pytest.mark.parametrize(
+    ("said", "kinds"),
+    [
+        ((leading(), following(7001), following(7001)), set()),
+        ((None, following(7001, "down"), leading()), {"replication"}),
+        ((following(7002), following(7001), following(7001)), {"failed_primary"}),
+        ((leading(), leading(), following(7001)), {"two_primaries"}),
+        ((leading(), following(9999), following(7001)), {"foreign_member"}),
+        ((None, None, None), {"no_answer"}),
+        ((None, following(7001), following(7001)), set()),  # a node that does not answer may be the primary
+    ],
+)
+def test_faults_of_a_replicated_instance(said: tuple[Any, ...], kinds: set[str]) -> None:
+    assert found(*said).keys() == kinds
+
+
+def watched(port: int, epoch: int, *flags: str) -> Watched:
+    return Watched(name="i", port=port, flags=frozenset({"master", *flags}), epoch=epoch, sentinels=2, replicas=1)
+
+
+def test_the_newest_configuration_names_the_primary() -> None:
+    agreed = agreement([watched(7001, 3), watched(7002, 4), None])
+    assert (agreed.answered, agreed.port, agreed.is_known, agreed.is_moving) == (3, 7002, True, False)
+    assert not agreed.is_reached  # only one of them reaches it
+    assert agreement([watched(7001, 1), watched(7001, 1)]).is_reached
+    assert not agreement([watched(7001, 1, "s_down"), watched(7001, 1)]).is_reached
+    assert agreement([watched(7001, 1), watched(7001, 1, "failover_in_progress")]).is_moving
+    assert not agreement([watched(7001, 1)]).is_known
+    assert agreement([None, None]).port is None
+
+
+@given(st.lists(st.one_of(st.none(), st.builds(watched, st.sampled_from([7001, 7002, 9999]), st.integers(0, 9)))))
+def test_the_primary_is_named_by_sentinels_or_by_the_record(views: list[Watched | None]) -> None:
+    agreed = agreement(views)
+    primary = primary_of(NODES, agreed)
+    assert primary is not None
+    assert primary.port == agreed.port or (primary is PRIMARY and agreed.port in {None, 9999})
+
+
+def test_a_row_of_a_sentinel_is_read() -> None:
+    row = ["name", "i", "port", "7001", "flags", "master,s_down", "config-epoch", "7", "num-slaves", "2",
+           "num-other-sentinels", "2"]  # fmt: skip
+    assert parse_watched(row) == Watched(
+        name="i", port=7001, flags=frozenset({"master", "s_down"}), epoch=7, sentinels=2, replicas=2
+    )
+    with pytest.raises(Unreadable):
+        parse_watched(row[:4])
+
+
+def test_a_file_of_a_sentinel_is_intact_if_every_own_line_is_there() -> None:
+    text = sentinel_conf(SENTINEL)
+    assert is_intact(text, SENTINEL)
+    assert is_intact(text.replace("valkey.log", '"valkey.log"') + "sentinel monitor i 127.0.0.1 7001 2\n", SENTINEL)
+    assert not is_intact(None, SENTINEL)
+    for line in text.splitlines():
+        if line != "user default off":  # Valkey writes more words into this line
+            assert not is_intact(text.replace(f"{line}\n", ""), SENTINEL), line
+    assert not is_intact(text, msgspec.structs.replace(SENTINEL, port=7101))
+    assert SENTINEL.secret not in text
+
+
+def test_internal_users_have_passwords_of_their_own_and_few_rights() -> None:
+    instance = an_instance(control_secret="node-secret", seed_port=7999)
+    assert has_proxy(instance, NODES)
+    assert not has_proxy(msgspec.structs.replace(instance, seed_port=7002), NODES)
+    commands = [word for command in watch_commands(instance.id, PRIMARY, instance.control_secret) for word in command]
+    assert "node-secret" not in " ".join(commands)
+    assert derived_password("node-secret", SENTINEL_USER) in commands
+    assert "node-secret" not in haproxy_cfg(instance, NODES)
+    rules = sentinel_rules("password")
+    assert {"resetkeys", "resetchannels", f"&{HELLO_CHANNEL}", "-@all"} <= set(rules)
+    assert not {"+config|set", "+config|get", "+get", "+acl|setuser", "+shutdown"} & set(rules)
+
+
+def test_a_proxy_checks_every_node_and_listens_at_the_address_of_the_instance() -> None:
+    text = haproxy_cfg(an_instance(seed_port=7999), NODES)
+    assert "bind 127.0.0.1:7999\n" in text
+    assert [line.split()[1:3] for line in text.splitlines() if line.strip().startswith("server ")] == [
+        [node.id, f"127.0.0.1:{node.port}"] for node in NODES
+    ]
