@@ -45,7 +45,7 @@ def test_a_cluster_starts_with_its_slots_shared_among_the_primaries() -> None:
 def test_a_single_node_is_no_cluster_and_has_no_files_of_one() -> None:
     (node,) = layout.new_nodes(SETTINGS, "i", SINGLE)
     topology = topology_of(SINGLE.spec_code)
-    conf = valkey_conf(node, Access("secret", None, Path()), {}, topology.settings(node))
+    conf = valkey_conf(node, Access("secret", None, Path()), {}, topology.settings(node), [])
     assert "cluster-" not in conf
     assert "tls-" not in conf
     assert "databases 256\n" in conf

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cachewright.operations.actions import checks, cluster, nodes, parameters, slots, switchover, upgrade
+from cachewright.operations.actions import checks, cluster, nodes, parameters, slots, switchover, upgrade, users
 from cachewright.operations.actions.action import Action
 from cachewright.tasks.operation import PLAN, RECOVER, Policy
 
@@ -24,6 +24,8 @@ _ALL: tuple[Action[Any], ...] = (
     switchover.switch_over,
     switchover.check_followers,
     upgrade.upgrade_node,
+    users.set_users,
+    users.check_users,
 )
 ACTIONS: Mapping[str, Action[Any]] = {action.name: action for action in _ALL}
 POLICIES: Mapping[str, Policy] = {
