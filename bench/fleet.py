@@ -20,6 +20,7 @@ from cachewright.store import instances
 from cachewright.store.opening import open_database
 from cachewright.valkey.access import Access
 from cachewright.valkey.config import cluster_settings, valkey_conf
+from cachewright.valkey.users import client_user
 
 _AT_ONCE = 16
 _MAX_MEMORY = 2**30
@@ -71,7 +72,7 @@ class Fleet:
     def _files(self, node: Node) -> dict[str, str]:
         """Write the users that a creation writes; the node is a cluster of one that owns every slot."""
         access = Access(PASSWORD, PASSWORD, self._settings.nodes_dir)
-        conf = valkey_conf(node, access, {}, cluster_settings(node))
+        conf = valkey_conf(node, access, {}, cluster_settings(node), [client_user(PASSWORD)])
         return files_of(node, PASSWORD, slots="0-16383", epoch=1) | {"valkey.conf": conf}
 
 

@@ -167,7 +167,7 @@ def files_of(node: Node, password: str | None = None, *, slots: str = "", epoch:
     """Files of a master that knows no other node: Cachewright's configuration, and its own identity."""
     itself = f"{node.id} {node.host}:{node.port}@{node.bus_port} myself,master - 0 0 {epoch} connected {slots}"
     known = f"{itself.rstrip()}\nvars currentEpoch {epoch} lastVoteEpoch 0\n"
-    conf = config.valkey_conf(node, Access("", password, Path()), {}, config.cluster_settings(node))
+    conf = config.valkey_conf(node, Access("", password, Path()), {}, config.cluster_settings(node), [])
     alone = [line for line in conf.splitlines() if not line.startswith(("user ", "primaryuser ", "primaryauth "))]
     return {"valkey.conf": "\n".join([*alone, f'requirepass "{password or ""}"', ""]), "nodes.conf": known}
 

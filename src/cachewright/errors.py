@@ -1,6 +1,6 @@
 """The one table of error codes: what a caller reads, what it means, what to do. `docs/errors.md` is rendered from it.
 
-Codes of the cloud keep the cloud's meaning; DCS.4958 to DCS.4977 and DCS.9xxx are this project's own, on
+Codes of the cloud keep the cloud's meaning; DCS.4958 to DCS.4977, DCS.4980 and DCS.9xxx are this project's own, on
 numbers that the cloud has not published. The last ones end tasks, or say why an instance is in ERROR: they appear as
 the `error_code` of a sub-step or an instance, and those of status 0 never as an HTTP answer.
 
@@ -78,6 +78,7 @@ INVALID_INSTANCES = "DCS.4065"
 INVALID_CONFIGURATION = "DCS.4066"
 INVALID_TASK_ID = "DCS.4070"
 NOT_PRIMARY_STANDBY = "DCS.4086"
+WRONG_PASSWORD = "DCS.4080"  # noqa: S105  # an error code
 INVALID_BACKUP_POLICY = "DCS.4095"
 INSTANCE_RESTORING = "DCS.4097"
 INSTANCE_NOT_DELETABLE = "DCS.4099"
@@ -89,6 +90,7 @@ INSTANCE_RESTARTING = "DCS.4111"
 INSTANCE_RESIZING = "DCS.4113"
 INSTANCE_CONFIGURING = "DCS.4114"
 INSTANCE_UPGRADING = "DCS.4116"
+INSTANCE_CHANGING_PASSWORD = "DCS.4115"  # noqa: S105  # an error code
 INSTANCE_CREATING = "DCS.4118"
 INVALID_ENABLE_SSL = "DCS.4202"
 CLIENT_ADDRESSES_UNSUPPORTED = "DCS.4838"
@@ -98,6 +100,8 @@ INVALID_NO_PASSWORD_ACCESS = "DCS.4843"  # noqa: S105  # an error code
 INVALID_ACCESS_USER = "DCS.4844"
 INVALID_PASSWORD = "DCS.4845"  # noqa: S105  # an error code
 SWITCHOVER_UNSUPPORTED = "DCS.4855"
+UNEXPECTED_NEW_PASSWORD = "DCS.4849"  # noqa: S105  # an error code
+PASSWORD_FREE = "DCS.4850"  # noqa: S105  # an error code
 INVALID_SPEC_CODE = "DCS.4927"
 INVALID_NODE_LIST = "DCS.4930"
 NOT_A_REPLICA = "DCS.4931"
@@ -120,6 +124,7 @@ PROJECT_BUSY = "DCS.4974"
 CLIENT_CLOSED_CONNECTION = "DCS.4975"
 TOO_MANY_STREAMS = "DCS.4976"
 BODY_MEMORY_EXHAUSTED = "DCS.4977"
+ACCOUNT_NOT_FOUND = "DCS.4980"
 INTERNAL_ERROR = "DCS.5000"
 METHOD_NOT_ALLOWED = "DCS.5001"
 SWITCHOVER_FAILED = "DCS.5094"
@@ -176,9 +181,10 @@ _ROWS = (
         "Delete an instance, or request fewer."),
     ErrorRow(NOT_ENOUGH_MEMORY, 400, "There is not enough memory left: {reason}",
         "Request less, delete an instance, or see docs/capacity.md."),
-    ErrorRow(LIMIT_EXCEEDED, 400, "A limit is reached: {reason}", "Request fewer nodes, or delete an instance."),
     ErrorRow(ZONE_NOT_FOUND, 400, "The available zone {zone} does not exist.",
         "Use a zone of ListAvailableZones: {zones}."),
+    ErrorRow(LIMIT_EXCEEDED, 400, "A limit is reached: {reason}",
+        "Request fewer nodes, delete an instance, or delete an account."),
     ErrorRow(INSTANCE_NOT_RUNNING, 400, "The instance is not running. {reason}",
         "Look at its status; an instance in ERROR can be deleted."),
     ErrorRow(SAME_VERSION, 400, "All nodes run version {version} already.", "Request a newer version."),
@@ -193,6 +199,8 @@ _ROWS = (
     ErrorRow(INVALID_TASK_ID, 400, "The task id is malformed.", "Send the 32 hexadecimal digits that the list shows."),
     ErrorRow(NOT_PRIMARY_STANDBY, 400, "The operation is for instances of type ha.",
         "For a cluster use ExecuteClusterSwitchover, which names a shard and a node."),
+    ErrorRow(WRONG_PASSWORD, 400, "The present password is another one.",
+        "Send the present password as old_password."),
     ErrorRow(INVALID_BACKUP_POLICY, 400, "instance_backup_policy is not valid: {reason}", "Leave it out."),
     ErrorRow(INSTANCE_RESTORING, 400, "The instance is being restored.", "Wait, then retry."),
     ErrorRow(INSTANCE_NOT_DELETABLE, 400, "The instance cannot be deleted now.",
@@ -210,6 +218,8 @@ _ROWS = (
         "Follow its task UpdateInstanceConfig, then retry."),
     ErrorRow(INSTANCE_UPGRADING, 400, "The instance is being upgraded.",
         "Follow its task UpgradeInstanceMinorVersion, then retry."),
+    ErrorRow(INSTANCE_CHANGING_PASSWORD, 400, "The password of the instance is being changed.",
+        "Follow its task modify, then retry."),
     ErrorRow(INSTANCE_CREATING, 400, "The instance is being created.",
         "Follow its task CreateInstance, then retry."),
     ErrorRow(INVALID_ENABLE_SSL, 400, "enable_ssl is not valid: {reason}", "Leave it out."),
@@ -223,6 +233,9 @@ _ROWS = (
         "Send one, or no_password_access true; not both."),
     ErrorRow(SWITCHOVER_UNSUPPORTED, 400, "The instance has no replicas that could take over.",
         "Use an instance with replicas."),
+    ErrorRow(UNEXPECTED_NEW_PASSWORD, 400, "new_password must be absent with no_password_access true.",
+        "Send one of the two."),
+    ErrorRow(PASSWORD_FREE, 400, "The instance has no password.", "Reset the password to set one."),
     ErrorRow(INVALID_SPEC_CODE, 400, "spec_code is not valid: {reason}", "Use a spec code of ListFlavors."),
     ErrorRow(INVALID_NODE_LIST, 400, "node_list is not valid: {reason}", "Leave it out."),
     ErrorRow(NOT_A_REPLICA, 400, "Node {node} is not a replica: it is the primary of its shard.",
@@ -249,6 +262,7 @@ _ROWS = (
     ErrorRow(CLIENT_CLOSED_CONNECTION, 408, "The client closed the connection before the answer.",
         "Keep it open for longer."),
     ErrorRow(TOO_MANY_WEBHOOKS, 400, "The project has 10 webhooks.", "Delete one."),
+    ErrorRow(ACCOUNT_NOT_FOUND, 404, "The account does not exist.", "List the accounts of the instance."),
     ErrorRow(WEBHOOK_NOT_FOUND, 404, "The webhook does not exist.", "List the webhooks."),
     ErrorRow(DATABASE_UNAVAILABLE, 503, "The database takes no changes now. Nothing was changed.",
         "Retry. On the server: check for a full disk, a process that locks `cachewright.db`, or PostgreSQL."),
@@ -285,8 +299,8 @@ _ROWS = (
         "Its users were changed; see A cluster in docs/failure-modes.md."),
     ErrorRow(WRITES_POSSIBLY_LOST, 0, "Writes of the last seconds before a handover of slots may be lost.",
         "The detail names the node, the slots and the time. Compare them with what the application has written."),
-    ErrorRow(UNEQUAL_NODES, 0, "Nodes of the instance have different functions or accounts.",
-        "The detail names them. Load or delete a library on every primary; add an account on every node."),
+    ErrorRow(UNEQUAL_NODES, 0, "Nodes of the instance have different functions.",
+        "The detail names them. Load or delete a library on every primary."),
 )  # fmt: skip
 ERRORS = {row.code: row for row in _ROWS}
 

@@ -1,5 +1,7 @@
 """What terraform's provider calls for an instance and for its data sources of tasks, in its order, on a real server."""
 
+from typing import Any
+
 import pytest
 from terraform import FLAVOR, INSTANCE, TASK, Terraform, require
 
@@ -116,6 +118,60 @@ def require_blocks_after_creation_are_applied(terraform: Terraform, instance_id:
     shown = terraform.get(place)
     assert {name: shown[name] for name in policy} == policy
     assert terraform.call("DELETE", place) == (204, None)
+
+
+def test_accounts_password_and_whitelist_are_managed(terraform: Terraform) -> None:
+    status, made = terraform.call(
+        "POST", "instances", {**CREATE, "spec_code": SINGLE[0], "rename_commands": {"keys": ""}}
+    )
+    assert status == 200
+    instance_id = made["instances"][0]["instance_id"]
+    until(lambda: terraform.ready(instance_id), "the instance is not ready")
+    path = f"instances/{instance_id}/accounts"
+    account = {"account_name": "reports", "account_role": "read", "account_password": PASSWORD, "description": "x"}
+    assert terraform.call("POST", path, account) == (200, {})
+
+    def state() -> Any:
+        return next((one for one in terraform.get(path)["accounts"] if one["account_name"] == "reports"), None)
+
+    def available() -> bool:
+        assert state()["status"] in {"CREATING", "UPDATING", "AVAILABLE"}
+        return bool(state()["status"] == "AVAILABLE")
+
+    until(available, "the account is not available")
+    of_account = f"{path}/{state()['account_id']}"
+    assert terraform.call("PUT", f"{of_account}/password/reset", {"new_password": "New-password-2"})[0] == 200
+    until(available, "the password is not changed")
+    assert terraform.call("PUT", f"{of_account}/role", {"account_role": "write"})[0] == 200
+    until(available, "the role is not changed")
+    assert terraform.call("PUT", of_account, {"description": ""}) == (204, None)
+    shown = state()
+    assert (shown["account_type"], shown["account_role"], shown["description"]) == ("normal", "write", "")
+    assert terraform.call("DELETE", of_account)[0] == 200
+
+    def deleted() -> bool:
+        newest = next(
+            task for task in terraform.get(f"instances/{instance_id}/tasks")["tasks"] if task["name"] == "DeleteAcl"
+        )
+        assert newest["status"] in {"WAITING", "EXECUTING", "SUCCESS"}
+        return bool(newest["status"] == "SUCCESS")
+
+    until(deleted, "the account is not deleted")
+    assert state() is None
+
+    reset = {"new_password": "New-password-3", "no_password_access": False}
+    status, answer = terraform.call("POST", f"instances/{instance_id}/password/reset", reset)
+    assert (status, answer["code"]) == (200, "1")
+    until(lambda: terraform.ready(instance_id), "the password is not changed")
+    older = {"old_password": "New-password-3", "new_password": PASSWORD}
+    assert terraform.call("PUT", f"instances/{instance_id}/password", older)[1]["result"] == "success"
+    until(lambda: terraform.ready(instance_id), "the password is not changed")
+    off = {"enable_whitelist": False, "whitelist": [{"group_name": "shop", "ip_list": ["10.0.0.0/24"]}]}
+    assert terraform.call("PUT", f"instance/{instance_id}/whitelist", off) == (204, None)
+    assert terraform.get(f"instance/{instance_id}/whitelist") == {"instance_id": instance_id, **off}
+    assert terraform.get(f"instances/{instance_id}/rename-commands") == {"rename_commands": ["keys"]}
+    terraform.read(instance_id)
+    assert terraform.call("DELETE", f"instances/{instance_id}") == (204, None)
 
 
 def require_tasks_are_read(terraform: Terraform, instance_id: str) -> None:

@@ -16,9 +16,9 @@ from cachewright.operations.resize.check import RESIZE_CHECK
 from cachewright.operations.resize.operation import RESIZE
 from cachewright.operations.restart import RESTART
 from cachewright.operations.switchover import SWITCHOVER
+from cachewright.operations.users import CHANGE_PASSWORD, CREATE_ACCOUNT, USER_CHANGES
 from database_fixtures import a_task, an_instance
 
-CHANGES = [RESIZE, RESIZE_CHECK, RESTART, SWITCHOVER, CONFIGURE]
 STATUSES = ("CREATING", "RUNNING", "EXTENDING", "RESTARTING", "UPGRADING", "DELETING", "ERROR", "CREATEFAILED")
 BUSY = {
     "CREATING": "DCS.4118",
@@ -27,6 +27,7 @@ BUSY = {
     "UPGRADING": "DCS.4116",
     "DELETING": "DCS.4026",
 }
+CHANGES = [RESIZE, RESIZE_CHECK, RESTART, SWITCHOVER, CONFIGURE, *USER_CHANGES]
 
 
 def refusal(operation: Operation[Any, Any], status: str, *unfinished: Operation[Any, Any]) -> str | None:
@@ -50,6 +51,12 @@ def test_kinds_and_names_are_stored_and_never_change() -> None:
         "configure": "UpdateInstanceConfig",
         "confirm_client_addresses": "modifyClientIpTransJob",
         "confirm_no_tls": "UpdateSslSwitch",
+        "confirm_no_whitelist": "AddWhitelist",
+        "password": "modify",
+        "commands": "RenameCommands",
+        "create account": "CreateAcl",
+        "change account": "ModifyAcl",
+        "delete account": "DeleteAcl",
         "delete": "DeleteInstance",
     }
 
@@ -86,6 +93,8 @@ def test_an_instance_is_deleted_in_every_status(status: str) -> None:
 @pytest.mark.parametrize("operation", CHANGES)
 def test_a_change_of_parameters_is_busy_though_the_status_does_not_show_it(operation: Operation[Any, Any]) -> None:
     assert refusal(operation, "RUNNING", CONFIGURE) == "DCS.4114"
+    assert refusal(operation, "RUNNING", CHANGE_PASSWORD) == "DCS.4115"
+    assert refusal(operation, "RUNNING", CREATE_ACCOUNT) is None
     assert refusal(operation, "RUNNING", RESIZE_CHECK) is None
     assert refusal(operation, "RUNNING", RESIZE_CHECK, RESIZE) is None
     assert refusal(DELETE, "RUNNING", CONFIGURE) is None

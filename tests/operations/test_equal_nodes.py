@@ -1,4 +1,4 @@
-"""Functions, accounts and parameters are the same on every node of an instance."""
+"""Functions and parameters are the same on every node of an instance."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -76,7 +76,7 @@ def each_has(server: Server, wanted: dict[bytes, bytes]) -> Callable[[], bool]:
     return agree
 
 
-def test_new_shards_get_functions_and_accounts_and_later_changes_in_mid_scale(own_server: Server) -> None:
+def test_new_shards_get_functions_and_later_changes_in_mid_scale(own_server: Server) -> None:
     client = own_server.client()
     instance_id = created(client, 2, copies=2)
     caches = cache(client, instance_id)
@@ -85,8 +85,6 @@ def test_new_shards_get_functions_and_accounts_and_later_changes_in_mid_scale(ow
         for node in with_role(nodes, b"master").values():
             for name in ("kept", "replaced", "deleted"):
                 node.function_load(code(name, 1))
-        for node in nodes.values():
-            node.acl_setuser("reader", enabled=True, passwords=["+secret"], keys=["key:*"], commands=["+get"])
         assert until(each_has(own_server, expected(kept=1, replaced=1, deleted=1)), "replicas lack the libraries")
     policy = {
         "param_id": BY_NAME["maxmemory-policy"].id,
@@ -119,9 +117,6 @@ def test_new_shards_get_functions_and_accounts_and_later_changes_in_mid_scale(ow
     assert calls(caches, "added") == {3}
     until(each_has(own_server, expected(kept=1, replaced=2, added=3)), "a node has other libraries")
     with all_nodes(own_server) as nodes:
-        rules = {str(node.acl_getuser("reader")) for node in nodes.values()}
-        assert len(rules) == 1
-        assert "None" not in rules
         assert {node.config_get("maxmemory-policy")["maxmemory-policy"] for node in nodes.values()} == {"allkeys-lfu"}
 
 

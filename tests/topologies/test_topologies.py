@@ -47,7 +47,7 @@ def test_a_single_node_is_no_cluster_and_has_no_files_of_one() -> None:
     (node,) = layout.new_nodes(SETTINGS, "i", SINGLE)
     topology = topology_of(SINGLE.spec_code)
     access = Access("secret", None, Path())
-    conf = valkey_conf(node, access, {}, topology.settings(node, access))
+    conf = valkey_conf(node, access, {}, topology.settings(node, access), [])
     assert "cluster-" not in conf
     assert "tls-" not in conf
     assert "databases 256\n" in conf

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cachewright.valkey.acl import DENIED, client_rules, control_rules
+from cachewright.valkey.acl import DENIED, DENIED_TO_READERS, account_rules, client_rules, control_rules, hashed
 from cachewright.valkey.client import ask, connect
 from cachewright.valkey.commands_page import render
+from cachewright.valkey.users import User
 from standalone_node import OPEN, started
 
 PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
@@ -15,12 +16,24 @@ ALLOWED = (Path(__file__).parent / "allowed_commands.txt").read_text().split()
 
 
 async def test_every_command_of_the_server_is_either_allowed_or_denied_with_a_reason(tmp_path: Path) -> None:
+    disabled = ("command", "flushall", "hgetall")
+    password = hashed("Client-password-1")
+    users = {
+        "tenant": client_rules(password),
+        "writer": account_rules("write", password),
+        "reader": account_rules("read", password),
+        "limited": client_rules(None, disabled),
+        "control": control_rules("secret"),
+    }
     async with started(tmp_path, "cluster-enabled yes") as node, connect(node, OPEN) as client:
-        await ask(client, "ACL SETUSER", "tenant", "reset", *client_rules("Client-password-1"))
-        await ask(client, "ACL SETUSER", "control", "reset", *control_rules("secret"))
+        for user, rules in users.items():
+            await ask(client, "ACL SETUSER", user, "reset", *rules)
+        listed = [line for line in await ask(client, "ACL LIST") if not line.startswith("user default")]
+        assert set(listed) == {f"user {User(user, rules).line}" for user, rules in users.items()}, "as users compares"
         client.response_callbacks.clear()
-        known = dict(commands(await ask(client, "COMMAND")))
-        allowed: dict[str, set[str]] = {"tenant": set(), "control": set()}
+        rows = await ask(client, "COMMAND")
+        known, writing = dict(commands(rows)), set(writing_commands(rows))
+        allowed: dict[str, set[str]] = {user: set() for user in users}
         for name, arity in known.items():
             words = [*name.split("|"), *["1"] * 12][: abs(arity)]
             for user, names in allowed.items():
@@ -29,8 +42,20 @@ async def test_every_command_of_the_server_is_either_allowed_or_denied_with_a_re
     denied = [command for row in DENIED for command in row.commands]
     assert len(denied) == len(set(denied))
     assert known.keys() - allowed["tenant"] == set(denied)
-    assert allowed["tenant"] == set(ALLOWED)
+    assert allowed["tenant"] == allowed["writer"] == set(ALLOWED)
+    denied_to_readers = {command for row in DENIED_TO_READERS for command in row.commands}
+    assert allowed["reader"] == set(ALLOWED) - writing - denied_to_readers
+    assert allowed["limited"] == {name for name in ALLOWED if name.split("|")[0] not in disabled}
     assert allowed["control"] == known.keys()
+
+
+def writing_commands(rows: Sequence[Any]) -> Iterator[str]:
+    """Each command or subcommand with the flag `write`."""
+    for name, _, flags, *_, subcommands in rows:
+        if subcommands:
+            yield from writing_commands(subcommands)
+        elif "write" in flags:
+            yield name
 
 
 def commands(rows: Sequence[Any]) -> Iterator[tuple[str, int]]:

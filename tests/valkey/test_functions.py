@@ -1,11 +1,10 @@
-"""Function libraries and accounts of a real node."""
+"""Function libraries of a real node."""
 
 import asyncio
 from pathlib import Path
 
 import pytest
 
-from cachewright.valkey.accounts import accounts, change_accounts
 from cachewright.valkey.client import connect
 from cachewright.valkey.equality import Definitions, compare
 from cachewright.valkey.functions import (
@@ -73,22 +72,3 @@ def test_libraries_that_are_too_large_are_not_read(tmp_path: Path) -> None:
 
     with pytest.raises(LibrariesTooLarge, match="at most 16777216"):
         asyncio.run(read())
-
-
-def test_accounts_become_what_they_should_be_and_those_of_cachewright_stay(tmp_path: Path) -> None:
-    async def become() -> None:
-        lines = ("user cachewright on nopass ~* &* +@all",)
-        async with started(tmp_path, *lines) as node, connect(node, OPEN) as client:
-            rules = (">secret", "~app:*", "+@read", "(~other:* +get)")
-            await client.execute_command("ACL", "SETUSER", "reader", "on", *rules)  # type: ignore[no-untyped-call]
-            saved = await accounts(client)
-            assert saved.keys() == {"reader"}
-            assert b"secret" not in saved["reader"]
-            await change_accounts(client, compare({}, saved))
-            assert await accounts(client) == {}
-            await change_accounts(client, compare(saved, {}))
-            assert await accounts(client) == saved
-            users = await client.execute_command("ACL", "USERS")  # type: ignore[no-untyped-call]
-            assert set(users) == {"cachewright", "default", "reader"}
-
-    asyncio.run(become())

@@ -110,7 +110,7 @@ async def test_a_server_takes_both_ends_of_every_range(node: Node) -> None:
 
 async def test_a_file_with_parameters_starts_a_server_that_has_them(tmp_path: Path) -> None:
     changed = {"timeout": "17", "maxclients": "1000", EVENTS: "KEA", "maxmemory-policy": "allkeys-lfu"}
-    conf = valkey_conf(node_at(1), Access("secret", None, tmp_path), changed, cluster_settings(node_at(1)))
+    conf = valkey_conf(node_at(1), Access("secret", None, tmp_path), changed, cluster_settings(node_at(1)), [])
     lines = [line for line in conf.splitlines() if line.split(" ", 1)[0] in BY_NAME]
     assert len(lines) == len(PARAMETERS), "each is there once"
     async with started(tmp_path, *lines) as node, connect(node, OPEN) as client:

@@ -99,8 +99,8 @@ def handshake(folder: Path, authority: str | None) -> bool:
 
 def test_only_nodes_with_a_tls_port_are_configured_for_it() -> None:
     access = Access("secret", None, Path())
-    assert "tls" not in valkey_conf(PLAIN, access, {}, cluster_settings(PLAIN))
-    lines = valkey_conf(SECURED, access, {"tls-auth-clients": "no"}, cluster_settings(SECURED)).splitlines()
+    assert "tls" not in valkey_conf(PLAIN, access, {}, cluster_settings(PLAIN), [])
+    lines = valkey_conf(SECURED, access, {"tls-auth-clients": "no"}, cluster_settings(SECURED), []).splitlines()
     settings = dict(line.split(" ", 1) for line in lines)
     assert (
         settings.items()

@@ -24,6 +24,7 @@ from cachewright.api.openapi.document import describe
 from cachewright.api.progress_fast_path import ProgressFastPath
 from cachewright.api.responses import EXCEPTION_HANDLERS
 from cachewright.api.routes import (
+    access,
     audit,
     bandwidth,
     client_connections,
@@ -46,6 +47,7 @@ from cachewright.api.routes import (
     tags,
     tasks,
     webhooks,
+    whitelists,
 )
 from cachewright.api.routes.documentation import pages
 from cachewright.api.routes.metrics import metrics_page
@@ -55,6 +57,7 @@ from cachewright.config import Settings
 from cachewright.flavors import MEGABYTE
 from cachewright.services.audit_log import AuditLog
 from cachewright.services.credentials import CredentialService
+from cachewright.services.instance_access import InstanceAccess
 from cachewright.services.instance_attributes import InstanceAttributes
 from cachewright.services.instance_queries import InstanceQueries
 from cachewright.services.instances import InstanceService
@@ -111,7 +114,19 @@ SERVED = (
     configurations.update_instance_config,
     configurations.list_config_histories,
     configurations.show_config_history_detail,
-    configurations.show_ip_whitelist,
+    access.update_password,
+    access.reset_password,
+    access.list_acl_accounts,
+    access.create_acl_account,
+    access.delete_acl_account,
+    access.update_acl_account_remark,
+    access.update_acl_account,
+    access.update_acl_account_pass_word,
+    access.reset_acl_account_pass_word,
+    access.show_renamed_commands,
+    whitelists.show_ip_whitelist,
+    whitelists.update_ip_whitelist,
+    whitelists.update_ip_whitelist_async,
     key_scans.show_bigkey_autoscan_config,
     key_scans.update_bigkey_autoscan_config,
     key_scans.show_hotkey_autoscan_config,
@@ -181,6 +196,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     tasks: TaskService
     instances: InstanceQueries
     attributes: InstanceAttributes
+    access: InstanceAccess
     nodes: NodeQueries
     switchovers: SwitchoverService
     versions: ServerVersions
@@ -223,6 +239,7 @@ def create_app(
         "tasks": services.tasks,
         "instances": services.instances,
         "attributes": services.attributes,
+        "access": services.access,
         "nodes": services.nodes,
         "switchovers": services.switchovers,
         "versions": services.versions,

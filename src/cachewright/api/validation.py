@@ -13,6 +13,7 @@ import msgspec
 
 from cachewright import errors, flavors
 from cachewright.api import requests
+from cachewright.api.access_validation import disabled_commands, first_password
 from cachewright.api.requests import refused
 from cachewright.api.schemas.configurations import UpdateConfigBody
 from cachewright.api.schemas.flavors import ZONE
@@ -29,11 +30,6 @@ from cachewright.services.instance_queries import InstanceFilter
 from cachewright.topologies import TOPOLOGIES
 from cachewright.valkey.parameters import BY_ID, BY_NAME
 
-PASSWORD_LENGTH = (8, 32)
-"""Minimum and maximum length of an instance's password. The console's form checks the same."""
-
-_PASSWORD_CHARACTERS = re.compile(r"[a-zA-Z0-9`~!@#$^&*()\-_=+\\|{}:'\",<.>/?]*")
-_PASSWORD_CLASSES = (r"[a-z]", r"[A-Z]", r"[0-9]", r"[^a-zA-Z0-9]")
 _FULL_HOUR = re.compile(r"([01][0-9]|2[0-3]):00(:00)?")
 
 _NOT_SERVED = {
@@ -43,7 +39,6 @@ _NOT_SERVED = {
     "private_ip": "addresses cannot be chosen",
     "access_user": "it is for Memcached",
     "template_id": "parameter templates are not served",
-    "rename_commands": "commands cannot be renamed",
     "instance_backup_policy": "backups are not served",
 }
 """Fields of CreateInstance that must be empty or false, with the reason."""
@@ -100,7 +95,8 @@ def create_request(body: CreateBody, client: str = "") -> CreateRequest:
         flavor=flavor,
         engine_version=version,
         port=body.port,
-        password=_password(body),
+        password=first_password(body),
+        disabled_commands=disabled_commands(body.rename_commands) or (),
         attributes={field: value for field, value in replayed.items() if value},
     )
 
@@ -150,9 +146,8 @@ def attribute_change(body: UpdateBody, instance: Instance) -> AttributeChange:
     """ApiError with the code of the invalid field."""
     if body.port not in {None, instance.seed_port}:
         raise refused("port", "it cannot be changed")
-    for field in ("rename_commands", "instance_backup_policy"):
-        if getattr(body, field):
-            raise refused(field, _NOT_SERVED[field])
+    if body.instance_backup_policy:
+        raise refused("instance_backup_policy", _NOT_SERVED["instance_backup_policy"])
     _require_maintenance_window(body.maintain_begin, body.maintain_end)
     require_lines("description", body.description)
     require_line("security_group_id", body.security_group_id)
@@ -252,18 +247,3 @@ def _names(body: CreateBody) -> tuple[str, ...]:
     if body.instance_num == 1:
         return (body.name,)
     return tuple(f"{body.name}-{number:03}" for number in range(body.instance_num))
-
-
-def _password(body: CreateBody) -> str | None:
-    if body.no_password_access:
-        if body.password:
-            raise refused("password", "an instance with no_password_access takes none")
-        return None
-    if not body.password:
-        raise refused("password", "it is missing, and no_password_access is not true")
-    shortest, longest = PASSWORD_LENGTH
-    if not shortest <= len(body.password) <= longest or not _PASSWORD_CHARACTERS.fullmatch(body.password):
-        raise ApiError(errors.WEAK_PASSWORD, reason=f"it is not {shortest} to {longest} of the allowed characters")
-    if sum(bool(re.search(pattern, body.password)) for pattern in _PASSWORD_CLASSES) < 3:
-        raise ApiError(errors.WEAK_PASSWORD, reason="it has fewer than 3 of the 4 kinds of characters")
-    return body.password

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from cachewright.model.accounts import Account, PasswordChange
+
 Role = Literal["primary", "replica"]
 
 
@@ -24,6 +26,9 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     :ivar seed_port: port of the address that clients get: of a node, or of the instance's proxy.
     :ivar password: password of clients; None if they need none.
     :ivar control_secret: password of the control plane's user on every node; never returned by the API.
+    :ivar accounts: users of the nodes besides `default`.
+    :ivar disabled_commands: commands that no client may use, besides those that are denied on every instance.
+    :ivar pending_password: a change of `password` that has not succeeded yet.
     :ivar parameters: changed parameters of the nodes, by Valkey's names.
     :ivar node_ca: private key and certificate of the authority for TLS between the nodes, PEM; None without TLS. Never
     returned by the API.
@@ -49,6 +54,9 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     error_code: str | None = None
     parameters: dict[str, str] = {}
     node_ca: str | None = None
+    accounts: tuple[Account, ...] = ()
+    disabled_commands: tuple[str, ...] = ()
+    pending_password: PasswordChange | None = None
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,8 +15,9 @@ from cachewright.operations.context import OperationContext
 from cachewright.store import instances
 from cachewright.threads import in_background
 from cachewright.valkey.access import SOCKET, Access
-from cachewright.valkey.acl import CLIENT_USER, CONTROL_USER, client_rules, control_rules
+from cachewright.valkey.acl import CONTROL_USER, control_rules
 from cachewright.valkey.client import NODE_GONE, NodeRefused, ask, connect
+from cachewright.valkey.users import users_of
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ async def _adopt(context: OperationContext, instance_id: str, nodes: Sequence[No
     ready = await _each(old, access, _add_control_user)
     ready = await _each(ready, access, _change_replication_user)
     await _each(ready, access, _check_payloads)
-    adopted = await _each(ready, access, _restrict_clients)
+    adopted = await _each(ready, access, lambda _: _restrict_clients(instance))
     await _record(context, adopted, "tcp")
     if adopted:
         log.info(
@@ -84,8 +85,8 @@ def _change_replication_user(access: Access) -> list[tuple[str, ...]]:
     return [("CONFIG SET", "primaryuser", CONTROL_USER, "primaryauth", access.secret)]
 
 
-def _restrict_clients(access: Access) -> list[tuple[str, ...]]:
-    return [("ACL SETUSER", CLIENT_USER, "reset", *client_rules(access.password))]
+def _restrict_clients(instance: Instance) -> list[tuple[str, ...]]:
+    return [("ACL SETUSER", user.name, "reset", *user.rules) for user in users_of(instance)]
 
 
 def _check_payloads(_: Access) -> list[tuple[str, ...]]:

@@ -1,8 +1,8 @@
-"""Compare the nodes of each instance: function libraries and accounts should be the same on all of them.
+"""Compare the nodes of each instance: function libraries should be the same on all of them.
 
 Each instance is compared about once a minute, and only while no task changes it. A difference is reported only if it
 lasts, because clients load a library on one primary after another. `parameter_enforcement` compares and corrects
-parameters.
+parameters and users.
 """
 
 import asyncio
@@ -25,7 +25,6 @@ from cachewright.monitoring.incidents import Incidents
 from cachewright.operations.context import OperationContext
 from cachewright.threads import in_background
 from cachewright.valkey.access import Access
-from cachewright.valkey.accounts import accounts
 from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, connect
 from cachewright.valkey.equality import Definitions, compare, hashed, merged
 from cachewright.valkey.functions import (
@@ -59,13 +58,9 @@ _KIND: FaultKind = "unequal_nodes"
 
 
 class Compared(msgspec.Struct, frozen=True):
-    """Hashes of the function libraries and accounts of one node.
-
-    :ivar libraries: None if they are too large to be compared.
-    """
+    """Hashes of the function libraries of one node; None if they are too large to be compared."""
 
     libraries: Definitions | None
-    accounts: Definitions
 
 
 class _Read(msgspec.Struct, frozen=True):
@@ -146,7 +141,7 @@ class EqualityCheck:
     async def _read(self, node: Node, access: Access) -> Compared | None:
         try:
             async with connect(node, access, _ANSWER_SECONDS) as client:
-                return Compared(await self._hashes(node, client), hashed(await accounts(client)))
+                return Compared(await self._hashes(node, client))
         except (*NODE_GONE, NodeRefused):
             return None
 
@@ -167,22 +162,23 @@ class EqualityCheck:
 def differences(of_nodes: Mapping[str, Compared]) -> str:
     """Describe how nodes differ from what most of them have, by node id; empty if they are equal. Pure."""
     libraries = {node_id: found.libraries for node_id, found in of_nodes.items() if found.libraries is not None}
-    known = {node_id: compared.accounts for node_id, compared in of_nodes.items()}
     limit = f"{MOST_BYTES} bytes, and are not compared"
     too_large = [
         f"the function libraries of node {node_id} take more than {limit}"
         for node_id in sorted(of_nodes.keys() - libraries.keys())
     ]
-    sentences = [*_sentences("function library", libraries), *_sentences("account", known), *too_large]
+    sentences = [*_sentences(libraries), *too_large]
     more = f"; and {len(sentences) - _LISTED} more" if len(sentences) > _LISTED else ""
     return "; ".join(sentences[:_LISTED]) + more
 
 
-def _sentences(what: str, of_nodes: Mapping[str, Definitions]) -> Sequence[str]:
+def _sentences(of_nodes: Mapping[str, Definitions]) -> Sequence[str]:
     wanted = merged(list(of_nodes.values()))
     found = []
     for node_id, definitions in sorted(of_nodes.items()):
         difference = compare(wanted, definitions)
-        found += [f"node {node_id} does not have {what} {name}" for name in sorted(difference.missing)]
-        found += [f"node {node_id} has another version of {what} {name}" for name in sorted(difference.different)]
+        found += [f"node {node_id} does not have function library {name}" for name in sorted(difference.missing)]
+        found += [
+            f"node {node_id} has another version of function library {name}" for name in sorted(difference.different)
+        ]
     return found

@@ -1,6 +1,7 @@
-"""Enforces recorded parameters and the limit of client connections on all nodes, over connections that stay open.
+"""Enforces recorded parameters, users and the limit of client connections on all nodes, over connections that stay
+open.
 
-A node may miss a change of parameters, for example while it is frozen. Clients may open more connections than
+A node may miss a change of parameters or users, for example while it is frozen. Clients may open more connections than
 `maxclients`: Valkey rejects them only when the connections reserved for replication, migration and the control plane
 are used up as well (see `valkey.parameters`). The newest connections above the limit are closed.
 
@@ -24,6 +25,7 @@ from cachewright.hosts.host import NodeStartFailed
 from cachewright.logs import RARELY, about
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import ENDED, Task
+from cachewright.monitoring.user_enforcement import UserEnforcement, UserState, recorded_users
 from cachewright.operations import STATUSES_WITH_RUNNING_NODES
 from cachewright.operations.configure import CONFIGURE
 from cachewright.operations.context import OperationContext
@@ -43,6 +45,7 @@ from cachewright.valkey.parameters import (
     values,
 )
 from cachewright.valkey.session import FULL, Session
+from cachewright.valkey.users import User
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +76,18 @@ _MALFORMED = (KeyError, ValueError, TypeError, AttributeError)
 _CLIENT = re.compile(r"^id=(\d+) .*? user=(\S*)", re.MULTILINE)
 
 
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """A node with what the record says of it.
+
+    :ivar parameters: None while a task changes them.
+    :ivar users: None while a task changes them.
+    """
+
+    node: Node
+    parameters: Mapping[str, str] | None
+    users: tuple[User, ...] | None
+
+
 class NodeState(msgspec.Struct):
     """State of one node between rounds.
 
@@ -84,6 +99,7 @@ class NodeState(msgspec.Struct):
     session: Session | None = None
     compared: Mapping[str, str] | None = None
     compared_at: float = 0.0
+    users: UserState = msgspec.field(default_factory=UserState)
     locked_out_since: float | None = None
     complaint: str = ""
 
@@ -92,6 +108,7 @@ class ParameterEnforcement:
     def __init__(self, context: OperationContext, heartbeats: LoopHeartbeats) -> None:
         self._context = context
         self._heartbeats = heartbeats
+        self._users = UserEnforcement(context)
         self._states: dict[str, NodeState] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
@@ -124,13 +141,13 @@ class ParameterEnforcement:
     async def enforce(self) -> bool:
         """Check every node once. True if a node had too many clients."""
         targets = await in_background(self._targets)
-        for node_id in self._states.keys() - {node.id for node, _ in targets}:
+        for node_id in self._states.keys() - {target.node.id for target in targets}:
             _close(self._states.pop(node_id))
 
-        async def check(target: tuple[Node, Mapping[str, str] | None]) -> bool:
-            node, parameters = target
+        async def check(target: Target) -> bool:
+            node = target.node
             with about(instance_id=node.instance_id, node_id=node.id):
-                return await self._check_node(node, parameters, self._states.setdefault(node.id, NodeState()))
+                return await self._check_node(target, self._states.setdefault(node.id, NodeState()))
 
         return any(await gather_limited(check, targets, _AT_ONCE))
 
@@ -140,26 +157,35 @@ class ParameterEnforcement:
         for state in opened[most:]:
             _close(state)
 
-    def _targets(self) -> list[tuple[Node, Mapping[str, str] | None]]:
-        """Nodes that should run, each with the values of its instance; None while a task changes them."""
+    def _targets(self) -> list[Target]:
+        """Nodes that should run and have the control plane's user."""
         with self._context.database.read() as connection:
-            recorded = instances.parameters_in(connection, STATUSES_WITH_RUNNING_NODES)
-            changing = tasks.worked_on(connection, CONFIGURE.kind)
+            recorded = {found.id: found for found in instances.in_statuses(connection, STATUSES_WITH_RUNNING_NODES)}
+            configured = tasks.worked_on(connection, CONFIGURE.kind)
+            users = recorded_users(connection, recorded.values())
             nodes = instances.nodes_that_should_run(connection)
-        enforced = [node for node in nodes if node.instance_id in recorded and node.access != "password"]
+        parameters = {
+            instance_id: None if instance_id in configured else values(instance.parameters)
+            for instance_id, instance in recorded.items()
+        }
         return [
-            (node, None if node.instance_id in changing else values(recorded[node.instance_id])) for node in enforced
+            Target(node=node, parameters=parameters[node.instance_id], users=users[node.instance_id])
+            for node in nodes
+            if node.instance_id in recorded and node.access != "password"
         ]
 
-    async def _check_node(self, node: Node, parameters: Mapping[str, str] | None, state: NodeState) -> bool:
+    async def _check_node(self, target: Target, state: NodeState) -> bool:
+        node, parameters = target.node, target.parameters
         try:
             if state.session is None:
                 state.session = await self._open_session(node)
-                state.compared = None
+                state.compared, state.users = None, UserState()
             state.locked_out_since = None
             surplus = await self._close_surplus(node, parameters or state.compared, state.session)
             if parameters is not None and _due(state, parameters):
                 await self._compare(node, parameters, state, state.session)
+            if target.users is not None:
+                await self._users.compare(node, target.users, state.users, state.session)
         except (*NODE_GONE, NodeRefused, *_MALFORMED) as failure:
             _close(state)
             if FULL in str(failure):

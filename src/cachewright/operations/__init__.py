@@ -3,8 +3,8 @@
 `OPERATIONS` is their one registry; `operation.Operation` is what each declares. In the order of a task's life:
 
 - `requests`, `acceptance` and `admission` decide whether a request becomes a task
-- `create`, `resize`, `resize_check`, `restart`, `upgrade`, `configure`, `confirm` and `delete` validate requests and
-  make plans
+- `create`, `resize`, `resize_check`, `restart`, `upgrade`, `configure`, `users`, `confirm` and `delete` validate
+  requests and make plans
 - `resize` holds the parts of a resize plan: observation, plan, cost model, steps
 - `actions` perform the sub-steps, in an `OperationContext` (`context`)
 - `execution` binds operations to the engine, `instance_status` sets the status when a task ends
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cachewright.operations.configure import CONFIGURE
-from cachewright.operations.confirm import CONFIRM_CLIENT_ADDRESSES, CONFIRM_NO_TLS
+from cachewright.operations.confirm import CONFIRM_CLIENT_ADDRESSES, CONFIRM_NO_TLS, CONFIRM_NO_WHITELIST
 from cachewright.operations.create import CREATE
 from cachewright.operations.delete import DELETE
 from cachewright.operations.operation import Operation
@@ -23,6 +23,7 @@ from cachewright.operations.resize.operation import RESIZE
 from cachewright.operations.restart import RESTART
 from cachewright.operations.switchover import SWITCHOVER
 from cachewright.operations.upgrade import UPGRADE
+from cachewright.operations.users import USER_CHANGES
 
 OPERATIONS: Mapping[str, Operation[Any, Any]] = {
     operation.kind: operation
@@ -34,8 +35,10 @@ OPERATIONS: Mapping[str, Operation[Any, Any]] = {
         UPGRADE,
         RESIZE_CHECK,
         CONFIGURE,
+        *USER_CHANGES,
         CONFIRM_CLIENT_ADDRESSES,
         CONFIRM_NO_TLS,
+        CONFIRM_NO_WHITELIST,
         DELETE,
     )
 }

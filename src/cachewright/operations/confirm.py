@@ -45,5 +45,13 @@ class ConfirmNoTls(ConfirmClientAddresses):
     name = "UpdateSslSwitch"
 
 
+class ConfirmNoWhitelist(ConfirmClientAddresses):
+    """Confirms that connections are not filtered by address."""
+
+    kind = "confirm_no_whitelist"
+    name = "AddWhitelist"
+
+
 CONFIRM_CLIENT_ADDRESSES = ConfirmClientAddresses()
 CONFIRM_NO_TLS = ConfirmNoTls()
+CONFIRM_NO_WHITELIST = ConfirmNoWhitelist()

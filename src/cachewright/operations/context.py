@@ -23,6 +23,7 @@ from cachewright.valkey.certificates import CA_FILE, NODE_FILE, authority_certif
 from cachewright.valkey.config import valkey_conf
 from cachewright.valkey.migration.source_state import MigrationState
 from cachewright.valkey.topology import Needed, View
+from cachewright.valkey.users import users_of
 
 
 class OperationContext(msgspec.Struct, frozen=True):
@@ -77,7 +78,7 @@ class OperationContext(msgspec.Struct, frozen=True):
             **await self._certificates(instance, node.id),
             **topology.start_files(),
             **({SERVER_VERSION: node.server_version} if node.server_version else {}),
-            CONFIG: valkey_conf(node, access, parameters, topology.settings(node, access)),
+            CONFIG: valkey_conf(node, access, parameters, topology.settings(node, access), users_of(instance)),
         }
 
     async def open_port(self, instance: Instance, node: Node) -> None:

@@ -97,6 +97,9 @@ class Operation(Generic[RequestT, ParamsT]):
     async def recover(self, context: OperationContext, task: Task) -> None:
         """Leave the instance usable after a failure, at whichever sub-step it happened."""
 
+    def requested(self, connection: sa.Connection, instance: Instance, request: RequestT, task: Task) -> None:
+        """Record what the task is about to change, in the transaction that stores it. `instance` is as it was."""
+
     def succeeded(self, context: OperationContext, connection: sa.Connection, task: Task) -> None:
         """Record changes besides the status, in the transaction that ends the task with success."""
 

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from cachewright.flavors import Flavor
+from cachewright.model.accounts import AccountRole
 from cachewright.model.instances import Role
 from cachewright.model.tasks import DEFAULT_MODE, MigrationMode
 
@@ -15,6 +16,7 @@ class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     :ivar port: port of the first node for clients; None lets the server choose.
     :ivar password: None for an instance that accepts clients without a password.
+    :ivar disabled_commands: commands that no client may use.
     """
 
     names: tuple[str, ...]
@@ -22,6 +24,7 @@ class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
     engine_version: str
     port: int | None
     password: str | None
+    disabled_commands: tuple[str, ...] = ()
     attributes: dict[str, Any]
 
 
@@ -50,3 +53,42 @@ class SwitchoverRequest(msgspec.Struct, frozen=True, kw_only=True):
     roles: Mapping[str, Role]
     group_id: str | None = None
     node_id: str | None = None
+
+
+class PasswordRequest(msgspec.Struct, frozen=True):
+    """A new password of the instance.
+
+    :ivar password: None to accept clients without a password.
+    :ivar old_password: the present one, if the caller must know it.
+    """
+
+    password: str | None
+    old_password: str | None = None
+
+
+class NewAccount(msgspec.Struct, frozen=True, kw_only=True):
+    """An account to create."""
+
+    id: str
+    name: str
+    role: AccountRole
+    password: str
+    description: str
+
+
+class AccountRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A change of an account. None keeps what it has.
+
+    :ivar old_password: the present password, if the caller must know it.
+    """
+
+    account_id: str
+    role: AccountRole | None = None
+    password: str | None = None
+    old_password: str | None = None
+
+
+class CommandsRequest(msgspec.Struct, frozen=True):
+    """The commands that clients may not use from now on, in place of the present ones."""
+
+    disabled: tuple[str, ...]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
+import sqlalchemy as sa
 
 from cachewright import errors
 from cachewright.clock import now_ms
@@ -37,12 +38,15 @@ class InstanceAttributes:
             instance = instance_of(connection, principal.project_id, instance_id)
             if instance.status == "DELETING":
                 raise ApiError(errors.INSTANCE_STATE_CONFLICT)
-            change = decide(instance)
-            attributes = {**instance.attributes, **change.attributes}
-            instances.change(
-                connection,
-                instance_id,
-                name=change.name or instance.name,
-                attributes={field: value for field, value in attributes.items() if value},
-                updated_at=now_ms(),
-            )
+            store(connection, instance, decide(instance))
+
+
+def store(connection: sa.Connection, instance: Instance, change: AttributeChange) -> None:
+    attributes = {**instance.attributes, **change.attributes}
+    instances.change(
+        connection,
+        instance.id,
+        name=change.name or instance.name,
+        attributes={field: value for field, value in attributes.items() if value},
+        updated_at=now_ms(),
+    )

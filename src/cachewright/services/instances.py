@@ -106,6 +106,7 @@ def _add(
         created_at=now,
         updated_at=now,
         node_ca=node_ca,
+        disabled_commands=request.disabled_commands,
     )
     instances.add(connection, instance)
     instances.add_nodes(connection, nodes)

@@ -30,6 +30,8 @@ from cachewright.operations.operation import Accepted, Operation, ParamsT, Reque
 from cachewright.operations.requests import ResizeRequest
 from cachewright.operations.resize.operation import RESIZE, Preview
 from cachewright.placement.capacity import Limits, Shortage
+from cachewright.services.instance_attributes import AttributeChange
+from cachewright.services.instance_attributes import store as store_attributes
 from cachewright.services.lookup import instance_of, task_of, with_tasks_before
 from cachewright.store import instances, task_controls, tasks
 from cachewright.tasks import plan
@@ -59,10 +61,17 @@ class TaskService(msgspec.Struct, frozen=True):
     threads: RequestThreads
 
     def submit(
-        self, operation: Operation[RequestT, ParamsT], principal: Principal, instance_id: str, request: RequestT
+        self,
+        operation: Operation[RequestT, ParamsT],
+        principal: Principal,
+        instance_id: str,
+        request: RequestT,
+        attributes: Callable[[Instance], AttributeChange] | None = None,
     ) -> Task:
         """Start an operation on an instance. Return its task, which waits until the other tasks of the instance have
         ended. `Operation.cancels_others` cancels them: those that wait end now, the one that runs ends soon.
+
+        :param attributes: decides a change of name and attributes that is stored together with the task.
 
         Raises ApiError of `Operation.validate`, `acceptance.require_acceptable` (busy) or `admission.require_room`.
         """
@@ -81,6 +90,9 @@ class TaskService(msgspec.Struct, frozen=True):
             cancelled = _cancel(connection, unfinished) if operation.cancels_others else []
             dataset = self.statistics.used_memory(instance_id)
             task = add_task(connection, operation, principal, instance, accepted, dataset=dataset)
+            operation.requested(connection, instance, request, task)
+            if attributes is not None:
+                store_attributes(connection, instance, attributes(instance))
             if accepted.control != Control():
                 task_controls.put(connection, task.id, accepted.control)
         for other in cancelled:

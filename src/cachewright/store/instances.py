@@ -6,22 +6,20 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from cachewright.model.accounts import Accounts, PasswordChange
 from cachewright.model.instances import Instance, Node
 from cachewright.store import throughput
 from cachewright.store.database import secret_cipher
 from cachewright.store.rows import columns, from_row, to_row
-from cachewright.store.tables import incidents, instances, nodes, sentinels
+from cachewright.store.tables import incidents, instances, nodes, password_attempts, sentinels
 
 
 def add(connection: sa.Connection, instance: Instance) -> None:
     encrypt = secret_cipher(connection).encrypt
-    sealed = msgspec.structs.replace(
-        instance,
-        password=instance.password and encrypt(instance.password),
-        control_secret=encrypt(instance.control_secret),
-        node_ca=instance.node_ca and encrypt(instance.node_ca),
-    )
-    connection.execute(instances.insert().values(to_row(sealed)))
+    row = to_row(instance) | _sealed_access(connection, instance)
+    row["control_secret"] = encrypt(instance.control_secret)
+    row["node_ca"] = instance.node_ca and encrypt(instance.node_ca)
+    connection.execute(instances.insert().values(row))
 
 
 def get(connection: sa.Connection, project_id: str, instance_id: str) -> Instance | None:
@@ -94,19 +92,26 @@ def with_tls(connection: sa.Connection) -> list[tuple[str, bool]]:
     return [(row.spec_code, bool(row.tls)) for row in rows]
 
 
-def parameters_in(connection: sa.Connection, in_statuses: Collection[str]) -> dict[str, dict[str, str]]:
-    """Return the changed parameters of all instances in one of these statuses, by instance id."""
-    query = sa.select(instances.c.id, instances.c.parameters).where(instances.c.status.in_(in_statuses))
-    return {row.id: msgspec.json.decode(row.parameters) for row in connection.execute(query)}
-
-
 def change(connection: sa.Connection, instance_id: str, **values: Any) -> None:
     connection.execute(instances.update().where(instances.c.id == instance_id).values(columns(**values)))
+
+
+def change_access(connection: sa.Connection, instance: Instance) -> None:
+    """Store who may sign in to the instance: password, accounts and disabled commands."""
+    values = {**_sealed_access(connection, instance), "disabled_commands": list(instance.disabled_commands)}
+    change(connection, instance.id, **values)
+
+
+def in_statuses(connection: sa.Connection, wanted: Collection[str]) -> list[Instance]:
+    """Return all instances of all projects in one of these statuses."""
+    query = instances.select().where(instances.c.status.in_(wanted))
+    return [_with_decrypted_secrets(connection, row) for row in connection.execute(query)]
 
 
 def remove(connection: sa.Connection, instance_id: str) -> None:
     connection.execute(nodes.delete().where(nodes.c.instance_id == instance_id))
     connection.execute(incidents.delete().where(incidents.c.instance_id == instance_id))
+    connection.execute(password_attempts.delete().where(password_attempts.c.instance_id == instance_id))
     throughput.forget(connection, instance_id)
     connection.execute(instances.delete().where(instances.c.id == instance_id))
 
@@ -177,11 +182,29 @@ def should_run_in(connection: sa.Connection, in_statuses: Collection[str]) -> di
 
 
 def _with_decrypted_secrets(connection: sa.Connection, row: sa.Row[tuple[Any, ...]]) -> Instance:
-    instance = from_row(Instance, row._mapping)
+    sealed = dict(row._mapping)
+    accounts, pending = sealed.pop("accounts"), sealed.pop("pending_password")
+    instance = from_row(Instance, sealed)
     opened = secret_cipher(connection).decrypt
     return msgspec.structs.replace(
         instance,
         password=instance.password and opened(instance.password),
         control_secret=opened(instance.control_secret),
         node_ca=instance.node_ca and opened(instance.node_ca),
+        accounts=msgspec.json.decode(opened(accounts), type=Accounts) if accounts else (),
+        pending_password=msgspec.json.decode(opened(pending), type=PasswordChange) if pending else None,
     )
+
+
+def _sealed_access(connection: sa.Connection, instance: Instance) -> dict[str, str | None]:
+    """Return the columns of passwords and accounts, encrypted."""
+    encrypt = secret_cipher(connection).encrypt
+
+    def sealed(value: object) -> str | None:
+        return encrypt(msgspec.json.encode(value).decode()) if value else None
+
+    return {
+        "password": instance.password and encrypt(instance.password),
+        "accounts": sealed(instance.accounts),
+        "pending_password": sealed(instance.pending_password),
+    }

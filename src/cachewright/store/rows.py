@@ -7,7 +7,10 @@ import msgspec
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
-_NESTED = {"events", "subjects", "attributes", "parameters", "params", "details", "steps", "forecasts"}
+_NESTED = {
+    *("events", "subjects", "attributes", "parameters", "params", "details", "steps", "forecasts"),
+    "disabled_commands",
+}
 
 
 def to_row(record: msgspec.Struct) -> dict[str, Any]:

@@ -102,7 +102,19 @@ instances = sa.Table(
     sa.Column("error_code", sa.Text),
     sa.Column("parameters", sa.Text, nullable=False, server_default="{}"),
     sa.Column("node_ca", sa.Text),
+    sa.Column("accounts", sa.Text),
+    sa.Column("disabled_commands", sa.Text, nullable=False, server_default="[]"),
+    sa.Column("pending_password", sa.Text),
     sa.Index(None, "project_id", "created_at"),
+)
+
+password_attempts = sa.Table(
+    "password_attempts",
+    metadata,
+    sa.Column("owner", sa.Text, primary_key=True),
+    sa.Column("instance_id", sa.Text, nullable=False, index=True),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("locked_until", sa.BigInteger),
 )
 
 nodes = sa.Table(

@@ -110,9 +110,9 @@ def unfinished(connection: sa.Connection) -> list[Task]:
     return [from_row(Task, row._mapping) for row in connection.execute(query)]
 
 
-def worked_on(connection: sa.Connection, kind: str) -> set[str]:
-    """Return the ids of instances with an unfinished task of this kind."""
-    query = sa.select(tasks.c.instance_id).where(tasks.c.kind == kind, tasks.c.status.in_(UNFINISHED))
+def worked_on(connection: sa.Connection, *kinds: str) -> set[str]:
+    """Return the ids of instances with an unfinished task of one of these kinds."""
+    query = sa.select(tasks.c.instance_id).where(tasks.c.kind.in_(kinds), tasks.c.status.in_(UNFINISHED))
     return set(connection.execute(query).scalars())
 
 

@@ -1,8 +1,9 @@
-"""The users of nodes: `cachewright`, the control plane, and `default`, the clients of the instance. Where Sentinel
+"""Rights of the users of a node: `cachewright`, the control plane; `default`, the clients; and accounts. Where Sentinel
 watches the nodes, there are also `cachewright-sentinel` and `cachewright-proxy`, which may do little.
 
 The control plane and replication may use every command. Clients may use all data commands, but no command that
-administers the node, connects it to other machines, or reveals its secrets. The rules use Valkey's categories, so that
+administers the node, connects it to other machines, or reveals its secrets. Accounts with the role `write` have the
+rights of `default`, those with `read` change nothing. The rules use Valkey's categories, so that
 administrative commands of later releases are denied without a change here. `DENIED` lists the denied commands with the
 reasons; a test compares it with the command list of the bundled server.
 
@@ -10,8 +11,11 @@ Source: https://valkey.io/topics/acl and `COMMAND INFO` of Valkey 9.1.
 """
 
 import hashlib
+from collections.abc import Collection, Iterable
 
 import msgspec
+
+from cachewright.model.accounts import AccountRole
 
 CONTROL_USER = "cachewright"
 CLIENT_USER = "default"
@@ -44,6 +48,9 @@ _ALLOWED = (
 )  # fmt: skip
 """Commands that clients may use although Valkey lists them as administrative or dangerous. They concern only the data
 and statistics of the client's own instance. RESTORE checks its whole payload (`sanitize-dump-payload`)."""
+
+_WRITING = frozenset({"sort", "flushall", "flushdb", "restore"})
+"""Those that write."""
 
 
 class Denied(msgspec.Struct, frozen=True):
@@ -107,16 +114,38 @@ _SENTINEL_CLIENT_COMMANDS = (
 """Commands of clients that find the primary through sentinels."""
 
 
-def client_rules(password: str | None) -> tuple[str, ...]:
-    """Return the ACL rules of the user `default`. Without a password every client is accepted."""
-    sign_in = _password_hash(password) if password else "nopass"
-    allowed = (f"+{command}" for command in _ALLOWED)
-    return ("on", sign_in, "~*", "&*", "+@all", "-@admin", "-@dangerous", "-script|debug", *allowed)
+DENIED_TO_READERS = (
+    Denied(("publish", "spublish"), "Send messages to other clients."),
+    Denied(("script|flush", "script|kill", "function|kill", "client|unblock"), "End what other clients do."),
+    Denied(
+        ("slowlog|reset", "commandlog|reset", "latency|reset", "memory|purge"),
+        "Delete statistics, or make the node work.",
+    ),
+)
+"""Commands that accounts with the role `read` may not use, besides all commands that write. What scripts and functions
+write is refused as well, command by command."""
+
+
+def client_rules(password_hash: str | None, disabled: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the ACL rules of the user `default`. Without a password every client is accepted.
+
+    :param disabled: commands that the owner of the instance has disabled.
+    """
+    return _rules(password_hash, disabled, _ALLOWED)
+
+
+def account_rules(role: AccountRole, password_hash: str, disabled: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the ACL rules of an account."""
+    if role == "write":
+        return _rules(password_hash, disabled, _ALLOWED)
+    denied = [command for row in DENIED_TO_READERS for command in row.commands]
+    allowed = [command for command in _ALLOWED if command not in {*denied, *_WRITING}]
+    return _rules(password_hash, disabled, allowed, ("-@write", *(f"-{command}" for command in denied)))
 
 
 def control_rules(secret: str) -> tuple[str, ...]:
     """Return the ACL rules of the user `cachewright`."""
-    return ("on", _password_hash(secret), "~*", "&*", "+@all")
+    return ("on", f"#{hashed(secret)}", "~*", "&*", "+@all")
 
 
 def sentinel_rules(password: str) -> tuple[str, ...]:
@@ -132,7 +161,7 @@ def peer_rules(password: str) -> tuple[str, ...]:
 def sentinel_client_rules(password: str | None) -> tuple[str, ...]:
     """Return the ACL rules of the clients of one instance on sentinels. They may ask for the addresses of an instance
     whose id they know, but not list instances or receive events, which would show those of other projects."""
-    sign_in = _password_hash(password) if password else "nopass"
+    sign_in = f"#{hashed(password)}" if password else "nopass"
     allowed = (f"+{command}" for command in _SENTINEL_CLIENT_COMMANDS)
     return ("on", sign_in, "resetkeys", "resetchannels", "-@all", *allowed)
 
@@ -149,9 +178,19 @@ def derived_password(secret: str, user: str) -> str:
 
 def _least_rules(password: str, commands: tuple[str, ...], *channels: str) -> tuple[str, ...]:
     allowed = (f"+{command}" for command in commands)
-    return ("on", _password_hash(password), "resetkeys", "resetchannels", *channels, "-@all", *allowed)
+    return ("on", f"#{hashed(password)}", "resetkeys", "resetchannels", *channels, "-@all", *allowed)
 
 
-def _password_hash(password: str) -> str:
-    """Return the password as a hash, so that no file and no command reveals it."""
-    return f"#{hashlib.sha256(password.encode()).hexdigest()}"
+def hashed(password: str) -> str:
+    """Return the SHA-256 of a password, so that no file and no command reveals it."""
+    return hashlib.sha256(password.encode()).hexdigest()
+
+
+def _rules(
+    password_hash: str | None, disabled: Collection[str], allowed: Iterable[str], denied: Iterable[str] = ()
+) -> tuple[str, ...]:
+    """Return rules in the words of ACL LIST: no rule overrides another one on the same command."""
+    sign_in = f"#{password_hash}" if password_hash else "nopass"
+    kept = (f"+{command}" for command in allowed if command not in disabled)
+    never = (f"-{command}" for command in sorted(disabled))
+    return ("on", sign_in, "~*", "&*", "+@all", "-@admin", "-@dangerous", "-script|debug", *denied, *kept, *never)

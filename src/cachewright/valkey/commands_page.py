@@ -1,6 +1,6 @@
 """The page `docs/commands.md`: commands that clients of an instance may not use, here and on the cloud."""
 
-from cachewright.valkey.acl import DENIED
+from cachewright.valkey.acl import DENIED, DENIED_TO_READERS
 
 _CLOUD = frozenset(
     {
@@ -34,8 +34,23 @@ def render() -> str:
     for row in DENIED:
         for command in row.commands:
             cloud = "disabled" if command in _CLOUD else "not listed"
-            lines.append(f"| `{command.replace('|', ' ').upper()}` | {row.reason} | {cloud} |")
+            lines.append(f"| {_shown(command)} | {row.reason} | {cloud} |")
+    lines += [
+        "",
+        "## Accounts",
+        "",
+        "[Accounts](accounts.md) with the role `write` have the rights of `default`. Accounts with the role `read` may",
+        "use no command that writes, also in scripts and functions, and none of these:",
+        "",
+        "| command | why |",
+        "|---|---|",
+        *(f"| {_shown(command)} | {row.reason} |" for row in DENIED_TO_READERS for command in row.commands),
+    ]
     return "\n".join(lines) + "\n"
+
+
+def _shown(command: str) -> str:
+    return f"`{command.replace('|', ' ').upper()}`"
 
 
 if __name__ == "__main__":

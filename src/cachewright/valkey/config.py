@@ -12,11 +12,9 @@ from collections.abc import Iterable, Mapping
 from cachewright.model.instances import NEVER_PRIMARY, Node
 from cachewright.valkey.access import SOCKET, Access
 from cachewright.valkey.acl import (
-    CLIENT_USER,
     CONTROL_USER,
     PROXY_USER,
     SENTINEL_USER,
-    client_rules,
     control_rules,
     derived_password,
     proxy_rules,
@@ -25,6 +23,7 @@ from cachewright.valkey.acl import (
 from cachewright.valkey.certificates import CA_FILE, NODE_FILE
 from cachewright.valkey.parameters import node_settings, values
 from cachewright.valkey.slots import SlotRange
+from cachewright.valkey.users import User
 
 CLUSTER_NODE_TIMEOUT_MS = 5000
 
@@ -42,11 +41,14 @@ Setting = tuple[str, object]
 """Name and value of one line of valkey.conf."""
 
 
-def valkey_conf(node: Node, access: Access, parameters: Mapping[str, str], role: Iterable[Setting]) -> str:
+def valkey_conf(
+    node: Node, access: Access, parameters: Mapping[str, str], role: Iterable[Setting], users: Iterable[User]
+) -> str:
     """Return the text of valkey.conf.
 
     :param parameters: parameters that the owner of the instance has changed, by their names in Valkey.
     :param role: settings of the topology, such as `cluster_settings`.
+    :param users: of clients.
     """
     settings: list[Setting] = [
         ("bind", node.host),
@@ -66,7 +68,7 @@ def valkey_conf(node: Node, access: Access, parameters: Mapping[str, str], role:
         *((name, _quoted(value)) for name, value in node_settings(values(parameters)).items()),
         ("primaryuser", CONTROL_USER),
         ("primaryauth", _quoted(access.secret)),
-        ("user", " ".join((CLIENT_USER, *client_rules(access.password)))),
+        *(("user", user.line) for user in users),
         ("user", " ".join((CONTROL_USER, *control_rules(access.secret)))),
     ]
     return "".join(f"{name} {value}\n" for name, value in settings)

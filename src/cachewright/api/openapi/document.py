@@ -32,6 +32,7 @@ _PATH_SCHEMAS: Mapping[str, Schema] = {
     "task_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
     "node_id": {"type": "string", "pattern": "^[0-9a-f]{40}$"},
     "webhook_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+    "account_id": {"type": "string", "format": "uuid"},
     "job_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
     "history_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
 }

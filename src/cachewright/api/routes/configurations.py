@@ -1,4 +1,4 @@
-"""Parameters of an instance and the history of their changes, and the IP whitelist, which is not supported."""
+"""Parameters of an instance and the history of their changes."""
 
 from litestar import Response, get, put
 
@@ -8,7 +8,6 @@ from cachewright.api.routes.parameters import (
     Body,
     Call,
     InstanceId,
-    Instances,
     Nodes,
     Query,
     Records,
@@ -80,10 +79,3 @@ def show_config_history_detail(
     """ShowConfigHistoryDetail: who changed what, with old and new values."""
     task = records.configuration_change(requests.principal(request), instance_id, history_id)
     return responses.json(schemas.history_detail(task))
-
-
-@get("/v2/{project_id:str}/instance/{instance_id:str}/whitelist", opt=needs("dcs:instance:getConfiguration"))
-@endpoint
-def show_ip_whitelist(request: Call, instances: Instances, instance_id: InstanceId) -> Response[schemas.Whitelist]:
-    """ShowIpWhitelist: always empty and off."""
-    return responses.json(schemas.Whitelist(instances.get(requests.principal(request), instance_id).id))

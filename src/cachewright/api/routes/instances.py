@@ -6,6 +6,7 @@ from litestar import Response, delete, get, post, put
 
 from cachewright import errors
 from cachewright.api import requests, responses
+from cachewright.api.access_validation import disabled_commands
 from cachewright.api.auth.authorization import name_subjects
 from cachewright.api.auth.permissions import needs
 from cachewright.api.routes.parameters import (
@@ -27,10 +28,14 @@ from cachewright.api.schemas.instance_bodies import CreateBody, ResizeBody
 from cachewright.api.validation import attribute_change, create_request, instance_filter, resize_request
 from cachewright.errors import ApiError
 from cachewright.model.identity import Principal
+from cachewright.model.instances import Instance
 from cachewright.operations.delete import DELETE
 from cachewright.operations.operation import NoParams, Operation
+from cachewright.operations.requests import CommandsRequest
 from cachewright.operations.resize.operation import RESIZE
 from cachewright.operations.restart import RESTART
+from cachewright.operations.users import DISABLE_COMMANDS
+from cachewright.services.instance_attributes import AttributeChange
 from cachewright.services.tasks import TaskService
 
 _INSTANCES = "/v2/{project_id:str}/instances"
@@ -97,16 +102,27 @@ def show_instance(
 @endpoint
 def update_instance(
     request: Call,
+    *,
     attributes: Attributes,
     instances: Instances,
+    tasks: Tasks,
     instance_id: InstanceId,
     body: Body[change_schemas.UpdateBody],
 ) -> Response[None]:
-    """UpdateInstance: changes name, description, maintenance window and security group."""
+    """UpdateInstance: changes name, description, maintenance window and security group. `rename_commands` starts a
+    background task that disables commands."""
     principal = requests.principal(request)
     instances.get(principal, instance_id)
     changed = body.read()  # before the transaction, because a large body takes a while
-    attributes.change(principal, instance_id, lambda instance: attribute_change(changed, instance))
+
+    def decide(instance: Instance) -> AttributeChange:
+        return attribute_change(changed, instance)
+
+    disabled = disabled_commands(changed.rename_commands)
+    if disabled is None:
+        attributes.change(principal, instance_id, decide)
+    else:
+        tasks.submit(DISABLE_COMMANDS, principal, instance_id, CommandsRequest(disabled), decide)
     return responses.no_content()
 
 

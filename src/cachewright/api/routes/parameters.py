@@ -25,6 +25,7 @@ from cachewright.config import Settings
 from cachewright.errors import ApiError
 from cachewright.model.identity import Identity
 from cachewright.services.audit_log import AuditLog
+from cachewright.services.instance_access import InstanceAccess
 from cachewright.services.instance_attributes import InstanceAttributes
 from cachewright.services.instance_queries import InstanceQueries
 from cachewright.services.instances import InstanceService
@@ -50,6 +51,7 @@ Creation: TypeAlias = NamedDependency[InstanceService]
 Tasks: TypeAlias = NamedDependency[TaskService]
 Instances: TypeAlias = NamedDependency[InstanceQueries]
 Attributes: TypeAlias = NamedDependency[InstanceAttributes]
+Access: TypeAlias = NamedDependency[InstanceAccess]
 Nodes: TypeAlias = NamedDependency[NodeQueries]
 Versions: TypeAlias = NamedDependency[ServerVersions]
 Records: TypeAlias = NamedDependency[TaskRecords]
@@ -69,6 +71,7 @@ class PathFormat(msgspec.Struct, frozen=True):
 InstanceId: TypeAlias = Annotated[FromPath[str], PathFormat(requests.instance_id)]
 GroupId: TypeAlias = Annotated[FromPath[str], PathFormat(str.lower)]
 NodeId: TypeAlias = Annotated[FromPath[str], PathFormat(str.lower)]
+AccountId: TypeAlias = Annotated[FromPath[str], PathFormat(str.lower)]
 TaskId: TypeAlias = Annotated[FromPath[str], PathFormat(requests.task_id)]
 WebhookId: TypeAlias = Annotated[FromPath[str], PathFormat(requests.webhook_id)]
 

@@ -1,4 +1,4 @@
-"""Shapes of parameters and their history, and of the IP whitelist. Types follow the SDK's models."""
+"""Shapes of parameters and their history. Types follow the SDK's models."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
@@ -45,19 +45,6 @@ class Configurations(msgspec.Struct, frozen=True, kw_only=True):
     config_status: Literal["UPDATING", "SUCCESS", "FAILURE"]
     status: str
     redis_config: list[ConfigItem]
-
-
-class WhitelistGroup(msgspec.Struct, frozen=True):
-    group_name: str
-    ip_list: list[str]
-
-
-class Whitelist(msgspec.Struct, frozen=True):
-    """Always empty and off, because whitelists are not supported."""
-
-    instance_id: str
-    enable_whitelist: bool = False
-    whitelist: tuple[WhitelistGroup, ...] = ()
 
 
 _CONFIG_STATUS: Mapping[TaskStatus, Literal["UPDATING", "SUCCESS", "FAILURE"]] = {

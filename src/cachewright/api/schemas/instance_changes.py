@@ -13,8 +13,9 @@ MOST_IDS = 50
 
 
 class UpdateBody(msgspec.Struct, frozen=True, kw_only=True):
-    """Omitted fields do not change. `rename_commands` and `instance_backup_policy` must be empty, `port` must be the
-    present port."""
+    """Omitted fields do not change. `rename_commands` replaces the disabled commands, unless it is empty: an empty name
+    disables a command, its own name does not. `instance_backup_policy` must be empty, `port` must be the present port.
+    """
 
     name: Name | None = None
     description: Description | None = None

@@ -23,6 +23,11 @@ app.command(
 app.command("cachewright.cli.remote.nodes:app", name="nodes", help="Nodes of an instance: switchover, priority.")
 app.command("cachewright.cli.remote.versions:version")
 app.command("cachewright.cli.remote.versions:upgrade")
+app.command(
+    "cachewright.cli.remote.accounts:app",
+    name="accounts",
+    help="Who may sign in to an instance: list, create, set-password, set-role, delete.",
+)
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _ALL = 1000

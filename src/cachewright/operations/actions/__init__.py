@@ -12,6 +12,7 @@ from cachewright.operations.actions import (
     slots,
     switchover,
     upgrade,
+    users,
 )
 from cachewright.operations.actions.action import Action
 from cachewright.tasks.operation import PLAN, RECOVER, Policy
@@ -37,6 +38,8 @@ _ALL: tuple[Action[Any], ...] = (
     switchover.switch_over,
     switchover.check_followers,
     upgrade.upgrade_node,
+    users.set_users,
+    users.check_users,
 )
 ACTIONS: Mapping[str, Action[Any]] = {action.name: action for action in _ALL}
 POLICIES: Mapping[str, Policy] = {

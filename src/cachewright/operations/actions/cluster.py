@@ -8,7 +8,7 @@ import msgspec
 from cachewright.model.instances import Node
 from cachewright.operations.actions.action import NoArguments, action
 from cachewright.operations.context import OperationContext, best_view
-from cachewright.operations.slot_moves.equal_nodes import copy_definitions
+from cachewright.operations.slot_moves.equal_nodes import copy_libraries
 from cachewright.tasks.operation import StepContext
 from cachewright.topologies import CLUSTER
 from cachewright.topologies.topology import Topology
@@ -41,7 +41,7 @@ async def form_cluster(context: OperationContext, step: StepContext, _: NoArgume
 
 @action("join cluster", JoinCluster, timeout=60, attempts=3)
 async def join_cluster(context: OperationContext, step: StepContext, arguments: JoinCluster) -> None:
-    """Make new nodes members of the cluster, ready for slots, with the functions and accounts of the other nodes."""
+    """Make new nodes members of the cluster, ready for slots, with the functions of the other nodes."""
     instance = await context.instance(step.task)
     nodes = await context.nodes(step.task.instance_id)
     new = [node for node in nodes if node.id in arguments.node_ids]
@@ -54,7 +54,7 @@ async def join_cluster(context: OperationContext, step: StepContext, arguments: 
         *(cluster_membership.replace_placeholder(node, access, founding=False) for node in new_primaries)
     )
     serving = primaries(old, best_view(await context.views(instance, old)))
-    await copy_definitions(new, list(serving.values()), access)
+    await copy_libraries(new, list(serving.values()), access)
     await _open(context, step, [*old, *new_primaries], members)
     await _attach_replicas(new, access)
     await _open(context, step, members, members)

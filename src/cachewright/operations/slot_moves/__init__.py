@@ -1,1 +1,1 @@
-"""Safeguards around each move of slots: equal functions and accounts, and hazards of Valkey's slot migration."""
+"""Safeguards around each move of slots: equal functions, and hazards of Valkey's slot migration."""

@@ -1,7 +1,7 @@
-"""Copy function libraries and accounts to new nodes, so that clients find there what they find on the other nodes.
+"""Copy function libraries to new nodes, so that clients find there what they find on the other nodes.
 
-Parameters are the same on all nodes by valkey.conf. Scripts (SCRIPT LOAD) are not copied: Valkey neither replicates nor
-stores them, and after a NOSCRIPT error clients send EVAL. See docs/decisions/0036.
+Parameters and users are the same on all nodes by valkey.conf. Scripts (SCRIPT LOAD) are not copied: Valkey neither
+replicates nor stores them, and after a NOSCRIPT error clients send EVAL. See docs/decisions/0036.
 """
 
 import asyncio
@@ -16,7 +16,6 @@ from cachewright.concurrency import end_tasks, gather_limited
 from cachewright.model.instances import Node
 from cachewright.model.tasks import SubStep, Task
 from cachewright.valkey.access import Access
-from cachewright.valkey.accounts import accounts, change_accounts
 from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, connect
 from cachewright.valkey.equality import Definitions, Difference, compare, merged
 from cachewright.valkey.functions import (
@@ -37,17 +36,15 @@ _POLL_SHARE = 20
 _LAST_SECONDS = 5.0
 
 
-async def copy_definitions(new: Sequence[Node], old_primaries: Sequence[Node], access: Access) -> None:
-    """Give new nodes the function libraries and accounts of the primaries that serve clients.
+async def copy_libraries(new: Sequence[Node], old_primaries: Sequence[Node], access: Access) -> None:
+    """Give new nodes the function libraries of the primaries that serve clients.
 
     Replicas get the libraries from their primary. Raises one of NODE_GONE or NodeRefused."""
     if not old_primaries:
         return
     libraries = merged(await gather_limited(lambda node: _libraries(node, access), old_primaries, _AT_ONCE))
-    known = merged(await gather_limited(lambda node: _accounts(node, access), old_primaries, _AT_ONCE))
     new_primaries = [node for node in new if node.role == "primary"]
     await gather_limited(lambda node: _make_libraries_equal(node, libraries, access), new_primaries, _AT_ONCE)
-    await gather_limited(lambda node: _make_accounts_equal(node, known, access), new, _AT_ONCE)
 
 
 def joined_in(task: Task) -> frozenset[str]:
@@ -183,11 +180,6 @@ async def _libraries(node: Node, access: Access) -> Definitions:
         return await function_libraries(client)
 
 
-async def _accounts(node: Node, access: Access) -> Definitions:
-    async with connect(node, access) as client:
-        return await accounts(client)
-
-
 async def _make_libraries_equal(node: Node, wanted: Definitions, access: Access) -> None:
     async with connect(node, access) as client:
         difference = compare(wanted, await function_libraries(client))
@@ -198,9 +190,3 @@ async def _make_libraries_equal(node: Node, wanted: Definitions, access: Access)
                 node.id,
                 names,
             )
-
-
-async def _make_accounts_equal(node: Node, wanted: Definitions, access: Access) -> None:
-    async with connect(node, access) as client:
-        if difference := compare(wanted, await accounts(client)):
-            await change_accounts(client, difference)

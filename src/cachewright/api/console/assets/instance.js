@@ -1,5 +1,6 @@
-// Page of one instance: owners of slots, statistics of the last hour, nodes, tasks and parameters.
+// Page of one instance: owners of slots, statistics of the last hour, nodes, tasks, accounts and parameters.
 
+import { accounts } from "/console/accounts.js";
 import { ask, follow, may } from "/console/api.js";
 import { chart } from "/console/chart.js";
 import { colour, shardOf } from "/console/colours.js";
@@ -21,13 +22,13 @@ const CHARTS = [["Memory in use", "used_memory", size], ["Keys", "keys", number]
 export async function instancePage(main, { signal, titled }, id) {
   const wrong = h("p", { class: "wrong", role: "alert" });
   const servers = h("p", { class: "note versions" });
-  const [heading, faults, running, picture, shards, charts, tasks, settings] = Array.from({ length: 8 }, () => h("div"));
+  const [heading, faults, running, picture, shards, charts, tasks, users, settings] = Array.from({ length: 9 }, () => h("div"));
   const panel = (title, name, content) => h("section", { class: `card ${name}` }, h("h2", {}, title), content);
   const [slotsPanel, nodesPanel] = [panel("Slots", "slots", picture), panel("Shards", "shards", shards)];
   const pair = h("div", { class: "two" }, slotsPanel, nodesPanel);
   show(main, wrong, heading, servers, faults, running, pair,
     panel("The last hour", "hour", charts), panel("Tasks", "tasks", tasks),
-    panel("Parameters", "parameters", settings));
+    panel("Accounts", "accounts", users), panel("Parameters", "parameters", settings));
 
   let spec = null;
   let drawn = null;
@@ -59,6 +60,7 @@ export async function instancePage(main, { signal, titled }, id) {
       drawTasks();
       drawParameters(state.name);
       version(servers, state, drawTasks);
+      drawAccounts(state);
     }
   };
 
@@ -78,6 +80,13 @@ export async function instancePage(main, { signal, titled }, id) {
     const answer = await ask("GET", `instances/${id}/configs`).catch(() => null);
     const done = () => Promise.all([drawTasks(), drawParameters(name)]);
     if (answer && !signal.aborted) show(settings, ...parameters(id, name, answer, done));
+  }
+
+  async function drawAccounts(state) {
+    const [{ accounts: known }, { rename_commands: disabled }] = await Promise.all(
+      ["accounts", "rename-commands"].map((path) => ask("GET", `instances/${id}/${path}`))).catch(() => [{}, {}]);
+    const done = () => Promise.all([drawTasks(), drawAccounts(state)]);
+    if (known && !signal.aborted) show(users, ...accounts(state, known, disabled, done));
   }
 
   async function drawStatistics() {

@@ -34,7 +34,8 @@ function change(instanceId, name, all, done) {
     });
 }
 
-async function ended(id) {
+/** Wait for the end of a job. */
+export async function ended(id) {
   for (;;) {
     const job = await ask("GET", `jobs/${id}`);
     if (["SUCCESS", "FAIL"].includes(job.status)) return job;
