@@ -66,8 +66,8 @@ a mark every three seconds for resyncs that take hours; here it is every second.
 
 A percent is compared with the share of the duration that has elapsed. The interval between the 10th and the 90th
 percentile counts at all readings from 5 percent on. A jump is a shown end that differs by more than 15 % of the
-duration from that of the reading before, without a wait or a change of the control settings in the record. A kind of
-task is its content, direction, mode and clients.
+duration from that of the reading before, without a wait, a change of the control settings or another effort (by more
+than 5 %) in the record. A kind of task is its content, direction, mode and clients.
 """,
     measure=measure,
     summary=summary,

@@ -10,8 +10,9 @@ from bench.nodes import BareCluster, client_of
 from cachewright.model.instances import Node
 from cachewright.valkey.migration.jobs import jobs_in
 from cachewright.valkey.migration.mover import Move, Mover, Next
+from cachewright.valkey.migration.range_size import RangeSize
 from cachewright.valkey.migration.source_state import MigrationState
-from cachewright.valkey.migration.transfer import RangeSize, Transfer, TransferProgress
+from cachewright.valkey.migration.transfer import Transfer, TransferProgress
 from cachewright.valkey.slots import SLOTS, SlotRange
 from migration_control import Unhindered
 from serving import freeze, thaw
@@ -38,7 +39,7 @@ def move(source: Node, target: Node, after: Node) -> Transfer:
         control=Unhindered(),
         stalled_seconds=30,
         state=MigrationState(cpus=2),
-        following=Next(after, SECOND),
+        following=Next(after, SECOND, RangeSize(keys=0, bytes_per_key=100.0), lambda _: None),
     )
     asyncio.run(Mover(move).ensure(said.append))
     return said[-1]

@@ -20,6 +20,7 @@ from cachewright.valkey.migration.control import MigrationControl
 from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.job_failure import is_cured_by_smaller_batches, overflows
 from cachewright.valkey.migration.jobs import EXPORTED, Job, cancel_all, jobs
+from cachewright.valkey.migration.moving_ahead import MovingAhead
 from cachewright.valkey.migration.node_state import require_durable
 from cachewright.valkey.migration.permit import Permit
 from cachewright.valkey.migration.transfer import Transfer, TransferProgress
@@ -55,6 +56,7 @@ class JobFollower:
         stalled_seconds: float,
         limit_batches: Callable[[int], None],
         permit: Permit | None = None,
+        ahead: MovingAhead | None = None,
     ) -> None:
         """Prepare to follow jobs between two nodes, source and target.
 
@@ -62,6 +64,7 @@ class JobFollower:
         :param limit_batches: called with the number of keys that later batches of the source must not exceed.
         :param permit: given back when the jobs have to wait, because a batch that waits uses no processor. They end
             without it.
+        :param ahead: measures the following range, if it has been started.
         """
         self._nodes = nodes
         self._source, self._target = clients
@@ -69,6 +72,7 @@ class JobFollower:
         self._stalled_seconds = stalled_seconds
         self._limit_batches = limit_batches
         self._permit = permit
+        self._ahead = ahead
         self._first_stats: Mapping[str, Any] | None = None
         self._busy: NodeBusy | None = None
         self._failed_while_busy: NodeBusy | None = None
@@ -87,13 +91,16 @@ class JobFollower:
         try:
             while True:
                 try:
-                    current = await self._jobs(names)
+                    every = await jobs(self._source)
+                    current = _of_names(every, names)
                     stats = await self._stats()  # read it first, because the next range starts soon
                     if await self._have_ended(current, stats, progress):
                         progress.hand_over(current)
                         break
                     transfer = await progress.measure(self._target, current, int(stats[EXPORTED]))
                     report(transfer)
+                    if self._ahead:
+                        await self._ahead.measure(every)
                     await self._require_allowed()
                     await self._require_progress(clock, transfer, current)
                 except NodeBusy as busy:
@@ -106,12 +113,6 @@ class JobFollower:
         if self._failed_while_busy:
             raise self._failed_while_busy
         return int(stats[EXPORTED])
-
-    async def _jobs(self, names: set[str]) -> list[Job]:
-        current = [job for job in await jobs(self._source) if job.name in names]
-        if len(current) < len(names):
-            raise MigrationFailed(["the source has restarted"])
-        return current
 
     async def _stats(self) -> Mapping[str, Any]:
         stats: Mapping[str, Any] = await self._source.info("stats")
@@ -243,6 +244,13 @@ class _StallClock:
     @property
     def counted_seconds(self) -> float:
         return time.monotonic() - self._counted_from
+
+
+def _of_names(every: Sequence[Job], names: Set[str]) -> list[Job]:
+    current = [job for job in every if job.name in names]
+    if len(current) < len(names):
+        raise MigrationFailed(["the source has restarted"])
+    return current
 
 
 def _waits_for_child(states: Set[str]) -> bool:
