@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from cachewright.model.instances import Node
 from cachewright.valkey.client import NODE_GONE, NodeBusy, NodeRefused, Valkey
@@ -33,6 +33,9 @@ _POLL_SHARE = 0.1
 """Pause between two polls of a batch, as a share of the time that it has taken so far."""
 
 _BUSY_POLL_SECONDS = 0.25
+
+_SILENT_SECONDS = 0.1
+"""Time after which a source that does not answer is taken to hand a batch over."""
 
 _NOISE_BYTES = 64 * 1024
 """Growth of the byte counter that does not count as progress, because the counter includes the cluster bus."""
@@ -73,6 +76,7 @@ class JobFollower:
         self._limit_batches = limit_batches
         self._permit = permit
         self._ahead = ahead
+        self._last: _Look | None = None
         self._first_stats: Mapping[str, Any] | None = None
         self._busy: NodeBusy | None = None
         self._failed_while_busy: NodeBusy | None = None
@@ -91,13 +95,13 @@ class JobFollower:
         try:
             while True:
                 try:
-                    every = await jobs(self._source)
+                    every, stats = await self._look(progress, report)
                     current = _of_names(every, names)
-                    stats = await self._stats()  # read it first, because the next range starts soon
                     if await self._have_ended(current, stats, progress):
                         progress.hand_over(current)
                         break
-                    transfer = await progress.measure(self._target, current, int(stats[EXPORTED]))
+                    self._last = _Look(current, int(stats[EXPORTED]))
+                    transfer = await progress.measure(self._target, *self._last)
                     report(transfer)
                     if self._ahead:
                         await self._ahead.measure(every)
@@ -113,6 +117,24 @@ class JobFollower:
         if self._failed_while_busy:
             raise self._failed_while_busy
         return int(stats[EXPORTED])
+
+    async def _look(
+        self, progress: TransferProgress, report: Callable[[Transfer], None]
+    ) -> tuple[list[Job], Mapping[str, Any]]:
+        """Return all jobs of the source and its statistics. While it hands a batch over, the source does not answer;
+        meanwhile the target tells how far its last known jobs are."""
+        looking = asyncio.create_task(self._jobs_and_stats())
+        try:
+            while not (await asyncio.wait({looking}, timeout=_SILENT_SECONDS))[0]:
+                if self._last:
+                    with suppress(*NODE_GONE, NodeBusy, NodeRefused):
+                        report(await progress.measure(self._target, *self._last))
+            return looking.result()
+        finally:
+            looking.cancel()
+
+    async def _jobs_and_stats(self) -> tuple[list[Job], Mapping[str, Any]]:
+        return await jobs(self._source), await self._stats()  # at once, because the next range starts soon
 
     async def _stats(self) -> Mapping[str, Any]:
         stats: Mapping[str, Any] = await self._source.info("stats")
@@ -216,6 +238,13 @@ class JobFollower:
             self._control.end_wait()
             log.warning("migration of node %s: no longer %s", self._nodes[0].id, self._shown)
             self._shown = ""
+
+
+class _Look(NamedTuple):
+    """Jobs of the source, and the bytes that it had exported."""
+
+    jobs: list[Job]
+    exported: int
 
 
 class _StallClock:
