@@ -10,7 +10,7 @@ Source: CLUSTER MIGRATESLOTS and GETSLOTMIGRATIONS of Valkey 9.1; states as obse
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 
-from cachewright.valkey.client import NodeRefused, connect, connect_again
+from cachewright.valkey.client import NODE_GONE, NodeRefused, connect, connect_again
 from cachewright.valkey.client_activity import client_activity
 from cachewright.valkey.migration.batch_size import LARGE_KEYS, LARGE_QUEUED, SHORT_KEYS, BatchSizer
 from cachewright.valkey.migration.failure import MigrationFailed
@@ -154,13 +154,10 @@ class BatchMover:
         counts = await count_keys(source, slots_of(remaining))
         with suppress(NodeRefused):
             await start_jobs(source, cut(remaining, counts, LARGE_KEYS)[:LARGE_QUEUED], following.target.id)
-        self._ahead = MovingAhead(
-            following,
-            await self._opened.enter_async_context(connect(following.target, self._move.access)),
-            names={job.name for job in await self._jobs_of(following.target.id, following.part) if not job.ended},
-            counts=counts,
-            share=self._move.share,
-        )
+        started = {job.name for job in await self._jobs_of(following.target.id, following.part) if not job.ended}
+        with suppress(*NODE_GONE):  # that is the concern of the mover of that range
+            target = await self._opened.enter_async_context(connect(following.target, self._move.access))
+            self._ahead = MovingAhead(following, target, names=started, counts=counts, share=self._move.share)
 
     async def _own_jobs(self) -> list[Job]:
         return await self._jobs_of(self._move.target.id, self._move.part)

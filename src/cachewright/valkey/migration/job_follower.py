@@ -83,12 +83,10 @@ class JobFollower:
         self._shown = ""
 
     async def follow(self, names: set[str], progress: TransferProgress, report: Callable[[Transfer], None]) -> int:
-        """Report the progress of jobs until all of them have ended. Return the bytes that the source has exported by
-        then.
+        """Report the progress of jobs until all have ended. Return the bytes that the source has exported by then.
 
-        Either all of them have succeeded, or one was too large: then the others are cancelled, and later batches are
-        smaller. Otherwise cancel the jobs and raise MigrationFailed, or NodeBusy if a job has failed because a node was
-        busy.
+        Either all have succeeded, or one was too large: then the others are cancelled, and later batches are smaller.
+        Otherwise cancel them and raise MigrationFailed, or NodeBusy if one has failed because a node was busy.
         """
         started_at = time.monotonic()
         clock = _StallClock()
@@ -100,11 +98,8 @@ class JobFollower:
                     if await self._have_ended(current, stats, progress):
                         progress.hand_over(current)
                         break
-                    self._last = _Look(current, int(stats[EXPORTED]))
-                    transfer = await progress.measure(self._target, *self._last)
-                    report(transfer)
-                    if self._ahead:
-                        await self._ahead.measure(every)
+                    self._last = _Look(every, current, int(stats[EXPORTED]))
+                    transfer = await self._measure(self._last, progress, report)
                     await self._require_allowed()
                     await self._require_progress(clock, transfer, current)
                 except NodeBusy as busy:
@@ -128,10 +123,18 @@ class JobFollower:
             while not (await asyncio.wait({looking}, timeout=_SILENT_SECONDS))[0]:
                 if self._last:
                     with suppress(*NODE_GONE, NodeBusy, NodeRefused):
-                        report(await progress.measure(self._target, *self._last))
+                        await self._measure(self._last, progress, report)
             return looking.result()
         finally:
             looking.cancel()
+
+    async def _measure(self, look: "_Look", progress: TransferProgress, report: Callable[[Transfer], None]) -> Transfer:
+        """Report the progress of the jobs, and that of the following range."""
+        transfer = await progress.measure(self._target, look.current, look.exported)
+        report(transfer)
+        if self._ahead:
+            await self._ahead.measure(look.every)
+        return transfer
 
     async def _jobs_and_stats(self) -> tuple[list[Job], Mapping[str, Any]]:
         return await jobs(self._source), await self._stats()  # at once, because the next range starts soon
@@ -241,9 +244,10 @@ class JobFollower:
 
 
 class _Look(NamedTuple):
-    """Jobs of the source, and the bytes that it had exported."""
+    """All jobs of the source, those that are followed, and the bytes that it had exported."""
 
-    jobs: list[Job]
+    every: list[Job]
+    current: list[Job]
     exported: int
 
 
