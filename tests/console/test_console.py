@@ -157,6 +157,11 @@ def test_a_scale_is_planned_confirmed_and_watched(
     client, instance_id = cluster
     open_instance(page, instance_id)
     expect(page.locator(".legend li")).to_have_count(2)
+    page.get_by_role("button", name="Resize").click()
+    page.get_by_role("dialog").get_by_label("Replicas per shard").fill("1")
+    page.get_by_role("button", name="Plan").click()
+    expect(page.get_by_text("0 to 1 replicas per shard")).to_be_visible()
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
     plan(page, 4)
     expect(page.get_by_text("2 to 4 shards")).to_be_visible()
     expect(page.get_by_role("dialog")).to_contain_text("8,192 slots")

@@ -81,6 +81,11 @@ def test_a_cluster_is_made_planned_resized_and_deleted(
     assert show(client, instance_id).sharding_count == 3
     assert present(caches, KEYS) == KEYS
 
+    planned = run("plan", "resize", "typed", "--replicas", "1")
+    assert (planned.returncode, "0 to 1 replicas per shard" in planned.stdout) == (0, True)
+    mixed = run("instances", "resize", "typed", "--replicas", "1", "--shards", "4")
+    assert (mixed.returncode, "separate requests" in mixed.stderr) == (3, True)
+
     task_id = events[-1]["task_id"]
     assert "Slot migration." in run("tasks", "show", task_id).stdout
     assert told("tasks", "show", task_id)["instance_id"] == instance_id

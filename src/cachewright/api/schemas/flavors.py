@@ -105,7 +105,7 @@ def _processor(resized: Flavor | None) -> str:
 
 
 def _can_become(now: Flavor, new: Flavor) -> bool:
-    return TOPOLOGIES[now.cache_mode].can_become(now, new) and not new.same_size(now)
+    return TOPOLOGIES[now.cache_mode].can_become(now, new) and not new.same_nodes(now)
 
 
 def _can_vote(flavor: Flavor) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cachewright.operations.actions import checks, cluster, nodes, parameters, slots, switchover, upgrade
+from cachewright.operations.actions import checks, cluster, nodes, parameters, replicas, slots, switchover, upgrade
 from cachewright.operations.actions.action import Action
 from cachewright.tasks.operation import PLAN, RECOVER, Policy
 
@@ -19,6 +19,8 @@ _ALL: tuple[Action[Any], ...] = (
     nodes.stop_node,
     parameters.set_parameters,
     parameters.check_parameters,
+    replicas.add_replica,
+    replicas.remove_replica,
     slots.move_slots,
     switchover.compare_offsets,
     switchover.switch_over,

@@ -184,7 +184,7 @@ def current_primary(nodes: Sequence[Node], views: Mapping[str, View | None]) -> 
 def _old_primaries(task: Task, nodes: Sequence[Node], views: Mapping[str, View | None]) -> list[Node]:
     """Primaries of the shards that were in the instance before the task."""
     joined = joined_in(task)
-    new_shards = {node.shard for node in nodes if node.id in joined}
+    new_shards = {node.shard for node in nodes if node.id in joined and node.role == "primary"}
     by_shard = primaries(nodes, best_view(views))
     return [node for shard, node in by_shard.items() if shard not in new_shards]
 
