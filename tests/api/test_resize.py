@@ -41,7 +41,6 @@ REFUSED: list[tuple[Mapping[str, Any], str, str]] = [
     (MORE_COPIES | {"node_list": ["n"]}, "DCS.4930", "node_list"),
     ({"available_zones": ["local"]}, "DCS.4933", "available_zones"),
     (MORE_COPIES | {"available_zones": ["az2"]}, "DCS.4933", "az2"),
-    ({"execute_immediately": False}, "DCS.4062", "execute_immediately"),
     ({"execute_immediately": "true"}, "DCS.4062", "execute_immediately"),
 ]
 

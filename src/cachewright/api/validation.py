@@ -125,8 +125,6 @@ def resize_request(body: ResizeBody, instance: Instance) -> ResizeRequest:
     kind of change."""
     if body.change_type and body.change_type not in _CHANGE_TYPES:
         raise refused("change_type", f"it is not one of {', '.join(_CHANGE_TYPES)}")
-    if not body.execute_immediately:
-        raise refused("execute_immediately", "a resize cannot wait for a maintenance window")
     capacity = capacity_mb(body.new_capacity)
     if capacity is None:
         raise refused("new_capacity", "it is not a whole number of MB")
@@ -144,6 +142,7 @@ def resize_request(body: ResizeBody, instance: Instance) -> ResizeRequest:
         mode=body.migration_mode,
         reserved_ip=tuple(body.reserved_ip),
         node_list=tuple(body.node_list),
+        in_window=not body.execute_immediately,
     )
 
 

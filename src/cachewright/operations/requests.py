@@ -32,6 +32,7 @@ class ResizeRequest(msgspec.Struct, frozen=True, kw_only=True):
     :ivar mode: how slots move.
     :ivar reserved_ip: addresses of nodes that stay.
     :ivar node_list: ids of nodes that leave.
+    :ivar in_window: begin in the maintenance window.
     """
 
     spec_code: str
@@ -39,6 +40,7 @@ class ResizeRequest(msgspec.Struct, frozen=True, kw_only=True):
     mode: MigrationMode = DEFAULT_MODE
     reserved_ip: tuple[str, ...] = ()
     node_list: tuple[str, ...] = ()
+    in_window: bool = False
 
 
 class ConfigureRequest(msgspec.Struct, frozen=True):

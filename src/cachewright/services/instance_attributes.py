@@ -11,6 +11,7 @@ from cachewright.errors import ApiError
 from cachewright.model.identity import Principal
 from cachewright.model.instances import Instance
 from cachewright.services.lookup import instance_of
+from cachewright.services.scheduled_tasks import reschedule
 from cachewright.store import instances
 from cachewright.store.database import Database
 
@@ -39,10 +40,13 @@ class InstanceAttributes:
                 raise ApiError(errors.INSTANCE_STATE_CONFLICT)
             change = decide(instance)
             attributes = {**instance.attributes, **change.attributes}
+            now = now_ms()
             instances.change(
                 connection,
                 instance_id,
                 name=change.name or instance.name,
                 attributes={field: value for field, value in attributes.items() if value},
-                updated_at=now_ms(),
+                updated_at=now,
             )
+            if change.attributes.keys() & {"maintain_begin", "maintain_end"}:
+                reschedule(connection, instance_of(connection, principal.project_id, instance_id), now)

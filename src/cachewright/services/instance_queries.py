@@ -92,7 +92,7 @@ class InstanceQueries:
                 instance=instance,
                 nodes=instances.nodes_of(connection, instance_id),
                 used_memory=self._statistics.used_memory(instance_id),
-                unfinished=tasks.unfinished_of(connection, instance_id),
+                unfinished=tasks.active_of(connection, instance_id),
             )
 
     def page(

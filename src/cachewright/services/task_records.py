@@ -60,9 +60,11 @@ class TaskRecords:
             return with_tasks_before(connection, task)
 
     async def cached(self, project_id: str, instance_id: str, task_id: str, render: Callable[[Task], View]) -> View:
-        """Return `render(task)` for the present state of the task, cached until the database changes. `render` must be
-        pure, and callers share its result. Raises ApiError DCS.3022 or DCS.4958."""
-        view = await self._cache.ask(_rendered, render, project_id, instance_id, task_id)
+        """Return `render(task)` for the present state of the task, cached until the database changes, unless the task
+        waits for a time. `render` must be pure, and callers share its result. Raises ApiError DCS.3022 or DCS.4958."""
+        view = await self._cache.ask(_cacheable, render, project_id, instance_id, task_id)
+        if isinstance(view, _Scheduled):
+            view = await self._database.answer(_rendered, render, project_id, instance_id, task_id)
         if isinstance(view, _NotFound):
             raise ApiError(view.code)
         return view
@@ -136,6 +138,21 @@ def _controlled(connection: sa.Connection, task: Task) -> ControlledTask:
 
 class _NotFound(msgspec.Struct, frozen=True):
     code: str
+
+
+class _Scheduled(msgspec.Struct, frozen=True):
+    """The task waits for a maintenance window: its remaining time changes while the database does not."""
+
+
+def _cacheable(
+    connection: sa.Connection, render: Callable[[Task], View], project_id: str, instance_id: str, task_id: str
+) -> View | _NotFound | _Scheduled:
+    try:
+        if task_on_record(connection, project_id, instance_id, task_id).is_scheduled:
+            return _Scheduled()
+    except ApiError as error:
+        return _NotFound(error.code)
+    return _rendered(connection, render, project_id, instance_id, task_id)
 
 
 def _rendered(

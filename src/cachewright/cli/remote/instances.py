@@ -40,6 +40,7 @@ MemoryGb = Annotated[float | None, Parameter(help="Memory of a single instance, 
 RemovedNodes = Annotated[
     tuple[str, ...], Parameter(negative="", help="Id of a node to remove, with fewer --replicas. May be repeated.")
 ]
+InWindow = Annotated[bool, Parameter(negative="", help="Begin in the maintenance window of the instance.")]
 Spec = Annotated[str | None, Parameter(help="Spec code, instead of sizes.")]
 
 
@@ -179,6 +180,7 @@ def resize(
     spec: Spec = None,
     remove_node: RemovedNodes = (),
     mode: Mode = None,
+    in_maintenance_window: InWindow = False,
     wait: Wait = False,
     json: AsJson = False,
 ) -> None:
@@ -191,6 +193,7 @@ def resize(
     body = found(server, instance)
     flavor = resized(body["spec_code"], shards, shard_gb, spec, memory_gb=memory_gb, replicas=replicas)
     size = {"spec_code": flavor.spec_code, "new_capacity": float(flavor.capacity_gb), "node_list": remove_node}
+    size["execute_immediately"] = not in_maintenance_window
     answer = server.ask("POST", f"instances/{body['instance_id']}/resize", with_mode(size, mode))
     follow(server, body["instance_id"], answer if json else f"{body['name']} to {flavor.spec_code}", wait, json)
 

@@ -86,7 +86,7 @@ def validate(instance: Instance, nodes: Sequence[Node], request: ResizeRequest) 
         stay=tuple(sorted(named.stay)),
         leave=tuple(sorted(named.leave)),
     )
-    return Accepted(params, msgspec.structs.asdict(details), Control(mode=request.mode))
+    return Accepted(params, msgspec.structs.asdict(details), Control(mode=request.mode), request.in_window)
 
 
 def expected_seconds(steps: Sequence[Step], nodes: Sequence[Node], params: ResizeParams, dataset: int) -> float:

@@ -13,14 +13,16 @@ export async function resize(state) {
   const instance = await ask("GET", `instances/${state.instance_id}`);
   const form = isCluster(instance.spec_code) ? clusterForm(instance) : await memoryForm(instance);
   const plan = h("div", { class: "plan", "aria-live": "polite" });
+  const later = h("input", { type: "checkbox", "data-key": "later" });
+  const window = `${instance.maintain_begin.slice(0, 5)} to ${instance.maintain_end.slice(0, 5)} UTC`;
   const planButton = h("button", { type: "button", "data-key": "plan", onclick: look }, "Plan");
   let planned = null;
 
   const box = dialog(`Resize ${state.name}`,
-    [...form.fields, planButton, plan],
+    [...form.fields, h("label", { class: "inline" }, later, ` Begin in the maintenance window (${window})`), planButton, plan],
     "Resize", async () => {
       await ask("POST", `instances/${state.instance_id}/resize`,
-        { spec_code: planned, new_capacity: form.gigabytes(), ...form.mode() });
+        { spec_code: planned, new_capacity: form.gigabytes(), execute_immediately: !later.checked, ...form.mode() });
       const { tasks } = await ask("GET", `instances/${state.instance_id}/tasks?limit=1`);
       if (tasks[0]) location.hash = `#/instances/${state.instance_id}`;
     }, { ready: false });
