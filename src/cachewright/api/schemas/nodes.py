@@ -175,7 +175,7 @@ def deletable_replicas(instance: Instance, infos: Sequence[NodeInfo]) -> Deletab
             replication_id=_replication_id(instance, info),
             node_id=info.node.id,
             replication_ip=info.node.host,
-            group_id=group_id(instance, info.node.shard),
+            group_id=group_id(instance.id, info.node.shard),
             group_name=group_name(info.node.shard),
             available_zone=_zone(instance),
         )
