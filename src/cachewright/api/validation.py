@@ -227,6 +227,9 @@ def _flavor(body: CreateBody) -> Flavor:
         raise ApiError(
             errors.INVALID_INSTANCE_TYPE, reason=f"spec_code: {flavor.cache_mode} is not served, {served} are"
         )
+    if flavor.cpu_type != flavors.machine_cpu_type():
+        reason = f"{flavor.spec_code} is for {flavor.cpu_type}, this host is {flavors.machine_cpu_type()}"
+        raise refused("spec_code", reason)
     if capacity_mb(body.capacity) != flavor.capacity_mb:
         raise refused("capacity", f"{flavor.spec_code} has {flavor.capacity_gb} GB")
     stands_for: dict[str, Any] = {
