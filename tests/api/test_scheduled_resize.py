@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,21 +12,17 @@ from cachewright.model.tasks import Task
 from cachewright.services.scheduled_tasks import TaskScheduler
 from cachewright.store import instances, tasks
 from cachewright.tasks.feed import TaskFeed
+from serving import window
 
 LARGER = {"spec_code": "redis.cluster.xu1.large.r1.s1.5", "new_capacity": 5}
 HOUR_MS = 3600 * 1000
-
-
-def hour(later: int) -> str:
-    return f"{datetime.now(UTC) + timedelta(hours=later):%H}:00:00"
 
 
 @pytest.fixture
 def instance_id(tenant: Tenant) -> str:
     """An instance whose window begins in a few hours."""
     made = tenant.instance()
-    window = {"maintain_begin": hour(4), "maintain_end": hour(8)}
-    assert tenant.call("PUT", f"instances/{made}", window).status == 204
+    assert tenant.call("PUT", f"instances/{made}", window(4)).status == 204
     return made
 
 
@@ -64,12 +59,11 @@ def test_it_waits_and_knows_when_the_window_begins(tenant: Tenant, instance_id: 
     assert record["task"]["status"] == "WAITING"
     (wait,) = record["waiting"]
     assert wait["cause"].startswith("the maintenance window, which begins at ")
-    assert f"T{hour(4)}" in wait["cause"]
-    left = [record["progress"]["remain_time"], tenant.call("GET", f"instances/{instance_id}/tasks/{task.id}/progress")]
-    remaining = left[1].json["remain_time"]  # type: ignore[union-attr]  # an answer
-    assert left[0] == pytest.approx(remaining, abs=60)
+    assert f"T{window(4)['maintain_begin']}" in wait["cause"]
     assert task.begins_at is not None
-    assert remaining == pytest.approx(task.begins_at / 1000 - time.time(), abs=60)
+    progress = tenant.call("GET", f"instances/{instance_id}/tasks/{task.id}/progress").json
+    for remaining in (record["progress"]["remain_time"], progress["remain_time"]):
+        assert remaining == pytest.approx(task.begins_at / 1000 - time.time(), abs=60)
 
 
 def test_other_operations_run_meanwhile_and_a_second_resize_is_refused(
@@ -105,14 +99,12 @@ def test_it_begins_in_the_window_when_the_instance_is_ready(tenant: Tenant, inst
 
 
 def test_a_changed_window_moves_it_and_an_open_one_needs_no_wait(tenant: Tenant, instance_id: str, task: Task) -> None:
-    window = {"maintain_begin": hour(6), "maintain_end": hour(10)}
-    assert tenant.call("PUT", f"instances/{instance_id}", window).status == 204
+    assert tenant.call("PUT", f"instances/{instance_id}", window(6)).status == 204
     assert task.begins_at is not None
     assert stored(tenant, instance_id).begins_at == task.begins_at + 2 * HOUR_MS
     assert tenant.call("POST", f"instances/{instance_id}/tasks/{task.id}/cancel").status == 200
     assert (tenant.stored(instance_id).status, tenant.stored(instance_id).error_code) == ("RUNNING", None)
-    window = {"maintain_begin": hour(0), "maintain_end": hour(4)}
-    assert tenant.call("PUT", f"instances/{instance_id}", window).status == 204
+    assert tenant.call("PUT", f"instances/{instance_id}", window(0)).status == 204
     assert tenant.call("POST", f"instances/{instance_id}/resize", LARGER | {"execute_immediately": False}).status == 204
     assert tenant.stored(instance_id).status == "EXTENDING"
 

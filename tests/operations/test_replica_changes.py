@@ -1,6 +1,5 @@
 """Replicas are added to the shards of a cluster and removed from them, under traffic."""
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psutil
@@ -24,6 +23,7 @@ from serving import (
     show,
     spec,
     until,
+    window,
 )
 from traffic import Traffic
 
@@ -35,10 +35,6 @@ def change(client: Any, instance_id: str, copies: int, **fields: Any) -> str:
     body = ResizeInstanceBody(spec_code=spec(2, copies=copies), new_capacity=2, **fields)
     client.resize_instance(ResizeInstanceRequest(instance_id=instance_id, body=body))
     return str(newest_task(client, instance_id).id)
-
-
-def hour(later: int) -> str:
-    return f"{datetime.now(UTC) + timedelta(hours=later):%H}:00:00"
 
 
 def process_of(server: Server, node_id: str) -> psutil.Process:
@@ -72,7 +68,7 @@ def require_copies(server: Server, client: Any, instance_id: str, copies: int) -
 
 def test_replicas_come_and_go_while_nodes_and_the_server_are_killed(own_server: Server) -> None:
     client = own_server.client()
-    instance_id = created(client, 2, maintain_begin=hour(6), maintain_end=hour(10))
+    instance_id = created(client, 2, **window(6))
     load(cache(client, instance_id), KEYS)
     traffic = [Traffic(number, show(client, instance_id).port) for number in range(2)]
     for thread in traffic:
@@ -90,7 +86,7 @@ def test_replicas_come_and_go_while_nodes_and_the_server_are_killed(own_server: 
     own_server.start()
     client = own_server.client()
     assert (newest_task(client, instance_id).status, show(client, instance_id).status) == ("WAITING", "RUNNING")
-    open_now = ModifyInstanceBody(maintain_begin=hour(0), maintain_end=hour(4))
+    open_now = ModifyInstanceBody(**window(0))
     client.update_instance(UpdateInstanceRequest(instance_id=instance_id, body=open_now))
     joining = until(lambda: synchronizing(client, instance_id, task_id), "no replica synchronizes")
     process_of(own_server, joining).kill()

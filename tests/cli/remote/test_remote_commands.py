@@ -13,7 +13,7 @@ import pytest
 from cachewright.cli.remote.instances import newest_task
 from cachewright.client.account import read
 from cachewright.client.http import ApiClient
-from serving import PASSWORD, Server, cache, created, ended, load, present, resize, show, spec
+from serving import PASSWORD, Server, cache, created, ended, load, present, resize, show, spec, window
 
 CACHEWRIGHT = (sys.executable, "-m", "cachewright")
 KEYS = 20_000
@@ -103,7 +103,9 @@ def test_a_cluster_is_made_planned_resized_and_deleted(
     assert told("tasks", "show", deletion)["task"]["name"] == "DeleteInstance", "found although the instance is deleted"
 
 
-def test_a_single_instance_is_made_resized_and_deleted(server: Server, client: Any, run: Run) -> None:
+def test_a_single_instance_is_made_resized_and_deleted(
+    server: Server, client: Any, run: Run, told: Callable[..., Any]
+) -> None:
     made = run(
         "instances", "create", "lone", "--type", "single", "--memory-gb", "0.5", "--no-password", "--wait"
     )  # fmt: skip
@@ -119,6 +121,12 @@ def test_a_single_instance_is_made_resized_and_deleted(server: Server, client: A
     assert resized.returncode == 0, resized.stderr
     assert "redis.single.xu1.large.1" in run("instances", "show", "lone").stdout
     assert run("instances", "restart", "lone", "--wait").returncode == 0
+    instance_id = told("instances", "show", "lone")["instance_id"]
+    assert server.call("PUT", f"instances/{instance_id}", window(6))[0] == 204
+    assert run("instances", "resize", "lone", "--memory-gb", "2", "--in-maintenance-window").returncode == 0
+    waiting = told("tasks", "list", "--instance", "lone")["tasks"][0]["id"]
+    assert "the maintenance window" in run("tasks", "show", waiting).stdout
+    assert run("tasks", "cancel", waiting).returncode == 0
     assert run("instances", "delete", "lone", "--yes", "--wait").returncode == 0
 
 
