@@ -21,6 +21,7 @@ _WITHOUT_STEPS = [column for column in tasks.c if column.name != "steps"]
 _IMMUTABLE = {
     *("id", "instance_id", "project_id", "created_at"),
     *("kind", "name", "params", "details", "user_id", "user_name"),
+    "begins_at",  # of tasks that no worker has
 }
 _MUTABLE = [name for name in Task.__struct_fields__ if name not in _IMMUTABLE]
 """Columns that `save` writes. Writing unchanged indexed columns would make SQLite rewrite their index entries."""
