@@ -41,10 +41,10 @@ def stored(tenant: Tenant, instance_id: str) -> Task:
 
 
 def begun(tenant: Tenant, at: int) -> list[Task]:
-    """Tasks that begin if it is this time."""
+    """The tenant's tasks that begin if it is this time."""
     enqueued: list[Task] = []
     TaskScheduler(tenant.site.database, TaskFeed(), enqueued.append, lambda: at).begin_due()
-    return enqueued
+    return [task for task in enqueued if task.project_id == tenant.project_id]
 
 
 def shown(tenant: Tenant, task: Task) -> Mapping[str, Any]:
