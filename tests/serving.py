@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -202,6 +203,13 @@ def create_body(shards: int = 3, **changed: Any) -> CreateInstanceBody:
         "password": PASSWORD,
     }
     return CreateInstanceBody(**(wished | changed))
+
+
+def window(later: int) -> dict[str, str]:
+    """A maintenance window of four hours that begins so many hours after the present one."""
+    now = datetime.now(UTC)
+    times = (now + timedelta(hours=later), now + timedelta(hours=later + 4))
+    return dict(zip(("maintain_begin", "maintain_end"), (f"{time:%H}:00:00" for time in times), strict=True))
 
 
 def create(client: Any, shards: int = 3, **changed: Any) -> str:

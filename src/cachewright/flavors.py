@@ -77,7 +77,12 @@ class Flavor(msgspec.Struct, frozen=True, kw_only=True):
         return self.shard_mb * MEGABYTE
 
     def same_size(self, other: "Flavor") -> bool:
+        """Whether the number and the size of the shards are the same."""
         return (self.shards, self.shard_mb) == (other.shards, other.shard_mb)
+
+    def same_nodes(self, other: "Flavor") -> bool:
+        """Whether the shards and their copies are the same."""
+        return self.same_size(other) and self.copies == other.copies
 
     @property
     def capacity_gb(self) -> str:

@@ -39,6 +39,7 @@ from cachewright.services.instance_attributes import InstanceAttributes
 from cachewright.services.instance_queries import InstanceQueries, count_by_tls
 from cachewright.services.instances import InstanceService
 from cachewright.services.node_queries import NodeQueries
+from cachewright.services.scheduled_tasks import TaskScheduler
 from cachewright.services.server_versions import ServerVersions
 from cachewright.services.switchovers import SwitchoverService
 from cachewright.services.task_records import TaskRecords
@@ -114,6 +115,7 @@ class ControlPlane:
         self._feed.listen(self.supervisor.client_ports.see)
         self._feed.listen(self._metrics.see)
 
+        self._scheduler = TaskScheduler(self._database, self._feed, self._engine.enqueue)
         budget = NodeBudget()
         self._services = build_services(
             context,
@@ -190,12 +192,14 @@ class ControlPlane:
         self._database.close()
 
     async def _maintain(self) -> None:
-        """Until cancelled: resumes interrupted tasks, deletes records that are older than their retention."""
+        """Until cancelled: resumes interrupted tasks, begins scheduled ones, deletes records that are older than their
+        retention."""
         swept = float("-inf")
         while True:
             self.heartbeats.beat("housekeeping")
             await self._database.change_counter()  # which notices that another server has taken the database
             await in_background(self._engine.resume_orphans)
+            await in_background(self._scheduler.begin_due)
             if time.monotonic() - swept >= _SWEEP_SECONDS:
                 swept = time.monotonic()
                 await in_background(self._sweep)

@@ -36,6 +36,7 @@ REFUSED: list[tuple[Mapping[str, Any], str, str]] = [
     ({"spec_code": ...}, "DCS.4927", "spec_code"),
     ({"spec_code": "redis.cluster"}, "DCS.4927", "spec_code"),
     ({"spec_code": "redis.single.xu1.large.3", "capacity": 3}, "DCS.4927", "spec_code"),
+    ({"spec_code": "redis.cluster.au1.large.r1.s1.3"}, "DCS.4927", "aarch64"),
     ({"spec_code": "redis.single.xu1.large.2", "capacity": 3}, "DCS.4012", "capacity"),
     ({"spec_code": "redis.ha.xu1.large.p2.2", "capacity": 2}, "DCS.4007", "ha_rw_split"),
     ({"spec_code": "redis.proxy.xu1.large.4", "capacity": 4}, "DCS.4007", "spec_code"),
@@ -144,7 +145,7 @@ def test_what_is_no_body_is_refused(tenant: Tenant, body: bytes, code: str) -> N
         {"engine": "redis"},
         {"engine_version": ...},
         {"capacity": 3.0},
-        {"spec_code": "redis.cluster.au1.large.r2.s2.6", "capacity": 6},
+        {"spec_code": "redis.cluster.xu1.large.r2.s2.6", "capacity": 6},
         {"spec_param": {"sharding_count": 3, "replica_count": 1, "cache_mode": "cluster"}},
         {"spec_param": {"sharding_count": None}},
         {"no_password_access": True, "password": ...},
@@ -176,7 +177,7 @@ def test_the_clouds_client_creates_and_reads_back(tenant: Tenant) -> None:
         engine="Redis",
         engine_version="6.0",
         capacity=6.0,
-        spec_code="redis.cluster.au1.large.r2.s2.6",
+        spec_code="redis.cluster.xu1.large.r2.s2.6",
         az_codes=["local", "local"],
         vpc_id="my-vpc",
         subnet_id="my-subnet",
@@ -206,7 +207,7 @@ def test_the_clouds_client_creates_and_reads_back(tenant: Tenant) -> None:
     ):
         assert getattr(shown, field) == getattr(body, field), field
     assert (shown.capacity, shown.capacity_minor, shown.max_memory) == (6, "", 6144)
-    assert (shown.cache_mode, shown.cpu_type) == ("cluster", "aarch64")
+    assert (shown.cache_mode, shown.cpu_type) == ("cluster", "x86_64")
     assert (shown.sharding_count, shown.replica_count, shown.db_number) == (3, 2, 1)
     assert (shown.status, shown.sub_status, shown.charging_mode) == ("CREATING", "normal", 0)
     assert (shown.no_password_access, shown.user_name) == ("false", tenant.user_name)

@@ -14,6 +14,7 @@ from huaweicloudsdkdcs.v2 import (
     ShowInstanceTopologyRequest,
     ShowNodesInformationRequest,
     ShowReplicationStatesRequest,
+    ValidateDeletableReplicaRequest,
 )
 from terraform import Terraform
 from valkey import Valkey
@@ -55,6 +56,7 @@ def test_every_answer_has_the_clients_types(raw: Terraform, instance_id: str) ->
         (f"instance/{instance_id}/groups", "ListGroupReplicationInfoResponse"),
         (f"instances/{instance_id}/logical-nodes", "ShowNodesInformationResponse"),
         (f"instances/{instance_id}/nodes", "ShowInstanceTopologyResponse"),
+        (f"instances/{instance_id}/deletable-replication", "ValidateDeletableReplicaResponse"),
         (f"instances/{instance_id}/configs", "ListConfigurationsResponse"),
         ("instances-logical-nodes", "BatchShowNodesInformationResponse"),
         ("instances/statistic", "ListStatisticsOfRunningInstancesResponse"),
@@ -152,3 +154,13 @@ def test_a_node_that_does_not_answer_is_inactive(own_server: Server) -> None:
         for process in frozen:
             process.resume()
     until(lambda: caller.call("GET", f"instances/{made}/configs")[0] == 200, "the node does not answer again")
+
+
+def test_replicas_that_can_be_removed_are_listed(
+    client: Any, instance_id: str, real: dict[str, dict[str, Any]]
+) -> None:
+    found = client.validate_deletable_replica(ValidateDeletableReplicaRequest(instance_id=instance_id))
+    assert (found.check_result, found.available_zone) == (True, "local")
+    replicas = {node_id for node_id, seen in real.items() if "slave" in seen["flags"]}
+    assert {replica.node_id for replica in found.replication_list} == replicas
+    assert [replica.group_name for replica in found.replication_list] == ["group-0", "group-1"]

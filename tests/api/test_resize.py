@@ -12,6 +12,7 @@ from cachewright.store import instances
 
 LARGER = {"spec_code": "redis.cluster.xu1.large.r1.s1.5", "new_capacity": 5}
 SMALLER = {"spec_code": "redis.cluster.xu1.large.r1.s1.2", "new_capacity": 2}
+MORE_COPIES = {"spec_code": "redis.cluster.xu1.large.r2.s1.3", "new_capacity": 3}
 
 REFUSED: list[tuple[Mapping[str, Any], str, str]] = [
     ({"spec_code": ...}, "DCS.4927", "spec_code"),
@@ -23,7 +24,6 @@ REFUSED: list[tuple[Mapping[str, Any], str, str]] = [
     ({"new_capacity": "5"}, "DCS.4012", "new_capacity"),
     ({"new_capacity": 5.00001}, "DCS.4012", "new_capacity"),
     ({"spec_code": "redis.cluster.xu1.large.r1.s1.3", "new_capacity": 3}, "DCS.4103", "redis.cluster"),
-    ({"spec_code": "redis.cluster.xu1.large.r2.s1.5"}, "DCS.4102", "redis.cluster"),
     ({"spec_code": "redis.cluster.au1.large.r1.s1.5"}, "DCS.4102", "redis.cluster"),
     ({"spec_code": "redis.proxy.xu1.large.s1.5"}, "DCS.4102", "redis.proxy"),
     ({"change_type": "bigger"}, "DCS.4062", "change_type"),
@@ -32,10 +32,15 @@ REFUSED: list[tuple[Mapping[str, Any], str, str]] = [
     ({"change_type": "deleteReplication"}, "DCS.4102", "change_type"),
     ({"change_type": "instanceType"}, "DCS.4102", "change_type"),
     (SMALLER | {"change_type": "addSharding"}, "DCS.4102", "change_type"),
+    (MORE_COPIES | {"change_type": "addSharding"}, "DCS.4102", "change_type"),
+    (MORE_COPIES | {"change_type": "deleteReplication"}, "DCS.4102", "change_type"),
+    ({"spec_code": "redis.cluster.xu1.large.r2.s1.5"}, "DCS.4102", "separate requests"),
     ({"reserved_ip": ["127.0.0.1"]}, "DCS.4062", "reserved_ip"),
+    (SMALLER | {"reserved_ip": ["127.0.0.9"]}, "DCS.4062", "127.0.0.9"),
     ({"node_list": ["n"]}, "DCS.4930", "node_list"),
+    (MORE_COPIES | {"node_list": ["n"]}, "DCS.4930", "node_list"),
     ({"available_zones": ["local"]}, "DCS.4933", "available_zones"),
-    ({"execute_immediately": False}, "DCS.4062", "execute_immediately"),
+    (MORE_COPIES | {"available_zones": ["az2"]}, "DCS.4933", "az2"),
     ({"execute_immediately": "true"}, "DCS.4062", "execute_immediately"),
 ]
 
@@ -58,6 +63,9 @@ def test_what_cannot_be_granted_is_refused_by_name(
         {},
         SMALLER,
         {"change_type": ""},
+        MORE_COPIES,
+        MORE_COPIES | {"change_type": "createReplication", "available_zones": ["local"]},
+        SMALLER | {"reserved_ip": ["127.0.0.1"]},
         {"change_type": "addSharding"},
         {"new_capacity": 5.0, "execute_immediately": True},
         {"reserved_ip": [], "node_list": None, "available_zones": [], "bss_param": {"is_auto_pay": "true"}},

@@ -20,9 +20,10 @@ _MOST_SHARDS = 5
 
 class Workload:
     def __init__(self, chaos: FaultInjector, instance_id: str, copies: int) -> None:
+        """:param copies: of each shard. If there are several, their number changes too."""
         self._chaos = chaos
         self._instance_id = instance_id
-        self._copies = copies
+        self._has_replicas = copies > 1
 
     def one(self) -> None:
         deeds: list[Callable[[], None]] = [
@@ -33,6 +34,7 @@ class Workload:
             self._restart,
             self._check,
             self._create_and_delete,
+            *([self._change_replicas] * 2 if self._has_replicas else []),
         ]
         deed = self._chaos.random.choice(deeds)
         settled(self._client, self._instance_id)
@@ -69,6 +71,14 @@ class Workload:
         self._control(task_id, "control", "PUT", {"state": "running", "parallel": 1})
         self._end(self._instance_id, task_id)
 
+    def _change_replicas(self) -> None:
+        shown = show(self._client, self._instance_id)
+        wanted = self._chaos.random.choice([copies for copies in (1, 2, 3) if copies != shown.replica_count])
+        task_id = resize(self._client, self._instance_id, shown.sharding_count, copies=wanted)
+        self._chaos.note(f"from {shown.replica_count} to {wanted} copies: {task_id}")
+        self._under_strikes(task_id)
+        self._end(self._instance_id, task_id)
+
     def _restart(self) -> None:
         body = ChangeInstanceStatusBody(instances=[self._instance_id], action="restart")
         self._client.restart_or_flush_instances(RestartOrFlushInstancesRequest(body=body))
@@ -78,7 +88,8 @@ class Workload:
         self._end(self._instance_id, task_id)
 
     def _check(self) -> None:
-        body = StartInstanceResizeCheckJobRequestBody(spec_code=spec(_MOST_SHARDS + 1, copies=self._copies))
+        copies = show(self._client, self._instance_id).replica_count
+        body = StartInstanceResizeCheckJobRequestBody(spec_code=spec(_MOST_SHARDS + 1, copies=copies))
         asked = StartInstanceResizeCheckJobRequest(instance_id=self._instance_id, body=body)
         task_id = self._client.start_instance_resize_check_job(asked).job_id
         self._chaos.note(f"check {task_id}")
@@ -94,9 +105,10 @@ class Workload:
         delete(self._chaos, second)
 
     def _begin_scale(self) -> str:
-        now = show(self._client, self._instance_id).sharding_count
+        shown = show(self._client, self._instance_id)
+        now, copies = shown.sharding_count, shown.replica_count
         wanted = self._chaos.random.choice([shards for shards in range(1, _MOST_SHARDS + 1) if shards != now])
-        task_id = resize(self._client, self._instance_id, wanted, copies=self._copies)
+        task_id = resize(self._client, self._instance_id, wanted, copies=copies)
         self._chaos.note(f"scale from {now} to {wanted}: {task_id}")
         return task_id
 

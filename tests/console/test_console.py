@@ -9,7 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 from signing import administer, sign_in
 
-from serving import Server, cache, created, ended, load, newest_task, progress, resize, until
+from serving import Server, cache, created, ended, load, newest_task, progress, resize, until, window
 
 KEYS = 120_000
 SLOW = 60_000
@@ -37,6 +37,11 @@ def _patience() -> Iterator[None]:
 def open_instance(page: Page, instance_id: str) -> None:
     page.evaluate(f"location.hash = '#/instances/{instance_id}'")
     expect(page.locator(".ring")).to_be_visible()
+
+
+def open_single(page: Page, instance_id: str) -> None:
+    page.evaluate(f"location.hash = '#/instances/{instance_id}'")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("RUNNING")
 
 
 def plan(page: Page, shards: int) -> None:
@@ -176,6 +181,19 @@ def test_a_single_instance_is_made_resized_and_restarted(page: Page, server: Ser
     expect(page.get_by_role("row", name="RestartInstance")).to_contain_text("SUCCESS")
     expect(page.get_by_role("heading", level=1)).to_contain_text("lone RUNNING")
     picture(page, "console-single")
+    instance_id = page.evaluate("location.hash.split('/')[2]")
+    assert server.call("PUT", f"instances/{instance_id}", window(6))[0] == 204
+    page.get_by_role("button", name="Resize").click()
+    dialog.get_by_label("Memory of the node").select_option(label="2 GB")
+    dialog.get_by_label("Begin in the maintenance window").check()
+    dialog.get_by_role("button", name="Plan").click()
+    expect(dialog).to_contain_text("changes online")
+    dialog.get_by_role("button", name="Resize").click()
+    page.get_by_role("row", name="WAITING").get_by_role("link").first.click()
+    expect(page.get_by_text("the maintenance window, which begins at")).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("FAILED")
+    open_single(page, instance_id)
     page.get_by_role("button", name="Delete").click()
     page.get_by_label("Name of the instance").fill("lone")
     dialog.get_by_role("button", name="Delete").click()
@@ -215,6 +233,11 @@ def test_a_scale_is_planned_confirmed_and_watched(
     client, instance_id = cluster
     open_instance(page, instance_id)
     expect(page.locator(".legend li")).to_have_count(2)
+    page.get_by_role("button", name="Resize").click()
+    page.get_by_role("dialog").get_by_label("Replicas per shard").fill("1")
+    page.get_by_role("button", name="Plan").click()
+    expect(page.get_by_text("0 to 1 replicas per shard")).to_be_visible()
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
     plan(page, 4)
     expect(page.get_by_text("2 to 4 shards")).to_be_visible()
     expect(page.get_by_role("dialog")).to_contain_text("8,192 slots")

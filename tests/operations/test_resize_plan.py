@@ -1,5 +1,6 @@
 """The invariants of a whole resize plan, for any cluster that can come about by scaling."""
 
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -8,14 +9,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachewright.config import Settings
+from cachewright.errors import ApiError
 from cachewright.flavors import Flavor, parse
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, SubStep
 from cachewright.operations.actions import ACTIONS
 from cachewright.operations.resize.cost_model import Host
-from cachewright.operations.resize.plan import Observation, ResizePlan, decide, shards_to_add
+from cachewright.operations.resize.named_nodes import resolve
+from cachewright.operations.resize.plan import (
+    NONE_NAMED,
+    Observation,
+    ResizePlan,
+    decide,
+    replicas_to_add,
+    shards_to_add,
+    unused_nodes,
+)
+from cachewright.operations.resize.replica_plan import NamedNodes
 from cachewright.operations.resize.steps import steps
-from cachewright.topologies.layout import new_nodes
+from cachewright.topologies.layout import new_nodes, new_replicas
 from cachewright.valkey.node_load import NodeLoad
 from cachewright.valkey.slots import SLOTS, SlotRange, even_split, merged, slots_of
 from cachewright.valkey.topology import Member, View, primaries
@@ -102,11 +114,12 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     clients: bool
     to_shards: int
     to_shard_gb: int
+    to_copies: int
 
     def made(self) -> tuple[Observation, Flavor]:
         size = flavor(self.shards, copies=self.copies, shard_gb=self.shard_gb)
         nodes, view = cluster(size, empty=self.empty, failed_over=self.failed_over)
-        to = flavor(self.to_shards, copies=self.copies, shard_gb=self.to_shard_gb)
+        to = flavor(self.to_shards, copies=self.to_copies, shard_gb=self.to_shard_gb)
         return observation(nodes, view, self.keys_per_slot, clients=self.clients), to
 
 
@@ -121,16 +134,18 @@ CASES = st.builds(
     clients=st.booleans(),
     to_shards=st.integers(1, 14),
     to_shard_gb=st.sampled_from([1, 2, 4]),
+    to_copies=st.integers(1, 3),
 )
 
 
-def planned(before: Observation, to: Flavor) -> ResizePlan:
-    added = new_nodes(SETTINGS, "instance", to, shards=shards_to_add(before, to), salt=RUN)
-    return decide(before, to, added)
+def planned(before: Observation, to: Flavor, named: NamedNodes = NONE_NAMED, run: str = RUN) -> ResizePlan:
+    replicas = new_replicas(SETTINGS, "instance", to, replicas_to_add(before, to, run, named), salt=run)
+    added = new_nodes(SETTINGS, "instance", to, shards=shards_to_add(before, to), salt=run)
+    return decide(before, to, [*replicas, *added], named)
 
 
 def formatted(before: Observation, plan: ResizePlan) -> tuple[Step, ...]:
-    return steps(RUN, plan, before.loads, before.host)
+    return steps(RUN, plan, before)
 
 
 def actions(made: tuple[Step, ...], action: str) -> list[SubStep]:
@@ -141,11 +156,13 @@ def actions(made: tuple[Step, ...], action: str) -> list[SubStep]:
 def test_the_cluster_ends_with_the_wanted_shards_copies_and_memory(case: Case) -> None:
     before, to = case.made()
     plan = planned(before, to)
-    removed = {node.id for node in plan.removed}
+    removed = {node.id for node in [*plan.removed, *plan.surplus]}
     resized = {node.id for node in plan.resized}
     after = [node for node in [*plan.kept, *plan.added] if node.id not in removed]
     assert len({node.id for node in after}) == len(after) == to.shards * to.copies
     assert len({node.shard for node in after}) == to.shards
+    assert set(Counter(node.shard for node in after).values()) == {to.copies}
+    assert {node.shard for node in plan.replicas}.isdisjoint(node.shard for node in plan.surplus)
     for node in after:
         assert node.id in resized or node.maxmemory == to.shard_bytes
     assert not resized & removed
@@ -175,7 +192,9 @@ def test_every_slot_ends_with_one_primary_that_stays_and_none_with_a_removed_one
 @given(CASES)
 def test_nodes_are_added_or_removed_and_never_both(case: Case) -> None:
     plan = planned(*case.made())
-    assert not (plan.added and plan.removed)
+    grown = [node for node in plan.added if node not in plan.replicas]
+    assert not (grown and plan.removed)
+    assert not (plan.replicas and plan.surplus)
 
 
 @given(CASES)
@@ -204,6 +223,8 @@ def test_the_steps_start_and_release_and_resize_every_node_of_the_plan_once(
         return [sub.arguments["node_id"] for sub in actions(made, action)]
 
     assert nodes("start node") == [node.id for node in plan.added]
+    assert nodes("add replica") == [node.id for node in sorted(plan.replicas, key=lambda node: node.shard)]
+    assert nodes("remove replica") == [node.id for node in plan.surplus]
     assert nodes("release node") == [node.id for node in plan.removed]
     assert nodes("set memory") == [node.id for node in plan.resized]
     ranges = [SlotRange(sub.arguments["first"], sub.arguments["last"]) for sub in actions(made, "move slots")]
@@ -244,7 +265,7 @@ def test_a_plan_that_is_made_again_after_some_nodes_were_stored_is_the_same(case
 def test_a_resize_that_was_carried_out_has_nothing_left_to_do(case: Case) -> None:
     before, to = case.made()
     plan = planned(before, to)
-    removed = {node.id for node in plan.removed}
+    removed = {node.id for node in [*plan.removed, *plan.surplus]}
     nodes = [
         msgspec.structs.replace(node, maxmemory=to.shard_bytes)
         for node in [*plan.kept, *plan.added]
@@ -260,8 +281,67 @@ def test_a_resize_that_was_carried_out_has_nothing_left_to_do(case: Case) -> Non
         node.id: seen(node, None if leads[node.shard] == node.id else leads[node.shard], tuple(owned.get(node.id, ())))
         for node in nodes
     }
-    done = planned(observation(nodes, View(ok=True, epoch=2, members=members)), to)
-    assert not [*done.added, *done.removed, *done.resized, *done.moves]
+    done = planned(observation(nodes, View(ok=True, epoch=2, members=members)), to, run="next run")
+    assert not [*done.added, *done.removed, *done.surplus, *done.resized, *done.moves]
+
+
+def with_ports(before: Observation) -> Observation:
+    """The same cluster with a port for each node. The first node has the port of the instance."""
+    nodes = [msgspec.structs.replace(node, port=6379 + place) for place, node in enumerate(before.nodes)]
+    by_id = {node.id: node for node in nodes}
+    leads = {shard: by_id[node.id] for shard, node in before.primaries.items()}
+    return msgspec.structs.replace(before, nodes=nodes, primaries=leads)
+
+
+@given(CASES, st.data())
+def test_named_nodes_stay_or_leave_and_the_one_with_the_address_stays(case: Case, data: st.DataObject) -> None:
+    before, to = case.made()
+    before = with_ports(before)
+    seed = before.nodes[0]
+    others = [node.id for node in before.nodes if node.id != seed.id]
+    named = data.draw(st.lists(st.sampled_from(others or [seed.id]), unique=True))
+    requests: tuple[tuple[list[str], list[str]], ...] = (
+        ([], named),
+        ([f"{node.host}:{node.port}" for node in before.nodes if node.id in named], []),
+    )
+    for reserved, removed in requests:
+        try:
+            found = resolve(before.instance, before.nodes, to, reserved=reserved, removed=removed)
+        except ApiError:
+            continue
+        plan = planned(before, to, found)
+        gone = {node.id for node in [*plan.removed, *plan.surplus]}
+        assert seed.id not in gone
+        assert gone.isdisjoint(found.stay)
+        staying = {node.shard for node in before.nodes} - {node.shard for node in plan.removed}
+        assert {node.id for node in before.nodes if node.id in found.leave and node.shard in staying} <= gone
+
+
+def test_a_primary_leaves_only_if_it_is_named_or_the_node_with_the_address_must_stay() -> None:
+    size = flavor(2, copies=3)
+    nodes, view = cluster(size, failed_over=frozenset({0}))
+    before = with_ports(observation(nodes, view))
+    unnamed = planned(before, flavor(2, copies=2)).surplus
+    assert [node.shard for node in unnamed] == [0, 1]
+    assert not {node.id for node in unnamed} & {node.id for node in before.primaries.values()}
+    second = before.primaries[1]
+    named = planned(before, flavor(2, copies=2), NamedNodes(leave=frozenset({second.id}))).surplus
+    assert second in named
+    only_seed = planned(before, flavor(2, copies=1)).surplus
+    assert before.primaries[0] in only_seed
+    assert before.nodes[0] not in only_seed
+
+
+def test_what_an_interrupted_resize_leaves_without_a_use() -> None:
+    size = flavor(2, copies=1)
+    nodes, view = cluster(size)
+    replicas = new_replicas(SETTINGS, "instance", flavor(2), {0: range(1, 2), 1: range(1, 2)}, salt=RUN)
+    shard = new_nodes(SETTINGS, "instance", flavor(2), shards=[2], salt=RUN)
+    added = {node.id for node in [*replicas, *shard]}
+    unused = unused_nodes([*nodes, *replicas, *shard], added, view.members)
+    assert unused == [*replicas, *shard]
+    promoted = {**view.members, replicas[0].id: seen(replicas[0], None, view.members[nodes[0].id].slots)}
+    assert unused_nodes([*nodes, *replicas], added, promoted) == [replicas[1]]
 
 
 def test_a_shard_that_would_be_too_full_is_named() -> None:

@@ -79,3 +79,12 @@ def test_only_the_shown_time_depends_on_the_queue(queue: list[Task], data: st.Da
     shown = with_queue(task, queue)
     times = ("remaining_seconds", "remaining_low", "remaining_high")
     assert msgspec.structs.replace(shown, **{name: getattr(task, name) for name in times}) == task
+
+
+def test_a_task_that_waits_for_a_window_begins_then_or_after_those_that_wait_now() -> None:
+    scheduled = waiting("a", 9.0, begins_at=100_000)
+    queue = [scheduled, running("b", 20.0), waiting("c", 3.0)]
+    assert with_queue(scheduled, queue, now=40_000).remaining_seconds == 69
+    assert with_queue(scheduled, queue, now=90_000).remaining_seconds == 32
+    assert with_queue(scheduled, queue, now=200_000).remaining_seconds == 32
+    assert with_queue(queue[2], queue).remaining_seconds == 23, "it is not before another task"

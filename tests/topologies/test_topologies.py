@@ -86,7 +86,8 @@ def test_each_formation_starts_every_node_once_and_ends_with_a_check_of_all(mode
     ("now", "new", "served"),
     [
         (CLUSTER, parse(cluster_code("xu1", shards=5, shard_gb=2, copies=2)), True),
-        (CLUSTER, parse(cluster_code("xu1", shards=3, shard_gb=1, copies=1)), False),
+        (CLUSTER, parse(cluster_code("xu1", shards=3, shard_gb=1, copies=1)), True),
+        (CLUSTER, parse(cluster_code("xu1", shards=4, shard_gb=1, copies=1)), False),
         (CLUSTER, parse(cluster_code("au1", shards=5, shard_gb=1, copies=2)), False),
         (CLUSTER, SINGLE, False),
         (SINGLE, CLUSTER, False),

@@ -105,6 +105,7 @@ SERVED = (
     nodes.show_replication_states,
     nodes.show_nodes_information,
     nodes.show_instance_topology,
+    nodes.validate_deletable_replica,
     nodes.batch_show_nodes_information,
     instance_state.show_instance_state,
     sentinels.list_sentinels,

@@ -121,25 +121,39 @@ def resize_request(body: ResizeBody, instance: Instance) -> ResizeRequest:
     kind of change."""
     if body.change_type and body.change_type not in _CHANGE_TYPES:
         raise refused("change_type", f"it is not one of {', '.join(_CHANGE_TYPES)}")
-    if body.change_type not in {"", "addSharding"}:
-        raise ApiError(errors.UNSUPPORTED_RESIZE, reason=f"change_type {body.change_type} is not served")
-    if body.reserved_ip:
-        raise refused("reserved_ip", "which shards stay cannot be chosen")
-    if body.node_list:
-        raise refused("node_list", "which nodes leave cannot be chosen")
-    if body.available_zones:
-        raise refused("available_zones", "replicas are not added by a resize yet")
-    if not body.execute_immediately:
-        raise refused("execute_immediately", "a resize cannot wait for a maintenance window")
     capacity = capacity_mb(body.new_capacity)
     if capacity is None:
         raise refused("new_capacity", "it is not a whole number of MB")
-    shards_now = flavors.parse(instance.spec_code).shards
-    if body.change_type == "addSharding" and _flavor_of(body.spec_code).shards <= shards_now:
-        raise ApiError(
-            errors.UNSUPPORTED_RESIZE, reason=f"change_type addSharding: {body.spec_code} does not add shards"
-        )
-    return ResizeRequest(spec_code=body.spec_code, capacity_mb=capacity, mode=body.migration_mode)
+    old, new = flavors.parse(instance.spec_code), _flavor_of(body.spec_code)
+    _require_change_type(body.change_type, old, new)
+    if body.available_zones and old.copies == new.copies:
+        raise refused("available_zones", "the number of replicas does not change")
+    for number, zone in enumerate(body.available_zones):
+        require_line(f"available_zones[{number}]", zone)
+        if zone != ZONE:
+            raise refused("available_zones", f"zone {zone} does not exist, {ZONE} does")
+    return ResizeRequest(
+        spec_code=body.spec_code,
+        capacity_mb=capacity,
+        mode=body.migration_mode,
+        reserved_ip=tuple(body.reserved_ip),
+        node_list=tuple(body.node_list),
+        in_window=not body.execute_immediately,
+    )
+
+
+def _require_change_type(change_type: str, old: Flavor, new: Flavor) -> None:
+    """Raise ApiError DCS.4102 if the sizes do not differ as `change_type` says. An empty one fits every change."""
+    fits = {
+        "": True,
+        "addSharding": new.shards > old.shards,
+        "createReplication": new.copies > old.copies,
+        "deleteReplication": new.copies < old.copies,
+        "instanceType": new.cache_mode != old.cache_mode,
+    }
+    if not fits[change_type]:
+        reason = f"{old.spec_code} to {new.spec_code} is no change_type {change_type}"
+        raise ApiError(errors.UNSUPPORTED_RESIZE, reason=reason)
 
 
 def attribute_change(body: UpdateBody, instance: Instance) -> AttributeChange:
@@ -208,6 +222,9 @@ def _flavor(body: CreateBody) -> Flavor:
         raise ApiError(
             errors.INVALID_INSTANCE_TYPE, reason=f"spec_code: {flavor.cache_mode} is not served, {served} are"
         )
+    if flavor.cpu_type != flavors.machine_cpu_type():
+        reason = f"{flavor.spec_code} is for {flavor.cpu_type}, this host is {flavors.machine_cpu_type()}"
+        raise refused("spec_code", reason)
     if capacity_mb(body.capacity) != flavor.capacity_mb:
         raise refused("capacity", f"{flavor.spec_code} has {flavor.capacity_gb} GB")
     stands_for: dict[str, Any] = {

@@ -150,6 +150,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """One run of an operation on one instance.
 
     :ivar kind: name of the operation; `name` is the cloud's name for it.
+    :ivar begins_at: begin of the maintenance window that it waits for, epoch milliseconds; None if it waits for none.
     :ivar percent: 0-100, never decreases; 100 only with SUCCESS.
     :ivar remaining_seconds: estimate at the time `estimated_at`.
     :ivar remaining_low: seconds in which 10 % of such tasks end; :ivar remaining_high: in which 90 % do.
@@ -168,6 +169,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str
     user_name: str
     created_at: int
+    begins_at: int | None = None
     begin_time: int | None = None
     end_time: int | None = None
     error_code: str | None = None
@@ -181,6 +183,11 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     revision: int = 0
     forecasts: tuple[Forecast, ...] = ()
     steps: tuple[Step, ...] = ()
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether it waits for a maintenance window. It has no place in the queue of its instance before that."""
+        return self.status == "WAITING" and self.begins_at is not None
 
     @property
     def run_id(self) -> str:

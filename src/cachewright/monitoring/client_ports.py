@@ -103,8 +103,7 @@ class ClientPorts:
             instance = instances.find(connection, instance_id)
             nodes = instances.nodes_of(connection, instance_id)
             unfinished = [
-                tasks.get(connection, instance_id, task.id) or task
-                for task in tasks.unfinished_of(connection, instance_id)
+                tasks.get(connection, instance_id, task.id) or task for task in tasks.active_of(connection, instance_id)
             ]
         node = next((node for node in nodes if node.id == node_id and node.should_run), None)
         if instance is None or node is None:

@@ -93,7 +93,7 @@ class Records:
 def _changing(connection: sa.Connection) -> dict[str, frozenset[str]]:
     """Ids of nodes that tasks add, remove or restart now, by the ids of instances with an unfinished task."""
     found: dict[str, frozenset[str]] = {}
-    for task in tasks.unfinished(connection):
+    for task in tasks.active(connection):
         nodes = changing_nodes(tasks.load(connection, task.id)) if task.status == "EXECUTING" else frozenset()
         found[task.instance_id] = found.get(task.instance_id, frozenset()) | nodes
     return found

@@ -102,8 +102,8 @@ class SnapshotReader:
             instance = instances.get(connection, project_id, instance_id)
             if instance is None:
                 return None
-            unfinished = tasks.unfinished_of(connection, instance_id)
-            first = next((task for task in unfinished if task.status == "EXECUTING"), next(iter(unfinished), None))
+            active = tasks.active_of(connection, instance_id)
+            first = next((task for task in active if task.status == "EXECUTING"), next(iter(active), None))
             task = tasks.get(connection, instance_id, first.id) if first else None
             return _Record(
                 instance, instances.nodes_of(connection, instance_id), task, incidents.open_of(connection, instance_id)

@@ -13,13 +13,16 @@ from cachewright.operations.operation import Operation
 
 def require_acceptable(operation: Operation[Any, Any], instance: Instance, unfinished: Sequence[Task]) -> None:
     """ApiError if the operation may not be requested now. `unfinished` are the tasks of the instance that have not
-    ended: the status alone does not show a change of parameters, or a deletion that waits."""
+    ended: the status alone does not show a change of parameters, a deletion that waits, or a task that waits for the
+    maintenance window."""
     if instance.status not in operation.accepts:
         raise ApiError(operation.not_accepted or busy_code(instance))
     if operation.cancels_others:
         return
     for task in unfinished:
         other = OPERATIONS[task.kind]
+        if task.is_scheduled and other is operation and other.busy:
+            raise ApiError(other.busy)  # the second one would not know what the first one leaves
         removes = other.status_after_success is None
         if other.busy and (removes or other.status_while_running == instance.status):
             raise ApiError(other.busy)

@@ -22,7 +22,7 @@ def set_status_after(connection: sa.Connection, task: Task, *, recovered: bool =
         instances.remove(connection, task.instance_id)
         return
     status, error_code = after, task.error_code
-    if waiting := tasks.unfinished_of(connection, task.instance_id):
+    if waiting := tasks.active_of(connection, task.instance_id):
         status = OPERATIONS[waiting[0].kind].status_while_running
     elif operation.status_while_running == operation.status_after_success:
         before = instances.find(connection, task.instance_id)

@@ -25,11 +25,13 @@ class Accepted(NamedTuple, Generic[ParamsT]):
     :ivar params: parameters of the plan, `Task.params`.
     :ivar details: description for lists of tasks, in the cloud's words, `Task.details`.
     :ivar control: first control settings of the task.
+    :ivar in_window: the task begins in the maintenance window of its instance.
     """
 
     params: ParamsT
     details: Mapping[str, Any] = {}
     control: Control = Control()
+    in_window: bool = False
 
 
 class Operation(Generic[RequestT, ParamsT]):

@@ -29,11 +29,21 @@ class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResizeRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Another size. `capacity_mb` is None if the caller named only the spec code. `mode` is how slots move."""
+    """Another size.
+
+    :ivar capacity_mb: None if the caller named only the spec code.
+    :ivar mode: how slots move.
+    :ivar reserved_ip: addresses of nodes that stay.
+    :ivar node_list: ids of nodes that leave.
+    :ivar in_window: begin in the maintenance window.
+    """
 
     spec_code: str
     capacity_mb: int | None = None
     mode: MigrationMode = DEFAULT_MODE
+    reserved_ip: tuple[str, ...] = ()
+    node_list: tuple[str, ...] = ()
+    in_window: bool = False
 
 
 class ConfigureRequest(msgspec.Struct, frozen=True):

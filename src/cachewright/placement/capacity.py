@@ -12,6 +12,7 @@ Not all nodes are at their peak at the same time. Other services also reserve a 
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -123,7 +124,20 @@ def size_during_resize(nodes: Sequence[Node], flavor: Flavor) -> Size:
     staying = sorted({node.shard for node in nodes})[: flavor.shards]
     limits = [max(node.maxmemory, shard_bytes) if node.shard in staying else node.maxmemory for node in nodes]
     limits += [shard_bytes] * (flavor.shards - len(staying)) * flavor.copies
+    limits += [shard_bytes] * missing_replicas(nodes, flavor)
     return Size(len(limits), sum(limits))
+
+
+def missing_replicas(nodes: Sequence[Node], flavor: Flavor) -> int:
+    """Return the number of replicas that existing shards lack for `flavor`."""
+    copies = Counter(node.shard for node in nodes)
+    return sum(max(flavor.copies - copies[shard], 0) for shard in sorted(copies)[: flavor.shards])
+
+
+def copied_bytes(dataset: int, nodes: Sequence[Node], flavor: Flavor) -> int:
+    """Return the bytes of a data set that new replicas of existing shards copy."""
+    shards = len({node.shard for node in nodes})
+    return math.ceil(dataset * missing_replicas(nodes, flavor) / max(shards, 1))
 
 
 def moved_bytes(dataset: int, shards: int, new_shards: int) -> int:

@@ -12,6 +12,7 @@ from cachewright.errors import ApiError
 from cachewright.model.identity import Principal
 from cachewright.model.instances import Instance
 from cachewright.services.lookup import instance_of
+from cachewright.services.scheduled_tasks import reschedule
 from cachewright.store import instances
 from cachewright.store.database import Database
 
@@ -38,7 +39,10 @@ class InstanceAttributes:
             instance = instance_of(connection, principal.project_id, instance_id)
             if instance.status == "DELETING":
                 raise ApiError(errors.INSTANCE_STATE_CONFLICT)
-            store(connection, instance, decide(instance))
+            change = decide(instance)
+            store(connection, instance, change)
+            if change.attributes.keys() & {"maintain_begin", "maintain_end"}:
+                reschedule(connection, instance_of(connection, principal.project_id, instance_id), now_ms())
 
 
 def store(connection: sa.Connection, instance: Instance, change: AttributeChange) -> None:

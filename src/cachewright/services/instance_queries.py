@@ -95,7 +95,7 @@ class InstanceQueries:
                 instance=instance,
                 nodes=instances.nodes_of(connection, instance_id),
                 used_memory=self._statistics.used_memory(instance_id),
-                unfinished=tasks.unfinished_of(connection, instance_id),
+                unfinished=tasks.active_of(connection, instance_id),
             )
 
     def sentinels(self, principal: Principal, instance_id: str) -> list[Sentinel]:

@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 
 from cachewright import errors
+from cachewright.clock import now_ms
 from cachewright.errors import ApiError
 from cachewright.model.instances import Instance
 from cachewright.model.tasks import Task
@@ -45,9 +46,10 @@ def task_of_project(connection: sa.Connection, project_id: str, task_id: str) ->
 
 
 def with_tasks_before(connection: sa.Connection, task: Task) -> Task:
-    """Return a task as it is shown: if it waits, its remaining time includes that of the tasks before it."""
+    """Return a task as it is shown: if it waits, its remaining time includes that of the tasks before it, and the time
+    until its maintenance window begins."""
     if task.status != "WAITING":
         return task
     unfinished = tasks.unfinished_of(connection, task.instance_id)
     cancelled = {other.id for other in unfinished if task_controls.get(connection, other.id).is_cancelled}
-    return with_queue(task, unfinished, cancelled)
+    return with_queue(task, unfinished, cancelled, now_ms())

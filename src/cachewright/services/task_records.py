@@ -7,6 +7,7 @@ import msgspec
 import sqlalchemy as sa
 
 from cachewright import errors
+from cachewright.clock import now_ms
 from cachewright.errors import ApiError
 from cachewright.model.identity import Principal
 from cachewright.model.tasks import ENDED, Control, Task
@@ -15,6 +16,7 @@ from cachewright.services.lookup import instance_of, task_of, task_of_project, t
 from cachewright.store import task_controls, tasks
 from cachewright.store.database import Database
 from cachewright.store.read_cache import ReadCache
+from cachewright.tasks.estimate_age import at_present
 
 View = TypeVar("View")
 
@@ -42,13 +44,13 @@ class TaskRecords:
         """Return a task of the instance. Raises ApiError DCS.3022 or DCS.4958."""
         with self._database.read() as connection:
             task = task_of(connection, principal.project_id, instance_id, task_id)
-            return ControlledTask(with_tasks_before(connection, task), task_controls.get(connection, task_id))
+            return _controlled(connection, task)
 
     def find(self, principal: Principal, task_id: str) -> ControlledTask:
         """Return a task of the project, also after the deletion of its instance. Raises ApiError DCS.4958."""
         with self._database.read() as connection:
             task = task_of_project(connection, principal.project_id, task_id)
-            return ControlledTask(with_tasks_before(connection, task), task_controls.get(connection, task_id))
+            return _controlled(connection, task)
 
     def current(self, principal: Principal, instance_id: str, task_id: str) -> Task:
         """Return the present state of a task, also after the deletion of its instance. Raises ApiError DCS.3022 or
@@ -58,9 +60,11 @@ class TaskRecords:
             return with_tasks_before(connection, task)
 
     async def cached(self, project_id: str, instance_id: str, task_id: str, render: Callable[[Task], View]) -> View:
-        """Return `render(task)` for the present state of the task, cached until the database changes. `render` must be
-        pure, and callers share its result. Raises ApiError DCS.3022 or DCS.4958."""
-        view = await self._cache.ask(_rendered, render, project_id, instance_id, task_id)
+        """Return `render(task)` for the present state of the task, cached until the database changes, unless the task
+        waits for a time. `render` must be pure, and callers share its result. Raises ApiError DCS.3022 or DCS.4958."""
+        view = await self._cache.ask(_cacheable, render, project_id, instance_id, task_id)
+        if isinstance(view, _Scheduled):
+            view = await self._database.answer(_rendered, render, project_id, instance_id, task_id)
         if isinstance(view, _NotFound):
             raise ApiError(view.code)
         return view
@@ -127,8 +131,28 @@ class TaskRecords:
             tasks.remove(connection, task)
 
 
+def _controlled(connection: sa.Connection, task: Task) -> ControlledTask:
+    shown = at_present(with_tasks_before(connection, task), now_ms())
+    return ControlledTask(shown, task_controls.get(connection, task.id))
+
+
 class _NotFound(msgspec.Struct, frozen=True):
     code: str
+
+
+class _Scheduled(msgspec.Struct, frozen=True):
+    """The task waits for a maintenance window: its remaining time changes while the database does not."""
+
+
+def _cacheable(
+    connection: sa.Connection, render: Callable[[Task], View], project_id: str, instance_id: str, task_id: str
+) -> View | _NotFound | _Scheduled:
+    try:
+        if task_on_record(connection, project_id, instance_id, task_id).is_scheduled:
+            return _Scheduled()
+    except ApiError as error:
+        return _NotFound(error.code)
+    return _rendered(connection, render, project_id, instance_id, task_id)
 
 
 def _rendered(

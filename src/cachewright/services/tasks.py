@@ -33,6 +33,7 @@ from cachewright.placement.capacity import Limits, Shortage
 from cachewright.services.instance_attributes import AttributeChange
 from cachewright.services.instance_attributes import store as store_attributes
 from cachewright.services.lookup import instance_of, task_of, with_tasks_before
+from cachewright.services.scheduled_tasks import begin_of_window
 from cachewright.store import instances, task_controls, tasks
 from cachewright.tasks import plan
 from cachewright.tasks.feed import TaskFeed
@@ -229,22 +230,23 @@ def add_task(
     dataset: int = 0,
 ) -> Task:
     """Store a task with its expected duration. Set the instance's status to that of the operation, unless it must wait
-    for another task, which it does not cancel.
+    for another task, which it does not cancel, or for the maintenance window.
 
     :param dataset: the instance's data in bytes; 0 if it has not been measured.
     """
     task = _new_task(operation, principal, instance, accepted)
     # Lists are ordered by this time. A clock that was set back must not hide the latest task.
     created_at = max(task.created_at, tasks.last_created_at(connection, principal.project_id))
+    begins_at = begin_of_window(instance, now_ms()) if accepted.in_window else None
     task = estimated(
         connection,
         operation,
-        msgspec.structs.replace(task, created_at=created_at),
+        msgspec.structs.replace(task, created_at=created_at, begins_at=begins_at),
         instances.nodes_of(connection, instance.id),
         mode=accepted.control.mode,
         dataset=dataset,
     )
-    is_next = operation.cancels_others or not tasks.unfinished_of(connection, instance.id)
+    is_next = begins_at is None and (operation.cancels_others or not tasks.active_of(connection, instance.id))
     tasks.add(connection, task)
     if is_next:
         instances.change(connection, instance.id, status=operation.status_while_running, updated_at=task.created_at)
@@ -292,7 +294,8 @@ def _cancel(connection: sa.Connection, unfinished: Sequence[Task]) -> list[Task]
 
 
 def _end_cancelled(connection: sa.Connection, task: Task, message: str) -> None:
-    """End a task that has not started."""
+    """End a task that has not started. One that waited for a maintenance window had not changed the status of its
+    instance."""
     tasks.change(
         connection,
         task.id,
@@ -300,6 +303,9 @@ def _end_cancelled(connection: sa.Connection, task: Task, message: str) -> None:
         error_code=CANCELLED,
         message=message,
         end_time=max(now_ms(), task.created_at),
+        begins_at=None,
         revision=task.revision + 1,
     )
+    if task.is_scheduled:
+        return
     set_status_after(connection, tasks.load(connection, task.id))

@@ -165,6 +165,7 @@ tasks = sa.Table(
     sa.Column("user_id", sa.Text, nullable=False),
     sa.Column("user_name", sa.Text, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("begins_at", sa.BigInteger),
     sa.Column("begin_time", sa.BigInteger),
     sa.Column("end_time", sa.BigInteger),
     sa.Column("error_code", sa.Text),

@@ -21,6 +21,7 @@ _WITHOUT_STEPS = [column for column in tasks.c if column.name != "steps"]
 _IMMUTABLE = {
     *("id", "instance_id", "project_id", "created_at"),
     *("kind", "name", "params", "details", "user_id", "user_name"),
+    "begins_at",  # of tasks that no worker has
 }
 _MUTABLE = [name for name in Task.__struct_fields__ if name not in _IMMUTABLE]
 """Columns that `save` writes. Writing unchanged indexed columns would make SQLite rewrite their index entries."""
@@ -110,6 +111,16 @@ def unfinished(connection: sa.Connection) -> list[Task]:
     return [from_row(Task, row._mapping) for row in connection.execute(query)]
 
 
+def active(connection: sa.Connection) -> list[Task]:
+    """Return all unfinished tasks that wait for no maintenance window, oldest first, without their steps."""
+    return [task for task in unfinished(connection) if not task.is_scheduled]
+
+
+def scheduled(connection: sa.Connection) -> list[Task]:
+    """Return all tasks that wait for a maintenance window, oldest first, without their steps."""
+    return [task for task in unfinished(connection) if task.is_scheduled]
+
+
 def worked_on(connection: sa.Connection, *kinds: str) -> set[str]:
     """Return the ids of instances with an unfinished task of one of these kinds."""
     query = sa.select(tasks.c.instance_id).where(tasks.c.kind.in_(kinds), tasks.c.status.in_(UNFINISHED))
@@ -120,6 +131,11 @@ def unfinished_of(connection: sa.Connection, instance_id: str) -> list[Task]:
     """Return the instance's unfinished tasks, oldest first, without their steps."""
     query = sa.select(*_WITHOUT_STEPS).where(tasks.c.instance_id == instance_id, tasks.c.status.in_(UNFINISHED))
     return [from_row(Task, row._mapping) for row in connection.execute(query.order_by(tasks.c.sequence))]
+
+
+def active_of(connection: sa.Connection, instance_id: str) -> list[Task]:
+    """Return the instance's unfinished tasks that wait for no maintenance window, oldest first, without their steps."""
+    return [task for task in unfinished_of(connection, instance_id) if not task.is_scheduled]
 
 
 def save(connection: sa.Connection, task: Task) -> Task:

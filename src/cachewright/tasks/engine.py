@@ -26,7 +26,7 @@ from cachewright.logs import about
 from cachewright.model.tasks import ENDED, Control, Step, SubStep, Task
 from cachewright.store import tasks as stored
 from cachewright.store.database import Database
-from cachewright.tasks import learning
+from cachewright.tasks import calibration, learning
 from cachewright.tasks.attempt import run_attempt, step_options
 from cachewright.tasks.concurrency_limiter import ConcurrencyLimiter
 from cachewright.tasks.feed import TaskFeed
@@ -93,7 +93,7 @@ class Engine:
         """Enqueue unfinished tasks that have no workflow: it was never enqueued, or ended because the database was
         unavailable. Called every few seconds."""
         with self.database.read() as connection:
-            unfinished = [task for task in stored.unfinished(connection) if task.id not in self._recorders]
+            unfinished = [task for task in stored.active(connection) if task.id not in self._recorders]
         if not unfinished:
             self._orphaned = set()
             return
@@ -140,7 +140,10 @@ class Engine:
 
     def enqueue(self, task: Task) -> None:
         """Enqueue a stored task behind the others of its instance, unless it is enqueued already. While the database is
-        unavailable the task stays stored, and `resume_orphans` enqueues it later: it is no failure of the request."""
+        unavailable the task stays stored, and `resume_orphans` enqueues it later: it is no failure of the request. A
+        scheduled task is enqueued when it may begin."""
+        if task.is_scheduled:
+            return
         try:
             self._queue.enqueue(task.run_id, task.instance_id, run_task, task.id)
         except DatabaseUnavailable as error:
@@ -298,6 +301,7 @@ class Engine:
         try:
             if operation.is_typical(task, control):
                 learning.learn(connection, task)
+                calibration.learn(connection, task)
                 operation.learn(connection, task)
         except (ArithmeticError, LookupError, ValueError, msgspec.MsgspecError):
             log.exception("task %s teaches nothing", task.id)

@@ -25,8 +25,9 @@ class Cluster:
     hold_seconds = 2.0
 
     def can_become(self, now: Flavor, new: Flavor) -> bool:
-        """Number and size of the shards can change, also together."""
-        return (new.cache_mode, new.cpu_type, new.copies) == (now.cache_mode, now.cpu_type, now.copies)
+        """Number and size of the shards can change together. The number of replicas changes alone, as on the cloud."""
+        is_kin = (new.cache_mode, new.cpu_type) == (now.cache_mode, now.cpu_type)
+        return is_kin and (new.copies == now.copies or new.same_size(now))
 
     def settings(self, node: Node, access: Access) -> Sequence[Setting]:
         return [*cluster_settings(node), *closed_at_start(node)]

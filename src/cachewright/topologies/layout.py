@@ -1,7 +1,7 @@
 """Layout of the nodes of an instance: ids, shards and roles."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -25,26 +25,60 @@ def new_nodes(
 
     Ids are derived from the instance, `salt`, the shard and the copy, so the same call returns the same nodes.
     """
-    nodes: list[Node] = []
-    for shard in range(flavor.shards) if shards is None else shards:
-        for copy in range(flavor.copies):
-            role: Role = "replica" if copy else "primary"
-            nodes.append(
-                Node(
-                    id=hashlib.sha1(f"{instance_id}/{salt}/{shard}/{copy}".encode(), usedforsecurity=False).hexdigest(),
-                    instance_id=instance_id,
-                    shard=shard,
-                    role=role,
-                    host=settings.node_host,
-                    port=0,
-                    bus_port=0,
-                    maxmemory=flavor.shard_bytes,
-                    should_run=True,
-                    created_at=now_ms(),
-                    server_version=server_version,
-                )
-            )
-    return nodes
+    return [
+        _node(settings, instance_id, flavor, shard=shard, copy=copy, salt=salt, server_version=server_version)
+        for shard in (range(flavor.shards) if shards is None else shards)
+        for copy in range(flavor.copies)
+    ]
+
+
+def new_replicas(
+    settings: Settings,
+    instance_id: str,
+    flavor: Flavor,
+    copies: Mapping[int, Iterable[int]],
+    *,
+    salt: str,
+    server_version: str | None = None,
+) -> list[Node]:
+    """Return replicas for existing shards, like `new_nodes`. `copies` are the numbers of the copies, by shard; 0 is
+    the primary."""
+    return [
+        _node(settings, instance_id, flavor, shard=shard, copy=copy, salt=salt, server_version=server_version)
+        for shard, missing in copies.items()
+        for copy in missing
+    ]
+
+
+def node_id(instance_id: str, shard: int, copy: int, *, salt: str = "") -> str:
+    """Return the id of a copy of a shard."""
+    return hashlib.sha1(f"{instance_id}/{salt}/{shard}/{copy}".encode(), usedforsecurity=False).hexdigest()
+
+
+def _node(
+    settings: Settings,
+    instance_id: str,
+    flavor: Flavor,
+    *,
+    shard: int,
+    copy: int,
+    salt: str,
+    server_version: str | None,
+) -> Node:
+    role: Role = "replica" if copy else "primary"
+    return Node(
+        id=node_id(instance_id, shard, copy, salt=salt),
+        instance_id=instance_id,
+        shard=shard,
+        role=role,
+        host=settings.node_host,
+        port=0,
+        bus_port=0,
+        maxmemory=flavor.shard_bytes,
+        should_run=True,
+        created_at=now_ms(),
+        server_version=server_version,
+    )
 
 
 def placed(nodes: Sequence[Node], ports: Sequence[NodePorts]) -> list[Node]:

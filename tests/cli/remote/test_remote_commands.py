@@ -14,7 +14,7 @@ from valkey import Valkey
 from cachewright.cli.remote.instances import newest_task
 from cachewright.client.account import read
 from cachewright.client.http import ApiClient
-from serving import PASSWORD, Server, cache, created, ended, load, present, resize, show, spec
+from serving import PASSWORD, Server, cache, created, ended, load, present, resize, show, spec, window
 
 CACHEWRIGHT = (sys.executable, "-m", "cachewright")
 KEYS = 20_000
@@ -82,6 +82,11 @@ def test_a_cluster_is_made_planned_resized_and_deleted(
     assert show(client, instance_id).sharding_count == 3
     assert present(caches, KEYS) == KEYS
 
+    planned = run("plan", "resize", "typed", "--replicas", "1")
+    assert (planned.returncode, "0 to 1 replicas per shard" in planned.stdout) == (0, True)
+    mixed = run("instances", "resize", "typed", "--replicas", "1", "--shards", "4")
+    assert (mixed.returncode, "separate requests" in mixed.stderr) == (3, True)
+
     task_id = events[-1]["task_id"]
     assert "Slot migration." in run("tasks", "show", task_id).stdout
     assert told("tasks", "show", task_id)["instance_id"] == instance_id
@@ -110,7 +115,9 @@ def test_an_ha_instance_is_made_and_deleted(server: Server, client: Any, run: Ru
     assert run("instances", "delete", "pair", "--yes", "--wait").returncode == 0
 
 
-def test_a_single_instance_is_made_resized_and_deleted(server: Server, client: Any, run: Run) -> None:
+def test_a_single_instance_is_made_resized_and_deleted(
+    server: Server, client: Any, run: Run, told: Callable[..., Any]
+) -> None:
     made = run(
         "instances", "create", "lone", "--type", "single", "--memory-gb", "0.5", "--no-password", "--wait"
     )  # fmt: skip
@@ -126,6 +133,12 @@ def test_a_single_instance_is_made_resized_and_deleted(server: Server, client: A
     assert resized.returncode == 0, resized.stderr
     assert "redis.single.xu1.large.1" in run("instances", "show", "lone").stdout
     assert run("instances", "restart", "lone", "--wait").returncode == 0
+    instance_id = told("instances", "show", "lone")["instance_id"]
+    assert server.call("PUT", f"instances/{instance_id}", window(6))[0] == 204
+    assert run("instances", "resize", "lone", "--memory-gb", "2", "--in-maintenance-window").returncode == 0
+    waiting = told("tasks", "list", "--instance", "lone")["tasks"][0]["id"]
+    assert "the maintenance window" in run("tasks", "show", waiting).stdout
+    assert run("tasks", "cancel", waiting).returncode == 0
     assert run("instances", "delete", "lone", "--yes", "--wait").returncode == 0
 
 

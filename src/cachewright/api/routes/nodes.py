@@ -46,6 +46,16 @@ async def show_nodes_information(request: Call, nodes: Nodes, instance_id: Insta
     return responses.json(schemas.node_list(inspected.instance, inspected.nodes))
 
 
+@get(_INSTANCES + "/deletable-replication", opt=needs("dcs:instance:get"))
+@endpoint
+async def validate_deletable_replica(
+    request: Call, nodes: Nodes, instance_id: InstanceId
+) -> Response[schemas.DeletableReplicas]:
+    """ValidateDeletableReplica: the replicas that a resize can remove."""
+    inspected = await _of_instance(request, nodes, instance_id)
+    return responses.json(schemas.deletable_replicas(inspected.instance, inspected.nodes))
+
+
 @get(_INSTANCES + "/nodes", opt=needs("dcs:instance:get"))
 @endpoint
 async def show_instance_topology(request: Call, nodes: Nodes, instance_id: InstanceId) -> Response[schemas.Topology]:

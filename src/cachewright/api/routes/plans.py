@@ -62,9 +62,13 @@ def show_job_info(request: Call, records: Records, job_id: TaskId) -> Response[s
 
 
 def _resize_request(body: schemas.CheckBody) -> ResizeRequest:
-    if body.new_capacity is None:
-        return ResizeRequest(spec_code=body.spec_code, mode=body.migration_mode)
-    capacity = capacity_mb(body.new_capacity)
-    if capacity is None:
+    capacity = None if body.new_capacity is None else capacity_mb(body.new_capacity)
+    if body.new_capacity is not None and capacity is None:
         raise requests.refused("new_capacity", "it is not a whole number of MB")
-    return ResizeRequest(spec_code=body.spec_code, capacity_mb=capacity, mode=body.migration_mode)
+    return ResizeRequest(
+        spec_code=body.spec_code,
+        capacity_mb=capacity,
+        mode=body.migration_mode,
+        reserved_ip=tuple(body.reserved_ip),
+        node_list=tuple(body.node_list),
+    )

@@ -72,7 +72,7 @@ class FlavorList(msgspec.Struct, frozen=True):
 
 
 def flavor_list(query: FlavorsQuery, resized: Flavor | None = None) -> FlavorList:
-    """Return the flavors that match all filters. The default processor type is the host's.
+    """Return the flavors that match all filters. They are for the processor of the host, or that of the instance.
 
     Valid spec codes that are not listed can be found by `spec_code`. Clusters of one or two shards are listed only for
     a resize: terraform takes the flavor with the fewest nodes of a capacity, and such a cluster cannot replace a
@@ -86,13 +86,16 @@ def flavor_list(query: FlavorsQuery, resized: Flavor | None = None) -> FlavorLis
         return FlavorList([])
     if query.spec_type == "node" or query.cache_mode not in {None, *TOPOLOGIES}:
         return FlavorList([])
-    candidates: Iterable[Flavor] = _named(query) if query.spec_code else _offered(query.cpu_type or _processor(resized))
+    cpu_type = resized.cpu_type if resized else flavors.machine_cpu_type()
+    candidates: Iterable[Flavor] = _named(query) if query.spec_code else _offered(cpu_type)
     capacity = None if query.capacity is None else capacity_mb(query.capacity)
     return FlavorList(
         [
             _item(flavor)
             for flavor in candidates
-            if query.cache_mode in {None, flavor.cache_mode}
+            if flavor.cpu_type == cpu_type
+            and query.cpu_type in {None, cpu_type}
+            and query.cache_mode in {None, flavor.cache_mode}
             and (_can_vote(flavor) or query.spec_code or resized)
             and (query.capacity is None or flavor.capacity_mb == capacity)
             and (resized is None or _can_become(resized, flavor))
@@ -100,12 +103,8 @@ def flavor_list(query: FlavorsQuery, resized: Flavor | None = None) -> FlavorLis
     )
 
 
-def _processor(resized: Flavor | None) -> str:
-    return resized.cpu_type if resized else flavors.machine_cpu_type()
-
-
 def _can_become(now: Flavor, new: Flavor) -> bool:
-    return TOPOLOGIES[now.cache_mode].can_become(now, new) and not new.same_size(now)
+    return TOPOLOGIES[now.cache_mode].can_become(now, new) and not new.same_nodes(now)
 
 
 def _can_vote(flavor: Flavor) -> bool:
@@ -122,8 +121,7 @@ def _named(query: FlavorsQuery) -> tuple[Flavor, ...]:
         flavor = flavors.parse(query.spec_code or "")
     except flavors.UnknownFlavor:
         return ()
-    fits = flavor.cache_mode in TOPOLOGIES and query.cpu_type in {None, flavor.cpu_type}
-    return (flavor,) if fits else ()
+    return (flavor,) if flavor.cache_mode in TOPOLOGIES else ()
 
 
 @lru_cache(maxsize=4096)

@@ -11,6 +11,7 @@ MOST_TAGS = 20
 
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 OptionalText = Annotated[str, msgspec.Meta(max_length=128)] | None
+NodeNames = Annotated[list[_Text], msgspec.Meta(max_length=1000)]
 Name = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z][A-Za-z0-9_-]{3,63}\Z")]
 Description = Annotated[str, msgspec.Meta(max_length=1024)]
 
@@ -71,9 +72,9 @@ class ResizeBody(msgspec.Struct, frozen=True, kw_only=True):
     new_capacity: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)]
     change_type: str = ""
     execute_immediately: bool = True
-    reserved_ip: list[str] = []
-    node_list: list[str] = []
-    available_zones: list[str] = []
+    reserved_ip: NodeNames = []
+    node_list: NodeNames = []
+    available_zones: Annotated[list[_Text], msgspec.Meta(max_length=10)] = []
     bss_param: dict[str, Any] = {}
     migration_mode: MigrationMode = DEFAULT_MODE
 

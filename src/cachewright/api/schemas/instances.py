@@ -12,10 +12,10 @@ from cachewright.config import Settings
 from cachewright.flavors import MEGABYTE, Flavor, parse
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
+from cachewright.operations.maintenance_window import times_of
 from cachewright.operations.upgrade import UPGRADE
 from cachewright.topologies import topology_of
 
-_MAINTAIN = ("02:00:00", "06:00:00")
 _ASSURED_MBIT, _ASSURED_MBIT_SMALL = 768, 384  # per shard, and per shard of at most 1 GB
 
 Status = Literal[
@@ -199,6 +199,7 @@ def _shared(instance: Instance, used_memory: int, settings: Settings) -> dict[st
     flavor = parse(instance.spec_code)
     attributes = instance.attributes
     whole, minor = _capacity(flavor)
+    maintain_begin, maintain_end = times_of(instance)
     return {
         "instance_id": instance.id,
         "name": instance.name,
@@ -223,8 +224,8 @@ def _shared(instance: Instance, used_memory: int, settings: Settings) -> dict[st
         "enterprise_project_id": attributes.get("enterprise_project_id"),
         "az_codes": attributes.get("az_codes", [ZONE]),
         "available_zones": attributes.get("az_codes", [ZONE]),
-        "maintain_begin": attributes.get("maintain_begin", _MAINTAIN[0]),
-        "maintain_end": attributes.get("maintain_end", _MAINTAIN[1]),
+        "maintain_begin": maintain_begin,
+        "maintain_end": maintain_end,
         "created_at": iso(instance.created_at),
         "launched_at": iso(instance.launched_at),
         "user_id": instance.user_id,

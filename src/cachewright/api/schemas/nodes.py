@@ -1,5 +1,5 @@
 """Shards and nodes: ListGroupReplicationInfo, ShowReplicationStates, ShowNodesInformation, BatchShowNodesInformation,
-ShowInstanceTopology. Types follow the SDK's models.
+ShowInstanceTopology, ValidateDeletableReplica. Types follow the SDK's models.
 
 Roles, states and counters come from the nodes at the time of the request. Ids that Valkey lacks are derived from its
 ids, so that a node or a shard has the same id in all responses.
@@ -52,6 +52,23 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
 class GroupList(msgspec.Struct, frozen=True):
     group_list: list[Group]
     group_count: int
+
+
+class DeletableReplica(msgspec.Struct, frozen=True, kw_only=True):
+    replication_id: str
+    node_id: str
+    replication_ip: str
+    group_id: str
+    group_name: str
+    available_zone: str
+
+
+class DeletableReplicas(msgspec.Struct, frozen=True):
+    """Replicas of which a resize can remove some, and choose which. `available_zone` has their zone, or is empty."""
+
+    check_result: bool
+    available_zone: str
+    replication_list: list[DeletableReplica]
 
 
 class LogicalNode(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,6 +166,23 @@ def groups(instance: Instance, infos: Sequence[NodeInfo]) -> GroupList:
         for shard in shards
     ]
     return GroupList(group_list, len(group_list))
+
+
+def deletable_replicas(instance: Instance, infos: Sequence[NodeInfo]) -> DeletableReplicas:
+    """Return all replicas except one that has the address of the instance, which stays."""
+    replicas = [
+        DeletableReplica(
+            replication_id=_replication_id(instance, info),
+            node_id=info.node.id,
+            replication_ip=info.node.host,
+            group_id=group_id(instance.id, info.node.shard),
+            group_name=group_name(info.node.shard),
+            available_zone=_zone(instance),
+        )
+        for info in infos
+        if info.role == "replica" and info.node.port != instance.seed_port and instance.status == "RUNNING"
+    ]
+    return DeletableReplicas(bool(replicas), _zone(instance) if replicas else "", replicas)
 
 
 def node_list(instance: Instance, infos: Sequence[NodeInfo]) -> NodeList:

@@ -2,23 +2,28 @@
 
 import msgspec
 
+from cachewright.api.schemas.instance_bodies import NodeNames
 from cachewright.flavors import parse
 from cachewright.model.instances import Instance
 from cachewright.model.tasks import DEFAULT_MODE, MigrationMode, Step, SubStep, Task
+from cachewright.operations.actions.replicas import add_replica
 from cachewright.operations.resize.cost_model import MOVE
 from cachewright.operations.resize.giant_keys import GiantKey
 from cachewright.operations.resize.operation import Preview
 from cachewright.tasks.progress import planned_seconds
 
+ADD_REPLICA = add_replica.name
 _JOB_STATUS = {"WAITING": "INIT", "EXECUTING": "RUNNING", "SUCCESS": "SUCCESS", "FAILED": "FAIL"}
 
 
 class CheckBody(msgspec.Struct, frozen=True):
-    """Both fields of the reference are optional there, but a check needs a spec code. `migration_mode` is an
-    extension."""
+    """Both fields of the reference are optional there, but a check needs a spec code. The others are extensions; they
+    are as in ResizeInstance."""
 
     spec_code: str
     new_capacity: float | None = None
+    reserved_ip: NodeNames = []
+    node_list: NodeNames = []
     migration_mode: MigrationMode = DEFAULT_MODE
 
 
@@ -85,7 +90,8 @@ class PlannedGiantKey(msgspec.Struct, frozen=True, kw_only=True):
 
 class ResizePlan(msgspec.Struct, frozen=True, kw_only=True):
     """Preview of a resize. `seconds` is its estimated duration in `migration_mode`, and `modes` are forecasts of all
-    modes; `blockers` are reasons for which it would fail.
+    modes; `blockers` are reasons for which it would fail. `replicas_before` and `replicas_after` are those of each
+    shard, `bytes` those of the slots that move; what a new replica copies is in the `bytes` of its sub-step.
 
     `giant_keys` are values of at least `giant_key_bytes`, those with the longest stall first. If `giant_keys_complete`
     is false, there was only time to look at some of the keys.
@@ -94,6 +100,8 @@ class ResizePlan(msgspec.Struct, frozen=True, kw_only=True):
     spec_code: str
     shards_before: int
     shards_after: int
+    replicas_before: int
+    replicas_after: int
     slots: int
     keys: int
     bytes: int
@@ -121,13 +129,16 @@ def job_info(task: Task) -> JobInfo:
 def resize_plan(instance: Instance, spec_code: str, preview: Preview) -> ResizePlan:
     steps = [_step(step) for step in preview.steps]
     sub_steps = [sub_step for step in steps for sub_step in step.sub_steps]
+    old, new = parse(instance.spec_code), parse(spec_code)
     return ResizePlan(
         spec_code=spec_code,
-        shards_before=parse(instance.spec_code).shards,
-        shards_after=parse(spec_code).shards,
+        shards_before=old.shards,
+        shards_after=new.shards,
+        replicas_before=old.copies - 1,
+        replicas_after=new.copies - 1,
         slots=sum(sub_step.slots for sub_step in sub_steps),
         keys=sum(sub_step.keys for sub_step in sub_steps),
-        bytes=sum(sub_step.bytes for sub_step in sub_steps),
+        bytes=sum(sub_step.bytes for sub_step in sub_steps if sub_step.slots),
         seconds=round(preview.seconds, 2),
         migration_mode=preview.mode,
         modes=[
@@ -175,6 +186,6 @@ def _sub_step(sub_step: SubStep) -> PlannedSubStep:
         detail=sub_step.detail,
         slots=arguments["last"] - arguments["first"] + 1 if moves else 0,
         keys=arguments["keys"] if moves else 0,
-        bytes=int(sub_step.work.total) if moves and arguments["keys"] else 0,
+        bytes=int(sub_step.work.total) if sub_step.action == ADD_REPLICA or (moves and arguments["keys"]) else 0,
         seconds=round(sub_step.work.seconds, 2),
     )

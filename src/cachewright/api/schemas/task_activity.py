@@ -5,10 +5,12 @@ import msgspec
 from cachewright.api.schemas import iso
 from cachewright.api.schemas.tasks import StepDetail, progress
 from cachewright.model.tasks import ENDED, SubStep, Task
+from cachewright.tasks.progress import effort
 
 
 class TaskWait(msgspec.Struct, frozen=True, kw_only=True):
-    """A present wait of the sub-step with the id `sub_step`. `cause` is `paused` in a paused task."""
+    """A present wait of the sub-step with the id `sub_step`, or of a task that has not begun, without one. `cause` is
+    `paused` in a paused task."""
 
     since: str | None
     cause: str
@@ -18,13 +20,14 @@ class TaskWait(msgspec.Struct, frozen=True, kw_only=True):
 class TaskActivity(msgspec.Struct, frozen=True, kw_only=True):
     """`heartbeat` is the time of the last progress of any sub-step, null before it. `remain_seconds` is the estimate of
     the remaining time; 10 % of tasks end within `remain_low`, 90 % within `remain_high`. Both are 0 if the interval is
-    not known."""
+    not known. `effort` is the effort of the task as known now, as a multiple of the planned one."""
 
     heartbeat: str | None
     waiting: list[TaskWait]
     remain_seconds: float
     remain_low: float
     remain_high: float
+    effort: float
 
 
 class ProgressEvent(TaskActivity, frozen=True, kw_only=True):
@@ -40,10 +43,11 @@ def activity(task: Task) -> TaskActivity:
     ended = task.status in ENDED
     return TaskActivity(
         heartbeat=iso(max((sub.progress_at for sub in sub_steps if sub.progress_at is not None), default=None)),
-        waiting=[] if ended else [wait for sub in sub_steps for wait in _waits(sub)],
+        waiting=[] if ended else [*_window(task), *(wait for sub in sub_steps for wait in _waits(sub))],
         remain_seconds=0.0 if ended else task.remaining_seconds,
         remain_low=0.0 if ended else task.remaining_low,
         remain_high=0.0 if ended else task.remaining_high,
+        effort=round(effort(task.steps), 3),
     )
 
 
@@ -55,6 +59,14 @@ def progress_event(task: Task) -> ProgressEvent:
         step_details=current.step_details,
         **msgspec.structs.asdict(activity(task)),
     )
+
+
+def _window(task: Task) -> list[TaskWait]:
+    """The wait of a task for the maintenance window of its instance."""
+    if not task.is_scheduled:
+        return []
+    cause = f"the maintenance window, which begins at {iso(task.begins_at)}"
+    return [TaskWait(since=iso(task.created_at), cause=cause, sub_step="")]
 
 
 def _waits(sub_step: SubStep) -> list[TaskWait]:

@@ -40,7 +40,12 @@ Instance = Annotated[str, Parameter(help="Id or name of the instance.")]
 Wait = Annotated[bool, Parameter(negative="", help="Wait until the task has ended, and show its progress.")]
 ShardGb = Annotated[int | None, Parameter(help="Memory per shard, in GB.", validator=validators.Number(gte=1))]
 Shards = Annotated[int | None, Parameter(help="Number of shards.", validator=validators.Number(gte=1, lte=128))]
+Replicas = Annotated[int | None, Parameter(help="Replicas of each primary.", validator=validators.Number(gte=0, lte=5))]
 MemoryGb = Annotated[float | None, Parameter(help="Memory of a single or ha instance, in GB: 0.125 to 64.")]
+RemovedNodes = Annotated[
+    tuple[str, ...], Parameter(negative="", help="Id of a node to remove, with fewer --replicas. May be repeated.")
+]
+InWindow = Annotated[bool, Parameter(negative="", help="Begin in the maintenance window of the instance.")]
 Spec = Annotated[str | None, Parameter(help="Spec code, instead of sizes.")]
 
 
@@ -130,9 +135,7 @@ def create(
     ] = "cluster",
     shards: Shards = None,
     shard_gb: ShardGb = None,
-    replicas: Annotated[
-        int | None, Parameter(help="Replicas of each primary.", validator=validators.Number(gte=0, lte=5))
-    ] = None,
+    replicas: Replicas = None,
     memory_gb: MemoryGb = None,
     spec: Spec = None,
     engine_version: Annotated[str, Parameter(help="Engine version, by the number that the cloud uses.")] = "7.0",
@@ -186,24 +189,26 @@ def resize(
     target: Target = DEFAULT_TARGET,
     shards: Shards = None,
     shard_gb: ShardGb = None,
+    replicas: Replicas = None,
     memory_gb: MemoryGb = None,
     spec: Spec = None,
+    remove_node: RemovedNodes = (),
     mode: Mode = None,
+    in_maintenance_window: InWindow = False,
     wait: Wait = False,
     json: AsJson = False,
 ) -> None:
-    """Resize an instance online: number and size of shards, or the memory of a single or ha instance.
+    """Resize an instance online: shards, their size, replicas, or the memory of a single or ha instance.
 
     Example: cachewright instances resize cache --shards 5 --wait
+    Example: cachewright instances resize cache --replicas 1
     """
     server = ApiClient(target.account())
     body = found(server, instance)
-    flavor = resized(body["spec_code"], shards, shard_gb, spec, memory_gb)
-    answer = server.ask(
-        "POST",
-        f"instances/{body['instance_id']}/resize",
-        with_mode({"spec_code": flavor.spec_code, "new_capacity": float(flavor.capacity_gb)}, mode),
-    )
+    flavor = resized(body["spec_code"], shards, shard_gb, spec, memory_gb=memory_gb, replicas=replicas)
+    size = {"spec_code": flavor.spec_code, "new_capacity": float(flavor.capacity_gb), "node_list": remove_node}
+    size["execute_immediately"] = not in_maintenance_window
+    answer = server.ask("POST", f"instances/{body['instance_id']}/resize", with_mode(size, mode))
     follow(server, body["instance_id"], answer if json else f"{body['name']} to {flavor.spec_code}", wait, json)
 
 
@@ -254,7 +259,13 @@ def found(server: ApiClient, instance: str) -> Any:
 
 
 def resized(
-    present: str, shards: int | None, shard_gb: int | None, spec: str | None, memory_gb: float | None = None
+    present: str,
+    shards: int | None,
+    shard_gb: int | None,
+    spec: str | None,
+    *,
+    memory_gb: float | None = None,
+    replicas: int | None = None,
 ) -> Flavor:
     """The new flavor of an instance with spec code `present`; None keeps a size. UsageError if no such flavor
     exists."""
@@ -263,17 +274,18 @@ def resized(
     old = _flavor(present)
     cpu = present.split(".")[2]
     if old.cache_mode != "cluster":
-        _require_no_shards(old.cache_mode, shards, shard_gb)
+        _require_no_shards(old.cache_mode, shards, shard_gb, replicas)
         if memory_gb is None:
             raise UsageError("name a change: --memory-gb or --spec")
         megabytes = _megabytes(memory_gb)
         single = old.cache_mode == "single"
         return _flavor(single_code(cpu, megabytes) if single else ha_code(cpu, megabytes, old.copies))
     _require_no_memory(memory_gb)
-    if shards is None and shard_gb is None:
-        raise UsageError("name a change: --shards, --shard-gb or --spec")
+    if shards is None and shard_gb is None and replicas is None:
+        raise UsageError("name a change: --shards, --shard-gb, --replicas or --spec")
     size_gb = shard_gb or old.shard_mb // 1024
-    return _flavor(cluster_code(cpu, shards=shards or old.shards, shard_gb=size_gb, copies=old.copies))
+    copies = old.copies if replicas is None else replicas + 1
+    return _flavor(cluster_code(cpu, shards=shards or old.shards, shard_gb=size_gb, copies=copies))
 
 
 def _megabytes(gigabytes: float) -> int:

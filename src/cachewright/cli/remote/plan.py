@@ -4,7 +4,17 @@ from typing import Any
 
 from cyclopts import App
 
-from cachewright.cli.remote.instances import Instance, MemoryGb, ShardGb, Shards, Spec, found, resized
+from cachewright.cli.remote.instances import (
+    Instance,
+    MemoryGb,
+    RemovedNodes,
+    Replicas,
+    ShardGb,
+    Shards,
+    Spec,
+    found,
+    resized,
+)
 from cachewright.cli.remote.modes import Mode, with_mode
 from cachewright.cli.remote.output import AsJson, print_json, print_table, size
 from cachewright.client.account import DEFAULT_TARGET, Target
@@ -21,8 +31,10 @@ def resize(
     target: Target = DEFAULT_TARGET,
     shards: Shards = None,
     shard_gb: ShardGb = None,
+    replicas: Replicas = None,
     memory_gb: MemoryGb = None,
     spec: Spec = None,
+    remove_node: RemovedNodes = (),
     mode: Mode = None,
     json: AsJson = False,
 ) -> None:
@@ -32,8 +44,8 @@ def resize(
     """
     server = ApiClient(target.account())
     body = found(server, instance)
-    flavor = resized(body["spec_code"], shards, shard_gb, spec, memory_gb)
-    asked = with_mode({"spec_code": flavor.spec_code}, mode)
+    flavor = resized(body["spec_code"], shards, shard_gb, spec, memory_gb=memory_gb, replicas=replicas)
+    asked = with_mode({"spec_code": flavor.spec_code, "node_list": remove_node}, mode)
     plan = server.ask("POST", f"instances/{body['instance_id']}/resize/plan", asked)
     if json:
         print_json(plan)
@@ -51,6 +63,8 @@ def resize(
             f"{plan['shards_before']} to {plan['shards_after']} shards: {plan['slots']:,} slots, "
             f"{plan['keys']:,} keys, {size(plan['bytes'])}"
         )
+        if plan["replicas_before"] != plan["replicas_after"]:
+            moved = f"{plan['replicas_before']} to {plan['replicas_after']} replicas per shard"
         change = moved if flavor.cache_mode == "cluster" else f"{body['spec_code']} to {flavor.spec_code}"
         print(f"{change}, about {plan['seconds']:.0f} s")
         if plan["slots"]:

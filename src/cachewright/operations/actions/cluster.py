@@ -41,7 +41,10 @@ async def form_cluster(context: OperationContext, step: StepContext, _: NoArgume
 
 @action("join cluster", JoinCluster, timeout=60, attempts=3)
 async def join_cluster(context: OperationContext, step: StepContext, arguments: JoinCluster) -> None:
-    """Make new nodes members of the cluster, ready for slots, with the functions of the other nodes."""
+    """Make new nodes members of the cluster, ready for slots, with the functions of the other nodes.
+
+    New replicas of shards that exist do not follow their primaries yet, and their ports stay closed ("add replica").
+    """
     instance = await context.instance(step.task)
     nodes = await context.nodes(step.task.instance_id)
     new = [node for node in nodes if node.id in arguments.node_ids]
@@ -57,7 +60,8 @@ async def join_cluster(context: OperationContext, step: StepContext, arguments: 
     await copy_libraries(new, list(serving.values()), access)
     await _open(context, step, [*old, *new_primaries], members)
     await _attach_replicas(new, access)
-    await _open(context, step, members, members)
+    shards = {node.shard for node in old}
+    await _open(context, step, [node for node in members if node in old or node.shard not in shards], members)
 
 
 async def is_settled(topology: Topology, node: Node, nodes: Sequence[Node], access: Access) -> bool:

@@ -1,7 +1,7 @@
 """Actions on single nodes: start, restart, set the memory limit, release, stop."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -23,6 +23,7 @@ from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.topologies import topology_of
 from cachewright.valkey import cluster_membership, node_control
 from cachewright.valkey.client import NodeBusy, NodeRefused
+from cachewright.valkey.topology import View
 
 _POLL_SECONDS = 0.02
 _STOP_SECONDS = 10.0
@@ -133,12 +134,22 @@ async def release_node(context: OperationContext, step: StepContext, arguments: 
     node = next((node for node in nodes if node.id == arguments.node_id), None)
     if node is None:
         return
-    if any(view and node.id in view.members and view.members[node.id].slots for view in views.values()):
-        raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {node.id} still owns slots")
-    access = context.access(instance)
+    require_no_slots(node, views)
     await context.change_node(node.id, should_run=False)
     await EndingNode(context, step, instance, node).end_clients(has_successor=True)
-    for other in (other for other in nodes if other.id not in arguments.leaving):
+    await take_out(context, instance, node, [other for other in nodes if other.id not in arguments.leaving])
+
+
+def require_no_slots(node: Node, views: Mapping[str, View | None]) -> None:
+    """ActionFailed DCS.9004 if the node owns slots in any of the views."""
+    if any(view and node.id in view.members and view.members[node.id].slots for view in views.values()):
+        raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {node.id} still owns slots")
+
+
+async def take_out(context: OperationContext, instance: Instance, node: Node, others: Sequence[Node]) -> None:
+    """Remove a node from its cluster, in which the `others` stay, and from the host."""
+    access = context.access(instance)
+    for other in others:
         try:
             await cluster_membership.forget(other, node.id, access)
         except NodeBusy:

@@ -1,4 +1,5 @@
-"""Scaling a cluster out or in, and changing the size of its shards, while it serves clients.
+"""Scaling a cluster out or in, and changing the size of its shards or the number of their replicas, while it serves
+clients.
 
 A resize is observed, decided and formatted in this order: `observation` fetches what the plan depends on, `plan`
 decides the changes, `steps` formats them as steps. This module stores the new nodes, and cleans up the cluster after a
@@ -22,7 +23,7 @@ from cachewright.model.tasks import DEFAULT_MODE, ENDED, Control, MigrationMode,
 from cachewright.operations.actions import checks, slots
 from cachewright.operations.actions.nodes import remove_node
 from cachewright.operations.context import OperationContext, best_view
-from cachewright.operations.ending_node import grace_seconds
+from cachewright.operations.ending_node import grace_seconds, hand_over_seconds
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.operations.requests import ResizeRequest
 from cachewright.operations.resize import mode_forecast
@@ -31,8 +32,16 @@ from cachewright.operations.resize.cost_model import MOVE
 from cachewright.operations.resize.giant_keys import GiantKeys, find_giant_keys
 from cachewright.operations.resize.mode_forecast import ModeForecast
 from cachewright.operations.resize.observation import observe
-from cachewright.operations.resize.plan import Observation, ResizePlan, decide, shards_to_add
+from cachewright.operations.resize.plan import (
+    Observation,
+    ResizePlan,
+    decide,
+    replicas_to_add,
+    shards_to_add,
+    unused_nodes,
+)
 from cachewright.operations.resize.request import ResizeParams
+from cachewright.operations.resize.small_shares import store_small_shares
 from cachewright.operations.resize.steps import steps
 from cachewright.operations.slot_moves import failover_delay
 from cachewright.operations.slot_moves.leaked_children import end_leaked_children
@@ -100,6 +109,7 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
         nodes = await context.nodes(task.instance_id)
         await asyncio.gather(*(jobs.cancel_exports(node, access) for node in nodes))
         _, plan, planned = await self._draft(context, task)
+        context.migrations.begin_batch_shares(task.instance_id)
         await asyncio.to_thread(_store, context, task, plan.added)
         return planned
 
@@ -133,12 +143,16 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
         if mode:
             observed = msgspec.structs.replace(observed, host=msgspec.structs.replace(observed.host, mode=mode))
         plan = self._decide(context, task, observed)
-        grace = await grace_seconds(context, observed.instance, plan.removed)
-        return observed, plan, steps(task.run_id, plan, observed.loads, observed.host, grace)
+        grace = await grace_seconds(context, observed.instance, [*plan.removed, *plan.surplus])
+        leads = [node for node in observed.primaries.values() if node in plan.surplus]
+        for node_id, seconds in (await hand_over_seconds(context, observed.instance, leads)).items():
+            grace[node_id] += seconds
+        return observed, plan, steps(task.run_id, plan, observed, grace)
 
     async def recover(self, context: OperationContext, task: Task) -> None:
-        """Cancel all migrations, complete open slots and remove new nodes without slots. New nodes with slots stay, and
-        so do old nodes that are not removed yet."""
+        """Cancel all migrations, complete open slots and remove new nodes without slots. New shards with slots stay,
+        and so do old nodes that are not removed yet. A new replica of an old shard stays only if it has become its
+        primary."""
         instance, nodes, views = await context.look(task)
         access = context.access(instance)
         async with asyncio.timeout(_CANCEL_SECONDS):
@@ -153,8 +167,7 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
         members = best_view(views).members
         started = [sub for step in task.steps for sub in step.sub_steps if sub.action == "start node"]
         added = {sub.arguments["node_id"] for sub in started}
-        used = {node.shard for node in nodes if node.id in members and members[node.id].slots}
-        unused = [node for node in nodes if node.id in added and node.shard not in used]
+        unused = unused_nodes(nodes, added, members)
         for node in unused:
             for other in nodes:
                 if other not in unused:
@@ -166,9 +179,11 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
                 await context.change_node(node.id, should_run=True)
 
     def succeeded(self, context: OperationContext, connection: sa.Connection, task: Task) -> None:
-        """Record the new spec code, and the learned waits of clients."""
+        """Record the new spec code, and what was learned of clients."""
         instances.change(connection, task.instance_id, spec_code=self.params_of(task).spec_code)
         mode_forecast.store_waits(connection, context.migrations.waits)
+        if task_controls.get(connection, task.id).mode != "fastest":
+            store_small_shares(connection, task.instance_id, context.migrations)
 
     def is_typical(self, task: Task, control: Control) -> bool:
         """A task whose mode has changed moved its slots in two ways."""
@@ -177,18 +192,17 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
         return super().is_typical(task, control) and planned <= {control.mode}
 
     def _decide(self, context: OperationContext, task: Task, observed: Observation) -> ResizePlan:
-        flavor = parse(self.params_of(task).spec_code)
-        shards = shards_to_add(observed, flavor)
+        params = self.params_of(task)
+        flavor, named, settings, salt = parse(params.spec_code), params.named, context.settings, task.run_id
+        copies, shards = replicas_to_add(observed, flavor, salt, named), shards_to_add(observed, flavor)
         versions = {node.server_version for node in observed.nodes if node.server_version}
-        added = layout.new_nodes(
-            context.settings,
-            task.instance_id,
-            flavor,
-            shards=shards,
-            salt=task.run_id,
-            server_version=max(versions, key=version_key, default=None),
-        )
-        return decide(observed, flavor, added)
+        newest = max(versions, key=version_key, default=None)
+        instance_id = task.instance_id
+        added = [
+            *layout.new_replicas(settings, instance_id, flavor, copies, salt=salt, server_version=newest),
+            *layout.new_nodes(settings, instance_id, flavor, shards=shards, salt=salt, server_version=newest),
+        ]
+        return decide(observed, flavor, added, named)
 
 
 def _speeds(context: OperationContext, steps: Sequence[Step], instance_id: str) -> Mapping[str, learning.Speed]:

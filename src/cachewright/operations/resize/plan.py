@@ -2,7 +2,8 @@
 
 The plan follows from the cluster as it is, not from the recorded size of the instance: a resize that failed half-way
 leaves more shards than intended, and the next one continues from there. The invariants, which property tests
-verify: slots leave every shard that is removed, and the other shards are balanced; no node is both added and removed;
+verify: slots leave every shard that is removed, and the other shards are balanced; each shard has the copies of the
+new size; no node is both added and removed;
 a node that stays gets the memory of the new size; a shard with room for its data passes the checks.
 """
 
@@ -15,12 +16,21 @@ from cachewright.flavors import Flavor
 from cachewright.model.instances import Instance, Node
 from cachewright.operations.actions.checks import CheckResources, Room
 from cachewright.operations.resize.cost_model import Host, moved_bytes
+from cachewright.operations.resize.replica_plan import (
+    NamedNodes,
+    Shards,
+    missing_copies,
+    seed_of,
+    staying_shards,
+    surplus_replicas,
+)
 from cachewright.placement import capacity
 from cachewright.valkey import slots
 from cachewright.valkey.node_load import NodeLoad
 from cachewright.valkey.slots import Move, SlotRange
-from cachewright.valkey.topology import View
+from cachewright.valkey.topology import Member, View
 
+NONE_NAMED = NamedNodes()
 FULLEST = 0.7
 """Share of its memory that a shard may use after a scale-in (the cloud's own rule)."""
 
@@ -50,7 +60,9 @@ class ResizePlan(msgspec.Struct, frozen=True, kw_only=True):
 
     :ivar kept: recorded nodes that run and are not added by this resize, those to remove included.
     :ivar added: nodes to add, not stored yet.
+    :ivar replicas: those of `added` that are for shards that exist.
     :ivar removed: nodes to remove once their shards are empty.
+    :ivar surplus: nodes to remove from shards that stay.
     :ivar moves: slot ranges to migrate.
     :ivar resized: nodes that stay and get another `maxmemory`.
     :ivar grows: `resized` get more memory than they have, so they get it before slots move.
@@ -58,7 +70,9 @@ class ResizePlan(msgspec.Struct, frozen=True, kw_only=True):
 
     kept: Sequence[Node]
     added: Sequence[Node]
+    replicas: Sequence[Node]
     removed: Sequence[Node]
+    surplus: Sequence[Node]
     moves: Sequence[Move]
     resized: Sequence[Node]
     grows: bool
@@ -71,29 +85,82 @@ def shards_to_add(observed: Observation, to: Flavor) -> range:
     return range(first, first + max(to.shards - len(observed.primaries), 0))
 
 
-def decide(observed: Observation, to: Flavor, added: Sequence[Node]) -> ResizePlan:
-    """The changes that make the cluster `to`. `added` are the nodes for `shards_to_add`; some of them may be recorded
-    already, by an earlier plan of the same run. ValueError if a slot does not have exactly one owner."""
+def replicas_to_add(observed: Observation, to: Flavor, salt: str, named: NamedNodes) -> Mapping[int, range]:
+    """Numbers of the copies that shards lack, by shard. For `salt` see `replica_plan.missing_copies`."""
+    shards = _staying_shards(observed, to, named)
+    return missing_copies(observed.nodes, shards, to, observed.instance.id, salt)
+
+
+def decide(observed: Observation, to: Flavor, added: Sequence[Node], named: NamedNodes = NONE_NAMED) -> ResizePlan:
+    """The changes that make the cluster `to`. `added` are the nodes for `shards_to_add` and `replicas_to_add`; some of
+    them may be recorded already, by an earlier plan of the same run. ValueError if a slot does not have exactly one
+    owner."""
     added_ids = {node.id for node in added}
+    replicas = [node for node in added if node.shard in observed.primaries]
     kept = [node for node in observed.nodes if node.should_run and node.id not in added_ids]
-    leaving = sorted(observed.primaries)[to.shards :]
+    shards = _staying_shards(observed, to, named)
+    leaving = observed.primaries.keys() - shards
     removed = [node for node in observed.nodes if node.shard in leaving]
+    present = Shards(
+        nodes=kept,
+        staying=shards,
+        primaries=observed.primaries,
+        views=observed.views,
+        seed=seed_of(observed.instance, observed.nodes),
+    )
+    surplus = surplus_replicas(present, to, named)
     staying = [node.id for shard, node in observed.primaries.items() if shard not in leaving]
     staying += [node.id for node in added if node.role == "primary"]
     moves = slots.plan_moves(observed.owned, staying)
     maxmemory = to.shard_bytes
-    resized = [node for node in kept if node.maxmemory != maxmemory and node.shard not in leaving]
+    resized = [
+        node for node in kept if node.maxmemory != maxmemory and node.shard not in leaving and node not in surplus
+    ]
     grows = bool(resized) and resized[0].maxmemory < maxmemory
     shrinking = {node.id for node in resized if node.maxmemory > maxmemory}
     return ResizePlan(
         kept=kept,
         added=added,
+        replicas=replicas,
         removed=removed,
+        surplus=surplus,
         moves=moves,
         resized=resized,
         grows=grows,
-        requirements=_requirements(observed.loads, to, staying, moves, added=len(added), shrinking=shrinking),
+        requirements=_requirements(
+            observed.loads,
+            to,
+            staying,
+            moves,
+            added=len(added),
+            copied=sum(copied_bytes(observed, node) for node in replicas),
+            shrinking=shrinking,
+        ),
     )
+
+
+def copied_bytes(observed: Observation, replica: Node) -> int:
+    """The bytes that a new replica copies from the primary of its shard."""
+    primary = observed.primaries[replica.shard]
+    return observed.loads[primary.id].used_memory
+
+
+def unused_nodes(nodes: Sequence[Node], added: Set[str], members: Mapping[str, Member]) -> list[Node]:
+    """The `added` nodes that an interrupted resize has left without a use: those of new shards without slots, and new
+    replicas of old shards. `members` are those of the cluster by node id."""
+    owners = {node.id for node in nodes if node.id in members and members[node.id].slots}
+    used = {node.shard for node in nodes if node.id in owners}
+    old = {node.shard for node in nodes if node.id not in added}
+    return [
+        node
+        for node in nodes
+        if node.id in added and (node.shard not in used or (node.shard in old and node.id not in owners))
+    ]
+
+
+def _staying_shards(observed: Observation, to: Flavor, named: NamedNodes) -> set[int]:
+    seed = seed_of(observed.instance, observed.nodes)
+    return staying_shards(sorted(observed.primaries), observed.nodes, seed, to, named)
 
 
 def _requirements(
@@ -103,9 +170,11 @@ def _requirements(
     moves: Sequence[Move],
     *,
     added: int,
+    copied: int,
     shrinking: Set[str],
 ) -> CheckResources:
-    """Room is required of each shard that gets slots or less memory. One that gets more memory always has enough."""
+    """Room is required of each shard that gets slots or less memory. One that gets more memory always has enough.
+    `copied` are the bytes that new replicas of existing shards copy."""
     size = {move: math.ceil(moved_bytes(move, loads[move.source])) for move in moves}
     moved = sum(size.values())
     may_hold = int(to.shard_bytes * FULLEST)
@@ -117,7 +186,7 @@ def _requirements(
             used_memory = loads[node_id].used_memory if node_id in loads else 0
             rooms.append(Room(node_id, used_memory + arriving - departing, may_hold))
     return CheckResources(
-        host_bytes=capacity.EMPTY_NODE * added + moved * to.copies,
-        disk_bytes=capacity.disk_bytes(moved, to.copies, added),
+        host_bytes=capacity.EMPTY_NODE * added + moved * to.copies + copied,
+        disk_bytes=capacity.disk_bytes(moved, to.copies, added) + capacity.disk_bytes(copied, 1, 0),
         rooms=tuple(rooms),
     )

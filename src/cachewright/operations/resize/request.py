@@ -1,16 +1,19 @@
 """Requirements of a resize on the instance, the host and the quota; and the stored parameters of its task. Pure."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
 
 from cachewright import errors
 from cachewright.errors import ApiError
-from cachewright.flavors import UnknownFlavor, parse
+from cachewright.flavors import Flavor, UnknownFlavor, parse
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Control, Step
 from cachewright.operations.operation import Accepted
 from cachewright.operations.requests import ResizeRequest
+from cachewright.operations.resize.named_nodes import resolve
+from cachewright.operations.resize.replica_plan import NamedNodes
 from cachewright.placement import capacity
 from cachewright.placement.capacity import Request as RoomRequest
 from cachewright.topologies import topology_of
@@ -20,10 +23,17 @@ _BYTES_PER_SECOND = 20e6
 
 
 class ResizeParams(msgspec.Struct, frozen=True, kw_only=True):
-    """The size that the instance gets. `new_capacity`, in GB as the cloud prints it, is only shown."""
+    """The size that the instance gets. `new_capacity`, in GB as the cloud prints it, is only shown. `stay` and `leave`
+    are ids of nodes that the caller named, see `replica_plan.NamedNodes`."""
 
     spec_code: str
     new_capacity: str = ""
+    stay: tuple[str, ...] = ()
+    leave: tuple[str, ...] = ()
+
+    @property
+    def named(self) -> NamedNodes:
+        return NamedNodes(frozenset(self.stay), frozenset(self.leave))
 
 
 class ResizeDetails(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,9 +50,10 @@ class ResizeDetails(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def validate(instance: Instance, nodes: Sequence[Node], request: ResizeRequest) -> Accepted[ResizeParams]:
-    """ApiError DCS.4927, DCS.4012, DCS.4102 (a change that is not served) or DCS.4103 (no change).
+    """ApiError DCS.4927, DCS.4012, DCS.4102 (a change that is not served), DCS.4103 (no change), or as
+    `named_nodes.resolve`.
 
-    The present size is no change, unless a failed resize has left the instance with another number of shards.
+    The present size is no change, unless a failed resize has left the instance with another number of nodes.
     """
     try:
         new = parse(request.spec_code)
@@ -54,9 +65,9 @@ def validate(instance: Instance, nodes: Sequence[Node], request: ResizeRequest) 
             errors.INVALID_CAPACITY, reason=f"new_capacity is not the {new.capacity_gb} GB of {new.spec_code}"
         )
     if not topology_of(old.spec_code).can_become(old, new):
-        raise ApiError(errors.UNSUPPORTED_RESIZE, reason=f"{old.spec_code} cannot become {new.spec_code}")
-    shards = {node.shard for node in nodes}
-    if new.same_size(old) and len(shards) == old.shards:
+        raise ApiError(errors.UNSUPPORTED_RESIZE, reason=_unsupported(old, new))
+    copies = Counter(node.shard for node in nodes)
+    if new.same_nodes(old) and sorted(copies.values()) == [old.copies] * old.shards:
         raise ApiError(errors.RESIZE_WITHOUT_CHANGE, reason=f"the instance is {old.spec_code} already")
     details = ResizeDetails(
         old_capacity=old.capacity_gb,
@@ -68,8 +79,14 @@ def validate(instance: Instance, nodes: Sequence[Node], request: ResizeRequest) 
         old_replica_num=old.copies,
         new_replica_num=new.copies,
     )
-    params = ResizeParams(spec_code=new.spec_code, new_capacity=new.capacity_gb)
-    return Accepted(params, msgspec.structs.asdict(details), Control(mode=request.mode))
+    named = resolve(instance, nodes, new, reserved=request.reserved_ip, removed=request.node_list)
+    params = ResizeParams(
+        spec_code=new.spec_code,
+        new_capacity=new.capacity_gb,
+        stay=tuple(sorted(named.stay)),
+        leave=tuple(sorted(named.leave)),
+    )
+    return Accepted(params, msgspec.structs.asdict(details), Control(mode=request.mode), request.in_window)
 
 
 def expected_seconds(steps: Sequence[Step], nodes: Sequence[Node], params: ResizeParams, dataset: int) -> float:
@@ -78,7 +95,9 @@ def expected_seconds(steps: Sequence[Step], nodes: Sequence[Node], params: Resiz
     sub_steps = [sub for step in steps for sub in step.sub_steps]
     moved = sum(sub.work.total for sub in sub_steps if sub.work.unit == "bytes")
     if not sub_steps:
-        moved = capacity.moved_bytes(dataset, len({node.shard for node in nodes}), parse(params.spec_code).shards)
+        flavor = parse(params.spec_code)
+        moved = capacity.moved_bytes(dataset, len({node.shard for node in nodes}), flavor.shards)
+        moved += capacity.copied_bytes(dataset, nodes, flavor)
     return _SECONDS_BESIDES + moved / _BYTES_PER_SECOND
 
 
@@ -90,4 +109,12 @@ def required_room(nodes: Sequence[Node], params: ResizeParams, dataset: int | No
     if dataset is None:
         return RoomRequest(size=size, held=held)
     moved = capacity.moved_bytes(dataset, len({node.shard for node in nodes}), flavor.shards)
-    return RoomRequest(size=size, held=held, disk=capacity.disk_bytes(moved, flavor.copies, size.nodes - held.nodes))
+    disk = capacity.disk_bytes(moved, flavor.copies, size.nodes - held.nodes)
+    copied = capacity.disk_bytes(capacity.copied_bytes(dataset, nodes, flavor), 1, 0)
+    return RoomRequest(size=size, held=held, disk=disk + copied)
+
+
+def _unsupported(old: Flavor, new: Flavor) -> str:
+    if old.cache_mode == new.cache_mode and old.copies != new.copies and not old.same_size(new):
+        return "the capacity and the number of replicas change in separate requests"
+    return f"{old.spec_code} cannot become {new.spec_code}"

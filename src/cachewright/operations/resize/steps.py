@@ -8,8 +8,9 @@ from cachewright.operations.actions.action import NodeArguments
 from cachewright.operations.actions.checks import CheckResources, CheckStatus, check_resources, check_status
 from cachewright.operations.actions.cluster import JoinCluster, join_cluster
 from cachewright.operations.actions.nodes import ReleaseNode, release_node, set_memory
-from cachewright.operations.resize.cost_model import Host, move_specs
-from cachewright.operations.resize.plan import ResizePlan
+from cachewright.operations.actions.replicas import add_replica, remove_replica
+from cachewright.operations.resize.cost_model import move_specs
+from cachewright.operations.resize.plan import Observation, ResizePlan, copied_bytes
 from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, RESOURCE_CHECK, STATUS_CHECK
 from cachewright.tasks.plan import SubStepSpec, build, effort
 from cachewright.topologies.topology import start_node
@@ -20,21 +21,22 @@ _JOIN_SECONDS, _JOIN_SECONDS_A_NODE = 0.15, 0.03
 _RELEASE_SECONDS = 0.2
 _RELEASE_WITHOUT_CLIENTS = f"{release_node.name}: without clients"
 _DRAIN_SECONDS = 0.1
+_SYNC_SECONDS, _SYNC_SECONDS_A_BYTE = 0.6, 12e-9
+_REMOVE_SECONDS = 0.3
 
 
 def steps(
     run_id: str,
     plan: ResizePlan,
-    loads: Mapping[str, NodeLoad],
-    host: Host,
+    observed: Observation,
     grace: Mapping[str, float] | None = None,
 ) -> tuple[Step, ...]:
-    """Format a plan. Steps without sub-steps are omitted.
+    """Format the plan that was made from an observation. Steps without sub-steps are omitted.
 
-    :param loads: of each primary, by node id.
     :param grace: seconds for which a removed node may have to wait for its clients, by node id. 0 if a node is not in
         it.
     """
+    loads, host = observed.loads, observed.host
     memory = [_set_memory(node) for node in plan.resized]
     return build(
         run_id,
@@ -42,9 +44,11 @@ def steps(
             PRE_CHECK: [_check_resources(plan.requirements), _check_status(plan.added)],
             "Resource request.": [start_node(node, founding=False) for node in plan.added],
             "Cluster join.": _join(plan.added, len(plan.kept)),
+            "Replica synchronization.": _add_replicas(plan, observed),
             "Memory increase.": memory if plan.grows else [],
             "Data migration.": move_specs(plan.moves, loads, host, {node.id for node in plan.added}),
             "Memory decrease.": [] if plan.grows else memory,
+            "Replica removal.": [_remove_replica(node, plan, grace or {}) for node in plan.surplus],
             "Resource release.": [_release(node, plan.removed, loads, grace or {}) for node in plan.removed],
             POST_CHECK: [_check_status([])],
         },
@@ -67,6 +71,37 @@ def _join(added: Sequence[Node], kept: int) -> list[SubStepSpec]:
     total = kept + len(added)
     work = effort("join", unit="nodes", total=total, seconds=_JOIN_SECONDS + _JOIN_SECONDS_A_NODE * total)
     return [join_cluster.sub_step("Cluster join.", work, JoinCluster(tuple(node.id for node in added)))]
+
+
+def _add_replicas(plan: ResizePlan, observed: Observation) -> list[SubStepSpec]:
+    """One sub-step for each replica. As many run at the same time as the host serves at full speed. Replicas of one
+    shard are neighbours, so that they can share a snapshot of their primary."""
+    turns = observed.host.turns
+    return [
+        _add_replica(node, copied_bytes(observed, node), f"replica {number % turns}", turns)
+        for number, node in enumerate(sorted(plan.replicas, key=lambda node: node.shard))
+    ]
+
+
+def _add_replica(node: Node, size: int, lane: str, turns: int) -> SubStepSpec:
+    work = effort(
+        lane,
+        unit="bytes",
+        total=max(size, 1),
+        seconds=_SYNC_SECONDS + size * _SYNC_SECONDS_A_BYTE,
+        fixed=_SYNC_SECONDS,
+        turns=turns,
+    )
+    return add_replica.sub_step(f"Replica synchronization. Shard {node.shard}", work, NodeArguments(node.id))
+
+
+def _remove_replica(node: Node, plan: ResizePlan, grace: Mapping[str, float]) -> SubStepSpec:
+    """Nodes of one shard leave one after another."""
+    drained = grace.get(node.id, 0.0)
+    arguments = ReleaseNode(node.id, leaving=tuple(other.id for other in plan.surplus))
+    rate = "" if drained else f"{remove_replica.name}: without clients"
+    work = effort(f"shard {node.shard}", seconds=_REMOVE_SECONDS + drained, fixed=drained, rate=rate)
+    return remove_replica.sub_step(f"Replica removal. Shard {node.shard}", work, arguments)
 
 
 def _set_memory(node: Node) -> SubStepSpec:

@@ -53,12 +53,18 @@ def joined_in(task: Task) -> frozenset[str]:
 
 
 def joining_in(task: Task) -> frozenset[str]:
-    """Ids of nodes that join the instance in this task and have not joined it yet."""
-    return _node_ids(sub for sub in _joins(task) if sub.status in {"WAITING", "EXECUTING"})
+    """Ids of nodes that join the instance in this task and are not ready for clients yet."""
+    unfinished = {"WAITING", "EXECUTING"}
+    following = {sub.arguments["node_id"] for sub in _of(task, "add replica") if sub.status in unfinished}
+    return _node_ids(sub for sub in _joins(task) if sub.status in unfinished) | following
 
 
 def _joins(task: Task) -> list[SubStep]:
-    return [sub for step in task.steps for sub in step.sub_steps if sub.action == "join cluster"]
+    return _of(task, "join cluster")
+
+
+def _of(task: Task, action: str) -> list[SubStep]:
+    return [sub for step in task.steps for sub in step.sub_steps if sub.action == action]
 
 
 def _node_ids(joins: Iterable[SubStep]) -> frozenset[str]:

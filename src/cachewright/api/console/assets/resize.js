@@ -13,14 +13,16 @@ export async function resize(state) {
   const instance = await ask("GET", `instances/${state.instance_id}`);
   const form = isCluster(instance.spec_code) ? clusterForm(instance) : await memoryForm(instance);
   const plan = h("div", { class: "plan", "aria-live": "polite" });
+  const later = h("input", { type: "checkbox", "data-key": "later" });
+  const window = `${instance.maintain_begin.slice(0, 5)} to ${instance.maintain_end.slice(0, 5)} UTC`;
   const planButton = h("button", { type: "button", "data-key": "plan", onclick: look }, "Plan");
   let planned = null;
 
   const box = dialog(`Resize ${state.name}`,
-    [...form.fields, planButton, plan],
+    [...form.fields, h("label", { class: "inline" }, later, ` Begin in the maintenance window (${window})`), planButton, plan],
     "Resize", async () => {
       await ask("POST", `instances/${state.instance_id}/resize`,
-        { spec_code: planned, new_capacity: form.gigabytes(), ...form.mode() });
+        { spec_code: planned, new_capacity: form.gigabytes(), execute_immediately: !later.checked, ...form.mode() });
       const { tasks } = await ask("GET", `instances/${state.instance_id}/tasks?limit=1`);
       if (tasks[0]) location.hash = `#/instances/${state.instance_id}`;
     }, { ready: false });
@@ -51,18 +53,20 @@ export async function resize(state) {
   }
 }
 
-/** Form for the number and the memory of shards. */
+/** Form for the number and the memory of shards, and the number of their replicas. */
 function clusterForm(instance) {
   const shardGb = instance.max_memory / 1024 / instance.sharding_count;
   const shards = h("input", { type: "number", min: 1, max: 128, value: String(instance.sharding_count), required: true });
   const memory = h("input", { type: "number", min: 1, max: 999, value: String(shardGb), required: true });
+  const now = instance.replica_count - 1;
+  const replicas = h("input", { type: "number", min: 0, max: 5, value: String(now), required: true });
   const mode = modeChoice("balanced", { "data-key": "mode" });
   return {
     fields: [field("Shards", shards, `currently ${instance.sharding_count}`), field("Memory per shard, GB", memory, `currently ${shardGb}`),
-      field("Mode of the migration", mode)],
-    controls: [shards, memory, mode],
+      field("Replicas per shard", replicas, `currently ${now}; change them without the other sizes`), field("Mode of the migration", mode)],
+    controls: [shards, memory, replicas, mode],
     mode: () => ({ migration_mode: mode.value }),
-    specCode: () => code(cpu(instance.spec_code), instance.replica_count, Number(memory.value), Number(shards.value)),
+    specCode: () => code(cpu(instance.spec_code), Number(replicas.value) + 1, Number(memory.value), Number(shards.value)),
     gigabytes: () => Number(shards.value) * Number(memory.value),
   };
 }
@@ -87,9 +91,12 @@ function describe(plan) {
     return [h("p", {}, "The memory changes online, in about ", h("b", {}, seconds(plan.seconds)), ". No change was made."),
       blockers(plan)];
   }
+  const change = plan.replicas_before === plan.replicas_after
+    ? [h("b", {}, `${plan.shards_before} to ${plan.shards_after} shards`), `: ${number(plan.slots)} slots with `,
+      `${number(plan.keys)} keys and ${size(plan.bytes)} move`]
+    : [h("b", {}, `${plan.replicas_before} to ${plan.replicas_after} replicas per shard`)];
   return [
-    h("p", {}, h("b", {}, `${plan.shards_before} to ${plan.shards_after} shards`), `: ${number(plan.slots)} slots with `,
-      `${number(plan.keys)} keys and ${size(plan.bytes)} move, in about `, h("b", {}, seconds(plan.seconds)), ". No change was made."),
+    h("p", {}, ...change, ", in about ", h("b", {}, seconds(plan.seconds)), ". No change was made."),
     blockers(plan),
     plan.slots > 0 && table("Modes", ["Mode", "Estimate", "Longest wait"], plan.modes.map((choice) =>
       [choice.mode === plan.migration_mode ? `${choice.mode} (chosen)` : choice.mode, seconds(choice.seconds),
