@@ -89,6 +89,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     :ivar tls_cert: certificate chain for HTTPS, PEM; None for plain HTTP.
     :ivar tls_key: private key of the certificate, PEM.
+    :ivar node_host: IP address that nodes of new instances listen on and tell clients.
     :ivar node_ports: range of the ports for clients of cache nodes; excludes the second number.
     :ivar bus_ports: range of the ports between nodes, for the cluster bus and TLS; excludes the second number.
     :ivar database_url: URL of the database, with its password, as `store.opening.parse_database_url` returns it; None

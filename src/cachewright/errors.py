@@ -105,6 +105,7 @@ TASK_STATE_CONFLICT = "DCS.4957"
 TASK_NOT_FOUND = "DCS.4958"
 OPERATION_NOT_SERVED = "DCS.4959"
 BODY_TOO_LARGE = "DCS.4960"
+TEMPLATE_NOT_FOUND = "DCS.4988"
 DATABASE_UNAVAILABLE = "DCS.4961"
 TOO_MANY_REQUESTS = "DCS.4962"
 UNSUPPORTED_MEDIA_TYPE = "DCS.4963"
@@ -230,6 +231,8 @@ _ROWS = (
         "List the instance's tasks; its record may have been deleted."),
     ErrorRow(OPERATION_NOT_SERVED, 404, "Operation {operation} of the cloud is not served here.",
         "See docs/coverage.md for what is."),
+    ErrorRow(TEMPLATE_NOT_FOUND, 400, "The template of parameters does not exist.",
+        "Use a template of ListConfigTemplates."),
     ErrorRow(METHOD_NOT_ALLOWED, 405, "The method is not allowed here.", "Check method and path."),
     ErrorRow(BODY_TOO_LARGE, 413, "The body is too large.", "Send at most 12 MB, and for a token 16 KB."),
     ErrorRow(TOO_MANY_REQUESTS, 429, "Too many requests.",

@@ -40,6 +40,7 @@ from cachewright.services.node_queries import NodeQueries
 from cachewright.services.switchovers import SwitchoverService
 from cachewright.services.task_records import TaskRecords
 from cachewright.services.tasks import TaskService
+from cachewright.services.templates import TemplateService
 from cachewright.services.tokens import Outcome, TokenService
 from cachewright.services.user_queries import UserQueries
 from cachewright.services.webhooks import WebhookService
@@ -246,6 +247,7 @@ def build_services(
         credentials=CredentialService(cache, database.cipher),
         tokens=TokenService(database, settings.tokens_per_user, count_sign_in),
         users=UserQueries(database),
+        templates=TemplateService(database),
     )
 
 

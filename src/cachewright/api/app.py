@@ -43,6 +43,7 @@ from cachewright.api.routes import (
     switchover,
     tags,
     tasks,
+    templates,
     webhooks,
 )
 from cachewright.api.routes.documentation import pages
@@ -60,6 +61,7 @@ from cachewright.services.node_queries import NodeQueries
 from cachewright.services.switchovers import SwitchoverService
 from cachewright.services.task_records import TaskRecords
 from cachewright.services.tasks import TaskService
+from cachewright.services.templates import TemplateService
 from cachewright.services.tokens import TokenService
 from cachewright.services.user_queries import UserQueries
 from cachewright.services.webhooks import WebhookService
@@ -105,6 +107,11 @@ SERVED = (
     configurations.update_instance_config,
     configurations.list_config_histories,
     configurations.show_config_history_detail,
+    templates.list_config_templates,
+    templates.show_config_template,
+    templates.create_custom_template,
+    templates.update_config_template,
+    templates.delete_config_template,
     configurations.show_ip_whitelist,
     key_scans.show_bigkey_autoscan_config,
     key_scans.update_bigkey_autoscan_config,
@@ -183,6 +190,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     credentials: CredentialService
     tokens: TokenService
     users: UserQueries
+    templates: TemplateService
 
 
 class Metrics(RequestMetrics, Protocol):
@@ -223,6 +231,7 @@ def create_app(
         "audit_log": services.audit_log,
         "tokens": services.tokens,
         "users": services.users,
+        "templates": services.templates,
         "authenticator": authenticator,
         "streams": streams,
     }

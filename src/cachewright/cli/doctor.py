@@ -19,9 +19,11 @@ from cachewright.cli import exposure
 from cachewright.cli.remote.output import AsJson, console, print_json
 from cachewright.cli.settings import (
     BUS_PORTS,
+    NODE_ADDRESS,
     BusPorts,
     DatabaseUrl,
     Jemalloc,
+    NodeAddress,
     ValkeyBinary,
     absolute_binary,
     absolute_library,
@@ -32,6 +34,7 @@ from cachewright.client.errors import CommandFailed, UsageError
 from cachewright.client.http import ApiClient
 from cachewright.config import Listen, Settings, parse_ports, show_ports
 from cachewright.errors import DatabaseUnavailable
+from cachewright.hosts.addresses import is_local, is_loopback, parse_node_address
 from cachewright.hosts.host_users import exposures
 from cachewright.hosts.node_environment import describe
 from cachewright.hosts.ports import NoFreePort, free_ports
@@ -73,6 +76,7 @@ def doctor(
     ] = None,
     valkey_binary: ValkeyBinary = None,
     database_url: DatabaseUrl = None,
+    node_address: NodeAddress = NODE_ADDRESS,
     bus_ports: BusPorts = BUS_PORTS,
     jemalloc: Jemalloc = "auto",
     json: AsJson = False,
@@ -83,6 +87,7 @@ def doctor(
     """
     try:
         address, peers = Listen.parse(listen), parse_ports(bus_ports)
+        nodes = parse_node_address(node_address)
         url = read_database_url(database_url)
     except ValueError as error:
         raise UsageError(str(error)) from error
@@ -91,6 +96,7 @@ def doctor(
         listen=address,
         database_url=url,
         secret_key_file=secret_key_file and secret_key_file.absolute(),
+        node_host=nodes,
         bus_ports=peers,
         jemalloc=absolute_library(jemalloc),
     )
@@ -240,6 +246,17 @@ def _server(settings: Settings) -> Iterator[Finding]:
         yield Finding("server", "ok", f"runs and responds; {count} instances")
 
 
+def _node_address(settings: Settings) -> Iterator[Finding]:
+    """Check the address of new caches: it belongs to this host, and the ports between nodes are protected."""
+    address = settings.node_host
+    if not is_local(address):
+        yield Finding("node address", "fail", f"{address} is no address of this host", "Correct --node-address.")
+    elif is_loopback(address):
+        yield Finding("node address", "ok", f"{address}: only this host reaches caches")
+    for found in exposure.of_nodes(settings):
+        yield Finding(found.subject, "warn", found.message, found.remedy)
+
+
 def _ports(settings: Settings) -> Iterator[Finding]:
     for name, ports in (("cache ports", settings.node_ports), ("bus ports", settings.bus_ports)):
         found = 0
@@ -283,6 +300,7 @@ _LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _exposure,
     _database,
     _server,
+    _node_address,
     _ports,
     _other_users,
 )

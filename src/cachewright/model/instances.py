@@ -20,7 +20,8 @@ NEVER_PRIMARY = 0
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
     """One cache. A resize changes `spec_code` when it succeeds.
 
-    :ivar seed_port: port of the node whose address clients get.
+    :ivar address: IP address of all nodes.
+    :ivar seed_port: port of the node that clients get.
     :ivar password: password of clients; None if they need none.
     :ivar control_secret: password of the control plane's user on every node; never returned by the API.
     :ivar parameters: changed parameters of the nodes, by Valkey's names.
@@ -48,6 +49,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     error_code: str | None = None
     parameters: dict[str, str] = {}
     node_ca: str | None = None
+    address: str = "127.0.0.1"
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):

@@ -120,9 +120,9 @@ class ClientPorts:
         node, access = recorded.node, self._context.access(recorded.instance)
         try:
             if await node_control.is_open_to_clients(node, access):
-                self._context.host.release_port(node.port)
+                self._context.host.release_port(node.host, node.port)
                 return True
-            self._context.host.hold_port(node.port)
+            self._context.host.hold_port(node.host, node.port)
             topology = topology_of(recorded.instance.spec_code)
             if recorded.is_joining or not await is_settled(topology, node, [node], access):
                 if recorded.is_changing or time.time() - process.started_at < _UNSETTLED_SECONDS:

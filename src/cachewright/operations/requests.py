@@ -15,6 +15,7 @@ class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     :ivar port: port of the first node for clients; None lets the server choose.
     :ivar password: None for an instance that accepts clients without a password.
+    :ivar template_id: template of the first parameters; None for the defaults.
     """
 
     names: tuple[str, ...]
@@ -23,6 +24,7 @@ class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
     port: int | None
     password: str | None
     attributes: dict[str, Any]
+    template_id: str | None = None
 
 
 class ResizeRequest(msgspec.Struct, frozen=True, kw_only=True):

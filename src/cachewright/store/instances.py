@@ -1,6 +1,7 @@
 """Queries on instances and their nodes. Secrets of instances are stored encrypted."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -48,6 +49,7 @@ def search(
     name_equal: bool = False,
     status: str | None = None,
     include_failure: bool = True,
+    address: str | None = None,
 ) -> tuple[int, list[Instance]]:
     """Return the number of matching instances, and one page of them, newest first; all of them without
     a limit."""
@@ -60,6 +62,8 @@ def search(
         )
     if status is not None:
         query = query.where(instances.c.status == status)
+    if address is not None:
+        query = query.where(instances.c.address == address)
     if not include_failure:
         query = query.where(instances.c.status != "CREATEFAILED")
     count = connection.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one()
@@ -118,11 +122,13 @@ def nodes_of(connection: sa.Connection, instance_id: str) -> list[Node]:
     return [from_row(Node, row._mapping) for row in connection.execute(ordered)]
 
 
-def taken_ports(connection: sa.Connection, host: str) -> set[int]:
-    """Return the ports of all nodes on this host, started or not."""
-    columns = (nodes.c.port, nodes.c.bus_port, nodes.c.tls_port)
-    rows = connection.execute(sa.select(*columns).where(nodes.c.host == host))
-    return {port for row in rows for port in row if port is not None}
+def taken_ports(connection: sa.Connection) -> Mapping[str, set[int]]:
+    """Return the ports of all nodes, started or not, by their address; an empty set for an address without nodes."""
+    columns = (nodes.c.host, nodes.c.port, nodes.c.bus_port, nodes.c.tls_port)
+    taken: defaultdict[str, set[int]] = defaultdict(set)
+    for address, *ports in connection.execute(sa.select(*columns)):
+        taken[address].update(port for port in ports if port is not None)
+    return taken
 
 
 def add_nodes(connection: sa.Connection, added: Sequence[Node]) -> None:

@@ -102,6 +102,7 @@ instances = sa.Table(
     sa.Column("error_code", sa.Text),
     sa.Column("parameters", sa.Text, nullable=False, server_default="{}"),
     sa.Column("node_ca", sa.Text),
+    sa.Column("address", sa.Text, nullable=False, server_default="127.0.0.1"),
     sa.Index(None, "project_id", "created_at"),
 )
 
@@ -124,6 +125,20 @@ nodes = sa.Table(
     sa.UniqueConstraint("host", "port"),
     sa.UniqueConstraint("host", "bus_port"),
     sa.Index(None, "host", "tls_port", unique=True),
+)
+
+templates = sa.Table(
+    "templates",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("project_id", sa.Text, nullable=False, index=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("engine_version", sa.Text, nullable=False),
+    sa.Column("cache_mode", sa.Text, nullable=False),
+    sa.Column("parameters", sa.Text, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("updated_at", sa.BigInteger, nullable=False),
 )
 
 tasks = sa.Table(

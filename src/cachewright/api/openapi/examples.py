@@ -37,6 +37,13 @@ BODIES: Mapping[str, Any] = {
     "PlanResize": {"spec_code": _LARGE},
     "UpdateConfigurations": {"redis_config": [_PARAMETER]},
     "UpdateInstanceConfig": {"redis_config": [_PARAMETER]},
+    "CreateCustomTemplate": {
+        "name": "sessions",
+        "template_id": "redis-7.0-cluster",
+        "type": "sys",
+        "params": {"maxmemory-policy": "allkeys-lru"},
+    },
+    "UpdateConfigTemplate": {"params": {"timeout": "300"}},
     "UpdateBigkeyAutoscanConfig": {"enable_auto_scan": False, "schedule_at": ["03:00"]},
     "UpdateHotkeyAutoScanConfig": {"enable_auto_scan": False, "schedule_at": []},
     "UpdateExpireAutoScanConfig": {"enable_auto_scan": False},

@@ -8,7 +8,7 @@ from litestar import Response, get, put
 from cachewright import errors
 from cachewright.api import requests, responses
 from cachewright.api.auth.permissions import needs
-from cachewright.api.routes.parameters import Body, Call, InstanceId, Instances, ServerSettings, Tasks, endpoint
+from cachewright.api.routes.parameters import Body, Call, InstanceId, Instances, Tasks, endpoint
 from cachewright.api.schemas import client_connections as schemas
 from cachewright.api.schemas.plans import JobId
 from cachewright.errors import ApiError
@@ -20,10 +20,10 @@ _INSTANCE = "/v2/{project_id:str}/instances/{instance_id:str}"
 @get(_INSTANCE + "/ssl", opt=needs("dcs:instance:get"))
 @endpoint
 def show_instance_ssl_detail(
-    request: Call, instances: Instances, settings: ServerSettings, instance_id: InstanceId
+    request: Call, instances: Instances, instance_id: InstanceId
 ) -> Response[schemas.TlsDetail]:
     """ShowInstanceSslDetail: always off."""
-    return responses.json(schemas.tls_detail(instances.get(requests.principal(request), instance_id), settings))
+    return responses.json(schemas.tls_detail(instances.get(requests.principal(request), instance_id)))
 
 
 @put(_INSTANCE + "/ssl", status_code=200, opt=needs("dcs:instance:modify"))

@@ -81,19 +81,24 @@ def configurations(instance: Instance, found: Sequence[Mapping[str, str]], last:
         config_time=iso(changed_at or instance.launched_at),
         config_status=_CONFIG_STATUS[last.status] if last else "SUCCESS",
         status=instance.status,
-        redis_config=[
-            ConfigItem(
-                param_id=parameter.id,
-                param_name=parameter.name,
-                param_value=present[parameter.name],
-                default_value=parameter.default,
-                value_range=parameter.range,
-                value_type=parameter.kind,
-                description=parameter.description,
-            )
-            for parameter in PARAMETERS
-        ],
+        redis_config=config_items(present),
     )
+
+
+def config_items(present: Mapping[str, str]) -> list[ConfigItem]:
+    """Return all parameters with these values, by name."""
+    return [
+        ConfigItem(
+            param_id=parameter.id,
+            param_name=parameter.name,
+            param_value=present[parameter.name],
+            default_value=parameter.default,
+            value_range=parameter.range,
+            value_type=parameter.kind,
+            description=parameter.description,
+        )
+        for parameter in PARAMETERS
+    ]
 
 
 class HistoryItem(msgspec.Struct, frozen=True, kw_only=True):

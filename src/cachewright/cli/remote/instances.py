@@ -31,6 +31,7 @@ _ROLES = {"master": "primary", "slave": "replica"}
 
 Instance = Annotated[str, Parameter(help="Id or name of the instance.")]
 Wait = Annotated[bool, Parameter(negative="", help="Wait until the task has ended, and show its progress.")]
+_PORT = validators.Number(gte=1024, lte=65535)
 ShardGb = Annotated[int | None, Parameter(help="Memory per shard, in GB.", validator=validators.Number(gte=1))]
 Shards = Annotated[int | None, Parameter(help="Number of shards.", validator=validators.Number(gte=1, lte=128))]
 MemoryGb = Annotated[float | None, Parameter(help="Memory of a single instance, in GB: 0.125 to 64.")]
@@ -126,6 +127,12 @@ def create(
     memory_gb: MemoryGb = None,
     spec: Spec = None,
     engine_version: Annotated[str, Parameter(help="Engine version, by the number that the cloud uses.")] = "7.0",
+    port: Annotated[
+        int | None, Parameter(help="Port for clients; the server chooses one if not given.", validator=_PORT)
+    ] = None,
+    template: Annotated[
+        str | None, Parameter(help="Id of the template of the first parameters; see `cachewright templates list`.")
+    ] = None,
     no_password: Annotated[bool, Parameter(negative="", help="Clients need no password.")] = False,
     password_stdin: Annotated[bool, Parameter(negative="", help="Read the password from standard input.")] = False,
     wait: Wait = False,
@@ -156,6 +163,8 @@ def create(
         "az_codes": ["local"],
         "vpc_id": "local",
         "subnet_id": "local",
+        **({"port": port} if port else {}),
+        **({"template_id": template} if template else {}),
         **access,
     }
     answer = server.ask("POST", "instances", body)

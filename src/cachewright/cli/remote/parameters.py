@@ -47,7 +47,7 @@ def change(
 
     Example: cachewright instances parameters set cache maxmemory-policy=allkeys-lru timeout=300 --wait
     """
-    values = _read(assignments)
+    values = read_assignments(assignments)
     server = ApiClient(target.account())
     body = found(server, instance)
     path = f"instances/{body['instance_id']}"
@@ -61,7 +61,7 @@ def change(
     follow(server, body["instance_id"], answer if json else result, wait, json)
 
 
-def _read(assignments: tuple[str, ...]) -> dict[str, str]:
+def read_assignments(assignments: tuple[str, ...]) -> dict[str, str]:
     """Values by name. UsageError if an argument is not NAME=VALUE or repeats a name."""
     if not assignments:
         raise UsageError("name a change: NAME=VALUE")

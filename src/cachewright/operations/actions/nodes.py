@@ -52,7 +52,7 @@ async def start_node(context: OperationContext, step: StepContext, arguments: St
         node = await _change_ports(context, instance, node)
     step.measure(detail=node_detail(node))
     await _write_files(context, instance, node, founding=arguments.founding)
-    context.host.hold_port(node.port)
+    context.host.hold_port(node.host, node.port)
     try:
         await context.host.start(node.id)
     except NodeStartFailed as failure:
@@ -159,7 +159,7 @@ async def remove_node(context: OperationContext, node: Node) -> None:
             instances.remove_nodes(connection, [node.id])
 
     await asyncio.to_thread(remove)
-    context.host.release_port(node.port)
+    context.host.release_port(node.host, node.port)
 
 
 async def _write_files(context: OperationContext, instance: Instance, node: Node, *, founding: bool) -> None:
@@ -185,7 +185,7 @@ async def _wait_until_answering(context: OperationContext, instance: Instance, n
 
 async def _are_ports_free(context: OperationContext, node: Node) -> bool:
     def check() -> bool:
-        return all(context.host.is_port_free(port) for port in node.ports)
+        return all(context.host.is_port_free(node.host, port) for port in node.ports)
 
     return await asyncio.to_thread(check)
 
@@ -205,7 +205,8 @@ async def _change_ports(context: OperationContext, instance: Instance, node: Nod
         return next(other for other in instances.nodes_of(connection, instance.id) if other.id == node.id)
 
     def reserve_ports() -> Node:
-        return reserve(context.database, context.host, context.settings, 1, change, tls=node.tls_port is not None)
+        tls = node.tls_port is not None
+        return reserve(context.database, context.host, context.settings, 1, change, tls=tls, address=node.host)
 
     try:
         return await asyncio.to_thread(reserve_ports)
