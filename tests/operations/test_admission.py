@@ -137,7 +137,7 @@ def test_several_instances_come_all_or_not_at_all(tmp_path: Path, database: Data
     made = services.instances.create_instances(WHO, wish(2, "a", "b"))
     with database.read() as connection:
         ports = [port for one in made for node in instances.nodes_of(connection, one.id) for port in ports_of(node)]
-        assert instances.taken_ports(connection, "127.0.0.1") == set(ports)
+        assert instances.taken_ports(connection)["127.0.0.1"] == set(ports)
     assert len(set(ports)) == 8
 
 

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from cachewright import errors
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, Task
-from cachewright.operations.actions.action import NodeArguments
+from cachewright.operations.actions.action import Action, NodeArguments
 from cachewright.operations.actions.checks import CheckStatus, check_status
 from cachewright.operations.actions.nodes import restart_node
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.ending_node import grace_seconds, hand_over_seconds
 from cachewright.operations.operation import Accepted, NoParams, Operation
-from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, STATUS_CHECK
+from cachewright.operations.step_names import NODE_RESTART, POST_CHECK, PRE_CHECK, STATUS_CHECK
 from cachewright.operations.succession import successors
 from cachewright.tasks.plan import SubStepSpec, build, effort
 from cachewright.topologies import topology_of
@@ -32,7 +32,7 @@ class Restart(Operation[None, NoParams]):
     name = "RestartInstance"
     permission = "dcs:instance:modifyStatus"
     params = NoParams
-    outline = (PRE_CHECK, "Node restart.", POST_CHECK)
+    outline = (PRE_CHECK, NODE_RESTART, POST_CHECK)
     busy = errors.INSTANCE_RESTARTING
     status_while_running = "RESTARTING"
 
@@ -43,31 +43,35 @@ class Restart(Operation[None, NoParams]):
         return _SECONDS_OF_SHARD * len({node.shard for node in nodes})
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
-        """Replicas of a shard restart before its primary, so that the replica that takes over has restarted already."""
-        instance, nodes, views = await context.look(task)
-        hold = topology_of(instance.spec_code).hold_seconds
-        leads = primaries(nodes, best_view(views))
-        ordered = sorted(nodes, key=lambda node: (node.shard, node is leads.get(node.shard), node.id))
-        alone = {node.shard for node in nodes} - {lead.shard for lead in leads.values() if successors(lead, nodes)}
-        grace = await grace_seconds(context, instance, nodes)
-        handed_over = [lead for lead in leads.values() if lead.shard not in alone]
-        pauses = {
-            **{node.id: hold for node in nodes if node.shard in alone},
-            **await hand_over_seconds(context, instance, handed_over),
-        }
-        restarts = [
-            _restart(node, leads.get(node.shard) is node, grace[node.id] + pauses.get(node.id, 0.0)) for node in ordered
-        ]
+        restarts = await restarts_of_all(context, task, restart_node)
         check = check_status.sub_step(STATUS_CHECK, effort("check", seconds=_CHECK_SECONDS), CheckStatus(()))
-        return build(task.run_id, {PRE_CHECK: [check], "Node restart.": restarts, POST_CHECK: [check]})
+        return build(task.run_id, {PRE_CHECK: [check], NODE_RESTART: restarts, POST_CHECK: [check]})
 
 
-def _restart(node: Node, leads: bool, hold: float) -> SubStepSpec:
-    """`hold` seconds pass before the end and after the start in which no counter shows progress: clients of the node
-    leave, and Valkey holds back a former primary."""
-    name = f"Node restart. Shard {node.shard}, {'primary' if leads else 'replica'}"
-    work = effort(_LANE, seconds=_START_SECONDS + hold, fixed=hold)
-    return restart_node.sub_step(name, work, NodeArguments(node.id))
+async def restarts_of_all(context: OperationContext, task: Task, action: Action[NodeArguments]) -> list[SubStepSpec]:
+    """Return a restart of each node, by this action. Replicas of a shard restart before its primary, so that the
+    replica that takes over has restarted already."""
+    instance, nodes, views = await context.look(task)
+    hold = topology_of(instance.spec_code).hold_seconds
+    leads = primaries(nodes, best_view(views))
+    ordered = sorted(nodes, key=lambda node: (node.shard, node is leads.get(node.shard), node.id))
+    alone = {node.shard for node in nodes} - {lead.shard for lead in leads.values() if successors(lead, nodes)}
+    grace = await grace_seconds(context, instance, nodes)
+    handed_over = [lead for lead in leads.values() if lead.shard not in alone]
+    pauses = {
+        **{node.id: hold for node in nodes if node.shard in alone},
+        **await hand_over_seconds(context, instance, handed_over),
+    }
+
+    def restart(node: Node) -> SubStepSpec:
+        """Pauses pass before the end and after the start without progress of a counter: clients of the node leave, and
+        Valkey holds back a former primary."""
+        pause = grace[node.id] + pauses.get(node.id, 0.0)
+        name = f"Node restart. Shard {node.shard}, {'primary' if leads.get(node.shard) is node else 'replica'}"
+        work = effort(_LANE, seconds=_START_SECONDS + pause, fixed=pause)
+        return action.sub_step(name, work, NodeArguments(node.id))
+
+    return [restart(node) for node in ordered]
 
 
 RESTART = Restart()

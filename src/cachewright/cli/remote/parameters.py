@@ -28,11 +28,19 @@ def show_all(instance: Instance, *, target: Target = DEFAULT_TARGET, json: AsJso
         return
     if body["config_status"] != "SUCCESS":
         print(f"Last change of parameters: {body['config_status']}")
+    for deviation in body["deviations"]:
+        print(f"Node {deviation['node_id']} differs: {deviation['param_name']} is {deviation['param_value']}")
     rows = [
-        (item["param_name"], item["param_value"], item["default_value"], _short(item["value_range"]))
+        (
+            item["param_name"],
+            item["param_value"],
+            item["default_value"],
+            _short(item["value_range"]),
+            "yes" if item["need_restart"] else "",
+        )
         for item in body["redis_config"]
     ]
-    print_table(("PARAMETER", "VALUE", "DEFAULT", "RANGE"), rows)
+    print_table(("PARAMETER", "VALUE", "DEFAULT", "RANGE", "RESTART"), rows)
 
 
 @app.command(name="set")

@@ -18,6 +18,7 @@ _ALL: tuple[Action[Any], ...] = (
     nodes.release_node,
     nodes.stop_node,
     parameters.set_parameters,
+    parameters.restart_with_parameters,
     parameters.check_parameters,
     slots.move_slots,
     switchover.compare_offsets,

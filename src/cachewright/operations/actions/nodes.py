@@ -1,7 +1,7 @@
 """Actions on single nodes: start, restart, set the memory limit, release, stop."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -26,7 +26,7 @@ from cachewright.valkey.client import NodeBusy, NodeRefused
 _POLL_SECONDS = 0.02
 _STOP_SECONDS = 10.0
 _RESTART_SECONDS = 120.0
-_SETTLE_SECONDS = 600.0
+SETTLE_SECONDS = 600.0
 
 
 class StartNode(msgspec.Struct, frozen=True):
@@ -62,15 +62,22 @@ async def start_node(context: OperationContext, step: StepContext, arguments: St
         await cluster_membership.replace_placeholder(node, context.access(instance), founding=True)
 
 
-@action("restart node", NodeArguments, timeout=_SETTLE_SECONDS + LONGEST_GRACE_SECONDS, attempts=4, cancelling=10)
+@action("restart node", NodeArguments, timeout=SETTLE_SECONDS + LONGEST_GRACE_SECONDS, attempts=4, cancelling=10)
 async def restart_node(context: OperationContext, step: StepContext, arguments: NodeArguments) -> None:
     """Ensure that the node's process is younger than the sub-step and that the node is back in its cluster.
 
     Before a primary restarts, a replica that is in sync takes over. Clients of the node get time to leave.
     """
+    await restart(context, step, arguments.node_id)
+
+
+async def restart(
+    context: OperationContext, step: StepContext, node_id: str, parameters: Mapping[str, str] | None = None
+) -> None:
+    """Perform "restart node". `parameters` are values with which the node starts and that are not recorded yet."""
     await step.wait_until_allowed()
     instance, nodes, views = await context.look(step.task)
-    node = next(node for node in nodes if node.id == arguments.node_id)
+    node = next(node for node in nodes if node.id == node_id)
     begin_time = (step.sub_step.begin_time or 0) / 1000
     process = await context.host.process(node.id)
     if process is None or process.started_at < begin_time:
@@ -78,7 +85,7 @@ async def restart_node(context: OperationContext, step: StepContext, arguments: 
         step.measure(detail=node_detail(node))
         ending = EndingNode(context, step, instance, node)
         await ending.end_clients(has_successor=await ending.hand_over(nodes, views))
-        await context.host.write_files(node.id, await context.files(instance, node))
+        await context.host.write_files(node.id, await context.files(instance, node, parameters))
         try:
             await context.host.restart(node.id, begin_time, _RESTART_SECONDS)
         except NodeStartFailed as failure:
@@ -86,7 +93,7 @@ async def restart_node(context: OperationContext, step: StepContext, arguments: 
         except TimeoutError as error:
             await context.views(instance, [node], needed="all")
             raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {node.id} does not end: {error}") from error
-    async with asyncio.timeout(_SETTLE_SECONDS):
+    async with asyncio.timeout(SETTLE_SECONDS):
         node = await _wait_until_answering(context, instance, node)
         while not await is_settled(topology_of(instance.spec_code), node, nodes, context.access(instance)):
             await asyncio.sleep(_POLL_SECONDS)

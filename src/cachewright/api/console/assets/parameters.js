@@ -12,6 +12,7 @@ export function parameters(instanceId, name, configuration, done) {
     h("span", { class: "wide" }, range(parameter)), h("span", { class: "wide" }, parameter.description)]);
   return [
     configuration.config_status !== "SUCCESS" && h("p", { class: "note" }, "Last change: ", status(configuration.config_status)),
+    ...configuration.deviations.map((one) => h("p", { class: "note" }, `Node ${one.node_id} differs: ${one.param_name} is ${orEmpty(one.param_value)}`)),
     table("Parameters", ["Parameter", "Value", "Default", "Range", "Description"], rows),
     may("operator") && h("div", { class: "buttons" }, h("button", { type: "button", class: "quiet", "data-key": "parameters",
       disabled: configuration.status !== "RUNNING" || configuration.config_status === "UPDATING",
@@ -67,7 +68,8 @@ function control(parameter) {
 }
 
 function hint(parameter) {
-  return `${parameter.value_type === "Enum" ? "" : `${range(parameter)}. `}${parameter.description} Default: ${orEmpty(parameter.default_value)}`;
+  const restart = parameter.need_restart ? " All nodes restart, one after another." : "";
+  return `${parameter.value_type === "Enum" ? "" : `${range(parameter)}. `}${parameter.description} Default: ${orEmpty(parameter.default_value)}${restart}`;
 }
 
 function value(parameter) {
