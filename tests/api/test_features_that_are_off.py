@@ -115,6 +115,7 @@ def test_tls_of_clients_is_off_and_can_be_confirmed(tenant: Tenant) -> None:
     detail = tenant.client.show_instance_ssl_detail(ShowInstanceSslDetailRequest(instance_id=here))
     assert (detail.enabled, detail.ip, detail.ssl_expired_at) == (False, "127.0.0.1", None)
     assert detail.port == str(tenant.stored(here).seed_port)
+    assert tenant.call("POST", f"instances/{here}/ssl-certs/download").refusal == (400, "DCS.4202")
     answer = tenant.call("PUT", f"instances/{here}/ssl", {"enabled": False}).json
     assert (answer["instance_id"], waiting(tenant, here)) == (here, ["UpdateSslSwitch"])
 

@@ -125,6 +125,7 @@ SERVED = (
     client_connections.update_client_ip_transparent_transmission,
     client_connections.show_instance_ssl_detail,
     client_connections.update_ssl_switch,
+    client_connections.download_ssl_cert,
     empty_lists.list_backup_records,
     empty_lists.list_restore_records,
     empty_lists.list_redislog,

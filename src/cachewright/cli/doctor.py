@@ -127,7 +127,10 @@ def _valkey(settings: Settings) -> Iterator[Finding]:
         yield Finding("valkey-server", "fail", str(unusable), "Reinstall the package, or use --valkey-binary.")
     else:
         allocator = describe(settings.valkey_binary, settings.jemalloc)
-        yield Finding("valkey-server", "ok", f"{major}.{minor} at {settings.valkey_binary}; allocator: {allocator}")
+        tls = "TLS between nodes, not for clients" if has_tls(settings.valkey_binary) else "no TLS"
+        yield Finding(
+            "valkey-server", "ok", f"{major}.{minor} at {settings.valkey_binary}; {tls}; allocator: {allocator}"
+        )
 
 
 def _kernel(_: Settings) -> Iterator[Finding]:

@@ -26,6 +26,14 @@ class TlsDetail(msgspec.Struct, frozen=True, kw_only=True):
     ssl_validated: bool = False
 
 
+class Certificate(msgspec.Struct, frozen=True):
+    """The certificate authority of an instance, as a file to download."""
+
+    file_name: str
+    link: str
+    bucket_name: str
+
+
 class ClientAddressesBody(msgspec.Struct, frozen=True):
     transparent_client_ip_enable: bool
 
