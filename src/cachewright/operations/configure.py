@@ -27,7 +27,7 @@ from cachewright.operations.actions.parameters import (
 from cachewright.operations.context import OperationContext
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.operations.requests import ConfigureRequest
-from cachewright.operations.restart import restarts_of_all
+from cachewright.operations.restart import RESTART, restarts_of_all
 from cachewright.operations.step_names import NODE_RESTART, POST_CHECK
 from cachewright.store import instances
 from cachewright.tasks.plan import SubStepSpec, build, effort
@@ -76,7 +76,9 @@ class Configure(Operation[ConfigureRequest, ConfigureParams]):
         return Accepted(ConfigureParams(changes), {"updated_config_length": len(changes)})
 
     def expected_seconds(self, task: Task, nodes: Sequence[Node], dataset: int) -> float:
-        return _EXPECTED_SECONDS + _NODE_SECONDS * len(nodes)
+        restarts = any(BY_NAME[name].need_restart for name in new_values(task))
+        of_restarts = RESTART.expected_seconds(task, nodes, dataset) if restarts else 0.0
+        return _EXPECTED_SECONDS + _NODE_SECONDS * len(nodes) + of_restarts
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
         nodes = [node for node in await context.nodes(task.instance_id) if node.should_run]
