@@ -89,6 +89,10 @@ INSTANCE_RESIZING = "DCS.4113"
 INSTANCE_CONFIGURING = "DCS.4114"
 INSTANCE_CREATING = "DCS.4118"
 INVALID_ENABLE_SSL = "DCS.4202"
+INVALID_FIRST_SCAN = "DCS.4819"
+INVALID_SCAN_INTERVAL = "DCS.4820"
+INVALID_SCAN_TIMEOUT = "DCS.4821"
+INVALID_SCAN_COUNT = "DCS.4822"
 CLIENT_ADDRESSES_UNSUPPORTED = "DCS.4838"
 NO_SUCCESSOR = "DCS.4253"
 UNEXPECTED_TASK_ERROR = "DCS.4842"
@@ -209,6 +213,11 @@ _ROWS = (
     ErrorRow(INSTANCE_CREATING, 400, "The instance is being created.",
         "Follow its task CreateInstance, then retry."),
     ErrorRow(INVALID_ENABLE_SSL, 400, "enable_ssl is not valid: {reason}", "Leave it out."),
+    ErrorRow(INVALID_FIRST_SCAN, 400, "first_scan_at is not valid or has passed.",
+        "Send a time in the future, such as 2027-07-07T15:00:05.000Z."),
+    ErrorRow(INVALID_SCAN_INTERVAL, 400, "interval is missing.", "Send the seconds from one scan to the next."),
+    ErrorRow(INVALID_SCAN_TIMEOUT, 400, "timeout is not valid.", "Send seconds above 0 and below interval."),
+    ErrorRow(INVALID_SCAN_COUNT, 400, "scan_keys_count is not valid.", "Send a number from 10 to 1000."),
     ErrorRow(CLIENT_ADDRESSES_UNSUPPORTED, 400, "Transparent transmission of client addresses is not supported.",
         "Leave it off: clients connect to the nodes themselves, which see their addresses."),
     ErrorRow(NO_SUCCESSOR, 400, "No replica may take over: {reason}",

@@ -43,6 +43,7 @@ def test_kinds_and_names_are_stored_and_never_change() -> None:
         "configure": "UpdateInstanceConfig",
         "confirm_client_addresses": "modifyClientIpTransJob",
         "confirm_no_tls": "UpdateSslSwitch",
+        "scan_expired": "ScanExpireKey",
         "delete": "DeleteInstance",
     }
 

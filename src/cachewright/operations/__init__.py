@@ -3,7 +3,8 @@
 `OPERATIONS` is their one registry; `operation.Operation` is what each declares. In the order of a task's life:
 
 - `requests`, `acceptance` and `admission` decide whether a request becomes a task
-- `create`, `resize`, `resize_check`, `restart`, `configure`, `confirm` and `delete` validate requests and make plans
+- `create`, `resize`, `resize_check`, `restart`, `configure`, `confirm`, `scan_expired` and `delete` validate requests
+  and make plans
 - `resize` holds the parts of a resize plan: observation, plan, cost model, steps
 - `actions` perform the sub-steps, in an `OperationContext` (`context`)
 - `execution` binds operations to the engine, `instance_status` sets the status when a task ends
@@ -20,6 +21,7 @@ from cachewright.operations.operation import Operation
 from cachewright.operations.resize.check import RESIZE_CHECK
 from cachewright.operations.resize.operation import RESIZE
 from cachewright.operations.restart import RESTART
+from cachewright.operations.scan_expired import SCAN_EXPIRED
 from cachewright.operations.switchover import SWITCHOVER
 
 OPERATIONS: Mapping[str, Operation[Any, Any]] = {
@@ -33,6 +35,7 @@ OPERATIONS: Mapping[str, Operation[Any, Any]] = {
         CONFIGURE,
         CONFIRM_CLIENT_ADDRESSES,
         CONFIRM_NO_TLS,
+        SCAN_EXPIRED,
         DELETE,
     )
 }

@@ -215,6 +215,18 @@ def restart(instance: Instance, *, target: Target = DEFAULT_TARGET, wait: Wait =
 
 
 @app.command
+def scan(instance: Instance, *, target: Target = DEFAULT_TARGET, wait: Wait = False, json: AsJson = False) -> None:
+    """Scan an instance for expired keys, so that its nodes delete them and free their memory.
+
+    Example: cachewright instances scan cache --wait
+    """
+    server = ApiClient(target.account())
+    body = found(server, instance)
+    answer = server.ask("POST", f"instances/{body['instance_id']}/auto-expire/scan")
+    follow(server, body["instance_id"], answer if json else f"{body['name']} is being scanned", wait, json)
+
+
+@app.command
 def delete(
     instance: Instance,
     *,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cachewright.operations.actions import checks, cluster, nodes, parameters, slots, switchover
+from cachewright.operations.actions import checks, cluster, key_scans, nodes, parameters, slots, switchover
 from cachewright.operations.actions.action import Action
 from cachewright.tasks.operation import PLAN, RECOVER, Policy
 
@@ -20,6 +20,7 @@ _ALL: tuple[Action[Any], ...] = (
     parameters.set_parameters,
     parameters.restart_with_parameters,
     parameters.check_parameters,
+    key_scans.scan_for_expired_keys,
     slots.move_slots,
     switchover.compare_offsets,
     switchover.switch_over,
