@@ -293,7 +293,7 @@ def test_parameters_are_shown_and_changed(
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Change parameters").scroll_into_view_if_needed()
     picture(page, "console-parameter-table")
-    page.goto(f"{server.credentials['endpoint']}/console#/instances")
+    page.get_by_role("link", name="Instances").click()
     page.get_by_role("button", name="Create").click()
     expect(dialog.get_by_label("Parameters").locator("option")).to_have_text(["Defaults", "saved-here"])
     page.keyboard.press("Escape")
