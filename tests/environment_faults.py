@@ -40,6 +40,17 @@ def fill(folder: Path) -> Path:
     return filler
 
 
+def impatient_of_locks() -> tuple[str, ...]:
+    """`cachewright serve` that waits for a locked database for 3 seconds instead of 30."""
+    program = """
+from cachewright.store import sqlite
+sqlite._BUSY_MS = 3000
+from cachewright.cli import main
+main()
+"""
+    return (sys.executable, "-c", program, "serve")
+
+
 def set_back_an_hour_while(mark: Path) -> tuple[str, ...]:
     """`cachewright serve` with a clock that is an hour behind while the file `mark` exists."""
     program = f"""

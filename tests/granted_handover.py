@@ -41,7 +41,7 @@ def freeze_at_grant(source: Valkey, target: Valkey) -> psutil.Process:
     until(lambda: newest_job(source).state == "snapshotting", "no snapshot")
     freeze(taking)
     until(lambda: newest_job(source).state != "snapshotting" or not giving.children(), "the snapshot does not end")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while (state := newest_job(source).state) != "failover-granted":
         assert state in _EARLY, state
         assert time.monotonic() < deadline, state

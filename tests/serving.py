@@ -33,11 +33,13 @@ from valkey.cluster import ValkeyCluster
 from valkey.exceptions import ValkeyClusterException, ValkeyError
 
 PASSWORD = "Test-password-1"
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 120
 FAULTS = (ValkeyError, ValkeyClusterException, OSError)
 """What a client raises while nodes start, end, or move."""
 
 _OVER = object()
+_FAILOVER_SECONDS = 11
+"""Longer than a node waits for the end of a failover that it was asked for."""
 ENDED = frozenset({"SUCCESS", "FAILED"})
 COMMAND = (sys.executable, "-m", "cachewright", "serve")
 ROOMY = ("--memory-overcommit", "1000")
@@ -118,13 +120,15 @@ class Server:
             process.kill()
 
     def nodes(self) -> list[psutil.Process]:
-        """Running nodes of this data directory."""
+        """Running nodes of this data directory, without the children that write their snapshots and files."""
         found = []
-        for process in psutil.process_iter(["cmdline", "status"]):
+        for process in psutil.process_iter(["cmdline", "status", "ppid"]):
             words = process.info["cmdline"] or []
             if process.info["status"] != psutil.STATUS_ZOMBIE and any(str(self.data_dir) in word for word in words[1:]):
                 found.append(process)
-        return [process for process in found if self.process is None or process.pid != self.process.pid]
+        own = None if self.process is None else self.process.pid
+        parents = {process.pid for process in found} - {own}
+        return [process for process in found if process.pid != own and process.info["ppid"] not in parents]
 
     def log(self) -> str:
         path = self.data_dir.parent / f"{self.data_dir.name}.log"
@@ -154,7 +158,7 @@ class Server:
 
     def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Status and decoded body."""
-        with httpx.Client() as http:
+        with httpx.Client(timeout=60) as http:
             answer = http.send(self.signed(method, path, body))
         return answer.status_code, answer.json() if answer.content else None
 
@@ -275,16 +279,31 @@ def in_migration(client: Any, instance_id: str, task_id: str) -> Any:
     return seen if steps.get("Data migration.") == "EXECUTING" else None
 
 
-def held_in_migration(server: Server, client: Any, instance_id: str, shards: int, **control: Any) -> str:
+def held_in_migration(
+    server: Server, client: Any, instance_id: str, shards: int, *, copies: int = 1, **control: Any
+) -> str:
     """Start a resize; the id of its task, which waits in the data migration because its latency ceiling is unreachable.
 
-    `control` are further control settings. A control request without a ceiling lets the task continue.
+    `control` are further control settings. A control request without a ceiling lets the task continue. A resize that
+    was over before it had its ceiling is repeated.
     """
-    task_id = resize(client, instance_id, shards)
-    path = f"instances/{instance_id}/tasks/{task_id}/control"
-    assert server.call("PUT", path, control | {"latency_ceiling_ms": 0.000001})[0] == 200
-    until(lambda: in_migration(client, instance_id, task_id), "the migration has not begun")
-    return task_id
+    limits = control | {"latency_ceiling_ms": 0.000001}
+    limited: set[str] = set()
+
+    def held(task_id: str) -> bool:
+        if task_id not in limited:
+            limited.add(task_id)
+            server.call("PUT", f"instances/{instance_id}/tasks/{task_id}/control", limits)
+        return is_held(client, instance_id, task_id)
+
+    return resize_until(client, instance_id, shards, held, copies=copies)[0]
+
+
+def is_held(client: Any, instance_id: str, task_id: str) -> bool:
+    """Whether a range of slots waits for the latency ceiling of a resize."""
+    seen = progress(client, instance_id, task_id)
+    details = [sub.detail for step in seen.step_details for sub in step.sub_step_details or []]
+    return any("status:waiting for the latency ceiling" in detail for detail in details)
 
 
 def cache(client: Any, instance_id: str) -> ValkeyCluster:
@@ -342,6 +361,21 @@ def serves(client: Any, instance_id: str) -> bool:
         return states(cache(client, instance_id)) == {"ok"}
     except FAULTS:
         return False
+
+
+def take_over(replica: Valkey) -> None:
+    """Make the replica the primary of its shard. A failover that a slow machine did not finish in time is repeated."""
+
+    def is_primary() -> bool:
+        if replica.execute_command("ROLE")[0] in {"master", b"master"}:
+            return True
+        if time.monotonic() > again[0]:
+            again[0] = time.monotonic() + _FAILOVER_SECONDS
+            replica.execute_command("CLUSTER FAILOVER")
+        return False
+
+    again = [0.0]
+    until(is_primary, "the replica does not take over")
 
 
 def freeze(process: psutil.Process) -> None:

@@ -60,7 +60,7 @@ async def started(folder: Path, *lines: str) -> AsyncIterator[Node]:
 
 async def _listening(node: Node) -> None:
     """Return when the node accepts connections: it writes its pid file a moment before."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 _, writer = await asyncio.open_connection(node.host, node.port)

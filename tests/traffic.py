@@ -19,12 +19,16 @@ class Loss(msgspec.Struct, frozen=True):
 
 
 class Traffic(threading.Thread):
-    """Increments its own keys. Errors are expected; losses are not."""
+    """Increments its own keys. Errors are expected; losses are not.
 
-    def __init__(self, number: int, port: int) -> None:
+    :param patience: seconds for which it waits for a reply. A node of a busy machine may take long.
+    """
+
+    def __init__(self, number: int, port: int, patience: float = 20) -> None:
         super().__init__(daemon=True)
         self._number = number
         self._port = port
+        self._patience = patience
         self._over = threading.Event()
         self._acknowledged: dict[str, tuple[int, float]] = {}
         self.losses: list[Loss] = []
@@ -38,7 +42,9 @@ class Traffic(threading.Thread):
             key = f"traffic:{self._number}:{count % 500}"
             try:
                 if caches is None:
-                    caches = ValkeyCluster(host="127.0.0.1", port=self._port, password=PASSWORD, socket_timeout=2)
+                    caches = ValkeyCluster(
+                        host="127.0.0.1", port=self._port, password=PASSWORD, socket_timeout=self._patience
+                    )
                 before = caches.set(key, count, get=True)
                 self._require(key, int(before or 0))
                 self._acknowledged[key] = (count, time.monotonic())

@@ -19,7 +19,7 @@ from cachewright.tasks.feed import TaskFeed
 from cachewright.webhooks.delivery import WebhookDeliveryWorker
 from database_fixtures import new_database
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 SECRET = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
 
 

@@ -90,6 +90,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     :ivar tls_cert: certificate chain for HTTPS, PEM; None for plain HTTP.
     :ivar tls_key: private key of the certificate, PEM.
     :ivar node_host: IP address that nodes of new instances listen on and tell clients.
+    :ivar valkey_binary: valkey-server of new instances.
+    :ivar other_valkey_binaries: servers of other versions, to which the nodes of an instance can be upgraded.
     :ivar node_ports: range of the ports for clients of cache nodes; excludes the second number.
     :ivar bus_ports: range of the ports between nodes, for the cluster bus and TLS; excludes the second number.
     :ivar database_url: URL of the database, with its password, as `store.opening.parse_database_url` returns it; None
@@ -122,6 +124,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tls_cert: Path | None = None
     tls_key: Path | None = None
     valkey_binary: Path = msgspec.field(default_factory=get_binary_path)
+    other_valkey_binaries: tuple[Path, ...] = ()
     node_host: str = "127.0.0.1"
     node_ports: tuple[int, int] = (10240, 20000)
     bus_ports: tuple[int, int] = DEFAULT_BUS_PORTS

@@ -70,6 +70,7 @@ NOT_ENOUGH_MEMORY = "DCS.4036"
 LIMIT_EXCEEDED = "DCS.4039"
 ZONE_NOT_FOUND = "DCS.4042"
 INSTANCE_NOT_RUNNING = "DCS.4049"
+SAME_VERSION = "DCS.4053"
 DUPLICATE_NAME = "DCS.4060"
 INVALID_INSTANCE_ID = "DCS.4061"
 INVALID_PARAMETER = "DCS.4062"
@@ -87,6 +88,7 @@ INVALID_MAINTENANCE_WINDOW = "DCS.4106"
 INSTANCE_RESTARTING = "DCS.4111"
 INSTANCE_RESIZING = "DCS.4113"
 INSTANCE_CONFIGURING = "DCS.4114"
+INSTANCE_UPGRADING = "DCS.4116"
 INSTANCE_CREATING = "DCS.4118"
 INVALID_ENABLE_SSL = "DCS.4202"
 INVALID_FIRST_SCAN = "DCS.4819"
@@ -184,6 +186,7 @@ _ROWS = (
         "Use a zone of ListAvailableZones: {zones}."),
     ErrorRow(INSTANCE_NOT_RUNNING, 400, "The instance is not running. {reason}",
         "Look at its status; an instance in ERROR can be deleted."),
+    ErrorRow(SAME_VERSION, 400, "All nodes run version {version} already.", "Request a newer version."),
     ErrorRow(DUPLICATE_NAME, 400, "An instance of this name exists.", "Choose another name."),
     ErrorRow(INVALID_INSTANCE_ID, 400, "The instance id is malformed.", "Send the UUID that the list shows."),
     ErrorRow(INVALID_PARAMETER, 400, "Parameter {parameter} is not valid: {reason}", "Correct the parameter."),
@@ -210,6 +213,8 @@ _ROWS = (
     ErrorRow(INSTANCE_RESIZING, 400, "The instance is being resized.", "Follow its task EXTEND, then retry."),
     ErrorRow(INSTANCE_CONFIGURING, 400, "The parameters of the instance are being changed.",
         "Follow its task UpdateInstanceConfig, then retry."),
+    ErrorRow(INSTANCE_UPGRADING, 400, "The instance is being upgraded.",
+        "Follow its task UpgradeInstanceMinorVersion, then retry."),
     ErrorRow(INSTANCE_CREATING, 400, "The instance is being created.",
         "Follow its task CreateInstance, then retry."),
     ErrorRow(INVALID_ENABLE_SSL, 400, "enable_ssl is not valid: {reason}", "Leave it out."),

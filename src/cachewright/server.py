@@ -39,6 +39,7 @@ from cachewright.services.instance_attributes import InstanceAttributes
 from cachewright.services.instance_queries import InstanceQueries, count_by_tls
 from cachewright.services.instances import InstanceService
 from cachewright.services.node_queries import NodeQueries
+from cachewright.services.server_versions import ServerVersions
 from cachewright.services.switchovers import SwitchoverService
 from cachewright.services.task_records import TaskRecords
 from cachewright.services.tasks import TaskService
@@ -251,6 +252,7 @@ def build_services(
         attributes=InstanceAttributes(database),
         nodes=nodes,
         switchovers=SwitchoverService(tasks, nodes),
+        versions=ServerVersions(host, nodes, tasks, threads),
         records=TaskRecords(database, cache),
         webhooks=WebhookService(database, to_private=settings.webhooks_to_private),
         audit_log=AuditLog(database),

@@ -63,7 +63,7 @@ def test_a_stream_of_a_task_that_is_over_is_its_end(server: Server, client: Any)
 def test_a_stream_of_nothing_is_refused_in_the_contracts_shape(server: Server, client: Any) -> None:
     instance_id = created(client, 1)
     path = f"instances/{instance_id}/tasks/{'0' * 32}/progress"
-    with httpx.Client() as http:
+    with httpx.Client(timeout=60) as http:
         answer = http.send(server.signed("GET", path, Accept="text/event-stream"))
     assert (answer.status_code, answer.json()["error_code"]) == (404, "DCS.4958")
 
@@ -72,7 +72,7 @@ def test_what_has_not_changed_is_not_sent_again(server: Server, client: Any) -> 
     instance_id = created(client, 1)
     task_id = newest_task(client, instance_id).id
     path = f"instances/{instance_id}/tasks/{task_id}/progress"
-    with httpx.Client() as http:
+    with httpx.Client(timeout=60) as http:
         first = http.send(server.signed("GET", path))
         again = http.send(server.signed("GET", path, **{"If-None-Match": first.headers["etag"]}))
         stale = http.send(server.signed("GET", path, **{"If-None-Match": '"of another time"'}))

@@ -98,7 +98,7 @@ def test_names_that_are_not_known_are_ignored(known: dict[str, str]) -> None:
 
 
 @given(st.lists(typed, max_size=6), st.lists(st.tuples(st.one_of(st.sampled_from(NAMES), typed), typed), max_size=4))
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_the_server_answers_any_path_and_query_in_shape(
     site: Site, tenant: Tenant, below: list[str], query: list[tuple[str, str]]
 ) -> None:
@@ -112,7 +112,7 @@ def test_the_server_answers_any_path_and_query_in_shape(
 
 
 @given(raw=st.lists(st.tuples(st.sampled_from(NAMES), typed), min_size=1, max_size=3))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @pytest.mark.parametrize("path", ["instances", "tasks", "flavors", "instances-logical-nodes", "instances/status"])
 def test_the_server_reads_or_refuses_any_query(tenant: Tenant, path: str, raw: list[tuple[str, str]]) -> None:
     query = "&".join("=".join(pair) for pair in raw)

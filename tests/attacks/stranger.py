@@ -69,7 +69,7 @@ def stranger(folder: Path, node_id: str | None = None) -> Iterator[Stranger]:
 
 
 def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     with closing(Valkey(port=port)) as client:
         while True:
             try:

@@ -32,7 +32,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def http() -> Iterator[httpx.Client]:
-    with httpx.Client(verify=False) as client:  # noqa: S501  # the certificate is not what is tested
+    with httpx.Client(verify=False, timeout=60) as client:  # noqa: S501  # the certificate is not what is tested
         yield client
 
 
@@ -83,7 +83,7 @@ class Session:
         user = {"name": self.name, "password": PASSWORD, "domain": {"name": "cachewright"}}
         scope = {"project": {"name": "local"}}
         body = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}}
-        answer = http.post(f"{self._root}/v3/auth/tokens", json=body)
+        answer = http.post(f"{self._root}/v3/auth/tokens", json=body, timeout=60)
         assert answer.status_code == 201, answer.text
         self._token = answer.headers["x-subject-token"]
 

@@ -168,11 +168,11 @@ def quotas(client: Any) -> dict[str, tuple[int, int, str | None]]:
 
 
 def test_more_nodes_than_could_ever_be_are_refused(server: Server, client: Any) -> None:
-    before = count(client)
+    before, tracebacks = count(client), server.log().count("Traceback")
     sizes = {"spec_code": spec(128), "capacity": 128}
     assert refused(lambda: create(client, 128, instance_num=100, **sizes))[0] in {"DCS.4035", "DCS.4039"}
-    assert count(client) == before
-    assert "Traceback" not in server.log()
+    assert count(client) <= before, "instances of other tests may end meanwhile"
+    assert server.log().count("Traceback") == tracebacks
 
 
 @pytest.mark.parametrize("port", [1, 22, 80, 1023])
@@ -180,7 +180,7 @@ def test_a_port_of_the_system_is_refused(server: Server, client: Any, port: int)
     before = count(client)
     code, message = refused(lambda: create(client, 1, port=port))
     assert (code, "port" in message) == ("DCS.4062", True)
-    assert count(client) == before
+    assert count(client) <= before, "instances of other tests may end meanwhile"
 
 
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), 1001])

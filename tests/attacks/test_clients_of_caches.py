@@ -146,7 +146,7 @@ def test_nodes_that_come_later_know_the_same_users(server: Server, client: Any, 
     assert ended(client, own, resize(client, own, 4)).status == "SUCCESS"
     process = next(found for found in server.nodes() if found.is_running() and own_port(client, own) in ports(found))
     process.kill()
-    process.wait(10)
+    process.wait(60)
     until(lambda: len(cache_or_none(client, own) or ()) == 4, "the node is not started again")
     for host, port in addresses(client, own):
         with Valkey(host=host, port=port, password=PASSWORD) as node:
@@ -199,7 +199,8 @@ def test_a_process_on_the_port_of_a_stopped_node_learns_nothing(own_server: Serv
             client.list_statistics_of_running_instances(ListStatisticsOfRunningInstancesRequest())
             own_server.call("GET", f"instances/{instance_id}/configs")
             time.sleep(2.5)  # two rounds of measuring
-    thread.join(10)
+        listener.shutdown(socket.SHUT_RDWR)  # which ends the wait for the next connection
+        thread.join(10)
     assert heard == []
 
 

@@ -76,7 +76,7 @@ SILENT: dict[str, Callable[[socket.socket], None]] = {
 def test_a_connection_without_a_request_is_closed(quick: Server, sent: str) -> None:
     with connect(quick.port) as connection:
         SILENT[sent](connection)
-        until(lambda: is_closed(connection), f"a connection that sends {sent} stays open", 20)
+        until(lambda: is_closed(connection), f"a connection that sends {sent} stays open")
 
 
 @pytest.mark.parametrize("sent", ["nothing", "half a hello"])
@@ -84,7 +84,7 @@ def test_a_tls_handshake_that_does_not_end_is_closed(secure: Server, sent: str) 
     with connect(secure.port) as connection:
         if sent != "nothing":
             connection.sendall(b"\x16\x03\x01\x02\x00\x01")
-        until(lambda: is_closed(connection), "a handshake stays open", 20)
+        until(lambda: is_closed(connection), "a handshake stays open")
 
 
 @pytest.mark.parametrize(
@@ -94,21 +94,21 @@ def test_a_tls_connection_without_a_request_is_closed(secure: Server, protocol: 
     with over_tls(connect(secure.port), protocol) as connection:
         assert connection.selected_alpn_protocol() == protocol
         connection.sendall(sent)
-        until(lambda: is_closed(connection), "a TLS connection without a request stays open", 20)
+        until(lambda: is_closed(connection), "a TLS connection without a request stays open")
 
 
 def test_an_idle_http2_connection_is_closed_and_a_busy_one_is_not(quick: Server) -> None:
     with connect(quick.port) as idle, connect(quick.port) as busy:
         Http2(idle).get("/console")
         client = Http2(busy)
-        until(lambda: client.get("/console") and is_closed(idle), "an idle HTTP/2 connection stays open", 20)
+        until(lambda: client.get("/console") and is_closed(idle), "an idle HTTP/2 connection stays open")
         client.get("/console")
 
 
 def test_an_idle_http2_connection_over_tls_is_closed(secure: Server) -> None:
     with over_tls(connect(secure.port), "h2") as connection:
         Http2(connection).get("/console")
-        until(lambda: is_closed(connection), "an idle HTTP/2 connection stays open", 20)
+        until(lambda: is_closed(connection), "an idle HTTP/2 connection stays open")
 
 
 def test_a_connection_in_use_stays_open(quick: Server) -> None:
@@ -152,7 +152,7 @@ def answers(server: Server, source: str = "127.0.0.1") -> bool:
     """A new connection of that address is served."""
     try:
         with connect(server.port, source) as connection:
-            connection.settimeout(2)
+            connection.settimeout(10)
             connection.sendall(GET)
             return connection.recv(12) == b"HTTP/1.1 200"
     except OSError:
@@ -169,7 +169,7 @@ def test_one_address_has_so_many_connections(narrow: Server) -> None:
     opened: list[socket.socket] = []
     try:
         opened += [connect(narrow.port, "127.0.0.2") for _ in range(60)]
-        until(lambda: sum(map(is_closed, opened)) >= 40, "connections beyond the limit stay open", 20)
+        until(lambda: sum(map(is_closed, opened)) >= 40, "connections beyond the limit stay open")
         assert sum(map(is_closed, opened)) == 40
         assert answers(narrow)
         until(lambda: answers(narrow, "127.0.0.2"), "an address over its limit is served after its idle ones")
@@ -188,7 +188,7 @@ def test_a_connection_with_a_request_under_way_is_closed_last(narrow: Server) ->
             chunks = stream.iter_raw()
             next(chunks)
             opened += [connect(narrow.port) for _ in range(60)]
-            until(lambda: sum(map(is_closed, opened)) >= 41, "connections beyond the limit stay open", 20)
+            until(lambda: sum(map(is_closed, opened)) >= 41, "connections beyond the limit stay open")
             assert narrow.call("PUT", path.removesuffix("/state"), {"name": "another"})[0] == 204
             assert b"another" in next(chunks)
             stream.close()
@@ -203,7 +203,7 @@ def test_silent_connections_of_many_addresses_keep_nobody_out(tmp_path: Path) ->
         try:
             for number in range(2, 12):
                 opened += [connect(server.port, f"127.0.0.{number}") for _ in range(40)]
-            until(lambda: answers(server), "nobody is served", 20)
+            until(lambda: answers(server), "nobody is served")
             until(lambda: connections(server) <= 300, "too many connections are open")
         finally:
             close_all(opened)

@@ -24,7 +24,7 @@ def forge(client: Any, instance_id: str, date: str) -> None:
 
 def incidents(server: Server) -> list[Any]:
     with closing(sqlite3.connect(server.data_dir / "cachewright.db")) as database:
-        return database.execute("SELECT * FROM incidents").fetchall()
+        return database.execute("SELECT * FROM incidents WHERE kind = 'write_loss_risk'").fetchall()
 
 
 def test_forged_warnings_are_no_incidents_and_stop_neither_the_watch_nor_a_resize(own_server: Server) -> None:

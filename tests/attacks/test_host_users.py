@@ -178,7 +178,7 @@ def test_the_firewall_keeps_other_users_from_the_bus(new_namespace: tuple[str, .
             env=environment,
             capture_output=True,
             text=True,
-            timeout=150,
+            timeout=300,
             check=False,
         )
     finally:

@@ -38,6 +38,7 @@ def test_nested_json_is_refused(
         server.credentials["endpoint"] + path,
         content=nested(name, opening, closing, depth)[: 16 * 1024],
         headers={"Content-Type": "application/json"},
+        timeout=60,
     )
     assert answer.status_code == 400
     assert server.log().count(TRACEBACK) == before
@@ -93,7 +94,7 @@ HEADERS = [
 @pytest.mark.parametrize("path", ["/v3/auth/tokens", "/console/session"])
 def test_no_body_of_an_unknown_sender_is_a_fault_of_the_server(server: Server, path: str) -> None:
     before = server.log().count(TRACEBACK)
-    with httpx.Client(base_url=server.credentials["endpoint"]) as http:
+    with httpx.Client(base_url=server.credentials["endpoint"], timeout=60) as http:
         statuses = [
             http.request(method, path, content=body, headers={"Content-Type": "application/json"}).status_code
             for body in BODIES
@@ -132,8 +133,8 @@ def test_no_head_of_an_unknown_sender_is_a_fault_of_the_server(server: Server, m
 
 def test_a_long_method_is_refused_and_none_becomes_a_label(server: Server) -> None:
     for method, status in (("A" * 32, 401), ("B" * 33, 400), ("C" * 6000, 400)):
-        assert httpx.request(method, server.credentials["endpoint"] + "/").status_code == status
-    with httpx.Client(base_url=server.credentials["endpoint"]) as http:
+        assert httpx.request(method, server.credentials["endpoint"] + "/", timeout=60).status_code == status
+    with httpx.Client(base_url=server.credentials["endpoint"], timeout=60) as http:
         for number in range(50):
             http.request(f"METHOD{number}", "/")
         token = (server.data_dir / "metrics.token").read_text().strip()
@@ -242,7 +243,8 @@ def test_bodies_under_way_have_a_limit_and_their_memory_is_given_back(tmp_path: 
             assert server.call("GET", "instances")[0] == 200
             assert server.call("POST", "instances", {})[1]["error_code"] == "DCS.4010", "small ones have room"
         until(lambda: status() == b"400", "the room of the first one is given back")
-        assert [status() for _ in range(5)] == [b"400"] * 5
+        for _ in range(5):  # a room is given back a moment after the answer
+            until(lambda: status() == b"400", "the room of one that was answered is not given back")
         until(lambda: memory_mb(server) < before + LARGE / 1024**2, "memory goes back to the system")
 
 
@@ -270,7 +272,7 @@ def test_event_streams_have_a_limit(tmp_path: Path) -> None:
 
 def test_a_traceback_is_logged_a_few_times_and_each_failure_in_a_line(own_server: Server) -> None:
     path = f"instances/{add_instance(own_server, spec_code='no spec code')}"
-    with httpx.Client() as http:
+    with httpx.Client(timeout=60) as http:
         answers = [http.send(own_server.signed("GET", path)) for _ in range(30)]
     assert {answer.status_code for answer in answers} == {500}
     log = own_server.log()

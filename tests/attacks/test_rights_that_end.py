@@ -18,7 +18,7 @@ from cachewright.services.tokens import digest
 from cachewright.store import instances, tokens
 from serving import Server, create, ended, newest_task, resize
 
-ENDS_WITHIN_SECONDS = 20.0
+ENDS_WITHIN_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")

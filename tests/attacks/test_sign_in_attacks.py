@@ -117,7 +117,7 @@ def test_lines_of_refused_signatures_name_address_and_key(server: Server) -> Non
     request = person.signed("GET", "instances")
     request.headers["Authorization"] = request.headers["Authorization"][:-4] + "0000"
     transport = httpx.HTTPTransport(local_address="127.0.0.8")
-    with httpx.Client(transport=transport) as http:
+    with httpx.Client(transport=transport, timeout=60) as http:
         answers = [http.send(request).status_code for _ in range(40)]
     assert answers == [401] * 40
     lines = [line for line in server.log().splitlines() if person.key.access_key in line]

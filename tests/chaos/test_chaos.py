@@ -48,7 +48,7 @@ def test_nothing_is_lost_and_nothing_hangs(own_server: Server, receiver: Receive
     client = own_server.client()
     instance_id = created(client, 2, copies=copies)
     load(cache(client, instance_id), KEYS)
-    traffic = [Traffic(number, show(client, instance_id).port) for number in range(2)]
+    traffic = [Traffic(number, show(client, instance_id).port, patience=2) for number in range(2)]
     for thread in traffic:
         thread.start()
     chaos = FaultInjector(own_server, SEED, replicas=copies > 1)

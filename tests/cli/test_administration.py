@@ -46,7 +46,7 @@ def works(server: Server, key: dict[str, str]) -> bool:
 def sign_in(server: Server, name: str, password: str) -> int:
     user = {"name": name, "password": password, "domain": {"name": "cachewright"}}
     body = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}}}
-    return httpx.post(f"{server.credentials['endpoint']}/v3/auth/tokens", json=body).status_code
+    return httpx.post(f"{server.credentials['endpoint']}/v3/auth/tokens", json=body, timeout=60).status_code
 
 
 def test_a_user_is_made_given_a_key_and_taken_away(own_server: Server) -> None:
@@ -85,7 +85,7 @@ def test_a_user_is_made_given_a_key_and_taken_away(own_server: Server) -> None:
 
     known = server.client(**rotated)
     assert known.list_instances(ListInstancesRequest()).instance_num == 0
-    with httpx.Client() as http:
+    with httpx.Client(timeout=60) as http:
         first = server.credentials | rotated
         (server.data_dir / "credentials.json").write_text(json.dumps(first))
         entries = http.send(server.signed("GET", "audit")).json()["entries"]

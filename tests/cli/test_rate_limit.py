@@ -23,7 +23,7 @@ def limited(tmp_path: Path) -> Iterator[Server]:
 
 
 def test_a_key_that_asks_too_often_is_told_when_to_ask_again(limited: Server) -> None:
-    with httpx.Client() as http:
+    with httpx.Client(timeout=60) as http:
         answers = [http.send(limited.signed("GET", "instances")) for _ in range(PATIENT + 1)]
         forged = limited.signed("GET", "instances")
         forged.headers["Authorization"] = forged.headers["Authorization"][:-4] + "0000"

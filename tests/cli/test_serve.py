@@ -52,9 +52,9 @@ def test_the_clouds_client_speaks_https(secure: Server, files: tuple[Path, Path,
     builder = DcsClient.new_builder().with_http_config(trusting).with_credentials(signer)
     assert builder.with_endpoint(known["endpoint"]).build().list_instances(ListInstancesRequest()).instance_num == 0
     with pytest.raises(httpx.HTTPError):
-        httpx.get(known["endpoint"].replace("https", "http"))
+        httpx.get(known["endpoint"].replace("https", "http"), timeout=60)
     with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
-        httpx.get(known["endpoint"])
+        httpx.get(known["endpoint"], timeout=60)
 
 
 def test_who_keeps_connections_open_keeps_nobody_out(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ async def test_a_node_that_runs_is_known_again_and_again_until_it_dies(host: Loc
     assert process is not None
     killed = psutil.Process(process.pid)
     killed.kill()
-    killed.wait(5)
+    killed.wait(60)
     assert not await runs(host)
     await host.start(NODE)
     assert await runs(host)

@@ -83,7 +83,9 @@ def test_a_released_node_that_comes_back_with_its_slots_is_expelled(own_server: 
 
 def times_forgotten(server: Server) -> float:
     token = (server.data_dir / "metrics.token").read_text().strip()
-    page = httpx.get(f"{server.credentials['endpoint']}/metrics", headers={"authorization": f"Bearer {token}"}).text
+    page = httpx.get(
+        f"{server.credentials['endpoint']}/metrics", headers={"authorization": f"Bearer {token}"}, timeout=60
+    ).text
     (line,) = [line for line in page.splitlines() if line.startswith("cachewright_foreign_members_forgotten_total ")]
     return float(line.split()[1])
 

@@ -90,7 +90,7 @@ async def supervisor(tmp_path: Path, host: CountingHost) -> AsyncIterator[Superv
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.02)
 

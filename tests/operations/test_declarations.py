@@ -19,8 +19,14 @@ from cachewright.operations.switchover import SWITCHOVER
 from database_fixtures import a_task, an_instance
 
 CHANGES = [RESIZE, RESIZE_CHECK, RESTART, SWITCHOVER, CONFIGURE]
-STATUSES = ("CREATING", "RUNNING", "EXTENDING", "RESTARTING", "DELETING", "ERROR", "CREATEFAILED")
-BUSY = {"CREATING": "DCS.4118", "EXTENDING": "DCS.4113", "RESTARTING": "DCS.4111", "DELETING": "DCS.4026"}
+STATUSES = ("CREATING", "RUNNING", "EXTENDING", "RESTARTING", "UPGRADING", "DELETING", "ERROR", "CREATEFAILED")
+BUSY = {
+    "CREATING": "DCS.4118",
+    "EXTENDING": "DCS.4113",
+    "RESTARTING": "DCS.4111",
+    "UPGRADING": "DCS.4116",
+    "DELETING": "DCS.4026",
+}
 
 
 def refusal(operation: Operation[Any, Any], status: str, *unfinished: Operation[Any, Any]) -> str | None:
@@ -39,6 +45,7 @@ def test_kinds_and_names_are_stored_and_never_change() -> None:
         "resize": "EXTEND",
         "restart": "RestartInstance",
         "switchover": "masterStandbySwapJob",
+        "upgrade": "UpgradeInstanceMinorVersion",
         "check": "ResizeCheck",
         "configure": "UpdateInstanceConfig",
         "confirm_client_addresses": "modifyClientIpTransJob",
@@ -49,7 +56,7 @@ def test_kinds_and_names_are_stored_and_never_change() -> None:
 
 
 def test_nodes_run_in_every_status_but_while_an_instance_is_made_or_removed() -> None:
-    assert {"RUNNING", "EXTENDING", "RESTARTING", "ERROR"} == STATUSES_WITH_RUNNING_NODES
+    assert {"RUNNING", "EXTENDING", "RESTARTING", "UPGRADING", "ERROR"} == STATUSES_WITH_RUNNING_NODES
 
 
 def test_a_status_names_one_operation_at_most() -> None:

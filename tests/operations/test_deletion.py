@@ -3,7 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import psutil
@@ -33,9 +33,19 @@ from serving import (
     until,
 )
 
-SECONDS = 30
 Started = Callable[[Server, Any], tuple[str, str]]
 """Creates an instance with a task that would not end soon. Ids of both."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose only instance is that of the test, which deletes it."""
+    started = Server(tmp_path_factory.mktemp("deletion") / "data")
+    try:
+        started.start()
+        yield started
+    finally:
+        started.clean_up()
 
 
 def delete(client: Any, instance_id: str) -> None:
@@ -106,43 +116,43 @@ def frozen_node(server: Server) -> Iterator[None]:
     try:
         yield
     finally:
-        if process.is_running():
+        with suppress(ProcessLookupError):
             thaw(process)
 
 
 @pytest.mark.parametrize("started", UNINTERRUPTED)
-def test_a_deletion_cancels_the_running_task(own_server: Server, started: Started) -> None:
-    client = own_server.client()
-    instance_id, task_id = started(own_server, client)
+def test_a_deletion_cancels_the_running_task(server: Server, started: Started) -> None:
+    client = server.client()
+    instance_id, task_id = started(server, client)
     delete(client, instance_id)
     assert show(client, instance_id).status == "DELETING"
     delete(client, instance_id)
     tasks = client.list_background_task(ListBackgroundTaskRequest(instance_id=instance_id)).tasks
     assert [task.name for task in tasks].count("DeleteInstance") == 1, "another request is another task"
-    control = own_server.call("PUT", f"instances/{instance_id}/tasks/{task_id}/control", {"state": "running"})
+    control = server.call("PUT", f"instances/{instance_id}/tasks/{task_id}/control", {"state": "running"})
     assert control[0] in {400, 404}, "the cancelled task can be continued"
-    until(lambda: gone(client, instance_id), "the instance is not deleted", SECONDS)
-    status, code, message = stored(own_server, instance_id)[task_id]
+    until(lambda: gone(client, instance_id), "the instance is not deleted")
+    status, code, message = stored(server, instance_id)[task_id]
     assert (status, code) in {("FAILED", "DCS.9005"), ("SUCCESS", None)}
     if started in {paused, below_a_ceiling, paused_before_it_begins}:
         assert status == "FAILED"
         assert message.startswith("cancelled: the instance is deleted")
-    assert not own_server.nodes()
-    assert not left_behind(own_server)
+    until(lambda: not server.nodes(), "a node is left")
+    assert not left_behind(server)
 
 
 @pytest.mark.parametrize("started", UNINTERRUPTED)
-def test_a_deletion_survives_a_kill_of_the_server(own_server: Server, started: Started) -> None:
-    client = own_server.client()
-    instance_id, task_id = started(own_server, client)
+def test_a_deletion_survives_a_kill_of_the_server(server: Server, started: Started) -> None:
+    client = server.client()
+    instance_id, task_id = started(server, client)
     delete(client, instance_id)
-    own_server.kill()
-    own_server.start()
-    until(lambda: gone(own_server.client(), instance_id), "the instance is not deleted", SECONDS)
-    until(lambda: stored(own_server, instance_id)[task_id][0] in ENDED, "the cancelled task has not ended", 10)
-    assert "run was interrupted" not in own_server.log()
-    until(lambda: not own_server.nodes(), "a node is left")
-    assert not left_behind(own_server)
+    server.kill()
+    server.start()
+    until(lambda: gone(server.client(), instance_id), "the instance is not deleted")
+    until(lambda: stored(server, instance_id)[task_id][0] in ENDED, "the cancelled task has not ended")
+    assert "run was interrupted" not in server.log()
+    until(lambda: not server.nodes(), "a node is left")
+    assert not left_behind(server)
 
 
 def scale(client: Any, instance_id: str) -> None:
@@ -162,29 +172,29 @@ def restart(client: Any, instance_id: str) -> None:
 
 @pytest.mark.parametrize("request_task", [scale, change_parameters, restart])
 def test_a_deletion_reaches_a_task_that_waits_for_a_node(
-    own_server: Server, request_task: Callable[[Any, str], None]
+    server: Server, request_task: Callable[[Any, str], None]
 ) -> None:
-    client = own_server.client()
+    client = server.client()
     instance_id = created(client, 3)
-    with frozen_node(own_server):
+    with frozen_node(server):
         request_task(client, instance_id)
         task_id = str(newest_task(client, instance_id).id)
         time.sleep(1)
         delete(client, instance_id)
-        until(lambda: gone(client, instance_id), "the instance is not deleted", SECONDS)
-    assert stored(own_server, instance_id)[task_id][:2] == ("FAILED", "DCS.9005")
-    assert not own_server.nodes()
+        until(lambda: gone(client, instance_id), "the instance is not deleted")
+    assert stored(server, instance_id)[task_id][:2] == ("FAILED", "DCS.9005")
+    until(lambda: not server.nodes(), "a node is left")
 
 
-def test_a_retried_scale_is_cancelled_like_the_first_attempt(own_server: Server) -> None:
-    client = own_server.client()
-    instance_id, task_id = paused(own_server, client)
+def test_a_retried_scale_is_cancelled_like_the_first_attempt(server: Server) -> None:
+    client = server.client()
+    instance_id, task_id = paused(server, client)
     path = f"instances/{instance_id}/tasks/{task_id}"
-    assert own_server.call("POST", f"{path}/cancel")[0] == 200
+    assert server.call("POST", f"{path}/cancel")[0] == 200
     until(lambda: newest_task(client, instance_id).status == "FAILED", "the task is not cancelled")
-    assert own_server.call("POST", f"{path}/retry")[0] == 200
-    assert own_server.call("PUT", f"{path}/control", {"state": "paused"})[0] == 200
+    assert server.call("POST", f"{path}/retry")[0] == 200
+    assert server.call("PUT", f"{path}/control", {"state": "paused"})[0] == 200
     delete(client, instance_id)
-    assert own_server.call("POST", f"{path}/retry")[0] in {400, 404}
-    until(lambda: gone(client, instance_id), "the instance is not deleted", SECONDS)
-    assert stored(own_server, instance_id)[task_id][0] == "FAILED"
+    assert server.call("POST", f"{path}/retry")[0] in {400, 404}
+    until(lambda: gone(client, instance_id), "the instance is not deleted")
+    assert stored(server, instance_id)[task_id][0] == "FAILED"

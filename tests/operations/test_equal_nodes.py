@@ -16,11 +16,12 @@ from serving import (
     cache,
     created,
     ended,
-    in_migration,
+    held_in_migration,
     load,
     newest_task,
     operator_of,
     resize,
+    take_over,
     until,
 )
 
@@ -96,7 +97,7 @@ def test_new_shards_get_functions_and_accounts_and_later_changes_in_mid_scale(ow
     status, answer = own_server.call("PUT", f"instances/{instance_id}/async-configs", body)
     assert (status, ended(client, instance_id, answer["job_id"]).status) == (200, "SUCCESS")
 
-    task_id = held_in_mid_scale(own_server, client, instance_id)
+    task_id = held_in_migration(own_server, client, instance_id, 3, copies=2)
     with all_nodes(own_server) as nodes:
         assert len(nodes) == 6
         for node in with_role(nodes, b"master").values():  # those without slots included
@@ -122,15 +123,6 @@ def test_new_shards_get_functions_and_accounts_and_later_changes_in_mid_scale(ow
         assert len(rules) == 1
         assert "None" not in rules
         assert {node.config_get("maxmemory-policy")["maxmemory-policy"] for node in nodes.values()} == {"allkeys-lfu"}
-
-
-def held_in_mid_scale(server: Server, client: Any, instance_id: str) -> str:
-    """Start a resize to three shards, and return the id of its task, which waits in the data migration."""
-    task_id = resize(client, instance_id, 3, copies=2)
-    path = f"instances/{instance_id}/tasks/{task_id}/control"
-    assert server.call("PUT", path, {"latency_ceiling_ms": 0.000001})[0] == 200
-    until(lambda: in_migration(client, instance_id, task_id), "the migration has not begun")
-    return task_id
 
 
 def test_a_shard_that_stays_gets_what_it_lacks_and_keeps_its_own(own_server: Server) -> None:
@@ -191,8 +183,7 @@ def test_functions_are_there_after_a_failover(pair: tuple[Server, Any, str]) -> 
     server, client, instance_id = pair
     with all_nodes(server) as nodes:
         _, replica = with_role(nodes, b"slave").popitem()
-        replica.execute_command("CLUSTER FAILOVER")
-        until(lambda: replica.execute_command("ROLE")[0] == b"master", "the replica does not take over")
+        take_over(replica)
     require_kept(server, client, instance_id)
 
 

@@ -27,7 +27,9 @@ def small(own_server: Server) -> tuple[Server, Any, str]:
 
 def counter(server: Server, name: str, labels: str = "") -> float:
     token = (server.data_dir / "metrics.token").read_text().strip()
-    page = httpx.get(f"{server.credentials['endpoint']}/metrics", headers={"authorization": f"Bearer {token}"}).text
+    page = httpx.get(
+        f"{server.credentials['endpoint']}/metrics", headers={"authorization": f"Bearer {token}"}, timeout=60
+    ).text
     match = re.search(rf"^{re.escape(name + labels)} (\S+)$", page, re.MULTILINE)
     assert match, name
     return float(match[1])

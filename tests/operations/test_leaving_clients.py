@@ -20,13 +20,21 @@ from serving import PASSWORD, ROOMY, Server, cache, created, ended, newest_task,
 Serving = Callable[[float], tuple[Server, Any]]
 
 
+LONG = 300.0
+"""A grace that no test waits for: the next server ends it."""
+
+
+def with_grace(seconds: float) -> tuple[str, ...]:
+    return (*ROOMY, "--client-grace-seconds", str(seconds))
+
+
 @pytest.fixture
 def serving(tmp_path: Path) -> Iterator[Serving]:
     """Start a server with this grace for clients."""
     servers: list[Server] = []
 
     def start(grace: float) -> tuple[Server, Any]:
-        server = Server(tmp_path / "data", arguments=(*ROOMY, "--client-grace-seconds", str(grace)))
+        server = Server(tmp_path / "data", arguments=with_grace(grace))
         servers.append(server)
         server.start()
         return server, server.client()
@@ -44,11 +52,22 @@ def port_of_last_shard(client: Any, instance_id: str) -> int:
     return int(max(nodes(client, instance_id), key=lambda node: str(node.group_name)).node_port)
 
 
+def end_grace(server: Server) -> None:
+    """Replace the server by one that waits for clients for a second alone."""
+    server.kill()
+    server.arguments = with_grace(1)
+    server.start()
+
+
 def subscribed(port: int) -> Any:
     subscriber = Valkey(port=port, password=PASSWORD, decode_responses=True).pubsub()
     subscriber.subscribe("news")
-    assert subscriber.get_message(timeout=5)["type"] == "subscribe"
+    assert message(subscriber)["type"] == "subscribe"
     return subscriber
+
+
+def message(subscriber: Any) -> Any:
+    return until(lambda: subscriber.get_message(timeout=1), "no message arrives")
 
 
 def details(client: Any, instance_id: str, task_id: str, step_name: str) -> list[str]:
@@ -60,8 +79,8 @@ def waiting(client: Any, instance_id: str, task_id: str, step_name: str = "Resou
     return [told for told in details(client, instance_id, task_id, step_name) if "waiting_for_clients" in told]
 
 
-def test_a_leaving_node_waits_for_its_subscribers(serving: Serving) -> None:
-    server, client = serving(3)
+def test_a_leaving_node_waits_for_its_subscribers_and_so_does_the_next_server(serving: Serving) -> None:
+    server, client = serving(LONG)
     instance_id = created(client, 3)
     subscriber = subscribed(port_of_last_shard(client, instance_id))
     blocked = Valkey(port=port_of_last_shard(client, instance_id), password=PASSWORD)
@@ -72,8 +91,12 @@ def test_a_leaving_node_waits_for_its_subscribers(serving: Serving) -> None:
     assert "subscribers:1" in told
     assert "blocked:1" in told
     assert progress(client, instance_id, task_id).remain_time != "0"
+    server.kill()
+    server.start()
+    until(lambda: waiting(client, instance_id, task_id), "the node does not wait again")
     cache(client, instance_id).publish("news", "still here")
-    assert subscriber.get_message(timeout=2)["data"] == "still here"
+    assert message(subscriber)["data"] == "still here"
+    end_grace(server)
     assert ended(client, instance_id, task_id).status == "SUCCESS"
     (told,) = details(client, instance_id, task_id, "Resource release.")
     assert "subscribers_cut:1" in told
@@ -82,7 +105,7 @@ def test_a_leaving_node_waits_for_its_subscribers(serving: Serving) -> None:
 
 
 def test_a_node_leaves_when_its_subscribers_have_left(serving: Serving) -> None:
-    server, client = serving(300)
+    server, client = serving(LONG)
     instance_id = created(client, 3)
     subscriber = subscribed(port_of_last_shard(client, instance_id))
     task_id = resize(client, instance_id, 2)
@@ -99,25 +122,11 @@ def test_without_grace_subscribers_are_cut(serving: Serving) -> None:
     subscriber = subscribed(port_of_last_shard(client, instance_id))
     assert ended(client, instance_id, resize(client, instance_id, 2)).status == "SUCCESS"
     with pytest.raises(Unreachable):
-        subscriber.get_message(timeout=5)
-
-
-def test_a_scale_that_waits_for_clients_survives_a_kill_of_the_server(serving: Serving) -> None:
-    server, client = serving(3)
-    instance_id = created(client, 3)
-    subscriber = subscribed(port_of_last_shard(client, instance_id))
-    task_id = resize(client, instance_id, 2)
-    until(lambda: waiting(client, instance_id, task_id), "the node does not wait")
-    server.kill()
-    server.start()
-    until(lambda: waiting(client, instance_id, task_id), "the node does not wait again")
-    cache(client, instance_id).publish("news", "still here")
-    assert subscriber.get_message(timeout=2)["data"] == "still here"
-    assert ended(client, instance_id, task_id).status == "SUCCESS"
+        until(lambda: subscriber.get_message(timeout=1), "the connection stays open")
 
 
 def test_a_cancelled_release_leaves_a_node_that_accepts_clients(serving: Serving) -> None:
-    server, client = serving(300)
+    server, client = serving(LONG)
     instance_id = created(client, 3)
     port = port_of_last_shard(client, instance_id)
     subscriber = subscribed(port)
@@ -144,7 +153,7 @@ def accepts(port: int) -> bool:
 
 @pytest.mark.parametrize("copies", [1, 2])
 def test_a_restart_waits_for_subscribers(serving: Serving, copies: int) -> None:
-    _, client = serving(2)
+    server, client = serving(LONG)
     instance_id = created(client, 3, copies=copies)
     subscriber = subscribed(port_of_last_shard(client, instance_id))
     body = ChangeInstanceStatusBody(instances=[instance_id], action="restart")
@@ -152,7 +161,8 @@ def test_a_restart_waits_for_subscribers(serving: Serving, copies: int) -> None:
     task_id = str(newest_task(client, instance_id).id)
     until(lambda: waiting(client, instance_id, task_id, "Node restart."), "the node does not wait")
     cache(client, instance_id).publish("news", "still here")
-    assert subscriber.get_message(timeout=2)["data"] == "still here"
+    assert message(subscriber)["data"] == "still here"
+    end_grace(server)
     assert ended(client, instance_id, task_id).status == "SUCCESS"
     assert any("subscribers_cut:1" in told for told in details(client, instance_id, task_id, "Node restart."))
 

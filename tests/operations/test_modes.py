@@ -15,9 +15,9 @@ from serving import (
     newest_task,
     operator_of,
     present,
+    serves,
     show,
     spec,
-    states,
     until,
 )
 from traffic import Traffic
@@ -70,8 +70,8 @@ class Scaling:
 
     def require_whole(self) -> None:
         """No slot is open, no key is missing, and the nodes have their usual settings."""
+        until(lambda: serves(self.server.client(), self.instance_id), "the cluster is not whole")
         assert self.opened() == []
-        assert states(self.caches) == {"ok"}
         assert present(self.caches, KEYS) == KEYS
         for settings in self.asked("CONFIG", "GET", *SETTINGS_OUTSIDE_MOVES):
             words = [word.decode() for word in settings]

@@ -112,7 +112,7 @@ def test_a_pause_in_mid_move_is_a_wait(two_shards: tuple[Server, Any, str]) -> N
     paused = waiting(server, task_id, "paused")
     assert paused["sub_step"] == held["sub_step"]
     assert paused["since"] > held["since"]
-    assert "status:paused" in "".join(details(client, instance_id, task_id))
+    until(lambda: "status:paused" in "".join(details(client, instance_id, task_id)), "no detail says so")
     time.sleep(SECONDS)
     assert waiting(server, task_id, "paused") == paused
     seen = record(server, task_id)

@@ -45,6 +45,7 @@ def test_a_scale_goes_on_after_the_server_was_killed_in(own_server: Server, step
     load(caches, 60_000, 100)
     writer = Writer(cache(client, instance_id))
     writer.start()
+    until(lambda: writer.acknowledged, "nothing is written")
     nodes_before = {process.pid for process in own_server.nodes()}
 
     task_id = resize(client, instance_id, 2 if inward else 4)

@@ -151,6 +151,7 @@ def test_the_password_is_seen_nowhere(own_server: Server, postgres: PostgresServ
     metrics = httpx.get(
         f"{own_server.credentials['endpoint']}/metrics",
         headers={"Authorization": f"Bearer {(own_server.data_dir / 'metrics.token').read_text().strip()}"},
+        timeout=60,
     ).text
     assert postgres.password not in own_server.log() + metrics
     url = own_server.environment[VARIABLE]

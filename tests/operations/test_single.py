@@ -220,7 +220,7 @@ def test_no_acknowledged_write_is_lost_when_node_and_server_are_killed_in_mid_ch
     finally:
         writer.finish()
     assert writer.lost(connected(client, instance_id)) == []
-    assert show(client, instance_id).status == "RUNNING"
+    until(lambda: show(client, instance_id).status == "RUNNING", "the instance is not RUNNING")
     assert maxmemory(own_server, client, instance_id) == size * MB
     assert len(own_server.nodes()) == 1
 

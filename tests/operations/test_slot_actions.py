@@ -14,12 +14,13 @@ from serving import (
     created,
     ended,
     load,
+    newest_task,
     operator_of,
     present,
     progress,
-    resize,
     resize_until,
     show,
+    spec,
     until,
 )
 from traffic import Traffic
@@ -63,11 +64,16 @@ def test_a_source_need_not_wait_for_its_next_range_and_each_byte_counts_once(
 ) -> None:
     instance_id, asked = source
     before = asked.info("stats")["total_net_cluster_slot_export_bytes"]
-    task_id = resize(client, instance_id, 3)
-    until(lambda: len(exports(asked)) == 2, "the next range is not queued behind the first")
+    task_ids = set()
+
+    def next_is_queued(task_id: str) -> bool:
+        task_ids.add(task_id)
+        return len(exports(asked)) == 2
+
+    task_id, _ = resize_until(client, instance_id, 3, next_is_queued)
     assert ended(client, instance_id, task_id).status == "SUCCESS"
-    moved = moves(client, instance_id, task_id)
-    assert len(moved) == 2
+    moved = [move for task_id in task_ids for move in moves(client, instance_id, task_id)]
+    assert len(moved) == 2 * len(task_ids)
     sent = asked.info("stats")["total_net_cluster_slot_export_bytes"] - before
     assert sum(told(move, "bytes") for move in moved) == pytest.approx(sent, rel=0.001)
     assert present(cache(client, instance_id), KEYS) == KEYS
@@ -110,9 +116,9 @@ def test_clients_are_spared_by_small_pieces_unless_it_is_to_be_over_soon(
     caller = Traffic(1, show(client, instance_id).port)
     caller.start()
     until(lambda: caller.writes > 50, "nobody asks anything")
-    task_id = resize(client, instance_id, 3)
-    status, record = server.call("PUT", f"instances/{instance_id}/tasks/{task_id}/control", {"mode": mode})
-    assert (status, record["control"]["mode"]) == (200, mode)
+    body = {"spec_code": spec(3), "new_capacity": 3, "migration_mode": mode}
+    assert server.call("POST", f"instances/{instance_id}/resize", body)[0] == 204
+    task_id = newest_task(client, instance_id).id
     assert ended(client, instance_id, task_id).status == "SUCCESS"
     caches = cache(client, instance_id)
     caller.finish(caches)

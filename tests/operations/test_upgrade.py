@@ -69,8 +69,10 @@ def test_a_scale_that_an_earlier_release_began_ends(old: Server) -> None:
             "SELECT id, instance_id, percent, steps FROM tasks WHERE status='EXECUTING'"
         ).fetchone()
     caches = until(lambda: ready(seed), "the cluster does not form")
+    pipeline = caches.pipeline()
     for number in range(20_000):
-        caches.set(f"key:{number}", number)
+        pipeline.set(f"key:{number}", number)
+    pipeline.execute()
     connected = Valkey(host="127.0.0.1", port=seed, password=PASSWORD, single_connection_client=True)
     connection_id = connected.client_id()
     old.start()

@@ -56,7 +56,9 @@ def token(server: Server) -> str:
 
 def scrape(server: Server) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     answer = httpx.get(
-        f"{server.credentials['endpoint']}/metrics", headers={"authorization": f"Bearer {token(server)}"}
+        f"{server.credentials['endpoint']}/metrics",
+        headers={"authorization": f"Bearer {token(server)}"},
+        timeout=60,
     )
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/plain; version=")
@@ -74,6 +76,7 @@ def one(samples: dict[tuple[str, frozenset[tuple[str, str]]], float], metric: st
 
 
 def test_what_tasks_did_is_counted(server: Server, scaled: tuple[str, str, str]) -> None:
+    until(lambda: one(scrape(server), "cachewright_tasks_unfinished") == 0, "a task is not over")
     samples = scrape(server)
     assert one(samples, "cachewright_tasks_ended_total", kind="create", outcome="success") == 1
     assert one(samples, "cachewright_tasks_ended_total", kind="resize", outcome="success") == 1
@@ -129,17 +132,22 @@ def test_requests_are_timed_by_operation(server: Server, scaled: tuple[str, str,
     labels = {"operation": "show_background_task_progress", "method": "GET", "status": "200"}
     before = one(scrape(server), "cachewright_http_request_duration_seconds_count", **labels)
     progress(server.client(), instance_id, task_id)
-    after = scrape(server)
-    assert one(after, "cachewright_http_request_duration_seconds_count", **labels) == before + 1
-    httpx.get(server.credentials["endpoint"] + "/nothing")
+    until(
+        lambda: one(scrape(server), "cachewright_http_request_duration_seconds_count", **labels) == before + 1,
+        "the request is not counted",
+    )
+    httpx.get(server.credentials["endpoint"] + "/nothing", timeout=60)
     refused = {"operation": "", "method": "GET", "status": "401"}
-    assert one(scrape(server), "cachewright_http_request_duration_seconds_count", **refused) == 1
+    until(
+        lambda: one(scrape(server), "cachewright_http_request_duration_seconds_count", **refused) == 1,
+        "the refusal is not counted",
+    )
 
 
 @pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer wrong", "Basic {}", "{}", "Bearer é"])
 def test_metrics_are_told_to_nobody_else(server: Server, authorization: str) -> None:
     told = authorization.format(token(server)).encode()
-    answer = httpx.get(server.credentials["endpoint"] + "/metrics", headers={b"authorization": told})
+    answer = httpx.get(server.credentials["endpoint"] + "/metrics", headers={b"authorization": told}, timeout=60)
     assert (answer.status_code, answer.json()["error_code"]) == (401, "DCS.1001")
 
 
@@ -149,7 +157,8 @@ def test_the_token_is_its_owners_alone(server: Server) -> None:
 
 def test_a_task_is_a_trace(server: Server, scaled: tuple[str, str, str], collector: Receiver) -> None:
     instance_id, made, grown = scaled
-    spans = {span.name: span for span in until(lambda: _spans(collector, grown), "the trace has arrived")}
+    until(lambda: "task resize" in {span.name for span in _spans(collector, grown)}, "the trace has not arrived")
+    spans = {span.name: span for span in _spans(collector, grown)}
     root = spans["task resize"]
     steps = [span for span in spans.values() if span.parent_span_id == root.span_id]
     assert [span.name for span in steps] == [
@@ -166,7 +175,7 @@ def test_a_task_is_a_trace(server: Server, scaled: tuple[str, str, str], collect
     assert all(span.end_time_unix_nano <= root.end_time_unix_nano for span in spans.values())
     attributes = {item.key: item.value.string_value for item in root.attributes}
     assert attributes["cachewright.instance.id"] == instance_id
-    assert _spans(collector, made)
+    until(lambda: _spans(collector, made), "the trace of the creation has not arrived")
 
 
 def _spans(collector: Receiver, task_id: str) -> list[Any]:
@@ -217,4 +226,4 @@ def test_without_the_sdk_of_opentelemetry_it_says_so(tmp_path: Path) -> None:
 def test_what_is_shown_and_alerted_on_is_there(server: Server, scaled: tuple[str, str, str], name: str) -> None:
     wanted = set(re.findall(r"\b(?:cachewright|process)_[a-z_]+", (MONITORING / name).read_text()))
     assert len(wanted) > 8
-    assert wanted <= {metric for metric, _ in scrape(server)}
+    until(lambda: wanted <= {metric for metric, _ in scrape(server)}, "a metric is missing")

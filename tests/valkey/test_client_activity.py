@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -98,14 +98,23 @@ def test_activity_is_never_negative(before: dict[str, int], after: dict[str, int
     assert ClientActivity(at=1, connected=1, calls=after, sent={}).calls_since(earlier) >= 0
 
 
+async def stall(own: Valkey, until: Callable[[], bool]) -> None:
+    """Let the node answer nobody for a while, until the probe has noticed it: a busy machine may let the probe send
+    nothing meanwhile."""
+    async with asyncio.timeout(60):
+        while not until():
+            await ask(own, "DEBUG", "SLEEP", "0.2")
+            await asyncio.sleep(0.1)
+
+
 async def test_a_probe_measures_a_pause_of_writes(node: Node) -> None:
     probes = LatencyProbes()
     async with connect(node, OPEN) as own, probes.probe(node, OPEN) as probe:
-        await asyncio.sleep(0.1)
-        await own.client_pause(300, all=False)
-        await own.ping()  # reads go on
-        await asyncio.sleep(0.5)
-    assert 0.2 < probe.longest < 5
+        while probe.longest < 0.2:  # a busy machine may let the probe send nothing during a pause
+            await own.client_pause(300, all=False)
+            await own.ping()  # reads go on
+            await asyncio.sleep(0.5)
+    assert probe.longest < 60
 
 
 async def test_a_probe_continues_after_its_batch(node: Node) -> None:
@@ -113,9 +122,7 @@ async def test_a_probe_continues_after_its_batch(node: Node) -> None:
     async with connect(node, OPEN) as own:
         async with probes.probe(node, OPEN) as probe:
             await asyncio.sleep(0.05)
-        await ask(own, "DEBUG", "SLEEP", "0.2")
-        await asyncio.sleep(0.1)
-        assert 0.1 < probe.longest < 5
+        await stall(own, lambda: probe.longest > 0.1)
         async with probes.probe(node, OPEN) as same:
             assert same is probe
             assert same.longest < 0.1, "a new batch begins without the latency of the last one"
@@ -132,10 +139,8 @@ async def test_the_request_of_a_probe_changes_nothing(node: Node) -> None:
 
 async def test_a_probe_measures_how_long_a_node_does_not_answer(node: Node) -> None:
     async with connect(node, OPEN) as own, LatencyProbes().probe(node, OPEN) as probe:
-        await asyncio.sleep(0.05)
-        await ask(own, "DEBUG", "SLEEP", "0.2")
-        await asyncio.sleep(0.05)
-    assert 0.1 < probe.longest < 5
+        await stall(own, lambda: probe.longest > 0.1)
+    assert probe.longest < 60
 
 
 @given(fast=st.integers(0, 500), slow=st.integers(0, 20))
@@ -153,7 +158,5 @@ def test_slow_requests_fit_the_budget_of_two_hundred_times_as_many(fast: int, sl
 async def test_a_running_probe_has_a_budget_of_its_own_requests(node: Node) -> None:
     async with connect(node, OPEN) as own, LatencyProbes().probe(node, OPEN) as probe:
         await asyncio.sleep(0.1)
-        assert probe.is_within_budget(10.0, time.monotonic())
-        await ask(own, "DEBUG", "SLEEP", "0.1")
-        await asyncio.sleep(0.1)
-        assert not probe.is_within_budget(0.05, time.monotonic())
+        assert probe.is_within_budget(60.0, time.monotonic())
+        await stall(own, lambda: not probe.is_within_budget(0.05, time.monotonic()))

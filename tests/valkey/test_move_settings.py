@@ -40,7 +40,7 @@ class PausedUntilReset(Unhindered):
 
     async def wait_until_allowed(self, exceeds_ceiling: Callable[[float], Awaitable[bool]]) -> None:
         self.before = [settings(node) for node in self._nodes]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while any(settings(node) != node_settings.SETTINGS_OUTSIDE_MOVES for node in self._nodes):
                 await asyncio.sleep(0.05)
 

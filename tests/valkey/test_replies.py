@@ -54,10 +54,12 @@ def test_an_answer_is_waited_for_longer_than_a_script_can_be_silent() -> None:
 async def test_every_kind_of_connection_tells_a_busy_node_from_a_dead_one(tmp_path: Path) -> None:
     async with started(tmp_path, "busy-reply-threshold 100", "cluster-enabled yes") as node:
         session = await Session.open(node, OPEN, 5)
-        async with connect(node, OPEN, 20) as runner, connect(node, OPEN) as client:
+        async with connect(node, OPEN, 300) as runner, connect(node, OPEN) as client:
             await client.ping()
-            script = asyncio.create_task(ask(runner, "EVAL", SCRIPT, 0, 2))
-            await asyncio.sleep(0.5)
+            script = asyncio.create_task(ask(runner, "EVAL", SCRIPT, 0, 300))
+            async with asyncio.timeout(60):
+                while not await _busy(node):
+                    await asyncio.sleep(0.02)
             for request in (
                 client.ping(),
                 request_once(node, OPEN, [("PING",)], 5),
@@ -71,7 +73,9 @@ async def test_every_kind_of_connection_tells_a_busy_node_from_a_dead_one(tmp_pa
                 assert caught.value.node_id == node.id
                 assert caught.value.status == f"waiting for node {node.id}: a script runs (BUSY)"
             assert await views([node], OPEN) == {node.id: None}
-            await script
+            await client.script_kill()
+            with pytest.raises(NodeRefused, match="killed"):
+                await script
             assert await client.ping()
         session.close()
 
@@ -98,8 +102,8 @@ async def test_a_node_that_loads_its_data_is_busy(tmp_path: Path) -> None:
             for number in range(3000):
                 await client.set(f"key:{number}", "x" * 100)
         host = LocalHost(Settings(data_dir=tmp_path))
-        await host.restart(node.id, time.time() + 1, 10)
-        async with asyncio.timeout(10):
+        await host.restart(node.id, time.time() + 1, 60)
+        async with asyncio.timeout(60):
             while not (busy := await _busy(node)):
                 await asyncio.sleep(0.02)
             assert busy.status == f"waiting for node {node.id}: loads its data (LOADING)"

@@ -16,6 +16,7 @@ from cachewright.hosts.local import LocalHost
 from cachewright.model.instances import Node
 from cachewright.valkey.config import cluster_settings
 from cachewright.valkey.slots import SlotRange
+from serving import take_over
 from standalone_node import node_at
 
 KEYS = 100
@@ -97,8 +98,7 @@ def _write(node: Node, name: str) -> None:
 
 def _fail_over(replica: Node) -> None:
     with client_of(replica) as client:
-        client.execute_command("CLUSTER FAILOVER")
-    until(lambda: _role(replica) == "master")
+        take_over(client)
 
 
 def _until_keys(node: Node, count: int) -> None:

@@ -39,6 +39,7 @@ from cachewright.api.routes import (
     places,
     plans,
     quota,
+    server_versions,
     statistics,
     switchover,
     tags,
@@ -58,6 +59,7 @@ from cachewright.services.instance_attributes import InstanceAttributes
 from cachewright.services.instance_queries import InstanceQueries
 from cachewright.services.instances import InstanceService
 from cachewright.services.node_queries import NodeQueries
+from cachewright.services.server_versions import ServerVersions
 from cachewright.services.switchovers import SwitchoverService
 from cachewright.services.task_records import TaskRecords
 from cachewright.services.tasks import TaskService
@@ -95,6 +97,8 @@ SERVED = (
     plans.start_instance_resize_check_job,
     plans.cancel_instance_resize,
     plans.show_job_info,
+    server_versions.show_instance_version,
+    server_versions.upgrade_instance_minor_version,
     nodes.list_group_replication_info,
     nodes.show_replication_states,
     nodes.show_nodes_information,
@@ -187,6 +191,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     attributes: InstanceAttributes
     nodes: NodeQueries
     switchovers: SwitchoverService
+    versions: ServerVersions
     records: TaskRecords
     webhooks: WebhookService
     audit_log: AuditLog
@@ -229,6 +234,7 @@ def create_app(
         "attributes": services.attributes,
         "nodes": services.nodes,
         "switchovers": services.switchovers,
+        "versions": services.versions,
         "records": services.records,
         "webhooks": services.webhooks,
         "audit_log": services.audit_log,

@@ -24,6 +24,7 @@ from cachewright.cli.settings import (
     DatabaseUrl,
     Jemalloc,
     NodeAddress,
+    OtherValkeyBinaries,
     ValkeyBinary,
     absolute_binary,
     absolute_library,
@@ -75,6 +76,7 @@ def doctor(
         Parameter(help="Key file of the server, if not in the data directory.", env_var="CACHEWRIGHT_SECRET_KEY_FILE"),
     ] = None,
     valkey_binary: ValkeyBinary = None,
+    other_valkey_binary: OtherValkeyBinaries = (),
     database_url: DatabaseUrl = None,
     node_address: NodeAddress = NODE_ADDRESS,
     bus_ports: BusPorts = BUS_PORTS,
@@ -99,6 +101,7 @@ def doctor(
         node_host=nodes,
         bus_ports=peers,
         jemalloc=absolute_library(jemalloc),
+        other_valkey_binaries=tuple(map(absolute_binary, other_valkey_binary)),
     )
     if valkey_binary:
         settings = msgspec.structs.replace(settings, valkey_binary=absolute_binary(valkey_binary))
@@ -122,15 +125,19 @@ def _python(_: Settings) -> Iterator[Finding]:
 
 def _valkey(settings: Settings) -> Iterator[Finding]:
     try:
-        major, minor = require_version(settings.valkey_binary)
+        version = require_version(settings.valkey_binary)
     except UnusableServer as unusable:
         yield Finding("valkey-server", "fail", str(unusable), "Reinstall the package, or use --valkey-binary.")
     else:
         allocator = describe(settings.valkey_binary, settings.jemalloc)
         tls = "TLS between nodes, not for clients" if has_tls(settings.valkey_binary) else "no TLS"
-        yield Finding(
-            "valkey-server", "ok", f"{major}.{minor} at {settings.valkey_binary}; {tls}; allocator: {allocator}"
-        )
+        message = f"{version} at {settings.valkey_binary}; {tls}; allocator: {allocator}"
+        yield Finding("valkey-server", "ok", message)
+    for binary in settings.other_valkey_binaries:
+        try:
+            yield Finding("valkey-server", "ok", f"also {require_version(binary)} at {binary}")
+        except UnusableServer as unusable:
+            yield Finding("valkey-server", "fail", str(unusable), "Correct or remove --other-valkey-binary.")
 
 
 def _kernel(_: Settings) -> Iterator[Finding]:

@@ -31,7 +31,8 @@ def require(settings: Settings) -> None:
         raise StartupError(f"--node-address {settings.node_host} is no address of this host")
     _require_rate(settings.change_rate_limit)
     try:
-        require_version(settings.valkey_binary)
+        for binary in (settings.valkey_binary, *settings.other_valkey_binaries):
+            require_version(binary)
     except UnusableServer as unusable:
         raise StartupError(str(unusable)) from unusable
     _require_jemalloc(settings)

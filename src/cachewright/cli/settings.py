@@ -35,6 +35,14 @@ ValkeyBinary = Annotated[
         env_var="CACHEWRIGHT_VALKEY_BINARY",
     ),
 ]
+OtherValkeyBinaries = Annotated[
+    tuple[Path, ...],
+    Parameter(
+        help="Another valkey-server, for minor version upgrades of instances; repeatable.",
+        env_var="CACHEWRIGHT_OTHER_VALKEY_BINARY",
+        negative="",
+    ),
+]
 Jemalloc = Annotated[
     str,
     Parameter(

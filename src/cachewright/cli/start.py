@@ -18,6 +18,7 @@ from cachewright.cli.settings import (
     DatabaseUrl,
     Jemalloc,
     NodeAddress,
+    OtherValkeyBinaries,
     ValkeyBinary,
     absolute_binary,
     absolute_library,
@@ -45,6 +46,7 @@ def serve(
     tls_cert: Annotated[Path | None, Parameter(help="Serve HTTPS with this certificate chain (PEM).")] = None,
     tls_key: Annotated[Path | None, Parameter(help="The certificate's private key (PEM).")] = None,
     valkey_binary: ValkeyBinary = None,
+    other_valkey_binary: OtherValkeyBinaries = (),
     database_url: DatabaseUrl = None,
     secret_key_file: Annotated[
         Path | None,
@@ -171,6 +173,7 @@ def serve(
             quota_nodes=quota_nodes,
             quota_memory_gb=quota_memory_gb,
             jemalloc=absolute_library(jemalloc),
+            other_valkey_binaries=tuple(map(absolute_binary, other_valkey_binary)),
             giant_key_mb=giant_key_mb,
             queue_polling=queue_polling,
             log_format=log_format,

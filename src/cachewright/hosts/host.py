@@ -18,6 +18,11 @@ CONFIG = "valkey.conf"
 """Name of the configuration file that a node's process is started with."""
 
 
+SERVER_VERSION = "server-version"
+"""Name of the file with the version of valkey-server that the node runs. Without it, and if the host has no server of
+that version, the node runs the host's default."""
+
+
 class NodeStartFailed(CachewrightError):
     """The process of a node ended while it was starting. The message ends with the last lines of its log."""
 
@@ -133,6 +138,9 @@ class Host(Protocol):
     def is_port_free(self, address: str, port: int) -> bool: ...
 
     def resources(self) -> Resources: ...
+
+    def server_versions(self) -> Sequence[str]:
+        """Return the versions of valkey-server that nodes can run, such as `9.1.2`, the default first."""
 
     def supports_tls(self) -> bool:
         """Whether the machine's valkey-server was built with TLS."""

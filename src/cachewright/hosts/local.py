@@ -7,6 +7,7 @@ mistaken for the node.
 
 import asyncio
 import fcntl
+import logging
 import os
 import shutil
 import signal
@@ -24,10 +25,20 @@ from cachewright.hosts import log_files, node_environment, resources
 from cachewright.hosts.addresses import node_addresses
 from cachewright.hosts.child_processes import children_of, end_child, start_ticks
 from cachewright.hosts.held_ports import HeldPorts
-from cachewright.hosts.host import CONFIG, ChildProcess, LogPart, LogPosition, NodeStartFailed, ProcessInfo
+from cachewright.hosts.host import (
+    CONFIG,
+    SERVER_VERSION,
+    ChildProcess,
+    LogPart,
+    LogPosition,
+    NodeStartFailed,
+    ProcessInfo,
+)
 from cachewright.hosts.ports import NodePorts, find_node_ports, is_free
-from cachewright.hosts.server_binary import has_tls
+from cachewright.hosts.server_binary import has_tls, servers_by_version
 from cachewright.threads import in_background
+
+log = logging.getLogger(__name__)
 
 PID = "valkey.pid"
 LOG = "valkey.log"
@@ -149,6 +160,23 @@ class LocalHost:
     def resources(self) -> resources.Resources:
         return resources.resources(self._settings.data_dir)
 
+    def server_versions(self) -> list[str]:
+        return list(self._servers())
+
+    def _servers(self) -> dict[str, Path]:
+        return servers_by_version([self._settings.valkey_binary, *self._settings.other_valkey_binaries])
+
+    def _server_of(self, node_id: str) -> Path:
+        """Return the valkey-server that the node runs."""
+        try:
+            version = (self.folder(node_id) / SERVER_VERSION).read_text().strip()
+        except OSError:
+            return self._settings.valkey_binary
+        found = self._servers().get(version)
+        if found is None:
+            log.warning("node %s ran valkey-server %s, which is not configured; it runs the default", node_id, version)
+        return found or self._settings.valkey_binary
+
     def supports_tls(self) -> bool:
         return has_tls(self._settings.valkey_binary)
 
@@ -196,9 +224,9 @@ class LocalHost:
 
     async def _launch(self, node_id: str) -> None:
         folder = self.folder(node_id)
-        log = folder / LOG
-        before = log.stat().st_size if log.exists() else 0
-        binary = self._settings.valkey_binary
+        output_log = folder / LOG
+        before = output_log.stat().st_size if output_log.exists() else 0
+        binary = await in_background(self._server_of, node_id)
         environment = await in_background(node_environment.variables, binary, self._settings.jemalloc)
         (folder / PID).unlink(missing_ok=True)
         launcher = await asyncio.create_subprocess_exec(
@@ -221,7 +249,7 @@ class LocalHost:
                     return
                 break
             await asyncio.sleep(0.01)
-        raise NodeStartFailed(output.decode(errors="replace")[-_OUTPUT_TAIL:] + log_files.tail(log, before))
+        raise NodeStartFailed(output.decode(errors="replace")[-_OUTPUT_TAIL:] + log_files.tail(output_log, before))
 
     async def restart(self, node_id: str, not_before: float, grace_seconds: float) -> None:
         async with self._exclusive(node_id):

@@ -3,6 +3,8 @@
 import re
 import subprocess
 import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from cachewright.errors import CachewrightError
 
 _SECONDS = 10
 _OLDEST = (9, 0)
-_VERSION = re.compile(r"v=(\d+)\.(\d+)")
+_VERSION = re.compile(r"v=(\d+)\.(\d+)\.(\d+)")
 _HAS_TLS = b"No tls-cert-file configured"
 """Log line of a server that supports TLS and is started without a certificate. It exits before it listens."""
 
@@ -19,8 +21,24 @@ class UnusableServer(CachewrightError):
     """The program does not run, is not a valkey-server, or is too old."""
 
 
-def require_version(binary: Path) -> tuple[int, int]:
-    """Return the major and minor version of the server. Raises UnusableServer if it cannot run nodes."""
+def version_key(version: str) -> tuple[int, ...]:
+    """Sort key of a version such as `9.1.2`. Raises ValueError."""
+    return tuple(int(part) for part in version.split("."))
+
+
+def require_version(binary: Path) -> str:
+    """Return the version of the server, such as `9.1.2`. Runs it once, and again after the file was replaced.
+
+    Raises UnusableServer if it cannot run nodes.
+    """
+    try:
+        return _version(binary, binary.stat().st_mtime_ns)
+    except OSError as error:
+        raise UnusableServer(f"{binary} does not run: {error}") from error
+
+
+@lru_cache(maxsize=16)
+def _version(binary: Path, _modified: int) -> str:
     try:
         ran = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError) as error:
@@ -28,13 +46,20 @@ def require_version(binary: Path) -> tuple[int, int]:
     match = _VERSION.search(ran.stdout)
     if not match:
         raise UnusableServer(f"{binary} is not a valkey-server")
-    version = int(match[1]), int(match[2])
-    if version < _OLDEST:
+    version = ".".join(match.groups())
+    if version_key(version)[:2] < _OLDEST:
         needed = f"{_OLDEST[0]}.{_OLDEST[1]}"
-        raise UnusableServer(
-            f"{binary} is version {match[1]}.{match[2]}; {needed} or later is needed: it moves slots itself"
-        )
+        raise UnusableServer(f"{binary} is version {version}; {needed} or later is needed: it moves slots itself")
     return version
+
+
+def servers_by_version(binaries: Sequence[Path]) -> dict[str, Path]:
+    """Return the usable servers by their version, in the given order. The first of a version counts."""
+    found: dict[str, Path] = {}
+    for binary in binaries:
+        with suppress(UnusableServer):
+            found.setdefault(require_version(binary), binary)
+    return found
 
 
 def has_tls(binary: Path) -> bool:

@@ -62,6 +62,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     release started, over TCP as its own user (`tcp`) or with the clients' password (`password`).
     :ivar tls_port: port for TLS between nodes; None without TLS.
     :ivar priority: order in which replicas of a shard take over, 1 first, 100 last; 0 never.
+    :ivar server_version: version of valkey-server that the node is started with, such as `9.1.2`; None for the host's
+    default.
     """
 
     id: str
@@ -77,6 +79,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     access: NodeAccess = "socket"
     tls_port: int | None = None
     priority: int = DEFAULT_PRIORITY
+    server_version: str | None = None
 
     @property
     def ports(self) -> tuple[int, ...]:

@@ -27,7 +27,7 @@ from cachewright.operations.actions.parameters import (
 from cachewright.operations.context import OperationContext
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.operations.requests import ConfigureRequest
-from cachewright.operations.restart import RESTART, restarts_of_all
+from cachewright.operations.restart import RESTART, nodes_to_restart
 from cachewright.operations.step_names import NODE_RESTART, POST_CHECK
 from cachewright.store import instances
 from cachewright.tasks.plan import SubStepSpec, build, effort
@@ -84,7 +84,10 @@ class Configure(Operation[ConfigureRequest, ConfigureParams]):
         nodes = [node for node in await context.nodes(task.instance_id) if node.should_run]
         steps = {"Parameter change.": [_change(node) for node in nodes]}
         if await self._need_restart(context, task, nodes):
-            steps[NODE_RESTART] = await restarts_of_all(context, task, restart_with_parameters)
+            steps[NODE_RESTART] = [
+                restart_with_parameters.sub_step(f"Node restart. {node.place}", node.work, NodeArguments(node.id))
+                for node in await nodes_to_restart(context, task)
+            ]
         check = check_parameters.sub_step("Parameter check.", effort("check", seconds=_CHECK_SECONDS), NoArguments())
         return build(task.run_id, {**steps, POST_CHECK: [check]})
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from cachewright import errors
 from cachewright.config import Settings
-from cachewright.hosts.host import CONFIG, Host
+from cachewright.hosts.host import CONFIG, SERVER_VERSION, Host
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
 from cachewright.operations.slot_moves.hazards import HazardCounts
@@ -76,6 +76,7 @@ class OperationContext(msgspec.Struct, frozen=True):
         return {
             **await self._certificates(instance, node.id),
             **topology.start_files(),
+            **({SERVER_VERSION: node.server_version} if node.server_version else {}),
             CONFIG: valkey_conf(node, self.access(instance), parameters, topology.settings(node)),
         }
 

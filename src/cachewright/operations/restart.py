@@ -6,10 +6,12 @@ keeps serving: its primary hands over before it ends. A shard without one is una
 
 from collections.abc import Sequence
 
+import msgspec
+
 from cachewright import errors
 from cachewright.model.instances import Instance, Node
-from cachewright.model.tasks import Step, Task
-from cachewright.operations.actions.action import Action, NodeArguments
+from cachewright.model.tasks import Step, Task, Work
+from cachewright.operations.actions.action import NodeArguments
 from cachewright.operations.actions.checks import CheckStatus, check_status
 from cachewright.operations.actions.nodes import restart_node
 from cachewright.operations.context import OperationContext, best_view
@@ -17,13 +19,13 @@ from cachewright.operations.ending_node import grace_seconds, hand_over_seconds
 from cachewright.operations.operation import Accepted, NoParams, Operation
 from cachewright.operations.step_names import NODE_RESTART, POST_CHECK, PRE_CHECK, STATUS_CHECK
 from cachewright.operations.succession import successors
-from cachewright.tasks.plan import SubStepSpec, build, effort
+from cachewright.tasks.plan import build, effort
 from cachewright.topologies import topology_of
 from cachewright.valkey.topology import primaries
 
-_CHECK_SECONDS = 0.1
+CHECK_SECONDS = 0.1
 _START_SECONDS = 0.5
-_SECONDS_OF_SHARD = 2.2  # before the plan: most time passes while Valkey holds back a former primary
+SECONDS_OF_SHARD = 2.2  # before the plan: most time passes while Valkey holds back a former primary
 _LANE = "nodes"
 
 
@@ -40,17 +42,30 @@ class Restart(Operation[None, NoParams]):
         return Accepted(NoParams())
 
     def expected_seconds(self, task: Task, nodes: Sequence[Node], dataset: int) -> float:
-        return _SECONDS_OF_SHARD * len({node.shard for node in nodes})
+        return SECONDS_OF_SHARD * len({node.shard for node in nodes})
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
-        restarts = await restarts_of_all(context, task, restart_node)
-        check = check_status.sub_step(STATUS_CHECK, effort("check", seconds=_CHECK_SECONDS), CheckStatus(()))
+        """Replicas of a shard restart before its primary, so that the replica that takes over has restarted already."""
+        restarts = [
+            restart_node.sub_step(f"Node restart. {node.place}", node.work, NodeArguments(node.id))
+            for node in await nodes_to_restart(context, task)
+        ]
+        check = check_status.sub_step(STATUS_CHECK, effort("check", seconds=CHECK_SECONDS), CheckStatus(()))
         return build(task.run_id, {PRE_CHECK: [check], NODE_RESTART: restarts, POST_CHECK: [check]})
 
 
-async def restarts_of_all(context: OperationContext, task: Task, action: Action[NodeArguments]) -> list[SubStepSpec]:
-    """Return a restart of each node, by this action. Replicas of a shard restart before its primary, so that the
-    replica that takes over has restarted already."""
+class NodeToRestart(msgspec.Struct, frozen=True):
+    """:ivar place: shard and present role, for the name of a sub-step.
+    :ivar work: expected effort of the restart.
+    """
+
+    id: str
+    place: str
+    work: Work
+
+
+async def nodes_to_restart(context: OperationContext, task: Task) -> list[NodeToRestart]:
+    """Return all nodes of the task's instance in the order of a rolling restart."""
     instance, nodes, views = await context.look(task)
     hold = topology_of(instance.spec_code).hold_seconds
     leads = primaries(nodes, best_view(views))
@@ -62,16 +77,20 @@ async def restarts_of_all(context: OperationContext, task: Task, action: Action[
         **{node.id: hold for node in nodes if node.shard in alone},
         **await hand_over_seconds(context, instance, handed_over),
     }
+    return [
+        NodeToRestart(
+            node.id,
+            f"Shard {node.shard}, {'primary' if leads.get(node.shard) is node else 'replica'}",
+            _work(grace[node.id] + pauses.get(node.id, 0.0)),
+        )
+        for node in ordered
+    ]
 
-    def restart(node: Node) -> SubStepSpec:
-        """Pauses pass before the end and after the start without progress of a counter: clients of the node leave, and
-        Valkey holds back a former primary."""
-        pause = grace[node.id] + pauses.get(node.id, 0.0)
-        name = f"Node restart. Shard {node.shard}, {'primary' if leads.get(node.shard) is node else 'replica'}"
-        work = effort(_LANE, seconds=_START_SECONDS + pause, fixed=pause)
-        return action.sub_step(name, work, NodeArguments(node.id))
 
-    return [restart(node) for node in ordered]
+def _work(hold: float) -> Work:
+    """`hold` seconds pass before the end and after the start in which no counter shows progress: clients of the node
+    leave, and Valkey holds back a former primary."""
+    return effort(_LANE, seconds=_START_SECONDS + hold, fixed=hold)
 
 
 RESTART = Restart()

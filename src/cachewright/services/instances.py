@@ -60,7 +60,10 @@ class InstanceService(msgspec.Struct, frozen=True):
             admission.require_room(connection, limits, principal.project_id, room)
         ids = [str(uuid.uuid4()) for _ in request.names]
         tls = topology_of(request.flavor.spec_code).has_peers and self.host.supports_tls()
-        nodes = [layout.new_nodes(self.settings, instance_id, request.flavor) for instance_id in ids]
+        version = next(iter(self.host.server_versions()), None)
+        nodes = [
+            layout.new_nodes(self.settings, instance_id, request.flavor, server_version=version) for instance_id in ids
+        ]
         authorities = [new_authority(instance_id) if tls else None for instance_id in ids]
 
         def add(connection: sa.Connection, ports: Sequence[NodePorts]) -> list[tuple[Instance, Task]]:

@@ -122,6 +122,7 @@ nodes = sa.Table(
     sa.Column("access", sa.Text, nullable=False, server_default="password"),
     sa.Column("tls_port", sa.Integer),
     sa.Column("priority", sa.Integer, nullable=False, server_default="100"),
+    sa.Column("server_version", sa.Text),
     sa.UniqueConstraint("host", "port"),
     sa.UniqueConstraint("host", "bus_port"),
     sa.Index(None, "host", "tls_port", unique=True),

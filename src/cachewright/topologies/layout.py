@@ -19,6 +19,7 @@ def new_nodes(
     *,
     shards: Iterable[int] | None = None,
     salt: str = "",
+    server_version: str | None = None,
 ) -> list[Node]:
     """Return nodes for `shards`, or for all shards of the flavor. They are not stored and have port 0.
 
@@ -40,6 +41,7 @@ def new_nodes(
                     maxmemory=flavor.shard_bytes,
                     should_run=True,
                     created_at=now_ms(),
+                    server_version=server_version,
                 )
             )
     return nodes

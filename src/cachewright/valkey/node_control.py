@@ -57,6 +57,12 @@ async def set_priority(node: Node, access: Access) -> None:
         await config_set(client, priority_settings(node))
 
 
+async def server_version(node: Node, access: Access) -> str:
+    """Return the version of valkey-server that the node runs, such as `9.1.2`."""
+    async with connect(node, access) as client:
+        return str((await client.info("server"))["valkey_version"])
+
+
 async def is_open_to_clients(node: Node, access: Access) -> bool:
     """Whether the node listens on its port for clients."""
     async with connect(node, access) as client:

@@ -78,7 +78,7 @@ def free_ports(count: int) -> list[int]:
         return [probe.getsockname()[1] for probe in sockets]
 
 
-def wait_for(condition: object, seconds: float = 15.0) -> None:
+def wait_for(condition: object, seconds: float = 60.0) -> None:
     assert callable(condition)
     deadline = time.monotonic() + seconds
     while True:

@@ -27,7 +27,7 @@ def processes_of(data_dir: Path) -> list[list[str]]:
 
 
 def test_it_ends_well_and_its_json_is_all_that_standard_output_gets(tmp_path: Path) -> None:
-    done = subprocess.run(command(tmp_path / "data", "--json"), capture_output=True, timeout=150, check=False)
+    done = subprocess.run(command(tmp_path / "data", "--json"), capture_output=True, timeout=300, check=False)
     said = json.loads(done.stdout)
     assert (said["ok"], said["failures"], done.returncode) == (True, [], 0), done.stderr.decode()
     report = said["report"]
@@ -42,7 +42,7 @@ def test_it_ends_well_and_its_json_is_all_that_standard_output_gets(tmp_path: Pa
 def test_it_ends_well_on_postgres(tmp_path: Path, postgres: PostgresServer) -> None:
     environment = {**os.environ, "CACHEWRIGHT_DATABASE_URL": postgres.new_database()}
     words = command(tmp_path / "data", "--json")
-    done = subprocess.run(words, capture_output=True, timeout=150, check=False, env=environment)
+    done = subprocess.run(words, capture_output=True, timeout=300, check=False, env=environment)
     said = json.loads(done.stdout)
     assert (said["ok"], said["failures"], done.returncode) == (True, [], 0), done.stderr.decode()
     assert said["report"]["data"] == {"checked": 3000, "missing": 0, "changed": 0, "examples": []}

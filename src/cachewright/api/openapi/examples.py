@@ -33,6 +33,7 @@ BODIES: Mapping[str, Any] = {
     "BatchDeleteInstances": {"instances": [_INSTANCE]},
     "RestartOrFlushInstances": {"instances": [_INSTANCE], "action": "restart"},
     "UpdateSlavePriority": {"slave_priority_weight": 1},
+    "UpgradeInstanceMinorVersion": {"engine_minor_version": "latest"},
     "ResizeInstance": {"spec_code": _LARGE, "new_capacity": 5},
     "PlanResize": {"spec_code": _LARGE},
     "UpdateConfigurations": {"redis_config": [_PARAMETER]},

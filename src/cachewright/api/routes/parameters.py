@@ -29,6 +29,7 @@ from cachewright.services.instance_attributes import InstanceAttributes
 from cachewright.services.instance_queries import InstanceQueries
 from cachewright.services.instances import InstanceService
 from cachewright.services.node_queries import NodeQueries
+from cachewright.services.server_versions import ServerVersions
 from cachewright.services.switchovers import SwitchoverService
 from cachewright.services.task_records import TaskRecords
 from cachewright.services.tasks import TaskService
@@ -51,6 +52,7 @@ Tasks: TypeAlias = NamedDependency[TaskService]
 Instances: TypeAlias = NamedDependency[InstanceQueries]
 Attributes: TypeAlias = NamedDependency[InstanceAttributes]
 Nodes: TypeAlias = NamedDependency[NodeQueries]
+Versions: TypeAlias = NamedDependency[ServerVersions]
 Records: TypeAlias = NamedDependency[TaskRecords]
 Webhooks: TypeAlias = NamedDependency[WebhookService]
 Entries: TypeAlias = NamedDependency[AuditLog]

@@ -11,6 +11,7 @@ from cachewright.api.schemas.paging import Limit, Offset
 from cachewright.flavors import MEGABYTE, Flavor, parse
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
+from cachewright.operations.upgrade import UPGRADE
 from cachewright.topologies import topology_of
 
 _MAINTAIN = ("02:00:00", "06:00:00")
@@ -174,10 +175,13 @@ def listed(instance: Instance, used_memory: int) -> ListedInstance:
 def shown(instance: Instance, nodes: Sequence[Node], used_memory: int, unfinished: Sequence[Task]) -> ShownInstance:
     """Return the response of ShowInstance. `unfinished` are the instance's tasks that have not ended, oldest first."""
     flavor = parse(instance.spec_code)
+    upgrades = [task.id for task in unfinished if task.kind == UPGRADE.kind]
     assured = flavor.shards * (_ASSURED_MBIT if flavor.shard_mb > 1024 else _ASSURED_MBIT_SMALL)
     return ShownInstance(
         update_at=iso(instance.updated_at),
         task=unfinished[0].name if unfinished else None,
+        service_upgrade=bool(upgrades),
+        service_task_id=next(iter(upgrades), ""),
         backend_addrs=",".join(f"{node.host}:{node.port}" for node in nodes),
         bandwidth_info=BandwidthInfo(bandwidth=assured, assured_bandwidth=assured),
         db_number=topology_of(instance.spec_code).databases,

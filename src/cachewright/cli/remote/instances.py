@@ -21,6 +21,8 @@ app.command(
     help="Parameters of an instance: list, set.",
 )
 app.command("cachewright.cli.remote.nodes:app", name="nodes", help="Nodes of an instance: switchover, priority.")
+app.command("cachewright.cli.remote.versions:version")
+app.command("cachewright.cli.remote.versions:upgrade")
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _ALL = 1000

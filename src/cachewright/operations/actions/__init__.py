@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cachewright.operations.actions import checks, cluster, key_scans, nodes, parameters, slots, switchover
+from cachewright.operations.actions import checks, cluster, key_scans, nodes, parameters, slots, switchover, upgrade
 from cachewright.operations.actions.action import Action
 from cachewright.tasks.operation import PLAN, RECOVER, Policy
 
@@ -25,6 +25,7 @@ _ALL: tuple[Action[Any], ...] = (
     switchover.compare_offsets,
     switchover.switch_over,
     switchover.check_followers,
+    upgrade.upgrade_node,
 )
 ACTIONS: Mapping[str, Action[Any]] = {action.name: action for action in _ALL}
 POLICIES: Mapping[str, Policy] = {

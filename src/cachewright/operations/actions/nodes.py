@@ -68,16 +68,24 @@ async def restart_node(context: OperationContext, step: StepContext, arguments: 
 
     Before a primary restarts, a replica that is in sync takes over. Clients of the node get time to leave.
     """
-    await restart(context, step, arguments.node_id)
+    await ensure_restarted(context, step, arguments.node_id)
 
 
-async def restart(
-    context: OperationContext, step: StepContext, node_id: str, parameters: Mapping[str, str] | None = None
+async def ensure_restarted(
+    context: OperationContext,
+    step: StepContext,
+    node_id: str,
+    *,
+    server_version: str | None = None,
+    parameters: Mapping[str, str] | None = None,
 ) -> None:
-    """Perform "restart node". `parameters` are values with which the node starts and that are not recorded yet."""
+    """Perform `restart_node`, with a valkey-server of this version if one is given. `parameters` are values with which
+    the node starts and that are not recorded yet."""
     await step.wait_until_allowed()
     instance, nodes, views = await context.look(step.task)
     node = next(node for node in nodes if node.id == node_id)
+    if server_version:
+        node = msgspec.structs.replace(node, server_version=server_version)
     begin_time = (step.sub_step.begin_time or 0) / 1000
     process = await context.host.process(node.id)
     if process is None or process.started_at < begin_time:

@@ -12,7 +12,7 @@ from cachewright import errors
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
 from cachewright.operations.actions.action import NoArguments, NodeArguments, action
-from cachewright.operations.actions.nodes import SETTLE_SECONDS, restart
+from cachewright.operations.actions.nodes import SETTLE_SECONDS, ensure_restarted
 from cachewright.operations.context import OperationContext
 from cachewright.operations.ending_node import LONGEST_GRACE_SECONDS
 from cachewright.tasks.operation import ActionFailed, StepContext
@@ -52,7 +52,7 @@ async def set_parameters(context: OperationContext, step: StepContext, arguments
 )
 async def restart_with_parameters(context: OperationContext, step: StepContext, arguments: NodeArguments) -> None:
     """Restart one node with the new values, as "restart node" does it."""
-    await restart(context, step, arguments.node_id, new_values(step.task))
+    await ensure_restarted(context, step, arguments.node_id, parameters=new_values(step.task))
 
 
 @action("check parameters", NoArguments, timeout=60, attempts=3)

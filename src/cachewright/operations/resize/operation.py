@@ -16,6 +16,7 @@ from cachewright import errors
 from cachewright.errors import ApiError
 from cachewright.flavors import MEGABYTE, parse
 from cachewright.hosts.ports import NodePorts
+from cachewright.hosts.server_binary import version_key
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import DEFAULT_MODE, ENDED, Control, MigrationMode, Step, Task
 from cachewright.operations.actions import checks, slots
@@ -178,7 +179,15 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
     def _decide(self, context: OperationContext, task: Task, observed: Observation) -> ResizePlan:
         flavor = parse(self.params_of(task).spec_code)
         shards = shards_to_add(observed, flavor)
-        added = layout.new_nodes(context.settings, task.instance_id, flavor, shards=shards, salt=task.run_id)
+        versions = {node.server_version for node in observed.nodes if node.server_version}
+        added = layout.new_nodes(
+            context.settings,
+            task.instance_id,
+            flavor,
+            shards=shards,
+            salt=task.run_id,
+            server_version=max(versions, key=version_key, default=None),
+        )
         return decide(observed, flavor, added)
 
 

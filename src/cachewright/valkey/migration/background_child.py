@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from cachewright.model.instances import Node
-from cachewright.valkey.client import Valkey
+from cachewright.valkey.client import Valkey, ask
 
 _SYNCHRONIZING = {"wait_bgsave", "send_bulk", "bg_rdb_load"}
 
@@ -33,12 +33,12 @@ class ChildStatus(msgspec.Struct, frozen=True):
 
 async def child_status(node: Node, client: Valkey) -> ChildStatus | None:
     """Return what a migration from the node waits for; None if the node has no such child."""
-    persistence = await client.info("persistence")
-    if not (kind := _kind(persistence)):
+    info = await ask(client, "INFO", "persistence", "replication")  # one reply: a child may end between two requests
+    if not (kind := _kind(info)):
         return None
-    if kind == "background save" and _is_synchronizing(await client.info("replication")):
+    if kind == "background save" and _is_synchronizing(info):
         kind = "full synchronization of a replica"
-    return ChildStatus(f"a {kind} of node {node.id}", _percent(persistence))
+    return ChildStatus(f"a {kind} of node {node.id}", _percent(info))
 
 
 def _kind(persistence: Mapping[str, Any]) -> str | None:

@@ -10,6 +10,7 @@ import { number, seconds, size } from "/console/format.js";
 import { parameters } from "/console/parameters.js";
 import { resize } from "/console/resize.js";
 import { ring } from "/console/ring.js";
+import { version } from "/console/version.js";
 import { ENDED, taskTable } from "/console/tasks.js";
 
 const STATISTICS_MS = 5000;
@@ -19,11 +20,12 @@ const CHARTS = [["Memory in use", "used_memory", size], ["Keys", "keys", number]
 
 export async function instancePage(main, { signal, titled }, id) {
   const wrong = h("p", { class: "wrong", role: "alert" });
+  const servers = h("p", { class: "note versions" });
   const [heading, faults, running, picture, shards, charts, tasks, settings] = Array.from({ length: 8 }, () => h("div"));
   const panel = (title, name, content) => h("section", { class: `card ${name}` }, h("h2", {}, title), content);
   const [slotsPanel, nodesPanel] = [panel("Slots", "slots", picture), panel("Shards", "shards", shards)];
   const pair = h("div", { class: "two" }, slotsPanel, nodesPanel);
-  show(main, wrong, heading, faults, running, pair,
+  show(main, wrong, heading, servers, faults, running, pair,
     panel("The last hour", "hour", charts), panel("Tasks", "tasks", tasks),
     panel("Parameters", "parameters", settings));
 
@@ -56,6 +58,7 @@ export async function instancePage(main, { signal, titled }, id) {
       [spec, drawn, taskId] = [state.spec_code, state.status, state.task?.task_id];
       drawTasks();
       drawParameters(state.name);
+      version(servers, state, drawTasks);
     }
   };
 

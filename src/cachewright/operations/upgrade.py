@@ -1,0 +1,118 @@
+"""Minor version upgrade: the nodes of an instance restart, one after another, with another configured valkey-server.
+
+The order is that of a restart: replicas of a shard first, then its primary, which hands over before it ends. A node
+that does not come up returns to the version that it had, and the task fails; nodes that run the new version keep it.
+"""
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+
+import msgspec
+
+from cachewright import errors
+from cachewright.errors import ApiError
+from cachewright.hosts.host import NodeStartFailed
+from cachewright.hosts.server_binary import version_key
+from cachewright.model.instances import Instance, Node
+from cachewright.model.tasks import Step, Task
+from cachewright.operations.actions.checks import CheckStatus, check_status
+from cachewright.operations.actions.upgrade import UpgradeNode, roll_back, upgrade_node
+from cachewright.operations.context import OperationContext
+from cachewright.operations.operation import Accepted, Operation
+from cachewright.operations.restart import CHECK_SECONDS, SECONDS_OF_SHARD, nodes_to_restart
+from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, STATUS_CHECK
+from cachewright.tasks.operation import ActionFailed
+from cachewright.tasks.plan import build, effort
+from cachewright.valkey import node_control
+
+_PARAMETER = "engine_minor_version"
+
+
+class UpgradeRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """:ivar version: the requested version, or `latest` for the newest configured one.
+    :ivar configured: versions that the host can run.
+    :ivar running: version that each node runs, by node id; None for a node that does not answer.
+    """
+
+    version: str
+    configured: Sequence[str]
+    running: Mapping[str, str | None]
+
+
+class UpgradeParams(msgspec.Struct, frozen=True):
+    engine_minor_version: str
+
+
+class Upgrade(Operation[UpgradeRequest, UpgradeParams]):
+    kind = "upgrade"
+    name = "UpgradeInstanceMinorVersion"
+    permission = "dcs:instance:modify"
+    params = UpgradeParams
+    outline = (PRE_CHECK, "Node upgrade.", POST_CHECK)
+    busy = errors.INSTANCE_UPGRADING
+    status_while_running = "UPGRADING"
+
+    def validate(self, instance: Instance, nodes: Sequence[Node], request: UpgradeRequest) -> Accepted[UpgradeParams]:
+        """ApiError DCS.4049 if a node does not answer, DCS.4053 if all run the version, DCS.4062 if the host has no
+        such server, a node runs a newer one, or a node could not return to its own."""
+        version = newest(request.configured) if request.version == "latest" else request.version
+        if version not in request.configured:
+            raise _invalid(f"this host has {', '.join(request.configured)}; add a server with --other-valkey-binary")
+        if silent := sorted(node_id for node_id, running in request.running.items() if running is None):
+            raise ApiError(errors.INSTANCE_NOT_RUNNING, reason=f"node {silent[0]} does not answer")
+        present = {running for running in request.running.values() if running}
+        if present == {version}:
+            raise ApiError(errors.SAME_VERSION, version=version)
+        if version_key(newest(present)) > version_key(version):
+            raise _invalid(f"a node runs {newest(present)}, which is newer")
+        if missing := sorted(present - set(request.configured)):
+            raise _invalid(
+                f"nodes run {missing[0]}, to which they could not return: configure that server too, with "
+                "--other-valkey-binary, or restart the instance"
+            )
+        return Accepted(UpgradeParams(version), {_PARAMETER: version})
+
+    def expected_seconds(self, task: Task, nodes: Sequence[Node], dataset: int) -> float:
+        return SECONDS_OF_SHARD * len({node.shard for node in nodes})
+
+    async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
+        """Nodes that run the version already, after a retry, are left out."""
+        version = self.params_of(task).engine_minor_version
+        running = await _running(context, task)
+        upgrades = [
+            upgrade_node.sub_step(f"Node upgrade. {node.place}", node.work, UpgradeNode(node.id, version))
+            for node in await nodes_to_restart(context, task)
+            if running[node.id] != version
+        ]
+        check = check_status.sub_step(STATUS_CHECK, effort("check", seconds=CHECK_SECONDS), CheckStatus(()))
+        return build(task.run_id, {PRE_CHECK: [check], "Node upgrade.": upgrades, POST_CHECK: [check]})
+
+    async def recover(self, context: OperationContext, task: Task) -> None:
+        """Return nodes that do not answer to their recorded version. ActionFailed DCS.9001 if one does not start."""
+        instance, nodes = await context.instance_and_nodes(task)
+        views = await context.views(instance, nodes, needed="none")
+        failed = [node for node in nodes if node.should_run and views[node.id] is None]
+        try:
+            await asyncio.gather(*(roll_back(context, instance, node) for node in failed))
+        except NodeStartFailed as failure:
+            raise ActionFailed(errors.NODE_START_FAILED, f"a node does not start again: {failure}") from failure
+
+
+def newest(versions: Collection[str]) -> str:
+    """Return the newest of these versions; empty if there is none."""
+    return max(versions, key=version_key, default="")
+
+
+async def _running(context: OperationContext, task: Task) -> dict[str, str]:
+    """Return the version that each node runs, by node id. Raises one of NODE_GONE or NodeRefused."""
+    instance, nodes = await context.instance_and_nodes(task)
+    access = context.access(instance)
+    versions = await asyncio.gather(*(node_control.server_version(node, access) for node in nodes))
+    return {node.id: version for node, version in zip(nodes, versions, strict=True)}
+
+
+def _invalid(reason: str) -> ApiError:
+    return ApiError(errors.INVALID_PARAMETER, parameter=_PARAMETER, reason=reason)
+
+
+UPGRADE = Upgrade()
