@@ -261,7 +261,8 @@ def _node_address(settings: Settings) -> Iterator[Finding]:
     address = settings.node_host
     if not is_local(address):
         yield Finding("node address", "fail", f"{address} is no address of this host", "Correct --node-address.")
-    elif is_loopback(address):
+        return
+    if is_loopback(address):
         yield Finding("node address", "ok", f"{address}: only this host reaches caches")
     for found in exposure.of_nodes(settings):
         yield Finding(found.subject, "warn", found.message, found.remedy)

@@ -76,7 +76,7 @@ class Configure(Operation[ConfigureRequest, ConfigureParams]):
         return Accepted(ConfigureParams(changes), {"updated_config_length": len(changes)})
 
     def expected_seconds(self, task: Task, nodes: Sequence[Node], dataset: int) -> float:
-        restarts = any(BY_NAME[name].need_restart for name in new_values(task))
+        restarts = any(BY_NAME[one["param_name"]].need_restart for one in task.params.get("redis_config", ()))
         of_restarts = RESTART.expected_seconds(task, nodes, dataset) if restarts else 0.0
         return _EXPECTED_SECONDS + _NODE_SECONDS * len(nodes) + of_restarts
 

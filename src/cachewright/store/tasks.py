@@ -107,7 +107,8 @@ def of_kind(
 def latest_of_kind(connection: sa.Connection, instance_id: str, kind: str) -> int | None:
     """Return when the newest task of this kind was stored, epoch milliseconds; None without one."""
     chosen = (tasks.c.instance_id == instance_id, tasks.c.kind == kind)
-    return connection.execute(sa.select(sa.func.max(tasks.c.created_at)).where(*chosen)).scalar_one()
+    newest: int | None = connection.execute(sa.select(sa.func.max(tasks.c.created_at)).where(*chosen)).scalar_one()
+    return newest
 
 
 def unfinished(connection: sa.Connection) -> list[Task]:
