@@ -89,6 +89,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     :ivar tls_cert: certificate chain for HTTPS, PEM; None for plain HTTP.
     :ivar tls_key: private key of the certificate, PEM.
+    :ivar node_host: IP address that nodes of new instances listen on and tell clients.
     :ivar valkey_binary: valkey-server of new instances.
     :ivar other_valkey_binaries: servers of other versions, to which the nodes of an instance can be upgraded.
     :ivar node_ports: range of the ports for clients of cache nodes; excludes the second number.

@@ -93,6 +93,10 @@ INSTANCE_UPGRADING = "DCS.4116"
 INSTANCE_CHANGING_PASSWORD = "DCS.4115"  # noqa: S105  # an error code
 INSTANCE_CREATING = "DCS.4118"
 INVALID_ENABLE_SSL = "DCS.4202"
+INVALID_FIRST_SCAN = "DCS.4819"
+INVALID_SCAN_INTERVAL = "DCS.4820"
+INVALID_SCAN_TIMEOUT = "DCS.4821"
+INVALID_SCAN_COUNT = "DCS.4822"
 CLIENT_ADDRESSES_UNSUPPORTED = "DCS.4838"
 NO_SUCCESSOR = "DCS.4253"
 UNEXPECTED_TASK_ERROR = "DCS.4842"
@@ -111,6 +115,7 @@ TASK_STATE_CONFLICT = "DCS.4957"
 TASK_NOT_FOUND = "DCS.4958"
 OPERATION_NOT_SERVED = "DCS.4959"
 BODY_TOO_LARGE = "DCS.4960"
+TEMPLATE_NOT_FOUND = "DCS.4988"
 DATABASE_UNAVAILABLE = "DCS.4961"
 TOO_MANY_REQUESTS = "DCS.4962"
 UNSUPPORTED_MEDIA_TYPE = "DCS.4963"
@@ -223,6 +228,11 @@ _ROWS = (
     ErrorRow(INSTANCE_CREATING, 400, "The instance is being created.",
         "Follow its task CreateInstance, then retry."),
     ErrorRow(INVALID_ENABLE_SSL, 400, "enable_ssl is not valid: {reason}", "Leave it out."),
+    ErrorRow(INVALID_FIRST_SCAN, 400, "first_scan_at is not valid or has passed.",
+        "Send a time in the future, such as 2027-07-07T15:00:05.000Z."),
+    ErrorRow(INVALID_SCAN_INTERVAL, 400, "interval is missing.", "Send the seconds from one scan to the next."),
+    ErrorRow(INVALID_SCAN_TIMEOUT, 400, "timeout is not valid.", "Send seconds above 0 and below interval."),
+    ErrorRow(INVALID_SCAN_COUNT, 400, "scan_keys_count is not valid.", "Send a number from 10 to 1000."),
     ErrorRow(CLIENT_ADDRESSES_UNSUPPORTED, 400, "Transparent transmission of client addresses is not supported.",
         "Leave it off: clients connect to the nodes themselves, which see their addresses."),
     ErrorRow(NO_SUCCESSOR, 400, "No replica may take over: {reason}",
@@ -250,6 +260,8 @@ _ROWS = (
         "List the instance's tasks; its record may have been deleted."),
     ErrorRow(OPERATION_NOT_SERVED, 404, "Operation {operation} of the cloud is not served here.",
         "See docs/coverage.md for what is."),
+    ErrorRow(TEMPLATE_NOT_FOUND, 400, "The template of parameters does not exist.",
+        "Use a template of ListConfigTemplates."),
     ErrorRow(METHOD_NOT_ALLOWED, 405, "The method is not allowed here.", "Check method and path."),
     ErrorRow(BODY_TOO_LARGE, 413, "The body is too large.", "Send at most 12 MB, and for a token 16 KB."),
     ErrorRow(TOO_MANY_REQUESTS, 429, "Too many requests.",

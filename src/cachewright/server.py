@@ -27,10 +27,12 @@ from cachewright.monitoring.incidents import Incidents
 from cachewright.monitoring.inspection import NodeBudget, NodeInspector
 from cachewright.monitoring.node_stats import StatsCollector
 from cachewright.monitoring.parameter_enforcement import ParameterEnforcement
+from cachewright.monitoring.scheduled_scans import ScheduledScans
 from cachewright.monitoring.snapshots import SnapshotReader
 from cachewright.monitoring.supervisor import Supervisor
 from cachewright.operations.context import OperationContext
 from cachewright.operations.execution import executable_operations
+from cachewright.operations.scan_expired import SCAN_EXPIRED
 from cachewright.services.accounts import Credentials, first_credentials
 from cachewright.services.audit_log import AuditLog
 from cachewright.services.credentials import CredentialService
@@ -44,6 +46,7 @@ from cachewright.services.server_versions import ServerVersions
 from cachewright.services.switchovers import SwitchoverService
 from cachewright.services.task_records import TaskRecords
 from cachewright.services.tasks import TaskService
+from cachewright.services.templates import TemplateService
 from cachewright.services.tokens import Outcome, TokenService
 from cachewright.services.user_queries import UserQueries
 from cachewright.services.webhooks import WebhookService
@@ -128,6 +131,13 @@ class ControlPlane:
             count_sign_in=self._metrics.signed_in,
         )
 
+        tasks = self._services.tasks
+        self._scheduled_scans = ScheduledScans(
+            self._database,
+            lambda owner, instance_id, params: tasks.submit(SCAN_EXPIRED, owner, instance_id, params),
+            self.heartbeats,
+        )
+
     def trace(self, traces: Traces) -> None:
         """Sends traces of tasks to `traces` from now on."""
         self._traces = traces
@@ -171,6 +181,7 @@ class ControlPlane:
                 self._adopt,
                 self.statistics.measure,
                 self._enforcement.run,
+                self._scheduled_scans.run,
                 self._maintain,
                 self._webhook_delivery.run,
                 http.watch,
@@ -257,6 +268,7 @@ def build_services(
         credentials=CredentialService(cache, database.cipher),
         tokens=TokenService(database, settings.tokens_per_user, count_sign_in),
         users=UserQueries(database),
+        templates=TemplateService(database),
     )
 
 

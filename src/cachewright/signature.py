@@ -4,7 +4,11 @@ Pure, and on bytes throughout: nothing that arrives can fail to decode. Only the
 of those X-Sdk-Date must be one. The path is decoded once and encoded again segment by segment, so `%2F` in a path
 canonicalises to a slash; the router of the request must not decode it that way.
 
-Source: the signer of huaweicloudsdkcore 3.1, and requests of the Python, Go and terraform clients.
+Older clients (terraform's provider before 1.54, gophertelekomcloud) sign with a key that is derived for a day, a region
+and a service. Their header has `Credential`, with this scope, instead of `Access`.
+
+Source: the signer of huaweicloudsdkcore 3.1, and requests of the Python, Go and terraform clients; for the derived key
+`signer_helper.go` of gophertelekomcloud.
 """
 
 import hashlib
@@ -21,9 +25,13 @@ from cachewright.errors import CachewrightError
 ALGORITHM = b"SDK-HMAC-SHA256"
 WINDOW = timedelta(minutes=15)
 
+_SCOPE_END = b"sdk_request"
 _VISIBLE = rb"[!-+\--~]"  # ASCII that can be seen, without the comma
+_NAME = rb"[!-+\--.0-~]"  # ... and without the slash
 _AUTHORIZATION = re.compile(
-    rb"%b +Access=(%b{1,128}), *SignedHeaders=(%b{1,4096}), *Signature=([0-9a-f]{64})" % (ALGORITHM, _VISIBLE, _VISIBLE)
+    rb"%b +(?:Access=(?P<key>%b{1,128})|Credential=(?P<scoped>%b{1,128})/(?P<scope>[0-9]{8}/%b{0,64}/%b{0,64}/%b)), *"
+    rb"SignedHeaders=(?P<names>%b{1,4096}), *Signature=(?P<signature>[0-9a-f]{64})"
+    % (ALGORITHM, _VISIBLE, _NAME, _NAME, _NAME, _SCOPE_END, _VISIBLE)
 )
 _UNRESERVED_PATH = re.compile(rb"[A-Za-z0-9_.~/-]*")  # RFC 3986: stands for itself
 _DATE_HEADER = b"x-sdk-date"
@@ -50,9 +58,12 @@ class SignedRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Authorization(msgspec.Struct, frozen=True):
+    """:ivar scope: what a derived key is for, `yyyyMMdd/region/service/sdk_request`; None for the key itself."""
+
     access_key: str
     signed_headers: tuple[bytes, ...]
     signature: bytes
+    scope: bytes | None = None
 
 
 def parse_authorization(value: bytes) -> Authorization:
@@ -60,8 +71,9 @@ def parse_authorization(value: bytes) -> Authorization:
     found = _AUTHORIZATION.fullmatch(value.strip())
     if not found:
         raise BadSignature("the Authorization header is not of SDK-HMAC-SHA256")
-    access_key, names, signature = found.groups()
-    return Authorization(access_key.decode("ascii"), tuple(names.lower().split(b";")), signature)
+    access_key = found["key"] or found["scoped"]
+    names = tuple(found["names"].lower().split(b";"))
+    return Authorization(access_key.decode("ascii"), names, found["signature"], found["scope"])
 
 
 def verify(request: SignedRequest, authorization: Authorization, secret_key: str, now: datetime) -> None:
@@ -72,7 +84,10 @@ def verify(request: SignedRequest, authorization: Authorization, secret_key: str
     if _DATE_HEADER not in authorization.signed_headers:
         raise BadSignature("X-Sdk-Date is not signed")
     headers = _signed(request.headers, authorization.signed_headers)
-    expected = signature(request, headers, secret_key)
+    if authorization.scope is None:
+        expected = signature(request, headers, secret_key)
+    else:
+        expected = derived_signature(request, headers, secret_key, authorization.scope)
     if not hmac.compare_digest(expected, authorization.signature):
         raise BadSignature("the signature is another")
     if abs(now - _signed_at(headers[_DATE_HEADER])) > WINDOW:
@@ -91,6 +106,21 @@ def signature(request: SignedRequest, signed_headers: Mapping[bytes, bytes], sec
     """`signed_headers` in the order in which they are signed, values trimmed; the date is among them."""
     to_sign = b"\n".join((ALGORITHM, signed_headers[_DATE_HEADER], _sha256(canonical(request, signed_headers))))
     return hmac.new(secret_key.encode(), to_sign, hashlib.sha256).hexdigest().encode()
+
+
+def derived_signature(
+    request: SignedRequest, signed_headers: Mapping[bytes, bytes], secret_key: str, scope: bytes
+) -> bytes:
+    """As `signature`, with a key derived for `scope`. Runs of blanks in header values count as one."""
+    date = signed_headers[_DATE_HEADER]
+    if not date.startswith(scope[: scope.index(b"/")]):
+        raise BadSignature("the scope is of another day than X-Sdk-Date")
+    headers = {name: b" ".join(value.split()) for name, value in signed_headers.items()}
+    to_sign = b"\n".join((ALGORITHM, date, scope, _sha256(canonical(request, headers))))
+    key = b"SDK" + secret_key.encode()
+    for part in (*scope.split(b"/"), to_sign):
+        key = hmac.new(key, part, hashlib.sha256).digest()
+    return key.hex().encode()
 
 
 def canonical(request: SignedRequest, signed_headers: Mapping[bytes, bytes]) -> bytes:

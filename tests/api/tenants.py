@@ -191,7 +191,7 @@ class Tenant:
         """One above the ranges that nodes take their ports from by themselves, and below the system's own."""
         site = self.site
         with site.database.read() as connection:
-            taken = instances.taken_ports(connection, site.settings.node_host)
+            taken = instances.taken_ports(connection)[site.settings.node_host]
         return next(free_ports(site.settings.node_host, (site.settings.bus_ports[1], 32767), taken))
 
     def stored(self, instance_id: str) -> Instance:

@@ -12,7 +12,6 @@ from huaweicloudsdkdcs.v2 import (
     ListOfflineKeyAnalysisTaskRequest,
     ListRedislogRequest,
     ListRestoreRecordsRequest,
-    ShowExpireKeyScanInfoRequest,
     ShowInstanceBandwidthAutoScalingPolicyRequest,
     ShowInstanceSslDetailRequest,
     UpdateBigkeyAutoscanConfigRequest,
@@ -44,17 +43,6 @@ def test_a_schedule_of_a_scan_that_is_off_is_kept(tenant: Tenant, subject: str) 
     assert faults(stored, "ShowBigkeyAutoscanConfigResponse") == []
 
 
-def test_a_schedule_of_expiry_scans_that_are_off_is_kept(tenant: Tenant) -> None:
-    path = f"instances/{tenant.instance()}/scan-expire-keys/autoscan-config"
-    assert tenant.call("GET", path).json["interval"] is None
-    given = {"first_scan_at": "2027-07-07T15:00:05.000z", "interval": 3600, "timeout": 600, "scan_keys_count": 10}
-    stored = tenant.call("PUT", path, {"enable_auto_scan": False, **given}).json
-    assert {name: stored[name] for name in given} == given
-    assert stored["enable_auto_scan"] is False
-    assert tenant.call("GET", path).json == stored
-    assert faults(stored, "ShowExpireAutoScanConfigResponse") == []
-
-
 @pytest.mark.parametrize(
     ("path", "body", "code", "said"),
     [
@@ -62,8 +50,6 @@ def test_a_schedule_of_expiry_scans_that_are_off_is_kept(tenant: Tenant) -> None
         ("hotkey/autoscan", {"enable_auto_scan": True, "schedule_at": ["03:00"]}, "DCS.4062", "enable_auto_scan"),
         ("bigkey/autoscan", {"schedule_at": []}, "DCS.4062", "enable_auto_scan"),
         ("bigkey/autoscan", {"enable_auto_scan": False, "schedule_at": ["24:00"]}, "DCS.4062", "schedule_at"),
-        ("scan-expire-keys/autoscan-config", {"enable_auto_scan": True}, "DCS.4062", "enable_auto_scan"),
-        ("scan-expire-keys/autoscan-config", {"enable_auto_scan": False, "interval": -1}, "DCS.4062", "interval"),
         ("autoscaling-policy/bandwidth", {**POLICY, "window_size": 2}, "DCS.4062", "window_size"),
         ("autoscaling-policy/bandwidth", {"window_size": 5}, "DCS.4062", "bandwidth_usage_upper_threshold"),
         ("autoscaling-policy/bandwidth", {**POLICY, "scale_out_cooldown": 86401}, "DCS.4062", "scale_out_cooldown"),
@@ -115,6 +101,7 @@ def test_tls_of_clients_is_off_and_can_be_confirmed(tenant: Tenant) -> None:
     detail = tenant.client.show_instance_ssl_detail(ShowInstanceSslDetailRequest(instance_id=here))
     assert (detail.enabled, detail.ip, detail.ssl_expired_at) == (False, "127.0.0.1", None)
     assert detail.port == str(tenant.stored(here).seed_port)
+    assert tenant.call("POST", f"instances/{here}/ssl-certs/download").refusal == (400, "DCS.4202")
     answer = tenant.call("PUT", f"instances/{here}/ssl", {"enabled": False}).json
     assert (answer["instance_id"], waiting(tenant, here)) == (here, ["UpdateSslSwitch"])
 
@@ -124,10 +111,9 @@ def test_lists_of_what_cannot_be_made_are_empty(tenant: Tenant) -> None:
     assert client.list_backup_records(ListBackupRecordsRequest(instance_id=here)).backup_record_response == []
     assert client.list_restore_records(ListRestoreRecordsRequest(instance_id=here)).restore_record_response == []
     assert client.list_redislog(ListRedislogRequest(instance_id=here)).file_list == []
-    assert client.show_expire_key_scan_info(ShowExpireKeyScanInfoRequest(instance_id=here)).records == []
     assert client.list_offline_key_analysis_task(ListOfflineKeyAnalysisTaskRequest(instance_id=here)).records == []
     assert client.list_migration_task(ListMigrationTaskRequest()).migration_tasks == []
-    for path in ("backups", "restores", "redislog", "auto-expire/histories", "offline/key-analysis"):
+    for path in ("backups", "restores", "redislog", "offline/key-analysis"):
         assert tenant.call("GET", f"instances/{here}/{path}", query="limit=0").refusal == (400, "DCS.4062")
         assert tenant.call("GET", f"instances/{SOMETHING}/{path}").refusal == (404, "DCS.3022")
 

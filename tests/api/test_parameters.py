@@ -19,9 +19,11 @@ from huaweicloudsdkdcs.v2 import (
 from tenants import Tenant
 from terraform import Terraform
 
+from cachewright.api.schemas.configurations import configurations
 from cachewright.model.tasks import Task
 from cachewright.store import instances, tasks
-from cachewright.valkey.parameters import BY_NAME, PARAMETERS
+from cachewright.valkey.parameters import BY_NAME, PARAMETERS, values
+from database_fixtures import an_instance
 from serving import Server, created, until
 
 SOMETHING = "00000000-0000-4000-8000-000000000001"
@@ -44,6 +46,19 @@ def item(**changed: Any) -> dict[str, Any]:
 def waiting(tenant: Tenant, instance_id: str) -> list[Task]:
     with tenant.site.database.read() as connection:
         return tasks.unfinished_of(connection, instance_id)
+
+
+def test_a_node_that_differs_is_named() -> None:
+    instance = an_instance(parameters={"timeout": "300"})
+    recorded = values(instance.parameters)
+    shown = configurations(instance, {"one": recorded, "two": recorded | {"timeout": "5", "tcp-backlog": "128"}}, None)
+    assert [(one.node_id, one.param_name, one.param_value) for one in shown.deviations] == [
+        ("two", "timeout", "5"),
+        ("two", "tcp-backlog", "128"),
+    ]
+    present = {item.param_name: item for item in shown.redis_config}
+    assert present["timeout"].param_value == "5"
+    assert {item.param_name for item in shown.redis_config if item.need_restart} == {"tcp-backlog"}
 
 
 @pytest.mark.parametrize("path", ["configs", "async-configs"])

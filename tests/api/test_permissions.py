@@ -32,7 +32,7 @@ def try_route(user: Tenant, handler: HTTPRouteHandler) -> Any:
     path = described_path(handler).replace("{project_id}", user.project_id)
     for name in ("instance_id", "group_id"):
         path = path.replace(f"{{{name}}}", SOMETHING)
-    for name in ("task_id", "job_id", "webhook_id", "account_id"):
+    for name in ("template_id", "task_id", "job_id", "webhook_id", "account_id"):
         path = path.replace(f"{{{name}}}", "0" * 32)
     return user.call(method, path)
 

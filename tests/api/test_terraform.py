@@ -57,11 +57,13 @@ def test_a_version_is_required_because_its_absence_would_plan_a_replacement(terr
 def test_an_instance_is_made_read_changed_resized_and_destroyed(
     terraform: Terraform, small: str, large: str, shards: int
 ) -> None:
-    status, made = terraform.call("POST", "instances", {**CREATE, "spec_code": small})
+    template_id = made_template(terraform, small.split(".")[1])
+    status, made = terraform.call("POST", "instances", {**CREATE, "spec_code": small, "template_id": template_id})
     assert status == 200
     instance_id = made["instances"][0]["instance_id"]
     until(lambda: terraform.ready(instance_id), "the instance is not ready")
 
+    assert parameters(terraform, instance_id)["maxmemory-policy"] == "allkeys-lru"
     state = terraform.read(instance_id)
     assert (state["capacity"], state["capacity_minor"], state["spec_code"]) == (1, "", small)
     assert (state["charging_mode"], state["security_group_id"]) == (0, None)
@@ -98,6 +100,33 @@ def test_an_instance_is_made_read_changed_resized_and_destroyed(
     assert (status, gone["error_code"]) == (404, "DCS.3022")
 
     require_tasks_outlive_their_instance(terraform, instance_id)
+
+
+def made_template(terraform: Terraform, cache_mode: str) -> str:
+    """A custom template, created, read and changed as its resource does it."""
+    query = f"type=sys&engine=Redis&engine_version=6.0&cache_mode={cache_mode}"
+    (source,) = terraform.get(f"config-templates?{query}")["templates"]
+    body = {
+        "template_id": source["template_id"],
+        "type": source["type"],
+        "name": f"for-{cache_mode}",
+        "description": "",
+        "params": {"maxmemory-policy": "allkeys-lfu"},
+    }
+    status, made = terraform.call("POST", "config-templates", body)
+    assert status == 200
+    change = {"name": f"for-{cache_mode}", "params": {"maxmemory-policy": "allkeys-lru"}}
+    assert terraform.call("PUT", f"config-templates/{made['id']}", change)[0] == 200
+    shown = terraform.get(f"config-templates/{made['id']}?type=user")
+    require(shown, dict.fromkeys(("name", "type", "engine", "engine_version", "cache_mode", "created_at"), (str,)))
+    for item in shown["params"]:
+        require(item, {"param_id": (str,), "param_name": (str,), "param_value": (str,), "need_restart": (bool,)})
+    return str(made["id"])
+
+
+def parameters(terraform: Terraform, instance_id: str) -> dict[str, str]:
+    configured = terraform.get(f"instances/{instance_id}/configs")["redis_config"]
+    return {item["param_name"]: item["param_value"] for item in configured}
 
 
 def require_blocks_after_creation_are_applied(terraform: Terraform, instance_id: str) -> None:

@@ -113,6 +113,8 @@ def test_what_holds_secrets_is_its_owners_alone(own_server: Server) -> None:
         (("--secret-key-file", "/nonexistent/key"), "cannot use /nonexistent/key: No such file or directory"),
         (("--secret-key-file", "/dev/null"), "/dev/null: it is empty"),
         (("--trusted-proxy", "0.0.0.0/0"), "--trusted-proxy 0.0.0.0/0 would trust all addresses"),
+        (("--node-address", "192.0.2.1"), "--node-address 192.0.2.1 is no address of this host"),
+        (("--node-address", "224.0.0.1"), "it must be one of this host"),
         (("--audit-retention-days", "inf"), "36500"),
         (("--task-retention-days", "1e300"), "36500"),
     ],

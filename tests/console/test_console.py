@@ -377,11 +377,20 @@ def test_parameters_are_shown_and_changed(
     now = {one["param_name"]: one["param_value"] for one in answer["redis_config"]}
     assert (now["timeout"], now["maxmemory-policy"], now["notify-keyspace-events"]) == ("300", "allkeys-lru", "KEA")
     accessible(page)
+    page.get_by_role("button", name="Save as template").click()
+    dialog.get_by_label("Name of the template").fill("saved-here")
+    accessible(page)
+    dialog.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
     page.get_by_role("button", name="Change parameters").click()
     expect(dialog.get_by_label("notify-keyspace-events")).to_have_value("KEA")
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Change parameters").scroll_into_view_if_needed()
     picture(page, "console-parameter-table")
+    page.get_by_role("link", name="Instances").click()
+    page.get_by_role("button", name="Create").click()
+    expect(dialog.get_by_label("Parameters").locator("option")).to_have_text(["Defaults", "saved-here"])
+    page.keyboard.press("Escape")
 
 
 def test_who_may_only_look_has_nothing_to_press(new_page: Callable[..., Page], cluster: tuple[Any, str]) -> None:

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachewright.hosts.addresses import is_allowed, literal, own_addresses
+from cachewright.hosts.addresses import (
+    is_allowed,
+    is_local,
+    is_loopback,
+    literal,
+    node_addresses,
+    own_addresses,
+    parse_node_address,
+)
 
 PUBLIC = ["8.8.8.8", "2001:4860:4860::8888", "::ffff:8.8.8.8", "64:ff9b::808:808"]
 PRIVATE = [
@@ -40,6 +48,22 @@ NEVER = [
     "64:ff9b::a9fe:a9fe",
     "2002:a9fe:a9fe::",
 ]
+
+
+def test_loopback_has_an_address_for_each_instance_and_a_network_has_one() -> None:
+    here = list(node_addresses("127.0.0.1"))
+    assert here[0] == "127.0.0.1"
+    assert len(set(here)) == len(here) > 1000
+    assert all(map(is_loopback, here))
+    assert is_local(here[-1])
+    assert list(node_addresses("10.1.2.3")) == ["10.1.2.3"]
+    assert not is_local("192.0.2.1")
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0", "224.0.0.1", "255.255.255.255", "::1", "localhost", "10.1.2", ""])  # noqa: S104
+def test_nodes_need_an_address_that_clients_can_reach(text: str) -> None:
+    with pytest.raises(ValueError, match="--node-address"):
+        parse_node_address(text)
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,8 @@ def test_a_held_port_refuses_clients_and_is_chosen_by_nobody_but_its_node() -> N
     with pytest.raises(NoFreePort):
         next(free_ports(HOST, (port, port + 1), set()))
     with listening(port), socket.create_connection((HOST, port), 5):
-        held.release(port)
-    held.release(port)
+        held.release(HOST, port)
+    held.release(HOST, port)
 
 
 def test_a_port_that_a_process_uses_is_not_held() -> None:

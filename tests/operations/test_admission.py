@@ -17,8 +17,9 @@ from cachewright.config import Settings
 from cachewright.errors import ApiError
 from cachewright.flavors import MEGABYTE, Flavor, parse
 from cachewright.heartbeats import LoopHeartbeats
+from cachewright.hosts.addresses import own_addresses
 from cachewright.hosts.local import LocalHost
-from cachewright.hosts.ports import NodePorts
+from cachewright.hosts.ports import NodePorts, free_ports
 from cachewright.hosts.resources import total_memory
 from cachewright.model.identity import Principal
 from cachewright.model.instances import Node
@@ -136,7 +137,7 @@ def test_several_instances_come_all_or_not_at_all(tmp_path: Path, database: Data
     made = services.instances.create_instances(WHO, wish(2, "a", "b"))
     with database.read() as connection:
         ports = [port for one in made for node in instances.nodes_of(connection, one.id) for port in ports_of(node)]
-        assert instances.taken_ports(connection, "127.0.0.1") == set(ports)
+        assert instances.taken_ports(connection)["127.0.0.1"] == set(ports)
     assert len(set(ports)) == 8
 
 
@@ -218,7 +219,36 @@ def test_a_range_without_a_free_port_is_a_refusal(tmp_path: Path, database: Data
         port = taken.getsockname()[1]
         settings = Settings(data_dir=tmp_path, node_ports=(port, port + 1))
         assert code(store, database, settings, 1) == "DCS.4039"
-        assert code(store, database, settings, 1, port) == "DCS.4062"
+        wide = Settings(data_dir=tmp_path)
+        assert store(database, wide, 1, port)[0].host != "127.0.0.1", "another program has the port there"
+        assert code(store, database, wide, 1, wide.bus_ports[0]) == "DCS.4062"
+
+
+def test_instances_that_need_the_same_port_get_addresses_of_their_own(tmp_path: Path, database: Database) -> None:
+    services = new_services(tmp_path, database, memory_overcommit=1000)
+    port = next(free_ports("127.0.0.1", (24000, 32767), set()))
+    asked = msgspec.structs.replace(wish(2, "one"), port=port)
+    several = msgspec.structs.replace(wish(1, "two", "three"), port=port)
+    made = [*services.instances.create_instances(WHO, asked), *services.instances.create_instances(WHO, several)]
+    assert {instance.seed_port for instance in made} == {port}
+    assert made[0].address == "127.0.0.1"
+    assert len({instance.address for instance in made}) == 3
+    with database.read() as connection:
+        for instance in made:
+            assert {node.host for node in instances.nodes_of(connection, instance.id)} == {instance.address}
+
+
+def test_beyond_loopback_a_port_is_taken_once_and_a_password_is_needed(tmp_path: Path, database: Database) -> None:
+    own = next((str(address) for address in own_addresses() if address.version == 4 and not address.is_loopback), None)
+    if own is None:
+        pytest.skip("this machine has no address beyond loopback")
+    services = new_services(tmp_path, database, memory_overcommit=1000, node_host=own)
+    assert code(services.instances.create_instances, WHO, wish(1)) == "DCS.4843"
+    port = next(free_ports(own, (24000, 32767), set()))
+    asked = msgspec.structs.replace(wish(1), port=port, password="Test-password-1")
+    (made,) = services.instances.create_instances(WHO, asked)
+    assert (made.address, made.seed_port) == (own, port)
+    assert code(services.instances.create_instances, WHO, asked) == "DCS.4062"
 
 
 def node(shard: int, gigabytes: int) -> Node:

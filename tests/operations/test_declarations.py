@@ -57,6 +57,7 @@ def test_kinds_and_names_are_stored_and_never_change() -> None:
         "create account": "CreateAcl",
         "change account": "ModifyAcl",
         "delete account": "DeleteAcl",
+        "scan_expired": "ScanExpireKey",
         "delete": "DeleteInstance",
     }
 

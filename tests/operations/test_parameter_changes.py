@@ -101,10 +101,17 @@ def test_a_change_is_on_every_node_and_on_those_that_join_or_restart(own_server:
     until(lambda: serves(client, instance_id), "the node does not answer")
     assert have(own_server, nodes, NEW), "it was started with them"
 
+    started = {node.pid for node in own_server.nodes()}
+    changed(own_server, instance_id, {"tcp-backlog": "256"})
+    assert not started & {node.pid for node in own_server.nodes()}, "Valkey reads it at its start only"
+    started = {node.pid for node in own_server.nodes()}
+    changed(own_server, instance_id, {"tcp-backlog": "256"})
+    assert {node.pid for node in own_server.nodes()} == started, "a value that a node has needs no restart"
+
     assert ended(client, instance_id, resize(client, instance_id, 3, copies=2)).status == "SUCCESS"
     nodes = ports(own_server, instance_id)
     assert len(nodes) == 6
-    assert have(own_server, nodes, NEW), "masters and replicas that have joined have them"
+    assert have(own_server, nodes, NEW | {"tcp-backlog": "256"}), "masters and replicas that have joined have them"
     assert ended(client, instance_id, restart(client, instance_id)).status == "SUCCESS"
     assert have(own_server, nodes, NEW | {"appendfsync": "no"})
     assert present(cache(client, instance_id), KEYS) == KEYS

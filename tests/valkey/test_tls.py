@@ -150,7 +150,7 @@ def test_the_authority_is_sealed_and_the_port_is_taken(site: OperationContext) -
     with site.database.read() as connection:
         sealed = connection.execute(sa.text("SELECT node_ca FROM instances")).scalar_one()
         found = instances.find(connection, "i")
-        assert instances.taken_ports(connection, "127.0.0.1") == {instance_port, 7000, 7001, 7002}
+        assert instances.taken_ports(connection)["127.0.0.1"] == {instance_port, 7000, 7001, 7002}
         assert count_by_tls(connection) == (1, 0)
     assert "PRIVATE KEY" not in sealed
     assert found

@@ -46,6 +46,7 @@ from cachewright.api.routes import (
     switchover,
     tags,
     tasks,
+    templates,
     webhooks,
     whitelists,
 )
@@ -66,6 +67,7 @@ from cachewright.services.server_versions import ServerVersions
 from cachewright.services.switchovers import SwitchoverService
 from cachewright.services.task_records import TaskRecords
 from cachewright.services.tasks import TaskService
+from cachewright.services.templates import TemplateService
 from cachewright.services.tokens import TokenService
 from cachewright.services.user_queries import UserQueries
 from cachewright.services.webhooks import WebhookService
@@ -128,22 +130,30 @@ SERVED = (
     whitelists.show_ip_whitelist,
     whitelists.update_ip_whitelist,
     whitelists.update_ip_whitelist_async,
+    templates.list_config_templates,
+    templates.show_config_template,
+    templates.create_custom_template,
+    templates.update_config_template,
+    templates.delete_config_template,
     key_scans.show_bigkey_autoscan_config,
     key_scans.update_bigkey_autoscan_config,
     key_scans.show_hotkey_autoscan_config,
     key_scans.update_hotkey_auto_scan_config,
     key_scans.show_expire_auto_scan_config,
     key_scans.update_expire_auto_scan_config,
+    key_scans.create_auto_expire_scan_task,
+    key_scans.scan_expire_key,
+    key_scans.show_expire_key_scan_info,
     bandwidth.show_instance_bandwidth_auto_scaling_policy,
     bandwidth.update_instance_bandwidth_auto_scaling_policy,
     bandwidth.delete_instance_bandwidth_auto_scaling_policy,
     client_connections.update_client_ip_transparent_transmission,
     client_connections.show_instance_ssl_detail,
     client_connections.update_ssl_switch,
+    client_connections.download_ssl_cert,
     empty_lists.list_backup_records,
     empty_lists.list_restore_records,
     empty_lists.list_redislog,
-    empty_lists.show_expire_key_scan_info,
     empty_lists.list_offline_key_analysis_task,
     empty_lists.list_migration_task,
     statistics.list_number_of_instances_in_different_status,
@@ -207,6 +217,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     credentials: CredentialService
     tokens: TokenService
     users: UserQueries
+    templates: TemplateService
 
 
 class Metrics(RequestMetrics, Protocol):
@@ -249,6 +260,7 @@ def create_app(
         "audit_log": services.audit_log,
         "tokens": services.tokens,
         "users": services.users,
+        "templates": services.templates,
         "authenticator": authenticator,
         "streams": streams,
     }

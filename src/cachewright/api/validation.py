@@ -6,7 +6,7 @@ Source: the reference of CreateInstance and ResizeInstance.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -38,7 +38,6 @@ _NOT_SERVED = {
     "publicip_id": "public addresses are not served",
     "private_ip": "addresses cannot be chosen",
     "access_user": "it is for Memcached",
-    "template_id": "parameter templates are not served",
     "instance_backup_policy": "backups are not served",
 }
 """Fields of CreateInstance that must be empty or false, with the reason."""
@@ -87,8 +86,6 @@ def create_request(body: CreateBody, client: str = "") -> CreateRequest:
     _require_texts(body)
     if body.instance_num > 1 and len(body.name) > 56:
         raise refused("name", "of several instances it has at most 56 characters")
-    if body.instance_num > 1 and body.port is not None:
-        raise refused("port", "several instances on one machine cannot have the same")
     replayed = {field: msgspec.to_builtins(getattr(body, field)) for field in _REPLAYED}
     return CreateRequest(
         names=_names(body),
@@ -98,6 +95,7 @@ def create_request(body: CreateBody, client: str = "") -> CreateRequest:
         password=first_password(body),
         disabled_commands=disabled_commands(body.rename_commands) or (),
         attributes={field: value for field, value in replayed.items() if value},
+        template_id=body.template_id or None,
     )
 
 
@@ -194,6 +192,15 @@ def require_zones(field: str, zones: Sequence[str]) -> None:
         if zone != ZONE:
             require_line(f"{field}[{number}]", zone)
             raise ApiError(errors.ZONE_NOT_FOUND, zone=zone, zones=ZONE)
+
+
+def template_values(given: Mapping[str, str]) -> dict[str, str]:
+    """Return the values of a template. Raises ApiError DCS.4066 with the invalid parameter."""
+    for name, value in given.items():
+        parameter = BY_NAME.get(name)
+        if fault := parameter.fault(value) if parameter else "there is no such parameter":
+            raise ApiError(errors.INVALID_CONFIGURATION, parameter=name, reason=fault)
+    return dict(given)
 
 
 def tagging(body: TagsBody, instance: Instance) -> AttributeChange:

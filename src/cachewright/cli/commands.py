@@ -15,6 +15,11 @@ _COMMANDS = (
     ("firewall", "firewall:firewall", "Print firewall rules that keep other users of this host away from nodes."),
     ("instances", "remote.instances:app", "Instances: list, show, quota, create, resize, restart, delete, parameters."),
     ("tasks", "remote.tasks:app", "Background tasks: list, show, watch, pause, resume, cancel, retry."),
+    (
+        "templates",
+        "remote.templates:app",
+        "Parameters for new instances: list, show, create, set, delete.",
+    ),
     ("plan", "remote.plan:app", "Preview a change without making it."),
     ("profiles", "remote.profiles:app", "Named servers and access keys."),
     ("users", "admin.users:app", "Users and their roles in projects."),

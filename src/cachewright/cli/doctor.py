@@ -19,10 +19,12 @@ from cachewright.cli import exposure
 from cachewright.cli.remote.output import AsJson, console, print_json
 from cachewright.cli.settings import (
     BUS_PORTS,
+    NODE_ADDRESS,
     BusPorts,
     DatabaseUrl,
     Haproxy,
     Jemalloc,
+    NodeAddress,
     OtherValkeyBinaries,
     ValkeyBinary,
     absolute_binary,
@@ -35,6 +37,7 @@ from cachewright.client.errors import CommandFailed, UsageError
 from cachewright.client.http import ApiClient
 from cachewright.config import Listen, Settings, parse_ports, show_ports
 from cachewright.errors import DatabaseUnavailable
+from cachewright.hosts.addresses import is_local, is_loopback, parse_node_address
 from cachewright.hosts.host_users import exposures
 from cachewright.hosts.node_environment import describe
 from cachewright.hosts.ports import NoFreePort, free_ports
@@ -77,6 +80,7 @@ def doctor(
     valkey_binary: ValkeyBinary = None,
     other_valkey_binary: OtherValkeyBinaries = (),
     database_url: DatabaseUrl = None,
+    node_address: NodeAddress = NODE_ADDRESS,
     bus_ports: BusPorts = BUS_PORTS,
     jemalloc: Jemalloc = "auto",
     haproxy: Haproxy = "auto",
@@ -88,6 +92,7 @@ def doctor(
     """
     try:
         address, peers = Listen.parse(listen), parse_ports(bus_ports)
+        nodes = parse_node_address(node_address)
         url, proxy = read_database_url(database_url), haproxy_binary(haproxy)
     except ValueError as error:
         raise UsageError(str(error)) from error
@@ -96,6 +101,7 @@ def doctor(
         listen=address,
         database_url=url,
         secret_key_file=secret_key_file and secret_key_file.absolute(),
+        node_host=nodes,
         bus_ports=peers,
         jemalloc=absolute_library(jemalloc),
         other_valkey_binaries=tuple(map(absolute_binary, other_valkey_binary)),
@@ -128,7 +134,9 @@ def _valkey(settings: Settings) -> Iterator[Finding]:
         yield Finding("valkey-server", "fail", str(unusable), "Reinstall the package, or use --valkey-binary.")
     else:
         allocator = describe(settings.valkey_binary, settings.jemalloc)
-        yield Finding("valkey-server", "ok", f"{version} at {settings.valkey_binary}; allocator: {allocator}")
+        tls = "TLS between nodes, not for clients" if has_tls(settings.valkey_binary) else "no TLS"
+        message = f"{version} at {settings.valkey_binary}; {tls}; allocator: {allocator}"
+        yield Finding("valkey-server", "ok", message)
     for binary in settings.other_valkey_binaries:
         try:
             yield Finding("valkey-server", "ok", f"also {require_version(binary)} at {binary}")
@@ -260,6 +268,18 @@ def _server(settings: Settings) -> Iterator[Finding]:
         yield Finding("server", "ok", f"runs and responds; {count} instances")
 
 
+def _node_address(settings: Settings) -> Iterator[Finding]:
+    """Check the address of new caches: it belongs to this host, and the ports between nodes are protected."""
+    address = settings.node_host
+    if not is_local(address):
+        yield Finding("node address", "fail", f"{address} is no address of this host", "Correct --node-address.")
+        return
+    if is_loopback(address):
+        yield Finding("node address", "ok", f"{address}: only this host reaches caches")
+    for found in exposure.of_nodes(settings):
+        yield Finding(found.subject, "warn", found.message, found.remedy)
+
+
 def _ports(settings: Settings) -> Iterator[Finding]:
     for name, ports in (("cache ports", settings.node_ports), ("bus ports", settings.bus_ports)):
         found = 0
@@ -304,6 +324,7 @@ _LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _exposure,
     _database,
     _server,
+    _node_address,
     _ports,
     _other_users,
 )

@@ -13,6 +13,7 @@ from limits import parse as parse_rate
 
 from cachewright.config import Listen, Settings, show_ports
 from cachewright.errors import CachewrightError
+from cachewright.hosts.addresses import is_local
 from cachewright.hosts.node_environment import AUTO, OFF, preloaded
 from cachewright.hosts.server_binary import UnusableServer, require_version
 
@@ -22,10 +23,12 @@ class StartupError(CachewrightError):
 
 
 def require(settings: Settings) -> None:
-    """Check the settings. StartupError if certificate, rates, ports or the Valkey server cannot be used."""
+    """Check the settings. StartupError if certificate, rates, addresses, ports or the Valkey server cannot be used."""
     _require_tls(settings)
     _require_rate(settings.rate_limit)
     _require_separate_ports(settings)
+    if not is_local(settings.node_host):
+        raise StartupError(f"--node-address {settings.node_host} is no address of this host")
     _require_rate(settings.change_rate_limit)
     try:
         for binary in (settings.valkey_binary, *settings.other_valkey_binaries):

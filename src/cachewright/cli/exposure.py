@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from cachewright.config import Settings
-from cachewright.hosts.addresses import literal
+from cachewright.config import Settings, show_ports
+from cachewright.hosts.addresses import is_loopback, literal
+from cachewright.hosts.server_binary import has_tls
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _FOLDER_MODE = stat.S_IRWXU
@@ -44,6 +45,24 @@ def of_network(endpoint: str) -> Iterator[Exposure]:
             "network",
             f"{endpoint} is not encrypted and not on loopback",
             "Others can read passwords and tokens in transit: use --tls-cert and --tls-key, or a proxy with TLS.",
+        )
+
+
+def of_nodes(settings: Settings) -> Iterator[Exposure]:
+    """Find what other machines reach of caches."""
+    address = settings.node_host
+    if is_loopback(address):
+        return
+    yield Exposure(
+        "node address",
+        f"caches of new instances listen on {address}, and clients connect to them without TLS",
+        "Others can read passwords and data in transit: use a network that only clients of the caches reach.",
+    )
+    if not has_tls(settings.valkey_binary):
+        yield Exposure(
+            "node address",
+            f"other machines reach the cluster bus on {address}, which has no password without TLS between nodes",
+            f"Block ports {show_ports(settings.bus_ports)} from other machines, or use a valkey-server with TLS.",
         )
 
 

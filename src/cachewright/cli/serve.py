@@ -70,6 +70,7 @@ async def _serve(
 def _exposures(settings: Settings, listen: Listen) -> Iterator[exposure.Exposure]:
     yield from exposure.of_user()
     yield from exposure.of_network(_endpoint(settings, listen))
+    yield from exposure.of_nodes(settings)
     yield from exposure.of_folder(settings.data_dir)
     yield from exposure.of_files(settings)
 

@@ -11,6 +11,7 @@ from cachewright.config import DEFAULT_BUS_PORTS, show_ports
 from cachewright.hosts.programs import find_haproxy
 from cachewright.store.opening import has_password, parse_database_url
 
+NODE_ADDRESS = "127.0.0.1"
 BUS_PORTS = show_ports(DEFAULT_BUS_PORTS)
 DATABASE_URL = "CACHEWRIGHT_DATABASE_URL"
 
@@ -19,6 +20,13 @@ BusPorts = Annotated[
     Parameter(
         help="FIRST-LAST: range of ports for the cluster bus of new nodes.",
         env_var="CACHEWRIGHT_BUS_PORTS",
+    ),
+]
+NodeAddress = Annotated[
+    str,
+    Parameter(
+        help="Address of this host that caches of new instances listen on. Beyond loopback they need passwords.",
+        env_var="CACHEWRIGHT_NODE_ADDRESS",
     ),
 ]
 ValkeyBinary = Annotated[

@@ -13,10 +13,12 @@ from cachewright.cli.environment import StartupError
 from cachewright.cli.serve import serve_until_stopped
 from cachewright.cli.settings import (
     BUS_PORTS,
+    NODE_ADDRESS,
     BusPorts,
     DatabaseUrl,
     Haproxy,
     Jemalloc,
+    NodeAddress,
     OtherValkeyBinaries,
     ValkeyBinary,
     absolute_binary,
@@ -25,6 +27,7 @@ from cachewright.cli.settings import (
     read_database_url,
 )
 from cachewright.config import Listen, RequestLimits, Settings, parse_ports, parse_public_url
+from cachewright.hosts.addresses import parse_node_address
 from cachewright.logs import Format
 
 _DAYS = validators.Number(gte=0, lte=36_500)
@@ -65,6 +68,7 @@ def serve(
     audit_retention_days: Annotated[
         float, Parameter(help="Days to keep entries of the audit log.", validator=_DAYS)
     ] = 365,
+    node_address: NodeAddress = NODE_ADDRESS,
     bus_ports: BusPorts = BUS_PORTS,
     rate_limit: Annotated[str, Parameter(help="Limit of requests per user.")] = "200/second",
     change_rate_limit: Annotated[str, Parameter(help="Limit of changes per user.")] = "100/second",
@@ -160,6 +164,7 @@ def serve(
             task_retention_days=task_retention_days,
             audit_retention_days=audit_retention_days,
             rate_limit=rate_limit,
+            node_host=parse_node_address(node_address),
             bus_ports=parse_ports(bus_ports),
             change_rate_limit=change_rate_limit,
             tokens_per_user=tokens_per_user,

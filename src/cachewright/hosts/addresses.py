@@ -2,7 +2,7 @@
 
 import ipaddress
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 
@@ -18,6 +18,9 @@ _NO_RECEIVER = ("0.0.0.0/8", "::/128", "224.0.0.0/3", "ff00::/8")
 """Unspecified, multicast, reserved and broadcast addresses."""
 
 _NEVER = tuple(map(ipaddress.ip_network, (*_LINK_LOCAL, *_METADATA, *_NO_RECEIVER)))
+_FIRST_LOOPBACK, _OTHER_LOOPBACK = IPv4Address("127.0.1.1"), 1024
+"""Addresses for instances that need a port which another instance has at the usual address."""
+
 _SITE_LOCAL = ipaddress.ip_network("fec0::/10")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _IPV4_COMPATIBLE = ipaddress.ip_network("::/96")
@@ -66,6 +69,44 @@ def resolved(host: str) -> list[Address]:
     """Return the addresses of a name in the order in which to try them. Blocks until the name server answers. Raises
     OSError or UnicodeError if the name has no address."""
     return _addresses(host)
+
+
+def node_addresses(first: str) -> Iterator[str]:
+    """Yield the addresses on which nodes can listen if `first` is the usual one. Each loopback address is one of this
+    machine without any configuration, so an instance can have one to itself."""
+    yield first
+    if is_loopback(first):
+        for number in range(_OTHER_LOOPBACK):
+            yield str(_FIRST_LOOPBACK + number)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches the address. False for a name."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def is_local(address: str) -> bool:
+    """Whether a process of this machine can listen on the IPv4 address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
+
+
+def parse_node_address(text: str) -> str:
+    """Return the address of the option `--node-address`. Raises ValueError with a message for people."""
+    try:
+        address = IPv4Address(text)
+    except ValueError as error:
+        raise ValueError(f"--node-address {text} is not an IPv4 address") from error
+    if any(address in network for network in map(ipaddress.ip_network, _NO_RECEIVER) if network.version == 4):
+        raise ValueError(f"--node-address {text}: nodes tell clients their address, so it must be one of this host")
+    return str(address)
 
 
 def own_addresses() -> frozenset[Address]:

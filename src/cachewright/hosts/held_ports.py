@@ -8,11 +8,11 @@ class HeldPorts:
     Valkey does, can listen on the port. `ports.free_ports` does not yield such a port."""
 
     def __init__(self) -> None:
-        self._sockets: dict[int, socket.socket] = {}
+        self._sockets: dict[tuple[str, int], socket.socket] = {}
 
     def hold(self, address: str, port: int) -> None:
         """Hold a port until `release`. No effect if it is held or a process listens on it."""
-        if port in self._sockets:
+        if (address, port) in self._sockets:
             return
         held = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
         try:
@@ -21,8 +21,8 @@ class HeldPorts:
         except OSError:
             held.close()
             return
-        self._sockets[port] = held
+        self._sockets[address, port] = held
 
-    def release(self, port: int) -> None:
-        if held := self._sockets.pop(port, None):
+    def release(self, address: str, port: int) -> None:
+        if held := self._sockets.pop((address, port), None):
             held.close()

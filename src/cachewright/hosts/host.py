@@ -4,7 +4,7 @@ Coroutines may be awaited on any event loop. The other methods block for millise
 never inside a database transaction.
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Protocol
 
@@ -111,7 +111,7 @@ class Host(Processes, Protocol):
 
     @property
     def address(self) -> str:
-        """IP address that nodes listen on."""
+        """IP address that nodes of new instances listen on, unless they need another one."""
 
     @property
     def nodes_dir(self) -> Path:
@@ -145,16 +145,19 @@ class Host(Processes, Protocol):
     async def end_child(self, node_id: str, child: ChildProcess, grace_seconds: float) -> bool:
         """End a child of the node's process, with SIGKILL after `grace_seconds`. Return whether it has ended."""
 
-    def find_ports(self, count: int, taken: Set[int], *, tls: bool) -> list[NodePorts]:
-        """Return free ports for `count` nodes, none of them in `taken`. Raises NoFreePort."""
+    def addresses(self) -> Iterator[str]:
+        """Yield the addresses that nodes can listen on: `address`, then others for instances with the same port."""
 
-    def hold_port(self, port: int) -> None:
+    def find_ports(self, address: str, count: int, taken: Set[int], *, tls: bool) -> list[NodePorts]:
+        """Return free ports of the address for `count` nodes, none of them in `taken`. Raises NoFreePort."""
+
+    def hold_port(self, address: str, port: int) -> None:
         """Reserve the port of a node that does not listen on it, so that no other server chooses it. Does not block."""
 
-    def release_port(self, port: int) -> None:
+    def release_port(self, address: str, port: int) -> None:
         """End `hold_port`. Does not block."""
 
-    def is_port_free(self, port: int) -> bool: ...
+    def is_port_free(self, address: str, port: int) -> bool: ...
 
     def resources(self) -> Resources: ...
 

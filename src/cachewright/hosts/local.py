@@ -1,11 +1,12 @@
 """This machine, with the processes of its nodes."""
 
 import logging
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 
 from cachewright.config import Settings
 from cachewright.hosts import log_files, node_environment, resources
+from cachewright.hosts.addresses import node_addresses
 from cachewright.hosts.child_processes import children_of, end_child
 from cachewright.hosts.held_ports import HeldPorts
 from cachewright.hosts.host import SERVER_VERSION, ChildProcess, LogPart, LogPosition
@@ -77,18 +78,21 @@ class LocalHost(LocalProcesses):
         process = self._process_info(node_id)
         return process is None or await end_child(process.pid, child, grace_seconds)
 
-    def find_ports(self, count: int, taken: Set[int], *, tls: bool) -> list[NodePorts]:
+    def addresses(self) -> Iterator[str]:
+        return node_addresses(self.address)
+
+    def find_ports(self, address: str, count: int, taken: Set[int], *, tls: bool) -> list[NodePorts]:
         ranges = self._settings.node_ports, self._settings.bus_ports
-        return find_node_ports(self.address, *ranges, count, taken, tls=tls)
+        return find_node_ports(address, *ranges, count, taken, tls=tls)
 
-    def hold_port(self, port: int) -> None:
-        self._held_ports.hold(self.address, port)
+    def hold_port(self, address: str, port: int) -> None:
+        self._held_ports.hold(address, port)
 
-    def release_port(self, port: int) -> None:
-        self._held_ports.release(port)
+    def release_port(self, address: str, port: int) -> None:
+        self._held_ports.release(address, port)
 
-    def is_port_free(self, port: int) -> bool:
-        return is_free(self.address, port)
+    def is_port_free(self, address: str, port: int) -> bool:
+        return is_free(address, port)
 
     def resources(self) -> resources.Resources:
         return resources.resources(self._settings.data_dir)

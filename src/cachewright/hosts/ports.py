@@ -21,11 +21,12 @@ class NoFreePort(CachewrightError):
 
 
 class NodePorts(msgspec.Struct, frozen=True):
-    """Ports of one node: for clients, for the cluster bus, and for TLS between nodes or None."""
+    """Ports of one node at one address: for clients, for the cluster bus, and for TLS between nodes or None."""
 
     client: int
     bus: int
     tls: int | None
+    address: str = "127.0.0.1"
 
     @property
     def numbers(self) -> list[int]:
@@ -41,7 +42,7 @@ def find_node_ports(
 
     def each_node() -> Iterator[NodePorts]:
         while True:
-            yield NodePorts(next(client_ports), next(peer_ports), next(peer_ports) if tls else None)
+            yield NodePorts(next(client_ports), next(peer_ports), next(peer_ports) if tls else None, address)
 
     return list(islice(each_node(), count))
 

@@ -23,6 +23,7 @@ NEVER_PRIMARY = 0
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
     """One cache. A resize changes `spec_code` when it succeeds.
 
+    :ivar address: IP address of all nodes, and of the instance's proxy.
     :ivar seed_port: port of the address that clients get: of a node, or of the instance's proxy.
     :ivar password: password of clients; None if they need none.
     :ivar control_secret: password of the control plane's user on every node; never returned by the API.
@@ -57,6 +58,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     accounts: tuple[Account, ...] = ()
     disabled_commands: tuple[str, ...] = ()
     pending_password: PasswordChange | None = None
+    address: str = "127.0.0.1"
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):

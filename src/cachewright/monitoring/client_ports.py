@@ -124,9 +124,9 @@ class ClientPorts:
                 is_late = time.time() - process.started_at > _UNSETTLED_SECONDS
                 return not recorded.is_joining and await admit(self._context, recorded.instance, node, unasked=is_late)
             if await node_control.is_open_to_clients(node, access):
-                self._context.host.release_port(node.port)
+                self._context.host.release_port(node.host, node.port)
                 return True
-            self._context.host.hold_port(node.port)
+            self._context.host.hold_port(node.host, node.port)
             if recorded.is_joining or not await is_settled(topology, node, [node], access):
                 if recorded.is_changing or time.time() - process.started_at < _UNSETTLED_SECONDS:
                     return False

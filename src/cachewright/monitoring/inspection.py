@@ -150,12 +150,12 @@ class NodeInspector:
             by_instance[node_info.node.instance_id].append(node_info)
         return {instance_id: with_shard_roles(found) for instance_id, found in by_instance.items()}
 
-    async def configuration(self, instance: Instance, nodes: Sequence[Node]) -> list[Mapping[str, str]]:
-        """Read all parameters of each node that responds. ApiError DCS.4049 if no node responds, DCS.4974 if too many
-        requests of the project wait."""
+    async def configuration(self, instance: Instance, nodes: Sequence[Node]) -> dict[str, Mapping[str, str]]:
+        """Read all parameters of each node that responds, by node id. ApiError DCS.4049 if no node responds, DCS.4974
+        if too many requests of the project wait."""
         async with self._budget.request(instance.project_id):
             replies = await asyncio.gather(*(self._configuration_of(instance, node) for node in nodes))
-        configurations = [reply for reply in replies if reply is not None]
+        configurations = {node.id: reply for node, reply in zip(nodes, replies, strict=True) if reply is not None}
         if not configurations:
             raise ApiError(errors.INSTANCE_NOT_RUNNING)
         return configurations

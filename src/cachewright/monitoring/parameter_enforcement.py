@@ -42,6 +42,7 @@ from cachewright.valkey.parameters import (
     deviations,
     node_settings,
     read_settings,
+    settable,
     values,
 )
 from cachewright.valkey.session import FULL, Session
@@ -231,8 +232,8 @@ class ParameterEnforcement:
             if instance is None:
                 return  # a task changes parameters or has just changed them: the next round compares again
             await self._context.host.write_files(node.id, await self._context.files(instance, node))
-            if await self._set(node, other, state, session):
-                log.warning("node %s had other parameters than recorded; corrected: %s", node.id, other)
+            if await self._set(node, settable(other), state, session):
+                log.warning("node %s had other parameters than recorded; corrected: %s", node.id, settable(other))
         state.compared, state.compared_at = parameters, time.monotonic()
 
     async def _reset_move_settings(self, node: Node, found: Mapping[str, str], session: Session) -> None:

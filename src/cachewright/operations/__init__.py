@@ -3,8 +3,8 @@
 `OPERATIONS` is their one registry; `operation.Operation` is what each declares. In the order of a task's life:
 
 - `requests`, `acceptance` and `admission` decide whether a request becomes a task
-- `create`, `resize`, `resize_check`, `restart`, `upgrade`, `configure`, `users`, `confirm` and `delete` validate
-  requests and make plans
+- `create`, `resize`, `resize_check`, `restart`, `upgrade`, `configure`, `users`, `confirm`, `scan_expired` and `delete`
+  validate requests and make plans
 - `resize` holds the parts of a resize plan: observation, plan, cost model, steps
 - `actions` perform the sub-steps, in an `OperationContext` (`context`)
 - `execution` binds operations to the engine, `instance_status` sets the status when a task ends
@@ -21,6 +21,7 @@ from cachewright.operations.operation import Operation
 from cachewright.operations.resize.check import RESIZE_CHECK
 from cachewright.operations.resize.operation import RESIZE
 from cachewright.operations.restart import RESTART
+from cachewright.operations.scan_expired import SCAN_EXPIRED
 from cachewright.operations.switchover import SWITCHOVER
 from cachewright.operations.upgrade import UPGRADE
 from cachewright.operations.users import USER_CHANGES
@@ -39,6 +40,7 @@ OPERATIONS: Mapping[str, Operation[Any, Any]] = {
         CONFIRM_CLIENT_ADDRESSES,
         CONFIRM_NO_TLS,
         CONFIRM_NO_WHITELIST,
+        SCAN_EXPIRED,
         DELETE,
     )
 }

@@ -2,8 +2,12 @@
 
 Nodes are changed one after another. When one refuses, all get their old values back. The record changes last, in the
 transaction that ends the task, so a server that dies in between either finishes the change or reverts it.
+
+If a parameter needs a restart, the nodes then restart one after another, as in `restart`. If that fails, nodes that
+have restarted keep the new value of such a parameter until their next start; ListConfigurations shows it.
 """
 
+import asyncio
 from collections.abc import Sequence
 
 import msgspec
@@ -13,13 +17,21 @@ from cachewright import errors
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, Task
 from cachewright.operations.actions.action import NoArguments, NodeArguments
-from cachewright.operations.actions.parameters import check_parameters, new_values, restore_parameters, set_parameters
+from cachewright.operations.actions.parameters import (
+    check_parameters,
+    new_values,
+    restart_with_parameters,
+    restore_parameters,
+    set_parameters,
+)
 from cachewright.operations.context import OperationContext
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.operations.requests import ConfigureRequest
-from cachewright.operations.step_names import POST_CHECK
+from cachewright.operations.restart import RESTART, nodes_to_restart
+from cachewright.operations.step_names import NODE_RESTART, POST_CHECK
 from cachewright.store import instances
 from cachewright.tasks.plan import SubStepSpec, build, effort
+from cachewright.valkey import node_control
 from cachewright.valkey.parameters import BY_NAME, values
 
 _NODE_SECONDS = 0.02
@@ -64,12 +76,28 @@ class Configure(Operation[ConfigureRequest, ConfigureParams]):
         return Accepted(ConfigureParams(changes), {"updated_config_length": len(changes)})
 
     def expected_seconds(self, task: Task, nodes: Sequence[Node], dataset: int) -> float:
-        return _EXPECTED_SECONDS + _NODE_SECONDS * len(nodes)
+        restarts = any(BY_NAME[one["param_name"]].need_restart for one in task.params.get("redis_config", ()))
+        of_restarts = RESTART.expected_seconds(task, nodes, dataset) if restarts else 0.0
+        return _EXPECTED_SECONDS + _NODE_SECONDS * len(nodes) + of_restarts
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
         nodes = [node for node in await context.nodes(task.instance_id) if node.should_run]
+        steps = {"Parameter change.": [_change(node) for node in nodes]}
+        if await self._need_restart(context, task, nodes):
+            steps[NODE_RESTART] = [
+                restart_with_parameters.sub_step(f"Node restart. {node.place}", node.work, NodeArguments(node.id))
+                for node in await nodes_to_restart(context, task)
+            ]
         check = check_parameters.sub_step("Parameter check.", effort("check", seconds=_CHECK_SECONDS), NoArguments())
-        return build(task.run_id, {"Parameter change.": [_change(node) for node in nodes], POST_CHECK: [check]})
+        return build(task.run_id, {**steps, POST_CHECK: [check]})
+
+    async def _need_restart(self, context: OperationContext, task: Task, nodes: Sequence[Node]) -> bool:
+        """Whether a node has another value of a parameter that Valkey reads at its start only."""
+        values = {name: value for name, value in new_values(task).items() if BY_NAME[name].need_restart}
+        if not values:
+            return False
+        access = context.access(await context.instance(task))
+        return any(await asyncio.gather(*(node_control.differs(node, access, values) for node in nodes)))
 
     async def recover(self, context: OperationContext, task: Task) -> None:
         """Restore the old values on every node; a node that does not respond gets them when it is back."""

@@ -84,12 +84,12 @@ class OperationContext(msgspec.Struct, frozen=True):
     async def open_port(self, instance: Instance, node: Node) -> None:
         """Make a node accept clients. Raises one of NODE_GONE or NodeRefused."""
         await node_control.open_to_clients(node, self.access(instance))
-        self.host.release_port(node.port)
+        self.host.release_port(node.host, node.port)
 
     async def close_port(self, instance: Instance, node: Node) -> None:
         """Make a node refuse new connections of clients. Raises one of NODE_GONE or NodeRefused."""
         await node_control.close_to_clients(node, self.access(instance))
-        self.host.hold_port(node.port)
+        self.host.hold_port(node.host, node.port)
 
     async def prepare_start(self, instance_id: str, node_id: str) -> None:
         """Renew the files of a node that is about to start again: its certificate, if it is missing or expires within

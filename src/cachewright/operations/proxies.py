@@ -42,7 +42,7 @@ async def remove(context: OperationContext, instance_id: str) -> None:
 async def leads_to_primary(context: OperationContext, instance: Instance) -> bool:
     """Whether a connection to the instance's address reaches a primary. It needs the proxy's own user alone."""
     password = derived_password(instance.control_secret, PROXY_USER)
-    place = Address(None, context.host.address, instance.seed_port, PROXY_USER, password)
+    place = Address(None, instance.address, instance.seed_port, PROXY_USER, password)
     try:
         (reply,) = await request_at(place, instance.id, [("INFO", "replication")], _ANSWER_SECONDS)
     except (*NODE_GONE, NodeRefused):

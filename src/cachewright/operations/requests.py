@@ -17,6 +17,7 @@ class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
     :ivar port: port of the first node for clients; None lets the server choose.
     :ivar password: None for an instance that accepts clients without a password.
     :ivar disabled_commands: commands that no client may use.
+    :ivar template_id: template of the first parameters; None for the defaults.
     """
 
     names: tuple[str, ...]
@@ -26,6 +27,7 @@ class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
     password: str | None
     disabled_commands: tuple[str, ...] = ()
     attributes: dict[str, Any]
+    template_id: str | None = None
 
 
 class ResizeRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from cachewright.operations.actions.nodes import restart_node
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.ending_node import grace_seconds, hand_over_seconds
 from cachewright.operations.operation import Accepted, NoParams, Operation
-from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, STATUS_CHECK
+from cachewright.operations.step_names import NODE_RESTART, POST_CHECK, PRE_CHECK, STATUS_CHECK
 from cachewright.operations.succession import successors
 from cachewright.tasks.plan import build, effort
 from cachewright.topologies import topology_of
@@ -34,7 +34,7 @@ class Restart(Operation[None, NoParams]):
     name = "RestartInstance"
     permission = "dcs:instance:modifyStatus"
     params = NoParams
-    outline = (PRE_CHECK, "Node restart.", POST_CHECK)
+    outline = (PRE_CHECK, NODE_RESTART, POST_CHECK)
     busy = errors.INSTANCE_RESTARTING
     status_while_running = "RESTARTING"
 
@@ -51,7 +51,7 @@ class Restart(Operation[None, NoParams]):
             for node in await nodes_to_restart(context, task)
         ]
         check = check_status.sub_step(STATUS_CHECK, effort("check", seconds=CHECK_SECONDS), CheckStatus(()))
-        return build(task.run_id, {PRE_CHECK: [check], "Node restart.": restarts, POST_CHECK: [check]})
+        return build(task.run_id, {PRE_CHECK: [check], NODE_RESTART: restarts, POST_CHECK: [check]})
 
 
 class NodeToRestart(msgspec.Struct, frozen=True):

@@ -146,7 +146,7 @@ async def _watched(context: OperationContext, sentinel: Sentinel) -> dict[str, W
 
 async def _with_free_port(context: OperationContext, sentinel: Sentinel) -> Sentinel:
     """Give a sentinel another port if another program has taken its port. The others learn it from it."""
-    if await asyncio.to_thread(context.host.is_port_free, sentinel.port):
+    if await asyncio.to_thread(context.host.is_port_free, sentinel.host, sentinel.port):
         return sentinel
     processes = context.host.sentinels
     if await processes.process(sentinel.id) or await processes.is_busy(sentinel.id):

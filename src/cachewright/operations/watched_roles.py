@@ -32,10 +32,10 @@ async def admit(context: OperationContext, instance: Instance, node: Node, *, un
     access = context.access(instance)
     is_open = await node_control.is_open_to_clients(node, access)
     if is_open and not await plain_replication.is_fenced(node, access):
-        context.host.release_port(node.port)
+        context.host.release_port(node.host, node.port)
         return True
     if not is_open:
-        context.host.hold_port(node.port)
+        context.host.hold_port(node.host, node.port)
     nodes = await context.nodes(instance.id)
     agreed = await sentinels.agree(context, instance.id)
     if agreed.is_moving or not (agreed.is_known or unasked):

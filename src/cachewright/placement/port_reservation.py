@@ -1,6 +1,10 @@
-"""Reserve ports for nodes: find free ports without a lock, then store them in one short transaction."""
+"""Reserve ports for nodes: find free ports without a lock, then store them in one short transaction.
 
-from collections.abc import Callable, Sequence
+All nodes of an instance listen on one address. If an instance needs a port that is taken at the usual address, it gets
+another address.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -17,6 +21,7 @@ from cachewright.store.database import Database
 Stored = TypeVar("Stored")
 
 _TRIES = 5
+_Taken = Mapping[str, set[int]]
 
 
 def reserve(
@@ -28,6 +33,8 @@ def reserve(
     *,
     tls: bool,
     first: int | None = None,
+    instances_of_first: int = 1,
+    address: str | None = None,
 ) -> Stored:
     """Call `store` in a write transaction with free ports for each node, and return its result. `store` must write the
     ports to the rows of the nodes.
@@ -36,37 +43,54 @@ def reserve(
     has to wait. If another request has stored one of the ports in the meantime, the search starts again.
 
     :param tls: also reserve a port for TLS between nodes.
-    :param first: port for clients of the first node.
+    :param first: port for clients of the first node of each instance.
+    :param instances_of_first: number of instances that have `first`; each has as many of the nodes, and an address of
+        its own.
+    :param address: address of the instance that the nodes are added to; None for new instances.
 
     Raises ApiError DCS.4062 if `first` is taken or reserved for the cluster bus, DCS.4039 if there are too few ports.
     """
     with database.read() as connection:
-        taken = instances.taken_ports(connection, host.address)
+        taken = instances.taken_ports(connection)
     for _ in range(_TRIES):
-        ports = _find(host, settings, taken, nodes, tls=tls, first=first)
+        if first is None:
+            ports = _find(host, address or host.address, taken, nodes, tls=tls)
+        else:
+            _require_no_bus_port(settings, first)
+            count = nodes // instances_of_first
+            chosen = _addresses_with(host, taken, first, instances_of_first)
+            ports = [of_node for other in chosen for of_node in _find(host, other, taken, count, tls=tls, first=first)]
         with database.write() as connection:
-            taken = instances.taken_ports(connection, host.address)
-            if all(taken.isdisjoint(of_node.numbers) for of_node in ports):
+            taken = instances.taken_ports(connection)
+            if all(taken[of_node.address].isdisjoint(of_node.numbers) for of_node in ports):
                 return store(connection, ports)
     raise ApiError(errors.LIMIT_EXCEEDED, reason="other requests took the ports that were found; ask again")
 
 
 def _find(
-    host: Host, settings: Settings, taken: set[int], nodes: int, *, tls: bool, first: int | None
+    host: Host, address: str, taken: _Taken, nodes: int, *, tls: bool, first: int | None = None
 ) -> list[NodePorts]:
-    if first is not None:
-        _require_free(host, settings, taken, first)
-    others = taken if first is None else taken | {first}
+    others = taken[address] if first is None else taken[address] | {first}
     try:
-        ports = host.find_ports(nodes, others, tls=tls)
+        ports = host.find_ports(address, nodes, others, tls=tls)
     except NoFreePort as error:
         raise ApiError(errors.LIMIT_EXCEEDED, reason=f"ports for {nodes} nodes needed, {error}") from error
     return ports if first is None else [msgspec.structs.replace(ports[0], client=first), *ports[1:]]
 
 
-def _require_free(host: Host, settings: Settings, taken: set[int], port: int) -> None:
+def _addresses_with(host: Host, taken: _Taken, port: int, count: int) -> list[str]:
+    """Return `count` addresses at which the port is free. Raises ApiError DCS.4062."""
+    found: list[str] = []
+    for address in host.addresses():
+        if port not in taken[address] and host.is_port_free(address, port):
+            found.append(address)
+            if len(found) == count:
+                return found
+    reason = f"{port} is taken" if count == 1 else f"{port} is free at {len(found)} addresses, {count} are needed"
+    raise ApiError(errors.INVALID_PARAMETER, parameter="port", reason=reason)
+
+
+def _require_no_bus_port(settings: Settings, port: int) -> None:
     if port in range(*settings.bus_ports):
         reason = f"{port} is one of {show_ports(settings.bus_ports)}, which are for the cluster bus"
         raise ApiError(errors.INVALID_PARAMETER, parameter="port", reason=reason)
-    if port in taken or not host.is_port_free(port):
-        raise ApiError(errors.INVALID_PARAMETER, parameter="port", reason=f"{port} is taken")

@@ -110,8 +110,6 @@ class InstanceQueries:
         self, principal: Principal, wanted: InstanceFilter, *, offset: int, limit: int
     ) -> tuple[int, list[MeasuredInstance]]:
         """Return the number of instances that match `wanted`, and one page of them, newest first."""
-        if wanted.address not in {None, self._settings.node_host}:
-            return 0, []
         with self._database.read() as connection:
             if wanted.looks_into_rows:
                 _, candidates = _search(connection, principal, wanted)
@@ -168,4 +166,5 @@ def _search(
         name_equal=wanted.name_equal,
         status=wanted.status,
         include_failure=wanted.include_failed,
+        address=wanted.address,
     )

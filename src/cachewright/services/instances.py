@@ -7,8 +7,11 @@ from collections.abc import Callable, Sequence
 import msgspec
 import sqlalchemy as sa
 
+from cachewright import errors
 from cachewright.clock import now_ms
 from cachewright.config import Settings
+from cachewright.errors import ApiError
+from cachewright.hosts.addresses import is_loopback
 from cachewright.hosts.host import Host
 from cachewright.hosts.ports import NodePorts
 from cachewright.model.identity import Principal
@@ -19,6 +22,7 @@ from cachewright.operations.create import CREATE, room_for_new
 from cachewright.operations.requests import CreateRequest
 from cachewright.placement.port_reservation import reserve
 from cachewright.services.tasks import add_task
+from cachewright.services.templates import template_of
 from cachewright.store import instances
 from cachewright.store.database import Database
 from cachewright.topologies import layout, topology_of
@@ -42,12 +46,17 @@ class InstanceService(msgspec.Struct, frozen=True):
     def create_instances(self, principal: Principal, request: CreateRequest) -> list[Instance]:
         """Store new instances and start their creation, all of them or none.
 
-        Raises ApiError DCS.4062 if the requested port is taken; DCS.4035, DCS.4036, DCS.4039 or DCS.9007 if resources
-        or quotas are insufficient.
+        Raises ApiError DCS.4062 if the requested port is taken at all addresses; DCS.4988 or DCS.4062 for a template
+        that does not exist or is for other instances; DCS.4843 without a password if other
+        machines reach the nodes; DCS.4035, DCS.4036, DCS.4039 or DCS.9007 if resources or quotas are insufficient.
         """
+        if request.password is None and not is_loopback(self.host.address):
+            reason = f"other machines reach {self.host.address}, so an instance needs a password"
+            raise ApiError(errors.INVALID_NO_PASSWORD_ACCESS, reason=reason)
         limits = admission.limits(self.host, self.settings)
         room = room_for_new(request.flavor, len(request.names))
         with self.database.read() as connection:
+            _parameters(connection, principal, request)
             admission.require_room(connection, limits, principal.project_id, room)
         ids = [str(uuid.uuid4()) for _ in request.names]
         tls = topology_of(request.flavor.spec_code).is_cluster and self.host.supports_tls()
@@ -56,26 +65,57 @@ class InstanceService(msgspec.Struct, frozen=True):
         nodes = [
             layout.new_nodes(self.settings, instance_id, request.flavor, server_version=version) for instance_id in ids
         ]
+        count = len(nodes[0]) + with_proxy  # the address of a proxy has a port of its own
         authorities = [new_authority(instance_id) if tls else None for instance_id in ids]
 
         def add(connection: sa.Connection, ports: Sequence[NodePorts]) -> list[tuple[Instance, Task]]:
             admission.require_room(connection, limits, principal.project_id, room)
-            count = len(nodes[0]) + with_proxy
+            parameters = _parameters(connection, principal, request)
             found = [ports[place * count :][:count] for place in range(len(nodes))]
             placed = [
                 layout.placed(of_instance, of_nodes[with_proxy:])
                 for of_instance, of_nodes in zip(nodes, found, strict=True)
             ]
             return [
-                _add(connection, principal, request, name=name, port=own[0].client, nodes=of_instance, node_ca=node_ca)
+                _add(
+                    connection,
+                    principal,
+                    request,
+                    name=name,
+                    port=own[0].client,
+                    nodes=of_instance,
+                    node_ca=node_ca,
+                    parameters=parameters,
+                )
                 for name, own, of_instance, node_ca in zip(request.names, found, placed, authorities, strict=True)
             ]
 
-        count = room.size.nodes + with_proxy * len(ids)  # the address of a proxy has a port of its own
-        added = reserve(self.database, self.host, self.settings, count, add, tls=tls, first=request.port)
+        added = reserve(
+            self.database,
+            self.host,
+            self.settings,
+            count * len(ids),
+            add,
+            tls=tls,
+            first=request.port,
+            instances_of_first=len(ids),
+        )
         for _, task in added:
             self.enqueue(task)
         return [instance for instance, _ in added]
+
+
+def _parameters(connection: sa.Connection, principal: Principal, request: CreateRequest) -> dict[str, str]:
+    """Return the first parameters of the instances. Raises ApiError DCS.4988, or DCS.4062 for a template of another
+    type or version."""
+    if request.template_id is None:
+        return {}
+    template = template_of(connection, principal.project_id, request.template_id)
+    own, other = (template.engine_version, template.cache_mode), (request.engine_version, request.flavor.cache_mode)
+    if own != other:
+        reason = f"the template is for {' '.join(own)}, the instance is {' '.join(other)}"
+        raise ApiError(errors.INVALID_PARAMETER, parameter="template_id", reason=reason)
+    return template.parameters
 
 
 def _add(
@@ -87,6 +127,7 @@ def _add(
     port: int,
     nodes: Sequence[Node],
     node_ca: str | None,
+    parameters: dict[str, str],
 ) -> tuple[Instance, Task]:
     """Store an instance, its nodes and the task that creates it."""
     now = now_ms()
@@ -97,10 +138,12 @@ def _add(
         status=CREATE.status_while_running,
         engine_version=request.engine_version,
         spec_code=request.flavor.spec_code,
+        address=nodes[0].host,
         seed_port=port,
         password=request.password,
         control_secret=secrets.token_urlsafe(_SECRET_BYTES),
         attributes=request.attributes,
+        parameters=parameters,
         user_id=principal.user_id,
         user_name=principal.user_name,
         created_at=now,

@@ -31,12 +31,12 @@ class InstanceNodes(msgspec.Struct, frozen=True):
 class InstanceConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     """An instance with its parameters.
 
-    :ivar values: parameters of each node that answers.
+    :ivar values: parameters of each node that answers, by node id.
     :ivar latest_change: newest task that changes parameters.
     """
 
     instance: Instance
-    values: Sequence[Mapping[str, str]]
+    values: Mapping[str, Mapping[str, str]]
     latest_change: Task | None
 
 

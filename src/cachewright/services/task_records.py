@@ -12,6 +12,7 @@ from cachewright.errors import ApiError
 from cachewright.model.identity import Principal
 from cachewright.model.tasks import ENDED, Control, Task
 from cachewright.operations.configure import CONFIGURE
+from cachewright.operations.scan_expired import SCAN_EXPIRED
 from cachewright.services.lookup import instance_of, task_of, task_of_project, task_on_record, with_tasks_before
 from cachewright.store import task_controls, tasks
 from cachewright.store.database import Database
@@ -100,6 +101,16 @@ class TaskRecords:
         with self._database.read() as connection:
             task = tasks.of_project(connection, principal.project_id, task_id)
         return task.kind if task is not None and task.instance_id == instance_id else None
+
+    def expiry_scans(
+        self, principal: Principal, instance_id: str, *, offset: int, limit: int
+    ) -> tuple[int, list[Task]]:
+        """Return the number of scans of the instance for expired keys, and one page of them, newest first, with steps.
+        Raises ApiError DCS.3022."""
+        with self._database.read() as connection:
+            instance_of(connection, principal.project_id, instance_id)
+            count, page = tasks.of_kind(connection, instance_id, SCAN_EXPIRED.kind, offset=offset, limit=limit)
+            return count, [tasks.load(connection, task.id) for task in page]
 
     def configuration_changes(
         self, principal: Principal, instance_id: str, *, offset: int, limit: int

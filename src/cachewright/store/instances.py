@@ -1,6 +1,7 @@
 """Queries on instances and their nodes. Secrets of instances are stored encrypted."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -46,6 +47,7 @@ def search(
     name_equal: bool = False,
     status: str | None = None,
     include_failure: bool = True,
+    address: str | None = None,
 ) -> tuple[int, list[Instance]]:
     """Return the number of matching instances, and one page of them, newest first; all of them without
     a limit."""
@@ -58,6 +60,8 @@ def search(
         )
     if status is not None:
         query = query.where(instances.c.status == status)
+    if address is not None:
+        query = query.where(instances.c.address == address)
     if not include_failure:
         query = query.where(instances.c.status != "CREATEFAILED")
     count = connection.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one()
@@ -128,14 +132,17 @@ def addresses(connection: sa.Connection) -> set[int]:
     return set(connection.execute(sa.select(instances.c.seed_port)).scalars())
 
 
-def taken_ports(connection: sa.Connection, host: str) -> set[int]:
-    """Return the ports of all nodes on this host, started or not, of its sentinels, and of the addresses of
-    instances."""
-    columns = (nodes.c.port, nodes.c.bus_port, nodes.c.tls_port)
-    rows = connection.execute(sa.select(*columns).where(nodes.c.host == host)).all()
-    of_sentinels = connection.execute(sa.select(sentinels.c.port).where(sentinels.c.host == host)).scalars()
-    of_nodes = {port for row in rows for port in row if port is not None}
-    return of_nodes.union(of_sentinels, addresses(connection))
+def taken_ports(connection: sa.Connection) -> Mapping[str, set[int]]:
+    """Return the ports of all nodes, started or not, of sentinels, and of the addresses of instances, by their IP
+    address; an empty set for an address without any."""
+    taken: defaultdict[str, set[int]] = defaultdict(set)
+    of_nodes = sa.select(nodes.c.host, nodes.c.port, nodes.c.bus_port, nodes.c.tls_port)
+    of_sentinels = sa.select(sentinels.c.host, sentinels.c.port)
+    of_instances = sa.select(instances.c.address, instances.c.seed_port)
+    for query in (of_nodes, of_sentinels, of_instances):
+        for address, *ports in connection.execute(query):
+            taken[address].update(port for port in ports if port is not None)
+    return taken
 
 
 def add_nodes(connection: sa.Connection, added: Sequence[Node]) -> None:

@@ -105,6 +105,7 @@ instances = sa.Table(
     sa.Column("accounts", sa.Text),
     sa.Column("disabled_commands", sa.Text, nullable=False, server_default="[]"),
     sa.Column("pending_password", sa.Text),
+    sa.Column("address", sa.Text, nullable=False, server_default="127.0.0.1"),
     sa.Index(None, "project_id", "created_at"),
 )
 
@@ -148,6 +149,20 @@ sentinels = sa.Table(
     sa.Column("secret", sa.Text, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.UniqueConstraint("host", "port"),
+)
+
+templates = sa.Table(
+    "templates",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("project_id", sa.Text, nullable=False, index=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("engine_version", sa.Text, nullable=False),
+    sa.Column("cache_mode", sa.Text, nullable=False),
+    sa.Column("parameters", sa.Text, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("updated_at", sa.BigInteger, nullable=False),
 )
 
 tasks = sa.Table(

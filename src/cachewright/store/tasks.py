@@ -105,6 +105,13 @@ def of_kind(
     return count, [from_row(Task, row._mapping) for row in connection.execute(query)]
 
 
+def latest_of_kind(connection: sa.Connection, instance_id: str, kind: str) -> int | None:
+    """Return when the newest task of this kind was stored, epoch milliseconds; None without one."""
+    chosen = (tasks.c.instance_id == instance_id, tasks.c.kind == kind)
+    newest: int | None = connection.execute(sa.select(sa.func.max(tasks.c.created_at)).where(*chosen)).scalar_one()
+    return newest
+
+
 def unfinished(connection: sa.Connection) -> list[Task]:
     """Return all unfinished tasks, oldest first, without their steps."""
     query = sa.select(*_WITHOUT_STEPS).where(tasks.c.status.in_(UNFINISHED)).order_by(tasks.c.sequence)

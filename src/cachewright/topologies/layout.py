@@ -82,8 +82,10 @@ def _node(
 
 
 def placed(nodes: Sequence[Node], ports: Sequence[NodePorts]) -> list[Node]:
-    """Return the nodes with these ports, which are in the same order."""
+    """Return the nodes with these ports and their addresses, which are in the same order."""
     return [
-        msgspec.structs.replace(node, port=of_node.client, bus_port=of_node.bus, tls_port=of_node.tls)
+        msgspec.structs.replace(
+            node, host=of_node.address, port=of_node.client, bus_port=of_node.bus, tls_port=of_node.tls
+        )
         for node, of_node in zip(nodes, ports, strict=True)
     ]

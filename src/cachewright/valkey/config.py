@@ -53,6 +53,7 @@ def valkey_conf(
     settings: list[Setting] = [
         ("bind", node.host),
         ("port", node.port),
+        ("replica-announce-ip", node.host),  # a connection to another loopback address has the source 127.0.0.1
         ("unixsocket", SOCKET),
         ("unixsocketperm", "700"),
         ("daemonize", "yes"),
@@ -79,6 +80,7 @@ def cluster_settings(node: Node) -> list[Setting]:
     return [
         ("cluster-enabled", "yes"),
         ("cluster-port", node.bus_port),
+        ("cluster-announce-ip", node.host),
         ("cluster-node-timeout", CLUSTER_NODE_TIMEOUT_MS),
         ("cluster-require-full-coverage", "no"),
         ("cluster-allow-replica-migration", "no"),  # the control plane decides which node replicates which

@@ -13,7 +13,7 @@ from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, config_set, connect
 from cachewright.valkey.config import priority_settings
-from cachewright.valkey.parameters import deviations, node_settings, read_settings
+from cachewright.valkey.parameters import deviations, node_settings, read_settings, settable
 
 _PARAMETER_SECONDS = 2.0
 
@@ -28,17 +28,27 @@ async def set_memory_limit(node: Node, access: Access, maxmemory: int) -> int:
 
 
 async def set_parameters(node: Node, access: Access, values: Mapping[str, str]) -> None:
-    """Set parameters of `valkey.parameters` until the node's next start, either all or none of them."""
-    async with connect(node, access, _PARAMETER_SECONDS) as client:
-        await config_set(client, node_settings(values))
+    """Set parameters of `valkey.parameters` until the node's next start, either all or none of them. Those that need a
+    restart do not change."""
+    if values := settable(values):
+        async with connect(node, access, _PARAMETER_SECONDS) as client:
+            await config_set(client, node_settings(values))
 
 
 async def ensure_parameters(node: Node, access: Access, values: Mapping[str, str]) -> None:
-    """Set the parameters whose values on the node differ."""
+    """Set the parameters whose values on the node differ. Raises NodeRefused if one differs that needs a restart."""
     async with connect(node, access, _PARAMETER_SECONDS) as client:
         current = read_settings(await ask(client, "CONFIG GET", *values))
         if different := deviations(current, values):
             await config_set(client, node_settings(different))
+
+
+async def differs(node: Node, access: Access, values: Mapping[str, str]) -> bool:
+    """Whether a parameter has another value on the node. False if the node does not respond."""
+    with suppress(*NODE_GONE):
+        async with connect(node, access, _PARAMETER_SECONDS) as client:
+            return bool(deviations(read_settings(await ask(client, "CONFIG GET", *values)), values))
+    return False
 
 
 async def set_priority(node: Node, access: Access) -> None:

@@ -1,7 +1,10 @@
 """Parameters that the owner of an instance may change: ids, ranges, and settings on a node. Pure.
 
-Ids, names and ranges are those of the cloud. Parameters that only the cloud's servers have are missing. `appendonly`
-has only one value, because restarts and the supervisor rely on the append-only file (docs/decisions/0021).
+Ids, names and ranges are those of the cloud. Parameters that only the cloud's servers have are missing, and some that
+only Valkey has are added, with ids from 1001. `appendonly` has only one value, because restarts and the supervisor rely
+on the append-only file (docs/decisions/0021).
+
+Source of the others: valkey.conf and `CONFIG SET` of Valkey 9.1.
 """
 
 import re
@@ -20,7 +23,10 @@ _EVENT_CLASSES = "g$lshzxetd"
 
 
 class Parameter(msgspec.Struct, frozen=True):
-    """A parameter. `name` is the same on the cloud and in Valkey; `default` is the value in new instances."""
+    """A parameter. `name` is the same on the cloud and in Valkey; `default` is the value in new instances.
+
+    :ivar need_restart: Valkey reads it at its start only.
+    """
 
     id: str
     name: str
@@ -28,6 +34,7 @@ class Parameter(msgspec.Struct, frozen=True):
     range: str
     kind: Literal["Integer", "Enum", "Regular"]
     description: str
+    need_restart: bool = False
 
     def fault(self, value: str) -> str | None:
         """Return why the value is invalid, or None if it is valid."""
@@ -80,6 +87,44 @@ PARAMETERS = (
               "Seconds without an answer until a replica is disconnected."),
     Parameter("22", "proto-max-bulk-len", "536870912", "1048576-536870912", "Integer",
               "Maximum size of one element of a request, in bytes."),
+    Parameter("1001", "maxmemory-samples", "5", "1-64", "Integer",
+              "Number of keys that an eviction compares; more are more exact, and slower."),
+    Parameter("1002", "maxmemory-eviction-tenacity", "10", "0-100", "Integer",
+              "How long a node may evict keys at a time; 100 is without a limit."),
+    Parameter("1003", "lfu-log-factor", "10", "0-1000", "Integer",
+              "How many accesses raise the access counter of a key with an LFU policy."),
+    Parameter("1004", "lfu-decay-time", "1", "0-10000", "Integer",
+              "Minutes until the access counter of a key is lowered; 0 means never."),
+    Parameter("1005", "active-expire-effort", "1", "1-10", "Integer",
+              "How much time a node spends on the deletion of expired keys."),
+    Parameter("1006", "lazyfree-lazy-eviction", "yes", "yes,no", "Enum",
+              "Whether evicted keys are freed in the background."),
+    Parameter("1007", "lazyfree-lazy-expire", "yes", "yes,no", "Enum",
+              "Whether expired keys are freed in the background."),
+    Parameter("1008", "lazyfree-lazy-server-del", "yes", "yes,no", "Enum",
+              "Whether values that a command replaces are freed in the background."),
+    Parameter("1009", "lazyfree-lazy-user-del", "yes", "yes,no", "Enum",
+              "Whether DEL frees keys in the background, as UNLINK."),
+    Parameter("1010", "lazyfree-lazy-user-flush", "yes", "yes,no", "Enum",
+              "Whether FLUSHALL and FLUSHDB free keys in the background by default."),
+    Parameter("1011", "set-max-listpack-entries", "128", "0-10000", "Integer",
+              "Maximum number of entries of a set in the compact encoding."),
+    Parameter("1012", "set-max-listpack-value", "64", "0-10000", "Integer",
+              "Maximum size of an entry of a set in the compact encoding, in bytes."),
+    Parameter("1013", "stream-node-max-entries", "100", "0-100000", "Integer",
+              "Maximum number of entries in one node of a stream; 0 means no limit."),
+    Parameter("1014", "stream-node-max-bytes", "4096", "0-1048576", "Integer",
+              "Maximum size of one node of a stream, in bytes; 0 means no limit."),
+    Parameter("1015", "hll-sparse-max-bytes", "3000", "0-16000", "Integer",
+              "Maximum size of a HyperLogLog in the sparse encoding, in bytes."),
+    Parameter("1016", "tracking-table-max-keys", "1000000", "0-10000000", "Integer",
+              "Maximum number of keys of client-side caches; 0 means no limit."),
+    Parameter("1017", "tcp-keepalive", "300", "0-7200", "Integer",
+              "Seconds between probes of idle connections; 0 means none."),
+    Parameter("1018", "latency-tracking", "yes", "yes,no", "Enum",
+              "Whether latencies of each command are counted (INFO latencystats)."),
+    Parameter("1019", "tcp-backlog", "511", "128-65535", "Integer",
+              "Maximum number of connections that wait to be accepted.", need_restart=True),
 )  # fmt: skip
 BY_NAME: Mapping[str, Parameter] = {parameter.name: parameter for parameter in PARAMETERS}
 BY_ID: Mapping[str, Parameter] = {parameter.id: parameter for parameter in PARAMETERS}
@@ -98,6 +143,11 @@ def node_settings(parameters: Mapping[str, str]) -> dict[str, str]:
 def read_settings(found: Mapping[str, str]) -> dict[str, str]:
     """Return the parameters, for these settings of a node. Other settings are ignored."""
     return {name: _shifted(name, found[name], -RESERVED_CONNECTIONS) for name in BY_NAME if name in found}
+
+
+def settable(parameters: Mapping[str, str]) -> dict[str, str]:
+    """Return the parameters that a running node can change."""
+    return {name: value for name, value in parameters.items() if not BY_NAME[name].need_restart}
 
 
 def deviations(found: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, str]:

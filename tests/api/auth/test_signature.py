@@ -1,10 +1,13 @@
 """The signature, against the cloud's own signer."""
 
+import hashlib
+import hmac
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from huaweicloudsdkcore.auth.credentials import BasicCredentials
 from huaweicloudsdkcore.sdk_request import SdkRequest
@@ -18,6 +21,7 @@ from cachewright.signature import (
     OutsideWindow,
     SignedRequest,
     canonical,
+    derived_signature,
     parse_authorization,
     verify,
 )
@@ -132,6 +136,66 @@ def test_any_request_is_refused_and_nothing_else(
     authorization = Authorization(KEY, (b"host", b"x-sdk-date"), b"0" * 64)
     with pytest.raises(BadSignature):
         verify(request, authorization, SECRET, NOW)
+
+
+SCOPE = b"20260821///sdk_request"
+
+
+def derived(request: SignedRequest, scope: bytes = SCOPE, date: bytes = DATE.encode()) -> Authorization:
+    """The claim of an older client on this request: all its headers, signed with a derived key."""
+    names = sorted(name for name, _ in request.headers if name != b"authorization")
+    headers = {name: dict(request.headers)[name].strip() for name in names} | {b"x-sdk-date": date}
+    made = derived_signature(request, headers, SECRET, scope).decode()
+    listed = b";".join(headers).decode()
+    return parse_authorization(
+        f"SDK-HMAC-SHA256 Credential={KEY}/{scope.decode()}, SignedHeaders={listed}, Signature={made}".encode()
+    )
+
+
+@pytest.mark.parametrize("scope", [SCOPE, b"20260821/eu-de/dcs/sdk_request"])
+def test_an_older_client_signs_with_a_derived_key(scope: bytes) -> None:
+    request = signed({**PLAIN, "headers": {"User-Agent": "golangsdk/2.0"}})
+    authorization = derived(request, scope)
+    assert (authorization.access_key, authorization.scope) == (KEY, scope)
+    verify(request, authorization, SECRET, NOW)
+    for other in (changed(request, path=b"/v2/q/instances"), changed(request, body=b"{}"), changed(request, query=b"")):
+        with pytest.raises(BadSignature):
+            verify(other, authorization, SECRET, NOW)
+    with pytest.raises(BadSignature):
+        verify(request, authorization, "another", NOW)
+    with pytest.raises(OutsideWindow):
+        verify(request, authorization, SECRET, NOW + timedelta(minutes=16))
+
+
+def test_a_derived_key_is_the_documented_one() -> None:
+    """Computed by gophertelekomcloud's scheme, written out."""
+    request = SignedRequest(method=b"GET", path=b"/v2/p", query=b"", headers=[], body=b"")
+    key = b"SDK" + SECRET.encode()
+    for part in (b"20260821", b"", b"", b"sdk_request"):
+        key = hmac.new(key, part, hashlib.sha256).digest()
+    empty = hashlib.sha256(b"").hexdigest()
+    form = f"GET\n/v2/p/\n\nuser-agent:a b\nx-sdk-date:{DATE}\n\nuser-agent;x-sdk-date\n{empty}"
+    to_sign = f"SDK-HMAC-SHA256\n{DATE}\n{SCOPE.decode()}\n{hashlib.sha256(form.encode()).hexdigest()}"
+    expected = hmac.new(key, to_sign.encode(), hashlib.sha256).hexdigest().encode()
+    headers = {b"user-agent": b"a   b", b"x-sdk-date": DATE.encode()}
+    assert derived_signature(request, headers, SECRET, SCOPE) == expected
+
+
+def test_a_derived_key_is_good_for_its_day_and_its_scope() -> None:
+    request = signed(PLAIN)
+    with pytest.raises(BadSignature):
+        derived(request, b"20260820///sdk_request")
+    authorization = derived(request)
+    for scope in (b"20260821/x//sdk_request", None):
+        with pytest.raises(BadSignature):
+            verify(request, msgspec.structs.replace(authorization, scope=scope), SECRET, NOW)
+
+
+@pytest.mark.parametrize("scope", ["", "20260821", "20260821//sdk_request", "2026082///sdk_request", "20260821///x"])
+def test_a_scope_of_another_form_is_refused(scope: str) -> None:
+    claimed = f"SDK-HMAC-SHA256 Credential={KEY}/{scope}, SignedHeaders=x-sdk-date, Signature={'0' * 64}"
+    with pytest.raises(BadSignature):
+        parse_authorization(claimed.encode())
 
 
 PLAIN = {"method": "GET", "path": "/v2/p/instances", "query": [("limit", "10")], "headers": {}, "body": b""}

@@ -3,27 +3,28 @@
 To disable what is off is accepted: the cloud's clients send it, and wait for its job.
 """
 
-from litestar import Response, get, put
+from litestar import Response, get, post, put
 
 from cachewright import errors
 from cachewright.api import requests, responses
 from cachewright.api.auth.permissions import needs
-from cachewright.api.routes.parameters import Body, Call, InstanceId, Instances, ServerSettings, Tasks, endpoint
+from cachewright.api.routes.parameters import Body, Call, InstanceId, Instances, Tasks, endpoint
 from cachewright.api.schemas import client_connections as schemas
 from cachewright.api.schemas.plans import JobId
 from cachewright.errors import ApiError
 from cachewright.operations.confirm import CONFIRM_CLIENT_ADDRESSES, CONFIRM_NO_TLS
 
+_NO_TLS = "clients connect to caches without TLS"
 _INSTANCE = "/v2/{project_id:str}/instances/{instance_id:str}"
 
 
 @get(_INSTANCE + "/ssl", opt=needs("dcs:instance:get"))
 @endpoint
 def show_instance_ssl_detail(
-    request: Call, instances: Instances, settings: ServerSettings, instance_id: InstanceId
+    request: Call, instances: Instances, instance_id: InstanceId
 ) -> Response[schemas.TlsDetail]:
     """ShowInstanceSslDetail: always off."""
-    return responses.json(schemas.tls_detail(instances.get(requests.principal(request), instance_id), settings))
+    return responses.json(schemas.tls_detail(instances.get(requests.principal(request), instance_id)))
 
 
 @put(_INSTANCE + "/ssl", status_code=200, opt=needs("dcs:instance:modify"))
@@ -35,9 +36,17 @@ def update_ssl_switch(
     principal = requests.principal(request)
     instances.get(principal, instance_id)
     if body.read().enabled:
-        raise ApiError(errors.INVALID_ENABLE_SSL, reason="TLS to the cache is not served")
+        raise ApiError(errors.INVALID_ENABLE_SSL, reason=_NO_TLS)
     task = tasks.submit(CONFIRM_NO_TLS, principal, instance_id, None)
     return responses.json(schemas.TlsSwitched(task.id, task.instance_id))
+
+
+@post(_INSTANCE + "/ssl-certs/download", status_code=200, opt=needs("dcs:instance:get"))
+@endpoint
+def download_ssl_cert(request: Call, instances: Instances, instance_id: InstanceId) -> Response[schemas.Certificate]:
+    """DownloadSslCert: refused, because no instance has a certificate for clients."""
+    instances.get(requests.principal(request), instance_id)
+    raise ApiError(errors.INVALID_ENABLE_SSL, reason=_NO_TLS)
 
 
 @put(

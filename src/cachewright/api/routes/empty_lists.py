@@ -47,22 +47,13 @@ def list_redislog(
     return responses.json(schemas.LogFiles())
 
 
-@get(_INSTANCES + "/auto-expire/histories", opt=_READ)
-@endpoint
-def show_expire_key_scan_info(
-    request: Call, instances: Instances, instance_id: InstanceId, wanted: Query[PageQuery]
-) -> Response[schemas.ScanRecords]:
-    """ShowExpireKeyScanInfo: always empty."""
-    return responses.json(schemas.ScanRecords(_require_page_of(request, instances, instance_id, wanted)))
-
-
 @get(_INSTANCES + "/offline/key-analysis", opt=_READ)
 @endpoint
 def list_offline_key_analysis_task(
     request: Call, instances: Instances, instance_id: InstanceId, wanted: Query[PageQuery]
-) -> Response[schemas.ScanRecords]:
+) -> Response[schemas.AnalysisRecords]:
     """ListOfflineKeyAnalysisTask: always empty."""
-    return responses.json(schemas.ScanRecords(_require_page_of(request, instances, instance_id, wanted)))
+    return responses.json(schemas.AnalysisRecords(_require_page_of(request, instances, instance_id, wanted)))
 
 
 @get(_PROJECT + "/migration-tasks", opt=_READ)

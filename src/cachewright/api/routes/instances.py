@@ -18,7 +18,6 @@ from cachewright.api.routes.parameters import (
     Instances,
     OptionalBody,
     Query,
-    ServerSettings,
     Tasks,
     endpoint,
 )
@@ -55,14 +54,14 @@ def create_instance(request: Call, creation: Creation, body: Body[CreateBody]) -
 @get(_INSTANCES, opt=needs("dcs:instance:list"))
 @endpoint
 def list_instances(
-    request: Call, instances: Instances, settings: ServerSettings, wanted: Query[schemas.InstancesQuery]
+    request: Call, instances: Instances, wanted: Query[schemas.InstancesQuery]
 ) -> Response[schemas.InstanceList]:
     """ListInstances: newest first. An offset beyond the end returns an empty page."""
     query = wanted.read()
     count, page = instances.page(
         requests.principal(request), instance_filter(query), offset=query.offset, limit=query.limit
     )
-    items = [schemas.listed(measured.instance, measured.used_memory, settings) for measured in page]
+    items = [schemas.listed(measured.instance, measured.used_memory) for measured in page]
     return responses.json(schemas.InstanceList(count, items))
 
 
@@ -88,14 +87,10 @@ def batch_delete_instances(
 
 @get(_INSTANCE, opt=needs("dcs:instance:get"))
 @endpoint
-def show_instance(
-    request: Call, instances: Instances, settings: ServerSettings, instance_id: InstanceId
-) -> Response[schemas.ShownInstance]:
+def show_instance(request: Call, instances: Instances, instance_id: InstanceId) -> Response[schemas.ShownInstance]:
     """ShowInstance: one instance with its details."""
     details = instances.show(requests.principal(request), instance_id)
-    return responses.json(
-        schemas.shown(details.instance, details.nodes, details.used_memory, settings, details.unfinished)
-    )
+    return responses.json(schemas.shown(details.instance, details.nodes, details.used_memory, details.unfinished))
 
 
 @put(_INSTANCE, status_code=204, opt=needs("dcs:instance:modify"))

@@ -34,6 +34,7 @@ from cachewright.services.server_versions import ServerVersions
 from cachewright.services.switchovers import SwitchoverService
 from cachewright.services.task_records import TaskRecords
 from cachewright.services.tasks import TaskService
+from cachewright.services.templates import TemplateService
 from cachewright.services.tokens import TokenService
 from cachewright.services.user_queries import UserQueries
 from cachewright.services.webhooks import WebhookService
@@ -60,6 +61,7 @@ Entries: TypeAlias = NamedDependency[AuditLog]
 Switchovers: TypeAlias = NamedDependency[SwitchoverService]
 Tokens: TypeAlias = NamedDependency[TokenService]
 Users: TypeAlias = NamedDependency[UserQueries]
+Templates: TypeAlias = NamedDependency[TemplateService]
 
 
 class PathFormat(msgspec.Struct, frozen=True):
@@ -73,6 +75,7 @@ GroupId: TypeAlias = Annotated[FromPath[str], PathFormat(str.lower)]
 NodeId: TypeAlias = Annotated[FromPath[str], PathFormat(str.lower)]
 AccountId: TypeAlias = Annotated[FromPath[str], PathFormat(str.lower)]
 TaskId: TypeAlias = Annotated[FromPath[str], PathFormat(requests.task_id)]
+TemplateId: TypeAlias = Annotated[FromPath[str], PathFormat(str)]
 WebhookId: TypeAlias = Annotated[FromPath[str], PathFormat(requests.webhook_id)]
 
 _READING = {"GET", "HEAD"}

@@ -2,7 +2,6 @@
 
 import msgspec
 
-from cachewright.config import Settings
 from cachewright.model.instances import Instance
 
 
@@ -27,9 +26,17 @@ class TlsDetail(msgspec.Struct, frozen=True, kw_only=True):
     ssl_validated: bool = False
 
 
+class Certificate(msgspec.Struct, frozen=True):
+    """The certificate authority of an instance, as a file to download."""
+
+    file_name: str
+    link: str
+    bucket_name: str
+
+
 class ClientAddressesBody(msgspec.Struct, frozen=True):
     transparent_client_ip_enable: bool
 
 
-def tls_detail(instance: Instance, settings: Settings) -> TlsDetail:
-    return TlsDetail(ip=settings.node_host, port=str(instance.seed_port), domain_name=settings.node_host)
+def tls_detail(instance: Instance) -> TlsDetail:
+    return TlsDetail(ip=instance.address, port=str(instance.seed_port), domain_name=instance.address)

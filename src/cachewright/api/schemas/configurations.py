@@ -1,6 +1,6 @@
 """Shapes of parameters and their history. Types follow the SDK's models."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -8,7 +8,7 @@ import msgspec
 from cachewright.api.schemas import iso
 from cachewright.model.instances import Instance
 from cachewright.model.tasks import UNFINISHED, Task, TaskStatus
-from cachewright.valkey.parameters import PARAMETERS, real_values, values
+from cachewright.valkey.parameters import PARAMETERS, deviations, real_values, values
 
 _Text = Annotated[str, msgspec.Meta(max_length=256)]
 
@@ -33,18 +33,30 @@ class ConfigItem(msgspec.Struct, frozen=True, kw_only=True):
     value_range: str
     value_type: str
     description: str
-    need_restart: bool = False
+    need_restart: bool
+
+
+class Deviation(msgspec.Struct, frozen=True):
+    """A value of a node that is not the recorded one."""
+
+    node_id: str
+    param_name: str
+    param_value: str
 
 
 class Configurations(msgspec.Struct, frozen=True, kw_only=True):
     """`config_time` is the time of the nodes' configuration, `config_status` the result of its last change. `status` is
-    the status of the instance."""
+    the status of the instance.
+
+    `deviations` is an extension: nodes with other values than recorded. They are corrected within a minute, those that
+    need a restart at the next start of the node."""
 
     instance_id: str
     config_time: str | None
     config_status: Literal["UPDATING", "SUCCESS", "FAILURE"]
     status: str
     redis_config: list[ConfigItem]
+    deviations: list[Deviation]
 
 
 _CONFIG_STATUS: Mapping[TaskStatus, Literal["UPDATING", "SUCCESS", "FAILURE"]] = {
@@ -55,32 +67,44 @@ _CONFIG_STATUS: Mapping[TaskStatus, Literal["UPDATING", "SUCCESS", "FAILURE"]] =
 }
 
 
-def configurations(instance: Instance, found: Sequence[Mapping[str, str]], last: Task | None) -> Configurations:
+def configurations(instance: Instance, found: Mapping[str, Mapping[str, str]], last: Task | None) -> Configurations:
     """Return the present parameters. If a node's value differs from the stored one, show the node's.
 
-    :param found: values of the nodes that answer.
+    :param found: values of the nodes that answer, by node id.
     :param last: the last change.
     """
-    present = real_values(found, values(instance.parameters))
+    recorded = values(instance.parameters)
+    present = real_values(found.values(), recorded)
     changed_at = last.end_time if last and last.status == "SUCCESS" else None
     return Configurations(
         instance_id=instance.id,
         config_time=iso(changed_at or instance.launched_at),
         config_status=_CONFIG_STATUS[last.status] if last else "SUCCESS",
         status=instance.status,
-        redis_config=[
-            ConfigItem(
-                param_id=parameter.id,
-                param_name=parameter.name,
-                param_value=present[parameter.name],
-                default_value=parameter.default,
-                value_range=parameter.range,
-                value_type=parameter.kind,
-                description=parameter.description,
-            )
-            for parameter in PARAMETERS
+        redis_config=config_items(present),
+        deviations=[
+            Deviation(node_id, name, of_node.get(name, ""))
+            for node_id, of_node in found.items()
+            for name in deviations(of_node, recorded)
         ],
     )
+
+
+def config_items(present: Mapping[str, str]) -> list[ConfigItem]:
+    """Return all parameters with these values, by name."""
+    return [
+        ConfigItem(
+            param_id=parameter.id,
+            param_name=parameter.name,
+            param_value=present[parameter.name],
+            default_value=parameter.default,
+            value_range=parameter.range,
+            value_type=parameter.kind,
+            description=parameter.description,
+            need_restart=parameter.need_restart,
+        )
+        for parameter in PARAMETERS
+    ]
 
 
 class HistoryItem(msgspec.Struct, frozen=True, kw_only=True):

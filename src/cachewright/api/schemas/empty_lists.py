@@ -23,10 +23,7 @@ class LogFiles(msgspec.Struct, frozen=True):
     file_list: tuple[()] = ()
 
 
-class ScanRecords(msgspec.Struct, frozen=True):
-    """Records of scans for expired keys, and of offline analyses."""
-
+class AnalysisRecords(msgspec.Struct, frozen=True):
     instance_id: str
     total: int = 0
-    count: int = 0
     records: tuple[()] = ()

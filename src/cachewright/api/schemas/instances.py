@@ -8,7 +8,6 @@ import msgspec
 from cachewright.api.schemas import iso
 from cachewright.api.schemas.flavors import RESOURCE_TYPE, SERVICE_TYPE, ZONE
 from cachewright.api.schemas.paging import Limit, Offset
-from cachewright.config import Settings
 from cachewright.flavors import MEGABYTE, Flavor, parse
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
@@ -169,13 +168,11 @@ class InstanceList(msgspec.Struct, frozen=True):
     instances: list[ListedInstance]
 
 
-def listed(instance: Instance, used_memory: int, settings: Settings) -> ListedInstance:
-    return ListedInstance(updated_at=iso(instance.updated_at), **_shared(instance, used_memory, settings))
+def listed(instance: Instance, used_memory: int) -> ListedInstance:
+    return ListedInstance(updated_at=iso(instance.updated_at), **_shared(instance, used_memory))
 
 
-def shown(
-    instance: Instance, nodes: Sequence[Node], used_memory: int, settings: Settings, unfinished: Sequence[Task]
-) -> ShownInstance:
+def shown(instance: Instance, nodes: Sequence[Node], used_memory: int, unfinished: Sequence[Task]) -> ShownInstance:
     """Return the response of ShowInstance. `unfinished` are the instance's tasks that have not ended, oldest first."""
     flavor = parse(instance.spec_code)
     upgrades = [task.id for task in unfinished if task.kind == UPGRADE.kind]
@@ -191,11 +188,11 @@ def shown(
         enterprise_project_name=instance.attributes.get("enterprise_project_name"),
         inquery_spec_code=instance.spec_code,
         security_group_name=instance.attributes.get("security_group_id"),
-        **_shared(instance, used_memory, settings),
+        **_shared(instance, used_memory),
     )
 
 
-def _shared(instance: Instance, used_memory: int, settings: Settings) -> dict[str, Any]:
+def _shared(instance: Instance, used_memory: int) -> dict[str, Any]:
     flavor = parse(instance.spec_code)
     attributes = instance.attributes
     whole, minor = _capacity(flavor)
@@ -212,9 +209,9 @@ def _shared(instance: Instance, used_memory: int, settings: Settings) -> dict[st
         "capacity_minor": minor,
         "max_memory": flavor.capacity_mb,
         "used_memory": used_memory // MEGABYTE,
-        "ip": settings.node_host,
+        "ip": instance.address,
         "port": instance.seed_port,
-        "domain_name": settings.node_host,
+        "domain_name": instance.address,
         "no_password_access": "false" if instance.password else "true",
         "vpc_id": attributes.get("vpc_id", ""),
         "vpc_name": attributes.get("vpc_id", ""),

@@ -38,6 +38,7 @@ _ROLES = {"master": "primary", "slave": "replica"}
 
 Instance = Annotated[str, Parameter(help="Id or name of the instance.")]
 Wait = Annotated[bool, Parameter(negative="", help="Wait until the task has ended, and show its progress.")]
+_PORT = validators.Number(gte=1024, lte=65535)
 ShardGb = Annotated[int | None, Parameter(help="Memory per shard, in GB.", validator=validators.Number(gte=1))]
 Shards = Annotated[int | None, Parameter(help="Number of shards.", validator=validators.Number(gte=1, lte=128))]
 Replicas = Annotated[int | None, Parameter(help="Replicas of each primary.", validator=validators.Number(gte=0, lte=5))]
@@ -139,6 +140,12 @@ def create(
     memory_gb: MemoryGb = None,
     spec: Spec = None,
     engine_version: Annotated[str, Parameter(help="Engine version, by the number that the cloud uses.")] = "7.0",
+    port: Annotated[
+        int | None, Parameter(help="Port for clients; the server chooses one if not given.", validator=_PORT)
+    ] = None,
+    template: Annotated[
+        str | None, Parameter(help="Id of the template of the first parameters; see `cachewright templates list`.")
+    ] = None,
     no_password: Annotated[bool, Parameter(negative="", help="Clients need no password.")] = False,
     password_stdin: Annotated[bool, Parameter(negative="", help="Read the password from standard input.")] = False,
     wait: Wait = False,
@@ -175,6 +182,8 @@ def create(
         "az_codes": ["local"],
         "vpc_id": "local",
         "subnet_id": "local",
+        **({"port": port} if port else {}),
+        **({"template_id": template} if template else {}),
         **access,
     }
     answer = server.ask("POST", "instances", body)
@@ -224,6 +233,18 @@ def restart(instance: Instance, *, target: Target = DEFAULT_TARGET, wait: Wait =
     if answer["results"][0]["result"] != "success":
         raise CommandFailed(f"{body['name']} is {body['status']} and cannot be restarted now")
     follow(server, body["instance_id"], answer if json else f"{body['name']} is being restarted", wait, json)
+
+
+@app.command
+def scan(instance: Instance, *, target: Target = DEFAULT_TARGET, wait: Wait = False, json: AsJson = False) -> None:
+    """Scan an instance for expired keys, so that its nodes delete them and free their memory.
+
+    Example: cachewright instances scan cache --wait
+    """
+    server = ApiClient(target.account())
+    body = found(server, instance)
+    answer = server.ask("POST", f"instances/{body['instance_id']}/auto-expire/scan")
+    follow(server, body["instance_id"], answer if json else f"{body['name']} is being scanned", wait, json)
 
 
 @app.command

@@ -28,11 +28,19 @@ def show_all(instance: Instance, *, target: Target = DEFAULT_TARGET, json: AsJso
         return
     if body["config_status"] != "SUCCESS":
         print(f"Last change of parameters: {body['config_status']}")
+    for deviation in body["deviations"]:
+        print(f"Node {deviation['node_id']} differs: {deviation['param_name']} is {deviation['param_value']}")
     rows = [
-        (item["param_name"], item["param_value"], item["default_value"], _short(item["value_range"]))
+        (
+            item["param_name"],
+            item["param_value"],
+            item["default_value"],
+            _short(item["value_range"]),
+            "yes" if item["need_restart"] else "",
+        )
         for item in body["redis_config"]
     ]
-    print_table(("PARAMETER", "VALUE", "DEFAULT", "RANGE"), rows)
+    print_table(("PARAMETER", "VALUE", "DEFAULT", "RANGE", "RESTART"), rows)
 
 
 @app.command(name="set")
@@ -47,7 +55,7 @@ def change(
 
     Example: cachewright instances parameters set cache maxmemory-policy=allkeys-lru timeout=300 --wait
     """
-    values = _read(assignments)
+    values = read_assignments(assignments)
     server = ApiClient(target.account())
     body = found(server, instance)
     path = f"instances/{body['instance_id']}"
@@ -61,7 +69,7 @@ def change(
     follow(server, body["instance_id"], answer if json else result, wait, json)
 
 
-def _read(assignments: tuple[str, ...]) -> dict[str, str]:
+def read_assignments(assignments: tuple[str, ...]) -> dict[str, str]:
     """Values by name. UsageError if an argument is not NAME=VALUE or repeats a name."""
     if not assignments:
         raise UsageError("name a change: NAME=VALUE")

@@ -63,7 +63,7 @@ async def watch_primary(context: OperationContext, step: StepContext, _: NoArgum
 async def start_proxy(context: OperationContext, step: StepContext, _: NoArguments) -> None:
     """Ensure that the address of the instance leads to its primary. Without a proxy it is that of the primary."""
     instance, nodes = await context.instance_and_nodes(step.task)
-    step.measure(detail=f"{{address:{context.host.address}:{instance.seed_port}}}")
+    step.measure(detail=f"{{address:{instance.address}:{instance.seed_port}}}")
     if not has_proxy(instance, nodes):
         return
     try:

@@ -28,7 +28,7 @@ from cachewright.valkey.topology import View
 _POLL_SECONDS = 0.02
 _STOP_SECONDS = 10.0
 _RESTART_SECONDS = 120.0
-_SETTLE_SECONDS = 600.0
+SETTLE_SECONDS = 600.0
 
 
 class StartNode(msgspec.Struct, frozen=True):
@@ -54,7 +54,7 @@ async def start_node(context: OperationContext, step: StepContext, arguments: St
         node = await _change_ports(context, instance, node)
     step.measure(detail=node_detail(node))
     await _write_files(context, instance, node, founding=arguments.founding)
-    context.host.hold_port(node.port)
+    context.host.hold_port(node.host, node.port)
     try:
         await context.host.start(node.id)
     except NodeStartFailed as failure:
@@ -64,7 +64,7 @@ async def start_node(context: OperationContext, step: StepContext, arguments: St
         await cluster_membership.replace_placeholder(node, context.access(instance), founding=True)
 
 
-@action("restart node", NodeArguments, timeout=_SETTLE_SECONDS + LONGEST_GRACE_SECONDS, attempts=4, cancelling=10)
+@action("restart node", NodeArguments, timeout=SETTLE_SECONDS + LONGEST_GRACE_SECONDS, attempts=4, cancelling=10)
 async def restart_node(context: OperationContext, step: StepContext, arguments: NodeArguments) -> None:
     """Ensure that the node's process is younger than the sub-step and that the node is back in its cluster.
 
@@ -74,9 +74,15 @@ async def restart_node(context: OperationContext, step: StepContext, arguments: 
 
 
 async def ensure_restarted(
-    context: OperationContext, step: StepContext, node_id: str, *, server_version: str | None = None
+    context: OperationContext,
+    step: StepContext,
+    node_id: str,
+    *,
+    server_version: str | None = None,
+    parameters: Mapping[str, str] | None = None,
 ) -> None:
-    """Perform `restart_node`, with a valkey-server of this version if one is given."""
+    """Perform `restart_node`, with a valkey-server of this version if one is given. `parameters` are values with which
+    the node starts and that are not recorded yet."""
     await step.wait_until_allowed()
     instance, nodes, views = await context.look(step.task)
     node = next(node for node in nodes if node.id == node_id)
@@ -89,7 +95,7 @@ async def ensure_restarted(
         step.measure(detail=node_detail(node))
         ending = EndingNode(context, step, instance, node)
         await ending.end_clients(has_successor=await ending.hand_over(nodes, views))
-        await context.host.write_files(node.id, await context.files(instance, node))
+        await context.host.write_files(node.id, await context.files(instance, node, parameters))
         try:
             await context.host.restart(node.id, begin_time, _RESTART_SECONDS)
         except NodeStartFailed as failure:
@@ -97,7 +103,7 @@ async def ensure_restarted(
         except TimeoutError as error:
             await context.views(instance, [node], needed="all")
             raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {node.id} does not end: {error}") from error
-    async with asyncio.timeout(_SETTLE_SECONDS):
+    async with asyncio.timeout(SETTLE_SECONDS):
         node = await _wait_until_answering(context, instance, node)
         topology = topology_of(instance.spec_code)
         while topology.has_sentinel and not await admit(context, instance, node):
@@ -183,7 +189,7 @@ async def remove_node(context: OperationContext, node: Node) -> None:
             instances.remove_nodes(connection, [node.id])
 
     await asyncio.to_thread(remove)
-    context.host.release_port(node.port)
+    context.host.release_port(node.host, node.port)
 
 
 async def _write_files(context: OperationContext, instance: Instance, node: Node, *, founding: bool) -> None:
@@ -209,7 +215,7 @@ async def _wait_until_answering(context: OperationContext, instance: Instance, n
 
 async def _are_ports_free(context: OperationContext, node: Node) -> bool:
     def check() -> bool:
-        return all(context.host.is_port_free(port) for port in node.ports)
+        return all(context.host.is_port_free(node.host, port) for port in node.ports)
 
     return await asyncio.to_thread(check)
 
@@ -229,7 +235,8 @@ async def _change_ports(context: OperationContext, instance: Instance, node: Nod
         return next(other for other in instances.nodes_of(connection, instance.id) if other.id == node.id)
 
     def reserve_ports() -> Node:
-        return reserve(context.database, context.host, context.settings, 1, change, tls=node.tls_port is not None)
+        tls = node.tls_port is not None
+        return reserve(context.database, context.host, context.settings, 1, change, tls=tls, address=node.host)
 
     try:
         return await asyncio.to_thread(reserve_ports)

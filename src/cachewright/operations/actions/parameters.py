@@ -12,7 +12,9 @@ from cachewright import errors
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
 from cachewright.operations.actions.action import NoArguments, NodeArguments, action
+from cachewright.operations.actions.nodes import SETTLE_SECONDS, ensure_restarted
 from cachewright.operations.context import OperationContext
+from cachewright.operations.ending_node import LONGEST_GRACE_SECONDS
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.valkey import node_control
 from cachewright.valkey.client import NODE_GONE, NodeBusy, NodeRefused
@@ -43,6 +45,14 @@ async def set_parameters(context: OperationContext, step: StepContext, arguments
         raise _refused(node, refusal) from refusal
     await context.host.write_files(node.id, await context.files(instance, node, values))
     step.measure(detail=f"{{node_id:{node.id},parameters:set}}")
+
+
+@action(
+    "restart with parameters", NodeArguments, timeout=SETTLE_SECONDS + LONGEST_GRACE_SECONDS, attempts=4, cancelling=10
+)
+async def restart_with_parameters(context: OperationContext, step: StepContext, arguments: NodeArguments) -> None:
+    """Restart one node with the new values, as "restart node" does it."""
+    await ensure_restarted(context, step, arguments.node_id, parameters=new_values(step.task))
 
 
 @action("check parameters", NoArguments, timeout=60, attempts=3)

@@ -236,13 +236,14 @@ def _store(context: OperationContext, task: Task, added: Sequence[Node]) -> None
     if not missing:
         return
     tls = any(node.tls_port for node in stored.values())
+    address = next((node.host for node in stored.values()), None)
 
     def add(connection: sa.Connection, ports: Sequence[NodePorts]) -> None:
         _require_unfinished(connection, task)
         instances.add_nodes(connection, layout.placed(missing, ports))
 
     try:
-        reserve(context.database, context.host, context.settings, len(missing), add, tls=tls)
+        reserve(context.database, context.host, context.settings, len(missing), add, tls=tls, address=address)
     except ApiError as refused:
         raise ActionFailed(refused.code, refused.message, True) from refused
 

@@ -43,8 +43,11 @@ function row(instance) {
     `${instance.ip}:${instance.port}`, time(instance.created_at)];
 }
 
+const ENGINE_VERSION = "7.0"; // of instances that the form creates
+
 async function create() {
   const { flavors } = await ask("GET", "flavors");
+  const { templates } = await ask("GET", `config-templates?type=user&engine_version=${ENGINE_VERSION}&limit=1000`);
   const name = h("input", { required: true, minlength: 4, maxlength: 64, pattern: "[A-Za-z][A-Za-z0-9_\\-]*" });
   const single = flavors.filter((flavor) => flavor.cache_mode === "single");
   const ha = flavors.filter((flavor) => flavor.cache_mode === "ha");
@@ -58,13 +61,16 @@ async function create() {
   const copies = h("input", { type: "number", min: 1, max: 6, value: "1", required: true });
   const { min: shortest, max: longest } = PASSWORD_LENGTH;
   const password = h("input", { type: "password", autocomplete: "new-password", required: true, minlength: shortest, maxlength: longest });
+  const template = h("select", {});
   const clusterFields = [field("Shards", shards), field("Memory per shard", shardGb), field("Copies per shard", copies, "1 means a primary without replicas")];
   const singleFields = [field("Memory of the node", memory)];
   const haFields = [field("Memory of each node", haMemory), field("Replicas", replicas, "one becomes the primary if the primary fails")];
   choose();
 
-  /** Disable hidden fields, so that the browser does not validate them. */
+  /** Disable hidden fields, so that the browser does not validate them, and offer the templates of the type. */
   function choose() {
+    const fitting = templates.filter((one) => one.cache_mode === type.value);
+    template.replaceChildren(h("option", { value: "" }, "Defaults"), ...fitting.map((one) => h("option", { value: one.template_id }, one.name)));
     for (const [fields, shown] of [[clusterFields, type.value === "cluster"], [singleFields, type.value === "single"], [haFields, type.value === "ha"]]) {
       for (const label of fields) {
         label.hidden = !shown;
@@ -89,9 +95,10 @@ async function create() {
 
   dialog("Create an instance", [field("Name", name, "A letter first, then letters, digits, _ and -"),
     field("Type", type, "A single node has no replica"), ...clusterFields, ...haFields, ...singleFields,
+    field("Parameters", template, "Defaults, or a template that was saved from another instance"),
     field("Password of its clients", password, `${shortest} to ${longest} characters of three kinds`)], "Create", async () => {
-    const { instances } = await ask("POST", "instances", { name: name.value, engine: "Redis", engine_version: "7.0",
-      ...requestedSize(), az_codes: ["local"], vpc_id: "local", subnet_id: "local", password: password.value });
+    const { instances } = await ask("POST", "instances", { name: name.value, engine: "Redis", engine_version: ENGINE_VERSION,
+      ...requestedSize(), az_codes: ["local"], vpc_id: "local", subnet_id: "local", password: password.value, template_id: template.value });
     location.hash = `#/instances/${instances[0].instance_id}`;
   });
 }

@@ -12,11 +12,24 @@ export function parameters(instanceId, name, configuration, done) {
     h("span", { class: "wide" }, range(parameter)), h("span", { class: "wide" }, parameter.description)]);
   return [
     configuration.config_status !== "SUCCESS" && h("p", { class: "note" }, "Last change: ", status(configuration.config_status)),
+    ...configuration.deviations.map((one) => h("p", { class: "note" }, `Node ${one.node_id} differs: ${one.param_name} is ${orEmpty(one.param_value)}`)),
     table("Parameters", ["Parameter", "Value", "Default", "Range", "Description"], rows),
     may("operator") && h("div", { class: "buttons" }, h("button", { type: "button", class: "quiet", "data-key": "parameters",
       disabled: configuration.status !== "RUNNING" || configuration.config_status === "UPDATING",
-      onclick: () => change(instanceId, name, configuration.redis_config, done) }, "Change parameters")),
+      onclick: () => change(instanceId, name, configuration.redis_config, done) }, "Change parameters"),
+    h("button", { type: "button", class: "quiet", "data-key": "template",
+      onclick: () => save(instanceId, name, configuration.redis_config) }, "Save as template")),
   ];
+}
+
+/** Create a template from the parameters of an instance, for new instances of its type and version. */
+function save(instanceId, name, all) {
+  const template = h("input", { required: true, minlength: 4, maxlength: 64, pattern: "[A-Za-z][A-Za-z0-9_\\-]*", value: name });
+  dialog("Save as template", [field("Name of the template", template, "New instances can be created with it")], "Save", async () => {
+    const { engine_version, cache_mode } = await ask("GET", `instances/${instanceId}`);
+    const params = Object.fromEntries(all.filter((one) => one.param_value !== one.default_value).map((one) => [one.param_name, one.param_value]));
+    await ask("POST", "config-templates", { name: template.value, engine_version, cache_mode, params });
+  });
 }
 
 function change(instanceId, name, all, done) {
@@ -56,7 +69,8 @@ function control(parameter) {
 }
 
 function hint(parameter) {
-  return `${parameter.value_type === "Enum" ? "" : `${range(parameter)}. `}${parameter.description} Default: ${orEmpty(parameter.default_value)}`;
+  const restart = parameter.need_restart ? " All nodes restart, one after another." : "";
+  return `${parameter.value_type === "Enum" ? "" : `${range(parameter)}. `}${parameter.description} Default: ${orEmpty(parameter.default_value)}${restart}`;
 }
 
 function value(parameter) {

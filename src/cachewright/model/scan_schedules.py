@@ -1,0 +1,57 @@
+"""When an instance is scanned for expired keys by itself. Pure."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+ATTRIBUTE = "expiry_schedule"
+"""Name of the attribute of an instance that stores its schedule."""
+
+DEFAULT_KEYS_AT_ONCE = 10
+
+
+class ScanSchedule(msgspec.Struct, frozen=True, kw_only=True):
+    """The schedule as the owner has set it.
+
+    :ivar first_scan_at: ISO 8601.
+    :ivar interval: seconds from one scan to the next; 0 for one scan.
+    :ivar timeout: seconds after which a scan ends; 0 for no limit.
+    :ivar scan_keys_count: keys that a node looks at in one step.
+    :ivar updated_at: epoch milliseconds.
+    """
+
+    enable_auto_scan: bool = False
+    first_scan_at: str | None = None
+    interval: int | None = None
+    timeout: int | None = None
+    scan_keys_count: int | None = None
+    updated_at: int | None = None
+
+
+def schedule_of(attributes: Mapping[str, Any]) -> ScanSchedule:
+    """Return the schedule of an instance with these attributes."""
+    return msgspec.convert(attributes.get(ATTRIBUTE, {}), ScanSchedule)
+
+
+def epoch_ms(moment: str) -> int | None:
+    """Return the epoch milliseconds of an ISO 8601 time, which is UTC without a zone. None if it is none."""
+    try:
+        parsed = datetime.fromisoformat(moment.upper())
+    except ValueError:
+        return None
+    return int((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def is_due(schedule: ScanSchedule, last_ms: int | None, now_ms: int) -> bool:
+    """Whether a scan should start: the latest time of the schedule has passed, and the last scan began before it.
+
+    A time that passed while no server ran is made up for once.
+    """
+    first = epoch_ms(schedule.first_scan_at or "")
+    if not schedule.enable_auto_scan or first is None or now_ms < first:
+        return False
+    every = (schedule.interval or 0) * 1000
+    latest = first + (now_ms - first) // every * every if every else first
+    return last_ms is None or last_ms < latest

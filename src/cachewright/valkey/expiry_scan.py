@@ -1,0 +1,68 @@
+"""Look at all keys of a node, so that it deletes those that have expired.
+
+Valkey deletes an expired key when a command meets it, and a sample of all others several times a second. After many
+keys have expired at the same time, the sample takes a while. SCAN meets every key.
+
+Source: SCAN, and `expired_keys` of INFO, of Valkey 9.1.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+
+import msgspec
+from valkey.client import NEVER_DECODE
+
+from cachewright.model.instances import Node
+from cachewright.valkey.access import Access
+from cachewright.valkey.client import Valkey, ask, connect
+
+_REPORT_SECONDS = 0.1
+_SHORTEST_PAUSE = 0.0005
+
+
+class Scanned(msgspec.Struct, frozen=True):
+    """Progress of a scan: keys that it has met, and expired keys that the node has deleted meanwhile."""
+
+    keys: int
+    expired: int
+
+
+async def count_keys(node: Node, access: Access) -> int:
+    """Return the number of keys in all databases of the node. Raises one of NODE_GONE or NodeRefused."""
+    async with connect(node, access) as client:
+        return sum((await _sizes(client)).values())
+
+
+async def scan(node: Node, access: Access, keys_at_once: int) -> AsyncGenerator[Scanned, None]:
+    """Meet all keys of the node, and yield the progress several times a second. Between two steps, clients of the node
+    have as much time as the step took. Raises one of NODE_GONE or NodeRefused."""
+    async with connect(node, access) as client:
+        before = await _expired(client)
+        keys, reported = 0, time.monotonic()
+        for database in await _sizes(client):
+            if database:
+                await ask(client, "SELECT", database)
+            cursor: int | None = 0
+            while cursor is not None:
+                begin = time.monotonic()
+                following, names = await client.execute_command(  # type: ignore[no-untyped-call]  # as in the library
+                    "SCAN", cursor, "COUNT", keys_at_once, **{NEVER_DECODE: True}
+                )
+                keys += len(names)
+                cursor = int(following) or None
+                await asyncio.sleep(max(time.monotonic() - begin, _SHORTEST_PAUSE))
+                if time.monotonic() - reported > _REPORT_SECONDS:
+                    yield Scanned(keys, await _expired(client) - before)
+                    reported = time.monotonic()
+        yield Scanned(keys, await _expired(client) - before)
+
+
+async def _expired(client: Valkey) -> int:
+    return int((await client.info("stats"))["expired_keys"])
+
+
+async def _sizes(client: Valkey) -> dict[int, int]:
+    """Return the number of keys of each database that has any."""
+    keyspace = await client.info("keyspace")
+    return {int(name.removeprefix("db")): int(found["keys"]) for name, found in keyspace.items()}
