@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from bench.client_libraries.moments import Change, moment
 from bench.cluster import BenchCluster, Ended
 from bench.content import Content, load
-from bench.impact_goals import BALANCED, BARE, FASTEST, GENTLE, METRICS, MODES, QUIET, cli, findings, ours
-from bench.nodes import BareCluster, members
+from bench.impact_goals import BALANCED, BARE, FASTEST, FORKS, GENTLE, METRICS, MODES, QUIET, cli, findings, ours
+from bench.nodes import BareCluster, client_of, members, until
 from bench.results import (
     Benchmark,
     Effort,
@@ -32,12 +32,14 @@ from cachewright.cli.demo.slot_client import Seed
 
 _FEW, _MANY = 3, 5
 _QUIET_SECONDS = 3.0
+_FORKS, _FORK_PAUSE_SECONDS = 20, 0.1
 _COLOURS = {
     QUIET: "C7",
     BALANCED: "C0",
     FASTEST: "lightskyblue",
     GENTLE: "navy",
     BARE: "C1",
+    FORKS: "C5",
     cli(1000): "C2",
     cli(10): "C3",
 }
@@ -55,6 +57,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     balanced: int = 3
     fastest: int = 1
     gentle: int = 0
+    forks: int = 0
     bare: int = 0
     pipelines: tuple[int, ...] = ()
 
@@ -70,14 +73,14 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 _CASES: dict[Effort, tuple[Case, ...]] = {
     "quick": (
         Case(content=Content.SMALL, megabytes=5, balanced=1, gentle=1, bare=1),
-        Case(content=Content.GIANT, megabytes=5, balanced=1, fastest=0),
+        Case(content=Content.GIANT, megabytes=5, balanced=1, fastest=0, forks=1),
     ),
     "full": (
         Case(content=Content.SMALL, megabytes=300, gentle=1, bare=1, pipelines=(1000, 10)),
         Case(content=Content.LARGE, megabytes=300, bare=1, pipelines=(1000,)),
         Case(content=Content.MIXED, megabytes=300, gentle=1, bare=1, pipelines=(1000, 10)),
-        Case(content=Content.GIANT, megabytes=100),
-        Case(content=Content.SMALL, megabytes=2000, balanced=1),
+        Case(content=Content.GIANT, megabytes=100, forks=3, bare=3),
+        Case(content=Content.SMALL, megabytes=2000, balanced=2, forks=2, bare=1),
     ),
 }
 
@@ -99,7 +102,7 @@ def _case(cluster: BenchCluster, case: Case) -> Iterator[Row]:
             for way, shards in (("out", _MANY), ("in", _FEW)):
                 scale = partial(cluster.resize, instance_id, Size(shards, shard_gb), mode)
                 yield _row(case, ours(mode, way), turn, _felt(seed, partial(_task, f"scale-{way}", scale)))
-    if case.bare:
+    if case.bare or case.forks:
         with BareCluster(masters=_FEW, empty=_MANY - _FEW) as bare:
             load(bare.nodes, bare.owned(), case.content, case.megabytes, "")
             yield from _peers(case, bare)
@@ -107,6 +110,8 @@ def _case(cluster: BenchCluster, case: Case) -> Iterator[Row]:
 
 
 def _peers(case: Case, bare: BareCluster) -> Iterator[Row]:
+    for turn in range(case.forks):
+        yield _row(case, FORKS, turn, _felt(bare.seed, partial(_timed, partial(_fork, bare))))
     for turn in range(case.bare):
         bare.renew()
         for way, shards in (("out", _MANY), ("in", _FEW)):
@@ -117,6 +122,19 @@ def _peers(case: Case, bare: BareCluster) -> Iterator[Row]:
             felt = _felt(bare.seed, partial(_timed, partial(bare.reshard, bare.plan(_MANY), pipeline)))
             yield _row(case, cli(pipeline), turn, felt)
             bare.migrate(bare.plan(_FEW))
+
+
+def _fork(cluster: BareCluster) -> None:
+    """Make each node with data fork as for a snapshot, one node after another, and end the child at once."""
+    owned = cluster.owned()
+    for node in cluster.nodes:
+        if owned.get(node.id):
+            with client_of(node) as client:
+                for _ in range(_FORKS):
+                    client.execute_command("BGSAVE")
+                    client.execute_command("BGSAVE", "CANCEL")
+                    until(lambda: not client.info("persistence")["rdb_bgsave_in_progress"])
+                    time.sleep(_FORK_PAUSE_SECONDS)
 
 
 class _Felt(msgspec.Struct, frozen=True):
@@ -221,9 +239,12 @@ BENCHMARK = Benchmark(
 Four clients send requests (INCR of a key of their own, then GET of it, following MOVED and ASK) and pause 2 ms after
 each reply, while a cluster is scaled from {_FEW} to {_MANY} shards and back: by Cachewright in its three migration
 modes; by bare `CLUSTER MIGRATESLOTS` of the same ranges; by `valkey-cli --cluster reshard` with pipelines of 1000 and
-of 10, its default; and without a scale, for {_QUIET_SECONDS:g} seconds. *A giant key* is a hash of 2,000,000 fields
+of 10, its default; and without a scale, for {_QUIET_SECONDS:g} seconds. *Forks without a scale*: each node with data
+forks {_FORKS} times, as it must for each batch of an atomic migration, and the child ends at once, so that the longest
+wait is that of the forks alone. *A giant key* is a hash of 2,000,000 fields
 among small strings. Latencies are those between the begin and the end of the scale, on a machine whose cores also run
-the nodes and the server. A reply that contradicts an acknowledged write counts as a lost write.
+the nodes and the server. A reply that contradicts an acknowledged write counts as a lost write. Contestants of one case
+are measured in one run; cases may be of several runs.
 """,
     measure=measure,
     summary=summary,

@@ -8,6 +8,7 @@ from bench.results import Finding, Row, cases, compared_to_goal, contestants, ra
 MODES = ("fastest", "balanced", "gentle")
 FASTEST, BALANCED, GENTLE = (f"Cachewright, {mode}" for mode in MODES)
 BARE, QUIET = "bare MIGRATESLOTS", "no scale"
+FORKS = "forks without a scale"
 METRICS = (
     "seconds",
     "per_second",
@@ -64,6 +65,9 @@ def _of_case(rows: Sequence[Row], case: str) -> Iterator[Finding]:
             yield Finding(what=f"{subject}: p99, of that without a scale", figure=slower)
         wrong = spread(values(rows, case, name, "errors") + values(rows, case, name, "lost"))
         yield Finding(what=f"{subject}: errors and lost writes", figure=wrong, unit="", goal="0", met=wrong.high == 0)
+    if FORKS in there:
+        longest = spread(values(rows, case, FORKS, "longest_ms"))
+        yield Finding(what=f"{FORKS}, {case}: longest wait", figure=longest, unit="ms")
     for mode, (pipeline, goal) in _SPEED_OF.items():
         name, peer = f"{mode}, out", cli(pipeline)
         if name in there and peer in there:

@@ -58,8 +58,10 @@ def test_each_mode_takes_longer_than_the_one_before_for_sources_with_clients() -
     in_modes = [seconds(planned(moves(1), mode_of(mode), clients=True)) for mode in MODES]
     assert in_modes == sorted(in_modes)
     assert len(set(in_modes)) == len(MODES)
-    without_clients = [seconds(planned(moves(1), mode_of(mode))) for mode in MODES]
-    assert without_clients == pytest.approx([in_modes[0]] * len(MODES))
+    fastest, *others = [seconds(planned(moves(1), mode_of(mode))) for mode in MODES]
+    assert fastest == in_modes[0]
+    assert others[0] == pytest.approx(others[1]), "without clients, gentle is like balanced"
+    assert fastest <= others[0] < in_modes[1]
 
 
 def test_what_makes_rates_differ_is_in_their_names() -> None:

@@ -18,6 +18,7 @@ from serving import (
     operator_of,
     present,
     progress,
+    resize,
     resize_until,
     show,
     spec,
@@ -126,3 +127,23 @@ def test_clients_are_spared_by_small_pieces_unless_it_is_to_be_over_soon(
     pieces = len(jobs(asked))
     assert pieces == 2 if mode == "fastest" else pieces > 4
     assert present(caches, KEYS) == KEYS
+
+
+def test_the_plan_completes_slots_that_were_left_open(server: Server, client: Any) -> None:
+    """A client's key of an open slot is on the shard that the resize removes, and no slot leaves the other shard."""
+    instance_id = created(client, 2)
+    caches = cache(client, instance_id)
+    staying, leaving = (caches.get_node_from_key(name) for name in ("{3}", "{4}"))
+    slot = caches.keyslot("{3}")
+    with (
+        operator_of(server, staying.host, staying.port, decode_responses=True) as source,
+        operator_of(server, leaving.host, leaving.port, decode_responses=True) as target,
+    ):
+        target.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", source.execute_command("CLUSTER MYID"))
+        source.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", target.execute_command("CLUSTER MYID"))
+        caches.set("{3}", "value")
+        assert target.execute_command("CLUSTER COUNTKEYSINSLOT", slot) == 1
+    task_id = resize(client, instance_id, 1)
+    assert ended(client, instance_id, task_id).status == "SUCCESS"
+    assert cache(client, instance_id).get("{3}") == b"value"
+    client.delete_single_instance(DeleteSingleInstanceRequest(instance_id=instance_id))

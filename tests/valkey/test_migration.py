@@ -11,6 +11,7 @@ from bench.nodes import BareCluster, client_of
 
 from cachewright.model.instances import Node
 from cachewright.valkey.client import connect
+from cachewright.valkey.migration.batch_size import LARGE_KEYS
 from cachewright.valkey.migration.jobs import count_keys, jobs, jobs_in, start_jobs
 from cachewright.valkey.migration.mover import Move, Mover, Next
 from cachewright.valkey.migration.moving_ahead import MovingAhead
@@ -94,8 +95,8 @@ async def test_a_range_that_moves_ahead_of_its_turn_is_followed(cluster: BareClu
         await start_jobs(at_source, [SECOND], after.id)
         names = {job.name for job in await jobs(at_source)}
         following = Next(after, SECOND, size, said.append)
-        ahead = MovingAhead(following, at_target, names=names, counts=counts, share=None)
-        others = MovingAhead(following, at_target, names=set(), counts=counts, share=None)
+        ahead = MovingAhead(following, at_target, names=names, counts=counts, batch_keys=LARGE_KEYS, share=None)
+        others = MovingAhead(following, at_target, names=set(), counts=counts, batch_keys=LARGE_KEYS, share=None)
         async with asyncio.timeout(30):
             while not said or said[-1].share < 1:
                 await others.measure(await jobs(at_source))

@@ -19,9 +19,9 @@ from valkey.exceptions import ResponseError, ValkeyError
 
 from busy_nodes import SCRIPT
 from cachewright.model.instances import Node
-from cachewright.model.tasks import MigrationMode
+from cachewright.model.tasks import MODES, MigrationMode
 from cachewright.valkey.client import NodeBusy
-from cachewright.valkey.migration.batch_size import LARGE_KEYS, BatchSizer
+from cachewright.valkey.migration.batch_size import FASTEST_KEYS, LARGE_KEYS, BatchSizer
 from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.job_failure import is_cured_by_smaller_batches, overflows
 from cachewright.valkey.migration.jobs import jobs_in
@@ -345,10 +345,16 @@ def test_an_overflow_is_a_counter_that_has_grown_or_restarted(before: int, now: 
     assert overflows({name: before}, {name: now}) is expected
 
 
-@given(st.integers(0, LARGE_KEYS), st.integers(0, 60))
-def test_a_limit_of_batches_holds_and_grows_slowly(keys: int, batches: int) -> None:
+@given(st.integers(0, FASTEST_KEYS), st.integers(0, 60), st.sampled_from(MODES))
+def test_a_limit_of_batches_holds_and_grows_slowly(keys: int, batches: int, mode: MigrationMode) -> None:
     sizer = BatchSizer(100.0, WaitLearner())
     sizer.limit(keys)
-    assert sizer.large_batches()[0] <= max(keys, 1)
-    sizes = [sizer.large_batches()[0] for _ in range(batches)]
+    assert sizer.large_batches(mode)[0] <= max(keys, 1)
+    sizes = [sizer.large_batches(mode)[0] for _ in range(batches)]
     assert all(later <= max(earlier * 5 // 4 + 1, 1) for earlier, later in pairwise(sizes))
+
+
+def test_fastest_moves_ranges_of_up_to_two_million_keys_as_a_whole() -> None:
+    sizer = BatchSizer(100.0, WaitLearner())
+    assert sizer.large_batches("fastest") == (FASTEST_KEYS, 2)
+    assert sizer.large_batches() == (LARGE_KEYS, 2)

@@ -90,6 +90,16 @@ async def view(client: Valkey) -> View:
     return parse_view(await ask(client, "CLUSTER", "NODES"), await ask(client, "CLUSTER", "INFO"))
 
 
+async def own_slots(client: Valkey) -> tuple[SlotRange, ...]:
+    """Return the slots that the node owns in its own view. Raises Unreadable."""
+    nodes = text(await ask(client, "CLUSTER", "NODES"))
+    try:
+        members = [_member(line.split()) for line in nodes.split("\n") if line]
+        return next(member.slots for member in members if "myself" in member.flags)
+    except (StopIteration, ValueError) as error:
+        raise Unreadable(f"no view of a cluster: {error!r}"[:200]) from error
+
+
 async def ask_view(node: Node, access: Access, answer_seconds: float = ANSWER_SECONDS) -> View:
     """Return the node's view. Raises one of NODE_GONE or NodeRefused."""
     replies = await request_once(node, access, [("CLUSTER", "NODES"), ("CLUSTER", "INFO")], answer_seconds)

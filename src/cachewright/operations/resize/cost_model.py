@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from cachewright.model.tasks import DEFAULT_MODE, MODES, MigrationMode, Work
 from cachewright.operations.actions.slots import MoveSlots, move_slots, waiting_detail
 from cachewright.tasks.plan import SubStepSpec, effort
-from cachewright.valkey.migration.batch_size import LARGE_KEYS, BatchSizer
+from cachewright.valkey.migration.batch_size import BatchSizer, large_batch_keys
 from cachewright.valkey.migration.range_size import BatchCost, LargeValues, RangeSize
 from cachewright.valkey.migration.wait_model import WaitLearner, WaitModel
 from cachewright.valkey.node_load import NodeLoad
@@ -120,7 +120,7 @@ def estimated(move: Move, load: NodeLoad, host: Host) -> Estimated:
     small_share = _small_share(load, host)
     cost = _COSTS[host.mode]
     of_key = _key_seconds(cost, load)
-    at_once = batch_keys(load, host.waits) if host.mode == "balanced" else LARGE_KEYS
+    at_once = batch_keys(load, host.waits) if host.mode == "balanced" else large_batch_keys(host.mode)
     large = {
         slot: LargeValues(
             bytes=load.large[slot].bytes,
@@ -134,7 +134,7 @@ def estimated(move: Move, load: NodeLoad, host: Host) -> Estimated:
         bytes_per_key=load.bytes_per_key,
         large=large,
         small_batches=_batch_cost(cost, load, at_once, of_key),
-        large_batches=_batch_cost(_COSTS["fastest"], load, LARGE_KEYS, of_key),
+        large_batches=_batch_cost(_COSTS["fastest"], load, large_batch_keys(host.mode), of_key),
         small_share=small_share,
     )
     way: Way = host.mode if small_share > 1 / 2 else "fastest"

@@ -15,7 +15,7 @@ from cachewright.store import throughput
 from cachewright.tasks.learning import Speed, with_speeds
 from cachewright.tasks.plan import build
 from cachewright.tasks.progress import planned_seconds
-from cachewright.valkey.migration.batch_size import LARGE_KEYS
+from cachewright.valkey.migration.batch_size import FASTEST_KEYS
 from cachewright.valkey.migration.key_batches import LARGE_BYTES
 from cachewright.valkey.migration.wait_model import WaitLearner, WaitModel
 from cachewright.valkey.node_load import NodeLoad
@@ -88,5 +88,5 @@ def _longest_wait(plan: ResizePlan, loads: Mapping[str, NodeLoad], host: Host) -
 def _wait(load: NodeLoad, keys: int, host: Host) -> float:
     if host.mode == "gentle" and load.bytes_per_key <= LARGE_BYTES:
         return _GENTLE_SECONDS
-    at_once = LARGE_KEYS if host.mode == "fastest" else batch_keys(load, host.waits)
+    at_once = FASTEST_KEYS if host.mode == "fastest" else batch_keys(load, host.waits)
     return host.waits.longest(min(keys, at_once), load.fork)

@@ -104,10 +104,12 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
         return resize_request.expected_seconds(task.steps, nodes, self.params_of(task), dataset)
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
-        # A task that was cancelled while a node was busy could not cancel all of its migrations.
-        access = context.access(await context.instance(task))
-        nodes = await context.nodes(task.instance_id)
+        # An earlier task could not cancel its migrations if a node was busy, nor complete open slots if their target
+        # did not answer. A shard to be removed may have keys of them.
+        instance, nodes, views = await context.look(task)
+        access = context.access(instance)
         await asyncio.gather(*(jobs.cancel_exports(node, access) for node in nodes))
+        await _complete_open_slots(context, nodes, views, access)
         _, plan, planned = await self._draft(context, task)
         context.migrations.begin_batch_shares(task.instance_id)
         await asyncio.to_thread(_store, context, task, plan.added)

@@ -22,6 +22,7 @@ from cachewright.valkey.functions import (
     LibrariesVersion,
     change_libraries,
     function_libraries,
+    has_libraries,
     libraries_version,
 )
 from cachewright.valkey.migration.failure import MigrationFailed
@@ -140,6 +141,10 @@ class Follower(msgspec.Struct, frozen=True, kw_only=True):
         """Make the libraries of the target equal once. A library is deleted only if two comparisons agree. Raises
         MigrationFailed or NodeRefused."""
         try:
+            if not any(
+                await asyncio.gather(*(has_libraries(node, self.access) for node in (self.source, self.target)))
+            ):
+                return
             async with connect(self.source, self.access) as source, connect(self.target, self.access) as target:
                 difference = await self._difference(source, target)
                 await self._change(target, _without_new_extra(difference, frozenset()))

@@ -7,12 +7,14 @@ batches of a limited number of keys. Several large batches can be queued at the 
 Source: CLUSTER MIGRATESLOTS and GETSLOTMIGRATIONS of Valkey 9.1; states as observed.
 """
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 
+from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused, connect, connect_again
 from cachewright.valkey.client_activity import client_activity
-from cachewright.valkey.migration.batch_size import LARGE_KEYS, LARGE_QUEUED, SHORT_KEYS, BatchSizer
+from cachewright.valkey.migration.batch_size import LARGE_QUEUED, SHORT_KEYS, BatchSizer, large_batch_keys
 from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.job_follower import JobFollower
 from cachewright.valkey.migration.jobs import (
@@ -26,7 +28,7 @@ from cachewright.valkey.migration.jobs import (
 from cachewright.valkey.migration.move import Next, RunningMove
 from cachewright.valkey.migration.moving_ahead import MovingAhead
 from cachewright.valkey.migration.node_settings import check_often
-from cachewright.valkey.migration.node_state import can_be_target
+from cachewright.valkey.migration.node_state import ANSWER_SECONDS, can_be_target, require_durable
 from cachewright.valkey.migration.permit import Permit
 from cachewright.valkey.slots import SlotRange, cut, overlap, slots_of
 
@@ -48,20 +50,24 @@ class BatchMover:
         self._opened = opened
         self._started_following: Next | None = None
         self._ahead: MovingAhead | None = None
+        self._known_jobs: set[str] = set()
+        self._checks_often = False
 
     async def follow_started(self) -> bool:
         """Follow the batches that are in progress. Return whether there were any."""
         in_progress = [job for job in await self._own_jobs() if not job.ended]
         if in_progress:
-            self._running.progress.expect_batches(LARGE_KEYS, small=False)
+            self._running.progress.expect_batches(large_batch_keys(self._move.control.mode()), small=False)
             await self._start_following_of(in_progress)
             await self._follow({job.name for job in in_progress})
         return bool(in_progress)
 
     async def move_large(self, remaining: Sequence[SlotRange]) -> None:
         """Move large batches."""
-        await check_often(False, self._running.source, self._running.target)
-        keys, queued = self._sizer.large_batches()
+        if self._checks_often:
+            await check_often(False, self._running.source, self._running.target)
+            self._checks_often = False
+        keys, queued = self._sizer.large_batches(self._move.control.mode())
         batches = cut(remaining, self._running.progress.counts, keys)
         self._running.progress.expect_batches(keys, small=False)
         next_batches = batches[: 1 if self._move.control.one_batch_at_a_time() else queued]
@@ -91,7 +97,8 @@ class BatchMover:
             self._running.progress.expect_batches(at_once)
             batch = cut(remaining, counts, at_once)[0]
             keys = sum(counts[slot] for slot in slots_of([batch]))
-            await check_often(keys <= SHORT_KEYS, source, target)
+            self._checks_often = keys <= SHORT_KEYS
+            await check_often(self._checks_often, source, target)
             await self._follow(await self._start([batch]), permit)
             if probe.has_measured:
                 self._sizer.record(keys, probe.longest, await fork_seconds(source))
@@ -105,17 +112,18 @@ class BatchMover:
         following, running = self._started_following, self._running
         if following is None:
             return
-        if await self._move.control.is_throttled() or not await can_be_target(following.target, self._move.access):
+        throttled, following_keys = await asyncio.gather(
+            self._move.control.is_throttled(), _keys_of(following, self._move.access)
+        )
+        if throttled or following_keys is None:
             await cancel_all(running.source)
             return
-        async with connect(following.target, self._move.access) as target:
-            following_keys = sum((await count_keys(target, slots_of([following.part]))).values())
         running.exported = running.progress.split_at(running.exported, keys, following_keys)
         self._state.carry_over[self._move.source.id] = running.exported
 
     async def _start(self, batches: Sequence[SlotRange]) -> set[str]:
         """Start batches and return the names of their jobs."""
-        before = {job.name for job in await self._own_jobs()}
+        before = set(self._known_jobs)
         await start_jobs(self._running.source, batches, self._move.target.id)
         return {job.name for job in await self._own_jobs()} - before
 
@@ -152,15 +160,22 @@ class BatchMover:
         self._started_following = following
         remaining = await self._running.remaining(following.part)
         counts = await count_keys(source, slots_of(remaining))
+        keys = large_batch_keys(self._move.control.mode())
         with suppress(NodeRefused):
-            await start_jobs(source, cut(remaining, counts, LARGE_KEYS)[:LARGE_QUEUED], following.target.id)
+            await start_jobs(source, cut(remaining, counts, keys)[:LARGE_QUEUED], following.target.id)
         started = {job.name for job in await self._jobs_of(following.target.id, following.part) if not job.ended}
         with suppress(*NODE_GONE):  # that is the concern of the mover of that range
             target = await self._opened.enter_async_context(connect(following.target, self._move.access))
-            self._ahead = MovingAhead(following, target, names=started, counts=counts, share=self._move.share)
+            self._ahead = MovingAhead(
+                following, target, names=started, counts=counts, batch_keys=keys, share=self._move.share
+            )
 
     async def _own_jobs(self) -> list[Job]:
-        return await self._jobs_of(self._move.target.id, self._move.part)
+        """Return the jobs of this range in the log of the source, and remember their names: only this mover starts
+        such jobs."""
+        own = await self._jobs_of(self._move.target.id, self._move.part)
+        self._known_jobs = {job.name for job in own}
+        return own
 
     async def _jobs_of(self, target_id: str, part: SlotRange) -> list[Job]:
         return [
@@ -168,3 +183,13 @@ class BatchMover:
             for job in await jobs(self._running.source)
             if job.operation == "EXPORT" and job.target_node == target_id and overlap(job.ranges, part)
         ]
+
+
+async def _keys_of(following: Next, access: Access) -> int | None:
+    """Return how many keys of a range its target has; None if the node cannot be its target any more."""
+    try:
+        async with connect(following.target, access, ANSWER_SECONDS) as target:
+            await require_durable(target)
+            return sum((await count_keys(target, slots_of([following.part]))).values())
+    except (MigrationFailed, *NODE_GONE, NodeRefused):
+        return None

@@ -5,11 +5,13 @@ Therefore:
 
 - A source with clients moves one batch at a time, whose size keeps the wait near the aim (`wait_model`). Each batch
   costs up to a tenth of a second, in which the source waits for its periodic checks.
-- A source without client commands moves few large batches, queued together. So do all sources in the mode `fastest`.
+- A source without client commands moves few large batches, queued together.
+- In the mode `fastest`, all sources move whole ranges, as far as the other nodes allow it.
 
-Measured in docs/decisions/0017 and 0044.
+Measured in docs/decisions/0017, 0044 and 0050.
 """
 
+from cachewright.model.tasks import DEFAULT_MODE, MigrationMode
 from cachewright.valkey.client_activity import ClientActivity
 from cachewright.valkey.migration.wait_model import WaitLearner
 
@@ -19,12 +21,22 @@ AIM_SECONDS = 0.03
 LARGE_KEYS, LARGE_QUEUED = 500_000, 2
 """Keys in a large batch, and number of large batches that are queued together. A change of the mode waits for them."""
 
+FASTEST_KEYS = 2_000_000
+"""Keys in a batch of the mode `fastest`: most ranges are smaller and move as a whole. The source does not answer for
+about 1.5 us per key while it deletes them. The limit keeps this well below `cluster-node-timeout` (5 s), after which
+the other nodes take a silent node for dead."""
+
 SHORT_KEYS = 5_000
 """Batches of up to this many keys end so soon that the time between two checks of a node matters."""
 
 _MAX_KEYS = 100_000
 _SMALL_BYTES = 32 * 1024 * 1024
 _CALLS_PER_SECOND = 1.0
+
+
+def large_batch_keys(mode: MigrationMode) -> int:
+    """Return the number of keys in a large batch of a task in this mode."""
+    return FASTEST_KEYS if mode == "fastest" else LARGE_KEYS
 
 
 class BatchSizer:
@@ -37,7 +49,7 @@ class BatchSizer:
         self.bytes_per_key = bytes_per_key
         self._waits = waits
         self._max_keys = min(_MAX_KEYS, max(int(_SMALL_BYTES / max(bytes_per_key, 1.0)), 1))
-        self._most = LARGE_KEYS
+        self._most = FASTEST_KEYS
         self._previous: ClientActivity | None = None
         self.has_clients = True
 
@@ -60,10 +72,12 @@ class BatchSizer:
         keys = max(self._waits.model.keys_within(AIM_SECONDS, fork), SHORT_KEYS)
         return min(keys, self._max_keys, self._next_limit())
 
-    def large_batches(self) -> tuple[int, int]:
-        """Return the number of keys in each of the next large batches, and how many may be queued together."""
-        most = self._next_limit()
-        return most, LARGE_QUEUED if most == LARGE_KEYS else 1
+    def large_batches(self, mode: MigrationMode = DEFAULT_MODE) -> tuple[int, int]:
+        """Return the number of keys in each of the next large batches, and how many may be queued together. `mode` is
+        that of the task."""
+        most = large_batch_keys(mode)
+        limit = self._next_limit()
+        return (most, LARGE_QUEUED) if limit >= most else (limit, 1)
 
     def limit(self, keys: int) -> None:
         """Use at most this number of keys in the next batch, because a larger one has failed. The limit grows slowly
@@ -71,5 +85,5 @@ class BatchSizer:
         self._most = max(keys, 1)
 
     def _next_limit(self) -> int:
-        most, self._most = self._most, min(self._most * 5 // 4 + 1, LARGE_KEYS)
+        most, self._most = self._most, min(self._most * 5 // 4 + 1, FASTEST_KEYS)
         return most

@@ -12,7 +12,7 @@ from cachewright.valkey.migration.range_size import BatchShare, RangeSize
 from cachewright.valkey.migration.source_state import MigrationState
 from cachewright.valkey.migration.transfer import Transfer, TransferProgress
 from cachewright.valkey.slots import SlotRange, overlap
-from cachewright.valkey.topology import view
+from cachewright.valkey.topology import own_slots
 
 
 class Next(msgspec.Struct, frozen=True):
@@ -66,5 +66,4 @@ class RunningMove(msgspec.Struct, kw_only=True):
 
     async def remaining(self, part: SlotRange | None = None) -> list[SlotRange]:
         """Return the slots of the range, or of another one, that the source still owns."""
-        owned = (await view(self.source)).members[self.move.source.id].slots
-        return overlap(owned, part or self.move.part)
+        return overlap(await own_slots(self.source), part or self.move.part)

@@ -19,9 +19,12 @@ from cachewright.valkey.migration.move import Move, Next, RunningMove
 from cachewright.valkey.migration.node_state import latency, require_durable
 from cachewright.valkey.migration.transfer import Transfer, TransferProgress
 from cachewright.valkey.slots import overlap, slots_of
-from cachewright.valkey.topology import view
+from cachewright.valkey.topology import own_slots
 
 __all__ = ["Move", "Mover", "Next"]
+
+_IDLE_SECONDS = 0.5
+"""Time after which a node may have closed an idle connection. The shortest `timeout` is a second."""
 
 
 class Mover:
@@ -63,7 +66,7 @@ class Mover:
     async def _start_counting(self, source: Valkey, target: Valkey, report: Callable[[Transfer], None]) -> RunningMove:
         move = self._move
         exported = await exported_bytes(source)
-        owned = (await view(source)).members[move.source.id].slots
+        owned = await own_slots(source)
         counts = await count_keys(source, slots_of(overlap(owned, move.part)))
         before = move.state.carry_over.pop(move.source.id, exported)
         before = before if before <= exported else 0  # the counter may have restarted at zero
@@ -80,11 +83,13 @@ class Mover:
             if not remaining:
                 return
             await require_durable(source, target)
+            asked_at = time.monotonic()
             async with self._move.state.settings.during_pause(
                 self._move.access, (self._move.source, source), (self._move.target, target)
             ):
                 await control.wait_until_allowed(lambda ceiling: self._exceeds_ceiling(source, target, ceiling))
-            await connect_again(source, target)
+            if time.monotonic() - asked_at > _IDLE_SECONDS:
+                await connect_again(source, target)
             mode = control.mode()
             activity = None if mode == "fastest" else await client_activity(source)
             if activity is None or not self._disturbs(activity):
@@ -108,6 +113,5 @@ class Mover:
         return await latency(source, target) > ceiling
 
     async def _require_owned(self, target: Valkey) -> None:
-        owned = (await view(target)).members[self._move.target.id].slots
-        if overlap(owned, self._move.part) != [self._move.part]:
+        if overlap(await own_slots(target), self._move.part) != [self._move.part]:
             raise MigrationFailed(["the target does not own all of the range"])

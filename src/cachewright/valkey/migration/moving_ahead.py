@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 
 from cachewright.valkey.client import NODE_GONE, NodeBusy, NodeRefused, Valkey
-from cachewright.valkey.migration.batch_size import LARGE_KEYS
 from cachewright.valkey.migration.jobs import Job
 from cachewright.valkey.migration.move import Next
 from cachewright.valkey.migration.range_size import BatchShare
@@ -25,18 +24,20 @@ class MovingAhead:
         *,
         names: Set[str],
         counts: Mapping[int, int],
+        batch_keys: int,
         share: BatchShare | None,
     ) -> None:
         """Begin to measure.
 
         :param names: of the jobs that move it.
         :param counts: keys by slot that the source has.
+        :param batch_keys: number of keys in a batch.
         """
         self._following = following
         self._target = target
         self._names = names
         self._progress = TransferProgress(counts, following.size, 0, share)
-        self._progress.expect_batches(LARGE_KEYS, small=False)
+        self._progress.expect_batches(batch_keys, small=False)
 
     async def measure(self, jobs: Sequence[Job]) -> None:
         """Report the progress, given all jobs of the source. A target that does not answer is the concern of the mover

@@ -38,15 +38,12 @@ class MoveSettings:
     async def during_move(self, *nodes: tuple[Node, Valkey]) -> AsyncIterator[None]:
         """Change the settings of the nodes, and reset them at the end of the `with` block. Nodes that do not answer
         then are ignored: a restart resets them."""
-        entered = []
+        self._moves.update(node.id for node, _ in nodes)
         try:
-            for node, client in nodes:
-                self._moves[node.id] += 1
-                entered.append((node, client))
-                await config_set(client, _DURING)
+            await asyncio.gather(*(config_set(client, _DURING) for _, client in nodes))
             yield
         finally:
-            for node, client in entered:
+            for node, client in nodes:
                 self._moves[node.id] -= 1
                 if not self._moves[node.id]:
                     del self._moves[node.id]

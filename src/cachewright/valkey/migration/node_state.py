@@ -1,32 +1,34 @@
 """Requirements of a migration on its nodes: durable storage, latency."""
 
+import asyncio
 import time
 
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
-from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, connect
+from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey
 from cachewright.valkey.migration.failure import MigrationFailed
+from cachewright.valkey.single_request import info
 
-_ANSWER_SECONDS = 1.0
+_WRITE_STATUS = "aof_last_write_status"
+ANSWER_SECONDS = 1.0
 """Time limit for checks of a later target. The progress of the current range is not followed during the check."""
 
 
 async def require_durable(*clients: Valkey) -> None:
     """Raise MigrationFailed if a node cannot write its append-only file. It would keep received slots in memory only,
     and the source deletes its copy."""
-    for client in clients:
-        if (await client.info("persistence"))["aof_last_write_status"] != "ok":
+    for said in await asyncio.gather(*(client.info("persistence") for client in clients)):
+        if said[_WRITE_STATUS] != "ok":
             raise MigrationFailed(["a node cannot write its append-only file"])
 
 
 async def can_be_target(node: Node, access: Access) -> bool:
     """Whether the node answers and can write its append-only file."""
     try:
-        async with connect(node, access, _ANSWER_SECONDS) as client:
-            await require_durable(client)
-    except (MigrationFailed, *NODE_GONE, NodeRefused):
+        said = await info(node, access, ("persistence",), ANSWER_SECONDS)
+    except (*NODE_GONE, NodeRefused):
         return False
-    return True
+    return said.get(_WRITE_STATUS) == "ok"
 
 
 async def latency(*clients: Valkey) -> float:
