@@ -30,12 +30,12 @@ from cachewright.operations.step_names import POST_CHECK
 from cachewright.operations.user_records import UserParams, after_failure, after_success
 from cachewright.store import instances
 from cachewright.tasks.plan import SubStepSpec, build, effort
-from cachewright.valkey.acl import CLIENT_USER, CONTROL_USER, hashed
+from cachewright.valkey.acl import CLIENT_USER, INTERNAL_USERS, hashed
 
 MOST_ACCOUNTS = 18
 """Of one instance, besides `default`, as on the cloud."""
 
-_RESERVED = {CLIENT_USER, CONTROL_USER}
+_RESERVED = {CLIENT_USER, *INTERNAL_USERS}
 _NODE_SECONDS = 0.02
 _EXPECTED_SECONDS = 0.2  # before the plan, besides the nodes
 _CHECK_SECONDS = 0.05
