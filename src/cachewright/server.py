@@ -30,6 +30,7 @@ from cachewright.monitoring.snapshots import SnapshotReader
 from cachewright.monitoring.supervisor import Supervisor
 from cachewright.operations.context import OperationContext
 from cachewright.operations.execution import executable_operations
+from cachewright.operations.start_failure import StartFailure
 from cachewright.services.accounts import Credentials, first_credentials
 from cachewright.services.audit_log import AuditLog
 from cachewright.services.credentials import CredentialService
@@ -37,6 +38,7 @@ from cachewright.services.instance_attributes import InstanceAttributes
 from cachewright.services.instance_queries import InstanceQueries, count_by_tls
 from cachewright.services.instances import InstanceService
 from cachewright.services.node_queries import NodeQueries
+from cachewright.services.rebuilds import RebuildService
 from cachewright.services.switchovers import SwitchoverService
 from cachewright.services.task_records import TaskRecords
 from cachewright.services.tasks import TaskService
@@ -94,7 +96,7 @@ class ControlPlane:
         self.hazards = context.hazards
         self.statistics = StatsCollector(context, self.heartbeats)
         self.incidents = Incidents(self._database, self.heartbeats)
-        self.supervisor = Supervisor(context, self.incidents, self.heartbeats)
+        self.supervisor = Supervisor(context, self.incidents, self.heartbeats, self._repair)
         self.cluster_check = ClusterCheck(context, self.incidents, self.heartbeats)
         self._hazard_watch = HazardWatch(context, self.incidents, self.heartbeats)
         self._equality_check = EqualityCheck(context, self.incidents, self.heartbeats)
@@ -184,6 +186,10 @@ class ControlPlane:
         self._engine.stop()
         self._database.close()
 
+    def _repair(self, instance_id: str, node_id: str, failure: StartFailure) -> None:
+        """Start the repair of a node that does not start."""
+        self._services.rebuilds.repair(instance_id, node_id, failure)
+
     async def _maintain(self) -> None:
         """Until cancelled: resumes interrupted tasks, deletes records that are older than their retention."""
         swept = float("-inf")
@@ -240,6 +246,7 @@ def build_services(
         attributes=InstanceAttributes(database),
         nodes=nodes,
         switchovers=SwitchoverService(tasks, nodes),
+        rebuilds=RebuildService(tasks, nodes),
         records=TaskRecords(database, cache),
         webhooks=WebhookService(database, to_private=settings.webhooks_to_private),
         audit_log=AuditLog(database),

@@ -58,4 +58,4 @@ def test_stored_arguments_are_decoded_to_their_types(action: str, stored: Any, d
 
 def test_an_action_is_found_by_the_name_that_it_declares() -> None:
     assert all(name == action.name for name, action in ACTIONS.items())
-    assert len(ACTIONS) == 15
+    assert len(ACTIONS) == 22

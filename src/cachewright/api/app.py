@@ -57,6 +57,7 @@ from cachewright.services.instance_attributes import InstanceAttributes
 from cachewright.services.instance_queries import InstanceQueries
 from cachewright.services.instances import InstanceService
 from cachewright.services.node_queries import NodeQueries
+from cachewright.services.rebuilds import RebuildService
 from cachewright.services.switchovers import SwitchoverService
 from cachewright.services.task_records import TaskRecords
 from cachewright.services.tasks import TaskService
@@ -79,6 +80,8 @@ SERVED = (
     switchover.change_master_standby_async,
     switchover.execute_cluster_switchover,
     switchover.update_slave_priority,
+    switchover.rebuild_node,
+    switchover.change_nodes_start_stop_status,
     tasks.list_background_task,
     tasks.show_background_task_progress,
     tasks.delete_background_task,
@@ -177,6 +180,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     attributes: InstanceAttributes
     nodes: NodeQueries
     switchovers: SwitchoverService
+    rebuilds: RebuildService
     records: TaskRecords
     webhooks: WebhookService
     audit_log: AuditLog
@@ -218,6 +222,7 @@ def create_app(
         "attributes": services.attributes,
         "nodes": services.nodes,
         "switchovers": services.switchovers,
+        "rebuilds": services.rebuilds,
         "records": services.records,
         "webhooks": services.webhooks,
         "audit_log": services.audit_log,

@@ -18,6 +18,10 @@ CONFIG = "valkey.conf"
 """Name of the configuration file that a node's process is started with."""
 
 
+DAMAGED = "damaged"
+"""Folder, below that of a node, with the files that the node had before it was rebuilt."""
+
+
 class NodeStartFailed(CachewrightError):
     """The process of a node ended while it was starting. The message ends with the last lines of its log."""
 
@@ -114,6 +118,11 @@ class Host(Protocol):
 
     async def remove(self, node_id: str, grace_seconds: float) -> None:
         """End the node's process and delete its folder. Raises TimeoutError."""
+
+    async def set_aside(self, node_id: str, not_before: float, grace_seconds: float) -> None:
+        """End the node's process and move its files into the folder `DAMAGED` below its own, in place of earlier ones
+        that were moved before `not_before` (seconds since the epoch). Files are deleted if others were moved later, or
+        if they cannot be moved. The node cannot start until it has files again. Raises TimeoutError."""
 
     async def is_busy(self, node_id: str) -> bool:
         """Whether the node is being started, restarted, stopped or removed."""

@@ -22,6 +22,7 @@ import psutil
 from cachewright.config import Settings
 from cachewright.hosts import log_files, node_environment, resources
 from cachewright.hosts.child_processes import children_of, end_child, start_ticks
+from cachewright.hosts.damaged_files import set_aside
 from cachewright.hosts.held_ports import HeldPorts
 from cachewright.hosts.host import CONFIG, ChildProcess, LogPart, LogPosition, NodeStartFailed, ProcessInfo
 from cachewright.hosts.ports import NodePorts, find_node_ports, is_free
@@ -243,6 +244,12 @@ class LocalHost:
     async def stop(self, node_id: str, grace_seconds: float) -> None:
         async with self._exclusive(node_id):
             await self._end(node_id, grace_seconds)
+
+    async def set_aside(self, node_id: str, not_before: float, grace_seconds: float) -> None:
+        async with self._exclusive(node_id):
+            await self._end(node_id, grace_seconds)
+            self._known.pop(node_id, None)
+            await asyncio.to_thread(set_aside, self.folder(node_id), not_before)
 
     async def remove(self, node_id: str, grace_seconds: float) -> None:
         """Delete the folder repeatedly until it stays deleted, because a child of the process may still be writing. The

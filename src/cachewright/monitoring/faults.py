@@ -35,6 +35,9 @@ RULES: Mapping[FaultKind, Rule] = {
     "cluster_state": Rule(errors.CLUSTER_UNHEALTHY, confirm_seconds=10),
     "no_answer": Rule(errors.CLUSTER_UNHEALTHY, confirm_seconds=20),
     "write_loss_risk": Rule(errors.WRITES_POSSIBLY_LOST, hold_seconds=3600, changes_status=False),
+    "stopped_shards": Rule(errors.INSTANCE_NOT_RUNNING),
+    "stopped_nodes": Rule(errors.INSTANCE_NOT_RUNNING, changes_status=False),
+    "broken_node": Rule(errors.NODE_START_FAILED, changes_status=False),
     "unequal_nodes": Rule(errors.UNEQUAL_NODES, confirm_seconds=10, changes_status=False),
 }
 """Most severe first: that fault determines the error code of the instance."""

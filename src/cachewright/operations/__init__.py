@@ -16,7 +16,10 @@ from cachewright.operations.configure import CONFIGURE
 from cachewright.operations.confirm import CONFIRM_CLIENT_ADDRESSES, CONFIRM_NO_TLS
 from cachewright.operations.create import CREATE
 from cachewright.operations.delete import DELETE
+from cachewright.operations.flush import FLUSH
+from cachewright.operations.node_status import NODE_STATUS
 from cachewright.operations.operation import Operation
+from cachewright.operations.rebuild import REBUILD
 from cachewright.operations.resize.check import RESIZE_CHECK
 from cachewright.operations.resize.operation import RESIZE
 from cachewright.operations.restart import RESTART
@@ -29,6 +32,9 @@ OPERATIONS: Mapping[str, Operation[Any, Any]] = {
         RESIZE,
         RESTART,
         SWITCHOVER,
+        FLUSH,
+        NODE_STATUS,
+        REBUILD,
         RESIZE_CHECK,
         CONFIGURE,
         CONFIRM_CLIENT_ADDRESSES,

@@ -24,7 +24,7 @@ class Delete(Operation[None, NoParams]):
     permission = "dcs:instance:delete"
     params = NoParams
     outline = ("Resource release.",)
-    accepts = frozenset({"CREATING", "RUNNING", "EXTENDING", "RESTARTING", "ERROR", "CREATEFAILED"})
+    accepts = frozenset({"CREATING", "RUNNING", "EXTENDING", "RESTARTING", "FLUSHING", "ERROR", "CREATEFAILED"})
     not_accepted = errors.INSTANCE_NOT_DELETABLE
     busy = errors.INSTANCE_STATE_CONFLICT
     cancels_others = True

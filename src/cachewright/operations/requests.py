@@ -1,13 +1,14 @@
 """Requests of callers: decoded from the contract's shapes, not yet validated against the instance."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from cachewright.flavors import Flavor
 from cachewright.model.instances import Role
 from cachewright.model.tasks import DEFAULT_MODE, MigrationMode
+from cachewright.operations.start_failure import StartFailure
 
 
 class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,3 +51,22 @@ class SwitchoverRequest(msgspec.Struct, frozen=True, kw_only=True):
     roles: Mapping[str, Role]
     group_id: str | None = None
     node_id: str | None = None
+
+
+class RebuildRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A repair of one node.
+
+    :ivar is_serving_primary: the node runs and is the primary of its shard.
+    :ivar failure: why it does not start; None if it runs.
+    """
+
+    node_id: str
+    is_serving_primary: bool = False
+    failure: StartFailure | None = None
+
+
+class NodeStatusRequest(msgspec.Struct, frozen=True):
+    """Nodes to start or to stop; without ids, all nodes of the instance."""
+
+    action: Literal["start", "stop"]
+    node_ids: tuple[str, ...] = ()

@@ -33,6 +33,7 @@ BODIES: Mapping[str, Any] = {
     "BatchDeleteInstances": {"instances": [_INSTANCE]},
     "RestartOrFlushInstances": {"instances": [_INSTANCE], "action": "restart"},
     "UpdateSlavePriority": {"slave_priority_weight": 1},
+    "ChangeNodesStartStopStatus": {"action": "stop", "node_ids": [_NODE]},
     "ResizeInstance": {"spec_code": _LARGE, "new_capacity": 5},
     "PlanResize": {"spec_code": _LARGE},
     "UpdateConfigurations": {"redis_config": [_PARAMETER]},
@@ -126,6 +127,7 @@ _SHAPES: Mapping[str, msgspec.Struct] = {
     "UpdateInstanceConfig": plans.JobId(_TASK),
     "ChangeMasterStandbyAsync": plans.JobId(_TASK),
     "ExecuteClusterSwitchover": plans.JobId(_TASK),
+    "RebuildNode": plans.JobId(_TASK),
     "ListConfigHistories": configurations.HistoryList(
         1,
         [configurations.HistoryItem(history_id=_TASK, created_at="2026-08-21T12:00:00.503Z", status="SUCCESS")],

@@ -29,6 +29,7 @@ from cachewright.services.instance_attributes import InstanceAttributes
 from cachewright.services.instance_queries import InstanceQueries
 from cachewright.services.instances import InstanceService
 from cachewright.services.node_queries import NodeQueries
+from cachewright.services.rebuilds import RebuildService
 from cachewright.services.switchovers import SwitchoverService
 from cachewright.services.task_records import TaskRecords
 from cachewright.services.tasks import TaskService
@@ -53,6 +54,7 @@ Nodes: TypeAlias = NamedDependency[NodeQueries]
 Records: TypeAlias = NamedDependency[TaskRecords]
 Webhooks: TypeAlias = NamedDependency[WebhookService]
 Entries: TypeAlias = NamedDependency[AuditLog]
+Rebuilds: TypeAlias = NamedDependency[RebuildService]
 Switchovers: TypeAlias = NamedDependency[SwitchoverService]
 Tokens: TypeAlias = NamedDependency[TokenService]
 Users: TypeAlias = NamedDependency[UserQueries]

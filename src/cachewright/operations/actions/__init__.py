@@ -3,7 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cachewright.operations.actions import checks, cluster, nodes, parameters, slots, switchover
+from cachewright.operations.actions import (
+    checks,
+    cluster,
+    flush,
+    node_status,
+    nodes,
+    parameters,
+    rebuild,
+    slots,
+    switchover,
+)
 from cachewright.operations.actions.action import Action
 from cachewright.tasks.operation import PLAN, RECOVER, Policy
 
@@ -20,6 +30,13 @@ _ALL: tuple[Action[Any], ...] = (
     parameters.set_parameters,
     parameters.check_parameters,
     slots.move_slots,
+    flush.flush_shard,
+    node_status.halt_node,
+    node_status.resume_node,
+    node_status.settle_nodes,
+    rebuild.promote_replica,
+    rebuild.rebuild_node,
+    rebuild.restore_membership,
     switchover.compare_offsets,
     switchover.switch_over,
     switchover.check_followers,
