@@ -65,6 +65,7 @@ INVALID_SUBNET_ID = "DCS.4016"
 WEAK_PASSWORD = "DCS.4019"  # noqa: S105  # an error code
 INVALID_TIME_RANGE = "DCS.4025"
 INSTANCE_STATE_CONFLICT = "DCS.4026"
+NOT_ON_THIS_NODE = "DCS.4027"
 INSTANCE_QUOTA_EXCEEDED = "DCS.4035"
 NOT_ENOUGH_MEMORY = "DCS.4036"
 LIMIT_EXCEEDED = "DCS.4039"
@@ -85,6 +86,7 @@ INSTANCE_NOT_DELETABLE = "DCS.4099"
 TOO_MANY_INSTANCES = "DCS.4100"
 UNSUPPORTED_RESIZE = "DCS.4102"
 RESIZE_WITHOUT_CHANGE = "DCS.4103"
+INSTANCE_RECOVERING = "DCS.4104"
 INVALID_MAINTENANCE_WINDOW = "DCS.4106"
 INSTANCE_RESTARTING = "DCS.4111"
 INSTANCE_RESIZING = "DCS.4113"
@@ -182,6 +184,7 @@ _ROWS = (
     ErrorRow(INVALID_TIME_RANGE, 400, "end_time is before start_time.", "Swap start_time and end_time."),
     ErrorRow(INSTANCE_STATE_CONFLICT, 400, "Not allowed in the instance's present state.",
         "Wait until its task has ended."),
+    ErrorRow(NOT_ON_THIS_NODE, 400, "Not possible on this node: {reason}", "The message names the way out."),
     ErrorRow(INSTANCE_QUOTA_EXCEEDED, 400, "The quota of instances is used up: {reason}",
         "Delete an instance, or request fewer."),
     ErrorRow(NOT_ENOUGH_MEMORY, 400, "There is not enough memory left: {reason}",
@@ -215,6 +218,8 @@ _ROWS = (
         "Keep type, processor and replicas as they are."),
     ErrorRow(RESIZE_WITHOUT_CHANGE, 400, "This change of size is not supported: {reason}",
         "Request another number or size of shards."),
+    ErrorRow(INSTANCE_RECOVERING, 400, "The instance recovers from a fault. {reason}",
+        "Follow its task RebuildNode, then retry."),
     ErrorRow(INVALID_MAINTENANCE_WINDOW, 400, "The maintenance window is not valid: {reason}",
         "Give maintain_begin and maintain_end as HH:00:00, or neither."),
     ErrorRow(INSTANCE_RESTARTING, 400, "The instance is being restarted.", "Wait, then retry."),

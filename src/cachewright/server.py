@@ -33,6 +33,7 @@ from cachewright.monitoring.supervisor import Supervisor
 from cachewright.operations.context import OperationContext
 from cachewright.operations.execution import executable_operations
 from cachewright.operations.scan_expired import SCAN_EXPIRED
+from cachewright.operations.start_failure import StartFailure
 from cachewright.services.accounts import Credentials, first_credentials
 from cachewright.services.audit_log import AuditLog
 from cachewright.services.credentials import CredentialService
@@ -41,6 +42,7 @@ from cachewright.services.instance_attributes import InstanceAttributes
 from cachewright.services.instance_queries import InstanceQueries, count_by_tls
 from cachewright.services.instances import InstanceService
 from cachewright.services.node_queries import NodeQueries
+from cachewright.services.rebuilds import RebuildService
 from cachewright.services.scheduled_tasks import TaskScheduler
 from cachewright.services.server_versions import ServerVersions
 from cachewright.services.switchovers import SwitchoverService
@@ -101,7 +103,7 @@ class ControlPlane:
         self.hazards = context.hazards
         self.statistics = StatsCollector(context, self.heartbeats)
         self.incidents = Incidents(self._database, self.heartbeats)
-        self.supervisor = Supervisor(context, self.incidents, self.heartbeats)
+        self.supervisor = Supervisor(context, self.incidents, self.heartbeats, self._repair)
         self.cluster_check = ClusterCheck(context, self.incidents, self.heartbeats)
         self._hazard_watch = HazardWatch(context, self.incidents, self.heartbeats)
         self.failover_watch = FailoverWatch(context, self.incidents, self.heartbeats)
@@ -202,6 +204,10 @@ class ControlPlane:
         self._engine.stop()
         self._database.close()
 
+    def _repair(self, instance_id: str, node_id: str, failure: StartFailure) -> None:
+        """Start the repair of a node that does not start."""
+        self._services.rebuilds.repair(instance_id, node_id, failure)
+
     async def _maintain(self) -> None:
         """Until cancelled: resumes interrupted tasks, begins scheduled ones, deletes records that are older than their
         retention."""
@@ -262,6 +268,7 @@ def build_services(
         switchovers=SwitchoverService(tasks, nodes),
         versions=ServerVersions(host, nodes, tasks, threads),
         access=InstanceAccess(database, tasks),
+        rebuilds=RebuildService(tasks, nodes),
         records=TaskRecords(database, cache),
         webhooks=WebhookService(database, to_private=settings.webhooks_to_private),
         audit_log=AuditLog(database),

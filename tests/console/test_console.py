@@ -405,6 +405,29 @@ def test_who_may_only_look_has_nothing_to_press(new_page: Callable[..., Page], c
     expect(page.get_by_role("button", name="Change parameters")).to_have_count(0)
 
 
+def test_a_replica_is_promoted_and_everything_is_flushed(page: Page, server: Server) -> None:
+    client = server.client()
+    instance_id = created(client, 1, copies=2, name="pair")
+    cache(client, instance_id).set("a", "1")
+    open_instance(page, instance_id)
+    rows = page.get_by_role("region", name="Shards and their nodes").get_by_role("row")
+    replica = rows.filter(has_text="replica")
+    address = replica.get_by_role("cell").nth(6).inner_text()
+    replica.get_by_role("button", name="Change").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("no acknowledged write is lost")
+    accessible(page)
+    dialog.get_by_role("button", name="Change").click()
+    expect(page.get_by_role("row", name="masterStandbySwapJob")).to_contain_text("SUCCESS")
+    expect(rows.filter(has_text=address)).to_contain_text("primary")
+    page.get_by_role("button", name="Flush").click()
+    page.get_by_label("Name of the instance").fill("pair")
+    dialog.get_by_role("button", name="Flush").click()
+    expect(page.get_by_role("row", name="FlushInstance")).to_contain_text("SUCCESS")
+    assert cache(client, instance_id).get("a") is None
+    expect(page.get_by_role("heading", level=1)).to_contain_text("pair RUNNING")
+
+
 def test_a_session_that_ends_shows_no_more(
     new_page: Callable[..., Page], server: Server, cluster: tuple[Any, str]
 ) -> None:

@@ -59,7 +59,14 @@ async def host(tmp_path: Path) -> AsyncIterator[CountingHost]:
     made = CountingHost(Settings(data_dir=tmp_path))
     ports = free_ports("127.0.0.1", (10240, 30000), set())
     for node_id in NODES:
-        lines = ("bind 127.0.0.1", f"port {next(ports)}", "daemonize yes", "pidfile valkey.pid", "set-proc-title no")
+        lines = (
+            "bind 127.0.0.1",
+            f"port {next(ports)}",
+            "daemonize yes",
+            "pidfile valkey.pid",
+            "set-proc-title no",
+            "appendonly yes",
+        )
         await made.write_files(node_id, {CONFIG: "".join(f"{line}\n" for line in lines)})
         await made.start(node_id)
     made.calls.clear()
@@ -80,7 +87,7 @@ async def supervisor(tmp_path: Path, host: CountingHost) -> AsyncIterator[Superv
         instances.add(connection, an_instance())
         instances.add_nodes(connection, nodes)
     context = OperationContext(database, settings, host, MigrationState(host.cpus))
-    made = Supervisor(context, Incidents(database, LoopHeartbeats()), LoopHeartbeats())
+    made = Supervisor(context, Incidents(database, LoopHeartbeats()), LoopHeartbeats(), lambda *_: None)
     running = asyncio.create_task(made.run())
     yield made
     running.cancel()

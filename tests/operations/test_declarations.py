@@ -5,13 +5,16 @@ from typing import Any
 import pytest
 
 from cachewright.errors import ApiError
+from cachewright.model.incidents import Incident
 from cachewright.model.tasks import Task
 from cachewright.operations import OPERATIONS, STATUSES_WITH_RUNNING_NODES
 from cachewright.operations.acceptance import require_acceptable, require_retriable
 from cachewright.operations.configure import CONFIGURE
 from cachewright.operations.create import CREATE
 from cachewright.operations.delete import DELETE
+from cachewright.operations.flush import FLUSH
 from cachewright.operations.operation import Operation
+from cachewright.operations.rebuild import REBUILD
 from cachewright.operations.resize.check import RESIZE_CHECK
 from cachewright.operations.resize.operation import RESIZE
 from cachewright.operations.restart import RESTART
@@ -19,15 +22,26 @@ from cachewright.operations.switchover import SWITCHOVER
 from cachewright.operations.users import CHANGE_PASSWORD, CREATE_ACCOUNT, USER_CHANGES
 from database_fixtures import a_task, an_instance
 
-STATUSES = ("CREATING", "RUNNING", "EXTENDING", "RESTARTING", "UPGRADING", "DELETING", "ERROR", "CREATEFAILED")
+STATUSES = (
+    "CREATING",
+    "RUNNING",
+    "EXTENDING",
+    "RESTARTING",
+    "UPGRADING",
+    "FLUSHING",
+    "DELETING",
+    "ERROR",
+    "CREATEFAILED",
+)
 BUSY = {
     "CREATING": "DCS.4118",
     "EXTENDING": "DCS.4113",
     "RESTARTING": "DCS.4111",
     "UPGRADING": "DCS.4116",
+    "FLUSHING": "DCS.4026",
     "DELETING": "DCS.4026",
 }
-CHANGES = [RESIZE, RESIZE_CHECK, RESTART, SWITCHOVER, CONFIGURE, *USER_CHANGES]
+CHANGES = [RESIZE, RESIZE_CHECK, RESTART, SWITCHOVER, FLUSH, CONFIGURE, *USER_CHANGES]
 
 
 def refusal(operation: Operation[Any, Any], status: str, *unfinished: Operation[Any, Any]) -> str | None:
@@ -47,6 +61,9 @@ def test_kinds_and_names_are_stored_and_never_change() -> None:
         "restart": "RestartInstance",
         "switchover": "masterStandbySwapJob",
         "upgrade": "UpgradeInstanceMinorVersion",
+        "flush": "FlushInstance",
+        "rebuild": "RebuildNode",
+        "node_status": "ChangeNodesStatus",
         "check": "ResizeCheck",
         "configure": "UpdateInstanceConfig",
         "confirm_client_addresses": "modifyClientIpTransJob",
@@ -63,7 +80,7 @@ def test_kinds_and_names_are_stored_and_never_change() -> None:
 
 
 def test_nodes_run_in_every_status_but_while_an_instance_is_made_or_removed() -> None:
-    assert {"RUNNING", "EXTENDING", "RESTARTING", "UPGRADING", "ERROR"} == STATUSES_WITH_RUNNING_NODES
+    assert {"RUNNING", "EXTENDING", "RESTARTING", "UPGRADING", "FLUSHING", "ERROR"} == STATUSES_WITH_RUNNING_NODES
 
 
 def test_a_status_names_one_operation_at_most() -> None:
@@ -126,3 +143,20 @@ def test_a_retry_starts_from_where_the_failure_has_left_the_instance(
 @pytest.mark.parametrize("operation", CHANGES)
 def test_nothing_is_accepted_behind_a_deletion_that_waits(operation: Operation[Any, Any]) -> None:
     assert refusal(operation, "RUNNING", RESIZE_CHECK, DELETE) == "DCS.4026"
+
+
+def test_a_broken_node_blocks_changes_of_nodes_and_is_named() -> None:
+    broken = Incident(
+        id="1", instance_id="i", project_id="p", kind="broken_node", error_code="DCS.9001", detail="node n", began_at=1
+    )
+    for operation in (RESIZE, RESTART):
+        with pytest.raises(ApiError, match="node n") as refused:
+            require_acceptable(operation, an_instance(), [], [broken])
+        assert refused.value.code == "DCS.4104"
+    for other in (FLUSH, SWITCHOVER, CONFIGURE, REBUILD, DELETE):
+        require_acceptable(other, an_instance(), [], [broken])
+    with pytest.raises(ApiError, match="node n") as refused:
+        require_acceptable(RESIZE, an_instance(status="ERROR"), [], [broken])
+    assert refused.value.code == "DCS.4049"
+    require_acceptable(REBUILD, an_instance(status="ERROR"), [], [broken])
+    assert refusal(RESTART, "RUNNING", REBUILD) == "DCS.4104"

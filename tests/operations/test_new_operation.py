@@ -24,7 +24,8 @@ from cachewright.operations.execution import executable_operations
 from cachewright.operations.operation import Accepted, NoParams, Operation
 from cachewright.operations.restart import RESTART
 from cachewright.operations.step_names import PRE_CHECK, STATUS_CHECK
-from cachewright.services.tasks import TaskService, _new_task
+from cachewright.services.new_tasks import new_task
+from cachewright.services.tasks import TaskService
 from cachewright.store import instances, tasks
 from cachewright.store.database import Database
 from cachewright.tasks.feed import TaskFeed
@@ -143,6 +144,6 @@ def test_ids_of_tasks_sort_by_the_time_of_their_request(
     """DBOS runs tasks of one instance that were enqueued in the same second in the order of their ids."""
     times = [1_795_451_217_699, 1_795_451_217_700, 1_795_451_217_956]
     monkeypatch.setattr("cachewright.services.tasks.now_ms", iter(times).__next__)
-    ids = [_new_task(VERIFY, WHO, instance_of(context.database), Accepted(NoParams())).id for _ in times]
+    ids = [new_task(VERIFY, WHO, instance_of(context.database), Accepted(NoParams())).id for _ in times]
     assert ids == sorted(ids)
     assert {len(task_id) for task_id in ids} == {32}

@@ -63,6 +63,7 @@ from cachewright.services.instance_attributes import InstanceAttributes
 from cachewright.services.instance_queries import InstanceQueries
 from cachewright.services.instances import InstanceService
 from cachewright.services.node_queries import NodeQueries
+from cachewright.services.rebuilds import RebuildService
 from cachewright.services.server_versions import ServerVersions
 from cachewright.services.switchovers import SwitchoverService
 from cachewright.services.task_records import TaskRecords
@@ -87,6 +88,8 @@ SERVED = (
     switchover.change_master_standby_async,
     switchover.execute_cluster_switchover,
     switchover.update_slave_priority,
+    switchover.rebuild_node,
+    switchover.change_nodes_start_stop_status,
     tasks.list_background_task,
     tasks.show_background_task_progress,
     tasks.delete_background_task,
@@ -211,6 +214,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     nodes: NodeQueries
     switchovers: SwitchoverService
     versions: ServerVersions
+    rebuilds: RebuildService
     records: TaskRecords
     webhooks: WebhookService
     audit_log: AuditLog
@@ -255,6 +259,7 @@ def create_app(
         "nodes": services.nodes,
         "switchovers": services.switchovers,
         "versions": services.versions,
+        "rebuilds": services.rebuilds,
         "records": services.records,
         "webhooks": services.webhooks,
         "audit_log": services.audit_log,

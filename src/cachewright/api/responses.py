@@ -60,6 +60,11 @@ def not_modified(tag: str) -> Response[Any]:
     return Response(None, status_code=304, headers={"etag": tag})
 
 
+def text(body: str) -> Response[str]:
+    """Return a plain text, as one operation of the cloud does."""
+    return Response(body, status_code=200, media_type="text/plain")
+
+
 def no_content() -> Response[None]:
     return Response(None, status_code=204)
 

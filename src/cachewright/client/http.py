@@ -118,6 +118,8 @@ class ApiClient:
 
 
 def _read(answer: httpx.Response) -> Any:
+    if answer.is_success and answer.headers.get("content-type", "").startswith("text/plain"):
+        return answer.text
     try:
         body = json.loads(answer.content) if answer.content else None
     except ValueError as error:

@@ -29,6 +29,10 @@ SERVER_VERSION = "server-version"
 that version, the node runs the host's default."""
 
 
+DAMAGED = "damaged"
+"""Folder, below that of a node, with the files that the node had before it was rebuilt."""
+
+
 class NodeStartFailed(CachewrightError):
     """A process ended while it was starting. The message ends with the last lines of its log."""
 
@@ -101,6 +105,11 @@ class Processes(Protocol):
 
     async def remove(self, name: str, grace_seconds: float) -> None:
         """End the process and delete its folder. Raises TimeoutError."""
+
+    async def set_aside(self, name: str, not_before: float, grace_seconds: float) -> None:
+        """End the process and move its files into the folder `DAMAGED` below its own, in place of earlier ones that
+        were moved before `not_before` (seconds since the epoch). Files are deleted if others were moved later, or if
+        they cannot be moved. The process cannot start until it has files again. Raises TimeoutError."""
 
     async def is_busy(self, name: str) -> bool:
         """Whether the process is being started, restarted, stopped or removed."""

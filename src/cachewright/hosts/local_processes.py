@@ -20,6 +20,7 @@ import psutil
 
 from cachewright.hosts import log_files
 from cachewright.hosts.child_processes import start_ticks
+from cachewright.hosts.damaged_files import set_aside
 from cachewright.hosts.host import NodeStartFailed, ProcessInfo
 from cachewright.hosts.programs import Program
 from cachewright.threads import in_background
@@ -206,6 +207,12 @@ class LocalProcesses:
     async def stop(self, name: str, grace_seconds: float) -> None:
         async with self._exclusive(name):
             await self._end(name, grace_seconds)
+
+    async def set_aside(self, name: str, not_before: float, grace_seconds: float) -> None:
+        async with self._exclusive(name):
+            await self._end(name, grace_seconds)
+            self._known.pop(name, None)
+            await asyncio.to_thread(set_aside, self.folder(name), not_before)
 
     async def remove(self, name: str, grace_seconds: float) -> None:
         """Delete the folder repeatedly until it stays deleted, because a child of the process may still be writing. The

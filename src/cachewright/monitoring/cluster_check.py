@@ -51,7 +51,14 @@ _EXPEL_PAUSE_SECONDS = 0.3
 _MY_ID: Command = ("CLUSTER", "MYID")
 _INFO: Command = ("CLUSTER", "INFO")
 _OF_ONE_NODE: set[FaultKind] = {"credentials_refused", "node_id"}
-_OF_OTHERS: set[FaultKind] = {"node_start", "write_loss_risk", "unequal_nodes", "no_proxy", "no_failover"}
+_OF_OTHERS: set[FaultKind] = {
+    "node_start",
+    "broken_node",
+    "write_loss_risk",
+    "unequal_nodes",
+    "no_proxy",
+    "no_failover",
+}
 """Faults that the supervisor and other checks report, not this check."""
 
 

@@ -13,6 +13,7 @@ from cachewright.valkey.topology import Member, View
 
 _REFUSALS = ("WRONGPASS", "NOAUTH", "NOPERM")
 _ADDS_OR_REMOVES = {"start node", "release node", "stop node"}
+_RESTARTS = {"restart node", "rebuild node", "restore membership"}
 _LISTED = 3
 """Maximum number of nodes that a detail names; it counts the others."""
 
@@ -122,7 +123,7 @@ def changing_nodes(task: Task) -> frozenset[str]:
     found: set[str] = set()
     for sub_step in (sub for step in task.steps for sub in step.sub_steps):
         adds_or_removes = sub_step.action in _ADDS_OR_REMOVES
-        restarts = sub_step.action == "restart node" and sub_step.status == "EXECUTING"
+        restarts = sub_step.action in _RESTARTS and sub_step.status == "EXECUTING"
         if adds_or_removes or restarts:
             found.add(sub_step.arguments["node_id"])
     return frozenset(found)
@@ -136,6 +137,7 @@ def rejects_credentials(message: str) -> bool:
 def _faults(
     record: Record, answers: Sequence[Answer], steady: Sequence[tuple[Node, View]], foreign: Mapping[str, Member]
 ) -> Iterator[tuple[FaultKind, str]]:
+    yield from _stopped(record)
     if foreign:
         yield (
             "foreign_member",
@@ -170,6 +172,15 @@ def of_answers(record: Record, answers: Sequence[Answer]) -> Iterator[tuple[Faul
         )
     if record.steady and not any(answer.my_id or answer.refused for answer in answers):
         yield "no_answer", "no node responds"
+
+
+def _stopped(record: Record) -> Iterator[tuple[FaultKind, str]]:
+    """Nodes that the owner has stopped. A shard without a running node serves nothing."""
+    stopped = [node for node in record.nodes if not node.should_run and node.id not in record.changing]
+    if stopped and record.idle:
+        running = {node.shard for node in record.nodes if node.should_run}
+        kind: FaultKind = "stopped_nodes" if running >= {node.shard for node in stopped} else "stopped_shards"
+        yield kind, listed([f"node {node.id} of shard {node.shard} is stopped" for node in stopped])
 
 
 def _unknown(record: Record, ids: Collection[str], node: Node, view: View) -> tuple[str, ...]:

@@ -8,19 +8,22 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 
 from cachewright.heartbeats import LoopHeartbeats
 from cachewright.hosts.host import CONFIG, NodeStartFailed, ProcessInfo
-from cachewright.logs import about
+from cachewright.logs import RARELY, about
+from cachewright.model.incidents import FaultKind
 from cachewright.monitoring.client_ports import ClientPorts
 from cachewright.monitoring.incidents import Incidents
 from cachewright.operations import STATUSES_WITH_RUNNING_NODES
 from cachewright.operations.context import OperationContext
-from cachewright.store import instances
+from cachewright.operations.start_failure import FILES_MISSING, StartFailure, start_failure, way_out
+from cachewright.store import instances, tasks
 from cachewright.threads import in_background
+from cachewright.valkey.config import DATA_FOLDER
 
 log = logging.getLogger(__name__)
 
@@ -39,19 +42,37 @@ class Deaths(msgspec.Struct):
 
     :ivar count: starts in a row after which it died soon.
     :ivar failed: starts in a row that failed.
+    :ivar failure: why the last of them failed.
     :ivar started: time of the last start.
     :ivar next_start: earliest time of the next one.
     """
 
     count: int = 0
     failed: int = 0
+    failure: StartFailure | None = None
     started: float = 0.0
     next_start: float = 0.0
 
 
+class Supervised(msgspec.Struct, frozen=True):
+    """A node that should run. `idle`: its instance has no unfinished task, so the node has run before."""
+
+    instance_id: str
+    shard: int
+    idle: bool
+
+
 class Supervisor:
-    def __init__(self, context: OperationContext, incidents: Incidents, heartbeats: LoopHeartbeats) -> None:
-        """:ivar starts: number of starts of nodes that had died.
+    def __init__(
+        self,
+        context: OperationContext,
+        incidents: Incidents,
+        heartbeats: LoopHeartbeats,
+        rebuild: Callable[[str, str, StartFailure], None],
+    ) -> None:
+        """
+        :param rebuild: starts a task that repairs a node of an instance, unless one has been started lately. Blocks.
+        :ivar starts: number of starts of nodes that had died.
         :ivar client_ports: opens the ports of nodes that have started.
         """
         self.client_ports = ClientPorts(context)
@@ -59,6 +80,7 @@ class Supervisor:
         self._host = context.host
         self._incidents = incidents
         self._heartbeats = heartbeats
+        self._rebuild = rebuild
         self._deaths: dict[str, Deaths] = defaultdict(Deaths)
         self._starting: dict[str, asyncio.Task[None]] = {}
         self.starts = 0
@@ -77,34 +99,40 @@ class Supervisor:
                     self._deaths[living].failed = 0
                 for node_id in dead - self._starting.keys():
                     self._starting[node_id] = asyncio.create_task(self._start(node_id, supervised[node_id]))
-                self._report(supervised, dead)
-                self.client_ports.check(supervised, processes)
+                await self._report(supervised, dead)
+                self.client_ports.check({node_id: of.instance_id for node_id, of in supervised.items()}, processes)
                 await asyncio.sleep(_ROUND_SECONDS)
         finally:
             self.client_ports.stop()
             for starting in self._starting.values():
                 starting.cancel()
 
-    def _supervised(self) -> dict[str, str]:
-        """Nodes that should run, by id, each with the id of its instance."""
+    def _supervised(self) -> dict[str, Supervised]:
+        """Nodes that should run, by id."""
         with self._context.database.read() as connection:
-            return instances.should_run_in(connection, STATUSES_WITH_RUNNING_NODES)
+            nodes = instances.should_run_in(connection, STATUSES_WITH_RUNNING_NODES)
+            busy = {task.instance_id for task in tasks.unfinished(connection)}
+        return {node_id: Supervised(of, shard, of not in busy) for node_id, (of, shard) in nodes.items()}
 
-    async def _dead(self, supervised: Mapping[str, str], processes: Mapping[str, ProcessInfo]) -> set[str]:
-        """Nodes that have no process although they have run before."""
+    async def _dead(self, supervised: Mapping[str, Supervised], processes: Mapping[str, ProcessInfo]) -> set[str]:
+        """Nodes that have no process although they have run before. While a task of their instance runs, nodes without
+        files are new."""
         stopped = supervised.keys() - processes.keys()
-        return stopped & await self._host.with_file(CONFIG) if stopped else set()
+        if not stopped:
+            return set()
+        with_files = await self._host.with_file(CONFIG)
+        return {node_id for node_id in stopped if node_id in with_files or supervised[node_id].idle}
 
-    async def _start(self, node_id: str, instance_id: str) -> None:
+    async def _start(self, node_id: str, of: Supervised) -> None:
         try:
-            with about(instance_id=instance_id, node_id=node_id):
-                await self._start_if_due(node_id, instance_id)
+            with about(instance_id=of.instance_id, node_id=node_id):
+                await self._start_if_due(node_id, of)
         except Exception:
             log.exception("node %s could not be started; retrying", node_id)
         finally:
             del self._starting[node_id]
 
-    async def _start_if_due(self, node_id: str, instance_id: str) -> None:
+    async def _start_if_due(self, node_id: str, of: Supervised) -> None:
         if await self._host.is_busy(node_id) or await self._host.process(node_id):
             return  # a task restarts or stops it, or has started it since this round began
         deaths, now = self._deaths[node_id], time.monotonic()
@@ -115,20 +143,43 @@ class Supervisor:
         deaths.count += 1
         deaths.started = now
         deaths.next_start = now + min(_FIRST_PAUSE * 2**deaths.count, _LONGEST_PAUSE)
-        log.warning("node %s of instance %s has died; starting it", node_id, instance_id)
+        if of.idle and not all([await self._host.has_file(node_id, name) for name in (CONFIG, DATA_FOLDER)]):
+            # It would start without keys, and its replicas would delete theirs.
+            deaths.failed, deaths.failure = _FAILED_STARTS, FILES_MISSING
+            log.error("node %s is not started: its files are missing", node_id, extra=RARELY)
+            return
+        log.warning("node %s of instance %s has died; starting it", node_id, of.instance_id)
         try:
-            await self._context.prepare_start(instance_id, node_id)
+            await self._context.prepare_start(of.instance_id, node_id)
             await self._host.start(node_id)
             self.starts += 1
         except (NodeStartFailed, OSError) as failure:
             deaths.failed += 1
+            deaths.failure = start_failure(str(failure))
             log.error("node %s does not start: %s", node_id, failure)
 
-    def _report(self, supervised: Mapping[str, str], dead: Collection[str]) -> None:
-        """Report an incident for each instance with a node that cannot be started; clear it once all its nodes run."""
-        for node_id in dead:
-            if self._deaths[node_id].failed >= _FAILED_STARTS:
-                self._incidents.report(supervised[node_id], "node_start", f"node {node_id} does not start")
-        broken = {supervised[node_id] for node_id in dead}
-        for instance_id in self._incidents.of_kind("node_start") - broken:
-            self._incidents.clear(instance_id, "node_start")
+    async def _report(self, supervised: Mapping[str, Supervised], dead: Collection[str]) -> None:
+        """Report an incident for each instance with a node that cannot be started, and start its repair; clear it once
+        all its nodes run."""
+        found: dict[FaultKind, set[str]] = {"node_start": set(), "broken_node": set()}
+        for node_id in sorted(dead):
+            deaths, of = self._deaths[node_id], supervised[node_id]
+            if deaths.failed < _FAILED_STARTS or deaths.failure is None:
+                continue
+            others = [other for other, place in supervised.items() if _same_shard(place, of) and other not in dead]
+            kind: FaultKind = "broken_node" if others else "node_start"
+            found[kind].add(of.instance_id)
+            advice = way_out(deaths.failure, has_other=bool(others))
+            detail = f"node {node_id} of shard {of.shard} does not start: {deaths.failure.cause}. {advice}"
+            self._incidents.report(of.instance_id, kind, detail)
+            if of.idle and (deaths.failure.damage == "membership" or (deaths.failure.damage == "data" and others)):
+                await in_background(self._rebuild, of.instance_id, node_id, deaths.failure)
+        unsettled = {supervised[node_id].instance_id for node_id in dead}
+        for kind, reported in found.items():
+            for instance_id in self._incidents.of_kind(kind) - reported:
+                if instance_id not in unsettled or any(instance_id in others for others in found.values()):
+                    self._incidents.clear(instance_id, kind)
+
+
+def _same_shard(one: Supervised, other: Supervised) -> bool:
+    return (one.instance_id, one.shard) == (other.instance_id, other.shard)

@@ -17,7 +17,10 @@ from cachewright.operations.configure import CONFIGURE
 from cachewright.operations.confirm import CONFIRM_CLIENT_ADDRESSES, CONFIRM_NO_TLS, CONFIRM_NO_WHITELIST
 from cachewright.operations.create import CREATE
 from cachewright.operations.delete import DELETE
+from cachewright.operations.flush import FLUSH
+from cachewright.operations.node_status import NODE_STATUS
 from cachewright.operations.operation import Operation
+from cachewright.operations.rebuild import REBUILD
 from cachewright.operations.resize.check import RESIZE_CHECK
 from cachewright.operations.resize.operation import RESIZE
 from cachewright.operations.restart import RESTART
@@ -34,6 +37,9 @@ OPERATIONS: Mapping[str, Operation[Any, Any]] = {
         RESTART,
         SWITCHOVER,
         UPGRADE,
+        FLUSH,
+        NODE_STATUS,
+        REBUILD,
         RESIZE_CHECK,
         CONFIGURE,
         *USER_CHANGES,

@@ -5,18 +5,27 @@ from typing import Any
 
 from cachewright import errors
 from cachewright.errors import ApiError
-from cachewright.model.instances import Instance
+from cachewright.model.incidents import Incident
+from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
 from cachewright.operations import OPERATIONS
 from cachewright.operations.operation import Operation
 
 
-def require_acceptable(operation: Operation[Any, Any], instance: Instance, unfinished: Sequence[Task]) -> None:
-    """ApiError if the operation may not be requested now. `unfinished` are the tasks of the instance that have not
-    ended: the status alone does not show a change of parameters, a deletion that waits, or a task that waits for the
-    maintenance window."""
+def require_acceptable(
+    operation: Operation[Any, Any],
+    instance: Instance,
+    unfinished: Sequence[Task],
+    incidents: Sequence[Incident] = (),
+) -> None:
+    """ApiError if the operation may not be requested now.
+
+    :param unfinished: tasks of the instance that have not ended: the status alone does not show a change of parameters,
+        a deletion that waits, or a task that waits for the maintenance window.
+    :param incidents: open incidents of the instance, which are the reason of a refusal.
+    """
     if instance.status not in operation.accepts:
-        raise ApiError(operation.not_accepted or busy_code(instance))
+        raise ApiError(operation.not_accepted or busy_code(instance), reason=reasons(incidents))
     if operation.cancels_others:
         return
     for task in unfinished:
@@ -26,6 +35,25 @@ def require_acceptable(operation: Operation[Any, Any], instance: Instance, unfin
         removes = other.status_after_success is None
         if other.busy and (removes or other.status_while_running == instance.status):
             raise ApiError(other.busy)
+    if operation.needs_every_node and (broken := blocking(incidents)):
+        raise ApiError(errors.INSTANCE_RECOVERING, reason=reasons(broken))
+
+
+def require_no_stopped_node(operation: Operation[Any, Any], nodes: Sequence[Node]) -> None:
+    """ApiError if the operation needs every node, and the owner has stopped one."""
+    stopped = [node.id for node in nodes if not node.should_run]
+    if operation.needs_every_node and stopped:
+        raise ApiError(errors.INSTANCE_NOT_RUNNING, reason=f"Node {stopped[0]} is stopped; start it first.")
+
+
+def blocking(incidents: Sequence[Incident]) -> list[Incident]:
+    """Return the incidents that block operations which need every node, although the instance serves."""
+    return [incident for incident in incidents if incident.kind == "broken_node"]
+
+
+def reasons(incidents: Sequence[Incident]) -> str:
+    """Return what the incidents say, as text for an error."""
+    return "; ".join(incident.detail for incident in incidents)
 
 
 def require_retriable(operation: Operation[Any, Any], instance: Instance) -> None:

@@ -25,7 +25,9 @@ class Delete(Operation[None, NoParams]):
     permission = "dcs:instance:delete"
     params = NoParams
     outline = ("Resource release.",)
-    accepts = frozenset({"CREATING", "RUNNING", "EXTENDING", "RESTARTING", "UPGRADING", "ERROR", "CREATEFAILED"})
+    accepts = frozenset(
+        {"CREATING", "RUNNING", "EXTENDING", "RESTARTING", "UPGRADING", "FLUSHING", "ERROR", "CREATEFAILED"}
+    )
     not_accepted = errors.INSTANCE_NOT_DELETABLE
     busy = errors.INSTANCE_STATE_CONFLICT
     cancels_others = True

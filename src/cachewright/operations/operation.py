@@ -47,6 +47,7 @@ class Operation(Generic[RequestT, ParamsT]):
     :cvar accepts: instance statuses in which it may be requested.
     :cvar not_accepted: error code in other statuses; None for the `busy` code of the operation in progress.
     :cvar busy: error code for other requests while a task of this operation runs; None to accept them.
+    :cvar needs_every_node: it is refused while a node is broken (an incident `broken_node`).
     :cvar cancels_others: it is accepted while other tasks are unfinished, cancels them, and runs when they have ended.
     :cvar repeatable: False: while one of its tasks has not ended, another request returns that task.
     :cvar interruptible: its tasks can be paused and cancelled while they run.
@@ -65,6 +66,7 @@ class Operation(Generic[RequestT, ParamsT]):
     accepts: frozenset[str] = frozenset({"RUNNING"})
     not_accepted: str | None = None
     busy: str | None = None
+    needs_every_node: bool = False
     cancels_others: bool = False
     repeatable: bool = True
     interruptible: bool = True

@@ -1,7 +1,7 @@
 """Requests of callers: decoded from the contract's shapes, not yet validated against the instance."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -9,6 +9,7 @@ from cachewright.flavors import Flavor
 from cachewright.model.accounts import AccountRole
 from cachewright.model.instances import Role
 from cachewright.model.tasks import DEFAULT_MODE, MigrationMode
+from cachewright.operations.start_failure import StartFailure
 
 
 class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,3 +105,22 @@ class CommandsRequest(msgspec.Struct, frozen=True):
     """The commands that clients may not use from now on, in place of the present ones."""
 
     disabled: tuple[str, ...]
+
+
+class RebuildRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A repair of one node.
+
+    :ivar is_serving_primary: the node runs and is the primary of its shard.
+    :ivar failure: why it does not start; None if it runs.
+    """
+
+    node_id: str
+    is_serving_primary: bool = False
+    failure: StartFailure | None = None
+
+
+class NodeStatusRequest(msgspec.Struct, frozen=True):
+    """Nodes to start or to stop; without ids, all nodes of the instance."""
+
+    action: Literal["start", "stop"]
+    node_ids: tuple[str, ...] = ()

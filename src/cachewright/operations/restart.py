@@ -36,6 +36,7 @@ class Restart(Operation[None, NoParams]):
     params = NoParams
     outline = (PRE_CHECK, NODE_RESTART, POST_CHECK)
     busy = errors.INSTANCE_RESTARTING
+    needs_every_node = True
     status_while_running = "RESTARTING"
 
     def validate(self, instance: Instance, nodes: Sequence[Node], request: None) -> Accepted[NoParams]:

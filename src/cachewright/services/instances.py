@@ -21,7 +21,7 @@ from cachewright.operations import admission
 from cachewright.operations.create import CREATE, room_for_new
 from cachewright.operations.requests import CreateRequest
 from cachewright.placement.port_reservation import reserve
-from cachewright.services.tasks import add_task
+from cachewright.services.new_tasks import add_task
 from cachewright.services.templates import template_of
 from cachewright.store import instances
 from cachewright.store.database import Database

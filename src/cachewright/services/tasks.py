@@ -6,7 +6,6 @@ commit. If the server ends in between, its next start enqueues the task.
 """
 
 import asyncio
-import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from cachewright import errors
 from cachewright.clock import now_ms
 from cachewright.errors import ApiError
 from cachewright.model.identity import Principal
+from cachewright.model.incidents import Incident
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import ENDED, Control, MigrationMode, Task
 from cachewright.monitoring.inspection import NodeBudget
@@ -26,16 +26,15 @@ from cachewright.operations.context import OperationContext
 from cachewright.operations.execution import node_errors_as_failures
 from cachewright.operations.expected_duration import estimated
 from cachewright.operations.instance_status import set_status_after
-from cachewright.operations.operation import Accepted, Operation, ParamsT, RequestT
+from cachewright.operations.operation import Operation, ParamsT, RequestT
 from cachewright.operations.requests import ResizeRequest
 from cachewright.operations.resize.operation import RESIZE, Preview
 from cachewright.placement.capacity import Limits, Shortage
 from cachewright.services.instance_attributes import AttributeChange
 from cachewright.services.instance_attributes import store as store_attributes
 from cachewright.services.lookup import instance_of, task_of, with_tasks_before
-from cachewright.services.scheduled_tasks import begin_of_window
-from cachewright.store import instances, task_controls, tasks
-from cachewright.tasks import plan
+from cachewright.services.new_tasks import add_task, new_task
+from cachewright.store import incidents, instances, task_controls, tasks
 from cachewright.tasks.feed import TaskFeed
 from cachewright.tasks.operation import CANCELLED, ActionFailed
 from cachewright.threads import RequestThreads
@@ -84,8 +83,11 @@ class TaskService(msgspec.Struct, frozen=True):
                 for task in unfinished:
                     if task.kind == operation.kind:
                         return task
-            acceptance.require_acceptable(operation, instance, unfinished)
+            faults = incidents.open_of(connection, instance_id)
+            acceptance.require_acceptable(operation, instance, unfinished, faults)
             nodes = instances.nodes_of(connection, instance_id)
+            if not unfinished:
+                acceptance.require_no_stopped_node(operation, nodes)
             accepted = operation.validate(instance, nodes, request)
             self._require_room(connection, limits, operation, instance, nodes=nodes, params=accepted.params)
             cancelled = _cancel(connection, unfinished) if operation.cancels_others else []
@@ -115,7 +117,7 @@ class TaskService(msgspec.Struct, frozen=True):
             with self.context.database.read() as connection:
                 instance = instance_of(connection, principal.project_id, instance_id)
                 accepted = RESIZE.validate(instance, instances.nodes_of(connection, instance_id), request)
-            return instance, _new_task(RESIZE, principal, instance, accepted)
+            return instance, new_task(RESIZE, principal, instance, accepted)
 
         instance, task = await self.threads.read(principal.project_id, draft)
         return instance, await self._preview(task, request.mode)
@@ -128,10 +130,17 @@ class TaskService(msgspec.Struct, frozen=True):
                         preview = await RESIZE.preview(self.context, task, mode)
                     shortages = await self.threads.read(task.project_id, lambda: self._shortages(task))
             except ActionFailed as failure:
-                raise ApiError(errors.INSTANCE_NOT_RUNNING, reason=failure.message) from failure
+                faults = await self.threads.read(task.project_id, lambda: self._faults(task))
+                reason = "; ".join([failure.message, *(fault.detail for fault in faults)])
+                raise ApiError(errors.INSTANCE_NOT_RUNNING, reason=reason) from failure
             except TimeoutError as error:
                 raise ApiError(errors.INSTANCE_NOT_RUNNING, reason="its nodes do not answer in time") from error
-        blockers = (*((shortage.code, shortage.reason) for shortage in shortages), *preview.blockers)
+        broken = acceptance.blocking(await self.threads.read(task.project_id, lambda: self._faults(task)))
+        blockers = (
+            *((errors.INSTANCE_RECOVERING, incident.detail) for incident in broken),
+            *((shortage.code, shortage.reason) for shortage in shortages),
+            *preview.blockers,
+        )
         return msgspec.structs.replace(preview, blockers=blockers)
 
     def control(self, principal: Principal, instance_id: str, task_id: str, control: Control) -> Task:
@@ -209,6 +218,10 @@ class TaskService(msgspec.Struct, frozen=True):
         if room is not None:
             admission.require_room(connection, limits, instance.project_id, room, instance)
 
+    def _faults(self, task: Task) -> list[Incident]:
+        with self.context.database.read() as connection:
+            return incidents.open_of(connection, task.instance_id)
+
     def _shortages(self, task: Task) -> list[Shortage]:
         """Return the shortages for which a resize would be refused. The preview itself checks disk space, because it
         knows the moved bytes."""
@@ -218,66 +231,6 @@ class TaskService(msgspec.Struct, frozen=True):
             nodes = instances.nodes_of(connection, task.instance_id)
             room = RESIZE.required_room(nodes, RESIZE.params_of(task), None)
             return admission.shortages(connection, limits, task.project_id, room, instance)
-
-
-def add_task(
-    connection: sa.Connection,
-    operation: Operation[Any, ParamsT],
-    principal: Principal,
-    instance: Instance,
-    accepted: Accepted[ParamsT],
-    *,
-    dataset: int = 0,
-) -> Task:
-    """Store a task with its expected duration. Set the instance's status to that of the operation, unless it must wait
-    for another task, which it does not cancel, or for the maintenance window.
-
-    :param dataset: the instance's data in bytes; 0 if it has not been measured.
-    """
-    task = _new_task(operation, principal, instance, accepted)
-    # Lists are ordered by this time. A clock that was set back must not hide the latest task.
-    created_at = max(task.created_at, tasks.last_created_at(connection, principal.project_id))
-    begins_at = begin_of_window(instance, now_ms()) if accepted.in_window else None
-    task = estimated(
-        connection,
-        operation,
-        msgspec.structs.replace(task, created_at=created_at, begins_at=begins_at),
-        instances.nodes_of(connection, instance.id),
-        mode=accepted.control.mode,
-        dataset=dataset,
-    )
-    is_next = begins_at is None and (operation.cancels_others or not tasks.active_of(connection, instance.id))
-    tasks.add(connection, task)
-    if is_next:
-        instances.change(connection, instance.id, status=operation.status_while_running, updated_at=task.created_at)
-    return task
-
-
-def _new_task(
-    operation: Operation[Any, ParamsT], principal: Principal, instance: Instance, accepted: Accepted[ParamsT]
-) -> Task:
-    created_at = now_ms()
-    task_id = _new_id(created_at)
-    return Task(
-        id=task_id,
-        instance_id=instance.id,
-        project_id=principal.project_id,
-        kind=operation.kind,
-        name=operation.name,
-        status="WAITING",
-        params=msgspec.to_builtins(accepted.params),
-        details=dict(accepted.details),
-        user_id=principal.user_id,
-        user_name=principal.user_name,
-        created_at=created_at,
-        steps=plan.outline(task_id, operation.outline),
-    )
-
-
-def _new_id(created_at: int) -> str:
-    """Random after 48 bits of time, as UUIDs of version 7: DBOS runs tasks that were enqueued in the same second in the
-    order of their ids, because the time of SQLite has no fractions with Python 3.11."""
-    return f"{created_at:012x}{secrets.token_hex(10)}"
 
 
 def _cancel(connection: sa.Connection, unfinished: Sequence[Task]) -> list[Task]:

@@ -181,11 +181,13 @@ def statuses(connection: sa.Connection) -> dict[str, tuple[str, str, str | None]
     return {row.id: (row.project_id, row.status, row.error_code) for row in connection.execute(sa.select(*columns))}
 
 
-def should_run_in(connection: sa.Connection, in_statuses: Collection[str]) -> dict[str, str]:
-    """Return the instance ids, by node id, of nodes that should run in instances in one of these statuses."""
-    joined = sa.select(nodes.c.id, nodes.c.instance_id).join(instances, instances.c.id == nodes.c.instance_id)
+def should_run_in(connection: sa.Connection, in_statuses: Collection[str]) -> dict[str, tuple[str, int]]:
+    """Return the instance id and the shard, by node id, of nodes that should run in instances in one of these
+    statuses."""
+    columns = sa.select(nodes.c.id, nodes.c.instance_id, nodes.c.shard)
+    joined = columns.join(instances, instances.c.id == nodes.c.instance_id)
     query = joined.where(nodes.c.should_run.is_(True), instances.c.status.in_(in_statuses))
-    return {row.id: row.instance_id for row in connection.execute(query)}
+    return {row.id: (row.instance_id, row.shard) for row in connection.execute(query)}
 
 
 def _with_decrypted_secrets(connection: sa.Connection, row: sa.Row[tuple[Any, ...]]) -> Instance:

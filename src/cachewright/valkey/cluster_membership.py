@@ -170,6 +170,15 @@ async def fail_over(primary: Node, replicas: Sequence[Node], nodes: Sequence[Nod
     return False
 
 
+async def take_over(replica: Node, access: Access) -> None:
+    """Promote a replica without the agreement of the other primaries, because its primary has failed and too few are
+    left to agree. Writes that the primary had acknowledged and not replicated are lost. Returns before the other nodes
+    know it."""
+    async with connect(replica, access) as client:
+        await ask(client, "CLUSTER FAILOVER", "TAKEOVER")
+        await _becomes_primary(client)
+
+
 async def _agree_on(primary: Node, nodes: Sequence[Node], access: Access) -> bool:
     """Whether all nodes that answer know the same epoch and slots of a primary."""
     seen = {

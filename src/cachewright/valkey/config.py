@@ -27,6 +27,9 @@ from cachewright.valkey.users import User
 
 CLUSTER_NODE_TIMEOUT_MS = 5000
 
+DATA_FOLDER = "appendonlydir"
+"""Name of the folder with the append-only files of a node."""
+
 LISTENER = "listener.conf"
 """Name of the file with the setting of the port at the start of a node."""
 

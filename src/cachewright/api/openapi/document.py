@@ -160,6 +160,8 @@ def _success(annotation: Any, name: str, shapes: _Shapes) -> Schema:
     (shape,) = get_args(annotation)
     if shape is type(None):
         return {"description": "Done; the answer has no body."}
+    if shape is str:
+        return {"description": "Done.", "content": {"text/plain": {"schema": {"type": "string"}}}}
     schema = shapes.written(shape)
     return {"description": _text(shape.__doc__) or "Done.", "content": _json(schema, ANSWERS.get(name))}
 

@@ -34,6 +34,7 @@ BODIES: Mapping[str, Any] = {
     "RestartOrFlushInstances": {"instances": [_INSTANCE], "action": "restart"},
     "UpdateSlavePriority": {"slave_priority_weight": 1},
     "UpgradeInstanceMinorVersion": {"engine_minor_version": "latest"},
+    "ChangeNodesStartStopStatus": {"action": "stop", "node_ids": [_NODE]},
     "ResizeInstance": {"spec_code": _LARGE, "new_capacity": 5},
     "PlanResize": {"spec_code": _LARGE},
     "UpdateConfigurations": {"redis_config": [_PARAMETER]},
@@ -154,6 +155,7 @@ _SHAPES: Mapping[str, msgspec.Struct] = {
     "UpdateInstanceConfig": plans.JobId(_TASK),
     "ChangeMasterStandbyAsync": plans.JobId(_TASK),
     "ExecuteClusterSwitchover": plans.JobId(_TASK),
+    "RebuildNode": plans.JobId(_TASK),
     "ListConfigHistories": configurations.HistoryList(
         1,
         [configurations.HistoryItem(history_id=_TASK, created_at="2026-08-21T12:00:00.503Z", status="SUCCESS")],

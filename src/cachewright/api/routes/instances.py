@@ -29,6 +29,7 @@ from cachewright.errors import ApiError
 from cachewright.model.identity import Principal
 from cachewright.model.instances import Instance
 from cachewright.operations.delete import DELETE
+from cachewright.operations.flush import FLUSH
 from cachewright.operations.operation import NoParams, Operation
 from cachewright.operations.requests import CommandsRequest
 from cachewright.operations.resize.operation import RESIZE
@@ -146,11 +147,12 @@ def resize_instance(
 def restart_or_flush_instances(
     request: Call, tasks: Tasks, body: Body[change_schemas.StatusBody]
 ) -> Response[change_schemas.BatchResults]:
-    """RestartOrFlushInstances: restarts one node after another. Flushing is not supported."""
-    ids = _instance_ids(body.read().instances)
+    """RestartOrFlushInstances: restarts one node after another, or deletes all keys."""
+    wanted = body.read()
+    ids = _instance_ids(wanted.instances)
     principal = requests.principal(request)
     name_subjects(request, ids)
-    return responses.json(_submit_each(tasks, RESTART, principal, ids))
+    return responses.json(_submit_each(tasks, FLUSH if wanted.action == "flush" else RESTART, principal, ids))
 
 
 def _instance_ids(texts: Sequence[str]) -> list[str]:
@@ -170,8 +172,8 @@ def _submit_each(
     for instance_id in ids:
         try:
             tasks.submit(operation, principal, instance_id, None)
-        except ApiError:
-            results.append(change_schemas.BatchResult("failed", instance_id))
+        except ApiError as refusal:
+            results.append(change_schemas.BatchResult("failed", instance_id, refusal.code, refusal.message))
         else:
             results.append(change_schemas.BatchResult("success", instance_id))
     return change_schemas.BatchResults(results)

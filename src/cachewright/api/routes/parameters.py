@@ -30,6 +30,7 @@ from cachewright.services.instance_attributes import InstanceAttributes
 from cachewright.services.instance_queries import InstanceQueries
 from cachewright.services.instances import InstanceService
 from cachewright.services.node_queries import NodeQueries
+from cachewright.services.rebuilds import RebuildService
 from cachewright.services.server_versions import ServerVersions
 from cachewright.services.switchovers import SwitchoverService
 from cachewright.services.task_records import TaskRecords
@@ -58,6 +59,7 @@ Versions: TypeAlias = NamedDependency[ServerVersions]
 Records: TypeAlias = NamedDependency[TaskRecords]
 Webhooks: TypeAlias = NamedDependency[WebhookService]
 Entries: TypeAlias = NamedDependency[AuditLog]
+Rebuilds: TypeAlias = NamedDependency[RebuildService]
 Switchovers: TypeAlias = NamedDependency[SwitchoverService]
 Tokens: TypeAlias = NamedDependency[TokenService]
 Users: TypeAlias = NamedDependency[UserQueries]

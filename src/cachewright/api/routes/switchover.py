@@ -1,4 +1,4 @@
-"""Which node is the primary of a shard: switchovers, and the priorities of replicas."""
+"""Nodes of a shard: switchovers, priorities of replicas, repairs."""
 
 from litestar import Response, post, put
 
@@ -10,12 +10,16 @@ from cachewright.api.routes.parameters import (
     GroupId,
     InstanceId,
     NodeId,
+    Rebuilds,
     Switchovers,
+    Tasks,
     endpoint,
     while_connected,
 )
 from cachewright.api.schemas.plans import JobId
-from cachewright.api.schemas.switchover import PriorityBody
+from cachewright.api.schemas.switchover import NodeStatusBody, PriorityBody
+from cachewright.operations.node_status import NODE_STATUS
+from cachewright.operations.requests import NodeStatusRequest
 
 _INSTANCES = "/v2/{project_id:str}/instances/{instance_id:str}"
 _INSTANCE = "/v2/{project_id:str}/instance/{instance_id:str}"
@@ -74,3 +78,25 @@ async def update_slave_priority(
     )
     await while_connected(request, changed)
     return responses.no_content()
+
+
+@post(_INSTANCES + "/nodes/{node_id:str}/rebuild", status_code=200, opt=needs("dcs:instance:modifyStatus"))
+@endpoint
+async def rebuild_node(request: Call, rebuilds: Rebuilds, instance_id: InstanceId, node_id: NodeId) -> Response[JobId]:
+    """An extension: repairs a node that does not start, or gives a replica all data of its primary again. Follow it
+    with ShowJobInfo."""
+    task = await while_connected(request, rebuilds.rebuild(requests.principal(request), instance_id, node_id))
+    return responses.json(JobId(task.id))
+
+
+@put(_INSTANCES + "/nodes/status", status_code=200, opt=needs("dcs:instance:modifyStatus"))
+@endpoint
+def change_nodes_start_stop_status(
+    request: Call, tasks: Tasks, instance_id: InstanceId, body: Body[NodeStatusBody]
+) -> Response[str]:
+    """ChangeNodesStartStopStatus: stops or starts nodes. Follow it with ShowJobInfo."""
+    wanted = body.read()
+    ids = tuple(dict.fromkeys(node_id.lower() for node_id in wanted.node_ids))
+    principal = requests.principal(request)
+    task = tasks.submit(NODE_STATUS, principal, instance_id, NodeStatusRequest(wanted.action, ids))
+    return responses.text(f"job_id:{task.id}")

@@ -38,15 +38,20 @@ class BatchDeleteBody(msgspec.Struct, frozen=True):
 
 
 class StatusBody(msgspec.Struct, frozen=True):
-    """`restart` and `soft_restart` do the same: nodes are processes, so no machine can be restarted."""
+    """`restart` and `soft_restart` do the same: nodes are processes, so no machine can be restarted. `flush` deletes
+    all keys."""
 
-    action: Literal["restart", "soft_restart"]
+    action: Literal["restart", "soft_restart", "flush"]
     instances: list[str] = []
 
 
 class BatchResult(msgspec.Struct, frozen=True):
+    """`error_code` and `error_msg` are an extension: why the instance was refused."""
+
     result: Literal["success", "failed"]
     instance: str
+    error_code: str | msgspec.UnsetType = msgspec.UNSET
+    error_msg: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class BatchResults(msgspec.Struct, frozen=True):

@@ -16,7 +16,8 @@ from cachewright.monitoring.snapshots import InstanceSnapshot
 
 
 class NodeState(msgspec.Struct, frozen=True, kw_only=True):
-    """State of a node. Memory in bytes; numbers are null if the node does not respond."""
+    """State of a node. Memory in bytes; numbers are null if the node does not respond. `should_run` is false for a node
+    that was stopped."""
 
     node_id: str
     address: str
@@ -26,6 +27,8 @@ class NodeState(msgspec.Struct, frozen=True, kw_only=True):
     used_memory: int | None
     max_memory: int
     ops_per_second: int | None
+    priority: int
+    should_run: bool
 
 
 class ShardState(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,4 +182,6 @@ def _node(node: Node, stats: NodeStats | None, role_if_silent: Role) -> NodeStat
         used_memory=stats.used_memory if stats else None,
         max_memory=node.maxmemory,
         ops_per_second=stats.ops_per_second if stats else None,
+        priority=node.priority,
+        should_run=node.should_run,
     )

@@ -20,7 +20,11 @@ app.command(
     name="parameters",
     help="Parameters of an instance: list, set.",
 )
-app.command("cachewright.cli.remote.nodes:app", name="nodes", help="Nodes of an instance: switchover, priority.")
+app.command(
+    "cachewright.cli.remote.nodes:app",
+    name="nodes",
+    help="Nodes of an instance: switchover, priority, rebuild, stop, start.",
+)
 app.command("cachewright.cli.remote.versions:version")
 app.command("cachewright.cli.remote.versions:upgrade")
 app.command(
@@ -230,8 +234,7 @@ def restart(instance: Instance, *, target: Target = DEFAULT_TARGET, wait: Wait =
     server = ApiClient(target.account())
     body = found(server, instance)
     answer = server.ask("PUT", "instances/status", {"instances": [body["instance_id"]], "action": "restart"})
-    if answer["results"][0]["result"] != "success":
-        raise CommandFailed(f"{body['name']} is {body['status']} and cannot be restarted now")
+    _require_success(body, answer)
     follow(server, body["instance_id"], answer if json else f"{body['name']} is being restarted", wait, json)
 
 
@@ -248,6 +251,24 @@ def scan(instance: Instance, *, target: Target = DEFAULT_TARGET, wait: Wait = Fa
 
 
 @app.command
+def flush(
+    instance: Instance,
+    *,
+    target: Target = DEFAULT_TARGET,
+    yes: Annotated[bool, Parameter(negative="", help="Do not ask for confirmation.")] = False,
+    wait: Wait = False,
+    json: AsJson = False,
+) -> None:
+    """Delete all keys of an instance. Its nodes, parameters and address stay."""
+    server = ApiClient(target.account())
+    body = found(server, instance)
+    _confirm(body, "nothing was flushed", yes=yes)
+    answer = server.ask("PUT", "instances/status", {"instances": [body["instance_id"]], "action": "flush"})
+    _require_success(body, answer)
+    follow(server, body["instance_id"], answer if json else f"{body['name']} is being flushed", wait, json)
+
+
+@app.command
 def delete(
     instance: Instance,
     *,
@@ -259,12 +280,23 @@ def delete(
     """Delete an instance and all its data."""
     server = ApiClient(target.account())
     body = found(server, instance)
+    _confirm(body, "nothing was deleted", yes=yes)
+    answer = server.ask("DELETE", f"instances/{body['instance_id']}")
+    follow(server, body["instance_id"], answer if json else f"{body['name']} is being deleted", wait, json)
+
+
+def _confirm(body: Any, unchanged: str, *, yes: bool) -> None:
     if not yes:
         print(f"{body['name']} ({body['instance_id']}), {body['used_memory']} MB in use")
         if input("Type the name of the instance to confirm: ") != body["name"]:
-            raise CommandFailed("the name does not match; nothing was deleted")
-    answer = server.ask("DELETE", f"instances/{body['instance_id']}")
-    follow(server, body["instance_id"], answer if json else f"{body['name']} is being deleted", wait, json)
+            raise CommandFailed(f"the name does not match; {unchanged}")
+
+
+def _require_success(body: Any, answer: Any) -> None:
+    """CommandFailed with the reason if RestartOrFlushInstances has refused the only instance."""
+    (result,) = answer["results"]
+    if result["result"] != "success":
+        raise CommandFailed(f"{body['name']} is {body['status']}: {result['error_msg']} ({result['error_code']})")
 
 
 def found(server: ApiClient, instance: str) -> Any:

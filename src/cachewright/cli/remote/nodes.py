@@ -1,4 +1,4 @@
-"""`cachewright instances nodes`: which node of a shard is the primary."""
+"""`cachewright instances nodes`: switchover, priority, rebuild, stop, start."""
 
 from typing import Annotated, Any
 
@@ -65,6 +65,51 @@ def priority(
         print_json(answer)
     else:
         print(f"{chosen['node_id']} has priority {weight}")
+
+
+@app.command
+def rebuild(
+    instance: Instance, node: Node, *, target: Target = DEFAULT_TARGET, wait: Wait = False, json: AsJson = False
+) -> None:
+    """Repair a node that does not start, or give a replica all data of its primary again.
+
+    Example: cachewright instances nodes rebuild cache 3f2a --wait
+    """
+    server = ApiClient(target.account())
+    body = found(server, instance)
+    chosen = found_node(server, body["instance_id"], node)
+    answer = server.ask("POST", f"instances/{body['instance_id']}/nodes/{chosen['node_id']}/rebuild")
+    follow(server, body["instance_id"], answer if json else f"{chosen['node_id']} is rebuilt", wait, json)
+
+
+@app.command
+def stop(
+    instance: Instance, *nodes: Node, target: Target = DEFAULT_TARGET, wait: Wait = False, json: AsJson = False
+) -> None:
+    """Stop nodes, until they are started again; without names, all nodes of the instance.
+
+    Example: cachewright instances nodes stop cache 3f2a --wait
+    """
+    _change_status(instance, nodes, "stop", target, wait=wait, json=json)
+
+
+@app.command
+def start(
+    instance: Instance, *nodes: Node, target: Target = DEFAULT_TARGET, wait: Wait = False, json: AsJson = False
+) -> None:
+    """Start nodes that were stopped; without names, all nodes of the instance."""
+    _change_status(instance, nodes, "start", target, wait=wait, json=json)
+
+
+def _change_status(
+    instance: str, nodes: tuple[str, ...], action: str, target: Target, *, wait: bool, json: bool
+) -> None:
+    server = ApiClient(target.account())
+    body = found(server, instance)
+    ids = [found_node(server, body["instance_id"], node)["node_id"] for node in nodes]
+    answer = server.ask("PUT", f"instances/{body['instance_id']}/nodes/status", {"action": action, "node_ids": ids})
+    result = {"body": answer} if json else f"{action}: {len(ids) or 'all'} nodes"
+    follow(server, body["instance_id"], result, wait, json)
 
 
 def found_node(server: ApiClient, instance_id: str, node: str) -> Any:

@@ -59,7 +59,7 @@ async def start_node(context: OperationContext, step: StepContext, arguments: St
         await context.host.start(node.id)
     except NodeStartFailed as failure:
         raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id} did not start: {failure}") from failure
-    node = await _wait_until_answering(context, instance, node)
+    node = await wait_until_answering(context, instance, node)
     if arguments.founding and node.role == "primary":
         await cluster_membership.replace_placeholder(node, context.access(instance), founding=True)
 
@@ -104,7 +104,7 @@ async def ensure_restarted(
             await context.views(instance, [node], needed="all")
             raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {node.id} does not end: {error}") from error
     async with asyncio.timeout(SETTLE_SECONDS):
-        node = await _wait_until_answering(context, instance, node)
+        node = await wait_until_answering(context, instance, node)
         topology = topology_of(instance.spec_code)
         while topology.has_sentinel and not await admit(context, instance, node):
             await asyncio.sleep(_POLL_SECONDS)
@@ -201,7 +201,7 @@ async def _write_files(context: OperationContext, instance: Instance, node: Node
     await context.host.write_files(node.id, missing | await context.files(instance, node))
 
 
-async def _wait_until_answering(context: OperationContext, instance: Instance, node: Node) -> Node:
+async def wait_until_answering(context: OperationContext, instance: Instance, node: Node) -> Node:
     """Wait until the node answers; the timeout of the action limits this. Returns the node with the kind of access that
     it offers. Raises NodeBusy while the node loads its data."""
     while True:

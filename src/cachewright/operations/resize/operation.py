@@ -92,6 +92,7 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
     outline = (PRE_CHECK, "Data migration.", POST_CHECK)
     busy = errors.INSTANCE_RESIZING
     reserves_room = True
+    needs_every_node = True
     status_while_running = "EXTENDING"
 
     def validate(self, instance: Instance, nodes: Sequence[Node], request: ResizeRequest) -> Accepted[ResizeParams]:

@@ -106,6 +106,7 @@ async function request(method, path, body) {
     throw new RequestFailed(0, "", "No response from the server.");
   }
   const text = await answer.text();
+  if (answer.ok && answer.headers.get("content-type")?.startsWith("text/plain")) return text;
   const content = text ? JSON.parse(text) : null;
   if (!answer.ok) throw new RequestFailed(answer.status, content?.error_code ?? "", `${content?.error_msg ?? "Request failed."} (${content?.error_code})`);
   return content;

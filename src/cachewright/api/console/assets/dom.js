@@ -51,7 +51,7 @@ export function table(caption, columns, rows, { right = [], empty = "Nothing yet
 
 export function status(word) {
   const tone = { RUNNING: "good", SUCCESS: "good", FINISH: "good", Active: "good", AVAILABLE: "good", ok: "good", FAILED: "bad", ERROR: "bad",
-    CREATEFAILED: "bad", DELETEFAILED: "bad", Inactive: "bad", fail: "bad", WAITING: "idle" }[word] ?? "busy";
+    CREATEFAILED: "bad", DELETEFAILED: "bad", Inactive: "bad", fail: "bad", WAITING: "idle", Stopped: "idle" }[word] ?? "busy";
   return h("span", { class: `status ${tone}` }, word);
 }
 

@@ -8,6 +8,7 @@ import { dialog } from "/console/dialog.js";
 import { bar, h, say, show, status, table } from "/console/dom.js";
 import { isCluster, isSingle } from "/console/flavor.js";
 import { number, seconds, size } from "/console/format.js";
+import { nodeButton } from "/console/nodes.js";
 import { parameters } from "/console/parameters.js";
 import { resize } from "/console/resize.js";
 import { ring } from "/console/ring.js";
@@ -53,7 +54,7 @@ export async function instancePage(main, { signal, titled }, id) {
     slotsPanel.hidden = !cluster;
     nodesPanel.querySelector("h2").textContent = cluster ? "Shards" : isSingle(state.spec_code) ? "Node" : "Nodes";
     if (cluster) show(picture, ring(state), legend(state));
-    show(shards, shardTable(state));
+    show(shards, shardTable(state, drawTasks));
     if (spec !== state.spec_code || drawn !== state.status || taskId !== state.task?.task_id) {
       if (drawn && drawn !== state.status) say(`${state.name} is ${state.status}`);
       [spec, drawn, taskId] = [state.spec_code, state.status, state.task?.task_id];
@@ -117,6 +118,7 @@ function head(state, drawTasks) {
     h("div", { class: "buttons" },
       may("operator") && h("button", { type: "button", "data-key": "resize", disabled: changing, onclick: () => resize(state) }, "Resize"),
       may("operator") && h("button", { type: "button", class: "quiet", "data-key": "restart", disabled: changing, onclick: () => restart(state, drawTasks) }, "Restart"),
+      may("operator") && h("button", { type: "button", class: "danger quiet", "data-key": "flush", disabled: changing, onclick: () => flush(state, drawTasks) }, "Flush"),
       may("admin") && h("button", { type: "button", class: "danger quiet", "data-key": "delete", onclick: () => remove(state) }, "Delete")));
 }
 
@@ -131,19 +133,19 @@ function legend(state) {
     h("li", {}, swatch(shard.group_name), `${shard.group_name} `, h("b", {}, number(shard.slot_count)))));
 }
 
-function shardTable(state) {
+function shardTable(state, changed) {
   if (!isCluster(state.spec_code)) {
     return table(isSingle(state.spec_code) ? "Node" : "Nodes", ["Role", "Status", "Keys", "Memory in use", "Ops/s", "Address"],
       state.shards.flatMap((shard) => shard.nodes.map(nodeCells)), { right: ["Keys", "Ops/s"] });
   }
   const rows = state.shards.flatMap((shard) => shard.nodes.map((node, at) => [
-    at ? "" : h("span", {}, swatch(shard.group_name), shard.group_name), at ? "" : number(shard.slot_count), ...nodeCells(node)]));
-  return table("Shards and their nodes", ["Shard", "Slots", "Role", "Status", "Keys", "Memory in use", "Ops/s", "Address"], rows,
+    at ? "" : h("span", {}, swatch(shard.group_name), shard.group_name), at ? "" : number(shard.slot_count), ...nodeCells(node), ...(may("operator") ? [nodeButton(state, shard, node, changed)] : [])]));
+  return table("Shards and their nodes", ["Shard", "Slots", "Role", "Status", "Keys", "Memory in use", "Ops/s", "Address", ...(may("operator") ? ["Change"] : [])], rows,
     { right: ["Slots", "Keys", "Ops/s"] });
 }
 
 function nodeCells(node) {
-  return [node.role, status(node.status), number(node.keys),
+  return [node.role, status(node.should_run ? node.status : "Stopped"), number(node.keys),
     h("span", { class: "used" }, bar((100 * (node.used_memory ?? 0)) / node.max_memory, `Memory of ${node.address} in use`),
       size(node.used_memory)), number(node.ops_per_second), node.address];
 }
@@ -160,10 +162,24 @@ function restart(state, restarted) {
       ? "The node restarts. No data is lost. The instance is unavailable until the node is up again."
       : "The replicas restart. One of them then becomes the primary, and the old primary restarts. No data is lost. Clients wait for less than a second.";
   dialog(`Restart ${state.name}`, [h("p", {}, text)], "Restart", async () => {
-    const { results } = await ask("PUT", "instances/status", { instances: [state.instance_id], action: "restart" });
-    if (results[0].result !== "success") throw new Error("The instance cannot be restarted now.");
+    await changeStatus(state, "restart");
     restarted();
   });
+}
+
+async function changeStatus(state, action) {
+  const { results } = await ask("PUT", "instances/status", { instances: [state.instance_id], action });
+  if (results[0].result !== "success") throw new Error(`${results[0].error_msg} (${results[0].error_code})`);
+}
+
+function flush(state, flushed) {
+  const name = h("input", { required: true, autocomplete: "off", "aria-label": "Name of the instance" });
+  dialog(`Flush ${state.name}`, [h("p", {}, "This permanently deletes all keys of the instance. Its nodes and parameters stay. Type its name to confirm."), name], "Flush",
+    async () => {
+      if (name.value !== state.name) throw new Error("The name does not match.");
+      await changeStatus(state, "flush");
+      flushed();
+    }, { danger: true });
 }
 
 function remove(state) {

@@ -1,0 +1,75 @@
+"""Actions that stop and start nodes which stay in their instance."""
+
+import asyncio
+
+import msgspec
+
+from cachewright import errors
+from cachewright.hosts.host import NodeStartFailed
+from cachewright.operations.actions.action import NodeArguments, action
+from cachewright.operations.actions.cluster import is_settled
+from cachewright.operations.actions.nodes import wait_until_answering
+from cachewright.operations.context import OperationContext
+from cachewright.operations.ending_node import LONGEST_GRACE_SECONDS, EndingNode, node_detail
+from cachewright.tasks.operation import ActionFailed, StepContext
+from cachewright.topologies import topology_of
+
+_STOP_SECONDS = 120.0
+_SETTLE_SECONDS = 600.0
+_POLL_SECONDS = 0.02
+
+
+class NodeList(msgspec.Struct, frozen=True):
+    node_ids: tuple[str, ...]
+
+
+@action("halt node", NodeArguments, timeout=300 + LONGEST_GRACE_SECONDS, attempts=4, cancelling=10)
+async def halt_node(context: OperationContext, step: StepContext, arguments: NodeArguments) -> None:
+    """Ensure that the node does not run. A replica that runs takes over from it before, and its clients get time to
+    leave."""
+    await step.wait_until_allowed()
+    instance, nodes = await context.instance_and_nodes(step.task)
+    node = next(node for node in nodes if node.id == arguments.node_id)
+    step.measure(detail=node_detail(node))
+    views = await context.views(instance, nodes)
+    if views[node.id]:
+        ending = EndingNode(context, step, instance, node)
+        await ending.end_clients(has_successor=await ending.hand_over(nodes, views))
+    await context.change_node(node.id, should_run=False)
+    try:
+        await context.host.stop(node.id, _STOP_SECONDS)
+    except TimeoutError as error:
+        raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {node.id} does not end: {error}") from error
+
+
+@action("resume node", NodeArguments, timeout=300, attempts=4, cancelling=10)
+async def resume_node(context: OperationContext, step: StepContext, arguments: NodeArguments) -> None:
+    """Ensure that the node runs and answers."""
+    instance, nodes = await context.instance_and_nodes(step.task)
+    node = next(node for node in nodes if node.id == arguments.node_id)
+    step.measure(detail=node_detail(node))
+    await context.change_node(node.id, should_run=True)
+    if not await context.host.process(node.id):
+        await context.host.write_files(node.id, await context.files(instance, node))
+        try:
+            await context.host.start(node.id)
+        except NodeStartFailed as failure:
+            raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id} did not start: {failure}") from failure
+    await wait_until_answering(context, instance, node)
+
+
+@action("settle nodes", NodeList, timeout=_SETTLE_SECONDS, attempts=4)
+async def settle_nodes(context: OperationContext, step: StepContext, arguments: NodeList) -> None:
+    """Wait until the nodes are back in their cluster, and open their ports."""
+    instance, nodes = await context.instance_and_nodes(step.task)
+    topology, access = topology_of(instance.spec_code), context.access(instance)
+    started = [node for node in nodes if node.id in arguments.node_ids]
+    while True:
+        step.raise_if_cancelled()
+        settled = sum(await asyncio.gather(*(is_settled(topology, node, started, access) for node in started)))
+        step.measure(done=settled, detail=f"{{nodes_ready:{settled}/{len(started)}}}")
+        if settled == len(started):
+            break
+        await asyncio.sleep(_POLL_SECONDS)
+    for node in started:
+        await context.open_port(instance, node)
