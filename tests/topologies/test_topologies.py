@@ -59,7 +59,7 @@ def test_a_watched_node_starts_closed_and_refuses_writes() -> None:
     nodes = layout.new_nodes(SETTINGS, "i", HA)
     assert [node.role for node in nodes] == ["primary", "replica", "replica"]
     topology, access = topology_of(HA.spec_code), Access("secret", None, Path())
-    conf = valkey_conf(nodes[1], access, {}, topology.settings(nodes[1], access))
+    conf = valkey_conf(nodes[1], access, {}, topology.settings(nodes[1], access), [])
     assert "cluster-" not in conf
     assert {"min-replicas-to-write 1000", "include listener.conf", "databases 256"} <= set(conf.splitlines())
     assert "user cachewright-sentinel on #" in conf

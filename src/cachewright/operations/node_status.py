@@ -31,8 +31,8 @@ _LANE = "nodes"
 
 
 class NodeStatusParams(msgspec.Struct, frozen=True):
-    node_ids: tuple[str, ...]
-    action: Literal["start", "stop"]
+    node_ids: tuple[str, ...] = ()
+    action: Literal["start", "stop"] = "stop"
 
 
 class NodeStatus(Operation[NodeStatusRequest, NodeStatusParams]):
@@ -63,7 +63,7 @@ class NodeStatus(Operation[NodeStatusRequest, NodeStatusParams]):
         return Accepted(NodeStatusParams(chosen, request.action))
 
     def expected_seconds(self, task: Task, nodes: Sequence[Node], dataset: int) -> float:
-        return _SETTLE_SECONDS + _STOP_SECONDS * len(self.params_of(task).node_ids)
+        return _SETTLE_SECONDS + _STOP_SECONDS * len(self.params_of(task).node_ids or nodes)
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
         """Replicas stop before primaries. Nodes start together, because they wait for each other."""
