@@ -49,11 +49,11 @@ BENCHMARK = Benchmark(
     name="remaining",
     title="Remaining time",
     about="""
-Clusters with 36 MB to 2 GB of small strings, big collections, both, or small strings and one hash of two million fields
-are scaled out and in by turns, from one to four sources, in each migration mode: without clients, with clients, with
-clients that come and go, and with 20,000 writes a second of 4 KB into the slots that move. Some tasks are paused for
-ten seconds, in one the server is killed and started again, in one a source is frozen for five seconds. The tasks run on
-three installations, each of which is fresh before its first task.
+Clusters with 100 MB to 2 GB of small strings, big collections, both, or small strings and one hash of two million
+fields are scaled out and in by turns, from one to four sources, in each migration mode: without clients, with clients,
+with clients that come and go, and with 20,000 writes a second of 4 KB into the slots that move. Some tasks are paused
+for ten seconds, in one the server is killed and started again, in one a source is frozen for five seconds. The tasks
+run on three installations, each of which is fresh before its first task.
 
 The plan is requested right before each task, and the task's record is read five times a second. An estimate counts at
 the first reading that shows 10, 25, 50, 75 or 90 percent. Its error is the shown end minus the true end, as a share of
@@ -66,8 +66,8 @@ a mark every three seconds for resyncs that take hours; here it is every second.
 
 A percent is compared with the share of the duration that has elapsed. The interval between the 10th and the 90th
 percentile counts at all readings from 5 percent on. A jump is a shown end that differs by more than 15 % of the
-duration from that of the reading before, without a wait or a change of the control settings in the record. A kind of
-task is its content, direction, mode and clients.
+duration from that of the reading before, without a wait, a change of the control settings or another effort (by more
+than 5 %) in the record. A kind of task is its content, direction, mode and clients.
 """,
     measure=measure,
     summary=summary,

@@ -112,16 +112,16 @@ INSTALLATIONS: dict[Effort, tuple[tuple[Series, ...], ...]] = {
             Series(
                 content=Content.SMALL,
                 megabytes=1000,
-                shards=(*_OUT_AND_IN, 5, 3),
+                shards=_OUT_AND_IN,
                 clients=Clients.STEADY,
-                interrupted={4: Cause.PAUSE},
+                interrupted={2: Cause.PAUSE},
             ),
             Series(content=Content.SMALL, megabytes=2000, shards=_OUT_AND_IN),
             Series(content=Content.LARGE, megabytes=1600, shards=_OUT_AND_IN, clients=Clients.STEADY),
             Series(content=Content.MIXED, megabytes=1000, shards=_DOUBLED, clients=Clients.CHANGING),
         ),
         (
-            Series(content=Content.GIANT, megabytes=36, shards=_OUT_AND_IN),
+            Series(content=Content.GIANT, megabytes=300, shards=_OUT_AND_IN),
             Series(
                 content=Content.SMALL,
                 megabytes=700,
@@ -151,7 +151,7 @@ INSTALLATIONS: dict[Effort, tuple[tuple[Series, ...], ...]] = {
                 clients=Clients.STEADY,
                 interrupted={0: Cause.KILL},
             ),
-            Series(content=Content.SMALL, megabytes=800, shards=_OUT_AND_IN, clients=Clients.CHANGING),
+            Series(content=Content.SMALL, megabytes=1500, shards=_OUT_AND_IN, clients=Clients.CHANGING),
             Series(content=Content.MIXED, megabytes=1800, shards=_OUT_AND_IN),
             Series(content=Content.SMALL, megabytes=600, shards=(2, 3, 2), mode="gentle", clients=Clients.STEADY),
         ),

@@ -11,6 +11,7 @@ from itertools import pairwise
 import msgspec
 
 from bench.remaining_rivals import RIVALS, Shown, remaining_by
+from cachewright.tasks.estimator import RESTATED
 
 MARKS = (10, 25, 50, 75, 90)
 """Percents at which estimates are compared."""
@@ -28,6 +29,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     :ivar low: seconds after which one of ten such tasks has ended; :ivar high: after which nine have. None if unknown.
     :ivar is_waiting: the record says that a part of the task waits.
     :ivar control: the control settings, to notice a change.
+    :ivar effort: effort of the task as known at this time, as a multiple of the planned one.
     """
 
     at: float
@@ -37,6 +39,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     high: float | None = None
     is_waiting: bool = False
     control: str = ""
+    effort: float = 1.0
 
     @property
     def end(self) -> float:
@@ -136,14 +139,15 @@ def percent_deviations(task: Observed) -> Iterator[float]:
 
 
 def jumps(task: Observed) -> list[Sample]:
-    """Samples whose end is far from that of the sample before, though the record has no cause: no wait and no change of
-    the control settings."""
+    """Samples whose end is far from that of the sample before, though the record has no cause: no wait, no change
+    of the control settings, and no effort that turned out larger or smaller."""
     return [
         after
         for before, after in pairwise(task.samples)
         if after.at - before.at <= _SUCCESSIVE_SECONDS
         and abs(after.end - before.end) > _JUMP * task.active_seconds
         and not (before.is_waiting or after.is_waiting or before.control != after.control)
+        and abs(after.effort - before.effort) <= RESTATED
         and not task.is_interrupted(before.at, after.at)
     ]
 

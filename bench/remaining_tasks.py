@@ -107,6 +107,7 @@ def _sample(record: Any, at: float) -> Sample:
         high=shown["remain_high"],
         is_waiting=bool(shown["waiting"]),
         control=str(record["control"]),
+        effort=shown["effort"],
     )
 
 

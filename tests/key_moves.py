@@ -15,8 +15,9 @@ from cachewright.valkey.migration.mover import Move, Mover
 from cachewright.valkey.migration.open_slots import (
     complete_open_slots,
 )
+from cachewright.valkey.migration.range_size import RangeSize
 from cachewright.valkey.migration.source_state import MigrationState
-from cachewright.valkey.migration.transfer import RangeSize, Transfer
+from cachewright.valkey.migration.transfer import Transfer
 from cachewright.valkey.slots import SlotRange
 from cachewright.valkey.topology import ask_view
 from migration_control import Unhindered

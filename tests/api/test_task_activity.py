@@ -9,7 +9,7 @@ from cachewright.model.tasks import Control, Step, SubStep, Task, Wait
 from cachewright.tasks.plan import effort
 from database_fixtures import a_task
 
-EXTENSION = {"heartbeat", "waiting", "remain_seconds", "remain_low", "remain_high"}
+EXTENSION = {"heartbeat", "waiting", "remain_seconds", "remain_low", "remain_high", "effort"}
 
 
 def sub_step(name: str, progress_at: int | None, waiting: Wait | None) -> SubStep:
@@ -65,3 +65,4 @@ def test_record_and_events_have_the_extension_and_the_contract_has_not() -> None
     assert {name: event[name] for name in contract} == contract == stored["progress"]
     assert {name: event[name] for name in EXTENSION} == {name: stored[name] for name in EXTENSION}
     assert (event["remain_seconds"], event["remain_low"], event["remain_high"]) == (12.0, 9.0, 18.0)
+    assert event["effort"] == 1.0

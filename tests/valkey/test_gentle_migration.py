@@ -12,8 +12,8 @@ from valkey.cluster import ValkeyCluster
 from cachewright.valkey.client import NodeBusy
 from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.mover import Move, Mover
+from cachewright.valkey.migration.range_size import RangeSize
 from cachewright.valkey.migration.source_state import MigrationState
-from cachewright.valkey.migration.transfer import RangeSize
 from cachewright.valkey.slots import SlotRange
 from key_moves import (
     Gentle,

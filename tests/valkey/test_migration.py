@@ -1,23 +1,30 @@
 """Moves between nodes without a server."""
 
 import asyncio
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import psutil
 import pytest
 from bench.nodes import BareCluster, client_of
 
 from cachewright.model.instances import Node
-from cachewright.valkey.migration.jobs import jobs_in
+from cachewright.valkey.client import connect
+from cachewright.valkey.migration.jobs import count_keys, jobs, jobs_in, start_jobs
 from cachewright.valkey.migration.mover import Move, Mover, Next
+from cachewright.valkey.migration.moving_ahead import MovingAhead
+from cachewright.valkey.migration.range_size import RangeSize
 from cachewright.valkey.migration.source_state import MigrationState
-from cachewright.valkey.migration.transfer import RangeSize, Transfer, TransferProgress
-from cachewright.valkey.slots import SLOTS, SlotRange
+from cachewright.valkey.migration.transfer import Transfer, TransferProgress
+from cachewright.valkey.slots import SLOTS, SlotRange, slots_of
 from migration_control import Unhindered
 from serving import freeze, thaw
 from standalone_node import OPEN
 
 FIRST, SECOND = SlotRange(0, 4095), SlotRange(4096, 8191)
+KEYS = 4000
+PAUSE_SECONDS = 1.5
 
 
 @pytest.fixture
@@ -29,7 +36,12 @@ def cluster() -> Iterator[BareCluster]:
 def move(source: Node, target: Node, after: Node) -> Transfer:
     """The first range, with the second behind it."""
     said: list[Transfer] = []
-    move = Move(
+    asyncio.run(Mover(a_move(source, target, after)).ensure(said.append))
+    return said[-1]
+
+
+def a_move(source: Node, target: Node, after: Node) -> Move:
+    return Move(
         source=source,
         target=target,
         part=FIRST,
@@ -38,10 +50,8 @@ def move(source: Node, target: Node, after: Node) -> Transfer:
         control=Unhindered(),
         stalled_seconds=30,
         state=MigrationState(cpus=2),
-        following=Next(after, SECOND),
+        following=Next(after, SECOND, RangeSize(keys=0, bytes_per_key=100.0), lambda _: None),
     )
-    asyncio.run(Mover(move).ensure(said.append))
-    return said[-1]
 
 
 def exports(source: Node) -> set[str]:
@@ -71,6 +81,56 @@ def test_what_comes_next_is_not_begun_towards_a_node_that_does_not_answer(cluste
         thaw(frozen)
     cluster.settle()
     assert sum(len(part) for parts in cluster.owned().values() for part in parts) == SLOTS
+
+
+async def test_a_range_that_moves_ahead_of_its_turn_is_followed(cluster: BareCluster) -> None:
+    source, _, after = cluster.nodes
+    with client_of(source) as client:
+        fill(client)
+    said: list[Transfer] = []
+    size = RangeSize(keys=KEYS // 4, bytes_per_key=100.0)
+    async with connect(source, OPEN) as at_source, connect(after, OPEN) as at_target:
+        counts = await count_keys(at_source, slots_of([SECOND]))
+        await start_jobs(at_source, [SECOND], after.id)
+        names = {job.name for job in await jobs(at_source)}
+        following = Next(after, SECOND, size, said.append)
+        ahead = MovingAhead(following, at_target, names=names, counts=counts, share=None)
+        others = MovingAhead(following, at_target, names=set(), counts=counts, share=None)
+        async with asyncio.timeout(30):
+            while not said or said[-1].share < 1:
+                await others.measure(await jobs(at_source))
+                await ahead.measure(await jobs(at_source))
+                await asyncio.sleep(0.01)
+    shares = [transfer.share for transfer in said]
+    assert shares == sorted(shares)
+    assert len(set(shares)) > 2
+    assert said[-1].keys == sum(counts.values())
+
+
+def test_the_target_tells_the_progress_while_the_source_does_not_answer(cluster: BareCluster) -> None:
+    source, target, after = cluster.nodes
+    paused: list[float] = []
+    said: list[tuple[float, float]] = []
+
+    def report(transfer: Transfer) -> None:
+        said.append((time.monotonic(), transfer.share))
+        if transfer.keys and not paused:
+            paused.append(time.monotonic())
+            client.execute_command("CLIENT PAUSE", int(PAUSE_SECONDS * 1000), "ALL")
+
+    with client_of(source) as client:
+        fill(client)
+        asyncio.run(Mover(a_move(source, target, after)).ensure(report))
+    during = [share for at, share in said if paused[0] + 0.1 < at < paused[0] + PAUSE_SECONDS]
+    assert during == sorted(during)
+    assert during[-1] > during[0], "the counters of the target increase"
+
+
+def fill(client: Any) -> None:
+    """Write keys whose snapshot takes some seconds."""
+    for number in range(KEYS):
+        client.set(f"key:{number}", "x" * 100)
+    client.config_set("rdb-key-save-delay", 2000)
 
 
 def test_bytes_of_two_ranges_are_told_apart_though_the_second_is_on_its_way() -> None:

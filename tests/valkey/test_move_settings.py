@@ -10,8 +10,8 @@ from cachewright.model.instances import Node
 from cachewright.model.tasks import MigrationMode
 from cachewright.valkey.migration import node_settings
 from cachewright.valkey.migration.mover import Move, Mover
+from cachewright.valkey.migration.range_size import RangeSize
 from cachewright.valkey.migration.source_state import MigrationState
-from cachewright.valkey.migration.transfer import RangeSize
 from cachewright.valkey.slots import SlotRange
 from migration_control import Unhindered
 from standalone_node import OPEN

@@ -26,8 +26,9 @@ from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.job_failure import is_cured_by_smaller_batches, overflows
 from cachewright.valkey.migration.jobs import jobs_in
 from cachewright.valkey.migration.mover import Move, Mover
+from cachewright.valkey.migration.range_size import RangeSize
 from cachewright.valkey.migration.source_state import MigrationState
-from cachewright.valkey.migration.transfer import RangeSize, Transfer
+from cachewright.valkey.migration.transfer import Transfer
 from cachewright.valkey.migration.wait_model import WaitLearner
 from cachewright.valkey.slots import SlotRange
 from migration_control import Unhindered

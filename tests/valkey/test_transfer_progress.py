@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachewright.valkey.migration.jobs import Job
-from cachewright.valkey.migration.transfer import LargeValues, RangeSize, TransferProgress
+from cachewright.valkey.migration.range_size import BatchCost, BatchShare, LargeValues, RangeSize
+from cachewright.valkey.migration.transfer import TransferProgress
 
 SLOTS, KEYS_A_SLOT, BYTES = 100, 1_000, 100.0
 KEYS = SLOTS * KEYS_A_SLOT
@@ -16,7 +17,8 @@ LARGE = st.builds(LargeValues, bytes=st.floats(0, 1e9), worth=st.floats(0, 1e9))
 def progress(
     *, slots: int = SLOTS, large: dict[int, LargeValues] | None = None, batch: float = 0.0, batch_keys: int = KEYS
 ) -> TransferProgress:
-    size = RangeSize(keys=KEYS, bytes_per_key=BYTES, large=large or {}, batch=batch, deletion=DELETION)
+    small = BatchCost(deletion=DELETION, batch=batch)
+    size = RangeSize(keys=KEYS, bytes_per_key=BYTES, large=large or {}, small_batches=small)
     made = TransferProgress(dict.fromkeys(range(SLOTS - slots, SLOTS), KEYS_A_SLOT), size, 0)
     made.expect_batches(batch_keys)
     return made
@@ -74,22 +76,57 @@ def test_batches_that_grow_are_foreseen() -> None:
     assert grown == pytest.approx((10 + 0.15) / (11 + 1.5), abs=0.01)
 
 
+def test_the_effort_follows_the_batches_that_clients_allow() -> None:
+    """A large batch moves a key with a tenth of the work. The plan expects none; half of the keys move in one."""
+    size = RangeSize(
+        keys=KEYS,
+        bytes_per_key=BYTES,
+        small_batches=BatchCost(keys=KEYS_A_SLOT, batch=KEYS_A_SLOT, deletion=DELETION),
+        large_batches=BatchCost(key=0.1, deletion=0.15),
+    )
+    share = BatchShare()
+    measured = TransferProgress(dict.fromkeys(range(SLOTS), KEYS_A_SLOT), size, 0, share)
+    measured.expect_batches(KEYS_A_SLOT)
+    assert measured.transfer(0, [job("snapshotting", 0, 0)], 0).scale == pytest.approx(1)
+    measured.hand_over([job("success", 0, 0)])
+    measured.expect_batches(KEYS, small=False)
+    large = measured.transfer(KEYS_A_SLOT, [job("snapshotting", 1, 50)], 0)
+    assert large.scale == pytest.approx((2.5 * 50 + 0.25 * 50) / (2.5 * 100), rel=0.02)
+    measured.hand_over([job("success", 1, 50)])
+    assert share.measured == pytest.approx(1 / 51)
+    after = measured.transfer(51 * KEYS_A_SLOT, [], 0)
+    assert after.scale is not None
+    assert after.scale < large.scale  # type: ignore[operator]  # both are set
+
+
+def test_the_planned_share_of_small_batches_gives_way_to_the_measured_one() -> None:
+    share = BatchShare()
+    assert share.measured is None
+    assert share.expected(0.8, KEYS) == 0.8
+    share.record(KEYS, small=False)
+    assert share.expected(0.8, KEYS) == pytest.approx(0.4)
+    share.record(KEYS, small=True)
+    assert share.measured == 0.5
+
+
 def test_slots_that_an_earlier_attempt_has_moved_are_finished() -> None:
     assert progress(slots=25).transfer(0, [job("snapshotting", 75)], 1).share == pytest.approx(0.75)
     assert progress(slots=25).by_key(KEYS // 8) == pytest.approx(0.875)
 
 
 def test_the_rest_of_a_range_is_no_measure_for_what_moved_before() -> None:
-    size = RangeSize(keys=KEYS, bytes_per_key=BYTES, batches=2, batch=KEYS * 0.25, deletion=DELETION)
+    small = BatchCost(keys=KEYS // 2, batch=KEYS * 0.25, deletion=DELETION)
+    size = RangeSize(keys=KEYS, bytes_per_key=BYTES, small_batches=small)
     rest = TransferProgress({99: 10}, size, 0).transfer(0, [job("snapshotting", 99, 99)], 0)
     assert rest.scale == pytest.approx(1, rel=0.3)
     assert 0.8 < rest.share < 1
 
 
 def test_a_range_without_keys_keeps_its_planned_effort() -> None:
-    size = RangeSize(keys=0, bytes_per_key=BYTES, batch=1000.0, deletion=DELETION)
+    small = BatchCost(batch=1000.0, deletion=DELETION)
+    size = RangeSize(keys=0, bytes_per_key=BYTES, small_batches=small)
     empty = TransferProgress(dict.fromkeys(range(SLOTS), 0), size, 0)
-    assert empty.transfer(0, [job("snapshotting")], 0).scale is None
+    assert empty.transfer(0, [job("snapshotting")], 0).scale == 1
 
 
 def test_a_large_value_is_followed_by_its_bytes() -> None:

@@ -79,6 +79,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """:ivar low: seconds in which 10 % of such tasks end; :ivar high: in which 90 % do. None if they are not known.
     :ivar waits: present waits, one for each cause.
+    :ivar effort: effort of the task as known now, as a multiple of the planned one.
     """
 
     percent: int
@@ -87,6 +88,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     high: float | None = None
     heartbeat: datetime | None = None
     waits: tuple[Wait, ...] = ()
+    effort: float = 1.0
     steps: tuple[Step, ...] = ()
 
     def sub_steps(self) -> Iterator[SubStep]:

@@ -7,6 +7,7 @@ import msgspec
 import sqlalchemy as sa
 
 from cachewright import errors
+from cachewright.clock import now_ms
 from cachewright.errors import ApiError
 from cachewright.model.identity import Principal
 from cachewright.model.tasks import ENDED, Control, Task
@@ -16,6 +17,7 @@ from cachewright.services.lookup import instance_of, task_of, task_of_project, t
 from cachewright.store import task_controls, tasks
 from cachewright.store.database import Database
 from cachewright.store.read_cache import ReadCache
+from cachewright.tasks.estimate_age import at_present
 
 View = TypeVar("View")
 
@@ -43,13 +45,13 @@ class TaskRecords:
         """Return a task of the instance. Raises ApiError DCS.3022 or DCS.4958."""
         with self._database.read() as connection:
             task = task_of(connection, principal.project_id, instance_id, task_id)
-            return ControlledTask(with_tasks_before(connection, task), task_controls.get(connection, task_id))
+            return _controlled(connection, task)
 
     def find(self, principal: Principal, task_id: str) -> ControlledTask:
         """Return a task of the project, also after the deletion of its instance. Raises ApiError DCS.4958."""
         with self._database.read() as connection:
             task = task_of_project(connection, principal.project_id, task_id)
-            return ControlledTask(with_tasks_before(connection, task), task_controls.get(connection, task_id))
+            return _controlled(connection, task)
 
     def current(self, principal: Principal, instance_id: str, task_id: str) -> Task:
         """Return the present state of a task, also after the deletion of its instance. Raises ApiError DCS.3022 or
@@ -136,6 +138,11 @@ class TaskRecords:
             if task.status not in ENDED:
                 raise ApiError(errors.TASK_STATE_CONFLICT)
             tasks.remove(connection, task)
+
+
+def _controlled(connection: sa.Connection, task: Task) -> ControlledTask:
+    shown = at_present(with_tasks_before(connection, task), now_ms())
+    return ControlledTask(shown, task_controls.get(connection, task.id))
 
 
 class _NotFound(msgspec.Struct, frozen=True):

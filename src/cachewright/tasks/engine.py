@@ -26,7 +26,7 @@ from cachewright.logs import about
 from cachewright.model.tasks import ENDED, Control, Step, SubStep, Task
 from cachewright.store import tasks as stored
 from cachewright.store.database import Database
-from cachewright.tasks import learning
+from cachewright.tasks import calibration, learning
 from cachewright.tasks.attempt import run_attempt, step_options
 from cachewright.tasks.concurrency_limiter import ConcurrencyLimiter
 from cachewright.tasks.feed import TaskFeed
@@ -298,6 +298,7 @@ class Engine:
         try:
             if operation.is_typical(task, control):
                 learning.learn(connection, task)
+                calibration.learn(connection, task)
                 operation.learn(connection, task)
         except (ArithmeticError, LookupError, ValueError, msgspec.MsgspecError):
             log.exception("task %s teaches nothing", task.id)

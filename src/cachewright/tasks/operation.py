@@ -100,6 +100,10 @@ class StepContext:
         is the whole effort as known now, as a multiple of the planned one; None for no change."""
         self._recorder.measure(self._id, done, detail, uncounted=uncounted, scale=scale)
 
+    def measure_ahead(self, sub_step_id: str, done: float, *, uncounted: float, scale: float | None) -> None:
+        """Report progress of another sub-step of the task that has not begun, as `measure` does of this one."""
+        self._recorder.measure(sub_step_id, done, uncounted=uncounted, scale=scale)
+
     def show(self, status: str) -> None:
         """Show what is a part of the work, such as its turn among others, as the member `status` of the detail. An
         empty text ends the display."""

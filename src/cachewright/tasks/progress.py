@@ -27,7 +27,8 @@ from cachewright.tasks.waits import limited_ms, waited_ms
 NOISE = 0.08
 """Variance of the measured slowness over one second of work. Over n seconds it is 1/n of that."""
 
-_LARGEST_CHANGE = 0.05
+_CHANGE_A_SECOND, _ONE_CHANGE_SECONDS = 0.4, 0.25
+"""Largest change of the shown end in a second, as a share of the duration, and the time for which one change counts."""
 
 _LEAST_SPREAD_SECONDS = 0.15
 """Standard deviation of the end of a task that is almost over."""
@@ -47,33 +48,52 @@ class Estimate(msgspec.Struct, frozen=True):
     high: float
 
 
-def estimate(steps: Sequence[Step], now: int, *, shown: int = 0, control: Control | None = None) -> Estimate:
+class Widths(msgspec.Struct, frozen=True):
+    """Factors of the lower and of the upper half of an interval; see `tasks.calibration`."""
+
+    low: float = 1.0
+    high: float = 1.0
+
+
+UNLEARNED = Widths()
+
+
+def estimate(
+    steps: Sequence[Step],
+    now: int,
+    *,
+    shown: int = 0,
+    control: Control | None = None,
+    widths: Widths = UNLEARNED,
+) -> Estimate:
     """Estimate percent and remaining seconds.
 
     :param now: epoch milliseconds.
     :param shown: percent that clients have already seen.
     :param control: control settings of the task; None if it has none. While they have a latency ceiling, waits for it
         count as work.
+    :param widths: learned factors of the interval.
     """
     seen = [_Seen(step, now, control) for step in steps]
     remaining, spread = _remaining(seen)
     return Estimate(
         percent=min(max(_percent(steps, control), shown), 99),
         remaining_seconds=remaining,
-        low=max(remaining - _Z_LOW * spread, 0.0),
-        high=remaining + _Z_HIGH * spread,
+        low=max(remaining - _Z_LOW * widths.low * spread, 0.0),
+        high=remaining + _Z_HIGH * widths.high * spread,
     )
 
 
-def settled(current: Estimate, before: float, passed: float, elapsed: float) -> Estimate:
-    """Return the estimate to show. It differs from the end that was shown before by at most a few percent of the
-    duration. Counters increase in steps, so a large change may be temporary; a lasting one is shown within seconds.
+def settled(current: Estimate, before: float, passed: float, elapsed: float, *, worked: bool = True) -> Estimate:
+    """Return the estimate to show. Its end differs from the one that was shown before by at most 40 % of the duration a
+    second. Counters increase in steps, so a large change may be temporary; a lasting one is shown within seconds.
 
     :param before: remaining seconds that were shown `passed` seconds ago.
+    :param worked: whether the task has worked since then, and not waited.
     :param elapsed: seconds since the begin of the task.
     """
-    expected = max(before - passed, 0.0)
-    change = _LARGEST_CHANGE * (elapsed + max(current.remaining_seconds, expected))
+    expected = max(before - passed, 0.0) if worked else before
+    change = _CHANGE_A_SECOND * min(passed, _ONE_CHANGE_SECONDS) * (elapsed + max(current.remaining_seconds, expected))
     shown = min(max(current.remaining_seconds, expected - change), expected + change)
     return replace(current, remaining_seconds=shown, low=min(current.low, shown), high=max(current.high, shown))
 
@@ -81,6 +101,15 @@ def settled(current: Estimate, before: float, passed: float, elapsed: float) -> 
 def planned_seconds(steps: Sequence[Step]) -> float:
     """Planned duration of all steps."""
     return sum(_Seen(step, 0).planned for step in steps)
+
+
+def effort(steps: Sequence[Step]) -> float:
+    """Effort of the whole plan as known now, as a multiple of the planned one. It changes when work turns out to be
+    larger or smaller than planned."""
+    seen = [_Seen(step, 0) for step in steps]
+    planned = sum(sub.work.seconds for step in steps for sub in step.sub_steps)
+    known = sum(sum(lanes.values()) for step in seen for part in (step.passed, step.left) for lanes in part.values())
+    return known / planned if planned else 1.0
 
 
 class Measured(msgspec.Struct):
@@ -125,7 +154,7 @@ class _Seen:
         for sub_step in step.sub_steps:
             work = work_of(sub_step, control)
             rate = rate_of(sub_step, work)
-            scale = scales.get(rate, 1.0) if sub_step.begin_time is None else sub_step.scale
+            scale = sub_step.scale if has_moved(sub_step) else scales.get(rate, 1.0)
             work = replace(work, seconds=work.fixed + (work.seconds - work.fixed) * scale)
             passed, left = _passed_and_left(sub_step, work, now, begun)
             self.passed[rate][work.lane] += passed
@@ -168,12 +197,17 @@ class _Seen:
 
 
 def _scales(step: Step, control: Control | None) -> Mapping[str, float]:
-    """Mean scale of the sub-steps of each rate that have begun. Those to come will be like them."""
+    """Mean scale of the sub-steps of each rate that have moved. Those to come will be like them."""
     found: dict[str, list[float]] = defaultdict(list)
     for sub_step in step.sub_steps:
-        if sub_step.begin_time is not None:
+        if has_moved(sub_step):
             found[rate_of(sub_step, work_of(sub_step, control))].append(sub_step.scale)
     return {rate: fmean(scales) for rate, scales in found.items()}
+
+
+def has_moved(sub_step: SubStep) -> bool:
+    """Whether a sub-step has begun, or has made progress ahead of its turn."""
+    return sub_step.begin_time is not None or sub_step.done > 0 or sub_step.uncounted > 0
 
 
 def work_of(sub_step: SubStep, control: Control | None) -> Work:
@@ -198,7 +232,7 @@ def _counted_seconds(sub_step: SubStep, work: Work) -> float:
     """Planned seconds that counters show as passed."""
     if sub_step.status == "FINISH":
         return work.seconds
-    if sub_step.status == "WAITING" or not work.total:
+    if not work.total:
         return 0.0
     return min(sub_step.done / work.total, 1.0) * (work.seconds - work.fixed)
 
@@ -207,13 +241,14 @@ def _passed_and_left(sub_step: SubStep, work: Work, now: int, begun: float) -> t
     """Planned seconds of a sub-step. Time of an executing one that its counter does not explain belongs to the part
     without a counter: it means no slowness."""
     passed = _counted_seconds(sub_step, work)
-    if sub_step.status == "EXECUTING":
+    if sub_step.status == "EXECUTING" or (sub_step.status == "WAITING" and has_moved(sub_step)):
         uncounted = min(sub_step.uncounted / work.total, 1.0) * (work.seconds - work.fixed) if work.total else 0.0
         if uncounted and sub_step.uncounted_at is not None:
             until = min(now, sub_step.waiting.since) if sub_step.waiting else now
             since = max(until - sub_step.uncounted_at, 0) / 1000
             passed += max(min(since, uncounted), begun * uncounted)
-        passed += min(max(worked_seconds(sub_step, now) - passed, 0.0), work.fixed)
+        is_ahead = sub_step.status == "WAITING"
+        passed += work.fixed if is_ahead else min(max(worked_seconds(sub_step, now) - passed, 0.0), work.fixed)
     left = 0.0 if sub_step.status in {"FINISH", "FAILED"} else max(work.seconds - passed, 0.0)
     return passed, left
 

@@ -7,7 +7,7 @@ that this recorder wrote last; a worker that was replaced meanwhile gets `StaleT
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,9 +19,10 @@ from cachewright.model.tasks import ENDED, Control, Step, SubStep, Task, Work
 from cachewright.store import task_controls
 from cachewright.store import tasks as stored
 from cachewright.store.database import Database
-from cachewright.tasks import waits
-from cachewright.tasks.forecast import with_errors, with_forecast
-from cachewright.tasks.progress import estimate, settled
+from cachewright.tasks import calibration, waits
+from cachewright.tasks.estimator import Estimator
+from cachewright.tasks.forecast import with_errors
+from cachewright.tasks.progress import Widths
 from cachewright.tasks.stall_detector import StallDetector
 from cachewright.tasks.step_status import ended, with_sub_step
 from cachewright.tasks.waiting import status_of, with_status, without_status
@@ -38,8 +39,15 @@ Conclusion = Callable[[sa.Connection, Task], None]
 
 
 class TaskRecorder:
-    def __init__(self, database: Database, task: Task, control: Control, publish: Callable[[Task], None]) -> None:
-        """`publish` is called for each stored change.
+    def __init__(
+        self,
+        database: Database,
+        task: Task,
+        control: Control,
+        publish: Callable[[Task], None],
+        widths: Mapping[int, Widths],
+    ) -> None:
+        """`publish` is called for each stored change, `widths` are those of the intervals of this kind of task.
 
         :ivar was_resumed: another worker has begun the task.
         :ivar control: control settings of the task, as last read; a fraction of a second old at the most.
@@ -55,8 +63,7 @@ class TaskRecorder:
         self._requested = 0
         self._stored = 0
         self._waits_ended: dict[str, int] = {}
-        self._known: object = None
-        self._counters = _counters(task)
+        self._estimator = Estimator(task, widths)
         self.was_resumed = task.status == "EXECUTING"
 
     @classmethod
@@ -64,12 +71,13 @@ class TaskRecorder:
         """Read a task and its control settings. Sub-steps that an earlier worker has begun wait until they begin
         again."""
 
-        def read() -> tuple[Task, Control]:
+        def read() -> tuple[Task, Control, Mapping[int, Widths]]:
             with database.read() as connection:
-                return stored.load(connection, task_id), task_controls.get(connection, task_id)
+                task = stored.load(connection, task_id)
+                return task, task_controls.get(connection, task_id), calibration.load(connection, task.kind)
 
-        task, control = await asyncio.to_thread(read)
-        return cls(database, waits.interrupted(task), control, publish)
+        task, control, widths = await asyncio.to_thread(read)
+        return cls(database, waits.interrupted(task), control, publish, widths)
 
     @property
     def task(self) -> Task:
@@ -261,7 +269,7 @@ class TaskRecorder:
     async def _write(self, also: Conclusion | None) -> None:
         if self._task.status in ENDED and not also:
             return
-        self._task = self._estimated(self._task)
+        self._task = self._estimator.estimated(self._task, self.control, self._now())
         written, requested = self._task, self._requested
 
         def save() -> tuple[Task, Control]:
@@ -280,43 +288,10 @@ class TaskRecorder:
         self._stored = requested
         self._publish(saved)
 
-    def _estimated(self, task: Task) -> Task:
-        if task.status != "EXECUTING":
-            return task
-        now = self._now()
-        current = estimate(task.steps, now, shown=task.percent, control=self.control)
-        known = (self.control, [sub.waiting for step in task.steps for sub in step.sub_steps])
-        if self._known == known and task.estimated_at is not None and task.begin_time is not None:
-            passed, elapsed = (now - task.estimated_at) / 1000, (now - task.begin_time) / 1000
-            current = settled(current, task.remaining_seconds, 0.0 if _waits(task) else passed, elapsed)
-        self._known = known
-        if (counters := _counters(task)) == self._counters:
-            current = replace(current, percent=task.percent)  # the end of a wait is no progress
-        self._counters = counters
-        return replace(
-            task,
-            percent=current.percent,
-            remaining_seconds=current.remaining_seconds,
-            remaining_low=current.low,
-            remaining_high=current.high,
-            estimated_at=now,
-            forecasts=with_forecast(task.forecasts, current, now),
-        )
-
     def _change(self, sub_step_id: str, change: Callable[[SubStep], SubStep]) -> None:
         self._task = replace(
             self._task, steps=tuple(with_sub_step(step, sub_step_id, change) for step in self._task.steps)
         )
-
-
-def _counters(task: Task) -> object:
-    return [(sub.status, sub.done, sub.uncounted) for step in task.steps for sub in step.sub_steps]
-
-
-def _waits(task: Task) -> bool:
-    """Whether all sub-steps that have begun and not ended wait."""
-    running = [sub for step in task.steps for sub in step.sub_steps if sub.status == "EXECUTING"]
-    return bool(running) and all(sub.waiting for sub in running)
 
 
 def replace(record: Record, **changes: Any) -> Record:

@@ -15,7 +15,7 @@ from cachewright.valkey.slots import SlotRange, slots_of
 _BYTES_PER_KEY = 100.0  # assumed for a node without keys
 _FORK_SECONDS_PER_BYTE = 25e-12  # assumed for a node that has not forked yet
 
-_SAMPLED_KEYS = 100
+_SAMPLED_KEYS = 300
 _SKEWED = 0.6
 """If random keys account for less than this share of the data, few large values hold the rest."""
 
@@ -25,14 +25,26 @@ _OF_COLLECTIONS = 0.85
 """Bytes of a collection on the network, as a share of its memory."""
 
 _SAMPLE = """#!lua flags=no-writes,allow-cross-slot-keys
-local bytes, sampled = 0, 0
+local lengths = {hash = 'HLEN', list = 'LLEN', set = 'SCARD', zset = 'ZCARD', stream = 'XLEN'}
+local bytes, elements, sampled = 0, 0, 0
 for _ = 1, tonumber(ARGV[1]) do
   local key = redis.call('RANDOMKEY')
   local size = key and redis.pcall('MEMORY', 'USAGE', key, 'SAMPLES', 3)  -- refused in a slot that the node imports
-  if type(size) == 'number' then bytes, sampled = bytes + size, sampled + 1 end
+  if type(size) == 'number' then
+    local length = lengths[redis.call('TYPE', key).ok]
+    bytes, sampled = bytes + size, sampled + 1
+    elements = elements + (length and redis.call(length, key) or 0)
+  end
 end
-return {bytes, sampled}
+return {bytes, elements, sampled}
 """
+
+
+class _Sample(msgspec.Struct, frozen=True):
+    """Means over random keys."""
+
+    bytes_per_key: float = 0.0
+    elements_per_key: float = 0.0
 
 
 class LargeData(msgspec.Struct, frozen=True):
@@ -51,6 +63,7 @@ class NodeLoad(msgspec.Struct, frozen=True):
 
     :ivar used_memory: bytes.
     :ivar bytes_per_key: average size of a key, without those of `large`.
+    :ivar elements_per_key: average number of elements of its value; 0 for a string.
     :ivar keys: number of keys by slot.
     :ivar clients: whether clients are connected.
     :ivar fork: seconds of the node's next fork, as far as is known.
@@ -63,6 +76,7 @@ class NodeLoad(msgspec.Struct, frozen=True):
     clients: bool
     fork: float = 0.0
     large: Mapping[int, LargeData] = {}
+    elements_per_key: float = 0.0
 
 
 async def measure_load(node: Node, access: Access, ranges: Sequence[SlotRange]) -> NodeLoad:
@@ -74,7 +88,8 @@ async def measure_load(node: Node, access: Access, ranges: Sequence[SlotRange]) 
         clients = (await client_activity(client)).connected > 0
         fork = await fork_seconds(client)
         dataset = memory["used_memory_dataset"]
-        large = await _large(client, ranges, dataset, total)
+        sample = await _sample(client) if ranges and total else None
+        large = await _large(client, ranges, dataset, total, sample) if sample else ()
     bytes_per_key = (dataset - sum(value.bytes for value in large)) / total if total else _BYTES_PER_KEY
     used_memory = memory["used_memory"]
     return NodeLoad(
@@ -84,15 +99,21 @@ async def measure_load(node: Node, access: Access, ranges: Sequence[SlotRange]) 
         clients=clients,
         fork=fork or used_memory * _FORK_SECONDS_PER_BYTE,
         large=_by_slot(large),
+        elements_per_key=sample.elements_per_key if sample else 0.0,
     )
 
 
-async def _large(client: Valkey, ranges: Sequence[SlotRange], dataset: int, total: int) -> Sequence[LargeValue]:
+async def _sample(client: Valkey) -> _Sample | None:
+    """Look at random keys. None if the node shows none."""
+    size, elements, sampled = await ask(client, "EVAL_RO", _SAMPLE, 0, _SAMPLED_KEYS)
+    return _Sample(size / sampled, elements / sampled) if sampled else None
+
+
+async def _large(
+    client: Valkey, ranges: Sequence[SlotRange], dataset: int, total: int, sample: _Sample
+) -> Sequence[LargeValue]:
     """Return large values in the slots if random keys show that there must be some."""
-    if not ranges or not total:
-        return ()
-    size, sampled = await ask(client, "EVAL_RO", _SAMPLE, 0, _SAMPLED_KEYS)
-    if not sampled or size / sampled * total >= _SKEWED * dataset:
+    if sample.bytes_per_key * total >= _SKEWED * dataset:
         return ()
     least = max(int(dataset * _LARGE_SHARE), _LARGE_BYTES)
     return (await large_values(client, ranges, least, seconds=_SEARCH_SECONDS)).values

@@ -54,7 +54,8 @@ class ControlRecord(msgspec.Struct, frozen=True, kw_only=True):
 class TaskRecord(TaskActivity, frozen=True, kw_only=True):
     """`interruptible`: the task can be paused, and cancelled while it runs. `heartbeat`: time of the last progress of
     any sub-step, null before it. `waiting`: present waits of sub-steps. `remain_seconds`: estimate of the remaining
-    time; 10 % of tasks end within `remain_low`, 90 % within `remain_high`, which are 0 if the interval is not known."""
+    time; 10 % of tasks end within `remain_low`, 90 % within `remain_high`, which are 0 if the interval is not known.
+    `effort`: the effort of the task as known now, as a multiple of the planned one."""
 
     instance_id: str
     task: TaskItem

@@ -5,6 +5,7 @@ import msgspec
 from cachewright.api.schemas import iso
 from cachewright.api.schemas.tasks import StepDetail, progress
 from cachewright.model.tasks import ENDED, SubStep, Task
+from cachewright.tasks.progress import effort
 
 
 class TaskWait(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,13 +19,14 @@ class TaskWait(msgspec.Struct, frozen=True, kw_only=True):
 class TaskActivity(msgspec.Struct, frozen=True, kw_only=True):
     """`heartbeat` is the time of the last progress of any sub-step, null before it. `remain_seconds` is the estimate of
     the remaining time; 10 % of tasks end within `remain_low`, 90 % within `remain_high`. Both are 0 if the interval is
-    not known."""
+    not known. `effort` is the effort of the task as known now, as a multiple of the planned one."""
 
     heartbeat: str | None
     waiting: list[TaskWait]
     remain_seconds: float
     remain_low: float
     remain_high: float
+    effort: float
 
 
 class ProgressEvent(TaskActivity, frozen=True, kw_only=True):
@@ -44,6 +46,7 @@ def activity(task: Task) -> TaskActivity:
         remain_seconds=0.0 if ended else task.remaining_seconds,
         remain_low=0.0 if ended else task.remaining_low,
         remain_high=0.0 if ended else task.remaining_high,
+        effort=round(effort(task.steps), 3),
     )
 
 

@@ -200,6 +200,7 @@ def read_progress(body: dict[str, Any]) -> Progress:
         remaining=body["remain_time"],
         low=body.get("remain_low"),
         high=body.get("remain_high"),
+        effort=body.get("effort", 1.0),
         heartbeat=parse_time(body.get("heartbeat")),
         waits=read_waits(body.get("waiting", ())),
         steps=tuple(_step(step) for step in body["step_details"]),

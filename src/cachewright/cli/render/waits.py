@@ -7,6 +7,10 @@ from cachewright.client.progress import Progress, Wait
 _PAUSED = "paused"
 
 
+_TOLD_PERCENT = 10
+"""Smallest difference between the effort and the planned one that is told."""
+
+
 def wait_text(wait: Wait, now: datetime | None = None) -> str:
     """`paused since 12:03:10 (40 s)`, `waiting since 12:03:10 (40 s): the latency ceiling`; without `now`, no
     duration."""
@@ -30,12 +34,16 @@ def ago(moment: datetime, now: datetime) -> str:
 
 
 def left(progress: Progress) -> str:
-    """`12 s left`, or `12 s left, 9 to 18 s` if the interval is known."""
+    """`12 s left`, `12 s left, 9 to 18 s` if the interval is known, and with `; 30 % less work than planned`."""
     if progress.remaining is None:
         return ""
-    if not progress.high or progress.low is None:
-        return f"{progress.remaining} s left"
-    return f"{progress.remaining} s left, {progress.low:.0f} to {progress.high:.0f} s"
+    interval = f", {progress.low:.0f} to {progress.high:.0f} s" if progress.high and progress.low is not None else ""
+    return f"{progress.remaining} s left{interval}{_change(progress.effort)}"
+
+
+def _change(effort: float) -> str:
+    percent = round(100 * abs(effort - 1))
+    return f"; {percent} % {'more' if effort > 1 else 'less'} work than planned" if percent >= _TOLD_PERCENT else ""
 
 
 def _duration(time: timedelta) -> str:

@@ -17,7 +17,8 @@ from cachewright.tasks.operation import CANCELLED, ActionFailed, StepContext
 from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.mover import Move, Mover, Next
 from cachewright.valkey.migration.open_slots import close_imports_before_move, complete_open_slots
-from cachewright.valkey.migration.transfer import LargeValues, RangeSize, Transfer
+from cachewright.valkey.migration.range_size import BatchCost, LargeValues, RangeSize
+from cachewright.valkey.migration.transfer import Transfer
 from cachewright.valkey.slots import SlotRange
 from cachewright.valkey.topology import View, primaries
 
@@ -42,7 +43,7 @@ class MoveSlots(msgspec.Struct, frozen=True, kw_only=True):
     :ivar bytes_per_key: bytes that one of these keys takes on the network, without those of `large`.
     :ivar spared: whether the plan protects the clients of the source. Stored plans have this name, so it cannot change.
     :ivar large: large values by slot.
-    :ivar batches: number of batches, :ivar batch: work of a batch, :ivar deletion: of the deletion of a key.
+    :ivar small_batches: cost of small batches, :ivar large_batches: of large ones, :ivar small_share: see `RangeSize`.
     :ivar mode: mode of the task when the plan was made.
     """
 
@@ -54,14 +55,25 @@ class MoveSlots(msgspec.Struct, frozen=True, kw_only=True):
     bytes_per_key: float
     spared: bool = False
     large: Mapping[int, LargeValues] = {}
-    batches: int = 1
-    batch: float = 0.0
-    deletion: float = 0.0
+    small_batches: BatchCost = BatchCost()
+    large_batches: BatchCost = BatchCost()
+    small_share: float = 1.0
     mode: MigrationMode = DEFAULT_MODE
 
     @property
     def slot_range(self) -> SlotRange:
         return SlotRange(self.first, self.last)
+
+    @property
+    def size(self) -> RangeSize:
+        return RangeSize(
+            keys=self.keys,
+            bytes_per_key=self.bytes_per_key,
+            large=self.large,
+            small_batches=self.small_batches,
+            large_batches=self.large_batches,
+            small_share=self.small_share,
+        )
 
 
 @action("move slots", MoveSlots, timeout=6 * 3600, attempts=6, first_delay=1.0, stalled=60, cancelling=15)
@@ -90,7 +102,7 @@ async def _move(
     def report(transfer: Transfer) -> None:
         shown = detail(source.id, arguments.slot_range, transfer, arguments.keys)
         total = step.sub_step.work.total
-        scale = transfer.scale if step.mode() == arguments.mode else 1.0  # the plan states other modes by themselves
+        scale = _scale(step, arguments, transfer)
         step.measure(done=transfer.share * total, detail=shown, uncounted=transfer.uncounted * total, scale=scale)
 
     move = Move(
@@ -98,18 +110,12 @@ async def _move(
         target=target,
         part=arguments.slot_range,
         access=access,
-        size=RangeSize(
-            keys=arguments.keys,
-            bytes_per_key=arguments.bytes_per_key,
-            large=arguments.large,
-            batches=arguments.batches,
-            batch=arguments.batch,
-            deletion=arguments.deletion,
-        ),
+        size=arguments.size,
         control=step,
         stalled_seconds=step.policy.stalled,
         state=context.migrations,
         following=_following(step, nodes, views, source),
+        share=context.migrations.batch_share(instance.id, clients=arguments.spared),
         to_new_node=target.created_at >= step.task.created_at,
     )
     old_primaries = _old_primaries(step.task, nodes, views)
@@ -190,4 +196,16 @@ def _following(step: StepContext, nodes: Sequence[Node], views: Mapping[str, Vie
         return None
     arguments = move_slots.decode(sub_step.arguments)
     next_source, target = _current_primaries(nodes, views, arguments)
-    return Next(target, arguments.slot_range) if next_source == source else None
+    if next_source != source:
+        return None
+
+    def report(transfer: Transfer) -> None:
+        total, scale = sub_step.work.total, _scale(step, arguments, transfer)
+        step.measure_ahead(sub_step.id, transfer.share * total, uncounted=transfer.uncounted * total, scale=scale)
+
+    return Next(target, arguments.slot_range, arguments.size, report)
+
+
+def _scale(step: StepContext, arguments: MoveSlots, transfer: Transfer) -> float | None:
+    """The plan states the effort in other modes by itself."""
+    return transfer.scale if step.mode() == arguments.mode else 1.0

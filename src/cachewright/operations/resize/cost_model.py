@@ -9,7 +9,6 @@ The constants are those of one machine. How much faster or slower an installatio
 way and by whether the target is a new node, whose memory is still untouched. Measured in docs/decisions/0049.
 """
 
-import math
 from collections.abc import Mapping, Sequence, Set
 from typing import Literal
 
@@ -20,7 +19,7 @@ from cachewright.model.tasks import DEFAULT_MODE, MODES, MigrationMode, Work
 from cachewright.operations.actions.slots import MoveSlots, move_slots, waiting_detail
 from cachewright.tasks.plan import SubStepSpec, effort
 from cachewright.valkey.migration.batch_size import LARGE_KEYS, BatchSizer
-from cachewright.valkey.migration.transfer import LargeValues
+from cachewright.valkey.migration.range_size import BatchCost, LargeValues, RangeSize
 from cachewright.valkey.migration.wait_model import WaitLearner, WaitModel
 from cachewright.valkey.node_load import NodeLoad
 from cachewright.valkey.slots import Move, slots_of
@@ -36,7 +35,8 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 
     :ivar start: until the first batch shows progress.
     :ivar batch: of each batch.
-    :ivar key: copy of a key, :ivar byte: of a byte, :ivar element: of an element of a large value.
+    :ivar key: copy of a key, :ivar byte: of a byte, :ivar element: of an element of a collection, :ivar large_element:
+        of an element of a large value, whose hash table grows again and again.
     :ivar deletion: deletion of a key on the source.
     """
 
@@ -45,13 +45,18 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     key: float
     byte: float
     element: float
+    large_element: float
     deletion: float
 
 
 _COSTS: Mapping[Way, Cost] = {
-    "fastest": Cost(start=0.2, batch=0.15, key=0.2e-6, byte=2e-9, element=1.05e-6, deletion=0.5e-6),
-    "balanced": Cost(start=0.1, batch=0.07, key=0.1e-6, byte=6.5e-9, element=1.1e-6, deletion=0.3e-6),
-    "gentle": Cost(start=0.1, batch=0.1, key=60e-6, byte=20e-9, element=1.1e-6, deletion=0.0),
+    "fastest": Cost(
+        start=0.2, batch=0.15, key=0.2e-6, byte=2e-9, element=0.5e-6, large_element=1.05e-6, deletion=0.5e-6
+    ),
+    "balanced": Cost(
+        start=0.1, batch=0.07, key=1.2e-6, byte=2e-9, element=0.5e-6, large_element=1.1e-6, deletion=0.3e-6
+    ),
+    "gentle": Cost(start=0.1, batch=0.1, key=60e-6, byte=20e-9, element=0.0, large_element=1.1e-6, deletion=0.0),
 }
 
 
@@ -61,28 +66,29 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     :ivar turns: number of sources that run at full speed, :ivar key_turns: in the mode `gentle`.
     :ivar mode: how slots of sources with clients move.
     :ivar waits: how long clients wait for a batch.
+    :ivar small_share: share of the keys that are expected to move in small batches from a source with clients,
+        :ivar small_share_without: from one that has none now.
     """
 
     turns: int
     key_turns: int
     mode: MigrationMode = DEFAULT_MODE
     waits: WaitModel = WaitModel()
+    small_share: float = 1.0
+    small_share_without: float = 0.0
 
 
 class Estimated(msgspec.Struct, frozen=True, kw_only=True):
     """Estimated cost of one range.
 
+    :ivar way: of most of its keys.
     :ivar seconds: duration of the move, :ivar start: the part of it before a counter increases.
-    :ivar large: see `RangeSize`, as for `batches`, `batch` and `deletion`.
     """
 
     way: Way
     start: float
     seconds: float
-    large: Mapping[int, LargeValues]
-    batches: int
-    batch: float
-    deletion: float
+    size: RangeSize
 
 
 def moved_keys(move: Move, load: NodeLoad) -> int:
@@ -111,52 +117,74 @@ def batch_keys(load: NodeLoad, waits: WaitModel) -> int:
 
 def estimated(move: Move, load: NodeLoad, host: Host) -> Estimated:
     """Estimate the cost of a move."""
-    way: Way = host.mode if load.clients else "fastest"
-    cost, keys = _COSTS[way], moved_keys(move, load)
-    at_once = batch_keys(load, host.waits) if way == "balanced" else LARGE_KEYS
-    batches = max(math.ceil(keys / at_once), 1)
-    of_key = cost.key + cost.byte * load.bytes_per_key
+    small_share = _small_share(load, host)
+    cost = _COSTS[host.mode]
+    of_key = _key_seconds(cost, load)
+    at_once = batch_keys(load, host.waits) if host.mode == "balanced" else LARGE_KEYS
     large = {
         slot: LargeValues(
             bytes=load.large[slot].bytes,
-            worth=(cost.element * load.large[slot].elements + cost.byte * load.large[slot].bytes) / of_key,
+            worth=(cost.large_element * load.large[slot].elements + cost.byte * load.large[slot].bytes) / of_key,
         )
         for slot in slots_of([move.range])
         if slot in load.large
     }
-    copy = (keys + sum(values.worth for values in large.values())) * of_key
-    return Estimated(
-        way=way,
-        start=cost.start,
-        seconds=cost.start + copy + batches * cost.batch + keys * cost.deletion,
+    size = RangeSize(
+        keys=moved_keys(move, load),
+        bytes_per_key=load.bytes_per_key,
         large=large,
-        batches=batches,
-        batch=cost.batch / of_key,
+        small_batches=_batch_cost(cost, load, at_once, of_key),
+        large_batches=_batch_cost(_COSTS["fastest"], load, LARGE_KEYS, of_key),
+        small_share=small_share,
+    )
+    way: Way = host.mode if small_share > 1 / 2 else "fastest"
+    start = _COSTS[way].start
+    return Estimated(way=way, start=start, seconds=start + size.work * of_key, size=size)
+
+
+def _small_share(load: NodeLoad, host: Host) -> float:
+    if host.mode == "fastest":
+        return 0.0
+    return host.small_share if load.clients else host.small_share_without
+
+
+def _key_seconds(cost: Cost, load: NodeLoad) -> float:
+    """Seconds of the copy of an ordinary key."""
+    return cost.key + cost.byte * load.bytes_per_key + cost.element * load.elements_per_key
+
+
+def _batch_cost(cost: Cost, load: NodeLoad, keys: int, of_key: float) -> BatchCost:
+    """Express a cost in times of `of_key` seconds."""
+    return BatchCost(
+        keys=keys,
+        key=_key_seconds(cost, load) / of_key,
         deletion=cost.deletion / of_key,
+        batch=cost.batch / of_key,
     )
 
 
 def _move_spec(move: Move, load: NodeLoad, host: Host, *, is_new: bool) -> SubStepSpec:
-    keys, cost = moved_keys(move, load), estimated(move, load, host)
+    cost = estimated(move, load, host)
+    size = cost.size
     arguments = MoveSlots(
         source=move.source,
         target=move.target,
         first=move.range.first,
         last=move.range.last,
-        keys=keys,
-        bytes_per_key=load.bytes_per_key,
         spared=load.clients and host.mode != "fastest",
-        large=cost.large,
-        batches=cost.batches,
-        batch=cost.batch,
-        deletion=cost.deletion,
         mode=host.mode,
+        keys=size.keys,
+        bytes_per_key=size.bytes_per_key,
+        large=size.large,
+        small_batches=size.small_batches,
+        large_batches=size.large_batches,
+        small_share=size.small_share,
     )
     spec = move_slots.sub_step(
         f"Slot migration. Slots {move.range.first}-{move.range.last}",
         _work(move, load, host, cost, is_new=is_new),
         arguments,
-        detail=waiting_detail(move.source, move.range, keys),
+        detail=waiting_detail(move.source, move.range, size.keys),
     )
     others = [replace(host, mode=mode) for mode in MODES if load.clients and mode != host.mode]
     in_modes = {other.mode: _work(move, load, other, estimated(move, load, other), is_new=is_new) for other in others}

@@ -33,6 +33,7 @@ from cachewright.operations.resize.mode_forecast import ModeForecast
 from cachewright.operations.resize.observation import observe
 from cachewright.operations.resize.plan import Observation, ResizePlan, decide, shards_to_add
 from cachewright.operations.resize.request import ResizeParams
+from cachewright.operations.resize.small_shares import store_small_shares
 from cachewright.operations.resize.steps import steps
 from cachewright.operations.slot_moves import failover_delay
 from cachewright.operations.slot_moves.leaked_children import end_leaked_children
@@ -100,6 +101,7 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
         nodes = await context.nodes(task.instance_id)
         await asyncio.gather(*(jobs.cancel_exports(node, access) for node in nodes))
         _, plan, planned = await self._draft(context, task)
+        context.migrations.begin_batch_shares(task.instance_id)
         await asyncio.to_thread(_store, context, task, plan.added)
         return planned
 
@@ -166,9 +168,11 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
                 await context.change_node(node.id, should_run=True)
 
     def succeeded(self, context: OperationContext, connection: sa.Connection, task: Task) -> None:
-        """Record the new spec code, and the learned waits of clients."""
+        """Record the new spec code, and what was learned of clients."""
         instances.change(connection, task.instance_id, spec_code=self.params_of(task).spec_code)
         mode_forecast.store_waits(connection, context.migrations.waits)
+        if task_controls.get(connection, task.id).mode != "fastest":
+            store_small_shares(connection, task.instance_id, context.migrations)
 
     def is_typical(self, task: Task, control: Control) -> bool:
         """A task whose mode has changed moved its slots in two ways."""

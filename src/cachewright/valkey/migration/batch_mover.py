@@ -8,15 +8,23 @@ Source: CLUSTER MIGRATESLOTS and GETSLOTMIGRATIONS of Valkey 9.1; states as obse
 """
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
-from cachewright.valkey.client import NodeRefused, connect, connect_again
+from cachewright.valkey.client import NODE_GONE, NodeRefused, connect, connect_again
 from cachewright.valkey.client_activity import client_activity
 from cachewright.valkey.migration.batch_size import LARGE_KEYS, LARGE_QUEUED, SHORT_KEYS, BatchSizer
 from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.job_follower import JobFollower
-from cachewright.valkey.migration.jobs import Job, cancel_all, count_keys, fork_seconds, jobs, start_jobs
+from cachewright.valkey.migration.jobs import (
+    Job,
+    cancel_all,
+    count_keys,
+    fork_seconds,
+    jobs,
+    start_jobs,
+)
 from cachewright.valkey.migration.move import Next, RunningMove
+from cachewright.valkey.migration.moving_ahead import MovingAhead
 from cachewright.valkey.migration.node_settings import check_often
 from cachewright.valkey.migration.node_state import can_be_target
 from cachewright.valkey.migration.permit import Permit
@@ -31,17 +39,21 @@ class BatchMover:
     it in progress, and `state` carries over the bytes that the source had sent when this range ended.
     """
 
-    def __init__(self, running: RunningMove, sizer: BatchSizer) -> None:
+    def __init__(self, running: RunningMove, sizer: BatchSizer, opened: AsyncExitStack) -> None:
+        """:param opened: closes connections at the end of the move."""
         self._running = running
         self._move = running.move
         self._state = running.move.state
         self._sizer = sizer
+        self._opened = opened
         self._started_following: Next | None = None
+        self._ahead: MovingAhead | None = None
 
     async def follow_started(self) -> bool:
         """Follow the batches that are in progress. Return whether there were any."""
         in_progress = [job for job in await self._own_jobs() if not job.ended]
         if in_progress:
+            self._running.progress.expect_batches(LARGE_KEYS, small=False)
             await self._start_following_of(in_progress)
             await self._follow({job.name for job in in_progress})
         return bool(in_progress)
@@ -51,7 +63,7 @@ class BatchMover:
         await check_often(False, self._running.source, self._running.target)
         keys, queued = self._sizer.large_batches()
         batches = cut(remaining, self._running.progress.counts, keys)
-        self._running.progress.expect_batches(keys)
+        self._running.progress.expect_batches(keys, small=False)
         next_batches = batches[: 1 if self._move.control.one_batch_at_a_time() else queued]
         async with self._state.targets.turn(self._move.target.id, "batches"):
             names = await self._start(next_batches)
@@ -118,6 +130,7 @@ class BatchMover:
             stalled_seconds=move.stalled_seconds,
             limit_batches=self._sizer.limit,
             permit=permit,
+            ahead=self._ahead,
         )
         running.exported = await follower.follow(names, running.progress, running.report)
 
@@ -138,15 +151,20 @@ class BatchMover:
             return
         self._started_following = following
         remaining = await self._running.remaining(following.part)
-        batches = cut(remaining, await count_keys(source, slots_of(remaining)), LARGE_KEYS)
+        counts = await count_keys(source, slots_of(remaining))
         with suppress(NodeRefused):
-            await start_jobs(source, batches[:LARGE_QUEUED], following.target.id)
+            await start_jobs(source, cut(remaining, counts, LARGE_KEYS)[:LARGE_QUEUED], following.target.id)
+        started = {job.name for job in await self._jobs_of(following.target.id, following.part) if not job.ended}
+        with suppress(*NODE_GONE):  # that is the concern of the mover of that range
+            target = await self._opened.enter_async_context(connect(following.target, self._move.access))
+            self._ahead = MovingAhead(following, target, names=started, counts=counts, share=self._move.share)
 
     async def _own_jobs(self) -> list[Job]:
+        return await self._jobs_of(self._move.target.id, self._move.part)
+
+    async def _jobs_of(self, target_id: str, part: SlotRange) -> list[Job]:
         return [
             job
             for job in await jobs(self._running.source)
-            if job.operation == "EXPORT"
-            and job.target_node == self._move.target.id
-            and overlap(job.ranges, self._move.part)
+            if job.operation == "EXPORT" and job.target_node == target_id and overlap(job.ranges, part)
         ]

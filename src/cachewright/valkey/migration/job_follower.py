@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from cachewright.model.instances import Node
 from cachewright.valkey.client import NODE_GONE, NodeBusy, NodeRefused, Valkey
@@ -20,6 +20,7 @@ from cachewright.valkey.migration.control import MigrationControl
 from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.job_failure import is_cured_by_smaller_batches, overflows
 from cachewright.valkey.migration.jobs import EXPORTED, Job, cancel_all, jobs
+from cachewright.valkey.migration.moving_ahead import MovingAhead
 from cachewright.valkey.migration.node_state import require_durable
 from cachewright.valkey.migration.permit import Permit
 from cachewright.valkey.migration.transfer import Transfer, TransferProgress
@@ -32,6 +33,9 @@ _POLL_SHARE = 0.1
 """Pause between two polls of a batch, as a share of the time that it has taken so far."""
 
 _BUSY_POLL_SECONDS = 0.25
+
+_SILENT_SECONDS = 0.1
+"""Time after which a source that does not answer is taken to hand a batch over."""
 
 _NOISE_BYTES = 64 * 1024
 """Growth of the byte counter that does not count as progress, because the counter includes the cluster bus."""
@@ -55,6 +59,7 @@ class JobFollower:
         stalled_seconds: float,
         limit_batches: Callable[[int], None],
         permit: Permit | None = None,
+        ahead: MovingAhead | None = None,
     ) -> None:
         """Prepare to follow jobs between two nodes, source and target.
 
@@ -62,6 +67,7 @@ class JobFollower:
         :param limit_batches: called with the number of keys that later batches of the source must not exceed.
         :param permit: given back when the jobs have to wait, because a batch that waits uses no processor. They end
             without it.
+        :param ahead: measures the following range, if it has been started.
         """
         self._nodes = nodes
         self._source, self._target = clients
@@ -69,31 +75,31 @@ class JobFollower:
         self._stalled_seconds = stalled_seconds
         self._limit_batches = limit_batches
         self._permit = permit
+        self._ahead = ahead
+        self._last: _Look | None = None
         self._first_stats: Mapping[str, Any] | None = None
         self._busy: NodeBusy | None = None
         self._failed_while_busy: NodeBusy | None = None
         self._shown = ""
 
     async def follow(self, names: set[str], progress: TransferProgress, report: Callable[[Transfer], None]) -> int:
-        """Report the progress of jobs until all of them have ended. Return the bytes that the source has exported by
-        then.
+        """Report the progress of jobs until all have ended. Return the bytes that the source has exported by then.
 
-        Either all of them have succeeded, or one was too large: then the others are cancelled, and later batches are
-        smaller. Otherwise cancel the jobs and raise MigrationFailed, or NodeBusy if a job has failed because a node was
-        busy.
+        Either all have succeeded, or one was too large: then the others are cancelled, and later batches are smaller.
+        Otherwise cancel them and raise MigrationFailed, or NodeBusy if one has failed because a node was busy.
         """
         started_at = time.monotonic()
         clock = _StallClock()
         try:
             while True:
                 try:
-                    current = await self._jobs(names)
-                    stats = await self._stats()  # read it first, because the next range starts soon
+                    every, stats = await self._look(progress, report)
+                    current = _of_names(every, names)
                     if await self._have_ended(current, stats, progress):
                         progress.hand_over(current)
                         break
-                    transfer = await progress.measure(self._target, current, int(stats[EXPORTED]))
-                    report(transfer)
+                    self._last = _Look(every, current, int(stats[EXPORTED]))
+                    transfer = await self._measure(self._last, progress, report)
                     await self._require_allowed()
                     await self._require_progress(clock, transfer, current)
                 except NodeBusy as busy:
@@ -107,11 +113,31 @@ class JobFollower:
             raise self._failed_while_busy
         return int(stats[EXPORTED])
 
-    async def _jobs(self, names: set[str]) -> list[Job]:
-        current = [job for job in await jobs(self._source) if job.name in names]
-        if len(current) < len(names):
-            raise MigrationFailed(["the source has restarted"])
-        return current
+    async def _look(
+        self, progress: TransferProgress, report: Callable[[Transfer], None]
+    ) -> tuple[list[Job], Mapping[str, Any]]:
+        """Return all jobs of the source and its statistics. While it hands a batch over, the source does not answer;
+        meanwhile the target tells how far its last known jobs are."""
+        looking = asyncio.create_task(self._jobs_and_stats())
+        try:
+            while not (await asyncio.wait({looking}, timeout=_SILENT_SECONDS))[0]:
+                if self._last:
+                    with suppress(*NODE_GONE, NodeBusy, NodeRefused):
+                        await self._measure(self._last, progress, report)
+            return looking.result()
+        finally:
+            looking.cancel()
+
+    async def _measure(self, look: "_Look", progress: TransferProgress, report: Callable[[Transfer], None]) -> Transfer:
+        """Report the progress of the jobs, and that of the following range."""
+        transfer = await progress.measure(self._target, look.current, look.exported)
+        report(transfer)
+        if self._ahead:
+            await self._ahead.measure(look.every)
+        return transfer
+
+    async def _jobs_and_stats(self) -> tuple[list[Job], Mapping[str, Any]]:
+        return await jobs(self._source), await self._stats()  # at once, because the next range starts soon
 
     async def _stats(self) -> Mapping[str, Any]:
         stats: Mapping[str, Any] = await self._source.info("stats")
@@ -217,6 +243,14 @@ class JobFollower:
             self._shown = ""
 
 
+class _Look(NamedTuple):
+    """All jobs of the source, those that are followed, and the bytes that it had exported."""
+
+    every: list[Job]
+    current: list[Job]
+    exported: int
+
+
 class _StallClock:
     """Time without a change of any counter."""
 
@@ -243,6 +277,13 @@ class _StallClock:
     @property
     def counted_seconds(self) -> float:
         return time.monotonic() - self._counted_from
+
+
+def _of_names(every: Sequence[Job], names: Set[str]) -> list[Job]:
+    current = [job for job in every if job.name in names]
+    if len(current) < len(names):
+        raise MigrationFailed(["the source has restarted"])
+    return current
 
 
 def _waits_for_child(states: Set[str]) -> bool:

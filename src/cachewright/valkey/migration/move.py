@@ -8,17 +8,24 @@ from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import Valkey
 from cachewright.valkey.migration.control import MigrationControl
+from cachewright.valkey.migration.range_size import BatchShare, RangeSize
 from cachewright.valkey.migration.source_state import MigrationState
-from cachewright.valkey.migration.transfer import RangeSize, Transfer, TransferProgress
+from cachewright.valkey.migration.transfer import Transfer, TransferProgress
 from cachewright.valkey.slots import SlotRange, overlap
 from cachewright.valkey.topology import view
 
 
 class Next(msgspec.Struct, frozen=True):
-    """The range that the same source moves after the current one."""
+    """The range that the same source moves after the current one.
+
+    :ivar size: what is known of its data.
+    :ivar report: called with its progress if it moves ahead of its turn.
+    """
 
     target: Node
     part: SlotRange
+    size: RangeSize
+    report: Callable[[Transfer], None]
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +34,7 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
     :ivar size: what is known of the data of the range.
     :ivar stalled_seconds: time without a change of any counter after which the move fails.
     :ivar following: the next range of the source, if there is one.
+    :ivar share: how many keys of the task move in small batches; None without its own count.
     :ivar to_new_node: whether clients may not have heard of the target.
     """
 
@@ -39,6 +47,7 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
     stalled_seconds: float
     state: MigrationState
     following: Next | None = None
+    share: BatchShare | None = None
     to_new_node: bool = False
 
 

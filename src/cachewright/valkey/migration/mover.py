@@ -45,7 +45,7 @@ class Mover:
                 AsyncExitStack() as opened,
             ):
                 running = await self._start_counting(source, target, report)
-                batches = BatchMover(running, self._sizer)
+                batches = BatchMover(running, self._sizer, opened)
                 await self._move_all(running, batches, GentleMover(running, batches, opened))
                 keys = sum((await count_keys(target, slots_of([move.part]))).values())
                 await self._require_owned(target)
@@ -67,7 +67,7 @@ class Mover:
         counts = await count_keys(source, slots_of(overlap(owned, move.part)))
         before = move.state.carry_over.pop(move.source.id, exported)
         before = before if before <= exported else 0  # the counter may have restarted at zero
-        progress = TransferProgress(counts, move.size, before)
+        progress = TransferProgress(counts, move.size, before, move.share)
         return RunningMove(move=move, source=source, target=target, progress=progress, exported=exported, report=report)
 
     async def _move_all(self, running: RunningMove, batches: BatchMover, gentle: GentleMover) -> None:

@@ -5,6 +5,7 @@ import asyncio
 from cachewright.valkey.migration.batch_size import BatchSizer
 from cachewright.valkey.migration.latency_probe import LatencyProbes
 from cachewright.valkey.migration.node_settings import MoveSettings
+from cachewright.valkey.migration.range_size import BatchShare
 from cachewright.valkey.migration.stale_copies import InterruptedKeys
 from cachewright.valkey.migration.target_locks import TargetLocks
 from cachewright.valkey.migration.wait_model import WaitLearner
@@ -38,6 +39,7 @@ class MigrationState:
         self.targets = TargetLocks()
         self.suspects: dict[str, InterruptedKeys] = {}
         self._batch_sizers: dict[str, BatchSizer] = {}
+        self._batch_shares: dict[tuple[str, bool], BatchShare] = {}
 
     def batch_sizer(self, node_id: str, bytes_per_key: float) -> BatchSizer:
         """Return the sizer of the source's last move, which knows its clients. Return a new one if `bytes_per_key`,
@@ -46,6 +48,16 @@ class MigrationState:
         if sizer is None or sizer.bytes_per_key != bytes_per_key:
             sizer = self._batch_sizers[node_id] = BatchSizer(bytes_per_key, self.waits)
         return sizer
+
+    def batch_share(self, instance_id: str, *, clients: bool) -> BatchShare:
+        """Return how many keys of the instance's task have moved in small batches, from sources with or without clients
+        when the plan was made."""
+        return self._batch_shares.setdefault((instance_id, clients), BatchShare())
+
+    def begin_batch_shares(self, instance_id: str) -> None:
+        """Begin to count for a new task of the instance."""
+        for clients in (True, False):
+            self._batch_shares.pop((instance_id, clients), None)
 
     def forget(self, node_id: str) -> None:
         self.carry_over.pop(node_id, None)

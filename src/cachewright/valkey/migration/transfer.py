@@ -4,14 +4,15 @@ A batch is copied, which counters show, and then handed over and deleted on the 
 source does not respond meanwhile. Both are parts of the work. See docs/decisions/0003, 0006 and 0049 for the counters.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from cachewright.valkey.client import Valkey
 from cachewright.valkey.migration.jobs import Job, count_keys
+from cachewright.valkey.migration.range_size import BatchShare, LargeValues, RangeSize, mixed
 from cachewright.valkey.slots import slots_of
 
 Phase = Literal["to start", "in progress", "finished", "failed"]
@@ -48,42 +49,6 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
     scale: float | None = None
 
 
-class LargeValues(msgspec.Struct, frozen=True, kw_only=True):
-    """The large values of one slot.
-
-    :ivar bytes: expected bytes on the network.
-    :ivar worth: number of ordinary keys whose copy takes as long.
-    """
-
-    bytes: float
-    worth: float
-
-
-class RangeSize(msgspec.Struct, frozen=True, kw_only=True):
-    """What the plan knows of the data of a range.
-
-    :ivar keys: number of keys.
-    :ivar bytes_per_key: expected bytes of an ordinary key on the network.
-    :ivar large: large values by slot.
-    :ivar batches: number of batches.
-    :ivar batch: work of a batch besides its keys, :ivar deletion: of the deletion of a key on the source; both in
-        copies of ordinary keys that take as long.
-    """
-
-    keys: int
-    bytes_per_key: float
-    large: Mapping[int, LargeValues] = {}
-    batches: int = 1
-    batch: float = 0.0
-    deletion: float = 0.0
-
-    @property
-    def work(self) -> float:
-        """Planned work, in copies of ordinary keys."""
-        large = sum(values.worth for values in self.large.values())
-        return self.keys * (1 + self.deletion) + large + self.batches * self.batch
-
-
 class TransferProgress:
     """Measures the progress of one range.
 
@@ -91,8 +56,14 @@ class TransferProgress:
     :ivar bytes_by_key: bytes of keys that moved one by one, which the source does not count as exported.
     """
 
-    def __init__(self, counts: Mapping[int, int], size: RangeSize, exported_before: int) -> None:
-        """Begin to measure a range. `exported_before` are the bytes that the source had sent when it started."""
+    def __init__(
+        self, counts: Mapping[int, int], size: RangeSize, exported_before: int, share: BatchShare | None = None
+    ) -> None:
+        """Begin to measure a range.
+
+        :param exported_before: bytes that the source had sent when it started.
+        :param share: how many keys of the task have moved in small batches.
+        """
         slots = list(counts)
         self.counts = counts
         self.bytes_by_key = 0
@@ -105,10 +76,14 @@ class TransferProgress:
         self._keys_before = max(size.keys - self._expected_keys, 0)
         self._large_before = self._large_in(size.large.keys() - counts.keys()).worth
         self._large = self._large_in(counts.keys()).worth
-        self._handed_over: set[int] = set()
+        self._share = share or BatchShare()
+        self._small = size.small_batches
+        self._is_small = size.small_share > 1 / 2
+        self._present = size.small_batches if self._is_small else size.large_batches
         self._batches: set[str] = set()
-        self._batch_keys = max(size.keys // max(size.batches, 1), 1)
-        self._batches_before = self._keys_before / self._batch_keys
+        self._handed_over: set[int] = set()
+        self._finished = self._to_come(self._keys_before) if self._keys_before else 0.0
+        self._recorded = 0
 
     def bytes_transferred(self, exported: int) -> int:
         """Return the bytes of this range, given all bytes `exported` by the source."""
@@ -154,42 +129,56 @@ class TransferProgress:
             scale=work.total / self._size.work if work.total and self._size.work else None,
         )
 
-    def expect_batches(self, keys: int) -> None:
+    def expect_batches(self, keys: int, *, small: bool = True) -> None:
         """Expect batches of this number of keys from now on."""
-        self._batch_keys = max(keys, 1)
+        self._is_small = small
+        self._present = replace(self._size.small_batches if small else self._size.large_batches, keys=max(keys, 1))
+        if small:
+            self._small = self._present
 
     def hand_over(self, current: Iterable[Job]) -> None:
-        """Record the slots of the jobs that have succeeded."""
-        succeeded = [job for job in current if job.state == "success"]
-        self._handed_over.update(slot for job in succeeded for slot in slots_of(job.ranges))
-        self._batches.update(job.name for job in succeeded)
+        """Record the slots and the work of the jobs that have succeeded."""
+        for job in current:
+            if job.state == "success" and job.name not in self._batches:
+                slots = set(slots_of(job.ranges)) - self._handed_over
+                keys = self._keys_in(slots)
+                self._batches.add(job.name)
+                self._handed_over |= slots
+                self._finished += keys * (self._present.key + self._present.deletion) + self._present.batch
+                self._record(keys, small=self._is_small)
 
     def by_key(self, moved: int) -> float:
         """Return the finished share of a range of which `moved` keys have moved one by one."""
         total = self._keys_before + self._expected_keys
+        self._record(max(moved - self._recorded, 0), small=True)
         return min((self._keys_before + moved) / total, 1.0) if total else 0.0
 
     def _work(self, current: Sequence[Job], arrived: int, transferred: int, of_keys: float) -> "_Work":
-        """Copies, deletions and batches, finished and in all. Batches to come are as large as the present one. Writes
-        that the source has buffered are work, too."""
-        size, handed_over = self._size, self._keys_in(self._handed_over)
-        batches_done = len(self._batches) + self._batches_before
-        batches_left = math.ceil((self._expected_keys - handed_over) / self._batch_keys)
+        """Copies, deletions and batches, finished and in all. Writes that the source has buffered are work, too."""
+        batch, running = self._present, [job for job in current if not job.ended]
+        handed_over = self._keys_in(self._handed_over)
+        copied = max(of_keys * self._expected_keys - handed_over, 0.0)
+        present = max(self._keys_in({slot for job in running for slot in slots_of(job.ranges)}), copied)
+        to_come = max(self._expected_keys - handed_over - present, 0.0)
         large = self._large_copied(current, transferred, of_keys)
-        copied = self._keys_before + of_keys * self._expected_keys + large.done
-        deleted = self._keys_before + handed_over
-        to_delete = self._keys_before + self._expected_keys
-        buffered = sum(job.remaining_repl_size for job in current) / max(size.bytes_per_key, 1.0)
+        buffered = sum(job.remaining_repl_size for job in current) / max(self._size.bytes_per_key, 1.0)
         in_handover = self._in_handover(current, arrived, large_is_copied=large.present_is_done)
         return _Work(
-            done=copied + deleted * size.deletion + batches_done * size.batch,
-            uncounted=0.0 if in_handover is None else in_handover * size.deletion + size.batch,
-            total=to_delete * (1 + size.deletion)
+            done=self._finished + copied * batch.key + large.done,
+            uncounted=0.0 if in_handover is None else in_handover * batch.deletion + batch.batch,
+            total=self._finished
+            + present * (batch.key + batch.deletion)
+            + len(running) * batch.batch
+            + (self._to_come(to_come) if to_come else 0.0)
             + self._large_before
             + self._large
-            + buffered
-            + (batches_done + batches_left) * size.batch,
+            + buffered * batch.key,
         )
+
+    def _to_come(self, keys: float) -> float:
+        """Work of keys whose batches have not begun. Small ones will be as large as the last."""
+        small_share = self._share.expected(self._size.small_share, self._size.keys)
+        return mixed(keys, self._small, self._size.large_batches, small_share)
 
     def _large_copied(self, current: Sequence[Job], transferred: int, of_keys: float) -> "_LargeWork":
         """Finished work of large values. A key with a large value is on the target before all of its value is:
@@ -218,9 +207,13 @@ class TransferProgress:
         return None
 
     def _large_in(self, slots: Set[int]) -> LargeValues:
-        """Return the sum of the large values of these slots."""
+        """Return the sum of the large values in these slots."""
         found = [values for slot, values in self._size.large.items() if slot in slots]
         return LargeValues(bytes=sum(one.bytes for one in found), worth=sum(one.worth for one in found))
+
+    def _record(self, keys: int, *, small: bool) -> None:
+        self._recorded += keys
+        self._share.record(keys, small=small)
 
     def _keys_in(self, slots: Iterable[int]) -> int:
         return sum(self.counts.get(slot, 0) for slot in slots)

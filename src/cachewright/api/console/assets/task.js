@@ -93,9 +93,11 @@ export async function taskPage(main, { signal, titled }, id) {
   if (!ENDED.includes(record.task.status)) watch();
 }
 
-/** 12 s left, 9 s to 18 s. */
-function left({ remain_time: remaining, remain_low: low, remain_high: high }) {
-  return `${seconds(remaining)} left${high ? `, ${seconds(low)} to ${seconds(high)}` : ""}`;
+/** 12 s left, 9 s to 18 s; 30 % less work than planned. */
+function left({ remain_time: remaining, remain_low: low, remain_high: high, effort = 1 }) {
+  const percent = Math.round(100 * Math.abs(effort - 1));
+  const changed = percent >= 10 ? `; ${percent} % ${effort > 1 ? "more" : "less"} work than planned` : "";
+  return `${seconds(remaining)} left${high ? `, ${seconds(low)} to ${seconds(high)}` : ""}${changed}`;
 }
 
 /** One text for each cause, with the time of the sub-step that has waited longest. */

@@ -1,0 +1,32 @@
+"""Learned shares of the keys of an instance that move in small batches.
+
+Clients come and go, so a plan cannot tell from the clients of this moment how many keys will move in small batches
+(`valkey.migration.range_size`). The share is learned from finished tasks of the instance, apart for sources that had
+clients when the plan was made and for sources that had none.
+"""
+
+from collections.abc import Mapping
+
+import sqlalchemy as sa
+
+from cachewright.store import throughput
+from cachewright.valkey.migration.source_state import MigrationState
+
+_NAMES = {True: "keys in small batches: clients", False: "keys in small batches: no clients"}
+
+
+def store_small_shares(connection: sa.Connection, instance_id: str, migrations: MigrationState) -> None:
+    """Learn from a task that has succeeded."""
+    for clients, name in _NAMES.items():
+        if (share := migrations.batch_share(instance_id, clients=clients).measured) is not None:
+            throughput.learn(connection, throughput.of_instance(name, instance_id), share)
+
+
+def load_small_shares(connection: sa.Connection, instance_id: str) -> Mapping[bool, float]:
+    """Return the share for sources with and without clients. An instance without finished tasks keeps the clients that
+    it has."""
+    learned = {
+        clients: throughput.get(connection, throughput.of_instance(name, instance_id))
+        for clients, name in _NAMES.items()
+    }
+    return {clients: float(clients) if share is None else share for clients, share in learned.items()}

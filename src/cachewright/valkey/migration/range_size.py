@@ -1,0 +1,89 @@
+"""What the plan knows of the data of a range, and the work of its move. Pure.
+
+Work is counted in copies of ordinary keys in small batches that take as long. Small batches protect clients of the
+source; while it has none, large batches move the same keys with less work. Nobody knows when clients come and go, so
+the work of keys to come is a mean of both, weighted by how many keys have moved in which batches.
+"""
+
+import math
+from collections.abc import Mapping
+
+import msgspec
+
+
+class LargeValues(msgspec.Struct, frozen=True, kw_only=True):
+    """The large values of one slot.
+
+    :ivar bytes: expected bytes on the network.
+    :ivar worth: number of ordinary keys whose copy takes as long.
+    """
+
+    bytes: float
+    worth: float
+
+
+class BatchCost(msgspec.Struct, frozen=True, kw_only=True):
+    """Work of batches of one kind.
+
+    :ivar keys: number of keys in a batch; 0 if all keys are in one.
+    :ivar key: work of the copy of a key, :ivar deletion: of its deletion on the source, :ivar batch: of each batch.
+    """
+
+    keys: int = 0
+    key: float = 1.0
+    deletion: float = 0.0
+    batch: float = 0.0
+
+    def work(self, keys: float) -> float:
+        """Return the work of so many keys."""
+        batches = max(math.ceil(keys / self.keys), 1) if self.keys else 1
+        return keys * (self.key + self.deletion) + batches * self.batch
+
+
+class RangeSize(msgspec.Struct, frozen=True, kw_only=True):
+    """What the plan knows of a range.
+
+    :ivar keys: number of keys.
+    :ivar bytes_per_key: expected bytes of an ordinary key on the network.
+    :ivar large: large values by slot.
+    :ivar small_batches: cost of small batches, :ivar large_batches: of large ones.
+    :ivar small_share: share of the keys that the plan expects to move in small batches.
+    """
+
+    keys: int
+    bytes_per_key: float
+    large: Mapping[int, LargeValues] = {}
+    small_batches: BatchCost = BatchCost()
+    large_batches: BatchCost = BatchCost()
+    small_share: float = 1.0
+
+    @property
+    def work(self) -> float:
+        """Planned work."""
+        large = sum(values.worth for values in self.large.values())
+        return mixed(self.keys, self.small_batches, self.large_batches, self.small_share) + large
+
+
+def mixed(keys: float, small: BatchCost, large: BatchCost, small_share: float) -> float:
+    """Return the expected work of keys of which a share moves in small batches, and the others in large ones."""
+    return small_share * small.work(keys) + (1 - small_share) * large.work(keys)
+
+
+class BatchShare:
+    """Number of keys of a task that have moved in small batches, and in all."""
+
+    def __init__(self) -> None:
+        self._small = self._all = 0
+
+    def record(self, keys: int, *, small: bool) -> None:
+        self._small += keys if small else 0
+        self._all += keys
+
+    @property
+    def measured(self) -> float | None:
+        """The share; None if no keys have moved."""
+        return self._small / self._all if self._all else None
+
+    def expected(self, planned: float, keys: int) -> float:
+        """Return the expected share of keys to come. The plan's share counts as much as this number of keys."""
+        return (planned * keys + self._small) / (keys + self._all) if keys + self._all else planned

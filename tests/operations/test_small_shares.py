@@ -1,0 +1,23 @@
+"""Which share of the keys of an instance moves in small batches, learned from its tasks."""
+
+import pytest
+
+from cachewright.operations.resize.small_shares import load_small_shares, store_small_shares
+from cachewright.valkey.migration.source_state import MigrationState
+from database_fixtures import migrated
+
+
+def test_shares_are_learned_for_each_instance_and_apart_for_sources_without_clients(database_url: str) -> None:
+    database = migrated(database_url)
+    migrations = MigrationState(cpus=2)
+    migrations.batch_share("a", clients=True).record(30, small=True)
+    migrations.batch_share("a", clients=True).record(70, small=False)
+    with database.write() as connection:
+        store_small_shares(connection, "a", migrations)
+        assert load_small_shares(connection, "a") == {True: pytest.approx(0.3), False: 0.0}
+        assert load_small_shares(connection, "b") == {True: 1.0, False: 0.0}
+        migrations.begin_batch_shares("a")
+        migrations.batch_share("a", clients=True).record(50, small=True)
+        store_small_shares(connection, "a", migrations)
+        assert load_small_shares(connection, "a") == {True: pytest.approx(0.65), False: 0.0}
+    database.close()
