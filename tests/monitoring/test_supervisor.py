@@ -1,10 +1,12 @@
 """The supervisor with real processes of its own: nodes that have died start again, and one call finds them all."""
 
 import asyncio
+import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import psutil
@@ -18,15 +20,18 @@ from cachewright.hosts.ports import free_ports
 from cachewright.monitoring.incidents import Incidents
 from cachewright.monitoring.supervisor import Supervisor
 from cachewright.operations.context import OperationContext
-from cachewright.store import instances
+from cachewright.operations.start_failure import FILES_MISSING
+from cachewright.store import instances, tasks
 from cachewright.valkey.migration.source_state import MigrationState
-from database_fixtures import an_instance, new_database
+from database_fixtures import a_task, an_instance, new_database
 from standalone_node import node_at
 
 pytestmark = pytest.mark.node
 
 NODES = ["a" * 40, "b" * 40]
 NEVER_STARTED = "c" * 40
+repairs: list[Any] = []
+"""What the supervisor has asked to repair."""
 
 
 class CountingHost(LocalHost):
@@ -77,17 +82,23 @@ async def host(tmp_path: Path) -> AsyncIterator[CountingHost]:
 
 @pytest.fixture
 async def supervisor(tmp_path: Path, host: CountingHost) -> AsyncIterator[Supervisor]:
-    """One that runs, with the nodes of `NODES` and one that was never started on record."""
+    """One that runs, with the nodes of `NODES` and one that a task is about to start on record."""
     settings = Settings(data_dir=tmp_path)
     database = new_database(tmp_path)
     ids = [*NODES, NEVER_STARTED]
     nodes = [msgspec.structs.replace(node_at(place + 1), id=node_id) for place, node_id in enumerate(ids)]
     nodes = [msgspec.structs.replace(node, bus_port=node.port + 100) for node in nodes]
+    nodes[-1] = msgspec.structs.replace(nodes[-1], instance_id="j")
     with database.write() as connection:
         instances.add(connection, an_instance())
+        instances.add(connection, an_instance(id="j"))
+        tasks.add(connection, a_task(instance_id="j"))
         instances.add_nodes(connection, nodes)
     context = OperationContext(database, settings, host, MigrationState(host.cpus))
-    made = Supervisor(context, Incidents(database, LoopHeartbeats()), LoopHeartbeats(), lambda *_: None)
+    repairs.clear()
+    made = Supervisor(
+        context, Incidents(database, LoopHeartbeats()), LoopHeartbeats(), lambda *broken: repairs.append(broken)
+    )
     running = asyncio.create_task(made.run())
     yield made
     running.cancel()
@@ -121,3 +132,13 @@ async def test_a_round_asks_the_host_once_for_all_processes(supervisor: Supervis
     assert set(host.calls) == {"processes", "with_file"}, "nodes were asked for one by one"
     assert abs(host.calls["with_file"] - host.calls["processes"]) <= 1, "for the node that was never started"
     assert supervisor.starts == 0
+
+
+async def test_a_node_without_its_data_is_not_started_but_repaired(supervisor: Supervisor, host: CountingHost) -> None:
+    before = await host.processes()
+    shutil.rmtree(host.folder(NODES[0]) / "appendonlydir")
+    psutil.Process(before[NODES[0]].pid).kill()
+    await until(lambda: bool(repairs))
+    assert repairs[0] == ("i", NODES[0], FILES_MISSING)
+    assert supervisor.starts == 0
+    assert host.calls["start"] == 0, "it would start without keys"

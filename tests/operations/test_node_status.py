@@ -10,8 +10,9 @@ from huaweicloudsdkdcs.v2 import (
     ListGroupReplicationInfoRequest,
     ShowJobInfoRequest,
 )
+from valkey.cluster import ValkeyCluster
 
-from serving import Server, cache, created, resize, serves, show, until
+from serving import PASSWORD, Server, cache, created, resize, serves, show, until
 
 
 def change(client: Any, instance_id: str, action: str, *node_ids: str) -> None:
@@ -45,7 +46,12 @@ def test_nodes_stay_stopped_until_they_are_started(own_server: Server) -> None:
     assert len(own_server.nodes()) == 1
     until(lambda: incidents(own_server, instance_id) == ["stopped_nodes"], "the instance does not show it")
     assert show(client, instance_id).status == "RUNNING"
-    assert cache(client, instance_id).get("a") == b"1"
+    (other,) = [
+        node["node_port"]
+        for node in own_server.call("GET", f"instances/{instance_id}/logical-nodes")[1]["nodes"]
+        if node["node_id"] == before["slave"]
+    ]
+    assert ValkeyCluster(host="127.0.0.1", port=int(other), password=PASSWORD).get("a") == b"1"
 
     with pytest.raises(SdkException) as refused:
         change(client, instance_id, "stop", before["slave"])

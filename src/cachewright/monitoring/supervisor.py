@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 import msgspec
 
 from cachewright.heartbeats import LoopHeartbeats
-from cachewright.hosts.host import CONFIG, NodeStartFailed, ProcessInfo
+from cachewright.hosts.host import CONFIG, LogPosition, NodeStartFailed, ProcessInfo
 from cachewright.logs import RARELY, about
 from cachewright.model.incidents import FaultKind
 from cachewright.monitoring.client_ports import ClientPorts
@@ -43,6 +43,7 @@ class Deaths(msgspec.Struct):
     :ivar count: starts in a row after which it died soon.
     :ivar failed: starts in a row that failed.
     :ivar failure: why the last of them failed.
+    :ivar log: end of the node's log before the last start.
     :ivar started: time of the last start.
     :ivar next_start: earliest time of the next one.
     """
@@ -50,6 +51,7 @@ class Deaths(msgspec.Struct):
     count: int = 0
     failed: int = 0
     failure: StartFailure | None = None
+    log: LogPosition | None = None
     started: float = 0.0
     next_start: float = 0.0
 
@@ -148,6 +150,8 @@ class Supervisor:
             deaths.failed, deaths.failure = _FAILED_STARTS, FILES_MISSING
             log.error("node %s is not started: its files are missing", node_id, extra=RARELY)
             return
+        await self._count_damage(node_id, deaths)
+        deaths.log = (await self._host.read_log(node_id, None)).position
         log.warning("node %s of instance %s has died; starting it", node_id, of.instance_id)
         try:
             await self._context.prepare_start(of.instance_id, node_id)
@@ -157,6 +161,14 @@ class Supervisor:
             deaths.failed += 1
             deaths.failure = start_failure(str(failure))
             log.error("node %s does not start: %s", node_id, failure)
+
+    async def _count_damage(self, node_id: str, deaths: Deaths) -> None:
+        """Count the last start as failed if the node has died over damaged files, which it may read for minutes."""
+        if deaths.log is None:
+            return
+        failure = start_failure("\n".join((await self._host.read_log(node_id, deaths.log)).lines))
+        if failure.damage != "none":
+            deaths.failed, deaths.failure = _FAILED_STARTS, failure
 
     async def _report(self, supervised: Mapping[str, Supervised], dead: Collection[str]) -> None:
         """Report an incident for each instance with a node that cannot be started, and start its repair; clear it once

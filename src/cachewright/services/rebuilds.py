@@ -21,8 +21,9 @@ log = logging.getLogger(__name__)
 _SYSTEM = "system"
 _RECENT = 20
 _LINES = 8
-_PAUSE_MS = 600_000
-"""After a repair by the supervisor, before the next one of the same node."""
+_PERIOD_MS = 600_000
+_MOST_REPAIRS = 3
+"""Of one node in the period: a disk that damages files again is a matter for the operator."""
 
 
 class RebuildService(msgspec.Struct, frozen=True):
@@ -41,15 +42,15 @@ class RebuildService(msgspec.Struct, frozen=True):
         )
 
     def repair(self, instance_id: str, node_id: str, failure: StartFailure) -> None:
-        """Start a repair for the supervisor, unless a task of the instance is unfinished or one has repaired the node
-        lately: a repair that did not help is not repeated at once."""
+        """Start a repair for the supervisor, unless a task of the instance is unfinished or the node was repaired
+        several times lately."""
         with self.tasks.context.database.read() as connection:
             instance = instances.find(connection, instance_id)
             _, earlier = tasks.of_kind(connection, instance_id, REBUILD.kind, offset=0, limit=_RECENT)
             if instance is None or tasks.unfinished_of(connection, instance_id):
                 return
-        since = now_ms() - _PAUSE_MS
-        if any(task.params["node_id"] == node_id and task.created_at > since for task in earlier):
+        since = now_ms() - _PERIOD_MS
+        if sum(task.params["node_id"] == node_id and task.created_at > since for task in earlier) >= _MOST_REPAIRS:
             return
         principal = Principal(project_id=instance.project_id, user_id="", user_name=_SYSTEM)
         try:
