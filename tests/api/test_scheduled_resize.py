@@ -40,6 +40,11 @@ def stored(tenant: Tenant, instance_id: str) -> Task:
         return newest[0]
 
 
+def scheduled(tenant: Tenant, task: Task) -> Task:
+    with tenant.site.database.read() as connection:
+        return tasks.load(connection, task.id)
+
+
 def begun(tenant: Tenant, at: int) -> list[Task]:
     """The tenant's tasks that begin if it is this time."""
     enqueued: list[Task] = []
@@ -87,11 +92,20 @@ def test_it_begins_in_the_window_when_the_instance_is_ready(tenant: Tenant, inst
     with tenant.site.database.write() as connection:
         instances.change(connection, instance_id, status="ERROR")
     assert begun(tenant, task.begins_at) == [], "an instance in ERROR is not resized"
-    assert begun(tenant, task.begins_at + 5 * HOUR_MS) == []
-    postponed = stored(tenant, instance_id)
-    assert postponed.begins_at == task.begins_at + 24 * HOUR_MS, "the window was missed"
+    busy = tenant.add_task(instance_id, kind="restart", status="EXECUTING")
     with tenant.site.database.write() as connection:
         instances.change(connection, instance_id, status="RUNNING")
+    assert begun(tenant, task.begins_at) == [], "a task that runs may last longer than the window"
+    with tenant.site.database.write() as connection:
+        tasks.change(connection, busy.id, status="SUCCESS", end_time=1)
+        (first, *_) = instances.nodes_of(connection, instance_id)
+        instances.change_node(connection, first.id, should_run=False)
+    assert begun(tenant, task.begins_at) == [], "a node is stopped"
+    assert begun(tenant, task.begins_at + 5 * HOUR_MS) == []
+    postponed = scheduled(tenant, task)
+    assert postponed.begins_at == task.begins_at + 24 * HOUR_MS, "the window was missed"
+    with tenant.site.database.write() as connection:
+        instances.change_node(connection, first.id, should_run=True)
     (started,) = begun(tenant, postponed.begins_at + HOUR_MS)
     assert (started.id, started.status, started.is_scheduled) == (task.id, "WAITING", False)
     assert tenant.stored(instance_id).status == "EXTENDING"
@@ -107,6 +121,12 @@ def test_a_changed_window_moves_it_and_an_open_one_needs_no_wait(tenant: Tenant,
     assert tenant.call("PUT", f"instances/{instance_id}", window(0)).status == 204
     assert tenant.call("POST", f"instances/{instance_id}/resize", LARGER | {"execute_immediately": False}).status == 204
     assert tenant.stored(instance_id).status == "EXTENDING"
+
+
+def test_a_failed_resize_is_not_retried_while_another_waits(tenant: Tenant, instance_id: str, task: Task) -> None:
+    failed = tenant.add_task(instance_id, kind="resize", name="EXTEND", status="FAILED", params=dict(task.params))
+    retried = tenant.call("POST", f"instances/{instance_id}/tasks/{failed.id}/retry")
+    assert retried.refusal == (400, "DCS.4113")
 
 
 def test_a_deletion_cancels_it(tenant: Tenant, instance_id: str, task: Task) -> None:

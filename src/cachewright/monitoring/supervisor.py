@@ -113,7 +113,7 @@ class Supervisor:
         """Nodes that should run, by id."""
         with self._context.database.read() as connection:
             nodes = instances.should_run_in(connection, STATUSES_WITH_RUNNING_NODES)
-            busy = {task.instance_id for task in tasks.unfinished(connection)}
+            busy = {task.instance_id for task in tasks.active(connection)}
         return {node_id: Supervised(of, shard, of not in busy) for node_id, (of, shard) in nodes.items()}
 
     async def _dead(self, supervised: Mapping[str, Supervised], processes: Mapping[str, ProcessInfo]) -> set[str]:

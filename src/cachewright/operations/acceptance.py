@@ -28,15 +28,21 @@ def require_acceptable(
         raise ApiError(operation.not_accepted or busy_code(instance), reason=reasons(incidents))
     if operation.cancels_others:
         return
+    require_none_scheduled(operation, unfinished)
     for task in unfinished:
         other = OPERATIONS[task.kind]
-        if task.is_scheduled and other is operation and other.busy:
-            raise ApiError(other.busy)  # the second one would not know what the first one leaves
         removes = other.status_after_success is None
         if other.busy and (removes or other.status_while_running == instance.status):
             raise ApiError(other.busy)
     if operation.needs_every_node and (broken := blocking(incidents)):
         raise ApiError(errors.INSTANCE_RECOVERING, reason=reasons(broken))
+
+
+def require_none_scheduled(operation: Operation[Any, Any], unfinished: Sequence[Task]) -> None:
+    """ApiError if a task of the operation waits for the maintenance window: a second one would not know what the first
+    one leaves."""
+    if operation.busy and any(task.is_scheduled and task.kind == operation.kind for task in unfinished):
+        raise ApiError(operation.busy)
 
 
 def require_no_stopped_node(operation: Operation[Any, Any], nodes: Sequence[Node]) -> None:

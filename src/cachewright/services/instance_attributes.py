@@ -39,18 +39,14 @@ class InstanceAttributes:
             instance = instance_of(connection, principal.project_id, instance_id)
             if instance.status == "DELETING":
                 raise ApiError(errors.INSTANCE_STATE_CONFLICT)
-            change = decide(instance)
-            store(connection, instance, change)
-            if change.attributes.keys() & {"maintain_begin", "maintain_end"}:
-                reschedule(connection, instance_of(connection, principal.project_id, instance_id), now_ms())
+            store(connection, instance, decide(instance))
 
 
 def store(connection: sa.Connection, instance: Instance, change: AttributeChange) -> None:
-    attributes = {**instance.attributes, **change.attributes}
-    instances.change(
-        connection,
-        instance.id,
-        name=change.name or instance.name,
-        attributes={field: value for field, value in attributes.items() if value},
-        updated_at=now_ms(),
-    )
+    """Store a change. Tasks that wait for the maintenance window wait for the changed one."""
+    changed = {**instance.attributes, **change.attributes}
+    attributes = {field: value for field, value in changed.items() if value}
+    now = now_ms()
+    instances.change(connection, instance.id, name=change.name or instance.name, attributes=attributes, updated_at=now)
+    if change.attributes.keys() & {"maintain_begin", "maintain_end"}:
+        reschedule(connection, msgspec.structs.replace(instance, attributes=attributes), now)

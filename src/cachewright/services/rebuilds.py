@@ -47,7 +47,7 @@ class RebuildService(msgspec.Struct, frozen=True):
         with self.tasks.context.database.read() as connection:
             instance = instances.find(connection, instance_id)
             _, earlier = tasks.of_kind(connection, instance_id, REBUILD.kind, offset=0, limit=_RECENT)
-            if instance is None or tasks.unfinished_of(connection, instance_id):
+            if instance is None or tasks.active_of(connection, instance_id):
                 return
         since = now_ms() - _PERIOD_MS
         if sum(task.params["node_id"] == node_id and task.created_at > since for task in earlier) >= _MOST_REPAIRS:

@@ -6,6 +6,7 @@ passes before that, the task waits for the next one.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -15,7 +16,8 @@ from cachewright.model.instances import Instance
 from cachewright.model.tasks import Task
 from cachewright.operations import OPERATIONS, acceptance
 from cachewright.operations.maintenance_window import window_of
-from cachewright.store import instances, tasks
+from cachewright.operations.operation import Operation
+from cachewright.store import incidents, instances, tasks
 from cachewright.store.database import Database
 from cachewright.tasks.feed import TaskFeed
 
@@ -68,14 +70,23 @@ def _begin_or_postpone(connection: sa.Connection, task_id: str, now: int) -> Tas
         tasks.change(connection, task_id, begins_at=begins_at, revision=task.revision + 1)
         return None
     operation = OPERATIONS[task.kind]
-    try:
-        acceptance.require_acceptable(operation, instance, tasks.active_of(connection, instance.id))
-    except ApiError:
+    if not _is_ready(connection, operation, instance):
         return None  # it is tried again while the window is open
     tasks.change(connection, task_id, begins_at=None, estimated_at=now, revision=task.revision + 1)
-    if not [other for other in tasks.active_of(connection, instance.id) if other.id != task_id]:
-        instances.change(connection, instance.id, status=operation.status_while_running, updated_at=now)
+    instances.change(connection, instance.id, status=operation.status_while_running, updated_at=now)
     return tasks.load(connection, task_id)
+
+
+def _is_ready(connection: sa.Connection, operation: Operation[Any, Any], instance: Instance) -> bool:
+    """Whether no other task would delay it beyond the window, and the instance accepts the operation."""
+    if tasks.active_of(connection, instance.id):
+        return False
+    try:
+        acceptance.require_acceptable(operation, instance, (), incidents.open_of(connection, instance.id))
+        acceptance.require_no_stopped_node(operation, instances.nodes_of(connection, instance.id))
+    except ApiError:
+        return False
+    return True
 
 
 def _is_due(task: Task, now: int) -> bool:

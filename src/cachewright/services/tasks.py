@@ -86,7 +86,7 @@ class TaskService(msgspec.Struct, frozen=True):
             faults = incidents.open_of(connection, instance_id)
             acceptance.require_acceptable(operation, instance, unfinished, faults)
             nodes = instances.nodes_of(connection, instance_id)
-            if not unfinished:
+            if all(task.is_scheduled for task in unfinished):
                 acceptance.require_no_stopped_node(operation, nodes)
             accepted = operation.validate(instance, nodes, request)
             self._require_room(connection, limits, operation, instance, nodes=nodes, params=accepted.params)
@@ -187,6 +187,7 @@ class TaskService(msgspec.Struct, frozen=True):
             if task.status != "FAILED":
                 raise ApiError(errors.TASK_STATE_CONFLICT)
             acceptance.require_retriable(operation, instance)
+            acceptance.require_none_scheduled(operation, tasks.unfinished_of(connection, instance_id))
             nodes = instances.nodes_of(connection, instance_id)
             self._require_room(connection, limits, operation, instance, nodes=nodes, params=operation.params_of(task))
             mode = task_controls.get(connection, task_id).mode

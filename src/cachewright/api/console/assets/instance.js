@@ -116,7 +116,7 @@ function head(state, drawTasks) {
     h("h1", {}, state.name, " ", status(state.status), state.error_code && h("code", {}, state.error_code)),
     h("span", { class: "note" }, state.spec_code),
     h("div", { class: "buttons" },
-      may("operator") && h("button", { type: "button", "data-key": "resize", disabled: changing, onclick: () => resize(state) }, "Resize"),
+      may("operator") && h("button", { type: "button", "data-key": "resize", disabled: changing, onclick: () => resize(state, drawTasks) }, "Resize"),
       may("operator") && h("button", { type: "button", class: "quiet", "data-key": "restart", disabled: changing, onclick: () => restart(state, drawTasks) }, "Restart"),
       may("operator") && h("button", { type: "button", class: "danger quiet", "data-key": "flush", disabled: changing, onclick: () => flush(state, drawTasks) }, "Flush"),
       may("admin") && h("button", { type: "button", class: "danger quiet", "data-key": "delete", onclick: () => remove(state) }, "Delete")));

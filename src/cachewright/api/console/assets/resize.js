@@ -9,7 +9,8 @@ import { modeChoice } from "/console/modes.js";
 
 const MB = 1024 * 1024;
 
-export async function resize(state) {
+/** `done` is called when the task exists. */
+export async function resize(state, done) {
   const instance = await ask("GET", `instances/${state.instance_id}`);
   const form = isCluster(instance.spec_code) ? clusterForm(instance) : await memoryForm(instance);
   const plan = h("div", { class: "plan", "aria-live": "polite" });
@@ -23,8 +24,7 @@ export async function resize(state) {
     "Resize", async () => {
       await ask("POST", `instances/${state.instance_id}/resize`,
         { spec_code: planned, new_capacity: form.gigabytes(), execute_immediately: !later.checked, ...form.mode() });
-      const { tasks } = await ask("GET", `instances/${state.instance_id}/tasks?limit=1`);
-      if (tasks[0]) location.hash = `#/instances/${state.instance_id}`;
+      await done();
     }, { ready: false });
 
   for (const control of form.controls) control.addEventListener("input", forget);
