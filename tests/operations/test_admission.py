@@ -26,9 +26,10 @@ from cachewright.model.instances import Node
 from cachewright.monitoring.inspection import NodeBudget
 from cachewright.monitoring.node_stats import StatsCollector
 from cachewright.operations.context import OperationContext
-from cachewright.operations.requests import CreateRequest, ResizeRequest
+from cachewright.operations.requests import CreateRequest, PasswordRequest, ResizeRequest
 from cachewright.operations.resize.operation import RESIZE
 from cachewright.operations.resize.request import ResizeParams, required_room
+from cachewright.operations.users import CHANGE_PASSWORD
 from cachewright.placement import capacity, port_reservation
 from cachewright.placement.capacity import Allocated, Limits, Request, Size
 from cachewright.services.instances import InstanceService
@@ -249,6 +250,7 @@ def test_beyond_loopback_a_port_is_taken_once_and_a_password_is_needed(tmp_path:
     (made,) = services.instances.create_instances(WHO, asked)
     assert (made.address, made.seed_port) == (own, port)
     assert code(services.instances.create_instances, WHO, asked) == "DCS.4062"
+    assert code(CHANGE_PASSWORD.validate, made, [], PasswordRequest(None)) == "DCS.4843"
 
 
 def node(shard: int, gigabytes: int) -> Node:

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from cachewright import errors
 from cachewright.errors import ApiError
+from cachewright.hosts.addresses import is_loopback
 from cachewright.model import accounts
 from cachewright.model.accounts import CHANGING, Account, AccountChange, PasswordChange
 from cachewright.model.instances import Instance, Node
@@ -80,6 +81,9 @@ class ChangePassword(_UserChange[PasswordRequest]):
     busy = errors.INSTANCE_CHANGING_PASSWORD
 
     def validate(self, instance: Instance, nodes: Sequence[Node], request: PasswordRequest) -> Accepted[UserParams]:
+        if request.password is None and not is_loopback(instance.address):
+            reason = f"other machines reach {instance.address}, so the instance needs a password"
+            raise ApiError(errors.INVALID_NO_PASSWORD_ACCESS, reason=reason)
         _require_reachable(nodes)
         if request.old_password is not None and request.old_password != instance.password:
             raise ApiError(errors.WRONG_PASSWORD)
