@@ -177,7 +177,8 @@ def test_another_projects_instances_are_not_there(tenant: Tenant, new_tenant: Ca
     set_status(tenant, mine, "CREATEFAILED")
     stranger = new_tenant()
     named = stranger.call("DELETE", "instances", {"instances": [mine]}, query="all_failure=true").json
-    assert named == {"results": [{"result": "failed", "instance": mine}]}
+    absent = {"error_code": "DCS.3022", "error_msg": "The instance does not exist."}
+    assert named == {"results": [{"result": "failed", "instance": mine, **absent}]}
     for method, path in (
         ("PUT", f"instances/{mine}"),
         ("GET", f"instances/{mine}/configs"),

@@ -67,7 +67,6 @@ def test_filters_keep_what_fits(tenant: Tenant, query: str, expected: list[str])
 @pytest.mark.parametrize(
     "query",
     [
-        "cache_mode=ha",
         "cache_mode=proxy",
         "engine=Memcached",
         "engine_version=3.0",
@@ -75,7 +74,7 @@ def test_filters_keep_what_fits(tenant: Tenant, query: str, expected: list[str])
         "capacity=0.3",
         "cache_mode=single&capacity=3",
         "cache_mode=cluster&capacity=0.125",
-        "spec_code=redis.ha.xu1.large.r2.2",
+        "spec_code=redis.ha.xu1.large.p2.2",
         "spec_code=redis.single.xu1.large.3",
         "spec_code=nonsense",
         "spec_code=redis.cluster.xu1.large.r1.s1.3&capacity=4",

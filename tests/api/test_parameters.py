@@ -110,7 +110,7 @@ def test_a_change_is_a_background_task(tenant: Tenant, path: str) -> None:
         (item(param_name="appendonly", param_id="17", param_value="no"), "DCS.4066", "one of yes"),
         (item(param_name="notify-keyspace-events", param_id="13", param_value="KEm"), "DCS.4066", "matches"),
         ({"redis_config": item()["redis_config"] * 2}, "DCS.4066", "twice"),
-        ({"redis_config": item()["redis_config"] * 20}, "DCS.4066", "redis_config"),
+        ({"redis_config": item()["redis_config"] * 200}, "DCS.4066", "redis_config"),
     ],
 )
 def test_what_is_wrong_is_refused(tenant: Tenant, path: str, body: Any, code: str, said: str) -> None:

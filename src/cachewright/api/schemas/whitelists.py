@@ -16,7 +16,7 @@ MOST_ADDRESSES = 20
 """Of all groups of an instance."""
 
 
-class Group(msgspec.Struct, frozen=True):
+class WhitelistGroup(msgspec.Struct, frozen=True):
     group_name: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     ip_list: Annotated[list[Annotated[str, msgspec.Meta(max_length=64)]], msgspec.Meta(max_length=MOST_ADDRESSES)]
 
@@ -25,7 +25,7 @@ class WhitelistBody(msgspec.Struct, frozen=True):
     """`enable_whitelist` must be false. The groups replace the present ones."""
 
     enable_whitelist: bool
-    whitelist: Annotated[list[Group], msgspec.Meta(max_length=4)] = []
+    whitelist: Annotated[list[WhitelistGroup], msgspec.Meta(max_length=4)] = []
 
 
 class Whitelist(msgspec.Struct, frozen=True):
@@ -33,9 +33,9 @@ class Whitelist(msgspec.Struct, frozen=True):
 
     instance_id: str
     enable_whitelist: bool = False
-    whitelist: list[Group] = []
+    whitelist: list[WhitelistGroup] = []
 
 
 def whitelist(instance: Instance) -> Whitelist:
-    groups = msgspec.convert(instance.attributes.get(ATTRIBUTE, []), list[Group])
+    groups = msgspec.convert(instance.attributes.get(ATTRIBUTE, []), list[WhitelistGroup])
     return Whitelist(instance.id, whitelist=groups)
