@@ -210,6 +210,21 @@ def test_limits_of_a_task_survive_pause_and_resume(
     assert ended(client, instance_id, task_id).status == "SUCCESS"
 
 
+def test_templates_are_made_changed_and_deleted(run: Run, told: Callable[..., Any]) -> None:
+    made = run("templates", "create", "typed-one", "--from", "redis-7.0-single", "timeout=300")
+    assert (made.returncode, made.stderr) == (0, "")
+    template_id = made.stdout.split()[1]
+    assert run("templates", "set", "typed-one", "maxmemory-policy=allkeys-lru").returncode == 0
+    shown = run("templates", "show", "typed-one").stdout
+    assert {"timeout", "300", "allkeys-lru"} <= set(shown.split())
+    assert told("templates", "show", template_id)["cache_mode"] == "single"
+    assert "typed-one" in run("templates", "list").stdout
+    wrong = run("templates", "create", "typed-two", "timeout=x")
+    assert (wrong.returncode, "DCS.4066" in wrong.stderr) == (3, True)
+    assert run("templates", "delete", "typed-one").returncode == 0
+    assert run("templates", "show", "typed-one").returncode == 2
+
+
 def test_parameters_are_listed_and_changed(client: Any, run: Run, told: Callable[..., Any]) -> None:
     instance_id = created(client, 1, name="typed-parameters")
     listed = run("instances", "parameters", "typed-parameters")
