@@ -232,6 +232,7 @@ def test_instances_that_need_the_same_port_get_addresses_of_their_own(tmp_path: 
     several = msgspec.structs.replace(wish(1, "two", "three"), port=port)
     made = [*services.instances.create_instances(WHO, asked), *services.instances.create_instances(WHO, several)]
     assert {instance.seed_port for instance in made} == {port}
+    assert {instance.attributes["port"] for instance in made} == {port}, "a node that cannot have it does not start"
     assert made[0].address == "127.0.0.1"
     assert len({instance.address for instance in made}) == 3
     with database.read() as connection:

@@ -142,7 +142,7 @@ def _add(
         seed_port=port,
         password=request.password,
         control_secret=secrets.token_urlsafe(_SECRET_BYTES),
-        attributes=request.attributes,
+        attributes={**request.attributes, **({} if request.port is None else {"port": request.port})},
         parameters=parameters,
         user_id=principal.user_id,
         user_name=principal.user_name,
