@@ -115,7 +115,9 @@ def test_nodes_and_loops_are_told_of(server: Server, scaled: tuple[str, str, str
         "adoption",
         "statistics",
         "enforcement",
+        "failover watch",
         "housekeeping",
+        "scheduled scans",
         "webhook delivery",
     }
     assert loops == work
