@@ -7,7 +7,7 @@ from cyclopts import App, Parameter, validators
 from cachewright.cli.remote.instances import Instance, Wait, follow, found
 from cachewright.cli.remote.output import AsJson, print_json, print_pairs, print_table
 from cachewright.client.account import DEFAULT_TARGET, Target
-from cachewright.client.errors import CommandFailed
+from cachewright.client.errors import CommandFailed, UsageError
 from cachewright.client.http import ApiClient
 
 app = App(name="nodes", help="Nodes of an instance.")
@@ -17,14 +17,27 @@ Node = Annotated[str, Parameter(help="Id of the node, or the first characters of
 
 @app.command
 def switchover(
-    instance: Instance, node: Node, *, target: Target = DEFAULT_TARGET, wait: Wait = False, json: AsJson = False
+    instance: Instance,
+    node: Node | None = None,
+    *,
+    target: Target = DEFAULT_TARGET,
+    wait: Wait = False,
+    json: AsJson = False,
 ) -> None:
-    """Make a replica the primary of its shard. No acknowledged write is lost.
+    """Make a replica the primary of its shard. No acknowledged write is lost. Sentinel chooses the replica of an
+    instance of type ha, which is named without a node.
 
     Example: cachewright instances nodes switchover cache 3f2a --wait
     """
     server = ApiClient(target.account())
     body = found(server, instance)
+    if (body["cache_mode"] == "ha") is (node is not None):
+        raise UsageError("name the instance and a node, or only an instance of type ha")
+    if node is None:
+        answer = server.ask("PUT", f"instances/{body['instance_id']}/async-swap")
+        text = f"a replica becomes the primary of {body['name']}"
+        follow(server, body["instance_id"], answer if json else text, wait, json)
+        return
     chosen = found_node(server, body["instance_id"], node)
     path = f"instance/{body['instance_id']}/groups/{chosen['group_id']}/replications/{chosen['node_id']}"
     answer = server.ask("POST", f"{path}/async-switchover")
