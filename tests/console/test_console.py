@@ -340,7 +340,9 @@ def test_a_dead_node_shows(page: Page, server: Server, cluster: tuple[Any, str])
     open_instance(page, instance_id)
     inactive = page.locator(".shards .status.bad")
     expect(inactive).to_have_count(0)
-    node = server.nodes()[0]
+    _, shown = server.call("GET", f"instances/{instance_id}/logical-nodes")
+    own = {found["node_id"] for found in shown["nodes"]}
+    node = next(process for process in server.nodes() if any(name in " ".join(process.cmdline()) for name in own))
     node.suspend()
     try:
         expect(inactive).to_have_count(1)
