@@ -121,6 +121,9 @@ def test_requests_that_the_record_does_not_allow_are_refused() -> None:
         known = AccountRequest(account_id="a")
         assert {refused(one, busy, known) for one in (CHANGE_ACCOUNT, DELETE_ACCOUNT)} == {"DCS.4026"}
     assert refused(CHANGE_ACCOUNT, with_account(status="CREATEFAILED"), AccountRequest(account_id="a")) == "DCS.4026"
+    others = an_instance(accounts=(an_account(), an_account(id="b", name="b", status="UPDATING")))
+    assert refused(DELETE_ACCOUNT, others, AccountRequest(account_id="a")) == "DCS.4026"
+    CHANGE_ACCOUNT.validate(others, [], AccountRequest(account_id="a"))
     DELETE_ACCOUNT.validate(with_account(status="CREATEFAILED"), [], AccountRequest(account_id="a"))
     wrong = AccountRequest(account_id="a", password="n", old_password="Password-2")  # of no one
     assert refused(CHANGE_ACCOUNT, instance, wrong) == "DCS.4080"

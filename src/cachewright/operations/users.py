@@ -157,13 +157,18 @@ class ChangeAccount(_UserChange[AccountRequest]):
 
 
 class DeleteAccount(_UserChange[AccountRequest]):
+    """Deletes an account. Refused while a task changes any account: terraform reads the newest task of this name, and
+    takes one that waits for others as failed. It repeats a request that is refused."""
+
     kind = "delete account"
-    name = "DeleteAcl"  # terraform looks for it
+    name = "DeleteAcl"
     permission = "dcs:aclaccount:delete"
 
     def validate(self, instance: Instance, nodes: Sequence[Node], request: AccountRequest) -> Accepted[UserParams]:
         _require_reachable(nodes)
         account = changeable(instance, request.account_id)
+        if any(other.status in CHANGING for other in instance.accounts):
+            raise ApiError(errors.INSTANCE_STATE_CONFLICT)
         return Accepted(UserParams(account_id=account.id), {"account_name": account.name})
 
     def requested(self, connection: sa.Connection, instance: Instance, request: AccountRequest, task: Task) -> None:
