@@ -47,7 +47,7 @@ def names_on_nodes(instance: Instance) -> set[str]:
 
 
 def test_an_account_is_on_nodes_from_the_end_of_its_creation_to_the_end_of_its_deletion() -> None:
-    new = with_account(status="CREATING", pending=AccountChange(task_id="t"))
+    new = with_account(status="CREATING", on_nodes=False, pending=AccountChange(task_id="t"))
     assert names_on_nodes(new) == {"default"}
     failed = after_failure(new, OF_ACCOUNT)
     assert failed.accounts[0].status == "CREATEFAILED"
@@ -57,6 +57,8 @@ def test_an_account_is_on_nodes_from_the_end_of_its_creation_to_the_end_of_its_d
         assert created
         assert (created.accounts[0].status, created.accounts[0].pending) == ("AVAILABLE", None)
         assert names_on_nodes(created) == {"default", "reports"}
+    unborn = with_account(status="DELETING", on_nodes=False, pending=AccountChange(task_id="t", deletes=True))
+    assert names_on_nodes(after_failure(unborn, OF_ACCOUNT)) == {"default"}, "a deletion that fails creates nothing"
     leaving = with_account(status="DELETING", pending=AccountChange(task_id="t", deletes=True))
     assert names_on_nodes(leaving) == {"default", "reports"}
     assert after_failure(leaving, OF_ACCOUNT).accounts[0].status == "DELETEFAILED"
@@ -120,13 +122,17 @@ def test_requests_that_the_record_does_not_allow_are_refused() -> None:
         busy = with_account(status=status)
         known = AccountRequest(account_id="a")
         assert {refused(one, busy, known) for one in (CHANGE_ACCOUNT, DELETE_ACCOUNT)} == {"DCS.4026"}
-    assert refused(CHANGE_ACCOUNT, with_account(status="CREATEFAILED"), AccountRequest(account_id="a")) == "DCS.4026"
+    unborn = with_account(status="CREATEFAILED", on_nodes=False)
+    assert refused(CHANGE_ACCOUNT, unborn, AccountRequest(account_id="a")) == "DCS.4026"
     others = an_instance(accounts=(an_account(), an_account(id="b", name="b", status="UPDATING")))
     assert refused(DELETE_ACCOUNT, others, AccountRequest(account_id="a")) == "DCS.4026"
     CHANGE_ACCOUNT.validate(others, [], AccountRequest(account_id="a"))
-    DELETE_ACCOUNT.validate(with_account(status="CREATEFAILED"), [], AccountRequest(account_id="a"))
+    DELETE_ACCOUNT.validate(unborn, [], AccountRequest(account_id="a"))
     wrong = AccountRequest(account_id="a", password="n", old_password="Password-2")  # of no one
     assert refused(CHANGE_ACCOUNT, instance, wrong) == "DCS.4080"
+    exposed = an_instance(password="p", address="192.0.2.1")  # of no one
+    assert refused(CHANGE_PASSWORD, exposed, PasswordRequest(None)) == "DCS.4843"
+    CHANGE_PASSWORD.validate(exposed, [], PasswordRequest("n"))
     assert refused(CHANGE_PASSWORD, an_instance(password="p"), PasswordRequest("n", "q")) == "DCS.4080"  # of no one
 
 

@@ -11,9 +11,6 @@ import msgspec
 AccountRole = Literal["read", "write"]
 AccountStatus = Literal["CREATING", "AVAILABLE", "UPDATING", "DELETING", "CREATEFAILED", "DELETEFAILED", "ERROR"]
 
-NOT_ON_NODES = frozenset({"CREATING", "CREATEFAILED"})
-"""Statuses in which nodes do not have the account yet."""
-
 CHANGING = frozenset({"CREATING", "UPDATING", "DELETING"})
 """Statuses in which a task of the account has not ended."""
 
@@ -42,6 +39,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     """One account.
 
     :ivar password_hash: SHA-256 of the password, in hexadecimal digits. The password itself is not stored.
+    :ivar on_nodes: False until its creation has succeeded.
     :ivar pending: the change in progress, or the last one that failed.
     """
 
@@ -52,6 +50,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     description: str
     status: AccountStatus
     created_at: int
+    on_nodes: bool = True
     pending: AccountChange | None = None
 
 
@@ -93,6 +92,7 @@ def applied(accounts: Accounts, account_id: str, task_id: str) -> Accounts | Non
             role=change.role or account.role,
             password_hash=change.password_hash or account.password_hash,
             status="AVAILABLE",
+            on_nodes=True,
             pending=None,
         ),
     )

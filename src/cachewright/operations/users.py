@@ -129,6 +129,7 @@ class CreateAccount(_UserChange[NewAccount]):
             description=request.description,
             status="CREATING",
             created_at=task.created_at,
+            on_nodes=False,
             pending=AccountChange(task_id=task.id),
         )
         changed = msgspec.structs.replace(instance, accounts=(*instance.accounts, account))
@@ -143,7 +144,7 @@ class ChangeAccount(_UserChange[AccountRequest]):
     def validate(self, instance: Instance, nodes: Sequence[Node], request: AccountRequest) -> Accepted[UserParams]:
         _require_reachable(nodes)
         account = changeable(instance, request.account_id)
-        if account.status == "CREATEFAILED":
+        if not account.on_nodes:
             raise ApiError(errors.INSTANCE_STATE_CONFLICT)
         if request.old_password is not None and hashed(request.old_password) != account.password_hash:
             raise ApiError(errors.WRONG_PASSWORD)

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from cachewright.model.accounts import NOT_ON_NODES
 from cachewright.model.instances import Instance, Node
 from cachewright.valkey.access import Access
 from cachewright.valkey.acl import CLIENT_USER, INTERNAL_USERS, account_rules, client_rules, hashed
@@ -36,7 +35,7 @@ class User(msgspec.Struct, frozen=True):
 def users_of(instance: Instance) -> tuple[User, ...]:
     """Return the users that every node of the instance should have for clients."""
     disabled = instance.disabled_commands
-    accounts = (account for account in instance.accounts if account.status not in NOT_ON_NODES)
+    accounts = (account for account in instance.accounts if account.on_nodes)
     return (
         client_user(instance.password, disabled),
         *(User(account.name, account_rules(account.role, account.password_hash, disabled)) for account in accounts),
