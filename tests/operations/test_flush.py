@@ -11,11 +11,11 @@ from serving import (
     cache,
     created,
     ended,
-    held_in_migration,
     load,
     newest_task,
     present,
     progress,
+    resize,
     show,
     until,
 )
@@ -49,15 +49,16 @@ def test_every_key_of_every_shard_and_replica_is_deleted(server: Server, client:
     assert caches.get("after") == b"1"
 
     load(caches, KEYS)
-    held = held_in_migration(server, client, instance_id, 3)
+    resized = resize(client, instance_id, 3, copies=2)
+    assert server.call("PUT", f"instances/{instance_id}/tasks/{resized}/control", {"state": "paused"})[0] == 200
     refused, unknown = flush(client, instance_id, "00000000-0000-4000-8000-000000000001")
     assert (refused.result, unknown.result) == ("failed", "failed")
     status, answer = server.call("PUT", "instances/status", {"instances": [instance_id], "action": "flush"})
     assert status == 200
     assert answer["results"][0]["error_code"] == "DCS.4113"
-    assert newest_task(client, instance_id).id == held
-    server.call("POST", f"instances/{instance_id}/tasks/{held}/cancel")
-    ended(client, instance_id, held)
+    assert newest_task(client, instance_id).id == resized
+    server.call("POST", f"instances/{instance_id}/tasks/{resized}/cancel")
+    ended(client, instance_id, resized)
     assert present(caches, KEYS) == KEYS, "nothing was flushed"
 
 

@@ -139,6 +139,11 @@ def test_a_single_instance_is_made_resized_and_deleted(
     waiting = told("tasks", "list", "--instance", "lone")["tasks"][0]["id"]
     assert "the maintenance window" in run("tasks", "show", waiting).stdout
     assert run("tasks", "cancel", waiting).returncode == 0
+    assert "nothing was flushed" in run("instances", "flush", "lone", typed="no\n").stderr
+    assert run("instances", "flush", "lone", "--yes", "--wait").returncode == 0
+    stopped = run("instances", "nodes", "stop", "lone", "--wait")
+    assert stopped.returncode == 0, stopped.stderr
+    assert run("instances", "nodes", "start", "lone", "--wait").returncode == 0
     assert run("instances", "delete", "lone", "--yes", "--wait").returncode == 0
 
 
