@@ -5,14 +5,17 @@ from typing import Any
 import pytest
 from huaweicloudsdkcore.exceptions.exceptions import SdkException
 from huaweicloudsdkdcs.v2 import (
+    ChangeMasterStandbyAsyncRequest,
     ChangeNodesStartStopStatusBody,
     ChangeNodesStartStopStatusRequest,
     ListGroupReplicationInfoRequest,
+    PriorityBody,
     ShowJobInfoRequest,
+    UpdateSlavePriorityRequest,
 )
 from valkey.cluster import ValkeyCluster
 
-from serving import PASSWORD, Server, cache, created, resize, serves, show, until
+from serving import PASSWORD, Server, cache, created, ended, resize, serves, show, until
 
 
 def change(client: Any, instance_id: str, action: str, *node_ids: str) -> None:
@@ -32,6 +35,17 @@ def roles(client: Any, instance_id: str) -> dict[str, str]:
     return {node.replication_role: node.node_id for node in answer.group_list[0].replication_list}
 
 
+def weigh(client: Any, server: Server, instance_id: str, node_id: str, weight: int) -> None:
+    (shard,) = server.call("GET", f"instances/{instance_id}/state")[1]["shards"]
+    request = UpdateSlavePriorityRequest(
+        instance_id=instance_id,
+        group_id=shard["group_id"],
+        node_id=node_id,
+        body=PriorityBody(slave_priority_weight=weight),
+    )
+    client.update_slave_priority(request)
+
+
 def incidents(server: Server, instance_id: str) -> list[str]:
     return [one["kind"] for one in server.call("GET", f"instances/{instance_id}/state")[1]["incidents"]]
 
@@ -41,6 +55,11 @@ def test_nodes_stay_stopped_until_they_are_started(own_server: Server) -> None:
     instance_id = created(client, 1, copies=2)
     cache(client, instance_id).set("a", "1")
     before = roles(client, instance_id)
+    weigh(client, own_server, instance_id, before["slave"], 0)
+    with pytest.raises(AssertionError, match="no replica can take over"):
+        change(client, instance_id, "stop", before["master"])
+    assert len(own_server.nodes()) == 2, "the only node that may be primary is not stopped"
+    weigh(client, own_server, instance_id, before["slave"], 100)
     change(client, instance_id, "stop", before["master"])
     assert roles(client, instance_id)["master"] == before["slave"], "the replica has taken over"
     assert len(own_server.nodes()) == 1
@@ -80,3 +99,16 @@ def test_nodes_stay_stopped_until_they_are_started(own_server: Server) -> None:
     until(lambda: show(client, instance_id).status == "RUNNING", "the instance is not RUNNING")
     until(lambda: serves(client, instance_id), "the cluster does not serve")
     assert cache(client, instance_id).get("a") == b"1"
+
+
+def test_a_primary_with_a_standby_stops_and_starts(server: Server, client: Any) -> None:
+    instance_id = created(client, 1, spec_code="redis.ha.xu1.large.r2.1", capacity=1)
+    before = roles(client, instance_id)
+    change(client, instance_id, "stop", before["master"])
+    assert roles(client, instance_id)["master"] == before["slave"], "the replica has taken over"
+    change(client, instance_id, "start", before["master"])
+    assert roles(client, instance_id) == {"master": before["slave"], "slave": before["master"]}
+    request = ChangeMasterStandbyAsyncRequest(instance_id=instance_id)
+    swapped = client.change_master_standby_async(request).job_id
+    assert ended(client, instance_id, swapped).status == "SUCCESS"
+    assert roles(client, instance_id) == before

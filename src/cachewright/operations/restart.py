@@ -66,8 +66,10 @@ class NodeToRestart(msgspec.Struct, frozen=True):
 
 
 async def nodes_to_restart(context: OperationContext, task: Task) -> list[NodeToRestart]:
-    """Return all nodes of the task's instance in the order of a rolling restart."""
+    """Return the nodes of the task's instance that run in the order of a rolling restart. Nodes that their owner has
+    stopped stay so."""
     instance, nodes, views = await context.look(task)
+    nodes = [node for node in nodes if node.should_run]
     hold = topology_of(instance.spec_code).hold_seconds
     leads = primaries(nodes, best_view(views))
     ordered = sorted(nodes, key=lambda node: (node.shard, node is leads.get(node.shard), node.id))

@@ -13,7 +13,13 @@ from cachewright.errors import ApiError
 from cachewright.model.instances import NEVER_PRIMARY, Instance, Node, group_id
 from cachewright.model.tasks import Step, Task
 from cachewright.operations.actions.action import NodeArguments
-from cachewright.operations.actions.switchover import CheckFollowers, check_followers, compare_offsets, switch_over
+from cachewright.operations.actions.switchover import (
+    CheckFollowers,
+    SwitchOver,
+    check_followers,
+    compare_offsets,
+    switch_over,
+)
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.operations.requests import SwitchoverRequest
@@ -88,7 +94,7 @@ class Switchover(Operation[SwitchoverRequest, SwitchoverParams]):
             NodeArguments(node.id),
         )
         switch = switch_over.sub_step(
-            f"Switchover. Shard {node.shard}", effort(_LANE, seconds=_SWITCH_SECONDS), NodeArguments(node.id)
+            f"Switchover. Shard {node.shard}", effort(_LANE, seconds=_SWITCH_SECONDS), SwitchOver(node.id, lead.id)
         )
         check = check_followers.sub_step(
             f"Replication check. Shard {node.shard}",

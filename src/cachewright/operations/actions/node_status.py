@@ -1,16 +1,21 @@
 """Actions that stop and start nodes which stay in their instance."""
 
 import asyncio
+from collections.abc import Sequence
 
 import msgspec
 
 from cachewright import errors
 from cachewright.hosts.host import NodeStartFailed
+from cachewright.model.instances import Node
+from cachewright.operations import sentinels
 from cachewright.operations.actions.action import NodeArguments, action
 from cachewright.operations.actions.cluster import is_settled
 from cachewright.operations.actions.nodes import wait_until_answering
+from cachewright.operations.actions.rebuild import other_primary
 from cachewright.operations.context import OperationContext
 from cachewright.operations.ending_node import LONGEST_GRACE_SECONDS, EndingNode, node_detail
+from cachewright.operations.watched_roles import admit
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.topologies import topology_of
 
@@ -25,21 +30,36 @@ class NodeList(msgspec.Struct, frozen=True):
 
 @action("halt node", NodeArguments, timeout=300 + LONGEST_GRACE_SECONDS, attempts=4, cancelling=10)
 async def halt_node(context: OperationContext, step: StepContext, arguments: NodeArguments) -> None:
-    """Ensure that the node does not run. A replica that runs takes over from it before, and its clients get time to
-    leave."""
+    """Ensure that the node does not run. While another node of its shard should run, that one is the primary before the
+    node ends, and has all its writes. Clients of the node get time to leave."""
     await step.wait_until_allowed()
     instance, nodes = await context.instance_and_nodes(step.task)
     node = next(node for node in nodes if node.id == arguments.node_id)
     step.measure(detail=node_detail(node))
     views = await context.views(instance, nodes)
+    others = [other for other in nodes if other.shard == node.shard and other.id != node.id and other.should_run]
     if views[node.id]:
         ending = EndingNode(context, step, instance, node)
-        await ending.end_clients(has_successor=await ending.hand_over(nodes, views))
+        has_successor = await ending.hand_over(nodes, views)
+        _require_successor(node, others, has_successor)
+        await ending.end_clients(has_successor=has_successor)
+    else:
+        _require_successor(node, others, other_primary(node, nodes, views) is not None)
     await context.change_node(node.id, should_run=False)
+    if topology_of(instance.spec_code).has_sentinel and not others:
+        # At the next start, sentinels could promote a replica that stopped before the primary.
+        await sentinels.forget(context, instance.id)
     try:
         await context.host.stop(node.id, _STOP_SECONDS)
     except TimeoutError as error:
         raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {node.id} does not end: {error}") from error
+
+
+def _require_successor(node: Node, others: Sequence[Node], has_successor: bool) -> None:
+    """ActionFailed if the shard would have no primary, or one without the node's last writes."""
+    if others and not has_successor:
+        message = f"no replica can take over from node {node.id}: none is in sync, or all have priority 0"
+        raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, message)
 
 
 @action("resume node", NodeArguments, timeout=300, attempts=4, cancelling=10)
@@ -64,9 +84,18 @@ async def settle_nodes(context: OperationContext, step: StepContext, arguments: 
     instance, nodes = await context.instance_and_nodes(step.task)
     topology, access = topology_of(instance.spec_code), context.access(instance)
     started = [node for node in nodes if node.id in arguments.node_ids]
+    if topology.has_sentinel:
+        # No sentinel knows an instance whose nodes were all stopped.
+        unasked = all(node.id in arguments.node_ids for node in nodes if node.should_run)
+        for node in sorted(started, key=lambda node: node.role != "primary"):
+            while not await admit(context, instance, node, unasked=unasked):
+                step.raise_if_cancelled()
+                await asyncio.sleep(_POLL_SECONDS)
+    views = await context.views(instance, nodes)
+    members = [node for node in nodes if views[node.id]]
     while True:
         step.raise_if_cancelled()
-        settled = sum(await asyncio.gather(*(is_settled(topology, node, started, access) for node in started)))
+        settled = sum(await asyncio.gather(*(is_settled(topology, node, members, access) for node in started)))
         step.measure(done=settled, detail=f"{{nodes_ready:{settled}/{len(started)}}}")
         if settled == len(started):
             break

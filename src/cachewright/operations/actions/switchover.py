@@ -20,6 +20,15 @@ _POLL_SECONDS = 0.02
 _FOLLOW_SECONDS = 600.0
 
 
+class SwitchOver(msgspec.Struct, frozen=True):
+    """:ivar node_id: the replica that takes over. Where Sentinel decides, it may choose another one.
+    :ivar lead_id: the primary when the plan was made.
+    """
+
+    node_id: str
+    lead_id: str = ""
+
+
 class CheckFollowers(msgspec.Struct, frozen=True):
     """`node_ids` are nodes of the shard that responded when the plan was made."""
 
@@ -48,16 +57,17 @@ async def compare_offsets(context: OperationContext, step: StepContext, argument
         await asyncio.sleep(_POLL_SECONDS)
 
 
-@action("switch over", NodeArguments, timeout=60, attempts=8, cancelling=10)
-async def switch_over(context: OperationContext, step: StepContext, arguments: NodeArguments) -> None:
+@action("switch over", SwitchOver, timeout=60, attempts=8, cancelling=10)
+async def switch_over(context: OperationContext, step: StepContext, arguments: SwitchOver) -> None:
     """Ensure that the node is the primary of its shard. The former primary first hands over all acknowledged writes."""
     instance, node, lead = await _node_and_primary(context, step, arguments.node_id)
-    if node == lead:
+    has_sentinel = topology_of(instance.spec_code).has_sentinel
+    if node == lead or (has_sentinel and arguments.lead_id and lead.id != arguments.lead_id):
         return
     await step.wait_until_allowed()
     nodes = [other for other in await context.nodes(instance.id) if other.should_run]
     step.measure(detail=f"{{node_id:{node.id},address:{node.host}:{node.port},former_primary:{lead.id}}}")
-    if topology_of(instance.spec_code).has_sentinel:
+    if has_sentinel:
         is_done = await watched_roles.hand_over(context, instance, lead, nodes)
     else:
         is_done = await cluster_membership.fail_over(lead, [node], nodes, context.access(instance))
