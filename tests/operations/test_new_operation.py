@@ -143,7 +143,7 @@ def test_ids_of_tasks_sort_by_the_time_of_their_request(
 ) -> None:
     """DBOS runs tasks of one instance that were enqueued in the same second in the order of their ids."""
     times = [1_795_451_217_699, 1_795_451_217_700, 1_795_451_217_956]
-    monkeypatch.setattr("cachewright.services.tasks.now_ms", iter(times).__next__)
+    monkeypatch.setattr("cachewright.services.new_tasks.now_ms", iter(times).__next__)
     ids = [new_task(VERIFY, WHO, instance_of(context.database), Accepted(NoParams())).id for _ in times]
     assert ids == sorted(ids)
     assert {len(task_id) for task_id in ids} == {32}
