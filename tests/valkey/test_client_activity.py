@@ -33,6 +33,20 @@ async def test_the_control_plane_is_no_client(node: Node) -> None:
     assert after.calls_since(before) == 0
 
 
+async def test_a_connection_is_no_client_before_its_first_command(node: Node) -> None:
+    """The control plane has no user before it has signed in: another of its connections must not look like a client."""
+    async with connect(node, OPEN) as own:
+        reader, writer = await asyncio.open_connection(node.host, node.port)
+        await own.ping()
+        assert len(await ask(own, "CLIENT LIST", "TYPE", "normal")) == 2
+        assert (await client_activity(own)).connected == 0
+        writer.write(b"PING\r\n")
+        await reader.readline()
+        assert (await client_activity(own)).connected == 1
+        writer.close()
+        await writer.wait_closed()
+
+
 async def test_clients_and_their_commands_are_counted(node: Node) -> None:
     async with connect(node, OPEN) as own, Valkey(host=node.host, port=node.port) as client:
         await client.set("key", 1)

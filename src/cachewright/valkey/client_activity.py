@@ -66,7 +66,7 @@ async def client_activity(client: Valkey) -> ClientActivity:
     libraries: set[str] | None = None
     if connected <= _MOST_LISTED:
         listed = await ask(client, "CLIENT LIST", "TYPE", "normal")
-        clients = [other for other in listed if not _is_own(other) and not _migrates(other)]
+        clients = [other for other in listed if not (_is_own(other) or _migrates(other) or _is_silent(other))]
         connected = len(clients)
         sent = {other["id"]: int(other.get("tot-cmds", 0)) for other in clients}
         libraries = {other.get("lib-name", "") for other in clients}
@@ -90,6 +90,11 @@ def _has(libraries: set[str] | None, prefixes: tuple[str, ...]) -> bool:
 def _is_own(connection: Mapping[str, str]) -> bool:
     """Whether the control plane uses the connection. It gets its name by its second request."""
     return connection.get("user") in INTERNAL_USERS or connection["name"] == CONTROL_PLANE
+
+
+def _is_silent(connection: Mapping[str, str]) -> bool:
+    """Whether a connection has sent no command yet. One of the control plane has no user before its first one."""
+    return connection["cmd"] == "NULL"
 
 
 def _migrates(connection: Mapping[str, str]) -> bool:
