@@ -95,8 +95,18 @@ async def test_a_range_that_moves_ahead_of_its_turn_is_followed(cluster: BareClu
         await start_jobs(at_source, [SECOND], after.id)
         names = {job.name for job in await jobs(at_source)}
         following = Next(after, SECOND, size, said.append)
-        ahead = MovingAhead(following, at_target, names=names, counts=counts, batch_keys=LARGE_KEYS, share=None)
-        others = MovingAhead(following, at_target, names=set(), counts=counts, batch_keys=LARGE_KEYS, share=None)
+        ahead, others = (
+            MovingAhead(
+                following,
+                at_target,
+                names=of_names,
+                counts=counts,
+                batch_keys=LARGE_KEYS,
+                exported=100,
+                share=None,
+            )
+            for of_names in (names, frozenset[str]())
+        )
         async with asyncio.timeout(30):
             while not said or said[-1].share < 1:
                 await others.measure(await jobs(at_source))
@@ -105,7 +115,14 @@ async def test_a_range_that_moves_ahead_of_its_turn_is_followed(cluster: BareClu
     shares = [transfer.share for transfer in said]
     assert shares == sorted(shares)
     assert len(set(shares)) > 2
-    assert said[-1].keys == sum(counts.values())
+    keys = sum(counts.values())
+    assert said[-1].keys == keys
+    bytes_of_range = round(keys * size.bytes_per_key)
+    assert ahead.without(bytes_of_range) == 100, "what was sent before stays"
+    assert ahead.without(bytes_of_range + 500) == 500
+    assert ahead.without(bytes_of_range + 400) == 500, "an estimate does not make the counter fall"
+    assert ahead.without(100) == 0, "the counter has restarted"
+    assert others.without(bytes_of_range) == bytes_of_range
 
 
 def test_the_target_tells_the_progress_while_the_source_does_not_answer(cluster: BareCluster) -> None:

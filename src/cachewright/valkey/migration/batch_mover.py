@@ -167,7 +167,13 @@ class BatchMover:
         with suppress(*NODE_GONE):  # that is the concern of the mover of that range
             target = await self._opened.enter_async_context(connect(following.target, self._move.access))
             self._ahead = MovingAhead(
-                following, target, names=started, counts=counts, batch_keys=keys, share=self._move.share
+                following,
+                target,
+                names=started,
+                counts=counts,
+                batch_keys=keys,
+                exported=self._running.exported,
+                share=self._move.share,
             )
 
     async def _own_jobs(self) -> list[Job]:

@@ -129,11 +129,12 @@ class JobFollower:
             looking.cancel()
 
     async def _measure(self, look: "_Look", progress: TransferProgress, report: Callable[[Transfer], None]) -> Transfer:
-        """Report the progress of the jobs, and that of the following range."""
-        transfer = await progress.measure(self._target, look.current, look.exported)
-        report(transfer)
+        """Report the progress of the jobs, and that of the following range, whose bytes the source counts as well."""
         if self._ahead:
             await self._ahead.measure(look.every)
+        exported = self._ahead.without(look.exported) if self._ahead else look.exported
+        transfer = await progress.measure(self._target, look.current, exported)
+        report(transfer)
         return transfer
 
     async def _jobs_and_stats(self) -> tuple[list[Job], Mapping[str, Any]]:

@@ -25,6 +25,7 @@ class MovingAhead:
         names: Set[str],
         counts: Mapping[int, int],
         batch_keys: int,
+        exported: int,
         share: BatchShare | None,
     ) -> None:
         """Begin to measure.
@@ -32,7 +33,9 @@ class MovingAhead:
         :param names: of the jobs that move it.
         :param counts: keys by slot that the source has.
         :param batch_keys: number of keys in a batch.
+        :param exported: bytes that the source had sent before.
         """
+        self._bytes, self._without = 0, exported
         self._following = following
         self._target = target
         self._names = names
@@ -46,4 +49,13 @@ class MovingAhead:
         if any(not job.ended or job.state == "success" for job in own):
             with suppress(*NODE_GONE, NodeBusy, NodeRefused):
                 # The source counts the bytes of all ranges together, so they tell nothing of this one.
-                self._following.report(await self._progress.measure(self._target, own, exported=0))
+                transfer = await self._progress.measure(self._target, own, exported=0)
+                self._bytes = round(transfer.keys * self._following.size.bytes_per_key)
+                self._following.report(transfer)
+
+    def without(self, exported: int) -> int:
+        """Return the bytes that the source has sent, without those of this range. They do not decrease, unless the
+        counter has restarted."""
+        rest = max(exported - self._bytes, 0)
+        self._without = max(rest, self._without) if self._without <= exported else rest
+        return self._without
