@@ -51,7 +51,7 @@ def test_a_schedule_is_set_shown_and_ended(tenant: Tenant) -> None:
         ({"enable_auto_scan": ...}, "DCS.4062"),
     ],
 )
-def test_what_is_wrong_is_refused(tenant: Tenant, changed: dict[str, Any], code: str) -> None:
+def test_an_invalid_schedule_is_refused(tenant: Tenant, changed: dict[str, Any], code: str) -> None:
     path = f"instances/{tenant.instance()}/{CONFIG}"
     body = {name: value for name, value in (SCHEDULE | changed).items() if value is not ...}
     assert tenant.call("PUT", path, body).refusal == (400, code)

@@ -59,7 +59,7 @@ def test_a_schedule_of_a_scan_that_is_off_is_kept(tenant: Tenant, subject: str) 
         ("available-zones", {"new_available_zones": []}, "DCS.4062", "new_available_zones"),
     ],
 )
-def test_what_cannot_be_granted_is_refused(tenant: Tenant, path: str, body: Any, code: str, said: str) -> None:
+def test_what_cannot_be_enabled_is_refused(tenant: Tenant, path: str, body: Any, code: str, said: str) -> None:
     here = tenant.instance()
     before = tenant.call("GET", f"instances/{here}").json
     answer = tenant.call("PUT", f"instances/{here}/{path}", body)
@@ -106,7 +106,7 @@ def test_tls_of_clients_is_off_and_can_be_confirmed(tenant: Tenant) -> None:
     assert (answer["instance_id"], waiting(tenant, here)) == (here, ["UpdateSslSwitch"])
 
 
-def test_lists_of_what_cannot_be_made_are_empty(tenant: Tenant) -> None:
+def test_lists_of_unsupported_features_are_empty(tenant: Tenant) -> None:
     here, client = tenant.instance(), tenant.client
     assert client.list_backup_records(ListBackupRecordsRequest(instance_id=here)).backup_record_response == []
     assert client.list_restore_records(ListRestoreRecordsRequest(instance_id=here)).restore_record_response == []

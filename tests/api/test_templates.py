@@ -113,7 +113,7 @@ def test_lists_are_filtered_and_paged(tenant: Tenant) -> None:
         ({"params": ["timeout"]}, "DCS.4062", "params"),
     ],
 )
-def test_what_is_wrong_is_refused(tenant: Tenant, changed: dict[str, Any], code: str, said: str) -> None:
+def test_an_invalid_template_is_refused(tenant: Tenant, changed: dict[str, Any], code: str, said: str) -> None:
     body = {"name": "mine", "template_id": SYSTEM, "params": {}, **changed}
     answer = tenant.call("POST", "config-templates", body)
     assert answer.refusal == (400, code)
@@ -136,7 +136,7 @@ def test_templates_of_another_project_do_not_exist(tenant: Tenant, new_tenant: C
     assert values(tenant, template_id)["timeout"] == "300"
 
 
-def test_a_project_has_so_many(tenant: Tenant) -> None:
+def test_the_number_of_templates_of_a_project_is_limited(tenant: Tenant) -> None:
     for number in range(100):
         made(tenant, name=f"mine-{number:03}")
     body = {"name": "one-more", "template_id": SYSTEM}
@@ -152,7 +152,7 @@ def test_an_instance_starts_with_the_values_of_its_template(tenant: Tenant) -> N
     assert tenant.stored(tenant.instance(template_id=SYSTEM)).parameters == {}
 
 
-def test_who_may_only_read_changes_nothing(tenant: Tenant) -> None:
+def test_a_viewer_changes_nothing(tenant: Tenant) -> None:
     template_id, viewer = made(tenant), tenant.colleague("viewer")
     assert names(viewer, "type=user") == ["mine"]
     assert viewer.call("DELETE", f"config-templates/{template_id}").refusal == (403, "DCS.2007")

@@ -74,7 +74,7 @@ def test_a_server_that_is_frozen_is_told(own_server: Server) -> None:
     assert "no response" in found["server"]["message"]
 
 
-def test_an_address_of_another_host_is_told(tmp_path: Path) -> None:
+def test_an_address_of_another_host_is_reported(tmp_path: Path) -> None:
     code, found = findings("--data-dir", str(tmp_path), "--listen", "127.0.0.1:0", "--node-address", "192.0.2.1")
     assert (code, found["node address"]["state"]) == (1, "fail")
 

@@ -22,7 +22,7 @@ def test_an_address_without_tls_is_one(endpoint: str) -> None:
     assert endpoint in found.message
 
 
-def test_caches_beyond_loopback_are_one(tmp_path: Path) -> None:
+def test_caches_beyond_loopback_are_an_exposure(tmp_path: Path) -> None:
     assert list(of_nodes(Settings(data_dir=tmp_path))) == []
     network = list(of_nodes(Settings(data_dir=tmp_path, node_host="10.0.0.1")))
     assert all("10.0.0.1" in found.message for found in network)

@@ -24,7 +24,7 @@ def test_the_cause_is_named(log: str, damage: Damage, cause: str) -> None:
     assert (found.damage, found.cause) == (damage, cause)
 
 
-def test_the_way_out_depends_on_who_else_has_the_data() -> None:
+def test_the_advice_depends_on_whether_another_node_has_the_data() -> None:
     assert "RebuildNode" in way_out(FILES_MISSING, has_other=True)
     alone = way_out(FILES_MISSING, has_other=False)
     assert "RebuildNode" not in alone

@@ -145,7 +145,7 @@ def test_priorities_decide_who_takes_over_at_a_restart(replicated: Replicated) -
     replicated.set_priority(shard.group_id, first, 100)
 
 
-def test_what_is_wrong_is_refused_and_makes_no_task(replicated: Replicated) -> None:
+def test_an_invalid_request_is_refused_without_a_task(replicated: Replicated) -> None:
     client, instance_id = replicated.client, replicated.instance_id
     shard, other = replicated.shard(), replicated.shard(1)
     before = newest_task(client, instance_id).id
@@ -168,7 +168,7 @@ def test_what_is_wrong_is_refused_and_makes_no_task(replicated: Replicated) -> N
 
 
 @pytest.mark.parametrize("struck", ["server", "primary", "replica"])
-def test_a_switchover_gets_over_the_death_of(replicated: Replicated, struck: str) -> None:
+def test_a_switchover_survives_the_death_of(replicated: Replicated, struck: str) -> None:
     shard = replicated.shard()
     writer = writer_of(replicated)
     chosen = shard.replicas[0]
@@ -184,7 +184,7 @@ def test_a_switchover_gets_over_the_death_of(replicated: Replicated, struck: str
     require_whole(replicated, writer, shard)
 
 
-def test_it_is_typed(replicated: Replicated) -> None:
+def test_the_command_line_sets_a_priority_and_switches_over(replicated: Replicated) -> None:
     shard = replicated.shard()
     env = {**os.environ, "CACHEWRIGHT_DATA_DIR": str(replicated.server.data_dir)}
 

@@ -150,7 +150,7 @@ def test_parameters_of_tasks_contain_no_secret() -> None:
         assert hashed("Password-1") not in stored
 
 
-def test_commands_that_make_users_equal_are_only_those_that_are_needed() -> None:
+def test_only_users_that_differ_are_changed() -> None:
     instance = with_account()
     own = f"user cachewright on #{hashed('s')} ~* &* +@all"
     equal = [own, *(f"user {user.line}" for user in users_of(instance))]

@@ -140,9 +140,9 @@ def test_a_password_changes_without_a_cut_and_reaches_nodes_that_were_away(
         node.execute_command("ACL", "SETUSER", "stray", "on", "nopass", "+@all")
     assert admits(nodes[0], "Stray-password-9")
     own_server.start()
-    until(lambda: has(nodes, NEW, PASSWORD, "Stray-password-9"), "the node was not set right")
+    until(lambda: has(nodes, NEW, PASSWORD, "Stray-password-9"), "the node was not corrected")
     until(lambda: not admits(nodes[0], "any", "stray"), "the user is still there")
-    until(lambda: "had other users than recorded" in own_server.log(), "nobody is told")
+    until(lambda: "had other users than recorded" in own_server.log(), "the log has no line about the correction")
     for secret in (NEW, PASSWORD):
         assert secret not in own_server.log()
         for file in (own_server.data_dir / "nodes").glob("*/*.conf"):

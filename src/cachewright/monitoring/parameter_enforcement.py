@@ -1,4 +1,4 @@
-"""Enforces recorded parameters, users and the limit of client connections on all nodes, over connections that stay
+"""Enforce recorded parameters, users and the limit of client connections on all nodes, over connections that stay
 open.
 
 A node may miss a change of parameters or users, for example while it is frozen. Clients may open more connections than

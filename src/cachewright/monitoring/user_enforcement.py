@@ -1,4 +1,4 @@
-"""Enforces recorded users on nodes: the password of the instance, its accounts and their rights.
+"""Enforce recorded users on nodes: the password of the instance, its accounts and their rights.
 
 A user that the record does not have is deleted: a node may have missed the deletion of an account.
 """

@@ -18,7 +18,7 @@ _CHECK_SECONDS = 0.1
 
 
 class ConfirmClientAddresses(Operation[None, NoParams]):
-    """Confirms that no proxy passes on the addresses of clients: clients connect to the nodes themselves."""
+    """Confirmation that no proxy passes on the addresses of clients: Valkey does not support the PROXY protocol."""
 
     kind = "confirm_client_addresses"
     name = "modifyClientIpTransJob"
@@ -39,14 +39,14 @@ class ConfirmClientAddresses(Operation[None, NoParams]):
 
 
 class ConfirmNoTls(ConfirmClientAddresses):
-    """Confirms that clients connect without TLS."""
+    """Confirmation that clients connect without TLS."""
 
     kind = "confirm_no_tls"
     name = "UpdateSslSwitch"
 
 
 class ConfirmNoWhitelist(ConfirmClientAddresses):
-    """Confirms that connections are not filtered by address."""
+    """Confirmation that connections are not filtered by address."""
 
     kind = "confirm_no_whitelist"
     name = "AddWhitelist"

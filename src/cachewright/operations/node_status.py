@@ -96,7 +96,7 @@ class NodeStatus(Operation[NodeStatusRequest, NodeStatusParams]):
         return build(task.run_id, {"Node stop.": stops})
 
     async def recover(self, context: OperationContext, task: Task) -> None:
-        """Record what is: a node that still runs, or that should have been started, is supervised again."""
+        """Record the actual state: a node that still runs, or that should have been started, is supervised again."""
         params = self.params_of(task)
         for node_id in params.node_ids:
             if params.action == "start" or await context.host.process(node_id):

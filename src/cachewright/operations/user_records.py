@@ -1,4 +1,4 @@
-"""The record of who may sign in to an instance, before and after a task that changes it. Pure."""
+"""The recorded password, accounts and disabled commands before and after a task that changes them. Pure."""
 
 import msgspec
 

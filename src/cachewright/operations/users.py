@@ -1,4 +1,4 @@
-"""Changes of who may sign in to an instance, and with which rights: its password, its accounts, disabled commands.
+"""Changes of the password, the accounts and the disabled commands of an instance.
 
 A request records the change as pending. The task makes it on every node, one command for each user and node; open
 connections stay. The record changes last, in the transaction that ends the task: when the server dies in between, the
@@ -34,7 +34,7 @@ from cachewright.tasks.plan import SubStepSpec, build, effort
 from cachewright.valkey.acl import CLIENT_USER, INTERNAL_USERS, hashed
 
 MOST_ACCOUNTS = 18
-"""Of one instance, besides `default`, as on the cloud."""
+"""Maximum number of accounts of an instance besides `default`, as on the cloud."""
 
 _RESERVED = {CLIENT_USER, *INTERNAL_USERS}
 _NODE_SECONDS = 0.02
@@ -45,7 +45,7 @@ _CHANGE = "User change."
 
 
 class _UserChange(Operation[RequestT, UserParams]):
-    """What all these operations have in common."""
+    """Common part of these operations."""
 
     params = UserParams
     outline = (_CHANGE, POST_CHECK)

@@ -23,7 +23,7 @@ _RECENT = 20
 _LINES = 8
 _PERIOD_MS = 600_000
 _MOST_REPAIRS = 3
-"""Of one node in the period: a disk that damages files again is a matter for the operator."""
+"""Maximum number of repairs of a node in this period. If its files are damaged again, the operator must act."""
 
 
 class RebuildService(msgspec.Struct, frozen=True):

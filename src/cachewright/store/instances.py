@@ -101,7 +101,7 @@ def change(connection: sa.Connection, instance_id: str, **values: Any) -> None:
 
 
 def change_access(connection: sa.Connection, instance: Instance) -> None:
-    """Store who may sign in to the instance: password, accounts and disabled commands."""
+    """Store the password, the accounts and the disabled commands of the instance."""
     values = {**_sealed_access(connection, instance), "disabled_commands": list(instance.disabled_commands)}
     change(connection, instance.id, **values)
 

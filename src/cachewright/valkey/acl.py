@@ -1,5 +1,5 @@
 """Rights of the users of a node: `cachewright`, the control plane; `default`, the clients; and accounts. Where Sentinel
-watches the nodes, there are also `cachewright-sentinel` and `cachewright-proxy`, which may do little.
+watches the nodes, there are also `cachewright-sentinel` and `cachewright-proxy`, which have few rights.
 
 The control plane and replication may use every command. Clients may use all data commands, but no command that
 administers the node, connects it to other machines, or reveals its secrets. Accounts with the role `write` have the

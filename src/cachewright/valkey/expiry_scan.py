@@ -1,7 +1,7 @@
-"""Look at all keys of a node, so that it deletes those that have expired.
+"""Scan all keys of a node, so that it deletes those that have expired.
 
-Valkey deletes an expired key when a command meets it, and a sample of all others several times a second. After many
-keys have expired at the same time, the sample takes a while. SCAN meets every key.
+Valkey deletes an expired key when a command accesses it, and samples the others several times a second. If many keys
+expire at the same time, sampling takes a while. SCAN accesses every key.
 
 Source: SCAN, and `expired_keys` of INFO, of Valkey 9.1.
 """
@@ -22,7 +22,7 @@ _SHORTEST_PAUSE = 0.0005
 
 
 class Scanned(msgspec.Struct, frozen=True):
-    """Progress of a scan: keys that it has met, and expired keys that the node has deleted meanwhile."""
+    """Progress of a scan: scanned keys, and expired keys that the node has deleted meanwhile."""
 
     keys: int
     expired: int
@@ -35,7 +35,7 @@ async def count_keys(node: Node, access: Access) -> int:
 
 
 async def scan(node: Node, access: Access, keys_at_once: int) -> AsyncGenerator[Scanned, None]:
-    """Meet all keys of the node, and yield the progress several times a second. Between two steps, clients of the node
+    """Scan all keys of the node, and yield the progress several times a second. Between two steps, clients of the node
     have as much time as the step took. Raises one of NODE_GONE or NodeRefused."""
     async with connect(node, access) as client:
         before = await _expired(client)

@@ -61,7 +61,7 @@ def _member(words: list[str], node_id: str, primary_id: str | None) -> Iterator[
 
 
 def _epochs(text: str) -> str:
-    """The line of the epochs. The node counts as having voted in the present epoch, because nobody knows."""
+    """The line of the epochs. The node counts as having voted in the present epoch: its last vote is unknown."""
     (line,) = [line for line in text.split("\n") if line.startswith("vars ")]
     words = line.split()
     epoch = words[words.index("currentEpoch") + 1]

@@ -164,7 +164,7 @@ def client_password(password: str | None) -> str:
 
 
 def watch_commands(instance_id: str, primary: Node, secret: str) -> list[Command]:
-    """Return the commands by which a sentinel begins to watch an instance.
+    """Return the commands that make a sentinel watch an instance.
 
     :param secret: password of the control plane on the nodes.
     """
@@ -182,7 +182,7 @@ def watch_commands(instance_id: str, primary: Node, secret: str) -> list[Command
 
 
 def forget_commands(instance_id: str) -> list[Command]:
-    """Return the commands by which a sentinel ends to watch an instance that it watches."""
+    """Return the commands that make a sentinel stop watching an instance."""
     return [("ACL", "DELUSER", instance_id), ("SENTINEL", "REMOVE", instance_id)]
 
 
@@ -197,7 +197,7 @@ def is_unknown(refusal: str) -> bool:
 
 
 class Agreement(msgspec.Struct, frozen=True, kw_only=True):
-    """What the sentinels say of an instance. Pure.
+    """Combined state of an instance as the sentinels report it. Pure.
 
     :ivar answered: number of sentinels that answer.
     :ivar port: port of the primary; None if no sentinel that answers watches the instance.

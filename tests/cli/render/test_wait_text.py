@@ -59,7 +59,7 @@ def test_the_interval_stands_beside_the_remaining_time() -> None:
     assert left(Progress(percent=0, remaining=None)) == ""
 
 
-def test_an_effort_that_differs_from_the_plan_is_told() -> None:
+def test_an_effort_that_differs_from_the_plan_is_shown() -> None:
     assert left(read_progress(EVENT | {"effort": 0.7})) == "12 s left, 9 to 18 s; 30 % less work than planned"
     assert left(read_progress(EVENT | {"effort": 1.25})) == "12 s left, 9 to 18 s; 25 % more work than planned"
     assert left(read_progress(EVENT | {"effort": 1.05})) == "12 s left, 9 to 18 s"

@@ -1,4 +1,4 @@
-"""Who may sign in to an instance: its password, its accounts, disabled commands."""
+"""Access to an instance: its password, its accounts and its disabled commands."""
 
 import uuid
 

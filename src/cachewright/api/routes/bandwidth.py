@@ -1,7 +1,7 @@
 """The policy by which an instance gets more bandwidth.
 
 Bandwidth is not limited here. A policy is stored and returned, because clients such as terraform compare it with what
-they have sent, and has nothing to do.
+they have sent. It has no effect.
 """
 
 from litestar import Response, delete, get, put
@@ -33,7 +33,7 @@ def update_instance_bandwidth_auto_scaling_policy(
     instance_id: InstanceId,
     body: Body[schemas.BandwidthPolicyBody],
 ) -> Response[schemas.BandwidthPolicy]:
-    """UpdateInstanceBandwidthAutoScalingPolicy: stores a policy. Bandwidth has no limit, so it never has to act."""
+    """UpdateInstanceBandwidthAutoScalingPolicy: stores a policy. Bandwidth has no limit, so it has no effect."""
     principal = requests.principal(request)
     instances.get(principal, instance_id)
     changed = AttributeChange(attributes={schemas.ATTRIBUTE: schemas.stored(body.read())})

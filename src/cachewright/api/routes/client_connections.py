@@ -59,7 +59,7 @@ def update_client_ip_transparent_transmission(
     request: Call, tasks: Tasks, instances: Instances, instance_id: InstanceId, body: Body[schemas.ClientAddressesBody]
 ) -> Response[JobId]:
     """UpdateClientIpTransparentTransmission: starts a background task that confirms that it is off. It cannot be
-    enabled: there is no proxy between clients and nodes."""
+    enabled: Valkey does not support the PROXY protocol."""
     principal = requests.principal(request)
     instances.get(principal, instance_id)
     if body.read().transparent_client_ip_enable:

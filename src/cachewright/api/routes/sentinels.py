@@ -11,6 +11,6 @@ from cachewright.api.schemas import sentinels as schemas
 @get("/v2/{project_id:str}/instances/{instance_id:str}/sentinels", opt=needs("dcs:instance:get"))
 @endpoint
 def list_sentinels(request: Call, instances: Instances, instance_id: InstanceId) -> Response[schemas.Sentinels]:
-    """Lists the sentinels that name the primary of an instance of type ha to clients that know Sentinel."""
+    """List the sentinels of an instance of type ha, for clients that know Sentinel."""
     fleet = instances.sentinels(requests.principal(request), instance_id)
     return responses.json(schemas.sentinels(instance_id, fleet))

@@ -115,7 +115,7 @@ def account_list(instance: Instance) -> AccountList:
 def changed(outcome: PasswordResult) -> PasswordChanged:
     messages = {
         "success": f"The password is changed by task {outcome.task_id}.",
-        "passwordFailed": "The old password is another one.",
+        "passwordFailed": "The old password is wrong.",
         "locked": "Too many wrong passwords. Changes are locked.",
     }
     return PasswordChanged(

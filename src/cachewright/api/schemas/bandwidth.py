@@ -25,8 +25,8 @@ class BandwidthPolicyBody(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BandwidthPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """The stored policy; without members if there is none. The bandwidth of an instance has no limit, so a policy never
-    has to act."""
+    """The stored policy; without members if there is none. The bandwidth of an instance has no limit, so the policy has
+    no effect."""
 
     window_size: int | UnsetType = UNSET
     bandwidth_usage_upper_threshold: int | UnsetType = UNSET

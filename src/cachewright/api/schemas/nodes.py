@@ -64,7 +64,7 @@ class DeletableReplica(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeletableReplicas(msgspec.Struct, frozen=True):
-    """Replicas of which a resize can remove some, and choose which. `available_zone` has their zone, or is empty."""
+    """Replicas that a resize can remove. `available_zone` is their zone, or empty without such replicas."""
 
     check_result: bool
     available_zone: str

@@ -11,7 +11,7 @@ from cachewright.client.account import DEFAULT_TARGET, Target
 from cachewright.client.errors import CommandFailed, UsageError
 from cachewright.client.http import ApiClient
 
-app = App(name="accounts", help="Who may sign in to an instance: list, create, set-password, set-role, delete.")
+app = App(name="accounts", help="Accounts and disabled commands of an instance.")
 
 _DEFAULT = "default"
 

@@ -30,7 +30,7 @@ app.command("cachewright.cli.remote.versions:upgrade")
 app.command(
     "cachewright.cli.remote.accounts:app",
     name="accounts",
-    help="Who may sign in to an instance: list, create, set-password, set-role, delete.",
+    help="Accounts and disabled commands of an instance.",
 )
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -155,7 +155,7 @@ def create(
     wait: Wait = False,
     json: AsJson = False,
 ) -> None:
-    """Create an instance: a cluster, a primary with replicas, or a single node.
+    """Create an instance: a cluster, a primary/standby instance (ha), or a single node.
 
     Example: cachewright instances create cache --shards 3 --replicas 1 --wait
     Example: cachewright instances create cache --type ha --replicas 1 --memory-gb 2

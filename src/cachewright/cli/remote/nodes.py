@@ -126,7 +126,7 @@ def _change_status(
 
 
 def found_node(server: ApiClient, instance_id: str, node: str) -> Any:
-    """Look up a node of an instance by the begin of its id. CommandFailed if no node or several begin with it."""
+    """Return the node of an instance whose id begins with `node`. CommandFailed unless there is exactly one."""
     nodes = server.ask("GET", f"instances/{instance_id}/logical-nodes")["nodes"]
     fitting = [one for one in nodes if one["node_id"].startswith(node.lower())]
     if len(fitting) != 1:

@@ -8,7 +8,7 @@ _PAUSED = "paused"
 
 
 _TOLD_PERCENT = 10
-"""Smallest difference between the effort and the planned one that is told."""
+"""Smallest difference between the effort and the planned one that is shown."""
 
 
 def wait_text(wait: Wait, now: datetime | None = None) -> str:

@@ -1,4 +1,4 @@
-"""Actions on instances that Sentinel watches: form them, watch their primary, lead clients to it, and end that."""
+"""Actions on instances that Sentinel watches: start and remove replication, monitoring by Sentinel and the proxy."""
 
 import asyncio
 

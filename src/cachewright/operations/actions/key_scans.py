@@ -25,7 +25,7 @@ class ScanNode(msgspec.Struct, frozen=True, kw_only=True):
 
 @action("scan for expired keys", ScanNode, timeout=_DAY_SECONDS, attempts=4)
 async def scan_for_expired_keys(context: OperationContext, step: StepContext, arguments: ScanNode) -> None:
-    """Meet all keys of a node, so that it deletes those that have expired. A repetition starts from the beginning."""
+    """Scan all keys of a node, so that it deletes those that have expired. A repetition starts from the beginning."""
     instance = await context.instance(step.task)
     node = await context.node(instance.id, arguments.node_id)
     if node is None:

@@ -43,7 +43,7 @@ async def add_replica(context: OperationContext, step: StepContext, arguments: N
 
 @action("remove replica", ReleaseNode, timeout=120 + LONGEST_GRACE_SECONDS, attempts=6, cancelling=60)
 async def remove_replica(context: OperationContext, step: StepContext, arguments: ReleaseNode) -> None:
-    """Ensure that a node of a shard that stays is gone. If it leads the shard, another node takes over first."""
+    """Ensure that a node is removed from a shard that stays. If it is the primary, another node takes over first."""
     await step.wait_until_allowed()
     instance, nodes, views = await context.look(step.task)
     node = next((node for node in nodes if node.id == arguments.node_id), None)

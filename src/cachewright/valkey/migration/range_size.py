@@ -1,7 +1,7 @@
 """What the plan knows of the data of a range, and the work of its move. Pure.
 
 Work is counted in copies of ordinary keys in small batches that take as long. Small batches protect clients of the
-source; while it has none, large batches move the same keys with less work. Nobody knows when clients come and go, so
+source; while it has none, large batches move the same keys with less work. It is unknown when clients come and go, so
 the work of keys to come is a mean of both, weighted by how many keys have moved in which batches.
 """
 

@@ -71,7 +71,7 @@ function ownPassword(state, done) {
   const password = newPassword(PASSWORD_LENGTH);
   const none = h("input", { type: "checkbox", onchange: () => (password.disabled = none.checked) });
   dialog(`Change the password of ${state.name}`, [field("New password", password, hint(PASSWORD_LENGTH)),
-    field("No password", none, "Everyone who can connect is let in"),
+    field("No password", none, "Clients need no password"),
     h("p", {}, "Open connections stay. The old password is refused immediately.")], "Change", () =>
     changed(state, async () => {
       const body = none.checked ? { no_password_access: true } : { new_password: password.value };

@@ -52,7 +52,7 @@ async function create() {
   const single = flavors.filter((flavor) => flavor.cache_mode === "single");
   const ha = flavors.filter((flavor) => flavor.cache_mode === "ha");
   const type = h("select", { onchange: choose }, h("option", { value: "cluster" }, "Cluster"),
-    h("option", { value: "ha" }, "Primary with replicas"), h("option", { value: "single" }, "Single node"));
+    h("option", { value: "ha" }, "Primary/standby"), h("option", { value: "single" }, "Single node"));
   const memory = memoryChoice(single);
   const haMemory = memoryChoice(ha.filter((flavor) => flavor.replica_count === 2));
   const replicas = h("input", { type: "number", min: 1, max: 5, value: "1", required: true });
