@@ -1,5 +1,6 @@
 """Primary/standby instances with real sentinels and, where it is installed, a real HAProxy."""
 
+import socket
 import sqlite3
 import stat
 import threading
@@ -333,13 +334,15 @@ def ask_sentinels(server: Server, instance_id: str) -> int:
 def test_without_haproxy_the_address_is_that_of_the_primary(server_without_haproxy: Server) -> None:
     server = server_without_haproxy
     client = server.client()
-    instance_id = create(client, 1, spec_code=code(1, 3), capacity=1)
+    with socket.create_server(("127.0.0.1", 0)) as other:  # the instance gets another address with this port
+        port = other.getsockname()[1]
+        instance_id = create(client, 1, spec_code=code(1, 3), capacity=1, port=port)
+    assert (show(client, instance_id).ip, show(client, instance_id).port) == ("127.0.0.2", port)
     until(server.nodes, "no node is started")
     server.kill()  # in the middle of the creation
     server.start()
     client = server.client()
     assert ended(client, instance_id, newest_task(client, instance_id).id).status == "SUCCESS"
-    port = show(client, instance_id).port
     connected(client, instance_id).set("key", "value")
     assert connected(client, instance_id).wait(2, 10_000) == 2
 
