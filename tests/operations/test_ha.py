@@ -337,7 +337,8 @@ def test_without_haproxy_the_address_is_that_of_the_primary(server_without_hapro
     with socket.create_server(("127.0.0.1", 0)) as other:  # the instance gets another address with this port
         port = other.getsockname()[1]
         instance_id = create(client, 1, spec_code=code(1, 3), capacity=1, port=port)
-    assert (show(client, instance_id).ip, show(client, instance_id).port) == ("127.0.0.2", port)
+    assert show(client, instance_id).ip != "127.0.0.1"
+    assert show(client, instance_id).port == port
     until(server.nodes, "no node is started")
     server.kill()  # in the middle of the creation
     server.start()

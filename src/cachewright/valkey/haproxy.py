@@ -35,7 +35,7 @@ def haproxy_cfg(instance: Instance, nodes: Sequence[Node]) -> str:
         "    timeout server 24d",
         "    option clitcpka",
         "    option srvtcpka",
-        "    option redispatch",
+        "    retries 0",  # HAProxy would wait for a second; clients connect again by themselves
         "listen cache",
         f"    bind {_bracketed(nodes[0].host)}:{instance.seed_port}",
         "    stick-table type integer size 1 nopurge",

@@ -160,7 +160,7 @@ function restart(state, restarted) {
     ? "The nodes restart one after another. No data is lost. A shard with replicas stays available; other shards are unavailable for a few seconds."
     : isSingle(state.spec_code)
       ? "The node restarts. No data is lost. The instance is unavailable until the node is up again."
-      : "The replicas restart. One of them then becomes the primary, and the old primary restarts. No data is lost. Clients wait for less than a second.";
+      : "The replicas restart. One of them then becomes the primary, and the old primary restarts. No data is lost. Clients wait for about a second.";
   dialog(`Restart ${state.name}`, [h("p", {}, text)], "Restart", async () => {
     await changeStatus(state, "restart");
     restarted();
