@@ -80,6 +80,12 @@ def test_faults_of_a_replicated_instance(said: tuple[Any, ...], kinds: set[str])
     assert found(*said).keys() == kinds
 
 
+def test_a_stopped_node_is_reported() -> None:
+    nodes = [PRIMARY, msgspec.structs.replace(REPLICA, should_run=False)]
+    answer = Answer(node=PRIMARY, my_id=PRIMARY.id, view=parse_view(PRIMARY, nodes, leading()))
+    assert find_replication(Record(nodes=nodes), [answer]).faults.keys() == {"stopped_nodes"}
+
+
 def watched(port: int, epoch: int, *flags: str) -> Watched:
     return Watched(name="i", port=port, flags=frozenset({"master", *flags}), epoch=epoch, sentinels=2, replicas=1)
 

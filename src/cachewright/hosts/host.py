@@ -135,8 +135,12 @@ class Host(Processes, Protocol):
         """Local folder through which the control plane reaches the Unix socket of each sentinel."""
 
     @property
-    def proxies(self) -> Processes | None:
-        """The proxies of instances, by the id of the instance; None if the machine has no HAProxy."""
+    def proxies(self) -> Processes:
+        """The proxies of instances, by the id of the instance."""
+
+    @property
+    def has_haproxy(self) -> bool:
+        """Whether proxies can be started."""
 
     @property
     def cpus(self) -> int:

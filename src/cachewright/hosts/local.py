@@ -9,7 +9,7 @@ from cachewright.hosts import log_files, node_environment, resources
 from cachewright.hosts.addresses import node_addresses
 from cachewright.hosts.child_processes import children_of, end_child
 from cachewright.hosts.held_ports import HeldPorts
-from cachewright.hosts.host import SERVER_VERSION, ChildProcess, LogPart, LogPosition
+from cachewright.hosts.host import SERVER_VERSION, ChildProcess, LogPart, LogPosition, NodeStartFailed
 from cachewright.hosts.local_processes import LocalProcesses
 from cachewright.hosts.ports import NodePorts, find_node_ports, is_free
 from cachewright.hosts.programs import HAPROXY, NODE, SENTINEL
@@ -29,6 +29,11 @@ class LocalHost(LocalProcesses):
         def default(_: str) -> Path:
             return settings.valkey_binary
 
+        def haproxy(_: str) -> Path:
+            if settings.haproxy_binary is None:
+                raise NodeStartFailed("HAProxy is not installed, or is off")
+            return settings.haproxy_binary
+
         def of_haproxy(_: Path) -> Mapping[str, str]:
             return node_environment.plain()
 
@@ -36,9 +41,7 @@ class LocalHost(LocalProcesses):
         self._settings = settings
         self._held_ports = HeldPorts()
         self._sentinels = LocalProcesses(settings.sentinels_dir, SENTINEL, default, of_valkey)
-        self._proxies = None
-        if haproxy := settings.haproxy_binary:
-            self._proxies = LocalProcesses(settings.proxies_dir, HAPROXY, lambda _: haproxy, of_haproxy)
+        self._proxies = LocalProcesses(settings.proxies_dir, HAPROXY, haproxy, of_haproxy)
 
     @property
     def address(self) -> str:
@@ -57,8 +60,12 @@ class LocalHost(LocalProcesses):
         return self._settings.sentinels_dir
 
     @property
-    def proxies(self) -> LocalProcesses | None:
+    def proxies(self) -> LocalProcesses:
         return self._proxies
+
+    @property
+    def has_haproxy(self) -> bool:
+        return self._settings.haproxy_binary is not None
 
     @property
     def cpus(self) -> int:

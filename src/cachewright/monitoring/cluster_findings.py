@@ -137,7 +137,7 @@ def rejects_credentials(message: str) -> bool:
 def _faults(
     record: Record, answers: Sequence[Answer], steady: Sequence[tuple[Node, View]], foreign: Mapping[str, Member]
 ) -> Iterator[tuple[FaultKind, str]]:
-    yield from _stopped(record)
+    yield from stopped(record)
     if foreign:
         yield (
             "foreign_member",
@@ -174,7 +174,7 @@ def of_answers(record: Record, answers: Sequence[Answer]) -> Iterator[tuple[Faul
         yield "no_answer", "no node responds"
 
 
-def _stopped(record: Record) -> Iterator[tuple[FaultKind, str]]:
+def stopped(record: Record) -> Iterator[tuple[FaultKind, str]]:
     """Nodes that the owner has stopped. A shard without a running node serves nothing."""
     stopped = [node for node in record.nodes if not node.should_run and node.id not in record.changing]
     if stopped and record.idle:

@@ -30,7 +30,10 @@ from cachewright.store import sentinels as store
 from cachewright.threads import in_background
 from cachewright.topologies import topology_of
 from cachewright.valkey import sentinel as commands
+from cachewright.valkey.acl import CLIENT_USER, CONTROL_USER, SENTINEL_USER
 from cachewright.valkey.client import NODE_GONE, NodeRefused
+from cachewright.valkey.node_control import is_open_to_clients
+from cachewright.valkey.plain_replication import is_fenced
 from cachewright.valkey.sentinel import Watched, agreement
 from cachewright.valkey.single_request import Command
 
@@ -138,7 +141,7 @@ class FailoverWatch:
         """Remove processes without a record: the last instance was deleted, or a deletion was interrupted."""
         host = self._context.host
         of_sentinels = await host.sentinels.with_file(SENTINEL_CONFIG)
-        of_proxies = await host.proxies.with_file(HAPROXY_CONFIG) if host.proxies else frozenset[str]()
+        of_proxies = await host.proxies.with_file(HAPROXY_CONFIG)
         known = {sentinel.id for sentinel in record.fleet}
         if of_sentinels <= known and of_proxies <= record.instances.keys():
             return
@@ -196,9 +199,10 @@ class FailoverWatch:
             return
         words: list[Command] = []
         for instance, nodes in record.instances.values():
-            if instance.id not in view and instance.status in _RUNNING:
+            if instance.id not in view and instance.status in _RUNNING and instance.id in _kept(record):
                 others = agreement(other.get(instance.id) for other in views.values())
-                if primary := primary_of(nodes, others):
+                primary = primary_of(nodes, others)
+                if primary and await self._serves(instance, primary):
                     log.warning("sentinel %s watches instance %s again", sentinel.id, instance.id)
                     words += commands.watch_commands(instance.id, primary, instance.control_secret)
         if view.keys() - _kept(record):
@@ -209,10 +213,21 @@ class FailoverWatch:
             passwords = await commands.client_passwords(sentinel, self._context.host.sentinels_dir)
             for instance, _ in record.instances.values():
                 changed = passwords.get(instance.id) != commands.client_password(instance.password)
-                if changed and instance.status in _RUNNING:
+                if changed and instance.status in _RUNNING and instance.id in _kept(record):
                     words.append(commands.client_user_command(instance.id, instance.password))
+            own = {CLIENT_USER, CONTROL_USER, SENTINEL_USER}
+            if passwords.keys() - own - _kept(record):
+                now = await in_background(self._read)
+                words += [("ACL", "DELUSER", name) for name in sorted(passwords.keys() - own - _kept(now))]
             if words:
                 await commands.request(sentinel, self._context.host.sentinels_dir, words)
+
+    async def _serves(self, instance: Instance, node: Node) -> bool:
+        """Whether a node accepts clients and their writes. Sentinels must not judge it while it starts."""
+        access = self._context.access(instance)
+        with suppress(*NODE_GONE, NodeRefused):
+            return await is_open_to_clients(node, access) and not await is_fenced(node, access)
+        return False
 
     async def _follow(self, instance: Instance, nodes: Sequence[Node], views: _Views) -> None:
         """Record the primary that the sentinels name, if it says so itself."""
@@ -239,8 +254,10 @@ class FailoverWatch:
 
     async def _keep_proxy(self, instance: Instance, nodes: list[Node]) -> bool:
         """Ensure that the proxy of an instance runs. Return whether it does."""
-        if self._context.host.proxies is None:
-            failure: str | None = "HAProxy is not installed any more"
+        host = self._context.host
+        failure: str | None
+        if not host.has_haproxy:
+            failure = None if await host.proxies.process(instance.id) else "HAProxy is not installed, or is off"
         else:
             failure = await self._try(instance.id, lambda: proxies.ensure(self._context, instance, nodes))
         self._report(instance.id, "no_proxy", failure)
@@ -258,7 +275,11 @@ class FailoverWatch:
 
 def _kept(record: _Record) -> set[str]:
     """Ids of instances that sentinels may watch."""
-    return {instance_id for instance_id, (instance, _) in record.instances.items() if instance.status in _KEPT}
+    return {
+        instance_id
+        for instance_id, (instance, nodes) in record.instances.items()
+        if instance.status in _KEPT and any(node.should_run for node in nodes)
+    }
 
 
 _KINDS: tuple[FaultKind, ...] = ("no_failover", "no_proxy")

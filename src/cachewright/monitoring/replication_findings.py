@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from cachewright.model.incidents import FaultKind
 from cachewright.model.instances import Node
-from cachewright.monitoring.cluster_findings import Answer, Findings, Record, listed, of_answers
+from cachewright.monitoring.cluster_findings import Answer, Findings, Record, listed, of_answers, stopped
 from cachewright.valkey.topology import View
 
 
@@ -13,8 +13,9 @@ def find_replication(record: Record, answers: Sequence[Answer]) -> Findings:
     stays wrong."""
     steady_ids = {node.id for node in record.steady}
     steady = [(answer.node, answer.view) for answer in answers if answer.view and answer.node.id in steady_ids]
+    complete = len(steady) == len(record.nodes)
     return Findings(
-        faults=dict([*of_answers(record, answers), *_faults(steady, complete=len(steady) == len(record.nodes))]),
+        faults=dict([*stopped(record), *of_answers(record, answers), *_faults(steady, complete=complete)]),
         foreign={},
         forgetful=[],
         captured=[],

@@ -9,11 +9,12 @@ from contextlib import suppress
 
 import msgspec
 
+from cachewright import errors
 from cachewright.model.instances import Instance, Node
 from cachewright.operations import watched_roles
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.succession import successors
-from cachewright.tasks.operation import StepContext
+from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.topologies import topology_of
 from cachewright.valkey import cluster_membership
 from cachewright.valkey.client import NODE_GONE
@@ -50,7 +51,10 @@ class EndingNode(msgspec.Struct, frozen=True):
             return node.shard in leads
         replicas = successors(node, nodes)
         if topology_of(self.instance.spec_code).has_sentinel:
-            return bool(replicas) and await watched_roles.hand_over(self.context, self.instance, node, nodes)
+            handed = bool(replicas) and await watched_roles.hand_over(self.context, self.instance, node, nodes)
+            if replicas and not handed:  # while the node is away, sentinels could promote a replica that lacks writes
+                raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"no replica of node {node.id} is in sync")
+            return handed
         if replicas and await has_clients(node, access):
             await self._wait_for_reconnections(replicas)
         return bool(replicas) and await cluster_membership.fail_over(node, replicas, nodes, access)

@@ -21,7 +21,7 @@ async def ensure(context: OperationContext, instance: Instance, nodes: list[Node
     A proxy that runs with other nodes is replaced, which closes the connections of clients.
     """
     processes = context.host.proxies
-    if processes is None or not has_proxy(instance, nodes):
+    if not context.host.has_haproxy or not has_proxy(instance, nodes):
         return
     text = haproxy_cfg(instance, nodes)
     is_current = await processes.read_file(instance.id, HAPROXY_CONFIG) == text
@@ -35,8 +35,7 @@ async def ensure(context: OperationContext, instance: Instance, nodes: list[Node
 
 async def remove(context: OperationContext, instance_id: str) -> None:
     """Stop the proxy of an instance and remove its files."""
-    if context.host.proxies is not None:
-        await context.host.proxies.remove(instance_id, _STOP_SECONDS)
+    await context.host.proxies.remove(instance_id, _STOP_SECONDS)
 
 
 async def leads_to_primary(context: OperationContext, instance: Instance) -> bool:

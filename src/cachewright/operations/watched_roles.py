@@ -48,7 +48,7 @@ async def admit(context: OperationContext, instance: Instance, node: Node, *, un
     if await _has_another_primary(context, instance, node, nodes):
         return False  # the sentinels have not noticed it yet
     await context.open_port(instance, node)
-    if agreed.port is None or agreed.is_reached or unasked:
+    if agreed.port is None or agreed.is_reached or (unasked and not agreed.is_known):
         await plain_replication.accept_writes(node, access)
         return True
     return False

@@ -60,7 +60,7 @@ class InstanceService(msgspec.Struct, frozen=True):
             admission.require_room(connection, limits, principal.project_id, room)
         ids = [str(uuid.uuid4()) for _ in request.names]
         tls = topology_of(request.flavor.spec_code).is_cluster and self.host.supports_tls()
-        with_proxy = topology_of(request.flavor.spec_code).has_sentinel and self.host.proxies is not None
+        with_proxy = topology_of(request.flavor.spec_code).has_sentinel and self.host.has_haproxy
         version = next(iter(self.host.server_versions()), None)
         nodes = [
             layout.new_nodes(self.settings, instance_id, request.flavor, server_version=version) for instance_id in ids
