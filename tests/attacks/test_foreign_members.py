@@ -173,9 +173,10 @@ def test_a_stranger_without_slots_leaves_nothing_behind(own_server: Server, intr
         intruder.meet(*nodes.ports[nodes.owner_of_slots()])
         until(lambda known=before: forgotten(own_server) > known, "the stranger is not noticed")
         until(nodes.know_only_each_other, "the stranger is not forgotten")
-    until(lambda: state(own_server, instance_id) == ("RUNNING", None), "the incident does not end")
+    until(lambda: kinds(own_server) == {"foreign_member"}, "there is no incident")
+    until(lambda: all(incident["ended_at"] for incident in incidents(own_server)), "the incident does not end")
+    until(lambda: state(own_server, instance_id) == ("RUNNING", None), "the status does not end")
     assert all(incident["ended_at"] >= incident["began_at"] for incident in incidents(own_server))
-    assert kinds(own_server) == {"foreign_member"}
     assert present(cache(client, instance_id), KEYS) == KEYS
 
 

@@ -1,4 +1,4 @@
-"""Keeps the sentinels and the proxies of primary/standby instances running, and the record equal to what they do.
+"""Keep the sentinels and the proxies of primary/standby instances running, and record their failovers.
 
 Every second it starts sentinels and proxies that have died, lets the sentinels watch exactly the recorded instances,
 and records the primary that a failover has made. When no such instance is left, it removes the sentinels.
@@ -47,7 +47,7 @@ _DOWN_SECONDS = 10.0
 
 _RUNNING = STATUSES_WITH_RUNNING_NODES
 _KEPT = _RUNNING | {CREATE.status_while_running}
-"""Statuses in which sentinels may watch an instance. A creation lets them begin by itself."""
+"""Statuses in which sentinels may watch an instance. A creation starts the monitoring itself."""
 
 _Recorded = tuple[Instance, list[Node]]
 _Views = Mapping[str, Mapping[str, Watched]]
@@ -230,7 +230,7 @@ class FailoverWatch:
         return False
 
     async def _follow(self, instance: Instance, nodes: Sequence[Node], views: _Views) -> None:
-        """Record the primary that the sentinels name, if it says so itself."""
+        """Record the primary that the sentinels name, if that node confirms its role."""
         agreed = agreement(view.get(instance.id) for view in views.values())
         primary = next((node for node in nodes if node.port == agreed.port), None)
         if not agreed.is_known or agreed.is_moving or primary is None or primary.role == "primary":

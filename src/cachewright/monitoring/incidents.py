@@ -42,6 +42,7 @@ class Incidents:
         self._heartbeats = heartbeats
         self._reported: dict[Fault, str] = {}
         self._open: dict[Fault, Incident] = {}
+        self._brief: set[Fault] = set()
         self.begun: Counter[FaultKind] = Counter()
 
     def load(self) -> None:
@@ -53,11 +54,17 @@ class Incidents:
 
     def report(self, instance_id: str, kind: FaultKind, detail: str) -> None:
         """Report a fault of an instance. Repeated reports belong to one incident until it is cleared."""
+        self._brief.discard((instance_id, kind))
         self._reported.setdefault((instance_id, kind), detail[:_DETAIL_LIMIT])
 
     def clear(self, instance_id: str, kind: FaultKind) -> None:
-        """Report that an instance does not have this fault, which ends its incident."""
-        self._reported.pop((instance_id, kind), None)
+        """Report that an instance does not have this fault, which ends its incident. A fault that is not stored yet is
+        stored first, so that a brief one leaves an incident too."""
+        fault = instance_id, kind
+        if fault in self._reported and fault not in self._open:
+            self._brief.add(fault)
+        else:
+            self._reported.pop(fault, None)
 
     def kinds_of(self, instance_id: str) -> set[FaultKind]:
         """Kinds of faults that are reported for the instance."""
@@ -87,6 +94,9 @@ class Incidents:
                 self.begun[incident.kind] += 1
                 with about(instance_id=incident.instance_id):
                     log.error("incident of instance %s: %s: %s", incident.instance_id, incident.kind, incident.detail)
+            for fault in self._brief & reported.keys():
+                self._brief.remove(fault)
+                self._reported.pop(fault, None)
             for incident in ended:
                 del self._open[incident.instance_id, incident.kind]
                 with about(instance_id=incident.instance_id):

@@ -1,4 +1,4 @@
-"""Repair of a node that cannot start because its files are damaged or lost, or that its owner distrusts.
+"""Repair of a node that cannot start because its files are damaged or lost, or of a replica by request.
 
 - Its nodes.conf is damaged: it gets the view of another node, and keeps its data.
 - Its data is damaged or lost: another node of its shard is or becomes the primary, and the node gets all data from it.
@@ -30,7 +30,6 @@ from cachewright.operations.start_failure import way_out
 from cachewright.operations.step_names import POST_CHECK
 from cachewright.tasks.operation import ActionFailed
 from cachewright.tasks.plan import build, effort
-from cachewright.topologies import topology_of
 from cachewright.valkey import key_deletion
 
 _LANE = "node"
@@ -65,12 +64,10 @@ class Rebuild(Operation[RebuildRequest, RebuildParams]):
             raise ApiError(errors.NOT_ON_THIS_NODE, reason=f"node {node.id} is stopped; start it")
         if request.is_serving_primary:
             raise ApiError(errors.NOT_A_REPLICA, node=node.id)
-        is_cluster = topology_of(instance.spec_code).is_cluster
         keeps_data = request.failure is not None and request.failure.damage == "membership"
         has_other = any(other.shard == node.shard and other is not node and other.should_run for other in nodes)
-        if not is_cluster or not (keeps_data or has_other):
-            alone = f"node {node.id} is the only one of its shard"
-            cause = f"node {node.id}: only nodes of clusters are rebuilt" if has_other else alone
+        if not (keeps_data or has_other):
+            cause = f"node {node.id} is the only one of its shard"
             if request.failure:
                 cause += f" and does not start: {request.failure.cause}. {way_out(request.failure, has_other=False)}"
             raise ApiError(errors.NOT_ON_THIS_NODE, reason=cause)

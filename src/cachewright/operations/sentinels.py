@@ -93,7 +93,7 @@ async def remove(context: OperationContext, sentinel_id: str) -> None:
 
 
 async def agree(context: OperationContext, instance_id: str) -> Agreement:
-    """Return what the sentinels say of an instance."""
+    """Return the combined state of an instance as the sentinels report it."""
     fleet = await recorded(context)
     answers = await asyncio.gather(*(_watched(context, sentinel) for sentinel in fleet))
     return agreement(answer.get(instance_id) for answer in answers if answer is not None)
@@ -118,7 +118,7 @@ async def is_watched(context: OperationContext, fleet: Sequence[Sentinel], insta
 
 
 async def forget(context: OperationContext, instance_id: str) -> None:
-    """Let no sentinel that answers watch an instance."""
+    """Make every sentinel that answers stop watching an instance."""
     for sentinel in await recorded(context):
         with suppress(*NODE_GONE):
             try:

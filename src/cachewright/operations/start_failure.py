@@ -30,7 +30,7 @@ _SHOWN = 200
 
 
 class StartFailure(msgspec.Struct, frozen=True):
-    """:ivar cause: as the predicate-free reason of a sentence: "its port is taken"."""
+    """:ivar cause: text for messages, such as "its port is taken"."""
 
     damage: Damage
     cause: str
@@ -40,7 +40,7 @@ FILES_MISSING = StartFailure("data", "its files are missing")
 
 
 def start_failure(log: str) -> StartFailure:
-    """Return what the last lines of a node's log, or the message of its start, say."""
+    """Return the cause that the last lines of a node's log, or the error of its start, name."""
     for pattern, damage, cause in _PATTERNS:
         if re.search(pattern, log):
             return StartFailure(damage, cause)

@@ -7,6 +7,7 @@ import msgspec
 from cachewright.clock import now_ms
 from cachewright.errors import ApiError
 from cachewright.hosts.host import CONFIG
+from cachewright.logs import RARELY
 from cachewright.model.identity import Principal
 from cachewright.model.tasks import Task
 from cachewright.operations.rebuild import REBUILD
@@ -56,7 +57,7 @@ class RebuildService(msgspec.Struct, frozen=True):
         try:
             self.tasks.submit(REBUILD, principal, instance_id, RebuildRequest(node_id=node_id, failure=failure))
         except ApiError as refusal:
-            log.warning("node %s is not repaired: %s", node_id, refusal)
+            log.warning("node %s is not repaired: %s", node_id, refusal, extra=RARELY)
         else:
             log.warning("node %s is repaired: %s", node_id, failure.cause)
 

@@ -9,12 +9,14 @@ import msgspec
 from cachewright import errors
 from cachewright.hosts.host import NodeStartFailed
 from cachewright.model.instances import Instance, Node
+from cachewright.operations import sentinels
 from cachewright.operations.actions.action import NodeArguments, action
 from cachewright.operations.actions.cluster import is_settled
 from cachewright.operations.actions.nodes import wait_until_answering
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.ending_node import node_detail
 from cachewright.operations.succession import successors
+from cachewright.operations.watched_roles import admit
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.topologies import topology_of
 from cachewright.valkey import cluster_membership, membership_file
@@ -39,8 +41,8 @@ class RebuildNode(msgspec.Struct, frozen=True):
 
 @action("promote replica", NodeArguments, timeout=120, attempts=4)
 async def promote_replica(context: OperationContext, step: StepContext, arguments: NodeArguments) -> None:
-    """Ensure that another node than the given one is the primary of its shard. The cluster elects one if it can; where
-    too few primaries are left for that, the replica with the latest data takes over."""
+    """Ensure that another node than the given one is the primary of its shard. The cluster or Sentinel elects one if it
+    can; where too few primaries of a cluster are left for that, the replica with the latest data takes over."""
     instance, nodes, _ = await context.look(step.task)
     broken = next(node for node in nodes if node.id == arguments.node_id)
     deadline = time.monotonic() + _ELECTION_SECONDS
@@ -51,7 +53,7 @@ async def promote_replica(context: OperationContext, step: StepContext, argument
         if lead or await context.host.process(broken.id):
             step.measure(detail=node_detail(lead or broken))
             return
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline and topology_of(instance.spec_code).is_cluster:
             chosen = await _latest(context, instance, broken, nodes)
             step.measure(detail=node_detail(chosen))
             await cluster_membership.take_over(chosen, context.access(instance))
@@ -70,11 +72,7 @@ async def rebuild_node(context: OperationContext, step: StepContext, arguments: 
         lead = other_primary(node, nodes, views)
         if lead is None:
             raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"no other node of shard {node.shard} is a primary")
-        known = await context.host.read_file(lead.id, NODES_CONF) or ""
-        try:
-            members = membership_file.as_replica(known, node.id, lead.id)
-        except ValueError as error:
-            raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {lead.id}: {error}") from error
+        members = await _as_replica(context, instance, node, lead)
         step.measure(detail=node_detail(node))
         try:
             await context.host.set_aside(node.id, begin_time, _STOP_SECONDS)
@@ -82,6 +80,22 @@ async def rebuild_node(context: OperationContext, step: StepContext, arguments: 
             raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {node.id} does not end: {error}") from error
         await _start(context, instance, node, members)
     await _follow(context, step, node, [other for other in nodes if views[other.id]])
+
+
+async def _as_replica(context: OperationContext, instance: Instance, node: Node, lead: Node) -> Mapping[str, str]:
+    """Files with which the node, empty, becomes a replica of `lead`. ActionFailed if that is not certain: an empty node
+    that starts as the primary would be copied by the others."""
+    if not topology_of(instance.spec_code).is_cluster:
+        agreed = await sentinels.agree(context, instance.id)
+        if not agreed.is_known or agreed.is_moving or agreed.port != lead.port:
+            message = f"the sentinels do not agree that node {lead.id} is the primary"
+            raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, message)
+        return {}
+    known = await context.host.read_file(lead.id, NODES_CONF) or ""
+    try:
+        return {NODES_CONF: membership_file.as_replica(known, node.id, lead.id)}
+    except ValueError as error:
+        raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {lead.id}: {error}") from error
 
 
 @action("restore membership", NodeArguments, timeout=600, attempts=4, cancelling=10)
@@ -94,7 +108,7 @@ async def restore_membership(context: OperationContext, step: StepContext, argum
     node = next(node for node in nodes if node.id == arguments.node_id)
     step.measure(detail=node_detail(node))
     if not await context.host.process(node.id):
-        await _start(context, instance, node, await _view_of_others(context, node, nodes, views))
+        await _start(context, instance, node, {NODES_CONF: await _view_of_others(context, node, nodes, views)})
     await _follow(context, step, node, [other for other in nodes if views[other.id]])
 
 
@@ -142,9 +156,9 @@ async def _view_of_others(
     raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"no other node knows node {node.id}")
 
 
-async def _start(context: OperationContext, instance: Instance, node: Node, members: str) -> None:
+async def _start(context: OperationContext, instance: Instance, node: Node, members: Mapping[str, str]) -> None:
     context.host.hold_port(node.host, node.port)
-    await context.host.write_files(node.id, {NODES_CONF: members, **await context.files(instance, node)})
+    await context.host.write_files(node.id, {**members, **await context.files(instance, node)})
     try:
         await context.host.start(node.id)
     except NodeStartFailed as failure:
@@ -156,10 +170,14 @@ async def _follow(context: OperationContext, step: StepContext, node: Node, memb
     instance = await context.instance(step.task)
     topology, access = topology_of(instance.spec_code), context.access(instance)
     node = await wait_until_answering(context, instance, node)
+    while topology.has_sentinel and not await admit(context, instance, node):
+        step.raise_if_cancelled()
+        await asyncio.sleep(_POLL_SECONDS)
     while not await is_settled(topology, node, [*members, node], access):
         step.raise_if_cancelled()
         received = (await replication_of(node, access)).sync_bytes
         shown = node_detail(node, {"bytes_received": received})
         step.measure(done=min(received, step.sub_step.work.total), detail=shown)
         await asyncio.sleep(_POLL_SECONDS)
-    await context.open_port(instance, node)
+    if topology.is_cluster:
+        await context.open_port(instance, node)
