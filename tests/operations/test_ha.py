@@ -216,8 +216,13 @@ def test_an_ha_instance_from_its_creation_to_its_end(own_server: Server) -> None
 def require_secrets_are_kept(server: Server, client: Any, instance_id: str) -> None:
     """Files with secrets are for their owner alone, and clients may not change roles."""
     data = server.data_dir
-    files = [*data.glob("sentinels/*/sentinel.conf"), *data.glob("proxies/*/haproxy.cfg"), *data.glob("nodes/*/*.conf")]
+    files = [
+        *data.glob("sentinels/*/sentinel.conf"),
+        *data.glob("proxies/*/haproxy.cfg"),
+        *data.glob("nodes/*/*.conf*"),
+    ]
     assert len(files) >= 6
+    assert len([file for file in files if file.name == "valkey.conf.written"]) == len(roles(client, instance_id))
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
     assert not any(PASSWORD in file.read_text() for file in files)
     node = connected(client, instance_id)

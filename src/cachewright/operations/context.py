@@ -25,6 +25,9 @@ from cachewright.valkey.migration.source_state import MigrationState
 from cachewright.valkey.topology import Needed, View
 from cachewright.valkey.users import users_of
 
+_AS_WRITTEN = f"{CONFIG}.written"
+"""Copy of valkey.conf, for nodes whose valkey.conf is rewritten by Sentinel (CONFIG REWRITE)."""
+
 
 class OperationContext(msgspec.Struct, frozen=True):
     """:ivar migrations: state of slot migrations on the host.
@@ -74,11 +77,13 @@ class OperationContext(msgspec.Struct, frozen=True):
         """
         parameters = {**instance.parameters, **(changed or {})}
         topology, access = topology_of(instance.spec_code), self.access(instance)
+        text = valkey_conf(node, access, parameters, topology.settings(node, access), users_of(instance))
         return {
             **await self._certificates(instance, node.id),
             **topology.start_files(),
             **({SERVER_VERSION: node.server_version} if node.server_version else {}),
-            CONFIG: valkey_conf(node, access, parameters, topology.settings(node, access), users_of(instance)),
+            **({_AS_WRITTEN: text} if topology.has_sentinel else {}),
+            CONFIG: text,
         }
 
     async def open_port(self, instance: Instance, node: Node) -> None:
@@ -93,7 +98,8 @@ class OperationContext(msgspec.Struct, frozen=True):
 
     async def prepare_start(self, instance_id: str, node_id: str) -> None:
         """Renew the files of a node that is about to start again: its certificate, if it is missing or expires within
-        some years, and valkey.conf where Sentinel has rewritten it."""
+        some years, and valkey.conf where Sentinel has rewritten it. A task may have written what is not recorded yet,
+        so it is restored as it was written."""
 
         def read() -> tuple[Instance | None, list[Node]]:
             with self.database.read() as connection:
@@ -104,7 +110,8 @@ class OperationContext(msgspec.Struct, frozen=True):
         if instance is None or node is None or not await self.host.has_file(node_id, CONFIG):
             return
         if topology_of(instance.spec_code).has_sentinel:
-            await self.host.write_files(node_id, await self.files(instance, node))
+            written = await self.host.read_file(node_id, _AS_WRITTEN)
+            await self.host.write_files(node_id, {CONFIG: written} if written else await self.files(instance, node))
         elif files := await self._certificates(instance, node_id):
             await self.host.write_files(node_id, files)
 
