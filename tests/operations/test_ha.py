@@ -1,5 +1,6 @@
 """Primary/standby instances with real sentinels and, where it is installed, a real HAProxy."""
 
+import shutil
 import socket
 import sqlite3
 import stat
@@ -293,15 +294,16 @@ def test_an_ha_instance_recovers_from_kills_under_writes(own_server: Server) -> 
     until(lambda: reached(client, instance_id), "the address does not lead to the primary")
     assert connected(client, instance_id).get("before") == "restart"
     until(lambda: instance_id in damaged.read_text(), "the damaged sentinel does not watch the instance again")
-    require_repair_of_damaged_primary(own_server, client, instance_id)
+    require_repair_of_primary(own_server, client, instance_id)
 
 
-def require_repair_of_damaged_primary(server: Server, client: Any, instance_id: str) -> None:
-    """The primary dies, and its data is damaged: another node takes over, and a task repairs the node."""
+def require_repair_of_primary(server: Server, client: Any, instance_id: str) -> None:
+    """The primary dies, and its data is lost: another node takes over, and a task repairs the node."""
     lead = primary(client, instance_id)
-    for file in (server.data_dir / "nodes" / lead / "appendonlydir").glob("*.aof"):
-        file.write_bytes(b"this is no append-only file\n" * 10)
-    process_of(server, lead).kill()
+    process = process_of(server, lead)
+    process.suspend()  # it cannot write while its files disappear
+    shutil.rmtree(server.data_dir / "nodes" / lead / "appendonlydir")
+    process.kill()
     until(lambda: newest_task(client, instance_id).name == "RebuildNode", "no repair is started")
     assert ended(client, instance_id, newest_task(client, instance_id).id).status == "SUCCESS"
     until(lambda: in_sync(server, client, instance_id), "the repaired node is not in sync")

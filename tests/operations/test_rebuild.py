@@ -129,6 +129,19 @@ def test_a_node_without_its_folder_is_rebuilt(replicated: Replicated) -> None:
     replicated.require_whole()
 
 
+def test_a_primary_without_its_data_is_not_started_empty(replicated: Replicated) -> None:
+    """Its replicas would delete their keys. Its configuration is there, so nothing but the check keeps it down."""
+    server, client, instance_id = replicated.server, replicated.client, replicated.instance_id
+    node_id, before = replicated.node("master"), newest_task(client, instance_id).id
+    process = process_of(server, node_id)
+    process.suspend()  # it cannot write while its files disappear
+    shutil.rmtree(replicated.folder(node_id) / "appendonlydir")
+    process.kill()
+    assert replicated.repaired(before).status == "SUCCESS"
+    assert replicated.node("slave") == node_id
+    replicated.require_whole()
+
+
 def test_a_replica_is_rebuilt_by_request_and_a_primary_is_not(replicated: Replicated) -> None:
     path = f"instances/{replicated.instance_id}/nodes"
     status, answer = replicated.server.call("POST", f"{path}/{replicated.node('master')}/rebuild")

@@ -14,10 +14,9 @@ def set_aside(folder: Path, not_before: float) -> None:
     damaged = folder / DAMAGED
     if damaged.exists() and damaged.stat().st_mtime < not_before:
         shutil.rmtree(damaged, ignore_errors=True)
-    keep = not damaged.exists()
     damaged.mkdir(mode=0o700, exist_ok=True)
     for path in [path for path in folder.iterdir() if path != damaged]:
-        if keep and path.name != "valkey.sock":
+        if path.name != "valkey.sock" and not (damaged / path.name).exists():
             with suppress(OSError):
                 path.replace(damaged / path.name)
                 continue

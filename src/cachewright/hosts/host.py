@@ -108,8 +108,8 @@ class Processes(Protocol):
 
     async def set_aside(self, name: str, not_before: float, grace_seconds: float) -> None:
         """End the process and move its files into the folder `DAMAGED` below its own, in place of earlier ones that
-        were moved before `not_before` (seconds since the epoch). Files are deleted if others were moved later, or if
-        they cannot be moved. The process cannot start until it has files again. Raises TimeoutError."""
+        were moved before `not_before` (seconds since the epoch). A file is deleted if one of its name was moved later,
+        or if it cannot be moved. The process cannot start until it has files again. Raises TimeoutError."""
 
     async def is_busy(self, name: str) -> bool:
         """Whether the process is being started, restarted, stopped or removed."""

@@ -57,7 +57,8 @@ class Deaths(msgspec.Struct):
 
 
 class Supervised(msgspec.Struct, frozen=True):
-    """A node that should run. `idle`: its instance has no unfinished task, so the node has run before."""
+    """A node that should run. `idle`: its instance has no unfinished task, so the node has run before, and no task
+    makes or repairs it."""
 
     instance_id: str
     shard: int
@@ -138,6 +139,16 @@ class Supervisor:
         if await self._host.is_busy(node_id) or await self._host.process(node_id):
             return  # a task restarts or stops it, or has started it since this round began
         deaths, now = self._deaths[node_id], time.monotonic()
+        missing = not all([await self._host.has_file(node_id, name) for name in (CONFIG, DATA_FOLDER)])
+        if missing and not of.idle:
+            return  # a task makes it or repairs it. It would start without keys, and its replicas would delete theirs
+        if not missing and deaths.failed < _FAILED_STARTS:
+            await self._count_damage(node_id, deaths)
+            if deaths.failed >= _FAILED_STARTS:  # its incident and its repair come before the next start
+                deaths.next_start = now + _LONGEST_PAUSE
+                return
+        if not of.idle and deaths.failed >= _FAILED_STARTS and deaths.failure and deaths.failure.damage == "data":
+            return  # a repair must find it down
         if now < deaths.next_start:
             return
         if now - deaths.started > _STABLE_SECONDS:
@@ -145,12 +156,10 @@ class Supervisor:
         deaths.count += 1
         deaths.started = now
         deaths.next_start = now + min(_FIRST_PAUSE * 2**deaths.count, _LONGEST_PAUSE)
-        if of.idle and not all([await self._host.has_file(node_id, name) for name in (CONFIG, DATA_FOLDER)]):
-            # It would start without keys, and its replicas would delete theirs.
+        if missing:
             deaths.failed, deaths.failure = _FAILED_STARTS, FILES_MISSING
             log.error("node %s is not started: its files are missing", node_id, extra=RARELY)
             return
-        await self._count_damage(node_id, deaths)
         deaths.log = (await self._host.read_log(node_id, None)).position
         log.warning("node %s of instance %s has died; starting it", node_id, of.instance_id)
         try:

@@ -54,6 +54,11 @@ class NodeStatus(Operation[NodeStatusRequest, NodeStatusParams]):
             if node_id not in known:
                 raise ApiError(errors.INVALID_NODE_ID, node=node_id)
         chosen = request.node_ids or tuple(known)
+        has_sentinel = topology_of(instance.spec_code).has_sentinel
+        if request.action == "start" and has_sentinel and not any(node.should_run for node in nodes):
+            lead = next(node for node in nodes if node.role == "primary")
+            if lead.id not in chosen:
+                raise ApiError(errors.NOT_ON_THIS_NODE, reason=f"start node {lead.id} too: it has the last writes")
         if request.action == "stop" and set(chosen) != known.keys():
             running = {node.shard for node in nodes if node.should_run and node.id not in chosen}
             for node_id in chosen:

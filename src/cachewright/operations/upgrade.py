@@ -88,10 +88,22 @@ class Upgrade(Operation[UpgradeRequest, UpgradeParams]):
         return build(task.run_id, {PRE_CHECK: [check], "Node upgrade.": upgrades, POST_CHECK: [check]})
 
     async def recover(self, context: OperationContext, task: Task) -> None:
-        """Return nodes that do not answer to their recorded version. ActionFailed DCS.9001 if one does not start."""
+        """Return nodes that were restarted and do not answer to their recorded version. ActionFailed DCS.9001 if one
+        does not start."""
         instance, nodes = await context.instance_and_nodes(task)
         views = await context.views(instance, nodes, needed="none")
-        failed = [node for node in nodes if node.should_run and views[node.id] is None]
+        begun = {
+            sub.arguments["node_id"]: (sub.begin_time or 0) / 1000
+            for step in task.steps
+            for sub in step.sub_steps
+            if sub.action == upgrade_node.name and sub.begin_time and sub.status != "FINISH"
+        }
+        failed = []
+        for node in nodes:
+            if node.should_run and node.id in begun and views[node.id] is None:
+                process = await context.host.process(node.id)
+                if process is None or process.started_at >= begun[node.id]:
+                    failed.append(node)
         try:
             await asyncio.gather(*(roll_back(context, instance, node) for node in failed))
         except NodeStartFailed as failure:

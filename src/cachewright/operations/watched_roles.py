@@ -14,7 +14,7 @@ from cachewright.model.instances import Instance, Node
 from cachewright.operations import sentinels
 from cachewright.operations.context import OperationContext
 from cachewright.operations.succession import successors
-from cachewright.valkey import node_control, plain_replication
+from cachewright.valkey import key_deletion, node_control, plain_replication
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 from cachewright.valkey.sentinel import Agreement
 
@@ -42,9 +42,7 @@ async def admit(context: OperationContext, instance: Instance, node: Node, *, un
         return False
     primary = primary_of(nodes, agreed)
     if primary is not None and primary.id != node.id:
-        await plain_replication.follow(node, primary, access)
-        await context.open_port(instance, node)
-        return True
+        return await _admit_replica(context, instance, node, primary)
     if await _has_another_primary(context, instance, node, nodes):
         return False  # the sentinels have not noticed it yet
     await context.open_port(instance, node)
@@ -52,6 +50,17 @@ async def admit(context: OperationContext, instance: Instance, node: Node, *, un
         await plain_replication.accept_writes(node, access)
         return True
     return False
+
+
+async def _admit_replica(context: OperationContext, instance: Instance, node: Node, primary: Node) -> bool:
+    """Let a node follow the primary, and open its port, unless it has no keys yet: sentinels that reach it could
+    promote it, and the other nodes would then delete theirs."""
+    access = context.access(instance)
+    await plain_replication.follow(node, primary, access)
+    if not await node_control.is_in_sync(node, access) and not (await key_deletion.state(node, access)).keys:
+        return False
+    await context.open_port(instance, node)
+    return True
 
 
 def primary_of(nodes: Sequence[Node], agreed: Agreement) -> Node | None:

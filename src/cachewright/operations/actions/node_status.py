@@ -6,18 +6,20 @@ from collections.abc import Sequence
 import msgspec
 
 from cachewright import errors
-from cachewright.hosts.host import NodeStartFailed
+from cachewright.hosts.host import CONFIG, NodeStartFailed
 from cachewright.model.instances import Node
 from cachewright.operations import sentinels
 from cachewright.operations.actions.action import NodeArguments, action
 from cachewright.operations.actions.cluster import is_settled
 from cachewright.operations.actions.nodes import wait_until_answering
 from cachewright.operations.actions.rebuild import other_primary
-from cachewright.operations.context import OperationContext
+from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.ending_node import LONGEST_GRACE_SECONDS, EndingNode, node_detail
 from cachewright.operations.watched_roles import admit
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.topologies import topology_of
+from cachewright.valkey.config import DATA_FOLDER
+from cachewright.valkey.topology import primaries
 
 _STOP_SECONDS = 120.0
 _SETTLE_SECONDS = 600.0
@@ -47,6 +49,9 @@ async def halt_node(context: OperationContext, step: StepContext, arguments: Nod
         _require_successor(node, others, other_primary(node, nodes, views) is not None)
     await context.change_node(node.id, should_run=False)
     if topology_of(instance.spec_code).has_sentinel and not others:
+        if views[node.id] and primaries(nodes, best_view(views)).get(node.shard) is node:
+            for other in nodes:  # a failover a moment ago may not be recorded yet
+                await context.change_node(other.id, role="primary" if other.id == node.id else "replica")
         # At the next start, sentinels could promote a replica that stopped before the primary.
         await sentinels.forget(context, instance.id)
     try:
@@ -70,6 +75,9 @@ async def resume_node(context: OperationContext, step: StepContext, arguments: N
     step.measure(detail=node_detail(node))
     await context.change_node(node.id, should_run=True)
     if not await context.host.process(node.id):
+        if not all([await context.host.has_file(node.id, name) for name in (CONFIG, DATA_FOLDER)]):
+            # It would start without keys, and its replicas would delete theirs. The supervisor repairs it.
+            raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id}: its files are missing", True)
         await context.host.write_files(node.id, await context.files(instance, node))
         try:
             await context.host.start(node.id)

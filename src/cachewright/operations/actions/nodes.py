@@ -1,6 +1,7 @@
 """Actions on single nodes: start, restart, set the memory limit, release, stop."""
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -22,7 +23,7 @@ from cachewright.store import instances
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.topologies import topology_of
 from cachewright.valkey import cluster_membership, node_control
-from cachewright.valkey.client import NodeBusy, NodeRefused
+from cachewright.valkey.client import NODE_GONE, NodeBusy, NodeRefused
 from cachewright.valkey.topology import View
 
 _POLL_SECONDS = 0.02
@@ -90,6 +91,8 @@ async def ensure_restarted(
         node = msgspec.structs.replace(node, server_version=server_version)
     begin_time = (step.sub_step.begin_time or 0) / 1000
     process = await context.host.process(node.id)
+    if server_version and process and await _runs_another(context, instance, node, server_version):
+        begin_time = max(begin_time, time.time())  # the supervisor may have started it with its former files
     if process is None or process.started_at < begin_time:
         await context.views(instance, [node], needed="all")  # a node that runs a script cannot end
         step.measure(detail=node_detail(node))
@@ -111,6 +114,14 @@ async def ensure_restarted(
         while not await is_settled(topology, node, nodes, context.access(instance)):
             await asyncio.sleep(_POLL_SECONDS)
     await context.open_port(instance, node)
+
+
+async def _runs_another(context: OperationContext, instance: Instance, node: Node, version: str) -> bool:
+    """Whether the node answers, and runs another version of valkey-server."""
+    try:
+        return await node_control.server_version(node, context.access(instance)) != version
+    except NODE_GONE:
+        return False
 
 
 @action("set memory", NodeArguments, timeout=20, attempts=6)

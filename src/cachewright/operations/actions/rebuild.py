@@ -170,11 +170,11 @@ async def _follow(context: OperationContext, step: StepContext, node: Node, memb
     instance = await context.instance(step.task)
     topology, access = topology_of(instance.spec_code), context.access(instance)
     node = await wait_until_answering(context, instance, node)
-    while topology.has_sentinel and not await admit(context, instance, node):
+    while True:
         step.raise_if_cancelled()
-        await asyncio.sleep(_POLL_SECONDS)
-    while not await is_settled(topology, node, [*members, node], access):
-        step.raise_if_cancelled()
+        admitted = not topology.has_sentinel or await admit(context, instance, node)
+        if admitted and await is_settled(topology, node, [*members, node], access):
+            break
         received = (await replication_of(node, access)).sync_bytes
         shown = node_detail(node, {"bytes_received": received})
         step.measure(done=min(received, step.sub_step.work.total), detail=shown)

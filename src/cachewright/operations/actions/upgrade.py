@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 
 import msgspec
 
@@ -15,8 +16,9 @@ from cachewright.operations.watched_roles import admit
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.topologies import topology_of
 from cachewright.valkey import node_control
+from cachewright.valkey.client import NODE_GONE
 
-_STOP_SECONDS = 10.0
+_STOP_SECONDS = 90.0  # below the time limit of a recovery
 _POLL_SECONDS = 0.1
 
 
@@ -31,11 +33,15 @@ class UpgradeNode(msgspec.Struct, frozen=True):
 async def upgrade_node(context: OperationContext, step: StepContext, arguments: UpgradeNode) -> None:
     """Ensure that the node runs valkey-server of this version and is back in its cluster. The record has the version
     only then, so that a node that does not start can return to the version before."""
-    await ensure_restarted(context, step, arguments.node_id, server_version=arguments.version)
     instance = await context.instance(step.task)
     node = await context.node(instance.id, arguments.node_id)
     if node is None:
         return
+    with suppress(*NODE_GONE):
+        present = await node_control.server_version(node, context.access(instance))
+        if present not in {node.server_version, arguments.version}:
+            await context.change_node(node.id, server_version=present)
+    await ensure_restarted(context, step, arguments.node_id, server_version=arguments.version)
     running = await node_control.server_version(node, context.access(instance))
     if running != arguments.version:
         message = f"node {node.id} runs valkey-server {running} instead of {arguments.version}"
@@ -46,9 +52,11 @@ async def upgrade_node(context: OperationContext, step: StepContext, arguments: 
 async def roll_back(context: OperationContext, instance: Instance, node: Node) -> None:
     """Start a node that does not answer with the valkey-server that the record names, and wait until it answers; the
     time limit of a recovery ends the wait."""
-    await context.host.stop(node.id, _STOP_SECONDS)
     await context.host.write_files(node.id, await context.files(instance, node))
-    await context.host.restart(node.id, time.time(), _STOP_SECONDS)
+    try:
+        await context.host.restart(node.id, time.time(), _STOP_SECONDS)
+    except TimeoutError as error:
+        raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {node.id} does not end: {error}") from error
     while (await context.views(instance, [node], needed="all"))[node.id] is None:
         if await context.host.process(node.id) is None:
             await context.host.start(node.id)
