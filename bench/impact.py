@@ -125,7 +125,7 @@ def _peers(case: Case, bare: BareCluster) -> Iterator[Row]:
 
 
 def _fork(cluster: BareCluster) -> None:
-    """Make each node with data fork as for a snapshot, one node after another, and end the child at once."""
+    """Make each node with data fork as for a snapshot, one node after another, and end the child immediately."""
     owned = cluster.owned()
     for node in cluster.nodes:
         if owned.get(node.id):
@@ -240,8 +240,8 @@ Four clients send requests (INCR of a key of their own, then GET of it, followin
 each reply, while a cluster is scaled from {_FEW} to {_MANY} shards and back: by Cachewright in its three migration
 modes; by bare `CLUSTER MIGRATESLOTS` of the same ranges; by `valkey-cli --cluster reshard` with pipelines of 1000 and
 of 10, its default; and without a scale, for {_QUIET_SECONDS:g} seconds. *Forks without a scale*: each node with data
-forks {_FORKS} times, as it must for each batch of an atomic migration, and the child ends at once, so that the longest
-wait is that of the forks alone. *A giant key* is a hash of 2,000,000 fields
+forks {_FORKS} times, as it must for each batch of an atomic migration, and the child ends immediately, so that the
+longest wait is that of the forks alone. *A giant key* is a hash of 2,000,000 fields
 among small strings. Latencies are those between the begin and the end of the scale, on a machine whose cores also run
 the nodes and the server. A reply that contradicts an acknowledged write counts as a lost write. Contestants of one case
 are measured in one run; cases may be of several runs.

@@ -23,7 +23,6 @@ from cachewright.operations.context import OperationContext
 from cachewright.operations.start_failure import FILES_MISSING, StartFailure, start_failure, way_out
 from cachewright.store import instances, tasks
 from cachewright.threads import in_background
-from cachewright.valkey.config import DATA_FOLDER
 
 log = logging.getLogger(__name__)
 
@@ -139,9 +138,9 @@ class Supervisor:
         if await self._host.is_busy(node_id) or await self._host.process(node_id):
             return  # a task restarts or stops it, or has started it since this round began
         deaths, now = self._deaths[node_id], time.monotonic()
-        missing = not all([await self._host.has_file(node_id, name) for name in (CONFIG, DATA_FOLDER)])
+        missing = not await self._context.has_data(node_id)
         if missing and not of.idle:
-            return  # a task makes it or repairs it. It would start without keys, and its replicas would delete theirs
+            return  # a task makes it or repairs it
         if not missing and deaths.failed < _FAILED_STARTS:
             await self._count_damage(node_id, deaths)
             if deaths.failed >= _FAILED_STARTS:  # its incident and its repair come before the next start

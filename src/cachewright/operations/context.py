@@ -20,7 +20,7 @@ from cachewright.topologies.topology import view_all
 from cachewright.valkey import node_control
 from cachewright.valkey.access import SOCKET, Access
 from cachewright.valkey.certificates import CA_FILE, NODE_FILE, authority_certificate, is_usable, node_certificate
-from cachewright.valkey.config import valkey_conf
+from cachewright.valkey.config import DATA_FOLDER, valkey_conf
 from cachewright.valkey.migration.source_state import MigrationState
 from cachewright.valkey.topology import Needed, View
 from cachewright.valkey.users import users_of
@@ -85,6 +85,11 @@ class OperationContext(msgspec.Struct, frozen=True):
             **({_AS_WRITTEN: text} if topology.has_sentinel else {}),
             CONFIG: text,
         }
+
+    async def has_data(self, node_id: str) -> bool:
+        """Whether the node has its configuration and its data folder. Without them it would start without keys, and its
+        replicas would delete theirs."""
+        return all([await self.host.has_file(node_id, name) for name in (CONFIG, DATA_FOLDER)])
 
     async def open_port(self, instance: Instance, node: Node) -> None:
         """Make a node accept clients. Raises one of NODE_GONE or NodeRefused."""

@@ -1,7 +1,4 @@
-"""Scans of keys: for expired keys, at once and by a schedule. Scans for big and hot keys cannot be enabled."""
-
-from collections.abc import Mapping
-from typing import Any
+"""Scans of keys: for expired keys, by request and by a schedule. Scans for big and hot keys cannot be enabled."""
 
 import msgspec
 from litestar import Response, get, post, put
@@ -38,8 +35,7 @@ def show_bigkey_autoscan_config(
     request: Call, instances: Instances, instance_id: InstanceId
 ) -> Response[schemas.AutoScan]:
     """ShowBigkeyAutoscanConfig: always off."""
-    instance = instances.get(requests.principal(request), instance_id)
-    return responses.json(schemas.auto_scan(instance, "bigkey"))
+    return responses.json(schemas.auto_scan(instances.get(requests.principal(request), instance_id), "bigkey"))
 
 
 @put(_INSTANCES + "/bigkey/autoscan", status_code=200, opt=_CHANGE)
@@ -54,7 +50,7 @@ def update_bigkey_autoscan_config(
     """UpdateBigkeyAutoscanConfig: stores a schedule. The scan stays off."""
     principal = requests.principal(request)
     instances.get(principal, instance_id)
-    change = _schedule_of(body.read(), "bigkey")
+    change = _schedule(body.read(), "bigkey")
     attributes.change(principal, instance_id, lambda _: change)
     return responses.json(schemas.auto_scan(instances.get(principal, instance_id), "bigkey"))
 
@@ -65,8 +61,7 @@ def show_hotkey_autoscan_config(
     request: Call, instances: Instances, instance_id: InstanceId
 ) -> Response[schemas.AutoScan]:
     """ShowHotkeyAutoscanConfig: always off."""
-    instance = instances.get(requests.principal(request), instance_id)
-    return responses.json(schemas.auto_scan(instance, "hotkey"))
+    return responses.json(schemas.auto_scan(instances.get(requests.principal(request), instance_id), "hotkey"))
 
 
 @put(_INSTANCES + "/hotkey/autoscan", status_code=200, opt=_CHANGE)
@@ -81,7 +76,7 @@ def update_hotkey_auto_scan_config(
     """UpdateHotkeyAutoScanConfig: stores a schedule. The scan stays off."""
     principal = requests.principal(request)
     instances.get(principal, instance_id)
-    change = _schedule_of(body.read(), "hotkey")
+    change = _schedule(body.read(), "hotkey")
     attributes.change(principal, instance_id, lambda _: change)
     return responses.json(schemas.auto_scan(instances.get(principal, instance_id), "hotkey"))
 
@@ -145,15 +140,9 @@ def show_expire_key_scan_info(
     return responses.json(schemas.ScanRecords(instance_id, total, len(shown), shown))
 
 
-def _schedule_of(wanted: schemas.AutoScanBody, subject: schemas.Subject) -> AttributeChange:
-    _require_off(wanted.enable_auto_scan)
-    return _schedule(schemas.schedule_name(subject), {"schedule_at": wanted.schedule_at})
-
-
-def _require_off(enabled: bool) -> None:
-    if enabled:
+def _schedule(wanted: schemas.AutoScanBody, subject: schemas.Subject) -> AttributeChange:
+    """Return the change that stores a schedule. Raises ApiError DCS.4062 if it would enable the scan."""
+    if wanted.enable_auto_scan:
         raise requests.refused("enable_auto_scan", "keys are not scanned; only false is accepted")
-
-
-def _schedule(attribute: str, given: Mapping[str, Any]) -> AttributeChange:
-    return AttributeChange(attributes={attribute: {**given, "updated_at": now_ms()}})
+    schedule = {"schedule_at": wanted.schedule_at, "updated_at": now_ms()}
+    return AttributeChange(attributes={schemas.schedule_name(subject): schedule})

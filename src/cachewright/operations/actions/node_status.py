@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 
 from cachewright import errors
-from cachewright.hosts.host import CONFIG, NodeStartFailed
+from cachewright.hosts.host import NodeStartFailed
 from cachewright.model.instances import Node
 from cachewright.operations import sentinels
 from cachewright.operations.actions.action import NodeArguments, action
@@ -18,7 +18,6 @@ from cachewright.operations.ending_node import LONGEST_GRACE_SECONDS, EndingNode
 from cachewright.operations.watched_roles import admit
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.topologies import topology_of
-from cachewright.valkey.config import DATA_FOLDER
 from cachewright.valkey.topology import primaries
 
 _STOP_SECONDS = 120.0
@@ -75,8 +74,7 @@ async def resume_node(context: OperationContext, step: StepContext, arguments: N
     step.measure(detail=node_detail(node))
     await context.change_node(node.id, should_run=True)
     if not await context.host.process(node.id):
-        if not all([await context.host.has_file(node.id, name) for name in (CONFIG, DATA_FOLDER)]):
-            # It would start without keys, and its replicas would delete theirs. The supervisor repairs it.
+        if not await context.has_data(node.id):  # the supervisor repairs it
             raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id}: its files are missing", True)
         await context.host.write_files(node.id, await context.files(instance, node))
         try:
