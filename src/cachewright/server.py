@@ -27,6 +27,7 @@ from cachewright.monitoring.incidents import Incidents
 from cachewright.monitoring.inspection import NodeBudget, NodeInspector
 from cachewright.monitoring.node_stats import StatsCollector
 from cachewright.monitoring.parameter_enforcement import ParameterEnforcement
+from cachewright.monitoring.proxy_watch import ProxyWatch
 from cachewright.monitoring.scheduled_scans import ScheduledScans
 from cachewright.monitoring.snapshots import SnapshotReader
 from cachewright.monitoring.supervisor import Supervisor
@@ -36,6 +37,7 @@ from cachewright.operations.scan_expired import SCAN_EXPIRED
 from cachewright.operations.start_failure import StartFailure
 from cachewright.services.accounts import Credentials, first_credentials
 from cachewright.services.audit_log import AuditLog
+from cachewright.services.client_access import ClientAccess
 from cachewright.services.credentials import CredentialService
 from cachewright.services.instance_access import InstanceAccess
 from cachewright.services.instance_attributes import InstanceAttributes
@@ -107,6 +109,7 @@ class ControlPlane:
         self.cluster_check = ClusterCheck(context, self.incidents, self.heartbeats)
         self._hazard_watch = HazardWatch(context, self.incidents, self.heartbeats)
         self.failover_watch = FailoverWatch(context, self.incidents, self.heartbeats)
+        self.proxy_watch = ProxyWatch(context, self.incidents, self.heartbeats)
         self._equality_check = EqualityCheck(context, self.incidents, self.heartbeats)
         self._enforcement = ParameterEnforcement(context, self.heartbeats)
         self._webhook_delivery = WebhookDeliveryWorker(
@@ -179,6 +182,7 @@ class ControlPlane:
                 self._hazard_watch.run,
                 self._equality_check.run,
                 self.failover_watch.run,
+                self.proxy_watch.run,
                 self.incidents.run,
                 self._adopt,
                 self.statistics.measure,
@@ -256,6 +260,7 @@ def build_services(
     cache, threads = ReadCache(database), RequestThreads()
     tasks = TaskService(context, feed, enqueue, statistics, budget, threads)
     nodes = NodeQueries(database, threads, inspector, snapshots)
+    attributes = InstanceAttributes(database)
     return Services(
         settings=settings,
         threads=threads,
@@ -263,11 +268,12 @@ def build_services(
         creation=InstanceService(database=database, host=host, settings=settings, enqueue=enqueue),
         tasks=tasks,
         instances=InstanceQueries(database, host, settings, statistics),
-        attributes=InstanceAttributes(database),
+        attributes=attributes,
         nodes=nodes,
         switchovers=SwitchoverService(tasks, nodes),
         versions=ServerVersions(host, nodes, tasks, threads),
         access=InstanceAccess(database, tasks),
+        client_access=ClientAccess(database, host, tasks, attributes),
         rebuilds=RebuildService(tasks, nodes),
         records=TaskRecords(database, cache),
         webhooks=WebhookService(database, to_private=settings.webhooks_to_private),

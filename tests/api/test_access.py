@@ -295,7 +295,7 @@ def test_the_audit_log_names_accounts_and_no_secrets(tenant: Tenant) -> None:
         assert secret not in json.dumps(entries)
 
 
-def test_a_whitelist_that_is_off_is_stored_and_cannot_be_enabled(tenant: Tenant) -> None:
+def test_a_whitelist_that_is_off_is_stored_and_cannot_be_enabled_for_a_cluster(tenant: Tenant) -> None:
     here = tenant.instance()
     path = f"instance/{here}/whitelist"
     groups = [{"group_name": "shop", "ip_list": ["10.0.0.0/24", "192.168.1.7"]}]
@@ -309,6 +309,8 @@ def test_a_whitelist_that_is_off_is_stored_and_cannot_be_enabled(tenant: Tenant)
         {"whitelist": groups},
         {"enable_whitelist": False, "whitelist": [{"group_name": "a", "ip_list": ["0.0.0.0/0"]}]},
         {"enable_whitelist": False, "whitelist": [{"group_name": "a", "ip_list": ["10.0.0.256"]}]},
+        {"enable_whitelist": False, "whitelist": [{"group_name": "a", "ip_list": ["fe80::1%a\n b"]}]},
+        {"enable_whitelist": True, "whitelist": [{"group_name": "a", "ip_list": []}]},
         {"enable_whitelist": False, "whitelist": [*groups, *groups]},
         {"enable_whitelist": False, "whitelist": [{"group_name": str(n), "ip_list": []} for n in range(5)]},
     ]

@@ -9,6 +9,7 @@ from cachewright.model.incidents import Incident
 from cachewright.model.tasks import Task
 from cachewright.operations import OPERATIONS, STATUSES_WITH_RUNNING_NODES
 from cachewright.operations.acceptance import require_acceptable, require_retriable
+from cachewright.operations.client_access import CHANGE_WHITELIST, SWITCH_TLS
 from cachewright.operations.configure import CONFIGURE
 from cachewright.operations.create import CREATE
 from cachewright.operations.delete import DELETE
@@ -41,7 +42,9 @@ BUSY = {
     "FLUSHING": "DCS.4026",
     "DELETING": "DCS.4026",
 }
-CHANGES = [RESIZE, RESIZE_CHECK, RESTART, SWITCHOVER, FLUSH, CONFIGURE, *USER_CHANGES]
+CHANGES = [
+    RESIZE, RESIZE_CHECK, RESTART, SWITCHOVER, FLUSH, CONFIGURE, SWITCH_TLS, CHANGE_WHITELIST, *USER_CHANGES,
+]  # fmt: skip
 
 
 def refusal(operation: Operation[Any, Any], status: str, *unfinished: Operation[Any, Any]) -> str | None:
@@ -74,6 +77,8 @@ def test_kinds_and_names_are_stored_and_never_change() -> None:
         "create account": "CreateAcl",
         "change account": "ModifyAcl",
         "delete account": "DeleteAcl",
+        "tls": "UpdateSslSwitch",
+        "whitelist": "AddWhitelist",
         "scan_expired": "ScanExpireKey",
         "delete": "DeleteInstance",
     }

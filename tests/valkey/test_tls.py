@@ -3,6 +3,7 @@
 import socket
 import ssl
 import stat
+import tempfile
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from cachewright.config import Settings
 from cachewright.hosts.local import LocalHost
 from cachewright.hosts.server_binary import has_tls
 from cachewright.model.instances import Instance, Node
+from cachewright.operations.client_certificates import is_due, issue
 from cachewright.operations.context import OperationContext
 from cachewright.services.instance_queries import count_by_tls
 from cachewright.store import instances
@@ -25,9 +27,12 @@ from cachewright.valkey.certificates import (
     CA_FILE,
     NODE_FILE,
     authority_certificate,
+    expires_at,
     is_usable,
     new_authority,
     node_certificate,
+    server_certificate,
+    trusted,
 )
 from cachewright.valkey.config import LISTENER, cluster_settings, nodes_conf, valkey_conf
 from cachewright.valkey.migration.source_state import MigrationState
@@ -97,6 +102,54 @@ def handshake(folder: Path, authority: str | None) -> bool:
     return accepted == [b"ping"]
 
 
+def test_clients_verify_the_address_of_an_instance() -> None:
+    pem = server_certificate(AUTHORITY, "127.0.1.1")
+    assert expires_at(pem) > in_days(800)
+    assert trusted(pem) == authority_certificate(AUTHORITY)
+    for name, accepted in (("127.0.1.1", True), ("localhost", True), ("127.0.0.1", False)):
+        assert verifies(pem, AUTHORITY, name) is accepted
+    assert not verifies(pem, new_authority("i"), "127.0.1.1")
+
+
+def verifies(pem: str, authority: str, name: str) -> bool:
+    """Whether a client that trusts `authority`, and checks as strictly as Python 3.13, accepts the server by its
+    name."""
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    client.load_verify_locations(cadata=authority_certificate(authority))
+    client.verify_flags |= ssl.VERIFY_X509_STRICT
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.write(pem)
+        file.flush()
+        server.load_cert_chain(file.name)
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [client.wrap_bio(to_client, to_server, server_hostname=name), server.wrap_bio(to_server, to_client, True)]
+    for _ in range(4):
+        for end in ends:
+            try:
+                end.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+            except ssl.SSLCertVerificationError:
+                return False
+    return ends[0].version() is not None
+
+
+HOUR, DAY = 3_600_000, 86_400_000
+
+
+@pytest.mark.parametrize(
+    ("days", "hour", "due"), [(-400, 3, False), (-300, 3, True), (-300, 7, False), (-20, 7, True), (1, 12, True)]
+)
+def test_certificates_of_clients_are_renewed_in_the_maintenance_window(days: int, hour: int, due: bool) -> None:
+    pem = server_certificate(AUTHORITY, "127.0.0.1")
+    window = {"maintain_begin": "02:00:00", "maintain_end": "06:00:00"}
+    instance = an_instance(server_certificate=pem, attributes=window)
+    end = int(expires_at(pem).timestamp() * 1000)
+    now = (end // DAY + days) * DAY + hour * HOUR
+    assert is_due(instance, now) is due
+    assert not is_due(msgspec.structs.replace(instance, server_certificate=None), now)
+
+
 def test_only_nodes_with_a_tls_port_are_configured_for_it() -> None:
     access = Access("secret", None, Path())
     assert "tls" not in valkey_conf(PLAIN, access, {}, cluster_settings(PLAIN), [])
@@ -152,6 +205,15 @@ def test_the_authority_is_sealed_and_the_port_is_taken(site: OperationContext) -
         found = instances.find(connection, "i")
         assert instances.taken_ports(connection)["127.0.0.1"] == {instance_port, 7000, 7001, 7002}
         assert count_by_tls(connection) == (1, 0)
+    with site.database.write() as connection:
+        first, second = (issue(connection, "127.0.0.1") for _ in range(2))
+        instances.change_certificate(connection, "i", second)
+        sealed += connection.execute(sa.text("SELECT server_certificate FROM instances")).scalar_one()
+        sealed += connection.execute(sa.text("SELECT secret FROM certificate_authorities")).scalar_one()
+        changed = instances.find(connection, "i")
+        assert changed
+        assert changed.server_certificate == second != first
+        assert trusted(first) == trusted(second), "there is one authority"
     assert "PRIVATE KEY" not in sealed
     assert found
     assert found.node_ca == AUTHORITY

@@ -57,6 +57,7 @@ from cachewright.api.security_headers import security_headers
 from cachewright.config import Settings
 from cachewright.flavors import MEGABYTE
 from cachewright.services.audit_log import AuditLog
+from cachewright.services.client_access import ClientAccess
 from cachewright.services.credentials import CredentialService
 from cachewright.services.instance_access import InstanceAccess
 from cachewright.services.instance_attributes import InstanceAttributes
@@ -191,6 +192,7 @@ _OPEN = {
     ("GET", "/openapi.json"),
     ("GET", "/docs"),
     ("GET", "/metrics"),
+    ("GET", client_connections.AUTHORITY_PATH),
     ("POST", "/v3/auth/tokens"),
     ("POST", session.PATH),
     ("GET", "/console/"),
@@ -211,6 +213,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     instances: InstanceQueries
     attributes: InstanceAttributes
     access: InstanceAccess
+    client_access: ClientAccess
     nodes: NodeQueries
     switchovers: SwitchoverService
     versions: ServerVersions
@@ -256,6 +259,7 @@ def create_app(
         "instances": services.instances,
         "attributes": services.attributes,
         "access": services.access,
+        "client_access": services.client_access,
         "nodes": services.nodes,
         "switchovers": services.switchovers,
         "versions": services.versions,
@@ -274,6 +278,7 @@ def create_app(
             *SERVED,
             *refusals(SERVED),
             *pages(describe(SERVED)),
+            client_connections.show_authority,
             metrics_page(settings, metrics.text),
             *console_pages.ROUTES,
             *session.ROUTES,

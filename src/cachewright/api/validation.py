@@ -33,7 +33,6 @@ from cachewright.valkey.parameters import BY_ID, BY_NAME
 _FULL_HOUR = re.compile(r"([01][0-9]|2[0-3]):00(:00)?")
 
 _NOT_SERVED = {
-    "enable_ssl": "TLS to the cache is not served",
     "enable_publicip": "public addresses are not served",
     "publicip_id": "public addresses are not served",
     "private_ip": "addresses cannot be chosen",
@@ -96,6 +95,7 @@ def create_request(body: CreateBody, client: str = "") -> CreateRequest:
         disabled_commands=disabled_commands(body.rename_commands) or (),
         attributes={field: value for field, value in replayed.items() if value},
         template_id=body.template_id or None,
+        enable_ssl=body.enable_ssl,
     )
 
 

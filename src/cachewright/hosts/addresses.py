@@ -10,6 +10,8 @@ import psutil
 
 Address = IPv4Address | IPv6Address
 
+LOOPBACK = "127.0.0.1"
+
 _LINK_LOCAL = ("169.254.0.0/16", "fe80::/10")
 _METADATA = ("100.100.100.200/32", "fd00:ec2::254/128", "fd20:ce::254/128", "fd00:c1::a9fe:a9fe/128")
 """Metadata services of clouds that are not at a link-local address."""

@@ -139,6 +139,10 @@ class Host(Processes, Protocol):
         """The proxies of instances, by the id of the instance."""
 
     @property
+    def proxies_dir(self) -> Path:
+        """Local folder through which the control plane reaches the Unix socket of each proxy."""
+
+    @property
     def has_haproxy(self) -> bool:
         """Whether proxies can be started."""
 

@@ -64,6 +64,10 @@ class LocalHost(LocalProcesses):
         return self._proxies
 
     @property
+    def proxies_dir(self) -> Path:
+        return self._settings.proxies_dir
+
+    @property
     def has_haproxy(self) -> bool:
         return self._settings.haproxy_binary is not None
 

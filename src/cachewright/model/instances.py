@@ -19,6 +19,9 @@ DEFAULT_PRIORITY = 100
 NEVER_PRIMARY = 0
 """Priority of a replica that must not take over."""
 
+WHITELIST, WHITELIST_ENABLED = "whitelist", "enable_whitelist"
+"""Attributes of an instance: groups of addresses, and whether only those may connect."""
+
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
     """One cache. A resize changes `spec_code` when it succeeds.
@@ -33,7 +36,10 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     :ivar parameters: changed parameters of the nodes, by Valkey's names.
     :ivar node_ca: private key and certificate of the authority for TLS between the nodes, PEM; None without TLS. Never
     returned by the API.
-    :ivar attributes: fields that the API stores and returns unchanged (vpc_id, description, tags, ...).
+    :ivar server_certificate: private key and certificates that clients of the instance see, PEM; None if they connect
+    without TLS. Never returned by the API.
+    :ivar attributes: fields that the API stores and returns unchanged (vpc_id, description, tags, ...). Those of the
+    whitelist also have an effect.
     :ivar error_code: reason for the status ERROR or CREATEFAILED.
     """
 
@@ -59,6 +65,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     disabled_commands: tuple[str, ...] = ()
     pending_password: PasswordChange | None = None
     address: str = "127.0.0.1"
+    server_certificate: str | None = None
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +114,13 @@ def group_id(instance_id: str, shard: int) -> str:
     return str(uuid.uuid5(uuid.UUID(instance_id), f"shard {shard}"))
 
 
+def allowed_addresses(instance: Instance) -> tuple[str, ...] | None:
+    """Return the addresses and networks from which clients may connect; None if they may from all."""
+    if not instance.attributes.get(WHITELIST_ENABLED):
+        return None
+    return tuple(address for group in instance.attributes.get(WHITELIST, []) for address in group["ip_list"])
+
+
 def has_proxy(instance: Instance, nodes: Sequence[Node]) -> bool:
-    """Whether clients get the address of a proxy, which no node listens on."""
-    return all(node.port != instance.seed_port for node in nodes)
+    """Whether clients get the address of a proxy, which no node listens on. An instance that is no cluster."""
+    return all((node.host, node.port) != (instance.address, instance.seed_port) for node in nodes)

@@ -1,27 +1,26 @@
-"""Keep the sentinels and the proxies of primary/standby instances running, and record their failovers.
+"""Keep the sentinels of primary/standby instances running, and record their failovers.
 
-Every second it starts sentinels and proxies that have died, lets the sentinels watch exactly the recorded instances,
-and records the primary that a failover has made. When no such instance is left, it removes the sentinels.
+Every second it starts sentinels that have died, lets the sentinels watch exactly the recorded instances, and records
+the primary that a failover has made. When no such instance is left, it removes the sentinels.
 """
 
 import asyncio
 import logging
-import time
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import msgspec
 
 from cachewright.concurrency import gather_limited
 from cachewright.heartbeats import LoopHeartbeats
-from cachewright.hosts.host import HAPROXY_CONFIG, SENTINEL_CONFIG, NodeStartFailed, ProcessInfo
+from cachewright.hosts.host import SENTINEL_CONFIG, ProcessInfo
 from cachewright.logs import RARELY, about
-from cachewright.model.incidents import FaultKind
 from cachewright.model.instances import Instance, Node, has_proxy
 from cachewright.model.sentinels import QUORUM, Sentinel
 from cachewright.monitoring.incidents import Incidents
-from cachewright.operations import STATUSES_WITH_RUNNING_NODES, proxies, sentinels
+from cachewright.monitoring.lasting_faults import LastingFaults
+from cachewright.monitoring.repeated_starts import RepeatedStarts
+from cachewright.operations import STATUSES_WITH_RUNNING_NODES, sentinels
 from cachewright.operations.context import OperationContext
 from cachewright.operations.create import CREATE
 from cachewright.operations.watched_roles import primary_of
@@ -41,9 +40,6 @@ log = logging.getLogger(__name__)
 
 _ROUND_SECONDS = 1.0
 _AT_ONCE = 8
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
-_DOWN_SECONDS = 10.0
-"""Time without a proxy, or without a quorum of sentinels, after which an instance has an incident."""
 
 _RUNNING = STATUSES_WITH_RUNNING_NODES
 _KEPT = _RUNNING | {CREATE.status_while_running}
@@ -61,28 +57,19 @@ class _Record(msgspec.Struct, frozen=True):
     instances: Mapping[str, _Recorded]
 
 
-class _Pause(msgspec.Struct):
-    """Failed starts in a row, and the earliest time of the next one in seconds of the monotonic clock."""
-
-    failed: int = 0
-    until: float = 0.0
-
-
 class FailoverWatch:
     def __init__(self, context: OperationContext, incidents: Incidents, heartbeats: LoopHeartbeats) -> None:
         """:ivar sentinels: number of recorded sentinels, :ivar sentinels_up: of those that answer.
-        :ivar proxies: number of instances with a proxy, :ivar proxies_up: of those whose proxy runs.
         :ivar failovers: number of changes of a primary that were recorded.
         """
         self._context = context
-        self._incidents = incidents
+        self._starts = RepeatedStarts()
+        self._faults = LastingFaults(incidents, "no_failover")
         self._heartbeats = heartbeats
         self._record = _Record((), {})
         self._change_counter: object | None = None
-        self._pauses: dict[str, _Pause] = defaultdict(_Pause)
-        self._down_since: dict[tuple[str, FaultKind], float] = {}
         self._set_up: dict[str, ProcessInfo] = {}
-        self.sentinels = self.sentinels_up = self.proxies = self.proxies_up = self.failovers = 0
+        self.sentinels = self.sentinels_up = self.failovers = 0
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -123,13 +110,9 @@ class FailoverWatch:
         await gather_limited(lambda recorded: self._follow(*recorded, views), list(running.values()), _AT_ONCE)
         for instance_id in running:
             is_watched = sum(instance_id in view for view in views.values()) >= QUORUM
-            self._report(instance_id, "no_failover", None if is_watched else f"{len(views)} sentinels answer")
-        with_proxy = [recorded for recorded in running.values() if has_proxy(*recorded)]
-        running_proxies = await gather_limited(lambda recorded: self._keep_proxy(*recorded), with_proxy, _AT_ONCE)
-        self.proxies, self.proxies_up = len(with_proxy), sum(running_proxies)
+            self._faults.report(instance_id, None if is_watched else f"{len(views)} sentinels answer")
         await self._remove_strays(record)
-        for instance_id, kind in self._down_since.keys() - {(one, kind) for one in running for kind in _KINDS}:
-            self._report(instance_id, kind, None)
+        self._faults.keep(running)
 
     def _release_fleet(self) -> None:
         """Remove the record of the sentinels if no instance needs them."""
@@ -141,15 +124,11 @@ class FailoverWatch:
         """Remove processes without a record: the last instance was deleted, or a deletion was interrupted."""
         host = self._context.host
         of_sentinels = await host.sentinels.with_file(SENTINEL_CONFIG)
-        of_proxies = await host.proxies.with_file(HAPROXY_CONFIG)
-        known = {sentinel.id for sentinel in record.fleet}
-        if of_sentinels <= known and of_proxies <= record.instances.keys():
+        if of_sentinels <= {sentinel.id for sentinel in record.fleet}:
             return
         now = await in_background(self._read)  # a record is written before its process starts
         for sentinel_id in of_sentinels - {sentinel.id for sentinel in now.fleet}:
             await sentinels.remove(self._context, sentinel_id)
-        for instance_id in of_proxies - now.instances.keys():
-            await proxies.remove(self._context, instance_id)
 
     async def _is_started(self, sentinel: Sentinel) -> bool:
         processes = self._context.host.sentinels
@@ -158,7 +137,7 @@ class FailoverWatch:
             if await processes.is_busy(sentinel.id):
                 return False  # a creation starts it
             log.warning("sentinel %s does not run; starting it", sentinel.id, extra=RARELY)
-            failure = await self._try(sentinel.id, lambda: sentinels.start(self._context, sentinel))
+            failure = await self._starts.attempt(sentinel.id, lambda: sentinels.start(self._context, sentinel))
             process = await processes.process(sentinel.id)
             if failure is not None or process is None:
                 return False
@@ -167,21 +146,6 @@ class FailoverWatch:
                 await commands.request(sentinel, self._context.host.sentinels_dir, commands.setup_commands())
                 self._set_up[sentinel.id] = process
         return True
-
-    async def _try(self, name: str, start: Callable[[], Awaitable[None]]) -> str | None:
-        """Start a process, with growing pauses while that fails. Return why it does not run."""
-        pause, now = self._pauses[name], time.monotonic()
-        if now < pause.until:
-            return "it is started again after a pause"
-        try:
-            await start()
-        except (NodeStartFailed, OSError, TimeoutError) as failure:
-            pause.failed += 1
-            pause.until = now + min(_FIRST_PAUSE * 2**pause.failed, _LONGEST_PAUSE)
-            log.error("%s does not start: %s", name, failure, extra=RARELY)
-            return str(failure)
-        del self._pauses[name]
-        return None
 
     async def _views(self, up: Sequence[Sentinel]) -> _Views:
         async def view(sentinel: Sentinel) -> tuple[str, Mapping[str, Watched] | None]:
@@ -252,26 +216,6 @@ class FailoverWatch:
         with about(instance_id=instance.id, node_id=primary.id):
             log.warning("node %s is the primary of instance %s now", primary.id, instance.id)
 
-    async def _keep_proxy(self, instance: Instance, nodes: list[Node]) -> bool:
-        """Ensure that the proxy of an instance runs. Return whether it does."""
-        host = self._context.host
-        failure: str | None
-        if not host.has_haproxy:
-            failure = None if await host.proxies.process(instance.id) else "HAProxy is not installed, or is off"
-        else:
-            failure = await self._try(instance.id, lambda: proxies.ensure(self._context, instance, nodes))
-        self._report(instance.id, "no_proxy", failure)
-        return failure is None
-
-    def _report(self, instance_id: str, kind: FaultKind, failure: str | None) -> None:
-        """Report a fault that lasts, or its end."""
-        now = time.monotonic()
-        if failure is None:
-            self._down_since.pop((instance_id, kind), None)
-            self._incidents.clear(instance_id, kind)
-        elif now - self._down_since.setdefault((instance_id, kind), now) >= _DOWN_SECONDS:
-            self._incidents.report(instance_id, kind, failure)
-
 
 def _kept(record: _Record) -> set[str]:
     """Ids of instances that sentinels may watch."""
@@ -280,6 +224,3 @@ def _kept(record: _Record) -> set[str]:
         for instance_id, (instance, nodes) in record.instances.items()
         if instance.status in _KEPT and any(node.should_run for node in nodes)
     }
-
-
-_KINDS: tuple[FaultKind, ...] = ("no_failover", "no_proxy")

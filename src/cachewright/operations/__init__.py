@@ -3,8 +3,8 @@
 `OPERATIONS` is their one registry; `operation.Operation` is what each declares. In the order of a task's life:
 
 - `requests`, `acceptance` and `admission` decide whether a request becomes a task
-- `create`, `resize`, `resize_check`, `restart`, `upgrade`, `configure`, `users`, `confirm`, `scan_expired` and `delete`
-  validate requests and make plans
+- `create`, `resize`, `resize_check`, `restart`, `upgrade`, `configure`, `users`, `client_access`, `confirm`,
+  `scan_expired` and `delete` validate requests and make plans
 - `resize` holds the parts of a resize plan: observation, plan, cost model, steps
 - `actions` perform the sub-steps, in an `OperationContext` (`context`)
 - `execution` binds operations to the engine, `instance_status` sets the status when a task ends
@@ -13,6 +13,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from cachewright.operations.client_access import CHANGE_WHITELIST, SWITCH_TLS
 from cachewright.operations.configure import CONFIGURE
 from cachewright.operations.confirm import CONFIRM_CLIENT_ADDRESSES, CONFIRM_NO_TLS, CONFIRM_NO_WHITELIST
 from cachewright.operations.create import CREATE
@@ -43,6 +44,8 @@ OPERATIONS: Mapping[str, Operation[Any, Any]] = {
         RESIZE_CHECK,
         CONFIGURE,
         *USER_CHANGES,
+        SWITCH_TLS,
+        CHANGE_WHITELIST,
         CONFIRM_CLIENT_ADDRESSES,
         CONFIRM_NO_TLS,
         CONFIRM_NO_WHITELIST,

@@ -54,6 +54,15 @@ class OperationContext(msgspec.Struct, frozen=True):
 
         return await asyncio.to_thread(read)
 
+    async def recorded(self, instance_id: str) -> tuple[Instance | None, list[Node]]:
+        """The instance and its nodes; None if it does not exist any more."""
+
+        def read() -> tuple[Instance | None, list[Node]]:
+            with self.database.read() as connection:
+                return instances.find(connection, instance_id), instances.nodes_of(connection, instance_id)
+
+        return await asyncio.to_thread(read)
+
     async def node(self, instance_id: str, node_id: str) -> Node | None:
         return next((node for node in await self.nodes(instance_id) if node.id == node_id), None)
 
@@ -105,12 +114,7 @@ class OperationContext(msgspec.Struct, frozen=True):
         """Renew the files of a node that is about to start again: its certificate, if it is missing or expires within
         some years, and valkey.conf where Sentinel has rewritten it. A task may have written what is not recorded yet,
         so it is restored as it was written."""
-
-        def read() -> tuple[Instance | None, list[Node]]:
-            with self.database.read() as connection:
-                return instances.find(connection, instance_id), instances.nodes_of(connection, instance_id)
-
-        instance, nodes = await asyncio.to_thread(read)
+        instance, nodes = await self.recorded(instance_id)
         node = next((node for node in nodes if node.id == node_id), None)
         if instance is None or node is None or not await self.host.has_file(node_id, CONFIG):
             return

@@ -12,10 +12,12 @@ import sqlalchemy as sa
 from cachewright import errors
 from cachewright.clock import now_ms
 from cachewright.flavors import Flavor, parse
-from cachewright.model.instances import Instance, Node
+from cachewright.model.instances import Instance, Node, has_proxy
 from cachewright.model.tasks import Step, Task
+from cachewright.operations import proxies
+from cachewright.operations.actions.action import NoArguments
 from cachewright.operations.actions.checks import CheckResources, check_resources
-from cachewright.operations.actions.failover import withdraw
+from cachewright.operations.actions.failover import start_proxy, withdraw
 from cachewright.operations.context import OperationContext
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.operations.requests import CreateRequest
@@ -28,6 +30,7 @@ from cachewright.topologies import topology_of
 
 _CHECK_SECONDS = 0.05
 _STOP_SECONDS = 5.0
+_PROXY_SECONDS = 0.4
 _FORMATION_SECONDS = 0.2  # before the plan
 _SECONDS_OF_NODE = 0.2  # before the plan
 
@@ -58,16 +61,23 @@ class Create(Operation[CreateRequest, CreateParams]):
         return _FORMATION_SECONDS + _SECONDS_OF_NODE * len(nodes)
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
-        nodes = await context.nodes(task.instance_id)
+        instance, nodes = await context.instance_and_nodes(task)
         await _set_should_run(context, nodes, should_run=True)
         topology = topology_of(self.params_of(task).spec_code)
-        return build(task.run_id, {PRE_CHECK: [_check(len(nodes))], **topology.formation(nodes)})
+        steps = {PRE_CHECK: [_check(len(nodes))], **topology.formation(nodes)}
+        if not (topology.is_cluster or topology.has_sentinel) and has_proxy(instance, nodes):
+            proxy = start_proxy.sub_step("Proxy start.", effort("address", seconds=_PROXY_SECONDS), NoArguments())
+            steps["Address."] = [proxy]
+        return build(task.run_id, steps)
 
     async def recover(self, context: OperationContext, task: Task) -> None:
         """Stop nodes that have started. The record stays, so that the caller can read and delete it."""
-        nodes = await context.nodes(task.instance_id)
-        if topology_of(self.params_of(task).spec_code).has_sentinel:
+        instance, nodes = await context.instance_and_nodes(task)
+        topology = topology_of(self.params_of(task).spec_code)
+        if topology.has_sentinel:
             await withdraw(context, task.instance_id)
+        elif not topology.is_cluster and has_proxy(instance, nodes):
+            await proxies.remove(context, task.instance_id)
         await _set_should_run(context, nodes, should_run=False)
         await asyncio.gather(*(context.host.stop(node.id, _STOP_SECONDS) for node in nodes))
 

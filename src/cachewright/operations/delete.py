@@ -6,9 +6,10 @@ It cancels the other tasks of the instance: those that wait end immediately, the
 from collections.abc import Sequence
 
 from cachewright import errors
-from cachewright.model.instances import Instance, Node
+from cachewright.model.instances import Instance, Node, has_proxy
 from cachewright.model.tasks import Step, Task
-from cachewright.operations.actions.action import NodeArguments
+from cachewright.operations.actions.action import NoArguments, NodeArguments
+from cachewright.operations.actions.failover import end_proxy
 from cachewright.operations.actions.nodes import stop_node
 from cachewright.operations.context import OperationContext
 from cachewright.operations.operation import Accepted, NoParams, Operation
@@ -46,7 +47,11 @@ class Delete(Operation[None, NoParams]):
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
         instance, nodes = await context.instance_and_nodes(task)
-        before = topology_of(instance.spec_code).dissolution(nodes)
+        topology = topology_of(instance.spec_code)
+        before = {**topology.dissolution(nodes)}
+        if not (topology.is_cluster or topology.has_sentinel) and has_proxy(instance, nodes):
+            work = effort("proxy", seconds=_STOP_SECONDS)
+            before["Proxy end."] = [end_proxy.sub_step("Proxy end.", work, NoArguments())]
         return build(task.run_id, {**before, "Resource release.": [_stop(node) for node in nodes]})
 
 

@@ -1,36 +1,60 @@
-"""The proxy of a primary/standby instance, which leads its clients to the primary."""
+"""The proxy of an instance, which leads its clients to the primary."""
 
-from cachewright.hosts.host import HAPROXY_CONFIG
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from cachewright import errors
+from cachewright.hosts.host import HAPROXY_CONFIG, NodeStartFailed
 from cachewright.model.instances import Instance, Node, has_proxy
 from cachewright.operations.context import OperationContext
-from cachewright.valkey.access import Address
+from cachewright.tasks.operation import ActionFailed
+from cachewright.valkey.access import socket_address
 from cachewright.valkey.acl import PROXY_USER, derived_password
+from cachewright.valkey.certificates import trusted
 from cachewright.valkey.client import NODE_GONE, NodeRefused
-from cachewright.valkey.haproxy import haproxy_cfg
+from cachewright.valkey.haproxy import CERTIFICATE_FILE, haproxy_cfg
 from cachewright.valkey.roles import ROLES
 from cachewright.valkey.single_request import fields, request_at
 
 _ANSWER_SECONDS = 1.0
 _STOP_SECONDS = 5.0
+_POLL_SECONDS = 0.05
 
 
-async def ensure(context: OperationContext, instance: Instance, nodes: list[Node]) -> None:
-    """Ensure that the instance's proxy runs, with all its nodes. Raises NodeStartFailed. No effect if the instance has
-    no proxy, or the host no HAProxy.
+async def ensure(context: OperationContext, instance: Instance, nodes: Sequence[Node]) -> None:
+    """Ensure that the instance's proxy runs as recorded: with all nodes, TLS and the whitelist. Raises NodeStartFailed.
+    No effect if the instance has no proxy, or the host no HAProxy.
 
-    A proxy that runs with other nodes is replaced, which closes the connections of clients.
+    A proxy that runs with other settings is replaced, which closes the connections of clients.
     """
     processes = context.host.proxies
     if not context.host.has_haproxy or not has_proxy(instance, nodes):
         return
-    text = haproxy_cfg(instance, nodes)
-    is_current = await processes.read_file(instance.id, HAPROXY_CONFIG) == text
-    if is_current and await processes.process(instance.id):
+    if await _is_current(context, instance, nodes) and await processes.process(instance.id):
         return
-    if not is_current:
-        await processes.stop(instance.id, _STOP_SECONDS)
-        await processes.write_files(instance.id, {HAPROXY_CONFIG: text})
-    await processes.start(instance.id)
+    now, nodes = await context.recorded(instance.id)  # the caller may have read it before a task changed it
+    if now is None or not has_proxy(now, nodes):
+        return
+    if not await _is_current(context, now, nodes):
+        await processes.stop(now.id, _STOP_SECONDS)
+        await processes.write_files(now.id, _files(now, nodes))
+    await processes.start(now.id)
+
+
+async def ensure_reachable(context: OperationContext, instance_id: str) -> None:
+    """Ensure that the instance's proxy, if it has one, runs as recorded, and wait until it leads to a primary. Raises
+    ActionFailed DCS.9001 if HAProxy does not start."""
+    instance, nodes = await context.recorded(instance_id)
+    if instance is None or not has_proxy(instance, nodes):
+        return
+    try:
+        await ensure(context, instance, nodes)
+    except NodeStartFailed as failure:
+        raise ActionFailed(errors.NODE_START_FAILED, f"HAProxy did not start: {failure}") from failure
+    while not await leads_to_primary(context, instance):
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 async def remove(context: OperationContext, instance_id: str) -> None:
@@ -39,11 +63,27 @@ async def remove(context: OperationContext, instance_id: str) -> None:
 
 
 async def leads_to_primary(context: OperationContext, instance: Instance) -> bool:
-    """Whether a connection to the instance's address reaches a primary. It needs the proxy's own user alone."""
+    """Whether a connection through the instance's proxy reaches a primary, with the recorded certificate if clients use
+    TLS. It needs the proxy's own user alone."""
     password = derived_password(instance.control_secret, PROXY_USER)
-    place = Address(None, instance.address, instance.seed_port, PROXY_USER, password)
-    try:
-        (reply,) = await request_at(place, instance.id, [("INFO", "replication")], _ANSWER_SECONDS)
-    except (*NODE_GONE, NodeRefused):
-        return False
+    certificate = instance.server_certificate
+    with socket_address(context.host.proxies_dir / instance.id, password) as socket:
+        place = msgspec.structs.replace(
+            socket, host=instance.address, username=PROXY_USER, authority=certificate and trusted(certificate)
+        )
+        try:
+            (reply,) = await request_at(place, instance.id, [("INFO", "replication")], _ANSWER_SECONDS)
+        except (*NODE_GONE, NodeRefused):
+            return False
     return ROLES.get(fields(reply).get("role", "")) == "primary"
+
+
+async def _is_current(context: OperationContext, instance: Instance, nodes: Sequence[Node]) -> bool:
+    """Whether the proxy's files are those of this record."""
+    read = context.host.proxies.read_file
+    return all([await read(instance.id, name) == text for name, text in _files(instance, nodes).items()])
+
+
+def _files(instance: Instance, nodes: Sequence[Node]) -> Mapping[str, str]:
+    """Return the files of the proxy by name, its configuration last."""
+    return {CERTIFICATE_FILE: instance.server_certificate or "", HAPROXY_CONFIG: haproxy_cfg(instance, nodes)}

@@ -18,6 +18,7 @@ class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
     :ivar port: port of the first node for clients; None lets the server choose.
     :ivar password: None for an instance that accepts clients without a password.
     :ivar disabled_commands: commands that no client may use.
+    :ivar enable_ssl: clients connect with TLS.
     :ivar template_id: template of the first parameters; None for the defaults.
     """
 
@@ -29,6 +30,7 @@ class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
     disabled_commands: tuple[str, ...] = ()
     attributes: dict[str, Any]
     template_id: str | None = None
+    enable_ssl: bool = False
 
 
 class ResizeRequest(msgspec.Struct, frozen=True, kw_only=True):

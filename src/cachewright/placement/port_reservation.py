@@ -35,6 +35,7 @@ def reserve(
     first: int | None = None,
     instances_of_first: int = 1,
     address: str | None = None,
+    behind: str | None = None,
 ) -> Stored:
     """Call `store` in a write transaction with free ports for each node, and return its result. `store` must write the
     ports to the rows of the nodes.
@@ -47,19 +48,23 @@ def reserve(
     :param instances_of_first: number of instances that have `first`; each has as many of the nodes, and an address of
         its own.
     :param address: address of the instance that the nodes are added to; None for new instances.
+    :param behind: address of all nodes except the first of each instance, which is its proxy; None for the same.
 
     Raises ApiError DCS.4062 if `first` is taken or reserved for the cluster bus, DCS.4039 if there are too few ports.
     """
     with database.read() as connection:
         taken = instances.taken_ports(connection)
     for _ in range(_TRIES):
+        together = nodes if behind is None else instances_of_first
         if first is None:
-            ports = _find(host, address or host.address, taken, nodes, tls=tls)
+            ports = _find(host, address or host.address, taken, together, tls=tls)
         else:
             _require_no_bus_port(settings, first)
-            count = nodes // instances_of_first
+            count = together // instances_of_first
             chosen = _addresses_with(host, taken, first, instances_of_first)
             ports = [of_node for other in chosen for of_node in _find(host, other, taken, count, tls=tls, first=first)]
+        if behind is not None:
+            ports = _in_turns(ports, _find(host, behind, taken, nodes - len(ports), tls=tls))
         with database.write() as connection:
             taken = instances.taken_ports(connection)
             if all(taken[of_node.address].isdisjoint(of_node.numbers) for of_node in ports):
@@ -76,6 +81,14 @@ def _find(
     except NoFreePort as error:
         raise ApiError(errors.LIMIT_EXCEEDED, reason=f"ports for {nodes} nodes needed, {error}") from error
     return ports if first is None else [msgspec.structs.replace(ports[0], client=first), *ports[1:]]
+
+
+def _in_turns(proxies: Sequence[NodePorts], nodes: Sequence[NodePorts]) -> list[NodePorts]:
+    """Return each proxy before its equal share of the nodes."""
+    each = len(nodes) // len(proxies)
+    return [
+        ports for place, proxy in enumerate(proxies) for ports in (proxy, *nodes[place * each : (place + 1) * each])
+    ]
 
 
 def _addresses_with(host: Host, taken: _Taken, port: int, count: int) -> list[str]:

@@ -11,13 +11,14 @@ from cachewright import errors
 from cachewright.clock import now_ms
 from cachewright.config import Settings
 from cachewright.errors import ApiError
-from cachewright.hosts.addresses import is_loopback
+from cachewright.hosts.addresses import LOOPBACK, is_loopback
 from cachewright.hosts.host import Host
 from cachewright.hosts.ports import NodePorts
 from cachewright.model.identity import Principal
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
-from cachewright.operations import admission
+from cachewright.operations import admission, client_certificates
+from cachewright.operations.client_access import NO_CLUSTERS, NO_HAPROXY
 from cachewright.operations.create import CREATE, room_for_new
 from cachewright.operations.requests import CreateRequest
 from cachewright.placement.port_reservation import reserve
@@ -47,8 +48,9 @@ class InstanceService(msgspec.Struct, frozen=True):
         """Store new instances and start their creation, all of them or none.
 
         Raises ApiError DCS.4062 if the requested port is taken at all addresses; DCS.4988 or DCS.4062 for a template
-        that does not exist or is for other instances; DCS.4843 without a password if other
-        machines reach the nodes; DCS.4035, DCS.4036, DCS.4039 or DCS.9007 if resources or quotas are insufficient.
+        that does not exist or is for other instances; DCS.4843 without a password if other machines reach the nodes;
+        DCS.4202 if TLS is not possible; DCS.4035, DCS.4036, DCS.4039 or DCS.9007 if resources or quotas are
+        insufficient.
         """
         if request.password is None and not is_loopback(self.host.address):
             reason = f"other machines reach {self.host.address}, so an instance needs a password"
@@ -60,7 +62,8 @@ class InstanceService(msgspec.Struct, frozen=True):
             admission.require_room(connection, limits, principal.project_id, room)
         ids = [str(uuid.uuid4()) for _ in request.names]
         tls = topology_of(request.flavor.spec_code).is_cluster and self.host.supports_tls()
-        with_proxy = topology_of(request.flavor.spec_code).has_sentinel and self.host.has_haproxy
+        with_proxy = self._has_proxy(request)
+        behind = LOOPBACK if with_proxy and not is_loopback(self.host.address) else None
         version = next(iter(self.host.server_versions()), None)
         nodes = [
             layout.new_nodes(self.settings, instance_id, request.flavor, server_version=version) for instance_id in ids
@@ -82,7 +85,7 @@ class InstanceService(msgspec.Struct, frozen=True):
                     principal,
                     request,
                     name=name,
-                    port=own[0].client,
+                    place=own[0],
                     nodes=of_instance,
                     node_ca=node_ca,
                     parameters=parameters,
@@ -99,10 +102,20 @@ class InstanceService(msgspec.Struct, frozen=True):
             tls=tls,
             first=request.port,
             instances_of_first=len(ids),
+            behind=behind,
         )
         for _, task in added:
             self.enqueue(task)
         return [instance for instance, _ in added]
+
+    def _has_proxy(self, request: CreateRequest) -> bool:
+        """Whether the instances get proxies. Raises ApiError DCS.4202 if TLS needs one and they cannot."""
+        topology = topology_of(request.flavor.spec_code)
+        if request.enable_ssl and topology.is_cluster:
+            raise ApiError(errors.INVALID_ENABLE_SSL, reason=NO_CLUSTERS)
+        if request.enable_ssl and not self.host.has_haproxy:
+            raise ApiError(errors.INVALID_ENABLE_SSL, reason=NO_HAPROXY)
+        return self.host.has_haproxy and (topology.has_sentinel or request.enable_ssl)
 
 
 def _parameters(connection: sa.Connection, principal: Principal, request: CreateRequest) -> dict[str, str]:
@@ -124,12 +137,15 @@ def _add(
     request: CreateRequest,
     *,
     name: str,
-    port: int,
+    place: NodePorts,
     nodes: Sequence[Node],
     node_ca: str | None,
     parameters: dict[str, str],
 ) -> tuple[Instance, Task]:
-    """Store an instance, its nodes and the task that creates it."""
+    """Store an instance, its nodes and the task that creates it.
+
+    :param place: address and port for clients.
+    """
     now = now_ms()
     instance = Instance(
         id=nodes[0].instance_id,
@@ -138,8 +154,8 @@ def _add(
         status=CREATE.status_while_running,
         engine_version=request.engine_version,
         spec_code=request.flavor.spec_code,
-        address=nodes[0].host,
-        seed_port=port,
+        address=place.address,
+        seed_port=place.client,
         password=request.password,
         control_secret=secrets.token_urlsafe(_SECRET_BYTES),
         attributes={**request.attributes, **({} if request.port is None else {"port": request.port})},
@@ -149,6 +165,7 @@ def _add(
         created_at=now,
         updated_at=now,
         node_ca=node_ca,
+        server_certificate=client_certificates.issue(connection, place.address) if request.enable_ssl else None,
         disabled_commands=request.disabled_commands,
     )
     instances.add(connection, instance)

@@ -20,6 +20,7 @@ def add(connection: sa.Connection, instance: Instance) -> None:
     row = to_row(instance) | _sealed_access(connection, instance)
     row["control_secret"] = encrypt(instance.control_secret)
     row["node_ca"] = instance.node_ca and encrypt(instance.node_ca)
+    row["server_certificate"] = instance.server_certificate and encrypt(instance.server_certificate)
     connection.execute(instances.insert().values(row))
 
 
@@ -104,6 +105,12 @@ def change_access(connection: sa.Connection, instance: Instance) -> None:
     """Store the password, the accounts and the disabled commands of the instance."""
     values = {**_sealed_access(connection, instance), "disabled_commands": list(instance.disabled_commands)}
     change(connection, instance.id, **values)
+
+
+def change_certificate(connection: sa.Connection, instance_id: str, certificate: str | None) -> None:
+    """Store the certificate for clients of the instance; None for connections without TLS."""
+    encrypt = secret_cipher(connection).encrypt
+    change(connection, instance_id, server_certificate=certificate and encrypt(certificate))
 
 
 def in_statuses(connection: sa.Connection, wanted: Collection[str]) -> list[Instance]:
@@ -200,6 +207,7 @@ def _with_decrypted_secrets(connection: sa.Connection, row: sa.Row[tuple[Any, ..
         password=instance.password and opened(instance.password),
         control_secret=opened(instance.control_secret),
         node_ca=instance.node_ca and opened(instance.node_ca),
+        server_certificate=instance.server_certificate and opened(instance.server_certificate),
         accounts=msgspec.json.decode(opened(accounts), type=Accounts) if accounts else (),
         pending_password=msgspec.json.decode(opened(pending), type=PasswordChange) if pending else None,
     )

@@ -106,6 +106,7 @@ instances = sa.Table(
     sa.Column("disabled_commands", sa.Text, nullable=False, server_default="[]"),
     sa.Column("pending_password", sa.Text),
     sa.Column("address", sa.Text, nullable=False, server_default="127.0.0.1"),
+    sa.Column("server_certificate", sa.Text),
     sa.Index(None, "project_id", "created_at"),
 )
 
@@ -149,6 +150,13 @@ sentinels = sa.Table(
     sa.Column("secret", sa.Text, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.UniqueConstraint("host", "port"),
+)
+
+certificate_authorities = sa.Table(
+    "certificate_authorities",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("secret", sa.Text, nullable=False),
 )
 
 templates = sa.Table(

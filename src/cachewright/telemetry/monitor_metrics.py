@@ -54,7 +54,7 @@ class HazardCounts(Protocol):
 
 
 class FailoverCounts(Protocol):
-    """Sentinels and proxies: how many there should be, and how many work."""
+    """Sentinels: how many there should be, how many work, and what they did."""
 
     @property
     def sentinels(self) -> int: ...
@@ -63,13 +63,17 @@ class FailoverCounts(Protocol):
     def sentinels_up(self) -> int: ...
 
     @property
+    def failovers(self) -> int: ...
+
+
+class ProxyCounts(Protocol):
+    """Proxies of instances: how many there should be, and how many run."""
+
+    @property
     def proxies(self) -> int: ...
 
     @property
     def proxies_up(self) -> int: ...
-
-    @property
-    def failovers(self) -> int: ...
 
 
 class NodeCounters(Protocol):
@@ -100,6 +104,9 @@ class Monitors(Protocol):
     def failover_watch(self) -> FailoverCounts: ...
 
     @property
+    def proxy_watch(self) -> ProxyCounts: ...
+
+    @property
     def statistics(self) -> NodeCounters: ...
 
 
@@ -121,17 +128,17 @@ def of_monitors(monitors: Monitors) -> Iterator[Metric]:
     forgotten = CounterMetricFamily("cachewright_foreign_members_forgotten", "Nodes that forgot a foreign member.")
     forgotten.add_metric((), monitors.cluster_check.forgotten)
     yield forgotten
-    yield from _of_failover(monitors.failover_watch)
+    yield from _of_failover(monitors.failover_watch, monitors.proxy_watch)
     yield from _of_hazards(monitors.hazards)
     yield from _of_nodes(monitors.statistics.nodes())
 
 
-def _of_failover(counts: FailoverCounts) -> Iterator[Metric]:
+def _of_failover(counts: FailoverCounts, proxies: ProxyCounts) -> Iterator[Metric]:
     figures = {
         "cachewright_sentinels": ("Sentinels that should run.", counts.sentinels),
         "cachewright_sentinels_up": ("Sentinels that answer.", counts.sentinels_up),
-        "cachewright_proxies": ("Instances with a proxy.", counts.proxies),
-        "cachewright_proxies_up": ("Instances whose proxy runs.", counts.proxies_up),
+        "cachewright_proxies": ("Instances with a proxy.", proxies.proxies),
+        "cachewright_proxies_up": ("Instances whose proxy runs.", proxies.proxies_up),
     }
     for name, (text, value) in figures.items():
         yield gauge(name, text, (), [((), value)])

@@ -10,7 +10,7 @@ from cachewright.model.instances import Node
 from cachewright.tasks.plan import SubStepSpec, effort
 from cachewright.topologies.topology import Steps, start_node
 from cachewright.valkey.access import Access
-from cachewright.valkey.config import Setting
+from cachewright.valkey.config import Setting, proxy_user
 from cachewright.valkey.roles import ROLES
 from cachewright.valkey.single_request import Unreadable, fields, request_once
 from cachewright.valkey.slots import SLOTS, SlotRange
@@ -34,7 +34,7 @@ class Single:
         return (new.cache_mode, new.cpu_type) == (now.cache_mode, now.cpu_type)
 
     def settings(self, node: Node, access: Access) -> Sequence[Setting]:
-        return [("databases", _DATABASES)]
+        return [("databases", _DATABASES), proxy_user(access)]
 
     def start_files(self) -> Mapping[str, str]:
         return {}

@@ -37,13 +37,19 @@ class Access(msgspec.Struct, frozen=True):
 
 
 class Address(msgspec.Struct, frozen=True):
-    """Address and user of a connection. `path` is a Unix socket, or None for TCP."""
+    """Address and user of a connection.
+
+    :ivar path: a Unix socket, or None for TCP.
+    :ivar authority: certificate of the authority by which the host is verified, PEM; None for no TLS. Only
+    `single_request` uses it.
+    """
 
     path: str | None
     host: str
     port: int
     username: str | None
     password: str | None
+    authority: str | None = None
 
     def options(self) -> dict[str, Any]:
         """Return keyword arguments of `valkey.asyncio.Valkey`."""

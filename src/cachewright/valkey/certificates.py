@@ -1,10 +1,15 @@
-"""Certificates for TLS between the nodes of an instance.
+"""Certificates for TLS: between the nodes of an instance, and from clients to instances.
 
-Each instance has its own certificate authority. Its nodes accept only peers with a certificate of that authority, so no
-other process can join their cluster bus, replicate from them or receive their slots. The authority's private key stays
-in the database, encrypted. A node has its own key and certificate in one file, which is replaced atomically.
+Each instance has its own certificate authority for its nodes. They accept only peers with a certificate of that
+authority, so no other process can join their cluster bus, replicate from them or receive their slots. A node has its
+own key and certificate in one file, which is replaced atomically.
+
+Clients verify instances by one authority of the installation. Private keys of authorities stay in the database,
+encrypted.
 """
 
+import ipaddress
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
@@ -30,16 +35,20 @@ _NODE_LIFE = timedelta(days=10 * 365)
 _RENEW_BEFORE = timedelta(days=5 * 365)
 """Certificates are renewed long before they expire, because a node reads its certificate only at its start."""
 
+_SERVER_LIFE = timedelta(days=825)
+"""Some clients refuse certificates that are valid for longer (Apple, since 2019)."""
+
 _CLOCK_SKEW = timedelta(days=1)
 
 
-def new_authority(instance_id: str, now: datetime | None = None) -> str:
-    """Return the private key and the certificate of a new authority, PEM."""
+def new_authority(subject: str, now: datetime | None = None) -> str:
+    """Return the private key and the certificate of a new authority, PEM. `subject` is a part of its name."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = _name(f"Cachewright {instance_id}")
+    name = _name(f"Cachewright {subject}")
     builder = _builder(name, name, key.public_key(), now or _now(), _AUTHORITY_LIFE)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     builder = builder.add_extension(_usage(signs_certificates=True), critical=True)
+    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     return _pem(key, builder.sign(key, hashes.SHA256()))
 
 
@@ -50,14 +59,30 @@ def authority_certificate(authority: str) -> str:
 
 def node_certificate(authority: str, node_id: str, now: datetime | None = None) -> str:
     """Return the private key and the certificate of a node, valid for clients and servers, PEM."""
-    issuer, issuer_key = _certificate(authority), _key(authority)
-    key = ec.generate_private_key(ec.SECP256R1())
-    builder = _builder(_name(node_id), issuer.subject, key.public_key(), now or _now(), _NODE_LIFE)
-    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-    builder = builder.add_extension(_usage(signs_certificates=False), critical=True)
-    both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-    builder = builder.add_extension(x509.ExtendedKeyUsage(both), critical=False)
-    return _pem(key, builder.sign(issuer_key, hashes.SHA256()))
+    both = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+    return _issued(authority, node_id, now or _now(), _NODE_LIFE, [both])
+
+
+def server_certificate(authority: str, address: str, now: datetime | None = None) -> str:
+    """Return the private key and the certificate of a server at an IP address, and the certificate of the authority,
+    PEM. On loopback it is also valid for the name `localhost`."""
+    place = ipaddress.ip_address(address)
+    names: list[x509.GeneralName] = [x509.IPAddress(place)]
+    if place.is_loopback:
+        names.append(x509.DNSName("localhost"))
+    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+    extensions = [usage, x509.SubjectAlternativeName(names)]
+    return _issued(authority, address, now or _now(), _SERVER_LIFE, extensions) + authority_certificate(authority)
+
+
+def trusted(pem: str) -> str:
+    """Return the certificate of the authority from the result of `server_certificate`, PEM."""
+    return x509.load_pem_x509_certificates(pem.encode())[-1].public_bytes(Encoding.PEM).decode()
+
+
+def expires_at(pem: str) -> datetime:
+    """Return when the first certificate in `pem` expires."""
+    return _certificate(pem).not_valid_after_utc
 
 
 def is_usable(pem: str, authority: str, now: datetime | None = None) -> bool:
@@ -70,6 +95,19 @@ def is_usable(pem: str, authority: str, now: datetime | None = None) -> bool:
         return False
     starts, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     return key.public_key() == certificate.public_key() and starts <= at < ends - _RENEW_BEFORE
+
+
+def _issued(authority: str, name: str, now: datetime, life: timedelta, extensions: Sequence[x509.ExtensionType]) -> str:
+    """Return a new private key and its certificate, PEM."""
+    issuer, issuer_key = _certificate(authority), _key(authority)
+    key = ec.generate_private_key(ec.SECP256R1())
+    builder = _builder(_name(name), issuer.subject, key.public_key(), now, life)
+    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    builder = builder.add_extension(_usage(signs_certificates=False), critical=True)
+    issued_by = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
+    for extension in (*extensions, issued_by):
+        builder = builder.add_extension(extension, critical=False)
+    return _pem(key, builder.sign(issuer_key, hashes.SHA256()))
 
 
 def _builder(

@@ -120,15 +120,19 @@ def watched_settings(node: Node, access: Access) -> list[Setting]:
     """Return settings of a node that Sentinel watches. It starts as a primary that refuses connections and writes of
     clients, until the control plane knows its role (`FENCE`)."""
     sentinel = derived_password(access.secret, SENTINEL_USER)
-    proxy = derived_password(access.secret, PROXY_USER)
     return [
         (FENCE, FENCED),
         ("replica-priority", node.priority),
         ("replica-announce-port", node.port),
         ("include", LISTENER),
         ("user", " ".join((SENTINEL_USER, *sentinel_rules(sentinel)))),
-        ("user", " ".join((PROXY_USER, *proxy_rules(proxy)))),
+        proxy_user(access),
     ]
+
+
+def proxy_user(access: Access) -> Setting:
+    """Return the setting of the user by which a proxy asks the node for its role."""
+    return ("user", " ".join((PROXY_USER, *proxy_rules(derived_password(access.secret, PROXY_USER)))))
 
 
 def _tls(node: Node) -> list[Setting]:

@@ -1,15 +1,24 @@
-"""HAProxy in front of a primary/standby instance: one address for clients, which leads to the primary.
+"""HAProxy in front of an instance that is no cluster: one address for clients, which leads to the primary.
+
+It also ends TLS of clients, and accepts them by their addresses.
 
 Source: https://docs.haproxy.org/2.6/configuration.html
 """
 
 from collections.abc import Sequence
 
-from cachewright.model.instances import Instance, Node
+from cachewright.model.instances import Instance, Node, allowed_addresses
+from cachewright.valkey.access import SOCKET
 from cachewright.valkey.acl import PROXY_USER, derived_password
+
+CERTIFICATE_FILE = "tls.pem"
+"""Private key and certificates for clients, in the folder of the proxy. It is empty without TLS."""
 
 _MOST_FILES = 24_000
 """Open files of a proxy, two for each connection. It derives its greatest number of connections from this."""
+
+_REJECT = "    tcp-request connection reject if { dst_port gt 0 } !allowed"
+"""Connections to the Unix socket have no port."""
 
 _LEAST_REPLY = 60
 """Bytes of the reply to INFO replication that contain the role. It is some hundred bytes long."""
@@ -21,8 +30,12 @@ def haproxy_cfg(instance: Instance, nodes: Sequence[Node]) -> str:
     A node gets clients if it says that it is a primary. Connections to a node that says so no longer, or that does not
     answer, are closed, so that clients connect to its successor. The table keeps new connections at the node that had
     the last ones, as long as that node is up: a former primary that wakes up gets no client.
+
+    The control plane connects to a Unix socket, which has the same TLS and no list of addresses.
     """
     password = derived_password(instance.control_secret, PROXY_USER)
+    tls = f" ssl crt {CERTIFICATE_FILE} ssl-min-ver TLSv1.2" if instance.server_certificate else ""
+    allowed = allowed_addresses(instance)
     lines = [
         "global",
         f"    fd-hard-limit {_MOST_FILES}",
@@ -37,9 +50,11 @@ def haproxy_cfg(instance: Instance, nodes: Sequence[Node]) -> str:
         "    option srvtcpka",
         "    retries 0",  # HAProxy would wait for a second; clients connect again by themselves
         "listen cache",
-        f"    bind {_bracketed(nodes[0].host)}:{instance.seed_port}",
+        f"    bind {_bracketed(instance.address)}:{instance.seed_port}{tls}",
+        f"    bind unix@{SOCKET} mode 600{tls}",
+        *([] if allowed is None else [f"    acl allowed src {' '.join(allowed)}", _REJECT]),
         "    stick-table type integer size 1 nopurge",
-        "    stick on dst_port",
+        "    stick on int(0)",
         "    option tcp-check",
         "    tcp-check connect",
         f'    tcp-check send "AUTH {PROXY_USER} {password}\\r\\n"',

@@ -6,6 +6,7 @@ unreadable replies counts as a node that does not answer.
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -34,11 +35,15 @@ def opening(place: Address) -> list[Command]:
 
 
 async def dial(place: Address, protocol: Callable[[], Protocol]) -> tuple[asyncio.Transport, Protocol]:
-    """Connect to `place` by its Unix socket or over TCP. Raises OSError if no process listens there."""
+    """Connect to `place` by its Unix socket or over TCP. Raises OSError if no process listens there, or it has another
+    certificate."""
     loop = asyncio.get_running_loop()
+    secured: dict[str, Any] = {}
+    if place.authority is not None:
+        secured = {"ssl": ssl.create_default_context(cadata=place.authority), "server_hostname": place.host}
     if place.path:
-        return await loop.create_unix_connection(protocol, place.path)
-    return await loop.create_connection(protocol, place.host, place.port)
+        return await loop.create_unix_connection(protocol, place.path, **secured)
+    return await loop.create_connection(protocol, place.host, place.port, **secured)
 
 
 async def request_once(

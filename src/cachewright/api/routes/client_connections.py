@@ -1,52 +1,77 @@
-"""Connections of clients to an instance: TLS, and client addresses behind a proxy. Both are off and cannot be enabled.
+"""Connections of clients to an instance: TLS, and client addresses behind a proxy."""
 
-To disable what is off is accepted: the cloud's clients send it, and wait for its job.
-"""
+import io
+import zipfile
 
 from litestar import Response, get, post, put
 
 from cachewright import errors
 from cachewright.api import requests, responses
-from cachewright.api.auth.permissions import needs
-from cachewright.api.routes.parameters import Body, Call, InstanceId, Instances, Tasks, endpoint
+from cachewright.api.auth.permissions import OPEN, needs
+from cachewright.api.public_url import public_url
+from cachewright.api.routes.parameters import (
+    Body,
+    Call,
+    Connections,
+    InstanceId,
+    Instances,
+    ServerSettings,
+    Tasks,
+    endpoint,
+)
 from cachewright.api.schemas import client_connections as schemas
 from cachewright.api.schemas.plans import JobId
 from cachewright.errors import ApiError
-from cachewright.operations.confirm import CONFIRM_CLIENT_ADDRESSES, CONFIRM_NO_TLS
+from cachewright.operations.confirm import CONFIRM_CLIENT_ADDRESSES
 
-_NO_TLS = "clients connect to caches without TLS"
+AUTHORITY_PATH = "/certificates/ca.zip"
+_CERTIFICATE = "ca.crt"
 _INSTANCE = "/v2/{project_id:str}/instances/{instance_id:str}"
 
 
 @get(_INSTANCE + "/ssl", opt=needs("dcs:instance:get"))
 @endpoint
 def show_instance_ssl_detail(
-    request: Call, instances: Instances, instance_id: InstanceId
+    request: Call, client_access: Connections, instance_id: InstanceId
 ) -> Response[schemas.TlsDetail]:
-    """ShowInstanceSslDetail: always off."""
-    return responses.json(schemas.tls_detail(instances.get(requests.principal(request), instance_id)))
+    """ShowInstanceSslDetail: whether clients connect with TLS, and how long their certificate is valid."""
+    instance, expires_at = client_access.certificate_expires_at(requests.principal(request), instance_id)
+    return responses.json(schemas.tls_detail(instance, expires_at))
 
 
 @put(_INSTANCE + "/ssl", status_code=200, opt=needs("dcs:instance:modify"))
 @endpoint
 def update_ssl_switch(
-    request: Call, tasks: Tasks, instances: Instances, instance_id: InstanceId, body: Body[schemas.TlsSwitchBody]
+    request: Call, client_access: Connections, instance_id: InstanceId, body: Body[schemas.TlsSwitchBody]
 ) -> Response[schemas.TlsSwitched]:
-    """UpdateSslSwitch: starts a background task that confirms that TLS is off. It cannot be enabled."""
+    """UpdateSslSwitch: starts a background task that lets clients connect with TLS only, or without it. Open
+    connections are closed. TLS needs HAProxy and an instance that is no cluster. A single instance restarts once."""
     principal = requests.principal(request)
-    instances.get(principal, instance_id)
-    if body.read().enabled:
-        raise ApiError(errors.INVALID_ENABLE_SSL, reason=_NO_TLS)
-    task = tasks.submit(CONFIRM_NO_TLS, principal, instance_id, None)
+    client_access.require(principal, instance_id)
+    task = client_access.switch_tls(principal, instance_id, enabled=body.read().enabled)
     return responses.json(schemas.TlsSwitched(task.id, task.instance_id))
 
 
 @post(_INSTANCE + "/ssl-certs/download", status_code=200, opt=needs("dcs:instance:get"))
 @endpoint
-def download_ssl_cert(request: Call, instances: Instances, instance_id: InstanceId) -> Response[schemas.Certificate]:
-    """DownloadSslCert: refused, because no instance has a certificate for clients."""
-    instances.get(requests.principal(request), instance_id)
-    raise ApiError(errors.INVALID_ENABLE_SSL, reason=_NO_TLS)
+def download_ssl_cert(
+    request: Call, client_access: Connections, settings: ServerSettings, instance_id: InstanceId
+) -> Response[schemas.Certificate]:
+    """DownloadSslCert: a link to the certificate by which clients verify the instance. It is the same for all instances
+    and needs no authentication. `bucket_name` is empty, because the file is in no bucket."""
+    client_access.require_tls(requests.principal(request), instance_id)
+    link = public_url(request.scope, settings.public_url) + AUTHORITY_PATH
+    return responses.json(schemas.Certificate(AUTHORITY_PATH.rpartition("/")[2], link, ""))
+
+
+@get(AUTHORITY_PATH, opt=OPEN)
+@endpoint
+def show_authority(request: Call, client_access: Connections) -> Response[bytes]:
+    """The file of DownloadSslCert."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(_CERTIFICATE, client_access.authority())
+    return Response(packed.getvalue(), media_type="application/zip")
 
 
 @put(

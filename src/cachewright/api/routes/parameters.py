@@ -25,6 +25,7 @@ from cachewright.config import Settings
 from cachewright.errors import ApiError
 from cachewright.model.identity import Identity
 from cachewright.services.audit_log import AuditLog
+from cachewright.services.client_access import ClientAccess
 from cachewright.services.instance_access import InstanceAccess
 from cachewright.services.instance_attributes import InstanceAttributes
 from cachewright.services.instance_queries import InstanceQueries
@@ -54,6 +55,7 @@ Tasks: TypeAlias = NamedDependency[TaskService]
 Instances: TypeAlias = NamedDependency[InstanceQueries]
 Attributes: TypeAlias = NamedDependency[InstanceAttributes]
 Access: TypeAlias = NamedDependency[InstanceAccess]
+Connections: TypeAlias = NamedDependency[ClientAccess]
 Nodes: TypeAlias = NamedDependency[NodeQueries]
 Versions: TypeAlias = NamedDependency[ServerVersions]
 Records: TypeAlias = NamedDependency[TaskRecords]

@@ -1,4 +1,4 @@
-"""The IP whitelist of an instance. It is off and cannot be enabled; its groups are stored."""
+"""The IP whitelist of an instance: the addresses from which clients may connect."""
 
 import ipaddress
 
@@ -8,11 +8,11 @@ from litestar import Response, get, put
 from cachewright.api import requests, responses
 from cachewright.api.auth.permissions import needs
 from cachewright.api.requests import refused
-from cachewright.api.routes.parameters import Attributes, Body, Call, InstanceId, Instances, Tasks, endpoint
+from cachewright.api.routes.parameters import Body, Call, Connections, InstanceId, Instances, endpoint
 from cachewright.api.schemas import whitelists as schemas
 from cachewright.api.schemas.plans import JobId
 from cachewright.api.texts import require_line
-from cachewright.operations.confirm import CONFIRM_NO_WHITELIST
+from cachewright.model.instances import WHITELIST, WHITELIST_ENABLED
 from cachewright.services.instance_attributes import AttributeChange
 
 _INSTANCE = "/v2/{project_id:str}/instance/{instance_id:str}"
@@ -21,44 +21,42 @@ _INSTANCE = "/v2/{project_id:str}/instance/{instance_id:str}"
 @get(_INSTANCE + "/whitelist", opt=needs("dcs:instance:getConfiguration"))
 @endpoint
 def show_ip_whitelist(request: Call, instances: Instances, instance_id: InstanceId) -> Response[schemas.Whitelist]:
-    """ShowIpWhitelist: always off."""
+    """ShowIpWhitelist: the groups of addresses, and whether connections from others are refused."""
     return responses.json(schemas.whitelist(instances.get(requests.principal(request), instance_id)))
 
 
 @put(_INSTANCE + "/whitelist", status_code=204, opt=needs("dcs:instance:modify"))
 @endpoint
 def update_ip_whitelist(
-    request: Call,
-    attributes: Attributes,
-    instances: Instances,
-    instance_id: InstanceId,
-    body: Body[schemas.WhitelistBody],
+    request: Call, client_access: Connections, instance_id: InstanceId, body: Body[schemas.WhitelistBody]
 ) -> Response[None]:
-    """UpdateIpWhitelist: stores groups of addresses. The whitelist stays off."""
+    """UpdateIpWhitelist: stores groups of addresses, and starts a background task that enforces them. Open connections
+    are closed. It needs HAProxy and an instance that is no cluster. A single instance restarts once."""
     principal = requests.principal(request)
-    instances.get(principal, instance_id)
-    change = _change(body.read())
-    attributes.change(principal, instance_id, lambda _: change)
+    client_access.require(principal, instance_id)
+    wanted = body.read()
+    client_access.store_whitelist(principal, instance_id, _change(wanted), enabled=wanted.enable_whitelist)
     return responses.no_content()
 
 
 @put(_INSTANCE + "/whitelist-async", status_code=200, opt=needs("dcs:instance:modify"))
 @endpoint
 def update_ip_whitelist_async(
-    request: Call, tasks: Tasks, instances: Instances, instance_id: InstanceId, body: Body[schemas.WhitelistBody]
+    request: Call, client_access: Connections, instance_id: InstanceId, body: Body[schemas.WhitelistBody]
 ) -> Response[JobId]:
-    """UpdateIpWhitelistAsync: like UpdateIpWhitelist, with a background task that confirms that it is off."""
+    """UpdateIpWhitelistAsync: like UpdateIpWhitelist, and returns the id of the background task."""
     principal = requests.principal(request)
-    instances.get(principal, instance_id)
-    change = _change(body.read())
-    return responses.json(JobId(tasks.submit(CONFIRM_NO_WHITELIST, principal, instance_id, None, lambda _: change).id))
+    client_access.require(principal, instance_id)
+    wanted = body.read()
+    task = client_access.change_whitelist(principal, instance_id, _change(wanted), enabled=wanted.enable_whitelist)
+    return responses.json(JobId(task.id))
 
 
 def _change(wanted: schemas.WhitelistBody) -> AttributeChange:
-    """Raises ApiError DCS.4062 if the whitelist would be enabled or is not valid."""
-    if wanted.enable_whitelist:
-        raise refused("enable_whitelist", "connections are not filtered by address; only false is accepted")
+    """Raises ApiError DCS.4062 if the whitelist is not valid."""
     addresses = [address for group in wanted.whitelist for address in group.ip_list]
+    if wanted.enable_whitelist and not addresses:
+        raise refused("whitelist", "it has no address, so that no client could connect")
     if len(addresses) > schemas.MOST_ADDRESSES:
         raise refused("whitelist", f"it has more than {schemas.MOST_ADDRESSES} addresses")
     names = {group.group_name for group in wanted.whitelist}
@@ -68,7 +66,9 @@ def _change(wanted: schemas.WhitelistBody) -> AttributeChange:
         require_line("whitelist.group_name", name)
     for address in addresses:
         _require_network(address)
-    return AttributeChange(attributes={schemas.ATTRIBUTE: msgspec.to_builtins(wanted.whitelist)})
+    return AttributeChange(
+        attributes={WHITELIST: msgspec.to_builtins(wanted.whitelist), WHITELIST_ENABLED: wanted.enable_whitelist}
+    )
 
 
 def _require_network(address: str) -> None:
@@ -76,5 +76,5 @@ def _require_network(address: str) -> None:
         network = ipaddress.ip_network(address, strict=False)
     except ValueError as error:
         raise refused("whitelist", "an address is neither an IP address nor a range a.b.c.d/n") from error
-    if network.network_address.is_unspecified:
+    if network.network_address.is_unspecified or "%" in address:
         raise refused("whitelist", f"{network} is not accepted")

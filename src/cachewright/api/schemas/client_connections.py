@@ -1,7 +1,10 @@
 """Shapes of settings of client connections: TLS, addresses behind a proxy. Types follow the SDK's models."""
 
+from datetime import UTC, datetime
+
 import msgspec
 
+from cachewright.api.schemas import iso
 from cachewright.model.instances import Instance
 
 
@@ -16,14 +19,16 @@ class TlsSwitched(msgspec.Struct, frozen=True):
 
 
 class TlsDetail(msgspec.Struct, frozen=True, kw_only=True):
-    """Always off: clients connect without TLS."""
+    """:ivar ssl_expired_at: end of the validity of the certificate; null without TLS.
+    :ivar ssl_validated: whether the certificate is valid now.
+    """
 
-    enabled: bool = False
+    enabled: bool
     ip: str
     port: str
     domain_name: str
-    ssl_expired_at: str | None = None
-    ssl_validated: bool = False
+    ssl_expired_at: str | None
+    ssl_validated: bool
 
 
 class Certificate(msgspec.Struct, frozen=True):
@@ -38,5 +43,12 @@ class ClientAddressesBody(msgspec.Struct, frozen=True):
     transparent_client_ip_enable: bool
 
 
-def tls_detail(instance: Instance) -> TlsDetail:
-    return TlsDetail(ip=instance.address, port=str(instance.seed_port), domain_name=instance.address)
+def tls_detail(instance: Instance, expires_at: datetime | None) -> TlsDetail:
+    return TlsDetail(
+        enabled=expires_at is not None,
+        ip=instance.address,
+        port=str(instance.seed_port),
+        domain_name=instance.address,
+        ssl_expired_at=None if expires_at is None else iso(int(expires_at.timestamp() * 1000)),
+        ssl_validated=expires_at is not None and datetime.now(UTC) < expires_at,
+    )

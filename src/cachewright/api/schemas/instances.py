@@ -231,6 +231,8 @@ def _shared(instance: Instance, used_memory: int) -> dict[str, Any]:
         "cpu_type": flavor.cpu_type,
         "replica_count": flavor.copies,
         "sharding_count": flavor.shards,
+        "features": Features(support_ssl=not topology_of(instance.spec_code).is_cluster),
+        "enable_ssl": instance.server_certificate is not None,
         "error_code": instance.error_code,
     }
 

@@ -1,16 +1,10 @@
-"""Shapes of the IP whitelist. Types follow the SDK's models.
-
-Connections are not filtered by address, so a whitelist cannot be enabled. Its groups are stored and returned
-nevertheless: clients such as terraform send the groups of a whitelist that is off, and compare them with the response.
-"""
+"""Shapes of the IP whitelist. Types follow the SDK's models."""
 
 from typing import Annotated
 
 import msgspec
 
-from cachewright.model.instances import Instance
-
-ATTRIBUTE = "whitelist"
+from cachewright.model.instances import WHITELIST, WHITELIST_ENABLED, Instance
 
 MOST_ADDRESSES = 20
 """Of all groups of an instance."""
@@ -22,20 +16,18 @@ class WhitelistGroup(msgspec.Struct, frozen=True):
 
 
 class WhitelistBody(msgspec.Struct, frozen=True):
-    """`enable_whitelist` must be false. The groups replace the present ones."""
+    """The groups replace the present ones. They are stored also while the whitelist is off."""
 
     enable_whitelist: bool
     whitelist: Annotated[list[WhitelistGroup], msgspec.Meta(max_length=4)] = []
 
 
 class Whitelist(msgspec.Struct, frozen=True):
-    """Always off, because connections are not filtered by address."""
-
     instance_id: str
-    enable_whitelist: bool = False
-    whitelist: list[WhitelistGroup] = []
+    enable_whitelist: bool
+    whitelist: list[WhitelistGroup]
 
 
 def whitelist(instance: Instance) -> Whitelist:
-    groups = msgspec.convert(instance.attributes.get(ATTRIBUTE, []), list[WhitelistGroup])
-    return Whitelist(instance.id, whitelist=groups)
+    groups = msgspec.convert(instance.attributes.get(WHITELIST, []), list[WhitelistGroup])
+    return Whitelist(instance.id, bool(instance.attributes.get(WHITELIST_ENABLED)), groups)

@@ -5,6 +5,7 @@ from typing import Any
 
 from cachewright.operations.actions import (
     checks,
+    client_access,
     cluster,
     failover,
     flush,
@@ -25,12 +26,16 @@ from cachewright.tasks.operation import PLAN, RECOVER, Policy
 _ALL: tuple[Action[Any], ...] = (
     checks.check_resources,
     checks.check_status,
+    client_access.move_port,
+    client_access.switch_tls,
+    client_access.apply_whitelist,
     cluster.form_cluster,
     cluster.join_cluster,
     failover.form_replication,
     failover.watch_primary,
     failover.start_proxy,
     failover.end_failover,
+    failover.end_proxy,
     nodes.start_node,
     nodes.restart_node,
     nodes.set_memory,

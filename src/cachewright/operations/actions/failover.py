@@ -5,7 +5,6 @@ import asyncio
 from cachewright import errors
 from cachewright.errors import ApiError
 from cachewright.hosts.host import NodeStartFailed
-from cachewright.model.instances import has_proxy
 from cachewright.operations import proxies, sentinels
 from cachewright.operations.actions.action import NoArguments, action
 from cachewright.operations.context import OperationContext
@@ -62,22 +61,21 @@ async def watch_primary(context: OperationContext, step: StepContext, _: NoArgum
 @action("start proxy", NoArguments, timeout=60, attempts=4)
 async def start_proxy(context: OperationContext, step: StepContext, _: NoArguments) -> None:
     """Ensure that the address of the instance leads to its primary. Without a proxy it is that of the primary."""
-    instance, nodes = await context.instance_and_nodes(step.task)
+    instance = await context.instance(step.task)
     step.measure(detail=f"{{address:{instance.address}:{instance.seed_port}}}")
-    if not has_proxy(instance, nodes):
-        return
-    try:
-        await proxies.ensure(context, instance, nodes)
-    except NodeStartFailed as failure:
-        raise ActionFailed(errors.NODE_START_FAILED, f"HAProxy did not start: {failure}") from failure
-    while not await proxies.leads_to_primary(context, instance):
-        await asyncio.sleep(_POLL_SECONDS)
+    await proxies.ensure_reachable(context, instance.id)
 
 
 @action("end failover", NoArguments, timeout=60, attempts=6)
 async def end_failover(context: OperationContext, step: StepContext, _: NoArguments) -> None:
     """Let the sentinels forget an instance that is deleted, and remove its proxy."""
     await withdraw(context, step.task.instance_id)
+
+
+@action("end proxy", NoArguments, timeout=60, attempts=6)
+async def end_proxy(context: OperationContext, step: StepContext, _: NoArguments) -> None:
+    """Remove the proxy of an instance that is deleted, if it has one."""
+    await proxies.remove(context, step.task.instance_id)
 
 
 async def withdraw(context: OperationContext, instance_id: str) -> None:

@@ -241,7 +241,7 @@ async def _change_ports(context: OperationContext, instance: Instance, node: Nod
     def change(connection: sa.Connection, ports: Sequence[NodePorts]) -> Node:
         (own,) = ports
         instances.change_node(connection, node.id, port=own.client, bus_port=own.bus, tls_port=own.tls)
-        if instance.seed_port == node.port:
+        if (instance.address, instance.seed_port) == (node.host, node.port):
             instances.change(connection, instance.id, seed_port=own.client)
         return next(other for other in instances.nodes_of(connection, instance.id) if other.id == node.id)
 

@@ -1,0 +1,72 @@
+"""Actions on the address of an instance: its proxy, TLS and the whitelist."""
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+import sqlalchemy as sa
+
+from cachewright.errors import ApiError
+from cachewright.hosts.addresses import LOOPBACK, is_loopback
+from cachewright.hosts.ports import NodePorts
+from cachewright.model.instances import has_proxy
+from cachewright.operations import client_certificates, proxies
+from cachewright.operations.actions.action import NoArguments, action
+from cachewright.operations.context import OperationContext
+from cachewright.placement.port_reservation import reserve
+from cachewright.store import instances
+from cachewright.tasks.operation import ActionFailed, StepContext
+
+
+class TlsArguments(msgspec.Struct, frozen=True):
+    enabled: bool
+
+
+@action("move port", NoArguments, timeout=30, attempts=4)
+async def move_port(context: OperationContext, step: StepContext, _: NoArguments) -> None:
+    """Record another port for the only node of an instance, on loopback, so that a proxy can have the address. The node
+    needs a restart."""
+    instance, (node,) = await context.instance_and_nodes(step.task)
+    if has_proxy(instance, [node]):
+        return
+    address = node.host if is_loopback(node.host) else LOOPBACK
+
+    def change(connection: sa.Connection, ports: Sequence[NodePorts]) -> NodePorts:
+        (own,) = ports
+        instances.change_node(connection, node.id, host=own.address, port=own.client, bus_port=own.bus)
+        return own
+
+    def move() -> NodePorts:
+        return reserve(context.database, context.host, context.settings, 1, change, tls=False, address=address)
+
+    try:
+        chosen = await asyncio.to_thread(move)
+    except ApiError as refused:
+        raise ActionFailed(refused.code, refused.message) from refused
+    step.measure(detail=f"{{node_id:{node.id},address:{chosen.address}:{chosen.client}}}")
+
+
+@action("switch tls", TlsArguments, timeout=60, attempts=4)
+async def switch_tls(context: OperationContext, step: StepContext, arguments: TlsArguments) -> None:
+    """Ensure that clients reach the primary with TLS, or without it."""
+    await record_tls(context, step.task.instance_id, enabled=arguments.enabled)
+    await proxies.ensure_reachable(context, step.task.instance_id)
+
+
+@action("apply whitelist", NoArguments, timeout=60, attempts=4)
+async def apply_whitelist(context: OperationContext, step: StepContext, _: NoArguments) -> None:
+    """Ensure that the proxy accepts exactly the recorded addresses, and leads to the primary."""
+    await proxies.ensure_reachable(context, step.task.instance_id)
+
+
+async def record_tls(context: OperationContext, instance_id: str, *, enabled: bool) -> None:
+    """Record a certificate for clients of the instance, or that they use no TLS."""
+
+    def write() -> None:
+        with context.database.write() as connection:
+            instance = instances.find(connection, instance_id)
+            if instance is not None and enabled != (instance.server_certificate is not None):
+                certificate = client_certificates.issue(connection, instance.address) if enabled else None
+                instances.change_certificate(connection, instance_id, certificate)
+
+    await asyncio.to_thread(write)

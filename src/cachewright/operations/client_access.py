@@ -1,0 +1,174 @@
+"""How clients connect to an instance: with TLS, and from which addresses.
+
+The proxy of the instance ends TLS and filters addresses. The record says what it should do, and changes before the
+proxy, so that `ProxyWatch` and a task that is repeated after a crash agree. A single instance gets its proxy with the
+first of these settings, and keeps it: its node restarts on another port, and the proxy takes over the address.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+
+import msgspec
+import sqlalchemy as sa
+
+from cachewright import errors
+from cachewright.errors import ApiError
+from cachewright.hosts.addresses import is_loopback
+from cachewright.hosts.host import NodeStartFailed
+from cachewright.model.instances import WHITELIST_ENABLED, Instance, Node, has_proxy
+from cachewright.model.tasks import Step, Task
+from cachewright.operations import proxies
+from cachewright.operations.actions.action import NoArguments, NodeArguments
+from cachewright.operations.actions.checks import CheckStatus, check_status
+from cachewright.operations.actions.client_access import (
+    TlsArguments,
+    apply_whitelist,
+    move_port,
+    record_tls,
+    switch_tls,
+)
+from cachewright.operations.actions.nodes import restart_node
+from cachewright.operations.context import OperationContext
+from cachewright.operations.operation import Accepted, NoParams, Operation, ParamsT, RequestT
+from cachewright.operations.restart import SECONDS_OF_SHARD, nodes_to_restart
+from cachewright.operations.step_names import NODE_RESTART, PRE_CHECK, STATUS_CHECK
+from cachewright.store import instances
+from cachewright.tasks.plan import SubStepSpec, build, effort
+from cachewright.topologies import topology_of
+
+NO_CLUSTERS = "a cluster has no proxy that could do it: clients connect to its nodes"
+NO_HAPROXY = "HAProxy is not installed, or is off"
+_ADDRESS_CHANGE = "Address change."
+_CHECK_SECONDS, _MOVE_SECONDS, _PROXY_SECONDS = 0.1, 0.1, 0.4
+
+
+class TlsRequest(msgspec.Struct, frozen=True):
+    """:ivar has_haproxy: whether the host can start proxies."""
+
+    enabled: bool
+    has_haproxy: bool
+
+
+class TlsParams(msgspec.Struct, frozen=True):
+    """:ivar before: whether TLS was on at the request."""
+
+    enabled: bool
+    before: bool
+
+
+class WhitelistRequest(msgspec.Struct, frozen=True):
+    """The groups are attributes of the instance. `has_haproxy`: whether the host can start proxies."""
+
+    enabled: bool
+    has_haproxy: bool
+
+
+class _AddressChange(Operation[RequestT, ParamsT]):
+    """Common part of these operations."""
+
+    permission = "dcs:instance:modify"
+    outline = (PRE_CHECK, _ADDRESS_CHANGE)
+    interruptible = False
+    status_while_running = "RUNNING"
+
+    def change(self, task: Task) -> SubStepSpec:
+        """Return the sub-step that changes the proxy."""
+        raise NotImplementedError
+
+    def needs_proxy(self, instance: Instance, task: Task) -> bool:
+        raise NotImplementedError
+
+    def expected_seconds(self, task: Task, nodes: Sequence[Node], dataset: int) -> float:
+        return _PROXY_SECONDS + (SECONDS_OF_SHARD if len(nodes) == 1 else 0)
+
+    async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
+        instance, nodes = await context.instance_and_nodes(task)
+        check = check_status.sub_step(STATUS_CHECK, effort("check", seconds=_CHECK_SECONDS), CheckStatus(()))
+        steps = {PRE_CHECK: [check]}
+        if not has_proxy(instance, nodes) and self.needs_proxy(instance, task):
+            (node,) = await nodes_to_restart(context, task)
+            move = move_port.sub_step("Port change.", effort("nodes", seconds=_MOVE_SECONDS), NoArguments())
+            restart = restart_node.sub_step(f"Node restart. {node.place}", node.work, NodeArguments(node.id))
+            steps[NODE_RESTART] = [move, restart]
+        return build(task.run_id, {**steps, _ADDRESS_CHANGE: [self.change(task)]})
+
+
+class SwitchTls(_AddressChange[TlsRequest, TlsParams]):
+    kind = "tls"
+    name = "UpdateSslSwitch"
+    params = TlsParams
+    busy = errors.INSTANCE_CONFIGURING
+
+    def validate(self, instance: Instance, nodes: Sequence[Node], request: TlsRequest) -> Accepted[TlsParams]:
+        if request.enabled and (reason := obstacle(instance, nodes, has_haproxy=request.has_haproxy)):
+            raise ApiError(errors.INVALID_ENABLE_SSL, reason=reason)
+        before = instance.server_certificate is not None
+        return Accepted(TlsParams(request.enabled, before), {"enable_ssl": request.enabled})
+
+    def needs_proxy(self, instance: Instance, task: Task) -> bool:
+        return self.params_of(task).enabled
+
+    def change(self, task: Task) -> SubStepSpec:
+        arguments = TlsArguments(self.params_of(task).enabled)
+        return switch_tls.sub_step("TLS of clients.", effort("address", seconds=_PROXY_SECONDS), arguments)
+
+    async def recover(self, context: OperationContext, task: Task) -> None:
+        """Return to what was on at the request. `ProxyWatch` starts a proxy that does not start now."""
+        await record_tls(context, task.instance_id, enabled=self.params_of(task).before)
+        instance, nodes = await context.instance_and_nodes(task)
+        with suppress(NodeStartFailed):
+            await proxies.ensure(context, instance, nodes)
+
+
+class ChangeWhitelist(_AddressChange[WhitelistRequest, NoParams]):
+    """The request stores the whitelist; the task waits until the proxy enforces it."""
+
+    kind = "whitelist"
+    name = "AddWhitelist"
+    params = NoParams
+
+    def validate(self, instance: Instance, nodes: Sequence[Node], request: WhitelistRequest) -> Accepted[NoParams]:
+        if request.enabled and (reason := obstacle(instance, nodes, has_haproxy=request.has_haproxy)):
+            raise ApiError(errors.INVALID_PARAMETER, parameter=WHITELIST_ENABLED, reason=reason)
+        return Accepted(NoParams())
+
+    def needs_proxy(self, instance: Instance, task: Task) -> bool:
+        return bool(instance.attributes.get(WHITELIST_ENABLED))
+
+    def change(self, task: Task) -> SubStepSpec:
+        return apply_whitelist.sub_step("Whitelist.", effort("address", seconds=_PROXY_SECONDS), NoArguments())
+
+    async def recover(self, context: OperationContext, task: Task) -> None:
+        """Record that the whitelist is off if the instance has no proxy that enforces it."""
+
+        def write() -> None:
+            with context.database.write() as connection:
+                _turn_off_unless_enforced(connection, task.instance_id)
+
+        await asyncio.to_thread(write)
+
+
+def obstacle(instance: Instance, nodes: Sequence[Node], *, has_haproxy: bool) -> str | None:
+    """Return why clients of the instance cannot have TLS or a whitelist; None if they can."""
+    topology = topology_of(instance.spec_code)
+    if topology.is_cluster:
+        return NO_CLUSTERS
+    if not has_haproxy:
+        return NO_HAPROXY
+    if has_proxy(instance, nodes):
+        exposed = next((node for node in nodes if not is_loopback(node.host)), None)
+        return f"clients reach node {exposed.id} without the proxy, at {exposed.host}" if exposed else None
+    return "it was created without a proxy: create another instance" if topology.has_sentinel else None
+
+
+def _turn_off_unless_enforced(connection: sa.Connection, instance_id: str) -> None:
+    instance = instances.find(connection, instance_id)
+    if instance is None or has_proxy(instance, instances.nodes_of(connection, instance_id)):
+        return
+    attributes = {name: value for name, value in instance.attributes.items() if name != WHITELIST_ENABLED}
+    instances.change(connection, instance_id, attributes=attributes)
+
+
+SWITCH_TLS = SwitchTls()
+CHANGE_WHITELIST = ChangeWhitelist()
