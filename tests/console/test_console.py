@@ -9,6 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 from signing import administer, sign_in
 
+from cachewright.hosts.programs import find_haproxy
 from serving import Server, cache, created, ended, load, newest_task, progress, resize, until, window
 
 KEYS = 120_000
@@ -216,6 +217,20 @@ def test_a_primary_with_replicas_is_made_and_deleted(page: Page, server: Server)
     expect(nodes.get_by_role("row")).to_have_count(4)
     expect(nodes.get_by_role("row", name="replica")).to_have_count(2)
     expect(page.get_by_text("redis.ha.xu1.tiny.r3.512").first).to_be_visible()
+    if find_haproxy():
+        panel = page.locator(".connections")
+        panel.get_by_role("button", name="Switch TLS on").click()
+        accessible(page)
+        dialog.get_by_role("button", name="Switch").click()
+        expect(panel).to_contain_text("TLS: on, certificate valid until")
+        with page.expect_download() as download:
+            panel.get_by_role("link", name="CA certificate").click()
+        assert download.value.suggested_filename == "ca.zip"
+        panel.get_by_role("button", name="Change whitelist").click()
+        dialog.get_by_label("Allowed addresses").fill("127.0.0.1, 10.0.0.0/8")
+        accessible(page)
+        dialog.get_by_role("button", name="Change").click()
+        expect(panel).to_contain_text("Whitelist: 127.0.0.1, 10.0.0.0/8")
     page.get_by_role("button", name="Delete").click()
     page.get_by_label("Name of the instance").fill("pair")
     dialog.get_by_role("button", name="Delete").click()

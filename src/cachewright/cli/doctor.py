@@ -146,10 +146,11 @@ def _valkey(settings: Settings) -> Iterator[Finding]:
 
 def _haproxy(settings: Settings) -> Iterator[Finding]:
     if settings.haproxy_binary:
-        yield Finding("haproxy", "ok", f"{settings.haproxy_binary}: the address of an ha instance leads to its primary")
+        yield Finding("haproxy", "ok", f"{settings.haproxy_binary}: addresses of ha instances, TLS of clients, whitelists")
     else:
         remedy = "Install it (Debian: haproxy), or use clients that ask for the address again."
-        yield Finding("haproxy", "warn", "not found: the address of an ha instance changes at a failover", remedy)
+        missing = "not found: the address of an ha instance changes at a failover; no TLS of clients, no whitelists"
+        yield Finding("haproxy", "warn", missing, remedy)
 
 
 def _kernel(_: Settings) -> Iterator[Finding]:

@@ -49,6 +49,16 @@ class ApiClient:
             raise self._unreachable(error) from error
         return _read(answer)
 
+    async def download(self, url: str) -> bytes:
+        """Return the contents of a public file of the server."""
+        async with self._client() as http:
+            try:
+                answer = await http.get(url)
+                answer.raise_for_status()
+            except httpx.HTTPError as error:
+                raise self._unreachable(error) from error
+        return answer.content
+
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[httpx.AsyncClient]:
         try:

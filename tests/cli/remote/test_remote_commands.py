@@ -14,6 +14,7 @@ from valkey import Valkey
 from cachewright.cli.remote.instances import newest_task
 from cachewright.client.account import read
 from cachewright.client.http import ApiClient
+from cachewright.hosts.programs import find_haproxy
 from serving import PASSWORD, Server, cache, created, ended, load, present, resize, show, spec, window
 
 CACHEWRIGHT = (sys.executable, "-m", "cachewright")
@@ -112,6 +113,14 @@ def test_an_ha_instance_is_made_and_deleted(server: Server, client: Any, run: Ru
     assert "redis.ha.xu1.tiny.r3.512" in shown
     assert shown.count("replica ") == 2
     assert "to redis.ha.xu1.large.r3.1" in run("plan", "resize", "pair", "--memory-gb", "1").stdout
+    if find_haproxy():
+        assert run("instances", "tls", "pair", "on", "--wait").returncode == 0
+        assert "tls          on" in run("instances", "tls", "pair").stdout
+        assert run("instances", "certificate", "pair").stdout.startswith("-----BEGIN CERTIFICATE-----")
+        allowed = ("--allow", "127.0.0.2", "--allow", "10.0.0.0/8", "--wait")
+        assert run("instances", "whitelist", "pair", *allowed).returncode == 0
+        assert "127.0.0.2, 10.0.0.0/8" in run("instances", "whitelist", "pair").stdout
+        assert run("instances", "whitelist", "pair", "--off").returncode == 0
     assert run("instances", "delete", "pair", "--yes", "--wait").returncode == 0
 
 

@@ -25,6 +25,9 @@ app.command(
     name="nodes",
     help="Nodes of an instance: switchover, priority, rebuild, stop, start.",
 )
+app.command("cachewright.cli.remote.connections:tls")
+app.command("cachewright.cli.remote.connections:certificate")
+app.command("cachewright.cli.remote.connections:whitelist")
 app.command("cachewright.cli.remote.versions:version")
 app.command("cachewright.cli.remote.versions:upgrade")
 app.command(
@@ -150,6 +153,7 @@ def create(
     template: Annotated[
         str | None, Parameter(help="Id of the template of the first parameters; see `cachewright templates list`.")
     ] = None,
+    tls: Annotated[bool, Parameter(negative="", help="Clients connect with TLS; not for clusters.")] = False,
     no_password: Annotated[bool, Parameter(negative="", help="Clients need no password.")] = False,
     password_stdin: Annotated[bool, Parameter(negative="", help="Read the password from standard input.")] = False,
     wait: Wait = False,
@@ -188,6 +192,7 @@ def create(
         "subnet_id": "local",
         **({"port": port} if port else {}),
         **({"template_id": template} if template else {}),
+        "enable_ssl": tls,
         **access,
     }
     answer = server.ask("POST", "instances", body)

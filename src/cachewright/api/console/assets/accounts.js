@@ -36,7 +36,7 @@ function buttons(state, account, changing, done) {
 }
 
 /** Start a change, and wait for the end of its task, which is the newest one of the instance. */
-async function changed(state, act, done) {
+export async function changed(state, act, done) {
   await act();
   const { tasks } = await ask("GET", `instances/${state.instance_id}/tasks?limit=1`);
   const job = await ended(tasks[0].id);

@@ -1,9 +1,10 @@
-// Page of one instance: owners of slots, statistics of the last hour, nodes, tasks, accounts and parameters.
+// Page of one instance: owners of slots, statistics of the last hour, nodes, tasks, connections, accounts and parameters.
 
 import { accounts } from "/console/accounts.js";
 import { ask, follow, may } from "/console/api.js";
 import { chart } from "/console/chart.js";
 import { colour, shardOf } from "/console/colours.js";
+import { connections } from "/console/connections.js";
 import { dialog } from "/console/dialog.js";
 import { bar, h, say, show, status, table } from "/console/dom.js";
 import { isCluster, isSingle } from "/console/flavor.js";
@@ -23,13 +24,13 @@ const CHARTS = [["Memory in use", "used_memory", size], ["Keys", "keys", number]
 export async function instancePage(main, { signal, titled }, id) {
   const wrong = h("p", { class: "wrong", role: "alert" });
   const servers = h("p", { class: "note versions" });
-  const [heading, faults, running, picture, shards, charts, tasks, users, settings] = Array.from({ length: 9 }, () => h("div"));
+  const [heading, faults, running, picture, shards, charts, tasks, access, users, settings] = Array.from({ length: 10 }, () => h("div"));
   const panel = (title, name, content) => h("section", { class: `card ${name}` }, h("h2", {}, title), content);
   const [slotsPanel, nodesPanel] = [panel("Slots", "slots", picture), panel("Shards", "shards", shards)];
   const pair = h("div", { class: "two" }, slotsPanel, nodesPanel);
   show(main, wrong, heading, servers, faults, running, pair,
     panel("The last hour", "hour", charts), panel("Tasks", "tasks", tasks),
-    panel("Accounts", "accounts", users), panel("Parameters", "parameters", settings));
+    panel("Connections", "connections", access), panel("Accounts", "accounts", users), panel("Parameters", "parameters", settings));
 
   let spec = null;
   let drawn = null;
@@ -62,6 +63,7 @@ export async function instancePage(main, { signal, titled }, id) {
       drawParameters(state.name);
       version(servers, state, drawTasks);
       drawAccounts(state);
+      drawConnections(state);
     }
   };
 
@@ -88,6 +90,13 @@ export async function instancePage(main, { signal, titled }, id) {
       ["accounts", "rename-commands"].map((path) => ask("GET", `instances/${id}/${path}`))).catch(() => [{}, {}]);
     const done = () => Promise.all([drawTasks(), drawAccounts(state)]);
     if (known && !signal.aborted) show(users, ...accounts(state, known, disabled, done));
+  }
+
+  async function drawConnections(state) {
+    const [tls, whitelist] = await Promise.all(
+      [`instances/${id}/ssl`, `instance/${id}/whitelist`].map((path) => ask("GET", path))).catch(() => []);
+    const done = () => Promise.all([drawTasks(), drawConnections(state)]);
+    if (whitelist && !signal.aborted) show(access, ...connections(state, tls, whitelist, done));
   }
 
   async function drawStatistics() {
