@@ -146,7 +146,7 @@ def _valkey(settings: Settings) -> Iterator[Finding]:
 
 def _haproxy(settings: Settings) -> Iterator[Finding]:
     if settings.haproxy_binary:
-        yield Finding("haproxy", "ok", f"{settings.haproxy_binary}: addresses of ha instances, TLS of clients, whitelists")
+        yield Finding("haproxy", "ok", f"{settings.haproxy_binary}: addresses of ha instances, TLS, whitelists")
     else:
         remedy = "Install it (Debian: haproxy), or use clients that ask for the address again."
         missing = "not found: the address of an ha instance changes at a failover; no TLS of clients, no whitelists"

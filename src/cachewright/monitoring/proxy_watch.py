@@ -87,7 +87,7 @@ class ProxyWatch:
         host = self._context.host
         failure: str | None
         if not host.has_haproxy:
-            failure = None if await host.proxies.process(instance.id) else "HAProxy is not installed, or is off"
+            failure = None if await host.proxies.process(instance.id) else proxies.NO_HAPROXY
         else:
             failure = await self._starts.attempt(instance.id, lambda: proxies.ensure(self._context, instance, nodes))
         self._faults.report(instance.id, failure)

@@ -22,7 +22,7 @@ from cachewright.operations import proxies
 from cachewright.operations.actions.action import NoArguments, NodeArguments
 from cachewright.operations.actions.checks import CheckStatus, check_status
 from cachewright.operations.actions.client_access import (
-    TlsArguments,
+    Switch,
     apply_whitelist,
     move_port,
     record_tls,
@@ -30,7 +30,7 @@ from cachewright.operations.actions.client_access import (
 )
 from cachewright.operations.actions.nodes import restart_node
 from cachewright.operations.context import OperationContext
-from cachewright.operations.operation import Accepted, NoParams, Operation, ParamsT, RequestT
+from cachewright.operations.operation import Accepted, Operation, ParamsT, RequestT
 from cachewright.operations.restart import SECONDS_OF_SHARD, nodes_to_restart
 from cachewright.operations.step_names import NODE_RESTART, PRE_CHECK, STATUS_CHECK
 from cachewright.store import instances
@@ -38,7 +38,6 @@ from cachewright.tasks.plan import SubStepSpec, build, effort
 from cachewright.topologies import topology_of
 
 NO_CLUSTERS = "a cluster has no proxy that could do it: clients connect to its nodes"
-NO_HAPROXY = "HAProxy is not installed, or is off"
 _ADDRESS_CHANGE = "Address change."
 _CHECK_SECONDS, _MOVE_SECONDS, _PROXY_SECONDS = 0.1, 0.1, 0.4
 
@@ -55,6 +54,10 @@ class TlsParams(msgspec.Struct, frozen=True):
 
     enabled: bool
     before: bool
+
+
+class WhitelistParams(msgspec.Struct, frozen=True):
+    enabled: bool
 
 
 class WhitelistRequest(msgspec.Struct, frozen=True):
@@ -110,7 +113,7 @@ class SwitchTls(_AddressChange[TlsRequest, TlsParams]):
         return self.params_of(task).enabled
 
     def change(self, task: Task) -> SubStepSpec:
-        arguments = TlsArguments(self.params_of(task).enabled)
+        arguments = Switch(self.params_of(task).enabled)
         return switch_tls.sub_step("TLS of clients.", effort("address", seconds=_PROXY_SECONDS), arguments)
 
     async def recover(self, context: OperationContext, task: Task) -> None:
@@ -121,23 +124,26 @@ class SwitchTls(_AddressChange[TlsRequest, TlsParams]):
             await proxies.ensure(context, instance, nodes)
 
 
-class ChangeWhitelist(_AddressChange[WhitelistRequest, NoParams]):
+class ChangeWhitelist(_AddressChange[WhitelistRequest, WhitelistParams]):
     """The request stores the whitelist; the task waits until the proxy enforces it."""
 
     kind = "whitelist"
     name = "AddWhitelist"
-    params = NoParams
+    params = WhitelistParams
 
-    def validate(self, instance: Instance, nodes: Sequence[Node], request: WhitelistRequest) -> Accepted[NoParams]:
+    def validate(
+        self, instance: Instance, nodes: Sequence[Node], request: WhitelistRequest
+    ) -> Accepted[WhitelistParams]:
         if request.enabled and (reason := obstacle(instance, nodes, has_haproxy=request.has_haproxy)):
             raise ApiError(errors.INVALID_PARAMETER, parameter=WHITELIST_ENABLED, reason=reason)
-        return Accepted(NoParams())
+        return Accepted(WhitelistParams(request.enabled))
 
     def needs_proxy(self, instance: Instance, task: Task) -> bool:
         return bool(instance.attributes.get(WHITELIST_ENABLED))
 
     def change(self, task: Task) -> SubStepSpec:
-        return apply_whitelist.sub_step("Whitelist.", effort("address", seconds=_PROXY_SECONDS), NoArguments())
+        arguments = Switch(self.params_of(task).enabled)
+        return apply_whitelist.sub_step("Whitelist.", effort("address", seconds=_PROXY_SECONDS), arguments)
 
     async def recover(self, context: OperationContext, task: Task) -> None:
         """Record that the whitelist is off if the instance has no proxy that enforces it."""
@@ -155,7 +161,7 @@ def obstacle(instance: Instance, nodes: Sequence[Node], *, has_haproxy: bool) ->
     if topology.is_cluster:
         return NO_CLUSTERS
     if not has_haproxy:
-        return NO_HAPROXY
+        return proxies.NO_HAPROXY
     if has_proxy(instance, nodes):
         exposed = next((node for node in nodes if not is_loopback(node.host)), None)
         return f"clients reach node {exposed.id} without the proxy, at {exposed.host}" if exposed else None

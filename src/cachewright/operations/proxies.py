@@ -18,6 +18,7 @@ from cachewright.valkey.haproxy import CERTIFICATE_FILE, haproxy_cfg
 from cachewright.valkey.roles import ROLES
 from cachewright.valkey.single_request import fields, request_at
 
+NO_HAPROXY = "HAProxy is not installed, or is off"
 _ANSWER_SECONDS = 1.0
 _STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.05
@@ -49,6 +50,8 @@ async def ensure_reachable(context: OperationContext, instance_id: str) -> None:
     instance, nodes = await context.recorded(instance_id)
     if instance is None or not has_proxy(instance, nodes):
         return
+    if not context.host.has_haproxy:
+        raise ActionFailed(errors.NODE_START_FAILED, NO_HAPROXY, True)
     try:
         await ensure(context, instance, nodes)
     except NodeStartFailed as failure:

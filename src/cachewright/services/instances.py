@@ -18,8 +18,9 @@ from cachewright.model.identity import Principal
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
 from cachewright.operations import admission, client_certificates
-from cachewright.operations.client_access import NO_CLUSTERS, NO_HAPROXY
+from cachewright.operations.client_access import NO_CLUSTERS
 from cachewright.operations.create import CREATE, room_for_new
+from cachewright.operations.proxies import NO_HAPROXY
 from cachewright.operations.requests import CreateRequest
 from cachewright.placement.port_reservation import reserve
 from cachewright.services.new_tasks import add_task

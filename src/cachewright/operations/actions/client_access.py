@@ -6,10 +6,11 @@ from collections.abc import Sequence
 import msgspec
 import sqlalchemy as sa
 
+from cachewright import errors
 from cachewright.errors import ApiError
 from cachewright.hosts.addresses import LOOPBACK, is_loopback
 from cachewright.hosts.ports import NodePorts
-from cachewright.model.instances import has_proxy
+from cachewright.model.instances import allowed_addresses, has_proxy
 from cachewright.operations import client_certificates, proxies
 from cachewright.operations.actions.action import NoArguments, action
 from cachewright.operations.context import OperationContext
@@ -18,7 +19,7 @@ from cachewright.store import instances
 from cachewright.tasks.operation import ActionFailed, StepContext
 
 
-class TlsArguments(msgspec.Struct, frozen=True):
+class Switch(msgspec.Struct, frozen=True):
     enabled: bool
 
 
@@ -46,16 +47,21 @@ async def move_port(context: OperationContext, step: StepContext, _: NoArguments
     step.measure(detail=f"{{node_id:{node.id},address:{chosen.address}:{chosen.client}}}")
 
 
-@action("switch tls", TlsArguments, timeout=60, attempts=4)
-async def switch_tls(context: OperationContext, step: StepContext, arguments: TlsArguments) -> None:
+@action("switch tls", Switch, timeout=60, attempts=4)
+async def switch_tls(context: OperationContext, step: StepContext, arguments: Switch) -> None:
     """Ensure that clients reach the primary with TLS, or without it."""
     await record_tls(context, step.task.instance_id, enabled=arguments.enabled)
     await proxies.ensure_reachable(context, step.task.instance_id)
 
 
-@action("apply whitelist", NoArguments, timeout=60, attempts=4)
-async def apply_whitelist(context: OperationContext, step: StepContext, _: NoArguments) -> None:
-    """Ensure that the proxy accepts exactly the recorded addresses, and leads to the primary."""
+@action("apply whitelist", Switch, timeout=60, attempts=4)
+async def apply_whitelist(context: OperationContext, step: StepContext, arguments: Switch) -> None:
+    """Ensure that the proxy accepts exactly the recorded addresses, and leads to the primary. Raises ActionFailed
+    DCS.9005 if the whitelist should be on and is recorded as off."""
+    instance = await context.instance(step.task)
+    if arguments.enabled and allowed_addresses(instance) is None:
+        reason = "the whitelist was switched off since, by a request or a failure; request it again"
+        raise ActionFailed(errors.TASK_CANCELLED, reason, True)
     await proxies.ensure_reachable(context, step.task.instance_id)
 
 
