@@ -147,3 +147,23 @@ def test_the_plan_completes_slots_that_were_left_open(server: Server, client: An
     assert ended(client, instance_id, task_id).status == "SUCCESS"
     assert cache(client, instance_id).get("{3}") == b"value"
     client.delete_single_instance(DeleteSingleInstanceRequest(instance_id=instance_id))
+
+
+def test_a_change_of_the_mode_applies_to_a_range_that_was_queued(
+    server: Server, client: Any, source: tuple[str, Any]
+) -> None:
+    instance_id, asked = source
+    caller = Traffic(1, show(client, instance_id).port)
+    caller.start()
+    until(lambda: caller.writes > 50, "no client writes")
+    body = {"spec_code": spec(3), "new_capacity": 3, "migration_mode": "fastest"}
+    assert server.call("POST", f"instances/{instance_id}/resize", body)[0] == 204
+    task_id = newest_task(client, instance_id).id
+    until(lambda: len(jobs(asked)) == 2, "the second range is not queued")
+    path = f"instances/{instance_id}/tasks/{task_id}/control"
+    status, _ = server.call("PUT", path, {"mode": "balanced"})
+    assert status == 200
+    assert ended(client, instance_id, task_id).status == "SUCCESS"
+    caller.finish(cache(client, instance_id))
+    assert not caller.losses
+    assert sum(job.state == "success" for job in jobs(asked)) > 4

@@ -49,6 +49,7 @@ class BatchMover:
         self._sizer = sizer
         self._opened = opened
         self._started_following: Next | None = None
+        self._following_mode = running.move.control.mode()
         self._ahead: MovingAhead | None = None
         self._known_jobs: set[str] = set()
         self._checks_often = False
@@ -105,17 +106,16 @@ class BatchMover:
 
     async def carry_over(self, keys: int) -> None:
         """Store at which count of the source's bytes the following range starts, if it was started. Cancel that range
-        instead if the task has been throttled or its target is no longer suitable.
+        instead if the task has been throttled or has another mode, or its target is no longer suitable.
 
         `keys` is the number of keys of this range. Some keys of the following range may have arrived too, because the
         source reports the end of this range with a delay."""
         following, running = self._started_following, self._running
         if following is None:
             return
-        throttled, following_keys = await asyncio.gather(
-            self._move.control.is_throttled(), _keys_of(following, self._move.access)
-        )
-        if throttled or following_keys is None:
+        control = self._move.control
+        throttled, following_keys = await asyncio.gather(control.is_throttled(), _keys_of(following, self._move.access))
+        if throttled or following_keys is None or control.mode() != self._following_mode:
             await cancel_all(running.source)
             return
         running.exported = running.progress.split_at(running.exported, keys, following_keys)
@@ -157,10 +157,10 @@ class BatchMover:
             return
         if await self._move.control.is_throttled() or not await can_be_target(following.target, self._move.access):
             return
-        self._started_following = following
+        self._started_following, self._following_mode = following, self._move.control.mode()
         remaining = await self._running.remaining(following.part)
         counts = await count_keys(source, slots_of(remaining))
-        keys = large_batch_keys(self._move.control.mode())
+        keys = large_batch_keys(self._following_mode)
         with suppress(NodeRefused):
             await start_jobs(source, cut(remaining, counts, keys)[:LARGE_QUEUED], following.target.id)
         started = {job.name for job in await self._jobs_of(following.target.id, following.part) if not job.ended}

@@ -19,7 +19,8 @@ AIM_SECONDS = 0.03
 """The aim: seconds that a client waits at most because of a batch."""
 
 LARGE_KEYS, LARGE_QUEUED = 500_000, 2
-"""Keys in a large batch, and number of large batches that are queued together. A change of the mode waits for them."""
+"""Keys in a large batch, and number of large batches that are queued together. A change of the mode waits for those of
+the range that moves."""
 
 FASTEST_KEYS = 2_000_000
 """Keys in a batch of the mode `fastest`: most ranges are smaller and move as a whole. The source does not answer for
