@@ -14,6 +14,7 @@ Exceptions, each beside the code that raises it; `tests/test_errors.py` compares
     ├── MigrationFailed       valkey/migration/failure.py: one attempt to move slots ended early
     ├── NodeStartFailed       hosts/host.py: a node process ended while it started
     ├── NoFreePort            hosts/ports.py: too few ports are free
+    ├── NoHost                placement/hosts.py: no host has room for a node
     ├── UnusableServer        hosts/server_binary.py: not a supported valkey-server
     ├── InvalidInput          services/accounts.py: a name, password or role is not valid
     ├── BadSignature          signature.py: the signature does not match the request

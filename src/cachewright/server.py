@@ -17,6 +17,7 @@ from cachewright.config import Listen, Settings
 from cachewright.errors import DatabaseUnavailable
 from cachewright.heartbeats import LoopHeartbeats
 from cachewright.hosts.local import LocalHost
+from cachewright.model.hosts import EMBEDDED
 from cachewright.model.tasks import Task
 from cachewright.monitoring.adoption import adopt_nodes
 from cachewright.monitoring.cluster_check import ClusterCheck
@@ -39,6 +40,7 @@ from cachewright.services.accounts import Credentials, first_credentials
 from cachewright.services.audit_log import AuditLog
 from cachewright.services.client_access import ClientAccess
 from cachewright.services.credentials import CredentialService
+from cachewright.services.hosts import HostQueries, report_of
 from cachewright.services.instance_access import InstanceAccess
 from cachewright.services.instance_attributes import InstanceAttributes
 from cachewright.services.instance_queries import InstanceQueries, count_by_tls
@@ -54,7 +56,7 @@ from cachewright.services.templates import TemplateService
 from cachewright.services.tokens import Outcome, TokenService
 from cachewright.services.user_queries import UserQueries
 from cachewright.services.webhooks import WebhookService
-from cachewright.store import audit, incidents, tokens, webhooks
+from cachewright.store import audit, hosts, incidents, tokens, webhooks
 from cachewright.store.driver_errors import translate_errors
 from cachewright.store.opening import open_database
 from cachewright.store.read_cache import ReadCache
@@ -165,6 +167,7 @@ class ControlPlane:
         connections = Connections()
         app = create_app(self._services, self._metrics, connections=connections)
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="requests"))
+        await in_background(self._report_host)
         await in_background(self.incidents.load)
         await adopt_nodes(self._context)
         await in_background(lambda: self._webhook_delivery.start(self._engine.start()))
@@ -207,6 +210,13 @@ class ControlPlane:
         self._webhook_delivery.stop()
         self._engine.stop()
         self._database.close()
+
+    def _report_host(self) -> None:
+        """Record what the machine of the server has."""
+        host = self._context.host
+        report = report_of(host)
+        with self._database.write() as connection:
+            hosts.saw(connection, EMBEDDED, host.address, report)
 
     def _repair(self, instance_id: str, node_id: str, failure: StartFailure) -> None:
         """Start the repair of a node that does not start."""
@@ -269,6 +279,7 @@ def build_services(
         tasks=tasks,
         instances=InstanceQueries(database, host, settings, statistics),
         attributes=attributes,
+        hosts=HostQueries(database, host, settings),
         nodes=nodes,
         switchovers=SwitchoverService(tasks, nodes),
         versions=ServerVersions(host, nodes, tasks, threads),

@@ -1,4 +1,4 @@
-"""`cachewright users`, `projects` and `keys`, beside the server that they change."""
+"""`cachewright users`, `projects`, `keys` and `hosts`, beside the server that they change."""
 
 import json
 import os
@@ -179,3 +179,19 @@ def test_without_any_key_that_works_there_are_no_credentials(own_server: Server)
         assert own_server.stop() == 0
     assert "cachewright keys create" in said
     assert not (own_server.data_dir / "credentials.json").exists()
+
+
+def test_hosts_are_listed_labelled_and_cordoned(own_server: Server) -> None:
+    server = own_server
+    (listed,) = json.loads(done(server, "hosts", "list", "--json"))
+    assert (listed["name"], listed["zone"], listed["state"], listed["nodes"]) == ("local", "local", "active", 0)
+    assert listed["memory_gb"] > 0
+    done(server, "hosts", "label", "local", "--zone", "az1")
+    done(server, "hosts", "cordon", "local")
+    assert "cordoned" in done(server, "hosts", "show", "local")
+    assert server.call("GET", "hosts")[1]["hosts"][0]["state"] == "cordoned"
+    finding = json.loads(run(server, "doctor", "--json").stdout)
+    assert [found["state"] for found in finding if found["name"] == "hosts"] == ["warn"]
+    done(server, "hosts", "uncordon", "local")
+    refused = run(server, "hosts", "cordon", "other")
+    assert (refused.returncode, refused.stderr) == (1, "cachewright: there is no host 'other'; there is: local\n")

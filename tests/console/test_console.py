@@ -89,6 +89,13 @@ def test_signing_out_is_for_good(page: Page, server: Server) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
 
 
+def test_hosts_are_shown_with_the_nodes_of_the_project(page: Page, cluster: tuple[Any, str]) -> None:
+    page.get_by_role("link", name="Hosts").click()
+    expect(page.get_by_role("table", name="Hosts").get_by_role("rowheader")).to_have_text("local")
+    expect(page.get_by_role("table", name="Nodes").get_by_role("link", name=cluster[1])).to_have_count(2)
+    accessible(page)
+
+
 def test_a_cluster_is_made_and_deleted(page: Page, server: Server) -> None:
     page.get_by_role("button", name="Create").click()
     page.get_by_label("Name").fill("sessions")

@@ -179,7 +179,8 @@ def store(
         instances.add_nodes(connection, placed)
         return placed
 
-    return port_reservation.reserve(database, host or LocalHost(settings), settings, nodes, add, tls=False, first=first)
+    found = host or LocalHost(settings)
+    return port_reservation.reserve(database, found, settings, [found.address] * nodes, add, tls=False, first=first)
 
 
 def test_the_database_takes_changes_while_ports_are_looked_for(tmp_path: Path, database: Database) -> None:

@@ -32,6 +32,7 @@ from cachewright.api.routes import (
     control,
     empty_lists,
     flavors,
+    hosts,
     identity,
     instance_state,
     instances,
@@ -59,6 +60,7 @@ from cachewright.flavors import MEGABYTE
 from cachewright.services.audit_log import AuditLog
 from cachewright.services.client_access import ClientAccess
 from cachewright.services.credentials import CredentialService
+from cachewright.services.hosts import HostQueries
 from cachewright.services.instance_access import InstanceAccess
 from cachewright.services.instance_attributes import InstanceAttributes
 from cachewright.services.instance_queries import InstanceQueries
@@ -167,6 +169,7 @@ SERVED = (
     tags.batch_create_or_delete_tags,
     flavors.list_flavors,
     quota.show_quota_of_tenant,
+    hosts.list_hosts,
     places.list_available_zones,
     places.list_zones_of_compute,
     places.migrate_az,
@@ -214,6 +217,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     attributes: InstanceAttributes
     access: InstanceAccess
     client_access: ClientAccess
+    hosts: HostQueries
     nodes: NodeQueries
     switchovers: SwitchoverService
     versions: ServerVersions
@@ -260,6 +264,7 @@ def create_app(
         "attributes": services.attributes,
         "access": services.access,
         "client_access": services.client_access,
+        "hosts": services.hosts,
         "nodes": services.nodes,
         "switchovers": services.switchovers,
         "versions": services.versions,

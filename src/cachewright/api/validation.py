@@ -61,9 +61,10 @@ _LABELS = ("vpc_id", "subnet_id", "security_group_id", "enterprise_project_id", 
 _CHANGE_TYPES = ("createReplication", "deleteReplication", "addSharding", "instanceType")
 
 
-def create_request(body: CreateBody, client: str = "") -> CreateRequest:
+def create_request(body: CreateBody, zones: Sequence[str], client: str = "") -> CreateRequest:
     """Return the service request. Raises ApiError with the code of the invalid field.
 
+    :param zones: zones that exist.
     :param client: name of the client's program, from the header `User-Agent`.
     """
     flavor = _flavor(body)
@@ -82,7 +83,7 @@ def create_request(body: CreateBody, client: str = "") -> CreateRequest:
     _require_maintenance_window(body.maintain_begin, body.maintain_end)
     require_tags(body.tags)
     _require_different_keys(body.tags)
-    _require_texts(body)
+    _require_texts(body, zones)
     if body.instance_num > 1 and len(body.name) > 56:
         raise refused("name", "of several instances it has at most 56 characters")
     replayed = {field: msgspec.to_builtins(getattr(body, field)) for field in _REPLAYED}
@@ -128,8 +129,8 @@ def resize_request(body: ResizeBody, instance: Instance) -> ResizeRequest:
         raise refused("available_zones", "the number of replicas does not change")
     for number, zone in enumerate(body.available_zones):
         require_line(f"available_zones[{number}]", zone)
-        if zone != ZONE:
-            raise refused("available_zones", f"zone {zone} does not exist, {ZONE} does")
+        if zone not in (own := instance.attributes.get("az_codes", [ZONE])):
+            raise refused("available_zones", f"zone {zone} is none of the instance, which is in {', '.join(own)}")
     return ResizeRequest(
         spec_code=body.spec_code,
         capacity_mb=capacity,
@@ -186,12 +187,12 @@ def parameter_values(body: UpdateConfigBody) -> dict[str, str]:
     return changed
 
 
-def require_zones(field: str, zones: Sequence[str]) -> None:
+def require_zones(field: str, zones: Sequence[str], existing: Sequence[str]) -> None:
     """Raise ApiError DCS.4042 if a zone does not exist."""
     for number, zone in enumerate(zones):
-        if zone != ZONE:
+        if zone not in existing:
             require_line(f"{field}[{number}]", zone)
-            raise ApiError(errors.ZONE_NOT_FOUND, zone=zone, zones=ZONE)
+            raise ApiError(errors.ZONE_NOT_FOUND, zone=zone, zones=", ".join(existing))
 
 
 def template_values(given: Mapping[str, str]) -> dict[str, str]:
@@ -260,11 +261,11 @@ def _require_different_keys(tags: Sequence[Tag]) -> None:
         raise refused("tags", "a key is there twice")
 
 
-def _require_texts(body: CreateBody) -> None:
+def _require_texts(body: CreateBody, zones: Sequence[str]) -> None:
     require_lines("description", body.description)
     for field in _LABELS:
         require_line(field, getattr(body, field))
-    require_zones("az_codes", body.az_codes)
+    require_zones("az_codes", body.az_codes, zones)
 
 
 def _names(body: CreateBody) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ _COMMANDS = (
     ),
     ("plan", "remote.plan:app", "Preview a change without making it."),
     ("profiles", "remote.profiles:app", "Named servers and access keys."),
+    ("hosts", "admin.hosts:app", "Hosts, which run the nodes of instances: list, show, cordon, uncordon, label."),
     ("users", "admin.users:app", "Users and their roles in projects."),
     ("projects", "admin.projects:app", "Projects, which instances and tasks belong to."),
     ("keys", "admin.keys:app", "Access keys that sign requests."),

@@ -45,6 +45,7 @@ from cachewright.hosts.resources import resources, total_memory
 from cachewright.hosts.server_binary import UnusableServer, has_tls, require_version
 from cachewright.operations import admission
 from cachewright.services.instance_queries import count_by_tls
+from cachewright.store import hosts
 from cachewright.store.database import DatabaseNotReady
 from cachewright.store.encryption import WrongKey
 from cachewright.store.opening import open_in_use
@@ -199,6 +200,21 @@ def _allocated(settings: Settings) -> Iterator[Finding]:
         yield Finding("allocated", "ok", message)
 
 
+def _hosts(settings: Settings) -> Iterator[Finding]:
+    """Check that a host takes new nodes. Without a readable database there is no finding; `_database` reports that."""
+    try:
+        with closing(open_in_use(settings)) as database, database.read() as connection:
+            found = hosts.every(connection)
+    except (DatabaseNotReady, DatabaseUnavailable, WrongKey, OSError):
+        return
+    active = [host.name for host in found if host.state == "active"]
+    message = ", ".join(f"{host.name} ({host.state}, zone {host.zone})" for host in found)
+    if active:
+        yield Finding("hosts", "ok", message)
+    else:
+        yield Finding("hosts", "warn", f"{message}: none takes new nodes", "cachewright hosts uncordon NAME")
+
+
 def _disk(settings: Settings) -> Iterator[Finding]:
     folder = _existing(settings.data_dir)
     free = resources(folder).disk_free
@@ -320,6 +336,7 @@ _LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _limits,
     _memory,
     _allocated,
+    _hosts,
     _disk,
     _folder,
     _exposure,

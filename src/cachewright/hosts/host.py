@@ -37,6 +37,13 @@ class NodeStartFailed(CachewrightError):
     """A process ended while it was starting. The message ends with the last lines of its log."""
 
 
+class MeasuredHost(msgspec.Struct, frozen=True):
+    """A machine's address for nodes, and its resources."""
+
+    address: str
+    resources: Resources
+
+
 class ProcessInfo(msgspec.Struct, frozen=True):
     """A running process. `started_at` is in seconds since the epoch."""
 
@@ -162,8 +169,9 @@ class Host(Processes, Protocol):
     async def end_child(self, node_id: str, child: ChildProcess, grace_seconds: float) -> bool:
         """End a child of the node's process, with SIGKILL after `grace_seconds`. Return whether it has ended."""
 
-    def addresses(self) -> Iterator[str]:
-        """Yield the addresses that nodes can listen on: `address`, then others for instances with the same port."""
+    def addresses(self, usual: str) -> Iterator[str]:
+        """Yield the addresses that a node can listen on: the `usual` one of its host, then others of that host for
+        instances with the same port."""
 
     def find_ports(self, address: str, count: int, taken: Set[int], *, tls: bool) -> list[NodePorts]:
         """Return free ports of the address for `count` nodes, none of them in `taken`. Raises NoFreePort."""
@@ -177,6 +185,9 @@ class Host(Processes, Protocol):
     def is_port_free(self, address: str, port: int) -> bool: ...
 
     def resources(self) -> Resources: ...
+
+    def measured(self) -> Mapping[str, MeasuredHost]:
+        """Return the machines that answer, by name."""
 
     def server_versions(self) -> Sequence[str]:
         """Return the versions of valkey-server that nodes can run, such as `9.1.2`, the default first."""

@@ -9,11 +9,12 @@ from cachewright.hosts import log_files, node_environment, resources
 from cachewright.hosts.addresses import node_addresses
 from cachewright.hosts.child_processes import children_of, end_child
 from cachewright.hosts.held_ports import HeldPorts
-from cachewright.hosts.host import SERVER_VERSION, ChildProcess, LogPart, LogPosition, NodeStartFailed
+from cachewright.hosts.host import SERVER_VERSION, ChildProcess, LogPart, LogPosition, MeasuredHost, NodeStartFailed
 from cachewright.hosts.local_processes import LocalProcesses
 from cachewright.hosts.ports import NodePorts, find_node_ports, is_free
 from cachewright.hosts.programs import HAPROXY, NODE, SENTINEL
 from cachewright.hosts.server_binary import has_tls, servers_by_version
+from cachewright.model.hosts import EMBEDDED
 from cachewright.threads import in_background
 
 log = logging.getLogger(__name__)
@@ -89,8 +90,8 @@ class LocalHost(LocalProcesses):
         process = self._process_info(node_id)
         return process is None or await end_child(process.pid, child, grace_seconds)
 
-    def addresses(self) -> Iterator[str]:
-        return node_addresses(self.address)
+    def addresses(self, usual: str) -> Iterator[str]:
+        return node_addresses(usual)
 
     def find_ports(self, address: str, count: int, taken: Set[int], *, tls: bool) -> list[NodePorts]:
         ranges = self._settings.node_ports, self._settings.bus_ports
@@ -107,6 +108,9 @@ class LocalHost(LocalProcesses):
 
     def resources(self) -> resources.Resources:
         return resources.resources(self._settings.data_dir)
+
+    def measured(self) -> dict[str, MeasuredHost]:
+        return {EMBEDDED: MeasuredHost(self.address, self.resources())}
 
     def server_versions(self) -> list[str]:
         return list(self._servers())

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from cachewright.model.accounts import Account, PasswordChange
+from cachewright.model.hosts import EMBEDDED
 
 Role = Literal["primary", "replica"]
 
@@ -26,7 +27,8 @@ WHITELIST, WHITELIST_ENABLED = "whitelist", "enable_whitelist"
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
     """One cache. A resize changes `spec_code` when it succeeds.
 
-    :ivar address: IP address of all nodes, and of the instance's proxy.
+    :ivar address: IP address that clients get: of the node or of the proxy that has `seed_port`. Nodes on other hosts
+    have other addresses.
     :ivar seed_port: port of the address that clients get: of a node, or of the instance's proxy.
     :ivar password: password of clients; None if they need none.
     :ivar control_secret: password of the control plane's user on every node; never returned by the API.
@@ -81,6 +83,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     :ivar priority: order in which replicas of a shard take over, 1 first, 100 last; 0 never.
     :ivar server_version: version of valkey-server that the node is started with, such as `9.1.2`; None for the host's
     default.
+    :ivar host_name: name of the host that runs it; `host` is its IP address there.
     """
 
     id: str
@@ -97,6 +100,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     tls_port: int | None = None
     priority: int = DEFAULT_PRIORITY
     server_version: str | None = None
+    host_name: str = EMBEDDED
 
     @property
     def ports(self) -> tuple[int, ...]:

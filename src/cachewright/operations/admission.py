@@ -1,35 +1,21 @@
-"""Whether host and quota have room for a change: the figures of `capacity`, read from the database and the host."""
+"""Whether hosts and quota have room for a change: the figures of `capacity`, read from the database and the hosts."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 
 import msgspec
 import sqlalchemy as sa
 
-from cachewright.config import Settings
+from cachewright import errors
 from cachewright.errors import ApiError
-from cachewright.hosts.host import Host
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
 from cachewright.operations import OPERATIONS
+from cachewright.operations.node_placement import allocated_by_host, taking_hosts
 from cachewright.placement import capacity
 from cachewright.placement.capacity import Allocated, Limits, Request, Shortage, Size
 from cachewright.store import instances, tasks
 from cachewright.store.allocations import allocations
-
-
-def limits(host: Host, settings: Settings) -> Limits:
-    """Resources of the host now, and the quota of each project. Call it outside transactions: the host measures."""
-    resources = host.resources()
-    first, end = settings.node_ports
-    return Limits(
-        host_memory=resources.memory,
-        overcommit=settings.memory_overcommit,
-        disk_free=resources.disk_free,
-        ports=end - first,
-        quota_instances=settings.quota_instances,
-        quota_nodes=settings.quota_nodes,
-        quota_memory=settings.quota_memory_gb * capacity.GIGABYTE,
-    )
 
 
 def require_room(
@@ -44,27 +30,63 @@ def require_room(
 def shortages(
     connection: sa.Connection, limits: Limits, project_id: str, request: Request, instance: Instance | None = None
 ) -> list[Shortage]:
-    """Resources of which there is too little for the request."""
+    """Resources of which there is too little for the request, on the hosts that take new nodes."""
     without = instance.id if instance else None
-    project, host = allocated(connection, project_id, without)
-    return list(capacity.shortages(request, project, host, limits))
+    taking = taking_hosts(connection, limits)
+    project, host = allocated(connection, project_id, without, taking)
+    found = list(capacity.shortages(request, project, host, limits.of(taking)))
+    if not found and instance is not None and len(limits.hosts) > 1:
+        found.extend(_growth_shortages(connection, limits, request, instance))
+    return found
 
 
-def allocated(connection: sa.Connection, project_id: str, without: str | None = None) -> tuple[Allocated, Allocated]:
+def allocated(
+    connection: sa.Connection, project_id: str, without: str | None = None, on: Collection[str] | None = None
+) -> tuple[Allocated, Allocated]:
     """Allocations of the project, and of all projects, without the instance `without`. An instance with an unfinished
-    resize counts with its largest size during the resize."""
+    resize counts with its largest size during the resize.
+
+    :param on: hosts whose nodes the second figure counts; None for all.
+    """
     reserving = {task.instance_id: task for task in tasks.unfinished(connection) if _reserves_room(task)}
-    project, host = Allocated(), Allocated()
+    owners: dict[str, str] = {}
+    sizes: defaultdict[str, Size] = defaultdict(Size)
+    hosted: defaultdict[str, Size] = defaultdict(Size)
     for allocation in allocations(connection):
-        if allocation.instance_id == without:
-            continue
+        owners[allocation.instance_id] = allocation.project_id
         size = Size(allocation.nodes, allocation.maxmemory)
-        if task := reserving.get(allocation.instance_id):
-            size = _size_during(task, instances.nodes_of(connection, allocation.instance_id)) or size
-        host = Allocated(host.instances + 1, host.size + size)
-        if allocation.project_id == project_id:
+        sizes[allocation.instance_id] += size
+        if on is None or allocation.host_name in on:
+            hosted[allocation.instance_id] += size
+    project, host = Allocated(), Allocated()
+    for instance_id, owner in owners.items():
+        if instance_id == without:
+            continue
+        size, there = sizes[instance_id], hosted[instance_id]
+        if task := reserving.get(instance_id):
+            during = _size_during(task, instances.nodes_of(connection, instance_id)) or size
+            size, there = during, there + during - size
+        host = Allocated(host.instances + 1, host.size + there)
+        if owner == project_id:
             project = Allocated(project.instances + 1, project.size + size)
     return project, host
+
+
+def _growth_shortages(
+    connection: sa.Connection, limits: Limits, request: Request, instance: Instance
+) -> list[Shortage]:
+    """Shortages on the hosts whose nodes grow where they are."""
+    others, found = allocated_by_host(connection, instance.id), []
+    by_host: defaultdict[str, list[int]] = defaultdict(list)
+    for node in instances.nodes_of(connection, instance.id):
+        by_host[node.host_name].append(node.maxmemory)
+    for name, held in by_host.items():
+        grown = Size(len(held), sum(max(maxmemory, request.node_maxmemory) for maxmemory in held))
+        memory = limits.memory_of(name) or 0
+        if grown.maxmemory > sum(held) and (others.get(name, Size()) + grown).host_memory > memory:
+            reason = f"host {name} has too little memory for the larger nodes that it runs"
+            found.append(Shortage(errors.NOT_ENOUGH_MEMORY, reason))
+    return found
 
 
 def _reserves_room(task: Task) -> bool:

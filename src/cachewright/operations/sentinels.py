@@ -62,7 +62,9 @@ async def started(context: OperationContext) -> list[Sentinel]:
     fleet = await recorded(context)
     if not fleet:
         fleet = await asyncio.to_thread(
-            lambda: reserve(context.database, context.host, context.settings, FLEET, add, tls=False)
+            lambda: reserve(
+                context.database, context.host, context.settings, [context.host.address] * FLEET, add, tls=False
+            )
         )
     await asyncio.gather(*(start(context, sentinel) for sentinel in fleet))
     return fleet
@@ -155,6 +157,8 @@ async def _with_free_port(context: OperationContext, sentinel: Sentinel) -> Sent
     def change(connection: sa.Connection, ports: Sequence[NodePorts]) -> None:
         store.change_port(connection, sentinel.id, ports[0].bus)
 
-    await asyncio.to_thread(lambda: reserve(context.database, context.host, context.settings, 1, change, tls=False))
+    await asyncio.to_thread(
+        lambda: reserve(context.database, context.host, context.settings, [sentinel.host], change, tls=False)
+    )
     log.warning("port %d of sentinel %s is taken; it gets another one", sentinel.port, sentinel.id)
     return next((found for found in await recorded(context) if found.id == sentinel.id), sentinel)

@@ -13,12 +13,12 @@ Not all nodes are at their peak at the same time. Other services also reserve a 
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import msgspec
 
 from cachewright import errors
-from cachewright.flavors import MEGABYTE, Flavor
+from cachewright.flavors import MEGABYTE, Flavor, UnknownFlavor, parse
 from cachewright.model.instances import Node
 
 GIGABYTE = 1024 * MEGABYTE
@@ -43,6 +43,9 @@ class Size(msgspec.Struct, frozen=True):
     def __add__(self, other: "Size") -> "Size":
         return Size(self.nodes + other.nodes, self.maxmemory + other.maxmemory)
 
+    def __sub__(self, other: "Size") -> "Size":
+        return Size(self.nodes - other.nodes, self.maxmemory - other.maxmemory)
+
     def __mul__(self, times: int) -> "Size":
         return Size(self.nodes * times, self.maxmemory * times)
 
@@ -59,11 +62,21 @@ class Allocated(msgspec.Struct, frozen=True):
     size: Size = Size()
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits of the host and of a project. Memory and disk are in bytes; a quota of 0 means no limit.
+class HostLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Memory and free disk of one host in bytes, its number of ports for clients, and its address for nodes."""
 
-    :ivar overcommit: factor by which the host's memory may be allocated.
+    address: str
+    memory: int
+    disk_free: int
+    ports: int
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits of the hosts together and of a project. Memory and disk are in bytes; a quota of 0 means no limit.
+
+    :ivar overcommit: factor by which a host's memory may be allocated.
     :ivar ports: number of ports that nodes may take.
+    :ivar hosts: memory and free disk of each host, by its name.
     """
 
     host_memory: int
@@ -73,10 +86,26 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     quota_instances: int
     quota_nodes: int
     quota_memory: int
+    hosts: Mapping[str, HostLimits] = {}
+
+    def of(self, names: Collection[str]) -> "Limits":
+        """Return the limits with these hosts alone."""
+        found = {name: host for name, host in self.hosts.items() if name in names}
+        return msgspec.structs.replace(
+            self,
+            host_memory=sum(host.memory for host in found.values()),
+            disk_free=sum(host.disk_free for host in found.values()),
+            ports=sum(host.ports for host in found.values()),
+            hosts=found,
+        )
+
+    def memory_of(self, name: str) -> int | None:
+        """Bytes of one host's memory that may be allocated; None if it does not report."""
+        return int(self.hosts[name].memory * self.overcommit) if name in self.hosts else None
 
     @property
     def memory(self) -> int:
-        """Bytes of the host's memory that may be allocated."""
+        """Bytes of the hosts' memory that may be allocated."""
         return int(self.host_memory * self.overcommit)
 
     @property
@@ -93,12 +122,14 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     :ivar size: largest size during the change of the instances that are added or changed.
     :ivar held: their size before the change.
     :ivar disk: bytes that the change writes.
+    :ivar node_maxmemory: `maxmemory` that nodes which stay may get.
     """
 
     instances: int = 0
     size: Size
     held: Size = Size()
     disk: int = 0
+    node_maxmemory: int = 0
 
 
 class Shortage(msgspec.Struct, frozen=True):
@@ -111,6 +142,14 @@ class Shortage(msgspec.Struct, frozen=True):
 def size_of(flavor: Flavor) -> Size:
     nodes = flavor.shards * flavor.copies
     return Size(nodes, nodes * flavor.shard_bytes)
+
+
+def shard_bytes_of(spec_code: str | None) -> int:
+    """Return the `maxmemory` of each node by the spec code in stored parameters of a task; 0 if it is none."""
+    try:
+        return parse(spec_code or "").shard_bytes
+    except UnknownFlavor:
+        return 0
 
 
 def size_of_nodes(nodes: Sequence[Node]) -> Size:
@@ -157,6 +196,9 @@ def shortages(request: Request, project: Allocated, host: Allocated, limits: Lim
     can shrink.
     """
     size, held = request.size, request.held
+    if size.nodes > held.nodes and not limits.host_memory:
+        yield Shortage(errors.NOT_ENOUGH_MEMORY, "no host takes new nodes: each is cordoned or does not report")
+        return
     if request.instances and 0 < limits.quota_instances < project.instances + request.instances:
         reason = f"{request.instances} asked for, {project.instances} of the project's {limits.quota_instances} exist"
         yield Shortage(errors.INSTANCE_QUOTA_EXCEEDED, reason)
@@ -183,12 +225,16 @@ def shortages(request: Request, project: Allocated, host: Allocated, limits: Lim
         times = "" if limits.overcommit == 1 else f", which may be allocated {limits.overcommit:g} times"
         reason = (
             f"{_gigabytes(size.host_memory)} needed with overhead, {_gigabytes(host.size.host_memory)} are allocated "
-            f"to other instances, the host has {_gigabytes(limits.host_memory)}{times}"
+            f"to other instances, {_owner(limits)} {_gigabytes(limits.host_memory)}{times}"
         )
         yield Shortage(errors.NOT_ENOUGH_MEMORY, reason)
     if request.disk > limits.disk_free:
         reason = f"{_gigabytes(request.disk)} of disk needed, {_gigabytes(limits.disk_free)} are free"
         yield Shortage(errors.NOT_ENOUGH_DISK, reason)
+
+
+def _owner(limits: Limits) -> str:
+    return "the host has" if len(limits.hosts) <= 1 else f"{len(limits.hosts)} hosts have"
 
 
 def _gigabytes(size: int) -> str:

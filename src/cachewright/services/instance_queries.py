@@ -15,7 +15,7 @@ from cachewright.model.instances import Instance, Node
 from cachewright.model.sentinels import Sentinel
 from cachewright.model.tasks import Task
 from cachewright.monitoring.node_stats import InstanceSample, StatsCollector
-from cachewright.operations import admission
+from cachewright.operations import admission, node_placement
 from cachewright.placement.capacity import Allocated, Limits
 from cachewright.services.lookup import instance_of
 from cachewright.store import counts, instances, sentinels, tasks
@@ -135,7 +135,7 @@ class InstanceQueries:
     def quota(self, principal: Principal) -> tuple[Allocated, Limits]:
         """Return the allocated resources of the project, and the limits of host and project. An instance in a resize
         counts with its largest size during the resize."""
-        limits = admission.limits(self._host, self._settings)
+        limits = node_placement.limits(self._host, self._settings)
         with self._database.read() as connection:
             project, _ = admission.allocated(connection, principal.project_id)
         return project, limits

@@ -17,7 +17,7 @@ from cachewright.hosts.ports import NodePorts
 from cachewright.model.identity import Principal
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
-from cachewright.operations import admission, client_certificates
+from cachewright.operations import admission, client_certificates, node_placement
 from cachewright.operations.client_access import NO_CLUSTERS
 from cachewright.operations.create import CREATE, room_for_new
 from cachewright.operations.proxies import NO_HAPROXY
@@ -53,30 +53,43 @@ class InstanceService(msgspec.Struct, frozen=True):
         DCS.4202 if TLS is not possible; DCS.4035, DCS.4036, DCS.4039 or DCS.9007 if resources or quotas are
         insufficient.
         """
-        if request.password is None and not is_loopback(self.host.address):
-            reason = f"other machines reach {self.host.address}, so an instance needs a password"
-            raise ApiError(errors.INVALID_NO_PASSWORD_ACCESS, reason=reason)
-        limits = admission.limits(self.host, self.settings)
+        limits = node_placement.limits(self.host, self.settings)
         room = room_for_new(request.flavor, len(request.names))
-        with self.database.read() as connection:
-            _parameters(connection, principal, request)
-            admission.require_room(connection, limits, principal.project_id, room)
         ids = [str(uuid.uuid4()) for _ in request.names]
         tls = topology_of(request.flavor.spec_code).is_cluster and self.host.supports_tls()
         with_proxy = self._has_proxy(request)
         behind = LOOPBACK if with_proxy and not is_loopback(self.host.address) else None
+        only = node_placement.hosts_of(topology_of(request.flavor.spec_code), with_proxy=with_proxy)
         version = next(iter(self.host.server_versions()), None)
-        nodes = [
+        new = [
             layout.new_nodes(self.settings, instance_id, request.flavor, server_version=version) for instance_id in ids
         ]
-        count = len(nodes[0]) + with_proxy  # the address of a proxy has a port of its own
+        count = len(new[0]) + with_proxy  # the address of a proxy has a port of its own
+        with self.database.read() as connection:
+            _parameters(connection, principal, request)
+            admission.require_room(connection, limits, principal.project_id, room)
+            zones = request.attributes.get("az_codes", ())
+            placed = node_placement.place(connection, limits, [node for own in new for node in own], zones, only=only)
+        nodes = [placed[begin : begin + len(new[0])] for begin in range(0, len(placed), len(new[0]))]
+        addresses = [
+            address
+            for of_instance in nodes
+            for address in (
+                *([self.host.address] if with_proxy else []),
+                *(behind or node.host for node in of_instance),
+            )
+        ]
+        if request.password is None and (open_to := [other for other in addresses if not is_loopback(other)]):
+            reason = f"other machines reach {open_to[0]}, so an instance needs a password"
+            raise ApiError(errors.INVALID_NO_PASSWORD_ACCESS, reason=reason)
         authorities = [new_authority(instance_id) if tls else None for instance_id in ids]
 
         def add(connection: sa.Connection, ports: Sequence[NodePorts]) -> list[tuple[Instance, Task]]:
             admission.require_room(connection, limits, principal.project_id, room)
+            node_placement.require_fit(connection, limits, placed)
             parameters = _parameters(connection, principal, request)
             found = [ports[place * count :][:count] for place in range(len(nodes))]
-            placed = [
+            with_ports = [
                 layout.placed(of_instance, of_nodes[with_proxy:])
                 for of_instance, of_nodes in zip(nodes, found, strict=True)
             ]
@@ -91,19 +104,18 @@ class InstanceService(msgspec.Struct, frozen=True):
                     node_ca=node_ca,
                     parameters=parameters,
                 )
-                for name, own, of_instance, node_ca in zip(request.names, found, placed, authorities, strict=True)
+                for name, own, of_instance, node_ca in zip(request.names, found, with_ports, authorities, strict=True)
             ]
 
         added = reserve(
             self.database,
             self.host,
             self.settings,
-            count * len(ids),
+            addresses,
             add,
             tls=tls,
             first=request.port,
             instances_of_first=len(ids),
-            behind=behind,
         )
         for _, task in added:
             self.enqueue(task)

@@ -21,7 +21,7 @@ from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import ENDED, Control, MigrationMode, Task
 from cachewright.monitoring.inspection import NodeBudget
 from cachewright.monitoring.node_stats import StatsCollector
-from cachewright.operations import OPERATIONS, acceptance, admission
+from cachewright.operations import OPERATIONS, acceptance, admission, node_placement
 from cachewright.operations.context import OperationContext
 from cachewright.operations.execution import node_errors_as_failures
 from cachewright.operations.expected_duration import estimated
@@ -75,7 +75,7 @@ class TaskService(msgspec.Struct, frozen=True):
 
         Raises ApiError of `Operation.validate`, `acceptance.require_acceptable` (busy) or `admission.require_room`.
         """
-        limits = admission.limits(self.context.host, self.context.settings)
+        limits = node_placement.limits(self.context.host, self.context.settings)
         with self.context.database.write() as connection:
             instance = instance_of(connection, principal.project_id, instance_id)
             unfinished = tasks.unfinished_of(connection, instance_id)
@@ -179,7 +179,7 @@ class TaskService(msgspec.Struct, frozen=True):
 
         Raises ApiError DCS.4957 if the task has not failed; DCS.4036, DCS.4039 or DCS.9007 if resources or quotas are
         insufficient; or busy."""
-        limits = admission.limits(self.context.host, self.context.settings)
+        limits = node_placement.limits(self.context.host, self.context.settings)
         with self.context.database.write() as connection:
             task = task_of(connection, principal.project_id, instance_id, task_id)
             instance = instance_of(connection, principal.project_id, instance_id)
@@ -226,7 +226,7 @@ class TaskService(msgspec.Struct, frozen=True):
     def _shortages(self, task: Task) -> list[Shortage]:
         """Return the shortages for which a resize would be refused. The preview itself checks disk space, because it
         knows the moved bytes."""
-        limits = admission.limits(self.context.host, self.context.settings)
+        limits = node_placement.limits(self.context.host, self.context.settings)
         with self.context.database.read() as connection:
             instance = instances.find(connection, task.instance_id)
             nodes = instances.nodes_of(connection, task.instance_id)

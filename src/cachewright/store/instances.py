@@ -176,6 +176,16 @@ def all_nodes(connection: sa.Connection) -> list[Node]:
     return [from_row(Node, row._mapping) for row in connection.execute(ordered)]
 
 
+def nodes_by_host(connection: sa.Connection, project_id: str) -> dict[str, list[Node]]:
+    """Return the nodes of a project by the name of their host, ordered by instance and shard."""
+    query = nodes.select().join(instances, instances.c.id == nodes.c.instance_id)
+    mine = query.where(instances.c.project_id == project_id).order_by(nodes.c.instance_id, nodes.c.shard, nodes.c.id)
+    found: dict[str, list[Node]] = defaultdict(list)
+    for row in connection.execute(mine):
+        found[row.host_name].append(from_row(Node, row._mapping))
+    return found
+
+
 def nodes_without_socket(connection: sa.Connection) -> list[Node]:
     """Return the nodes of all projects that an earlier release started and that were not restarted since."""
     query = nodes.select().where(nodes.c.access != "socket").order_by(nodes.c.instance_id, nodes.c.id)

@@ -9,7 +9,7 @@ Record = TypeVar("Record", bound=msgspec.Struct)
 
 _NESTED = {
     *("events", "subjects", "attributes", "parameters", "params", "details", "steps", "forecasts"),
-    "disabled_commands",
+    *("disabled_commands", "report"),
 }
 
 

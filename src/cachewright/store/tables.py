@@ -136,9 +136,22 @@ nodes = sa.Table(
     sa.Column("tls_port", sa.Integer),
     sa.Column("priority", sa.Integer, nullable=False, server_default="100"),
     sa.Column("server_version", sa.Text),
+    sa.Column("host_name", sa.Text, nullable=False, server_default="local", index=True),
     sa.UniqueConstraint("host", "port"),
     sa.UniqueConstraint("host", "bus_port"),
     sa.Index(None, "host", "tls_port", unique=True),
+)
+
+hosts = sa.Table(
+    "hosts",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("address", sa.Text, nullable=False),
+    sa.Column("zone", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("seen_at", sa.BigInteger),
+    sa.Column("report", sa.Text, nullable=False),
 )
 
 sentinels = sa.Table(

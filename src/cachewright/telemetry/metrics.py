@@ -23,7 +23,7 @@ import cachewright
 from cachewright.model.tasks import ENDED, UNFINISHED, Task
 from cachewright.operations import OPERATIONS
 from cachewright.services.tokens import OUTCOMES, Outcome
-from cachewright.store import counts
+from cachewright.store import counts, hosts
 from cachewright.store.database import Database
 from cachewright.tasks.forecast import MARKS
 from cachewright.tasks.operation import CANCELLED
@@ -168,6 +168,8 @@ class Metrics:
             unfinished = counts.unfinished_tasks(connection)
             statuses = counts.instances_of_all(connection)
             waiting = counts.waiting_deliveries(connection)
+            hosted = hosts.node_counts(connection)
+            states = [(host.name, host.zone, host.state) for host in hosts.every(connection)]
         # A count of 0 is exported as well: an alert on a missing series would stay silent.
         counted = dict.fromkeys(itertools.product(OPERATIONS, UNFINISHED), 0) | unfinished
         there = dict.fromkeys(("RUNNING", "ERROR"), 0) | statuses
@@ -176,6 +178,8 @@ class Metrics:
         yield gauge(
             "cachewright_webhook_deliveries_waiting", "Events that wait for delivery to webhooks.", (), [((), waiting)]
         )
+        labels = ("host", "zone", "state")
+        yield gauge("cachewright_host_nodes", "Nodes.", labels, ((of, hosted.get(of[0], 0)) for of in states))
         if self._monitors:
             yield from of_monitors(self._monitors)
 

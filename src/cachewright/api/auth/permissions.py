@@ -54,6 +54,7 @@ _TABLE = (
     Action("dcs:tag:modify", "operator", changing=True),
     Action("dcs:instance:delete", "admin", changing=True),
     Action("dcs:instance:deleteBackgroundTask", "admin", changing=True),
+    Action("dcs:host:list", "admin", changing=False),
     Action("dcs:audit:list", "admin", changing=False),
     Action("dcs:webhook:list", "admin", changing=False),
     Action("dcs:webhook:modify", "admin", changing=True),

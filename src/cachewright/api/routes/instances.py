@@ -14,6 +14,7 @@ from cachewright.api.routes.parameters import (
     Body,
     Call,
     Creation,
+    Hosts,
     InstanceId,
     Instances,
     OptionalBody,
@@ -44,10 +45,13 @@ _INSTANCE = _INSTANCES + "/{instance_id:str}"
 
 @post(_INSTANCES, status_code=200, opt=needs("dcs:instance:create"))
 @endpoint
-def create_instance(request: Call, creation: Creation, body: Body[CreateBody]) -> Response[schemas.CreatedList]:
+def create_instance(
+    request: Call, creation: Creation, hosts: Hosts, body: Body[CreateBody]
+) -> Response[schemas.CreatedList]:
     """CreateInstance: stores new instances and starts background tasks that create them."""
     client = requests.header(request.scope, b"user-agent")
-    created = creation.create_instances(requests.principal(request), create_request(body.read(), client))
+    wanted = create_request(body.read(), hosts.zones(), client)
+    created = creation.create_instances(requests.principal(request), wanted)
     name_subjects(request, [instance.id for instance in created])
     return responses.json(schemas.CreatedList([schemas.Created(instance.id, instance.name) for instance in created]))
 

@@ -26,6 +26,7 @@ from cachewright.errors import ApiError
 from cachewright.model.identity import Identity
 from cachewright.services.audit_log import AuditLog
 from cachewright.services.client_access import ClientAccess
+from cachewright.services.hosts import HostQueries
 from cachewright.services.instance_access import InstanceAccess
 from cachewright.services.instance_attributes import InstanceAttributes
 from cachewright.services.instance_queries import InstanceQueries
@@ -56,6 +57,7 @@ Instances: TypeAlias = NamedDependency[InstanceQueries]
 Attributes: TypeAlias = NamedDependency[InstanceAttributes]
 Access: TypeAlias = NamedDependency[InstanceAccess]
 Connections: TypeAlias = NamedDependency[ClientAccess]
+Hosts: TypeAlias = NamedDependency[HostQueries]
 Nodes: TypeAlias = NamedDependency[NodeQueries]
 Versions: TypeAlias = NamedDependency[ServerVersions]
 Records: TypeAlias = NamedDependency[TaskRecords]

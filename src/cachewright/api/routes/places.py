@@ -4,21 +4,23 @@ from litestar import Response, get, put
 
 from cachewright.api import requests, responses
 from cachewright.api.auth.permissions import needs
-from cachewright.api.routes.parameters import Body, Call, InstanceId, Instances, endpoint
+from cachewright.api.routes.parameters import Body, Call, Hosts, InstanceId, Instances, endpoint
 from cachewright.api.schemas import places as schemas
 from cachewright.api.validation import require_zones
 
 
-@get("/v2/available-zones", sync_to_thread=False, opt=needs("dcs:zone:list"))
-def list_available_zones() -> Response[schemas.ZoneList]:
-    """ListAvailableZones: the only zone."""
-    return responses.json(schemas.ZoneList())
+@get("/v2/available-zones", opt=needs("dcs:zone:list"))
+@endpoint
+def list_available_zones(request: Call, hosts: Hosts) -> Response[schemas.ZoneList]:
+    """ListAvailableZones: the zones of all hosts."""
+    return responses.json(schemas.zone_list(hosts.zones()))
 
 
-@get("/v2.1/{project_id:str}/os-availability-zone", sync_to_thread=False, opt=needs("dcs:zone:list"))
-def list_zones_of_compute() -> Response[schemas.ComputeZoneList]:
-    """The only zone, as the cloud's compute service lists it: terraform reads the zones of a region there."""
-    return responses.json(schemas.ComputeZoneList())
+@get("/v2.1/{project_id:str}/os-availability-zone", opt=needs("dcs:zone:list"))
+@endpoint
+def list_zones_of_compute(request: Call, hosts: Hosts) -> Response[schemas.ComputeZoneList]:
+    """The zones, as the cloud's compute service lists them: terraform reads the zones of a region there."""
+    return responses.json(schemas.compute_zone_list(hosts.zones()))
 
 
 @put(
@@ -28,11 +30,16 @@ def list_zones_of_compute() -> Response[schemas.ComputeZoneList]:
 )
 @endpoint
 def migrate_az(
-    request: Call, instances: Instances, instance_id: InstanceId, body: Body[schemas.MigrateZoneBody]
+    request: Call, instances: Instances, hosts: Hosts, instance_id: InstanceId, body: Body[schemas.MigrateZoneBody]
 ) -> Response[None]:
-    """MigrateAz: does nothing, because all nodes are in the only zone. Other zones are refused."""
-    instances.get(requests.principal(request), instance_id)
-    require_zones("new_available_zones", body.read().new_available_zones)
+    """MigrateAz: accepted if the instance is in these zones already. Moves to other zones are refused."""
+    instance = instances.get(requests.principal(request), instance_id)
+    zones = body.read().new_available_zones
+    require_zones("new_available_zones", zones, hosts.zones())
+    own = instance.attributes.get("az_codes", zones)
+    if set(zones) != set(own):
+        reason = f"the instance is in {', '.join(own)}; moving it is not served"
+        raise requests.refused("new_available_zones", reason)
     return responses.no_content()
 
 

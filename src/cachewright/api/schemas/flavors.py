@@ -1,6 +1,6 @@
 """Shapes of ListFlavors."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
 from typing import Annotated, Literal
 
@@ -40,8 +40,8 @@ class Attribute(msgspec.Struct, frozen=True):
 class ZoneItem(msgspec.Struct, frozen=True):
     capacity: str
     unit: str
-    available_zones: list[str]
-    az_codes: list[str]
+    available_zones: Sequence[str]
+    az_codes: Sequence[str]
 
 
 class FlavorItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,13 +71,14 @@ class FlavorList(msgspec.Struct, frozen=True):
     flavors: list[FlavorItem]
 
 
-def flavor_list(query: FlavorsQuery, resized: Flavor | None = None) -> FlavorList:
+def flavor_list(query: FlavorsQuery, zones: Sequence[str], resized: Flavor | None = None) -> FlavorList:
     """Return the flavors that match all filters. They are for the processor of the host, or that of the instance.
 
     Valid spec codes that are not listed can be found by `spec_code`. Clusters of one or two shards are listed only for
     a resize: terraform takes the flavor with the fewest nodes of a capacity, and such a cluster cannot replace a
     primary by vote.
 
+    :param zones: zones that exist.
     :param resized: flavor of an instance, to list only the flavors to which it can be resized.
     """
     if query.engine and query.engine.lower() != "redis":
@@ -91,7 +92,7 @@ def flavor_list(query: FlavorsQuery, resized: Flavor | None = None) -> FlavorLis
     capacity = None if query.capacity is None else capacity_mb(query.capacity)
     return FlavorList(
         [
-            _item(flavor)
+            _item(flavor, tuple(zones))
             for flavor in candidates
             if flavor.cpu_type == cpu_type
             and query.cpu_type in {None, cpu_type}
@@ -125,7 +126,7 @@ def _named(query: FlavorsQuery) -> tuple[Flavor, ...]:
 
 
 @lru_cache(maxsize=4096)
-def _item(flavor: Flavor) -> FlavorItem:
+def _item(flavor: Flavor, zones: tuple[str, ...]) -> FlavorItem:
     size = flavor.capacity_gb
     attributes = {
         "max_memory": size,
@@ -141,7 +142,7 @@ def _item(flavor: Flavor) -> FlavorItem:
         capacity=[size],
         tenant_ip_count=flavor.shards * flavor.copies,
         attrs=[Attribute(size, name, str(value)) for name, value in attributes.items()],
-        flavors_available_zones=[ZoneItem(size, "GB", [ZONE], [ZONE])],
+        flavors_available_zones=[ZoneItem(size, "GB", zones, zones)],
         replica_count=flavor.copies,
         inquery_spec_code=flavor.spec_code,
     )

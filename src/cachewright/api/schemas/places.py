@@ -1,5 +1,6 @@
 """Shapes of available zones and maintenance windows, which are the same for all projects."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
@@ -13,18 +14,18 @@ _DEFAULT_BEGIN = 2
 class Zone(msgspec.Struct, frozen=True, kw_only=True):
     """`port` belongs to the cloud's network."""
 
-    code: str = ZONE
-    name: str = ZONE
-    id: str = ZONE
+    code: str
+    name: str
+    id: str
     port: str | None = None
     resource_availability: str = "true"
 
 
 class ZoneList(msgspec.Struct, frozen=True):
-    """The only zone: the server's machine is one zone of one region."""
+    """Zones are labels of hosts. All are in one region."""
 
+    available_zones: list[Zone]
     region_id: str = ZONE
-    available_zones: tuple[Zone, ...] = (Zone(),)
 
 
 class ZoneState(msgspec.Struct, frozen=True):
@@ -34,15 +35,15 @@ class ZoneState(msgspec.Struct, frozen=True):
 class ComputeZone(msgspec.Struct, frozen=True, rename="camel"):
     """`hosts` are for operators of the cloud."""
 
-    zone_name: str = ZONE
+    zone_name: str
     zone_state: ZoneState = ZoneState()
     hosts: None = None
 
 
 class ComputeZoneList(msgspec.Struct, frozen=True, rename="camel"):
-    """The only zone, in the shape of the compute service (Nova)."""
+    """The zones, in the shape of the compute service (Nova)."""
 
-    availability_zone_info: tuple[ComputeZone, ...] = (ComputeZone(),)
+    availability_zone_info: list[ComputeZone]
 
 
 class MigrateZoneBody(msgspec.Struct, frozen=True):
@@ -65,6 +66,14 @@ class Window(msgspec.Struct, frozen=True):
 
 class WindowList(msgspec.Struct, frozen=True):
     maintain_windows: tuple[Window, ...]
+
+
+def zone_list(zones: Sequence[str]) -> ZoneList:
+    return ZoneList([Zone(code=zone, name=zone, id=zone) for zone in zones])
+
+
+def compute_zone_list(zones: Sequence[str]) -> ComputeZoneList:
+    return ComputeZoneList([ComputeZone(zone_name=zone) for zone in zones])
 
 
 def windows() -> WindowList:

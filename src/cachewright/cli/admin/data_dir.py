@@ -51,16 +51,18 @@ class DataDirectory:
             yield connection
 
     @contextmanager
-    def change(self, action: str, *, user: str | None = None, key: str | None = None) -> Iterator[sa.Connection]:
+    def change(
+        self, action: str, *, user: str | None = None, key: str | None = None, subject: str = ""
+    ) -> Iterator[sa.Connection]:
         """Open a transaction that also adds an audit entry to each project in which the user, or the owner of the key,
-        has a role before or after it."""
+        has a role before or after it. A change of another `subject` has an entry without a project."""
         with self._database() as database, database.write() as connection:
             affected = _projects(connection, user, key)
             yield connection
             affected |= _projects(connection, user, key)
             projects: list[str | None] = [*sorted(affected)] or [None]
             for project_id in projects:
-                audit.add(connection, _entry(action, project_id, user or key or ""))
+                audit.add(connection, _entry(action, project_id, user or key or subject))
 
     @contextmanager
     def _database(self) -> Iterator[Database]:

@@ -147,6 +147,10 @@ def create(
     memory_gb: MemoryGb = None,
     spec: Spec = None,
     engine_version: Annotated[str, Parameter(help="Engine version, by the number that the cloud uses.")] = "7.0",
+    zone: Annotated[
+        tuple[str, ...],
+        Parameter(help="Availability zone; repeatable, the primary's first. All zones if not given.", negative=""),
+    ] = (),
     port: Annotated[
         int | None, Parameter(help="Port for clients; the server chooses one if not given.", validator=_PORT)
     ] = None,
@@ -187,7 +191,7 @@ def create(
         "engine_version": engine_version,
         "capacity": float(flavor.capacity_gb),
         "spec_code": flavor.spec_code,
-        "az_codes": ["local"],
+        "az_codes": list(zone) or _zones(server),
         "vpc_id": "local",
         "subnet_id": "local",
         **({"port": port} if port else {}),
@@ -375,6 +379,11 @@ def _flavor(spec_code: str) -> Flavor:
 def _cpu(server: ApiClient) -> str:
     """The processor type of the server, as in spec codes."""
     return str(server.ask("GET", "flavors")["flavors"][0]["spec_code"].split(".")[2])
+
+
+def _zones(server: ApiClient) -> list[str]:
+    """All zones of the server."""
+    return list(server.ask("GET", "flavors")["flavors"][0]["flavors_available_zones"][0]["az_codes"])
 
 
 def follow(server: ApiClient, instance_id: str, result: Any, wait: bool, json: bool) -> None:

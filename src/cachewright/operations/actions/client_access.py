@@ -38,7 +38,7 @@ async def move_port(context: OperationContext, step: StepContext, _: NoArguments
         return own
 
     def move() -> NodePorts:
-        return reserve(context.database, context.host, context.settings, 1, change, tls=False, address=address)
+        return reserve(context.database, context.host, context.settings, [address], change, tls=False)
 
     try:
         chosen = await asyncio.to_thread(move)

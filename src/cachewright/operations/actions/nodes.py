@@ -247,7 +247,9 @@ async def _change_ports(context: OperationContext, instance: Instance, node: Nod
 
     def reserve_ports() -> Node:
         tls = node.tls_port is not None
-        return reserve(context.database, context.host, context.settings, 1, change, tls=tls, address=node.host)
+        with context.database.read() as connection:
+            avoid = {port for other in instances.nodes_of(connection, instance.id) for port in other.ports}
+        return reserve(context.database, context.host, context.settings, [node.host], change, tls=tls, avoid=avoid)
 
     try:
         return await asyncio.to_thread(reserve_ports)

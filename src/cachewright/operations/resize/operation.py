@@ -18,8 +18,9 @@ from cachewright.errors import ApiError
 from cachewright.flavors import MEGABYTE, parse
 from cachewright.hosts.ports import NodePorts
 from cachewright.hosts.server_binary import version_key
-from cachewright.model.instances import Instance, Node
+from cachewright.model.instances import Instance, Node, has_proxy
 from cachewright.model.tasks import DEFAULT_MODE, ENDED, Control, MigrationMode, Step, Task
+from cachewright.operations import node_placement
 from cachewright.operations.actions import checks, slots
 from cachewright.operations.actions.nodes import remove_node
 from cachewright.operations.context import OperationContext, best_view
@@ -52,7 +53,7 @@ from cachewright.store import instances, task_controls, tasks
 from cachewright.tasks import learning
 from cachewright.tasks.operation import ActionFailed, cancellation
 from cachewright.tasks.progress import planned_seconds
-from cachewright.topologies import layout
+from cachewright.topologies import layout, topology_of
 from cachewright.valkey import cluster_membership
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused
@@ -231,22 +232,35 @@ async def _complete_open_slots(
 
 
 def _store(context: OperationContext, task: Task, added: Sequence[Node]) -> None:
-    """Store new nodes with free ports, before any of them starts. Nodes that an earlier plan of this run has stored
-    keep their ports. ActionFailed DCS.4039 if too few ports are free, DCS.9005 if the task has been cancelled."""
+    """Store new nodes with hosts and free ports, before any of them starts. Nodes that an earlier plan of this run has
+    stored keep theirs. ActionFailed DCS.4036 if no host has room, DCS.4039 if too few ports are free, DCS.9005 if the
+    task has been cancelled."""
+    limits = node_placement.limits(context.host, context.settings)
     with context.database.read() as connection:
         stored = {node.id: node for node in instances.nodes_of(connection, task.instance_id)}
-    missing = [node for node in added if node.id not in stored]
-    if not missing:
-        return
+        instance = instances.get(connection, task.project_id, task.instance_id)
+        missing = [node for node in added if node.id not in stored]
+        if not missing or instance is None:
+            return
+        zones = instance.attributes.get("az_codes", ())
+        try:
+            present = list(stored.values())
+            only = node_placement.hosts_of(topology_of(instance.spec_code), with_proxy=has_proxy(instance, present))
+            placed = node_placement.place(connection, limits, missing, zones, present, only=only)
+        except ApiError as refused:
+            raise ActionFailed(refused.code, refused.message, True) from refused
     tls = any(node.tls_port for node in stored.values())
-    address = next((node.host for node in stored.values()), None)
+    own_address = {node.host_name: node.host for node in stored.values()}
+    addresses = [own_address.get(node.host_name, node.host) for node in placed]
+    avoid = {port for node in stored.values() for port in node.ports}
 
     def add(connection: sa.Connection, ports: Sequence[NodePorts]) -> None:
         _require_unfinished(connection, task)
-        instances.add_nodes(connection, layout.placed(missing, ports))
+        node_placement.require_fit(connection, limits, placed)
+        instances.add_nodes(connection, layout.placed(placed, ports))
 
     try:
-        reserve(context.database, context.host, context.settings, len(missing), add, tls=tls, address=address)
+        reserve(context.database, context.host, context.settings, addresses, add, tls=tls, avoid=avoid)
     except ApiError as refused:
         raise ActionFailed(refused.code, refused.message, True) from refused
 

@@ -107,11 +107,11 @@ def required_room(nodes: Sequence[Node], params: ResizeParams, dataset: int | No
     flavor = parse(params.spec_code)
     held, size = capacity.size_of_nodes(nodes), capacity.size_during_resize(nodes, flavor)
     if dataset is None:
-        return RoomRequest(size=size, held=held)
+        return RoomRequest(size=size, held=held, node_maxmemory=flavor.shard_bytes)
     moved = capacity.moved_bytes(dataset, len({node.shard for node in nodes}), flavor.shards)
     disk = capacity.disk_bytes(moved, flavor.copies, size.nodes - held.nodes)
     copied = capacity.disk_bytes(capacity.copied_bytes(dataset, nodes, flavor), 1, 0)
-    return RoomRequest(size=size, held=held, disk=disk + copied)
+    return RoomRequest(size=size, held=held, disk=disk + copied, node_maxmemory=flavor.shard_bytes)
 
 
 def _unsupported(old: Flavor, new: Flavor) -> str:

@@ -62,6 +62,8 @@ async function create() {
   const { min: shortest, max: longest } = PASSWORD_LENGTH;
   const password = h("input", { type: "password", autocomplete: "new-password", required: true, minlength: shortest, maxlength: longest });
   const template = h("select", {});
+  const zones = flavors[0].flavors_available_zones[0].az_codes;
+  const zone = h("select", {}, h("option", { value: "" }, "All zones"), zones.map((code) => h("option", { value: code }, code)));
   const clusterFields = [field("Shards", shards), field("Memory per shard", shardGb), field("Copies per shard", copies, "1 means a primary without replicas")];
   const singleFields = [field("Memory of the node", memory)];
   const haFields = [field("Memory of each node", haMemory), field("Replicas", replicas, "one becomes the primary if the primary fails")];
@@ -96,9 +98,10 @@ async function create() {
   dialog("Create an instance", [field("Name", name, "A letter first, then letters, digits, _ and -"),
     field("Type", type, "A single node has no replica"), ...clusterFields, ...haFields, ...singleFields,
     field("Parameters", template, "Defaults, or a template that was saved from another instance"),
+    zones.length > 1 && field("Zone", zone, "In all zones, replicas are in other zones than their primary"),
     field("Password of its clients", password, `${shortest} to ${longest} characters of three kinds`)], "Create", async () => {
     const { instances } = await ask("POST", "instances", { name: name.value, engine: "Redis", engine_version: ENGINE_VERSION,
-      ...requestedSize(), az_codes: ["local"], vpc_id: "local", subnet_id: "local", password: password.value, template_id: template.value });
+      ...requestedSize(), az_codes: zone.value ? [zone.value] : zones, vpc_id: "local", subnet_id: "local", password: password.value, template_id: template.value });
     location.hash = `#/instances/${instances[0].instance_id}`;
   });
 }

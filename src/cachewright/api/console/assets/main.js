@@ -2,6 +2,7 @@
 
 import { changeProject, resume, signIn, signOut, who, whenSignedOut } from "/console/api.js";
 import { h, say, show } from "/console/dom.js";
+import { hostsPage } from "/console/hosts.js";
 import { instancePage } from "/console/instance.js";
 import { instancesPage } from "/console/instances.js";
 import { taskPage } from "/console/task.js";
@@ -10,6 +11,7 @@ import { tasksPage } from "/console/tasks.js";
 const PAGES = [
   [/^#\/instances$/, "Instances", instancesPage],
   [/^#\/instances\/([0-9a-f-]{36})$/, "Instance", instancePage],
+  [/^#\/hosts$/, "Hosts", hostsPage],
   [/^#\/tasks$/, "Tasks", tasksPage],
   [/^#\/tasks\/([0-9a-f]{32})$/, "Task", taskPage],
 ];
@@ -51,6 +53,7 @@ function drawHeader() {
   show(header,
     h("a", { class: "brand", href: HOME }, h("img", { src: "/console/icon.svg", alt: "", width: 20, height: 20 }), "Cachewright"),
     session && h("nav", { "aria-label": "Pages" }, link("#/instances", "Instances"), link("#/tasks", "Tasks"),
+      session.role === "admin" && link("#/hosts", "Hosts"),
       h("a", { href: "/docs" }, "API")),
     h("div", { class: "right" },
       session && session.projects.length > 1 &&

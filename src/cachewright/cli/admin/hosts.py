@@ -1,0 +1,83 @@
+"""`cachewright hosts`."""
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from cachewright.cli.admin.data_dir import AsJson, DataDirectory, print_rows
+from cachewright.services import hosts as service
+from cachewright.store import hosts
+
+app = App(name="hosts", help="Hosts, which run the nodes of instances: list, show, cordon, uncordon, label.")
+
+Name = Annotated[str, Parameter(help="Name of the host; that of the server itself is `local`.")]
+
+_GIGABYTE = 2**30
+
+
+@app.command(name="list")
+def show_all(*, folder: DataDirectory, json: AsJson = False) -> None:
+    """List hosts with their zones, capacity and numbers of nodes."""
+    print_rows(_rows(folder), ("name", "address", "zone", "state", "nodes", "cpus", "memory_gb"), json)
+
+
+@app.command
+def show(name: Name, *, folder: DataDirectory, json: AsJson = False) -> None:
+    """Show a host."""
+    with folder.read() as connection:
+        service.require(connection, name)
+    rows = [row for row in _rows(folder) if row["name"] == name]
+    if not json:
+        rows = [{"field": field, "value": value} for row in rows for field, value in row.items()]
+    print_rows(rows, ("field", "value"), json)
+
+
+@app.command
+def cordon(name: Name, *, folder: DataDirectory) -> None:
+    """Place no new nodes on a host. Its nodes keep running.
+
+    Example: cachewright hosts cordon local --data-dir ./data
+    """
+    with folder.change("dcs:hosts:cordon", subject=name) as connection:
+        service.set_state(connection, name, "cordoned")
+
+
+@app.command
+def uncordon(name: Name, *, folder: DataDirectory) -> None:
+    """Place new nodes on a host again."""
+    with folder.change("dcs:hosts:uncordon", subject=name) as connection:
+        service.set_state(connection, name, "active")
+
+
+@app.command
+def label(
+    name: Name,
+    *,
+    zone: Annotated[str, Parameter(help="Availability zone of the host, which `az_codes` of requests name.")],
+    folder: DataDirectory,
+) -> None:
+    """Set the availability zone of a host. Instances that it has are not moved.
+
+    Example: cachewright hosts label local --zone az1 --data-dir ./data
+    """
+    with folder.change("dcs:hosts:label", subject=f"{name} {zone}") as connection:
+        service.set_zone(connection, name, zone)
+
+
+def _rows(folder: DataDirectory) -> list[dict[str, object]]:
+    with folder.read() as connection:
+        counts = hosts.node_counts(connection)
+        return [
+            {
+                "name": host.name,
+                "address": host.address,
+                "zone": host.zone,
+                "state": host.state,
+                "nodes": counts.get(host.name, 0),
+                "cpus": host.report.cpus if host.report else "",
+                "memory_gb": round(host.report.memory / _GIGABYTE, 1) if host.report else "",
+                "release": host.report.release if host.report else "",
+                "seen_at": host.seen_at or "",
+            }
+            for host in hosts.every(connection)
+        ]

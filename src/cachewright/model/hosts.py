@@ -1,0 +1,47 @@
+"""Machines that run nodes."""
+
+from typing import Literal
+
+import msgspec
+
+EMBEDDED = "local"
+"""Name of the host that a server is itself."""
+
+HostState = Literal["active", "cordoned"]
+"""A cordoned host keeps its nodes and gets no new ones."""
+
+
+class HostReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a host has, as measured there. Memory and disk are in bytes.
+
+    :ivar release: release of Cachewright that measured it.
+    :ivar server_versions: versions of valkey-server that it can run, the default first.
+    :ivar tls: whether its valkey-server was built with TLS.
+    :ivar haproxy: whether it can run proxies.
+    """
+
+    release: str
+    cpus: int
+    memory: int
+    memory_free: int
+    disk_free: int
+    server_versions: tuple[str, ...] = ()
+    tls: bool = False
+    haproxy: bool = False
+
+
+class HostRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A machine that runs nodes.
+
+    :ivar address: IP address that nodes of new instances listen on.
+    :ivar zone: availability zone, a label that the operator chooses.
+    :ivar seen_at: time of its latest report, epoch milliseconds; None before the first.
+    """
+
+    name: str
+    address: str
+    zone: str
+    state: HostState
+    created_at: int
+    seen_at: int | None = None
+    report: HostReport | None = None

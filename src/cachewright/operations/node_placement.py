@@ -1,0 +1,123 @@
+"""Which hosts run new nodes: the rules of `placement.hosts`, with the figures of the database and of the hosts."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+
+import sqlalchemy as sa
+
+from cachewright import errors
+from cachewright.config import Settings
+from cachewright.errors import ApiError
+from cachewright.hosts.host import Host
+from cachewright.model.hosts import EMBEDDED
+from cachewright.model.instances import Node
+from cachewright.placement import capacity
+from cachewright.placement import hosts as placement
+from cachewright.placement.capacity import HostLimits, Limits, Size
+from cachewright.placement.hosts import HostRoom, NoHost
+from cachewright.store import hosts, tasks
+from cachewright.store.allocations import allocations
+from cachewright.topologies.topology import Topology
+
+_PORTS_A_NODE = 2
+
+
+def limits(host: Host, settings: Settings) -> Limits:
+    """Resources of all hosts now, and the quota of each project. Call it outside transactions: the hosts measure."""
+    first, end = settings.node_ports
+    found = {
+        name: HostLimits(
+            address=measured.address,
+            memory=measured.resources.memory,
+            disk_free=measured.resources.disk_free,
+            ports=end - first,
+        )
+        for name, measured in host.measured().items()
+    }
+    plain = Limits(
+        host_memory=0,
+        overcommit=settings.memory_overcommit,
+        disk_free=0,
+        ports=0,
+        quota_instances=settings.quota_instances,
+        quota_nodes=settings.quota_nodes,
+        quota_memory=settings.quota_memory_gb * capacity.GIGABYTE,
+        hosts=found,
+    )
+    return plain.of(found)
+
+
+def rooms(connection: sa.Connection, limits: Limits) -> list[HostRoom]:
+    """The hosts that take new nodes, with the room that they have left."""
+    held, taking = allocated_by_host(connection), taking_hosts(connection, limits)
+    return [
+        HostRoom(
+            name=host.name,
+            address=limits.hosts[host.name].address,
+            zone=host.zone,
+            memory=limits.memory_of(host.name) or 0,
+            allocated=held.get(host.name, Size()),
+            nodes=limits.hosts[host.name].ports // _PORTS_A_NODE,
+        )
+        for host in hosts.every(connection)
+        if host.name in taking
+    ]
+
+
+def hosts_of(topology: Topology, *, with_proxy: bool) -> Collection[str] | None:
+    """Names of the hosts that can run an instance; None for all. Sentinels and proxies run on the host of the server,
+    and nodes behind a proxy must not be reached from other machines."""
+    return {EMBEDDED} if topology.has_sentinel or with_proxy else None
+
+
+def place(
+    connection: sa.Connection,
+    limits: Limits,
+    nodes: Sequence[Node],
+    zones: Sequence[str],
+    neighbours: Sequence[Node] = (),
+    *,
+    only: Collection[str] | None = None,
+) -> list[Node]:
+    """Return the nodes with their hosts. ApiError DCS.4036 if no host has room. For the parameters see
+    `placement.hosts.place`.
+
+    :param only: hosts that may be used, in whichever of the zones they are; None for all.
+    """
+    zone_of = {host.name: host.zone for host in hosts.every(connection)}
+    asked = [zone for zone in zones if zone in zone_of.values()]  # a zone may have been renamed since
+    possible = rooms(connection, limits)
+    if only is not None:
+        possible = [room for room in possible if room.name in only]
+        asked = [zone for zone in asked if zone in {zone_of[name] for name in only}] or asked
+    try:
+        return placement.place(nodes, possible, zones=asked, neighbours=neighbours, zone_of=zone_of)
+    except NoHost as error:
+        raise ApiError(errors.NOT_ENOUGH_MEMORY, reason=str(error)) from error
+
+
+def require_fit(connection: sa.Connection, limits: Limits, nodes: Sequence[Node]) -> None:
+    """ApiError DCS.4036 if the hosts of these new nodes no longer have room for them. Call it in the transaction that
+    stores them."""
+    if not placement.fits(nodes, rooms(connection, limits)):
+        raise ApiError(errors.NOT_ENOUGH_MEMORY, reason="another request took the room that was found; ask again")
+
+
+def taking_hosts(connection: sa.Connection, limits: Limits) -> set[str]:
+    """Names of the hosts that take new nodes."""
+    return {host.name for host in hosts.every(connection) if host.state == "active" and host.name in limits.hosts}
+
+
+def allocated_by_host(connection: sa.Connection, without: str | None = None) -> Mapping[str, Size]:
+    """Nodes of all projects by host, without those of the instance `without`. A node of an instance with an unfinished
+    resize counts with the larger size."""
+    largest = {
+        task.instance_id: capacity.shard_bytes_of(task.params.get("spec_code")) for task in tasks.unfinished(connection)
+    }
+    sizes: defaultdict[str, Size] = defaultdict(Size)
+    for allocation in allocations(connection):
+        if allocation.host_name is None or allocation.instance_id == without:
+            continue
+        grown = allocation.nodes * largest.get(allocation.instance_id, 0)
+        sizes[allocation.host_name] += Size(allocation.nodes, max(allocation.maxmemory, grown))
+    return sizes

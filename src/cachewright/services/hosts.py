@@ -1,0 +1,103 @@
+"""Hosts: what they have and what runs there, their zones, and whether they take new nodes."""
+
+import re
+from collections.abc import Sequence
+
+import msgspec
+import sqlalchemy as sa
+
+import cachewright
+from cachewright.config import Settings
+from cachewright.hosts.host import Host
+from cachewright.model.hosts import HostRecord, HostReport, HostState
+from cachewright.model.identity import Principal
+from cachewright.model.instances import Node
+from cachewright.operations import node_placement
+from cachewright.services.accounts import InvalidInput
+from cachewright.store import hosts, instances
+from cachewright.store.database import Database
+
+_LABEL = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}")
+
+
+class HostDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """A host with its use.
+
+    :ivar nodes: number of its nodes, of all projects.
+    :ivar own_nodes: its nodes of the caller's project.
+    :ivar allocated: bytes of memory that are allocated to its nodes.
+    :ivar memory: bytes of memory that may be allocated; None if it does not report.
+    """
+
+    record: HostRecord
+    nodes: int
+    own_nodes: Sequence[Node]
+    allocated: int
+    memory: int | None
+
+
+class HostQueries(msgspec.Struct, frozen=True):
+    database: Database
+    host: Host
+    settings: Settings
+
+    def zones(self) -> list[str]:
+        """Return all availability zones, ordered."""
+        with self.database.read() as connection:
+            return hosts.zones(connection)
+
+    def all(self, principal: Principal) -> list[HostDetails]:
+        """Return all hosts, ordered by name."""
+        limits = node_placement.limits(self.host, self.settings)
+        with self.database.read() as connection:
+            use = node_placement.allocated_by_host(connection)
+            counts = hosts.node_counts(connection)
+            own = instances.nodes_by_host(connection, principal.project_id)
+            return [
+                HostDetails(
+                    record=record,
+                    nodes=counts.get(record.name, 0),
+                    own_nodes=own.get(record.name, ()),
+                    allocated=use[record.name].host_memory if record.name in use else 0,
+                    memory=limits.memory_of(record.name),
+                )
+                for record in hosts.every(connection)
+            ]
+
+
+def report_of(host: Host) -> HostReport:
+    """Measure a host. Blocks."""
+    resources = host.resources()
+    return HostReport(
+        release=cachewright.__version__,
+        cpus=host.cpus,
+        memory=resources.memory,
+        memory_free=resources.memory_free,
+        disk_free=resources.disk_free,
+        server_versions=tuple(host.server_versions()),
+        tls=host.supports_tls(),
+        haproxy=host.has_haproxy,
+    )
+
+
+def set_state(connection: sa.Connection, name: str, state: HostState) -> None:
+    """Let a host take new nodes, or no longer. Raises InvalidInput if there is none of this name."""
+    require(connection, name)
+    hosts.change(connection, name, state=state)
+
+
+def set_zone(connection: sa.Connection, name: str, zone: str) -> None:
+    """Change the zone of a host. Raises InvalidInput if there is no such host, or the name of the zone is invalid."""
+    require(connection, name)
+    if not _LABEL.fullmatch(zone):
+        raise InvalidInput(f"invalid zone {zone!r}: use up to 63 letters, digits, dots, dashes and underscores")
+    hosts.change(connection, name, zone=zone)
+
+
+def require(connection: sa.Connection, name: str) -> HostRecord:
+    """Return a host. Raises InvalidInput if there is none of this name."""
+    found = hosts.get(connection, name)
+    if found is None:
+        names = ", ".join(host.name for host in hosts.every(connection))
+        raise InvalidInput(f"there is no host {name!r}; there is: {names}")
+    return found

@@ -1,0 +1,48 @@
+"""Queries on hosts."""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from cachewright.clock import now_ms
+from cachewright.model.hosts import HostRecord, HostReport
+from cachewright.store.rows import columns, from_row, to_row
+from cachewright.store.tables import hosts, nodes
+
+
+def every(connection: sa.Connection) -> list[HostRecord]:
+    """Return all hosts, ordered by name."""
+    return [from_row(HostRecord, row._mapping) for row in connection.execute(hosts.select().order_by(hosts.c.name))]
+
+
+def get(connection: sa.Connection, name: str) -> HostRecord | None:
+    row = connection.execute(hosts.select().where(hosts.c.name == name)).one_or_none()
+    return from_row(HostRecord, row._mapping) if row else None
+
+
+def add(connection: sa.Connection, host: HostRecord) -> None:
+    connection.execute(hosts.insert().values(to_row(host)))
+
+
+def remove(connection: sa.Connection, name: str) -> None:
+    connection.execute(hosts.delete().where(hosts.c.name == name))
+
+
+def change(connection: sa.Connection, name: str, **values: Any) -> None:
+    connection.execute(hosts.update().where(hosts.c.name == name).values(columns(**values)))
+
+
+def saw(connection: sa.Connection, name: str, address: str, report: HostReport) -> None:
+    """Store the report of a host, and the time."""
+    change(connection, name, address=address, report=report, seen_at=now_ms())
+
+
+def zones(connection: sa.Connection) -> list[str]:
+    """Return the zones of all hosts, ordered."""
+    return list(connection.execute(sa.select(hosts.c.zone).distinct().order_by(hosts.c.zone)).scalars())
+
+
+def node_counts(connection: sa.Connection) -> dict[str, int]:
+    """Return the number of nodes of all projects by host."""
+    query = sa.select(nodes.c.host_name, sa.func.count().label("nodes")).group_by(nodes.c.host_name)
+    return {row.host_name: row.nodes for row in connection.execute(query)}

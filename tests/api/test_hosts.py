@@ -1,0 +1,87 @@
+"""Hosts and zones over HTTP: who may see them, which zones requests may name, where new nodes may go."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from huaweicloudsdkdcs.v2 import ListAvailableZonesRequest
+from tenants import Site, Tenant
+
+from cachewright.model.hosts import EMBEDDED, HostRecord
+from cachewright.services import hosts as service
+from cachewright.services.accounts import InvalidInput
+from cachewright.store import hosts, instances
+
+
+@pytest.fixture
+def labelled(site: Site) -> Iterator[Site]:
+    """The host of the server is in the zone az1, and a second host, which does not report, in az2."""
+    other = HostRecord(name="other", address="192.0.2.1", zone="az2", state="active", created_at=1)
+    with site.database.write() as connection:
+        service.set_zone(connection, EMBEDDED, "az1")
+        hosts.add(connection, other)
+    yield site
+    with site.database.write() as connection:
+        service.set_zone(connection, EMBEDDED, "local")
+        service.set_state(connection, EMBEDDED, "active")
+        hosts.remove(connection, "other")
+
+
+def create(tenant: Tenant, **changed: Any) -> Any:
+    return tenant.call("POST", "instances", tenant.create_body(**changed))
+
+
+def test_an_admin_sees_hosts_and_the_nodes_of_the_own_project(labelled: Site, tenant: Tenant) -> None:
+    instance_id = tenant.instance(az_codes=["az1"])
+    Tenant.added(labelled).instance(az_codes=["az1"])
+    answer = tenant.call("GET", "hosts")
+    assert answer.status == 200
+    mine, other = answer.json["hosts"]
+    assert (mine["name"], mine["zone"], mine["state"], mine["reporting"]) == ("local", "az1", "active", True)
+    assert {node["instance_id"] for node in mine["nodes"]} == {instance_id}
+    assert len(mine["nodes"]) == 3
+    assert mine["node_count"] >= 6
+    assert 0 < mine["allocated"] <= mine["memory"]
+    assert (other["reporting"], other["memory"], other["nodes"]) == (False, None, [])
+    for role in ("viewer", "operator"):
+        assert tenant.colleague(role).call("GET", "hosts").refusal == (403, "DCS.2007")
+
+
+def test_zones_are_labels_of_hosts(labelled: Site, tenant: Tenant) -> None:
+    zones = tenant.client.list_available_zones(ListAvailableZonesRequest()).available_zones
+    assert [zone.code for zone in zones] == ["az1", "az2"]
+    flavor = tenant.call("GET", "flavors").json["flavors"][0]
+    assert flavor["flavors_available_zones"][0]["az_codes"] == ["az1", "az2"]
+    assert create(tenant, az_codes=["local"]).refusal == (400, "DCS.4042")
+    instance_id = tenant.instance(az_codes=["az1"])
+    path = f"instances/{instance_id}/available-zones"
+    assert tenant.call("PUT", path, {"new_available_zones": ["az1", "az1"]}).status == 204
+    assert tenant.call("PUT", path, {"new_available_zones": ["az2"]}).refusal == (400, "DCS.4062")
+    assert tenant.call("GET", f"instances/{instance_id}").json["az_codes"] == ["az1"]
+
+
+def test_a_host_that_is_cordoned_or_silent_gets_no_nodes(labelled: Site, tenant: Tenant) -> None:
+    silent = create(tenant, az_codes=["az2"])
+    assert silent.code == "DCS.4036"
+    assert "no host in zone az2 takes new nodes" in silent.json["error_msg"]
+    instance_id = tenant.instance(az_codes=["az1"])
+    with labelled.database.write() as connection:
+        service.set_state(connection, EMBEDDED, "cordoned")
+    refused = create(tenant, az_codes=["az1"])
+    assert refused.code == "DCS.4036"
+    assert "each is cordoned or does not report" in refused.json["error_msg"]
+    larger = {"spec_code": "redis.cluster.xu1.large.r1.s1.4", "new_capacity": 4}
+    assert tenant.call("POST", f"instances/{instance_id}/resize", larger).code == "DCS.4036"
+    smaller = {"spec_code": "redis.cluster.xu1.large.r1.s1.2", "new_capacity": 2}
+    assert tenant.call("POST", f"instances/{instance_id}/resize", smaller).status == 204
+    with labelled.database.read() as connection:
+        assert {node.host_name for node in instances.nodes_of(connection, instance_id)} == {EMBEDDED}
+
+
+def test_names_of_hosts_and_zones_are_checked(site: Site) -> None:
+    with site.database.write() as connection:
+        with pytest.raises(InvalidInput, match="there is no host 'h9'; there is: local"):
+            service.set_state(connection, "h9", "cordoned")
+        for zone in ("", "a b", "a" * 64, "-a", "a\n"):
+            with pytest.raises(InvalidInput, match="invalid zone"):
+                service.set_zone(connection, EMBEDDED, zone)
