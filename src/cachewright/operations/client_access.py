@@ -16,6 +16,7 @@ from cachewright import errors
 from cachewright.errors import ApiError
 from cachewright.hosts.addresses import is_loopback
 from cachewright.hosts.host import NodeStartFailed
+from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import WHITELIST_ENABLED, Instance, Node, has_proxy
 from cachewright.model.tasks import Step, Task
 from cachewright.operations import proxies
@@ -162,6 +163,8 @@ def obstacle(instance: Instance, nodes: Sequence[Node], *, has_haproxy: bool) ->
         return NO_CLUSTERS
     if not has_haproxy:
         return proxies.NO_HAPROXY
+    if any(node.host_name != EMBEDDED for node in nodes):
+        return "its node runs on another host than the server, which has the proxies"
     if has_proxy(instance, nodes):
         exposed = next((node for node in nodes if not is_loopback(node.host)), None)
         return f"clients reach node {exposed.id} without the proxy, at {exposed.host}" if exposed else None
