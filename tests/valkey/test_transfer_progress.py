@@ -65,11 +65,18 @@ def test_batches_are_handed_over_one_after_another() -> None:
 
 
 def test_batches_that_grow_are_foreseen() -> None:
-    """Nine of ten batches were small; what is left moves in one."""
+    """The first ten batches were small. Those to come are as large as the last ones; one alone tells little."""
     measured = progress(batch=KEYS, batch_keys=KEYS_A_SLOT)
     measured.hand_over([job("success", slot, slot) for slot in range(10)])
-    small = measured.transfer(10 * KEYS_A_SLOT, [job("success", 9, 9)], 0).share
-    measured.expect_batches(KEYS)
+    before = measured.transfer(10 * KEYS_A_SLOT, [job("success", 9, 9)], 0)
+    small = before.share
+    measured.expect_batches(2 * KEYS_A_SLOT)
+    once = measured.transfer(10 * KEYS_A_SLOT, [job("success", 9, 9)], 0)
+    assert before.scale is not None
+    assert once.scale is not None
+    assert before.scale * 0.8 < once.scale < before.scale
+    for _ in range(20):
+        measured.expect_batches(KEYS)
     grown = measured.transfer(10 * KEYS_A_SLOT, [job("success", 9, 9)], 0).share
     assert measured.transfer(10 * KEYS_A_SLOT, [job("success", 9, 9)], 0).scale == pytest.approx(12.5 / 2.5, rel=0.01)
     assert small == pytest.approx(0.1, abs=0.01)

@@ -69,11 +69,23 @@ def mixed(keys: float, small: BatchCost, large: BatchCost, small_share: float) -
     return small_share * small.work(keys) + (1 - small_share) * large.work(keys)
 
 
+_WEIGHT_OF_LAST = 0.25
+
+
 class BatchShare:
-    """Number of keys of a task that have moved in small batches, and in all."""
+    """Keys of a task that have moved in small batches, and in all; and the usual size of its small batches."""
 
     def __init__(self) -> None:
         self._small = self._all = 0
+        self._usual: float | None = None
+
+    def usual_small_batch(self, keys: int, planned: int) -> int:
+        """Record the size of a small batch. Return the expected size of those to come, a mean in which the planned size
+        counts as the first one and recent ones count most. The size follows the last fork of a source, whose duration
+        varies, so one batch alone tells little."""
+        before = self._usual if self._usual is not None else planned or keys
+        self._usual = before + _WEIGHT_OF_LAST * (keys - before)
+        return max(round(self._usual), 1)
 
     def record(self, keys: int, *, small: bool) -> None:
         self._small += keys if small else 0

@@ -130,11 +130,12 @@ class TransferProgress:
         )
 
     def expect_batches(self, keys: int, *, small: bool = True) -> None:
-        """Expect batches of this number of keys from now on."""
+        """Expect a batch of this number of keys, and more if they are not `small`."""
         self._is_small = small
         self._present = replace(self._size.small_batches if small else self._size.large_batches, keys=max(keys, 1))
         if small:
-            self._small = self._present
+            usual = self._share.usual_small_batch(keys, self._size.small_batches.keys)
+            self._small = replace(self._present, keys=usual)
 
     def hand_over(self, current: Iterable[Job]) -> None:
         """Record the slots and the work of the jobs that have succeeded."""
@@ -176,7 +177,7 @@ class TransferProgress:
         )
 
     def _to_come(self, keys: float) -> float:
-        """Work of keys whose batches have not begun. Small ones will be as large as the last."""
+        """Work of keys whose batches have not begun."""
         small_share = self._share.expected(self._size.small_share, self._size.keys)
         return mixed(keys, self._small, self._size.large_batches, small_share)
 
