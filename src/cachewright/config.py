@@ -113,6 +113,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     blocked commands; 0 to cut them.
     :ivar jemalloc: `auto` to preload the host's jemalloc in nodes if there is one, `off`, or the path of the library.
     :ivar haproxy_binary: HAProxy, for the addresses of primary/standby instances; None if it is not to be used.
+    :ivar backup_storage: URL of the storage of backups, as `backups.storage.parse_storage_url` returns it; None for a
+    folder in the data directory.
     :ivar giant_key_mb: size from which the plan of a resize warns of a single value, in megabytes.
     :ivar queue_polling: DBOS polls the queues of tasks and webhooks itself, which delays work by up to a few seconds.
     Versions of DBOS that are newer than the tested ones always do.
@@ -146,6 +148,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     client_grace_seconds: float = 10.0
     jemalloc: str = "auto"
     haproxy_binary: Path | None = None
+    backup_storage: str | None = None
     giant_key_mb: int = 10
     queue_polling: bool = False
     log_format: Format = "text"
@@ -179,3 +182,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def proxies_dir(self) -> Path:
         return self.data_dir / "proxies"
+
+    @property
+    def backup_url(self) -> str:
+        """URL of the storage of backups."""
+        return self.backup_storage or (self.data_dir.absolute() / "backups").as_uri()
+
+    @property
+    def spool_dir(self) -> Path:
+        """Folder of the files of backups that are being made."""
+        return self.data_dir / "spool"

@@ -23,6 +23,11 @@ Exceptions, each beside the code that raises it; `tests/test_errors.py` compares
     ├── FeedClosed            tasks/feed.py: the server is stopping
     ├── StaleTask             store/tasks.py: another writer has changed the task
     ├── DatabaseNotReady      store/database.py: the database is not this release's, or another server's
+    ├── StorageFailed         backups/storage.py: the storage of backups does not answer or refuses
+    ├── BackupDamaged         backups/storage.py: a backup is missing or was changed
+    ├── DamagedSnapshot       valkey/rdb_check.py: a snapshot file is damaged
+    ├── LinkInvalid           backups/links.py: a link to a file of a backup is not one of this server
+    ├── LinkExpired           backups/links.py: such a link has expired
     ├── WrongKey              store/encryption.py: secrets were encrypted with another key
     └── StartupError          cli/environment.py: the server cannot start
 """
@@ -67,6 +72,7 @@ WEAK_PASSWORD = "DCS.4019"  # noqa: S105  # an error code
 INVALID_TIME_RANGE = "DCS.4025"
 INSTANCE_STATE_CONFLICT = "DCS.4026"
 NOT_ON_THIS_NODE = "DCS.4027"
+BACKUP_NOT_FOUND = "DCS.4031"
 INSTANCE_QUOTA_EXCEEDED = "DCS.4035"
 NOT_ENOUGH_MEMORY = "DCS.4036"
 LIMIT_EXCEEDED = "DCS.4039"
@@ -79,10 +85,18 @@ INVALID_PARAMETER = "DCS.4062"
 INVALID_INSTANCES = "DCS.4065"
 INVALID_CONFIGURATION = "DCS.4066"
 INVALID_TASK_ID = "DCS.4070"
+INVALID_SAVE_DAYS = "DCS.4072"
+INVALID_BACKUP_TYPE = "DCS.4073"
+INVALID_BACKUP_PERIOD = "DCS.4074"
+INVALID_BACKUP_DAYS = "DCS.4075"
+INVALID_BACKUP_TIME = "DCS.4076"
 NOT_PRIMARY_STANDBY = "DCS.4086"
+BACKUP_NOT_SUCCEEDED = "DCS.4087"
 WRONG_PASSWORD = "DCS.4080"  # noqa: S105  # an error code
 INVALID_BACKUP_POLICY = "DCS.4095"
+INSTANCE_BACKING_UP = "DCS.4096"
 INSTANCE_RESTORING = "DCS.4097"
+INVALID_REMARK = "DCS.4098"
 INSTANCE_NOT_DELETABLE = "DCS.4099"
 TOO_MANY_INSTANCES = "DCS.4100"
 UNSUPPORTED_RESIZE = "DCS.4102"
@@ -149,6 +163,8 @@ CLUSTER_UNHEALTHY = "DCS.9010"
 CONTROL_PLANE_REJECTED = "DCS.9011"
 WRITES_POSSIBLY_LOST = "DCS.9012"
 UNEQUAL_NODES = "DCS.9013"
+BACKUP_STORAGE_FAILED = "DCS.9014"
+BACKUP_DAMAGED = "DCS.9015"
 
 _ROWS = (
     ErrorRow(INVALID_CREDENTIALS, 401, "The credentials are not valid.",
@@ -186,6 +202,7 @@ _ROWS = (
     ErrorRow(INSTANCE_STATE_CONFLICT, 400, "Not allowed in the instance's present state.",
         "Wait until its task has ended."),
     ErrorRow(NOT_ON_THIS_NODE, 400, "Not possible on this node: {reason}", "The message names the way out."),
+    ErrorRow(BACKUP_NOT_FOUND, 400, "The backup does not exist.", "List the backups; it may have been deleted."),
     ErrorRow(INSTANCE_QUOTA_EXCEEDED, 400, "The quota of instances is used up: {reason}",
         "Delete an instance, or request fewer."),
     ErrorRow(NOT_ENOUGH_MEMORY, 400, "There is not enough memory left: {reason}",
@@ -193,7 +210,7 @@ _ROWS = (
     ErrorRow(ZONE_NOT_FOUND, 400, "The available zone {zone} does not exist.",
         "Use a zone of ListAvailableZones: {zones}."),
     ErrorRow(LIMIT_EXCEEDED, 400, "A limit is reached: {reason}",
-        "Request fewer nodes, delete an instance, or delete an account."),
+        "Request fewer nodes, or delete an instance, an account or a backup, as the message says."),
     ErrorRow(INSTANCE_NOT_RUNNING, 400, "The instance is not running. {reason}",
         "Look at its status; an instance in ERROR can be deleted."),
     ErrorRow(SAME_VERSION, 400, "All nodes run version {version} already.", "Request a newer version."),
@@ -210,7 +227,17 @@ _ROWS = (
         "For a cluster use ExecuteClusterSwitchover, which names a shard and a node."),
     ErrorRow(WRONG_PASSWORD, 400, "The present password is wrong.",
         "Send the present password as old_password."),
-    ErrorRow(INVALID_BACKUP_POLICY, 400, "instance_backup_policy is not valid: {reason}", "Leave it out."),
+    ErrorRow(INVALID_SAVE_DAYS, 400, "save_days is not valid: {reason}", "Send a number of days from 1 to 7."),
+    ErrorRow(INVALID_BACKUP_TYPE, 400, "backup_type is not valid: {reason}", "Send auto or manual."),
+    ErrorRow(INVALID_BACKUP_PERIOD, 400, "period_type is not valid: {reason}", "Send weekly."),
+    ErrorRow(INVALID_BACKUP_DAYS, 400, "backup_at is not valid: {reason}",
+        "Send days of the week from 1 (Monday) to 7 (Sunday)."),
+    ErrorRow(INVALID_BACKUP_TIME, 400, "begin_at is not valid: {reason}", "Send a time such as 02:00-03:00."),
+    ErrorRow(BACKUP_NOT_SUCCEEDED, 400, "The backup has not succeeded.", "Wait until its status is succeed."),
+    ErrorRow(INVALID_BACKUP_POLICY, 400, "instance_backup_policy is not valid: {reason}",
+        "See docs/backups.md, or leave it out."),
+    ErrorRow(INSTANCE_BACKING_UP, 400, "The instance is being backed up.", "Follow its task BACKUPING, then retry."),
+    ErrorRow(INVALID_REMARK, 400, "remark is not valid: {reason}", "Send a line of at most 128 characters."),
     ErrorRow(INSTANCE_RESTORING, 400, "The instance is being restored.", "Wait, then retry."),
     ErrorRow(INSTANCE_NOT_DELETABLE, 400, "The instance cannot be deleted now.",
         "It is being deleted already."),
@@ -321,6 +348,10 @@ _ROWS = (
         "The detail names the node, the slots and the time. Compare them with what the application has written."),
     ErrorRow(UNEQUAL_NODES, 0, "Nodes of the instance have different functions.",
         "The detail names them. Load or delete a library on every primary."),
+    ErrorRow(BACKUP_STORAGE_FAILED, 503, "The storage of backups does not answer or refuses: {reason}",
+        "Check the storage (cachewright doctor), then retry the task or the request."),
+    ErrorRow(BACKUP_DAMAGED, 500, "The backup is damaged: {reason}",
+        "Verify it (cachewright backups verify), and use or make another one."),
 )  # fmt: skip
 ERRORS = {row.code: row for row in _ROWS}
 

@@ -20,6 +20,7 @@ from cachewright.hosts.local import LocalHost
 from cachewright.model.hosts import EMBEDDED
 from cachewright.model.tasks import Task
 from cachewright.monitoring.adoption import adopt_nodes
+from cachewright.monitoring.backup_retention import BackupRetention
 from cachewright.monitoring.cluster_check import ClusterCheck
 from cachewright.monitoring.equality_check import EqualityCheck
 from cachewright.monitoring.failover_watch import FailoverWatch
@@ -29,15 +30,18 @@ from cachewright.monitoring.inspection import NodeBudget, NodeInspector
 from cachewright.monitoring.node_stats import StatsCollector
 from cachewright.monitoring.parameter_enforcement import ParameterEnforcement
 from cachewright.monitoring.proxy_watch import ProxyWatch
+from cachewright.monitoring.scheduled_backups import ScheduledBackups
 from cachewright.monitoring.scheduled_scans import ScheduledScans
 from cachewright.monitoring.snapshots import SnapshotReader
 from cachewright.monitoring.supervisor import Supervisor
+from cachewright.operations.backup import BACKUP
 from cachewright.operations.context import OperationContext
 from cachewright.operations.execution import executable_operations
 from cachewright.operations.scan_expired import SCAN_EXPIRED
 from cachewright.operations.start_failure import StartFailure
 from cachewright.services.accounts import Credentials, first_credentials
 from cachewright.services.audit_log import AuditLog
+from cachewright.services.backups import BackupService
 from cachewright.services.client_access import ClientAccess
 from cachewright.services.credentials import CredentialService
 from cachewright.services.hosts import HostQueries, report_of
@@ -145,6 +149,13 @@ class ControlPlane:
             self.heartbeats,
         )
 
+        self._scheduled_backups = ScheduledBackups(
+            self._database,
+            lambda owner, instance_id, request: tasks.submit(BACKUP, owner, instance_id, request),
+            self.heartbeats,
+        )
+        self._backup_retention = BackupRetention(context, self.heartbeats)
+
     def trace(self, traces: Traces) -> None:
         """Sends traces of tasks to `traces` from now on."""
         self._traces = traces
@@ -191,6 +202,8 @@ class ControlPlane:
                 self.statistics.measure,
                 self._enforcement.run,
                 self._scheduled_scans.run,
+                self._scheduled_backups.run,
+                self._backup_retention.run,
                 self._maintain,
                 self._webhook_delivery.run,
                 http.watch,
@@ -293,6 +306,7 @@ def build_services(
         tokens=TokenService(database, settings.tokens_per_user, count_sign_in),
         users=UserQueries(database),
         templates=TemplateService(database),
+        backups=BackupService(context, tasks, threads),
     )
 
 

@@ -93,7 +93,8 @@ def test_the_port_that_it_has_is_no_change(tenant: Tenant) -> None:
         ({"security_group_id": "g" * 129}, "DCS.4014", "security_group_id"),
         ({"port": 1}, "DCS.4062", "port"),
         ({"rename_commands": {"keys": "k"}}, "DCS.4062", "rename_commands"),
-        ({"instance_backup_policy": {"backup_type": "auto"}}, "DCS.4095", "instance_backup_policy"),
+        ({"instance_backup_policy": []}, "DCS.4095", "instance_backup_policy"),
+        ({"instance_backup_policy": {"backup_type": "auto"}}, "DCS.4072", "save_days"),
     ],
     ids=str,
 )

@@ -101,7 +101,7 @@ REFUSED: list[tuple[Mapping[str, Any], str, str]] = [
     ({"template_id": "redis-6.0-cluster"}, "DCS.4062", "template_id"),
     ({"template_id": "redis-7.0-single"}, "DCS.4062", "template_id"),
     ({"rename_commands": {"keys": "k"}}, "DCS.4062", "rename_commands"),
-    ({"instance_backup_policy": {"backup_type": "manual"}}, "DCS.4095", "instance_backup_policy"),
+    ({"instance_backup_policy": {"backup_type": "auto"}}, "DCS.4072", "save_days"),
     ({"bss_param": {"charging_mode": "prePaid"}}, "DCS.4062", "bss_param.charging_mode"),
 ]
 

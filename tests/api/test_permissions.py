@@ -30,7 +30,7 @@ def try_route(user: Tenant, handler: HTTPRouteHandler) -> Any:
     """With ids of nothing, so that nothing is changed where it is allowed."""
     (method,) = handler.http_methods
     path = described_path(handler).replace("{project_id}", user.project_id)
-    for name in ("instance_id", "group_id"):
+    for name in ("instance_id", "group_id", "backup_id"):
         path = path.replace(f"{{{name}}}", SOMETHING)
     for name in ("template_id", "task_id", "job_id", "webhook_id", "account_id"):
         path = path.replace(f"{{{name}}}", "0" * 32)

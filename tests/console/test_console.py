@@ -122,7 +122,7 @@ def test_a_cluster_is_made_and_deleted(page: Page, server: Server) -> None:
     expect(page.get_by_text("The instance was deleted.")).to_be_visible()
 
 
-def test_accounts_are_made_changed_and_deleted(page: Page, server: Server) -> None:
+def test_accounts_and_backups_are_made_changed_and_deleted(page: Page, server: Server) -> None:
     client = server.client()
     instance_id = created(client, 1, name="guarded")
     open_instance(page, instance_id)
@@ -156,6 +156,33 @@ def test_accounts_are_made_changed_and_deleted(page: Page, server: Server) -> No
     page.get_by_role("button", name="Deletion of reports").click()
     dialog.get_by_role("button", name="Delete").click()
     expect(row).to_have_count(0)
+    backups_are_made_and_deleted(page)
+
+
+def backups_are_made_and_deleted(page: Page) -> None:
+    """On the page of an instance."""
+    dialog = page.get_by_role("dialog")
+    page.get_by_role("button", name="Change schedule").click()
+    dialog.get_by_label("Back up by a schedule").check()
+    accessible(page)
+    dialog.get_by_role("button", name="Change").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("DCS.4075")
+    dialog.get_by_label("Monday").check()
+    dialog.get_by_role("button", name="Change").click()
+    expect(page.get_by_text("Schedule: Monday at 02:00 UTC; kept for 7 days")).to_be_visible()
+    page.get_by_role("button", name="Back up").click()
+    dialog.get_by_label("Remark").fill("before the sale")
+    dialog.get_by_role("button", name="Back up").click()
+    kept = page.get_by_role("region", name="Backups").get_by_role("row", name="before the sale")
+    expect(kept).to_contain_text("succeed")
+    accessible(page)
+    kept.get_by_role("button", name="Files").click()
+    dialog.get_by_role("button", name="Create links").click()
+    expect(dialog.get_by_role("link")).to_have_count(1)
+    dialog.get_by_role("button", name="Close").click()
+    kept.get_by_role("button", name="Deletion").click()
+    dialog.get_by_role("button", name="Delete").click()
+    expect(kept).to_have_count(0)
 
 
 def test_a_single_instance_is_made_resized_and_restarted(page: Page, server: Server, picture: Picture) -> None:

@@ -9,6 +9,7 @@ from cachewright.model.incidents import Incident
 from cachewright.model.tasks import Task
 from cachewright.operations import OPERATIONS, STATUSES_WITH_RUNNING_NODES
 from cachewright.operations.acceptance import require_acceptable, require_retriable
+from cachewright.operations.backup import BACKUP
 from cachewright.operations.client_access import CHANGE_WHITELIST, SWITCH_TLS
 from cachewright.operations.configure import CONFIGURE
 from cachewright.operations.create import CREATE
@@ -43,7 +44,7 @@ BUSY = {
     "DELETING": "DCS.4026",
 }
 CHANGES = [
-    RESIZE, RESIZE_CHECK, RESTART, SWITCHOVER, FLUSH, CONFIGURE, SWITCH_TLS, CHANGE_WHITELIST, *USER_CHANGES,
+    RESIZE, RESIZE_CHECK, RESTART, SWITCHOVER, FLUSH, CONFIGURE, SWITCH_TLS, CHANGE_WHITELIST, BACKUP, *USER_CHANGES,
 ]  # fmt: skip
 
 
@@ -80,6 +81,7 @@ def test_kinds_and_names_are_stored_and_never_change() -> None:
         "tls": "UpdateSslSwitch",
         "whitelist": "AddWhitelist",
         "scan_expired": "ScanExpireKey",
+        "backup": "BACKUPING",
         "delete": "DeleteInstance",
     }
 
@@ -117,6 +119,7 @@ def test_an_instance_is_deleted_in_every_status(status: str) -> None:
 def test_a_change_of_parameters_is_busy_though_the_status_does_not_show_it(operation: Operation[Any, Any]) -> None:
     assert refusal(operation, "RUNNING", CONFIGURE) == "DCS.4114"
     assert refusal(operation, "RUNNING", CHANGE_PASSWORD) == "DCS.4115"
+    assert refusal(operation, "RUNNING", BACKUP) == "DCS.4096"
     assert refusal(operation, "RUNNING", CREATE_ACCOUNT) is None
     assert refusal(operation, "RUNNING", RESIZE_CHECK) is None
     assert refusal(operation, "RUNNING", RESIZE_CHECK, RESIZE) is None

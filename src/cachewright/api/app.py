@@ -26,6 +26,7 @@ from cachewright.api.responses import EXCEPTION_HANDLERS
 from cachewright.api.routes import (
     access,
     audit,
+    backups,
     bandwidth,
     client_connections,
     configurations,
@@ -58,6 +59,7 @@ from cachewright.api.security_headers import security_headers
 from cachewright.config import Settings
 from cachewright.flavors import MEGABYTE
 from cachewright.services.audit_log import AuditLog
+from cachewright.services.backups import BackupService
 from cachewright.services.client_access import ClientAccess
 from cachewright.services.credentials import CredentialService
 from cachewright.services.hosts import HostQueries
@@ -136,6 +138,11 @@ SERVED = (
     whitelists.show_ip_whitelist,
     whitelists.update_ip_whitelist,
     whitelists.update_ip_whitelist_async,
+    backups.copy_instance,
+    backups.list_backup_records,
+    backups.list_backups,
+    backups.delete_backup_file,
+    backups.list_backup_file_links,
     templates.list_config_templates,
     templates.show_config_template,
     templates.create_custom_template,
@@ -157,7 +164,6 @@ SERVED = (
     client_connections.show_instance_ssl_detail,
     client_connections.update_ssl_switch,
     client_connections.download_ssl_cert,
-    empty_lists.list_backup_records,
     empty_lists.list_restore_records,
     empty_lists.list_redislog,
     empty_lists.list_offline_key_analysis_task,
@@ -196,13 +202,14 @@ _OPEN = {
     ("GET", "/docs"),
     ("GET", "/metrics"),
     ("GET", client_connections.AUTHORITY_PATH),
+    ("GET", backups.FILES),
     ("POST", "/v3/auth/tokens"),
     ("POST", session.PATH),
     ("GET", "/console/"),
     *(("GET", path) for path in console_pages.PATHS),
 }
-"""Endpoints that need no authentication: public descriptions and pages, sign-in, and metrics, which have their own
-token."""
+"""Endpoints that need no authentication: public descriptions and pages, sign-in, and metrics and files of backups,
+which have tokens of their own."""
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
@@ -229,6 +236,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     tokens: TokenService
     users: UserQueries
     templates: TemplateService
+    backups: BackupService
 
 
 class Metrics(RequestMetrics, Protocol):
@@ -275,6 +283,7 @@ def create_app(
         "tokens": services.tokens,
         "users": services.users,
         "templates": services.templates,
+        "backups": services.backups,
         "authenticator": authenticator,
         "streams": streams,
     }
@@ -285,6 +294,7 @@ def create_app(
             *pages(describe(SERVED)),
             client_connections.show_authority,
             metrics_page(settings, metrics.text),
+            backups.download_backup_file,
             *console_pages.ROUTES,
             *session.ROUTES,
         ],

@@ -37,6 +37,7 @@ _CODES = {
     "security_group_id": errors.INVALID_SECURITY_GROUP_ID,
     "subnet_id": errors.INVALID_SUBNET_ID,
     "instance_backup_policy": errors.INVALID_BACKUP_POLICY,
+    "remark": errors.INVALID_REMARK,
     "maintain_begin": errors.INVALID_MAINTENANCE_WINDOW,
     "maintain_end": errors.INVALID_MAINTENANCE_WINDOW,
     "enable_ssl": errors.INVALID_ENABLE_SSL,

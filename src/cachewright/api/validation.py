@@ -14,6 +14,7 @@ import msgspec
 from cachewright import errors, flavors
 from cachewright.api import requests
 from cachewright.api.access_validation import disabled_commands, first_password
+from cachewright.api.backup_policies import policy_attribute
 from cachewright.api.requests import refused
 from cachewright.api.schemas.configurations import UpdateConfigBody
 from cachewright.api.schemas.flavors import ZONE
@@ -21,8 +22,10 @@ from cachewright.api.schemas.instance_bodies import MOST_TAGS, CreateBody, Resiz
 from cachewright.api.schemas.instance_changes import TagsBody, UpdateBody, retagged
 from cachewright.api.schemas.instances import InstancesQuery
 from cachewright.api.texts import require_line, require_lines, require_tags
+from cachewright.clock import now_ms
 from cachewright.errors import ApiError
 from cachewright.flavors import Flavor
+from cachewright.model.backup_policies import policy_of
 from cachewright.model.instances import Instance
 from cachewright.operations.requests import CreateRequest, ResizeRequest
 from cachewright.services.instance_attributes import AttributeChange
@@ -37,7 +40,6 @@ _NOT_SERVED = {
     "publicip_id": "public addresses are not served",
     "private_ip": "addresses cannot be chosen",
     "access_user": "it is for Memcached",
-    "instance_backup_policy": "backups are not served",
 }
 """Fields of CreateInstance that must be empty or false, with the reason."""
 
@@ -94,7 +96,8 @@ def create_request(body: CreateBody, zones: Sequence[str], client: str = "") -> 
         port=body.port,
         password=first_password(body),
         disabled_commands=disabled_commands(body.rename_commands) or (),
-        attributes={field: value for field, value in replayed.items() if value},
+        attributes={field: value for field, value in replayed.items() if value}
+        | policy_attribute(body.instance_backup_policy, None, now_ms()),
         template_id=body.template_id or None,
         enable_ssl=body.enable_ssl,
     )
@@ -159,14 +162,13 @@ def attribute_change(body: UpdateBody, instance: Instance) -> AttributeChange:
     """ApiError with the code of the invalid field."""
     if body.port not in {None, instance.seed_port}:
         raise refused("port", "it cannot be changed")
-    if body.instance_backup_policy:
-        raise refused("instance_backup_policy", _NOT_SERVED["instance_backup_policy"])
     _require_maintenance_window(body.maintain_begin, body.maintain_end)
     require_lines("description", body.description)
     require_line("security_group_id", body.security_group_id)
     texts: dict[str, Any] = {field: getattr(body, field) for field in ("description", "security_group_id")}
     window = {"maintain_begin": body.maintain_begin or None, "maintain_end": body.maintain_end or None}
     changed = {field: value for field, value in (texts | window).items() if value is not None}
+    changed |= policy_attribute(body.instance_backup_policy, policy_of(instance.attributes), now_ms())
     return AttributeChange(name=body.name, attributes=changed)
 
 

@@ -1,5 +1,6 @@
 """`cachewright doctor`: checks what a server and its caches need. It changes nothing."""
 
+import asyncio
 import fcntl
 import os
 import resource
@@ -15,11 +16,13 @@ from typing import Annotated, Literal
 import msgspec
 from cyclopts import Parameter
 
+from cachewright.backups.storage import Storage, StorageFailed, parse_storage_url
 from cachewright.cli import exposure
 from cachewright.cli.remote.output import AsJson, console, print_json
 from cachewright.cli.settings import (
     BUS_PORTS,
     NODE_ADDRESS,
+    BackupStorage,
     BusPorts,
     DatabaseUrl,
     Haproxy,
@@ -85,6 +88,7 @@ def doctor(
     bus_ports: BusPorts = BUS_PORTS,
     jemalloc: Jemalloc = "auto",
     haproxy: Haproxy = "auto",
+    backup_storage: BackupStorage = None,
     json: AsJson = False,
 ) -> None:
     """Check this host, a data directory and its server, and suggest fixes. Exits with 1 if a check failed.
@@ -95,6 +99,7 @@ def doctor(
         address, peers = Listen.parse(listen), parse_ports(bus_ports)
         nodes = parse_node_address(node_address)
         url, proxy = read_database_url(database_url), haproxy_binary(haproxy)
+        storage = backup_storage and parse_storage_url(backup_storage)
     except ValueError as error:
         raise UsageError(str(error)) from error
     settings = Settings(
@@ -107,6 +112,7 @@ def doctor(
         jemalloc=absolute_library(jemalloc),
         other_valkey_binaries=tuple(map(absolute_binary, other_valkey_binary)),
         haproxy_binary=proxy,
+        backup_storage=storage,
     )
     if valkey_binary:
         settings = msgspec.structs.replace(settings, valkey_binary=absolute_binary(valkey_binary))
@@ -225,6 +231,20 @@ def _disk(settings: Settings) -> Iterator[Finding]:
         yield Finding("disk", "ok", message)
 
 
+def _backups(settings: Settings) -> Iterator[Finding]:
+    """The storage of backups must take, return and delete an object. The folder in the data directory needs no check
+    before its first use."""
+    if settings.backup_storage is None and not (settings.data_dir / "backups").exists():
+        return
+    try:
+        asyncio.run(Storage.open(settings.backup_url).probe())
+    except StorageFailed as error:
+        remedy = "Correct --backup-storage or its credentials in the environment."
+        yield Finding("backups", "fail", str(error), remedy)
+    else:
+        yield Finding("backups", "ok", settings.backup_url)
+
+
 def _folder(settings: Settings) -> Iterator[Finding]:
     folder = settings.data_dir
     if not folder.exists():
@@ -338,6 +358,7 @@ _LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _allocated,
     _hosts,
     _disk,
+    _backups,
     _folder,
     _exposure,
     _database,

@@ -58,6 +58,14 @@ Haproxy = Annotated[
         env_var="CACHEWRIGHT_HAPROXY",
     ),
 ]
+BackupStorage = Annotated[
+    str | None,
+    Parameter(
+        help="file:///FOLDER or s3://BUCKET/PREFIX for backups; a folder in the data directory if not given. "
+        "Credentials are read from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, ...",
+        env_var="CACHEWRIGHT_BACKUP_STORAGE",
+    ),
+]
 DatabaseUrl = Annotated[
     str | None,
     Parameter(

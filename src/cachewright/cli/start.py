@@ -9,11 +9,13 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter, validators
 
+from cachewright.backups.storage import parse_storage_url
 from cachewright.cli.environment import StartupError
 from cachewright.cli.serve import serve_until_stopped
 from cachewright.cli.settings import (
     BUS_PORTS,
     NODE_ADDRESS,
+    BackupStorage,
     BusPorts,
     DatabaseUrl,
     Haproxy,
@@ -107,6 +109,7 @@ def serve(
     ] = 0,
     jemalloc: Jemalloc = "auto",
     haproxy: Haproxy = "auto",
+    backup_storage: BackupStorage = None,
     giant_key_mb: Annotated[
         int,
         Parameter(
@@ -178,6 +181,7 @@ def serve(
             jemalloc=absolute_library(jemalloc),
             other_valkey_binaries=tuple(map(absolute_binary, other_valkey_binary)),
             haproxy_binary=haproxy_binary(haproxy),
+            backup_storage=backup_storage and parse_storage_url(backup_storage),
             giant_key_mb=giant_key_mb,
             queue_polling=queue_polling,
             log_format=log_format,

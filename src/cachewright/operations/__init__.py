@@ -4,7 +4,7 @@
 
 - `requests`, `acceptance` and `admission` decide whether a request becomes a task
 - `create`, `resize`, `resize_check`, `restart`, `upgrade`, `configure`, `users`, `client_access`, `confirm`,
-  `scan_expired` and `delete` validate requests and make plans
+  `scan_expired`, `backup` and `delete` validate requests and make plans
 - `resize` holds the parts of a resize plan: observation, plan, cost model, steps
 - `actions` perform the sub-steps, in an `OperationContext` (`context`)
 - `execution` binds operations to the engine, `instance_status` sets the status when a task ends
@@ -13,6 +13,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from cachewright.operations.backup import BACKUP
 from cachewright.operations.client_access import CHANGE_WHITELIST, SWITCH_TLS
 from cachewright.operations.configure import CONFIGURE
 from cachewright.operations.confirm import CONFIRM_CLIENT_ADDRESSES, CONFIRM_NO_TLS, CONFIRM_NO_WHITELIST
@@ -50,6 +51,7 @@ OPERATIONS: Mapping[str, Operation[Any, Any]] = {
         CONFIRM_NO_TLS,
         CONFIRM_NO_WHITELIST,
         SCAN_EXPIRED,
+        BACKUP,
         DELETE,
     )
 }

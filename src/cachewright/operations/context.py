@@ -7,6 +7,7 @@ import msgspec
 import sqlalchemy as sa
 
 from cachewright import errors
+from cachewright.backups.storage import Storage
 from cachewright.config import Settings
 from cachewright.hosts.host import CONFIG, SERVER_VERSION, Host
 from cachewright.model.instances import Instance, Node
@@ -39,6 +40,10 @@ class OperationContext(msgspec.Struct, frozen=True):
     host: Host
     migrations: MigrationState
     hazards: HazardCounts = msgspec.field(default_factory=HazardCounts)
+
+    def backup_storage(self) -> Storage:
+        """The storage of backups. Raises StorageFailed."""
+        return Storage.open(self.settings.backup_url)
 
     async def instance(self, task: Task) -> Instance:
         def read() -> Instance:

@@ -7,6 +7,7 @@ import msgspec
 
 from cachewright.flavors import Flavor
 from cachewright.model.accounts import AccountRole
+from cachewright.model.backups import BackupKind
 from cachewright.model.instances import Role
 from cachewright.model.tasks import DEFAULT_MODE, MigrationMode
 from cachewright.operations.start_failure import StartFailure
@@ -107,6 +108,20 @@ class CommandsRequest(msgspec.Struct, frozen=True):
     """The commands that clients may not use from now on, in place of the present ones."""
 
     disabled: tuple[str, ...]
+
+
+class BackupRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A backup.
+
+    :ivar id: of the backup, a new UUID.
+    :ivar kind: `auto` for one by the schedule of the instance.
+    :ivar expires_at: when it may be deleted, epoch milliseconds; None for never.
+    """
+
+    id: str
+    kind: BackupKind = "manual"
+    remark: str = ""
+    expires_at: int | None = None
 
 
 class RebuildRequest(msgspec.Struct, frozen=True, kw_only=True):

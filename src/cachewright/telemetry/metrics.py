@@ -22,11 +22,13 @@ from prometheus_client.core import Metric
 import cachewright
 from cachewright.model.tasks import ENDED, UNFINISHED, Task
 from cachewright.operations import OPERATIONS
+from cachewright.operations.backup import BACKUP
 from cachewright.services.tokens import OUTCOMES, Outcome
-from cachewright.store import counts, hosts
+from cachewright.store import backups, counts, hosts
 from cachewright.store.database import Database
 from cachewright.tasks.forecast import MARKS
 from cachewright.tasks.operation import CANCELLED
+from cachewright.telemetry.backup_metrics import of_backups
 from cachewright.telemetry.monitor_metrics import Monitors, gauge, of_monitors
 from cachewright.telemetry.predictions import AT_BEGIN, HELD, Prediction, latest, outcomes
 
@@ -158,6 +160,8 @@ class Metrics:
     def _count_moved(self, task: Task) -> None:
         """Count bytes moved since the last change. Bytes from before the first change seen were moved under an earlier
         server."""
+        if task.kind == BACKUP.kind:
+            return
         moved = sum(sub.done for step in task.steps for sub in step.sub_steps if sub.work.unit == "bytes")
         self._migrated.inc(max(0.0, moved - self._moved.get(task.id, moved)))
         self._moved[task.id] = moved
@@ -170,6 +174,7 @@ class Metrics:
             waiting = counts.waiting_deliveries(connection)
             hosted = hosts.node_counts(connection)
             states = [(host.name, host.zone, host.state) for host in hosts.every(connection)]
+            last = backups.last_good(connection)
         # A count of 0 is exported as well: an alert on a missing series would stay silent.
         counted = dict.fromkeys(itertools.product(OPERATIONS, UNFINISHED), 0) | unfinished
         there = dict.fromkeys(("RUNNING", "ERROR"), 0) | statuses
@@ -180,6 +185,7 @@ class Metrics:
         )
         labels = ("host", "zone", "state")
         yield gauge("cachewright_host_nodes", "Nodes.", labels, ((of, hosted.get(of[0], 0)) for of in states))
+        yield from of_backups(last)
         if self._monitors:
             yield from of_monitors(self._monitors)
 

@@ -25,6 +25,7 @@ from cachewright.config import Settings
 from cachewright.errors import ApiError
 from cachewright.model.identity import Identity
 from cachewright.services.audit_log import AuditLog
+from cachewright.services.backups import BackupService
 from cachewright.services.client_access import ClientAccess
 from cachewright.services.hosts import HostQueries
 from cachewright.services.instance_access import InstanceAccess
@@ -67,6 +68,7 @@ Rebuilds: TypeAlias = NamedDependency[RebuildService]
 Switchovers: TypeAlias = NamedDependency[SwitchoverService]
 Tokens: TypeAlias = NamedDependency[TokenService]
 Users: TypeAlias = NamedDependency[UserQueries]
+Backups: TypeAlias = NamedDependency[BackupService]
 Templates: TypeAlias = NamedDependency[TemplateService]
 
 
@@ -80,6 +82,7 @@ InstanceId: TypeAlias = Annotated[FromPath[str], PathFormat(requests.instance_id
 GroupId: TypeAlias = Annotated[FromPath[str], PathFormat(str.lower)]
 NodeId: TypeAlias = Annotated[FromPath[str], PathFormat(str.lower)]
 AccountId: TypeAlias = Annotated[FromPath[str], PathFormat(str.lower)]
+BackupId: TypeAlias = Annotated[FromPath[str], PathFormat(str.lower)]
 TaskId: TypeAlias = Annotated[FromPath[str], PathFormat(requests.task_id)]
 TemplateId: TypeAlias = Annotated[FromPath[str], PathFormat(str)]
 WebhookId: TypeAlias = Annotated[FromPath[str], PathFormat(requests.webhook_id)]

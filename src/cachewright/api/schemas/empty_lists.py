@@ -3,11 +3,6 @@
 import msgspec
 
 
-class BackupRecords(msgspec.Struct, frozen=True):
-    total_num: int = 0
-    backup_record_response: tuple[()] = ()
-
-
 class RestoreRecords(msgspec.Struct, frozen=True):
     total_num: int = 0
     restore_record_response: tuple[()] = ()

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from cachewright.api.schemas.backup_policies import PolicyBody
 from cachewright.model.tasks import DEFAULT_MODE, MigrationMode
 
 MOST_TAGS = 20
@@ -62,7 +63,7 @@ class CreateBody(msgspec.Struct, frozen=True, kw_only=True):
     access_user: str | None = None
     template_id: str | None = None
     rename_commands: dict[str, Any] = {}
-    instance_backup_policy: dict[str, Any] = {}
+    instance_backup_policy: PolicyBody | None = None
 
 
 class ResizeBody(msgspec.Struct, frozen=True, kw_only=True):

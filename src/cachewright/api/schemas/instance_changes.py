@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from cachewright.api.schemas.backup_policies import PolicyBody
 from cachewright.api.schemas.instance_bodies import MOST_TAGS, Description, Name, OptionalText, Tag
 from cachewright.model.instances import Instance
 
@@ -14,8 +15,7 @@ MOST_IDS = 50
 
 class UpdateBody(msgspec.Struct, frozen=True, kw_only=True):
     """Omitted fields do not change. `rename_commands` replaces the disabled commands, unless it is empty: an empty name
-    disables a command, its own name does not. `instance_backup_policy` must be empty, `port` must be the present port.
-    """
+    disables a command, its own name does not. `port` must be the present port."""
 
     name: Name | None = None
     description: Description | None = None
@@ -24,7 +24,7 @@ class UpdateBody(msgspec.Struct, frozen=True, kw_only=True):
     security_group_id: OptionalText = None
     port: int | None = None
     rename_commands: dict[str, Any] = {}
-    instance_backup_policy: dict[str, Any] = {}
+    instance_backup_policy: PolicyBody | None = None
 
 
 class BatchDeleteQuery(msgspec.Struct, frozen=True):

@@ -6,9 +6,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from cachewright.api.schemas import iso
+from cachewright.api.schemas.backup_policies import InstanceBackupPolicy, shown_policy
 from cachewright.api.schemas.flavors import RESOURCE_TYPE, SERVICE_TYPE, ZONE
 from cachewright.api.schemas.paging import Limit, Offset
 from cachewright.flavors import MEGABYTE, Flavor, parse
+from cachewright.model.backup_policies import policy_of
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
 from cachewright.operations.maintenance_window import times_of
@@ -154,7 +156,7 @@ class ShownInstance(InstanceItem, frozen=True, kw_only=True):
     domain_name_info: DomainNameInfo = DomainNameInfo()
     enterprise_project_name: str | None
     inquery_spec_code: str
-    instance_backup_policy: None = None
+    instance_backup_policy: InstanceBackupPolicy | None
     product_type: str = "generic"
     security_group_name: str | None
     storage_type: str = "DRAM"
@@ -184,6 +186,7 @@ def shown(instance: Instance, nodes: Sequence[Node], used_memory: int, unfinishe
         service_task_id=next(iter(upgrades), ""),
         backend_addrs=",".join(f"{node.host}:{node.port}" for node in nodes),
         bandwidth_info=BandwidthInfo(bandwidth=assured, assured_bandwidth=assured),
+        instance_backup_policy=shown_policy(policy_of(instance.attributes), instance.project_id),
         db_number=topology_of(instance.spec_code).databases,
         enterprise_project_name=instance.attributes.get("enterprise_project_name"),
         inquery_spec_code=instance.spec_code,

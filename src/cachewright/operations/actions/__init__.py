@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cachewright.operations.actions import (
+    backup,
     checks,
     client_access,
     cluster,
@@ -24,6 +25,10 @@ from cachewright.operations.actions.action import Action
 from cachewright.tasks.operation import PLAN, RECOVER, Policy
 
 _ALL: tuple[Action[Any], ...] = (
+    backup.take_snapshot,
+    backup.check_snapshot,
+    backup.store_shard,
+    backup.store_manifest,
     checks.check_resources,
     checks.check_status,
     client_access.move_port,

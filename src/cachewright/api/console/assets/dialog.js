@@ -2,7 +2,7 @@
 
 import { h, show } from "/console/dom.js";
 
-/** `fields` are nodes; `act` runs on confirmation. The dialog shows its error, or closes when it succeeds. */
+/** `fields` are nodes; `act` runs on confirmation. The dialog shows its error, or closes when it succeeds, unless it returns false. */
 export function dialog(title, fields, verb, act, { danger = false, ready = true } = {}) {
   const wrong = h("p", { class: "wrong", role: "alert" });
   const button = h("button", { type: "submit", class: danger ? "danger" : null, disabled: !ready }, verb);
@@ -15,8 +15,7 @@ export function dialog(title, fields, verb, act, { danger = false, ready = true 
     button.disabled = true;
     show(wrong);
     try {
-      await act(box);
-      box.close();
+      if (await act(box) !== false) box.close();
     } catch (error) {
       wrong.textContent = error.message;
       button.disabled = false;

@@ -1,7 +1,8 @@
-// Page of one instance: owners of slots, statistics of the last hour, nodes, tasks, connections, accounts and parameters.
+// Page of one instance: owners of slots, statistics of the last hour, nodes, tasks, backups, connections, accounts and parameters.
 
 import { accounts } from "/console/accounts.js";
 import { ask, follow, may } from "/console/api.js";
+import { backups } from "/console/backups.js";
 import { chart } from "/console/chart.js";
 import { colour, shardOf } from "/console/colours.js";
 import { connections } from "/console/connections.js";
@@ -18,24 +19,26 @@ import { ENDED, taskTable } from "/console/tasks.js";
 
 const STATISTICS_MS = 5000;
 const TASKS_MS = 1000;
+const BACKUPS = 50;
 const CHARTS = [["Memory in use", "used_memory", size], ["Keys", "keys", number],
   ["Commands per second", "ops_per_second", number], ["Sent", "output_kbps", (kb) => `${size(kb * 1024)}/s`]];
 
 export async function instancePage(main, { signal, titled }, id) {
   const wrong = h("p", { class: "wrong", role: "alert" });
   const servers = h("p", { class: "note versions" });
-  const [heading, faults, running, picture, shards, charts, tasks, access, users, settings] = Array.from({ length: 10 }, () => h("div"));
+  const [heading, faults, running, picture, shards, charts, tasks, copies, access, users, settings] = Array.from({ length: 11 }, () => h("div"));
   const panel = (title, name, content) => h("section", { class: `card ${name}` }, h("h2", {}, title), content);
   const [slotsPanel, nodesPanel] = [panel("Slots", "slots", picture), panel("Shards", "shards", shards)];
   const pair = h("div", { class: "two" }, slotsPanel, nodesPanel);
   show(main, wrong, heading, servers, faults, running, pair,
-    panel("The last hour", "hour", charts), panel("Tasks", "tasks", tasks),
+    panel("The last hour", "hour", charts), panel("Tasks", "tasks", tasks), panel("Backups", "backups", copies),
     panel("Connections", "connections", access), panel("Accounts", "accounts", users), panel("Parameters", "parameters", settings));
 
   let spec = null;
   let drawn = null;
   let taskId;
   let nextTasks;
+  let nextBackups;
 
   const draw = (event, state) => {
     if (signal.aborted) return;
@@ -64,6 +67,7 @@ export async function instancePage(main, { signal, titled }, id) {
       version(servers, state, drawTasks);
       drawAccounts(state);
       drawConnections(state);
+      drawBackups(state);
     }
   };
 
@@ -97,6 +101,20 @@ export async function instancePage(main, { signal, titled }, id) {
       [`instances/${id}/ssl`, `instance/${id}/whitelist`].map((path) => ask("GET", path))).catch(() => []);
     const done = () => Promise.all([drawTasks(), drawConnections(state)]);
     if (whitelist && !signal.aborted) show(access, ...connections(state, tls, whitelist, done));
+  }
+
+  /** Repeats while a backup is made or deleted. */
+  async function drawBackups(state) {
+    clearTimeout(nextBackups);
+    const [listed, shown] = await Promise.all([`instances/${id}/backups?limit=${BACKUPS}`, `instances/${id}`].map((path) => ask("GET", path))).catch(() => []);
+    if (!listed || signal.aborted) return;
+    const records = listed.backup_record_response;
+    const done = () => Promise.all([drawTasks(), drawBackups(state)]);
+    show(copies, ...backups({ ...state, task: shown.task }, records, shown.instance_backup_policy?.policy, done));
+    if (records.some((record) => !["succeed", "failed"].includes(record.status))) {
+      clearTimeout(nextBackups);
+      nextBackups = setTimeout(() => signal.aborted || drawBackups(state), TASKS_MS);
+    }
   }
 
   async function drawStatistics() {

@@ -1,0 +1,64 @@
+"""Reading the files of a backup. Everything is verified: each chunk when it is decrypted, the whole file at its end."""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from pathlib import Path
+
+from cachewright.backups.encryption import ChunkCipher, object_count, object_name, sealed_lengths
+from cachewright.backups.manifest import Manifest, SavedShard
+from cachewright.backups.storage import BackupDamaged, Storage
+
+_PART_BYTES = 4 * 1024 * 1024
+_OWNER_ONLY = 0o600
+
+
+async def read_shard(storage: Storage, manifest: Manifest, shard: SavedShard) -> AsyncGenerator[bytes, None]:
+    """Yield the RDB file of a shard. Raises BackupDamaged as soon as a chunk is not the original one, and at the end if
+    the file is not; StorageFailed."""
+    cipher = ChunkCipher(shard.key, manifest.folder, shard.shard, shard.size)
+    lengths = sealed_lengths(shard.size)
+    number, wanted = 0, next(lengths)
+    digest, size = hashlib.sha256(), 0
+    waiting = bytearray()
+    for place in range(object_count(shard.size)):
+        async with aclosing(storage.stream(object_name(manifest.folder, shard.shard, place), _PART_BYTES)) as parts:
+            async for part in parts:
+                waiting += part
+                while wanted and len(waiting) >= wanted:
+                    chunk = cipher.decrypt(number, bytes(waiting[:wanted]))
+                    del waiting[:wanted]
+                    digest.update(chunk)
+                    size += len(chunk)
+                    yield chunk
+                    number, wanted = number + 1, next(lengths, 0)
+    if waiting or wanted or size != shard.size or digest.hexdigest() != shard.sha256:
+        raise BackupDamaged(f"shard {shard.shard} of backup {manifest.backup_id}: the file is not the original one")
+
+
+async def fetch_shard(
+    storage: Storage, manifest: Manifest, shard: SavedShard, target: Path, progress: Callable[[int], None]
+) -> None:
+    """Store the RDB file of a shard at `target`, durably and readable by its owner only. The file is there whole or not
+    at all. Raises as `read_shard`, and OSError.
+
+    :param progress: called with the bytes that are stored.
+    """
+    partial = target.with_name(f"{target.name}.partial")
+    partial.unlink(missing_ok=True)
+    done = 0
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY), "wb") as file:
+        async with aclosing(read_shard(storage, manifest, shard)) as chunks:
+            async for chunk in chunks:
+                await asyncio.to_thread(file.write, chunk)
+                done += len(chunk)
+                progress(done)
+        await asyncio.to_thread(_store, file.fileno(), file.flush)
+    partial.replace(target)
+
+
+def _store(descriptor: int, flush: Callable[[], None]) -> None:
+    flush()
+    os.fsync(descriptor)

@@ -1,0 +1,186 @@
+"""The storage of backups: a folder, or a bucket of an S3-compatible service, through obstore.
+
+An object is put whole, and is there whole or not at all. Credentials of a service come from the environment
+(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL, ...): neither the URL nor arguments of the
+process have them.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import LocalStore, ObjectStore, from_url
+
+from cachewright.errors import CachewrightError
+
+_SCHEMES = ("file", "s3")
+_CONNECT_SECONDS, _ANSWER_SECONDS = 5, 60
+_RETRIES, _RETRY_SECONDS = 2, 30
+_PROBE = "probe"
+_OWNER_ONLY = 0o700
+
+
+class StorageFailed(CachewrightError):
+    """The storage does not answer, refuses, or is full."""
+
+
+class BackupDamaged(CachewrightError):
+    """A backup or a part of it is missing, was changed, or was encrypted with another key."""
+
+
+def parse_storage_url(text: str) -> str:
+    """Return the URL of a storage: `file:///FOLDER` or `s3://BUCKET[/PREFIX]`. Raises ValueError with a message for
+    people."""
+    try:
+        parts = urlsplit(text)
+        is_known = parts.scheme in _SCHEMES and not (parts.query or parts.fragment or parts.username or parts.password)
+        is_named = bool(parts.netloc) if parts.scheme == "s3" else not parts.netloc and parts.path.startswith("/")
+    except ValueError:
+        is_known = is_named = False
+    if not (is_known and is_named):
+        raise ValueError(f"{text!r} is not a URL such as file:///srv/backups or s3://bucket/prefix without credentials")
+    return text.rstrip("/")
+
+
+class Storage:
+    """Methods raise StorageFailed. Names are relative to the URL, with `/` between folders."""
+
+    def __init__(self, store: ObjectStore, name: str, folder: Path | None) -> None:
+        """:param folder: of a storage on this host."""
+        self._store = store
+        self.name = name
+        self._folder = folder
+
+    @classmethod
+    def open(cls, url: str) -> "Storage":
+        """Return the storage of a URL as `parse_storage_url` returns it. Asks nothing of a service. A folder is created
+        if it is missing, for its owner only."""
+        parts = urlsplit(url)
+        with _failures(url):
+            if parts.scheme == "file":
+                folder = Path(unquote(parts.path))
+                folder.mkdir(mode=_OWNER_ONLY, parents=True, exist_ok=True)
+                return cls(LocalStore(prefix=folder), url, folder)
+            store = from_url(
+                url,
+                client_options={
+                    "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
+                    "timeout": timedelta(seconds=_ANSWER_SECONDS),
+                    "allow_http": True,  # an endpoint of the own network; the objects are encrypted
+                },
+                retry_config={"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=_RETRY_SECONDS)},
+            )
+            return cls(store, url, None)
+
+    async def put(self, name: str, content: bytes, *, new: bool = False) -> bool:
+        """Store an object durably. With `new` it does not replace another one: then return False."""
+        with _failures(self.name):
+            try:
+                await obstore.put_async(
+                    self._store, name, content, mode="create" if new else "overwrite", use_multipart=False
+                )
+            except AlreadyExistsError:
+                return False
+            if self._folder:
+                await asyncio.to_thread(_sync, self._folder, name)
+        return True
+
+    async def get(self, name: str) -> bytes | None:
+        """Return an object, None if there is none."""
+        with _failures(self.name):
+            try:
+                return bytes(await (await obstore.get_async(self._store, name)).bytes_async())
+            except FileNotFoundError:
+                return None
+
+    async def stream(self, name: str, part_bytes: int) -> AsyncGenerator[bytes, None]:
+        """Yield an object in parts of about this size. Raises BackupDamaged if there is none."""
+        with _failures(self.name):
+            try:
+                result = await obstore.get_async(self._store, name)
+            except FileNotFoundError as error:
+                raise BackupDamaged(f"{name} is missing in {self.name}") from error
+            async for part in result.stream(min_chunk_size=part_bytes):
+                yield bytes(part)
+
+    async def size(self, name: str) -> int | None:
+        """Return the bytes of an object, None if there is none."""
+        with _failures(self.name):
+            try:
+                return int((await obstore.head_async(self._store, name))["size"])
+            except FileNotFoundError:
+                return None
+
+    async def names(self, prefix: str) -> list[str]:
+        """Return the names of all objects below a folder."""
+        with _failures(self.name):
+            found = obstore.list(self._store, prefix)
+            return [str(entry["path"]) async for batch in found for entry in batch]
+
+    async def remove(self, prefix: str) -> None:
+        """Delete all objects below a folder, also what an interrupted `put` has left there."""
+        for name in await self.names(prefix):
+            with _failures(self.name):
+                try:
+                    await obstore.delete_async(self._store, name)
+                except FileNotFoundError:
+                    continue
+        if self._folder:
+            with _failures(self.name):
+                await asyncio.to_thread(_remove_folder, self._folder / prefix)
+
+    async def remove_object(self, name: str) -> None:
+        """Delete an object, if there is one."""
+        with _failures(self.name):
+            try:
+                await obstore.delete_async(self._store, name)
+            except FileNotFoundError:
+                return
+
+    async def probe(self) -> None:
+        """Write, read and delete an object."""
+        await self.put(_PROBE, b"probe")
+        if await self.get(_PROBE) != b"probe":
+            raise StorageFailed(f"{self.name} does not return what was stored")
+        await self.remove_object(_PROBE)
+
+
+@contextmanager
+def _failures(name: str) -> Iterator[None]:
+    """Turn errors of the library into StorageFailed. Its messages have further lines for its developers."""
+    try:
+        yield
+    except (BaseError, OSError, ValueError) as error:
+        first = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise StorageFailed(f"{name}: {first[:300]}") from error
+
+
+def _sync(folder: Path, name: str) -> None:
+    """Write a file and the folders above it to the disk."""
+    path = folder / name
+    while True:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if path == folder:
+            return
+        path = path.parent
+
+
+def _remove_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()
+        else:
+            path.unlink(missing_ok=True)
+    folder.rmdir()

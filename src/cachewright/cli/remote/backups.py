@@ -1,0 +1,167 @@
+"""`cachewright backups`."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+from cyclopts import App, Parameter, validators
+
+from cachewright.cli.remote.instances import Instance, Wait, follow, found
+from cachewright.cli.remote.output import AsJson, print_json, print_table, size
+from cachewright.client.account import DEFAULT_TARGET, Target
+from cachewright.client.errors import CommandFailed, Unreachable
+from cachewright.client.http import ApiClient
+
+app = App(name="backups", help="Backups of instances: list, create, delete, links, download, verify.")
+app.command("cachewright.cli.admin.backups:verify")
+
+_ALL = 1000
+_SHORT_SECONDS, _LONG_SECONDS = 300, 24 * 3600
+_SILENCE_SECONDS = 60.0
+_OWNER_ONLY = 0o600
+
+Backup = Annotated[str, Parameter(help="Id of a backup.")]
+Remark = Annotated[str, Parameter(help="Remark of at most 128 characters.")]
+Expires = Annotated[
+    int,
+    Parameter(
+        help="Seconds for which the links are valid.",
+        validator=validators.Number(gte=_SHORT_SECONDS, lte=_LONG_SECONDS),
+    ),
+]
+
+
+@app.command(name="list")
+def show_all(
+    instance: Annotated[str | None, Parameter(help="Id or name of an instance; all of the project without it.")] = None,
+    *,
+    target: Target = DEFAULT_TARGET,
+    json: AsJson = False,
+) -> None:
+    """List backups, newest first, also those of deleted instances.
+
+    Example: cachewright backups list cache
+    """
+    server = ApiClient(target.account())
+    path = "backups" if instance is None else f"instances/{found(server, instance)['instance_id']}/backups"
+    body = server.ask("GET", path, limit=_ALL)
+    if json:
+        print_json(body)
+        return
+    rows = [
+        (
+            item["backup_id"],
+            item["instance_name"],
+            item["status"],
+            f"{float(item['progress']):.0f} %" if item["status"] == "backuping" else size(item["size"]),
+            item["backup_type"],
+            item["taken_at"],
+            item["expires_at"],
+            item["error_code"] or item["remark"],
+        )
+        for item in body["backup_record_response"]
+    ]
+    print_table(("ID", "INSTANCE", "STATUS", "SIZE", "TYPE", "TAKEN", "EXPIRES", "REMARK"), rows, right=("SIZE",))
+
+
+@app.command
+def create(
+    instance: Instance,
+    *,
+    remark: Remark = "",
+    target: Target = DEFAULT_TARGET,
+    wait: Wait = False,
+    json: AsJson = False,
+) -> None:
+    """Back up an instance: all shards at one moment.
+
+    Example: cachewright backups create cache --remark "before the sale" --wait
+    """
+    server = ApiClient(target.account())
+    instance_id = found(server, instance)["instance_id"]
+    answer = server.ask("POST", f"instances/{instance_id}/backups", {"remark": remark, "backup_format": "rdb"})
+    follow(server, instance_id, answer if json else answer["backup_id"], wait, json)
+
+
+@app.command
+def delete(backup: Backup, *, target: Target = DEFAULT_TARGET) -> None:
+    """Delete a backup.
+
+    Example: cachewright backups delete 8f6a2c1e-6f0e-4d7c-9a41-5e0f3c8f9a10
+    """
+    server = ApiClient(target.account())
+    server.ask("DELETE", _path(server, backup))
+
+
+@app.command
+def links(
+    backup: Backup,
+    *,
+    expires: Expires = _SHORT_SECONDS,
+    target: Target = DEFAULT_TARGET,
+    json: AsJson = False,
+) -> None:
+    """Print links to the files of a backup. Who has a link can read all data of its file until it expires.
+
+    Example: cachewright backups links 8f6a2c1e-6f0e-4d7c-9a41-5e0f3c8f9a10 --expires 3600
+    """
+    body = _links(ApiClient(target.account()), backup, expires)
+    if json:
+        print_json(body)
+        return
+    for item in body["links"]:
+        print(item["link"])
+
+
+@app.command
+def download(
+    backup: Backup,
+    *,
+    folder: Annotated[Path, Parameter(help="Folder for the files.")] = Path(),
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """Download the RDB files of a backup, one for each shard, decrypted and verified by the server.
+
+    Example: cachewright backups download 8f6a2c1e-6f0e-4d7c-9a41-5e0f3c8f9a10 --folder ./files
+    """
+    account = target.account()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with httpx.Client(verify=account.ca_file or True, timeout=_SILENCE_SECONDS) as http:
+            for item in _links(ApiClient(account), backup, _LONG_SECONDS)["links"]:
+                path = folder / Path(item["file_name"]).name
+                _download(http, item["link"], path)
+                print(path)
+    except OSError as error:
+        raise CommandFailed(f"cannot write to {folder}: {error.strerror or error}") from error
+    except httpx.HTTPError as error:
+        raise Unreachable(f"the download was interrupted: {error or type(error).__name__}") from error
+
+
+def _download(http: httpx.Client, link: str, path: Path) -> None:
+    """Store a file that only its owner can read; whole or not at all."""
+    partial = path.with_name(f"{path.name}.partial")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _OWNER_ONLY)
+    with os.fdopen(descriptor, "wb") as file, http.stream("GET", link) as answer:
+        if not answer.is_success:
+            content = answer.read()
+            raise CommandFailed(f"the server refuses the file: HTTP {answer.status_code} {content[:200]!r}")
+        for part in answer.iter_bytes():
+            file.write(part)
+    partial.replace(path)
+
+
+def _links(server: ApiClient, backup: str, seconds: int) -> Any:
+    return server.ask("POST", f"{_path(server, backup)}/links", {"expiration": seconds})
+
+
+def _path(server: ApiClient, backup: str) -> str:
+    """Path of a backup, which contains its instance. CommandFailed if the project has no such backup."""
+    offset = 0
+    while page := server.ask("GET", "backups", limit=_ALL, offset=offset)["backup_record_response"]:
+        for item in page:
+            if item["backup_id"] == backup:
+                return f"instances/{item['instance_id']}/backups/{backup}"
+        offset += len(page)
+    raise CommandFailed(f"there is no backup {backup!r}; see `cachewright backups list`")

@@ -1,0 +1,104 @@
+"""Delete backups that have expired or were deleted, and what is left of those that failed."""
+
+import asyncio
+import logging
+
+import msgspec
+import sqlalchemy as sa
+
+from cachewright.backups.manifest import manifest_name
+from cachewright.backups.spool import Spool
+from cachewright.backups.storage import StorageFailed
+from cachewright.clock import Clock, now_ms
+from cachewright.heartbeats import LoopHeartbeats
+from cachewright.logs import RARELY
+from cachewright.model.backups import Backup, BackupState, expired
+from cachewright.model.tasks import ENDED, Task
+from cachewright.operations.context import OperationContext
+from cachewright.store import backups, tasks
+from cachewright.tasks.operation import CANCELLED
+from cachewright.threads import in_background
+
+log = logging.getLogger(__name__)
+
+_ROUND_SECONDS = 5.0
+_KEPT_MS = 24 * 3600 * 1000
+"""Time for which the files of a failed backup stay, so that a retry of its task needs no other snapshot."""
+
+
+class BackupRetention:
+    def __init__(self, context: OperationContext, heartbeats: LoopHeartbeats, clock: Clock = now_ms) -> None:
+        self._context = context
+        self._heartbeats = heartbeats
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Delete until cancelled. What cannot be deleted now is tried again in the next round."""
+        while True:
+            self._heartbeats.beat("backup retention")
+            await self.sweep()
+            await asyncio.sleep(_ROUND_SECONDS)
+
+    async def sweep(self) -> None:
+        """One round. The record says that a backup is no longer one before its first object is deleted, and goes when
+        nothing of it is left."""
+        for backup in await in_background(self._mark):
+            try:
+                await self._remove(backup)
+            except (StorageFailed, OSError) as error:
+                log.warning("backup %s cannot be deleted now: %s", backup.id, error, extra=RARELY)
+            else:
+                await in_background(self._forget, backup)
+
+    def _mark(self) -> list[Backup]:
+        """Return the backups to remove, of which no task works on one."""
+        now = self._clock()
+        database = self._context.database
+        with database.read() as connection:
+            marked = [
+                *backups.in_states(connection, "expired", "deleted"),
+                *(backup for backup in backups.in_states(connection, "failed") if backup.ended_at is None),
+            ]
+            if not _unmarked(connection, now):
+                return marked
+        with database.write() as connection:
+            for backup, state in _unmarked(connection, now):
+                backups.change(connection, backup.id, state=state)
+                marked.append(msgspec.structs.replace(backup, state=state))
+        return marked
+
+    async def _remove(self, backup: Backup) -> None:
+        """Delete the manifest, then everything else."""
+        context = self._context
+        await in_background(Spool(context.settings.spool_dir / backup.id, context.database.cipher).clear)
+        storage = await in_background(context.backup_storage)
+        await storage.remove_object(manifest_name(backup.id))
+        await storage.remove(backup.id)
+
+    def _forget(self, backup: Backup) -> None:
+        """Delete the record of a backup. That of a failed one stays."""
+        with self._context.database.write() as connection:
+            if backup.state == "failed":
+                backups.change(connection, backup.id, ended_at=self._clock())
+            else:
+                backups.remove(connection, backup.id)
+
+
+def _unmarked(connection: sa.Connection, now: int) -> list[tuple[Backup, BackupState]]:
+    """Return the backups whose state should change, and to what."""
+    changes: list[tuple[Backup, BackupState]] = []
+    by_instance: dict[str, list[Backup]] = {}
+    for backup in backups.in_states(connection, "succeed"):
+        by_instance.setdefault(backup.instance_id, []).append(backup)
+    for own in by_instance.values():
+        changes += [(backup, "expired") for backup in expired(own, now)]
+    for backup in backups.in_states(connection, "pending"):
+        task = tasks.of_project(connection, backup.project_id, backup.task_id)
+        if task is None or (task.status in ENDED and _is_over(task, now)):
+            changes.append((backup, "failed"))
+    return changes
+
+
+def _is_over(task: Task, now: int) -> bool:
+    """Whether a retry of the task is not expected any more."""
+    return task.error_code == CANCELLED or (task.end_time or task.created_at) + _KEPT_MS <= now

@@ -1,0 +1,149 @@
+"""A backup of an instance: the data of all shards at one moment, verified and stored with all that a restore needs.
+
+Each shard sends its snapshot as it would to a new replica, if possible from a replica. The files are collected on the
+disk of the server, so that a slow storage does not make the nodes wait, and verified there before they are stored.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from cachewright import errors
+from cachewright.clock import now_ms
+from cachewright.errors import ApiError
+from cachewright.model.backups import MOST_MANUAL, Backup
+from cachewright.model.instances import Instance, Node
+from cachewright.model.tasks import Step, Task, Work
+from cachewright.operations.actions.backup import (
+    BackupParams,
+    ShardArguments,
+    TakeSnapshot,
+    check_snapshot,
+    store_manifest,
+    store_shard,
+    take_snapshot,
+)
+from cachewright.operations.actions.checks import CheckResources, check_resources
+from cachewright.operations.context import OperationContext, best_view
+from cachewright.operations.operation import Accepted, Operation
+from cachewright.operations.requests import BackupRequest
+from cachewright.operations.step_names import PRE_CHECK, RESOURCE_CHECK
+from cachewright.placement.capacity import Request as RoomRequest
+from cachewright.placement.capacity import Size
+from cachewright.store import backups
+from cachewright.tasks.operation import ActionFailed
+from cachewright.tasks.plan import build, effort
+from cachewright.valkey import key_deletion
+from cachewright.valkey.key_deletion import DeletionState
+from cachewright.valkey.topology import primaries
+
+_LANE = "instance"
+_SNAPSHOT, _CHECK, _STORE, _MANIFEST = "Snapshot.", "Snapshot check.", "Upload.", "Manifest."
+_SNAPSHOT_RATE, _CHECK_RATE, _STORE_RATE = 80_000_000.0, 150_000_000.0, 80_000_000.0
+"""Bytes of a data set in memory that pass in a second, before the first backup."""
+
+_SECONDS = 0.1
+
+
+class Backups(Operation[BackupRequest, BackupParams]):
+    kind = "backup"
+    name = "BACKUPING"
+    permission = "dcs:instance:backup"
+    params = BackupParams
+    outline = (PRE_CHECK, _SNAPSHOT, _CHECK, _STORE, _MANIFEST)
+    busy = errors.INSTANCE_BACKING_UP
+    status_while_running = "RUNNING"
+
+    def validate(self, instance: Instance, nodes: Sequence[Node], request: BackupRequest) -> Accepted[BackupParams]:
+        return Accepted(BackupParams(backup_id=request.id, kind=request.kind))
+
+    def expected_seconds(self, task: Task, nodes: Sequence[Node], dataset: int) -> float:
+        return 5 * _SECONDS + dataset * (1 / _SNAPSHOT_RATE + 1 / _CHECK_RATE + 1 / _STORE_RATE)
+
+    def required_room(self, nodes: Sequence[Node], params: BackupParams, dataset: int | None) -> RoomRequest | None:
+        return RoomRequest(size=Size(), disk=dataset or 0)
+
+    def requested(self, connection: sa.Connection, instance: Instance, request: BackupRequest, task: Task) -> None:
+        """Raises ApiError DCS.4039 if the instance has too many manual backups."""
+        if request.kind == "manual":
+            existing = [found for found in backups.of_instance(connection, instance.id) if found.kind == "manual"]
+            if sum(found.state in {"pending", "succeed"} for found in existing) >= MOST_MANUAL:
+                reason = f"an instance has at most {MOST_MANUAL} manual backups; delete one"
+                raise ApiError(errors.LIMIT_EXCEEDED, reason=reason)
+        backups.add(
+            connection,
+            Backup(
+                id=request.id,
+                project_id=instance.project_id,
+                instance_id=instance.id,
+                instance_name=instance.name,
+                spec_code=instance.spec_code,
+                kind=request.kind,
+                state="pending",
+                task_id=task.id,
+                remark=request.remark,
+                created_at=task.created_at,
+                expires_at=request.expires_at,
+            ),
+        )
+
+    async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
+        params = self.params_of(task)
+        await asyncio.to_thread(_require_pending, context, task)
+        instance, nodes, views = await context.look(task)
+        leads = primaries(nodes, best_view(views))
+        for shard in sorted({node.shard for node in nodes} - leads.keys()):
+            raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"shard {shard} has no primary now")
+        access = context.access(instance)
+        shards = sorted(leads)
+        states = await asyncio.gather(*(key_deletion.state(leads[shard], access) for shard in shards))
+        size = sum(state.used_memory for state in states)
+        stored_here = context.settings.backup_url.startswith("file:")
+        room = CheckResources(host_bytes=0, disk_bytes=size * (2 if stored_here else 1), rooms=())
+        keys = sum(state.keys for state in states)
+        seconds = _SECONDS + size / _SNAPSHOT_RATE
+        work = effort(_LANE, unit="keys", total=max(keys, 1), seconds=seconds, fixed=_SECONDS)
+        snapshot = take_snapshot.sub_step("Snapshot of all shards.", work, TakeSnapshot(params.backup_id))
+        found = list(zip(shards, states, strict=True))
+        return build(
+            task.run_id,
+            {
+                PRE_CHECK: [check_resources.sub_step(RESOURCE_CHECK, effort("check", seconds=_SECONDS), room)],
+                _SNAPSHOT: [snapshot],
+                _CHECK: [
+                    check_snapshot.sub_step(
+                        f"Snapshot check. Shard {shard}", _work(shard, state, _CHECK_RATE), _of(params, shard)
+                    )
+                    for shard, state in found
+                ],
+                _STORE: [
+                    store_shard.sub_step(f"Upload. Shard {shard}", _work(shard, state, _STORE_RATE), _of(params, shard))
+                    for shard, state in found
+                ],
+                _MANIFEST: [store_manifest.sub_step(_MANIFEST, effort(_LANE, seconds=_SECONDS), params)],
+            },
+        )
+
+    def succeeded(self, context: OperationContext, connection: sa.Connection, task: Task) -> None:
+        backups.change(connection, self.params_of(task).backup_id, state="succeed", ended_at=now_ms())
+
+
+def _of(params: BackupParams, shard: int) -> ShardArguments:
+    return ShardArguments(params.backup_id, shard)
+
+
+def _work(shard: int, state: DeletionState, rate: float) -> Work:
+    return effort(f"shard {shard}", unit="bytes", total=max(state.used_memory, 1), seconds=state.used_memory / rate)
+
+
+def _require_pending(context: OperationContext, task: Task) -> None:
+    """Raise ActionFailed if what a failed attempt has left was deleted already."""
+    with context.database.read() as connection:
+        found = backups.of_task(connection, task.id)
+    if found is None or found.state != "pending":
+        message = "what was left of this backup has been deleted; request another one"
+        raise ActionFailed(errors.BACKUP_NOT_FOUND, message, True)
+
+
+BACKUP = Backups()

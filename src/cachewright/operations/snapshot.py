@@ -1,0 +1,183 @@
+"""The snapshots of all shards of an instance, received into the spool of a backup."""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import TypeVarTuple, Unpack
+
+import msgspec
+
+from cachewright import errors
+from cachewright.backups.encryption import new_key
+from cachewright.backups.manifest import SavedShard
+from cachewright.backups.spool import Spool
+from cachewright.model.instances import Node
+from cachewright.tasks.operation import ActionFailed, StepContext
+from cachewright.valkey import snapshot_moment
+from cachewright.valkey.access import Access
+from cachewright.valkey.client import ANSWER_SECONDS, NODE_GONE, NodeRefused
+from cachewright.valkey.rdb_stream import RdbStream
+from cachewright.valkey.replication import replication_of
+from cachewright.valkey.single_request import info
+from cachewright.valkey.snapshot_keys import KeyCounter, counter_for
+from cachewright.valkey.snapshot_moment import Moment
+from cachewright.valkey.topology import Member
+
+Given = TypeVarTuple("Given")
+
+_POLL_SECONDS = 0.25
+_LONGEST_LAG_BYTES = 1024 * 1024
+"""Lag of a replica above which the primary makes the snapshot."""
+
+_BUSY = "another child process of node"
+_CHILDREN = ("rdb_bgsave_in_progress", "aof_rewrite_in_progress")
+
+
+class Source(msgspec.Struct, frozen=True):
+    """:ivar primary: of the shard. :ivar node: makes the snapshot: a replica, or the primary itself.
+    :ivar slots: that the shard owns; none outside clusters.
+    """
+
+    primary: Node
+    node: Node
+    slots: tuple[tuple[int, int], ...] = ()
+
+
+async def sources(
+    leads: Mapping[int, Node], nodes: Sequence[Node], members: Mapping[str, Member], access: Access, *, is_cluster: bool
+) -> dict[int, Source]:
+    """Return the source of each shard: a replica that has almost everything, so that clients of the primary do not feel
+    the snapshot; the primary where there is none. Raises one of NODE_GONE or NodeRefused."""
+    found = {}
+    for shard, lead in leads.items():
+        node = await _replica(lead, [other for other in nodes if other.shard == shard and other is not lead], access)
+        ranges = members[lead.id].slots if is_cluster else ()
+        found[shard] = Source(lead, node or lead, tuple((slots.first, slots.last) for slots in ranges))
+    return found
+
+
+async def _replica(lead: Node, others: Sequence[Node], access: Access) -> Node | None:
+    offset = (await replication_of(lead, access)).offset
+    for other in others:
+        with suppress(*NODE_GONE, NodeRefused):
+            state = await replication_of(other, access)
+            if state.role == "replica" and state.is_linked and offset - state.offset < _LONGEST_LAG_BYTES:
+                return other
+    return None
+
+
+class Snapshot:
+    """Receives the snapshots of one attempt."""
+
+    def __init__(self, step: StepContext, access: Access, spool: Spool, found: Mapping[int, Source]) -> None:
+        self._step = step
+        self._access = access
+        self._spool = spool
+        self._sources = found
+        self._streams: dict[int, RdbStream] = {}
+        self._counters: dict[int, KeyCounter] = {}
+        self.server_version = ""
+
+    async def receive(self, *, pause: bool) -> tuple[Moment, tuple[SavedShard, ...]]:
+        """Begin the snapshot of each shard, at one moment with `pause`, and store them in the spool. Raises one of
+        NODE_GONE, NodeRefused, or ActionFailed."""
+        try:
+            for shard, source in self._sources.items():
+                await self._wait_for_children(source.node)
+                self._streams[shard] = await RdbStream.open(source.node, self._access)
+                state = await info(source.node, self._access, ("keyspace", "memory"), ANSWER_SECONDS)
+                self._counters[shard] = counter_for(state, by_slot=bool(source.slots))
+            self.server_version = max(stream.server_version for stream in self._streams.values())
+            leads = {shard: source.primary for shard, source in self._sources.items()}
+            moment = await snapshot_moment.begin(leads, self._streams, self._access, pause=pause)
+            return moment, await self._receive_all(moment)
+        finally:
+            for stream in self._streams.values():
+                stream.close()
+
+    async def _receive_all(self, moment: Moment) -> tuple[SavedShard, ...]:
+        receiving = [asyncio.create_task(self._receive(shard, moment)) for shard in self._sources]
+        watching = asyncio.create_task(self._report())
+        try:
+            return tuple(await asyncio.gather(*receiving))
+        finally:
+            for task in (*receiving, watching):
+                task.cancel()
+            await asyncio.gather(*receiving, watching, return_exceptions=True)
+
+    async def _receive(self, shard: int, moment: Moment) -> SavedShard:
+        digest, size = hashlib.sha256(), 0
+        counter, stream = self._counters[shard], self._streams[shard]
+
+        def take(part: bytes) -> None:
+            digest.update(part)
+            counter.see(part)
+            _write(descriptor, part)
+
+        with self._spool.create(shard) as file:
+            descriptor = file.fileno()
+            async for part in stream.parts():
+                self._step.raise_if_cancelled()
+                await _on_disk(take, part)
+                size += len(part)
+            await _on_disk(os.fsync, descriptor)
+        counter.complete()
+        position = moment.positions[shard]
+        return SavedShard(
+            shard=shard,
+            key=new_key(),
+            size=size,
+            sha256=digest.hexdigest(),
+            keys={},
+            slots=self._sources[shard].slots,
+            replication_id=position.replication_id,
+            offset=position.offset,
+        )
+
+    async def _report(self) -> None:
+        """Until cancelled: show the keys and bytes that have been received."""
+        while True:
+            for shard, counter in self._counters.items():
+                if counter.needs_state:
+                    with suppress(*NODE_GONE, NodeRefused):
+                        node = self._sources[shard].node
+                        counter.update(await info(node, self._access, ("persistence",), ANSWER_SECONDS))
+            self.show()
+            await asyncio.sleep(_POLL_SECONDS)
+
+    def show(self) -> None:
+        counters = self._counters.values()
+        keys, size = sum(counter.keys for counter in counters), sum(counter.received for counter in counters)
+        total = sum(counter.total for counter in counters)
+        detail = f"{{shards:{len(self._sources)},keys:{round(keys)}/{total},bytes:{size}}}"
+        share = keys / total if total else 1.0
+        self._step.measure(done=min(share, 1.0) * self._step.sub_step.work.total, detail=detail)
+
+    async def _wait_for_children(self, node: Node) -> None:
+        """Wait until the node has no child process, which would delay its snapshot while writes wait."""
+        while True:
+            self._step.raise_if_cancelled()
+            state = await info(node, self._access, ("persistence",), ANSWER_SECONDS)
+            if not any(int(state.get(name, 0)) for name in _CHILDREN):
+                self._step.end_wait()
+                return
+            cause = f"{_BUSY} {node.id}"
+            self._step.begin_wait(f"waiting for {cause}", cause=cause)
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _on_disk(act: Callable[[Unpack[Given]], object], *arguments: *Given) -> None:
+    """Write on a thread. Raises ActionFailed if the disk is full or does not work: that is no error of a node."""
+    try:
+        await asyncio.to_thread(act, *arguments)
+    except OSError as error:
+        message = f"the snapshot cannot be stored on the disk of the server: {error.strerror}"
+        raise ActionFailed(errors.NOT_ENOUGH_DISK, message, True) from error
+
+
+def _write(descriptor: int, part: bytes) -> None:
+    rest = memoryview(part)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]

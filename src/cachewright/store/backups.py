@@ -1,0 +1,100 @@
+"""Queries on backups."""
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from cachewright.model import backups as model
+from cachewright.model.backup_policies import longest_pause, policy_of
+from cachewright.model.backups import Backup, BackupState, LastBackup
+from cachewright.store.rows import columns, from_row, to_row
+from cachewright.store.tables import backups, instances
+
+_NEWEST = (backups.c.created_at.desc(), backups.c.id)
+
+
+def add(connection: sa.Connection, backup: Backup) -> None:
+    connection.execute(backups.insert().values(to_row(backup)))
+
+
+def find(connection: sa.Connection, project_id: str, backup_id: str) -> Backup | None:
+    query = backups.select().where(backups.c.id == backup_id, backups.c.project_id == project_id)
+    row = connection.execute(query).one_or_none()
+    return from_row(Backup, row._mapping) if row else None
+
+
+def of_task(connection: sa.Connection, task_id: str) -> Backup | None:
+    row = connection.execute(backups.select().where(backups.c.task_id == task_id)).one_or_none()
+    return from_row(Backup, row._mapping) if row else None
+
+
+def of_instance(connection: sa.Connection, instance_id: str) -> list[Backup]:
+    """Return the backups of an instance, newest first."""
+    return _read(connection, backups.c.instance_id == instance_id)
+
+
+def page(
+    connection: sa.Connection,
+    project_id: str,
+    *,
+    offset: int,
+    limit: int,
+    instance_id: str | None = None,
+    start: int | None = None,
+    end: int | None = None,
+) -> tuple[int, list[Backup]]:
+    """Return the number of backups of a project, or of one of its instances, created from `start` to `end` (epoch
+    milliseconds), and one page of them, newest first."""
+    chosen = [backups.c.project_id == project_id]
+    if instance_id is not None:
+        chosen.append(backups.c.instance_id == instance_id)
+    if start is not None:
+        chosen.append(backups.c.created_at >= start)
+    if end is not None:
+        chosen.append(backups.c.created_at <= end)
+    count = connection.execute(sa.select(sa.func.count()).select_from(backups).where(*chosen)).scalar_one()
+    query = backups.select().where(*chosen).order_by(*_NEWEST).offset(offset).limit(limit)
+    return count, [from_row(Backup, row._mapping) for row in connection.execute(query)]
+
+
+def in_states(connection: sa.Connection, *states: BackupState) -> list[Backup]:
+    """Return the backups of all projects in one of these states, newest first."""
+    return _read(connection, backups.c.state.in_(states))
+
+
+def last_good(connection: sa.Connection) -> list[LastBackup]:
+    """Return the last good backup of each instance of all projects that has one or a schedule. Only for the operator,
+    not for clients."""
+    by_instance: dict[str, list[Backup]] = {}
+    for backup in in_states(connection, "succeed"):
+        by_instance.setdefault(backup.instance_id, []).append(backup)
+    found = []
+    for row in connection.execute(sa.select(instances.c.id, instances.c.attributes)):
+        last = model.last_good(by_instance.get(row.id, []))
+        pause = longest_pause(policy_of(msgspec.json.decode(row.attributes)))
+        if last is None and not pause:
+            continue
+        found.append(
+            LastBackup(
+                instance_id=row.id,
+                taken_at=last.taken_at if last else None,
+                size=last.size if last else 0,
+                seconds=((last.ended_at or last.created_at) - last.created_at) / 1000 if last else 0.0,
+                longest_pause_seconds=pause / 1000,
+            )
+        )
+    return found
+
+
+def change(connection: sa.Connection, backup_id: str, **values: Any) -> None:
+    connection.execute(backups.update().where(backups.c.id == backup_id).values(columns(**values)))
+
+
+def remove(connection: sa.Connection, backup_id: str) -> None:
+    connection.execute(backups.delete().where(backups.c.id == backup_id))
+
+
+def _read(connection: sa.Connection, chosen: sa.ColumnElement[bool]) -> list[Backup]:
+    query = backups.select().where(chosen).order_by(*_NEWEST)
+    return [from_row(Backup, row._mapping) for row in connection.execute(query)]

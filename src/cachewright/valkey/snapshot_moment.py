@@ -1,0 +1,118 @@
+"""Snapshots of all shards of an instance at one moment.
+
+Each node makes its snapshot at a moment of its own. While all primaries make clients wait with their writes
+(`CLIENT PAUSE ... WRITE`), all these moments are the same one for the data. A replica must have applied everything that
+its primary had written when the pause began. The pause ends when every snapshot has begun, which takes some hundredths
+of a second; it also ends by itself, if this process cannot end it.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+import msgspec
+
+from cachewright.clock import now_ms
+from cachewright.model.instances import Node
+from cachewright.valkey.access import Access
+from cachewright.valkey.client import NODE_GONE, NodeRefused
+from cachewright.valkey.rdb_stream import Position, RdbStream
+from cachewright.valkey.session import Session
+from cachewright.valkey.single_request import fields
+
+PAUSE_SECONDS = 2.0
+_ANSWER_SECONDS = 1.0
+_BEGIN_SECONDS = 1.0
+"""Time in which every snapshot must begin while writes wait. A node with another child process begins later."""
+
+_POLL_SECONDS = 0.002
+
+
+class Moment(msgspec.Struct, frozen=True, kw_only=True):
+    """:ivar at: epoch milliseconds.
+    :ivar positions: by shard.
+    :ivar is_common: all shards have the same moment.
+    :ivar paused_seconds: time for which writes waited.
+    """
+
+    at: int
+    positions: Mapping[int, Position]
+    is_common: bool
+    paused_seconds: float
+
+
+async def begin(
+    primaries: Mapping[int, Node], streams: Mapping[int, RdbStream], access: Access, *, pause: bool
+) -> Moment:
+    """Begin the snapshot of each shard, at one moment with `pause`. Raises one of NODE_GONE or NodeRefused, also
+    if they do not all begin while writes wait. Then no snapshot may be used.
+
+    :param primaries: by shard. :param streams: of one node of each shard.
+    """
+    sessions: dict[int, Session] = {}
+    try:
+        for shard, primary in primaries.items():
+            sessions[shard] = await Session.open(primary, access, _ANSWER_SECONDS)
+        if pause:
+            return await _begin_paused(sessions, streams, access)
+        positions = await _begin_all(sessions, streams, access)
+        return Moment(at=now_ms(), positions=positions, is_common=len(streams) == 1, paused_seconds=0.0)
+    finally:
+        for session in sessions.values():
+            session.close()
+
+
+async def _begin_paused(sessions: Mapping[int, Session], streams: Mapping[int, RdbStream], access: Access) -> Moment:
+    begun_at = time.monotonic()
+    try:
+        async with asyncio.timeout(_BEGIN_SECONDS):
+            milliseconds = round(PAUSE_SECONDS * 1000)
+            await asyncio.gather(*(one.ask("CLIENT", "PAUSE", milliseconds, "WRITE") for one in sessions.values()))
+            positions = await _begin_all(sessions, streams, access)
+            at = now_ms()
+    finally:
+        await _unpause(list(sessions.values()))
+    paused = time.monotonic() - begun_at
+    if paused >= PAUSE_SECONDS:
+        raise TimeoutError("the pause of the writes has ended before every snapshot began")
+    return Moment(at=at, positions=positions, is_common=True, paused_seconds=paused)
+
+
+async def _begin_all(
+    sessions: Mapping[int, Session], streams: Mapping[int, RdbStream], access: Access
+) -> dict[int, Position]:
+    """Begin the snapshots with all that the primaries have written until now."""
+    offsets = await asyncio.gather(*(_offset(session, "master_repl_offset") for session in sessions.values()))
+    needed = dict(zip(sessions, offsets, strict=True))
+    positions = await asyncio.gather(
+        *(_begin_after(stream, needed[shard], access) for shard, stream in streams.items())
+    )
+    return dict(zip(streams, positions, strict=True))
+
+
+async def _begin_after(stream: RdbStream, offset: int, access: Access) -> Position:
+    """Begin the snapshot of a node when it has applied the writes up to `offset`."""
+    session = await Session.open(stream.node, access, _ANSWER_SECONDS)
+    try:
+        while await _offset(session, "slave_repl_offset", "master_repl_offset") < offset:
+            await asyncio.sleep(_POLL_SECONDS)
+    finally:
+        session.close()
+    return await stream.begin()
+
+
+async def _offset(session: Session, *names: str) -> int:
+    """Return the first of these fields that the node has."""
+    said = fields(await session.ask("INFO", "replication"))
+    return next(int(said[name]) for name in names if name in said)
+
+
+async def _unpause(sessions: Sequence[Session]) -> None:
+    """End the pause of every primary, also while this is cancelled. One that cannot be reached ends it by itself."""
+
+    async def unpause(session: Session) -> None:
+        with suppress(*NODE_GONE, NodeRefused):
+            await session.ask("CLIENT", "UNPAUSE")
+
+    await asyncio.shield(asyncio.gather(*(unpause(session) for session in sessions)))

@@ -1,0 +1,181 @@
+"""Backups by policies begin, and what is no backup any more is removed, on both databases."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cachewright.config import Settings
+from cachewright.errors import ApiError
+from cachewright.heartbeats import LoopHeartbeats
+from cachewright.hosts.local import LocalHost
+from cachewright.model.backup_policies import ATTRIBUTE, DAY_MS
+from cachewright.model.backups import Backup
+from cachewright.monitoring.backup_retention import BackupRetention
+from cachewright.monitoring.scheduled_backups import ScheduledBackups
+from cachewright.operations.context import OperationContext
+from cachewright.operations.requests import BackupRequest
+from cachewright.store import backups, instances, tasks
+from cachewright.store.database import Database
+from cachewright.tasks.operation import CANCELLED
+from cachewright.valkey.migration.source_state import MigrationState
+from database_fixtures import a_task, an_instance, migrated
+
+NOW = 1_800_000_000_000
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    with closing(migrated(database_url)) as opened:
+        yield opened
+
+
+class Backups:
+    """A data directory with records of backups and their objects, and a clock."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self.database = database
+        self.folder = folder
+        self.now = NOW
+        settings = Settings(data_dir=folder)
+        context = OperationContext(database, settings, LocalHost(settings), MigrationState(1))
+        self.storage = context.backup_storage()
+        self._retention = BackupRetention(context, LoopHeartbeats(), lambda: self.now)
+
+    async def add(self, *, task: dict[str, Any] | None = None, **members: Any) -> str:
+        backup_id = str(uuid.uuid4())
+        plain: dict[str, Any] = {
+            "id": backup_id,
+            "project_id": "p",
+            "instance_id": "i",
+            "instance_name": "cache",
+            "spec_code": "code",
+            "kind": "auto",
+            "state": "succeed",
+            "task_id": f"task of {backup_id}",
+            "remark": "",
+            "created_at": NOW - DAY_MS,
+            "taken_at": NOW - DAY_MS,
+        }
+        with self.database.write() as connection:
+            backups.add(connection, Backup(**plain | members))
+            if task is not None:
+                tasks.add(connection, a_task(id=f"task of {backup_id}", kind="backup", **task))
+        await self.storage.put(f"{backup_id}/manifest.json", b"{}")
+        await self.storage.put(f"{backup_id}/snapshot/shard-0/000000", b"object")
+        (self.folder / "spool" / backup_id).mkdir(parents=True)
+        return backup_id
+
+    async def sweep(self) -> dict[str, str]:
+        """One round. The state of each backup that has a record."""
+        await self._retention.sweep()
+        with self.database.read() as connection:
+            _, page = backups.page(connection, "p", offset=0, limit=100)
+        return {backup.id: backup.state for backup in page}
+
+    def left(self) -> set[str]:
+        """Backups that have objects or files."""
+        return {path.name for name in ("backups", "spool") for path in (self.folder / name).iterdir()}
+
+
+@pytest.fixture
+def there(database: Database, tmp_path: Path) -> Backups:
+    return Backups(database, tmp_path)
+
+
+async def test_a_backup_expires_if_there_is_a_newer_one(there: Backups) -> None:
+    old = await there.add(expires_at=NOW, taken_at=NOW - 3)
+    last = await there.add(expires_at=NOW, taken_at=NOW - 2)
+    other = await there.add(expires_at=NOW + 1, taken_at=NOW - 4)
+    alone = await there.add(instance_id="another", expires_at=1)
+    manual = await there.add(kind="manual", taken_at=1)
+    assert await there.sweep() == dict.fromkeys((last, other, alone, manual), "succeed")
+    assert there.left() == {last, other, alone, manual}
+    there.now += 1
+    await there.add(taken_at=NOW, expires_at=NOW + DAY_MS)
+    assert (await there.sweep()).keys() & {old, last, other} == set()
+
+
+async def test_what_a_failed_backup_has_left_stays_for_a_day(there: Backups) -> None:
+    failed = {"status": "FAILED", "end_time": NOW}
+    kept = await there.add(state="pending", task=failed)
+    running = await there.add(state="pending", task={"status": "EXECUTING"})
+    waiting = await there.add(state="pending", task={"status": "WAITING"})
+    cancelled = await there.add(state="pending", task=failed | {"error_code": CANCELLED})
+    forgotten = await there.add(state="pending")
+    there.now += DAY_MS - 1
+    states = await there.sweep()
+    assert states == dict.fromkeys((kept, running, waiting), "pending") | dict.fromkeys(
+        (cancelled, forgotten), "failed"
+    )
+    assert there.left() == {kept, running, waiting}
+    there.now += 1
+    assert (await there.sweep())[kept] == "failed"
+    assert there.left() == {running, waiting}
+
+
+async def test_what_cannot_be_removed_now_is_removed_later(there: Backups) -> None:
+    deleted = await there.add(state="deleted")
+    failed = await there.add(state="pending")
+    folder = there.folder / "backups"
+    folder.rename(there.folder / "away")
+    folder.write_text("no folder")
+    assert await there.sweep() == {deleted: "deleted", failed: "failed"}
+    folder.unlink()
+    (there.folder / "away").rename(folder)
+    assert await there.sweep() == {failed: "failed"}
+    assert there.left() == set()
+
+
+async def test_a_policy_starts_backups_of_running_instances(database: Database) -> None:
+    requested: list[tuple[str, BackupRequest]] = []
+    refuses = True
+
+    def submit(owner: Any, instance_id: str, request: BackupRequest) -> None:
+        assert (owner.project_id, owner.user_name) == ("p", "n")
+        if refuses:
+            raise ApiError("DCS.4113")
+        requested.append((instance_id, request))
+
+    plan = {"backup_at": [1, 2, 3, 4, 5, 6, 7], "begin_at": "02:00-03:00"}
+    policy = {"id": "x", "backup_type": "auto", "save_days": 3, "plan": plan, "created_at": 0, "updated_at": 0}
+    with database.write() as connection:
+        for name, status, attributes in (
+            ("backed up", "RUNNING", {ATTRIBUTE: policy}),
+            ("resized", "EXTENDING", {ATTRIBUTE: policy}),
+            ("without", "RUNNING", {}),
+            ("manual", "RUNNING", {ATTRIBUTE: policy | {"backup_type": "manual", "plan": None}}),
+        ):
+            instances.add(connection, an_instance(id=name, name=name, status=status, attributes=attributes))
+    schedule = ScheduledBackups(database, submit, LoopHeartbeats(), lambda: NOW)
+    schedule.start_due()
+    assert requested == []
+    refuses = False
+    schedule.start_due()
+    ((instance_id, request),) = requested
+    assert (instance_id, request.kind, request.expires_at) == ("backed up", "auto", NOW + 3 * DAY_MS)
+    failed = a_task(id="t", instance_id="backed up", kind="backup", status="FAILED", end_time=NOW)
+    with database.write() as connection:
+        tasks.add(connection, failed)
+        backups.add(
+            connection,
+            Backup(
+                id=request.id,
+                project_id="p",
+                instance_id="backed up",
+                instance_name="backed up",
+                spec_code="code",
+                kind="auto",
+                state="pending",
+                task_id="t",
+                remark="",
+                created_at=NOW,
+            ),
+        )
+    schedule.start_due()
+    assert len(requested) == 1
+    ScheduledBackups(database, submit, LoopHeartbeats(), lambda: NOW + DAY_MS // 24).start_due()
+    assert len(requested) == 2
