@@ -20,10 +20,12 @@ from huaweicloudsdkcore.exceptions.exceptions import SdkException, ServiceRespon
 from huaweicloudsdkcore.sdk_request import SdkRequest
 from huaweicloudsdkcore.signer.signer import Signer
 from huaweicloudsdkdcs.v2 import (
+    CopyInstanceRequest,
     CreateInstanceBody,
     CreateInstanceRequest,
     DcsClient,
     ListBackgroundTaskRequest,
+    ListBackupRecordsRequest,
     ResizeInstanceBody,
     ResizeInstanceRequest,
     ShowBackgroundTaskProgressRequest,
@@ -283,6 +285,20 @@ def resize_until(
         assert ended(client, instance_id, task_id).status == "SUCCESS"
         assert ended(client, instance_id, resize(client, instance_id, before, **sizes)).status == "SUCCESS"
     raise AssertionError("each resize was over before it was seen as it should be")
+
+
+def backed_up(client: Any, instance_id: str) -> str:
+    """Id of a new backup that has succeeded."""
+    backup_id = client.copy_instance(CopyInstanceRequest(instance_id=instance_id)).backup_id
+
+    def is_there() -> bool:
+        records = client.list_backup_records(ListBackupRecordsRequest(instance_id=instance_id)).backup_record_response
+        record = next(one for one in records if one.backup_id == backup_id)
+        assert record.status != "failed", record
+        return bool(record.status == "succeed")
+
+    until(is_there, "the backup has not succeeded")
+    return str(backup_id)
 
 
 def in_migration(client: Any, instance_id: str, task_id: str) -> Any:

@@ -180,6 +180,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.data_dir / "sentinels"
 
     @property
+    def converters_dir(self) -> Path:
+        return self.data_dir / "converters"
+
+    @property
     def proxies_dir(self) -> Path:
         return self.data_dir / "proxies"
 

@@ -34,6 +34,7 @@ from cachewright.monitoring.scheduled_backups import ScheduledBackups
 from cachewright.monitoring.scheduled_scans import ScheduledScans
 from cachewright.monitoring.snapshots import SnapshotReader
 from cachewright.monitoring.supervisor import Supervisor
+from cachewright.operations import restore_files
 from cachewright.operations.backup import BACKUP
 from cachewright.operations.context import OperationContext
 from cachewright.operations.execution import executable_operations
@@ -51,6 +52,7 @@ from cachewright.services.instance_queries import InstanceQueries, count_by_tls
 from cachewright.services.instances import InstanceService
 from cachewright.services.node_queries import NodeQueries
 from cachewright.services.rebuilds import RebuildService
+from cachewright.services.restores import RestoreService
 from cachewright.services.scheduled_tasks import TaskScheduler
 from cachewright.services.server_versions import ServerVersions
 from cachewright.services.switchovers import SwitchoverService
@@ -247,6 +249,7 @@ class ControlPlane:
             if time.monotonic() - swept >= _SWEEP_SECONDS:
                 swept = time.monotonic()
                 await in_background(self._sweep)
+            await restore_files.sweep(self._context)
             await asyncio.sleep(_TAKE_UP_SECONDS)
 
     async def _adopt(self) -> None:
@@ -284,11 +287,12 @@ def build_services(
     tasks = TaskService(context, feed, enqueue, statistics, budget, threads)
     nodes = NodeQueries(database, threads, inspector, snapshots)
     attributes = InstanceAttributes(database)
+    creation = InstanceService(database=database, host=host, settings=settings, enqueue=enqueue)
     return Services(
         settings=settings,
         threads=threads,
         feed=feed,
-        creation=InstanceService(database=database, host=host, settings=settings, enqueue=enqueue),
+        creation=creation,
         tasks=tasks,
         instances=InstanceQueries(database, host, settings, statistics),
         attributes=attributes,
@@ -299,6 +303,7 @@ def build_services(
         access=InstanceAccess(database, tasks),
         client_access=ClientAccess(database, host, tasks, attributes),
         rebuilds=RebuildService(tasks, nodes),
+        restores=RestoreService(context, creation, tasks, threads),
         records=TaskRecords(database, cache),
         webhooks=WebhookService(database, to_private=settings.webhooks_to_private),
         audit_log=AuditLog(database),

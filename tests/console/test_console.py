@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from signing import administer, sign_in
 
 from cachewright.hosts.programs import find_haproxy
-from serving import Server, cache, created, ended, load, newest_task, progress, resize, until, window
+from serving import Server, backed_up, cache, created, ended, load, newest_task, progress, resize, serves, until, window
 
 KEYS = 120_000
 SLOW = 60_000
@@ -456,7 +456,7 @@ def test_who_may_only_look_has_nothing_to_press(new_page: Callable[..., Page], c
     expect(page.get_by_role("button", name="Change parameters")).to_have_count(0)
 
 
-def test_a_replica_is_promoted_and_everything_is_flushed(page: Page, server: Server) -> None:
+def test_a_replica_is_promoted_and_everything_is_flushed_and_restored(page: Page, server: Server) -> None:
     client = server.client()
     instance_id = created(client, 1, copies=2, name="pair")
     cache(client, instance_id).set("a", "1")
@@ -471,12 +471,23 @@ def test_a_replica_is_promoted_and_everything_is_flushed(page: Page, server: Ser
     dialog.get_by_role("button", name="Change").click()
     expect(page.get_by_role("row", name="masterStandbySwapJob")).to_contain_text("SUCCESS")
     expect(rows.filter(has_text=address)).to_contain_text("primary")
+    backed_up(client, instance_id)
     page.get_by_role("button", name="Flush").click()
     page.get_by_label("Name of the instance").fill("pair")
     dialog.get_by_role("button", name="Flush").click()
     expect(page.get_by_role("row", name="FlushInstance")).to_contain_text("SUCCESS")
     assert cache(client, instance_id).get("a") is None
     expect(page.get_by_role("heading", level=1)).to_contain_text("pair RUNNING")
+    page.get_by_role("button", name="Restore").click()
+    expect(dialog).to_contain_text("a failure changes nothing")
+    accessible(page)
+    dialog.get_by_label("Back up the present data first").uncheck()
+    page.get_by_label("Name of the instance").fill("pair")
+    dialog.get_by_role("button", name="Restore").click()
+    expect(page.get_by_role("row", name="RESTORE")).to_contain_text("SUCCESS")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("pair RUNNING")
+    until(lambda: serves(client, instance_id), "the instance does not serve")
+    assert cache(client, instance_id).get("a") == b"1"
 
 
 def test_a_session_that_ends_shows_no_more(

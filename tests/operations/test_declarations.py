@@ -20,6 +20,7 @@ from cachewright.operations.rebuild import REBUILD
 from cachewright.operations.resize.check import RESIZE_CHECK
 from cachewright.operations.resize.operation import RESIZE
 from cachewright.operations.restart import RESTART
+from cachewright.operations.restore import RESTORE
 from cachewright.operations.switchover import SWITCHOVER
 from cachewright.operations.users import CHANGE_PASSWORD, CREATE_ACCOUNT, USER_CHANGES
 from database_fixtures import a_task, an_instance
@@ -31,6 +32,7 @@ STATUSES = (
     "RESTARTING",
     "UPGRADING",
     "FLUSHING",
+    "RESTORING",
     "DELETING",
     "ERROR",
     "CREATEFAILED",
@@ -41,10 +43,12 @@ BUSY = {
     "RESTARTING": "DCS.4111",
     "UPGRADING": "DCS.4116",
     "FLUSHING": "DCS.4026",
+    "RESTORING": "DCS.4097",
     "DELETING": "DCS.4026",
 }
 CHANGES = [
-    RESIZE, RESIZE_CHECK, RESTART, SWITCHOVER, FLUSH, CONFIGURE, SWITCH_TLS, CHANGE_WHITELIST, BACKUP, *USER_CHANGES,
+    RESIZE, RESIZE_CHECK, RESTART, RESTORE, SWITCHOVER, FLUSH, CONFIGURE, SWITCH_TLS, CHANGE_WHITELIST, BACKUP,
+    *USER_CHANGES,
 ]  # fmt: skip
 
 
@@ -63,6 +67,7 @@ def test_kinds_and_names_are_stored_and_never_change() -> None:
         "create": "CreateInstance",
         "resize": "EXTEND",
         "restart": "RestartInstance",
+        "restore": "RESTORE",
         "switchover": "masterStandbySwapJob",
         "upgrade": "UpgradeInstanceMinorVersion",
         "flush": "FlushInstance",
@@ -87,7 +92,15 @@ def test_kinds_and_names_are_stored_and_never_change() -> None:
 
 
 def test_nodes_run_in_every_status_but_while_an_instance_is_made_or_removed() -> None:
-    assert {"RUNNING", "EXTENDING", "RESTARTING", "UPGRADING", "FLUSHING", "ERROR"} == STATUSES_WITH_RUNNING_NODES
+    assert {
+        "RUNNING",
+        "EXTENDING",
+        "RESTARTING",
+        "UPGRADING",
+        "FLUSHING",
+        "RESTORING",
+        "ERROR",
+    } == STATUSES_WITH_RUNNING_NODES
 
 
 def test_a_status_names_one_operation_at_most() -> None:

@@ -42,6 +42,7 @@ from cachewright.api.routes import (
     places,
     plans,
     quota,
+    restores,
     sentinels,
     server_versions,
     statistics,
@@ -69,6 +70,7 @@ from cachewright.services.instance_queries import InstanceQueries
 from cachewright.services.instances import InstanceService
 from cachewright.services.node_queries import NodeQueries
 from cachewright.services.rebuilds import RebuildService
+from cachewright.services.restores import RestoreService
 from cachewright.services.server_versions import ServerVersions
 from cachewright.services.switchovers import SwitchoverService
 from cachewright.services.task_records import TaskRecords
@@ -164,7 +166,8 @@ SERVED = (
     client_connections.show_instance_ssl_detail,
     client_connections.update_ssl_switch,
     client_connections.download_ssl_cert,
-    empty_lists.list_restore_records,
+    restores.restore_instance,
+    restores.list_restore_records,
     empty_lists.list_redislog,
     empty_lists.list_offline_key_analysis_task,
     empty_lists.list_migration_task,
@@ -229,6 +232,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     switchovers: SwitchoverService
     versions: ServerVersions
     rebuilds: RebuildService
+    restores: RestoreService
     records: TaskRecords
     webhooks: WebhookService
     audit_log: AuditLog
@@ -277,6 +281,7 @@ def create_app(
         "switchovers": services.switchovers,
         "versions": services.versions,
         "rebuilds": services.rebuilds,
+        "restores": services.restores,
         "records": services.records,
         "webhooks": services.webhooks,
         "audit_log": services.audit_log,

@@ -4,7 +4,7 @@ Coroutines may be awaited on any event loop. The other methods block for millise
 never inside a database transaction.
 """
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Protocol
 
@@ -150,6 +150,14 @@ class Host(Processes, Protocol):
         """Local folder through which the control plane reaches the Unix socket of each proxy."""
 
     @property
+    def converters(self) -> Processes:
+        """The temporary nodes that divide backups by slots, by the id of their task."""
+
+    @property
+    def converters_dir(self) -> Path:
+        """Local folder through which the control plane reaches the Unix socket of each converter."""
+
+    @property
     def has_haproxy(self) -> bool:
         """Whether proxies can be started."""
 
@@ -162,6 +170,21 @@ class Host(Processes, Protocol):
 
         If the log was replaced or truncated since, start at its begin. If `after` is None, return the last lines.
         """
+
+    async def write_folder(self, node_id: str, folder: str, files: Mapping[str, Iterable[bytes]]) -> None:
+        """Write a folder below that of a node, durably and for its owner only, in place of one of its name. It is there
+        with all files or not at all. Parts of the files, by name, are read on a worker thread."""
+
+    async def exchange_folder(self, node_id: str, folder: str, *, new: str, former: str, grace_seconds: float) -> None:
+        """End the node's process, and rename its `folder` to `former` and `new` to `folder`. No effect if there is no
+        folder `new`. Raises TimeoutError."""
+
+    async def bring_back_folder(self, node_id: str, folder: str, *, former: str, grace_seconds: float) -> None:
+        """End the node's process, and rename `former` to `folder` in place of the present one. No effect if there is no
+        folder `former`. Raises TimeoutError."""
+
+    async def delete_folders(self, node_id: str, *folders: str) -> None:
+        """Delete folders below that of a node, if they exist."""
 
     async def children(self, node_id: str) -> Sequence[ChildProcess]:
         """Return the child processes of the node's process."""

@@ -1,11 +1,11 @@
 """This machine, with the processes of its nodes."""
 
 import logging
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 
 from cachewright.config import Settings
-from cachewright.hosts import log_files, node_environment, resources
+from cachewright.hosts import log_files, node_environment, node_folders, resources
 from cachewright.hosts.addresses import node_addresses
 from cachewright.hosts.child_processes import children_of, end_child
 from cachewright.hosts.held_ports import HeldPorts
@@ -42,6 +42,7 @@ class LocalHost(LocalProcesses):
         self._settings = settings
         self._held_ports = HeldPorts()
         self._sentinels = LocalProcesses(settings.sentinels_dir, SENTINEL, default, of_valkey)
+        self._converters = LocalProcesses(settings.converters_dir, NODE, default, of_valkey)
         self._proxies = LocalProcesses(settings.proxies_dir, HAPROXY, haproxy, of_haproxy)
 
     @property
@@ -69,6 +70,14 @@ class LocalHost(LocalProcesses):
         return self._settings.proxies_dir
 
     @property
+    def converters(self) -> LocalProcesses:
+        return self._converters
+
+    @property
+    def converters_dir(self) -> Path:
+        return self._settings.converters_dir
+
+    @property
     def has_haproxy(self) -> bool:
         return self._settings.haproxy_binary is not None
 
@@ -81,6 +90,28 @@ class LocalHost(LocalProcesses):
         if after and log_files.is_read(file, after):
             return LogPart(lines=(), position=after)
         return await in_background(log_files.read, file, after)
+
+    async def write_folder(self, node_id: str, folder: str, files: Mapping[str, Iterable[bytes]]) -> None:
+        await self.write_files(node_id, {})
+        await in_background(node_folders.write_folder, self.folder(node_id) / folder, files)
+
+    async def exchange_folder(self, node_id: str, folder: str, *, new: str, former: str, grace_seconds: float) -> None:
+        own = self.folder(node_id)
+        async with self._exclusive(node_id):
+            if (own / new).is_dir():
+                await self._end(node_id, grace_seconds)
+                await in_background(node_folders.exchange_folder, own / folder, own / new, own / former)
+
+    async def bring_back_folder(self, node_id: str, folder: str, *, former: str, grace_seconds: float) -> None:
+        own = self.folder(node_id)
+        async with self._exclusive(node_id):
+            if (own / former).is_dir():
+                await self._end(node_id, grace_seconds)
+                await in_background(node_folders.bring_back_folder, own / folder, own / former)
+
+    async def delete_folders(self, node_id: str, *folders: str) -> None:
+        for folder in folders:
+            await in_background(node_folders.delete_folder, self.folder(node_id) / folder)
 
     async def children(self, node_id: str) -> list[ChildProcess]:
         process = self._process_info(node_id)

@@ -13,7 +13,7 @@ from cachewright.valkey.topology import Member, View
 
 _REFUSALS = ("WRONGPASS", "NOAUTH", "NOPERM")
 _ADDS_OR_REMOVES = {"start node", "release node", "stop node"}
-_RESTARTS = {"restart node", "rebuild node", "restore membership"}
+_RESTARTS = {"restart node", "rebuild node", "restore membership", "load data"}
 _LISTED = 3
 """Maximum number of nodes that a detail names; it counts the others."""
 

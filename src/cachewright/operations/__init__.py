@@ -26,6 +26,7 @@ from cachewright.operations.rebuild import REBUILD
 from cachewright.operations.resize.check import RESIZE_CHECK
 from cachewright.operations.resize.operation import RESIZE
 from cachewright.operations.restart import RESTART
+from cachewright.operations.restore import RESTORE
 from cachewright.operations.scan_expired import SCAN_EXPIRED
 from cachewright.operations.switchover import SWITCHOVER
 from cachewright.operations.upgrade import UPGRADE
@@ -37,6 +38,7 @@ OPERATIONS: Mapping[str, Operation[Any, Any]] = {
         CREATE,
         RESIZE,
         RESTART,
+        RESTORE,
         SWITCHOVER,
         UPGRADE,
         FLUSH,

@@ -21,6 +21,9 @@ from cachewright.operations.actions.failover import start_proxy, withdraw
 from cachewright.operations.context import OperationContext
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.operations.requests import CreateRequest
+from cachewright.operations.restore_content import content_of, disk_bytes
+from cachewright.operations.restore_files import RestoreFiles
+from cachewright.operations.restore_steps import SECONDS_OF_BYTE, creation_steps
 from cachewright.operations.step_names import PRE_CHECK, RESOURCE_CHECK
 from cachewright.placement import capacity
 from cachewright.placement.capacity import Request as RoomRequest
@@ -36,10 +39,15 @@ _SECONDS_OF_NODE = 0.2  # before the plan
 
 
 class CreateParams(msgspec.Struct, frozen=True, kw_only=True):
-    """Properties of the new instance. `engine_version` is only shown."""
+    """Properties of the new instance. `engine_version` is only shown.
+
+    :ivar backup_id: backup whose data the instance begins with, of `backup_bytes`; None for an empty instance.
+    """
 
     spec_code: str
     engine_version: str = ""
+    backup_id: str | None = None
+    backup_bytes: int = 0
 
 
 class Create(Operation[CreateRequest, CreateParams]):
@@ -55,16 +63,30 @@ class Create(Operation[CreateRequest, CreateParams]):
     nodes_should_run = False
 
     def validate(self, instance: Instance, nodes: Sequence[Node], request: CreateRequest) -> Accepted[CreateParams]:
-        return Accepted(CreateParams(spec_code=request.flavor.spec_code, engine_version=request.engine_version))
+        content = request.content
+        params = CreateParams(
+            spec_code=request.flavor.spec_code,
+            engine_version=request.engine_version,
+            backup_id=content.backup_id if content else None,
+            backup_bytes=content.size if content else 0,
+        )
+        return Accepted(params)
 
     def expected_seconds(self, task: Task, nodes: Sequence[Node], dataset: int) -> float:
-        return _FORMATION_SECONDS + _SECONDS_OF_NODE * len(nodes)
+        restored = self.params_of(task).backup_bytes * SECONDS_OF_BYTE
+        return _FORMATION_SECONDS + _SECONDS_OF_NODE * len(nodes) + restored
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
         instance, nodes = await context.instance_and_nodes(task)
         await _set_should_run(context, nodes, should_run=True)
-        topology = topology_of(self.params_of(task).spec_code)
-        steps = {PRE_CHECK: [_check(len(nodes))], **topology.formation(nodes)}
+        params = self.params_of(task)
+        topology = topology_of(params.spec_code)
+        if params.backup_id is None:
+            steps = {PRE_CHECK: [_check(len(nodes))], **topology.formation(nodes)}
+        else:
+            content = content_of(await RestoreFiles(context, task.id).manifest(params.backup_id))
+            check = _check(len(nodes), content.size, disk_bytes(content.size, parse(params.spec_code).copies))
+            steps = {PRE_CHECK: [check], **creation_steps(topology, nodes, content)}
         if not (topology.is_cluster or topology.has_sentinel) and has_proxy(instance, nodes):
             proxy = start_proxy.sub_step("Proxy start.", effort("address", seconds=_PROXY_SECONDS), NoArguments())
             steps["Address."] = [proxy]
@@ -80,16 +102,19 @@ class Create(Operation[CreateRequest, CreateParams]):
             await proxies.remove(context, task.instance_id)
         await _set_should_run(context, nodes, should_run=False)
         await asyncio.gather(*(context.host.stop(node.id, _STOP_SECONDS) for node in nodes))
+        if self.params_of(task).backup_id is not None:
+            await RestoreFiles(context, task.id).delete()
 
     def succeeded(self, context: OperationContext, connection: sa.Connection, task: Task) -> None:
         spec_code = parse(self.params_of(task).spec_code).spec_code
         instances.change(connection, task.instance_id, launched_at=now_ms(), spec_code=spec_code)
 
 
-def room_for_new(flavor: Flavor, count: int) -> RoomRequest:
-    """Room that `count` new instances of one flavor require."""
+def room_for_new(flavor: Flavor, count: int, restored: int = 0) -> RoomRequest:
+    """Room that `count` new instances of one flavor require, each with so many bytes of a backup."""
     size = capacity.size_of(flavor) * count
-    return RoomRequest(instances=count, size=size, disk=capacity.disk_bytes(0, 0, size.nodes))
+    disk = capacity.disk_bytes(0, 0, size.nodes) + count * disk_bytes(restored, flavor.copies)
+    return RoomRequest(instances=count, size=size, disk=disk)
 
 
 async def _set_should_run(context: OperationContext, nodes: Sequence[Node], *, should_run: bool) -> None:
@@ -103,10 +128,13 @@ async def _set_should_run(context: OperationContext, nodes: Sequence[Node], *, s
     await asyncio.to_thread(write)
 
 
-def _check(nodes: int) -> SubStepSpec:
-    """Check of the free memory and disk for the start of this number of empty nodes."""
+def _check(nodes: int, memory: int = 0, disk: int = 0) -> SubStepSpec:
+    """Check of the free memory and disk for the start of this number of nodes, which need so many bytes of each for the
+    data of a backup."""
     requirements = CheckResources(
-        host_bytes=capacity.EMPTY_NODE * nodes, disk_bytes=capacity.disk_bytes(0, 0, nodes), rooms=()
+        host_bytes=capacity.EMPTY_NODE * nodes + memory,
+        disk_bytes=capacity.disk_bytes(0, 0, nodes) + disk,
+        rooms=(),
     )
     return check_resources.sub_step(RESOURCE_CHECK, effort("check", seconds=_CHECK_SECONDS), requirements)
 

@@ -27,7 +27,17 @@ class Delete(Operation[None, NoParams]):
     params = NoParams
     outline = ("Resource release.",)
     accepts = frozenset(
-        {"CREATING", "RUNNING", "EXTENDING", "RESTARTING", "UPGRADING", "FLUSHING", "ERROR", "CREATEFAILED"}
+        {
+            "CREATING",
+            "RUNNING",
+            "EXTENDING",
+            "RESTARTING",
+            "UPGRADING",
+            "FLUSHING",
+            "RESTORING",
+            "ERROR",
+            "CREATEFAILED",
+        }
     )
     not_accepted = errors.INSTANCE_NOT_DELETABLE
     busy = errors.INSTANCE_STATE_CONFLICT

@@ -50,7 +50,7 @@ class Operation(Generic[RequestT, ParamsT]):
     :cvar needs_every_node: it is refused while a node is broken (an incident `broken_node`).
     :cvar cancels_others: it is accepted while other tasks are unfinished, cancels them, and runs when they have ended.
     :cvar repeatable: False: while one of its tasks has not ended, another request returns that task.
-    :cvar interruptible: its tasks can be paused and cancelled while they run.
+    :cvar interruptible: its tasks can be paused and cancelled while they run, see `can_interrupt`.
     :cvar reserves_room: the room that it requires counts as allocated until its task has ended.
     :cvar status_while_running: instance status while a task of it runs.
     :cvar status_after_success: None if the instance no longer exists then.
@@ -106,6 +106,10 @@ class Operation(Generic[RequestT, ParamsT]):
 
     def succeeded(self, context: OperationContext, connection: sa.Connection, task: Task) -> None:
         """Record changes besides the status, in the transaction that ends the task with success."""
+
+    def can_interrupt(self, task: Task) -> bool:
+        """Whether a task can be paused or cancelled now. Pure."""
+        return self.interruptible
 
     def is_typical(self, task: Task, control: Control) -> bool:
         """Whether a task that has succeeded shows how fast its rates are (`tasks.learning`). Pure."""

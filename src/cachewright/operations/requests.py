@@ -10,6 +10,7 @@ from cachewright.model.accounts import AccountRole
 from cachewright.model.backups import BackupKind
 from cachewright.model.instances import Role
 from cachewright.model.tasks import DEFAULT_MODE, MigrationMode
+from cachewright.operations.restore_content import BackupContent
 from cachewright.operations.start_failure import StartFailure
 
 
@@ -20,7 +21,8 @@ class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
     :ivar password: None for an instance that accepts clients without a password.
     :ivar disabled_commands: commands that no client may use.
     :ivar enable_ssl: clients connect with TLS.
-    :ivar template_id: template of the first parameters; None for the defaults.
+    :ivar template_id: template of the first parameters; None for the defaults, or those of the backup.
+    :ivar content: backup whose data the instances begin with; None for empty instances.
     """
 
     names: tuple[str, ...]
@@ -32,6 +34,19 @@ class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
     attributes: dict[str, Any]
     template_id: str | None = None
     enable_ssl: bool = False
+    content: BackupContent | None = None
+
+
+class RestoreRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A restore of a backup into the instance.
+
+    :ivar safety_backup: make a backup of the present data first.
+    """
+
+    content: BackupContent
+    backup_remark: str = ""
+    remark: str = ""
+    safety_backup: bool = True
 
 
 class ResizeRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -54,7 +54,8 @@ class InstanceService(msgspec.Struct, frozen=True):
         insufficient.
         """
         limits = node_placement.limits(self.host, self.settings)
-        room = room_for_new(request.flavor, len(request.names))
+        content = request.content
+        room = room_for_new(request.flavor, len(request.names), content.size if content else 0)
         ids = [str(uuid.uuid4()) for _ in request.names]
         tls = topology_of(request.flavor.spec_code).is_cluster and self.host.supports_tls()
         with_proxy = self._has_proxy(request)
@@ -132,10 +133,10 @@ class InstanceService(msgspec.Struct, frozen=True):
 
 
 def _parameters(connection: sa.Connection, principal: Principal, request: CreateRequest) -> dict[str, str]:
-    """Return the first parameters of the instances. Raises ApiError DCS.4988, or DCS.4062 for a template of another
-    type or version."""
+    """Return the first parameters of the instances: those of the template, else of the backup. Raises ApiError
+    DCS.4988, or DCS.4062 for a template of another type or version."""
     if request.template_id is None:
-        return {}
+        return request.content.parameters if request.content else {}
     template = template_of(connection, principal.project_id, request.template_id)
     own, other = (template.engine_version, template.cache_mode), (request.engine_version, request.flavor.cache_mode)
     if own != other:

@@ -152,7 +152,7 @@ class TaskService(msgspec.Struct, frozen=True):
         with self.context.database.write() as connection:
             task = task_of(connection, principal.project_id, instance_id, task_id)
             interrupts = control.state != "running"
-            if task.status in ENDED or (interrupts and not OPERATIONS[task.kind].interruptible):
+            if task.status in ENDED or (interrupts and not OPERATIONS[task.kind].can_interrupt(task)):
                 raise ApiError(errors.TASK_STATE_CONFLICT)
             if task_controls.get(connection, task_id).is_cancelled:
                 if control.is_cancelled:

@@ -25,8 +25,8 @@ def find(connection: sa.Connection, project_id: str, backup_id: str) -> Backup |
 
 
 def of_task(connection: sa.Connection, task_id: str) -> Backup | None:
-    row = connection.execute(backups.select().where(backups.c.task_id == task_id)).one_or_none()
-    return from_row(Backup, row._mapping) if row else None
+    """Return the newest backup of a task: a restore makes another one at each of its attempts."""
+    return next(iter(_read(connection, backups.c.task_id == task_id)), None)
 
 
 def of_instance(connection: sa.Connection, instance_id: str) -> list[Backup]:

@@ -5,7 +5,7 @@ records of its successor. A change of the status stores its webhook events in th
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -77,11 +77,7 @@ def page(
     The cost of the number and of the first pages does not depend on the length of the history.
     """
     owner = tasks.c.project_id == project_id if instance_id is None else tasks.c.instance_id == instance_id
-    within = [owner]
-    if start is not None:
-        within.append(tasks.c.created_at >= start)
-    if end is not None:
-        within.append(tasks.c.created_at <= end)
+    within = [owner, *_created(start, end)]
     if len(within) > 1:
         counted = sa.select(sa.func.count()).select_from(tasks).where(*within)
     else:
@@ -95,14 +91,30 @@ def page(
 
 
 def of_kind(
-    connection: sa.Connection, instance_id: str, kind: str, *, offset: int, limit: int
+    connection: sa.Connection,
+    instance_id: str,
+    kind: str,
+    *,
+    offset: int,
+    limit: int,
+    start: int | None = None,
+    end: int | None = None,
 ) -> tuple[int, list[Task]]:
-    """Return the number of an instance's tasks of one kind, and one page of them, newest first, without steps."""
-    chosen = (tasks.c.instance_id == instance_id, tasks.c.kind == kind)
+    """Return the number of an instance's tasks of one kind, created from `start` to `end` (epoch milliseconds), and one
+    page of them, newest first, without steps."""
+    chosen = [tasks.c.instance_id == instance_id, tasks.c.kind == kind, *_created(start, end)]
     count = connection.execute(sa.select(sa.func.count()).select_from(tasks).where(*chosen)).scalar_one()
     newest = (tasks.c.created_at.desc(), tasks.c.sequence.desc())
     query = sa.select(*_WITHOUT_STEPS).where(*chosen).order_by(*newest).offset(offset).limit(limit)
     return count, [from_row(Task, row._mapping) for row in connection.execute(query)]
+
+
+def _created(start: int | None, end: int | None) -> Iterator[sa.ColumnElement[bool]]:
+    """Yield the conditions for tasks that were created from `start` to `end`; None for no bound."""
+    if start is not None:
+        yield tasks.c.created_at >= start
+    if end is not None:
+        yield tasks.c.created_at <= end
 
 
 def latest_of_kind(connection: sa.Connection, instance_id: str, kind: str) -> int | None:

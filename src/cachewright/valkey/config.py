@@ -30,6 +30,11 @@ CLUSTER_NODE_TIMEOUT_MS = 5000
 DATA_FOLDER = "appendonlydir"
 """Name of the folder with the append-only files of a node."""
 
+SNAPSHOT = "dump.rdb"
+"""Name of the file from which a node without an append-only file starts."""
+
+_BASE, _MANIFEST = "appendonly.aof.1.base.rdb", "appendonly.aof.manifest"
+
 LISTENER = "listener.conf"
 """Name of the file with the setting of the port at the start of a node."""
 
@@ -74,6 +79,31 @@ def valkey_conf(
         ("primaryauth", _quoted(access.secret)),
         *(("user", user.line) for user in users),
         ("user", " ".join((CONTROL_USER, *control_rules(access.secret)))),
+    ]
+    return "".join(f"{name} {value}\n" for name, value in settings)
+
+
+def data_files(snapshot: Iterable[bytes]) -> Mapping[str, Iterable[bytes]]:
+    """Return the files of `DATA_FOLDER` with which a node starts with the keys of a snapshot, given in parts. A file
+    `dump.rdb` would be ignored."""
+    return {_MANIFEST: [f"file {_BASE} seq 1 type b\n".encode()], _BASE: snapshot}
+
+
+def converter_conf(host: str, bus_port: int) -> str:
+    """Return the valkey.conf of a temporary node that loads `SNAPSHOT` and writes it again, divided by slots."""
+    settings: list[Setting] = [
+        ("bind", host),
+        ("port", 0),
+        ("unixsocket", SOCKET),
+        ("unixsocketperm", "700"),
+        ("daemonize", "yes"),
+        ("pidfile", "valkey.pid"),
+        ("logfile", "valkey.log"),
+        ("loglevel", "warning"),  # at notice it logs each slot
+        ("set-proc-title", "no"),
+        ("save", '""'),
+        ("cluster-enabled", "yes"),
+        ("cluster-port", bus_port),
     ]
     return "".join(f"{name} {value}\n" for name, value in settings)
 

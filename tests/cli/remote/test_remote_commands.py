@@ -15,7 +15,7 @@ from cachewright.cli.remote.instances import newest_task
 from cachewright.client.account import read
 from cachewright.client.http import ApiClient
 from cachewright.hosts.programs import find_haproxy
-from serving import PASSWORD, Server, cache, created, ended, load, present, resize, show, spec, window
+from serving import PASSWORD, Server, backed_up, cache, created, ended, load, present, resize, show, spec, window
 
 CACHEWRIGHT = (sys.executable, "-m", "cachewright")
 KEYS = 20_000
@@ -124,7 +124,7 @@ def test_an_ha_instance_is_made_and_deleted(server: Server, client: Any, run: Ru
     assert run("instances", "delete", "pair", "--yes", "--wait").returncode == 0
 
 
-def test_a_single_instance_is_made_resized_and_deleted(
+def test_a_single_instance_is_made_resized_restored_and_deleted(
     server: Server, client: Any, run: Run, told: Callable[..., Any]
 ) -> None:
     made = run(
@@ -150,6 +150,13 @@ def test_a_single_instance_is_made_resized_and_deleted(
     assert run("tasks", "cancel", waiting).returncode == 0
     assert "nothing was flushed" in run("instances", "flush", "lone", typed="no\n").stderr
     assert run("instances", "flush", "lone", "--yes", "--wait").returncode == 0
+    backup_id = backed_up(client, instance_id)
+    restored = run("backups", "restore", backup_id, "lone", "--no-safety-backup", "--wait")
+    assert restored.returncode == 0, restored.stderr
+    assert backup_id in run("backups", "restores", "lone").stdout
+    copied = run("instances", "create", "copy", "--shards", "1", "--from-backup", backup_id, "--no-password", "--wait")
+    assert copied.returncode == 0, copied.stderr
+    assert run("instances", "delete", "copy", "--yes", "--wait").returncode == 0
     stopped = run("instances", "nodes", "stop", "lone", "--wait")
     assert stopped.returncode == 0, stopped.stderr
     assert run("instances", "nodes", "start", "lone", "--wait").returncode == 0

@@ -44,6 +44,7 @@ _TABLE = (
     Action("dcs:instance:scale", "operator", changing=True),
     Action("dcs:instance:modifyConfigureation", "operator", changing=True),  # the cloud's spelling
     Action("dcs:instance:modifyStatus", "operator", changing=True),
+    Action("dcs:instance:restore", "operator", changing=True),
     Action("dcs:instance:swap", "operator", changing=True),
     Action("dcs:instance:controlBackgroundTask", "operator", changing=True),
     Action("dcs:instance:modifyAuthInfo", "operator", changing=True),

@@ -29,6 +29,7 @@ BODIES: Mapping[str, Any] = {
         "subnet_id": "local",
         "password": "Example-password-1",
     },
+    "RestoreInstance": {"backup_id": _INSTANCE, "remark": "before the release"},
     "UpdateInstance": {"name": "cache-of-the-shop", "description": "sessions and baskets"},
     "BatchDeleteInstances": {"instances": [_INSTANCE]},
     "RestartOrFlushInstances": {"instances": [_INSTANCE], "action": "restart"},

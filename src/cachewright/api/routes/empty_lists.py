@@ -1,4 +1,4 @@
-"""Lists of things that cannot be made here: restores, migrations from other servers, log files, key analyses.
+"""Lists of things that cannot be made here: migrations from other servers, log files, key analyses.
 
 The operations that would make them are refused. The lists are served, because "none" is the true answer: a 404 would
 tell a client that the instance or the operation does not exist.
@@ -15,16 +15,6 @@ from cachewright.api.schemas.paging import PageQuery
 _PROJECT = "/v2/{project_id:str}"
 _INSTANCES = _PROJECT + "/instances/{instance_id:str}"
 _READ = needs("dcs:instance:get")
-
-
-@get(_INSTANCES + "/restores", opt=_READ)
-@endpoint
-def list_restore_records(
-    request: Call, instances: Instances, instance_id: InstanceId, wanted: Query[PageQuery]
-) -> Response[schemas.RestoreRecords]:
-    """ListRestoreRecords: always empty."""
-    _require_page_of(request, instances, instance_id, wanted)
-    return responses.json(schemas.RestoreRecords())
 
 
 @get(_INSTANCES + "/redislog", opt=_READ)

@@ -19,8 +19,10 @@ from cachewright.api.routes.parameters import (
     Instances,
     OptionalBody,
     Query,
+    Restores,
     Tasks,
     endpoint,
+    in_thread,
 )
 from cachewright.api.schemas import instance_changes as change_schemas
 from cachewright.api.schemas import instances as schemas
@@ -45,13 +47,17 @@ _INSTANCE = _INSTANCES + "/{instance_id:str}"
 
 @post(_INSTANCES, status_code=200, opt=needs("dcs:instance:create"))
 @endpoint
-def create_instance(
-    request: Call, creation: Creation, hosts: Hosts, body: Body[CreateBody]
+async def create_instance(
+    request: Call, *, creation: Creation, restores: Restores, hosts: Hosts, body: Body[CreateBody]
 ) -> Response[schemas.CreatedList]:
     """CreateInstance: stores new instances and starts background tasks that create them."""
+    principal, given = requests.principal(request), body.read()
     client = requests.header(request.scope, b"user-agent")
-    wanted = create_request(body.read(), hosts.zones(), client)
-    created = creation.create_instances(requests.principal(request), wanted)
+    wanted = await in_thread(request, lambda: create_request(given, hosts.zones(), client))
+    if given.backup_id:
+        created = await restores.create_instances(principal, wanted, given.backup_id.lower())
+    else:
+        created = await in_thread(request, lambda: creation.create_instances(principal, wanted))
     name_subjects(request, [instance.id for instance in created])
     return responses.json(schemas.CreatedList([schemas.Created(instance.id, instance.name) for instance in created]))
 

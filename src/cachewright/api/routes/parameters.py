@@ -34,6 +34,7 @@ from cachewright.services.instance_queries import InstanceQueries
 from cachewright.services.instances import InstanceService
 from cachewright.services.node_queries import NodeQueries
 from cachewright.services.rebuilds import RebuildService
+from cachewright.services.restores import RestoreService
 from cachewright.services.server_versions import ServerVersions
 from cachewright.services.switchovers import SwitchoverService
 from cachewright.services.task_records import TaskRecords
@@ -65,6 +66,7 @@ Records: TypeAlias = NamedDependency[TaskRecords]
 Webhooks: TypeAlias = NamedDependency[WebhookService]
 Entries: TypeAlias = NamedDependency[AuditLog]
 Rebuilds: TypeAlias = NamedDependency[RebuildService]
+Restores: TypeAlias = NamedDependency[RestoreService]
 Switchovers: TypeAlias = NamedDependency[SwitchoverService]
 Tokens: TypeAlias = NamedDependency[TokenService]
 Users: TypeAlias = NamedDependency[UserQueries]
@@ -136,7 +138,7 @@ def endpoint(route: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any
         request: Call = given["request"]
         for name, (kind, shape) in shapes.items():
             given[name] = kind(request.scope["query_string"] if kind is Query else await request.body(), shape)
-        return await (route(**given) if is_async else _in_thread(request, partial(route, **given)))
+        return await (route(**given) if is_async else in_thread(request, partial(route, **given)))
 
     # The framework supplies the parameters in the signature. It would read query and body itself, so hide these.
     signature = inspect.signature(route)
@@ -166,7 +168,7 @@ def _path_formats(route: Callable[..., Any]) -> Mapping[str, PathFormat]:
     }
 
 
-async def _in_thread(request: Call, act: Callable[[], Answer]) -> Answer:
+async def in_thread(request: Call, act: Callable[[], Answer]) -> Answer:
     """Run a route on a thread. Raises ApiError DCS.4974 if too many requests of the project wait."""
     threads: RequestThreads = request.app.state[THREADS]
     identity: Identity | None = request.scope["state"].get(IDENTITY)

@@ -88,7 +88,7 @@ def record(task: Task, control: Control) -> TaskRecord:
         task=task_item(task),
         message=task.message,
         attempt=task.attempt,
-        interruptible=OPERATIONS[task.kind].interruptible,
+        interruptible=OPERATIONS[task.kind].can_interrupt(task),
         control=msgspec.convert(control, ControlRecord, from_attributes=True),
         forecasts=forecasts,
         progress=progress(task),

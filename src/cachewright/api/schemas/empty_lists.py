@@ -3,11 +3,6 @@
 import msgspec
 
 
-class RestoreRecords(msgspec.Struct, frozen=True):
-    total_num: int = 0
-    restore_record_response: tuple[()] = ()
-
-
 class MigrationTasks(msgspec.Struct, frozen=True):
     count: int = 0
     migration_tasks: tuple[()] = ()

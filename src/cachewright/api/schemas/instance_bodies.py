@@ -33,7 +33,8 @@ class BssParam(msgspec.Struct, frozen=True):
 
 
 class CreateBody(msgspec.Struct, frozen=True, kw_only=True):
-    """Body of CreateInstance. It includes fields of unsupported features, so that they are refused, not ignored."""
+    """Body of CreateInstance. It includes fields of unsupported features, so that they are refused, not ignored.
+    `backup_id` is an extension: the backup whose data the instance begins with."""
 
     name: Name
     engine: str
@@ -62,6 +63,7 @@ class CreateBody(msgspec.Struct, frozen=True, kw_only=True):
     private_ip: str | None = None
     access_user: str | None = None
     template_id: str | None = None
+    backup_id: str | None = None
     rename_commands: dict[str, Any] = {}
     instance_backup_policy: PolicyBody | None = None
 

@@ -13,8 +13,10 @@ from cachewright.client.account import DEFAULT_TARGET, Target
 from cachewright.client.errors import CommandFailed, Unreachable
 from cachewright.client.http import ApiClient
 
-app = App(name="backups", help="Backups of instances: list, create, delete, links, download, verify.")
+app = App(name="backups", help="Backups of instances: list, create, restore, delete, links, download, verify.")
 app.command("cachewright.cli.admin.backups:verify")
+app.command("cachewright.cli.remote.restores:restore")
+app.command("cachewright.cli.remote.restores:restores")
 
 _ALL = 1000
 _SHORT_SECONDS, _LONG_SECONDS = 300, 24 * 3600

@@ -157,6 +157,10 @@ def create(
     template: Annotated[
         str | None, Parameter(help="Id of the template of the first parameters; see `cachewright templates list`.")
     ] = None,
+    from_backup: Annotated[
+        str | None,
+        Parameter(help="Id of the backup whose data the instance begins with; see `cachewright backups list`."),
+    ] = None,
     tls: Annotated[bool, Parameter(negative="", help="Clients connect with TLS; not for clusters.")] = False,
     no_password: Annotated[bool, Parameter(negative="", help="Clients need no password.")] = False,
     password_stdin: Annotated[bool, Parameter(negative="", help="Read the password from standard input.")] = False,
@@ -168,6 +172,7 @@ def create(
     Example: cachewright instances create cache --shards 3 --replicas 1 --wait
     Example: cachewright instances create cache --type ha --replicas 1 --memory-gb 2
     Example: cachewright instances create cache --type single --memory-gb 0.5
+    Example: cachewright instances create copy --shards 5 --from-backup 8f6a2c1e-6f0e-4d7c-9a41-5e0f3c8f9a10
     """
     server = ApiClient(target.account())
     if spec:
@@ -196,6 +201,7 @@ def create(
         "subnet_id": "local",
         **({"port": port} if port else {}),
         **({"template_id": template} if template else {}),
+        **({"backup_id": from_backup} if from_backup else {}),
         "enable_ssl": tls,
         **access,
     }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 
 from cachewright.model.instances import Node
-from cachewright.operations.actions.action import NoArguments, action
+from cachewright.operations.actions.action import action
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.slot_moves.equal_nodes import copy_libraries
 from cachewright.tasks.operation import StepContext
@@ -21,17 +21,27 @@ from cachewright.valkey.topology import primaries
 _POLL_SECONDS = 0.02
 
 
+class FormCluster(msgspec.Struct, frozen=True):
+    """`node_ids` are the nodes that found the cluster; without ids, all nodes of the instance."""
+
+    node_ids: tuple[str, ...] = ()
+
+
 class JoinCluster(msgspec.Struct, frozen=True):
     """`node_ids` are the nodes that join."""
 
     node_ids: tuple[str, ...]
 
 
-@action("form cluster", NoArguments, timeout=60, attempts=2)
-async def form_cluster(context: OperationContext, step: StepContext, _: NoArguments) -> None:
+@action("form cluster", FormCluster, timeout=60, attempts=2)
+async def form_cluster(context: OperationContext, step: StepContext, arguments: FormCluster) -> None:
     """Make the nodes of a new instance one cluster."""
     instance = await context.instance(step.task)
-    nodes = await context.nodes(step.task.instance_id)
+    nodes = [
+        node
+        for node in await context.nodes(step.task.instance_id)
+        if not arguments.node_ids or node.id in arguments.node_ids
+    ]
     access = context.access(instance)
     await cluster_membership.introduce(nodes, nodes, access)
     await _open(context, step, [node for node in nodes if node.role == "primary"], nodes)

@@ -1,13 +1,14 @@
 """Actions that stop and start nodes which stay in their instance."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from cachewright import errors
 from cachewright.hosts.host import NodeStartFailed
 from cachewright.model.instances import Node
+from cachewright.model.tasks import Task
 from cachewright.operations import sentinels
 from cachewright.operations.actions.action import NodeArguments, action
 from cachewright.operations.actions.cluster import is_settled
@@ -87,22 +88,33 @@ async def resume_node(context: OperationContext, step: StepContext, arguments: N
 @action("settle nodes", NodeList, timeout=_SETTLE_SECONDS, attempts=4)
 async def settle_nodes(context: OperationContext, step: StepContext, arguments: NodeList) -> None:
     """Wait until the nodes are back in their cluster, and open their ports."""
-    instance, nodes = await context.instance_and_nodes(step.task)
+
+    def report(settled: int, number: int) -> None:
+        step.raise_if_cancelled()
+        step.measure(done=settled, detail=f"{{nodes_ready:{settled}/{number}}}")
+
+    await settle(context, step.task, arguments.node_ids, report)
+
+
+async def settle(
+    context: OperationContext, task: Task, node_ids: Sequence[str], report: Callable[[int, int], None]
+) -> None:
+    """Perform `settle_nodes`. `report` is called with the number of nodes that are back, and that of all."""
+    instance, nodes = await context.instance_and_nodes(task)
     topology, access = topology_of(instance.spec_code), context.access(instance)
-    started = [node for node in nodes if node.id in arguments.node_ids]
+    started = [node for node in nodes if node.id in node_ids]
     if topology.has_sentinel:
         # No sentinel knows an instance whose nodes were all stopped.
-        unasked = all(node.id in arguments.node_ids for node in nodes if node.should_run)
+        unasked = all(node.id in node_ids for node in nodes if node.should_run)
         for node in sorted(started, key=lambda node: node.role != "primary"):
             while not await admit(context, instance, node, unasked=unasked):
-                step.raise_if_cancelled()
+                report(0, len(started))
                 await asyncio.sleep(_POLL_SECONDS)
     views = await context.views(instance, nodes)
     members = [node for node in nodes if views[node.id]]
     while True:
-        step.raise_if_cancelled()
         settled = sum(await asyncio.gather(*(is_settled(topology, node, members, access) for node in started)))
-        step.measure(done=settled, detail=f"{{nodes_ready:{settled}/{len(started)}}}")
+        report(settled, len(started))
         if settled == len(started):
             break
         await asyncio.sleep(_POLL_SECONDS)

@@ -24,6 +24,7 @@ from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.topologies import topology_of
 from cachewright.valkey import cluster_membership, node_control
 from cachewright.valkey.client import NODE_GONE, NodeBusy, NodeRefused
+from cachewright.valkey.config import LISTENER_CONF
 from cachewright.valkey.topology import View
 
 _POLL_SECONDS = 0.02
@@ -49,18 +50,35 @@ class ReleaseNode(msgspec.Struct, frozen=True):
 @action("start node", StartNode, timeout=300, attempts=4, cancelling=5)
 async def start_node(context: OperationContext, step: StepContext, arguments: StartNode) -> None:
     """Ensure that the node runs and answers. A founding primary gets its share of the slots."""
+    instance, node = await launch(context, step, arguments)
+    node = await wait_until_answering(context, instance, node)
+    await take_slots(context, instance, node, arguments)
+
+
+async def launch(
+    context: OperationContext, step: StepContext, arguments: StartNode, *, closed: bool = False
+) -> tuple[Instance, Node]:
+    """Ensure that the process of a node of `start_node` runs. A `closed` one does not listen on its port for clients,
+    whatever its topology, until its files are written again."""
     instance = await context.instance(step.task)
     node = next(node for node in await context.nodes(instance.id) if node.id == arguments.node_id)
     if not await context.host.process(node.id) and not await _are_ports_free(context, node):
         node = await _change_ports(context, instance, node)
     step.measure(detail=node_detail(node))
     await _write_files(context, instance, node, founding=arguments.founding)
+    if closed:
+        files = await context.files(instance, node)
+        await context.host.write_files(node.id, {CONFIG: files[CONFIG] + LISTENER_CONF})
     context.host.hold_port(node.host, node.port)
     try:
         await context.host.start(node.id)
     except NodeStartFailed as failure:
         raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id} did not start: {failure}") from failure
-    node = await wait_until_answering(context, instance, node)
+    return instance, node
+
+
+async def take_slots(context: OperationContext, instance: Instance, node: Node, arguments: StartNode) -> None:
+    """Let a node of `start_node` take over its slots, if it is a founding primary of a cluster."""
     if arguments.founding and node.role == "primary":
         await cluster_membership.replace_placeholder(node, context.access(instance), founding=True)
 

@@ -6,15 +6,17 @@ from contextlib import suppress
 
 from cachewright import errors
 from cachewright.model.instances import Instance, Node
+from cachewright.operations import sentinels
 from cachewright.operations.actions.action import NodeArguments, action
 from cachewright.operations.actions.cluster import is_settled
 from cachewright.operations.actions.nodes import ReleaseNode, require_no_slots, take_out
 from cachewright.operations.actions.slots import current_primary
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.ending_node import LONGEST_GRACE_SECONDS, EndingNode, node_detail
+from cachewright.operations.watched_roles import primary_of
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.topologies import topology_of
-from cachewright.valkey import cluster_membership, replica_sync
+from cachewright.valkey import cluster_membership, plain_replication, replica_sync
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 from cachewright.valkey.replica_sync import SyncProgress, SyncState
 from cachewright.valkey.topology import primaries
@@ -71,6 +73,7 @@ class Synchronization:
         self._instance = instance
         self._node = node
         self._access = context.access(instance)
+        self._is_cluster = topology_of(instance.spec_code).is_cluster
         self._progress = SyncProgress(int(step.sub_step.work.total))
         self._moved_at = time.monotonic()
         self._seen: SyncState | None = None
@@ -104,10 +107,18 @@ class Synchronization:
         primary = await self._primary()
         with suppress(*NODE_GONE):
             async with asyncio.timeout(_FOLLOW_SECONDS):
-                await cluster_membership.replicate(self._node, primary, self._access)
+                if self._is_cluster:
+                    await cluster_membership.replicate(self._node, primary, self._access)
+                else:
+                    await plain_replication.follow(self._node, primary, self._access)
         return primary
 
     async def _primary(self) -> Node:
+        if not self._is_cluster:
+            nodes = await self._context.nodes(self._instance.id)
+            lead = primary_of(nodes, await sentinels.agree(self._context, self._instance.id))
+            assert lead is not None  # noqa: S101  # every instance is created with one
+            return lead
         _, nodes, views = await self._context.look(self._step.task)
         return current_primary(nodes, views)(self._node.id)
 

@@ -13,6 +13,7 @@ import { number, seconds, size } from "/console/format.js";
 import { nodeButton } from "/console/nodes.js";
 import { parameters } from "/console/parameters.js";
 import { resize } from "/console/resize.js";
+import { restore } from "/console/restore.js";
 import { ring } from "/console/ring.js";
 import { version } from "/console/version.js";
 import { ENDED, taskTable } from "/console/tasks.js";
@@ -146,6 +147,7 @@ function head(state, drawTasks) {
       may("operator") && h("button", { type: "button", "data-key": "resize", disabled: changing, onclick: () => resize(state, drawTasks) }, "Resize"),
       may("operator") && h("button", { type: "button", class: "quiet", "data-key": "restart", disabled: changing, onclick: () => restart(state, drawTasks) }, "Restart"),
       may("operator") && h("button", { type: "button", class: "danger quiet", "data-key": "flush", disabled: changing, onclick: () => flush(state, drawTasks) }, "Flush"),
+      may("operator") && h("button", { type: "button", class: "danger quiet", "data-key": "restore", disabled: changing, onclick: () => restore(state, drawTasks) }, "Restore"),
       may("admin") && h("button", { type: "button", class: "danger quiet", "data-key": "delete", onclick: () => remove(state) }, "Delete")));
 }
 

@@ -5,6 +5,7 @@ import { dialog, field } from "/console/dialog.js";
 import { bar, h, show, status, table } from "/console/dom.js";
 import { code, cpu, memoryChoice } from "/console/flavor.js";
 import { number, size, time } from "/console/format.js";
+import { backupChoice } from "/console/restore.js";
 
 const REFRESH_MS = 2000;
 const MB = 1024 * 1024;
@@ -64,6 +65,8 @@ async function create() {
   const template = h("select", {});
   const zones = flavors[0].flavors_available_zones[0].az_codes;
   const zone = h("select", {}, h("option", { value: "" }, "All zones"), zones.map((code) => h("option", { value: code }, code)));
+  const backup = await backupChoice(h("option", { value: "" }, "None"));
+  backup.required = false;
   const clusterFields = [field("Shards", shards), field("Memory per shard", shardGb), field("Copies per shard", copies, "1 means a primary without replicas")];
   const singleFields = [field("Memory of the node", memory)];
   const haFields = [field("Memory of each node", haMemory), field("Replicas", replicas, "one becomes the primary if the primary fails")];
@@ -98,10 +101,11 @@ async function create() {
   dialog("Create an instance", [field("Name", name, "A letter first, then letters, digits, _ and -"),
     field("Type", type, "A single node has no replica"), ...clusterFields, ...haFields, ...singleFields,
     field("Parameters", template, "Defaults, or a template that was saved from another instance"),
+    field("Data", backup, "None, or a backup of any instance of the project; its parameters are the defaults then"),
     zones.length > 1 && field("Zone", zone, "In all zones, replicas are in other zones than their primary"),
     field("Password of its clients", password, `${shortest} to ${longest} characters of three kinds`)], "Create", async () => {
     const { instances } = await ask("POST", "instances", { name: name.value, engine: "Redis", engine_version: ENGINE_VERSION,
-      ...requestedSize(), az_codes: zone.value ? [zone.value] : zones, vpc_id: "local", subnet_id: "local", password: password.value, template_id: template.value });
+      ...requestedSize(), az_codes: zone.value ? [zone.value] : zones, vpc_id: "local", subnet_id: "local", password: password.value, template_id: template.value, backup_id: backup.value });
     location.hash = `#/instances/${instances[0].instance_id}`;
   });
 }

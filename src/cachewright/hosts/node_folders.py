@@ -1,0 +1,77 @@
+"""Folders below that of a node: written whole, and exchanged by renaming.
+
+Every function ensures its result. A power failure leaves a folder with its whole content or none of that name.
+"""
+
+import os
+import shutil
+import stat
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+_OWNER_ONLY = stat.S_IRUSR | stat.S_IWUSR
+
+
+def write_folder(folder: Path, files: Mapping[str, Iterable[bytes]]) -> None:
+    """Write a folder with these files, in place of one of its name. `files` are their parts by name."""
+    delete_folder(folder)
+    partial = _partial(folder)
+    partial.mkdir(mode=stat.S_IRWXU)
+    try:
+        for name, parts in files.items():
+            with os.fdopen(os.open(partial / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY), "wb") as file:
+                for part in parts:
+                    file.write(part)
+                file.flush()
+                os.fsync(file.fileno())
+        _sync(partial)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    partial.rename(folder)
+    _sync(folder.parent)
+
+
+def exchange_folder(folder: Path, new: Path, former: Path) -> None:
+    """Rename `folder` to `former` and `new` to `folder`. No effect if there is no `new`."""
+    if not new.is_dir():
+        return
+    if folder.is_dir():
+        delete_folder(former)
+        folder.rename(former)
+    new.rename(folder)
+    _sync(folder.parent)
+
+
+def bring_back_folder(folder: Path, former: Path) -> None:
+    """Rename `former` to `folder`, in place of the present one. No effect if there is no `former`."""
+    if not former.is_dir():
+        return
+    delete_folder(folder)
+    former.rename(folder)
+    _sync(folder.parent)
+
+
+def delete_folder(folder: Path) -> None:
+    """Delete a folder with its content, and what an interrupted `write_folder` has left of it. A folder that could be
+    deleted in part only has another name."""
+    shutil.rmtree(_partial(folder), ignore_errors=True)
+    if folder.is_dir():
+        leaving = folder.with_name(f".{folder.name}.leaving")
+        shutil.rmtree(leaving, ignore_errors=True)
+        folder.rename(leaving)
+        shutil.rmtree(leaving, ignore_errors=True)
+
+
+def _partial(folder: Path) -> Path:
+    """Return the name of a folder that is being written."""
+    return folder.with_name(f".{folder.name}.partial")
+
+
+def _sync(folder: Path) -> None:
+    """Write the names in a folder to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,232 @@
+"""Actions of a restore: fetch the snapshots of a backup, make the data of a node from them, and load it."""
+
+import asyncio
+import threading
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from cachewright import errors
+from cachewright.backups.manifest import Manifest
+from cachewright.model.instances import Instance, Node
+from cachewright.model.tasks import Task
+from cachewright.operations.actions.action import NoArguments, action
+from cachewright.operations.actions.nodes import StartNode, launch, take_slots, wait_until_answering
+from cachewright.operations.context import OperationContext
+from cachewright.operations.ending_node import node_detail
+from cachewright.operations.restore_files import RestoreFiles
+from cachewright.tasks.operation import ActionFailed, StepContext
+from cachewright.topologies import topology_of
+from cachewright.valkey.client import ANSWER_SECONDS, NODE_GONE, NodeRefused
+from cachewright.valkey.config import DATA_FOLDER, data_files
+from cachewright.valkey.rdb_cut import Cut
+from cachewright.valkey.single_request import info
+from cachewright.valkey.slots import SlotRange
+
+_POLL_SECONDS = 0.05
+_STOP_SECONDS = 120.0
+_DAY_SECONDS = 24 * 3600
+
+
+class FetchSnapshot(msgspec.Struct, frozen=True):
+    backup_id: str
+    shard: int
+
+
+class OrderSnapshot(msgspec.Struct, frozen=True):
+    backup_id: str
+
+
+class NodeData(msgspec.Struct, frozen=True, kw_only=True):
+    """The data of a node: the keys that a backup has in these ranges of slots; without ranges, all its keys.
+
+    :ivar founding: the node is one of those that a new instance begins with.
+    """
+
+    backup_id: str
+    node_id: str
+    slots: tuple[tuple[int, int], ...] = ()
+    founding: bool = False
+
+    @property
+    def ranges(self) -> list[SlotRange]:
+        return [SlotRange(first, last) for first, last in self.slots]
+
+
+def new_folder(task_id: str) -> str:
+    """Return the name of the folder with the data that a task makes for a node."""
+    return f"restored-{task_id}"
+
+
+def former_folder(task_id: str) -> str:
+    """Return the name of the folder with the data that a node had before a task replaced it."""
+    return f"before-{task_id}"
+
+
+@action("fetch snapshot", FetchSnapshot, timeout=_DAY_SECONDS, attempts=4, first_delay=2.0, cancelling=5)
+async def fetch_snapshot(context: OperationContext, step: StepContext, arguments: FetchSnapshot) -> None:
+    """Ensure that the snapshot of one shard of a backup is on the server's disk, verified."""
+    await step.wait_until_allowed()
+    files = RestoreFiles(context, step.task.id)
+    manifest = await files.manifest(arguments.backup_id)
+    shard = next(shard for shard in manifest.shards if shard.shard == arguments.shard)
+
+    def report(done: int) -> None:
+        step.raise_if_cancelled()
+        step.measure(done=done, detail=f"{{bytes:{done}/{shard.size}}}")
+
+    await files.fetch(manifest, shard, report)
+
+
+@action("order snapshot", OrderSnapshot, timeout=_DAY_SECONDS, attempts=4, cancelling=5)
+async def order_snapshot(context: OperationContext, step: StepContext, arguments: OrderSnapshot) -> None:
+    """Ensure that the snapshot of an instance without a cluster is on the server's disk with its keys divided by
+    slots."""
+    await step.wait_until_allowed()
+    files = RestoreFiles(context, step.task.id)
+
+    def report(share: float) -> None:
+        step.raise_if_cancelled()
+        step.measure(done=share * step.sub_step.work.total)
+
+    await files.order(await files.manifest(arguments.backup_id), report)
+
+
+@action("make data", NodeData, timeout=_DAY_SECONDS, attempts=4, cancelling=10)
+async def make_data(context: OperationContext, step: StepContext, arguments: NodeData) -> None:
+    """Ensure that a node has the folder of its new data beside its present one. ActionFailed if the data is larger than
+    the memory of the node."""
+    await step.wait_until_allowed()
+    node = await context.node(step.task.instance_id, arguments.node_id)
+    if node is None:
+        raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {arguments.node_id} does not exist", True)
+    folder = new_folder(step.task.id)
+    if await context.host.has_file(node.id, folder):
+        return
+    files = RestoreFiles(context, step.task.id)
+    manifest = await files.manifest(arguments.backup_id)
+    planned = await files.cut(manifest, arguments.ranges)
+    if planned.size > node.maxmemory:
+        message = f"node {node.id} would get {planned.size} bytes of the backup, its memory is {node.maxmemory}"
+        raise ActionFailed(errors.SHARDS_TOO_FULL, message, True)
+    await _Writing(context, step, node, planned).write(files, manifest)
+
+
+class _Writing:
+    """The folder of a node's data while it is written on a thread."""
+
+    def __init__(self, context: OperationContext, step: StepContext, node: Node, planned: Cut) -> None:
+        self._context = context
+        self._step = step
+        self._node = node
+        self._planned = planned
+        self._written = 0
+        self._stopped = threading.Event()
+
+    async def write(self, files: RestoreFiles, manifest: Manifest) -> None:
+        """Write the folder. When the attempt is interrupted, the thread ends before this returns: the next attempt
+        writes the same files."""
+        content = data_files(files.parts(manifest, self._planned, self._count))
+        folder = new_folder(self._step.task.id)
+        writing = asyncio.create_task(self._context.host.write_folder(self._node.id, folder, content))
+        try:
+            while not writing.done():
+                self._report()
+                await asyncio.wait([writing], timeout=_POLL_SECONDS)
+        finally:
+            self._stopped.set()
+            await asyncio.wait([writing])
+        try:
+            await writing
+        except OSError as error:
+            message = f"the data of node {self._node.id} cannot be written: {error.strerror}"
+            raise ActionFailed(errors.NOT_ENOUGH_DISK, message) from error
+        self._report()
+
+    def _count(self, written: int) -> None:
+        """Called on the thread."""
+        self._written = written
+        if self._stopped.is_set():
+            raise InterruptedError("the attempt has ended")
+
+    def _report(self) -> None:
+        self._step.raise_if_cancelled()
+        share = self._written / max(self._planned.size, 1)
+        figures = {"bytes": self._written, "keys": self._planned.keys}
+        self._step.measure(done=share * self._step.sub_step.work.total, detail=node_detail(self._node, figures))
+
+
+@action("load data", NodeData, timeout=_DAY_SECONDS, attempts=3, cancelling=10)
+async def load_data(context: OperationContext, step: StepContext, arguments: NodeData) -> None:
+    """Ensure that a node runs with its new data, whose keys are counted. Its former data is kept.
+
+    A node of an existing instance is recorded as one that should not run: clients may not use it before `take_over`.
+    """
+    task = step.task
+    await exchange_data(context, task, arguments.node_id)
+    instance = await context.instance(task)
+    is_cluster = topology_of(instance.spec_code).is_cluster
+    start = StartNode(arguments.node_id, founding=arguments.founding and is_cluster)
+    instance, node = await launch(context, step, start, closed=not arguments.founding)
+    said = await _loaded(context, step, instance, node)
+    node = await wait_until_answering(context, instance, node)
+    files = RestoreFiles(context, task.id)
+    planned = await files.cut(await files.manifest(arguments.backup_id), arguments.ranges)
+    for failure in _failures(node, said, planned):
+        raise failure
+    await take_slots(context, instance, node, start)
+
+
+async def _loaded(context: OperationContext, step: StepContext, instance: Instance, node: Node) -> Mapping[str, str]:
+    """Return what the node says about its memory and its files when it has loaded its data."""
+    access = context.access(instance)
+    while True:
+        step.raise_if_cancelled()
+        node = await context.started_with_socket(node)
+        try:
+            said = await info(node, access, ("persistence", "memory"), ANSWER_SECONDS)
+        except (*NODE_GONE, NodeRefused):
+            if await context.host.process(node.id) is None:
+                message = f"node {node.id} has died while it was loading its data"
+                raise ActionFailed(errors.NODE_START_FAILED, message) from None
+        else:
+            if said["loading"] == "0":
+                return said
+            loaded, whole = int(said["loading_loaded_bytes"]), max(int(said["loading_total_bytes"]), 1)
+            done = min(loaded / whole, 1.0) * step.sub_step.work.total
+            step.measure(done=done, detail=node_detail(node, {"loaded_bytes": loaded, "of_bytes": whole}))
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _failures(node: Node, said: Mapping[str, str], planned: Cut) -> Iterator[ActionFailed]:
+    """Yield the failures of a node that has loaded its data. All are final."""
+    found = int(said["rdb_last_load_keys_loaded"]) + int(said["rdb_last_load_keys_expired"])
+    if found != planned.keys:
+        message = f"node {node.id} has loaded {found} keys, the backup has {planned.keys} for it"
+        yield ActionFailed(errors.BACKUP_DAMAGED, message, True)
+    used = int(said["used_memory"])
+    if used > node.maxmemory:
+        message = f"node {node.id} holds {used} bytes with the data of the backup, its memory is {node.maxmemory}"
+        yield ActionFailed(errors.SHARDS_TOO_FULL, message, True)
+
+
+@action("delete restore files", NoArguments, timeout=600, attempts=4)
+async def delete_files(context: OperationContext, step: StepContext, _: NoArguments) -> None:
+    """Delete what the task has stored on the server's disk, and the former data of the nodes."""
+    for node in await context.nodes(step.task.instance_id):
+        await context.host.delete_folders(node.id, new_folder(step.task.id), former_folder(step.task.id))
+    await RestoreFiles(context, step.task.id).delete()
+
+
+async def exchange_data(context: OperationContext, task: Task, node_id: str) -> None:
+    """Ensure that a node has the data that the task has made for it, and keeps its former data beside it."""
+    try:
+        await context.host.exchange_folder(
+            node_id,
+            DATA_FOLDER,
+            new=new_folder(task.id),
+            former=former_folder(task.id),
+            grace_seconds=_STOP_SECONDS,
+        )
+    except TimeoutError as error:
+        raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {node_id} does not end: {error}") from error

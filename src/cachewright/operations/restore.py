@@ -1,0 +1,273 @@
+"""Restore of a backup into an existing instance, of any topology and number of shards.
+
+The instance serves its own data until the new data of each node is on its disk. Then its nodes stop, load the new data
+while their ports are closed to clients, and serve it. Until that moment every failure brings the former data back.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+import sqlalchemy as sa
+
+from cachewright import errors
+from cachewright.clock import now_ms
+from cachewright.errors import ApiError
+from cachewright.flavors import parse
+from cachewright.hosts.server_binary import version_key
+from cachewright.model.instances import Instance, Node
+from cachewright.model.tasks import Step, SubStep, Task
+from cachewright.operations.actions.action import NodeArguments
+from cachewright.operations.actions.backup import BackupParams
+from cachewright.operations.actions.checks import CheckResources, check_resources
+from cachewright.operations.actions.node_status import NodeList, halt_node, resume_node, settle
+from cachewright.operations.actions.replicas import add_replica
+from cachewright.operations.actions.restore import NodeData, former_folder, new_folder
+from cachewright.operations.actions.takeover import (
+    KeepBackup,
+    check_data,
+    clear_data,
+    clear_replica,
+    keep_backup,
+    take_over,
+)
+from cachewright.operations.backup import BACKUP
+from cachewright.operations.context import OperationContext, best_view
+from cachewright.operations.ending_node import grace_seconds
+from cachewright.operations.operation import Accepted, Operation
+from cachewright.operations.requests import BackupRequest, RestoreRequest
+from cachewright.operations.restore_content import (
+    content_of,
+    disk_bytes,
+    expected_bytes,
+    needs_slot_order,
+    require_fits,
+)
+from cachewright.operations.restore_files import RestoreFiles
+from cachewright.operations.restore_steps import (
+    BACKUP_DOWNLOAD,
+    DATA_LOAD,
+    DATA_PREPARATION,
+    REPLICA_SYNCHRONIZATION,
+    SECONDS_OF_BYTE,
+    check_step,
+    data_steps,
+    delete_step,
+    download_steps,
+    sync_step,
+)
+from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, RESOURCE_CHECK
+from cachewright.placement import capacity
+from cachewright.placement.capacity import Request as RoomRequest
+from cachewright.store import backups
+from cachewright.tasks.operation import ActionFailed
+from cachewright.tasks.plan import SubStepSpec, build, effort
+from cachewright.topologies import topology_of
+from cachewright.valkey.config import DATA_FOLDER
+from cachewright.valkey.topology import View, primaries
+
+_IDS = uuid.UUID("6f3b0a52-6d0a-5c2c-8f61-2a3f6f0f9b44")
+_STOP, _TAKEOVER = "Node stop.", "Takeover."
+_SECONDS, _STOP_SECONDS, _START_SECONDS, _SETTLE_SECONDS = 0.1, 1.0, 0.5, 0.5
+_END_SECONDS = 120.0
+
+
+class RestoreParams(msgspec.Struct, frozen=True, kw_only=True):
+    """:ivar backup_bytes: of the backup.
+    :ivar safety_backup: make a backup of the present data first.
+    """
+
+    backup_id: str
+    backup_bytes: int = 0
+    backup_name: str = ""
+    backup_remark: str = ""
+    remark: str = ""
+    safety_backup: bool = True
+
+
+class Restore(Operation[RestoreRequest, RestoreParams]):
+    kind = "restore"
+    name = "RESTORE"
+    permission = "dcs:instance:restore"
+    params = RestoreParams
+    outline = (PRE_CHECK, BACKUP_DOWNLOAD, DATA_PREPARATION, _STOP, DATA_LOAD, _TAKEOVER, POST_CHECK)
+    busy = errors.INSTANCE_RESTORING
+    needs_every_node = True
+    status_while_running = "RESTORING"
+
+    def validate(self, instance: Instance, nodes: Sequence[Node], request: RestoreRequest) -> Accepted[RestoreParams]:
+        versions = [node.server_version for node in nodes if node.server_version]
+        require_fits(request.content, parse(instance.spec_code), min(versions, key=version_key, default=None))
+        params = RestoreParams(
+            backup_id=request.content.backup_id,
+            backup_bytes=request.content.size,
+            backup_name=request.content.name,
+            backup_remark=request.backup_remark,
+            remark=request.remark,
+            safety_backup=request.safety_backup,
+        )
+        return Accepted(params)
+
+    def expected_seconds(self, task: Task, nodes: Sequence[Node], dataset: int) -> float:
+        return _STOP_SECONDS * len(nodes) + self.params_of(task).backup_bytes * SECONDS_OF_BYTE
+
+    def required_room(self, nodes: Sequence[Node], params: RestoreParams, dataset: int | None) -> RoomRequest | None:
+        size = capacity.size_of_nodes(nodes)
+        disk = 0 if dataset is None else disk_bytes(params.backup_bytes, 1)
+        return RoomRequest(size=size, held=size, disk=disk)
+
+    def can_interrupt(self, task: Task) -> bool:
+        """Not once clients may have written to the new data."""
+        return not _is_taken_over(task)
+
+    def requested(self, connection: sa.Connection, instance: Instance, request: RestoreRequest, task: Task) -> None:
+        """Raises ApiError DCS.4039 if the instance has too many backups for another one."""
+        if request.safety_backup:
+            BACKUP.requested(connection, instance, _safety_request(instance, task), task)
+
+    async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
+        """Begin with a backup of the present data, whose steps are those of `BACKUP`."""
+        if not self.params_of(task).safety_backup:
+            return await self._plan(context, task)
+        instance = await context.instance(task)
+        request = await asyncio.to_thread(_ensure_recorded, context, instance, task)
+        params = BackupParams(request.id, request.kind)
+        check, *backing_up = await BACKUP.plan(
+            context, msgspec.structs.replace(task, params=msgspec.to_builtins(params))
+        )
+        needed = sum(sub_step.arguments["disk_bytes"] for sub_step in check.sub_steps)
+        keep = keep_backup.sub_step("Safety backup.", effort("backup", seconds=_SECONDS), KeepBackup(request.id))
+        first, *restoring = await self._plan(context, task, backup_disk=needed)
+        return (first, *backing_up, *build(task.run_id, {"Safety backup.": [keep]}), *restoring)
+
+    async def _plan(self, context: OperationContext, task: Task, *, backup_disk: int = 0) -> tuple[Step, ...]:
+        """Return the steps after the backup of the present data, which needs `backup_disk` bytes of disk."""
+        params = self.params_of(task)
+        instance, nodes, views = await context.look(task)
+        content = content_of(await RestoreFiles(context, task.id).manifest(params.backup_id))
+        view = best_view(views)
+        leads = primaries(nodes, view)
+        for shard in sorted({node.shard for node in nodes} - leads.keys()):
+            raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"shard {shard} has no primary now")
+        is_cluster = topology_of(instance.spec_code).is_cluster and len(leads) > 1
+        shares = [
+            (leads[shard], _data(leads[shard], view, content.backup_id, is_cluster=is_cluster))
+            for shard in sorted(leads)
+        ]
+        replicas = [node for node in nodes if node not in leads.values()]
+        grace = await grace_seconds(context, instance, nodes)
+        copies = max(len(nodes) // len(leads), 1)
+        converted = content.size if needs_slot_order(content, len(leads)) else 0
+        room = CheckResources(host_bytes=converted, disk_bytes=backup_disk + disk_bytes(content.size, copies), rooms=())
+        prepared = data_steps(shares, content)
+        sizes = {node.shard: expected_bytes(data.slots, content) for node, data in shares}
+        hold = topology_of(instance.spec_code).hold_seconds
+        return build(
+            task.run_id,
+            {
+                PRE_CHECK: [
+                    check_resources.sub_step(RESOURCE_CHECK, effort("check", seconds=_SECONDS), room),
+                    check_step(),
+                ],
+                **download_steps(content, len(leads)),
+                DATA_PREPARATION: prepared[DATA_PREPARATION],
+                _STOP: [_halt(node, grace) for node in [*replicas, *(leads[shard] for shard in sorted(leads))]],
+                DATA_LOAD: prepared[DATA_LOAD],
+                _TAKEOVER: _takeover([node for node, _ in shares], hold),
+                REPLICA_SYNCHRONIZATION: [
+                    sub_step for node in replicas for sub_step in _refill(node, sizes[node.shard])
+                ],
+                POST_CHECK: [check_step()],
+                "Resource release.": [delete_step()],
+            },
+        )
+
+    async def recover(self, context: OperationContext, task: Task) -> None:
+        """Bring the former data back, unless clients may have written to the new data. Then replicas without that data
+        start empty."""
+        taken_over = _is_taken_over(task)
+        stopped = {node.id for node in await context.nodes(task.instance_id) if not node.should_run}
+        for node in await context.nodes(task.instance_id):
+            if node.id in stopped and not taken_over:
+                await context.host.bring_back_folder(
+                    node.id, DATA_FOLDER, former=former_folder(task.id), grace_seconds=_END_SECONDS
+                )
+            elif node.id in stopped and node.id in _refilled(task):
+                await clear_data(context, task, node.id)
+        instance, nodes = await context.instance_and_nodes(task)
+        for node in nodes:
+            if node.id in stopped:
+                await context.host.write_files(node.id, await context.files(instance, node))
+                await context.host.start(node.id)
+                await context.change_node(node.id, should_run=True)
+        if stopped:
+            await settle(context, task, sorted(stopped), lambda done, of: None)
+        for node in nodes:
+            await context.host.delete_folders(node.id, new_folder(task.id), former_folder(task.id))
+        await RestoreFiles(context, task.id).delete()
+
+
+def _safety_request(instance: Instance, task: Task) -> BackupRequest:
+    """Return the request of the backup that an attempt of a task makes first."""
+    return BackupRequest(id=str(uuid.uuid5(_IDS, task.run_id)), remark=f"before a restore of {instance.name}"[:128])
+
+
+def _ensure_recorded(context: OperationContext, instance: Instance, task: Task) -> BackupRequest:
+    """Record the backup of a repeated attempt; that of the first one is recorded with the task."""
+    request = _safety_request(instance, task)
+    with context.database.write() as connection:
+        if backups.find(connection, task.project_id, request.id) is None:
+            later = msgspec.structs.replace(task, created_at=now_ms())
+            try:
+                BACKUP.requested(connection, instance, request, later)
+            except ApiError as refused:
+                raise ActionFailed(refused.code, refused.message, True) from refused
+    return request
+
+
+def _data(node: Node, view: View, backup_id: str, *, is_cluster: bool) -> NodeData:
+    """Return the data of a primary: that of the slots which it owns now."""
+    slots = view.members[node.id].slots if is_cluster else ()
+    return NodeData(backup_id=backup_id, node_id=node.id, slots=tuple((part.first, part.last) for part in slots))
+
+
+def _halt(node: Node, grace: Mapping[str, float]) -> SubStepSpec:
+    """Replicas of a shard stop before its primary, which then has all acknowledged writes."""
+    drained = grace.get(node.id, 0.0)
+    work = effort(f"shard {node.shard}", seconds=_STOP_SECONDS + drained, fixed=drained)
+    return halt_node.sub_step(f"Node stop. Shard {node.shard}", work, NodeArguments(node.id))
+
+
+def _takeover(leads: Sequence[Node], hold: float) -> list[SubStepSpec]:
+    ids = NodeList(tuple(node.id for node in leads))
+    check = effort("instance", unit="nodes", total=len(leads), seconds=_SETTLE_SECONDS + hold, fixed=hold)
+    begin = effort("instance", unit="nodes", total=len(leads), seconds=_SETTLE_SECONDS)
+    return [check_data.sub_step("Data check.", check, ids), take_over.sub_step(_TAKEOVER, begin, ids)]
+
+
+def _refill(node: Node, size: int) -> list[SubStepSpec]:
+    """Return the sub-steps in which a replica starts without data and gets that of its primary."""
+    lane, arguments = f"shard {node.shard}", NodeArguments(node.id)
+    return [
+        clear_replica.sub_step(f"Former data. Shard {node.shard}", effort(lane, seconds=_SECONDS), arguments),
+        resume_node.sub_step(f"Node start. Shard {node.shard}", effort(lane, seconds=_START_SECONDS), arguments),
+        sync_step(add_replica, node, size),
+    ]
+
+
+def _is_taken_over(task: Task) -> bool:
+    """Whether `take_over` has begun."""
+    return any(sub_step.action == take_over.name and sub_step.begin_time is not None for sub_step in _sub_steps(task))
+
+
+def _refilled(task: Task) -> set[str]:
+    """Return the ids of the nodes that get the new data from their primaries."""
+    return {sub_step.arguments["node_id"] for sub_step in _sub_steps(task) if sub_step.action == clear_replica.name}
+
+
+def _sub_steps(task: Task) -> Iterator[SubStep]:
+    return (sub_step for step in task.steps for sub_step in step.sub_steps)
+
+
+RESTORE = Restore()

@@ -1,0 +1,157 @@
+"""The sub-steps with which nodes get the data of a backup. Pure."""
+
+from collections.abc import Sequence
+
+from cachewright.model.instances import Node
+from cachewright.operations.actions.action import Action, NoArguments, NodeArguments
+from cachewright.operations.actions.checks import CheckStatus, check_status
+from cachewright.operations.actions.cluster import FormCluster, JoinCluster, form_cluster, join_cluster
+from cachewright.operations.actions.replicas import add_replica
+from cachewright.operations.actions.restore import (
+    FetchSnapshot,
+    NodeData,
+    OrderSnapshot,
+    delete_files,
+    fetch_snapshot,
+    load_data,
+    make_data,
+    order_snapshot,
+)
+from cachewright.operations.actions.takeover import copy_data
+from cachewright.operations.restore_content import BackupContent, expected_bytes, needs_slot_order
+from cachewright.operations.step_names import POST_CHECK, STATUS_CHECK
+from cachewright.tasks.plan import SubStepSpec, effort
+from cachewright.topologies.topology import Steps, Topology, start_node
+from cachewright.valkey.slots import even_split
+
+BACKUP_DOWNLOAD = "Backup download."
+DATA_PREPARATION = "Data preparation."
+DATA_LOAD = "Data load."
+REPLICA_SYNCHRONIZATION = "Replica synchronization."
+
+_FETCH_SECONDS_A_BYTE = 18e-9  # before the first restore, as the others
+_MAKE_SECONDS_A_BYTE = 4e-9
+_LOAD_SECONDS, _LOAD_SECONDS_A_BYTE = 0.3, 8e-9
+_ORDER_SECONDS_A_BYTE = 25e-9
+_SYNC_SECONDS, _SYNC_SECONDS_A_BYTE = 0.6, 12e-9
+_FORM_SECONDS, _FORM_SECONDS_A_NODE = 0.2, 0.06
+_CHECK_SECONDS = 0.05
+SECONDS_OF_BYTE = _FETCH_SECONDS_A_BYTE + _MAKE_SECONDS_A_BYTE + _LOAD_SECONDS_A_BYTE
+"""Expected duration for each byte of a backup, before there is a plan."""
+
+_AT_ONCE = 2
+"""Sub-steps of the server's disk or processor that run at the same time."""
+
+
+def download_steps(content: BackupContent, shards: int) -> Steps:
+    """Return the steps after which the backup is on the server's disk, ready for this number of shards."""
+    order = [_order(content)] if needs_slot_order(content, shards) else []
+    return {BACKUP_DOWNLOAD: _fetches(content), "Division by slots.": order}
+
+
+def _order(content: BackupContent) -> SubStepSpec:
+    seconds = _LOAD_SECONDS + content.size * _ORDER_SECONDS_A_BYTE
+    work = effort("backup", unit="bytes", total=max(content.size, 1), seconds=seconds, fixed=_LOAD_SECONDS)
+    return order_snapshot.sub_step("Division by slots.", work, OrderSnapshot(content.backup_id))
+
+
+def _fetches(content: BackupContent) -> list[SubStepSpec]:
+    """Return one sub-step for each snapshot."""
+    return [
+        fetch_snapshot.sub_step(
+            f"Backup download. Shard {shard}",
+            effort(
+                f"shard {shard}", unit="bytes", total=max(size, 1), seconds=size * _FETCH_SECONDS_A_BYTE, turns=_AT_ONCE
+            ),
+            FetchSnapshot(content.backup_id, shard),
+        )
+        for shard, size in content.sizes.items()
+    ]
+
+
+def data_steps(shares: Sequence[tuple[Node, NodeData]], content: BackupContent) -> Steps:
+    """Return the sub-steps that make and load the data of these nodes."""
+    made, loaded = [], []
+    for node, data in shares:
+        size, named = expected_bytes(data.slots, content), f"Shard {node.shard}"
+        make = effort(node.id, unit="bytes", total=size, seconds=size * _MAKE_SECONDS_A_BYTE, turns=_AT_ONCE)
+        made.append(make_data.sub_step(f"{DATA_PREPARATION} {named}", make, data))
+        load = effort(
+            node.id,
+            unit="bytes",
+            total=size,
+            seconds=_LOAD_SECONDS + size * _LOAD_SECONDS_A_BYTE,
+            fixed=_LOAD_SECONDS,
+            turns=_AT_ONCE,
+        )
+        loaded.append(load_data.sub_step(f"{DATA_LOAD} {named}", load, data))
+    return {DATA_PREPARATION: made, DATA_LOAD: loaded}
+
+
+def creation_steps(topology: Topology, nodes: Sequence[Node], content: BackupContent) -> Steps:
+    """Return the steps that make a new instance of a backup, of any topology and number of shards."""
+    replicas = [node for node in nodes if node.role == "replica"]
+    primaries = [node for node in nodes if node.role == "primary"]
+    shares = [(node, _founding(node, primaries, content)) for node in primaries]
+    sizes = {node.shard: expected_bytes(data.slots, content) for node, data in shares}
+    begin = {**download_steps(content, len(primaries)), **data_steps(shares, content)}
+    starts = [start_node(node, founding=False) for node in replicas]
+    end = {"Resource release.": [delete_step()]}
+    if topology.is_cluster:
+        return {
+            **begin,
+            "Cluster formation.": [_form(primaries)],
+            "Resource request.": starts,
+            "Cluster join.": [_join(nodes, replicas)] if replicas else [],
+            REPLICA_SYNCHRONIZATION: [sync_step(add_replica, node, sizes[node.shard]) for node in replicas],
+            POST_CHECK: [check_step()],
+            **end,
+        }
+    formation = {**topology.formation(nodes), "Resource request.": starts}
+    request = {"Resource request.": formation.pop("Resource request.")}
+    copies = [sync_step(copy_data, node, sizes[node.shard]) for node in replicas]
+    return {**begin, **request, REPLICA_SYNCHRONIZATION: copies, **formation, **end}
+
+
+def sync_step(action: Action[NodeArguments], node: Node, size: int) -> SubStepSpec:
+    """Return the sub-step in which a replica gets the data of its primary, of about `size` bytes."""
+    work = effort(
+        f"shard {node.shard}",
+        unit="bytes",
+        total=size,
+        seconds=_SYNC_SECONDS + size * _SYNC_SECONDS_A_BYTE,
+        fixed=_SYNC_SECONDS,
+        turns=_AT_ONCE,
+    )
+    return action.sub_step(f"{REPLICA_SYNCHRONIZATION} Shard {node.shard}", work, NodeArguments(node.id))
+
+
+def check_step() -> SubStepSpec:
+    """Return the check that all nodes find the instance healthy."""
+    return check_status.sub_step(STATUS_CHECK, effort("check", seconds=_CHECK_SECONDS), CheckStatus(()))
+
+
+def delete_step() -> SubStepSpec:
+    return delete_files.sub_step("Release of files.", effort("files", seconds=_CHECK_SECONDS), NoArguments())
+
+
+def _founding(node: Node, primaries: Sequence[Node], content: BackupContent) -> NodeData:
+    slots = even_split([primary.id for primary in primaries])[node.id]
+    return NodeData(
+        backup_id=content.backup_id,
+        node_id=node.id,
+        slots=((slots.first, slots.last),) if len(primaries) > 1 else (),
+        founding=True,
+    )
+
+
+def _form(primaries: Sequence[Node]) -> SubStepSpec:
+    number = len(primaries)
+    seconds = _FORM_SECONDS + _FORM_SECONDS_A_NODE * number
+    work = effort("cluster", unit="nodes", total=number, seconds=seconds)
+    return form_cluster.sub_step("Cluster formation.", work, FormCluster(tuple(node.id for node in primaries)))
+
+
+def _join(nodes: Sequence[Node], replicas: Sequence[Node]) -> SubStepSpec:
+    work = effort("join", unit="nodes", total=len(nodes), seconds=_FORM_SECONDS + _FORM_SECONDS_A_NODE * len(nodes))
+    return join_cluster.sub_step("Cluster join.", work, JoinCluster(tuple(node.id for node in replicas)))
