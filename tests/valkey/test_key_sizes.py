@@ -71,6 +71,17 @@ async def test_more_large_values_than_one_reply_holds_are_all_found(client: Valk
     assert {value.slot for value in found.values} == {key_slot(b"one")}
 
 
+async def test_the_search_ends_when_enough_is_found(client: Valkey) -> None:
+    for number in range(40):
+        await client.set(f"{number}", "x" * 20_000)
+    found = await large_values(client, ALL, 10_000, seconds=30, enough_bytes=20_000, has_clients=False)
+    assert found.values
+    assert not found.complete
+    everything = await large_values(client, ALL, 10_000, seconds=30, has_clients=False)
+    assert everything.complete
+    assert len(everything.values) == 40
+
+
 async def test_names_of_any_bytes_are_readable(client: Valkey) -> None:
     await ask(client, "SET", b"{one}\x00\xff \\n", "x" * 50_000)
     found = await large_values(client, ALL, 10_000, seconds=30)

@@ -20,7 +20,11 @@ _SKEWED = 0.6
 """If random keys account for less than this share of the data, few large values hold the rest."""
 
 _LARGE_SHARE, _LARGE_BYTES = 0.02, 2**20
-_SEARCH_SECONDS = 1.0
+_SEARCH_SECONDS = 3.0
+"""Limit of the search. A plan that misses a large value is wrong by the seconds that its move takes."""
+
+_FOUND_SHARE = 0.8
+"""Share of the data that random keys do not account for with which the search ends: what is left is no large value."""
 _OF_COLLECTIONS = 0.85
 """Bytes of a collection on the network, as a share of its memory."""
 
@@ -89,7 +93,8 @@ async def measure_load(node: Node, access: Access, ranges: Sequence[SlotRange]) 
         fork = await fork_seconds(client)
         dataset = memory["used_memory_dataset"]
         sample = await _sample(client) if ranges and total else None
-        large = await _large(client, ranges, dataset, total, sample) if sample else ()
+        hidden = dataset - sample.bytes_per_key * total if sample else 0.0
+        large = await _large(client, ranges, dataset, hidden, has_clients=clients)
     bytes_per_key = (dataset - sum(value.bytes for value in large)) / total if total else _BYTES_PER_KEY
     used_memory = memory["used_memory"]
     return NodeLoad(
@@ -110,13 +115,23 @@ async def _sample(client: Valkey) -> _Sample | None:
 
 
 async def _large(
-    client: Valkey, ranges: Sequence[SlotRange], dataset: int, total: int, sample: _Sample
+    client: Valkey, ranges: Sequence[SlotRange], dataset: int, hidden: float, *, has_clients: bool
 ) -> Sequence[LargeValue]:
-    """Return large values in the slots if random keys show that there must be some."""
-    if sample.bytes_per_key * total >= _SKEWED * dataset:
+    """Return large values in the slots if random keys show that there must be some.
+
+    :param hidden: bytes of the data that random keys do not account for.
+    """
+    if hidden <= (1 - _SKEWED) * dataset:
         return ()
-    least = max(int(dataset * _LARGE_SHARE), _LARGE_BYTES)
-    return (await large_values(client, ranges, least, seconds=_SEARCH_SECONDS)).values
+    found = await large_values(
+        client,
+        ranges,
+        max(int(dataset * _LARGE_SHARE), _LARGE_BYTES),
+        seconds=_SEARCH_SECONDS,
+        enough_bytes=_FOUND_SHARE * hidden,
+        has_clients=has_clients,
+    )
+    return found.values
 
 
 def _by_slot(values: Iterable[LargeValue]) -> dict[int, LargeData]:
