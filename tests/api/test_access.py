@@ -310,7 +310,6 @@ def test_a_whitelist_that_is_off_is_stored_and_cannot_be_enabled_for_a_cluster(t
         {"enable_whitelist": False, "whitelist": [{"group_name": "a", "ip_list": ["0.0.0.0/0"]}]},
         {"enable_whitelist": False, "whitelist": [{"group_name": "a", "ip_list": ["10.0.0.256"]}]},
         {"enable_whitelist": False, "whitelist": [{"group_name": "a", "ip_list": ["fe80::1%a\n b"]}]},
-        {"enable_whitelist": True, "whitelist": [{"group_name": "a", "ip_list": []}]},
         {"enable_whitelist": False, "whitelist": [*groups, *groups]},
         {"enable_whitelist": False, "whitelist": [{"group_name": str(n), "ip_list": []} for n in range(5)]},
     ]
@@ -318,6 +317,8 @@ def test_a_whitelist_that_is_off_is_stored_and_cannot_be_enabled_for_a_cluster(t
         for asked in (path, f"{path}-async"):
             assert tenant.call("PUT", asked, body).refusal == (400, "DCS.4062")
     assert tenant.call("GET", path).json == {"instance_id": here, **off}
+    assert tenant.call("PUT", path, {"enable_whitelist": True, "whitelist": []}).status == 204, "it allows all"
+    assert tenant.call("GET", path).json["enable_whitelist"]
     answer = tenant.call("PUT", f"{path}-async", {"enable_whitelist": False})
     (task,) = waiting(tenant, here)
     assert (answer.status, answer.json, task.name) == (200, {"job_id": task.id}, "AddWhitelist")

@@ -91,7 +91,7 @@ REFUSED: list[tuple[Mapping[str, Any], str, str]] = [
     ({"tags": [{"key": "k", "value": "v" * 44}]}, "DCS.4062", "tags"),
     ({"tags": [{"key": "k", "value": "1"}, {"key": "k", "value": "2"}]}, "DCS.4062", "tags"),
     ({"tags": {"key": "k"}}, "DCS.4062", "tags"),
-    ({"enable_ssl": True}, "DCS.4202", "a cluster has no proxy"),
+    ({"enable_ssl": True}, "DCS.4202", "valkey-server has no TLS"),
     ({"enable_ssl": True, "spec_code": "redis.single.xu1.large.1", "capacity": 1}, "DCS.4202", "HAProxy is not"),
     ({"enable_publicip": True}, "DCS.4062", "enable_publicip"),
     ({"publicip_id": "x"}, "DCS.4062", "publicip_id"),

@@ -1,18 +1,22 @@
 """TLS between the nodes of an instance: certificates, configuration, and clusters of a server that has TLS."""
 
+import io
 import socket
 import ssl
 import stat
 import tempfile
 import threading
+import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 import sqlalchemy as sa
+from valkey.cluster import ValkeyCluster
 
 from cachewright.config import Settings
 from cachewright.hosts.local import LocalHost
@@ -33,12 +37,28 @@ from cachewright.valkey.certificates import (
     node_certificate,
     server_certificate,
     trusted,
+    voucher,
 )
 from cachewright.valkey.config import LISTENER, cluster_settings, nodes_conf, valkey_conf
 from cachewright.valkey.migration.source_state import MigrationState
 from cachewright.valkey.slots import SlotRange
 from database_fixtures import an_instance, new_database
-from serving import COMMAND, Server, cache, created, ended, load, newest_task, present, resize, show, states, until
+from serving import (
+    COMMAND,
+    PASSWORD,
+    Server,
+    cache,
+    created,
+    ended,
+    load,
+    newest_task,
+    present,
+    progress,
+    resize,
+    show,
+    states,
+    until,
+)  # fmt: skip
 from standalone_node import node_at
 from tls_binary import TLS_BINARY, needs_tls_binary
 from traffic import Traffic
@@ -111,6 +131,18 @@ def test_clients_verify_the_address_of_an_instance() -> None:
     assert not verifies(pem, new_authority("i"), "127.0.1.1")
 
 
+def test_clients_verify_nodes_by_the_authority_of_the_installation() -> None:
+    installation = new_authority("caches", below=1)
+    chain = voucher(installation, AUTHORITY)
+    pem = node_certificate(AUTHORITY, "n", address="10.0.0.5", chain=chain)
+    assert verifies(pem, installation, "10.0.0.5")
+    assert verifies(pem, AUTHORITY, "10.0.0.5"), "other nodes trust it as before"
+    assert not verifies(pem, installation, "10.0.0.6")
+    assert not verifies(node_certificate(AUTHORITY, "n", address="10.0.0.5"), installation, "10.0.0.5")
+    assert is_usable(pem, AUTHORITY, chain=chain)
+    assert not is_usable(node_certificate(AUTHORITY, "n"), AUTHORITY, chain=chain)
+
+
 def verifies(pem: str, authority: str, name: str) -> bool:
     """Whether a client that trusts `authority`, and checks as strictly as Python 3.13, accepts the server by its
     name."""
@@ -169,6 +201,10 @@ def test_only_nodes_with_a_tls_port_are_configured_for_it() -> None:
     assert "127.0.0.1:7000@7001,,tls-port=7002," in nodes_conf(SECURED, 1, SlotRange(0, 1))
     assert "tls-port=7002" not in nodes_conf(PLAIN, 1, SlotRange(0, 1))
     assert (PLAIN.peer_port, SECURED.peer_port) == (7000, 7002)
+    for_clients = msgspec.structs.replace(SECURED, client_tls=True)
+    assert ("tls-port", 7000) in cluster_settings(for_clients)
+    assert "tls-port=7000," in nodes_conf(for_clients, 1, SlotRange(0, 1))
+    assert for_clients.peer_port == 7000
 
 
 def test_a_server_without_tls_is_known(tmp_path: Path) -> None:
@@ -293,6 +329,51 @@ def test_a_node_with_tls_that_dies_is_started_again(tls_server: Server) -> None:
     died.kill()
     until(lambda: len(tls_server.nodes()) == 4 and (folder / NODE_FILE).exists(), "it is not started again")
     until(lambda: is_whole(client, instance_id), "the cluster is not whole again")
+    require_whole(client, instance_id)
+
+
+def secured(client: Any, instance_id: str, authority: Path) -> ValkeyCluster:
+    shown = show(client, instance_id)
+    trusting = {"ssl": True, "ssl_ca_certs": str(authority)}
+    return ValkeyCluster(host=shown.ip, port=shown.port, password=PASSWORD, **trusting)
+
+
+@needs_tls_binary
+def test_clients_of_a_cluster_use_tls(tls_server: Server, tmp_path: Path) -> None:
+    client = tls_server.client()
+    instance_id = created(client, 2, copies=2)
+    load(cache(client, instance_id), KEYS)
+
+    def switch(*, enabled: bool) -> str:
+        return str(tls_server.call("PUT", f"instances/{instance_id}/ssl", {"enabled": enabled})[1]["job_id"])
+
+    def is_whole_with_tls() -> bool:
+        try:
+            return states(secured(client, instance_id, authority)) == {"ok"}
+        except Exception:  # whatever the client makes of nodes that are starting
+            return False
+
+    task_id = switch(enabled=True)
+    until(lambda: progress(client, instance_id, task_id).step_details[-1].step_name == "Post-check.", "no plan")
+    tls_server.kill()
+    tls_server.start()
+    client = tls_server.client()
+    assert ended(client, instance_id, task_id).status == "SUCCESS", tls_server.call("GET", f"tasks/{task_id}")
+    assert show(client, instance_id).enable_ssl
+    link = tls_server.call("POST", f"instances/{instance_id}/ssl-certs/download")[1]["link"]
+    with zipfile.ZipFile(io.BytesIO(httpx.get(link).content)) as archive:
+        authority = Path(archive.extract("ca.crt", tmp_path))
+    assert present(secured(client, instance_id, authority), KEYS) == KEYS
+    assert not is_whole(client, instance_id), "clients without TLS are refused"
+
+    assert ended(client, instance_id, resize(client, instance_id, 3, copies=2)).status == "SUCCESS"
+    until(lambda: len(secured(client, instance_id, authority).get_nodes()) == 6, "clients do not find all nodes")
+    caches = secured(client, instance_id, authority)
+    assert (present(caches, KEYS), links(caches)) == (KEYS, {"up"})
+    tls_server.nodes()[0].kill()
+    until(lambda: len(tls_server.nodes()) == 6, "it is not started again")
+    until(is_whole_with_tls, "the cluster is not whole again")
+    assert ended(client, instance_id, switch(enabled=False)).status == "SUCCESS"
     require_whole(client, instance_id)
 
 

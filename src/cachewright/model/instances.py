@@ -38,8 +38,9 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     :ivar parameters: changed parameters of the nodes, by Valkey's names.
     :ivar node_ca: private key and certificate of the authority for TLS between the nodes, PEM; None without TLS. Never
     returned by the API.
-    :ivar server_certificate: private key and certificates that clients of the instance see, PEM; None if they connect
-    without TLS. Never returned by the API.
+    :ivar server_certificate: what clients of the instance see in addition to the certificates of nodes, PEM; None if
+    they connect without TLS. Of a cluster, the certificate by which the installation vouches for `node_ca`; of other
+    instances, the private key and the certificates of the proxy. Never returned by the API.
     :ivar attributes: fields that the API stores and returns unchanged (vpc_id, description, tags, ...). Those of the
     whitelist also have an effect.
     :ivar error_code: reason for the status ERROR or CREATEFAILED.
@@ -80,6 +81,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     :ivar access: how the control plane reaches the node: through its Unix socket, or, for a process that an earlier
     release started, over TCP as its own user (`tcp`) or with the clients' password (`password`).
     :ivar tls_port: port for TLS between nodes; None without TLS.
+    :ivar client_tls: clients connect with TLS. The node then has TLS at `port`, also for other nodes, and does not use
+    `tls_port`.
     :ivar priority: order in which replicas of a shard take over, 1 first, 100 last; 0 never.
     :ivar server_version: version of valkey-server that the node is started with, such as `9.1.2`; None for the host's
     default.
@@ -98,6 +101,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     access: NodeAccess = "socket"
     tls_port: int | None = None
+    client_tls: bool = False
     priority: int = DEFAULT_PRIORITY
     server_version: str | None = None
     host_name: str = EMBEDDED
@@ -110,7 +114,12 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def peer_port(self) -> int:
         """The port that other nodes of the instance replicate from and move slots to."""
-        return self.tls_port or self.port
+        return self.tls_listener or self.port
+
+    @property
+    def tls_listener(self) -> int | None:
+        """The port at which the node listens with TLS; None without TLS."""
+        return self.port if self.client_tls else self.tls_port
 
 
 def group_id(instance_id: str, shard: int) -> str:
@@ -119,10 +128,12 @@ def group_id(instance_id: str, shard: int) -> str:
 
 
 def allowed_addresses(instance: Instance) -> tuple[str, ...] | None:
-    """Return the addresses and networks from which clients may connect; None if they may from all."""
+    """Return the addresses and networks from which clients may connect; None if they may from all, as also by a
+    whitelist that is on and empty."""
     if not instance.attributes.get(WHITELIST_ENABLED):
         return None
-    return tuple(address for group in instance.attributes.get(WHITELIST, []) for address in group["ip_list"])
+    listed = tuple(address for group in instance.attributes.get(WHITELIST, []) for address in group["ip_list"])
+    return listed or None
 
 
 def has_proxy(instance: Instance, nodes: Sequence[Node]) -> bool:

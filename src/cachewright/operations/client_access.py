@@ -1,6 +1,8 @@
 """How clients connect to an instance: with TLS, and from which addresses.
 
-The proxy of the instance ends TLS and filters addresses. The record says what it should do, and changes before the
+Nodes of a cluster end TLS themselves, and are restarted for it.
+
+The proxy of another instance ends TLS and filters addresses. The record says what it should do, and changes before the
 proxy, so that `ProxyWatch` and a task that is repeated after a crash agree. A single instance gets its proxy with the
 first of these settings, and keeps it: its node restarts on another port, and the proxy takes over the address.
 """
@@ -17,28 +19,33 @@ from cachewright.errors import ApiError
 from cachewright.hosts.addresses import is_loopback
 from cachewright.hosts.host import NodeStartFailed
 from cachewright.model.hosts import EMBEDDED
-from cachewright.model.instances import WHITELIST_ENABLED, Instance, Node, has_proxy
+from cachewright.model.instances import WHITELIST_ENABLED, Instance, Node, allowed_addresses, has_proxy
 from cachewright.model.tasks import Step, Task
 from cachewright.operations import proxies
 from cachewright.operations.actions.action import NoArguments, NodeArguments
 from cachewright.operations.actions.checks import CheckStatus, check_status
 from cachewright.operations.actions.client_access import (
+    NodeSwitch,
     Switch,
     apply_whitelist,
     move_port,
     record_tls,
+    return_nodes,
+    switch_node_tls,
     switch_tls,
 )
 from cachewright.operations.actions.nodes import restart_node
 from cachewright.operations.context import OperationContext
 from cachewright.operations.operation import Accepted, Operation, ParamsT, RequestT
 from cachewright.operations.restart import SECONDS_OF_SHARD, nodes_to_restart
-from cachewright.operations.step_names import NODE_RESTART, PRE_CHECK, STATUS_CHECK
+from cachewright.operations.step_names import NODE_RESTART, POST_CHECK, PRE_CHECK, STATUS_CHECK
 from cachewright.store import instances
+from cachewright.tasks.operation import ActionFailed
 from cachewright.tasks.plan import SubStepSpec, build, effort
 from cachewright.topologies import topology_of
 
 NO_CLUSTERS = "a cluster has no proxy that could do it: clients connect to its nodes"
+NO_TLS = "valkey-server has no TLS, or had none when the cluster was created"
 _ADDRESS_CHANGE = "Address change."
 _CHECK_SECONDS, _MOVE_SECONDS, _PROXY_SECONDS = 0.1, 0.1, 0.4
 
@@ -84,7 +91,7 @@ class _AddressChange(Operation[RequestT, ParamsT]):
         raise NotImplementedError
 
     def expected_seconds(self, task: Task, nodes: Sequence[Node], dataset: int) -> float:
-        return _PROXY_SECONDS + (SECONDS_OF_SHARD if len(nodes) == 1 else 0)
+        return _PROXY_SECONDS + SECONDS_OF_SHARD * len({node.shard for node in nodes})
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
         instance, nodes = await context.instance_and_nodes(task)
@@ -105,7 +112,8 @@ class SwitchTls(_AddressChange[TlsRequest, TlsParams]):
     busy = errors.INSTANCE_CONFIGURING
 
     def validate(self, instance: Instance, nodes: Sequence[Node], request: TlsRequest) -> Accepted[TlsParams]:
-        if request.enabled and (reason := obstacle(instance, nodes, has_haproxy=request.has_haproxy)):
+        reason = tls_obstacle(instance, nodes, has_haproxy=request.has_haproxy)
+        if request.enabled and reason is not None:
             raise ApiError(errors.INVALID_ENABLE_SSL, reason=reason)
         before = instance.server_certificate is not None
         return Accepted(TlsParams(request.enabled, before), {"enable_ssl": request.enabled})
@@ -117,10 +125,33 @@ class SwitchTls(_AddressChange[TlsRequest, TlsParams]):
         arguments = Switch(self.params_of(task).enabled)
         return switch_tls.sub_step("TLS of clients.", effort("address", seconds=_PROXY_SECONDS), arguments)
 
-    async def recover(self, context: OperationContext, task: Task) -> None:
-        """Return to what was on at the request. `ProxyWatch` starts a proxy that does not start now."""
-        await record_tls(context, task.instance_id, enabled=self.params_of(task).before)
+    async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
+        """Restart the nodes of a cluster one after another. After a retry, those with the new mode are left out."""
         instance, nodes = await context.instance_and_nodes(task)
+        if not topology_of(instance.spec_code).is_cluster:
+            return await super().plan(context, task)
+        enabled = self.params_of(task).enabled
+        left = {node.id for node in nodes if node.client_tls != enabled}
+        restarts = [
+            switch_node_tls.sub_step(f"Node restart. {node.place}", node.work, NodeSwitch(node.id, enabled))
+            for node in await nodes_to_restart(context, task)
+            if node.id in left
+        ]
+        check = check_status.sub_step(STATUS_CHECK, effort("check", seconds=_CHECK_SECONDS), CheckStatus(()))
+        steps = {PRE_CHECK: [check], _ADDRESS_CHANGE: [self.change(task)], NODE_RESTART: restarts, POST_CHECK: [check]}
+        return build(task.run_id, steps)
+
+    async def recover(self, context: OperationContext, task: Task) -> None:
+        """Return to what was on at the request. `ProxyWatch` starts a proxy that does not start now. ActionFailed
+        DCS.9001 if a node of a cluster does not start."""
+        before = self.params_of(task).before
+        await record_tls(context, task.instance_id, enabled=before)
+        instance, nodes = await context.instance_and_nodes(task)
+        if topology_of(instance.spec_code).is_cluster:
+            try:
+                await return_nodes(context, instance, nodes, client_tls=before)
+            except NodeStartFailed as failure:
+                raise ActionFailed(errors.NODE_START_FAILED, f"a node does not start again: {failure}") from failure
         with suppress(NodeStartFailed):
             await proxies.ensure(context, instance, nodes)
 
@@ -140,7 +171,7 @@ class ChangeWhitelist(_AddressChange[WhitelistRequest, WhitelistParams]):
         return Accepted(WhitelistParams(request.enabled))
 
     def needs_proxy(self, instance: Instance, task: Task) -> bool:
-        return bool(instance.attributes.get(WHITELIST_ENABLED))
+        return allowed_addresses(instance) is not None
 
     def change(self, task: Task) -> SubStepSpec:
         arguments = Switch(self.params_of(task).enabled)
@@ -156,8 +187,15 @@ class ChangeWhitelist(_AddressChange[WhitelistRequest, WhitelistParams]):
         await asyncio.to_thread(write)
 
 
+def tls_obstacle(instance: Instance, nodes: Sequence[Node], *, has_haproxy: bool) -> str | None:
+    """Return why clients of the instance cannot have TLS; None if they can."""
+    if topology_of(instance.spec_code).is_cluster:
+        return NO_TLS if instance.node_ca is None else None
+    return obstacle(instance, nodes, has_haproxy=has_haproxy)
+
+
 def obstacle(instance: Instance, nodes: Sequence[Node], *, has_haproxy: bool) -> str | None:
-    """Return why clients of the instance cannot have TLS or a whitelist; None if they can."""
+    """Return why the instance cannot have a proxy that ends TLS and filters addresses; None if it can."""
     topology = topology_of(instance.spec_code)
     if topology.is_cluster:
         return NO_CLUSTERS

@@ -8,20 +8,38 @@ from cachewright.clock import now_ms
 from cachewright.model.instances import Instance
 from cachewright.operations.maintenance_window import window_of
 from cachewright.store import authorities
-from cachewright.valkey.certificates import expires_at, new_authority, server_certificate
+from cachewright.valkey.certificates import expires_at, new_authority, server_certificate, voucher
 
 _RENEW_IN_WINDOW = timedelta(days=365)
 _RENEW_ALWAYS = timedelta(days=30)
 
 
 def issue(connection: sa.Connection, address: str) -> str:
-    """Return a new certificate for an address, as `server_certificate` does. The first call makes the authority. Call
-    it in a write transaction."""
+    """Return a new certificate for the proxy at an address, as `server_certificate` does. Call it in a write
+    transaction."""
+    return server_certificate(_authority(connection), address)
+
+
+def of_instance(connection: sa.Connection, instance: Instance) -> str:
+    """Return `Instance.server_certificate` for an instance whose clients use TLS. Call it in a write transaction."""
+    if instance.node_ca is not None:
+        return vouch(connection, instance.node_ca)
+    return issue(connection, instance.address)
+
+
+def vouch(connection: sa.Connection, node_ca: str) -> str:
+    """Return a certificate for the authority of the nodes of a cluster, as `voucher` does. Call it in a write
+    transaction."""
+    return voucher(_authority(connection), node_ca)
+
+
+def _authority(connection: sa.Connection) -> str:
+    """Return the authority of the installation, which the first call makes."""
     authority = authorities.find(connection)
     if authority is None:
-        authority = new_authority("caches")
+        authority = new_authority("caches", below=1)
         authorities.add(connection, authority)
-    return server_certificate(authority, address)
+    return authority
 
 
 def is_due(instance: Instance, now: int | None = None) -> bool:

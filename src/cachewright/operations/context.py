@@ -93,7 +93,7 @@ class OperationContext(msgspec.Struct, frozen=True):
         topology, access = topology_of(instance.spec_code), self.access(instance)
         text = valkey_conf(node, access, parameters, topology.settings(node, access), users_of(instance))
         return {
-            **await self._certificates(instance, node.id),
+            **await self._certificates(instance, node),
             **topology.start_files(),
             **({SERVER_VERSION: node.server_version} if node.server_version else {}),
             **({_AS_WRITTEN: text} if topology.has_sentinel else {}),
@@ -126,20 +126,24 @@ class OperationContext(msgspec.Struct, frozen=True):
         if topology_of(instance.spec_code).has_sentinel:
             written = await self.host.read_file(node_id, _AS_WRITTEN)
             await self.host.write_files(node_id, {CONFIG: written} if written else await self.files(instance, node))
-        elif files := await self._certificates(instance, node_id):
+        elif files := await self._certificates(instance, node):
             await self.host.write_files(node_id, files)
 
-    async def _certificates(self, instance: Instance, node_id: str) -> dict[str, str]:
-        """The files for TLS between nodes that the node needs and does not have; none if the instance has no TLS."""
+    async def _certificates(self, instance: Instance, node: Node) -> dict[str, str]:
+        """The files for TLS of the node that it needs and does not have; none if its instance has no TLS between
+        nodes."""
         authority = instance.node_ca
         if authority is None:
             return {}
         trusted = await asyncio.to_thread(authority_certificate, authority)
-        own = await self.host.read_file(node_id, NODE_FILE)
-        usable = own is not None and await asyncio.to_thread(is_usable, own, authority)
-        if usable and await self.host.read_file(node_id, CA_FILE) == trusted:
+        own = await self.host.read_file(node.id, NODE_FILE)
+        chain = (instance.server_certificate or "") if node.client_tls else ""
+        usable = own is not None and await asyncio.to_thread(lambda: is_usable(own, authority, chain=chain))
+        if usable and await self.host.read_file(node.id, CA_FILE) == trusted:
             return {}
-        return {CA_FILE: trusted, NODE_FILE: await asyncio.to_thread(node_certificate, authority, node_id)}
+        address = node.host if node.client_tls else None
+        issued = await asyncio.to_thread(lambda: node_certificate(authority, node.id, address=address, chain=chain))
+        return {CA_FILE: trusted, NODE_FILE: issued}
 
     async def started_with_socket(self, node: Node) -> Node:
         """Record that the node listens on a Unix socket, if it does. Return the updated node."""

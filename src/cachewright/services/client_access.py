@@ -36,31 +36,34 @@ class ClientAccess(msgspec.Struct, frozen=True):
 
     def switch_tls(self, principal: Principal, instance_id: str, *, enabled: bool) -> Task:
         """Start the task that switches TLS. Raises ApiError DCS.4202 if it would be enabled and is not possible."""
-        _, proxied = self._find(principal, instance_id)
-        if not enabled and not proxied:
+        instance, proxied = self._find(principal, instance_id)
+        if not enabled and not proxied and instance.server_certificate is None:
             return self.tasks.submit(CONFIRM_NO_TLS, principal, instance_id, None)
         request = TlsRequest(enabled=enabled, has_haproxy=self.host.has_haproxy)
         return self.tasks.submit(SWITCH_TLS, principal, instance_id, request)
 
     def store_whitelist(
-        self, principal: Principal, instance_id: str, change: AttributeChange, *, enabled: bool
+        self, principal: Principal, instance_id: str, change: AttributeChange, *, filters: bool
     ) -> None:
-        """Store a whitelist, and start the task that enforces it unless it was off and stays so."""
+        """Store a whitelist, and start the task that enforces it unless all addresses were allowed and stay so.
+
+        :param filters: whether it allows some addresses only.
+        """
         instance, _ = self._find(principal, instance_id)
-        if enabled or allowed_addresses(instance) is not None:
-            self.change_whitelist(principal, instance_id, change, enabled=enabled)
+        if filters or allowed_addresses(instance) is not None:
+            self.change_whitelist(principal, instance_id, change, filters=filters)
         else:
             self.attributes.change(principal, instance_id, lambda _: change)
 
     def change_whitelist(
-        self, principal: Principal, instance_id: str, change: AttributeChange, *, enabled: bool
+        self, principal: Principal, instance_id: str, change: AttributeChange, *, filters: bool
     ) -> Task:
         """Store a whitelist, and start the task that enforces it. Raises ApiError DCS.4062 if it would be enabled and
         is not possible."""
         _, proxied = self._find(principal, instance_id)
-        if not enabled and not proxied:
+        if not filters and not proxied:
             return self.tasks.submit(CONFIRM_NO_WHITELIST, principal, instance_id, None, lambda _: change)
-        request = WhitelistRequest(enabled=enabled, has_haproxy=self.host.has_haproxy)
+        request = WhitelistRequest(enabled=filters, has_haproxy=self.host.has_haproxy)
         return self.tasks.submit(CHANGE_WHITELIST, principal, instance_id, request, lambda _: change)
 
     def certificate_expires_at(self, principal: Principal, instance_id: str) -> tuple[Instance, datetime | None]:

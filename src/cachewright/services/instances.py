@@ -18,7 +18,7 @@ from cachewright.model.identity import Principal
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
 from cachewright.operations import admission, client_certificates, node_placement
-from cachewright.operations.client_access import NO_CLUSTERS
+from cachewright.operations.client_access import NO_TLS
 from cachewright.operations.create import CREATE, room_for_new
 from cachewright.operations.proxies import NO_HAPROXY
 from cachewright.operations.requests import CreateRequest
@@ -125,8 +125,10 @@ class InstanceService(msgspec.Struct, frozen=True):
     def _has_proxy(self, request: CreateRequest) -> bool:
         """Whether the instances get proxies. Raises ApiError DCS.4202 if TLS needs one and they cannot."""
         topology = topology_of(request.flavor.spec_code)
-        if request.enable_ssl and topology.is_cluster:
-            raise ApiError(errors.INVALID_ENABLE_SSL, reason=NO_CLUSTERS)
+        if topology.is_cluster:
+            if request.enable_ssl and not self.host.supports_tls():
+                raise ApiError(errors.INVALID_ENABLE_SSL, reason=NO_TLS)
+            return False
         if request.enable_ssl and not self.host.has_haproxy:
             raise ApiError(errors.INVALID_ENABLE_SSL, reason=NO_HAPROXY)
         return self.host.has_haproxy and (topology.has_sentinel or request.enable_ssl)
@@ -179,9 +181,12 @@ def _add(
         created_at=now,
         updated_at=now,
         node_ca=node_ca,
-        server_certificate=client_certificates.issue(connection, place.address) if request.enable_ssl else None,
         disabled_commands=request.disabled_commands,
     )
+    if request.enable_ssl:
+        certificate = client_certificates.of_instance(connection, instance)
+        instance = msgspec.structs.replace(instance, server_certificate=certificate)
+        nodes = [msgspec.structs.replace(node, client_tls=node_ca is not None) for node in nodes]
     instances.add(connection, instance)
     instances.add_nodes(connection, nodes)
     return instance, add_task(connection, CREATE, principal, instance, CREATE.validate(instance, nodes, request))

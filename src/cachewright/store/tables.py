@@ -134,6 +134,7 @@ nodes = sa.Table(
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("access", sa.Text, nullable=False, server_default="password"),
     sa.Column("tls_port", sa.Integer),
+    sa.Column("client_tls", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("priority", sa.Integer, nullable=False, server_default="100"),
     sa.Column("server_version", sa.Text),
     sa.Column("host_name", sa.Text, nullable=False, server_default="local", index=True),

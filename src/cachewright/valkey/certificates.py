@@ -41,12 +41,13 @@ _SERVER_LIFE = timedelta(days=825)
 _CLOCK_SKEW = timedelta(days=1)
 
 
-def new_authority(subject: str, now: datetime | None = None) -> str:
-    """Return the private key and the certificate of a new authority, PEM. `subject` is a part of its name."""
+def new_authority(subject: str, now: datetime | None = None, *, below: int = 0) -> str:
+    """Return the private key and the certificate of a new authority, PEM. `subject` is a part of its name, `below` the
+    number of levels of authorities that it can vouch for."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name(f"Cachewright {subject}")
     builder = _builder(name, name, key.public_key(), now or _now(), _AUTHORITY_LIFE)
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=below), critical=True)
     builder = builder.add_extension(_usage(signs_certificates=True), critical=True)
     builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     return _pem(key, builder.sign(key, hashes.SHA256()))
@@ -57,21 +58,41 @@ def authority_certificate(authority: str) -> str:
     return _certificate(authority).public_bytes(Encoding.PEM).decode()
 
 
-def node_certificate(authority: str, node_id: str, now: datetime | None = None) -> str:
-    """Return the private key and the certificate of a node, valid for clients and servers, PEM."""
-    both = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
-    return _issued(authority, node_id, now or _now(), _NODE_LIFE, [both])
+def voucher(vouching: str, authority: str, now: datetime | None = None) -> str:
+    """Return a certificate for the key of an authority, issued by another one, and the certificate of that one, PEM.
+    Who trusts the other one then trusts the certificates of this authority."""
+    issuer, issuer_key, subject = _certificate(vouching), _key(vouching), _certificate(authority)
+    own = _key(authority).public_key()
+    builder = _builder(subject.subject, issuer.subject, own, now or _now(), _AUTHORITY_LIFE - 2 * _CLOCK_SKEW)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    builder = builder.add_extension(_usage(signs_certificates=True), critical=True)
+    issued_by = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
+    for extension in (x509.SubjectKeyIdentifier.from_public_key(own), issued_by):
+        builder = builder.add_extension(extension, critical=False)
+    signed = builder.sign(issuer_key, hashes.SHA256())
+    return signed.public_bytes(Encoding.PEM).decode() + authority_certificate(vouching)
+
+
+def node_certificate(
+    authority: str, node_id: str, now: datetime | None = None, *, address: str | None = None, chain: str = ""
+) -> str:
+    """Return the private key and the certificate of a node, valid for clients and servers, PEM.
+
+    :param address: IP address by which clients verify the node.
+    :param chain: certificates after that of the node.
+    """
+    extensions: list[x509.ExtensionType] = [
+        x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+    ]
+    if address is not None:
+        extensions.append(_names(address))
+    return _issued(authority, node_id, now or _now(), _NODE_LIFE, extensions) + chain
 
 
 def server_certificate(authority: str, address: str, now: datetime | None = None) -> str:
     """Return the private key and the certificate of a server at an IP address, and the certificate of the authority,
     PEM. On loopback it is also valid for the name `localhost`."""
-    place = ipaddress.ip_address(address)
-    names: list[x509.GeneralName] = [x509.IPAddress(place)]
-    if place.is_loopback:
-        names.append(x509.DNSName("localhost"))
-    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
-    extensions = [usage, x509.SubjectAlternativeName(names)]
+    extensions = [x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), _names(address)]
     return _issued(authority, address, now or _now(), _SERVER_LIFE, extensions) + authority_certificate(authority)
 
 
@@ -85,13 +106,15 @@ def expires_at(pem: str) -> datetime:
     return _certificate(pem).not_valid_after_utc
 
 
-def is_usable(pem: str, authority: str, now: datetime | None = None) -> bool:
-    """Whether `pem` contains a key with a certificate of this authority that stays valid for years."""
+def is_usable(pem: str, authority: str, now: datetime | None = None, *, chain: str = "") -> bool:
+    """Whether `pem` contains a key with a certificate of this authority that stays valid for years, and this chain."""
     at = now or _now()
     try:
         certificate, key = _certificate(pem), _key(pem)
         certificate.verify_directly_issued_by(_certificate(authority))
     except (ValueError, TypeError, InvalidSignature):
+        return False
+    if not pem.endswith(chain):
         return False
     starts, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     return key.public_key() == certificate.public_key() and starts <= at < ends - _RENEW_BEFORE
@@ -116,6 +139,15 @@ def _builder(
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key)
     builder = builder.serial_number(x509.random_serial_number())
     return builder.not_valid_before(now - _CLOCK_SKEW).not_valid_after(now + life)
+
+
+def _names(address: str) -> x509.SubjectAlternativeName:
+    """Return the names of a server at an IP address."""
+    place = ipaddress.ip_address(address)
+    names: list[x509.GeneralName] = [x509.IPAddress(place)]
+    if place.is_loopback:
+        names.append(x509.DNSName("localhost"))
+    return x509.SubjectAlternativeName(names)
 
 
 def _usage(*, signs_certificates: bool) -> x509.KeyUsage:

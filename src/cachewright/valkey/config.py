@@ -45,6 +45,9 @@ FENCE, FENCED, UNFENCED = "min-replicas-to-write", 1000, 0
 
 A primary that restarts may have been replaced. It accepts writes when the sentinels say that it is the primary."""
 
+CERTIFICATES_REQUIRED, CERTIFICATES_OPTIONAL = "yes", "optional"
+"""Values of `tls-auth-clients`: whether clients must have certificates, as nodes have."""
+
 Setting = tuple[str, object]
 """Name and value of one line of valkey.conf."""
 
@@ -168,14 +171,16 @@ def proxy_user(access: Access) -> Setting:
 def _tls(node: Node) -> list[Setting]:
     """Return settings for mutual TLS between the nodes of an instance: on the cluster bus (`tls-cluster`), and for
     replication and slot migration (`tls-replication`), which connect to `tls-port`. `port` has no TLS; clients use it.
+    If they use TLS, nothing listens at `port`, and the control plane lets clients without a certificate connect to
+    `tls-port` (`node_control.open_to_clients`). The cluster bus always requires certificates.
     """
-    if node.tls_port is None:
+    if node.tls_listener is None:
         return []
     return [
-        ("tls-port", node.tls_port),
+        ("tls-port", node.tls_listener),
         ("tls-cluster", "yes"),
         ("tls-replication", "yes"),
-        ("tls-auth-clients", "yes"),
+        ("tls-auth-clients", CERTIFICATES_REQUIRED),
         ("tls-cert-file", NODE_FILE),
         ("tls-key-file", NODE_FILE),
         ("tls-ca-cert-file", CA_FILE),
@@ -190,7 +195,7 @@ def nodes_conf(node: Node, epoch: int = 0, slots: SlotRange | None = None) -> st
     wait. Therefore a new primary starts as the replica of a placeholder primary, which does not exist, and replaces it
     when the state of the cluster is ok. See docs/decisions/0016.
     """
-    address = f"{node.host}:{node.port}@{node.bus_port},,tls-port={node.tls_port or 0},shard-id={node.id}"
+    address = f"{node.host}:{node.port}@{node.bus_port},,tls-port={node.tls_listener or 0},shard-id={node.id}"
     lines = [f"{node.id} {address} myself,master - 0 0 0 connected"]
     if node.role == "primary":
         placeholder, flags, unused, unused_tls = placeholder_primary(node), "master,noaddr", ":0@0", 0

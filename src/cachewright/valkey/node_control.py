@@ -12,7 +12,7 @@ from contextlib import suppress
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, config_set, connect
-from cachewright.valkey.config import priority_settings
+from cachewright.valkey.config import CERTIFICATES_OPTIONAL, CERTIFICATES_REQUIRED, priority_settings
 from cachewright.valkey.parameters import deviations, node_settings, read_settings, settable
 
 _PARAMETER_SECONDS = 2.0
@@ -63,23 +63,39 @@ async def server_version(node: Node, access: Access) -> str:
         return str((await client.info("server"))["valkey_version"])
 
 
-async def is_open_to_clients(node: Node, access: Access) -> bool:
-    """Whether the node listens on its port for clients."""
+async def tls_port(node: Node, access: Access) -> int:
+    """Return the port at which the node listens with TLS."""
     async with connect(node, access) as client:
-        return bool((await client.config_get("port"))["port"] == str(node.port))
+        return int((await client.config_get("tls-port"))["tls-port"])
+
+
+async def is_open_to_clients(node: Node, access: Access) -> bool:
+    """Whether the node accepts clients at its port."""
+    name, value = _open_setting(node)
+    async with connect(node, access) as client:
+        return bool((await client.config_get(name))[name] == value)
 
 
 async def open_to_clients(node: Node, access: Access) -> None:
-    """Make the node listen on its port for clients, until its next start."""
+    """Make the node accept clients at its port, until its next start."""
     if not await is_open_to_clients(node, access):
         async with connect(node, access) as client:
-            await ask(client, "CONFIG SET", "port", node.port)
+            await ask(client, "CONFIG SET", *_open_setting(node))
+
+
+def _open_setting(node: Node) -> tuple[str, str]:
+    """Return the setting by which a node accepts clients, and its value. With TLS it listens in any case, for other
+    nodes, which have certificates."""
+    return ("tls-auth-clients", CERTIFICATES_OPTIONAL) if node.client_tls else ("port", str(node.port))
 
 
 async def close_to_clients(node: Node, access: Access) -> None:
-    """Make the node refuse new connections of clients and peers. Open connections continue, and other nodes still know
-    its port. No effect if the control plane itself reaches the node through that port."""
-    if node.access == "socket":
+    """Make the node refuse new connections of clients and, without TLS of clients, of peers. Open connections continue,
+    and other nodes still know its port. No effect if the control plane itself reaches the node through that port."""
+    if node.client_tls:
+        async with connect(node, access) as client:
+            await ask(client, "CONFIG SET", "tls-auth-clients", CERTIFICATES_REQUIRED)
+    elif node.access == "socket":
         async with connect(node, access) as client:
             await ask(client, "CONFIG SET", "cluster-announce-port", node.port, "port", 0)
 

@@ -45,7 +45,8 @@ def update_ssl_switch(
     request: Call, client_access: Connections, instance_id: InstanceId, body: Body[schemas.TlsSwitchBody]
 ) -> Response[schemas.TlsSwitched]:
     """UpdateSslSwitch: starts a background task that lets clients connect with TLS only, or without it. Open
-    connections are closed. TLS needs HAProxy and an instance that is no cluster. A single instance restarts once."""
+    connections are closed. A cluster needs a valkey-server with TLS, and its nodes restart one after another. Other
+    instances need HAProxy. A single instance restarts the first time."""
     principal = requests.principal(request)
     client_access.require(principal, instance_id)
     task = client_access.switch_tls(principal, instance_id, enabled=body.read().enabled)

@@ -35,7 +35,7 @@ def update_ip_whitelist(
     principal = requests.principal(request)
     client_access.require(principal, instance_id)
     wanted = body.read()
-    client_access.store_whitelist(principal, instance_id, _change(wanted), enabled=wanted.enable_whitelist)
+    client_access.store_whitelist(principal, instance_id, _change(wanted), filters=_filters(wanted))
     return responses.no_content()
 
 
@@ -48,15 +48,18 @@ def update_ip_whitelist_async(
     principal = requests.principal(request)
     client_access.require(principal, instance_id)
     wanted = body.read()
-    task = client_access.change_whitelist(principal, instance_id, _change(wanted), enabled=wanted.enable_whitelist)
+    task = client_access.change_whitelist(principal, instance_id, _change(wanted), filters=_filters(wanted))
     return responses.json(JobId(task.id))
+
+
+def _filters(wanted: schemas.WhitelistBody) -> bool:
+    """Whether clients may connect from some addresses only. An empty whitelist allows all, as on the cloud."""
+    return wanted.enable_whitelist and any(group.ip_list for group in wanted.whitelist)
 
 
 def _change(wanted: schemas.WhitelistBody) -> AttributeChange:
     """Raises ApiError DCS.4062 if the whitelist is not valid."""
     addresses = [address for group in wanted.whitelist for address in group.ip_list]
-    if wanted.enable_whitelist and not addresses:
-        raise refused("whitelist", "it has no address, so that no client could connect")
     if len(addresses) > schemas.MOST_ADDRESSES:
         raise refused("whitelist", f"it has more than {schemas.MOST_ADDRESSES} addresses")
     names = {group.group_name for group in wanted.whitelist}

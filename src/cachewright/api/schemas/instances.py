@@ -15,7 +15,7 @@ from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
 from cachewright.operations.maintenance_window import times_of
 from cachewright.operations.upgrade import UPGRADE
-from cachewright.topologies import topology_of
+from cachewright.topologies import CLUSTER, topology_of
 
 _ASSURED_MBIT, _ASSURED_MBIT_SMALL = 768, 384  # per shard, and per shard of at most 1 GB
 
@@ -234,7 +234,7 @@ def _shared(instance: Instance, used_memory: int) -> dict[str, Any]:
         "cpu_type": flavor.cpu_type,
         "replica_count": flavor.copies,
         "sharding_count": flavor.shards,
-        "features": Features(support_ssl=not topology_of(instance.spec_code).is_cluster),
+        "features": Features(support_ssl=flavor.cache_mode != CLUSTER.cache_mode or instance.node_ca is not None),
         "enable_ssl": instance.server_certificate is not None,
         "error_code": instance.error_code,
     }

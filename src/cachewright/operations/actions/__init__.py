@@ -35,6 +35,7 @@ _ALL: tuple[Action[Any], ...] = (
     checks.check_status,
     client_access.move_port,
     client_access.switch_tls,
+    client_access.switch_node_tls,
     client_access.apply_whitelist,
     cluster.form_cluster,
     cluster.join_cluster,

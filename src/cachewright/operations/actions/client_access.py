@@ -10,16 +10,26 @@ from cachewright import errors
 from cachewright.errors import ApiError
 from cachewright.hosts.addresses import LOOPBACK, is_loopback
 from cachewright.hosts.ports import NodePorts
-from cachewright.model.instances import allowed_addresses, has_proxy
+from cachewright.model.instances import Instance, Node, allowed_addresses, has_proxy
 from cachewright.operations import client_certificates, proxies
 from cachewright.operations.actions.action import NoArguments, action
+from cachewright.operations.actions.nodes import SETTLE_SECONDS, ensure_restarted
+from cachewright.operations.actions.upgrade import roll_back
 from cachewright.operations.context import OperationContext
+from cachewright.operations.ending_node import LONGEST_GRACE_SECONDS
 from cachewright.placement.port_reservation import reserve
 from cachewright.store import instances
 from cachewright.tasks.operation import ActionFailed, StepContext
+from cachewright.valkey import node_control
+from cachewright.valkey.client import NODE_GONE
 
 
 class Switch(msgspec.Struct, frozen=True):
+    enabled: bool
+
+
+class NodeSwitch(msgspec.Struct, frozen=True):
+    node_id: str
     enabled: bool
 
 
@@ -65,6 +75,32 @@ async def apply_whitelist(context: OperationContext, step: StepContext, argument
     await proxies.ensure_reachable(context, step.task.instance_id)
 
 
+@action("switch node tls", NodeSwitch, timeout=SETTLE_SECONDS + LONGEST_GRACE_SECONDS, attempts=4, cancelling=10)
+async def switch_node_tls(context: OperationContext, step: StepContext, arguments: NodeSwitch) -> None:
+    """Ensure that a node of a cluster has restarted with TLS of clients, or without it, and is back in its cluster. The
+    record says so only then."""
+    await ensure_restarted(context, step, arguments.node_id, client_tls=arguments.enabled)
+    await context.change_node(arguments.node_id, client_tls=arguments.enabled)
+
+
+async def return_nodes(
+    context: OperationContext, instance: Instance, nodes: Sequence[Node], *, client_tls: bool
+) -> None:
+    """Restart the nodes of a cluster that do not listen with this TLS of clients. Raises NodeStartFailed."""
+
+    async def give_back(node: Node) -> None:
+        wanted = msgspec.structs.replace(node, client_tls=client_tls)
+        await context.change_node(node.id, client_tls=client_tls)
+        try:
+            listens = await node_control.tls_port(node, context.access(instance)) == wanted.tls_listener
+        except NODE_GONE:
+            listens = False
+        if not listens:
+            await roll_back(context, instance, wanted)
+
+    await asyncio.gather(*(give_back(node) for node in nodes if node.should_run))
+
+
 async def record_tls(context: OperationContext, instance_id: str, *, enabled: bool) -> None:
     """Record a certificate for clients of the instance, or that they use no TLS."""
 
@@ -72,7 +108,7 @@ async def record_tls(context: OperationContext, instance_id: str, *, enabled: bo
         with context.database.write() as connection:
             instance = instances.find(connection, instance_id)
             if instance is not None and enabled != (instance.server_certificate is not None):
-                certificate = client_certificates.issue(connection, instance.address) if enabled else None
+                certificate = client_certificates.of_instance(connection, instance) if enabled else None
                 instances.change_certificate(connection, instance_id, certificate)
 
     await asyncio.to_thread(write)

@@ -99,16 +99,20 @@ async def ensure_restarted(
     *,
     server_version: str | None = None,
     parameters: Mapping[str, str] | None = None,
+    client_tls: bool | None = None,
 ) -> None:
     """Perform `restart_node`, with a valkey-server of this version if one is given. `parameters` are values with which
-    the node starts and that are not recorded yet."""
+    the node starts and that are not recorded yet; so is `client_tls`, unless it is None."""
     await step.wait_until_allowed()
     instance, nodes, views = await context.look(step.task)
     node = next(node for node in nodes if node.id == node_id)
     if server_version:
         node = msgspec.structs.replace(node, server_version=server_version)
+    started = node if client_tls is None else msgspec.structs.replace(node, client_tls=client_tls)
     begin_time = (step.sub_step.begin_time or 0) / 1000
     process = await context.host.process(node.id)
+    if client_tls is not None and process and await _listens_otherwise(context, instance, started):
+        begin_time = max(begin_time, time.time())
     if server_version and process and await _runs_another(context, instance, node, server_version):
         begin_time = max(begin_time, time.time())  # the supervisor may have started it with its former files
     if process is None or process.started_at < begin_time:
@@ -116,7 +120,7 @@ async def ensure_restarted(
         step.measure(detail=node_detail(node))
         ending = EndingNode(context, step, instance, node)
         await ending.end_clients(has_successor=await ending.hand_over(nodes, views))
-        await context.host.write_files(node.id, await context.files(instance, node, parameters))
+        await context.host.write_files(node.id, await context.files(instance, started, parameters))
         try:
             await context.host.restart(node.id, begin_time, _RESTART_SECONDS)
         except NodeStartFailed as failure:
@@ -125,13 +129,21 @@ async def ensure_restarted(
             await context.views(instance, [node], needed="all")
             raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {node.id} does not end: {error}") from error
     async with asyncio.timeout(SETTLE_SECONDS):
-        node = await wait_until_answering(context, instance, node)
+        node = await wait_until_answering(context, instance, started)
         topology = topology_of(instance.spec_code)
         while topology.has_sentinel and not await admit(context, instance, node):
             await asyncio.sleep(_POLL_SECONDS)
         while not await is_settled(topology, node, nodes, context.access(instance)):
             await asyncio.sleep(_POLL_SECONDS)
     await context.open_port(instance, node)
+
+
+async def _listens_otherwise(context: OperationContext, instance: Instance, node: Node) -> bool:
+    """Whether the node answers, and listens with TLS at another port than it should."""
+    try:
+        return await node_control.tls_port(node, context.access(instance)) != node.tls_listener
+    except NODE_GONE:
+        return False
 
 
 async def _runs_another(context: OperationContext, instance: Instance, node: Node, version: str) -> bool:

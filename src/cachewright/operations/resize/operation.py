@@ -257,7 +257,9 @@ def _store(context: OperationContext, task: Task, added: Sequence[Node]) -> None
     def add(connection: sa.Connection, ports: Sequence[NodePorts]) -> None:
         _require_unfinished(connection, task)
         node_placement.require_fit(connection, limits, placed)
-        instances.add_nodes(connection, layout.placed(placed, ports))
+        client_tls = any(node.client_tls for node in stored.values())
+        added = [msgspec.structs.replace(node, client_tls=client_tls) for node in layout.placed(placed, ports)]
+        instances.add_nodes(connection, added)
 
     try:
         reserve(context.database, context.host, context.settings, addresses, add, tls=tls, avoid=avoid)

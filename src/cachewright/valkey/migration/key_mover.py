@@ -79,7 +79,7 @@ class KeyMover:
         self._target = target
         self._nodes = nodes
         self._state = state
-        host, port = nodes[1].host, nodes[1].tls_port or nodes[1].port
+        host, port = nodes[1].host, nodes[1].peer_port
         credentials: tuple[Word, ...] = ("AUTH2", CONTROL_USER, access.secret)
         if nodes[1].access == "password":
             credentials = ("AUTH", access.password) if access.password else ()

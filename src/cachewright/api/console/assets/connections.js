@@ -13,19 +13,20 @@ export function connections(state, tls, whitelist, done) {
   const changing = state.status !== "RUNNING";
   const addresses = whitelist.whitelist.flatMap((group) => group.ip_list);
   const until = tls.enabled ? `, certificate valid until ${tls.ssl_expired_at.slice(0, 10)}` : "";
-  const changeable = may("operator") && !isCluster(state.spec_code);
+  const filters = !isCluster(state.spec_code);
   return [
     h("p", {}, "Address: ", h("code", {}, `${tls.ip}:${tls.port}`)),
     h("p", {}, `TLS: ${tls.enabled ? "on" : "off"}${until} `, tls.enabled && h("a", { href: "/certificates/ca.zip" }, "CA certificate")),
     h("p", {}, `Whitelist: ${whitelist.enable_whitelist ? addresses.join(", ") : "off"}`),
-    changeable && h("div", { class: "buttons" },
+    may("operator") && h("div", { class: "buttons" },
       h("button", { type: "button", class: "quiet", "data-key": "tls", disabled: changing, onclick: () => switchTls(state, !tls.enabled, done) },
         tls.enabled ? "Switch TLS off" : "Switch TLS on"),
-      h("button", { type: "button", class: "quiet", "data-key": "whitelist", disabled: changing, onclick: () => changeWhitelist(state, addresses, done) }, "Change whitelist")),
+      filters && h("button", { type: "button", class: "quiet", "data-key": "whitelist", disabled: changing, onclick: () => changeWhitelist(state, addresses, done) }, "Change whitelist")),
   ];
 }
 
 function effects(state) {
+  if (isCluster(state.spec_code)) return "The nodes restart one after another. No data is lost.";
   return `Open connections are closed.${isSingle(state.spec_code) ? " If the instance has no proxy yet, its node restarts; no data is lost." : ""}`;
 }
 
