@@ -20,7 +20,7 @@ _COMMANDS = (
         "remote.templates:app",
         "Parameters for new instances: list, show, create, set, delete.",
     ),
-    ("backups", "remote.backups:app", "Backups: list, create, delete, links, download, verify."),
+    ("backups", "remote.backups:app", "Backups: list, create, restore, delete, links, download, verify."),
     ("plan", "remote.plan:app", "Preview a change without making it."),
     ("profiles", "remote.profiles:app", "Named servers and access keys."),
     ("hosts", "admin.hosts:app", "Hosts, which run the nodes of instances: list, show, cordon, uncordon, label."),

@@ -14,9 +14,9 @@ from cachewright.client.errors import CommandFailed, Unreachable
 from cachewright.client.http import ApiClient
 
 app = App(name="backups", help="Backups of instances: list, create, restore, delete, links, download, verify.")
-app.command("cachewright.cli.admin.backups:verify")
-app.command("cachewright.cli.remote.restores:restore")
-app.command("cachewright.cli.remote.restores:restores")
+app.command("cachewright.cli.admin.backups:verify", help="Read a backup back, and verify all of it.")
+app.command("cachewright.cli.remote.restores:restore", help="Replace the data of an instance by that of a backup.")
+app.command("cachewright.cli.remote.restores:restores", help="List restores into an instance, newest first.")
 
 _ALL = 1000
 _SHORT_SECONDS, _LONG_SECONDS = 300, 24 * 3600
