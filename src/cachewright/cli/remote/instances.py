@@ -25,11 +25,26 @@ app.command(
     name="nodes",
     help="Nodes of an instance: switchover, priority, rebuild, stop, start.",
 )
-app.command("cachewright.cli.remote.connections:tls")
-app.command("cachewright.cli.remote.connections:certificate")
-app.command("cachewright.cli.remote.connections:whitelist")
-app.command("cachewright.cli.remote.versions:version")
-app.command("cachewright.cli.remote.versions:upgrade")
+app.command(
+    "cachewright.cli.remote.connections:tls",
+    help="Show whether clients connect with TLS, or switch it.",
+)
+app.command(
+    "cachewright.cli.remote.connections:certificate",
+    help="Print the certificate by which clients verify an instance, PEM.",
+)
+app.command(
+    "cachewright.cli.remote.connections:whitelist",
+    help="Show the addresses from which clients may connect, or replace them.",
+)
+app.command(
+    "cachewright.cli.remote.versions:version",
+    help="Show the version of valkey-server that each node runs, and those that it can be upgraded to.",
+)
+app.command(
+    "cachewright.cli.remote.versions:upgrade",
+    help="Upgrade the nodes of an instance to another valkey-server, one after another, replicas first.",
+)
 app.command(
     "cachewright.cli.remote.accounts:app",
     name="accounts",
