@@ -260,6 +260,7 @@ class ControlPlane:
             await asyncio.sleep(_ADOPT_SECONDS)
 
     def _sweep(self) -> None:
+        self._report_host()
         now = now_ms()
         self._engine.forget(now - int(self._settings.task_retention_days * _DAY_MS))
         with self._database.write() as connection:

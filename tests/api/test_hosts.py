@@ -8,6 +8,7 @@ from huaweicloudsdkdcs.v2 import ListAvailableZonesRequest
 from tenants import Site, Tenant
 
 from cachewright.model.hosts import EMBEDDED, HostRecord
+from cachewright.monitoring.node_stats import InstanceSample
 from cachewright.services import hosts as service
 from cachewright.services.accounts import InvalidInput
 from cachewright.store import hosts, instances
@@ -25,6 +26,9 @@ def labelled(site: Site) -> Iterator[Site]:
         service.set_zone(connection, EMBEDDED, "local")
         service.set_state(connection, EMBEDDED, "active")
         hosts.remove(connection, "other")
+
+
+ZONES = "/v2/available-zones"
 
 
 def create(tenant: Tenant, **changed: Any) -> Any:
@@ -51,7 +55,7 @@ def test_zones_are_labels_of_hosts(labelled: Site, tenant: Tenant) -> None:
     zones = tenant.client.list_available_zones(ListAvailableZonesRequest()).available_zones
     assert [zone.code for zone in zones] == ["az1", "az2"]
     flavor = tenant.call("GET", "flavors").json["flavors"][0]
-    assert flavor["flavors_available_zones"][0]["az_codes"] == ["az1", "az2"]
+    assert flavor["flavors_available_zones"][0]["az_codes"] == ["az1"]
     assert create(tenant, az_codes=["local"]).refusal == (400, "DCS.4042")
     instance_id = tenant.instance(az_codes=["az1"])
     path = f"instances/{instance_id}/available-zones"
@@ -69,11 +73,14 @@ def test_a_host_that_is_cordoned_or_silent_gets_no_nodes(labelled: Site, tenant:
         service.set_state(connection, EMBEDDED, "cordoned")
     refused = create(tenant, az_codes=["az1"])
     assert refused.code == "DCS.4036"
-    assert "each is cordoned or does not report" in refused.json["error_msg"]
+    assert "all hosts are cordoned or do not report" in refused.json["error_msg"]
     larger = {"spec_code": "redis.cluster.xu1.large.r1.s1.4", "new_capacity": 4}
     assert tenant.call("POST", f"instances/{instance_id}/resize", larger).code == "DCS.4036"
+    labelled.statistics.record(instance_id, InstanceSample(1, 2**30, 1000, 0, 0, 0.0, 0.0))
     smaller = {"spec_code": "redis.cluster.xu1.large.r1.s1.2", "new_capacity": 2}
     assert tenant.call("POST", f"instances/{instance_id}/resize", smaller).status == 204
+    zones = {zone["code"]: zone["resource_availability"] for zone in tenant.call("GET", ZONES).json["available_zones"]}
+    assert zones == {"az1": "false", "az2": "false"}
     with labelled.database.read() as connection:
         assert {node.host_name for node in instances.nodes_of(connection, instance_id)} == {EMBEDDED}
 
@@ -85,3 +92,25 @@ def test_names_of_hosts_and_zones_are_checked(site: Site) -> None:
         for zone in ("", "a b", "a" * 64, "-a", "a\n"):
             with pytest.raises(InvalidInput, match="invalid zone"):
                 service.set_zone(connection, EMBEDDED, zone)
+
+
+def test_a_new_label_of_the_only_host_renames_the_zone_of_its_instances(site: Site, tenant: Tenant) -> None:
+    instance_id = tenant.instance(az_codes=["local"])
+    try:
+        with site.database.write() as connection:
+            service.set_zone(connection, EMBEDDED, "az1")
+        assert tenant.call("GET", f"instances/{instance_id}").json["az_codes"] == ["az1"]
+        path = f"instances/{instance_id}/available-zones"
+        assert tenant.call("PUT", path, {"new_available_zones": ["az1"]}).status == 204
+        assert tenant.call("PUT", path, {"new_available_zones": ["local"]}).refusal == (400, "DCS.4042")
+    finally:
+        with site.database.write() as connection:
+            service.set_zone(connection, EMBEDDED, "local")
+    assert tenant.call("GET", f"instances/{instance_id}").json["az_codes"] == ["local"]
+
+
+def test_instances_with_sentinels_are_in_the_zone_of_the_server(labelled: Site, tenant: Tenant) -> None:
+    ha = {"spec_code": "redis.ha.xu1.large.r2.1", "capacity": 1}
+    refused = create(tenant, az_codes=["az1", "az2"], **ha)
+    assert refused.refusal == (400, "DCS.4062")
+    assert "run in zone az1, not in az2" in refused.json["error_msg"]

@@ -25,8 +25,10 @@ from cachewright.model.identity import Principal
 from cachewright.model.instances import Node
 from cachewright.monitoring.inspection import NodeBudget
 from cachewright.monitoring.node_stats import StatsCollector
+from cachewright.operations import admission, node_placement
 from cachewright.operations.context import OperationContext
 from cachewright.operations.requests import CreateRequest, PasswordRequest, ResizeRequest
+from cachewright.operations.resize.check import RESIZE_CHECK
 from cachewright.operations.resize.operation import RESIZE
 from cachewright.operations.resize.request import ResizeParams, required_room
 from cachewright.operations.users import CHANGE_PASSWORD
@@ -34,7 +36,7 @@ from cachewright.placement import capacity, port_reservation
 from cachewright.placement.capacity import Allocated, Limits, Request, Size
 from cachewright.services.instances import InstanceService
 from cachewright.services.tasks import TaskService
-from cachewright.store import instances, tasks
+from cachewright.store import hosts, instances, tasks
 from cachewright.store.database import Database
 from cachewright.store.opening import open_database
 from cachewright.tasks.feed import TaskFeed
@@ -358,3 +360,73 @@ def test_data_that_moves_is_what_its_shards_lose() -> None:
     assert capacity.moved_bytes(1200, 3, 4) == 300
     assert capacity.moved_bytes(1200, 4, 3) == 300
     assert capacity.moved_bytes(1200, 3, 3) == 0
+
+
+def test_room_of_a_resize_to_fewer_larger_shards_is_that_of_its_shards(tmp_path: Path, database: Database) -> None:
+    services = new_services(tmp_path, database, memory_overcommit=1000)
+    instance_id = running(services, 12)
+    with database.read() as connection:
+        present = instances.nodes_of(connection, instance_id)
+    services.tasks.submit(RESIZE, WHO, instance_id, ResizeRequest(spec_code=spec(3, shard_gb=8)))
+    services.tasks.submit(RESIZE_CHECK, WHO, running(services, 1), ResizeRequest(spec_code=spec(4)))
+    during = capacity.size_during_resize(present, parse(spec(3, shard_gb=8)))
+    with database.read() as connection:
+        by_host = node_placement.allocated_by_host(connection)
+        _, host = admission.allocated(connection, WHO.project_id)
+    assert by_host == {"local": during + Size(1, 1024 * MEGABYTE)}
+    assert by_host["local"] == host.size
+
+
+def test_a_host_that_is_cordoned_while_ports_are_looked_for_gets_no_nodes(tmp_path: Path, database: Database) -> None:
+    class CordonedMeanwhile(LocalHost):
+        def find_ports(self, *arguments: Any, tls: bool) -> list[NodePorts]:
+            with database.write() as connection:
+                hosts.change(connection, "local", state="cordoned")
+            return super().find_ports(*arguments, tls=tls)
+
+    settings = Settings(data_dir=tmp_path, memory_overcommit=1000)
+    service = InstanceService(
+        database=database, host=CordonedMeanwhile(settings), settings=settings, enqueue=lambda task: None
+    )
+    assert code(service.create_instances, WHO, wish(2)) == "DCS.4036"
+    with database.read() as connection:
+        assert instances.every(connection) == []
+
+
+def test_nodes_grow_only_where_their_host_has_room(database: Database) -> None:
+    def two_hosts(gigabytes: int) -> Limits:
+        of_host = capacity.HostLimits(address="h", memory=Size(2, gigabytes * 2**30).host_memory, disk_free=1, ports=99)
+        return limits(hosts={"a": of_host, "b": of_host})
+
+    nodes = [msgspec.structs.replace(node(shard, 1), host_name=name) for shard, name in enumerate("ab")]
+    request = required_room(nodes, ResizeParams(spec_code=spec(2, shard_gb=4)))
+    others = {"b": Size(1, 2**30)}
+    assert admission._growth_shortages(two_hosts(8), others, request, nodes) == []
+    (found,) = admission._growth_shortages(two_hosts(4), others, request, nodes)
+    assert (found.code, found.reason.split(" has ")[0]) == ("DCS.4036", "host b")
+
+
+def test_ports_of_several_instances_are_different_on_a_host_that_they_share(tmp_path: Path, database: Database) -> None:
+    class Lowest(LocalHost):
+        def find_ports(self, address: str, count: int, taken: Any, *, tls: bool) -> list[NodePorts]:
+            free = (port for port in range(30000, 31000) if port not in taken)
+            return [NodePorts(next(free), next(free), None, address) for _ in range(count)]
+
+        def is_port_free(self, address: str, port: int) -> bool:
+            return True
+
+    settings = Settings(data_dir=tmp_path)
+    found = port_reservation.reserve(
+        database,
+        Lowest(settings),
+        settings,
+        ["127.0.0.1", "10.0.0.2", "127.0.0.1", "10.0.0.2"],
+        lambda _, ports: list(ports),
+        tls=False,
+        first=25000,
+        instances_of_first=2,
+    )
+    numbers = [(ports.address, number) for ports in found for number in ports.numbers]
+    assert len(set(numbers)) == 8
+    assert [ports.client for ports in found][::2] == [25000, 25000]
+    assert [ports.address for ports in found] == ["127.0.0.1", "10.0.0.2", "127.0.1.1", "10.0.0.2"]

@@ -60,7 +60,7 @@ def test_no_host_gets_more_than_it_holds(there: list[HostRoom], shards: int, cop
         placed = place(nodes(shards, copies), there)
     except NoHost:
         free = sum(host.memory // ONE for host in there)
-        assert free < shards * copies + len(there)
+        assert free < shards * copies
         return
     assert fits(placed, there)
     assert [node.host for node in placed] == [f"10.0.0.{node.host_name[1:]}" for node in placed]
@@ -104,7 +104,7 @@ def test_zones_are_used_in_their_order_and_shared_only_by_more_copies_than_zones
 
 def test_a_zone_without_room_is_a_refusal_that_names_it() -> None:
     there = [room(1, "a"), room(2, "b", holds=0)]
-    with pytest.raises(NoHost, match=r"zone b has 1\.27 GB"):
+    with pytest.raises(NoHost, match=r"zone b has 1\.27 GB of memory"):
         place(nodes(1, 2), there, zones=["a", "b"])
     with pytest.raises(NoHost, match="no host in zone c takes new nodes"):
         place(nodes(1, 1), there, zones=["c"])

@@ -133,7 +133,7 @@ def resize_request(body: ResizeBody, instance: Instance) -> ResizeRequest:
     for number, zone in enumerate(body.available_zones):
         require_line(f"available_zones[{number}]", zone)
         if zone not in (own := instance.attributes.get("az_codes", [ZONE])):
-            raise refused("available_zones", f"zone {zone} is none of the instance, which is in {', '.join(own)}")
+            raise refused("available_zones", f"the instance is not in zone {zone}, but in {', '.join(own)}")
     return ResizeRequest(
         spec_code=body.spec_code,
         capacity_mb=capacity,

@@ -218,7 +218,7 @@ def _hosts(settings: Settings) -> Iterator[Finding]:
     if active:
         yield Finding("hosts", "ok", message)
     else:
-        yield Finding("hosts", "warn", f"{message}: none takes new nodes", "cachewright hosts uncordon NAME")
+        yield Finding("hosts", "warn", f"{message}: no host accepts new nodes", "cachewright hosts uncordon NAME")
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 EMBEDDED = "local"
-"""Name of the host that a server is itself."""
+"""Name of the host on which the server runs."""
 
 HostState = Literal["active", "cordoned"]
 """A cordoned host keeps its nodes and gets no new ones."""

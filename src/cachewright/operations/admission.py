@@ -1,7 +1,7 @@
 """Whether hosts and quota have room for a change: the figures of `capacity`, read from the database and the hosts."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -30,13 +30,16 @@ def require_room(
 def shortages(
     connection: sa.Connection, limits: Limits, project_id: str, request: Request, instance: Instance | None = None
 ) -> list[Shortage]:
-    """Resources of which there is too little for the request, on the hosts that take new nodes."""
-    without = instance.id if instance else None
-    taking = taking_hosts(connection, limits)
-    project, host = allocated(connection, project_id, without, taking)
-    found = list(capacity.shortages(request, project, host, limits.of(taking)))
+    """Resources of which there is too little for the request, on the hosts that take new nodes and on those that run
+    nodes of the instance."""
+    taking, own = taking_hosts(connection, limits), instances.nodes_of(connection, instance.id) if instance else []
+    if not taking and request.size.nodes > request.held.nodes:
+        return [Shortage(errors.NOT_ENOUGH_MEMORY, "no host takes new nodes: all hosts are cordoned or do not report")]
+    used = taking | {node.host_name for node in own}
+    project, host = allocated(connection, project_id, instance.id if instance else None, used)
+    found = list(capacity.shortages(request, project, host, limits.of(used)))
     if not found and instance is not None and len(limits.hosts) > 1:
-        found.extend(_growth_shortages(connection, limits, request, instance))
+        found.extend(_growth_shortages(limits, allocated_by_host(connection, instance.id), request, own))
     return found
 
 
@@ -73,20 +76,20 @@ def allocated(
 
 
 def _growth_shortages(
-    connection: sa.Connection, limits: Limits, request: Request, instance: Instance
+    limits: Limits, others: Mapping[str, Size], request: Request, nodes: Sequence[Node]
 ) -> list[Shortage]:
-    """Shortages on the hosts whose nodes grow where they are."""
-    others, found = allocated_by_host(connection, instance.id), []
-    by_host: defaultdict[str, list[int]] = defaultdict(list)
-    for node in instances.nodes_of(connection, instance.id):
-        by_host[node.host_name].append(node.maxmemory)
-    for name, held in by_host.items():
-        grown = Size(len(held), sum(max(maxmemory, request.node_maxmemory) for maxmemory in held))
-        memory = limits.memory_of(name) or 0
-        if grown.maxmemory > sum(held) and (others.get(name, Size()) + grown).host_memory > memory:
-            reason = f"host {name} has too little memory for the larger nodes that it runs"
-            found.append(Shortage(errors.NOT_ENOUGH_MEMORY, reason))
-    return found
+    """Shortages on the hosts whose nodes grow where they are. `others` are the nodes of other instances."""
+    held: defaultdict[str, Size] = defaultdict(Size)
+    grown: defaultdict[str, Size] = defaultdict(Size)
+    for node in nodes:
+        held[node.host_name] += Size(1, node.maxmemory)
+        grown[node.host_name] += Size(1, request.grown.get(node.id, node.maxmemory))
+    return [
+        Shortage(errors.NOT_ENOUGH_MEMORY, f"host {name} has too little memory for the larger nodes that it runs")
+        for name, size in grown.items()
+        if size.maxmemory > held[name].maxmemory
+        and (others.get(name, Size()) + size).host_memory > (limits.memory_of(name) or 0)
+    ]
 
 
 def _reserves_room(task: Task) -> bool:

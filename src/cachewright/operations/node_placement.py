@@ -1,25 +1,28 @@
 """Which hosts run new nodes: the rules of `placement.hosts`, with the figures of the database and of the hosts."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import sqlalchemy as sa
 
 from cachewright import errors
 from cachewright.config import Settings
 from cachewright.errors import ApiError
+from cachewright.flavors import UnknownFlavor, parse
 from cachewright.hosts.host import Host
 from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Node
+from cachewright.model.tasks import Task
+from cachewright.operations.resize.request import RESIZE_KIND
 from cachewright.placement import capacity
 from cachewright.placement import hosts as placement
 from cachewright.placement.capacity import HostLimits, Limits, Size
 from cachewright.placement.hosts import HostRoom, NoHost
-from cachewright.store import hosts, tasks
+from cachewright.store import hosts, instances, tasks
 from cachewright.store.allocations import allocations
 from cachewright.topologies.topology import Topology
 
-_PORTS_A_NODE = 2
+_ROOM_IS_GONE = "the host that was chosen has no room any more, or was cordoned; repeat the request"
 
 
 def limits(host: Host, settings: Settings) -> Limits:
@@ -57,7 +60,7 @@ def rooms(connection: sa.Connection, limits: Limits) -> list[HostRoom]:
             zone=host.zone,
             memory=limits.memory_of(host.name) or 0,
             allocated=held.get(host.name, Size()),
-            nodes=limits.hosts[host.name].ports // _PORTS_A_NODE,
+            nodes=limits.hosts[host.name].ports // capacity.PORTS_A_NODE,
         )
         for host in hosts.every(connection)
         if host.name in taking
@@ -82,7 +85,7 @@ def place(
     """Return the nodes with their hosts. ApiError DCS.4036 if no host has room. For the parameters see
     `placement.hosts.place`.
 
-    :param only: hosts that may be used, in whichever of the zones they are; None for all.
+    :param only: hosts that may be used, regardless of their zones; None for all.
     """
     zone_of = {host.name: host.zone for host in hosts.every(connection)}
     asked = [zone for zone in zones if zone in zone_of.values()]  # a zone may have been renamed since
@@ -100,7 +103,10 @@ def require_fit(connection: sa.Connection, limits: Limits, nodes: Sequence[Node]
     """ApiError DCS.4036 if the hosts of these new nodes no longer have room for them. Call it in the transaction that
     stores them."""
     if not placement.fits(nodes, rooms(connection, limits)):
-        raise ApiError(errors.NOT_ENOUGH_MEMORY, reason="another request took the room that was found; ask again")
+        raise ApiError(
+            errors.NOT_ENOUGH_MEMORY,
+            reason=_ROOM_IS_GONE,
+        )
 
 
 def taking_hosts(connection: sa.Connection, limits: Limits) -> set[str]:
@@ -111,13 +117,24 @@ def taking_hosts(connection: sa.Connection, limits: Limits) -> set[str]:
 def allocated_by_host(connection: sa.Connection, without: str | None = None) -> Mapping[str, Size]:
     """Nodes of all projects by host, without those of the instance `without`. A node of an instance with an unfinished
     resize counts with the larger size."""
-    largest = {
-        task.instance_id: capacity.shard_bytes_of(task.params.get("spec_code")) for task in tasks.unfinished(connection)
-    }
     sizes: defaultdict[str, Size] = defaultdict(Size)
     for allocation in allocations(connection):
-        if allocation.host_name is None or allocation.instance_id == without:
-            continue
-        grown = allocation.nodes * largest.get(allocation.instance_id, 0)
-        sizes[allocation.host_name] += Size(allocation.nodes, max(allocation.maxmemory, grown))
+        if allocation.host_name is not None and allocation.instance_id != without:
+            sizes[allocation.host_name] += Size(allocation.nodes, allocation.maxmemory)
+    for task in tasks.unfinished(connection):
+        if task.kind == RESIZE_KIND and task.instance_id != without:
+            for host_name, growth in _growth(connection, task):
+                sizes[host_name] += Size(0, growth)
     return sizes
+
+
+def _growth(connection: sa.Connection, task: Task) -> Iterator[tuple[str, int]]:
+    """Yield the host of each node of a resize, and the bytes by which the node may still grow."""
+    try:
+        flavor = parse(str(task.params.get("spec_code")))
+    except UnknownFlavor:
+        return  # unreadable parameters must not block other requests
+    nodes = instances.nodes_of(connection, task.instance_id)
+    grown = capacity.grown_nodes(nodes, flavor)
+    for node in nodes:
+        yield node.host_name, grown[node.id] - node.maxmemory

@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import msgspec
 
 from cachewright import errors
-from cachewright.flavors import MEGABYTE, Flavor, UnknownFlavor, parse
+from cachewright.flavors import MEGABYTE, Flavor
 from cachewright.model.instances import Node
 
 GIGABYTE = 1024 * MEGABYTE
@@ -31,7 +31,7 @@ EMPTY_NODE = 16 * MEGABYTE
 """Free memory and free disk that the start of an empty node needs."""
 
 _DISK_FACTOR = 1.25  # during a rewrite the old and the new append-only file exist
-_PORTS_A_NODE = 2
+PORTS_A_NODE = 2
 
 
 class Size(msgspec.Struct, frozen=True):
@@ -122,14 +122,14 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     :ivar size: largest size during the change of the instances that are added or changed.
     :ivar held: their size before the change.
     :ivar disk: bytes that the change writes.
-    :ivar node_maxmemory: `maxmemory` that nodes which stay may get.
+    :ivar grown: largest `maxmemory` of present nodes during the change, by id.
     """
 
     instances: int = 0
     size: Size
     held: Size = Size()
     disk: int = 0
-    node_maxmemory: int = 0
+    grown: Mapping[str, int] = {}
 
 
 class Shortage(msgspec.Struct, frozen=True):
@@ -144,14 +144,6 @@ def size_of(flavor: Flavor) -> Size:
     return Size(nodes, nodes * flavor.shard_bytes)
 
 
-def shard_bytes_of(spec_code: str | None) -> int:
-    """Return the `maxmemory` of each node by the spec code in stored parameters of a task; 0 if it is none."""
-    try:
-        return parse(spec_code or "").shard_bytes
-    except UnknownFlavor:
-        return 0
-
-
 def size_of_nodes(nodes: Sequence[Node]) -> Size:
     return Size(len(nodes), sum(node.maxmemory for node in nodes))
 
@@ -160,11 +152,20 @@ def size_during_resize(nodes: Sequence[Node], flavor: Flavor) -> Size:
     """Return the largest size of an instance during a resize to `flavor`: nodes are removed last, and the remaining
     nodes grow before the data moves and shrink after it."""
     shard_bytes = flavor.shard_bytes
-    staying = sorted({node.shard for node in nodes})[: flavor.shards]
-    limits = [max(node.maxmemory, shard_bytes) if node.shard in staying else node.maxmemory for node in nodes]
-    limits += [shard_bytes] * (flavor.shards - len(staying)) * flavor.copies
+    limits = _grown(nodes, flavor)
+    limits += [shard_bytes] * max(flavor.shards - len({node.shard for node in nodes}), 0) * flavor.copies
     limits += [shard_bytes] * missing_replicas(nodes, flavor)
     return Size(len(limits), sum(limits))
+
+
+def grown_nodes(nodes: Sequence[Node], flavor: Flavor) -> dict[str, int]:
+    """Return the largest `maxmemory` of present nodes during a resize to `flavor`, by id."""
+    return dict(zip((node.id for node in nodes), _grown(nodes, flavor), strict=True))
+
+
+def _grown(nodes: Sequence[Node], flavor: Flavor) -> list[int]:
+    staying = sorted({node.shard for node in nodes})[: flavor.shards]
+    return [max(node.maxmemory, flavor.shard_bytes) if node.shard in staying else node.maxmemory for node in nodes]
 
 
 def missing_replicas(nodes: Sequence[Node], flavor: Flavor) -> int:
@@ -196,9 +197,6 @@ def shortages(request: Request, project: Allocated, host: Allocated, limits: Lim
     can shrink.
     """
     size, held = request.size, request.held
-    if size.nodes > held.nodes and not limits.host_memory:
-        yield Shortage(errors.NOT_ENOUGH_MEMORY, "no host takes new nodes: each is cordoned or does not report")
-        return
     if request.instances and 0 < limits.quota_instances < project.instances + request.instances:
         reason = f"{request.instances} asked for, {project.instances} of the project's {limits.quota_instances} exist"
         yield Shortage(errors.INSTANCE_QUOTA_EXCEEDED, reason)
@@ -209,10 +207,10 @@ def shortages(request: Request, project: Allocated, host: Allocated, limits: Lim
                 f"{limits.quota_nodes}"
             )
             yield Shortage(errors.LIMIT_EXCEEDED, reason)
-        if limits.ports < (host.size.nodes + size.nodes) * _PORTS_A_NODE:
+        if limits.ports < (host.size.nodes + size.nodes) * PORTS_A_NODE:
             reason = (
-                f"{size.nodes * _PORTS_A_NODE} ports needed, other instances have "
-                f"{host.size.nodes * _PORTS_A_NODE} of {limits.ports}"
+                f"{size.nodes * PORTS_A_NODE} ports needed, other instances have "
+                f"{host.size.nodes * PORTS_A_NODE} of {limits.ports}"
             )
             yield Shortage(errors.LIMIT_EXCEEDED, reason)
     if size.maxmemory > held.maxmemory and 0 < limits.quota_memory < project.size.maxmemory + size.maxmemory:

@@ -124,4 +124,4 @@ def _reason(node: Node, rooms: Iterable[HostRoom], zones: Sequence[str], zone: s
     if not there:
         return f"no host{place} takes new nodes"
     needed = Size(1, node.maxmemory).host_memory / 2**30
-    return f"no host{place} has {needed:.2f} GB and two ports left for a node of shard {node.shard}"
+    return f"no host{place} has {needed:.2f} GB of memory and enough ports left for a node of shard {node.shard}"

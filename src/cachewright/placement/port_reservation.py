@@ -62,10 +62,11 @@ def reserve(
             count = len(addresses) // instances_of_first
             each = [addresses[place * count :][:count] for place in range(instances_of_first)]
             chosen = _addresses_with(host, taken, first, [of_instance[0] for of_instance in each])
-            ports = []
+            ports, own = [], set(avoid) | {first}
             for of_instance, usual in zip(each, chosen, strict=True):
                 moved = [usual if address == of_instance[0] else address for address in of_instance]
-                found = _find(host, moved, taken, avoid | {first}, tls=tls)
+                found = _find(host, moved, taken, own, tls=tls)
+                own.update(number for of_node in found for number in of_node.numbers)
                 ports += [msgspec.structs.replace(found[0], client=first), *found[1:]]
         with database.write() as connection:
             taken = instances.taken_ports(connection)

@@ -46,6 +46,13 @@ class HostQueries(msgspec.Struct, frozen=True):
         with self.database.read() as connection:
             return hosts.zones(connection)
 
+    def available_zones(self) -> list[str]:
+        """Return the zones in which a host takes new nodes, ordered."""
+        limits = node_placement.limits(self.host, self.settings)
+        with self.database.read() as connection:
+            taking = node_placement.taking_hosts(connection, limits)
+            return sorted({host.zone for host in hosts.every(connection) if host.name in taking})
+
     def all(self, principal: Principal) -> list[HostDetails]:
         """Return all hosts, ordered by name."""
         limits = node_placement.limits(self.host, self.settings)
@@ -87,11 +94,18 @@ def set_state(connection: sa.Connection, name: str, state: HostState) -> None:
 
 
 def set_zone(connection: sa.Connection, name: str, zone: str) -> None:
-    """Change the zone of a host. Raises InvalidInput if there is no such host, or the name of the zone is invalid."""
-    require(connection, name)
+    """Change the zone of a host. If no other host is in its former zone, the zone is renamed: instances that were
+    created in it are in the new one. Raises InvalidInput if there is no such host, or the name is invalid."""
+    former = require(connection, name).zone
     if not _LABEL.fullmatch(zone):
         raise InvalidInput(f"invalid zone {zone!r}: use up to 63 letters, digits, dots, dashes and underscores")
     hosts.change(connection, name, zone=zone)
+    if former not in hosts.zones(connection):
+        for instance in instances.every(connection):
+            before = instance.attributes.get("az_codes", [former])
+            after = list(dict.fromkeys(zone if code == former else code for code in before))
+            if after != before:
+                instances.change(connection, instance.id, attributes={**instance.attributes, "az_codes": after})
 
 
 def require(connection: sa.Connection, name: str) -> HostRecord:

@@ -2,7 +2,7 @@
 
 import secrets
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -25,7 +25,7 @@ from cachewright.operations.requests import CreateRequest
 from cachewright.placement.port_reservation import reserve
 from cachewright.services.new_tasks import add_task
 from cachewright.services.templates import template_of
-from cachewright.store import instances
+from cachewright.store import hosts, instances
 from cachewright.store.database import Database
 from cachewright.topologies import layout, topology_of
 from cachewright.valkey.certificates import new_authority
@@ -70,6 +70,7 @@ class InstanceService(msgspec.Struct, frozen=True):
             _parameters(connection, principal, request)
             admission.require_room(connection, limits, principal.project_id, room)
             zones = request.attributes.get("az_codes", ())
+            _require_zones_of(connection, only, zones)
             placed = node_placement.place(connection, limits, [node for own in new for node in own], zones, only=only)
         nodes = [placed[begin : begin + len(new[0])] for begin in range(0, len(placed), len(new[0]))]
         addresses = [
@@ -132,6 +133,14 @@ class InstanceService(msgspec.Struct, frozen=True):
         if request.enable_ssl and not self.host.has_haproxy:
             raise ApiError(errors.INVALID_ENABLE_SSL, reason=NO_HAPROXY)
         return self.host.has_haproxy and (topology.has_sentinel or request.enable_ssl)
+
+
+def _require_zones_of(connection: sa.Connection, only: Collection[str] | None, zones: Sequence[str]) -> None:
+    """Raise ApiError DCS.4062 if a zone has none of the hosts `only` that can run the instance."""
+    possible = {host.zone for host in hosts.every(connection) if only is None or host.name in only}
+    if others := [zone for zone in zones if zone not in possible]:
+        reason = f"instances with sentinels or a proxy run in zone {', '.join(sorted(possible))}, not in {others[0]}"
+        raise ApiError(errors.INVALID_PARAMETER, parameter="az_codes", reason=reason)
 
 
 def _parameters(connection: sa.Connection, principal: Principal, request: CreateRequest) -> dict[str, str]:

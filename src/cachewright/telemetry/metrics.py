@@ -184,7 +184,12 @@ class Metrics:
             "cachewright_webhook_deliveries_waiting", "Events that wait for delivery to webhooks.", (), [((), waiting)]
         )
         labels = ("host", "zone", "state")
-        yield gauge("cachewright_host_nodes", "Nodes.", labels, ((of, hosted.get(of[0], 0)) for of in states))
+        yield gauge(
+            "cachewright_host_nodes",
+            "Nodes of all projects on each host.",
+            labels,
+            ((of, hosted.get(of[0], 0)) for of in states),
+        )
         yield from of_backups(last)
         if self._monitors:
             yield from of_monitors(self._monitors)

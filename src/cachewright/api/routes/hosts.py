@@ -1,4 +1,4 @@
-"""Extension of this project: the hosts and what runs there."""
+"""Extension of this project: hosts and their nodes."""
 
 from litestar import Response, get
 

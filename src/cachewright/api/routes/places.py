@@ -13,14 +13,14 @@ from cachewright.api.validation import require_zones
 @endpoint
 def list_available_zones(request: Call, hosts: Hosts) -> Response[schemas.ZoneList]:
     """ListAvailableZones: the zones of all hosts."""
-    return responses.json(schemas.zone_list(hosts.zones()))
+    return responses.json(schemas.zone_list(hosts.zones(), hosts.available_zones()))
 
 
 @get("/v2.1/{project_id:str}/os-availability-zone", opt=needs("dcs:zone:list"))
 @endpoint
 def list_zones_of_compute(request: Call, hosts: Hosts) -> Response[schemas.ComputeZoneList]:
     """The zones, as the cloud's compute service lists them: terraform reads the zones of a region there."""
-    return responses.json(schemas.compute_zone_list(hosts.zones()))
+    return responses.json(schemas.compute_zone_list(hosts.zones(), hosts.available_zones()))
 
 
 @put(
@@ -38,7 +38,7 @@ def migrate_az(
     require_zones("new_available_zones", zones, hosts.zones())
     own = instance.attributes.get("az_codes", zones)
     if set(zones) != set(own):
-        reason = f"the instance is in {', '.join(own)}; moving it is not served"
+        reason = f"the instance is in {', '.join(own)}; moving it to other zones is not supported"
         raise requests.refused("new_available_zones", reason)
     return responses.no_content()
 

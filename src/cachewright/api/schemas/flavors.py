@@ -78,7 +78,7 @@ def flavor_list(query: FlavorsQuery, zones: Sequence[str], resized: Flavor | Non
     a resize: terraform takes the flavor with the fewest nodes of a capacity, and such a cluster cannot replace a
     primary by vote.
 
-    :param zones: zones that exist.
+    :param zones: zones with hosts that take new nodes.
     :param resized: flavor of an instance, to list only the flavors to which it can be resized.
     """
     if query.engine and query.engine.lower() != "redis":

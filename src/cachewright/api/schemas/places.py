@@ -18,7 +18,7 @@ class Zone(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     id: str
     port: str | None = None
-    resource_availability: str = "true"
+    resource_availability: str
 
 
 class ZoneList(msgspec.Struct, frozen=True):
@@ -29,14 +29,14 @@ class ZoneList(msgspec.Struct, frozen=True):
 
 
 class ZoneState(msgspec.Struct, frozen=True):
-    available: bool = True
+    available: bool
 
 
 class ComputeZone(msgspec.Struct, frozen=True, rename="camel"):
     """`hosts` are for operators of the cloud."""
 
     zone_name: str
-    zone_state: ZoneState = ZoneState()
+    zone_state: ZoneState
     hosts: None = None
 
 
@@ -68,12 +68,14 @@ class WindowList(msgspec.Struct, frozen=True):
     maintain_windows: tuple[Window, ...]
 
 
-def zone_list(zones: Sequence[str]) -> ZoneList:
-    return ZoneList([Zone(code=zone, name=zone, id=zone) for zone in zones])
+def zone_list(zones: Sequence[str], available: Sequence[str]) -> ZoneList:
+    """Return the zones. Those that are not `available` take no new nodes."""
+    states = {zone: str(zone in available).lower() for zone in zones}
+    return ZoneList([Zone(code=zone, name=zone, id=zone, resource_availability=states[zone]) for zone in zones])
 
 
-def compute_zone_list(zones: Sequence[str]) -> ComputeZoneList:
-    return ComputeZoneList([ComputeZone(zone_name=zone) for zone in zones])
+def compute_zone_list(zones: Sequence[str], available: Sequence[str]) -> ComputeZoneList:
+    return ComputeZoneList([ComputeZone(zone_name=zone, zone_state=ZoneState(zone in available)) for zone in zones])
 
 
 def windows() -> WindowList:

@@ -55,7 +55,8 @@ class DataDirectory:
         self, action: str, *, user: str | None = None, key: str | None = None, subject: str = ""
     ) -> Iterator[sa.Connection]:
         """Open a transaction that also adds an audit entry to each project in which the user, or the owner of the key,
-        has a role before or after it. A change of another `subject` has an entry without a project."""
+        has a role before or after it. Without a user and a key, the entry names `subject` and
+        belongs to no project."""
         with self._database() as database, database.write() as connection:
             affected = _projects(connection, user, key)
             yield connection

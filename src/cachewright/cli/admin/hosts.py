@@ -1,5 +1,6 @@
 """`cachewright hosts`."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -10,7 +11,7 @@ from cachewright.store import hosts
 
 app = App(name="hosts", help="Hosts, which run the nodes of instances: list, show, cordon, uncordon, label.")
 
-Name = Annotated[str, Parameter(help="Name of the host; that of the server itself is `local`.")]
+Name = Annotated[str, Parameter(help="Name of the host. The server's own machine is `local`.")]
 
 _GIGABYTE = 2**30
 
@@ -56,7 +57,7 @@ def label(
     zone: Annotated[str, Parameter(help="Availability zone of the host, which `az_codes` of requests name.")],
     folder: DataDirectory,
 ) -> None:
-    """Set the availability zone of a host. Instances that it has are not moved.
+    """Set the availability zone of a host. Its nodes are not moved.
 
     Example: cachewright hosts label local --zone az1 --data-dir ./data
     """
@@ -77,7 +78,11 @@ def _rows(folder: DataDirectory) -> list[dict[str, object]]:
                 "cpus": host.report.cpus if host.report else "",
                 "memory_gb": round(host.report.memory / _GIGABYTE, 1) if host.report else "",
                 "release": host.report.release if host.report else "",
-                "seen_at": host.seen_at or "",
+                "seen_at": _date(host.seen_at) if host.seen_at else "",
             }
             for host in hosts.every(connection)
         ]
+
+
+def _date(milliseconds: int) -> str:
+    return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -164,7 +164,9 @@ def create(
     engine_version: Annotated[str, Parameter(help="Engine version, by the number that the cloud uses.")] = "7.0",
     zone: Annotated[
         tuple[str, ...],
-        Parameter(help="Availability zone; repeatable, the primary's first. All zones if not given.", negative=""),
+        Parameter(
+            help="Availability zone. Repeat it for several; primaries go to the first. Default: all zones.", negative=""
+        ),
     ] = (),
     port: Annotated[
         int | None, Parameter(help="Port for clients; the server chooses one if not given.", validator=_PORT)

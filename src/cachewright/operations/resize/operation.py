@@ -41,7 +41,7 @@ from cachewright.operations.resize.plan import (
     shards_to_add,
     unused_nodes,
 )
-from cachewright.operations.resize.request import ResizeParams
+from cachewright.operations.resize.request import RESIZE_KIND, ResizeParams
 from cachewright.operations.resize.small_shares import store_small_shares
 from cachewright.operations.resize.steps import steps
 from cachewright.operations.slot_moves import failover_delay
@@ -86,7 +86,7 @@ class Preview(msgspec.Struct, frozen=True):
 
 
 class Resize(Operation[ResizeRequest, ResizeParams]):
-    kind = "resize"
+    kind = RESIZE_KIND
     name = "EXTEND"
     permission = "dcs:instance:scale"
     params = ResizeParams
@@ -240,8 +240,10 @@ def _store(context: OperationContext, task: Task, added: Sequence[Node]) -> None
         stored = {node.id: node for node in instances.nodes_of(connection, task.instance_id)}
         instance = instances.get(connection, task.project_id, task.instance_id)
         missing = [node for node in added if node.id not in stored]
-        if not missing or instance is None:
+        if not missing:
             return
+        if instance is None:
+            raise tasks.StaleTask(task.id)
         zones = instance.attributes.get("az_codes", ())
         try:
             present = list(stored.values())

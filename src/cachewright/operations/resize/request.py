@@ -22,6 +22,10 @@ _SECONDS_BESIDES = 1.0
 _BYTES_PER_SECOND = 20e6
 
 
+RESIZE_KIND = "resize"
+"""Kind of the operation. Stored with its tasks, so it never changes."""
+
+
 class ResizeParams(msgspec.Struct, frozen=True, kw_only=True):
     """The size that the instance gets. `new_capacity`, in GB as the cloud prints it, is only shown. `stay` and `leave`
     are ids of nodes that the caller named, see `replica_plan.NamedNodes`."""
@@ -107,11 +111,11 @@ def required_room(nodes: Sequence[Node], params: ResizeParams, dataset: int | No
     flavor = parse(params.spec_code)
     held, size = capacity.size_of_nodes(nodes), capacity.size_during_resize(nodes, flavor)
     if dataset is None:
-        return RoomRequest(size=size, held=held, node_maxmemory=flavor.shard_bytes)
+        return RoomRequest(size=size, held=held, grown=capacity.grown_nodes(nodes, flavor))
     moved = capacity.moved_bytes(dataset, len({node.shard for node in nodes}), flavor.shards)
     disk = capacity.disk_bytes(moved, flavor.copies, size.nodes - held.nodes)
     copied = capacity.disk_bytes(capacity.copied_bytes(dataset, nodes, flavor), 1, 0)
-    return RoomRequest(size=size, held=held, disk=disk + copied, node_maxmemory=flavor.shard_bytes)
+    return RoomRequest(size=size, held=held, disk=disk + copied, grown=capacity.grown_nodes(nodes, flavor))
 
 
 def _unsupported(old: Flavor, new: Flavor) -> str:
