@@ -29,6 +29,9 @@ def labelled(site: Site) -> Iterator[Site]:
 
 
 ZONES = "/v2/available-zones"
+SAMPLE = InstanceSample(
+    at=1, used_memory=2**30, keys=1000, ops_per_second=0, clients=0, input_kbps=0.0, output_kbps=0.0
+)
 
 
 def create(tenant: Tenant, **changed: Any) -> Any:
@@ -76,7 +79,7 @@ def test_a_host_that_is_cordoned_or_silent_gets_no_nodes(labelled: Site, tenant:
     assert "all hosts are cordoned or do not report" in refused.json["error_msg"]
     larger = {"spec_code": "redis.cluster.xu1.large.r1.s1.4", "new_capacity": 4}
     assert tenant.call("POST", f"instances/{instance_id}/resize", larger).code == "DCS.4036"
-    labelled.statistics.record(instance_id, InstanceSample(1, 2**30, 1000, 0, 0, 0.0, 0.0))
+    labelled.statistics.record(instance_id, SAMPLE)
     smaller = {"spec_code": "redis.cluster.xu1.large.r1.s1.2", "new_capacity": 2}
     assert tenant.call("POST", f"instances/{instance_id}/resize", smaller).status == 204
     zones = {zone["code"]: zone["resource_availability"] for zone in tenant.call("GET", ZONES).json["available_zones"]}
