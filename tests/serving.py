@@ -45,8 +45,9 @@ _FAILOVER_SECONDS = 11
 """Longer than a node waits for the end of a failover that it was asked for."""
 ENDED = frozenset({"SUCCESS", "FAILED"})
 COMMAND = (sys.executable, "-m", "cachewright", "serve")
-ROOMY = ("--memory-overcommit", "1000")
-"""Several servers share a machine, and their nodes stay almost empty. Tests of capacity omit this."""
+ROOMY = ("--memory-overcommit", "1000", "--migration-network", "127.0.0.0/8")
+"""Several servers share a machine, and their nodes stay almost empty. Tests of capacity omit this. Sources of
+migrations are on the same machine too."""
 
 
 class Server:

@@ -104,6 +104,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     :ivar tokens_per_user: limit on the tokens of one user, and on the sessions; a new one replaces the oldest.
     :ivar trusted_proxies: addresses or networks of proxies whose X-Forwarded-For or Forwarded header is trusted.
     :ivar webhooks_to_private: whether webhooks may have loopback and private addresses.
+    :ivar migration_networks: networks of the sources of migrations from outside; without one, every address that is not
+    this machine's own.
     :ivar public_url: URL by which clients reach the server, for links in responses; None to use each request's host.
     :ivar memory_overcommit: allocatable share of the host's memory: 2.0 allows to allocate it twice.
     :ivar quota_instances: limit on the instances of a project; 0 for no limit.
@@ -140,6 +142,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tokens_per_user: int = 20
     trusted_proxies: tuple[str, ...] = ()
     webhooks_to_private: bool = True
+    migration_networks: tuple[str, ...] = ()
     public_url: str | None = None
     memory_overcommit: float = 1.0
     quota_instances: int = 100
@@ -196,3 +199,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def spool_dir(self) -> Path:
         """Folder of the files of backups that are being made."""
         return self.data_dir / "spool"
+
+    @property
+    def gateways_dir(self) -> Path:
+        return self.data_dir / "gateways"

@@ -12,6 +12,10 @@ Exceptions, each beside the code that raises it; `tests/test_errors.py` compares
     ├── ActionFailed          tasks/operation.py: a sub-step or a plan cannot be finished
     ├── Postponed             tasks/waiting.py: an attempt waits for a temporary state; not a failure
     ├── MigrationFailed       valkey/migration/failure.py: one attempt to move slots ended early
+    ├── SourceUnusable        valkey/sources/source.py: the source of a migration does not answer, or refuses
+    ├── TargetNotReady        valkey/sources/copier.py: a node cannot take keys now
+    ├── KeysRefused           valkey/sources/copier.py: a node does not take a key
+    ├── StreamInterrupted     operations/online_migrations/copying.py: changes of a gateway may be missing
     ├── NodeStartFailed       hosts/host.py: a node process ended while it started
     ├── NoFreePort            hosts/ports.py: too few ports are free
     ├── NoHost                placement/hosts.py: no host has room for a node
@@ -129,6 +133,7 @@ INVALID_NODE_LIST = "DCS.4930"
 NOT_A_REPLICA = "DCS.4931"
 INVALID_AVAILABLE_ZONES = "DCS.4933"
 INVALID_PRIORITY = "DCS.4939"
+MIGRATION_NOT_FOUND = "DCS.4133"
 TASK_STATE_CONFLICT = "DCS.4957"
 TASK_NOT_FOUND = "DCS.4958"
 OPERATION_NOT_SERVED = "DCS.4959"
@@ -166,6 +171,7 @@ WRITES_POSSIBLY_LOST = "DCS.9012"
 UNEQUAL_NODES = "DCS.9013"
 BACKUP_STORAGE_FAILED = "DCS.9014"
 BACKUP_DAMAGED = "DCS.9015"
+SOURCE_UNUSABLE = "DCS.9020"
 
 _ROWS = (
     ErrorRow(INVALID_CREDENTIALS, 401, "The credentials are not valid.",
@@ -289,6 +295,7 @@ _ROWS = (
         "Name a zone of ListAvailableZones."),
     ErrorRow(INVALID_PRIORITY, 400, "slave_priority_weight is not valid: {reason}",
         "Send a whole number from 0 (never takes over) to 100 (last); 1 is first."),
+    ErrorRow(MIGRATION_NOT_FOUND, 400, "The migration task does not exist.", "List the migration tasks."),
     ErrorRow(TASK_STATE_CONFLICT, 400, "Not allowed in the task's present state.", "Wait until the task has ended."),
     ErrorRow(TASK_NOT_FOUND, 404, "The task does not exist.",
         "List the instance's tasks; its record may have been deleted."),
@@ -347,6 +354,8 @@ _ROWS = (
         "Its users were changed; see A cluster in docs/failure-modes.md."),
     ErrorRow(WRITES_POSSIBLY_LOST, 0, "Writes of the last seconds before a handover of slots may be lost.",
         "The detail names the node, the slots and the time. Compare them with what the application has written."),
+    ErrorRow(SOURCE_UNUSABLE, 0, "The source of a migration cannot be used.",
+        "The message has the reason, in the words of the source. See docs/migration.md."),
     ErrorRow(UNEQUAL_NODES, 0, "Nodes of the instance have different functions.",
         "The detail names them. Load or delete a library on every primary."),
     ErrorRow(BACKUP_STORAGE_FAILED, 503, "The storage of backups does not answer or refuses: {reason}",

@@ -24,6 +24,7 @@ from cachewright.monitoring.backup_retention import BackupRetention
 from cachewright.monitoring.cluster_check import ClusterCheck
 from cachewright.monitoring.equality_check import EqualityCheck
 from cachewright.monitoring.failover_watch import FailoverWatch
+from cachewright.monitoring.gateway_watch import GatewayWatch
 from cachewright.monitoring.hazard_watch import HazardWatch
 from cachewright.monitoring.incidents import Incidents
 from cachewright.monitoring.inspection import NodeBudget, NodeInspector
@@ -51,6 +52,7 @@ from cachewright.services.instance_attributes import InstanceAttributes
 from cachewright.services.instance_queries import InstanceQueries, count_by_tls
 from cachewright.services.instances import InstanceService
 from cachewright.services.node_queries import NodeQueries
+from cachewright.services.online_migrations import OnlineMigrationService
 from cachewright.services.rebuilds import RebuildService
 from cachewright.services.restores import RestoreService
 from cachewright.services.scheduled_tasks import TaskScheduler
@@ -116,6 +118,7 @@ class ControlPlane:
         self.supervisor = Supervisor(context, self.incidents, self.heartbeats, self._repair)
         self.cluster_check = ClusterCheck(context, self.incidents, self.heartbeats)
         self._hazard_watch = HazardWatch(context, self.incidents, self.heartbeats)
+        self._gateway_watch = GatewayWatch(context, self.heartbeats)
         self.failover_watch = FailoverWatch(context, self.incidents, self.heartbeats)
         self.proxy_watch = ProxyWatch(context, self.incidents, self.heartbeats)
         self._equality_check = EqualityCheck(context, self.incidents, self.heartbeats)
@@ -199,6 +202,7 @@ class ControlPlane:
                 self._equality_check.run,
                 self.failover_watch.run,
                 self.proxy_watch.run,
+                self._gateway_watch.run,
                 self.incidents.run,
                 self._adopt,
                 self.statistics.measure,
@@ -303,6 +307,7 @@ def build_services(
         versions=ServerVersions(host, nodes, tasks, threads),
         access=InstanceAccess(database, tasks),
         client_access=ClientAccess(database, host, tasks, attributes),
+        online_migrations=OnlineMigrationService(database, tasks),
         rebuilds=RebuildService(tasks, nodes),
         restores=RestoreService(context, creation, tasks, threads),
         records=TaskRecords(database, cache),

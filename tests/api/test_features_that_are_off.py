@@ -7,7 +7,6 @@ from contract import faults
 from huaweicloudsdkdcs.v2 import (
     AutoscanConfigRequest,
     BandwidthAutoScalingPolicy,
-    ListMigrationTaskRequest,
     ListOfflineKeyAnalysisTaskRequest,
     ListRedislogRequest,
     ListRestoreRecordsRequest,
@@ -110,7 +109,6 @@ def test_lists_of_unsupported_features_are_empty(tenant: Tenant) -> None:
     assert client.list_restore_records(ListRestoreRecordsRequest(instance_id=here)).restore_record_response == []
     assert client.list_redislog(ListRedislogRequest(instance_id=here)).file_list == []
     assert client.list_offline_key_analysis_task(ListOfflineKeyAnalysisTaskRequest(instance_id=here)).records == []
-    assert client.list_migration_task(ListMigrationTaskRequest()).migration_tasks == []
     for path in ("restores", "redislog", "offline/key-analysis"):
         assert tenant.call("GET", f"instances/{here}/{path}", query="limit=0").refusal == (400, "DCS.4062")
         assert tenant.call("GET", f"instances/{SOMETHING}/{path}").refusal == (404, "DCS.3022")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from playwright.sync_api import Page, expect
 from signing import administer, sign_in
 
 from cachewright.hosts.programs import find_haproxy
+from outside_server import PASSWORD as SOURCE_PASSWORD
+from outside_server import outside_server
 from serving import Server, backed_up, cache, created, ended, load, newest_task, progress, resize, serves, until, window
 
 KEYS = 120_000
@@ -120,6 +123,27 @@ def test_a_cluster_is_made_and_deleted(page: Page, server: Server) -> None:
     page.get_by_label("Name of the instance").fill("sessions")
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(page.get_by_text("The instance was deleted.")).to_be_visible()
+
+
+def test_data_of_a_server_outside_is_migrated(page: Page, server: Server, tmp_path: Path) -> None:
+    client = server.client()
+    instance_id = created(client, 1, name="receiving")
+    open_instance(page, instance_id)
+    with outside_server(tmp_path) as source:
+        source.client().set("key", "value")
+        page.get_by_role("button", name="Migrate from a server").click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("Source").fill(source.address)
+        dialog.get_by_label("Password").fill(SOURCE_PASSWORD)
+        accessible(page)
+        dialog.get_by_role("button", name="Start").click()
+        row = page.get_by_role("region", name="Migrations").get_by_role("row", name=source.address)
+        expect(row).to_contain_text("ready for the cut-over")
+        accessible(page)
+        page.get_by_role("button", name="Cut-over of migration").click()
+        dialog.get_by_role("button", name="Cut over").click()
+        expect(row).to_contain_text("SUCCESS")
+    assert cache(client, instance_id).get("key") == b"value"
 
 
 def test_accounts_and_backups_are_made_changed_and_deleted(page: Page, server: Server) -> None:

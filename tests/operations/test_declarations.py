@@ -33,6 +33,7 @@ STATUSES = (
     "UPGRADING",
     "FLUSHING",
     "RESTORING",
+    "MIGRATING",
     "DELETING",
     "ERROR",
     "CREATEFAILED",
@@ -44,6 +45,7 @@ BUSY = {
     "UPGRADING": "DCS.4116",
     "FLUSHING": "DCS.4026",
     "RESTORING": "DCS.4097",
+    "MIGRATING": "DCS.4026",
     "DELETING": "DCS.4026",
 }
 CHANGES = [
@@ -87,6 +89,7 @@ def test_kinds_and_names_are_stored_and_never_change() -> None:
         "whitelist": "AddWhitelist",
         "scan_expired": "ScanExpireKey",
         "backup": "BACKUPING",
+        "online_migration": "OnlineMigration",
         "delete": "DeleteInstance",
     }
 
@@ -99,6 +102,7 @@ def test_nodes_run_in_every_status_but_while_an_instance_is_made_or_removed() ->
         "UPGRADING",
         "FLUSHING",
         "RESTORING",
+        "MIGRATING",
         "ERROR",
     } == STATUSES_WITH_RUNNING_NODES
 

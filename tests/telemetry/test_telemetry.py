@@ -116,7 +116,11 @@ def test_nodes_and_loops_are_told_of(server: Server, scaled: tuple[str, str, str
         "statistics",
         "enforcement",
         "failover watch",
+        "gateways",
         "housekeeping",
+        "proxy watch",
+        "backup retention",
+        "scheduled backups",
         "scheduled scans",
         "webhook delivery",
     }

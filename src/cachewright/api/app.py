@@ -39,6 +39,7 @@ from cachewright.api.routes import (
     instances,
     key_scans,
     nodes,
+    online_migrations,
     places,
     plans,
     quota,
@@ -69,6 +70,7 @@ from cachewright.services.instance_attributes import InstanceAttributes
 from cachewright.services.instance_queries import InstanceQueries
 from cachewright.services.instances import InstanceService
 from cachewright.services.node_queries import NodeQueries
+from cachewright.services.online_migrations import OnlineMigrationService
 from cachewright.services.rebuilds import RebuildService
 from cachewright.services.restores import RestoreService
 from cachewright.services.server_versions import ServerVersions
@@ -170,7 +172,20 @@ SERVED = (
     restores.list_restore_records,
     empty_lists.list_redislog,
     empty_lists.list_offline_key_analysis_task,
-    empty_lists.list_migration_task,
+    online_migrations.create_migration_task,
+    online_migrations.create_online_migration_task,
+    online_migrations.set_online_migration_task,
+    online_migrations.list_migration_task,
+    online_migrations.show_migration_task,
+    online_migrations.show_migration_task_stats,
+    online_migrations.list_migration_task_logs,
+    online_migrations.stop_migration_task,
+    online_migrations.stop_migration_task_sync,
+    online_migrations.batch_stop_migration_tasks,
+    online_migrations.batch_restart_online_migration_tasks,
+    online_migrations.update_migration_task,
+    online_migrations.delete_migration_task,
+    online_migrations.cut_over_migration_task,
     statistics.list_number_of_instances_in_different_status,
     statistics.list_statistics_of_running_instances,
     tags.show_tags,
@@ -231,6 +246,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     nodes: NodeQueries
     switchovers: SwitchoverService
     versions: ServerVersions
+    online_migrations: OnlineMigrationService
     rebuilds: RebuildService
     restores: RestoreService
     records: TaskRecords
@@ -280,6 +296,7 @@ def create_app(
         "nodes": services.nodes,
         "switchovers": services.switchovers,
         "versions": services.versions,
+        "online_migrations": services.online_migrations,
         "rebuilds": services.rebuilds,
         "restores": services.restores,
         "records": services.records,

@@ -16,6 +16,11 @@ _COMMANDS = (
     ("instances", "remote.instances:app", "Instances: list, show, quota, create, resize, restart, delete, parameters."),
     ("tasks", "remote.tasks:app", "Background tasks: list, show, watch, pause, resume, cancel, retry."),
     (
+        "migrations",
+        "remote.migrations:app",
+        "Data of servers outside: copy it into an instance, follow changes, cut over.",
+    ),
+    (
         "templates",
         "remote.templates:app",
         "Parameters for new instances: list, show, create, set, delete.",

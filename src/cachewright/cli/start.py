@@ -89,6 +89,14 @@ def serve(
         ),
     ] = (),
     webhooks_to_private: Annotated[bool, Parameter(help="Allow webhooks on loopback and private addresses.")] = True,
+    migration_network: Annotated[
+        tuple[str, ...],
+        Parameter(
+            help="Network of sources of migrations, such as 10.0.0.0/8; repeatable. Without it, all addresses except "
+            "those of this host.",
+            negative="",
+        ),
+    ] = (),
     public_url: Annotated[
         str | None, Parameter(help="URL of the server for clients, used in links; needed behind a proxy.")
     ] = None,
@@ -173,6 +181,7 @@ def serve(
             tokens_per_user=tokens_per_user,
             trusted_proxies=tuple(map(_proxy, trusted_proxy)),
             webhooks_to_private=webhooks_to_private,
+            migration_networks=tuple(str(ip_network(network)) for network in migration_network),
             public_url=public_url and parse_public_url(public_url),
             memory_overcommit=memory_overcommit,
             quota_instances=quota_instances,

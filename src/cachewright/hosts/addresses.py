@@ -4,11 +4,12 @@ import ipaddress
 import socket
 from collections.abc import Collection, Iterator
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import psutil
 
 Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
 
 LOOPBACK = "127.0.0.1"
 
@@ -56,6 +57,20 @@ def is_allowed(address: Address, *, to_private: bool, own: Collection[Address] =
         if not to_private and (not reached.is_global or reached in _SITE_LOCAL or reached in own):
             return False
     return True
+
+
+def is_source(address: Address, networks: Collection[Network], own: Collection[Address]) -> bool:
+    """Whether a tenant may migrate data from `address`: one of the `networks`. Without networks, every address that is
+    not of this machine, because nodes of other tenants listen there.
+
+    :param own: addresses of this machine.
+    """
+    if not is_allowed(address, to_private=True):
+        return False
+    reached = _with_embedded_address(address)
+    if networks:
+        return all(any(one in network for network in networks) for one in reached)
+    return not any(one.is_loopback or one in own for one in reached)
 
 
 def literal(host: str) -> Address | None:

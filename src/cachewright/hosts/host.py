@@ -158,6 +158,14 @@ class Host(Processes, Protocol):
         """Local folder through which the control plane reaches the Unix socket of each converter."""
 
     @property
+    def gateways(self) -> Processes:
+        """The gateways of migrations from outside, by the id of the migration and a number."""
+
+    @property
+    def gateways_dir(self) -> Path:
+        """Local folder through which the control plane reaches the Unix socket of each gateway."""
+
+    @property
     def has_haproxy(self) -> bool:
         """Whether proxies can be started."""
 

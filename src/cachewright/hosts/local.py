@@ -44,6 +44,7 @@ class LocalHost(LocalProcesses):
         self._sentinels = LocalProcesses(settings.sentinels_dir, SENTINEL, default, of_valkey)
         self._converters = LocalProcesses(settings.converters_dir, NODE, default, of_valkey)
         self._proxies = LocalProcesses(settings.proxies_dir, HAPROXY, haproxy, of_haproxy)
+        self._gateways = LocalProcesses(settings.gateways_dir, NODE, default, of_valkey)
 
     @property
     def address(self) -> str:
@@ -76,6 +77,14 @@ class LocalHost(LocalProcesses):
     @property
     def converters_dir(self) -> Path:
         return self._settings.converters_dir
+
+    @property
+    def gateways(self) -> LocalProcesses:
+        return self._gateways
+
+    @property
+    def gateways_dir(self) -> Path:
+        return self._settings.gateways_dir
 
     @property
     def has_haproxy(self) -> bool:

@@ -5,6 +5,7 @@
 - `requests`, `acceptance` and `admission` decide whether a request becomes a task
 - `create`, `resize`, `resize_check`, `restart`, `upgrade`, `configure`, `users`, `client_access`, `confirm`,
   `scan_expired`, `backup` and `delete` validate requests and make plans
+- `online_migrations` copies the data of other servers
 - `resize` holds the parts of a resize plan: observation, plan, cost model, steps
 - `actions` perform the sub-steps, in an `OperationContext` (`context`)
 - `execution` binds operations to the engine, `instance_status` sets the status when a task ends
@@ -21,6 +22,7 @@ from cachewright.operations.create import CREATE
 from cachewright.operations.delete import DELETE
 from cachewright.operations.flush import FLUSH
 from cachewright.operations.node_status import NODE_STATUS
+from cachewright.operations.online_migrations.operation import MIGRATE_ONLINE
 from cachewright.operations.operation import Operation
 from cachewright.operations.rebuild import REBUILD
 from cachewright.operations.resize.check import RESIZE_CHECK
@@ -54,6 +56,7 @@ OPERATIONS: Mapping[str, Operation[Any, Any]] = {
         CONFIRM_NO_WHITELIST,
         SCAN_EXPIRED,
         BACKUP,
+        MIGRATE_ONLINE,
         DELETE,
     )
 }

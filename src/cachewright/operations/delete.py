@@ -35,6 +35,7 @@ class Delete(Operation[None, NoParams]):
             "UPGRADING",
             "FLUSHING",
             "RESTORING",
+            "MIGRATING",
             "ERROR",
             "CREATEFAILED",
         }

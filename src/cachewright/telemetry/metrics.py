@@ -5,7 +5,7 @@ tasks, instances, nodes.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -22,9 +22,12 @@ from prometheus_client.core import Metric
 import cachewright
 from cachewright.model.tasks import ENDED, UNFINISHED, Task
 from cachewright.operations import OPERATIONS
+from cachewright.operations.actions.slots import move_slots
 from cachewright.operations.backup import BACKUP
+from cachewright.operations.online_migrations.following import following_figures
+from cachewright.operations.online_migrations.operation import MIGRATE_ONLINE
 from cachewright.services.tokens import OUTCOMES, Outcome
-from cachewright.store import backups, counts, hosts
+from cachewright.store import backups, counts, hosts, tasks
 from cachewright.store.database import Database
 from cachewright.tasks.forecast import MARKS
 from cachewright.tasks.operation import CANCELLED
@@ -163,6 +166,8 @@ class Metrics:
         if task.kind == BACKUP.kind:
             return
         moved = sum(sub.done for step in task.steps for sub in step.sub_steps if sub.work.unit == "bytes")
+        subs = [sub for step in task.steps for sub in step.sub_steps if sub.action == move_slots.name]
+        moved = sum(sub.done for sub in subs if sub.work.unit == "bytes")
         self._migrated.inc(max(0.0, moved - self._moved.get(task.id, moved)))
         self._moved[task.id] = moved
 
@@ -175,6 +180,7 @@ class Metrics:
             hosted = hosts.node_counts(connection)
             states = [(host.name, host.zone, host.state) for host in hosts.every(connection)]
             last = backups.last_good(connection)
+            migrating = [task for task in tasks.active(connection) if task.kind == MIGRATE_ONLINE.kind]
         # A count of 0 is exported as well: an alert on a missing series would stay silent.
         counted = dict.fromkeys(itertools.product(OPERATIONS, UNFINISHED), 0) | unfinished
         there = dict.fromkeys(("RUNNING", "ERROR"), 0) | statuses
@@ -191,9 +197,21 @@ class Metrics:
             ((of, hosted.get(of[0], 0)) for of in states),
         )
         yield from of_backups(last)
+        yield from _lags(migrating)
         if self._monitors:
             yield from of_monitors(self._monitors)
 
     def describe(self) -> Iterable[Metric]:
         """Called by the registry, which must not read the database for it."""
         return ()
+
+
+def _lags(migrating: Sequence[Task]) -> Iterator[Metric]:
+    """The lag of migrations that follow their sources. 0 is exported as well, for alerts."""
+    figures = [found for task in migrating if (found := following_figures(task))]
+    text = "Longest time by which an instance is behind the source of its migration."
+    yield gauge(
+        "cachewright_migration_lag_seconds", text, (), [((), max((one.lag_seconds for one in figures), default=0))]
+    )
+    text = "Changed keys that migrations have not copied yet."
+    yield gauge("cachewright_migration_lag_keys", text, (), [((), sum(one.lag_keys for one in figures))])

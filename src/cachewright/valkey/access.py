@@ -42,6 +42,7 @@ class Address(msgspec.Struct, frozen=True):
     :ivar path: a Unix socket, or None for TCP.
     :ivar authority: certificate of the authority by which the host is verified, PEM; None for no TLS. Only
     `single_request` uses it.
+    :ivar is_named: whether the connection gets the name of the control plane.
     """
 
     path: str | None
@@ -50,6 +51,7 @@ class Address(msgspec.Struct, frozen=True):
     username: str | None
     password: str | None
     authority: str | None = None
+    is_named: bool = True
 
     def options(self) -> dict[str, Any]:
         """Return keyword arguments of `valkey.asyncio.Valkey`."""

@@ -12,7 +12,7 @@ from libvalkey import ProtocolError, Reader, ReplyError, pack_command
 from valkey.exceptions import ConnectionError as NodeUnreachable
 
 from cachewright.model.instances import Node
-from cachewright.valkey.access import Access, address
+from cachewright.valkey.access import Access, Address, address
 from cachewright.valkey.client import NodeRefused, refusal
 from cachewright.valkey.single_request import dial, opening
 
@@ -42,9 +42,27 @@ class Session:
         encoding: str | None = "utf-8",
     ) -> "Session":
         """Open a connection. `lost` is called when the node closes it. Without an `encoding`, texts are bytes."""
+        with address(node, access) as place:
+            return await cls.at(place, node.id, answer_seconds, lost, encoding=encoding)
+
+    @classmethod
+    async def at(
+        cls,
+        place: Address,
+        name: str,
+        answer_seconds: float,
+        lost: Callable[[], None] = lambda: None,
+        *,
+        encoding: str | None = "utf-8",
+        pushed: Callable[[list[Any]], None] | None = None,
+    ) -> "Session":
+        """Same as `open`, for the process at an address. Errors contain its `name`.
+
+        :param pushed: is called with each push message of RESP3. The library returns them as lists, so no command that
+            is answered with a list may be sent over such a connection.
+        """
         async with asyncio.timeout(answer_seconds):
-            with address(node, access) as place:
-                transport, replies = await dial(place, lambda: _Replies(node.id, lost, encoding))
+            transport, replies = await dial(place, lambda: _Replies(name, lost, encoding, pushed))
         session = cls(transport, replies, answer_seconds)
         try:
             for command in opening(place):
@@ -84,8 +102,15 @@ class Session:
 class _Replies(asyncio.Protocol):
     """Matches replies with commands by their order."""
 
-    def __init__(self, node_id: str, lost: Callable[[], None], encoding: str | None) -> None:
+    def __init__(
+        self,
+        node_id: str,
+        lost: Callable[[], None],
+        encoding: str | None,
+        pushed: Callable[[list[Any]], None] | None,
+    ) -> None:
         self._node_id = node_id
+        self._pushed = pushed
         self.tell_lost: Callable[[], None] | None = lost
         self._reader = Reader(encoding=encoding, errors="replace") if encoding else Reader()
         self._waiting: deque[asyncio.Future[Any]] = deque()
@@ -106,6 +131,9 @@ class _Replies(asyncio.Protocol):
         self._reader.feed(data)
         try:
             while (reply := self._reader.gets()) is not False:
+                if self._pushed and isinstance(reply, list):
+                    self._pushed(reply)
+                    continue
                 self._deliver(refusal(self._node_id, str(reply)) if isinstance(reply, ReplyError) else reply)
         except ProtocolError as error:
             self._lost = NodeUnreachable(f"the answer cannot be read: {error}")

@@ -30,8 +30,9 @@ class Unreadable(NodeUnreachable):
 
 def opening(place: Address) -> list[Command]:
     """Return the first commands of a connection: authenticate and set its name."""
-    named = ("CLIENT", "SETNAME", CONTROL_PLANE)
-    return [("AUTH", *filter(None, (place.username, place.password))), named] if place.password else [named]
+    signed_in: list[Command] = [("AUTH", *filter(None, (place.username, place.password)))] if place.password else []
+    named: list[Command] = [("CLIENT", "SETNAME", CONTROL_PLANE)] if place.is_named else []
+    return [*signed_in, *named]
 
 
 async def dial(place: Address, protocol: Callable[[], Protocol]) -> tuple[asyncio.Transport, Protocol]:

@@ -17,6 +17,8 @@ _NODE = "1a63d8d6c3f4f6c1c1b1e9c4a8f1c0d2b7a95e10"
 _SMALL, _LARGE = "redis.cluster.xu1.large.r1.s1.3", "redis.cluster.xu1.large.r1.s1.5"
 _PARAMETER = {"param_id": "2", "param_name": "maxmemory-policy", "param_value": "allkeys-lru"}
 
+_SOURCE = {"addrs": "10.0.0.7:6379", "password": "Example-password-2"}
+
 BODIES: Mapping[str, Any] = {
     "CreateInstance": {
         "name": "cache",
@@ -48,6 +50,31 @@ BODIES: Mapping[str, Any] = {
         "type": "sys",
         "params": {"maxmemory-policy": "allkeys-lru"},
     },
+    "CreateMigrationTask": {
+        "task_name": "move",
+        "migration_type": "online_migration",
+        "migration_method": "incremental_migration",
+        "network_type": "vpc",
+        "source_instance": _SOURCE,
+        "target_instance": {"id": _INSTANCE},
+    },
+    "CreateOnlineMigrationTask": {
+        "name": "move",
+        "vpc_id": "local",
+        "subnet_id": "local",
+        "security_group_id": "local",
+    },
+    "SetOnlineMigrationTask": {
+        "migration_method": "incremental_migration",
+        "resume_mode": "auto",
+        "bandwidth_limit_mb": "50",
+        "source_instance": _SOURCE,
+        "target_instance": {"id": _INSTANCE},
+    },
+    "BatchStopMigrationTasks": {"migration_tasks": [_TASK]},
+    "BatchRestartOnlineMigrationTasks": {"migration_tasks": [_TASK]},
+    "UpdateMigrationTask": {"resume_mode": "manual"},
+    "DeleteMigrationTask": {"task_id_list": [_TASK]},
     "UpdateConfigTemplate": {"params": {"timeout": "300"}},
     "UpdateBigkeyAutoscanConfig": {"enable_auto_scan": False, "schedule_at": ["03:00"]},
     "UpdateHotkeyAutoScanConfig": {"enable_auto_scan": False, "schedule_at": []},

@@ -1,4 +1,4 @@
-"""Lists of things that cannot be made here: migrations from other servers, log files, key analyses.
+"""Lists of things that cannot be made here: log files, key analyses.
 
 The operations that would make them are refused. The lists are served, because "none" is the true answer: a 404 would
 tell a client that the instance or the operation does not exist.
@@ -12,8 +12,7 @@ from cachewright.api.routes.parameters import Call, InstanceId, Instances, Query
 from cachewright.api.schemas import empty_lists as schemas
 from cachewright.api.schemas.paging import PageQuery
 
-_PROJECT = "/v2/{project_id:str}"
-_INSTANCES = _PROJECT + "/instances/{instance_id:str}"
+_INSTANCES = "/v2/{project_id:str}/instances/{instance_id:str}"
 _READ = needs("dcs:instance:get")
 
 
@@ -34,15 +33,6 @@ def list_offline_key_analysis_task(
 ) -> Response[schemas.AnalysisRecords]:
     """ListOfflineKeyAnalysisTask: always empty."""
     return responses.json(schemas.AnalysisRecords(_require_page_of(request, instances, instance_id, wanted)))
-
-
-@get(_PROJECT + "/migration-tasks", opt=_READ)
-@endpoint
-def list_migration_task(request: Call, wanted: Query[PageQuery]) -> Response[schemas.MigrationTasks]:
-    """ListMigrationTask: always empty."""
-    requests.principal(request)
-    wanted.read()
-    return responses.json(schemas.MigrationTasks())
 
 
 def _require_page_of(request: Call, instances: Instances, instance_id: str, wanted: Query[PageQuery]) -> str:

@@ -33,6 +33,7 @@ from cachewright.services.instance_attributes import InstanceAttributes
 from cachewright.services.instance_queries import InstanceQueries
 from cachewright.services.instances import InstanceService
 from cachewright.services.node_queries import NodeQueries
+from cachewright.services.online_migrations import OnlineMigrationService
 from cachewright.services.rebuilds import RebuildService
 from cachewright.services.restores import RestoreService
 from cachewright.services.server_versions import ServerVersions
@@ -65,6 +66,7 @@ Versions: TypeAlias = NamedDependency[ServerVersions]
 Records: TypeAlias = NamedDependency[TaskRecords]
 Webhooks: TypeAlias = NamedDependency[WebhookService]
 Entries: TypeAlias = NamedDependency[AuditLog]
+OnlineMigrations: TypeAlias = NamedDependency[OnlineMigrationService]
 Rebuilds: TypeAlias = NamedDependency[RebuildService]
 Restores: TypeAlias = NamedDependency[RestoreService]
 Switchovers: TypeAlias = NamedDependency[SwitchoverService]

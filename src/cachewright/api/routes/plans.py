@@ -8,6 +8,7 @@ from cachewright.api.routes.parameters import (
     Body,
     Call,
     InstanceId,
+    OnlineMigrations,
     Records,
     TaskId,
     Tasks,
@@ -56,9 +57,15 @@ def cancel_instance_resize(
 
 @get("/v2/{project_id:str}/jobs/{job_id:str}", opt=needs("dcs:instance:getBackgroundTask"))
 @endpoint
-def show_job_info(request: Call, records: Records, job_id: TaskId) -> Response[schemas.JobInfo]:
-    """ShowJobInfo: the state of a job. Every background task is a job with the same id."""
-    return responses.json(schemas.job_info(records.find(requests.principal(request), job_id).task))
+def show_job_info(
+    request: Call, records: Records, online_migrations: OnlineMigrations, job_id: TaskId
+) -> Response[schemas.JobInfo]:
+    """ShowJobInfo: the state of a job. Every background task is a job with the same id, and so is the creation of an
+    online migration, which is over when it is answered."""
+    principal = requests.principal(request)
+    if created := online_migrations.find(principal, job_id):
+        return responses.json(schemas.ended_job(created.id, "CreateOnlineMigrationTask", created.created_at))
+    return responses.json(schemas.job_info(records.find(principal, job_id).task))
 
 
 def _resize_request(body: schemas.CheckBody) -> ResizeRequest:

@@ -3,11 +3,6 @@
 import msgspec
 
 
-class MigrationTasks(msgspec.Struct, frozen=True):
-    count: int = 0
-    migration_tasks: tuple[()] = ()
-
-
 class LogFiles(msgspec.Struct, frozen=True):
     total_num: int = 0
     file_list: tuple[()] = ()

@@ -126,6 +126,18 @@ def job_info(task: Task) -> JobInfo:
     )
 
 
+def ended_job(job_id: str, job_type: str, at: int) -> JobInfo:
+    """Return a job that has succeeded already."""
+    return JobInfo(
+        job_id=job_id,
+        job_type=job_type,
+        status=_JOB_STATUS["SUCCESS"],
+        begin_time=str(at),
+        end_time=str(at),
+        fail_reason=None,
+    )
+
+
 def resize_plan(instance: Instance, spec_code: str, preview: Preview) -> ResizePlan:
     steps = [_step(step) for step in preview.steps]
     sub_steps = [sub_step for step in steps for sub_step in step.sub_steps]

@@ -10,6 +10,7 @@ import { dialog } from "/console/dialog.js";
 import { bar, h, say, show, status, table } from "/console/dom.js";
 import { isCluster, isSingle } from "/console/flavor.js";
 import { number, seconds, size } from "/console/format.js";
+import { migrations, migrationsInto, unfinished } from "/console/migrations.js";
 import { nodeButton } from "/console/nodes.js";
 import { parameters } from "/console/parameters.js";
 import { resize } from "/console/resize.js";
@@ -27,12 +28,13 @@ const CHARTS = [["Memory in use", "used_memory", size], ["Keys", "keys", number]
 export async function instancePage(main, { signal, titled }, id) {
   const wrong = h("p", { class: "wrong", role: "alert" });
   const servers = h("p", { class: "note versions" });
-  const [heading, faults, running, picture, shards, charts, tasks, copies, access, users, settings] = Array.from({ length: 11 }, () => h("div"));
+  const [heading, faults, running, picture, shards, charts, tasks, copies, sources, access, users, settings] = Array.from({ length: 12 }, () => h("div"));
   const panel = (title, name, content) => h("section", { class: `card ${name}` }, h("h2", {}, title), content);
   const [slotsPanel, nodesPanel] = [panel("Slots", "slots", picture), panel("Shards", "shards", shards)];
   const pair = h("div", { class: "two" }, slotsPanel, nodesPanel);
   show(main, wrong, heading, servers, faults, running, pair,
     panel("The last hour", "hour", charts), panel("Tasks", "tasks", tasks), panel("Backups", "backups", copies),
+    panel("Migration from outside", "sources", sources),
     panel("Connections", "connections", access), panel("Accounts", "accounts", users), panel("Parameters", "parameters", settings));
 
   let spec = null;
@@ -40,6 +42,7 @@ export async function instancePage(main, { signal, titled }, id) {
   let taskId;
   let nextTasks;
   let nextBackups;
+  let nextSources;
 
   const draw = (event, state) => {
     if (signal.aborted) return;
@@ -69,6 +72,7 @@ export async function instancePage(main, { signal, titled }, id) {
       drawAccounts(state);
       drawConnections(state);
       drawBackups(state);
+      drawSources(state);
     }
   };
 
@@ -88,6 +92,18 @@ export async function instancePage(main, { signal, titled }, id) {
     const answer = await ask("GET", `instances/${id}/configs`).catch(() => null);
     const done = () => Promise.all([drawTasks(), drawParameters(name)]);
     if (answer && !signal.aborted) show(settings, ...parameters(id, name, answer, done));
+  }
+
+  /** Repeats while a migration runs, because its lag changes. */
+  async function drawSources(state) {
+    clearTimeout(nextSources);
+    const known = await migrationsInto(id).catch(() => null);
+    if (!known || signal.aborted) return;
+    show(sources, ...migrations(state, known, () => Promise.all([drawTasks(), drawSources(state)])));
+    if (unfinished(known)) {
+      clearTimeout(nextSources);
+      nextSources = setTimeout(() => signal.aborted || drawSources(state), TASKS_MS);
+    }
   }
 
   async function drawAccounts(state) {

@@ -1,0 +1,364 @@
+"""Shapes of migrations from outside. Types follow the SDK's models; statuses also terraform's provider, which waits for
+`INCRMIGEATING`, as the cloud spells it. Members that the SDK lacks are extensions."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from cachewright import errors
+from cachewright.api.schemas import iso, rfc3339
+from cachewright.api.schemas.paging import Limit, Offset
+from cachewright.model.online_migrations import LogLevel, Method, MigrationEvent, ResumeMode
+from cachewright.model.tasks import Task
+from cachewright.operations.online_migrations.following import INCREMENTAL, following_figures
+from cachewright.operations.online_migrations.operation import FULL, SYNCHRONIZATION
+from cachewright.services.online_migrations import ShownMigration
+
+_VERSION = "1"
+_Text = Annotated[str, msgspec.Meta(max_length=1024)]
+_Password = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+_Ids = Annotated[list[str], msgspec.Meta(min_length=1, max_length=50)]
+
+MigrationName = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z][A-Za-z0-9_-]{1,63}\Z")]
+
+
+class SourceBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the data comes from.
+
+    :ivar addrs: `HOST:PORT` of a server or of some of its cluster, or of its sentinels, separated by commas.
+    :ivar username: user of its access control list; an extension.
+    :ivar sentinel_name: name of the primary at the sentinels, if they watch several; an extension.
+    """
+
+    id: _Text = ""
+    addrs: _Text = ""
+    password: _Password | None = None
+    username: _Text = ""
+    sentinel_name: _Text = ""
+
+
+class TargetBody(msgspec.Struct, frozen=True, kw_only=True):
+    """The instance that gets the data. Its password is not needed."""
+
+    id: _Text = ""
+    addrs: _Text = ""
+    password: str | None = None
+
+
+class MigrationBody(msgspec.Struct, frozen=True, kw_only=True):
+    """`resume_mode` and `bandwidth_limit_mb` are extensions of this operation."""
+
+    task_name: MigrationName
+    description: _Text = ""
+    migration_type: Literal["backupfile_import", "online_migration"]
+    migration_method: Method
+    network_type: Literal["vpc", "vpn"] = "vpc"
+    source_instance: SourceBody = SourceBody()
+    target_instance: TargetBody
+    resume_mode: ResumeMode = "auto"
+    bandwidth_limit_mb: _Text = ""
+
+
+class OnlineTaskBody(msgspec.Struct, frozen=True, kw_only=True):
+    name: MigrationName
+    description: _Text = ""
+    vpc_id: _Text
+    subnet_id: _Text
+    security_group_id: _Text
+
+
+class ConfigBody(msgspec.Struct, frozen=True, kw_only=True):
+    migration_method: Method
+    resume_mode: ResumeMode
+    bandwidth_limit_mb: _Text = ""
+    source_instance: SourceBody
+    target_instance: TargetBody
+
+
+class ResumeModeBody(msgspec.Struct, frozen=True):
+    resume_mode: ResumeMode
+
+
+class MigrationIds(msgspec.Struct, frozen=True):
+    migration_tasks: _Ids
+
+
+class DeletedIds(msgspec.Struct, frozen=True):
+    task_id_list: _Ids
+
+
+class MigrationsQuery(msgspec.Struct, frozen=True):
+    """`name` is a part of the name."""
+
+    offset: Offset = 0
+    limit: Limit = 10
+    name: str = ""
+
+
+class LogsQuery(msgspec.Struct, frozen=True):
+    offset: Offset = 0
+    limit: Limit = 10
+    log_level: LogLevel | None = None
+
+
+class StartedMigration(msgspec.Struct, frozen=True):
+    id: str
+    name: str
+    status: str
+
+
+class CreatedOnlineTask(msgspec.Struct, frozen=True):
+    """`job_id` is for terraform, which waits for the end of the job."""
+
+    instance_id: str
+    job_id: str
+
+
+class ShownEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """One end of a migration. The password is never shown."""
+
+    addrs: str | None
+    id: str | None = None
+    name: str | None = None
+    ip: str | None = None
+    port: str | None = None
+    password: None = None
+    task_status: str | None = None
+    proxy_multi_db: bool | None = None
+    db: str | None = None
+
+
+class ShownSource(ShownEnd, frozen=True, kw_only=True):
+    username: str | None = None
+    sentinel_name: str | None = None
+
+
+class CutOver(msgspec.Struct, frozen=True, kw_only=True):
+    """State of an incremental migration; an extension.
+
+    :ivar ready: whether the lag has been small for a second.
+    :ivar lag_bytes: bytes of the source's stream of writes, :ivar lag_keys: keys, :ivar lag_seconds: time by which the
+        instance is behind.
+    :ivar requested_at: when the cut-over was requested.
+    """
+
+    ready: bool
+    lag_bytes: int
+    lag_keys: int
+    lag_seconds: float
+    requested_at: str | None
+
+
+class MigrationTask(msgspec.Struct, frozen=True, kw_only=True):
+    """A migration. `background_task_id` and `cut_over` are extensions."""
+
+    task_id: str
+    task_name: str
+    description: str
+    status: str
+    migration_type: Literal["online_migration"] = "online_migration"
+    migration_method: Method | None
+    ecs_tenant_private_ip: str | None = None
+    backup_files: None = None
+    network_type: str
+    source_instance: ShownSource
+    target_instance: ShownEnd
+    created_at: str
+    updated_at: str
+    released_at: str | None
+    version: str = _VERSION
+    resume_mode: ResumeMode
+    supported_features: tuple[str, ...] = ()
+    tenant_vpc_id: str | None
+    tenant_subnet_id: str | None
+    tenant_security_group_id: str | None
+    bandwidth_limit_mb: str | None
+    task_status: str | None = None
+    error_message: str | None
+    background_task_id: str | None
+    cut_over: CutOver | None
+
+
+class ListedMigration(msgspec.Struct, frozen=True, kw_only=True):
+    task_id: str
+    task_name: str
+    description: str
+    status: str
+    migration_type: Literal["online_migration"] = "online_migration"
+    migration_method: Method | None
+    ecs_tenant_private_ip: str | None = None
+    data_source: str
+    source_instance_name: str | None = None
+    source_instance_id: str | None = None
+    source_instance_status: str | None = None
+    source_instance_subnet_id: str | None = None
+    source_instance_spec_code: str | None = None
+    target_instance_addrs: str | None
+    target_instance_name: str | None
+    target_instance_id: str | None
+    target_instance_status: str | None
+    target_instance_spec_code: str | None
+    target_instance_subnet_id: str | None
+    created_at: str
+    released_at: str | None
+    error_message: str | None
+    resume_mode: ResumeMode
+    version: str = _VERSION
+    supported_features: tuple[str, ...] = ()
+
+
+class MigrationList(msgspec.Struct, frozen=True):
+    count: int
+    migration_tasks: list[ListedMigration]
+
+
+class MigrationStats(msgspec.Struct, frozen=True, kw_only=True):
+    """Figures of a migration, as texts, as on the cloud."""
+
+    full_migration_progress: str
+    offset: str
+    source_dbsize: str
+    target_dbsize: str
+    target_input_kbps: str
+    target_ops: str
+    is_migrating: bool
+
+
+class LogEntry(msgspec.Struct, frozen=True, kw_only=True):
+    created_at: str
+    log_level: LogLevel
+    message: str
+    log_code: str = ""
+    keyword: tuple[str, ...] = ()
+
+
+class MigrationLogs(msgspec.Struct, frozen=True):
+    log_num: int
+    migration_logs: list[LogEntry]
+
+
+class BatchResult(msgspec.Struct, frozen=True, kw_only=True):
+    result: Literal["success", "failed"]
+    task_id: str
+    error_code: str | None = None
+    error_msg: str | None = None
+
+
+class BatchResults(msgspec.Struct, frozen=True):
+    migration_tasks: list[BatchResult]
+
+
+def status(shown: ShownMigration) -> str:
+    """Return the status. `CREATED` and `MIGRATING` are before the begin of the copy."""
+    task = shown.task
+    if task is None:
+        return "CREATED" if shown.migration.task_id is None else "TERMINATED"
+    if task.status == "SUCCESS":
+        return "SUCCESS"
+    if task.status == "FAILED":
+        return "TERMINATED" if task.error_code == errors.TASK_CANCELLED else "FAILED"
+    executing = {step.name for step in task.steps if step.status == "EXECUTING"}
+    if INCREMENTAL in executing:
+        return "INCRMIGEATING"
+    return "FULLMIGRATING" if executing & {SYNCHRONIZATION, FULL} else "MIGRATING"
+
+
+def started(shown: ShownMigration) -> StartedMigration:
+    return StartedMigration(shown.migration.id, shown.migration.name, status(shown))
+
+
+def migration_task(shown: ShownMigration) -> MigrationTask:
+    migration, task, target = shown.migration, shown.task, shown.target
+    known = migration.attributes.get
+    return MigrationTask(
+        task_id=migration.id,
+        task_name=migration.name,
+        description=migration.description,
+        status=status(shown),
+        migration_method=migration.method,
+        network_type=known("network_type", "vpc"),
+        source_instance=ShownSource(
+            addrs=migration.source_addresses, username=migration.source_user, sentinel_name=migration.source_name
+        ),
+        target_instance=ShownEnd(
+            id=migration.target_id,
+            name=target.name if target else None,
+            addrs=_address(shown),
+            ip=target.address if target else None,
+            port=str(target.seed_port) if target else None,
+        ),
+        created_at=rfc3339(migration.created_at),
+        updated_at=rfc3339(migration.updated_at),
+        released_at=iso(task.end_time) if task else None,
+        resume_mode=migration.resume_mode,
+        tenant_vpc_id=known("vpc_id"),
+        tenant_subnet_id=known("subnet_id"),
+        tenant_security_group_id=known("security_group_id"),
+        bandwidth_limit_mb=None if migration.bandwidth_limit_mb is None else str(migration.bandwidth_limit_mb),
+        error_message=_error(task),
+        background_task_id=migration.task_id,
+        cut_over=_cut_over(shown),
+    )
+
+
+def listed(shown: ShownMigration) -> ListedMigration:
+    migration, target = shown.migration, shown.target
+    return ListedMigration(
+        task_id=migration.id,
+        task_name=migration.name,
+        description=migration.description,
+        status=status(shown),
+        migration_method=migration.method,
+        data_source=migration.source_addresses,
+        target_instance_addrs=_address(shown),
+        target_instance_name=target.name if target else None,
+        target_instance_id=migration.target_id,
+        target_instance_status=target.status if target else None,
+        target_instance_spec_code=target.spec_code if target else None,
+        target_instance_subnet_id=target.attributes.get("subnet_id") if target else None,
+        created_at=rfc3339(migration.created_at),
+        released_at=iso(shown.task.end_time) if shown.task else None,
+        error_message=_error(shown.task),
+        resume_mode=migration.resume_mode,
+    )
+
+
+def stats(shown: ShownMigration) -> MigrationStats:
+    """Return the figures that the running sub-step has measured last."""
+    subs = [sub for step in (shown.task.steps if shown.task else ()) for sub in step.sub_steps if step.name == FULL]
+    total, done = sum(sub.work.total for sub in subs), sum(sub.done for sub in subs)
+    figures = following_figures(shown.task)
+    return MigrationStats(
+        full_migration_progress=str(int(100 * done / total)) if total else "0",
+        offset=str(figures.offset) if figures else "0",
+        source_dbsize=str(figures.source_keys if figures else int(total)),
+        target_dbsize=str(figures.target_keys if figures else int(done)),
+        target_input_kbps=str(figures.target_kbps if figures else 0),
+        target_ops=str(figures.target_ops if figures else 0),
+        is_migrating=shown.task is not None and shown.task.status == "EXECUTING",
+    )
+
+
+def log_entry(event: MigrationEvent) -> LogEntry:
+    return LogEntry(created_at=rfc3339(event.created_at), log_level=event.level, message=event.message)
+
+
+def _cut_over(shown: ShownMigration) -> CutOver | None:
+    figures = following_figures(shown.task)
+    if figures is None:
+        return None
+    return CutOver(
+        ready=bool(figures.ready),
+        lag_bytes=figures.lag_bytes,
+        lag_keys=figures.lag_keys,
+        lag_seconds=figures.lag_seconds,
+        requested_at=iso(shown.migration.cut_over_at),
+    )
+
+
+def _address(shown: ShownMigration) -> str | None:
+    return f"{shown.target.address}:{shown.target.seed_port}" if shown.target else None
+
+
+def _error(task: Task | None) -> str | None:
+    return f"{task.error_code}: {task.message}" if task and task.error_code else None

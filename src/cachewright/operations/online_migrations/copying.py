@@ -1,0 +1,176 @@
+"""Copies of all keys of a gateway, and of its changed keys, with waits and limits."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
+
+from cachewright import errors
+from cachewright.errors import CachewrightError
+from cachewright.operations.online_migrations.run import MigrationRun, Shard, readable
+from cachewright.operations.online_migrations.throttle import Throttle
+from cachewright.tasks.operation import ActionFailed, StepContext
+from cachewright.topologies import topology_of
+from cachewright.valkey.client import NODE_GONE, NodeBusy, NodeRefused
+from cachewright.valkey.sources import gateway as gateways
+from cachewright.valkey.sources.copier import FIRST, KEYS_AT_ONCE, KeysRefused, TargetNotReady
+from cachewright.valkey.sources.direct_copier import DirectCopier
+from cachewright.valkey.sources.stream import Stream
+from cachewright.valkey.sources.target import TargetLoad
+
+_AGAIN_SECONDS = 0.1
+_MOST_CHANGED = 100_000
+"""Changed keys that may wait while all keys are copied. More would take memory of the server."""
+
+_LIMIT = "the bandwidth limit"
+
+Result = TypeVar("Result")
+
+
+class StreamInterrupted(CachewrightError):
+    """The gateway does not answer. Changes may be missing, so that all keys are copied again."""
+
+
+class Copying:
+    """Copies keys of one gateway in one sub-step. Methods raise StreamInterrupted, or ActionFailed."""
+
+    def __init__(self, run: MigrationRun, step: StepContext, shard: Shard, stream: Stream) -> None:
+        self._run = run
+        self._step = step
+        self._shard = shard
+        self.stream = stream
+        self._is_direct = isinstance(stream.copier, DirectCopier)
+        limit = run.migration.bandwidth_limit_mb
+        self._throttle = Throttle(limit) if limit else None
+
+    async def copy_all(self, report: Callable[[int], None] = lambda copied: None) -> None:
+        """Copy every key, and delete keys of the instance that the gateway does not have, until the stream is whole.
+        Keys that change meanwhile are copied later.
+
+        :param report: is called with the number of copied keys after each part.
+        """
+        stream, streams = self.stream, self._run.context.streams
+        while not stream.is_whole:
+            is_first = stream.gateway.name in streams.fresh
+            streams.fresh.discard(stream.gateway.name)
+            if not is_first and not self._run.migration.target_was_empty:
+                message = (
+                    "keys that the source has deleted meanwhile are not known, and the instance had keys of its own "
+                    "before the migration; delete all keys of the instance, then restart the migration"
+                )
+                raise ActionFailed(errors.SOURCE_UNUSABLE, message, final=True)
+            stream.changed.forget_flush()
+            stream.is_whole = True
+            copied = 0
+            for database in sorted(stream.databases):
+                async for keys in self._scan(database):
+                    await self.copy(keys)
+                    copied += len(keys)
+                    report(copied)
+            if not is_first and self._run.migration.target_was_empty:
+                for database in sorted(stream.databases):
+                    stream.changed.add(
+                        await self._patiently(partial(stream.copier.surplus, database, self._shard.owns))
+                    )
+            stream.is_whole = stream.is_whole and not stream.changed.was_flushed
+        if not self._shard.number:  # all primaries of a source have the same functions
+            await self._patiently(stream.copier.copy_functions)
+
+    async def copy_changed(self) -> bool:
+        """Copy the keys that have changed by now. Return whether there were any. Afterwards every change up to the
+        stream's `copied_offset` is copied. False without that if all keys must be copied again."""
+        stream = self.stream
+        state = await gateways.state(stream.gateway)
+        if state is None:
+            raise StreamInterrupted
+        self.require_databases(state.keys)
+        self._run.require_memory(state, self._run.primary(self._shard))
+        await self._of_gateway(stream.changed.catch_up)
+        stream.see(state)
+        if not stream.is_whole:
+            return False
+        waiting = left = len(stream.changed)
+        while left > 0 and (keys := stream.changed.take(min(left, KEYS_AT_ONCE))):
+            await self.copy(keys)
+            left -= len(keys)
+        stream.copied_offset = state.offset
+        return waiting > 0
+
+    async def copy(self, keys: Sequence[bytes]) -> None:
+        """Copy keys by their present state. Waits while the task is paused, for nodes of the instance, and for the
+        bandwidth limit."""
+        owned = [key for key in keys if self._shard.owns(key)]
+        await self._step.wait_until_allowed()
+        try:
+            await self._patiently(partial(self.stream.copier.copy, owned, self.stream.databases))
+        except BaseException:
+            self.stream.changed.add(keys)  # the stream stays open
+            raise
+        if self._throttle is not None:
+            load = await self.target_load()
+            if pause := self._throttle.pause(time.monotonic(), load.received):
+                self._step.begin_wait(f"waiting for {_LIMIT}", cause=_LIMIT)
+                await asyncio.sleep(pause)
+                self._step.end_wait()
+
+    async def target_load(self) -> TargetLoad:
+        """Return what the nodes of the instance measure."""
+        return await self._patiently(self.stream.copier.target_load)
+
+    def require_databases(self, keys: Mapping[int, int]) -> None:
+        """Raise ActionFailed DCS.9020 if the source uses databases that the instance does not have."""
+        databases = topology_of(self._run.instance.spec_code).databases
+        if unknown := [number for number in keys if number >= databases]:
+            message = f"the source has keys in database {unknown[0]}, the instance has {databases} databases"
+            raise ActionFailed(errors.SOURCE_UNUSABLE, message, final=True)
+
+    async def _scan(self, database: int) -> AsyncIterator[list[bytes]]:
+        cursor = FIRST
+        while True:
+            cursor, keys = await self._of_gateway(partial(self.stream.copier.scan, database, cursor))
+            yield keys
+            while len(self.stream.changed) > _MOST_CHANGED:
+                yield self.stream.changed.take(KEYS_AT_ONCE)
+            if self.stream.changed.is_lost:
+                raise StreamInterrupted
+            if cursor == FIRST:
+                return
+
+    async def _patiently(self, act: Callable[[], Awaitable[Result]]) -> Result:
+        """Repeat `act` until the nodes of the instance are ready."""
+        has_waited = False
+        while True:
+            try:
+                result = await self._of_gateway(act)
+            except TargetNotReady as reason:
+                has_waited = True
+                self._step.begin_wait(f"waiting for the instance: {readable(str(reason))}", cause="the instance")
+                self._step.raise_if_cancelled()
+                await asyncio.sleep(_AGAIN_SECONDS)
+            except KeysRefused as refusal:
+                code = errors.MIGRATION_OUT_OF_MEMORY if refusal.no_memory else errors.SOURCE_UNUSABLE
+                raise ActionFailed(code, f"a key is refused: {refusal.message}", final=True) from refusal
+            else:
+                if has_waited:
+                    self._step.end_wait()
+                return result
+
+    async def _of_gateway(self, act: Callable[[], Awaitable[Result]]) -> Result:
+        """Return the result of `act`. If the gateway has lost its source, wait for the link and repeat it."""
+        while True:
+            try:
+                return await act()
+            except NodeBusy as error:
+                if self._is_direct:
+                    raise StreamInterrupted from error
+                await self._link_again()
+            except (*NODE_GONE, NodeRefused) as error:
+                raise StreamInterrupted from error
+
+    async def _link_again(self) -> None:
+        await asyncio.sleep(_AGAIN_SECONDS)
+        try:
+            await self._run.linked(self._step, self._shard)
+        except (*NODE_GONE, NodeRefused) as error:
+            raise StreamInterrupted from error

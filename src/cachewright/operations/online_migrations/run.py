@@ -1,0 +1,312 @@
+"""A running migration: its record, its source, its gateways. Functions ensure their result and may be repeated."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import msgspec
+from valkey.crc import key_slot
+
+from cachewright import errors
+from cachewright.clock import now_ms
+from cachewright.hosts.host import CONFIG, NodeStartFailed
+from cachewright.model.instances import Instance
+from cachewright.model.online_migrations import LogLevel, MigrationEvent, OnlineMigration
+from cachewright.model.tasks import Task
+from cachewright.operations.context import OperationContext, best_view
+from cachewright.store import online_migrations as store
+from cachewright.tasks.operation import ActionFailed, StepContext
+from cachewright.valkey.acl import derived_password
+from cachewright.valkey.slots import SLOTS, SlotRange
+from cachewright.valkey.sources import gateway as gateways
+from cachewright.valkey.sources.changed_keys import ChangedKeys
+from cachewright.valkey.sources.copier import KeyCopier, TargetNotReady
+from cachewright.valkey.sources.direct_copier import DirectCopier, direct_session
+from cachewright.valkey.sources.gateway import Gateway, GatewayState
+from cachewright.valkey.sources.source import Source, SourcePrimary, SourceUnusable, look, without_secret
+from cachewright.valkey.sources.stream import Stream
+from cachewright.valkey.sources.target import TargetLinks, TargetMap
+
+log = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.1
+_SOURCE_SECONDS = 1.0
+"""Pause between two requests to the source itself while its gateway has no link."""
+
+_COPY_SECONDS = 120.0
+_STOP_SECONDS = 10.0
+_SPARE_MEMORY = 256 * 1024 * 1024
+_LOG = "valkey.log"
+_ALL_SLOTS = ((0, SLOTS - 1),)
+
+
+class Shard(msgspec.Struct, frozen=True):
+    """One primary of the source, as the plan has found it.
+
+    :ivar number: of its gateway.
+    :ivar slots: first and last slot of each range that it owns.
+    """
+
+    number: int
+    slots: tuple[tuple[int, int], ...]
+
+    @property
+    def ranges(self) -> tuple[SlotRange, ...]:
+        return tuple(SlotRange(*part) for part in self.slots)
+
+    def owns(self, key: bytes) -> bool:
+        if self.slots == _ALL_SLOTS:
+            return True
+        slot = key_slot(key)
+        return any(first <= slot <= last for first, last in self.slots)
+
+
+class MigrationRun:
+    """:ivar migration: the record as it was when the sub-step began."""
+
+    def __init__(self, context: OperationContext, task: Task, instance: Instance, migration: OnlineMigration) -> None:
+        self.context = context
+        self.task = task
+        self.instance = instance
+        self.migration = migration
+        self._logged: str | None = None
+        self._known: tuple[SourcePrimary, ...] = ()
+
+    @classmethod
+    async def load(cls, context: OperationContext, task: Task) -> "MigrationRun":
+        """Raises ActionFailed DCS.9020 if the migration was deleted."""
+        instance = await context.instance(task)
+        return cls(context, task, instance, await record_of(context, task))
+
+    @property
+    def source(self) -> Source:
+        migration = self.migration
+        return Source(
+            addresses=tuple(part.strip() for part in migration.source_addresses.split(",") if part.strip()),
+            user=migration.source_user,
+            password=migration.source_password,
+            watched_name=migration.source_name,
+            networks=self.context.settings.migration_networks,
+        )
+
+    def gateway(self, number: int) -> Gateway:
+        name = f"{self.migration.id}.{number}"
+        secret = derived_password(self.instance.control_secret, f"gateway {name}")
+        return Gateway(name, secret, self.context.host.gateways_dir / name)
+
+    async def find_target(self) -> TargetMap:
+        """Return the present owners of the slots of the instance. Raises TargetNotReady."""
+        try:
+            _, nodes, views = await self.context.look(self.task, needed="none")
+            found = TargetMap.of(nodes, best_view(views))
+        except ActionFailed as failure:
+            raise TargetNotReady(failure.message) from failure
+        if found is None:
+            raise TargetNotReady("a slot has no owner")
+        return found
+
+    async def look(self) -> None:
+        """Find the present primaries of the source. Raises SourceUnusable."""
+        self._known = (await look(self.source)).primaries
+
+    def primary(self, shard: Shard) -> SourcePrimary:
+        """Return the primary of a part of the source, as it was found last. Raises ActionFailed DCS.9020 if the source
+        has moved slots."""
+        for found in self._known:
+            if found.slots == shard.ranges:
+                return found
+        message = "slots of the source have moved between its primaries; restart the migration when they have settled"
+        raise ActionFailed(errors.SOURCE_UNUSABLE, message, final=True)
+
+    async def linked(
+        self, step: StepContext, shard: Shard, seen: Callable[[GatewayState], None] = lambda state: None
+    ) -> GatewayState:
+        """Return the state of a gateway that runs, follows the present primary and has its data. `seen` is called with
+        each state before that.
+
+        A source that does not answer is waited for, or ends the migration, as its `resume_mode` says. Raises
+        ActionFailed."""
+        gateway = self.gateway(shard.number)
+        loop = asyncio.get_running_loop()
+        primary = self.primary(shard) if self._known else None
+        asked_at, has_waited = float("-inf"), False
+        while True:
+            step.raise_if_cancelled()
+            await self._start(gateway)
+            state = await gateways.state(gateway)
+            if state is not None and primary is not None and state.source == primary.address and state.is_linked:
+                if has_waited:
+                    step.end_wait()
+                return state
+            if state is not None:
+                self.require_memory(state, primary)
+                seen(state)
+            if loop.time() - asked_at >= _SOURCE_SECONDS:
+                asked_at = loop.time()
+                try:
+                    await self.look()
+                    primary = self.primary(shard)
+                    await self._require_no_complaint(gateway, state)
+                    if has_waited:
+                        step.end_wait()
+                except SourceUnusable as reason:
+                    has_waited = True
+                    await self.wait_for_source(step, reason)
+                    continue
+            if state is not None and primary is not None and state.source != primary.address:
+                await self.note("info", f"gateway {shard.number} replicates {primary.address}")
+                await gateways.follow(gateway, self.source, primary)
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def wait_for_source(self, step: StepContext, reason: SourceUnusable) -> None:
+        """Wait a moment for a source that cannot be used now. Raises ActionFailed DCS.9020 if its owner does not want
+        that."""
+        if self.migration.resume_mode == "manual":
+            raise ActionFailed(errors.SOURCE_UNUSABLE, reason.message, final=True) from reason
+        await self.note("warning", reason.message)
+        step.begin_wait(f"waiting for the source: {readable(reason.message)}", cause="the source")
+        await asyncio.sleep(_POLL_SECONDS)
+
+    async def stream(self, step: StepContext, shard: Shard) -> Stream:
+        """Return the open stream of a gateway. A new one has copied nothing. Raises ActionFailed, or one of NODE_GONE
+        if the gateway ends meanwhile."""
+        gateway = self.gateway(shard.number)
+        state = await self.linked(step, shard)
+        found = self.context.streams.get(gateway.name)
+        if found is not None:
+            return found
+        changed = await ChangedKeys.watch(gateway)
+        try:
+            session = await gateways.session(gateway, _COPY_SECONDS)
+        except BaseException:
+            changed.close()
+            raise
+        links = TargetLinks(self.context.access(self.instance))
+        copier = KeyCopier(session, links, self.find_target)
+        stream = Stream(gateway=gateway, session=session, changed=changed, links=links, copier=copier)
+        stream.databases |= state.keys.keys()
+        stream.swaps = state.swaps
+        self.context.streams.keep(stream)
+        return stream
+
+    async def direct_stream(self, step: StepContext, shard: Shard) -> Stream:
+        """Return a stream that copies keys of a primary which cannot be replicated. It knows no changes. Waits for the
+        source. Raises ActionFailed, or one of NODE_GONE or NodeRefused."""
+        while True:
+            try:
+                await self.look()
+            except SourceUnusable as reason:
+                await self.wait_for_source(step, reason)
+                step.raise_if_cancelled()
+                continue
+            break
+        step.end_wait()
+        primary = self.primary(shard)
+        session = await direct_session(self.source, primary)
+        links = TargetLinks(self.context.access(self.instance))
+        copier = DirectCopier(session, links, self.find_target)
+        stream = Stream(
+            gateway=self.gateway(shard.number), session=session, changed=ChangedKeys(), links=links, copier=copier
+        )
+        stream.databases |= primary.keys.keys()
+        self.context.streams.keep(stream)
+        return stream
+
+    async def note(self, level: LogLevel, message: str) -> None:
+        """Add an entry to the log of the migration, unless it repeats the last one."""
+        if message == self._logged:
+            return
+        self._logged = message
+        event = MigrationEvent(migration_id=self.migration.id, created_at=now_ms(), level=level, message=message)
+
+        def write() -> None:
+            with self.context.database.write() as connection:
+                store.log(connection, event)
+
+        await asyncio.to_thread(write)
+
+    async def _start(self, gateway: Gateway) -> None:
+        processes = self.context.host.gateways
+        if await processes.process(gateway.name):
+            return
+        await processes.write_files(gateway.name, {CONFIG: gateways.gateway_conf(gateway)})
+        try:
+            await processes.start(gateway.name)
+        except NodeStartFailed as failure:
+            raise ActionFailed(errors.NODE_START_FAILED, f"the gateway did not start: {failure}") from failure
+
+    async def _require_no_complaint(self, gateway: Gateway, state: GatewayState | None) -> None:
+        """Raise SourceUnusable if the log of a gateway says that its source refuses the replication, and ActionFailed
+        DCS.9020 if it always will."""
+        if state is None or state.is_linked or state.received or state.to_load:
+            return
+        words = gateways.complaint(await self.context.host.gateways.read_file(gateway.name, _LOG) or "")
+        if words is None:
+            return
+        reason = SourceUnusable(without_secret(words, self.source.password), passes=not gateways.is_final(words))
+        if not reason.passes:
+            raise ActionFailed(errors.SOURCE_UNUSABLE, f"the source cannot be replicated: {reason.message}", final=True)
+        raise reason
+
+    def require_memory(self, state: GatewayState, primary: SourcePrimary | None) -> None:
+        """Raise ActionFailed DCS.4036 if a gateway has grown far beyond its source. A replica does not enforce
+        a limit of its own."""
+        if primary is not None and state.used_memory > gateway_memory(primary.used_memory):
+            message = f"the gateway uses {state.used_memory} bytes, its source has {primary.used_memory}"
+            raise ActionFailed(errors.NOT_ENOUGH_MEMORY, message, final=True)
+
+
+def readable(words: str) -> str:
+    """Return words in a form that can stand in the detail of a sub-step."""
+    return words.translate(str.maketrans(",{}", ";()"))
+
+
+def gateway_memory(used_memory: int) -> int:
+    """Return the bytes of memory that the gateway of a primary with so much data may use."""
+    return 2 * used_memory + _SPARE_MEMORY
+
+
+async def record_of(context: OperationContext, task: Task) -> OnlineMigration:
+    """Return the record of a migration. Raises ActionFailed DCS.9020 if it was deleted."""
+
+    def read() -> OnlineMigration | None:
+        with context.database.read() as connection:
+            return store.get(connection, task.project_id, str(task.params["migration_id"]))
+
+    found = await asyncio.to_thread(read)
+    if found is None:
+        raise ActionFailed(errors.SOURCE_UNUSABLE, "the record of the migration was deleted", final=True)
+    return found
+
+
+async def change_record(context: OperationContext, migration_id: str, **values: object) -> None:
+    """Store new values of columns of a migration."""
+
+    def write() -> None:
+        with context.database.write() as connection:
+            store.change(connection, migration_id, **values)
+
+    await asyncio.to_thread(write)
+
+
+async def remove_gateways(context: OperationContext, migration_id: str) -> None:
+    """Remove the gateways of a migration with their data."""
+    processes = context.host.gateways
+    for name in await processes.with_file(CONFIG):
+        if name.partition(".")[0] == migration_id:
+            context.streams.close(name)
+            await processes.remove(name, _STOP_SECONDS)
+
+
+async def remove_unused_gateways(context: OperationContext) -> None:
+    """Remove gateways of migrations that do not run: a deletion of their instance leaves them."""
+    found = {name.partition(".")[0] for name in await context.host.gateways.with_file(CONFIG)}
+    if not found:
+        return
+
+    def running() -> set[str]:
+        with context.database.read() as connection:
+            return store.running(connection)
+
+    for migration_id in found - await asyncio.to_thread(running):
+        await remove_gateways(context, migration_id)

@@ -1,0 +1,207 @@
+"""Copies of keys from a gateway to the nodes of an instance, by their present state.
+
+A key that exists replaces the one of the instance (MIGRATE with COPY and REPLACE), a key that does not exist is deleted
+there. So the copy of a key may be repeated at any time, and the commands that have changed it do not matter.
+
+Source: https://valkey.io/commands/migrate.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from cachewright.errors import CachewrightError
+from cachewright.model.instances import Node
+from cachewright.valkey.acl import CONTROL_USER
+from cachewright.valkey.client import NODE_GONE, NodeBusy, NodeRefused
+from cachewright.valkey.replies import meaning_of
+from cachewright.valkey.session import Session
+from cachewright.valkey.single_request import fields
+from cachewright.valkey.sources.target import TargetLinks, TargetLoad, TargetMap
+
+KEYS_AT_ONCE = 500
+BYTES_AT_ONCE = 16 * 1024 * 1024
+"""Memory of the keys of one MIGRATE, which the gateway builds up in memory, and for which the nodes stall."""
+
+FIRST = b"0"
+"""Cursor of SCAN, first and last."""
+
+_MIGRATE_MS = 60_000
+_FROM_TARGET = "ERR Target instance replied with error: "
+_NO_CONNECTION = "IOERR"
+
+Refusal = Literal["look again", "memory", "final"]
+
+
+class TargetNotReady(CachewrightError):
+    """A node of the instance does not answer, or does not own the keys any more. The copy can be repeated."""
+
+
+class KeysRefused(CachewrightError):
+    """A node of the instance does not accept a key.
+
+    :ivar no_memory: whether the reason is its limit on memory.
+    """
+
+    def __init__(self, message: str, *, no_memory: bool) -> None:
+        super().__init__(message)
+        self.message = message
+        self.no_memory = no_memory
+
+
+def parts(keys: Sequence[bytes], sizes: Sequence[int]) -> Iterator[list[bytes]]:
+    """Yield the keys in parts of at most `BYTES_AT_ONCE`, or of a single key. Pure."""
+    part: list[bytes] = []
+    held = 0
+    for key, size in zip(keys, sizes, strict=True):
+        if part and held + size > BYTES_AT_ONCE:
+            yield part
+            part, held = [], 0
+        part.append(key)
+        held += size
+    if part:
+        yield part
+
+
+def meaning_of_refusal(text: str) -> Refusal:
+    """Return what the refusal of MIGRATE, or of a command to the node itself, means for the copy. Pure."""
+    words = text.removeprefix(_FROM_TARGET)
+    if words.startswith("OOM"):
+        return "memory"
+    if words.startswith(_NO_CONNECTION):
+        return "look again"
+    meaning = meaning_of(words).meaning
+    known_by_prefix = meaning != "retry" or words.startswith("MISCONF")
+    return "look again" if known_by_prefix and meaning != "final" else "final"
+
+
+class KeyCopier:
+    """Copies keys of one gateway."""
+
+    def __init__(self, session: Session, links: TargetLinks, find_target: Callable[[], Awaitable[TargetMap]]) -> None:
+        """:param session: connection to the gateway, with texts as bytes.
+        :param find_target: reads the present owners of slots.
+        """
+        self._session = session
+        self._links = links
+        self._find_target = find_target
+        self._target: TargetMap | None = None
+        self._database = 0
+
+    async def copy(self, keys: Sequence[bytes], databases: Iterable[int]) -> None:
+        """Copy keys in each of these databases. Raises TargetNotReady, after which the copy is repeated as a whole, as
+        after NodeBusy of the gateway, which has no link to its source; KeysRefused, or one of NODE_GONE if the gateway
+        does not answer."""
+        for database in sorted(databases):
+            for start in range(0, len(keys), KEYS_AT_ONCE):
+                await self._copy(keys[start : start + KEYS_AT_ONCE], database)
+
+    async def scan(self, database: int, cursor: bytes) -> tuple[bytes, list[bytes]]:
+        """Return the next cursor and keys of the gateway. Raises one of NODE_GONE or NodeRefused."""
+        await self._select(database)
+        following, keys = await self._session.ask("SCAN", cursor, "COUNT", KEYS_AT_ONCE)
+        return following, keys
+
+    async def surplus(self, database: int, owns: Callable[[bytes], bool]) -> list[bytes]:
+        """Return the keys of the instance that the gateway does not have, of those that it `owns`. Raises like
+        `copy`."""
+        found: list[bytes] = []
+        for node in (await self._owners()).nodes:
+            cursor = FIRST
+            while True:
+                ((cursor, keys),) = await self._ask_target(node, database, [("SCAN", cursor, "COUNT", KEYS_AT_ONCE)])
+                found += await self._missing(database, [key for key in keys if owns(key)])
+                if cursor == FIRST:
+                    break
+        return found
+
+    async def copy_functions(self) -> None:
+        """Load the function libraries of the gateway into every primary of the instance, in place of those with the
+        same name. Raises like `copy`."""
+        if not await self._session.ask("FUNCTION", "LIST"):
+            return
+        payload = await self._session.ask("FUNCTION", "DUMP")
+        for node in (await self._owners()).nodes:
+            await self._ask_target(node, 0, [("FUNCTION", "RESTORE", payload, "REPLACE")])
+
+    async def target_load(self) -> TargetLoad:
+        """Return what the nodes of the instance measure. Raises like `copy`."""
+        said = []
+        for node in (await self._owners()).nodes:
+            (reply,) = await self._ask_target(node, 0, [("INFO", "stats", "keyspace")])
+            said.append(fields(reply.decode()))
+        return TargetLoad.of(said)
+
+    async def _owners(self) -> TargetMap:
+        if self._target is None:
+            self._target = await self._find_target()
+        return self._target
+
+    async def _copy(self, keys: Sequence[bytes], database: int) -> None:
+        owners = await self._owners()
+        await self._select(database)
+        sizes = dict(zip(keys, await self._sizes(keys), strict=True))
+        present = [key for key in keys if sizes[key] is not None]
+        for part in parts(present, [sizes[key] or 0 for key in present]):
+            await self._transfer(owners.by_node(part), database)
+        # A key that is created between the two commands has changed, and is copied again.
+        for node, group in owners.by_node([key for key in keys if sizes[key] is None]).items():
+            await self._ask_target(node, database, [(b"UNLINK", key) for key in group])
+
+    async def _sizes(self, keys: Sequence[bytes]) -> list[int | None]:
+        """Return the memory of each key in the selected database, None if it does not exist."""
+        replies = await self._session.ask_each([(b"MEMORY", b"USAGE", key) for key in keys])
+        for reply in replies:
+            if isinstance(reply, NodeRefused):
+                raise reply
+        return replies
+
+    async def _transfer(self, groups: Mapping[Node, list[bytes]], database: int) -> None:
+        """Copy those of the keys that exist, in the selected database."""
+        copies = [self._migrate(node, database, group) for node, group in groups.items()]
+        self._require_accepted(await self._session.ask_each(copies, _MIGRATE_MS / 1000 * (len(copies) + 1)))
+
+    async def _missing(self, database: int, keys: Sequence[bytes]) -> list[bytes]:
+        """Return those of the keys that the gateway does not have. Raises one of NODE_GONE or NodeRefused."""
+        await self._select(database)
+        return [key for key, size in zip(keys, await self._sizes(keys), strict=True) if size is None]
+
+    async def _ask_target(
+        self, node: Node, database: int, commands: Sequence[Sequence[str | bytes | int]]
+    ) -> list[Any]:
+        try:
+            replies = await self._links.ask_each(node, database, commands)
+        except (NodeBusy, *NODE_GONE) as error:
+            self._target = None
+            raise TargetNotReady(f"node {node.id} does not answer") from error
+        except NodeRefused as refusal:
+            replies = [refusal]
+        if busy := next((reply for reply in replies if isinstance(reply, NodeBusy)), None):
+            self._target = None
+            raise TargetNotReady(str(busy))
+        self._require_accepted(replies)
+        return replies
+
+    def _require_accepted(self, replies: Iterable[object]) -> None:
+        """Raise TargetNotReady or KeysRefused if a node of the instance has refused, or NodeBusy of the gateway."""
+        for reply in replies:
+            if not isinstance(reply, NodeRefused):
+                continue
+            if isinstance(reply, NodeBusy):
+                raise reply
+            words = str(reply)
+            meaning = meaning_of_refusal(words)
+            if meaning == "look again":
+                self._target = None
+                raise TargetNotReady(words)
+            raise KeysRefused(words.removeprefix(_FROM_TARGET), no_memory=meaning == "memory")
+
+    def _migrate(self, node: Node, database: int, keys: Sequence[bytes]) -> tuple[str | bytes | int, ...]:
+        signed_in = ("AUTH2", CONTROL_USER, self._links.access.secret)
+        return (
+            "MIGRATE", node.host, node.port, "", database, _MIGRATE_MS, "COPY", "REPLACE", *signed_in, "KEYS", *keys,
+        )  # fmt: skip
+
+    async def _select(self, database: int) -> None:
+        if self._database != database:
+            await self._session.ask("SELECT", database)
+            self._database = database

@@ -1,0 +1,45 @@
+"""Copies of keys from a source that cannot be replicated, through the server: DUMP there, RESTORE here.
+
+Source: https://valkey.io/commands/dump and https://valkey.io/commands/restore.
+"""
+
+from collections.abc import Mapping
+
+from cachewright.model.instances import Node
+from cachewright.valkey.access import Address
+from cachewright.valkey.client import NodeRefused
+from cachewright.valkey.session import Session
+from cachewright.valkey.sources.copier import KeyCopier
+from cachewright.valkey.sources.source import Source, SourcePrimary
+
+_ANSWER_SECONDS = 60.0
+
+
+class DirectCopier(KeyCopier):
+    """Copies keys of one primary of a source. Its session is a connection to the primary itself."""
+
+    async def _transfer(self, groups: Mapping[Node, list[bytes]], database: int) -> None:
+        for node, group in groups.items():
+            await self._restore(node, database, group)
+
+    async def _restore(self, node: Node, database: int, keys: list[bytes]) -> None:
+        questions = [(command, key) for key in keys for command in (b"PTTL", b"DUMP")]
+        replies = await self._session.ask_each(questions)
+        for reply in replies:
+            if isinstance(reply, NodeRefused):
+                raise reply
+        values = zip(keys, replies[::2], replies[1::2], strict=True)
+        copies = [
+            (b"RESTORE", key, max(remaining, 0), value, b"REPLACE")
+            for key, remaining, value in values
+            if value is not None
+        ]
+        if copies:
+            await self._ask_target(node, database, copies)
+
+
+async def direct_session(source: Source, primary: SourcePrimary) -> Session:
+    """Open a connection to a primary whose address was checked, for keys and values. Raises one of NODE_GONE or
+    NodeRefused."""
+    address = Address(None, primary.host, primary.port, source.user, source.password, is_named=False)
+    return await Session.at(address, primary.address, _ANSWER_SECONDS, encoding=None)

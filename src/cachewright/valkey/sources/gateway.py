@@ -1,0 +1,164 @@
+"""A gateway: a plain valkey-server on this machine that replicates one primary of a source.
+
+It has no TCP port: only the control plane reaches it, through the Unix socket in its folder. It loads data of another
+owner, so it checks all of it and has no modules. It keeps nothing on disk: after a restart it
+replicates again.
+
+Sources: valkey.conf, REPLICAOF and INFO replication of Valkey 9.1.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from cachewright.valkey.access import SOCKET, socket_address
+from cachewright.valkey.acl import CONTROL_USER, control_rules
+from cachewright.valkey.client import NODE_GONE, NodeRefused
+from cachewright.valkey.session import Session
+from cachewright.valkey.single_request import Unreadable, fields, request_at
+from cachewright.valkey.sources.source import Source, SourcePrimary, keys_by_database
+
+_ANSWER_SECONDS = 7.0
+_BACKLOG = 256 * 1024 * 1024
+_DATABASES = 256
+_LOG_LINES = 20
+_REFUSED = ("Unable to AUTH", "Unexpected reply to PSYNC", "aborted replication")
+_UNREADABLE = "RDB format version"
+_SECTIONS = ("replication", "persistence", "memory", "keyspace", "commandstats")
+
+
+class Gateway(msgspec.Struct, frozen=True):
+    """:ivar secret: password of the control plane.
+    :ivar folder: of the process, with its socket.
+    """
+
+    name: str
+    secret: str
+    folder: Path
+
+
+class GatewayState(msgspec.Struct, frozen=True, kw_only=True):
+    """:ivar source: address of the primary that it follows; None if it follows none.
+    :ivar is_linked: whether it is connected to the primary and has its data.
+    :ivar received: bytes of the snapshot that it receives now, :ivar to_receive: all of them, 0 if that is not known.
+    :ivar loaded: bytes of the snapshot that it has loaded, :ivar to_load: all of them.
+    :ivar offset: position in the stream of writes up to which it has applied them.
+    :ivar used_memory: bytes.
+    :ivar keys: by database.
+    :ivar swaps: number of exchanges of databases (SWAPDB), which change keys without a message about each.
+    """
+
+    source: str | None
+    is_linked: bool
+    received: int
+    to_receive: int
+    loaded: int
+    to_load: int
+    offset: int
+    used_memory: int
+    keys: Mapping[int, int]
+    swaps: int
+
+
+def gateway_conf(gateway: Gateway) -> str:
+    """Return the configuration file of a gateway. The password of the source is never written to a file."""
+    settings: list[tuple[str, object]] = [
+        ("port", 0),
+        ("unixsocket", SOCKET),
+        ("unixsocketperm", "700"),
+        ("daemonize", "yes"),
+        ("pidfile", "valkey.pid"),
+        ("logfile", "valkey.log"),
+        ("loglevel", "notice"),  # it says why a source refuses the replication
+        ("set-proc-title", "no"),  # the command line keeps the folder, which identifies the process
+        ("databases", _DATABASES),
+        ("save", '""'),
+        ("appendonly", "no"),
+        ("replica-read-only", "no"),  # MIGRATE counts as a write, also if it copies
+        ("replica-serve-stale-data", "no"),  # keys are copied from complete data only
+        ("repl-diskless-load", "disabled"),
+        ("repl-backlog-size", _BACKLOG),
+        ("sanitize-dump-payload", "yes"),
+        ("enable-module-command", "no"),
+        ("enable-debug-command", "no"),
+        ("user", "default off"),
+        ("user", " ".join((CONTROL_USER, *control_rules(gateway.secret)))),
+    ]
+    return "".join(f"{name} {value}\n" for name, value in settings)
+
+
+async def state(gateway: Gateway) -> GatewayState | None:
+    """Return the state of a gateway, None if it does not answer."""
+    with suppress(*NODE_GONE, NodeRefused):
+        with socket_address(gateway.folder, gateway.secret) as place:
+            replies = await request_at(place, gateway.name, [("INFO", *_SECTIONS)], _ANSWER_SECONDS)
+        return parse_state(fields(replies[0]))
+    return None
+
+
+def parse_state(said: Mapping[str, str]) -> GatewayState:
+    """Return the state that the fields of INFO stand for. Raises Unreadable."""
+    is_replica = said.get("role") == "slave"
+    total = _number(said, "master_sync_total_bytes")
+    try:
+        return GatewayState(
+            source=f"{said.get('master_host')}:{said.get('master_port')}" if is_replica else None,
+            is_linked=is_replica and said.get("master_link_status") == "up",
+            received=_number(said, "master_sync_read_bytes"),
+            to_receive=max(total, 0),
+            loaded=_number(said, "loading_loaded_bytes"),
+            to_load=_number(said, "loading_total_bytes"),
+            offset=_number(said, "slave_repl_offset" if is_replica else "master_repl_offset"),
+            used_memory=_number(said, "used_memory"),
+            keys=keys_by_database(said),
+            swaps=int(said.get("cmdstat_swapdb", "calls=0").partition("calls=")[2].partition(",")[0]),
+        )
+    except ValueError as error:
+        raise Unreadable(f"the state is unreadable: {error!r}"[:200]) from error
+
+
+async def follow(gateway: Gateway, source: Source, primary: SourcePrimary) -> None:
+    """Make a gateway replicate a primary. Raises one of NODE_GONE or NodeRefused."""
+    settings = {"primaryuser": source.user or "", "primaryauth": source.password or ""}
+    with socket_address(gateway.folder, gateway.secret) as place:
+        await request_at(
+            place,
+            gateway.name,
+            [
+                ("CONFIG", "SET", *(word for setting in settings.items() for word in setting)),
+                ("REPLICAOF", primary.host, str(primary.port)),
+            ],
+            _ANSWER_SECONDS,
+        )
+
+
+async def detach(gateway: Gateway) -> None:
+    """End the replication. The gateway keeps the keys that it has. Raises one of NODE_GONE or NodeRefused."""
+    with socket_address(gateway.folder, gateway.secret) as place:
+        await request_at(place, gateway.name, [("REPLICAOF", "NO", "ONE")], _ANSWER_SECONDS)
+
+
+async def session(gateway: Gateway, answer_seconds: float) -> Session:
+    """Open a connection for keys, which are bytes. Raises one of NODE_GONE or NodeRefused."""
+    with socket_address(gateway.folder, gateway.secret) as place:
+        return await Session.at(place, gateway.name, answer_seconds, encoding=None)
+
+
+def complaint(log: str) -> str | None:
+    """Return why a source refuses the replication, in its own words, from the end of the log of a gateway. Pure."""
+    for line in reversed(log.splitlines()[-_LOG_LINES:]):
+        if any(words in line for words in _REFUSED) or _UNREADABLE in line:
+            return line.partition(" # ")[2] or line
+    return None
+
+
+def is_final(words: str) -> bool:
+    """Whether a complaint stays as long as nobody changes the source. Pure."""
+    return any(part in words for part in ("NOPERM", "unknown command", _UNREADABLE))
+
+
+def _number(said: Mapping[str, str], name: str) -> int:
+    value = said.get(name, "0")
+    return int(value) if value.lstrip("-").isdecimal() else 0
