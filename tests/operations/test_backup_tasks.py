@@ -1,6 +1,9 @@
 """Backups of real instances: what they contain, and what interrupts them."""
 
+import asyncio
+import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +11,19 @@ import httpx
 import pytest
 from huaweicloudsdkcore.exceptions.exceptions import ServiceResponseException
 from huaweicloudsdkdcs.v2 import (
+    BackupPlan,
+    BackupPolicy,
     DeleteBackupFileRequest,
+    DeleteSingleInstanceRequest,
     DownloadBackupFilesReq,
     ListBackupFileLinksRequest,
+    ListBackupRecordsRequest,
 )
+from test_ha import connected, created_ha, needs_haproxy
 from valkey.cluster import ValkeyCluster
 
-from backup_files import contents, fetched, finished, manifest_of, record, requested
-from serving import Server, cache, created, ended, load, newest_task, progress, show, until
+from backup_files import contents, fetched, finished, loaded, manifest_of, record, requested
+from serving import Server, cache, created, ended, gone, load, newest_task, progress, show, until
 
 KEYS = 4_000
 
@@ -118,3 +126,53 @@ def test_a_backup_has_all_shards_at_one_moment_and_is_gone_when_it_is_deleted(
     with pytest.raises(ServiceResponseException) as refused:
         client.list_backup_file_links(request)
     assert code_of(refused) == (400, "DCS.4031")
+
+
+@needs_haproxy
+def test_a_primary_with_a_replica_is_backed_up_by_its_schedule_with_all_databases(
+    server: Server, client: Any, tmp_path: Path
+) -> None:
+    every_day = BackupPlan(backup_at=[1, 2, 3, 4, 5, 6, 7], period_type="weekly", begin_at="00:00-01:00")
+    policy = BackupPolicy(backup_type="auto", save_days=2, periodical_backup_plan=every_day)
+    instance_id = created_ha(client, instance_backup_policy=policy)
+    for database in (0, 7):
+        with connected(client, instance_id, db=database) as one:
+            one.mset({f"key:{number}": f"value {database}" for number in range(100)})
+            one.execute_command("HSET", "hash", "field", "value")
+            one.execute_command("HEXPIRE", "hash", 3600, "FIELDS", 1, "field")
+    with connected(client, instance_id) as one:
+        one.function_load("#!lua name=mine\nserver.register_function('one', function() return 1 end)")
+    assert listed(client, instance_id) == []
+    with closing(sqlite3.connect(server.data_dir / "cachewright.db", timeout=30)) as database:
+        database.execute(
+            "UPDATE instances SET attributes = json_set(attributes, '$.backup_policy.updated_at', 0) WHERE id = ?",
+            [instance_id],
+        )
+        database.commit()
+    until(lambda: listed(client, instance_id), "no backup begins")
+    (automatic,) = listed(client, instance_id)
+    assert automatic.backup_type == "auto"
+    assert finished(client, instance_id, automatic.backup_id).status == "succeed"
+    manifest = manifest_of(server, automatic.backup_id)
+    assert (manifest.moment, manifest.keys) == ("instance", {0: 101, 7: 101})
+    assert manifest.password
+    until(lambda: show(client, instance_id).status == "RUNNING", "the instance is not RUNNING")
+    client.delete_single_instance(DeleteSingleInstanceRequest(instance_id=instance_id))
+    until(lambda: gone(client, instance_id), "the instance is not gone")
+    assert [one.backup_id for one in listed(client, instance_id)] == [automatic.backup_id]
+    (path,) = fetched(server, automatic.backup_id, tmp_path / "files")
+
+    async def read() -> tuple[int, list[int]]:
+        async with loaded(path, tmp_path / "plain") as node:
+            node.execute_command("SELECT", 7)
+            assert node.get("key:99") == "value 7"
+            return node.execute_command("FCALL", "one", 0), node.execute_command("HTTL", "hash", "FIELDS", 1, "field")
+
+    called, (remaining,) = asyncio.run(read())
+    assert called == 1
+    assert 0 < remaining <= 3600
+
+
+def listed(client: Any, instance_id: str) -> list[Any]:
+    answer = client.list_backup_records(ListBackupRecordsRequest(instance_id=instance_id))
+    return list(answer.backup_record_response)

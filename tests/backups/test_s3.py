@@ -1,0 +1,115 @@
+"""The same storage in a bucket: a server that speaks the protocol of S3."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography.fernet import Fernet
+
+from cachewright.backups.encryption import CHUNK_BYTES, new_key
+from cachewright.backups.manifest import Manifest, SavedShard, read_manifest
+from cachewright.backups.reader import read_shard
+from cachewright.backups.storage import Storage, StorageFailed
+from cachewright.backups.writer import store_manifest, store_shard
+from cachewright.hosts.ports import free_ports
+from cachewright.store.encryption import SecretCipher
+from serving import until
+
+pytestmark = pytest.mark.node
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    port = next(free_ports("127.0.0.1", (10240, 30000), set()))
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        url = f"http://127.0.0.1:{port}"
+        until(lambda: answers(url), "the service does not answer")
+        yield url
+        process.kill()
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.put(f"{url}/bucket").is_success
+    except httpx.HTTPError:
+        return False
+
+
+@pytest.fixture
+def storage(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Storage:
+    access(monkeypatch, endpoint)
+    return Storage.open("s3://bucket/prefix")
+
+
+def access(patch: pytest.MonkeyPatch, endpoint: str) -> None:
+    """Credentials come from the environment."""
+    patch.setenv("AWS_ACCESS_KEY_ID", "key")
+    patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    patch.setenv("AWS_REGION", "us-east-1")
+    patch.setenv("AWS_ENDPOINT_URL", endpoint)
+
+
+async def test_a_backup_in_a_bucket_is_read_as_it_was_stored(storage: Storage, tmp_path: Path) -> None:
+    await storage.probe()
+    content = os.urandom(2 * CHUNK_BYTES + 5)
+    source = tmp_path / "source.rdb"
+    source.write_bytes(content)
+    shard = SavedShard(
+        shard=0, key=new_key(), size=len(content), sha256=hashlib.sha256(content).hexdigest(), keys={0: 1}
+    )
+    manifest = Manifest(
+        backup_id="backup",
+        project_id="p",
+        instance_id="i",
+        instance_name="cache",
+        folder="backup/first",
+        taken_at=1,
+        moment="instance",
+        spec_code="code",
+        engine_version="7.0",
+        server_version="9.1.2",
+        parameters={},
+        disabled_commands=(),
+        accounts=(),
+        password=None,
+        shards=(shard,),
+    )
+    cipher = SecretCipher([Fernet.generate_key()])
+    stored: list[int] = []
+
+    async def progress(done: int) -> None:
+        stored.append(done)
+
+    await store_shard(storage, manifest.folder, shard, source, progress)
+    await store_manifest(storage, manifest, cipher)
+    await store_manifest(storage, manifest, cipher)
+    assert stored == [len(content)]
+    assert await read_manifest(storage, cipher, "backup") == manifest
+    async with aclosing(read_shard(storage, manifest, shard)) as parts:
+        assert b"".join([part async for part in parts]) == content
+    assert await storage.put("backup/manifest.json", b"another", new=True) is False
+    assert sorted(await storage.names("backup")) == ["backup/first/shard-0/000000", "backup/manifest.json"]
+    await storage.put("other/kept", b"content")
+    await storage.remove("backup")
+    assert await storage.names("backup") == []
+    assert await storage.size("backup/manifest.json") is None
+    assert await storage.get("other/kept") == b"content"
+
+
+async def test_a_bucket_or_a_service_that_is_missing_is_an_error_with_its_name(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    access(monkeypatch, endpoint)
+    with pytest.raises(StorageFailed, match="s3://absent"):
+        await Storage.open("s3://absent").put("name", b"content")
+    access(monkeypatch, "http://127.0.0.1:1")
+    with pytest.raises(StorageFailed, match="s3://bucket") as failed:
+        await Storage.open("s3://bucket").get("name")
+    assert "secret" not in str(failed.value)
