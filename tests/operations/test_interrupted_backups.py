@@ -1,19 +1,23 @@
 """Backups that are interrupted: by the end of the server, of a node, and by a storage that is away."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import psutil
-from huaweicloudsdkdcs.v2 import ShowNodesInformationRequest
+from huaweicloudsdkdcs.v2 import DeleteSingleInstanceRequest, ShowNodesInformationRequest
 from valkey import Valkey
+from valkey.cluster import ValkeyCluster
 
 from backup_files import contents, fetched, finished, manifest_of, record, requested
+from environment_faults import MEGABYTE, small_disk
 from serving import (
     FAULTS,
     Server,
     cache,
     created,
     ended,
+    gone,
     load,
     newest_task,
     operator_of,
@@ -76,7 +80,23 @@ def test_a_snapshot_that_was_interrupted_is_taken_again(own_server: Server, tmp_
     (found,) = contents(fetched(own_server, backup_id, tmp_path / "files"), tmp_path).values()
     assert found["key:0"] == "written while the server is away"
     assert list((own_server.data_dir / "spool").iterdir()) == []
+
+    delay([node for node in nodes if answers(node)], SLOW)
+    cancelled = requested(client, instance_id)
+    task_id = newest_task(client, instance_id).id
+    until(lambda: receives(client, instance_id, task_id), "no snapshot arrives")
+    client.delete_single_instance(DeleteSingleInstanceRequest(instance_id=instance_id))
+    until(lambda: gone(client, instance_id), "the instance is not gone")
+    assert record(client, instance_id, cancelled).status == "failed"
+    assert record(client, instance_id, backup_id).status == "succeed"
+    until(lambda: not list((own_server.data_dir / "spool").iterdir()), "the spool keeps a cancelled backup")
     assert own_server.log().count("Traceback") == 0
+
+
+def load_random(caches: ValkeyCluster, size: int) -> None:
+    """Store bytes that cannot be compressed."""
+    for number in range(0, size, MEGABYTE):
+        caches.set(f"random:{number}", os.urandom(MEGABYTE))
 
 
 def answers(node: Valkey) -> bool:
@@ -131,4 +151,12 @@ def test_a_backup_waits_for_a_storage_that_is_away_and_keeps_what_it_has(own_ser
     (tmp_path / "away").rename(folder)
     until(lambda: not list((own_server.data_dir / "spool").iterdir()), "the spool keeps a cancelled backup")
     assert [path.name for path in folder.iterdir()] == [backup_id]
+
+    spool = own_server.data_dir / "spool"
+    spool.rmdir()
+    with small_disk(spool, 1):
+        load_random(cache(client, instance_id), 3 * MEGABYTE)
+        full = finished(client, instance_id, requested(client, instance_id))
+        assert (full.status, full.error_code) == ("failed", "DCS.9007")
+        assert list(spool.iterdir()) == []
     assert own_server.log().count("Traceback") == 0

@@ -47,8 +47,8 @@ class BackupRetention:
                 await self._remove(backup)
             except (StorageFailed, OSError) as error:
                 log.warning("backup %s cannot be deleted now: %s", backup.id, error, extra=RARELY)
-            else:
-                await in_background(self._forget, backup)
+                return  # others would wait for the same storage
+            await in_background(self._forget, backup)
 
     def _mark(self) -> list[Backup]:
         """Return the backups to remove, of which no task works on one."""

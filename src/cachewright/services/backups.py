@@ -1,7 +1,8 @@
 """Backups of a project: request, list, delete and download them. They outlive their instances."""
 
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
@@ -145,21 +146,19 @@ class BackupService(msgspec.Struct, frozen=True):
         shard = next((shard for shard in manifest.shards if shard.shard == link.shard), None)
         if shard is None:
             raise ApiError(errors.BACKUP_NOT_FOUND)
-        storage = self.context.backup_storage()
         file = BackupFile(name=file_name(manifest, shard.shard), size=shard.size, token=token)
-        return file, read_shard(storage, manifest, shard)
+        content = read_shard(self.context.backup_storage(), manifest, shard)
+        with _errors_of_storage():
+            first = await anext(content)  # so that an unreadable file is an error and no interrupted answer
+        return file, _chained(first, content)
 
     async def _manifest(self, backup: Backup) -> Manifest:
         if backup.state in {"deleted", "expired"}:
             raise ApiError(errors.BACKUP_NOT_FOUND)
         if backup.state != "succeed":
             raise ApiError(errors.BACKUP_NOT_SUCCEEDED)
-        try:
+        with _errors_of_storage():
             return await read_manifest(self.context.backup_storage(), self._cipher, backup.id)
-        except StorageFailed as error:
-            raise ApiError(errors.BACKUP_STORAGE_FAILED, reason=str(error)) from error
-        except BackupDamaged as error:
-            raise ApiError(errors.BACKUP_DAMAGED, reason=str(error)) from error
 
     @property
     def _cipher(self) -> SecretCipher:
@@ -173,6 +172,24 @@ class BackupService(msgspec.Struct, frozen=True):
                 instance_of(connection, principal.project_id, instance_id)
             raise ApiError(errors.BACKUP_NOT_FOUND)
         return backup
+
+
+@contextmanager
+def _errors_of_storage() -> Iterator[None]:
+    """Turn errors of the storage into ApiError DCS.9014 or DCS.9015."""
+    try:
+        yield
+    except StorageFailed as error:
+        raise ApiError(errors.BACKUP_STORAGE_FAILED, reason=str(error)) from error
+    except BackupDamaged as error:
+        raise ApiError(errors.BACKUP_DAMAGED, reason=str(error)) from error
+
+
+async def _chained(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(rest):
+        yield first
+        async for part in rest:
+            yield part
 
 
 def file_name(manifest: Manifest, shard: int) -> str:

@@ -71,6 +71,8 @@ async def _begin_paused(sessions: Mapping[int, Session], streams: Mapping[int, R
             await asyncio.gather(*(one.ask("CLIENT", "PAUSE", milliseconds, "WRITE") for one in sessions.values()))
             positions = await _begin_all(sessions, streams, access)
             at = now_ms()
+            # A node that is no longer the primary has not held up the writes of its shard.
+            await asyncio.gather(*(_primary_offset(session) for session in sessions.values()))
     finally:
         await _unpause(list(sessions.values()))
     paused = time.monotonic() - begun_at
@@ -83,7 +85,7 @@ async def _begin_all(
     sessions: Mapping[int, Session], streams: Mapping[int, RdbStream], access: Access
 ) -> dict[int, Position]:
     """Begin the snapshots with all that the primaries have written until now."""
-    offsets = await asyncio.gather(*(_offset(session, "master_repl_offset") for session in sessions.values()))
+    offsets = await asyncio.gather(*(_primary_offset(session) for session in sessions.values()))
     needed = dict(zip(sessions, offsets, strict=True))
     positions = await asyncio.gather(
         *(_begin_after(stream, needed[shard], access) for shard, stream in streams.items())
@@ -95,17 +97,25 @@ async def _begin_after(stream: RdbStream, offset: int, access: Access) -> Positi
     """Begin the snapshot of a node when it has applied the writes up to `offset`."""
     session = await Session.open(stream.node, access, _ANSWER_SECONDS)
     try:
-        while await _offset(session, "slave_repl_offset", "master_repl_offset") < offset:
+        while await _applied_offset(session) < offset:
             await asyncio.sleep(_POLL_SECONDS)
     finally:
         session.close()
     return await stream.begin()
 
 
-async def _offset(session: Session, *names: str) -> int:
-    """Return the first of these fields that the node has."""
+async def _primary_offset(session: Session) -> int:
+    """Return the bytes that a primary has written. Raises NodeRefused if the node is no primary."""
     said = fields(await session.ask("INFO", "replication"))
-    return next(int(said[name]) for name in names if name in said)
+    if said.get("role") != "master":
+        raise NodeRefused("the node is no primary any more")
+    return int(said["master_repl_offset"])
+
+
+async def _applied_offset(session: Session) -> int:
+    """Return the bytes that a replica has applied, or a primary has written."""
+    said = fields(await session.ask("INFO", "replication"))
+    return int(said.get("slave_repl_offset", said.get("master_repl_offset", 0)))
 
 
 async def _unpause(sessions: Sequence[Session]) -> None:

@@ -67,6 +67,9 @@ async def take_snapshot(context: OperationContext, step: StepContext, arguments:
         snapshot = Snapshot(step, access, spool, found)
         try:
             moment, shards = await snapshot.receive(pause=pause and left > 0)
+        except ActionFailed:  # cancelled, or the disk is full
+            await asyncio.to_thread(spool.clear)
+            raise
         except (*NODE_GONE, NodeRefused):
             if not left:
                 raise
