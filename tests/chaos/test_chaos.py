@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from fault_injection import FaultInjector
 from valkey.cluster import ValkeyCluster
 from workload import Workload, delete, settled
 
+from backup_files import fetched, manifest_of
 from cachewright.valkey.slots import SLOTS
 from receiver import Receiver
 from serving import Server, cache, created, load, present, show, until
@@ -42,7 +44,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.mark.parametrize("copies", [1, 2], ids=["masters", "replicas"])
-def test_nothing_is_lost_and_nothing_hangs(own_server: Server, receiver: Receiver, copies: int) -> None:
+def test_nothing_is_lost_and_nothing_hangs(own_server: Server, receiver: Receiver, copies: int, tmp_path: Path) -> None:
     print(f"\nCHAOS_SEED={SEED} CHAOS_MINUTES={MINUTES} copies={copies}")
     assert own_server.call("POST", "webhooks", {"url": receiver.url})[0] == 200
     client = own_server.client()
@@ -59,6 +61,7 @@ def test_nothing_is_lost_and_nothing_hangs(own_server: Server, receiver: Receive
             deeds.one()
         settled(own_server.client(), instance_id)
         require_nothing_lost(chaos, traffic, cache(own_server.client(), instance_id))
+        require_whole_backups(own_server, deeds.backups, tmp_path)
         require_nothing_left(chaos, instance_id)
         require_every_end_told(chaos, receiver)
     except BaseException:
@@ -80,6 +83,14 @@ def require_nothing_lost(chaos: FaultInjector, traffic: list[Traffic], caches: V
     assert not any(node["migrations"] for node in nodes)
 
 
+def require_whole_backups(server: Server, backups: list[str], folder: Path) -> None:
+    """Each backup has all keys that were there from the begin, and its files are the original ones."""
+    for backup_id in backups:
+        manifest = manifest_of(server, backup_id)
+        assert manifest.keys[0] >= KEYS
+        assert len(fetched(server, backup_id, folder / backup_id)) == len(manifest.shards)
+
+
 def just_before_a_kill(loss: Loss, kills: list[float]) -> bool:
     return any(loss.at <= kill <= loss.at + AOF_SECONDS for kill in kills)
 
@@ -92,8 +103,10 @@ def require_nothing_left(chaos: FaultInjector, instance_id: str) -> None:
     assert not chaos.server.nodes()
     assert not list((data_dir / "nodes").iterdir())
     database = {"cachewright.db", "cachewright.db-shm", "cachewright.db-wal"}
-    known = database | {"credentials.json", "metrics.token", "nodes", "secret.key", "server.lock"}
+    known = database | {"credentials.json", "metrics.token", "nodes", "secret.key", "server.lock", "backups", "spool"}
     assert {path.name for path in data_dir.iterdir()} <= known
+    failed = {row[0] for row in rows(chaos, "SELECT id FROM backups WHERE state='pending'")}
+    assert {path.name for path in (data_dir / "spool").glob("*")} <= failed
     assert not rows(chaos, "SELECT id FROM tasks WHERE status NOT IN ('SUCCESS', 'FAILED')")
     assert not rows(chaos, "SELECT id FROM nodes")
     chaos.server.stop()

@@ -12,6 +12,7 @@ from huaweicloudsdkdcs.v2 import (
     StartInstanceResizeCheckJobRequestBody,
 )
 
+from backup_files import requested
 from serving import create, ended, gone, newest_task, progress, resize, serves, show, spec, until
 
 GET_OVER_SECONDS = 240
@@ -20,10 +21,14 @@ _MOST_SHARDS = 5
 
 class Workload:
     def __init__(self, chaos: FaultInjector, instance_id: str, copies: int) -> None:
-        """:param copies: of each shard. If there are several, their number changes too."""
+        """:param copies: of each shard. If there are several, their number changes too.
+
+        :ivar backups: those that have succeeded.
+        """
         self._chaos = chaos
         self._instance_id = instance_id
         self._has_replicas = copies > 1
+        self.backups: list[str] = []
 
     def one(self) -> None:
         deeds: list[Callable[[], None]] = [
@@ -34,6 +39,7 @@ class Workload:
             self._restart,
             self._check,
             self._create_and_delete,
+            self._back_up,
             *([self._change_replicas] * 2 if self._has_replicas else []),
         ]
         deed = self._chaos.random.choice(deeds)
@@ -103,6 +109,14 @@ class Workload:
         self._under_strikes(task_id, second)
         self._end(second, task_id)
         delete(self._chaos, second)
+
+    def _back_up(self) -> None:
+        backup_id = requested(self._client, self._instance_id)
+        task_id = newest_task(self._client, self._instance_id).id
+        self._chaos.note(f"back up {backup_id}: {task_id}")
+        self._under_strikes(task_id)
+        if self._end(self._instance_id, task_id) == "SUCCESS":
+            self.backups.append(backup_id)
 
     def _begin_scale(self) -> str:
         shown = show(self._client, self._instance_id)
