@@ -59,6 +59,8 @@ def test_zones_are_labels_of_hosts(labelled: Site, tenant: Tenant) -> None:
     assert [zone.code for zone in zones] == ["az1", "az2"]
     flavor = tenant.call("GET", "flavors").json["flavors"][0]
     assert flavor["flavors_available_zones"][0]["az_codes"] == ["az1"]
+    (ha,) = tenant.call("GET", "flavors", query="spec_code=redis.ha.xu1.large.r2.1").json["flavors"]
+    assert ha["flavors_available_zones"][0]["az_codes"] == ["az1"]
     assert create(tenant, az_codes=["local"]).refusal == (400, "DCS.4042")
     instance_id = tenant.instance(az_codes=["az1"])
     path = f"instances/{instance_id}/available-zones"

@@ -12,7 +12,7 @@ from cachewright.hosts.local import LocalHost
 from cachewright.model.tasks import Control
 from cachewright.operations.context import OperationContext
 from cachewright.operations.resize.operation import _store
-from cachewright.store import instances, task_controls, tasks
+from cachewright.store import hosts, instances, task_controls, tasks
 from cachewright.tasks.operation import CANCELLED, ActionFailed
 from cachewright.topologies import layout
 from cachewright.valkey.migration.source_state import MigrationState
@@ -52,6 +52,15 @@ def test_a_task_that_was_cancelled_while_it_was_planned_stores_none(context: Ope
     with pytest.raises(ActionFailed) as failed:
         store(context)
     assert failed.value.code == CANCELLED
+    assert not stored(context)
+
+
+def test_a_host_that_was_cordoned_since_the_request_gets_no_nodes(context: OperationContext) -> None:
+    with context.database.write() as connection:
+        hosts.change(connection, "local", state="cordoned")
+    with pytest.raises(ActionFailed, match="no host takes new nodes") as failed:
+        store(context)
+    assert (failed.value.code, failed.value.final) == ("DCS.4036", True)
     assert not stored(context)
 
 

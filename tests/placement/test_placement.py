@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import msgspec
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -118,6 +119,18 @@ def test_new_copies_avoid_the_hosts_of_their_shard_and_primaries_are_spread() ->
     placed = place(replicas, there, neighbours=first)
     for names in hosts_by_shard([*first, *placed]).values():
         assert len(set(names)) == 2
+
+
+@given(st.booleans(), st.integers(1, 4), st.integers(1, 3))
+def test_an_instance_is_on_loopback_or_on_other_addresses(has_nodes: bool, shards: int, copies: int) -> None:
+    near = [msgspec.structs.replace(room(number), address=f"127.0.0.{number}") for number in (1, 2)]
+    far = [room(number, allocated=5) for number in (3, 4)]
+    neighbours = place(nodes(1, 1), far) if has_nodes else []
+    placed = place(nodes(shards, copies), [*near, *far], neighbours=neighbours)
+    found = {node.host.startswith("127.") for node in (*placed, *neighbours)}
+    assert len(found) == 1
+    with pytest.raises(NoHost, match="takes new nodes"):
+        place(nodes(1, 1), near, neighbours=place(nodes(1, 1), far))
 
 
 def test_of_equal_hosts_the_emptiest_is_taken() -> None:

@@ -2,7 +2,8 @@
 
 Copies of a shard are spread over hosts, and over zones if a request names several: two of them share a host only if no
 other host has room, and share a zone only if there are more copies than zones. Primaries of one instance are spread
-over hosts, and of equal hosts the one with the most free memory is taken.
+over hosts, and of equal hosts the one with the most free memory is taken. Hosts on loopback and others never share an
+instance.
 """
 
 from collections import Counter, defaultdict
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from cachewright.errors import CachewrightError
+from cachewright.hosts.addresses import is_loopback
 from cachewright.model.instances import Node
 from cachewright.placement.capacity import Size
 
@@ -64,9 +66,10 @@ def place(
         taken = spread.copies[node.instance_id, node.shard]
         zone = _zone(zones, [zone_by_host.get(name, "") for name in taken])
         added = Size(1, node.maxmemory)
-        fitting = [room for room in rooms.values() if _in_zone(room, zones, zone) and room.fits(added)]
+        reachable = [room for room in rooms.values() if spread.reaches(node, room.address)]
+        fitting = [room for room in reachable if _in_zone(room, zones, zone) and room.fits(added)]
         if not fitting:
-            raise NoHost(_reason(node, rooms.values(), zones, zone))
+            raise NoHost(_reason(node, reachable, zones, zone))
         chosen = min(fitting, key=lambda room: (*spread.of(node, room.name), room.allocated.host_memory - room.memory))
         rooms[chosen.name] = msgspec.structs.replace(chosen, allocated=chosen.allocated + added)
         found = msgspec.structs.replace(node, host_name=chosen.name, host=chosen.address)
@@ -94,11 +97,19 @@ class _Spread:
         self.copies: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
         self._primaries: Counter[tuple[str, str]] = Counter()
         self._nodes: Counter[tuple[str, str]] = Counter()
+        self._on_loopback: dict[str, bool] = {}
 
     def add(self, node: Node) -> None:
         self.copies[node.instance_id, node.shard].append(node.host_name)
+        self._on_loopback.setdefault(node.instance_id, is_loopback(node.host))
         self._nodes[node.instance_id, node.host_name] += 1
         self._primaries[node.instance_id, node.host_name] += node.role == "primary"
+
+    def reaches(self, node: Node, address: str) -> bool:
+        """Whether a node at this address and the present nodes of its instance can reach each other: all or none of
+        them are on loopback. Without a password, an instance on loopback so stays there."""
+        on_loopback = is_loopback(address)
+        return self._on_loopback.get(node.instance_id, on_loopback) == on_loopback
 
     def of(self, node: Node, host_name: str) -> tuple[int, int, int]:
         """Return the number of copies of the node's shard, of primaries if it is one, and of nodes of its instance that

@@ -16,6 +16,8 @@ from cachewright.operations import node_placement
 from cachewright.services.accounts import InvalidInput
 from cachewright.store import hosts, instances
 from cachewright.store.database import Database
+from cachewright.topologies import TOPOLOGIES
+from cachewright.topologies.topology import Topology
 
 _LABEL = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}")
 
@@ -46,12 +48,18 @@ class HostQueries(msgspec.Struct, frozen=True):
         with self.database.read() as connection:
             return hosts.zones(connection)
 
-    def available_zones(self) -> list[str]:
-        """Return the zones in which a host takes new nodes, ordered."""
+    def available_zones(self, topology: Topology | None = None) -> list[str]:
+        """Return the zones in which a host takes new nodes, ordered; with a topology, those for its instances."""
         limits = node_placement.limits(self.host, self.settings)
         with self.database.read() as connection:
             taking = node_placement.taking_hosts(connection, limits)
+            if topology and (only := node_placement.hosts_of(topology, with_proxy=False)) is not None:
+                taking &= set(only)
             return sorted({host.zone for host in hosts.every(connection) if host.name in taking})
+
+    def zones_by_mode(self) -> dict[str, tuple[str, ...]]:
+        """Return the available zones for each cache mode."""
+        return {mode: tuple(self.available_zones(topology)) for mode, topology in TOPOLOGIES.items()}
 
     def all(self, principal: Principal) -> list[HostDetails]:
         """Return all hosts, ordered by name."""

@@ -88,6 +88,7 @@ class InstanceService(msgspec.Struct, frozen=True):
 
         def add(connection: sa.Connection, ports: Sequence[NodePorts]) -> list[tuple[Instance, Task]]:
             admission.require_room(connection, limits, principal.project_id, room)
+            _require_zones_of(connection, only, zones)
             node_placement.require_fit(connection, limits, placed)
             parameters = _parameters(connection, principal, request)
             found = [ports[place * count :][:count] for place in range(len(nodes))]
@@ -136,7 +137,12 @@ class InstanceService(msgspec.Struct, frozen=True):
 
 
 def _require_zones_of(connection: sa.Connection, only: Collection[str] | None, zones: Sequence[str]) -> None:
-    """Raise ApiError DCS.4062 if a zone has none of the hosts `only` that can run the instance."""
+    """Raise ApiError DCS.4042 if a zone does not exist, DCS.4062 if it has none of the hosts `only` that can run the
+    instance."""
+    existing = hosts.zones(connection)
+    for zone in zones:
+        if zone not in existing:
+            raise ApiError(errors.ZONE_NOT_FOUND, zone=zone, zones=", ".join(existing))
     possible = {host.zone for host in hosts.every(connection) if only is None or host.name in only}
     if others := [zone for zone in zones if zone not in possible]:
         reason = f"instances with sentinels or a proxy run in zone {', '.join(sorted(possible))}, not in {others[0]}"

@@ -17,6 +17,6 @@ def list_flavors(
     """ListFlavors. For an instance, the flavors to which it can be resized."""
     query = wanted.read()
     if not query.instance_id:
-        return responses.json(schemas.flavor_list(query, hosts.available_zones()))
+        return responses.json(schemas.flavor_list(query, hosts.zones_by_mode()))
     instance = instances.get(requests.principal(request), requests.instance_id(query.instance_id))
-    return responses.json(schemas.flavor_list(query, hosts.available_zones(), resized=parse(instance.spec_code)))
+    return responses.json(schemas.flavor_list(query, hosts.zones_by_mode(), resized=parse(instance.spec_code)))

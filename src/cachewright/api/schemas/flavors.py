@@ -1,6 +1,6 @@
 """Shapes of ListFlavors."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Annotated, Literal
 
@@ -71,14 +71,14 @@ class FlavorList(msgspec.Struct, frozen=True):
     flavors: list[FlavorItem]
 
 
-def flavor_list(query: FlavorsQuery, zones: Sequence[str], resized: Flavor | None = None) -> FlavorList:
+def flavor_list(query: FlavorsQuery, zones: Mapping[str, tuple[str, ...]], resized: Flavor | None = None) -> FlavorList:
     """Return the flavors that match all filters. They are for the processor of the host, or that of the instance.
 
     Valid spec codes that are not listed can be found by `spec_code`. Clusters of one or two shards are listed only for
     a resize: terraform takes the flavor with the fewest nodes of a capacity, and such a cluster cannot replace a
     primary by vote.
 
-    :param zones: zones with hosts that take new nodes.
+    :param zones: zones with hosts that take new nodes, by cache mode.
     :param resized: flavor of an instance, to list only the flavors to which it can be resized.
     """
     if query.engine and query.engine.lower() != "redis":
@@ -92,7 +92,7 @@ def flavor_list(query: FlavorsQuery, zones: Sequence[str], resized: Flavor | Non
     capacity = None if query.capacity is None else capacity_mb(query.capacity)
     return FlavorList(
         [
-            _item(flavor, tuple(zones))
+            _item(flavor, zones[flavor.cache_mode])
             for flavor in candidates
             if flavor.cpu_type == cpu_type
             and query.cpu_type in {None, cpu_type}

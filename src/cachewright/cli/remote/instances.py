@@ -213,7 +213,7 @@ def create(
         "engine_version": engine_version,
         "capacity": float(flavor.capacity_gb),
         "spec_code": flavor.spec_code,
-        "az_codes": list(zone) or _zones(server),
+        "az_codes": list(zone) or _zones(server, flavor),
         "vpc_id": "local",
         "subnet_id": "local",
         **({"port": port} if port else {}),
@@ -404,9 +404,10 @@ def _cpu(server: ApiClient) -> str:
     return str(server.ask("GET", "flavors")["flavors"][0]["spec_code"].split(".")[2])
 
 
-def _zones(server: ApiClient) -> list[str]:
-    """All zones of the server."""
-    return list(server.ask("GET", "flavors")["flavors"][0]["flavors_available_zones"][0]["az_codes"])
+def _zones(server: ApiClient, flavor: Flavor) -> list[str]:
+    """All zones in which the server has room for such instances."""
+    (listed,) = server.ask("GET", "flavors", spec_code=flavor.spec_code)["flavors"]
+    return list(listed["flavors_available_zones"][0]["az_codes"])
 
 
 def follow(server: ApiClient, instance_id: str, result: Any, wait: bool, json: bool) -> None:

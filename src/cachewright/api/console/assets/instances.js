@@ -63,7 +63,8 @@ async function create() {
   const { min: shortest, max: longest } = PASSWORD_LENGTH;
   const password = h("input", { type: "password", autocomplete: "new-password", required: true, minlength: shortest, maxlength: longest });
   const template = h("select", {});
-  const zones = flavors[0].flavors_available_zones[0].az_codes;
+  const zonesOf = (list) => list[0].flavors_available_zones[0].az_codes;
+  const zones = zonesOf(flavors);
   const zone = h("select", {}, h("option", { value: "" }, "All zones"), zones.map((code) => h("option", { value: code }, code)));
   const backup = await backupChoice(h("option", { value: "" }, "None"));
   backup.required = false;
@@ -105,7 +106,7 @@ async function create() {
     zones.length > 1 && field("Zone", zone, "With all zones, primaries are in the first zone and replicas in the others"),
     field("Password of its clients", password, `${shortest} to ${longest} characters of three kinds`)], "Create", async () => {
     const { instances } = await ask("POST", "instances", { name: name.value, engine: "Redis", engine_version: ENGINE_VERSION,
-      ...requestedSize(), az_codes: zone.value ? [zone.value] : zones, vpc_id: "local", subnet_id: "local", password: password.value, template_id: template.value, backup_id: backup.value });
+      ...requestedSize(), az_codes: zone.value ? [zone.value] : type.value === "ha" ? zonesOf(ha) : zones, vpc_id: "local", subnet_id: "local", password: password.value, template_id: template.value, backup_id: backup.value });
     location.hash = `#/instances/${instances[0].instance_id}`;
   });
 }
