@@ -309,6 +309,7 @@ def test_a_whitelist_that_is_off_is_stored_and_cannot_be_enabled_for_a_cluster(t
         {"whitelist": groups},
         {"enable_whitelist": False, "whitelist": [{"group_name": "a", "ip_list": ["0.0.0.0/0"]}]},
         {"enable_whitelist": False, "whitelist": [{"group_name": "a", "ip_list": ["10.0.0.256"]}]},
+        {"enable_whitelist": False, "whitelist": [{"group_name": "a", "ip_list": ["10.0.0.4/0.0.0.1"]}]},
         {"enable_whitelist": False, "whitelist": [{"group_name": "a", "ip_list": ["fe80::1%a\n b"]}]},
         {"enable_whitelist": False, "whitelist": [*groups, *groups]},
         {"enable_whitelist": False, "whitelist": [{"group_name": str(n), "ip_list": []} for n in range(5)]},

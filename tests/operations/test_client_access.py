@@ -29,7 +29,21 @@ from valkey import Valkey
 from cachewright.hosts.addresses import own_addresses
 from cachewright.hosts.programs import find_haproxy
 from cachewright.valkey.certificates import authority_certificate, new_authority
-from serving import FAULTS, PASSWORD, ROOMY, Server, created, ended, gone, newest_task, progress, show, until
+from serving import (
+    FAULTS,
+    PASSWORD,
+    ROOMY,
+    Server,
+    created,
+    ended,
+    freeze,
+    gone,
+    newest_task,
+    progress,
+    show,
+    thaw,
+    until,
+)  # fmt: skip
 
 pytestmark = pytest.mark.skipif(
     find_haproxy() is None, reason="HAPROXY IS NOT TESTED: it is not installed (apt-get install haproxy)"
@@ -103,8 +117,22 @@ def authority_of(client: Any, instance_id: str, folder: Path) -> Path:
         return Path(archive.extract("ca.crt", folder))
 
 
-def proxy(server: Server, instance_id: str) -> psutil.Process:
-    return next(process for process in server.nodes() if any(instance_id in word for word in process.cmdline()))
+def proxy(server: Server, name: str) -> psutil.Process:
+    """The process whose command line contains `name`: the id of an instance or of a node."""
+    return next(process for process in server.nodes() if any(name in word for word in process.cmdline()))
+
+
+def runs_another(server: Server, instance_id: str, pid: int) -> bool:
+    """Whether the instance has a proxy that is not the process `pid`."""
+    return any(
+        process.pid != pid and any(instance_id in word for word in process.cmdline()) for process in server.nodes()
+    )
+
+
+def primary(client: Any, instance_id: str) -> str:
+    """Id of the primary; empty while there is none."""
+    nodes = client.show_nodes_information(ShowNodesInformationRequest(instance_id=instance_id)).nodes
+    return next((node.node_id for node in nodes if node.node_type == "master"), "")
 
 
 def test_an_ha_instance_with_tls_and_a_whitelist(exposed: Server, tmp_path: Path) -> None:
@@ -126,8 +154,20 @@ def test_an_ha_instance_with_tls_and_a_whitelist(exposed: Server, tmp_path: Path
     assert [stat.S_IMODE(file.stat().st_mode) for file in files] == [0o600, 0o600]
     assert "PRIVATE KEY" in files[0].read_text()
 
-    proxy(exposed, instance_id).kill()
-    until(lambda: reply(client, instance_id, OTHER, authority) == "+OK+PONG", "the proxy is not started again")
+    killed = proxy(exposed, instance_id)
+    killed.kill()
+    until(lambda: runs_another(exposed, instance_id, killed.pid), "the proxy is not started again")
+    until(lambda: reply(client, instance_id, OTHER, authority) == "+OK+PONG", "the proxy does not serve")
+    lead = primary(client, instance_id)
+    frozen = proxy(exposed, lead)
+    freeze(frozen)
+    try:
+        until(lambda: primary(client, instance_id) != lead, "no replica takes over")
+        until(lambda: reply(client, instance_id, OTHER, authority) == "+OK+PONG", "the proxy leads nowhere")
+    finally:
+        thaw(frozen)
+    told = exposed.call("GET", f"instances/{instance_id}/sentinels")[1]
+    assert told["sentinels"] == [], "they would lead around TLS"
 
     allow(client, instance_id, ALLOWED, "10.0.0.0/8")
     told = client.show_ip_whitelist(ShowIpWhitelistRequest(instance_id=instance_id))
@@ -148,18 +188,23 @@ def test_an_ha_instance_with_tls_and_a_whitelist(exposed: Server, tmp_path: Path
 
 def test_a_single_instance_gets_a_proxy_for_tls(exposed: Server, tmp_path: Path) -> None:
     client = exposed.client()
-    instance_id = created(client, 1, spec_code="redis.single.xu1.large.1", capacity=1)
+    size = {"spec_code": "redis.single.xu1.tiny.128", "capacity": 0.125}
+    other = created(client, 1, **size, enable_ssl=True)
+    assert secured(client, other, authority_of(client, other, tmp_path)).ping(), "a proxy from the creation"
+    instance_id = created(client, 1, **size)
     place = show(client, instance_id)
     with Valkey(host=place.ip, port=place.port, password=PASSWORD) as node:
         node.set("key", "of before")
     task_id = switch_tls(client, instance_id, enabled=True)
     until(lambda: str(place.port) not in show(client, instance_id).backend_addrs, "the node gets no other port")
-    exposed.kill()  # before the node listens on it
+    exposed.kill()
+    for process in exposed.nodes():
+        process.kill()
     exposed.start()
     client = exposed.client()
     assert ended(client, instance_id, task_id).status == "SUCCESS", exposed.call("GET", f"tasks/{task_id}")
     steps = [step.step_name for step in progress(client, instance_id, task_id).step_details]
-    assert steps == ["Pre-check.", "Node restart.", "Address change."]
+    assert steps == ["Pre-check.", "Address change."]
     shown = show(client, instance_id)
     assert (shown.ip, shown.port, shown.enable_ssl) == (place.ip, place.port, True)
     assert secured(client, instance_id, authority_of(client, instance_id, tmp_path)).get("key") == "of before"
@@ -181,4 +226,4 @@ def test_a_single_instance_gets_a_proxy_for_tls(exposed: Server, tmp_path: Path)
     until(is_served, "the instance does not serve again")
     client.delete_single_instance(DeleteSingleInstanceRequest(instance_id=instance_id))
     until(lambda: gone(client, instance_id), "the instance is not gone")
-    assert not (exposed.data_dir / "proxies" / instance_id).exists()
+    until(lambda: not (exposed.data_dir / "proxies" / instance_id).exists(), "the proxy is not gone")

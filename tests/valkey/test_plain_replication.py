@@ -154,7 +154,7 @@ def test_a_proxy_checks_every_node_and_listens_at_the_address_of_the_instance() 
 
 def test_a_proxy_ends_tls_and_accepts_allowed_addresses_only() -> None:
     instance = an_instance(seed_port=7999, address="10.0.0.5", server_certificate="secret key")
-    shop = {"group_name": "shop", "ip_list": ["10.0.0.0/24", "192.168.1.7"]}
+    shop = {"group_name": "shop", "ip_list": ["10.0.0.9/24", "192.168.1.7"]}
     groups = [shop, {"group_name": "b", "ip_list": ["::1"]}]
     listed = msgspec.structs.replace(instance, attributes={"whitelist": groups, "enable_whitelist": True})
     plain = haproxy_cfg(msgspec.structs.replace(instance, server_certificate=None), NODES)
@@ -162,7 +162,9 @@ def test_a_proxy_ends_tls_and_accepts_allowed_addresses_only() -> None:
     assert "tls" not in plain
     text = haproxy_cfg(listed, NODES)
     assert "bind 10.0.0.5:7999 ssl crt tls.pem ssl-min-ver TLSv1.2\n" in text
-    assert "acl allowed src 10.0.0.0/24 192.168.1.7 ::1\n" in text
+    assert "acl allowed src 10.0.0.0/24 192.168.1.7/32 ::1/128\n" in text
     assert "secret" not in text
     off = msgspec.structs.replace(instance, attributes={"whitelist": groups})
     assert "acl" not in haproxy_cfg(off, NODES)
+    assert " check" not in haproxy_cfg(instance, NODES[:1]), "a node that is busy for long has no successor"
+    assert "10.0.0.5" not in haproxy_cfg(instance, NODES, is_reachable=False)

@@ -4,7 +4,7 @@ Coroutines may be awaited on any event loop. The other methods block for millise
 never inside a database transaction.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Protocol
 
@@ -106,6 +106,12 @@ class Processes(Protocol):
     async def restart(self, name: str, not_before: float, grace_seconds: float) -> None:
         """Ensure that the process was started at `not_before` (seconds since the epoch) or later. Raises TimeoutError
         if the old process does not end by itself within `grace_seconds`, or NodeStartFailed."""
+
+    async def ensure(
+        self, name: str, files: Callable[[], Awaitable[Mapping[str, str] | None]], grace_seconds: float
+    ) -> None:
+        """Ensure that the process runs with the files that `files` returns: it is replaced if one differs. Nobody else
+        changes the process meanwhile. No effect if `files` returns None. Raises NodeStartFailed or TimeoutError."""
 
     async def stop(self, name: str, grace_seconds: float) -> None:
         """End the process, by force after `grace_seconds`. Raises TimeoutError."""

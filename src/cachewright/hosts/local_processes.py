@@ -11,7 +11,7 @@ import shutil
 import signal
 import stat
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -191,6 +191,20 @@ class LocalProcesses:
                     process.send_signal(signal.SIGTERM)
                 if not await self._has_ended(name, grace_seconds):
                     raise TimeoutError(f"process {process.pid} did not end in {grace_seconds:.0f} s")
+            if not self._process(name):
+                await self._launch(name)
+
+    async def ensure(
+        self, name: str, files: Callable[[], Awaitable[Mapping[str, str] | None]], grace_seconds: float
+    ) -> None:
+        async with self._exclusive(name):
+            wanted = await files()
+            if wanted is None:
+                return
+            present = [await self.read_file(name, file) for file in wanted]
+            if present != list(wanted.values()):
+                await self._end(name, grace_seconds)
+                await in_background(self._write_files, name, wanted)
             if not self._process(name):
                 await self._launch(name)
 

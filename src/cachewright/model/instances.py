@@ -1,5 +1,6 @@
 """Instances and nodes."""
 
+import ipaddress
 import uuid
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -132,8 +133,15 @@ def allowed_addresses(instance: Instance) -> tuple[str, ...] | None:
     whitelist that is on and empty."""
     if not instance.attributes.get(WHITELIST_ENABLED):
         return None
-    listed = tuple(address for group in instance.attributes.get(WHITELIST, []) for address in group["ip_list"])
-    return listed or None
+    groups = instance.attributes.get(WHITELIST, [])
+    listed = [ipaddress.ip_network(address, strict=False) for group in groups for address in group["ip_list"]]
+    return tuple(map(str, listed)) or None
+
+
+def offers_sentinels(instance: Instance, nodes: Sequence[Node]) -> bool:
+    """Whether clients may ask sentinels for the primary, and connect to it without the proxy."""
+    through_proxy = instance.server_certificate is not None or allowed_addresses(instance) is not None
+    return not through_proxy and all(node.host == instance.address for node in nodes)
 
 
 def has_proxy(instance: Instance, nodes: Sequence[Node]) -> bool:

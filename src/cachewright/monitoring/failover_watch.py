@@ -15,7 +15,7 @@ from cachewright.concurrency import gather_limited
 from cachewright.heartbeats import LoopHeartbeats
 from cachewright.hosts.host import SENTINEL_CONFIG, ProcessInfo
 from cachewright.logs import RARELY, about
-from cachewright.model.instances import Instance, Node, has_proxy
+from cachewright.model.instances import Instance, Node, has_proxy, offers_sentinels
 from cachewright.model.sentinels import QUORUM, Sentinel
 from cachewright.monitoring.incidents import Incidents
 from cachewright.monitoring.lasting_faults import LastingFaults
@@ -143,7 +143,7 @@ class FailoverWatch:
                 return False
         if self._set_up.get(sentinel.id) != process:
             with suppress(*NODE_GONE, NodeRefused):
-                await commands.request(sentinel, self._context.host.sentinels_dir, commands.setup_commands())
+                await commands.request(sentinel, self._context.host.sentinels_dir, commands.setup_commands(sentinel))
                 self._set_up[sentinel.id] = process
         return True
 
@@ -177,12 +177,12 @@ class FailoverWatch:
             passwords = await commands.client_passwords(sentinel, self._context.host.sentinels_dir)
             for instance, _ in record.instances.values():
                 changed = passwords.get(instance.id) != commands.client_password(instance.password)
-                if changed and instance.status in _RUNNING and instance.id in _kept(record):
+                if changed and instance.status in _RUNNING and instance.id in _offering(record):
                     words.append(commands.client_user_command(instance.id, instance.password))
             own = {CLIENT_USER, CONTROL_USER, SENTINEL_USER}
-            if passwords.keys() - own - _kept(record):
+            if passwords.keys() - own - _offering(record):
                 now = await in_background(self._read)
-                words += [("ACL", "DELUSER", name) for name in sorted(passwords.keys() - own - _kept(now))]
+                words += [("ACL", "DELUSER", name) for name in sorted(passwords.keys() - own - _offering(now))]
             if words:
                 await commands.request(sentinel, self._context.host.sentinels_dir, words)
 
@@ -224,3 +224,8 @@ def _kept(record: _Record) -> set[str]:
         for instance_id, (instance, nodes) in record.instances.items()
         if instance.status in _KEPT and any(node.should_run for node in nodes)
     }
+
+
+def _offering(record: _Record) -> set[str]:
+    """Ids of those of them whose clients may ask the sentinels."""
+    return {one for one in _kept(record) if offers_sentinels(*record.instances[one])}

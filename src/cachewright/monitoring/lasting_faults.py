@@ -27,6 +27,6 @@ class LastingFaults:
             self._incidents.report(instance_id, self._kind, failure)
 
     def keep(self, instance_ids: Collection[str]) -> None:
-        """End the faults of all other instances."""
+        """Clear the faults of instances that are not among these."""
         for instance_id in self._since.keys() - set(instance_ids):
             self.report(instance_id, None)

@@ -13,7 +13,7 @@ from cachewright.concurrency import gather_limited
 from cachewright.heartbeats import LoopHeartbeats
 from cachewright.hosts.host import HAPROXY_CONFIG
 from cachewright.logs import about
-from cachewright.model.instances import Instance, Node, has_proxy
+from cachewright.model.instances import Instance, Node
 from cachewright.monitoring.incidents import Incidents
 from cachewright.monitoring.lasting_faults import LastingFaults
 from cachewright.monitoring.repeated_starts import RepeatedStarts
@@ -59,11 +59,10 @@ class ProxyWatch:
         """Return the instances that have a proxy, and their nodes, by the id of the instance."""
         found = {}
         with self._context.database.read() as connection:
-            for instance_id, code in instances.spec_codes(connection).items():
-                if not topology_of(code).is_cluster and (instance := instances.find(connection, instance_id)):
-                    nodes = instances.nodes_of(connection, instance_id)
-                    if has_proxy(instance, nodes):
-                        found[instance_id] = (instance, nodes)
+            for instance_id in instances.at_no_node(connection):
+                instance = instances.find(connection, instance_id)
+                if instance is not None and not topology_of(instance.spec_code).is_cluster:
+                    found[instance_id] = (instance, instances.nodes_of(connection, instance_id))
         return found
 
     async def _round(self, recorded: Mapping[str, _Recorded]) -> None:

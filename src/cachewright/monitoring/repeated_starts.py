@@ -16,10 +16,12 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 
 
 class _Pause(msgspec.Struct):
-    """Failed starts in a row, and the earliest time of the next one in seconds of the monotonic clock."""
+    """Failed starts in a row, the earliest time of the next one in seconds of the monotonic clock, and the reason of
+    the last failure."""
 
     failed: int = 0
     until: float = 0.0
+    failure: str = ""
 
 
 class RepeatedStarts:
@@ -30,13 +32,14 @@ class RepeatedStarts:
         """Call `start`, unless the last failure was just now. Return why the process does not run, None if it does."""
         pause, now = self._pauses[name], time.monotonic()
         if now < pause.until:
-            return "it is started again after a pause"
+            return pause.failure
         try:
             await start()
         except (NodeStartFailed, OSError, TimeoutError) as failure:
             pause.failed += 1
             pause.until = now + min(_FIRST_PAUSE * 2**pause.failed, _LONGEST_PAUSE)
+            pause.failure = str(failure)
             log.error("%s does not start: %s", name, failure, extra=RARELY)
-            return str(failure)
+            return pause.failure
         del self._pauses[name]
         return None

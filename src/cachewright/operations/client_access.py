@@ -1,10 +1,9 @@
 """How clients connect to an instance: with TLS, and from which addresses.
 
-Nodes of a cluster end TLS themselves, and are restarted for it.
-
-The proxy of another instance ends TLS and filters addresses. The record says what it should do, and changes before the
-proxy, so that `ProxyWatch` and a task that is repeated after a crash agree. A single instance gets its proxy with the
-first of these settings, and keeps it: its node restarts on another port, and the proxy takes over the address.
+Nodes of a cluster terminate TLS themselves, and restart for it. The proxy of another instance terminates TLS, and
+filters clients by address. The record says what the proxy should do, and changes before the proxy, so that `ProxyWatch`
+and a task that is repeated after a crash agree. A single instance gets its proxy with the first of these settings, and
+keeps it: its node leaves the address, and the proxy takes it over.
 """
 
 import asyncio
@@ -22,7 +21,7 @@ from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import WHITELIST_ENABLED, Instance, Node, allowed_addresses, has_proxy
 from cachewright.model.tasks import Step, Task
 from cachewright.operations import proxies
-from cachewright.operations.actions.action import NoArguments, NodeArguments
+from cachewright.operations.actions.action import NoArguments
 from cachewright.operations.actions.checks import CheckStatus, check_status
 from cachewright.operations.actions.client_access import (
     NodeSwitch,
@@ -34,7 +33,6 @@ from cachewright.operations.actions.client_access import (
     switch_node_tls,
     switch_tls,
 )
-from cachewright.operations.actions.nodes import restart_node
 from cachewright.operations.context import OperationContext
 from cachewright.operations.operation import Accepted, Operation, ParamsT, RequestT
 from cachewright.operations.restart import SECONDS_OF_SHARD, nodes_to_restart
@@ -46,6 +44,7 @@ from cachewright.topologies import topology_of
 
 NO_CLUSTERS = "a cluster has no proxy that could do it: clients connect to its nodes"
 NO_TLS = "valkey-server has no TLS, or had none when the cluster was created"
+_ANOTHER = "create another instance"
 _ADDRESS_CHANGE = "Address change."
 _CHECK_SECONDS, _MOVE_SECONDS, _PROXY_SECONDS = 0.1, 0.1, 0.4
 
@@ -91,18 +90,18 @@ class _AddressChange(Operation[RequestT, ParamsT]):
         raise NotImplementedError
 
     def expected_seconds(self, task: Task, nodes: Sequence[Node], dataset: int) -> float:
-        return _PROXY_SECONDS + SECONDS_OF_SHARD * len({node.shard for node in nodes})
+        return _PROXY_SECONDS
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
         instance, nodes = await context.instance_and_nodes(task)
         check = check_status.sub_step(STATUS_CHECK, effort("check", seconds=_CHECK_SECONDS), CheckStatus(()))
         steps = {PRE_CHECK: [check]}
-        if not has_proxy(instance, nodes) and self.needs_proxy(instance, task):
-            (node,) = await nodes_to_restart(context, task)
-            move = move_port.sub_step("Port change.", effort("nodes", seconds=_MOVE_SECONDS), NoArguments())
-            restart = restart_node.sub_step(f"Node restart. {node.place}", node.work, NodeArguments(node.id))
-            steps[NODE_RESTART] = [move, restart]
-        return build(task.run_id, {**steps, _ADDRESS_CHANGE: [self.change(task)]})
+        has_successors = topology_of(instance.spec_code).has_sentinel
+        if not has_successors and (has_proxy(instance, nodes) or self.needs_proxy(instance, task)):
+            move = move_port.sub_step("Port change.", effort("address", seconds=_MOVE_SECONDS), NoArguments())
+            steps[_ADDRESS_CHANGE] = [move]
+        steps[_ADDRESS_CHANGE] = [*steps.get(_ADDRESS_CHANGE, []), self.change(task)]
+        return build(task.run_id, steps)
 
 
 class SwitchTls(_AddressChange[TlsRequest, TlsParams]):
@@ -115,6 +114,7 @@ class SwitchTls(_AddressChange[TlsRequest, TlsParams]):
         reason = tls_obstacle(instance, nodes, has_haproxy=request.has_haproxy)
         if request.enabled and reason is not None:
             raise ApiError(errors.INVALID_ENABLE_SSL, reason=reason)
+        _require_running(nodes)
         before = instance.server_certificate is not None
         return Accepted(TlsParams(request.enabled, before), {"enable_ssl": request.enabled})
 
@@ -124,6 +124,9 @@ class SwitchTls(_AddressChange[TlsRequest, TlsParams]):
     def change(self, task: Task) -> SubStepSpec:
         arguments = Switch(self.params_of(task).enabled)
         return switch_tls.sub_step("TLS of clients.", effort("address", seconds=_PROXY_SECONDS), arguments)
+
+    def expected_seconds(self, task: Task, nodes: Sequence[Node], dataset: int) -> float:
+        return _PROXY_SECONDS + SECONDS_OF_SHARD * len({node.shard for node in nodes})
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
         """Restart the nodes of a cluster one after another. After a retry, those with the new mode are left out."""
@@ -168,6 +171,7 @@ class ChangeWhitelist(_AddressChange[WhitelistRequest, WhitelistParams]):
     ) -> Accepted[WhitelistParams]:
         if request.enabled and (reason := obstacle(instance, nodes, has_haproxy=request.has_haproxy)):
             raise ApiError(errors.INVALID_PARAMETER, parameter=WHITELIST_ENABLED, reason=reason)
+        _require_running(nodes)
         return Accepted(WhitelistParams(request.enabled))
 
     def needs_proxy(self, instance: Instance, task: Task) -> bool:
@@ -195,7 +199,7 @@ def tls_obstacle(instance: Instance, nodes: Sequence[Node], *, has_haproxy: bool
 
 
 def obstacle(instance: Instance, nodes: Sequence[Node], *, has_haproxy: bool) -> str | None:
-    """Return why the instance cannot have a proxy that ends TLS and filters addresses; None if it can."""
+    """Return why the instance cannot have a proxy that terminates TLS and filters addresses; None if it can."""
     topology = topology_of(instance.spec_code)
     if topology.is_cluster:
         return NO_CLUSTERS
@@ -205,8 +209,17 @@ def obstacle(instance: Instance, nodes: Sequence[Node], *, has_haproxy: bool) ->
         return "its node runs on another host than the server, which has the proxies"
     if has_proxy(instance, nodes):
         exposed = next((node for node in nodes if not is_loopback(node.host)), None)
-        return f"clients reach node {exposed.id} without the proxy, at {exposed.host}" if exposed else None
-    return "it was created without a proxy: create another instance" if topology.has_sentinel else None
+        if exposed:
+            return f"other machines reach node {exposed.id} at {exposed.host} and would bypass the proxy; {_ANOTHER}"
+        return None
+    missing = f"the instance has no proxy, because HAProxy was missing when it was created; {_ANOTHER}"
+    return missing if topology.has_sentinel else None
+
+
+def _require_running(nodes: Sequence[Node]) -> None:
+    """ApiError if the owner has stopped all nodes."""
+    if not any(node.should_run for node in nodes):
+        raise ApiError(errors.INSTANCE_NOT_RUNNING, reason="all its nodes are stopped; start them first")
 
 
 def _turn_off_unless_enforced(connection: sa.Connection, instance_id: str) -> None:

@@ -39,7 +39,7 @@ class ConfirmClientAddresses(Operation[None, NoParams]):
 
 
 class ConfirmNoTls(ConfirmClientAddresses):
-    """Confirmation that clients connect without TLS, to an instance that cannot have it."""
+    """Confirmation that clients of an instance without a proxy connect without TLS."""
 
     kind = "confirm_no_tls"
     name = "UpdateSslSwitch"

@@ -19,6 +19,7 @@ from cachewright.valkey.roles import ROLES
 from cachewright.valkey.single_request import fields, request_at
 
 NO_HAPROXY = "HAProxy is not installed, or is off"
+_STATUSES_WITHOUT_PROXY = frozenset({"DELETING", "CREATEFAILED"})
 _ANSWER_SECONDS = 1.0
 _STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.05
@@ -35,13 +36,28 @@ async def ensure(context: OperationContext, instance: Instance, nodes: Sequence[
         return
     if await _is_current(context, instance, nodes) and await processes.process(instance.id):
         return
-    now, nodes = await context.recorded(instance.id)  # the caller may have read it before a task changed it
-    if now is None or not has_proxy(now, nodes):
-        return
-    if not await _is_current(context, now, nodes):
-        await processes.stop(now.id, _STOP_SECONDS)
-        await processes.write_files(now.id, _files(now, nodes))
-    await processes.start(now.id)
+
+    async def recorded() -> Mapping[str, str] | None:
+        """Read the record again: the caller may have read it before a task changed it."""
+        now, present = await context.recorded(instance.id)
+        if now is None or now.status in _STATUSES_WITHOUT_PROXY or not has_proxy(now, present):
+            return None
+        return _files(now, present)
+
+    await processes.ensure(instance.id, recorded, _STOP_SECONDS)
+
+
+async def prove(context: OperationContext, instance: Instance, nodes: Sequence[Node]) -> None:
+    """Start a proxy for an instance that has none, without its address, so that a HAProxy that does not start is found
+    before the node leaves the address. Raises ActionFailed DCS.9001."""
+
+    async def files() -> Mapping[str, str]:
+        return _files(instance, nodes, is_reachable=False)
+
+    try:
+        await context.host.proxies.ensure(instance.id, files, _STOP_SECONDS)
+    except NodeStartFailed as failure:
+        raise ActionFailed(errors.NODE_START_FAILED, f"HAProxy did not start: {failure}") from failure
 
 
 async def ensure_reachable(context: OperationContext, instance_id: str) -> None:
@@ -87,6 +103,7 @@ async def _is_current(context: OperationContext, instance: Instance, nodes: Sequ
     return all([await read(instance.id, name) == text for name, text in _files(instance, nodes).items()])
 
 
-def _files(instance: Instance, nodes: Sequence[Node]) -> Mapping[str, str]:
+def _files(instance: Instance, nodes: Sequence[Node], *, is_reachable: bool = True) -> Mapping[str, str]:
     """Return the files of the proxy by name, its configuration last."""
-    return {CERTIFICATE_FILE: instance.server_certificate or "", HAPROXY_CONFIG: haproxy_cfg(instance, nodes)}
+    text = haproxy_cfg(instance, nodes, is_reachable=is_reachable)
+    return {CERTIFICATE_FILE: instance.server_certificate or "", HAPROXY_CONFIG: text}

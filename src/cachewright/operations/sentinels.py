@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from cachewright.clock import now_ms
 from cachewright.hosts.host import SENTINEL_CONFIG, NodeStartFailed
 from cachewright.hosts.ports import NodePorts
-from cachewright.model.instances import Instance, Node
+from cachewright.model.instances import Instance, Node, offers_sentinels
 from cachewright.model.sentinels import FLEET, Sentinel
 from cachewright.operations.context import OperationContext
 from cachewright.placement.port_reservation import reserve
@@ -86,7 +86,7 @@ async def start(context: OperationContext, sentinel: Sentinel) -> None:
         await processes.write_files(sentinel.id, {SENTINEL_CONFIG: commands.sentinel_conf(sentinel)})
         await processes.start(sentinel.id)
     with suppress(*NODE_GONE, NodeRefused):
-        await commands.request(sentinel, context.host.sentinels_dir, commands.setup_commands())
+        await commands.request(sentinel, context.host.sentinels_dir, commands.setup_commands(sentinel))
 
 
 async def remove(context: OperationContext, sentinel_id: str) -> None:
@@ -106,7 +106,8 @@ async def watch(context: OperationContext, sentinel: Sentinel, instance: Instanc
     answer = await commands.watched(sentinel, context.host.sentinels_dir)
     if instance.id not in answer:
         words = commands.watch_commands(instance.id, primary, instance.control_secret)
-        words.append(commands.client_user_command(instance.id, instance.password))
+        if offers_sentinels(instance, [primary]):
+            words.append(commands.client_user_command(instance.id, instance.password))
         await commands.request(sentinel, context.host.sentinels_dir, words)
 
 

@@ -11,7 +11,7 @@ from cachewright.errors import ApiError
 from cachewright.flavors import parse
 from cachewright.hosts.host import Host
 from cachewright.model.identity import Principal
-from cachewright.model.instances import Instance, Node
+from cachewright.model.instances import Instance, Node, offers_sentinels
 from cachewright.model.sentinels import Sentinel
 from cachewright.model.tasks import Task
 from cachewright.monitoring.node_stats import InstanceSample, StatsCollector
@@ -99,12 +99,14 @@ class InstanceQueries:
             )
 
     def sentinels(self, principal: Principal, instance_id: str) -> list[Sentinel]:
-        """Return the sentinels that watch an instance. Raises ApiError DCS.3022, or DCS.4086 if it has none."""
+        """Return the sentinels that clients of an instance may ask; none if they must connect through its proxy. Raises
+        ApiError DCS.3022, or DCS.4086 if the instance is not of type ha."""
         with self._database.read() as connection:
             instance = instance_of(connection, principal.project_id, instance_id)
             if not topology_of(instance.spec_code).has_sentinel:
                 raise ApiError(errors.NOT_PRIMARY_STANDBY)
-            return sentinels.fleet(connection)
+            is_offered = offers_sentinels(instance, instances.nodes_of(connection, instance_id))
+            return sentinels.fleet(connection) if is_offered else []
 
     def page(
         self, principal: Principal, wanted: InstanceFilter, *, offset: int, limit: int

@@ -91,6 +91,17 @@ def spec_codes(connection: sa.Connection) -> dict[str, str]:
     return {row.id: row.spec_code for row in connection.execute(sa.select(instances.c.id, instances.c.spec_code))}
 
 
+def at_no_node(connection: sa.Connection) -> list[str]:
+    """Return the ids of all instances of all projects whose address no node listens on."""
+    own = sa.and_(
+        nodes.c.instance_id == instances.c.id,
+        nodes.c.host == instances.c.address,
+        nodes.c.port == instances.c.seed_port,
+    )
+    query = sa.select(instances.c.id).where(~sa.exists().where(own))
+    return list(connection.execute(query).scalars())
+
+
 def with_tls(connection: sa.Connection) -> list[tuple[str, bool]]:
     """Return the spec code of every instance of all projects, and whether it has TLS between its nodes."""
     rows = connection.execute(sa.select(instances.c.spec_code, instances.c.node_ca.is_not(None).label("tls")))

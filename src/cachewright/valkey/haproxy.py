@@ -1,6 +1,6 @@
 """HAProxy in front of an instance that is no cluster: one address for clients, which leads to the primary.
 
-It also ends TLS of clients, and accepts them by their addresses.
+It also terminates TLS, and filters clients by address.
 
 Source: https://docs.haproxy.org/2.6/configuration.html
 """
@@ -24,7 +24,7 @@ _LEAST_REPLY = 60
 """Bytes of the reply to INFO replication that contain the role. It is some hundred bytes long."""
 
 
-def haproxy_cfg(instance: Instance, nodes: Sequence[Node]) -> str:
+def haproxy_cfg(instance: Instance, nodes: Sequence[Node], *, is_reachable: bool = True) -> str:
     """Return the configuration of the instance's proxy.
 
     A node gets clients if it says that it is a primary. Connections to a node that says so no longer, or that does not
@@ -32,6 +32,8 @@ def haproxy_cfg(instance: Instance, nodes: Sequence[Node]) -> str:
     the last ones, as long as that node is up: a former primary that wakes up gets no client.
 
     The control plane connects to a Unix socket, which has the same TLS and no list of addresses.
+
+    :param is_reachable: whether it listens at the address of the instance, too.
     """
     password = derived_password(instance.control_secret, PROXY_USER)
     tls = f" ssl crt {CERTIFICATE_FILE} ssl-min-ver TLSv1.2" if instance.server_certificate else ""
@@ -50,9 +52,17 @@ def haproxy_cfg(instance: Instance, nodes: Sequence[Node]) -> str:
         "    option srvtcpka",
         "    retries 0",  # HAProxy would wait for a second; clients connect again by themselves
         "listen cache",
-        f"    bind {_bracketed(instance.address)}:{instance.seed_port}{tls}",
+        *([f"    bind {_bracketed(instance.address)}:{instance.seed_port}{tls}"] if is_reachable else []),
         f"    bind unix@{SOCKET} mode 600{tls}",
         *([] if allowed is None else [f"    acl allowed src {' '.join(allowed)}", _REJECT]),
+        *(_checked(password, nodes) if len(nodes) > 1 else _unchecked(nodes[0])),
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _checked(password: str, nodes: Sequence[Node]) -> list[str]:
+    """Return lines that lead clients to the primary."""
+    return [
         "    stick-table type integer size 1 nopurge",
         "    stick on int(0)",
         "    option tcp-check",
@@ -65,7 +75,12 @@ def haproxy_cfg(instance: Instance, nodes: Sequence[Node]) -> str:
         "    default-server inter 250ms fastinter 100ms downinter 250ms rise 1 fall 2 on-marked-down shutdown-sessions",
         *(f"    server {node.id} {_bracketed(node.host)}:{node.port} check" for node in sorted(nodes, key=_by_id)),
     ]
-    return "".join(f"{line}\n" for line in lines)
+
+
+def _unchecked(node: Node) -> list[str]:
+    """Return lines that lead clients to the only node. It has no successor, so a check would only cut the connections
+    of clients whose commands take long."""
+    return [f"    server {node.id} {_bracketed(node.host)}:{node.port}"]
 
 
 def _by_id(node: Node) -> str:

@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
+from cachewright.valkey.acl import PROXY_USER, derived_password, proxy_rules
 from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, config_set, connect
 from cachewright.valkey.config import CERTIFICATES_OPTIONAL, CERTIFICATES_REQUIRED, priority_settings
 from cachewright.valkey.parameters import deviations, node_settings, read_settings, settable
@@ -71,9 +72,10 @@ async def tls_port(node: Node, access: Access) -> int:
 
 async def is_open_to_clients(node: Node, access: Access) -> bool:
     """Whether the node accepts clients at its port."""
-    name, value = _open_setting(node)
+    words = _open_setting(node)
+    wanted = dict(zip(words[::2], words[1::2], strict=True))
     async with connect(node, access) as client:
-        return bool((await client.config_get(name))[name] == value)
+        return bool(await client.config_get(*wanted) == wanted)
 
 
 async def open_to_clients(node: Node, access: Access) -> None:
@@ -83,10 +85,22 @@ async def open_to_clients(node: Node, access: Access) -> None:
             await ask(client, "CONFIG SET", *_open_setting(node))
 
 
-def _open_setting(node: Node) -> tuple[str, str]:
-    """Return the setting by which a node accepts clients, and its value. With TLS it listens in any case, for other
+def _open_setting(node: Node) -> tuple[str, ...]:
+    """Return the settings by which a node accepts clients, and their values. With TLS it listens in any case, for other
     nodes, which have certificates."""
-    return ("tls-auth-clients", CERTIFICATES_OPTIONAL) if node.client_tls else ("port", str(node.port))
+    if node.client_tls:
+        return ("tls-auth-clients", CERTIFICATES_OPTIONAL)
+    return ("bind", node.host, "port", str(node.port))
+
+
+async def leave_address(node: Node, access: Access, host: str, port: int) -> None:
+    """Make a node that listened at another address listen at its own, until its next start, accept the proxy, and close
+    connections to the other address."""
+    proxy = ("SETUSER", PROXY_USER, "reset", *proxy_rules(derived_password(access.secret, PROXY_USER)))
+    async with connect(node, access) as client:
+        await ask(client, "ACL", *proxy)
+        await ask(client, "CONFIG SET", *_open_setting(node))
+        await ask(client, "CLIENT KILL", "LADDR", f"{host}:{port}")
 
 
 async def close_to_clients(node: Node, access: Access) -> None:

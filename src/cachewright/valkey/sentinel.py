@@ -87,6 +87,7 @@ def _fixed_lines(sentinel: Sentinel) -> tuple[str, ...]:
     return (
         f"bind {sentinel.host}",
         f"port {sentinel.port}",
+        f"sentinel announce-ip {sentinel.host}",  # a connection to a node on loopback has another source
         f"unixsocket {SOCKET}",
         "daemonize yes",
         "pidfile valkey.pid",
@@ -140,9 +141,12 @@ def parse_watched(row: Sequence[str]) -> Watched:
         raise Unreadable(f"no primary of a sentinel: {error!r}"[:200]) from error
 
 
-def setup_commands() -> list[Command]:
-    """Return the commands after each start of a sentinel."""
-    return [("SENTINEL", "DEBUG", *(str(word) for period in _PERIODS.items() for word in period))]
+def setup_commands(sentinel: Sentinel) -> list[Command]:
+    """Return the commands after each start of a sentinel. Those of earlier releases did not announce their address."""
+    return [
+        ("SENTINEL", "DEBUG", *(str(word) for period in _PERIODS.items() for word in period)),
+        ("SENTINEL", "CONFIG", "SET", "announce-ip", sentinel.host),
+    ]
 
 
 async def client_passwords(sentinel: Sentinel, sentinels_dir: Path) -> dict[str, str]:

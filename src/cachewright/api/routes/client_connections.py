@@ -46,7 +46,7 @@ def update_ssl_switch(
 ) -> Response[schemas.TlsSwitched]:
     """UpdateSslSwitch: starts a background task that lets clients connect with TLS only, or without it. Open
     connections are closed. A cluster needs a valkey-server with TLS, and its nodes restart one after another. Other
-    instances need HAProxy. A single instance restarts the first time."""
+    instances need HAProxy."""
     principal = requests.principal(request)
     client_access.require(principal, instance_id)
     task = client_access.switch_tls(principal, instance_id, enabled=body.read().enabled)

@@ -31,7 +31,7 @@ def update_ip_whitelist(
     request: Call, client_access: Connections, instance_id: InstanceId, body: Body[schemas.WhitelistBody]
 ) -> Response[None]:
     """UpdateIpWhitelist: stores groups of addresses, and starts a background task that enforces them. Open connections
-    are closed. It needs HAProxy and an instance that is no cluster. A single instance restarts once."""
+    are closed. It needs HAProxy and an instance that is no cluster."""
     principal = requests.principal(request)
     client_access.require(principal, instance_id)
     wanted = body.read()
@@ -79,5 +79,6 @@ def _require_network(address: str) -> None:
         network = ipaddress.ip_network(address, strict=False)
     except ValueError as error:
         raise refused("whitelist", "an address is neither an IP address nor a range a.b.c.d/n") from error
-    if network.network_address.is_unspecified or "%" in address:
+    has_mask = "." in address.partition("/")[2]  # programs read masks differently
+    if network.network_address.is_unspecified or "%" in address or has_mask:
         raise refused("whitelist", f"{network} is not accepted")

@@ -180,7 +180,9 @@ def deletable_replicas(instance: Instance, infos: Sequence[NodeInfo]) -> Deletab
             available_zone=_zone(instance),
         )
         for info in infos
-        if info.role == "replica" and info.node.port != instance.seed_port and instance.status == "RUNNING"
+        if info.role == "replica"
+        and (info.node.host, info.node.port) != (instance.address, instance.seed_port)
+        and instance.status == "RUNNING"
     ]
     return DeletableReplicas(bool(replicas), _zone(instance) if replicas else "", replicas)
 

@@ -24,7 +24,7 @@ def tls(
     wait: Wait = False,
     json: AsJson = False,
 ) -> None:
-    """Show whether clients connect with TLS, or switch it. Open connections are closed; a single node restarts once.
+    """Show whether clients connect with TLS, or switch it. Open connections are closed; nodes of clusters restart.
 
     Example: cachewright instances tls sessions on --wait
     """

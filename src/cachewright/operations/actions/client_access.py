@@ -33,13 +33,24 @@ class NodeSwitch(msgspec.Struct, frozen=True):
     enabled: bool
 
 
-@action("move port", NoArguments, timeout=30, attempts=4)
+@action("move port", NoArguments, timeout=60, attempts=4)
 async def move_port(context: OperationContext, step: StepContext, _: NoArguments) -> None:
-    """Record another port for the only node of an instance, on loopback, so that a proxy can have the address. The node
-    needs a restart."""
+    """Ensure that the only node of an instance listens on loopback, at another port than that of the instance, so that
+    a proxy can have the address. Connections of clients to the address are closed."""
     instance, (node,) = await context.instance_and_nodes(step.task)
-    if has_proxy(instance, [node]):
-        return
+    if not has_proxy(instance, [node]):
+        await proxies.prove(context, instance, [node])
+        node = await _moved(context, node)
+    step.measure(detail=f"{{node_id:{node.id},address:{node.host}:{node.port}}}")
+    await context.host.write_files(node.id, await context.files(instance, node))
+    try:
+        await node_control.leave_address(node, context.access(instance), instance.address, instance.seed_port)
+    except NODE_GONE as gone:
+        raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {node.id} does not answer: {gone}") from gone
+
+
+async def _moved(context: OperationContext, node: Node) -> Node:
+    """Record another address of a node. Raises ActionFailed DCS.4039 if no port is free."""
     address = node.host if is_loopback(node.host) else LOOPBACK
 
     def change(connection: sa.Connection, ports: Sequence[NodePorts]) -> NodePorts:
@@ -51,10 +62,10 @@ async def move_port(context: OperationContext, step: StepContext, _: NoArguments
         return reserve(context.database, context.host, context.settings, [address], change, tls=False)
 
     try:
-        chosen = await asyncio.to_thread(move)
+        own = await asyncio.to_thread(move)
     except ApiError as refused:
         raise ActionFailed(refused.code, refused.message) from refused
-    step.measure(detail=f"{{node_id:{node.id},address:{chosen.address}:{chosen.client}}}")
+    return msgspec.structs.replace(node, host=own.address, port=own.client, bus_port=own.bus)
 
 
 @action("switch tls", Switch, timeout=60, attempts=4)

@@ -24,7 +24,7 @@ class NamedNodes(msgspec.Struct, frozen=True):
 
 def seed_of(instance: Instance, nodes: Sequence[Node]) -> Node | None:
     """Return the node whose address is that of the instance."""
-    return next((node for node in nodes if node.port == instance.seed_port), None)
+    return next((node for node in nodes if (node.host, node.port) == (instance.address, instance.seed_port)), None)
 
 
 def by_shard(nodes: Sequence[Node]) -> Mapping[int, list[Node]]:

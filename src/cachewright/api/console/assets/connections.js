@@ -4,7 +4,7 @@ import { changed } from "/console/accounts.js";
 import { ask, may } from "/console/api.js";
 import { dialog, field } from "/console/dialog.js";
 import { h } from "/console/dom.js";
-import { isCluster, isSingle } from "/console/flavor.js";
+import { isCluster } from "/console/flavor.js";
 
 const GROUP = "console";
 
@@ -27,11 +27,11 @@ export function connections(state, tls, whitelist, done) {
 
 function effects(state) {
   if (isCluster(state.spec_code)) return "The nodes restart one after another. No data is lost.";
-  return `Open connections are closed.${isSingle(state.spec_code) ? " If the instance has no proxy yet, its node restarts; no data is lost." : ""}`;
+  return "Open connections are closed.";
 }
 
 function switchTls(state, enabled, done) {
-  const after = enabled ? "Clients then connect with TLS only." : "Clients then connect without TLS only.";
+  const after = enabled ? "Clients then connect with TLS only." : "Clients then connect without TLS; connections with TLS are refused.";
   dialog(`Switch TLS of ${state.name} ${enabled ? "on" : "off"}`, [h("p", {}, `${after} ${effects(state)}`)], "Switch", () =>
     changed(state, () => ask("PUT", `instances/${state.instance_id}/ssl`, { enabled }), done));
 }
