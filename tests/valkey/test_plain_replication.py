@@ -166,5 +166,5 @@ def test_a_proxy_ends_tls_and_accepts_allowed_addresses_only() -> None:
     assert "secret" not in text
     off = msgspec.structs.replace(instance, attributes={"whitelist": groups})
     assert "acl" not in haproxy_cfg(off, NODES)
-    assert " check" not in haproxy_cfg(instance, NODES[:1]), "a node that is busy for long has no successor"
+    assert "tcp-check" not in haproxy_cfg(instance, NODES[:1]), "a node that is busy for long has no successor"
     assert "10.0.0.5" not in haproxy_cfg(instance, NODES, is_reachable=False)

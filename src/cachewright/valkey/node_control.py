@@ -75,7 +75,7 @@ async def is_open_to_clients(node: Node, access: Access) -> bool:
     words = _open_setting(node)
     wanted = dict(zip(words[::2], words[1::2], strict=True))
     async with connect(node, access) as client:
-        return bool(await client.config_get(*wanted) == wanted)
+        return bool(await ask(client, "CONFIG GET", *wanted) == wanted)
 
 
 async def open_to_clients(node: Node, access: Access) -> None:
