@@ -14,6 +14,7 @@ from cachewright.operations.online_migrations.operation import MIGRATE_ONLINE
 from cachewright.operations.online_migrations.throttle import Throttle
 from cachewright.valkey.slots import SlotRange
 from cachewright.valkey.sources import gateway
+from cachewright.valkey.sources.changed_keys import ChangedKeys
 from cachewright.valkey.sources.copier import BYTES_AT_ONCE, meaning_of_refusal, parts
 from cachewright.valkey.sources.source import (
     SourceUnusable,
@@ -72,6 +73,20 @@ def test_keys_are_copied_in_parts_of_limited_size() -> None:
     assert list(parts(keys, [1, BYTES_AT_ONCE, 2, 3])) == [[b"a"], [b"b"], [b"c", b"d"]]
     assert list(parts(keys, [0, 0, 0, 0])) == [keys]
     assert list(parts([], [])) == []
+
+
+def test_changed_keys_are_taken_once_and_their_memory_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = ChangedKeys()
+    changed.add([b"a", b"b", b"a", b"c"])
+    assert (changed.take(2), len(changed)) == ([b"a", b"b"], 1)
+    monkeypatch.setattr("cachewright.valkey.sources.changed_keys.MOST_BYTES", 10)
+    changed.add([b"12345", b"6789"])
+    assert (len(changed), changed.was_flushed) == (3, False)
+    changed.add([b"0"])
+    assert (len(changed), changed.was_flushed) == (0, True)  # now all keys are copied again
+    changed.forget_flush()
+    changed.add([b"1234567890"])
+    assert (changed.take(5), changed.was_flushed) == ([b"1234567890"], False)
 
 
 def test_versions_of_sources() -> None:

@@ -2,7 +2,7 @@
 
 from cachewright.api import requests
 from cachewright.api.requests import refused
-from cachewright.api.schemas.online_migrations import ConfigBody, MigrationBody, SourceBody
+from cachewright.api.schemas.online_migration_bodies import ConfigBody, MigrationBody, SourceBody
 from cachewright.api.texts import require_line
 from cachewright.services.online_migrations import MigrationConfig
 from cachewright.valkey.sources.source import SourceUnusable, split_address

@@ -4,7 +4,7 @@ import asyncio
 
 from cachewright.heartbeats import LoopHeartbeats
 from cachewright.operations.context import OperationContext
-from cachewright.operations.online_migrations.run import remove_unused_gateways
+from cachewright.operations.online_migrations.removal import remove_unused_gateways
 
 _ROUND_SECONDS = 2.0
 

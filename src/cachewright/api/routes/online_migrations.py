@@ -7,6 +7,7 @@ from cachewright.api.auth.authorization import name_subjects
 from cachewright.api.auth.permissions import needs
 from cachewright.api.online_migration_validation import migration_config
 from cachewright.api.routes.parameters import Body, Call, OnlineMigrations, Query, TaskId, endpoint, while_connected
+from cachewright.api.schemas import online_migration_bodies as bodies
 from cachewright.api.schemas import online_migrations as schemas
 from cachewright.api.texts import require_line, require_lines
 from cachewright.errors import ApiError
@@ -22,7 +23,7 @@ _STOP_SECONDS = 30.0
 @post(_PROJECT + "/migration-task", status_code=200, opt=_CHANGE)
 @endpoint
 def create_migration_task(
-    request: Call, online_migrations: OnlineMigrations, body: Body[schemas.MigrationBody]
+    request: Call, online_migrations: OnlineMigrations, body: Body[bodies.MigrationBody]
 ) -> Response[schemas.StartedMigration]:
     """CreateMigrationTask: starts a migration from another server."""
     wanted = body.read()
@@ -44,7 +45,7 @@ def create_migration_task(
 @post(_PROJECT + "/migration/instance", status_code=200, opt=_CHANGE)
 @endpoint
 def create_online_migration_task(
-    request: Call, online_migrations: OnlineMigrations, body: Body[schemas.OnlineTaskBody]
+    request: Call, online_migrations: OnlineMigrations, body: Body[bodies.OnlineTaskBody]
 ) -> Response[schemas.CreatedOnlineTask]:
     """CreateOnlineMigrationTask: creates a migration that SetOnlineMigrationTask configures and starts."""
     wanted = body.read()
@@ -59,7 +60,7 @@ def create_online_migration_task(
 @post(_PROJECT + "/migration/{task_id:str}/task", status_code=200, opt=_CHANGE)
 @endpoint
 def set_online_migration_task(
-    request: Call, online_migrations: OnlineMigrations, task_id: TaskId, body: Body[schemas.ConfigBody]
+    request: Call, online_migrations: OnlineMigrations, task_id: TaskId, body: Body[bodies.ConfigBody]
 ) -> Response[schemas.StartedMigration]:
     """SetOnlineMigrationTask: configures a migration, and starts it."""
     config = migration_config(body.read())
@@ -70,7 +71,7 @@ def set_online_migration_task(
 @get(_PROJECT + "/migration-tasks", opt=_READ)
 @endpoint
 def list_migration_task(
-    request: Call, online_migrations: OnlineMigrations, wanted: Query[schemas.MigrationsQuery]
+    request: Call, online_migrations: OnlineMigrations, wanted: Query[bodies.MigrationsQuery]
 ) -> Response[schemas.MigrationList]:
     """ListMigrationTask: migrations of the project, newest first."""
     query = wanted.read()
@@ -100,7 +101,7 @@ def show_migration_task_stats(
 @get(_TASK + "/logs", opt=_READ)
 @endpoint
 def list_migration_task_logs(
-    request: Call, online_migrations: OnlineMigrations, task_id: TaskId, wanted: Query[schemas.LogsQuery]
+    request: Call, online_migrations: OnlineMigrations, task_id: TaskId, wanted: Query[bodies.LogsQuery]
 ) -> Response[schemas.MigrationLogs]:
     """ListMigrationTaskLogs: what has happened to a migration, newest first."""
     query = wanted.read()
@@ -133,7 +134,7 @@ async def stop_migration_task_sync(
 @post(_PROJECT + "/migration-task/batch-stop", status_code=200, opt=_CHANGE)
 @endpoint
 def batch_stop_migration_tasks(
-    request: Call, online_migrations: OnlineMigrations, body: Body[schemas.MigrationIds]
+    request: Call, online_migrations: OnlineMigrations, body: Body[bodies.MigrationIds]
 ) -> Response[schemas.BatchResults]:
     """BatchStopMigrationTasks: stops several migrations."""
     return responses.json(_each(request, online_migrations, body.read().migration_tasks, restart=False))
@@ -142,7 +143,7 @@ def batch_stop_migration_tasks(
 @post(_PROJECT + "/migration-tasks/batch-restart", status_code=200, opt=_CHANGE)
 @endpoint
 def batch_restart_online_migration_tasks(
-    request: Call, online_migrations: OnlineMigrations, body: Body[schemas.MigrationIds]
+    request: Call, online_migrations: OnlineMigrations, body: Body[bodies.MigrationIds]
 ) -> Response[schemas.BatchResults]:
     """BatchRestartOnlineMigrationTasks: starts migrations again that have failed or were stopped."""
     return responses.json(_each(request, online_migrations, body.read().migration_tasks, restart=True))
@@ -151,7 +152,7 @@ def batch_restart_online_migration_tasks(
 @put(_TASK, status_code=200, opt=_CHANGE)
 @endpoint
 def update_migration_task(
-    request: Call, online_migrations: OnlineMigrations, task_id: TaskId, body: Body[schemas.ResumeModeBody]
+    request: Call, online_migrations: OnlineMigrations, task_id: TaskId, body: Body[bodies.ResumeModeBody]
 ) -> Response[schemas.MigrationTask]:
     """UpdateMigrationTask: sets whether a migration waits for its source (`auto`) or fails."""
     mode = body.read().resume_mode
@@ -162,12 +163,13 @@ def update_migration_task(
 @delete(_PROJECT + "/migration-tasks/delete", status_code=200, opt=_CHANGE)
 @endpoint
 def delete_migration_task(
-    request: Call, online_migrations: OnlineMigrations, body: Body[schemas.DeletedIds]
-) -> Response[schemas.DeletedIds]:
+    request: Call, online_migrations: OnlineMigrations, body: Body[bodies.DeletedIds]
+) -> Response[bodies.DeletedIds]:
     """DeleteMigrationTask: deletes the records of migrations that have ended."""
     ids = [requests.task_id(text) for text in body.read().task_id_list]
+    name_subjects(request, ids)
     online_migrations.delete(requests.principal(request), list(dict.fromkeys(ids)))
-    return responses.json(schemas.DeletedIds(ids))
+    return responses.json(bodies.DeletedIds(ids))
 
 
 @post(_TASK + "/cut-over", status_code=200, opt=_CHANGE)
@@ -183,6 +185,7 @@ def _each(
     request: Call, online_migrations: OnlineMigrationService, ids: list[str], *, restart: bool
 ) -> schemas.BatchResults:
     principal = requests.principal(request)
+    name_subjects(request, ids)
     results = []
     for text in dict.fromkeys(ids):
         try:

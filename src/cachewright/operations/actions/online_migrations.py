@@ -11,7 +11,8 @@ from cachewright.operations.actions.action import NoArguments, action
 from cachewright.operations.context import OperationContext
 from cachewright.operations.online_migrations.copying import Copying, StreamInterrupted
 from cachewright.operations.online_migrations.following import detach, follow
-from cachewright.operations.online_migrations.run import MigrationRun, Shard, remove_gateways
+from cachewright.operations.online_migrations.removal import remove_gateways
+from cachewright.operations.online_migrations.run import MigrationRun, Shard
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 from cachewright.valkey.sources.gateway import GatewayState

@@ -9,7 +9,8 @@ import msgspec
 from cachewright.model.tasks import Task
 from cachewright.operations.online_migrations.copying import Copying, StreamInterrupted
 from cachewright.operations.online_migrations.lag import Lag, LagWatch
-from cachewright.operations.online_migrations.run import MigrationRun, Shard, record_of
+from cachewright.operations.online_migrations.records import record_of
+from cachewright.operations.online_migrations.run import MigrationRun, Shard
 from cachewright.tasks.operation import StepContext
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 from cachewright.valkey.sources import gateway as gateways

@@ -25,13 +25,9 @@ from cachewright.operations.actions.online_migrations import (
 )
 from cachewright.operations.context import OperationContext
 from cachewright.operations.online_migrations.following import INCREMENTAL
-from cachewright.operations.online_migrations.run import (
-    MigrationRun,
-    Shard,
-    change_record,
-    gateway_memory,
-    remove_gateways,
-)
+from cachewright.operations.online_migrations.records import change_record
+from cachewright.operations.online_migrations.removal import remove_gateways
+from cachewright.operations.online_migrations.run import MigrationRun, Shard, gateway_memory
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.store import online_migrations as store
 from cachewright.tasks.operation import ActionFailed

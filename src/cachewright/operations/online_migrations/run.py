@@ -14,6 +14,7 @@ from cachewright.model.instances import Instance
 from cachewright.model.online_migrations import LogLevel, MigrationEvent, OnlineMigration
 from cachewright.model.tasks import Task
 from cachewright.operations.context import OperationContext, best_view
+from cachewright.operations.online_migrations.records import record_of
 from cachewright.store import online_migrations as store
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.valkey.acl import derived_password
@@ -34,7 +35,6 @@ _SOURCE_SECONDS = 1.0
 """Pause between two requests to the source itself while its gateway has no link."""
 
 _COPY_SECONDS = 120.0
-_STOP_SECONDS = 10.0
 _SPARE_MEMORY = 256 * 1024 * 1024
 _LOG = "valkey.log"
 _ALL_SLOTS = ((0, SLOTS - 1),)
@@ -160,12 +160,13 @@ class MigrationRun:
 
     async def wait_for_source(self, step: StepContext, reason: SourceUnusable) -> None:
         """Wait a moment for a source that cannot be used now. Raises ActionFailed DCS.9020 if its owner does not want
-        that."""
+        that, who may have changed it meanwhile."""
+        self.migration = await record_of(self.context, self.task)
         if self.migration.resume_mode == "manual":
             raise ActionFailed(errors.SOURCE_UNUSABLE, reason.message, final=True) from reason
         await self.note("warning", reason.message)
         step.begin_wait(f"waiting for the source: {readable(reason.message)}", cause="the source")
-        await asyncio.sleep(_POLL_SECONDS)
+        await asyncio.sleep(_SOURCE_SECONDS)
 
     async def stream(self, step: StepContext, shard: Shard) -> Stream:
         """Return the open stream of a gateway. A new one has copied nothing. Raises ActionFailed, or one of NODE_GONE
@@ -264,49 +265,3 @@ def readable(words: str) -> str:
 def gateway_memory(used_memory: int) -> int:
     """Return the bytes of memory that the gateway of a primary with so much data may use."""
     return 2 * used_memory + _SPARE_MEMORY
-
-
-async def record_of(context: OperationContext, task: Task) -> OnlineMigration:
-    """Return the record of a migration. Raises ActionFailed DCS.9020 if it was deleted."""
-
-    def read() -> OnlineMigration | None:
-        with context.database.read() as connection:
-            return store.get(connection, task.project_id, str(task.params["migration_id"]))
-
-    found = await asyncio.to_thread(read)
-    if found is None:
-        raise ActionFailed(errors.SOURCE_UNUSABLE, "the record of the migration was deleted", final=True)
-    return found
-
-
-async def change_record(context: OperationContext, migration_id: str, **values: object) -> None:
-    """Store new values of columns of a migration."""
-
-    def write() -> None:
-        with context.database.write() as connection:
-            store.change(connection, migration_id, **values)
-
-    await asyncio.to_thread(write)
-
-
-async def remove_gateways(context: OperationContext, migration_id: str) -> None:
-    """Remove the gateways of a migration with their data."""
-    processes = context.host.gateways
-    for name in await processes.with_file(CONFIG):
-        if name.partition(".")[0] == migration_id:
-            context.streams.close(name)
-            await processes.remove(name, _STOP_SECONDS)
-
-
-async def remove_unused_gateways(context: OperationContext) -> None:
-    """Remove gateways of migrations that do not run: a deletion of their instance leaves them."""
-    found = {name.partition(".")[0] for name in await context.host.gateways.with_file(CONFIG)}
-    if not found:
-        return
-
-    def running() -> set[str]:
-        with context.database.read() as connection:
-            return store.running(connection)
-
-    for migration_id in found - await asyncio.to_thread(running):
-        await remove_gateways(context, migration_id)

@@ -16,18 +16,21 @@ from cachewright.valkey.sources.gateway import Gateway
 
 _ANSWER_SECONDS = 10.0
 _INVALIDATE = b"invalidate"
+MOST_BYTES = 128 * 1024 * 1024
+"""Limit of the names that wait to be copied. Beyond it, all keys are copied again, which needs no names."""
 
 
 class ChangedKeys:
     """Names of changed keys that are not copied yet, in the order of their first change.
 
     :ivar is_lost: the connection has ended, so that changes may be missing.
-    :ivar was_flushed: all keys were deleted or replaced since `forget_flush`.
+    :ivar was_flushed: all keys were deleted or replaced since `forget_flush`, or too many have changed.
     :ivar seen: number of changes that were reported, with repetitions.
     """
 
     def __init__(self) -> None:
         self._keys: dict[bytes, None] = {}
+        self._bytes = 0
         self._session: Session | None = None
         self.is_lost = False
         self.was_flushed = False
@@ -51,13 +54,19 @@ class ChangedKeys:
 
     def add(self, keys: Sequence[bytes]) -> None:
         """Add keys to copy, as if they had changed."""
-        self._keys.update(dict.fromkeys(keys))
+        for key in keys:
+            if key not in self._keys:
+                self._keys[key] = None
+                self._bytes += len(key)
+        if self._bytes > MOST_BYTES:
+            self._forget_keys()
 
     def take(self, most: int) -> list[bytes]:
         """Remove and return the first keys."""
         taken = [key for key, _ in zip(self._keys, range(most), strict=False)]
         for key in taken:
             del self._keys[key]
+            self._bytes -= len(key)
         return taken
 
     async def catch_up(self) -> None:
@@ -85,8 +94,12 @@ class ChangedKeys:
         if not message or message[0] != _INVALIDATE:
             return
         if message[1] is None:
-            self.was_flushed = True
-            self._keys.clear()
+            self._forget_keys()
             return
         self.seen += len(message[1])
         self.add(message[1])
+
+    def _forget_keys(self) -> None:
+        self.was_flushed = True
+        self._keys.clear()
+        self._bytes = 0

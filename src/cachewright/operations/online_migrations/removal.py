@@ -1,0 +1,32 @@
+"""Removal of gateways. Both functions ensure their result and may be repeated."""
+
+import asyncio
+
+from cachewright.hosts.host import CONFIG
+from cachewright.operations.context import OperationContext
+from cachewright.store import online_migrations as store
+
+_STOP_SECONDS = 10.0
+
+
+async def remove_gateways(context: OperationContext, migration_id: str) -> None:
+    """Remove the gateways of a migration with their data."""
+    processes = context.host.gateways
+    for name in await processes.with_file(CONFIG):
+        if name.partition(".")[0] == migration_id:
+            context.streams.close(name)
+            await processes.remove(name, _STOP_SECONDS)
+
+
+async def remove_unused_gateways(context: OperationContext) -> None:
+    """Remove gateways of migrations that do not run: a deletion of their instance leaves them."""
+    found = {name.partition(".")[0] for name in await context.host.gateways.with_file(CONFIG)}
+    if not found:
+        return
+
+    def running() -> set[str]:
+        with context.database.read() as connection:
+            return store.running(connection)
+
+    for migration_id in found - await asyncio.to_thread(running):
+        await remove_gateways(context, migration_id)
