@@ -55,5 +55,6 @@ def test_slots_are_divided_first_where_the_backup_has_none() -> None:
 
 
 def test_the_expected_size_is_the_share_of_the_slots() -> None:
-    assert expected_bytes((), content()) == 300 * MB
+    assert expected_bytes(None, content()) == 300 * MB
+    assert expected_bytes((), content()) == 1
     assert expected_bytes([(0, 8191)], content()) == 150 * MB

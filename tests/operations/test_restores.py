@@ -164,13 +164,16 @@ def test_a_restore_into_a_cluster_that_has_been_scaled(own_server: Server) -> No
     task_id = restore(client, instance_id, backup_id, remark="as before")
     assert show(client, instance_id).status == "RESTORING"
     assert refused(lambda: restore(client, instance_id, backup_id)) == (400, "DCS.4097")
+    interrupted = []
     for steps in (("Snapshot check.", "Backup download."), ("Node stop.", "Data load."), ("Replica synchronization.",)):
         until(partial(begun, client, instance_id, task_id, *steps), "the restore does not continue")
+        interrupted.append(newest_task(client, instance_id).status == "EXECUTING")
         own_server.kill()
         own_server.start()
         client = own_server.client()
     finished = ended(client, instance_id, task_id)
     assert finished.status == "SUCCESS", own_server.log()
+    assert any(interrupted)
     until(lambda: serves(client, instance_id), "the instance does not serve")
     assert content(cache(client, instance_id)) == before
     (record,) = client.list_restore_records(ListRestoreRecordsRequest(instance_id=instance_id)).restore_record_response
@@ -226,6 +229,13 @@ def test_a_restore_into_an_instance_with_sentinel(server: Server, client: Any) -
     target = created(client, 1, **HA)
     connected(client, target).set("own", "data")
 
+    cancelled = restore(client, target, backup_id)
+    until(lambda: begun(client, target, cancelled, "Node stop."), "the restore does not begin")
+    if server.call("POST", f"instances/{target}/tasks/{cancelled}/cancel")[0] == 200:  # before it is over
+        assert ended(client, target, cancelled).status == "FAILED"
+        assert show(client, target).status == "RUNNING"
+        until(lambda: answers(client, target), "the instance does not serve")
+        assert list(connected(client, target).scan_iter()) == [b"own"]
     assert ended(client, target, restore(client, target, backup_id)).status == "SUCCESS", server.log()
     until(lambda: answers(client, target), "the instance does not serve")
     caches = connected(client, target)

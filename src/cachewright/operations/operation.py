@@ -111,6 +111,10 @@ class Operation(Generic[RequestT, ParamsT]):
         """Whether a task can be paused or cancelled now. Pure."""
         return self.interruptible
 
+    def can_retry(self, task: Task) -> bool:
+        """Whether a failed task can be repeated. Pure."""
+        return True
+
     def is_typical(self, task: Task, control: Control) -> bool:
         """Whether a task that has succeeded shows how fast its rates are (`tasks.learning`). Pure."""
         return control.parallel is None and control.latency_ceiling_ms is None

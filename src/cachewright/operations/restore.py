@@ -6,7 +6,7 @@ while their ports are closed to clients, and serve it. Until that moment every f
 
 import asyncio
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -15,21 +15,17 @@ from cachewright import errors
 from cachewright.clock import now_ms
 from cachewright.errors import ApiError
 from cachewright.flavors import parse
+from cachewright.hosts.host import NodeStartFailed
 from cachewright.hosts.server_binary import version_key
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, SubStep, Task
-from cachewright.operations.actions.action import NodeArguments
 from cachewright.operations.actions.backup import BackupParams
 from cachewright.operations.actions.checks import CheckResources, check_resources
-from cachewright.operations.actions.node_status import NodeList, halt_node, resume_node, settle
-from cachewright.operations.actions.replicas import add_replica
+from cachewright.operations.actions.node_status import halt_node, settle
 from cachewright.operations.actions.restore import NodeData, former_folder, new_folder
 from cachewright.operations.actions.takeover import (
-    KeepBackup,
-    check_data,
     clear_data,
     clear_replica,
-    keep_backup,
     take_over,
 )
 from cachewright.operations.backup import BACKUP
@@ -50,26 +46,32 @@ from cachewright.operations.restore_steps import (
     DATA_LOAD,
     DATA_PREPARATION,
     REPLICA_SYNCHRONIZATION,
+    SAFETY_BACKUP,
     SECONDS_OF_BYTE,
+    STOP_SECONDS,
+    TAKEOVER,
     check_step,
     data_steps,
     delete_step,
     download_steps,
-    sync_step,
+    halt_step,
+    keep_step,
+    refill_steps,
+    takeover_steps,
 )
 from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, RESOURCE_CHECK
 from cachewright.placement import capacity
 from cachewright.placement.capacity import Request as RoomRequest
 from cachewright.store import backups
-from cachewright.tasks.operation import ActionFailed
-from cachewright.tasks.plan import SubStepSpec, build, effort
+from cachewright.tasks.operation import CANCELLED, ActionFailed
+from cachewright.tasks.plan import build, effort
 from cachewright.topologies import topology_of
 from cachewright.valkey.config import DATA_FOLDER
 from cachewright.valkey.topology import View, primaries
 
 _IDS = uuid.UUID("6f3b0a52-6d0a-5c2c-8f61-2a3f6f0f9b44")
-_STOP, _TAKEOVER = "Node stop.", "Takeover."
-_SECONDS, _STOP_SECONDS, _START_SECONDS, _SETTLE_SECONDS = 0.1, 1.0, 0.5, 0.5
+_STOP = "Node stop."
+_SECONDS = 0.1
 _END_SECONDS = 120.0
 
 
@@ -91,7 +93,7 @@ class Restore(Operation[RestoreRequest, RestoreParams]):
     name = "RESTORE"
     permission = "dcs:instance:restore"
     params = RestoreParams
-    outline = (PRE_CHECK, BACKUP_DOWNLOAD, DATA_PREPARATION, _STOP, DATA_LOAD, _TAKEOVER, POST_CHECK)
+    outline = (PRE_CHECK, BACKUP_DOWNLOAD, DATA_PREPARATION, _STOP, DATA_LOAD, TAKEOVER, POST_CHECK)
     busy = errors.INSTANCE_RESTORING
     needs_every_node = True
     status_while_running = "RESTORING"
@@ -110,7 +112,7 @@ class Restore(Operation[RestoreRequest, RestoreParams]):
         return Accepted(params)
 
     def expected_seconds(self, task: Task, nodes: Sequence[Node], dataset: int) -> float:
-        return _STOP_SECONDS * len(nodes) + self.params_of(task).backup_bytes * SECONDS_OF_BYTE
+        return STOP_SECONDS * len(nodes) + self.params_of(task).backup_bytes * SECONDS_OF_BYTE
 
     def required_room(self, nodes: Sequence[Node], params: RestoreParams, dataset: int | None) -> RoomRequest | None:
         size = capacity.size_of_nodes(nodes)
@@ -118,7 +120,11 @@ class Restore(Operation[RestoreRequest, RestoreParams]):
         return RoomRequest(size=size, held=size, disk=disk)
 
     def can_interrupt(self, task: Task) -> bool:
-        """Not once clients may have written to the new data."""
+        """False as soon as clients may have written to the new data."""
+        return not _is_taken_over(task)
+
+    def can_retry(self, task: Task) -> bool:
+        """Another restore would delete what clients have written since the takeover."""
         return not _is_taken_over(task)
 
     def requested(self, connection: sa.Connection, instance: Instance, request: RestoreRequest, task: Task) -> None:
@@ -137,12 +143,13 @@ class Restore(Operation[RestoreRequest, RestoreParams]):
             context, msgspec.structs.replace(task, params=msgspec.to_builtins(params))
         )
         needed = sum(sub_step.arguments["disk_bytes"] for sub_step in check.sub_steps)
-        keep = keep_backup.sub_step("Safety backup.", effort("backup", seconds=_SECONDS), KeepBackup(request.id))
-        first, *restoring = await self._plan(context, task, backup_disk=needed)
-        return (first, *backing_up, *build(task.run_id, {"Safety backup.": [keep]}), *restoring)
+        first, *restoring = await self._plan(context, task, backup_disk=needed, safety_backup_id=request.id)
+        return (first, *backing_up, *restoring)
 
-    async def _plan(self, context: OperationContext, task: Task, *, backup_disk: int = 0) -> tuple[Step, ...]:
-        """Return the steps after the backup of the present data, which needs `backup_disk` bytes of disk."""
+    async def _plan(
+        self, context: OperationContext, task: Task, *, backup_disk: int = 0, safety_backup_id: str | None = None
+    ) -> tuple[Step, ...]:
+        """Return the steps without those that make the safety backup, which needs `backup_disk` bytes of disk."""
         params = self.params_of(task)
         instance, nodes, views = await context.look(task)
         content = content_of(await RestoreFiles(context, task.id).manifest(params.backup_id))
@@ -172,11 +179,12 @@ class Restore(Operation[RestoreRequest, RestoreParams]):
                 ],
                 **download_steps(content, len(leads)),
                 DATA_PREPARATION: prepared[DATA_PREPARATION],
-                _STOP: [_halt(node, grace) for node in [*replicas, *(leads[shard] for shard in sorted(leads))]],
+                SAFETY_BACKUP: [keep_step(safety_backup_id)] if safety_backup_id else [],
+                _STOP: [halt_step(node, grace) for node in [*replicas, *(leads[shard] for shard in sorted(leads))]],
                 DATA_LOAD: prepared[DATA_LOAD],
-                _TAKEOVER: _takeover([node for node, _ in shares], hold),
+                TAKEOVER: takeover_steps([node for node, _ in shares], hold),
                 REPLICA_SYNCHRONIZATION: [
-                    sub_step for node in replicas for sub_step in _refill(node, sizes[node.shard])
+                    sub_step for node in replicas for sub_step in refill_steps(node, sizes[node.shard])
                 ],
                 POST_CHECK: [check_step()],
                 "Resource release.": [delete_step()],
@@ -185,27 +193,42 @@ class Restore(Operation[RestoreRequest, RestoreParams]):
 
     async def recover(self, context: OperationContext, task: Task) -> None:
         """Bring the former data back, unless clients may have written to the new data. Then replicas without that data
-        start empty."""
-        taken_over = _is_taken_over(task)
-        stopped = {node.id for node in await context.nodes(task.instance_id) if not node.should_run}
+        start empty. A node that has its data is supervised again, also if it does not start now."""
+        taken_over, halted = _is_taken_over(task), _nodes_of(task, halt_node.name)
+        await asyncio.to_thread(_give_backup_up, context, task)
+        failures = []
         for node in await context.nodes(task.instance_id):
-            if node.id in stopped and not taken_over:
-                await context.host.bring_back_folder(
-                    node.id, DATA_FOLDER, former=former_folder(task.id), grace_seconds=_END_SECONDS
-                )
-            elif node.id in stopped and node.id in _refilled(task):
-                await clear_data(context, task, node.id)
-        instance, nodes = await context.instance_and_nodes(task)
-        for node in nodes:
-            if node.id in stopped:
-                await context.host.write_files(node.id, await context.files(instance, node))
-                await context.host.start(node.id)
-                await context.change_node(node.id, should_run=True)
-        if stopped:
-            await settle(context, task, sorted(stopped), lambda done, of: None)
-        for node in nodes:
-            await context.host.delete_folders(node.id, new_folder(task.id), former_folder(task.id))
+            if node.id in halted and not node.should_run:
+                try:
+                    await self._bring_data(context, task, node, taken_over=taken_over)
+                except (TimeoutError, OSError, ActionFailed) as failure:
+                    failures.append(f"node {node.id}: {failure}")
+        for node in await context.nodes(task.instance_id):
+            await context.host.delete_folders(node.id, new_folder(task.id))
         await RestoreFiles(context, task.id).delete()
+        for node in await context.nodes(task.instance_id):
+            if node.id in halted and node.should_run:
+                try:
+                    await context.host.start(node.id)
+                except NodeStartFailed as failure:
+                    failures.append(f"node {node.id} does not start: {failure}")
+        if failures:
+            raise ActionFailed(errors.NODE_START_FAILED, "; ".join(failures))
+        if halted:
+            await settle(context, task, sorted(halted), lambda done, of: None)
+        for node in await context.nodes(task.instance_id):
+            await context.host.delete_folders(node.id, former_folder(task.id))
+
+    async def _bring_data(self, context: OperationContext, task: Task, node: Node, *, taken_over: bool) -> None:
+        """Ensure that a stopped node has the right data, and record that it should run."""
+        if not taken_over:
+            await context.host.bring_back_folder(
+                node.id, DATA_FOLDER, former=former_folder(task.id), grace_seconds=_END_SECONDS
+            )
+        elif node.id in _nodes_of(task, clear_replica.name, begun=False):
+            await clear_data(context, task, node.id)
+        await context.host.write_files(node.id, await context.files(await context.instance(task), node))
+        await context.change_node(node.id, should_run=True)
 
 
 def _safety_request(instance: Instance, task: Task) -> BackupRequest:
@@ -226,44 +249,32 @@ def _ensure_recorded(context: OperationContext, instance: Instance, task: Task) 
     return request
 
 
+def _give_backup_up(context: OperationContext, task: Task) -> None:
+    """Let an unfinished safety backup be deleted: another attempt makes another one."""
+    with context.database.write() as connection:
+        for found in backups.of_instance(connection, task.instance_id):
+            if found.task_id == task.id and found.state == "pending":
+                backups.change(connection, found.id, state="failed")
+
+
 def _data(node: Node, view: View, backup_id: str, *, is_cluster: bool) -> NodeData:
     """Return the data of a primary: that of the slots which it owns now."""
-    slots = view.members[node.id].slots if is_cluster else ()
-    return NodeData(backup_id=backup_id, node_id=node.id, slots=tuple((part.first, part.last) for part in slots))
-
-
-def _halt(node: Node, grace: Mapping[str, float]) -> SubStepSpec:
-    """Replicas of a shard stop before its primary, which then has all acknowledged writes."""
-    drained = grace.get(node.id, 0.0)
-    work = effort(f"shard {node.shard}", seconds=_STOP_SECONDS + drained, fixed=drained)
-    return halt_node.sub_step(f"Node stop. Shard {node.shard}", work, NodeArguments(node.id))
-
-
-def _takeover(leads: Sequence[Node], hold: float) -> list[SubStepSpec]:
-    ids = NodeList(tuple(node.id for node in leads))
-    check = effort("instance", unit="nodes", total=len(leads), seconds=_SETTLE_SECONDS + hold, fixed=hold)
-    begin = effort("instance", unit="nodes", total=len(leads), seconds=_SETTLE_SECONDS)
-    return [check_data.sub_step("Data check.", check, ids), take_over.sub_step(_TAKEOVER, begin, ids)]
-
-
-def _refill(node: Node, size: int) -> list[SubStepSpec]:
-    """Return the sub-steps in which a replica starts without data and gets that of its primary."""
-    lane, arguments = f"shard {node.shard}", NodeArguments(node.id)
-    return [
-        clear_replica.sub_step(f"Former data. Shard {node.shard}", effort(lane, seconds=_SECONDS), arguments),
-        resume_node.sub_step(f"Node start. Shard {node.shard}", effort(lane, seconds=_START_SECONDS), arguments),
-        sync_step(add_replica, node, size),
-    ]
+    owned = tuple((part.first, part.last) for part in view.members[node.id].slots)
+    return NodeData(backup_id=backup_id, node_id=node.id, slots=owned if is_cluster else None)
 
 
 def _is_taken_over(task: Task) -> bool:
-    """Whether `take_over` has begun."""
-    return any(sub_step.action == take_over.name and sub_step.begin_time is not None for sub_step in _sub_steps(task))
+    """Whether `take_over` has begun, and was not cancelled before it did anything."""
+    return any(
+        sub_step.action == take_over.name and sub_step.begin_time is not None and sub_step.error_code != CANCELLED
+        for sub_step in _sub_steps(task)
+    )
 
 
-def _refilled(task: Task) -> set[str]:
-    """Return the ids of the nodes that get the new data from their primaries."""
-    return {sub_step.arguments["node_id"] for sub_step in _sub_steps(task) if sub_step.action == clear_replica.name}
+def _nodes_of(task: Task, action: str, *, begun: bool = True) -> set[str]:
+    """Return the ids of the nodes of all sub-steps with this action, or of those that have begun."""
+    found = (sub_step for sub_step in _sub_steps(task) if sub_step.action == action)
+    return {sub_step.arguments["node_id"] for sub_step in found if not begun or sub_step.begin_time is not None}
 
 
 def _sub_steps(task: Task) -> Iterator[SubStep]:

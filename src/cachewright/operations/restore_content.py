@@ -82,9 +82,9 @@ def _refused(reason: str) -> ApiError:
     return ApiError(errors.INVALID_PARAMETER, parameter="backup_id", reason=reason)
 
 
-def expected_bytes(slots: Sequence[tuple[int, int]], content: BackupContent) -> int:
-    """Return the expected bytes of the snapshot of these slots; without slots, of all."""
-    if not slots:
+def expected_bytes(slots: Sequence[tuple[int, int]] | None, content: BackupContent) -> int:
+    """Return the expected bytes of the snapshot of these slots, or of all with None."""
+    if slots is None:
         return max(content.size, 1)
     share = sum(last - first + 1 for first, last in slots) / SLOTS
     return max(int(content.size * share), 1)

@@ -79,25 +79,26 @@ class RestoreFiles:
             raise ActionFailed(errors.BACKUP_DAMAGED, "the keys of the snapshot were not divided by slots", True)
         await asyncio.to_thread(_store, self._index(_ORDERED), ordered)
 
-    async def cut(self, manifest: Manifest, slots: Sequence[SlotRange]) -> Cut:
-        """Return the snapshot of the keys in these slots; without slots, that of all keys."""
+    async def cut(self, slots: Sequence[SlotRange] | None) -> Cut:
+        """Return the snapshot of the keys in these slots, or of all keys with None. The storage of the backup is not
+        needed any more."""
 
         def read() -> Cut:
-            names = self._names(manifest)
+            names = self._names()
             indexes = [self._read_index(name) for name in names]
-            if not slots and len(indexes) == 1:
+            if slots is None and len(indexes) == 1:
                 return rdb_cut.whole(indexes[0], self._snapshot(names[0]).stat().st_size)
-            return rdb_cut.cut(indexes, slots or (rdb_cut.ALL_SLOTS,))
+            return rdb_cut.cut(indexes, (rdb_cut.ALL_SLOTS,) if slots is None else slots)
 
         with _failures():
             return await asyncio.to_thread(read)
 
-    def parts(self, manifest: Manifest, planned: Cut, progress: Callable[[int], None]) -> Iterator[bytes]:
+    def parts(self, planned: Cut, progress: Callable[[int], None]) -> Iterator[bytes]:
         """Yield the bytes of a new snapshot. Blocks. `progress` is called with the bytes so far."""
         done = 0
         pieces: Iterator[bytes]
         with ExitStack() as stack:
-            files = [stack.enter_context(self._snapshot(name).open("rb")) for name in self._names(manifest)]
+            files = [stack.enter_context(self._snapshot(name).open("rb")) for name in self._names()]
             for piece in planned.pieces:
                 if isinstance(piece, Part):
                     file = files[piece.source]
@@ -121,9 +122,11 @@ class RestoreFiles:
             checked = await rdb_check.check(self._context.settings.valkey_binary, snapshot, progress)
             return await asyncio.to_thread(_parsed, checked.report, snapshot)
 
-    def _names(self, manifest: Manifest) -> list[str]:
-        """Return the names of the snapshots that contain the backup."""
-        return [_ORDERED] if self._index(_ORDERED).exists() else [_name(shard) for shard in manifest.shards]
+    def _names(self) -> list[str]:
+        """Return the names of the snapshots that contain the backup, always in the same order."""
+        if self._index(_ORDERED).exists():
+            return [_ORDERED]
+        return sorted(path.stem for path in self._folder.glob("*.index"))
 
     def _read_index(self, name: str) -> RdbIndex:
         return msgspec.json.decode(self._index(name).read_bytes(), type=RdbIndex)
@@ -173,6 +176,8 @@ def _failures() -> Iterator[None]:
         raise ActionFailed(errors.BACKUP_STORAGE_FAILED, str(failure)) from failure
     except (BackupDamaged, DamagedSnapshot, UnreadableSnapshot) as failure:
         raise ActionFailed(errors.BACKUP_DAMAGED, str(failure), True) from failure
+    except FileNotFoundError as error:
+        raise ActionFailed(errors.BACKUP_DAMAGED, "the files of the restore are gone; retry the task", True) from error
     except OSError as error:
         message = f"the backup cannot be stored on the disk of the server: {error.strerror}"
         raise ActionFailed(errors.NOT_ENOUGH_DISK, message) from error

@@ -1,11 +1,12 @@
 """The sub-steps with which nodes get the data of a backup. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from cachewright.model.instances import Node
 from cachewright.operations.actions.action import Action, NoArguments, NodeArguments
 from cachewright.operations.actions.checks import CheckStatus, check_status
 from cachewright.operations.actions.cluster import FormCluster, JoinCluster, form_cluster, join_cluster
+from cachewright.operations.actions.node_status import NodeList, halt_node, resume_node
 from cachewright.operations.actions.replicas import add_replica
 from cachewright.operations.actions.restore import (
     FetchSnapshot,
@@ -17,7 +18,14 @@ from cachewright.operations.actions.restore import (
     make_data,
     order_snapshot,
 )
-from cachewright.operations.actions.takeover import copy_data
+from cachewright.operations.actions.takeover import (
+    KeepBackup,
+    check_data,
+    clear_replica,
+    copy_data,
+    keep_backup,
+    take_over,
+)
 from cachewright.operations.restore_content import BackupContent, expected_bytes, needs_slot_order
 from cachewright.operations.step_names import POST_CHECK, STATUS_CHECK
 from cachewright.tasks.plan import SubStepSpec, effort
@@ -28,6 +36,7 @@ BACKUP_DOWNLOAD = "Backup download."
 DATA_PREPARATION = "Data preparation."
 DATA_LOAD = "Data load."
 REPLICA_SYNCHRONIZATION = "Replica synchronization."
+SAFETY_BACKUP, TAKEOVER = "Safety backup.", "Takeover."
 
 _FETCH_SECONDS_A_BYTE = 18e-9  # before the first restore, as the others
 _MAKE_SECONDS_A_BYTE = 4e-9
@@ -36,6 +45,8 @@ _ORDER_SECONDS_A_BYTE = 25e-9
 _SYNC_SECONDS, _SYNC_SECONDS_A_BYTE = 0.6, 12e-9
 _FORM_SECONDS, _FORM_SECONDS_A_NODE = 0.2, 0.06
 _CHECK_SECONDS = 0.05
+STOP_SECONDS = 1.0
+_START_SECONDS, _SETTLE_SECONDS = 0.5, 0.5
 SECONDS_OF_BYTE = _FETCH_SECONDS_A_BYTE + _MAKE_SECONDS_A_BYTE + _LOAD_SECONDS_A_BYTE
 """Expected duration for each byte of a backup, before there is a plan."""
 
@@ -140,7 +151,7 @@ def _founding(node: Node, primaries: Sequence[Node], content: BackupContent) -> 
     return NodeData(
         backup_id=content.backup_id,
         node_id=node.id,
-        slots=((slots.first, slots.last),) if len(primaries) > 1 else (),
+        slots=((slots.first, slots.last),) if len(primaries) > 1 else None,
         founding=True,
     )
 
@@ -155,3 +166,33 @@ def _form(primaries: Sequence[Node]) -> SubStepSpec:
 def _join(nodes: Sequence[Node], replicas: Sequence[Node]) -> SubStepSpec:
     work = effort("join", unit="nodes", total=len(nodes), seconds=_FORM_SECONDS + _FORM_SECONDS_A_NODE * len(nodes))
     return join_cluster.sub_step("Cluster join.", work, JoinCluster(tuple(node.id for node in replicas)))
+
+
+def keep_step(backup_id: str) -> SubStepSpec:
+    """The safety backup counts as one only now: it is the last good backup then, and retention may delete the one that
+    is restored, which is not needed any more."""
+    return keep_backup.sub_step(SAFETY_BACKUP, effort("backup", seconds=_CHECK_SECONDS), KeepBackup(backup_id))
+
+
+def halt_step(node: Node, grace: Mapping[str, float]) -> SubStepSpec:
+    """Replicas of a shard stop before its primary, which then has all acknowledged writes."""
+    drained = grace.get(node.id, 0.0)
+    work = effort(f"shard {node.shard}", seconds=STOP_SECONDS + drained, fixed=drained)
+    return halt_node.sub_step(f"Node stop. Shard {node.shard}", work, NodeArguments(node.id))
+
+
+def takeover_steps(leads: Sequence[Node], hold: float) -> list[SubStepSpec]:
+    ids = NodeList(tuple(node.id for node in leads))
+    check = effort("instance", unit="nodes", total=len(leads), seconds=_SETTLE_SECONDS + hold, fixed=hold)
+    begin = effort("instance", unit="nodes", total=len(leads), seconds=_SETTLE_SECONDS)
+    return [check_data.sub_step("Data check.", check, ids), take_over.sub_step(TAKEOVER, begin, ids)]
+
+
+def refill_steps(node: Node, size: int) -> list[SubStepSpec]:
+    """Return the sub-steps in which a replica starts without data and gets that of its primary."""
+    lane, arguments = f"shard {node.shard}", NodeArguments(node.id)
+    return [
+        clear_replica.sub_step(f"Former data. Shard {node.shard}", effort(lane, seconds=_CHECK_SECONDS), arguments),
+        resume_node.sub_step(f"Node start. Shard {node.shard}", effort(lane, seconds=_START_SECONDS), arguments),
+        sync_step(add_replica, node, size),
+    ]

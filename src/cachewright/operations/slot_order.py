@@ -84,6 +84,7 @@ class SlotOrder:
             else:
                 if said.get("rdb_last_bgsave_status") == "err":
                     message = "the temporary node cannot write the snapshot: is the disk of the server full?"
+                    await self.end()
                     raise ActionFailed(errors.NOT_ENOUGH_DISK, message)
                 if condition(said):
                     return said

@@ -177,14 +177,14 @@ class TaskService(msgspec.Struct, frozen=True):
     def retry(self, principal: Principal, instance_id: str, task_id: str) -> Task:
         """Resume a failed task. Finished work is kept, the rest is planned again with the same mode.
 
-        Raises ApiError DCS.4957 if the task has not failed; DCS.4036, DCS.4039 or DCS.9007 if resources or quotas are
-        insufficient; or busy."""
+        Raises ApiError DCS.4957 if the task has not failed or cannot be repeated; DCS.4036, DCS.4039 or DCS.9007 if
+        resources or quotas are insufficient; or busy."""
         limits = node_placement.limits(self.context.host, self.context.settings)
         with self.context.database.write() as connection:
             task = task_of(connection, principal.project_id, instance_id, task_id)
             instance = instance_of(connection, principal.project_id, instance_id)
             operation = OPERATIONS[task.kind]
-            if task.status != "FAILED":
+            if task.status != "FAILED" or not operation.can_retry(task):
                 raise ApiError(errors.TASK_STATE_CONFLICT)
             acceptance.require_retriable(operation, instance)
             acceptance.require_none_scheduled(operation, tasks.unfinished_of(connection, instance_id))

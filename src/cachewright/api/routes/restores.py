@@ -18,7 +18,7 @@ async def restore_instance(
     request: Call, restores: Restores, instance_id: InstanceId, body: Body[schemas.RestoreBody]
 ) -> Response[schemas.RestoredInstance]:
     """RestoreInstance: starts a background task that replaces the data of an instance by that of a backup, which may be
-    of another instance, of any type and size."""
+    of another instance, of any type and number of shards."""
     wanted = body.read()
     require_line("remark", wanted.remark)
     record = await restores.restore(

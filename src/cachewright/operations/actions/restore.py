@@ -2,12 +2,12 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Mapping
 
 import msgspec
 
 from cachewright import errors
-from cachewright.backups.manifest import Manifest
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
 from cachewright.operations.actions.action import NoArguments, action
@@ -38,19 +38,19 @@ class OrderSnapshot(msgspec.Struct, frozen=True):
 
 
 class NodeData(msgspec.Struct, frozen=True, kw_only=True):
-    """The data of a node: the keys that a backup has in these ranges of slots; without ranges, all its keys.
+    """The data of a node: the keys that a backup has in these ranges of slots; None for all its keys.
 
     :ivar founding: the node is one of those that a new instance begins with.
     """
 
     backup_id: str
     node_id: str
-    slots: tuple[tuple[int, int], ...] = ()
+    slots: tuple[tuple[int, int], ...] | None = None
     founding: bool = False
 
     @property
-    def ranges(self) -> list[SlotRange]:
-        return [SlotRange(first, last) for first, last in self.slots]
+    def ranges(self) -> list[SlotRange] | None:
+        return None if self.slots is None else [SlotRange(first, last) for first, last in self.slots]
 
 
 def new_folder(task_id: str) -> str:
@@ -104,12 +104,11 @@ async def make_data(context: OperationContext, step: StepContext, arguments: Nod
     if await context.host.has_file(node.id, folder):
         return
     files = RestoreFiles(context, step.task.id)
-    manifest = await files.manifest(arguments.backup_id)
-    planned = await files.cut(manifest, arguments.ranges)
+    planned = await files.cut(arguments.ranges)
     if planned.size > node.maxmemory:
         message = f"node {node.id} would get {planned.size} bytes of the backup, its memory is {node.maxmemory}"
         raise ActionFailed(errors.SHARDS_TOO_FULL, message, True)
-    await _Writing(context, step, node, planned).write(files, manifest)
+    await _Writing(context, step, node, planned).write(files)
 
 
 class _Writing:
@@ -123,10 +122,10 @@ class _Writing:
         self._written = 0
         self._stopped = threading.Event()
 
-    async def write(self, files: RestoreFiles, manifest: Manifest) -> None:
+    async def write(self, files: RestoreFiles) -> None:
         """Write the folder. When the attempt is interrupted, the thread ends before this returns: the next attempt
         writes the same files."""
-        content = data_files(files.parts(manifest, self._planned, self._count))
+        content = data_files(files.parts(self._planned, self._count))
         folder = new_folder(self._step.task.id)
         writing = asyncio.create_task(self._context.host.write_folder(self._node.id, folder, content))
         try:
@@ -135,7 +134,7 @@ class _Writing:
                 await asyncio.wait([writing], timeout=_POLL_SECONDS)
         finally:
             self._stopped.set()
-            await asyncio.wait([writing])
+            await asyncio.gather(writing, return_exceptions=True)
         try:
             await writing
         except OSError as error:
@@ -170,18 +169,23 @@ async def load_data(context: OperationContext, step: StepContext, arguments: Nod
     instance, node = await launch(context, step, start, closed=not arguments.founding)
     said = await _loaded(context, step, instance, node)
     node = await wait_until_answering(context, instance, node)
-    files = RestoreFiles(context, task.id)
-    planned = await files.cut(await files.manifest(arguments.backup_id), arguments.ranges)
-    for failure in _failures(node, said, planned):
-        raise failure
+    planned = await RestoreFiles(context, task.id).cut(arguments.ranges)
+    found = int(said["rdb_last_load_keys_loaded"]) + int(said["rdb_last_load_keys_expired"])
+    if found != planned.keys:
+        message = f"node {node.id} has loaded {found} keys, the backup has {planned.keys} for it"
+        raise ActionFailed(errors.BACKUP_DAMAGED, message, True)
+    _require_memory(node, said)
     await take_slots(context, instance, node, start)
 
 
 async def _loaded(context: OperationContext, step: StepContext, instance: Instance, node: Node) -> Mapping[str, str]:
     """Return what the node says about its memory and its files when it has loaded its data."""
     access = context.access(instance)
+    seen, moved_at = 0, time.monotonic()
     while True:
         step.raise_if_cancelled()
+        if time.monotonic() - moved_at > step.policy.stalled:
+            raise ActionFailed(errors.SUB_STEP_TIMEOUT, f"node {node.id} makes no progress while it loads its data")
         node = await context.started_with_socket(node)
         try:
             said = await info(node, access, ("persistence", "memory"), ANSWER_SECONDS)
@@ -192,22 +196,21 @@ async def _loaded(context: OperationContext, step: StepContext, instance: Instan
         else:
             if said["loading"] == "0":
                 return said
+            _require_memory(node, said)
             loaded, whole = int(said["loading_loaded_bytes"]), max(int(said["loading_total_bytes"]), 1)
             done = min(loaded / whole, 1.0) * step.sub_step.work.total
+            if loaded > seen:
+                seen, moved_at = loaded, time.monotonic()
             step.measure(done=done, detail=node_detail(node, {"loaded_bytes": loaded, "of_bytes": whole}))
         await asyncio.sleep(_POLL_SECONDS)
 
 
-def _failures(node: Node, said: Mapping[str, str], planned: Cut) -> Iterator[ActionFailed]:
-    """Yield the failures of a node that has loaded its data. All are final."""
-    found = int(said["rdb_last_load_keys_loaded"]) + int(said["rdb_last_load_keys_expired"])
-    if found != planned.keys:
-        message = f"node {node.id} has loaded {found} keys, the backup has {planned.keys} for it"
-        yield ActionFailed(errors.BACKUP_DAMAGED, message, True)
+def _require_memory(node: Node, said: Mapping[str, str]) -> None:
+    """ActionFailed DCS.9008 if the node holds more than its memory limit, which Valkey does not enforce at a load."""
     used = int(said["used_memory"])
     if used > node.maxmemory:
         message = f"node {node.id} holds {used} bytes with the data of the backup, its memory is {node.maxmemory}"
-        yield ActionFailed(errors.SHARDS_TOO_FULL, message, True)
+        raise ActionFailed(errors.SHARDS_TOO_FULL, message, True)
 
 
 @action("delete restore files", NoArguments, timeout=600, attempts=4)

@@ -9,6 +9,7 @@ from cachewright.model.tasks import Task
 from cachewright.operations.actions.action import NodeArguments, action
 from cachewright.operations.actions.cluster import is_settled
 from cachewright.operations.actions.node_status import NodeList, settle
+from cachewright.operations.actions.nodes import StartNode, launch
 from cachewright.operations.actions.replicas import Synchronization
 from cachewright.operations.actions.restore import exchange_data, former_folder, new_folder
 from cachewright.operations.context import OperationContext
@@ -39,14 +40,18 @@ async def keep_backup(context: OperationContext, step: StepContext, arguments: K
     step.measure(detail=f"{{backup_id:{arguments.backup_id}}}")
 
 
-@action("check data", NodeList, timeout=600, attempts=2, cancelling=5)
+@action("check data", NodeList, timeout=120, attempts=3, cancelling=5)
 async def check_data(context: OperationContext, step: StepContext, arguments: NodeList) -> None:
-    """Wait until primaries with new data make a whole instance. Their ports stay closed to clients."""
+    """Wait until primaries with new data make a whole instance. Their ports stay closed to clients. One that has died
+    is started again: the supervisor does not know it."""
     instance, nodes = await context.instance_and_nodes(step.task)
     topology, access = topology_of(instance.spec_code), context.access(instance)
     started = [node for node in nodes if node.id in arguments.node_ids]
     while True:
         step.raise_if_cancelled()
+        for node in started:
+            if await context.host.process(node.id) is None:
+                await launch(context, step, StartNode(node.id, founding=False), closed=True)
         settled = sum(await asyncio.gather(*(is_settled(topology, node, started, access) for node in started)))
         step.measure(done=settled, detail=f"{{nodes_ready:{settled}/{len(started)}}}")
         if settled == len(started):
@@ -58,6 +63,7 @@ async def check_data(context: OperationContext, step: StepContext, arguments: No
 async def take_over(context: OperationContext, step: StepContext, arguments: NodeList) -> None:
     """Let clients use the primaries with their new data. From here on the former data does not come back: clients may
     have written."""
+    step.raise_if_cancelled()  # before it begins; from now on no cancellation is accepted
     instance, nodes = await context.instance_and_nodes(step.task)
     for node in nodes:
         if node.id in arguments.node_ids:

@@ -20,7 +20,7 @@ export async function restore(state, started) {
   const safety = h("input", { type: "checkbox", checked: true });
   const name = h("input", { required: true, autocomplete: "off", "aria-label": "Name of the instance" });
   const text = "This replaces all keys of the instance by those of a backup. Its password, accounts, parameters and size stay. "
-    + "Clients cannot use the instance while its nodes load the data: for about 3 seconds, and a second for each 150 MB of a shard. "
+    + "Clients cannot use the instance while its nodes load the data: for about 3 seconds, and one second more for each 150 MB of the largest shard. "
     + "Until then it serves its present data, and a failure changes nothing. Type its name to confirm.";
   dialog(`Restore ${state.name}`, [h("p", {}, text), field("Backup", backup),
     field("Back up the present data first", safety), name], "Restore", async () => {
