@@ -1,5 +1,6 @@
 """TLS between the nodes of an instance: certificates, configuration, and clusters of a server that has TLS."""
 
+import asyncio
 import io
 import socket
 import ssl
@@ -19,9 +20,12 @@ import sqlalchemy as sa
 from valkey.cluster import ValkeyCluster
 
 from cachewright.config import Settings
+from cachewright.heartbeats import LoopHeartbeats
 from cachewright.hosts.local import LocalHost
 from cachewright.hosts.server_binary import has_tls
 from cachewright.model.instances import Instance, Node
+from cachewright.monitoring.incidents import Incidents
+from cachewright.monitoring.proxy_watch import ProxyWatch
 from cachewright.operations.client_certificates import is_due, issue
 from cachewright.operations.context import OperationContext
 from cachewright.services.instance_queries import count_by_tls
@@ -180,6 +184,28 @@ def test_certificates_of_clients_are_renewed_in_the_maintenance_window(days: int
     now = (end // DAY + days) * DAY + hour * HOUR
     assert is_due(instance, now) is due
     assert not is_due(msgspec.structs.replace(instance, server_certificate=None), now)
+
+
+async def test_a_certificate_that_ends_soon_is_renewed(site: OperationContext) -> None:
+    ending = server_certificate(new_authority("former"), "127.0.0.1", in_days(-800))
+    instance = an_instance(spec_code="redis.single.xu1.large.1", server_certificate=ending)
+    with site.database.write() as connection:
+        instances.add(connection, instance)
+        instances.add_nodes(connection, [PLAIN])
+
+    def present() -> str | None:
+        with site.database.read() as connection:
+            found = instances.find(connection, "i")
+        return found and found.server_certificate
+
+    beats = LoopHeartbeats()
+    watch = asyncio.create_task(ProxyWatch(site, Incidents(site.database, beats), beats).run())
+    while present() == ending and not watch.done():
+        await asyncio.sleep(0.01)
+    watch.cancel()
+    renewed = present()
+    assert renewed
+    assert expires_at(renewed) > in_days(800)
 
 
 def test_only_nodes_with_a_tls_port_are_configured_for_it() -> None:

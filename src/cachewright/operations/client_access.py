@@ -155,6 +155,7 @@ class SwitchTls(_AddressChange[TlsRequest, TlsParams]):
                 await return_nodes(context, instance, nodes, client_tls=before)
             except NodeStartFailed as failure:
                 raise ActionFailed(errors.NODE_START_FAILED, f"a node does not start again: {failure}") from failure
+        await _complete_move(context, instance, nodes)
         with suppress(NodeStartFailed):
             await proxies.ensure(context, instance, nodes)
 
@@ -189,6 +190,16 @@ class ChangeWhitelist(_AddressChange[WhitelistRequest, WhitelistParams]):
                 _turn_off_unless_enforced(connection, task.instance_id)
 
         await asyncio.to_thread(write)
+        await _complete_move(context, *await context.instance_and_nodes(task))
+
+
+async def _complete_move(context: OperationContext, instance: Instance, nodes: Sequence[Node]) -> None:
+    """Let the node of a single instance that has a proxy start at its recorded address, also if `move port` has failed
+    in between."""
+    topology = topology_of(instance.spec_code)
+    if not (topology.is_cluster or topology.has_sentinel) and has_proxy(instance, nodes):
+        for node in nodes:
+            await context.host.write_files(node.id, await context.files(instance, node))
 
 
 def tls_obstacle(instance: Instance, nodes: Sequence[Node], *, has_haproxy: bool) -> str | None:
