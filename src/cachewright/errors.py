@@ -361,7 +361,7 @@ _ROWS = (
     ErrorRow(BACKUP_STORAGE_FAILED, 503, "The storage of backups does not answer or refuses: {reason}",
         "Check the storage (cachewright doctor), then retry the task or the request."),
     ErrorRow(BACKUP_DAMAGED, 500, "The backup is damaged: {reason}",
-        "Verify it (cachewright backups verify), and use or make another one."),
+        "Verify it with cachewright backups verify. Use another backup, or make a new one."),
 )  # fmt: skip
 ERRORS = {row.code: row for row in _ROWS}
 

@@ -78,7 +78,7 @@ def small_objects(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("size", [1, CHUNK - 1, CHUNK, 2 * CHUNK, 2 * CHUNK + 1, 5 * CHUNK + 7])
 async def test_a_file_is_read_as_it_was_stored(tmp_path: Path, size: int) -> None:
-    storage = Storage.open(f"file://{tmp_path}/backups")
+    storage = Storage.open(f"file://{tmp_path}/backups", create=True)
     content = os.urandom(size)
     manifest = await stored(storage, tmp_path, content)
     found = await read_manifest(storage, CIPHER, BACKUP)
@@ -93,7 +93,7 @@ async def test_a_file_is_read_as_it_was_stored(tmp_path: Path, size: int) -> Non
 
 
 async def test_nothing_secret_or_readable_is_in_the_storage(tmp_path: Path) -> None:
-    storage = Storage.open(f"file://{tmp_path}/backups")
+    storage = Storage.open(f"file://{tmp_path}/backups", create=True)
     await stored(storage, tmp_path, b"a value that a client has stored" * 10)
     for path in (tmp_path / "backups").rglob("*"):
         content = path.read_bytes() if path.is_file() else b""
@@ -102,7 +102,7 @@ async def test_nothing_secret_or_readable_is_in_the_storage(tmp_path: Path) -> N
 
 
 async def test_a_file_that_was_changed_is_not_read(tmp_path: Path) -> None:
-    storage = Storage.open(f"file://{tmp_path}/backups")
+    storage = Storage.open(f"file://{tmp_path}/backups", create=True)
     manifest = await stored(storage, tmp_path, os.urandom(5 * CHUNK))
     names = [object_name(manifest.folder, 0, place) for place in range(3)]
     whole = [await storage.get(name) or b"" for name in names]
@@ -130,7 +130,7 @@ async def test_a_file_that_was_changed_is_not_read(tmp_path: Path) -> None:
 
 
 async def test_a_manifest_is_bound_to_its_backup_and_to_the_key_of_the_server(tmp_path: Path) -> None:
-    storage = Storage.open(f"file://{tmp_path}/backups")
+    storage = Storage.open(f"file://{tmp_path}/backups", create=True)
     manifest = await stored(storage, tmp_path, b"content")
     content = await storage.get(manifest_name(BACKUP)) or b""
     await storage.put(manifest_name("other"), content)
@@ -148,7 +148,7 @@ async def test_a_manifest_is_bound_to_its_backup_and_to_the_key_of_the_server(tm
 
 
 async def test_an_interrupted_upload_is_completed_and_a_manifest_is_never_replaced(tmp_path: Path) -> None:
-    storage = Storage.open(f"file://{tmp_path}/backups")
+    storage = Storage.open(f"file://{tmp_path}/backups", create=True)
     content = os.urandom(3 * CHUNK)
     source = tmp_path / "source.rdb"
     source.write_bytes(content)
@@ -170,7 +170,7 @@ async def test_an_interrupted_upload_is_completed_and_a_manifest_is_never_replac
 
 
 async def test_a_removed_backup_leaves_nothing(tmp_path: Path) -> None:
-    storage = Storage.open(f"file://{tmp_path}/backups")
+    storage = Storage.open(f"file://{tmp_path}/backups", create=True)
     await stored(storage, tmp_path, b"content")
     (tmp_path / "backups" / BACKUP / "first" / "shard-0" / "000001#1").write_bytes(b"what a killed process leaves")
     await storage.remove(BACKUP)
@@ -184,7 +184,10 @@ async def test_a_storage_that_is_away_is_an_error_with_its_name(tmp_path: Path) 
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(StorageFailed, match=f"file://{tmp_path}/file"):
         Storage.open(f"file://{tmp_path}/file")
-    storage = Storage.open(f"file://{tmp_path}/backups")
+    with pytest.raises(StorageFailed, match="does not exist"):
+        Storage.open(f"file://{tmp_path}/absent")
+    assert not (tmp_path / "absent").exists()
+    storage = Storage.open(f"file://{tmp_path}/backups", create=True)
     (tmp_path / "backups").rmdir()
     (tmp_path / "backups").write_text("not a folder any more")
     with pytest.raises(StorageFailed):
@@ -194,11 +197,31 @@ async def test_a_storage_that_is_away_is_an_error_with_its_name(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "url", ["", "/srv", "file:srv", "file://host/srv", "http://host/x", "s3://", "s3://key:secret@bucket", "s3://b?x=1"]
+    "url",
+    [
+        "",
+        "/srv",
+        "file:srv",
+        "file://host/srv",
+        "http://host/x",
+        "s3://",
+        "s3://key:secret@bucket",
+        "s3://b?x=1",
+        "file:///",
+    ],
 )
 def test_a_url_that_is_no_storage_is_refused(url: str) -> None:
-    with pytest.raises(ValueError, match="not a URL"):
+    with pytest.raises(ValueError, match="not a URL") as refused:
         parse_storage_url(url)
+    assert "secret" not in str(refused.value)
+
+
+async def test_a_storage_without_its_mark_is_not_changed(tmp_path: Path) -> None:
+    storage = Storage.open(f"file://{tmp_path}/backups", create=True)
+    with pytest.raises(StorageFailed, match="mounted"):
+        await storage.require_mark(is_new=False)
+    await storage.require_mark(is_new=True)
+    await storage.require_mark(is_new=False)
 
 
 @pytest.mark.parametrize("url", ["file:///srv/backups", "s3://bucket", "s3://bucket/a/b"])

@@ -11,6 +11,7 @@ from cachewright.model.backup_policies import (
     DAY_MS,
     MOST_ATTEMPTS,
     RETRY_MS,
+    Attempt,
     BackupPlan,
     BackupPolicy,
     begin_of,
@@ -81,26 +82,30 @@ def test_the_latest_begin_is_on_a_day_of_the_plan_and_at_most_a_week_ago(
 def test_a_backup_is_due_once_for_each_time_also_if_no_server_ran_then() -> None:
     own = policy(1, 4)
     at = MONDAY + 2 * HOUR
-    assert not is_due(own, [backup(at - 1)], {}, at - 1)
-    assert is_due(own, [backup(at - 1)], {}, at)
-    assert is_due(own, [], {}, at + 2 * DAY_MS)
-    assert not is_due(own, [backup(at)], {}, at + 2 * DAY_MS)
-    assert is_due(own, [backup(at)], {}, at + 3 * DAY_MS)
-    assert is_due(own, [backup(at, kind="manual")], {}, at)
-    assert not is_due(policy(1, since=at + 1), [], {}, at + HOUR)
-    assert not is_due(None, [], {}, at)
+    assert not is_due(own, [Attempt(at - 1)], at - 1)
+    assert is_due(own, [Attempt(at - 1)], at)
+    assert is_due(own, [], at + 2 * DAY_MS)
+    assert not is_due(own, [Attempt(at)], at + 2 * DAY_MS)
+    assert is_due(own, [Attempt(at)], at + 3 * DAY_MS)
+    assert not is_due(policy(1, since=at + 1), [], at + HOUR)
+    assert not is_due(None, [], at)
     manual = BackupPolicy(id="p", backup_type="manual", created_at=0, updated_at=0)
-    assert not is_due(manual, [], {}, at)
+    assert not is_due(manual, [], at)
+
+
+def test_a_clock_that_was_ahead_stops_no_schedule() -> None:
+    at = MONDAY + 2 * HOUR
+    assert is_due(policy(1), [Attempt(at + 30 * DAY_MS)], at)
+    assert is_due(policy(1, since=at + 30 * DAY_MS), [], at)
 
 
 def test_a_failed_backup_is_tried_a_few_more_times() -> None:
     own, at = policy(1), MONDAY + 2 * HOUR
-    tried = [backup(at + number, state="pending") for number in range(MOST_ATTEMPTS)]
     for number in range(1, MOST_ATTEMPTS + 1):
-        failed = {one.id: at + HOUR for one in tried[:number]}
-        assert not is_due(own, tried[:number], failed, at + HOUR + RETRY_MS - 1)
-        assert is_due(own, tried[:number], failed, at + HOUR + RETRY_MS) == (number < MOST_ATTEMPTS)
-    assert not is_due(own, tried[:1], {}, at + DAY_MS)
+        failed = [Attempt(at + one, at + HOUR) for one in range(number)]
+        assert not is_due(own, failed, at + HOUR + RETRY_MS - 1)
+        assert is_due(own, failed, at + HOUR + RETRY_MS) == (number < MOST_ATTEMPTS)
+    assert not is_due(own, [Attempt(at)], at + DAY_MS)
 
 
 @pytest.mark.parametrize(("days", "pause"), [((1,), 7), ((1, 2, 3, 4, 5, 6, 7), 1), ((1, 4), 4), ((6, 7), 6), ((), 0)])

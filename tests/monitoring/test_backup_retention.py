@@ -63,7 +63,8 @@ class Backups:
         with self.database.write() as connection:
             backups.add(connection, Backup(**plain | members))
             if task is not None:
-                tasks.add(connection, a_task(id=f"task of {backup_id}", kind="backup", **task))
+                tasks.add(connection, a_task(**{"id": f"task of {backup_id}", "kind": "backup"} | task))
+        await self.storage.require_mark(is_new=True)
         await self.storage.put(f"{backup_id}/manifest.json", b"{}")
         await self.storage.put(f"{backup_id}/snapshot/shard-0/000000", b"object")
         (self.folder / "spool" / backup_id).mkdir(parents=True)
@@ -78,7 +79,8 @@ class Backups:
 
     def left(self) -> set[str]:
         """Backups that have objects or files."""
-        return {path.name for name in ("backups", "spool") for path in (self.folder / name).iterdir()}
+        found = {path.name for name in ("backups", "spool") for path in (self.folder / name).iterdir()}
+        return found - {"cachewright-storage"}
 
 
 @pytest.fixture
@@ -97,6 +99,34 @@ async def test_a_backup_expires_if_there_is_a_newer_one(there: Backups) -> None:
     there.now += 1
     await there.add(taken_at=NOW, expires_at=NOW + DAY_MS)
     assert (await there.sweep()).keys() & {old, last, other} == set()
+
+
+async def test_a_backup_that_is_restored_does_not_expire(there: Backups) -> None:
+    """Nor is it replaced by the backup of the data before the restore."""
+    needed = await there.add(expires_at=1, taken_at=NOW - 3)
+    restore = {"status": "EXECUTING", "kind": "restore", "params": {"backup_id": needed}}
+    safety = await there.add(kind="manual", taken_at=NOW, task=restore)
+    assert await there.sweep() == {needed: "succeed", safety: "succeed"}
+    with there.database.write() as connection:
+        tasks.change(connection, f"task of {safety}", status="SUCCESS", end_time=NOW)
+    assert await there.sweep() == {needed: "succeed", safety: "succeed"}
+    newer = await there.add(taken_at=NOW + 1)
+    with there.database.write() as connection:
+        tasks.change(connection, f"task of {safety}", status="FAILED", end_time=NOW)
+    assert (await there.sweep())[needed] == "succeed", "the restore may be retried"
+    there.now += DAY_MS + 1
+    assert (await there.sweep()).keys() | {needed} == {needed, safety, newer}
+    assert needed not in await there.sweep()
+
+
+async def test_nothing_is_forgotten_while_the_disk_of_the_storage_is_not_mounted(there: Backups) -> None:
+    deleted = await there.add(state="deleted")
+    await there.add()
+    mark = there.folder / "backups" / "cachewright-storage"
+    mark.unlink()
+    assert (await there.sweep())[deleted] == "deleted"
+    mark.write_text("again")
+    assert deleted not in await there.sweep()
 
 
 async def test_what_a_failed_backup_has_left_stays_for_a_day(there: Backups) -> None:
@@ -157,25 +187,19 @@ async def test_a_policy_starts_backups_of_running_instances(database: Database) 
     schedule.start_due()
     ((instance_id, request),) = requested
     assert (instance_id, request.kind, request.expires_at) == ("backed up", "auto", NOW + 3 * DAY_MS)
-    failed = a_task(id="t", instance_id="backed up", kind="backup", status="FAILED", end_time=NOW)
+    later = ScheduledBackups(database, submit, LoopHeartbeats(), lambda: NOW + DAY_MS // 24)
+    ended = {"instance_id": "backed up", "kind": "backup", "created_at": NOW, "end_time": NOW}
     with database.write() as connection:
-        tasks.add(connection, failed)
-        backups.add(
-            connection,
-            Backup(
-                id=request.id,
-                project_id="p",
-                instance_id="backed up",
-                instance_name="backed up",
-                spec_code="code",
-                kind="auto",
-                state="pending",
-                task_id="t",
-                remark="",
-                created_at=NOW,
-            ),
-        )
+        tasks.add(connection, a_task(id="t", status="FAILED", params={"backup_id": "b", "kind": "auto"}, **ended))
     schedule.start_due()
     assert len(requested) == 1
-    ScheduledBackups(database, submit, LoopHeartbeats(), lambda: NOW + DAY_MS // 24).start_due()
+    later.start_due()
     assert len(requested) == 2
+    with database.write() as connection:
+        tasks.change(connection, "t", error_code=CANCELLED)
+    later.start_due()
+    assert len(requested) == 2, "what was cancelled is not repeated"
+    with database.write() as connection:
+        tasks.change(connection, "t", status="SUCCESS", error_code=None)
+    later.start_due()
+    assert len(requested) == 2, "nor is one whose backup was deleted"

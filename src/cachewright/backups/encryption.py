@@ -18,7 +18,7 @@ CHUNK_BYTES = 1024 * 1024
 """Bytes of a file that are encrypted together."""
 
 TAG_BYTES = 16
-CHUNKS_OF_OBJECT = 64
+CHUNKS_OF_OBJECT = 16
 """Objects are put whole, because an interrupted upload in parts could not be found again."""
 
 _KEY_BYTES = 32

@@ -38,7 +38,7 @@ def seal_link(link: Link, cipher: SecretCipher) -> str:
 def read_link(token: str, cipher: SecretCipher, now: int) -> Link:
     """Return the link of a token. Raises LinkInvalid, LinkExpired."""
     try:
-        sealed = msgspec.json.decode(cipher.decrypt(token), type=_Sealed)
+        sealed = msgspec.json.decode(cipher.decrypt_once(token), type=_Sealed)
     except (WrongKey, msgspec.DecodeError, ValueError) as error:
         raise LinkInvalid("the token is not one of this server") from error
     if sealed.purpose != _PURPOSE:

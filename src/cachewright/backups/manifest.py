@@ -118,7 +118,7 @@ def decoded(content: bytes, cipher: SecretCipher, backup_id: str) -> Manifest:
         file = msgspec.json.decode(content, type=_File)
         if file.format != FORMAT:
             raise BackupDamaged(f"backup {backup_id}: its format {file.format} is not supported")
-        manifest = msgspec.json.decode(cipher.decrypt(file.sealed), type=Manifest)
+        manifest = msgspec.json.decode(cipher.decrypt_once(file.sealed), type=Manifest)
     except msgspec.DecodeError as error:
         raise BackupDamaged(f"backup {backup_id}: its manifest cannot be read: {error}") from error
     except WrongKey as error:

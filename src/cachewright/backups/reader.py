@@ -11,7 +11,6 @@ from cachewright.backups.encryption import ChunkCipher, object_count, object_nam
 from cachewright.backups.manifest import Manifest, SavedShard
 from cachewright.backups.storage import BackupDamaged, Storage
 
-_PART_BYTES = 4 * 1024 * 1024
 _OWNER_ONLY = 0o600
 
 
@@ -21,20 +20,27 @@ async def read_shard(storage: Storage, manifest: Manifest, shard: SavedShard) ->
     cipher = ChunkCipher(shard.key, manifest.folder, shard.shard, shard.size)
     lengths = sealed_lengths(shard.size)
     number, wanted = 0, next(lengths)
-    digest, size = hashlib.sha256(), 0
-    waiting = bytearray()
+    digest, size, whole = hashlib.sha256(), 0, True
+
+    def decrypted(number: int, sealed: bytes) -> bytes:
+        chunk = cipher.decrypt(number, sealed)
+        digest.update(chunk)
+        return chunk
+
     for place in range(object_count(shard.size)):
-        async with aclosing(storage.stream(object_name(manifest.folder, shard.shard, place), _PART_BYTES)) as parts:
-            async for part in parts:
-                waiting += part
-                while wanted and len(waiting) >= wanted:
-                    chunk = cipher.decrypt(number, bytes(waiting[:wanted]))
-                    del waiting[:wanted]
-                    digest.update(chunk)
-                    size += len(chunk)
-                    yield chunk
-                    number, wanted = number + 1, next(lengths, 0)
-    if waiting or wanted or size != shard.size or digest.hexdigest() != shard.sha256:
+        name = object_name(manifest.folder, shard.shard, place)
+        content = await storage.get(name)
+        if content is None:
+            raise BackupDamaged(f"{name} is missing in {storage.name}")
+        begin = 0
+        while begin < len(content) and wanted:
+            chunk = await asyncio.to_thread(decrypted, number, content[begin : begin + wanted])
+            begin += wanted
+            size += len(chunk)
+            yield chunk
+            number, wanted = number + 1, next(lengths, 0)
+        whole = whole and begin == len(content)
+    if not whole or wanted or size != shard.size or digest.hexdigest() != shard.sha256:
         raise BackupDamaged(f"shard {shard.shard} of backup {manifest.backup_id}: the file is not the original one")
 
 

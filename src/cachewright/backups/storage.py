@@ -7,7 +7,7 @@ process have them.
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -20,9 +20,12 @@ from obstore.store import LocalStore, ObjectStore, from_url
 from cachewright.errors import CachewrightError
 
 _SCHEMES = ("file", "s3")
-_CONNECT_SECONDS, _ANSWER_SECONDS = 5, 60
+_CONNECT_SECONDS, _ANSWER_SECONDS = 5, 300
 _RETRIES, _RETRY_SECONDS = 2, 30
 _PROBE = "probe"
+_MARK = "cachewright-storage"
+"""Object that tells a storage in use from an empty folder."""
+
 _OWNER_ONLY = 0o700
 
 
@@ -37,14 +40,21 @@ class BackupDamaged(CachewrightError):
 def parse_storage_url(text: str) -> str:
     """Return the URL of a storage: `file:///FOLDER` or `s3://BUCKET[/PREFIX]`. Raises ValueError with a message for
     people."""
+    shown = repr(text)
     try:
         parts = urlsplit(text)
+        if parts.username or parts.password:
+            shown = "the URL"  # it has credentials
         is_known = parts.scheme in _SCHEMES and not (parts.query or parts.fragment or parts.username or parts.password)
-        is_named = bool(parts.netloc) if parts.scheme == "s3" else not parts.netloc and parts.path.startswith("/")
+        is_named = (
+            bool(parts.netloc)
+            if parts.scheme == "s3"
+            else not parts.netloc and parts.path.startswith("/") and parts.path.strip("/") != ""
+        )
     except ValueError:
         is_known = is_named = False
     if not (is_known and is_named):
-        raise ValueError(f"{text!r} is not a URL such as file:///srv/backups or s3://bucket/prefix without credentials")
+        raise ValueError(f"{shown} is not a URL such as file:///srv/backups or s3://bucket/prefix without credentials")
     return text.rstrip("/")
 
 
@@ -58,21 +68,27 @@ class Storage:
         self._folder = folder
 
     @classmethod
-    def open(cls, url: str) -> "Storage":
-        """Return the storage of a URL as `parse_storage_url` returns it. Asks nothing of a service. A folder is created
-        if it is missing, for its owner only."""
+    def open(cls, url: str, *, create: bool = False) -> "Storage":
+        """Return the storage of a URL as `parse_storage_url` returns it. Asks nothing of a service.
+
+        :param create: create a folder that is missing, for its owner only. Otherwise it must exist: it may be the place
+            of a disk that is not mounted.
+        """
         parts = urlsplit(url)
         with _failures(url):
             if parts.scheme == "file":
                 folder = Path(unquote(parts.path))
-                folder.mkdir(mode=_OWNER_ONLY, parents=True, exist_ok=True)
+                if create:
+                    folder.mkdir(mode=_OWNER_ONLY, parents=True, exist_ok=True)
+                elif not folder.is_dir():
+                    raise StorageFailed(f"{url}: the folder does not exist")
                 return cls(LocalStore(prefix=folder), url, folder)
             store = from_url(
                 url,
                 client_options={
                     "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
                     "timeout": timedelta(seconds=_ANSWER_SECONDS),
-                    "allow_http": True,  # an endpoint of the own network; the objects are encrypted
+                    "allow_http": True,  # for an endpoint in a private network; the objects are encrypted
                 },
                 retry_config={"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=_RETRY_SECONDS)},
             )
@@ -98,16 +114,6 @@ class Storage:
                 return bytes(await (await obstore.get_async(self._store, name)).bytes_async())
             except FileNotFoundError:
                 return None
-
-    async def stream(self, name: str, part_bytes: int) -> AsyncGenerator[bytes, None]:
-        """Yield an object in parts of about this size. Raises BackupDamaged if there is none."""
-        with _failures(self.name):
-            try:
-                result = await obstore.get_async(self._store, name)
-            except FileNotFoundError as error:
-                raise BackupDamaged(f"{name} is missing in {self.name}") from error
-            async for part in result.stream(min_chunk_size=part_bytes):
-                yield bytes(part)
 
     async def size(self, name: str) -> int | None:
         """Return the bytes of an object, None if there is none."""
@@ -142,6 +148,15 @@ class Storage:
                 await obstore.delete_async(self._store, name)
             except FileNotFoundError:
                 return
+
+    async def require_mark(self, *, is_new: bool) -> None:
+        """Require that this storage has been used before, by its mark. Raises StorageFailed: the disk with the backups
+        is not mounted, or the URL leads elsewhere. A storage that `is_new` gets its mark."""
+        if await self.size(_MARK):
+            return
+        if not is_new:
+            raise StorageFailed(f"{self.name}: {_MARK} is missing; is the disk mounted, and the URL the one of before?")
+        await self.put(_MARK, b"Backups of Cachewright. Without this file, none are made or deleted here.")
 
     async def probe(self) -> None:
         """Write, read and delete an object."""

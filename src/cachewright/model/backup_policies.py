@@ -7,8 +7,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from cachewright.model.backups import Backup
-
 ATTRIBUTE = "backup_policy"
 """Name of the attribute of an instance that stores its policy."""
 
@@ -96,20 +94,23 @@ def longest_pause(policy: BackupPolicy | None) -> int:
     )
 
 
-def is_due(policy: BackupPolicy | None, backups: Sequence[Backup], failed: Mapping[str, int], now: int) -> bool:
-    """Whether a backup should start: a time of the plan has passed since the policy was set, and there has been no
-    backup by schedule since that time. A time that passed while no server ran is made up for once. After a failure
-    there are a few more attempts.
+class Attempt(msgspec.Struct, frozen=True):
+    """A backup by schedule that was requested. `failed_at` is when it failed by itself; a cancelled one has not."""
 
-    :param backups: of the instance.
-    :param failed: when the task of each backup that has failed ended, by the id of the backup.
-    """
+    created_at: int
+    failed_at: int | None = None
+
+
+def is_due(policy: BackupPolicy | None, attempts: Sequence[Attempt], now: int) -> bool:
+    """Whether a backup should start: a time of the plan has passed since the policy was set, and no backup was
+    requested by schedule since that time. A time that passed while no server ran is made up for once. After a failure
+    there are a few more attempts. What a clock that was ahead has left does not count."""
     if policy is None or policy.backup_type != "auto" or policy.plan is None:
         return False
     begin = latest_begin(policy.plan, now)
-    if begin is None or begin < policy.updated_at:
+    if begin is None or begin < policy.updated_at <= now:
         return False
-    since = [backup for backup in backups if backup.kind == "auto" and backup.created_at >= begin]
-    if any(backup.id not in failed for backup in since) or len(since) >= MOST_ATTEMPTS:
+    since = [attempt for attempt in attempts if begin <= attempt.created_at <= now]
+    if len(since) >= MOST_ATTEMPTS:
         return False
-    return all(now - failed[backup.id] >= RETRY_MS for backup in since)
+    return all(one.failed_at is not None and now - one.failed_at >= RETRY_MS for one in since)

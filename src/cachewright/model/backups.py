@@ -45,6 +45,7 @@ class LastBackup(msgspec.Struct, frozen=True, kw_only=True):
     :ivar taken_at: epoch milliseconds; None without one.
     :ivar seconds: from its request to its end.
     :ivar longest_pause_seconds: between two backups by the schedule of the instance; 0 without one.
+    :ivar scheduled_at: when the schedule was set, epoch milliseconds.
     """
 
     instance_id: str
@@ -52,6 +53,7 @@ class LastBackup(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     seconds: float
     longest_pause_seconds: float
+    scheduled_at: int = 0
 
 
 def expired(backups: Sequence[Backup], now: int) -> list[Backup]:

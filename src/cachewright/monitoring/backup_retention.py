@@ -14,6 +14,7 @@ from cachewright.heartbeats import LoopHeartbeats
 from cachewright.logs import RARELY
 from cachewright.model.backups import Backup, BackupState, expired
 from cachewright.model.tasks import ENDED, Task
+from cachewright.operations.backup import BACKUP
 from cachewright.operations.context import OperationContext
 from cachewright.store import backups, tasks
 from cachewright.tasks.operation import CANCELLED
@@ -40,8 +41,8 @@ class BackupRetention:
             await asyncio.sleep(_ROUND_SECONDS)
 
     async def sweep(self) -> None:
-        """One round. The record says that a backup is no longer one before its first object is deleted, and goes when
-        nothing of it is left."""
+        """One round. The state of the record changes before the first object is deleted. The record is deleted when all
+        objects are."""
         for backup in await in_background(self._mark):
             try:
                 await self._remove(backup)
@@ -51,7 +52,7 @@ class BackupRetention:
             await in_background(self._forget, backup)
 
     def _mark(self) -> list[Backup]:
-        """Return the backups to remove, of which no task works on one."""
+        """Return the backups to remove. No task works on them."""
         now = self._clock()
         database = self._context.database
         with database.read() as connection:
@@ -71,7 +72,7 @@ class BackupRetention:
         """Delete the manifest, then everything else."""
         context = self._context
         await in_background(Spool(context.settings.spool_dir / backup.id, context.database.cipher).clear)
-        storage = await in_background(context.backup_storage)
+        storage = await context.marked_backup_storage()
         await storage.remove_object(manifest_name(backup.id))
         await storage.remove(backup.id)
 
@@ -90,13 +91,28 @@ def _unmarked(connection: sa.Connection, now: int) -> list[tuple[Backup, BackupS
     by_instance: dict[str, list[Backup]] = {}
     for backup in backups.in_states(connection, "succeed"):
         by_instance.setdefault(backup.instance_id, []).append(backup)
+    used = _used(connection, now)
     for own in by_instance.values():
-        changes += [(backup, "expired") for backup in expired(own, now)]
+        if not expired(own, now):
+            continue
+        # One that a restore has made of the data before it replaces no other: that data may be why it was made.
+        lasting = [backup for backup in own if not _is_of_restore(connection, backup)]
+        changes += [(backup, "expired") for backup in expired(lasting, now) if backup.id not in used]
     for backup in backups.in_states(connection, "pending"):
         task = tasks.of_project(connection, backup.project_id, backup.task_id)
         if task is None or (task.status in ENDED and _is_over(task, now)):
             changes.append((backup, "failed"))
     return changes
+
+
+def _used(connection: sa.Connection, now: int) -> set[str]:
+    """Return the ids of backups that a restore reads, or may read again in a retry."""
+    return {str(task.params["backup_id"]) for task in tasks.with_backups(connection, now - _KEPT_MS)}
+
+
+def _is_of_restore(connection: sa.Connection, backup: Backup) -> bool:
+    task = tasks.of_project(connection, backup.project_id, backup.task_id)
+    return task is not None and task.kind != BACKUP.kind
 
 
 def _is_over(task: Task, now: int) -> bool:

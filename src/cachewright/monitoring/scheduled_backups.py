@@ -7,20 +7,29 @@ from collections.abc import Callable
 
 import sqlalchemy as sa
 
+from cachewright import errors
 from cachewright.clock import Clock, now_ms
 from cachewright.errors import ApiError
 from cachewright.heartbeats import LoopHeartbeats
-from cachewright.model.backup_policies import DAY_MS, is_due, policy_of
+from cachewright.logs import RARELY
+from cachewright.model.backup_policies import DAY_MS, Attempt, is_due, policy_of
 from cachewright.model.identity import Principal
 from cachewright.model.instances import Instance
+from cachewright.model.tasks import Task
+from cachewright.operations.backup import BACKUP
 from cachewright.operations.requests import BackupRequest
-from cachewright.store import backups, instances, tasks
+from cachewright.store import instances, tasks
 from cachewright.store.database import Database
+from cachewright.tasks.operation import CANCELLED
 from cachewright.threads import in_background
 
 log = logging.getLogger(__name__)
 
 _ROUND_SECONDS = 5.0
+_RECENT = 50
+
+_NOT_BUSY = frozenset({errors.NOT_ENOUGH_DISK, errors.LIMIT_EXCEEDED})
+"""Refusals that do not pass by themselves."""
 
 Submit = Callable[[Principal, str, BackupRequest], object]
 """Starts a backup of an instance in the name of a user. Raises ApiError if the instance cannot be backed up now."""
@@ -57,17 +66,17 @@ class ScheduledBackups:
             try:
                 self._submit(owner, instance.id, request)
             except ApiError as refusal:
-                log.debug("instance %s is not backed up now: %s", instance.id, refusal)
+                level = logging.WARNING if refusal.code in _NOT_BUSY else logging.DEBUG
+                log.log(level, "instance %s is not backed up now: %s", instance.id, refusal, extra=RARELY)
 
     def _is_due(self, connection: sa.Connection, instance: Instance, now: int) -> bool:
         policy = policy_of(instance.attributes)
         if policy is None or policy.backup_type != "auto":
             return False
-        own = backups.of_instance(connection, instance.id)
-        failed = {}
-        for backup in own:
-            if backup.kind == "auto" and backup.state in {"pending", "failed"}:
-                task = tasks.of_project(connection, backup.project_id, backup.task_id)
-                if task is None or task.status == "FAILED":
-                    failed[backup.id] = (task.end_time if task else None) or backup.created_at
-        return is_due(policy, own, failed, now)
+        _, latest = tasks.of_kind(connection, instance.id, BACKUP.kind, offset=0, limit=_RECENT)
+        return is_due(policy, [_attempt(task) for task in latest if BACKUP.params_of(task).kind == "auto"], now)
+
+
+def _attempt(task: Task) -> Attempt:
+    has_failed = task.status == "FAILED" and task.error_code != CANCELLED
+    return Attempt(task.created_at, task.end_time if has_failed else None)

@@ -6,6 +6,8 @@ disk of the server, so that a slow storage does not make the nodes wait, and ver
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import sqlalchemy as sa
 
@@ -14,7 +16,7 @@ from cachewright.clock import now_ms
 from cachewright.errors import ApiError
 from cachewright.model.backups import MOST_MANUAL, Backup
 from cachewright.model.instances import Instance, Node
-from cachewright.model.tasks import Step, Task, Work
+from cachewright.model.tasks import ENDED, Step, Task, Work
 from cachewright.operations.actions.backup import (
     BackupParams,
     ShardArguments,
@@ -31,7 +33,7 @@ from cachewright.operations.requests import BackupRequest
 from cachewright.operations.step_names import PRE_CHECK, RESOURCE_CHECK
 from cachewright.placement.capacity import Request as RoomRequest
 from cachewright.placement.capacity import Size
-from cachewright.store import backups
+from cachewright.store import backups, tasks
 from cachewright.tasks.operation import ActionFailed
 from cachewright.tasks.plan import build, effort
 from cachewright.valkey import key_deletion
@@ -42,6 +44,9 @@ _LANE = "instance"
 _SNAPSHOT, _CHECK, _STORE, _MANIFEST = "Snapshot.", "Snapshot check.", "Upload.", "Manifest."
 _SNAPSHOT_RATE, _CHECK_RATE, _STORE_RATE = 80_000_000.0, 150_000_000.0, 80_000_000.0
 """Bytes of a data set in memory that pass in a second, before the first backup."""
+
+_LANES = 2
+"""Shards that are verified or uploaded concurrently: each takes processor time, and memory for some objects."""
 
 _SECONDS = 0.1
 
@@ -68,7 +73,7 @@ class Backups(Operation[BackupRequest, BackupParams]):
         """Raises ApiError DCS.4039 if the instance has too many manual backups."""
         if request.kind == "manual":
             existing = [found for found in backups.of_instance(connection, instance.id) if found.kind == "manual"]
-            if sum(found.state in {"pending", "succeed"} for found in existing) >= MOST_MANUAL:
+            if sum(_counts(connection, found) for found in existing) >= MOST_MANUAL:
                 reason = f"an instance has at most {MOST_MANUAL} manual backups; delete one"
                 raise ApiError(errors.LIMIT_EXCEEDED, reason=reason)
         backups.add(
@@ -99,8 +104,8 @@ class Backups(Operation[BackupRequest, BackupParams]):
         shards = sorted(leads)
         states = await asyncio.gather(*(key_deletion.state(leads[shard], access) for shard in shards))
         size = sum(state.used_memory for state in states)
-        stored_here = context.settings.backup_url.startswith("file:")
-        room = CheckResources(host_bytes=0, disk_bytes=size * (2 if stored_here else 1), rooms=())
+        copies = await asyncio.to_thread(_copies_on_disk, context, params.backup_id)
+        room = CheckResources(host_bytes=0, disk_bytes=size * copies, rooms=())
         keys = sum(state.keys for state in states)
         seconds = _SECONDS + size / _SNAPSHOT_RATE
         work = effort(_LANE, unit="keys", total=max(keys, 1), seconds=seconds, fixed=_SECONDS)
@@ -129,12 +134,34 @@ class Backups(Operation[BackupRequest, BackupParams]):
         backups.change(connection, self.params_of(task).backup_id, state="succeed", ended_at=now_ms())
 
 
+def _counts(connection: sa.Connection, backup: Backup) -> bool:
+    """Whether a backup counts in the limit: it has succeeded, or its task has not ended."""
+    if backup.state != "pending":
+        return backup.state == "succeed"
+    task = tasks.of_project(connection, backup.project_id, backup.task_id)
+    return task is not None and task.status not in ENDED
+
+
 def _of(params: BackupParams, shard: int) -> ShardArguments:
     return ShardArguments(params.backup_id, shard)
 
 
 def _work(shard: int, state: DeletionState, rate: float) -> Work:
-    return effort(f"shard {shard}", unit="bytes", total=max(state.used_memory, 1), seconds=state.used_memory / rate)
+    return effort(
+        f"lane {shard % _LANES}", unit="bytes", total=max(state.used_memory, 1), seconds=state.used_memory / rate
+    )
+
+
+def _copies_on_disk(context: OperationContext, backup_id: str) -> int:
+    """Return how often the data will be written to the disk of the data directory: to the spool, unless it is there
+    already, and to the storage if that is on the same disk."""
+    data_dir, url = context.settings.data_dir, urlsplit(context.settings.backup_url)
+    spooled = (context.settings.spool_dir / backup_id).is_dir()
+    try:
+        here = url.scheme == "file" and Path(unquote(url.path)).stat().st_dev == data_dir.stat().st_dev
+    except FileNotFoundError:
+        here = context.settings.backup_storage is None
+    return int(not spooled) + int(here)
 
 
 def _require_pending(context: OperationContext, task: Task) -> None:

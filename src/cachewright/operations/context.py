@@ -13,7 +13,7 @@ from cachewright.hosts.host import CONFIG, SERVER_VERSION, Host
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
 from cachewright.operations.slot_moves.hazards import HazardCounts
-from cachewright.store import instances
+from cachewright.store import backups, instances
 from cachewright.store.database import Database
 from cachewright.tasks.operation import ActionFailed
 from cachewright.topologies import topology_of
@@ -46,7 +46,19 @@ class OperationContext(msgspec.Struct, frozen=True):
 
     def backup_storage(self) -> Storage:
         """The storage of backups. Raises StorageFailed."""
-        return Storage.open(self.settings.backup_url)
+        return Storage.open(self.settings.backup_url, create=self.settings.backup_storage is None)
+
+    async def marked_backup_storage(self) -> Storage:
+        """The same, for changes: it must be the one that has the backups. Raises StorageFailed."""
+
+        def open_it() -> tuple[Storage, bool]:
+            with self.database.read() as connection:
+                is_new = not backups.in_states(connection, "succeed", "expired", "deleted")
+            return self.backup_storage(), is_new
+
+        storage, is_new = await asyncio.to_thread(open_it)
+        await storage.require_mark(is_new=is_new)
+        return storage
 
     async def instance(self, task: Task) -> Instance:
         def read() -> Instance:

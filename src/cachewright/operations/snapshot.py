@@ -5,7 +5,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TypeVarTuple, Unpack
+from typing import TypeVar, TypeVarTuple, Unpack
 
 import msgspec
 
@@ -13,6 +13,7 @@ from cachewright import errors
 from cachewright.backups.encryption import new_key
 from cachewright.backups.manifest import SavedShard
 from cachewright.backups.spool import Spool
+from cachewright.hosts.server_binary import version_key
 from cachewright.model.instances import Node
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.valkey import snapshot_moment
@@ -26,6 +27,7 @@ from cachewright.valkey.snapshot_moment import Moment
 from cachewright.valkey.topology import Member
 
 Given = TypeVarTuple("Given")
+Result = TypeVar("Result")
 
 _POLL_SECONDS = 0.25
 _LONGEST_LAG_BYTES = 1024 * 1024
@@ -80,24 +82,29 @@ class Snapshot:
         self._counters: dict[int, KeyCounter] = {}
         self.server_version = ""
 
-    async def receive(self, *, pause: bool) -> tuple[Moment, tuple[SavedShard, ...]]:
-        """Begin the snapshot of each shard, at one moment with `pause`, and store them in the spool. Raises one of
-        NODE_GONE, NodeRefused, or ActionFailed."""
+    async def begin(self, *, pause: bool) -> Moment:
+        """Begin the snapshot of each shard, at one moment with `pause`. Raises one of NODE_GONE or NodeRefused."""
         try:
-            for shard, source in self._sources.items():
+            for source in self._sources.values():
                 await self._wait_for_children(source.node)
+            for shard, source in self._sources.items():
                 self._streams[shard] = await RdbStream.open(source.node, self._access)
                 state = await info(source.node, self._access, ("keyspace", "memory"), ANSWER_SECONDS)
                 self._counters[shard] = counter_for(state, by_slot=bool(source.slots))
-            self.server_version = max(stream.server_version for stream in self._streams.values())
+            versions = [stream.server_version for stream in self._streams.values()]
+            self.server_version = max(versions, key=version_key)
             leads = {shard: source.primary for shard, source in self._sources.items()}
-            moment = await snapshot_moment.begin(leads, self._streams, self._access, pause=pause)
-            return moment, await self._receive_all(moment)
-        finally:
-            for stream in self._streams.values():
-                stream.close()
+            return await snapshot_moment.begin(leads, self._streams, self._access, pause=pause)
+        except BaseException:
+            self._close()
+            raise
 
-    async def _receive_all(self, moment: Moment) -> tuple[SavedShard, ...]:
+    def _close(self) -> None:
+        for stream in self._streams.values():
+            stream.close()
+
+    async def receive(self, moment: Moment) -> tuple[SavedShard, ...]:
+        """Store the snapshots in the spool. Raises one of NODE_GONE, or ActionFailed."""
         receiving = [asyncio.create_task(self._receive(shard, moment)) for shard in self._sources]
         watching = asyncio.create_task(self._report())
         try:
@@ -106,6 +113,7 @@ class Snapshot:
             for task in (*receiving, watching):
                 task.cancel()
             await asyncio.gather(*receiving, watching, return_exceptions=True)
+            self._close()
 
     async def _receive(self, shard: int, moment: Moment) -> SavedShard:
         digest, size = hashlib.sha256(), 0
@@ -116,13 +124,13 @@ class Snapshot:
             counter.see(part)
             _write(descriptor, part)
 
-        with self._spool.create(shard) as file:
+        with await on_disk(self._spool.create, shard) as file:
             descriptor = file.fileno()
             async for part in stream.parts():
                 self._step.raise_if_cancelled()
-                await _on_disk(take, part)
+                await on_disk(take, part)
                 size += len(part)
-            await _on_disk(os.fsync, descriptor)
+            await on_disk(os.fsync, descriptor)
         counter.complete()
         position = moment.positions[shard]
         return SavedShard(
@@ -168,13 +176,17 @@ class Snapshot:
             await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _on_disk(act: Callable[[Unpack[Given]], object], *arguments: *Given) -> None:
+async def on_disk(act: Callable[[Unpack[Given]], Result], *arguments: *Given) -> Result:
     """Write on a thread. Raises ActionFailed if the disk is full or does not work: that is no error of a node."""
     try:
-        await asyncio.to_thread(act, *arguments)
+        return await asyncio.to_thread(act, *arguments)
     except OSError as error:
-        message = f"the snapshot cannot be stored on the disk of the server: {error.strerror}"
-        raise ActionFailed(errors.NOT_ENOUGH_DISK, message, True) from error
+        raise disk_failure(error) from error
+
+
+def disk_failure(error: OSError) -> ActionFailed:
+    message = f"the snapshot cannot be kept on the disk of the server: {error.strerror or error}"
+    return ActionFailed(errors.NOT_ENOUGH_DISK, message, True)
 
 
 def _write(descriptor: int, part: bytes) -> None:

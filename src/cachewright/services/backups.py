@@ -1,5 +1,6 @@
 """Backups of a project: request, list, delete and download them. They outlive their instances."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
@@ -54,8 +55,8 @@ class BackupFile(msgspec.Struct, frozen=True):
 
 
 class BackupService(msgspec.Struct, frozen=True):
-    """All methods find only backups of the caller's project. Those on one backup raise ApiError DCS.3022 if the project
-    has neither the instance nor a backup of it, DCS.4031 if it has not this backup."""
+    """All methods find only backups of the caller's project. Methods for one backup raise ApiError DCS.3022 if the
+    project has neither the instance nor a backup of it, and DCS.4031 if it does not have this backup."""
 
     context: OperationContext
     tasks: TaskService
@@ -85,18 +86,21 @@ class BackupService(msgspec.Struct, frozen=True):
                 connection, project_id, offset=offset, limit=limit, instance_id=instance_id, start=start, end=end
             )
             if instance_id is not None and not count:
-                instance_of(connection, project_id, instance_id)
+                _require_instance(connection, project_id, instance_id)
             return count, [
                 BackupRecord(backup, tasks.of_project(connection, project_id, backup.task_id)) for backup in page
             ]
 
     def delete(self, principal: Principal, instance_id: str, backup_id: str) -> None:
-        """Delete a backup. Its objects are removed in the background. Raises ApiError DCS.4096 while it is made."""
+        """Delete a backup. Its objects are removed in the background. Raises ApiError DCS.4096 while it is made,
+        DCS.4097 while a restore reads it."""
         with self.context.database.write() as connection:
             backup = self._find(connection, principal, instance_id, backup_id)
             task = tasks.of_project(connection, principal.project_id, backup.task_id)
             if backup.state == "pending" and task is not None and task.status not in ENDED:
                 raise ApiError(errors.INSTANCE_BACKING_UP)
+            if any(task.params["backup_id"] == backup.id for task in tasks.with_backups(connection, now_ms())):
+                raise ApiError(errors.INSTANCE_RESTORING)
             backups.change(connection, backup.id, state="deleted", ended_at=now_ms())
 
     @property
@@ -147,8 +151,8 @@ class BackupService(msgspec.Struct, frozen=True):
         if shard is None:
             raise ApiError(errors.BACKUP_NOT_FOUND)
         file = BackupFile(name=file_name(manifest, shard.shard), size=shard.size, token=token)
-        content = read_shard(self.context.backup_storage(), manifest, shard)
         with _errors_of_storage():
+            content = read_shard(await asyncio.to_thread(self.context.backup_storage), manifest, shard)
             first = await anext(content)  # so that an unreadable file is an error and no interrupted answer
         return file, _chained(first, content)
 
@@ -158,7 +162,8 @@ class BackupService(msgspec.Struct, frozen=True):
         if backup.state != "succeed":
             raise ApiError(errors.BACKUP_NOT_SUCCEEDED)
         with _errors_of_storage():
-            return await read_manifest(self.context.backup_storage(), self._cipher, backup.id)
+            storage = await asyncio.to_thread(self.context.backup_storage)
+            return await read_manifest(storage, self._cipher, backup.id)
 
     @property
     def _cipher(self) -> SecretCipher:
@@ -167,11 +172,16 @@ class BackupService(msgspec.Struct, frozen=True):
     def _find(self, connection: sa.Connection, principal: Principal, instance_id: str, backup_id: str) -> Backup:
         backup = backups.find(connection, principal.project_id, backup_id)
         if backup is None or backup.instance_id != instance_id:
-            count, _ = backups.page(connection, principal.project_id, offset=0, limit=1, instance_id=instance_id)
-            if not count:
-                instance_of(connection, principal.project_id, instance_id)
+            _require_instance(connection, principal.project_id, instance_id)
             raise ApiError(errors.BACKUP_NOT_FOUND)
         return backup
+
+
+def _require_instance(connection: sa.Connection, project_id: str, instance_id: str) -> None:
+    """Raise ApiError DCS.3022 if the project has neither the instance nor a backup of it."""
+    count, _ = backups.page(connection, project_id, offset=0, limit=1, instance_id=instance_id)
+    if not count:
+        instance_of(connection, project_id, instance_id)
 
 
 @contextmanager

@@ -72,7 +72,8 @@ def last_good(connection: sa.Connection) -> list[LastBackup]:
     found = []
     for row in connection.execute(sa.select(instances.c.id, instances.c.attributes)):
         last = model.last_good(by_instance.get(row.id, []))
-        pause = longest_pause(policy_of(msgspec.json.decode(row.attributes)))
+        policy = policy_of(msgspec.json.decode(row.attributes))
+        pause = longest_pause(policy)
         if last is None and not pause:
             continue
         found.append(
@@ -82,6 +83,7 @@ def last_good(connection: sa.Connection) -> list[LastBackup]:
                 size=last.size if last else 0,
                 seconds=((last.ended_at or last.created_at) - last.created_at) / 1000 if last else 0.0,
                 longest_pause_seconds=pause / 1000,
+                scheduled_at=policy.updated_at if policy else 0,
             )
         )
     return found

@@ -46,6 +46,10 @@ class SecretCipher:
         """Return the secret. Raises WrongKey if it was encrypted with another key."""
         return self._cached(sealed)
 
+    def decrypt_once(self, sealed: str) -> str:
+        """Same as `decrypt`, for texts that are large or rarely read: they are not cached."""
+        return self._decrypted(sealed)
+
     def _decrypted(self, sealed: str) -> str:
         try:
             return self._fernet.decrypt(sealed.encode()).decode()

@@ -124,6 +124,14 @@ def latest_of_kind(connection: sa.Connection, instance_id: str, kind: str) -> in
     return newest
 
 
+def with_backups(connection: sa.Connection, failed_since: int) -> list[Task]:
+    """Return the tasks that read a backup: those that have not ended, and those that have failed since that time. They
+    have no steps."""
+    alive = tasks.c.status.in_(UNFINISHED) | ((tasks.c.status == "FAILED") & (tasks.c.end_time >= failed_since))
+    rows = connection.execute(sa.select(*_WITHOUT_STEPS).where(alive))
+    return [task for row in rows if (task := from_row(Task, row._mapping)).params.get("backup_id")]
+
+
 def unfinished(connection: sa.Connection) -> list[Task]:
     """Return all unfinished tasks, oldest first, without their steps."""
     query = sa.select(*_WITHOUT_STEPS).where(tasks.c.status.in_(UNFINISHED)).order_by(tasks.c.sequence)

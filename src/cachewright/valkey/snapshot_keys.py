@@ -1,8 +1,8 @@
 """Number of keys in the received part of a snapshot. Pure.
 
 A node of a cluster writes the number of keys of each slot before them, so they are known exactly. Other nodes count the
-keys that their child process has written about once a second (INFO persistence); the received bytes tell what has come
-since.
+keys that their child process has written about once a second (INFO persistence); between two counts, the keys are
+estimated from the received bytes.
 
 Source: rdbSaveDb in rdb.c, and INFO, of Valkey 9.1.
 """

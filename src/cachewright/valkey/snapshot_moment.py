@@ -26,6 +26,9 @@ _ANSWER_SECONDS = 1.0
 _BEGIN_SECONDS = 1.0
 """Time in which every snapshot must begin while writes wait. A node with another child process begins later."""
 
+_UNPAUSED_SECONDS = 30.0
+"""The same while writes continue. A replica that has lost its primary never applies what is needed."""
+
 _POLL_SECONDS = 0.002
 
 
@@ -56,7 +59,8 @@ async def begin(
             sessions[shard] = await Session.open(primary, access, _ANSWER_SECONDS)
         if pause:
             return await _begin_paused(sessions, streams, access)
-        positions = await _begin_all(sessions, streams, access)
+        async with asyncio.timeout(_UNPAUSED_SECONDS):
+            positions = await _begin_all(sessions, streams, access)
         return Moment(at=now_ms(), positions=positions, is_common=len(streams) == 1, paused_seconds=0.0)
     finally:
         for session in sessions.values():

@@ -50,7 +50,7 @@ def verify(
     valkey_binary: ValkeyBinary = None,
     json: AsJson = False,
 ) -> None:
-    """Read a backup back and prove it: decrypt and authenticate each chunk, compare size and SHA-256 of each file, let
+    """Read a whole backup and check it: decrypt and authenticate each chunk, compare size and SHA-256 of each file, let
     valkey-check-rdb read it, and compare the number of keys. Exits with 1 if anything differs.
 
     It needs the storage and the key file, but no server, no database and no instance.
@@ -94,7 +94,7 @@ def verify(
 async def _verify(settings: Settings, backup: str, binary: Path, *, quiet: bool) -> Manifest:
     storage = Storage.open(settings.backup_url)
     manifest = await read_manifest(storage, read_key(settings.key_file), backup)
-    with tempfile.TemporaryDirectory(prefix="cachewright-verify-") as folder:
+    with tempfile.TemporaryDirectory(prefix="verify-", dir=settings.data_dir) as folder:
         for shard in manifest.shards:
             with console().status(f"shard {shard.shard}") as status:
                 path = Path(folder) / f"shard-{shard.shard}.rdb"

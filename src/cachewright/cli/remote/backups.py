@@ -104,7 +104,8 @@ def links(
     target: Target = DEFAULT_TARGET,
     json: AsJson = False,
 ) -> None:
-    """Print links to the files of a backup. Who has a link can read all data of its file until it expires.
+    """Print links to the files of a backup. Anyone who has a link can read all data in its file until
+    the link expires.
 
     Example: cachewright backups links 8f6a2c1e-6f0e-4d7c-9a41-5e0f3c8f9a10 --expires 3600
     """
@@ -144,7 +145,8 @@ def download(
 def _download(http: httpx.Client, link: str, path: Path) -> None:
     """Store a file that only its owner can read; whole or not at all."""
     partial = path.with_name(f"{path.name}.partial")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _OWNER_ONLY)
+    partial.unlink(missing_ok=True)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)
     with os.fdopen(descriptor, "wb") as file, http.stream("GET", link) as answer:
         if not answer.is_success:
             content = answer.read()

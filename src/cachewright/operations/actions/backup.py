@@ -11,12 +11,12 @@ from cachewright.backups import writer
 from cachewright.backups.manifest import Manifest, SavedAccount, SavedShard, read_manifest
 from cachewright.backups.spool import Spool
 from cachewright.backups.storage import BackupDamaged, StorageFailed
-from cachewright.hosts.server_binary import servers_by_version
+from cachewright.hosts.server_binary import servers_by_version, version_key
 from cachewright.model.backups import BackupKind
 from cachewright.model.instances import Instance
 from cachewright.operations.actions.action import action
 from cachewright.operations.context import OperationContext, best_view
-from cachewright.operations.snapshot import Snapshot, Source, sources
+from cachewright.operations.snapshot import Snapshot, Source, disk_failure, on_disk, sources
 from cachewright.store import backups
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.topologies import topology_of
@@ -27,7 +27,7 @@ from cachewright.valkey.snapshot_moment import Moment
 from cachewright.valkey.topology import primaries
 
 _DAY_SECONDS = 24 * 3600.0
-_PAUSED_TRIES = 3
+_PAUSED_TRIES, _TRIES = 3, 2
 
 
 class BackupParams(msgspec.Struct, frozen=True):
@@ -63,13 +63,10 @@ async def take_snapshot(context: OperationContext, step: StepContext, arguments:
     is_cluster = topology_of(instance.spec_code).is_cluster
     found = await sources(leads, nodes, view.members, access, is_cluster=is_cluster)
     pause = len(found) > 1
-    for left in reversed(range(_PAUSED_TRIES if pause else 1)):
+    for left in reversed(range(_PAUSED_TRIES if pause else _TRIES)):
         snapshot = Snapshot(step, access, spool, found)
         try:
-            moment, shards = await snapshot.receive(pause=pause and left > 0)
-        except ActionFailed:  # cancelled, or the disk is full
-            await asyncio.to_thread(spool.clear)
-            raise
+            moment = await snapshot.begin(pause=pause and left > 0)
         except (*NODE_GONE, NodeRefused):
             if not left:
                 raise
@@ -77,10 +74,15 @@ async def take_snapshot(context: OperationContext, step: StepContext, arguments:
             found = {shard: Source(source.primary, source.primary, source.slots) for shard, source in found.items()}
         else:
             break
+    try:
+        shards = await snapshot.receive(moment)
+        draft = _manifest(arguments.backup_id, instance, moment, shards, snapshot.server_version)
+        await on_disk(spool.store_draft, draft)
+    except BaseException:
+        await asyncio.shield(asyncio.to_thread(spool.clear))
+        raise
     if not moment.is_common:
         step.warn("each shard has a moment of its own: the nodes could not begin their snapshots together")
-    draft = _manifest(arguments.backup_id, instance, moment, shards, snapshot.server_version)
-    await asyncio.to_thread(spool.store_draft, draft)
     snapshot.show()
 
 
@@ -104,7 +106,9 @@ async def check_snapshot(context: OperationContext, step: StepContext, arguments
         await asyncio.to_thread(spool.clear)
         message = f"the snapshot of shard {shard.shard} is damaged: {error}"
         raise ActionFailed(errors.BACKUP_DAMAGED, message, True) from error
-    await asyncio.to_thread(spool.store_keys, arguments.shard, content.keys)
+    except OSError as error:
+        raise disk_failure(error) from error
+    await on_disk(spool.store_keys, arguments.shard, content.keys)
 
 
 @action("store shard", ShardArguments, timeout=_DAY_SECONDS, attempts=9, first_delay=1.0)
@@ -122,10 +126,12 @@ async def store_shard(context: OperationContext, step: StepContext, arguments: S
 
     await step.wait_until_allowed()
     try:
-        storage = await asyncio.to_thread(context.backup_storage)
+        storage = await context.marked_backup_storage()
         await writer.store_shard(storage, draft.folder, shard, spool.file(shard.shard), progress)
     except StorageFailed as error:
         raise ActionFailed(errors.BACKUP_STORAGE_FAILED, str(error)) from error
+    except OSError as error:
+        raise disk_failure(error) from error
 
 
 @action("store manifest", BackupParams, timeout=_DAY_SECONDS, attempts=9, first_delay=1.0)
@@ -189,9 +195,14 @@ def _measure(step: StepContext, done: int, size: int) -> None:
 
 
 def _binary(context: OperationContext, version: str) -> Path:
-    """Return the server that reads snapshots of this version."""
-    default = context.settings.valkey_binary
-    return servers_by_version((default, *context.settings.other_valkey_binaries)).get(version, default)
+    """Return the server that reads snapshots of this version: its own, or a newer one. ActionFailed without one."""
+    binaries = (context.settings.valkey_binary, *context.settings.other_valkey_binaries)
+    servers = servers_by_version(binaries)
+    newer = sorted((known for known in servers if version_key(known) >= version_key(version)), key=version_key)
+    if not newer:
+        message = f"no valkey-server of version {version} or later is there to read the snapshot"
+        raise ActionFailed(errors.BACKUP_DAMAGED, message, True)
+    return servers[newer[0]]
 
 
 def _record(context: OperationContext, manifest: Manifest) -> None:

@@ -42,7 +42,7 @@ function schedule(policy) {
 
 function create(state, changed) {
   const remark = h("input", { maxlength: 128, autocomplete: "off" });
-  dialog(`Back up ${state.name}`, [field("Remark", remark), h("p", {}, "Writes wait for some hundredths of a second.")], "Back up", async () => {
+  dialog(`Back up ${state.name}`, [field("Remark", remark), h("p", {}, "Writes wait for a few hundredths of a second.")], "Back up", async () => {
     await ask("POST", `instances/${state.instance_id}/backups`, { remark: remark.value });
     changed();
   });
@@ -51,7 +51,7 @@ function create(state, changed) {
 /** Show links to the files, which end after an hour. */
 function files(path) {
   const list = h("ul", {});
-  dialog("Files of the backup", [h("p", {}, "Who has a link can read all data of the file for an hour."), list], "Create links", async () => {
+  dialog("Files of the backup", [h("p", {}, "Anyone who has a link can read all data in the file for one hour."), list], "Create links", async () => {
     const { links } = await ask("POST", `${path}/links`, { expiration: LINK_SECONDS });
     list.replaceChildren(...links.map((one) => h("li", {}, h("a", { href: one.link, download: one.file_name }, one.file_name))));
     return false;
