@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachewright.valkey.rdb_cut import Cut, Part, cut, whole
-from cachewright.valkey.rdb_index import RdbIndex, UnreadableSnapshot, encoded, parse
+from cachewright.valkey.rdb_index import RdbIndex, UnreadableSnapshot, encoded, parse, within
 from cachewright.valkey.slots import SLOTS, SlotRange
 
 HEAD = b"VALKEY080\xfa\x0avalkey-ver\x059.1.2\xf5\x07library"
@@ -71,6 +71,9 @@ def test_an_index_finds_the_keys_of_each_slot(content: Mapping[Place, tuple[int,
     assert read(index, file) == content
     assert index.databases == {number for number, _ in content}
     assert written(whole(index, len(file)), [file]) == file
+    owned = within(index, [SlotRange(0, 999), SlotRange(9000, SLOTS - 1)])
+    assert read(owned, file) == {place: kept for place, kept in content.items() if not 999 < place[1] < 9000}
+    assert owned.is_by_slot
 
 
 @given(snapshots, st.integers(1, 4), st.lists(st.integers(1, SLOTS - 1), unique=True, max_size=4))

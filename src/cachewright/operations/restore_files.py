@@ -4,6 +4,7 @@ They are below `SPOOL/restore-TASK_ID`, for the server's user only, until the ta
 """
 
 import asyncio
+import logging
 import mmap
 import shutil
 import stat
@@ -26,6 +27,8 @@ from cachewright.valkey.rdb_check import DamagedSnapshot
 from cachewright.valkey.rdb_cut import Cut, Part
 from cachewright.valkey.rdb_index import RdbIndex, UnreadableSnapshot
 from cachewright.valkey.slots import SlotRange
+
+log = logging.getLogger(__name__)
 
 _PREFIX = "restore-"
 _ORDERED = "ordered"
@@ -60,6 +63,11 @@ class RestoreFiles:
                 )
         half = shard.size // 2
         found = await self._indexed(target, lambda read: progress(half + read // 2))
+        if shard.slots and found.is_by_slot:
+            owned = rdb_index.within(found, [SlotRange(first, last) for first, last in shard.slots])
+            if owned.keys != found.keys:
+                log.warning("%s has %d keys in slots of other shards", _name(shard), found.keys - owned.keys)
+            found = owned
         await asyncio.to_thread(_store, index, found)
 
     async def order(self, manifest: Manifest, progress: Callable[[float], None]) -> None:

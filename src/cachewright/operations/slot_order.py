@@ -20,6 +20,8 @@ from cachewright.valkey.single_request import Command, fields, request_at
 
 _POLL_SECONDS = 0.05
 _STOP_SECONDS = 10.0
+_LEAST_FREE = 0.05
+"""Share of the host's memory that stays free."""
 
 
 class SlotOrder:
@@ -86,10 +88,20 @@ class SlotOrder:
                     message = "the temporary node cannot write the snapshot: is the disk of the server full?"
                     await self.end()
                     raise ActionFailed(errors.NOT_ENOUGH_DISK, message)
+                await self._require_memory()
                 if condition(said):
                     return said
                 report(said)
             await asyncio.sleep(_POLL_SECONDS)
+
+    async def _require_memory(self) -> None:
+        """End the node and raise ActionFailed DCS.4036 if the host is almost out of memory: how much memory a snapshot
+        takes is not known before it is loaded."""
+        found = await asyncio.to_thread(self._context.host.resources)
+        if found.memory_free < _LEAST_FREE * found.memory:
+            await self.end()
+            message = f"the host has {found.memory_free} bytes of memory left while the backup is divided by slots"
+            raise ActionFailed(errors.NOT_ENOUGH_MEMORY, message, True)
 
     async def _ask(self, command: Command) -> Mapping[str, str]:
         with socket_address(self._folder, "") as place:

@@ -8,13 +8,14 @@ Source: rdb.c and valkey-check-rdb of Valkey 9.1.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from mmap import mmap
 
 import msgspec
 
 from cachewright.errors import CachewrightError
+from cachewright.valkey.slots import SlotRange
 
 _MARK = re.compile(r"\[offset (\d+)\] (?:Selecting DB ID (\d+)|AUX FIELD slot-info = '(\d+),(\d+),.*')")
 _KEYS = re.compile(r"\[info\] (\d+) keys read")
@@ -57,6 +58,15 @@ class RdbIndex(msgspec.Struct, frozen=True):
     def is_by_slot(self) -> bool:
         """Whether the keys are divided by slots. So they are if a node of a cluster has written the file."""
         return sum(segment.keys for segment in self.segments) == self.keys
+
+
+def within(index: RdbIndex, slots: Sequence[SlotRange]) -> RdbIndex:
+    """Return the index without keys in other slots than these, which a node may have had left of a slot that it had
+    given away."""
+    owned = {slot for part in slots for slot in range(part.first, part.last + 1)}
+    segments = tuple(segment for segment in index.segments if segment.slot in owned)
+    databases = frozenset(segment.db for segment in segments)
+    return RdbIndex(index.head, segments, databases, sum(segment.keys for segment in segments))
 
 
 def parse(report: str, content: bytes | mmap) -> RdbIndex:
