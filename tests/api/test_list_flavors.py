@@ -143,7 +143,8 @@ def test_single_instances_are_listed_in_every_size(tenant: Tenant) -> None:
 def test_of_a_single_instance_what_it_can_become(tenant: Tenant) -> None:
     instance_id = tenant.instance(spec_code="redis.single.xu1.large.2", capacity=2)
     listed = codes(tenant, f"instance_id={instance_id}")
-    assert listed == [f"redis.single.xu1.{size}" for size in SINGLE_SIZES if size != "large.2"]
+    with_replicas = [f"redis.ha.xu1.large.r{copies}.2" for copies in range(2, 7)]
+    assert listed == [*(f"redis.single.xu1.{size}" for size in SINGLE_SIZES if size != "large.2"), *with_replicas]
 
 
 def test_of_an_instance_that_is_not_there(tenant: Tenant, new_tenant: Callable[[], Tenant]) -> None:

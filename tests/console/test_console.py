@@ -228,7 +228,7 @@ def test_a_single_instance_is_made_resized_and_restarted(page: Page, server: Ser
     accessible(page)
 
     page.get_by_role("button", name="Resize").click()
-    dialog.get_by_label("Memory of the node").select_option(label="1 GB")
+    dialog.get_by_label("Memory of each node").select_option(label="1 GB")
     dialog.get_by_role("button", name="Plan").click()
     expect(dialog).to_contain_text("changes online")
     accessible(page)
@@ -243,7 +243,7 @@ def test_a_single_instance_is_made_resized_and_restarted(page: Page, server: Ser
     instance_id = page.evaluate("location.hash.split('/')[2]")
     assert server.call("PUT", f"instances/{instance_id}", window(6))[0] == 204
     page.get_by_role("button", name="Resize").click()
-    dialog.get_by_label("Memory of the node").select_option(label="2 GB")
+    dialog.get_by_label("Memory of each node").select_option(label="2 GB")
     dialog.get_by_label("Begin in the maintenance window").check()
     dialog.get_by_role("button", name="Plan").click()
     expect(dialog).to_contain_text("changes online")
@@ -289,6 +289,19 @@ def test_a_primary_with_replicas_is_made_and_deleted(page: Page, server: Server)
         accessible(page)
         dialog.get_by_role("button", name="Change").click()
         expect(panel).to_contain_text("Whitelist: 127.0.0.1, 10.0.0.0/8")
+    page.get_by_role("button", name="Resize").click()
+    for replicas, shown in (
+        ("2", "Change either the memory"),
+        ("0", "2 to 0"),
+        ("1", "2 to 1"),
+    ):
+        dialog.get_by_role("spinbutton", name="Replicas").fill(replicas)
+        dialog.get_by_role("button", name="Plan").click()
+        expect(dialog).to_contain_text(shown)
+    accessible(page)
+    dialog.get_by_role("button", name="Resize").click()
+    expect(nodes.get_by_role("row", name="replica")).to_have_count(1)
+    expect(page.get_by_role("heading", level=1)).to_contain_text("pair RUNNING")
     page.get_by_role("button", name="Delete").click()
     page.get_by_label("Name of the instance").fill("pair")
     dialog.get_by_role("button", name="Delete").click()

@@ -93,11 +93,11 @@ def primary(client: Any, instance_id: str) -> str:
 
 def process_of(server: Server, name: str) -> psutil.Process:
     """The process whose command line contains `name`: the id of a node or of an instance."""
-    return next(process for process in server.nodes() if any(name in word for word in process.cmdline()))
+    return next(process for process in server.nodes() if any(name in word for word in process.info["cmdline"]))
 
 
 def sentinels(server: Server) -> list[psutil.Process]:
-    return [process for process in server.nodes() if "--sentinel" in process.cmdline()]
+    return [process for process in server.nodes() if "--sentinel" in process.info["cmdline"]]
 
 
 def in_sync(server: Server, client: Any, instance_id: str) -> bool:
@@ -199,7 +199,7 @@ def test_an_ha_instance_from_its_creation_to_its_end(own_server: Server) -> None
     for told in client.show_nodes_information(ShowNodesInformationRequest(instance_id=instance_id)).nodes:
         with operator_of(own_server, told.node_ip, int(told.node_port)) as operator:
             assert int(operator.config_get("maxmemory")["maxmemory"]) == 2048 * MB
-    for spec_code, capacity in ((code(2, 3), 2), ("redis.single.xu1.large.2", 2), ("redis.ha.au1.large.r2.4", 4)):
+    for spec_code, capacity in ((code(4, 3), 4), ("redis.single.xu1.large.1", 1), ("redis.ha.au1.large.r2.4", 4)):
         with pytest.raises(ClientRequestException) as refused:
             resize(client, instance_id, spec_code, capacity)
         assert refused.value.error_code == "DCS.4102"
@@ -373,4 +373,14 @@ def test_without_haproxy_the_address_is_that_of_the_primary(server_without_hapro
     assert connected(client, instance_id).get("key") == "value"
     assert connected(client, instance_id).set("key", "other")
     until(lambda: ask_sentinels(server, instance_id) == show(client, instance_id).port, "other addresses")
-    assert not (server.data_dir / "proxies").exists()
+
+    resize(client, instance_id, "redis.single.xu1.large.1", 1)
+    assert ended(client, instance_id, newest_task(client, instance_id).id).status == "SUCCESS"
+    shown = show(client, instance_id)
+    assert (shown.cache_mode, len(server.nodes())) == ("single", 1 + len(sentinels(server)))
+    assert connected(client, instance_id).get("key") == "other"
+    resize(client, instance_id, code(1), 1)
+    assert ended(client, instance_id, newest_task(client, instance_id).id).status == "SUCCESS"
+    assert (show(client, instance_id).port, show(client, instance_id).cache_mode) == (shown.port, "ha")
+    assert connected(client, instance_id).wait(1, 10_000) == 1
+    assert not list((server.data_dir / "proxies").glob("*/haproxy.cfg"))

@@ -43,6 +43,12 @@ def test_a_cluster_starts_with_its_slots_shared_among_the_primaries() -> None:
     assert len(bounds) == 3
 
 
+def test_nodes_of_a_task_are_known_by_their_ids() -> None:
+    added = layout.new_replicas(SETTINGS, "i", CLUSTER, {0: range(1, 6), 2: range(5, 6)}, salt="task")
+    assert all(layout.has_salt(node, "task") and not layout.has_salt(node, "other") for node in added)
+    assert not any(layout.has_salt(node, "task") for node in layout.new_nodes(SETTINGS, "i", CLUSTER))
+
+
 def test_a_single_node_is_no_cluster_and_has_no_files_of_one() -> None:
     (node,) = layout.new_nodes(SETTINGS, "i", SINGLE)
     topology = topology_of(SINGLE.spec_code)
@@ -94,10 +100,14 @@ def test_each_formation_starts_every_node_once_and_ends_with_a_check_of_all(mode
         (SINGLE, parse(single_code("xu1", 128)), True),
         (SINGLE, parse(single_code("au1", 128)), False),
         (SINGLE, parse("redis.ha.xu1.large.2"), False),
+        (SINGLE, parse(ha_code("xu1", SINGLE.capacity_mb, 3)), True),
+        (SINGLE, parse(ha_code("au1", SINGLE.capacity_mb, 3)), False),
         (HA, parse(ha_code("xu1", 128, 3)), True),
-        (HA, parse(ha_code("xu1", 1024, 2)), False),
+        (HA, parse(ha_code("xu1", 1024, 2)), True),
+        (HA, parse(ha_code("xu1", 128, 2)), False),
+        (HA, parse(single_code("xu1", 1024)), True),
+        (HA, parse(single_code("xu1", 2048)), False),
         (HA, parse(ha_code("au1", 128, 3)), False),
-        (HA, SINGLE, False),
         (HA, parse("redis.ha.xu1.large.p3.1"), False),
     ],
     ids=lambda value: value if isinstance(value, bool) else value.spec_code,

@@ -13,7 +13,7 @@ from cachewright.monitoring.cluster_findings import Answer, Record
 from cachewright.monitoring.replication_findings import find_replication
 from cachewright.operations.watched_roles import primary_of
 from cachewright.valkey.acl import HELLO_CHANNEL, SENTINEL_USER, derived_password, sentinel_rules
-from cachewright.valkey.haproxy import haproxy_cfg
+from cachewright.valkey.haproxy import differ_in_nodes, haproxy_cfg, parse_servers, server_commands
 from cachewright.valkey.plain_replication import parse_view
 from cachewright.valkey.sentinel import Watched, agreement, is_intact, parse_watched, sentinel_conf, watch_commands
 from cachewright.valkey.single_request import Unreadable
@@ -142,6 +142,55 @@ def test_internal_users_have_passwords_of_their_own_and_few_rights() -> None:
     rules = sentinel_rules("password")
     assert {"resetkeys", "resetchannels", f"&{HELLO_CHANNEL}", "-@all"} <= set(rules)
     assert not {"+config|set", "+config|get", "+get", "+acl|setuser", "+shutdown"} & set(rules)
+
+
+def test_a_node_that_refuses_writes_since_its_start_is_not_ok() -> None:
+    view = parse_view(PRIMARY, NODES, leading() | {"min_slaves_good_slaves": "0"})
+    assert (view.ok, view.members[PRIMARY.id].primary) == (False, None)
+
+
+NODE_SETS = st.dictionaries(st.sampled_from([node.id for node in NODES]), st.integers(7001, 7009))
+SERVERS = st.dictionaries(
+    st.sampled_from([*(node.id for node in NODES), "former"]), st.tuples(st.integers(7001, 7009), st.booleans())
+)
+
+
+@given(SERVERS, NODE_SETS)
+def test_commands_make_the_servers_of_a_proxy_its_nodes(
+    present: dict[str, tuple[int, bool]], wanted: dict[str, int]
+) -> None:
+    nodes = [msgspec.structs.replace(PRIMARY, id=node_id, port=port) for node_id, port in wanted.items()]
+    servers, health = dict(present), dict.fromkeys(present, True)
+    for command in server_commands(present, nodes):
+        words = command.split()
+        node_id = next(word for word in words if word.startswith("cache/")).removeprefix("cache/")
+        if command.startswith("del"):
+            assert not servers.pop(node_id)[1], "HAProxy deletes only servers that are disabled"
+        elif command.startswith("add"):
+            assert node_id not in servers
+            servers[node_id] = (int(words[3].rpartition(":")[2]), False)
+        elif command.startswith(("enable server", "disable server")):
+            servers[node_id] = (servers[node_id][0], command.startswith("enable"))
+            health[node_id] = True
+        elif command.endswith("health down"):
+            health[node_id] = False
+    assert servers == {node_id: (port, True) for node_id, port in wanted.items()}
+    assert not any(health[node_id] for node_id in wanted if present.get(node_id) != (wanted[node_id], True))
+    assert not server_commands(servers, nodes)
+
+
+def test_the_state_of_a_proxy_is_read() -> None:
+    row = "2 cache 1 aaa 127.0.0.1 2 0 1 1 2 15 3 2 6 0 0 0 - 7001 - 0 0 - - 0"
+    assert parse_servers(f"1\n# be_id be_name\n{row}\n\n") == {"aaa": (7001, True)}
+    with pytest.raises(ValueError, match="unreadable"):
+        parse_servers("1\n2 cache\n")
+
+
+def test_a_proxy_is_replaced_only_if_more_than_its_nodes_changes() -> None:
+    instance = an_instance(seed_port=7999)
+    text = haproxy_cfg(instance, NODES)
+    assert differ_in_nodes(text, haproxy_cfg(instance, NODES[:1]))
+    assert not differ_in_nodes(text, haproxy_cfg(an_instance(seed_port=7998), NODES))
 
 
 def test_a_proxy_checks_every_node_and_listens_at_the_address_of_the_instance() -> None:

@@ -149,8 +149,8 @@ def _require_change_type(change_type: str, old: Flavor, new: Flavor) -> None:
     fits = {
         "": True,
         "addSharding": new.shards > old.shards,
-        "createReplication": new.copies > old.copies,
-        "deleteReplication": new.copies < old.copies,
+        "createReplication": new.copies > old.copies and new.cache_mode == old.cache_mode,
+        "deleteReplication": new.copies < old.copies and new.cache_mode == old.cache_mode,
         "instanceType": new.cache_mode != old.cache_mode,
     }
     if not fits[change_type]:

@@ -15,7 +15,7 @@ from cachewright.concurrency import gather_limited
 from cachewright.heartbeats import LoopHeartbeats
 from cachewright.hosts.host import SENTINEL_CONFIG, ProcessInfo
 from cachewright.logs import RARELY, about
-from cachewright.model.instances import Instance, Node, has_proxy, offers_sentinels
+from cachewright.model.instances import Instance, Node, offers_sentinels
 from cachewright.model.sentinels import QUORUM, Sentinel
 from cachewright.monitoring.incidents import Incidents
 from cachewright.monitoring.lasting_faults import LastingFaults
@@ -23,7 +23,7 @@ from cachewright.monitoring.repeated_starts import RepeatedStarts
 from cachewright.operations import STATUSES_WITH_RUNNING_NODES, sentinels
 from cachewright.operations.context import OperationContext
 from cachewright.operations.create import CREATE
-from cachewright.operations.watched_roles import primary_of
+from cachewright.operations.watched_roles import primary_of, record_primary
 from cachewright.store import instances
 from cachewright.store import sentinels as store
 from cachewright.threads import in_background
@@ -108,7 +108,11 @@ class FailoverWatch:
             if recorded[0].status in _RUNNING
         }
         await gather_limited(lambda recorded: self._follow(*recorded, views), list(running.values()), _AT_ONCE)
-        for instance_id in running:
+        for instance_id, (instance, nodes) in running.items():
+            replicas = len(nodes) - 1
+            known = [view[instance_id].replicas for view in views.values() if instance_id in view]
+            if instance.status == "RUNNING" and any(number > replicas for number in known):  # one missed a removal
+                await sentinels.forget_replicas(self._context, record.fleet, instance_id, replicas)
             is_watched = sum(instance_id in view for view in views.values()) >= QUORUM
             self._faults.report(instance_id, None if is_watched else f"{len(views)} sentinels answer")
         await self._remove_strays(record)
@@ -163,11 +167,14 @@ class FailoverWatch:
             return
         words: list[Command] = []
         for instance, nodes in record.instances.values():
-            if instance.id not in view and instance.status in _RUNNING and instance.id in _kept(record):
-                others = agreement(other.get(instance.id) for other in views.values())
+            own = view.get(instance.id)
+            is_right = own is not None and not own.is_outdated(nodes)
+            if not is_right and instance.status in _RUNNING and instance.id in _kept(record):
+                others = agreement(other.get(instance.id) for one, other in views.items() if one != sentinel.id)
                 primary = primary_of(nodes, others)
                 if primary and await self._serves(instance, primary):
                     log.warning("sentinel %s watches instance %s again", sentinel.id, instance.id)
+                    words += [commands.unwatch_command(instance.id)] if own else []
                     words += commands.watch_commands(instance.id, primary, instance.control_secret)
         if view.keys() - _kept(record):
             now = await in_background(self._read)  # an instance is recorded before sentinels watch it
@@ -179,10 +186,10 @@ class FailoverWatch:
                 changed = passwords.get(instance.id) != commands.client_password(instance.password)
                 if changed and instance.status in _RUNNING and instance.id in _offering(record):
                     words.append(commands.client_user_command(instance.id, instance.password))
-            own = {CLIENT_USER, CONTROL_USER, SENTINEL_USER}
-            if passwords.keys() - own - _offering(record):
+            internal = {CLIENT_USER, CONTROL_USER, SENTINEL_USER}
+            if passwords.keys() - internal - _offering(record):
                 now = await in_background(self._read)
-                words += [("ACL", "DELUSER", name) for name in sorted(passwords.keys() - own - _offering(now))]
+                words += [("ACL", "DELUSER", name) for name in sorted(passwords.keys() - internal - _offering(now))]
             if words:
                 await commands.request(sentinel, self._context.host.sentinels_dir, words)
 
@@ -202,16 +209,7 @@ class FailoverWatch:
         view = (await self._context.views(instance, [primary], needed="none"))[primary.id]
         if view is None or view.members[primary.id].primary is not None:
             return
-
-        def write() -> None:
-            with self._context.database.write() as connection:
-                current = instances.nodes_of(connection, instance.id)
-                for node in current:
-                    instances.change_node(connection, node.id, role="primary" if node.id == primary.id else "replica")
-                if not has_proxy(instance, current):  # clients get the address of the primary
-                    instances.change(connection, instance.id, seed_port=primary.port)
-
-        await in_background(write)
+        await record_primary(self._context, instance.id, primary.id)
         self.failovers += 1
         with about(instance_id=instance.id, node_id=primary.id):
             log.warning("node %s is the primary of instance %s now", primary.id, instance.id)

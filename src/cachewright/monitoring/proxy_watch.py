@@ -82,8 +82,11 @@ class ProxyWatch:
         await self._remove_strays(recorded)
 
     async def _keep(self, instance: Instance, nodes: list[Node]) -> bool:
-        """Ensure that the proxy of an instance runs as recorded. Return whether it does."""
+        """Ensure that the proxy of an instance runs as recorded. Return whether it does. A task that adds a proxy
+        starts it first, when the node has left its port."""
         host = self._context.host
+        if instance.status != "RUNNING" and not await host.proxies.has_file(instance.id, HAPROXY_CONFIG):
+            return False
         failure: str | None
         if not host.has_haproxy:
             failure = None if await host.proxies.process(instance.id) else proxies.NO_HAPROXY

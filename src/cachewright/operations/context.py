@@ -27,7 +27,7 @@ from cachewright.valkey.sources.stream import Streams
 from cachewright.valkey.topology import Needed, View
 from cachewright.valkey.users import users_of
 
-_AS_WRITTEN = f"{CONFIG}.written"
+AS_WRITTEN = f"{CONFIG}.written"
 """Copy of valkey.conf, for nodes whose valkey.conf is rewritten by Sentinel (CONFIG REWRITE)."""
 
 
@@ -111,7 +111,7 @@ class OperationContext(msgspec.Struct, frozen=True):
             **await self._certificates(instance, node),
             **topology.start_files(),
             **({SERVER_VERSION: node.server_version} if node.server_version else {}),
-            **({_AS_WRITTEN: text} if topology.has_sentinel else {}),
+            **({AS_WRITTEN: text} if topology.has_sentinel else {}),
             CONFIG: text,
         }
 
@@ -139,7 +139,7 @@ class OperationContext(msgspec.Struct, frozen=True):
         if instance is None or node is None or not await self.host.has_file(node_id, CONFIG):
             return
         if topology_of(instance.spec_code).has_sentinel:
-            written = await self.host.read_file(node_id, _AS_WRITTEN)
+            written = await self.host.read_file(node_id, AS_WRITTEN)
             await self.host.write_files(node_id, {CONFIG: written} if written else await self.files(instance, node))
         elif files := await self._certificates(instance, node):
             await self.host.write_files(node_id, files)

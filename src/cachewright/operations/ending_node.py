@@ -69,13 +69,14 @@ class EndingNode(msgspec.Struct, frozen=True):
             self.step.raise_if_cancelled()
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def end_clients(self, *, has_successor: bool) -> None:
+    async def end_clients(self, *, has_successor: bool, local_address: str = "") -> None:
         """Let the clients leave the node, and show in the sub-step which connections were cut.
 
         :param has_successor: other nodes serve the clients. Otherwise they use the node until it ends.
+        :param local_address: only those of this address of the node, `host:port`. The node keeps its port open then.
         """
         node, access = self.node, self.context.access(self.instance)
-        if has_successor:
+        if has_successor and not local_address:
             with suppress(*NODE_GONE):
                 await self.context.close_port(self.instance, node)
 
@@ -85,7 +86,11 @@ class EndingNode(msgspec.Struct, frozen=True):
                 figures = {"waiting_for_clients": total, **holding, "seconds_left": math.ceil(seconds)}
                 self.step.measure(detail=node_detail(node, figures))
 
-        drain = Drain(grace_seconds=self.context.settings.client_grace_seconds, has_successor=has_successor)
+        drain = Drain(
+            grace_seconds=self.context.settings.client_grace_seconds,
+            has_successor=has_successor,
+            local_address=local_address,
+        )
         cut = await drain_clients(node, access, drain, report)
         self.step.measure(detail=node_detail(node, {f"{kind}_cut": number for kind, number in cut.items()}))
         if cut:
@@ -104,7 +109,7 @@ async def hand_over_seconds(context: OperationContext, instance: Instance, leads
     return dict(await asyncio.gather(*map(seconds, leads)))
 
 
-async def grace_seconds(context: OperationContext, instance: Instance, nodes: Sequence[Node]) -> dict[str, float]:
+async def grace_seconds(context: OperationContext, instance: Instance, nodes: Iterable[Node]) -> dict[str, float]:
     """Return the seconds for which each of these nodes would wait for clients if it ended now, by node id."""
     holding = await count_holding(nodes, context.access(instance))
     return {node_id: context.settings.client_grace_seconds if number else 0.0 for node_id, number in holding.items()}

@@ -14,7 +14,7 @@ from cachewright.valkey.access import socket_address
 from cachewright.valkey.acl import PROXY_USER, derived_password
 from cachewright.valkey.certificates import trusted
 from cachewright.valkey.client import NODE_GONE, NodeRefused
-from cachewright.valkey.haproxy import CERTIFICATE_FILE, haproxy_cfg
+from cachewright.valkey.haproxy import CERTIFICATE_FILE, change_nodes, differ_in_nodes, haproxy_cfg
 from cachewright.valkey.roles import ROLES
 from cachewright.valkey.single_request import fields, request_at
 
@@ -29,12 +29,16 @@ async def ensure(context: OperationContext, instance: Instance, nodes: Sequence[
     """Ensure that the instance's proxy runs as recorded: with all nodes, TLS and the whitelist. Raises NodeStartFailed.
     No effect if the instance has no proxy, or the host no HAProxy.
 
-    A proxy that runs with other settings is replaced, which closes the connections of clients.
+    A proxy that runs with other nodes gets the new ones while it runs. If other settings differ, or it does not answer,
+    it is replaced, which closes the connections of clients.
     """
     processes = context.host.proxies
     if not context.host.has_haproxy or not has_proxy(instance, nodes):
         return
     if await _is_current(context, instance, nodes) and await processes.process(instance.id):
+        return
+    now, present = await context.recorded(instance.id)
+    if now is not None and has_proxy(now, present) and await _has_changed_nodes(context, now, present):
         return
 
     async def recorded() -> Mapping[str, str] | None:
@@ -101,6 +105,24 @@ async def _is_current(context: OperationContext, instance: Instance, nodes: Sequ
     """Whether the proxy's files are those of this record."""
     read = context.host.proxies.read_file
     return all([await read(instance.id, name) == text for name, text in _files(instance, nodes).items()])
+
+
+async def _has_changed_nodes(context: OperationContext, instance: Instance, nodes: Sequence[Node]) -> bool:
+    """Let a proxy that runs have these nodes, if nothing else differs. Return whether it has them. That of a single
+    node checks nothing, and is replaced."""
+    if len(nodes) == 1:
+        return False
+    processes = context.host.proxies
+    wanted = _files(instance, nodes)
+    present = {name: await processes.read_file(instance.id, name) for name in wanted}
+    config = present.pop(HAPROXY_CONFIG)
+    if config is None or not differ_in_nodes(config, wanted[HAPROXY_CONFIG]) or present.items() - wanted.items():
+        return False
+    runs = await processes.process(instance.id) is not None
+    if not runs or not await change_nodes(context.host.proxies_dir / instance.id, nodes):
+        return False
+    await processes.write_files(instance.id, wanted)  # last: a file that differs shows that something may be missing
+    return True
 
 
 def _files(instance: Instance, nodes: Sequence[Node], *, is_reachable: bool = True) -> Mapping[str, str]:

@@ -101,23 +101,55 @@ async def agree(context: OperationContext, instance_id: str) -> Agreement:
     return agreement(answer.get(instance_id) for answer in answers if answer is not None)
 
 
-async def watch(context: OperationContext, sentinel: Sentinel, instance: Instance, primary: Node) -> None:
-    """Let a sentinel watch an instance. Raises one of NODE_GONE or NodeRefused."""
-    answer = await commands.watched(sentinel, context.host.sentinels_dir)
-    if instance.id not in answer:
-        words = commands.watch_commands(instance.id, primary, instance.control_secret)
-        if offers_sentinels(instance, [primary]):
-            words.append(commands.client_user_command(instance.id, instance.password))
+async def watch(
+    context: OperationContext, sentinel: Sentinel, instance: Instance, primary: Node, nodes: Sequence[Node]
+) -> None:
+    """Let a sentinel watch an instance with these nodes. Raises one of NODE_GONE or NodeRefused."""
+    found = (await commands.watched(sentinel, context.host.sentinels_dir)).get(instance.id)
+    if found and not found.is_outdated(nodes):
+        return
+    words = [commands.unwatch_command(instance.id)] if found else []
+    words += commands.watch_commands(instance.id, primary, instance.control_secret)
+    if offers_sentinels(instance, [primary]):
+        words.append(commands.client_user_command(instance.id, instance.password))
+    try:
         await commands.request(sentinel, context.host.sentinels_dir, words)
+    except NodeRefused:
+        if instance.id not in await commands.watched(sentinel, context.host.sentinels_dir):
+            raise  # otherwise the failover watch was faster
 
 
 async def is_watched(context: OperationContext, fleet: Sequence[Sentinel], instance_id: str, replicas: int) -> bool:
-    """Whether every sentinel watches an instance, and knows the other sentinels and the replicas."""
+    """Whether every sentinel watches an instance, and knows the other sentinels and exactly its replicas."""
     answers = await asyncio.gather(*(_watched(context, sentinel) for sentinel in fleet))
     views = [answer.get(instance_id) for answer in answers if answer is not None]
     return len(views) == len(fleet) and all(
-        view and view.sentinels >= len(fleet) - 1 and view.replicas >= replicas for view in views
+        view and is_complete(view, len(fleet), replicas) and view.replicas == replicas for view in views
     )
+
+
+async def forget_replicas(
+    context: OperationContext, fleet: Sequence[Sentinel], instance_id: str, replicas: int
+) -> None:
+    """Make the sentinels forget nodes that have left an instance, which has so many replicas now. A sentinel knows no
+    replica for a moment then, so one begins when all others can perform a failover. No effect while a sentinel does not
+    answer or does not reach the primary."""
+    for sentinel in fleet:
+        answers = dict(zip(fleet, await asyncio.gather(*(_watched(context, one) for one in fleet)), strict=True))
+        views = {one: answer.get(instance_id) if answer else None for one, answer in answers.items()}
+        own = views[sentinel]
+        others_know = all(
+            view and view.is_reached and not view.is_moving and is_complete(view, len(fleet), replicas)
+            for view in views.values()
+        )
+        if own and others_know and own.replicas > replicas:
+            with suppress(*NODE_GONE, NodeRefused):
+                await commands.request(sentinel, context.host.sentinels_dir, [commands.reset_command(instance_id)])
+
+
+def is_complete(view: Watched, fleet: int, replicas: int) -> bool:
+    """Whether a sentinel knows at least as many sentinels and replicas as there are. Pure."""
+    return view.sentinels >= fleet - 1 and view.replicas >= replicas
 
 
 async def forget(context: OperationContext, instance_id: str) -> None:

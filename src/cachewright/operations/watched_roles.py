@@ -7,13 +7,15 @@ and accepts writes once so many sentinels reach it that no failover can begin.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from cachewright.model.instances import Instance, Node
+from cachewright.model.instances import Instance, Node, has_proxy
 from cachewright.operations import sentinels
 from cachewright.operations.context import OperationContext
 from cachewright.operations.succession import successors
+from cachewright.store import instances
+from cachewright.topologies import topology_of
 from cachewright.valkey import key_deletion, node_control, plain_replication
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 from cachewright.valkey.sentinel import Agreement
@@ -52,6 +54,25 @@ async def admit(context: OperationContext, instance: Instance, node: Node, *, un
     return False
 
 
+async def wait_until_admitted(
+    context: OperationContext,
+    instance: Instance,
+    node: Node,
+    proceed: Callable[[], None] = lambda: None,
+    *,
+    unasked: bool = False,
+) -> None:
+    """Wait until a node that has started serves in its present role, as `admit`. No effect without Sentinel.
+
+    :param proceed: called between attempts; it may raise an error to end the wait.
+    """
+    if not topology_of(instance.spec_code).has_sentinel:
+        return
+    while not await admit(context, instance, node, unasked=unasked):
+        proceed()
+        await asyncio.sleep(_POLL_SECONDS)
+
+
 async def _admit_replica(context: OperationContext, instance: Instance, node: Node, primary: Node) -> bool:
     """Let a node follow the primary, and open its port, unless it has no keys yet: sentinels that reach it could
     promote it, and the other nodes would then delete theirs."""
@@ -67,6 +88,30 @@ def primary_of(nodes: Sequence[Node], agreed: Agreement) -> Node | None:
     """Return the primary that the sentinels name, else the recorded one. Pure."""
     named = next((node for node in nodes if node.port == agreed.port), None)
     return named or next((node for node in nodes if node.role == "primary"), None)
+
+
+async def present_primary(context: OperationContext, instance: Instance, nodes: Sequence[Node]) -> Node | None:
+    """Return the primary that the sentinels name, else the recorded one. None while a failover moves it."""
+    agreed = await sentinels.agree(context, instance.id)
+    return None if agreed.is_moving else primary_of(nodes, agreed)
+
+
+async def record_primary(context: OperationContext, instance_id: str, primary_id: str) -> None:
+    """Record which node of an instance is the primary. Without a proxy, clients get its address."""
+
+    def write() -> None:
+        with context.database.write() as connection:
+            instance = instances.find(connection, instance_id)
+            nodes = instances.nodes_of(connection, instance_id)
+            primary = next((node for node in nodes if node.id == primary_id), None)
+            if instance is None or primary is None:
+                return
+            for node in nodes:
+                instances.change_node(connection, node.id, role="primary" if node is primary else "replica")
+            if not has_proxy(instance, nodes):
+                instances.change(connection, instance_id, seed_port=primary.port)
+
+    await asyncio.to_thread(write)
 
 
 async def hand_over(context: OperationContext, instance: Instance, node: Node, nodes: Sequence[Node]) -> bool:

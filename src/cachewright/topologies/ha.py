@@ -29,8 +29,10 @@ class Ha:
     hold_seconds = 0.0
 
     def can_become(self, now: Flavor, new: Flavor) -> bool:
-        """Only the memory can change."""
-        return (new.cache_mode, new.cpu_type, new.copies) == (now.cache_mode, now.cpu_type, now.copies)
+        """The memory can change, or the number of replicas, or it becomes a single instance."""
+        is_alone = new.cache_mode == now.cache_mode and new.copies == now.copies
+        is_kin = is_alone or (new.cache_mode in {"ha", "single"} and new.same_size(now))
+        return is_kin and new.cpu_type == now.cpu_type
 
     def settings(self, node: Node, access: Access) -> Sequence[Setting]:
         return [("databases", _DATABASES), *watched_settings(node, access)]
@@ -55,18 +57,7 @@ class Ha:
                     work=effort("replication", unit="nodes", total=len(nodes), seconds=_REPLICATION_SECONDS),
                 )
             ],
-            "Failover.": [
-                SubStepSpec(
-                    name="Failover by Sentinel.",
-                    action="watch primary",
-                    work=effort("failover", seconds=_WATCH_SECONDS),
-                ),
-                SubStepSpec(
-                    name="Address of the primary.",
-                    action="start proxy",
-                    work=effort("address", seconds=_PROXY_SECONDS),
-                ),
-            ],
+            "Failover.": watch_steps(),
             "Post-check.": [
                 SubStepSpec(
                     name="Instance status check.",
@@ -80,3 +71,15 @@ class Ha:
     def dissolution(self, nodes: Sequence[Node]) -> Steps:
         end = SubStepSpec(name="Failover end.", action="end failover", work=effort("failover", seconds=_END_SECONDS))
         return {"Failover end.": [end]}
+
+
+def watch_steps() -> list[SubStepSpec]:
+    """Return the sub-steps after which sentinels and the proxy know the nodes of an instance."""
+    return [
+        SubStepSpec(
+            name="Failover by Sentinel.", action="watch primary", work=effort("failover", seconds=_WATCH_SECONDS)
+        ),
+        SubStepSpec(
+            name="Address of the primary.", action="start proxy", work=effort("address", seconds=_PROXY_SECONDS)
+        ),
+    ]

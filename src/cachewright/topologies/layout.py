@@ -7,7 +7,7 @@ import msgspec
 
 from cachewright.clock import now_ms
 from cachewright.config import Settings
-from cachewright.flavors import Flavor
+from cachewright.flavors import MAX_REPLICAS, Flavor
 from cachewright.hosts.ports import NodePorts
 from cachewright.model.instances import Node, Role
 
@@ -53,6 +53,11 @@ def new_replicas(
 def node_id(instance_id: str, shard: int, copy: int, *, salt: str = "") -> str:
     """Return the id of a copy of a shard."""
     return hashlib.sha1(f"{instance_id}/{salt}/{shard}/{copy}".encode(), usedforsecurity=False).hexdigest()
+
+
+def has_salt(node: Node, salt: str) -> bool:
+    """Whether the id of a node was derived with this salt."""
+    return any(node.id == node_id(node.instance_id, node.shard, copy, salt=salt) for copy in range(MAX_REPLICAS + 1))
 
 
 def _node(

@@ -30,8 +30,10 @@ class Single:
     hold_seconds = 0.0
 
     def can_become(self, now: Flavor, new: Flavor) -> bool:
-        """Only the memory can change. It cannot become a cluster, which has only one database."""
-        return (new.cache_mode, new.cpu_type) == (now.cache_mode, now.cpu_type)
+        """The memory can change, or it gets replicas and failover. It cannot become a cluster, which has only one
+        database."""
+        is_kin = new.cache_mode == now.cache_mode or (new.cache_mode == "ha" and new.same_size(now))
+        return is_kin and new.cpu_type == now.cpu_type
 
     def settings(self, node: Node, access: Access) -> Sequence[Setting]:
         return [("databases", _DATABASES), proxy_user(access)]

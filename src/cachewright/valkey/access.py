@@ -74,14 +74,15 @@ def address(node: Node, access: Access) -> Iterator[Address]:
 @contextmanager
 def socket_address(folder: Path, secret: str) -> Iterator[Address]:
     """Yield the address of the control plane's socket in a folder, which is valid inside the `with` block."""
-    with _short_path(folder) as short:
+    with short_path(folder, SOCKET) as short:
         yield Address(f"{short}/{SOCKET}", "", 0, CONTROL_USER, secret)
 
 
 @contextmanager
-def _short_path(folder: Path) -> Iterator[str]:
-    """Yield a path of the folder that is short enough for a socket address. Long paths go through a file descriptor."""
-    if len(os.fsencode(folder / SOCKET)) <= _LONGEST_PATH:
+def short_path(folder: Path, name: str) -> Iterator[str]:
+    """Yield a path of the folder that is short enough for the address of a socket with this name. Long paths go
+    through a file descriptor."""
+    if len(os.fsencode(folder / name)) <= _LONGEST_PATH:
         yield str(folder)
         return
     try:

@@ -104,10 +104,12 @@ class Drain(msgspec.Struct, frozen=True, kw_only=True):
     :ivar grace_seconds: time for connections that hold something.
     :ivar has_successor: another node serves the clients, so that all connections are closed before this node ends.
     Without one, clients that hold nothing use the node until it ends.
+    :ivar local_address: only connections to this address of the node, `host:port`; empty for all.
     """
 
     grace_seconds: float
     has_successor: bool
+    local_address: str = ""
 
 
 async def drain_clients(
@@ -125,7 +127,7 @@ async def drain_clients(
         async with connect(node, access) as client:
             while True:
                 now = time.monotonic()
-                connections = await _connections(client)
+                connections = await _connections(client, drain.local_address)
                 if drain.has_successor:
                     is_late = now - begun_at > _ACTIVE_SECONDS
                     silent = silence.silent(connections, now, 0.0 if is_late else SILENT_SECONDS)
@@ -166,8 +168,9 @@ async def has_clients(node: Node, access: Access) -> bool:
     return False
 
 
-async def _connections(client: Valkey) -> list[Connection]:
-    return client_connections(await ask(client, "CLIENT LIST"))
+async def _connections(client: Valkey, local_address: str = "") -> list[Connection]:
+    rows = await ask(client, "CLIENT LIST")
+    return client_connections(row for row in rows if local_address in {"", row.get("laddr")})
 
 
 async def _close_unused(client: Valkey, connections: Sequence[Connection], conditions: Sequence[str]) -> set[str]:

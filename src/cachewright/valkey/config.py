@@ -152,20 +152,26 @@ def closed_at_start(node: Node) -> list[Setting]:
 def watched_settings(node: Node, access: Access) -> list[Setting]:
     """Return settings of a node that Sentinel watches. It starts as a primary that refuses connections and writes of
     clients, until the control plane knows its role (`FENCE`)."""
-    sentinel = derived_password(access.secret, SENTINEL_USER)
     return [
         (FENCE, FENCED),
         ("replica-priority", node.priority),
         ("replica-announce-port", node.port),
         ("include", LISTENER),
-        ("user", " ".join((SENTINEL_USER, *sentinel_rules(sentinel)))),
-        proxy_user(access),
+        *(("user", " ".join((name, *rules))) for name, rules in watcher_users(access).items()),
     ]
 
 
 def proxy_user(access: Access) -> Setting:
     """Return the setting of the user by which a proxy asks the node for its role."""
-    return ("user", " ".join((PROXY_USER, *proxy_rules(derived_password(access.secret, PROXY_USER)))))
+    return ("user", " ".join((PROXY_USER, *watcher_users(access)[PROXY_USER])))
+
+
+def watcher_users(access: Access) -> dict[str, tuple[str, ...]]:
+    """Return the rules of the users of sentinels and of a proxy, by name."""
+    return {
+        SENTINEL_USER: sentinel_rules(derived_password(access.secret, SENTINEL_USER)),
+        PROXY_USER: proxy_rules(derived_password(access.secret, PROXY_USER)),
+    }
 
 
 def _tls(node: Node) -> list[Setting]:

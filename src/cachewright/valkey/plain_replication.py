@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
+from cachewright.valkey.acl import SENTINEL_USER
 from cachewright.valkey.client import ask, connect
-from cachewright.valkey.config import FENCE, FENCED, UNFENCED
+from cachewright.valkey.config import FENCE, FENCED, UNFENCED, watcher_users
 from cachewright.valkey.roles import ROLES
 from cachewright.valkey.single_request import Unreadable, fields, request_once
 from cachewright.valkey.slots import SLOTS, SlotRange
@@ -19,12 +20,15 @@ from cachewright.valkey.topology import Member, View
 
 _ALL_SLOTS = (SlotRange(0, SLOTS - 1),)
 _REPLICA = re.compile(r"slave\d+")
+_GOOD_REPLICAS = "min_slaves_good_slaves"
+"""Field of INFO that a node has while it requires replicas for writes."""
 
 
 async def replication_view(node: Node, peers: Sequence[Node], access: Access, answer_seconds: float) -> View:
     """Return the node's view of an instance without cluster mode: the primary owns all slots, because it serves every
     key. A primary knows the replicas that are in sync with it, a replica knows its primary. The view is ok unless the
-    node is a replica without a connection to its primary."""
+    node is a replica without a connection to its primary, or a primary that refuses writes since its start (`FENCE`):
+    a new node is one until it follows the primary."""
     commands = [("PING",), ("INFO", "replication")]  # PING is refused while the node loads its data, INFO is not
     _, reply = await request_once(node, access, commands, answer_seconds)
     return parse_view(node, peers, fields(reply))
@@ -37,7 +41,8 @@ def parse_view(node: Node, peers: Sequence[Node], replication: Mapping[str, str]
         raise Unreadable("the reply names no role")
     if role == "primary":
         members = [_member(node, "myself", "master"), *_replicas(node, peers, replication)]
-        return View(ok=True, epoch=0, members={member.id: member for member in members})
+        ok = _GOOD_REPLICAS not in replication
+        return View(ok=ok, epoch=0, members={member.id: member for member in members})
     linked = replication.get("master_link_status") == "up"
     port = replication.get("master_port")
     primary = next((peer for peer in peers if str(peer.port) == port), None)
@@ -73,6 +78,26 @@ async def follow(node: Node, primary: Node, access: Access) -> None:
         if replication["role"] != "slave" or str(replication["master_port"]) != str(primary.port):
             await ask(client, "REPLICAOF", primary.host, primary.port)
         await ask(client, "CONFIG SET", FENCE, UNFENCED)
+
+
+async def add_watchers(node: Node, access: Access) -> None:
+    """Let sentinels and a proxy sign in to a node, until its next start."""
+    async with connect(node, access) as client:
+        for name, rules in watcher_users(access).items():
+            await ask(client, "ACL SETUSER", name, "reset", *rules)
+
+
+async def remove_sentinels(node: Node, access: Access) -> None:
+    """End the rights of sentinels on a node, and their connections."""
+    async with connect(node, access) as client:
+        await ask(client, "ACL DELUSER", SENTINEL_USER)
+
+
+async def listen(node: Node, access: Access) -> None:
+    """Move a node to its recorded address, and let other nodes learn that, until its next start."""
+    place = ("bind", node.host, "replica-announce-ip", node.host, "replica-announce-port", node.port)
+    async with connect(node, access) as client:
+        await ask(client, "CONFIG SET", *place)
 
 
 async def accept_writes(node: Node, access: Access) -> None:

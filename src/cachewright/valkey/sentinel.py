@@ -57,6 +57,10 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
     sentinels: int
     replicas: int
 
+    def is_outdated(self, nodes: Iterable[Node]) -> bool:
+        """Whether the primary is none of the nodes: the sentinel was away when they changed, and may reach none."""
+        return all(node.port != self.port for node in nodes)
+
     @property
     def is_moving(self) -> bool:
         """Whether the sentinel performs a failover."""
@@ -187,7 +191,18 @@ def watch_commands(instance_id: str, primary: Node, secret: str) -> list[Command
 
 def forget_commands(instance_id: str) -> list[Command]:
     """Return the commands that make a sentinel stop watching an instance."""
-    return [("ACL", "DELUSER", instance_id), ("SENTINEL", "REMOVE", instance_id)]
+    return [("ACL", "DELUSER", instance_id), unwatch_command(instance_id)]
+
+
+def unwatch_command(instance_id: str) -> Command:
+    """Return the command that makes a sentinel stop watching an instance and keeps its clients."""
+    return ("SENTINEL", "REMOVE", instance_id)
+
+
+def reset_command(instance_id: str) -> Command:
+    """Return the command with which a sentinel forgets the replicas and sentinels of an instance, and finds those that
+    exist within a second."""
+    return ("SENTINEL", "RESET", instance_id)
 
 
 def failover_command(instance_id: str) -> Command:

@@ -17,6 +17,9 @@ from cachewright.model.instances import Instance, Role, group_id
 from cachewright.monitoring.inspection import NodeInfo
 from cachewright.topologies import topology_of
 
+_LEAST_WITH_FAILOVER = 2
+"""Nodes of the smallest primary/standby instance."""
+
 _BITS = 8
 """INFO has kilobytes per second, the contract kilobits."""
 
@@ -169,7 +172,9 @@ def groups(instance: Instance, infos: Sequence[NodeInfo]) -> GroupList:
 
 
 def deletable_replicas(instance: Instance, infos: Sequence[NodeInfo]) -> DeletableReplicas:
-    """Return all replicas except one that has the address of the instance, which stays."""
+    """Return all replicas except one that has the address of the instance, which stays, and the last one of a
+    primary/standby instance."""
+    is_last = topology_of(instance.spec_code).has_sentinel and len(infos) <= _LEAST_WITH_FAILOVER
     replicas = [
         DeletableReplica(
             replication_id=_replication_id(instance, info),
@@ -183,6 +188,7 @@ def deletable_replicas(instance: Instance, infos: Sequence[NodeInfo]) -> Deletab
         if info.role == "replica"
         and (info.node.host, info.node.port) != (instance.address, instance.seed_port)
         and instance.status == "RUNNING"
+        and not is_last
     ]
     return DeletableReplicas(bool(replicas), _zone(instance) if replicas else "", replicas)
 

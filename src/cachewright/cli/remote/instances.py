@@ -247,6 +247,8 @@ def resize(
 
     Example: cachewright instances resize cache --shards 5 --wait
     Example: cachewright instances resize cache --replicas 1
+
+    --replicas makes a single instance one of type ha; --replicas 0 makes an ha instance a single one.
     """
     server = ApiClient(target.account())
     body = found(server, instance)
@@ -359,12 +361,12 @@ def resized(
     old = _flavor(present)
     cpu = present.split(".")[2]
     if old.cache_mode != "cluster":
-        _require_no_shards(old.cache_mode, shards, shard_gb, replicas)
-        if memory_gb is None:
-            raise UsageError("name a change: --memory-gb or --spec")
-        megabytes = _megabytes(memory_gb)
-        single = old.cache_mode == "single"
-        return _flavor(single_code(cpu, megabytes) if single else ha_code(cpu, megabytes, old.copies))
+        _require_no_shards(old.cache_mode, shards, shard_gb)
+        if memory_gb is None and replicas is None:
+            raise UsageError("name a change: --memory-gb, --replicas or --spec")
+        megabytes = old.capacity_mb if memory_gb is None else _megabytes(memory_gb)
+        copies = old.copies if replicas is None else replicas + 1
+        return _flavor(single_code(cpu, megabytes) if copies == 1 else ha_code(cpu, megabytes, copies))
     _require_no_memory(memory_gb)
     if shards is None and shard_gb is None and replicas is None:
         raise UsageError("name a change: --shards, --shard-gb, --replicas or --spec")

@@ -1,10 +1,12 @@
 """Actions on instances that Sentinel watches: start and remove replication, monitoring by Sentinel and the proxy."""
 
 import asyncio
+from collections.abc import Sequence
 
 from cachewright import errors
 from cachewright.errors import ApiError
 from cachewright.hosts.host import NodeStartFailed
+from cachewright.model.instances import Instance, Node
 from cachewright.operations import proxies, sentinels
 from cachewright.operations.actions.action import NoArguments, action
 from cachewright.operations.context import OperationContext
@@ -41,8 +43,15 @@ async def form_replication(context: OperationContext, step: StepContext, _: NoAr
 @action("watch primary", NoArguments, timeout=60, attempts=4)
 async def watch_primary(context: OperationContext, step: StepContext, _: NoArguments) -> None:
     """Let the sentinels watch the instance. Returns when each one knows the others and the replicas, which a failover
-    needs."""
+    needs, and no node that has left."""
     instance, nodes = await context.instance_and_nodes(step.task)
+    await ensure_watched(context, step, instance, nodes)
+
+
+async def ensure_watched(
+    context: OperationContext, step: StepContext, instance: Instance, nodes: Sequence[Node]
+) -> None:
+    """Perform `watch_primary` for an instance that has these nodes."""
     try:
         fleet = await sentinels.started(context)
     except ApiError as refused:
@@ -52,9 +61,11 @@ async def watch_primary(context: OperationContext, step: StepContext, _: NoArgum
     primary = primary_of(nodes, await sentinels.agree(context, instance.id))
     assert primary is not None  # noqa: S101  # every instance is created with one
     for sentinel in fleet:
-        await sentinels.watch(context, sentinel, instance, primary)
+        await sentinels.watch(context, sentinel, instance, primary, nodes)
     step.measure(detail=f"{{sentinels:{len(fleet)}}}")
     while not await sentinels.is_watched(context, fleet, instance.id, len(nodes) - 1):
+        step.raise_if_cancelled()
+        await sentinels.forget_replicas(context, fleet, instance.id, len(nodes) - 1)
         await asyncio.sleep(_POLL_SECONDS)
 
 

@@ -16,7 +16,7 @@ from cachewright.operations.actions.nodes import wait_until_answering
 from cachewright.operations.actions.rebuild import other_primary
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.ending_node import LONGEST_GRACE_SECONDS, EndingNode, node_detail
-from cachewright.operations.watched_roles import admit
+from cachewright.operations.watched_roles import wait_until_admitted
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.topologies import topology_of
 from cachewright.valkey.topology import primaries
@@ -107,9 +107,7 @@ async def settle(
         # No sentinel knows an instance whose nodes were all stopped.
         unasked = all(node.id in node_ids for node in nodes if node.should_run)
         for node in sorted(started, key=lambda node: node.role != "primary"):
-            while not await admit(context, instance, node, unasked=unasked):
-                report(0, len(started))
-                await asyncio.sleep(_POLL_SECONDS)
+            await wait_until_admitted(context, instance, node, lambda: report(0, len(started)), unasked=unasked)
     views = await context.views(instance, nodes)
     members = [node for node in nodes if views[node.id]]
     while True:

@@ -17,7 +17,7 @@ from cachewright.operations.actions.action import NodeArguments, action
 from cachewright.operations.actions.cluster import is_settled
 from cachewright.operations.context import OperationContext
 from cachewright.operations.ending_node import LONGEST_GRACE_SECONDS, EndingNode, node_detail
-from cachewright.operations.watched_roles import admit
+from cachewright.operations.watched_roles import wait_until_admitted
 from cachewright.placement.port_reservation import reserve
 from cachewright.store import instances
 from cachewright.tasks.operation import ActionFailed, StepContext
@@ -130,9 +130,8 @@ async def ensure_restarted(
             raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {node.id} does not end: {error}") from error
     async with asyncio.timeout(SETTLE_SECONDS):
         node = await wait_until_answering(context, instance, started)
+        await wait_until_admitted(context, instance, node, step.raise_if_cancelled)
         topology = topology_of(instance.spec_code)
-        while topology.has_sentinel and not await admit(context, instance, node):
-            await asyncio.sleep(_POLL_SECONDS)
         while not await is_settled(topology, node, nodes, context.access(instance)):
             await asyncio.sleep(_POLL_SECONDS)
     await context.open_port(instance, node)
@@ -196,7 +195,7 @@ def require_no_slots(node: Node, views: Mapping[str, View | None]) -> None:
 async def take_out(context: OperationContext, instance: Instance, node: Node, others: Sequence[Node]) -> None:
     """Remove a node from its cluster, in which the `others` stay, and from the host."""
     access = context.access(instance)
-    for other in others:
+    for other in others if topology_of(instance.spec_code).is_cluster else []:
         try:
             await cluster_membership.forget(other, node.id, access)
         except NodeBusy:

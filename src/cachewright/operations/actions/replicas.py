@@ -6,14 +6,13 @@ from contextlib import suppress
 
 from cachewright import errors
 from cachewright.model.instances import Instance, Node
-from cachewright.operations import sentinels
 from cachewright.operations.actions.action import NodeArguments, action
 from cachewright.operations.actions.cluster import is_settled
 from cachewright.operations.actions.nodes import ReleaseNode, require_no_slots, take_out
 from cachewright.operations.actions.slots import current_primary
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.ending_node import LONGEST_GRACE_SECONDS, EndingNode, node_detail
-from cachewright.operations.watched_roles import primary_of
+from cachewright.operations.watched_roles import present_primary, record_primary, wait_until_admitted
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.topologies import topology_of
 from cachewright.valkey import cluster_membership, plain_replication, replica_sync
@@ -35,6 +34,7 @@ async def add_replica(context: OperationContext, step: StepContext, arguments: N
     node = next(node for node in nodes if node.id == arguments.node_id)
     await Synchronization(context, step, instance, node).ensure()
     access, topology = context.access(instance), topology_of(instance.spec_code)
+    await wait_until_admitted(context, instance, node, step.raise_if_cancelled)
     others = [other for other in nodes if other.should_run]
     async with asyncio.timeout(_SETTLE_SECONDS):
         while not await is_settled(topology, node, others, access):
@@ -52,16 +52,30 @@ async def remove_replica(context: OperationContext, step: StepContext, arguments
     if node is None:
         return
     staying = [other for other in nodes if other.id not in arguments.leaving]
-    ending = EndingNode(context, step, instance, node)
+    topology, ending = topology_of(instance.spec_code), EndingNode(context, step, instance, node)
     lead = primaries(nodes, best_view(views)).get(node.shard)
-    if lead is None or (lead is node and not await ending.hand_over([node, *staying], views)):
+    # Sentinel chooses among all nodes. If it chooses one that leaves too, that one hands over in its turn.
+    candidates = [other for other in nodes if other.should_run] if topology.has_sentinel else [node, *staying]
+    if lead is None or (lead is node and not await ending.hand_over(candidates, views)):
         message = f"no replica can take over from node {node.id}" if lead else f"shard {node.shard} has no primary"
         raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, message)
     await context.change_node(node.id, should_run=False)
     await ending.end_clients(has_successor=True)
     # While it waited for clients, it may have taken over again: then it must hand over once more.
-    require_no_slots(node, await context.views(instance, nodes))
+    views = await context.views(instance, nodes)
+    require_no_slots(node, views if topology.is_cluster else {node.id: views[node.id]})
+    if topology.has_sentinel:
+        await _record_another_primary(context, instance, node)
     await take_out(context, instance, node, staying)
+
+
+async def _record_another_primary(context: OperationContext, instance: Instance, node: Node) -> None:
+    """Record which node is the primary, before `node` is removed from the record. ActionFailed if it is that one."""
+    primary = await present_primary(context, instance, await context.nodes(instance.id))
+    if primary is None or primary.id == node.id:
+        message = f"node {node.id} has not handed over yet"
+        raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, message)
+    await record_primary(context, instance.id, primary.id)
 
 
 class Synchronization:
@@ -109,18 +123,20 @@ class Synchronization:
             async with asyncio.timeout(_FOLLOW_SECONDS):
                 if self._is_cluster:
                     await cluster_membership.replicate(self._node, primary, self._access)
-                else:
+                elif primary.id != self._node.id:
                     await plain_replication.follow(self._node, primary, self._access)
         return primary
 
     async def _primary(self) -> Node:
-        if not self._is_cluster:
+        if self._is_cluster:
+            _, nodes, views = await self._context.look(self._step.task)
+            return current_primary(nodes, views)(self._node.id)
+        while True:  # the sentinels decide; a new node says that it is a primary, too
+            self._step.raise_if_cancelled()
             nodes = await self._context.nodes(self._instance.id)
-            lead = primary_of(nodes, await sentinels.agree(self._context, self._instance.id))
-            assert lead is not None  # noqa: S101  # every instance is created with one
-            return lead
-        _, nodes, views = await self._context.look(self._step.task)
-        return current_primary(nodes, views)(self._node.id)
+            if primary := await present_primary(self._context, self._instance, nodes):
+                return primary
+            await asyncio.sleep(_POLL_SECONDS)
 
     def _report(self, state: SyncState) -> None:
         loaded = f"{state.loaded}/{state.to_load}" if state.to_load else "0"

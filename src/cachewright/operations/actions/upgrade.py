@@ -12,7 +12,7 @@ from cachewright.operations.actions.action import action
 from cachewright.operations.actions.nodes import ensure_restarted
 from cachewright.operations.context import OperationContext
 from cachewright.operations.ending_node import LONGEST_GRACE_SECONDS
-from cachewright.operations.watched_roles import admit
+from cachewright.operations.watched_roles import wait_until_admitted
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.topologies import topology_of
 from cachewright.valkey import node_control
@@ -64,5 +64,4 @@ async def roll_back(context: OperationContext, instance: Instance, node: Node) -
     if not topology_of(instance.spec_code).has_sentinel:
         await context.open_port(instance, node)
     else:
-        while not await admit(context, instance, node):
-            await asyncio.sleep(_POLL_SECONDS)
+        await wait_until_admitted(context, instance, node)

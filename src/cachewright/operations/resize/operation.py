@@ -22,6 +22,7 @@ from cachewright.model.instances import Instance, Node, has_proxy
 from cachewright.model.tasks import DEFAULT_MODE, ENDED, Control, MigrationMode, Step, Task
 from cachewright.operations import node_placement
 from cachewright.operations.actions import checks, slots
+from cachewright.operations.actions.instance_type import ensure_single
 from cachewright.operations.actions.nodes import remove_node
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.ending_node import grace_seconds, hand_over_seconds
@@ -147,7 +148,8 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
         if mode:
             observed = msgspec.structs.replace(observed, host=msgspec.structs.replace(observed.host, mode=mode))
         plan = self._decide(context, task, observed)
-        grace = await grace_seconds(context, observed.instance, [*plan.removed, *plan.surplus])
+        changed = plan.kept if plan.now.cache_mode != plan.to.cache_mode else ()
+        grace = await grace_seconds(context, observed.instance, {*plan.removed, *plan.surplus, *changed})
         leads = [node for node in observed.primaries.values() if node in plan.surplus]
         for node_id, seconds in (await hand_over_seconds(context, observed.instance, leads)).items():
             grace[node_id] += seconds
@@ -169,11 +171,11 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
         if await _complete_open_slots(context, nodes, views, access):
             instance, nodes, views = await context.look(task)
         members = best_view(views).members
-        started = [sub for step in task.steps for sub in step.sub_steps if sub.action == "start node"]
-        added = {sub.arguments["node_id"] for sub in started}
+        # A plan that was interrupted has stored nodes, and no steps.
+        added = {node.id for node in nodes if layout.has_salt(node, task.run_id)}
         unused = unused_nodes(nodes, added, members)
         for node in unused:
-            for other in nodes:
+            for other in nodes if topology_of(instance.spec_code).is_cluster else []:
                 if other not in unused:
                     with suppress(*NODE_GONE, NodeRefused):
                         await cluster_membership.forget(other, node.id, access)
@@ -181,6 +183,7 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
         for node in nodes:
             if node not in unused and not node.should_run:  # it stays a member, although its release had begun
                 await context.change_node(node.id, should_run=True)
+        await _complete_change_of_type(context, task)
 
     def succeeded(self, context: OperationContext, connection: sa.Connection, task: Task) -> None:
         """Record the new spec code, and what was learned of clients."""
@@ -229,6 +232,16 @@ async def _complete_open_slots(
                 raise ActionFailed(errors.MIGRATION_INTERRUPTED, str(failure)) from failure
             await close_unused_imports(node, view, views, access)
     return completed > 0
+
+
+async def _complete_change_of_type(context: OperationContext, task: Task) -> None:
+    """Make an instance with one node a single instance, if it was one before the task, or has become one in the
+    record. One that has got a replica stays a primary/standby instance."""
+    instance, nodes = await context.instance_and_nodes(task)
+    before, now = parse(task.details.get("old_resource_spec_code", instance.spec_code)), parse(instance.spec_code)
+    singles = [flavor for flavor in (before, now) if flavor.cache_mode == "single"]
+    if before.cache_mode != now.cache_mode and singles and len(nodes) == 1:
+        await ensure_single(context, instance.project_id, instance.id, singles[0].spec_code)
 
 
 def _store(context: OperationContext, task: Task, added: Sequence[Node]) -> None:

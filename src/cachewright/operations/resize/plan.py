@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence, Set
 
 import msgspec
 
-from cachewright.flavors import Flavor
+from cachewright.flavors import Flavor, parse
 from cachewright.model.instances import Instance, Node
 from cachewright.operations.actions.checks import CheckResources, Room
 from cachewright.operations.resize.cost_model import Host, moved_bytes
@@ -25,6 +25,7 @@ from cachewright.operations.resize.replica_plan import (
     surplus_replicas,
 )
 from cachewright.placement import capacity
+from cachewright.topologies import topology_of
 from cachewright.valkey import slots
 from cachewright.valkey.node_load import NodeLoad
 from cachewright.valkey.slots import Move, SlotRange
@@ -66,6 +67,7 @@ class ResizePlan(msgspec.Struct, frozen=True, kw_only=True):
     :ivar moves: slot ranges to migrate.
     :ivar resized: nodes that stay and get another `maxmemory`.
     :ivar grows: `resized` get more memory than they have, so they get it before slots move.
+    :ivar now: present size, :ivar to: new size.
     """
 
     kept: Sequence[Node]
@@ -77,6 +79,8 @@ class ResizePlan(msgspec.Struct, frozen=True, kw_only=True):
     resized: Sequence[Node]
     grows: bool
     requirements: CheckResources
+    now: Flavor
+    to: Flavor
 
 
 def shards_to_add(observed: Observation, to: Flavor) -> range:
@@ -107,6 +111,7 @@ def decide(observed: Observation, to: Flavor, added: Sequence[Node], named: Name
         primaries=observed.primaries,
         views=observed.views,
         seed=seed_of(observed.instance, observed.nodes),
+        primary_leaves_last=topology_of(observed.instance.spec_code).has_sentinel,
     )
     surplus = surplus_replicas(present, to, named)
     staying = [node.id for shard, node in observed.primaries.items() if shard not in leaving]
@@ -127,6 +132,8 @@ def decide(observed: Observation, to: Flavor, added: Sequence[Node], named: Name
         moves=moves,
         resized=resized,
         grows=grows,
+        now=parse(observed.instance.spec_code),
+        to=to,
         requirements=_requirements(
             observed.loads,
             to,

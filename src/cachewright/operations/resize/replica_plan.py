@@ -67,6 +67,7 @@ class Shards(msgspec.Struct, frozen=True, kw_only=True):
     :ivar staying: numbers of the shards that stay.
     :ivar primaries: the present primary of each shard.
     :ivar views: by node id; None for a node that does not respond.
+    :ivar primary_leaves_last: Sentinel chooses the successor of a primary among all nodes, so the others leave before.
     """
 
     nodes: Sequence[Node]
@@ -74,10 +75,11 @@ class Shards(msgspec.Struct, frozen=True, kw_only=True):
     primaries: Mapping[int, Node]
     views: Mapping[str, View | None]
     seed: Node | None
+    primary_leaves_last: bool = False
 
 
 def surplus_replicas(shards: Shards, to: Flavor, named: NamedNodes) -> list[Node]:
-    """Return the nodes to remove from shards that have more copies than `to`; of each shard the primary first.
+    """Return the nodes to remove from shards that have more copies than `to`, in the order in which they leave.
     Preferably they are named by the caller, do not respond, or are no primary."""
 
     def leads(node: Node) -> bool:
@@ -93,5 +95,5 @@ def surplus_replicas(shards: Shards, to: Flavor, named: NamedNodes) -> list[Node
     for shard, nodes in sorted(by_shard(shards.nodes).items()):
         if shard in shards.staying:
             leaving = sorted(nodes, key=rank)[: max(len(nodes) - to.copies, 0)]
-            surplus += sorted(leaving, key=lambda node: not leads(node))
+            surplus += sorted(leaving, key=leads, reverse=not shards.primary_leaves_last)
     return surplus

@@ -119,6 +119,7 @@ def required_room(nodes: Sequence[Node], params: ResizeParams, dataset: int | No
 
 
 def _unsupported(old: Flavor, new: Flavor) -> str:
-    if old.cache_mode == new.cache_mode and old.copies != new.copies and not old.same_size(new):
+    is_kin = old.cache_mode == new.cache_mode or {old.cache_mode, new.cache_mode} == {"single", "ha"}
+    if is_kin and old.cpu_type == new.cpu_type and old.copies != new.copies and not old.same_size(new):
         return "the capacity and the number of replicas change in separate requests"
     return f"{old.spec_code} cannot become {new.spec_code}"

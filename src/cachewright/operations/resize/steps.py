@@ -2,21 +2,32 @@
 
 from collections.abc import Mapping, Sequence
 
-from cachewright.model.instances import Node
+from cachewright.model.instances import Node, has_proxy
 from cachewright.model.tasks import Step
-from cachewright.operations.actions.action import NodeArguments
+from cachewright.operations.actions.action import NoArguments, NodeArguments
 from cachewright.operations.actions.checks import CheckResources, CheckStatus, check_resources, check_status
 from cachewright.operations.actions.cluster import JoinCluster, join_cluster
+from cachewright.operations.actions.instance_type import (
+    ChangeType,
+    become_ha,
+    become_single,
+    end_direct_connections,
+)
 from cachewright.operations.actions.nodes import ReleaseNode, release_node, set_memory
 from cachewright.operations.actions.replicas import add_replica, remove_replica
 from cachewright.operations.resize.cost_model import move_specs
 from cachewright.operations.resize.plan import Observation, ResizePlan, copied_bytes
 from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, RESOURCE_CHECK, STATUS_CHECK
 from cachewright.tasks.plan import SubStepSpec, build, effort
+from cachewright.topologies import topology_of
+from cachewright.topologies.ha import watch_steps
 from cachewright.topologies.topology import start_node
 from cachewright.valkey.node_load import NodeLoad
 
 _CHECK_SECONDS = 0.05
+_WATCH_SECONDS, _UNWATCH_SECONDS = 2.0, 0.4
+_LEAVE_SECONDS = 5.0
+"""Time in which active clients leave the former port of a node."""
 _JOIN_SECONDS, _JOIN_SECONDS_A_NODE = 0.15, 0.03
 _RELEASE_SECONDS = 0.2
 _RELEASE_WITHOUT_CLIENTS = f"{release_node.name}: without clients"
@@ -36,23 +47,46 @@ def steps(
     :param grace: seconds for which a removed node may have to wait for its clients, by node id. 0 if a node is not in
         it.
     """
-    loads, host = observed.loads, observed.host
+    loads, host, topology = observed.loads, observed.host, topology_of(plan.to.spec_code)
     memory = [_set_memory(node) for node in plan.resized]
     return build(
         run_id,
         {
             PRE_CHECK: [_check_resources(plan.requirements), _check_status(plan.added)],
+            "Type change.": _become_ha(plan, observed, grace or {}),
             "Resource request.": [start_node(node, founding=False) for node in plan.added],
-            "Cluster join.": _join(plan.added, len(plan.kept)),
+            "Cluster join.": _join(plan.added, len(plan.kept)) if topology.is_cluster else [],
             "Replica synchronization.": _add_replicas(plan, observed),
             "Memory increase.": memory if plan.grows else [],
             "Data migration.": move_specs(plan.moves, loads, host, {node.id for node in plan.added}),
             "Memory decrease.": [] if plan.grows else memory,
             "Replica removal.": [_remove_replica(node, plan, grace or {}) for node in plan.surplus],
             "Resource release.": [_release(node, plan.removed, loads, grace or {}) for node in plan.removed],
+            "Failover.": watch_steps() if topology.has_sentinel and (plan.added or plan.surplus) else [],
+            "End of failover.": _become_single(plan),
             POST_CHECK: [_check_status([])],
         },
     )
+
+
+def _become_ha(plan: ResizePlan, observed: Observation, grace: Mapping[str, float]) -> list[SubStepSpec]:
+    if (plan.now.cache_mode, plan.to.cache_mode) != ("single", "ha"):
+        return []
+    change = ChangeType(plan.to.spec_code)
+    become = become_ha.sub_step("Failover and address.", effort("type", seconds=_WATCH_SECONDS), change)
+    if has_proxy(observed.instance, observed.nodes):
+        return [become]
+    active = _LEAVE_SECONDS if any(load.clients for load in observed.loads.values()) else 0.0
+    leaving = max([active, *(grace.get(node.id, 0.0) for node in plan.kept)])
+    work = effort("type", seconds=_CHECK_SECONDS + leaving, fixed=leaving)
+    return [become, end_direct_connections.sub_step("Connections to the former port.", work, NoArguments())]
+
+
+def _become_single(plan: ResizePlan) -> list[SubStepSpec]:
+    if (plan.now.cache_mode, plan.to.cache_mode) != ("ha", "single"):
+        return []
+    change = ChangeType(plan.to.spec_code)
+    return [become_single.sub_step("End of failover.", effort("type", seconds=_UNWATCH_SECONDS), change)]
 
 
 def _check_resources(requirements: CheckResources) -> SubStepSpec:

@@ -3,7 +3,7 @@
 import { ask } from "/console/api.js";
 import { dialog, field } from "/console/dialog.js";
 import { h, show, table } from "/console/dom.js";
-import { code, cpu, isCluster, memoryChoice } from "/console/flavor.js";
+import { code, cpu, isCluster } from "/console/flavor.js";
 import { number, seconds, size } from "/console/format.js";
 import { modeChoice } from "/console/modes.js";
 
@@ -71,16 +71,25 @@ function clusterForm(instance) {
   };
 }
 
-/** Form for the memory of each node of an instance that is no cluster. */
+/** Form for the memory of each node, and the number of replicas, of an instance that is no cluster. */
 async function memoryForm(instance) {
   const { flavors } = await ask("GET", `flavors?instance_id=${instance.instance_id}`);
-  const memory = memoryChoice(flavors);
+  const gigabytes = instance.max_memory / 1024;
+  const now = instance.replica_count - 1;
+  const sizes = [...new Set([gigabytes, ...flavors.map((flavor) => Number(flavor.capacity[0]))])].sort((one, other) => one - other);
+  const memory = h("select", { "data-key": "memory" }, sizes.map((gb) => h("option", { value: gb, selected: gb === gigabytes }, `${gb} GB`)));
+  const replicas = h("input", { type: "number", min: 0, max: 5, value: String(now), required: true, "data-key": "replicas" });
   return {
-    fields: [field(instance.cache_mode === "single" ? "Memory of the node" : "Memory of each node", memory, `currently ${size(instance.max_memory * MB)}`)],
-    controls: [memory],
+    fields: [field("Memory of each node", memory, `currently ${size(instance.max_memory * MB)}`),
+      field("Replicas", replicas, `currently ${now}; 0 makes a single node. Change them without the memory`)],
+    controls: [memory, replicas],
     mode: () => ({}),
-    specCode: () => memory.value,
-    gigabytes: () => Number(flavors.find((flavor) => flavor.spec_code === memory.value).capacity[0]),
+    specCode() {
+      const chosen = flavors.find((flavor) => Number(flavor.capacity[0]) === Number(memory.value) && flavor.replica_count === Number(replicas.value) + 1);
+      if (!chosen) throw new Error("Change either the memory or the number of replicas.");
+      return chosen.spec_code;
+    },
+    gigabytes: () => Number(memory.value),
   };
 }
 
@@ -88,8 +97,14 @@ function describe(plan) {
   const rows = plan.steps.flatMap((step) => step.sub_steps.map((sub) => [sub.sub_step_name, sub.slots ? number(sub.slots) : "",
     sub.keys ? number(sub.keys) : "", sub.bytes ? size(sub.bytes) : "", seconds(sub.seconds)]));
   if (!isCluster(plan.spec_code)) {
-    return [h("p", {}, "The memory changes online, in about ", h("b", {}, seconds(plan.seconds)), ". No change was made."),
-      blockers(plan)];
+    const [before, after] = [plan.replicas_before, plan.replicas_after];
+    const change = before === after ? "The memory changes" : `${before} to ${after} replicas`;
+    return [h("p", {}, change, " online, in about ", h("b", {}, seconds(plan.seconds)), ". No change was made."),
+      before * after === 0 && before !== after && h("p", {}, "The address stays. Connections of clients are closed once."),
+      blockers(plan),
+      before !== after && table("Steps of the plan", ["Sub-step", "Bytes", "Estimate"],
+        plan.steps.flatMap((step) => step.sub_steps.map((sub) => [sub.sub_step_name, sub.bytes ? size(sub.bytes) : "", seconds(sub.seconds)])),
+        { right: ["Bytes", "Estimate"] })];
   }
   const change = plan.replicas_before === plan.replicas_after
     ? [h("b", {}, `${plan.shards_before} to ${plan.shards_after} shards`), `: ${number(plan.slots)} slots with `,
