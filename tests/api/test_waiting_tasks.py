@@ -2,11 +2,13 @@
 
 import uuid
 
+import msgspec
 import pytest
 from tenants import Tenant
 
 from cachewright.model.tasks import Control, Task
-from cachewright.store import task_controls, tasks
+from cachewright.store import instances, task_controls, tasks
+from cachewright.topologies import layout
 
 
 @pytest.fixture
@@ -62,6 +64,20 @@ def test_a_cancelled_task_before_it_counts_for_seconds(tenant: Tenant, queue: tu
         task_controls.put(connection, running.id, Control(state="cancelled", for_deletion=True))
     for path in paths(waiting):
         assert tenant.call("GET", path).json["remain_time"] < 10
+
+
+def test_a_task_that_is_cancelled_while_it_is_planned_leaves_no_new_node(tenant: Tenant) -> None:
+    instance_id = tenant.instance()
+    task = tenant.add_task(instance_id, status="WAITING")
+    with tenant.site.database.write() as connection:
+        before = instances.nodes_of(connection, instance_id)
+        added = msgspec.structs.replace(
+            before[0], id=layout.node_id(instance_id, 0, 1, salt=task.run_id), role="replica", port=1, bus_port=2
+        )
+        instances.add_nodes(connection, [added])
+    assert tenant.call("POST", f"instances/{instance_id}/tasks/{task.id}/cancel").status == 200
+    with tenant.site.database.read() as connection:
+        assert instances.nodes_of(connection, instance_id) == before
 
 
 def test_other_instances_do_not_matter(tenant: Tenant, queue: tuple[Task, Task]) -> None:

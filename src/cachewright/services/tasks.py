@@ -248,8 +248,8 @@ def _cancel(connection: sa.Connection, unfinished: Sequence[Task]) -> list[Task]
 
 
 def _end_cancelled(connection: sa.Connection, task: Task, message: str) -> None:
-    """End a task that has not started. One that waited for a maintenance window had not changed the status of its
-    instance."""
+    """End a task that has not begun, although its plan may be in the making. One that waited for a maintenance window
+    had not changed the status of its instance."""
     tasks.change(
         connection,
         task.id,
@@ -260,6 +260,7 @@ def _end_cancelled(connection: sa.Connection, task: Task, message: str) -> None:
         begins_at=None,
         revision=task.revision + 1,
     )
+    OPERATIONS[task.kind].withdrawn(connection, task)
     if task.is_scheduled:
         return
     set_status_after(connection, tasks.load(connection, task.id))

@@ -185,6 +185,11 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
                 await context.change_node(node.id, should_run=True)
         await _complete_change_of_type(context, task)
 
+    def withdrawn(self, connection: sa.Connection, task: Task) -> None:
+        """Remove new nodes, which have never run."""
+        nodes = instances.nodes_of(connection, task.instance_id)
+        instances.remove_nodes(connection, [node.id for node in nodes if layout.has_salt(node, task.run_id)])
+
     def succeeded(self, context: OperationContext, connection: sa.Connection, task: Task) -> None:
         """Record the new spec code, and what was learned of clients."""
         instances.change(connection, task.instance_id, spec_code=self.params_of(task).spec_code)
