@@ -21,13 +21,15 @@ class Loss(msgspec.Struct, frozen=True):
 class Traffic(threading.Thread):
     """Increments its own keys. Errors are expected; losses are not.
 
+    :param host: address of a node.
     :param patience: seconds for which it waits for a reply. A node of a busy machine may take long.
     """
 
-    def __init__(self, number: int, port: int, patience: float = 20) -> None:
+    def __init__(self, number: int, port: int, patience: float = 20, host: str = "127.0.0.1") -> None:
         super().__init__(daemon=True)
         self._number = number
         self._port = port
+        self._host = host
         self._patience = patience
         self._over = threading.Event()
         self._acknowledged: dict[str, tuple[int, float]] = {}
@@ -43,7 +45,7 @@ class Traffic(threading.Thread):
             try:
                 if caches is None:
                     caches = ValkeyCluster(
-                        host="127.0.0.1", port=self._port, password=PASSWORD, socket_timeout=self._patience
+                        host=self._host, port=self._port, password=PASSWORD, socket_timeout=self._patience
                     )
                 before = caches.set(key, count, get=True)
                 self._require(key, int(before or 0))

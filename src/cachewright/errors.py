@@ -19,6 +19,8 @@ Exceptions, each beside the code that raises it; `tests/test_errors.py` compares
     ├── NodeStartFailed       hosts/host.py: a node process ended while it started
     ├── NoFreePort            hosts/ports.py: too few ports are free
     ├── NoHost                placement/hosts.py: no host has room for a node
+    ├── HostSilent            hosts/calls.py: the agent of a host does not answer
+    ├── WrongEnvelope         hosts/envelopes.py: a call was encrypted for another agent
     ├── UnusableServer        hosts/server_binary.py: not a supported valkey-server
     ├── InvalidInput          services/accounts.py: a name, password or role is not valid
     ├── BadSignature          signature.py: the signature does not match the request

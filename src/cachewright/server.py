@@ -16,7 +16,10 @@ from cachewright.clock import now_ms
 from cachewright.config import Listen, Settings
 from cachewright.errors import DatabaseUnavailable
 from cachewright.heartbeats import LoopHeartbeats
+from cachewright.hosts.all_hosts import AllHosts
+from cachewright.hosts.host import Host
 from cachewright.hosts.local import LocalHost
+from cachewright.hosts.remote import HostCalls
 from cachewright.model.hosts import EMBEDDED
 from cachewright.model.tasks import Task
 from cachewright.monitoring.adoption import adopt_nodes
@@ -66,9 +69,10 @@ from cachewright.services.user_queries import UserQueries
 from cachewright.services.webhooks import WebhookService
 from cachewright.store import audit, hosts, incidents, tokens, webhooks
 from cachewright.store.driver_errors import translate_errors
+from cachewright.store.notifications import CALLS, notify
 from cachewright.store.opening import open_database
 from cachewright.store.read_cache import ReadCache
-from cachewright.tasks.engine import Engine
+from cachewright.tasks.engine import WORKFLOW_VERSION, Engine
 from cachewright.tasks.feed import TaskFeed
 from cachewright.telemetry.metrics import Metrics
 from cachewright.threads import RequestThreads, in_background
@@ -105,7 +109,8 @@ class ControlPlane:
         self._database = open_database(settings)
         self._feed = TaskFeed()
         self._traces: Traces | None = None
-        host = LocalHost(settings)
+        self._calls: HostCalls | None = None
+        host = self._hosts(settings)
         self._context = context = OperationContext(self._database, settings, host, MigrationState(host.cpus))
         self._engine = Engine(
             self._database, executable_operations(context), self._feed, queue_polling=settings.queue_polling
@@ -160,6 +165,15 @@ class ControlPlane:
             self.heartbeats,
         )
         self._backup_retention = BackupRetention(context, self.heartbeats)
+
+    def _hosts(self, settings: Settings) -> Host:
+        """The machine of the server, and on PostgreSQL also hosts with agents."""
+        local = LocalHost(settings)
+        if settings.database_url is None:
+            return local
+        url, database = self._database.workflow_url, self._database
+        self._calls = HostCalls(url, WORKFLOW_VERSION, lambda host_name: notify(database, CALLS, host_name))
+        return AllHosts(local, database, self._calls)
 
     def trace(self, traces: Traces) -> None:
         """Sends traces of tasks to `traces` from now on."""
@@ -228,11 +242,13 @@ class ControlPlane:
             self._traces.stop()
         self._webhook_delivery.stop()
         self._engine.stop()
+        if self._calls:
+            self._calls.close()
         self._database.close()
 
     def _report_host(self) -> None:
         """Record what the machine of the server has."""
-        host = self._context.host
+        host = LocalHost(self._settings)
         report = report_of(host)
         with self._database.write() as connection:
             hosts.saw(connection, EMBEDDED, host.address, report)

@@ -10,6 +10,7 @@ from cachewright.client.errors import CommandFailed
 _INTERRUPTED = 130
 _COMMANDS = (
     ("serve", "start:serve", "Serve the API and run caches on this host."),
+    ("agent", "agent:agent", "Run nodes of a server on this host, on a shared PostgreSQL database."),
     ("demo", "start:demo", "Scale a live cluster out and in under traffic, and verify the result."),
     ("doctor", "doctor:doctor", "Check this host, a data directory and its server, and suggest fixes."),
     ("firewall", "firewall:firewall", "Print firewall rules that keep other users of this host away from nodes."),
@@ -28,7 +29,11 @@ _COMMANDS = (
     ("backups", "remote.backups:app", "Backups: list, create, restore, delete, links, download, verify."),
     ("plan", "remote.plan:app", "Preview a change without making it."),
     ("profiles", "remote.profiles:app", "Named servers and access keys."),
-    ("hosts", "admin.hosts:app", "Hosts, which run the nodes of instances: list, show, cordon, uncordon, label."),
+    (
+        "hosts",
+        "admin.hosts:app",
+        "Hosts, which run nodes: list, show, add, remove, cordon, uncordon, label.",
+    ),
     ("users", "admin.users:app", "Users and their roles in projects."),
     ("projects", "admin.projects:app", "Projects, which instances and tasks belong to."),
     ("keys", "admin.keys:app", "Access keys that sign requests."),

@@ -18,6 +18,10 @@ class HostReport(msgspec.Struct, frozen=True, kw_only=True):
     :ivar server_versions: versions of valkey-server that it can run, the default first.
     :ivar tls: whether its valkey-server was built with TLS.
     :ivar haproxy: whether it can run proxies.
+    :ivar processes: pid and start time, in seconds since the epoch, of each running node, by its id. Only agents report
+        them, as what follows.
+    :ivar configured: ids of the nodes that have a configuration.
+    :ivar public_key: key for calls to the agent.
     """
 
     release: str
@@ -28,6 +32,9 @@ class HostReport(msgspec.Struct, frozen=True, kw_only=True):
     server_versions: tuple[str, ...] = ()
     tls: bool = False
     haproxy: bool = False
+    processes: dict[str, tuple[int, float]] = {}
+    configured: tuple[str, ...] = ()
+    public_key: str | None = None
 
 
 class HostRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -147,3 +147,9 @@ def offers_sentinels(instance: Instance, nodes: Sequence[Node]) -> bool:
 def has_proxy(instance: Instance, nodes: Sequence[Node]) -> bool:
     """Whether clients get the address of a proxy, which no node listens on. An instance that is no cluster."""
     return all((node.host, node.port) != (instance.address, instance.seed_port) for node in nodes)
+
+
+def node_elsewhere(nodes: Sequence[Node]) -> str | None:
+    """Return a sentence about a node on another host than the server's; None if there is none."""
+    away = next((node for node in nodes if node.host_name != EMBEDDED), None)
+    return f"node {away.id} runs on host {away.host_name}, not on that of the server" if away else None

@@ -17,6 +17,7 @@ from cachewright.concurrency import gather_limited
 from cachewright.heartbeats import LoopHeartbeats
 from cachewright.hosts.host import ChildProcess, LogPosition
 from cachewright.logs import RARELY, about
+from cachewright.model.hosts import EMBEDDED
 from cachewright.model.incidents import FaultKind
 from cachewright.model.instances import Node
 from cachewright.monitoring.faults import RULES
@@ -141,4 +142,5 @@ class HazardWatch:
             secrets = instances.secrets(connection, STATUSES_WITH_RUNNING_NODES)
             nodes = instances.nodes_that_should_run(connection)
         nodes_dir = self._context.host.nodes_dir
-        return [(node, Access(*secrets[node.instance_id], nodes_dir)) for node in nodes if node.instance_id in secrets]
+        here = [node for node in nodes if node.host_name == EMBEDDED and node.instance_id in secrets]
+        return [(node, Access(*secrets[node.instance_id], nodes_dir)) for node in here]

@@ -17,8 +17,14 @@ from cachewright import errors
 from cachewright.errors import ApiError
 from cachewright.hosts.addresses import is_loopback
 from cachewright.hosts.host import NodeStartFailed
-from cachewright.model.hosts import EMBEDDED
-from cachewright.model.instances import WHITELIST_ENABLED, Instance, Node, allowed_addresses, has_proxy
+from cachewright.model.instances import (
+    WHITELIST_ENABLED,
+    Instance,
+    Node,
+    allowed_addresses,
+    has_proxy,
+    node_elsewhere,
+)
 from cachewright.model.tasks import Step, Task
 from cachewright.operations import proxies
 from cachewright.operations.actions.action import NoArguments
@@ -204,6 +210,8 @@ async def _complete_move(context: OperationContext, instance: Instance, nodes: S
 
 def tls_obstacle(instance: Instance, nodes: Sequence[Node], *, has_haproxy: bool) -> str | None:
     """Return why clients of the instance cannot have TLS; None if they can."""
+    if away := node_elsewhere(nodes):
+        return away
     if topology_of(instance.spec_code).is_cluster:
         return NO_TLS if instance.node_ca is None else None
     return obstacle(instance, nodes, has_haproxy=has_haproxy)
@@ -214,10 +222,10 @@ def obstacle(instance: Instance, nodes: Sequence[Node], *, has_haproxy: bool) ->
     topology = topology_of(instance.spec_code)
     if topology.is_cluster:
         return NO_CLUSTERS
+    if away := node_elsewhere(nodes):
+        return away
     if not has_haproxy:
         return proxies.NO_HAPROXY
-    if any(node.host_name != EMBEDDED for node in nodes):
-        return "its node runs on another host than the server, which has the proxies"
     if has_proxy(instance, nodes):
         exposed = next((node for node in nodes if not is_loopback(node.host)), None)
         if exposed:

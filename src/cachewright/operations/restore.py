@@ -17,7 +17,7 @@ from cachewright.errors import ApiError
 from cachewright.flavors import parse
 from cachewright.hosts.host import NodeStartFailed
 from cachewright.hosts.server_binary import version_key
-from cachewright.model.instances import Instance, Node
+from cachewright.model.instances import Instance, Node, node_elsewhere
 from cachewright.model.tasks import Step, SubStep, Task
 from cachewright.operations.actions.backup import BackupParams
 from cachewright.operations.actions.checks import CheckResources, check_resources
@@ -99,6 +99,8 @@ class Restore(Operation[RestoreRequest, RestoreParams]):
     status_while_running = "RESTORING"
 
     def validate(self, instance: Instance, nodes: Sequence[Node], request: RestoreRequest) -> Accepted[RestoreParams]:
+        if away := node_elsewhere(nodes):
+            raise ApiError(errors.INSTANCE_NOT_RUNNING, reason=f"data cannot be restored there: {away}")
         versions = [node.server_version for node in nodes if node.server_version]
         require_fits(request.content, parse(instance.spec_code), min(versions, key=version_key, default=None))
         params = RestoreParams(

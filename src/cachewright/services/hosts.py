@@ -7,9 +7,10 @@ import msgspec
 import sqlalchemy as sa
 
 import cachewright
+from cachewright.clock import now_ms
 from cachewright.config import Settings
 from cachewright.hosts.host import Host
-from cachewright.model.hosts import HostRecord, HostReport, HostState
+from cachewright.model.hosts import EMBEDDED, HostRecord, HostReport, HostState
 from cachewright.model.identity import Principal
 from cachewright.model.instances import Node
 from cachewright.operations import node_placement
@@ -53,7 +54,7 @@ class HostQueries(msgspec.Struct, frozen=True):
         limits = node_placement.limits(self.host, self.settings)
         with self.database.read() as connection:
             taking = node_placement.taking_hosts(connection, limits)
-            if topology and (only := node_placement.hosts_of(topology, with_proxy=False)) is not None:
+            if topology and (only := node_placement.hosts_of(topology, here=False)) is not None:
                 taking &= set(only)
             return sorted({host.zone for host in hosts.every(connection) if host.name in taking})
 
@@ -93,6 +94,26 @@ def report_of(host: Host) -> HostReport:
         tls=host.supports_tls(),
         haproxy=host.has_haproxy,
     )
+
+
+def add(connection: sa.Connection, name: str, zone: str) -> None:
+    """Add a host, whose agent has not reported yet. Raises InvalidInput if the name is taken, or a name is invalid."""
+    if not _LABEL.fullmatch(name):
+        raise InvalidInput(f"invalid name {name!r}: use up to 63 letters, digits, dots, dashes and underscores")
+    if hosts.get(connection, name):
+        raise InvalidInput(f"there is a host {name!r}")
+    hosts.add(connection, HostRecord(name=name, address="", zone=zone, state="active", created_at=now_ms()))
+    set_zone(connection, name, zone)
+
+
+def remove(connection: sa.Connection, name: str) -> None:
+    """Remove a host. Raises InvalidInput if there is none of this name, it has nodes, or it is that of the server."""
+    require(connection, name)
+    if name == EMBEDDED:
+        raise InvalidInput("the host of the server cannot be removed; cordon it instead")
+    if count := hosts.node_counts(connection).get(name):
+        raise InvalidInput(f"host {name!r} has {count} nodes")
+    hosts.remove(connection, name)
 
 
 def set_state(connection: sa.Connection, name: str, state: HostState) -> None:

@@ -60,7 +60,8 @@ class InstanceService(msgspec.Struct, frozen=True):
         tls = topology_of(request.flavor.spec_code).is_cluster and self.host.supports_tls()
         with_proxy = self._has_proxy(request)
         behind = LOOPBACK if with_proxy and not is_loopback(self.host.address) else None
-        only = node_placement.hosts_of(topology_of(request.flavor.spec_code), with_proxy=with_proxy)
+        here = with_proxy or request.enable_ssl or content is not None
+        only = node_placement.hosts_of(topology_of(request.flavor.spec_code), here=here)
         version = next(iter(self.host.server_versions()), None)
         new = [
             layout.new_nodes(self.settings, instance_id, request.flavor, server_version=version) for instance_id in ids
@@ -145,7 +146,10 @@ def _require_zones_of(connection: sa.Connection, only: Collection[str] | None, z
             raise ApiError(errors.ZONE_NOT_FOUND, zone=zone, zones=", ".join(existing))
     possible = {host.zone for host in hosts.every(connection) if only is None or host.name in only}
     if others := [zone for zone in zones if zone not in possible]:
-        reason = f"instances with sentinels or a proxy run in zone {', '.join(sorted(possible))}, not in {others[0]}"
+        there = ", ".join(sorted(possible))
+        reason = (
+            f"instances with sentinels, a proxy, TLS or the data of a backup run in zone {there}, not in {others[0]}"
+        )
         raise ApiError(errors.INVALID_PARAMETER, parameter="az_codes", reason=reason)
 
 

@@ -32,9 +32,15 @@ def change(connection: sa.Connection, name: str, **values: Any) -> None:
     connection.execute(hosts.update().where(hosts.c.name == name).values(columns(**values)))
 
 
-def saw(connection: sa.Connection, name: str, address: str, report: HostReport) -> None:
-    """Store the report of a host, and the time."""
-    change(connection, name, address=address, report=report, seen_at=now_ms())
+def saw(connection: sa.Connection, name: str, address: str, report: HostReport) -> bool:
+    """Store the report of a host, and the time. Return whether there is such a host."""
+    values = columns(address=address, report=report, seen_at=now_ms())
+    return connection.execute(hosts.update().where(hosts.c.name == name).values(values)).rowcount == 1
+
+
+def of_node(connection: sa.Connection, node_id: str) -> str | None:
+    """Return the name of the host of a node, or None if the node is not recorded."""
+    return connection.execute(sa.select(nodes.c.host_name).where(nodes.c.id == node_id)).scalar_one_or_none()
 
 
 def zones(connection: sa.Connection) -> list[str]:

@@ -39,6 +39,8 @@ from cachewright.tasks.waiter import Waiter
 log = logging.getLogger(__name__)
 
 QUEUE = "instances"
+APPLICATION = "cachewright"
+"""Name of the application in DBOS's tables."""
 WORKFLOW_VERSION = "1"
 """Version of the workflow. DBOS resumes only workflows of this version: keep it while the code can run old ones."""
 
@@ -74,7 +76,7 @@ class Engine:
         global _engine  # noqa: PLW0603  # see the module's docstring
         _engine = self
         config: DBOSConfig = {
-            "name": "cachewright",
+            "name": APPLICATION,
             "system_database_url": self.database.workflow_url,
             "application_version": WORKFLOW_VERSION,
             "executor_id": "local",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from cachewright.flavors import Flavor
+from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Node
 from cachewright.tasks.plan import SubStepSpec, effort
 from cachewright.topologies.topology import Steps, start_node
@@ -30,7 +31,8 @@ class Cluster:
         return is_kin and (new.copies == now.copies or new.same_size(now))
 
     def settings(self, node: Node, access: Access) -> Sequence[Setting]:
-        return [*cluster_settings(node), *closed_at_start(node)]
+        # The control plane reaches nodes on other hosts by the port for clients, so that port is always open there.
+        return [*cluster_settings(node), *(closed_at_start(node) if node.host_name == EMBEDDED else ())]
 
     def start_files(self) -> Mapping[str, str]:
         return {LISTENER: LISTENER_CONF}

@@ -2,7 +2,7 @@
 
 A node listens for the control plane on a Unix socket in its own folder, which only the user of the server can open. So
 a process that takes over the TCP port of a stopped node cannot obtain a secret. Nodes that an earlier release started
-have no such socket until they are restarted.
+have no such socket until they are restarted. Nodes on other hosts are reached over TCP.
 """
 
 import os
@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Node
 from cachewright.valkey.acl import CONTROL_USER
 
@@ -64,7 +65,7 @@ def address(node: Node, access: Access) -> Iterator[Address]:
     """Yield the node's address, which is valid inside the `with` block."""
     if node.access == "password":
         yield Address(None, node.host, node.port, None, access.password)
-    elif node.access == "tcp":
+    elif node.access == "tcp" or node.host_name != EMBEDDED:
         yield Address(None, node.host, node.port, CONTROL_USER, access.secret)
     else:
         with socket_address(access.nodes_dir / node.id, access.secret) as place:

@@ -9,6 +9,7 @@ Source: CONFIG, CLIENT LIST, INFO and SHUTDOWN of Valkey 9.1.
 from collections.abc import Mapping
 from contextlib import suppress
 
+from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
 from cachewright.valkey.acl import PROXY_USER, derived_password, proxy_rules
@@ -109,7 +110,7 @@ async def close_to_clients(node: Node, access: Access) -> None:
     if node.client_tls:
         async with connect(node, access) as client:
             await ask(client, "CONFIG SET", "tls-auth-clients", CERTIFICATES_REQUIRED)
-    elif node.access == "socket":
+    elif node.access == "socket" and node.host_name == EMBEDDED:
         async with connect(node, access) as client:
             await ask(client, "CONFIG SET", "cluster-announce-port", node.port, "port", 0)
 

@@ -9,7 +9,7 @@ from cachewright.cli.admin.data_dir import AsJson, DataDirectory, print_rows
 from cachewright.services import hosts as service
 from cachewright.store import hosts
 
-app = App(name="hosts", help="Hosts, which run the nodes of instances: list, show, cordon, uncordon, label.")
+app = App(name="hosts", help="Hosts, which run nodes: list, show, add, remove, cordon, uncordon, label.")
 
 Name = Annotated[str, Parameter(help="Name of the host. The server's own machine is `local`.")]
 
@@ -31,6 +31,28 @@ def show(name: Name, *, folder: DataDirectory, json: AsJson = False) -> None:
     if not json:
         rows = [{"field": field, "value": value} for row in rows for field, value in row.items()]
     print_rows(rows, ("field", "value"), json)
+
+
+@app.command
+def add(
+    name: Name,
+    *,
+    zone: Annotated[str, Parameter(help="Availability zone of the host.")] = "local",
+    folder: DataDirectory,
+) -> None:
+    """Add a host, before its agent starts.
+
+    Example: cachewright hosts add host2 --zone az2 --data-dir ./data
+    """
+    with folder.change("dcs:hosts:add", subject=f"{name} {zone}") as connection:
+        service.add(connection, name, zone)
+
+
+@app.command
+def remove(name: Name, *, folder: DataDirectory) -> None:
+    """Remove a host without nodes. Its agent stops."""
+    with folder.change("dcs:hosts:remove", subject=name) as connection:
+        service.remove(connection, name)
 
 
 @app.command

@@ -265,7 +265,8 @@ def _store(context: OperationContext, task: Task, added: Sequence[Node]) -> None
         zones = instance.attributes.get("az_codes", ())
         try:
             present = list(stored.values())
-            only = node_placement.hosts_of(topology_of(instance.spec_code), with_proxy=has_proxy(instance, present))
+            here = has_proxy(instance, present) or instance.server_certificate is not None
+            only = node_placement.hosts_of(topology_of(instance.spec_code), here=here)
             placed = node_placement.place(connection, limits, missing, zones, present, only=only)
         except ApiError as refused:
             raise ActionFailed(refused.code, refused.message, True) from refused

@@ -1,0 +1,150 @@
+"""The agent of a host: performs calls of the server on the nodes of this machine, and reports what it sees.
+
+An agent is a DBOS executor that listens to its host's own queue. It listens on no port, has no key of the server, and
+needs few rights in the database (`docs/hosts.md`).
+"""
+
+import asyncio
+import logging
+import signal
+import threading
+import time
+
+import msgspec
+from cryptography.fernet import Fernet
+from dbos import DBOS, DBOSConfig
+
+from cachewright.config import Settings
+from cachewright.errors import DatabaseUnavailable
+from cachewright.hosts import calls
+from cachewright.hosts.envelopes import AgentKey
+from cachewright.hosts.host import CONFIG, Host
+from cachewright.hosts.local import LocalHost
+from cachewright.model.hosts import HostReport
+from cachewright.services.hosts import report_of
+from cachewright.store import hosts
+from cachewright.store.database import DatabaseNotReady
+from cachewright.store.encryption import SecretCipher
+from cachewright.store.notifications import CALLS, listen
+from cachewright.store.opening import open_at
+from cachewright.tasks.engine import APPLICATION, WORKFLOW_VERSION
+from cachewright.tasks.queue import WakeableQueue
+from cachewright.threads import in_background
+
+log = logging.getLogger(__name__)
+
+_ROUND_SECONDS = 0.5
+_REPORT_SECONDS = 2.0
+_MEASURE_SECONDS = 10.0
+
+_agent: "Agent | None" = None
+
+
+class Agent:
+    def __init__(self, name: str, settings: Settings) -> None:
+        """Raises DatabaseNotReady if the database has no such host, or DatabaseUnavailable."""
+        self._name = name
+        self._host: Host = LocalHost(settings)
+        self._key = AgentKey(settings.data_dir / "agent.key")
+        assert settings.database_url is not None  # noqa: S101  # the command line requires it
+        self._database = open_at(settings.database_url, SecretCipher([Fernet.generate_key()]))
+        self._stopped = asyncio.Event()
+        self._threads_stopped = threading.Event()
+        self._queue = WakeableQueue(calls.queue_of(name), polling=settings.queue_polling)
+        self._report: HostReport | None = None
+        self._measured_at = self._reported_at = float("-inf")
+        with self._database.read() as connection:
+            if hosts.get(connection, name) is None:
+                raise DatabaseNotReady(f"the database has no host {name}: cachewright hosts add {name}")
+
+    async def run(self) -> None:
+        """Perform calls until SIGTERM or SIGINT. Nodes keep running."""
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(signal_number, self._stopped.set)
+        await in_background(self._start)
+        try:
+            while not self._stopped.is_set():
+                try:
+                    await self._report_changes()
+                except DatabaseUnavailable as error:
+                    log.warning("no report to the server, the database is unavailable: %s", error)
+                try:
+                    await asyncio.wait_for(self._stopped.wait(), _ROUND_SECONDS)
+                except TimeoutError:
+                    continue
+        finally:
+            await in_background(self._stop)
+
+    async def perform(self, sealed: str) -> str:
+        """Perform an encrypted call, and return its encrypted answer. Raises WrongEnvelope."""
+        text, envelope = self._key.open(sealed)
+        answer = await calls.perform(self._host, msgspec.json.decode(text, type=calls.Call), self._is_recorded)
+        return envelope.seal_answer(msgspec.json.encode(answer))
+
+    def _is_recorded(self, node_id: str) -> bool:
+        with self._database.read() as connection:
+            return hosts.of_node(connection, node_id) == self._name
+
+    def _start(self) -> None:
+        global _agent  # noqa: PLW0603  # DBOS keeps its functions in a process-wide registry
+        _agent = self
+        config: DBOSConfig = {
+            "name": APPLICATION,
+            "system_database_url": self._database.workflow_url,
+            "application_version": WORKFLOW_VERSION,
+            "executor_id": calls.queue_of(self._name),
+            "console_log_level": "CRITICAL",
+            "run_migrations": False,  # the server's, whose role owns the tables
+        }
+        dbos = DBOS(config=config)
+        if not self._queue.polling:
+            DBOS.listen_queues([])
+        DBOS.launch()
+        self._queue.start(dbos)
+        receiving = threading.Thread(
+            target=listen,
+            args=(self._database.workflow_url, CALLS, self._receive, self._threads_stopped),
+            name="calls",
+            daemon=True,
+        )
+        receiving.start()
+
+    def _receive(self, host_name: str) -> None:
+        if host_name == self._name:
+            self._queue.wake()
+
+    def _stop(self) -> None:
+        self._threads_stopped.set()
+        self._queue.stop()
+        DBOS.destroy(workflow_completion_timeout_sec=0)
+        self._database.close()
+
+    async def _report_changes(self) -> None:
+        """Report if something has changed, or the last report is some seconds old."""
+        now = time.monotonic()
+        report = self._report
+        if report is None or now - self._measured_at >= _MEASURE_SECONDS:
+            report, self._measured_at = await in_background(report_of, self._host), now
+        processes = await self._host.processes()
+        report = msgspec.structs.replace(
+            report,
+            processes={name: (process.pid, process.started_at) for name, process in processes.items()},
+            configured=tuple(sorted(await self._host.with_file(CONFIG))),
+            public_key=self._key.public,
+        )
+        if report != self._report or now - self._reported_at >= _REPORT_SECONDS:
+            if not await in_background(self._store, report):
+                log.critical("the host %s was removed; this agent stops", self._name)
+                self._stopped.set()
+            self._report, self._reported_at = report, now
+
+    def _store(self, report: HostReport) -> bool:
+        with self._database.write() as connection:
+            return hosts.saw(connection, self._name, self._host.address, report)
+
+
+@DBOS.workflow(name=calls.WORKFLOW)
+async def perform_call(sealed: str) -> str:
+    assert _agent is not None  # noqa: S101  # the agent registers itself before it starts DBOS
+    with _agent._queue.running():
+        return await _agent.perform(sealed)

@@ -1,0 +1,286 @@
+"""All machines behind the port `Host`: the server's own, and those with an agent.
+
+A method goes to the host that is recorded for the node, or that has the address. Sentinels and proxies run on the
+machine of the server. What all agents see of their processes comes with their reports.
+"""
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from pathlib import Path
+
+import msgspec
+
+from cachewright.hosts.calls import HostSilent
+from cachewright.hosts.host import (
+    CONFIG,
+    ChildProcess,
+    Host,
+    LogPart,
+    LogPosition,
+    MeasuredHost,
+    Processes,
+    ProcessInfo,
+)
+from cachewright.hosts.ports import NodePorts
+from cachewright.hosts.remote import HostCalls, RemoteHost
+from cachewright.hosts.resources import Resources
+from cachewright.model.hosts import EMBEDDED, HostRecord, HostReport
+from cachewright.store import hosts
+from cachewright.store.database import Database
+from cachewright.threads import in_background
+
+SILENT_SECONDS = 10.0
+"""Time without a report after which a host counts as silent."""
+
+_READ_SECONDS = 0.25
+
+
+class _Seen(msgspec.Struct):
+    """:ivar changed_at: time at which its last report was read, in seconds of the monotonic clock."""
+
+    record: HostRecord
+    changed_at: float
+
+
+class AllHosts:
+    """Implements `Host`."""
+
+    def __init__(self, local: Host, database: Database, calls: HostCalls) -> None:
+        self._local = local
+        self._database = database
+        self._calls = calls
+        self._lock = threading.Lock()
+        self._read_at = float("-inf")
+        self._seen: dict[str, _Seen] = {}
+        self._hosts_of_nodes: dict[str, str] = {}
+
+    @property
+    def address(self) -> str:
+        return self._local.address
+
+    @property
+    def nodes_dir(self) -> Path:
+        return self._local.nodes_dir
+
+    @property
+    def sentinels(self) -> Processes:
+        return self._local.sentinels
+
+    @property
+    def sentinels_dir(self) -> Path:
+        return self._local.sentinels_dir
+
+    @property
+    def proxies(self) -> Processes:
+        return self._local.proxies
+
+    @property
+    def proxies_dir(self) -> Path:
+        return self._local.proxies_dir
+
+    @property
+    def converters(self) -> Processes:
+        return self._local.converters
+
+    @property
+    def converters_dir(self) -> Path:
+        return self._local.converters_dir
+
+    @property
+    def gateways(self) -> Processes:
+        return self._local.gateways
+
+    @property
+    def gateways_dir(self) -> Path:
+        return self._local.gateways_dir
+
+    @property
+    def has_haproxy(self) -> bool:
+        return self._local.has_haproxy
+
+    @property
+    def cpus(self) -> int:
+        return self._local.cpus
+
+    async def processes(self) -> Mapping[str, ProcessInfo]:
+        found = dict(await self._local.processes())
+        for report in (await in_background(self._reports)).values():
+            found.update({name: ProcessInfo(*process) for name, process in report.processes.items()})
+        return found
+
+    async def with_file(self, file: str) -> frozenset[str]:
+        """Also names of nodes on other hosts if the file is their configuration."""
+        found = await self._local.with_file(file)
+        if file != CONFIG:
+            return found
+        reports = (await in_background(self._reports)).values()
+        return found.union(*(report.configured for report in reports))
+
+    async def process(self, name: str) -> ProcessInfo | None:
+        return await (await self._of(name)).process(name)
+
+    async def is_running(self, name: str) -> bool:
+        return await (await self._of(name)).is_running(name)
+
+    async def is_busy(self, name: str) -> bool:
+        return await (await self._of(name)).is_busy(name)
+
+    async def has_file(self, name: str, file: str) -> bool:
+        return await (await self._of(name)).has_file(name, file)
+
+    async def read_file(self, name: str, file: str) -> str | None:
+        return await (await self._of(name)).read_file(name, file)
+
+    async def write_files(self, name: str, files: Mapping[str, str]) -> None:
+        await (await self._of(name)).write_files(name, files)
+
+    async def start(self, name: str) -> None:
+        await (await self._of(name)).start(name)
+
+    async def restart(self, name: str, not_before: float, grace_seconds: float) -> None:
+        await (await self._of(name)).restart(name, not_before, grace_seconds)
+
+    async def stop(self, name: str, grace_seconds: float) -> None:
+        await (await self._of(name)).stop(name, grace_seconds)
+
+    async def remove(self, name: str, grace_seconds: float) -> None:
+        await (await self._of(name)).remove(name, grace_seconds)
+        self._hosts_of_nodes.pop(name, None)
+
+    async def set_aside(self, name: str, not_before: float, grace_seconds: float) -> None:
+        await (await self._of(name)).set_aside(name, not_before, grace_seconds)
+
+    async def write_folder(self, node_id: str, folder: str, files: Mapping[str, Iterable[bytes]]) -> None:
+        await (await self._here(node_id)).write_folder(node_id, folder, files)
+
+    async def exchange_folder(self, node_id: str, folder: str, *, new: str, former: str, grace_seconds: float) -> None:
+        host = await self._here(node_id)
+        await host.exchange_folder(node_id, folder, new=new, former=former, grace_seconds=grace_seconds)
+
+    async def bring_back_folder(self, node_id: str, folder: str, *, former: str, grace_seconds: float) -> None:
+        host = await self._here(node_id)
+        await host.bring_back_folder(node_id, folder, former=former, grace_seconds=grace_seconds)
+
+    async def delete_folders(self, node_id: str, *folders: str) -> None:
+        await (await self._here(node_id)).delete_folders(node_id, *folders)
+
+    async def read_log(self, node_id: str, after: LogPosition | None) -> LogPart:
+        return await (await self._of(node_id)).read_log(node_id, after)
+
+    async def children(self, node_id: str) -> Sequence[ChildProcess]:
+        return await (await self._of(node_id)).children(node_id)
+
+    async def end_child(self, node_id: str, child: ChildProcess, grace_seconds: float) -> bool:
+        return await (await self._of(node_id)).end_child(node_id, child, grace_seconds)
+
+    def addresses(self, usual: str) -> Iterator[str]:
+        if self._at(usual) is self._local:
+            return self._local.addresses(usual)
+        return iter((usual,))
+
+    def find_ports(self, address: str, count: int, taken: Set[int], *, tls: bool) -> list[NodePorts]:
+        return self._at(address).find_ports(address, count, taken, tls=tls)
+
+    def is_port_free(self, address: str, port: int) -> bool:
+        return self._at(address).is_port_free(address, port)
+
+    def hold_port(self, address: str, port: int) -> None:
+        """No effect on other hosts: an agent shares its machine with no other server."""
+        if self._is_local(address):
+            self._local.hold_port(address, port)
+
+    def release_port(self, address: str, port: int) -> None:
+        if self._is_local(address):
+            self._local.release_port(address, port)
+
+    def resources(self) -> Resources:
+        """The sums over all hosts."""
+        found = [measured.resources for measured in self.measured().values()]
+        return Resources(
+            memory=sum(each.memory for each in found),
+            memory_free=sum(each.memory_free for each in found),
+            disk_free=sum(each.disk_free for each in found),
+        )
+
+    def measured(self) -> Mapping[str, MeasuredHost]:
+        found = dict(self._local.measured())
+        for name, report in self._reports(alive=True).items():
+            resources = Resources(memory=report.memory, memory_free=report.memory_free, disk_free=report.disk_free)
+            found[name] = MeasuredHost(self._seen[name].record.address, resources)
+        return found
+
+    def server_versions(self) -> Sequence[str]:
+        """The versions that all hosts can run; those of this machine if there are none."""
+        own, reports = self._local.server_versions(), self._reports().values()
+        common = [version for version in own if all(version in report.server_versions for report in reports)]
+        return common or own
+
+    def supports_tls(self) -> bool:
+        return self._local.supports_tls() and all(report.tls for report in self._reports().values())
+
+    async def _of(self, node_id: str) -> Host | RemoteHost:
+        """Return the host of a node; the machine of the server if the node is not recorded."""
+        name = self._hosts_of_nodes.get(node_id)
+        if name is None:
+            name = await in_background(self._host_of, node_id)
+        return self._local if name == EMBEDDED else self._remote(name)
+
+    async def _here(self, node_id: str) -> Host:
+        """Return the machine of the server. Raises HostSilent for a node of another host: its folders cannot be
+        replaced yet."""
+        if isinstance(await self._of(node_id), RemoteHost):
+            raise HostSilent(f"data of node {node_id}, which is on another host, cannot be replaced")
+        return self._local
+
+    def _host_of(self, node_id: str) -> str:
+        with self._database.read() as connection:
+            name = hosts.of_node(connection, node_id)
+        if name is None:
+            return EMBEDDED
+        self._hosts_of_nodes[node_id] = name
+        return name
+
+    def _remote(self, name: str) -> RemoteHost:
+        def public_key() -> str:
+            report = self._reports(alive=True).get(name)
+            if report is None or report.public_key is None:
+                raise HostSilent(f"host {name} does not report")
+            return report.public_key
+
+        return RemoteHost(name, self._calls, public_key)
+
+    def _at(self, address: str) -> Host | RemoteHost:
+        self._refresh()
+        for name, seen in self._seen.items():
+            if seen.record.address == address:
+                return self._remote(name)
+        return self._local
+
+    def _is_local(self, address: str) -> bool:
+        return all(seen.record.address != address for seen in list(self._seen.values()))
+
+    def _reports(self, *, alive: bool = False) -> dict[str, HostReport]:
+        """Return the latest report of each other host. Blocks."""
+        self._refresh()
+        now = time.monotonic()
+        return {
+            name: seen.record.report
+            for name, seen in list(self._seen.items())
+            if seen.record.report is not None and (not alive or now - seen.changed_at < SILENT_SECONDS)
+        }
+
+    def _refresh(self) -> None:
+        """Read the reports, if they were not read just now."""
+        with self._lock:
+            now = time.monotonic()
+            if now - self._read_at < _READ_SECONDS:
+                return
+            with self._database.read() as connection:
+                records = [record for record in hosts.every(connection) if record.name != EMBEDDED]
+            seen = {}
+            for record in records:
+                before = self._seen.get(record.name)
+                is_new = before is None or before.record.seen_at != record.seen_at
+                seen[record.name] = _Seen(record, now if before is None or is_new else before.changed_at)
+            self._seen, self._read_at = seen, now

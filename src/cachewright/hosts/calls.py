@@ -1,0 +1,84 @@
+"""Calls of methods of `Host` on another machine: what they contain, and how the agent there performs them."""
+
+import inspect
+import time
+from collections.abc import Callable
+from typing import Any, get_type_hints
+
+import msgspec
+
+from cachewright.errors import CachewrightError
+from cachewright.hosts.host import Host, NodeStartFailed
+from cachewright.hosts.ports import NoFreePort
+from cachewright.threads import in_background
+
+WORKFLOW = "perform_call"
+"""Name of DBOS's workflow that performs a call. Stored with each call."""
+
+CHANGING = frozenset({"write_files", "start", "restart", "stop", "remove", "set_aside", "end_child"})
+METHODS = CHANGING | {
+    *("process", "is_running", "is_busy", "has_file", "read_file", "read_log", "children"),
+    *("find_ports", "is_port_free"),
+}
+FENCED = frozenset({"write_files", "start", "restart"})
+"""Methods that are performed only for nodes that are recorded on the host: an old call must not start a node that runs
+elsewhere now."""
+
+_RAISED: dict[str, type[Exception]] = {
+    error.__name__: error for error in (NodeStartFailed, NoFreePort, TimeoutError, OSError)
+}
+
+
+class HostSilent(CachewrightError):
+    """The agent of a host does not report, does not answer in time, or refuses a call."""
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """A call of a method.
+
+    :ivar arguments: by name.
+    :ivar expires_at: time after which nobody waits for the answer, seconds since the epoch. It is not performed then.
+    """
+
+    method: str
+    arguments: dict[str, Any]
+    expires_at: float
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of a call, or the name and the text of an error that it has raised."""
+
+    result: Any = None
+    error: str | None = None
+    text: str = ""
+
+    def value(self, kind: Any) -> Any:
+        """Return the result, of this type. Raises the error."""
+        if self.error is None:
+            return msgspec.convert(self.result, kind)
+        raise _RAISED.get(self.error, HostSilent)(self.text)
+
+
+def queue_of(host_name: str) -> str:
+    """Return the name of DBOS's queue of a host."""
+    return f"host {host_name}"
+
+
+async def perform(host: Host, call: Call, is_recorded: Callable[[str], bool]) -> Answer:
+    """Perform a call on this machine. `is_recorded` tells whether a node is recorded on this host; it blocks."""
+    if call.method not in METHODS:
+        return Answer(error="HostSilent", text=f"the agent has no method {call.method!r}; upgrade it")
+    if time.time() > call.expires_at:
+        return Answer(error="HostSilent", text="the call has expired")
+    if call.method in FENCED and not await in_background(is_recorded, call.arguments["name"]):
+        return Answer(error="HostSilent", text=f"node {call.arguments['name']} is not recorded on this host")
+    method = getattr(host, call.method)
+    hints = get_type_hints(method)
+    arguments = {name: msgspec.convert(value, hints[name]) for name, value in call.arguments.items()}
+    try:
+        if inspect.iscoroutinefunction(method):
+            return Answer(result=await method(**arguments))
+        return Answer(result=await in_background(method, **arguments))
+    except (NodeStartFailed, NoFreePort, TimeoutError, OSError) as error:
+        name = next(name for name, kind in _RAISED.items() if isinstance(error, kind))
+        return Answer(error=name, text=str(error))

@@ -1,0 +1,176 @@
+"""A host with an agent: methods of `Host` become calls, which the agent performs."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence, Set
+from typing import Any, TypeVar
+
+import msgspec
+from dbos import DBOSClient
+from dbos import error as dbos_error
+
+from cachewright.hosts.calls import CHANGING, WORKFLOW, Answer, Call, HostSilent, queue_of
+from cachewright.hosts.envelopes import seal
+from cachewright.hosts.host import ChildProcess, LogPart, LogPosition, ProcessInfo
+from cachewright.hosts.ports import NodePorts
+from cachewright.store.driver_errors import translate_errors
+
+_Kind = TypeVar("_Kind")
+
+_ANSWER_SECONDS = 15.0
+_START_SECONDS = 60.0
+_BESIDES_GRACE_SECONDS = 30.0
+_POLL_SECONDS = 0.05
+_CONNECTIONS = 10
+_WHOLE_HOST = "host"
+"""Partition of calls that concern no single node. Calls of one partition are performed one after another."""
+
+
+class HostCalls:
+    """Passes calls to agents through DBOS's queues."""
+
+    def __init__(self, database_url: str, version: str, wake: Callable[[str], None]) -> None:
+        """:param database_url: of DBOS's workflows.
+        :param version: DBOS's application version, which agents have too.
+        :param wake: tells the agent of a host that there is a call. Blocks.
+        """
+        self._url = database_url
+        self._version = version
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._client: DBOSClient | None = None
+
+    def enqueue(self, host_name: str, partition: str, sealed: str) -> str:
+        """Enqueue a call and return its id. Raises DatabaseUnavailable."""
+        with translate_errors():
+            handle: Any = self._connected().enqueue(
+                {
+                    "workflow_name": WORKFLOW,
+                    "queue_name": queue_of(host_name),
+                    "queue_partition_key": partition,
+                    "app_version": self._version,
+                },
+                sealed,
+            )
+            self._wake(host_name)
+        return str(handle.get_workflow_id())
+
+    async def answer(self, call_id: str) -> str:
+        """Wait for the encrypted answer. Raises HostSilent if the call was cancelled, or DatabaseUnavailable."""
+        with translate_errors():
+            handle: Any = await self._connected().retrieve_workflow_async(call_id)
+            try:
+                return str(await handle.get_result(polling_interval_sec=_POLL_SECONDS))
+            except dbos_error.DBOSException as error:
+                raise HostSilent(f"a call failed: {error}") from error
+
+    def cancel(self, call_id: str) -> None:
+        with translate_errors():
+            self._connected().cancel_workflow(call_id)
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.destroy()
+
+    def _connected(self) -> DBOSClient:
+        with self._lock:
+            if self._client is None:
+                self._client = DBOSClient(
+                    system_database_url=self._url,
+                    system_database_pool_size=_CONNECTIONS,
+                    retry_connection_errors=False,
+                )
+            return self._client
+
+
+class RemoteHost:
+    """The methods of `Host` that concern one node or port of a host with an agent. Raises HostSilent if the agent does
+    not answer in time."""
+
+    def __init__(self, name: str, calls: HostCalls, public_key: Callable[[], str]) -> None:
+        """:param public_key: returns the key of the agent, or raises HostSilent while it does not report."""
+        self.name = name
+        self._calls = calls
+        self._public_key = public_key
+
+    async def process(self, name: str) -> ProcessInfo | None:
+        result: ProcessInfo | None = await self._ask(ProcessInfo | None, "process", name=name)
+        return result
+
+    async def is_running(self, name: str) -> bool:
+        result: bool = await self._ask(bool, "is_running", name=name)
+        return result
+
+    async def is_busy(self, name: str) -> bool:
+        result: bool = await self._ask(bool, "is_busy", name=name)
+        return result
+
+    async def has_file(self, name: str, file: str) -> bool:
+        result: bool = await self._ask(bool, "has_file", name=name, file=file)
+        return result
+
+    async def read_file(self, name: str, file: str) -> str | None:
+        result: str | None = await self._ask(str | None, "read_file", name=name, file=file)
+        return result
+
+    async def write_files(self, name: str, files: Mapping[str, str]) -> None:
+        await self._ask(None, "write_files", name=name, files=files)
+
+    async def start(self, name: str) -> None:
+        await self._ask(None, "start", _START_SECONDS, name=name)
+
+    async def restart(self, name: str, not_before: float, grace_seconds: float) -> None:
+        await self._end("restart", name, grace_seconds, not_before=not_before)
+
+    async def stop(self, name: str, grace_seconds: float) -> None:
+        await self._end("stop", name, grace_seconds)
+
+    async def remove(self, name: str, grace_seconds: float) -> None:
+        await self._end("remove", name, grace_seconds)
+
+    async def set_aside(self, name: str, not_before: float, grace_seconds: float) -> None:
+        await self._end("set_aside", name, grace_seconds, not_before=not_before)
+
+    async def read_log(self, node_id: str, after: LogPosition | None) -> LogPart:
+        result: LogPart = await self._ask(LogPart, "read_log", node_id=node_id, after=after)
+        return result
+
+    async def children(self, node_id: str) -> Sequence[ChildProcess]:
+        result: Sequence[ChildProcess] = await self._ask(list[ChildProcess], "children", node_id=node_id)
+        return result
+
+    async def end_child(self, node_id: str, child: ChildProcess, grace_seconds: float) -> bool:
+        seconds = grace_seconds + _BESIDES_GRACE_SECONDS
+        result: bool = await self._ask(
+            bool, "end_child", seconds, node_id=node_id, child=child, grace_seconds=grace_seconds
+        )
+        return result
+
+    def find_ports(self, address: str, count: int, taken: Set[int], *, tls: bool) -> list[NodePorts]:
+        asked = self._ask(list[NodePorts], "find_ports", address=address, count=count, taken=sorted(taken), tls=tls)
+        result: list[NodePorts] = asyncio.run(asked)
+        return result
+
+    def is_port_free(self, address: str, port: int) -> bool:
+        result: bool = asyncio.run(self._ask(bool, "is_port_free", address=address, port=port))
+        return result
+
+    async def _end(self, method: str, name: str, grace_seconds: float, **arguments: Any) -> None:
+        seconds = grace_seconds + _START_SECONDS + _BESIDES_GRACE_SECONDS
+        await self._ask(None, method, seconds, name=name, grace_seconds=grace_seconds, **arguments)
+
+    async def _ask(self, kind: Any, method: str, seconds: float = _ANSWER_SECONDS, **arguments: Any) -> Any:
+        """Return the result of a call. Changes of one node are performed one after another, and reads beside them."""
+        call = Call(method=method, arguments=msgspec.to_builtins(arguments), expires_at=time.time() + seconds)
+        sealed, envelope = seal(await asyncio.to_thread(self._public_key), msgspec.json.encode(call))
+        node = str(arguments.get("name") or arguments.get("node_id") or _WHOLE_HOST)
+        partition = node if method in CHANGING else f"{node} reads"
+        call_id = await asyncio.to_thread(self._calls.enqueue, self.name, partition, sealed)
+        try:
+            async with asyncio.timeout(seconds):
+                answer = await self._calls.answer(call_id)
+        except TimeoutError as error:
+            await asyncio.to_thread(self._calls.cancel, call_id)
+            raise HostSilent(f"host {self.name} does not answer within {seconds:g} s") from error
+        return msgspec.json.decode(envelope.open_answer(answer), type=Answer).value(kind)

@@ -1,0 +1,77 @@
+"""Calls to agents: what is encrypted, what is performed, what is refused."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from cachewright.config import Settings
+from cachewright.hosts.calls import FENCED, METHODS, Answer, Call, HostSilent, perform
+from cachewright.hosts.envelopes import AgentKey, WrongEnvelope, seal
+from cachewright.hosts.host import LogPart, NodeStartFailed
+from cachewright.hosts.local import LocalHost
+from cachewright.hosts.ports import NodePorts
+
+SECRET = "requirepass Very-secret-1"
+
+
+def performed(folder: Path, method: str, *, recorded: bool = True, seconds: float = 60, **arguments: Any) -> Answer:
+    call = Call(method=method, arguments=arguments, expires_at=time.time() + seconds)
+    host = LocalHost(Settings(data_dir=folder))
+    answer = asyncio.run(perform(host, call, lambda _: recorded))
+    return msgspec.json.decode(msgspec.json.encode(answer), type=Answer)
+
+
+def test_a_call_is_read_by_its_agent_alone_and_its_answer_by_its_caller(tmp_path: Path) -> None:
+    key, other = AgentKey(tmp_path / "key"), AgentKey(tmp_path / "other")
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+    assert AgentKey(tmp_path / "key").public == key.public
+    sealed, envelope = seal(key.public, SECRET.encode())
+    assert SECRET not in sealed
+    assert seal(key.public, SECRET.encode())[0] != sealed
+    opened, of_agent = key.open(sealed)
+    assert opened.decode() == SECRET
+    answer = of_agent.seal_answer(SECRET.encode())
+    assert envelope.open_answer(answer).decode() == SECRET
+    with pytest.raises(WrongEnvelope):
+        other.open(sealed)
+    with pytest.raises(WrongEnvelope):
+        seal(key.public, b"")[1].open_answer(answer)
+
+
+def test_calls_have_typed_arguments_and_results(tmp_path: Path) -> None:
+    files = {"valkey.conf": SECRET}
+    performed(tmp_path, "write_files", name="n", files=files).value(None)
+    assert performed(tmp_path, "has_file", name="n", file="valkey.conf").value(bool) is True
+    assert performed(tmp_path, "read_file", name="n", file="valkey.conf").value(str | None) == SECRET
+    assert performed(tmp_path, "process", name="n").value(Any) is None
+    assert performed(tmp_path, "read_log", node_id="n", after=None).value(LogPart).lines == ()
+    ports = performed(tmp_path, "find_ports", address="127.0.0.1", count=2, taken=[10240], tls=False)
+    assert len(ports.value(list[NodePorts])) == 2
+    performed(tmp_path, "remove", name="n", grace_seconds=1).value(None)
+    assert performed(tmp_path, "has_file", name="n", file="valkey.conf").value(bool) is False
+
+
+def test_errors_arrive_as_themselves(tmp_path: Path) -> None:
+    with pytest.raises((NodeStartFailed, OSError)):
+        performed(tmp_path, "start", name="n").value(None)
+
+
+@pytest.mark.parametrize("method", sorted(FENCED))
+def test_a_node_that_is_not_recorded_here_is_not_touched(tmp_path: Path, method: str) -> None:
+    arguments = {"write_files": {"files": {"a": "b"}}, "restart": {"not_before": 0, "grace_seconds": 1}}.get(method, {})
+    with pytest.raises(HostSilent, match="is not recorded on this host"):
+        performed(tmp_path, method, recorded=False, name="n", **arguments).value(None)
+    assert not (tmp_path / "nodes").exists()
+
+
+def test_an_expired_or_unknown_call_is_not_performed(tmp_path: Path) -> None:
+    assert "processes" not in METHODS
+    with pytest.raises(HostSilent, match="expired"):
+        performed(tmp_path, "write_files", seconds=-1, name="n", files={"a": "b"}).value(None)
+    with pytest.raises(HostSilent, match="no method"):
+        performed(tmp_path, "__init__").value(None)
+    assert not (tmp_path / "nodes").exists()

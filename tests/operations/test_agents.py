@@ -1,0 +1,132 @@
+"""Instances on several hosts: a server and agents on one database, each with its own address and folder."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+from test_restart import restart
+
+from agents import AgentProcess, role_of_agents
+from postgres_server import PostgresServer
+from serving import PASSWORD, Server, cache, created, ended, gone, load, present, resize, show, until
+from traffic import Traffic
+
+KEYS = 20_000
+VARIABLE = "CACHEWRIGHT_DATABASE_URL"
+
+
+class Hosts:
+    """A server with the host `local` in the zone `local`, h2 in az2 and h3 in az3."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url = url
+        self.server = Server(folder / "data", environment={VARIABLE: url})
+        self.server.start()
+        for number in (2, 3):
+            done = self.run("hosts", "add", f"h{number}", "--zone", f"az{number}")
+            assert (done.returncode, done.stderr) == (0, "")
+        role = role_of_agents(url, random.randrange(10**9))
+        self.agents = {
+            f"h{number}": AgentProcess(f"h{number}", f"127.0.0.{number}", folder / f"agent{number}", role)
+            for number in (2, 3)
+        }
+        for agent in self.agents.values():
+            agent.start()
+        for name in self.agents:
+            until(lambda name=name: self.listed()[name]["reporting"], "the host does not report")
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "cachewright", *words, "--data-dir", str(self.server.data_dir)]
+        environment = {**os.environ, **self.server.environment}
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+
+    def listed(self) -> dict[str, Any]:
+        return {host["name"]: host for host in self.server.call("GET", "hosts")[1]["hosts"]}
+
+    def clean_up(self) -> None:
+        for process in (*self.agents.values(), self.server):
+            process.clean_up()
+
+
+@pytest.fixture
+def hosts(postgres: PostgresServer, tmp_path: Path) -> Iterator[Hosts]:
+    url = postgres.new_database()
+    made = Hosts(url, tmp_path)
+    try:
+        yield made
+    finally:
+        made.clean_up()
+        postgres.drop_database(url)
+
+
+def stored_texts(url: str) -> str:
+    """Everything that DBOS keeps of workflows."""
+    with psycopg.connect(url) as connection:
+        rows = connection.execute("SELECT row_to_json(w)::text FROM dbos.workflow_status AS w").fetchall()
+    return "\n".join(str(row[0]) for row in rows)
+
+
+def test_an_instance_lives_on_two_other_hosts(hosts: Hosts) -> None:
+    server, client = hosts.server, hosts.server.client()
+    instance_id = created(client, 2, copies=2, az_codes=["az2", "az3"])
+    by_name = hosts.listed()
+    placed = {name: [(node["role"], node["shard"]) for node in host["nodes"]] for name, host in by_name.items()}
+    assert sorted(placed["h2"]) == [("primary", 0), ("primary", 1)]
+    assert sorted(placed["h3"]) == [("replica", 0), ("replica", 1)]
+    assert placed["local"] == []
+    assert [len(agent.nodes()) for agent in hosts.agents.values()] == [2, 2]
+    assert show(client, instance_id).ip == "127.0.0.2"
+    load(cache(client, instance_id), KEYS)
+
+    victim, staying = hosts.agents["h3"].nodes()
+    victim.kill()
+    until(lambda: len({p.pid for p in hosts.agents["h3"].nodes()} - {victim.pid, staying.pid}) == 1, "it was started")
+
+    shown = show(client, instance_id)
+    traffic = Traffic(0, shown.port, host=shown.ip)
+    traffic.start()
+    task_id = resize(client, instance_id, 3, copies=2)
+    hosts.agents["h3"].kill()
+    hosts.agents["h3"].start()
+    assert ended(client, instance_id, task_id).status == "SUCCESS"
+    assert [len(agent.nodes()) for agent in hosts.agents.values()] == [3, 3]
+    before = {process.pid for process in hosts.agents["h2"].nodes()}
+    assert ended(client, instance_id, restart(client, instance_id)).status == "SUCCESS"
+    assert not before & {process.pid for process in hosts.agents["h2"].nodes()}
+    caches = cache(client, instance_id)
+    traffic.finish(caches)
+    assert traffic.writes > 100
+    assert not traffic.losses
+    assert present(caches, KEYS) == KEYS
+
+    assert PASSWORD not in stored_texts(hosts.url)
+    assert "requirepass" not in stored_texts(hosts.url)
+    for agent in hosts.agents.values():
+        assert (agent.data_dir / "agent.key").stat().st_mode & 0o777 == 0o600
+        assert PASSWORD not in agent.log()
+        assert agent.process
+        assert VARIABLE not in " ".join(psutil.Process(agent.process.pid).cmdline())
+
+    refused = hosts.run("hosts", "remove", "h3")
+    assert (refused.returncode, refused.stderr) == (1, "cachewright: host 'h3' has 3 nodes\n")
+    assert server.call("DELETE", f"instances/{instance_id}")[0] == 204
+    until(lambda: gone(client, instance_id), "the instance is deleted")
+    for agent in hosts.agents.values():
+        assert agent.nodes() == []
+        assert list((agent.data_dir / "nodes").iterdir()) == []
+
+    hosts.agents["h3"].kill()
+    until(lambda: not hosts.listed()["h3"]["reporting"], "the host is silent")
+    body = {"name": "cache", "engine": "Redis", "engine_version": "7.0", "capacity": 1, "vpc_id": "v", "subnet_id": "s"}
+    single = {"spec_code": "redis.single.xu1.large.1", "az_codes": ["az3"], "password": PASSWORD}
+    status, answer = server.call("POST", "instances", body | single)
+    assert (status, answer["error_code"]) == (400, "DCS.4036"), json.dumps(answer)
+    assert "no host in zone az3 takes new nodes" in answer["error_msg"]
