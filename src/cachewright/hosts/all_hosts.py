@@ -6,7 +6,7 @@ machine of the server. What all agents see of their processes comes with their r
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 import msgspec
@@ -105,7 +105,7 @@ class AllHosts:
 
     async def processes(self) -> Mapping[str, ProcessInfo]:
         found = dict(await self._local.processes())
-        for report in (await in_background(self._reports)).values():
+        for _, report in (await in_background(self._reports)).values():
             found.update({name: ProcessInfo(*process) for name, process in report.processes.items()})
         return found
 
@@ -115,7 +115,7 @@ class AllHosts:
         if file != CONFIG:
             return found
         reports = (await in_background(self._reports)).values()
-        return found.union(*(report.configured for report in reports))
+        return found.union(*(report.configured for _, report in reports))
 
     async def process(self, name: str) -> ProcessInfo | None:
         return await (await self._of(name)).process(name)
@@ -150,6 +150,11 @@ class AllHosts:
 
     async def set_aside(self, name: str, not_before: float, grace_seconds: float) -> None:
         await (await self._of(name)).set_aside(name, not_before, grace_seconds)
+
+    async def ensure(
+        self, name: str, files: Callable[[], Awaitable[Mapping[str, str] | None]], grace_seconds: float
+    ) -> None:
+        await (await self._here(name)).ensure(name, files, grace_seconds)
 
     async def write_folder(self, node_id: str, folder: str, files: Mapping[str, Iterable[bytes]]) -> None:
         await (await self._here(node_id)).write_folder(node_id, folder, files)
@@ -205,19 +210,19 @@ class AllHosts:
 
     def measured(self) -> Mapping[str, MeasuredHost]:
         found = dict(self._local.measured())
-        for name, report in self._reports(alive=True).items():
+        for name, (address, report) in self._reports(alive=True).items():
             resources = Resources(memory=report.memory, memory_free=report.memory_free, disk_free=report.disk_free)
-            found[name] = MeasuredHost(self._seen[name].record.address, resources)
+            found[name] = MeasuredHost(address, resources)
         return found
 
     def server_versions(self) -> Sequence[str]:
         """The versions that all hosts can run; those of this machine if there are none."""
         own, reports = self._local.server_versions(), self._reports().values()
-        common = [version for version in own if all(version in report.server_versions for report in reports)]
+        common = [version for version in own if all(version in report.server_versions for _, report in reports)]
         return common or own
 
     def supports_tls(self) -> bool:
-        return self._local.supports_tls() and all(report.tls for report in self._reports().values())
+        return self._local.supports_tls() and all(report.tls for _, report in self._reports().values())
 
     async def _of(self, node_id: str) -> Host | RemoteHost:
         """Return the host of a node; the machine of the server if the node is not recorded."""
@@ -227,8 +232,8 @@ class AllHosts:
         return self._local if name == EMBEDDED else self._remote(name)
 
     async def _here(self, node_id: str) -> Host:
-        """Return the machine of the server. Raises HostSilent for a node of another host: its folders cannot be
-        replaced yet."""
+        """Return the machine of the server. Raises HostSilent for a node of another host: no operation replaces its
+        folders there."""
         if isinstance(await self._of(node_id), RemoteHost):
             raise HostSilent(f"data of node {node_id}, which is on another host, cannot be replaced")
         return self._local
@@ -243,7 +248,7 @@ class AllHosts:
 
     def _remote(self, name: str) -> RemoteHost:
         def public_key() -> str:
-            report = self._reports(alive=True).get(name)
+            _, report = self._reports(alive=True).get(name, ("", None))
             if report is None or report.public_key is None:
                 raise HostSilent(f"host {name} does not report")
             return report.public_key
@@ -260,12 +265,12 @@ class AllHosts:
     def _is_local(self, address: str) -> bool:
         return all(seen.record.address != address for seen in list(self._seen.values()))
 
-    def _reports(self, *, alive: bool = False) -> dict[str, HostReport]:
-        """Return the latest report of each other host. Blocks."""
+    def _reports(self, *, alive: bool = False) -> dict[str, tuple[str, HostReport]]:
+        """Return address and latest report of each other host; with `alive`, of those that are not silent. Blocks."""
         self._refresh()
         now = time.monotonic()
         return {
-            name: seen.record.report
+            name: (seen.record.address, seen.record.report)
             for name, seen in list(self._seen.items())
             if seen.record.report is not None and (not alive or now - seen.changed_at < SILENT_SECONDS)
         }
