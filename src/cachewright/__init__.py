@@ -1,6 +1,6 @@
 """Managed Valkey caches on your own hosts, behind the Huawei Cloud DCS v2 API.
 
-Modules import only from their own layer and those after it: `cli`, `server`, `client`, `api`, `telemetry`,
+Modules import only from their own layer and those after it: `cli`, `server`, `agent`, `client`, `api`, `telemetry`,
 `services`, `monitoring`, `operations`, `topologies`, `placement`, `webhooks`, `tasks`, `valkey`, `backups`, `hosts`,
 `store`, `model`, `flavors`, `heartbeats`, `threads`, `concurrency`, `structs`, `signature`, `errors`, `config`,
 `clock`, `private_files`, `logs`.
