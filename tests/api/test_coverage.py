@@ -75,7 +75,7 @@ def test_what_is_served_is_not(tenant: Tenant, method: str, path: str) -> None:
         assert answer.status == 200 or answer.code not in {"DCS.4959", "DCS.4001", "DCS.5001"}
 
 
-@pytest.mark.parametrize(("method", "path"), [("POST", "/v2/%s/backups"), ("GET", "/v2/%s/instances/x/backup")])
+@pytest.mark.parametrize(("method", "path"), [("POST", "/v2/%s/copies"), ("GET", "/v2/%s/instances/x/backup")])
 def test_what_is_no_operation_is_no_url(tenant: Tenant, method: str, path: str) -> None:
     assert tenant.call(method, path % tenant.project_id).refusal == (404, "DCS.4001")
 

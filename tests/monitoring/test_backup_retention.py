@@ -145,6 +145,9 @@ async def test_what_a_failed_backup_has_left_stays_for_a_day(there: Backups) -> 
     there.now += 1
     assert (await there.sweep())[kept] == "failed"
     assert there.left() == {running, waiting}
+    there.now += 30 * DAY_MS
+    await there.sweep()
+    assert (await there.sweep()).keys() == {running, waiting}
 
 
 async def test_what_cannot_be_removed_now_is_removed_later(there: Backups) -> None:

@@ -26,7 +26,7 @@ from serving import (
 )
 
 KEYS = 2_000
-SLOW = 4_000
+SLOW = 10_000
 """Microseconds for which a node pauses after each key of its snapshot (`rdb-key-save-delay`)."""
 
 
@@ -57,7 +57,8 @@ def test_a_snapshot_that_was_interrupted_is_taken_again(own_server: Server, tmp_
     client = own_server.client()
     instance_id = created(client, 2, copies=2)
     caches = cache(client, instance_id)
-    load(caches, KEYS)
+    for number in range(KEYS):  # values that fill the buffers of a node after some keys
+        caches.set(f"key:{number}", os.urandom(800).hex())
     nodes = members(own_server, client, instance_id)
     delay(nodes, SLOW)
     backup_id = requested(client, instance_id)
@@ -70,7 +71,7 @@ def test_a_snapshot_that_was_interrupted_is_taken_again(own_server: Server, tmp_
     own_server.start()
     client = own_server.client()
     until(lambda: receives(client, instance_id, task_id), "no snapshot arrives after the restart")
-    replica = until(lambda: sending(own_server), "no node sends a snapshot")
+    replica = until(lambda: sending(nodes), "no node sends a snapshot")
     replica.kill()
     delay([node for node in nodes if answers(node)], 0)
     done = finished(client, instance_id, backup_id)
@@ -106,9 +107,13 @@ def answers(node: Valkey) -> bool:
         return False
 
 
-def sending(server: Server) -> psutil.Process | None:
-    """A node whose child process writes a snapshot."""
-    return next((process for process in server.nodes() if process.children()), None)
+def sending(nodes: list[Valkey]) -> psutil.Process | None:
+    """A replica whose child process writes a snapshot."""
+    for node in nodes:
+        is_replica = answers(node) and node.info("replication")["role"] == "slave"
+        if is_replica and node.info("persistence")["rdb_bgsave_in_progress"]:
+            return psutil.Process(int(node.info("server")["process_id"]))
+    return None
 
 
 def test_a_backup_waits_for_a_storage_that_is_away_and_keeps_what_it_has(own_server: Server, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import stat
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,19 @@ def server(tmp_path_factory: pytest.TempPathFactory, collector: Receiver) -> Ite
 def scaled(server: Server) -> tuple[str, str, str]:
     """The instance, the task that made it and the task that scaled it."""
     client = server.client()
-    instance_id = created(client, 2)
+    instance_id = created(client, 2, instance_backup_policy=in_some_days())
     made = newest_task(client, instance_id).id
     load(cache(client, instance_id), KEYS)
     grown = resize(client, instance_id, 3)
     assert ended(client, instance_id, grown).status == "SUCCESS"
     return instance_id, made, grown
+
+
+def in_some_days() -> dict[str, Any]:
+    """A policy by which no backup begins during the tests."""
+    day = (datetime.now(UTC).isoweekday() + 3) % 7 + 1
+    plan = {"backup_at": [day], "begin_at": "02:00-03:00"}
+    return {"backup_type": "auto", "save_days": 1, "periodical_backup_plan": plan}
 
 
 def token(server: Server) -> str:

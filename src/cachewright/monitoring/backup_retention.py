@@ -27,6 +27,10 @@ _KEPT_MS = 24 * 3600 * 1000
 """Time for which the files of a failed backup stay, so that a retry of its task needs no other snapshot."""
 
 
+_LISTED_MS = 30 * 24 * 3600 * 1000
+"""Time for which a failed backup is listed."""
+
+
 class BackupRetention:
     def __init__(self, context: OperationContext, heartbeats: LoopHeartbeats, clock: Clock = now_ms) -> None:
         self._context = context
@@ -60,9 +64,11 @@ class BackupRetention:
                 *backups.in_states(connection, "expired", "deleted"),
                 *(backup for backup in backups.in_states(connection, "failed") if backup.ended_at is None),
             ]
-            if not _unmarked(connection, now):
+            if not _unmarked(connection, now) and not _forgettable(connection, now):
                 return marked
         with database.write() as connection:
+            for backup in _forgettable(connection, now):
+                backups.remove(connection, backup.id)
             for backup, state in _unmarked(connection, now):
                 backups.change(connection, backup.id, state=state)
                 marked.append(msgspec.structs.replace(backup, state=state))
@@ -103,6 +109,12 @@ def _unmarked(connection: sa.Connection, now: int) -> list[tuple[Backup, BackupS
         if task is None or (task.status in ENDED and _is_over(task, now)):
             changes.append((backup, "failed"))
     return changes
+
+
+def _forgettable(connection: sa.Connection, now: int) -> list[Backup]:
+    """Return failed backups of which nothing is left, and whose records are old."""
+    failed = backups.in_states(connection, "failed")
+    return [backup for backup in failed if backup.ended_at is not None and backup.ended_at + _LISTED_MS <= now]
 
 
 def _used(connection: sa.Connection, now: int) -> set[str]:
