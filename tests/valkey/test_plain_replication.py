@@ -189,7 +189,8 @@ def test_the_state_of_a_proxy_is_read() -> None:
 def test_a_proxy_is_replaced_only_if_more_than_its_nodes_changes() -> None:
     instance = an_instance(seed_port=7999)
     text = haproxy_cfg(instance, NODES)
-    assert differ_in_nodes(text, haproxy_cfg(instance, NODES[:1]))
+    assert differ_in_nodes(text, haproxy_cfg(instance, NODES[:2]))
+    assert not differ_in_nodes(text, haproxy_cfg(instance, NODES[:1])), "that of a single node checks nothing"
     assert not differ_in_nodes(text, haproxy_cfg(an_instance(seed_port=7998), NODES))
 
 
