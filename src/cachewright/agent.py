@@ -97,8 +97,7 @@ class Agent:
             "run_migrations": False,  # the server's, whose role owns the tables
         }
         dbos = DBOS(config=config)
-        if not self._queue.polling:
-            DBOS.listen_queues([])
+        DBOS.listen_queues([self._queue.name] if self._queue.polling else [])
         DBOS.launch()
         self._queue.start(dbos)
         receiving = threading.Thread(

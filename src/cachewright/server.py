@@ -72,11 +72,12 @@ from cachewright.store.driver_errors import translate_errors
 from cachewright.store.notifications import CALLS, notify
 from cachewright.store.opening import open_database
 from cachewright.store.read_cache import ReadCache
-from cachewright.tasks.engine import WORKFLOW_VERSION, Engine
+from cachewright.tasks.engine import QUEUE, WORKFLOW_VERSION, Engine
 from cachewright.tasks.feed import TaskFeed
 from cachewright.telemetry.metrics import Metrics
 from cachewright.threads import RequestThreads, in_background
 from cachewright.valkey.migration.source_state import MigrationState
+from cachewright.webhooks.delivery import QUEUE as WEBHOOK_QUEUE
 from cachewright.webhooks.delivery import WebhookDeliveryWorker
 
 log = logging.getLogger(__name__)
@@ -113,7 +114,11 @@ class ControlPlane:
         host = self._hosts(settings)
         self._context = context = OperationContext(self._database, settings, host, MigrationState(host.cpus))
         self._engine = Engine(
-            self._database, executable_operations(context), self._feed, queue_polling=settings.queue_polling
+            self._database,
+            executable_operations(context),
+            self._feed,
+            queue_polling=settings.queue_polling,
+            queues=(QUEUE, WEBHOOK_QUEUE),
         )
 
         self.heartbeats = LoopHeartbeats()

@@ -59,16 +59,19 @@ class Engine:
         feed: TaskFeed,
         *,
         queue_polling: bool = False,
+        queues: Sequence[str] = (QUEUE,),
     ) -> None:
         """:param operations: operations by kind.
         :param feed: gets every change of a running task.
         :param queue_polling: let DBOS poll its queues.
+        :param queues: the queues of this process; those of agents are not among them.
         """
         self.database = database
         self.feed = feed
         self.operations = operations
         self._recorders: dict[str, TaskRecorder] = {}
         self._orphaned: set[str] = set()
+        self._queues = queues
         self._queue = WakeableQueue(QUEUE, polling=queue_polling)
 
     def start(self) -> DBOS:
@@ -84,8 +87,7 @@ class Engine:
             "notification_listener_polling_interval_sec": 0.25,
         }
         dbos = DBOS(config=config)
-        if not self._queue.polling:
-            DBOS.listen_queues([])
+        DBOS.listen_queues(self._queues if self._queue.polling else [])
         DBOS.launch()
         self._queue.start(dbos)
         self.resume_orphans()
