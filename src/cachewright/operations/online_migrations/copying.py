@@ -131,7 +131,7 @@ class Copying:
             cursor, keys = await self._of_gateway(partial(self.stream.copier.scan, database, cursor))
             yield keys
             while len(self.stream.changed) > _MOST_CHANGED:
-                yield self.stream.changed.take(KEYS_AT_ONCE)
+                await self.copy(self.stream.changed.take(KEYS_AT_ONCE))
             if self.stream.changed.is_lost:
                 raise StreamInterrupted
             if cursor == FIRST:
