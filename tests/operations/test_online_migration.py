@@ -27,6 +27,8 @@ from outside_server import PASSWORD as SOURCE_PASSWORD
 from outside_server import OutsideServer, outside_cluster, outside_server, sentinel_of
 from serving import PASSWORD, Server, cache, created, gone, progress, show, until
 
+_PAUSE_SECONDS = 0.005
+"""Pause between two rounds of changes. A source that changes faster than a busy machine copies is never ready."""
 SINGLE = {"capacity": 1, "spec_code": "redis.single.xu1.large.1"}
 
 
@@ -122,7 +124,7 @@ class Changes:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stopped.is_set():
+        while not self._stopped.wait(_PAUSE_SECONDS):
             number = self.rounds = self.rounds + 1
             with self._client.pipeline() as pipe:
                 pipe.set(f"new:{number}", number)
