@@ -45,7 +45,7 @@ class OutsideServer:
             file.write_text(
                 f"port {port}\nbind 127.0.0.1\ndir {self.folder}\nlogfile {self.folder}/sentinel.log\n"
                 f"sentinel monitor outside 127.0.0.1 {primary.port} 1\nsentinel auth-pass outside {PASSWORD}\n"
-                "sentinel down-after-milliseconds outside 500\n"
+                "sentinel down-after-milliseconds outside 500\nsentinel failover-timeout outside 3000\n"
             )
             return [str(file), "--sentinel"]
 

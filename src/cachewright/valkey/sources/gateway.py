@@ -21,7 +21,10 @@ from cachewright.valkey.single_request import Unreadable, fields, request_at
 from cachewright.valkey.sources.source import Source, SourcePrimary, keys_by_database
 
 _ANSWER_SECONDS = 7.0
-_BACKLOG = 256 * 1024 * 1024
+_BACKLOG = 1024 * 1024
+_MOST_UNREAD = 64 * 1024 * 1024
+"""Bytes of messages that wait for the server. Beyond it the connection is closed, and all keys are copied again."""
+
 _DATABASES = 256
 _LOG_LINES = 20
 _REFUSED = ("Unable to AUTH", "Unexpected reply to PSYNC", "aborted replication")
@@ -79,7 +82,8 @@ def gateway_conf(gateway: Gateway) -> str:
         ("replica-read-only", "no"),  # MIGRATE counts as a write, also if it copies
         ("replica-serve-stale-data", "no"),  # keys are copied from complete data only
         ("repl-diskless-load", "disabled"),
-        ("repl-backlog-size", _BACKLOG),
+        ("repl-backlog-size", _BACKLOG),  # no replica follows a gateway
+        ("client-output-buffer-limit", f"normal {_MOST_UNREAD} 0 0"),
         ("sanitize-dump-payload", "yes"),
         ("enable-module-command", "no"),
         ("enable-debug-command", "no"),
