@@ -1,6 +1,7 @@
 """Parts of migrations from outside that need no server."""
 
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -156,6 +157,12 @@ def test_owners_of_keys() -> None:
     found = TargetMap.of([first, second], View(ok=True, epoch=1, members=members))
     assert found is not None
     assert found.by_node([b"foo", b"bar", b"{bar}2"]) == {second: [b"foo"], first: [b"bar", b"{bar}2"]}
+
+
+def test_a_gateway_has_no_port_and_its_memory_is_that_of_its_source() -> None:
+    lines = gateway.gateway_conf(gateway.Gateway("m.0", "secret", Path())).splitlines()
+    assert {"port 0", "appendonly no", "repl-backlog-size 1048576", "sanitize-dump-payload yes"} <= set(lines)
+    assert "secret" not in " ".join(lines)
 
 
 def test_complaints_of_a_gateway() -> None:
