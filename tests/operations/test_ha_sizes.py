@@ -3,6 +3,7 @@ clients write and processes are killed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from huaweicloudsdkdcs.v2 import (
@@ -24,7 +25,7 @@ from test_ha import (
 )
 from valkey import Valkey
 
-from serving import FAULTS, Server, created, ended, newest_task, progress, show, until
+from serving import FAULTS, ROOMY, Server, created, ended, newest_task, progress, show, until
 
 SINGLE = "redis.single.xu1.large.1"
 KEYS = 30_000
@@ -165,6 +166,23 @@ def becomes_single(server: Server, instance_id: str) -> None:
     names = {step.step_name for step in progress(client, instance_id, task_id).step_details}
     assert {"Replica removal.", "End of failover."} <= names
     until(lambda: not sentinels(server), "sentinels are left")
+
+
+def test_a_node_keeps_its_address_if_haproxy_does_not_start(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data", arguments=(*ROOMY, "--haproxy", "/bin/false"))
+    try:
+        server.start()
+        client = server.client()
+        instance_id = created(client, 1, spec_code=SINGLE, capacity=1)
+        node = connected(client, instance_id)
+        task_id = change(client, instance_id, code(1), "instanceType")
+        assert ended(client, instance_id, task_id).status == "FAILED"
+        assert server.call("GET", f"tasks/{task_id}")[1]["task"]["error_code"] == "DCS.9001"
+        shown = show(client, instance_id)
+        assert (shown.status, shown.spec_code, len(server.nodes())) == ("RUNNING", SINGLE, 1)
+        assert node.set("key", "value")
+    finally:
+        server.clean_up()
 
 
 def ports(server: Server) -> list[str]:

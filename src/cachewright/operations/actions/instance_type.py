@@ -15,12 +15,11 @@ from cachewright.errors import ApiError
 from cachewright.hosts.addresses import LOOPBACK, is_loopback
 from cachewright.hosts.ports import NodePorts
 from cachewright.model.instances import Instance, Node, has_proxy
-from cachewright.operations import sentinels
+from cachewright.operations import proxies, sentinels
 from cachewright.operations.actions.action import NoArguments, action
 from cachewright.operations.actions.failover import ensure_watched
 from cachewright.operations.context import AS_WRITTEN, OperationContext
 from cachewright.operations.ending_node import LONGEST_GRACE_SECONDS, EndingNode, node_detail
-from cachewright.operations.proxies import ensure_reachable
 from cachewright.placement.port_reservation import reserve
 from cachewright.store import instances
 from cachewright.tasks.operation import ActionFailed, StepContext
@@ -41,6 +40,11 @@ async def become_ha(context: OperationContext, step: StepContext, arguments: Cha
     await step.wait_until_allowed()
     instance, nodes = await context.instance_and_nodes(step.task)
     access = context.access(instance)
+    if context.host.has_haproxy and not has_proxy(instance, nodes):
+        try:
+            await proxies.prove(context, instance, [_only(nodes)])
+        except ActionFailed as failure:
+            raise ActionFailed(failure.code, failure.message, True) from failure  # nothing has changed yet
     await plain_replication.add_watchers(_only(nodes), access)  # before a sentinel or a proxy signs in
     node = await asyncio.to_thread(_record_ha, context, instance, arguments.spec_code)
     instance, nodes = await context.instance_and_nodes(step.task)
@@ -51,7 +55,7 @@ async def become_ha(context: OperationContext, step: StepContext, arguments: Cha
     await context.open_port(instance, node)
     await plain_replication.accept_writes(node, access)
     await ensure_watched(context, step, instance, [node])
-    await ensure_reachable(context, instance.id)
+    await proxies.ensure_reachable(context, instance.id)
 
 
 @action("end direct connections", NoArguments, timeout=60 + LONGEST_GRACE_SECONDS, attempts=6, cancelling=10)
