@@ -62,9 +62,19 @@ def test_errors_arrive_as_themselves(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", sorted(FENCED))
 def test_a_node_that_is_not_recorded_here_is_not_touched(tmp_path: Path, method: str) -> None:
-    arguments = {"write_files": {"files": {"a": "b"}}, "restart": {"not_before": 0, "grace_seconds": 1}}.get(method, {})
+    (tmp_path / "nodes" / "n").mkdir(parents=True)
+    (tmp_path / "nodes" / "n" / "data").write_text("kept")
+    argument = "node_id" if method in {"read_log", "children", "end_child"} else "name"
     with pytest.raises(HostSilent, match="is not recorded on this host"):
-        performed(tmp_path, method, recorded=False, name="n", **arguments).value(None)
+        performed(tmp_path, method, recorded=False, **{argument: "n"}).value(None)
+    assert (tmp_path / "nodes" / "n" / "data").read_text() == "kept"
+
+
+def test_a_file_of_a_node_is_in_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "agent.key").write_text("secret")
+    for method, arguments in (("read_file", {"file": "../../agent.key"}), ("write_files", {"files": {"../x": "y"}})):
+        with pytest.raises(HostSilent, match="is not in its folder"):
+            performed(tmp_path, method, name="n", **arguments).value(None)
     assert not (tmp_path / "nodes").exists()
 
 

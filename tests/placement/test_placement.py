@@ -131,6 +131,9 @@ def test_an_instance_is_on_loopback_or_on_other_addresses(has_nodes: bool, shard
     assert len(found) == 1
     with pytest.raises(NoHost, match="takes new nodes"):
         place(nodes(1, 1), near, neighbours=place(nodes(1, 1), far))
+    behind_proxy = place(nodes(1, 1), near[:1])
+    (beside,) = place(nodes(1, 2)[1:], far[:1], neighbours=behind_proxy, one_machine=True)
+    assert beside.host_name == "h3"
 
 
 def test_of_equal_hosts_the_emptiest_is_taken() -> None:

@@ -257,13 +257,14 @@ class AllHosts:
 
     def _at(self, address: str) -> Host | RemoteHost:
         self._refresh()
-        for name, seen in self._seen.items():
-            if seen.record.address == address:
+        for name, seen in list(self._seen.items()):
+            if seen.record.address == address != self._local.address:
                 return self._remote(name)
         return self._local
 
     def _is_local(self, address: str) -> bool:
-        return all(seen.record.address != address for seen in list(self._seen.values()))
+        others = [seen.record.address for seen in list(self._seen.values())]
+        return address == self._local.address or address not in others
 
     def _reports(self, *, alive: bool = False) -> dict[str, tuple[str, HostReport]]:
         """Return address and latest report of each other host; with `alive`, of those that are not silent. Blocks."""

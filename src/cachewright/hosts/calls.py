@@ -20,9 +20,9 @@ METHODS = CHANGING | {
     *("process", "is_running", "is_busy", "has_file", "read_file", "read_log", "children"),
     *("find_ports", "is_port_free"),
 }
-FENCED = frozenset({"write_files", "start", "restart"})
+FENCED = METHODS - {"find_ports", "is_port_free"}
 """Methods that are performed only for nodes that are recorded on the host: an old call must not start a node that runs
-elsewhere now."""
+elsewhere now, and no call reaches other folders."""
 
 _RAISED: dict[str, type[Exception]] = {
     error.__name__: error for error in (NodeStartFailed, NoFreePort, TimeoutError, OSError)
@@ -66,12 +66,8 @@ def queue_of(host_name: str) -> str:
 
 async def perform(host: Host, call: Call, is_recorded: Callable[[str], bool]) -> Answer:
     """Perform a call on this machine. `is_recorded` tells whether a node is recorded on this host; it blocks."""
-    if call.method not in METHODS:
-        return Answer(error="HostSilent", text=f"the agent has no method {call.method!r}; upgrade it")
-    if time.time() > call.expires_at:
-        return Answer(error="HostSilent", text="the call has expired")
-    if call.method in FENCED and not await in_background(is_recorded, call.arguments["name"]):
-        return Answer(error="HostSilent", text=f"node {call.arguments['name']} is not recorded on this host")
+    if reason := await in_background(_refusal, call, is_recorded):
+        return Answer(error="HostSilent", text=reason)
     method = getattr(host, call.method)
     hints = get_type_hints(method)
     arguments = {name: msgspec.convert(value, hints[name]) for name, value in call.arguments.items()}
@@ -80,5 +76,19 @@ async def perform(host: Host, call: Call, is_recorded: Callable[[str], bool]) ->
             return Answer(result=await method(**arguments))
         return Answer(result=await in_background(method, **arguments))
     except (NodeStartFailed, NoFreePort, TimeoutError, OSError) as error:
-        name = next(name for name, kind in _RAISED.items() if isinstance(error, kind))
-        return Answer(error=name, text=str(error))
+        kind = next(kind for kind, raised in _RAISED.items() if isinstance(error, raised))
+        return Answer(error=kind, text=str(error))
+
+
+def _refusal(call: Call, is_recorded: Callable[[str], bool]) -> str | None:
+    """Return why a call must not be performed; None if it may."""
+    if call.method not in METHODS:
+        return f"the agent has no method {call.method!r}; upgrade it"
+    if time.time() > call.expires_at:
+        return "the call has expired, or the clocks of the machines differ"
+    name = str(call.arguments.get("name", call.arguments.get("node_id")))
+    if call.method in FENCED and not is_recorded(name):
+        return f"node {name} is not recorded on this host"
+    if any("/" in file for file in (call.arguments.get("file", ""), *call.arguments.get("files", ()))):
+        return "a file of a node is not in its folder"
+    return None

@@ -21,6 +21,7 @@ import msgspec
 
 from cachewright.concurrency import gather_limited
 from cachewright.heartbeats import LoopHeartbeats
+from cachewright.hosts.calls import HostSilent
 from cachewright.hosts.host import NodeStartFailed
 from cachewright.logs import RARELY, about
 from cachewright.model.instances import Instance, Node
@@ -187,7 +188,7 @@ class ParameterEnforcement:
                 await self._compare(node, parameters, state, state.session)
             if target.users is not None:
                 await self._users.compare(node, target.users, state.users, state.session)
-        except (*NODE_GONE, NodeRefused, *_MALFORMED) as failure:
+        except (*NODE_GONE, NodeRefused, HostSilent, *_MALFORMED) as failure:
             _close(state)
             if FULL in str(failure):
                 await self._locked_out(node, state)

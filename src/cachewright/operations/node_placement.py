@@ -96,7 +96,9 @@ def place(
         possible = [room for room in possible if room.name in only]
         asked = [zone for zone in asked if zone in {zone_of[name] for name in only}] or asked
     try:
-        return placement.place(nodes, possible, zones=asked, neighbours=neighbours, zone_of=zone_of)
+        return placement.place(
+            nodes, possible, zones=asked, neighbours=neighbours, zone_of=zone_of, one_machine=only is not None
+        )
     except NoHost as error:
         raise ApiError(errors.NOT_ENOUGH_MEMORY, reason=str(error)) from error
 

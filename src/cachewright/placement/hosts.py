@@ -48,6 +48,7 @@ def place(
     zones: Sequence[str] = (),
     neighbours: Sequence[Node] = (),
     zone_of: Mapping[str, str] | None = None,
+    one_machine: bool = False,
 ) -> list[Node]:
     """Return the nodes with their hosts and addresses. Raises NoHost.
 
@@ -55,6 +56,7 @@ def place(
     :param zones: zones to use, that of primaries first; empty for all.
     :param neighbours: nodes that the instance already has.
     :param zone_of: zones of the hosts of the neighbours, by name.
+    :param one_machine: all nodes of an instance are on one machine, so they reach each other at every address.
     """
     rooms = {host.name: host for host in hosts}
     zone_by_host = {**(zone_of or {}), **{host.name: host.zone for host in rooms.values()}}
@@ -66,7 +68,7 @@ def place(
         taken = spread.copies[node.instance_id, node.shard]
         zone = _zone(zones, [zone_by_host.get(name, "") for name in taken])
         added = Size(1, node.maxmemory)
-        reachable = [room for room in rooms.values() if spread.reaches(node, room.address)]
+        reachable = [room for room in rooms.values() if one_machine or spread.reaches(node, room.address)]
         fitting = [room for room in reachable if _in_zone(room, zones, zone) and room.fits(added)]
         if not fitting:
             raise NoHost(_reason(node, reachable, zones, zone))

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from cachewright import errors
 from cachewright.config import Settings, show_ports
 from cachewright.errors import ApiError
+from cachewright.hosts.calls import HostSilent
 from cachewright.hosts.host import Host
 from cachewright.hosts.ports import NodePorts, NoFreePort
 from cachewright.store import instances
@@ -82,7 +83,7 @@ def _find(host: Host, addresses: Sequence[str], taken: _Taken, avoid: Set[int], 
     for address, count in Counter(addresses).items():
         try:
             found[address] = host.find_ports(address, count, taken[address] | others, tls=tls)
-        except NoFreePort as error:
+        except (NoFreePort, HostSilent) as error:
             raise ApiError(errors.LIMIT_EXCEEDED, reason=f"ports for {count} nodes needed, {error}") from error
         others.update(number for ports in found[address] for number in ports.numbers)
     return [found[address].pop(0) for address in addresses]

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from cachewright import errors
 from cachewright.errors import ApiError
 from cachewright.flavors import MEGABYTE, parse
+from cachewright.hosts.addresses import LOOPBACK, is_loopback
 from cachewright.hosts.ports import NodePorts
 from cachewright.hosts.server_binary import version_key
 from cachewright.model.instances import Instance, Node, has_proxy
@@ -266,13 +267,17 @@ def _store(context: OperationContext, task: Task, added: Sequence[Node]) -> None
         try:
             present = list(stored.values())
             here = has_proxy(instance, present) or instance.server_certificate is not None
-            only = node_placement.hosts_of(topology_of(instance.spec_code), here=here)
+            becomes = topology_of(task.params.get("spec_code", instance.spec_code))
+            only = node_placement.hosts_of(topology_of(instance.spec_code), here=here or becomes.has_sentinel)
             placed = node_placement.place(connection, limits, missing, zones, present, only=only)
         except ApiError as refused:
             raise ActionFailed(refused.code, refused.message, True) from refused
     tls = any(node.tls_port for node in stored.values())
     own_address = {node.host_name: node.host for node in stored.values()}
     addresses = [own_address.get(node.host_name, node.host) for node in placed]
+    gets_proxy = becomes.has_sentinel and not topology_of(instance.spec_code).has_sentinel and context.host.has_haproxy
+    if gets_proxy and not is_loopback(context.host.address):
+        addresses = [LOOPBACK for _ in placed]  # clients reach nodes through the proxy alone
     avoid = {port for node in stored.values() for port in node.ports}
 
     def add(connection: sa.Connection, ports: Sequence[NodePorts]) -> None:

@@ -8,7 +8,7 @@ import msgspec
 from cachewright import errors
 from cachewright.errors import ApiError
 from cachewright.flavors import Flavor, UnknownFlavor, parse
-from cachewright.model.instances import Instance, Node
+from cachewright.model.instances import Instance, Node, node_elsewhere
 from cachewright.model.tasks import Control, Step
 from cachewright.operations.operation import Accepted
 from cachewright.operations.requests import ResizeRequest
@@ -70,6 +70,8 @@ def validate(instance: Instance, nodes: Sequence[Node], request: ResizeRequest) 
         )
     if not topology_of(old.spec_code).can_become(old, new):
         raise ApiError(errors.UNSUPPORTED_RESIZE, reason=_unsupported(old, new))
+    if topology_of(new.spec_code).has_sentinel and (away := node_elsewhere(nodes)):
+        raise ApiError(errors.UNSUPPORTED_RESIZE, reason=f"sentinels run on the host of the server: {away}")
     copies = Counter(node.shard for node in nodes)
     if new.same_nodes(old) and sorted(copies.values()) == [old.copies] * old.shards:
         raise ApiError(errors.RESIZE_WITHOUT_CHANGE, reason=f"the instance is {old.spec_code} already")
