@@ -30,6 +30,9 @@ class LocalHost(LocalProcesses):
         def default(_: str) -> Path:
             return settings.valkey_binary
 
+        def converter(name: str) -> Path:
+            return self._server_in(settings.converters_dir / name)
+
         def haproxy(_: str) -> Path:
             if settings.haproxy_binary is None:
                 raise NodeStartFailed("HAProxy is not installed, or is off")
@@ -42,7 +45,7 @@ class LocalHost(LocalProcesses):
         self._settings = settings
         self._held_ports = HeldPorts()
         self._sentinels = LocalProcesses(settings.sentinels_dir, SENTINEL, default, of_valkey)
-        self._converters = LocalProcesses(settings.converters_dir, NODE, default, of_valkey)
+        self._converters = LocalProcesses(settings.converters_dir, NODE, converter, of_valkey)
         self._proxies = LocalProcesses(settings.proxies_dir, HAPROXY, haproxy, of_haproxy)
         self._gateways = LocalProcesses(settings.gateways_dir, NODE, default, of_valkey)
 
@@ -160,13 +163,18 @@ class LocalHost(LocalProcesses):
 
     def _server_of(self, node_id: str) -> Path:
         """Return the valkey-server that the node runs."""
+        return self._server_in(self.folder(node_id))
+
+    def _server_in(self, folder: Path) -> Path:
+        """Return the valkey-server that the node with this folder runs."""
         try:
-            version = (self.folder(node_id) / SERVER_VERSION).read_text().strip()
+            version = (folder / SERVER_VERSION).read_text().strip()
         except OSError:
             return self._settings.valkey_binary
         found = self._servers().get(version)
         if found is None:
-            log.warning("node %s ran valkey-server %s, which is not configured; it runs the default", node_id, version)
+            name = folder.name
+            log.warning("node %s ran valkey-server %s, which is not configured; it runs the default", name, version)
         return found or self._settings.valkey_binary
 
     def supports_tls(self) -> bool:

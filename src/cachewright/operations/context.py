@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 import sqlalchemy as sa
@@ -10,6 +11,7 @@ from cachewright import errors
 from cachewright.backups.storage import Storage
 from cachewright.config import Settings
 from cachewright.hosts.host import CONFIG, SERVER_VERSION, Host
+from cachewright.hosts.server_binary import servers_by_version, version_key
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
 from cachewright.operations.slot_moves.hazards import HazardCounts
@@ -59,6 +61,16 @@ class OperationContext(msgspec.Struct, frozen=True):
         storage, is_new = await asyncio.to_thread(open_it)
         await storage.require_mark(is_new=is_new)
         return storage
+
+    def server_that_reads(self, version: str) -> tuple[str, Path]:
+        """Return version and path of the valkey-server that reads snapshots of this version: its own, or a newer one.
+        Blocks. ActionFailed DCS.9015 without one."""
+        servers = servers_by_version((self.settings.valkey_binary, *self.settings.other_valkey_binaries))
+        newer = sorted((known for known in servers if version_key(known) >= version_key(version)), key=version_key)
+        if not newer:
+            message = f"no valkey-server of version {version} or later is there to read the snapshot"
+            raise ActionFailed(errors.BACKUP_DAMAGED, message, True)
+        return newer[0], servers[newer[0]]
 
     async def instance(self, task: Task) -> Instance:
         def read() -> Instance:

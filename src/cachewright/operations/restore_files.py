@@ -62,7 +62,7 @@ class RestoreFiles:
                     self._context.backup_storage(), manifest, shard, target, lambda fetched: progress(fetched // 2)
                 )
         half = shard.size // 2
-        found = await self._indexed(target, lambda read: progress(half + read // 2))
+        found = await self._indexed(target, manifest.server_version, lambda read: progress(half + read // 2))
         if shard.slots and found.is_by_slot:
             owned = rdb_index.within(found, [SlotRange(first, last) for first, last in shard.slots])
             if owned.keys != found.keys:
@@ -81,8 +81,10 @@ class RestoreFiles:
         found = await asyncio.to_thread(self._read_index, _name(shard))
         target = self._snapshot(_ORDERED)
         order = SlotOrder(self._context, self._task_id)
-        await order.write(self._snapshot(_name(shard)), target, found.keys, lambda share: progress(0.8 * share))
-        ordered = await self._indexed(target, lambda read: progress(0.8 + 0.2 * read / max(shard.size, 1)))
+        version, _ = await asyncio.to_thread(self._context.server_that_reads, manifest.server_version)
+        snapshot = self._snapshot(_name(shard))
+        await order.write(snapshot, target, found.keys, version, lambda share: progress(0.8 * share))
+        ordered = await self._indexed(target, version, lambda read: progress(0.8 + 0.2 * read / max(shard.size, 1)))
         if not ordered.is_by_slot:
             raise ActionFailed(errors.BACKUP_DAMAGED, "the keys of the snapshot were not divided by slots", True)
         await asyncio.to_thread(_store, self._index(_ORDERED), ordered)
@@ -124,10 +126,12 @@ class RestoreFiles:
         await SlotOrder(self._context, self._task_id).end()
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
-    async def _indexed(self, snapshot: Path, progress: Callable[[int], None]) -> RdbIndex:
-        """Check a snapshot and return its index. `progress` is called with the bytes that have been read."""
+    async def _indexed(self, snapshot: Path, version: str, progress: Callable[[int], None]) -> RdbIndex:
+        """Check a snapshot of this version of valkey-server and return its index. `progress` is called with the bytes
+        that have been read."""
         with _failures():
-            checked = await rdb_check.check(self._context.settings.valkey_binary, snapshot, progress)
+            _, binary = await asyncio.to_thread(self._context.server_that_reads, version)
+            checked = await rdb_check.check(binary, snapshot, progress)
             return await asyncio.to_thread(_parsed, checked.report, snapshot)
 
     def _names(self) -> list[str]:

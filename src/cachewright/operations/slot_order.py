@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cachewright import errors
-from cachewright.hosts.host import CONFIG, NodeStartFailed
+from cachewright.hosts.host import CONFIG, SERVER_VERSION, NodeStartFailed
 from cachewright.operations.context import OperationContext
 from cachewright.tasks.operation import ActionFailed
 from cachewright.valkey.access import socket_address
@@ -33,12 +33,15 @@ class SlotOrder:
         self._folder = context.host.converters_dir / task_id
         self._processes = context.host.converters
 
-    async def write(self, snapshot: Path, target: Path, keys: int, progress: Callable[[float], None]) -> None:
+    async def write(
+        self, snapshot: Path, target: Path, keys: int, version: str, progress: Callable[[float], None]
+    ) -> None:
         """Write the snapshot, which has this number of keys, divided by slots at `target`.
 
+        :param version: of the valkey-server that the node runs.
         :param progress: called with the finished share.
         """
-        await self._start(snapshot)
+        await self._start(snapshot, version)
         said = await self._until(lambda said: said["loading"] == "0", lambda said: progress(_loaded(said) / 2))
         found = int(said["rdb_last_load_keys_loaded"]) + int(said["rdb_last_load_keys_expired"])
         if found != keys:
@@ -59,14 +62,15 @@ class SlotOrder:
                 errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"the temporary node does not end: {error}"
             ) from error
 
-    async def _start(self, snapshot: Path) -> None:
+    async def _start(self, snapshot: Path, version: str) -> None:
         if await self._processes.process(self._name):
             return
         await self._processes.remove(self._name, _STOP_SECONDS)
         (ports,) = await asyncio.to_thread(
             lambda: self._context.host.find_ports(self._context.host.address, 1, frozenset(), tls=False)
         )
-        await self._processes.write_files(self._name, {CONFIG: converter_conf(ports.address, ports.bus)})
+        files = {SERVER_VERSION: version, CONFIG: converter_conf(ports.address, ports.bus)}
+        await self._processes.write_files(self._name, files)
         await asyncio.to_thread(os.link, snapshot, self._folder / SNAPSHOT)
         try:
             await self._processes.start(self._name)

@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-from pathlib import Path
 
 import msgspec
 
@@ -11,7 +10,6 @@ from cachewright.backups import writer
 from cachewright.backups.manifest import Manifest, SavedAccount, SavedShard, read_manifest
 from cachewright.backups.spool import Spool
 from cachewright.backups.storage import BackupDamaged, StorageFailed
-from cachewright.hosts.server_binary import servers_by_version, version_key
 from cachewright.model.backups import BackupKind
 from cachewright.model.instances import Instance
 from cachewright.operations.actions.action import action
@@ -99,7 +97,7 @@ async def check_snapshot(context: OperationContext, step: StepContext, arguments
     def progress(read: int) -> None:
         _measure(step, read, shard.size)
 
-    binary = await asyncio.to_thread(_binary, context, draft.server_version)
+    _, binary = await asyncio.to_thread(context.server_that_reads, draft.server_version)
     try:
         content = await rdb_check.check(binary, path, progress)
     except DamagedSnapshot as error:
@@ -192,17 +190,6 @@ def _shard(manifest: Manifest, number: int) -> SavedShard:
 def _measure(step: StepContext, done: int, size: int) -> None:
     share = done / size if size else 1.0
     step.measure(done=min(share, 1.0) * step.sub_step.work.total, detail=f"{{bytes:{done}/{size}}}")
-
-
-def _binary(context: OperationContext, version: str) -> Path:
-    """Return the server that reads snapshots of this version: its own, or a newer one. ActionFailed without one."""
-    binaries = (context.settings.valkey_binary, *context.settings.other_valkey_binaries)
-    servers = servers_by_version(binaries)
-    newer = sorted((known for known in servers if version_key(known) >= version_key(version)), key=version_key)
-    if not newer:
-        message = f"no valkey-server of version {version} or later is there to read the snapshot"
-        raise ActionFailed(errors.BACKUP_DAMAGED, message, True)
-    return servers[newer[0]]
 
 
 def _record(context: OperationContext, manifest: Manifest) -> None:
