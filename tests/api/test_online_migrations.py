@@ -84,6 +84,7 @@ def test_a_migration_that_is_created_and_then_configured(tenant: Tenant) -> None
         ({"source_instance": {"addrs": "10.0.0.7:70000"}}, "DCS.4062"),
         ({"source_instance": {"addrs": ",".join(["h:1"] * 33)}}, "DCS.4062"),
         ({"source_instance": {"id": "5560df16-cebf-4473-95c4-d1b573c16e79"}}, "DCS.4062"),
+        ({"source_instance": {"addrs": "10.0.0.7:6379", "password": "one\r\ntwo"}}, "DCS.4062"),
         ({"bandwidth_limit_mb": "0"}, "DCS.4062"),
         ({"bandwidth_limit_mb": "10241"}, "DCS.4062"),
         ({"target_instance": {"id": "no-id"}}, "DCS.4061"),

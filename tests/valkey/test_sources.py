@@ -80,7 +80,7 @@ def test_changed_keys_are_taken_once_and_their_memory_is_limited(monkeypatch: py
     changed = ChangedKeys()
     changed.add([b"a", b"b", b"a", b"c"])
     assert (changed.take(2), len(changed)) == ([b"a", b"b"], 1)
-    monkeypatch.setattr("cachewright.valkey.sources.changed_keys.MOST_BYTES", 10)
+    monkeypatch.setattr("cachewright.valkey.sources.changed_keys.MOST_BYTES", 400)
     changed.add([b"12345", b"6789"])
     assert (len(changed), changed.was_flushed) == (3, False)
     changed.add([b"0"])

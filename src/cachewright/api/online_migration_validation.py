@@ -17,6 +17,7 @@ def migration_config(body: MigrationBody | ConfigBody) -> MigrationConfig:
     source = body.source_instance
     if not body.target_instance.id:
         raise refused("target_instance.id", "it is missing")
+    require_line("source_instance.password", source.password)
     return MigrationConfig(
         method=body.migration_method,
         target_id=requests.instance_id(body.target_instance.id),

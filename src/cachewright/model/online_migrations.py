@@ -10,6 +10,9 @@ Method = Literal["full_amount_migration", "incremental_migration"]
 ResumeMode = Literal["auto", "manual"]
 """Whether a migration waits for a source that does not answer (`auto`), or fails."""
 
+HAS_COPIED = "has_copied"
+"""Attribute of a migration that has copied keys into its instance."""
+
 LogLevel = Literal["info", "warning", "error"]
 
 
@@ -22,7 +25,7 @@ class OnlineMigration(msgspec.Struct, frozen=True, kw_only=True):
     :ivar source_name: name of the primary at the sentinels of the source.
     :ivar bandwidth_limit_mb: megabytes per second; None for no limit.
     :ivar task_id: the background task that performs it, or did last.
-    :ivar target_was_empty: whether the instance had no keys when the migration began. Only then may keys be deleted
+    :ivar target_was_empty: whether the instance had no keys when the present task began. Only then may keys be deleted
         that the source does not have.
     :ivar cut_over_at: when the owner said that the source gets no more writes.
     :ivar attributes: fields that the API stores and returns unchanged.

@@ -13,7 +13,7 @@ from cachewright.clock import now_ms
 from cachewright.errors import ApiError
 from cachewright.model.identity import Principal
 from cachewright.model.instances import Instance
-from cachewright.model.online_migrations import Method, MigrationEvent, OnlineMigration, ResumeMode
+from cachewright.model.online_migrations import HAS_COPIED, Method, MigrationEvent, OnlineMigration, ResumeMode
 from cachewright.model.tasks import ENDED, UNFINISHED, Control, Task
 from cachewright.operations.online_migrations.operation import MIGRATE_ONLINE
 from cachewright.services.tasks import TaskService
@@ -80,9 +80,11 @@ class OnlineMigrationService:
         return self._submit(principal, _configured(migration, config))
 
     def restart(self, principal: Principal, migration_id: str) -> ShownMigration:
-        """Start a migration again that has failed or was stopped. Raises ApiError like `configure`."""
+        """Start a migration again that has failed or was stopped. Raises ApiError like `configure`, and DCS.4957 if it
+        has succeeded: clients use the instance then."""
+        shown = self.get(principal, migration_id)
         migration = self._not_running(principal, migration_id)
-        if migration.method is None:
+        if migration.method is None or (shown.task and shown.task.status == "SUCCESS"):
             raise ApiError(errors.TASK_STATE_CONFLICT)
         return self._submit(principal, migration)
 
@@ -179,8 +181,10 @@ def _new(principal: Principal, name: str, description: str, attributes: dict[str
 
 def _configured(migration: OnlineMigration, config: MigrationConfig) -> OnlineMigration:
     """Return a migration with another configuration. What was known about another instance is forgotten."""
-    was_empty = migration.target_was_empty if migration.target_id == config.target_id else None
-    return msgspec.structs.replace(migration, **msgspec.structs.asdict(config), target_was_empty=was_empty)
+    attributes = migration.attributes
+    if migration.target_id != config.target_id:
+        attributes = {name: value for name, value in attributes.items() if name != HAS_COPIED}
+    return msgspec.structs.replace(migration, **msgspec.structs.asdict(config), attributes=attributes)
 
 
 def _require_room(connection: sa.Connection, principal: Principal) -> None:

@@ -80,6 +80,8 @@ async def copy_keys(context: OperationContext, step: StepContext, arguments: Cop
                 await copying.copy_all(report)
                 if arguments.detach:
                     await detach(copying)
+                if arguments.detach or arguments.direct:
+                    await run.require_same_slots(step, shard)
                 return
         except (StreamInterrupted, *NODE_GONE, NodeRefused) as error:
             await run.note("warning", f"gateway {arguments.shard.number} was interrupted: {error}")

@@ -16,6 +16,8 @@ from cachewright.valkey.client import NODE_GONE, NodeBusy, NodeRefused
 from cachewright.valkey.sources import gateway as gateways
 from cachewright.valkey.sources.copier import FIRST, KEYS_AT_ONCE, KeysRefused, TargetNotReady
 from cachewright.valkey.sources.direct_copier import DirectCopier
+from cachewright.valkey.sources.gateway import GatewayState
+from cachewright.valkey.sources.source import without_secret
 from cachewright.valkey.sources.stream import Stream
 from cachewright.valkey.sources.target import TargetLoad
 
@@ -61,6 +63,7 @@ class Copying:
                 )
                 raise ActionFailed(errors.SOURCE_UNUSABLE, message, final=True)
             stream.changed.forget_flush()
+            stream.copier.has_new_owners = False
             stream.is_whole = True
             copied = 0
             for database in sorted(stream.databases):
@@ -70,32 +73,37 @@ class Copying:
                     report(copied)
             if not is_first and self._run.migration.target_was_empty:
                 for database in sorted(stream.databases):
-                    stream.changed.add(
-                        await self._patiently(partial(stream.copier.surplus, database, self._shard.owns))
-                    )
-            stream.is_whole = stream.is_whole and not stream.changed.was_flushed
-        if not self._shard.number:  # all primaries of a source have the same functions
+                    await self._delete_surplus(database)
+            stream.is_whole = stream.is_whole and not stream.changed.was_flushed and not stream.copier.has_new_owners
+        if not self._shard.number and not self._is_direct:  # all primaries of a source have the same functions
             await self._patiently(stream.copier.copy_functions)
 
     async def copy_changed(self) -> bool:
         """Copy the keys that have changed by now. Return whether there were any. Afterwards every change up to the
         stream's `copied_offset` is copied. False without that if all keys must be copied again."""
         stream = self.stream
-        state = await gateways.state(stream.gateway)
-        if state is None:
-            raise StreamInterrupted
-        self.require_databases(state.keys)
-        self._run.require_memory(state, self._run.primary(self._shard))
+        state = await self._state()
         await self._of_gateway(stream.changed.catch_up)
-        stream.see(state)
+        stream.see(await self._state())  # after the changes: a database may have got its first key
         if not stream.is_whole:
             return False
         waiting = left = len(stream.changed)
         while left > 0 and (keys := stream.changed.take(min(left, KEYS_AT_ONCE))):
             await self.copy(keys)
             left -= len(keys)
+        if stream.copier.has_new_owners:
+            stream.is_whole = False
+            return True
         stream.copied_offset = state.offset
         return waiting > 0
+
+    async def _state(self) -> GatewayState:
+        state = await gateways.state(self.stream.gateway)
+        if state is None:
+            raise StreamInterrupted
+        self.require_databases(state.keys)
+        self._run.require_memory(state, self._run.primary(self._shard))
+        return state
 
     async def copy(self, keys: Sequence[bytes]) -> None:
         """Copy keys by their present state. Waits while the task is paused, for nodes of the instance, and for the
@@ -125,12 +133,26 @@ class Copying:
             message = f"the source has keys in database {unknown[0]}, the instance has {databases} databases"
             raise ActionFailed(errors.SOURCE_UNUSABLE, message, final=True)
 
+    async def _delete_surplus(self, database: int) -> None:
+        """Delete keys of the instance that the gateway does not have."""
+        copier = self.stream.copier
+        for node in await self._patiently(copier.owners):
+            cursor = FIRST
+            while True:
+                part = partial(copier.surplus, node, database, cursor, self._shard.owns)
+                cursor, keys = await self._patiently(part)
+                if keys:
+                    await self.copy(keys)
+                if cursor == FIRST:
+                    break
+
     async def _scan(self, database: int) -> AsyncIterator[list[bytes]]:
         cursor = FIRST
         while True:
             cursor, keys = await self._of_gateway(partial(self.stream.copier.scan, database, cursor))
             yield keys
             while len(self.stream.changed) > _MOST_CHANGED:
+                self.stream.databases |= (await self._state()).keys.keys()
                 await self.copy(self.stream.changed.take(KEYS_AT_ONCE))
             if self.stream.changed.is_lost:
                 raise StreamInterrupted
@@ -166,7 +188,10 @@ class Copying:
                     raise StreamInterrupted from error
                 await self._link_again()
             except (*NODE_GONE, NodeRefused) as error:
-                raise StreamInterrupted from error
+                if self._is_direct and isinstance(error, NodeRefused):
+                    words = without_secret(str(error), self._run.source.password)
+                    raise ActionFailed(errors.SOURCE_UNUSABLE, f"the source refuses: {words}", final=True) from error
+                raise StreamInterrupted(str(error)) from error
 
     async def _link_again(self) -> None:
         await asyncio.sleep(_AGAIN_SECONDS)

@@ -11,7 +11,7 @@ from cachewright import errors
 from cachewright.clock import now_ms
 from cachewright.errors import ApiError
 from cachewright.model.instances import Instance, Node
-from cachewright.model.online_migrations import Method, OnlineMigration
+from cachewright.model.online_migrations import HAS_COPIED, Method, OnlineMigration
 from cachewright.model.tasks import Control, Step, Task
 from cachewright.operations.actions.action import NoArguments
 from cachewright.operations.actions.online_migrations import (
@@ -77,8 +77,16 @@ class MigrateOnline(Operation[OnlineMigration, MigrationParams]):
         return Accepted(MigrationParams(migration_id=request.id, method=request.method or "full_amount_migration"))
 
     def requested(self, connection: sa.Connection, instance: Instance, request: OnlineMigration, task: Task) -> None:
+        before = store.get(connection, instance.project_id, request.id)
+        if before is not None and before.task_id != request.task_id:
+            raise ApiError(errors.TASK_STATE_CONFLICT)  # another request has started it meanwhile
         migration = msgspec.structs.replace(
-            request, target_id=instance.id, task_id=task.id, cut_over_at=None, updated_at=now_ms()
+            request,
+            target_id=instance.id,
+            task_id=task.id,
+            cut_over_at=None,
+            target_was_empty=None,
+            updated_at=now_ms(),
         )
         store.put(connection, migration)
 
@@ -103,6 +111,12 @@ class MigrateOnline(Operation[OnlineMigration, MigrationParams]):
         keys = await _keys(target, run)
         params, refusal = self.params_of(task), next(filter(None, refusals), None)
         failure = _unsuitable(run.instance, target, shape.primaries)
+        if keys and run.migration.attributes.get(HAS_COPIED):
+            message = (
+                "the instance has keys, and which of them the source has deleted since they were copied is not known; "
+                "delete all keys of the instance, then restart the migration"
+            )
+            failure = failure or ActionFailed(errors.SOURCE_UNUSABLE, message, final=True)
         if refusal is None:
             failure = failure or await asyncio.to_thread(_no_memory, context, shape.primaries)
         elif params.method == "incremental_migration":
@@ -111,12 +125,9 @@ class MigrateOnline(Operation[OnlineMigration, MigrationParams]):
         if failure is not None:
             await run.note("error", failure.message)
             raise failure
-        was_empty = run.migration.target_was_empty
-        if was_empty is None:
-            was_empty = not keys
-            await change_record(context, run.migration.id, target_was_empty=was_empty)
-        if not keys or not was_empty:
-            context.streams.fresh |= {run.gateway(number).name for number in range(len(shape.primaries))}
+        attributes = {**run.migration.attributes, HAS_COPIED: True}
+        await change_record(context, run.migration.id, target_was_empty=not keys, attributes=attributes)
+        context.streams.fresh |= {run.gateway(number).name for number in range(len(shape.primaries))}
         await run.note("info", f"the source is {shape.kind} with {len(shape.primaries)} primaries")
         if refusal is not None:
             await run.note("warning", f"keys are copied one by one, because the source cannot be replicated: {refusal}")

@@ -118,6 +118,19 @@ class MigrationRun:
         message = "slots of the source have moved between its primaries; restart the migration when they have settled"
         raise ActionFailed(errors.SOURCE_UNUSABLE, message, final=True)
 
+    async def require_same_slots(self, step: StepContext, shard: Shard) -> None:
+        """Raise ActionFailed DCS.9020 if the source has moved slots since the begin. Waits for the source."""
+        while True:
+            step.raise_if_cancelled()
+            try:
+                await self.look()
+            except SourceUnusable as reason:
+                await self.wait_for_source(step, reason)
+            else:
+                step.end_wait()
+                self.primary(shard)
+                return
+
     async def linked(
         self, step: StepContext, shard: Shard, seen: Callable[[GatewayState], None] = lambda state: None
     ) -> GatewayState:

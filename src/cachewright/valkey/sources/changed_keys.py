@@ -16,6 +16,9 @@ from cachewright.valkey.sources.gateway import Gateway
 
 _ANSWER_SECONDS = 10.0
 _INVALIDATE = b"invalidate"
+_ENTRY_BYTES = 120
+"""Memory of a name besides its bytes."""
+
 MOST_BYTES = 128 * 1024 * 1024
 """Limit of the names that wait to be copied. Beyond it, all keys are copied again, which needs no names."""
 
@@ -57,7 +60,7 @@ class ChangedKeys:
         for key in keys:
             if key not in self._keys:
                 self._keys[key] = None
-                self._bytes += len(key)
+                self._bytes += len(key) + _ENTRY_BYTES
         if self._bytes > MOST_BYTES:
             self._forget_keys()
 
@@ -66,7 +69,7 @@ class ChangedKeys:
         taken = [key for key, _ in zip(self._keys, range(most), strict=False)]
         for key in taken:
             del self._keys[key]
-            self._bytes -= len(key)
+            self._bytes -= len(key) + _ENTRY_BYTES
         return taken
 
     async def catch_up(self) -> None:

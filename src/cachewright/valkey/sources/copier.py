@@ -75,7 +75,11 @@ def meaning_of_refusal(text: str) -> Refusal:
 
 
 class KeyCopier:
-    """Copies keys of one gateway."""
+    """Copies keys of one gateway.
+
+    :ivar has_new_owners: a replica of the instance has taken over, which may lack the last keys that its primary has
+        acknowledged.
+    """
 
     def __init__(self, session: Session, links: TargetLinks, find_target: Callable[[], Awaitable[TargetMap]]) -> None:
         """:param session: connection to the gateway, with texts as bytes.
@@ -85,6 +89,8 @@ class KeyCopier:
         self._links = links
         self._find_target = find_target
         self._target: TargetMap | None = None
+        self._last_owners: tuple[list[str], tuple[int, ...]] | None = None
+        self.has_new_owners = False
         self._database = 0
 
     async def copy(self, keys: Sequence[bytes], databases: Iterable[int]) -> None:
@@ -101,18 +107,17 @@ class KeyCopier:
         following, keys = await self._session.ask("SCAN", cursor, "COUNT", KEYS_AT_ONCE)
         return following, keys
 
-    async def surplus(self, database: int, owns: Callable[[bytes], bool]) -> list[bytes]:
-        """Return the keys of the instance that the gateway does not have, of those that it `owns`. Raises like
-        `copy`."""
-        found: list[bytes] = []
-        for node in (await self._owners()).nodes:
-            cursor = FIRST
-            while True:
-                ((cursor, keys),) = await self._ask_target(node, database, [("SCAN", cursor, "COUNT", KEYS_AT_ONCE)])
-                found += await self._missing(database, [key for key in keys if owns(key)])
-                if cursor == FIRST:
-                    break
-        return found
+    async def surplus(
+        self, node: Node, database: int, cursor: bytes, owns: Callable[[bytes], bool]
+    ) -> tuple[bytes, list[bytes]]:
+        """Return the next cursor, and keys of a node that the gateway does not have, of those that it `owns`. Raises
+        like `copy`."""
+        ((cursor, keys),) = await self._ask_target(node, database, [("SCAN", cursor, "COUNT", KEYS_AT_ONCE)])
+        return cursor, await self._missing(database, [key for key in keys if owns(key)])
+
+    async def owners(self) -> tuple[Node, ...]:
+        """Return the nodes of the instance that own slots. Raises TargetNotReady."""
+        return (await self._owners()).nodes
 
     async def copy_functions(self) -> None:
         """Load the function libraries of the gateway into every primary of the instance, in place of those with the
@@ -133,7 +138,11 @@ class KeyCopier:
 
     async def _owners(self) -> TargetMap:
         if self._target is None:
-            self._target = await self._find_target()
+            found = await self._find_target()
+            ids = [node.id for node in found.nodes], found.owners
+            if self._last_owners is not None and ids != self._last_owners:
+                self.has_new_owners = True
+            self._target, self._last_owners = found, ids
         return self._target
 
     async def _copy(self, keys: Sequence[bytes], database: int) -> None:
@@ -143,8 +152,10 @@ class KeyCopier:
         present = [key for key in keys if sizes[key] is not None]
         for part in parts(present, [sizes[key] or 0 for key in present]):
             await self._transfer(owners.by_node(part), database)
-        # A key that is created between the two commands has changed, and is copied again.
-        for node, group in owners.by_node([key for key in keys if sizes[key] is None]).items():
+        # MIGRATE omits keys whose expiry has passed. A key that is created after this question has changed, and is
+        # copied again.
+        gone = set(await self._missing(database, keys))
+        for node, group in owners.by_node([key for key in keys if key in gone]).items():
             await self._ask_target(node, database, [(b"UNLINK", key) for key in group])
 
     async def _sizes(self, keys: Sequence[bytes]) -> list[int | None]:
@@ -163,7 +174,11 @@ class KeyCopier:
     async def _missing(self, database: int, keys: Sequence[bytes]) -> list[bytes]:
         """Return those of the keys that the gateway does not have. Raises one of NODE_GONE or NodeRefused."""
         await self._select(database)
-        return [key for key, size in zip(keys, await self._sizes(keys), strict=True) if size is None]
+        replies = await self._session.ask_each([(b"EXISTS", key) for key in keys])
+        for reply in replies:
+            if isinstance(reply, NodeRefused):
+                raise reply
+        return [key for key, exists in zip(keys, replies, strict=True) if not exists]
 
     async def _ask_target(
         self, node: Node, database: int, commands: Sequence[Sequence[str | bytes | int]]

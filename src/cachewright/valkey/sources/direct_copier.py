@@ -30,7 +30,7 @@ class DirectCopier(KeyCopier):
                 raise reply
         values = zip(keys, replies[::2], replies[1::2], strict=True)
         copies = [
-            (b"RESTORE", key, max(remaining, 0), value, b"REPLACE")
+            (b"RESTORE", key, 0 if remaining < 0 else max(remaining, 1), value, b"REPLACE")
             for key, remaining, value in values
             if value is not None
         ]

@@ -4,6 +4,7 @@ limited, and every address that they name is checked before it is used.
 Sources: INFO, CLUSTER NODES and SENTINEL PRIMARIES of Valkey 9.1; the same replies of Redis 6.2 and 7.0.
 """
 
+import asyncio
 import ipaddress
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -195,12 +196,22 @@ async def _members(source: Source, host: str, port: int) -> list[tuple[tuple[str
         raise SourceUnusable(f"{host}:{port}: {error}", passes=False) from error
     if not view.ok or not view.is_whole:
         raise SourceUnusable(f"the cluster of {host}:{port} is not healthy", passes=True)
-    if any(member.migrating or member.importing for member in view.members.values()):
-        raise SourceUnusable(f"the cluster of {host}:{port} moves slots", passes=True)
     owners = sorted((member for member in view.members.values() if member.slots), key=lambda member: member.slots[0])
     if len(owners) > _MOST_PRIMARIES:
         raise SourceUnusable(f"the cluster has more than {_MOST_PRIMARIES} primaries", passes=False)
-    return [(_place(member, host), member.slots) for member in owners]
+    places = [(_place(member, host), member.slots) for member in owners]
+    await asyncio.gather(*(_require_no_open_slots(source, *place) for place, _ in places))
+    return places
+
+
+async def _require_no_open_slots(source: Source, host: str, port: int) -> None:
+    """Raise SourceUnusable if a primary gives slots away or takes some. Only the node itself knows that."""
+    try:
+        view = parse_view(*await ask(source, host, port, [("CLUSTER", "NODES"), ("CLUSTER", "INFO")]))
+    except Unreadable as error:
+        raise SourceUnusable(f"{host}:{port}: {error}", passes=False) from error
+    if any(member.migrating or member.importing for member in view.members.values()):
+        raise SourceUnusable(f"{host}:{port} moves slots", passes=True)
 
 
 def _place(member: Member, host: str) -> tuple[str, int]:

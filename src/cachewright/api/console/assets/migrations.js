@@ -38,7 +38,7 @@ function lag(cutOver) {
 function buttons(one, done) {
   const button = (text, act) => h("button", { type: "button", class: "quiet", "data-key": `${text}-${one.task_id}`,
     "aria-label": `${text} of ${one.task_name}`, onclick: act }, text);
-  if (one.status === "CREATED") return "";
+  if (["CREATED", "SUCCESS"].includes(one.status)) return "";
   if (ENDED.includes(one.status)) return button("Restart", () => restart(one, done));
   return h("span", { class: "buttons" },
     one.migration_method === "incremental_migration" && button("Cut-over", () => cutOver(one, done)), button("Stop", () => stop(one, done)));
