@@ -15,7 +15,7 @@ _READY_OBSERVATIONS = 4
 class Lag(msgspec.Struct, frozen=True):
     """:ivar size: bytes of the source's stream of writes that are not copied.
     :ivar keys: changed keys that are not copied.
-    :ivar seconds: age of the oldest state of the source that the instance may still have.
+    :ivar seconds: how old the data of the instance may be, compared with the source.
     """
 
     size: int

@@ -182,7 +182,7 @@ async def _keys(target: TargetMap, run: MigrationRun) -> int:
 
 
 def _unsuitable(instance: Instance, target: TargetMap, primaries: Sequence[SourcePrimary]) -> ActionFailed | None:
-    """Return why the source does not fit into the instance. Pure."""
+    """Return why the source cannot be copied into the instance. Pure."""
     own = {(node.host, node.port) for node in target.nodes}
     if any((primary.host, primary.port) in own for primary in primaries):
         return ActionFailed(errors.SOURCE_UNUSABLE, "the source is the instance itself", final=True)

@@ -1,4 +1,4 @@
-"""The keys that change on a gateway, from the moment on at which it is watched.
+"""The keys that have changed on a gateway since it is watched.
 
 The gateway sends them itself (CLIENT TRACKING with BCAST), each once for all changes since the last message. It does so
 for every command of the source, also for those that the control plane does not know, for keys that expire and for

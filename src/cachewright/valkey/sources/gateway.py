@@ -79,7 +79,7 @@ def gateway_conf(gateway: Gateway) -> str:
         ("databases", _DATABASES),
         ("save", '""'),
         ("appendonly", "no"),
-        ("replica-read-only", "no"),  # MIGRATE counts as a write, also if it copies
+        ("replica-read-only", "no"),  # MIGRATE counts as a write, even with COPY
         ("replica-serve-stale-data", "no"),  # keys are copied from complete data only
         ("repl-diskless-load", "disabled"),
         ("repl-backlog-size", _BACKLOG),  # no replica follows a gateway

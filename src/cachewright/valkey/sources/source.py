@@ -39,7 +39,7 @@ class SourceUnusable(CachewrightError):
     """A source does not answer, refuses, or cannot be migrated. The message is for the owner of the migration, and does
     not contain the password.
 
-    :ivar passes: whether the reason can pass by itself.
+    :ivar passes: whether the reason may be temporary.
     """
 
     def __init__(self, message: str, *, passes: bool) -> None:

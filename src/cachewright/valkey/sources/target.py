@@ -95,10 +95,10 @@ class TargetLinks:
                 node, self.access, _ANSWER_SECONDS, lambda: self._forget(node.id), encoding=None
             )
             self._sessions[node.id], self._databases[node.id] = session, 0
-        if self._databases[node.id] != database:
-            await session.ask("SELECT", database)
-            self._databases[node.id] = database
         try:
+            if self._databases[node.id] != database:
+                await session.ask("SELECT", database)
+                self._databases[node.id] = database
             return await session.ask_each(commands)
         except BaseException:  # the next replies could be those of these commands
             session.close()
