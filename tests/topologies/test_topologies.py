@@ -2,14 +2,18 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cachewright.config import Settings
+from cachewright.errors import ApiError
 from cachewright.flavors import SINGLE_CAPACITIES_MB, Flavor, cluster_code, ha_code, offered, parse, single_code
+from cachewright.operations.requests import ResizeRequest
 from cachewright.operations.resize.cost_model import Host
 from cachewright.operations.resize.plan import FULLEST, Observation, decide, shards_to_add
+from cachewright.operations.resize.request import validate
 from cachewright.topologies import TOPOLOGIES, layout, topology_of
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused
@@ -41,6 +45,15 @@ def test_a_cluster_starts_with_its_slots_shared_among_the_primaries() -> None:
     assert [first for first, _ in bounds] == [0, *(last + 1 for _, last in bounds[:-1])]
     assert bounds[-1][1] == SLOTS - 1
     assert len(bounds) == 3
+
+
+def test_a_node_of_another_host_gets_no_sentinels() -> None:
+    (node,) = layout.new_nodes(SETTINGS, "i", SINGLE)
+    request = ResizeRequest(spec_code=ha_code("xu1", SINGLE.capacity_mb, 2))
+    instance = an_instance(spec_code=SINGLE.spec_code)
+    assert validate(instance, [node], request).params.spec_code == request.spec_code
+    with pytest.raises(ApiError, match="runs on host h2"):
+        validate(instance, [msgspec.structs.replace(node, host_name="h2")], request)
 
 
 def test_nodes_of_a_task_are_known_by_their_ids() -> None:

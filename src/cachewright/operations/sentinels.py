@@ -15,7 +15,7 @@ from cachewright.clock import now_ms
 from cachewright.hosts.host import SENTINEL_CONFIG, NodeStartFailed
 from cachewright.hosts.ports import NodePorts
 from cachewright.model.instances import Instance, Node, offers_sentinels
-from cachewright.model.sentinels import FLEET, Sentinel
+from cachewright.model.sentinels import FLEET, QUORUM, Sentinel
 from cachewright.operations.context import OperationContext
 from cachewright.placement.port_reservation import reserve
 from cachewright.store import sentinels as store
@@ -66,8 +66,11 @@ async def started(context: OperationContext) -> list[Sentinel]:
                 context.database, context.host, context.settings, [context.host.address] * FLEET, add, tls=False
             )
         )
-    await asyncio.gather(*(start(context, sentinel) for sentinel in fleet))
-    return fleet
+    results = await asyncio.gather(*(start(context, sentinel) for sentinel in fleet), return_exceptions=True)
+    failures = [result for result in results if isinstance(result, BaseException)]
+    if len(fleet) - len(failures) < QUORUM or not all(isinstance(failure, NodeStartFailed) for failure in failures):
+        raise failures[0]
+    return fleet  # the failover watch starts one that does not start now
 
 
 async def start(context: OperationContext, sentinel: Sentinel) -> None:
@@ -119,10 +122,15 @@ async def watch(
             raise  # otherwise the failover watch was faster
 
 
-async def is_watched(context: OperationContext, fleet: Sequence[Sentinel], instance_id: str, replicas: int) -> bool:
-    """Whether every sentinel watches an instance, and knows the other sentinels and exactly its replicas."""
+async def is_watched(
+    context: OperationContext, fleet: Sequence[Sentinel], instance_id: str, replicas: int, *, by_quorum: bool = False
+) -> bool:
+    """Whether every sentinel watches an instance, and knows the other sentinels and exactly its replicas. With
+    `by_quorum`: whether so many know each other and its replicas that they can perform a failover."""
     answers = await asyncio.gather(*(_watched(context, sentinel) for sentinel in fleet))
     views = [answer.get(instance_id) for answer in answers if answer is not None]
+    if by_quorum:
+        return sum(view is not None and is_complete(view, QUORUM, replicas) for view in views) >= QUORUM
     return len(views) == len(fleet) and all(
         view and is_complete(view, len(fleet), replicas) and view.replicas == replicas for view in views
     )

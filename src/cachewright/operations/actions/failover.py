@@ -1,7 +1,9 @@
 """Actions on instances that Sentinel watches: start and remove replication, monitoring by Sentinel and the proxy."""
 
 import asyncio
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from cachewright import errors
 from cachewright.errors import ApiError
@@ -16,6 +18,7 @@ from cachewright.valkey import plain_replication
 from cachewright.valkey.client import NODE_GONE
 
 _POLL_SECONDS = 0.05
+_LATE_SECONDS = 15.0
 
 
 @action("form replication", NoArguments, timeout=60, attempts=3)
@@ -51,7 +54,8 @@ async def watch_primary(context: OperationContext, step: StepContext, _: NoArgum
 async def ensure_watched(
     context: OperationContext, step: StepContext, instance: Instance, nodes: Sequence[Node]
 ) -> None:
-    """Perform `watch_primary` for an instance that has these nodes."""
+    """Perform `watch_primary` for an instance that has these nodes. After some seconds those sentinels suffice that can
+    perform a failover; the failover watch completes the others."""
     try:
         fleet = await sentinels.started(context)
     except ApiError as refused:
@@ -61,9 +65,13 @@ async def ensure_watched(
     primary = primary_of(nodes, await sentinels.agree(context, instance.id))
     assert primary is not None  # noqa: S101  # every instance is created with one
     for sentinel in fleet:
-        await sentinels.watch(context, sentinel, instance, primary, nodes)
+        with suppress(*NODE_GONE):
+            await sentinels.watch(context, sentinel, instance, primary, nodes)
     step.measure(detail=f"{{sentinels:{len(fleet)}}}")
-    while not await sentinels.is_watched(context, fleet, instance.id, len(nodes) - 1):
+    late = time.monotonic() + _LATE_SECONDS
+    while not await sentinels.is_watched(
+        context, fleet, instance.id, len(nodes) - 1, by_quorum=time.monotonic() > late
+    ):
         step.raise_if_cancelled()
         await sentinels.forget_replicas(context, fleet, instance.id, len(nodes) - 1)
         await asyncio.sleep(_POLL_SECONDS)

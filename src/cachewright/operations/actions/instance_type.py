@@ -12,9 +12,11 @@ import sqlalchemy as sa
 
 from cachewright import errors
 from cachewright.errors import ApiError
+from cachewright.flavors import parse
 from cachewright.hosts.addresses import LOOPBACK, is_loopback
 from cachewright.hosts.ports import NodePorts
 from cachewright.model.instances import Instance, Node, has_proxy
+from cachewright.model.tasks import Task
 from cachewright.operations import proxies, sentinels
 from cachewright.operations.actions.action import NoArguments, action
 from cachewright.operations.actions.failover import ensure_watched
@@ -101,6 +103,16 @@ async def ensure_single(context: OperationContext, project_id: str, instance_id:
     await context.open_port(instance, node)
     await plain_replication.accept_writes(node, access)
     await plain_replication.remove_sentinels(node, access)
+
+
+async def complete_change_of_type(context: OperationContext, task: Task) -> None:
+    """Make an instance with one node a single instance, if it was one before the task, or has become one in the
+    record. One that has got a replica stays a primary/standby instance."""
+    instance, nodes = await context.instance_and_nodes(task)
+    before, now = parse(task.details.get("old_resource_spec_code", instance.spec_code)), parse(instance.spec_code)
+    singles = [flavor for flavor in (before, now) if flavor.cache_mode == "single"]
+    if before.cache_mode != now.cache_mode and singles and len(nodes) == 1:
+        await ensure_single(context, instance.project_id, instance.id, singles[0].spec_code)
 
 
 def _only(nodes: Sequence[Node]) -> Node:

@@ -23,7 +23,7 @@ from cachewright.model.instances import Instance, Node, has_proxy
 from cachewright.model.tasks import DEFAULT_MODE, ENDED, Control, MigrationMode, Step, Task
 from cachewright.operations import node_placement
 from cachewright.operations.actions import checks, slots
-from cachewright.operations.actions.instance_type import ensure_single
+from cachewright.operations.actions.instance_type import complete_change_of_type
 from cachewright.operations.actions.nodes import remove_node
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.ending_node import grace_seconds, hand_over_seconds
@@ -184,7 +184,7 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
         for node in nodes:
             if node not in unused and not node.should_run:  # it stays a member, although its release had begun
                 await context.change_node(node.id, should_run=True)
-        await _complete_change_of_type(context, task)
+        await complete_change_of_type(context, task)
 
     def withdrawn(self, connection: sa.Connection, task: Task) -> None:
         """Remove new nodes, which have never run."""
@@ -240,16 +240,6 @@ async def _complete_open_slots(
     return completed > 0
 
 
-async def _complete_change_of_type(context: OperationContext, task: Task) -> None:
-    """Make an instance with one node a single instance, if it was one before the task, or has become one in the
-    record. One that has got a replica stays a primary/standby instance."""
-    instance, nodes = await context.instance_and_nodes(task)
-    before, now = parse(task.details.get("old_resource_spec_code", instance.spec_code)), parse(instance.spec_code)
-    singles = [flavor for flavor in (before, now) if flavor.cache_mode == "single"]
-    if before.cache_mode != now.cache_mode and singles and len(nodes) == 1:
-        await ensure_single(context, instance.project_id, instance.id, singles[0].spec_code)
-
-
 def _store(context: OperationContext, task: Task, added: Sequence[Node]) -> None:
     """Store new nodes with hosts and free ports, before any of them starts. Nodes that an earlier plan of this run has
     stored keep theirs. ActionFailed DCS.4036 if no host has room, DCS.4039 if too few ports are free, DCS.9005 if the
@@ -265,19 +255,20 @@ def _store(context: OperationContext, task: Task, added: Sequence[Node]) -> None
             raise tasks.StaleTask(task.id)
         zones = instance.attributes.get("az_codes", ())
         try:
-            present = list(stored.values())
-            here = has_proxy(instance, present) or instance.server_certificate is not None
-            becomes = topology_of(task.params.get("spec_code", instance.spec_code))
-            only = node_placement.hosts_of(topology_of(instance.spec_code), here=here or becomes.has_sentinel)
-            placed = node_placement.place(connection, limits, missing, zones, present, only=only)
+            present, topology = list(stored.values()), topology_of(task.params["spec_code"])
+            behind_proxy = has_proxy(instance, present) or (topology.has_sentinel and context.host.has_haproxy)
+            only = node_placement.hosts_of(topology, here=behind_proxy or instance.server_certificate is not None)
+            # On one host nothing is spread, and nodes behind its proxy have another address than the host.
+            others = present if only is None else ()
+            placed = node_placement.place(connection, limits, missing, zones, others, only=only)
         except ApiError as refused:
             raise ActionFailed(refused.code, refused.message, True) from refused
     tls = any(node.tls_port for node in stored.values())
     own_address = {node.host_name: node.host for node in stored.values()}
     addresses = [own_address.get(node.host_name, node.host) for node in placed]
-    gets_proxy = becomes.has_sentinel and not topology_of(instance.spec_code).has_sentinel and context.host.has_haproxy
-    if gets_proxy and not is_loopback(context.host.address):
-        addresses = [LOOPBACK for _ in placed]  # clients reach nodes through the proxy alone
+    gets_proxy = topology.has_sentinel and not topology_of(instance.spec_code).has_sentinel and behind_proxy
+    if gets_proxy:  # its node moves to loopback, too
+        addresses = [address if is_loopback(address) else LOOPBACK for address in addresses]
     avoid = {port for node in stored.values() for port in node.ports}
 
     def add(connection: sa.Connection, ports: Sequence[NodePorts]) -> None:
