@@ -150,12 +150,15 @@ def test_a_cluster_follows_a_server_until_the_cut_over(server: Server, client: A
         until(lambda: changes.rounds > begun + 20, "the source is not changed")
         outside.client_kill_filter(_type="slave")
         until(lambda: is_ready(server, migration_id), "the migration is not ready")
+    outside.xgroup_create("stream", "group", "0")
+    outside.xreadgroup("group", "reader", {"stream": ">"})
     stats = client.show_migration_task_stats(ShowMigrationTaskStatsRequest(task_id=migration_id))
     assert stats.full_migration_progress == "100"
     assert stats.is_migrating
     assert server.call("POST", f"migration-task/{migration_id}/cut-over", {})[0] == 200
     reaches(client, migration_id, "SUCCESS")
     assert content(cache(client, target)) == content(outside)
+    assert cache(client, target).xpending("stream", "group") == outside.xpending("stream", "group")
     assert show(client, target).status == "RUNNING"
     shown = progress(client, target, str(server.call("GET", f"migration-task/{migration_id}")[1]["background_task_id"]))
     assert shown.progress == 100

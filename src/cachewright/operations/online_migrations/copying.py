@@ -97,6 +97,20 @@ class Copying:
         stream.copied_offset = state.offset
         return waiting > 0
 
+    async def copy_unreported(self) -> None:
+        """Copy what may have changed without a message: consumer groups of streams, and functions."""
+        copier = self.stream.copier
+        for database in sorted(self.stream.databases):
+            cursor = FIRST
+            while True:
+                cursor, keys = await self._of_gateway(partial(copier.scan, database, cursor, "TYPE", "stream"))
+                if keys:
+                    await self.copy(keys)
+                if cursor == FIRST:
+                    break
+        if not self._shard.number:
+            await self._patiently(copier.copy_functions)
+
     async def _state(self) -> GatewayState:
         state = await gateways.state(self.stream.gateway)
         if state is None:

@@ -144,6 +144,7 @@ async def detach(copying: Copying) -> None:
         raise StreamInterrupted from error
     while await copying.copy_changed():
         pass
+    await copying.copy_unreported()
     if not copying.stream.is_whole:
         raise StreamInterrupted
 

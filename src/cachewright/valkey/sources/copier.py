@@ -101,10 +101,11 @@ class KeyCopier:
             for start in range(0, len(keys), KEYS_AT_ONCE):
                 await self._copy(keys[start : start + KEYS_AT_ONCE], database)
 
-    async def scan(self, database: int, cursor: bytes) -> tuple[bytes, list[bytes]]:
-        """Return the next cursor and keys of the gateway. Raises one of NODE_GONE or NodeRefused."""
+    async def scan(self, database: int, cursor: bytes, *only: str) -> tuple[bytes, list[bytes]]:
+        """Return the next cursor and keys of the gateway. `only` are options of SCAN, such as `TYPE stream`. Raises one
+        of NODE_GONE or NodeRefused."""
         await self._select(database)
-        following, keys = await self._session.ask("SCAN", cursor, "COUNT", KEYS_AT_ONCE)
+        following, keys = await self._session.ask("SCAN", cursor, "COUNT", KEYS_AT_ONCE, *only)
         return following, keys
 
     async def surplus(
