@@ -255,7 +255,7 @@ def _store(context: OperationContext, task: Task, added: Sequence[Node]) -> None
             raise tasks.StaleTask(task.id)
         zones = instance.attributes.get("az_codes", ())
         try:
-            present, topology = list(stored.values()), topology_of(task.params["spec_code"])
+            present, topology = list(stored.values()), topology_of(task.params.get("spec_code", instance.spec_code))
             behind_proxy = has_proxy(instance, present) or (topology.has_sentinel and context.host.has_haproxy)
             only = node_placement.hosts_of(topology, here=behind_proxy or instance.server_certificate is not None)
             # On one host nothing is spread, and nodes behind its proxy have another address than the host.
