@@ -1,7 +1,10 @@
 """The description of the API, its page, and that nothing else is open to everybody."""
 
+import importlib
 import json
+import pkgutil
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +14,7 @@ import pytest
 from litestar.handlers import HTTPRouteHandler
 from tenants import Tenant
 
-from cachewright.api import requests
+from cachewright.api import requests, schemas
 from cachewright.api.app import SERVED
 from cachewright.api.openapi.document import describe
 from cachewright.api.openapi.examples import ANSWERS, BODIES
@@ -72,6 +75,17 @@ def test_every_reference_leads_somewhere() -> None:
             place = DOCUMENT
             for part in value.removeprefix("#/").split("/"):
                 place = place[part]
+
+
+def test_every_shape_has_a_name_of_its_own() -> None:
+    """Shapes become components by their names, so one would replace another."""
+    found = pkgutil.walk_packages(schemas.__path__, "cachewright.api.schemas.")
+    modules = [importlib.import_module(module.name) for module in found]
+    values = [value for module in modules for value in vars(module).values() if isinstance(value, type)]
+    shapes = {shape for shape in values if shape.__module__.startswith("cachewright.api.schemas.")}
+    repeated = [name for name, count in Counter(shape.__name__ for shape in shapes).items() if count > 1]
+    assert shapes
+    assert not repeated
 
 
 def test_every_schema_is_one() -> None:

@@ -135,7 +135,7 @@ async def stop_migration_task_sync(
 @endpoint
 def batch_stop_migration_tasks(
     request: Call, online_migrations: OnlineMigrations, body: Body[bodies.MigrationIds]
-) -> Response[schemas.BatchResults]:
+) -> Response[schemas.MigrationBatchResults]:
     """BatchStopMigrationTasks: stops several migrations."""
     return responses.json(_each(request, online_migrations, body.read().migration_tasks, restart=False))
 
@@ -144,7 +144,7 @@ def batch_stop_migration_tasks(
 @endpoint
 def batch_restart_online_migration_tasks(
     request: Call, online_migrations: OnlineMigrations, body: Body[bodies.MigrationIds]
-) -> Response[schemas.BatchResults]:
+) -> Response[schemas.MigrationBatchResults]:
     """BatchRestartOnlineMigrationTasks: starts migrations again that have failed or were stopped."""
     return responses.json(_each(request, online_migrations, body.read().migration_tasks, restart=True))
 
@@ -183,7 +183,7 @@ def cut_over_migration_task(
 
 def _each(
     request: Call, online_migrations: OnlineMigrationService, ids: list[str], *, restart: bool
-) -> schemas.BatchResults:
+) -> schemas.MigrationBatchResults:
     principal = requests.principal(request)
     name_subjects(request, ids)
     results = []
@@ -194,8 +194,10 @@ def _each(
             act(principal, migration_id)
         except ApiError as refusal:
             results.append(
-                schemas.BatchResult(result="failed", task_id=text, error_code=refusal.code, error_msg=refusal.message)
+                schemas.MigrationBatchResult(
+                    result="failed", task_id=text, error_code=refusal.code, error_msg=refusal.message
+                )
             )
         else:
-            results.append(schemas.BatchResult(result="success", task_id=text))
-    return schemas.BatchResults(results)
+            results.append(schemas.MigrationBatchResult(result="success", task_id=text))
+    return schemas.MigrationBatchResults(results)

@@ -152,15 +152,15 @@ class MigrationLogs(msgspec.Struct, frozen=True):
     migration_logs: list[LogEntry]
 
 
-class BatchResult(msgspec.Struct, frozen=True, kw_only=True):
+class MigrationBatchResult(msgspec.Struct, frozen=True, kw_only=True):
     result: Literal["success", "failed"]
     task_id: str
     error_code: str | None = None
     error_msg: str | None = None
 
 
-class BatchResults(msgspec.Struct, frozen=True):
-    migration_tasks: list[BatchResult]
+class MigrationBatchResults(msgspec.Struct, frozen=True):
+    migration_tasks: list[MigrationBatchResult]
 
 
 def status(shown: ShownMigration) -> str:

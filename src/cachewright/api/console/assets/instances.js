@@ -102,7 +102,7 @@ async function create() {
   dialog("Create an instance", [field("Name", name, "A letter first, then letters, digits, _ and -"),
     field("Type", type, "A single node has no replica"), ...clusterFields, ...haFields, ...singleFields,
     field("Parameters", template, "Defaults, or a template that was saved from another instance"),
-    field("Data", backup, "None, or a backup of any instance of the project; its parameters are the defaults then"),
+    field("Data", backup, "None, or a backup of any instance of the project; its settings are the defaults then"),
     zones.length > 1 && field("Zone", zone, "With all zones, primaries are in the first zone and replicas in the others"),
     field("Password of its clients", password, `${shortest} to ${longest} characters of three kinds`)], "Create", async () => {
     const { instances } = await ask("POST", "instances", { name: name.value, engine: "Redis", engine_version: ENGINE_VERSION,
