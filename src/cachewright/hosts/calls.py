@@ -37,7 +37,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """A call of a method.
 
     :ivar arguments: by name.
-    :ivar expires_at: time after which nobody waits for the answer, seconds since the epoch. It is not performed then.
+    :ivar expires_at: time after which the caller no longer waits for the answer, seconds since the epoch. The call is
+        not performed then.
     """
 
     method: str

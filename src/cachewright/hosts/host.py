@@ -110,8 +110,8 @@ class Processes(Protocol):
     async def ensure(
         self, name: str, files: Callable[[], Awaitable[Mapping[str, str] | None]], grace_seconds: float
     ) -> None:
-        """Ensure that the process runs with the files that `files` returns: it is replaced if one differs. Nobody else
-        changes the process meanwhile. No effect if `files` returns None. Raises NodeStartFailed or TimeoutError."""
+        """Ensure that the process runs with the files that `files` returns: it is replaced if one differs. No other
+        call changes the process meanwhile. No effect if `files` returns None. NodeStartFailed or TimeoutError."""
 
     async def stop(self, name: str, grace_seconds: float) -> None:
         """End the process, by force after `grace_seconds`. Raises TimeoutError."""

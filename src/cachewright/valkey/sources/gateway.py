@@ -159,7 +159,7 @@ def complaint(log: str) -> str | None:
 
 
 def is_final(words: str) -> bool:
-    """Whether a complaint stays as long as nobody changes the source. Pure."""
+    """Whether a complaint stays until the source is changed. Pure."""
     return any(part in words for part in ("NOPERM", "unknown command", _UNREADABLE))
 
 
