@@ -38,7 +38,7 @@ def test_a_long_task_teaches_what_would_have_foretold_it(slow: float, seconds: f
     assert abs(expected - seconds * slow) <= abs(seconds - seconds * slow) + 1e-9
 
 
-@given(observed=st.lists(st.floats(0.9, 1.1), min_size=8, max_size=8))
+@given(observed=st.lists(st.floats(0.92, 1.08), min_size=8, max_size=8))
 def test_steady_tasks_make_the_plan_trustworthy(observed: list[float]) -> None:
     speed: Speed | None = None
     for one in observed:
@@ -46,7 +46,7 @@ def test_steady_tasks_make_the_plan_trustworthy(observed: list[float]) -> None:
     assert speed is not None
     assert speed.value == pytest.approx(3, rel=0.11)
     assert speed.deviation < 0.2
-    assert speed.evidence > 4 * Speed().evidence
+    assert speed.evidence > 5 * Speed().evidence
 
 
 def test_one_odd_task_does_not_spoil_a_rate() -> None:
