@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cachewright.backups.storage import Storage
 from cachewright.config import Settings
 from cachewright.errors import ApiError
 from cachewright.heartbeats import LoopHeartbeats
@@ -42,7 +43,7 @@ class Backups:
         self.now = NOW
         settings = Settings(data_dir=folder)
         context = OperationContext(database, settings, LocalHost(settings), MigrationState(1))
-        self.storage = context.backup_storage()
+        self.storage = Storage.open(settings.backup_url, create=True)
         self._retention = BackupRetention(context, LoopHeartbeats(), lambda: self.now)
 
     async def add(self, *, task: dict[str, Any] | None = None, **members: Any) -> str:

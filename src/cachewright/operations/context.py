@@ -46,9 +46,9 @@ class OperationContext(msgspec.Struct, frozen=True):
     hazards: HazardCounts = msgspec.field(default_factory=HazardCounts)
     streams: Streams = msgspec.field(default_factory=Streams)
 
-    def backup_storage(self) -> Storage:
-        """The storage of backups. Raises StorageFailed."""
-        return Storage.open(self.settings.backup_url, create=self.settings.backup_storage is None)
+    async def backup_storage(self) -> Storage:
+        """The storage of backups. Opened on a thread, because a folder may be on a slow disk. Raises StorageFailed."""
+        return await asyncio.to_thread(self._open_backup_storage)
 
     async def marked_backup_storage(self) -> Storage:
         """The same, for changes: it must be the one that has the backups. Raises StorageFailed."""
@@ -56,11 +56,14 @@ class OperationContext(msgspec.Struct, frozen=True):
         def open_it() -> tuple[Storage, bool]:
             with self.database.read() as connection:
                 is_new = not backups.in_states(connection, "succeed", "expired", "deleted")
-            return self.backup_storage(), is_new
+            return self._open_backup_storage(), is_new
 
         storage, is_new = await asyncio.to_thread(open_it)
         await storage.require_mark(is_new=is_new)
         return storage
+
+    def _open_backup_storage(self) -> Storage:
+        return Storage.open(self.settings.backup_url, create=self.settings.backup_storage is None)
 
     def server_that_reads(self, version: str) -> tuple[str, Path]:
         """Return version and path of the valkey-server that reads snapshots of this version: its own, or a newer one.

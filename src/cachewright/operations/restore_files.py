@@ -45,7 +45,8 @@ class RestoreFiles:
 
     async def manifest(self, backup_id: str) -> Manifest:
         with _failures():
-            return await read_manifest(self._context.backup_storage(), self._context.database.cipher, backup_id)
+            storage = await self._context.backup_storage()
+            return await read_manifest(storage, self._context.database.cipher, backup_id)
 
     async def fetch(self, manifest: Manifest, shard: SavedShard, progress: Callable[[int], None]) -> None:
         """Ensure that the snapshot of a shard is there, verified, with its index.
@@ -58,9 +59,8 @@ class RestoreFiles:
         with _failures():
             await asyncio.to_thread(self._folder.mkdir, mode=stat.S_IRWXU, parents=True, exist_ok=True)
             if not target.exists():
-                await fetch_shard(
-                    self._context.backup_storage(), manifest, shard, target, lambda fetched: progress(fetched // 2)
-                )
+                storage = await self._context.backup_storage()
+                await fetch_shard(storage, manifest, shard, target, lambda fetched: progress(fetched // 2))
         half = shard.size // 2
         found = await self._indexed(target, manifest.server_version, lambda read: progress(half + read // 2))
         if shard.slots and found.is_by_slot:

@@ -1,6 +1,5 @@
 """Backups of a project: request, list, delete and download them. They outlive their instances."""
 
-import asyncio
 import uuid
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
@@ -152,7 +151,7 @@ class BackupService(msgspec.Struct, frozen=True):
             raise ApiError(errors.BACKUP_NOT_FOUND)
         file = BackupFile(name=file_name(manifest, shard.shard), size=shard.size, token=token)
         with _errors_of_storage():
-            content = read_shard(await asyncio.to_thread(self.context.backup_storage), manifest, shard)
+            content = read_shard(await self.context.backup_storage(), manifest, shard)
             first = await anext(content)  # so that an unreadable file is an error and no interrupted answer
         return file, _chained(first, content)
 
@@ -162,7 +161,7 @@ class BackupService(msgspec.Struct, frozen=True):
         if backup.state != "succeed":
             raise ApiError(errors.BACKUP_NOT_SUCCEEDED)
         with _errors_of_storage():
-            storage = await asyncio.to_thread(self.context.backup_storage)
+            storage = await self.context.backup_storage()
             return await read_manifest(storage, self._cipher, backup.id)
 
     @property

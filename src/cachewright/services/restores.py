@@ -103,7 +103,8 @@ class RestoreService(msgspec.Struct, frozen=True):
 
         backup = await self.threads.read(principal.project_id, find)
         try:
-            manifest = await read_manifest(self.context.backup_storage(), self.context.database.cipher, backup_id)
+            storage = await self.context.backup_storage()
+            manifest = await read_manifest(storage, self.context.database.cipher, backup_id)
         except StorageFailed as failure:
             raise ApiError(errors.BACKUP_STORAGE_FAILED, reason=str(failure)) from failure
         except BackupDamaged as failure:

@@ -137,7 +137,7 @@ async def store_manifest(context: OperationContext, step: StepContext, arguments
     """Ensure that the backup exists: that the storage has its manifest, and that its record knows the size."""
     spool = _spool(context, arguments.backup_id)
     try:
-        storage = await asyncio.to_thread(context.backup_storage)
+        storage = await context.backup_storage()
         draft = await _required_draft(context, spool)
         if draft is None:
             manifest = await read_manifest(storage, context.database.cipher, arguments.backup_id)
@@ -173,7 +173,7 @@ async def _required_draft(context: OperationContext, spool: Spool) -> Manifest |
     if draft is not None:
         return draft
     try:
-        storage = await asyncio.to_thread(context.backup_storage)
+        storage = await context.backup_storage()
         await read_manifest(storage, context.database.cipher, spool.backup_id)
     except StorageFailed as error:
         raise ActionFailed(errors.BACKUP_STORAGE_FAILED, str(error)) from error
