@@ -9,10 +9,10 @@ import pytest
 from huaweicloudsdkdcs.v2 import DcsClient
 from tenants import Tenant
 
-from cachewright.api.app import SERVED
 from cachewright.api.openapi.catalog import OPERATIONS, Operation
 from cachewright.api.openapi.coverage import render
 from cachewright.api.routes.not_served import described_path
+from cachewright.api.served import SERVED
 
 ROOT = Path(__file__).parents[2]
 THERE = {(method, described_path(handler)) for handler in SERVED for method in handler.http_methods}

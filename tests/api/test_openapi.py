@@ -15,11 +15,11 @@ from litestar.handlers import HTTPRouteHandler
 from tenants import Tenant
 
 from cachewright.api import requests, schemas
-from cachewright.api.app import SERVED
 from cachewright.api.openapi.document import describe
 from cachewright.api.openapi.examples import ANSWERS, BODIES
 from cachewright.api.routes.not_served import described_path
 from cachewright.api.routes.parameters import Query, shapes_read
+from cachewright.api.served import SERVED
 
 DOCUMENT: dict[str, Any] = json.loads(msgspec.json.encode(describe(SERVED)))
 OPERATIONS: dict[str, dict[str, Any]] = {

@@ -8,9 +8,9 @@ import sqlalchemy as sa
 from litestar.handlers import HTTPRouteHandler
 from tenants import Tenant
 
-from cachewright.api.app import SERVED
 from cachewright.api.auth.permissions import ACTIONS, OPTION, ROLES, Action
 from cachewright.api.routes.not_served import described_path
+from cachewright.api.served import SERVED
 from cachewright.model.identity import RoleName
 from cachewright.operations import OPERATIONS
 from cachewright.store import instances

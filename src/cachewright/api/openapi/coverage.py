@@ -1,8 +1,8 @@
 """The page `docs/coverage.md`: supported operations of the cloud's client."""
 
-from cachewright.api.app import SERVED
 from cachewright.api.openapi.catalog import FAMILIES, OPERATIONS
 from cachewright.api.routes.not_served import described_path
+from cachewright.api.served import SERVED
 
 _OPENING = """\
 # Coverage

@@ -1,0 +1,57 @@
+"""What the API is made of."""
+
+import msgspec
+
+from cachewright.config import Settings
+from cachewright.services.audit_log import AuditLog
+from cachewright.services.backups import BackupService
+from cachewright.services.client_access import ClientAccess
+from cachewright.services.credentials import CredentialService
+from cachewright.services.hosts import HostQueries
+from cachewright.services.instance_access import InstanceAccess
+from cachewright.services.instance_attributes import InstanceAttributes
+from cachewright.services.instance_queries import InstanceQueries
+from cachewright.services.instances import InstanceService
+from cachewright.services.node_queries import NodeQueries
+from cachewright.services.online_migrations import OnlineMigrationService
+from cachewright.services.rebuilds import RebuildService
+from cachewright.services.restores import RestoreService
+from cachewright.services.server_versions import ServerVersions
+from cachewright.services.switchovers import SwitchoverService
+from cachewright.services.task_records import TaskRecords
+from cachewright.services.tasks import TaskService
+from cachewright.services.templates import TemplateService
+from cachewright.services.tokens import TokenService
+from cachewright.services.user_queries import UserQueries
+from cachewright.services.webhooks import WebhookService
+from cachewright.tasks.feed import TaskFeed
+from cachewright.threads import RequestThreads
+
+
+class Services(msgspec.Struct, frozen=True, kw_only=True):
+    """Services that routes and middleware use."""
+
+    settings: Settings
+    threads: RequestThreads
+    feed: TaskFeed
+    creation: InstanceService
+    tasks: TaskService
+    instances: InstanceQueries
+    attributes: InstanceAttributes
+    access: InstanceAccess
+    client_access: ClientAccess
+    hosts: HostQueries
+    nodes: NodeQueries
+    switchovers: SwitchoverService
+    versions: ServerVersions
+    online_migrations: OnlineMigrationService
+    rebuilds: RebuildService
+    restores: RestoreService
+    records: TaskRecords
+    webhooks: WebhookService
+    audit_log: AuditLog
+    credentials: CredentialService
+    tokens: TokenService
+    users: UserQueries
+    templates: TemplateService
+    backups: BackupService
