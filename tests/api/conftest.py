@@ -23,7 +23,7 @@ from cachewright.monitoring.inspection import NodeBudget, NodeInspector
 from cachewright.monitoring.node_stats import StatsCollector
 from cachewright.monitoring.snapshots import SnapshotReader
 from cachewright.operations.context import OperationContext
-from cachewright.server import build_services
+from cachewright.server.services import build_services
 from cachewright.services import accounts, tokens
 from cachewright.store.database import Database
 from cachewright.store.opening import open_database

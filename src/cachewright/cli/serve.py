@@ -21,7 +21,7 @@ from cachewright.errors import DatabaseUnavailable
 from cachewright.hosts.host_users import exposures
 from cachewright.hosts.server_binary import has_tls
 from cachewright.private_files import write_private
-from cachewright.server import ControlPlane
+from cachewright.server.control_plane import ControlPlane
 from cachewright.services.accounts import Credentials
 from cachewright.store.database import DatabaseNotReady
 from cachewright.store.driver_errors import translate_errors

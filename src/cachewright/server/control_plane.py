@@ -1,18 +1,16 @@
-"""The composition root: database, host, engine with every operation, monitors, services and the HTTP API."""
+"""The parts of a server process, and their start and stop."""
 
 import asyncio
 import logging
 import signal
-import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from cachewright import structs
-from cachewright.api.app import Services, create_app
+from cachewright.api.app import create_app
 from cachewright.api.connections import Connections
 from cachewright.api.http_server import HttpServer
-from cachewright.clock import now_ms
 from cachewright.config import Listen, Settings
 from cachewright.errors import DatabaseUnavailable
 from cachewright.heartbeats import LoopHeartbeats
@@ -20,7 +18,6 @@ from cachewright.hosts.all_hosts import AllHosts
 from cachewright.hosts.host import Host
 from cachewright.hosts.local import LocalHost
 from cachewright.hosts.remote import HostCalls
-from cachewright.model.hosts import EMBEDDED
 from cachewright.model.tasks import Task
 from cachewright.monitoring.adoption import adopt_nodes
 from cachewright.monitoring.backup_retention import BackupRetention
@@ -38,54 +35,30 @@ from cachewright.monitoring.scheduled_backups import ScheduledBackups
 from cachewright.monitoring.scheduled_scans import ScheduledScans
 from cachewright.monitoring.snapshots import SnapshotReader
 from cachewright.monitoring.supervisor import Supervisor
-from cachewright.operations import restore_files
 from cachewright.operations.backup import BACKUP
 from cachewright.operations.context import OperationContext
 from cachewright.operations.execution import executable_operations
 from cachewright.operations.scan_expired import SCAN_EXPIRED
 from cachewright.operations.start_failure import StartFailure
+from cachewright.server.housekeeping import Housekeeping
+from cachewright.server.services import build_services
 from cachewright.services.accounts import Credentials, first_credentials
-from cachewright.services.audit_log import AuditLog
-from cachewright.services.backups import BackupService
-from cachewright.services.client_access import ClientAccess
-from cachewright.services.credentials import CredentialService
-from cachewright.services.hosts import HostQueries, report_of
-from cachewright.services.instance_access import InstanceAccess
-from cachewright.services.instance_attributes import InstanceAttributes
-from cachewright.services.instance_queries import InstanceQueries, count_by_tls
-from cachewright.services.instances import InstanceService
-from cachewright.services.node_queries import NodeQueries
-from cachewright.services.online_migrations import OnlineMigrationService
-from cachewright.services.rebuilds import RebuildService
-from cachewright.services.restores import RestoreService
+from cachewright.services.instance_queries import count_by_tls
 from cachewright.services.scheduled_tasks import TaskScheduler
-from cachewright.services.server_versions import ServerVersions
-from cachewright.services.switchovers import SwitchoverService
-from cachewright.services.task_records import TaskRecords
-from cachewright.services.tasks import TaskService
-from cachewright.services.templates import TemplateService
-from cachewright.services.tokens import Outcome, TokenService
-from cachewright.services.user_queries import UserQueries
-from cachewright.services.webhooks import WebhookService
-from cachewright.store import audit, hosts, incidents, tokens, webhooks
 from cachewright.store.driver_errors import translate_errors
 from cachewright.store.notifications import CALLS, notify
 from cachewright.store.opening import open_database
-from cachewright.store.read_cache import ReadCache
 from cachewright.tasks.engine import QUEUE, WORKFLOW_VERSION, Engine
 from cachewright.tasks.feed import TaskFeed
 from cachewright.telemetry.metrics import Metrics
-from cachewright.threads import RequestThreads, in_background
+from cachewright.threads import in_background
 from cachewright.valkey.migration.source_state import MigrationState
 from cachewright.webhooks.delivery import QUEUE as WEBHOOK_QUEUE
 from cachewright.webhooks.delivery import WebhookDeliveryWorker
 
 log = logging.getLogger(__name__)
 
-_TAKE_UP_SECONDS = 5.0
-_SWEEP_SECONDS = 600.0
 _ADOPT_SECONDS = 2.0
-_DAY_MS = 24 * 3600 * 1000
 _THREADS = 16
 """For what requests do beside the work that has threads of its own (`cachewright.threads`)."""
 
@@ -144,7 +117,9 @@ class ControlPlane:
         self._feed.listen(self.supervisor.client_ports.see)
         self._feed.listen(self._metrics.see)
 
-        self._scheduler = TaskScheduler(self._database, self._feed, self._engine.enqueue)
+        self._housekeeping = Housekeeping(
+            context, self._engine, TaskScheduler(self._database, self._feed, self._engine.enqueue), self.heartbeats
+        )
         budget = NodeBudget()
         self._services = build_services(
             context,
@@ -202,7 +177,7 @@ class ControlPlane:
         connections = Connections()
         app = create_app(self._services, self._metrics, connections=connections)
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="requests"))
-        await in_background(self._report_host)
+        await in_background(self._housekeeping.report_host)
         await in_background(self.incidents.load)
         await adopt_nodes(self._context)
         await in_background(lambda: self._webhook_delivery.start(self._engine.start()))
@@ -229,7 +204,7 @@ class ControlPlane:
                 self._scheduled_scans.run,
                 self._scheduled_backups.run,
                 self._backup_retention.run,
-                self._maintain,
+                self._housekeeping.run,
                 self._webhook_delivery.run,
                 http.watch,
             )
@@ -251,31 +226,9 @@ class ControlPlane:
             self._calls.close()
         self._database.close()
 
-    def _report_host(self) -> None:
-        """Record what the machine of the server has."""
-        host = LocalHost(self._settings)
-        report = report_of(host)
-        with self._database.write() as connection:
-            hosts.saw(connection, EMBEDDED, host.address, report)
-
     def _repair(self, instance_id: str, node_id: str, failure: StartFailure) -> None:
         """Start the repair of a node that does not start."""
         self._services.rebuilds.repair(instance_id, node_id, failure)
-
-    async def _maintain(self) -> None:
-        """Until cancelled: resumes interrupted tasks, begins scheduled ones, deletes records that are older than their
-        retention."""
-        swept = float("-inf")
-        while True:
-            self.heartbeats.beat("housekeeping")
-            await self._database.change_counter()  # which notices that another server has taken the database
-            await in_background(self._engine.resume_orphans)
-            await in_background(self._scheduler.begin_due)
-            if time.monotonic() - swept >= _SWEEP_SECONDS:
-                swept = time.monotonic()
-                await in_background(self._sweep)
-            await restore_files.sweep(self._context)
-            await asyncio.sleep(_TAKE_UP_SECONDS)
 
     async def _adopt(self) -> None:
         """Until cancelled: adopts nodes of earlier releases that could not be reached before."""
@@ -283,63 +236,6 @@ class ControlPlane:
             self.heartbeats.beat("adoption")
             await adopt_nodes(self._context)
             await asyncio.sleep(_ADOPT_SECONDS)
-
-    def _sweep(self) -> None:
-        self._report_host()
-        now = now_ms()
-        self._engine.forget(now - int(self._settings.task_retention_days * _DAY_MS))
-        with self._database.write() as connection:
-            audit.forget(connection, now - int(self._settings.audit_retention_days * _DAY_MS))
-            tokens.forget(connection, now)
-            incidents.forget(connection, now - int(self._settings.audit_retention_days * _DAY_MS))
-            webhooks.forget(connection, now - int(self._settings.task_retention_days * _DAY_MS))
-
-
-def build_services(
-    context: OperationContext,
-    feed: TaskFeed,
-    *,
-    enqueue: Callable[[Task], None],
-    statistics: StatsCollector,
-    inspector: NodeInspector,
-    snapshots: SnapshotReader,
-    budget: NodeBudget,
-    count_sign_in: Callable[[Outcome], None],
-) -> Services:
-    """What the API is made of. `enqueue` hands a stored task to the engine; `count_sign_in` takes the outcome of each
-    sign-in."""
-    database, host, settings = context.database, context.host, context.settings
-    cache, threads = ReadCache(database), RequestThreads()
-    tasks = TaskService(context, feed, enqueue, statistics, budget, threads)
-    nodes = NodeQueries(database, threads, inspector, snapshots)
-    attributes = InstanceAttributes(database)
-    creation = InstanceService(database=database, host=host, settings=settings, enqueue=enqueue)
-    return Services(
-        settings=settings,
-        threads=threads,
-        feed=feed,
-        creation=creation,
-        tasks=tasks,
-        instances=InstanceQueries(database, host, settings, statistics),
-        attributes=attributes,
-        hosts=HostQueries(database, host, settings),
-        nodes=nodes,
-        switchovers=SwitchoverService(tasks, nodes),
-        versions=ServerVersions(host, nodes, tasks, threads),
-        access=InstanceAccess(database, tasks),
-        client_access=ClientAccess(database, host, tasks, attributes),
-        online_migrations=OnlineMigrationService(database, tasks),
-        rebuilds=RebuildService(tasks, nodes),
-        restores=RestoreService(context, creation, tasks, threads),
-        records=TaskRecords(database, cache),
-        webhooks=WebhookService(database, to_private=settings.webhooks_to_private),
-        audit_log=AuditLog(database),
-        credentials=CredentialService(cache, database.cipher),
-        tokens=TokenService(database, settings.tokens_per_user, count_sign_in),
-        users=UserQueries(database),
-        templates=TemplateService(database),
-        backups=BackupService(context, tasks, threads),
-    )
 
 
 async def _forever(loop: Callable[[], Awaitable[None]]) -> None:
