@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from valkey import Valkey
 
-from cachewright.cli.remote.instances import newest_task
+from cachewright.cli.remote.following import newest_task
 from cachewright.client.account import read
 from cachewright.client.http import ApiClient
 from cachewright.hosts.programs import find_haproxy

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import httpx
 from cyclopts import App, Parameter, validators
 
-from cachewright.cli.remote.instances import Instance, Wait, follow, found
+from cachewright.cli.remote.following import Wait, follow
+from cachewright.cli.remote.lookup import Instance, found
 from cachewright.cli.remote.output import AsJson, print_json, print_table, size
 from cachewright.client.account import DEFAULT_TARGET, Target
 from cachewright.client.errors import CommandFailed, Unreachable

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from cachewright.cli.remote.instances import Wait, found
+from cachewright.cli.remote.following import Wait
+from cachewright.cli.remote.lookup import found
 from cachewright.cli.remote.output import AsJson, print_json, print_pairs, print_table
 from cachewright.cli.remote.watching import watch
 from cachewright.client.account import DEFAULT_TARGET, Target

@@ -4,19 +4,10 @@ from typing import Any
 
 from cyclopts import App
 
-from cachewright.cli.remote.instances import (
-    Instance,
-    MemoryGb,
-    RemovedNodes,
-    Replicas,
-    ShardGb,
-    Shards,
-    Spec,
-    found,
-    resized,
-)
+from cachewright.cli.remote.lookup import Instance, found
 from cachewright.cli.remote.modes import Mode, with_mode
 from cachewright.cli.remote.output import AsJson, print_json, print_table, size
+from cachewright.cli.remote.sizes import MemoryGb, RemovedNodes, Replicas, ShardGb, Shards, Spec, resized
 from cachewright.client.account import DEFAULT_TARGET, Target
 from cachewright.client.errors import CommandFailed
 from cachewright.client.http import ApiClient

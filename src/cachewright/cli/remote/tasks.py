@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from cachewright.cli.remote.instances import found
+from cachewright.cli.remote.lookup import found
 from cachewright.cli.remote.modes import Mode
 from cachewright.cli.remote.output import AsJson, console, print_json, print_pairs, print_table
 from cachewright.cli.remote.watching import read_record, watch

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from cachewright.cli.remote.instances import Instance, Wait, follow, found
+from cachewright.cli.remote.following import Wait, follow
+from cachewright.cli.remote.lookup import Instance, found
 from cachewright.cli.remote.output import AsJson, print_json, print_pairs, print_table
 from cachewright.client.account import DEFAULT_TARGET, Target
 from cachewright.client.http import ApiClient
