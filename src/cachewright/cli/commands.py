@@ -12,7 +12,7 @@ _COMMANDS = (
     ("serve", "start:serve", "Serve the API and run caches on this host."),
     ("agent", "agent:agent", "Run nodes of a server on this host, on a shared PostgreSQL database."),
     ("demo", "start:demo", "Scale a live cluster out and in under traffic, and verify the result."),
-    ("doctor", "doctor:doctor", "Check this host, a data directory and its server, and suggest fixes."),
+    ("doctor", "doctor.command:doctor", "Check this host, a data directory and its server, and suggest fixes."),
     ("firewall", "firewall:firewall", "Print firewall rules that keep other users of this host away from nodes."),
     ("instances", "remote.instances:app", "Instances: list, show, quota, create, resize, restart, delete, parameters."),
     ("tasks", "remote.tasks:app", "Background tasks: list, show, watch, pause, resume, cancel, retry."),

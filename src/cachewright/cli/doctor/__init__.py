@@ -1,0 +1,1 @@
+"""`cachewright doctor`: checks what a server and its caches need. It changes nothing."""

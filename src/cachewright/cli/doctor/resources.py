@@ -1,0 +1,72 @@
+"""Checks of memory and disk, and of the hosts that offer them."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from cachewright.cli.doctor.finding import Finding
+from cachewright.config import Settings
+from cachewright.errors import DatabaseUnavailable
+from cachewright.hosts.resources import resources, total_memory
+from cachewright.operations import admission
+from cachewright.store import hosts
+from cachewright.store.database import DatabaseNotReady
+from cachewright.store.encryption import WrongKey
+from cachewright.store.opening import open_in_use
+
+_GIGABYTE = 2**30
+
+
+def check_memory(settings: Settings) -> Iterator[Finding]:
+    free = resources(_existing(settings.data_dir)).memory_free
+    message = f"{free / _GIGABYTE:.1f} GB free"
+    if free < _GIGABYTE:
+        yield Finding("memory", "warn", message, "A shard takes at least 1 GB when it is full.")
+    else:
+        yield Finding("memory", "ok", message)
+
+
+def check_allocated(settings: Settings) -> Iterator[Finding]:
+    """Check allocated memory. Without a readable database there is no finding; `check_database` reports that."""
+    try:
+        with closing(open_in_use(settings)) as database, database.read() as connection:
+            _, host = admission.allocated(connection, "")
+    except (DatabaseNotReady, DatabaseUnavailable, WrongKey, OSError):
+        return
+    needed, there = host.size.host_memory / _GIGABYTE, total_memory() / _GIGABYTE
+    message = f"{needed:.1f} GB are allocated to {host.size.nodes} nodes, the host has {there:.1f} GB"
+    if needed > there:
+        yield Finding("allocated", "warn", message, "Delete or shrink instances, or the kernel may kill a full node.")
+    else:
+        yield Finding("allocated", "ok", message)
+
+
+def check_hosts(settings: Settings) -> Iterator[Finding]:
+    """Check that a host takes new nodes. Without a readable database there is no finding; `check_database` reports
+    that."""
+    try:
+        with closing(open_in_use(settings)) as database, database.read() as connection:
+            found = hosts.every(connection)
+    except (DatabaseNotReady, DatabaseUnavailable, WrongKey, OSError):
+        return
+    active = [host.name for host in found if host.state == "active"]
+    message = ", ".join(f"{host.name} ({host.state}, zone {host.zone})" for host in found)
+    if active:
+        yield Finding("hosts", "ok", message)
+    else:
+        yield Finding("hosts", "warn", f"{message}: no host accepts new nodes", "cachewright hosts uncordon NAME")
+
+
+def check_disk(settings: Settings) -> Iterator[Finding]:
+    folder = _existing(settings.data_dir)
+    free = resources(folder).disk_free
+    message = f"{free / _GIGABYTE:.1f} GB free at {folder}"
+    if free < _GIGABYTE:
+        yield Finding("disk", "fail", message, "Free space: caches that cannot write their files reject writes.")
+    else:
+        yield Finding("disk", "ok", message)
+
+
+def _existing(folder: Path) -> Path:
+    """The directory, or its first existing parent."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
