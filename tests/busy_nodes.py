@@ -9,7 +9,8 @@ import psutil
 from valkey.exceptions import ConnectionError as NodeGone
 from valkey.exceptions import ResponseError
 
-from serving import Server, operator_of, until
+from caches import operator_of
+from serving import Server, until
 
 SCRIPT = """
 local function now() local time = redis.call('TIME'); return time[1] + time[2] / 1000000 end

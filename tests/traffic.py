@@ -6,7 +6,8 @@ import time
 import msgspec
 from valkey.cluster import ValkeyCluster
 
-from serving import FAULTS, PASSWORD
+from caches import FAULTS
+from sdk_calls import PASSWORD
 
 
 class Loss(msgspec.Struct, frozen=True):

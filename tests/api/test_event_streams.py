@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from serving import Server, create, created, ended, newest_task, resize, show, until
+from sdk_calls import create, created, ended, newest_task, resize, show
+from serving import Server, until
 
 
 @contextmanager

@@ -16,7 +16,9 @@ from huaweicloudsdkdcs.v2 import (
 )
 from terraform import Terraform
 
-from serving import Server, cache, created, ended, resize
+from caches import cache
+from sdk_calls import created, ended, resize
+from serving import Server
 
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 MIGRATION = re.compile(

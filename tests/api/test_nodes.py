@@ -19,8 +19,10 @@ from huaweicloudsdkdcs.v2 import (
 from terraform import Terraform
 from valkey import Valkey
 
+from caches import cache, operator_of
 from cachewright.valkey.parameters import PARAMETERS, node_settings
-from serving import PASSWORD, Server, cache, created, operator_of, show, until
+from sdk_calls import PASSWORD, created, show
+from serving import Server, until
 
 KEYS = 300
 

@@ -24,7 +24,8 @@ from cachewright.model.tasks import Task
 from cachewright.store import instances, tasks
 from cachewright.valkey.parameters import BY_NAME, PARAMETERS, values
 from database_fixtures import an_instance
-from serving import Server, created, until
+from sdk_calls import created
+from serving import Server, until
 
 SOMETHING = "00000000-0000-4000-8000-000000000001"
 

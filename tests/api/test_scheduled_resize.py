@@ -12,7 +12,7 @@ from cachewright.model.tasks import Task
 from cachewright.services.scheduled_tasks import TaskScheduler
 from cachewright.store import instances, tasks
 from cachewright.tasks.feed import TaskFeed
-from serving import window
+from sdk_calls import window
 
 LARGER = {"spec_code": "redis.cluster.xu1.large.r1.s1.5", "new_capacity": 5}
 HOUR_MS = 3600 * 1000

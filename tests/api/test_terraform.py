@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from terraform import FLAVOR, INSTANCE, TASK, Terraform, require
 
-from serving import PASSWORD, Server, until
+from sdk_calls import PASSWORD
+from serving import Server, until
 
 CLUSTER = ("redis.cluster.xu1.large.r1.s1.1", "redis.cluster.xu1.large.r1.s1.2")
 SINGLE = ("redis.single.xu1.large.1", "redis.single.xu1.large.2")

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from huaweicloudsdkdcs.v2 import DeleteSingleInstanceRequest, ResourceTag
 
-from serving import COMMAND, Server, create, ended, newest_task
+from sdk_calls import create, ended, newest_task
+from serving import COMMAND, Server
 
 
 @pytest.fixture(scope="module")

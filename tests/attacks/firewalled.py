@@ -11,7 +11,9 @@ from pathlib import Path
 
 from foreign_server import foreign_server, settings_of_nodes
 
-from serving import Server, cache, created, load, present, states, until
+from caches import cache, load, present, states
+from sdk_calls import created
+from serving import Server, until
 
 KEYS = 3000
 OTHER = 65534

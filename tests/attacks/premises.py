@@ -11,7 +11,8 @@ from cachewright.services import accounts
 from cachewright.services.tokens import digest
 from cachewright.store import instances, keys, tokens
 from database_fixtures import an_instance
-from serving import Server, spec
+from sdk_calls import spec
+from serving import Server
 
 _DAY_MS = 24 * 3600 * 1000
 

@@ -15,7 +15,8 @@ from valkey.exceptions import AuthenticationError, ResponseError
 
 from cachewright.valkey.acl import hashed
 from database_fixtures import stored_bytes
-from serving import PASSWORD, Server, created, ended, newest_task, show
+from sdk_calls import PASSWORD, created, ended, newest_task, show
+from serving import Server
 
 SECRET = "Account-password-7"
 WRITES = (

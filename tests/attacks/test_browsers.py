@@ -10,7 +10,8 @@ import pytest
 import trustme
 
 from commands import run
-from serving import COMMAND, PASSWORD, Server, newest_task
+from sdk_calls import PASSWORD, newest_task
+from serving import COMMAND, Server
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,13 @@ from huaweicloudsdkdcs.v2 import (
     StartInstanceResizeCheckJobRequestBody,
 )
 
+from caches import cache
 from cachewright.cli.start import serve
 from cachewright.hosts.resources import total_memory
 from cachewright.placement.capacity import MEGABYTE, Size
 from environment_faults import small_disk
-from serving import Server, cache, create, created, ended, newest_task, resize, show, spec
+from sdk_calls import create, created, ended, newest_task, resize, show, spec
+from serving import Server
 
 TERABYTE = {"spec_code": spec(128, shard_gb=8), "capacity": 1024}
 Start = Callable[..., Server]

@@ -13,7 +13,7 @@ from huaweicloudsdkdcs.v2 import DeleteSingleInstanceRequest
 from valkey import Valkey
 from valkey.asyncio.cluster import ValkeyCluster as AsyncValkeyCluster
 
-from serving import PASSWORD, created, show
+from sdk_calls import PASSWORD, created, show
 
 
 @pytest.fixture(scope="module")

@@ -17,22 +17,10 @@ from huaweicloudsdkdcs.v2 import DeleteSingleInstanceRequest, ListStatisticsOfRu
 from valkey import Valkey
 from valkey.exceptions import NoPermissionError, ResponseError, ValkeyClusterException, ValkeyError
 
+from caches import cache, load, operator_of, present, states
 from database_fixtures import stored_bytes
-from serving import (
-    PASSWORD,
-    Server,
-    cache,
-    create,
-    created,
-    ended,
-    load,
-    operator_of,
-    present,
-    resize,
-    show,
-    states,
-    until,
-)
+from sdk_calls import PASSWORD, create, created, ended, resize, show
+from serving import Server, until
 
 KEYS = 3000
 

@@ -17,22 +17,10 @@ import pytest
 from stranger import Stranger, stranger
 from valkey import Valkey
 
+from caches import FAULTS, cache, load, operator_of, present, states
 from receiver import Receiver
-from serving import (
-    FAULTS,
-    Server,
-    cache,
-    created,
-    ended,
-    freeze,
-    load,
-    operator_of,
-    present,
-    resize,
-    states,
-    thaw,
-    until,
-)
+from sdk_calls import created, ended, resize
+from serving import Server, freeze, thaw, until
 
 KEYS = 3000
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from valkey import Valkey
 
-from serving import PASSWORD, Server, cache, created, ended, load, present, resize, show, until
+from caches import cache, load, present
+from sdk_calls import PASSWORD, created, ended, resize, show
+from serving import Server, until
 
 KEYS = 500
 NAMED = f"{{name: {'a' * 40}, operation: export, target_node_id: {'b' * 40}, slots: 0-9}}"

@@ -15,9 +15,11 @@ from foreign_server import foreign_server, settings_of_nodes
 from huaweicloudsdkcore.exceptions.exceptions import SdkException
 from valkey import Valkey
 
+from caches import cache, load, operator_of, present, states
 from cachewright.config import Settings
 from cachewright.valkey.certificates import CA_FILE, NODE_FILE, authority_certificate, new_authority, node_certificate
-from serving import COMMAND, Server, cache, create, created, load, operator_of, present, states, until
+from sdk_calls import create, created
+from serving import COMMAND, Server, until
 from tls_binary import TLS_BINARY, needs_tls_binary
 
 KEYS = 3000

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from huaweicloudsdkcore.utils.http_utils import sanitize_for_serialization
 
-from serving import Server, create_body
+from sdk_calls import create_body
+from serving import Server
 
 CONTROLS = ["a\0b", "a\nb", "a\tb", "a\x1b[31mb", "a\x7fb", "a\x85b", "a\u202eb", "a\u2066b"]
 TAGS: list[Mapping[str, str]] = [

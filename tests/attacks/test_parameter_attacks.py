@@ -11,8 +11,10 @@ from huaweicloudsdkdcs.v2 import DeleteSingleInstanceRequest
 from valkey import Valkey
 from valkey.exceptions import NoPermissionError, ValkeyError
 
+from caches import cache, load, present, serves
 from cachewright.valkey.parameters import BY_NAME, PARAMETERS, RESERVED_CONNECTIONS
-from serving import PASSWORD, Server, cache, created, ended, load, present, serves, show, until
+from sdk_calls import PASSWORD, created, ended, show
+from serving import Server, until
 
 KEYS = 2_000
 CLIENTS = 1000

@@ -16,7 +16,8 @@ from cachewright.clock import now_ms
 from cachewright.services import accounts
 from cachewright.services.tokens import digest
 from cachewright.store import instances, tokens
-from serving import Server, create, ended, newest_task, resize
+from sdk_calls import create, ended, newest_task, resize
+from serving import Server
 
 ENDS_WITHIN_SECONDS = 60.0
 

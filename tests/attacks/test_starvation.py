@@ -20,7 +20,8 @@ import psutil
 import pytest
 from huaweicloudsdkdcs.v2 import ListInstancesRequest
 
-from serving import Server, created, freeze, thaw, until
+from sdk_calls import created
+from serving import Server, freeze, thaw, until
 
 CALLS = 120
 PROMPTLY_SECONDS = 30

@@ -21,9 +21,11 @@ from valkey.cluster import ValkeyCluster
 from workload import Workload, delete, settled
 
 from backup_files import fetched, manifest_of
+from caches import cache, load, present
 from cachewright.valkey.slots import SLOTS
 from receiver import Receiver
-from serving import Server, cache, created, load, present, show, until
+from sdk_calls import created, show
+from serving import Server, until
 from traffic import Loss, Traffic
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(0)]

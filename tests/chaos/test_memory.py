@@ -6,7 +6,8 @@ import psutil
 import pytest
 from huaweicloudsdkdcs.v2 import StartInstanceResizeCheckJobRequest, StartInstanceResizeCheckJobRequestBody
 
-from serving import Server, created, ended, progress, spec
+from sdk_calls import created, ended, progress, spec
+from serving import Server
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(0)]
 

@@ -13,7 +13,9 @@ from huaweicloudsdkdcs.v2 import (
 )
 
 from backup_files import requested
-from serving import create, ended, gone, newest_task, progress, resize, serves, show, spec, until
+from caches import serves
+from sdk_calls import create, ended, gone, newest_task, progress, resize, show, spec
+from serving import until
 
 GET_OVER_SECONDS = 240
 _MOST_SHARDS = 5

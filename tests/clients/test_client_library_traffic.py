@@ -14,8 +14,10 @@ from bench.client_libraries.moments import Change, described
 from bench.client_libraries.process import NODE_LIBRARIES, PYTHON_LIBRARIES, LibraryClient, unavailable
 from huaweicloudsdkdcs.v2 import ChangeInstanceStatusBody, RestartOrFlushInstancesRequest
 
+from caches import cache, load, present
 from cachewright.cli.demo.cloud import progress_of
-from serving import PASSWORD, Server, cache, created, ended, load, newest_task, present, progress, resize, show
+from sdk_calls import PASSWORD, created, ended, newest_task, progress, resize, show
+from serving import Server
 
 KEYS = int(os.environ.get("CLIENT_LIBRARY_KEYS", "20000"))
 FEW, MANY = 3, 5

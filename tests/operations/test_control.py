@@ -14,21 +14,9 @@ from huaweicloudsdkdcs.v2 import (
     StartInstanceResizeCheckJobRequestBody,
 )
 
-from serving import (
-    Server,
-    cache,
-    created,
-    ended,
-    held_in_migration,
-    load,
-    newest_task,
-    present,
-    progress,
-    resize,
-    show,
-    spec,
-    until,
-)
+from caches import cache, load, present
+from sdk_calls import created, ended, held_in_migration, newest_task, progress, resize, show, spec
+from serving import Server, until
 
 KEYS = 120_000
 Call = Callable[..., tuple[int, Any]]

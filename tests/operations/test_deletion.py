@@ -18,20 +18,8 @@ from huaweicloudsdkdcs.v2 import (
     UpdateConfigurationsRequest,
 )
 
-from serving import (
-    ENDED,
-    Server,
-    create,
-    created,
-    freeze,
-    gone,
-    held_in_migration,
-    newest_task,
-    resize,
-    show,
-    thaw,
-    until,
-)
+from sdk_calls import ENDED, create, created, gone, held_in_migration, newest_task, resize, show
+from serving import Server, freeze, thaw, until
 
 Started = Callable[[Server, Any], tuple[str, str]]
 """Creates an instance with a task that would not end soon. Ids of both."""

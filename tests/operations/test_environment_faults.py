@@ -12,23 +12,10 @@ from typing import Any
 
 import pytest
 
+from caches import cache, load, present, serves
 from environment_faults import fill, impatient_of_locks, set_back_an_hour_while, small_disk
-from serving import (
-    Server,
-    cache,
-    created,
-    ended,
-    in_migration,
-    load,
-    newest_task,
-    present,
-    progress,
-    resize,
-    resize_until,
-    serves,
-    show,
-    until,
-)
+from sdk_calls import created, ended, in_migration, newest_task, progress, resize, resize_until, show
+from serving import Server, until
 
 
 @pytest.fixture

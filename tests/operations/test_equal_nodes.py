@@ -10,20 +10,10 @@ from valkey import Valkey
 from valkey.cluster import ValkeyCluster
 from valkey.exceptions import ValkeyClusterException, ValkeyError
 
+from caches import cache, load, operator_of, take_over
 from cachewright.valkey.parameters import BY_NAME
-from serving import (
-    Server,
-    cache,
-    created,
-    ended,
-    held_in_migration,
-    load,
-    newest_task,
-    operator_of,
-    resize,
-    take_over,
-    until,
-)
+from sdk_calls import created, ended, held_in_migration, newest_task, resize
+from serving import Server, until
 
 KEYS = 3000
 FREE: dict[str, Any] = {}

@@ -8,29 +8,10 @@ from typing import Any
 import psutil
 import pytest
 
+from caches import FAULTS, cache, load, operator_of, present, serves, states
 from cachewright.valkey.slots import SLOTS
-from serving import (
-    ENDED,
-    FAULTS,
-    Server,
-    cache,
-    created,
-    ended,
-    freeze,
-    held_in_migration,
-    load,
-    newest_task,
-    operator_of,
-    present,
-    progress,
-    resize,
-    resize_until,
-    serves,
-    show,
-    states,
-    thaw,
-    until,
-)
+from sdk_calls import ENDED, created, ended, held_in_migration, newest_task, progress, resize, resize_until, show
+from serving import Server, freeze, thaw, until
 
 KEYS = 80_000
 

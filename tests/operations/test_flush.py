@@ -5,20 +5,9 @@ from typing import Any
 from huaweicloudsdkdcs.v2 import ChangeInstanceStatusBody, RestartOrFlushInstancesRequest
 from valkey import Valkey
 
-from serving import (
-    PASSWORD,
-    Server,
-    cache,
-    created,
-    ended,
-    load,
-    newest_task,
-    present,
-    progress,
-    resize,
-    show,
-    until,
-)
+from caches import cache, load, present
+from sdk_calls import PASSWORD, created, ended, newest_task, progress, resize, show
+from serving import Server, until
 
 KEYS = 20_000
 

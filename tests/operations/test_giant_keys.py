@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from valkey.crc import key_slot
 
+from caches import cache
 from cachewright.operations.resize.giant_keys import expected_stall_ms
 from cachewright.valkey.key_sizes import LargeValue
-from serving import Server, cache, created, ended, resize, spec
+from sdk_calls import created, ended, resize, spec
+from serving import Server
 
 MEGABYTE = 2**20
 MOVING, STAYING = 8191, 0

@@ -29,24 +29,10 @@ from huaweicloudsdkdcs.v2 import (
 from valkey import Valkey
 from valkey.exceptions import NoPermissionError
 
+from caches import FAULTS, operator_of
 from cachewright.hosts.programs import find_haproxy
-from serving import (
-    FAULTS,
-    PASSWORD,
-    ROOMY,
-    Server,
-    create,
-    created,
-    ended,
-    freeze,
-    gone,
-    newest_task,
-    operator_of,
-    progress,
-    show,
-    thaw,
-    until,
-)
+from sdk_calls import PASSWORD, create, created, ended, gone, newest_task, progress, show
+from serving import ROOMY, Server, freeze, thaw, until
 
 MB = 1024 * 1024
 NO_HAPROXY = "HAPROXY IS NOT TESTED: it is not installed (apt-get install haproxy)"

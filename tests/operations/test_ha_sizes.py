@@ -25,7 +25,9 @@ from test_ha import (
 )
 from valkey import Valkey
 
-from serving import FAULTS, ROOMY, Server, created, ended, newest_task, progress, show, until
+from caches import FAULTS
+from sdk_calls import created, ended, newest_task, progress, show
+from serving import ROOMY, Server, until
 
 SINGLE = "redis.single.xu1.large.1"
 KEYS = 30_000

@@ -9,8 +9,10 @@ import httpx
 import pytest
 from valkey import Valkey
 
+from caches import cache, operator_of
 from granted_handover import freeze_at_grant, newest_job, short_pauses, slow_snapshots, surviving_child
-from serving import Server, cache, created, ended, freeze, operator_of, progress, resize, show, thaw, until
+from sdk_calls import created, ended, progress, resize, show
+from serving import Server, freeze, thaw, until
 
 KEYS = 40
 

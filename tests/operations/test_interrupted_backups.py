@@ -10,20 +10,10 @@ from valkey import Valkey
 from valkey.cluster import ValkeyCluster
 
 from backup_files import contents, fetched, finished, manifest_of, record, requested
+from caches import FAULTS, cache, load, operator_of
 from environment_faults import MEGABYTE, small_disk
-from serving import (
-    FAULTS,
-    Server,
-    cache,
-    created,
-    ended,
-    gone,
-    load,
-    newest_task,
-    operator_of,
-    progress,
-    until,
-)
+from sdk_calls import created, ended, gone, newest_task, progress
+from serving import Server, until
 
 KEYS = 2_000
 SLOW = 10_000

@@ -11,23 +11,10 @@ import pytest
 from huaweicloudsdkdcs.v2 import DeleteSingleInstanceRequest
 from valkey.cluster import ValkeyCluster
 
+from caches import cache, states
 from cachewright.valkey.config import CLUSTER_NODE_TIMEOUT_MS
-from serving import (
-    Server,
-    cache,
-    create,
-    created,
-    ended,
-    freeze,
-    gone,
-    newest_task,
-    progress,
-    resize,
-    show,
-    states,
-    thaw,
-    until,
-)
+from sdk_calls import create, created, ended, gone, newest_task, progress, resize, show
+from serving import Server, freeze, thaw, until
 
 
 def begun(client: Any, instance_id: str, task_id: str) -> dict[str, str | None]:

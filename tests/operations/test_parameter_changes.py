@@ -9,24 +9,10 @@ import psutil
 import pytest
 from test_restart import restart
 
+from caches import cache, load, operator_of, present, serves
 from cachewright.valkey.parameters import BY_NAME, node_settings, read_settings, same
-from serving import (
-    Server,
-    cache,
-    created,
-    ended,
-    freeze,
-    held_in_migration,
-    load,
-    operator_of,
-    present,
-    progress,
-    resize,
-    serves,
-    show,
-    thaw,
-    until,
-)
+from sdk_calls import created, ended, held_in_migration, progress, resize, show
+from serving import Server, freeze, thaw, until
 from traffic import Traffic
 
 KEYS = 5_000

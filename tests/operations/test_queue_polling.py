@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from serving import ROOMY, Server, created, ended, resize
+from sdk_calls import created, ended, resize
+from serving import ROOMY, Server
 
 
 def test_tasks_run_and_are_taken_up_again_after_a_kill(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 from huaweicloudsdkdcs.v2 import ChangeInstanceStatusBody, RestartOrFlushInstancesRequest
 
-from serving import Server, created, ended, newest_task, progress, spec, until
+from sdk_calls import created, ended, newest_task, progress, spec
+from serving import Server, until
 
 CHECKS = 8
 FACTOR = 3

@@ -9,7 +9,9 @@ import psutil
 import pytest
 from huaweicloudsdkdcs.v2 import ListBackgroundTaskRequest, ListGroupReplicationInfoRequest
 
-from serving import Server, cache, created, ended, load, newest_task, present, serves, show, spec, until
+from caches import cache, load, present, serves
+from sdk_calls import created, ended, newest_task, show, spec
+from serving import Server, until
 
 KEYS = 5000
 COPIES = 2

@@ -13,23 +13,10 @@ import pytest
 
 from busy_nodes import control as operator
 from busy_nodes import folder_id
+from caches import cache, load, present
 from cachewright.model.tasks import Step, SubStep
-from serving import (
-    Server,
-    cache,
-    created,
-    ended,
-    freeze,
-    held_in_migration,
-    load,
-    newest_task,
-    present,
-    progress,
-    resize,
-    show,
-    thaw,
-    until,
-)
+from sdk_calls import created, ended, held_in_migration, newest_task, progress, resize, show
+from serving import Server, freeze, thaw, until
 
 KEYS = 60_000
 SECONDS = 3.0

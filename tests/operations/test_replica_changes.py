@@ -10,21 +10,9 @@ from huaweicloudsdkdcs.v2 import (
     UpdateInstanceRequest,
 )
 
-from serving import (
-    Server,
-    cache,
-    created,
-    ended,
-    load,
-    newest_task,
-    present,
-    progress,
-    serves,
-    show,
-    spec,
-    until,
-    window,
-)
+from caches import cache, load, present, serves
+from sdk_calls import created, ended, newest_task, progress, show, spec, window
+from serving import Server, until
 from traffic import Traffic
 
 KEYS = 60_000

@@ -6,24 +6,10 @@ import psutil
 import pytest
 from valkey.cluster import ValkeyCluster
 
+from caches import cache, load, operator_of, present, serves, take_over
 from cachewright.valkey.slots import SLOTS
-from serving import (
-    Server,
-    cache,
-    created,
-    ended,
-    freeze,
-    load,
-    operator_of,
-    present,
-    progress,
-    resize_until,
-    serves,
-    show,
-    take_over,
-    thaw,
-    until,
-)
+from sdk_calls import created, ended, progress, resize_until, show
+from serving import Server, freeze, thaw, until
 
 KEYS = 100_000
 

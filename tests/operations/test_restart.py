@@ -6,21 +6,9 @@ import pytest
 from huaweicloudsdkcore.exceptions.exceptions import SdkException
 from huaweicloudsdkdcs.v2 import ChangeInstanceStatusBody, RestartOrFlushInstancesRequest
 
-from serving import (
-    Server,
-    cache,
-    created,
-    ended,
-    load,
-    newest_task,
-    present,
-    progress,
-    resize,
-    serves,
-    show,
-    states,
-    until,
-)
+from caches import cache, load, present, serves, states
+from sdk_calls import created, ended, newest_task, progress, resize, show
+from serving import Server, until
 from traffic import Traffic
 
 KEYS = 20_000

@@ -17,24 +17,9 @@ from huaweicloudsdkdcs.v2 import (
 from valkey import Valkey
 from valkey.cluster import ValkeyCluster
 
-from serving import (
-    ENDED,
-    FAULTS,
-    PASSWORD,
-    Server,
-    backed_up,
-    cache,
-    create_body,
-    created,
-    ended,
-    gone,
-    newest_task,
-    progress,
-    resize,
-    serves,
-    show,
-    until,
-)
+from caches import FAULTS, cache, serves
+from sdk_calls import ENDED, PASSWORD, backed_up, create_body, created, ended, gone, newest_task, progress, resize, show
+from serving import Server, until
 
 SINGLE = {"spec_code": "redis.single.xu1.large.1", "capacity": 1}
 HA = {"spec_code": "redis.ha.xu1.large.r2.1", "capacity": 1}

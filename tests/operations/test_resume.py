@@ -7,7 +7,9 @@ import pytest
 from valkey.cluster import ValkeyCluster
 from valkey.exceptions import ValkeyError
 
-from serving import PASSWORD, Server, cache, created, ended, load, present, progress, resize, serves, show, until
+from caches import cache, load, present, serves
+from sdk_calls import PASSWORD, created, ended, progress, resize, show
+from serving import Server, until
 
 
 class Writer(threading.Thread):

@@ -9,21 +9,10 @@ from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
 from huaweicloudsdkdcs.v2 import DeleteSingleInstanceRequest
 from valkey.cluster import ValkeyCluster
 
+from caches import cache, operator_of
 from cachewright.valkey.slots import SLOTS
-from serving import (
-    Server,
-    cache,
-    created,
-    ended,
-    freeze,
-    newest_task,
-    operator_of,
-    progress,
-    resize,
-    show,
-    thaw,
-    until,
-)
+from sdk_calls import created, ended, newest_task, progress, resize, show
+from serving import Server, freeze, thaw, until
 
 KEYS = 20_000
 

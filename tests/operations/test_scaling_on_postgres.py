@@ -14,8 +14,10 @@ import psutil
 import pytest
 from huaweicloudsdkdcs.v2 import ListInstancesRequest
 
+from caches import cache, load, present
 from postgres_server import PostgresServer
-from serving import Server, cache, created, ended, load, newest_task, present, progress, resize, show, until
+from sdk_calls import created, ended, newest_task, progress, resize, show
+from serving import Server, until
 from traffic import Traffic
 
 VARIABLE = "CACHEWRIGHT_DATABASE_URL"

@@ -5,7 +5,8 @@ from typing import Any
 
 from test_single import connected, created_single
 
-from serving import Server, ended, progress, until
+from sdk_calls import ended, progress
+from serving import Server, until
 
 KEYS = 3_000
 BINARY = b"\xff\xfe\x00"

@@ -19,7 +19,9 @@ from huaweicloudsdkdcs.v2 import (
 from valkey import Valkey
 from valkey.exceptions import NoPermissionError, ValkeyError
 
-from serving import PASSWORD, Server, create, created, ended, gone, newest_task, operator_of, progress, show, until
+from caches import operator_of
+from sdk_calls import PASSWORD, create, created, ended, gone, newest_task, progress, show
+from serving import Server, until
 
 MB = 1024 * 1024
 

@@ -6,24 +6,11 @@ from typing import Any
 import pytest
 from huaweicloudsdkdcs.v2 import DeleteSingleInstanceRequest
 
+from caches import cache, load, operator_of, present
 from cachewright.valkey.client import CONTROL_PLANE
 from cachewright.valkey.migration.jobs import Job, jobs_in
-from serving import (
-    Server,
-    cache,
-    created,
-    ended,
-    load,
-    newest_task,
-    operator_of,
-    present,
-    progress,
-    resize,
-    resize_until,
-    show,
-    spec,
-    until,
-)
+from sdk_calls import created, ended, newest_task, progress, resize, resize_until, show, spec
+from serving import Server, until
 from traffic import Traffic
 
 KEYS = 250_000

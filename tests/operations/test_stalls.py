@@ -9,23 +9,10 @@ import psutil
 import pytest
 from valkey import Valkey
 
+from caches import cache, load, operator_of, present, states
 from cachewright.valkey.migration.jobs import jobs_in
-from serving import (
-    Server,
-    cache,
-    created,
-    ended,
-    freeze,
-    load,
-    operator_of,
-    present,
-    progress,
-    resize_until,
-    show,
-    states,
-    thaw,
-    until,
-)
+from sdk_calls import created, ended, progress, resize_until, show
+from serving import Server, freeze, thaw, until
 
 KEYS = 150_000
 

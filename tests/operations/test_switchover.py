@@ -22,7 +22,9 @@ from huaweicloudsdkdcs.v2 import (
     UpdateSlavePriorityRequest,
 )
 
-from serving import Server, cache, created, ended, newest_task, operator_of, progress, serves, show, until
+from caches import cache, operator_of, serves
+from sdk_calls import created, ended, newest_task, progress, show
+from serving import Server, until
 from traffic import Traffic
 
 SHARDS = 2

@@ -18,6 +18,7 @@ from valkey import Valkey
 from valkey.cluster import ValkeyCluster
 from valkey.exceptions import NoPermissionError
 
+from caches import cache, states
 from cachewright.config import Settings
 from cachewright.hosts.local import LocalHost
 from cachewright.hosts.ports import free_ports
@@ -25,7 +26,8 @@ from cachewright.model.instances import Node
 from cachewright.store.rows import from_row
 from cachewright.valkey.roles import ROLES
 from cachewright.valkey.slots import SlotRange
-from serving import PASSWORD, Server, cache, ended, newest_task, progress, show, states, until
+from sdk_calls import PASSWORD, ended, newest_task, progress, show
+from serving import Server, until
 
 RELEASES = Path(__file__).parent.parent / "releases"
 OWNED = (SlotRange(0, 5461), SlotRange(8192, 16383), SlotRange(5462, 8191))

@@ -29,18 +29,9 @@ from test_restart import restart
 from valkey import Valkey
 from valkey.exceptions import AuthenticationError, NoPermissionError, ValkeyError
 
-from serving import (
-    PASSWORD,
-    Server,
-    created,
-    ended,
-    freeze,
-    newest_task,
-    operator_of,
-    resize,
-    thaw,
-    until,
-)
+from caches import operator_of
+from sdk_calls import PASSWORD, created, ended, newest_task, resize
+from serving import Server, freeze, thaw, until
 
 NEW, THIRD = "New-password-2", "Third-password-3"
 

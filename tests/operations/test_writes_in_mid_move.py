@@ -8,8 +8,10 @@ from valkey import Valkey
 from valkey.exceptions import ConnectionError as NodeUnreachable
 from valkey.exceptions import ResponseError
 
+from caches import cache, load, operator_of
 from granted_handover import newest_job, slow_snapshots
-from serving import PASSWORD, Server, cache, created, ended, load, operator_of, resize, show, until
+from sdk_calls import PASSWORD, created, ended, resize, show
+from serving import Server, until
 
 WRITERS = 4
 PIPELINE = 100

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from receiver import Receiver
-from serving import Server, created, ended, newest_task, until
+from sdk_calls import created, ended, newest_task
+from serving import Server, until
 
 WHOLE_STORY = ["waiting", "executing", "succeeded"]
 

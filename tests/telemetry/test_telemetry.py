@@ -13,8 +13,10 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
 
+from caches import cache, load
 from receiver import Receiver
-from serving import COMMAND, Server, cache, created, ended, load, newest_task, progress, resize, until
+from sdk_calls import created, ended, newest_task, progress, resize
+from serving import COMMAND, Server, until
 
 KEYS = 20_000
 MONITORING = Path(__file__).parents[2] / "docs" / "monitoring"

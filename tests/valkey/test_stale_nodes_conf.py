@@ -11,12 +11,12 @@ from bench.nodes import BareCluster, Job, client_of, until
 from valkey.crc import key_slot
 from valkey.exceptions import ValkeyError
 
+from caches import take_over
 from cachewright.config import Settings
 from cachewright.hosts.local import LocalHost
 from cachewright.model.instances import Node
 from cachewright.valkey.config import cluster_settings
 from cachewright.valkey.slots import SlotRange
-from serving import take_over
 from standalone_node import node_at
 
 KEYS = 100

@@ -19,6 +19,7 @@ import pytest
 import sqlalchemy as sa
 from valkey.cluster import ValkeyCluster
 
+from caches import cache, load, present, states
 from cachewright.config import Settings
 from cachewright.heartbeats import LoopHeartbeats
 from cachewright.hosts.local import LocalHost
@@ -47,22 +48,8 @@ from cachewright.valkey.config import LISTENER, cluster_settings, nodes_conf, va
 from cachewright.valkey.migration.source_state import MigrationState
 from cachewright.valkey.slots import SlotRange
 from database_fixtures import an_instance, new_database
-from serving import (
-    COMMAND,
-    PASSWORD,
-    Server,
-    cache,
-    created,
-    ended,
-    load,
-    newest_task,
-    present,
-    progress,
-    resize,
-    show,
-    states,
-    until,
-)  # fmt: skip
+from sdk_calls import PASSWORD, created, ended, newest_task, progress, resize, show
+from serving import COMMAND, Server, until
 from standalone_node import node_at
 from tls_binary import TLS_BINARY, needs_tls_binary
 from traffic import Traffic

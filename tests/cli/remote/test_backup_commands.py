@@ -7,7 +7,8 @@ from typing import Any
 from test_remote_commands import Run, run, told
 from valkey import Valkey
 
-from serving import PASSWORD, Server, created, show
+from sdk_calls import PASSWORD, created, show
+from serving import Server
 
 __all__ = ["run", "told"]
 

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 from valkey import Valkey
 
+from caches import cache, load, present
 from cachewright.cli.remote.following import newest_task
 from cachewright.client.account import read
 from cachewright.client.http import ApiClient
 from cachewright.hosts.programs import find_haproxy
-from serving import PASSWORD, Server, backed_up, cache, created, ended, load, present, resize, show, spec, window
+from sdk_calls import PASSWORD, backed_up, created, ended, resize, show, spec, window
+from serving import Server
 
 CACHEWRIGHT = (sys.executable, "-m", "cachewright")
 KEYS = 20_000

@@ -16,7 +16,9 @@ from typing import Any
 import pyte
 import pytest
 
-from serving import Server, cache, created, ended, load, newest_task, progress, resize
+from caches import cache, load
+from sdk_calls import created, ended, newest_task, progress, resize
+from serving import Server
 
 COLUMNS, LINES = 80, 30
 PATIENCE_SECONDS = 60
