@@ -1,8 +1,7 @@
 """Runs plans durably, on DBOS.
 
-One workflow runs all kinds of tasks: it makes the plan, performs steps in order and the lanes of a step concurrently,
-and records the end. Each sub-step is one DBOS step, so finished sub-steps are not repeated after a crash. The queue is
-partitioned by instance and runs one workflow per partition, so two tasks never change one instance at the same time.
+One workflow runs all kinds of tasks (`run.py`). The queue is partitioned by instance and runs one workflow per
+partition, so two tasks never change one instance at the same time.
 
 DBOS keeps its functions in a process-wide registry, so there is one engine in a process, and the workflow finds it
 in `_engine`.
@@ -10,31 +9,22 @@ in `_engine`.
 
 import asyncio
 import logging
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
-import msgspec
-import sqlalchemy as sa
-from dbos import DBOS, DBOSConfig, StepReservation
-from dbos import error as dbos_error
+from dbos import DBOS, DBOSConfig
 
 from cachewright.concurrency import end_tasks
 from cachewright.errors import DatabaseUnavailable
 from cachewright.logs import about
-from cachewright.model.tasks import ENDED, Control, Step, SubStep, Task
+from cachewright.model.tasks import ENDED, Task
 from cachewright.store import tasks as stored
 from cachewright.store.database import Database
-from cachewright.tasks import calibration, learning
-from cachewright.tasks.attempt import run_attempt, step_options
-from cachewright.tasks.concurrency_limiter import ConcurrencyLimiter
 from cachewright.tasks.feed import TaskFeed
-from cachewright.tasks.interruption import Interruption
-from cachewright.tasks.operation import PLAN, RECOVER, ActionFailed, Operation, StepContext, cancellation
+from cachewright.tasks.operation import Operation
 from cachewright.tasks.queue import WakeableQueue
 from cachewright.tasks.recorder import TaskRecorder
-from cachewright.tasks.waiter import Waiter
+from cachewright.tasks.run import TaskRun
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +59,7 @@ class Engine:
         self.database = database
         self.feed = feed
         self.operations = operations
-        self._recorders: dict[str, TaskRecorder] = {}
+        self._running: set[str] = set()
         self._orphaned: set[str] = set()
         self._queues = queues
         self._queue = WakeableQueue(QUEUE, polling=queue_polling)
@@ -97,7 +87,7 @@ class Engine:
         """Enqueue unfinished tasks that have no workflow: it was never enqueued, or ended because the database was
         unavailable. Called every few seconds."""
         with self.database.read() as connection:
-            unfinished = [task for task in stored.active(connection) if task.id not in self._recorders]
+            unfinished = [task for task in stored.active(connection) if task.id not in self._running]
         if not unfinished:
             self._orphaned = set()
             return
@@ -170,157 +160,17 @@ class Engine:
             await self._run(recorder)
 
     async def _run(self, recorder: TaskRecorder) -> None:
-        task_id = recorder.task.id
-        self._recorders[task_id] = recorder
+        task = recorder.task
+        self._running.add(task.id)
         keeper = asyncio.create_task(recorder.keep())
         try:
-            failure = await self._perform_plan(recorder)
-            recovered = failure is None or await self._recovered(recorder)
-            await DBOS.run_step_async({"name": "end"}, self._end, task_id, failure, recovered)
+            await TaskRun(self.database, self.operations[task.kind], recorder).perform()
         finally:
             await end_tasks(keeper)  # the run gets the same error
-            del self._recorders[task_id]
-
-    async def _perform_plan(self, recorder: TaskRecorder) -> tuple[str, str] | None:
-        """Perform the plan. Error code and message of a failure, else None."""
-        try:
-            policy = self.operations[recorder.task.kind].policies[PLAN]
-            options = step_options(PLAN, policy, Interruption(recorder))
-            await DBOS.run_step_async(options, self._plan, recorder.task.id)
-            for step in recorder.task.steps:
-                await self._perform_step(recorder, step)
-        except (ActionFailed, dbos_error.DBOSMaxStepRetriesExceeded) as error:
-            failure = cancellation(recorder.control) if recorder.control.for_deletion else _root(error)
-            log.warning("task %s of instance %s: %s", recorder.task.id, recorder.task.instance_id, failure.message)
-            return failure.code, failure.message
-        return None
-
-    async def _plan(self, task_id: str) -> None:
-        recorder = self._recorders[task_id]
-        if recorder.task.status == "WAITING":
-            operation = self.operations[recorder.task.kind]
-            waiter = Waiter(f"task {task_id}", recorder.show_before_plan, Interruption(recorder))
-            steps = await run_attempt(operation.policies[PLAN], waiter, lambda: operation.plan(recorder.task))
-            speeds = await asyncio.to_thread(self._speeds, recorder.task, steps)
-            await recorder.start(learning.with_speeds(steps, speeds))
-
-    def _speeds(self, task: Task, steps: Sequence[Step]) -> Mapping[str, learning.Speed]:
-        with self.database.read() as connection:
-            return learning.load(connection, steps, task.instance_id)
-
-    async def _perform_step(self, recorder: TaskRecorder, step: Step) -> None:
-        """Perform a step. The positions of all sub-steps in DBOS's log are reserved first, so that lanes are
-        independent."""
-        lanes: dict[str, list[tuple[SubStep, StepReservation]]] = defaultdict(list)
-        for sub_step in step.sub_steps:
-            lanes[sub_step.work.lane].append((sub_step, DBOS.reserve_step()))
-        failures: list[Exception] = []
-        limiter = ConcurrencyLimiter(recorder)
-        await asyncio.gather(*(self._perform_lane(recorder, limiter, lane, failures) for lane in lanes.values()))
-        # An interrupted run takes precedence over a failed sub-step, which fails again when the run is resumed.
-        for failure in sorted(failures, key=lambda failure: isinstance(failure, ActionFailed)):
-            raise failure
-
-    async def _perform_lane(
-        self,
-        recorder: TaskRecorder,
-        limiter: ConcurrencyLimiter,
-        lane: list[tuple[SubStep, StepReservation]],
-        failures: list[Exception],
-    ) -> None:
-        """Perform a lane. Stops before the next sub-step after any lane has failed; running sub-steps complete."""
-        operation = self.operations[recorder.task.kind]
-        for sub_step, reservation in lane:
-            policy = operation.policies[sub_step.action]
-            show = partial(recorder.show_wait, sub_step.id)
-            options = step_options(f"{sub_step.action}:{sub_step.id}", policy, Interruption(recorder), show)
-            try:
-                if recorder.sub_step(sub_step.id).status == "FINISH":
-                    # A resumed run replays it also if the task is cancelled now: DBOS compares the steps of both runs.
-                    await reservation.run_async(options, self._perform, recorder.task.id, sub_step.id)
-                    continue
-                async with limiter.turn(sub_step.id):
-                    if failures:
-                        return
-                    await reservation.run_async(options, self._perform, recorder.task.id, sub_step.id)
-            except (ActionFailed, dbos_error.DBOSMaxStepRetriesExceeded) as error:
-                failure = _root(error)
-                if recorder.control.is_cancelled and error is failure and not failure.final:
-                    failure = cancellation(recorder.control)  # during the pause before its next attempt
-                if recorder.sub_step(sub_step.id).status == "EXECUTING":
-                    await recorder.fail(sub_step.id, failure.code, failure.message)
-                failures.append(failure)
-            except Exception as error:
-                failures.append(error)
-
-    async def _perform(self, task_id: str, sub_step_id: str) -> None:
-        recorder = self._recorders[task_id]
-        sub_step = recorder.sub_step(sub_step_id)
-        if sub_step.status == "FINISH":
-            return
-        await recorder.begin(sub_step_id)
-        operation = self.operations[recorder.task.kind]
-        context = StepContext(recorder, sub_step_id, operation.policies[sub_step.action])
-        show = partial(recorder.show_wait, sub_step_id)
-        waiter = Waiter(f"task {task_id}: {sub_step.name}", show, Interruption(recorder, sub_step_id))
-        try:
-            await run_attempt(context.policy, waiter, lambda: operation.perform(sub_step.action, context))
-        except ActionFailed as failure:
-            log.warning("task %s: %s: %s", task_id, sub_step.name, failure.message)
-            raise
-        await recorder.finish(sub_step_id)
-
-    async def _recovered(self, recorder: TaskRecorder) -> bool:
-        """Leave the instance usable after a failure. False if that failed. Before a deletion there is no recovery,
-        and one that runs is cut short."""
-        policy = self.operations[recorder.task.kind].policies[RECOVER]
-        try:
-            options = step_options(RECOVER, policy, Interruption(recorder, recovering=True))
-            await DBOS.run_step_async(options, self._recover, recorder.task.id)
-        except (ActionFailed, dbos_error.DBOSMaxStepRetriesExceeded):
-            return False
-        return True
-
-    async def _recover(self, task_id: str) -> None:
-        recorder = self._recorders[task_id]
-        operation = self.operations[recorder.task.kind]
-        if not recorder.control.for_deletion:
-            waiter = Waiter(f"task {task_id}", lambda *_: None, Interruption(recorder, recovering=True))
-            await run_attempt(operation.policies[RECOVER], waiter, lambda: operation.recover(recorder.task))
-
-    async def _end(self, task_id: str, failure: tuple[str, str] | None, recovered: bool) -> None:
-        recorder = self._recorders[task_id]
-        code, message = failure or (None, "")
-
-        def conclude(connection: sa.Connection, task: Task) -> None:
-            operation = self.operations[task.kind]
-            if task.status == "SUCCESS" and not recorder.was_resumed:
-                self._learn(connection, operation, task, recorder.control)
-            operation.conclude(connection, task, recovered)
-
-        await recorder.end(error_code=code, message=message, also=conclude)
-
-    def _learn(self, connection: sa.Connection, operation: Operation, task: Task, control: Control) -> None:
-        """Learn from a task. An error must not keep the task from ending."""
-        try:
-            if operation.is_typical(task, control):
-                learning.learn(connection, task)
-                calibration.learn(connection, task)
-                operation.learn(connection, task)
-        except (ArithmeticError, LookupError, ValueError, msgspec.MsgspecError):
-            log.exception("task %s teaches nothing", task.id)
+            self._running.remove(task.id)
 
 
 @DBOS.workflow(name="run_task", max_recovery_attempts=_RECOVERIES)
 async def run_task(task_id: str) -> None:
     assert _engine is not None  # noqa: S101  # the engine registers itself before it starts DBOS
     await _engine.run(task_id)
-
-
-def _root(error: ActionFailed | dbos_error.DBOSMaxStepRetriesExceeded) -> ActionFailed:
-    if isinstance(error, ActionFailed):
-        return error
-    last = error.errors[-1]
-    if not isinstance(last, ActionFailed):
-        raise last
-    return last
