@@ -4,11 +4,14 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
-from signing import administer, sign_in
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
+from console.signing import administer, sign_in
+from console.steps import SLOW
+from sdk_calls import created
 from serving import Server
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -23,7 +26,7 @@ _EXPECTED = "Failed to load resource"
 """What the browser says of a request that is refused, which tests ask for."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """For no longer than its tests: while it is there, no other test could run an event loop."""
     found = next((path for name in _NAMES if (path := shutil.which(name))), None)
@@ -36,7 +39,7 @@ def browser() -> Iterator[Browser]:
         launched.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     started = Server(tmp_path_factory.mktemp("console") / "data")
     try:
@@ -92,3 +95,17 @@ def picture(request: pytest.FixtureRequest) -> Callable[[Page, str], None]:
             page.screenshot(path=Path(folder) / f"{name}.png")
 
     return take
+
+
+@pytest.fixture(scope="package")
+def cluster(server: Server) -> tuple[Any, str]:
+    """A client and the id of an instance of two shards."""
+    client = server.client()
+    return client, created(client, 2, name="orders")
+
+
+@pytest.fixture(autouse=True)
+def _patience() -> Iterator[None]:
+    expect.set_options(timeout=SLOW)
+    yield
+    expect.set_options(timeout=5000)

@@ -1,0 +1,210 @@
+"""The page of an instance: its nodes, parameters, accounts, backups and migrations."""
+
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page, expect
+
+from caches import cache, serves
+from console.steps import Picture, accessible, open_instance
+from outside_server import PASSWORD as SOURCE_PASSWORD
+from outside_server import outside_server
+from sdk_calls import backed_up, created, newest_task
+from serving import Server, until
+
+
+def test_hosts_are_shown_with_the_nodes_of_the_project(page: Page, cluster: tuple[Any, str]) -> None:
+    page.get_by_role("link", name="Hosts").click()
+    expect(page.get_by_role("table", name="Hosts").get_by_role("rowheader")).to_have_text("local")
+    expect(page.get_by_role("table", name="Nodes").get_by_role("link", name=cluster[1]).first).to_be_visible()
+    accessible(page)
+
+
+def test_data_of_a_server_outside_is_migrated(page: Page, server: Server, tmp_path: Path) -> None:
+    client = server.client()
+    instance_id = created(client, 1, name="receiving")
+    open_instance(page, instance_id)
+    with outside_server(tmp_path) as source:
+        source.client().set("key", "value")
+        page.get_by_role("button", name="Migrate from a server").click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("Source").fill(source.address)
+        dialog.get_by_label("Password").fill(SOURCE_PASSWORD)
+        accessible(page)
+        dialog.get_by_role("button", name="Start").click()
+        row = page.get_by_role("region", name="Migrations").get_by_role("row", name=source.address)
+        expect(row).to_contain_text("ready for the cut-over")
+        accessible(page)
+        page.get_by_role("button", name="Cut-over of migration").click()
+        dialog.get_by_role("button", name="Cut over").click()
+        expect(row).to_contain_text("SUCCESS")
+    assert cache(client, instance_id).get("key") == b"value"
+
+
+def test_accounts_and_backups_are_made_changed_and_deleted(page: Page, server: Server) -> None:
+    client = server.client()
+    instance_id = created(client, 1, name="guarded")
+    open_instance(page, instance_id)
+    table = page.get_by_role("region", name="Accounts")
+    expect(table.get_by_role("row")).to_have_count(2)
+    page.get_by_role("button", name="Create account").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Account").fill("reports")
+    dialog.get_by_label("Password").fill("weakweakweak")
+    accessible(page)
+    dialog.get_by_role("button", name="Create").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("DCS.4019")
+    dialog.get_by_label("Password").fill("Reports-password-1")
+    dialog.get_by_role("button", name="Create").click()
+    row = table.get_by_role("row", name="reports")
+    expect(row).to_contain_text("Read only")
+    expect(row).to_contain_text("AVAILABLE")
+    accessible(page)
+    page.get_by_role("button", name="Role of reports").click()
+    dialog.get_by_label("Role").select_option("write")
+    dialog.get_by_role("button", name="Change").click()
+    expect(row).to_contain_text("Read and write")
+    page.get_by_role("button", name="Password of default").click()
+    dialog.get_by_label("No password").check()
+    dialog.get_by_role("button", name="Change").click()
+    expect(dialog).to_have_count(0)
+    page.get_by_role("button", name="Disable commands").click()
+    dialog.get_by_label("keys").check()
+    dialog.get_by_role("button", name="Change").click()
+    expect(page.get_by_text("Disabled commands: keys")).to_be_visible()
+    page.get_by_role("button", name="Deletion of reports").click()
+    dialog.get_by_role("button", name="Delete").click()
+    expect(row).to_have_count(0)
+    backups_are_made_and_deleted(page)
+
+
+def backups_are_made_and_deleted(page: Page) -> None:
+    """On the page of an instance."""
+    dialog = page.get_by_role("dialog")
+    page.get_by_role("button", name="Change schedule").click()
+    dialog.get_by_label("Back up by a schedule").check()
+    accessible(page)
+    dialog.get_by_role("button", name="Change").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("DCS.4075")
+    dialog.get_by_label("Monday").check()
+    dialog.get_by_role("button", name="Change").click()
+    expect(page.get_by_text("Schedule: Monday at 02:00 UTC; kept for 7 days")).to_be_visible()
+    page.get_by_role("button", name="Back up").click()
+    dialog.get_by_label("Remark").fill("before the sale")
+    dialog.get_by_role("button", name="Back up").click()
+    kept = page.get_by_role("region", name="Backups").get_by_role("row", name="before the sale")
+    expect(kept).to_contain_text("succeed")
+    accessible(page)
+    kept.get_by_role("button", name="Files").click()
+    dialog.get_by_role("button", name="Create links").click()
+    expect(dialog.get_by_role("link")).to_have_count(1)
+    dialog.get_by_role("button", name="Close").click()
+    kept.get_by_role("button", name="Deletion").click()
+    dialog.get_by_role("button", name="Delete").click()
+    expect(kept).to_have_count(0)
+
+
+def test_the_page_goes_on_when_the_server_was_away(page: Page, server: Server, cluster: tuple[Any, str]) -> None:
+    _, instance_id = cluster
+    open_instance(page, instance_id)
+    server.stop()
+    expect(page.get_by_role("alert").first).to_contain_text("retrying")
+    server.start()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    assert server.call("PUT", f"instances/{instance_id}", {"name": "renamed"})[0] == 204
+    expect(page.get_by_role("heading", level=1)).to_contain_text("renamed")
+    assert server.call("PUT", f"instances/{instance_id}", {"name": "orders"})[0] == 204
+
+
+def test_a_dead_node_shows(page: Page, server: Server, cluster: tuple[Any, str]) -> None:
+    _, instance_id = cluster
+    open_instance(page, instance_id)
+    inactive = page.locator(".shards .status.bad")
+    expect(inactive).to_have_count(0)
+    _, shown = server.call("GET", f"instances/{instance_id}/logical-nodes")
+    own = {found["node_id"] for found in shown["nodes"]}
+    node = next(process for process in server.nodes() if any(name in " ".join(process.cmdline()) for name in own))
+    node.suspend()
+    try:
+        expect(inactive).to_have_count(1)
+    finally:
+        node.resume()
+    expect(inactive).to_have_count(0)
+
+
+def test_parameters_are_shown_and_changed(
+    page: Page, server: Server, cluster: tuple[Any, str], picture: Picture
+) -> None:
+    client, instance_id = cluster
+    open_instance(page, instance_id)
+    table = page.get_by_role("region", name="Parameters")
+    row = table.get_by_role("row").filter(has=page.get_by_role("rowheader", name="maxmemory-policy"))
+    expect(row.get_by_role("cell").first).to_have_text("noeviction")
+    page.get_by_role("button", name="Change parameters").click()
+    dialog = page.get_by_role("dialog")
+    accessible(page)
+    expect(dialog.get_by_label("appendonly")).to_have_count(0)
+    dialog.get_by_role("button", name="Change").click()
+    expect(dialog.get_by_role("alert")).to_have_text("No value was changed.")
+    dialog.get_by_label("timeout", exact=False).first.fill("300")
+    dialog.get_by_label("maxmemory-policy").select_option("allkeys-lru")
+    dialog.get_by_label("notify-keyspace-events").fill("KEA")
+    picture(page, "console-parameters")
+    dialog.get_by_role("button", name="Change").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(row.get_by_role("cell").first).to_have_text("allkeys-lru")
+    expect(page.locator(".tasks")).to_contain_text("UpdateInstanceConfig")
+    assert newest_task(client, instance_id).name == "UpdateInstanceConfig"
+    status, answer = server.call("GET", f"instances/{instance_id}/configs")
+    assert status == 200
+    now = {one["param_name"]: one["param_value"] for one in answer["redis_config"]}
+    assert (now["timeout"], now["maxmemory-policy"], now["notify-keyspace-events"]) == ("300", "allkeys-lru", "KEA")
+    accessible(page)
+    page.get_by_role("button", name="Save as template").click()
+    dialog.get_by_label("Name of the template").fill("saved-here")
+    accessible(page)
+    dialog.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.get_by_role("button", name="Change parameters").click()
+    expect(dialog.get_by_label("notify-keyspace-events")).to_have_value("KEA")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Change parameters").scroll_into_view_if_needed()
+    picture(page, "console-parameter-table")
+    page.get_by_role("link", name="Instances").click()
+    page.get_by_role("button", name="Create").click()
+    expect(dialog.get_by_label("Parameters").locator("option")).to_have_text(["Defaults", "saved-here"])
+    page.keyboard.press("Escape")
+
+
+def test_a_replica_is_promoted_and_everything_is_flushed_and_restored(page: Page, server: Server) -> None:
+    client = server.client()
+    instance_id = created(client, 1, copies=2, name="pair")
+    cache(client, instance_id).set("a", "1")
+    open_instance(page, instance_id)
+    rows = page.get_by_role("region", name="Shards and their nodes").get_by_role("row")
+    replica = rows.filter(has_text="replica")
+    address = replica.get_by_role("cell").nth(6).inner_text()
+    replica.get_by_role("button", name="Change").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("no acknowledged write is lost")
+    accessible(page)
+    dialog.get_by_role("button", name="Change").click()
+    expect(page.get_by_role("row", name="masterStandbySwapJob")).to_contain_text("SUCCESS")
+    expect(rows.filter(has_text=address)).to_contain_text("primary")
+    backed_up(client, instance_id)
+    page.get_by_role("button", name="Flush").click()
+    page.get_by_label("Name of the instance").fill("pair")
+    dialog.get_by_role("button", name="Flush").click()
+    expect(page.get_by_role("row", name="FlushInstance")).to_contain_text("SUCCESS")
+    assert cache(client, instance_id).get("a") is None
+    expect(page.get_by_role("heading", level=1)).to_contain_text("pair RUNNING")
+    page.get_by_role("button", name="Restore").click()
+    expect(dialog).to_contain_text("a failure changes nothing")
+    accessible(page)
+    dialog.get_by_label("Back up the present data first").uncheck()
+    page.get_by_label("Name of the instance").fill("pair")
+    dialog.get_by_role("button", name="Restore").click()
+    expect(page.get_by_role("row", name="RESTORE")).to_contain_text("SUCCESS")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("pair RUNNING")
+    until(lambda: serves(client, instance_id), "the instance does not serve")
+    assert cache(client, instance_id).get("a") == b"1"
