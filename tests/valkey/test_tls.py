@@ -1,25 +1,15 @@
-"""TLS between the nodes of an instance: certificates, configuration, and clusters of a server that has TLS."""
+"""TLS in the record, in the files of nodes, and in the renewal of certificates."""
 
 import asyncio
-import io
-import socket
-import ssl
 import stat
-import tempfile
-import threading
-import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-import httpx
 import msgspec
 import pytest
 import sqlalchemy as sa
-from valkey.cluster import ValkeyCluster
 
-from caches import cache, load, present, states
 from cachewright.config import Settings
 from cachewright.heartbeats import LoopHeartbeats
 from cachewright.hosts.local import LocalHost
@@ -35,26 +25,20 @@ from cachewright.valkey.access import Access
 from cachewright.valkey.certificates import (
     CA_FILE,
     NODE_FILE,
-    authority_certificate,
     expires_at,
     is_usable,
     new_authority,
     node_certificate,
     server_certificate,
     trusted,
-    voucher,
 )
 from cachewright.valkey.config import LISTENER, cluster_settings, nodes_conf, valkey_conf
 from cachewright.valkey.migration.source_state import MigrationState
 from cachewright.valkey.slots import SlotRange
 from database_fixtures import an_instance, new_database
-from sdk_calls import PASSWORD, created, ended, newest_task, progress, resize, show
-from serving import COMMAND, Server, until
 from standalone_node import node_at
 from tls_binary import TLS_BINARY, needs_tls_binary
-from traffic import Traffic
 
-KEYS = 20_000
 AUTHORITY = new_authority("i")
 PLAIN = msgspec.structs.replace(node_at(7000), access="socket", bus_port=7001)
 SECURED = msgspec.structs.replace(PLAIN, tls_port=7002)
@@ -62,99 +46,6 @@ SECURED = msgspec.structs.replace(PLAIN, tls_port=7002)
 
 def in_days(days: int) -> datetime:
     return datetime.now(UTC) + timedelta(days=days)
-
-
-def test_a_certificate_is_usable_for_years_and_for_its_own_authority_alone() -> None:
-    own, other = node_certificate(AUTHORITY, "n"), node_certificate(AUTHORITY, "n")
-    key, certificate = own[: own.index("-----BEGIN CERT")], other[other.index("-----BEGIN CERT") :]
-    assert is_usable(own, AUTHORITY)
-    assert is_usable(own, AUTHORITY, in_days(4 * 365))
-    assert not is_usable(own, AUTHORITY, in_days(6 * 365)), "it is replaced long before it ends"
-    assert not is_usable(own, AUTHORITY, in_days(-7)), "it is replaced where the clock was wrong"
-    assert not is_usable(own, new_authority("i"))
-    assert not is_usable(key + certificate, AUTHORITY), "key and certificate do not belong together"
-    for broken in ("", key, own[:-100], "no certificate"):
-        assert not is_usable(broken, AUTHORITY)
-
-
-@pytest.mark.parametrize("stranger", ["none", "of another authority"])
-def test_nodes_trust_each_other_and_no_other_program(tmp_path: Path, stranger: str) -> None:
-    assert handshake(tmp_path, AUTHORITY)
-    assert not handshake(tmp_path, None if stranger == "none" else new_authority("i"))
-
-
-def handshake(folder: Path, authority: str | None) -> bool:
-    """Whether a node of AUTHORITY accepts a peer with a certificate of `authority`, and the peer the node."""
-    node, peer = (ssl.SSLContext(kind) for kind in (ssl.PROTOCOL_TLS_SERVER, ssl.PROTOCOL_TLS_CLIENT))
-    node.verify_mode, peer.check_hostname = ssl.CERT_REQUIRED, False
-    for context, its in ((node, AUTHORITY), (peer, authority)):
-        context.load_verify_locations(cadata=authority_certificate(its or AUTHORITY))
-        if its:
-            (folder / NODE_FILE).write_text(node_certificate(its, "n"))
-            context.load_cert_chain(folder / NODE_FILE)
-    ends = socket.socketpair()
-    accepted: list[bytes] = []
-
-    def serve() -> None:
-        try:
-            with node.wrap_socket(ends[0], server_side=True) as connection:
-                accepted.append(connection.recv(4))
-        except OSError:
-            ends[0].close()
-
-    serving = threading.Thread(target=serve)
-    serving.start()
-    try:
-        with peer.wrap_socket(ends[1]) as connection:
-            connection.sendall(b"ping")
-    except OSError:
-        ends[1].close()
-    serving.join()
-    return accepted == [b"ping"]
-
-
-def test_clients_verify_the_address_of_an_instance() -> None:
-    pem = server_certificate(AUTHORITY, "127.0.1.1")
-    assert expires_at(pem) > in_days(800)
-    assert trusted(pem) == authority_certificate(AUTHORITY)
-    for name, accepted in (("127.0.1.1", True), ("localhost", True), ("127.0.0.1", False)):
-        assert verifies(pem, AUTHORITY, name) is accepted
-    assert not verifies(pem, new_authority("i"), "127.0.1.1")
-
-
-def test_clients_verify_nodes_by_the_authority_of_the_installation() -> None:
-    installation = new_authority("caches", below=1)
-    chain = voucher(installation, AUTHORITY)
-    pem = node_certificate(AUTHORITY, "n", address="10.0.0.5", chain=chain)
-    assert verifies(pem, installation, "10.0.0.5")
-    assert verifies(pem, AUTHORITY, "10.0.0.5"), "other nodes trust it as before"
-    assert not verifies(pem, installation, "10.0.0.6")
-    assert not verifies(node_certificate(AUTHORITY, "n", address="10.0.0.5"), installation, "10.0.0.5")
-    assert is_usable(pem, AUTHORITY, chain=chain)
-    assert not is_usable(node_certificate(AUTHORITY, "n"), AUTHORITY, chain=chain)
-
-
-def verifies(pem: str, authority: str, name: str) -> bool:
-    """Whether a client that trusts `authority`, and checks as strictly as Python 3.13, accepts the server by its
-    name."""
-    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
-    client.load_verify_locations(cadata=authority_certificate(authority))
-    client.verify_flags |= ssl.VERIFY_X509_STRICT
-    with tempfile.NamedTemporaryFile("w") as file:
-        file.write(pem)
-        file.flush()
-        server.load_cert_chain(file.name)
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ends = [client.wrap_bio(to_client, to_server, server_hostname=name), server.wrap_bio(to_server, to_client, True)]
-    for _ in range(4):
-        for end in ends:
-            try:
-                end.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
-            except ssl.SSLCertVerificationError:
-                return False
-    return ends[0].version() is not None
 
 
 HOUR, DAY = 3_600_000, 86_400_000
@@ -292,120 +183,3 @@ async def test_nodes_that_talk_in_clear_get_no_certificates(site: OperationConte
     await site.prepare_start("i", "gone")
     assert {path.name for path in (site.settings.nodes_dir / PLAIN.id).iterdir()} == {"valkey.conf", LISTENER}
     assert not (site.settings.nodes_dir / "gone").exists()
-
-
-@pytest.fixture
-def tls_server(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path / "data", (*COMMAND, "--valkey-binary", str(TLS_BINARY)))
-    try:
-        server.start()
-        yield server
-    finally:
-        server.clean_up()
-
-
-@needs_tls_binary
-def test_a_cluster_with_tls_is_scaled_and_restarted_while_it_serves(tls_server: Server) -> None:
-    client = tls_server.client()
-    instance_id = created(client, 3, copies=2)
-    load(cache(client, instance_id), KEYS)
-    writers = [Traffic(number, show(client, instance_id).port) for number in range(2)]
-    for writer in writers:
-        writer.start()
-    until(lambda: all(writer.writes for writer in writers), "nobody writes")
-    for shards in (5, 3):
-        task_id = resize(client, instance_id, shards, copies=2)
-        assert ended(client, instance_id, task_id, seconds=120).status == "SUCCESS"
-    assert [writer.errors for writer in writers] == [0, 0], "clients see no error while slots move"
-    before = {process.pid for process in tls_server.nodes()}
-    assert tls_server.call("PUT", "instances/status", {"instances": [instance_id], "action": "restart"})[0] == 200
-    assert ended(client, instance_id, newest_task(client, instance_id).id, seconds=120).status == "SUCCESS"
-    assert {process.pid for process in tls_server.nodes()} & before == set()
-    for writer in writers:
-        writer.finish(cache(client, instance_id))
-        assert writer.losses == []
-    require_whole(client, instance_id)
-
-
-@needs_tls_binary
-def test_a_node_with_tls_that_dies_is_started_again(tls_server: Server) -> None:
-    client = tls_server.client()
-    instance_id = created(client, 2, copies=2)
-    load(cache(client, instance_id), KEYS)
-    died = tls_server.nodes()[0]
-    (folder,) = (
-        path.parent
-        for path in tls_server.data_dir.glob("nodes/*/valkey.pid")
-        if path.read_text().strip() == str(died.pid)
-    )
-    (folder / NODE_FILE).unlink()
-    died.kill()
-    until(lambda: len(tls_server.nodes()) == 4 and (folder / NODE_FILE).exists(), "it is not started again")
-    until(lambda: is_whole(client, instance_id), "the cluster is not whole again")
-    require_whole(client, instance_id)
-
-
-def secured(client: Any, instance_id: str, authority: Path) -> ValkeyCluster:
-    shown = show(client, instance_id)
-    trusting = {"ssl": True, "ssl_ca_certs": str(authority)}
-    return ValkeyCluster(host=shown.ip, port=shown.port, password=PASSWORD, **trusting)
-
-
-@needs_tls_binary
-def test_clients_of_a_cluster_use_tls(tls_server: Server, tmp_path: Path) -> None:
-    client = tls_server.client()
-    instance_id = created(client, 2, copies=2)
-    load(cache(client, instance_id), KEYS)
-
-    def switch(*, enabled: bool) -> str:
-        return str(tls_server.call("PUT", f"instances/{instance_id}/ssl", {"enabled": enabled})[1]["job_id"])
-
-    def is_whole_with_tls() -> bool:
-        try:
-            return states(secured(client, instance_id, authority)) == {"ok"}
-        except Exception:  # whatever the client makes of nodes that are starting
-            return False
-
-    task_id = switch(enabled=True)
-    until(lambda: progress(client, instance_id, task_id).step_details[-1].step_name == "Post-check.", "no plan")
-    tls_server.kill()
-    tls_server.start()
-    client = tls_server.client()
-    assert ended(client, instance_id, task_id).status == "SUCCESS", tls_server.call("GET", f"tasks/{task_id}")
-    assert show(client, instance_id).enable_ssl
-    link = tls_server.call("POST", f"instances/{instance_id}/ssl-certs/download")[1]["link"]
-    with zipfile.ZipFile(io.BytesIO(httpx.get(link).content)) as archive:
-        authority = Path(archive.extract("ca.crt", tmp_path))
-    assert present(secured(client, instance_id, authority), KEYS) == KEYS
-    assert not is_whole(client, instance_id), "clients without TLS are refused"
-
-    assert ended(client, instance_id, resize(client, instance_id, 3, copies=2)).status == "SUCCESS"
-    until(lambda: len(secured(client, instance_id, authority).get_nodes()) == 6, "clients do not find all nodes")
-    caches = secured(client, instance_id, authority)
-    assert (present(caches, KEYS), links(caches)) == (KEYS, {"up"})
-    tls_server.nodes()[0].kill()
-    until(lambda: len(tls_server.nodes()) == 6, "it is not started again")
-    until(is_whole_with_tls, "the cluster is not whole again")
-    assert ended(client, instance_id, switch(enabled=False)).status == "SUCCESS"
-    require_whole(client, instance_id)
-
-
-def is_whole(client: Any, instance_id: str) -> bool:
-    try:
-        caches = cache(client, instance_id)
-        return states(caches) == {"ok"} and links(caches) == {"up"}
-    except Exception:  # whatever the client makes of nodes that are starting
-        return False
-
-
-def links(caches: Any) -> set[str]:
-    replicas = [node for node in caches.get_nodes() if node.server_type == "replica"]
-    return {caches.info("replication", target_nodes=node)["master_link_status"] for node in replicas}
-
-
-def require_whole(client: Any, instance_id: str) -> None:
-    assert show(client, instance_id).status == "RUNNING"
-    caches = cache(client, instance_id)
-    assert states(caches) == {"ok"}
-    assert links(caches) == {"up"}
-    assert present(caches, KEYS) == KEYS
