@@ -21,7 +21,7 @@ from cachewright.hosts.ports import NodePorts
 from cachewright.hosts.server_binary import version_key
 from cachewright.model.instances import Instance, Node, has_proxy
 from cachewright.model.tasks import DEFAULT_MODE, ENDED, Control, MigrationMode, Step, Task
-from cachewright.operations import node_placement
+from cachewright.operations import client_firewall, node_placement
 from cachewright.operations.actions import checks, slots
 from cachewright.operations.actions.instance_type import complete_change_of_type
 from cachewright.operations.actions.nodes import remove_node
@@ -257,7 +257,8 @@ def _store(context: OperationContext, task: Task, added: Sequence[Node]) -> None
         try:
             present, topology = list(stored.values()), topology_of(task.params.get("spec_code", instance.spec_code))
             behind_proxy = has_proxy(instance, present) or (topology.has_sentinel and context.host.has_haproxy)
-            only = node_placement.hosts_of(topology, here=behind_proxy or instance.server_certificate is not None)
+            needs_server = instance.server_certificate is not None or client_firewall.is_filtered(instance)
+            only = node_placement.hosts_of(topology, here=behind_proxy or needs_server)
             # On one host nothing is spread, and nodes behind its proxy have another address than the host.
             others = present if only is None else ()
             placed = node_placement.place(connection, limits, missing, zones, others, only=only)
