@@ -109,7 +109,9 @@ def test_each_formation_starts_every_node_once_and_ends_with_a_check_of_all(mode
         (CLUSTER, parse(cluster_code("xu1", shards=4, shard_gb=1, copies=1)), False),
         (CLUSTER, parse(cluster_code("au1", shards=5, shard_gb=1, copies=2)), False),
         (CLUSTER, SINGLE, False),
-        (SINGLE, CLUSTER, False),
+        (SINGLE, CLUSTER, True),
+        (SINGLE, parse(cluster_code("xu1", shards=1, shard_gb=1, copies=1)), True),
+        (SINGLE, parse(cluster_code("au1", shards=3, shard_gb=1, copies=1)), False),
         (SINGLE, parse(single_code("xu1", 128)), True),
         (SINGLE, parse(single_code("au1", 128)), False),
         (SINGLE, parse("redis.ha.xu1.large.2"), False),
@@ -119,6 +121,8 @@ def test_each_formation_starts_every_node_once_and_ends_with_a_check_of_all(mode
         (HA, parse(ha_code("xu1", 1024, 2)), True),
         (HA, parse(ha_code("xu1", 128, 2)), False),
         (HA, parse(single_code("xu1", 1024)), True),
+        (HA, parse(cluster_code("xu1", shards=3, shard_gb=2, copies=1)), True),
+        (HA, parse(cluster_code("au1", shards=3, shard_gb=2, copies=1)), False),
         (HA, parse(single_code("xu1", 2048)), False),
         (HA, parse(ha_code("au1", 128, 3)), False),
         (HA, parse("redis.ha.xu1.large.p3.1"), False),
@@ -140,7 +144,7 @@ def test_a_resize_of_a_single_instance_changes_its_memory_alone(now_mb: int, to_
         primaries={0: node},
         owned={node.id: (SlotRange(0, SLOTS - 1),)},
         loads={node.id: NodeLoad(used_memory, 100.0, {}, clients=True)},
-        host=Host(turns=2),
+        host=Host(turns=2, key_turns=3),
     )
     assert list(shards_to_add(observed, to)) == []
     plan = decide(observed, to, [])

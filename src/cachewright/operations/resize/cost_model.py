@@ -56,14 +56,17 @@ _COSTS: Mapping[Way, Cost] = {
     "balanced": Cost(
         start=0.1, batch=0.07, key=1.2e-6, byte=2e-9, element=0.5e-6, large_element=1.1e-6, deletion=0.3e-6
     ),
-    "gentle": Cost(start=0.1, batch=0.1, key=32e-6, byte=20e-9, element=0.0, large_element=1.1e-6, deletion=0.0),
+    "gentle": Cost(start=0.1, batch=0.1, key=60e-6, byte=20e-9, element=0.0, large_element=1.1e-6, deletion=0.0),
 }
+
+
+_SYNC_SECONDS, _SYNC_SECONDS_A_BYTE = 0.6, 12e-9
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
     """What the plan knows of the host, and of the task's way to move slots.
 
-    :ivar turns: number of sources that run at full speed.
+    :ivar turns: number of sources that run at full speed, :ivar key_turns: in the mode `gentle`.
     :ivar mode: how slots of sources with clients move.
     :ivar waits: how long clients wait for a batch.
     :ivar small_share: share of the keys that are expected to move in small batches from a source with clients,
@@ -71,6 +74,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     turns: int
+    key_turns: int
     mode: MigrationMode = DEFAULT_MODE
     waits: WaitModel = WaitModel()
     small_share: float = 1.0
@@ -107,6 +111,18 @@ def move_specs(
     """One sub-step for each move. Ranges of one source share a lane, because a node makes one snapshot at a time;
     sources work concurrently. `new_nodes` are the ids of nodes that the task adds."""
     return [_move_spec(move, loads[move.source], host, is_new=move.target in new_nodes) for move in moves]
+
+
+def copy_effort(lane: str, size: int, turns: int = 1) -> Work:
+    """The effort of a copy of all data of a node, which uses so much memory, to a new one."""
+    return effort(
+        lane,
+        unit="bytes",
+        total=max(size, 1),
+        seconds=_SYNC_SECONDS + size * _SYNC_SECONDS_A_BYTE,
+        fixed=_SYNC_SECONDS,
+        turns=turns,
+    )
 
 
 def batch_keys(load: NodeLoad, waits: WaitModel) -> int:
@@ -197,6 +213,6 @@ def _work(move: Move, load: NodeLoad, host: Host, cost: Estimated, *, is_new: bo
         total=max(moved_bytes(move, load), 1.0),
         seconds=cost.seconds,
         fixed=cost.start,
-        turns=host.turns,
+        turns=host.key_turns if cost.way == "gentle" else host.turns,
         rate=f"{MOVE}: {cost.way}{', new target' if is_new else ''}",
     )
