@@ -68,6 +68,9 @@ A percent is compared with the share of the duration that has elapsed. The inter
 percentile counts at all readings from 5 percent on. A jump is a shown end that differs by more than 15 % of the
 duration from that of the reading before, without a wait, a change of the control settings or another effort (by more
 than 5 %) in the record. A kind of task is its content, direction, mode and clients.
+
+Scales of an instance that do the same take different times. How much one differs from the last one shows what a
+prediction before the start can reach at best on this machine.
 """,
     measure=measure,
     summary=summary,

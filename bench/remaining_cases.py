@@ -86,6 +86,11 @@ def kind_of(name: str) -> Kind:
     )
 
 
+def without_interruption(name: str) -> tuple[str, ...]:
+    """The words of a task's name without what interrupts it."""
+    return tuple(word for word in name.split(", ") if word not in set(Cause))
+
+
 def _way(before: int, after: int) -> str:
     return "out" if after > before else "in"
 

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from bench.remaining_cases import Kind, kind_of
+from bench.remaining_cases import Kind, kind_of, without_interruption
 from bench.remaining_metrics import MARKS
 from bench.remaining_rivals import NAIVE, RIVALS, WINDOWED
 from bench.results import Finding, Row, Spread, Summary, Table, compared_to_goal, spread
@@ -33,6 +33,19 @@ def errors(rows: Sequence[Row], mark: int, contestant: str = OURS) -> list[float
 def plan_errors(rows: Sequence[Row]) -> list[float]:
     """Absolute errors of plans after at least one task of the kind on the same installation."""
     return [abs(row.values["plan_error"]) for row in _own(rows) if row.values["earlier_of_kind"]]
+
+
+def repeat_errors(rows: Sequence[Row]) -> list[float]:
+    """Absolute errors of the simplest prediction that knows the machine: that a task takes as long as the last one of
+    the same scale of the same instance."""
+    last: dict[tuple[str, ...], float] = {}
+    found = []
+    for row in _own(rows):
+        name, seconds = without_interruption(row.case), row.values["active_seconds"]
+        if name in last:
+            found.append(abs(last[name] - seconds) / seconds)
+        last[name] = seconds
+    return found
 
 
 def p90(values: Sequence[float]) -> float:
@@ -67,6 +80,10 @@ def _findings(rows: Sequence[Row]) -> Iterator[Finding]:
     if plans := plan_errors(rows):
         what = "plan's seconds before the start, after one task of the kind: 90th percentile of the error"
         yield _finding(what, _single(p90(plans), len(plans)), _PLAN_GOAL)
+    if repeats := repeat_errors(rows):
+        what = "difference between the durations of two successive tasks that do the same"
+        yield _finding(f"{what}: median", spread(repeats), None)
+        yield _finding(f"{what}: 90th percentile", _single(p90(repeats), len(repeats)), None)
     own = _own(rows)
     means, largest = (_figures(rows, f"percent_{which}_deviation") for which in ("mean", "largest"))
     if means and largest:

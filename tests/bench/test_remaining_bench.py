@@ -3,9 +3,9 @@
 import math
 
 import pytest
-from bench.remaining_cases import INSTALLATIONS, Cause, Clients, kind_of
+from bench.remaining_cases import INSTALLATIONS, Cause, Clients, kind_of, without_interruption
 from bench.remaining_metrics import MARKS, Interruption, Observed, Sample, jumps, own_values, rival_values
-from bench.remaining_report import OURS, errors, findings, p90, plan_errors, summary, tables
+from bench.remaining_report import OURS, errors, findings, p90, plan_errors, repeat_errors, summary, tables
 from bench.remaining_rivals import NAIVE, RIVALS, WINDOWED, Shown, elapsed_by_percent, windowed_rate
 from bench.results import Row
 from hypothesis import given
@@ -157,6 +157,12 @@ def test_the_report_names_each_percent_and_each_task() -> None:
 
 def test_the_first_plan_of_a_kind_does_not_count() -> None:
     assert len(plan_errors(rows([steady(20), steady(30), steady(40)]))) == 2
+
+
+def test_a_task_is_compared_with_the_last_one_that_did_the_same() -> None:
+    found = repeat_errors(rows([steady(20), steady(25), steady(50)]))
+    assert found == pytest.approx([0.2, 0.5])
+    assert without_interruption("a, 3 to 5, paused once") == without_interruption("a, 3 to 5")
 
 
 @given(st.lists(st.floats(0, 10), min_size=1))

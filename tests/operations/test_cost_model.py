@@ -15,7 +15,7 @@ from cachewright.valkey.node_load import LargeData, NodeLoad
 from cachewright.valkey.slots import Move, SlotRange
 
 KEYS = 1_000_000
-ONE_TURN = Host(turns=1, key_turns=2)
+ONE_TURN = Host(turns=1)
 
 
 def moves(lanes: int, ranges: int = 1) -> list[Move]:
@@ -44,14 +44,14 @@ def seconds(made: list[SubStepSpec]) -> float:
 
 
 def mode_of(mode: MigrationMode) -> Host:
-    return Host(turns=1, key_turns=2, mode=mode)
+    return Host(turns=1, mode=mode)
 
 
 def test_sources_share_the_processors_of_the_host() -> None:
     alone, four = moves(1), moves(4)
     assert seconds(planned(four)) == pytest.approx(4 * seconds(planned(alone)))
-    assert seconds(planned(four, Host(turns=4, key_turns=4))) == pytest.approx(seconds(planned(alone)))
-    assert seconds(planned(alone, Host(turns=4, key_turns=4))) == pytest.approx(seconds(planned(alone)))
+    assert seconds(planned(four, Host(turns=4))) == pytest.approx(seconds(planned(alone)))
+    assert seconds(planned(alone, Host(turns=4))) == pytest.approx(seconds(planned(alone)))
 
 
 def test_each_mode_takes_longer_than_the_one_before_for_sources_with_clients() -> None:

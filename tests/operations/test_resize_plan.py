@@ -34,7 +34,7 @@ from cachewright.valkey.topology import Member, View, primaries
 
 SETTINGS = Settings(data_dir=Path("data"))
 BYTES_PER_KEY = 100.0
-HOST = Host(turns=2, key_turns=3)
+HOST = Host(turns=2)
 RUN = "run"
 
 

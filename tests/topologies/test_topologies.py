@@ -144,7 +144,7 @@ def test_a_resize_of_a_single_instance_changes_its_memory_alone(now_mb: int, to_
         primaries={0: node},
         owned={node.id: (SlotRange(0, SLOTS - 1),)},
         loads={node.id: NodeLoad(used_memory, 100.0, {}, clients=True)},
-        host=Host(turns=2, key_turns=3),
+        host=Host(turns=2),
     )
     assert list(shards_to_add(observed, to)) == []
     plan = decide(observed, to, [])

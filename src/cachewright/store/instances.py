@@ -91,6 +91,14 @@ def spec_codes(connection: sa.Connection) -> dict[str, str]:
     return {row.id: row.spec_code for row in connection.execute(sa.select(instances.c.id, instances.c.spec_code))}
 
 
+def with_attribute(connection: sa.Connection, name: str) -> list[Instance]:
+    """Return all instances of all projects that have this attribute, oldest first. Only for the server itself."""
+    query = instances.select().where(instances.c.attributes.contains(f'"{name}"', autoescape=True))
+    rows = connection.execute(query.order_by(instances.c.created_at, instances.c.id))
+    found = [_with_decrypted_secrets(connection, row) for row in rows]
+    return [instance for instance in found if name in instance.attributes]
+
+
 def at_no_node(connection: sa.Connection) -> list[str]:
     """Return the ids of all instances of all projects whose address no node listens on."""
     own = sa.and_(

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from cachewright.cli.remote.following import Wait, follow
+from cachewright.cli.remote.following import InWindow, Wait, follow
 from cachewright.cli.remote.lookup import Instance, found
 from cachewright.cli.remote.modes import Mode, with_mode
 from cachewright.cli.remote.output import AsJson, print_json, print_pairs, print_table
@@ -57,8 +57,6 @@ app.command(
 _ALL = 1000
 _ROLES = {"master": "primary", "slave": "replica"}
 """Roles of nodes by their names in the cloud's API."""
-
-InWindow = Annotated[bool, Parameter(negative="", help="Begin in the maintenance window of the instance.")]
 
 
 @app.command(name="list")

@@ -11,7 +11,7 @@ from cachewright.hosts.ports import NodePorts
 from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Node, has_proxy
 from cachewright.model.tasks import ENDED, Task
-from cachewright.operations import node_placement
+from cachewright.operations import client_firewall, node_placement
 from cachewright.operations.context import OperationContext
 from cachewright.placement.capacity import Limits
 from cachewright.placement.port_reservation import reserve
@@ -39,7 +39,8 @@ def store(context: OperationContext, task: Task, added: Sequence[Node]) -> None:
             present, spec_code = list(stored.values()), task.params.get("spec_code", instance.spec_code)
             topology, replaces = topology_of(spec_code), becomes_cluster(instance.spec_code, spec_code)
             behind_proxy = has_proxy(instance, present) or (topology.has_sentinel and context.host.has_haproxy)
-            only = node_placement.hosts_of(topology, here=behind_proxy or instance.server_certificate is not None)
+            needs_server = instance.server_certificate is not None or client_firewall.is_filtered(instance)
+            only = node_placement.hosts_of(topology, here=behind_proxy or needs_server)
             # On one host nothing is spread, and nodes behind its proxy have another address than the host.
             others = present if only is None else ()
             if replaces:

@@ -56,7 +56,7 @@ _COSTS: Mapping[Way, Cost] = {
     "balanced": Cost(
         start=0.1, batch=0.07, key=1.2e-6, byte=2e-9, element=0.5e-6, large_element=1.1e-6, deletion=0.3e-6
     ),
-    "gentle": Cost(start=0.1, batch=0.1, key=60e-6, byte=20e-9, element=0.0, large_element=1.1e-6, deletion=0.0),
+    "gentle": Cost(start=0.1, batch=0.1, key=32e-6, byte=20e-9, element=0.0, large_element=1.1e-6, deletion=0.0),
 }
 
 
@@ -66,7 +66,7 @@ _SYNC_SECONDS, _SYNC_SECONDS_A_BYTE = 0.6, 12e-9
 class Host(msgspec.Struct, frozen=True, kw_only=True):
     """What the plan knows of the host, and of the task's way to move slots.
 
-    :ivar turns: number of sources that run at full speed, :ivar key_turns: in the mode `gentle`.
+    :ivar turns: number of sources that run at full speed.
     :ivar mode: how slots of sources with clients move.
     :ivar waits: how long clients wait for a batch.
     :ivar small_share: share of the keys that are expected to move in small batches from a source with clients,
@@ -74,7 +74,6 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     turns: int
-    key_turns: int
     mode: MigrationMode = DEFAULT_MODE
     waits: WaitModel = WaitModel()
     small_share: float = 1.0
@@ -213,6 +212,6 @@ def _work(move: Move, load: NodeLoad, host: Host, cost: Estimated, *, is_new: bo
         total=max(moved_bytes(move, load), 1.0),
         seconds=cost.seconds,
         fixed=cost.start,
-        turns=host.key_turns if cost.way == "gentle" else host.turns,
+        turns=host.turns,
         rate=f"{MOVE}: {cost.way}{', new target' if is_new else ''}",
     )

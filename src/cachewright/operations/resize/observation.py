@@ -62,7 +62,6 @@ def _host(context: OperationContext, task: Task) -> Host:
     migrations = context.migrations
     return Host(
         turns=migrations.concurrency,
-        key_turns=migrations.key_concurrency,
         mode=mode,
         waits=migrations.waits.model,
         small_share=small_shares[True],

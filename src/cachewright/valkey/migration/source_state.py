@@ -17,8 +17,8 @@ class MigrationState:
     :ivar concurrency: number of moves that the processors of the host can serve at full speed.
     :ivar permits: limit of concurrent batches with clients. Each keeps two processes of the host busy; the remaining
         processors are for clients.
-    :ivar key_concurrency: number of sources that may move keys one by one at the same time, which keeps them busy for
-        short moments only; `key_permits` is their limit.
+    :ivar key_permits: limit of sources that move keys one by one at the same time. Source and target of such a move are
+        busy by turns, but clients wait for a processor as soon as there are more of them.
     :ivar carry_over: bytes that a source had sent when its previous range ended, if it is already sending the next one.
     :ivar probes: latency of the sources of batches with clients.
     :ivar waits: how long clients wait for a batch on this host.
@@ -30,8 +30,7 @@ class MigrationState:
     def __init__(self, cpus: int) -> None:
         self.concurrency = max(cpus // 2, 1)
         self.permits = asyncio.Semaphore(self.concurrency)
-        self.key_concurrency = self.concurrency + 1
-        self.key_permits = asyncio.Semaphore(self.key_concurrency)
+        self.key_permits = asyncio.Semaphore(self.concurrency)
         self.carry_over: dict[str, int] = {}
         self.probes = LatencyProbes()
         self.waits = WaitLearner()

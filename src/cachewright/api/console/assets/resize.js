@@ -5,6 +5,7 @@ import { dialog, field } from "/console/dialog.js";
 import { h, show, table } from "/console/dom.js";
 import { code, cpu, isCluster, isSingle } from "/console/flavor.js";
 import { number, seconds, size } from "/console/format.js";
+import { laterChoice } from "/console/later.js";
 import { modeChoice } from "/console/modes.js";
 
 const MB = 1024 * 1024;
@@ -14,16 +15,15 @@ export async function resize(state, done) {
   const instance = await ask("GET", `instances/${state.instance_id}`);
   const form = isCluster(instance.spec_code) ? clusterForm(instance, presentSize(instance)) : await typeForm(instance);
   const plan = h("div", { class: "plan", "aria-live": "polite" });
-  const later = h("input", { type: "checkbox", "data-key": "later" });
-  const window = `${instance.maintain_begin.slice(0, 5)} to ${instance.maintain_end.slice(0, 5)} UTC`;
+  const later = laterChoice(instance);
   const planButton = h("button", { type: "button", "data-key": "plan", onclick: look }, "Plan");
   let planned = null;
 
   const box = dialog(`Resize ${state.name}`,
-    [...form.fields, h("label", { class: "inline" }, later, ` Begin in the maintenance window (${window})`), planButton, plan],
+    [...form.fields, later.field, planButton, plan],
     "Resize", async () => {
       await ask("POST", `instances/${state.instance_id}/resize`,
-        { spec_code: planned, new_capacity: form.gigabytes(), execute_immediately: !later.checked, ...form.mode() });
+        { spec_code: planned, new_capacity: form.gigabytes(), execute_immediately: !later.checked(), ...form.mode() });
       await done();
     }, { ready: false });
 
