@@ -21,7 +21,6 @@ Exceptions, each beside the code that raises it; `tests/test_errors.py` compares
     ├── NoHost                placement/hosts.py: no host has room for a node
     ├── HostSilent            hosts/calls.py: the agent of a host does not answer
     ├── WrongEnvelope         hosts/envelopes.py: a call was encrypted for another agent
-    ├── FirewallFailed        hosts/client_firewall.py: the rules for clients cannot be loaded
     ├── UnusableServer        hosts/server_binary.py: not a supported valkey-server
     ├── InvalidInput          services/accounts.py: a name, password or role is not valid
     ├── BadSignature          signature.py: the signature does not match the request
@@ -131,11 +130,14 @@ INVALID_PASSWORD = "DCS.4845"  # noqa: S105  # an error code
 SWITCHOVER_UNSUPPORTED = "DCS.4855"
 UNEXPECTED_NEW_PASSWORD = "DCS.4849"  # noqa: S105  # an error code
 PASSWORD_FREE = "DCS.4850"  # noqa: S105  # an error code
+ANALYSIS_UNSUPPORTED = "DCS.4919"
 INVALID_SPEC_CODE = "DCS.4927"
 INVALID_NODE_LIST = "DCS.4930"
 NOT_A_REPLICA = "DCS.4931"
 INVALID_AVAILABLE_ZONES = "DCS.4933"
 INVALID_PRIORITY = "DCS.4939"
+HOT_KEY_ANALYSIS_NOT_FOUND = "DCS.4941"
+BIG_KEY_ANALYSIS_NOT_FOUND = "DCS.4942"
 MIGRATION_NOT_FOUND = "DCS.4133"
 TASK_STATE_CONFLICT = "DCS.4957"
 TASK_NOT_FOUND = "DCS.4958"
@@ -280,6 +282,12 @@ _ROWS = (
         "Leave it off. Nodes see the addresses of clients, except behind the proxy of an ha instance."),
     ErrorRow(NO_SUCCESSOR, 400, "No replica can take over: {reason}",
         "Give a replica a priority from 1 to 100 (UpdateSlavePriority)."),
+    ErrorRow(ANALYSIS_UNSUPPORTED, 400, "This analysis is not possible: {reason}",
+        "Set maxmemory-policy to allkeys-lfu or volatile-lfu, and let clients use the instance for a while."),
+    ErrorRow(HOT_KEY_ANALYSIS_NOT_FOUND, 400, "The analysis for hot keys does not exist.",
+        "Use an id of ListHotKeyScanTasks."),
+    ErrorRow(BIG_KEY_ANALYSIS_NOT_FOUND, 400, "The analysis for big keys does not exist.",
+        "Use an id of ListBigkeyScanTasks."),
     ErrorRow(INVALID_NO_PASSWORD_ACCESS, 400, "no_password_access is not valid: {reason}", "Send true or false."),
     ErrorRow(INVALID_ACCESS_USER, 400, "access_user is not valid: {reason}", "Leave it out; it is for Memcached."),
     ErrorRow(INVALID_PASSWORD, 400, "password is not valid: {reason}",

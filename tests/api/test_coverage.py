@@ -11,6 +11,7 @@ from tenants import Tenant
 
 from cachewright.api.openapi.catalog import OPERATIONS, Operation
 from cachewright.api.openapi.coverage import render
+from cachewright.api.openapi.reasons import REASONS
 from cachewright.api.routes.not_served import described_path
 from cachewright.api.served import SERVED
 
@@ -57,6 +58,10 @@ def test_the_catalogue_is_the_clients() -> None:
 def test_the_page_is_the_catalogue() -> None:
     """`python -m cachewright.api.openapi.coverage > docs/coverage.md` makes it."""
     assert (ROOT / "docs" / "coverage.md").read_text() == render()
+
+
+def test_exactly_what_is_not_served_has_a_reason() -> None:
+    assert set(REASONS) == {operation.name for operation in NOT_SERVED}
 
 
 @pytest.mark.parametrize("operation", NOT_SERVED, ids=lambda operation: operation.name)

@@ -85,9 +85,9 @@ def test_scans_that_are_due_are_started(tenant: Tenant) -> None:
         instances.change(connection, here, attributes={"expiry_schedule": due})
     started: list[tuple[str, ScanParams]] = []
 
-    def submit(owner: Principal, instance_id: str, params: ScanParams) -> None:
+    def submit(operation: object, owner: Principal, instance_id: str, params: ScanParams) -> None:
         if instance_id == here:
-            assert owner.project_id == tenant.project_id
+            assert (operation, owner.project_id) == (SCAN_EXPIRED, tenant.project_id)
         started.append((instance_id, params))
 
     scans = ScheduledScans(tenant.site.database, submit, LoopHeartbeats())

@@ -3,16 +3,13 @@
 from typing import Any
 
 import pytest
-from contract import faults
 from huaweicloudsdkdcs.v2 import (
-    AutoscanConfigRequest,
     BandwidthAutoScalingPolicy,
     ListOfflineKeyAnalysisTaskRequest,
     ListRedislogRequest,
     ListRestoreRecordsRequest,
     ShowInstanceBandwidthAutoScalingPolicyRequest,
     ShowInstanceSslDetailRequest,
-    UpdateBigkeyAutoscanConfigRequest,
     UpdateInstanceBandwidthAutoScalingPolicyRequest,
 )
 from tenants import Tenant
@@ -28,26 +25,9 @@ def waiting(tenant: Tenant, instance_id: str) -> list[str]:
         return [task.name for task in tasks.unfinished_of(connection, instance_id)]
 
 
-@pytest.mark.parametrize("subject", ["bigkey", "hotkey"])
-def test_a_schedule_of_a_scan_that_is_off_is_kept(tenant: Tenant, subject: str) -> None:
-    here = tenant.instance()
-    path = f"instances/{here}/{subject}/autoscan"
-    stored = tenant.call("PUT", path, {"enable_auto_scan": False, "schedule_at": ["03:00", "22:30"]}).json
-    assert (stored["enable_auto_scan"], stored["schedule_at"]) == (False, ["03:00", "22:30"])
-    assert stored["updated_at"].endswith("Z")
-    assert tenant.call("GET", path).json == stored
-    other = "hotkey" if subject == "bigkey" else "bigkey"
-    assert tenant.call("GET", f"instances/{here}/{other}/autoscan").json["schedule_at"] == []
-    assert faults(stored, "ShowBigkeyAutoscanConfigResponse") == []
-
-
 @pytest.mark.parametrize(
     ("path", "body", "code", "said"),
     [
-        ("bigkey/autoscan", {"enable_auto_scan": True}, "DCS.4062", "enable_auto_scan"),
-        ("hotkey/autoscan", {"enable_auto_scan": True, "schedule_at": ["03:00"]}, "DCS.4062", "enable_auto_scan"),
-        ("bigkey/autoscan", {"schedule_at": []}, "DCS.4062", "enable_auto_scan"),
-        ("bigkey/autoscan", {"enable_auto_scan": False, "schedule_at": ["24:00"]}, "DCS.4062", "schedule_at"),
         ("autoscaling-policy/bandwidth", {**POLICY, "window_size": 2}, "DCS.4062", "window_size"),
         ("autoscaling-policy/bandwidth", {"window_size": 5}, "DCS.4062", "bandwidth_usage_upper_threshold"),
         ("autoscaling-policy/bandwidth", {**POLICY, "scale_out_cooldown": 86401}, "DCS.4062", "scale_out_cooldown"),
@@ -126,10 +106,3 @@ def test_an_instance_moves_to_the_zone_where_it_is(tenant: Tenant) -> None:
     here = tenant.instance()
     body = {"new_available_zones": ["local", "local"], "execute_immediately": True}
     assert tenant.call("PUT", f"instances/{here}/available-zones", body).status == 204
-
-
-def test_the_clouds_client_sends_a_schedule(tenant: Tenant) -> None:
-    here = tenant.instance()
-    body = AutoscanConfigRequest(enable_auto_scan=False, schedule_at=["10:00"])
-    request = UpdateBigkeyAutoscanConfigRequest(instance_id=here, body=body)
-    assert tenant.client.update_bigkey_autoscan_config(request).schedule_at == ["10:00"]

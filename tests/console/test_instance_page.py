@@ -1,15 +1,16 @@
-"""The page of an instance: its nodes, parameters, accounts, backups and migrations."""
+"""The page of an instance: its nodes, parameters, accounts, backups, migrations and diagnosis."""
 
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page, expect
+from valkey import Valkey
 
 from caches import cache, serves
 from console.steps import Picture, accessible, open_instance
 from outside_server import PASSWORD as SOURCE_PASSWORD
 from outside_server import outside_server
-from sdk_calls import backed_up, created, newest_task
+from sdk_calls import PASSWORD, backed_up, created, newest_task, show
 from serving import Server, until
 
 
@@ -208,3 +209,44 @@ def test_a_replica_is_promoted_and_everything_is_flushed_and_restored(page: Page
     expect(page.get_by_role("heading", level=1)).to_contain_text("pair RUNNING")
     until(lambda: serves(client, instance_id), "the instance does not serve")
     assert cache(client, instance_id).get("a") == b"1"
+
+
+def test_keys_slow_commands_and_clients_are_shown(page: Page, cluster: tuple[Any, str]) -> None:
+    client, instance_id = cluster
+    with cache(client, instance_id) as caches:
+        caches.rpush("basket", *range(300))
+        caches.eval("local began = os.clock() while os.clock() - began < 0.02 do end", 1, "basket")
+    open_instance(page, instance_id)
+    dialog = page.get_by_role("dialog")
+    page.get_by_role("button", name="Find hot keys").click()
+    dialog.get_by_role("button", name="Start").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("DCS.4919")
+    dialog.get_by_role("button", name="Close").click()
+    page.get_by_role("button", name="Find big keys").click()
+    accessible(page)
+    dialog.get_by_role("button", name="Start").click()
+    page.get_by_role("button", name="Show big keys").click()
+    big = page.get_by_role("region", name="Big keys")
+    expect(big.get_by_role("row", name="basket")).to_contain_text("300 elements")
+    accessible(page)
+    page.get_by_role("button", name="Slow commands").click()
+    expect(page.get_by_role("region", name="Slow commands")).to_contain_text("os.clock")
+    page.get_by_role("button", name="Schedule analyses").click()
+    dialog.get_by_label("Big keys").fill("03:00, 22:30")
+    dialog.get_by_role("button", name="Change").click()
+    expect(page.get_by_text("Big keys: daily at 03:00, 22:30 UTC.")).to_be_visible()
+    shown = show(client, instance_id)
+    with Valkey(host=shown.ip, port=shown.port, password=PASSWORD, client_name="app") as app:
+        app.ping()
+        page.get_by_role("button", name="Clients").click()
+        row = page.get_by_role("region", name="Connections of clients").get_by_role("row", name="app")
+        row.get_by_role("button", name="Close").click()
+        expect(row).to_have_count(0)
+    accessible(page)
+    page.get_by_role("button", name="Slow commands").click()
+    with cache(client, instance_id) as caches:
+        caches.ping()
+        page.get_by_role("button", name="Clients").click()
+        page.get_by_role("button", name="Close all").click()
+        dialog.get_by_role("button", name="Close all connections").click()
+        expect(page.get_by_role("region", name="Tasks")).to_contain_text("KillClients")

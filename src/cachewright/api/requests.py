@@ -99,6 +99,11 @@ def task_id(text: str) -> str:
     return plain
 
 
+def analysis_id(text: str) -> str:
+    """Return the normalized id, without a UUID's dashes. One of another form names no analysis."""
+    return text.replace("-", "").lower()
+
+
 def webhook_id(text: str) -> str:
     """Return the id. Raises ApiError DCS.4967 unless it has 32 hexadecimal digits, like all ids of webhooks."""
     if not _TASK_ID.fullmatch(text):

@@ -7,11 +7,13 @@ from cachewright.services.audit_log import AuditLog
 from cachewright.services.backups import BackupService
 from cachewright.services.client_access import ClientAccess
 from cachewright.services.credentials import CredentialService
+from cachewright.services.diagnosis import DiagnosisService
 from cachewright.services.hosts import HostQueries
 from cachewright.services.instance_access import InstanceAccess
 from cachewright.services.instance_attributes import InstanceAttributes
 from cachewright.services.instance_queries import InstanceQueries
 from cachewright.services.instances import InstanceService
+from cachewright.services.key_analyses import KeyAnalysisService
 from cachewright.services.node_queries import NodeQueries
 from cachewright.services.online_migrations import OnlineMigrationService
 from cachewright.services.rebuilds import RebuildService
@@ -41,6 +43,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     access: InstanceAccess
     client_access: ClientAccess
     hosts: HostQueries
+    analyses: KeyAnalysisService
+    diagnosis: DiagnosisService
     nodes: NodeQueries
     switchovers: SwitchoverService
     versions: ServerVersions

@@ -12,7 +12,6 @@ from pathlib import Path
 import msgspec
 
 from cachewright.hosts.calls import HostSilent
-from cachewright.hosts.client_firewall import ClientFirewall
 from cachewright.hosts.host import (
     CONFIG,
     ChildProcess,
@@ -99,10 +98,6 @@ class AllHosts:
     @property
     def has_haproxy(self) -> bool:
         return self._local.has_haproxy
-
-    @property
-    def client_firewall(self) -> ClientFirewall | None:
-        return self._local.client_firewall
 
     @property
     def cpus(self) -> int:

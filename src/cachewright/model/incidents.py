@@ -23,7 +23,6 @@ FaultKind = Literal[
     "replication",
     "no_proxy",
     "no_failover",
-    "no_whitelist",
 ]
 
 

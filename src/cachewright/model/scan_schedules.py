@@ -1,10 +1,12 @@
-"""When an instance is scanned for expired keys by itself. Pure."""
+"""When an instance is scanned for expired keys, and analysed for big and hot keys, by a schedule. Pure."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+
+from cachewright.model.key_analyses import Subject
 
 ATTRIBUTE = "expiry_schedule"
 """Name of the attribute of an instance that stores its schedule."""
@@ -28,6 +30,28 @@ class ScanSchedule(msgspec.Struct, frozen=True, kw_only=True):
     timeout: int | None = None
     scan_keys_count: int | None = None
     updated_at: int | None = None
+
+
+class DailySchedule(msgspec.Struct, frozen=True, kw_only=True):
+    """The schedule of analyses as the owner has set it.
+
+    :ivar schedule_at: times of day, `HH:MM`, UTC.
+    :ivar updated_at: epoch milliseconds.
+    """
+
+    enable_auto_scan: bool = False
+    schedule_at: tuple[str, ...] = ()
+    updated_at: int | None = None
+
+
+def daily_attribute(subject: Subject) -> str:
+    """Return the name of the attribute of an instance that stores its schedule."""
+    return f"{subject}key_schedule"
+
+
+def daily_schedule_of(attributes: Mapping[str, Any], subject: Subject) -> DailySchedule:
+    """Return the schedule of an instance with these attributes."""
+    return msgspec.convert(attributes.get(daily_attribute(subject), {}), DailySchedule)
 
 
 def schedule_of(attributes: Mapping[str, Any]) -> ScanSchedule:
@@ -55,3 +79,19 @@ def is_due(schedule: ScanSchedule, last_ms: int | None, now_ms: int) -> bool:
     every = (schedule.interval or 0) * 1000
     latest = first + (now_ms - first) // every * every if every else first
     return last_ms is None or last_ms < latest
+
+
+def is_daily_due(schedule: DailySchedule, last_ms: int | None, now_ms: int) -> bool:
+    """Whether an analysis should start: a time of day has passed since the schedule was set and the last one began."""
+    if not schedule.enable_auto_scan or not schedule.schedule_at:
+        return False
+    latest = max(_latest(time_of_day, now_ms) for time_of_day in schedule.schedule_at)
+    return latest > max(last_ms or 0, schedule.updated_at or 0)
+
+
+def _latest(time_of_day: str, now_ms: int) -> int:
+    """Return the last moment until now with this time of day, in epoch milliseconds."""
+    now = datetime.fromtimestamp(now_ms / 1000, UTC)
+    hour, minute = map(int, time_of_day.split(":"))
+    today = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
+    return int((today if today <= now else today - timedelta(days=1)).timestamp() * 1000)

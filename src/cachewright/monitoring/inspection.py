@@ -7,8 +7,9 @@ Requests for the same node share one query. A node that timed out is not queried
 import asyncio
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from typing import TypeVar
 
 import msgspec
 
@@ -23,7 +24,9 @@ from cachewright.valkey.parameters import BY_NAME, read_settings
 from cachewright.valkey.roles import ROLES
 from cachewright.valkey.single_request import Unreadable, databases, info, request_once
 
-_ANSWER_SECONDS = 2.0
+Found = TypeVar("Found")
+
+ANSWER_SECONDS = 2.0
 _SILENT_SECONDS = 5.0
 """Time for which a node that timed out is not queried again."""
 
@@ -153,12 +156,37 @@ class NodeInspector:
     async def configuration(self, instance: Instance, nodes: Sequence[Node]) -> dict[str, Mapping[str, str]]:
         """Read all parameters of each node that responds, by node id. ApiError DCS.4049 if no node responds, DCS.4974
         if too many requests of the project wait."""
+
+        async def read(node: Node, access: Access) -> Mapping[str, str]:
+            (reply,) = await request_once(node, access, [("CONFIG", "GET", *BY_NAME)], ANSWER_SECONDS)
+            return read_settings(_values(reply, BY_NAME))
+
+        return await self.each(instance, nodes, read)
+
+    async def each(
+        self, instance: Instance, nodes: Sequence[Node], query: Callable[[Node, Access], Awaitable[Found]]
+    ) -> dict[str, Found]:
+        """Return what `query` finds at each node that responds, by node id. ApiError DCS.4049 if no node responds,
+        DCS.4974 if too many requests of the project wait."""
         async with self._budget.request(instance.project_id):
-            replies = await asyncio.gather(*(self._configuration_of(instance, node) for node in nodes))
-        configurations = {node.id: reply for node, reply in zip(nodes, replies, strict=True) if reply is not None}
-        if not configurations:
+            found = await asyncio.gather(*(self._ask(instance, node, query) for node in nodes))
+        by_node = {node.id: value for node, values in zip(nodes, found, strict=True) for value in values}
+        if not by_node:
             raise ApiError(errors.INSTANCE_NOT_RUNNING)
-        return configurations
+        return by_node
+
+    async def _ask(
+        self, instance: Instance, node: Node, query: Callable[[Node, Access], Awaitable[Found]]
+    ) -> tuple[Found, ...]:
+        """Return what the query finds; nothing if the node does not respond."""
+        if self._is_silent(node):
+            return ()
+        try:
+            async with self._budget.query(instance.project_id):
+                return (await query(node, self._access(instance)),)
+        except (*NODE_GONE, NodeRefused) as failure:
+            self._remember(node, failure)
+            return ()
 
     async def _query(self, project_id: str, node: Node, access: Access) -> NodeInfo:
         if self._is_silent(node):
@@ -167,24 +195,12 @@ class NodeInspector:
         async def send() -> NodeInfo:
             async with self._budget.query(project_id):
                 try:
-                    return read_node_info(node, await info(node, access, ("all",), _ANSWER_SECONDS))
+                    return read_node_info(node, await info(node, access, ("all",), ANSWER_SECONDS))
                 except (*NODE_GONE, NodeRefused) as failure:
                     self._remember(node, failure)
                     return NodeInfo(node, None)
 
         return msgspec.structs.replace(await self._queries.get(node.id, send), node=node)
-
-    async def _configuration_of(self, instance: Instance, node: Node) -> Mapping[str, str] | None:
-        if self._is_silent(node):
-            return None
-        try:
-            async with self._budget.query(instance.project_id):
-                command = ("CONFIG", "GET", *BY_NAME)
-                (reply,) = await request_once(node, self._access(instance), [command], _ANSWER_SECONDS)
-            return read_settings(_values(reply, BY_NAME))
-        except (*NODE_GONE, NodeRefused) as failure:
-            self._remember(node, failure)
-            return None
 
     def _is_silent(self, node: Node) -> bool:
         return time.monotonic() < self._silent.get(node.id, 0.0)

@@ -1,15 +1,26 @@
-"""Start scans for expired keys by the schedules of instances."""
+"""Start scans for expired keys, and analyses for big and hot keys, by the schedules of instances."""
 
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
 
 from cachewright.clock import now_ms
 from cachewright.errors import ApiError
 from cachewright.heartbeats import LoopHeartbeats
 from cachewright.model.identity import Principal
 from cachewright.model.instances import Instance
-from cachewright.model.scan_schedules import DEFAULT_KEYS_AT_ONCE, is_due, schedule_of
+from cachewright.model.scan_schedules import (
+    DEFAULT_KEYS_AT_ONCE,
+    daily_schedule_of,
+    is_daily_due,
+    is_due,
+    schedule_of,
+)
+from cachewright.operations.analyse_keys import ANALYSES, AnalysisParams
+from cachewright.operations.operation import Operation
 from cachewright.operations.scan_expired import SCAN_EXPIRED, ScanParams
 from cachewright.store import instances, tasks
 from cachewright.store.database import Database
@@ -19,8 +30,8 @@ log = logging.getLogger(__name__)
 
 _ROUND_SECONDS = 5.0
 
-Submit = Callable[[Principal, str, ScanParams], object]
-"""Starts a scan of an instance in the name of a user. Raises ApiError if the instance cannot be scanned now."""
+Submit = Callable[[Operation[Any, Any], Principal, str, Any], object]
+"""Starts an operation on an instance in the name of a user. Raises ApiError if the instance does not accept it now."""
 
 
 class ScheduledScans:
@@ -38,30 +49,36 @@ class ScheduledScans:
 
     def start_due(self) -> None:
         """Start each scan that is due."""
-        for instance in self._due():
-            schedule = schedule_of(instance.attributes)
+        for instance, operation, params in self._due():
             owner = Principal(project_id=instance.project_id, user_id=instance.user_id, user_name=instance.user_name)
-            params = ScanParams(
-                scan_type="auto",
-                keys_at_once=schedule.scan_keys_count or DEFAULT_KEYS_AT_ONCE,
-                timeout=schedule.timeout or 0,
-            )
             try:
-                self._submit(owner, instance.id, params)
+                self._submit(operation, owner, instance.id, params)
             except ApiError as refusal:
-                log.debug("instance %s is not scanned now: %s", instance.id, refusal)
+                log.debug("instance %s does not start %s now: %s", instance.id, operation.kind, refusal)
 
-    def _due(self) -> list[Instance]:
+    def _due(self) -> list[tuple[Instance, Operation[Any, Any], Any]]:
         now = now_ms()
         with self._database.read() as connection:
-            return [
-                instance
-                for instance in instances.every(connection)
-                if instance.status == "RUNNING"
-                and schedule_of(instance.attributes).enable_auto_scan
-                and is_due(
-                    schedule_of(instance.attributes),
-                    tasks.latest_of_kind(connection, instance.id, SCAN_EXPIRED.kind),
-                    now,
-                )
-            ]
+            running = [instance for instance in instances.every(connection) if instance.status == "RUNNING"]
+            return [(instance, *scan) for instance in running for scan in _due_of(connection, instance, now)]
+
+
+def _due_of(connection: sa.Connection, instance: Instance, now: int) -> list[tuple[Operation[Any, Any], Any]]:
+    due: list[tuple[Operation[Any, Any], Any]] = []
+    schedule = schedule_of(instance.attributes)
+    if schedule.enable_auto_scan and is_due(schedule, _latest(connection, instance, SCAN_EXPIRED), now):
+        params = ScanParams(
+            scan_type="auto",
+            keys_at_once=schedule.scan_keys_count or DEFAULT_KEYS_AT_ONCE,
+            timeout=schedule.timeout or 0,
+        )
+        due.append((SCAN_EXPIRED, params))
+    for subject, operation in ANALYSES.items():
+        daily = daily_schedule_of(instance.attributes, subject)
+        if daily.enable_auto_scan and is_daily_due(daily, _latest(connection, instance, operation), now):
+            due.append((operation, AnalysisParams(scan_type="auto")))
+    return due
+
+
+def _latest(connection: sa.Connection, instance: Instance, operation: Operation[Any, Any]) -> int | None:
+    return tasks.latest_of_kind(connection, instance.id, operation.kind)

@@ -4,7 +4,7 @@
 
 - `requests`, `acceptance` and `admission` decide whether a request becomes a task
 - `create`, `resize`, `resize_check`, `restart`, `upgrade`, `configure`, `users`, `client_access`, `confirm`,
-  `scan_expired`, `backup` and `delete` validate requests and make plans
+  `scan_expired`, `analyse_keys`, `close_clients`, `backup` and `delete` validate requests and make plans
 - `online_migrations` copies the data of other servers
 - `resize` holds the parts of a resize plan: observation, plan, cost model, steps
 - `actions` perform the sub-steps, in an `OperationContext` (`context`)
@@ -14,8 +14,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from cachewright.operations.analyse_keys import BIG_KEYS, HOT_KEYS
 from cachewright.operations.backup import BACKUP
 from cachewright.operations.client_access import CHANGE_WHITELIST, SWITCH_TLS
+from cachewright.operations.close_clients import CLOSE_CLIENTS
 from cachewright.operations.configure import CONFIGURE
 from cachewright.operations.confirm import CONFIRM_CLIENT_ADDRESSES, CONFIRM_NO_TLS, CONFIRM_NO_WHITELIST
 from cachewright.operations.create import CREATE
@@ -55,6 +57,9 @@ OPERATIONS: Mapping[str, Operation[Any, Any]] = {
         CONFIRM_NO_TLS,
         CONFIRM_NO_WHITELIST,
         SCAN_EXPIRED,
+        BIG_KEYS,
+        HOT_KEYS,
+        CLOSE_CLIENTS,
         BACKUP,
         MIGRATE_ONLINE,
         DELETE,

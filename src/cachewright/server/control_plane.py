@@ -24,7 +24,6 @@ from cachewright.monitoring.backup_retention import BackupRetention
 from cachewright.monitoring.cluster_check import ClusterCheck
 from cachewright.monitoring.equality_check import EqualityCheck
 from cachewright.monitoring.failover_watch import FailoverWatch
-from cachewright.monitoring.firewall_watch import FirewallWatch
 from cachewright.monitoring.gateway_watch import GatewayWatch
 from cachewright.monitoring.hazard_watch import HazardWatch
 from cachewright.monitoring.incidents import Incidents
@@ -39,7 +38,6 @@ from cachewright.monitoring.supervisor import Supervisor
 from cachewright.operations.backup import BACKUP
 from cachewright.operations.context import OperationContext
 from cachewright.operations.execution import executable_operations
-from cachewright.operations.scan_expired import SCAN_EXPIRED
 from cachewright.operations.start_failure import StartFailure
 from cachewright.server.housekeeping import Housekeeping
 from cachewright.server.services import build_services
@@ -105,7 +103,6 @@ class ControlPlane:
         self._gateway_watch = GatewayWatch(context, self.heartbeats)
         self.failover_watch = FailoverWatch(context, self.incidents, self.heartbeats)
         self.proxy_watch = ProxyWatch(context, self.incidents, self.heartbeats)
-        self._firewall_watch = FirewallWatch(context, self.incidents, self.heartbeats)
         self._equality_check = EqualityCheck(context, self.incidents, self.heartbeats)
         self._enforcement = ParameterEnforcement(context, self.heartbeats)
         self._webhook_delivery = WebhookDeliveryWorker(
@@ -135,11 +132,7 @@ class ControlPlane:
         )
 
         tasks = self._services.tasks
-        self._scheduled_scans = ScheduledScans(
-            self._database,
-            lambda owner, instance_id, params: tasks.submit(SCAN_EXPIRED, owner, instance_id, params),
-            self.heartbeats,
-        )
+        self._scheduled_scans = ScheduledScans(self._database, tasks.submit, self.heartbeats)
 
         self._scheduled_backups = ScheduledBackups(
             self._database,
@@ -198,7 +191,6 @@ class ControlPlane:
                 self._equality_check.run,
                 self.failover_watch.run,
                 self.proxy_watch.run,
-                self._firewall_watch.run,
                 self._gateway_watch.run,
                 self.incidents.run,
                 self._adopt,

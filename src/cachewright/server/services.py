@@ -12,11 +12,13 @@ from cachewright.services.audit_log import AuditLog
 from cachewright.services.backups import BackupService
 from cachewright.services.client_access import ClientAccess
 from cachewright.services.credentials import CredentialService
+from cachewright.services.diagnosis import DiagnosisService
 from cachewright.services.hosts import HostQueries
 from cachewright.services.instance_access import InstanceAccess
 from cachewright.services.instance_attributes import InstanceAttributes
 from cachewright.services.instance_queries import InstanceQueries
 from cachewright.services.instances import InstanceService
+from cachewright.services.key_analyses import KeyAnalysisService
 from cachewright.services.node_queries import NodeQueries
 from cachewright.services.online_migrations import OnlineMigrationService
 from cachewright.services.rebuilds import RebuildService
@@ -62,6 +64,8 @@ def build_services(
         instances=InstanceQueries(database, host, settings, statistics),
         attributes=attributes,
         hosts=HostQueries(database, host, settings),
+        analyses=KeyAnalysisService(database, tasks),
+        diagnosis=DiagnosisService(tasks, inspector),
         nodes=nodes,
         switchovers=SwitchoverService(tasks, nodes),
         versions=ServerVersions(host, nodes, tasks, threads),

@@ -53,15 +53,10 @@ class ServerVersions(msgspec.Struct, frozen=True):
             configured=await self.threads.read(principal.project_id, self.host.server_versions),
         )
 
-    async def upgrade(self, principal: Principal, instance_id: str, version: str, *, in_window: bool) -> Task:
-        """Start an upgrade to a version, or to `latest`. Raises ApiError like `Upgrade.validate`, or busy.
-
-        :param in_window: begin in the maintenance window of the instance.
-        """
+    async def upgrade(self, principal: Principal, instance_id: str, version: str) -> Task:
+        """Start an upgrade to a version, or to `latest`. Raises ApiError like `Upgrade.validate`, or busy."""
         present = await self.of_instance(principal, instance_id)
-        request = UpgradeRequest(
-            version=version, configured=present.configured, running=present.running, in_window=in_window
-        )
+        request = UpgradeRequest(version=version, configured=present.configured, running=present.running)
         return await self.threads.read(
             principal.project_id, lambda: self.tasks.submit(UPGRADE, principal, instance_id, request)
         )

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from cachewright.errors import CachewrightError
 from cachewright.model.tasks import ENDED, UNFINISHED, Task
-from cachewright.store import task_controls, webhooks
+from cachewright.store import key_analyses, task_controls, webhooks
 from cachewright.store.rows import columns, from_row, to_row
 from cachewright.store.tables import task_counts, tasks
 
@@ -202,6 +202,7 @@ def purge(connection: sa.Connection, ended_before: int, limit: int) -> int:
 def _remove(connection: sa.Connection, removed: Sequence[Task]) -> None:
     ids = [task.id for task in removed]
     task_controls.remove(connection, ids)
+    key_analyses.remove(connection, ids)
     connection.execute(tasks.delete().where(tasks.c.id.in_(ids)))
     _count(connection, removed, -1)
 

@@ -31,7 +31,7 @@ class Scanned(msgspec.Struct, frozen=True):
 async def count_keys(node: Node, access: Access) -> int:
     """Return the number of keys in all databases of the node. Raises one of NODE_GONE or NodeRefused."""
     async with connect(node, access) as client:
-        return sum((await _sizes(client)).values())
+        return sum((await keys_by_database(client)).values())
 
 
 async def scan(node: Node, access: Access, keys_at_once: int) -> AsyncGenerator[Scanned, None]:
@@ -40,7 +40,7 @@ async def scan(node: Node, access: Access, keys_at_once: int) -> AsyncGenerator[
     async with connect(node, access) as client:
         before = await _expired(client)
         keys, reported = 0, time.monotonic()
-        for database in await _sizes(client):
+        for database in await keys_by_database(client):
             if database:
                 await ask(client, "SELECT", database)
             cursor: int | None = 0
@@ -62,7 +62,7 @@ async def _expired(client: Valkey) -> int:
     return int((await client.info("stats"))["expired_keys"])
 
 
-async def _sizes(client: Valkey) -> dict[int, int]:
+async def keys_by_database(client: Valkey) -> dict[int, int]:
     """Return the number of keys of each database that has any."""
     keyspace = await client.info("keyspace")
     return {int(name.removeprefix("db")): int(found["keys"]) for name, found in keyspace.items()}

@@ -18,7 +18,7 @@ from cachewright.valkey.access import Access, Address, address
 from cachewright.valkey.client import CONTROL_PLANE, NodeRefused, refusal
 
 MOST_BYTES = 2 * 1024 * 1024
-"""Limit of all replies on one connection, in bytes. CLUSTER NODES takes about 150 bytes per node, INFO about 30 KB."""
+"""Usual limit of all replies on one connection, in bytes. CLUSTER NODES takes about 150 bytes a node, INFO 30 KB."""
 
 Command = tuple[str, ...]
 Protocol = TypeVar("Protocol", bound=asyncio.Protocol)
@@ -48,7 +48,13 @@ async def dial(place: Address, protocol: Callable[[], Protocol]) -> tuple[asynci
 
 
 async def request_once(
-    node: Node, access: Access, commands: Sequence[Command], answer_seconds: float, *, keep_refusals: bool = False
+    node: Node,
+    access: Access,
+    commands: Sequence[Command],
+    answer_seconds: float,
+    *,
+    keep_refusals: bool = False,
+    most_bytes: int = MOST_BYTES,
 ) -> list[Any]:
     """Send the commands and return the reply to each: text, a number, or a list of them.
 
@@ -57,15 +63,23 @@ async def request_once(
     is returned as its reply.
     """
     with address(node, access) as place:
-        return await request_at(place, node.id, commands, answer_seconds, keep_refusals=keep_refusals)
+        return await request_at(
+            place, node.id, commands, answer_seconds, keep_refusals=keep_refusals, most_bytes=most_bytes
+        )
 
 
 async def request_at(
-    place: Address, name: str, commands: Sequence[Command], answer_seconds: float, *, keep_refusals: bool = False
+    place: Address,
+    name: str,
+    commands: Sequence[Command],
+    answer_seconds: float,
+    *,
+    keep_refusals: bool = False,
+    most_bytes: int = MOST_BYTES,
 ) -> list[Any]:
     """Same as `request_once`, for the process at an address. Errors contain its `name`."""
     async with asyncio.timeout(answer_seconds):
-        transport, request = await dial(place, lambda: _PendingRequest(name, opening(place), commands))
+        transport, request = await dial(place, lambda: _PendingRequest(name, opening(place), commands, most_bytes))
         try:
             replies = await request.replies
         finally:
@@ -105,8 +119,9 @@ class _PendingRequest(asyncio.Protocol):
     :ivar replies: the replies to all commands. It fails if an opening command is refused.
     """
 
-    def __init__(self, node_id: str, first: Sequence[Command], commands: Sequence[Command]) -> None:
+    def __init__(self, node_id: str, first: Sequence[Command], commands: Sequence[Command], most_bytes: int) -> None:
         self._node_id = node_id
+        self._most_bytes = most_bytes
         self._request = b"".join(pack_command(words) for words in (*first, *commands))
         self._opening = len(first)
         self._commands = len(commands)
@@ -123,8 +138,8 @@ class _PendingRequest(asyncio.Protocol):
         if self.replies.done():
             return
         self._received += len(data)
-        if self._received > MOST_BYTES:
-            self._fail(Unreadable(f"more than {MOST_BYTES} bytes"))
+        if self._received > self._most_bytes:
+            self._fail(Unreadable(f"more than {self._most_bytes} bytes"))
             return
         try:
             self._reader.feed(data)

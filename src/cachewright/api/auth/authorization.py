@@ -49,7 +49,7 @@ def guarding(changes: RateLimit, audit_log: AuditLog) -> Guard:
 
 
 def name_subjects(request: Request[Any, Any, Any], ids: Iterable[str]) -> None:
-    """Record the affected instances, at most 100, of a request whose path does not contain them."""
+    """Record what a request affects, at most 100 ids or addresses, if its path does not contain it."""
     pending: PendingEntry | None = request.scope["state"].get(_ENTRY)
     if pending is not None:
         subjects = tuple(dict.fromkeys(ids))[:_MOST_SUBJECTS]

@@ -1,6 +1,7 @@
 """The page `docs/coverage.md`: supported operations of the cloud's client."""
 
 from cachewright.api.openapi.catalog import FAMILIES, OPERATIONS
+from cachewright.api.openapi.reasons import REASONS
 from cachewright.api.routes.not_served import described_path
 from cachewright.api.served import SERVED
 
@@ -21,7 +22,8 @@ def render() -> str:
         count = sum((operation.method, operation.path) in served for operation in operations)
         lines += [f"## {family} ({count} of {len(operations)})", "", "| operation | call | |", "|---|---|---|"]
         for operation in operations:
-            state = "served" if (operation.method, operation.path) in served else "not served"
+            is_served = (operation.method, operation.path) in served
+            state = "served" if is_served else f"not served: {REASONS[operation.name]}"
             lines.append(f"| {operation.name} | `{operation.method} {operation.path}` | {state} |")
         lines.append("")
     others = there - OPERATIONS.keys()

@@ -33,6 +33,8 @@ _PATH_SCHEMAS: Mapping[str, Schema] = {
     "node_id": {"type": "string", "pattern": "^[0-9a-f]{40}$"},
     "webhook_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
     "account_id": {"type": "string", "format": "uuid"},
+    "bigkey_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+    "hotkey_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
     "backup_id": {"type": "string", "format": "uuid"},
     "job_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
     "template_id": {"type": "string", "minLength": 1},

@@ -76,7 +76,10 @@ BODIES: Mapping[str, Any] = {
     "UpdateMigrationTask": {"resume_mode": "manual"},
     "DeleteMigrationTask": {"task_id_list": [_TASK]},
     "UpdateConfigTemplate": {"params": {"timeout": "300"}},
-    "UpdateBigkeyAutoscanConfig": {"enable_auto_scan": False, "schedule_at": ["03:00"]},
+    "ScanClients": {"node_id": _NODE},
+    "HangUpClients": {"node_id": _NODE, "client_addrs": ["10.0.0.7:51334"]},
+    "HangUpKillAllClients": {"node_id": _NODE, "kill_all_nodes": False},
+    "UpdateBigkeyAutoscanConfig": {"enable_auto_scan": True, "schedule_at": ["03:00"]},
     "UpdateHotkeyAutoScanConfig": {"enable_auto_scan": False, "schedule_at": []},
     "UpdateExpireAutoScanConfig": {
         "enable_auto_scan": True,
@@ -186,6 +189,7 @@ _SHAPES: Mapping[str, msgspec.Struct] = {
     "ChangeMasterStandbyAsync": plans.JobId(_TASK),
     "ExecuteClusterSwitchover": plans.JobId(_TASK),
     "RebuildNode": plans.JobId(_TASK),
+    "HangUpKillAllClients": plans.JobId(_TASK),
     "ListConfigHistories": configurations.HistoryList(
         1,
         [configurations.HistoryItem(history_id=_TASK, created_at="2026-08-21T12:00:00.503Z", status="SUCCESS")],

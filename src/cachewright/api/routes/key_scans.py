@@ -1,4 +1,4 @@
-"""Scans of keys: for expired keys, by request and by a schedule. Scans for big and hot keys cannot be enabled."""
+"""Scans for expired keys, by request and by a schedule."""
 
 import msgspec
 from litestar import Response, get, post, put
@@ -27,58 +27,6 @@ from cachewright.services.instance_attributes import AttributeChange
 _INSTANCES = "/v2/{project_id:str}/instances/{instance_id:str}"
 _SCAN = needs("dcs:instance:modify")
 _READ, _CHANGE = needs("dcs:instance:getConfiguration"), needs("dcs:instance:modifyConfigureation")
-
-
-@get(_INSTANCES + "/bigkey/autoscan", opt=_READ)
-@endpoint
-def show_bigkey_autoscan_config(
-    request: Call, instances: Instances, instance_id: InstanceId
-) -> Response[schemas.AutoScan]:
-    """ShowBigkeyAutoscanConfig: always off."""
-    return responses.json(schemas.auto_scan(instances.get(requests.principal(request), instance_id), "bigkey"))
-
-
-@put(_INSTANCES + "/bigkey/autoscan", status_code=200, opt=_CHANGE)
-@endpoint
-def update_bigkey_autoscan_config(
-    request: Call,
-    attributes: Attributes,
-    instances: Instances,
-    instance_id: InstanceId,
-    body: Body[schemas.AutoScanBody],
-) -> Response[schemas.AutoScan]:
-    """UpdateBigkeyAutoscanConfig: stores a schedule. The scan stays off."""
-    principal = requests.principal(request)
-    instances.get(principal, instance_id)
-    change = _schedule(body.read(), "bigkey")
-    attributes.change(principal, instance_id, lambda _: change)
-    return responses.json(schemas.auto_scan(instances.get(principal, instance_id), "bigkey"))
-
-
-@get(_INSTANCES + "/hotkey/autoscan", opt=_READ)
-@endpoint
-def show_hotkey_autoscan_config(
-    request: Call, instances: Instances, instance_id: InstanceId
-) -> Response[schemas.AutoScan]:
-    """ShowHotkeyAutoscanConfig: always off."""
-    return responses.json(schemas.auto_scan(instances.get(requests.principal(request), instance_id), "hotkey"))
-
-
-@put(_INSTANCES + "/hotkey/autoscan", status_code=200, opt=_CHANGE)
-@endpoint
-def update_hotkey_auto_scan_config(
-    request: Call,
-    attributes: Attributes,
-    instances: Instances,
-    instance_id: InstanceId,
-    body: Body[schemas.AutoScanBody],
-) -> Response[schemas.AutoScan]:
-    """UpdateHotkeyAutoScanConfig: stores a schedule. The scan stays off."""
-    principal = requests.principal(request)
-    instances.get(principal, instance_id)
-    change = _schedule(body.read(), "hotkey")
-    attributes.change(principal, instance_id, lambda _: change)
-    return responses.json(schemas.auto_scan(instances.get(principal, instance_id), "hotkey"))
 
 
 @get(_INSTANCES + "/scan-expire-keys/autoscan-config", opt=_READ)
@@ -138,11 +86,3 @@ def show_expire_key_scan_info(
     total, page = records.expiry_scans(requests.principal(request), instance_id, offset=query.offset, limit=query.limit)
     shown = [schemas.scan_record(task) for task in page]
     return responses.json(schemas.ScanRecords(instance_id, total, len(shown), shown))
-
-
-def _schedule(wanted: schemas.AutoScanBody, subject: schemas.Subject) -> AttributeChange:
-    """Return the change that stores a schedule. Raises ApiError DCS.4062 if it would enable the scan."""
-    if wanted.enable_auto_scan:
-        raise requests.refused("enable_auto_scan", "keys are not scanned; only false is accepted")
-    schedule = {"schedule_at": wanted.schedule_at, "updated_at": now_ms()}
-    return AttributeChange(attributes={schemas.schedule_name(subject): schedule})

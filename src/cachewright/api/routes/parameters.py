@@ -27,11 +27,13 @@ from cachewright.model.identity import Identity
 from cachewright.services.audit_log import AuditLog
 from cachewright.services.backups import BackupService
 from cachewright.services.client_access import ClientAccess
+from cachewright.services.diagnosis import DiagnosisService
 from cachewright.services.hosts import HostQueries
 from cachewright.services.instance_access import InstanceAccess
 from cachewright.services.instance_attributes import InstanceAttributes
 from cachewright.services.instance_queries import InstanceQueries
 from cachewright.services.instances import InstanceService
+from cachewright.services.key_analyses import KeyAnalysisService
 from cachewright.services.node_queries import NodeQueries
 from cachewright.services.online_migrations import OnlineMigrationService
 from cachewright.services.rebuilds import RebuildService
@@ -59,7 +61,9 @@ Tasks: TypeAlias = NamedDependency[TaskService]
 Instances: TypeAlias = NamedDependency[InstanceQueries]
 Attributes: TypeAlias = NamedDependency[InstanceAttributes]
 Access: TypeAlias = NamedDependency[InstanceAccess]
+Analyses: TypeAlias = NamedDependency[KeyAnalysisService]
 Connections: TypeAlias = NamedDependency[ClientAccess]
+Diagnosis: TypeAlias = NamedDependency[DiagnosisService]
 Hosts: TypeAlias = NamedDependency[HostQueries]
 Nodes: TypeAlias = NamedDependency[NodeQueries]
 Versions: TypeAlias = NamedDependency[ServerVersions]
@@ -87,6 +91,7 @@ GroupId: TypeAlias = Annotated[FromPath[str], PathFormat(str.lower)]
 NodeId: TypeAlias = Annotated[FromPath[str], PathFormat(str.lower)]
 AccountId: TypeAlias = Annotated[FromPath[str], PathFormat(str.lower)]
 BackupId: TypeAlias = Annotated[FromPath[str], PathFormat(str.lower)]
+AnalysisId: TypeAlias = Annotated[FromPath[str], PathFormat(requests.analysis_id)]
 TaskId: TypeAlias = Annotated[FromPath[str], PathFormat(requests.task_id)]
 TemplateId: TypeAlias = Annotated[FromPath[str], PathFormat(str)]
 WebhookId: TypeAlias = Annotated[FromPath[str], PathFormat(requests.webhook_id)]

@@ -1,8 +1,4 @@
-"""Shapes of key scans, their schedules and records. Types follow the SDK's models.
-
-Keys are not scanned for their size or use, so these scans cannot be enabled. Their schedules are stored and returned
-nevertheless: clients such as terraform send the schedule of a scan that is off, and compare it with the response.
-"""
+"""Shapes of scans for expired keys, their schedule and records. Types follow the SDK's models."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -17,27 +13,10 @@ from cachewright.model.scan_schedules import ScanSchedule, epoch_ms, schedule_of
 from cachewright.model.tasks import Task, TaskStatus
 from cachewright.operations.scan_expired import SCAN_EXPIRED, ScanType, expired_keys
 
-Subject = Literal["bigkey", "hotkey"]
+ScanStatus = Literal["waiting", "running", "success", "failed"]
 
-_Time = Annotated[str, msgspec.Meta(pattern=r"\A([01][0-9]|2[0-3]):[0-5][0-9]\Z")]
 _Seconds = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 _FEWEST, _MOST = 10, 1000
-
-
-class AutoScanBody(msgspec.Struct, frozen=True):
-    """:ivar schedule_at: times of day, `HH:MM`, UTC."""
-
-    enable_auto_scan: bool
-    schedule_at: Annotated[list[_Time], msgspec.Meta(max_length=24)] = []
-
-
-class AutoScan(msgspec.Struct, frozen=True):
-    """Always off, because keys are not analysed."""
-
-    instance_id: str
-    enable_auto_scan: bool = False
-    schedule_at: list[str] = []
-    updated_at: str | None = None
 
 
 class ExpiryScanBody(msgspec.Struct, frozen=True):
@@ -67,7 +46,7 @@ class ScanRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     instance_id: str
-    status: Literal["waiting", "running", "success", "failed"]
+    status: ScanStatus
     scan_type: ScanType
     num: int
     created_at: str | None
@@ -82,17 +61,12 @@ class ScanRecords(msgspec.Struct, frozen=True):
     records: list[ScanRecord]
 
 
-_STATUS: Mapping[TaskStatus, Literal["waiting", "running", "success", "failed"]] = {
+STATUS: Mapping[TaskStatus, ScanStatus] = {
     "WAITING": "waiting",
     "EXECUTING": "running",
     "SUCCESS": "success",
     "FAILED": "failed",
 }
-
-
-def auto_scan(instance: Instance, subject: Subject) -> AutoScan:
-    stored = instance.attributes.get(schedule_name(subject), {})
-    return AutoScan(instance.id, schedule_at=stored.get("schedule_at", []), updated_at=iso(stored.get("updated_at")))
 
 
 def expiry_scan(instance: Instance) -> ExpiryScan:
@@ -125,7 +99,7 @@ def scan_record(task: Task) -> ScanRecord:
     return ScanRecord(
         id=task.id,
         instance_id=task.instance_id,
-        status=_STATUS[task.status],
+        status=STATUS[task.status],
         scan_type=SCAN_EXPIRED.params_of(task).scan_type,
         num=expired_keys(task),
         created_at=iso(task.created_at),
@@ -140,8 +114,3 @@ def _require_first_scan(body: ExpiryScanBody, instance: Instance, now: int) -> N
     is_stored = body.first_scan_at == schedule_of(instance.attributes).first_scan_at
     if first is None or (first < now and not is_stored):
         raise ApiError(errors.INVALID_FIRST_SCAN)
-
-
-def schedule_name(subject: Subject) -> str:
-    """Return the name of the attribute of an instance that stores the schedule."""
-    return f"{subject}_schedule"

@@ -24,7 +24,7 @@ _BITS = 8
 """INFO has kilobytes per second, the contract kilobits."""
 
 CloudRole = Literal["master", "slave"]
-_CLOUD_ROLES: Mapping[Role, CloudRole] = {"primary": "master", "replica": "slave"}
+CLOUD_ROLES: Mapping[Role, CloudRole] = {"primary": "master", "replica": "slave"}
 
 
 class Dimension(msgspec.Struct, frozen=True):
@@ -208,7 +208,7 @@ def topology(instance: Instance, infos: Sequence[NodeInfo]) -> Topology:
 def _replication(instance: Instance, info: NodeInfo) -> Replication:
     return Replication(
         replication_id=_replication_id(instance, info),
-        replication_role=_CLOUD_ROLES[info.role],
+        replication_role=CLOUD_ROLES[info.role],
         replication_ip=info.node.host,
         node_id=info.node.id,
         status=_state(info),
@@ -223,7 +223,7 @@ def _logical_node(instance: Instance, info: NodeInfo) -> LogicalNode:
         name=_name(info),
         status="Creating" if is_created else _state(info),
         az_code=_zone(instance),
-        node_type=_CLOUD_ROLES[info.role],
+        node_type=CLOUD_ROLES[info.role],
         node_ip=info.node.host,
         node_port=str(info.node.port),
         node_id=info.node.id,
@@ -242,7 +242,7 @@ def _topology_node(instance: Instance, info: NodeInfo) -> TopologyNode:
         node_name=_name(info),
         ip=info.node.host,
         port=str(info.node.port),
-        node_type=_CLOUD_ROLES[info.role],
+        node_type=CLOUD_ROLES[info.role],
         max_memory=str(info.node.maxmemory // MEGABYTE),
         used_memory=str(int(info.number("used_memory")) // MEGABYTE) if measured else None,
         qps=str(int(info.number("instantaneous_ops_per_sec"))) if measured else None,

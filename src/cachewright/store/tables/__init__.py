@@ -12,6 +12,7 @@ from cachewright.store.tables.instance import (
     sentinels,
     templates,
 )
+from cachewright.store.tables.key_analysis import key_analyses
 from cachewright.store.tables.metadata import metadata
 from cachewright.store.tables.online_migration import online_migration_events, online_migrations
 from cachewright.store.tables.task import task_controls, task_counts, tasks, throughput
@@ -27,6 +28,7 @@ __all__ = [
     "hosts",
     "incidents",
     "instances",
+    "key_analyses",
     "metadata",
     "nodes",
     "online_migration_events",

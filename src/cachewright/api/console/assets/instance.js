@@ -1,4 +1,4 @@
-// Page of one instance: owners of slots, statistics of the last hour, nodes, tasks, backups, connections, accounts and parameters.
+// Page of one instance: owners of slots, statistics of the last hour, nodes, tasks, diagnosis, backups, connections, accounts and parameters.
 
 import { accounts } from "/console/accounts.js";
 import { ask, follow, may } from "/console/api.js";
@@ -6,6 +6,7 @@ import { backups } from "/console/backups.js";
 import { chart } from "/console/chart.js";
 import { colour, shardOf } from "/console/colours.js";
 import { connections } from "/console/connections.js";
+import { analyses, analysing, diagnosis } from "/console/diagnosis.js";
 import { dialog } from "/console/dialog.js";
 import { bar, h, say, show, status, table } from "/console/dom.js";
 import { isCluster, isSingle } from "/console/flavor.js";
@@ -28,12 +29,13 @@ const CHARTS = [["Memory in use", "used_memory", size], ["Keys", "keys", number]
 export async function instancePage(main, { signal, titled }, id) {
   const wrong = h("p", { class: "wrong", role: "alert" });
   const servers = h("p", { class: "note versions" });
-  const [heading, faults, running, picture, shards, charts, tasks, copies, sources, access, users, settings] = Array.from({ length: 12 }, () => h("div"));
+  const [heading, faults, running, picture, shards, charts, tasks, looks, answers, copies, sources, access, users, settings] = Array.from({ length: 14 }, () => h("div"));
   const panel = (title, name, content) => h("section", { class: `card ${name}` }, h("h2", {}, title), content);
   const [slotsPanel, nodesPanel] = [panel("Slots", "slots", picture), panel("Shards", "shards", shards)];
   const pair = h("div", { class: "two" }, slotsPanel, nodesPanel);
   show(main, wrong, heading, servers, faults, running, pair,
-    panel("The last hour", "hour", charts), panel("Tasks", "tasks", tasks), panel("Backups", "backups", copies),
+    panel("The last hour", "hour", charts), panel("Tasks", "tasks", tasks),
+    panel("Diagnosis", "diagnosis", h("div", {}, looks, answers)), panel("Backups", "backups", copies),
     panel("Migration from outside", "sources", sources),
     panel("Connections", "connections", access), panel("Accounts", "accounts", users), panel("Parameters", "parameters", settings));
 
@@ -43,6 +45,7 @@ export async function instancePage(main, { signal, titled }, id) {
   let nextTasks;
   let nextBackups;
   let nextSources;
+  let nextLooks;
 
   const draw = (event, state) => {
     if (signal.aborted) return;
@@ -73,6 +76,7 @@ export async function instancePage(main, { signal, titled }, id) {
       drawConnections(state);
       drawBackups(state);
       drawSources(state);
+      drawDiagnosis(state);
     }
   };
 
@@ -103,6 +107,18 @@ export async function instancePage(main, { signal, titled }, id) {
     if (unfinished(known)) {
       clearTimeout(nextSources);
       nextSources = setTimeout(() => signal.aborted || drawSources(state), TASKS_MS);
+    }
+  }
+
+  /** Repeats while keys are analysed. */
+  async function drawDiagnosis(state) {
+    clearTimeout(nextLooks);
+    const known = await analyses(id).catch(() => null);
+    if (!known || signal.aborted) return;
+    show(looks, ...diagnosis(state, known, answers, () => Promise.all([drawTasks(), drawDiagnosis(state)])));
+    if (analysing(known)) {
+      clearTimeout(nextLooks);
+      nextLooks = setTimeout(() => signal.aborted || drawDiagnosis(state), TASKS_MS);
     }
   }
 
