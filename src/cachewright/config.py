@@ -115,6 +115,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     blocked commands; 0 to cut them.
     :ivar jemalloc: `auto` to preload the host's jemalloc in nodes if there is one, `off`, or the path of the library.
     :ivar haproxy_binary: HAProxy, for the addresses of primary/standby instances; None if it is not to be used.
+    :ivar nft_binary: nft, with which the server loads rules that enforce whitelists of clusters; None to load none.
     :ivar backup_storage: URL of the storage of backups, as `backups.storage.parse_storage_url` returns it; None for a
     folder in the data directory.
     :ivar giant_key_mb: size from which the plan of a resize warns of a single value, in megabytes.
@@ -150,6 +151,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     quota_memory_gb: int = 0
     client_grace_seconds: float = 10.0
     jemalloc: str = "auto"
+    nft_binary: Path | None = None
     haproxy_binary: Path | None = None
     backup_storage: str | None = None
     giant_key_mb: int = 10

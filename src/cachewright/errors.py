@@ -21,6 +21,7 @@ Exceptions, each beside the code that raises it; `tests/test_errors.py` compares
     ├── NoHost                placement/hosts.py: no host has room for a node
     ├── HostSilent            hosts/calls.py: the agent of a host does not answer
     ├── WrongEnvelope         hosts/envelopes.py: a call was encrypted for another agent
+    ├── FirewallFailed        hosts/client_firewall.py: the rules for clients cannot be loaded
     ├── UnusableServer        hosts/server_binary.py: not a supported valkey-server
     ├── InvalidInput          services/accounts.py: a name, password or role is not valid
     ├── BadSignature          signature.py: the signature does not match the request

@@ -81,8 +81,8 @@ class Flavor(msgspec.Struct, frozen=True, kw_only=True):
         return (self.shards, self.shard_mb) == (other.shards, other.shard_mb)
 
     def same_nodes(self, other: "Flavor") -> bool:
-        """Whether the shards and their copies are the same."""
-        return self.same_size(other) and self.copies == other.copies
+        """Whether the type, the shards and their copies are the same."""
+        return self.same_size(other) and (self.cache_mode, self.copies) == (other.cache_mode, other.copies)
 
     @property
     def capacity_gb(self) -> str:

@@ -144,7 +144,11 @@ def test_of_a_single_instance_what_it_can_become(tenant: Tenant) -> None:
     instance_id = tenant.instance(spec_code="redis.single.xu1.large.2", capacity=2)
     listed = codes(tenant, f"instance_id={instance_id}")
     with_replicas = [f"redis.ha.xu1.large.r{copies}.2" for copies in range(2, 7)]
-    assert listed == [*(f"redis.single.xu1.{size}" for size in SINGLE_SIZES if size != "large.2"), *with_replicas]
+    clusters = [code for code in listed if code.startswith("redis.cluster.xu1.")]
+    assert listed[: len(clusters)] == clusters
+    assert {"redis.cluster.xu1.large.r1.s2.2", "redis.cluster.xu1.large.r2.s1.3"} <= set(clusters)
+    others = [f"redis.single.xu1.{size}" for size in SINGLE_SIZES if size != "large.2"]
+    assert listed[len(clusters) :] == [*others, *with_replicas]
 
 
 def test_of_an_instance_that_is_not_there(tenant: Tenant, new_tenant: Callable[[], Tenant]) -> None:

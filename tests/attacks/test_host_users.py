@@ -1,11 +1,7 @@
 """Other users of this machine, who have neither a password nor a certificate, against the caches."""
 
-import os
-import shutil
 import socket
 import ssl
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +14,7 @@ from valkey import Valkey
 from caches import cache, load, operator_of, present, states
 from cachewright.config import Settings
 from cachewright.valkey.certificates import CA_FILE, NODE_FILE, authority_certificate, new_authority, node_certificate
+from network_namespace import run_in_namespace
 from sdk_calls import create, created
 from serving import COMMAND, Server, until
 from tls_binary import TLS_BINARY, needs_tls_binary
@@ -153,36 +150,5 @@ def test_ports_for_clients_and_for_the_bus_may_not_overlap(tmp_path: Path) -> No
     assert (code, "--bus-ports 19000-21000 overlaps 10240-19999" in said) == (1, True)
 
 
-@pytest.fixture
-def new_namespace() -> tuple[str, ...]:
-    """A prefix that runs a command in a network namespace of its own, where it may load firewall rules."""
-    if not shutil.which("nft") or not shutil.which("unshare") or not shutil.which("ip"):
-        pytest.skip("nft, unshare and ip are not all installed")
-    prefix = ("unshare", "--net", "--")
-    tried = subprocess.run(
-        [*prefix, "nft", "add", "table", "inet", "probe"], capture_output=True, text=True, check=False
-    )
-    if tried.returncode:
-        pytest.skip(f"firewall rules cannot be loaded here: {tried.stderr.strip()}")
-    return prefix
-
-
-def test_the_firewall_keeps_other_users_from_the_bus(new_namespace: tuple[str, ...], tmp_path: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root can act as another user")
-    script = Path(__file__).with_name("firewalled.py")
-    data_dir = tmp_path / "data"
-    folders = os.pathsep.join(map(str, (script.parent, script.parent.parent)))
-    environment = os.environ | {"PYTHONPATH": folders, "DATA_DIR": str(data_dir)}
-    try:
-        ran = subprocess.run(
-            [*new_namespace, sys.executable, script],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-    finally:
-        Server(data_dir).clean_up()
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+def test_the_firewall_keeps_other_users_from_the_bus(tmp_path: Path) -> None:
+    run_in_namespace(Path(__file__).with_name("firewalled.py"), tmp_path / "data")

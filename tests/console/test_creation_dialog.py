@@ -34,6 +34,22 @@ def test_a_cluster_is_made_and_deleted(page: Page, server: Server) -> None:
     expect(page.get_by_text("The instance was deleted.")).to_be_visible()
 
 
+def made_a_cluster(page: Page) -> None:
+    """Make the shown instance a cluster by the form."""
+    dialog = page.get_by_role("dialog")
+    page.get_by_role("button", name="Resize").click()
+    dialog.get_by_label("Type").select_option("cluster")
+    expect(dialog.get_by_label("Memory of each node")).to_be_hidden()
+    dialog.get_by_label("Shards").fill("2")
+    dialog.get_by_role("button", name="Plan").click()
+    expect(dialog).to_contain_text("The instance becomes a cluster of 2 shards and keeps its address")
+    expect(dialog.get_by_role("table", name="Steps of the plan")).to_contain_text("Replication to a cluster node.")
+    accessible(page)
+    dialog.get_by_role("button", name="Resize").click()
+    expect(page.locator(".ring")).to_have_attribute("aria-label", owned(8192, 8192))
+    expect(page.get_by_role("heading", level=1)).to_contain_text("RUNNING")
+
+
 def test_a_single_instance_is_made_resized_and_restarted(page: Page, server: Server, picture: Picture) -> None:
     page.get_by_role("button", name="Create").click()
     dialog = page.get_by_role("dialog")
@@ -78,6 +94,7 @@ def test_a_single_instance_is_made_resized_and_restarted(page: Page, server: Ser
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("FAILED")
     open_single(page, instance_id)
+    made_a_cluster(page)
     page.get_by_role("button", name="Delete").click()
     page.get_by_label("Name of the instance").fill("lone")
     dialog.get_by_role("button", name="Delete").click()

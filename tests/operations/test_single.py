@@ -179,18 +179,8 @@ def test_a_size_that_the_data_does_not_fit_in_is_refused(own_server: Server) -> 
     assert own_server.call("POST", f"instances/{instance_id}/tasks/{task_id}/retry")[0] == 200
     assert ended(client, instance_id, task_id).status == "SUCCESS"
     assert maxmemory(own_server, client, instance_id) == 128 * MB
-
-
-def test_a_single_instance_becomes_no_cluster_and_a_cluster_no_single_instance(own_server: Server) -> None:
-    client = own_server.client()
-    lone, cluster = created_single(client), created(client, 1, name="cluster")
-    for instance_id, spec_code in ((lone, "redis.cluster.xu1.large.r1.s1.3"), (cluster, code(2048))):
-        body = ResizeInstanceBody(spec_code=spec_code, new_capacity=3 if instance_id == lone else 2)
-        with pytest.raises(ClientRequestException) as refused:
-            client.resize_instance(ResizeInstanceRequest(instance_id=instance_id, body=body))
-        assert (refused.value.status_code, refused.value.error_code) == (400, "DCS.4102")
     with pytest.raises(ClientRequestException) as refused:
-        resize_single(client, lone, 1024)
+        resize_single(client, instance_id, 128)
     assert refused.value.error_code == "DCS.4103"
 
 

@@ -148,7 +148,7 @@ def _require_change_type(change_type: str, old: Flavor, new: Flavor) -> None:
     """Raise ApiError DCS.4102 if the sizes do not differ as `change_type` says. An empty one fits every change."""
     fits = {
         "": True,
-        "addSharding": new.shards > old.shards,
+        "addSharding": new.shards > old.shards and new.cache_mode == old.cache_mode,
         "createReplication": new.copies > old.copies and new.cache_mode == old.cache_mode,
         "deleteReplication": new.copies < old.copies and new.cache_mode == old.cache_mode,
         "instanceType": new.cache_mode != old.cache_mode,

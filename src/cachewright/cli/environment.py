@@ -14,6 +14,8 @@ from limits import parse as parse_rate
 from cachewright.config import Listen, Settings, show_ports
 from cachewright.errors import CachewrightError
 from cachewright.hosts.addresses import is_local
+from cachewright.hosts.client_firewall import FirewallFailed
+from cachewright.hosts.local import LocalHost
 from cachewright.hosts.node_environment import AUTO, OFF, preloaded
 from cachewright.hosts.server_binary import UnusableServer, require_version
 
@@ -36,6 +38,7 @@ def require(settings: Settings) -> None:
     except UnusableServer as unusable:
         raise StartupError(str(unusable)) from unusable
     _require_jemalloc(settings)
+    _require_firewall(settings)
 
 
 @contextmanager
@@ -85,6 +88,17 @@ def _require_jemalloc(settings: Settings) -> None:
     if named and not preloaded(settings.valkey_binary, settings.jemalloc):
         found = f"{settings.valkey_binary} does not use it"
         raise StartupError(f"--jemalloc {settings.jemalloc}: {found}; name a library of jemalloc, or use auto or off")
+
+
+def _require_firewall(settings: Settings) -> None:
+    """StartupError if `--nftables` is on and no rules can be loaded."""
+    firewall = LocalHost(settings).client_firewall
+    try:
+        if firewall is not None:
+            firewall.check()
+    except FirewallFailed as failure:
+        need = "it needs nft (Debian: nftables), and root or CAP_NET_ADMIN"
+        raise StartupError(f"--nftables cannot be used: {failure}; {need}") from failure
 
 
 def _require_rate(text: str) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from cachewright.config import DEFAULT_BUS_PORTS, show_ports
+from cachewright.hosts.client_firewall import find_nft
 from cachewright.hosts.programs import find_haproxy
 from cachewright.store.opening import has_password, parse_database_url
 
@@ -58,6 +59,14 @@ Haproxy = Annotated[
         env_var="CACHEWRIGHT_HAPROXY",
     ),
 ]
+Nftables = Annotated[
+    bool,
+    Parameter(
+        help="Load nftables rules that enforce whitelists of clusters. Needs nft and the right to change rules.",
+        env_var="CACHEWRIGHT_NFTABLES",
+        negative="",
+    ),
+]
 BackupStorage = Annotated[
     str | None,
     Parameter(
@@ -106,6 +115,11 @@ def haproxy_binary(haproxy: str) -> Path | None:
     if not (path := Path(haproxy).absolute()).is_file():
         raise ValueError(f"--haproxy {haproxy} does not exist; use auto or off, or name HAProxy's path")
     return path
+
+
+def nft_binary(*, nftables: bool) -> Path | None:
+    """Return the path of nft, or its name if it is not found; None if it is not to be used."""
+    return (find_nft() or Path("nft")) if nftables else None
 
 
 def absolute_library(jemalloc: str) -> str:

@@ -20,12 +20,14 @@ from cachewright.cli.settings import (
     DatabaseUrl,
     Haproxy,
     Jemalloc,
+    Nftables,
     NodeAddress,
     OtherValkeyBinaries,
     ValkeyBinary,
     absolute_binary,
     absolute_library,
     haproxy_binary,
+    nft_binary,
     read_database_url,
 )
 from cachewright.config import Listen, RequestLimits, Settings, parse_ports, parse_public_url
@@ -117,6 +119,7 @@ def serve(
     ] = 0,
     jemalloc: Jemalloc = "auto",
     haproxy: Haproxy = "auto",
+    nftables: Nftables = False,
     backup_storage: BackupStorage = None,
     giant_key_mb: Annotated[
         int,
@@ -190,6 +193,7 @@ def serve(
             jemalloc=absolute_library(jemalloc),
             other_valkey_binaries=tuple(map(absolute_binary, other_valkey_binary)),
             haproxy_binary=haproxy_binary(haproxy),
+            nft_binary=nft_binary(nftables=nftables),
             backup_storage=backup_storage and parse_storage_url(backup_storage),
             giant_key_mb=giant_key_mb,
             queue_polling=queue_polling,

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from cachewright.hosts.calls import HostSilent
+from cachewright.hosts.client_firewall import ClientFirewall
 from cachewright.hosts.host import (
     CONFIG,
     ChildProcess,
@@ -98,6 +99,10 @@ class AllHosts:
     @property
     def has_haproxy(self) -> bool:
         return self._local.has_haproxy
+
+    @property
+    def client_firewall(self) -> ClientFirewall | None:
+        return self._local.client_firewall
 
     @property
     def cpus(self) -> int:

@@ -11,6 +11,7 @@ from typing import Protocol
 import msgspec
 
 from cachewright.errors import CachewrightError
+from cachewright.hosts.client_firewall import ClientFirewall
 from cachewright.hosts.ports import NodePorts
 from cachewright.hosts.resources import Resources
 
@@ -174,6 +175,10 @@ class Host(Processes, Protocol):
     @property
     def has_haproxy(self) -> bool:
         """Whether proxies can be started."""
+
+    @property
+    def client_firewall(self) -> ClientFirewall | None:
+        """The rules that filter clients of nodes on the machine of the server; None if it may load none."""
 
     @property
     def cpus(self) -> int:

@@ -1,6 +1,7 @@
 """This machine, with the processes of its nodes."""
 
 import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from cachewright.config import Settings
 from cachewright.hosts import log_files, node_environment, node_folders, resources
 from cachewright.hosts.addresses import node_addresses
 from cachewright.hosts.child_processes import children_of, end_child
+from cachewright.hosts.client_firewall import ClientFirewall
 from cachewright.hosts.held_ports import HeldPorts
 from cachewright.hosts.host import SERVER_VERSION, ChildProcess, LogPart, LogPosition, MeasuredHost, NodeStartFailed
 from cachewright.hosts.local_processes import LocalProcesses
@@ -48,6 +50,8 @@ class LocalHost(LocalProcesses):
         self._converters = LocalProcesses(settings.converters_dir, NODE, converter, of_valkey)
         self._proxies = LocalProcesses(settings.proxies_dir, HAPROXY, haproxy, of_haproxy)
         self._gateways = LocalProcesses(settings.gateways_dir, NODE, default, of_valkey)
+        nft = settings.nft_binary
+        self._client_firewall = None if nft is None else ClientFirewall(nft, settings.data_dir, os.geteuid())
 
     @property
     def address(self) -> str:
@@ -92,6 +96,10 @@ class LocalHost(LocalProcesses):
     @property
     def has_haproxy(self) -> bool:
         return self._settings.haproxy_binary is not None
+
+    @property
+    def client_firewall(self) -> ClientFirewall | None:
+        return self._client_firewall
 
     @property
     def cpus(self) -> int:

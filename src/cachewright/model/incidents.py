@@ -23,6 +23,7 @@ FaultKind = Literal[
     "replication",
     "no_proxy",
     "no_failover",
+    "no_whitelist",
 ]
 
 

@@ -88,6 +88,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     :ivar server_version: version of valkey-server that the node is started with, such as `9.1.2`; None for the host's
     default.
     :ivar host_name: name of the host that runs it; `host` is its IP address there.
+    :ivar apart: a change of the instance's type adds the node later, or has replaced it. Until it is added, and after
+    it has been replaced, it is none of the nodes that serve the instance, and `should_run` is false.
     """
 
     id: str
@@ -106,6 +108,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = DEFAULT_PRIORITY
     server_version: str | None = None
     host_name: str = EMBEDDED
+    apart: bool = False
 
     @property
     def ports(self) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from cachewright.hosts.client_firewall import FirewallFailed
 from cachewright.hosts.host import ProcessInfo
 from cachewright.logs import RARELY, about
 from cachewright.model.instances import Instance, Node
@@ -134,8 +135,8 @@ class ClientPorts:
                     return False
                 log.warning("node %s serves clients although it does not know the whole cluster", node.id)
             await self._context.open_port(recorded.instance, node)
-        except (*NODE_GONE, NodeRefused) as failure:
-            if isinstance(failure, NodeRefused) and not isinstance(failure, NodeBusy):
-                log.warning("node %s refuses to open its port for clients: %s", node.id, failure, extra=RARELY)
+        except (*NODE_GONE, NodeRefused, FirewallFailed) as failure:
+            if isinstance(failure, (NodeRefused, FirewallFailed)) and not isinstance(failure, NodeBusy):
+                log.warning("the port for clients of node %s cannot be opened: %s", node.id, failure, extra=RARELY)
             return False
         return True

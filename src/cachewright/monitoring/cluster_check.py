@@ -58,6 +58,7 @@ _OF_OTHERS: set[FaultKind] = {
     "unequal_nodes",
     "no_proxy",
     "no_failover",
+    "no_whitelist",
 }
 """Faults that the supervisor and other checks report, not this check."""
 

@@ -42,13 +42,18 @@ class Records:
 
     def read(self, started: Set[str]) -> dict[str, Subject]:
         """Read all instances to check, by id. `started` are nodes that have run at least once. Nodes that were removed
-        since the last call stay in `former` for ten minutes: other nodes may still know them."""
+        since the last call stay in `former` for ten minutes: other nodes may still know them. An instance that has just
+        become a cluster is not checked before the nodes that it had are removed: its first node then has taken over."""
         with self._context.database.read() as connection:
             secrets = instances.secrets(connection, _CHECKED)
             spec_codes = instances.spec_codes(connection)
+            replaced: set[str] = set()
             nodes: dict[str, list[Node]] = defaultdict(list)
             for node in instances.all_nodes(connection):
-                nodes[node.instance_id].append(node)
+                if not node.apart:
+                    nodes[node.instance_id].append(node)
+                elif topology_of(spec_codes[node.instance_id]).is_cluster:
+                    replaced.add(node.instance_id)
             changing = _changing(connection)
         self._remember(nodes)
         access = {instance_id: Access(*found, self._context.host.nodes_dir) for instance_id, found in secrets.items()}
@@ -60,7 +65,7 @@ class Records:
                 topology=topology_of(spec_codes[instance_id]),
             )
             for instance_id in secrets
-            if nodes[instance_id]
+            if nodes[instance_id] and instance_id not in replaced
         }
 
     def _record(

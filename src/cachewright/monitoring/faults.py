@@ -43,6 +43,7 @@ RULES: Mapping[FaultKind, Rule] = {
     "unequal_nodes": Rule(errors.UNEQUAL_NODES, confirm_seconds=10, changes_status=False),
     "replication": Rule(errors.CLUSTER_UNHEALTHY, confirm_seconds=15, changes_status=False),
     "no_failover": Rule(errors.CLUSTER_UNHEALTHY, changes_status=False),
+    "no_whitelist": Rule(errors.CLUSTER_UNHEALTHY, changes_status=False),
 }
 """Most severe first: that fault determines the error code of the instance."""
 

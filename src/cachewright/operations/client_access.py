@@ -1,9 +1,9 @@
 """How clients connect to an instance: with TLS, and from which addresses.
 
-Nodes of a cluster terminate TLS themselves, and restart for it. The proxy of another instance terminates TLS, and
-filters clients by address. The record says what the proxy should do, and changes before the proxy, so that `ProxyWatch`
-and a task that is repeated after a crash agree. A single instance gets its proxy with the first of these settings, and
-keeps it: its node leaves the address, and the proxy takes it over.
+Nodes of a cluster terminate TLS themselves, and restart for it; rules of nftables filter their clients by address. The
+proxy of another instance does both. The record says what proxy and rules should do, and changes first, so that
+`ProxyWatch`, `FirewallWatch` and a task that is repeated after a crash agree. A single instance gets its proxy with the
+first of these settings, and keeps it: its node leaves the address, and the proxy takes it over.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from cachewright.model.instances import (
     node_elsewhere,
 )
 from cachewright.model.tasks import Step, Task
-from cachewright.operations import proxies
+from cachewright.operations import client_firewall, proxies
 from cachewright.operations.actions.action import NoArguments
 from cachewright.operations.actions.checks import CheckStatus, check_status
 from cachewright.operations.actions.client_access import (
@@ -48,7 +48,7 @@ from cachewright.tasks.operation import ActionFailed
 from cachewright.tasks.plan import SubStepSpec, build, effort
 from cachewright.topologies import topology_of
 
-NO_CLUSTERS = "a cluster has no proxy that could do it: clients connect to its nodes"
+NO_FIREWALL = f"clients of a cluster connect to its nodes, and {client_firewall.OFF}"
 NO_TLS = "valkey-server has no TLS, or had none when the cluster was created"
 _ANOTHER = "create another instance"
 _ADDRESS_CHANGE = "Address change."
@@ -70,14 +70,21 @@ class TlsParams(msgspec.Struct, frozen=True):
 
 
 class WhitelistParams(msgspec.Struct, frozen=True):
+    """:ivar before: whether a whitelist was on at the request."""
+
     enabled: bool
+    before: bool = False
 
 
 class WhitelistRequest(msgspec.Struct, frozen=True):
-    """The groups are attributes of the instance. `has_haproxy`: whether the host can start proxies."""
+    """The groups are attributes of the instance.
+
+    :ivar has_haproxy: whether the host can start proxies, :ivar has_firewall: load rules of nftables.
+    """
 
     enabled: bool
     has_haproxy: bool
+    has_firewall: bool
 
 
 class _AddressChange(Operation[RequestT, ParamsT]):
@@ -102,8 +109,9 @@ class _AddressChange(Operation[RequestT, ParamsT]):
         instance, nodes = await context.instance_and_nodes(task)
         check = check_status.sub_step(STATUS_CHECK, effort("check", seconds=_CHECK_SECONDS), CheckStatus(()))
         steps = {PRE_CHECK: [check]}
-        has_successors = topology_of(instance.spec_code).has_sentinel
-        if not has_successors and (has_proxy(instance, nodes) or self.needs_proxy(instance, task)):
+        topology = topology_of(instance.spec_code)
+        is_single = not (topology.is_cluster or topology.has_sentinel)
+        if is_single and (has_proxy(instance, nodes) or self.needs_proxy(instance, task)):
             move = move_port.sub_step("Port change.", effort("address", seconds=_MOVE_SECONDS), NoArguments())
             steps[_ADDRESS_CHANGE] = [move]
         steps[_ADDRESS_CHANGE] = [*steps.get(_ADDRESS_CHANGE, []), self.change(task)]
@@ -176,10 +184,11 @@ class ChangeWhitelist(_AddressChange[WhitelistRequest, WhitelistParams]):
     def validate(
         self, instance: Instance, nodes: Sequence[Node], request: WhitelistRequest
     ) -> Accepted[WhitelistParams]:
-        if request.enabled and (reason := obstacle(instance, nodes, has_haproxy=request.has_haproxy)):
+        reason = whitelist_obstacle(instance, nodes, has_haproxy=request.has_haproxy, has_firewall=request.has_firewall)
+        if request.enabled and reason is not None:
             raise ApiError(errors.INVALID_PARAMETER, parameter=WHITELIST_ENABLED, reason=reason)
         _require_running(nodes)
-        return Accepted(WhitelistParams(request.enabled))
+        return Accepted(WhitelistParams(request.enabled, allowed_addresses(instance) is not None))
 
     def needs_proxy(self, instance: Instance, task: Task) -> bool:
         return allowed_addresses(instance) is not None
@@ -189,11 +198,15 @@ class ChangeWhitelist(_AddressChange[WhitelistRequest, WhitelistParams]):
         return apply_whitelist.sub_step("Whitelist.", effort("address", seconds=_PROXY_SECONDS), arguments)
 
     async def recover(self, context: OperationContext, task: Task) -> None:
-        """Record that the whitelist is off if the instance has no proxy that enforces it."""
+        """Record that the whitelist is off if nothing enforces it. A cluster that had one keeps its rules."""
 
         def write() -> None:
             with context.database.write() as connection:
                 _turn_off_unless_enforced(connection, task.instance_id)
+
+        instance, _ = await context.instance_and_nodes(task)
+        if client_firewall.is_filtered(instance) and self.params_of(task).before:
+            return
 
         await asyncio.to_thread(write)
         await _complete_move(context, *await context.instance_and_nodes(task))
@@ -214,16 +227,23 @@ def tls_obstacle(instance: Instance, nodes: Sequence[Node], *, has_haproxy: bool
         return away
     if topology_of(instance.spec_code).is_cluster:
         return NO_TLS if instance.node_ca is None else None
-    return obstacle(instance, nodes, has_haproxy=has_haproxy)
+    return _proxy_obstacle(instance, nodes, has_haproxy=has_haproxy)
 
 
-def obstacle(instance: Instance, nodes: Sequence[Node], *, has_haproxy: bool) -> str | None:
-    """Return why the instance cannot have a proxy that terminates TLS and filters addresses; None if it can."""
-    topology = topology_of(instance.spec_code)
-    if topology.is_cluster:
-        return NO_CLUSTERS
+def whitelist_obstacle(
+    instance: Instance, nodes: Sequence[Node], *, has_haproxy: bool, has_firewall: bool
+) -> str | None:
+    """Return why clients of the instance cannot be filtered by address; None if they can."""
     if away := node_elsewhere(nodes):
         return away
+    if topology_of(instance.spec_code).is_cluster:
+        return None if has_firewall else NO_FIREWALL
+    return _proxy_obstacle(instance, nodes, has_haproxy=has_haproxy)
+
+
+def _proxy_obstacle(instance: Instance, nodes: Sequence[Node], *, has_haproxy: bool) -> str | None:
+    """Return why the instance, whose nodes are on this host, cannot have a proxy; None if it can."""
+    topology = topology_of(instance.spec_code)
     if not has_haproxy:
         return proxies.NO_HAPROXY
     if has_proxy(instance, nodes):

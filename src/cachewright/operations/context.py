@@ -14,6 +14,7 @@ from cachewright.hosts.host import CONFIG, SERVER_VERSION, Host
 from cachewright.hosts.server_binary import servers_by_version, version_key
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
+from cachewright.operations import client_firewall
 from cachewright.operations.slot_moves.hazards import HazardCounts
 from cachewright.store import backups, instances
 from cachewright.store.database import Database
@@ -89,6 +90,15 @@ class OperationContext(msgspec.Struct, frozen=True):
 
         return await asyncio.to_thread(read)
 
+    async def apart_nodes(self, instance_id: str) -> list[Node]:
+        """The nodes that a change of the instance's type adds later, or has replaced."""
+
+        def read() -> list[Node]:
+            with self.database.read() as connection:
+                return instances.apart_of(connection, instance_id)
+
+        return await asyncio.to_thread(read)
+
     async def recorded(self, instance_id: str) -> tuple[Instance | None, list[Node]]:
         """The instance and its nodes; None if it does not exist any more."""
 
@@ -136,7 +146,10 @@ class OperationContext(msgspec.Struct, frozen=True):
         return all([await self.host.has_file(node_id, name) for name in (CONFIG, DATA_FOLDER)])
 
     async def open_port(self, instance: Instance, node: Node) -> None:
-        """Make a node accept clients. Raises one of NODE_GONE or NodeRefused."""
+        """Make a node accept clients, of those addresses that may connect. Raises one of NODE_GONE, NodeRefused, or
+        FirewallFailed."""
+        if client_firewall.is_filtered(instance):
+            await client_firewall.ensure(self.database, self.host)
         await node_control.open_to_clients(node, self.access(instance))
         self.host.release_port(node.host, node.port)
 

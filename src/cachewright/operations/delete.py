@@ -63,6 +63,7 @@ class Delete(Operation[None, NoParams]):
         if not (topology.is_cluster or topology.has_sentinel) and has_proxy(instance, nodes):
             work = effort("proxy", seconds=_STOP_SECONDS)
             before["Proxy end."] = [end_proxy.sub_step("Proxy end.", work, NoArguments())]
+        nodes += await context.apart_nodes(instance.id)
         return build(task.run_id, {**before, "Resource release.": [_stop(node) for node in nodes]})
 
 

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from cachewright import errors
 from cachewright.hosts.calls import HostSilent
+from cachewright.hosts.client_firewall import FirewallFailed
 from cachewright.model.tasks import Control, Step, Task
 from cachewright.operations import OPERATIONS, expected_duration
 from cachewright.operations.actions import ACTIONS, POLICIES
@@ -35,7 +36,7 @@ def node_errors_as_failures() -> Iterator[None]:
     the command cannot help."""
     try:
         yield
-    except HostSilent as error:
+    except (HostSilent, FirewallFailed) as error:
         raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, str(error)) from error
     except NODE_GONE as error:
         raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"a node does not answer: {error}") from error

@@ -70,7 +70,8 @@ def rooms(connection: sa.Connection, limits: Limits) -> list[HostRoom]:
 def hosts_of(topology: Topology, *, here: bool) -> Collection[str] | None:
     """Names of the hosts that can run an instance; None for all. Sentinels run on the host of the server.
 
-    :param here: whether the instance needs that host for other reasons: a proxy, TLS of clients, the data of a backup.
+    :param here: whether the instance needs that host for other reasons: a proxy, TLS of clients, a whitelist,
+    the data of a backup.
     """
     return {EMBEDDED} if topology.has_sentinel or here else None
 

@@ -32,11 +32,13 @@ class UpgradeRequest(msgspec.Struct, frozen=True, kw_only=True):
     """:ivar version: the requested version, or `latest` for the newest configured one.
     :ivar configured: versions that the host can run.
     :ivar running: version that each node runs, by node id; None for a node that does not answer.
+    :ivar in_window: begin in the maintenance window.
     """
 
     version: str
     configured: Sequence[str]
     running: Mapping[str, str | None]
+    in_window: bool = False
 
 
 class UpgradeParams(msgspec.Struct, frozen=True):
@@ -56,29 +58,29 @@ class Upgrade(Operation[UpgradeRequest, UpgradeParams]):
         """ApiError DCS.4049 if a node does not answer, DCS.4053 if all run the version, DCS.4062 if the host has no
         such server, a node runs a newer one, or a node could not return to its own."""
         version = newest(request.configured) if request.version == "latest" else request.version
-        if version not in request.configured:
-            raise _invalid(f"this host has {', '.join(request.configured)}; add a server with --other-valkey-binary")
+        _require_configured(version, request.configured)
         if silent := sorted(node_id for node_id, running in request.running.items() if running is None):
             raise ApiError(errors.INSTANCE_NOT_RUNNING, reason=f"node {silent[0]} does not answer")
         present = {running for running in request.running.values() if running}
         if present == {version}:
             raise ApiError(errors.SAME_VERSION, version=version)
-        if version_key(newest(present)) > version_key(version):
-            raise _invalid(f"a node runs {newest(present)}, which is newer")
-        if missing := sorted(present - set(request.configured)):
-            raise _invalid(
-                f"nodes run {missing[0]}, to which they could not return: configure that server too, with "
-                "--other-valkey-binary, or restart the instance"
-            )
-        return Accepted(UpgradeParams(version), {_PARAMETER: version})
+        _require_way_back(version, present, request.configured)
+        return Accepted(UpgradeParams(version), {_PARAMETER: version}, in_window=request.in_window)
 
     def expected_seconds(self, task: Task, nodes: Sequence[Node], dataset: int) -> float:
         return SECONDS_OF_SHARD * len({node.shard for node in nodes})
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
-        """Nodes that run the version already, after a retry, are left out."""
+        """Nodes that run the version already, after a retry, are left out. ActionFailed DCS.4062 if the host has lost
+        one of the servers since the request, or a node runs a newer one."""
         version = self.params_of(task).engine_minor_version
         running = await _running(context, task)
+        configured = await asyncio.to_thread(context.host.server_versions)
+        try:
+            _require_configured(version, configured)
+            _require_way_back(version, set(running.values()), configured)
+        except ApiError as refused:
+            raise ActionFailed(refused.code, refused.message, True) from refused
         upgrades = [
             upgrade_node.sub_step(f"Node upgrade. {node.place}", node.work, UpgradeNode(node.id, version))
             for node in await nodes_to_restart(context, task)
@@ -121,6 +123,22 @@ async def _running(context: OperationContext, task: Task) -> dict[str, str]:
     access = context.access(instance)
     versions = await asyncio.gather(*(node_control.server_version(node, access) for node in nodes))
     return {node.id: version for node, version in zip(nodes, versions, strict=True)}
+
+
+def _require_configured(version: str, configured: Sequence[str]) -> None:
+    if version not in configured:
+        raise _invalid(f"this host has {', '.join(configured)}; add a server with --other-valkey-binary")
+
+
+def _require_way_back(version: str, present: Collection[str], configured: Collection[str]) -> None:
+    """ApiError if a node runs a newer version, or one that it could not return to."""
+    if version_key(newest(present)) > version_key(version):
+        raise _invalid(f"a node runs {newest(present)}, which is newer")
+    if missing := sorted(set(present) - set(configured)):
+        raise _invalid(
+            f"nodes run {missing[0]}, to which they could not return: configure that server too, with "
+            "--other-valkey-binary, or restart the instance"
+        )
 
 
 def _invalid(reason: str) -> ApiError:

@@ -131,8 +131,20 @@ async def hand_over(context: OperationContext, instance: Instance, node: Node, n
                     return False
                 asked = time.monotonic()
                 await sentinels.request_failover(context, instance.id)
+        if agreed.is_moving:
+            await _report_offsets(context, instance, successors(node, nodes))
         await asyncio.sleep(_POLL_SECONDS)
     return False
+
+
+async def _report_offsets(context: OperationContext, instance: Instance, replicas: Sequence[Node]) -> None:
+    """Let the replicas report how far they are, so that writers wait less for the one that takes over."""
+
+    async def report(replica: Node) -> None:
+        with suppress(*NODE_GONE, NodeRefused):
+            await plain_replication.report_offset(replica, context.access(instance))
+
+    await asyncio.gather(*map(report, replicas))
 
 
 async def _is_primary(context: OperationContext, instance: Instance, node: Node) -> bool:

@@ -24,6 +24,7 @@ from cachewright.monitoring.backup_retention import BackupRetention
 from cachewright.monitoring.cluster_check import ClusterCheck
 from cachewright.monitoring.equality_check import EqualityCheck
 from cachewright.monitoring.failover_watch import FailoverWatch
+from cachewright.monitoring.firewall_watch import FirewallWatch
 from cachewright.monitoring.gateway_watch import GatewayWatch
 from cachewright.monitoring.hazard_watch import HazardWatch
 from cachewright.monitoring.incidents import Incidents
@@ -103,6 +104,7 @@ class ControlPlane:
         self._gateway_watch = GatewayWatch(context, self.heartbeats)
         self.failover_watch = FailoverWatch(context, self.incidents, self.heartbeats)
         self.proxy_watch = ProxyWatch(context, self.incidents, self.heartbeats)
+        self._firewall_watch = FirewallWatch(context, self.incidents, self.heartbeats)
         self._equality_check = EqualityCheck(context, self.incidents, self.heartbeats)
         self._enforcement = ParameterEnforcement(context, self.heartbeats)
         self._webhook_delivery = WebhookDeliveryWorker(
@@ -191,6 +193,7 @@ class ControlPlane:
                 self._equality_check.run,
                 self.failover_watch.run,
                 self.proxy_watch.run,
+                self._firewall_watch.run,
                 self._gateway_watch.run,
                 self.incidents.run,
                 self._adopt,

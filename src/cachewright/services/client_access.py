@@ -60,10 +60,14 @@ class ClientAccess(msgspec.Struct, frozen=True):
     ) -> Task:
         """Store a whitelist, and start the task that enforces it. Raises ApiError DCS.4062 if it would be enabled and
         is not possible."""
-        _, proxied = self._find(principal, instance_id)
-        if not filters and not proxied:
+        instance, proxied = self._find(principal, instance_id)
+        if not filters and not proxied and allowed_addresses(instance) is None:
             return self.tasks.submit(CONFIRM_NO_WHITELIST, principal, instance_id, None, lambda _: change)
-        request = WhitelistRequest(enabled=filters, has_haproxy=self.host.has_haproxy)
+        request = WhitelistRequest(
+            enabled=filters,
+            has_haproxy=self.host.has_haproxy,
+            has_firewall=self.host.client_firewall is not None,
+        )
         return self.tasks.submit(CHANGE_WHITELIST, principal, instance_id, request, lambda _: change)
 
     def certificate_expires_at(self, principal: Principal, instance_id: str) -> tuple[Instance, datetime | None]:

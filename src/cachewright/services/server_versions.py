@@ -53,10 +53,15 @@ class ServerVersions(msgspec.Struct, frozen=True):
             configured=await self.threads.read(principal.project_id, self.host.server_versions),
         )
 
-    async def upgrade(self, principal: Principal, instance_id: str, version: str) -> Task:
-        """Start an upgrade to a version, or to `latest`. Raises ApiError like `Upgrade.validate`, or busy."""
+    async def upgrade(self, principal: Principal, instance_id: str, version: str, *, in_window: bool) -> Task:
+        """Start an upgrade to a version, or to `latest`. Raises ApiError like `Upgrade.validate`, or busy.
+
+        :param in_window: begin in the maintenance window of the instance.
+        """
         present = await self.of_instance(principal, instance_id)
-        request = UpgradeRequest(version=version, configured=present.configured, running=present.running)
+        request = UpgradeRequest(
+            version=version, configured=present.configured, running=present.running, in_window=in_window
+        )
         return await self.threads.read(
             principal.project_id, lambda: self.tasks.submit(UPGRADE, principal, instance_id, request)
         )

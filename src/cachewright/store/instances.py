@@ -91,6 +91,14 @@ def spec_codes(connection: sa.Connection) -> dict[str, str]:
     return {row.id: row.spec_code for row in connection.execute(sa.select(instances.c.id, instances.c.spec_code))}
 
 
+def with_attribute(connection: sa.Connection, name: str) -> list[Instance]:
+    """Return all instances of all projects that have this attribute, oldest first. Only for the server itself."""
+    query = instances.select().where(instances.c.attributes.contains(f'"{name}"', autoescape=True))
+    rows = connection.execute(query.order_by(instances.c.created_at, instances.c.id))
+    found = [_with_decrypted_secrets(connection, row) for row in rows]
+    return [instance for instance in found if name in instance.attributes]
+
+
 def at_no_node(connection: sa.Connection) -> list[str]:
     """Return the ids of all instances of all projects whose address no node listens on."""
     own = sa.and_(
@@ -140,10 +148,17 @@ def remove(connection: sa.Connection, instance_id: str) -> None:
 
 
 def nodes_of(connection: sa.Connection, instance_id: str) -> list[Node]:
-    """Return the nodes of an instance ordered by shard, within a shard the node created as primary first."""
-    query = nodes.select().where(nodes.c.instance_id == instance_id)
+    """Return the nodes of an instance ordered by shard, within a shard the node created as primary first. Without those
+    that are apart."""
+    query = nodes.select().where(nodes.c.instance_id == instance_id, nodes.c.apart.is_(False))
     ordered = query.order_by(nodes.c.shard, nodes.c.role, nodes.c.id)
     return [from_row(Node, row._mapping) for row in connection.execute(ordered)]
+
+
+def apart_of(connection: sa.Connection, instance_id: str) -> list[Node]:
+    """Return the nodes of an instance that are apart: those that a change of its type adds later, or has replaced."""
+    query = nodes.select().where(nodes.c.instance_id == instance_id, nodes.c.apart.is_(True))
+    return [from_row(Node, row._mapping) for row in connection.execute(query.order_by(nodes.c.shard, nodes.c.id))]
 
 
 def addresses(connection: sa.Connection) -> set[int]:
@@ -183,7 +198,7 @@ def nodes_that_should_run(connection: sa.Connection) -> list[Node]:
 
 
 def all_nodes(connection: sa.Connection) -> list[Node]:
-    """Return every node of all projects, within each instance in the order of `nodes_of`."""
+    """Return every node of all projects, within each instance in the order of `nodes_of`. Those that are apart too."""
     ordered = nodes.select().order_by(nodes.c.instance_id, nodes.c.shard, nodes.c.role, nodes.c.id)
     return [from_row(Node, row._mapping) for row in connection.execute(ordered)]
 

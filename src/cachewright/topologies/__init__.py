@@ -18,3 +18,8 @@ TOPOLOGIES: Mapping[str, Topology] = {topology.cache_mode: topology for topology
 def topology_of(spec_code: str) -> Topology:
     """Return the topology of instances with this spec code. Raises KeyError if it is not supported."""
     return TOPOLOGIES[parse(spec_code).cache_mode]
+
+
+def becomes_cluster(now: str, new: str) -> bool:
+    """Whether an instance with the spec code `now` that gets `new` becomes a cluster. Other nodes replace its own."""
+    return topology_of(new).is_cluster and not topology_of(now).is_cluster

@@ -29,9 +29,9 @@ class Ha:
     hold_seconds = 0.0
 
     def can_become(self, now: Flavor, new: Flavor) -> bool:
-        """The memory can change, or the number of replicas, or it becomes a single instance."""
+        """The memory can change, or the number of replicas, or it becomes single, or a cluster of any size."""
         is_alone = new.cache_mode == now.cache_mode and new.copies == now.copies
-        is_kin = is_alone or (new.cache_mode in {"ha", "single"} and new.same_size(now))
+        is_kin = is_alone or new.cache_mode == "cluster" or (new.cache_mode in {"ha", "single"} and new.same_size(now))
         return is_kin and new.cpu_type == now.cpu_type
 
     def settings(self, node: Node, access: Access) -> Sequence[Setting]:

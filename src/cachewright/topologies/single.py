@@ -30,9 +30,8 @@ class Single:
     hold_seconds = 0.0
 
     def can_become(self, now: Flavor, new: Flavor) -> bool:
-        """The memory can change, or it gets replicas and failover. It cannot become a cluster, which has only one
-        database."""
-        is_kin = new.cache_mode == now.cache_mode or (new.cache_mode == "ha" and new.same_size(now))
+        """The memory can change, or it gets replicas and failover, or it becomes a cluster of any size."""
+        is_kin = new.cache_mode in {now.cache_mode, "cluster"} or (new.cache_mode == "ha" and new.same_size(now))
         return is_kin and new.cpu_type == now.cpu_type
 
     def settings(self, node: Node, access: Access) -> Sequence[Setting]:

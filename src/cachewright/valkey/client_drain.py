@@ -150,7 +150,7 @@ async def drain_clients(
                 waits_for_active = is_active and now - begun_at < _ACTIVE_SECONDS + _LATE_SECONDS
                 if not (holding and grace > 0) and not waits_for_active:
                     if drain.has_successor:
-                        await _kill(client, [connection.id for connection in connections])
+                        await kill(client, [connection.id for connection in connections])
                     return Counter(connection.kind for connection in connections)
                 await asyncio.sleep(_POLL_SECONDS)
     return {}
@@ -186,18 +186,18 @@ async def _close_unused(client: Valkey, connections: Sequence[Connection], condi
     """Close connections that have sent nothing since they were listed and meet the conditions of CLIENT KILL. Return
     the ids of those that are closed."""
     if len(connections) > _CHECKED_ONE_BY_ONE:
-        await _kill(client, [connection.id for connection in connections], conditions)
+        await kill(client, [connection.id for connection in connections], conditions)
         remaining = {connection.id for connection in await _connections(client)}
         return {connection.id for connection in connections} - remaining
     closed = set()
     for connection in connections:
         current = client_connections(await ask(client, "CLIENT LIST", "ID", connection.id))
-        if not current or (current == [connection] and await _kill(client, [connection.id], conditions)):
+        if not current or (current == [connection] and await kill(client, [connection.id], conditions)):
             closed.add(connection.id)
     return closed
 
 
-async def _kill(client: Valkey, ids: Sequence[str], conditions: Sequence[str] = ()) -> int:
-    """Return the number of connections that were closed."""
+async def kill(client: Valkey, ids: Sequence[str], conditions: Sequence[str] = ()) -> int:
+    """Close connections that meet the conditions of CLIENT KILL. Return the number of those that were closed."""
     parts = (ids[start : start + _KILLED_AT_ONCE] for start in range(0, len(ids), _KILLED_AT_ONCE))
     return sum([int(await ask(client, "CLIENT KILL", "ID", *part, *conditions)) for part in parts])

@@ -22,7 +22,7 @@ from cachewright.valkey.acl import (
 )
 from cachewright.valkey.certificates import CA_FILE, NODE_FILE
 from cachewright.valkey.parameters import node_settings, values
-from cachewright.valkey.slots import SlotRange
+from cachewright.valkey.slots import SLOTS, SlotRange
 from cachewright.valkey.users import User
 
 CLUSTER_NODE_TIMEOUT_MS = 5000
@@ -215,6 +215,24 @@ def nodes_conf(node: Node, epoch: int = 0, slots: SlotRange | None = None) -> st
             f"disconnected{owned}",
         ]
     return "\n".join([*lines, f"vars currentEpoch {epoch} lastVoteEpoch 0", ""])
+
+
+def nodes_conf_behind(node: Node, primary: Node) -> str:
+    """Return the nodes.conf of a new node that replicates a primary outside of any cluster. Its placeholder primary has
+    the address of that one, and all slots, which the node takes over with the data."""
+    placeholder, last = placeholder_primary(node), SLOTS - 1
+    own = f"{node.host}:{node.port}@{node.bus_port},,tls-port={node.tls_listener or 0},shard-id={node.id}"
+    other = f"{primary.host}:{primary.port}@{primary.bus_port},,tls-port=0,shard-id={node.id}"
+    lines = [
+        f"{node.id} {own} myself,slave {placeholder} 0 0 1 connected",
+        f"{placeholder} {other} master - 0 0 1 disconnected 0-{last}",
+    ]
+    return "\n".join([*lines, "vars currentEpoch 1 lastVoteEpoch 0", ""])
+
+
+def is_behind(nodes_conf: str | None, node: Node, primary: Node) -> bool:
+    """Whether a node replicates this primary, by its nodes.conf: the placeholder primary has its address."""
+    return f"{placeholder_primary(node)} {primary.host}:{primary.port}@" in (nodes_conf or "")
 
 
 def placeholder_addresses(master: Node) -> tuple[str, str]:

@@ -104,6 +104,12 @@ async def leave_address(node: Node, access: Access, host: str, port: int) -> Non
         await ask(client, "CLIENT KILL", "LADDR", f"{host}:{port}")
 
 
+async def announce_port(node: Node, access: Access) -> None:
+    """Let other nodes and clients learn the recorded port of a node of a cluster, until its next start."""
+    async with connect(node, access) as client:
+        await ask(client, "CONFIG SET", "cluster-announce-port", node.port, "replica-announce-port", node.port)
+
+
 async def close_to_clients(node: Node, access: Access) -> None:
     """Make the node refuse new connections of clients and, without TLS of clients, of peers. Open connections continue,
     and other nodes still know its port. No effect if the control plane itself reaches the node through that port."""

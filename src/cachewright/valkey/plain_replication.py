@@ -2,7 +2,7 @@
 
 Functions raise one of NODE_GONE if the node does not answer and NodeRefused if it refuses.
 
-Source: INFO, REPLICAOF and CONFIG SET of Valkey 9.1.
+Source: INFO, REPLICAOF and CONFIG SET of Valkey 9.1, and replconfCommand in its replication.c.
 """
 
 import re
@@ -78,6 +78,16 @@ async def follow(node: Node, primary: Node, access: Access) -> None:
         if replication["role"] != "slave" or str(replication["master_port"]) != str(primary.port):
             await ask(client, "REPLICAOF", primary.host, primary.port)
         await ask(client, "CONFIG SET", FENCE, UNFENCED)
+
+
+async def report_offset(replica: Node, access: Access) -> None:
+    """Let a replica tell its primary how far it is, which it otherwise does once a second. A primary that hands over
+    keeps writers waiting until it knows this."""
+    async with connect(replica, access) as client:
+        await client.ping()
+        assert client.connection is not None  # noqa: S101  # the command before has opened it
+        await client.connection.send_command("REPLCONF", "GETACK", "*")  # it has no reply
+        await client.ping()
 
 
 async def add_watchers(node: Node, access: Access) -> None:

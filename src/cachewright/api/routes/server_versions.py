@@ -25,11 +25,17 @@ async def show_instance_version(
 async def upgrade_instance_minor_version(
     request: Call, versions: Versions, instance_id: InstanceId, body: Body[schemas.UpgradeBody]
 ) -> Response[schemas.TaskId]:
-    """UpgradeInstanceMinorVersion: starts a background task that restarts each node with the new version."""
+    """UpgradeInstanceMinorVersion: starts a background task that restarts each node with the new version. With
+    `execute_immediately: false` the task waits for the maintenance window."""
     wanted = body.read()
     if wanted.proxy_minor_version is not None:
         raise requests.refused("proxy_minor_version", "the instance has no proxy of this kind")
     if wanted.engine_minor_version is None:
         raise requests.refused("engine_minor_version", "it is missing")
-    task = await versions.upgrade(requests.principal(request), instance_id, wanted.engine_minor_version)
+    task = await versions.upgrade(
+        requests.principal(request),
+        instance_id,
+        wanted.engine_minor_version,
+        in_window=not wanted.execute_immediately,
+    )
     return responses.json(schemas.TaskId(task.id))

@@ -31,7 +31,7 @@ def update_ip_whitelist(
     request: Call, client_access: Connections, instance_id: InstanceId, body: Body[schemas.WhitelistBody]
 ) -> Response[None]:
     """UpdateIpWhitelist: stores groups of addresses, and starts a background task that enforces them. Open connections
-    are closed. It needs HAProxy and an instance that is no cluster."""
+    are closed. It needs HAProxy, or for a cluster the option `--nftables` of the server."""
     principal = requests.principal(request)
     client_access.require(principal, instance_id)
     wanted = body.read()

@@ -6,13 +6,16 @@ from cachewright.api.schemas.instance_bodies import NodeNames
 from cachewright.flavors import parse
 from cachewright.model.instances import Instance
 from cachewright.model.tasks import DEFAULT_MODE, MigrationMode, Step, SubStep, Task
+from cachewright.operations.actions.cluster_type import copy_to_cluster
 from cachewright.operations.actions.replicas import add_replica
 from cachewright.operations.resize.cost_model import MOVE
 from cachewright.operations.resize.giant_keys import GiantKey
 from cachewright.operations.resize.operation import Preview
 from cachewright.tasks.progress import planned_seconds
 
-ADD_REPLICA = add_replica.name
+_COPIES = frozenset({add_replica.name, copy_to_cluster.name})
+"""Actions that copy all data of a node."""
+
 _JOB_STATUS = {"WAITING": "INIT", "EXECUTING": "RUNNING", "SUCCESS": "SUCCESS", "FAILED": "FAIL"}
 
 
@@ -198,6 +201,6 @@ def _sub_step(sub_step: SubStep) -> PlannedSubStep:
         detail=sub_step.detail,
         slots=arguments["last"] - arguments["first"] + 1 if moves else 0,
         keys=arguments["keys"] if moves else 0,
-        bytes=int(sub_step.work.total) if sub_step.action == ADD_REPLICA or (moves and arguments["keys"]) else 0,
+        bytes=int(sub_step.work.total) if sub_step.action in _COPIES or (moves and arguments["keys"]) else 0,
         seconds=round(sub_step.work.seconds, 2),
     )

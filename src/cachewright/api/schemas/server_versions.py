@@ -27,10 +27,12 @@ class ShownVersion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UpgradeBody(msgspec.Struct, frozen=True):
-    """`latest` stands for the newest configured version."""
+    """`latest` stands for the newest configured version. Without `execute_immediately` the upgrade begins in the
+    maintenance window."""
 
     engine_minor_version: str | None = None
     proxy_minor_version: str | None = None
+    execute_immediately: bool = True
 
 
 class TaskId(msgspec.Struct, frozen=True):

@@ -19,12 +19,14 @@ from cachewright.cli.settings import (
     DatabaseUrl,
     Haproxy,
     Jemalloc,
+    Nftables,
     NodeAddress,
     OtherValkeyBinaries,
     ValkeyBinary,
     absolute_binary,
     absolute_library,
     haproxy_binary,
+    nft_binary,
     read_database_url,
 )
 from cachewright.client.errors import CommandFailed, UsageError
@@ -37,6 +39,7 @@ _CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     host.check_python,
     host.check_valkey,
     host.check_haproxy,
+    host.check_client_firewall,
     host.check_kernel,
     host.check_limits,
     resources.check_memory,
@@ -71,6 +74,7 @@ def doctor(
     bus_ports: BusPorts = BUS_PORTS,
     jemalloc: Jemalloc = "auto",
     haproxy: Haproxy = "auto",
+    nftables: Nftables = False,
     backup_storage: BackupStorage = None,
     json: AsJson = False,
 ) -> None:
@@ -95,6 +99,7 @@ def doctor(
         jemalloc=absolute_library(jemalloc),
         other_valkey_binaries=tuple(map(absolute_binary, other_valkey_binary)),
         haproxy_binary=proxy,
+        nft_binary=nft_binary(nftables=nftables),
         backup_storage=storage_url,
     )
     if valkey_binary:

@@ -9,7 +9,9 @@ from pathlib import Path
 from cachewright.cli.doctor.finding import Finding, State
 from cachewright.config import Settings
 from cachewright.errors import DatabaseUnavailable
+from cachewright.hosts.client_firewall import FirewallFailed
 from cachewright.hosts.host_users import exposures
+from cachewright.hosts.local import LocalHost
 from cachewright.hosts.node_environment import describe
 from cachewright.hosts.server_binary import UnusableServer, has_tls, require_version
 from cachewright.services.instance_queries import count_by_tls
@@ -48,6 +50,21 @@ def check_haproxy(settings: Settings) -> Iterator[Finding]:
         remedy = "Install it (Debian: haproxy), or use clients that ask for the address again."
         missing = "not found: the address of an ha instance changes at a failover; no TLS of clients, no whitelists"
         yield Finding("haproxy", "warn", missing, remedy)
+
+
+def check_client_firewall(settings: Settings) -> Iterator[Finding]:
+    """Check that the server may load rules that enforce whitelists of clusters."""
+    firewall = LocalHost(settings).client_firewall
+    if firewall is None:
+        yield Finding("nftables", "ok", "off (--nftables): whitelists of clusters are refused")
+        return
+    try:
+        firewall.check()
+    except FirewallFailed as failure:
+        remedy = "Install nft (Debian: nftables), and run the server as root or with CAP_NET_ADMIN."
+        yield Finding("nftables", "fail", str(failure), remedy)
+    else:
+        yield Finding("nftables", "ok", f"{settings.nft_binary}: whitelists of clusters")
 
 
 def check_kernel(_: Settings) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""The result of a command, or with `--wait` the progress of its task."""
+"""When the task of a command begins, and the result of the command, or with `--wait` the progress of the task."""
 
 from typing import Annotated, Any
 
@@ -12,6 +12,7 @@ from cachewright.client.http import ApiClient
 _RECENT = 50
 _NOT_FOUND = 404
 
+InWindow = Annotated[bool, Parameter(negative="", help="Begin in the maintenance window of the instance.")]
 Wait = Annotated[bool, Parameter(negative="", help="Wait until the task has ended, and show its progress.")]
 
 

@@ -4,11 +4,11 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from cachewright.cli.remote.following import Wait, follow
+from cachewright.cli.remote.following import InWindow, Wait, follow
 from cachewright.cli.remote.lookup import Instance, found
 from cachewright.cli.remote.modes import Mode, with_mode
 from cachewright.cli.remote.output import AsJson, print_json, print_pairs, print_table
-from cachewright.cli.remote.sizes import MemoryGb, RemovedNodes, Replicas, ShardGb, Shards, Spec, resized
+from cachewright.cli.remote.sizes import MemoryGb, NewType, RemovedNodes, Replicas, ShardGb, Shards, Spec, resized
 from cachewright.client.account import DEFAULT_TARGET, Target
 from cachewright.client.errors import CommandFailed
 from cachewright.client.http import ApiClient
@@ -63,8 +63,6 @@ app.command(
 _ALL = 1000
 _ROLES = {"master": "primary", "slave": "replica"}
 """Roles of nodes by their names in the cloud's API."""
-
-InWindow = Annotated[bool, Parameter(negative="", help="Begin in the maintenance window of the instance.")]
 
 
 @app.command(name="list")
@@ -148,6 +146,7 @@ def resize(
     shard_gb: ShardGb = None,
     replicas: Replicas = None,
     memory_gb: MemoryGb = None,
+    type_: NewType = None,
     spec: Spec = None,
     remove_node: RemovedNodes = (),
     mode: Mode = None,
@@ -160,11 +159,14 @@ def resize(
     Example: cachewright instances resize cache --shards 5 --wait
     Example: cachewright instances resize cache --replicas 1
 
-    --replicas makes a single instance one of type ha; --replicas 0 makes an ha instance a single one.
+    Example: cachewright instances resize sessions --type cluster --shards 3
+
+    --replicas makes a single instance one of type ha; --replicas 0 makes an ha instance a single one. --type cluster
+    makes either a cluster.
     """
     server = ApiClient(target.account())
     body = found(server, instance)
-    flavor = resized(body["spec_code"], shards, shard_gb, spec, memory_gb=memory_gb, replicas=replicas)
+    flavor = resized(body["spec_code"], shards, shard_gb, spec, memory_gb=memory_gb, replicas=replicas, kind=type_)
     size = {"spec_code": flavor.spec_code, "new_capacity": float(flavor.capacity_gb), "node_list": remove_node}
     size["execute_immediately"] = not in_maintenance_window
     answer = server.ask("POST", f"instances/{body['instance_id']}/resize", with_mode(size, mode))

@@ -7,7 +7,7 @@ from cyclopts import App
 from cachewright.cli.remote.lookup import Instance, found
 from cachewright.cli.remote.modes import Mode, with_mode
 from cachewright.cli.remote.output import AsJson, print_json, print_table, size
-from cachewright.cli.remote.sizes import MemoryGb, RemovedNodes, Replicas, ShardGb, Shards, Spec, resized
+from cachewright.cli.remote.sizes import MemoryGb, NewType, RemovedNodes, Replicas, ShardGb, Shards, Spec, resized
 from cachewright.client.account import DEFAULT_TARGET, Target
 from cachewright.client.errors import CommandFailed
 from cachewright.client.http import ApiClient
@@ -24,6 +24,7 @@ def resize(
     shard_gb: ShardGb = None,
     replicas: Replicas = None,
     memory_gb: MemoryGb = None,
+    type_: NewType = None,
     spec: Spec = None,
     remove_node: RemovedNodes = (),
     mode: Mode = None,
@@ -35,7 +36,7 @@ def resize(
     """
     server = ApiClient(target.account())
     body = found(server, instance)
-    flavor = resized(body["spec_code"], shards, shard_gb, spec, memory_gb=memory_gb, replicas=replicas)
+    flavor = resized(body["spec_code"], shards, shard_gb, spec, memory_gb=memory_gb, replicas=replicas, kind=type_)
     asked = with_mode({"spec_code": flavor.spec_code, "node_list": remove_node}, mode)
     plan = server.ask("POST", f"instances/{body['instance_id']}/resize/plan", asked)
     if json:

@@ -1,5 +1,6 @@
 """Sizes of instances as options, and the spec codes that they mean."""
 
+import math
 from typing import Annotated, Literal
 
 from cyclopts import Parameter, validators
@@ -16,7 +17,11 @@ InstanceType = Literal["cluster", "ha", "single"]
 RemovedNodes = Annotated[
     tuple[str, ...], Parameter(negative="", help="Id of a node to remove, with fewer --replicas. May be repeated.")
 ]
+NewType = Annotated[Literal["cluster"] | None, Parameter(name="--type", help="Make a single or ha instance a cluster.")]
 Spec = Annotated[str | None, Parameter(help="Spec code, instead of sizes.")]
+
+_NEW_SHARDS = 3
+"""Shards of a cluster for which no number is named."""
 
 
 def chosen(
@@ -35,7 +40,7 @@ def chosen(
     if kind == "cluster":
         _require_no_memory(memory_gb)
         copies = (replicas or 0) + 1
-        return _flavor(cluster_code(_cpu(server), shards=shards or 3, shard_gb=shard_gb or 1, copies=copies))
+        return _flavor(cluster_code(_cpu(server), shards=shards or _NEW_SHARDS, shard_gb=shard_gb or 1, copies=copies))
     if kind == "single":
         _require_no_shards(kind, shards, shard_gb, replicas)
         return _flavor(single_code(_cpu(server), _megabytes(memory_gb or 1)))
@@ -53,6 +58,7 @@ def resized(
     *,
     memory_gb: float | None = None,
     replicas: int | None = None,
+    kind: Literal["cluster"] | None = None,
 ) -> Flavor:
     """The new flavor of an instance with spec code `present`; None keeps a size. UsageError if no such flavor
     exists."""
@@ -60,6 +66,11 @@ def resized(
         return _flavor(spec)
     old = _flavor(present)
     cpu = present.split(".")[2]
+    if kind and old.cache_mode != kind:
+        _require_no_memory(memory_gb)
+        number, copies = shards or _NEW_SHARDS, old.copies if replicas is None else replicas + 1
+        size_gb = shard_gb or math.ceil(old.capacity_mb / 1024 / number)
+        return _flavor(cluster_code(cpu, shards=number, shard_gb=size_gb, copies=copies))
     if old.cache_mode != "cluster":
         _require_no_shards(old.cache_mode, shards, shard_gb)
         if memory_gb is None and replicas is None:

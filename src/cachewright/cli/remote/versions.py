@@ -4,7 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from cachewright.cli.remote.following import Wait, follow
+from cachewright.cli.remote.following import InWindow, Wait, follow
 from cachewright.cli.remote.lookup import Instance, found
 from cachewright.cli.remote.output import AsJson, print_json, print_pairs, print_table
 from cachewright.client.account import DEFAULT_TARGET, Target
@@ -34,6 +34,7 @@ def upgrade(
     *,
     target: Target = DEFAULT_TARGET,
     to: Annotated[str, Parameter(help="Version of a configured valkey-server, such as 9.1.2, or latest.")] = "latest",
+    in_maintenance_window: InWindow = False,
     wait: Wait = False,
     json: AsJson = False,
 ) -> None:
@@ -44,5 +45,5 @@ def upgrade(
     server = ApiClient(target.account())
     body = found(server, instance)
     path = f"instances/{body['instance_id']}/minor-version/upgrade"
-    answer = server.ask("POST", path, {"engine_minor_version": to})
-    follow(server, body["instance_id"], answer if json else f"{body['name']} is being upgraded to {to}", wait, json)
+    answer = server.ask("POST", path, {"engine_minor_version": to, "execute_immediately": not in_maintenance_window})
+    follow(server, body["instance_id"], answer if json else f"{body['name']} to Valkey {to}", wait, json)

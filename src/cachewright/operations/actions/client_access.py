@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 import sqlalchemy as sa
@@ -11,7 +12,7 @@ from cachewright.errors import ApiError
 from cachewright.hosts.addresses import LOOPBACK, is_loopback
 from cachewright.hosts.ports import NodePorts
 from cachewright.model.instances import Instance, Node, allowed_addresses, has_proxy
-from cachewright.operations import client_certificates, proxies
+from cachewright.operations import client_certificates, client_firewall, proxies
 from cachewright.operations.actions.action import NoArguments, action
 from cachewright.operations.actions.nodes import SETTLE_SECONDS, ensure_restarted
 from cachewright.operations.actions.upgrade import roll_back
@@ -20,8 +21,10 @@ from cachewright.operations.ending_node import LONGEST_GRACE_SECONDS
 from cachewright.placement.port_reservation import reserve
 from cachewright.store import instances
 from cachewright.tasks.operation import ActionFailed, StepContext
+from cachewright.topologies import topology_of
 from cachewright.valkey import node_control
 from cachewright.valkey.client import NODE_GONE
+from cachewright.valkey.client_addresses import close_others
 
 
 class Switch(msgspec.Struct, frozen=True):
@@ -77,13 +80,34 @@ async def switch_tls(context: OperationContext, step: StepContext, arguments: Sw
 
 @action("apply whitelist", Switch, timeout=60, attempts=4)
 async def apply_whitelist(context: OperationContext, step: StepContext, arguments: Switch) -> None:
-    """Ensure that the proxy accepts exactly the recorded addresses, and leads to the primary. Raises ActionFailed
-    DCS.9005 if the whitelist should be on and is recorded as off."""
+    """Ensure that clients connect from exactly the recorded addresses: through a proxy that leads to the primary, or to
+    the nodes of a cluster. Raises ActionFailed DCS.9005 if the whitelist should be on and is recorded as off."""
     instance = await context.instance(step.task)
     if arguments.enabled and allowed_addresses(instance) is None:
         reason = "the whitelist was switched off since, by a request or a failure; request it again"
         raise ActionFailed(errors.TASK_CANCELLED, reason, True)
-    await proxies.ensure_reachable(context, step.task.instance_id)
+    if topology_of(instance.spec_code).is_cluster:
+        await _filter_cluster(context, step, instance)
+    else:
+        await proxies.ensure_reachable(context, instance.id)
+
+
+async def _filter_cluster(context: OperationContext, step: StepContext, instance: Instance) -> None:
+    """Load the rules of the whitelist, and close connections from other addresses: their clients get no more replies,
+    which the nodes would notice only minutes later."""
+    if context.host.client_firewall is not None or client_firewall.is_filtered(instance):
+        await client_firewall.ensure(context.database, context.host)
+    allowed = allowed_addresses(instance)
+    if allowed is None:
+        return
+
+    async def close(node: Node) -> int:
+        with suppress(*NODE_GONE):
+            return await close_others(node, context.access(instance), allowed)
+        return 0
+
+    closed = await asyncio.gather(*map(close, await context.nodes(instance.id)))
+    step.measure(detail=f"{{connections_closed:{sum(closed)}}}")
 
 
 @action("switch node tls", NodeSwitch, timeout=SETTLE_SECONDS + LONGEST_GRACE_SECONDS, attempts=4, cancelling=10)

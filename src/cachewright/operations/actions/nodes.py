@@ -210,8 +210,9 @@ async def take_out(context: OperationContext, instance: Instance, node: Node, ot
 @action("stop node", NodeArguments, timeout=60, attempts=6)
 async def stop_node(context: OperationContext, step: StepContext, arguments: NodeArguments) -> None:
     """Remove a node of an instance that is deleted."""
-    node = await context.node(step.task.instance_id, arguments.node_id)
-    if node is not None:
+    instance_id = step.task.instance_id
+    found = [*await context.nodes(instance_id), *await context.apart_nodes(instance_id)]
+    for node in (node for node in found if node.id == arguments.node_id):
         await context.change_node(node.id, should_run=False)
         await remove_node(context, node)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from cachewright import errors
@@ -81,7 +82,16 @@ async def _record_another_primary(context: OperationContext, instance: Instance,
 class Synchronization:
     """The full synchronization of one new replica."""
 
-    def __init__(self, context: OperationContext, step: StepContext, instance: Instance, node: Node) -> None:
+    def __init__(
+        self,
+        context: OperationContext,
+        step: StepContext,
+        instance: Instance,
+        node: Node,
+        attach: Callable[[Node], Awaitable[None]] | None = None,
+    ) -> None:
+        """:param attach: makes the node follow a primary, where it is no node of the instance yet."""
+        self._attach = attach
         self._context = context
         self._step = step
         self._instance = instance
@@ -119,6 +129,9 @@ class Synchronization:
     async def _follow(self) -> Node:
         """Make the node follow the present primary of its shard, and return that, if both answer."""
         primary = await self._primary()
+        if self._attach:
+            await self._attach(primary)
+            return primary
         with suppress(*NODE_GONE):
             async with asyncio.timeout(_FOLLOW_SECONDS):
                 if self._is_cluster:

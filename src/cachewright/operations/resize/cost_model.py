@@ -60,6 +60,9 @@ _COSTS: Mapping[Way, Cost] = {
 }
 
 
+_SYNC_SECONDS, _SYNC_SECONDS_A_BYTE = 0.6, 12e-9
+
+
 class Host(msgspec.Struct, frozen=True, kw_only=True):
     """What the plan knows of the host, and of the task's way to move slots.
 
@@ -107,6 +110,18 @@ def move_specs(
     """One sub-step for each move. Ranges of one source share a lane, because a node makes one snapshot at a time;
     sources work concurrently. `new_nodes` are the ids of nodes that the task adds."""
     return [_move_spec(move, loads[move.source], host, is_new=move.target in new_nodes) for move in moves]
+
+
+def copy_effort(lane: str, size: int, turns: int = 1) -> Work:
+    """The effort of a copy of all data of a node, which uses so much memory, to a new one."""
+    return effort(
+        lane,
+        unit="bytes",
+        total=max(size, 1),
+        seconds=_SYNC_SECONDS + size * _SYNC_SECONDS_A_BYTE,
+        fixed=_SYNC_SECONDS,
+        turns=turns,
+    )
 
 
 def batch_keys(load: NodeLoad, waits: WaitModel) -> int:

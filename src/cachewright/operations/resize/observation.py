@@ -13,7 +13,9 @@ from cachewright.operations.resize.small_shares import load_small_shares
 from cachewright.store import task_controls
 from cachewright.topologies import topology_of
 from cachewright.valkey.access import Access
+from cachewright.valkey.client import ANSWER_SECONDS
 from cachewright.valkey.node_load import NodeLoad, measure_load
+from cachewright.valkey.single_request import info
 from cachewright.valkey.slots import SlotRange
 from cachewright.valkey.topology import primaries as current_primaries
 
@@ -33,6 +35,12 @@ async def observe(context: OperationContext, task: Task) -> Observation:
     return Observation(
         instance=instance, nodes=nodes, views=views, primaries=primaries, owned=owned, loads=loads, host=host
     )
+
+
+async def observe_keyspace(context: OperationContext, observed: Observation) -> Mapping[str, str]:
+    """Return the fields of INFO keyspace of the only primary. Raises one of NODE_GONE or NodeRefused."""
+    (primary,) = observed.primaries.values()
+    return await info(primary, context.access(observed.instance), ("keyspace",), ANSWER_SECONDS)
 
 
 async def _loads(

@@ -2,7 +2,7 @@
 clients.
 
 A resize is observed, decided and formatted in this order: `observation` fetches what the plan depends on, `plan`
-decides the changes, `steps` formats them as steps. This module stores the new nodes, and cleans up the cluster after a
+decides the changes, `steps` formats them as steps. `added_nodes` stores the new nodes. This module cleans up after a
 failure.
 """
 
@@ -14,27 +14,25 @@ import msgspec
 import sqlalchemy as sa
 
 from cachewright import errors
-from cachewright.errors import ApiError
 from cachewright.flavors import MEGABYTE, parse
-from cachewright.hosts.addresses import LOOPBACK, is_loopback
-from cachewright.hosts.ports import NodePorts
 from cachewright.hosts.server_binary import version_key
-from cachewright.model.instances import Instance, Node, has_proxy
-from cachewright.model.tasks import DEFAULT_MODE, ENDED, Control, MigrationMode, Step, Task
-from cachewright.operations import node_placement
+from cachewright.model.instances import Instance, Node
+from cachewright.model.tasks import DEFAULT_MODE, Control, MigrationMode, Step, Task
 from cachewright.operations.actions import checks, slots
+from cachewright.operations.actions.cluster_type import settle_type
 from cachewright.operations.actions.instance_type import complete_change_of_type
 from cachewright.operations.actions.nodes import remove_node
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.ending_node import grace_seconds, hand_over_seconds
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.operations.requests import ResizeRequest
-from cachewright.operations.resize import mode_forecast
+from cachewright.operations.resize import added_nodes, mode_forecast
 from cachewright.operations.resize import request as resize_request
 from cachewright.operations.resize.cost_model import MOVE
 from cachewright.operations.resize.giant_keys import GiantKeys, find_giant_keys
 from cachewright.operations.resize.mode_forecast import ModeForecast
-from cachewright.operations.resize.observation import observe
+from cachewright.operations.resize.new_cluster import NewCluster, after_first, plan_first
+from cachewright.operations.resize.observation import observe, observe_keyspace
 from cachewright.operations.resize.plan import (
     Observation,
     ResizePlan,
@@ -50,15 +48,15 @@ from cachewright.operations.slot_moves import failover_delay
 from cachewright.operations.slot_moves.leaked_children import end_leaked_children
 from cachewright.operations.step_names import POST_CHECK, PRE_CHECK
 from cachewright.placement.capacity import Request as RoomRequest
-from cachewright.placement.port_reservation import reserve
-from cachewright.store import instances, task_controls, tasks
+from cachewright.store import instances, task_controls
 from cachewright.tasks import learning
-from cachewright.tasks.operation import ActionFailed, cancellation
+from cachewright.tasks.operation import ActionFailed
 from cachewright.tasks.progress import planned_seconds
-from cachewright.topologies import layout, topology_of
+from cachewright.topologies import becomes_cluster, layout, topology_of
 from cachewright.valkey import cluster_membership
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused
+from cachewright.valkey.last_writes import keys_of, other_databases
 from cachewright.valkey.migration import jobs
 from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.node_settings import reset
@@ -87,6 +85,26 @@ class Preview(msgspec.Struct, frozen=True):
     modes: tuple[ModeForecast, ...]
 
 
+class _Draft(msgspec.Struct, frozen=True):
+    """A plan in the making.
+
+    :ivar present: what was observed; :ivar observed: the same, or what will be observed after `change`.
+    :ivar change: makes the instance a cluster.
+    :ivar other_databases: why its databases make that impossible.
+    """
+
+    present: Observation
+    observed: Observation
+    plan: ResizePlan
+    steps: tuple[Step, ...]
+    change: NewCluster | None
+    other_databases: str | None
+
+    @property
+    def added(self) -> list[Node]:
+        return [*([self.change.first] if self.change else ()), *self.plan.added]
+
+
 class Resize(Operation[ResizeRequest, ResizeParams]):
     kind = RESIZE_KIND
     name = "EXTEND"
@@ -110,26 +128,35 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
         # An earlier task could not cancel its migrations if a node was busy, nor complete open slots if their target
         # did not answer. A shard to be removed may have keys of them.
+        await settle_type(context, task)
         instance, nodes, views = await context.look(task)
         access = context.access(instance)
         await asyncio.gather(*(jobs.cancel_exports(node, access) for node in nodes))
         await _complete_open_slots(context, nodes, views, access)
-        _, plan, planned = await self._draft(context, task)
+        draft = await self._draft(context, task)
         context.migrations.begin_batch_shares(task.instance_id)
-        await asyncio.to_thread(_store, context, task, plan.added)
-        return planned
+        await asyncio.to_thread(added_nodes.store, context, task, draft.added)
+        return draft.steps
 
     async def preview(self, context: OperationContext, task: Task, mode: MigrationMode = DEFAULT_MODE) -> Preview:
         """The plan that `plan` would make now, and the failures of its checks. Stores and changes nothing. ActionFailed
         DCS.9004 if no node responds; NODE_GONE or NodeRefused if a primary does not."""
-        observed, plan, planned = await self._draft(context, task, mode)
+        draft = await self._draft(context, task, mode)
+        present, observed, plan, planned = draft.present, draft.observed, draft.plan, draft.steps
         minimum_bytes = context.settings.giant_key_mb * MEGABYTE
-        giants = await find_giant_keys(plan.moves, observed.nodes, context.access(observed.instance), minimum_bytes)
+        access = context.access(observed.instance)
+        if draft.change:  # only nodes of a cluster list keys by slot
+            giants = GiantKeys(keys=(), minimum_bytes=minimum_bytes, complete=False)
+        else:
+            giants = await find_giant_keys(plan.moves, present.nodes, access, minimum_bytes)
         resources = await asyncio.to_thread(context.host.resources)
+        requirements = draft.change.with_room(plan.requirements) if draft.change else plan.requirements
         failures = [
-            *checks.resource_failures(plan.requirements, resources),
-            *checks.status_failures(observed.nodes, observed.views),
+            *checks.resource_failures(requirements, resources),
+            *checks.status_failures(present.nodes, present.views),
         ]
+        if draft.other_databases:
+            failures.append(ActionFailed(errors.UNSUPPORTED_RESIZE, draft.other_databases, True))
         blockers = tuple((failure.code, failure.message) for failure in failures)
         speeds = await asyncio.to_thread(_speeds, context, planned, task.instance_id)
         planned = learning.with_speeds(planned, speeds)
@@ -138,28 +165,37 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
 
     async def preview_steps(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
         """Return the steps that `plan` would make now. Raises like `preview`. Stores and changes nothing."""
-        _, _, planned = await self._draft(context, task)
-        return planned
+        return (await self._draft(context, task)).steps
 
-    async def _draft(
-        self, context: OperationContext, task: Task, mode: MigrationMode | None = None
-    ) -> tuple[Observation, ResizePlan, tuple[Step, ...]]:
+    async def _draft(self, context: OperationContext, task: Task, mode: MigrationMode | None = None) -> _Draft:
         """:param mode: instead of the mode of the task."""
-        observed = await observe(context, task)
+        observed, change = await observe(context, task), None
         if mode:
             observed = msgspec.structs.replace(observed, host=msgspec.structs.replace(observed.host, mode=mode))
+        other: str | None = None
+        to, present = parse(self.params_of(task).spec_code), observed
+        if becomes_cluster(observed.instance.spec_code, to.spec_code):
+            if reason := resize_request.kept_by_no_cluster(observed.instance, observed.nodes):
+                raise ActionFailed(errors.UNSUPPORTED_RESIZE, reason, True)
+            keyspace = await observe_keyspace(context, observed)
+            other = other_databases(keyspace)
+            change = plan_first(context.settings, observed, to, task.run_id, _newest_version(observed))
+            observed = after_first(observed, change, keys_of(keyspace))
         plan = self._decide(context, task, observed)
         changed = plan.kept if plan.now.cache_mode != plan.to.cache_mode else ()
-        grace = await grace_seconds(context, observed.instance, {*plan.removed, *plan.surplus, *changed})
+        ending = set() if change else {*plan.removed, *plan.surplus, *changed}
+        grace = await grace_seconds(context, observed.instance, ending)
         leads = [node for node in observed.primaries.values() if node in plan.surplus]
         for node_id, seconds in (await hand_over_seconds(context, observed.instance, leads)).items():
             grace[node_id] += seconds
-        return observed, plan, steps(task.run_id, plan, observed, grace)
+        planned = steps(task.run_id, plan, observed, grace, change)
+        return _Draft(present, observed, plan, planned, change, other)
 
     async def recover(self, context: OperationContext, task: Task) -> None:
         """Cancel all migrations, complete open slots and remove new nodes without slots. New shards with slots stay,
         and so do old nodes that are not removed yet. A new replica of an old shard stays only if it has become its
-        primary."""
+        primary. A change to a cluster is undone, unless it is recorded."""
+        await settle_type(context, task)
         instance, nodes, views = await context.look(task)
         access = context.access(instance)
         async with asyncio.timeout(_CANCEL_SECONDS):
@@ -189,7 +225,9 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
     def withdrawn(self, connection: sa.Connection, task: Task) -> None:
         """Remove new nodes, which have never run."""
         nodes = instances.nodes_of(connection, task.instance_id)
-        instances.remove_nodes(connection, [node.id for node in nodes if layout.has_salt(node, task.run_id)])
+        added = [node for node in nodes if layout.has_salt(node, task.run_id)]
+        added += instances.apart_of(connection, task.instance_id)
+        instances.remove_nodes(connection, [node.id for node in added])
 
     def succeeded(self, context: OperationContext, connection: sa.Connection, task: Task) -> None:
         """Record the new spec code, and what was learned of clients."""
@@ -208,14 +246,18 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
         params = self.params_of(task)
         flavor, named, settings, salt = parse(params.spec_code), params.named, context.settings, task.run_id
         copies, shards = replicas_to_add(observed, flavor, salt, named), shards_to_add(observed, flavor)
-        versions = {node.server_version for node in observed.nodes if node.server_version}
-        newest = max(versions, key=version_key, default=None)
+        newest = _newest_version(observed)
         instance_id = task.instance_id
         added = [
             *layout.new_replicas(settings, instance_id, flavor, copies, salt=salt, server_version=newest),
             *layout.new_nodes(settings, instance_id, flavor, shards=shards, salt=salt, server_version=newest),
         ]
         return decide(observed, flavor, added, named)
+
+
+def _newest_version(observed: Observation) -> str | None:
+    versions = {node.server_version for node in observed.nodes if node.server_version}
+    return max(versions, key=version_key, default=None)
 
 
 def _speeds(context: OperationContext, steps: Sequence[Step], instance_id: str) -> Mapping[str, learning.Speed]:
@@ -238,60 +280,6 @@ async def _complete_open_slots(
                 raise ActionFailed(errors.MIGRATION_INTERRUPTED, str(failure)) from failure
             await close_unused_imports(node, view, views, access)
     return completed > 0
-
-
-def _store(context: OperationContext, task: Task, added: Sequence[Node]) -> None:
-    """Store new nodes with hosts and free ports, before any of them starts. Nodes that an earlier plan of this run has
-    stored keep theirs. ActionFailed DCS.4036 if no host has room, DCS.4039 if too few ports are free, DCS.9005 if the
-    task has been cancelled."""
-    limits = node_placement.limits(context.host, context.settings)
-    with context.database.read() as connection:
-        stored = {node.id: node for node in instances.nodes_of(connection, task.instance_id)}
-        instance = instances.get(connection, task.project_id, task.instance_id)
-        missing = [node for node in added if node.id not in stored]
-        if not missing:
-            return
-        if instance is None:
-            raise tasks.StaleTask(task.id)
-        zones = instance.attributes.get("az_codes", ())
-        try:
-            present, topology = list(stored.values()), topology_of(task.params.get("spec_code", instance.spec_code))
-            behind_proxy = has_proxy(instance, present) or (topology.has_sentinel and context.host.has_haproxy)
-            only = node_placement.hosts_of(topology, here=behind_proxy or instance.server_certificate is not None)
-            # On one host nothing is spread, and nodes behind its proxy have another address than the host.
-            others = present if only is None else ()
-            placed = node_placement.place(connection, limits, missing, zones, others, only=only)
-        except ApiError as refused:
-            raise ActionFailed(refused.code, refused.message, True) from refused
-    tls = any(node.tls_port for node in stored.values())
-    own_address = {node.host_name: node.host for node in stored.values()}
-    addresses = [own_address.get(node.host_name, node.host) for node in placed]
-    gets_proxy = topology.has_sentinel and not topology_of(instance.spec_code).has_sentinel and behind_proxy
-    if gets_proxy:  # its node moves to loopback, too
-        addresses = [address if is_loopback(address) else LOOPBACK for address in addresses]
-    avoid = {port for node in stored.values() for port in node.ports}
-
-    def add(connection: sa.Connection, ports: Sequence[NodePorts]) -> None:
-        _require_unfinished(connection, task)
-        node_placement.require_fit(connection, limits, placed)
-        client_tls = any(node.client_tls for node in stored.values())
-        added = [msgspec.structs.replace(node, client_tls=client_tls) for node in layout.placed(placed, ports)]
-        instances.add_nodes(connection, added)
-
-    try:
-        reserve(context.database, context.host, context.settings, addresses, add, tls=tls, avoid=avoid)
-    except ApiError as refused:
-        raise ActionFailed(refused.code, refused.message, True) from refused
-
-
-def _require_unfinished(connection: sa.Connection, task: Task) -> None:
-    """Raise ActionFailed DCS.9005 if the task has been cancelled, and StaleTask if its run has ended otherwise. Nobody
-    would remove new nodes then."""
-    control, current = task_controls.get(connection, task.id), tasks.get(connection, task.instance_id, task.id)
-    if control.is_cancelled:
-        raise cancellation(control)
-    if current is None or current.status in ENDED or current.run_id != task.run_id:
-        raise tasks.StaleTask(task.id)
 
 
 RESIZE = Resize()

@@ -15,7 +15,8 @@ from cachewright.operations.actions.instance_type import (
 )
 from cachewright.operations.actions.nodes import ReleaseNode, release_node, set_memory
 from cachewright.operations.actions.replicas import add_replica, remove_replica
-from cachewright.operations.resize.cost_model import move_specs
+from cachewright.operations.resize.cost_model import copy_effort, move_specs
+from cachewright.operations.resize.new_cluster import NewCluster
 from cachewright.operations.resize.plan import Observation, ResizePlan, copied_bytes
 from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, RESOURCE_CHECK, STATUS_CHECK
 from cachewright.tasks.plan import SubStepSpec, build, effort
@@ -32,7 +33,6 @@ _JOIN_SECONDS, _JOIN_SECONDS_A_NODE = 0.15, 0.03
 _RELEASE_SECONDS = 0.2
 _RELEASE_WITHOUT_CLIENTS = f"{release_node.name}: without clients"
 _DRAIN_SECONDS = 0.1
-_SYNC_SECONDS, _SYNC_SECONDS_A_BYTE = 0.6, 12e-9
 _REMOVE_SECONDS = 0.3
 
 
@@ -41,19 +41,25 @@ def steps(
     plan: ResizePlan,
     observed: Observation,
     grace: Mapping[str, float] | None = None,
+    change: NewCluster | None = None,
 ) -> tuple[Step, ...]:
     """Format the plan that was made from an observation. Steps without sub-steps are omitted.
 
     :param grace: seconds for which a removed node may have to wait for its clients, by node id. 0 if a node is not in
         it.
+    :param change: makes the instance the cluster that was observed.
     """
     loads, host, topology = observed.loads, observed.host, topology_of(plan.to.spec_code)
     memory = [_set_memory(node) for node in plan.resized]
     return build(
         run_id,
         {
-            PRE_CHECK: [_check_resources(plan.requirements), _check_status(plan.added)],
-            "Type change.": _become_ha(plan, observed, grace or {}),
+            PRE_CHECK: [
+                _check_resources(change.with_room(plan.requirements) if change else plan.requirements),
+                _check_status(plan.added),
+                *(change.checks if change else ()),
+            ],
+            "Type change.": change.sub_steps if change else _become_ha(plan, observed, grace or {}),
             "Resource request.": [start_node(node, founding=False) for node in plan.added],
             "Cluster join.": _join(plan.added, len(plan.kept)) if topology.is_cluster else [],
             "Replica synchronization.": _add_replicas(plan, observed),
@@ -118,14 +124,7 @@ def _add_replicas(plan: ResizePlan, observed: Observation) -> list[SubStepSpec]:
 
 
 def _add_replica(node: Node, size: int, lane: str, turns: int) -> SubStepSpec:
-    work = effort(
-        lane,
-        unit="bytes",
-        total=max(size, 1),
-        seconds=_SYNC_SECONDS + size * _SYNC_SECONDS_A_BYTE,
-        fixed=_SYNC_SECONDS,
-        turns=turns,
-    )
+    work = copy_effort(lane, size, turns)
     return add_replica.sub_step(f"Replica synchronization. Shard {node.shard}", work, NodeArguments(node.id))
 
 

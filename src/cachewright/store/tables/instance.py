@@ -61,6 +61,7 @@ nodes = sa.Table(
     sa.Column("priority", sa.Integer, nullable=False, server_default="100"),
     sa.Column("server_version", sa.Text),
     sa.Column("host_name", sa.Text, nullable=False, server_default="local", index=True),
+    sa.Column("apart", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("host", "port"),
     sa.UniqueConstraint("host", "bus_port"),
     sa.Index(None, "host", "tls_port", unique=True),

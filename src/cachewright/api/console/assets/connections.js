@@ -13,7 +13,6 @@ export function connections(state, tls, whitelist, done) {
   const changing = state.status !== "RUNNING";
   const addresses = whitelist.whitelist.flatMap((group) => group.ip_list);
   const until = tls.enabled ? `, certificate valid until ${tls.ssl_expired_at.slice(0, 10)}` : "";
-  const filters = !isCluster(state.spec_code);
   return [
     h("p", {}, "Address: ", h("code", {}, `${tls.ip}:${tls.port}`)),
     h("p", {}, `TLS: ${tls.enabled ? "on" : "off"}${until} `, tls.enabled && h("a", { href: "/certificates/ca.zip" }, "CA certificate")),
@@ -21,7 +20,7 @@ export function connections(state, tls, whitelist, done) {
     may("operator") && h("div", { class: "buttons" },
       h("button", { type: "button", class: "quiet", "data-key": "tls", disabled: changing, onclick: () => switchTls(state, !tls.enabled, done) },
         tls.enabled ? "Switch TLS off" : "Switch TLS on"),
-      filters && h("button", { type: "button", class: "quiet", "data-key": "whitelist", disabled: changing, onclick: () => changeWhitelist(state, addresses, done) }, "Change whitelist")),
+      h("button", { type: "button", class: "quiet", "data-key": "whitelist", disabled: changing, onclick: () => changeWhitelist(state, addresses, done) }, "Change whitelist")),
   ];
 }
 
@@ -38,7 +37,8 @@ function switchTls(state, enabled, done) {
 
 function changeWhitelist(state, addresses, done) {
   const allowed = h("input", { value: addresses.join(", "), autocomplete: "off" });
-  dialog(`Change the whitelist of ${state.name}`, [field("Allowed addresses", allowed, "Such as 10.0.0.0/24, 192.168.1.7; empty: all"), h("p", {}, effects(state))], "Change", () => {
+  dialog(`Change the whitelist of ${state.name}`, [field("Allowed addresses", allowed, "Such as 10.0.0.0/24, 192.168.1.7; empty: all"),
+    h("p", {}, isCluster(state.spec_code) ? "Connections from other addresses are closed." : effects(state))], "Change", () => {
     const list = allowed.value.split(/[\s,]+/).filter(Boolean);
     const body = { enable_whitelist: list.length > 0, whitelist: list.length ? [{ group_name: GROUP, ip_list: list }] : [] };
     return changed(state, () => ask("PUT", `instance/${state.instance_id}/whitelist-async`, body), done);

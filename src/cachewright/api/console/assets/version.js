@@ -3,6 +3,7 @@
 import { ask, may } from "/console/api.js";
 import { dialog } from "/console/dialog.js";
 import { h } from "/console/dom.js";
+import { laterChoice } from "/console/later.js";
 
 /** Shows the version in `place`, with a button if a newer one is configured. `started` runs once the task exists. */
 export async function version(place, state, started) {
@@ -16,11 +17,13 @@ export async function version(place, state, started) {
         `Upgrade to ${latest}`) : "");
 }
 
-function upgrade(state, latest, started) {
+async function upgrade(state, latest, started) {
+  const later = laterChoice(await ask("GET", `instances/${state.instance_id}`));
   const text = `The nodes restart one after another with Valkey ${latest}, replicas first. No data is lost. A shard with `
     + "replicas stays available; other shards are unavailable for a few seconds. A node that does not start returns to its version.";
-  dialog(`Upgrade ${state.name}`, [h("p", {}, text)], "Upgrade", async () => {
-    await ask("POST", `instances/${state.instance_id}/minor-version/upgrade`, { engine_minor_version: latest });
+  dialog(`Upgrade ${state.name}`, [h("p", {}, text), later.field], "Upgrade", async () => {
+    await ask("POST", `instances/${state.instance_id}/minor-version/upgrade`,
+      { engine_minor_version: latest, execute_immediately: !later.checked() });
     started();
   });
 }

@@ -1,0 +1,265 @@
+"""Actions that make a single or primary/standby instance a cluster, with another node and without its data on disk.
+
+A node of a cluster replicates the present primary (`nodes_conf_behind`). Until the record names it, it is apart and the
+instance is as before. In the cut-over the former nodes end while writes wait, so that none of them acknowledges a write
+that the new node lacks; then one transaction records the cluster, and the new node takes over slots and address. If the
+server dies before that transaction, the former nodes start again; after it, the new node has everything.
+"""
+
+import asyncio
+
+import msgspec
+import sqlalchemy as sa
+
+from cachewright import errors
+from cachewright.hosts.host import NodeStartFailed
+from cachewright.model.instances import Instance, Node
+from cachewright.model.tasks import Task
+from cachewright.operations import proxies, sentinels
+from cachewright.operations.actions.action import NoArguments, action
+from cachewright.operations.actions.cluster import is_settled
+from cachewright.operations.actions.node_status import settle
+from cachewright.operations.actions.nodes import remove_node
+from cachewright.operations.actions.replicas import Synchronization
+from cachewright.operations.context import OperationContext
+from cachewright.operations.ending_node import node_detail
+from cachewright.operations.watched_roles import present_primary
+from cachewright.store import instances
+from cachewright.tasks.operation import ActionFailed, StepContext
+from cachewright.topologies import CLUSTER, topology_of
+from cachewright.valkey import cluster_membership, node_control
+from cachewright.valkey.client import ANSWER_SECONDS
+from cachewright.valkey.config import is_behind, nodes_conf_behind
+from cachewright.valkey.last_writes import NotTheSame, other_databases, writes_paused
+from cachewright.valkey.membership_file import NODES_CONF
+from cachewright.valkey.replication import replication_of
+from cachewright.valkey.single_request import info
+
+_POLL_SECONDS = 0.02
+_STOP_SECONDS = 10.0
+_END_SECONDS = 1.0
+"""Time in which a node that is asked to end does, before it is ended by a signal. Writes wait meanwhile."""
+
+_OPEN_SECONDS = 60.0
+
+
+class BecomeCluster(msgspec.Struct, frozen=True):
+    """:ivar node_id: the node that takes over.
+    :ivar spec_code: of the cluster.
+    """
+
+    node_id: str
+    spec_code: str
+
+
+@action("check databases", NoArguments, timeout=20, attempts=8)
+async def check_databases(context: OperationContext, step: StepContext, _: NoArguments) -> None:
+    """Check that the instance has keys in database 0 alone."""
+    instance, nodes = await context.instance_and_nodes(step.task)
+    await require_one_database(context, instance, await _primary(context, instance, nodes))
+
+
+async def require_one_database(context: OperationContext, instance: Instance, primary: Node) -> None:
+    """ActionFailed DCS.4102 if the primary has keys in other databases than 0."""
+    said = await info(primary, context.access(instance), ("keyspace",), ANSWER_SECONDS)
+    if reason := other_databases(said):
+        raise ActionFailed(errors.UNSUPPORTED_RESIZE, reason, True)
+
+
+@action("copy to cluster", BecomeCluster, timeout=24 * 3600, attempts=6, first_delay=1.0, stalled=60, cancelling=5)
+async def copy_to_cluster(context: OperationContext, step: StepContext, arguments: BecomeCluster) -> None:
+    """Ensure that the new node replicates the primary, and has all its data, also in its append-only file."""
+    await step.wait_until_allowed()
+    instance = await context.instance(step.task)
+    if not topology_of(instance.spec_code).is_cluster:
+        await _copy(context, step, instance, arguments)
+
+
+@action("become cluster", BecomeCluster, timeout=900, attempts=6, cancelling=60)
+async def become_cluster(context: OperationContext, step: StepContext, arguments: BecomeCluster) -> None:
+    """Ensure that the instance is a cluster whose only node is the new one, at the address that clients have."""
+    await step.wait_until_allowed()
+    instance, nodes = await context.instance_and_nodes(step.task)
+    if not topology_of(instance.spec_code).is_cluster:
+        await _restart(context, step.task, nodes)
+        await _copy(context, step, instance, arguments)
+        await _cut_over(context, step, arguments)
+    await _take_over(context, step.task, arguments.node_id)
+
+
+@action("remove former nodes", NoArguments, timeout=120, attempts=6, cancelling=60)
+async def remove_former_nodes(context: OperationContext, step: StepContext, _: NoArguments) -> None:
+    """Remove the nodes that an instance had before it became a cluster."""
+    await remove_apart(context, step.task)
+
+
+async def remove_apart(context: OperationContext, task: Task) -> None:
+    """Remove all nodes that are apart."""
+    for node in await context.apart_nodes(task.instance_id):
+        await remove_node(context, node)
+
+
+async def settle_type(context: OperationContext, task: Task) -> None:
+    """Complete a change to a cluster that has reached the record, and undo one that has not. No effect without one."""
+    apart = await context.apart_nodes(task.instance_id)
+    if not apart:
+        return
+    instance, nodes = await context.instance_and_nodes(task)
+    if topology_of(instance.spec_code).is_cluster:
+        at_address = [node for node in nodes if (node.host, node.port) == (instance.address, instance.seed_port)]
+        await _take_over(context, task, at_address[0].id)
+    else:
+        await _restart(context, task, nodes)
+    await remove_apart(context, task)
+
+
+async def _copy(context: OperationContext, step: StepContext, instance: Instance, arguments: BecomeCluster) -> None:
+    node = await _apart_node(context, instance, arguments.node_id)
+
+    async def attach(primary: Node) -> None:
+        await require_one_database(context, instance, primary)
+        await _start_behind(context, instance, arguments, primary)
+
+    await Synchronization(context, step, instance, node, attach).ensure()
+
+
+async def _start_behind(context: OperationContext, instance: Instance, arguments: BecomeCluster, primary: Node) -> None:
+    """Ensure that the new node runs and replicates the primary. One that has ended, or replicates another node, begins
+    without data: what it has is not compared with anything."""
+    node = await _apart_node(context, instance, arguments.node_id)
+    process, text = await context.host.process(node.id), await context.host.read_file(node.id, NODES_CONF)
+    if process and is_behind(text, node, primary):
+        return
+    await context.host.remove(node.id, _STOP_SECONDS)
+    cluster = msgspec.structs.replace(instance, spec_code=arguments.spec_code)
+    files = {NODES_CONF: nodes_conf_behind(node, primary), **await context.files(cluster, node)}
+    await context.host.write_files(node.id, files)
+    context.host.hold_port(node.host, node.port)
+    try:
+        await context.host.start(node.id)
+    except NodeStartFailed as failure:
+        raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id} did not start: {failure}") from failure
+
+
+async def _cut_over(context: OperationContext, step: StepContext, arguments: BecomeCluster) -> None:
+    """End the former nodes when the new one has all their writes, and record the cluster. After a failure the former
+    nodes serve again."""
+    instance, nodes = await context.instance_and_nodes(step.task)
+    access, primary = context.access(instance), await _primary(context, instance, nodes)
+    node = await _apart_node(context, instance, arguments.node_id)
+    replicas = [other for other in nodes if other.id != primary.id]
+    step.raise_if_cancelled()
+    try:
+        await asyncio.to_thread(_record_end, context, nodes, primary)
+        if topology_of(instance.spec_code).has_sentinel:
+            await sentinels.forget(context, instance.id)
+        for replica in replicas:  # none of them can take over from here on
+            if (await replication_of(replica, access)).role != "replica":
+                message = f"node {replica.id} has just become the primary"
+                raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, message)
+            await _end(context, instance, replica)
+        async with writes_paused(primary, access) as pause:
+            await pause.until_applied_by(node, access)
+            await _end(context, instance, primary)
+            pause.require_unfinished()
+            await asyncio.to_thread(_record_cluster, context, instance.id, arguments)
+            step.measure(detail=f"{node_detail(node)[:-1]},writes_waited_ms:{pause.seconds * 1000:.0f}}}")
+    except NotTheSame as error:
+        await _restart(context, step.task, nodes)
+        raise ActionFailed(errors.UNSUPPORTED_RESIZE, str(error), True) from error
+    except BaseException:
+        await _restart(context, step.task, nodes)
+        raise
+
+
+async def _end(context: OperationContext, instance: Instance, node: Node) -> None:
+    await node_control.shut_down(node, context.access(instance))
+    await context.host.stop(node.id, _END_SECONDS)
+
+
+async def _restart(context: OperationContext, task: Task, nodes: list[Node]) -> None:
+    """Ensure that the former nodes serve again. No effect after the record names the cluster, or if none has ended."""
+    instance, recorded = await context.instance_and_nodes(task)
+    ended = [node for node in recorded if not node.should_run]
+    if topology_of(instance.spec_code).is_cluster or not ended:
+        return
+    for node in ended:
+        await context.change_node(node.id, should_run=True)
+        if not await context.host.process(node.id):
+            await context.host.write_files(node.id, await context.files(instance, node))
+            try:
+                await context.host.start(node.id)
+            except NodeStartFailed as failure:
+                raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id} did not start: {failure}") from failure
+    await settle(context, task, [node.id for node in nodes], lambda done, of: None)
+
+
+async def _take_over(context: OperationContext, task: Task, node_id: str) -> None:
+    """Ensure that the new node owns all slots, and listens at the address of the instance."""
+    instance, nodes = await context.instance_and_nodes(task)
+    node, access = next(node for node in nodes if node.id == node_id), context.access(instance)
+    await proxies.remove(context, instance.id)
+    context.host.hold_port(node.host, node.port)
+    await context.host.write_files(node.id, await context.files(instance, node))
+    try:
+        await context.host.start(node.id)
+    except NodeStartFailed as failure:
+        raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id} did not start: {failure}") from failure
+    await node_control.announce_port(node, access)
+    await cluster_membership.replace_placeholder(node, access, founding=True)
+    async with asyncio.timeout(_OPEN_SECONDS):
+        while not await is_settled(CLUSTER, node, [node], access):
+            await asyncio.sleep(_POLL_SECONDS)
+    await context.open_port(instance, node)
+
+
+def _record_end(context: OperationContext, nodes: list[Node], primary: Node) -> None:
+    """Record that the former nodes should not run, and which of them has the last writes: it starts first if they have
+    to serve again."""
+    with context.database.write() as connection:
+        for node in nodes:
+            role = "primary" if node.id == primary.id else "replica"
+            instances.change_node(connection, node.id, should_run=False, role=role)
+
+
+def _record_cluster(context: OperationContext, instance_id: str, arguments: BecomeCluster) -> None:
+    """Record that the instance is a cluster: the former nodes are apart, the others are its nodes, and the one that
+    takes over has its address."""
+    with context.database.write() as connection:
+        instance = instances.find(connection, instance_id)
+        if instance is None:
+            raise LookupError(f"instance {instance_id} does not exist")
+        former, new = instances.nodes_of(connection, instance_id), instances.apart_of(connection, instance_id)
+        (first,) = (node for node in new if node.id == arguments.node_id)
+        _exchange_ports(connection, instance, former, first)
+        for node in former:
+            instances.change_node(connection, node.id, apart=True, should_run=False)
+        for node in new:
+            if node.id != first.id:
+                instances.change_node(connection, node.id, apart=False, should_run=True)
+        instances.change(connection, instance_id, spec_code=arguments.spec_code)
+
+
+def _exchange_ports(connection: sa.Connection, instance: Instance, former: list[Node], first: Node) -> None:
+    """Give the new node the port of the instance. The node that had it, if it is no proxy, gets that of the new node:
+    no two nodes may have the same."""
+    instances.remove_nodes(connection, [first.id])
+    for node in former:
+        if (node.host, node.port) == (instance.address, instance.seed_port):
+            instances.change_node(connection, node.id, port=first.port)
+    place = {"port": instance.seed_port, "apart": False, "should_run": True}
+    instances.add_nodes(connection, [msgspec.structs.replace(first, **place)])
+
+
+async def _apart_node(context: OperationContext, instance: Instance, node_id: str) -> Node:
+    found = {node.id: node for node in await context.apart_nodes(instance.id)}
+    if node_id not in found:
+        raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {node_id} was removed", True)
+    return found[node_id]
+
+
+async def _primary(context: OperationContext, instance: Instance, nodes: list[Node]) -> Node:
+    primary = await present_primary(context, instance, nodes)
+    if primary is None:
+        raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, "a failover moves the primary now")
+    return primary

@@ -1,0 +1,92 @@
+"""The nodes that a resize adds, as it stores them before any of them starts: with hosts and free ports."""
+
+from collections.abc import Sequence
+
+import msgspec
+import sqlalchemy as sa
+
+from cachewright.errors import ApiError
+from cachewright.hosts.addresses import LOOPBACK, is_loopback
+from cachewright.hosts.ports import NodePorts
+from cachewright.model.hosts import EMBEDDED
+from cachewright.model.instances import Node, has_proxy
+from cachewright.model.tasks import ENDED, Task
+from cachewright.operations import client_firewall, node_placement
+from cachewright.operations.context import OperationContext
+from cachewright.placement.capacity import Limits
+from cachewright.placement.port_reservation import reserve
+from cachewright.store import instances, task_controls, tasks
+from cachewright.tasks.operation import ActionFailed, cancellation
+from cachewright.topologies import becomes_cluster, layout, topology_of
+
+
+def store(context: OperationContext, task: Task, added: Sequence[Node]) -> None:
+    """Store new nodes with hosts and free ports, before any of them starts. Nodes that an earlier plan of this run has
+    stored keep theirs. Where the instance becomes a cluster, the first one gets its address, and all of them are apart.
+    ActionFailed DCS.4036 if no host has room, DCS.4039 if too few ports are free, DCS.9005 if the
+    task has been cancelled."""
+    limits = node_placement.limits(context.host, context.settings)
+    with context.database.read() as connection:
+        stored = {node.id: node for node in instances.nodes_of(connection, task.instance_id)}
+        instance = instances.get(connection, task.project_id, task.instance_id)
+        missing = [node for node in added if node.id not in stored]
+        if not missing:
+            return
+        if instance is None:
+            raise tasks.StaleTask(task.id)
+        zones = instance.attributes.get("az_codes", ())
+        try:
+            present, spec_code = list(stored.values()), task.params.get("spec_code", instance.spec_code)
+            topology, replaces = topology_of(spec_code), becomes_cluster(instance.spec_code, spec_code)
+            behind_proxy = has_proxy(instance, present) or (topology.has_sentinel and context.host.has_haproxy)
+            needs_server = instance.server_certificate is not None or client_firewall.is_filtered(instance)
+            only = node_placement.hosts_of(topology, here=behind_proxy or needs_server)
+            # On one host nothing is spread, and nodes behind its proxy have another address than the host.
+            others = present if only is None else ()
+            if replaces:
+                placed = _placed_cluster(connection, limits, missing, zones)
+            else:
+                placed = node_placement.place(connection, limits, missing, zones, others, only=only)
+        except ApiError as refused:
+            raise ActionFailed(refused.code, refused.message, True) from refused
+    tls = any(node.tls_port for node in stored.values())
+    own_address = {node.host_name: node.host for node in stored.values()}
+    if replaces:  # without a proxy, clients reach nodes at the address of the instance
+        own_address = {EMBEDDED: instance.address}
+    addresses = [own_address.get(node.host_name, node.host) for node in placed]
+    gets_proxy = topology.has_sentinel and not topology_of(instance.spec_code).has_sentinel and behind_proxy
+    if gets_proxy:  # its node moves to loopback, too
+        addresses = [address if is_loopback(address) else LOOPBACK for address in addresses]
+    avoid = {port for node in stored.values() for port in node.ports}
+
+    def add(connection: sa.Connection, ports: Sequence[NodePorts]) -> None:
+        _require_unfinished(connection, task)
+        node_placement.require_fit(connection, limits, placed)
+        client_tls = any(node.client_tls for node in stored.values())
+        values = {"client_tls": client_tls, "apart": replaces, "should_run": not replaces}
+        added = [msgspec.structs.replace(node, **values) for node in layout.placed(placed, ports)]
+        instances.add_nodes(connection, added)
+
+    try:
+        reserve(context.database, context.host, context.settings, addresses, add, tls=tls, avoid=avoid)
+    except ApiError as refused:
+        raise ActionFailed(refused.code, refused.message, True) from refused
+
+
+def _placed_cluster(
+    connection: sa.Connection, limits: Limits, added: Sequence[Node], zones: Sequence[str]
+) -> list[Node]:
+    """Return the nodes with their hosts. The first one is on the host of the instance's address."""
+    first, *others = added
+    placed = node_placement.place(connection, limits, [first], zones, only={EMBEDDED})
+    return placed + (node_placement.place(connection, limits, others, zones, placed) if others else [])
+
+
+def _require_unfinished(connection: sa.Connection, task: Task) -> None:
+    """Raise ActionFailed DCS.9005 if the task has been cancelled, and StaleTask if its run has ended otherwise. Nobody
+    would remove new nodes then."""
+    control, current = task_controls.get(connection, task.id), tasks.get(connection, task.instance_id, task.id)
+    if control.is_cancelled:
+        raise cancellation(control)
+    if current is None or current.status in ENDED or current.run_id != task.run_id:
+        raise tasks.StaleTask(task.id)
