@@ -40,7 +40,7 @@ def present(flavor: Flavor, used_memory: int = 1000) -> Observation:
         primaries={0: nodes[0]},
         owned={},
         loads={nodes[0].id: load},
-        host=Host(turns=2, key_turns=3),
+        host=Host(turns=2),
     )
 
 
