@@ -13,11 +13,12 @@ OLDER_SERVER := .tools/valkey-9.0.0
 
 UNIT := -m unit -n 2 --dist worksteal --hypothesis-profile quick
 
-.PHONY: help setup libraries demo test unit packages bench chaos lint serve clean
+.PHONY: help setup libraries demo demo-hosts test unit packages bench chaos lint serve clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   watch a live cluster being scaled out and in (DEMO='--keys 1000000 --to 8')"
+	@echo "make demo-hosts  the same on three hosts, of which one dies (DEMO='--keys 100000')"
 	@echo "make test   lint, types, layers and every test (PYTEST='-k slots')"
 	@echo "make unit   the tests that start no server"
 	@echo "make lint   lint, types and layers alone"
@@ -51,6 +52,9 @@ libraries: $(NODE_CLIENTS)/node_modules/.package-lock.json
 
 demo: setup
 	@$(RUN) cachewright demo $(DEMO)
+
+demo-hosts: setup
+	@PYTHONPATH=tests $(RUN) python tests/demo_hosts.py $(DEMO)
 
 serve: setup
 	@$(RUN) cachewright serve --data-dir data

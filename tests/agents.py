@@ -1,28 +1,36 @@
 """A real `cachewright agent` for tests, with a database role of its own."""
 
 import os
+import random
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
-from serving import Server, until
+from serving import ROOMY, Server, until
 
 _ROOT = Path(__file__).parent.parent
 PASSWORD = "Agent-password-1"
+VARIABLE = "CACHEWRIGHT_DATABASE_URL"
 
 
 class AgentProcess(Server):
     """Started, killed, restarted, and removed afterwards, like a server."""
 
     def __init__(self, name: str, address: str, data_dir: Path, url: str) -> None:
-        super().__init__(data_dir, environment={"CACHEWRIGHT_DATABASE_URL": url})
+        super().__init__(data_dir, environment={VARIABLE: url})
         self.name = name
         self.address = address
 
     def start(self) -> None:
+        self.launch()
+        until(lambda: "runs nodes of host" in self.log(), f"the agent does not start:\n{self.log()}")
+
+    def launch(self) -> None:
         words = ("agent", "--host", self.name, "--address", self.address, "--data-dir", str(self.data_dir))
         with (self.data_dir.parent / f"{self.data_dir.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -31,7 +39,6 @@ class AgentProcess(Server):
                 stderr=log,
                 env={**os.environ, **self.environment},
             )
-        until(lambda: "runs nodes of host" in self.log(), f"the agent does not start:\n{self.log()}")
 
 
 def role_of_agents(url: str, number: int) -> str:
@@ -41,3 +48,51 @@ def role_of_agents(url: str, number: int) -> str:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(re.sub(r"\bagent\b", name, statements).replace("'...'", f"'{PASSWORD}'").encode())
     return re.sub(r"//postgres:[^@]*@", f"//{name}:{PASSWORD}@", url)
+
+
+class Hosts:
+    """A server with the host `local`, and agents of the hosts h2, h3, ..., each with an address of its own."""
+
+    def __init__(self, url: str, folder: Path, zones: Sequence[str] = ("az2", "az3"), *options: str) -> None:
+        """:param zones: those of h2, h3, ...; that of `local` is `local`.
+        :param options: of the server.
+        """
+        self.url = url
+        self.agents: dict[str, AgentProcess] = {}
+        self.server = Server(folder / "data", arguments=(*ROOMY, *options), environment={VARIABLE: url})
+        try:
+            self._start(folder, zones)
+        except BaseException:
+            self.clean_up()
+            raise
+
+    def _start(self, folder: Path, zones: Sequence[str]) -> None:
+        self.server.start()
+        role = role_of_agents(self.url, random.randrange(10**9))
+        for number, zone in enumerate(zones, start=2):
+            name = f"h{number}"
+            self.run("hosts", "add", name, "--zone", zone)
+            self.agents[name] = AgentProcess(name, f"127.0.0.{number}", folder / f"agent{number}", role)
+        for agent in self.agents.values():
+            agent.start()
+        for name in self.agents:
+            until(lambda name=name: self.listed()[name]["reporting"], "the host does not report")
+
+    def tried(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command on the data directory of the server."""
+        command = [sys.executable, "-m", "cachewright", *words, "--data-dir", str(self.server.data_dir)]
+        environment = {**os.environ, **self.server.environment}
+        return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
+
+    def run(self, *words: str) -> str:
+        """Run a command that succeeds, and return what it prints."""
+        done = self.tried(*words)
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        return done.stdout
+
+    def listed(self) -> dict[str, Any]:
+        return {host["name"]: host for host in self.server.call("GET", "hosts")[1]["hosts"]}
+
+    def clean_up(self) -> None:
+        for process in (*self.agents.values(), self.server):
+            process.clean_up()

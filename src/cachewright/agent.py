@@ -9,6 +9,7 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Sequence
 
 import msgspec
 from cryptography.fernet import Fernet
@@ -20,9 +21,9 @@ from cachewright.hosts import calls
 from cachewright.hosts.envelopes import AgentKey
 from cachewright.hosts.host import CONFIG, Host
 from cachewright.hosts.local import LocalHost
-from cachewright.model.hosts import HostReport
+from cachewright.model.hosts import HostReport, HostState
 from cachewright.services.hosts import report_of
-from cachewright.store import hosts
+from cachewright.store import hosts, stale_nodes
 from cachewright.store.database import DatabaseNotReady
 from cachewright.store.encryption import SecretCipher
 from cachewright.store.notifications import CALLS, listen
@@ -36,13 +37,14 @@ log = logging.getLogger(__name__)
 _ROUND_SECONDS = 0.5
 _REPORT_SECONDS = 2.0
 _MEASURE_SECONDS = 10.0
+_STOP_SECONDS = 10.0
 
 _agent: "Agent | None" = None
 
 
 class Agent:
     def __init__(self, name: str, settings: Settings) -> None:
-        """Raises DatabaseNotReady if the database has no such host, or DatabaseUnavailable."""
+        """Raises DatabaseUnavailable."""
         self._name = name
         self._host: Host = LocalHost(settings)
         self._key = AgentKey(settings.data_dir / "agent.key")
@@ -53,9 +55,18 @@ class Agent:
         self._queue = WakeableQueue(calls.queue_of(name), polling=settings.queue_polling)
         self._report: HostReport | None = None
         self._measured_at = self._reported_at = float("-inf")
-        with self._database.read() as connection:
-            if hosts.get(connection, name) is None:
-                raise DatabaseNotReady(f"the database has no host {name}: cachewright hosts add {name}")
+
+    async def join(self) -> None:
+        """Delete nodes that were removed while this host did not report, before it takes part again. Raises
+        DatabaseNotReady if the database has no such host, or it was given up."""
+        while stale := await in_background(self._stale):
+            await self._delete(stale)
+        state = await in_background(self._state)
+        if state is None:
+            raise DatabaseNotReady(f"the database has no host {self._name}: cachewright hosts add {self._name}")
+        if state == "lost":
+            advice = f"cachewright hosts uncordon {self._name} takes it up again, with the nodes that it still has"
+            raise DatabaseNotReady(f"the host {self._name} was given up as lost: {advice}")
 
     async def run(self) -> None:
         """Perform calls until SIGTERM or SIGINT. Nodes keep running."""
@@ -132,13 +143,48 @@ class Agent:
             public_key=self._key.public,
         )
         if report != self._report or now - self._reported_at >= _REPORT_SECONDS:
-            if not await in_background(self._store, report):
-                log.critical("the host %s was removed; this agent stops", self._name)
+            if stale := await in_background(self._stale):
+                await self._delete(stale)
+            elif await in_background(self._store, report):
+                self._report, self._reported_at = report, now
+            else:
+                log.critical("the host %s was removed or given up; this agent stops", self._name)
                 self._stopped.set()
-            self._report, self._reported_at = report, now
+
+    def _stale(self) -> list[str]:
+        with self._database.read() as connection:
+            return stale_nodes.on_host(connection, self._name)
+
+    def _state(self) -> HostState | None:
+        with self._database.read() as connection:
+            record = hosts.get(connection, self._name)
+        return record.state if record else None
+
+    async def _delete(self, stale: Sequence[str]) -> None:
+        """Delete nodes that are not recorded any more. One that does not end is tried again in the next round; until
+        then this host does not report."""
+        for node_id in stale:
+            try:
+                await self._host.remove(node_id, _STOP_SECONDS)
+            except TimeoutError as error:
+                log.error("node %s was removed elsewhere and cannot be deleted here: %s", node_id, error)
+                await asyncio.sleep(_ROUND_SECONDS)
+                continue
+            log.warning(
+                "node %s was removed while this host did not report; its process and files are deleted", node_id
+            )
+            await in_background(self._deleted, node_id)
+
+    def _deleted(self, node_id: str) -> None:
+        with self._database.write() as connection:
+            stale_nodes.deleted(connection, [node_id])
 
     def _store(self, report: HostReport) -> bool:
+        """Store the report. False if the host was removed or given up."""
         with self._database.write() as connection:
+            record = hosts.get(connection, self._name)
+            if record is None or record.state == "lost" or stale_nodes.on_host(connection, self._name):
+                return record is not None and record.state != "lost"
             return hosts.saw(connection, self._name, self._host.address, report)
 
 

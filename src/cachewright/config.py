@@ -113,6 +113,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     :ivar quota_memory_gb: limit on the memory of these nodes, without overhead; 0 for no limit.
     :ivar client_grace_seconds: time for which a node that leaves or restarts waits for clients with subscriptions or
     blocked commands; 0 to cut them.
+    :ivar host_rebuild_seconds: time without a report after which nodes of a host are replaced on others.
     :ivar jemalloc: `auto` to preload the host's jemalloc in nodes if there is one, `off`, or the path of the library.
     :ivar haproxy_binary: HAProxy, for the addresses of primary/standby instances; None if it is not to be used.
     :ivar nft_binary: nft, with which the server loads rules that enforce whitelists of clusters; None to load none.
@@ -150,6 +151,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     quota_nodes: int = 1000
     quota_memory_gb: int = 0
     client_grace_seconds: float = 10.0
+    host_rebuild_seconds: float = 300.0
     jemalloc: str = "auto"
     nft_binary: Path | None = None
     haproxy_binary: Path | None = None

@@ -260,7 +260,7 @@ _ROWS = (
     ErrorRow(RESIZE_WITHOUT_CHANGE, 400, "This change of size is not supported: {reason}",
         "Request another number or size of shards, or another number of replicas."),
     ErrorRow(INSTANCE_RECOVERING, 400, "The instance recovers from a fault. {reason}",
-        "Follow its task RebuildNode, then retry."),
+        "Follow its task RebuildNode or MoveNodes, then retry."),
     ErrorRow(INVALID_MAINTENANCE_WINDOW, 400, "The maintenance window is not valid: {reason}",
         "Give maintain_begin and maintain_end as HH:00:00, or neither."),
     ErrorRow(INSTANCE_RESTARTING, 400, "The instance is being restarted.", "Wait, then retry."),

@@ -74,6 +74,7 @@ def test_kinds_and_names_are_stored_and_never_change() -> None:
         "upgrade": "UpgradeInstanceMinorVersion",
         "flush": "FlushInstance",
         "rebuild": "RebuildNode",
+        "move_nodes": "MoveNodes",
         "node_status": "ChangeNodesStatus",
         "check": "ResizeCheck",
         "configure": "UpdateInstanceConfig",

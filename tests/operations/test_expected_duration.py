@@ -18,7 +18,13 @@ from cachewright.store import task_controls
 from cachewright.store.database import Database
 from database_fixtures import a_task, new_database
 
-PARAMS = {"spec_code": "redis.cluster.xu1.large.r1.s1.5", "backup_id": "b", "backup_bytes": 1_000_000}
+PARAMS = {
+    "spec_code": "redis.cluster.xu1.large.r1.s1.5",
+    "backup_id": "b",
+    "backup_bytes": 1_000_000,
+    "cause": "drain",
+    "moves": (),
+}
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from litestar.types import ExceptionHandlersMap
 
 from cachewright import errors
 from cachewright.errors import ApiError, DatabaseUnavailable
+from cachewright.hosts.calls import HostSilent
 
 log = logging.getLogger(__name__)
 
@@ -116,8 +117,14 @@ def _internal(request: Request[Any, Any, Any], error: Exception) -> Response[byt
     return _refused(request, ApiError(errors.INTERNAL_ERROR))
 
 
+def _host_silent(request: Request[Any, Any, Any], error: HostSilent) -> Response[bytes]:
+    log.warning("request %s: %s", request.scope["state"].get(REQUEST_ID), error)
+    return _refused(request, ApiError(errors.INSTANCE_NOT_RUNNING, reason=f"{error}."))
+
+
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     ApiError: _refused,
+    HostSilent: _host_silent,
     DatabaseUnavailable: _database_unavailable,
     HTTPException: _by_framework,
     Exception: _internal,

@@ -8,6 +8,7 @@ from cachewright.services.backups import BackupService
 from cachewright.services.client_access import ClientAccess
 from cachewright.services.credentials import CredentialService
 from cachewright.services.diagnosis import DiagnosisService
+from cachewright.services.host_moves import HostMoves
 from cachewright.services.hosts import HostQueries
 from cachewright.services.instance_access import InstanceAccess
 from cachewright.services.instance_attributes import InstanceAttributes
@@ -45,6 +46,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     hosts: HostQueries
     analyses: KeyAnalysisService
     diagnosis: DiagnosisService
+    host_moves: HostMoves
     nodes: NodeQueries
     switchovers: SwitchoverService
     versions: ServerVersions

@@ -87,5 +87,6 @@ def _run(host: str, settings: Settings) -> None:
 
 async def _perform(host: str, settings: Settings) -> None:
     running = Agent(host, settings)
+    await running.join()
     print(f"Cachewright runs nodes of host {host} at {settings.node_host}", flush=True)
     await running.run()

@@ -68,6 +68,14 @@ def serve(
             validator=_GRACE,
         ),
     ] = 10,
+    host_rebuild_seconds: Annotated[
+        float,
+        Parameter(
+            help="Time without a report of a host's agent after which its nodes that have failed are replaced on other "
+            "hosts.",
+            validator=validators.Number(gte=0),
+        ),
+    ] = 300,
     task_retention_days: Annotated[float, Parameter(help="Days to keep finished tasks.", validator=_DAYS)] = 365,
     audit_retention_days: Annotated[
         float, Parameter(help="Days to keep entries of the audit log.", validator=_DAYS)
@@ -175,6 +183,7 @@ def serve(
             database_url=read_database_url(database_url),
             secret_key_file=secret_key_file and secret_key_file.absolute(),
             client_grace_seconds=client_grace_seconds,
+            host_rebuild_seconds=host_rebuild_seconds,
             task_retention_days=task_retention_days,
             audit_retention_days=audit_retention_days,
             rate_limit=rate_limit,

@@ -278,7 +278,7 @@ class AllHosts:
         return {
             name: (seen.record.address, seen.record.report)
             for name, seen in list(self._seen.items())
-            if seen.record.report is not None and (not alive or now - seen.changed_at < SILENT_SECONDS)
+            if seen.record.report is not None and (not alive or _is_alive(seen, now))
         }
 
     def _refresh(self) -> None:
@@ -295,3 +295,8 @@ class AllHosts:
                 is_new = before is None or before.record.seen_at != record.seen_at
                 seen[record.name] = _Seen(record, now if before is None or is_new else before.changed_at)
             self._seen, self._read_at = seen, now
+
+
+def _is_alive(seen: _Seen, now: float) -> bool:
+    """Whether a host reports. What a lost one says has no effect: its nodes may run elsewhere now."""
+    return seen.record.state != "lost" and now - seen.changed_at < SILENT_SECONDS

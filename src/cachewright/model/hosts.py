@@ -7,8 +7,20 @@ import msgspec
 EMBEDDED = "local"
 """Name of the host on which the server runs."""
 
-HostState = Literal["active", "cordoned"]
-"""A cordoned host keeps its nodes and gets no new ones."""
+HostState = Literal["active", "cordoned", "draining", "lost"]
+"""A cordoned host keeps its nodes and gets no new ones. Nodes of a draining one move to other hosts. A lost one does
+not come back: its nodes are made again elsewhere."""
+
+
+class StaleNode(msgspec.Struct, frozen=True, kw_only=True):
+    """A node that was removed from its instance while its host did not report. The agent deletes what is left of it.
+
+    :ivar removed_at: epoch milliseconds.
+    """
+
+    id: str
+    host_name: str
+    removed_at: int
 
 
 class HostReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,6 +21,8 @@ FaultKind = Literal[
     "unequal_nodes",
     "two_primaries",
     "replication",
+    "silent_host",
+    "lost_data",
     "no_proxy",
     "no_failover",
     "no_whitelist",

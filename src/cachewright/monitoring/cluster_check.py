@@ -54,6 +54,8 @@ _OF_ONE_NODE: set[FaultKind] = {"credentials_refused", "node_id"}
 _OF_OTHERS: set[FaultKind] = {
     "node_start",
     "broken_node",
+    "silent_host",
+    "lost_data",
     "write_loss_risk",
     "unequal_nodes",
     "no_proxy",

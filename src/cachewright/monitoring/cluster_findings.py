@@ -12,7 +12,7 @@ from cachewright.valkey.slots import SLOTS, SlotRange
 from cachewright.valkey.topology import Member, View
 
 _REFUSALS = ("WRONGPASS", "NOAUTH", "NOPERM")
-_ADDS_OR_REMOVES = {"start node", "release node", "stop node"}
+_ADDS_OR_REMOVES = {"start node", "release node", "stop node", "move node", "replace lost node"}
 _RESTARTS = {"restart node", "rebuild node", "restore membership", "load data"}
 _LISTED = 3
 """Maximum number of nodes that a detail names; it counts the others."""

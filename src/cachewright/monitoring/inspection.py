@@ -42,11 +42,13 @@ class NodeInfo(msgspec.Struct, frozen=True):
     """A node with the fields of its INFO; None if it does not respond.
 
     :ivar shard_role: its role as derived from the reports of all nodes of its shard; None if they are not known.
+    :ivar zone: zone of its host.
     """
 
     node: Node
     fields: Mapping[str, str] | None
     shard_role: Role | None = None
+    zone: str = ""
 
     @property
     def role(self) -> Role:

@@ -23,6 +23,7 @@ from cachewright.operations.confirm import CONFIRM_CLIENT_ADDRESSES, CONFIRM_NO_
 from cachewright.operations.create import CREATE
 from cachewright.operations.delete import DELETE
 from cachewright.operations.flush import FLUSH
+from cachewright.operations.move_nodes import MOVE_NODES
 from cachewright.operations.node_status import NODE_STATUS
 from cachewright.operations.online_migrations.operation import MIGRATE_ONLINE
 from cachewright.operations.operation import Operation
@@ -48,6 +49,7 @@ OPERATIONS: Mapping[str, Operation[Any, Any]] = {
         FLUSH,
         NODE_STATUS,
         REBUILD,
+        MOVE_NODES,
         RESIZE_CHECK,
         CONFIGURE,
         *USER_CHANGES,

@@ -54,7 +54,7 @@ def require_no_stopped_node(operation: Operation[Any, Any], nodes: Sequence[Node
 
 def blocking(incidents: Sequence[Incident]) -> list[Incident]:
     """Return the incidents that block operations which need every node, although the instance serves."""
-    return [incident for incident in incidents if incident.kind == "broken_node"]
+    return [incident for incident in incidents if incident.kind in ("broken_node", "silent_host")]
 
 
 def reasons(incidents: Sequence[Incident]) -> str:

@@ -84,11 +84,13 @@ def place(
     neighbours: Sequence[Node] = (),
     *,
     only: Collection[str] | None = None,
+    target: str | None = None,
 ) -> list[Node]:
     """Return the nodes with their hosts. ApiError DCS.4036 if no host has room. For the parameters see
     `placement.hosts.place`.
 
     :param only: hosts that may be used, regardless of their zones; None for all.
+    :param target: the host to use, regardless of its zone; None for any.
     """
     zone_of = {host.name: host.zone for host in hosts.every(connection)}
     asked = [zone for zone in zones if zone in zone_of.values()]  # a zone may have been renamed since
@@ -96,6 +98,8 @@ def place(
     if only is not None:
         possible = [room for room in possible if room.name in only]
         asked = [zone for zone in asked if zone in {zone_of[name] for name in only}] or asked
+    if target is not None:
+        possible, asked = [room for room in possible if room.name == target], []
     try:
         return placement.place(
             nodes, possible, zones=asked, neighbours=neighbours, zone_of=zone_of, one_machine=only is not None

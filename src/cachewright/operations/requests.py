@@ -151,6 +151,29 @@ class RebuildRequest(msgspec.Struct, frozen=True, kw_only=True):
     failure: StartFailure | None = None
 
 
+MoveCause = Literal["zones", "drain", "rebalance", "silent_host", "lost_host"]
+"""Why nodes move. Nodes of a `silent_host` move if the others of their cluster agree that they have failed, those of a
+`lost_host` because the operator knows that it does not come back."""
+
+
+class NodeMove(msgspec.Struct, frozen=True):
+    """A node that leaves its host. `to` is the host that it gets; None lets the placement choose."""
+
+    node_id: str
+    to: str | None = None
+
+
+class MoveRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Nodes that move to other hosts.
+
+    :ivar zones: zones of the instance from then on; empty for no change.
+    """
+
+    cause: MoveCause
+    moves: tuple[NodeMove, ...]
+    zones: tuple[str, ...] = ()
+
+
 class NodeStatusRequest(msgspec.Struct, frozen=True):
     """Nodes to start or to stop; without ids, all nodes of the instance."""
 

@@ -89,6 +89,28 @@ def fits(nodes: Sequence[Node], hosts: Iterable[HostRoom]) -> bool:
     return all(name in rooms and rooms[name].fits(size) for name, size in added.items())
 
 
+def misplaced(nodes: Sequence[Node], zone_of: Mapping[str, str], zones: Sequence[str]) -> list[Node]:
+    """Return the nodes of an instance that must leave their hosts for the instance to be in these zones. The copies of
+    each shard are divided among them as by `place`.
+
+    :param zone_of: zones of hosts, by name.
+    """
+    asked = list(dict.fromkeys(zones))
+    shards: defaultdict[int, list[Node]] = defaultdict(list)
+    for node in nodes:
+        shards[node.shard].append(node)
+    found = []
+    for of_shard in shards.values():
+        free = Counter(asked[place % len(asked)] for place in range(len(of_shard)))
+        for node in of_shard:
+            zone = zone_of.get(node.host_name, "")
+            if free[zone] > 0:
+                free[zone] -= 1
+            else:
+                found.append(node)
+    return found
+
+
 class _Spread:
     """Where the nodes of each instance are.
 

@@ -27,6 +27,7 @@ from cachewright.monitoring.failover_watch import FailoverWatch
 from cachewright.monitoring.firewall_watch import FirewallWatch
 from cachewright.monitoring.gateway_watch import GatewayWatch
 from cachewright.monitoring.hazard_watch import HazardWatch
+from cachewright.monitoring.host_watch import HostWatch
 from cachewright.monitoring.incidents import Incidents
 from cachewright.monitoring.inspection import NodeBudget, NodeInspector
 from cachewright.monitoring.node_stats import StatsCollector
@@ -141,6 +142,15 @@ class ControlPlane:
             lambda owner, instance_id, request: tasks.submit(BACKUP, owner, instance_id, request),
             self.heartbeats,
         )
+        moves = self._services.host_moves
+        self.host_watch = HostWatch(
+            context,
+            self.incidents,
+            self.statistics,
+            self.heartbeats,
+            move=moves.start,
+            end_obsolete=moves.end_obsolete,
+        )
         self._backup_retention = BackupRetention(context, self.heartbeats)
 
     def _hosts(self, settings: Settings) -> Host:
@@ -195,6 +205,7 @@ class ControlPlane:
                 self.proxy_watch.run,
                 self._firewall_watch.run,
                 self._gateway_watch.run,
+                self.host_watch.run,
                 self.incidents.run,
                 self._adopt,
                 self.statistics.measure,

@@ -13,6 +13,7 @@ from cachewright.services.backups import BackupService
 from cachewright.services.client_access import ClientAccess
 from cachewright.services.credentials import CredentialService
 from cachewright.services.diagnosis import DiagnosisService
+from cachewright.services.host_moves import HostMoves
 from cachewright.services.hosts import HostQueries
 from cachewright.services.instance_access import InstanceAccess
 from cachewright.services.instance_attributes import InstanceAttributes
@@ -66,6 +67,7 @@ def build_services(
         hosts=HostQueries(database, host, settings),
         analyses=KeyAnalysisService(database, tasks),
         diagnosis=DiagnosisService(tasks, inspector),
+        host_moves=HostMoves(tasks),
         nodes=nodes,
         switchovers=SwitchoverService(tasks, nodes),
         versions=ServerVersions(host, nodes, tasks, threads),

@@ -1,6 +1,7 @@
 """Hosts: what they have and what runs there, their zones, and whether they take new nodes."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -14,8 +15,9 @@ from cachewright.model.hosts import EMBEDDED, HostRecord, HostReport, HostState
 from cachewright.model.identity import Principal
 from cachewright.model.instances import Node
 from cachewright.operations import node_placement
+from cachewright.operations.move_nodes import MOVE_NODES, immovable
 from cachewright.services.accounts import InvalidInput
-from cachewright.store import hosts, instances
+from cachewright.store import hosts, instances, tasks
 from cachewright.store.database import Database
 from cachewright.topologies import TOPOLOGIES
 from cachewright.topologies.topology import Topology
@@ -30,6 +32,7 @@ class HostDetails(msgspec.Struct, frozen=True, kw_only=True):
     :ivar own_nodes: its nodes of the caller's project.
     :ivar allocated: bytes of memory that are allocated to its nodes.
     :ivar memory: bytes of memory that may be allocated; None if it does not report.
+    :ivar moving: number of its nodes that tasks move to other hosts.
     """
 
     record: HostRecord
@@ -37,6 +40,7 @@ class HostDetails(msgspec.Struct, frozen=True, kw_only=True):
     own_nodes: Sequence[Node]
     allocated: int
     memory: int | None
+    moving: int = 0
 
 
 class HostQueries(msgspec.Struct, frozen=True):
@@ -69,6 +73,7 @@ class HostQueries(msgspec.Struct, frozen=True):
             use = node_placement.allocated_by_host(connection)
             counts = hosts.node_counts(connection)
             own = instances.nodes_by_host(connection, principal.project_id)
+            moving = _moving(connection)
             return [
                 HostDetails(
                     record=record,
@@ -76,9 +81,21 @@ class HostQueries(msgspec.Struct, frozen=True):
                     own_nodes=own.get(record.name, ()),
                     allocated=use[record.name].host_memory if record.name in use else 0,
                     memory=limits.memory_of(record.name),
+                    moving=moving[record.name],
                 )
                 for record in hosts.every(connection)
             ]
+
+
+def _moving(connection: sa.Connection) -> Counter[str]:
+    """Return the number of nodes, by host, that unfinished tasks move to others."""
+    found: Counter[str] = Counter()
+    for task in tasks.active(connection):
+        if task.kind == MOVE_NODES.kind:
+            moved = MOVE_NODES.params_of(task).node_ids
+            nodes = instances.nodes_of(connection, task.instance_id)
+            found.update(node.host_name for node in nodes if node.id in moved)
+    return found
 
 
 def report_of(host: Host) -> HostReport:
@@ -116,8 +133,37 @@ def remove(connection: sa.Connection, name: str) -> None:
     hosts.remove(connection, name)
 
 
+def give_up(connection: sa.Connection, name: str) -> int:
+    """Record that a host does not come back, so that its nodes are made again on other hosts, and remove it once it has
+    none. Return the number of its nodes. Raises InvalidInput if there is none of this name, or it is that of the
+    server."""
+    require(connection, name)
+    if name == EMBEDDED:
+        raise InvalidInput("the host of the server cannot be lost while commands run on it")
+    count = hosts.node_counts(connection).get(name, 0)
+    if count:
+        hosts.change(connection, name, state="lost")
+    else:
+        hosts.remove(connection, name)
+    return count
+
+
+def staying(connection: sa.Connection, name: str) -> dict[str, str]:
+    """Return why nodes stay on a host that is drained, by the id of their instance. Raises InvalidInput if there is no
+    host of this name."""
+    require(connection, name)
+    nodes = [node for node in instances.nodes_beside(connection, [name]) if node.host_name == name]
+    found = {}
+    for instance_id in {node.instance_id for node in nodes}:
+        instance = instances.find(connection, instance_id)
+        if instance is not None and (reason := immovable(instance)):
+            found[instance_id] = reason
+    return found
+
+
 def set_state(connection: sa.Connection, name: str, state: HostState) -> None:
-    """Let a host take new nodes, or no longer. Raises InvalidInput if there is none of this name."""
+    """Let a host take new nodes, or no longer, or move its nodes away. Raises InvalidInput if there is none of this
+    name."""
     require(connection, name)
     hosts.change(connection, name, state=state)
 

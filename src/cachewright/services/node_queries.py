@@ -1,5 +1,6 @@
 """Present state of instances: read the rows on a thread, then query the nodes on the event loop."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -14,7 +15,7 @@ from cachewright.monitoring.inspection import NodeInfo, NodeInspector
 from cachewright.monitoring.snapshots import InstanceSnapshot, SnapshotReader
 from cachewright.operations.configure import CONFIGURE
 from cachewright.services.lookup import instance_of
-from cachewright.store import instances, tasks
+from cachewright.store import hosts, instances, tasks
 from cachewright.store.database import Database
 from cachewright.threads import RequestThreads
 
@@ -109,8 +110,23 @@ class NodeQueries:
         return await self._snapshots.look(principal.project_id, instance_id)
 
     async def _inspect(self, principal: Principal, recorded: Sequence[_Recorded]) -> list[InstanceNodes]:
-        answers = await self._inspector.look(principal.project_id, recorded)
-        return [InstanceNodes(instance, answers[instance.id]) for instance, _ in recorded]
+        def read() -> Mapping[str, str]:
+            with self._database.read() as connection:
+                return {host.name: host.zone for host in hosts.every(connection)}
+
+        answers, zones = await asyncio.gather(
+            self._inspector.look(principal.project_id, recorded), self._threads.read(principal.project_id, read)
+        )
+        return [
+            InstanceNodes(
+                instance,
+                [
+                    msgspec.structs.replace(info, zone=zones.get(info.node.host_name, ""))
+                    for info in answers[instance.id]
+                ],
+            )
+            for instance, _ in recorded
+        ]
 
 
 def _with_nodes(connection: sa.Connection, found: Sequence[Instance]) -> list[_Recorded]:

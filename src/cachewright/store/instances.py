@@ -183,8 +183,9 @@ def add_nodes(connection: sa.Connection, added: Sequence[Node]) -> None:
     connection.execute(nodes.insert(), [to_row(node) for node in added])
 
 
-def remove_nodes(connection: sa.Connection, node_ids: Iterable[str]) -> None:
-    connection.execute(nodes.delete().where(nodes.c.id.in_(list(node_ids))))
+def remove_nodes(connection: sa.Connection, node_ids: Iterable[str]) -> int:
+    """Remove nodes, and return how many of them there were."""
+    return connection.execute(nodes.delete().where(nodes.c.id.in_(list(node_ids)))).rowcount
 
 
 def change_node(connection: sa.Connection, node_id: str, **values: Any) -> None:
@@ -211,6 +212,15 @@ def nodes_by_host(connection: sa.Connection, project_id: str) -> dict[str, list[
     for row in connection.execute(mine):
         found[row.host_name].append(from_row(Node, row._mapping))
     return found
+
+
+def nodes_beside(connection: sa.Connection, host_names: Collection[str]) -> list[Node]:
+    """Return all nodes, of all projects, of instances that have a node on one of these hosts. Without those that are
+    apart."""
+    there = sa.select(nodes.c.instance_id).where(nodes.c.host_name.in_(list(host_names)))
+    query = nodes.select().where(nodes.c.instance_id.in_(there), nodes.c.apart.is_(False))
+    ordered = query.order_by(nodes.c.instance_id, nodes.c.shard, nodes.c.role, nodes.c.id)
+    return [from_row(Node, row._mapping) for row in connection.execute(ordered)]
 
 
 def nodes_without_socket(connection: sa.Connection) -> list[Node]:

@@ -76,6 +76,12 @@ class ProxyCounts(Protocol):
     def proxies_up(self) -> int: ...
 
 
+class HostReports(Protocol):
+    """Seconds for which each host has not reported, by its name; 0 for a host that reports."""
+
+    def silent_seconds(self) -> Mapping[str, float]: ...
+
+
 class NodeCounters(Protocol):
     """Latest statistics of every node that should run; None for a node that does not respond."""
 
@@ -107,6 +113,9 @@ class Monitors(Protocol):
     def proxy_watch(self) -> ProxyCounts: ...
 
     @property
+    def host_watch(self) -> HostReports: ...
+
+    @property
     def statistics(self) -> NodeCounters: ...
 
 
@@ -128,6 +137,9 @@ def of_monitors(monitors: Monitors) -> Iterator[Metric]:
     forgotten = CounterMetricFamily("cachewright_foreign_members_forgotten", "Nodes that forgot a foreign member.")
     forgotten.add_metric((), monitors.cluster_check.forgotten)
     yield forgotten
+    text = "Time for which a host has not reported; 0 while it reports."
+    silent = (((host,), seconds) for host, seconds in monitors.host_watch.silent_seconds().items())
+    yield gauge("cachewright_host_silent_seconds", text, ("host",), silent)
     yield from _of_failover(monitors.failover_watch, monitors.proxy_watch)
     yield from _of_hazards(monitors.hazards)
     yield from _of_nodes(monitors.statistics.nodes())

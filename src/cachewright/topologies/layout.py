@@ -57,7 +57,7 @@ def node_id(instance_id: str, shard: int, copy: int, *, salt: str = "") -> str:
 
 def has_salt(node: Node, salt: str) -> bool:
     """Whether the id of a node was derived with this salt."""
-    return any(node.id == node_id(node.instance_id, node.shard, copy, salt=salt) for copy in range(MAX_REPLICAS + 1))
+    return any(node.id == node_id(node.instance_id, node.shard, copy, salt=salt) for copy in range(MAX_REPLICAS + 2))
 
 
 def _node(

@@ -28,6 +28,7 @@ from cachewright.services.audit_log import AuditLog
 from cachewright.services.backups import BackupService
 from cachewright.services.client_access import ClientAccess
 from cachewright.services.diagnosis import DiagnosisService
+from cachewright.services.host_moves import HostMoves
 from cachewright.services.hosts import HostQueries
 from cachewright.services.instance_access import InstanceAccess
 from cachewright.services.instance_attributes import InstanceAttributes
@@ -65,6 +66,7 @@ Analyses: TypeAlias = NamedDependency[KeyAnalysisService]
 Connections: TypeAlias = NamedDependency[ClientAccess]
 Diagnosis: TypeAlias = NamedDependency[DiagnosisService]
 Hosts: TypeAlias = NamedDependency[HostQueries]
+Moves: TypeAlias = NamedDependency[HostMoves]
 Nodes: TypeAlias = NamedDependency[NodeQueries]
 Versions: TypeAlias = NamedDependency[ServerVersions]
 Records: TypeAlias = NamedDependency[TaskRecords]

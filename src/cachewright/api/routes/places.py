@@ -2,11 +2,14 @@
 
 from litestar import Response, get, put
 
+from cachewright import errors
 from cachewright.api import requests, responses
 from cachewright.api.auth.permissions import needs
-from cachewright.api.routes.parameters import Body, Call, Hosts, InstanceId, Instances, endpoint
+from cachewright.api.routes.parameters import Body, Call, Hosts, InstanceId, Instances, Moves, endpoint
 from cachewright.api.schemas import places as schemas
 from cachewright.api.validation import require_zones
+from cachewright.errors import ApiError
+from cachewright.operations.move_nodes import immovable
 
 
 @get("/v2/available-zones", opt=needs("dcs:zone:list"))
@@ -30,16 +33,27 @@ def list_zones_of_compute(request: Call, hosts: Hosts) -> Response[schemas.Compu
 )
 @endpoint
 def migrate_az(
-    request: Call, instances: Instances, hosts: Hosts, instance_id: InstanceId, body: Body[schemas.MigrateZoneBody]
+    request: Call,
+    *,
+    instances: Instances,
+    hosts: Hosts,
+    host_moves: Moves,
+    instance_id: InstanceId,
+    body: Body[schemas.MigrateZoneBody],
 ) -> Response[None]:
-    """MigrateAz: accepted if the instance is in these zones already. Moves to other zones are refused."""
-    instance = instances.get(requests.principal(request), instance_id)
+    """MigrateAz: moves nodes of a cluster to these zones, as the task MoveNodes. Without effect if it is there
+    already. Other instances stay in their zone."""
+    principal = requests.principal(request)
+    instance = instances.get(principal, instance_id)
     zones = body.read().new_available_zones
     require_zones("new_available_zones", zones, hosts.zones())
     own = instance.attributes.get("az_codes", zones)
-    if set(zones) != set(own):
-        reason = f"the instance is in {', '.join(own)}; moving it to other zones is not supported"
-        raise requests.refused("new_available_zones", reason)
+    if set(zones) != set(own) and (reason := immovable(instance)):
+        raise requests.refused("new_available_zones", f"the instance is in {', '.join(own)}: {reason}")
+    if not immovable(instance):
+        if missing := set(zones) - {*own, *hosts.available_zones()}:
+            raise ApiError(errors.NOT_ENOUGH_MEMORY, reason=f"no host in zone {min(missing)} takes new nodes")
+        host_moves.migrate(principal, instance_id, zones)
     return responses.no_content()
 
 

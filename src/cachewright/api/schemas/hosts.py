@@ -21,11 +21,13 @@ class HostedNode(msgspec.Struct, frozen=True, kw_only=True):
 class ShownHost(msgspec.Struct, frozen=True, kw_only=True):
     """A host. Memory is in bytes, with overhead.
 
-    :ivar state: a cordoned host takes no new nodes.
+    :ivar state: a cordoned host takes no new nodes, nodes of a draining one move to others, a lost one does not come
+        back.
     :ivar reporting: whether the server reaches the host.
     :ivar memory: memory that may be allocated to nodes; null if the host does not report.
     :ivar allocated: memory that is allocated to nodes of all projects.
     :ivar node_count: number of nodes of all projects.
+    :ivar moving_count: number of those that tasks move to other hosts.
     :ivar nodes: nodes of this project.
     """
 
@@ -39,6 +41,7 @@ class ShownHost(msgspec.Struct, frozen=True, kw_only=True):
     memory: int | None
     allocated: int
     node_count: int
+    moving_count: int
     nodes: list[HostedNode]
 
 
@@ -63,6 +66,7 @@ def _shown(details: HostDetails) -> ShownHost:
         memory=details.memory,
         allocated=details.allocated,
         node_count=details.nodes,
+        moving_count=details.moving,
         nodes=[
             HostedNode(
                 node_id=node.id,

@@ -11,7 +11,6 @@ from typing import Literal
 
 import msgspec
 
-from cachewright.api.schemas.flavors import ZONE
 from cachewright.flavors import MEGABYTE
 from cachewright.model.instances import Instance, Role, group_id
 from cachewright.monitoring.inspection import NodeInfo
@@ -182,7 +181,7 @@ def deletable_replicas(instance: Instance, infos: Sequence[NodeInfo]) -> Deletab
             replication_ip=info.node.host,
             group_id=group_id(instance.id, info.node.shard),
             group_name=group_name(info.node.shard),
-            available_zone=_zone(instance),
+            available_zone=info.zone,
         )
         for info in infos
         if info.role == "replica"
@@ -190,7 +189,7 @@ def deletable_replicas(instance: Instance, infos: Sequence[NodeInfo]) -> Deletab
         and instance.status == "RUNNING"
         and not is_last
     ]
-    return DeletableReplicas(bool(replicas), _zone(instance) if replicas else "", replicas)
+    return DeletableReplicas(bool(replicas), replicas[0].available_zone if replicas else "", replicas)
 
 
 def node_list(instance: Instance, infos: Sequence[NodeInfo]) -> NodeList:
@@ -212,7 +211,7 @@ def _replication(instance: Instance, info: NodeInfo) -> Replication:
         replication_ip=info.node.host,
         node_id=info.node.id,
         status=_state(info),
-        az_code=_zone(instance),
+        az_code=info.zone,
     )
 
 
@@ -222,7 +221,7 @@ def _logical_node(instance: Instance, info: NodeInfo) -> LogicalNode:
         logical_node_id=_replication_id(instance, info),
         name=_name(info),
         status="Creating" if is_created else _state(info),
-        az_code=_zone(instance),
+        az_code=info.zone,
         node_type=CLOUD_ROLES[info.role],
         node_ip=info.node.host,
         node_port=str(info.node.port),
@@ -272,11 +271,6 @@ def _state(info: NodeInfo) -> Literal["Active", "Inactive"]:
 
 def _name(info: NodeInfo) -> str:
     return f"{info.node.host}:{info.node.port}"
-
-
-def _zone(instance: Instance) -> str:
-    zones: list[str] = instance.attributes.get("az_codes", [ZONE])
-    return zones[0]
 
 
 def group_name(shard: int) -> str:

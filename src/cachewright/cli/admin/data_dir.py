@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
@@ -65,14 +66,20 @@ class DataDirectory:
             for project_id in projects:
                 audit.add(connection, _entry(action, project_id, user or key or subject))
 
+    @cached_property
+    def _url(self) -> str | None:
+        """The URL of the database. Read once, because that removes it from the environment."""
+        try:
+            return read_database_url(self.database_url)
+        except ValueError as error:
+            sys.exit(f"cachewright: {error}")
+
     @contextmanager
     def _database(self) -> Iterator[Database]:
         """Open the server's database. Exits with one line if it cannot be used, or the change is not valid."""
-        try:
-            url = read_database_url(self.database_url)
-        except ValueError as error:
-            sys.exit(f"cachewright: {error}")
-        settings = Settings(data_dir=self.data_dir.absolute(), database_url=url, secret_key_file=self.secret_key_file)
+        settings = Settings(
+            data_dir=self.data_dir.absolute(), database_url=self._url, secret_key_file=self.secret_key_file
+        )
         try:
             with closing(open_in_use(settings)) as database:
                 yield database

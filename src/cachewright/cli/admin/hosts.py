@@ -1,5 +1,7 @@
 """`cachewright hosts`."""
 
+import sys
+import time
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -7,13 +9,19 @@ from cyclopts import App, Parameter
 
 from cachewright.cli.admin.data_dir import AsJson, DataDirectory, print_rows
 from cachewright.services import hosts as service
+from cachewright.services import rebalance as balancing
 from cachewright.store import hosts
 
-app = App(name="hosts", help="Hosts, which run nodes: list, show, add, remove, cordon, uncordon, label.")
+app = App(
+    name="hosts", help="Hosts, which run nodes: list, show, add, remove, drain, rebalance, cordon, uncordon, label."
+)
 
 Name = Annotated[str, Parameter(help="Name of the host. The server's own machine is `local`.")]
 
 _GIGABYTE = 2**30
+_POLL_SECONDS = 0.5
+_REPORT_SECONDS = 5.0
+"""Time in which an agent that runs reports at least once."""
 
 
 @app.command(name="list")
@@ -49,10 +57,98 @@ def add(
 
 
 @app.command
-def remove(name: Name, *, folder: DataDirectory) -> None:
-    """Remove a host without nodes. Its agent stops."""
+def remove(
+    name: Name,
+    *,
+    lost: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="The host does not come back: its nodes are made again on other hosts, from the copies that are left. "
+            "Writes that only its nodes had are lost.",
+        ),
+    ] = False,
+    folder: DataDirectory,
+) -> None:
+    """Remove a host without nodes, or one that is lost. Its agent stops.
+
+    Example: cachewright hosts remove host2 --lost --data-dir ./data
+    """
+    if lost:
+        _require_silent(name, folder)
+        with folder.change("dcs:hosts:giveUp", subject=name) as connection:
+            count = service.give_up(connection, name)
+        if count:
+            print(f"{count} nodes are made again on other hosts. The host is removed when it has none.")
+        return
     with folder.change("dcs:hosts:remove", subject=name) as connection:
         service.remove(connection, name)
+
+
+@app.command
+def drain(
+    name: Name,
+    *,
+    wait: Annotated[bool, Parameter(negative="", help="Wait until it has no nodes.")] = False,
+    folder: DataDirectory,
+) -> None:
+    """Move all nodes of a host to other hosts, while they serve clients. `uncordon` ends that.
+
+    The server starts a task MoveNodes for each instance, some at a time.
+
+    Example: cachewright hosts drain host2 --wait --data-dir ./data
+    """
+    with folder.change("dcs:hosts:drain", subject=name) as connection:
+        service.set_state(connection, name, "draining")
+        staying = service.staying(connection, name)
+        left = hosts.node_counts(connection).get(name, 0)
+    for instance_id, reason in sorted(staying.items()):
+        print(f"Instance {instance_id} stays: {reason}.")
+    while wait and left and not staying:
+        time.sleep(_POLL_SECONDS)
+        with folder.read() as connection:
+            before, left = left, hosts.node_counts(connection).get(name, 0)
+            if service.require(connection, name).state != "draining":
+                sys.exit(f"cachewright: host {name} is not drained any more")
+        if left != before:
+            print(f"{left} nodes left", flush=True)
+    if staying and wait:
+        sys.exit(1)
+
+
+@app.command
+def rebalance(
+    *,
+    apply: Annotated[bool, Parameter(negative="", help="Start the moves.")] = False,
+    folder: DataDirectory,
+    json: AsJson = False,
+) -> None:
+    """Show the moves of nodes that use all hosts alike, such as after a host was added, and start them with `--apply`.
+
+    Nodes stay in their zones. The server starts a task MoveNodes for each instance.
+
+    Example: cachewright hosts rebalance --apply --data-dir ./data
+    """
+    if apply:
+        with folder.change("dcs:hosts:rebalance") as connection:
+            moves = balancing.plan(connection)
+            refused = balancing.start(connection, moves)
+    else:
+        with folder.read() as connection:
+            moves, refused = balancing.plan(connection), {}
+    rows: list[dict[str, object]] = [
+        {
+            "node_id": move.node.id,
+            "instance_id": move.node.instance_id,
+            "shard": move.node.shard,
+            "from": move.node.host_name,
+            "to": move.to,
+            "memory_gb": round(move.bytes / _GIGABYTE, 1),
+            "stays": refused.get(move.node.instance_id, ""),
+        }
+        for move in moves
+    ]
+    print_rows(rows, ("node_id", "instance_id", "shard", "from", "to", "memory_gb", "stays"), json)
 
 
 @app.command
@@ -85,6 +181,17 @@ def label(
     """
     with folder.change("dcs:hosts:label", subject=f"{name} {zone}") as connection:
         service.set_zone(connection, name, zone)
+
+
+def _require_silent(name: str, folder: DataDirectory) -> None:
+    """Exit with an error if the host reports while this looks."""
+    seen = []
+    for look in range(2):
+        time.sleep(look * _REPORT_SECONDS)
+        with folder.read() as connection:
+            seen.append(service.require(connection, name).seen_at)
+    if seen[0] != seen[1]:
+        sys.exit(f"cachewright: host {name} reports; cachewright hosts drain {name} moves its nodes away")
 
 
 def _rows(folder: DataDirectory) -> list[dict[str, object]]:

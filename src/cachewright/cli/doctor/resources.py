@@ -50,6 +50,10 @@ def check_hosts(settings: Settings) -> Iterator[Finding]:
     except (DatabaseNotReady, DatabaseUnavailable, WrongKey, OSError):
         return
     active = [host.name for host in found if host.state == "active"]
+    for host in found:
+        if host.state == "lost":
+            message = f"host {host.name} was given up as lost and has nodes of which no copy was made yet"
+            yield Finding("hosts", "warn", message, "Look at the incidents of their instances.")
     message = ", ".join(f"{host.name} ({host.state}, zone {host.zone})" for host in found)
     if active:
         yield Finding("hosts", "ok", message)

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from cachewright import errors
 from cachewright.errors import ApiError
 from cachewright.flavors import parse
+from cachewright.hosts.calls import HostSilent
 from cachewright.hosts.host import CONFIG, NodeStartFailed
 from cachewright.hosts.ports import NodePorts
 from cachewright.model.instances import Instance, Node
@@ -19,7 +20,7 @@ from cachewright.operations.context import OperationContext
 from cachewright.operations.ending_node import LONGEST_GRACE_SECONDS, EndingNode, node_detail
 from cachewright.operations.watched_roles import wait_until_admitted
 from cachewright.placement.port_reservation import reserve
-from cachewright.store import instances
+from cachewright.store import instances, stale_nodes
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.topologies import topology_of
 from cachewright.valkey import cluster_membership, node_control
@@ -218,9 +219,18 @@ async def stop_node(context: OperationContext, step: StepContext, arguments: Nod
 
 
 async def remove_node(context: OperationContext, node: Node) -> None:
-    """Remove process, files and record, in this order: a later attempt finds the remainder by the record."""
+    """Remove process, files and record, in this order: a later attempt finds the remainder by the record. If the node's
+    host does not report, the node ends if it answers, and its host deletes the rest when it reports."""
     try:
         await context.host.remove(node.id, _STOP_SECONDS)
+    except HostSilent:
+        if node.host_name in await asyncio.to_thread(context.host.measured):
+            raise  # it is only slow
+        instance, _ = await context.recorded(node.instance_id)
+        if instance is not None:
+            await node_control.shut_down(node, context.access(instance))
+        await asyncio.to_thread(give_up, context, node)
+        return
     except TimeoutError as error:
         message = f"node {node.id} cannot be removed: {error}"
         raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, message) from error
@@ -231,6 +241,12 @@ async def remove_node(context: OperationContext, node: Node) -> None:
 
     await asyncio.to_thread(remove)
     context.host.release_port(node.host, node.port)
+
+
+def give_up(context: OperationContext, node: Node) -> None:
+    """Remove the record of a node whose host does not report. Blocks."""
+    with context.database.write() as connection:
+        stale_nodes.give_up(connection, node)
 
 
 async def _write_files(context: OperationContext, instance: Instance, node: Node, *, founding: bool) -> None:

@@ -54,7 +54,7 @@ async def promote_replica(context: OperationContext, step: StepContext, argument
             step.measure(detail=node_detail(lead or broken))
             return
         if time.monotonic() > deadline and topology_of(instance.spec_code).is_cluster:
-            chosen = await _latest(context, instance, broken, nodes)
+            chosen = await latest_successor(context, instance, broken, nodes)
             step.measure(detail=node_detail(chosen))
             await cluster_membership.take_over(chosen, context.access(instance))
         await asyncio.sleep(_POLL_SECONDS)
@@ -123,8 +123,8 @@ def other_primary(node: Node, nodes: Sequence[Node], views: Mapping[str, View | 
     return lead if alive else None
 
 
-async def _latest(context: OperationContext, instance: Instance, broken: Node, nodes: Sequence[Node]) -> Node:
-    """The replica that may take over and has the latest data. ActionFailed if no replica has data of the primary."""
+async def latest_successor(context: OperationContext, instance: Instance, broken: Node, nodes: Sequence[Node]) -> Node:
+    """Return the replica that may take over and has the latest data. ActionFailed if none has data of the primary."""
     best: tuple[int, Node] | None = None
     for replica in successors(broken, nodes):
         try:

@@ -1,6 +1,7 @@
 """The nodes that a resize adds, as it stores them before any of them starts: with hosts and free ports."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -20,11 +21,26 @@ from cachewright.tasks.operation import ActionFailed, cancellation
 from cachewright.topologies import becomes_cluster, layout, topology_of
 
 
-def store(context: OperationContext, task: Task, added: Sequence[Node]) -> None:
+def store(
+    context: OperationContext,
+    task: Task,
+    added: Sequence[Node],
+    *,
+    leaving: Collection[str] = (),
+    zones: Sequence[str] = (),
+    targets: Mapping[str, str] | None = None,
+    kept_port: tuple[str, int] | None = None,
+) -> None:
     """Store new nodes with hosts and free ports, before any of them starts. Nodes that an earlier plan of this run has
     stored keep theirs. Where the instance becomes a cluster, the first one gets its address, and all of them are apart.
     ActionFailed DCS.4036 if no host has room, DCS.4039 if too few ports are free, DCS.9005 if the
-    task has been cancelled."""
+    task has been cancelled.
+
+    :param leaving: ids of nodes that the task removes.
+    :param zones: zones to use; empty for those of the instance.
+    :param targets: hosts of new nodes by node id, where the task names them.
+    :param kept_port: id of a new node and the port that it gets if it is free there.
+    """
     limits = node_placement.limits(context.host, context.settings)
     with context.database.read() as connection:
         stored = {node.id: node for node in instances.nodes_of(connection, task.instance_id)}
@@ -34,7 +50,7 @@ def store(context: OperationContext, task: Task, added: Sequence[Node]) -> None:
             return
         if instance is None:
             raise tasks.StaleTask(task.id)
-        zones = instance.attributes.get("az_codes", ())
+        asked = zones or instance.attributes.get("az_codes", ())
         try:
             present, spec_code = list(stored.values()), task.params.get("spec_code", instance.spec_code)
             topology, replaces = topology_of(spec_code), becomes_cluster(instance.spec_code, spec_code)
@@ -42,11 +58,13 @@ def store(context: OperationContext, task: Task, added: Sequence[Node]) -> None:
             needs_server = instance.server_certificate is not None or client_firewall.is_filtered(instance)
             only = node_placement.hosts_of(topology, here=behind_proxy or needs_server)
             # On one host nothing is spread, and nodes behind its proxy have another address than the host.
-            others = present if only is None else ()
+            placed = [node for node in present if node.id not in leaving] if only is None else []
+            others = len(placed)
             if replaces:
-                placed = _placed_cluster(connection, limits, missing, zones)
-            else:
-                placed = node_placement.place(connection, limits, missing, zones, others, only=only)
+                placed, others = _placed_cluster(connection, limits, missing, asked), 0
+            for target, group in () if replaces else _by_target(missing, targets or {}).items():
+                placed += node_placement.place(connection, limits, group, asked, placed, only=only, target=target)
+            placed = sorted(placed[others:], key=lambda node: kept_port is None or node.id != kept_port[0])
         except ApiError as refused:
             raise ActionFailed(refused.code, refused.message, True) from refused
     tls = any(node.tls_port for node in stored.values())
@@ -58,6 +76,7 @@ def store(context: OperationContext, task: Task, added: Sequence[Node]) -> None:
     if gets_proxy:  # its node moves to loopback, too
         addresses = [address if is_loopback(address) else LOOPBACK for address in addresses]
     avoid = {port for node in stored.values() for port in node.ports}
+    first = kept_port[1] if kept_port and placed[0].id == kept_port[0] else None
 
     def add(connection: sa.Connection, ports: Sequence[NodePorts]) -> None:
         _require_unfinished(connection, task)
@@ -67,10 +86,24 @@ def store(context: OperationContext, task: Task, added: Sequence[Node]) -> None:
         added = [msgspec.structs.replace(node, **values) for node in layout.placed(placed, ports)]
         instances.add_nodes(connection, added)
 
-    try:
-        reserve(context.database, context.host, context.settings, addresses, add, tls=tls, avoid=avoid)
-    except ApiError as refused:
-        raise ActionFailed(refused.code, refused.message, True) from refused
+    keeps = first is not None and context.host.is_port_free(addresses[0], first)
+    for wanted in (first, None) if keeps else (None,):
+        try:
+            reserve(
+                context.database, context.host, context.settings, addresses, add, tls=tls, first=wanted, avoid=avoid
+            )
+            return
+        except ApiError as refused:
+            if wanted is None:
+                raise ActionFailed(refused.code, refused.message, True) from refused
+
+
+def _by_target(nodes: Sequence[Node], targets: Mapping[str, str]) -> Mapping[str | None, list[Node]]:
+    """Return the nodes by the host that the task names for them; None for any."""
+    found: dict[str | None, list[Node]] = defaultdict(list)
+    for node in nodes:
+        found[targets.get(node.id)].append(node)
+    return found
 
 
 def _placed_cluster(

@@ -10,6 +10,7 @@ from cachewright.store.tables.instance import (
     nodes,
     password_attempts,
     sentinels,
+    stale_nodes,
     templates,
 )
 from cachewright.store.tables.key_analysis import key_analyses
@@ -36,6 +37,7 @@ __all__ = [
     "password_attempts",
     "projects",
     "sentinels",
+    "stale_nodes",
     "task_controls",
     "task_counts",
     "tasks",

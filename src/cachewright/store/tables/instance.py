@@ -79,6 +79,14 @@ hosts = sa.Table(
     sa.Column("report", sa.Text, nullable=False),
 )
 
+stale_nodes = sa.Table(
+    "stale_nodes",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("host_name", sa.Text, nullable=False, index=True),
+    sa.Column("removed_at", sa.BigInteger, nullable=False),
+)
+
 sentinels = sa.Table(
     "sentinels",
     metadata,

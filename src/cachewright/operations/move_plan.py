@@ -1,0 +1,160 @@
+"""Which nodes leave their hosts, and what replaces them. Pure."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence, Set
+
+import msgspec
+
+from cachewright import errors
+from cachewright.model.instances import Node
+from cachewright.operations.context import best_view
+from cachewright.operations.requests import MoveCause
+from cachewright.tasks.operation import ActionFailed
+from cachewright.valkey.topology import Member, View, primaries
+
+NewReplicas = Callable[[Mapping[int, range]], Sequence[Node]]
+"""Returns new nodes with these numbers, by shard."""
+
+
+class MovePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """:ivar leaving: nodes to remove; those of one shard in their order, its primary last.
+    :ivar added: new replicas.
+    :ivar replacements: nodes that leave, each with the new node that has its place.
+    :ivar successors: id of the node that has the place of each node that leaves: its replacement, or another node where
+        the shard has more copies than it needs.
+    :ivar staying: nodes that stay.
+    :ivar sources: present primary of each shard of `leaving`, or another copy where it has none: their data is copied.
+    :ivar leaderless: a lost node of each shard that has no primary now.
+    :ivar silent: ids of nodes that do not answer, and of which no answer is expected.
+    """
+
+    leaving: Sequence[Node]
+    added: Sequence[Node]
+    replacements: Sequence[tuple[Node, Node]]
+    successors: Mapping[str, str]
+    staying: Sequence[Node]
+    sources: Mapping[int, Node]
+    leaderless: Sequence[Node]
+    silent: tuple[str, ...]
+
+
+def decide(
+    *,
+    nodes: Sequence[Node],
+    views: Mapping[str, View | None],
+    moved: Set[str],
+    cause: MoveCause,
+    copies: int,
+    new: NewReplicas,
+) -> MovePlan:
+    """Return the plan. ActionFailed if a node that shall move does not answer, or if no lost node can be replaced.
+
+    :param nodes: of the instance, without new ones of this run.
+    :param moved: ids of nodes that shall leave. Those that are not recorded any more have left.
+    :param copies: number of copies that each shard should have.
+    """
+    view = best_view(views)
+    is_lost = cause in ("silent_host", "lost_host")
+    asked = [node for node in nodes if node.id in moved]
+    leads = {
+        shard: lead
+        for shard, lead in primaries(nodes, view).items()
+        if views.get(lead.id) is not None and view.members[lead.id].slots
+    }
+    if is_lost:
+        leaving = [node for node in asked if _is_replaceable(node, nodes, views, view, cause)]
+        if asked and not leaving:
+            # Nodes may agree soon that a node has failed.
+            is_final = cause == "lost_host" or any(views.get(node.id) for node in asked)
+            raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, _why_not(asked, views, cause), is_final)
+    else:
+        leaving = asked
+        for node in leaving:
+            if views.get(node.id) is None:
+                raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {node.id} does not answer")
+    leaving = sorted(leaving, key=lambda node: (node.shard, leads.get(node.shard) is node, node.id))
+    gone = {node.id for node in leaving}
+    staying = [node for node in nodes if node.id not in gone]
+    added, successors, replacements = _replaced(leaving, staying, copies, new)
+    lost_shards = {node.shard: node for node in leaving if is_lost and node.shard not in leads}
+    return MovePlan(
+        leaving=leaving,
+        added=added,
+        replacements=replacements,
+        successors=successors,
+        staying=staying,
+        sources={node.shard: leads.get(node.shard) or _copies(node, nodes, views)[0] for node in leaving},
+        leaderless=list(lost_shards.values()),
+        silent=tuple(node.id for node in nodes if is_lost and views.get(node.id) is None),
+    )
+
+
+def surplus_additions(
+    nodes: Sequence[Node], members: Mapping[str, Member], copies: int, is_added: Callable[[Node], bool]
+) -> list[Node]:
+    """Return the added nodes that a move which failed leaves without a use: those without slots, as long as the shard
+    has more copies than it should have."""
+    surplus = []
+    for of_shard in _by_shard(nodes).values():
+        unused = [node for node in of_shard if is_added(node) and not (node.id in members and members[node.id].slots)]
+        surplus += unused[: max(len(of_shard) - copies, 0)]
+    return surplus
+
+
+def _replaced(
+    leaving: Sequence[Node], staying: Sequence[Node], copies: int, new: NewReplicas
+) -> tuple[list[Node], dict[str, str], list[tuple[Node, Node]]]:
+    """Return the new nodes, the successor of each node that leaves, and the pairs of both where the successor is
+    new."""
+    present, going = _by_shard(staying), _by_shard(leaving)
+    missing = {
+        shard: range(1, 1 + min(max(copies - len(present.get(shard, ())), 0), len(olds)))
+        for shard, olds in going.items()
+    }
+    found = _by_shard(new(missing))
+    added: list[Node] = []
+    successors: dict[str, str] = {}
+    replacements = []
+    for shard, olds in going.items():
+        fresh = found.get(shard, [])
+        for place, old in enumerate(olds):
+            if place < len(fresh):
+                made = msgspec.structs.replace(fresh[place], priority=old.priority, maxmemory=old.maxmemory)
+                added.append(made)
+                replacements.append((old, made))
+                successors[old.id] = made.id
+            else:
+                successors[old.id] = (fresh or present[shard])[0].id
+    return added, successors, replacements
+
+
+def _is_replaceable(
+    node: Node, nodes: Sequence[Node], views: Mapping[str, View | None], view: View, cause: MoveCause
+) -> bool:
+    """Whether a node is lost, and another copy of its shard is left. The operator decides that a host is lost.
+    Otherwise the cluster does: it has found that the node has failed, and another node has its slots."""
+    if views.get(node.id) is not None or not _copies(node, nodes, views):
+        return False
+    member = view.members.get(node.id)
+    return cause == "lost_host" or (member is not None and "fail" in member.flags and not member.slots)
+
+
+def _copies(node: Node, nodes: Sequence[Node], views: Mapping[str, View | None]) -> list[Node]:
+    """Return the other nodes of the shard that answer."""
+    return [other for other in nodes if other.shard == node.shard and other.id != node.id and views.get(other.id)]
+
+
+def _why_not(asked: Sequence[Node], views: Mapping[str, View | None], cause: MoveCause) -> str:
+    node = asked[0]
+    if views.get(node.id) is not None:
+        return f"node {node.id} answers, so its host is not lost"
+    if cause == "silent_host":
+        return f"node {node.id} is not replaced: the other nodes have not agreed that it has failed, or have no copy"
+    return f"node {node.id} cannot be replaced: no copy of shard {node.shard} is left"
+
+
+def _by_shard(nodes: Sequence[Node]) -> dict[int, list[Node]]:
+    shards: dict[int, list[Node]] = defaultdict(list)
+    for node in nodes:
+        shards[node.shard].append(node)
+    return shards

@@ -1,0 +1,129 @@
+"""What is recorded when nodes move between hosts, on both databases."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from cachewright.model.hosts import EMBEDDED, HostRecord, HostReport
+from cachewright.model.instances import Node
+from cachewright.operations.actions.moves import succeed
+from cachewright.operations.move_nodes import MOVE_NODES
+from cachewright.operations.requests import NodeMove
+from cachewright.services import hosts as service
+from cachewright.services import rebalance
+from cachewright.services.accounts import InvalidInput
+from cachewright.services.host_moves import must_pause
+from cachewright.store import hosts, instances, stale_nodes, tasks
+from cachewright.store.transactions import SqlDatabase
+from database_fixtures import a_task, an_instance, migrated
+
+GB = 2**30
+REPORT = HostReport(release="1", cpus=1, memory=64 * GB, memory_free=64 * GB, disk_free=64 * GB)
+INSTANCE = an_instance(status="RUNNING", spec_code="redis.cluster.xu1.large.r2.s1.2", address="127.0.0.1", seed_port=1)
+
+
+def node(number: int, host_name: str, **changed: Any) -> Node:
+    plain = Node(
+        id=f"{number:040x}",
+        instance_id=INSTANCE.id,
+        shard=number // 2,
+        role="replica" if number % 2 else "primary",
+        host="127.0.0.1" if host_name == EMBEDDED else "127.0.0.2",
+        port=number + 1,
+        bus_port=number + 101,
+        maxmemory=GB,
+        should_run=True,
+        created_at=0,
+        host_name=host_name,
+    )
+    return msgspec.structs.replace(plain, **changed)
+
+
+NODES = [node(0, EMBEDDED), node(1, "h2"), node(2, EMBEDDED), node(3, "h2")]
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[SqlDatabase]:
+    database = migrated(database_url)
+    with database.write() as connection:
+        hosts.saw(connection, EMBEDDED, "127.0.0.1", REPORT)
+        service.add(connection, "h2", "local")
+        hosts.saw(connection, "h2", "127.0.0.2", REPORT)
+        instances.add(connection, INSTANCE)
+        instances.add_nodes(connection, NODES)
+    yield database
+    database.close()
+
+
+def test_a_node_that_was_given_up_is_listed_for_its_host(database: SqlDatabase) -> None:
+    with database.write() as connection:
+        stale_nodes.give_up(connection, NODES[1])
+        stale_nodes.give_up(connection, NODES[1])
+        assert stale_nodes.on_host(connection, "h2") == [NODES[1].id]
+        assert stale_nodes.on_host(connection, EMBEDDED) == []
+        assert NODES[1].id not in {found.id for found in instances.nodes_of(connection, INSTANCE.id)}
+        stale_nodes.deleted(connection, [NODES[1].id])
+        assert stale_nodes.on_host(connection, "h2") == []
+
+
+def test_a_replacement_gets_the_role_and_the_address(database: SqlDatabase) -> None:
+    with database.write() as connection:
+        for _ in range(2):  # a repetition changes nothing
+            succeed(connection, INSTANCE.id, NODES[0].id, NODES[1].id)
+        found = {found.id: found for found in instances.nodes_of(connection, INSTANCE.id)}
+        assert (found[NODES[0].id].role, found[NODES[1].id].role) == ("replica", "primary")
+        instance = instances.find(connection, INSTANCE.id)
+        assert instance
+        assert (instance.address, instance.seed_port) == ("127.0.0.2", 2)
+        succeed(connection, INSTANCE.id, "0" * 40, "f" * 40)
+
+
+def test_a_lost_host_stays_until_it_has_no_nodes(database: SqlDatabase) -> None:
+    with database.write() as connection:
+        with pytest.raises(InvalidInput, match="of the server cannot be lost"):
+            service.give_up(connection, EMBEDDED)
+        assert service.give_up(connection, "h2") == 2
+        host = hosts.get(connection, "h2")
+        assert host
+        assert host.state == "lost"
+        assert service.staying(connection, "h2") == {}
+        instances.change(connection, INSTANCE.id, spec_code="redis.single.xu1.large.1")
+        assert "no replica" in service.staying(connection, "h2")[INSTANCE.id]
+        instances.remove_nodes(connection, [NODES[1].id, NODES[3].id])
+        assert service.give_up(connection, "h2") == 0
+        assert hosts.get(connection, "h2") is None
+
+
+def test_a_rebalance_stores_a_task_for_each_instance(database: SqlDatabase) -> None:
+    third = HostRecord(name="h3", address="127.0.0.3", zone="local", state="active", created_at=1)
+    with database.write() as connection:
+        hosts.add(connection, third)
+        hosts.saw(connection, "h3", "127.0.0.3", REPORT)
+        moves = rebalance.plan(connection)
+        assert {move.to for move in moves} == {"h3"}
+        assert rebalance.start(connection, moves) == {}
+        (task,) = tasks.unfinished_of(connection, INSTANCE.id)
+        params = MOVE_NODES.params_of(task)
+        assert params.cause == "rebalance"
+        assert set(params.moves) == {NodeMove(move.node.id, "h3") for move in moves}
+        assert INSTANCE.id in rebalance.start(connection, moves)
+        service.set_state(connection, "h3", "cordoned")
+        assert rebalance.plan(connection) == []
+
+
+def test_pauses_after_moves_that_failed_grow() -> None:
+    params = {"cause": "drain", "moves": []}
+    failed = a_task(kind=MOVE_NODES.kind, params=params, status="FAILED", end_time=1_000_000, error_code="DCS.9004")
+    ended = msgspec.structs.replace(failed, status="SUCCESS")
+    cancelled = msgspec.structs.replace(failed, error_code="DCS.9005")
+    assert not must_pause([], "drain", 1_000_001)
+    assert must_pause([failed], "drain", 1_059_000)
+    assert not must_pause([failed], "drain", 1_061_000)
+    assert must_pause([failed, failed], "drain", 1_061_000)
+    assert must_pause([failed] * 20, "drain", 4_599_000)
+    assert not must_pause([failed] * 20, "drain", 4_601_000)
+    assert not must_pause([failed], "lost_host", 1_000_001)
+    assert not must_pause([ended, failed], "drain", 1_000_001)
+    assert not must_pause([cancelled], "drain", 1_000_001)
