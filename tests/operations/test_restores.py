@@ -2,12 +2,15 @@
 
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
+import msgspec
 import pytest
 from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
 from huaweicloudsdkdcs.v2 import (
+    DeleteBackupFileRequest,
     DeleteSingleInstanceRequest,
     ListBackupRecordsRequest,
     ListRestoreRecordsRequest,
@@ -17,7 +20,10 @@ from huaweicloudsdkdcs.v2 import (
 from valkey import Valkey
 from valkey.cluster import ValkeyCluster
 
+from backup_files import manifest_of
 from caches import FAULTS, cache, serves
+from cachewright.backups.manifest import encoded, manifest_name
+from cachewright.store.encryption import read_key
 from sdk_calls import ENDED, PASSWORD, backed_up, create_body, created, ended, gone, newest_task, progress, resize, show
 from serving import Server, until
 
@@ -175,8 +181,22 @@ def test_a_restore_into_a_cluster_that_has_been_scaled(own_server: Server) -> No
     until(lambda: serves(client, instance_id), "the killed nodes do not come back")
     assert cache(client, instance_id).get("after") == b"the restore"
     back = restore(client, instance_id, safety.backup_id)
+    delete = DeleteBackupFileRequest(instance_id=instance_id, backup_id=safety.backup_id)
+    assert refused(lambda: client.delete_backup_file(delete)) == (400, "DCS.4097")
+    until(partial(begun, client, instance_id, back, "Data load."), "the restore does not continue")
+    for process in own_server.nodes()[:1]:  # one that loads, has loaded, or serves clients already
+        process.kill()
     assert ended(client, instance_id, back).status == "SUCCESS", own_server.log()
     assert content(cache(client, instance_id)) == changed
+
+
+def forget_memory(server: Server, backup_id: str) -> None:
+    """Replace the manifest of a backup by that of an earlier release, which did not say how much memory the data
+    needs."""
+    manifest = manifest_of(server, backup_id)
+    shards = tuple(msgspec.structs.replace(shard, memory=0) for shard in manifest.shards)
+    content = encoded(msgspec.structs.replace(manifest, shards=shards), read_key(server.data_dir / "secret.key"))
+    (server.data_dir / "backups" / manifest_name(backup_id)).write_bytes(content)
 
 
 def test_a_restore_that_fails_changes_nothing(server: Server, client: Any) -> None:
@@ -190,14 +210,22 @@ def test_a_restore_that_fails_changes_nothing(server: Server, client: Any) -> No
     target = created(client, 1, **small)
     fill(connected(client, target), 50)
     before = content(connected(client, target))
+    assert refused(lambda: restore(client, target, backup_id)) == (400, "DCS.4036")
+    assert newest_task(client, target).name != "RESTORE"
 
+    forget_memory(server, backup_id)
     task_id = restore(client, target, backup_id)
+    acknowledged = False
+    with suppress(*FAULTS):  # before the stop, if this process is fast enough
+        acknowledged = bool(connected(client, target).set("late", "acknowledged"))
     assert ended(client, target, task_id).status == "FAILED"
     record = server.call("GET", f"instances/{target}/tasks/{task_id}")[1]["task"]
     assert record["error_code"] == "DCS.9008", record
     assert show(client, target).status == "RUNNING"
     until(lambda: answers(client, target), "the instance does not serve")
-    assert content(connected(client, target)) == before
+    found = content(connected(client, target))
+    assert found.pop(b"late", None) is not None or not acknowledged
+    assert found == before
     (shown,) = client.list_restore_records(ListRestoreRecordsRequest(instance_id=target)).restore_record_response
     assert (shown.status, shown.error_code) == ("failed", "DCS.9008")
     folders = [

@@ -1,0 +1,151 @@
+"""Which data the nodes have after a restore that failed, in each of its phases: real folders, but no processes."""
+
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cachewright.config import Settings
+from cachewright.hosts.host import NodeStartFailed
+from cachewright.hosts.local import LocalHost
+from cachewright.model.instances import Node
+from cachewright.model.tasks import Step, SubStep, Task, Work
+from cachewright.operations import restore
+from cachewright.operations.actions.node_status import halt_node
+from cachewright.operations.actions.restore import former_folder, new_folder
+from cachewright.operations.actions.takeover import clear_replica, take_over
+from cachewright.operations.context import OperationContext
+from cachewright.operations.restore import RESTORE
+from cachewright.store import instances
+from cachewright.tasks.operation import ActionFailed
+from cachewright.valkey.config import DATA_FOLDER
+from cachewright.valkey.migration.source_state import MigrationState
+from database_fixtures import a_task, an_instance, new_database
+
+LEADS, REPLICA = ("a" * 40, "b" * 40), "c" * 40
+WORK = Work(unit="nodes", total=1, seconds=1, lane="a")
+
+
+class Nodes(LocalHost):
+    """:ivar started: nodes in the order of their starts. :ivar broken: nodes that do not start."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.started: list[str] = []
+        self.broken: set[str] = set()
+
+    async def start(self, name: str) -> None:
+        if name in self.broken:
+            raise NodeStartFailed("its port is taken")
+        self.started.append(name)
+
+
+class Restored:
+    """Two primaries and a replica in the middle of a restore. :ivar settled: calls of `settle`."""
+
+    def __init__(self, folder: Path, context: OperationContext, host: Nodes) -> None:
+        self._folder = folder
+        self.context = context
+        self.host = host
+        self.settled: list[list[str]] = []
+
+    def phase(self, *, halted: bool = False, exchanged: tuple[str, ...] = (), taken_over: bool = False) -> Task:
+        """Put the folders of the nodes into the state of a phase, and return the task."""
+        with self.context.database.write() as connection:
+            for node_id in (*LEADS, REPLICA):
+                should_run = not halted or (taken_over and node_id in LEADS)
+                instances.change_node(connection, node_id, should_run=should_run)
+        for node_id in (*LEADS, REPLICA):
+            present, new, former = DATA_FOLDER, new_folder("t"), former_folder("t")
+            kept = {former: "former", present: "new"} if node_id in exchanged else {present: "former", new: "new"}
+            for name, text in kept.items():
+                if node_id in LEADS or text == "former":
+                    (self._folder / "nodes" / node_id / name).mkdir(parents=True)
+                    (self._folder / "nodes" / node_id / name / "data").write_text(text)
+        begun = {"begin_time": 1}
+        halts = [_sub(halt_node.name, {"node_id": one}, **begun if halted else {}) for one in (*LEADS, REPLICA)]
+        takeover = _sub(take_over.name, {"node_ids": list(LEADS)}, **begun if taken_over else {})
+        clear = _sub(clear_replica.name, {"node_id": REPLICA})
+        steps = (("Node stop.", tuple(halts)), ("Takeover.", (takeover,)), ("Replica synchronization.", (clear,)))
+        return a_task(kind="restore", steps=[Step(id=name, name=name, sub_steps=parts) for name, parts in steps])
+
+    def data(self) -> dict[str, str | None]:
+        """What each node has as its data: `former`, `new`, or None for an empty folder."""
+        found = {}
+        for node_id in (*LEADS, REPLICA):
+            folder = self._folder / "nodes" / node_id
+            assert {path.name for path in folder.iterdir() if path.is_dir()} == {DATA_FOLDER}, "folders are left"
+            file = folder / DATA_FOLDER / "data"
+            found[node_id] = file.read_text() if file.exists() else None
+        return found
+
+    async def should_run(self) -> set[str]:
+        return {node.id for node in await self.context.nodes("i") if node.should_run}
+
+
+def _sub(action: str, arguments: dict[str, Any], **members: Any) -> SubStep:
+    return SubStep(id=f"{action} {arguments}", name=action, action=action, arguments=arguments, work=WORK, **members)
+
+
+@pytest.fixture
+async def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Restored]:
+    settings = Settings(data_dir=tmp_path)
+    with closing(new_database(tmp_path)) as database:
+        host = Nodes(settings)
+        made = Restored(tmp_path, OperationContext(database, settings, host, MigrationState(1)), host)
+        with database.write() as connection:
+            instances.add(connection, an_instance(spec_code="redis.cluster.xu1.large.r2.s1.2"))
+            instances.add_nodes(connection, [_node(LEADS[0], 0), _node(LEADS[1], 1), _node(REPLICA, 1, role="replica")])
+
+        async def settle(context: OperationContext, task: Task, node_ids: list[str], report: object) -> None:
+            made.settled.append(node_ids)
+
+        monkeypatch.setattr(restore, "settle", settle)
+        yield made
+
+
+def _node(node_id: str, shard: int, **members: Any) -> Node:
+    port = 10_000 + int(node_id[0], 16)
+    place = {"role": "primary", "host": "127.0.0.1", "port": port, "bus_port": port + 10_000} | members
+    return Node(id=node_id, instance_id="i", shard=shard, maxmemory=1 << 30, should_run=True, created_at=1, **place)
+
+
+ALL_FORMER = dict.fromkeys((*LEADS, REPLICA), "former")
+
+
+async def test_before_the_stop_only_files_are_deleted(there: Restored) -> None:
+    await RESTORE.recover(there.context, there.phase())
+    assert (there.data(), there.host.started, there.settled) == (ALL_FORMER, [], [])
+
+
+@pytest.mark.parametrize("exchanged", [(), LEADS[:1], LEADS], ids=["stopped", "half of the shards", "all shards"])
+async def test_before_the_takeover_all_nodes_get_their_former_data(there: Restored, exchanged: tuple[str, ...]) -> None:
+    task = there.phase(halted=True, exchanged=exchanged)
+    await RESTORE.recover(there.context, task)
+    await RESTORE.recover(there.context, task)  # a server that was killed while the nodes settled does it again
+    everything = sorted((*LEADS, REPLICA))
+    assert there.data() == ALL_FORMER
+    assert await there.should_run() == set(everything)
+    assert there.settled == [everything, everything], "what was interrupted must settle in the second run, too"
+
+
+async def test_after_the_takeover_primaries_keep_the_new_data_and_replicas_start_empty(there: Restored) -> None:
+    task = there.phase(halted=True, exchanged=LEADS, taken_over=True)
+    await RESTORE.recover(there.context, task)
+    assert there.data() == {LEADS[0]: "new", LEADS[1]: "new", REPLICA: None}
+    assert await there.should_run() == {*LEADS, REPLICA}
+
+
+async def test_a_node_that_does_not_start_keeps_no_other_one_stopped(there: Restored) -> None:
+    task = there.phase(halted=True, exchanged=LEADS)
+    there.host.broken = {LEADS[0]}
+    with pytest.raises(ActionFailed, match=LEADS[0]):
+        await RESTORE.recover(there.context, task)
+    assert set(there.host.started) == {LEADS[1], REPLICA}
+    assert await there.should_run() == {*LEADS, REPLICA}, "the supervisor starts what did not start"
+    there.host.broken = set()
+    await RESTORE.recover(there.context, task)
+    assert there.data() == ALL_FORMER
+    assert len(there.settled) == 1
