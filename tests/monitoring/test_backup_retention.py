@@ -164,6 +164,29 @@ async def test_what_cannot_be_removed_now_is_removed_later(there: Backups) -> No
     assert there.left() == set()
 
 
+async def test_the_last_good_backup_of_each_instance_is_measured(there: Backups) -> None:
+    plan = {"backup_at": [1], "begin_at": "02:00-03:00"}
+    policy = {"id": "x", "backup_type": "auto", "save_days": 3, "plan": plan, "created_at": 0, "updated_at": 7}
+    with there.database.write() as connection:
+        for name, attributes in (("backed up", {}), ("scheduled", {ATTRIBUTE: policy}), ("without", {"tags": []})):
+            instances.add(connection, an_instance(id=name, name=name, attributes=attributes))
+    for members in (
+        {"taken_at": NOW - 2, "size": 5, "ended_at": NOW},
+        {"taken_at": NOW - 2, "size": 6, "ended_at": NOW, "created_at": NOW - 3000},
+        {"taken_at": NOW - 9, "size": 7, "ended_at": NOW},
+        {"taken_at": NOW - 1, "state": "expired"},
+        {"taken_at": None, "state": "failed"},
+    ):
+        await there.add(instance_id="backed up", **members)
+    await there.add(instance_id="deleted before")
+    with there.database.read() as connection:
+        found = {one.instance_id: one for one in backups.last_good(connection)}
+    assert found.keys() == {"backed up", "scheduled"}
+    last, first = found["backed up"], found["scheduled"]
+    assert (last.taken_at, last.size, last.seconds) == (NOW - 2, 6, 3.0)
+    assert (first.taken_at, first.longest_pause_seconds, first.scheduled_at) == (None, 7 * DAY_MS / 1000, 7)
+
+
 async def test_a_policy_starts_backups_of_running_instances(database: Database) -> None:
     requested: list[tuple[str, BackupRequest]] = []
     refuses = True

@@ -62,7 +62,7 @@ class BackupRetention:
         with database.read() as connection:
             marked = [
                 *backups.in_states(connection, "expired", "deleted"),
-                *(backup for backup in backups.in_states(connection, "failed") if backup.ended_at is None),
+                *backups.failed(connection, ended_before=None),
             ]
             if not _unmarked(connection, now) and not _forgettable(connection, now):
                 return marked
@@ -94,11 +94,9 @@ class BackupRetention:
 def _unmarked(connection: sa.Connection, now: int) -> list[tuple[Backup, BackupState]]:
     """Return the backups whose state should change, and to what."""
     changes: list[tuple[Backup, BackupState]] = []
-    by_instance: dict[str, list[Backup]] = {}
-    for backup in backups.in_states(connection, "succeed"):
-        by_instance.setdefault(backup.instance_id, []).append(backup)
-    used = _used(connection, now)
-    for own in by_instance.values():
+    due = backups.with_expired(connection, now)
+    used = _used(connection, now) if due else set[str]()
+    for own in due:
         if not expired(own, now):
             continue
         # One that a restore has made of the data before it replaces no other: that data may be why it was made.
@@ -113,8 +111,7 @@ def _unmarked(connection: sa.Connection, now: int) -> list[tuple[Backup, BackupS
 
 def _forgettable(connection: sa.Connection, now: int) -> list[Backup]:
     """Return failed backups of which nothing is left, and whose records are old."""
-    failed = backups.in_states(connection, "failed")
-    return [backup for backup in failed if backup.ended_at is not None and backup.ended_at + _LISTED_MS <= now]
+    return backups.failed(connection, ended_before=now - _LISTED_MS)
 
 
 def _used(connection: sa.Connection, now: int) -> set[str]:

@@ -56,7 +56,7 @@ class OperationContext(msgspec.Struct, frozen=True):
 
         def open_it() -> tuple[Storage, bool]:
             with self.database.read() as connection:
-                is_new = not backups.in_states(connection, "succeed", "expired", "deleted")
+                is_new = not backups.has_any(connection, "succeed", "expired", "deleted")
             return self._open_backup_storage(), is_new
 
         storage, is_new = await asyncio.to_thread(open_it)

@@ -5,8 +5,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from cachewright.model import backups as model
-from cachewright.model.backup_policies import longest_pause, policy_of
+from cachewright.model.backup_policies import ATTRIBUTE, longest_pause, policy_of
 from cachewright.model.backups import Backup, BackupState, LastBackup
 from cachewright.store.rows import columns, from_row, to_row
 from cachewright.store.tables import backups, instances
@@ -63,15 +62,45 @@ def in_states(connection: sa.Connection, *states: BackupState) -> list[Backup]:
     return _read(connection, backups.c.state.in_(states))
 
 
+def has_any(connection: sa.Connection, *states: BackupState) -> bool:
+    """Whether a backup of any project is in one of these states."""
+    query = sa.select(sa.literal(1)).where(backups.c.state.in_(states)).limit(1)
+    return connection.execute(query).one_or_none() is not None
+
+
+def with_expired(connection: sa.Connection, now: int) -> list[list[Backup]]:
+    """Return the good backups of each instance that has one which has expired."""
+    due = sa.select(backups.c.instance_id).where(backups.c.state == "succeed", backups.c.expires_at <= now)
+    by_instance: dict[str, list[Backup]] = {}
+    for backup in _read(connection, (backups.c.state == "succeed") & backups.c.instance_id.in_(due)):
+        by_instance.setdefault(backup.instance_id, []).append(backup)
+    return list(by_instance.values())
+
+
+def failed(connection: sa.Connection, *, ended_before: int | None) -> list[Backup]:
+    """Return failed backups of which nothing is left since that time (epoch milliseconds); with None those of which
+    something may be left."""
+    ended = backups.c.ended_at.is_(None) if ended_before is None else backups.c.ended_at <= ended_before
+    return _read(connection, (backups.c.state == "failed") & ended)
+
+
 def last_good(connection: sa.Connection) -> list[LastBackup]:
     """Return the last good backup of each instance of all projects that has one or a schedule. Only for the operator,
     not for clients."""
-    by_instance: dict[str, list[Backup]] = {}
-    for backup in in_states(connection, "succeed"):
-        by_instance.setdefault(backup.instance_id, []).append(backup)
+    good = backups.c.state == "succeed"
+    newest = sa.func.row_number().over(
+        partition_by=backups.c.instance_id,
+        order_by=(sa.func.coalesce(backups.c.taken_at, 0).desc(), backups.c.created_at.desc(), backups.c.id),
+    )
+    ranked = sa.select(backups.c.id, newest.label("place")).where(good).subquery()
+    first = sa.select(ranked.c.id).where(ranked.c.place == 1)
+    by_instance = {backup.instance_id: backup for backup in _read(connection, backups.c.id.in_(first))}
+    # The text is a quick filter: most instances have no schedule.
+    has_backup = instances.c.id.in_(sa.select(backups.c.instance_id).where(good))
+    wanted = has_backup | instances.c.attributes.contains(f'"{ATTRIBUTE}"')
     found = []
-    for row in connection.execute(sa.select(instances.c.id, instances.c.attributes)):
-        last = model.last_good(by_instance.get(row.id, []))
+    for row in connection.execute(sa.select(instances.c.id, instances.c.attributes).where(wanted)):
+        last = by_instance.get(row.id)
         policy = policy_of(msgspec.json.decode(row.attributes))
         pause = longest_pause(policy)
         if last is None and not pause:
