@@ -35,6 +35,8 @@ def content(**changed: object) -> BackupContent:
         ({"databases": (0, 5)}, CLUSTER, None, "DCS.4062"),
         ({"server_version": "9.1.3"}, CLUSTER, "9.1.2", "DCS.4062"),
         ({"sizes": {0: 1025 * MB}}, SINGLE, None, "DCS.4036"),
+        ({"memory": 1024 * MB}, SINGLE, None, None),
+        ({"memory": 1025 * MB}, SINGLE, None, "DCS.4036"),  # compressed, the snapshots are smaller
     ],
 )
 def test_data_that_does_not_fit_is_refused(

@@ -34,6 +34,7 @@ class SavedShard(msgspec.Struct, frozen=True, kw_only=True):
     :ivar key: key of its chunks, base64.
     :ivar size: bytes, :ivar sha256: hash, both of the RDB file.
     :ivar keys: number of keys by database, without databases that are empty.
+    :ivar memory: bytes that the data took in the node, without its index of keys and other overhead; 0 if not known.
     :ivar slots: first and last slot of each range that the shard owned; empty outside clusters.
     :ivar replication_id: history of the node, :ivar offset: position in it, to which the file belongs.
     """
@@ -43,6 +44,7 @@ class SavedShard(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     sha256: str
     keys: dict[int, int]
+    memory: int = 0
     slots: tuple[tuple[int, int], ...] = ()
     replication_id: str = ""
     offset: int = 0

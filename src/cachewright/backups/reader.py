@@ -6,10 +6,12 @@ import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
+from typing import BinaryIO
 
 from cachewright.backups.encryption import ChunkCipher, object_count, object_name, sealed_lengths
 from cachewright.backups.manifest import Manifest, SavedShard
 from cachewright.backups.storage import BackupDamaged, Storage
+from cachewright.disk_reserve import require_reserve
 
 _OWNER_ONLY = 0o600
 
@@ -58,11 +60,16 @@ async def fetch_shard(
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY), "wb") as file:
         async with aclosing(read_shard(storage, manifest, shard)) as chunks:
             async for chunk in chunks:
-                await asyncio.to_thread(file.write, chunk)
+                await asyncio.to_thread(_append, file, chunk, target.parent)
                 done += len(chunk)
                 progress(done)
         await asyncio.to_thread(_store, file.fileno(), file.flush)
     partial.replace(target)
+
+
+def _append(file: BinaryIO, chunk: bytes, folder: Path) -> None:
+    require_reserve(folder, len(chunk))
+    file.write(chunk)
 
 
 def _store(descriptor: int, flush: Callable[[], None]) -> None:

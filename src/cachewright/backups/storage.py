@@ -17,6 +17,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
+from cachewright.disk_reserve import require_reserve
 from cachewright.errors import CachewrightError
 
 _SCHEMES = ("file", "s3")
@@ -95,8 +96,11 @@ class Storage:
             return cls(store, url, None)
 
     async def put(self, name: str, content: bytes, *, new: bool = False) -> bool:
-        """Store an object durably. With `new` it does not replace another one: then return False."""
+        """Store an object durably. With `new` it does not replace another one: then return False. On the disk of a
+        folder a reserve stays free."""
         with _failures(self.name):
+            if self._folder:
+                await asyncio.to_thread(require_reserve, self._folder, len(content))
             try:
                 await obstore.put_async(
                     self._store, name, content, mode="create" if new else "overwrite", use_multipart=False

@@ -9,6 +9,8 @@ import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from cachewright.disk_reserve import require_reserve
+
 _OWNER_ONLY = stat.S_IRUSR | stat.S_IWUSR
 
 
@@ -21,6 +23,7 @@ def write_folder(folder: Path, files: Mapping[str, Iterable[bytes]]) -> None:
         for name, parts in files.items():
             with os.fdopen(os.open(partial / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY), "wb") as file:
                 for part in parts:
+                    require_reserve(partial, len(part))
                     file.write(part)
                 file.flush()
                 os.fsync(file.fileno())

@@ -167,7 +167,7 @@ class Restore(Operation[RestoreRequest, RestoreParams]):
         replicas = [node for node in nodes if node not in leads.values()]
         grace = await grace_seconds(context, instance, nodes)
         copies = max(len(nodes) // len(leads), 1)
-        converted = content.size if needs_slot_order(content, len(leads)) else 0
+        converted = content.least_memory if needs_slot_order(content, len(leads)) else 0
         room = CheckResources(host_bytes=converted, disk_bytes=backup_disk + disk_bytes(content.size, copies), rooms=())
         prepared = data_steps(shares, content)
         sizes = {node.shard: expected_bytes(data.slots, content) for node, data in shares}

@@ -16,6 +16,7 @@ from cachewright.valkey.slots import SLOTS
 class BackupContent(msgspec.Struct, frozen=True, kw_only=True):
     """:ivar name: of the instance that was backed up.
     :ivar sizes: bytes of the snapshot of each shard, by its number.
+    :ivar memory: bytes that the data took in the nodes at least; 0 if not known.
     :ivar databases: those with keys.
     :ivar server_version: oldest version of valkey-server that is known to read the snapshots.
     :ivar parameters: changed parameters of the nodes, by Valkey's names.
@@ -29,10 +30,16 @@ class BackupContent(msgspec.Struct, frozen=True, kw_only=True):
     keys: int
     server_version: str
     parameters: dict[str, str]
+    memory: int = 0
 
     @property
     def size(self) -> int:
         return sum(self.sizes.values())
+
+    @property
+    def least_memory(self) -> int:
+        """Bytes that the data takes in nodes at least: most snapshots are smaller, because they are compressed."""
+        return max(self.memory, self.size)
 
     @property
     def is_by_slot(self) -> bool:
@@ -50,6 +57,7 @@ def content_of(manifest: Manifest) -> BackupContent:
         keys=sum(manifest.keys.values()),
         server_version=manifest.server_version,
         parameters=manifest.parameters,
+        memory=sum(shard.memory for shard in manifest.shards),
     )
 
 
@@ -67,8 +75,8 @@ def require_fits(content: BackupContent, flavor: Flavor, server_version: str | N
         reason = f"it needs valkey-server {content.server_version}, the nodes run {server_version}"
         raise _refused(reason)
     memory = flavor.shards * flavor.shard_bytes
-    if content.size > memory:
-        reason = f"the backup has {content.size} bytes, the instance {memory} bytes of memory"
+    if content.least_memory > memory:
+        reason = f"the backup has {content.least_memory} bytes of data, the instance {memory} bytes of memory"
         raise ApiError(errors.NOT_ENOUGH_MEMORY, reason=reason)
 
 

@@ -13,6 +13,7 @@ from cachewright import errors
 from cachewright.backups.encryption import new_key
 from cachewright.backups.manifest import SavedShard
 from cachewright.backups.spool import Spool
+from cachewright.disk_reserve import require_reserve
 from cachewright.hosts.server_binary import version_key
 from cachewright.model.instances import Node
 from cachewright.tasks.operation import ActionFailed, StepContext
@@ -80,6 +81,7 @@ class Snapshot:
         self._sources = found
         self._streams: dict[int, RdbStream] = {}
         self._counters: dict[int, KeyCounter] = {}
+        self._memory: dict[int, int] = {}
         self.server_version = ""
 
     async def begin(self, *, pause: bool) -> Moment:
@@ -91,6 +93,7 @@ class Snapshot:
                 self._streams[shard] = await RdbStream.open(source.node, self._access)
                 state = await info(source.node, self._access, ("keyspace", "memory"), ANSWER_SECONDS)
                 self._counters[shard] = counter_for(state, by_slot=bool(source.slots))
+                self._memory[shard] = int(state.get("used_memory_dataset", 0))
             versions = [stream.server_version for stream in self._streams.values()]
             self.server_version = max(versions, key=version_key)
             leads = {shard: source.primary for shard, source in self._sources.items()}
@@ -118,8 +121,10 @@ class Snapshot:
     async def _receive(self, shard: int, moment: Moment) -> SavedShard:
         digest, size = hashlib.sha256(), 0
         counter, stream = self._counters[shard], self._streams[shard]
+        folder = self._spool.file(shard).parent
 
         def take(part: bytes) -> None:
+            require_reserve(folder, len(part))
             digest.update(part)
             counter.see(part)
             _write(descriptor, part)
@@ -139,6 +144,7 @@ class Snapshot:
             size=size,
             sha256=digest.hexdigest(),
             keys={},
+            memory=self._memory[shard],
             slots=self._sources[shard].slots,
             replication_id=position.replication_id,
             offset=position.offset,
