@@ -1,6 +1,6 @@
 """All benchmarks by name, in the order of the page."""
 
-from bench import creation, engine, fastest, footprint, impact, libraries, progress_api, remaining, scaling
+from bench import backups, creation, engine, fastest, footprint, impact, libraries, progress_api, remaining, scaling
 from bench.results import Benchmark
 
 _EVERY: tuple[Benchmark, ...] = (
@@ -10,6 +10,7 @@ _EVERY: tuple[Benchmark, ...] = (
     libraries.BENCHMARK,
     remaining.BENCHMARK,
     progress_api.BENCHMARK,
+    backups.BENCHMARK,
     creation.BENCHMARK,
     engine.BENCHMARK,
     footprint.BENCHMARK,
