@@ -8,12 +8,14 @@ from huaweicloudsdkdcs.v2 import (
     ChangeInstanceStatusBody,
     DeleteSingleInstanceRequest,
     RestartOrFlushInstancesRequest,
+    RestoreInstanceBody,
+    RestoreInstanceRequest,
     StartInstanceResizeCheckJobRequest,
     StartInstanceResizeCheckJobRequestBody,
 )
 
-from backup_files import requested
-from caches import serves
+from backup_files import manifest_of, requested
+from caches import cache, serves
 from sdk_calls import create, ended, gone, newest_task, progress, resize, show, spec
 from serving import until
 
@@ -42,6 +44,7 @@ class Workload:
             self._check,
             self._create_and_delete,
             self._back_up,
+            self._restore,
             *([self._change_replicas] * 2 if self._has_replicas else []),
         ]
         deed = self._chaos.random.choice(deeds)
@@ -119,6 +122,31 @@ class Workload:
         self._under_strikes(task_id)
         if self._end(self._instance_id, task_id) == "SUCCESS":
             self.backups.append(backup_id)
+
+    def _restore(self) -> None:
+        """Into another instance: clients write to the first one, and no write of theirs may be lost. The other one has
+        all keys of the backup, or those that it had."""
+        if not self.backups:
+            self._back_up()
+            return
+        backup_id = self._chaos.random.choice(self.backups)
+        second = create(self._client, self._chaos.random.randrange(1, 3), name="second")
+        self._end(second, newest_task(self._client, second).id)
+        if show(self._client, second).status == "RUNNING":
+            settled(self._client, second)
+            cache(self._client, second).set("own", "data")
+            body = RestoreInstanceBody(backup_id=backup_id)
+            self._client.restore_instance(RestoreInstanceRequest(instance_id=second, body=body))
+            task_id = newest_task(self._client, second).id
+            self._chaos.note(f"restore {backup_id} into {second}: {task_id}")
+            self._under_strikes(task_id, second)
+            self._end(second, task_id)
+            settled(self._client, second)
+            caches = cache(self._client, second)
+            found = sum(caches.dbsize(target_nodes=node) for node in caches.get_primaries())
+            expected = 1 if caches.get("own") else sum(manifest_of(self._chaos.server, backup_id).keys.values())
+            assert found == expected, f"{second} has {found} keys"
+        delete(self._chaos, second)
 
     def _begin_scale(self) -> str:
         shown = show(self._client, self._instance_id)
