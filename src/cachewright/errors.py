@@ -33,6 +33,7 @@ Exceptions, each beside the code that raises it; `tests/test_errors.py` compares
     ├── StorageFailed         backups/storage.py: the storage of backups does not answer or refuses
     ├── BackupDamaged         backups/storage.py: a backup is missing or was changed
     ├── DamagedSnapshot       valkey/rdb_check.py: a snapshot file is damaged
+    ├── DamagedLog            valkey/append_only_files.py: a file of an append-only log is damaged
     ├── UnreadableSnapshot    valkey/rdb_index.py: the parts of a snapshot file cannot be told apart
     ├── LinkInvalid           backups/links.py: a link to a file of a backup is not one of this server
     ├── LinkExpired           backups/links.py: such a link has expired

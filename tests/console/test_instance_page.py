@@ -103,6 +103,25 @@ def backups_are_made_and_deleted(page: Page) -> None:
     kept.get_by_role("button", name="Deletion").click()
     dialog.get_by_role("button", name="Delete").click()
     expect(kept).to_have_count(0)
+    keep_writes(page, "24")
+    expect(page.get_by_text("kept for 24 hours")).to_be_visible()
+    page.get_by_role("button", name="Past data").click()
+    expect(dialog.get_by_label("Second")).not_to_have_value("")
+    accessible(page)
+    dialog.get_by_role("button", name="Back up").click()
+    past = page.get_by_role("region", name="Backups").get_by_role("row", name="manual")
+    expect(past).to_contain_text("succeed")
+    past.get_by_role("button", name="Deletion").click()
+    dialog.get_by_role("button", name="Delete").click()
+    keep_writes(page, "0")
+    expect(page.get_by_text("Past data: not kept")).to_be_visible()
+
+
+def keep_writes(page: Page, hours: str) -> None:
+    page.get_by_role("button", name="Change write log").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Hours to keep").fill(hours)
+    dialog.get_by_role("button", name="Change").click()
 
 
 def test_the_page_goes_on_when_the_server_was_away(page: Page, server: Server, cluster: tuple[Any, str]) -> None:

@@ -1,10 +1,20 @@
 """Folders of nodes: written whole, and exchanged so that an interruption at any point can be completed or undone."""
 
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from cachewright.hosts.node_folders import bring_back_folder, delete_folder, exchange_folder, write_folder
+from cachewright.disk_reserve import require_reserve
+from cachewright.hosts.node_folders import (
+    bring_back_folder,
+    delete_folder,
+    exchange_folder,
+    link_files,
+    read_part,
+    write_folder,
+)
 
 
 def folder(root: Path, name: str, content: str) -> Path:
@@ -50,3 +60,31 @@ def test_an_interrupted_exchange_can_be_undone(tmp_path: Path) -> None:
     assert (data / "file").read_text() == "old"
     delete_folder(new)
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_links_keep_files_that_are_deleted_or_grow(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("base", "increment")]
+    links = tmp_path / "links"
+    for file in files:
+        file.write_bytes(b"1")
+    assert link_files(files, links, set()) == {"base": 1, "increment": 1}
+    files[0].unlink()
+    with files[1].open("ab") as file:
+        file.write(b"23")
+    assert link_files(files[1:], links, {"base"}) == {"base": 1, "increment": 3}
+    assert read_part(links / "increment", 1, 9) == b"23"
+    files[1].rename(tmp_path / "of another folder")
+    files[1].write_bytes(b"other")
+    assert link_files(files[1:], links, set()) == {"increment": 5}
+    with pytest.raises(FileNotFoundError):
+        link_files(files, links, set())
+
+
+def test_a_reserve_of_the_disk_stays_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=1000, free=100))
+    require_reserve(tmp_path, 50)
+    with pytest.raises(OSError, match="almost full"):
+        require_reserve(tmp_path, 51)
+    with pytest.raises(OSError, match="almost full"):
+        write_folder(tmp_path / "data", {"file": [b"x" * 30, b"x" * 51]})
+    assert not list(tmp_path.iterdir()), "what was written is left"

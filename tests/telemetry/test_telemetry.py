@@ -46,6 +46,7 @@ def scaled(server: Server) -> tuple[str, str, str]:
     """The instance, the task that made it and the task that scaled it."""
     client = server.client()
     instance_id = created(client, 2, instance_backup_policy=in_some_days())
+    assert server.call("PUT", f"instances/{instance_id}/write-log", {"keep_hours": 1})[0] == 200
     made = newest_task(client, instance_id).id
     load(cache(client, instance_id), KEYS)
     grown = resize(client, instance_id, 3)
@@ -131,6 +132,7 @@ def test_nodes_and_loops_are_told_of(server: Server, scaled: tuple[str, str, str
         "proxy watch",
         "backup retention",
         "scheduled backups",
+        "write logs",
         "scheduled scans",
         "webhook delivery",
     }

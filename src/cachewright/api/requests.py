@@ -162,6 +162,17 @@ def refused(field: str, reason: str) -> ApiError:
     return _field_error(field, reason, _CODES)
 
 
+def second(field: str, text: str) -> int:
+    """Return the epoch seconds of a time such as `2026-11-27T08:30:00Z`."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise refused(field, "it is not a time such as 2026-11-27T08:30:00Z") from error
+    if found.tzinfo is None or found.microsecond:
+        raise refused(field, "it needs a time zone, and no parts of a second")
+    return int(found.timestamp())
+
+
 def _epoch_milliseconds(field: str, text: str | None) -> int | None:
     """Return the epoch milliseconds of `yyyyMMddHHmmss`, UTC."""
     if text is None:

@@ -34,6 +34,7 @@ from cachewright.api.routes import (
     templates,
     webhooks,
     whitelists,
+    write_logs,
 )
 
 SERVED = (
@@ -99,6 +100,8 @@ SERVED = (
     backups.list_backups,
     backups.delete_backup_file,
     backups.list_backup_file_links,
+    write_logs.show_write_log,
+    write_logs.update_write_log,
     templates.list_config_templates,
     templates.show_config_template,
     templates.create_custom_template,

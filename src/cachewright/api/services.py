@@ -27,6 +27,7 @@ from cachewright.services.templates import TemplateService
 from cachewright.services.tokens import TokenService
 from cachewright.services.user_queries import UserQueries
 from cachewright.services.webhooks import WebhookService
+from cachewright.services.write_logs import WriteLogService
 from cachewright.tasks.feed import TaskFeed
 from cachewright.threads import RequestThreads
 
@@ -61,3 +62,4 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     users: UserQueries
     templates: TemplateService
     backups: BackupService
+    write_logs: WriteLogService

@@ -20,6 +20,17 @@ _DRAFT = "manifest.draft"
 _FOLDER_MODE, _FILE_MODE = 0o700, 0o600
 
 
+class Rebuilt(msgspec.Struct, frozen=True):
+    """What is known of a shard's file that was made from a write log.
+
+    :ivar memory: bytes that its data took in a node.
+    """
+
+    size: int
+    sha256: str
+    memory: int
+
+
 class Spool:
     """Methods block, and raise OSError."""
 
@@ -41,6 +52,29 @@ class Spool:
         self._folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
         descriptor = os.open(self.file(shard), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _FILE_MODE)
         return os.fdopen(descriptor, "wb", buffering=0)
+
+    def new_log_folder(self, shard: int) -> Path:
+        """Create the folder of a shard's write log, in place of an incomplete one."""
+        folder = self.log_folder(shard)
+        self._folder.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+        self._folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=_FOLDER_MODE)
+        return folder
+
+    def log_folder(self, shard: int) -> Path:
+        return self._folder / f"log-{shard}"
+
+    def store_rebuilt(self, shard: int, rebuilt: Rebuilt) -> None:
+        """Store that the file of a shard is whole. It must be on the disk."""
+        write_private(self._rebuilt_file(shard), msgspec.json.encode(rebuilt))
+
+    def rebuilt(self, shard: int) -> Rebuilt | None:
+        """Return what `store_rebuilt` has stored."""
+        try:
+            return msgspec.json.decode(self._rebuilt_file(shard).read_bytes(), type=Rebuilt)
+        except FileNotFoundError:
+            return None
 
     def store_draft(self, manifest: Manifest) -> None:
         """Store the draft. All files must be on the disk."""
@@ -70,6 +104,9 @@ class Spool:
         (self._folder / _DRAFT).unlink(missing_ok=True)
         with suppress(FileNotFoundError):
             shutil.rmtree(self._folder)
+
+    def _rebuilt_file(self, shard: int) -> Path:
+        return self._folder / f"shard-{shard}.rebuilt"
 
     def _keys_file(self, shard: int) -> Path:
         return self._folder / f"shard-{shard}.keys"

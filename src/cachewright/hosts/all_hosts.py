@@ -175,6 +175,12 @@ class AllHosts:
     async def delete_folders(self, node_id: str, *folders: str) -> None:
         await (await self._here(node_id)).delete_folders(node_id, *folders)
 
+    async def link_files(self, node_id: str, files: Sequence[str], kept: Set[str], folder: str) -> Mapping[str, int]:
+        return await (await self._here(node_id)).link_files(node_id, files, kept, folder)
+
+    async def read_part(self, node_id: str, file: str, start: int, length: int) -> bytes:
+        return await (await self._here(node_id)).read_part(node_id, file, start, length)
+
     async def read_log(self, node_id: str, after: LogPosition | None) -> LogPart:
         return await (await self._of(node_id)).read_log(node_id, after)
 

@@ -205,6 +205,14 @@ class Host(Processes, Protocol):
     async def delete_folders(self, node_id: str, *folders: str) -> None:
         """Delete folders below that of a node, if they exist."""
 
+    async def link_files(self, node_id: str, files: Sequence[str], kept: Set[str], folder: str) -> Mapping[str, int]:
+        """Ensure that these files of the node are also in this folder of it, as hard links, so that they stay when the
+        node deletes them. Delete all others there except those with the names in `kept`. Return the size of each file
+        there. Raises OSError, FileNotFoundError if one does not exist."""
+
+    async def read_part(self, node_id: str, file: str, start: int, length: int) -> bytes:
+        """Return a part of a file. Raises OSError."""
+
     async def children(self, node_id: str) -> Sequence[ChildProcess]:
         """Return the child processes of the node's process."""
 

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 from cachewright.config import Settings
@@ -132,6 +132,13 @@ class LocalHost(LocalProcesses):
     async def delete_folders(self, node_id: str, *folders: str) -> None:
         for folder in folders:
             await in_background(node_folders.delete_folder, self.folder(node_id) / folder)
+
+    async def link_files(self, node_id: str, files: Sequence[str], kept: Set[str], folder: str) -> Mapping[str, int]:
+        own = self.folder(node_id)
+        return await in_background(node_folders.link_files, [own / file for file in files], own / folder, kept)
+
+    async def read_part(self, node_id: str, file: str, start: int, length: int) -> bytes:
+        return await in_background(node_folders.read_part, self.folder(node_id) / file, start, length)
 
     async def children(self, node_id: str) -> list[ChildProcess]:
         process = self._process_info(node_id)

@@ -6,7 +6,7 @@ Every function ensures its result. A power failure leaves a folder with its whol
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 
 from cachewright.disk_reserve import require_reserve
@@ -53,6 +53,30 @@ def bring_back_folder(folder: Path, former: Path) -> None:
     delete_folder(folder)
     former.rename(folder)
     _sync(folder.parent)
+
+
+def link_files(files: Sequence[Path], folder: Path, kept: Set[str]) -> dict[str, int]:
+    """Ensure that these files are in `folder` as well, as hard links, and no others except those with the names in
+    `kept`. Return the size of each file there."""
+    folder.mkdir(mode=stat.S_IRWXU, exist_ok=True)
+    for file in files:
+        link = folder / file.name
+        if link.exists() and not link.samefile(file):
+            link.unlink()  # of a folder that was exchanged
+        if not link.exists():
+            link.hardlink_to(file)
+    wanted = kept | {file.name for file in files}
+    for path in folder.iterdir():
+        if path.name not in wanted:
+            path.unlink()
+    return {path.name: path.stat().st_size for path in folder.iterdir()}
+
+
+def read_part(path: Path, start: int, length: int) -> bytes:
+    """Return a part of a file."""
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(length)
 
 
 def delete_folder(folder: Path) -> None:

@@ -14,10 +14,11 @@ from cachewright.heartbeats import LoopHeartbeats
 from cachewright.logs import RARELY
 from cachewright.model.backups import Backup, BackupState, expired
 from cachewright.model.tasks import ENDED, Task
+from cachewright.operations.actions.past_backup import end_replays
 from cachewright.operations.backup import BACKUP
 from cachewright.operations.context import OperationContext
 from cachewright.store import backups, tasks
-from cachewright.tasks.operation import CANCELLED
+from cachewright.tasks.operation import CANCELLED, ActionFailed
 from cachewright.threads import in_background
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class BackupRetention:
         for backup in await in_background(self._mark):
             try:
                 await self._remove(backup)
-            except (StorageFailed, OSError) as error:
+            except (StorageFailed, OSError, ActionFailed) as error:
                 log.warning("backup %s cannot be deleted now: %s", backup.id, error, extra=RARELY)
                 return  # others would wait for the same storage
             await in_background(self._forget, backup)
@@ -77,6 +78,7 @@ class BackupRetention:
     async def _remove(self, backup: Backup) -> None:
         """Delete the manifest, then everything else."""
         context = self._context
+        await end_replays(context, backup.id)
         await in_background(Spool(context.settings.spool_dir / backup.id, context.database.cipher).clear)
         storage = await context.marked_backup_storage()
         await storage.remove_object(manifest_name(backup.id))

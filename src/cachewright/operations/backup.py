@@ -5,7 +5,7 @@ disk of the server, so that a slow storage does not make the nodes wait, and ver
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -17,6 +17,8 @@ from cachewright.errors import ApiError
 from cachewright.model.backups import MOST_MANUAL, Backup
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import ENDED, Step, Task, Work
+from cachewright.model.write_logs import WriteLog
+from cachewright.operations import past_backup
 from cachewright.operations.actions.backup import (
     BackupParams,
     ShardArguments,
@@ -36,8 +38,8 @@ from cachewright.placement.capacity import Size
 from cachewright.store import backups, tasks
 from cachewright.tasks.operation import ActionFailed
 from cachewright.tasks.plan import build, effort
+from cachewright.topologies.topology import Steps
 from cachewright.valkey import key_deletion
-from cachewright.valkey.key_deletion import DeletionState
 from cachewright.valkey.topology import primaries
 
 _LANE = "instance"
@@ -61,7 +63,7 @@ class Backups(Operation[BackupRequest, BackupParams]):
     status_while_running = "RUNNING"
 
     def validate(self, instance: Instance, nodes: Sequence[Node], request: BackupRequest) -> Accepted[BackupParams]:
-        return Accepted(BackupParams(backup_id=request.id, kind=request.kind))
+        return Accepted(BackupParams(backup_id=request.id, kind=request.kind, moment=request.moment))
 
     def expected_seconds(self, task: Task, nodes: Sequence[Node], dataset: int) -> float:
         return 5 * _SECONDS + dataset * (1 / _SNAPSHOT_RATE + 1 / _CHECK_RATE + 1 / _STORE_RATE)
@@ -70,7 +72,10 @@ class Backups(Operation[BackupRequest, BackupParams]):
         return RoomRequest(size=Size(), disk=dataset or 0)
 
     def requested(self, connection: sa.Connection, instance: Instance, request: BackupRequest, task: Task) -> None:
-        """Raises ApiError DCS.4039 if the instance has too many manual backups."""
+        """Raises ApiError DCS.4039 if the instance has too many manual backups, DCS.4062 if the write logs do not have
+        the data of the moment."""
+        if request.moment is not None:
+            past_backup.logs_at(connection, instance.id, request.moment)
         if request.kind == "manual":
             existing = [found for found in backups.of_instance(connection, instance.id) if found.kind == "manual"]
             if sum(_counts(connection, found) for found in existing) >= MOST_MANUAL:
@@ -96,6 +101,8 @@ class Backups(Operation[BackupRequest, BackupParams]):
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
         params = self.params_of(task)
         await asyncio.to_thread(_require_pending, context, task)
+        if params.moment is not None:
+            return await self._plan_of_past(context, task, params.moment)
         instance, nodes, views = await context.look(task)
         leads = primaries(nodes, best_view(views))
         for shard in sorted({node.shard for node in nodes} - leads.keys()):
@@ -110,23 +117,37 @@ class Backups(Operation[BackupRequest, BackupParams]):
         seconds = _SECONDS + size / _SNAPSHOT_RATE
         work = effort(_LANE, unit="keys", total=max(keys, 1), seconds=seconds, fixed=_SECONDS)
         snapshot = take_snapshot.sub_step("Snapshot of all shards.", work, TakeSnapshot(params.backup_id))
-        found = list(zip(shards, states, strict=True))
+        sizes = {shard: state.used_memory for shard, state in zip(shards, states, strict=True)}
         return build(
             task.run_id,
             {
                 PRE_CHECK: [check_resources.sub_step(RESOURCE_CHECK, effort("check", seconds=_SECONDS), room)],
                 _SNAPSHOT: [snapshot],
-                _CHECK: [
-                    check_snapshot.sub_step(
-                        f"Snapshot check. Shard {shard}", _work(shard, state, _CHECK_RATE), _of(params, shard)
-                    )
-                    for shard, state in found
-                ],
-                _STORE: [
-                    store_shard.sub_step(f"Upload. Shard {shard}", _work(shard, state, _STORE_RATE), _of(params, shard))
-                    for shard, state in found
-                ],
-                _MANIFEST: [store_manifest.sub_step(_MANIFEST, effort(_LANE, seconds=_SECONDS), params)],
+                **_storing(params, sizes),
+            },
+        )
+
+    async def _plan_of_past(self, context: OperationContext, task: Task, moment: int) -> tuple[Step, ...]:
+        params = self.params_of(task)
+
+        def read() -> list[WriteLog]:
+            with context.database.read() as connection:
+                return past_backup.logs_at(connection, task.instance_id, moment)
+
+        try:
+            logs = await asyncio.to_thread(read)
+        except ApiError as refused:
+            raise ActionFailed(refused.code, refused.message, True) from refused
+        sizes = {log.shard: log.size for log in logs}
+        copies = await asyncio.to_thread(_copies_on_disk, context, params.backup_id)
+        disk = past_backup.disk_bytes(logs) + max(copies - 1, 0) * sum(sizes.values())
+        room = CheckResources(host_bytes=max(sizes.values()), disk_bytes=disk, rooms=())
+        return build(
+            task.run_id,
+            {
+                PRE_CHECK: [check_resources.sub_step(RESOURCE_CHECK, effort("check", seconds=_SECONDS), room)],
+                **past_backup.steps(params.backup_id, logs, moment, _SNAPSHOT),
+                **_storing(params, sizes),
             },
         )
 
@@ -146,10 +167,25 @@ def _of(params: BackupParams, shard: int) -> ShardArguments:
     return ShardArguments(params.backup_id, shard)
 
 
-def _work(shard: int, state: DeletionState, rate: float) -> Work:
-    return effort(
-        f"lane {shard % _LANES}", unit="bytes", total=max(state.used_memory, 1), seconds=state.used_memory / rate
-    )
+def _storing(params: BackupParams, sizes: Mapping[int, int]) -> Steps:
+    """Return the steps that verify and store the snapshots in the spool, of about these bytes by shard."""
+    return {
+        _CHECK: [
+            check_snapshot.sub_step(
+                f"Snapshot check. Shard {shard}", _work(shard, size, _CHECK_RATE), _of(params, shard)
+            )
+            for shard, size in sizes.items()
+        ],
+        _STORE: [
+            store_shard.sub_step(f"Upload. Shard {shard}", _work(shard, size, _STORE_RATE), _of(params, shard))
+            for shard, size in sizes.items()
+        ],
+        _MANIFEST: [store_manifest.sub_step(_MANIFEST, effort(_LANE, seconds=_SECONDS), params)],
+    }
+
+
+def _work(shard: int, size: int, rate: float) -> Work:
+    return effort(f"lane {shard % _LANES}", unit="bytes", total=max(size, 1), seconds=size / rate)
 
 
 def _copies_on_disk(context: OperationContext, backup_id: str) -> int:

@@ -16,7 +16,7 @@ from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
 from cachewright.operations import client_firewall
 from cachewright.operations.slot_moves.hazards import HazardCounts
-from cachewright.store import backups, instances
+from cachewright.store import backups, instances, write_logs
 from cachewright.store.database import Database
 from cachewright.tasks.operation import ActionFailed
 from cachewright.topologies import topology_of
@@ -56,8 +56,8 @@ class OperationContext(msgspec.Struct, frozen=True):
 
         def open_it() -> tuple[Storage, bool]:
             with self.database.read() as connection:
-                is_new = not backups.has_any(connection, "succeed", "expired", "deleted")
-            return self._open_backup_storage(), is_new
+                is_used = backups.has_any(connection, "succeed", "expired", "deleted") or write_logs.has_any(connection)
+            return self._open_backup_storage(), not is_used
 
         storage, is_new = await asyncio.to_thread(open_it)
         await storage.require_mark(is_new=is_new)

@@ -131,10 +131,12 @@ class BackupRequest(msgspec.Struct, frozen=True, kw_only=True):
     :ivar id: of the backup, a new UUID.
     :ivar kind: `auto` for one by the schedule of the instance.
     :ivar expires_at: when it may be deleted, epoch milliseconds; None for never.
+    :ivar moment: second in the past whose data is backed up, epoch seconds; None for the present data.
     """
 
     id: str
     kind: BackupKind = "manual"
+    moment: int | None = None
     remark: str = ""
     expires_at: int | None = None
 

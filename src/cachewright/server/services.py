@@ -32,6 +32,7 @@ from cachewright.services.templates import TemplateService
 from cachewright.services.tokens import Outcome, TokenService
 from cachewright.services.user_queries import UserQueries
 from cachewright.services.webhooks import WebhookService
+from cachewright.services.write_logs import WriteLogService
 from cachewright.store.read_cache import ReadCache
 from cachewright.tasks.feed import TaskFeed
 from cachewright.threads import RequestThreads
@@ -84,4 +85,5 @@ def build_services(
         users=UserQueries(database),
         templates=TemplateService(database),
         backups=BackupService(context, tasks, threads),
+        write_logs=WriteLogService(database, attributes),
     )

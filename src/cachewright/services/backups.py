@@ -61,9 +61,13 @@ class BackupService(msgspec.Struct, frozen=True):
     tasks: TaskService
     threads: RequestThreads
 
-    def create(self, principal: Principal, instance_id: str, remark: str) -> str:
-        """Start a backup and return its id. Raises ApiError of `TaskService.submit`, DCS.4039 if there are too many."""
-        request = BackupRequest(id=str(uuid.uuid4()), remark=remark)
+    def create(self, principal: Principal, instance_id: str, remark: str, moment: int | None = None) -> str:
+        """Start a backup and return its id. Raises ApiError of `TaskService.submit`, DCS.4039 if there are too many,
+        DCS.4062 if the write logs do not have the data of the moment.
+
+        :param moment: second in the past whose data is backed up, epoch seconds; None for the present data.
+        """
+        request = BackupRequest(id=str(uuid.uuid4()), remark=remark, moment=moment)
         self.tasks.submit(BACKUP, principal, instance_id, request)
         return request.id
 

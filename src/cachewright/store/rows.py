@@ -9,7 +9,7 @@ Record = TypeVar("Record", bound=msgspec.Struct)
 
 _NESTED = {
     *("events", "subjects", "attributes", "parameters", "params", "details", "steps", "forecasts"),
-    *("disabled_commands", "report"),
+    *("disabled_commands", "report", "ranges", "stored"),
 }
 
 

@@ -132,6 +132,23 @@ def with_backups(connection: sa.Connection, failed_since: int) -> list[Task]:
     return [task for row in rows if (task := from_row(Task, row._mapping)).params.get("backup_id")]
 
 
+def begun(connection: sa.Connection, instance_id: str, kinds: Sequence[str], since: int | None) -> Task | None:
+    """Return the first task of these kinds that runs, or has ended `since` (epoch milliseconds), without its steps;
+    None without one."""
+    runs = tasks.c.status.in_(UNFINISHED) & tasks.c.begin_time.is_not(None)
+    met = runs if since is None else runs | (tasks.c.end_time >= since)
+    chosen = (tasks.c.instance_id == instance_id, tasks.c.kind.in_(kinds), met)
+    query = sa.select(*_WITHOUT_STEPS).where(*chosen).order_by(tasks.c.begin_time).limit(1)
+    row = connection.execute(query).one_or_none()
+    return from_row(Task, row._mapping) if row else None
+
+
+def unfinished_of_kind(connection: sa.Connection, kind: str) -> list[Task]:
+    """Return the unfinished tasks of one kind, without their steps."""
+    query = sa.select(*_WITHOUT_STEPS).where(tasks.c.status.in_(UNFINISHED), tasks.c.kind == kind)
+    return [from_row(Task, row._mapping) for row in connection.execute(query)]
+
+
 def unfinished(connection: sa.Connection) -> list[Task]:
     """Return all unfinished tasks, oldest first, without their steps."""
     query = sa.select(*_WITHOUT_STEPS).where(tasks.c.status.in_(UNFINISHED)).order_by(tasks.c.sequence)

@@ -21,19 +21,21 @@ from prometheus_client.core import Metric
 
 import cachewright
 from cachewright.model.tasks import ENDED, UNFINISHED, Task
+from cachewright.model.write_logs import ATTRIBUTE
 from cachewright.operations import OPERATIONS
 from cachewright.operations.actions.slots import move_slots
 from cachewright.operations.backup import BACKUP
 from cachewright.operations.online_migrations.following import following_figures
 from cachewright.operations.online_migrations.operation import MIGRATE_ONLINE
 from cachewright.services.tokens import OUTCOMES, Outcome
-from cachewright.store import backups, counts, hosts, tasks
+from cachewright.store import backups, counts, hosts, instances, tasks, write_logs
 from cachewright.store.database import Database
 from cachewright.tasks.forecast import MARKS
 from cachewright.tasks.operation import CANCELLED
 from cachewright.telemetry.backup_metrics import of_backups
 from cachewright.telemetry.monitor_metrics import Monitors, gauge, of_monitors
 from cachewright.telemetry.predictions import AT_BEGIN, HELD, Prediction, latest, outcomes
+from cachewright.telemetry.write_log_metrics import of_write_logs
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
 _UNKNOWN = "OTHER"
@@ -180,6 +182,8 @@ class Metrics:
             hosted = hosts.node_counts(connection)
             states = [(host.name, host.zone, host.state) for host in hosts.every(connection)]
             last = backups.last_good(connection)
+            logged = [one.id for one in instances.with_attribute(connection, ATTRIBUTE)]
+            logs = write_logs.of_instances(connection, logged)
             migrating = [task for task in tasks.active(connection) if task.kind == MIGRATE_ONLINE.kind]
         # A count of 0 is exported as well: an alert on a missing series would stay silent.
         counted = dict.fromkeys(itertools.product(OPERATIONS, UNFINISHED), 0) | unfinished
@@ -197,6 +201,7 @@ class Metrics:
             ((of, hosted.get(of[0], 0)) for of in states),
         )
         yield from of_backups(last)
+        yield from of_write_logs(logs)
         yield from _lags(migrating)
         if self._monitors:
             yield from of_monitors(self._monitors)

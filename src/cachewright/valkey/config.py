@@ -74,6 +74,7 @@ def valkey_conf(
         ("set-proc-title", "no"),  # the command line keeps the folder, which identifies the process
         ("maxmemory", node.maxmemory),
         ("save", '""'),
+        ("aof-timestamp-enabled", "yes"),  # so that write logs can be cut at a second
         ("repl-diskless-sync-delay", 0),
         ("sanitize-dump-payload", "clients"),  # clients may use RESTORE
         *role,
@@ -94,6 +95,20 @@ def data_files(snapshot: Iterable[bytes]) -> Mapping[str, Iterable[bytes]]:
 
 def converter_conf(host: str, bus_port: int) -> str:
     """Return the valkey.conf of a temporary node that loads `SNAPSHOT` and writes it again, divided by slots."""
+    clustered: list[Setting] = [("cluster-enabled", "yes"), ("cluster-port", bus_port)]
+    return _temporary_conf(host, clustered)
+
+
+def replay_conf(host: str, bus_port: int, databases: int, *, is_cluster: bool) -> str:
+    """Return the valkey.conf of a temporary node that loads the files of `DATA_FOLDER` and writes a snapshot, divided
+    by slots if the files are those of a node of a cluster."""
+    own: list[Setting] = [("appendonly", "yes"), ("auto-aof-rewrite-percentage", 0)]
+    if is_cluster:
+        return _temporary_conf(host, [*own, ("cluster-enabled", "yes"), ("cluster-port", bus_port)])
+    return _temporary_conf(host, [*own, ("databases", databases)])
+
+
+def _temporary_conf(host: str, own: list[Setting]) -> str:
     settings: list[Setting] = [
         ("bind", host),
         ("port", 0),
@@ -105,8 +120,7 @@ def converter_conf(host: str, bus_port: int) -> str:
         ("loglevel", "warning"),  # at notice it logs each slot
         ("set-proc-title", "no"),
         ("save", '""'),
-        ("cluster-enabled", "yes"),
-        ("cluster-port", bus_port),
+        *own,
     ]
     return "".join(f"{name} {value}\n" for name, value in settings)
 

@@ -8,7 +8,7 @@ from test_remote_commands import Run, run, told
 from valkey import Valkey
 
 from sdk_calls import PASSWORD, created, show
-from serving import Server
+from serving import Server, until
 
 __all__ = ["run", "told"]
 
@@ -65,6 +65,16 @@ def test_a_backup_is_made_listed_verified_downloaded_and_deleted(
     assert refused.returncode != 0
     assert not list((tmp_path / "broken").glob("*.rdb"))
     stored.write_bytes(content)
+    assert told("backups", "write-log", "kept", "--keep-hours", "24")["keep_hours"] == 24
+    until(lambda: told("backups", "write-log", "kept")["windows"], "nothing can be restored")
+    last = told("backups", "write-log", "kept")["windows"][-1]["last"]
+    assert "kept for 24 hours" in run("backups", "write-log", "kept").stdout
+    past = run("backups", "create", "kept", "--moment", last, "--wait")
+    assert past.returncode == 0, past.stderr
+    assert f'cachewright_write_log_last_timestamp_seconds{{instance_id="{instance_id}"}}' in server.metrics()
+    assert run("backups", "write-log", "kept", "--keep-hours", "0").stdout.startswith("no write log")
+    too_old = run("backups", "create", "kept", "--moment", "2020-01-01T00:00:00Z")
+    assert (too_old.returncode != 0, "DCS.4062" in too_old.stderr) == (True, True)
     for missing in (
         run("backups", "verify", "nothing"),
         run("backups", "delete", "nothing"),
@@ -72,8 +82,9 @@ def test_a_backup_is_made_listed_verified_downloaded_and_deleted(
     ):
         assert missing.returncode != 0
         assert "Traceback" not in missing.stderr
-    assert run("backups", "delete", backup_id).returncode == 0
-    assert told("backups", "list", "kept")["total_num"] in {0, 1}
+    for record in told("backups", "list", "kept")["backup_record_response"]:
+        assert run("backups", "delete", record["backup_id"]).returncode == 0
+    until(lambda: told("backups", "list", "kept")["total_num"] == 0, "backups are left")
 
 
 def test_a_storage_that_is_away_is_found_by_doctor(server: Server, run: Run, tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ BODIES: Mapping[str, Any] = {
     "ChangeNodesStartStopStatus": {"action": "stop", "node_ids": [_NODE]},
     "ResizeInstance": {"spec_code": _LARGE, "new_capacity": 5},
     "PlanResize": {"spec_code": _LARGE},
+    "UpdateWriteLog": {"keep_hours": 24},
     "CopyInstance": {"remark": "before the sale", "backup_format": "rdb"},
     "ListBackupFileLinks": {"expiration": 3600},
     "UpdateConfigurations": {"redis_config": [_PARAMETER]},

@@ -33,12 +33,13 @@ FILES = "/v2/backup-files"
 def copy_instance(
     request: Call, backups: Backups, instance_id: InstanceId, body: OptionalBody[schemas.CopyBody]
 ) -> Response[schemas.CopiedInstance]:
-    """CopyInstance: starts a background task that makes a backup."""
+    """CopyInstance: starts a background task that makes a backup; with the extension `moment` one of past data."""
     wanted = body.read() if body.given else schemas.CopyBody()
     if wanted.backup_format != "rdb":
         raise requests.refused("backup_format", "only rdb is supported")
     require_line("remark", wanted.remark)
-    created = backups.create(requests.principal(request), instance_id, wanted.remark)
+    moment = None if wanted.moment is None else requests.second("moment", wanted.moment)
+    created = backups.create(requests.principal(request), instance_id, wanted.remark, moment)
     return responses.json(schemas.CopiedInstance(created))
 
 

@@ -47,6 +47,7 @@ from cachewright.services.templates import TemplateService
 from cachewright.services.tokens import TokenService
 from cachewright.services.user_queries import UserQueries
 from cachewright.services.webhooks import WebhookService
+from cachewright.services.write_logs import WriteLogService
 from cachewright.tasks.feed import TaskFeed
 from cachewright.threads import RequestThreads
 
@@ -75,6 +76,7 @@ Entries: TypeAlias = NamedDependency[AuditLog]
 OnlineMigrations: TypeAlias = NamedDependency[OnlineMigrationService]
 Rebuilds: TypeAlias = NamedDependency[RebuildService]
 Restores: TypeAlias = NamedDependency[RestoreService]
+WriteLogs: TypeAlias = NamedDependency[WriteLogService]
 Switchovers: TypeAlias = NamedDependency[SwitchoverService]
 Tokens: TypeAlias = NamedDependency[TokenService]
 Users: TypeAlias = NamedDependency[UserQueries]

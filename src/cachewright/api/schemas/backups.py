@@ -11,10 +11,12 @@ _SHORTEST_SECONDS, _LONGEST_SECONDS = 300, 24 * 3600
 
 
 class CopyBody(msgspec.Struct, frozen=True):
-    """`backup_format` is `rdb`; `aof` is not supported."""
+    """`backup_format` is `rdb`; `aof` is not supported. `moment` is an extension: a second in the past, such as
+    `2026-11-27T08:30:00Z`, whose data is backed up instead of the present data."""
 
     remark: Annotated[str, msgspec.Meta(max_length=128)] = ""
     backup_format: str = "rdb"
+    moment: str | None = None
 
 
 class CopiedInstance(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ from cachewright.client.http import ApiClient
 app = App(name="backups", help="Backups of instances: list, create, restore, delete, links, download, verify.")
 app.command("cachewright.cli.admin.backups:verify", help="Read a backup back, and verify all of it.")
 app.command("cachewright.cli.remote.restores:restore", help="Replace the data of an instance by that of a backup.")
+app.command("cachewright.cli.remote.write_logs:write_log", help="Show from which past data a backup can be made.")
 app.command("cachewright.cli.remote.restores:restores", help="List restores into an instance, newest first.")
 
 _ALL = 1000
@@ -73,17 +74,22 @@ def create(
     instance: Instance,
     *,
     remark: Remark = "",
+    moment: Annotated[
+        str | None,
+        Parameter(help="Second in the past whose data is backed up; see `cachewright backups write-log`."),
+    ] = None,
     target: Target = DEFAULT_TARGET,
     wait: Wait = False,
     json: AsJson = False,
 ) -> None:
-    """Back up an instance: all shards at one moment.
+    """Back up an instance: all shards at one moment, now or in the past.
 
-    Example: cachewright backups create cache --remark "before the sale" --wait
+    Example: cachewright backups create cache --moment 2026-11-27T08:30:00Z --wait
     """
     server = ApiClient(target.account())
     instance_id = found(server, instance)["instance_id"]
-    answer = server.ask("POST", f"instances/{instance_id}/backups", {"remark": remark, "backup_format": "rdb"})
+    body = {"remark": remark, "backup_format": "rdb"} | ({} if moment is None else {"moment": moment})
+    answer = server.ask("POST", f"instances/{instance_id}/backups", body)
     follow(server, instance_id, answer if json else answer["backup_id"], wait, json)
 
 

@@ -29,10 +29,13 @@ _PAUSED_TRIES, _TRIES = 3, 2
 
 
 class BackupParams(msgspec.Struct, frozen=True):
-    """:ivar kind: `auto` for a backup by the schedule of the instance."""
+    """:ivar kind: `auto` for a backup by the schedule of the instance.
+    :ivar moment: second in the past whose data is backed up, epoch seconds; None for the present data.
+    """
 
     backup_id: str
     kind: BackupKind = "manual"
+    moment: int | None = None
 
 
 class TakeSnapshot(msgspec.Struct, frozen=True):
@@ -50,7 +53,7 @@ async def take_snapshot(context: OperationContext, step: StepContext, arguments:
 
     The snapshots of an interrupted attempt are not used: those of all shards belong together.
     """
-    spool = _spool(context, arguments.backup_id)
+    spool = spool_of(context, arguments.backup_id)
     if await asyncio.to_thread(_draft, spool):
         return
     await step.wait_until_allowed()
@@ -74,7 +77,7 @@ async def take_snapshot(context: OperationContext, step: StepContext, arguments:
             break
     try:
         shards = await snapshot.receive(moment)
-        draft = _manifest(arguments.backup_id, instance, moment, shards, snapshot.server_version)
+        draft = draft_of(arguments.backup_id, instance, moment, shards, snapshot.server_version)
         await on_disk(spool.store_draft, draft)
     except BaseException:
         await asyncio.shield(asyncio.to_thread(spool.clear))
@@ -87,7 +90,7 @@ async def take_snapshot(context: OperationContext, step: StepContext, arguments:
 @action("check snapshot", ShardArguments, timeout=_DAY_SECONDS, attempts=3)
 async def check_snapshot(context: OperationContext, step: StepContext, arguments: ShardArguments) -> None:
     """Ensure that the snapshot of a shard is whole: valkey-check-rdb reads it and compares its checksum."""
-    spool = _spool(context, arguments.backup_id)
+    spool = spool_of(context, arguments.backup_id)
     draft = await _required_draft(context, spool)
     if draft is None or await asyncio.to_thread(spool.keys, arguments.shard) is not None:
         return
@@ -112,7 +115,7 @@ async def check_snapshot(context: OperationContext, step: StepContext, arguments
 @action("store shard", ShardArguments, timeout=_DAY_SECONDS, attempts=9, first_delay=1.0)
 async def store_shard(context: OperationContext, step: StepContext, arguments: ShardArguments) -> None:
     """Ensure that the storage has the encrypted snapshot of a shard."""
-    spool = _spool(context, arguments.backup_id)
+    spool = spool_of(context, arguments.backup_id)
     draft = await _required_draft(context, spool)
     if draft is None:
         return
@@ -135,7 +138,7 @@ async def store_shard(context: OperationContext, step: StepContext, arguments: S
 @action("store manifest", BackupParams, timeout=_DAY_SECONDS, attempts=9, first_delay=1.0)
 async def store_manifest(context: OperationContext, step: StepContext, arguments: BackupParams) -> None:
     """Ensure that the backup exists: that the storage has its manifest, and that its record knows the size."""
-    spool = _spool(context, arguments.backup_id)
+    spool = spool_of(context, arguments.backup_id)
     try:
         storage = await context.backup_storage()
         draft = await _required_draft(context, spool)
@@ -155,7 +158,7 @@ async def store_manifest(context: OperationContext, step: StepContext, arguments
     step.measure(detail=f"{{bytes:{manifest.size},keys:{sum(manifest.keys.values())},moment:{manifest.moment}}}")
 
 
-def _spool(context: OperationContext, backup_id: str) -> Spool:
+def spool_of(context: OperationContext, backup_id: str) -> Spool:
     return Spool(context.settings.spool_dir / backup_id, context.database.cipher)
 
 
@@ -197,13 +200,14 @@ def _record(context: OperationContext, manifest: Manifest) -> None:
         backups.change(connection, manifest.backup_id, size=manifest.size, taken_at=manifest.taken_at)
 
 
-def _manifest(
+def draft_of(
     backup_id: str,
     instance: Instance,
     moment: Moment,
     shards: tuple[SavedShard, ...],
     server_version: str,
 ) -> Manifest:
+    """Return the manifest of a backup whose snapshots have not been verified."""
     return Manifest(
         backup_id=backup_id,
         project_id=instance.project_id,

@@ -18,6 +18,7 @@ from cachewright.store.tables.metadata import metadata
 from cachewright.store.tables.online_migration import online_migration_events, online_migrations
 from cachewright.store.tables.task import task_controls, task_counts, tasks, throughput
 from cachewright.store.tables.webhook import deliveries, webhooks
+from cachewright.store.tables.write_log import write_logs
 
 __all__ = [
     "access_keys",
@@ -46,4 +47,5 @@ __all__ = [
     "tokens",
     "users",
     "webhooks",
+    "write_logs",
 ]

@@ -8,8 +8,8 @@ import { size, time } from "/console/format.js";
 const LINK_SECONDS = 3600;
 const DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
-/** Card with the records of ListBackupRecords and the policy of the instance; `changed` runs when a task or a record has changed. */
-export function backups(state, records, policy, changed) {
+/** Card with the records of ListBackupRecords, the policy and the write log of the instance; `changed` runs when a task or a record has changed. */
+export function backups(state, records, policy, log, changed) {
   const busy = state.task || state.status !== "RUNNING";
   return [
     table("Backups", ["Taken", "Status", "Size", "Type", "Expires", "Remark", "Change"], records.map((record) => [
@@ -19,8 +19,11 @@ export function backups(state, records, policy, changed) {
       record.expires_at ? time(record.expires_at) : "", h("span", { class: "wide" }, record.remark), buttons(state, record, changed)]),
     { right: ["Size"], empty: "No backups yet." }),
     h("p", { class: "note" }, "Schedule: ", schedule(policy)),
+    h("p", { class: "note" }, "Past data: ", past(log)),
     may("operator") && h("div", { class: "buttons" },
       h("button", { type: "button", class: "quiet", "data-key": "backup", disabled: busy, onclick: () => create(state, changed) }, "Back up"),
+      h("button", { type: "button", class: "quiet", "data-key": "past-backup", disabled: busy || !log.windows.length, onclick: () => createPast(state, log, changed) }, "Past data"),
+      h("button", { type: "button", class: "quiet", "data-key": "write-log", onclick: () => changeLog(state, log, changed) }, "Change write log"),
       h("button", { type: "button", class: "quiet", "data-key": "schedule", onclick: () => change(state, policy, changed) }, "Change schedule")),
   ];
 }
@@ -44,6 +47,38 @@ function create(state, changed) {
   const remark = h("input", { maxlength: 128, autocomplete: "off" });
   dialog(`Back up ${state.name}`, [field("Remark", remark), h("p", {}, "Writes wait for a few hundredths of a second.")], "Back up", async () => {
     await ask("POST", `instances/${state.instance_id}/backups`, { remark: remark.value });
+    changed();
+  });
+}
+
+function past(log) {
+  if (!log.keep_hours) return "not kept";
+  const parts = log.windows.map((one) => `${time(one.first)} to ${time(one.last)}`).join(", ");
+  return `${parts || "none yet"}; kept for ${log.keep_hours} hours, ${size(log.size)}`;
+}
+
+/** Local time as a field `datetime-local` has it. */
+function local(iso) {
+  const at = new Date(iso);
+  return new Date(at - at.getTimezoneOffset() * 60000).toISOString().slice(0, 19);
+}
+
+/** A backup of the data at the end of a second. */
+function createPast(state, log, changed) {
+  const [first, last] = [log.windows[0].first, log.windows.at(-1).last].map(local);
+  const moment = h("input", { type: "datetime-local", step: 1, required: true, min: first, max: last, value: last });
+  dialog(`Back up past data of ${state.name}`, [h("p", {}, "The backup has the data at the end of this second. Restore it as any other."),
+    field("Second", moment)], "Back up", async () => {
+    await ask("POST", `instances/${state.instance_id}/backups`, { moment: `${new Date(moment.value).toISOString().slice(0, 19)}Z` });
+    changed();
+  });
+}
+
+function changeLog(state, log, changed) {
+  const hours = h("input", { type: "number", min: 0, max: 168, required: true, value: log.keep_hours || 24 });
+  dialog(`Change the write log of ${state.name}`, [h("p", {}, "All writes are stored, so that the data of any second can be backed up."),
+    field("Hours to keep", hours, "0 deletes what was stored")], "Change", async () => {
+    await ask("PUT", `instances/${state.instance_id}/write-log`, { keep_hours: Number(hours.value) });
     changed();
   });
 }

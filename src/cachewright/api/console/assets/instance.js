@@ -136,15 +136,17 @@ export async function instancePage(main, { signal, titled }, id) {
     if (whitelist && !signal.aborted) show(access, ...connections(state, tls, whitelist, done));
   }
 
-  /** Repeats while a backup is made or deleted. */
+  /** Repeats while a backup is made or deleted, and until a new write log has data. */
   async function drawBackups(state) {
     clearTimeout(nextBackups);
-    const [listed, shown] = await Promise.all([`instances/${id}/backups?limit=${BACKUPS}`, `instances/${id}`].map((path) => ask("GET", path))).catch(() => []);
+    const [listed, shown, log] = await Promise.all(
+      [`instances/${id}/backups?limit=${BACKUPS}`, `instances/${id}`, `instances/${id}/write-log`].map((path) => ask("GET", path))).catch(() => []);
     if (!listed || signal.aborted) return;
     const records = listed.backup_record_response;
     const done = () => Promise.all([drawTasks(), drawBackups(state)]);
-    show(copies, ...backups({ ...state, task: shown.task }, records, shown.instance_backup_policy?.policy, done));
-    if (records.some((record) => !["succeed", "failed"].includes(record.status))) {
+    show(copies, ...backups({ ...state, task: shown.task }, records, shown.instance_backup_policy?.policy, log, done));
+    const isFirst = log.keep_hours > 0 && !log.windows.length;
+    if (isFirst || records.some((record) => !["succeed", "failed"].includes(record.status))) {
       clearTimeout(nextBackups);
       nextBackups = setTimeout(() => signal.aborted || drawBackups(state), TASKS_MS);
     }

@@ -1,0 +1,170 @@
+"""When write logs end, and when they are deleted, on both databases."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cachewright.backups.storage import Storage
+from cachewright.config import Settings
+from cachewright.heartbeats import LoopHeartbeats
+from cachewright.hosts.local import LocalHost
+from cachewright.model.instances import Node
+from cachewright.model.write_logs import ATTRIBUTE, WriteLog
+from cachewright.monitoring import write_log_archive
+from cachewright.monitoring.write_log_archive import WriteLogArchive
+from cachewright.monitoring.write_log_storing import LINKS, Look
+from cachewright.operations.context import OperationContext
+from cachewright.store import instances, tasks, write_logs
+from cachewright.store.database import Database
+from cachewright.valkey.migration.source_state import MigrationState
+from database_fixtures import a_task, an_instance, migrated
+
+NOW = 1_800_000_000
+HOUR = 3600
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    with closing(migrated(database_url)) as opened:
+        yield opened
+
+
+class Logs:
+    """An instance that keeps its writes for two hours, with a node that does not run."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self.database = database
+        settings = Settings(data_dir=folder)
+        context = OperationContext(database, settings, LocalHost(settings), MigrationState(1))
+        self.storage = Storage.open(settings.backup_url, create=True)
+        self._archive = WriteLogArchive(context, LoopHeartbeats(), lambda: NOW * 1000)
+        self.links = folder / "nodes" / "n" / LINKS
+        self.links.mkdir(parents=True)
+        with database.write() as connection:
+            instances.add(connection, an_instance(attributes={ATTRIBUTE: 2}))
+            instances.add_nodes(connection, [node()])
+
+    async def add(self, name: str, **members: Any) -> None:
+        plain: dict[str, Any] = {
+            "project_id": "p",
+            "instance_id": "i",
+            "shard": 0,
+            "node_id": "n",
+            "process": "1",
+            "base": "b",
+            "spec_code": "redis.cluster.xu1.large.r1.s1.1",
+            "server_version": "9.1.2",
+            "ranges": ((0, 16383),),
+            "key": "secret key",
+            "created_at": NOW,
+            "first": NOW - 100,
+            "last": NOW - 10,
+            "objects": 1,
+            "stored": {"b": 1},
+        }
+        made = WriteLog(id=name, **plain | members)
+        with self.database.write() as connection:
+            write_logs.add(connection, made)
+        await self.storage.require_mark(is_new=True)
+        await self.storage.put(f"{made.folder}/00000000", b"object")
+
+    def task(self, **members: Any) -> None:
+        with self.database.write() as connection:
+            tasks.add(connection, a_task(**members))
+
+    async def round(self) -> dict[str, str | None]:
+        """One round. Why each log that is left has ended."""
+        await self._archive.round()
+        with self.database.read() as connection:
+            found = write_logs.every(connection)
+        left = {name.split("/")[1] for name in await self.storage.names("logs")}
+        assert left == {one.id for one in found}
+        assert {one.key for one in found} <= {"secret key"}
+        return {one.id: one.ended for one in found}
+
+
+def node() -> Node:
+    place: dict[str, Any] = {"role": "primary", "host": "127.0.0.1", "port": 1, "bus_port": 2}
+    return Node(id="n", instance_id="i", shard=0, maxmemory=1, should_run=True, created_at=1, **place)
+
+
+@pytest.fixture
+def there(database: Database, tmp_path: Path) -> Logs:
+    return Logs(database, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["resize", "restore"])
+@pytest.mark.parametrize(
+    "state",
+    [{"status": "EXECUTING", "begin_time": 1}, {"status": "FAILED", "begin_time": 1, "end_time": (NOW - 5) * 1000}],
+    ids=["runs", "has ended since"],
+)
+async def test_a_log_ends_with_a_task_that_moves_keys(there: Logs, kind: str, state: dict[str, Any]) -> None:
+    await there.add("open")
+    assert await there.round() == {"open": None}
+    there.task(kind="waits", status="WAITING", id="w", name="W")
+    there.task(kind=kind, name="MOVE", **state)
+    assert await there.round() == {"open": "task MOVE t may have moved or replaced keys"}
+
+
+async def test_a_task_from_before_the_log_does_not_end_it(there: Logs) -> None:
+    there.task(kind="resize", status="SUCCESS", begin_time=1, end_time=(NOW - 101) * 1000)
+    await there.add("open")
+    assert await there.round() == {"open": None}
+
+
+async def test_an_almost_full_disk_ends_logs_and_deletes_links(there: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(folder: Path) -> None:
+        raise OSError(errno.ENOSPC, "the disk is almost full")
+
+    await there.add("open")
+    monkeypatch.setattr(write_log_archive, "require_reserve", full)
+    assert await there.round() == {"open": "the disk is almost full"}
+    assert not there.links.exists()
+
+
+async def test_logs_are_deleted_when_no_kept_second_is_in_them(there: Logs) -> None:
+    await there.add("kept", ended="x", last=NOW - 2 * HOUR)
+    await there.add("old", ended="x", last=NOW - 2 * HOUR - 1)
+    await there.add("empty", ended="x", last=None)
+    await there.add("open", last=NOW - 9 * HOUR)
+    await there.add("of a deleted instance", instance_id="deleted")
+    assert await there.round() == {"kept": "x", "open": None}
+
+
+async def test_a_log_that_a_task_reads_is_not_deleted(there: Logs) -> None:
+    await there.add("read", ended="x", last=NOW - 9 * HOUR)
+    there.task(kind="backup", status="EXECUTING", params={"backup_id": "b", "moment": NOW - 9 * HOUR})
+    assert await there.round() == {"read": "x"}
+    with there.database.write() as connection:
+        tasks.change(connection, "t", status="SUCCESS", end_time=NOW * 1000)
+    assert await there.round() == {}
+
+
+async def test_without_the_wish_everything_is_deleted(there: Logs) -> None:
+    await there.add("open")
+    with there.database.write() as connection:
+        instances.change(connection, "i", attributes={})
+    assert await there.round() == {}
+    assert not there.links.exists()
+
+
+BEFORE = Look(at=1, size=100, buffered=20, process="1", version="9", base="b")
+
+
+@pytest.mark.parametrize(
+    ("changed", "proven"),
+    [
+        ({"size": 120}, True),
+        ({"size": 119}, False),
+        ({"size": 500, "base": "a newer one"}, False),
+        ({"size": 500, "process": "2"}, False),
+    ],
+)
+def test_what_was_acknowledged_is_in_the_files(changed: dict[str, Any], *, proven: bool) -> None:
+    later: dict[str, Any] = {"at": 2, "size": 0, "buffered": 0, "process": "1", "version": "9", "base": "b"}
+    assert Look(**later | changed).proves(BEFORE) is proven
