@@ -2,14 +2,20 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import psutil
 import pytest
 from huaweicloudsdkdcs.v2 import ListBackgroundTaskRequest, ListGroupReplicationInfoRequest
 
 from caches import cache, load, present, serves
+from cachewright.config import Settings
+from cachewright.model.incidents import Incident
+from cachewright.store import incidents
+from cachewright.store.opening import open_in_use
 from sdk_calls import created, ended, newest_task, show, spec
 from serving import Server, until
 
@@ -157,6 +163,32 @@ def test_a_replica_is_rebuilt_by_request_and_a_primary_is_not(replicated: Replic
     assert ended(replicated.client, replicated.instance_id, answer["job_id"]).status == "SUCCESS"
     assert process_of(replicated.server, node_id).pid != before
     replicated.require_whole()
+
+
+def test_a_plan_shows_the_broken_node_for_which_a_resize_is_refused(replicated: Replicated) -> None:
+    """The incident is stored by this test: a repair may be faster than a request."""
+    server, instance_id = replicated.server, replicated.instance_id
+    incident = Incident(
+        id="a" * 32,
+        instance_id=instance_id,
+        project_id=server.credentials["project_id"],
+        kind="broken_node",
+        error_code="DCS.9001",
+        detail="node x: its append-only file is damaged",
+        began_at=1,
+    )
+    larger = {"spec_code": spec(3, copies=COPIES), "new_capacity": 3}
+    with closing(open_in_use(Settings(data_dir=server.data_dir))) as database:
+        with database.write() as connection:
+            incidents.begin(connection, incident)
+        status, plan = server.call("POST", f"instances/{instance_id}/resize/plan", larger)
+        refused, answer = server.call("POST", f"instances/{instance_id}/resize", larger)
+        with database.write() as connection:
+            incidents.end(connection, msgspec.structs.replace(incident, ended_at=2))
+    assert (status, plan["blockers"]) == (200, [{"error_code": "DCS.4104", "reason": incident.detail}])
+    assert (refused, answer["error_code"]) == (400, "DCS.4104")
+    assert incident.detail in answer["error_msg"]
+    assert server.call("POST", f"instances/{instance_id}/resize/plan", larger)[1]["blockers"] == []
 
 
 def test_data_that_only_a_damaged_node_has_is_left_alone(replicated: Replicated) -> None:
