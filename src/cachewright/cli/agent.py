@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from cachewright import logs
 from cachewright.agent import Agent
-from cachewright.cli import environment, exposure
+from cachewright.cli import environment, exposure, garbage
 from cachewright.cli.environment import StartupError
 from cachewright.cli.settings import (
     BUS_PORTS,
@@ -88,5 +88,6 @@ def _run(host: str, settings: Settings) -> None:
 async def _perform(host: str, settings: Settings) -> None:
     running = Agent(host, settings)
     await running.join()
+    garbage.collect_as_usual()
     print(f"Cachewright runs nodes of host {host} at {settings.node_host}", flush=True)
     await running.run()

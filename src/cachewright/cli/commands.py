@@ -5,6 +5,7 @@ import sys
 from cyclopts import App
 
 import cachewright
+from cachewright.cli import garbage
 from cachewright.client.errors import CommandFailed
 
 _INTERRUPTED = 130
@@ -47,6 +48,7 @@ app.register_install_completion_command()
 
 def main() -> None:
     """Run the command line. An error of the user is one line on standard error; `docs/cli.md` lists the exit codes."""
+    garbage.collect_rarely()
     try:
         app()
     except CommandFailed as failed:

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 import msgspec
 
 from cachewright import logs
-from cachewright.cli import environment, exposure
+from cachewright.cli import environment, exposure, garbage
 from cachewright.cli.environment import StartupError
 from cachewright.config import Listen, Settings
 from cachewright.errors import DatabaseUnavailable
@@ -60,6 +60,7 @@ async def _serve(
             write_private(settings.metrics_token_file, secrets.token_urlsafe(32).encode() + b"\n")
         for found in (*restricted, *_exposures(settings, listen)):
             log.warning("%s. %s", found.message, found.remedy)
+    garbage.collect_as_usual()
     print(f"Cachewright serves {_endpoint(settings, listen)}", flush=True)
     print(f"Console: {_endpoint(settings, listen)}/console", flush=True)
     if settings.credentials_file.exists():

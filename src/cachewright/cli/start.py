@@ -10,6 +10,7 @@ import msgspec
 from cyclopts import Parameter, validators
 
 from cachewright.backups.storage import parse_storage_url
+from cachewright.cli import garbage
 from cachewright.cli.environment import StartupError
 from cachewright.cli.serve import serve_until_stopped
 from cachewright.cli.settings import (
@@ -257,4 +258,5 @@ def demo(
     with tempfile.TemporaryDirectory(prefix="cachewright-demo-") as fresh:
         folder = data_dir or Path(fresh) / "data"
         options = DemoOptions(keys=keys, start=from_, to=to, json=json, data_dir=folder, database_url=url)
+        garbage.collect_as_usual()
         sys.exit(run(options))

@@ -14,6 +14,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from cachewright.cli import garbage
 from cachewright.cli.remote.output import console, size
 from cachewright.cli.render.changes import changes
 from cachewright.cli.render.tree import Pen, tree
@@ -69,6 +70,7 @@ class Followed:
 
 def watch(server: ApiClient, task_ids: Sequence[str], as_json: bool) -> bool:
     """Wait until all tasks have ended. True if all succeeded."""
+    garbage.collect_as_usual()
     return asyncio.run(_watch(server, task_ids, as_json))
 
 
