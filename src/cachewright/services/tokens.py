@@ -5,6 +5,7 @@ audit log, and failed ones also in the server's log. Neither contains passwords.
 """
 
 import asyncio
+import base64
 import hashlib
 import logging
 import secrets
@@ -14,6 +15,7 @@ from typing import Literal
 import msgspec
 import sqlalchemy as sa
 from argon2.exceptions import VerificationError
+from argon2.low_level import ARGON2_VERSION
 
 from cachewright import errors
 from cachewright.clock import now_ms
@@ -88,8 +90,7 @@ class TokenService:
         self._lines = LineLimit()
         for name, source in self._audit.known():
             self._wrong.succeeded(network(source), name)
-        # Verified for unknown names, so that refusing them takes as long as refusing a wrong password.
-        self._hash_of_unknown_user = HASHER.hash(secrets.token_urlsafe(30))
+        self._hash_of_unknown_user = _hash_of_no_password()
 
     async def sign_in(
         self, name: str, password: str, scope: Scope, origin: Origin, kind: TokenKind = "token"
@@ -215,3 +216,14 @@ def _project(connection: sa.Connection, scope: Scope, user_id: str) -> Project |
     if scope.project_id is not None:
         return users.project(connection, scope.project_id)
     return users.project_named(connection, scope.project_name) if scope.project_name is not None else None
+
+
+def _hash_of_no_password() -> str:
+    """Make a hash that no password has, in the encoding of the hasher. It is verified for unknown names, so that
+    refusing them takes as long as refusing a wrong password."""
+    effort = f"m={HASHER.memory_cost},t={HASHER.time_cost},p={HASHER.parallelism}"
+    salt, digest = (
+        base64.b64encode(secrets.token_bytes(length)).decode().rstrip("=")
+        for length in (HASHER.salt_len, HASHER.hash_len)
+    )
+    return f"$argon2id$v={ARGON2_VERSION}${effort}${salt}${digest}"
