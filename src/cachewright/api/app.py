@@ -62,7 +62,7 @@ def create_app(
         route_handlers=[
             *SERVED,
             *refusals(SERVED),
-            *pages(describe(SERVED)),
+            *pages(lambda: describe(SERVED)),
             client_connections.show_authority,
             metrics_page(settings, metrics.text),
             backups.download_backup_file,

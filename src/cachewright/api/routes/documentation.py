@@ -1,7 +1,8 @@
-"""The description of the API as JSON and as an HTML page. Both are created once, at the start."""
+"""The description of the API as JSON and as an HTML page. Each is created at its first request."""
 
+import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -20,17 +21,18 @@ _HEADERS = PAGE | {
 }
 
 
-def pages(description: Mapping[str, Any]) -> list[HTTPRouteHandler]:
-    document = msgspec.json.encode(description)
-    page = _render(description)
+def pages(describe: Callable[[], Mapping[str, Any]]) -> list[HTTPRouteHandler]:
+    """:param describe: makes the description, as JSON-compatible values."""
+    document = functools.cache(lambda: msgspec.json.encode(describe()))
+    page = functools.cache(lambda: _render(describe()))
 
-    @get("/openapi.json", sync_to_thread=False, opt=OPEN)
+    @get("/openapi.json", sync_to_thread=True, opt=OPEN)
     def show_description() -> Response[bytes]:
-        return Response(document, media_type="application/json")
+        return Response(document(), media_type="application/json")
 
-    @get("/docs", sync_to_thread=False, opt=OPEN)
+    @get("/docs", sync_to_thread=True, opt=OPEN)
     def show_page() -> Response[bytes]:
-        return Response(page, media_type="text/html", headers=_HEADERS)
+        return Response(page(), media_type="text/html", headers=_HEADERS)
 
     return [show_description, show_page]
 
