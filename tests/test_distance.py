@@ -2,6 +2,7 @@
 
 import pkgutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,12 @@ from distance import DISTANCES, STARTERS, distance_of_command, held_to_mark, mar
 def test_every_test_has_one_distance(request: pytest.FixtureRequest) -> None:
     marks = {item.nodeid: marks_of(item) for item in request.session.items}
     assert {name: found for name, found in marks.items() if len(found) != 1} == {}
+
+
+def test_chaos_is_in_a_folder_of_its_own() -> None:
+    """`make test` collects that folder alone in its second run."""
+    files = (file for file in Path(__file__).parent.rglob("test_*.py") if file != Path(__file__))
+    assert {file.parent.name for file in files if "mark.chaos" in file.read_text()} == {"chaos"}
 
 
 def test_this_module_is_at_the_shortest(request: pytest.FixtureRequest) -> None:
