@@ -60,7 +60,7 @@ def create(client: Any, shards: int = 3, **changed: Any) -> str:
 def created(client: Any, shards: int = 3, **changed: Any) -> str:
     """Create an instance, wait until it is RUNNING, and return its id."""
     instance_id = create(client, shards, **changed)
-    until(lambda: show(client, instance_id).status == "RUNNING", "the instance is not RUNNING")
+    until(lambda: show(client, instance_id).status == "RUNNING", "the instance is not RUNNING", lasting=True)
     return instance_id
 
 
@@ -101,7 +101,7 @@ def ended(client: Any, instance_id: str, task_id: str, seconds: float = PATIENCE
         tasks = client.list_background_task(ListBackgroundTaskRequest(instance_id=instance_id)).tasks
         return next((task for task in tasks if task.id == task_id and task.status in ENDED), None)
 
-    return until(row, f"task {task_id} has not ended", seconds)
+    return until(row, f"task {task_id} has not ended", seconds, lasting=True)
 
 
 def resize_until(
@@ -135,7 +135,7 @@ def backed_up(client: Any, instance_id: str) -> str:
         assert record.status != "failed", record
         return bool(record.status == "succeed")
 
-    until(is_there, "the backup has not succeeded")
+    until(is_there, "the backup has not succeeded", lasting=True)
     return str(backup_id)
 
 

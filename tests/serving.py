@@ -153,13 +153,20 @@ class Server:
         return DcsClient.new_builder().with_credentials(signer).with_endpoint(known["endpoint"]).build()
 
 
-def until(condition: Callable[[], Any], message: str, seconds: float = PATIENCE_SECONDS) -> Any:
-    """Wait for the first true result of `condition`, and return it."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+def until(
+    condition: Callable[[], Any], message: str, seconds: float = PATIENCE_SECONDS, *, lasting: bool = False
+) -> Any:
+    """Wait for the first true result of `condition`, and return it. The pauses between two calls grow with the time
+    that has passed: most conditions ask the server, and tests share the processors.
+
+    :param lasting: the condition stays true, so the pauses may grow to a quarter of a second.
+    """
+    start = time.monotonic()
+    share, longest = (0.05, 0.25) if lasting else (0.02, 0.1)
+    while (passed := time.monotonic() - start) < seconds:
         if answer := condition():
             return answer
-        time.sleep(0.02)
+        time.sleep(min(max(0.02, share * passed), longest))
     raise AssertionError(f"not within {seconds} s: {message}")
 
 
