@@ -1,6 +1,8 @@
 """A database, an instance and a task for tests that do not depend on their content."""
 
+import functools
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,17 @@ from cachewright.store.sqlite import SqliteDatabase
 
 def new_database(folder: Path) -> SqliteDatabase | PostgresDatabase:
     """An empty database `test.db` in the folder, with this release's tables. The caller closes it."""
-    return migrated(f"sqlite:///{folder / 'test.db'}")
+    (folder / "test.db").write_bytes(_empty_database())
+    return opened(f"sqlite:///{folder / 'test.db'}")
+
+
+@functools.cache
+def _empty_database() -> bytes:
+    """The file of an empty database, which is migrated once for all tests of a process."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "empty.db"
+        migrated(f"sqlite:///{file}").close()
+        return file.read_bytes()
 
 
 def migrated(url: str) -> SqliteDatabase | PostgresDatabase:

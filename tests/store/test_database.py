@@ -52,7 +52,7 @@ def test_migrations_make_the_tables(database_url: str) -> None:
 
 
 def test_the_file_of_a_database_is_for_its_owner_alone(path: Path) -> None:
-    new_database(path.parent).close()
+    migrated(f"sqlite:///{path}").close()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
@@ -61,7 +61,7 @@ def test_a_database_of_an_older_release_is_brought_up_to_date(path: Path, releas
     with sqlite3.connect(path) as old:
         old.executescript(release.read_text())
     old.close()
-    database = new_database(path.parent)
+    database = migrated(f"sqlite:///{path}")
     assert differences(database) == []
     with database.read() as connection:
         stored = connection.execute(sa.text("SELECT instance_id FROM tasks")).scalars().all()
