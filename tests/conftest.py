@@ -1,5 +1,6 @@
 """Marks and fixtures: servers and databases, shared by most tests, separate for tests that break them."""
 
+import gc
 import os
 import sys
 from collections.abc import Generator, Iterator
@@ -18,6 +19,9 @@ from serving import Server
 # Each server that a test starts would compile all modules again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+# What is collected here stays until the end: tests need not look at it whenever they collect garbage.
+gc.disable()
+
 # Machines are shared: a slow example, or one that is made slowly, is no failure.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", settings.get_profile("suite"), max_examples=15)
@@ -27,6 +31,11 @@ settings.load_profile("suite")
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     distance.mark(items)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)
