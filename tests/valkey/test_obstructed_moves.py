@@ -297,7 +297,7 @@ def test_an_output_buffer_that_is_too_small_for_a_slot_is_named(pair: tuple[Node
         for number in range(100):
             client.set(f"{{a}}{number}", "x" * 100_000)
         client.config_set("client-output-buffer-limit", "replica 1mb 1mb 1")
-        client.config_set("rdb-key-save-delay", 10_000)
+        client.config_set("rdb-key-save-delay", 100_000)  # the copy ends when the writes have filled the buffer
         expected = f"client-output-buffer-limit replica of node {source.id}"
         with slot_writes(source), pytest.raises(MigrationFailed, match=expected):
             move(source, target, Watched(), part=SlotRange(slot, slot))
