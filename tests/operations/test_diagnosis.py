@@ -24,6 +24,7 @@ from huaweicloudsdkdcs.v2 import (
     ShowHotkeyTaskDetailsRequest,
     UpdateInstanceConfigRequest,
 )
+from test_single import created_single
 from valkey import Valkey
 from valkey.exceptions import ValkeyError
 
@@ -32,6 +33,8 @@ from sdk_calls import PASSWORD, created, ended, progress, show
 from serving import Server, until
 
 KEYS = 2_000
+MANY_KEYS = 400_000
+MANY = "for number = 1, ARGV[1] do redis.call('SET', KEYS[1] .. number, number) end"
 SLOW = "local began = os.clock() while os.clock() - began < 0.02 do end return ARGV[1]"
 
 
@@ -151,3 +154,29 @@ def test_connections_of_clients_are_listed_and_closed(server: Server, client: An
         client.hang_up_kill_all_clients(HangUpKillAllClientsRequest(instance_id=instance_id, body=kill_all))
     assert refused.value.error_code == "DCS.3053"
     assert server.call("GET", f"instances/{instance_id}/logical-nodes")[1]["nodes"], "the control plane is cut off"
+
+
+def test_an_analysis_is_completed_after_node_and_server_were_killed_in_it(own_server: Server) -> None:
+    client = own_server.client()
+    instance_id = created_single(client)
+    with direct(client, instance_id, "filling") as filling:
+        filling.eval(MANY, 1, "prefix", MANY_KEYS)
+        filling.set("large", "x" * 100_000)
+    task_id = client.create_bigkey_scan_task(CreateBigkeyScanTaskRequest(instance_id=instance_id)).id
+
+    def scanned() -> bool:
+        steps = progress(client, instance_id, task_id).step_details
+        return any("keys_scanned" in (one.detail or "") for step in steps for one in step.sub_step_details or [])
+
+    until(scanned, "the analysis has not begun")
+    own_server.kill()
+    for node in own_server.nodes():
+        node.kill()
+    own_server.start()
+    client = own_server.client()
+    assert ended(client, instance_id, task_id).status == "SUCCESS"
+    request = ShowBigkeyScanTaskDetailsRequest(instance_id=instance_id, bigkey_id=task_id)
+    analysis = client.show_bigkey_scan_task_details(request)
+    assert (analysis.status, analysis.keys[0].name, analysis.keys[0].size) == ("success", "large", 100_000)
+    ((sub_step,),) = [step.sub_step_details for step in progress(client, instance_id, task_id).step_details]
+    assert f"keys_scanned:{MANY_KEYS + 1}," in sub_step.detail
