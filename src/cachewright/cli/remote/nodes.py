@@ -1,4 +1,4 @@
-"""`cachewright instances nodes`: switchover, priority, rebuild, stop, start."""
+"""`cachewright instances nodes`: switchover, priority, rebuild, move, stop, start."""
 
 from typing import Annotated, Any
 
@@ -94,6 +94,26 @@ def rebuild(
     chosen = found_node(server, body["instance_id"], node)
     answer = server.ask("POST", f"instances/{body['instance_id']}/nodes/{chosen['node_id']}/rebuild")
     follow(server, body["instance_id"], answer if json else f"{chosen['node_id']} is rebuilt", wait, json)
+
+
+@app.command
+def move(
+    instance: Instance,
+    *zones: Annotated[str, Parameter(help="Availability zone; several divide the copies of each shard.")],
+    target: Target = DEFAULT_TARGET,
+    wait: Wait = False,
+    json: AsJson = False,
+) -> None:
+    """Move the nodes of a cluster to other availability zones, while it serves.
+
+    Example: cachewright instances nodes move cache az1 az2 --wait
+    """
+    server = ApiClient(target.account())
+    body = found(server, instance)
+    path = f"instances/{body['instance_id']}/available-zones"
+    answer = server.ask("PUT", path, {"new_available_zones": list(zones)})
+    result = {"body": answer} if json else f"{body['name']} to {', '.join(zones)}"
+    follow(server, body["instance_id"], result, wait, json)
 
 
 @app.command
