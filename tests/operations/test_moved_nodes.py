@@ -103,8 +103,9 @@ def a_host_dies(hosts: Hosts, client: Any, instance_id: str, own: set[str]) -> N
     """A host dies under traffic. Its nodes are made again on the others."""
     traffic = writing(client, instance_id, 0)
     died_at = killed(hosts, "h3")
-    until(lambda: moved(client, instance_id), "its nodes are replaced")
-    assert places(hosts, instance_id) == {shard: ["h2", "local"] for shard in range(3)}
+    expected = {shard: ["h2", "local"] for shard in range(3)}
+    until(lambda: moved(client, instance_id) and places(hosts, instance_id) == expected, "its nodes are replaced")
+    assert ended(client, instance_id, newest_task(client, instance_id).id).status == "SUCCESS"
     caches = cache(client, instance_id)
     traffic.finish(caches)
     assert all(died_at - LAG_SECONDS < loss.at <= died_at for loss in traffic.losses)
