@@ -50,7 +50,7 @@ def watched(client: Any, instance_id: str, task_id: str, until_percent: int = 10
     percents: list[int] = []
 
     def reached() -> Any:
-        percents.append(progress(client, instance_id, task_id).progress)
+        percents.append(progress(client, instance_id, task_id).progress or 0)
         row = next(row for row in _tasks(client, instance_id) if row.id == task_id)
         return row.status if row.status in ENDED or percents[-1] >= until_percent < 100 else None
 
