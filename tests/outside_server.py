@@ -21,8 +21,11 @@ _PORTS = (24000, 30000)
 class OutsideServer:
     """:ivar port: of 127.0.0.1."""
 
-    def __init__(self, folder: Path, *arguments: str, password: str | None = PASSWORD) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, password: str | None = PASSWORD, program: Path | None = None
+    ) -> None:
         self.folder = folder
+        self._program = program or get_binary_path()
         self.port = 0
         self._password = password
         self._arguments = arguments
@@ -62,15 +65,16 @@ class OutsideServer:
 
     def _words(self, port: int, bus_port: int) -> list[str]:
         signed_in = ("--requirepass", self._password, "--masterauth", self._password) if self._password else ()
-        ports = ("--port", str(port), "--cluster-port", str(bus_port), "--bind", "127.0.0.1")
+        bus = ("--cluster-port", str(bus_port)) if "--cluster-enabled" in self._arguments else ()
+        ports = ("--port", str(port), *bus, "--bind", "127.0.0.1")
         files = ("--dir", str(self.folder), "--save", "", "--logfile", str(self.folder / f"{port}.log"))
         return [*ports, *files, "--repl-diskless-sync-delay", "0", *signed_in, *self._arguments]
 
     def _has_started(self, words: Callable[[int, int], list[str]]) -> bool:
         ports = free_ports("127.0.0.1", _PORTS, set())
         self.port = next(ports)
-        command = [str(get_binary_path()), *words(self.port, next(ports))]
-        process = self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        command = ["redis-server", *words(self.port, next(ports))]  # the name by which Redis knows what it is
+        process = self._process = subprocess.Popen(command, executable=self._program, stdout=subprocess.DEVNULL)
         until(lambda: process.poll() is not None or self._answers(), "the outside server does not answer")
         return process.poll() is None
 
@@ -82,9 +86,9 @@ class OutsideServer:
 
 
 @contextmanager
-def outside_server(folder: Path, *arguments: str) -> Iterator[OutsideServer]:
+def outside_server(folder: Path, *arguments: str, program: Path | None = None) -> Iterator[OutsideServer]:
     """A running server, which is killed after the `with` block."""
-    server = OutsideServer(folder, *arguments)
+    server = OutsideServer(folder, *arguments, program=program)
     try:
         server.start()
         yield server

@@ -44,6 +44,7 @@ def configure(style: Format) -> None:
     handler.setFormatter(_json() if style == "json" else _Text("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole URLs, which may be signed
 
 
 class RepeatedRecords:

@@ -19,6 +19,19 @@ NOWHERE = "0" * 32
 SOURCE = {"addrs": "10.0.0.7:6379, [fd00::7]:6379", "password": SECRET}
 
 
+FILE = "https://bucket.example.com/dump.rdb?sign=secret"
+
+
+def files(migration_method: str = "full_amount_migration", **backup_files: Any) -> dict[str, Any]:
+    """Members of an import."""
+    return {
+        "migration_type": "backupfile_import",
+        "migration_method": migration_method,
+        "source_instance": {},
+        "backup_files": backup_files or {"files": [{"file_name": FILE}]},
+    }
+
+
 def body(target: str, **changed: Any) -> dict[str, Any]:
     return {
         "task_name": "move",
@@ -77,6 +90,16 @@ def test_a_migration_that_is_created_and_then_configured(tenant: Tenant) -> None
     ("changed", "code"),
     [
         ({"migration_type": "backupfile_import"}, "DCS.4062"),
+        (files(migration_method="incremental_migration"), "DCS.4062"),
+        (files(files=[{"file_name": "ftp://host/dump.rdb"}]), "DCS.4062"),
+        (files(files=[{"file_name": "dump.rdb"}]), "DCS.4062"),
+        (files(files=[{"file_name": "a.rdb"}], bucket_name="https://host/b?c=d"), "DCS.4062"),
+        (files(files=[{"file_name": FILE}], backup_id=NOWHERE), "DCS.4062"),
+        (files(file_source="backup_record"), "DCS.4062"),
+        (files(file_source="backup_record", backup_id=NOWHERE), "DCS.4031"),
+        (files(files=[{"file_name": FILE}] * 129), "DCS.4062"),
+        ({"source_instance": {**SOURCE, "ssl_ca": "no PEM", "ssl_enabled": True}}, "DCS.4062"),
+        ({"source_instance": {**SOURCE, "ssl_ca": "PEM without TLS"}}, "DCS.4062"),
         ({"migration_method": "all"}, "DCS.4062"),
         ({"task_name": "1"}, "DCS.4062"),
         ({"source_instance": {"addrs": ""}}, "DCS.4062"),
@@ -97,6 +120,32 @@ def test_bad_input_changes_nothing(tenant: Tenant, changed: dict[str, Any], code
     assert answer.code == code
     assert tenant.call("GET", "migration-tasks").json["count"] == 0
     assert tenant.call("GET", "tasks").json["task_count"] == "0"
+
+
+def test_an_import_shows_no_signature(tenant: Tenant) -> None:
+    target = tenant.instance()
+    wanted = files(bucket_name="https://bucket.example.com/folder/", files=[{"file_name": FILE}, {"file_name": "b c"}])
+    made = tenant.call("POST", "migration-task", body(target) | wanted).json["id"]
+    shown = tenant.call("GET", f"migration-task/{made}")
+    assert faults(shown.json, "ShowMigrationTaskResponse") == []
+    assert (shown.json["migration_type"], shown.json["status"]) == ("backupfile_import", "MIGRATING")
+    first, second = shown.json["source_instance"]["addrs"].split(",")
+    assert (first, second) == (FILE.partition("?")[0], "https://bucket.example.com/folder/b%20c")
+    assert shown.json["backup_files"]["files"][0]["file_name"] == first
+    task = tenant.call("GET", f"tasks/{shown.json['background_task_id']}")
+    listed = tenant.call("GET", "migration-tasks")
+    assert faults(listed.json, "ListMigrationTaskResponse") == []
+    for seen in (shown, task, listed, tenant.call("GET", f"migration-task/{made}/stats")):
+        assert "sign=secret" not in seen.body.decode()
+    assert tenant.call("POST", f"migration-task/{made}/cut-over").refusal == (400, "DCS.4957")
+    tenant.call("POST", f"migration-task/{made}/stop")
+    # The same record can get another source.
+    ends = {"source_instance": {**SOURCE, "ssl_enabled": True}, "target_instance": {"id": target}}
+    config = {"migration_method": "full_amount_migration", "resume_mode": "auto"} | ends
+    assert tenant.call("POST", f"migration/{made}/task", config).status == 200
+    shown = tenant.call("GET", f"migration-task/{made}").json
+    assert (shown["migration_type"], shown["backup_files"]) == ("online_migration", None)
+    assert (shown["source_instance"]["ssl_enabled"], shown["source_instance"]["ssl_check_hostname"]) == (True, True)
 
 
 def test_projects_do_not_see_each_others_migrations(tenant: Tenant, new_tenant: Callable[[], Tenant]) -> None:

@@ -8,6 +8,7 @@ from valkey import Valkey
 
 from caches import cache, serves
 from console.steps import Picture, accessible, open_instance
+from migrating import served
 from outside_server import PASSWORD as SOURCE_PASSWORD
 from outside_server import outside_server
 from sdk_calls import PASSWORD, backed_up, created, newest_task, show
@@ -39,7 +40,16 @@ def test_data_of_a_server_outside_is_migrated(page: Page, server: Server, tmp_pa
         page.get_by_role("button", name="Cut-over of migration").click()
         dialog.get_by_role("button", name="Cut over").click()
         expect(row).to_contain_text("SUCCESS")
-    assert cache(client, instance_id).get("key") == b"value"
+        source.client().set("imported", "value")
+        source.client().save()
+        with served(tmp_path) as url:
+            page.get_by_role("button", name="Import RDB files").click()
+            dialog.get_by_label("URLs").fill(f"{url}/dump.rdb")
+            accessible(page)
+            dialog.get_by_role("button", name="Import").click()
+            row = page.get_by_role("region", name="Migrations").get_by_role("row", name=url)
+            expect(row).to_contain_text("SUCCESS")
+    assert cache(client, instance_id).mget_nonatomic("key", "imported") == [b"value", b"value"]
 
 
 def test_accounts_and_backups_are_made_changed_and_deleted(page: Page, server: Server) -> None:

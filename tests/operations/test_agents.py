@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
@@ -11,6 +12,9 @@ from test_restart import restart
 
 from agents import VARIABLE, Hosts
 from caches import cache, load, present
+from migrating import migrate, reaches
+from outside_server import PASSWORD as SOURCE_PASSWORD
+from outside_server import outside_server
 from postgres_server import PostgresServer
 from sdk_calls import PASSWORD, created, ended, gone, resize, show
 from serving import until
@@ -37,7 +41,14 @@ def stored_texts(url: str) -> str:
     return "\n".join(str(row[0]) for row in rows)
 
 
-def test_an_instance_lives_on_two_other_hosts(hosts: Hosts) -> None:
+def _migrate(client: Any, instance_id: str, folder: Path) -> None:
+    with outside_server(folder) as source:
+        source.client().set("outside", "value")
+        reaches(client, migrate(client, instance_id, source.address, follow=False), "SUCCESS")
+    assert cache(client, instance_id).get("outside") == b"value"
+
+
+def test_an_instance_lives_on_two_other_hosts(hosts: Hosts, tmp_path: Path) -> None:
     server, client = hosts.server, hosts.server.client()
     instance_id = created(client, 2, copies=2, az_codes=["az2", "az3"])
     by_name = hosts.listed()
@@ -70,6 +81,8 @@ def test_an_instance_lives_on_two_other_hosts(hosts: Hosts) -> None:
     assert not traffic.losses
     assert present(caches, KEYS) == KEYS
 
+    _migrate(client, instance_id, tmp_path)
+    assert SOURCE_PASSWORD not in stored_texts(hosts.url)
     assert PASSWORD not in stored_texts(hosts.url)
     assert "requirepass" not in stored_texts(hosts.url)
     for agent in hosts.agents.values():

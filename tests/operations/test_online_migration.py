@@ -8,23 +8,30 @@ from typing import Any
 
 import pytest
 from huaweicloudsdkdcs.v2 import (
-    CreateMigrationTaskBody,
-    CreateMigrationTaskRequest,
     DeleteMigrateTaskRequest,
     DeleteMigrationTaskRequest,
     DeleteSingleInstanceRequest,
-    ListMigrationTaskLogsRequest,
     ListMigrationTaskRequest,
-    ShowMigrationTaskRequest,
     ShowMigrationTaskStatsRequest,
-    SourceInstanceBody,
     StopMigrationTaskSyncRequest,
-    TargetInstanceBody,
 )
 from valkey import Valkey
 from valkey.cluster import ValkeyCluster
 
 from caches import FAULTS, cache
+from migrating import (
+    SINGLE,
+    content,
+    failed_migration,
+    fill,
+    imported,
+    is_ready,
+    log,
+    migrate,
+    migration,
+    reaches,
+    served,
+)
 from outside_server import PASSWORD as SOURCE_PASSWORD
 from outside_server import OutsideServer, outside_cluster, outside_server, sentinel_of
 from sdk_calls import PASSWORD, created, gone, progress, show
@@ -32,81 +39,12 @@ from serving import Server, until
 
 _PAUSE_SECONDS = 0.005
 """Pause between two rounds of changes. A source that changes faster than a busy machine copies is never ready."""
-SINGLE = {"capacity": 1, "spec_code": "redis.single.xu1.large.1"}
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Iterator[OutsideServer]:
     with outside_server(tmp_path) as started:
         yield started
-
-
-def migrate(client: Any, target: str, addresses: str, *, follow: bool, password: str = SOURCE_PASSWORD) -> str:
-    body = CreateMigrationTaskBody(
-        task_name="move",
-        migration_type="online_migration",
-        migration_method="incremental_migration" if follow else "full_amount_migration",
-        network_type="vpc",
-        source_instance=SourceInstanceBody(addrs=addresses, password=password),
-        target_instance=TargetInstanceBody(id=target),
-    )
-    return str(client.create_migration_task(CreateMigrationTaskRequest(body=body)).id)
-
-
-def migration(client: Any, migration_id: str) -> Any:
-    return client.show_migration_task(ShowMigrationTaskRequest(task_id=migration_id))
-
-
-def reaches(client: Any, migration_id: str, status: str) -> Any:
-    """Wait for a status, and return the migration. Any other final status fails."""
-
-    def reached() -> Any:
-        shown = migration(client, migration_id)
-        assert shown.status == status or shown.status not in {"SUCCESS", "FAILED", "TERMINATED"}, log(
-            client, migration_id
-        )
-        return shown if shown.status == status else None
-
-    return until(reached, f"migration is not {status}")
-
-
-def log(client: Any, migration_id: str) -> list[str]:
-    request = ListMigrationTaskLogsRequest(task_id=migration_id, limit=100)
-    return [entry.message for entry in client.list_migration_task_logs(request).migration_logs]
-
-
-def is_ready(server: Server, migration_id: str) -> bool:
-    _, shown = server.call("GET", f"migration-task/{migration_id}")
-    return bool(shown["cut_over"] and shown["cut_over"]["ready"])
-
-
-def content(server: Any) -> dict[bytes, Any]:
-    """Every key with its value, and whether it expires."""
-    found = {}
-    for key in server.scan_iter(count=1000):
-        kind = server.type(key).decode()
-        read = {
-            "string": server.get,
-            "hash": server.hgetall,
-            "list": lambda key: server.lrange(key, 0, -1),
-            "set": server.smembers,
-            "zset": lambda key: server.zrange(key, 0, -1, withscores=True),
-            "stream": server.xrange,
-        }[kind]
-        found[key] = (kind, read(key), server.ttl(key) > 0)
-    return found
-
-
-def fill(client: Any, keys: int) -> None:
-    with client.pipeline(transaction=False) as pipe:
-        for number in range(keys):
-            pipe.set(f"key:{number}", b"\x00\xff" + b"v" * 50, ex=10_000 if number % 7 == 0 else None)
-        pipe.hset("hash", mapping={"a": 1, "b": 2})
-        pipe.rpush("list", *range(100))
-        pipe.sadd("set", *range(100))
-        pipe.zadd("sorted", {str(number): number for number in range(100)})
-        pipe.xadd("stream", {"field": "value"})
-        pipe.execute()
 
 
 class Changes:
@@ -226,6 +164,18 @@ def test_killed_processes_and_deletions_in_the_gap(own_server: Server, tmp_path:
             DeleteMigrationTaskRequest(body=DeleteMigrateTaskRequest(task_id_list=[migration_id]))
         )
         assert own_server.call("GET", f"migration-task/{migration_id}")[1]["error_code"] == "DCS.4133"
+        _import_while_the_server_is_killed(own_server, target, inside, first)
+
+
+def _import_while_the_server_is_killed(server: Server, target: str, inside: Any, source: OutsideServer) -> None:
+    inside.flushall()
+    source.client().save()
+    with served(source.folder) as url:
+        migration_id = imported(server.client(), target, urls=(f"{url}/dump.rdb",))
+        server.kill()
+        server.start()
+        reaches(server.client(), migration_id, "SUCCESS")
+    assert inside.dbsize() == source.client().dbsize() > 0
 
 
 def test_sources_behind_sentinel_and_refused_sources(server: Server, client: Any, tmp_path: Path) -> None:
@@ -288,8 +238,3 @@ def tried(act: Callable[[], Any]) -> Any:
         return act()
     except FAULTS:
         return False
-
-
-def failed_migration(client: Any, migration_id: str) -> str:
-    reaches(client, migration_id, "FAILED")
-    return migration_id

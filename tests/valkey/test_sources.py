@@ -12,18 +12,14 @@ from cachewright.model.online_migrations import OnlineMigration
 from cachewright.operations.online_migrations.following import Figures
 from cachewright.operations.online_migrations.lag import LagWatch
 from cachewright.operations.online_migrations.operation import MIGRATE_ONLINE
+from cachewright.operations.online_migrations.quiet import Activity, is_quiet
 from cachewright.operations.online_migrations.throttle import Throttle
 from cachewright.valkey.slots import SlotRange
 from cachewright.valkey.sources import gateway
 from cachewright.valkey.sources.changed_keys import ChangedKeys
 from cachewright.valkey.sources.copier import BYTES_AT_ONCE, meaning_of_refusal, parts
-from cachewright.valkey.sources.source import (
-    SourceUnusable,
-    is_readable,
-    keys_by_database,
-    split_address,
-    without_secret,
-)
+from cachewright.valkey.sources.shape import is_readable, keys_by_database
+from cachewright.valkey.sources.source import SourceUnusable, split_address, without_secret
 from cachewright.valkey.sources.target import TargetMap
 from cachewright.valkey.topology import Member, View
 from database_fixtures import an_instance
@@ -80,7 +76,7 @@ def test_changed_keys_are_taken_once_and_their_memory_is_limited(monkeypatch: py
     changed = ChangedKeys()
     changed.add([b"a", b"b", b"a", b"c"])
     assert (changed.take(2), len(changed)) == ([b"a", b"b"], 1)
-    monkeypatch.setattr("cachewright.valkey.sources.changed_keys.MOST_BYTES", 400)
+    monkeypatch.setattr("cachewright.valkey.sources.changed_keys.MOST_BYTES", 640)
     changed.add([b"12345", b"6789"])
     assert (len(changed), changed.was_flushed) == (3, False)
     changed.add([b"0"])
@@ -105,6 +101,8 @@ def test_addresses_and_words_of_a_source() -> None:
     words = "ERR unknown command 'AUTH', with args beginning with: 'secret'"
     assert "secret" not in without_secret(words, "secret")
     assert without_secret("WRONGPASS", None) == "WRONGPASS"
+    long = "".join(f"{number:03}" for number in range(100))
+    assert long[:8] not in without_secret(f"ERR unknown command 'AUTH', with args beginning with: '{long[:128]}'", long)
     assert keys_by_database({"db0": "keys=3,expires=1", "db12": "keys=4", "dbsize": "1"}) == {0: 3, 12: 4}
 
 
@@ -175,6 +173,32 @@ def test_complaints_of_a_gateway() -> None:
     assert not gateway.is_final("Unable to AUTH to PRIMARY: -WRONGPASS invalid")
     assert gateway.is_final("Can't handle RDB format version 12")
     assert gateway.complaint("1:S 26 Nov 2026 19:00:00.000 * Done\n") is None
+
+
+def activity(writes: int, removals: int, removed: int, run: str = "a") -> Activity:
+    return Activity(run=run, writes=writes, removals=removals, removed=removed)
+
+
+@pytest.mark.parametrize(
+    ("after", "quiet"),
+    [
+        (activity(5, 10, 20), True),
+        (activity(5, 13, 23), True),  # three keys have expired
+        (activity(5, 13, 22), False),  # a client has deleted one
+        (activity(6, 10, 20), False),
+        (activity(5, 10, 20, run="b"), False),
+    ],
+)
+def test_expiries_are_no_writes(after: Activity, quiet: bool) -> None:
+    assert is_quiet(activity(5, 10, 20), after) == quiet
+
+
+def test_a_gateway_counts_the_writes_of_its_source() -> None:
+    calls = {"set": 3, "xack": 2, "xgroup|create": 1, "function|load": 1, "swapdb": 1, "del": 4, "unlink": 1, "hdel": 2}
+    others = {"info": 9, "function|list": 9, "config|set": 9, "ping": 9, "multi": 9, "exec": 9, "client|tracking": 9}
+    said = {f"cmdstat_{name}": f"calls={count},usec=1" for name, count in {**calls, **others}.items()}
+    found = gateway.parse_state({"role": "slave", "run_id": "a", "loading": "0", **said})
+    assert (found.writes, found.removals, found.swaps, found.is_loading) == (8, 7, 1, False)
 
 
 def test_nodes_that_accept_tls_alone_get_no_migration() -> None:

@@ -1,14 +1,27 @@
-"""Validate configurations of migrations from outside, and convert them to service requests."""
+"""Validate configurations of migrations from outside and imports, and convert them to service requests."""
+
+import ssl
+from typing import Any
+from urllib.parse import quote
 
 from cachewright.api import requests
 from cachewright.api.requests import refused
-from cachewright.api.schemas.online_migration_bodies import ConfigBody, MigrationBody, SourceBody
-from cachewright.api.texts import require_line
+from cachewright.api.schemas.online_migration_bodies import (
+    BackupFilesBody,
+    ConfigBody,
+    FileBody,
+    MigrationBody,
+    SourceBody,
+)
+from cachewright.api.texts import require_line, require_lines
+from cachewright.model.online_migrations import SourceTls
 from cachewright.services.online_migrations import MigrationConfig
+from cachewright.valkey.sources.files import parse_file_url, without_query
 from cachewright.valkey.sources.source import SourceUnusable, split_address
 
 _MOST_ADDRESSES = 32
 _MOST_MEGABYTES = 10240
+_BUCKET, _BACKUP = "self_build_obs", "backup_record"
 
 
 def migration_config(body: MigrationBody | ConfigBody) -> MigrationConfig:
@@ -25,9 +38,86 @@ def migration_config(body: MigrationBody | ConfigBody) -> MigrationConfig:
         source_user=_text("username", source.username),
         source_password=source.password,
         source_name=_text("sentinel_name", source.sentinel_name),
+        source_tls=_tls(source),
+        source_ca=source.ssl_ca or None,
         resume_mode=body.resume_mode,
         bandwidth_limit_mb=_limit(body.bandwidth_limit_mb),
     )
+
+
+def import_config(body: MigrationBody) -> MigrationConfig:
+    """Return the configuration of an import of files. Raises ApiError DCS.4062 with the invalid field, or DCS.4061 for
+    the id of the instance. Whether the files can be used is checked by the task."""
+    if not body.target_instance.id:
+        raise refused("target_instance.id", "it is missing")
+    if body.migration_method != "full_amount_migration":
+        raise refused("migration_method", "files have no changes to follow; use full_amount_migration")
+    files = body.backup_files
+    urls = _urls(files)
+    backup = files.backup_id if files.file_source == _BACKUP else None
+    if backup is not None:
+        require_line("backup_files.backup_id", backup)
+    return MigrationConfig(
+        method=body.migration_method,
+        target_id=requests.instance_id(body.target_instance.id),
+        source_addresses=",".join(map(without_query, urls)),
+        source_user=None,
+        source_password=None,
+        source_name=None,
+        source_files="\n".join(urls) if urls else None,
+        source_backup=backup,
+        bandwidth_limit_mb=_limit(body.bandwidth_limit_mb),
+    )
+
+
+def shown_files(files: BackupFilesBody) -> dict[str, Any]:
+    """Return what ShowMigrationTask shows of the files: URLs without signatures."""
+    return {
+        "file_source": files.file_source,
+        "bucket_name": files.bucket_name or None,
+        "files": [
+            {"file_name": without_query(file.file_name), "size": file.size, "update_at": file.update_at}
+            for file in files.files
+        ],
+        "backup_id": files.backup_id or None,
+    }
+
+
+def _urls(files: BackupFilesBody) -> list[str]:
+    if files.file_source == _BACKUP:
+        if not files.backup_id or files.files or files.bucket_name:
+            raise refused("backup_files.backup_id", "a backup needs its id, and neither bucket_name nor files")
+        return []
+    if not files.files or files.backup_id:
+        raise refused("backup_files.files", f"{_BUCKET} needs files, and no backup_id")
+    if "?" in files.bucket_name:
+        raise refused("backup_files.bucket_name", "a URL of a bucket has no query")
+    return [_url(files.bucket_name, number, file) for number, file in enumerate(files.files)]
+
+
+def _url(bucket: str, number: int, file: FileBody) -> str:
+    is_whole = file.file_name.partition("://")[0] in {"http", "https"}
+    text = file.file_name if is_whole else f"{bucket.rstrip('/')}/{quote(file.file_name.lstrip('/'))}"
+    field = f"backup_files.files[{number}].file_name" if is_whole else "backup_files.bucket_name"
+    require_line(field, text)
+    try:
+        return parse_file_url(text)
+    except SourceUnusable as unusable:
+        raise refused(field, unusable.message) from unusable
+
+
+def _tls(source: SourceBody) -> SourceTls | None:
+    if not source.ssl_enabled:
+        if source.ssl_ca:
+            raise refused("source_instance.ssl_ca", "it needs ssl_enabled")
+        return None
+    require_lines("source_instance.ssl_ca", source.ssl_ca)
+    if source.ssl_ca:
+        try:
+            ssl.create_default_context(cadata=source.ssl_ca)
+        except (ValueError, ssl.SSLError) as error:
+            raise refused("source_instance.ssl_ca", "it is not a certificate in PEM") from error
+    return "host" if source.ssl_check_hostname else "chain"
 
 
 def _addresses(source: SourceBody) -> str:

@@ -180,8 +180,17 @@ class LocalProcesses:
                 if self._process(name):
                     return
                 break
+            if self._has_exited(name):
+                break
             await asyncio.sleep(0.01)
         raise NodeStartFailed(output.decode(errors="replace")[-_OUTPUT_TAIL:] + log_files.tail(log, before))
+
+    def _has_exited(self, name: str) -> bool:
+        """Whether a process that has written its pid file does not exist any more."""
+        try:
+            return not psutil.pid_exists(int((self.folder(name) / self._program.pid_file).read_text()))
+        except (OSError, ValueError):
+            return False
 
     async def restart(self, name: str, not_before: float, grace_seconds: float) -> None:
         async with self._exclusive(name):

@@ -5,7 +5,7 @@
 - `requests`, `acceptance` and `admission` decide whether a request becomes a task
 - `create`, `resize`, `resize_check`, `restart`, `upgrade`, `configure`, `users`, `client_access`, `confirm`,
   `scan_expired`, `analyse_keys`, `close_clients`, `backup` and `delete` validate requests and make plans
-- `online_migrations` copies the data of other servers
+- `online_migrations` copies the data of other servers, and of files
 - `resize` holds the parts of a resize plan: observation, plan, cost model, steps
 - `actions` perform the sub-steps, in an `OperationContext` (`context`)
 - `execution` binds operations to the engine, `instance_status` sets the status when a task ends

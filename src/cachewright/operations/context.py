@@ -26,6 +26,7 @@ from cachewright.valkey.access import SOCKET, Access
 from cachewright.valkey.certificates import CA_FILE, NODE_FILE, authority_certificate, is_usable, node_certificate
 from cachewright.valkey.config import DATA_FOLDER, valkey_conf
 from cachewright.valkey.migration.source_state import MigrationState
+from cachewright.valkey.sources.relay import Relays
 from cachewright.valkey.sources.stream import Streams
 from cachewright.valkey.topology import Needed, View
 from cachewright.valkey.users import users_of
@@ -37,7 +38,7 @@ AS_WRITTEN = f"{CONFIG}.written"
 class OperationContext(msgspec.Struct, frozen=True):
     """:ivar migrations: state of slot migrations on the host.
     :ivar hazards: counts of hazards of slot migration that occurred.
-    :ivar streams: open streams of migrations from outside.
+    :ivar streams: open streams of migrations from outside, :ivar relays: relays to sources with TLS.
     """
 
     database: Database
@@ -46,6 +47,7 @@ class OperationContext(msgspec.Struct, frozen=True):
     migrations: MigrationState
     hazards: HazardCounts = msgspec.field(default_factory=HazardCounts)
     streams: Streams = msgspec.field(default_factory=Streams)
+    relays: Relays = msgspec.field(default_factory=Relays)
 
     async def backup_storage(self) -> Storage:
         """The storage of backups. Opened on a thread, because a folder may be on a slow disk. Raises StorageFailed."""

@@ -1,9 +1,10 @@
-"""Migrations from outside: configure, show, stop, restart and delete them, and cut over."""
+"""Migrations from outside and imports: configure, show, stop, restart and delete them, and cut over."""
 
 import asyncio
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -13,7 +14,15 @@ from cachewright.clock import now_ms
 from cachewright.errors import ApiError
 from cachewright.model.identity import Principal
 from cachewright.model.instances import Instance
-from cachewright.model.online_migrations import HAS_COPIED, Method, MigrationEvent, OnlineMigration, ResumeMode
+from cachewright.model.online_migrations import (
+    COPIED_LIBRARIES,
+    HAS_COPIED,
+    Method,
+    MigrationEvent,
+    OnlineMigration,
+    ResumeMode,
+    SourceTls,
+)
 from cachewright.model.tasks import ENDED, UNFINISHED, Control, Task
 from cachewright.operations.online_migrations.operation import MIGRATE_ONLINE
 from cachewright.services.tasks import TaskService
@@ -39,6 +48,10 @@ class MigrationConfig(msgspec.Struct, frozen=True, kw_only=True):
     source_user: str | None
     source_password: str | None
     source_name: str | None
+    source_tls: SourceTls | None = None
+    source_ca: str | None = None
+    source_files: str | None = None
+    source_backup: str | None = None
     resume_mode: ResumeMode = "auto"
     bandwidth_limit_mb: int | None = None
 
@@ -58,7 +71,7 @@ class OnlineMigrationService:
         self._database = database
         self._tasks = tasks
 
-    def create(self, principal: Principal, name: str, description: str, attributes: dict[str, str]) -> OnlineMigration:
+    def create(self, principal: Principal, name: str, description: str, attributes: dict[str, Any]) -> OnlineMigration:
         """Create a migration that is configured later. Raises ApiError DCS.4039 if the project has too many."""
         migration = _new(principal, name, description, attributes)
         with self._database.write() as connection:
@@ -67,7 +80,7 @@ class OnlineMigrationService:
         return migration
 
     def start(
-        self, principal: Principal, name: str, description: str, attributes: dict[str, str], config: MigrationConfig
+        self, principal: Principal, name: str, description: str, attributes: dict[str, Any], config: MigrationConfig
     ) -> ShownMigration:
         """Create a migration and start it. Raises ApiError like `create` and `configure`."""
         with self._database.read() as connection:
@@ -166,7 +179,7 @@ class OnlineMigrationService:
         return self.get(principal, migration.id)
 
 
-def _new(principal: Principal, name: str, description: str, attributes: dict[str, str]) -> OnlineMigration:
+def _new(principal: Principal, name: str, description: str, attributes: dict[str, Any]) -> OnlineMigration:
     now = now_ms()
     return OnlineMigration(
         id=uuid.uuid4().hex,
@@ -182,8 +195,8 @@ def _new(principal: Principal, name: str, description: str, attributes: dict[str
 def _configured(migration: OnlineMigration, config: MigrationConfig) -> OnlineMigration:
     """Return a migration with another configuration. What was known about another instance is forgotten."""
     attributes = migration.attributes
-    if migration.target_id != config.target_id:
-        attributes = {name: value for name, value in attributes.items() if name != HAS_COPIED}
+    if migration.target_id not in {None, config.target_id}:
+        attributes = {name: value for name, value in attributes.items() if name not in {HAS_COPIED, COPIED_LIBRARIES}}
     return msgspec.structs.replace(migration, **msgspec.structs.asdict(config), attributes=attributes)
 
 

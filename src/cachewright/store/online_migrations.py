@@ -1,5 +1,6 @@
-"""Queries on migrations from outside and their logs. Passwords of sources are stored encrypted."""
+"""Queries on migrations from outside and their logs. Passwords of sources and URLs are stored encrypted."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -10,6 +11,8 @@ from cachewright.model.tasks import UNFINISHED
 from cachewright.store.database import secret_cipher
 from cachewright.store.rows import columns, from_row, to_row
 from cachewright.store.tables import online_migration_events, online_migrations, tasks
+
+_SECRETS = ("source_password", "source_files")
 
 MOST_EVENTS = 1000
 """Entries that are kept of the log of one migration."""
@@ -48,7 +51,7 @@ def put(connection: sa.Connection, migration: OnlineMigration) -> None:
 
 
 def change(connection: sa.Connection, migration_id: str, **values: Any) -> None:
-    """Store new values of columns, except for the password."""
+    """Store new values of columns, except for secrets."""
     connection.execute(
         online_migrations.update().where(online_migrations.c.id == migration_id).values(columns(**values))
     )
@@ -83,17 +86,14 @@ def events(
 
 
 def _sealed(connection: sa.Connection, migration: OnlineMigration) -> OnlineMigration:
-    if migration.source_password is None:
-        return migration
-    return msgspec.structs.replace(
-        migration, source_password=secret_cipher(connection).encrypt(migration.source_password)
-    )
+    return _with_secrets(migration, secret_cipher(connection).encrypt)
 
 
 def _opened(connection: sa.Connection, row: sa.Row[tuple[Any, ...]]) -> OnlineMigration:
-    migration = from_row(OnlineMigration, row._mapping)
-    if migration.source_password is None:
-        return migration
-    return msgspec.structs.replace(
-        migration, source_password=secret_cipher(connection).decrypt(migration.source_password)
-    )
+    return _with_secrets(from_row(OnlineMigration, row._mapping), secret_cipher(connection).decrypt)
+
+
+def _with_secrets(migration: OnlineMigration, convert: Callable[[str], str]) -> OnlineMigration:
+    """Return the migration with its secrets converted."""
+    values = {name: getattr(migration, name) for name in _SECRETS}
+    return msgspec.structs.replace(migration, **{name: convert(text) for name, text in values.items() if text})

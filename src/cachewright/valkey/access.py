@@ -41,8 +41,10 @@ class Address(msgspec.Struct, frozen=True):
     """Address and user of a connection.
 
     :ivar path: a Unix socket, or None for TCP.
-    :ivar authority: certificate of the authority by which the host is verified, PEM; None for no TLS. Only
-    `single_request` uses it.
+    :ivar authority: certificates of the authorities by which the host is verified, PEM; empty for those that the
+        system knows, None for no TLS.
+    :ivar server_name: name that the certificate must have; None for `host`.
+    :ivar checks_name: whether the certificate must have that name.
     :ivar is_named: whether the connection gets the name of the control plane.
     """
 
@@ -52,6 +54,8 @@ class Address(msgspec.Struct, frozen=True):
     username: str | None
     password: str | None
     authority: str | None = None
+    server_name: str | None = None
+    checks_name: bool = True
     is_named: bool = True
 
     def options(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ unreadable replies counts as a node that does not answer.
 import asyncio
 import ssl
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from libvalkey import ProtocolError, Reader, ReplyError, pack_command
@@ -39,12 +40,25 @@ async def dial(place: Address, protocol: Callable[[], Protocol]) -> tuple[asynci
     """Connect to `place` by its Unix socket or over TCP. Raises OSError if no process listens there, or it has another
     certificate."""
     loop = asyncio.get_running_loop()
-    secured: dict[str, Any] = {}
-    if place.authority is not None:
-        secured = {"ssl": ssl.create_default_context(cadata=place.authority), "server_hostname": place.host}
+    secured = tls_options(place)
     if place.path:
         return await loop.create_unix_connection(protocol, place.path, **secured)
     return await loop.create_connection(protocol, place.host, place.port, **secured)
+
+
+def tls_options(place: Address) -> dict[str, Any]:
+    """Return keyword arguments for a connection of asyncio with the TLS of an address; none without TLS. Raises
+    ssl.SSLError if the certificates of its authorities are unreadable."""
+    if place.authority is None:
+        return {}
+    return {"ssl": _tls(place.authority, place.checks_name), "server_hostname": place.server_name or place.host}
+
+
+@lru_cache(maxsize=32)
+def _tls(authority: str, checks_name: bool) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=authority or None)
+    context.check_hostname = checks_name
+    return context
 
 
 async def request_once(

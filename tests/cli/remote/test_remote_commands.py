@@ -156,6 +156,11 @@ def test_a_single_instance_is_made_resized_restored_and_deleted(
     restored = run("backups", "restore", backup_id, "lone", "--no-safety-backup", "--wait")
     assert restored.returncode == 0, restored.stderr
     assert backup_id in run("backups", "restores", "lone").stdout
+    imported = run("migrations", "import", "again", "--to", "lone", "--backup", backup_id, "--wait")
+    assert imported.returncode == 0, imported.stderr
+    assert backup_id in run("migrations", "show", "again").stdout
+    signed = run("migrations", "import", "signed", "--to", "lone", "--url", "https://bucket/dump.rdb?sign=secret")
+    assert "--urls-stdin" in signed.stderr
     copied = run("instances", "create", "copy", "--shards", "1", "--from-backup", backup_id, "--no-password", "--wait")
     assert copied.returncode == 0, copied.stderr
     assert run("instances", "delete", "copy", "--yes", "--wait").returncode == 0

@@ -1,11 +1,13 @@
-"""Migrations of data from other servers into an instance."""
+"""Migrations of data from other servers and from files into an instance."""
+
+from typing import Any
 
 from litestar import Response, delete, get, post, put
 
 from cachewright.api import requests, responses
 from cachewright.api.auth.authorization import name_subjects
 from cachewright.api.auth.permissions import needs
-from cachewright.api.online_migration_validation import migration_config
+from cachewright.api.online_migration_validation import import_config, migration_config, shown_files
 from cachewright.api.routes.parameters import Body, Call, OnlineMigrations, Query, TaskId, endpoint, while_connected
 from cachewright.api.schemas import online_migration_bodies as bodies
 from cachewright.api.schemas import online_migrations as schemas
@@ -25,19 +27,18 @@ _STOP_SECONDS = 30.0
 def create_migration_task(
     request: Call, online_migrations: OnlineMigrations, body: Body[bodies.MigrationBody]
 ) -> Response[schemas.StartedMigration]:
-    """CreateMigrationTask: starts a migration from another server."""
+    """CreateMigrationTask: starts a migration from another server, or an import of files."""
     wanted = body.read()
-    if wanted.migration_type != "online_migration":
-        raise requests.refused("migration_type", "files are not imported; use online_migration")
     require_lines("description", wanted.description)
-    config = migration_config(wanted)
+    attributes: dict[str, Any] = {"network_type": wanted.network_type}
+    if wanted.migration_type == "backupfile_import":
+        config = import_config(wanted)
+        attributes["backup_files"] = shown_files(wanted.backup_files)
+    else:
+        config = migration_config(wanted)
     name_subjects(request, [config.target_id])
     shown = online_migrations.start(
-        requests.principal(request),
-        wanted.task_name,
-        wanted.description,
-        {"network_type": wanted.network_type},
-        config,
+        requests.principal(request), wanted.task_name, wanted.description, attributes, config
     )
     return responses.json(schemas.started(shown))
 

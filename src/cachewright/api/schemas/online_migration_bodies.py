@@ -1,4 +1,5 @@
-"""Shapes of requests for migrations from outside. Types follow the SDK's models; further members are extensions."""
+"""Shapes of requests for migrations from outside and imports. Types follow the SDK's models; other members are
+extensions."""
 
 from typing import Annotated, Literal
 
@@ -9,6 +10,8 @@ from cachewright.model.online_migrations import LogLevel, Method, ResumeMode
 
 _Text = Annotated[str, msgspec.Meta(max_length=1024)]
 _Password = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+_Url = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+_Certificates = Annotated[str, msgspec.Meta(max_length=64 * 1024)]
 _Ids = Annotated[list[str], msgspec.Meta(min_length=1, max_length=50)]
 
 MigrationName = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z][A-Za-z0-9_-]{1,63}\Z")]
@@ -20,6 +23,9 @@ class SourceBody(msgspec.Struct, frozen=True, kw_only=True):
     :ivar addrs: `HOST:PORT` of a server or of some of its cluster, or of its sentinels, separated by commas.
     :ivar username: user of its access control list; an extension.
     :ivar sentinel_name: name of the primary at the sentinels, if they watch several; an extension.
+    :ivar ssl_enabled: whether the source is reached by TLS, :ivar ssl_ca: certificates of its authorities, PEM; empty
+        for those that the system knows, :ivar ssl_check_hostname: whether its certificate must have the name of the
+        host. Extensions.
     """
 
     id: _Text = ""
@@ -27,6 +33,35 @@ class SourceBody(msgspec.Struct, frozen=True, kw_only=True):
     password: _Password | None = None
     username: _Text = ""
     sentinel_name: _Text = ""
+    ssl_enabled: bool = False
+    ssl_ca: _Certificates = ""
+    ssl_check_hostname: bool = True
+
+
+class FileBody(msgspec.Struct, frozen=True):
+    """A file to import. Its size is read from its server.
+
+    :ivar file_name: name in the bucket, or a whole URL, which may be signed.
+    """
+
+    file_name: _Url
+    size: _Text = ""
+    update_at: _Text = ""
+
+
+_Files = Annotated[list[FileBody], msgspec.Meta(max_length=128)]
+
+
+class BackupFilesBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Files to import, or a backup of the project.
+
+    :ivar bucket_name: URL of the folder of the files.
+    """
+
+    file_source: Literal["self_build_obs", "backup_record"] = "self_build_obs"
+    bucket_name: _Text = ""
+    files: _Files = []
+    backup_id: _Text = ""
 
 
 class TargetBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +80,7 @@ class MigrationBody(msgspec.Struct, frozen=True, kw_only=True):
     migration_type: Literal["backupfile_import", "online_migration"]
     migration_method: Method
     network_type: Literal["vpc", "vpn"] = "vpc"
+    backup_files: BackupFilesBody = BackupFilesBody()
     source_instance: SourceBody = SourceBody()
     target_instance: TargetBody
     resume_mode: ResumeMode = "auto"

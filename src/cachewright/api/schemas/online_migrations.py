@@ -7,13 +7,16 @@ import msgspec
 
 from cachewright import errors
 from cachewright.api.schemas import iso, rfc3339
-from cachewright.model.online_migrations import LogLevel, Method, MigrationEvent, ResumeMode
+from cachewright.model.online_migrations import LogLevel, Method, MigrationEvent, OnlineMigration, ResumeMode
 from cachewright.model.tasks import Task
 from cachewright.operations.online_migrations.following import INCREMENTAL, following_figures
-from cachewright.operations.online_migrations.operation import FULL, SYNCHRONIZATION
+from cachewright.operations.online_migrations.imports import FULL, TRANSFER
+from cachewright.operations.online_migrations.operation import SYNCHRONIZATION
 from cachewright.services.online_migrations import ShownMigration
 
 _VERSION = "1"
+
+MigrationType = Literal["backupfile_import", "online_migration"]
 
 
 class StartedMigration(msgspec.Struct, frozen=True):
@@ -46,6 +49,23 @@ class ShownEnd(msgspec.Struct, frozen=True, kw_only=True):
 class ShownSource(ShownEnd, frozen=True, kw_only=True):
     username: str | None = None
     sentinel_name: str | None = None
+    ssl_enabled: bool = False
+    ssl_check_hostname: bool | None = None
+
+
+class ShownFile(msgspec.Struct, frozen=True):
+    """A file of an import, without the signature of its URL."""
+
+    file_name: str
+    size: str
+    update_at: str
+
+
+class ShownFiles(msgspec.Struct, frozen=True, kw_only=True):
+    file_source: str
+    bucket_name: str | None
+    files: list[ShownFile]
+    backup_id: str | None
 
 
 class CutOver(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,10 +91,10 @@ class MigrationTask(msgspec.Struct, frozen=True, kw_only=True):
     task_name: str
     description: str
     status: str
-    migration_type: Literal["online_migration"] = "online_migration"
+    migration_type: MigrationType
     migration_method: Method | None
     ecs_tenant_private_ip: str | None = None
-    backup_files: None = None
+    backup_files: ShownFiles | None = None
     network_type: str
     source_instance: ShownSource
     target_instance: ShownEnd
@@ -99,7 +119,7 @@ class ListedMigration(msgspec.Struct, frozen=True, kw_only=True):
     task_name: str
     description: str
     status: str
-    migration_type: Literal["online_migration"] = "online_migration"
+    migration_type: MigrationType
     migration_method: Method | None
     ecs_tenant_private_ip: str | None = None
     data_source: str
@@ -175,7 +195,7 @@ def status(shown: ShownMigration) -> str:
     executing = {step.name for step in task.steps if step.status == "EXECUTING"}
     if INCREMENTAL in executing:
         return "INCRMIGEATING"
-    return "FULLMIGRATING" if executing & {SYNCHRONIZATION, FULL} else "MIGRATING"
+    return "FULLMIGRATING" if executing & {TRANSFER, SYNCHRONIZATION, FULL} else "MIGRATING"
 
 
 def started(shown: ShownMigration) -> StartedMigration:
@@ -190,10 +210,16 @@ def migration_task(shown: ShownMigration) -> MigrationTask:
         task_name=migration.name,
         description=migration.description,
         status=status(shown),
+        migration_type=_type(migration),
         migration_method=migration.method,
+        backup_files=_files(migration),
         network_type=known("network_type", "vpc"),
         source_instance=ShownSource(
-            addrs=migration.source_addresses, username=migration.source_user, sentinel_name=migration.source_name
+            addrs=migration.source_addresses,
+            username=migration.source_user,
+            sentinel_name=migration.source_name,
+            ssl_enabled=migration.source_tls is not None,
+            ssl_check_hostname=migration.source_tls and migration.source_tls == "host",
         ),
         target_instance=ShownEnd(
             id=migration.target_id,
@@ -223,8 +249,9 @@ def listed(shown: ShownMigration) -> ListedMigration:
         task_name=migration.name,
         description=migration.description,
         status=status(shown),
+        migration_type=_type(migration),
         migration_method=migration.method,
-        data_source=migration.source_addresses,
+        data_source=migration.source_addresses or migration.source_backup or "",
         target_instance_addrs=_address(shown),
         target_instance_name=target.name if target else None,
         target_instance_id=migration.target_id,
@@ -239,15 +266,15 @@ def listed(shown: ShownMigration) -> ListedMigration:
 
 
 def stats(shown: ShownMigration) -> MigrationStats:
-    """Return the figures that the running sub-step has measured last."""
+    """Return the figures that the running sub-step has measured last. The number of keys in files is not known."""
     subs = [sub for step in (shown.task.steps if shown.task else ()) for sub in step.sub_steps if step.name == FULL]
     total, done = sum(sub.work.total for sub in subs), sum(sub.done for sub in subs)
-    figures = following_figures(shown.task)
+    figures, counts_keys = following_figures(shown.task), not shown.migration.is_import
     return MigrationStats(
         full_migration_progress=str(int(100 * done / total)) if total else "0",
         offset=str(figures.offset) if figures else "0",
-        source_dbsize=str(figures.source_keys if figures else int(total)),
-        target_dbsize=str(figures.target_keys if figures else int(done)),
+        source_dbsize=str(figures.source_keys if figures else int(total) if counts_keys else 0),
+        target_dbsize=str(figures.target_keys if figures else int(done) if counts_keys else 0),
         target_input_kbps=str(figures.target_kbps if figures else 0),
         target_ops=str(figures.target_ops if figures else 0),
         is_migrating=shown.task is not None and shown.task.status == "EXECUTING",
@@ -256,6 +283,15 @@ def stats(shown: ShownMigration) -> MigrationStats:
 
 def log_entry(event: MigrationEvent) -> LogEntry:
     return LogEntry(created_at=rfc3339(event.created_at), log_level=event.level, message=event.message)
+
+
+def _type(migration: OnlineMigration) -> MigrationType:
+    return "backupfile_import" if migration.is_import else "online_migration"
+
+
+def _files(migration: OnlineMigration) -> ShownFiles | None:
+    """Return the files of an import. A migration that was an import before has none."""
+    return msgspec.convert(migration.attributes["backup_files"], ShownFiles) if migration.is_import else None
 
 
 def _cut_over(shown: ShownMigration) -> CutOver | None:

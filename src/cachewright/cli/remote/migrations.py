@@ -1,7 +1,8 @@
-"""`cachewright migrations`: copies of the data of another server into an instance."""
+"""`cachewright migrations`: copies of the data of another server, or of files, into an instance."""
 
 import getpass
 import sys
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
@@ -16,7 +17,7 @@ from cachewright.client.http import ApiClient
 
 app = App(
     name="migrations",
-    help="Migrations from servers outside: list, show, start, cut over, stop, restart, set, log, delete.",
+    help="Migrations from servers outside, and imports of files.",
 )
 
 _PAGE = 1000
@@ -58,7 +59,7 @@ def show(migration: Migration, *, target: Target = DEFAULT_TARGET, json: AsJson 
         return
     pairs: list[tuple[str, object]] = [
         ("status", body["status"]),
-        ("source", body["source_instance"]["addrs"]),
+        ("source", body["source_instance"]["addrs"] or body["backup_files"]["backup_id"]),
         ("instance", body["target_instance"]["name"]),
         ("task", body["background_task_id"]),
         ("copied", f"{stats['full_migration_progress']} %"),
@@ -85,6 +86,13 @@ def start(
     ] = "incremental",
     user: Annotated[str, Parameter(help="User at the source; its default user if not given.")] = "",
     sentinel_name: Annotated[str, Parameter(help="Name of the primary at the sentinels of the source.")] = "",
+    tls: Annotated[bool, Parameter(negative="", help="Reach the source by TLS.")] = False,
+    tls_ca: Annotated[
+        Path | None, Parameter(help="File with the certificates of its authorities; those of the server if not given.")
+    ] = None,
+    tls_any_host: Annotated[
+        bool, Parameter(negative="", help="Accept a certificate of these authorities with any name.")
+    ] = False,
     no_password: Annotated[bool, Parameter(negative="", help="The source has no password.")] = False,
     password_stdin: FromStdin = False,
     bandwidth_mb: Annotated[int | None, Parameter(help="Limit in megabytes per second.")] = None,
@@ -110,9 +118,52 @@ def start(
             "password": None if no_password else _source_password(password_stdin),
             "username": user,
             "sentinel_name": sentinel_name,
+            **_tls(tls, tls_ca, tls_any_host),
         },
         "target_instance": {"id": target_id},
         "resume_mode": resume,
+        "bandwidth_limit_mb": "" if bandwidth_mb is None else str(bandwidth_mb),
+    }
+    answer = server.ask("POST", "migration-task", body)
+    _finish(server, answer["id"], answer if json else f"{name} {answer['id']}", wait, json)
+
+
+@app.command(name="import")
+def import_files(
+    name: Annotated[str, Parameter(help="Name of the import.")],
+    instance: Annotated[str, Parameter(name="--to", help="Name or id of the instance that gets the data.")],
+    *,
+    url: Annotated[tuple[str, ...], Parameter(help="URL of an RDB file; repeatable.")] = (),
+    urls_stdin: Annotated[
+        bool, Parameter(negative="", help="Read URLs from standard input, one a line. Signed ones are secrets.")
+    ] = False,
+    backup: Annotated[str, Parameter(help="Id of a backup of the project.")] = "",
+    bandwidth_mb: Annotated[int | None, Parameter(help="Limit in megabytes per second.")] = None,
+    wait: Wait = False,
+    target: Target = DEFAULT_TARGET,
+    json: AsJson = False,
+) -> None:
+    """Import RDB files, or a backup, into an instance. Keys of the instance with other names stay.
+
+    Example: cachewright migrations import old --to cache --url https://bucket.example.com/dump.rdb
+    """
+    if any("?" in text for text in url):
+        raise UsageError("all users of the host can see arguments: give signed URLs with --urls-stdin")
+    urls = [*url, *(filter(None, map(str.strip, sys.stdin)) if urls_stdin else ())]
+    if bool(urls) == bool(backup):
+        raise UsageError("give either URLs or --backup")
+    source = "backup_record" if backup else "self_build_obs"
+    server = ApiClient(target.account())
+    body = {
+        "task_name": name,
+        "migration_type": "backupfile_import",
+        "migration_method": _METHODS["full"],
+        "backup_files": {
+            "file_source": source,
+            "backup_id": backup,
+            "files": [{"file_name": text} for text in urls],
+        },
+        "target_instance": {"id": found(server, instance)["instance_id"]},
         "bandwidth_limit_mb": "" if bandwidth_mb is None else str(bandwidth_mb),
     }
     answer = server.ask("POST", "migration-task", body)
@@ -216,6 +267,19 @@ def _finish(server: ApiClient, migration_id: str, result: Any, wait: bool, json:
         print_json(result)
     else:
         print(result)
+
+
+def _tls(enabled: bool, authorities: Path | None, any_host: bool) -> dict[str, Any]:
+    """Members of the source about TLS."""
+    if not enabled:
+        if authorities or any_host:
+            raise UsageError("--tls-ca and --tls-any-host need --tls")
+        return {}
+    try:
+        text = authorities.read_text() if authorities else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{authorities} cannot be read: {error}") from error
+    return {"ssl_enabled": True, "ssl_ca": text, "ssl_check_hostname": not any_host}
 
 
 def _source_password(from_stdin: bool) -> str:

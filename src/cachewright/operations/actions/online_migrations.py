@@ -12,12 +12,13 @@ from cachewright.operations.context import OperationContext
 from cachewright.operations.online_migrations.copying import Copying, StreamInterrupted
 from cachewright.operations.online_migrations.following import detach, follow
 from cachewright.operations.online_migrations.removal import remove_gateways
-from cachewright.operations.online_migrations.run import MigrationRun, Shard
+from cachewright.operations.online_migrations.run import MigrationRun
+from cachewright.operations.online_migrations.shards import Shard
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 from cachewright.valkey.sources.gateway import GatewayState
 
-_LONGEST_SECONDS = 365 * 24 * 3600.0
+LONGEST_SECONDS = 365 * 24 * 3600.0
 """Limit of an attempt. Sources that are large or far away take long; the owner sees the progress and can stop it."""
 
 _AGAIN_SECONDS = 0.2
@@ -43,7 +44,7 @@ class SyncGateway(msgspec.Struct, frozen=True):
     shard: Shard
 
 
-@action("sync gateway", SyncGateway, timeout=_LONGEST_SECONDS, attempts=10, cancelling=5)
+@action("sync gateway", SyncGateway, timeout=LONGEST_SECONDS, attempts=10, cancelling=5)
 async def sync_gateway(context: OperationContext, step: StepContext, arguments: SyncGateway) -> None:
     """Ensure that a gateway has all data of its primary and follows it."""
     run = await MigrationRun.load(context, step.task)
@@ -61,7 +62,7 @@ async def sync_gateway(context: OperationContext, step: StepContext, arguments: 
     await run.note("info", f"gateway {arguments.shard.number} has all data of its source")
 
 
-@action("copy keys", CopyShard, timeout=_LONGEST_SECONDS, attempts=10, cancelling=10)
+@action("copy keys", CopyShard, timeout=LONGEST_SECONDS, attempts=10, cancelling=10)
 async def copy_keys(context: OperationContext, step: StepContext, arguments: CopyShard) -> None:
     """Ensure that the instance has every key of a primary of the source, as it was at some time after the begin of the
     sub-step."""
@@ -73,13 +74,15 @@ async def copy_keys(context: OperationContext, step: StepContext, arguments: Cop
 
     while True:
         try:
-            with _streams_closed_on_failure(run, (arguments.shard,)):
+            with streams_closed_on_failure(run, (arguments.shard,)):
                 shard = arguments.shard
                 stream = await (run.direct_stream(step, shard) if arguments.direct else run.stream(step, shard))
                 copying = Copying(run, step, shard, stream)
                 await copying.copy_all(report)
                 if arguments.detach:
                     await detach(copying)
+                if arguments.direct:
+                    await copying.note_evictions()
                 if arguments.detach or arguments.direct:
                     await run.require_same_slots(step, shard)
                 return
@@ -89,11 +92,11 @@ async def copy_keys(context: OperationContext, step: StepContext, arguments: Cop
             await asyncio.sleep(_AGAIN_SECONDS)
 
 
-@action("follow source", FollowSource, timeout=_LONGEST_SECONDS, attempts=10, cancelling=10)
+@action("follow source", FollowSource, timeout=LONGEST_SECONDS, attempts=10, cancelling=10)
 async def follow_source(context: OperationContext, step: StepContext, arguments: FollowSource) -> None:
     """Keep the instance equal to its source until the owner cuts over and everything is copied."""
     run = await MigrationRun.load(context, step.task)
-    with _interruptions_as_failures(), _streams_closed_on_failure(run, arguments.shards):
+    with _interruptions_as_failures(), streams_closed_on_failure(run, arguments.shards):
         await follow(run, step, arguments.shards)
 
 
@@ -113,7 +116,7 @@ def _interruptions_as_failures() -> Iterator[None]:
 
 
 @contextmanager
-def _streams_closed_on_failure(run: MigrationRun, shards: Sequence[Shard]) -> Iterator[None]:
+def streams_closed_on_failure(run: MigrationRun, shards: Sequence[Shard]) -> Iterator[None]:
     """Close streams on the event loop that has opened them, unless the next sub-step continues with them."""
     try:
         yield

@@ -8,7 +8,10 @@ from typing import TypeVar
 
 from cachewright import errors
 from cachewright.errors import CachewrightError
-from cachewright.operations.online_migrations.run import MigrationRun, Shard, readable
+from cachewright.model.online_migrations import COPIED_LIBRARIES
+from cachewright.operations.online_migrations.records import add_copied_libraries
+from cachewright.operations.online_migrations.run import MigrationRun, readable
+from cachewright.operations.online_migrations.shards import Shard
 from cachewright.operations.online_migrations.throttle import Throttle
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.topologies import topology_of
@@ -26,6 +29,8 @@ _MOST_CHANGED = 100_000
 """Changed keys that may wait while all keys are copied. More would take memory of the server."""
 
 _LIMIT = "the bandwidth limit"
+_PAUSE_PART = 0.5
+"""Seconds of a pause after which a request to stop is noticed."""
 
 Result = TypeVar("Result")
 
@@ -37,7 +42,11 @@ class StreamInterrupted(CachewrightError):
 class Copying:
     """Copies keys of one gateway in one sub-step. Methods raise StreamInterrupted, or ActionFailed."""
 
-    def __init__(self, run: MigrationRun, step: StepContext, shard: Shard, stream: Stream) -> None:
+    def __init__(
+        self, run: MigrationRun, step: StepContext, shard: Shard, stream: Stream, *, follows: bool = True
+    ) -> None:
+        """:param follows: whether the keys come from a gateway that follows its source."""
+        self._follows = follows and not isinstance(stream.copier, DirectCopier)
         self._run = run
         self._step = step
         self._shard = shard
@@ -63,20 +72,36 @@ class Copying:
                 )
                 raise ActionFailed(errors.SOURCE_UNUSABLE, message, final=True)
             stream.changed.forget_flush()
-            stream.copier.has_new_owners = False
-            stream.is_whole = True
-            copied = 0
-            for database in sorted(stream.databases):
-                async for keys in self._scan(database):
-                    await self.copy(keys)
-                    copied += len(keys)
-                    report(copied)
+            await self._copy_each(report)
             if not is_first and self._run.migration.target_was_empty:
                 for database in sorted(stream.databases):
                     await self._delete_surplus(database)
+            await self.target_load()  # a node may have been started again
             stream.is_whole = stream.is_whole and not stream.changed.was_flushed and not stream.copier.has_new_owners
-        if not self._shard.number and not self._is_direct:  # all primaries of a source have the same functions
-            await self._patiently(stream.copier.copy_functions)
+        await self._copy_functions()
+
+    async def copy_present(self, report: Callable[[int], None]) -> None:
+        """Copy every key, and delete none. Keys do not change meanwhile."""
+        stream = self.stream
+        while not stream.is_whole:
+            await self._copy_each(report)
+            await self.target_load()
+            stream.is_whole = not stream.copier.has_new_owners
+        await self._copy_functions()
+        await self.note_evictions()
+
+    async def _copy_each(self, report: Callable[[int], None]) -> None:
+        stream = self.stream
+        evicted = (await self.target_load()).evicted
+        stream.evicted = evicted if stream.evicted is None else stream.evicted
+        stream.copier.has_new_owners = False
+        stream.is_whole = True
+        copied = 0
+        for database in sorted(stream.databases):
+            async for keys in self._scan(database):
+                await self.copy(keys)
+                copied += len(keys)
+                report(copied)
 
     async def copy_changed(self) -> bool:
         """Copy the keys that have changed by now. Return whether there were any. Afterwards every change up to the
@@ -108,15 +133,40 @@ class Copying:
                     await self.copy(keys)
                 if cursor == FIRST:
                     break
-        if not self._shard.number:
-            await self._patiently(copier.copy_functions)
+        await self._copy_functions()
+
+    async def note_evictions(self) -> None:
+        """Add a warning to the log of the migration if the instance has evicted keys since the copy began."""
+        evicted = (await self.target_load()).evicted - (self.stream.evicted or 0)
+        if evicted > 0:
+            await self._run.note("warning", f"the instance has evicted {evicted} keys during the migration")
+
+    async def _copy_functions(self) -> None:
+        """Load the function libraries of the source, and delete those that were copied and that it does not have any
+        more. All primaries of a source have the same ones."""
+        if self._shard.number:
+            return
+        copier, run = self.stream.copier, self._run
+        try:
+            libraries = await self._patiently(copier.libraries)
+        except ActionFailed as failure:
+            if not self._is_direct:
+                raise
+            await run.note("warning", f"functions are not copied: {failure.message}")
+            return
+        former = set(run.migration.attributes.get(COPIED_LIBRARIES, ()))
+        if not libraries and not former:
+            return
+        if not libraries <= former:
+            run.migration = await add_copied_libraries(run.context, run.task, former | libraries)
+        await self._patiently(partial(copier.copy_functions, deleted=sorted(former - libraries)))
 
     async def _state(self) -> GatewayState:
         state = await gateways.state(self.stream.gateway)
         if state is None:
-            raise StreamInterrupted
+            raise StreamInterrupted("the gateway does not answer")
         self.require_databases(state.keys)
-        self._run.require_memory(state, self._run.primary(self._shard))
+        await self._run.require_memory(state, self._shard)
         return state
 
     async def copy(self, keys: Sequence[bytes]) -> None:
@@ -132,9 +182,15 @@ class Copying:
         if self._throttle is not None:
             load = await self.target_load()
             if pause := self._throttle.pause(time.monotonic(), load.received):
-                self._step.begin_wait(f"waiting for {_LIMIT}", cause=_LIMIT)
-                await asyncio.sleep(pause)
-                self._step.end_wait()
+                await self._pause(pause)
+
+    async def _pause(self, seconds: float) -> None:
+        self._step.begin_wait(f"waiting for {_LIMIT}", cause=_LIMIT)
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._step.raise_if_cancelled()
+            await asyncio.sleep(min(left, _PAUSE_PART))
+        self._step.end_wait()
 
     async def target_load(self) -> TargetLoad:
         """Return what the nodes of the instance measure."""
@@ -169,7 +225,7 @@ class Copying:
                 self.stream.databases |= (await self._state()).keys.keys()
                 await self.copy(self.stream.changed.take(KEYS_AT_ONCE))
             if self.stream.changed.is_lost:
-                raise StreamInterrupted
+                raise StreamInterrupted("the connection to the gateway has ended")
             if cursor == FIRST:
                 return
 
@@ -198,8 +254,8 @@ class Copying:
             try:
                 return await act()
             except NodeBusy as error:
-                if self._is_direct:
-                    raise StreamInterrupted from error
+                if not self._follows:
+                    raise StreamInterrupted(str(error)) from error
                 await self._link_again()
             except (*NODE_GONE, NodeRefused) as error:
                 if self._is_direct and isinstance(error, NodeRefused):
@@ -212,4 +268,4 @@ class Copying:
         try:
             await self._run.linked(self._step, self._shard)
         except (*NODE_GONE, NodeRefused) as error:
-            raise StreamInterrupted from error
+            raise StreamInterrupted(str(error)) from error

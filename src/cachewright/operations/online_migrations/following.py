@@ -9,8 +9,10 @@ import msgspec
 from cachewright.model.tasks import Task
 from cachewright.operations.online_migrations.copying import Copying, StreamInterrupted
 from cachewright.operations.online_migrations.lag import Lag, LagWatch
+from cachewright.operations.online_migrations.quiet import Activity, is_quiet
 from cachewright.operations.online_migrations.records import record_of
-from cachewright.operations.online_migrations.run import MigrationRun, Shard
+from cachewright.operations.online_migrations.run import MigrationRun
+from cachewright.operations.online_migrations.shards import Shard
 from cachewright.tasks.operation import StepContext
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 from cachewright.valkey.sources import gateway as gateways
@@ -61,10 +63,7 @@ def following_figures(task: Task | None) -> Figures | None:
 
 
 class ShardFollower:
-    """Follows one primary of the source.
-
-    :ivar changes: changes that the gateway had reported when `keep_up` returned last.
-    """
+    """Follows one primary of the source."""
 
     def __init__(self, run: MigrationRun, step: StepContext, shard: Shard) -> None:
         self._run = run
@@ -75,7 +74,7 @@ class ShardFollower:
         self._copied_offset = 0
         self.source_offset = 0
         self.source_keys = 0
-        self.changes = 0
+        self._source_removed = 0
 
     async def keep_up(self) -> bool:
         """Copy what has changed. Return whether there was anything. Waits for the source. Raises ActionFailed."""
@@ -89,13 +88,20 @@ class ShardFollower:
             self._run.context.streams.close(self._run.gateway(self._shard.number).name)
             await asyncio.sleep(_ROUND_SECONDS)
             return True
-        self.changes = copying.stream.changed.seen
         return found
 
     def see_source(self) -> None:
         """Take the position of the source in its stream of writes into account. Raises ActionFailed."""
         primary = self._run.primary(self._shard)
         self.source_offset, self.source_keys = primary.offset, sum(primary.keys.values())
+        self._source_removed = primary.removed
+
+    def activity(self) -> Activity | None:
+        """Return what the source has done; None if its gateway has no stream now."""
+        stream = self._run.context.streams.get(self._run.gateway(self._shard.number).name)
+        if stream is None:
+            return None
+        return Activity(run=stream.run, writes=stream.writes, removals=stream.removals, removed=self._source_removed)
 
     def lag(self) -> Lag:
         stream = self._run.context.streams.get(self._run.gateway(self._shard.number).name)
@@ -129,7 +135,7 @@ class ShardFollower:
         try:
             stream = await self._run.stream(self._step, self._shard)
         except (*NODE_GONE, NodeRefused) as error:
-            raise StreamInterrupted from error
+            raise StreamInterrupted(str(error)) from error
         if self._copying is None or self._copying.stream is not stream:
             self._copying = Copying(self._run, self._step, self._shard, stream)
         return self._copying
@@ -141,12 +147,16 @@ async def detach(copying: Copying) -> None:
     try:
         await gateways.detach(copying.stream.gateway)
     except (*NODE_GONE, NodeRefused) as error:
-        raise StreamInterrupted from error
+        raise StreamInterrupted(str(error)) from error
     while await copying.copy_changed():
         pass
     await copying.copy_unreported()
-    if not copying.stream.is_whole:
-        raise StreamInterrupted
+    await copying.target_load()
+    if not copying.stream.is_whole or copying.stream.copier.has_new_owners:
+        raise StreamInterrupted(
+            "a node of the instance was started again or replaced, or the source has deleted all keys"
+        )
+    await copying.note_evictions()
 
 
 async def follow(run: MigrationRun, step: StepContext, shards: Sequence[Shard]) -> None:
@@ -215,15 +225,15 @@ async def _report(step: StepContext, followers: Sequence[ShardFollower]) -> None
 
 async def _cut_over(run: MigrationRun, step: StepContext, followers: Sequence[ShardFollower]) -> None:
     """Copy the rest, once the source gets no more writes: in a whole round, from one position of the source to a later
-    one, no key has changed."""
+    one, nothing was written, and no more was removed than has expired."""
     step.end_wait()
     await run.note("info", "the cut-over has begun")
     while True:
         await _reach_source(run, step, followers)
-        before = [follower.changes for follower in followers]
+        before = [follower.activity() for follower in followers]
         await _reach_source(run, step, followers)
         await _report(step, followers)
-        if before == [follower.changes for follower in followers]:
+        if _are_quiet(before, [follower.activity() for follower in followers]):
             break
         step.show("the source still gets writes")
     step.show("")
@@ -231,6 +241,10 @@ async def _cut_over(run: MigrationRun, step: StepContext, followers: Sequence[Sh
         await follower.finish()
     await _look_patiently(run, step, followers)  # ActionFailed if slots have moved before the end of the replication
     await run.note("info", "everything is copied")
+
+
+def _are_quiet(before: Sequence[Activity | None], after: Sequence[Activity | None]) -> bool:
+    return all(old and new and is_quiet(old, new) for old, new in zip(before, after, strict=True))
 
 
 async def _reach_source(run: MigrationRun, step: StepContext, followers: Sequence[ShardFollower]) -> None:

@@ -1,4 +1,4 @@
-"""The declaration of migrations from outside."""
+"""The declaration of migrations from outside, and of imports."""
 
 import asyncio
 import math
@@ -25,9 +25,17 @@ from cachewright.operations.actions.online_migrations import (
 )
 from cachewright.operations.context import OperationContext
 from cachewright.operations.online_migrations.following import INCREMENTAL
+from cachewright.operations.online_migrations.imports import (
+    FULL,
+    REMOVAL,
+    REMOVAL_SECONDS,
+    plan_import,
+    require_backup,
+)
 from cachewright.operations.online_migrations.records import change_record
 from cachewright.operations.online_migrations.removal import remove_gateways
-from cachewright.operations.online_migrations.run import MigrationRun, Shard, gateway_memory
+from cachewright.operations.online_migrations.run import MigrationRun, gateway_memory
+from cachewright.operations.online_migrations.shards import Shard
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.store import online_migrations as store
 from cachewright.tasks.operation import ActionFailed
@@ -36,16 +44,16 @@ from cachewright.topologies import topology_of
 from cachewright.valkey.client import ANSWER_SECONDS
 from cachewright.valkey.single_request import info
 from cachewright.valkey.sources.copier import TargetNotReady
-from cachewright.valkey.sources.source import SourcePrimary, SourceUnusable, keys_by_database, look, replication_refusal
+from cachewright.valkey.sources.shape import SourcePrimary, keys_by_database, look, replication_refusal
+from cachewright.valkey.sources.source import SourceUnusable
 from cachewright.valkey.sources.target import TargetMap
 
-SYNCHRONIZATION, FULL, REMOVAL = "Source synchronization.", "Full migration.", "Gateway removal."
+SYNCHRONIZATION = "Source synchronization."
 
 _SYNC_SECONDS, _SYNC_BYTES_PER_SECOND = 1.2, 60_000_000.0
 _COPY_SECONDS, _KEYS_PER_SECOND = 0.1, 40_000.0
 _KEYS_PER_SECOND_DIRECTLY = 10_000.0
 _CUT_OVER_SECONDS = 0.5
-_REMOVAL_SECONDS = 0.2
 _EXPECTED_SECONDS = 5.0
 
 
@@ -77,7 +85,10 @@ class MigrateOnline(Operation[OnlineMigration, MigrationParams]):
         return Accepted(MigrationParams(migration_id=request.id, method=request.method or "full_amount_migration"))
 
     def requested(self, connection: sa.Connection, instance: Instance, request: OnlineMigration, task: Task) -> None:
+        require_backup(connection, request)
         before = store.get(connection, instance.project_id, request.id)
+        if before is None and request.task_id is not None:
+            raise ApiError(errors.MIGRATION_NOT_FOUND)  # it was deleted meanwhile
         if before is not None and before.task_id != request.task_id:
             raise ApiError(errors.TASK_STATE_CONFLICT)  # another request has started it meanwhile
         migration = msgspec.structs.replace(
@@ -99,6 +110,8 @@ class MigrateOnline(Operation[OnlineMigration, MigrationParams]):
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
         run = await MigrationRun.load(context, task)
+        if run.migration.is_import:
+            return await plan_import(context, task, run)
         try:
             shape = await look(run.source)
             refusals = [await replication_refusal(run.source, primary) for primary in shape.primaries]
@@ -147,7 +160,7 @@ def _steps(
     ]
     follows = params.method == "incremental_migration"
     pairs = list(zip(shards, primaries, strict=True))
-    removal = remove_all_gateways.sub_step(REMOVAL, effort("removal", seconds=_REMOVAL_SECONDS), NoArguments())
+    removal = remove_all_gateways.sub_step(REMOVAL, effort("removal", seconds=REMOVAL_SECONDS), NoArguments())
     following = follow_source.sub_step(
         INCREMENTAL, effort("follow", seconds=_CUT_OVER_SECONDS), FollowSource(tuple(shards))
     )

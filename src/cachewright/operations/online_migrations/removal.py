@@ -15,6 +15,8 @@ async def remove_gateways(context: OperationContext, migration_id: str) -> None:
     for name in await processes.with_file(CONFIG):
         if name.partition(".")[0] == migration_id:
             context.streams.close(name)
+            await context.relays.close(name)
+            context.streams.fresh.discard(name)
             await processes.remove(name, _STOP_SECONDS)
 
 

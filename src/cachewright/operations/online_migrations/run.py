@@ -1,34 +1,32 @@
 """A running migration: its record, its source, its gateways. Functions ensure their result and may be repeated."""
 
 import asyncio
-import logging
 from collections.abc import Callable
-
-import msgspec
-from valkey.crc import key_slot
+from contextlib import suppress
 
 from cachewright import errors
 from cachewright.clock import now_ms
 from cachewright.hosts.host import CONFIG, NodeStartFailed
+from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Instance
 from cachewright.model.online_migrations import LogLevel, MigrationEvent, OnlineMigration
 from cachewright.model.tasks import Task
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.online_migrations.records import record_of
+from cachewright.operations.online_migrations.shards import Shard
+from cachewright.store import hosts
 from cachewright.store import online_migrations as store
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.valkey.acl import derived_password
-from cachewright.valkey.slots import SLOTS, SlotRange
 from cachewright.valkey.sources import gateway as gateways
 from cachewright.valkey.sources.changed_keys import ChangedKeys
 from cachewright.valkey.sources.copier import KeyCopier, TargetNotReady
 from cachewright.valkey.sources.direct_copier import DirectCopier, direct_session
-from cachewright.valkey.sources.gateway import Gateway, GatewayState
-from cachewright.valkey.sources.source import Source, SourcePrimary, SourceUnusable, look, without_secret
+from cachewright.valkey.sources.gateway import Followed, Gateway, GatewayState
+from cachewright.valkey.sources.shape import SourcePrimary, look
+from cachewright.valkey.sources.source import Source, SourceUnusable, without_secret
 from cachewright.valkey.sources.stream import Stream
 from cachewright.valkey.sources.target import TargetLinks, TargetMap
-
-log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.1
 _SOURCE_SECONDS = 1.0
@@ -36,35 +34,21 @@ _SOURCE_SECONDS = 1.0
 
 _COPY_SECONDS = 120.0
 _SPARE_MEMORY = 256 * 1024 * 1024
-_LOG = "valkey.log"
-_ALL_SLOTS = ((0, SLOTS - 1),)
-
-
-class Shard(msgspec.Struct, frozen=True):
-    """One primary of the source, as the plan has found it.
-
-    :ivar number: of its gateway.
-    :ivar slots: first and last slot of each range that it owns.
-    """
-
-    number: int
-    slots: tuple[tuple[int, int], ...]
-
-    @property
-    def ranges(self) -> tuple[SlotRange, ...]:
-        return tuple(SlotRange(*part) for part in self.slots)
-
-    def owns(self, key: bytes) -> bool:
-        if self.slots == _ALL_SLOTS:
-            return True
-        slot = key_slot(key)
-        return any(first <= slot <= last for first, last in self.slots)
 
 
 class MigrationRun:
     """:ivar migration: the record as it was when the sub-step began."""
 
-    def __init__(self, context: OperationContext, task: Task, instance: Instance, migration: OnlineMigration) -> None:
+    def __init__(
+        self,
+        context: OperationContext,
+        task: Task,
+        instance: Instance,
+        migration: OnlineMigration,
+        other_hosts: tuple[str, ...],
+    ) -> None:
+        """:param other_hosts: addresses of the other machines of the installation."""
+        self._other_hosts = other_hosts
         self.context = context
         self.task = task
         self.instance = instance
@@ -76,7 +60,7 @@ class MigrationRun:
     async def load(cls, context: OperationContext, task: Task) -> "MigrationRun":
         """Raises ActionFailed DCS.9020 if the migration was deleted."""
         instance = await context.instance(task)
-        return cls(context, task, instance, await record_of(context, task))
+        return cls(context, task, instance, await record_of(context, task), await _other_hosts(context))
 
     @property
     def source(self) -> Source:
@@ -86,7 +70,10 @@ class MigrationRun:
             user=migration.source_user,
             password=migration.source_password,
             watched_name=migration.source_name,
+            tls=migration.source_tls,
+            authorities=migration.source_ca or "",
             networks=self.context.settings.migration_networks,
+            own=self._other_hosts,
         )
 
     def gateway(self, number: int) -> Gateway:
@@ -147,12 +134,13 @@ class MigrationRun:
             step.raise_if_cancelled()
             await self._start(gateway)
             state = await gateways.state(gateway)
-            if state is not None and primary is not None and state.source == primary.address and state.is_linked:
+            followed = await self._followed(gateway, primary) if primary else None
+            if state is not None and followed is not None and state.source == followed.address and state.is_linked:
                 if has_waited:
                     step.end_wait()
                 return state
             if state is not None:
-                self.require_memory(state, primary)
+                await self.require_memory(state, shard)
                 seen(state)
             if loop.time() - asked_at >= _SOURCE_SECONDS:
                 asked_at = loop.time()
@@ -166,10 +154,18 @@ class MigrationRun:
                     has_waited = True
                     await self.wait_for_source(step, reason)
                     continue
-            if state is not None and primary is not None and state.source != primary.address:
+            followed = await self._followed(gateway, primary) if primary else None
+            if state is not None and primary is not None and followed is not None and state.source != followed.address:
                 await self.note("info", f"gateway {shard.number} replicates {primary.address}")
-                await gateways.follow(gateway, self.source, primary)
+                await gateways.follow(gateway, followed)
             await asyncio.sleep(_POLL_SECONDS)
+
+    async def _followed(self, gateway: Gateway, primary: SourcePrimary) -> Followed:
+        """Return where the gateway finds a primary."""
+        source = self.source
+        if source.tls is None:
+            return Followed(primary.host, primary.port, source.user, source.password)
+        return await self.context.relays.ensure(gateway.name, source.place(primary.host, primary.port, primary.name))
 
     async def wait_for_source(self, step: StepContext, reason: SourceUnusable) -> None:
         """Wait a moment for a source that cannot be used now. Raises ActionFailed DCS.9020 if its owner does not want
@@ -189,7 +185,18 @@ class MigrationRun:
         found = self.context.streams.get(gateway.name)
         if found is not None:
             return found
-        changed = await ChangedKeys.watch(gateway)
+        stream = await self._opened(gateway, await ChangedKeys.watch(gateway))
+        stream.databases |= state.keys.keys()
+        stream.swaps = state.swaps
+        return stream
+
+    async def file_stream(self, number: int, state: GatewayState) -> Stream:
+        """Return a stream that copies keys of a gateway without changes. Raises one of NODE_GONE or NodeRefused."""
+        stream = await self._opened(self.gateway(number), ChangedKeys())
+        stream.databases |= state.keys.keys()
+        return stream
+
+    async def _opened(self, gateway: Gateway, changed: ChangedKeys) -> Stream:
         try:
             session = await gateways.session(gateway, _COPY_SECONDS)
         except BaseException:
@@ -198,8 +205,6 @@ class MigrationRun:
         links = TargetLinks(self.context.access(self.instance))
         copier = KeyCopier(session, links, self.find_target)
         stream = Stream(gateway=gateway, session=session, changed=changed, links=links, copier=copier)
-        stream.databases |= state.keys.keys()
-        stream.swaps = state.swaps
         self.context.streams.keep(stream)
         return stream
 
@@ -254,7 +259,7 @@ class MigrationRun:
         DCS.9020 if it always will."""
         if state is None or state.is_linked or state.received or state.to_load:
             return
-        words = gateways.complaint(await self.context.host.gateways.read_file(gateway.name, _LOG) or "")
+        words = gateways.complaint(await self.context.host.gateways.read_file(gateway.name, gateways.LOG) or "")
         if words is None:
             return
         reason = SourceUnusable(without_secret(words, self.source.password), passes=not gateways.is_final(words))
@@ -262,12 +267,25 @@ class MigrationRun:
             raise ActionFailed(errors.SOURCE_UNUSABLE, f"the source cannot be replicated: {reason.message}", final=True)
         raise reason
 
-    def require_memory(self, state: GatewayState, primary: SourcePrimary | None) -> None:
-        """Raise ActionFailed DCS.4036 if a gateway has grown far beyond its source. A replica does not enforce
-        a limit of its own."""
-        if primary is not None and state.used_memory > gateway_memory(primary.used_memory):
+    async def require_memory(self, state: GatewayState, shard: Shard) -> None:
+        """Raise ActionFailed DCS.4036 if a gateway has grown far beyond its source, which may have grown too. A replica
+        does not enforce a limit of its own."""
+        if not self._known or state.used_memory <= gateway_memory(self.primary(shard).used_memory):
+            return
+        with suppress(SourceUnusable):
+            await self.look()
+        primary = self.primary(shard)
+        if state.used_memory > gateway_memory(primary.used_memory):
             message = f"the gateway uses {state.used_memory} bytes, its source has {primary.used_memory}"
             raise ActionFailed(errors.NOT_ENOUGH_MEMORY, message, final=True)
+
+
+async def _other_hosts(context: OperationContext) -> tuple[str, ...]:
+    def read() -> tuple[str, ...]:
+        with context.database.read() as connection:
+            return tuple(host.address for host in hosts.every(connection) if host.name != EMBEDDED)
+
+    return await asyncio.to_thread(read)
 
 
 def readable(words: str) -> str:

@@ -7,6 +7,7 @@ scripts. The names of databases are not part of the messages.
 Source: https://valkey.io/topics/client-side-caching and tracking.c of Valkey 9.1.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from cachewright.valkey.sources.gateway import Gateway
 
 _ANSWER_SECONDS = 10.0
 _INVALIDATE = b"invalidate"
-_ENTRY_BYTES = 120
+_ENTRY_BYTES = 200
 """Memory of a name besides its bytes."""
 
 MOST_BYTES = 128 * 1024 * 1024
@@ -28,16 +29,14 @@ class ChangedKeys:
 
     :ivar is_lost: the connection has ended, so that changes may be missing.
     :ivar was_flushed: all keys were deleted or replaced since `forget_flush`, or too many have changed.
-    :ivar seen: number of changes that were reported, with repetitions.
     """
 
     def __init__(self) -> None:
-        self._keys: dict[bytes, None] = {}
+        self._keys: OrderedDict[bytes, None] = OrderedDict()
         self._bytes = 0
         self._session: Session | None = None
         self.is_lost = False
         self.was_flushed = False
-        self.seen = 0
 
     @classmethod
     async def watch(cls, gateway: Gateway) -> "ChangedKeys":
@@ -66,10 +65,8 @@ class ChangedKeys:
 
     def take(self, most: int) -> list[bytes]:
         """Remove and return the first keys."""
-        taken = [key for key, _ in zip(self._keys, range(most), strict=False)]
-        for key in taken:
-            del self._keys[key]
-            self._bytes -= len(key) + _ENTRY_BYTES
+        taken = [self._keys.popitem(last=False)[0] for _ in range(min(most, len(self._keys)))]
+        self._bytes -= sum(len(key) + _ENTRY_BYTES for key in taken)
         return taken
 
     async def catch_up(self) -> None:
@@ -99,7 +96,6 @@ class ChangedKeys:
         if message[1] is None:
             self._forget_keys()
             return
-        self.seen += len(message[1])
         self.add(message[1])
 
     def _forget_keys(self) -> None:

@@ -6,6 +6,7 @@ there. So the copy of a key may be repeated at any time, and the commands that h
 Source: https://valkey.io/commands/migrate.
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -28,6 +29,10 @@ FIRST = b"0"
 _MIGRATE_MS = 60_000
 _FROM_TARGET = "ERR Target instance replied with error: "
 _NO_CONNECTION = "IOERR"
+
+_LARGE = 256 * 1024 * 1024
+_MOST_TRIES = 5
+_SHOWN_BYTES = 100
 
 Refusal = Literal["look again", "memory", "final"]
 
@@ -62,6 +67,11 @@ def parts(keys: Sequence[bytes], sizes: Sequence[int]) -> Iterator[list[bytes]]:
         yield part
 
 
+def _library_name(library: Sequence[Any]) -> str:
+    """Return the name of a library in the reply to FUNCTION LIST: names of members and their values in turn."""
+    return str(dict(zip(library[::2], library[1::2], strict=False))[b"library_name"], "utf-8")
+
+
 def meaning_of_refusal(text: str) -> Refusal:
     """Return what the refusal of MIGRATE, or of a command to the node itself, means for the copy. Pure."""
     words = text.removeprefix(_FROM_TARGET)
@@ -77,8 +87,8 @@ def meaning_of_refusal(text: str) -> Refusal:
 class KeyCopier:
     """Copies keys of one gateway.
 
-    :ivar has_new_owners: a replica of the instance has taken over, which may lack the last keys that its primary has
-        acknowledged.
+    :ivar has_new_owners: a replica of the instance has taken over, or a node was started again, which may lack the last
+        keys that were acknowledged.
     """
 
     def __init__(self, session: Session, links: TargetLinks, find_target: Callable[[], Awaitable[TargetMap]]) -> None:
@@ -90,8 +100,10 @@ class KeyCopier:
         self._find_target = find_target
         self._target: TargetMap | None = None
         self._last_owners: tuple[list[str], tuple[int, ...]] | None = None
+        self._processes: frozenset[str] | None = None
         self.has_new_owners = False
         self._database = 0
+        self._tries: Counter[bytes] = Counter()
 
     async def copy(self, keys: Sequence[bytes], databases: Iterable[int]) -> None:
         """Copy keys in each of these databases. Raises TargetNotReady, after which the copy is repeated as a whole, as
@@ -120,22 +132,33 @@ class KeyCopier:
         """Return the nodes of the instance that own slots. Raises TargetNotReady."""
         return (await self._owners()).nodes
 
-    async def copy_functions(self) -> None:
+    async def libraries(self) -> frozenset[str]:
+        """Return the names of the function libraries of the gateway. Raises one of NODE_GONE or NodeRefused."""
+        found = await self._session.ask("FUNCTION", "LIST")
+        return frozenset(_library_name(library) for library in found)
+
+    async def copy_functions(self, deleted: Sequence[str]) -> None:
         """Load the function libraries of the gateway into every primary of the instance, in place of those with the
-        same name. Raises like `copy`."""
-        if not await self._session.ask("FUNCTION", "LIST"):
-            return
+        same name, and without those of these names. Raises like `copy`."""
         payload = await self._session.ask("FUNCTION", "DUMP")
         for node in (await self._owners()).nodes:
-            await self._ask_target(node, 0, [("FUNCTION", "RESTORE", payload, "REPLACE")])
+            (listed,) = await self._ask_target(node, 0, [("FUNCTION", "LIST")])
+            known = {_library_name(library) for library in listed}
+            deletions = [("FUNCTION", "DELETE", name) for name in deleted if name in known]
+            await self._ask_target(node, 0, [*deletions, ("FUNCTION", "RESTORE", payload, "REPLACE")])
 
     async def target_load(self) -> TargetLoad:
-        """Return what the nodes of the instance measure. Raises like `copy`."""
+        """Return what the nodes of the instance measure, and notice whether they were started again. Raises like
+        `copy`."""
         said = []
         for node in (await self._owners()).nodes:
-            (reply,) = await self._ask_target(node, 0, [("INFO", "stats", "keyspace")])
+            (reply,) = await self._ask_target(node, 0, [("INFO", "server", "stats", "keyspace")])
             said.append(fields(reply.decode()))
-        return TargetLoad.of(said)
+        load = TargetLoad.of(said)
+        if self._processes is not None and load.processes != self._processes:
+            self.has_new_owners = True
+        self._processes = load.processes
+        return load
 
     async def _owners(self) -> TargetMap:
         if self._target is None:
@@ -152,12 +175,29 @@ class KeyCopier:
         sizes = dict(zip(keys, await self._sizes(keys), strict=True))
         present = [key for key in keys if sizes[key] is not None]
         for part in parts(present, [sizes[key] or 0 for key in present]):
-            await self._transfer(owners.by_node(part), database)
+            try:
+                await self._transfer(owners.by_node(part), database)
+            except TargetNotReady as reason:
+                await self._require_transferable(part[0], sizes[part[0]] or 0, reason)
+                raise
         # MIGRATE omits keys whose expiry has passed. A key that is created after this question has changed, and is
         # copied again.
         gone = set(await self._missing(database, keys))
         for node, group in owners.by_node([key for key in keys if key in gone]).items():
             await self._ask_target(node, database, [(b"UNLINK", key) for key in group])
+
+    async def _require_transferable(self, key: bytes, size: int, reason: TargetNotReady) -> None:
+        """Raise KeysRefused if a very large key was not transferred several times, although its node answers: the value
+        has more bytes than the node accepts (`proto-max-bulk-len`). TargetNotReady if it does not answer."""
+        if size < _LARGE:
+            return
+        self._tries[key] += 1
+        if self._tries[key] < _MOST_TRIES:
+            return
+        for node in (await self._owners()).by_node([key]):
+            await self._ask_target(node, 0, [("PING",)])
+        message = f"{key[:_SHOWN_BYTES]!r} of {size} bytes of memory cannot be transferred: {reason}"
+        raise KeysRefused(message, no_memory=False)
 
     async def _sizes(self, keys: Sequence[bytes]) -> list[int | None]:
         """Return the memory of each key in the selected database, None if it does not exist."""

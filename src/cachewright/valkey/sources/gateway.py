@@ -18,7 +18,7 @@ from cachewright.valkey.acl import CONTROL_USER, control_rules
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 from cachewright.valkey.session import Session
 from cachewright.valkey.single_request import Unreadable, fields, request_at
-from cachewright.valkey.sources.source import Source, SourcePrimary, keys_by_database
+from cachewright.valkey.sources.shape import keys_by_database
 
 _ANSWER_SECONDS = 7.0
 _BACKLOG = 1024 * 1024
@@ -26,10 +26,37 @@ _MOST_UNREAD = 64 * 1024 * 1024
 """Bytes of messages that wait for the server. Beyond it the connection is closed, and all keys are copied again."""
 
 _DATABASES = 256
+_MOST_CHARACTERS = 300
 _LOG_LINES = 20
+LOG = "valkey.log"
+"""Name of the log in the folder of a gateway."""
+
 _REFUSED = ("Unable to AUTH", "Unexpected reply to PSYNC", "aborted replication")
 _UNREADABLE = "RDB format version"
-_SECTIONS = ("replication", "persistence", "memory", "keyspace", "commandstats")
+_NOT_LOADED = (
+    "Wrong signature",
+    _UNREADABLE,
+    "Internal error in RDB",
+    "RDB CRC error",
+    "Wrong RDB checksum",
+    "contains module data",
+    "module type",
+    "Short read",
+    "more than",
+)
+"""Words of a server that cannot load a file. The first of these lines names the reason."""
+_SECTIONS = ("server", "replication", "persistence", "memory", "keyspace", "commandstats")
+_OF_CONTROL_PLANE = frozenset(
+    {"auth", "client", "command", "config", "exists", "hello", "info", "memory", "migrate", "replicaof", "scan"}
+)
+_OF_REPLICATION = frozenset(
+    {"exec", "multi", "ping", "psync", "publish", "replconf", "script", "select", "spublish", "sync"}
+)
+"""Commands of a source to its replicas that change no data."""
+
+_READ_FUNCTIONS = frozenset({"function|dump", "function|list"})
+_REMOVALS = frozenset({"del", "hdel", "unlink"})
+"""Commands by which a source tells its replicas that keys or fields have expired, or were evicted."""
 
 
 class Gateway(msgspec.Struct, frozen=True):
@@ -42,8 +69,21 @@ class Gateway(msgspec.Struct, frozen=True):
     folder: Path
 
 
+class Followed(msgspec.Struct, frozen=True):
+    """Where a gateway finds its primary, without TLS: at its own address, or behind a relay."""
+
+    host: str
+    port: int
+    user: str | None
+    password: str | None
+
+    @property
+    def address(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
 class GatewayState(msgspec.Struct, frozen=True, kw_only=True):
-    """:ivar source: address of the primary that it follows; None if it follows none.
+    """:ivar source: address of the primary, or of the relay, that it follows; None if it follows none.
     :ivar is_linked: whether it is connected to the primary and has its data.
     :ivar received: bytes of the snapshot that it receives now, :ivar to_receive: all of them, 0 if that is not known.
     :ivar loaded: bytes of the snapshot that it has loaded, :ivar to_load: all of them.
@@ -51,6 +91,10 @@ class GatewayState(msgspec.Struct, frozen=True, kw_only=True):
     :ivar used_memory: bytes.
     :ivar keys: by database.
     :ivar swaps: number of exchanges of databases (SWAPDB), which change keys without a message about each.
+    :ivar run: identity of the process, :ivar is_loading: whether it still loads the file that it has found at its
+        start.
+    :ivar writes: number of commands of the source that have changed data since the process began, without removals.
+    :ivar removals: number of its commands that may be expiries: DEL, HDEL, UNLINK.
     """
 
     source: str | None
@@ -63,6 +107,10 @@ class GatewayState(msgspec.Struct, frozen=True, kw_only=True):
     used_memory: int
     keys: Mapping[int, int]
     swaps: int
+    run: str
+    is_loading: bool
+    writes: int
+    removals: int
 
 
 def gateway_conf(gateway: Gateway) -> str:
@@ -73,7 +121,7 @@ def gateway_conf(gateway: Gateway) -> str:
         ("unixsocketperm", "700"),
         ("daemonize", "yes"),
         ("pidfile", "valkey.pid"),
-        ("logfile", "valkey.log"),
+        ("logfile", LOG),
         ("loglevel", "notice"),  # it says why a source refuses the replication
         ("set-proc-title", "no"),  # the command line keeps the folder, which identifies the process
         ("databases", _DATABASES),
@@ -107,6 +155,7 @@ def parse_state(said: Mapping[str, str]) -> GatewayState:
     is_replica = said.get("role") == "slave"
     total = _number(said, "master_sync_total_bytes")
     try:
+        calls = _calls(said)
         return GatewayState(
             source=f"{said.get('master_host')}:{said.get('master_port')}" if is_replica else None,
             is_linked=is_replica and said.get("master_link_status") == "up",
@@ -117,22 +166,26 @@ def parse_state(said: Mapping[str, str]) -> GatewayState:
             offset=_number(said, "slave_repl_offset" if is_replica else "master_repl_offset"),
             used_memory=_number(said, "used_memory"),
             keys=keys_by_database(said),
-            swaps=int(said.get("cmdstat_swapdb", "calls=0").partition("calls=")[2].partition(",")[0]),
+            swaps=calls.get("swapdb", 0),
+            run=said.get("run_id", ""),
+            is_loading=said.get("loading") == "1",
+            writes=sum(count for name, count in calls.items() if _is_write(name)),
+            removals=sum(calls.get(name, 0) for name in _REMOVALS),
         )
     except ValueError as error:
         raise Unreadable(f"the state is unreadable: {error!r}"[:200]) from error
 
 
-async def follow(gateway: Gateway, source: Source, primary: SourcePrimary) -> None:
+async def follow(gateway: Gateway, followed: Followed) -> None:
     """Make a gateway replicate a primary. Raises one of NODE_GONE or NodeRefused."""
-    settings = {"primaryuser": source.user or "", "primaryauth": source.password or ""}
+    settings = {"primaryuser": followed.user or "", "primaryauth": followed.password or ""}
     with socket_address(gateway.folder, gateway.secret) as place:
         await request_at(
             place,
             gateway.name,
             [
                 ("CONFIG", "SET", *(word for setting in settings.items() for word in setting)),
-                ("REPLICAOF", primary.host, str(primary.port)),
+                ("REPLICAOF", followed.host, str(followed.port)),
             ],
             _ANSWER_SECONDS,
         )
@@ -158,9 +211,32 @@ def complaint(log: str) -> str | None:
     return None
 
 
+def load_failure(log: str) -> str | None:
+    """Return why a gateway could not load its file, from the end of its log. Pure."""
+    for line in log.splitlines()[-_LOG_LINES:]:
+        if any(words in line for words in _NOT_LOADED):
+            return (line.partition(" # ")[2] or line)[:_MOST_CHARACTERS]
+    return None
+
+
 def is_final(words: str) -> bool:
     """Whether a complaint stays until the source is changed. Pure."""
     return any(part in words for part in ("NOPERM", "unknown command", _UNREADABLE))
+
+
+def _calls(said: Mapping[str, str]) -> dict[str, int]:
+    """Return how often each command was called, by its name. Raises ValueError."""
+    return {
+        name.removeprefix("cmdstat_"): int(value.partition("calls=")[2].partition(",")[0])
+        for name, value in said.items()
+        if name.startswith("cmdstat_")
+    }
+
+
+def _is_write(name: str) -> bool:
+    """Whether a command of this name, `COMMAND` or `COMMAND|SUBCOMMAND`, changes data and is no removal."""
+    command = name.partition("|")[0]
+    return command not in _OF_CONTROL_PLANE | _OF_REPLICATION and name not in _READ_FUNCTIONS | _REMOVALS
 
 
 def _number(said: Mapping[str, str], name: str) -> int:

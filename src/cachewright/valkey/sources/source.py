@@ -1,38 +1,26 @@
-"""The primaries of a source: addresses, slots, number of keys. Its replies are not trusted: their size and time are
-limited, and every address that they name is checked before it is used.
-
-Sources: INFO, CLUSTER NODES and SENTINEL PRIMARIES of Valkey 9.1; the same replies of Redis 6.2 and 7.0.
+"""A server outside: how to reach it, and requests to it. Its addresses are checked before they are used, and the size
+and the time of its replies are limited.
 """
 
-import asyncio
 import ipaddress
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
 from cachewright.errors import CachewrightError
 from cachewright.hosts.addresses import Address as IpAddress
 from cachewright.hosts.addresses import is_source, literal, own_addresses, resolved
+from cachewright.model.online_migrations import SourceTls
 from cachewright.threads import in_background
 from cachewright.valkey.access import Address
 from cachewright.valkey.client import NODE_GONE, NodeBusy, NodeRefused
-from cachewright.valkey.single_request import Command, Unreadable, databases, fields, request_at
-from cachewright.valkey.slots import SLOTS, SlotRange
-from cachewright.valkey.topology import Member, parse_view
+from cachewright.valkey.single_request import Command, request_at
 
 _ANSWER_SECONDS = 5.0
-_ALL_SLOTS = (SlotRange(0, SLOTS - 1),)
-_NEWEST_REDIS = (7, 3)
-"""Newest version of Redis whose files valkey-server reads."""
-
-_OTHER_SERVERS = frozenset({"valkey"})
-"""Values of `server_name` of servers whose `redis_version` is not their own version."""
-
-_MOST_PRIMARIES = 128
 _MOST_CHARACTERS = 400
-_SECTIONS = ("server", "replication", "memory", "keyspace", "cluster")
+_SHORTEST_PART = 8
+"""Characters of a password. A server may show its first characters only; fewer than these say little."""
 
 
 class SourceUnusable(CachewrightError):
@@ -55,203 +43,39 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     :ivar addresses: `HOST:PORT` of servers or sentinels; the first that answers is used.
     :ivar user: user of the access control list; None for the user `default`.
     :ivar watched_name: name of the primary at its sentinels; None if they watch only one.
-    :ivar networks: networks of permitted addresses; none for every address that is not of this machine.
+    :ivar tls: how certificates are verified; None for no TLS. :ivar authorities: see `Address`.
+    :ivar networks: networks of permitted addresses; none for every address that is not of this installation.
+    :ivar own: addresses of the other machines of this installation.
     """
 
     addresses: tuple[str, ...]
     user: str | None = None
     password: str | None = None
     watched_name: str | None = None
+    tls: SourceTls | None = None
+    authorities: str = ""
     networks: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
 
-
-class SourcePrimary(msgspec.Struct, frozen=True, kw_only=True):
-    """One primary of a source.
-
-    :ivar host: its IP address, checked.
-    :ivar slots: all slots if the source is no cluster.
-    :ivar keys: by the number of the database.
-    :ivar used_memory: bytes of its data.
-    :ivar offset: position in its stream of writes.
-    """
-
-    host: str
-    port: int
-    version: str
-    slots: tuple[SlotRange, ...]
-    keys: Mapping[int, int]
-    used_memory: int
-    offset: int
-
-    @property
-    def address(self) -> str:
-        return f"{self.host}:{self.port}"
-
-
-Kind = Literal["single", "sentinel", "cluster"]
-
-
-class SourceShape(msgspec.Struct, frozen=True):
-    """A source: its kind, and its primaries in the order of their first slots."""
-
-    kind: Kind
-    primaries: tuple[SourcePrimary, ...]
-
-
-async def look(source: Source) -> SourceShape:
-    """Return the primaries of a source. Raises SourceUnusable."""
-    unusable = SourceUnusable("no address is given", passes=False)
-    for address in source.addresses:
-        try:
-            return await _look_at(source, *split_address(address))
-        except SourceUnusable as reason:
-            unusable = reason
-    raise unusable
-
-
-async def _look_at(source: Source, host: str, port: int) -> SourceShape:
-    asked = source
-    server: Mapping[str, str] = {}
-    try:
-        server = await _info(source, host, port)
-    except SourceUnusable:
-        # Many sentinels have no password, although the servers that they watch have one.
-        asked = msgspec.structs.replace(source, user=None, password=None)
-        with suppress(SourceUnusable):
-            server = await _info(asked, host, port)
-        if not _is_sentinel(server):
-            raise
-    if _is_sentinel(server):
-        primary = await _primary(source, *await _watched_primary(asked, host, port), _ALL_SLOTS)
-        return SourceShape("sentinel", (primary,))
-    if server.get("cluster_enabled") == "1":
-        members = await _members(source, host, port)
-        found = [await _primary(source, *place, slots) for place, slots in members]
-        return SourceShape("cluster", tuple(found))
-    return SourceShape("single", (await _primary(source, host, port, _ALL_SLOTS),))
-
-
-def _is_sentinel(server: Mapping[str, str]) -> bool:
-    """Whether INFO is that of a sentinel. Valkey and Redis call the field differently."""
-    return "sentinel" in {server.get("server_mode"), server.get("redis_mode")}
-
-
-async def replication_refusal(source: Source, primary: SourcePrimary) -> str | None:
-    """Return why a primary cannot be replicated, in its own words; None if it can. Raises SourceUnusable if it does not
-    answer."""
-    try:
-        await ask(source, primary.host, primary.port, [("REPLCONF", "capa", "psync2")])
-    except SourceUnusable as reason:
-        if reason.passes:
-            raise
-        return reason.message
-    with suppress(SourceUnusable):  # not every user may ask
-        (known,) = await ask(source, primary.host, primary.port, [("COMMAND", "INFO", "PSYNC")])
-        if known == [None]:
-            return f"{primary.address} has no command PSYNC"
-    return None
-
-
-async def _primary(source: Source, host: str, port: int, slots: Sequence[SlotRange]) -> SourcePrimary:
-    said = await _info(source, host, port)
-    place = f"{host}:{port}"
-    if said.get("role") != "master":
-        raise SourceUnusable(
-            f"{place} is a replica of {said.get('master_host')}:{said.get('master_port')}; name the primary",
-            passes=True,
+    def place(self, address: str, port: int, name: str) -> Address:
+        """Return how to connect to an address that was checked, of the host with this name."""
+        return Address(
+            None,
+            address,
+            port,
+            self.user,
+            self.password,
+            authority=self.authorities if self.tls else None,
+            server_name=name,
+            checks_name=self.tls == "host",
+            is_named=False,
         )
-    version = said.get("redis_version", "")
-    if said.get("server_name") not in _OTHER_SERVERS and not is_readable(version):
-        raise SourceUnusable(f"{place} runs Redis {version}, whose files Valkey does not read", passes=False)
-    try:
-        return SourcePrimary(
-            host=str(await checked_address(source, host)),
-            port=port,
-            version=said.get("valkey_version", version),
-            slots=tuple(slots),
-            keys=keys_by_database(said),
-            used_memory=int(said.get("used_memory_dataset", said["used_memory"])),
-            offset=int(said["master_repl_offset"]),
-        )
-    except (KeyError, ValueError) as error:
-        raise SourceUnusable(f"{place}: INFO is not readable", passes=False) from error
-
-
-def keys_by_database(said: Mapping[str, str]) -> dict[int, int]:
-    """Return the number of keys of each database that has keys, from INFO keyspace. Raises ValueError."""
-    return {int(name[2:]): int(said[name].partition("keys=")[2].partition(",")[0]) for name in databases(said)}
-
-
-def is_readable(version: str) -> bool:
-    """Whether valkey-server reads the files of this version of Redis."""
-    numbers = [int(part) for part in version.split(".")[:2] if part.isdecimal()]
-    return tuple(numbers) <= _NEWEST_REDIS
-
-
-async def _members(source: Source, host: str, port: int) -> list[tuple[tuple[str, int], tuple[SlotRange, ...]]]:
-    """Return the address and slots of each primary of a cluster, in the order of their first slots."""
-    try:
-        view = parse_view(*await ask(source, host, port, [("CLUSTER", "NODES"), ("CLUSTER", "INFO")]))
-    except Unreadable as error:
-        raise SourceUnusable(f"{host}:{port}: {error}", passes=False) from error
-    if not view.ok or not view.is_whole:
-        raise SourceUnusable(f"the cluster of {host}:{port} is not healthy", passes=True)
-    owners = sorted((member for member in view.members.values() if member.slots), key=lambda member: member.slots[0])
-    if len(owners) > _MOST_PRIMARIES:
-        raise SourceUnusable(f"the cluster has more than {_MOST_PRIMARIES} primaries", passes=False)
-    places = [(_place(member, host), member.slots) for member in owners]
-    await asyncio.gather(*(_require_no_open_slots(source, *place) for place, _ in places))
-    return places
-
-
-async def _require_no_open_slots(source: Source, host: str, port: int) -> None:
-    """Raise SourceUnusable if a primary gives slots away or takes some. Only the node itself knows that."""
-    try:
-        view = parse_view(*await ask(source, host, port, [("CLUSTER", "NODES"), ("CLUSTER", "INFO")]))
-    except Unreadable as error:
-        raise SourceUnusable(f"{host}:{port}: {error}", passes=False) from error
-    if any(member.migrating or member.importing for member in view.members.values()):
-        raise SourceUnusable(f"{host}:{port} moves slots", passes=True)
-
-
-def _place(member: Member, host: str) -> tuple[str, int]:
-    """Return host and port of a member. A node that does not know its own host is at the address that was used."""
-    named = member.address.partition("@")[0].rpartition(":")[0]
-    return named or host, member.port
-
-
-async def _watched_primary(source: Source, host: str, port: int) -> tuple[str, int]:
-    """Return host and port of the primary that a sentinel watches."""
-    (rows,) = await ask(source, host, port, [("SENTINEL", "MASTERS")])
-    watched = {}
-    for row in rows if isinstance(rows, list) else ():
-        said = dict(zip(row[::2], row[1::2], strict=False)) if isinstance(row, list) else {}
-        watched[said.get("name")] = said
-    name = source.watched_name or (next(iter(watched)) if len(watched) == 1 else None)
-    if name not in watched:
-        names = " and ".join(sorted(str(known) for known in watched)) or "nothing"
-        raise SourceUnusable(f"the sentinel {host}:{port} watches {names}; name one of them", passes=False)
-    try:
-        return str(watched[name]["ip"]), int(watched[name]["port"])
-    except (KeyError, ValueError) as error:
-        raise SourceUnusable(f"{host}:{port}: the reply of the sentinel is not readable", passes=False) from error
-
-
-async def _info(source: Source, host: str, port: int) -> dict[str, str]:
-    """Return the fields of all sections. They are requested one by one, because Redis before 7.0 takes one only."""
-    replies = await ask(source, host, port, [("INFO", section) for section in _SECTIONS])
-    try:
-        return {name: value for reply in replies for name, value in fields(reply).items()}
-    except Unreadable as error:
-        raise SourceUnusable(f"{host}:{port}: {error}", passes=False) from error
 
 
 async def ask(source: Source, host: str, port: int, commands: Sequence[Command]) -> list[Any]:
     """Send commands to a server of the source. Raises SourceUnusable, with the server's own words if it refuses."""
     place = f"{host}:{port}"
-    address = Address(
-        None, str(await checked_address(source, host)), port, source.user, source.password, is_named=False
-    )
+    address = source.place(str(await checked_address(source, host)), port, host)
     try:
         return await request_at(address, place, commands, _ANSWER_SECONDS)
     except NodeRefused as refusal:
@@ -265,8 +89,13 @@ async def ask(source: Source, host: str, port: int, commands: Sequence[Command])
 
 def without_secret(words: str, secret: str | None) -> str:
     """Return the words of a server without a secret: servers repeat the arguments of a command that they do not
-    know."""
-    return words.replace(secret, "***") if secret else words
+    know, and the first characters of long ones."""
+    if not secret:
+        return words
+    words = words.replace(secret, "***")
+    for end in range(len(secret) - 1, _SHORTEST_PART - 1, -1):
+        words = words.replace(secret[:end], "***")
+    return words
 
 
 async def checked_address(source: Source, host: str) -> IpAddress:
@@ -276,7 +105,8 @@ async def checked_address(source: Source, host: str) -> IpAddress:
         addresses = [found] if found else await in_background(resolved, host)
     except (OSError, UnicodeError) as error:
         raise SourceUnusable(f"the host {host} is not known", passes=True) from error
-    own, networks = await in_background(own_addresses), tuple(map(ipaddress.ip_network, source.networks))
+    own = await in_background(own_addresses) | {ipaddress.ip_address(text) for text in source.own}
+    networks = tuple(map(ipaddress.ip_network, source.networks))
     for address in addresses:
         if is_source(address, networks, own):
             return address

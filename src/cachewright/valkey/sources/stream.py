@@ -13,7 +13,8 @@ class Stream(msgspec.Struct, kw_only=True):
     """:ivar is_whole: whether every key was copied since the changes are watched.
     :ivar copied_offset: position in the source's stream of writes up to which all changes are copied.
     :ivar databases: numbers of databases that have or had keys.
-    :ivar swaps: see `GatewayState`.
+    :ivar swaps: see `GatewayState`, as `run`, `writes` and `removals`.
+    :ivar evicted: number of keys that the instance had evicted when the copy began; None before.
     """
 
     gateway: Gateway
@@ -25,10 +26,15 @@ class Stream(msgspec.Struct, kw_only=True):
     copied_offset: int = 0
     databases: set[int] = msgspec.field(default_factory=lambda: {0})
     swaps: int = 0
+    run: str = ""
+    writes: int = 0
+    removals: int = 0
+    evicted: int | None = None
 
     def see(self, state: GatewayState) -> None:
         """Take a state of the gateway into account, before changed keys are copied."""
         self.databases |= state.keys.keys()
+        self.run, self.writes, self.removals = state.run, state.writes, state.removals
         if self.changed.was_flushed or state.swaps != self.swaps:
             self.is_whole = False
             self.swaps = state.swaps
@@ -43,8 +49,8 @@ class Streams:
     """Open streams of this process, by the name of the gateway. They are lost when the server ends; then every key is
     copied again.
 
-    :ivar fresh: names of gateways whose instance was empty when this process began to copy, so that no key of it needs
-        to be deleted.
+    :ivar fresh: names of gateways whose migration this process has planned and of which it has copied nothing, so that
+        no key that was copied needs to be deleted.
     """
 
     def __init__(self) -> None:
@@ -63,6 +69,5 @@ class Streams:
         self._open[stream.gateway.name] = stream
 
     def close(self, name: str) -> None:
-        self.fresh.discard(name)
         if stream := self._open.pop(name, None):
             stream.close()

@@ -10,7 +10,7 @@ from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
 from cachewright.valkey.session import Session
 from cachewright.valkey.slots import SLOTS
-from cachewright.valkey.sources.source import keys_by_database
+from cachewright.valkey.sources.shape import keys_by_database
 from cachewright.valkey.topology import View
 
 _ANSWER_SECONDS = 15.0
@@ -56,12 +56,16 @@ class TargetLoad(msgspec.Struct, frozen=True):
     :ivar keys: number of keys.
     :ivar received: bytes that they have received.
     :ivar kbps: kilobytes that they receive in a second now, :ivar ops: commands.
+    :ivar evicted: number of keys that they have evicted.
+    :ivar processes: identities of their processes.
     """
 
     keys: int
     received: int
     kbps: int
     ops: int
+    evicted: int
+    processes: frozenset[str]
 
     @classmethod
     def of(cls, nodes: Sequence[Mapping[str, str]]) -> "TargetLoad":
@@ -75,6 +79,8 @@ class TargetLoad(msgspec.Struct, frozen=True):
             received=total("total_net_input_bytes"),
             kbps=total("instantaneous_input_kbps"),
             ops=total("instantaneous_ops_per_sec"),
+            evicted=total("evicted_keys"),
+            processes=frozenset(said.get("run_id", "") for said in nodes),
         )
 
 

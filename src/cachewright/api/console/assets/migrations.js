@@ -1,4 +1,4 @@
-// Migrations of data from other servers into an instance: state, lag, start, cut-over, stop.
+// Migrations of data from other servers and from files into an instance: state, lag, start, cut-over, stop.
 
 import { ask, may } from "/console/api.js";
 import { dialog, field } from "/console/dialog.js";
@@ -20,12 +20,14 @@ export async function migrationsInto(instanceId) {
 
 /** Table of migrations with buttons; calls `done` after a change. */
 export function migrations(state, known, done) {
-  const rows = known.map((one) => [one.task_name, status(one.status), one.source_instance.addrs,
+  const rows = known.map((one) => [one.task_name, status(one.status), one.source_instance.addrs || `backup ${one.backup_files?.backup_id}`,
     h("span", { class: "wide" }, one.error_message ?? lag(one.cut_over)), may("operator") ? buttons(one, done) : ""]);
   return [
     table("Migrations", ["Migration", "Status", "Source", "Lag or error", "Change"], rows, { empty: "No data was migrated from another server." }),
     may("operator") && h("div", { class: "buttons" }, h("button", { type: "button", class: "quiet", "data-key": "new-migration",
-      disabled: state.status !== "RUNNING", onclick: () => start(state, done) }, "Migrate from a server")),
+      disabled: state.status !== "RUNNING", onclick: () => start(state, done) }, "Migrate from a server"),
+      h("button", { type: "button", class: "quiet", "data-key": "new-import",
+        disabled: state.status !== "RUNNING", onclick: () => importFiles(state, done) }, "Import RDB files")),
   ];
 }
 
@@ -49,16 +51,37 @@ function start(state, done) {
   const source = h("input", { required: true, maxlength: 1024, placeholder: "10.0.0.7:6379", autocomplete: "off" });
   const user = h("input", { maxlength: 1024, autocomplete: "off" });
   const password = h("input", { type: "password", maxlength: 512, autocomplete: "new-password" });
+  const tls = h("select", {}, [["", "None"], ["host", "Check the certificate and its name"], ["chain", "Check the certificate, accept any name"]]
+    .map(([value, text]) => h("option", { value }, text)));
+  const authorities = h("textarea", { rows: 3, maxlength: 65536, spellcheck: false, placeholder: "-----BEGIN CERTIFICATE-----" });
   const method = h("select", {}, [["incremental_migration", "Follow changes until the cut-over"], ["full_amount_migration", "Copy once"]]
     .map(([value, text]) => h("option", { value }, text)));
   dialog(`Migrate data into ${state.name}`, [
     field("Name", name), field("Source", source, "HOST:PORT of a server, of a node of a cluster, or of a sentinel"),
-    field("User", user, "Empty for the default user"), field("Password", password, "Empty if it has none"), field("Method", method),
+    field("User", user, "Empty for the default user"), field("Password", password, "Empty if it has none"),
+    field("TLS", tls), field("Authorities", authorities, "Certificates in PEM; empty for those that the server knows"), field("Method", method),
     h("p", {}, "Keys of the source replace keys of the same name. The instance accepts no other change meanwhile."),
   ], "Start", async () => {
     await ask("POST", "migration-task", {
       task_name: name.value, migration_type: "online_migration", migration_method: method.value,
-      source_instance: { addrs: source.value, username: user.value, password: password.value || null },
+      source_instance: { addrs: source.value, username: user.value, password: password.value || null,
+        ...(tls.value && { ssl_enabled: true, ssl_ca: authorities.value, ssl_check_hostname: tls.value === "host" }) },
+      target_instance: { id: state.instance_id },
+    });
+    done();
+  });
+}
+
+function importFiles(state, done) {
+  const name = h("input", { required: true, minlength: 2, maxlength: 64, pattern: "[A-Za-z][A-Za-z0-9_\\-]*", value: "import", autocomplete: "off" });
+  const urls = h("textarea", { required: true, rows: 4, spellcheck: false, placeholder: "https://bucket.example.com/dump.rdb" });
+  dialog(`Import files into ${state.name}`, [
+    field("Name", name), field("URLs", urls, "RDB files of Redis up to 7.2 or Valkey, one URL a line"),
+    h("p", {}, "Keys of the files replace keys of the same name, other keys stay. The instance accepts no other change meanwhile."),
+  ], "Import", async () => {
+    await ask("POST", "migration-task", {
+      task_name: name.value, migration_type: "backupfile_import", migration_method: "full_amount_migration",
+      backup_files: { file_source: "self_build_obs", files: urls.value.split("\n").map((url) => url.trim()).filter(Boolean).map((url) => ({ file_name: url })) },
       target_instance: { id: state.instance_id },
     });
     done();

@@ -1,0 +1,136 @@
+"""The files of an import: their sizes, and where a gateway finds them. Methods raise ActionFailed.
+
+A gateway that starts with a file in its folder loads it, and has its keys. It checks all data that it loads.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import msgspec
+
+from cachewright import errors
+from cachewright.backups.manifest import Manifest, read_manifest
+from cachewright.backups.reader import fetch_shard
+from cachewright.backups.storage import BackupDamaged, StorageFailed
+from cachewright.hosts.host import CONFIG, NodeStartFailed
+from cachewright.operations.online_migrations.run import MigrationRun
+from cachewright.operations.online_migrations.shards import ALL_SLOTS
+from cachewright.tasks.operation import ActionFailed, StepContext
+from cachewright.valkey.config import SNAPSHOT
+from cachewright.valkey.sources import gateway as gateways
+from cachewright.valkey.sources.files import fetch_file, file_size, without_query
+from cachewright.valkey.sources.gateway import Gateway, GatewayState
+from cachewright.valkey.sources.source import SourceUnusable
+
+_POLL_SECONDS = 0.1
+_LEAST_FREE = 0.05
+"""Share of the host's memory that stays free."""
+
+
+class ImportedFile(msgspec.Struct, frozen=True):
+    """:ivar number: of its gateway. :ivar size: bytes.
+    :ivar slots: first and last slot of each range whose keys are imported.
+    """
+
+    number: int
+    name: str
+    size: int
+    slots: tuple[tuple[int, int], ...] = ALL_SLOTS
+
+
+class ImportFiles:
+    def __init__(self, run: MigrationRun) -> None:
+        self._run = run
+        self._urls = tuple((run.migration.source_files or "").splitlines())
+
+    async def find(self) -> list[ImportedFile]:
+        """Return the files with their sizes."""
+        with _failures():
+            if self._run.migration.source_backup is None:
+                sizes = await asyncio.gather(*(file_size(self._run.source, url) for url in self._urls))
+                named = zip(map(without_query, self._urls), sizes, strict=True)
+                return [ImportedFile(number, name, size) for number, (name, size) in enumerate(named)]
+            manifest = await self._manifest()
+            shards = enumerate(manifest.shards)
+            return [
+                ImportedFile(number, f"shard {shard.shard}", shard.size, shard.slots or ALL_SLOTS)
+                for number, shard in shards
+            ]
+
+    async def fetch(self, file: ImportedFile, progress: Callable[[int], None]) -> None:
+        """Ensure that the gateway of a file has it.
+
+        :param progress: called with the bytes that are stored.
+        """
+        gateway, processes = self._run.gateway(file.number), self._run.context.host.gateways
+        await processes.write_files(gateway.name, {CONFIG: gateways.gateway_conf(gateway)})
+        target = gateway.folder / SNAPSHOT
+        if await asyncio.to_thread(target.exists):
+            return
+        with _failures():
+            if self._run.migration.source_backup is None:
+                url = self._urls[file.number]
+                await fetch_file(self._run.source, url, file.size, target, progress)
+                return
+            storage, manifest = await self._run.context.backup_storage(), await self._manifest()
+            await fetch_shard(storage, manifest, manifest.shards[file.number], target, progress)
+
+    async def loaded(
+        self, step: StepContext, file: ImportedFile, most_memory: int, seen: Callable[[GatewayState], None]
+    ) -> GatewayState:
+        """Return the state of the gateway of a file when it has loaded it. `seen` is called with each state before.
+
+        :param most_memory: bytes that the gateway may use. A small file may have much data.
+        """
+        await self.fetch(file, lambda stored: None)
+        gateway, processes = self._run.gateway(file.number), self._run.context.host.gateways
+        try:
+            await processes.start(gateway.name)
+        except NodeStartFailed as failure:
+            raise await self._failure(gateway) from failure
+        while True:
+            step.raise_if_cancelled()
+            state = await gateways.state(gateway)
+            if state is None and await processes.process(gateway.name) is None:
+                raise await self._failure(gateway)
+            if state is not None and state.used_memory > most_memory:
+                message = f"{file.name} has more than {most_memory} bytes of data"
+                raise ActionFailed(errors.MIGRATION_OUT_OF_MEMORY, message, final=True)
+            host = await asyncio.to_thread(self._run.context.host.resources)
+            if host.memory_free < _LEAST_FREE * host.memory:
+                message = f"the host has {host.memory_free} bytes of memory left while {file.name} is loaded"
+                raise ActionFailed(errors.NOT_ENOUGH_MEMORY, message, final=True)
+            if state is not None and not state.is_loading:
+                return state
+            if state is not None:
+                seen(state)
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _failure(self, gateway: Gateway) -> ActionFailed:
+        """Return why a gateway has ended while it loaded its file."""
+        log = await self._run.context.host.gateways.read_file(gateway.name, gateways.LOG) or ""
+        reason = gateways.load_failure(log)
+        if reason is None:
+            return ActionFailed(errors.NODE_START_FAILED, "the gateway has ended while it loaded the file")
+        return ActionFailed(errors.SOURCE_UNUSABLE, f"the file cannot be read: {reason}", final=True)
+
+    async def _manifest(self) -> Manifest:
+        storage = await self._run.context.backup_storage()
+        backup_id = self._run.migration.source_backup or ""
+        return await read_manifest(storage, self._run.context.database.cipher, backup_id)
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    try:
+        yield
+    except SourceUnusable as reason:
+        raise ActionFailed(errors.SOURCE_UNUSABLE, reason.message, final=not reason.passes) from reason
+    except StorageFailed as failure:
+        raise ActionFailed(errors.BACKUP_STORAGE_FAILED, str(failure)) from failure
+    except BackupDamaged as failure:
+        raise ActionFailed(errors.BACKUP_DAMAGED, str(failure), final=True) from failure
+    except OSError as error:
+        message = f"the file cannot be stored on the disk of the server: {error.strerror}"
+        raise ActionFailed(errors.NOT_ENOUGH_DISK, message) from error

@@ -1,0 +1,92 @@
+"""Imports of RDB files: each file is loaded by a gateway, from which its keys are copied."""
+
+import asyncio
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from cachewright import errors
+from cachewright.errors import ApiError
+from cachewright.model.online_migrations import OnlineMigration
+from cachewright.model.tasks import Step, Task, Work
+from cachewright.operations.actions.action import NoArguments
+from cachewright.operations.actions.imports import FileArguments, fetch_file, import_file
+from cachewright.operations.actions.online_migrations import remove_all_gateways
+from cachewright.operations.context import OperationContext
+from cachewright.operations.online_migrations.files import ImportedFile, ImportFiles
+from cachewright.operations.online_migrations.run import MigrationRun
+from cachewright.store import backups
+from cachewright.tasks.operation import ActionFailed
+from cachewright.tasks.plan import SubStepSpec, build, effort
+from cachewright.valkey.sources.copier import TargetNotReady
+
+TRANSFER, FULL, REMOVAL = "File transfer.", "Full migration.", "Gateway removal."
+REMOVAL_SECONDS = 0.2
+
+_START_SECONDS = 0.3
+_FETCHED_PER_SECOND, _IMPORTED_PER_SECOND = 50_000_000.0, 10_000_000.0
+_LANE = "files"
+
+
+async def plan_import(context: OperationContext, task: Task, run: MigrationRun) -> tuple[Step, ...]:
+    """Return the steps of an import. Raises ActionFailed."""
+    try:
+        files = await ImportFiles(run).find()
+        target = await run.find_target()
+        free = await asyncio.to_thread(context.host.resources)
+        room = sum(node.maxmemory for node in target.nodes)
+        if failure := unsuitable([file.size for file in files], room, free.disk_free):
+            raise failure
+    except TargetNotReady as reason:
+        raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, str(reason)) from reason
+    except ActionFailed as failure:
+        await run.note("error", failure.message)
+        raise
+    await run.note("info", f"{len(files)} files with {sum(file.size for file in files)} bytes")
+    return build(task.run_id, _steps(files))
+
+
+def require_backup(connection: sa.Connection, migration: OnlineMigration) -> None:
+    """Raise ApiError DCS.4031 or DCS.4087 if an import names a backup that cannot be imported."""
+    if migration.source_backup is None:
+        return
+    backup = backups.find(connection, migration.project_id, migration.source_backup)
+    if backup is None or backup.state in {"deleted", "expired"}:
+        raise ApiError(errors.BACKUP_NOT_FOUND)
+    if backup.state != "succeed":
+        raise ApiError(errors.BACKUP_NOT_SUCCEEDED)
+
+
+def unsuitable(sizes: Sequence[int], room: int, disk_free: int) -> ActionFailed | None:
+    """Return why files of these sizes cannot be imported. Pure.
+
+    :param room: bytes of data that the instance takes. A file has hardly more bytes than its data.
+    """
+    total = sum(sizes)
+    if total > room:
+        message = f"the files have {total} bytes, the instance takes {room}"
+        return ActionFailed(errors.MIGRATION_OUT_OF_MEMORY, message, final=True)
+    if total > disk_free:
+        message = f"the files have {total} bytes, {disk_free} are free on the disk of the server"
+        return ActionFailed(errors.NOT_ENOUGH_DISK, message, final=True)
+    return None
+
+
+def _steps(files: Sequence[ImportedFile]) -> dict[str, list[SubStepSpec]]:
+    removal = remove_all_gateways.sub_step(REMOVAL, effort("removal", seconds=REMOVAL_SECONDS), NoArguments())
+    return {
+        TRANSFER: [
+            fetch_file.sub_step(f"{TRANSFER} {file.name}", _work(file, _FETCHED_PER_SECOND), FileArguments(file))
+            for file in files
+        ],
+        FULL: [
+            import_file.sub_step(f"{FULL} {file.name}", _work(file, _IMPORTED_PER_SECOND), FileArguments(file))
+            for file in files
+        ],
+        REMOVAL: [removal],
+    }
+
+
+def _work(file: ImportedFile, rate: float) -> Work:
+    size = max(file.size, 1)
+    return effort(_LANE, unit="bytes", total=size, seconds=_START_SECONDS + size / rate, fixed=_START_SECONDS)
