@@ -1,6 +1,18 @@
 """All benchmarks by name, in the order of the page."""
 
-from bench import backups, creation, engine, fastest, footprint, impact, libraries, progress_api, remaining, scaling
+from bench import (
+    backups,
+    creation,
+    engine,
+    fastest,
+    footprint,
+    impact,
+    libraries,
+    migration,
+    progress_api,
+    remaining,
+    scaling,
+)
 from bench.results import Benchmark
 
 _EVERY: tuple[Benchmark, ...] = (
@@ -12,6 +24,7 @@ _EVERY: tuple[Benchmark, ...] = (
     progress_api.BENCHMARK,
     backups.BENCHMARK,
     creation.BENCHMARK,
+    migration.BENCHMARK,
     engine.BENCHMARK,
     footprint.BENCHMARK,
 )

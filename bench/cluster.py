@@ -47,11 +47,11 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BenchCluster:
-    def __init__(self) -> None:
-        """Start the server."""
+    def __init__(self, *arguments: str) -> None:
+        """Start the server with additional arguments."""
         self._folder = tempfile.TemporaryDirectory(prefix="cachewright-bench-", ignore_cleanup_errors=True)
         self.root = Path(self._folder.name) / "data"
-        self.server = ServerProcess(self.root)
+        self.server = ServerProcess(self.root, *arguments)
         self.cloud = Cloud(self.server.access)
         self.api = ApiClient(msgspec.convert(msgspec.to_builtins(self.server.access), Account))
 
