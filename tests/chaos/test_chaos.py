@@ -105,8 +105,10 @@ def require_nothing_left(chaos: FaultInjector, instance_id: str) -> None:
     assert not chaos.server.nodes()
     assert not list((data_dir / "nodes").iterdir())
     database = {"cachewright.db", "cachewright.db-shm", "cachewright.db-wal"}
-    known = database | {"credentials.json", "metrics.token", "nodes", "secret.key", "server.lock", "backups", "spool"}
+    folders = {"nodes", "backups", "spool", "gateways"}
+    known = database | folders | {"credentials.json", "metrics.token", "secret.key", "server.lock"}
     assert {path.name for path in data_dir.iterdir()} <= known
+    assert not list((data_dir / "gateways").glob("[!.]*"))
     failed = {row[0] for row in rows(chaos, "SELECT id FROM backups WHERE state='pending'")}
     assert {path.name for path in (data_dir / "spool").glob("*")} <= failed
     assert not rows(chaos, "SELECT id FROM tasks WHERE status NOT IN ('SUCCESS', 'FAILED')")

@@ -1,6 +1,8 @@
 """Requests to a server during faults: tasks of every kind, by the seed."""
 
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from fault_injection import FaultInjector
@@ -16,11 +18,14 @@ from huaweicloudsdkdcs.v2 import (
 
 from backup_files import manifest_of, requested
 from caches import cache, serves
+from migrating import content, fill, migrate, reaches
+from outside_server import outside_server
 from sdk_calls import create, ended, gone, newest_task, progress, resize, show, spec
 from serving import until
 
 GET_OVER_SECONDS = 240
 _MOST_SHARDS = 5
+_KEYS_OUTSIDE = 5000
 
 
 class Workload:
@@ -45,6 +50,7 @@ class Workload:
             self._create_and_delete,
             self._back_up,
             self._restore,
+            self._migrate,
             *([self._change_replicas] * 2 if self._has_replicas else []),
         ]
         deed = self._chaos.random.choice(deeds)
@@ -146,6 +152,29 @@ class Workload:
             found = sum(caches.dbsize(target_nodes=node) for node in caches.get_primaries())
             expected = 1 if caches.get("own") else sum(manifest_of(self._chaos.server, backup_id).keys.values())
             assert found == expected, f"{second} has {found} keys"
+        delete(self._chaos, second)
+
+    def _migrate(self) -> None:
+        """Migrate the data of a server outside, which changes, into a new instance. Whatever is killed, it succeeds."""
+        second = create(self._client, self._chaos.random.randrange(1, 3), name="second")
+        self._end(second, newest_task(self._client, second).id)
+        with TemporaryDirectory() as folder, outside_server(Path(folder)) as source:
+            fill(source.client(), _KEYS_OUTSIDE)
+            migration_id = migrate(self._client, second, source.address, follow=True)
+            task_id = newest_task(self._client, second).id
+            self._chaos.note(f"migrate {migration_id}: {task_id}")
+            self._under_strikes(task_id, second)
+            reaches(self._client, migration_id, "INCRMIGEATING")
+            source.client().delete("key:1")
+            source.client().set("last", "write")
+            source.client().client_kill_filter(_type="slave")
+            self._chaos.note("cut over")
+            self._chaos.server.call("POST", f"migration-task/{migration_id}/cut-over", {})
+            self._under_strikes(task_id, second)
+            reaches(self._client, migration_id, "SUCCESS")
+            self._chaos.note("SUCCESS")
+            settled(self._client, second)
+            assert content(cache(self._client, second)) == content(source.client()), "the content is not the source's"
         delete(self._chaos, second)
 
     def _begin_scale(self) -> str:
