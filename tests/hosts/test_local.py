@@ -124,6 +124,17 @@ async def test_a_zombie_does_not_run(tmp_path: Path) -> None:
     dying.wait()
 
 
+async def test_a_process_that_is_not_seen_in_time_is_ended(host: LocalHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cachewright.hosts.local_processes._START_SECONDS", 0.5)
+    lines = "port 0\ndaemonize yes\npidfile other.pid\nlogfile valkey.log\nset-proc-title no\n"
+    await host.write_files(NODE, {"valkey.conf": lines})
+    with pytest.raises(NodeStartFailed):
+        await host.start(NODE)
+    unseen = int((host.folder(NODE) / "other.pid").read_text())
+    while psutil.pid_exists(unseen) and psutil.Process(unseen).status() != psutil.STATUS_ZOMBIE:
+        await asyncio.sleep(0.01)
+
+
 async def test_files_are_for_their_owner_alone(host: LocalHost) -> None:
     await write(host, 1)
     assert stat.S_IMODE((host.folder(NODE) / "valkey.conf").stat().st_mode) == 0o600

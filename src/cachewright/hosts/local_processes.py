@@ -23,12 +23,16 @@ from cachewright.hosts.child_processes import start_ticks
 from cachewright.hosts.damaged_files import set_aside
 from cachewright.hosts.host import NodeStartFailed, ProcessInfo
 from cachewright.hosts.programs import Program
+from cachewright.hosts.unseen_processes import end_unseen
 from cachewright.threads import in_background
 
 _START_SECONDS = 5.0
 _OUTPUT_TAIL = 2000
 _OWNER_ONLY = stat.S_IRUSR | stat.S_IWUSR
 _POLL_SECONDS = 0.02
+_CLOCK_SECONDS = 0.1
+"""Tolerance of the start times of processes, which are in ticks of the system."""
+
 _SETTLE_SECONDS = 0.03
 """Upper limit for the lifetime of a process that cannot bind its port."""
 
@@ -159,6 +163,7 @@ class LocalProcesses:
         binary = await in_background(self._binary, name)
         environment = await in_background(self._environment, binary)
         (folder / self._program.pid_file).unlink(missing_ok=True)
+        begun = time.time() - _CLOCK_SECONDS
         launcher = await asyncio.create_subprocess_exec(
             binary,
             *self._program.before,
@@ -183,6 +188,7 @@ class LocalProcesses:
             if self._has_exited(name):
                 break
             await asyncio.sleep(0.01)
+        await in_background(end_unseen, folder / self._program.config, begun)
         raise NodeStartFailed(output.decode(errors="replace")[-_OUTPUT_TAIL:] + log_files.tail(log, before))
 
     def _has_exited(self, name: str) -> bool:
