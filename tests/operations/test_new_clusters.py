@@ -2,12 +2,14 @@
 
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import psutil
 import pytest
 from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
 from huaweicloudsdkdcs.v2 import ResizeInstanceBody, ResizeInstanceRequest, ShowNodesInformationRequest
+from test_ha import in_sync
 from valkey import Valkey
 from valkey.cluster import ValkeyCluster
 from valkey.exceptions import MovedError, ResponseError
@@ -187,12 +189,40 @@ def refused_back(client: Any, instance_id: str) -> None:
         assert (refused.value.status_code, refused.value.error_code) == (400, "DCS.4102")
 
 
+def fails_beside_a_client_of_another_database(server: Server, client: Any, instance_id: str) -> None:
+    """The client leaves no key there, so that only the new node notices it. Primary, replica and sentinels serve as
+    before."""
+    finishing = threading.Event()
+
+    def use() -> None:
+        other = connected(client, instance_id, db=3)
+        while not finishing.is_set():
+            with suppress(*FAULTS):
+                other.pipeline(transaction=True).set("key", 1).delete("key").execute()
+
+    user = threading.Thread(target=use, daemon=True)
+    user.start()
+    task_id = change(client, instance_id, 1, 2)
+    assert ended(client, instance_id, task_id).status == "FAILED"
+    finishing.set()
+    user.join()
+    assert server.call("GET", f"tasks/{task_id}")[1]["task"]["error_code"] == "DCS.4102"
+    shown = show(client, instance_id)
+    assert (shown.status, shown.spec_code) == ("RUNNING", HA)
+    assert "another database" in sub_step(client, instance_id, task_id, "Cut-over.").detail
+    until(lambda: in_sync(server, client, instance_id), "the replica is not in sync")
+    path = f"instances/{instance_id}/state"
+    until(lambda: not server.call("GET", path)[1]["incidents"], "an incident is left")
+
+
 def test_a_primary_standby_instance_becomes_a_cluster_with_replicas(server: Server) -> None:
     client = server.client()
     instance_id = created(client, 1, spec_code=HA, capacity=1, name="pair")
     address = (show(client, instance_id).ip, show(client, instance_id).port)
     fill(client, instance_id)
     with Writer(client, instance_id) as writer:
+        writer.wait_for(100)
+        fails_beside_a_client_of_another_database(server, client, instance_id)
         writer.wait_for(100)
         task_id = change(client, instance_id, 1, 2)
         succeeded(server, client, instance_id, task_id, spec(1, copies=2))
