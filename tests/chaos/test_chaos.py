@@ -105,12 +105,15 @@ def require_nothing_left(chaos: FaultInjector, instance_id: str) -> None:
     assert not chaos.server.nodes()
     assert not list((data_dir / "nodes").iterdir())
     database = {"cachewright.db", "cachewright.db-shm", "cachewright.db-wal"}
-    folders = {"nodes", "backups", "spool", "gateways"}
+    folders = {"nodes", "backups", "spool", "gateways", "converters"}
     known = database | folders | {"credentials.json", "metrics.token", "secret.key", "server.lock"}
     assert {path.name for path in data_dir.iterdir()} <= known
-    assert not list((data_dir / "gateways").glob("[!.]*"))
+    for temporary in ("gateways", "converters"):
+        assert not list((data_dir / temporary).glob("[!.]*")), "a temporary node is left"
     failed = {row[0] for row in rows(chaos, "SELECT id FROM backups WHERE state='pending'")}
-    assert {path.name for path in (data_dir / "spool").glob("*")} <= failed
+    until(
+        lambda: {path.name for path in (data_dir / "spool").glob("*")} <= failed, "the spool keeps what no task needs"
+    )
     assert not rows(chaos, "SELECT id FROM tasks WHERE status NOT IN ('SUCCESS', 'FAILED')")
     assert not rows(chaos, "SELECT id FROM nodes")
     chaos.server.stop()
