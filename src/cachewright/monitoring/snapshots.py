@@ -43,6 +43,11 @@ class InstanceSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     task: Task | None
     incidents: Sequence[Incident] = ()
 
+    @property
+    def owners_are_nodes(self) -> bool:
+        """Whether all slots that have an owner belong to `nodes`."""
+        return self.view is None or self.view.owned().keys() <= {node.id for node, _ in self.nodes}
+
     def moves(self) -> list[SubStep]:
         """Sub-steps that move a range now."""
         steps = self.task.steps if self.task else ()
@@ -83,10 +88,20 @@ class SnapshotReader:
     async def _take(self, project_id: str, instance_id: str) -> InstanceSnapshot | None:
         start = time.monotonic()
         async with self._budget.instance(project_id):
-            record = await asyncio.to_thread(self._read, project_id, instance_id)
-            snapshot = await self._snapshot(record) if record else None
+            snapshot = await self._present(project_id, instance_id)
         self._latest[project_id, instance_id] = start, snapshot
         return snapshot
+
+    async def _present(self, project_id: str, instance_id: str) -> InstanceSnapshot | None:
+        record = await asyncio.to_thread(self._read, project_id, instance_id)
+        if record is None:
+            return None
+        snapshot = await self._snapshot(record)
+        if snapshot.owners_are_nodes:
+            return snapshot
+        # Nodes of a task may have joined, and got slots, while slow nodes answered. Strangers are in no record.
+        later = await asyncio.to_thread(self._read, project_id, instance_id)
+        return await self._snapshot(later) if later and later.nodes != record.nodes else snapshot
 
     async def _snapshot(self, record: _Record) -> InstanceSnapshot:
         instance, nodes, task, open_incidents = record

@@ -27,12 +27,23 @@ export function ring(state) {
       return [arc(range.first, range.last + 1, MOVING, { class: "coming", fill }, text),
         share > 0 && arc(range.first, reached, MOVING, { fill }, text)];
     }).filter(Boolean),
-    s("text", { x: MIDDLE, y: MIDDLE - 10, class: "big" }, number(owned)),
-    s("text", { x: MIDDLE, y: MIDDLE + 14 }, owned === SLOTS ? "slots, all owned" : `of ${number(SLOTS)} slots owned`),
+    s("text", { x: MIDDLE, y: MIDDLE - 10, class: "big" }, isKnown(state) ? number(owned) : "?"),
+    s("text", { x: MIDDLE, y: MIDDLE + 14 }, summary(state, owned)),
     moving > 0 && s("text", { x: MIDDLE, y: MIDDLE + 34, class: "moving" }, `${number(moving)} moving`));
 }
 
+/** Whether a node has said who owns the slots. */
+function isKnown(state) {
+  return state.cluster_state !== null;
+}
+
+function summary(state, owned) {
+  if (!isKnown(state)) return "no node answers";
+  return owned === SLOTS ? "slots, all owned" : `of ${number(SLOTS)} slots owned`;
+}
+
 function description(state, owned, moving) {
+  if (!isKnown(state)) return "Slot ring. No node answers.";
   const shares = state.shards.map((shard) => `${shard.group_name} ${shard.slot_count}`).join(", ");
   return `Slot ring. ${owned} of ${SLOTS} slots are owned: ${shares}.${moving ? ` ${moving} are moving.` : ""}`;
 }
