@@ -141,6 +141,7 @@ def test_the_data_of_a_second_comes_back_after_a_deletion_of_all_keys(own_server
     deleted = second_after(0)
     backup_id = past_backup(own_server, client, instance_id, before)
     writes.require(keys_of(own_server, backup_id, tmp_path), before)
+    until(lambda: offered(own_server, instance_id, away), "the data of the time without a server is not offered")
     backup_id = past(own_server, instance_id, away)[1]["backup_id"]
     own_server.kill()
     own_server.start()
