@@ -1,0 +1,50 @@
+"""Values that DBOS has stored, read without running code.
+
+DBOS stores arguments, results and errors of workflows with pickle, which can name any function to call. So a program
+that may write DBOS's tables, such as an agent, could run code in every process that reads them. Cachewright stores only
+texts, numbers and errors. Here a name in a stored value means a class of errors that is loaded already, and otherwise
+`UnknownError`.
+
+The format itself stays: tasks of earlier releases continue, and earlier releases read new tasks. DBOS reads it with a
+serializer of its own, also if the application has another one. That serializer is not part of DBOS's public API.
+"""
+
+import base64
+import io
+import pickle
+import sys
+from typing import Any
+
+from dbos._serialization import DefaultSerializer
+
+_ERRORS_OF = ("builtins", "asyncio.exceptions", "dbos._error", "cachewright.")
+"""Modules, or the beginnings of their names, whose errors are read as themselves."""
+
+_FUNCTIONS = {("cachewright.errors", "_refusal")}
+"""Functions by which errors are read back."""
+
+
+class UnknownError(Exception):
+    """Stands for everything that may not be read."""
+
+
+class _Reader(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        found = getattr(sys.modules.get(module), name, None) if module.startswith(_ERRORS_OF) else None
+        kind = Exception if module == "builtins" else BaseException
+        is_error = isinstance(found, type) and issubclass(found, kind) and found.__module__ == module
+        return found if is_error or (module, name) in _FUNCTIONS else UnknownError
+
+
+def read(stored: str) -> Any:
+    """Return a value that DBOS has stored. Raises pickle.UnpicklingError if it is not one."""
+    return _Reader(io.BytesIO(base64.b64decode(stored))).load()  # `find_class` permits errors alone
+
+
+def restrict_dbos() -> None:
+    """Make DBOS read stored values by `read`, in this process."""
+
+    def deserialize(_: DefaultSerializer, stored: str) -> Any:
+        return read(stored)
+
+    DefaultSerializer.deserialize = deserialize  # type: ignore[assignment,method-assign]  # DBOS has no option
