@@ -38,9 +38,9 @@ def migrated(url: str) -> SqliteDatabase | PostgresDatabase:
     return database
 
 
-def opened(url: str) -> SqliteDatabase | PostgresDatabase:
+def opened(url: str, session: str = "cachewright") -> SqliteDatabase | PostgresDatabase:
     """The database at this URL as it is, with a new key. The caller closes it."""
-    return open_at(parse_database_url(url), SecretCipher([Fernet.generate_key()]))
+    return open_at(parse_database_url(url), SecretCipher([Fernet.generate_key()]), session)
 
 
 def stored_bytes(database_file: Path) -> bytes:

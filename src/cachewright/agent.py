@@ -23,11 +23,12 @@ from cachewright.hosts.host import CONFIG, Host
 from cachewright.hosts.local import LocalHost
 from cachewright.model.hosts import HostReport, HostState
 from cachewright.services.hosts import report_of
-from cachewright.store import hosts, stale_nodes
+from cachewright.store import hosts, server_claims, stale_nodes
 from cachewright.store.database import DatabaseNotReady
 from cachewright.store.encryption import SecretCipher
 from cachewright.store.notifications import CALLS, listen
 from cachewright.store.opening import open_at
+from cachewright.store.workflow_values import restrict_dbos
 from cachewright.tasks.engine import APPLICATION, WORKFLOW_VERSION
 from cachewright.tasks.queue import WakeableQueue
 from cachewright.threads import in_background
@@ -89,14 +90,28 @@ class Agent:
     async def perform(self, sealed: str) -> str:
         """Perform an encrypted call, and return its encrypted answer. Raises WrongEnvelope."""
         text, envelope = self._key.open(sealed)
-        answer = await calls.perform(self._host, msgspec.json.decode(text, type=calls.Call), self._is_recorded)
+        answer = await calls.perform(
+            self._host, msgspec.json.decode(text, type=calls.Call), self._is_recorded, self._epoch
+        )
         return envelope.seal_answer(msgspec.json.encode(answer))
 
     def _is_recorded(self, node_id: str) -> bool:
         with self._database.read() as connection:
             return hosts.of_node(connection, node_id) == self._name
 
+    def _epoch(self) -> int:
+        with self._database.read() as connection:
+            return server_claims.epoch(connection)
+
+    def require_own_address(self) -> None:
+        """Raise DatabaseNotReady if another host has the address of this one: calls for its ports would come here."""
+        with self._database.read() as connection:
+            other = hosts.other_at(connection, self._host.address, self._name)
+        if other is not None:
+            raise DatabaseNotReady(f"host {other} has the address {self._host.address}; each host needs its own")
+
     def _start(self) -> None:
+        self.require_own_address()
         global _agent  # noqa: PLW0603  # DBOS keeps its functions in a process-wide registry
         _agent = self
         config: DBOSConfig = {
@@ -107,13 +122,14 @@ class Agent:
             "console_log_level": "CRITICAL",
             "run_migrations": False,  # the server's, whose role owns the tables
         }
+        restrict_dbos()
         dbos = DBOS(config=config)
         DBOS.listen_queues([self._queue.name] if self._queue.polling else [])
         DBOS.launch()
         self._queue.start(dbos)
         receiving = threading.Thread(
             target=listen,
-            args=(self._database.workflow_url, CALLS, self._receive, self._threads_stopped),
+            args=(self._database.workflow_url, {CALLS: self._receive}, self._threads_stopped),
             name="calls",
             daemon=True,
         )
@@ -134,7 +150,7 @@ class Agent:
         now = time.monotonic()
         report = self._report
         if report is None or now - self._measured_at >= _MEASURE_SECONDS:
-            report, self._measured_at = await in_background(report_of, self._host), now
+            report, self._measured_at = await in_background(self._measured), now
         processes = await self._host.processes()
         report = msgspec.structs.replace(
             report,
@@ -178,6 +194,11 @@ class Agent:
     def _deleted(self, node_id: str) -> None:
         with self._database.write() as connection:
             stale_nodes.deleted(connection, [node_id])
+
+    def _measured(self) -> HostReport:
+        with self._database.read() as connection:
+            offset = hosts.clock_offset(connection)
+        return msgspec.structs.replace(report_of(self._host), clock_offset=offset)
 
     def _store(self, report: HostReport) -> bool:
         """Store the report. False if the host was removed or given up."""

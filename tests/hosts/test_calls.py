@@ -2,26 +2,42 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from cachewright.agent import Agent
 from cachewright.config import Settings
-from cachewright.hosts.calls import FENCED, METHODS, Answer, Call, HostSilent, perform
+from cachewright.hosts.calls import CHANGING, FENCED, METHODS, Answer, Call, HostSilent, perform
 from cachewright.hosts.envelopes import AgentKey, WrongEnvelope, seal
-from cachewright.hosts.host import LogPart, NodeStartFailed
+from cachewright.hosts.host import LogPart, NodeStartFailed, ProcessInfo
 from cachewright.hosts.local import LocalHost
 from cachewright.hosts.ports import NodePorts
+from cachewright.hosts.remote import HostCalls, RemoteHost
+from cachewright.model.hosts import HostRecord
+from cachewright.store import hosts
+from cachewright.store.database import DatabaseNotReady
+from database_fixtures import migrated
 
 SECRET = "requirepass Very-secret-1"
 
 
-def performed(folder: Path, method: str, *, recorded: bool = True, seconds: float = 60, **arguments: Any) -> Answer:
-    call = Call(method=method, arguments=arguments, expires_at=time.time() + seconds)
+def performed(
+    folder: Path,
+    method: str,
+    *,
+    recorded: bool = True,
+    seconds: float = 60,
+    epoch: int | None = None,
+    **arguments: Any,
+) -> Answer:
+    """The answer to a call of a server with this epoch, when the present one is 2."""
+    call = Call(method=method, arguments=arguments, expires_at=time.time() + seconds, epoch=epoch)
     host = LocalHost(Settings(data_dir=folder))
-    answer = asyncio.run(perform(host, call, lambda _: recorded))
+    answer = asyncio.run(perform(host, call, lambda _: recorded, lambda: 2))
     return msgspec.json.decode(msgspec.json.encode(answer), type=Answer)
 
 
@@ -78,6 +94,22 @@ def test_a_file_of_a_node_is_in_its_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "nodes").exists()
 
 
+@pytest.mark.parametrize("method", sorted(CHANGING))
+def test_a_server_that_was_replaced_changes_nothing(tmp_path: Path, method: str) -> None:
+    (tmp_path / "nodes" / "n").mkdir(parents=True)
+    (tmp_path / "nodes" / "n" / "data").write_text("kept")
+    argument = "node_id" if method == "end_child" else "name"
+    with pytest.raises(HostSilent, match="was replaced"):
+        performed(tmp_path, method, epoch=1, **{argument: "n"}).value(None)
+    assert (tmp_path / "nodes" / "n" / "data").read_text() == "kept"
+
+
+@pytest.mark.parametrize("epoch", [2, 3, None], ids=["present", "next", "request"])
+def test_other_servers_are_obeyed(tmp_path: Path, epoch: int | None) -> None:
+    performed(tmp_path, "write_files", epoch=epoch, name="n", files={"a": "b"}).value(None)
+    assert performed(tmp_path, "read_file", epoch=1, name="n", file="a").value(str) == "b"
+
+
 def test_an_expired_or_unknown_call_is_not_performed(tmp_path: Path) -> None:
     assert "processes" not in METHODS
     with pytest.raises(HostSilent, match="expired"):
@@ -85,3 +117,48 @@ def test_an_expired_or_unknown_call_is_not_performed(tmp_path: Path) -> None:
     with pytest.raises(HostSilent, match="no method"):
         performed(tmp_path, "__init__").value(None)
     assert not (tmp_path / "nodes").exists()
+
+
+def test_two_agents_do_not_share_an_address(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'test.db'}"
+    database = migrated(url)
+    with database.write() as connection:
+        hosts.add(connection, HostRecord(name="h2", address="127.0.0.2", zone="z", state="active", created_at=1))
+        hosts.add(connection, HostRecord(name="h3", address="", zone="z", state="active", created_at=1))
+    database.close()
+    for name, address, other in (("h3", "127.0.0.2", "h2"), ("h3", "127.0.0.1", "local")):
+        settings = Settings(data_dir=tmp_path, database_url=url, node_host=address)
+        with pytest.raises(DatabaseNotReady, match=f"host {other} has the address {address}"):
+            Agent(name, settings).require_own_address()
+    Agent("h2", Settings(data_dir=tmp_path, database_url=url, node_host="127.0.0.2")).require_own_address()
+
+
+class Calls(HostCalls):
+    """Calls to an agent that answers all of them with one process, and keeps the last one."""
+
+    epoch = 3
+
+    def __init__(self, key: AgentKey) -> None:
+        self._key = key
+        self.call: Call
+
+    def enqueue(self, host_name: str, partition: str, sealed: str) -> str:
+        return sealed
+
+    async def answer(self, call_id: str) -> str:
+        text, envelope = self._key.open(call_id)
+        self.call = msgspec.json.decode(text, type=Call)
+        return envelope.seal_answer(msgspec.json.encode(Answer(result=ProcessInfo(7, 1100.0))))
+
+
+async def test_times_are_converted_between_the_clocks_of_two_machines(tmp_path: Path) -> None:
+    key = AgentKey(tmp_path / "key")
+    calls = Calls(key)
+    host = RemoteHost("h2", calls, lambda: key.public, lambda: 100.0)
+    assert await host.process("n") == ProcessInfo(7, 1000.0)
+    assert calls.call.expires_at > time.time() + 100
+    assert calls.call.epoch == 3
+    for change in (host.restart, host.set_aside):
+        with suppress(msgspec.ValidationError):  # the answer is that of another method
+            await change("n", 1000.0, 1)
+        assert calls.call.arguments["not_before"] == 1100.0

@@ -186,12 +186,3 @@ def test_a_server_without_its_database_says_so(mortal: Server, own_postgres: Pos
     assert own_postgres.password not in said
     own_postgres.start()
     mortal.start()
-
-
-def test_a_second_server_on_the_database_does_not_start(own_server: Server, tmp_path: Path) -> None:
-    (tmp_path / "other").mkdir(mode=0o700)
-    (tmp_path / "other" / "secret.key").write_bytes((own_server.data_dir / "secret.key").read_bytes())
-    other = Server(tmp_path / "other", environment={VARIABLE: own_server.environment[VARIABLE]})
-    code, said = other.refusal()
-    assert code == 1
-    assert "another server runs on postgresql" in said

@@ -1,6 +1,5 @@
 """What PostgreSQL alone can do to a database: go away, be shared by servers, be reached with a password."""
 
-import asyncio
 from collections.abc import Callable, Iterator
 
 import psycopg
@@ -15,8 +14,7 @@ from cachewright.store import postgres as module
 from cachewright.store.database import Database, DatabaseNotReady
 from cachewright.store.encryption import WrongKey
 from cachewright.store.opening import has_password, open_database, open_in_use, parse_database_url
-from cachewright.store.postgres import PostgresDatabase
-from database_fixtures import migrated, opened
+from database_fixtures import migrated
 from postgres_server import PostgresServer
 
 
@@ -73,60 +71,6 @@ def test_a_database_that_takes_no_writes_is_unavailable(postgres: PostgresServer
     with pytest.raises(DatabaseUnavailable, match="read-only"), database.write() as connection:
         connection.execute(sa.text("DELETE FROM throughput"))
     database.close()
-
-
-def test_one_server_runs_on_a_database(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_CLAIM_SECONDS", 0.3)
-    first = open_database(settings)
-    with pytest.raises(DatabaseNotReady, match="another server runs on"):
-        open_database(settings)
-    beside = open_in_use(settings)
-    with beside.write() as connection:
-        connection.execute(sa.text("DELETE FROM throughput"))
-    beside.close()
-    first.close()
-    open_database(settings).close()
-
-
-async def test_a_server_takes_its_database_again_after_a_restart(
-    own_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_CLAIM_SECONDS", 0.3)
-    url = own_postgres.new_database()
-    database = opened(url)
-    assert isinstance(database, PostgresDatabase)
-    database.claim()
-    own_postgres.stop()
-    assert await database.change_counter() is None
-    own_postgres.start()
-    assert await database.change_counter() is not None
-    other = opened(url)
-    assert isinstance(other, PostgresDatabase)
-    with pytest.raises(DatabaseNotReady):
-        await asyncio.to_thread(other.claim)
-    other.close()
-    database.close()
-
-
-async def test_a_server_stops_if_another_took_its_database_while_postgres_was_away(
-    own_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stops: list[bool] = []
-    monkeypatch.setattr(module, "_CLAIM_SECONDS", 0.3)
-    monkeypatch.setattr(module, "_stop_this_server", lambda: stops.append(True))
-    url = own_postgres.new_database()
-    first, second = opened(url), opened(url)
-    assert isinstance(first, PostgresDatabase)
-    assert isinstance(second, PostgresDatabase)
-    first.claim()
-    own_postgres.stop()
-    assert await first.change_counter() is None
-    own_postgres.start()
-    await asyncio.to_thread(second.claim)
-    assert await first.change_counter() is None
-    assert stops == [True]
-    first.close()
-    second.close()
 
 
 def test_a_key_that_is_lost_is_told_and_none_is_made(settings: Settings) -> None:

@@ -65,6 +65,8 @@ async def _serve(
     print(f"Console: {_endpoint(settings, listen)}/console", flush=True)
     if settings.credentials_file.exists():
         print(f"Credentials: {settings.credentials_file}", flush=True)
+    if server.is_standby:
+        print("Another server performs tasks. This one takes over when that one ends.", flush=True)
     await server.serve(http)
 
 

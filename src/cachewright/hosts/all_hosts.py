@@ -35,6 +35,7 @@ SILENT_SECONDS = 10.0
 """Time without a report after which a host counts as silent."""
 
 _READ_SECONDS = 0.25
+_CLOCK_SECONDS = 10.0
 
 
 class _Seen(msgspec.Struct):
@@ -54,6 +55,8 @@ class AllHosts:
         self._lock = threading.Lock()
         self._read_at = float("-inf")
         self._seen: dict[str, _Seen] = {}
+        self._clock_offset = 0.0
+        self._offset_at = float("-inf")
         self._hosts_of_nodes: dict[str, str] = {}
 
     @property
@@ -110,8 +113,10 @@ class AllHosts:
 
     async def processes(self) -> Mapping[str, ProcessInfo]:
         found = dict(await self._local.processes())
-        for _, report in (await in_background(self._reports)).values():
-            found.update({name: ProcessInfo(*process) for name, process in report.processes.items()})
+        for host, (_, report) in (await in_background(self._reports)).items():
+            ahead = self._clock_ahead(host)
+            for name, process in report.processes.items():
+                found[name] = ProcessInfo(*process).seen_from_a_clock_behind(ahead)
         return found
 
     async def with_file(self, file: str) -> frozenset[str]:
@@ -236,7 +241,9 @@ class AllHosts:
         return self._local.supports_tls() and all(report.tls for _, report in self._reports().values())
 
     async def _of(self, node_id: str) -> Host | RemoteHost:
-        """Return the host of a node; the machine of the server if the node is not recorded."""
+        """Return the host of a node; the machine of the server if the node is not recorded. Raises DatabaseUnavailable
+        in a server that another one may have replaced."""
+        self._database.claim.require()
         name = self._hosts_of_nodes.get(node_id)
         if name is None:
             name = await in_background(self._host_of, node_id)
@@ -264,7 +271,13 @@ class AllHosts:
                 raise HostSilent(f"host {name} does not report")
             return report.public_key
 
-        return RemoteHost(name, self._calls, public_key)
+        return RemoteHost(name, self._calls, public_key, lambda: self._clock_ahead(name))
+
+    def _clock_ahead(self, name: str) -> float:
+        """Return by how many seconds the clock of a host is ahead of this machine's, as last measured."""
+        seen = self._seen.get(name)
+        report = seen.record.report if seen else None
+        return self._clock_offset - report.clock_offset if report else 0.0
 
     def _at(self, address: str) -> Host | RemoteHost:
         self._refresh()
@@ -294,6 +307,8 @@ class AllHosts:
             if now - self._read_at < _READ_SECONDS:
                 return
             with self._database.read() as connection:
+                if now - self._offset_at >= _CLOCK_SECONDS:
+                    self._clock_offset, self._offset_at = hosts.clock_offset(connection), now
                 records = [record for record in hosts.every(connection) if record.name != EMBEDDED]
             seen = {}
             for record in records:

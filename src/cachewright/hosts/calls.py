@@ -39,11 +39,14 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     :ivar arguments: by name.
     :ivar expires_at: time after which the caller no longer waits for the answer, seconds since the epoch. The call is
         not performed then.
+    :ivar epoch: epoch of the server with the claim to perform tasks, of which the call is; None if another server makes
+        it for a request.
     """
 
     method: str
     arguments: dict[str, Any]
     expires_at: float
+    epoch: int | None = None
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,9 +68,15 @@ def queue_of(host_name: str) -> str:
     return f"host {host_name}"
 
 
-async def perform(host: Host, call: Call, is_recorded: Callable[[str], bool]) -> Answer:
-    """Perform a call on this machine. `is_recorded` tells whether a node is recorded on this host; it blocks."""
-    if reason := await in_background(_refusal, call, is_recorded):
+async def perform(
+    host: Host, call: Call, is_recorded: Callable[[str], bool], current_epoch: Callable[[], int]
+) -> Answer:
+    """Perform a call on this machine.
+
+    :param is_recorded: tells whether a node is recorded on this host; it blocks.
+    :param current_epoch: returns the epoch of the claim to perform tasks; it blocks.
+    """
+    if reason := await in_background(_refusal, call, is_recorded, current_epoch):
         return Answer(error="HostSilent", text=reason)
     method = getattr(host, call.method)
     hints = get_type_hints(method)
@@ -81,12 +90,14 @@ async def perform(host: Host, call: Call, is_recorded: Callable[[str], bool]) ->
         return Answer(error=kind, text=str(error))
 
 
-def _refusal(call: Call, is_recorded: Callable[[str], bool]) -> str | None:
+def _refusal(call: Call, is_recorded: Callable[[str], bool], current_epoch: Callable[[], int]) -> str | None:
     """Return why a call must not be performed; None if it may."""
     if call.method not in METHODS:
         return f"the agent has no method {call.method!r}; upgrade it"
     if time.time() > call.expires_at:
         return "the call has expired, or the clocks of the machines differ"
+    if call.method in CHANGING and call.epoch is not None and call.epoch < current_epoch():
+        return "the server that made the call was replaced"
     name = str(call.arguments.get("name", call.arguments.get("node_id")))
     if call.method in FENCED and not is_recorded(name):
         return f"node {name} is not recorded on this host"

@@ -51,6 +51,10 @@ class ProcessInfo(msgspec.Struct, frozen=True):
     pid: int
     started_at: float
 
+    def seen_from_a_clock_behind(self, seconds: float) -> "ProcessInfo":
+        """The process with times of a clock that is so much behind that of its host."""
+        return ProcessInfo(self.pid, self.started_at - seconds)
+
 
 class ChildProcess(msgspec.Struct, frozen=True, kw_only=True):
     """A child of a node's process, which Valkey forks to write a snapshot.

@@ -1,12 +1,14 @@
 """A host with an agent: methods of `Host` become calls, which the agent performs."""
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, TypeVar
 
 import msgspec
+import sqlalchemy as sa
 from dbos import DBOSClient
 from dbos import error as dbos_error
 
@@ -14,7 +16,10 @@ from cachewright.hosts.calls import CHANGING, WORKFLOW, Answer, Call, HostSilent
 from cachewright.hosts.envelopes import seal
 from cachewright.hosts.host import ChildProcess, LogPart, LogPosition, ProcessInfo
 from cachewright.hosts.ports import NodePorts
+from cachewright.store.database import Database
 from cachewright.store.driver_errors import translate_errors
+from cachewright.store.notifications import CALLS, notify
+from cachewright.store.workflow_values import restrict_dbos
 
 _Kind = TypeVar("_Kind")
 
@@ -30,16 +35,18 @@ _WHOLE_HOST = "host"
 class HostCalls:
     """Passes calls to agents through DBOS's queues."""
 
-    def __init__(self, database_url: str, version: str, wake: Callable[[str], None]) -> None:
-        """:param database_url: of DBOS's workflows.
-        :param version: DBOS's application version, which agents have too.
-        :param wake: tells the agent of a host that there is a call. Blocks.
-        """
-        self._url = database_url
+    def __init__(self, database: Database, version: str) -> None:
+        """:param version: DBOS's application version, which agents have too."""
+        self._database = database
         self._version = version
-        self._wake = wake
+        self._engine: sa.Engine | None = None
         self._lock = threading.Lock()
         self._client: DBOSClient | None = None
+
+    @property
+    def epoch(self) -> int | None:
+        """Epoch of this server's claim to perform tasks."""
+        return self._database.claim.epoch
 
     def enqueue(self, host_name: str, partition: str, sealed: str) -> str:
         """Enqueue a call and return its id. Raises DatabaseUnavailable."""
@@ -53,7 +60,7 @@ class HostCalls:
                 },
                 sealed,
             )
-            self._wake(host_name)
+            notify(self._database, CALLS, host_name)
         return str(handle.get_workflow_id())
 
     async def answer(self, call_id: str) -> str:
@@ -72,15 +79,16 @@ class HostCalls:
     def close(self) -> None:
         if self._client is not None:
             self._client.destroy()
+        if self._engine is not None:
+            self._engine.dispose()
 
     def _connected(self) -> DBOSClient:
         with self._lock:
             if self._client is None:
-                self._client = DBOSClient(
-                    system_database_url=self._url,
-                    system_database_pool_size=_CONNECTIONS,
-                    retry_connection_errors=False,
-                )
+                restrict_dbos()
+                logging.getLogger("dbos").setLevel(logging.CRITICAL)  # as in `Engine.start`
+                self._engine = self._database.workflow_engine(_CONNECTIONS)
+                self._client = DBOSClient(system_database_engine=self._engine, retry_connection_errors=False)
             return self._client
 
 
@@ -88,15 +96,20 @@ class RemoteHost:
     """The methods of `Host` that concern one node or port of a host with an agent. Raises HostSilent if the agent does
     not answer in time."""
 
-    def __init__(self, name: str, calls: HostCalls, public_key: Callable[[], str]) -> None:
-        """:param public_key: returns the key of the agent, or raises HostSilent while it does not report."""
+    def __init__(
+        self, name: str, calls: HostCalls, public_key: Callable[[], str], clock_ahead: Callable[[], float]
+    ) -> None:
+        """:param public_key: returns the key of the agent, or raises HostSilent while it does not report.
+        :param clock_ahead: returns by how many seconds the clock of the host is ahead of this machine's.
+        """
         self.name = name
         self._calls = calls
         self._public_key = public_key
+        self._clock_ahead = clock_ahead
 
     async def process(self, name: str) -> ProcessInfo | None:
-        result: ProcessInfo | None = await self._ask(ProcessInfo | None, "process", name=name)
-        return result
+        found: ProcessInfo | None = await self._ask(ProcessInfo | None, "process", name=name)
+        return found and found.seen_from_a_clock_behind(self._clock_ahead())
 
     async def is_running(self, name: str) -> bool:
         result: bool = await self._ask(bool, "is_running", name=name)
@@ -121,7 +134,7 @@ class RemoteHost:
         await self._ask(None, "start", _START_SECONDS, name=name)
 
     async def restart(self, name: str, not_before: float, grace_seconds: float) -> None:
-        await self._end("restart", name, grace_seconds, not_before=not_before)
+        await self._end("restart", name, grace_seconds, not_before=not_before + self._clock_ahead())
 
     async def stop(self, name: str, grace_seconds: float) -> None:
         await self._end("stop", name, grace_seconds)
@@ -130,7 +143,7 @@ class RemoteHost:
         await self._end("remove", name, grace_seconds)
 
     async def set_aside(self, name: str, not_before: float, grace_seconds: float) -> None:
-        await self._end("set_aside", name, grace_seconds, not_before=not_before)
+        await self._end("set_aside", name, grace_seconds, not_before=not_before + self._clock_ahead())
 
     async def read_log(self, node_id: str, after: LogPosition | None) -> LogPart:
         result: LogPart = await self._ask(LogPart, "read_log", node_id=node_id, after=after)
@@ -162,7 +175,12 @@ class RemoteHost:
 
     async def _ask(self, kind: Any, method: str, seconds: float = _ANSWER_SECONDS, **arguments: Any) -> Any:
         """Return the result of a call. Changes of one node are performed one after another, and reads beside them."""
-        call = Call(method=method, arguments=msgspec.to_builtins(arguments), expires_at=time.time() + seconds)
+        call = Call(
+            method=method,
+            arguments=msgspec.to_builtins(arguments),
+            expires_at=time.time() + self._clock_ahead() + seconds,
+            epoch=self._calls.epoch,
+        )
         sealed, envelope = seal(await asyncio.to_thread(self._public_key), msgspec.json.encode(call))
         node = str(arguments.get("name") or arguments.get("node_id") or _WHOLE_HOST)
         partition = node if method in CHANGING else f"{node} reads"

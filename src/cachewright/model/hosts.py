@@ -34,6 +34,7 @@ class HostReport(msgspec.Struct, frozen=True, kw_only=True):
         them, as what follows.
     :ivar configured: ids of the nodes that have a configuration.
     :ivar public_key: key for calls to the agent.
+    :ivar clock_offset: seconds by which the clock of the database is ahead of the host's.
     """
 
     release: str
@@ -47,6 +48,7 @@ class HostReport(msgspec.Struct, frozen=True, kw_only=True):
     processes: dict[str, tuple[int, float]] = {}
     configured: tuple[str, ...] = ()
     public_key: str | None = None
+    clock_offset: float = 0.0
 
 
 class HostRecord(msgspec.Struct, frozen=True, kw_only=True):

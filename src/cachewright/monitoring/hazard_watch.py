@@ -141,6 +141,5 @@ class HazardWatch:
         with self._context.database.read() as connection:
             secrets = instances.secrets(connection, STATUSES_WITH_RUNNING_NODES)
             nodes = instances.nodes_that_should_run(connection)
-        nodes_dir = self._context.host.nodes_dir
         here = [node for node in nodes if node.host_name == EMBEDDED and node.instance_id in secrets]
-        return [(node, Access(*secrets[node.instance_id], nodes_dir)) for node in here]
+        return [(node, self._context.access_by(*secrets[node.instance_id])) for node in here]

@@ -123,7 +123,10 @@ class OperationContext(msgspec.Struct, frozen=True):
         await asyncio.to_thread(write)
 
     def access(self, instance: Instance) -> Access:
-        return Access(instance.control_secret, instance.password, self.host.nodes_dir)
+        return self.access_by(instance.control_secret, instance.password)
+
+    def access_by(self, secret: str, password: str | None) -> Access:
+        return Access(secret, password, self.host.nodes_dir, self.database.claim.require)
 
     async def files(self, instance: Instance, node: Node, changed: Mapping[str, str] | None = None) -> dict[str, str]:
         """The files that the node is started with, by name, valkey.conf last: a node that has it can be started.

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -12,7 +11,6 @@ from cachewright.api.app import create_app
 from cachewright.api.connections import Connections
 from cachewright.api.http_server import HttpServer
 from cachewright.config import Listen, Settings
-from cachewright.errors import DatabaseUnavailable
 from cachewright.heartbeats import LoopHeartbeats
 from cachewright.hosts.all_hosts import AllHosts
 from cachewright.hosts.host import Host
@@ -43,12 +41,12 @@ from cachewright.operations.context import OperationContext
 from cachewright.operations.execution import executable_operations
 from cachewright.operations.start_failure import StartFailure
 from cachewright.server.housekeeping import Housekeeping
+from cachewright.server.loops import forever
+from cachewright.server.messages import Messages
 from cachewright.server.services import build_services
 from cachewright.services.accounts import Credentials, first_credentials
 from cachewright.services.instance_queries import count_by_tls
 from cachewright.services.scheduled_tasks import TaskScheduler
-from cachewright.store.driver_errors import translate_errors
-from cachewright.store.notifications import CALLS, notify
 from cachewright.store.opening import open_database
 from cachewright.tasks.engine import QUEUE, WORKFLOW_VERSION, Engine
 from cachewright.tasks.feed import TaskFeed
@@ -61,6 +59,7 @@ from cachewright.webhooks.delivery import WebhookDeliveryWorker
 log = logging.getLogger(__name__)
 
 _ADOPT_SECONDS = 2.0
+_CLAIM_POLL_SECONDS = 0.1
 _THREADS = 16
 """For what requests do beside the work that has threads of its own (`cachewright.threads`)."""
 
@@ -86,6 +85,8 @@ class ControlPlane:
         self._feed = TaskFeed()
         self._traces: Traces | None = None
         self._calls: HostCalls | None = None
+        self._messages: Messages | None = None
+        self._performs_tasks = False
         host = self._hosts(settings)
         self._context = context = OperationContext(self._database, settings, host, MigrationState(host.cpus))
         self._engine = Engine(
@@ -123,11 +124,13 @@ class ControlPlane:
         self._housekeeping = Housekeeping(
             context, self._engine, TaskScheduler(self._database, self._feed, self._engine.enqueue), self.heartbeats
         )
+        if self._database.is_shared:
+            self._messages = Messages(self._database, self._feed, self._engine.performs, self._enqueue_here)
         budget = NodeBudget()
         self._services = build_services(
             context,
             self._feed,
-            enqueue=self._engine.enqueue,
+            enqueue=self._enqueue,
             statistics=self.statistics,
             inspector=NodeInspector(context.access, budget),
             snapshots=SnapshotReader(context, budget),
@@ -158,11 +161,15 @@ class ControlPlane:
     def _hosts(self, settings: Settings) -> Host:
         """The machine of the server, and on PostgreSQL also hosts with agents."""
         local = LocalHost(settings)
-        if settings.database_url is None:
+        if not self._database.is_shared:
             return local
-        url, database = self._database.workflow_url, self._database
-        self._calls = HostCalls(url, WORKFLOW_VERSION, lambda host_name: notify(database, CALLS, host_name))
-        return AllHosts(local, database, self._calls)
+        self._calls = HostCalls(self._database, WORKFLOW_VERSION)
+        return AllHosts(local, self._database, self._calls)
+
+    @property
+    def is_standby(self) -> bool:
+        """Whether another server performs tasks."""
+        return not self._performs_tasks
 
     def trace(self, traces: Traces) -> None:
         """Sends traces of tasks to `traces` from now on."""
@@ -180,16 +187,15 @@ class ControlPlane:
             return count_by_tls(connection)
 
     async def start(self, listen: Listen) -> HttpServer:
-        """Adopts nodes of earlier releases, then resumes every task that has not ended. Returns the HTTP server, which
-        is ready for `serve`."""
+        """Begins to perform tasks, unless another server does. Returns the HTTP server, which is ready for `serve`."""
         structs.resolve()
         connections = Connections()
         app = create_app(self._services, self._metrics, connections=connections)
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="requests"))
-        await in_background(self._housekeeping.report_host)
-        await in_background(self.incidents.load)
-        await adopt_nodes(self._context)
-        await in_background(lambda: self._webhook_delivery.start(self._engine.start()))
+        if self._database.claim.is_held:
+            await self._perform_tasks()
+        if self._messages:
+            self._messages.start()
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signal_number, self._stopped.set)
         return HttpServer(app, self._settings, listen, connections, self._metrics.connections_closed)
@@ -197,29 +203,10 @@ class ControlPlane:
     async def serve(self, http: HttpServer) -> None:
         """Serves the API and runs the background loops until SIGTERM or SIGINT."""
         loops = [
-            asyncio.create_task(_forever(loop))
-            for loop in (
-                self.supervisor.run,
-                self.cluster_check.run,
-                self._hazard_watch.run,
-                self._equality_check.run,
-                self.failover_watch.run,
-                self.proxy_watch.run,
-                self._firewall_watch.run,
-                self._gateway_watch.run,
-                self.host_watch.run,
-                self.incidents.run,
-                self._adopt,
-                self.statistics.measure,
-                self._enforcement.run,
-                self._scheduled_scans.run,
-                self._scheduled_backups.run,
-                self._backup_retention.run,
-                self._write_logs.run,
-                self._housekeeping.run,
-                self._webhook_delivery.run,
-                http.watch,
-            )
+            asyncio.create_task(forever(self.statistics.measure)),
+            asyncio.create_task(forever(http.watch)),
+            asyncio.create_task(forever(self._gateway_watch.run)),  # the machine may have performed tasks before
+            asyncio.create_task(self._watch_nodes()),
         ]
         await http.serve(self._stopped)
         for loop in loops:
@@ -228,8 +215,67 @@ class ControlPlane:
         await http.close()
         await asyncio.gather(*loops, return_exceptions=True)
 
+    async def _perform_tasks(self) -> None:
+        """Adopts nodes of earlier releases, then resumes every task that has not ended."""
+        await in_background(self._housekeeping.report_host)
+        await in_background(self.incidents.load)
+        await adopt_nodes(self._context)
+        await in_background(lambda: self._webhook_delivery.start(self._engine.start()))
+        self._performs_tasks = True
+
+    async def _watch_nodes(self) -> None:
+        """Runs the loops of the server that performs tasks, from when this server does, until cancelled."""
+        if not self._performs_tasks:
+            await self._take_over()
+        loops = (
+            self.supervisor.run,
+            self.cluster_check.run,
+            self._hazard_watch.run,
+            self._equality_check.run,
+            self.failover_watch.run,
+            self.proxy_watch.run,
+            self._firewall_watch.run,
+            self.host_watch.run,
+            self.incidents.run,
+            self._adopt,
+            self._enforcement.run,
+            self._scheduled_scans.run,
+            self._scheduled_backups.run,
+            self._backup_retention.run,
+            self._write_logs.run,
+            self._housekeeping.run,
+            self._webhook_delivery.run,
+        )
+        await asyncio.gather(*map(forever, loops))
+
+    async def _take_over(self) -> None:
+        """Waits for the claim to perform tasks, and begins to perform them. If that fails, this server stops, and the
+        next one takes over."""
+        while not self._database.claim.is_held:
+            await asyncio.sleep(_CLAIM_POLL_SECONDS)
+        try:
+            await self._perform_tasks()
+        except Exception:
+            log.exception("this server cannot perform tasks; it stops")
+            self._stopped.set()
+            raise
+
+    def _enqueue(self, task: Task) -> None:
+        """Passes a stored task to the engine, of this server or of another one."""
+        if self._performs_tasks:
+            self._engine.enqueue(task)
+        elif self._messages:
+            self._messages.announce(task)
+
+    def _enqueue_here(self, task: Task) -> None:
+        """Passes a task of another server to the engine. Before it is started, it finds tasks itself."""
+        if self._performs_tasks:
+            self._engine.enqueue(task)
+
     def stop(self) -> None:
         """Nodes keep running; tasks wait for the next start."""
+        if self._messages:
+            self._messages.stop()
         if self._traces:
             self._traces.stop()
         self._webhook_delivery.stop()
@@ -248,16 +294,3 @@ class ControlPlane:
             self.heartbeats.beat("adoption")
             await adopt_nodes(self._context)
             await asyncio.sleep(_ADOPT_SECONDS)
-
-
-async def _forever(loop: Callable[[], Awaitable[None]]) -> None:
-    """Runs a background loop again after every error: a database that was locked for too long, a full disk."""
-    while True:
-        try:
-            with translate_errors():
-                await loop()
-        except DatabaseUnavailable as error:
-            log.warning("%s: the database is unavailable, retrying: %s", loop.__qualname__, error)
-        except Exception:
-            log.exception("%s was interrupted; it is run again", loop.__qualname__)
-        await asyncio.sleep(1)

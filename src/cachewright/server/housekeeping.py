@@ -41,7 +41,6 @@ class Housekeeping:
         swept = float("-inf")
         while True:
             self._heartbeats.beat("housekeeping")
-            await self._database.change_counter()  # which notices that another server has taken the database
             await in_background(self._engine.resume_orphans)
             await in_background(self._scheduler.begin_due)
             if time.monotonic() - swept >= _SWEEP_SECONDS:

@@ -4,9 +4,9 @@
 not depend on the choice.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Protocol, TypeVar, TypeVarTuple
+from typing import Any, Protocol, TypeVar, TypeVarTuple
 
 import sqlalchemy as sa
 
@@ -21,20 +21,66 @@ CIPHER_OPTION = "cipher"
 
 
 class DatabaseNotReady(CachewrightError):
-    """No server of this release has used the database, or another server uses it now."""
+    """No server of this release has used the database, or another server uses it in a way that excludes this one."""
+
+
+class Claim(Protocol):
+    """The right of a server to perform tasks and to change nodes. At most one of the servers on a database has it.
+
+    :ivar is_held: this process has it.
+    :ivar epoch: increases each time that a server takes the claim; None without the claim, and on SQLite.
+    """
+
+    @property
+    def is_held(self) -> bool: ...
+
+    @property
+    def epoch(self) -> int | None: ...
+
+    def require(self) -> None:
+        """Raise DatabaseUnavailable if this process has the claim, but another one may have taken it meanwhile. A
+        process that never had it may read nodes."""
+
+    def lost(self) -> None:
+        """End this process, because another one has taken the claim."""
+
+    def stop(self) -> None:
+        """Release the claim."""
+
+
+class SoleClaim:
+    """The claim on a database that one server uses."""
+
+    is_held = True
+    epoch = None
+
+    def require(self) -> None:
+        pass
+
+    def lost(self) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
 
 
 class Database(Protocol):
     """Transactions and maintenance of one database.
 
+    :ivar claim: the claim of this process.
+    :ivar is_shared: other servers, and agents, may use the database.
     :ivar cipher: encrypts and decrypts the secrets in the database.
     :ivar name: file, or URL without its password, for messages.
     :ivar workflow_url: URL of the database for DBOS's workflows, with the password.
+    :ivar workflow_options: options of the driver for DBOS's connections.
     """
 
+    claim: Claim
+    is_shared: bool
     cipher: SecretCipher
     name: str
     workflow_url: str
+    workflow_options: Mapping[str, Any]
 
     def read(self) -> AbstractContextManager[sa.Connection]:
         """Open a transaction that sees one snapshot and changes nothing. Raises DatabaseUnavailable."""
@@ -52,6 +98,9 @@ class Database(Protocol):
     async def change_counter(self) -> object | None:
         """Return a value that changes with each commit of any process, or None if it cannot be read. It is read after
         the call begins. Never blocks the event loop."""
+
+    def workflow_engine(self, connections: int) -> sa.Engine:
+        """Return an engine with so many connections for a client of DBOS. The caller disposes of it."""
 
     def migrate(self) -> None:
         """Migrate the tables to this release. Raises DatabaseUnavailable."""

@@ -1,5 +1,6 @@
 """Queries on hosts."""
 
+import time
 from typing import Any
 
 import sqlalchemy as sa
@@ -36,6 +37,21 @@ def saw(connection: sa.Connection, name: str, address: str, report: HostReport) 
     """Store the report of a host, and the time. Return whether there is such a host."""
     values = columns(address=address, report=report, seen_at=now_ms())
     return connection.execute(hosts.update().where(hosts.c.name == name).values(values)).rowcount == 1
+
+
+def clock_offset(connection: sa.Connection) -> float:
+    """Return by how many seconds the clock of the database is ahead of this machine's. For PostgreSQL."""
+    before = time.time()
+    database: float = connection.execute(
+        sa.select(sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Float))
+    ).scalar_one()
+    return database - (before + time.time()) / 2
+
+
+def other_at(connection: sa.Connection, address: str, name: str) -> str | None:
+    """Return the name of a host other than `name` that has this address."""
+    query = sa.select(hosts.c.name).where(hosts.c.address == address, hosts.c.name != name)
+    return connection.execute(query.limit(1)).scalar_one_or_none()
 
 
 def of_node(connection: sa.Connection, node_id: str) -> str | None:

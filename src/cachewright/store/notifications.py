@@ -3,12 +3,14 @@ receiver also polls."""
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import psycopg
 import psycopg.sql
 import sqlalchemy as sa
 
+from cachewright.errors import DatabaseUnavailable
 from cachewright.store.database import Database
 
 log = logging.getLogger(__name__)
@@ -16,7 +18,21 @@ log = logging.getLogger(__name__)
 CALLS = "cachewright_calls"
 """Channel of calls to agents. The message is the name of the host."""
 
+TASKS = "cachewright_tasks"
+"""Channel of new tasks, for the server that performs them. The message is the id of the task."""
+
+CHANGES = "cachewright_changes"
+"""Channel of changes of tasks, which a trigger of the table sends. The message is the id of the task and that of its
+instance."""
+
 _WAIT_SECONDS = 1.0
+_SESSION: dict[str, Any] = {
+    "application_name": "cachewright",
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+"""The connection only waits, so a lost one would not be noticed without keepalives."""
 
 
 def notify(database: Database, channel: str, message: str) -> None:
@@ -25,16 +41,29 @@ def notify(database: Database, channel: str, message: str) -> None:
         connection.execute(sa.select(sa.func.pg_notify(channel, message)))
 
 
-def listen(url: str, channel: str, receive: Callable[[str], None], stopped: threading.Event) -> None:
-    """Call `receive` for each message until `stopped`. Connects again after a lost connection."""
+def listen(
+    url: str,
+    receivers: Mapping[str, Callable[[str], None]],
+    stopped: threading.Event,
+    connected: Callable[[], None] = lambda: None,
+) -> None:
+    """Call the receiver of the channel for each message, until `stopped`. Connects again after a lost connection.
+
+    :param connected: called after each connection; earlier messages may be lost.
+    """
     plain = sa.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
     while not stopped.is_set():
         try:
-            with psycopg.connect(plain, autocommit=True, application_name="cachewright") as connection:
-                connection.execute(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(channel)))
+            with psycopg.connect(plain, autocommit=True, **_SESSION) as connection:
+                for channel in receivers:
+                    connection.execute(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(channel)))
+                connected()
                 while not stopped.is_set():
                     for message in connection.notifies(timeout=_WAIT_SECONDS, stop_after=1):
-                        receive(message.payload)
-        except psycopg.Error as error:
+                        receivers[message.channel](message.payload)
+        except (psycopg.Error, DatabaseUnavailable) as error:
             log.warning("no messages from the database, connecting again: %s", error)
+            stopped.wait(_WAIT_SECONDS)
+        except Exception:
+            log.exception("a message from the database has failed")
             stopped.wait(_WAIT_SECONDS)

@@ -1,12 +1,17 @@
 """Open the database of the settings with the key of its secrets."""
 
+import uuid
+
 import sqlalchemy as sa
 
 from cachewright.config import Settings
+from cachewright.private_files import write_private
 from cachewright.store import postgres, sqlite
+from cachewright.store.claim import new_session_name
 from cachewright.store.database import DatabaseNotReady
 from cachewright.store.encryption import SecretCipher, WrongKey, make_key, read_key
 from cachewright.store.postgres import PostgresDatabase
+from cachewright.store.servers import join_servers
 from cachewright.store.sqlite import SqliteDatabase
 from cachewright.store.transactions import current_revision
 
@@ -47,32 +52,36 @@ def database_place(settings: Settings) -> str:
     return sa.make_url(settings.database_url).render_as_string(hide_password=True)
 
 
-def open_at(url: str, cipher: SecretCipher) -> SqliteDatabase | PostgresDatabase:
-    """Open the database at this URL without migrating it. SQLite creates a missing file."""
+def open_at(url: str, cipher: SecretCipher, session: str = "cachewright") -> SqliteDatabase | PostgresDatabase:
+    """Open the database at this URL without migrating it. SQLite creates a missing file. `session` is the name of
+    sessions on a PostgreSQL server."""
     parsed = sa.make_url(url)
-    return SqliteDatabase(parsed, cipher) if _is_sqlite(parsed) else PostgresDatabase(parsed, cipher)
+    return SqliteDatabase(parsed, cipher) if _is_sqlite(parsed) else PostgresDatabase(parsed, cipher, session)
 
 
 def open_database(settings: Settings) -> SqliteDatabase | PostgresDatabase:
-    """Open the database for the only server that uses it, and migrate its tables to this release. Create a key file if
-    the database is new.
+    """Open the database for a server. Migrate its tables to this release, or on PostgreSQL wait while a server of an
+    earlier release uses them. Create a key file if the database is new.
 
-    Raises WrongKey if the key is missing or does not decrypt the secrets, DatabaseNotReady if another server uses the
-    database, DatabaseUnavailable if it cannot be read or written.
+    On PostgreSQL another server may have the claim to perform tasks; see `Database.claim`.
+
+    Raises WrongKey if the key is missing or does not decrypt the secrets, DatabaseNotReady if other servers exclude
+    this one, DatabaseUnavailable if the database cannot be read or written.
     """
-    url = _settings_url(settings)
+    url, session = _settings_url(settings), new_session_name()
     if settings.key_file.exists():
         cipher = read_key(settings.key_file)
     elif _has_table(sa.make_url(url), _USERS):
         raise WrongKey(f"{settings.key_file} is missing: the secrets in {database_place(settings)} need it")
     else:
         cipher = make_key(settings.key_file)
-    database = open_at(url, cipher)
+    database = open_at(url, cipher, session)
     try:
         if isinstance(database, PostgresDatabase):
             database.require_version()
-            database.claim()
-        database.migrate()
+            join_servers(database, _server_id(settings), session)
+        else:
+            database.migrate()
         database.require_key()
     except BaseException:
         database.close()
@@ -101,6 +110,29 @@ def open_in_use(settings: Settings) -> SqliteDatabase | PostgresDatabase:
         database.close()
         raise
     return database
+
+
+def open_for_copy(url: str, cipher: SecretCipher) -> SqliteDatabase | PostgresDatabase:
+    """Open a database that no server uses, and create the tables. Raises DatabaseNotReady, DatabaseUnavailable."""
+    database = open_at(url, cipher)
+    try:
+        if isinstance(database, PostgresDatabase):
+            database.require_version()
+        if database.revision() not in {None, current_revision()}:
+            raise DatabaseNotReady(f"{database.name} is another release's; name an empty database")
+        database.migrate()
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _server_id(settings: Settings) -> str:
+    """Return the identity of the server of a data directory, which is made at its first start."""
+    file = settings.data_dir / "server.id"
+    if not file.exists():
+        write_private(file, f"{uuid.uuid4()}\n".encode())
+    return file.read_text().strip()
 
 
 def _settings_url(settings: Settings) -> str:

@@ -5,11 +5,7 @@ statements see all earlier commits, because PostgreSQL releases the lock after t
 """
 
 import asyncio
-import logging
-import os
-import signal
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,24 +13,21 @@ import sqlalchemy as sa
 from psycopg.types.string import StrDumper
 
 from cachewright.errors import DatabaseUnavailable
+from cachewright.store import server_claims
+from cachewright.store.claim import LOCK_CLASS
 from cachewright.store.database import About, Answer, DatabaseNotReady
 from cachewright.store.driver_errors import translate_errors
 from cachewright.store.encryption import SecretCipher
 from cachewright.store.transactions import WRITE_OPTION, SqlDatabase
 
-log = logging.getLogger(__name__)
-
 OLDEST_VERSION = 13
 _OLDEST_VERSION_NUMBER = OLDEST_VERSION * 10_000
-_LOCK_CLASS = 0x43414348
-"""First half of the keys of advisory locks. It separates them from locks of other programs."""
-
-_WRITE_LOCK, _SERVER_LOCK = 1, 2
-_CLAIM_SECONDS = 10.0
-"""Time for which the sessions of a killed server may still hold its lock."""
+_WRITE_LOCK = 1
+_LOCK_WRITES = f"SELECT pg_advisory_xact_lock({LOCK_CLASS}, {_WRITE_LOCK})"
+_EPOCH = "SELECT epoch FROM server_claims WHERE NOT is_released"
 
 _SESSION = (
-    "SET lock_timeout = '30s'; SET idle_in_transaction_session_timeout = '60s'; SET timezone = 'UTC'; "
+    "SET lock_timeout = '30s'; SET idle_in_transaction_session_timeout = '10s'; SET timezone = 'UTC'; "
     "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
 )
 """Statements at the start of each session. The lock timeout is that of SQLite. The idle timeout keeps a frozen process
@@ -42,7 +35,6 @@ from holding the write lock forever. Keepalives end the session of a server whos
 would hold its lock for hours."""
 
 _CONNECT_ARGUMENTS = {
-    "application_name": "cachewright",
     "connect_timeout": 10,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -55,15 +47,18 @@ _CONNECT_ARGUMENTS = {
 class PostgresDatabase(SqlDatabase):
     """Implements `Database`. Only one event loop may call `answer` and `change_counter`."""
 
-    def __init__(self, url: sa.URL, cipher: SecretCipher) -> None:
-        """Prepare connections to `url`. They are opened when they are needed."""
-        super().__init__(url, cipher, **_engine_options(url))
+    is_shared = True
+
+    def __init__(self, url: sa.URL, cipher: SecretCipher, session: str = "cachewright") -> None:
+        """Prepare connections to `url`. They are opened when they are needed. `session` is their name on the server."""
+        arguments = _connect_arguments(url, session)
+        super().__init__(url, cipher, **_engine_options(arguments))
+        self.workflow_options = arguments
         sa.event.listen(self.engine, "connect", _prepare)
-        sa.event.listen(self.engine, "begin", _begin)
+        sa.event.listen(self.engine, "begin", self._begin)
         self._reading = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._counter_thread = ThreadPoolExecutor(1, thread_name_prefix="change counter")
         self._counter_connection: sa.Connection | None = None
-        self._is_claimed = False
         self._current_counter: asyncio.Task[str | None] | None = None
         self._next_counter: asyncio.Task[str | None] | None = None
 
@@ -84,18 +79,14 @@ class PostgresDatabase(SqlDatabase):
             self._next_counter = asyncio.create_task(self._read_counter(self._current_counter))
         return await asyncio.shield(self._next_counter)
 
-    def claim(self) -> None:
-        """Reserve the database for this server until it ends. Raises DatabaseNotReady if another server has reserved
-        it, DatabaseUnavailable if it cannot be reached."""
-        self._is_claimed = True
-        self._counter_thread.submit(self._counter_session).result()
-
     def check(self) -> str:
         with self.read() as connection:
             for table in sa.inspect(connection).get_table_names():
                 connection.execute(sa.text(f'SELECT count(*) FROM "{table}"'))  # noqa: S608  # names of tables
             version = connection.execute(sa.text("SHOW server_version")).scalar_one()
-        return f"PostgreSQL {version} at {self.name}, all tables can be read"
+            claim = server_claims.get(connection)
+        tasks = "no server performs tasks" if claim.is_released else f"tasks are performed on {claim.machine}"
+        return f"PostgreSQL {version} at {self.name}, all tables can be read, {tasks}"
 
     def require_version(self) -> None:
         """Raise DatabaseNotReady if the server is too old or its encoding is not UTF-8."""
@@ -108,6 +99,7 @@ class PostgresDatabase(SqlDatabase):
             raise DatabaseNotReady(f"{self.name} has the encoding {encoding}; create the database with UTF8")
 
     def close(self) -> None:
+        self.claim.stop()
         self._counter_thread.submit(self._drop_counter_connection).result()
         self._counter_thread.shutdown()
         super().close()
@@ -123,9 +115,6 @@ class PostgresDatabase(SqlDatabase):
         try:
             with translate_errors():
                 text: str = self._counter_session().execute(sa.text("SELECT pg_current_snapshot()::text")).scalar_one()
-        except DatabaseNotReady as taken:
-            log.critical("%s; this one stops", taken)  # a traceback would add nothing
-            _stop_this_server()
         except DatabaseUnavailable:
             self._drop_counter_connection()
         else:
@@ -133,54 +122,52 @@ class PostgresDatabase(SqlDatabase):
         return None
 
     def _counter_session(self) -> sa.Connection:
-        """Return the connection of the counter's thread. Its session also holds the lock of the server."""
+        """Return the connection of the counter's thread."""
         if self._counter_connection is None:
-            with translate_errors():
-                connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-                try:
-                    if self._is_claimed:
-                        self._lock_server(connection)
-                except BaseException:
-                    connection.close()
-                    raise
-                self._counter_connection = connection
+            self._counter_connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         return self._counter_connection
 
-    def _lock_server(self, connection: sa.Connection) -> None:
-        taking = sa.select(sa.func.pg_try_advisory_lock(_LOCK_CLASS, _SERVER_LOCK))
-        deadline = time.monotonic() + _CLAIM_SECONDS
-        while not connection.execute(taking).scalar_one():
-            if time.monotonic() > deadline:
-                raise DatabaseNotReady(f"another server runs on {self.name}")
-            time.sleep(0.1)
+    def _begin(self, connection: sa.Connection) -> None:
+        """Begin a write transaction with the lock, and end a process that has lost its claim. The second statement
+        sees the commits before the lock was taken; one message carries both."""
+        if not connection.get_execution_options().get(WRITE_OPTION, False):
+            return
+        epoch = self.claim.epoch
+        if epoch is None:
+            connection.exec_driver_sql(_LOCK_WRITES)
+            return
+        result = connection.exec_driver_sql(f"{_LOCK_WRITES}; {_EPOCH}")
+        result.cursor.nextset()
+        current = result.cursor.fetchone()
+        result.close()
+        if current != (epoch,):
+            self.claim.lost()
+            raise DatabaseUnavailable("another server has taken the claim to perform tasks")
 
     def _drop_counter_connection(self) -> None:
         connection, self._counter_connection = self._counter_connection, None
         if connection is not None:
-            connection.invalidate()  # ends the session, and with it the lock of the server
+            connection.invalidate()  # a lost connection is not used again
             connection.close()
-
-
-def _stop_this_server() -> None:
-    """Stop the server, because two servers would both run the tasks of the database. Its nodes keep running."""
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def has_table(url: sa.URL, name: str) -> bool:
     """Whether the database has this table. Raises DatabaseUnavailable."""
-    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=_connect_arguments(url))
+    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=_connect_arguments(url, "cachewright"))
     with translate_errors(), engine.connect() as connection:
         return sa.inspect(connection).has_table(name)
 
 
-def _engine_options(url: sa.URL) -> dict[str, Any]:
+def _engine_options(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return options of the engine. The number of threads limits connections. A connection is tested before use,
     because the server may have been restarted."""
-    return {"pool_size": 8, "max_overflow": -1, "pool_pre_ping": True, "connect_args": _connect_arguments(url)}
+    return {"pool_size": 8, "max_overflow": -1, "pool_pre_ping": True, "connect_args": arguments}
 
 
-def _connect_arguments(url: sa.URL) -> dict[str, Any]:
-    return {name: value for name, value in _CONNECT_ARGUMENTS.items() if name not in url.query}
+def _connect_arguments(url: sa.URL, session: str) -> dict[str, Any]:
+    return {"application_name": session} | {
+        name: value for name, value in _CONNECT_ARGUMENTS.items() if name not in url.query
+    }
 
 
 class _TextWithoutNul(StrDumper):
@@ -195,8 +182,3 @@ def _prepare(connection: Any, _record: Any) -> None:
     connection.adapters.register_dumper(str, _TextWithoutNul)
     connection.execute(_SESSION)
     connection.commit()
-
-
-def _begin(connection: sa.Connection) -> None:
-    if connection.get_execution_options().get(WRITE_OPTION, False):
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_CLASS, _WRITE_LOCK)))

@@ -55,6 +55,12 @@ def of_project(connection: sa.Connection, project_id: str, task_id: str) -> Task
     return from_row(Task, row._mapping) if row else None
 
 
+def find(connection: sa.Connection, task_id: str) -> Task | None:
+    """Return a task of any project."""
+    row = connection.execute(tasks.select().where(tasks.c.id == task_id)).one_or_none()
+    return from_row(Task, row._mapping) if row else None
+
+
 def load(connection: sa.Connection, task_id: str) -> Task:
     """Return an existing task, for its worker. Raises NoResultFound."""
     row = connection.execute(tasks.select().where(tasks.c.id == task_id)).one()

@@ -1,6 +1,6 @@
 """Transactions and migrations that both databases share, on SQLAlchemy."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from cachewright.store import audit
-from cachewright.store.database import CIPHER_OPTION
+from cachewright.store.database import CIPHER_OPTION, Claim, SoleClaim
 from cachewright.store.driver_errors import translate_errors
 from cachewright.store.encryption import SecretCipher
 
@@ -27,11 +27,15 @@ class SqlDatabase:
     :ivar engine: SQLAlchemy's engine, for tests.
     """
 
+    is_shared = False
+
     def __init__(self, url: sa.URL, cipher: SecretCipher, **options: Any) -> None:
         """Prepare an engine for `url` with these options. `cipher` is for the secrets in the database."""
+        self.claim: Claim = SoleClaim()
         self.cipher = cipher
         self.name = url.render_as_string(hide_password=True)
         self.workflow_url = url.render_as_string(hide_password=False)
+        self.workflow_options: Mapping[str, Any] = {}
         self.engine = sa.create_engine(
             url,
             hide_parameters=True,  # rows contain secrets, and errors are logged
@@ -53,6 +57,15 @@ class SqlDatabase:
             yield connection
         if pending:
             pending.committed(entry)
+
+    def workflow_engine(self, connections: int) -> sa.Engine:
+        return sa.create_engine(
+            self.workflow_url,
+            pool_size=connections,
+            max_overflow=0,
+            pool_pre_ping=True,
+            connect_args=dict(self.workflow_options),
+        )
 
     def migrate(self) -> None:
         config = Config()
@@ -79,6 +92,11 @@ class SqlDatabase:
 
     def _write_connection(self) -> sa.Connection:
         return self.engine.connect().execution_options(**{WRITE_OPTION: True})
+
+
+def known_revisions() -> frozenset[str]:
+    """Return the revisions of the tables of this release and of earlier ones."""
+    return frozenset(script.revision for script in ScriptDirectory(str(_MIGRATIONS)).walk_revisions())
 
 
 def current_revision() -> str | None:

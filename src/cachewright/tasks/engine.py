@@ -20,6 +20,7 @@ from cachewright.logs import about
 from cachewright.model.tasks import ENDED, Task
 from cachewright.store import tasks as stored
 from cachewright.store.database import Database
+from cachewright.store.workflow_values import restrict_dbos
 from cachewright.tasks.feed import TaskFeed
 from cachewright.tasks.operation import Operation
 from cachewright.tasks.queue import WakeableQueue
@@ -33,6 +34,9 @@ APPLICATION = "cachewright"
 """Name of the application in DBOS's tables."""
 WORKFLOW_VERSION = "1"
 """Version of the workflow. DBOS resumes only workflows of this version: keep it while the code can run old ones."""
+
+_IDLE_TRANSACTION_SECONDS = 10.0
+"""As in the sessions of the store: a frozen process must not hold locks forever."""
 
 _RECOVERIES = 1_000_000
 _DELETED_PER_BATCH = 500
@@ -75,13 +79,21 @@ class Engine:
             "executor_id": "local",
             "console_log_level": "CRITICAL",  # failures are logged here, with ids of the task
             "notification_listener_polling_interval_sec": 0.25,
+            "sys_db_idle_transaction_timeout_sec": _IDLE_TRANSACTION_SECONDS,
         }
+        if self.database.workflow_options:
+            config["db_engine_kwargs"] = {"connect_args": dict(self.database.workflow_options)}
+        restrict_dbos()
         dbos = DBOS(config=config)
         DBOS.listen_queues(self._queues if self._queue.polling else [])
         DBOS.launch()
         self._queue.start(dbos)
         self.resume_orphans()
         return dbos
+
+    def performs(self, task_id: str) -> bool:
+        """Whether a run of the task is in this process."""
+        return task_id in self._running
 
     def resume_orphans(self) -> None:
         """Enqueue unfinished tasks that have no workflow: it was never enqueued, or ended because the database was

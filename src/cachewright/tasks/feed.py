@@ -7,7 +7,7 @@ import asyncio
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 
 from cachewright.errors import CachewrightError
@@ -56,6 +56,8 @@ class TaskSubscription:
         self._changed.set()
 
     def _update(self, task: Task) -> None:
+        if self._latest and self._latest.id == task.id and task.revision < self._latest.revision:
+            return  # changes of another server may arrive late
         self._latest = task
         self._changed.set()
 
@@ -85,6 +87,15 @@ class TaskFeed:
                 listener(task)
             except Exception:
                 log.exception("a listener failed")  # the change is already stored
+        self.relay(task)
+
+    def watched(self) -> Set[str]:
+        """Return the subjects with subscribers."""
+        with self._changing:
+            return set(self._subscriptions)
+
+    def relay(self, task: Task) -> None:
+        """Publish a change to subscribers alone: another server has counted it."""
         with self._changing:
             for subject in (task.id, task.instance_id):
                 for subscription in self._subscriptions.get(subject, ()):

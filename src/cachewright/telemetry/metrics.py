@@ -200,6 +200,12 @@ class Metrics:
             labels,
             ((of, hosted.get(of[0], 0)) for of in states),
         )
+        yield gauge(
+            "cachewright_performs_tasks",
+            "Whether this server performs tasks.",
+            (),
+            [((), int(self._database.claim.is_held))],
+        )
         yield from of_backups(last)
         yield from of_write_logs(logs)
         yield from _lags(migrating)

@@ -6,7 +6,7 @@ have no such socket until they are restarted. Nodes on other hosts are reached o
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,17 +24,24 @@ _LONGEST_PATH = 107
 """Maximum length of a Unix socket address in bytes (unix(7)), without the final null."""
 
 
+def no_claim_needed() -> None:
+    """Permit every command."""
+
+
 class Access(msgspec.Struct, frozen=True):
     """Credentials for the nodes of one instance.
 
     :ivar secret: password of the user `cachewright`.
     :ivar password: password of clients, for nodes that do not have that user yet.
     :ivar nodes_dir: folder that contains each node's folder with its socket; see `Host.nodes_dir`.
+    :ivar require_claim: called before each command. Raises DatabaseUnavailable in a server that another one may have
+    replaced.
     """
 
     secret: str
     password: str | None
     nodes_dir: Path
+    require_claim: Callable[[], None] = no_claim_needed
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -46,6 +53,7 @@ class Address(msgspec.Struct, frozen=True):
     :ivar server_name: name that the certificate must have; None for `host`.
     :ivar checks_name: whether the certificate must have that name.
     :ivar is_named: whether the connection gets the name of the control plane.
+    :ivar require_claim: see `Access`.
     """
 
     path: str | None
@@ -57,6 +65,7 @@ class Address(msgspec.Struct, frozen=True):
     server_name: str | None = None
     checks_name: bool = True
     is_named: bool = True
+    require_claim: Callable[[], None] = no_claim_needed
 
     def options(self) -> dict[str, Any]:
         """Return keyword arguments of `valkey.asyncio.Valkey`."""
@@ -68,19 +77,19 @@ class Address(msgspec.Struct, frozen=True):
 def address(node: Node, access: Access) -> Iterator[Address]:
     """Yield the node's address, which is valid inside the `with` block."""
     if node.access == "password":
-        yield Address(None, node.host, node.port, None, access.password)
+        yield Address(None, node.host, node.port, None, access.password, require_claim=access.require_claim)
     elif node.access == "tcp" or node.host_name != EMBEDDED:
-        yield Address(None, node.host, node.port, CONTROL_USER, access.secret)
+        yield Address(None, node.host, node.port, CONTROL_USER, access.secret, require_claim=access.require_claim)
     else:
-        with socket_address(access.nodes_dir / node.id, access.secret) as place:
+        with socket_address(access.nodes_dir / node.id, access.secret, access.require_claim) as place:
             yield place
 
 
 @contextmanager
-def socket_address(folder: Path, secret: str) -> Iterator[Address]:
+def socket_address(folder: Path, secret: str, require_claim: Callable[[], None] = no_claim_needed) -> Iterator[Address]:
     """Yield the address of the control plane's socket in a folder, which is valid inside the `with` block."""
     with short_path(folder, SOCKET) as short:
-        yield Address(f"{short}/{SOCKET}", "", 0, CONTROL_USER, secret)
+        yield Address(f"{short}/{SOCKET}", "", 0, CONTROL_USER, secret, require_claim=require_claim)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Short-lived connections of the control plane to nodes, with a time limit for every answer."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -85,8 +85,10 @@ class _Client(Valkey):
     """A client that raises NodeRefused for every error reply of its node, or NodeBusy."""
 
     node_id = ""
+    require_claim: Callable[[], None]
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
+        self.require_claim()
         try:
             return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # as in the library
         except (NodeRefused, NodeUnreachable) as error:
@@ -122,7 +124,7 @@ async def connect(node: Node, access: Access, answer_seconds: float = ANSWER_SEC
             decode_responses=True,
             single_connection_client=True,
         )
-        client.node_id = node.id
+        client.node_id, client.require_claim = node.id, place.require_claim
         try:
             yield client
         except (InvalidResponse, UnicodeDecodeError) as error:  # an unreadable reply counts as a missing one

@@ -26,7 +26,14 @@ Word = str | bytes | int
 class Session:
     """One connection. Methods raise one of NODE_GONE if the node does not answer in time, NodeRefused if it refuses."""
 
-    def __init__(self, transport: asyncio.Transport, replies: "_Replies", answer_seconds: float) -> None:
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        replies: "_Replies",
+        answer_seconds: float,
+        require_claim: Callable[[], None],
+    ) -> None:
+        self._require_claim = require_claim
         self._transport = transport
         self._replies = replies
         self._answer_seconds = answer_seconds
@@ -63,7 +70,7 @@ class Session:
         """
         async with asyncio.timeout(answer_seconds):
             transport, replies = await dial(place, lambda: _Replies(name, lost, encoding, pushed))
-        session = cls(transport, replies, answer_seconds)
+        session = cls(transport, replies, answer_seconds, place.require_claim)
         try:
             for command in opening(place):
                 await session.ask(*command)
@@ -74,6 +81,7 @@ class Session:
 
     async def ask(self, *words: Word) -> Any:
         """Send a command and return the reply: text, a number, or a list of them."""
+        self._require_claim()
         answer = self._replies.expected()
         self._transport.write(pack_command(words))
         async with asyncio.timeout(self._answer_seconds):
@@ -84,6 +92,7 @@ class Session:
 
         :param answer_seconds: time limit, instead of that of the session.
         """
+        self._require_claim()
         packed = [pack_command(tuple(words)) for words in commands]
         answers = [self._replies.expected() for _ in packed]
         self._transport.write(b"".join(packed))

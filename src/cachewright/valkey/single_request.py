@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from libvalkey import ProtocolError, Reader, ReplyError, pack_command
 from valkey.exceptions import ConnectionError as NodeUnreachable
 
+from cachewright.errors import DatabaseUnavailable
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access, Address, address
 from cachewright.valkey.client import CONTROL_PLANE, NodeRefused, refusal
@@ -93,7 +94,7 @@ async def request_at(
 ) -> list[Any]:
     """Same as `request_once`, for the process at an address. Errors contain its `name`."""
     async with asyncio.timeout(answer_seconds):
-        transport, request = await dial(place, lambda: _PendingRequest(name, opening(place), commands, most_bytes))
+        transport, request = await dial(place, lambda: _PendingRequest(name, place, commands, most_bytes))
         try:
             replies = await request.replies
         finally:
@@ -133,8 +134,10 @@ class _PendingRequest(asyncio.Protocol):
     :ivar replies: the replies to all commands. It fails if an opening command is refused.
     """
 
-    def __init__(self, node_id: str, first: Sequence[Command], commands: Sequence[Command], most_bytes: int) -> None:
+    def __init__(self, node_id: str, place: Address, commands: Sequence[Command], most_bytes: int) -> None:
+        first = opening(place)
         self._node_id = node_id
+        self._require_claim = place.require_claim
         self._most_bytes = most_bytes
         self._request = b"".join(pack_command(words) for words in (*first, *commands))
         self._opening = len(first)
@@ -146,6 +149,11 @@ class _PendingRequest(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101  # always true for stream sockets
+        try:
+            self._require_claim()
+        except DatabaseUnavailable as replaced:
+            self._fail(replaced)
+            return
         transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:

@@ -1,0 +1,186 @@
+"""Several servers on one PostgreSQL database: one performs tasks, all answer requests, and each replaces another."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from huaweicloudsdkcore.exceptions.exceptions import SdkException
+from psycopg import sql
+
+from agents import AgentProcess, role_of_agents
+from caches import cache, load, present
+from postgres_server import PostgresServer
+from sdk_calls import created, ended, held_in_migration, progress, show
+from serving import Server, until
+from traffic import Traffic
+
+VARIABLE = "CACHEWRIGHT_DATABASE_URL"
+KEYS = 10_000
+STANDBY = "Another server performs tasks"
+TAKEN = "this server performs the tasks of"
+REPLACED = 75
+"""Exit code of a server that another one has replaced."""
+
+
+class Installation:
+    """Two servers without own nodes, and an agent."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url = url
+        self.first = Server(folder / "first", environment={VARIABLE: url})
+        self.first.start()
+        self._run("hosts", "add", "h2")
+        self._run("hosts", "cordon", "local")
+        role = role_of_agents(url, random.randrange(10**9))
+        self.agent = AgentProcess("h2", "127.0.0.2", folder / "agent", role)
+        self.agent.start()
+        self.second = Server(folder / "second", environment={VARIABLE: url})
+        self.second.data_dir.mkdir(mode=0o700)
+        shutil.copy(self.first.data_dir / "secret.key", self.second.data_dir)
+        self.second.start()
+        until(lambda: self.first.call("GET", "hosts")[1]["hosts"][0]["reporting"], "the host does not report")
+
+    def _run(self, *words: str) -> None:
+        command = [sys.executable, "-m", "cachewright", *words, "--data-dir", str(self.first.data_dir)]
+        environment = {**os.environ, **self.first.environment}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+        assert (done.returncode, done.stderr) == (0, "")
+
+    def clean_up(self) -> None:
+        for process in (self.agent, self.first, self.second):
+            if process.process and process.process.poll() is None:
+                process.process.send_signal(signal.SIGCONT)
+            process.clean_up()
+
+
+@pytest.fixture
+def installation(own_postgres: PostgresServer, tmp_path: Path) -> Iterator[Installation]:
+    made = Installation(own_postgres.new_database(), tmp_path)
+    try:
+        yield made
+    finally:
+        made.clean_up()
+
+
+class Follower(threading.Thread):
+    """Reads the event stream of a task from a server, until it or the server ends."""
+
+    def __init__(self, server: Server, path: str) -> None:
+        super().__init__(daemon=True)
+        self._request = server.signed("GET", path, Accept="text/event-stream")
+        self.percents: list[int] = []
+        self.last = ""
+        self.start()
+
+    def run(self) -> None:
+        with suppress(httpx.RemoteProtocolError), httpx.Client(timeout=60) as http:
+            for line in http.send(self._request, stream=True).iter_lines():
+                name, _, value = line.partition(": ")
+                if name == "event":
+                    self.last = value
+                elif name == "data" and self.last in {"progress", "end"}:
+                    self.percents.append(json.loads(value)["progress"])
+
+
+def changeable(installation: Installation, url: str, client: Any, instance_id: str) -> Mapping[str, Any]:
+    """What a server could change: processes and files of nodes, owners of slots, users, and the record."""
+    confs = installation.agent.data_dir.glob("nodes/*/valkey.conf")
+    with psycopg.connect(url) as connection:
+        rows = {
+            table: connection.execute(
+                sql.SQL("SELECT row_to_json(t)::text FROM {} AS t ORDER BY 1").format(sql.Identifier(table))
+            ).fetchall()
+            for table in ("tasks", "instances", "nodes")
+        }
+        epoch = connection.execute("SELECT epoch FROM server_claims").fetchone()
+    return {
+        "files": {str(conf): conf.read_text() for conf in confs},
+        "processes": {process.pid for process in installation.agent.nodes()},
+        "slots": str(cache(client, instance_id).cluster_slots()),
+        "rows": rows,
+        "epoch": epoch,
+    }
+
+
+def test_a_server_that_dies_or_freezes_is_replaced_and_changes_nothing_afterwards(
+    installation: Installation, own_postgres: PostgresServer
+) -> None:
+    first, second = installation.first, installation.second
+    assert STANDBY in second.log()
+    client = second.client()
+    instance_id = created(client, 2)
+    assert str(show(client, instance_id)) == str(show(first.client(), instance_id))
+    load(cache(client, instance_id), KEYS)
+    shown = show(client, instance_id)
+    traffic = Traffic(0, shown.port, host=shown.ip)
+    traffic.start()
+
+    task_id = held_in_migration(second, client, instance_id, 4)
+    followers = [Follower(server, f"instances/{instance_id}/tasks/{task_id}/progress") for server in (first, second)]
+    until(lambda: all(follower.percents for follower in followers), "the streams begin")
+    own_postgres.stop()
+    own_postgres.start()
+    until(lambda: answers(client, instance_id, task_id), "the server finds its database again")
+    assert epoch(installation.url) == 1, "the server with the claim keeps it"
+
+    assert first.process
+    assert second.process
+    before = progress(client, instance_id, task_id).progress
+    first.process.send_signal(signal.SIGSTOP)
+    until(lambda: TAKEN in second.log(), "it takes over")
+    assert progress(client, instance_id, task_id).progress >= before
+    control = f"instances/{instance_id}/tasks/{task_id}/control"
+    assert second.call("PUT", control, {"state": "running"})[0] == 200
+    assert ended(client, instance_id, task_id).status == "SUCCESS"
+    followers[1].join()
+    assert followers[1].last == "end"
+    assert followers[1].percents[-1] == 100
+    assert followers[1].percents == sorted(followers[1].percents)
+
+    known = changeable(installation, installation.url, client, instance_id)
+    first.process.send_signal(signal.SIGCONT)
+    assert first.process.wait(60) == REPLACED
+    assert changeable(installation, installation.url, client, instance_id) == known
+    assert "this one stops" in first.log()
+
+    first.start()
+    assert first.log().count(STANDBY) == 1
+    client = first.client()
+    task_id = held_in_migration(first, client, instance_id, 2)
+    control = f"instances/{instance_id}/tasks/{task_id}/control"
+    assert first.call("PUT", control, {"state": "running"})[0] == 200
+    second.kill()
+    assert ended(client, instance_id, task_id).status == "SUCCESS"
+    assert TAKEN in first.log()
+    caches = cache(client, instance_id)
+    traffic.finish(caches)
+    assert traffic.writes > 100
+    assert not traffic.losses
+    assert present(caches, KEYS) == KEYS
+    assert first.stop() == 0
+
+
+def answers(client: Any, instance_id: str, task_id: str) -> bool:
+    try:
+        return bool(progress(client, instance_id, task_id))
+    except SdkException:
+        return False
+
+
+def epoch(url: str) -> int:
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SELECT epoch FROM server_claims").fetchone()
+    assert row
+    return int(row[0])
