@@ -98,6 +98,14 @@ class PostgresServer:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
+    def dump(self, url: str, file: Path) -> None:
+        """Back up a database by pg_dump."""
+        subprocess.run([self._programs / "pg_dump", "--format=custom", f"--file={file}", url], check=True)
+
+    def restore(self, file: Path, url: str) -> None:
+        """Restore a backup into an empty database."""
+        subprocess.run([self._programs / "pg_restore", "--exit-on-error", f"--dbname={url}", file], check=True)
+
     def url(self, database: str) -> str:
         return f"postgresql://postgres:{self.password}@/{database}?host={self.folder}"
 
