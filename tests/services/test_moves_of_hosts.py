@@ -127,3 +127,9 @@ def test_pauses_after_moves_that_failed_grow() -> None:
     assert not must_pause([failed], "lost_host", 1_000_001)
     assert not must_pause([ended, failed], "drain", 1_000_001)
     assert not must_pause([cancelled], "drain", 1_000_001)
+
+
+def test_a_host_that_has_not_reported_has_no_address(database: SqlDatabase) -> None:
+    with database.write() as connection:
+        service.add(connection, "h3", "local")
+        assert hosts.other_addresses(connection) == ("127.0.0.2",)

@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cachewright.clock import now_ms
-from cachewright.model.hosts import HostRecord, HostReport
+from cachewright.model.hosts import EMBEDDED, HostRecord, HostReport
 from cachewright.store.rows import columns, from_row, to_row
 from cachewright.store.tables import hosts, nodes
 
@@ -14,6 +14,12 @@ from cachewright.store.tables import hosts, nodes
 def every(connection: sa.Connection) -> list[HostRecord]:
     """Return all hosts, ordered by name."""
     return [from_row(HostRecord, row._mapping) for row in connection.execute(hosts.select().order_by(hosts.c.name))]
+
+
+def other_addresses(connection: sa.Connection) -> tuple[str, ...]:
+    """Return the addresses of all hosts but the server's, which is known by the machine itself. A host that has not
+    reported yet has none."""
+    return tuple(host.address for host in every(connection) if host.name != EMBEDDED and host.address)
 
 
 def get(connection: sa.Connection, name: str) -> HostRecord | None:

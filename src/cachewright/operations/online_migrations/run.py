@@ -7,7 +7,6 @@ from contextlib import suppress
 from cachewright import errors
 from cachewright.clock import now_ms
 from cachewright.hosts.host import CONFIG, NodeStartFailed
-from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Instance
 from cachewright.model.online_migrations import LogLevel, MigrationEvent, OnlineMigration
 from cachewright.model.tasks import Task
@@ -283,7 +282,7 @@ class MigrationRun:
 async def _other_hosts(context: OperationContext) -> tuple[str, ...]:
     def read() -> tuple[str, ...]:
         with context.database.read() as connection:
-            return tuple(host.address for host in hosts.every(connection) if host.name != EMBEDDED)
+            return hosts.other_addresses(connection)
 
     return await asyncio.to_thread(read)
 
