@@ -10,7 +10,7 @@ from cachewright.api.schemas import iso, rfc3339
 from cachewright.model.online_migrations import LogLevel, Method, MigrationEvent, OnlineMigration, ResumeMode
 from cachewright.model.tasks import Task
 from cachewright.operations.online_migrations.following import INCREMENTAL, following_figures
-from cachewright.operations.online_migrations.imports import FULL, TRANSFER
+from cachewright.operations.online_migrations.imports import FULL
 from cachewright.operations.online_migrations.operation import SYNCHRONIZATION
 from cachewright.services.online_migrations import ShownMigration
 
@@ -184,7 +184,8 @@ class MigrationBatchResults(msgspec.Struct, frozen=True):
 
 
 def status(shown: ShownMigration) -> str:
-    """Return the status. `CREATED` and `MIGRATING` are before the begin of the copy."""
+    """Return the status. `CREATED` and `MIGRATING` are before the begin of the copy; an import is `MIGRATING` until it
+    ends."""
     task = shown.task
     if task is None:
         return "CREATED" if shown.migration.task_id is None else "TERMINATED"
@@ -192,10 +193,12 @@ def status(shown: ShownMigration) -> str:
         return "SUCCESS"
     if task.status == "FAILED":
         return "TERMINATED" if task.error_code == errors.TASK_CANCELLED else "FAILED"
+    if shown.migration.is_import:
+        return "MIGRATING"
     executing = {step.name for step in task.steps if step.status == "EXECUTING"}
     if INCREMENTAL in executing:
         return "INCRMIGEATING"
-    return "FULLMIGRATING" if executing & {TRANSFER, SYNCHRONIZATION, FULL} else "MIGRATING"
+    return "FULLMIGRATING" if executing & {SYNCHRONIZATION, FULL} else "MIGRATING"
 
 
 def started(shown: ShownMigration) -> StartedMigration:
