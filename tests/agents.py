@@ -28,7 +28,12 @@ class AgentProcess(Server):
 
     def start(self) -> None:
         self.launch()
-        until(lambda: "runs nodes of host" in self.log(), f"the agent does not start:\n{self.log()}")
+        until(self._runs, "the agent does not start")
+
+    def _runs(self) -> bool:
+        assert self.process
+        assert self.process.poll() is None, f"the agent has ended:\n{self.log()}"
+        return "runs nodes of host" in self.log()
 
     def launch(self) -> None:
         words = ("agent", "--host", self.name, "--address", self.address, "--data-dir", str(self.data_dir))
