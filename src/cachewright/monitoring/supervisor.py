@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 import msgspec
 
 from cachewright.heartbeats import LoopHeartbeats
+from cachewright.hosts.calls import HostSilent
 from cachewright.hosts.host import CONFIG, LogPosition, NodeStartFailed, ProcessInfo
 from cachewright.logs import RARELY, about
 from cachewright.model.incidents import FaultKind
@@ -129,6 +130,8 @@ class Supervisor:
         try:
             with about(instance_id=of.instance_id, node_id=node_id):
                 await self._start_if_due(node_id, of)
+        except HostSilent as silent:
+            log.warning("node %s is not started: %s", node_id, silent, extra=RARELY)
         except Exception:
             log.exception("node %s could not be started; retrying", node_id)
         finally:

@@ -13,6 +13,7 @@ import logging
 import time
 from contextlib import suppress
 
+from cachewright.hosts.calls import HostSilent
 from cachewright.hosts.host import ChildProcess
 from cachewright.model.instances import Node
 from cachewright.operations.context import OperationContext
@@ -52,15 +53,17 @@ async def children_without_job(context: OperationContext, node: Node, access: Ac
 
 
 async def end_leaked_children(context: OperationContext, node: Node, access: Access) -> None:
-    """End leaked processes of a node, after a migration has failed or was cancelled."""
-    suspects = await children_without_job(context, node, access)
-    deadline = time.monotonic() + LEAKED_SECONDS
-    while suspects and time.monotonic() < deadline:
-        await asyncio.sleep(_POLL_SECONDS)
-        present = await children_without_job(context, node, access)
-        suspects = [child for child in suspects if child in present]
-    for child in suspects:
-        await end_leaked_child(context, node, child)
+    """End leaked processes of a node, after a migration has failed or was cancelled. Ignores a node whose host does not
+    report."""
+    with suppress(HostSilent):
+        suspects = await children_without_job(context, node, access)
+        deadline = time.monotonic() + LEAKED_SECONDS
+        while suspects and time.monotonic() < deadline:
+            await asyncio.sleep(_POLL_SECONDS)
+            present = await children_without_job(context, node, access)
+            suspects = [child for child in suspects if child in present]
+        for child in suspects:
+            await end_leaked_child(context, node, child)
 
 
 async def end_leaked_child(context: OperationContext, node: Node, child: ChildProcess) -> None:
