@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,6 +99,17 @@ def test_lost_nodes_are_replaced_where_a_copy_is_left() -> None:
     assert [node.id for node in lost.leaderless] == [second.id]
     assert {node.shard for node in lost.added} == {0, 1}
     assert set(lost.silent) == failed
+    # Shards without slots, as a resize that failed may leave them, have nothing to replace.
+    empty = msgspec.structs.replace(
+        view,
+        members={
+            node_id: msgspec.structs.replace(member, slots=()) if node_id in {first.id, replica.id} else member
+            for node_id, member in view.members.items()
+        },
+    )
+    assert {node.shard for node in planned(nodes, empty, set(failed), "lost_host", 2).leaving} == {1}
+    with pytest.raises(ActionFailed, match="have not agreed that it has failed"):
+        planned(nodes, empty, set(failed), "silent_host", 2)
     with pytest.raises(ActionFailed, match="no copy of shard 2 is left"):
         planned(nodes, view, {node.id for node in third}, "lost_host", 2)
     with pytest.raises(ActionFailed, match="have not agreed that it has failed"):

@@ -62,7 +62,9 @@ def decide(
         if views.get(lead.id) is not None and view.members[lead.id].slots
     }
     if is_lost:
-        leaving = [node for node in asked if _is_replaceable(node, nodes, views, view, cause)]
+        owned = {node.shard for node in nodes if node.id in view.members and view.members[node.id].slots}
+        shards = owned if cause == "lost_host" else leads.keys()
+        leaving = [node for node in asked if node.shard in shards and _is_replaceable(node, nodes, views, view, cause)]
         if asked and not leaving:
             # Nodes may agree soon that a node has failed.
             is_final = cause == "lost_host" or any(views.get(node.id) for node in asked)
@@ -76,7 +78,7 @@ def decide(
     gone = {node.id for node in leaving}
     staying = [node for node in nodes if node.id not in gone]
     added, successors, replacements = _replaced(leaving, staying, copies, new)
-    lost_shards = {node.shard: node for node in leaving if is_lost and node.shard not in leads}
+    lost_shards = {node.shard: node for node in leaving if cause == "lost_host" and node.shard not in leads}
     return MovePlan(
         leaving=leaving,
         added=added,
