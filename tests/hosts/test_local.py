@@ -56,6 +56,29 @@ async def test_two_who_start_it_at_once_start_one(host: LocalHost) -> None:
     assert await host.process(NODE)
 
 
+async def test_a_successor_starts_when_the_process_has_ended(host: LocalHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A valkey-server that ends removes its pid file first, and its Unix socket later."""
+    await write(host, a_port())
+    await host.start(NODE)
+    info = await host.process(NODE)
+    assert info is not None
+    process, launch = psutil.Process(info.pid), host._launch
+
+    async def launch_later(name: str) -> None:
+        assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, "both run"
+        await launch(name)
+
+    monkeypatch.setattr(host, "_launch", launch_later)
+    process.suspend()
+    restart = asyncio.create_task(host.restart(NODE, info.started_at + 1, 30))
+    await asyncio.sleep(0.1)
+    (host.folder(NODE) / "valkey.pid").unlink()
+    await asyncio.sleep(0.2)
+    process.resume()
+    await restart
+    assert await host.process(NODE) != info
+
+
 async def test_retiring_leaves_nothing_and_cannot_be_crossed_by_a_start(host: LocalHost, tmp_path: Path) -> None:
     await write(host, a_port())
     await host.start(NODE)

@@ -22,6 +22,7 @@ from cachewright.hosts import log_files
 from cachewright.hosts.child_processes import start_ticks
 from cachewright.hosts.damaged_files import set_aside
 from cachewright.hosts.host import NodeStartFailed, ProcessInfo
+from cachewright.hosts.process_end import has_ended
 from cachewright.hosts.programs import Program
 from cachewright.hosts.unseen_processes import end_unseen
 from cachewright.threads import in_background
@@ -204,7 +205,7 @@ class LocalProcesses:
             if process is not None and process.create_time() < not_before:
                 with suppress(psutil.NoSuchProcess):
                     process.send_signal(signal.SIGTERM)
-                if not await self._has_ended(name, grace_seconds):
+                if not await has_ended(process, grace_seconds):
                     raise TimeoutError(f"process {process.pid} did not end in {grace_seconds:.0f} s")
             if not self._process(name):
                 await self._launch(name)
@@ -262,19 +263,11 @@ class LocalProcesses:
             return
         with suppress(psutil.NoSuchProcess):
             process.send_signal(signal.SIGTERM)
-            if await self._has_ended(name, grace_seconds):
+            if await has_ended(process, grace_seconds):
                 return
             process.kill()
-        if not await self._has_ended(name, grace_seconds):
+        if not await has_ended(process, grace_seconds):
             raise TimeoutError(f"process {process.pid} of {name} did not end")
-
-    async def _has_ended(self, name: str, seconds: float) -> bool:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if self._process(name) is None:
-                return True
-            await asyncio.sleep(_POLL_SECONDS)
-        return False
 
     def _lock_file(self, name: str) -> Path:
         return self._root / f".{name}.lock"
