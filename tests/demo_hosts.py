@@ -5,6 +5,7 @@ with 1 if a check fails.
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -153,6 +154,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keys", type=int, default=50_000, help="keys to load")
     keys = parser.parse_args().keys
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("interrupted"))  # which also stops what it has started
     checks, postgres = Checks(), PostgresServer()
     try:
         postgres.start()
