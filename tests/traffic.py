@@ -4,6 +4,7 @@ import threading
 import time
 
 import msgspec
+from valkey import Valkey
 from valkey.cluster import ValkeyCluster
 
 from caches import FAULTS
@@ -24,10 +25,14 @@ class Traffic(threading.Thread):
 
     :param host: address of a node.
     :param patience: seconds for which it waits for a reply. A node of a busy machine may take long.
+    :param clustered: whether the instance is a cluster.
     """
 
-    def __init__(self, number: int, port: int, patience: float = 20, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, number: int, port: int, patience: float = 20, host: str = "127.0.0.1", *, clustered: bool = True
+    ) -> None:
         super().__init__(daemon=True)
+        self._clustered = clustered
         self._number = number
         self._port = port
         self._host = host
@@ -39,15 +44,15 @@ class Traffic(threading.Thread):
         self.errors = 0
 
     def run(self) -> None:
-        caches, count = None, 0
+        caches: ValkeyCluster | Valkey | None = None
+        count = 0
         while not self._over.is_set():
             count += 1
             key = f"traffic:{self._number}:{count % 500}"
             try:
                 if caches is None:
-                    caches = ValkeyCluster(
-                        host=self._host, port=self._port, password=PASSWORD, socket_timeout=self._patience
-                    )
+                    kind = ValkeyCluster if self._clustered else Valkey
+                    caches = kind(host=self._host, port=self._port, password=PASSWORD, socket_timeout=self._patience)
                 before = caches.set(key, count, get=True)
                 self._require(key, int(before or 0))
                 self._acknowledged[key] = (count, time.monotonic())
@@ -58,7 +63,7 @@ class Traffic(threading.Thread):
                 time.sleep(0.05)
             time.sleep(0.002)
 
-    def finish(self, caches: ValkeyCluster) -> None:
+    def finish(self, caches: ValkeyCluster | Valkey) -> None:
         """Stop, and verify the last write to each key."""
         self._over.set()
         self.join()

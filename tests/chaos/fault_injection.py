@@ -8,21 +8,24 @@ import psutil
 
 from serving import Server, freeze, thaw
 
-_LONGEST_FREEZE = 60.0
-_FREEZE_BEFORE_FAILOVER = 3.0
+LONGEST_FREEZE = 60.0
+FREEZE_BEFORE_FAILOVER = 3.0
 """With replicas. A master that is frozen for longer is replaced by a replica, to which Valkey copies what it has
 acknowledged a moment later: that can lose writes, and is Valkey's own, not what is looked for here."""
 
 
 class FaultInjector:
-    """Decisions by the seed, and the list of what happened."""
+    """Decisions by the seed, and the list of what happened.
 
-    def __init__(self, server: Server, seed: int, *, replicas: bool) -> None:
+    :param longest_freeze: of nodes, in seconds.
+    """
+
+    def __init__(self, server: Server, seed: int, longest_freeze: float) -> None:
         self.server = server
         self.random = random.Random(seed)
         self.events: list[str] = []
         self.kills: list[float] = []
-        self._longest = _FREEZE_BEFORE_FAILOVER if replicas else _LONGEST_FREEZE
+        self._longest = longest_freeze
         self._begun = time.monotonic()
 
     def note(self, event: str) -> None:

@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 from fault_injection import FaultInjector
-from valkey.cluster import ValkeyCluster
-from workload import Workload, delete, settled
+from replicated_workloads import PrimaryWithStandby, ReplicatedCluster
+from workload import Workload, delete
 
 from backup_files import fetched, manifest_of
-from caches import cache, load, present
-from cachewright.valkey.slots import SLOTS
+from caches import load, present
+from cachewright.hosts.programs import find_haproxy
 from receiver import Receiver
-from sdk_calls import created, show
+from sdk_calls import show
 from serving import Server, until
 from traffic import Loss, Traffic
 
@@ -33,6 +33,9 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(0)]
 MINUTES = float(os.environ.get("CHAOS_MINUTES", "2"))
 SEED = int(os.environ.get("CHAOS_SEED", random.SystemRandom().randrange(10**9)))
 KEYS = 40_000
+needs_haproxy = pytest.mark.skipif(find_haproxy() is None, reason="HAPROXY IS NOT TESTED: it is not installed")
+needs_minutes = pytest.mark.skipif("CHAOS_MINUTES" not in os.environ, reason="only with `make chaos`, which sets them")
+_OF_PROCESSES = ("proxies", "sentinels", "converters", "gateways")
 AOF_SECONDS = 2.5
 """A node answers while its last second is being synced to disk, and writes its file at most two seconds later: what it
 acknowledged in that time may be gone if it is killed then. See docs/failure-modes.md."""
@@ -45,44 +48,57 @@ def receiver() -> Iterator[Receiver]:
     opened.close()
 
 
-@pytest.mark.parametrize("copies", [1, 2], ids=["masters", "replicas"])
-def test_nothing_is_lost_and_nothing_hangs(own_server: Server, receiver: Receiver, copies: int, tmp_path: Path) -> None:
-    print(f"\nCHAOS_SEED={SEED} CHAOS_MINUTES={MINUTES} copies={copies}")
+@pytest.mark.parametrize(
+    "workload",
+    [
+        pytest.param(Workload, id="masters"),
+        pytest.param(ReplicatedCluster, id="replicas"),
+        pytest.param(PrimaryWithStandby, id="ha", marks=[needs_haproxy, needs_minutes]),
+    ],
+)
+def test_nothing_is_lost_and_nothing_hangs(
+    own_server: Server, receiver: Receiver, workload: type[Workload], tmp_path: Path
+) -> None:
+    print(f"\nCHAOS_SEED={SEED} CHAOS_MINUTES={MINUTES} {workload.__name__}")
+    if workload.options:
+        own_server.stop()
+        own_server.arguments += workload.options
+        own_server.start()
     assert own_server.call("POST", "webhooks", {"url": receiver.url})[0] == 200
     client = own_server.client()
-    instance_id = created(client, 2, copies=copies)
-    load(cache(client, instance_id), KEYS)
-    traffic = [Traffic(number, show(client, instance_id).port, patience=2) for number in range(2)]
+    instance_id = workload.create(client)
+    chaos = FaultInjector(own_server, SEED, workload.longest_freeze)
+    deeds = workload(chaos, instance_id)
+    load(deeds.connect(), KEYS)
+    port = show(client, instance_id).port
+    traffic = [Traffic(number, port, patience=2, clustered=deeds.clustered) for number in range(2)]
     for thread in traffic:
         thread.start()
-    chaos = FaultInjector(own_server, SEED, replicas=copies > 1)
     try:
         deadline = time.monotonic() + 60 * MINUTES
-        deeds = Workload(chaos, instance_id, copies)
         while time.monotonic() < deadline:
             deeds.one()
-        settled(own_server.client(), instance_id)
-        require_nothing_lost(chaos, traffic, cache(own_server.client(), instance_id))
+        deeds.settle()
+        require_nothing_lost(deeds, chaos, traffic)
         require_whole_backups(own_server, deeds.backups, tmp_path)
         require_nothing_left(chaos, instance_id)
         require_every_end_told(chaos, receiver)
     except BaseException:
-        print("\n".join(["", f"CHAOS_SEED={SEED} copies={copies}", *chaos.events, own_server.log()[-6000:]]))
+        print("\n".join(["", f"CHAOS_SEED={SEED} {workload.__name__}", *chaos.events, own_server.log()[-6000:]]))
         raise
     writes = sum(thread.writes for thread in traffic)
     print("\n".join(["", *chaos.events, f"{writes} writes acknowledged, all found again"]))
 
 
-def require_nothing_lost(chaos: FaultInjector, traffic: list[Traffic], caches: ValkeyCluster) -> None:
+def require_nothing_lost(deeds: Workload, chaos: FaultInjector, traffic: list[Traffic]) -> None:
+    caches = deeds.connect()
     for thread in traffic:
         thread.finish(caches)
         assert thread.writes
         lost = [loss for loss in thread.losses if not just_before_a_kill(loss, chaos.kills)]
         assert not lost, "acknowledged writes are lost"
     assert present(caches, KEYS) == KEYS, "keys are missing"
-    nodes = [node for node in caches.cluster_nodes().values() if node["slots"]]
-    assert sum(int(part[-1]) - int(part[0]) + 1 for node in nodes for part in node["slots"]) == SLOTS
-    assert not any(node["migrations"] for node in nodes)
+    deeds.require_whole()
 
 
 def require_whole_backups(server: Server, backups: list[str], folder: Path) -> None:
@@ -102,14 +118,16 @@ def require_nothing_left(chaos: FaultInjector, instance_id: str) -> None:
     delete(chaos, instance_id)
     until(lambda: not rows(chaos, "SELECT id FROM deliveries WHERE status='WAITING'"), "events are still on their way")
     data_dir = chaos.server.data_dir
-    assert not chaos.server.nodes()
+    until(lambda: not chaos.server.nodes(), "processes are left")  # sentinels end a moment later
     assert not list((data_dir / "nodes").iterdir())
+    until(
+        lambda: not [file for part in _OF_PROCESSES for file in (data_dir / part).glob("[!.]*")],
+        "files of processes are left",
+    )
     database = {"cachewright.db", "cachewright.db-shm", "cachewright.db-wal"}
-    folders = {"nodes", "backups", "spool", "gateways", "converters"}
+    folders = {"nodes", "backups", "spool", *_OF_PROCESSES}
     known = database | folders | {"credentials.json", "metrics.token", "secret.key", "server.lock"}
     assert {path.name for path in data_dir.iterdir()} <= known
-    for temporary in ("gateways", "converters"):
-        assert not list((data_dir / temporary).glob("[!.]*")), "a temporary node is left"
     failed = {row[0] for row in rows(chaos, "SELECT id FROM backups WHERE state='pending'")}
     until(
         lambda: {path.name for path in (data_dir / "spool").glob("*")} <= failed, "the spool keeps what no task needs"

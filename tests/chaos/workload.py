@@ -1,11 +1,12 @@
-"""Requests to a server during faults: tasks of every kind, by the seed."""
+"""Requests to a server during faults: tasks of every kind on a cluster, by the seed."""
 
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from fault_injection import FaultInjector
+from fault_injection import LONGEST_FREEZE, FaultInjector
 from huaweicloudsdkdcs.v2 import (
     ChangeInstanceStatusBody,
     DeleteSingleInstanceRequest,
@@ -18,29 +19,63 @@ from huaweicloudsdkdcs.v2 import (
 
 from backup_files import manifest_of, requested
 from caches import cache, serves
+from cachewright.valkey.slots import SLOTS
 from migrating import content, fill, migrate, reaches
 from outside_server import outside_server
-from sdk_calls import create, ended, gone, newest_task, progress, resize, show, spec
+from sdk_calls import PASSWORD, create, created, ended, gone, newest_task, progress, resize, show, spec
 from serving import until
 
 GET_OVER_SECONDS = 240
+_ACCOUNT = "reports"
 _MOST_SHARDS = 5
 _KEYS_OUTSIDE = 5000
 
 
 class Workload:
-    def __init__(self, chaos: FaultInjector, instance_id: str, copies: int) -> None:
-        """:param copies: of each shard. If there are several, their number changes too.
+    """Tasks of an instance that is a cluster without replicas.
 
-        :ivar backups: those that have succeeded.
-        """
+    :cvar clustered: whether it is a cluster.
+    :cvar options: of the server, besides the usual ones.
+    :cvar longest_freeze: of its nodes, in seconds.
+    :ivar backups: those that have succeeded.
+    """
+
+    clustered = True
+    options: tuple[str, ...] = ()
+    longest_freeze = LONGEST_FREEZE
+    copies = 1
+
+    def __init__(self, chaos: FaultInjector, instance_id: str) -> None:
         self._chaos = chaos
         self._instance_id = instance_id
-        self._has_replicas = copies > 1
         self.backups: list[str] = []
 
+    @classmethod
+    def create(cls, client: Any) -> str:
+        """Create an instance for it, and return its id."""
+        return created(client, 2, copies=cls.copies)
+
+    def connect(self) -> Any:
+        """A client of the instance."""
+        return cache(self._client, self._instance_id)
+
     def one(self) -> None:
-        deeds: list[Callable[[], None]] = [
+        deed = self._chaos.random.choice(self.deeds())
+        self.settle()
+        deed()
+
+    def settle(self) -> None:
+        """Wait until the instance is usable, whatever the last task came to."""
+        settled(self._client, self._instance_id)
+
+    def require_whole(self) -> None:
+        """Every slot has one owner, and no migration is left."""
+        nodes = [node for node in self.connect().cluster_nodes().values() if node["slots"]]
+        assert sum(int(part[-1]) - int(part[0]) + 1 for node in nodes for part in node["slots"]) == SLOTS
+        assert not any(node["migrations"] for node in nodes)
+
+    def deeds(self) -> list[Callable[[], None]]:
+        return [
             self._scale,
             self._scale,
             self._scale_and_cancel,
@@ -51,11 +86,8 @@ class Workload:
             self._back_up,
             self._restore,
             self._migrate,
-            *([self._change_replicas] * 2 if self._has_replicas else []),
+            self._change_users,
         ]
-        deed = self._chaos.random.choice(deeds)
-        settled(self._client, self._instance_id)
-        deed()
 
     @property
     def _client(self) -> Any:
@@ -65,7 +97,7 @@ class Workload:
         task_id = self._begin_scale()
         self._under_strikes(task_id)
         if self._end(self._instance_id, task_id) == "FAILED" and self._chaos.random.random() < 0.5:
-            settled(self._client, self._instance_id)
+            self.settle()
             self._chaos.note("try it again")
             status, answer = self._control(task_id, "retry", "POST", None)
             assert status == 200, answer
@@ -88,21 +120,10 @@ class Workload:
         self._control(task_id, "control", "PUT", {"state": "running", "parallel": 1})
         self._end(self._instance_id, task_id)
 
-    def _change_replicas(self) -> None:
-        shown = show(self._client, self._instance_id)
-        wanted = self._chaos.random.choice([copies for copies in (1, 2, 3) if copies != shown.replica_count])
-        task_id = resize(self._client, self._instance_id, shown.sharding_count, copies=wanted)
-        self._chaos.note(f"from {shown.replica_count} to {wanted} copies: {task_id}")
-        self._under_strikes(task_id)
-        self._end(self._instance_id, task_id)
-
     def _restart(self) -> None:
         body = ChangeInstanceStatusBody(instances=[self._instance_id], action="restart")
         self._client.restart_or_flush_instances(RestartOrFlushInstancesRequest(body=body))
-        task_id = newest_task(self._client, self._instance_id).id
-        self._chaos.note(f"restart {task_id}")
-        self._under_strikes(task_id)
-        self._end(self._instance_id, task_id)
+        self._run("restart")
 
     def _check(self) -> None:
         copies = show(self._client, self._instance_id).replica_count
@@ -121,12 +142,22 @@ class Workload:
         self._end(second, task_id)
         delete(self._chaos, second)
 
+    def _change_users(self) -> None:
+        """Create an account, or delete the one that exists."""
+        accounts = f"instances/{self._instance_id}/accounts"
+        listed = self._request("GET", accounts)["accounts"]
+        account = next((found for found in listed if found["account_name"] == _ACCOUNT), None)
+        if account is None:
+            body = {"account_name": _ACCOUNT, "account_role": "read", "account_password": PASSWORD}
+            done = self._request("POST", accounts, body)
+        else:
+            done = self._request("DELETE", f"{accounts}/{account['account_id']}")
+        if done:
+            self._run("change users")
+
     def _back_up(self) -> None:
         backup_id = requested(self._client, self._instance_id)
-        task_id = newest_task(self._client, self._instance_id).id
-        self._chaos.note(f"back up {backup_id}: {task_id}")
-        self._under_strikes(task_id)
-        if self._end(self._instance_id, task_id) == "SUCCESS":
+        if self._run(f"back up {backup_id}") == "SUCCESS":
             self.backups.append(backup_id)
 
     def _restore(self) -> None:
@@ -185,6 +216,23 @@ class Workload:
         self._chaos.note(f"scale from {now} to {wanted}: {task_id}")
         return task_id
 
+    def _run(self, what: str, instance_id: str | None = None) -> str:
+        """Strike during the newest task of the instance, or of another one. Return how it ends."""
+        instance_id = instance_id or self._instance_id
+        task_id = newest_task(self._client, instance_id).id
+        self._chaos.note(f"{what}: {task_id}")
+        self._under_strikes(task_id, instance_id)
+        return self._end(instance_id, task_id)
+
+    def _request(self, method: str, path: str, body: Any = None) -> Any:
+        """Return the answer; None if the request is refused, as it may be while a node that was struck is away."""
+        status, answer = self._chaos.server.call(method, path, body)
+        assert status < HTTPStatus.INTERNAL_SERVER_ERROR, (path, answer)
+        if status < HTTPStatus.BAD_REQUEST:
+            return answer or {"status": status}
+        self._chaos.note(f"{method} {path}: {answer}")
+        return None
+
     def _under_strikes(self, task_id: str, instance_id: str | None = None) -> None:
         seen = 0
         for _ in range(self._chaos.random.randrange(1, 4)):
@@ -212,7 +260,7 @@ def progress_code(client: Any, instance_id: str, task_id: str) -> str:
 
 
 def settled(client: Any, instance_id: str) -> None:
-    """Usable again, whatever the last task came to."""
+    """Wait until a cluster is usable again, whatever the last task came to."""
     until(lambda: show(client, instance_id).status == "RUNNING", "the instance is not usable", GET_OVER_SECONDS)
     until(lambda: serves(client, instance_id), "the cluster is not whole", GET_OVER_SECONDS)
 
