@@ -15,7 +15,7 @@ from cachewright.config import Listen, Settings, show_ports
 from cachewright.errors import CachewrightError
 from cachewright.hosts.addresses import is_local
 from cachewright.hosts.client_firewall import FirewallFailed
-from cachewright.hosts.local import LocalHost
+from cachewright.hosts.local import client_firewall
 from cachewright.hosts.node_environment import AUTO, OFF, preloaded
 from cachewright.hosts.server_binary import UnusableServer, require_version
 
@@ -92,7 +92,7 @@ def _require_jemalloc(settings: Settings) -> None:
 
 def _require_firewall(settings: Settings) -> None:
     """StartupError if `--nftables` is on and no rules can be loaded."""
-    firewall = LocalHost(settings).client_firewall
+    firewall = client_firewall(settings)
     try:
         if firewall is not None:
             firewall.check()

@@ -22,6 +22,12 @@ from cachewright.threads import in_background
 log = logging.getLogger(__name__)
 
 
+def client_firewall(settings: Settings) -> ClientFirewall | None:
+    """Return the rules of this machine for clients; None if the operator does not allow them."""
+    nft = settings.nft_binary
+    return None if nft is None else ClientFirewall(nft, settings.data_dir, os.geteuid())
+
+
 class LocalHost(LocalProcesses):
     """Implementation of `Host` for this machine."""
 
@@ -50,8 +56,7 @@ class LocalHost(LocalProcesses):
         self._converters = LocalProcesses(settings.converters_dir, NODE, converter, of_valkey)
         self._proxies = LocalProcesses(settings.proxies_dir, HAPROXY, haproxy, of_haproxy)
         self._gateways = LocalProcesses(settings.gateways_dir, NODE, default, of_valkey)
-        nft = settings.nft_binary
-        self._client_firewall = None if nft is None else ClientFirewall(nft, settings.data_dir, os.geteuid())
+        self._client_firewall = client_firewall(settings)
 
     @property
     def address(self) -> str:

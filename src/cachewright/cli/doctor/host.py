@@ -11,7 +11,7 @@ from cachewright.config import Settings
 from cachewright.errors import DatabaseUnavailable
 from cachewright.hosts.client_firewall import FirewallFailed
 from cachewright.hosts.host_users import exposures
-from cachewright.hosts.local import LocalHost
+from cachewright.hosts.local import client_firewall
 from cachewright.hosts.node_environment import describe
 from cachewright.hosts.server_binary import UnusableServer, has_tls, require_version
 from cachewright.services.instance_queries import count_by_tls
@@ -54,7 +54,7 @@ def check_haproxy(settings: Settings) -> Iterator[Finding]:
 
 def check_client_firewall(settings: Settings) -> Iterator[Finding]:
     """Check that the server may load rules that enforce whitelists of clusters."""
-    firewall = LocalHost(settings).client_firewall
+    firewall = client_firewall(settings)
     if firewall is None:
         yield Finding("nftables", "ok", "off (--nftables): whitelists of clusters are refused")
         return
