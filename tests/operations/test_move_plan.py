@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,12 +14,14 @@ from hypothesis import strategies as st
 from cachewright.config import Settings
 from cachewright.flavors import parse
 from cachewright.model.instances import Node
-from cachewright.operations.move_plan import MovePlan, decide, surplus_additions
+from cachewright.operations import move_nodes
+from cachewright.operations.move_plan import MovePlan, decide, heir, surplus_additions
 from cachewright.operations.requests import MoveCause
 from cachewright.tasks.operation import ActionFailed
 from cachewright.topologies.layout import has_salt, new_nodes, new_replicas
 from cachewright.valkey.slots import even_split
 from cachewright.valkey.topology import Member, View
+from database_fixtures import an_instance
 
 INSTANCE = "11111111-1111-4111-8111-111111111111"
 RUN = "run"
@@ -118,6 +122,56 @@ def test_lost_nodes_are_replaced_where_a_copy_is_left() -> None:
         planned(nodes, view, {replica.id}, "lost_host", 2)
     with pytest.raises(ActionFailed, match="does not answer"):
         planned(nodes, view, {first.id}, "drain", 2)
+
+
+def test_no_replica_is_promoted_in_place_of_a_primary_on_a_host_that_was_not_given_up() -> None:
+    nodes = cluster(3, 3)
+    shards = [[node for node in nodes if node.shard == shard] for shard in range(3)]
+    leads = {shard: of_shard[0].id for shard, of_shard in enumerate(shards)}
+    # On the lost host: the primary of shard 0 and a replica of shard 1, whose primary is silent on another host.
+    lost, silent = {shards[0][0].id, shards[1][2].id}, shards[1][0].id
+    view = view_of(nodes, leads, frozenset({*lost, silent}))
+    plan = planned(nodes, view, lost, "lost_host", 3)
+    assert [node.id for node in plan.leaderless] == [shards[0][0].id]
+    assert [node.id for node in plan.leaving] == [shards[0][0].id]
+    assert set(plan.silent) == {*lost, silent}
+    with pytest.raises(ActionFailed, match="on another host that does not answer") as failed:
+        planned(nodes, view, {shards[1][2].id}, "lost_host", 3)
+    assert not failed.value.final
+    # If both hosts were given up, the replica that is left takes over.
+    both = planned(nodes, view, {*lost, silent}, "lost_host", 3)
+    assert [node.id for node in both.leaderless] == [shards[0][0].id, silent]
+
+
+async def test_nothing_waits_for_nodes_that_do_not_answer_while_lost_ones_are_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nodes = cluster(3, 2)
+    first, other, dead = ([node for node in nodes if node.shard == shard] for shard in range(3))
+    leads = {0: first[0].id, 1: other[0].id, 2: dead[0].id}
+    failed = frozenset({first[1].id, *(node.id for node in dead)})
+    plan = planned(nodes, view_of(nodes, leads, failed), {first[1].id}, "silent_host", 2)
+
+    async def state(*_: object) -> Any:
+        return SimpleNamespace(used_memory=1)
+
+    monkeypatch.setattr(move_nodes.key_deletion, "state", state)
+    context: Any = SimpleNamespace(access=lambda _: None, migrations=SimpleNamespace(concurrency=1))
+    steps = await move_nodes._steps(context, an_instance(), plan, is_lost=True)
+    (joins,), (copies,) = steps["Cluster join."], steps["Replica synchronization."]
+    assert set(joins.arguments["absent"]) == set(copies.arguments["absent"]) == failed
+
+
+def test_what_a_replacement_has_goes_back_when_it_is_removed() -> None:
+    nodes = cluster(1, 3)
+    lead, replica, seed = nodes
+    view = view_of(nodes, {0: lead.id})
+    views = dict.fromkeys((node.id for node in nodes), view)
+    flavor = parse("redis.cluster.xu1.large.r3.s1.1")
+    (extra,) = new_replicas(SETTINGS, INSTANCE, flavor, {0: range(1, 2)}, salt=RUN)
+    assert heir(extra, nodes, views, {seed.id}) == seed
+    assert heir(extra, nodes, {**views, seed.id: None}, {seed.id}) == lead
+    assert heir(extra, [replica, seed], {**views, seed.id: None}, {seed.id}) == replica
 
 
 def test_a_repeated_move_uses_the_copies_that_an_earlier_one_has_left() -> None:

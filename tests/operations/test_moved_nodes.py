@@ -14,11 +14,13 @@ from huaweicloudsdkdcs.v2 import (
     MigrateAzRequest,
     MigrateAZRequestBody,
 )
+from valkey import Valkey
+from valkey.exceptions import ConnectionError as Unreachable
 
 from agents import Hosts
 from caches import cache, load, present
 from postgres_server import PostgresServer
-from sdk_calls import created, ended, gone, newest_task, show
+from sdk_calls import PASSWORD, created, ended, gone, newest_task, progress, show
 from serving import PATIENCE_SECONDS, until
 from traffic import Traffic
 
@@ -30,7 +32,7 @@ LAG_SECONDS = 2.0
 @pytest.fixture
 def hosts(postgres: PostgresServer, tmp_path: Path) -> Iterator[Hosts]:
     url = postgres.new_database()
-    made = Hosts(url, tmp_path, ("local", "local"), "--host-rebuild-seconds", "0")
+    made = Hosts(url, tmp_path, ("local", "local"), "--host-rebuild-seconds", "0", "--client-grace-seconds", "300")
     try:
         yield made
     finally:
@@ -63,6 +65,12 @@ def moved(client: Any, instance_id: str) -> bool:
     """Whether a task that moves nodes has succeeded."""
     tasks = client.list_background_task(ListBackgroundTaskRequest(instance_id=instance_id)).tasks
     return any(task.name == "MoveNodes" and task.status == "SUCCESS" for task in tasks)
+
+
+def moves_of(client: Any, instance_id: str) -> int:
+    """The number of tasks that moved nodes."""
+    tasks = client.list_background_task(ListBackgroundTaskRequest(instance_id=instance_id)).tasks
+    return [task.name for task in tasks].count("MoveNodes")
 
 
 def killed(hosts: Hosts, name: str) -> float:
@@ -148,6 +156,7 @@ def it_gets_other_zones(hosts: Hosts, client: Any, instance_id: str) -> None:
     """MigrateAz moves one copy of each shard."""
     hosts.run("hosts", "uncordon", "h2")
     hosts.run("hosts", "label", "h2", "--zone", "az2")
+    before = moves_of(client, instance_id)
     body = MigrateAZRequestBody(new_available_zones=["local", "az2"])
     client.migrate_az(MigrateAzRequest(instance_id=instance_id, body=body))
     assert ended(client, instance_id, newest_task(client, instance_id).id).status == "SUCCESS"
@@ -155,8 +164,39 @@ def it_gets_other_zones(hosts: Hosts, client: Any, instance_id: str) -> None:
     assert all("h2" in names and len(names) == 2 for names in places(hosts, instance_id).values())
     assert show(client, instance_id).az_codes == ["local", "az2"]
     assert zones_of(client, instance_id) == {"local": 3, "az2": 3}
-    tasks = client.list_background_task(ListBackgroundTaskRequest(instance_id=instance_id)).tasks
-    assert [task.name for task in tasks].count("MoveNodes") == 3
+    assert moves_of(client, instance_id) == before + 1
+
+
+def answers(client: Any, instance_id: str) -> bool:
+    """Whether a node answers at the address of the instance."""
+    shown = show(client, instance_id)
+    try:
+        with Valkey(host=shown.ip, port=shown.port, password=PASSWORD) as direct:
+            return bool(direct.ping())
+    except Unreachable:
+        return False
+
+
+def a_move_is_cancelled(hosts: Hosts, client: Any, instance_id: str) -> None:
+    """A replica that leaves has the address of the instance. The move ends while clients leave it."""
+    shown = show(client, instance_id)
+    seed, other = ("h2", "h3") if shown.ip == hosts.agents["h2"].address else ("h3", "h2")
+    lead_on(hosts, client, instance_id, other)
+    with Valkey(host=shown.ip, port=shown.port, password=PASSWORD).pubsub() as subscriber:
+        subscriber.subscribe("news")
+        hosts.run("hosts", "drain", seed)
+
+        def waits() -> bool:
+            task = newest_task(client, instance_id)
+            steps = progress(client, instance_id, task.id).step_details if task.name == "MoveNodes" else []
+            return any("waiting_for_clients" in sub.detail for step in steps for sub in step.sub_step_details)
+
+        until(waits, "the node waits for its client")
+        hosts.run("hosts", "uncordon", seed)
+        assert ended(client, instance_id, newest_task(client, instance_id).id).status == "FAILED"
+    assert places(hosts, instance_id) == {0: ["h2", "h3"]}
+    assert (show(client, instance_id).ip, show(client, instance_id).port) == (shown.ip, shown.port)
+    until(lambda: answers(client, instance_id), "the address of the instance is valid")
 
 
 def a_host_is_given_up(hosts: Hosts, client: Any) -> None:
@@ -167,9 +207,10 @@ def a_host_is_given_up(hosts: Hosts, client: Any) -> None:
     lone = created(client, 1, spec_code="redis.single.xu1.large.1")
     hosts.run("hosts", "uncordon", "h2")
     pair = created(client, 1, copies=2)
+    hosts.run("hosts", "uncordon", "local")
+    a_move_is_cancelled(hosts, client, pair)
     lead_on(hosts, client, pair, "h3")
     load(cache(client, pair), KEYS)
-    hosts.run("hosts", "uncordon", "local")
     refused = hosts.tried("hosts", "remove", "h3", "--lost")
     assert (refused.returncode, "host h3 reports" in refused.stderr) == (1, True)
     killed(hosts, "h3")

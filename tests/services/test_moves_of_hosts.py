@@ -1,22 +1,31 @@
 """What is recorded when nodes move between hosts, on both databases."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
-from cachewright.model.hosts import EMBEDDED, HostRecord, HostReport
+from cachewright.model.hosts import EMBEDDED, HostRecord, HostReport, HostState
 from cachewright.model.instances import Node
+from cachewright.model.tasks import Control
+from cachewright.operations import move_nodes
+from cachewright.operations.actions import moves
+from cachewright.operations.actions.action import NodeArguments
 from cachewright.operations.actions.moves import succeed
 from cachewright.operations.move_nodes import MOVE_NODES
 from cachewright.operations.requests import NodeMove
 from cachewright.services import hosts as service
 from cachewright.services import rebalance
 from cachewright.services.accounts import InvalidInput
-from cachewright.services.host_moves import must_pause
-from cachewright.store import hosts, instances, stale_nodes, tasks
+from cachewright.services.host_moves import is_obsolete, must_pause, running_moves
+from cachewright.store import hosts, instances, stale_nodes, task_controls, tasks
 from cachewright.store.transactions import SqlDatabase
+from cachewright.tasks.operation import ActionFailed
+from cachewright.topologies import layout
+from cachewright.valkey.slots import SlotRange
+from cachewright.valkey.topology import Member, View
 from database_fixtures import a_task, an_instance, migrated
 
 GB = 2**30
@@ -78,6 +87,150 @@ def test_a_replacement_gets_the_role_and_the_address(database: SqlDatabase) -> N
         assert instance
         assert (instance.address, instance.seed_port) == ("127.0.0.2", 2)
         succeed(connection, INSTANCE.id, "0" * 40, "f" * 40)
+
+
+async def test_a_replacement_that_is_removed_gives_back_the_address(
+    database: SqlDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A move is cancelled while clients leave a replica whose address the instance has."""
+    seed, lead = NODES[0], NODES[1]
+    params = {"cause": "drain", "moves": [{"node_id": seed.id}]}
+    task = a_task(instance_id=INSTANCE.id, kind=MOVE_NODES.kind, params=params)
+    added = node(8, "h2", id=layout.node_id(INSTANCE.id, 0, 1, salt=task.run_id), shard=0, role="replica")
+    with database.write() as connection:
+        instances.add_nodes(connection, [added])
+        succeed(connection, INSTANCE.id, seed.id, added.id)
+        instances.change_node(connection, seed.id, should_run=False)
+        found = instances.nodes_of(connection, INSTANCE.id)
+    member = Member(id=lead.id, address="", flags=frozenset(), primary=None, linked=True, slots=(SlotRange(0, 1),))
+    view = View(ok=True, epoch=1, members={lead.id: member})
+    removed: list[str] = []
+
+    async def look(_: object) -> Any:
+        return INSTANCE, found, {one.id: view for one in found}
+
+    async def done(*_: object) -> None: ...
+
+    async def change_node(node_id: str, **values: Any) -> None:
+        with database.write() as connection:
+            instances.change_node(connection, node_id, **values)
+
+    async def remove_node(_: object, one: Node) -> None:
+        with database.read() as connection:
+            instance = instances.find(connection, INSTANCE.id)
+        assert instance
+        assert (instance.address, instance.seed_port) == (seed.host, seed.port), "before the node is removed"
+        removed.append(one.id)
+
+    monkeypatch.setattr(move_nodes.cluster_membership, "forget", done)
+    monkeypatch.setattr(move_nodes, "remove_node", remove_node)
+    context: Any = SimpleNamespace(look=look, database=database, access=lambda _: None, change_node=change_node)
+    await MOVE_NODES.recover(context, task)
+    assert removed == [added.id]
+    with database.read() as connection:
+        after = {one.id: one for one in instances.nodes_of(connection, INSTANCE.id)}
+    assert (after[seed.id].role, after[seed.id].should_run, after[added.id].role) == ("primary", True, "replica")
+
+
+@pytest.mark.parametrize(
+    ("slots", "state", "message"),
+    [
+        ((SlotRange(0, 1),), "lost", ""),
+        ((), "lost", "another node .* does not answer"),
+        ((SlotRange(0, 1),), "active", "is not given up any more"),
+    ],
+)
+async def test_a_replica_takes_over_only_from_a_primary_that_was_given_up(
+    database: SqlDatabase,
+    monkeypatch: pytest.MonkeyPatch,
+    slots: tuple[SlotRange, ...],
+    state: HostState,
+    message: str,
+) -> None:
+    replica, lost = NODES[0], NODES[1]
+    with database.write() as connection:
+        hosts.change(connection, "h2", state=state)
+    taken: list[str] = []
+
+    def views() -> dict[str, View | None]:
+        owner = replica.id if taken else lost.id
+        owned = {lost.id: slots, replica.id: ()} if not taken else {replica.id: (SlotRange(0, 1),), lost.id: ()}
+        return {
+            replica.id: View(
+                ok=False,
+                epoch=1,
+                members={
+                    one: Member(
+                        id=one,
+                        address="",
+                        flags=frozenset(),
+                        primary=None if one == owner else owner,
+                        linked=True,
+                        slots=parts,
+                    )
+                    for one, parts in owned.items()
+                },
+            ),
+            lost.id: None,
+        }
+
+    async def look(_: object) -> Any:
+        return INSTANCE, [replica, lost], views()
+
+    async def views_now(*_: object) -> Any:
+        return views()
+
+    async def latest(*_: object) -> Node:
+        return replica
+
+    async def take_over(one: Node, _: object) -> None:
+        taken.append(one.id)
+
+    monkeypatch.setattr(moves, "_ELECTION_SECONDS", 0)
+    monkeypatch.setattr(moves, "latest_successor", latest)
+    monkeypatch.setattr(moves.cluster_membership, "take_over", take_over)
+    context: Any = SimpleNamespace(look=look, views=views_now, database=database, access=lambda _: None)
+    step: Any = SimpleNamespace(task=None, raise_if_cancelled=lambda: None, measure=lambda **_: None)
+    if message:
+        with pytest.raises(ActionFailed, match=message) as failed:
+            await moves.promote_survivor.body(context, step, NodeArguments(lost.id))
+        assert failed.value.final
+        assert taken == []
+    else:
+        await moves.promote_survivor.body(context, step, NodeArguments(lost.id))
+        assert taken == [replica.id]
+
+
+def test_a_host_that_was_given_up_is_only_taken_up_again(database: SqlDatabase) -> None:
+    with database.write() as connection:
+        service.give_up(connection, "h2")
+        refused: tuple[HostState, ...] = ("cordoned", "draining")
+        for state in refused:
+            with pytest.raises(InvalidInput, match="was given up as lost; uncordon it first"):
+                service.set_state(connection, "h2", state)
+        params = {"cause": "lost_host", "moves": [{"node_id": NODES[1].id}]}
+        task = a_task(instance_id=INSTANCE.id, kind=MOVE_NODES.kind, params=params)
+        assert not is_obsolete(connection, task, {EMBEDDED: "active", "h2": "lost"})
+        service.set_state(connection, "h2", "active")
+        assert is_obsolete(connection, task, {EMBEDDED: "active", "h2": "active"})
+
+
+def test_drains_and_paused_tasks_do_not_hold_back_lost_nodes(database: SqlDatabase) -> None:
+    def add(connection: Any, cause: str, *, paused: bool = False) -> None:
+        task_id = f"{cause}{running_moves(connection, 'drain')}{paused}"
+        added = a_task(id=task_id, instance_id=task_id, kind=MOVE_NODES.kind, params={"cause": cause, "moves": []})
+        tasks.add(connection, added)
+        if paused:
+            task_controls.put(connection, task_id, Control(state="paused"))
+
+    with database.write() as connection:
+        add(connection, "drain")
+        add(connection, "drain")
+        add(connection, "drain", paused=True)
+        add(connection, "zones")
+        assert (running_moves(connection, "drain"), running_moves(connection, "lost_host")) == (2, 0)
+        add(connection, "silent_host")
+        assert (running_moves(connection, "drain"), running_moves(connection, "lost_host")) == (2, 1)
 
 
 def test_a_lost_host_stays_until_it_has_no_nodes(database: SqlDatabase) -> None:

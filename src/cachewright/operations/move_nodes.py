@@ -22,12 +22,12 @@ from cachewright.operations import client_firewall
 from cachewright.operations.actions.action import NodeArguments
 from cachewright.operations.actions.checks import CheckStatus, check_status
 from cachewright.operations.actions.cluster import JoinCluster, join_cluster
-from cachewright.operations.actions.moves import MoveNode, move_node, promote_survivor, replace_lost_node
+from cachewright.operations.actions.moves import MoveNode, move_node, promote_survivor, replace_lost_node, succeed
 from cachewright.operations.actions.nodes import remove_node
-from cachewright.operations.actions.replicas import add_replica
+from cachewright.operations.actions.replicas import AddReplica, add_replica
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.ending_node import grace_seconds, hand_over_seconds
-from cachewright.operations.move_plan import MovePlan, decide, surplus_additions
+from cachewright.operations.move_plan import MovePlan, decide, heir, surplus_additions
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.operations.requests import MoveCause, MoveRequest, NodeMove
 from cachewright.operations.resize import added_nodes
@@ -46,7 +46,7 @@ _JOIN_SECONDS, _JOIN_SECONDS_A_NODE = 0.15, 0.03
 _SYNC_SECONDS, _SYNC_SECONDS_A_BYTE = 0.6, 12e-9
 _REMOVE_SECONDS = 0.5
 _BYTES_PER_SECOND = 50e6
-_LOST: frozenset[MoveCause] = frozenset({"silent_host", "lost_host"})
+LOST_CAUSES: frozenset[MoveCause] = frozenset({"silent_host", "lost_host"})
 
 
 class MoveParams(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +77,7 @@ class MoveNodes(Operation[MoveRequest, MoveParams]):
             node = present.get(move.node_id)
             if node is None:
                 raise ApiError(errors.INVALID_NODE_ID, node=move.node_id)
-            if not node.should_run and request.cause not in _LOST:
+            if not node.should_run and request.cause not in LOST_CAUSES:
                 raise ApiError(errors.NOT_ON_THIS_NODE, reason=f"node {node.id} is stopped; start it")
         params = MoveParams(cause=request.cause, moves=request.moves, zones=request.zones)
         return Accepted(params)
@@ -89,7 +89,7 @@ class MoveNodes(Operation[MoveRequest, MoveParams]):
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
         params = self.params_of(task)
         instance, nodes, views = await context.look(task)
-        is_lost = params.cause in _LOST
+        is_lost = params.cause in LOST_CAUSES
         versions = {node.server_version for node in nodes if node.server_version}
         newest, salt = max(versions, key=version_key, default=None), task.run_id
         plan = decide(
@@ -102,8 +102,6 @@ class MoveNodes(Operation[MoveRequest, MoveParams]):
                 context.settings, instance.id, parse(instance.spec_code), numbers, salt=salt, server_version=newest
             ),
         )
-        for node in plan.leaving if is_lost else ():
-            await context.change_node(node.id, should_run=False)  # nothing waits for it any more
         seed = seed_of(instance, nodes)
         targets = {move.node_id: move.to for move in params.moves if move.to is not None}
         await asyncio.to_thread(
@@ -120,27 +118,36 @@ class MoveNodes(Operation[MoveRequest, MoveParams]):
 
     async def recover(self, context: OperationContext, task: Task) -> None:
         """Remove new nodes that their shards do not need: those without slots, while the shard has more copies than it
-        should have."""
+        should have. Before, a node that stays gets what they have: the address of the instance, and the role."""
         instance, nodes, views = await context.look(task)
         members, copies = best_view(views).members, parse(instance.spec_code).copies
         surplus = surplus_additions(nodes, members, copies, lambda node: layout.has_salt(node, task.run_id))
+        moved = self.params_of(task).node_ids
+        heirs = [
+            (node, heir(node, [other for other in nodes if other not in surplus], views, moved)) for node in surplus
+        ]
+
+        def give_back() -> None:
+            with context.database.write() as connection:
+                for node, successor in heirs:
+                    succeed(connection, instance.id, node.id, successor.id)
+
+        if heirs:
+            await asyncio.to_thread(give_back)
         for node in surplus:
             for other in nodes:
                 if other not in surplus:
                     with suppress(*NODE_GONE, NodeRefused):
                         await cluster_membership.forget(other, node.id, context.access(instance))
             await remove_node(context, node)
-        moved = self.params_of(task).node_ids
         for node in nodes:
-            if node.id in moved and not node.should_run:
+            if node.id in moved and not node.should_run and self.params_of(task).cause not in LOST_CAUSES:
                 await context.change_node(node.id, should_run=True)
 
     def withdrawn(self, connection: sa.Connection, task: Task) -> None:
-        """Remove new nodes, which have never run, and expect those again that are not replaced."""
+        """Remove new nodes, which have never run."""
         nodes = instances.nodes_of(connection, task.instance_id)
         instances.remove_nodes(connection, [node.id for node in nodes if layout.has_salt(node, task.run_id)])
-        for node_id in self.params_of(task).node_ids:
-            instances.change_node(connection, node_id, should_run=True)
 
     def succeeded(self, context: OperationContext, connection: sa.Connection, task: Task) -> None:
         """Record the new zones."""
@@ -175,13 +182,14 @@ async def _steps(
     after = check_status.sub_step(STATUS_CHECK, effort("check", seconds=_CHECK_SECONDS), CheckStatus(plan.silent))
     total = len(plan.staying) + len(new)
     joining = effort("join", unit="nodes", total=total, seconds=_JOIN_SECONDS + _JOIN_SECONDS_A_NODE * total)
+    joins = join_cluster.sub_step("Cluster join.", joining, JoinCluster(new, plan.silent))
     return {
         PRE_CHECK: [] if is_lost else [check],
         "Promotion.": [_promote(node) for node in plan.leaderless],
         "Resource request.": [start_node(node, founding=False) for node in plan.added],
-        "Cluster join.": [join_cluster.sub_step("Cluster join.", joining, JoinCluster(new))] if new else [],
+        "Cluster join.": [joins] if new else [],
         "Replica synchronization.": [
-            _synchronize(node, sizes.get(node.shard, 0), f"replica {number % turns}", turns)
+            _synchronize(node, sizes.get(node.shard, 0), f"replica {number % turns}", turns, plan.silent)
             for number, node in enumerate(plan.added)
         ],
         "Node removal.": await _remove(context, instance, plan, is_lost=is_lost),
@@ -194,7 +202,7 @@ def _promote(node: Node) -> SubStepSpec:
     return promote_survivor.sub_step(f"Promotion of a replica. Shard {node.shard}", work, NodeArguments(node.id))
 
 
-def _synchronize(node: Node, size: int, lane: str, turns: int) -> SubStepSpec:
+def _synchronize(node: Node, size: int, lane: str, turns: int, absent: tuple[str, ...]) -> SubStepSpec:
     work = effort(
         lane,
         unit="bytes",
@@ -203,7 +211,7 @@ def _synchronize(node: Node, size: int, lane: str, turns: int) -> SubStepSpec:
         fixed=_SYNC_SECONDS,
         turns=turns,
     )
-    return add_replica.sub_step(f"Replica synchronization. Shard {node.shard}", work, NodeArguments(node.id))
+    return add_replica.sub_step(f"Replica synchronization. Shard {node.shard}", work, AddReplica(node.id, absent))
 
 
 async def _remove(context: OperationContext, instance: Instance, plan: MovePlan, *, is_lost: bool) -> list[SubStepSpec]:

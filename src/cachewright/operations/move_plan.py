@@ -24,7 +24,7 @@ class MovePlan(msgspec.Struct, frozen=True, kw_only=True):
         the shard has more copies than it needs.
     :ivar staying: nodes that stay.
     :ivar sources: present primary of each shard of `leaving`, or another copy where it has none: their data is copied.
-    :ivar leaderless: a lost node of each shard that has no primary now.
+    :ivar leaderless: the lost primary of each shard that has no other one yet.
     :ivar silent: ids of nodes that do not answer, and of which no answer is expected.
     """
 
@@ -61,14 +61,21 @@ def decide(
         for shard, lead in primaries(nodes, view).items()
         if views.get(lead.id) is not None and view.members[lead.id].slots
     }
+    owners = {node.shard: node for node in nodes if node.id in view.members and view.members[node.id].slots}
+    # The operator gave up the hosts of `asked` alone. A primary that is silent elsewhere may serve clients.
+    lost_owners = {
+        shard: owner
+        for shard, owner in owners.items()
+        if cause == "lost_host" and owner in asked and shard not in leads
+    }
     if is_lost:
-        owned = {node.shard for node in nodes if node.id in view.members and view.members[node.id].slots}
-        shards = owned if cause == "lost_host" else leads.keys()
+        shards = leads.keys() | lost_owners.keys()
         leaving = [node for node in asked if node.shard in shards and _is_replaceable(node, nodes, views, view, cause)]
         if asked and not leaving:
-            # Nodes may agree soon that a node has failed.
-            is_final = cause == "lost_host" or any(views.get(node.id) for node in asked)
-            raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, _why_not(asked, views, cause), is_final)
+            # Nodes may agree soon that a node has failed, or a primary may answer again.
+            answers = any(views.get(node.id) for node in asked)
+            is_final = answers or (cause == "lost_host" and not _copies(asked[0], nodes, views))
+            raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, _why_not(asked[0], nodes, views, cause), is_final)
     else:
         leaving = asked
         for node in leaving:
@@ -78,7 +85,6 @@ def decide(
     gone = {node.id for node in leaving}
     staying = [node for node in nodes if node.id not in gone]
     added, successors, replacements = _replaced(leaving, staying, copies, new)
-    lost_shards = {node.shard: node for node in leaving if cause == "lost_host" and node.shard not in leads}
     return MovePlan(
         leaving=leaving,
         added=added,
@@ -86,7 +92,7 @@ def decide(
         successors=successors,
         staying=staying,
         sources={node.shard: leads.get(node.shard) or _copies(node, nodes, views)[0] for node in leaving},
-        leaderless=list(lost_shards.values()),
+        leaderless=[lost_owners[shard] for shard in sorted({node.shard for node in leaving} & lost_owners.keys())],
         silent=tuple(node.id for node in nodes if is_lost and views.get(node.id) is None),
     )
 
@@ -101,6 +107,20 @@ def surplus_additions(
         unused = [node for node in of_shard if is_added(node) and not (node.id in members and members[node.id].slots)]
         surplus += unused[: max(len(of_shard) - copies, 0)]
     return surplus
+
+
+def heir(node: Node, staying: Sequence[Node], views: Mapping[str, View | None], moved: Set[str]) -> Node:
+    """Return the node of its shard that gets back what a surplus node has from the one that it should have replaced:
+    that one if it answers, or the primary.
+
+    :param moved: ids of nodes that should have left.
+    """
+    of_shard = [other for other in staying if other.shard == node.shard]
+    leads = primaries(of_shard, best_view(views))
+    return max(
+        of_shard,
+        key=lambda other: (views.get(other.id) is not None, other.id in moved, leads.get(other.shard) is other),
+    )
 
 
 def _replaced(
@@ -146,13 +166,14 @@ def _copies(node: Node, nodes: Sequence[Node], views: Mapping[str, View | None])
     return [other for other in nodes if other.shard == node.shard and other.id != node.id and views.get(other.id)]
 
 
-def _why_not(asked: Sequence[Node], views: Mapping[str, View | None], cause: MoveCause) -> str:
-    node = asked[0]
+def _why_not(node: Node, nodes: Sequence[Node], views: Mapping[str, View | None], cause: MoveCause) -> str:
     if views.get(node.id) is not None:
         return f"node {node.id} answers, so its host is not lost"
     if cause == "silent_host":
         return f"node {node.id} is not replaced: the other nodes have not agreed that it has failed, or have no copy"
-    return f"node {node.id} cannot be replaced: no copy of shard {node.shard} is left"
+    if not _copies(node, nodes, views):
+        return f"node {node.id} cannot be replaced: no copy of shard {node.shard} is left"
+    return f"node {node.id} is not replaced: shard {node.shard} has no slots, or on another host that does not answer"
 
 
 def _by_shard(nodes: Sequence[Node]) -> dict[int, list[Node]]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from cachewright.model.instances import Node
-from cachewright.operations.actions.action import Action, NoArguments, NodeArguments
+from cachewright.operations.actions.action import Action, Arguments, NoArguments, NodeArguments
 from cachewright.operations.actions.checks import CheckStatus, check_status
 from cachewright.operations.actions.cluster import FormCluster, JoinCluster, form_cluster, join_cluster
 from cachewright.operations.actions.node_status import NodeList, halt_node, resume_node
@@ -124,8 +124,9 @@ def creation_steps(topology: Topology, nodes: Sequence[Node], content: BackupCon
     return {**begin, **request, REPLICA_SYNCHRONIZATION: copies, **formation, **end}
 
 
-def sync_step(action: Action[NodeArguments], node: Node, size: int) -> SubStepSpec:
-    """Return the sub-step in which a replica gets the data of its primary, of about `size` bytes."""
+def sync_step(action: Action[Arguments], node: Node, size: int) -> SubStepSpec:
+    """Return the sub-step in which a replica gets the data of its primary, of about `size` bytes. The action needs no
+    other argument than the id of the node."""
     work = effort(
         f"shard {node.shard}",
         unit="bytes",
@@ -134,7 +135,8 @@ def sync_step(action: Action[NodeArguments], node: Node, size: int) -> SubStepSp
         fixed=_SYNC_SECONDS,
         turns=_AT_ONCE,
     )
-    return action.sub_step(f"{REPLICA_SYNCHRONIZATION} Shard {node.shard}", work, NodeArguments(node.id))
+    arguments = action.decode({"node_id": node.id})
+    return action.sub_step(f"{REPLICA_SYNCHRONIZATION} Shard {node.shard}", work, arguments)
 
 
 def check_step() -> SubStepSpec:

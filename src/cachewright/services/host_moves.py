@@ -13,19 +13,19 @@ from cachewright.logs import RARELY
 from cachewright.model.hosts import HostState
 from cachewright.model.identity import Principal
 from cachewright.model.tasks import Control, Task
-from cachewright.operations.move_nodes import MOVE_NODES
+from cachewright.operations.move_nodes import LOST_CAUSES, MOVE_NODES
 from cachewright.operations.requests import MoveCause, MoveRequest, NodeMove
 from cachewright.placement.hosts import misplaced
 from cachewright.services.lookup import instance_of
 from cachewright.services.tasks import TaskService
-from cachewright.store import hosts, instances, tasks
+from cachewright.store import hosts, instances, task_controls, tasks
 from cachewright.tasks.operation import CANCELLED
 
 log = logging.getLogger(__name__)
 
 _SYSTEM = "system"
 _MOST_TASKS = 4
-"""Maximum number of unfinished tasks that hosts need at one time. Each copies data between hosts."""
+"""Maximum number of tasks for drains at one time, and of those for lost hosts. Each copies data between hosts."""
 
 _RECENT = 20
 _FIRST_PAUSE_MS, _LONGEST_PAUSE_MS = 60_000, 3_600_000
@@ -40,8 +40,10 @@ class HostMoves(msgspec.Struct, frozen=True):
         of this instance has just failed."""
         with self.tasks.context.database.read() as connection:
             instance = instances.find(connection, instance_id)
-            running = [task for task in tasks.active(connection) if task.kind == MOVE_NODES.kind]
-            if instance is None or tasks.active_of(connection, instance_id) or len(running) >= _MOST_TASKS:
+            if instance is None or tasks.active_of(connection, instance_id):
+                return
+            if running_moves(connection, request.cause) >= _MOST_TASKS:
+                log.info("moves of nodes wait, because %d run: %s", _MOST_TASKS, request.cause, extra=RARELY)
                 return
             _, earlier = tasks.of_kind(connection, instance_id, MOVE_NODES.kind, offset=0, limit=_RECENT)
         if must_pause(earlier, request.cause, now_ms()):
@@ -57,11 +59,11 @@ class HostMoves(msgspec.Struct, frozen=True):
             )
 
     def end_obsolete(self, states: Mapping[str, HostState]) -> None:
-        """Cancel moves away from hosts that are not drained any more, and those that wait until a cluster agrees that a
-        host is lost which was given up since. `states` are those of all hosts."""
+        """Cancel moves away from hosts that are not drained or given up any more, and those that wait until a cluster
+        agrees that a host is lost which was given up since. `states` are those of all hosts."""
         with self.tasks.context.database.read() as connection:
             moving = [task for task in tasks.active(connection) if task.kind == MOVE_NODES.kind]
-            obsolete = [task for task in moving if _is_obsolete(connection, task, states)]
+            obsolete = [task for task in moving if is_obsolete(connection, task, states)]
         for task in obsolete:
             self._cancel(task)
 
@@ -87,6 +89,17 @@ class HostMoves(msgspec.Struct, frozen=True):
             log.debug("task %s is not cancelled: %s", task.id, ended)
 
 
+def running_moves(connection: sa.Connection, cause: MoveCause) -> int:
+    """Return how many moves that hosts need run: those from lost hosts, or others, as `cause` is. Tasks that are paused
+    do not count, because projects may pause theirs for ever."""
+    alike = LOST_CAUSES if cause in LOST_CAUSES else {cause}
+    return sum(
+        MOVE_NODES.params_of(task).cause in alike and task_controls.get(connection, task.id).state != "paused"
+        for task in tasks.active(connection)
+        if task.kind == MOVE_NODES.kind
+    )
+
+
 def must_pause(earlier: Sequence[Task], cause: MoveCause, now: int) -> bool:
     """Return whether the next move for this cause must wait. `earlier` are moves of the instance, the latest first."""
     same = [task for task in earlier if MOVE_NODES.params_of(task).cause == cause]
@@ -95,11 +108,13 @@ def must_pause(earlier: Sequence[Task], cause: MoveCause, now: int) -> bool:
     return any(now < (task.end_time or 0) + pause for task in failed[:1])
 
 
-def _is_obsolete(connection: sa.Connection, task: Task, states: Mapping[str, HostState]) -> bool:
+def is_obsolete(connection: sa.Connection, task: Task, states: Mapping[str, HostState]) -> bool:
     """Whether another state of the hosts is the cause of a task than now."""
     params = MOVE_NODES.params_of(task)
-    if params.cause not in ("drain", "silent_host"):
+    if params.cause not in ("drain", *LOST_CAUSES):
         return False
     nodes = instances.nodes_of(connection, task.instance_id)
     found = {states.get(node.host_name) for node in nodes if node.id in params.node_ids}
-    return bool(found) and ("draining" not in found if params.cause == "drain" else "lost" in found)
+    if params.cause == "silent_host":
+        return "lost" in found
+    return bool(found) and ("draining" if params.cause == "drain" else "lost") not in found

@@ -163,8 +163,9 @@ def staying(connection: sa.Connection, name: str) -> dict[str, str]:
 
 def set_state(connection: sa.Connection, name: str, state: HostState) -> None:
     """Let a host take new nodes, or no longer, or move its nodes away. Raises InvalidInput if there is none of this
-    name."""
-    require(connection, name)
+    name, or if it was given up and does not become active again."""
+    if require(connection, name).state == "lost" and state != "active":
+        raise InvalidInput(f"host {name!r} was given up as lost; uncordon it first")
     hosts.change(connection, name, state=state)
 
 

@@ -2,14 +2,18 @@
 
 import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated
 
+import sqlalchemy as sa
 from cyclopts import App, Parameter
 
 from cachewright.cli.admin.data_dir import AsJson, DataDirectory, print_rows
+from cachewright.hosts.all_hosts import SILENT_SECONDS
 from cachewright.services import hosts as service
 from cachewright.services import rebalance as balancing
+from cachewright.services.accounts import InvalidInput
 from cachewright.store import hosts
 
 app = App(
@@ -20,8 +24,6 @@ Name = Annotated[str, Parameter(help="Name of the host. The server's own machine
 
 _GIGABYTE = 2**30
 _POLL_SECONDS = 0.5
-_REPORT_SECONDS = 5.0
-"""Time in which an agent that runs reports at least once."""
 
 
 @app.command(name="list")
@@ -75,8 +77,9 @@ def remove(
     Example: cachewright hosts remove host2 --lost --data-dir ./data
     """
     if lost:
-        _require_silent(name, folder)
+        seen_at = _require_silent(name, folder)
         with folder.change("dcs:hosts:giveUp", subject=name) as connection:
+            _require_seen_at(connection, name, seen_at)
             count = service.give_up(connection, name)
         if count:
             print(f"{count} nodes are made again on other hosts. The host is removed when it has none.")
@@ -129,13 +132,12 @@ def rebalance(
 
     Example: cachewright hosts rebalance --apply --data-dir ./data
     """
+    with folder.read() as connection:
+        moves = balancing.plan(connection)
+    refused: Mapping[str, str] = {}
     if apply:
         with folder.change("dcs:hosts:rebalance") as connection:
-            moves = balancing.plan(connection)
             refused = balancing.start(connection, moves)
-    else:
-        with folder.read() as connection:
-            moves, refused = balancing.plan(connection), {}
     rows: list[dict[str, object]] = [
         {
             "node_id": move.node.id,
@@ -183,15 +185,22 @@ def label(
         service.set_zone(connection, name, zone)
 
 
-def _require_silent(name: str, folder: DataDirectory) -> None:
-    """Exit with an error if the host reports while this looks."""
-    seen = []
-    for look in range(2):
-        time.sleep(look * _REPORT_SECONDS)
+def _require_silent(name: str, folder: DataDirectory) -> int | None:
+    """Raise InvalidInput if the host reports within the time after which it counts as silent. Return the time of its
+    last report."""
+    with folder.read() as connection:
+        seen_at = service.require(connection, name).seen_at
+    deadline = time.monotonic() + SILENT_SECONDS
+    while time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
         with folder.read() as connection:
-            seen.append(service.require(connection, name).seen_at)
-    if seen[0] != seen[1]:
-        sys.exit(f"cachewright: host {name} reports; cachewright hosts drain {name} moves its nodes away")
+            _require_seen_at(connection, name, seen_at)
+    return seen_at
+
+
+def _require_seen_at(connection: sa.Connection, name: str, seen_at: int | None) -> None:
+    if service.require(connection, name).seen_at != seen_at:
+        raise InvalidInput(f"host {name} reports; cachewright hosts drain {name} moves its nodes away")
 
 
 def _rows(folder: DataDirectory) -> list[dict[str, object]]:

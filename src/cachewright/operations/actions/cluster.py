@@ -28,9 +28,10 @@ class FormCluster(msgspec.Struct, frozen=True):
 
 
 class JoinCluster(msgspec.Struct, frozen=True):
-    """`node_ids` are the nodes that join."""
+    """`node_ids` are the nodes that join, `absent` those that do not answer, and for which nothing waits."""
 
     node_ids: tuple[str, ...]
+    absent: tuple[str, ...] = ()
 
 
 @action("form cluster", FormCluster, timeout=60, attempts=2)
@@ -58,7 +59,8 @@ async def join_cluster(context: OperationContext, step: StepContext, arguments: 
     instance = await context.instance(step.task)
     nodes = await context.nodes(step.task.instance_id)
     new = [node for node in nodes if node.id in arguments.node_ids]
-    old = [node for node in nodes if node.id not in arguments.node_ids and node.should_run]
+    others = {node.id for node in nodes} - {*arguments.node_ids, *arguments.absent}
+    old = [node for node in nodes if node.id in others and node.should_run]
     members = [*old, *new]
     access = context.access(instance)
     await cluster_membership.introduce(members, new, access)

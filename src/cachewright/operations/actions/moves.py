@@ -2,22 +2,25 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 import msgspec
 import sqlalchemy as sa
 
 from cachewright import errors
+from cachewright.model.instances import Node
 from cachewright.operations.actions.action import NodeArguments, action
-from cachewright.operations.actions.nodes import ReleaseNode, give_up, require_no_slots
+from cachewright.operations.actions.nodes import ReleaseNode, require_no_slots
 from cachewright.operations.actions.rebuild import latest_successor, other_primary
-from cachewright.operations.actions.replicas import remove_replica
-from cachewright.operations.context import OperationContext
+from cachewright.operations.actions.replicas import leave_shard
+from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.ending_node import LONGEST_GRACE_SECONDS, node_detail
-from cachewright.store import instances
+from cachewright.store import hosts, instances, stale_nodes
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.valkey import cluster_membership
 from cachewright.valkey.client import NodeBusy, NodeRefused
 from cachewright.valkey.config import CLUSTER_NODE_TIMEOUT_MS
+from cachewright.valkey.topology import View
 
 _POLL_SECONDS = 0.05
 _ELECTION_SECONDS = 3 * CLUSTER_NODE_TIMEOUT_MS / 1000
@@ -37,8 +40,15 @@ class MoveNode(msgspec.Struct, frozen=True):
 async def move_node(context: OperationContext, step: StepContext, arguments: MoveNode) -> None:
     """Ensure that a node is removed, and that its replacement has its place. A primary first hands over all
     acknowledged writes."""
-    await _succeed(context, step, arguments)
-    await remove_replica.body(context, step, ReleaseNode(arguments.node_id, arguments.leaving))
+
+    def write() -> None:
+        with context.database.write() as connection:
+            succeed(connection, step.task.instance_id, arguments.node_id, arguments.replacement)
+
+    async def succeed_former() -> None:
+        await asyncio.to_thread(write)
+
+    await leave_shard(context, step, ReleaseNode(arguments.node_id, arguments.leaving), succeed_former)
 
 
 @action("replace lost node", MoveNode, timeout=60, attempts=8)
@@ -51,7 +61,6 @@ async def replace_lost_node(context: OperationContext, step: StepContext, argume
         return
     step.measure(detail=node_detail(node))
     require_no_slots(node, views)
-    await _succeed(context, step, arguments)
     for other in nodes:
         if other.id in arguments.leaving or views[other.id] is None:
             continue
@@ -62,13 +71,23 @@ async def replace_lost_node(context: OperationContext, step: StepContext, argume
         except NodeRefused as refusal:
             message = f"node {other.id} does not forget {node.id}: {refusal}"
             raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, message) from refusal
-    await asyncio.to_thread(give_up, context, node)
+
+    def succeed_former() -> None:
+        with context.database.write() as connection:
+            succeed(connection, instance.id, node.id, arguments.replacement)
+            stale_nodes.give_up(connection, node)
+
+    await asyncio.to_thread(succeed_former)
 
 
 @action("promote survivor", NodeArguments, timeout=120, attempts=4)
 async def promote_survivor(context: OperationContext, step: StepContext, arguments: NodeArguments) -> None:
     """Ensure that another node than the given one, whose host is lost, is the primary of its shard. The cluster elects
-    one if it can; where too few primaries are left for that, the replica with the latest data takes over."""
+    one if it can; where too few primaries are left for that, the replica with the latest data takes over.
+
+    ActionFailed if the slots are on another node, or if the host is not given up any more: clients may write to the
+    primary then.
+    """
     instance, nodes, _ = await context.look(step.task)
     lost = next((node for node in nodes if node.id == arguments.node_id), None)
     deadline = time.monotonic() + _ELECTION_SECONDS
@@ -81,18 +100,25 @@ async def promote_survivor(context: OperationContext, step: StepContext, argumen
             step.measure(detail=node_detail(lead))
             return
         if time.monotonic() > deadline:
+            await asyncio.to_thread(_require_given_up, context, lost, views)
             chosen = await latest_successor(context, instance, lost, nodes)
             step.measure(detail=node_detail(chosen))
             await cluster_membership.take_over(chosen, context.access(instance))
+            deadline = time.monotonic() + _ELECTION_SECONDS
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _succeed(context: OperationContext, step: StepContext, arguments: MoveNode) -> None:
-    def write() -> None:
-        with context.database.write() as connection:
-            succeed(connection, step.task.instance_id, arguments.node_id, arguments.replacement)
-
-    await asyncio.to_thread(write)
+def _require_given_up(context: OperationContext, lost: Node, views: Mapping[str, View | None]) -> None:
+    """Blocks."""
+    member = best_view(views).members.get(lost.id)
+    if member is None or not member.slots:
+        message = f"another node than {lost.id} has the slots of shard {lost.shard}, and does not answer"
+        raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, message, True)
+    with context.database.read() as connection:
+        host = hosts.get(connection, lost.host_name)
+    if host is None or host.state != "lost":
+        message = f"host {lost.host_name} of node {lost.id} is not given up any more"
+        raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, message, True)
 
 
 def succeed(connection: sa.Connection, instance_id: str, node_id: str, successor_id: str) -> None:

@@ -5,9 +5,11 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+import msgspec
+
 from cachewright import errors
 from cachewright.model.instances import Instance, Node
-from cachewright.operations.actions.action import NodeArguments, action
+from cachewright.operations.actions.action import action
 from cachewright.operations.actions.cluster import is_settled
 from cachewright.operations.actions.nodes import ReleaseNode, require_no_slots, take_out
 from cachewright.operations.actions.slots import current_primary
@@ -26,8 +28,15 @@ _FOLLOW_SECONDS = 15.0
 _SETTLE_SECONDS = 60.0
 
 
-@action("add replica", NodeArguments, timeout=24 * 3600, attempts=6, first_delay=1.0, stalled=60, cancelling=5)
-async def add_replica(context: OperationContext, step: StepContext, arguments: NodeArguments) -> None:
+class AddReplica(msgspec.Struct, frozen=True):
+    """`absent` are ids of nodes that do not answer, and for which nothing waits."""
+
+    node_id: str
+    absent: tuple[str, ...] = ()
+
+
+@action("add replica", AddReplica, timeout=24 * 3600, attempts=6, first_delay=1.0, stalled=60, cancelling=5)
+async def add_replica(context: OperationContext, step: StepContext, arguments: AddReplica) -> None:
     """Ensure that a node that has joined its cluster replicates the primary of its shard, has all its data, also in its
     append-only file, and accepts clients. A node that has become the primary of its shard meanwhile stays that."""
     await step.wait_until_allowed()
@@ -36,7 +45,7 @@ async def add_replica(context: OperationContext, step: StepContext, arguments: N
     await Synchronization(context, step, instance, node).ensure()
     access, topology = context.access(instance), topology_of(instance.spec_code)
     await wait_until_admitted(context, instance, node, step.raise_if_cancelled)
-    others = [other for other in nodes if other.should_run]
+    others = [other for other in nodes if other.should_run and other.id not in arguments.absent]
     async with asyncio.timeout(_SETTLE_SECONDS):
         while not await is_settled(topology, node, others, access):
             step.raise_if_cancelled()
@@ -47,6 +56,19 @@ async def add_replica(context: OperationContext, step: StepContext, arguments: N
 @action("remove replica", ReleaseNode, timeout=120 + LONGEST_GRACE_SECONDS, attempts=6, cancelling=60)
 async def remove_replica(context: OperationContext, step: StepContext, arguments: ReleaseNode) -> None:
     """Ensure that a node is removed from a shard that stays. If it is the primary, another node takes over first."""
+    await leave_shard(context, step, arguments)
+
+
+async def leave_shard(
+    context: OperationContext,
+    step: StepContext,
+    arguments: ReleaseNode,
+    succeed: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Perform `remove_replica`.
+
+    :param succeed: called when another node is the primary, before the node refuses new connections of clients.
+    """
     await step.wait_until_allowed()
     instance, nodes, views = await context.look(step.task)
     node = next((node for node in nodes if node.id == arguments.node_id), None)
@@ -60,6 +82,8 @@ async def remove_replica(context: OperationContext, step: StepContext, arguments
     if lead is None or (lead is node and not await ending.hand_over(candidates, views)):
         message = f"no replica can take over from node {node.id}" if lead else f"shard {node.shard} has no primary"
         raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, message)
+    if succeed:
+        await succeed()
     await context.change_node(node.id, should_run=False)
     await ending.end_clients(has_successor=True)
     # While it waited for clients, it may have taken over again: then it must hand over once more.

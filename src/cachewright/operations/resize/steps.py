@@ -14,7 +14,7 @@ from cachewright.operations.actions.instance_type import (
     end_direct_connections,
 )
 from cachewright.operations.actions.nodes import ReleaseNode, release_node, set_memory
-from cachewright.operations.actions.replicas import add_replica, remove_replica
+from cachewright.operations.actions.replicas import AddReplica, add_replica, remove_replica
 from cachewright.operations.resize.cost_model import copy_effort, move_specs
 from cachewright.operations.resize.new_cluster import NewCluster
 from cachewright.operations.resize.plan import Observation, ResizePlan, copied_bytes
@@ -125,7 +125,7 @@ def _add_replicas(plan: ResizePlan, observed: Observation) -> list[SubStepSpec]:
 
 def _add_replica(node: Node, size: int, lane: str, turns: int) -> SubStepSpec:
     work = copy_effort(lane, size, turns)
-    return add_replica.sub_step(f"Replica synchronization. Shard {node.shard}", work, NodeArguments(node.id))
+    return add_replica.sub_step(f"Replica synchronization. Shard {node.shard}", work, AddReplica(node.id))
 
 
 def _remove_replica(node: Node, plan: ResizePlan, grace: Mapping[str, float]) -> SubStepSpec:
