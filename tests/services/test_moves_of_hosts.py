@@ -249,6 +249,25 @@ def test_a_lost_host_stays_until_it_has_no_nodes(database: SqlDatabase) -> None:
         assert hosts.get(connection, "h2") is None
 
 
+def test_a_drain_says_which_instances_wait(database: SqlDatabase) -> None:
+    failed = a_task(instance_id=INSTANCE.id, kind=MOVE_NODES.kind, status="FAILED", message="no room", end_time=1)
+    running = a_task(id="u", instance_id=INSTANCE.id, kind=MOVE_NODES.kind)
+    with database.write() as connection:
+        assert service.leaving(connection, "h2") == {INSTANCE.id: (2, "")}
+        tasks.add(connection, failed)
+        assert service.leaving(connection, "h2") == {INSTANCE.id: (2, "no room")}
+        instances.change_node(connection, NODES[1].id, should_run=False)
+        assert service.leaving(connection, "h2") == {INSTANCE.id: (2, f"node {NODES[1].id} is stopped; start it")}
+        instances.change(connection, INSTANCE.id, status="CREATEFAILED")
+        assert service.leaving(connection, "h2") == {INSTANCE.id: (2, "it is CREATEFAILED")}
+        tasks.add(connection, running)
+        assert service.leaving(connection, "h2") == {INSTANCE.id: (2, "")}
+        task_controls.put(connection, running.id, Control(state="paused"))
+        assert service.leaving(connection, "h2") == {INSTANCE.id: (2, "its task is paused")}
+        instances.change(connection, INSTANCE.id, spec_code="redis.single.xu1.large.1")
+        assert service.leaving(connection, "h2") == {}
+
+
 def test_a_rebalance_stores_a_task_for_each_instance(database: SqlDatabase) -> None:
     third = HostRecord(name="h3", address="127.0.0.3", zone="local", state="active", created_at=1)
     with database.write() as connection:

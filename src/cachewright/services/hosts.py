@@ -1,8 +1,8 @@
 """Hosts: what they have and what runs there, their zones, and whether they take new nodes."""
 
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -17,7 +17,7 @@ from cachewright.model.instances import Node
 from cachewright.operations import node_placement
 from cachewright.operations.move_nodes import MOVE_NODES, immovable
 from cachewright.services.accounts import InvalidInput
-from cachewright.store import hosts, instances, tasks
+from cachewright.store import hosts, instances, task_controls, tasks
 from cachewright.store.database import Database
 from cachewright.topologies import TOPOLOGIES
 from cachewright.topologies.topology import Topology
@@ -152,12 +152,45 @@ def staying(connection: sa.Connection, name: str) -> dict[str, str]:
     """Return why nodes stay on a host that is drained, by the id of their instance. Raises InvalidInput if there is no
     host of this name."""
     require(connection, name)
-    nodes = [node for node in instances.nodes_beside(connection, [name]) if node.host_name == name]
     found = {}
-    for instance_id in {node.instance_id for node in nodes}:
+    for instance_id in _nodes_on(connection, name):
         instance = instances.find(connection, instance_id)
         if instance is not None and (reason := immovable(instance)):
             found[instance_id] = reason
+    return found
+
+
+def leaving(connection: sa.Connection, name: str) -> dict[str, tuple[int, str]]:
+    """Return, by the id of their instance, the number of nodes that a drain moves away from a host, and why no task
+    moves them now; empty while one does, or soon will."""
+    stays = staying(connection, name)
+    return {
+        instance_id: (len(nodes), _obstacle(connection, instance_id, nodes))
+        for instance_id, nodes in _nodes_on(connection, name).items()
+        if instance_id not in stays
+    }
+
+
+def _obstacle(connection: sa.Connection, instance_id: str, nodes: Sequence[Node]) -> str:
+    instance, unfinished = instances.find(connection, instance_id), tasks.active_of(connection, instance_id)
+    if any(task_controls.get(connection, task.id).state == "paused" for task in unfinished):
+        return "its task is paused"
+    if instance is None or unfinished:
+        return ""
+    if instance.status not in MOVE_NODES.accepts:
+        return f"it is {instance.status}"
+    if stopped := [node.id for node in nodes if not node.should_run]:
+        return f"node {stopped[0]} is stopped; start it"
+    _, earlier = tasks.of_kind(connection, instance_id, MOVE_NODES.kind, offset=0, limit=1)
+    return earlier[0].message if earlier and earlier[0].status == "FAILED" else ""
+
+
+def _nodes_on(connection: sa.Connection, name: str) -> Mapping[str, list[Node]]:
+    """Return the nodes on a host by the id of their instance."""
+    found: dict[str, list[Node]] = defaultdict(list)
+    for node in instances.nodes_beside(connection, [name]):
+        if node.host_name == name:
+            found[node.instance_id].append(node)
     return found
 
 

@@ -92,7 +92,7 @@ def remove(
 def drain(
     name: Name,
     *,
-    wait: Annotated[bool, Parameter(negative="", help="Wait until it has no nodes.")] = False,
+    wait: Annotated[bool, Parameter(negative="", help="Wait until all nodes that can move have moved.")] = False,
     folder: DataDirectory,
 ) -> None:
     """Move all nodes of a host to other hosts, while they serve clients. `uncordon` ends that.
@@ -104,17 +104,17 @@ def drain(
     with folder.change("dcs:hosts:drain", subject=name) as connection:
         service.set_state(connection, name, "draining")
         staying = service.staying(connection, name)
-        left = hosts.node_counts(connection).get(name, 0)
+        left = service.leaving(connection, name)
     for instance_id, reason in sorted(staying.items()):
         print(f"Instance {instance_id} stays: {reason}.")
-    while wait and left and not staying:
+    before: Mapping[str, tuple[int, str]] = {}
+    while wait and left:
+        _print_leaving(left, before)
         time.sleep(_POLL_SECONDS)
         with folder.read() as connection:
-            before, left = left, hosts.node_counts(connection).get(name, 0)
+            before, left = left, service.leaving(connection, name)
             if service.require(connection, name).state != "draining":
                 sys.exit(f"cachewright: host {name} is not drained any more")
-        if left != before:
-            print(f"{left} nodes left", flush=True)
     if staying and wait:
         sys.exit(1)
 
@@ -183,6 +183,16 @@ def label(
     """
     with folder.change("dcs:hosts:label", subject=f"{name} {zone}") as connection:
         service.set_zone(connection, name, zone)
+
+
+def _print_leaving(left: Mapping[str, tuple[int, str]], before: Mapping[str, tuple[int, str]]) -> None:
+    """Print what has changed: how many nodes are left, and which instances wait."""
+    count = sum(number for number, _ in left.values())
+    if count != sum(number for number, _ in before.values()):
+        print(f"{count} nodes left", flush=True)
+    for instance_id, (number, obstacle) in sorted(left.items()):
+        if obstacle and before.get(instance_id, (0, ""))[1] != obstacle:
+            print(f"Instance {instance_id} waits with {number} nodes: {obstacle}", flush=True)
 
 
 def _require_silent(name: str, folder: DataDirectory) -> int | None:
