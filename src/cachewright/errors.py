@@ -11,6 +11,7 @@ Exceptions, each beside the code that raises it; `tests/test_errors.py` compares
     ├── DatabaseUnavailable   errors.py: the database cannot be read or written
     ├── ActionFailed          tasks/operation.py: a sub-step or a plan cannot be finished
     ├── Postponed             tasks/waiting.py: an attempt waits for a temporary state; not a failure
+    ├── NotPrimary            valkey/key_analysis.py: a node is a replica, so its counters of use do not count
     ├── MigrationFailed       valkey/migration/failure.py: one attempt to move slots ended early
     ├── SourceUnusable        valkey/sources/source.py: the source of a migration does not answer, or refuses
     ├── TargetNotReady        valkey/sources/copier.py: a node cannot take keys now

@@ -85,7 +85,7 @@ def test_scans_that_are_due_are_started(tenant: Tenant) -> None:
         instances.change(connection, here, attributes={"expiry_schedule": due})
     started: list[tuple[str, ScanParams]] = []
 
-    def submit(operation: object, owner: Principal, instance_id: str, params: ScanParams) -> None:
+    def submit(operation: object, owner: Principal, instance_id: str, params: ScanParams, attributes: object) -> None:
         if instance_id == here:
             assert (operation, owner.project_id) == (SCAN_EXPIRED, tenant.project_id)
         started.append((instance_id, params))

@@ -132,6 +132,22 @@ def test_a_result_ends_with_its_task_and_with_its_instance(tenant: Tenant) -> No
     assert tenant.call("GET", f"instances/{first}/bigkey-tasks").json["count"] == 0
 
 
+def test_a_repeated_analysis_shows_no_keys_of_its_former_attempt(tenant: Tenant) -> None:
+    here = tenant.instance()
+    path = f"instances/{here}/bigkey-task"
+    task_id = tenant.call("POST", path).json["id"]
+    for is_deleted in (False, True):
+        with tenant.site.database.write() as connection:
+            key_analyses.store_found(connection, task_id, KEY.address, (KEY,))
+            tasks.change(connection, task_id, status="FAILED", end_time=4_000_000_000_000)
+        assert tenant.call("GET", f"{path}/{task_id}").json["num"] == 1
+        if is_deleted:
+            assert tenant.call("DELETE", f"{path}/{task_id}").status == 200
+        assert tenant.call("POST", f"instances/{here}/tasks/{task_id}/retry").status == 200
+        repeated = tenant.call("POST", path)
+        assert (repeated.status, repeated.json["id"], repeated.json["num"]) == (200, task_id, 0)
+
+
 def test_analyses_that_are_due_are_started(tenant: Tenant) -> None:
     here = tenant.instance()
     due = {"enable_auto_scan": True, "schedule_at": ["00:00"], "updated_at": 1}
@@ -139,7 +155,9 @@ def test_analyses_that_are_due_are_started(tenant: Tenant) -> None:
         instances.change(connection, here, attributes={"bigkey_schedule": due, "hotkey_schedule": due})
     started: list[object] = []
 
-    def submit(operation: object, owner: Principal, instance_id: str, params: AnalysisParams) -> None:
+    def submit(
+        operation: object, owner: Principal, instance_id: str, params: AnalysisParams, attributes: object
+    ) -> None:
         if instance_id == here:
             started.append((operation, owner.project_id, params))
 

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,5 +83,7 @@ def test_an_analysis_is_due_at_its_times_of_day(now: str, last: str | None, due:
         enable_auto_scan=True, schedule_at=("22:30", "03:00"), updated_at=at("2026-11-27T01:00:00")
     )
     assert is_daily_due(schedule, at(last) if last else None, at(now)) is due
+    begun = msgspec.structs.replace(schedule, started_at=at(last) if last else None)
+    assert is_daily_due(begun, None, at(now)) is due, "the record of the last task was deleted"
     off = DailySchedule(enable_auto_scan=False, schedule_at=schedule.schedule_at, updated_at=0)
     assert not is_daily_due(off, None, at(now))

@@ -29,7 +29,7 @@ from valkey import Valkey
 from valkey.exceptions import ValkeyError
 
 from caches import cache
-from sdk_calls import PASSWORD, created, ended, progress, show
+from sdk_calls import ENDED, PASSWORD, created, ended, newest_task, progress, show
 from serving import Server, until
 
 KEYS = 2_000
@@ -162,18 +162,29 @@ def test_an_analysis_is_completed_after_node_and_server_were_killed_in_it(own_se
     with direct(client, instance_id, "filling") as filling:
         filling.eval(MANY, 1, "prefix", MANY_KEYS)
         filling.set("large", "x" * 100_000)
-    task_id = client.create_bigkey_scan_task(CreateBigkeyScanTaskRequest(instance_id=instance_id)).id
 
-    def scanned() -> bool:
-        steps = progress(client, instance_id, task_id).step_details
-        return any("keys_scanned" in (one.detail or "") for step in steps for one in step.sub_step_details or [])
+    def control(task_id: str, state: str) -> int:
+        return own_server.call("PUT", f"instances/{instance_id}/tasks/{task_id}/control", {"state": state})[0]
 
-    until(scanned, "the analysis has not begun")
+    def paused() -> str | None:
+        """The id of an analysis that has looked at some of the keys. One that ends before its pause is followed by
+        another."""
+        if (newest := newest_task(client, instance_id)).status in ENDED:
+            client.create_bigkey_scan_task(CreateBigkeyScanTaskRequest(instance_id=instance_id))
+            return None
+        steps = progress(client, instance_id, newest.id).step_details
+        details = [one.detail or "" for step in steps for one in step.sub_step_details or []]
+        if any("keys_scanned" in one for one in details):
+            control(newest.id, "paused")
+        return str(newest.id) if any("status:paused" in one for one in details) else None
+
+    task_id = until(paused, "no analysis was paused")
     own_server.kill()
     for node in own_server.nodes():
         node.kill()
     own_server.start()
     client = own_server.client()
+    assert control(task_id, "running") == 200
     assert ended(client, instance_id, task_id).status == "SUCCESS"
     request = ShowBigkeyScanTaskDetailsRequest(instance_id=instance_id, bigkey_id=task_id)
     analysis = client.show_bigkey_scan_task_details(request)

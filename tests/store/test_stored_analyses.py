@@ -17,9 +17,13 @@ def test_analyses_are_stored_encrypted_completed_by_shard_and_limited_in_number(
         for number in range(MOST_KEPT + 2):
             added = KeyAnalysis(id=f"a-{number:03}", instance_id="i", subject="big", created_at=number // 2)
             key_analyses.add(connection, added)
+        pruned = KeyAnalysis(id="a-000", instance_id="i", subject="big", created_at=0)
+        key_analyses.add(connection, pruned)  # its task is repeated
+        assert key_analyses.find(connection, "i", "big", "a-000") == pruned
+        key_analyses.add(connection, KeyAnalysis(id="a-102", instance_id="i", subject="big", created_at=99))
         key_analyses.add(connection, KeyAnalysis(id="hot", instance_id="i", subject="hot", created_at=0))
         kept = key_analyses.of_instance(connection, "i", "big")
-        assert [kept[0].id, kept[-1].id, len(kept)] == ["a-101", "a-002", MOST_KEPT]
+        assert [kept[0].id, kept[-1].id, len(kept)] == ["a-102", "a-003", MOST_KEPT]
         newest = kept[0].id
         for names in (("one",), ("other", "baskets")):  # the second attempt of a shard
             key_analyses.store_found(connection, newest, "x", tuple(key(name, "x") for name in names))

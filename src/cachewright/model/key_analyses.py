@@ -26,7 +26,8 @@ MOST_KEPT = 100
 class FoundKey(msgspec.Struct, frozen=True, kw_only=True):
     """A key with its value. Names are data of the instance's owner: do not log them.
 
-    :ivar name: bytes that are no printable text, and backslashes, are written as `\\\\xNN`. Long names are cut.
+    :ivar name: bytes that are no printable text, and backslashes, are written as `\\\\xNN`. Long names are cut, and end
+        with a part of their digest.
     :ivar size: bytes of a string, else number of elements.
     :ivar frequency: logarithmic counter of its use, at most 255; None if it was not read.
     :ivar address: `host:port` of the primary of its shard.

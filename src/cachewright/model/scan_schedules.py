@@ -22,6 +22,7 @@ class ScanSchedule(msgspec.Struct, frozen=True, kw_only=True):
     :ivar timeout: seconds after which a scan ends; 0 for no limit.
     :ivar scan_keys_count: keys that a node looks at in one step.
     :ivar updated_at: epoch milliseconds.
+    :ivar started_at: when it last started a scan, epoch milliseconds. The task's record may be deleted.
     """
 
     enable_auto_scan: bool = False
@@ -30,6 +31,7 @@ class ScanSchedule(msgspec.Struct, frozen=True, kw_only=True):
     timeout: int | None = None
     scan_keys_count: int | None = None
     updated_at: int | None = None
+    started_at: int | None = None
 
 
 class DailySchedule(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,11 +39,13 @@ class DailySchedule(msgspec.Struct, frozen=True, kw_only=True):
 
     :ivar schedule_at: times of day, `HH:MM`, UTC.
     :ivar updated_at: epoch milliseconds.
+    :ivar started_at: when it last started an analysis, epoch milliseconds. The task's record may be deleted.
     """
 
     enable_auto_scan: bool = False
     schedule_at: tuple[str, ...] = ()
     updated_at: int | None = None
+    started_at: int | None = None
 
 
 def daily_attribute(subject: Subject) -> str:
@@ -78,7 +82,7 @@ def is_due(schedule: ScanSchedule, last_ms: int | None, now_ms: int) -> bool:
         return False
     every = (schedule.interval or 0) * 1000
     latest = first + (now_ms - first) // every * every if every else first
-    return last_ms is None or last_ms < latest
+    return max(last_ms or 0, schedule.started_at or 0) < latest
 
 
 def is_daily_due(schedule: DailySchedule, last_ms: int | None, now_ms: int) -> bool:
@@ -86,7 +90,12 @@ def is_daily_due(schedule: DailySchedule, last_ms: int | None, now_ms: int) -> b
     if not schedule.enable_auto_scan or not schedule.schedule_at:
         return False
     latest = max(_latest(time_of_day, now_ms) for time_of_day in schedule.schedule_at)
-    return latest > max(last_ms or 0, schedule.updated_at or 0)
+    return latest > max(last_ms or 0, schedule.started_at or 0, schedule.updated_at or 0)
+
+
+def started(attributes: Mapping[str, Any], name: str, now_ms: int) -> dict[str, Any]:
+    """Return the changed attributes of an instance whose schedule, stored as the attribute `name`, starts a task."""
+    return {name: {**attributes.get(name, {}), "started_at": now_ms}}
 
 
 def _latest(time_of_day: str, now_ms: int) -> int:

@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from cachewright.clock import now_ms
@@ -13,11 +14,14 @@ from cachewright.heartbeats import LoopHeartbeats
 from cachewright.model.identity import Principal
 from cachewright.model.instances import Instance
 from cachewright.model.scan_schedules import (
+    ATTRIBUTE,
     DEFAULT_KEYS_AT_ONCE,
+    daily_attribute,
     daily_schedule_of,
     is_daily_due,
     is_due,
     schedule_of,
+    started,
 )
 from cachewright.operations.analyse_keys import ANALYSES, AnalysisParams
 from cachewright.operations.operation import Operation
@@ -30,8 +34,20 @@ log = logging.getLogger(__name__)
 
 _ROUND_SECONDS = 5.0
 
-Submit = Callable[[Operation[Any, Any], Principal, str, Any], object]
-"""Starts an operation on an instance in the name of a user. Raises ApiError if the instance does not accept it now."""
+Submit = Callable[[Operation[Any, Any], Principal, str, Any, Callable[[Instance], Mapping[str, Any]]], object]
+"""Starts an operation on an instance in the name of a user, and stores the returned attributes of the instance
+together with the task. Raises ApiError if the instance does not accept it now."""
+
+
+class Due(msgspec.Struct, frozen=True):
+    """A task that is due.
+
+    :ivar attribute: name of the attribute of the instance that stores the schedule.
+    """
+
+    operation: Operation[Any, Any]
+    params: Any
+    attribute: str
 
 
 class ScheduledScans:
@@ -49,22 +65,26 @@ class ScheduledScans:
 
     def start_due(self) -> None:
         """Start each scan that is due."""
-        for instance, operation, params in self._due():
+        now = now_ms()
+        for instance, due in self._due(now):
             owner = Principal(project_id=instance.project_id, user_id=instance.user_id, user_name=instance.user_name)
             try:
-                self._submit(operation, owner, instance.id, params)
+                self._submit(due.operation, owner, instance.id, due.params, _start(due.attribute, now))
             except ApiError as refusal:
-                log.debug("instance %s does not start %s now: %s", instance.id, operation.kind, refusal)
+                log.debug("instance %s does not start %s now: %s", instance.id, due.operation.kind, refusal)
 
-    def _due(self) -> list[tuple[Instance, Operation[Any, Any], Any]]:
-        now = now_ms()
+    def _due(self, now: int) -> list[tuple[Instance, Due]]:
         with self._database.read() as connection:
             running = [instance for instance in instances.every(connection) if instance.status == "RUNNING"]
-            return [(instance, *scan) for instance in running for scan in _due_of(connection, instance, now)]
+            return [(instance, due) for instance in running for due in _due_of(connection, instance, now)]
 
 
-def _due_of(connection: sa.Connection, instance: Instance, now: int) -> list[tuple[Operation[Any, Any], Any]]:
-    due: list[tuple[Operation[Any, Any], Any]] = []
+def _start(attribute: str, now: int) -> Callable[[Instance], Mapping[str, Any]]:
+    return lambda instance: started(instance.attributes, attribute, now)
+
+
+def _due_of(connection: sa.Connection, instance: Instance, now: int) -> list[Due]:
+    due = []
     schedule = schedule_of(instance.attributes)
     if schedule.enable_auto_scan and is_due(schedule, _latest(connection, instance, SCAN_EXPIRED), now):
         params = ScanParams(
@@ -72,11 +92,11 @@ def _due_of(connection: sa.Connection, instance: Instance, now: int) -> list[tup
             keys_at_once=schedule.scan_keys_count or DEFAULT_KEYS_AT_ONCE,
             timeout=schedule.timeout or 0,
         )
-        due.append((SCAN_EXPIRED, params))
+        due.append(Due(SCAN_EXPIRED, params, ATTRIBUTE))
     for subject, operation in ANALYSES.items():
         daily = daily_schedule_of(instance.attributes, subject)
         if daily.enable_auto_scan and is_daily_due(daily, _latest(connection, instance, operation), now):
-            due.append((operation, AnalysisParams(scan_type="auto")))
+            due.append(Due(operation, AnalysisParams(scan_type="auto"), daily_attribute(subject)))
     return due
 
 

@@ -58,7 +58,13 @@ class AnalyseKeys(Operation[AnalysisParams, AnalysisParams]):
         return _EXPECTED_SECONDS
 
     def requested(self, connection: sa.Connection, instance: Instance, request: AnalysisParams, task: Task) -> None:
-        analysis = KeyAnalysis(id=task.id, instance_id=instance.id, subject=self.subject, created_at=task.created_at)
+        self.retried(connection, task)
+
+    def retried(self, connection: sa.Connection, task: Task) -> None:
+        """All shards are analysed again, so keys of the former attempt are removed."""
+        analysis = KeyAnalysis(
+            id=task.id, instance_id=task.instance_id, subject=self.subject, created_at=task.created_at
+        )
         key_analyses.add(connection, analysis)
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:

@@ -104,6 +104,9 @@ class Operation(Generic[RequestT, ParamsT]):
     def requested(self, connection: sa.Connection, instance: Instance, request: RequestT, task: Task) -> None:
         """Record what the task is about to change, in the transaction that stores it. `instance` is as it was."""
 
+    def retried(self, connection: sa.Connection, task: Task) -> None:
+        """Record what the task is about to change, in the transaction that repeats it."""
+
     def withdrawn(self, connection: sa.Connection, task: Task) -> None:
         """Remove what a plan has stored, in the transaction that cancels a task before its first sub-step."""
 

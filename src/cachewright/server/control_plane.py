@@ -139,7 +139,7 @@ class ControlPlane:
         )
 
         tasks = self._services.tasks
-        self._scheduled_scans = ScheduledScans(self._database, tasks.submit, self.heartbeats)
+        self._scheduled_scans = ScheduledScans(self._database, tasks.submit_scheduled, self.heartbeats)
 
         self._scheduled_backups = ScheduledBackups(
             self._database,

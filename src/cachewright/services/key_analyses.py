@@ -50,7 +50,9 @@ class KeyAnalysisService(msgspec.Struct, frozen=True):
         """Return the analyses of an instance, newest first, without their keys. There are at most a hundred."""
         with self.database.read() as connection:
             instance_of(connection, principal.project_id, instance_id)
-            return [_record(connection, found) for found in key_analyses.of_instance(connection, instance_id, subject)]
+            found = key_analyses.of_instance(connection, instance_id, subject)
+            known = tasks.of_ids(connection, [analysis.id for analysis in found])
+        return [AnalysisRecord(analysis, known[analysis.id]) for analysis in found]
 
     def show(self, principal: Principal, instance_id: str, subject: Subject, analysis_id: str) -> AnalysisRecord:
         """Return an analysis with the keys that it has found."""
@@ -74,8 +76,4 @@ def _found(
     analysis = key_analyses.find(connection, instance_id, subject, analysis_id)
     if analysis is None:
         raise ApiError(_NOT_FOUND[subject])
-    return _record(connection, analysis)
-
-
-def _record(connection: sa.Connection, analysis: KeyAnalysis) -> AnalysisRecord:
     return AnalysisRecord(analysis, tasks.load(connection, analysis.id))

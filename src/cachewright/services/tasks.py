@@ -6,7 +6,7 @@ commit. If the server ends in between, its next start enqueues the task.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -103,6 +103,19 @@ class TaskService(msgspec.Struct, frozen=True):
         self.enqueue(task)
         return task
 
+    def submit_scheduled(
+        self,
+        operation: Operation[Any, Any],
+        owner: Principal,
+        instance_id: str,
+        request: Any,
+        attributes: Callable[[Instance], Mapping[str, Any]],
+    ) -> Task:
+        """Same as `submit`, and store changed attributes of the instance together with the task."""
+        return self.submit(
+            operation, owner, instance_id, request, lambda instance: AttributeChange(attributes=attributes(instance))
+        )
+
     async def preview_resize(
         self, principal: Principal, instance_id: str, request: ResizeRequest
     ) -> tuple[Instance, Preview]:
@@ -197,6 +210,7 @@ class TaskService(msgspec.Struct, frozen=True):
             )
             dataset = self.statistics.used_memory(instance_id)
             saved = tasks.save(connection, estimated(connection, operation, waiting, nodes, mode=mode, dataset=dataset))
+            operation.retried(connection, saved)
             shown = with_tasks_before(connection, saved)
             instances.change(
                 connection, instance_id, status=operation.status_while_running, updated_at=now_ms(), error_code=None

@@ -16,12 +16,13 @@ _NEWEST = (key_analyses.c.created_at.desc(), key_analyses.c.id.desc())
 
 
 def add(connection: sa.Connection, analysis: KeyAnalysis) -> None:
-    """Store a new analysis. The instance keeps only so many of a subject."""
+    """Store an analysis that begins, also one that is repeated. The instance keeps only so many of a subject."""
+    remove(connection, [analysis.id])
     row = msgspec.structs.asdict(analysis) | {"found": _sealed(connection, analysis.found)}
     connection.execute(key_analyses.insert().values(row))
-    same = _same(analysis.instance_id, analysis.subject)
-    kept = sa.select(key_analyses.c.id).where(*same).order_by(*_NEWEST).limit(MOST_KEPT)
-    connection.execute(key_analyses.delete().where(*same, key_analyses.c.id.not_in(kept.scalar_subquery())))
+    others = (*_same(analysis.instance_id, analysis.subject), key_analyses.c.id != analysis.id)
+    kept = sa.select(key_analyses.c.id).where(*others).order_by(*_NEWEST).limit(MOST_KEPT - 1)
+    connection.execute(key_analyses.delete().where(*others, key_analyses.c.id.not_in(kept.scalar_subquery())))
 
 
 def of_instance(connection: sa.Connection, instance_id: str, subject: Subject) -> list[KeyAnalysis]:

@@ -61,6 +61,12 @@ def find(connection: sa.Connection, task_id: str) -> Task | None:
     return from_row(Task, row._mapping) if row else None
 
 
+def of_ids(connection: sa.Connection, task_ids: Iterable[str]) -> dict[str, Task]:
+    """Return the existing tasks with these ids, by id, without their steps."""
+    query = sa.select(*_WITHOUT_STEPS).where(tasks.c.id.in_(list(task_ids)))
+    return {row.id: from_row(Task, row._mapping) for row in connection.execute(query)}
+
+
 def load(connection: sa.Connection, task_id: str) -> Task:
     """Return an existing task, for its worker. Raises NoResultFound."""
     row = connection.execute(tasks.select().where(tasks.c.id == task_id)).one()

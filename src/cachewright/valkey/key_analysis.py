@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from valkey.client import NEVER_DECODE
 
+from cachewright.errors import CachewrightError
 from cachewright.model.instances import Node
 from cachewright.model.key_analyses import (
     TYPES,
@@ -27,7 +28,8 @@ from cachewright.model.key_analyses import (
 )
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import Valkey, ask, connect
-from cachewright.valkey.expiry_scan import keys_by_database
+from cachewright.valkey.expiry_scan import keys_by_database, renew, run_id_of, select
+from cachewright.valkey.roles import ROLES
 
 _BEGIN = r"""#!lua flags=no-writes,allow-cross-slot-keys
 local lengths = {string = 'STRLEN', list = 'LLEN', set = 'SCARD', zset = 'ZCARD', hash = 'HLEN', stream = 'XLEN'}
@@ -40,7 +42,7 @@ local function size_of(key)
   return type(size) == 'number' and size or 0, kind.ok
 end
 local function name(key)
-  return #key > 512 and string.sub(key, 1, 512) .. '...' or key
+  return #key > 512 and string.sub(key, 1, 512) .. '...' .. string.sub(redis.sha1hex(key), 1, 8) or key
 end
 repeat
   local reply = redis.call('SCAN', cursor, 'COUNT', 20)
@@ -78,6 +80,10 @@ _SCRIPT_SECONDS, _PAUSE_SECONDS = 0.0003, 0.0005
 _REPORT_SECONDS = 0.1
 
 
+class NotPrimary(CachewrightError):
+    """The node is no primary, so its counters of use are not those of its shard."""
+
+
 class Scanned(msgspec.Struct, frozen=True):
     """Progress of an analysis.
 
@@ -99,20 +105,20 @@ async def analyse(
     node: Node, access: Access, subject: Subject, address: str, *, in_cluster: bool
 ) -> AsyncGenerator[Scanned, None]:
     """Look at all keys of the node, and yield the progress several times a second, at last the result. Raises one of
-    NODE_GONE or NodeRefused.
+    NODE_GONE or NodeRefused, or NotPrimary if it looks for hot keys and the node is a replica at the begin or the end.
 
     :param address: of the primary of its shard.
     :param in_cluster: whether the node is one of a cluster, where a replica reads only if it is told to.
     """
     async with connect(node, access) as client:
-        await ask(client, "CLIENT", "NO-TOUCH", "ON")
-        if in_cluster:
-            await ask(client, "READONLY")
+        run_id = await run_id_of(client)
+        await _prepare(client, in_cluster=in_cluster)
+        if subject == "hot":
+            await _require_primary(client, node)
         keys, reported = 0, time.monotonic()
         found: tuple[FoundKey, ...] = ()
         for database in await keys_by_database(client):
-            if database:
-                await ask(client, "SELECT", database)
+            await select(client, database)
             cursor = b"0"
             while True:
                 begin = time.monotonic()
@@ -126,8 +132,25 @@ async def analyse(
                 await asyncio.sleep(max(time.monotonic() - begin, _PAUSE_SECONDS))
                 if time.monotonic() - reported > _REPORT_SECONDS:
                     yield Scanned(keys, found)
+                    await renew(client, run_id)
+                    await _prepare(client, in_cluster=in_cluster)
+                    await select(client, database)
                     reported = time.monotonic()
+        if subject == "hot":
+            await _require_primary(client, node)
         yield Scanned(keys, found)
+
+
+async def _prepare(client: Valkey, *, in_cluster: bool) -> None:
+    await ask(client, "CLIENT", "NO-TOUCH", "ON")
+    if in_cluster:
+        await ask(client, "READONLY")
+
+
+async def _require_primary(client: Valkey, node: Node) -> None:
+    role, *_ = await ask(client, "ROLE")
+    if ROLES.get(role) != "primary":
+        raise NotPrimary(f"node {node.id} is not the primary of its shard any more; retry the analysis")
 
 
 async def _run(client: Valkey, script: str, cursor: bytes, limits: Sequence[int]) -> tuple[bytes, int, list[Any]]:

@@ -92,7 +92,8 @@ def expiry_schedule(body: ExpiryScanBody, instance: Instance, now: int) -> ScanS
             raise ApiError(errors.INVALID_SCAN_TIMEOUT)
         if body.scan_keys_count is None or not _FEWEST <= body.scan_keys_count <= _MOST:
             raise ApiError(errors.INVALID_SCAN_COUNT)
-    return ScanSchedule(**msgspec.structs.asdict(body), updated_at=now)
+    started_at = schedule_of(instance.attributes).started_at
+    return ScanSchedule(**msgspec.structs.asdict(body), updated_at=now, started_at=started_at)
 
 
 def scan_record(task: Task) -> ScanRecord:

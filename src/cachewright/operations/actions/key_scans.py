@@ -68,12 +68,15 @@ async def analyse_keys(context: OperationContext, step: StepContext, arguments: 
         raise ActionFailed(errors.ANALYSIS_UNSUPPORTED, f"node {node.id} does not count how often keys are used", True)
     found: tuple[FoundKey, ...] = ()
     looking = key_analysis.analyse(node, access, subject, arguments.address, in_cluster=arguments.in_cluster)
-    async with aclosing(looking) as progress:
-        async for scanned in progress:
-            found = scanned.found
-            shown = f"{{node_id:{node.id},keys_scanned:{scanned.keys},keys_found:{len(found)}}}"
-            step.measure(done=min(scanned.keys, step.sub_step.work.total), detail=shown)
-            await step.wait_until_allowed()
+    try:
+        async with aclosing(looking) as progress:
+            async for scanned in progress:
+                found = scanned.found
+                shown = f"{{node_id:{node.id},keys_scanned:{scanned.keys},keys_found:{len(found)}}}"
+                step.measure(done=min(scanned.keys, step.sub_step.work.total), detail=shown)
+                await step.wait_until_allowed()
+    except key_analysis.NotPrimary as error:
+        raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, str(error), True) from error
 
     def store() -> None:
         with context.database.write() as connection:
