@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from tenants import Tenant
 
-from cachewright.api.schemas.diagnosis import ClientsQuery, SlowLogQuery, client_list, slow_log_list
+from cachewright.api.schemas.diagnosis import ClientsQuery, SlowLogList, SlowLogQuery, client_list, slow_log_list
 from cachewright.services.diagnosis import SlowLogs
 from cachewright.store import instances, tasks
 from cachewright.valkey.client_list import _parse
@@ -14,6 +15,7 @@ from cachewright.valkey.slow_log import parse
 
 PERIOD = "start_time=1000&end_time=2000"
 NODE = "a" * 40
+NUMBERS = ("age", "idle", "sub", "psub", "multi", "qbuf", "qbuf-free", "obl", "oll", "omem", "db", "fd")
 
 
 @pytest.mark.parametrize(
@@ -93,11 +95,21 @@ def test_replies_of_nodes_become_lists(tenant: Tenant) -> None:
         nodes = instances.nodes_of(connection, here)
     entry = [7, 1700000000, 12345, ["SET", "k", "... (9 more bytes)"], "[::1]:5000", "app"]
     own = [8, 1700000001, 20000, ["EVAL_RO", "..."], "/nodes/x/valkey.sock:0", "cachewright"]
-    log = parse([[own, entry], ["slave", "127.0.0.1", 1, "connected", 0]])
-    found = SlowLogs(instance=tenant.stored(here), nodes=nodes, logs={nodes[0].id: log})
-    shown = slow_log_list(found, SlowLogQuery(start_time=0, end_time=2**53))
-    assert [(item.client_ip, item.username) for item in shown.slowlogs] == [(None, "cachewright"), ("::1", None)]
-    last = shown.slowlogs[1]
+    by_tcp = [9, 1700000002, 20000, ["EVAL_RO", "..."], "10.0.0.9:5000", "cachewright"]
+    log = parse([[by_tcp, own, entry], ["slave", "127.0.0.1", 1, "connected", 0]])
+
+    def listed() -> SlowLogList:
+        found = SlowLogs(instance=tenant.stored(here), nodes=nodes, logs={nodes[0].id: log})
+        return slow_log_list(found, SlowLogQuery(start_time=0, end_time=2**53))
+
+    nodes[0] = msgspec.structs.replace(nodes[0], access="socket")
+    shown = listed()
+    assert [(item.client_ip, item.username) for item in shown.slowlogs] == [
+        ("10.0.0.9", None), (None, "cachewright"), ("::1", None),
+    ]  # fmt: skip
+    last = shown.slowlogs[2]
+    nodes[0] = msgspec.structs.replace(nodes[0], host_name="another")
+    assert [item.username for item in listed().slowlogs] == ["cachewright", "cachewright", None]
     assert (last.command, last.duration, last.node_role) == ("SET k ... (9 more bytes)", "12.345", "slave")
     assert (last.start_time, shown.silent_nodes) == ("2023-11-14T22:13:20Z", [node.id for node in nodes[1:]])
     for malformed in ([], ["x", "y"], [[[1]], ["master"]], [[], ["sentinel"]]):
@@ -119,3 +131,30 @@ def test_replies_of_nodes_become_lists(tenant: Tenant) -> None:
     assert (only.count, only.clients[0].qbuf_free, only.clients[0].peer) == (1, 3, "10.0.0.9:1")
     with pytest.raises(Unreadable):
         _parse("id=x flags=N")
+
+
+@pytest.mark.parametrize("field", [*NUMBERS, "name", "laddr"])
+def test_clients_are_sorted_by_numbers_also_by_zero(field: str) -> None:
+    values, expected = (("10", "0", "5"), ["1", "2", "0"]) if field in NUMBERS else (("b", "a", "c"), ["1", "0", "2"])
+    rows = [{"id": str(number), field: value} for number, value in enumerate(values)]
+    sort: Any = {"qbuf-free": "qbuf_free", "laddr": "peer"}.get(field, field)
+    query = ClientsQuery(node_id=NODE, sort=sort)
+    assert [item.id for item in client_list(rows, query, 0).clients] == expected
+    backwards = msgspec.structs.replace(query, order="desc")
+    assert [item.id for item in client_list(rows, backwards, 0).clients] == expected[::-1]
+
+
+def test_only_the_clients_of_a_page_are_converted() -> None:
+    rows = [{"id": "1", "age": "0"}, {"id": "2", "age": "unreadable"}]
+    page = client_list(rows, ClientsQuery(node_id=NODE, limit=1), 0)
+    assert ([item.id for item in page.clients], page.count) == (["1"], 2)
+
+
+def test_the_audit_log_has_every_address_whose_connection_is_closed(tenant: Tenant) -> None:
+    path = f"instances/{tenant.instance()}/clients/kill"
+    addresses = [f"10.0.0.1:{port}" for port in range(100)]
+    assert tenant.call("POST", path, {"node_id": NODE, "client_addrs": addresses}).refusal == (400, "DCS.4062")
+    kill = {"node_id": NODE, "client_addrs": addresses[:-1]}
+    assert tenant.call("POST", path, kill).refusal == (400, "DCS.3053")
+    recorded = [entry["subjects"] for entry in tenant.call("GET", "audit").json["entries"]]
+    assert [NODE, *addresses[:-1]] in recorded

@@ -1,10 +1,12 @@
 """Which connections of a node that ends are waited for, and which are closed at once."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachewright.valkey.client_drain import SILENT_SECONDS, Connection, Silence, client_connections
+from cachewright.valkey.client_drain import SILENT_SECONDS, Connection, Silence, client_connections, knows_by_name
+from standalone_node import node_at
 
 QUIET = {"flags": "N", "user": "default", "name": "", "tot-cmds": "3", "qbuf": "0", "obl": "0", "oll": "0"}
 
@@ -25,15 +27,24 @@ def row(**changed: str) -> dict[str, str]:
     ],
 )
 def test_the_kind_is_what_a_closed_connection_would_lose(changed: dict[str, str], kind: str) -> None:
-    (connection,) = client_connections([row(**changed)])
+    (connection,) = client_connections([row(**changed)], by_name=False)
     assert (connection.kind, connection.holds) == (kind, kind != "others")
 
 
+@pytest.mark.parametrize("by_name", [True, False])
 @pytest.mark.parametrize(
-    "changed", [{"user": "cachewright"}, {"name": "cachewright"}, {"flags": "S"}, {"flags": "M"}, {"flags": "Sb"}]
+    "changed",
+    [{"user": "cachewright"}, {"addr": "/n/valkey.sock:0"}, {"flags": "S"}, {"flags": "M"}, {"flags": "Sb"}],
 )
-def test_the_control_plane_and_other_nodes_are_no_clients(changed: dict[str, str]) -> None:
-    assert client_connections([row(**changed)]) == []
+def test_the_control_plane_and_other_nodes_are_no_clients(changed: dict[str, str], by_name: bool) -> None:
+    assert client_connections([row(**changed)], by_name=by_name) == []
+
+
+def test_a_client_that_takes_the_name_of_the_control_plane_stays_a_client() -> None:
+    named = [row(name="cachewright")]
+    socket, old = (msgspec.structs.replace(node_at(1), access=access) for access in ("socket", "password"))
+    assert len(client_connections(named, by_name=knows_by_name(socket))) == 1
+    assert client_connections(named, by_name=knows_by_name(old)) == []
 
 
 @given(

@@ -35,6 +35,7 @@ from cachewright.store import instances, tasks
 from cachewright.threads import in_background
 from cachewright.valkey.acl import INTERNAL_USERS
 from cachewright.valkey.client import NODE_GONE, NodeRefused
+from cachewright.valkey.client_drain import killed
 from cachewright.valkey.config import CLUSTER_NODE_TIMEOUT_MS
 from cachewright.valkey.migration.node_settings import SETTINGS_OUTSIDE_MOVES
 from cachewright.valkey.parameters import (
@@ -65,7 +66,6 @@ _AT_ONCE = 64
 _TOLERATED = 100
 """Clients above the limit that are tolerated: listing clients costs the node time."""
 
-_CLOSED_AT_ONCE = 1000
 _SHARE_OF_FILES = 4
 """One in this many of the files that this process may open may be such a connection."""
 
@@ -215,8 +215,8 @@ class ParameterEnforcement:
             return False
         listed = _CLIENT.findall(await session.ask("CLIENT", "LIST"))
         surplus = sorted(int(number) for number, user in listed if user not in INTERNAL_USERS)[most:]
-        for start in range(0, len(surplus), _CLOSED_AT_ONCE):
-            await session.ask("CLIENT", "KILL", "ID", *map(str, surplus[start : start + _CLOSED_AT_ONCE]))
+        for words in killed(list(map(str, surplus))):
+            await session.ask("CLIENT", "KILL", *words)
         if surplus:
             message = "node %s: closed %d connections above maxclients %d"
             log.warning(message, node.id, len(surplus), most, extra=RARELY)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -14,7 +15,9 @@ from cachewright.operations.actions.clients import close_connections
 from cachewright.operations.context import OperationContext
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.tasks.plan import SubStepSpec, build, effort
-from cachewright.valkey.client_list import list_clients
+from cachewright.valkey.access import Access
+from cachewright.valkey.client import NODE_GONE, NodeRefused
+from cachewright.valkey.single_request import info
 
 _STEP = "Client connections."
 _NODE_SECONDS, _EXPECTED_SECONDS = 0.05, 0.1
@@ -44,15 +47,20 @@ class CloseClients(Operation[CloseRequest, CloseRequest]):
         return _EXPECTED_SECONDS
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
-        """Nodes that are stopped have no clients."""
+        """Nodes that are stopped have no clients. One that does not answer keeps no other from closing its clients."""
         instance, nodes = await context.instance_and_nodes(task)
         wanted = self.params_of(task).node_id
         chosen = [node for node in nodes if node.should_run and wanted in {None, node.id}]
-        listed = await asyncio.gather(
-            *(list_clients(node, context.access(instance), _ANSWER_SECONDS) for node in chosen)
-        )
-        closings = [_closing(node, len(rows)) for node, rows in zip(chosen, listed, strict=True)]
+        connected = await asyncio.gather(*(_connected(node, context.access(instance)) for node in chosen))
+        closings = [_closing(node, clients) for node, clients in zip(chosen, connected, strict=True)]
         return build(task.run_id, {_STEP: closings})
+
+
+async def _connected(node: Node, access: Access) -> int:
+    """Return the number of connections of the node; 0 if it does not answer or refuses."""
+    with suppress(*NODE_GONE, NodeRefused):
+        return int((await info(node, access, ("clients",), _ANSWER_SECONDS)).get("connected_clients", 0))
+    return 0
 
 
 def _closing(node: Node, clients: int) -> SubStepSpec:

@@ -67,8 +67,7 @@ class DiagnosisService(msgspec.Struct, frozen=True):
         ApiError DCS.3053, or DCS.4049 if one of the nodes does not respond."""
 
         async def close(node: Node, access: Access) -> int:
-            ids = [row["id"] for row in await _list(node, access) if row.get("addr") in addresses]
-            return await close_clients(node, access, ids, ANSWER_SECONDS)
+            return await close_clients(node, access, ANSWER_SECONDS, chosen=lambda row: row.get("addr") in addresses)
 
         instance, nodes = await self._recorded(principal, instance_id, node_id)
         closed = await self.inspector.each(instance, nodes, close)

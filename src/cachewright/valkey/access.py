@@ -73,12 +73,17 @@ class Address(msgspec.Struct, frozen=True):
         return {**target, "username": self.username, "password": self.password}
 
 
+def has_socket(node: Node) -> bool:
+    """Whether the control plane reaches the node through its Unix socket, not over TCP."""
+    return node.access == "socket" and node.host_name == EMBEDDED
+
+
 @contextmanager
 def address(node: Node, access: Access) -> Iterator[Address]:
     """Yield the node's address, which is valid inside the `with` block."""
     if node.access == "password":
         yield Address(None, node.host, node.port, None, access.password, require_claim=access.require_claim)
-    elif node.access == "tcp" or node.host_name != EMBEDDED:
+    elif not has_socket(node):
         yield Address(None, node.host, node.port, CONTROL_USER, access.secret, require_claim=access.require_claim)
     else:
         with socket_address(access.nodes_dir / node.id, access.secret, access.require_claim) as place:

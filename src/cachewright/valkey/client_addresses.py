@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import ask, connect
-from cachewright.valkey.client_drain import client_connections, kill
+from cachewright.valkey.client_drain import client_connections, kill, knows_by_name
 
 
 async def close_others(node: Node, access: Access, allowed: Sequence[str]) -> int:
@@ -17,7 +17,8 @@ async def close_others(node: Node, access: Access, allowed: Sequence[str]) -> in
     NODE_GONE or NodeRefused."""
     async with connect(node, access) as client:
         others = from_others(await ask(client, "CLIENT LIST"), allowed)
-        return await kill(client, [connection.id for connection in client_connections(others)])
+        found = client_connections(others, by_name=knows_by_name(node))
+        return await kill(client, [connection.id for connection in found])
 
 
 def from_others(rows: Iterable[Mapping[str, str]], allowed: Sequence[str]) -> list[Mapping[str, str]]:

@@ -60,9 +60,9 @@ class Connection(msgspec.Struct, frozen=True):
         return self.kind != _OTHERS
 
 
-def client_connections(rows: Iterable[Mapping[str, str]]) -> list[Connection]:
+def client_connections(rows: Iterable[Mapping[str, str]], *, by_name: bool) -> list[Connection]:
     """Return the connections of clients in the rows of CLIENT LIST, without those of the control plane and of other
-    nodes."""
+    nodes. For `by_name` see `is_client`."""
     return [
         Connection(
             id=row["id"],
@@ -71,19 +71,29 @@ def client_connections(rows: Iterable[Mapping[str, str]]) -> list[Connection]:
             is_waiting=any(row.get(field, "0") != "0" for field in ("qbuf", "obl", "oll")),
         )
         for row in rows
-        if is_client(row)
+        if is_client(row, by_name=by_name)
     ]
 
 
-def is_client(row: Mapping[str, str]) -> bool:
+def is_client(row: Mapping[str, str], *, by_name: bool) -> bool:
     """Whether a row of CLIENT LIST is the connection of a client, not one of the control plane or of another node. The
-    control plane has no user before its first command, but only it connects to the socket of a node."""
+    control plane has no user before its first command, but only it connects to the socket of a node.
+
+    :param by_name: connections with the name of the control plane are its own. Any client may choose that name, so this
+        is only for nodes where the control plane has no user (`knows_by_name`).
+    """
     return (
         row.get("user") not in INTERNAL_USERS
-        and row.get("name") != CONTROL_PLANE
+        and not (by_name and row.get("name") == CONTROL_PLANE)
         and not _INTERNAL_FLAGS & set(row["flags"])
         and not row.get("addr", "").startswith("/")
     )
+
+
+def knows_by_name(node: Node) -> bool:
+    """Whether only their names distinguish connections of the control plane to the node: an earlier release started it,
+    without a user for the control plane."""
+    return node.access == "password"
 
 
 class Silence:
@@ -131,17 +141,17 @@ async def drain_clients(
     seconds; it may raise an error to end the wait.
     """
     begun_at = time.monotonic()
-    silence = Silence()
+    silence, by_name = Silence(), knows_by_name(node)
     with suppress(*NODE_GONE):
         async with connect(node, access) as client:
             while True:
                 now = time.monotonic()
-                connections = await _connections(client, drain.local_address)
+                connections = await _connections(client, by_name, drain.local_address)
                 if drain.has_successor:
                     is_late = now - begun_at > _ACTIVE_SECONDS
                     silent = silence.silent(connections, now, 0.0 if is_late else SILENT_SECONDS)
                     unused = [found for found in connections if found.id in silent]
-                    closed = await _close_unused(client, unused, () if is_late else _SILENT)
+                    closed = await _close_unused(client, by_name, unused, () if is_late else _SILENT)
                     connections = [connection for connection in connections if connection.id not in closed]
                 holding = Counter(connection.kind for connection in connections if connection.holds)
                 grace = drain.grace_seconds - (now - begun_at)
@@ -163,7 +173,7 @@ async def count_holding(nodes: Iterable[Node], access: Access) -> dict[str, int]
     async def count(node: Node) -> tuple[str, int]:
         with suppress(*NODE_GONE, NodeRefused):
             async with connect(node, access) as client:
-                return node.id, sum(connection.holds for connection in await _connections(client))
+                return node.id, sum(connection.holds for connection in await _connections(client, knows_by_name(node)))
         return node.id, 0
 
     return dict(await asyncio.gather(*map(count, nodes)))
@@ -173,25 +183,27 @@ async def has_clients(node: Node, access: Access) -> bool:
     """Whether clients are connected to the node; False if it does not answer or refuses."""
     with suppress(*NODE_GONE, NodeRefused):
         async with connect(node, access) as client:
-            return bool(await _connections(client))
+            return bool(await _connections(client, knows_by_name(node)))
     return False
 
 
-async def _connections(client: Valkey, local_address: str = "") -> list[Connection]:
+async def _connections(client: Valkey, by_name: bool, local_address: str = "") -> list[Connection]:
     rows = await ask(client, "CLIENT LIST")
-    return client_connections(row for row in rows if local_address in {"", row.get("laddr")})
+    return client_connections((row for row in rows if local_address in {"", row.get("laddr")}), by_name=by_name)
 
 
-async def _close_unused(client: Valkey, connections: Sequence[Connection], conditions: Sequence[str]) -> set[str]:
+async def _close_unused(
+    client: Valkey, by_name: bool, connections: Sequence[Connection], conditions: Sequence[str]
+) -> set[str]:
     """Close connections that have sent nothing since they were listed and meet the conditions of CLIENT KILL. Return
     the ids of those that are closed."""
     if len(connections) > _CHECKED_ONE_BY_ONE:
         await kill(client, [connection.id for connection in connections], conditions)
-        remaining = {connection.id for connection in await _connections(client)}
+        remaining = {connection.id for connection in await _connections(client, by_name)}
         return {connection.id for connection in connections} - remaining
     closed = set()
     for connection in connections:
-        current = client_connections(await ask(client, "CLIENT LIST", "ID", connection.id))
+        current = client_connections(await ask(client, "CLIENT LIST", "ID", connection.id), by_name=by_name)
         if not current or (current == [connection] and await kill(client, [connection.id], conditions)):
             closed.add(connection.id)
     return closed
@@ -199,5 +211,9 @@ async def _close_unused(client: Valkey, connections: Sequence[Connection], condi
 
 async def kill(client: Valkey, ids: Sequence[str], conditions: Sequence[str] = ()) -> int:
     """Close connections that meet the conditions of CLIENT KILL. Return the number of those that were closed."""
-    parts = (ids[start : start + _KILLED_AT_ONCE] for start in range(0, len(ids), _KILLED_AT_ONCE))
-    return sum([int(await ask(client, "CLIENT KILL", "ID", *part, *conditions)) for part in parts])
+    return sum([int(await ask(client, "CLIENT KILL", *words, *conditions)) for words in killed(ids)])
+
+
+def killed(ids: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the words after CLIENT KILL for these connections, for each of the commands that are necessary."""
+    return [("ID", *ids[start : start + _KILLED_AT_ONCE]) for start in range(0, len(ids), _KILLED_AT_ONCE)]

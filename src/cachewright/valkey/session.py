@@ -14,7 +14,7 @@ from valkey.exceptions import ConnectionError as NodeUnreachable
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access, Address, address
 from cachewright.valkey.client import NodeRefused, refusal
-from cachewright.valkey.single_request import dial, opening
+from cachewright.valkey.single_request import Unreadable, dial, opening
 
 FULL = "max number of clients"
 """Part of the error with which a node refuses a connection because of its limit."""
@@ -47,10 +47,14 @@ class Session:
         lost: Callable[[], None] = lambda: None,
         *,
         encoding: str | None = "utf-8",
+        most_bytes: int | None = None,
     ) -> "Session":
-        """Open a connection. `lost` is called when the node closes it. Without an `encoding`, texts are bytes."""
+        """Open a connection. `lost` is called when the node closes it. Without an `encoding`, texts are bytes.
+
+        :param most_bytes: a longer reply ends the connection; None for no limit.
+        """
         with address(node, access) as place:
-            return await cls.at(place, node.id, answer_seconds, lost, encoding=encoding)
+            return await cls.at(place, node.id, answer_seconds, lost, encoding=encoding, most_bytes=most_bytes)
 
     @classmethod
     async def at(
@@ -62,6 +66,7 @@ class Session:
         *,
         encoding: str | None = "utf-8",
         pushed: Callable[[list[Any]], None] | None = None,
+        most_bytes: int | None = None,
     ) -> "Session":
         """Same as `open`, for the process at an address. Errors contain its `name`.
 
@@ -69,7 +74,7 @@ class Session:
             is answered with a list may be sent over such a connection.
         """
         async with asyncio.timeout(answer_seconds):
-            transport, replies = await dial(place, lambda: _Replies(name, lost, encoding, pushed))
+            transport, replies = await dial(place, lambda: _Replies(name, lost, encoding, pushed, most_bytes))
         session = cls(transport, replies, answer_seconds, place.require_claim)
         try:
             for command in opening(place):
@@ -117,8 +122,11 @@ class _Replies(asyncio.Protocol):
         lost: Callable[[], None],
         encoding: str | None,
         pushed: Callable[[list[Any]], None] | None,
+        most_bytes: int | None,
     ) -> None:
         self._node_id = node_id
+        self._most_bytes = most_bytes
+        self._unread = 0
         self._pushed = pushed
         self.tell_lost: Callable[[], None] | None = lost
         self._reader = Reader(encoding=encoding, errors="replace") if encoding else Reader()
@@ -137,9 +145,15 @@ class _Replies(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
+        self._unread += len(data)
+        if self._most_bytes is not None and self._unread > self._most_bytes:
+            self._lost = Unreadable(f"more than {self._most_bytes} bytes")
+            self._transport.close()
+            return
         self._reader.feed(data)
         try:
             while (reply := self._reader.gets()) is not False:
+                self._unread = 0
                 if self._pushed and isinstance(reply, list):
                     self._pushed(reply)
                     continue

@@ -27,7 +27,8 @@ class SlowCommand(msgspec.Struct, frozen=True, kw_only=True):
     :ivar number: consecutive number of the entry since the start of the node.
     :ivar at: when the command began, in epoch seconds.
     :ivar words: the command. The node cuts long ones, and replaces passwords.
-    :ivar client: `address:port`; of the control plane the path of a socket.
+    :ivar client: `address:port`; of the control plane the path of a socket, where it uses one.
+    :ivar name: name of the connection, which a client may choose.
     """
 
     number: int
@@ -35,6 +36,7 @@ class SlowCommand(msgspec.Struct, frozen=True, kw_only=True):
     microseconds: int
     words: tuple[str, ...]
     client: str
+    name: str
 
 
 class SlowLog(msgspec.Struct, frozen=True):
@@ -54,7 +56,12 @@ def parse(replies: Sequence[Any]) -> SlowLog:
 
 
 def _entry(fields: Sequence[Any]) -> SlowCommand:
-    number, at, microseconds, words, client, _ = fields[:_FIELDS]
+    number, at, microseconds, words, client, name = fields[:_FIELDS]
     return SlowCommand(
-        number=int(number), at=int(at), microseconds=int(microseconds), words=tuple(map(str, words)), client=str(client)
+        number=int(number),
+        at=int(at),
+        microseconds=int(microseconds),
+        words=tuple(map(str, words)),
+        client=str(client),
+        name=str(name),
     )

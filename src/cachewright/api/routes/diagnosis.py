@@ -1,5 +1,7 @@
 """Slow logs, and connections of clients."""
 
+import asyncio
+
 from litestar import Response, get, post
 
 from cachewright import errors
@@ -37,7 +39,7 @@ async def list_clients(
     """ListClients: present connections of clients of a node, without those of the control plane."""
     query = wanted.read()
     rows = await while_connected(request, diagnosis.clients(requests.principal(request), instance_id, query.node_id))
-    return responses.json(schemas.client_list(rows, query, now_ms()))
+    return responses.json(await asyncio.to_thread(schemas.client_list, rows, query, now_ms()))
 
 
 @post(_INSTANCE + "/clients", status_code=200, opt=_READ)
@@ -46,7 +48,8 @@ async def scan_clients(
     request: Call, diagnosis: Diagnosis, instance_id: InstanceId, body: Body[schemas.ScanBody]
 ) -> Response[schemas.Nothing]:
     """ScanClients: checks that the node lists its connections. ListClients always shows the present ones."""
-    await diagnosis.clients(requests.principal(request), instance_id, body.read().node_id)
+    node_id = body.read().node_id
+    await while_connected(request, diagnosis.clients(requests.principal(request), instance_id, node_id))
     return responses.json(schemas.Nothing())
 
 

@@ -1,8 +1,8 @@
 """Shapes of slow logs and of connections of clients. Types follow the SDK's models."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -12,7 +12,9 @@ from cachewright.api.schemas.paging import Limit, Offset
 from cachewright.model.instances import Node, Role
 from cachewright.services.diagnosis import SlowLogs
 from cachewright.topologies import topology_of
+from cachewright.valkey.access import has_socket
 from cachewright.valkey.acl import CONTROL_USER
+from cachewright.valkey.client import CONTROL_PLANE
 from cachewright.valkey.client_list import Row
 from cachewright.valkey.slow_log import SlowCommand
 
@@ -22,6 +24,13 @@ _Address = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 _NODE_DIGITS, _NUMBER_BITS = 7, 24
 _NUMBERS = ("age", "idle", "sub", "psub", "multi", "qbuf", "qbuf_free", "obl", "oll", "omem")
 _TEXTS = ("id", "addr", "fd", "name", "cmd", "db", "flags", "events", "user")
+_SORTED_AS_NUMBERS = frozenset({*_NUMBERS, "db", "fd"})
+_REPORTED_AS = {"qbuf_free": "qbuf-free", "peer": "laddr"}
+"""Names in CLIENT LIST that differ."""
+
+_MOST_ADDRESSES = 99
+"""With the id of the node as many as an audit entry records."""
+
 _UTC_SECONDS = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -47,7 +56,7 @@ class SlowLogItem(msgspec.Struct, frozen=True, kw_only=True):
     :ivar shard_name: null if the instance is no cluster.
     :ivar database_id: null, because nodes do not record it.
     :ivar username: `cachewright` for commands of the control plane; else null, because nodes do not record it.
-    :ivar client_ip: null for commands of the control plane.
+    :ivar client_ip: null for commands over the socket that only the control plane uses.
     """
 
     id: int
@@ -104,7 +113,7 @@ class CloseBody(msgspec.Struct, frozen=True):
     :ivar client_addrs: addresses of clients with their ports.
     """
 
-    client_addrs: Annotated[list[_Address], msgspec.Meta(min_length=1, max_length=1000)]
+    client_addrs: Annotated[list[_Address], msgspec.Meta(min_length=1, max_length=_MOST_ADDRESSES)]
     node_id: _NodeId = ""
 
 
@@ -179,16 +188,26 @@ def slow_log_list(found: SlowLogs, query: SlowLogQuery) -> SlowLogList:
 
 def client_list(rows: Sequence[Row], query: ClientsQuery, now: int) -> ClientList:
     """Return a page of the connections of a node that match the query."""
-    clients = [_client(row) for row in rows if query.addr in row.get("addr", "")]
-    if query.sort != "id":  # they are in the order of their ids, as numbers
-        clients.sort(key=lambda client: getattr(client, query.sort) or "")
+    chosen = [row for row in rows if query.addr in row.get("addr", "")]
+    if query.sort not in {"id", "network"}:  # they are in the order of their ids, as numbers
+        chosen.sort(key=_order(query.sort))
     if query.order == "desc":
-        clients.reverse()
-    return ClientList(iso(now), clients[query.offset : query.offset + query.limit], len(clients))
+        chosen.reverse()
+    page = chosen[query.offset : query.offset + query.limit]
+    return ClientList(iso(now), [_client(row) for row in page], len(chosen))
+
+
+def _order(name: str) -> Callable[[Row], Any]:
+    """Return the key by which rows are sorted."""
+    reported = _REPORTED_AS.get(name, name)
+    if name in _SORTED_AS_NUMBERS:
+        return lambda row: int(row.get(reported, 0))
+    return lambda row: row.get(reported, "")
 
 
 def _slow_log_item(entry: SlowCommand, node: Node, role: Role, *, in_cluster: bool) -> SlowLogItem:
-    is_own = entry.client.startswith("/")  # the socket that only the control plane uses
+    by_socket = entry.client.startswith("/")
+    is_own = by_socket or (not has_socket(node) and entry.name == CONTROL_PLANE)
     return SlowLogItem(
         id=int(node.id[:_NODE_DIGITS], 16) << _NUMBER_BITS | entry.number % 2**_NUMBER_BITS,
         command=" ".join(entry.words),
@@ -198,14 +217,11 @@ def _slow_log_item(entry: SlowCommand, node: Node, role: Role, *, in_cluster: bo
         database_id=None,
         username=CONTROL_USER if is_own else None,
         node_role=CLOUD_ROLES[role],
-        client_ip=None if is_own else entry.client.rpartition(":")[0].strip("[]"),
+        client_ip=None if by_socket else entry.client.rpartition(":")[0].strip("[]"),
     )
 
 
 def _client(row: Row) -> Client:
-    values = {name.replace("-", "_"): value for name, value in row.items()}
-    numbers = {name: int(values.get(name, 0)) for name in _NUMBERS}
-    texts = {
-        name: values.get(name, "") for name in ("id", "addr", "fd", "name", "cmd", "db", "flags", "events", "user")
-    }
-    return msgspec.convert({**texts, **numbers, "network": None, "peer": values.get("laddr", "")}, Client)
+    numbers = {name: int(row.get(_REPORTED_AS.get(name, name), 0)) for name in _NUMBERS}
+    texts = {name: row.get(name, "") for name in _TEXTS}
+    return msgspec.convert({**texts, **numbers, "network": None, "peer": row.get("laddr", "")}, Client)

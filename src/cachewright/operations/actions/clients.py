@@ -3,10 +3,9 @@
 from cachewright.operations.actions.action import NodeArguments, action
 from cachewright.operations.context import OperationContext
 from cachewright.tasks.operation import StepContext
-from cachewright.valkey.client_list import close_clients, list_clients
+from cachewright.valkey.client_list import close_clients
 
 _ANSWER_SECONDS = 7.0
-_AT_ONCE = 1000
 
 
 @action("close clients", NodeArguments, timeout=600, attempts=4)
@@ -17,11 +16,10 @@ async def close_connections(context: OperationContext, step: StepContext, argume
     node = await context.node(instance.id, arguments.node_id)
     if node is None:
         return  # it has left the instance, with its clients
-    access = context.access(instance)
-    ids = [row["id"] for row in await list_clients(node, access, _ANSWER_SECONDS)]
-    closed = 0
-    for start in range(0, len(ids), _AT_ONCE):
-        await step.wait_until_allowed()
-        closed += await close_clients(node, access, ids[start : start + _AT_ONCE], _ANSWER_SECONDS)
+
+    def report(closed: int) -> None:
         shown = f"{{node_id:{node.id},clients_closed:{closed}}}"
         step.measure(done=min(closed, step.sub_step.work.total), detail=shown)
+
+    await step.wait_until_allowed()
+    await close_clients(node, context.access(instance), _ANSWER_SECONDS, report=report)
