@@ -127,6 +127,25 @@ async def test_a_node_that_has_died_is_started_and_others_are_left_alone(
     assert host.calls["start"] == 1
 
 
+async def test_a_node_that_a_task_has_ended_since_the_round_began_is_not_started(
+    supervisor: Supervisor, host: CountingHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, asked = supervisor._context.database, asyncio.Event()
+
+    async def end_by_record(node_id: str) -> bool:
+        with database.write() as connection:
+            instances.change_node(connection, node_id, should_run=False)
+        asked.set()
+        return False
+
+    monkeypatch.setattr(host, "is_busy", end_by_record)
+    psutil.Process((await host.processes())[NODES[0]].pid).kill()
+    await asyncio.wait_for(asked.wait(), 60)
+    seen = host.calls["processes"]
+    await until(lambda: not supervisor._starting and host.calls["processes"] > seen + 1)
+    assert (host.calls["start"], supervisor.starts) == (0, 0)
+
+
 async def test_a_round_asks_the_host_once_for_all_processes(supervisor: Supervisor, host: CountingHost) -> None:
     await until(lambda: host.calls["processes"] >= 3)
     assert set(host.calls) == {"processes", "with_file"}, "nodes were asked for one by one"

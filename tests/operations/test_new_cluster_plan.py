@@ -62,7 +62,11 @@ def test_a_plan_leads_to_the_size_that_was_requested(
 ) -> None:
     to = parse(cluster_code("xu1", shards=shards, shard_gb=shard_gb, copies=copies))
     change, observed, plan = planned(now, to, keys)
-    assert change.first.maxmemory == max(now.shard_bytes, to.shard_bytes)
+    large = change.first.maxmemory
+    assert large == max(now.shard_bytes, to.shard_bytes)
+    assert [node.maxmemory for node in plan.replicas] == [large] * (copies - 1), "one that takes over would evict keys"
+    shrinking = [change.first.id, *(node.id for node in plan.replicas)] if large > to.shard_bytes else []
+    assert ([node.id for node in plan.resized], plan.grows) == (shrinking, False)
     assert (len(plan.added) + 1, plan.removed, plan.surplus) == (shards * copies, [], [])
     assert len({change.first.id, *(node.id for node in plan.added)}) == shards * copies
     assert sum(observed.loads[change.first.id].keys.values()) == keys
@@ -81,7 +85,7 @@ def test_present_nodes_and_those_of_the_cluster_need_room_together() -> None:
     accepted = validate(an_instance(spec_code=HA.spec_code), nodes, request)
     assert accepted.details["new_cache_mode"] == "cluster"
     room = required_room(nodes, accepted.params, 1000)
-    added = Size(1, 2 * capacity.GIGABYTE) + Size(5, 5 * capacity.GIGABYTE)
+    added = Size(2, 4 * capacity.GIGABYTE) + Size(4, 4 * capacity.GIGABYTE)
     assert (room.held, room.size) == (Size(3, 6 * capacity.GIGABYTE), Size(3, 6 * capacity.GIGABYTE) + added)
     assert room.disk > 1000
 

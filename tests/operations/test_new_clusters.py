@@ -155,6 +155,8 @@ def test_a_single_instance_becomes_a_cluster_under_writes_and_kills(own_server: 
         own_server.start()
         client = own_server.client()
         succeeded(own_server, client, instance_id, task_id, spec(2))
+        assert len(list((own_server.data_dir / "nodes").glob("*/valkey.conf"))) == 2, "a former node is left"
+        until(lambda: len(own_server.nodes()) == 2, "the process of a former node is left")
         assert (show(client, instance_id).ip, show(client, instance_id).port) == address
         writer.wait_for(100)
     caches = caches_of(client, instance_id)
@@ -202,10 +204,12 @@ def fails_beside_a_client_of_another_database(server: Server, client: Any, insta
 
     user = threading.Thread(target=use, daemon=True)
     user.start()
-    task_id = change(client, instance_id, 1, 2)
-    assert ended(client, instance_id, task_id).status == "FAILED"
-    finishing.set()
-    user.join()
+    try:
+        task_id = change(client, instance_id, 1, 2)
+        assert ended(client, instance_id, task_id).status == "FAILED"
+    finally:
+        finishing.set()
+        user.join()
     assert server.call("GET", f"tasks/{task_id}")[1]["task"]["error_code"] == "DCS.4102"
     shown = show(client, instance_id)
     assert (shown.status, shown.spec_code) == ("RUNNING", HA)

@@ -1,6 +1,7 @@
 """A node of a cluster takes the data of a primary outside of any cluster, without a write that it lacks."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +15,15 @@ from cachewright.model.instances import Node
 from cachewright.valkey import cluster_membership
 from cachewright.valkey.client import ANSWER_SECONDS, Valkey, ask, connect
 from cachewright.valkey.config import is_behind, nodes_conf_behind
-from cachewright.valkey.last_writes import PAUSE_SECONDS, NotTheSame, difference_of, other_databases, writes_paused
+from cachewright.valkey.last_writes import (
+    PAUSE_SECONDS,
+    NotTheSame,
+    Pause,
+    difference_of,
+    has_applied,
+    other_databases,
+    writes_paused,
+)
 from cachewright.valkey.membership_file import NODES_CONF
 from cachewright.valkey.replication import replication_of
 from cachewright.valkey.single_request import info
@@ -148,3 +157,32 @@ def test_a_write_in_another_database_is_noticed_also_if_it_is_gone(tmp_path: Pat
 def test_difference(follower: dict[str, Any], primary: dict[str, Any], difference: str | None) -> None:
     found = difference_of(follower, primary)
     assert found == difference if difference is None else difference in str(found)
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, True),
+        ({"slave_repl_offset": "9"}, False),
+        ({"master_link_status": "down"}, False),
+        ({"role": "master"}, False),
+        ({"master_replid": "of another history"}, False),
+        ({"aof_rewrite_in_progress": "1"}, False),
+        ({"aof_rewrite_scheduled": "1"}, False),
+    ],
+)
+def test_what_a_follower_has_applied(changed: dict[str, str], expected: bool) -> None:
+    primary = {"role": "master", "master_replid": "x", "master_repl_offset": "10"}
+    saved = {"aof_rewrite_in_progress": "0", "aof_rewrite_scheduled": "0"}
+    follower = {"role": "slave", "master_link_status": "up", "master_replid": "x", "slave_repl_offset": "10", **saved}
+    assert has_applied({**follower, **changed}, primary) is expected
+
+
+@pytest.mark.unit
+def test_a_pause_has_ended_when_the_clock_of_the_system_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    pause, now = Pause(None), time.time()  # type: ignore[arg-type]  # it sends nothing
+    pause.require_unfinished()
+    monkeypatch.setattr(time, "time", lambda: now + PAUSE_SECONDS)
+    with pytest.raises(TimeoutError):
+        pause.require_unfinished()

@@ -117,6 +117,10 @@ class Supervisor:
             busy = {task.instance_id for task in tasks.active(connection)}
         return {node_id: Supervised(of, shard, of not in busy) for node_id, (of, shard) in nodes.items()}
 
+    def _should_run(self, instance_id: str, node_id: str) -> bool:
+        with self._context.database.read() as connection:
+            return any(node.id == node_id and node.should_run for node in instances.nodes_of(connection, instance_id))
+
     async def _dead(self, supervised: Mapping[str, Supervised], processes: Mapping[str, ProcessInfo]) -> set[str]:
         """Nodes that have no process although they have run before. While a task of their instance runs, nodes without
         files are new."""
@@ -166,8 +170,10 @@ class Supervisor:
         log.warning("node %s of instance %s has died; starting it", node_id, of.instance_id)
         try:
             await self._context.prepare_start(of.instance_id, node_id)
-            await self._host.start(node_id)
-            self.starts += 1
+            # A task may have ended it since this round began.
+            if await in_background(self._should_run, of.instance_id, node_id):
+                await self._host.start(node_id)
+                self.starts += 1
         except (NodeStartFailed, OSError) as failure:
             deaths.failed += 1
             deaths.failure = start_failure(str(failure))

@@ -20,6 +20,7 @@ from cachewright.placement.capacity import HostLimits, Limits, Size
 from cachewright.placement.hosts import HostRoom, NoHost
 from cachewright.store import hosts, instances, tasks
 from cachewright.store.allocations import allocations
+from cachewright.topologies import becomes_cluster
 from cachewright.topologies.topology import Topology
 
 _ROOM_IS_GONE = "the host that was chosen has no room any more, or was cordoned; repeat the request"
@@ -143,7 +144,9 @@ def _growth(connection: sa.Connection, task: Task) -> Iterator[tuple[str, int]]:
         flavor = parse(str(task.params.get("spec_code")))
     except UnknownFlavor:
         return  # unreadable parameters must not block other requests
-    nodes = instances.nodes_of(connection, task.instance_id)
+    nodes, instance = instances.nodes_of(connection, task.instance_id), instances.find(connection, task.instance_id)
+    if instance is None or becomes_cluster(instance.spec_code, flavor.spec_code):
+        return  # other nodes replace these
     grown = capacity.grown_nodes(nodes, flavor)
     for node in nodes:
         yield node.host_name, grown[node.id] - node.maxmemory

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+import sqlalchemy as sa
+
 from cachewright.model.instances import Instance, Node, has_proxy
 from cachewright.operations import sentinels
 from cachewright.operations.context import OperationContext
@@ -101,17 +103,21 @@ async def record_primary(context: OperationContext, instance_id: str, primary_id
 
     def write() -> None:
         with context.database.write() as connection:
-            instance = instances.find(connection, instance_id)
-            nodes = instances.nodes_of(connection, instance_id)
-            primary = next((node for node in nodes if node.id == primary_id), None)
-            if instance is None or primary is None:
-                return
-            for node in nodes:
-                instances.change_node(connection, node.id, role="primary" if node is primary else "replica")
-            if not has_proxy(instance, nodes):
-                instances.change(connection, instance_id, seed_port=primary.port)
+            set_primary(connection, instance_id, primary_id)
 
     await asyncio.to_thread(write)
+
+
+def set_primary(connection: sa.Connection, instance_id: str, primary_id: str) -> None:
+    """Perform `record_primary` in a transaction."""
+    instance, nodes = instances.find(connection, instance_id), instances.nodes_of(connection, instance_id)
+    primary = next((node for node in nodes if node.id == primary_id), None)
+    if instance is None or primary is None:
+        return
+    for node in nodes:
+        instances.change_node(connection, node.id, role="primary" if node is primary else "replica")
+    if not has_proxy(instance, nodes):
+        instances.change(connection, instance_id, seed_port=primary.port)
 
 
 async def hand_over(context: OperationContext, instance: Instance, node: Node, nodes: Sequence[Node]) -> bool:

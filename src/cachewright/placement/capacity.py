@@ -154,7 +154,8 @@ def size_during_resize(nodes: Sequence[Node], flavor: Flavor) -> Size:
     shard_bytes = flavor.shard_bytes
     limits = _grown(nodes, flavor)
     limits += [shard_bytes] * max(flavor.shards - len({node.shard for node in nodes}), 0) * flavor.copies
-    limits += [shard_bytes] * missing_replicas(nodes, flavor)
+    for shard, missing in _missing_replicas(nodes, flavor).items():  # each as large as its primary until the data moves
+        limits += [max(shard_bytes, *(node.maxmemory for node in nodes if node.shard == shard))] * missing
     return Size(len(limits), sum(limits))
 
 
@@ -170,8 +171,12 @@ def _grown(nodes: Sequence[Node], flavor: Flavor) -> list[int]:
 
 def missing_replicas(nodes: Sequence[Node], flavor: Flavor) -> int:
     """Return the number of replicas that existing shards lack for `flavor`."""
+    return sum(_missing_replicas(nodes, flavor).values())
+
+
+def _missing_replicas(nodes: Sequence[Node], flavor: Flavor) -> dict[int, int]:
     copies = Counter(node.shard for node in nodes)
-    return sum(max(flavor.copies - copies[shard], 0) for shard in sorted(copies)[: flavor.shards])
+    return {shard: max(flavor.copies - copies[shard], 0) for shard in sorted(copies)[: flavor.shards]}
 
 
 def copied_bytes(dataset: int, nodes: Sequence[Node], flavor: Flavor) -> int:

@@ -37,7 +37,8 @@ def plan(connection: sa.Connection) -> list[PlannedMove]:
     movable = {
         instance.id for instance in instances.in_statuses(connection, MOVE_NODES.accepts) if not immovable(instance)
     }
-    return rebalance(uses, [node for node in instances.all_nodes(connection) if node.instance_id in movable])
+    nodes = [node for node in instances.all_nodes(connection) if node.instance_id in movable and not node.apart]
+    return rebalance(uses, nodes)
 
 
 def start(connection: sa.Connection, moves: Sequence[PlannedMove]) -> Mapping[str, str]:

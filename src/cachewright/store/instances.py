@@ -193,8 +193,8 @@ def change_node(connection: sa.Connection, node_id: str, **values: Any) -> None:
 
 
 def nodes_that_should_run(connection: sa.Connection) -> list[Node]:
-    """Return every node of all projects that should run."""
-    query = nodes.select().where(nodes.c.should_run.is_(True))
+    """Return every node of all projects that should run. Without those that are apart."""
+    query = nodes.select().where(nodes.c.should_run.is_(True), nodes.c.apart.is_(False))
     return [from_row(Node, row._mapping) for row in connection.execute(query)]
 
 
@@ -205,11 +205,12 @@ def all_nodes(connection: sa.Connection) -> list[Node]:
 
 
 def nodes_by_host(connection: sa.Connection, project_id: str) -> dict[str, list[Node]]:
-    """Return the nodes of a project by the name of their host, ordered by instance and shard."""
+    """Return the nodes of a project by the name of their host, ordered by instance and shard. Without those that are
+    apart."""
     query = nodes.select().join(instances, instances.c.id == nodes.c.instance_id)
-    mine = query.where(instances.c.project_id == project_id).order_by(nodes.c.instance_id, nodes.c.shard, nodes.c.id)
+    mine = query.where(instances.c.project_id == project_id, nodes.c.apart.is_(False))
     found: dict[str, list[Node]] = defaultdict(list)
-    for row in connection.execute(mine):
+    for row in connection.execute(mine.order_by(nodes.c.instance_id, nodes.c.shard, nodes.c.id)):
         found[row.host_name].append(from_row(Node, row._mapping))
     return found
 
@@ -224,8 +225,10 @@ def nodes_beside(connection: sa.Connection, host_names: Collection[str]) -> list
 
 
 def nodes_without_socket(connection: sa.Connection) -> list[Node]:
-    """Return the nodes of all projects that an earlier release started and that were not restarted since."""
-    query = nodes.select().where(nodes.c.access != "socket").order_by(nodes.c.instance_id, nodes.c.id)
+    """Return the nodes of all projects that an earlier release started and that were not restarted since. Without those
+    that are apart."""
+    earlier = nodes.select().where(nodes.c.access != "socket", nodes.c.apart.is_(False))
+    query = earlier.order_by(nodes.c.instance_id, nodes.c.id)
     return [from_row(Node, row._mapping) for row in connection.execute(query)]
 
 
@@ -236,11 +239,12 @@ def statuses(connection: sa.Connection) -> dict[str, tuple[str, str, str | None]
 
 
 def should_run_in(connection: sa.Connection, in_statuses: Collection[str]) -> dict[str, tuple[str, int]]:
-    """Return the instance id and the shard, by node id, of nodes that should run in instances in one of these
-    statuses."""
+    """Return the instance id and the shard, by node id, of nodes that should run in instances in one of these statuses.
+    Without those that are apart."""
     columns = sa.select(nodes.c.id, nodes.c.instance_id, nodes.c.shard)
     joined = columns.join(instances, instances.c.id == nodes.c.instance_id)
-    query = joined.where(nodes.c.should_run.is_(True), instances.c.status.in_(in_statuses))
+    running = joined.where(nodes.c.should_run.is_(True), nodes.c.apart.is_(False))
+    query = running.where(instances.c.status.in_(in_statuses))
     return {row.id: (row.instance_id, row.shard) for row in connection.execute(query)}
 
 

@@ -23,7 +23,7 @@ _APPLY_SECONDS = 1.5
 
 _ANSWER_SECONDS = 1.0
 _POLL_SECONDS = 0.002
-_SECTIONS = ("replication", "keyspace", "stats")
+_SECTIONS = ("replication", "persistence", "keyspace", "stats")
 
 
 class NotTheSame(Exception):
@@ -36,6 +36,7 @@ class Pause:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._begun_at = time.monotonic()
+        self._begun_at_clock = time.time()
 
     @property
     def seconds(self) -> float:
@@ -43,8 +44,9 @@ class Pause:
         return time.monotonic() - self._begun_at
 
     def require_unfinished(self) -> None:
-        """Raise TimeoutError if the primary may serve writes again."""
-        if self.seconds >= PAUSE_SECONDS:
+        """Raise TimeoutError if the primary may serve writes again. It measures the pause by the clock of the system,
+        which may have been set meanwhile."""
+        if max(self.seconds, time.time() - self._begun_at_clock) >= PAUSE_SECONDS:
             raise TimeoutError("the pause of the writes has ended")
 
     async def until_applied_by(self, follower: Node, access: Access) -> None:
@@ -74,12 +76,18 @@ async def writes_paused(primary: Node, access: Access) -> AsyncIterator[Pause]:
 
 
 def has_applied(follower: Mapping[str, str], primary: Mapping[str, str]) -> bool:
-    """Whether a follower is connected to the primary and has applied all of its writes, by the fields of INFO. Raises
-    NodeRefused if the primary is none any more."""
+    """Whether a follower is connected to the primary and has applied all of its writes, and has them in its append-only
+    file, by the fields of INFO. Raises NodeRefused if the primary is none any more."""
     if primary.get("role") != "master":
         raise NodeRefused("the node is no primary any more")
     is_linked = follower.get("role") == "slave" and follower.get("master_link_status") == "up"
-    return is_linked and int(follower.get("slave_repl_offset", -1)) >= int(primary["master_repl_offset"])
+    # Offsets of two histories cannot be compared.
+    has_same_history = follower.get("master_replid") == primary["master_replid"]
+    # After a full synchronization, the file has the data of the one before until it is written again.
+    is_saving = any(int(follower.get(f"aof_rewrite_{phase}", 0)) for phase in ("in_progress", "scheduled"))
+    if not is_linked or not has_same_history or is_saving:
+        return False
+    return int(follower.get("slave_repl_offset", -1)) >= int(primary["master_repl_offset"])
 
 
 def difference_of(follower: Mapping[str, str], primary: Mapping[str, str]) -> str | None:

@@ -3,28 +3,28 @@
 A node of a cluster replicates the present primary (`nodes_conf_behind`). Until the record names it, it is apart and the
 instance is as before. In the cut-over the former nodes end while writes wait, so that none of them acknowledges a write
 that the new node lacks; then one transaction records the cluster, and the new node takes over slots and address. If the
-server dies before that transaction, the former nodes start again; after it, the new node has everything.
+server dies before that transaction, the former nodes start again; after it, the new node has everything. Another
+transaction lets the former nodes start again. Of these two, the first one that commits excludes the other.
 """
 
 import asyncio
+import threading
 
 import msgspec
-import sqlalchemy as sa
 
 from cachewright import errors
 from cachewright.hosts.host import NodeStartFailed
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
-from cachewright.operations import proxies, sentinels
+from cachewright.operations import cut_over_records, proxies, sentinels
 from cachewright.operations.actions.action import NoArguments, action
 from cachewright.operations.actions.cluster import is_settled
-from cachewright.operations.actions.node_status import settle
-from cachewright.operations.actions.nodes import remove_node
+from cachewright.operations.actions.node_status import settle, start_again
+from cachewright.operations.actions.nodes import close_at_start, remove_node
 from cachewright.operations.actions.replicas import Synchronization
 from cachewright.operations.context import OperationContext
 from cachewright.operations.ending_node import node_detail
 from cachewright.operations.watched_roles import present_primary
-from cachewright.store import instances
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.topologies import CLUSTER, topology_of
 from cachewright.valkey import cluster_membership, node_control
@@ -79,9 +79,9 @@ async def copy_to_cluster(context: OperationContext, step: StepContext, argument
 async def become_cluster(context: OperationContext, step: StepContext, arguments: BecomeCluster) -> None:
     """Ensure that the instance is a cluster whose only node is the new one, at the address that clients have."""
     await step.wait_until_allowed()
-    instance, nodes = await context.instance_and_nodes(step.task)
+    await _restart(context, step.task)  # if an earlier attempt was interrupted
+    instance = await context.instance(step.task)
     if not topology_of(instance.spec_code).is_cluster:
-        await _restart(context, step.task, nodes)
         await _copy(context, step, instance, arguments)
         await _cut_over(context, step, arguments)
     await _take_over(context, step.task, arguments.node_id)
@@ -104,12 +104,11 @@ async def settle_type(context: OperationContext, task: Task) -> None:
     apart = await context.apart_nodes(task.instance_id)
     if not apart:
         return
+    await _restart(context, task)
     instance, nodes = await context.instance_and_nodes(task)
     if topology_of(instance.spec_code).is_cluster:
         at_address = [node for node in nodes if (node.host, node.port) == (instance.address, instance.seed_port)]
         await _take_over(context, task, at_address[0].id)
-    else:
-        await _restart(context, task, nodes)
     await remove_apart(context, task)
 
 
@@ -147,12 +146,14 @@ async def _cut_over(context: OperationContext, step: StepContext, arguments: Bec
     instance, nodes = await context.instance_and_nodes(step.task)
     access, primary = context.access(instance), await _primary(context, instance, nodes)
     node = await _apart_node(context, instance, arguments.node_id)
-    replicas = [other for other in nodes if other.id != primary.id]
+    replicas, withdrawn = [other for other in nodes if other.id != primary.id], threading.Event()
     step.raise_if_cancelled()
     try:
-        await asyncio.to_thread(_record_end, context, nodes, primary)
+        await asyncio.to_thread(cut_over_records.end, context.database, primary, withdrawn)
         if topology_of(instance.spec_code).has_sentinel:
             await sentinels.forget(context, instance.id)
+        for former in nodes:  # the supervisor may start it from an earlier view of the record
+            await close_at_start(context, instance, former)
         for replica in replicas:  # none of them can take over from here on
             if (await replication_of(replica, access)).role != "replica":
                 message = f"node {replica.id} has just become the primary"
@@ -162,14 +163,16 @@ async def _cut_over(context: OperationContext, step: StepContext, arguments: Bec
             await pause.until_applied_by(node, access)
             await _end(context, instance, primary)
             pause.require_unfinished()
-            await asyncio.to_thread(_record_cluster, context, instance.id, arguments)
+            to = arguments.spec_code
+            await asyncio.to_thread(cut_over_records.become_cluster, context.database, node, to, withdrawn)
             step.measure(detail=f"{node_detail(node)[:-1]},writes_waited_ms:{pause.seconds * 1000:.0f}}}")
-    except NotTheSame as error:
-        await _restart(context, step.task, nodes)
-        raise ActionFailed(errors.UNSUPPORTED_RESIZE, str(error), True) from error
-    except BaseException:
-        await _restart(context, step.task, nodes)
+    except BaseException as error:
+        withdrawn.set()
+        await _restart(context, step.task)
+        if isinstance(error, NotTheSame):
+            raise ActionFailed(errors.UNSUPPORTED_RESIZE, str(error), True) from error
         raise
+    context.host.release_port(node.host, node.port)  # the node has the port of the instance now
 
 
 async def _end(context: OperationContext, instance: Instance, node: Node) -> None:
@@ -177,27 +180,29 @@ async def _end(context: OperationContext, instance: Instance, node: Node) -> Non
     await context.host.stop(node.id, _END_SECONDS)
 
 
-async def _restart(context: OperationContext, task: Task, nodes: list[Node]) -> None:
-    """Ensure that the former nodes serve again. No effect after the record names the cluster, or if none has ended."""
-    instance, recorded = await context.instance_and_nodes(task)
-    ended = [node for node in recorded if not node.should_run]
-    if topology_of(instance.spec_code).is_cluster or not ended:
-        return
+async def _restart(context: OperationContext, task: Task) -> None:
+    """Ensure that the former nodes serve again. No effect after the record names the cluster, or if none has ended.
+    ActionFailed DCS.9001 if one does not start; the others do."""
+    ended = await asyncio.to_thread(cut_over_records.restart, context.database, task.instance_id)
+    instance, nodes = await context.instance_and_nodes(task)
+    failures: list[ActionFailed | OSError] = []
     for node in ended:
-        await context.change_node(node.id, should_run=True)
-        if not await context.host.process(node.id):
-            await context.host.write_files(node.id, await context.files(instance, node))
-            try:
-                await context.host.start(node.id)
-            except NodeStartFailed as failure:
-                raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id} did not start: {failure}") from failure
-    await settle(context, task, [node.id for node in nodes], lambda done, of: None)
+        try:
+            await start_again(context, instance, node)
+        except (ActionFailed, OSError) as failure:
+            failures.append(failure)
+    if failures:
+        raise failures[0]
+    if ended:
+        await settle(context, task, [node.id for node in nodes], lambda done, of: None)
 
 
 async def _take_over(context: OperationContext, task: Task, node_id: str) -> None:
     """Ensure that the new node owns all slots, and listens at the address of the instance."""
     instance, nodes = await context.instance_and_nodes(task)
     node, access = next(node for node in nodes if node.id == node_id), context.access(instance)
+    for former in await context.apart_nodes(instance.id):
+        await context.host.stop(former.id, _END_SECONDS)
     await proxies.remove(context, instance.id)
     context.host.hold_port(node.host, node.port)
     await context.host.write_files(node.id, await context.files(instance, node))
@@ -211,44 +216,6 @@ async def _take_over(context: OperationContext, task: Task, node_id: str) -> Non
         while not await is_settled(CLUSTER, node, [node], access):
             await asyncio.sleep(_POLL_SECONDS)
     await context.open_port(instance, node)
-
-
-def _record_end(context: OperationContext, nodes: list[Node], primary: Node) -> None:
-    """Record that the former nodes should not run, and which of them has the last writes: it starts first if they have
-    to serve again."""
-    with context.database.write() as connection:
-        for node in nodes:
-            role = "primary" if node.id == primary.id else "replica"
-            instances.change_node(connection, node.id, should_run=False, role=role)
-
-
-def _record_cluster(context: OperationContext, instance_id: str, arguments: BecomeCluster) -> None:
-    """Record that the instance is a cluster: the former nodes are apart, the others are its nodes, and the one that
-    takes over has its address."""
-    with context.database.write() as connection:
-        instance = instances.find(connection, instance_id)
-        if instance is None:
-            raise LookupError(f"instance {instance_id} does not exist")
-        former, new = instances.nodes_of(connection, instance_id), instances.apart_of(connection, instance_id)
-        (first,) = (node for node in new if node.id == arguments.node_id)
-        _exchange_ports(connection, instance, former, first)
-        for node in former:
-            instances.change_node(connection, node.id, apart=True, should_run=False)
-        for node in new:
-            if node.id != first.id:
-                instances.change_node(connection, node.id, apart=False, should_run=True)
-        instances.change(connection, instance_id, spec_code=arguments.spec_code)
-
-
-def _exchange_ports(connection: sa.Connection, instance: Instance, former: list[Node], first: Node) -> None:
-    """Give the new node the port of the instance. The node that had it, if it is no proxy, gets that of the new node:
-    no two nodes may have the same."""
-    instances.remove_nodes(connection, [first.id])
-    for node in former:
-        if (node.host, node.port) == (instance.address, instance.seed_port):
-            instances.change_node(connection, node.id, port=first.port)
-    place = {"port": instance.seed_port, "apart": False, "should_run": True}
-    instances.add_nodes(connection, [msgspec.structs.replace(first, **place)])
 
 
 async def _apart_node(context: OperationContext, instance: Instance, node_id: str) -> Node:

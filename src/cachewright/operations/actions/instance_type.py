@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from cachewright import errors
 from cachewright.errors import ApiError
-from cachewright.flavors import parse
+from cachewright.flavors import Flavor, parse
 from cachewright.hosts.addresses import LOOPBACK, is_loopback
 from cachewright.hosts.ports import NodePorts
 from cachewright.model.instances import Instance, Node, has_proxy
@@ -107,12 +107,19 @@ async def ensure_single(context: OperationContext, project_id: str, instance_id:
 
 async def complete_change_of_type(context: OperationContext, task: Task) -> None:
     """Make an instance with one node a single instance, if it was one before the task, or has become one in the
-    record. One that has got a replica stays a primary/standby instance."""
+    record. One that has got a replica stays a primary/standby instance, and one that is a cluster stays that."""
     instance, nodes = await context.instance_and_nodes(task)
-    before, now = parse(task.details.get("old_resource_spec_code", instance.spec_code)), parse(instance.spec_code)
-    singles = [flavor for flavor in (before, now) if flavor.cache_mode == "single"]
-    if before.cache_mode != now.cache_mode and singles and len(nodes) == 1:
-        await ensure_single(context, instance.project_id, instance.id, singles[0].spec_code)
+    before = task.details.get("old_resource_spec_code", instance.spec_code)
+    if single := single_after(parse(before), parse(instance.spec_code), len(nodes)):
+        await ensure_single(context, instance.project_id, instance.id, single)
+
+
+def single_after(before: Flavor, now: Flavor, nodes: int) -> str | None:
+    """Return the spec code of the single instance that a change between `single` and `ha` leaves; None if it leaves
+    none."""
+    if nodes != 1 or {before.cache_mode, now.cache_mode} != {"single", "ha"}:
+        return None
+    return next(flavor.spec_code for flavor in (before, now) if flavor.cache_mode == "single")
 
 
 def _only(nodes: Sequence[Node]) -> Node:

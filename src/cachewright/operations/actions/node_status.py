@@ -7,7 +7,7 @@ import msgspec
 
 from cachewright import errors
 from cachewright.hosts.host import NodeStartFailed
-from cachewright.model.instances import Node
+from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
 from cachewright.operations import sentinels
 from cachewright.operations.actions.action import NodeArguments, action
@@ -16,7 +16,7 @@ from cachewright.operations.actions.nodes import wait_until_answering
 from cachewright.operations.actions.rebuild import other_primary
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.ending_node import LONGEST_GRACE_SECONDS, EndingNode, node_detail
-from cachewright.operations.watched_roles import wait_until_admitted
+from cachewright.operations.watched_roles import record_primary, wait_until_admitted
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.topologies import topology_of
 from cachewright.valkey.topology import primaries
@@ -50,8 +50,7 @@ async def halt_node(context: OperationContext, step: StepContext, arguments: Nod
     await context.change_node(node.id, should_run=False)
     if topology_of(instance.spec_code).has_sentinel and not others:
         if views[node.id] and primaries(nodes, best_view(views)).get(node.shard) is node:
-            for other in nodes:  # a failover a moment ago may not be recorded yet
-                await context.change_node(other.id, role="primary" if other.id == node.id else "replica")
+            await record_primary(context, instance.id, node.id)  # a failover a moment ago may not be recorded yet
         # At the next start, sentinels could promote a replica that stopped before the primary.
         await sentinels.forget(context, instance.id)
     try:
@@ -75,14 +74,19 @@ async def resume_node(context: OperationContext, step: StepContext, arguments: N
     step.measure(detail=node_detail(node))
     await context.change_node(node.id, should_run=True)
     if not await context.host.process(node.id):
-        if not await context.has_data(node.id):  # the supervisor repairs it
-            raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id}: its files are missing", True)
-        await context.host.write_files(node.id, await context.files(instance, node))
-        try:
-            await context.host.start(node.id)
-        except NodeStartFailed as failure:
-            raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id} did not start: {failure}") from failure
+        await start_again(context, instance, node)
     await wait_until_answering(context, instance, node)
+
+
+async def start_again(context: OperationContext, instance: Instance, node: Node) -> None:
+    """Ensure that a node that has run before runs, with its data. ActionFailed DCS.9001."""
+    if not await context.has_data(node.id):  # the supervisor repairs it
+        raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id}: its files are missing", True)
+    await context.host.write_files(node.id, await context.files(instance, node))
+    try:
+        await context.host.start(node.id)
+    except NodeStartFailed as failure:
+        raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id} did not start: {failure}") from failure
 
 
 @action("settle nodes", NodeList, timeout=_SETTLE_SECONDS, attempts=4)

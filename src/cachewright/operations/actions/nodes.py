@@ -68,14 +68,19 @@ async def launch(
     step.measure(detail=node_detail(node))
     await _write_files(context, instance, node, founding=arguments.founding)
     if closed:
-        files = await context.files(instance, node)
-        await context.host.write_files(node.id, {CONFIG: files[CONFIG] + LISTENER_CONF})
+        await close_at_start(context, instance, node)
     context.host.hold_port(node.host, node.port)
     try:
         await context.host.start(node.id)
     except NodeStartFailed as failure:
         raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id} did not start: {failure}") from failure
     return instance, node
+
+
+async def close_at_start(context: OperationContext, instance: Instance, node: Node) -> None:
+    """Let the node not listen on its port for clients after its next start, until its files are written again."""
+    files = await context.files(instance, node)
+    await context.host.write_files(node.id, {CONFIG: files[CONFIG] + LISTENER_CONF})
 
 
 async def take_slots(context: OperationContext, instance: Instance, node: Node, arguments: StartNode) -> None:

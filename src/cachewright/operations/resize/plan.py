@@ -3,14 +3,15 @@
 The plan follows from the cluster as it is, not from the recorded size of the instance: a resize that failed half-way
 leaves more shards than intended, and the next one continues from there. The invariants, which property tests
 verify: slots leave every shard that is removed, and the other shards are balanced; each shard has the copies of the
-new size; no node is both added and removed;
-a node that stays gets the memory of the new size; a shard with room for its data passes the checks.
+new size; no node is both added and removed; a node that stays gets the memory of the new size; a new replica has no
+less memory than its primary; a shard with room for its data passes the checks.
 """
 
 import math
 from collections.abc import Mapping, Sequence, Set
 
 import msgspec
+from msgspec.structs import replace
 
 from cachewright.flavors import Flavor, parse
 from cachewright.model.instances import Instance, Node
@@ -65,7 +66,7 @@ class ResizePlan(msgspec.Struct, frozen=True, kw_only=True):
     :ivar removed: nodes to remove once their shards are empty.
     :ivar surplus: nodes to remove from shards that stay.
     :ivar moves: slot ranges to migrate.
-    :ivar resized: nodes that stay and get another `maxmemory`.
+    :ivar resized: nodes that stay and get another `maxmemory`, and new replicas of shards that are larger until then.
     :ivar grows: `resized` get more memory than they have, so they get it before slots move.
     :ivar now: present size, :ivar to: new size.
     """
@@ -99,7 +100,7 @@ def decide(observed: Observation, to: Flavor, added: Sequence[Node], named: Name
     """The changes that make the cluster `to`. `added` are the nodes for `shards_to_add` and `replicas_to_add`; some of
     them may be recorded already, by an earlier plan of the same run. ValueError if a slot does not have exactly one
     owner."""
-    added_ids = {node.id for node in added}
+    added, added_ids = _as_large_as_primaries(observed, added), {node.id for node in added}
     replicas = [node for node in added if node.shard in observed.primaries]
     kept = [node for node in observed.nodes if node.should_run and node.id not in added_ids]
     shards = _staying_shards(observed, to, named)
@@ -121,6 +122,7 @@ def decide(observed: Observation, to: Flavor, added: Sequence[Node], named: Name
     resized = [
         node for node in kept if node.maxmemory != maxmemory and node.shard not in leaving and node not in surplus
     ]
+    resized += [node for node in replicas if node.maxmemory != maxmemory]
     grows = bool(resized) and resized[0].maxmemory < maxmemory
     shrinking = {node.id for node in resized if node.maxmemory > maxmemory}
     return ResizePlan(
@@ -144,6 +146,13 @@ def decide(observed: Observation, to: Flavor, added: Sequence[Node], named: Name
             shrinking=shrinking,
         ),
     )
+
+
+def _as_large_as_primaries(observed: Observation, added: Sequence[Node]) -> list[Node]:
+    """Return the nodes with at least the memory of the present primary of their shard. A smaller replica would evict
+    keys, or refuse writes, if it took over before the slots have moved."""
+    present = {shard: node.maxmemory for shard, node in observed.primaries.items()}
+    return [replace(node, maxmemory=max(node.maxmemory, present.get(node.shard, 0))) for node in added]
 
 
 def copied_bytes(observed: Observation, replica: Node) -> int:

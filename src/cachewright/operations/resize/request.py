@@ -133,10 +133,10 @@ def required_room(nodes: Sequence[Node], params: ResizeParams, dataset: int | No
 
 
 def _room_beside(nodes: Sequence[Node], flavor: Flavor, dataset: int | None) -> RoomRequest:
-    """Room of nodes that a cluster replaces. The first node of the cluster has as much memory as they have."""
+    """Room of nodes that a cluster replaces. The nodes of its first shard have as much memory as they have."""
     held, rest = capacity.size_of_nodes(nodes), capacity.size_of(flavor)
     first = Size(1, max([flavor.shard_bytes, *(node.maxmemory for node in nodes)]))
-    size = held + first + (rest - Size(1, flavor.shard_bytes))
+    size = held + first * flavor.copies + (rest - Size(1, flavor.shard_bytes) * flavor.copies)
     if dataset is None:
         return RoomRequest(size=size, held=held)
     moved = capacity.moved_bytes(dataset, 1, flavor.shards)
@@ -149,7 +149,7 @@ def kept_by_no_cluster(instance: Instance, nodes: Sequence[Node]) -> str | None:
     if instance.server_certificate is not None:
         return "clients connect with TLS, by the proxy, which a cluster has not; switch TLS off first"
     if allowed_addresses(instance) is not None:
-        return "the proxy enforces a whitelist, and a cluster has no proxy; switch the whitelist off first"
+        return "the proxy enforces the whitelist until the change, which removes it; switch the whitelist off first"
     away = node_elsewhere(nodes)
     return f"the node that takes over runs on the host of the server, but {away}" if away else None
 
