@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from cachewright.concurrency import FairLimit, SharedCalls, end_tasks
+from cachewright.concurrency import FairLimit, SharedCalls, end_tasks, gather_limited
 from cachewright.errors import ApiError
 
 
@@ -144,3 +144,21 @@ async def test_a_task_that_loses_its_first_cancellation_ends_nevertheless() -> N
     await asyncio.wait_for(end_tasks(looping, failed, ended), 30)
     assert lost == 2
     assert all(task.done() for task in (looping, failed, ended))
+
+
+async def test_after_an_error_no_other_call_runs_on() -> None:
+    ended: list[str] = []
+
+    async def act(name: str) -> None:
+        if name == "fails":
+            await asyncio.sleep(0)
+            raise ValueError(name)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ended.append(name)
+
+    with pytest.raises(ValueError, match="fails"):
+        await gather_limited(act, ["a", "fails", "b"], 2)
+    assert ended == ["a"]

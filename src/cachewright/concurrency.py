@@ -17,14 +17,20 @@ _CANCEL_AGAIN_SECONDS = 1.0
 
 
 async def gather_limited(act: Callable[[Item], Awaitable[Answer]], items: Iterable[Item], at_once: int) -> list[Answer]:
-    """Run `act` for each item, at most `at_once` concurrently; results in the order of the items."""
+    """Run `act` for each item, at most `at_once` concurrently; results in the order of the items. At the first error,
+    the others are cancelled, and it is raised when they have ended."""
     room = asyncio.Semaphore(at_once)
 
     async def one(item: Item) -> Answer:
         async with room:
             return await act(item)
 
-    return await asyncio.gather(*map(one, items))
+    running = [asyncio.create_task(one(item)) for item in items]
+    try:
+        return await asyncio.gather(*running)
+    except BaseException:
+        await end_tasks(*running)
+        raise
 
 
 async def end_tasks(*tasks: asyncio.Future[Any], cancel_again_seconds: float = _CANCEL_AGAIN_SECONDS) -> None:

@@ -4,12 +4,27 @@ import errno
 import shutil
 from pathlib import Path
 
+import msgspec
+
 _SHARE, _MOST = 0.05, 1024**3
 
 
-def require_reserve(folder: Path, coming: int = 0) -> None:
-    """Raise OSError if the disk of a folder would have less than the reserve free with so many further bytes: a
-    twentieth of the disk, at most 1 GB. Blocks."""
+class DiskSpace(msgspec.Struct, frozen=True):
+    """:ivar free: bytes that are free, :ivar reserve: those that stay free: a twentieth of the disk, at most 1 GB."""
+
+    free: int
+    reserve: int
+
+
+def disk_space(folder: Path) -> DiskSpace:
+    """Return the space of the disk of a folder. Raises OSError. Blocks."""
     found = shutil.disk_usage(folder)
-    if found.free - coming < min(found.total * _SHARE, _MOST):
+    return DiskSpace(found.free, int(min(found.total * _SHARE, _MOST)))
+
+
+def require_reserve(folder: Path, coming: int = 0) -> None:
+    """Raise OSError if the disk of a folder would have less than the reserve free with so many further bytes.
+    Blocks."""
+    found = disk_space(folder)
+    if found.free - coming < found.reserve:
         raise OSError(errno.ENOSPC, f"the disk is almost full, {found.free} bytes are free")

@@ -14,6 +14,7 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 _BACKGROUND_THREADS = 16
+_STORAGE_THREADS = 8
 _READ_THREADS = 16
 _CHANGE_THREADS = 8
 _READS_AT_ONCE = 4
@@ -22,6 +23,7 @@ _WAITING = 250
 _WAITING_IN_ALL = 2000
 
 _background = ThreadPoolExecutor(_BACKGROUND_THREADS, thread_name_prefix="background")
+_storage = ThreadPoolExecutor(_STORAGE_THREADS, thread_name_prefix="storage")
 
 
 async def in_background(
@@ -29,6 +31,12 @@ async def in_background(
 ) -> Result:
     """Run `act` on a thread for background work."""
     return await _run(_background, functools.partial(act, *args, **kwargs))
+
+
+async def on_storage(act: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+    """Run `act` on a thread for folders that may be on a disk of the network. If that does not answer, nothing else
+    waits."""
+    return await _run(_storage, functools.partial(act, *args, **kwargs))
 
 
 class RequestThreads:

@@ -1,10 +1,13 @@
 """Which seconds the write logs of an instance can restore."""
 
+from collections.abc import Collection
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cachewright.model import write_logs
 from cachewright.model.write_logs import Window, WriteLog, chosen, windows
 
 SLOTS = 10
@@ -57,6 +60,20 @@ def test_after_a_change_of_the_shards_each_layout_has_its_own_window() -> None:
 def test_an_instance_without_slots_has_one_shard() -> None:
     assert windows([log(0, ())], SLOTS) == [Window(10, 20)]
     assert windows([log(0, ()), log(1, ())], SLOTS) == []
+
+
+def test_many_logs_are_compared_only_with_those_of_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each rewrite of a file is a log, so that there may be thousands."""
+    compared = []
+
+    def counted(logs: Collection[WriteLog], second: int, slots: int) -> list[WriteLog]:
+        compared.append(len(logs))
+        return chosen(logs, second, slots)
+
+    monkeypatch.setattr(write_logs, "chosen", counted)
+    logs = [log(id=str(number), first=10 * number, last=10 * number + 12) for number in range(2000)]
+    assert windows(logs, SLOTS) == [Window(0, 20_002)]
+    assert max(compared) == 2
 
 
 spans = st.tuples(st.integers(0, 40), st.integers(0, 20), st.integers(0, 1))

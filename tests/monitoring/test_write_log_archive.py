@@ -1,6 +1,5 @@
 """When write logs end, and when they are deleted, on both databases."""
 
-import errno
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,18 +11,21 @@ from cachewright.backups.storage import Storage
 from cachewright.config import Settings
 from cachewright.heartbeats import LoopHeartbeats
 from cachewright.hosts.local import LocalHost
-from cachewright.model.instances import Node
-from cachewright.model.write_logs import ATTRIBUTE, WriteLog
-from cachewright.monitoring import write_log_archive
+from cachewright.model.write_logs import ATTRIBUTE
+from cachewright.monitoring import write_log_storing
 from cachewright.monitoring.write_log_archive import WriteLogArchive
-from cachewright.monitoring.write_log_storing import LINKS, Look
+from cachewright.monitoring.write_log_retention import WriteLogRetention
+from cachewright.monitoring.write_log_rules import Look
+from cachewright.monitoring.write_log_space import WriteLogGuard
+from cachewright.monitoring.write_log_storing import LINKS
 from cachewright.operations.context import OperationContext
 from cachewright.store import instances, tasks, write_logs
 from cachewright.store.database import Database
 from cachewright.valkey.migration.source_state import MigrationState
+from cachewright.valkey.topology import Member, View
 from database_fixtures import a_task, an_instance, migrated
+from write_log_fixtures import GIGABYTE, NOW, a_log, a_node, leave_free
 
-NOW = 1_800_000_000
 HOUR = 3600
 
 
@@ -42,31 +44,16 @@ class Logs:
         context = OperationContext(database, settings, LocalHost(settings), MigrationState(1))
         self.storage = Storage.open(settings.backup_url, create=True)
         self._archive = WriteLogArchive(context, LoopHeartbeats(), lambda: NOW * 1000)
+        self._retention = WriteLogRetention(context, LoopHeartbeats(), lambda: NOW * 1000)
+        self.guard = WriteLogGuard(context, LoopHeartbeats())
         self.links = folder / "nodes" / "n" / LINKS
         self.links.mkdir(parents=True)
         with database.write() as connection:
             instances.add(connection, an_instance(attributes={ATTRIBUTE: 2}))
-            instances.add_nodes(connection, [node()])
+            instances.add_nodes(connection, [a_node()])
 
     async def add(self, name: str, **members: Any) -> None:
-        plain: dict[str, Any] = {
-            "project_id": "p",
-            "instance_id": "i",
-            "shard": 0,
-            "node_id": "n",
-            "process": "1",
-            "base": "b",
-            "spec_code": "redis.cluster.xu1.large.r1.s1.1",
-            "server_version": "9.1.2",
-            "ranges": ((0, 16383),),
-            "key": "secret key",
-            "created_at": NOW,
-            "first": NOW - 100,
-            "last": NOW - 10,
-            "objects": 1,
-            "stored": {"b": 1},
-        }
-        made = WriteLog(id=name, **plain | members)
+        made = a_log(id=name, **members)
         with self.database.write() as connection:
             write_logs.add(connection, made)
         await self.storage.require_mark(is_new=True)
@@ -79,17 +66,16 @@ class Logs:
     async def round(self) -> dict[str, str | None]:
         """One round. Why each log that is left has ended."""
         await self._archive.round()
+        await self._retention.sweep()
+        found = self.ends()
+        assert {name.split("/")[1] for name in await self.storage.names("logs")} == found.keys()
+        return found
+
+    def ends(self) -> dict[str, str | None]:
         with self.database.read() as connection:
             found = write_logs.every(connection)
-        left = {name.split("/")[1] for name in await self.storage.names("logs")}
-        assert left == {one.id for one in found}
         assert {one.key for one in found} <= {"secret key"}
         return {one.id: one.ended for one in found}
-
-
-def node() -> Node:
-    place: dict[str, Any] = {"role": "primary", "host": "127.0.0.1", "port": 1, "bus_port": 2}
-    return Node(id="n", instance_id="i", shard=0, maxmemory=1, should_run=True, created_at=1, **place)
 
 
 @pytest.fixture
@@ -118,13 +104,48 @@ async def test_a_task_from_before_the_log_does_not_end_it(there: Logs) -> None:
 
 
 async def test_an_almost_full_disk_ends_logs_and_deletes_links(there: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(folder: Path) -> None:
-        raise OSError(errno.ENOSPC, "the disk is almost full")
-
     await there.add("open")
-    monkeypatch.setattr(write_log_archive, "require_reserve", full)
-    assert await there.round() == {"open": "the disk is almost full"}
+    await there.guard.look()
+    assert there.links.exists()
+    leave_free(monkeypatch, GIGABYTE - 1)
+    await there.guard.look()
     assert not there.links.exists()
+    assert there.ends() == {"open": f"the disk is almost full, {GIGABYTE - 1} bytes are free"}
+
+
+async def test_the_oldest_logs_of_the_largest_project_make_room(there: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    await there.add("small", project_id="q", ended="x", created_at=1, size=GIGABYTE)
+    await there.add("newer", ended="x", created_at=3, size=GIGABYTE)
+    await there.add("oldest", ended="x", created_at=2, size=GIGABYTE)
+    await there.add("open", created_at=4, size=GIGABYTE)
+    leave_free(monkeypatch, GIGABYTE)
+    with there.database.write() as connection:
+        instances.change_node(connection, "n", maxmemory=GIGABYTE // 5)  # its rewrite needs a quarter of a gigabyte
+    assert await there.round() == {"small": "x", "open": None}
+    leave_free(monkeypatch, 2 * GIGABYTE)
+    assert await there.round() == {"small": "x", "open": None}
+
+
+async def test_a_view_that_is_not_ok_ends_nothing(there: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that was cut off says that it is the primary, while the primary does not answer."""
+    members = {"role": "master", "loading": "0", "aof_enabled": "1", "run_id": "other", "second_repl_offset": "-1"}
+
+    async def views(*_: object, **__: object) -> dict[str, View | None]:
+        itself = Member(
+            id="n", address="a:1@2", flags=frozenset({"myself", "master"}), primary=None, linked=True, slots=()
+        )
+        return {"n": View(ok=is_ok, epoch=1, members={"n": itself})}
+
+    async def info(*_: object) -> dict[str, str]:
+        return {**members, "aof_current_size": "1", "aof_buffer_length": "0", "valkey_version": "9.1.2"}
+
+    monkeypatch.setattr(OperationContext, "views", views)
+    monkeypatch.setattr(write_log_storing, "info", info)
+    await there.add("open", ranges=(), last=NOW - 10)
+    is_ok = False
+    assert await there.round() == {"open": None}
+    is_ok = True
+    assert await there.round() == {"open": "the node was restarted, or has been a replica"}
 
 
 async def test_logs_are_deleted_when_no_kept_second_is_in_them(there: Logs) -> None:
@@ -153,7 +174,7 @@ async def test_without_the_wish_everything_is_deleted(there: Logs) -> None:
     assert not there.links.exists()
 
 
-BEFORE = Look(at=1, size=100, buffered=20, process="1", version="9", base="b")
+BEFORE = Look(at=1, latest=0, size=100, buffered=20, process="1", version="9", base="b")
 
 
 @pytest.mark.parametrize(
@@ -166,5 +187,13 @@ BEFORE = Look(at=1, size=100, buffered=20, process="1", version="9", base="b")
     ],
 )
 def test_what_was_acknowledged_is_in_the_files(changed: dict[str, Any], *, proven: bool) -> None:
-    later: dict[str, Any] = {"at": 2, "size": 0, "buffered": 0, "process": "1", "version": "9", "base": "b"}
+    later: dict[str, Any] = {
+        "at": 2,
+        "latest": 0,
+        "size": 0,
+        "buffered": 0,
+        "process": "1",
+        "version": "9",
+        "base": "b",
+    }
     assert Look(**later | changed).proves(BEFORE) is proven

@@ -135,6 +135,8 @@ def test_nodes_and_loops_are_told_of(server: Server, scaled: tuple[str, str, str
         "backup retention",
         "scheduled backups",
         "write logs",
+        "write log guard",
+        "write log retention",
         "scheduled scans",
         "webhook delivery",
     }

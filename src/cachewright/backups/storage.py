@@ -5,7 +5,6 @@ An object is put whole, and is there whole or not at all. Credentials of a servi
 process have them.
 """
 
-import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,10 +18,12 @@ from obstore.store import LocalStore, ObjectStore, from_url
 
 from cachewright.disk_reserve import require_reserve
 from cachewright.errors import CachewrightError
+from cachewright.threads import on_storage
 
 _SCHEMES = ("file", "s3")
 _CONNECT_SECONDS, _ANSWER_SECONDS = 5, 300
 _RETRIES, _RETRY_SECONDS = 2, 30
+_DELETED_AT_ONCE = 1000
 _PROBE = "probe"
 _MARK = "cachewright-storage"
 """Object that tells a storage in use from an empty folder."""
@@ -59,6 +60,12 @@ def parse_storage_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def folder_of(url: str) -> Path | None:
+    """Return the folder of a URL as `parse_storage_url` returns it; None for a service."""
+    parts = urlsplit(url)
+    return Path(unquote(parts.path)) if parts.scheme == "file" else None
+
+
 class Storage:
     """Methods raise StorageFailed. Names are relative to the URL, with `/` between folders."""
 
@@ -75,10 +82,8 @@ class Storage:
         :param create: create a folder that is missing, for its owner only. Otherwise it must exist: it may be the place
             of a disk that is not mounted.
         """
-        parts = urlsplit(url)
         with _failures(url):
-            if parts.scheme == "file":
-                folder = Path(unquote(parts.path))
+            if folder := folder_of(url):
                 if create:
                     folder.mkdir(mode=_OWNER_ONLY, parents=True, exist_ok=True)
                 elif not folder.is_dir():
@@ -100,7 +105,7 @@ class Storage:
         folder a reserve stays free."""
         with _failures(self.name):
             if self._folder:
-                await asyncio.to_thread(require_reserve, self._folder, len(content))
+                await on_storage(require_reserve, self._folder, len(content))
             try:
                 await obstore.put_async(
                     self._store, name, content, mode="create" if new else "overwrite", use_multipart=False
@@ -108,7 +113,7 @@ class Storage:
             except AlreadyExistsError:
                 return False
             if self._folder:
-                await asyncio.to_thread(_sync, self._folder, name)
+                await on_storage(_sync, self._folder, name)
         return True
 
     async def get(self, name: str) -> bytes | None:
@@ -135,15 +140,18 @@ class Storage:
 
     async def remove(self, prefix: str) -> None:
         """Delete all objects below a folder, also what an interrupted `put` has left there."""
-        for name in await self.names(prefix):
+        names = await self.names(prefix)
+        for start in range(0, len(names), _DELETED_AT_ONCE):
+            some = names[start : start + _DELETED_AT_ONCE]
             with _failures(self.name):
                 try:
-                    await obstore.delete_async(self._store, name)
-                except FileNotFoundError:
-                    continue
+                    await obstore.delete_async(self._store, some)
+                except FileNotFoundError:  # one of them was deleted meanwhile
+                    for name in some:
+                        await self.remove_object(name)
         if self._folder:
             with _failures(self.name):
-                await asyncio.to_thread(_remove_folder, self._folder / prefix)
+                await on_storage(_remove_folder, self._folder / prefix)
 
     async def remove_object(self, name: str) -> None:
         """Delete an object, if there is one."""

@@ -4,6 +4,7 @@ A log is a base, which is the data of one shard, and all later writes of its pri
 """
 
 import itertools
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -93,12 +94,19 @@ def _are_apart(logs: Sequence[WriteLog]) -> bool:
 
 def windows(logs: Sequence[WriteLog], slots: int) -> list[Window]:
     """Return the seconds to which an instance can be restored, oldest first."""
-    begins = {log.first for log in logs if log.last is not None}
-    ends = {log.last + 1 for log in logs if log.last is not None}
-    points = sorted(begins | ends)
+    begun: dict[int, list[int]] = defaultdict(list)
+    ended: dict[int, list[int]] = defaultdict(list)
+    for place, log in enumerate(logs):
+        if log.last is not None:
+            begun[log.first].append(place)
+            ended[log.last + 1].append(place)
+    present: dict[int, WriteLog] = {}
     found: list[Window] = []
-    for first, after in itertools.pairwise(points):
-        if not chosen(logs, first, slots):
+    for first, after in itertools.pairwise(sorted(begun.keys() | ended.keys())):
+        for place in ended.get(first, ()):
+            del present[place]
+        present.update((place, logs[place]) for place in begun.get(first, ()))
+        if not chosen(present.values(), first, slots):
             continue
         if found and found[-1].last + 1 == first:
             found[-1] = Window(found[-1].first, after - 1)

@@ -19,6 +19,7 @@ from cachewright.operations.slot_moves.hazards import HazardCounts
 from cachewright.store import backups, instances, write_logs
 from cachewright.store.database import Database
 from cachewright.tasks.operation import ActionFailed
+from cachewright.threads import on_storage
 from cachewright.topologies import topology_of
 from cachewright.topologies.topology import view_all
 from cachewright.valkey import node_control
@@ -51,7 +52,7 @@ class OperationContext(msgspec.Struct, frozen=True):
 
     async def backup_storage(self) -> Storage:
         """The storage of backups. Opened on a thread, because a folder may be on a slow disk. Raises StorageFailed."""
-        return await asyncio.to_thread(self._open_backup_storage)
+        return await on_storage(self._open_backup_storage)
 
     async def marked_backup_storage(self) -> Storage:
         """The same, for changes: it must be the one that has the backups. Raises StorageFailed."""
@@ -61,7 +62,7 @@ class OperationContext(msgspec.Struct, frozen=True):
                 is_used = backups.has_any(connection, "succeed", "expired", "deleted") or write_logs.has_any(connection)
             return self._open_backup_storage(), not is_used
 
-        storage, is_new = await asyncio.to_thread(open_it)
+        storage, is_new = await on_storage(open_it)
         await storage.require_mark(is_new=is_new)
         return storage
 

@@ -30,7 +30,9 @@ NODE_MEMORY = 24 * MEGABYTE
 EMPTY_NODE = 16 * MEGABYTE
 """Free memory and free disk that the start of an empty node needs."""
 
-_DISK_FACTOR = 1.25  # during a rewrite the old and the new append-only file exist
+DISK_FACTOR = 1.25
+"""During a rewrite the old and the new append-only file exist."""
+
 PORTS_A_NODE = 2
 
 
@@ -192,7 +194,7 @@ def moved_bytes(dataset: int, shards: int, new_shards: int) -> int:
 
 def disk_bytes(moved: int, copies: int, new_nodes: int) -> int:
     """Return the bytes of disk for moved data, which every copy of its new shard writes, and for new nodes."""
-    return new_nodes * EMPTY_NODE + math.ceil(moved * copies * _DISK_FACTOR)
+    return new_nodes * EMPTY_NODE + math.ceil(moved * copies * DISK_FACTOR)
 
 
 def shortages(request: Request, project: Allocated, host: Allocated, limits: Limits) -> Iterator[Shortage]:

@@ -35,7 +35,7 @@ from cachewright.monitoring.scheduled_backups import ScheduledBackups
 from cachewright.monitoring.scheduled_scans import ScheduledScans
 from cachewright.monitoring.snapshots import SnapshotReader
 from cachewright.monitoring.supervisor import Supervisor
-from cachewright.monitoring.write_log_archive import WriteLogArchive
+from cachewright.monitoring.write_log_archive import write_log_loops
 from cachewright.operations.backup import BACKUP
 from cachewright.operations.context import OperationContext
 from cachewright.operations.execution import executable_operations
@@ -156,7 +156,7 @@ class ControlPlane:
             end_obsolete=moves.end_obsolete,
         )
         self._backup_retention = BackupRetention(context, self.heartbeats)
-        self._write_logs = WriteLogArchive(context, self.heartbeats)
+        self._write_logs = write_log_loops(context, self.heartbeats)
 
     def _hosts(self, settings: Settings) -> Host:
         """The machine of the server, and on PostgreSQL also hosts with agents."""
@@ -242,7 +242,7 @@ class ControlPlane:
             self._scheduled_scans.run,
             self._scheduled_backups.run,
             self._backup_retention.run,
-            self._write_logs.run,
+            *self._write_logs,
             self._housekeeping.run,
             self._webhook_delivery.run,
         )

@@ -204,6 +204,12 @@ def all_nodes(connection: sa.Connection) -> list[Node]:
     return [from_row(Node, row._mapping) for row in connection.execute(ordered)]
 
 
+def largest_maxmemory(connection: sa.Connection, host_name: str) -> int:
+    """Return the largest `maxmemory` of a node of a host; 0 without nodes."""
+    query = sa.select(sa.func.max(nodes.c.maxmemory)).where(nodes.c.host_name == host_name)
+    return connection.execute(query).scalar_one() or 0
+
+
 def nodes_by_host(connection: sa.Connection, project_id: str) -> dict[str, list[Node]]:
     """Return the nodes of a project by the name of their host, ordered by instance and shard. Without those that are
     apart."""

@@ -17,14 +17,29 @@ def add(connection: sa.Connection, log: WriteLog) -> None:
     connection.execute(write_logs.insert().values(to_row(sealed)))
 
 
-def change(connection: sa.Connection, log_id: str, **values: Any) -> None:
-    connection.execute(write_logs.update().where(write_logs.c.id == log_id).values(columns(**values)))
+def change(connection: sa.Connection, log: WriteLog, **values: Any) -> bool:
+    """Store new values of a log, and return True, if it has not ended and has no more objects than `log`."""
+    is_same = (write_logs.c.objects == log.objects, write_logs.c.ended.is_(None))
+    chosen = write_logs.update().where(write_logs.c.id == log.id, *is_same)
+    return connection.execute(chosen.values(columns(**values))).rowcount == 1
 
 
 def end(connection: sa.Connection, log_id: str, reason: str) -> None:
     """Record that a log does not grow any more, and why, unless that is recorded."""
     chosen = write_logs.update().where(write_logs.c.id == log_id, write_logs.c.ended.is_(None))
     connection.execute(chosen.values(ended=reason))
+
+
+def open_ids(connection: sa.Connection) -> list[str]:
+    """Return the logs of all projects that have not ended."""
+    query = sa.select(write_logs.c.id).where(write_logs.c.ended.is_(None))
+    return [row.id for row in connection.execute(query)]
+
+
+def is_deleted(connection: sa.Connection, log_id: str) -> bool:
+    """Whether a log is being deleted, or has been."""
+    ended = connection.execute(sa.select(write_logs.c.ended).where(write_logs.c.id == log_id)).one_or_none()
+    return ended is None or ended.ended == EXPIRED
 
 
 def expire(connection: sa.Connection, log_id: str) -> None:

@@ -24,6 +24,9 @@ _LINE = re.compile(r"^file (\S+) seq (\d+) type ([bih])", re.MULTILINE)
 _INCREMENT = re.compile(r"\.(\d+)\.incr\.aof$")
 _ALL_LATER = "has nothing before timestamp"
 _SHOWN_CHARACTERS = 300
+_TIME = re.compile(rb"#TS:(\d{1,12})\r\n")
+_TIME_BYTES = 20
+"""Length of the longest of them."""
 
 
 class DamagedLog(CachewrightError):
@@ -44,6 +47,49 @@ def parse(manifest: str) -> list[LogFile]:
     bases = [file for file in files if file.kind == "b"]
     increments = sorted((file for file in files if file.kind == "i"), key=lambda file: file.number)
     return [*bases, *increments] if len(bases) == 1 else []
+
+
+class LikelyTimes:
+    """The latest time in increments, read in parts. Values of clients that look like a time count as well.
+
+    :ivar latest: epoch seconds, 0 without one.
+    """
+
+    def __init__(self) -> None:
+        self.latest = 0
+        self._rest = b""
+
+    def feed(self, part: bytes) -> None:
+        text = self._rest + part
+        self.latest = max((self.latest, *map(int, _TIME.findall(text))))
+        self._rest = text[-_TIME_BYTES:]
+
+
+class Times:
+    """The latest time in one increment, read in parts. Values of clients are skipped, which takes longer.
+
+    :ivar latest: epoch seconds, 0 without one.
+    """
+
+    def __init__(self) -> None:
+        self.latest = 0
+        self._rest = b""
+        self._skipped = 0
+
+    def feed(self, part: bytes) -> None:
+        text, at = self._rest + part, 0
+        while True:
+            step = min(self._skipped, len(text) - at)
+            at, self._skipped = at + step, self._skipped - step
+            end = text.find(b"\r\n", at)
+            if self._skipped or end < 0:
+                self._rest = text[at:]
+                return
+            line, at = text[at:end], end + 2
+            if line[:1] == b"$" and line[1:].isdigit():
+                self._skipped = int(line[1:]) + 2  # the value and the end of its line
+            elif found := _TIME.fullmatch(line + b"\r\n"):
+                self.latest = max(self.latest, int(found[1]))
 
 
 def number_of(name: str) -> int | None:

@@ -1,0 +1,91 @@
+"""Rules of write logs: what is proven, and when a log ends. Pure."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from cachewright.model.instances import Instance, Node
+from cachewright.model.tasks import Task
+from cachewright.model.write_logs import WriteLog
+from cachewright.valkey.append_only_files import number_of
+
+SET_BACK = "the clock was set back"
+GONE = "its files were rewritten too fast, or deleted"
+
+
+class Shard(msgspec.Struct, frozen=True, kw_only=True):
+    """A shard whose writes are stored.
+
+    :ivar node: its primary.
+    :ivar ranges: slots that it owns; empty outside clusters.
+    :ivar logs: its open logs.
+    :ivar latest: latest second that any log of the instance has.
+    :ivar mover: a task that may move or replace keys: the logs end before it.
+    :ivar may_begin: whether the disk has room for another log.
+    """
+
+    instance: Instance
+    node: Node
+    ranges: tuple[tuple[int, int], ...]
+    logs: Sequence[WriteLog]
+    latest: int
+    mover: Task | None
+    may_begin: bool
+
+
+class Look(msgspec.Struct, frozen=True, kw_only=True):
+    """What a primary has said.
+
+    :ivar at: before it was asked, epoch milliseconds.
+    :ivar latest: latest second that the clock had shown then.
+    :ivar size: bytes of its append-only log, :ivar buffered: bytes of acknowledged writes that are not in it yet.
+    :ivar process: :ivar base: of a log that it continues.
+    """
+
+    at: int
+    latest: int
+    size: int
+    buffered: int
+    process: str
+    version: str
+    base: str = ""
+
+    def proves(self, before: "Look") -> bool:
+        """Whether all that was acknowledged until `before` is in the files. A rewrite changes their size."""
+        is_same = (self.process, self.base) == (before.process, before.base)
+        return is_same and self.size >= before.size + before.buffered
+
+
+def end_of(log: WriteLog, shard: Shard, look: Look) -> str | None:
+    """Return why the primary of a shard does not continue a log; None if it does."""
+    if log.node_id != shard.node.id:
+        return "another node is the primary"
+    if log.process != look.process:
+        return "the node was restarted, or has been a replica"
+    if log.ranges != shard.ranges or log.spec_code != shard.instance.spec_code:
+        return "the shard has other slots, or the instance another type or size"
+    return None
+
+
+def proven(before: Look | None, now: Look, mover: Task | None) -> int | None:
+    """Return the last second whose writes are in the files; None if that is not known."""
+    if before is None or not now.proves(before):
+        return None
+    until = before.at if mover is None else min(before.at, mover.begin_time or 0)
+    return until // 1000 - 1
+
+
+def follows(name: str, log: WriteLog) -> bool:
+    """Whether a file is an increment after the first one of a log."""
+    number, own = number_of(name), [found for name in log.stored if (found := number_of(name)) is not None]
+    return number is not None and (not own or number > min(own))
+
+
+def has_gap(log: WriteLog, sizes: Mapping[str, int]) -> bool:
+    """Whether a file of a log, or an increment between the first one and the present one, is missing."""
+    if log.stored.keys() - sizes.keys():
+        return True
+    own = {found for name in log.stored if (found := number_of(name)) is not None}
+    later = {found for name in sizes if follows(name, log) and (found := number_of(name)) is not None}
+    known = own | later
+    return bool(known) and len(known) != max(known) - min(known) + 1
