@@ -182,8 +182,10 @@ async def test_two_rounds_at_the_same_time_store_what_can_be_read(
     primary.write(b"two")
     primary.start_server()
     await primary.follow()
+    recorded = primary.logs()
     gate.opened.set()
     await slow
+    assert primary.logs() == recorded
     primary.write(b"three")
     primary.start_server()
     await primary.follow()
