@@ -146,7 +146,7 @@ class Storage:
             with _failures(self.name):
                 try:
                     await obstore.delete_async(self._store, some)
-                except FileNotFoundError:  # one of them was deleted meanwhile
+                except (BaseError, FileNotFoundError):  # one was deleted meanwhile, or the service has no such request
                     for name in some:
                         await self.remove_object(name)
         if self._folder:
