@@ -1,4 +1,4 @@
-"""The time: UTC epoch milliseconds, as it is stored, and as text."""
+"""The time: UTC epoch milliseconds, as it is stored, and as text. Times of a machine that may have slept."""
 
 import time
 from collections.abc import Callable
@@ -9,6 +9,11 @@ Clock = Callable[[], int]
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def boot_time() -> float:
+    """Seconds since the machine was started. Unlike the monotonic clock, it also counts while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def rfc3339(milliseconds: int) -> str:

@@ -4,10 +4,13 @@ import asyncio
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
+from dbos._error import DBOSWorkflowCancelledError
+from dbos._serialization import DefaultSerializer
 
 from cachewright.agent import Agent
 from cachewright.config import Settings
@@ -20,6 +23,7 @@ from cachewright.hosts.remote import HostCalls, RemoteHost
 from cachewright.model.hosts import HostRecord
 from cachewright.store import hosts
 from cachewright.store.database import DatabaseNotReady
+from cachewright.store.workflow_values import read
 from database_fixtures import migrated
 
 SECRET = "requirepass Very-secret-1"
@@ -31,7 +35,7 @@ def performed(
     *,
     recorded: bool = True,
     seconds: float = 60,
-    epoch: int | None = None,
+    epoch: int | None = 2,
     **arguments: Any,
 ) -> Answer:
     """The answer to a call of a server with this epoch, when the present one is 2."""
@@ -94,20 +98,22 @@ def test_a_file_of_a_node_is_in_its_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "nodes").exists()
 
 
+@pytest.mark.parametrize("epoch", [1, None], ids=["replaced", "request"])
 @pytest.mark.parametrize("method", sorted(CHANGING))
-def test_a_server_that_was_replaced_changes_nothing(tmp_path: Path, method: str) -> None:
+def test_a_server_that_does_not_perform_tasks_changes_nothing(tmp_path: Path, method: str, epoch: int | None) -> None:
     (tmp_path / "nodes" / "n").mkdir(parents=True)
     (tmp_path / "nodes" / "n" / "data").write_text("kept")
     argument = "node_id" if method == "end_child" else "name"
     with pytest.raises(HostSilent, match="was replaced"):
-        performed(tmp_path, method, epoch=1, **{argument: "n"}).value(None)
+        performed(tmp_path, method, epoch=epoch, **{argument: "n"}).value(None)
     assert (tmp_path / "nodes" / "n" / "data").read_text() == "kept"
 
 
-@pytest.mark.parametrize("epoch", [2, 3, None], ids=["present", "next", "request"])
-def test_other_servers_are_obeyed(tmp_path: Path, epoch: int | None) -> None:
+@pytest.mark.parametrize("epoch", [2, 3], ids=["present", "next"])
+def test_the_server_that_performs_tasks_is_obeyed_and_others_read(tmp_path: Path, epoch: int) -> None:
     performed(tmp_path, "write_files", epoch=epoch, name="n", files={"a": "b"}).value(None)
-    assert performed(tmp_path, "read_file", epoch=1, name="n", file="a").value(str) == "b"
+    for reader in (1, None):
+        assert performed(tmp_path, "read_file", epoch=reader, name="n", file="a").value(str) == "b"
 
 
 def test_an_expired_or_unknown_call_is_not_performed(tmp_path: Path) -> None:
@@ -162,3 +168,31 @@ async def test_times_are_converted_between_the_clocks_of_two_machines(tmp_path: 
         with suppress(msgspec.ValidationError):  # the answer is that of another method
             await change("n", 1000.0, 1)
         assert calls.call.arguments["not_before"] == 1100.0
+
+
+class StoredError:
+    """DBOS's handle of a call, with an error that an agent has stored."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    async def get_result(self, **_: Any) -> Any:
+        raise read(DefaultSerializer().serialize(self._error))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [asyncio.CancelledError(), DBOSWorkflowCancelledError("c"), KeyError("k"), SystemExit()],
+    ids=lambda error: type(error).__name__,
+)
+async def test_what_an_agent_stores_as_an_error_is_a_refusal_of_the_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    async def retrieve(_: str) -> Any:
+        return StoredError(error)
+
+    calls = HostCalls(database := migrated(f"sqlite:///{tmp_path / 'test.db'}"), "v")
+    monkeypatch.setattr(calls, "_connected", lambda: SimpleNamespace(retrieve_workflow_async=retrieve))
+    with pytest.raises(HostSilent, match="a call failed"):
+        await calls.answer("id")
+    database.close()

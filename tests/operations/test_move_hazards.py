@@ -23,6 +23,7 @@ from cachewright.valkey.migration.jobs import cancel_all, jobs_in
 from cachewright.valkey.migration.source_state import MigrationState
 from cachewright.valkey.node_log import confirmed, write_loss_warnings
 from cachewright.valkey.slots import SLOTS, SlotRange
+from claim_of_server import RefusingClaim, access_with, elsewhere
 from granted_handover import freeze_at_grant, newest_job, process_of, short_pauses, slow_snapshots, surviving_child
 from serving import thaw, until
 from standalone_node import OPEN
@@ -92,10 +93,14 @@ def test_a_target_that_is_frozen_in_a_handover_is_stopped_before_a_write_can_be_
     short_pauses(pair.source, pair.target, milliseconds=2500)
     slow_snapshots(pair.source)
 
+    claim = RefusingClaim(1)
+    source, target = map(elsewhere, pair.nodes)
+    guard = HandoverGuard(context=pair.context, source=source, target=target, access=access_with(claim))
+
     async def guarded() -> None:
-        guard = HandoverGuard(context=pair.context, source=pair.nodes[0], target=pair.nodes[1], access=OPEN)
         async with guard.watching():
             await asyncio.to_thread(freeze_at_grant, pair.source, pair.target)
+            claim.refusals = 4  # both the watcher and what waits for it are refused, and ask again
             raise MigrationFailed(["the target does not answer"])  # as a mover does before the pause ends
 
     taking = process_of(pair.target)

@@ -1,9 +1,11 @@
 """Switchovers of real shards under a writer: by request, by priority, and with processes killed in the middle."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any, NamedTuple
 
 import psutil
@@ -144,6 +146,12 @@ def test_priorities_decide_who_takes_over_at_a_restart(replicated: Replicated) -
     with pytest.raises(SdkException) as refused:
         replicated.switch_over(shard.group_id, first)
     assert refused.value.error_code == "DCS.4253"
+    with closing(sqlite3.connect(replicated.server.data_dir / "cachewright.db", timeout=30)) as record, record:
+        record.execute("UPDATE nodes SET priority = 7 WHERE id = ?", (first,))  # as a server that performs no tasks
+    with operator_of(
+        replicated.server, "127.0.0.1", int(replicated.node(first).node_port), decode_responses=True
+    ) as node:
+        until(lambda: node.config_get("replica-priority") == {"replica-priority": "7"}, "the priority is not set")
     replicated.set_priority(shard.group_id, first, 100)
 
 

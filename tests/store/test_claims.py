@@ -93,7 +93,7 @@ def test_a_holder_relies_on_its_claim_for_a_shorter_time_than_others_wait() -> N
     assert 2 * RENEW_SECONDS < VALID_SECONDS < REPLACE_SECONDS < 15
 
 
-@given(looks=some.lists(some.tuples(some.integers(1, 5), some.sampled_from(["renewed", "silent", "unread"]))))
+@given(looks=some.lists(some.tuples(some.integers(1, 5), some.sampled_from(["renewed", "silent", "unread", "late"]))))
 def test_a_claim_is_taken_only_after_it_was_seen_unchanged_for_long_enough(looks: list[tuple[int, str]]) -> None:
     clock, renewals = Clock(), 0
     watch = ClaimWatch("b", clock)
@@ -105,14 +105,16 @@ def test_a_claim_is_taken_only_after_it_was_seen_unchanged_for_long_enough(looks
             first_seen = None
             continue
         renewals += event == "renewed"
-        first_seen = clock.now if event == "renewed" or first_seen is None else first_seen
-        may_take = watch.may_take(held_by("a", renewals=renewals))
+        first_seen = clock.now if event in {"renewed", "late"} or first_seen is None else first_seen
+        asked_at = clock.now - RENEW_SECONDS - 0.1 if event == "late" else clock.now
+        may_take = watch.may_take(held_by("a", renewals=renewals), asked_at)
         assert may_take == (clock.now - first_seen >= REPLACE_SECONDS)
 
 
 def test_a_claim_is_taken_without_waiting_from_a_server_that_has_ended() -> None:
-    assert ClaimWatch("b", Clock()).may_take(held_by("a", is_released=True))
-    assert ClaimWatch("a", Clock()).may_take(held_by("a"))
+    clock = Clock()
+    assert ClaimWatch("b", clock).may_take(held_by("a", is_released=True), clock.now)
+    assert ClaimWatch("a", clock).may_take(held_by("a"), clock.now)
 
 
 def test_one_server_has_the_claim_until_it_releases_it(servers: Servers) -> None:
@@ -148,6 +150,57 @@ def test_a_server_that_was_replaced_changes_nothing_and_ends(servers: Servers) -
         assert instances.find(connection, "i") is None
         instances.add(connection, an_instance())
     assert servers.ended == ["a"]
+
+
+def test_what_a_server_has_begun_it_ends_until_it_may_be_replaced(servers: Servers) -> None:
+    _, claim = servers.new("a")
+    assert claim.try_take()
+    servers.clock.now += VALID_SECONDS + 0.1
+    with pytest.raises(DatabaseUnavailable, match="7 s"):
+        claim.require()
+    claim.require(ending=True)
+    servers.clock.now += REPLACE_SECONDS - VALID_SECONDS
+    with pytest.raises(DatabaseUnavailable, match="9 s"):
+        claim.require(ending=True)
+    servers.clock.now -= REPLACE_SECONDS
+    claim.require()
+    claim.stop()
+    with pytest.raises(DatabaseUnavailable, match="stopping"):
+        claim.require(ending=True)
+
+
+def test_a_server_that_renews_its_claim_in_the_last_moment_keeps_its_sessions(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (database, first), (_, second) = servers.new("a"), servers.new("b")
+    assert first.try_take()
+    assert not second.try_take()
+    servers.clock.now += REPLACE_SECONDS
+
+    def renewed_meanwhile() -> int:
+        with database.write() as connection:
+            assert server_claims.renew(connection, 1, server_claims.get(connection).session)
+        return 0
+
+    monkeypatch.setattr(second, "nodes_out_of_reach", renewed_meanwhile)
+    with database.engine.connect() as open_session:
+        open_session.execute(sa.text("SELECT 1"))
+        assert not second.try_take()
+        open_session.execute(sa.text("SELECT 1"))
+    assert not servers.ended
+
+
+def test_an_epoch_that_comes_again_is_that_of_another_server(servers: Servers) -> None:
+    """As after the database was restored from a backup."""
+    (database, claim), (other, _) = servers.new("a"), servers.new("b")
+    assert claim.try_take()
+    with psycopg.connect(servers.url, autocommit=True) as connection:
+        connection.execute("UPDATE server_claims SET session = 'of another server'")
+    with pytest.raises(DatabaseUnavailable), database.write() as writing:
+        instances.add(writing, an_instance())
+    assert servers.ended == ["a"]
+    with other.write() as writing:
+        assert not server_claims.renew(writing, 1, "of a")
 
 
 def test_a_server_without_the_claim_writes_what_is_requested(servers: Servers) -> None:

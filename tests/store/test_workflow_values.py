@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dbos._error import DBOSMaxStepRetriesExceeded
+from dbos._error import DBOSMaxStepRetriesExceeded, DBOSWorkflowCancelledError
 from dbos._serialization import DefaultSerializer, deserialize_args, deserialize_exception, deserialize_value
 
-from cachewright.errors import ApiError, DatabaseUnavailable
+from cachewright.errors import ApiError, DatabaseUnavailable, _refusal
 from cachewright.store.tasks import StaleTask
 from cachewright.store.workflow_values import UnknownError, read, restrict_dbos
 from cachewright.tasks.operation import ActionFailed
@@ -49,7 +49,7 @@ def test_plain_values_are_read(value: Any) -> None:
         DBOSMaxStepRetriesExceeded("step", 3, [FAILURE]),
         ValueError("x"),
         TimeoutError(),
-        asyncio.CancelledError(),
+        DBOSWorkflowCancelledError("c"),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -77,6 +77,13 @@ def test_no_code_is_run(tmp_path: Path, protocol: int) -> None:
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("named", [SystemExit, OrderedDict, eval, Path, os.mkdir], ids=str)
+def test_a_stored_value_changes_no_function_of_the_process() -> None:
+    before = _refusal.__defaults__, dict(vars(_refusal))
+    setting = b"ccachewright.errors\n_refusal\n(N(V__defaults__\n(Vchanged\ntdtb."
+    read(b64encode(setting).decode())
+    assert (_refusal.__defaults__, vars(_refusal)) == before
+
+
+@pytest.mark.parametrize("named", [SystemExit, asyncio.CancelledError, OrderedDict, eval, Path, os.mkdir], ids=str)
 def test_other_names_stand_for_nothing(named: Any) -> None:
     assert read(stored(named)) is UnknownError

@@ -1,35 +1,29 @@
-"""Commands of a server that another one has replaced do not reach a node."""
+"""Commands of a server that another one has replaced do not reach a node of another machine."""
 
+import math
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from cachewright.errors import DatabaseUnavailable
-from cachewright.valkey.access import Access
+from cachewright.model.instances import Node
 from cachewright.valkey.client import ask, connect
+from cachewright.valkey.last_writes import writes_paused
 from cachewright.valkey.session import Session
-from cachewright.valkey.single_request import request_once
+from cachewright.valkey.single_request import fields, request_once
+from claim_of_server import RefusingClaim, access_with, elsewhere
 from standalone_node import OPEN, started
 
 SET = ("SET", "key", "value")
 
 
-class Claim:
-    is_lost = False
-
-    def require(self) -> None:
-        if self.is_lost:
-            raise DatabaseUnavailable("replaced")
-
-
 async def test_no_kind_of_connection_sends_a_command_without_the_claim(tmp_path: Path) -> None:
-    claim = Claim()
-    access: Access = msgspec.structs.replace(OPEN, require_claim=claim.require)
-    async with started(tmp_path) as node, connect(node, access) as client:
+    claim = RefusingClaim()
+    access = access_with(claim)
+    async with started(tmp_path) as local, connect(node := elsewhere(local), access) as client:
         await ask(client, "PING")
         session = await Session.open(node, access, 5)
-        claim.is_lost = True
+        claim.refusals = math.inf
         with pytest.raises(DatabaseUnavailable):
             await ask(client, *SET)
         with pytest.raises(DatabaseUnavailable):
@@ -40,3 +34,18 @@ async def test_no_kind_of_connection_sends_a_command_without_the_claim(tmp_path:
             await request_once(node, access, [SET], 5)
         session.close()
         assert await request_once(node, OPEN, [("EXISTS", "key")], 5) == [0]
+        assert await request_once(local, access, [("EXISTS", "key")], 5) == [0], "no other server reaches this node"
+
+
+async def test_a_pause_of_writes_ends_also_without_the_claim(tmp_path: Path) -> None:
+    claim = RefusingClaim()
+    async with started(tmp_path) as node:
+        async with writes_paused(elsewhere(node), access_with(claim)):
+            assert await _pause_ms(node) > 0
+            claim.refusals = math.inf
+        assert await _pause_ms(node) == 0
+
+
+async def _pause_ms(node: Node) -> int:
+    (said,) = await request_once(node, OPEN, [("INFO", "clients")], 5)
+    return int(fields(said)["paused_timeout_milliseconds"])

@@ -34,7 +34,8 @@ _TRACED_BY = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT
 
 
 def serve_until_stopped(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. StartupError if the server cannot start."""
+    """Serve until SIGTERM or SIGINT. StartupError if the server cannot start. It ends with EX_TEMPFAIL if it cannot
+    take over from another server."""
     logs.configure(settings.log_format)
     environment.require(settings)
     with ExitStack() as running:
@@ -47,6 +48,8 @@ def serve_until_stopped(settings: Settings) -> None:
             running.callback(server.stop)
             _trace(server)
         asyncio.run(_serve(server, settings, listen, restricted))
+        if server.has_failed:
+            raise SystemExit(os.EX_TEMPFAIL)  # the service manager should start it again
 
 
 async def _serve(

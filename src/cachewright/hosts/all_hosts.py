@@ -225,7 +225,7 @@ class AllHosts:
         )
 
     def measured(self) -> Mapping[str, MeasuredHost]:
-        found = dict(self._local.measured())
+        found = dict(self._local.measured()) if self._database.claim.is_held else {}
         for name, (address, report) in self._reports(alive=True).items():
             resources = Resources(memory=report.memory, memory_free=report.memory_free, disk_free=report.disk_free)
             found[name] = MeasuredHost(address, resources)
@@ -242,12 +242,14 @@ class AllHosts:
 
     async def _of(self, node_id: str) -> Host | RemoteHost:
         """Return the host of a node; the machine of the server if the node is not recorded. Raises DatabaseUnavailable
-        in a server that another one may have replaced."""
-        self._database.claim.require()
+        for a node of another machine in a server that another one may have replaced."""
         name = self._hosts_of_nodes.get(node_id)
         if name is None:
             name = await in_background(self._host_of, node_id)
-        return self._local if name == EMBEDDED else self._remote(name)
+        if name == EMBEDDED:
+            return self._local
+        self._database.claim.require()
+        return self._remote(name)
 
     async def _here(self, node_id: str) -> Host:
         """Return the machine of the server. Raises HostSilent for a node of another host: no operation replaces its

@@ -40,7 +40,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     :ivar expires_at: time after which the caller no longer waits for the answer, seconds since the epoch. The call is
         not performed then.
     :ivar epoch: epoch of the server with the claim to perform tasks, of which the call is; None if another server makes
-        it for a request.
+        it for a request. That may read only.
     """
 
     method: str
@@ -96,8 +96,8 @@ def _refusal(call: Call, is_recorded: Callable[[str], bool], current_epoch: Call
         return f"the agent has no method {call.method!r}; upgrade it"
     if time.time() > call.expires_at:
         return "the call has expired, or the clocks of the machines differ"
-    if call.method in CHANGING and call.epoch is not None and call.epoch < current_epoch():
-        return "the server that made the call was replaced"
+    if call.method in CHANGING and (call.epoch is None or call.epoch < current_epoch()):
+        return "the server that made the call was replaced, or does not perform tasks"
     name = str(call.arguments.get("name", call.arguments.get("node_id")))
     if call.method in FENCED and not is_recorded(name):
         return f"node {name} is not recorded on this host"

@@ -69,8 +69,10 @@ class HostCalls:
             handle: Any = await self._connected().retrieve_workflow_async(call_id)
             try:
                 return str(await handle.get_result(polling_interval_sec=_POLL_SECONDS))
-            except dbos_error.DBOSException as error:
-                raise HostSilent(f"a call failed: {error}") from error
+            except sa.exc.SQLAlchemyError:
+                raise
+            except (Exception, dbos_error.DBOSBaseException) as error:  # what the agent has stored
+                raise HostSilent(f"a call failed: {type(error).__name__}: {error}") from error
 
     def cancel(self, call_id: str) -> None:
         with translate_errors():

@@ -1,5 +1,5 @@
-"""Enforce recorded parameters, users and the limit of client connections on all nodes, over connections that stay
-open.
+"""Enforce recorded parameters, users, priorities and the limit of client connections on all nodes, over connections
+that stay open.
 
 A node may miss a change of parameters or users, for example while it is frozen. Clients may open more connections than
 `maxclients`: Valkey rejects them only when the connections reserved for replication, migration and the control plane
@@ -26,6 +26,7 @@ from cachewright.hosts.host import NodeStartFailed
 from cachewright.logs import RARELY, about
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import ENDED, Task
+from cachewright.monitoring.priority_enforcement import PriorityEnforcement, PriorityState
 from cachewright.monitoring.user_enforcement import UserEnforcement, UserState, recorded_users
 from cachewright.operations import STATUSES_WITH_RUNNING_NODES
 from cachewright.operations.configure import CONFIGURE
@@ -102,6 +103,7 @@ class NodeState(msgspec.Struct):
     compared: Mapping[str, str] | None = None
     compared_at: float = 0.0
     users: UserState = msgspec.field(default_factory=UserState)
+    priority: PriorityState = msgspec.field(default_factory=PriorityState)
     locked_out_since: float | None = None
     complaint: str = ""
 
@@ -111,6 +113,7 @@ class ParameterEnforcement:
         self._context = context
         self._heartbeats = heartbeats
         self._users = UserEnforcement(context)
+        self._priorities = PriorityEnforcement(context)
         self._states: dict[str, NodeState] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
@@ -181,13 +184,14 @@ class ParameterEnforcement:
         try:
             if state.session is None:
                 state.session = await self._open_session(node)
-                state.compared, state.users = None, UserState()
+                state.compared, state.users, state.priority = None, UserState(), PriorityState()
             state.locked_out_since = None
             surplus = await self._close_surplus(node, parameters or state.compared, state.session)
             if parameters is not None and _due(state, parameters):
                 await self._compare(node, parameters, state, state.session)
             if target.users is not None:
                 await self._users.compare(node, target.users, state.users, state.session)
+            await self._priorities.compare(node, state.priority, state.session)
         except (*NODE_GONE, NodeRefused, HostSilent, *_MALFORMED) as failure:
             _close(state)
             if FULL in str(failure):

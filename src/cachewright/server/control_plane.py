@@ -11,6 +11,7 @@ from cachewright.api.app import create_app
 from cachewright.api.connections import Connections
 from cachewright.api.http_server import HttpServer
 from cachewright.config import Listen, Settings
+from cachewright.errors import DatabaseUnavailable
 from cachewright.heartbeats import LoopHeartbeats
 from cachewright.hosts.all_hosts import AllHosts
 from cachewright.hosts.host import Host
@@ -47,6 +48,7 @@ from cachewright.server.services import build_services
 from cachewright.services.accounts import Credentials, first_credentials
 from cachewright.services.instance_queries import count_by_tls
 from cachewright.services.scheduled_tasks import TaskScheduler
+from cachewright.store.driver_errors import translate_errors
 from cachewright.store.opening import open_database
 from cachewright.tasks.engine import QUEUE, WORKFLOW_VERSION, Engine
 from cachewright.tasks.feed import TaskFeed
@@ -60,6 +62,7 @@ log = logging.getLogger(__name__)
 
 _ADOPT_SECONDS = 2.0
 _CLAIM_POLL_SECONDS = 0.1
+_PREPARE_SECONDS = 1.0
 _THREADS = 16
 """For what requests do beside the work that has threads of its own (`cachewright.threads`)."""
 
@@ -75,7 +78,10 @@ class Traces(Protocol):
 
 
 class ControlPlane:
-    """The parts of one server process."""
+    """The parts of one server process.
+
+    :ivar has_failed: it stops because it cannot perform tasks.
+    """
 
     def __init__(self, settings: Settings) -> None:
         """Opens the database and brings its tables up to date; starts nothing."""
@@ -87,6 +93,7 @@ class ControlPlane:
         self._calls: HostCalls | None = None
         self._messages: Messages | None = None
         self._performs_tasks = False
+        self.has_failed = False
         host = self._hosts(settings)
         self._context = context = OperationContext(self._database, settings, host, MigrationState(host.cpus))
         self._engine = Engine(
@@ -193,6 +200,7 @@ class ControlPlane:
         app = create_app(self._services, self._metrics, connections=connections)
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="requests"))
         if self._database.claim.is_held:
+            await self._prepare()
             await self._perform_tasks()
         if self._messages:
             self._messages.start()
@@ -215,11 +223,14 @@ class ControlPlane:
         await http.close()
         await asyncio.gather(*loops, return_exceptions=True)
 
-    async def _perform_tasks(self) -> None:
-        """Adopts nodes of earlier releases, then resumes every task that has not ended."""
+    async def _prepare(self) -> None:
+        """Reads what the loops need, and adopts nodes of earlier releases. It may be repeated."""
         await in_background(self._housekeeping.report_host)
         await in_background(self.incidents.load)
         await adopt_nodes(self._context)
+
+    async def _perform_tasks(self) -> None:
+        """Resumes every task that has not ended."""
         await in_background(lambda: self._webhook_delivery.start(self._engine.start()))
         self._performs_tasks = True
 
@@ -249,16 +260,29 @@ class ControlPlane:
         await asyncio.gather(*map(forever, loops))
 
     async def _take_over(self) -> None:
-        """Waits for the claim to perform tasks, and begins to perform them. If that fails, this server stops, and the
-        next one takes over."""
+        """Waits for the claim to perform tasks, and begins to perform them, when the database can be read. If that
+        fails otherwise, this server stops, and the next one takes over."""
         while not self._database.claim.is_held:
             await asyncio.sleep(_CLAIM_POLL_SECONDS)
         try:
+            while not await self._is_prepared():
+                await asyncio.sleep(_PREPARE_SECONDS)
             await self._perform_tasks()
         except Exception:
             log.exception("this server cannot perform tasks; it stops")
+            self.has_failed = True
             self._stopped.set()
             raise
+
+    async def _is_prepared(self) -> bool:
+        """Prepares. False if the database is unavailable, as it may be when servers are replaced."""
+        try:
+            with translate_errors():
+                await self._prepare()
+        except DatabaseUnavailable as error:
+            log.warning("this server cannot perform tasks yet: %s", error)
+            return False
+        return True
 
     def _enqueue(self, task: Task) -> None:
         """Passes a stored task to the engine, of this server or of another one."""

@@ -42,8 +42,9 @@ class SwitchoverService(msgspec.Struct, frozen=True):
     async def set_priority(
         self, principal: Principal, instance_id: str, *, group_id: str, node_id: str, priority: int
     ) -> None:
-        """Store the priority of a replica, and set it on the node. A node that does not respond gets it at its next
-        start. ApiError of the operation in progress unless the instance is RUNNING."""
+        """Store the priority of a replica, and set it on the node. A server without the claim to perform tasks changes
+        no node: the one with the claim sets it within seconds, as on a node that does not respond now. ApiError of
+        the operation in progress unless the instance is RUNNING."""
         request = await self._request(principal, instance_id, group_id, node_id)
         context = self.tasks.context
 
@@ -57,7 +58,7 @@ class SwitchoverService(msgspec.Struct, frozen=True):
             return instance, msgspec.structs.replace(node, priority=priority)
 
         instance, node = await self.tasks.threads.change(principal.project_id, store)
-        if await context.host.has_file(node.id, CONFIG):
+        if context.database.claim.is_held and await context.host.has_file(node.id, CONFIG):
             await context.host.write_files(node.id, await context.files(instance, node))
             with suppress(*NODE_GONE, NodeRefused):
                 await node_control.set_priority(node, context.access(instance))

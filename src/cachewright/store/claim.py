@@ -3,7 +3,8 @@
 A thread of its own renews the claim, or waits to take it. A process that has lost it ends immediately; its successor
 does what it was about to do. Before that, it changes nothing:
 - a write transaction reads the epoch after it has taken the write lock (`store/postgres.py`);
-- commands to nodes require a valid claim, whose time is over before the successor begins;
+- commands to nodes of other machines require a valid claim, whose time is over before the successor begins. Nodes of
+  this machine need none: no other server takes the claim while they exist, or reaches them;
 - agents refuse changes with an earlier epoch.
 """
 
@@ -17,10 +18,11 @@ from collections.abc import Callable
 
 import sqlalchemy as sa
 
+from cachewright.clock import boot_time
 from cachewright.errors import DatabaseUnavailable
 from cachewright.store import server_claims
 from cachewright.store.driver_errors import translate_errors
-from cachewright.store.server_claims import RENEW_SECONDS, VALID_SECONDS, ClaimWatch, ServerClaim
+from cachewright.store.server_claims import RENEW_SECONDS, REPLACE_SECONDS, VALID_SECONDS, ClaimWatch, ServerClaim
 from cachewright.store.transactions import SqlDatabase
 
 log = logging.getLogger(__name__)
@@ -38,18 +40,11 @@ _LOCK_SECONDS = 2.0
 _LOCK_POLL_SECONDS = 0.05
 
 _STOP_SECONDS = 5.0
-_TRY_AGAIN = 75
-"""Exit code (EX_TEMPFAIL of sysexits.h): the service manager should start the server again."""
 
 
 def new_session_name() -> str:
     """Return a name for the database sessions of this process, by which its successor ends them."""
     return f"cachewright {secrets.token_hex(8)}"
-
-
-def boot_time() -> float:
-    """Seconds since the machine was started. Unlike the monotonic clock, it also counts while the machine sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class LeasedClaim:
@@ -78,7 +73,8 @@ class LeasedClaim:
         self._end_process = end_process or _end_process
         self._clock = clock
         self._watch = ClaimWatch(server_id, clock)
-        self._valid_until = float("-inf")
+        self._renewed_at = float("-inf")
+        self._is_released = False
         self._connection: sa.Connection | None = None
         self._warned = ""
         self._stopped = threading.Event()
@@ -88,11 +84,14 @@ class LeasedClaim:
     def is_held(self) -> bool:
         return self.epoch is not None
 
-    def require(self) -> None:
-        if self.epoch is not None and self._stopped.is_set():
+    def require(self, *, ending: bool = False) -> None:
+        if self.epoch is None:
+            return
+        if self._is_released or (self._stopped.is_set() and not ending):
             raise DatabaseUnavailable("this server is stopping")
-        if self.epoch is not None and self._clock() > self._valid_until:
-            raise DatabaseUnavailable(f"the claim to perform tasks was not renewed for {VALID_SECONDS:g} s")
+        seconds = REPLACE_SECONDS if ending else VALID_SECONDS
+        if self._clock() > self._renewed_at + seconds:
+            raise DatabaseUnavailable(f"the claim to perform tasks was not renewed for {seconds:g} s")
 
     def lost(self) -> None:
         """End this process, because another server has taken the claim."""
@@ -108,7 +107,7 @@ class LeasedClaim:
         with translate_errors():
             began = self._clock()
             seen = self.look()
-            if not self._watch.may_take(seen):
+            if not self._watch.may_take(seen, began):
                 return False
             if not with_own_nodes and (count := self.nodes_out_of_reach()):
                 self._warn_once(f"{count} nodes on {seen.machine} have no agent: this server does not take the claim")
@@ -129,9 +128,8 @@ class LeasedClaim:
     def lock(self) -> bool:
         """Take the lock that earlier releases know. False if another server holds it. Raises DatabaseUnavailable."""
         with translate_errors():
-            taking = sa.select(sa.func.pg_try_advisory_lock(LOCK_CLASS, _SERVER_LOCK))
             deadline = self._clock() + _LOCK_SECONDS
-            while not self._session_connection().execute(taking).scalar_one():
+            while not self._try_lock():
                 if self._clock() > deadline:
                     return False
                 time.sleep(_LOCK_POLL_SECONDS)
@@ -150,15 +148,18 @@ class LeasedClaim:
             if self._thread.is_alive():
                 return  # it waits for the database
         if self.epoch is not None and self._connection is not None:
+            self._is_released = True
             try:
                 with translate_errors():
-                    server_claims.release(self._connection, self.epoch)
+                    server_claims.release(self._connection, self.epoch, self._session)
             except DatabaseUnavailable as error:
                 log.warning("the claim to perform tasks is not released: %s", error)
         self._drop_connection()
 
     def _take(self, seen: ServerClaim, began: float) -> bool:
         """Take the claim as it was seen."""
+        if self.look() != seen:  # this process may have stood still since it saw it
+            return False
         self._end_sessions(seen.session)
         if not self.lock():
             return False
@@ -167,7 +168,7 @@ class LeasedClaim:
         if epoch is None:
             self._drop_connection()
             return False
-        self._valid_until = began + VALID_SECONDS
+        self._renewed_at = began
         self.epoch = epoch
         return True
 
@@ -214,12 +215,18 @@ class LeasedClaim:
 
     def _renew(self, epoch: int) -> float:
         """Renew the claim. Return the pause before the next step."""
-        began = self._clock()
-        if server_claims.renew(self._session_connection(), epoch):
-            self._valid_until = began + VALID_SECONDS
+        began, reconnects = self._clock(), self._connection is None
+        if server_claims.renew(self._session_connection(), epoch, self._session):
+            self._renewed_at = began
         else:
             self.lost()
+        if reconnects:
+            self._try_lock()  # the lost session had it
         return RENEW_SECONDS
+
+    def _try_lock(self) -> bool:
+        taking = sa.select(sa.func.pg_try_advisory_lock(LOCK_CLASS, _SERVER_LOCK))
+        return bool(self._session_connection().execute(taking).scalar_one())
 
     def _session_connection(self) -> sa.Connection:
         """Return the connection of the claim, which no other thread uses meanwhile."""
@@ -237,4 +244,4 @@ class LeasedClaim:
 def _end_process(reason: str) -> None:
     """End this process without any further step of it. Its nodes keep running."""
     log.critical("%s", reason)
-    os._exit(_TRY_AGAIN)
+    os._exit(os.EX_TEMPFAIL)  # the service manager should start the server again

@@ -37,9 +37,13 @@ class Claim(Protocol):
     @property
     def epoch(self) -> int | None: ...
 
-    def require(self) -> None:
+    def require(self, *, ending: bool = False) -> None:
         """Raise DatabaseUnavailable if this process has the claim, but another one may have taken it meanwhile. A
-        process that never had it may read nodes."""
+        process that never had it may read nodes.
+
+        :param ending: for a command that only ends what this server has begun. It is permitted a little longer, until
+            the time at which another server may take the claim.
+        """
 
     def lost(self) -> None:
         """End this process, because another one has taken the claim."""
@@ -54,7 +58,7 @@ class SoleClaim:
     is_held = True
     epoch = None
 
-    def require(self) -> None:
+    def require(self, *, ending: bool = False) -> None:
         pass
 
     def lost(self) -> None:

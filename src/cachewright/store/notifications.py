@@ -28,6 +28,7 @@ instance."""
 _WAIT_SECONDS = 1.0
 _SESSION: dict[str, Any] = {
     "application_name": "cachewright",
+    "connect_timeout": 10,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,

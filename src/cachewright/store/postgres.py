@@ -24,7 +24,7 @@ OLDEST_VERSION = 13
 _OLDEST_VERSION_NUMBER = OLDEST_VERSION * 10_000
 _WRITE_LOCK = 1
 _LOCK_WRITES = f"SELECT pg_advisory_xact_lock({LOCK_CLASS}, {_WRITE_LOCK})"
-_EPOCH = "SELECT epoch FROM server_claims WHERE NOT is_released"
+_CLAIM = "SELECT epoch, session FROM server_claims WHERE NOT is_released"
 
 _SESSION = (
     "SET lock_timeout = '30s'; SET idle_in_transaction_session_timeout = '10s'; SET timezone = 'UTC'; "
@@ -54,6 +54,7 @@ class PostgresDatabase(SqlDatabase):
         arguments = _connect_arguments(url, session)
         super().__init__(url, cipher, **_engine_options(arguments))
         self.workflow_options = arguments
+        self._session = session
         sa.event.listen(self.engine, "connect", _prepare)
         sa.event.listen(self.engine, "begin", self._begin)
         self._reading = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
@@ -136,11 +137,11 @@ class PostgresDatabase(SqlDatabase):
         if epoch is None:
             connection.exec_driver_sql(_LOCK_WRITES)
             return
-        result = connection.exec_driver_sql(f"{_LOCK_WRITES}; {_EPOCH}")
+        result = connection.exec_driver_sql(f"{_LOCK_WRITES}; {_CLAIM}")
         result.cursor.nextset()
         current = result.cursor.fetchone()
         result.close()
-        if current != (epoch,):
+        if current != (epoch, self._session):
             self.claim.lost()
             raise DatabaseUnavailable("another server has taken the claim to perform tasks")
 

@@ -52,10 +52,13 @@ class ClaimWatch:
         self._seen: ServerClaim | None = None
         self._since = 0.0
 
-    def may_take(self, claim: ServerClaim) -> bool:
-        """Whether the server may take the claim that it has just read. Its own data directory is locked, so a former
-        process of the same server has ended."""
-        if claim != self._seen:
+    def may_take(self, claim: ServerClaim, asked_at: float) -> bool:
+        """Whether the server may take the claim that it has read. Its own data directory is locked, so a former
+        process of the same server has ended.
+
+        An answer that came late tells nothing: the database may have stood still, and the holder could not renew it.
+        """
+        if claim != self._seen or self._clock() - asked_at > RENEW_SECONDS:
             self._seen, self._since = claim, self._clock()
         over = self._clock() - self._since >= REPLACE_SECONDS
         return over or claim.is_released or claim.server_id == self.server_id
@@ -83,14 +86,18 @@ def take(connection: sa.Connection, seen: ServerClaim, server_id: str, session: 
     return seen.epoch + 1 if taken.rowcount else None
 
 
-def renew(connection: sa.Connection, own_epoch: int) -> bool:
-    """Renew the claim. False if another server has taken it."""
-    own = server_claims.update().where(server_claims.c.epoch == own_epoch)
-    return connection.execute(own.values(renewals=server_claims.c.renewals + 1)).rowcount == 1
+def renew(connection: sa.Connection, epoch: int, session: str) -> bool:
+    """Renew the claim of this epoch and session. False if another server has taken it. The epoch alone may come again
+    after the database was restored from a backup."""
+    return connection.execute(_own(epoch, session).values(renewals=server_claims.c.renewals + 1)).rowcount == 1
 
 
-def release(connection: sa.Connection, own_epoch: int) -> None:
-    connection.execute(server_claims.update().where(server_claims.c.epoch == own_epoch).values(is_released=True))
+def release(connection: sa.Connection, epoch: int, session: str) -> None:
+    connection.execute(_own(epoch, session).values(is_released=True))
+
+
+def _own(epoch: int, session: str) -> sa.Update:
+    return server_claims.update().where(server_claims.c.epoch == epoch, server_claims.c.session == session)
 
 
 def own_nodes(connection: sa.Connection) -> int:

@@ -17,11 +17,14 @@ from typing import Any
 
 from dbos._serialization import DefaultSerializer
 
-_ERRORS_OF = ("builtins", "asyncio.exceptions", "dbos._error", "cachewright.")
+from cachewright.errors import ApiError
+
+_DBOS = "dbos._error"
+_ERRORS_OF = ("builtins", "asyncio.exceptions", _DBOS, "cachewright.")
 """Modules, or the beginnings of their names, whose errors are read as themselves."""
 
-_FUNCTIONS = {("cachewright.errors", "_refusal")}
-"""Functions by which errors are read back."""
+_REFUSAL = ("cachewright.errors", "_refusal")
+"""The function by which a refusal is read back."""
 
 
 class UnknownError(Exception):
@@ -30,10 +33,12 @@ class UnknownError(Exception):
 
 class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == _REFUSAL:
+            return lambda code, fields: ApiError(code, **fields)  # a new function: a stored value may set attributes
         found = getattr(sys.modules.get(module), name, None) if module.startswith(_ERRORS_OF) else None
-        kind = Exception if module == "builtins" else BaseException
+        kind = BaseException if module == _DBOS else Exception  # nothing stored may end a loop as a cancellation does
         is_error = isinstance(found, type) and issubclass(found, kind) and found.__module__ == module
-        return found if is_error or (module, name) in _FUNCTIONS else UnknownError
+        return found if is_error else UnknownError
 
 
 def read(stored: str) -> Any:

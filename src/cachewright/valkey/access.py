@@ -6,10 +6,10 @@ have no such socket until they are restarted. Nodes on other hosts are reached o
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -24,7 +24,13 @@ _LONGEST_PATH = 107
 """Maximum length of a Unix socket address in bytes (unix(7)), without the final null."""
 
 
-def no_claim_needed() -> None:
+class RequireClaim(Protocol):
+    """See `Claim.require`."""
+
+    def __call__(self, *, ending: bool = False) -> None: ...
+
+
+def no_claim_needed(*, ending: bool = False) -> None:
     """Permit every command."""
 
 
@@ -34,14 +40,15 @@ class Access(msgspec.Struct, frozen=True):
     :ivar secret: password of the user `cachewright`.
     :ivar password: password of clients, for nodes that do not have that user yet.
     :ivar nodes_dir: folder that contains each node's folder with its socket; see `Host.nodes_dir`.
-    :ivar require_claim: called before each command. Raises DatabaseUnavailable in a server that another one may have
-    replaced.
+    :ivar require_claim: called before each command to a node of another machine. Raises DatabaseUnavailable in a
+        server that another one may have replaced. A node of this machine needs no claim: no other server takes the
+        claim while such nodes exist, or reaches them.
     """
 
     secret: str
     password: str | None
     nodes_dir: Path
-    require_claim: Callable[[], None] = no_claim_needed
+    require_claim: RequireClaim = no_claim_needed
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -53,7 +60,7 @@ class Address(msgspec.Struct, frozen=True):
     :ivar server_name: name that the certificate must have; None for `host`.
     :ivar checks_name: whether the certificate must have that name.
     :ivar is_named: whether the connection gets the name of the control plane.
-    :ivar require_claim: see `Access`.
+    :ivar require_claim: called before each command.
     """
 
     path: str | None
@@ -65,7 +72,7 @@ class Address(msgspec.Struct, frozen=True):
     server_name: str | None = None
     checks_name: bool = True
     is_named: bool = True
-    require_claim: Callable[[], None] = no_claim_needed
+    require_claim: RequireClaim = no_claim_needed
 
     def options(self) -> dict[str, Any]:
         """Return keyword arguments of `valkey.asyncio.Valkey`."""
@@ -81,20 +88,21 @@ def has_socket(node: Node) -> bool:
 @contextmanager
 def address(node: Node, access: Access) -> Iterator[Address]:
     """Yield the node's address, which is valid inside the `with` block."""
+    require_claim: RequireClaim = no_claim_needed if node.host_name == EMBEDDED else access.require_claim
     if node.access == "password":
-        yield Address(None, node.host, node.port, None, access.password, require_claim=access.require_claim)
+        yield Address(None, node.host, node.port, None, access.password, require_claim=require_claim)
     elif not has_socket(node):
-        yield Address(None, node.host, node.port, CONTROL_USER, access.secret, require_claim=access.require_claim)
+        yield Address(None, node.host, node.port, CONTROL_USER, access.secret, require_claim=require_claim)
     else:
-        with socket_address(access.nodes_dir / node.id, access.secret, access.require_claim) as place:
+        with socket_address(access.nodes_dir / node.id, access.secret) as place:
             yield place
 
 
 @contextmanager
-def socket_address(folder: Path, secret: str, require_claim: Callable[[], None] = no_claim_needed) -> Iterator[Address]:
+def socket_address(folder: Path, secret: str) -> Iterator[Address]:
     """Yield the address of the control plane's socket in a folder, which is valid inside the `with` block."""
     with short_path(folder, SOCKET) as short:
-        yield Address(f"{short}/{SOCKET}", "", 0, CONTROL_USER, secret, require_claim=require_claim)
+        yield Address(f"{short}/{SOCKET}", "", 0, CONTROL_USER, secret)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Short-lived connections of the control plane to nodes, with a time limit for every answer."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -18,7 +18,7 @@ from valkey.exceptions import ResponseError as NodeRefused
 from valkey.exceptions import TimeoutError as NodeSilent
 
 from cachewright.model.instances import Node
-from cachewright.valkey.access import Access, address
+from cachewright.valkey.access import Access, RequireClaim, address
 from cachewright.valkey.replies import ErrorReply, meaning_of
 
 __all__ = [
@@ -85,7 +85,7 @@ class _Client(Valkey):
     """A client that raises NodeRefused for every error reply of its node, or NodeBusy."""
 
     node_id = ""
-    require_claim: Callable[[], None]
+    require_claim: RequireClaim
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         self.require_claim()

@@ -9,13 +9,15 @@ Source: CLIENT PAUSE and INFO of Valkey 9.1.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
+from cachewright.clock import boot_time
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
-from cachewright.valkey.client import NODE_GONE, NodeRefused
+from cachewright.valkey.client import NodeRefused
 from cachewright.valkey.session import Session
 from cachewright.valkey.single_request import databases, fields, info
+from cachewright.valkey.write_pauses import unpause
 
 PAUSE_SECONDS = 5.0
 _APPLY_SECONDS = 1.5
@@ -35,13 +37,13 @@ class Pause:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._begun_at = time.monotonic()
+        self._begun_at = boot_time()
         self._begun_at_clock = time.time()
 
     @property
     def seconds(self) -> float:
         """For how long clients have waited."""
-        return time.monotonic() - self._begun_at
+        return boot_time() - self._begun_at
 
     def require_unfinished(self) -> None:
         """Raise TimeoutError if the primary may serve writes again. It measures the pause by the clock of the system,
@@ -70,8 +72,7 @@ async def writes_paused(primary: Node, access: Access) -> AsyncIterator[Pause]:
         await session.ask("CLIENT", "PAUSE", round(PAUSE_SECONDS * 1000), "WRITE")
         yield pause
     finally:
-        with suppress(*NODE_GONE, NodeRefused):
-            await asyncio.shield(session.ask("CLIENT", "UNPAUSE"))
+        await asyncio.shield(unpause(session))
         session.close()
 
 

@@ -12,7 +12,7 @@ from libvalkey import ProtocolError, Reader, ReplyError, pack_command
 from valkey.exceptions import ConnectionError as NodeUnreachable
 
 from cachewright.model.instances import Node
-from cachewright.valkey.access import Access, Address, address
+from cachewright.valkey.access import Access, Address, RequireClaim, address
 from cachewright.valkey.client import NodeRefused, refusal
 from cachewright.valkey.single_request import Unreadable, dial, opening
 
@@ -31,7 +31,7 @@ class Session:
         transport: asyncio.Transport,
         replies: "_Replies",
         answer_seconds: float,
-        require_claim: Callable[[], None],
+        require_claim: RequireClaim,
     ) -> None:
         self._require_claim = require_claim
         self._transport = transport
@@ -84,9 +84,9 @@ class Session:
             raise
         return session
 
-    async def ask(self, *words: Word) -> Any:
-        """Send a command and return the reply: text, a number, or a list of them."""
-        self._require_claim()
+    async def ask(self, *words: Word, ending: bool = False) -> Any:
+        """Send a command and return the reply: text, a number, or a list of them. For `ending` see `Claim.require`."""
+        self._require_claim(ending=ending)
         answer = self._replies.expected()
         self._transport.write(pack_command(words))
         async with asyncio.timeout(self._answer_seconds):

@@ -7,19 +7,18 @@ of a second; it also ends by itself, if this process cannot end it.
 """
 
 import asyncio
-import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 
 import msgspec
 
-from cachewright.clock import now_ms
+from cachewright.clock import boot_time, now_ms
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
-from cachewright.valkey.client import NODE_GONE, NodeRefused
+from cachewright.valkey.client import NodeRefused
 from cachewright.valkey.rdb_stream import Position, RdbStream
 from cachewright.valkey.session import Session
 from cachewright.valkey.single_request import fields
+from cachewright.valkey.write_pauses import unpause
 
 PAUSE_SECONDS = 2.0
 _ANSWER_SECONDS = 1.0
@@ -68,7 +67,7 @@ async def begin(
 
 
 async def _begin_paused(sessions: Mapping[int, Session], streams: Mapping[int, RdbStream], access: Access) -> Moment:
-    begun_at = time.monotonic()
+    begun_at = boot_time()
     try:
         async with asyncio.timeout(_BEGIN_SECONDS):
             milliseconds = round(PAUSE_SECONDS * 1000)
@@ -78,8 +77,8 @@ async def _begin_paused(sessions: Mapping[int, Session], streams: Mapping[int, R
             # A node that is no longer the primary has not held up the writes of its shard.
             await asyncio.gather(*(_primary_offset(session) for session in sessions.values()))
     finally:
-        await _unpause(list(sessions.values()))
-    paused = time.monotonic() - begun_at
+        await asyncio.shield(asyncio.gather(*map(unpause, sessions.values())))
+    paused = boot_time() - begun_at
     if paused >= PAUSE_SECONDS:
         raise TimeoutError("the pause of the writes has ended before every snapshot began")
     return Moment(at=at, positions=positions, is_common=True, paused_seconds=paused)
@@ -120,13 +119,3 @@ async def _applied_offset(session: Session) -> int:
     """Return the bytes that a replica has applied, or a primary has written."""
     said = fields(await session.ask("INFO", "replication"))
     return int(said.get("slave_repl_offset", said.get("master_repl_offset", 0)))
-
-
-async def _unpause(sessions: Sequence[Session]) -> None:
-    """End the pause of every primary, also while this is cancelled. One that cannot be reached ends it by itself."""
-
-    async def unpause(session: Session) -> None:
-        with suppress(*NODE_GONE, NodeRefused):
-            await session.ask("CLIENT", "UNPAUSE")
-
-    await asyncio.shield(asyncio.gather(*(unpause(session) for session in sessions)))

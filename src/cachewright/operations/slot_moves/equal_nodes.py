@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 import msgspec
 
 from cachewright.concurrency import end_tasks, gather_limited
+from cachewright.errors import DatabaseUnavailable
 from cachewright.model.instances import Node
 from cachewright.model.tasks import SubStep, Task
 from cachewright.valkey.access import Access
@@ -106,7 +107,8 @@ class Follower(msgspec.Struct, frozen=True, kw_only=True):
             yield
         except Exception:
             await end_tasks(follower)
-            with suppress(MigrationFailed, NodeRefused, TimeoutError):  # slots that have arrived stay with the target
+            # slots that have arrived stay with the target
+            with suppress(MigrationFailed, NodeRefused, TimeoutError, DatabaseUnavailable):
                 async with asyncio.timeout(_LAST_SECONDS):
                     await self._settle()
             raise
@@ -130,7 +132,7 @@ class Follower(msgspec.Struct, frozen=True, kw_only=True):
                         await self._change(target, _without_new_extra(difference, obsolete))
                         obsolete, equal = difference.extra, None if difference else versions
                     failing = False
-                except (*NODE_GONE, NodeRefused) as error:
+                except (*NODE_GONE, NodeRefused, DatabaseUnavailable) as error:
                     if not failing:
                         names = self.source.id, self.target.id
                         log.warning("function libraries of nodes %s and %s could not be compared: %s", *names, error)

@@ -14,6 +14,8 @@ from contextlib import asynccontextmanager, suppress
 import msgspec
 
 from cachewright.concurrency import end_tasks
+from cachewright.errors import DatabaseUnavailable
+from cachewright.hosts.calls import HostSilent
 from cachewright.model.instances import Node
 from cachewright.operations.context import OperationContext
 from cachewright.valkey.access import Access
@@ -52,25 +54,33 @@ class HandoverGuard(msgspec.Struct, frozen=True, kw_only=True):
             yield
         except Exception:
             with suppress(TimeoutError, *NODE_GONE, NodeRefused):
-                async with asyncio.timeout(_LONGEST_SECONDS), connect(self.source, self.access) as source:
-                    while await self._granted(source):
-                        await asyncio.sleep(_POLL_SECONDS)
+                async with asyncio.timeout(_LONGEST_SECONDS):
+                    await self._until_ended()
             raise
         finally:
             await end_tasks(watcher)
 
+    async def _until_ended(self) -> None:
+        """Return when no handover is granted. While the claim is not valid, the source cannot be asked."""
+        async with connect(self.source, self.access) as source:
+            while True:
+                with suppress(DatabaseUnavailable):
+                    if not await self._granted(source):
+                        return
+                await asyncio.sleep(_POLL_SECONDS)
+
     async def _watch(self) -> None:
-        """Watch until cancelled. A source that does not answer is asked again. The target is stopped once for each job:
-        it may be running again before the source ends the job."""
+        """Watch until cancelled. After an error the source is asked again: it does not answer, or the claim to perform
+        tasks is not valid for a moment. The target is stopped once for each job: it may be running again before the
+        source ends the job."""
         stopped: set[str] = set()
         while True:
-            with suppress(*NODE_GONE, NodeRefused):
+            with suppress(*NODE_GONE, NodeRefused, DatabaseUnavailable):
                 async with connect(self.source, self.access) as source:
                     while True:
                         late = {name: job for name, job in (await self._late(source)).items() if name not in stopped}
-                        if late and not await self._has_taken_over(late.values()):
+                        if late and not await self._has_taken_over(late.values()) and await self._stop_target():
                             stopped |= late.keys()
-                            await self._stop_target()
                         await asyncio.sleep(_POLL_SECONDS)
             await asyncio.sleep(_POLL_SECONDS)
 
@@ -101,7 +111,8 @@ class HandoverGuard(msgspec.Struct, frozen=True, kw_only=True):
         wanted = [part for job in granted for part in job.ranges]
         return all(any(own.first <= part.first and part.last <= own.last for own in owned) for part in wanted)
 
-    async def _stop_target(self) -> None:
+    async def _stop_target(self) -> bool:
+        """Stop the target. False if it may still run."""
         log.error(
             "node %s does not complete a handover of slots from node %s; stopping it before its source serves writes",
             self.target.id,
@@ -109,10 +120,11 @@ class HandoverGuard(msgspec.Struct, frozen=True, kw_only=True):
         )
         try:
             await self.context.host.stop(self.target.id, _GRACE_SECONDS)
-        except TimeoutError as error:
+        except (TimeoutError, HostSilent) as error:
             log.error("node %s: %s", self.target.id, error)
-        else:
-            self.context.hazards.stopped_targets += 1
+            return False
+        self.context.hazards.stopped_targets += 1
+        return True
 
 
 async def _rest_of_pause(source: Valkey) -> int:

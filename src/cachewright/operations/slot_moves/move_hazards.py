@@ -1,9 +1,10 @@
 """Watch each move for hazards of slot migration that Valkey does not handle itself, end them and record them."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from cachewright.clock import now_ms
+from cachewright.errors import DatabaseUnavailable
 from cachewright.model.instances import Node
 from cachewright.operations.context import OperationContext
 from cachewright.operations.slot_moves.ended_jobs import known_jobs
@@ -29,16 +30,25 @@ async def watch_hazards(
         async with HandoverGuard(context=context, source=source, target=target, access=access).watching():
             yield
     except MigrationFailed as failure:
-        await end_leaked_children(context, source, access)
-        if warnings := await _warnings(context, step, source, part, access):
+        if warnings := await _after_failure(context, step, source, part, access):
             raise MigrationFailed([*failure.reasons, *warnings]) from failure
         raise
     except Exception:
-        await end_leaked_children(context, source, access)
-        await _warnings(context, step, source, part, access)
+        await _after_failure(context, step, source, part, access)
         raise
     if warnings := await _warnings(context, step, source, part, access):
         step.measure(detail=f"{step.sub_step.detail[:-1]},warning:{'; '.join(warnings)}}}")
+
+
+async def _after_failure(
+    context: OperationContext, step: StepContext, source: Node, part: SlotRange, access: Access
+) -> list[str]:
+    """End leaked processes of the source and return its warnings. None if the claim to perform tasks is not valid: the
+    failure is not replaced by that, and the next attempt reads the log again."""
+    with suppress(DatabaseUnavailable):
+        await end_leaked_children(context, source, access)
+        return await _warnings(context, step, source, part, access)
+    return []
 
 
 async def _warnings(

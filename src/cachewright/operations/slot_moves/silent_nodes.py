@@ -7,10 +7,11 @@ says earlier why nothing moves.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from cachewright.clock import now_ms
 from cachewright.concurrency import end_tasks
+from cachewright.errors import DatabaseUnavailable
 from cachewright.model.instances import Node
 from cachewright.tasks.operation import StepContext
 from cachewright.valkey.access import Access
@@ -48,16 +49,22 @@ class SilentNodes:
             self._end_wait()
 
     async def _watch(self) -> None:
+        """Look again and again. While the claim to perform tasks is not valid, nodes cannot be asked, and the record
+        stays as it is."""
         while True:
             await asyncio.sleep(_POLL_SECONDS)
-            if self._stands_still():
-                asked_at = time.monotonic()
-                silent = await self._silent()
-                if silent and self._stands_still():
-                    self._begin_wait(silent)
-                    continue
-                self._well_at = asked_at
-            self._end_wait()
+            with suppress(DatabaseUnavailable):
+                await self._look()
+
+    async def _look(self) -> None:
+        if self._stands_still():
+            asked_at = time.monotonic()
+            silent = await self._silent()
+            if silent and self._stands_still():
+                self._begin_wait(silent)
+                return
+            self._well_at = asked_at
+        self._end_wait()
 
     def _stands_still(self) -> bool:
         """Whether the counter has not increased for a while, and no other wait explains it."""

@@ -1,0 +1,59 @@
+"""Which machines a server reaches, with and without the claim to perform tasks."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from cachewright.config import Settings
+from cachewright.errors import DatabaseUnavailable
+from cachewright.hosts.all_hosts import AllHosts
+from cachewright.hosts.local import LocalHost
+from cachewright.hosts.remote import HostCalls
+from cachewright.model.hosts import EMBEDDED, HostRecord
+from cachewright.store import hosts, instances
+from claim_of_server import RefusingClaim, elsewhere
+from database_fixtures import an_instance, new_database
+from standalone_node import node_at
+
+
+class Claim(RefusingClaim):
+    is_held = True
+    epoch = 1
+
+    def lost(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+@pytest.fixture
+def claim() -> Claim:
+    return Claim()
+
+
+@pytest.fixture
+def machines(tmp_path: Path, claim: Claim) -> Iterator[AllHosts]:
+    database = new_database(tmp_path)
+    local = node_at(10001)
+    with database.write() as connection:
+        hosts.add(connection, HostRecord(name="h2", address="127.0.0.2", zone="z", state="active", created_at=1))
+        instances.add(connection, an_instance())
+        instances.add_nodes(connection, [local, msgspec.structs.replace(elsewhere(local), id="c" * 40, port=10002)])
+    database.claim = claim
+    yield AllHosts(LocalHost(Settings(data_dir=tmp_path)), database, HostCalls(database, "v"))
+    database.close()
+
+
+async def test_nodes_of_this_machine_need_no_claim(machines: AllHosts, claim: Claim) -> None:
+    claim.refusals = 1
+    assert not await machines.is_running("b" * 40)
+    assert claim.refusals == 1
+    with pytest.raises(DatabaseUnavailable):
+        await machines.is_running("c" * 40)
+
+
+def test_a_server_that_performs_no_tasks_places_no_node_on_its_machine(machines: AllHosts, claim: Claim) -> None:
+    assert EMBEDDED in machines.measured()
+    claim.is_held = False
+    assert EMBEDDED not in machines.measured()
