@@ -39,7 +39,9 @@ def machines(tmp_path: Path, claim: Claim) -> Iterator[AllHosts]:
     with database.write() as connection:
         hosts.add(connection, HostRecord(name="h2", address="127.0.0.2", zone="z", state="active", created_at=1))
         instances.add(connection, an_instance())
-        instances.add_nodes(connection, [local, msgspec.structs.replace(elsewhere(local), id="c" * 40, port=10002)])
+        instances.add_nodes(
+            connection, [local, msgspec.structs.replace(elsewhere(local), id="c" * 40, port=10002, bus_port=2)]
+        )
     database.claim = claim
     yield AllHosts(LocalHost(Settings(data_dir=tmp_path)), database, HostCalls(database, "v"))
     database.close()
@@ -53,7 +55,10 @@ async def test_nodes_of_this_machine_need_no_claim(machines: AllHosts, claim: Cl
         await machines.is_running("c" * 40)
 
 
-def test_a_server_that_performs_no_tasks_places_no_node_on_its_machine(machines: AllHosts, claim: Claim) -> None:
+def test_a_server_that_performs_no_tasks_places_no_node_on_its_machine(
+    machines: AllHosts, claim: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosts, "clock_offset", lambda _: 0.0)  # SQLite has no clock
     assert EMBEDDED in machines.measured()
     claim.is_held = False
     assert EMBEDDED not in machines.measured()

@@ -107,14 +107,15 @@ def test_a_claim_is_taken_only_after_it_was_seen_unchanged_for_long_enough(looks
         renewals += event == "renewed"
         first_seen = clock.now if event in {"renewed", "late"} or first_seen is None else first_seen
         asked_at = clock.now - RENEW_SECONDS - 0.1 if event == "late" else clock.now
-        may_take = watch.may_take(held_by("a", renewals=renewals), asked_at)
+        may_take = watch.may_take(held_by("a", renewals=renewals), asked_at, has_sessions=True)
         assert may_take == (clock.now - first_seen >= REPLACE_SECONDS)
 
 
 def test_a_claim_is_taken_without_waiting_from_a_server_that_has_ended() -> None:
     clock = Clock()
-    assert ClaimWatch("b", clock).may_take(held_by("a", is_released=True), clock.now)
-    assert ClaimWatch("a", clock).may_take(held_by("a"), clock.now)
+    assert ClaimWatch("b", clock).may_take(held_by("a", is_released=True), clock.now, has_sessions=True)
+    assert ClaimWatch("a", clock).may_take(held_by("a"), clock.now, has_sessions=False)
+    assert not ClaimWatch("a", clock).may_take(held_by("a"), clock.now, has_sessions=True)
 
 
 def test_one_server_has_the_claim_until_it_releases_it(servers: Servers) -> None:
@@ -215,8 +216,19 @@ def test_a_server_without_the_claim_writes_what_is_requested(servers: Servers) -
 def test_a_restarted_server_has_its_claim_again_without_waiting(servers: Servers) -> None:
     (_, killed), (_, restarted) = servers.new("a"), servers.new("a")
     assert killed.try_take()
+    assert not restarted.try_take(), "the data directory of a server that runs was copied"
+    end_sessions(servers.url)
     assert restarted.try_take()
     assert restarted.epoch == 2
+
+
+def end_sessions(url: str) -> None:
+    """End the sessions of the holder of the claim, as when its process is killed."""
+    of_holder = "FROM pg_stat_activity JOIN server_claims ON application_name = session"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"SELECT pg_terminate_backend(pid) {of_holder}")
+        left = f"SELECT count(*) {of_holder}"
+        until(lambda: connection.execute(left).fetchone() == (0,), "the sessions end")
 
 
 def test_a_server_does_not_take_over_nodes_that_it_cannot_reach(servers: Servers) -> None:

@@ -40,6 +40,8 @@ _LOCK_SECONDS = 2.0
 _LOCK_POLL_SECONDS = 0.05
 
 _STOP_SECONDS = 5.0
+_ACTIVITY = sa.table("pg_stat_activity", sa.column("pid"), sa.column("application_name"))
+"""Sessions that PostgreSQL lists."""
 
 
 def new_session_name() -> str:
@@ -107,7 +109,7 @@ class LeasedClaim:
         with translate_errors():
             began = self._clock()
             seen = self.look()
-            if not self._watch.may_take(seen, began):
+            if not self._watch.may_take(seen, began, has_sessions=self._is_copied(seen)):
                 return False
             if not with_own_nodes and (count := self.nodes_out_of_reach()):
                 self._warn_once(f"{count} nodes on {seen.machine} have no agent: this server does not take the claim")
@@ -175,12 +177,19 @@ class LeasedClaim:
     def _end_sessions(self, name: str) -> None:
         """End the sessions of the former holder. A frozen process may hold locks in an open transaction; and without
         them it cannot continue a statement when it wakes."""
-        if not name:
+        if name in {"", self._session}:  # this process took it, but did not get the answer
             return
-        activity = sa.table("pg_stat_activity", sa.column("pid"), sa.column("application_name"))
-        ending = sa.select(sa.func.pg_terminate_backend(activity.c.pid)).where(activity.c.application_name == name)
+        ending = sa.select(sa.func.pg_terminate_backend(_ACTIVITY.c.pid)).where(_ACTIVITY.c.application_name == name)
         with self._database.read() as connection:
             connection.execute(ending).all()
+
+    def _is_copied(self, seen: ServerClaim) -> bool:
+        """Whether the holder has this server's data directory, but is another process, which has sessions."""
+        if seen.server_id != self._server_id or seen.session == self._session:
+            return False
+        found = sa.select(sa.func.count()).select_from(_ACTIVITY).where(_ACTIVITY.c.application_name == seen.session)
+        with self._database.read() as connection:
+            return bool(connection.execute(found).scalar_one())
 
     def _warn_once(self, text: str) -> None:
         if text != self._warned:

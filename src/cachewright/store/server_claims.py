@@ -52,16 +52,18 @@ class ClaimWatch:
         self._seen: ServerClaim | None = None
         self._since = 0.0
 
-    def may_take(self, claim: ServerClaim, asked_at: float) -> bool:
+    def may_take(self, claim: ServerClaim, asked_at: float, *, has_sessions: bool) -> bool:
         """Whether the server may take the claim that it has read. Its own data directory is locked, so a former
-        process of the same server has ended.
+        process of the same server has ended. But the directory of a holder with sessions is a copy.
 
         An answer that came late tells nothing: the database may have stood still, and the holder could not renew it.
+
+        :param has_sessions: the holder's process has sessions on the database server.
         """
         if claim != self._seen or self._clock() - asked_at > RENEW_SECONDS:
             self._seen, self._since = claim, self._clock()
         over = self._clock() - self._since >= REPLACE_SECONDS
-        return over or claim.is_released or claim.server_id == self.server_id
+        return over or claim.is_released or (claim.server_id == self.server_id and not has_sessions)
 
     def missed(self) -> None:
         """Begin again after the claim could not be read: its holder could not renew it either."""
