@@ -6,6 +6,7 @@ import socket
 import stat
 import subprocess
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -15,6 +16,8 @@ from cachewright.config import Settings
 from cachewright.hosts.host import Host, NodeStartFailed
 from cachewright.hosts.local import LocalHost
 from cachewright.hosts.ports import NoFreePort, free_ports, is_free
+from cachewright.hosts.process_end import has_ended
+from cachewright.hosts.resources import end_first, resident_memory
 
 pytestmark = pytest.mark.node
 NODE = "a" * 40
@@ -149,13 +152,38 @@ async def test_a_zombie_does_not_run(tmp_path: Path) -> None:
 
 async def test_a_process_that_is_not_seen_in_time_is_ended(host: LocalHost, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cachewright.hosts.local_processes._START_SECONDS", 0.5)
-    lines = "port 0\ndaemonize yes\npidfile other.pid\nlogfile valkey.log\nset-proc-title no\n"
+    known = psutil.Process.create_time  # as if the kernel had started late in its second
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: known(process) - 0.9)
+    lines = "port 0\nunixsocket valkey.sock\ndaemonize yes\npidfile other.pid\nlogfile valkey.log\nset-proc-title no\n"
     await host.write_files(NODE, {"valkey.conf": lines})
     with pytest.raises(NodeStartFailed):
         await host.start(NODE)
-    unseen = int((host.folder(NODE) / "other.pid").read_text())
-    while psutil.pid_exists(unseen) and psutil.Process(unseen).status() != psutil.STATUS_ZOMBIE:
-        await asyncio.sleep(0.01)
+    unseen = psutil.Process(int((host.folder(NODE) / "other.pid").read_text()))
+    try:
+        assert await has_ended(unseen, 60)
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            unseen.kill()
+
+
+async def test_a_frozen_node_is_removed_without_a_wait(host: LocalHost) -> None:
+    await write(host, a_port())
+    await host.start(NODE)
+    process = await host.process(NODE)
+    assert process is not None
+    end_first(process.pid)
+    assert oom_score(process.pid) == 1000
+    psutil.Process(process.pid).suspend()
+    assert resident_memory(process.pid) > 0
+    await host.remove(NODE, 0)
+    assert resident_memory(process.pid) == 0
+    end_first(process.pid)
+    assert not host.folder(NODE).exists()
+    assert await host.processes() == {}
+
+
+def oom_score(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
 
 
 async def test_files_are_for_their_owner_alone(host: LocalHost) -> None:

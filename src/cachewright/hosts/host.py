@@ -119,10 +119,10 @@ class Processes(Protocol):
         call changes the process meanwhile. No effect if `files` returns None. NodeStartFailed or TimeoutError."""
 
     async def stop(self, name: str, grace_seconds: float) -> None:
-        """End the process, by force after `grace_seconds`. Raises TimeoutError."""
+        """End the process, by force after `grace_seconds`, which may be 0. Raises TimeoutError."""
 
     async def remove(self, name: str, grace_seconds: float) -> None:
-        """End the process and delete its folder. Raises TimeoutError."""
+        """End the process like `stop`, and delete its folder. Raises TimeoutError."""
 
     async def set_aside(self, name: str, not_before: float, grace_seconds: float) -> None:
         """End the process and move its files into the folder `DAMAGED` below its own, in place of earlier ones that

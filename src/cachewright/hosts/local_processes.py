@@ -24,15 +24,15 @@ from cachewright.hosts.damaged_files import set_aside
 from cachewright.hosts.host import NodeStartFailed, ProcessInfo
 from cachewright.hosts.process_end import has_ended
 from cachewright.hosts.programs import Program
-from cachewright.hosts.unseen_processes import end_unseen
+from cachewright.hosts.unseen_processes import end_unseen, ticks_now
 from cachewright.threads import in_background
 
 _START_SECONDS = 5.0
 _OUTPUT_TAIL = 2000
 _OWNER_ONLY = stat.S_IRUSR | stat.S_IWUSR
 _POLL_SECONDS = 0.02
-_CLOCK_SECONDS = 0.1
-"""Tolerance of the start times of processes, which are in ticks of the system."""
+_KILLED_SECONDS = 10.0
+"""Least limit for the end of a process that was killed: the kernel frees its memory first."""
 
 _SETTLE_SECONDS = 0.03
 """Upper limit for the lifetime of a process that cannot bind its port."""
@@ -164,7 +164,7 @@ class LocalProcesses:
         binary = await in_background(self._binary, name)
         environment = await in_background(self._environment, binary)
         (folder / self._program.pid_file).unlink(missing_ok=True)
-        begun = time.time() - _CLOCK_SECONDS
+        begun = ticks_now()
         launcher = await asyncio.create_subprocess_exec(
             binary,
             *self._program.before,
@@ -250,7 +250,7 @@ class LocalProcesses:
         async with self._exclusive(name):
             await self._end(name, grace_seconds)
             self._known.pop(name, None)
-            deadline = time.monotonic() + grace_seconds
+            deadline = time.monotonic() + max(grace_seconds, _KILLED_SECONDS)
             while self.folder(name).exists():
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"folder {self.folder(name)} cannot be deleted")
@@ -266,7 +266,7 @@ class LocalProcesses:
             if await has_ended(process, grace_seconds):
                 return
             process.kill()
-        if not await has_ended(process, grace_seconds):
+        if not await has_ended(process, max(grace_seconds, _KILLED_SECONDS)):
             raise TimeoutError(f"process {process.pid} of {name} did not end")
 
     def _lock_file(self, name: str) -> Path:

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -29,6 +30,20 @@ def resources(folder: Path) -> Resources:
     return Resources(
         memory=total_memory(), memory_free=psutil.virtual_memory().available, disk_free=shutil.disk_usage(folder).free
     )
+
+
+def resident_memory(pid: int) -> int:
+    """Return the bytes of physical memory that a process has; 0 if it has ended."""
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0
+
+
+def end_first(pid: int) -> None:
+    """Let the kernel end a process before all others if memory runs out. No effect if it has ended."""
+    with suppress(OSError):
+        Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
 
 
 def cpus() -> int:
