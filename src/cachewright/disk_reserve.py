@@ -1,8 +1,10 @@
 """Space of a disk that large files leave free: nodes on the same disk refuse writes of clients when it is full."""
 
 import errno
+import os
 import shutil
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -28,3 +30,21 @@ def require_reserve(folder: Path, coming: int = 0) -> None:
     found = disk_space(folder)
     if found.free - coming < found.reserve:
         raise OSError(errno.ENOSPC, f"the disk is almost full, {found.free} bytes are free")
+
+
+def available(folder: Path) -> int:
+    """Return the bytes that large files may take on the disk of a folder. Blocks."""
+    found = shutil.disk_usage(folder)
+    return max(int(found.free - min(found.total * _SHARE, _MOST)), 0)
+
+
+def append(file: BinaryIO, part: bytes, folder: Path) -> None:
+    """Write a part of a file in this folder. Raises OSError, also if the reserve would not stay free. Blocks."""
+    require_reserve(folder, len(part))
+    file.write(part)
+
+
+def sync(file: BinaryIO) -> None:
+    """Ensure that what was written is on the disk. Blocks."""
+    file.flush()
+    os.fsync(file.fileno())

@@ -113,12 +113,14 @@ def _migrate_by_tls(server: Server, client: Any, target: str, source: OutsideSer
 
 
 def _import_files(server: Server, client: Any, target: str, inside: Any, source: OutsideServer) -> None:
-    """Import a file of the source, and a backup of the instance."""
+    """Import files of the source, of which the second one has a function library of its own, and a backup."""
     inside.set("own", "key")
     backup = backed_up(client, target)
     inside.delete("own")
     source.client().save()
-    dump = (source.folder / "dump.rdb").read_bytes()
+    dump = (source.folder / "dump.rdb").rename(source.folder / "first.rdb").read_bytes()
+    source.client().function_load("#!lua name=second\nserver.register_function('g', function() return 3 end)")
+    source.client().save()
     for name, content_of_file in {
         "text": b"no RDB file at all",
         "cut": dump[: len(dump) // 2],
@@ -136,8 +138,9 @@ def _import_files(server: Server, client: Any, target: str, inside: Any, source:
             said = failure(server, failed_migration(client, imported(client, target, urls=(name,))))
             assert said.startswith("DCS.9020"), said
             assert words in said, name
-        done = imported(client, target, urls=(f"{url}/dump.rdb?sign=secret",))
+        done = imported(client, target, urls=(f"{url}/first.rdb?sign=secret", f"{url}/dump.rdb?sign=secret"))
         reaches(client, done, "SUCCESS")
+    assert b"second" in [library[1] for library in inside.function_list()]
     assert content(inside) == content(source.client())
     assert "sign=secret" not in server.log() + str(migration(client, done)) + str(log(client, done))
     reaches(client, imported(client, target, backup=backup), "SUCCESS")

@@ -6,12 +6,11 @@ import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
-from typing import BinaryIO
 
 from cachewright.backups.encryption import ChunkCipher, object_count, object_name, sealed_lengths
 from cachewright.backups.manifest import Manifest, SavedShard
 from cachewright.backups.storage import BackupDamaged, Storage
-from cachewright.disk_reserve import require_reserve
+from cachewright.disk_reserve import append, sync
 
 _OWNER_ONLY = 0o600
 
@@ -60,18 +59,8 @@ async def fetch_shard(
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY), "wb") as file:
         async with aclosing(read_shard(storage, manifest, shard)) as chunks:
             async for chunk in chunks:
-                await asyncio.to_thread(_append, file, chunk, target.parent)
+                await asyncio.to_thread(append, file, chunk, target.parent)
                 done += len(chunk)
                 progress(done)
-        await asyncio.to_thread(_store, file.fileno(), file.flush)
+        await asyncio.to_thread(sync, file)
     partial.replace(target)
-
-
-def _append(file: BinaryIO, chunk: bytes, folder: Path) -> None:
-    require_reserve(folder, len(chunk))
-    file.write(chunk)
-
-
-def _store(descriptor: int, flush: Callable[[], None]) -> None:
-    flush()
-    os.fsync(descriptor)

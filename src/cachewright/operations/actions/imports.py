@@ -9,6 +9,7 @@ from cachewright.operations.actions.online_migrations import LONGEST_SECONDS, st
 from cachewright.operations.context import OperationContext
 from cachewright.operations.online_migrations.copying import Copying, StreamInterrupted
 from cachewright.operations.online_migrations.files import ImportedFile, ImportFiles
+from cachewright.operations.online_migrations.removal import remove_gateway
 from cachewright.operations.online_migrations.run import MigrationRun, gateway_memory
 from cachewright.operations.online_migrations.shards import Shard
 from cachewright.tasks.operation import StepContext
@@ -17,7 +18,6 @@ from cachewright.valkey.sources.copier import TargetNotReady
 from cachewright.valkey.sources.gateway import GatewayState
 
 _AGAIN_SECONDS = 0.2
-_STOP_SECONDS = 10.0
 _LOADED = 0.3
 """Share of the duration of an import before its gateway has loaded the file."""
 
@@ -68,6 +68,5 @@ async def import_file(context: OperationContext, step: StepContext, arguments: F
             await run.note("warning", f"the import of {file.name} was interrupted: {error}")
             step.raise_if_cancelled()
             await asyncio.sleep(_AGAIN_SECONDS)
-    context.streams.close(run.gateway(file.number).name)
-    await context.host.gateways.stop(run.gateway(file.number).name, _STOP_SECONDS)
     await run.note("info", f"the instance has the keys of {file.name}")
+    await remove_gateway(context, run.gateway(file.number).name)  # its file is not needed any more

@@ -81,13 +81,14 @@ class Copying:
         await self._copy_functions()
 
     async def copy_present(self, report: Callable[[int], None]) -> None:
-        """Copy every key, and delete none. Keys do not change meanwhile."""
+        """Copy every key and every function library, and delete none. Keys do not change meanwhile."""
         stream = self.stream
         while not stream.is_whole:
             await self._copy_each(report)
             await self.target_load()
             stream.is_whole = not stream.copier.has_new_owners
-        await self._copy_functions()
+        if await self._patiently(stream.copier.libraries):
+            await self._patiently(partial(stream.copier.copy_functions, deleted=()))
         await self.note_evictions()
 
     async def _copy_each(self, report: Callable[[int], None]) -> None:

@@ -14,6 +14,7 @@ from cachewright.backups.manifest import Manifest, read_manifest
 from cachewright.backups.reader import fetch_shard
 from cachewright.backups.storage import BackupDamaged, StorageFailed
 from cachewright.hosts.host import CONFIG, NodeStartFailed
+from cachewright.hosts.resources import end_first, resident_memory
 from cachewright.operations.online_migrations.run import MigrationRun
 from cachewright.operations.online_migrations.shards import ALL_SLOTS
 from cachewright.tasks.operation import ActionFailed, StepContext
@@ -89,28 +90,47 @@ class ImportFiles:
             await processes.start(gateway.name)
         except NodeStartFailed as failure:
             raise await self._failure(gateway) from failure
+        if (process := await processes.process(gateway.name)) is not None:
+            await asyncio.to_thread(end_first, process.pid)
         while True:
             step.raise_if_cancelled()
-            state = await gateways.state(gateway)
+            state = await self._state(gateway, file, most_memory)
             if state is None and await processes.process(gateway.name) is None:
                 raise await self._failure(gateway)
-            if state is not None and state.used_memory > most_memory:
-                message = f"{file.name} has more than {most_memory} bytes of data"
-                raise ActionFailed(errors.MIGRATION_OUT_OF_MEMORY, message, final=True)
-            host = await asyncio.to_thread(self._run.context.host.resources)
-            if host.memory_free < _LEAST_FREE * host.memory:
-                message = f"the host has {host.memory_free} bytes of memory left while {file.name} is loaded"
-                raise ActionFailed(errors.NOT_ENOUGH_MEMORY, message, final=True)
             if state is not None and not state.is_loading:
                 return state
             if state is not None:
                 seen(state)
             await asyncio.sleep(_POLL_SECONDS)
 
+    async def _state(self, gateway: Gateway, file: ImportedFile, most_memory: int) -> GatewayState | None:
+        """Return the state of a gateway, None if it does not answer. While it unpacks a large value it does not, so its
+        memory is also measured meanwhile."""
+        asking = asyncio.create_task(gateways.state(gateway))
+        try:
+            while True:
+                await self._require_memory(gateway, file, most_memory)
+                if asking in (await asyncio.wait((asking,), timeout=_POLL_SECONDS))[0]:
+                    state = asking.result()
+                    if state is not None and state.used_memory > most_memory:
+                        raise _too_large(file, most_memory)
+                    return state
+        finally:
+            asking.cancel()
+
+    async def _require_memory(self, gateway: Gateway, file: ImportedFile, most_memory: int) -> None:
+        """Raise ActionFailed if a gateway has too much memory, or the host too little."""
+        process = await self._run.context.host.gateways.process(gateway.name)
+        if process is not None and await asyncio.to_thread(resident_memory, process.pid) > most_memory:
+            raise _too_large(file, most_memory)
+        host = await asyncio.to_thread(self._run.context.host.resources)
+        if host.memory_free < _LEAST_FREE * host.memory:
+            message = f"the host has {host.memory_free} bytes of memory left while {file.name} is loaded"
+            raise ActionFailed(errors.NOT_ENOUGH_MEMORY, message, final=True)
+
     async def _failure(self, gateway: Gateway) -> ActionFailed:
         """Return why a gateway has ended while it loaded its file."""
-        log = await self._run.context.host.gateways.read_file(gateway.name, gateways.LOG) or ""
-        reason = gateways.load_failure(log)
+        reason = gateways.load_failure(await asyncio.to_thread(gateways.read_log, gateway))
         if reason is None:
             return ActionFailed(errors.NODE_START_FAILED, "the gateway has ended while it loaded the file")
         return ActionFailed(errors.SOURCE_UNUSABLE, f"the file cannot be read: {reason}", final=True)
@@ -119,6 +139,11 @@ class ImportFiles:
         storage = await self._run.context.backup_storage()
         backup_id = self._run.migration.source_backup or ""
         return await read_manifest(storage, self._run.context.database.cipher, backup_id)
+
+
+def _too_large(file: ImportedFile, most_memory: int) -> ActionFailed:
+    message = f"{file.name} has more than {most_memory} bytes of data"
+    return ActionFailed(errors.MIGRATION_OUT_OF_MEMORY, message, final=True)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from cachewright import errors
+from cachewright.disk_reserve import available
 from cachewright.errors import ApiError
 from cachewright.model.online_migrations import OnlineMigration
 from cachewright.model.tasks import Step, Task, Work
@@ -33,9 +34,9 @@ async def plan_import(context: OperationContext, task: Task, run: MigrationRun) 
     try:
         files = await ImportFiles(run).find()
         target = await run.find_target()
-        free = await asyncio.to_thread(context.host.resources)
+        free = await asyncio.to_thread(available, context.settings.data_dir)
         room = sum(node.maxmemory for node in target.nodes)
-        if failure := unsuitable([file.size for file in files], room, free.disk_free):
+        if failure := unsuitable([file.size for file in files], room, free):
             raise failure
     except TargetNotReady as reason:
         raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, str(reason)) from reason
@@ -61,13 +62,14 @@ def unsuitable(sizes: Sequence[int], room: int, disk_free: int) -> ActionFailed 
     """Return why files of these sizes cannot be imported. Pure.
 
     :param room: bytes of data that the instance takes. A file has hardly more bytes than its data.
+    :param disk_free: bytes that files may take on the disk of the server.
     """
     total = sum(sizes)
     if total > room:
         message = f"the files have {total} bytes, the instance takes {room}"
         return ActionFailed(errors.MIGRATION_OUT_OF_MEMORY, message, final=True)
     if total > disk_free:
-        message = f"the files have {total} bytes, {disk_free} are free on the disk of the server"
+        message = f"the files have {total} bytes, the disk of the server has room for {disk_free}"
         return ActionFailed(errors.NOT_ENOUGH_DISK, message, final=True)
     return None
 

@@ -258,7 +258,7 @@ class MigrationRun:
         DCS.9020 if it always will."""
         if state is None or state.is_linked or state.received or state.to_load:
             return
-        words = gateways.complaint(await self.context.host.gateways.read_file(gateway.name, gateways.LOG) or "")
+        words = gateways.complaint(await asyncio.to_thread(gateways.read_log, gateway))
         if words is None:
             return
         reason = SourceUnusable(without_secret(words, self.source.password), passes=not gateways.is_final(words))

@@ -1,11 +1,14 @@
 """RDB files at URLs, which tenants name. Addresses of hosts are checked as those of sources, and sizes are limited.
 
 The host name is resolved once, and the connection uses the address that was checked. Redirections are not followed.
-URLs may contain signatures, so errors name the file without its query.
+URLs may contain signatures, so errors name the file without its query. They do not repeat what the server has sent:
+it may be another service, of a network that the owner of the import does not reach.
 """
 
 import asyncio
 import os
+import re
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from cachewright.disk_reserve import append, sync
 from cachewright.valkey.sources.source import Source, SourceUnusable, checked_address
 
 _SCHEMES = ("http", "https")
@@ -20,6 +24,7 @@ _ANSWER_SECONDS = 30.0
 _PART_BYTES = 1024 * 1024
 _OWNER_ONLY = 0o600
 _BUSY_STATUS = 500
+_SIZE = re.compile("[0-9]{1,18}")
 _MAGIC_BYTES = 9
 _MAGICS = (b"REDIS", b"VALKEY")
 _NEWEST_OF_REDIS = 11
@@ -67,7 +72,7 @@ async def file_size(source: Source, url: str) -> int:
 
 async def fetch_file(source: Source, url: str, size: int, target: Path, progress: Callable[[int], None]) -> None:
     """Store a file of this size at `target`, durably and readable by its owner only: whole or not at all. Raises
-    SourceUnusable, or OSError of the disk.
+    SourceUnusable, or OSError of the disk, also if that has nothing but its reserve left.
 
     :param progress: called with the bytes that are stored.
     """
@@ -82,38 +87,56 @@ async def fetch_file(source: Source, url: str, size: int, target: Path, progress
                 done += len(part)
                 if done > size:
                     break
-                await asyncio.to_thread(file.write, part)
+                await asyncio.to_thread(append, file, part, target.parent)
                 progress(done)
         if done != size:
             raise SourceUnusable(f"{without_query(url)} has ended after {done} of {size} bytes", passes=True)
-        await asyncio.to_thread(_store, file.fileno(), file.flush)
+        await asyncio.to_thread(sync, file)
     partial.replace(target)
 
 
 @asynccontextmanager
 async def _opened(source: Source, url: str) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
-    """Yield the size and the parts of a file. Raises SourceUnusable."""
+    """Yield the size and the parts of a file, as they are sent: unpacked parts would have no limit. Raises
+    SourceUnusable."""
     name = without_query(url)
     wanted = httpx.URL(url)
-    address = await checked_address(source, wanted.host)
+    host = wanted.raw_host.decode("ascii")  # `host` fails for some names
+    address = await checked_address(source, host)
     pinned = wanted.copy_with(host=str(address))
     headers = {"Host": wanted.netloc.decode("ascii"), "Accept-Encoding": "identity"}
     try:
         async with (
             httpx.AsyncClient(timeout=_ANSWER_SECONDS, trust_env=False) as http,
-            http.stream("GET", pinned, headers=headers, extensions={"sni_hostname": wanted.host}) as answer,
+            http.stream("GET", pinned, headers=headers, extensions={"sni_hostname": host}) as answer,
         ):
             if answer.status_code != httpx.codes.OK:
                 busy = answer.status_code >= _BUSY_STATUS or answer.status_code == httpx.codes.TOO_MANY_REQUESTS
                 raise SourceUnusable(f"{name}: the server answers {answer.status_code}", passes=busy)
+            if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
+                raise SourceUnusable(f"{name}: the server compresses the file", passes=False)
             length = answer.headers.get("Content-Length", "")
-            if not length.isdecimal():
+            if not _SIZE.fullmatch(length):
                 raise SourceUnusable(f"{name}: the server does not tell the size", passes=False)
-            yield int(length), answer.aiter_bytes(_PART_BYTES)
+            yield int(length), answer.aiter_raw(_PART_BYTES)
     except httpx.HTTPError as error:
-        raise SourceUnusable(f"{name}: {type(error).__name__} {error}"[:300], passes=True) from error
+        raise SourceUnusable(f"{name}: {_words(error)}", passes=True) from error
 
 
-def _store(descriptor: int, flush: Callable[[], None]) -> None:
-    flush()
-    os.fsync(descriptor)
+def _words(error: httpx.HTTPError) -> str:
+    """Return why a file cannot be read, without what the server has sent. Pure."""
+    if isinstance(error, httpx.TimeoutException):
+        return "the server does not answer in time"
+    if isinstance(error, httpx.ConnectError):
+        refused = _certificate_error(error)
+        return f"the certificate is refused: {refused.verify_message}" if refused else "the server cannot be reached"
+    if isinstance(error, httpx.NetworkError):
+        return "the connection was lost"
+    return "the answer is cut off, or is not HTTP"
+
+
+def _certificate_error(error: BaseException) -> ssl.SSLCertVerificationError | None:
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, ssl.SSLCertVerificationError):
+        found = found.__cause__ or found.__context__
+    return found

@@ -7,6 +7,7 @@ replicates again.
 Sources: valkey.conf, REPLICAOF and INFO replication of Valkey 9.1.
 """
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -27,7 +28,7 @@ _MOST_UNREAD = 64 * 1024 * 1024
 
 _DATABASES = 256
 _MOST_CHARACTERS = 300
-_LOG_LINES = 20
+_LOG_LINES, _LOG_BYTES = 20, 64 * 1024
 LOG = "valkey.log"
 """Name of the log in the folder of a gateway."""
 
@@ -135,6 +136,10 @@ def gateway_conf(gateway: Gateway) -> str:
         ("sanitize-dump-payload", "yes"),
         ("enable-module-command", "no"),
         ("enable-debug-command", "no"),
+        # If the host lacks memory, the kernel ends a gateway before any node: it may have to unpack a huge value.
+        # valkey-server applies this when it has loaded its file, so imports also set it from outside.
+        ("oom-score-adj", "absolute"),
+        ("oom-score-adj-values", "1000 1000 1000"),
         ("user", "default off"),
         ("user", " ".join((CONTROL_USER, *control_rules(gateway.secret)))),
     ]
@@ -201,6 +206,16 @@ async def session(gateway: Gateway, answer_seconds: float) -> Session:
     """Open a connection for keys, which are bytes. Raises one of NODE_GONE or NodeRefused."""
     with socket_address(gateway.folder, gateway.secret) as place:
         return await Session.at(place, gateway.name, answer_seconds, encoding=None)
+
+
+def read_log(gateway: Gateway) -> str:
+    """Return the end of the log of a gateway. It names keys, which need not be text. Blocks."""
+    try:
+        with (gateway.folder / LOG).open("rb") as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - _LOG_BYTES, 0))
+            return file.read(_LOG_BYTES).decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def complaint(log: str) -> str | None:
