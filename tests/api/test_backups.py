@@ -97,6 +97,23 @@ def test_a_backup_is_listed_from_its_request_to_its_deletion(tenant: Tenant) -> 
     assert tenant.call("POST", f"{path}/{second}/links", {"expiration": 300}).refusal == (400, "DCS.4031")
 
 
+def test_a_backup_that_is_imported_is_not_deleted(tenant: Tenant) -> None:
+    here = tenant.instance()
+    backup_id = copied(tenant, here)
+    ends(tenant, here, backup_id)
+    body = {
+        "task_name": "import",
+        "migration_type": "backupfile_import",
+        "migration_method": "full_amount_migration",
+        "backup_files": {"file_source": "backup_record", "backup_id": backup_id},
+        "target_instance": {"id": here},
+    }
+    made = tenant.call("POST", "migration-task", body).json["id"]
+    assert tenant.call("DELETE", f"instances/{here}/backups/{backup_id}").refusal == (400, "DCS.4097")
+    assert tenant.call("POST", f"migration-task/{made}/stop").status == 200
+    assert tenant.call("DELETE", f"instances/{here}/backups/{backup_id}").status == 204
+
+
 def test_a_backup_whose_manifest_is_missing_or_damaged_is_not_handed_out(tenant: Tenant) -> None:
     here = tenant.instance()
     backup_id = copied(tenant, here)

@@ -117,7 +117,7 @@ def _forgettable(connection: sa.Connection, now: int) -> list[Backup]:
 
 
 def _used(connection: sa.Connection, now: int) -> set[str]:
-    """Return the ids of backups that a restore reads, or may read again in a retry."""
+    """Return the ids of backups that a restore or an import reads, or may read again in a retry."""
     return {str(task.params["backup_id"]) for task in tasks.with_backups(connection, now - _KEPT_MS)}
 
 

@@ -96,7 +96,7 @@ class BackupService(msgspec.Struct, frozen=True):
 
     def delete(self, principal: Principal, instance_id: str, backup_id: str) -> None:
         """Delete a backup. Its objects are removed in the background. Raises ApiError DCS.4096 while it is made,
-        DCS.4097 while a restore reads it."""
+        DCS.4097 while a restore or an import reads it."""
         with self.context.database.write() as connection:
             backup = self._find(connection, principal, instance_id, backup_id)
             task = tasks.of_project(connection, principal.project_id, backup.task_id)

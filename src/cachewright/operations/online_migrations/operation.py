@@ -58,10 +58,14 @@ _EXPECTED_SECONDS = 5.0
 
 
 class MigrationParams(msgspec.Struct, frozen=True, kw_only=True):
-    """What the task stores. Callers can read it; the password of the source is in the record of the migration."""
+    """What the task stores. Callers can read it; the password of the source is in the record of the migration.
+
+    :ivar backup_id: the backup that is imported, which cannot be deleted meanwhile (`tasks.with_backups`).
+    """
 
     migration_id: str
     method: Method
+    backup_id: str | None = None
 
 
 class MigrateOnline(Operation[OnlineMigration, MigrationParams]):
@@ -82,7 +86,8 @@ class MigrateOnline(Operation[OnlineMigration, MigrationParams]):
         if any(node.client_tls for node in nodes):
             reason = "gateways have no TLS; switch TLS of its clients off for the migration"
             raise ApiError(errors.INVALID_PARAMETER, parameter="target_instance.id", reason=reason)
-        return Accepted(MigrationParams(migration_id=request.id, method=request.method or "full_amount_migration"))
+        method = request.method or "full_amount_migration"
+        return Accepted(MigrationParams(migration_id=request.id, method=method, backup_id=request.source_backup))
 
     def requested(self, connection: sa.Connection, instance: Instance, request: OnlineMigration, task: Task) -> None:
         require_backup(connection, request)
