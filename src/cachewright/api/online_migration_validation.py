@@ -90,8 +90,11 @@ def _urls(files: BackupFilesBody) -> list[str]:
         return []
     if not files.files or files.backup_id:
         raise refused("backup_files.files", f"{_BUCKET} needs files, and no backup_id")
+    require_line("backup_files.bucket_name", files.bucket_name)
     if "?" in files.bucket_name:
         raise refused("backup_files.bucket_name", "a URL of a bucket has no query")
+    if "://" in files.bucket_name:
+        _require_url("backup_files.bucket_name", files.bucket_name)
     return [_url(files.bucket_name, number, file) for number, file in enumerate(files.files)]
 
 
@@ -100,8 +103,13 @@ def _url(bucket: str, number: int, file: FileBody) -> str:
     text = file.file_name if is_whole else f"{bucket.rstrip('/')}/{quote(file.file_name.lstrip('/'))}"
     field = f"backup_files.files[{number}].file_name" if is_whole else "backup_files.bucket_name"
     require_line(field, text)
+    _require_url(field, text)
+    return text
+
+
+def _require_url(field: str, text: str) -> None:
     try:
-        return parse_file_url(text)
+        parse_file_url(text)
     except SourceUnusable as unusable:
         raise refused(field, unusable.message) from unusable
 
@@ -115,8 +123,11 @@ def _tls(source: SourceBody) -> SourceTls | None:
     if source.ssl_ca:
         try:
             ssl.create_default_context(cadata=source.ssl_ca)
-        except (ValueError, ssl.SSLError) as error:
+        except (ValueError, TypeError, ssl.SSLError) as error:  # TypeError: characters beyond ASCII
             raise refused("source_instance.ssl_ca", "it is not a certificate in PEM") from error
+    elif not source.ssl_check_hostname:
+        reason = "without ssl_ca the certificate of any server would do; name the authorities of the source"
+        raise refused("source_instance.ssl_check_hostname", reason)
     return "host" if source.ssl_check_hostname else "chain"
 
 

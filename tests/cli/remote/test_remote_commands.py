@@ -270,6 +270,7 @@ def test_migrations_are_started_shown_and_deleted(client: Any, run: Run, told: C
         refused = run("migrations", action, "typed-move")
         assert (refused.returncode, "DCS.4957" in refused.stderr) == (3, True)
     assert run("migrations", "restart", "typed-move", "--wait").returncode == 1
+    assert "--tls-any-host needs --tls-ca" in run(*words, "--tls", "--tls-any-host").stderr
     wrong = run(*words[:4], "nowhere", *words[5:])
     assert (wrong.returncode, "DCS.4062" in wrong.stderr) == (3, True)
     assert run("migrations", "delete", "typed-move").returncode == 0

@@ -275,6 +275,8 @@ def _tls(enabled: bool, authorities: Path | None, any_host: bool) -> dict[str, A
         if authorities or any_host:
             raise UsageError("--tls-ca and --tls-any-host need --tls")
         return {}
+    if any_host and not authorities:
+        raise UsageError("--tls-any-host needs --tls-ca: with other authorities the certificate of any server would do")
     try:
         text = authorities.read_text() if authorities else ""
     except (OSError, UnicodeDecodeError) as error:

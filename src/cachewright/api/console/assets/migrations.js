@@ -59,7 +59,7 @@ function start(state, done) {
   dialog(`Migrate data into ${state.name}`, [
     field("Name", name), field("Source", source, "HOST:PORT of a server, of a node of a cluster, or of a sentinel"),
     field("User", user, "Empty for the default user"), field("Password", password, "Empty if it has none"),
-    field("TLS", tls), field("Authorities", authorities, "Certificates in PEM; empty for those that the server knows"), field("Method", method),
+    field("TLS", tls), field("Authorities", authorities, "Certificates in PEM; empty for those that the server knows, unless any name is accepted"), field("Method", method),
     h("p", {}, "Keys of the source replace keys of the same name. The instance accepts no other change meanwhile."),
   ], "Start", async () => {
     await ask("POST", "migration-task", {
