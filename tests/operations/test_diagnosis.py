@@ -162,6 +162,7 @@ def test_an_analysis_is_completed_after_node_and_server_were_killed_in_it(own_se
     with direct(client, instance_id, "filling") as filling:
         filling.eval(MANY, 1, "prefix", MANY_KEYS)
         filling.set("large", "x" * 100_000)
+        assert filling.waitaof(1, 0, 60_000)[0] == 1  # a killed node may lose what it has not written yet
 
     def control(task_id: str, state: str) -> int:
         return own_server.call("PUT", f"instances/{instance_id}/tasks/{task_id}/control", {"state": state})[0]

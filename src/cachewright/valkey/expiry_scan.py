@@ -84,6 +84,8 @@ async def _expired(client: Valkey) -> int:
 
 
 async def keys_by_database(client: Valkey) -> dict[int, int]:
-    """Return the number of keys of each database that has any."""
+    """Return the number of keys of each database that has any. Raises NodeRefused while the node loads its data: it
+    counts no keys then."""
+    await ask(client, "DBSIZE")  # refused while it loads; INFO is not
     keyspace = await client.info("keyspace")
     return {int(name.removeprefix("db")): int(found["keys"]) for name, found in keyspace.items()}
