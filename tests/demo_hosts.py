@@ -55,7 +55,7 @@ def watched(client: Any, instance_id: str, task_id: str, until_percent: int = 10
         row = next(row for row in _tasks(client, instance_id) if row.id == task_id)
         return row.status if row.status in ENDED or percents[-1] >= until_percent < 100 else None
 
-    return until(reached, f"task {task_id} goes on", _PATIENCE_SECONDS), percents
+    return until(reached, f"task {task_id} neither reaches the percent nor ends", _PATIENCE_SECONDS), percents
 
 
 def places(hosts: Hosts, instance_id: str) -> dict[int, list[str]]:

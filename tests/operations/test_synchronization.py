@@ -76,7 +76,7 @@ def synchronization(
     monkeypatch.setattr(Synchronization, "_primary", primary)
     context: Any = SimpleNamespace(access=lambda _: None)
     instance = an_instance(spec_code="redis.ha.xu1.large.r2.1")
-    return Synchronization(context, step, instance, REPLICA)  # type: ignore[arg-type]  # a stand-in
+    return Synchronization(context, step, instance, REPLICA)  # type: ignore[arg-type]  # it has the members that are used
 
 
 async def test_a_replica_follows_the_successor_of_a_primary_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:

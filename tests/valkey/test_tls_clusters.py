@@ -40,7 +40,7 @@ def test_a_cluster_with_tls_is_scaled_and_restarted_while_it_serves(tls_server: 
     writers = [Traffic(number, show(client, instance_id).port) for number in range(2)]
     for writer in writers:
         writer.start()
-    until(lambda: all(writer.writes for writer in writers), "nobody writes")
+    until(lambda: all(writer.writes for writer in writers), "not every client has written")
     for shards in (5, 3):
         task_id = resize(client, instance_id, shards, copies=2)
         assert ended(client, instance_id, task_id, seconds=120).status == "SUCCESS"

@@ -108,7 +108,7 @@ async def analyse(
     NODE_GONE or NodeRefused, or NotPrimary if it looks for hot keys and the node is a replica at the begin or the end.
 
     :param address: of the primary of its shard.
-    :param in_cluster: whether the node is one of a cluster, where a replica reads only if it is told to.
+    :param in_cluster: whether the node is one of a cluster, where replicas accept reads only after READONLY.
     """
     async with connect(node, access) as client:
         run_id = await run_id_of(client)

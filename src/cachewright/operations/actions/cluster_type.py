@@ -38,7 +38,7 @@ from cachewright.valkey.single_request import info
 _POLL_SECONDS = 0.02
 _STOP_SECONDS = 10.0
 _END_SECONDS = 1.0
-"""Time in which a node that is asked to end does, before it is ended by a signal. Writes wait meanwhile."""
+"""Time that the former node has for its shutdown before it is killed. Writes wait for it."""
 
 _OPEN_SECONDS = 60.0
 

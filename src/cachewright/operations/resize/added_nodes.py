@@ -116,8 +116,8 @@ def _placed_cluster(
 
 
 def _require_unfinished(connection: sa.Connection, task: Task) -> None:
-    """Raise ActionFailed DCS.9005 if the task has been cancelled, and StaleTask if its run has ended otherwise. Nobody
-    would remove new nodes then."""
+    """Raise ActionFailed DCS.9005 if the task has been cancelled, and StaleTask if its run has ended otherwise:
+    no later step would remove the new nodes."""
     control, current = task_controls.get(connection, task.id), tasks.get(connection, task.instance_id, task.id)
     if control.is_cancelled:
         raise cancellation(control)

@@ -70,9 +70,9 @@ class HandoverGuard(msgspec.Struct, frozen=True, kw_only=True):
                 await asyncio.sleep(_POLL_SECONDS)
 
     async def _watch(self) -> None:
-        """Watch until cancelled. After an error the source is asked again: it does not answer, or the claim to perform
-        tasks is not valid for a moment. The target is stopped once for each job: it may be running again before the
-        source ends the job."""
+        """Watch until cancelled, also after an error: the source may not answer, and the claim to perform tasks may not
+        be valid for a moment. Stop the target once for each job: it may be running again before the source ends the
+        job."""
         stopped: set[str] = set()
         while True:
             with suppress(*NODE_GONE, NodeRefused, DatabaseUnavailable):
