@@ -34,8 +34,8 @@ def require_reserve(folder: Path, coming: int = 0) -> None:
 
 def available(folder: Path) -> int:
     """Return the bytes that large files may take on the disk of a folder. Blocks."""
-    found = shutil.disk_usage(folder)
-    return max(int(found.free - min(found.total * _SHARE, _MOST)), 0)
+    found = disk_space(folder)
+    return max(found.free - found.reserve, 0)
 
 
 def append(file: BinaryIO, part: bytes, folder: Path) -> None:
