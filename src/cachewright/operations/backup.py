@@ -6,12 +6,11 @@ disk of the server, so that a slow storage does not make the nodes wait, and ver
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import sqlalchemy as sa
 
 from cachewright import errors
+from cachewright.backups.storage import folder_of
 from cachewright.clock import now_ms
 from cachewright.errors import ApiError
 from cachewright.model.backups import MOST_MANUAL, Backup
@@ -191,10 +190,10 @@ def _work(shard: int, size: int, rate: float) -> Work:
 def _copies_on_disk(context: OperationContext, backup_id: str) -> int:
     """Return how often the data will be written to the disk of the data directory: to the spool, unless it is there
     already, and to the storage if that is on the same disk."""
-    data_dir, url = context.settings.data_dir, urlsplit(context.settings.backup_url)
+    data_dir, folder = context.settings.data_dir, folder_of(context.settings.backup_url)
     spooled = (context.settings.spool_dir / backup_id).is_dir()
     try:
-        here = url.scheme == "file" and Path(unquote(url.path)).stat().st_dev == data_dir.stat().st_dev
+        here = folder is not None and folder.stat().st_dev == data_dir.stat().st_dev
     except FileNotFoundError:
         here = context.settings.backup_storage is None
     return int(not spooled) + int(here)
