@@ -1,6 +1,6 @@
 """Rules of write logs: what is proven, and when a log ends. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -77,7 +77,7 @@ def proven(before: Look | None, now: Look, mover: Task | None) -> int | None:
 
 def follows(name: str, log: WriteLog) -> bool:
     """Whether a file is an increment after the first one of a log."""
-    number, own = number_of(name), [found for name in log.stored if (found := number_of(name)) is not None]
+    number, own = number_of(name), _numbers(log.stored)
     return number is not None and (not own or number > min(own))
 
 
@@ -85,7 +85,10 @@ def has_gap(log: WriteLog, sizes: Mapping[str, int]) -> bool:
     """Whether a file of a log, or an increment between the first one and the present one, is missing."""
     if log.stored.keys() - sizes.keys():
         return True
-    own = {found for name in log.stored if (found := number_of(name)) is not None}
-    later = {found for name in sizes if follows(name, log) and (found := number_of(name)) is not None}
-    known = own | later
+    known = _numbers(log.stored) | _numbers(name for name in sizes if follows(name, log))
     return bool(known) and len(known) != max(known) - min(known) + 1
+
+
+def _numbers(names: Iterable[str]) -> set[int]:
+    """Return the numbers of the increments among files."""
+    return {number for name in names if (number := number_of(name)) is not None}

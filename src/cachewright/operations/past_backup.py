@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from cachewright import errors
 from cachewright.errors import ApiError
-from cachewright.model.write_logs import Window, WriteLog, chosen, windows
+from cachewright.model.write_logs import WriteLog, chosen, windows
 from cachewright.operations.actions.past_backup import (
     LogArguments,
     PastSnapshots,
@@ -29,11 +29,6 @@ LOG_DOWNLOAD, REPLAY = "Write log download.", "Replay."
 _FETCH_SECONDS_A_BYTE = 18e-9  # before the first one, as the other
 _REPLAY_SECONDS, _REPLAY_SECONDS_A_BYTE = 0.5, 30e-9
 _SECONDS = 0.1
-
-
-def restorable(connection: sa.Connection, instance_id: str) -> list[Window]:
-    """Return the seconds whose data can be backed up, oldest first."""
-    return windows(write_logs.of_instance(connection, instance_id), SLOTS)
 
 
 def logs_at(connection: sa.Connection, instance_id: str, second: int) -> list[WriteLog]:
