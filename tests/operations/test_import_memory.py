@@ -10,6 +10,7 @@ import pytest
 
 from cachewright import errors
 from cachewright.hosts.host import ProcessInfo
+from cachewright.hosts.resources import Resources
 from cachewright.operations.online_migrations.files import ImportedFile, ImportFiles
 from cachewright.tasks.operation import ActionFailed
 from cachewright.valkey.sources import gateway as gateways
@@ -28,7 +29,7 @@ def loading(memory: int, free: int) -> Any:
 
     host = SimpleNamespace(
         gateways=SimpleNamespace(process=process, start=process),
-        resources=lambda: SimpleNamespace(memory=memory, memory_free=free),
+        resources=lambda: Resources(memory=memory, memory_free=free, disk_free=0),
     )
     run: Any = SimpleNamespace(
         context=SimpleNamespace(host=host),

@@ -10,6 +10,8 @@ import msgspec
 import psutil
 
 _CGROUPS = Path("/sys/fs/cgroup")
+_LEAST_FREE = 0.05
+"""Share of the memory that stays free."""
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +25,11 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     memory: int
     memory_free: int
     disk_free: int
+
+    @property
+    def has_little_memory(self) -> bool:
+        """Whether the memory is almost used up, so that a process whose need is not known must end."""
+        return self.memory_free < _LEAST_FREE * self.memory
 
 
 def resources(folder: Path) -> Resources:

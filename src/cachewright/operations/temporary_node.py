@@ -22,8 +22,6 @@ Said = Mapping[str, str]
 
 _POLL_SECONDS = 0.05
 _STOP_SECONDS = 10.0
-_LEAST_FREE = 0.05
-"""Share of the host's memory that stays free."""
 
 
 class TemporaryNode:
@@ -102,7 +100,7 @@ class TemporaryNode:
         """End the node and raise ActionFailed DCS.4036 if the host is almost out of memory: how much memory a snapshot
         takes is not known before it is loaded."""
         found = await asyncio.to_thread(self._context.host.resources)
-        if found.memory_free < _LEAST_FREE * found.memory:
+        if found.has_little_memory:
             await self.end()
             message = f"the host has {found.memory_free} bytes of memory left for the temporary node"
             raise ActionFailed(errors.NOT_ENOUGH_MEMORY, message, True)

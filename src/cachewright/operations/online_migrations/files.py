@@ -25,8 +25,6 @@ from cachewright.valkey.sources.gateway import Gateway, GatewayState
 from cachewright.valkey.sources.source import SourceUnusable
 
 _POLL_SECONDS = 0.1
-_LEAST_FREE = 0.05
-"""Share of the host's memory that stays free."""
 
 
 class ImportedFile(msgspec.Struct, frozen=True):
@@ -124,7 +122,7 @@ class ImportFiles:
         if process is not None and await asyncio.to_thread(resident_memory, process.pid) > most_memory:
             raise _too_large(file, most_memory)
         host = await asyncio.to_thread(self._run.context.host.resources)
-        if host.memory_free < _LEAST_FREE * host.memory:
+        if host.has_little_memory:
             message = f"the host has {host.memory_free} bytes of memory left while {file.name} is loaded"
             raise ActionFailed(errors.NOT_ENOUGH_MEMORY, message, final=True)
 
