@@ -188,15 +188,9 @@ async def follow(run: MigrationRun, step: StepContext, shards: Sequence[Shard]) 
 
 async def _look_patiently(run: MigrationRun, step: StepContext, followers: Sequence[ShardFollower]) -> None:
     """Same as `_see_source`, but wait for a source that cannot be used now."""
-    while True:
-        step.raise_if_cancelled()
-        try:
-            await _see_source(run, followers)
-        except SourceUnusable as reason:
-            await run.wait_for_source(step, reason)
-        else:
-            step.end_wait()
-            return
+    await run.look_patiently(step)
+    for follower in followers:
+        follower.see_source()
 
 
 async def _see_source(run: MigrationRun, followers: Sequence[ShardFollower]) -> None:

@@ -104,8 +104,8 @@ class MigrationRun:
         message = "slots of the source have moved between its primaries; restart the migration when they have settled"
         raise ActionFailed(errors.SOURCE_UNUSABLE, message, final=True)
 
-    async def require_same_slots(self, step: StepContext, shard: Shard) -> None:
-        """Raise ActionFailed DCS.9020 if the source has moved slots since the begin. Waits for the source."""
+    async def look_patiently(self, step: StepContext) -> None:
+        """Same as `look`, but wait for a source that cannot be used now. Raises ActionFailed."""
         while True:
             step.raise_if_cancelled()
             try:
@@ -114,8 +114,12 @@ class MigrationRun:
                 await self.wait_for_source(step, reason)
             else:
                 step.end_wait()
-                self.primary(shard)
                 return
+
+    async def require_same_slots(self, step: StepContext, shard: Shard) -> None:
+        """Raise ActionFailed DCS.9020 if the source has moved slots since the begin. Waits for the source."""
+        await self.look_patiently(step)
+        self.primary(shard)
 
     async def linked(
         self, step: StepContext, shard: Shard, seen: Callable[[GatewayState], None] = lambda state: None
@@ -210,15 +214,7 @@ class MigrationRun:
     async def direct_stream(self, step: StepContext, shard: Shard) -> Stream:
         """Return a stream that copies keys of a primary which cannot be replicated. It knows no changes. Waits for the
         source. Raises ActionFailed, or one of NODE_GONE or NodeRefused."""
-        while True:
-            try:
-                await self.look()
-            except SourceUnusable as reason:
-                await self.wait_for_source(step, reason)
-                step.raise_if_cancelled()
-                continue
-            break
-        step.end_wait()
+        await self.look_patiently(step)
         primary = self.primary(shard)
         session = await direct_session(self.source, primary)
         links = TargetLinks(self.context.access(self.instance))
