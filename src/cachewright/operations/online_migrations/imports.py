@@ -22,8 +22,8 @@ from cachewright.tasks.plan import SubStepSpec, build, effort
 from cachewright.valkey.sources.copier import TargetNotReady
 
 TRANSFER, FULL, REMOVAL = "File transfer.", "Full migration.", "Gateway removal."
-REMOVAL_SECONDS = 0.2
 
+_REMOVAL_SECONDS = 0.2
 _START_SECONDS = 0.3
 _FETCHED_PER_SECOND, _IMPORTED_PER_SECOND = 50_000_000.0, 10_000_000.0
 _LANE = "files"
@@ -75,7 +75,6 @@ def unsuitable(sizes: Sequence[int], room: int, disk_free: int) -> ActionFailed 
 
 
 def _steps(files: Sequence[ImportedFile]) -> dict[str, list[SubStepSpec]]:
-    removal = remove_all_gateways.sub_step(REMOVAL, effort("removal", seconds=REMOVAL_SECONDS), NoArguments())
     return {
         TRANSFER: [
             fetch_file.sub_step(f"{TRANSFER} {file.name}", _work(file, _FETCHED_PER_SECOND), FileArguments(file))
@@ -85,8 +84,13 @@ def _steps(files: Sequence[ImportedFile]) -> dict[str, list[SubStepSpec]]:
             import_file.sub_step(f"{FULL} {file.name}", _work(file, _IMPORTED_PER_SECOND), FileArguments(file))
             for file in files
         ],
-        REMOVAL: [removal],
+        REMOVAL: [removal_of_gateways()],
     }
+
+
+def removal_of_gateways() -> SubStepSpec:
+    """Return the last sub-step of every migration."""
+    return remove_all_gateways.sub_step(REMOVAL, effort("removal", seconds=_REMOVAL_SECONDS), NoArguments())
 
 
 def _work(file: ImportedFile, rate: float) -> Work:

@@ -13,14 +13,12 @@ from cachewright.errors import ApiError
 from cachewright.model.instances import Instance, Node
 from cachewright.model.online_migrations import HAS_COPIED, Method, OnlineMigration
 from cachewright.model.tasks import Control, Step, Task
-from cachewright.operations.actions.action import NoArguments
 from cachewright.operations.actions.online_migrations import (
     CopyShard,
     FollowSource,
     SyncGateway,
     copy_keys,
     follow_source,
-    remove_all_gateways,
     sync_gateway,
 )
 from cachewright.operations.context import OperationContext
@@ -28,8 +26,8 @@ from cachewright.operations.online_migrations.following import INCREMENTAL
 from cachewright.operations.online_migrations.imports import (
     FULL,
     REMOVAL,
-    REMOVAL_SECONDS,
     plan_import,
+    removal_of_gateways,
     require_backup,
 )
 from cachewright.operations.online_migrations.records import change_record
@@ -165,7 +163,6 @@ def _steps(
     ]
     follows = params.method == "incremental_migration"
     pairs = list(zip(shards, primaries, strict=True))
-    removal = remove_all_gateways.sub_step(REMOVAL, effort("removal", seconds=REMOVAL_SECONDS), NoArguments())
     following = follow_source.sub_step(
         INCREMENTAL, effort("follow", seconds=_CUT_OVER_SECONDS), FollowSource(tuple(shards))
     )
@@ -173,7 +170,7 @@ def _steps(
         SYNCHRONIZATION: [] if direct else [_sync(shard, primary) for shard, primary in pairs],
         FULL: [_copy(CopyShard(shard, not follows and not direct, direct), primary) for shard, primary in pairs],
         INCREMENTAL: [following] if follows else [],
-        REMOVAL: [removal],
+        REMOVAL: [removal_of_gateways()],
     }
 
 
