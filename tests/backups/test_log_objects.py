@@ -10,25 +10,9 @@ from cachewright.backups.encryption import new_key
 from cachewright.backups.log_objects import Part, fetch, object_name, seal, unseal
 from cachewright.backups.storage import BackupDamaged, Storage
 from cachewright.model.write_logs import WriteLog
+from write_log_fixtures import a_log
 
-LOG = WriteLog(
-    id="l",
-    project_id="p",
-    instance_id="i",
-    shard=0,
-    node_id="n",
-    process="1",
-    base="a.1.base.rdb",
-    spec_code="code",
-    server_version="9.1.2",
-    ranges=(),
-    key=new_key(),
-    created_at=1,
-    first=1,
-    objects=3,
-    size=9,
-    stored={"a.1.base.rdb": 3, "a.1.incr.aof": 6},
-)
+LOG = a_log(key=new_key(), objects=3, size=9, stored={"a.1.base.rdb": 3, "a.1.incr.aof": 6})
 PARTS = [(Part("a.1.base.rdb", 0), b"abc"), (Part("a.1.incr.aof", 0), b"def"), (Part("a.1.incr.aof", 3), b"ghi")]
 
 

@@ -9,26 +9,14 @@ from hypothesis import strategies as st
 
 from cachewright.model import write_logs
 from cachewright.model.write_logs import Window, WriteLog, chosen, windows
+from write_log_fixtures import a_log
 
 SLOTS = 10
 
 
 def log(shard: int = 0, ranges: tuple[tuple[int, int], ...] = ((0, 9),), **members: Any) -> WriteLog:
-    plain: dict[str, Any] = {
-        "id": f"{shard} {ranges} {members}",
-        "project_id": "p",
-        "instance_id": "i",
-        "node_id": "n",
-        "process": "1",
-        "base": "b",
-        "spec_code": "code",
-        "server_version": "9.1.2",
-        "key": "k",
-        "created_at": 1,
-        "first": 10,
-        "last": 20,
-    }
-    return WriteLog(shard=shard, ranges=ranges, **plain | members)
+    plain: dict[str, Any] = {"id": f"{shard} {ranges} {members}", "first": 10, "last": 20}
+    return a_log(shard=shard, ranges=ranges, **plain | members)
 
 
 FIRST, SECOND = log(0, ((0, 4),)), log(1, ((5, 9),), first=12, last=25)
