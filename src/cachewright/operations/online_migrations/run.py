@@ -17,6 +17,7 @@ from cachewright.store import hosts
 from cachewright.store import online_migrations as store
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.valkey.acl import derived_password
+from cachewright.valkey.session import Session
 from cachewright.valkey.sources import gateway as gateways
 from cachewright.valkey.sources.changed_keys import ChangedKeys
 from cachewright.valkey.sources.copier import KeyCopier, TargetNotReady
@@ -205,8 +206,11 @@ class MigrationRun:
         except BaseException:
             changed.close()
             raise
+        return self._kept(gateway, session, changed, KeyCopier)
+
+    def _kept(self, gateway: Gateway, session: Session, changed: ChangedKeys, copier_type: type[KeyCopier]) -> Stream:
         links = TargetLinks(self.context.access(self.instance))
-        copier = KeyCopier(session, links, self.find_target)
+        copier = copier_type(session, links, self.find_target)
         stream = Stream(gateway=gateway, session=session, changed=changed, links=links, copier=copier)
         self.context.streams.keep(stream)
         return stream
@@ -217,13 +221,8 @@ class MigrationRun:
         await self.look_patiently(step)
         primary = self.primary(shard)
         session = await direct_session(self.source, primary)
-        links = TargetLinks(self.context.access(self.instance))
-        copier = DirectCopier(session, links, self.find_target)
-        stream = Stream(
-            gateway=self.gateway(shard.number), session=session, changed=ChangedKeys(), links=links, copier=copier
-        )
+        stream = self._kept(self.gateway(shard.number), session, ChangedKeys(), DirectCopier)
         stream.databases |= primary.keys.keys()
-        self.context.streams.keep(stream)
         return stream
 
     async def note(self, level: LogLevel, message: str) -> None:
