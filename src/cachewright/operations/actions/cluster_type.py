@@ -13,14 +13,13 @@ import threading
 import msgspec
 
 from cachewright import errors
-from cachewright.hosts.host import NodeStartFailed
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
 from cachewright.operations import cut_over_records, proxies, sentinels
 from cachewright.operations.actions.action import NoArguments, action
 from cachewright.operations.actions.cluster import is_settled
 from cachewright.operations.actions.node_status import settle, start_again
-from cachewright.operations.actions.nodes import close_at_start, remove_node
+from cachewright.operations.actions.nodes import close_at_start, remove_node, start_process
 from cachewright.operations.actions.replicas import Synchronization
 from cachewright.operations.context import OperationContext
 from cachewright.operations.ending_node import node_detail
@@ -134,10 +133,7 @@ async def _start_behind(context: OperationContext, instance: Instance, arguments
     files = {NODES_CONF: nodes_conf_behind(node, primary), **await context.files(cluster, node)}
     await context.host.write_files(node.id, files)
     context.host.hold_port(node.host, node.port)
-    try:
-        await context.host.start(node.id)
-    except NodeStartFailed as failure:
-        raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id} did not start: {failure}") from failure
+    await start_process(context, node)
 
 
 async def _cut_over(context: OperationContext, step: StepContext, arguments: BecomeCluster) -> None:
@@ -206,10 +202,7 @@ async def _take_over(context: OperationContext, task: Task, node_id: str) -> Non
     await proxies.remove(context, instance.id)
     context.host.hold_port(node.host, node.port)
     await context.host.write_files(node.id, await context.files(instance, node))
-    try:
-        await context.host.start(node.id)
-    except NodeStartFailed as failure:
-        raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id} did not start: {failure}") from failure
+    await start_process(context, node)
     await node_control.announce_port(node, access)
     await cluster_membership.replace_placeholder(node, access, founding=True)
     async with asyncio.timeout(_OPEN_SECONDS):

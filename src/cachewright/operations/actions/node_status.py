@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from cachewright import errors
-from cachewright.hosts.host import NodeStartFailed
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
 from cachewright.operations import sentinels
 from cachewright.operations.actions.action import NodeArguments, action
 from cachewright.operations.actions.cluster import is_settled
-from cachewright.operations.actions.nodes import wait_until_answering
+from cachewright.operations.actions.nodes import start_process, wait_until_answering
 from cachewright.operations.actions.rebuild import other_primary
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.ending_node import LONGEST_GRACE_SECONDS, EndingNode, node_detail
@@ -83,10 +82,7 @@ async def start_again(context: OperationContext, instance: Instance, node: Node)
     if not await context.has_data(node.id):  # the supervisor repairs it
         raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id}: its files are missing", True)
     await context.host.write_files(node.id, await context.files(instance, node))
-    try:
-        await context.host.start(node.id)
-    except NodeStartFailed as failure:
-        raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id} did not start: {failure}") from failure
+    await start_process(context, node)
 
 
 @action("settle nodes", NodeList, timeout=_SETTLE_SECONDS, attempts=4)

@@ -70,11 +70,16 @@ async def launch(
     if closed:
         await close_at_start(context, instance, node)
     context.host.hold_port(node.host, node.port)
+    await start_process(context, node)
+    return instance, node
+
+
+async def start_process(context: OperationContext, node: Node) -> None:
+    """Ensure that the process of a node runs. ActionFailed DCS.9001."""
     try:
         await context.host.start(node.id)
     except NodeStartFailed as failure:
         raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id} did not start: {failure}") from failure
-    return instance, node
 
 
 async def close_at_start(context: OperationContext, instance: Instance, node: Node) -> None:

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from cachewright import errors
-from cachewright.hosts.host import NodeStartFailed
 from cachewright.model.instances import Instance, Node
 from cachewright.operations import sentinels
 from cachewright.operations.actions.action import NodeArguments, action
 from cachewright.operations.actions.cluster import is_settled
-from cachewright.operations.actions.nodes import wait_until_answering
+from cachewright.operations.actions.nodes import start_process, wait_until_answering
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.ending_node import node_detail
 from cachewright.operations.succession import successors
@@ -159,10 +158,7 @@ async def _view_of_others(
 async def _start(context: OperationContext, instance: Instance, node: Node, members: Mapping[str, str]) -> None:
     context.host.hold_port(node.host, node.port)
     await context.host.write_files(node.id, {**members, **await context.files(instance, node)})
-    try:
-        await context.host.start(node.id)
-    except NodeStartFailed as failure:
-        raise ActionFailed(errors.NODE_START_FAILED, f"node {node.id} did not start: {failure}") from failure
+    await start_process(context, node)
 
 
 async def _follow(context: OperationContext, step: StepContext, node: Node, members: Sequence[Node]) -> None:
