@@ -15,7 +15,6 @@ import sqlalchemy as sa
 from cachewright import errors
 from cachewright.errors import ApiError
 from cachewright.flavors import parse
-from cachewright.hosts.server_binary import version_key
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, Task
 from cachewright.operations import client_firewall
@@ -31,6 +30,7 @@ from cachewright.operations.move_plan import MovePlan, decide, heir, surplus_add
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.operations.requests import MoveCause, MoveRequest, NodeMove
 from cachewright.operations.resize import added_nodes
+from cachewright.operations.resize.cost_model import copy_effort
 from cachewright.operations.resize.replica_plan import seed_of
 from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, STATUS_CHECK
 from cachewright.store import instances
@@ -43,7 +43,6 @@ from cachewright.valkey.client import NODE_GONE, NodeRefused
 _CHECK_SECONDS = 0.05
 _PROMOTION_SECONDS = 10.0
 _JOIN_SECONDS, _JOIN_SECONDS_A_NODE = 0.15, 0.03
-_SYNC_SECONDS, _SYNC_SECONDS_A_BYTE = 0.6, 12e-9
 _REMOVE_SECONDS = 0.5
 _BYTES_PER_SECOND = 50e6
 LOST_CAUSES: frozenset[MoveCause] = frozenset({"silent_host", "lost_host"})
@@ -90,8 +89,7 @@ class MoveNodes(Operation[MoveRequest, MoveParams]):
         params = self.params_of(task)
         instance, nodes, views = await context.look(task)
         is_lost = params.cause in LOST_CAUSES
-        versions = {node.server_version for node in nodes if node.server_version}
-        newest, salt = max(versions, key=version_key, default=None), task.run_id
+        newest, salt = added_nodes.newest_version(nodes), task.run_id
         plan = decide(
             nodes=[node for node in nodes if not layout.has_salt(node, salt)],
             views=views,
@@ -203,14 +201,7 @@ def _promote(node: Node) -> SubStepSpec:
 
 
 def _synchronize(node: Node, size: int, lane: str, turns: int, absent: tuple[str, ...]) -> SubStepSpec:
-    work = effort(
-        lane,
-        unit="bytes",
-        total=max(size, 1),
-        seconds=_SYNC_SECONDS + size * _SYNC_SECONDS_A_BYTE,
-        fixed=_SYNC_SECONDS,
-        turns=turns,
-    )
+    work = copy_effort(lane, size, turns)
     return add_replica.sub_step(f"Replica synchronization. Shard {node.shard}", work, AddReplica(node.id, absent))
 
 

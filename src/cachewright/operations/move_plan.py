@@ -1,6 +1,5 @@
 """Which nodes leave their hosts, and what replaces them. Pure."""
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence, Set
 
 import msgspec
@@ -9,6 +8,7 @@ from cachewright import errors
 from cachewright.model.instances import Node
 from cachewright.operations.context import best_view
 from cachewright.operations.requests import MoveCause
+from cachewright.operations.resize.replica_plan import by_shard
 from cachewright.tasks.operation import ActionFailed
 from cachewright.valkey.topology import Member, View, primaries
 
@@ -103,7 +103,7 @@ def surplus_additions(
     """Return the added nodes that a move which failed leaves without a use: those without slots, as long as the shard
     has more copies than it should have."""
     surplus = []
-    for of_shard in _by_shard(nodes).values():
+    for of_shard in by_shard(nodes).values():
         unused = [node for node in of_shard if is_added(node) and not (node.id in members and members[node.id].slots)]
         surplus += unused[: max(len(of_shard) - copies, 0)]
     return surplus
@@ -128,12 +128,12 @@ def _replaced(
 ) -> tuple[list[Node], dict[str, str], list[tuple[Node, Node]]]:
     """Return the new nodes, the successor of each node that leaves, and the pairs of both where the successor is
     new."""
-    present, going = _by_shard(staying), _by_shard(leaving)
+    present, going = by_shard(staying), by_shard(leaving)
     missing = {
         shard: range(1, 1 + min(max(copies - len(present.get(shard, ())), 0), len(olds)))
         for shard, olds in going.items()
     }
-    found = _by_shard(new(missing))
+    found = by_shard(new(missing))
     added: list[Node] = []
     successors: dict[str, str] = {}
     replacements = []
@@ -174,10 +174,3 @@ def _why_not(node: Node, nodes: Sequence[Node], views: Mapping[str, View | None]
     if not _copies(node, nodes, views):
         return f"node {node.id} cannot be replaced: no copy of shard {node.shard} is left"
     return f"node {node.id} is not replaced: shard {node.shard} has no slots, or on another host that does not answer"
-
-
-def _by_shard(nodes: Sequence[Node]) -> dict[int, list[Node]]:
-    shards: dict[int, list[Node]] = defaultdict(list)
-    for node in nodes:
-        shards[node.shard].append(node)
-    return shards

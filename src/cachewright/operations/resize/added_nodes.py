@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from cachewright.errors import ApiError
 from cachewright.hosts.addresses import LOOPBACK, is_loopback
 from cachewright.hosts.ports import NodePorts
+from cachewright.hosts.server_binary import version_key
 from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Node, has_proxy
 from cachewright.model.tasks import ENDED, Task
@@ -96,6 +97,13 @@ def store(
         except ApiError as refused:
             if wanted is None:
                 raise ActionFailed(refused.code, refused.message, True) from refused
+
+
+def newest_version(nodes: Sequence[Node]) -> str | None:
+    """Return the version of valkey-server that new nodes get: the newest one that these nodes have; None if none has a
+    recorded one."""
+    versions = {node.server_version for node in nodes if node.server_version}
+    return max(versions, key=version_key, default=None)
 
 
 def _by_target(nodes: Sequence[Node], targets: Mapping[str, str]) -> Mapping[str | None, list[Node]]:

@@ -15,7 +15,6 @@ import sqlalchemy as sa
 
 from cachewright import errors
 from cachewright.flavors import MEGABYTE, parse
-from cachewright.hosts.server_binary import version_key
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import DEFAULT_MODE, Control, MigrationMode, Step, Task
 from cachewright.operations.actions import checks, slots
@@ -28,6 +27,7 @@ from cachewright.operations.operation import Accepted, Operation
 from cachewright.operations.requests import ResizeRequest
 from cachewright.operations.resize import added_nodes, mode_forecast
 from cachewright.operations.resize import request as resize_request
+from cachewright.operations.resize.added_nodes import newest_version
 from cachewright.operations.resize.cost_model import MOVE
 from cachewright.operations.resize.giant_keys import GiantKeys, find_giant_keys
 from cachewright.operations.resize.mode_forecast import ModeForecast
@@ -179,7 +179,7 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
                 raise ActionFailed(errors.UNSUPPORTED_RESIZE, reason, True)
             keyspace = await observe_keyspace(context, observed)
             other = other_databases(keyspace)
-            change = plan_first(context.settings, observed, to, task.run_id, _newest_version(observed))
+            change = plan_first(context.settings, observed, to, task.run_id, newest_version(observed.nodes))
             observed = after_first(observed, change, keys_of(keyspace))
         plan = self._decide(context, task, observed)
         changed = plan.kept if plan.now.cache_mode != plan.to.cache_mode else ()
@@ -246,18 +246,13 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
         params = self.params_of(task)
         flavor, named, settings, salt = parse(params.spec_code), params.named, context.settings, task.run_id
         copies, shards = replicas_to_add(observed, flavor, salt, named), shards_to_add(observed, flavor)
-        newest = _newest_version(observed)
+        newest = newest_version(observed.nodes)
         instance_id = task.instance_id
         added = [
             *layout.new_replicas(settings, instance_id, flavor, copies, salt=salt, server_version=newest),
             *layout.new_nodes(settings, instance_id, flavor, shards=shards, salt=salt, server_version=newest),
         ]
         return decide(observed, flavor, added, named)
-
-
-def _newest_version(observed: Observation) -> str | None:
-    versions = {node.server_version for node in observed.nodes if node.server_version}
-    return max(versions, key=version_key, default=None)
 
 
 def _speeds(context: OperationContext, steps: Sequence[Step], instance_id: str) -> Mapping[str, learning.Speed]:
