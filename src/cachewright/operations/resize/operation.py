@@ -150,9 +150,8 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
         else:
             giants = await find_giant_keys(plan.moves, present.nodes, access, minimum_bytes)
         resources = await asyncio.to_thread(context.host.resources)
-        requirements = draft.change.with_room(plan.requirements) if draft.change else plan.requirements
         failures = [
-            *checks.resource_failures(requirements, resources),
+            *checks.resource_failures(plan.requirements, resources),
             *checks.status_failures(present.nodes, present.views),
         ]
         if draft.other_databases:
@@ -182,6 +181,8 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
             change = plan_first(context.settings, observed, to, task.run_id, newest_version(observed.nodes))
             observed = after_first(observed, change, keys_of(keyspace))
         plan = self._decide(context, task, observed)
+        if change:
+            plan = msgspec.structs.replace(plan, requirements=change.with_room(plan.requirements))
         changed = plan.kept if plan.now.cache_mode != plan.to.cache_mode else ()
         ending = set() if change else {*plan.removed, *plan.surplus, *changed}
         grace = await grace_seconds(context, observed.instance, ending)

@@ -55,7 +55,7 @@ def steps(
         run_id,
         {
             PRE_CHECK: [
-                _check_resources(change.with_room(plan.requirements) if change else plan.requirements),
+                _check_resources(plan.requirements),
                 _check_status(plan.added),
                 *(change.checks if change else ()),
             ],
