@@ -104,8 +104,10 @@ def must_pause(earlier: Sequence[Task], cause: MoveCause, now: int) -> bool:
     """Return whether the next move for this cause must wait. `earlier` are moves of the instance, the latest first."""
     same = [task for task in earlier if MOVE_NODES.params_of(task).cause == cause]
     failed = list(itertools.takewhile(lambda task: task.status == "FAILED" and task.error_code != CANCELLED, same))
-    pause = min(_FIRST_PAUSE_MS * 2 ** (len(failed) - 1), _LONGEST_PAUSE_MS) if failed else 0
-    return any(now < (task.end_time or 0) + pause for task in failed[:1])
+    if not failed:
+        return False
+    pause: int = min(_FIRST_PAUSE_MS * 2 ** (len(failed) - 1), _LONGEST_PAUSE_MS)
+    return now < (failed[0].end_time or 0) + pause
 
 
 def is_obsolete(connection: sa.Connection, task: Task, states: Mapping[str, HostState]) -> bool:
