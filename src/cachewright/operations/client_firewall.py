@@ -6,6 +6,8 @@ The rules follow the record. A node of such a cluster gets no clients before the
 from collections import defaultdict
 from collections.abc import Sequence
 
+import sqlalchemy as sa
+
 from cachewright.hosts.client_firewall import Filtered, FirewallFailed
 from cachewright.hosts.host import Host
 from cachewright.model.instances import WHITELIST_ENABLED, Instance, allowed_addresses
@@ -33,17 +35,20 @@ async def ensure(database: Database, host: Host) -> None:
 def filtered_instances(database: Database) -> list[Instance]:
     """Return all clusters whose whitelist is on. Blocks."""
     with database.read() as connection:
-        return [found for found in instances.with_attribute(connection, WHITELIST_ENABLED) if is_filtered(found)]
+        return _filtered(connection)
+
+
+def _filtered(connection: sa.Connection) -> list[Instance]:
+    return [found for found in instances.with_attribute(connection, WHITELIST_ENABLED) if is_filtered(found)]
 
 
 def _recorded(database: Database) -> Sequence[Filtered]:
     filtered = []
     with database.read() as connection:
-        for instance in instances.with_attribute(connection, WHITELIST_ENABLED):
-            if is_filtered(instance):
-                ports: defaultdict[str, list[int]] = defaultdict(list)
-                for node in instances.nodes_of(connection, instance.id):
-                    ports[node.host].append(node.port)
-                allowed = allowed_addresses(instance) or ()
-                filtered += [Filtered(address, tuple(sorted(own)), allowed) for address, own in sorted(ports.items())]
+        for instance in _filtered(connection):
+            ports: defaultdict[str, list[int]] = defaultdict(list)
+            for node in instances.nodes_of(connection, instance.id):
+                ports[node.host].append(node.port)
+            allowed = allowed_addresses(instance) or ()
+            filtered += [Filtered(address, tuple(sorted(own)), allowed) for address, own in sorted(ports.items())]
     return filtered
