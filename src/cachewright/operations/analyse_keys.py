@@ -22,7 +22,7 @@ from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 from cachewright.valkey.expiry_scan import count_keys
 from cachewright.valkey.parameters import BY_NAME
-from cachewright.valkey.single_request import info
+from cachewright.valkey.replication import replication_of
 from cachewright.valkey.topology import primaries
 
 _KEY_ANALYSIS = "Key analysis."
@@ -124,9 +124,9 @@ async def _least_busy(lead: Node, nodes: Sequence[Node], access: Access) -> Node
         if node.shard != lead.shard or node.id == lead.id:
             continue
         try:
-            state = await info(node, access, ("replication",), _ANSWER_SECONDS)
+            state = await replication_of(node, access, _ANSWER_SECONDS)
         except (*NODE_GONE, NodeRefused):
             continue
-        if state.get("role") == "slave" and state.get("master_link_status") == "up":
+        if state.role == "replica" and state.is_linked:
             return node
     return lead
