@@ -58,14 +58,16 @@ def store(
             behind_proxy = has_proxy(instance, present) or (topology.has_sentinel and context.host.has_haproxy)
             needs_server = instance.server_certificate is not None or client_firewall.is_filtered(instance)
             only = node_placement.hosts_of(topology, here=behind_proxy or needs_server)
-            # On one host nothing is spread, and nodes behind its proxy have another address than the host.
-            placed = [node for node in present if node.id not in leaving] if only is None else []
-            others = len(placed)
+            placed: list[Node] = []
             if replaces:
-                placed, others = _placed_cluster(connection, limits, missing, asked), 0
-            for target, group in () if replaces else _by_target(missing, targets or {}).items():
-                placed += node_placement.place(connection, limits, group, asked, placed, only=only, target=target)
-            placed = sorted(placed[others:], key=lambda node: kept_port is None or node.id != kept_port[0])
+                placed = _placed_cluster(connection, limits, missing, asked)
+            else:
+                # On one host nothing is spread, and nodes behind its proxy have another address than the host.
+                staying = [node for node in present if node.id not in leaving] if only is None else []
+                for target, group in _by_target(missing, targets or {}).items():
+                    beside = [*staying, *placed]
+                    placed += node_placement.place(connection, limits, group, asked, beside, only=only, target=target)
+            placed.sort(key=lambda node: kept_port is None or node.id != kept_port[0])
         except ApiError as refused:
             raise ActionFailed(refused.code, refused.message, True) from refused
     tls = any(node.tls_port for node in stored.values())
