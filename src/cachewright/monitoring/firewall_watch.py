@@ -48,18 +48,22 @@ class FirewallWatch:
             self._filtered = [instance.id for instance in found]
         is_due = time.monotonic() - self._compared_at >= _COMPARE_SECONDS
         if is_changed or is_due or self._failure:
-            self._failure = await self._load()
+            self._failure = await self._load(compare=is_due)
+        if is_due:
             self._compared_at = time.monotonic()
         self._change_counter = counter
         for instance_id in self._filtered:
             self._faults.report(instance_id, self._failure)
         self._faults.keep(self._filtered)
 
-    async def _load(self) -> str | None:
-        """Ensure that the kernel has the rules of the record. Return why it has not."""
+    async def _load(self, *, compare: bool) -> str | None:
+        """Ensure that the kernel has the rules of the record. Return why it has not.
+
+        :param compare: whether another program may have changed the rules.
+        """
         firewall = self._context.host.client_firewall
         try:
-            if firewall is not None:
+            if firewall is not None and compare:
                 await in_background(firewall.forget_if_changed)
             if firewall is not None or self._filtered:
                 await client_firewall.ensure(self._context.database, self._context.host)
