@@ -4,7 +4,6 @@ receiver also polls."""
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import psycopg
 import psycopg.sql
@@ -12,6 +11,7 @@ import sqlalchemy as sa
 
 from cachewright.errors import DatabaseUnavailable
 from cachewright.store.database import Database
+from cachewright.store.postgres import connect_arguments
 
 log = logging.getLogger(__name__)
 
@@ -26,14 +26,6 @@ CHANGES = "cachewright_changes"
 instance."""
 
 _WAIT_SECONDS = 1.0
-_SESSION: dict[str, Any] = {
-    "application_name": "cachewright",
-    "connect_timeout": 10,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-}
-"""The connection only waits, so a lost one would not be noticed without keepalives."""
 
 
 def notify(database: Database, channel: str, message: str) -> None:
@@ -52,10 +44,12 @@ def listen(
 
     :param connected: called after each connection; earlier messages may be lost.
     """
-    plain = sa.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    parsed = sa.make_url(url)
+    plain = parsed.set(drivername="postgresql").render_as_string(hide_password=False)
+    arguments = connect_arguments(parsed)  # keepalives: the connection only waits, so its loss would not be noticed
     while not stopped.is_set():
         try:
-            with psycopg.connect(plain, autocommit=True, **_SESSION) as connection:
+            with psycopg.connect(plain, autocommit=True, **arguments) as connection:
                 for channel in receivers:
                     connection.execute(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(channel)))
                 connected()

@@ -51,7 +51,7 @@ class PostgresDatabase(SqlDatabase):
 
     def __init__(self, url: sa.URL, cipher: SecretCipher, session: str = "cachewright") -> None:
         """Prepare connections to `url`. They are opened when they are needed. `session` is their name on the server."""
-        arguments = _connect_arguments(url, session)
+        arguments = connect_arguments(url, session)
         super().__init__(url, cipher, **_engine_options(arguments))
         self.workflow_options = arguments
         self._session = session
@@ -154,7 +154,7 @@ class PostgresDatabase(SqlDatabase):
 
 def has_table(url: sa.URL, name: str) -> bool:
     """Whether the database has this table. Raises DatabaseUnavailable."""
-    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=_connect_arguments(url, "cachewright"))
+    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=connect_arguments(url))
     with translate_errors(), engine.connect() as connection:
         return sa.inspect(connection).has_table(name)
 
@@ -165,7 +165,8 @@ def _engine_options(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {"pool_size": 8, "max_overflow": -1, "pool_pre_ping": True, "connect_args": arguments}
 
 
-def _connect_arguments(url: sa.URL, session: str) -> dict[str, Any]:
+def connect_arguments(url: sa.URL, session: str = "cachewright") -> dict[str, Any]:
+    """Return libpq's parameters for connections to `url`, except those that it has itself."""
     return {"application_name": session} | {
         name: value for name, value in _CONNECT_ARGUMENTS.items() if name not in url.query
     }
