@@ -201,11 +201,13 @@ class Agent:
         return msgspec.structs.replace(report_of(self._host), clock_offset=offset)
 
     def _store(self, report: HostReport) -> bool:
-        """Store the report. False if the host was removed or given up."""
+        """Store the report, unless there are nodes to delete. False if the host was removed or given up."""
         with self._database.write() as connection:
             record = hosts.get(connection, self._name)
-            if record is None or record.state == "lost" or stale_nodes.on_host(connection, self._name):
-                return record is not None and record.state != "lost"
+            if record is None or record.state == "lost":
+                return False
+            if stale_nodes.on_host(connection, self._name):
+                return True  # the next report deletes them first
             return hosts.saw(connection, self._name, self._host.address, report)
 
 
