@@ -59,9 +59,8 @@ def of_instance(connection: sa.Connection, instance_id: str) -> list[WriteLog]:
 def of_instances(connection: sa.Connection, instance_ids: Sequence[str]) -> dict[str, list[WriteLog]]:
     """Return the logs of each of these instances, oldest first. Only for the operator, not for clients."""
     found: dict[str, list[WriteLog]] = {instance_id: [] for instance_id in instance_ids}
-    for log in every(connection) if found else []:
-        if log.instance_id in found:
-            found[log.instance_id].append(log)
+    for log in _read(connection, write_logs.c.instance_id.in_(instance_ids)):
+        found[log.instance_id].append(log)
     return found
 
 
