@@ -74,7 +74,7 @@ class Traces(Protocol):
         """Called for each change of each task, from any thread."""
 
     def stop(self) -> None:
-        """Sends what has not been sent."""
+        """Send what has not been sent."""
 
 
 class ControlPlane:
@@ -84,7 +84,7 @@ class ControlPlane:
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Opens the database and brings its tables up to date; starts nothing."""
+        """Open the database and bring its tables up to date; start nothing."""
         self._settings = settings
         self._stopped = asyncio.Event()
         self._database = open_database(settings)
@@ -166,7 +166,7 @@ class ControlPlane:
         self._write_logs = write_log_loops(context, self.heartbeats)
 
     def _hosts(self, settings: Settings) -> Host:
-        """The machine of the server, and on PostgreSQL also hosts with agents."""
+        """Return the machine of the server, and on PostgreSQL also hosts with agents."""
         local = LocalHost(settings)
         if not self._database.is_shared:
             return local
@@ -179,22 +179,22 @@ class ControlPlane:
         return not self._performs_tasks
 
     def trace(self, traces: Traces) -> None:
-        """Sends traces of tasks to `traces` from now on."""
+        """Send traces of tasks to `traces` from now on."""
         self._traces = traces
         self._feed.listen(traces.see)
 
     def first_credentials(self) -> Credentials | None:
-        """The oldest key that works; in a new database the first user is created with it. None where no key works."""
+        """Return the oldest key that works; in a new database create the first user with it. None if no key works."""
         with self._database.write() as connection:
             return first_credentials(connection)
 
     def count_instances_by_tls(self) -> tuple[int, int]:
-        """The number of instances with TLS between their nodes, and of those without."""
+        """Return the number of instances with TLS between their nodes, and of those without."""
         with self._database.read() as connection:
             return count_by_tls(connection)
 
     async def start(self, listen: Listen) -> HttpServer:
-        """Begins to perform tasks, unless another server does. Returns the HTTP server, which is ready for `serve`."""
+        """Begin to perform tasks, unless another server does. Return the HTTP server, which is ready for `serve`."""
         structs.resolve()
         connections = Connections()
         app = create_app(self._services, self._metrics, connections=connections)
@@ -209,7 +209,7 @@ class ControlPlane:
         return HttpServer(app, self._settings, listen, connections, self._metrics.connections_closed)
 
     async def serve(self, http: HttpServer) -> None:
-        """Serves the API and runs the background loops until SIGTERM or SIGINT."""
+        """Serve the API and run the background loops until SIGTERM or SIGINT."""
         loops = [
             asyncio.create_task(forever(self.statistics.measure)),
             asyncio.create_task(forever(http.watch)),
@@ -224,18 +224,18 @@ class ControlPlane:
         await asyncio.gather(*loops, return_exceptions=True)
 
     async def _prepare(self) -> None:
-        """Reads what the loops need, and adopts nodes of earlier releases. It may be repeated."""
+        """Read what the loops need, and adopt nodes of earlier releases. It may be repeated."""
         await in_background(self._housekeeping.report_host)
         await in_background(self.incidents.load)
         await adopt_nodes(self._context)
 
     async def _perform_tasks(self) -> None:
-        """Resumes every task that has not ended."""
+        """Resume every task that has not ended."""
         await in_background(lambda: self._webhook_delivery.start(self._engine.start()))
         self._performs_tasks = True
 
     async def _watch_nodes(self) -> None:
-        """Runs the loops of the server that performs tasks, from when this server does, until cancelled."""
+        """Run the loops of the server that performs tasks, from when this server does, until cancelled."""
         if not self._performs_tasks:
             await self._take_over()
         loops = (
@@ -260,7 +260,7 @@ class ControlPlane:
         await asyncio.gather(*map(forever, loops))
 
     async def _take_over(self) -> None:
-        """Waits for the claim to perform tasks, and begins to perform them, when the database can be read. If that
+        """Wait for the claim to perform tasks, and begin to perform them when the database can be read. If that
         fails otherwise, this server stops, and the next one takes over."""
         while not self._database.claim.is_held:
             await asyncio.sleep(_CLAIM_POLL_SECONDS)
@@ -275,7 +275,7 @@ class ControlPlane:
             raise
 
     async def _is_prepared(self) -> bool:
-        """Prepares. False if the database is unavailable, as it may be when servers are replaced."""
+        """Prepare. Return False if the database is unavailable, as it may be when servers are replaced."""
         try:
             with translate_errors():
                 await self._prepare()
@@ -285,19 +285,19 @@ class ControlPlane:
         return True
 
     def _enqueue(self, task: Task) -> None:
-        """Passes a stored task to the engine, of this server or of another one."""
+        """Pass a stored task to the engine of this server or of another one."""
         if self._performs_tasks:
             self._engine.enqueue(task)
         elif self._messages:
             self._messages.announce(task)
 
     def _enqueue_here(self, task: Task) -> None:
-        """Passes a task of another server to the engine. Before it is started, it finds tasks itself."""
+        """Pass a task of another server to the engine. Before it is started, it finds tasks itself."""
         if self._performs_tasks:
             self._engine.enqueue(task)
 
     def stop(self) -> None:
-        """Nodes keep running; tasks wait for the next start."""
+        """Stop all parts. Nodes keep running; tasks wait for the next start."""
         if self._messages:
             self._messages.stop()
         if self._traces:
@@ -313,7 +313,7 @@ class ControlPlane:
         self._services.rebuilds.repair(instance_id, node_id, failure)
 
     async def _adopt(self) -> None:
-        """Until cancelled: adopts nodes of earlier releases that could not be reached before."""
+        """Adopt nodes of earlier releases that could not be reached before, until cancelled."""
         while True:
             self.heartbeats.beat("adoption")
             await adopt_nodes(self._context)

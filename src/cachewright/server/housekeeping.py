@@ -1,4 +1,4 @@
-"""Resumes interrupted tasks, begins scheduled ones, and deletes records after their retention."""
+"""Resume interrupted tasks, begin scheduled ones, and delete records after their retention."""
 
 import asyncio
 import time

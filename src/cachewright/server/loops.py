@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 async def forever(loop: Callable[[], Awaitable[None]]) -> None:
-    """Runs a background loop again after every error: a database that was locked for too long, a full disk."""
+    """Run a background loop again after every error: a database that was locked for too long, a full disk."""
     while True:
         try:
             with translate_errors():

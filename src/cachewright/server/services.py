@@ -1,4 +1,4 @@
-"""Builds the services that the API is made of."""
+"""Build the services that the API is made of."""
 
 from collections.abc import Callable
 
@@ -49,7 +49,7 @@ def build_services(
     budget: NodeBudget,
     count_sign_in: Callable[[Outcome], None],
 ) -> Services:
-    """What the API is made of. `enqueue` hands a stored task to the engine; `count_sign_in` takes the outcome of each
+    """Return the services. `enqueue` passes a stored task to the engine; `count_sign_in` counts the outcome of each
     sign-in."""
     database, host, settings = context.database, context.host, context.settings
     cache, threads = ReadCache(database), RequestThreads()
