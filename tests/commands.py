@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 CACHEWRIGHT = (sys.executable, "-m", "cachewright")
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def run(*words: object, typed: str = "") -> subprocess.CompletedProcess[str]:

@@ -4,13 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from test_remote_commands import Run, run, told
 from valkey import Valkey
 
+from commands import Run
 from sdk_calls import PASSWORD, created, show
 from serving import Server, until
-
-__all__ = ["run", "told"]
 
 KEYS = 500
 
