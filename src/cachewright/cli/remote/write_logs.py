@@ -2,19 +2,16 @@
 
 from typing import Annotated
 
-from cyclopts import App, Parameter, validators
+from cyclopts import Parameter, validators
 
 from cachewright.cli.remote.lookup import Instance, found
 from cachewright.cli.remote.output import AsJson, print_json, print_table, size
 from cachewright.client.account import DEFAULT_TARGET, Target
 from cachewright.client.http import ApiClient
 
-app = App(name="write-logs", help="Write logs of instances.")
-
 _MOST_HOURS = 168
 
 
-@app.command
 def write_log(
     instance: Instance,
     *,
