@@ -26,7 +26,7 @@ app.command(
 app.command(
     "cachewright.cli.remote.nodes:app",
     name="nodes",
-    help="Nodes of an instance: switchover, priority, rebuild, stop, start.",
+    help="Nodes of an instance: switchover, sentinels, priority, rebuild, move, stop, start.",
 )
 app.command(
     "cachewright.cli.remote.connections:tls",

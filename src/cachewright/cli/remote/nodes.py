@@ -1,4 +1,4 @@
-"""`cachewright instances nodes`: switchover, priority, rebuild, move, stop, start."""
+"""`cachewright instances nodes`: switchover, sentinels, priority, rebuild, move, stop, start."""
 
 from typing import Annotated, Any
 
