@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -12,6 +12,9 @@ ATTRIBUTE = "expiry_schedule"
 """Name of the attribute of an instance that stores its schedule."""
 
 DEFAULT_KEYS_AT_ONCE = 10
+
+ScanType = Literal["manual", "auto"]
+"""`auto` for a scan or an analysis by the schedule of the instance."""
 
 
 class ScanSchedule(msgspec.Struct, frozen=True, kw_only=True):

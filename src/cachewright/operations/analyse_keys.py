@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Literal
 
 import msgspec
 import sqlalchemy as sa
@@ -11,6 +10,7 @@ from cachewright import errors
 from cachewright.errors import ApiError
 from cachewright.model.instances import Instance, Node
 from cachewright.model.key_analyses import KeyAnalysis, Subject
+from cachewright.model.scan_schedules import ScanType
 from cachewright.model.tasks import Step, Task
 from cachewright.operations.actions.key_scans import AnalyseNode, analyse_keys
 from cachewright.operations.context import OperationContext, best_view
@@ -30,13 +30,11 @@ _SECONDS_OF_KEY = 1e-5
 _EXPECTED_SECONDS = 0.5
 _ANSWER_SECONDS = 2.0
 
-AnalysisType = Literal["manual", "auto"]
-
 
 class AnalysisParams(msgspec.Struct, frozen=True, kw_only=True):
     """:ivar scan_type: `auto` for an analysis by the schedule of the instance."""
 
-    scan_type: AnalysisType = "manual"
+    scan_type: ScanType = "manual"
 
 
 class AnalyseKeys(Operation[AnalysisParams, AnalysisParams]):

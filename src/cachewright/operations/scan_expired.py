@@ -3,12 +3,11 @@
 import asyncio
 import re
 from collections.abc import Sequence
-from typing import Literal
 
 import msgspec
 
 from cachewright.model.instances import Instance, Node
-from cachewright.model.scan_schedules import DEFAULT_KEYS_AT_ONCE
+from cachewright.model.scan_schedules import DEFAULT_KEYS_AT_ONCE, ScanType
 from cachewright.model.tasks import Step, Task
 from cachewright.operations.actions.key_scans import ScanNode, scan_for_expired_keys
 from cachewright.operations.context import OperationContext, best_view
@@ -21,8 +20,6 @@ _KEY_SCAN = "Key scan."
 _SECONDS_OF_STEP = 0.0015
 _EXPECTED_SECONDS = 0.5
 _EXPIRED = re.compile(r"keys_expired:(\d+)")
-
-ScanType = Literal["manual", "auto"]
 
 
 class ScanParams(msgspec.Struct, frozen=True, kw_only=True):

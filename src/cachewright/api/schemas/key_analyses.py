@@ -11,7 +11,7 @@ from cachewright.api.schemas.paging import Limit, Offset
 from cachewright.flavors import parse
 from cachewright.model.instances import Instance
 from cachewright.model.key_analyses import FoundKey, Subject
-from cachewright.model.scan_schedules import DailySchedule, daily_schedule_of
+from cachewright.model.scan_schedules import DailySchedule, ScanType, daily_schedule_of
 from cachewright.services.key_analyses import AnalysisRecord
 
 _Time = Annotated[str, msgspec.Meta(pattern=r"\A([01][0-9]|2[0-3]):[0-5][0-9]\Z")]
@@ -63,7 +63,7 @@ class AnalysisQuery(msgspec.Struct, frozen=True):
 class AnalysisSummary(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     status: ScanStatus
-    scan_type: Literal["manual", "auto"]
+    scan_type: ScanType
     created_at: str | None
     started_at: str | None
     finished_at: str | None

@@ -9,9 +9,9 @@ from cachewright import errors
 from cachewright.api.schemas import iso
 from cachewright.errors import ApiError
 from cachewright.model.instances import Instance
-from cachewright.model.scan_schedules import ScanSchedule, epoch_ms, schedule_of
+from cachewright.model.scan_schedules import ScanSchedule, ScanType, epoch_ms, schedule_of
 from cachewright.model.tasks import Task, TaskStatus
-from cachewright.operations.scan_expired import SCAN_EXPIRED, ScanType, expired_keys
+from cachewright.operations.scan_expired import SCAN_EXPIRED, expired_keys
 
 ScanStatus = Literal["waiting", "running", "success", "failed"]
 
