@@ -66,9 +66,10 @@ def resized(
         return _flavor(spec)
     old = _flavor(present)
     cpu = present.split(".")[2]
+    copies = old.copies if replicas is None else replicas + 1
     if kind and old.cache_mode != kind:
         _require_no_memory(memory_gb)
-        number, copies = shards or _NEW_SHARDS, old.copies if replicas is None else replicas + 1
+        number = shards or _NEW_SHARDS
         size_gb = shard_gb or math.ceil(old.capacity_mb / 1024 / number)
         return _flavor(cluster_code(cpu, shards=number, shard_gb=size_gb, copies=copies))
     if old.cache_mode != "cluster":
@@ -76,13 +77,11 @@ def resized(
         if memory_gb is None and replicas is None:
             raise UsageError("name a change: --memory-gb, --replicas or --spec")
         megabytes = old.capacity_mb if memory_gb is None else _megabytes(memory_gb)
-        copies = old.copies if replicas is None else replicas + 1
         return _flavor(single_code(cpu, megabytes) if copies == 1 else ha_code(cpu, megabytes, copies))
     _require_no_memory(memory_gb)
     if shards is None and shard_gb is None and replicas is None:
         raise UsageError("name a change: --shards, --shard-gb, --replicas or --spec")
     size_gb = shard_gb or old.shard_mb // 1024
-    copies = old.copies if replicas is None else replicas + 1
     return _flavor(cluster_code(cpu, shards=shards or old.shards, shard_gb=size_gb, copies=copies))
 
 
