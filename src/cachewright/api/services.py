@@ -1,4 +1,4 @@
-"""What the API is made of."""
+"""The services that the API uses."""
 
 import msgspec
 

@@ -1,4 +1,4 @@
-"""What a person reads of a live cache: its slow log and the connections of its clients; and how these are closed."""
+"""Slow logs of a live instance, and the connections of its clients: list and close them."""
 
 from collections.abc import Collection, Mapping, Sequence
 

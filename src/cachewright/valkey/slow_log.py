@@ -16,7 +16,7 @@ _MOST_ENTRIES = 400
 """Newest entries that are read. An entry has at most 32 words of 128 bytes, so all fit into a reply."""
 
 COMMANDS: Sequence[Command] = (("SLOWLOG", "GET", str(_MOST_ENTRIES)), ("ROLE",))
-"""What a node is sent. `parse` reads the replies."""
+"""Commands that read the slow log and the role of a node. `parse` reads the replies."""
 
 _FIELDS = 6
 

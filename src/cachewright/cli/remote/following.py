@@ -1,4 +1,4 @@
-"""When the task of a command begins, and the result of the command, or with `--wait` the progress of the task."""
+"""Options of commands that start a task, and their output: the result, or with `--wait` the progress of the task."""
 
 from typing import Annotated, Any
 
