@@ -98,6 +98,15 @@ class Hosts:
     def listed(self) -> dict[str, Any]:
         return {host["name"]: host for host in self.server.call("GET", "hosts")[1]["hosts"]}
 
+    def places(self, instance_id: str) -> dict[int, list[str]]:
+        """Return the names of the hosts of each shard."""
+        found: dict[int, list[str]] = {}
+        for name, host in self.listed().items():
+            for node in host["nodes"]:
+                if node["instance_id"] == instance_id:
+                    found.setdefault(node["shard"], []).append(name)
+        return dict(sorted(found.items()))
+
     def clean_up(self) -> None:
         for process in (*self.agents.values(), self.server):
             process.clean_up()

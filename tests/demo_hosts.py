@@ -58,15 +58,6 @@ def watched(client: Any, instance_id: str, task_id: str, until_percent: int = 10
     return until(reached, f"task {task_id} neither reaches the percent nor ends", _PATIENCE_SECONDS), percents
 
 
-def places(hosts: Hosts, instance_id: str) -> dict[int, list[str]]:
-    found: dict[int, list[str]] = {}
-    for name, host in hosts.listed().items():
-        for node in host["nodes"]:
-            if node["instance_id"] == instance_id:
-                found.setdefault(node["shard"], []).append(name)
-    return dict(sorted(found.items()))
-
-
 def come_back(hosts: Hosts, client: Any, instance_id: str, checks: Checks) -> None:
     """The host returns, deletes its old nodes and gets others."""
     agent = hosts.agents[VICTIM]
@@ -78,14 +69,14 @@ def come_back(hosts: Hosts, client: Any, instance_id: str, checks: Checks) -> No
     until(lambda: hosts.listed()[VICTIM]["node_count"] > 0, f"nodes move to {VICTIM}", _PATIENCE_SECONDS)
     until(lambda: not _unfinished(client, instance_id), "tasks end", _PATIENCE_SECONDS)
     moves = [row.status for row in _tasks(client, instance_id) if row.name == "MoveNodes"]
-    checks.see("nodes move to the host that is back", moves[0] == "SUCCESS", places(hosts, instance_id))
+    checks.see("nodes move to the host that is back", moves[0] == "SUCCESS", hosts.places(instance_id))
 
 
 def demonstrate(hosts: Hosts, keys: int, checks: Checks) -> None:
     client = hosts.server.client()
     hosts.run("hosts", "cordon", "local")
     instance_id = created(client, 3, copies=2)
-    say(f"A cluster of 3 shards with replicas on {', '.join(hosts.agents)}: {places(hosts, instance_id)}")
+    say(f"A cluster of 3 shards with replicas on {', '.join(hosts.agents)}: {hosts.places(instance_id)}")
     checks.see("copies of each shard are on two hosts", _apart(hosts, instance_id, 3))
     load(cache(client, instance_id), keys)
     shown = show(client, instance_id)
@@ -114,7 +105,7 @@ def demonstrate(hosts: Hosts, keys: int, checks: Checks) -> None:
     checks.see("the cluster is scaled", status == "SUCCESS", status)
     percents = [*before, *after]
     checks.see("its percent never went down", percents == sorted(percents))
-    checks.see("copies of each shard are on two hosts", _apart(hosts, instance_id, 5), places(hosts, instance_id))
+    checks.see("copies of each shard are on two hosts", _apart(hosts, instance_id, 5), hosts.places(instance_id))
 
     come_back(hosts, client, instance_id, checks)
 
@@ -138,7 +129,7 @@ def demonstrate(hosts: Hosts, keys: int, checks: Checks) -> None:
 
 
 def _apart(hosts: Hosts, instance_id: str, shards: int) -> bool:
-    found = places(hosts, instance_id)
+    found = hosts.places(instance_id)
     return len(found) == shards and all(len(set(names)) == len(names) == 2 for names in found.values())
 
 

@@ -51,16 +51,6 @@ def zones_of(client: Any, instance_id: str) -> Counter[str]:
     return Counter(one.az_code for group in groups for one in group.replication_list)
 
 
-def places(hosts: Hosts, instance_id: str) -> dict[int, list[str]]:
-    """The hosts of each shard."""
-    found: dict[int, list[str]] = {}
-    for name, host in hosts.listed().items():
-        for node in host["nodes"]:
-            if node["instance_id"] == instance_id:
-                found.setdefault(node["shard"], []).append(name)
-    return found
-
-
 def moved(client: Any, instance_id: str) -> bool:
     """Whether a task that moves nodes has succeeded."""
     tasks = client.list_background_task(ListBackgroundTaskRequest(instance_id=instance_id)).tasks
@@ -112,7 +102,7 @@ def a_host_dies(hosts: Hosts, client: Any, instance_id: str, own: set[str]) -> N
     traffic = writing(client, instance_id, 0)
     died_at = killed(hosts, "h3")
     expected = {shard: ["h2", "local"] for shard in range(3)}
-    until(lambda: moved(client, instance_id) and places(hosts, instance_id) == expected, "its nodes are replaced")
+    until(lambda: moved(client, instance_id) and hosts.places(instance_id) == expected, "its nodes are replaced")
     assert ended(client, instance_id, newest_task(client, instance_id).id).status == "SUCCESS"
     caches = cache(client, instance_id)
     traffic.finish(caches)
@@ -145,7 +135,7 @@ def a_host_is_drained(hosts: Hosts, client: Any, instance_id: str) -> None:
     assert hosts.agents["h2"].nodes() == []
     task = ended(client, instance_id, newest_task(client, instance_id).id)
     assert (task.name, task.status) == ("MoveNodes", "SUCCESS")
-    assert places(hosts, instance_id) == {shard: ["h3", "local"] for shard in range(3)}
+    assert hosts.places(instance_id) == {shard: ["h3", "local"] for shard in range(3)}
     caches = cache(client, instance_id)
     traffic.finish(caches)
     assert not traffic.losses
@@ -161,7 +151,7 @@ def it_gets_other_zones(hosts: Hosts, client: Any, instance_id: str) -> None:
     client.migrate_az(MigrateAzRequest(instance_id=instance_id, body=body))
     assert ended(client, instance_id, newest_task(client, instance_id).id).status == "SUCCESS"
     hosts.run("instances", "nodes", "move", "cache", "local", "az2", "--wait")  # without effect: it is there already
-    assert all("h2" in names and len(names) == 2 for names in places(hosts, instance_id).values())
+    assert all("h2" in names and len(names) == 2 for names in hosts.places(instance_id).values())
     assert show(client, instance_id).az_codes == ["local", "az2"]
     assert zones_of(client, instance_id) == {"local": 3, "az2": 3}
     assert moves_of(client, instance_id) == before + 1
@@ -194,7 +184,7 @@ def a_move_is_cancelled(hosts: Hosts, client: Any, instance_id: str) -> None:
         until(waits, "the node waits for its client")
         hosts.run("hosts", "uncordon", seed)
         assert ended(client, instance_id, newest_task(client, instance_id).id).status == "FAILED"
-    assert places(hosts, instance_id) == {0: ["h2", "h3"]}
+    assert hosts.places(instance_id) == {0: ["h2", "h3"]}
     assert (show(client, instance_id).ip, show(client, instance_id).port) == (shown.ip, shown.port)
     until(lambda: answers(client, instance_id), "the address of the instance is valid")
 
@@ -217,7 +207,7 @@ def a_host_is_given_up(hosts: Hosts, client: Any) -> None:
     until(lambda: not hosts.listed()["h3"]["reporting"], "the host is silent")
     assert "2 nodes are made again" in hosts.run("hosts", "remove", "h3", "--lost")
     until(lambda: moved(client, pair), "its nodes are replaced")
-    assert places(hosts, pair) == {0: ["h2", "local"]}
+    assert hosts.places(pair) == {0: ["h2", "local"]}
     assert present(cache(client, pair), KEYS) == KEYS
     until(lambda: show(client, lone).status == "ERROR", "no copy of the other instance is left")
     assert hosts.server.call("DELETE", f"instances/{lone}")[0] == 204
@@ -240,7 +230,7 @@ def it_comes_back_too_late(hosts: Hosts) -> None:
 def test_nodes_move_between_hosts(hosts: Hosts) -> None:
     client = hosts.server.client()
     instance_id = created(client, 3, copies=2)
-    assert all(len(set(names)) == 2 for names in places(hosts, instance_id).values())
+    assert all(len(set(names)) == 2 for names in hosts.places(instance_id).values())
     load(cache(client, instance_id), KEYS)
     own = {node["node_id"] for node in hosts.listed()["h3"]["nodes"]}
     assert len(own) == 2
