@@ -120,10 +120,9 @@ class MoveNodes(Operation[MoveRequest, MoveParams]):
         instance, nodes, views = await context.look(task)
         members, copies = best_view(views).members, parse(instance.spec_code).copies
         surplus = surplus_additions(nodes, members, copies, lambda node: layout.has_salt(node, task.run_id))
+        staying = [node for node in nodes if node not in surplus]
         moved = self.params_of(task).node_ids
-        heirs = [
-            (node, heir(node, [other for other in nodes if other not in surplus], views, moved)) for node in surplus
-        ]
+        heirs = [(node, heir(node, staying, views, moved)) for node in surplus]
 
         def give_back() -> None:
             with context.database.write() as connection:
@@ -133,10 +132,9 @@ class MoveNodes(Operation[MoveRequest, MoveParams]):
         if heirs:
             await asyncio.to_thread(give_back)
         for node in surplus:
-            for other in nodes:
-                if other not in surplus:
-                    with suppress(*NODE_GONE, NodeRefused):
-                        await cluster_membership.forget(other, node.id, context.access(instance))
+            for other in staying:
+                with suppress(*NODE_GONE, NodeRefused):
+                    await cluster_membership.forget(other, node.id, context.access(instance))
             await remove_node(context, node)
         for node in nodes:
             if node.id in moved and not node.should_run and self.params_of(task).cause not in LOST_CAUSES:
