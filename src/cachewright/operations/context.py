@@ -231,10 +231,11 @@ def _instance_of(connection: sa.Connection, task: Task) -> Instance:
 
 
 def best_view(views: Mapping[str, View | None]) -> View:
-    """The most trustworthy of the views: one that finds the cluster ok if there is one, and of these the one with the
-    latest epoch, because a node that was cut off or frozen has missed changes. Raises ActionFailed DCS.9004 if no node
-    responds."""
+    """The most trustworthy of the views: one that finds the cluster ok if there is one, of these one in which each slot
+    has an owner, and of these the one with the latest epoch. A node that was cut off or frozen has missed changes, and
+    a node that joins has not heard yet of all owners, but may have the latest epoch. Raises ActionFailed DCS.9004 if
+    no node responds."""
     found = [view for view in views.values() if view]
     if not found:
         raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, "no node answers")
-    return max(found, key=lambda view: (view.ok, view.epoch, len(view.members)))
+    return max(found, key=lambda view: (view.ok, view.is_whole, view.epoch, len(view.members)))
