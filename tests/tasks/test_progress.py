@@ -247,6 +247,14 @@ def test_an_effort_that_turns_out_smaller_is_no_speed() -> None:
     assert measure.slowness == pytest.approx(1)
 
 
+def test_a_range_with_little_work_does_not_speak_for_the_others() -> None:
+    """Clients have made a range of 0.1 s 30 times as large, and one of 5 s has become twice as large."""
+    little = sub_step("1", status="EXECUTING", begin_time=0, takes=0.1, scale=30.0)
+    large = sub_step("2", status="EXECUTING", begin_time=0, takes=4.9, scale=2.0)
+    seen = estimate((step(little, large, sub_step("3")),), 0)
+    assert seen.remaining_seconds == pytest.approx(3 + 9.8 + 10 * (3 + 9.8) / 5)
+
+
 @given(before=st.floats(0, 1000), passed=st.floats(0, 1), elapsed=st.floats(0, 1000), current=st.floats(0, 1000))
 def test_the_shown_end_moves_in_small_steps_towards_the_estimate(
     before: float, passed: float, elapsed: float, current: float

@@ -16,7 +16,6 @@ Invariants, which property tests verify:
 import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from statistics import fmean
 
 import msgspec
 from msgspec.structs import replace
@@ -197,12 +196,16 @@ class _Seen:
 
 
 def _scales(step: Step, control: Control | None) -> Mapping[str, float]:
-    """Mean scale of the sub-steps of each rate that have moved. Those to come will be like them."""
-    found: dict[str, list[float]] = defaultdict(list)
+    """Scale of all work of each rate that has moved. Work to come will be like it. A mean of the scales would let a
+    range with little work, which clients have made many times as large, speak for all others."""
+    planned: dict[str, float] = defaultdict(float)
+    known: dict[str, float] = defaultdict(float)
     for sub_step in step.sub_steps:
         if has_moved(sub_step):
-            found[rate_of(sub_step, work_of(sub_step, control))].append(sub_step.scale)
-    return {rate: fmean(scales) for rate, scales in found.items()}
+            work = work_of(sub_step, control)
+            planned[rate_of(sub_step, work)] += work.seconds - work.fixed
+            known[rate_of(sub_step, work)] += (work.seconds - work.fixed) * sub_step.scale
+    return {rate: known[rate] / seconds for rate, seconds in planned.items() if seconds}
 
 
 def has_moved(sub_step: SubStep) -> bool:
