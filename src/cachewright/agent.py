@@ -21,6 +21,7 @@ from cachewright.hosts import calls
 from cachewright.hosts.envelopes import AgentKey
 from cachewright.hosts.host import CONFIG, Host
 from cachewright.hosts.local import LocalHost
+from cachewright.logs import RARELY
 from cachewright.model.hosts import HostReport, HostState
 from cachewright.services.hosts import report_of
 from cachewright.store import hosts, server_claims, stale_nodes
@@ -29,7 +30,7 @@ from cachewright.store.encryption import SecretCipher
 from cachewright.store.notifications import CALLS, listen
 from cachewright.store.opening import open_at
 from cachewright.store.workflow_values import restrict_dbos
-from cachewright.tasks.engine import APPLICATION, WORKFLOW_VERSION
+from cachewright.tasks.engine import APPLICATION, IDLE_TRANSACTION_SECONDS, WORKFLOW_VERSION
 from cachewright.tasks.queue import WakeableQueue
 from cachewright.threads import in_background
 
@@ -79,7 +80,7 @@ class Agent:
                 try:
                     await self._report_changes()
                 except DatabaseUnavailable as error:
-                    log.warning("no report to the server, the database is unavailable: %s", error)
+                    log.warning("no report to the server, the database is unavailable: %s", error, extra=RARELY)
                 try:
                     await asyncio.wait_for(self._stopped.wait(), _ROUND_SECONDS)
                 except TimeoutError:
@@ -120,6 +121,8 @@ class Agent:
             "application_version": WORKFLOW_VERSION,
             "executor_id": calls.queue_of(self._name),
             "console_log_level": "CRITICAL",
+            "sys_db_idle_transaction_timeout_sec": IDLE_TRANSACTION_SECONDS,
+            "db_engine_kwargs": {"connect_args": dict(self._database.workflow_options)},
             "run_migrations": False,  # the server's, whose role owns the tables
         }
         restrict_dbos()
@@ -159,11 +162,11 @@ class Agent:
             public_key=self._key.public,
         )
         if report != self._report or now - self._reported_at >= _REPORT_SECONDS:
-            if stale := await in_background(self._stale):
-                await self._delete(stale)
-            elif await in_background(self._store, report):
+            if await in_background(self._store, report):
                 self._report, self._reported_at = report, now
-            else:
+            elif stale := await in_background(self._stale):
+                await self._delete(stale)
+            elif await in_background(self._state) in (None, "lost"):
                 log.critical("the host %s was removed or given up; this agent stops", self._name)
                 self._stopped.set()
 
@@ -192,7 +195,7 @@ class Agent:
             await in_background(self._deleted, node_id)
 
     def _deleted(self, node_id: str) -> None:
-        with self._database.write() as connection:
+        with self._database.statements() as connection:
             stale_nodes.deleted(connection, [node_id])
 
     def _measured(self) -> HostReport:
@@ -201,14 +204,10 @@ class Agent:
         return msgspec.structs.replace(report_of(self._host), clock_offset=offset)
 
     def _store(self, report: HostReport) -> bool:
-        """Store the report, unless there are nodes to delete. False if the host was removed or given up."""
-        with self._database.write() as connection:
-            record = hosts.get(connection, self._name)
-            if record is None or record.state == "lost":
-                return False
-            if stale_nodes.on_host(connection, self._name):
-                return True  # the next report deletes them first
-            return hosts.saw(connection, self._name, self._host.address, report)
+        """Store the report. False if the host does not take part now: it was removed or given up, or has nodes to
+        delete."""
+        with self._database.statements() as connection:
+            return hosts.report(connection, self._name, self._host.address, report)
 
 
 @DBOS.workflow(name=calls.WORKFLOW)

@@ -14,6 +14,7 @@ from dbos._serialization import DefaultSerializer
 
 from cachewright.agent import Agent
 from cachewright.config import Settings
+from cachewright.hosts import remote
 from cachewright.hosts.calls import CHANGING, FENCED, METHODS, Answer, Call, HostSilent, perform
 from cachewright.hosts.envelopes import AgentKey, WrongEnvelope, seal
 from cachewright.hosts.host import LogPart, NodeStartFailed, ProcessInfo
@@ -168,6 +169,31 @@ async def test_times_are_converted_between_the_clocks_of_two_machines(tmp_path: 
         with suppress(msgspec.ValidationError):  # the answer is that of another method
             await change("n", 1000.0, 1)
         assert calls.call.arguments["not_before"] == 1100.0
+
+
+class CallsWithoutAnswer(Calls):
+    """Calls to an agent that has just died."""
+
+    async def answer(self, call_id: str) -> str:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+@pytest.mark.parametrize("method", ["stop", "remove"])
+async def test_an_end_is_not_awaited_from_a_host_that_stops_reporting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr(remote, "_LOOK_SECONDS", 0.01)
+    key, looks = AgentKey(tmp_path / "key"), iter(range(4))
+
+    def public_key() -> str:
+        if next(looks) < 3:
+            return key.public
+        raise HostSilent("host h2 does not report")
+
+    host = RemoteHost("h2", CallsWithoutAnswer(key), public_key, lambda: 0.0)
+    with pytest.raises(HostSilent, match="does not report"):
+        await asyncio.wait_for(getattr(host, method)("n", 60), 60)
 
 
 class StoredError:

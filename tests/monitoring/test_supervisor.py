@@ -161,3 +161,18 @@ async def test_a_node_without_its_data_is_not_started_but_repaired(supervisor: S
     assert repairs[0] == ("i", NODES[0], FILES_MISSING)
     assert supervisor.starts == 0
     assert host.calls["start"] == 0, "it would start without keys"
+
+
+async def test_nodes_of_a_failed_creation_are_ended(supervisor: Supervisor, host: CountingHost) -> None:
+    """Their host did not report when the creation failed, and is back."""
+    with supervisor._context.database.write() as connection:
+        instances.change(connection, "i", status="CREATEFAILED")
+        for node_id in NODES:
+            instances.change_node(connection, node_id, should_run=False)
+    ended: list[str] = []
+    async with asyncio.timeout(60):
+        while len(ended) < len(NODES):
+            ended = [node_id for node_id in NODES if await host.process(node_id) is None]
+            await asyncio.sleep(0.02)
+    await until(lambda: not supervisor._ending)
+    assert host.calls["start"] == 0

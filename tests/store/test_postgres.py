@@ -9,7 +9,9 @@ from cryptography.fernet import Fernet
 
 from cachewright.config import Settings
 from cachewright.errors import DatabaseUnavailable
+from cachewright.model.hosts import HostRecord, HostReport
 from cachewright.services.accounts import first_credentials
+from cachewright.store import hosts
 from cachewright.store import postgres as module
 from cachewright.store.database import Database, DatabaseNotReady
 from cachewright.store.encryption import WrongKey
@@ -58,6 +60,32 @@ def test_a_write_lock_that_another_holds_for_too_long_is_told(
         pass
     with database.write(), database.read() as connection:
         connection.execute(sa.text("SELECT 1 FROM throughput"))
+    database.close()
+
+
+def test_a_report_of_a_host_needs_no_write_lock(postgres: PostgresServer) -> None:
+    """An agent that is cut off in the middle of a transaction with the lock would stop all writers."""
+    database = migrated(postgres.new_database())
+    with database.write() as connection:
+        hosts.add(connection, HostRecord(name="h2", address="", zone="z", state="active", created_at=1))
+    found = HostReport(release="r", cpus=1, memory=1, memory_free=1, disk_free=1)
+
+    def is_stored() -> bool:
+        with database.statements() as connection:
+            return hosts.report(connection, "h2", "127.0.0.2", found)
+
+    with database.write() as connection:
+        connection.execute(sa.text("DELETE FROM throughput"))
+        assert is_stored()
+    for change in ("INSERT INTO stale_nodes VALUES ('n', 'h2', 1)", "UPDATE hosts SET state = 'lost'"):
+        with database.write() as connection:
+            connection.execute(sa.text("DELETE FROM stale_nodes"))
+            connection.execute(sa.text(change))
+        assert not is_stored()
+    with database.read() as connection:
+        record = hosts.get(connection, "h2")
+    assert record is not None
+    assert (record.address, record.report) == ("127.0.0.2", found)
     database.close()
 
 

@@ -27,6 +27,7 @@ _ANSWER_SECONDS = 15.0
 _START_SECONDS = 60.0
 _BESIDES_GRACE_SECONDS = 30.0
 _POLL_SECONDS = 0.05
+_LOOK_SECONDS = 1.0
 _CONNECTIONS = 10
 _WHOLE_HOST = "host"
 """Partition of calls that concern no single node. Calls of one partition are performed one after another."""
@@ -139,10 +140,12 @@ class RemoteHost:
         await self._end("restart", name, grace_seconds, not_before=not_before + self._clock_ahead())
 
     async def stop(self, name: str, grace_seconds: float) -> None:
-        await self._end("stop", name, grace_seconds)
+        """Raises HostSilent as soon as the host does not report any more; so does `remove`. The caller can do without
+        the host then, while a start has to wait for it."""
+        await self._end("stop", name, grace_seconds, while_reporting=True)
 
     async def remove(self, name: str, grace_seconds: float) -> None:
-        await self._end("remove", name, grace_seconds)
+        await self._end("remove", name, grace_seconds, while_reporting=True)
 
     async def set_aside(self, name: str, not_before: float, grace_seconds: float) -> None:
         await self._end("set_aside", name, grace_seconds, not_before=not_before + self._clock_ahead())
@@ -175,8 +178,19 @@ class RemoteHost:
         seconds = grace_seconds + _START_SECONDS + _BESIDES_GRACE_SECONDS
         await self._ask(None, method, seconds, name=name, grace_seconds=grace_seconds, **arguments)
 
-    async def _ask(self, kind: Any, method: str, seconds: float = _ANSWER_SECONDS, **arguments: Any) -> Any:
-        """Return the result of a call. Changes of one node are performed one after another, and reads beside them."""
+    async def _ask(
+        self,
+        kind: Any,
+        method: str,
+        seconds: float = _ANSWER_SECONDS,
+        *,
+        while_reporting: bool = False,
+        **arguments: Any,
+    ) -> Any:
+        """Return the result of a call. Changes of one node are performed one after another, and reads beside them.
+
+        :param while_reporting: wait for the answer no longer than the host reports.
+        """
         call = Call(
             method=method,
             arguments=msgspec.to_builtins(arguments),
@@ -189,8 +203,19 @@ class RemoteHost:
         call_id = await asyncio.to_thread(self._calls.enqueue, self.name, partition, sealed)
         try:
             async with asyncio.timeout(seconds):
-                answer = await self._calls.answer(call_id)
+                answering = self._answer_while_reporting if while_reporting else self._calls.answer
+                answer = await answering(call_id)
         except TimeoutError as error:
             await asyncio.to_thread(self._calls.cancel, call_id)
             raise HostSilent(f"host {self.name} does not answer within {seconds:g} s") from error
         return msgspec.json.decode(envelope.open_answer(answer), type=Answer).value(kind)
+
+    async def _answer_while_reporting(self, call_id: str) -> str:
+        """Wait for the encrypted answer. Raises HostSilent when the host does not report any more."""
+        waiting = asyncio.create_task(self._calls.answer(call_id))
+        try:
+            while not (await asyncio.wait({waiting}, timeout=_LOOK_SECONDS))[0]:
+                await asyncio.to_thread(self._public_key)
+            return waiting.result()
+        finally:
+            waiting.cancel()

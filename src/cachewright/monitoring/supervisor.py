@@ -1,4 +1,4 @@
-"""Supervision of nodes: start those whose process has died.
+"""Supervision of nodes: start those whose process has died, and end those of creations that have failed.
 
 The pauses between starts grow while a node keeps dying. Each node is started by a task of its own, so one that starts
 slowly delays no other.
@@ -32,6 +32,8 @@ _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 _STABLE_SECONDS = 30.0
 """After this time of running, earlier deaths of a node no longer count."""
+
+_STOP_SECONDS = 5.0
 
 _FAILED_STARTS = 3
 """Failed starts in a row after which the instance has an incident."""
@@ -86,6 +88,7 @@ class Supervisor:
         self._rebuild = rebuild
         self._deaths: dict[str, Deaths] = defaultdict(Deaths)
         self._starting: dict[str, asyncio.Task[None]] = {}
+        self._ending: dict[str, asyncio.Task[None]] = {}
         self.starts = 0
 
     async def run(self) -> None:
@@ -103,12 +106,13 @@ class Supervisor:
                 for node_id in dead - self._starting.keys():
                     self._starting[node_id] = asyncio.create_task(self._start(node_id, supervised[node_id]))
                 await self._report(supervised, dead)
+                await self._end_leftovers(processes.keys() - supervised.keys() - self._ending.keys())
                 self.client_ports.check({node_id: of.instance_id for node_id, of in supervised.items()}, processes)
                 await asyncio.sleep(_ROUND_SECONDS)
         finally:
             self.client_ports.stop()
-            for starting in self._starting.values():
-                starting.cancel()
+            for begun in (*self._starting.values(), *self._ending.values()):
+                begun.cancel()
 
     def _supervised(self) -> dict[str, Supervised]:
         """Nodes that should run, by id."""
@@ -129,6 +133,28 @@ class Supervisor:
             return set()
         with_files = await self._host.with_file(CONFIG)
         return {node_id for node_id in stopped if node_id in with_files or supervised[node_id].idle}
+
+    async def _end_leftovers(self, node_ids: Collection[str]) -> None:
+        """Begin to end those of these nodes whose creation has failed while their host did not report."""
+        for node_id in await in_background(self._leftovers, node_ids) if node_ids else []:
+            self._ending[node_id] = asyncio.create_task(self._end(node_id))
+
+    def _leftovers(self, node_ids: Collection[str]) -> list[str]:
+        with self._context.database.read() as connection:
+            return instances.ids_of_nodes_in(connection, node_ids, "CREATEFAILED")
+
+    async def _end(self, node_id: str) -> None:
+        try:
+            if await self._host.process(node_id) is None:
+                return
+            await self._host.stop(node_id, _STOP_SECONDS)
+            log.warning("node %s is ended: its creation has failed", node_id)
+        except (HostSilent, TimeoutError) as error:
+            log.warning("node %s is not ended: %s", node_id, error, extra=RARELY)
+        except Exception:
+            log.exception("node %s could not be ended; retrying", node_id)
+        finally:
+            del self._ending[node_id]
 
     async def _start(self, node_id: str, of: Supervised) -> None:
         try:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from cachewright import errors
 from cachewright.clock import now_ms
 from cachewright.flavors import Flavor, parse
+from cachewright.hosts.calls import HostSilent
 from cachewright.model.instances import Instance, Node, has_proxy
 from cachewright.model.tasks import Step, Task
 from cachewright.operations import proxies
@@ -30,6 +31,7 @@ from cachewright.placement.capacity import Request as RoomRequest
 from cachewright.store import instances
 from cachewright.tasks.plan import SubStepSpec, build, effort
 from cachewright.topologies import topology_of
+from cachewright.valkey import node_control
 
 _CHECK_SECONDS = 0.05
 _STOP_SECONDS = 5.0
@@ -101,7 +103,7 @@ class Create(Operation[CreateRequest, CreateParams]):
         elif not topology.is_cluster and has_proxy(instance, nodes):
             await proxies.remove(context, task.instance_id)
         await _set_should_run(context, nodes, should_run=False)
-        await asyncio.gather(*(context.host.stop(node.id, _STOP_SECONDS) for node in nodes))
+        await asyncio.gather(*(_stop(context, instance, node) for node in nodes))
         if self.params_of(task).backup_id is not None:
             await RestoreFiles(context, task.id).delete()
 
@@ -115,6 +117,15 @@ def room_for_new(flavor: Flavor, count: int, restored: int = 0) -> RoomRequest:
     size = capacity.size_of(flavor) * count
     disk = capacity.disk_bytes(0, 0, size.nodes) + count * disk_bytes(restored, flavor.copies)
     return RoomRequest(instances=count, size=size, disk=disk)
+
+
+async def _stop(context: OperationContext, instance: Instance, node: Node) -> None:
+    """Stop a node. One on a host that does not report ends if it answers; else the supervisor ends it when the host
+    reports again."""
+    try:
+        await context.host.stop(node.id, _STOP_SECONDS)
+    except HostSilent:
+        await node_control.shut_down(node, context.access(instance))
 
 
 async def _set_should_run(context: OperationContext, nodes: Sequence[Node], *, should_run: bool) -> None:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from cachewright.clock import now_ms
 from cachewright.model.hosts import EMBEDDED, HostRecord, HostReport
 from cachewright.store.rows import columns, from_row, to_row
-from cachewright.store.tables import hosts, nodes
+from cachewright.store.tables import hosts, nodes, stale_nodes
 
 
 def every(connection: sa.Connection) -> list[HostRecord]:
@@ -43,6 +43,14 @@ def saw(connection: sa.Connection, name: str, address: str, report: HostReport) 
     """Store the report of a host, and the time. Return whether there is such a host."""
     values = columns(address=address, report=report, seen_at=now_ms())
     return connection.execute(hosts.update().where(hosts.c.name == name).values(values)).rowcount == 1
+
+
+def report(connection: sa.Connection, name: str, address: str, found: HostReport) -> bool:
+    """Store the report of a host that takes part, in one statement. Without effect, and False, if the host was removed
+    or given up, or has to delete nodes first."""
+    values = columns(address=address, report=found, seen_at=now_ms())
+    takes_part = sa.and_(hosts.c.state != "lost", ~sa.exists().where(stale_nodes.c.host_name == name))
+    return connection.execute(hosts.update().where(hosts.c.name == name, takes_part).values(values)).rowcount == 1
 
 
 def clock_offset(connection: sa.Connection) -> float:

@@ -192,6 +192,13 @@ def change_node(connection: sa.Connection, node_id: str, **values: Any) -> None:
     connection.execute(nodes.update().where(nodes.c.id == node_id).values(values))
 
 
+def ids_of_nodes_in(connection: sa.Connection, node_ids: Collection[str], in_status: str) -> list[str]:
+    """Return which of these nodes are of instances in this status, ordered."""
+    joined = sa.select(nodes.c.id).join(instances, instances.c.id == nodes.c.instance_id)
+    query = joined.where(nodes.c.id.in_(list(node_ids)), instances.c.status == in_status)
+    return list(connection.execute(query.order_by(nodes.c.id)).scalars())
+
+
 def nodes_that_should_run(connection: sa.Connection) -> list[Node]:
     """Return every node of all projects that should run. Without those that are apart."""
     query = nodes.select().where(nodes.c.should_run.is_(True), nodes.c.apart.is_(False))

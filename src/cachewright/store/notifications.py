@@ -10,6 +10,7 @@ import psycopg.sql
 import sqlalchemy as sa
 
 from cachewright.errors import DatabaseUnavailable
+from cachewright.logs import RARELY
 from cachewright.store.database import Database
 from cachewright.store.postgres import connect_arguments
 
@@ -57,7 +58,7 @@ def listen(
                     for message in connection.notifies(timeout=_WAIT_SECONDS, stop_after=1):
                         receivers[message.channel](message.payload)
         except (psycopg.Error, DatabaseUnavailable) as error:
-            log.warning("no messages from the database, connecting again: %s", error)
+            log.warning("no messages from the database, connecting again: %s", error, extra=RARELY)
             stopped.wait(_WAIT_SECONDS)
         except Exception:
             log.exception("a message from the database has failed")

@@ -58,6 +58,16 @@ class SqlDatabase:
         if pending:
             pending.committed(entry)
 
+    @contextmanager
+    def statements(self) -> Iterator[sa.Connection]:
+        """Open a connection on which each statement is a transaction of its own, without the write lock. For machines
+        that may be cut off: a lock that such a machine holds stops all writers until its session ends."""
+        with (
+            translate_errors(),
+            self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+        ):
+            yield connection
+
     def workflow_engine(self, connections: int) -> sa.Engine:
         return sa.create_engine(
             self.workflow_url,

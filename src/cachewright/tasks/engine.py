@@ -35,7 +35,7 @@ APPLICATION = "cachewright"
 WORKFLOW_VERSION = "1"
 """Version of the workflow. DBOS resumes only workflows of this version: keep it while the code can run old ones."""
 
-_IDLE_TRANSACTION_SECONDS = 10.0
+IDLE_TRANSACTION_SECONDS = 10.0
 """As in the sessions of the store: a frozen process must not hold locks forever."""
 
 _RECOVERIES = 1_000_000
@@ -79,7 +79,7 @@ class Engine:
             "executor_id": "local",
             "console_log_level": "CRITICAL",  # failures are logged here, with ids of the task
             "notification_listener_polling_interval_sec": 0.25,
-            "sys_db_idle_transaction_timeout_sec": _IDLE_TRANSACTION_SECONDS,
+            "sys_db_idle_transaction_timeout_sec": IDLE_TRANSACTION_SECONDS,
         }
         if self.database.workflow_options:
             config["db_engine_kwargs"] = {"connect_args": dict(self.database.workflow_options)}
