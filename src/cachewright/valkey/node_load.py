@@ -34,7 +34,7 @@ local bytes, elements, sampled = 0, 0, 0
 for _ = 1, tonumber(ARGV[1]) do
   local key = redis.call('RANDOMKEY')
   local size = key and redis.pcall('MEMORY', 'USAGE', key, 'SAMPLES', 3)  -- refused in a slot that the node imports
-  if type(size) == 'number' then
+  if type(size) == 'number' and size < tonumber(ARGV[2]) then
     local length = lengths[redis.call('TYPE', key).ok]
     bytes, sampled = bytes + size, sampled + 1
     elements = elements + (length and redis.call(length, key) or 0)
@@ -45,7 +45,7 @@ return {bytes, elements, sampled}
 
 
 class _Sample(msgspec.Struct, frozen=True):
-    """Means over random keys."""
+    """Means over random keys without large values. A single large one among them would make all keys large."""
 
     bytes_per_key: float = 0.0
     elements_per_key: float = 0.0
@@ -92,9 +92,10 @@ async def measure_load(node: Node, access: Access, ranges: Sequence[SlotRange]) 
         clients = (await client_activity(client)).connected > 0
         fork = await fork_seconds(client)
         dataset = memory["used_memory_dataset"]
-        sample = await _sample(client) if ranges and total else None
+        least = max(int(dataset * _LARGE_SHARE), _LARGE_BYTES)
+        sample = await _sample(client, least) if ranges and total else None
         hidden = dataset - sample.bytes_per_key * total if sample else 0.0
-        large = await _large(client, ranges, dataset, hidden, has_clients=clients)
+        large = await _large(client, ranges, least, hidden, has_clients=clients) if _is_skewed(hidden, dataset) else ()
     bytes_per_key = (dataset - sum(value.bytes for value in large)) / total if total else _BYTES_PER_KEY
     used_memory = memory["used_memory"]
     return NodeLoad(
@@ -108,28 +109,26 @@ async def measure_load(node: Node, access: Access, ranges: Sequence[SlotRange]) 
     )
 
 
-async def _sample(client: Valkey) -> _Sample | None:
-    """Look at random keys. None if the node shows none."""
-    size, elements, sampled = await ask(client, "EVAL_RO", _SAMPLE, 0, _SAMPLED_KEYS)
-    return _Sample(size / sampled, elements / sampled) if sampled else None
+async def _sample(client: Valkey, large_bytes: int) -> _Sample:
+    """Look at random keys whose values have less than `large_bytes`."""
+    size, elements, sampled = await ask(client, "EVAL_RO", _SAMPLE, 0, _SAMPLED_KEYS, large_bytes)
+    return _Sample(size / sampled, elements / sampled) if sampled else _Sample()
 
 
-async def _large(
-    client: Valkey, ranges: Sequence[SlotRange], dataset: int, hidden: float, *, has_clients: bool
-) -> Sequence[LargeValue]:
-    """Return large values in the slots if random keys show that there must be some.
+def _is_skewed(hidden: float, dataset: int) -> bool:
+    """Whether few large values hold a notable share of the data.
 
     :param hidden: bytes of the data that random keys do not account for.
     """
-    if hidden <= (1 - _SKEWED) * dataset:
-        return ()
+    return hidden > (1 - _SKEWED) * dataset
+
+
+async def _large(
+    client: Valkey, ranges: Sequence[SlotRange], least: int, hidden: float, *, has_clients: bool
+) -> Sequence[LargeValue]:
+    """Return values of at least `least` bytes in the slots."""
     found = await large_values(
-        client,
-        ranges,
-        max(int(dataset * _LARGE_SHARE), _LARGE_BYTES),
-        seconds=_SEARCH_SECONDS,
-        enough_bytes=_FOUND_SHARE * hidden,
-        has_clients=has_clients,
+        client, ranges, least, seconds=_SEARCH_SECONDS, enough_bytes=_FOUND_SHARE * hidden, has_clients=has_clients
     )
     return found.values
 

@@ -1,0 +1,62 @@
+"""Size of the data on a real node."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from valkey.crc import key_slot
+
+from cachewright.model.instances import Node
+from cachewright.valkey.client import Valkey, ask, connect
+from cachewright.valkey.node_load import measure_load
+from cachewright.valkey.slots import SlotRange
+from standalone_node import OPEN, started
+
+ALL = [SlotRange(0, 16383)]
+LARGE = """
+for n = 1, tonumber(ARGV[1]) do redis.call('HSET', KEYS[1], 'f' .. n, string.rep('x', 100)) end
+"""
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[Node]:
+    async with started(tmp_path, "cluster-enabled yes") as running:
+        yield running
+
+
+@pytest.fixture
+async def client(node: Node) -> AsyncIterator[Valkey]:
+    async with connect(node, OPEN) as opened:
+        await ask(opened, "CLUSTER ADDSLOTSRANGE", 0, 16383)
+        async with asyncio.timeout(30):
+            while (await ask(opened, "CLUSTER INFO"))["cluster_state"] != "ok":
+                await asyncio.sleep(0.01)
+        yield opened
+
+
+async def test_a_large_value_among_the_random_keys_does_not_make_all_keys_large(node: Node, client: Valkey) -> None:
+    """Of four keys one is large, so that it is among the random keys."""
+    for number in range(3):
+        await client.set(f"small:{number}", "x" * 100)
+    await ask(client, "EVAL", LARGE, 1, "large", 50_000)
+    load = await measure_load(node, OPEN, ALL)
+    assert load.elements_per_key == 0
+    assert {slot: data.elements for slot, data in load.large.items()} == {key_slot(b"large"): 50_000}
+    assert sum(data.bytes for data in load.large.values()) > 5_000_000
+
+
+async def test_large_values_alone_are_found(node: Node, client: Valkey) -> None:
+    for number in range(2):
+        await ask(client, "EVAL", LARGE, 1, f"large:{number}", 50_000)
+    load = await measure_load(node, OPEN, ALL)
+    assert [data.elements for data in load.large.values()] == [50_000, 50_000]
+    assert load.elements_per_key == 0
+
+
+async def test_elements_of_usual_collections_are_counted(node: Node, client: Valkey) -> None:
+    for number in range(200):
+        await ask(client, "EVAL", LARGE, 1, f"hash:{number}", 20)
+    load = await measure_load(node, OPEN, ALL)
+    assert load.elements_per_key == 20
+    assert load.large == {}
