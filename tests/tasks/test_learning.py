@@ -1,5 +1,6 @@
 """Speeds that finished tasks teach."""
 
+import math
 from contextlib import closing
 from pathlib import Path
 
@@ -72,6 +73,23 @@ def test_rates_are_learned_apart_and_waits_teach_nothing(tmp_path: Path) -> None
             one, other = (load(connection, plan(1.0, rate), "other instance")[rate] for rate in ("one", "other"))
         assert one.value == pytest.approx(0.5, rel=0.05)
         assert other.value == pytest.approx(1.0, rel=0.05)
+
+
+def test_work_that_was_never_measured_has_the_speed_of_its_action(tmp_path: Path) -> None:
+    with closing(new_database(tmp_path)) as database:
+        with database.write() as connection:
+            learn(connection, finished(plan(10.0, "move: copy"), 20_000))
+            learn(connection, finished(plan(10.0, "move: delete"), 40_000))
+            learn(connection, finished(plan(10.0, "stop: all"), 1_000))
+        with database.read() as connection:
+            rates = "move: other", "move: delete", "move", "mov: other"
+            speeds = [load(connection, plan(1.0, rate), "other instance").get(rate) for rate in rates]
+    assert [speed and speed.value for speed in speeds] == [
+        pytest.approx(math.sqrt(0.5 * 0.25), rel=0.05),
+        pytest.approx(0.25, rel=0.05),
+        None,
+        None,
+    ]
 
 
 def test_a_plan_with_a_learned_speed_teaches_the_same(tmp_path: Path) -> None:

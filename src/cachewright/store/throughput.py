@@ -45,6 +45,14 @@ def load(connection: sa.Connection, names: Collection[str]) -> Mapping[str, Rate
     return {name: Rate(units, deviation) for name, units, deviation in connection.execute(query)}
 
 
+def of_action(connection: sa.Connection, action: str) -> list[Rate]:
+    """Return the rates of the installation whose names begin with an action and a colon."""
+    columns = (throughput.c.units_per_second, throughput.c.deviation)
+    is_of_action = throughput.c.action.startswith(f"{action}:", autoescape=True)
+    query = sa.select(*columns).where(is_of_action, ~throughput.c.action.contains(" @ "))
+    return [Rate(units, deviation) for units, deviation in connection.execute(query)]
+
+
 def learn(connection: sa.Connection, name: str, units_per_second: float) -> None:
     """Mix a measurement into a rate."""
     before = get(connection, name)

@@ -1,7 +1,8 @@
 """Speeds that are learned from finished tasks, by name of a rate.
 
 Each rate is learned for the installation, and for each instance: instances differ by their data and by their clients.
-A plan uses the rate of its instance, or that of the installation for the first task of the kind.
+A plan uses the rate of its instance, or that of the installation for the first task of the kind. Work that was never
+measured is expected to have the mean speed of the other kinds of work of its action, because the host is the same.
 
 A plan declares seconds by constants of its operation. A speed is the ratio of declared to real seconds on this
 installation. Each finished task is one measurement of each of its rates; a longer measurement has more weight. The
@@ -10,6 +11,7 @@ deviation between measurements determines how many seconds of measurement the ne
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import geometric_mean
 
 import msgspec
 import sqlalchemy as sa
@@ -59,7 +61,15 @@ def load(connection: sa.Connection, steps: Sequence[Step], instance_id: str) -> 
     own = {rate: throughput.of_instance(rate, instance_id) for rate in rates}
     known = throughput.load(connection, [*rates, *own.values()])
     found = {rate: known.get(name) or known.get(rate) for rate, name in own.items()}
-    return {rate: _speed(learned) for rate, learned in found.items() if learned}
+    speeds = {rate: _speed(learned) for rate, learned in found.items() if learned}
+    return {rate: speed for rate in rates if (speed := speeds.get(rate) or _of_others(connection, rate))}
+
+
+def _of_others(connection: sa.Connection, rate: str) -> Speed | None:
+    """Return the mean speed of the other rates of the same action; None if none was measured."""
+    action, colon, _ = rate.partition(":")
+    others = throughput.of_action(connection, action) if colon else []
+    return Speed(geometric_mean(other.units_per_second for other in others)) if others else None
 
 
 def with_speeds(steps: Sequence[Step], speeds: Mapping[str, Speed]) -> tuple[Step, ...]:
