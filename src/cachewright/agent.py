@@ -15,12 +15,15 @@ import msgspec
 from cryptography.fernet import Fernet
 from dbos import DBOS, DBOSConfig
 
+from cachewright.concurrency import end_tasks
 from cachewright.config import Settings
 from cachewright.errors import DatabaseUnavailable
 from cachewright.hosts import calls
 from cachewright.hosts.envelopes import AgentKey
-from cachewright.hosts.host import CONFIG, Host
+from cachewright.hosts.host import CONFIG, LINKS, Host
 from cachewright.hosts.local import LocalHost
+from cachewright.jobs.runner import JobRunner
+from cachewright.jobs.write_logs import delete_links_when_full
 from cachewright.logs import RARELY
 from cachewright.model.hosts import HostReport, HostState
 from cachewright.services.hosts import report_of
@@ -40,6 +43,8 @@ _ROUND_SECONDS = 0.5
 _REPORT_SECONDS = 2.0
 _MEASURE_SECONDS = 10.0
 _STOP_SECONDS = 10.0
+_DISK_SECONDS = 1.0
+_SWEEP_SECONDS = 3600.0
 
 _agent: "Agent | None" = None
 
@@ -48,7 +53,8 @@ class Agent:
     def __init__(self, name: str, settings: Settings) -> None:
         """Raises DatabaseUnavailable."""
         self._name = name
-        self._host: Host = LocalHost(settings)
+        self._jobs = JobRunner(settings)
+        self._host: Host = LocalHost(settings, self._jobs)
         self._key = AgentKey(settings.data_dir / "agent.key")
         assert settings.database_url is not None  # noqa: S101  # the command line requires it
         self._database = open_at(settings.database_url, SecretCipher([Fernet.generate_key()]))
@@ -74,7 +80,9 @@ class Agent:
         """Perform calls until SIGTERM or SIGINT. Nodes keep running."""
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signal_number, self._stopped.set)
+        self._jobs.start()
         await in_background(self._start)
+        watching = asyncio.create_task(self._watch_disk())
         try:
             while not self._stopped.is_set():
                 try:
@@ -86,7 +94,21 @@ class Agent:
                 except TimeoutError:
                     continue
         finally:
+            await end_tasks(watching)
             await in_background(self._stop)
+            await self._jobs.stop()
+
+    async def _watch_disk(self) -> None:
+        """Until cancelled: delete what fills the disk of the nodes, and what no job needs any more. It waits neither
+        for the database nor for the storage."""
+        swept_at = float("-inf")
+        while True:
+            if reason := await in_background(delete_links_when_full, self._host.nodes_dir):
+                log.warning("links to files of write logs are deleted: %s", reason, extra=RARELY)
+            if time.monotonic() - swept_at >= _SWEEP_SECONDS:
+                swept_at = time.monotonic()
+                await self._jobs.sweep()
+            await asyncio.sleep(_DISK_SECONDS)
 
     async def perform(self, sealed: str) -> str:
         """Perform an encrypted call, and return its encrypted answer. Raises WrongEnvelope."""
@@ -159,6 +181,7 @@ class Agent:
             report,
             processes={name: (process.pid, process.started_at) for name, process in processes.items()},
             configured=tuple(sorted(await self._host.with_file(CONFIG))),
+            linked=tuple(sorted(await self._host.with_file(LINKS))),
             public_key=self._key.public,
         )
         if report != self._report or now - self._reported_at >= _REPORT_SECONDS:

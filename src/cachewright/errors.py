@@ -33,6 +33,8 @@ Exceptions, each beside the code that raises it; `tests/test_errors.py` compares
     ├── DatabaseNotReady      store/database.py: the database is not this release's, or another server's
     ├── StorageFailed         backups/storage.py: the storage of backups does not answer or refuses
     ├── BackupDamaged         backups/storage.py: a backup is missing or was changed
+    ├── DiskFailed            jobs/receiver.py: a snapshot cannot be written to the disk
+    ├── TooMuchData           jobs/restores.py: the data of a backup is larger than the memory of a node
     ├── DamagedSnapshot       valkey/rdb_check.py: a snapshot file is damaged
     ├── DamagedLog            valkey/append_only_files.py: a file of an append-only log is damaged
     ├── UnreadableSnapshot    valkey/rdb_index.py: the parts of a snapshot file cannot be told apart

@@ -2,44 +2,28 @@
 
 import hashlib
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
 
-import httpx
 import pytest
 from cryptography.fernet import Fernet
 
+from bucket import access_to, bucket_service
 from cachewright.backups.encryption import CHUNK_BYTES, new_key
 from cachewright.backups.manifest import Manifest, SavedShard, read_manifest
 from cachewright.backups.reader import read_shard
 from cachewright.backups.storage import Storage, StorageFailed
 from cachewright.backups.writer import store_manifest, store_shard
-from cachewright.hosts.ports import free_ports
 from cachewright.store.encryption import SecretCipher
-from serving import until
 
 pytestmark = pytest.mark.node
 
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    port = next(free_ports("127.0.0.1", (10240, 30000), set()))
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        url = f"http://127.0.0.1:{port}"
-        until(lambda: answers(url), "the service does not answer")
+    with bucket_service() as url:
         yield url
-        process.kill()
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.put(f"{url}/bucket").is_success
-    except httpx.HTTPError:
-        return False
 
 
 @pytest.fixture
@@ -50,10 +34,8 @@ def storage(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Storage:
 
 def access(patch: pytest.MonkeyPatch, endpoint: str) -> None:
     """Credentials come from the environment."""
-    patch.setenv("AWS_ACCESS_KEY_ID", "key")
-    patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    patch.setenv("AWS_REGION", "us-east-1")
-    patch.setenv("AWS_ENDPOINT_URL", endpoint)
+    for name, value in access_to(endpoint).items():
+        patch.setenv(name, value)
 
 
 async def test_a_backup_in_a_bucket_is_read_as_it_was_stored(storage: Storage, tmp_path: Path) -> None:

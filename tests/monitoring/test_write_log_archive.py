@@ -10,6 +10,7 @@ import pytest
 from cachewright.backups.storage import Storage
 from cachewright.config import Settings
 from cachewright.heartbeats import LoopHeartbeats
+from cachewright.hosts.host import LINKS
 from cachewright.hosts.local import LocalHost
 from cachewright.model.write_logs import ATTRIBUTE
 from cachewright.monitoring import write_log_storing
@@ -17,7 +18,6 @@ from cachewright.monitoring.write_log_archive import WriteLogArchive
 from cachewright.monitoring.write_log_retention import WriteLogRetention
 from cachewright.monitoring.write_log_rules import Look
 from cachewright.monitoring.write_log_space import WriteLogGuard
-from cachewright.monitoring.write_log_storing import LINKS
 from cachewright.operations.context import OperationContext
 from cachewright.store import instances, tasks, write_logs
 from cachewright.store.database import Database

@@ -12,12 +12,13 @@ from cachewright.backups import log_objects
 from cachewright.backups.storage import Storage, StorageFailed
 from cachewright.config import Settings
 from cachewright.heartbeats import LoopHeartbeats
+from cachewright.hosts.host import LINKS
 from cachewright.hosts.local import LocalHost
 from cachewright.model.write_logs import WriteLog
-from cachewright.monitoring import write_log_storing
+from cachewright.monitoring import write_log_files, write_log_storing
 from cachewright.monitoring.write_log_rules import Shard
 from cachewright.monitoring.write_log_space import LogSpace, WriteLogGuard, given_up
-from cachewright.monitoring.write_log_storing import LINKS, ShardStoring
+from cachewright.monitoring.write_log_storing import ShardStoring
 from cachewright.monitoring.write_log_times import SeenClock
 from cachewright.operations.context import OperationContext
 from cachewright.store import instances, write_logs
@@ -234,7 +235,7 @@ async def test_a_log_that_was_deleted_meanwhile_leaves_no_objects(
 
 async def test_a_storage_that_does_not_answer_is_away(primary: Primary, monkeypatch: pytest.MonkeyPatch) -> None:
     Gate(monkeypatch, before=True)
-    monkeypatch.setattr(write_log_storing, "_PUT_SECONDS", 0.01)
+    monkeypatch.setattr(write_log_files, "_PUT_SECONDS", 0.01)
     with pytest.raises(StorageFailed, match="has not answered"):
         await primary.follow()
 

@@ -100,15 +100,19 @@ async def test_writes_wait_only_until_the_snapshots_have_begun(tmp_path: Path) -
     async with started(tmp_path, *LINES, "enable-debug-command local", "rdb-key-save-delay 20000") as node:
         await fill(node)
         first, second = [await RdbStream.open(node, OPEN) for _ in range(2)]
-        moment = await snapshot_moment.begin({0: node}, {0: first}, OPEN, pause=True)
+        moment = await snapshot_moment.begin({0: node}, {0: begun(first)}, OPEN, pause=True)
         assert (moment.is_common, moment.positions.keys()) == (True, {0})
         assert moment.paused_seconds < snapshot_moment.PAUSE_SECONDS
         assert not await is_paused(node)
         with pytest.raises((*NODE_GONE, NodeRefused)):
-            await snapshot_moment.begin({0: node}, {0: second}, OPEN, pause=True)
+            await snapshot_moment.begin({0: node}, {0: begun(second)}, OPEN, pause=True)
         assert not await is_paused(node)
         first.close()
         second.close()
+
+
+def begun(stream: RdbStream) -> snapshot_moment.Begin:
+    return lambda offset: snapshot_moment.begin_after(stream, offset, OPEN)
 
 
 async def is_paused(node: Node) -> bool:

@@ -6,6 +6,7 @@ so that it tells a whole snapshot from an interrupted one.
 
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -16,7 +17,7 @@ from cachewright.backups.manifest import Manifest, decoded, encoded
 from cachewright.private_files import write_private
 from cachewright.store.encryption import SecretCipher
 
-_DRAFT = "manifest.draft"
+_DRAFT, _PLACES = "manifest.draft", "places.json"
 _FOLDER_MODE, _FILE_MODE = 0o700, 0o600
 
 
@@ -48,16 +49,14 @@ class Spool:
 
     def create(self, shard: int) -> BinaryIO:
         """Create the file of a shard."""
-        self._folder.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
-        self._folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+        self._create_folder()
         descriptor = os.open(self.file(shard), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _FILE_MODE)
         return os.fdopen(descriptor, "wb", buffering=0)
 
     def new_log_folder(self, shard: int) -> Path:
         """Create the folder of a shard's write log, in place of an incomplete one."""
         folder = self.log_folder(shard)
-        self._folder.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
-        self._folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+        self._create_folder()
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=_FOLDER_MODE)
         return folder
@@ -75,6 +74,19 @@ class Spool:
             return msgspec.json.decode(self._rebuilt_file(shard).read_bytes(), type=Rebuilt)
         except FileNotFoundError:
             return None
+
+    def store_places(self, places: Mapping[int, str]) -> None:
+        """Store which snapshots are not here, but with the agent of a node: the id of that node, by shard. Before the
+        draft."""
+        self._create_folder()
+        write_private(self._folder / _PLACES, msgspec.json.encode(places))
+
+    def places(self) -> dict[int, str]:
+        """Return what `store_places` has stored."""
+        try:
+            return msgspec.json.decode((self._folder / _PLACES).read_bytes(), type=dict[int, str])
+        except FileNotFoundError:
+            return {}
 
     def store_draft(self, manifest: Manifest) -> None:
         """Store the draft. All files must be on the disk."""
@@ -104,6 +116,10 @@ class Spool:
         (self._folder / _DRAFT).unlink(missing_ok=True)
         with suppress(FileNotFoundError):
             shutil.rmtree(self._folder)
+
+    def _create_folder(self) -> None:
+        self._folder.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+        self._folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
 
     def _rebuilt_file(self, shard: int) -> Path:
         return self._folder / f"shard-{shard}.rebuilt"

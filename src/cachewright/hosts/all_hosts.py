@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -15,6 +16,7 @@ from cachewright.hosts.calls import HostSilent
 from cachewright.hosts.client_firewall import ClientFirewall
 from cachewright.hosts.host import (
     CONFIG,
+    LINKS,
     ChildProcess,
     Host,
     LogPart,
@@ -23,6 +25,7 @@ from cachewright.hosts.host import (
     Processes,
     ProcessInfo,
 )
+from cachewright.hosts.jobs import JobState
 from cachewright.hosts.ports import NodePorts
 from cachewright.hosts.remote import HostCalls, RemoteHost
 from cachewright.hosts.resources import Resources
@@ -120,12 +123,12 @@ class AllHosts:
         return found
 
     async def with_file(self, file: str) -> frozenset[str]:
-        """Also names of nodes on other hosts if the file is their configuration."""
+        """Also names of nodes on other hosts if the file is their configuration, or the links of write logs."""
         found = await self._local.with_file(file)
-        if file != CONFIG:
+        if file not in {CONFIG, LINKS}:
             return found
         reports = (await in_background(self._reports)).values()
-        return found.union(*(report.configured for _, report in reports))
+        return found.union(*(report.configured if file == CONFIG else report.linked for _, report in reports))
 
     async def process(self, name: str) -> ProcessInfo | None:
         return await (await self._of(name)).process(name)
@@ -169,22 +172,40 @@ class AllHosts:
     async def write_folder(self, node_id: str, folder: str, files: Mapping[str, Iterable[bytes]]) -> None:
         await (await self._here(node_id)).write_folder(node_id, folder, files)
 
+    async def create_folder(self, node_id: str, folder: str) -> None:
+        await (await self._of(node_id)).create_folder(node_id, folder)
+
     async def exchange_folder(self, node_id: str, folder: str, *, new: str, former: str, grace_seconds: float) -> None:
-        host = await self._here(node_id)
+        host = await self._of(node_id)
         await host.exchange_folder(node_id, folder, new=new, former=former, grace_seconds=grace_seconds)
 
     async def bring_back_folder(self, node_id: str, folder: str, *, former: str, grace_seconds: float) -> None:
-        host = await self._here(node_id)
+        host = await self._of(node_id)
         await host.bring_back_folder(node_id, folder, former=former, grace_seconds=grace_seconds)
 
     async def delete_folders(self, node_id: str, *folders: str) -> None:
-        await (await self._here(node_id)).delete_folders(node_id, *folders)
+        await (await self._of(node_id)).delete_folders(node_id, *folders)
 
     async def link_files(self, node_id: str, files: Sequence[str], kept: Set[str], folder: str) -> Mapping[str, int]:
         return await (await self._here(node_id)).link_files(node_id, files, kept, folder)
 
     async def read_part(self, node_id: str, file: str, start: int, length: int) -> bytes:
         return await (await self._here(node_id)).read_part(node_id, file, start, length)
+
+    async def begin_job(self, node_id: str, job_id: str, job: Mapping[str, Any]) -> None:
+        await (await self._of(node_id)).begin_job(node_id, job_id, job)
+
+    async def perform_job(self, node_id: str, job_id: str, job: Mapping[str, Any], within: float) -> JobState:
+        return await (await self._of(node_id)).perform_job(node_id, job_id, job, within)
+
+    async def job_state(self, node_id: str, job_id: str, known_stage: str, within: float) -> JobState | None:
+        return await (await self._of(node_id)).job_state(node_id, job_id, known_stage, within)
+
+    async def release_job(self, node_id: str, job_id: str, offset: int) -> JobState | None:
+        return await (await self._of(node_id)).release_job(node_id, job_id, offset)
+
+    async def end_job(self, node_id: str, job_id: str) -> None:
+        await (await self._of(node_id)).end_job(node_id, job_id)
 
     async def read_log(self, node_id: str, after: LogPosition | None) -> LogPart:
         return await (await self._of(node_id)).read_log(node_id, after)

@@ -2,7 +2,7 @@
 
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_type_hints
 
 import msgspec
@@ -15,9 +15,15 @@ from cachewright.threads import in_background
 WORKFLOW = "perform_call"
 """Name of DBOS's workflow that performs a call. Stored with each call."""
 
-CHANGING = frozenset({"write_files", "start", "restart", "stop", "remove", "set_aside", "end_child"})
+CHANGING = frozenset(
+    {
+        *("write_files", "start", "restart", "stop", "remove", "set_aside", "end_child"),
+        *("create_folder", "exchange_folder", "bring_back_folder", "delete_folder"),
+        *("begin_job", "perform_job", "release_job", "end_job"),
+    }
+)
 METHODS = CHANGING | {
-    *("process", "is_running", "is_busy", "has_file", "read_file", "read_log", "children"),
+    *("process", "is_running", "is_busy", "has_file", "read_file", "read_log", "children", "job_state"),
     *("find_ports", "is_port_free"),
 }
 FENCED = METHODS - {"find_ports", "is_port_free"}
@@ -101,6 +107,13 @@ def _refusal(call: Call, is_recorded: Callable[[str], bool], current_epoch: Call
     name = str(call.arguments.get("name", call.arguments.get("node_id")))
     if call.method in FENCED and not is_recorded(name):
         return f"node {name} is not recorded on this host"
-    if any("/" in file for file in (call.arguments.get("file", ""), *call.arguments.get("files", ()))):
+    if any("/" in name or name in {".", ".."} for name in _names(call.arguments)):
         return "a file of a node is not in its folder"
     return None
+
+
+def _names(arguments: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the names of files and folders of a node in arguments."""
+    yield from (arguments[name] for name in ("file", "folder", "new", "former") if name in arguments)
+    yield from arguments.get("files", ())
+    yield from (value for name, value in arguments.get("job", {}).items() if name == "folder")

@@ -12,6 +12,7 @@ import msgspec
 
 from cachewright.errors import CachewrightError
 from cachewright.hosts.client_firewall import ClientFirewall
+from cachewright.hosts.jobs import Jobs
 from cachewright.hosts.ports import NodePorts
 from cachewright.hosts.resources import Resources
 
@@ -28,6 +29,10 @@ HAPROXY_CONFIG = "haproxy.cfg"
 SERVER_VERSION = "server-version"
 """Name of the file with the version of valkey-server that the node runs. Without it, and if the host has no server of
 that version, the node runs the host's default."""
+
+
+LINKS = "write-log"
+"""Folder, below that of a node, with links to the files of its write logs."""
 
 
 DAMAGED = "damaged"
@@ -133,7 +138,7 @@ class Processes(Protocol):
         """Whether the process is being started, restarted, stopped or removed."""
 
 
-class Host(Processes, Protocol):
+class Host(Processes, Jobs, Protocol):
     """A machine with nodes, whose processes have their ids as names."""
 
     @property
@@ -197,6 +202,9 @@ class Host(Processes, Protocol):
     async def write_folder(self, node_id: str, folder: str, files: Mapping[str, Iterable[bytes]]) -> None:
         """Write a folder below that of a node, durably and for its owner only, in place of one of its name. It is there
         with all files or not at all. Parts of the files, by name, are read on a worker thread."""
+
+    async def create_folder(self, node_id: str, folder: str) -> None:
+        """Write an empty folder below that of a node, in place of one of its name."""
 
     async def exchange_folder(self, node_id: str, folder: str, *, new: str, former: str, grace_seconds: float) -> None:
         """End the node's process, and rename its `folder` to `former` and `new` to `folder`. No effect if there is no

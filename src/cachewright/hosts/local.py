@@ -4,14 +4,17 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
+from typing import Any
 
 from cachewright.config import Settings
 from cachewright.hosts import log_files, node_environment, node_folders, resources
 from cachewright.hosts.addresses import node_addresses
+from cachewright.hosts.calls import HostSilent
 from cachewright.hosts.child_processes import children_of, end_child
 from cachewright.hosts.client_firewall import ClientFirewall
 from cachewright.hosts.held_ports import HeldPorts
 from cachewright.hosts.host import SERVER_VERSION, ChildProcess, LogPart, LogPosition, MeasuredHost, NodeStartFailed
+from cachewright.hosts.jobs import Jobs, JobState
 from cachewright.hosts.local_processes import LocalProcesses
 from cachewright.hosts.ports import NodePorts, find_node_ports, is_free
 from cachewright.hosts.programs import HAPROXY, NODE, SENTINEL
@@ -31,7 +34,9 @@ def client_firewall(settings: Settings) -> ClientFirewall | None:
 class LocalHost(LocalProcesses):
     """Implementation of `Host` for this machine."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, jobs: Jobs | None = None) -> None:
+        """:param jobs: that an agent performs. The server performs the same work without jobs."""
+
         def of_valkey(binary: Path) -> Mapping[str, str]:
             return node_environment.variables(binary, settings.jemalloc)
 
@@ -51,6 +56,7 @@ class LocalHost(LocalProcesses):
 
         super().__init__(settings.nodes_dir, NODE, self._server_of, of_valkey)
         self._settings = settings
+        self._jobs = jobs
         self._held_ports = HeldPorts()
         self._sentinels = LocalProcesses(settings.sentinels_dir, SENTINEL, default, of_valkey)
         self._converters = LocalProcesses(settings.converters_dir, NODE, converter, of_valkey)
@@ -120,6 +126,9 @@ class LocalHost(LocalProcesses):
         await self.write_files(node_id, {})
         await in_background(node_folders.write_folder, self.folder(node_id) / folder, files)
 
+    async def create_folder(self, node_id: str, folder: str) -> None:
+        await self.write_folder(node_id, folder, {})
+
     async def exchange_folder(self, node_id: str, folder: str, *, new: str, former: str, grace_seconds: float) -> None:
         own = self.folder(node_id)
         async with self._exclusive(node_id):
@@ -136,7 +145,11 @@ class LocalHost(LocalProcesses):
 
     async def delete_folders(self, node_id: str, *folders: str) -> None:
         for folder in folders:
-            await in_background(node_folders.delete_folder, self.folder(node_id) / folder)
+            await self.delete_folder(node_id, folder)
+
+    async def delete_folder(self, node_id: str, folder: str) -> None:
+        """As `delete_folders`."""
+        await in_background(node_folders.delete_folder, self.folder(node_id) / folder)
 
     async def link_files(self, node_id: str, files: Sequence[str], kept: Set[str], folder: str) -> Mapping[str, int]:
         own = self.folder(node_id)
@@ -144,6 +157,26 @@ class LocalHost(LocalProcesses):
 
     async def read_part(self, node_id: str, file: str, start: int, length: int) -> bytes:
         return await in_background(node_folders.read_part, self.folder(node_id) / file, start, length)
+
+    async def begin_job(self, node_id: str, job_id: str, job: Mapping[str, Any]) -> None:
+        await self._performed_jobs().begin_job(node_id, job_id, job)
+
+    async def perform_job(self, node_id: str, job_id: str, job: Mapping[str, Any], within: float) -> JobState:
+        return await self._performed_jobs().perform_job(node_id, job_id, job, within)
+
+    async def job_state(self, node_id: str, job_id: str, known_stage: str, within: float) -> JobState | None:
+        return await self._performed_jobs().job_state(node_id, job_id, known_stage, within)
+
+    async def release_job(self, node_id: str, job_id: str, offset: int) -> JobState | None:
+        return await self._performed_jobs().release_job(node_id, job_id, offset)
+
+    async def end_job(self, node_id: str, job_id: str) -> None:
+        await self._performed_jobs().end_job(node_id, job_id)
+
+    def _performed_jobs(self) -> Jobs:
+        if self._jobs is None:
+            raise HostSilent("no agent performs jobs on the machine of the server")
+        return self._jobs
 
     async def children(self, node_id: str) -> list[ChildProcess]:
         process = self._process_info(node_id)

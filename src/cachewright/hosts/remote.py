@@ -15,6 +15,7 @@ from dbos import error as dbos_error
 from cachewright.hosts.calls import CHANGING, WORKFLOW, Answer, Call, HostSilent, queue_of
 from cachewright.hosts.envelopes import seal
 from cachewright.hosts.host import ChildProcess, LogPart, LogPosition, ProcessInfo
+from cachewright.hosts.jobs import JobState
 from cachewright.hosts.ports import NodePorts
 from cachewright.store.database import Database
 from cachewright.store.driver_errors import translate_errors
@@ -150,6 +151,46 @@ class RemoteHost:
     async def set_aside(self, name: str, not_before: float, grace_seconds: float) -> None:
         await self._end("set_aside", name, grace_seconds, not_before=not_before + self._clock_ahead())
 
+    async def create_folder(self, node_id: str, folder: str) -> None:
+        await self._ask(None, "create_folder", node_id=node_id, folder=folder)
+
+    async def exchange_folder(self, node_id: str, folder: str, *, new: str, former: str, grace_seconds: float) -> None:
+        arguments: dict[str, Any] = {"folder": folder, "new": new, "former": former, "grace_seconds": grace_seconds}
+        await self._ask(None, "exchange_folder", grace_seconds + _START_SECONDS, node_id=node_id, **arguments)
+
+    async def bring_back_folder(self, node_id: str, folder: str, *, former: str, grace_seconds: float) -> None:
+        arguments: dict[str, Any] = {"folder": folder, "former": former, "grace_seconds": grace_seconds}
+        await self._ask(None, "bring_back_folder", grace_seconds + _START_SECONDS, node_id=node_id, **arguments)
+
+    async def delete_folders(self, node_id: str, *folders: str) -> None:
+        for folder in folders:
+            arguments: dict[str, Any] = {"node_id": node_id, "folder": folder}
+            await self._ask(None, "delete_folder", _START_SECONDS, while_reporting=True, **arguments)
+
+    async def begin_job(self, node_id: str, job_id: str, job: Mapping[str, Any]) -> None:
+        await self._ask(None, "begin_job", node_id=node_id, job_id=job_id, job=job)
+
+    async def perform_job(self, node_id: str, job_id: str, job: Mapping[str, Any], within: float) -> JobState:
+        arguments: dict[str, Any] = {"job_id": job_id, "job": job, "within": within}
+        answer = within + _ANSWER_SECONDS
+        result: JobState = await self._ask(JobState, "perform_job", answer, node_id=node_id, **arguments)
+        return result
+
+    async def job_state(self, node_id: str, job_id: str, known_stage: str, within: float) -> JobState | None:
+        arguments: dict[str, Any] = {"job_id": job_id, "known_stage": known_stage, "within": within}
+        answer = within + _ANSWER_SECONDS
+        result: JobState | None = await self._ask(JobState | None, "job_state", answer, node_id=node_id, **arguments)
+        return result
+
+    async def release_job(self, node_id: str, job_id: str, offset: int) -> JobState | None:
+        result: JobState | None = await self._ask(
+            JobState | None, "release_job", _START_SECONDS, node_id=node_id, job_id=job_id, offset=offset
+        )
+        return result
+
+    async def end_job(self, node_id: str, job_id: str) -> None:
+        await self._ask(None, "end_job", while_reporting=True, node_id=node_id, job_id=job_id)
+
     async def read_log(self, node_id: str, after: LogPosition | None) -> LogPart:
         result: LogPart = await self._ask(LogPart, "read_log", node_id=node_id, after=after)
         return result
@@ -188,6 +229,7 @@ class RemoteHost:
         **arguments: Any,
     ) -> Any:
         """Return the result of a call. Changes of one node are performed one after another, and reads beside them.
+        Calls about jobs wait for none of these.
 
         :param while_reporting: wait for the answer no longer than the host reports.
         """
@@ -200,6 +242,8 @@ class RemoteHost:
         sealed, envelope = seal(await asyncio.to_thread(self._public_key), msgspec.json.encode(call))
         node = str(arguments.get("name") or arguments.get("node_id") or _WHOLE_HOST)
         partition = node if method in CHANGING else f"{node} reads"
+        if "job_id" in arguments:
+            partition = f"{arguments['job_id']} {method}"  # the end of a job must not wait for its begin
         call_id = await asyncio.to_thread(self._calls.enqueue, self.name, partition, sealed)
         try:
             async with asyncio.timeout(seconds):

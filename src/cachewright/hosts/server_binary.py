@@ -62,6 +62,15 @@ def servers_by_version(binaries: Sequence[Path]) -> dict[str, Path]:
     return found
 
 
+def reading_server(binaries: Sequence[Path], version: str) -> tuple[str, Path] | None:
+    """Return version and path of the server that reads snapshots of this version: its own, or the next newer one. None
+    without one. Runs each server once."""
+    servers = servers_by_version(binaries)
+    newer = [known for known in servers if version_key(known) >= version_key(version)]
+    oldest = min(newer, key=version_key, default=None)
+    return None if oldest is None else (oldest, servers[oldest])
+
+
 def has_tls(binary: Path) -> bool:
     """Whether the server was built with TLS. Runs it once for about 40 ms, and again after the file was replaced."""
     try:

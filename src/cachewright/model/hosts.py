@@ -33,6 +33,7 @@ class HostReport(msgspec.Struct, frozen=True, kw_only=True):
     :ivar processes: pid and start time, in seconds since the epoch, of each running node, by its id. Only agents report
         them, as what follows.
     :ivar configured: ids of the nodes that have a configuration.
+    :ivar linked: ids of the nodes that have links to files of write logs.
     :ivar public_key: key for calls to the agent.
     :ivar clock_offset: seconds by which the clock of the database is ahead of the host's.
     """
@@ -47,6 +48,7 @@ class HostReport(msgspec.Struct, frozen=True, kw_only=True):
     haproxy: bool = False
     processes: dict[str, tuple[int, float]] = {}
     configured: tuple[str, ...] = ()
+    linked: tuple[str, ...] = ()
     public_key: str | None = None
     clock_offset: float = 0.0
 

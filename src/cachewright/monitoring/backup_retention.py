@@ -11,12 +11,15 @@ from cachewright.backups.spool import Spool
 from cachewright.backups.storage import StorageFailed
 from cachewright.clock import Clock, now_ms
 from cachewright.heartbeats import LoopHeartbeats
+from cachewright.hosts.calls import HostSilent
 from cachewright.logs import RARELY
 from cachewright.model.backups import Backup, BackupState, expired
+from cachewright.model.hosts import EMBEDDED
 from cachewright.model.tasks import ENDED, Task
 from cachewright.operations.actions.past_backup import end_replays
 from cachewright.operations.backup import BACKUP
 from cachewright.operations.context import OperationContext
+from cachewright.operations.snapshot_places import snapshot_folder
 from cachewright.store import backups, tasks
 from cachewright.tasks.operation import CANCELLED, ActionFailed
 from cachewright.threads import in_background
@@ -51,6 +54,9 @@ class BackupRetention:
         for backup in await in_background(self._mark):
             try:
                 await self._remove(backup)
+            except HostSilent as silent:
+                log.warning("what is left of backup %s cannot be deleted now: %s", backup.id, silent, extra=RARELY)
+                continue
             except (StorageFailed, OSError, ActionFailed) as error:
                 log.warning("backup %s cannot be deleted now: %s", backup.id, error, extra=RARELY)
                 return  # others would wait for the same storage
@@ -83,6 +89,10 @@ class BackupRetention:
         storage = await context.marked_backup_storage()
         await storage.remove_object(manifest_name(backup.id))
         await storage.remove(backup.id)
+        if backup.state == "failed":
+            for node in await context.nodes(backup.instance_id):
+                if node.host_name != EMBEDDED:
+                    await context.host.delete_folders(node.id, snapshot_folder(backup.id))
 
     def _forget(self, backup: Backup) -> None:
         """Delete the record of a backup. That of a failed one stays."""

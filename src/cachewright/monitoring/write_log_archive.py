@@ -6,7 +6,8 @@ their disk.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -14,15 +15,18 @@ from cachewright.backups.storage import StorageFailed
 from cachewright.clock import Clock, now_ms
 from cachewright.concurrency import gather_limited
 from cachewright.heartbeats import LoopHeartbeats
+from cachewright.hosts.calls import HostSilent
+from cachewright.hosts.host import LINKS
 from cachewright.logs import RARELY
+from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Instance, Node, node_elsewhere
 from cachewright.model.tasks import Task
 from cachewright.model.write_logs import ATTRIBUTE, WriteLog
 from cachewright.monitoring.write_log_retention import WriteLogRetention
 from cachewright.monitoring.write_log_rules import Shard
 from cachewright.monitoring.write_log_space import WriteLogGuard, log_space
-from cachewright.monitoring.write_log_storing import LINKS, ShardStoring
-from cachewright.monitoring.write_log_times import SeenClock
+from cachewright.monitoring.write_log_storing import ShardStoring
+from cachewright.monitoring.write_log_times import NodeClock, SeenClock
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.resize.operation import RESIZE
 from cachewright.operations.restore import RESTORE
@@ -44,15 +48,14 @@ _MOVING = (RESIZE.kind, RESTORE.kind)
 class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """An instance whose owner wants write logs.
 
-    :ivar logs: those that are open.
-    :ivar latest: latest second that any of its logs has, also those that have ended.
+    :ivar logs: those that are open, :ivar every: also those that have ended.
     :ivar mover: a task that may have moved or replaced keys since; None without one.
     """
 
     instance: Instance
     nodes: list[Node]
     logs: list[WriteLog]
-    latest: int
+    every: list[WriteLog]
     mover: Task | None
 
 
@@ -61,7 +64,7 @@ class WriteLogArchive:
         self._context = context
         self._heartbeats = heartbeats
         self._clock = SeenClock(clock)
-        self._shards: dict[tuple[str, int], ShardStoring] = {}
+        self._shards: dict[tuple[str, int, str], ShardStoring] = {}
 
     async def run(self) -> None:
         """Store until cancelled."""
@@ -76,7 +79,8 @@ class WriteLogArchive:
         await gather_limited(self._follow, wanted, _AT_ONCE)
         followed = {node.id for one in wanted for node in one.nodes}
         for node_id in await self._context.host.with_file(LINKS) - followed:
-            await self._context.host.delete_folders(node_id, LINKS)
+            with suppress(HostSilent):  # it is asked again in the next round
+                await self._context.host.delete_folders(node_id, LINKS)
         known = {one.instance.id for one in wanted}
         self._shards = {key: one for key, one in self._shards.items() if key[0] in known}
 
@@ -86,12 +90,18 @@ class WriteLogArchive:
             for instance in instances.with_attribute(connection, ATTRIBUTE):
                 nodes = instances.nodes_of(connection, instance.id)
                 every = write_logs.of_instance(connection, instance.id)
-                latest = max((one.last or 0 for one in every), default=0)
                 logs = [one for one in every if one.ended is None]
-                since = min((one.last or one.first for one in logs), default=None)
-                mover = tasks.begun(connection, instance.id, _MOVING, since and since * 1000)
-                found.append(_Wanted(instance=instance, nodes=nodes, logs=logs, latest=latest, mover=mover))
+                hosts = {node.id: node.host_name for node in nodes}
+                since = min((self._since(one, hosts.get(one.node_id, EMBEDDED)) for one in logs), default=None)
+                mover = tasks.begun(connection, instance.id, _MOVING, since)
+                found.append(_Wanted(instance=instance, nodes=nodes, logs=logs, every=every, mover=mover))
         return found
+
+    def _since(self, log: WriteLog, host_name: str) -> int:
+        """Return the time, by the clock of the server, from which on a log has nothing that is proven, epoch
+        milliseconds."""
+        storing = self._shards.get((log.instance_id, log.shard, host_name))
+        return (log.last or log.first) * 1000 - (storing.ahead if storing else 0)
 
     def _end(self, logs: Sequence[WriteLog], reason: str) -> None:
         if not logs:
@@ -102,15 +112,19 @@ class WriteLogArchive:
 
     async def _follow(self, wanted: _Wanted) -> None:
         logs, mover = wanted.logs, wanted.mover
-        if away := node_elsewhere(wanted.nodes):
-            await in_background(self._end, logs, away)
+        away = node_elsewhere(wanted.nodes)
+        if away and self._context.settings.backup_storage is None:
+            await in_background(self._end, logs, f"only the server reaches its backups: {away}")
             return
-        try:
-            space = await log_space(self._context)
-        except FileNotFoundError:  # no node has been started yet
-            return
-        if space.free >= space.needed and (mover is None or logs):
-            await self._store(wanted, may_begin=space.free >= space.ample)
+        may_store, may_begin = True, True
+        if not away or any(node.host_name == EMBEDDED for node in wanted.nodes):
+            try:
+                space = await log_space(self._context)
+            except FileNotFoundError:  # no node has been started yet
+                return
+            may_store, may_begin = space.free >= space.needed, space.free >= space.ample
+        if may_store and (mover is None or logs):
+            await self._store(wanted, may_begin=may_begin)
         if mover is not None:
             await in_background(self._end, logs, f"task {mover.name} {mover.id} may have moved or replaced keys")
 
@@ -124,25 +138,37 @@ class WriteLogArchive:
             return
         is_cluster = topology_of(instance.spec_code).is_cluster
         leads = primaries(nodes, view)
+        hosts = {node.id: node.host_name for node in nodes}
         for shard, lead in leads.items():
             owned = view.members[lead.id].slots if is_cluster else ()
-            storing = self._shards.setdefault((instance.id, shard), ShardStoring(self._context, self._clock))
+            clock = self._clock if lead.host_name == EMBEDDED else NodeClock(now_ms)
+            own_key = (instance.id, shard, lead.host_name)
+            storing = self._shards.setdefault(own_key, ShardStoring(self._context, clock))
             followed = Shard(
                 instance=instance,
                 node=lead,
                 ranges=tuple((part.first, part.last) for part in owned),
                 logs=[one for one in logs if one.shard == shard],
-                latest=wanted.latest,
+                latest=_latest(wanted, lead, hosts),
                 mover=wanted.mover,
                 may_begin=may_begin,
             )
             try:
                 await storing.follow(followed)
-            except (*NODE_GONE, NodeRefused, StorageFailed) as error:
+            except (*NODE_GONE, NodeRefused, HostSilent, StorageFailed) as error:
                 log.warning("writes of instance %s cannot be stored now: %s", instance.id, error, extra=RARELY)
+        linked = await self._context.host.with_file(LINKS)
         for node in nodes:
-            if node not in leads.values():
-                await self._context.host.delete_folders(node.id, LINKS)
+            if node not in leads.values() and node.id in linked:
+                with suppress(HostSilent):
+                    await self._context.host.delete_folders(node.id, LINKS)
+
+
+def _latest(wanted: _Wanted, lead: Node, hosts: Mapping[str, str]) -> int:
+    """Return the latest second that a new log of a primary must come after. Clocks of hosts differ, so an open log of
+    another host does not count: its seconds go on."""
+    counted = (one for one in wanted.every if one.ended or hosts.get(one.node_id, lead.host_name) == lead.host_name)
+    return max((one.last or 0 for one in counted), default=0)
 
 
 def write_log_loops(context: OperationContext, heartbeats: LoopHeartbeats) -> list[Callable[[], Awaitable[None]]]:

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from cachewright.backups.log_objects import PART_BYTES
+from cachewright.jobs.spec import LogPart
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
 from cachewright.model.write_logs import WriteLog
@@ -67,11 +69,14 @@ def end_of(log: WriteLog, shard: Shard, look: Look) -> str | None:
     return None
 
 
-def proven(before: Look | None, now: Look, mover: Task | None) -> int | None:
-    """Return the last second whose writes are in the files; None if that is not known."""
+def proven(before: Look | None, now: Look, mover: Task | None, ahead: int = 0) -> int | None:
+    """Return the last second whose writes are in the files; None if that is not known.
+
+    :param ahead: milliseconds by which the clock of the looks is ahead of the one of tasks.
+    """
     if before is None or not now.proves(before):
         return None
-    until = before.at if mover is None else min(before.at, mover.begin_time or 0)
+    until = before.at if mover is None else min(before.at, (mover.begin_time or 0) + ahead)
     return until // 1000 - 1
 
 
@@ -79,6 +84,28 @@ def follows(name: str, log: WriteLog) -> bool:
     """Whether a file is an increment after the first one of a log."""
     number, own = number_of(name), _numbers(log.stored)
     return number is not None and (not own or number > min(own))
+
+
+def next_parts(log: WriteLog, sizes: Mapping[str, int], most: int) -> tuple[list[LogPart], dict[str, int], bool]:
+    """Return at most so many next parts of a log, the bytes of each file that are stored after them, and whether that
+    is everything.
+
+    :param sizes: bytes of the present files.
+    """
+    stored = dict(log.stored)
+    for name in sizes:
+        if follows(name, log):
+            stored.setdefault(name, 0)
+    parts: list[LogPart] = []
+    for name in sorted(stored, key=lambda name: number_of(name) or 0):
+        size = sizes.get(name, 0)
+        while stored[name] < size and len(parts) < most:
+            length = min(PART_BYTES, size - stored[name])
+            parts.append(LogPart(log.objects + len(parts), name, stored[name], length))
+            stored[name] += length
+        if stored[name] < size:
+            return parts, stored, False
+    return parts, stored, True
 
 
 def has_gap(log: WriteLog, sizes: Mapping[str, int]) -> bool:

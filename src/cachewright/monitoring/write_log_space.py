@@ -7,17 +7,16 @@ largest node, besides the reserve.
 import asyncio
 import math
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from cachewright.backups.storage import folder_of
-from cachewright.disk_reserve import disk_space, require_reserve
+from cachewright.disk_reserve import disk_space
 from cachewright.heartbeats import LoopHeartbeats
+from cachewright.jobs.write_logs import delete_links_when_full
 from cachewright.model.hosts import EMBEDDED
 from cachewright.model.write_logs import EXPIRED, WriteLog
-from cachewright.monitoring.write_log_storing import LINKS
 from cachewright.operations.context import OperationContext
 from cachewright.placement.capacity import DISK_FACTOR
 from cachewright.store import instances, write_logs
@@ -104,20 +103,15 @@ class WriteLogGuard:
             await asyncio.sleep(_GUARD_SECONDS)
 
     async def look(self) -> None:
-        nodes_dir = self._context.host.nodes_dir
-        try:
-            await in_background(require_reserve, nodes_dir)
-        except FileNotFoundError:  # there has been no node yet
-            return
-        except OSError as error:
-            for node_id in await self._context.host.with_file(LINKS):
-                with suppress(FileNotFoundError):  # another loop has deleted them
-                    await self._context.host.delete_folders(node_id, LINKS)
-            await in_background(self._end, str(error.strerror))
+        if reason := await in_background(delete_links_when_full, self._context.host.nodes_dir):
+            await in_background(self._end, reason)
 
     def _end(self, reason: str) -> None:
+        """End the logs of nodes on the machine of the server. Agents look after the disks of the others."""
         with self._context.database.read() as connection:
-            found = write_logs.open_ids(connection)
+            elsewhere = {node.id for node in instances.all_nodes(connection) if node.host_name != EMBEDDED}
+            logs = write_logs.every(connection)
+            found = [one.id for one in logs if one.ended is None and one.node_id not in elsewhere]
         if found:
             with self._context.database.write() as connection:
                 for log_id in found:

@@ -4,46 +4,46 @@ A log ends where its files may not be continued: at another process, another pri
 files that a rewrite has replaced; their links stay until every log that needs them has stored them.
 """
 
-import asyncio
 import uuid
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from cachewright.backups.encryption import new_key
-from cachewright.backups.log_objects import PART_BYTES, Part, seal
-from cachewright.backups.storage import Storage, StorageFailed
+from cachewright.hosts.host import LINKS
 from cachewright.model.instances import Node
 from cachewright.model.write_logs import REWRITTEN, WriteLog
-from cachewright.monitoring.write_log_rules import GONE, SET_BACK, Look, Shard, end_of, follows, has_gap, proven
-from cachewright.monitoring.write_log_times import SeenClock, latest_time
+from cachewright.monitoring.write_log_files import LogFiles, log_files
+from cachewright.monitoring.write_log_rules import (
+    GONE,
+    SET_BACK,
+    Look,
+    Shard,
+    end_of,
+    follows,
+    has_gap,
+    next_parts,
+    proven,
+)
+from cachewright.monitoring.write_log_times import NodeClock, SeenClock
 from cachewright.operations.context import OperationContext
 from cachewright.store import write_logs
 from cachewright.threads import in_background
-from cachewright.valkey import append_only_files
-from cachewright.valkey.append_only_files import LogFile, number_of
 from cachewright.valkey.client import ANSWER_SECONDS
-from cachewright.valkey.config import DATA_FOLDER
 from cachewright.valkey.single_request import info, request_once
 
-LINKS = "write-log"
-"""Name of the folder of a node with the links."""
-
 _PARTS_AT_ONCE = 8
-_PUT_SECONDS = 60.0
-"""Time for one part, after which the storage counts as away."""
-
 _LEAST_BYTES, _LONGEST_MS = 4 * 1024 * 1024, 5_000
 """What is stored only when there is more than this, or after that time."""
 
-_TRIES = 3
 _SECTIONS = ("server", "replication", "persistence")
 
 
 class ShardStoring:
     """The logs of one shard."""
 
-    def __init__(self, context: OperationContext, clock: SeenClock) -> None:
+    def __init__(self, context: OperationContext, clock: SeenClock | NodeClock) -> None:
+        """:param clock: of the host of the primary."""
         self._context = context
         self._clock = clock
         self._look: Look | None = None
@@ -51,9 +51,14 @@ class ShardStoring:
         self._read_process: str | None = None
         self._latest = 0
 
+    @property
+    def ahead(self) -> int:
+        """Milliseconds by which the clock of the host is ahead of that of the server."""
+        return self._clock.ahead
+
     async def follow(self, shard: Shard) -> None:
-        """One round for a shard. Raises one of NODE_GONE, NodeRefused, StorageFailed."""
-        node = shard.node
+        """One round for a shard. Raises one of NODE_GONE, NodeRefused, HostSilent, StorageFailed."""
+        node, own_files = shard.node, log_files(self._context, shard.node)
         look = await self._ask(shard)
         if look is None:
             return
@@ -64,18 +69,23 @@ class ShardStoring:
         open_logs = await self._continued(shard.logs, lambda log: end_of(log, shard, look))
         if not open_logs:
             await self._context.host.delete_folders(node.id, LINKS)
-        files, sizes = await self._link(node, {name for log in open_logs for name in log.stored})
+        linked = await own_files.link({name for log in open_logs for name in log.stored})
+        if linked.is_full:
+            await self._continued(open_logs, lambda _: f"the disk of host {node.host_name} is almost full")
+        files, sizes = linked.files, linked.sizes
         if len(files) < 2:  # a node that starts has no increment yet
             return
-        if await self._is_behind(node, look, sizes):
+        if await self._is_behind(own_files, look, sizes):
             await self._set_back(node, open_logs)
             return
-        before, self._look = self._look, msgspec.structs.replace(look, base=files[0].name)
+        before, self._look = self._look, msgspec.structs.replace(look, base=files[0])
         open_logs = await self._continued(open_logs, lambda log: GONE if has_gap(log, sizes) else None)
-        if shard.mover is None and shard.may_begin and all(log.base != files[0].name for log in open_logs):
+        may_begin = shard.mover is None and shard.may_begin and linked.has_room
+        if may_begin and all(log.base != files[0] for log in open_logs):
             open_logs.append(await self._begin(shard, look, files))
         if open_logs and (shard.mover or self._is_due(open_logs, sizes)):
-            await self._store_all(node, open_logs, sizes, proven(before, self._look, shard.mover))
+            second = proven(before, self._look, shard.mover, self._clock.ahead)
+            await self._store_all(own_files, open_logs, sizes, second)
 
     async def _set_back(self, node: Node, logs: Sequence[WriteLog]) -> None:
         """End the logs. Nothing is proven until the clock shows a second that is new."""
@@ -83,11 +93,11 @@ class ShardStoring:
         await self._continued(logs, lambda _: SET_BACK)
         await self._context.host.delete_folders(node.id, LINKS)
 
-    async def _is_behind(self, node: Node, look: Look, sizes: Mapping[str, int]) -> bool:
+    async def _is_behind(self, own_files: LogFiles, look: Look, sizes: Mapping[str, int]) -> bool:
         """Whether a time in the files is later than the clock. A process writes no earlier ones, so they are read once
         for each."""
         if self._read_process != look.process:
-            self._latest = await latest_time(self._context.host, node.id, LINKS, sizes, self._clock)
+            self._latest = await own_files.latest_time(sizes, self._clock)
             self._read_process = look.process
         return self._latest > self._clock() // 1000
 
@@ -109,11 +119,11 @@ class ShardStoring:
         return is_late or has_new or logs[-1].last is None or waiting >= _LEAST_BYTES
 
     async def _store_all(
-        self, node: Node, logs: Sequence[WriteLog], sizes: Mapping[str, int], proven_second: int | None
+        self, own_files: LogFiles, logs: Sequence[WriteLog], sizes: Mapping[str, int], proven_second: int | None
     ) -> None:
         """Store what is new. The log with the newest base, which is the last one, replaces the others when it has the
         last second that they have."""
-        *others, newest = [await self._store(node, log, sizes, proven_second) for log in logs]
+        *others, newest = [await self._store(own_files, log, sizes, proven_second) for log in logs]
         self._stored_at = self._clock()
         for log in others:
             if newest.last is not None and log.last is not None and log.last >= newest.first:
@@ -124,6 +134,9 @@ class ShardStoring:
         at = self._clock()
         latest = self._clock.latest
         said = await info(shard.node, self._context.access(shard.instance), _SECTIONS, ANSWER_SECONDS)
+        if isinstance(self._clock, NodeClock):
+            at = self._clock.see(int(said["server_time_usec"]) // 1000)
+            latest = self._clock.latest
         if said["role"] != "master" or said["loading"] != "0" or said["aof_enabled"] != "1":
             return None
         # The second one changes when a node has been a replica in between.
@@ -132,22 +145,7 @@ class ShardStoring:
         version = said["valkey_version"]
         return Look(at=at, latest=latest, size=size, buffered=buffered, process=process, version=version)
 
-    async def _link(self, node: Node, kept: Set[str]) -> tuple[list[LogFile], Mapping[str, int]]:
-        """Link the present files. Return them, and the sizes of all that are linked. A rewrite may delete files
-        meanwhile."""
-        host = self._context.host
-        for left in reversed(range(_TRIES)):
-            text = await host.read_file(node.id, f"{DATA_FOLDER}/{append_only_files.MANIFEST}")
-            files = append_only_files.parse(text or "")
-            paths = [f"{DATA_FOLDER}/{file.name}" for file in files]
-            try:
-                return files, await host.link_files(node.id, paths, kept, LINKS)
-            except FileNotFoundError:
-                if not left:
-                    raise
-        raise AssertionError("unreachable")
-
-    async def _begin(self, shard: Shard, look: Look, files: Sequence[LogFile]) -> WriteLog:
+    async def _begin(self, shard: Shard, look: Look, files: Sequence[str]) -> WriteLog:
         # A node that an earlier release has started does not write the time.
         instance, node = shard.instance, shard.node
         setting = ("CONFIG", "SET", "aof-timestamp-enabled", "yes")
@@ -160,14 +158,14 @@ class ShardStoring:
             shard=node.shard,
             node_id=node.id,
             process=look.process,
-            base=files[0].name,
+            base=files[0],
             spec_code=instance.spec_code,
             server_version=look.version,
             ranges=shard.ranges,
             key=new_key(),
             created_at=now,
             first=max(self._clock.latest, shard.latest, self._latest) + 1,
-            stored={file.name: 0 for file in files},
+            stored=dict.fromkeys(files, 0),
         )
 
         def write() -> None:
@@ -177,30 +175,16 @@ class ShardStoring:
         await in_background(write)
         return log
 
-    async def _store(self, node: Node, log: WriteLog, sizes: Mapping[str, int], proven_second: int | None) -> WriteLog:
+    async def _store(
+        self, own_files: LogFiles, log: WriteLog, sizes: Mapping[str, int], proven_second: int | None
+    ) -> WriteLog:
         """Store the next parts of a log, and return its new record.
 
         :param proven_second: last second whose writes are in the files; None if that is not known.
         """
-        stored, objects, size = dict(log.stored), log.objects, log.size
-        for name in sizes:
-            if follows(name, log):
-                stored.setdefault(name, 0)
-        names = sorted(stored, key=lambda name: number_of(name) or 0)
-        left, is_complete = _PARTS_AT_ONCE, True
-        storage: Storage | None = None
-        for name in names:
-            while stored[name] < sizes.get(name, 0) and left:
-                content = await self._context.host.read_part(
-                    node.id, f"{LINKS}/{name}", stored[name], min(PART_BYTES, sizes[name] - stored[name])
-                )
-                object_name, sealed = await in_background(seal, log, objects, Part(name, stored[name]), content)
-                storage = await self._put(storage, object_name, sealed)
-                objects, size, left = objects + 1, size + len(content), left - 1
-                stored[name] += len(content)
-            if stored[name] < sizes.get(name, 0):
-                is_complete = False
-                break
+        parts, stored, is_complete = next_parts(log, sizes, _PARTS_AT_ONCE)
+        await own_files.store(log, parts)
+        objects, size = log.objects + len(parts), log.size + sum(part.length for part in parts)
         last = log.last
         if is_complete and proven_second is not None and proven_second >= log.first:
             last = max(last or 0, proven_second)
@@ -208,19 +192,8 @@ class ShardStoring:
         if changed == log or await in_background(self._record, log, changed):
             return changed
         if await in_background(self._is_deleted, log):  # its objects may have been deleted before these were stored
-            await (storage or await self._context.marked_backup_storage()).remove(log.folder)
+            await (await self._context.marked_backup_storage()).remove(log.folder)
         return log
-
-    async def _put(self, storage: Storage | None, name: str, sealed: bytes) -> Storage:
-        """Store an object in the storage, which is opened if it is None, and return the storage. StorageFailed if that
-        takes too long: the object may be stored later all the same."""
-        try:
-            async with asyncio.timeout(_PUT_SECONDS):
-                storage = storage or await self._context.marked_backup_storage()
-                await storage.put(name, sealed)
-                return storage
-        except TimeoutError as error:
-            raise StorageFailed(f"the storage has not answered for {_PUT_SECONDS:.0f} s") from error
 
     def _record(self, log: WriteLog, changed: WriteLog) -> bool:
         """Record what is stored, unless the log has ended meanwhile, or another round has stored more."""

@@ -10,7 +10,9 @@ from cachewright.valkey.append_only_files import LikelyTimes, Times, number_of
 
 
 class SeenClock:
-    """:ivar latest: latest second that it has shown."""
+    """:ivar latest: latest second that it has shown. :ivar ahead: as of `NodeClock`; the clock is the server's."""
+
+    ahead = 0
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -20,6 +22,29 @@ class SeenClock:
         now = self._clock()
         self.latest = max(self.latest, now // 1000)
         return now
+
+
+class NodeClock:
+    """The clock of another host, as a node there shows it.
+
+    :ivar latest: latest second that the node has shown.
+    :ivar ahead: milliseconds by which it is ahead of the clock of this machine, as last seen.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        """:param clock: of this machine."""
+        self._clock = clock
+        self.ahead = 0
+        self.latest = 0
+
+    def see(self, shown: int) -> int:
+        """The node has shown this time, epoch milliseconds, which is returned."""
+        self.ahead = shown - self._clock()
+        self.latest = max(self.latest, shown // 1000)
+        return shown
+
+    def __call__(self) -> int:
+        return self._clock() + self.ahead
 
 
 async def latest_time(host: Host, node_id: str, folder: str, sizes: Mapping[str, int], clock: Clock) -> int:

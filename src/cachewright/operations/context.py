@@ -11,7 +11,7 @@ from cachewright import errors
 from cachewright.backups.storage import Storage
 from cachewright.config import Settings
 from cachewright.hosts.host import CONFIG, SERVER_VERSION, Host
-from cachewright.hosts.server_binary import servers_by_version, version_key
+from cachewright.hosts.server_binary import reading_server
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
 from cachewright.operations import client_firewall
@@ -30,7 +30,7 @@ from cachewright.valkey.migration.source_state import MigrationState
 from cachewright.valkey.sources.relay import Relays
 from cachewright.valkey.sources.stream import Streams
 from cachewright.valkey.topology import Needed, View
-from cachewright.valkey.users import users_of
+from cachewright.valkey.users import User, users_of
 
 AS_WRITTEN = f"{CONFIG}.written"
 """Copy of valkey.conf, for nodes whose valkey.conf is rewritten by Sentinel (CONFIG REWRITE)."""
@@ -72,12 +72,11 @@ class OperationContext(msgspec.Struct, frozen=True):
     def server_that_reads(self, version: str) -> tuple[str, Path]:
         """Return version and path of the valkey-server that reads snapshots of this version: its own, or a newer one.
         Blocks. ActionFailed DCS.9015 without one."""
-        servers = servers_by_version((self.settings.valkey_binary, *self.settings.other_valkey_binaries))
-        newer = sorted((known for known in servers if version_key(known) >= version_key(version)), key=version_key)
-        if not newer:
+        found = reading_server((self.settings.valkey_binary, *self.settings.other_valkey_binaries), version)
+        if found is None:
             message = f"no valkey-server of version {version} or later is there to read the snapshot"
             raise ActionFailed(errors.BACKUP_DAMAGED, message, True)
-        return newer[0], servers[newer[0]]
+        return found
 
     async def instance(self, task: Task) -> Instance:
         def read() -> Instance:
@@ -129,15 +128,21 @@ class OperationContext(msgspec.Struct, frozen=True):
     def access_by(self, secret: str, password: str | None) -> Access:
         return Access(secret, password, self.host.nodes_dir, self.database.claim.require)
 
-    async def files(self, instance: Instance, node: Node, changed: Mapping[str, str] | None = None) -> dict[str, str]:
+    async def files(
+        self,
+        instance: Instance,
+        node: Node,
+        changed: Mapping[str, str] | None = None,
+        users: Sequence[User] | None = None,
+    ) -> dict[str, str]:
         """The files that the node is started with, by name, valkey.conf last: a node that has it can be started.
 
         Files that belong to the node after its first start are not among them (`Topology.first_files`). `changed` are
-        parameters that are not recorded yet.
+        parameters that are not recorded yet; `users` replace those of the record.
         """
         parameters = {**instance.parameters, **(changed or {})}
         topology, access = topology_of(instance.spec_code), self.access(instance)
-        text = valkey_conf(node, access, parameters, topology.settings(node, access), users_of(instance))
+        text = valkey_conf(node, access, parameters, topology.settings(node, access), users or users_of(instance))
         return {
             **await self._certificates(instance, node),
             **topology.start_files(),

@@ -41,9 +41,11 @@ class RestoreRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A restore of a backup into the instance.
 
     :ivar safety_backup: make a backup of the present data first.
+    :ivar storage_is_shared: agents of other hosts reach the storage of backups.
     """
 
     content: BackupContent
+    storage_is_shared: bool = False
     backup_remark: str = ""
     remark: str = ""
     safety_backup: bool = True

@@ -15,6 +15,7 @@ from cachewright import errors
 from cachewright.clock import now_ms
 from cachewright.errors import ApiError
 from cachewright.flavors import parse
+from cachewright.hosts.calls import HostSilent
 from cachewright.hosts.host import NodeStartFailed
 from cachewright.hosts.server_binary import version_key
 from cachewright.model.instances import Instance, Node, node_elsewhere
@@ -22,7 +23,7 @@ from cachewright.model.tasks import Step, SubStep, Task
 from cachewright.operations.actions.backup import BackupParams
 from cachewright.operations.actions.checks import CheckResources, check_resources
 from cachewright.operations.actions.node_status import halt_node, settle
-from cachewright.operations.actions.restore import NodeData, former_folder, new_folder
+from cachewright.operations.actions.restore import NodeData, former_folder, new_folder, work_folders
 from cachewright.operations.actions.takeover import (
     clear_data,
     clear_replica,
@@ -39,6 +40,7 @@ from cachewright.operations.restore_content import (
     expected_bytes,
     needs_slot_order,
     require_fits,
+    require_reach,
 )
 from cachewright.operations.restore_files import RestoreFiles
 from cachewright.operations.restore_steps import (
@@ -100,7 +102,8 @@ class Restore(Operation[RestoreRequest, RestoreParams]):
 
     def validate(self, instance: Instance, nodes: Sequence[Node], request: RestoreRequest) -> Accepted[RestoreParams]:
         if away := node_elsewhere(nodes):
-            raise ApiError(errors.INSTANCE_NOT_RUNNING, reason=f"data cannot be restored there: {away}")
+            shards = len({node.shard for node in nodes})
+            require_reach(request.content, shards, away, storage_is_shared=request.storage_is_shared)
         versions = [node.server_version for node in nodes if node.server_version]
         require_fits(request.content, parse(instance.spec_code), min(versions, key=version_key, default=None))
         params = RestoreParams(
@@ -179,7 +182,7 @@ class Restore(Operation[RestoreRequest, RestoreParams]):
                     check_resources.sub_step(RESOURCE_CHECK, effort("check", seconds=_SECONDS), room),
                     check_step(),
                 ],
-                **download_steps(content, len(leads)),
+                **download_steps(content, [node for node, _ in shares]),
                 DATA_PREPARATION: prepared[DATA_PREPARATION],
                 SAFETY_BACKUP: [keep_step(safety_backup_id)] if safety_backup_id else [],
                 _STOP: [halt_step(node, grace) for node in [*replicas, *(leads[shard] for shard in sorted(leads))]],
@@ -203,23 +206,24 @@ class Restore(Operation[RestoreRequest, RestoreParams]):
             if node.id in halted and not node.should_run:
                 try:
                     await self._bring_data(context, task, node, taken_over=taken_over)
-                except (TimeoutError, OSError, ActionFailed) as failure:
+                except (TimeoutError, OSError, ActionFailed, HostSilent) as failure:
                     failures.append(f"node {node.id}: {failure}")
-        for node in await context.nodes(task.instance_id):
-            await context.host.delete_folders(node.id, new_folder(task.id))
-        await RestoreFiles(context, task.id).delete()
+        files = RestoreFiles(context, task.id)
+        left = [node.id for node in await context.nodes(task.instance_id) if not await _delete_new(context, task, node)]
+        await files.delete(left)
         for node in await context.nodes(task.instance_id):
             if node.id in halted and node.should_run:
                 try:
                     await context.host.start(node.id)
-                except NodeStartFailed as failure:
+                except (NodeStartFailed, HostSilent) as failure:
                     failures.append(f"node {node.id} does not start: {failure}")
         if failures:
             raise ActionFailed(errors.NODE_START_FAILED, "; ".join(failures))
         if halted:
             await settle(context, task, sorted(halted), lambda done, of: None)
         for node in await context.nodes(task.instance_id):
-            await context.host.delete_folders(node.id, former_folder(task.id))
+            if node.id in halted:
+                await context.host.delete_folders(node.id, former_folder(task.id))
 
     async def _bring_data(self, context: OperationContext, task: Task, node: Node, *, taken_over: bool) -> None:
         """Ensure that a stopped node has the right data, and record that it should run."""
@@ -231,6 +235,15 @@ class Restore(Operation[RestoreRequest, RestoreParams]):
             await clear_data(context, task, node.id)
         await context.host.write_files(node.id, await context.files(await context.instance(task), node))
         await context.change_node(node.id, should_run=True)
+
+
+async def _delete_new(context: OperationContext, task: Task, node: Node) -> bool:
+    """Delete what the task has made for a node. False if its host does not answer: the node is as it was."""
+    try:
+        await context.host.delete_folders(node.id, new_folder(task.id), *work_folders(task.id, node))
+    except HostSilent:
+        return False
+    return True
 
 
 def _safety_request(instance: Instance, task: Task) -> BackupRequest:

@@ -80,6 +80,17 @@ def require_fits(content: BackupContent, flavor: Flavor, server_version: str | N
         raise ApiError(errors.NOT_ENOUGH_MEMORY, reason=reason)
 
 
+def require_reach(content: BackupContent, shards: int, away: str, *, storage_is_shared: bool) -> None:
+    """ApiError DCS.4062 if agents cannot make the data of nodes on other hosts.
+
+    :param away: sentence about a node there. :param storage_is_shared: whether agents reach the storage of backups.
+    """
+    if not storage_is_shared:
+        raise _refused(f"only the server reaches its backups, set --backup-storage: {away}")
+    if needs_slot_order(content, shards):
+        raise _refused(f"a node without a cluster has made it, so only the server divides it among shards: {away}")
+
+
 def needs_slot_order(content: BackupContent, shards: int) -> bool:
     """Whether the keys must be divided by slots first: one node without a cluster has written them, and more than one
     shard gets them."""

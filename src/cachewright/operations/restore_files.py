@@ -1,38 +1,32 @@
 """Files of a restore on the server's own disk: the snapshots of the backup, and where their keys are.
 
-They are below `SPOOL/restore-TASK_ID`, for the server's user only, until the task ends.
+They are below `SPOOL/restore-TASK_ID`, for the server's user only, until the task ends. Agents have files of their own,
+below the folders of their nodes; here is what the server knows of them.
 """
 
 import asyncio
-import logging
-import mmap
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import contextmanager
 
 import msgspec
 
 from cachewright import errors
 from cachewright.backups.manifest import Manifest, SavedShard, read_manifest
-from cachewright.backups.reader import fetch_shard
 from cachewright.backups.storage import BackupDamaged, StorageFailed
+from cachewright.jobs.snapshot_files import ORDERED, SnapshotFiles, name_of
 from cachewright.operations.context import OperationContext
 from cachewright.operations.slot_order import SlotOrder
-from cachewright.store import tasks
+from cachewright.private_files import write_private
 from cachewright.tasks.operation import ActionFailed
-from cachewright.valkey import rdb_check, rdb_cut, rdb_index
 from cachewright.valkey.rdb_check import DamagedSnapshot
-from cachewright.valkey.rdb_cut import Cut, Part
+from cachewright.valkey.rdb_cut import Cut
 from cachewright.valkey.rdb_index import RdbIndex, UnreadableSnapshot
 from cachewright.valkey.slots import SlotRange
 
-log = logging.getLogger(__name__)
-
 _PREFIX = "restore-"
-_ORDERED = "ordered"
-_PART_BYTES = 1024 * 1024
+_SILENT = "silent.json"
 
 
 class RestoreFiles:
@@ -42,6 +36,7 @@ class RestoreFiles:
         self._context = context
         self._task_id = task_id
         self._folder = context.settings.spool_dir / f"{_PREFIX}{task_id}"
+        self._files = SnapshotFiles(self._folder)
 
     async def manifest(self, backup_id: str) -> Manifest:
         with _failures():
@@ -53,22 +48,9 @@ class RestoreFiles:
 
         :param progress: called with the bytes that have been fetched and checked; each counts half.
         """
-        target, index = self._snapshot(_name(shard)), self._index(_name(shard))
-        if index.exists():
-            return
         with _failures():
-            await asyncio.to_thread(self._folder.mkdir, mode=stat.S_IRWXU, parents=True, exist_ok=True)
-            if not target.exists():
-                storage = await self._context.backup_storage()
-                await fetch_shard(storage, manifest, shard, target, lambda fetched: progress(fetched // 2))
-        half = shard.size // 2
-        found = await self._indexed(target, manifest.server_version, lambda read: progress(half + read // 2))
-        if shard.slots and found.is_by_slot:
-            owned = rdb_index.within(found, [SlotRange(first, last) for first, last in shard.slots])
-            if owned.keys != found.keys:
-                log.warning("%s has %d keys in slots of other shards", _name(shard), found.keys - owned.keys)
-            found = owned
-        await asyncio.to_thread(_store, index, found)
+            _, binary = await asyncio.to_thread(self._context.server_that_reads, manifest.server_version)
+            await self._files.fetch(self._context.backup_storage, manifest, shard, binary, progress)
 
     async def order(self, manifest: Manifest, progress: Callable[[float], None]) -> None:
         """Ensure that the only snapshot of the backup is there divided by slots, with its index.
@@ -76,107 +58,83 @@ class RestoreFiles:
         :param progress: called with the finished share.
         """
         (shard,) = manifest.shards
-        if self._index(_ORDERED).exists():
+        if self._files.index(ORDERED).exists():
             return
-        found = await asyncio.to_thread(self._read_index, _name(shard))
-        target = self._snapshot(_ORDERED)
+        found = await asyncio.to_thread(self._files.read_index, name_of(shard))
+        target = self._files.snapshot(ORDERED)
         order = SlotOrder(self._context, self._task_id)
-        version, _ = await asyncio.to_thread(self._context.server_that_reads, manifest.server_version)
-        snapshot = self._snapshot(_name(shard))
+        version, binary = await asyncio.to_thread(self._context.server_that_reads, manifest.server_version)
+        snapshot = self._files.snapshot(name_of(shard))
         await order.write(snapshot, target, found.keys, version, lambda share: progress(0.8 * share))
-        ordered = await self._indexed(target, version, lambda read: progress(0.8 + 0.2 * read / max(shard.size, 1)))
+        with _failures():
+            ordered: RdbIndex = await self._files.indexed(
+                ORDERED, binary, lambda read: progress(0.8 + 0.2 * read / max(shard.size, 1))
+            )
         if not ordered.is_by_slot:
             raise ActionFailed(errors.BACKUP_DAMAGED, "the keys of the snapshot were not divided by slots", True)
-        await asyncio.to_thread(_store, self._index(_ORDERED), ordered)
+        await asyncio.to_thread(self._files.store_index, ORDERED, ordered)
 
     async def cut(self, slots: Sequence[SlotRange] | None) -> Cut:
         """Return the snapshot of the keys in these slots, or of all keys with None. The storage of the backup is not
         needed any more."""
-
-        def read() -> Cut:
-            names = self._names()
-            indexes = [self._read_index(name) for name in names]
-            if slots is None and len(indexes) == 1:
-                return rdb_cut.whole(indexes[0], self._snapshot(names[0]).stat().st_size)
-            return rdb_cut.cut(indexes, (rdb_cut.ALL_SLOTS,) if slots is None else slots)
-
         with _failures():
-            return await asyncio.to_thread(read)
+            return await asyncio.to_thread(self._files.cut, slots)
 
     def parts(self, planned: Cut, progress: Callable[[int], None]) -> Iterator[bytes]:
         """Yield the bytes of a new snapshot. Blocks. `progress` is called with the bytes so far."""
-        done = 0
-        pieces: Iterator[bytes]
-        with ExitStack() as stack:
-            files = [stack.enter_context(self._snapshot(name).open("rb")) for name in self._names()]
-            for piece in planned.pieces:
-                if isinstance(piece, Part):
-                    file = files[piece.source]
-                    file.seek(piece.first)
-                    sizes = range(piece.first, piece.end, _PART_BYTES)
-                    pieces = (file.read(min(_PART_BYTES, piece.end - first)) for first in sizes)
-                else:
-                    pieces = iter((piece,))
-                for part in pieces:
-                    done += len(part)
-                    progress(done)
-                    yield part
+        return self._files.parts(planned, progress)
 
-    async def delete(self) -> None:
-        await SlotOrder(self._context, self._task_id).end()
-        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+    async def store_keys(self, node_id: str, keys: int) -> None:
+        """Store that the agent of a node has made its data, with so many keys."""
 
-    async def _indexed(self, snapshot: Path, version: str, progress: Callable[[int], None]) -> RdbIndex:
-        """Check a snapshot of this version of valkey-server and return its index. `progress` is called with the bytes
-        that have been read."""
+        def write() -> None:
+            self._folder.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
+            write_private(self._folder / f"{node_id}.keys", msgspec.json.encode(keys))
+
         with _failures():
-            _, binary = await asyncio.to_thread(self._context.server_that_reads, version)
-            checked = await rdb_check.check(binary, snapshot, progress)
-            return await asyncio.to_thread(_parsed, checked.report, snapshot)
+            await asyncio.to_thread(write)
 
-    def _names(self) -> list[str]:
-        """Return the names of the snapshots that contain the backup, always in the same order."""
-        if self._index(_ORDERED).exists():
-            return [_ORDERED]
-        return sorted(path.stem for path in self._folder.glob("*.index"))
+    async def keys(self, node_id: str) -> int | None:
+        """Return what `store_keys` has stored."""
 
-    def _read_index(self, name: str) -> RdbIndex:
-        return msgspec.json.decode(self._index(name).read_bytes(), type=RdbIndex)
+        def read() -> int | None:
+            try:
+                return msgspec.json.decode((self._folder / f"{node_id}.keys").read_bytes(), type=int)
+            except FileNotFoundError:
+                return None
 
-    def _snapshot(self, name: str) -> Path:
-        return self._folder / f"{name}.rdb"
+        return await asyncio.to_thread(read)
 
-    def _index(self, name: str) -> Path:
-        return self._folder / f"{name}.index"
+    async def delete(self, silent: Sequence[str] = ()) -> None:
+        """Delete everything.
 
+        :param silent: nodes whose hosts do not answer: `sweep` deletes what is left there.
+        """
+        await SlotOrder(self._context, self._task_id).end()
 
-async def sweep(context: OperationContext) -> None:
-    """Delete files of tasks that have ended without a recovery, because their instance was deleted."""
+        def delete() -> None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            if silent:
+                self._folder.mkdir(mode=stat.S_IRWXU, parents=True)
+                write_private(self._folder / _SILENT, msgspec.json.encode(silent))
 
-    def stale() -> set[str]:
-        found = {path.name.removeprefix(_PREFIX) for path in context.settings.spool_dir.glob(f"{_PREFIX}*")}
-        if not found:
-            return found
-        with context.database.read() as connection:
-            return found - {task.id for task in tasks.unfinished(connection)}
+        await asyncio.to_thread(delete)
 
-    for task_id in await asyncio.to_thread(stale):
-        await RestoreFiles(context, task_id).delete()
+    async def silent_nodes(self) -> list[str]:
+        """Return the nodes with which `delete` was called."""
 
+        def read() -> list[str]:
+            try:
+                return msgspec.json.decode((self._folder / _SILENT).read_bytes(), type=list[str])
+            except FileNotFoundError:
+                return []
 
-def _name(shard: SavedShard) -> str:
-    return f"shard-{shard.shard}"
-
-
-def _parsed(report: str, path: Path) -> RdbIndex:
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return rdb_index.parse(report, content)
+        return await asyncio.to_thread(read)
 
 
-def _store(path: Path, index: RdbIndex) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(msgspec.json.encode(index))
-    partial.replace(path)
+def tasks_with_files(context: OperationContext) -> set[str]:
+    """Return the ids of the tasks that have files. Blocks."""
+    return {path.name.removeprefix(_PREFIX) for path in context.settings.spool_dir.glob(f"{_PREFIX}*")}
 
 
 @contextmanager

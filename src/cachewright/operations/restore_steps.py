@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Node
 from cachewright.operations.actions.action import Action, Arguments, NoArguments, NodeArguments
 from cachewright.operations.actions.checks import CheckStatus, check_status
@@ -54,9 +55,12 @@ _AT_ONCE = 2
 """Sub-steps of the server's disk or processor that run at the same time."""
 
 
-def download_steps(content: BackupContent, shards: int) -> Steps:
-    """Return the steps after which the backup is on the server's disk, ready for this number of shards."""
-    order = [_order(content)] if needs_slot_order(content, shards) else []
+def download_steps(content: BackupContent, primaries: Sequence[Node]) -> Steps:
+    """Return the steps after which the backup is on the server's disk, ready for these primaries. Agents fetch it
+    themselves for nodes on other hosts."""
+    if all(node.host_name != EMBEDDED for node in primaries):
+        return {}
+    order = [_order(content)] if needs_slot_order(content, len(primaries)) else []
     return {BACKUP_DOWNLOAD: _fetches(content), "Division by slots.": order}
 
 
@@ -85,7 +89,8 @@ def data_steps(shares: Sequence[tuple[Node, NodeData]], content: BackupContent) 
     made, loaded = [], []
     for node, data in shares:
         size, named = expected_bytes(data.slots, content), f"Shard {node.shard}"
-        make = effort(node.id, unit="bytes", total=size, seconds=size * _MAKE_SECONDS_A_BYTE, turns=_AT_ONCE)
+        a_byte = _MAKE_SECONDS_A_BYTE if node.host_name == EMBEDDED else _FETCH_SECONDS_A_BYTE + _MAKE_SECONDS_A_BYTE
+        make = effort(node.id, unit="bytes", total=size, seconds=size * a_byte, turns=_AT_ONCE)
         made.append(make_data.sub_step(f"{DATA_PREPARATION} {named}", make, data))
         load = effort(
             node.id,
@@ -105,7 +110,7 @@ def creation_steps(topology: Topology, nodes: Sequence[Node], content: BackupCon
     primaries = [node for node in nodes if node.role == "primary"]
     shares = [(node, _founding(node, primaries, content)) for node in primaries]
     sizes = {node.shard: expected_bytes(data.slots, content) for node, data in shares}
-    begin = {**download_steps(content, len(primaries)), **data_steps(shares, content)}
+    begin = {**download_steps(content, primaries), **data_steps(shares, content)}
     starts = [start_node(node, founding=False) for node in replicas]
     end = {"Resource release.": [delete_step()]}
     if topology.is_cluster:

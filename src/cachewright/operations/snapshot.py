@@ -1,29 +1,26 @@
-"""The snapshots of all shards of an instance, received into the spool of a backup."""
+"""The snapshots of all shards of an instance, received on the host of the server or on those of the nodes."""
 
 import asyncio
-import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TypeVar, TypeVarTuple, Unpack
+from typing import Protocol, TypeVar, TypeVarTuple, Unpack
 
 import msgspec
 
 from cachewright import errors
 from cachewright.backups.encryption import new_key
 from cachewright.backups.manifest import SavedShard
-from cachewright.backups.spool import Spool
-from cachewright.disk_reserve import require_reserve
 from cachewright.hosts.server_binary import version_key
+from cachewright.jobs.receiver import DiskFailed
+from cachewright.jobs.spec import Counted, Opened, Received
 from cachewright.model.instances import Node
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.valkey import snapshot_moment
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import ANSWER_SECONDS, NODE_GONE, NodeRefused
-from cachewright.valkey.rdb_stream import RdbStream
+from cachewright.valkey.rdb_stream import Position
 from cachewright.valkey.replication import replication_of
 from cachewright.valkey.single_request import info
-from cachewright.valkey.snapshot_keys import KeyCounter, counter_for
 from cachewright.valkey.snapshot_moment import Moment
 from cachewright.valkey.topology import Member
 
@@ -71,43 +68,62 @@ async def _replica(lead: Node, others: Sequence[Node], access: Access) -> Node |
     return None
 
 
+class Receiver(Protocol):
+    """Receives the snapshot of one node. Methods raise one of NODE_GONE, NodeRefused, HostSilent or DiskFailed, and
+    ActionFailed for what else a host cannot do."""
+
+    async def open(self, *, by_slot: bool) -> Opened: ...
+
+    async def begin_after(self, offset: int) -> Position: ...
+
+    async def receive(self, raise_if_cancelled: Callable[[], None]) -> Received: ...
+
+    @property
+    def counted(self) -> Counted: ...
+
+    async def update(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
 class Snapshot:
     """Receives the snapshots of one attempt."""
 
-    def __init__(self, step: StepContext, access: Access, spool: Spool, found: Mapping[int, Source]) -> None:
+    def __init__(
+        self, step: StepContext, access: Access, found: Mapping[int, Source], receivers: Mapping[int, Receiver]
+    ) -> None:
+        """:param receivers: by shard."""
         self._step = step
         self._access = access
-        self._spool = spool
         self._sources = found
-        self._streams: dict[int, RdbStream] = {}
-        self._counters: dict[int, KeyCounter] = {}
+        self._receivers = receivers
         self._memory: dict[int, int] = {}
         self.server_version = ""
 
     async def begin(self, *, pause: bool) -> Moment:
-        """Begin the snapshot of each shard, at one moment with `pause`. Raises one of NODE_GONE or NodeRefused."""
+        """Begin the snapshot of each shard, at one moment with `pause`. Raises one of NODE_GONE, NodeRefused or
+        HostSilent."""
         try:
             for source in self._sources.values():
                 await self._wait_for_children(source.node)
+            versions = []
             for shard, source in self._sources.items():
-                self._streams[shard] = await RdbStream.open(source.node, self._access)
-                state = await info(source.node, self._access, ("keyspace", "memory"), ANSWER_SECONDS)
-                self._counters[shard] = counter_for(state, by_slot=bool(source.slots))
-                self._memory[shard] = int(state.get("used_memory_dataset", 0))
-            versions = [stream.server_version for stream in self._streams.values()]
+                opened = await self._receivers[shard].open(by_slot=bool(source.slots))
+                versions.append(opened.server_version)
+                self._memory[shard] = opened.memory
             self.server_version = max(versions, key=version_key)
             leads = {shard: source.primary for shard, source in self._sources.items()}
-            return await snapshot_moment.begin(leads, self._streams, self._access, pause=pause)
+            begins = {shard: receiver.begin_after for shard, receiver in self._receivers.items()}
+            return await snapshot_moment.begin(leads, begins, self._access, pause=pause)
         except BaseException:
-            self._close()
+            await asyncio.shield(self._close())
             raise
 
-    def _close(self) -> None:
-        for stream in self._streams.values():
-            stream.close()
+    async def _close(self) -> None:
+        await asyncio.gather(*(receiver.close() for receiver in self._receivers.values()))
 
     async def receive(self, moment: Moment) -> tuple[SavedShard, ...]:
-        """Store the snapshots in the spool. Raises one of NODE_GONE, or ActionFailed."""
+        """Store the snapshots on their hosts. Raises as `Receiver`."""
         receiving = [asyncio.create_task(self._receive(shard, moment)) for shard in self._sources]
         watching = asyncio.create_task(self._report())
         try:
@@ -116,33 +132,16 @@ class Snapshot:
             for task in (*receiving, watching):
                 task.cancel()
             await asyncio.gather(*receiving, watching, return_exceptions=True)
-            self._close()
+            await self._close()
 
     async def _receive(self, shard: int, moment: Moment) -> SavedShard:
-        digest, size = hashlib.sha256(), 0
-        counter, stream = self._counters[shard], self._streams[shard]
-        folder = self._spool.file(shard).parent
-
-        def take(part: bytes) -> None:
-            require_reserve(folder, len(part))
-            digest.update(part)
-            counter.see(part)
-            _write(descriptor, part)
-
-        with await on_disk(self._spool.create, shard) as file:
-            descriptor = file.fileno()
-            async for part in stream.parts():
-                self._step.raise_if_cancelled()
-                await on_disk(take, part)
-                size += len(part)
-            await on_disk(os.fsync, descriptor)
-        counter.complete()
+        received = await self._receivers[shard].receive(self._step.raise_if_cancelled)
         position = moment.positions[shard]
         return SavedShard(
             shard=shard,
             key=new_key(),
-            size=size,
-            sha256=digest.hexdigest(),
+            size=received.size,
+            sha256=received.sha256,
             keys={},
             memory=self._memory[shard],
             slots=self._sources[shard].slots,
@@ -153,16 +152,13 @@ class Snapshot:
     async def _report(self) -> None:
         """Until cancelled: show the keys and bytes that have been received."""
         while True:
-            for shard, counter in self._counters.items():
-                if counter.needs_state:
-                    with suppress(*NODE_GONE, NodeRefused):
-                        node = self._sources[shard].node
-                        counter.update(await info(node, self._access, ("persistence",), ANSWER_SECONDS))
+            for receiver in self._receivers.values():
+                await receiver.update()
             self.show()
             await asyncio.sleep(_POLL_SECONDS)
 
     def show(self) -> None:
-        counters = self._counters.values()
+        counters = [receiver.counted for receiver in self._receivers.values()]
         keys, size = sum(counter.keys for counter in counters), sum(counter.received for counter in counters)
         total = sum(counter.total for counter in counters)
         detail = f"{{shards:{len(self._sources)},keys:{round(keys)}/{total},bytes:{size}}}"
@@ -190,12 +186,8 @@ async def on_disk(act: Callable[[Unpack[Given]], Result], *arguments: *Given) ->
         raise disk_failure(error) from error
 
 
-def disk_failure(error: OSError) -> ActionFailed:
-    message = f"the snapshot cannot be kept on the disk of the server: {error.strerror or error}"
-    return ActionFailed(errors.NOT_ENOUGH_DISK, message, True)
-
-
-def _write(descriptor: int, part: bytes) -> None:
-    rest = memoryview(part)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
+def disk_failure(error: OSError | DiskFailed) -> ActionFailed:
+    reason = getattr(error, "strerror", None) or error
+    return ActionFailed(
+        errors.NOT_ENOUGH_DISK, f"the snapshot cannot be kept on the disk of the server: {reason}", True
+    )

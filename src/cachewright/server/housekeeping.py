@@ -7,7 +7,7 @@ from cachewright.clock import now_ms
 from cachewright.heartbeats import LoopHeartbeats
 from cachewright.hosts.local import LocalHost
 from cachewright.model.hosts import EMBEDDED
-from cachewright.operations import restore_files
+from cachewright.operations import restore_sweep
 from cachewright.operations.context import OperationContext
 from cachewright.services.hosts import report_of
 from cachewright.services.scheduled_tasks import TaskScheduler
@@ -46,7 +46,7 @@ class Housekeeping:
             if time.monotonic() - swept >= _SWEEP_SECONDS:
                 swept = time.monotonic()
                 await in_background(self._sweep)
-            await restore_files.sweep(self._context)
+            await restore_sweep.sweep(self._context)
             await asyncio.sleep(_TAKE_UP_SECONDS)
 
     def report_host(self) -> None:

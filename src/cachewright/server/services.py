@@ -85,5 +85,5 @@ def build_services(
         users=UserQueries(database),
         templates=TemplateService(database),
         backups=BackupService(context, tasks, threads),
-        write_logs=WriteLogService(database, attributes),
+        write_logs=WriteLogService(database, attributes, settings.backup_storage is not None),
     )

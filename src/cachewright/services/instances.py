@@ -22,6 +22,7 @@ from cachewright.operations.client_access import NO_TLS
 from cachewright.operations.create import CREATE, room_for_new
 from cachewright.operations.proxies import NO_HAPROXY
 from cachewright.operations.requests import CreateRequest
+from cachewright.operations.restore_content import needs_slot_order
 from cachewright.placement.port_reservation import reserve
 from cachewright.services.new_tasks import add_task
 from cachewright.services.templates import template_of
@@ -60,7 +61,7 @@ class InstanceService(msgspec.Struct, frozen=True):
         tls = topology_of(request.flavor.spec_code).is_cluster and self.host.supports_tls()
         with_proxy = self._has_proxy(request)
         behind = LOOPBACK if with_proxy and not is_loopback(self.host.address) else None
-        here = with_proxy or request.enable_ssl or content is not None
+        here = with_proxy or request.enable_ssl or (content is not None and not self._is_made_elsewhere(request))
         only = node_placement.hosts_of(topology_of(request.flavor.spec_code), here=here)
         version = next(iter(self.host.server_versions()), None)
         new = [
@@ -125,6 +126,12 @@ class InstanceService(msgspec.Struct, frozen=True):
             self.enqueue(task)
         return [instance for instance, _ in added]
 
+    def _is_made_elsewhere(self, request: CreateRequest) -> bool:
+        """Whether agents of other hosts can make the data of nodes from the backup of the request."""
+        content = request.content
+        reaches = content is None or not needs_slot_order(content, request.flavor.shards)
+        return reaches and self.settings.backup_storage is not None
+
     def _has_proxy(self, request: CreateRequest) -> bool:
         """Whether the instances get proxies. Raises ApiError DCS.4202 if TLS needs one and they cannot."""
         topology = topology_of(request.flavor.spec_code)
@@ -147,9 +154,7 @@ def _require_zones_of(connection: sa.Connection, only: Collection[str] | None, z
     possible = {host.zone for host in hosts.every(connection) if only is None or host.name in only}
     if others := [zone for zone in zones if zone not in possible]:
         there = ", ".join(sorted(possible))
-        reason = (
-            f"instances with sentinels, a proxy, TLS or the data of a backup run in zone {there}, not in {others[0]}"
-        )
+        reason = f"instances with sentinels, a proxy, TLS or some backups run in zone {there}, not in {others[0]}"
         raise ApiError(errors.INVALID_PARAMETER, parameter="az_codes", reason=reason)
 
 

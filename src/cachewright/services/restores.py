@@ -72,7 +72,11 @@ class RestoreService(msgspec.Struct, frozen=True):
         await self.threads.read(principal.project_id, find)
         backup, content = await self._content(principal, backup_id)
         request = RestoreRequest(
-            content=content, backup_remark=backup.remark, remark=remark, safety_backup=safety_backup
+            content=content,
+            storage_is_shared=self.context.settings.backup_storage is not None,
+            backup_remark=backup.remark,
+            remark=remark,
+            safety_backup=safety_backup,
         )
         task = await self.threads.change(
             principal.project_id, lambda: self.tasks.submit(RESTORE, principal, instance_id, request)

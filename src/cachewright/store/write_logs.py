@@ -30,12 +30,6 @@ def end(connection: sa.Connection, log_id: str, reason: str) -> None:
     connection.execute(chosen.values(ended=reason))
 
 
-def open_ids(connection: sa.Connection) -> list[str]:
-    """Return the logs of all projects that have not ended."""
-    query = sa.select(write_logs.c.id).where(write_logs.c.ended.is_(None))
-    return [row.id for row in connection.execute(query)]
-
-
 def is_deleted(connection: sa.Connection, log_id: str) -> bool:
     """Whether a log is being deleted, or has been."""
     ended = connection.execute(sa.select(write_logs.c.ended).where(write_logs.c.id == log_id)).one_or_none()

@@ -7,7 +7,7 @@ of a second; it also ends by itself, if this process cannot end it.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
@@ -31,6 +31,10 @@ _UNPAUSED_SECONDS = 30.0
 _POLL_SECONDS = 0.002
 
 
+Begin = Callable[[int], Awaitable[Position]]
+"""Begins a snapshot when its node has applied the writes up to an offset. See `begin_after`."""
+
+
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
     """:ivar at: epoch milliseconds.
     :ivar positions: by shard.
@@ -44,35 +48,33 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     paused_seconds: float
 
 
-async def begin(
-    primaries: Mapping[int, Node], streams: Mapping[int, RdbStream], access: Access, *, pause: bool
-) -> Moment:
+async def begin(primaries: Mapping[int, Node], begins: Mapping[int, Begin], access: Access, *, pause: bool) -> Moment:
     """Begin the snapshot of each shard, at one moment with `pause`. Raises one of NODE_GONE or NodeRefused, also
     if they do not all begin while writes wait. Then no snapshot may be used.
 
-    :param primaries: by shard. :param streams: of one node of each shard.
+    :param primaries: by shard. :param begins: begin the snapshot of one node of each shard.
     """
     sessions: dict[int, Session] = {}
     try:
         for shard, primary in primaries.items():
             sessions[shard] = await Session.open(primary, access, _ANSWER_SECONDS)
         if pause:
-            return await _begin_paused(sessions, streams, access)
+            return await _begin_paused(sessions, begins)
         async with asyncio.timeout(_UNPAUSED_SECONDS):
-            positions = await _begin_all(sessions, streams, access)
-        return Moment(at=now_ms(), positions=positions, is_common=len(streams) == 1, paused_seconds=0.0)
+            positions = await _begin_all(sessions, begins)
+        return Moment(at=now_ms(), positions=positions, is_common=len(begins) == 1, paused_seconds=0.0)
     finally:
         for session in sessions.values():
             session.close()
 
 
-async def _begin_paused(sessions: Mapping[int, Session], streams: Mapping[int, RdbStream], access: Access) -> Moment:
+async def _begin_paused(sessions: Mapping[int, Session], begins: Mapping[int, Begin]) -> Moment:
     begun_at = boot_time()
     try:
         async with asyncio.timeout(_BEGIN_SECONDS):
             milliseconds = round(PAUSE_SECONDS * 1000)
             await asyncio.gather(*(one.ask("CLIENT", "PAUSE", milliseconds, "WRITE") for one in sessions.values()))
-            positions = await _begin_all(sessions, streams, access)
+            positions = await _begin_all(sessions, begins)
             at = now_ms()
             # A node that is no longer the primary has not held up the writes of its shard.
             await asyncio.gather(*(_primary_offset(session) for session in sessions.values()))
@@ -84,19 +86,15 @@ async def _begin_paused(sessions: Mapping[int, Session], streams: Mapping[int, R
     return Moment(at=at, positions=positions, is_common=True, paused_seconds=paused)
 
 
-async def _begin_all(
-    sessions: Mapping[int, Session], streams: Mapping[int, RdbStream], access: Access
-) -> dict[int, Position]:
+async def _begin_all(sessions: Mapping[int, Session], begins: Mapping[int, Begin]) -> dict[int, Position]:
     """Begin the snapshots with all that the primaries have written until now."""
     offsets = await asyncio.gather(*(_primary_offset(session) for session in sessions.values()))
     needed = dict(zip(sessions, offsets, strict=True))
-    positions = await asyncio.gather(
-        *(_begin_after(stream, needed[shard], access) for shard, stream in streams.items())
-    )
-    return dict(zip(streams, positions, strict=True))
+    positions = await asyncio.gather(*(begin(needed[shard]) for shard, begin in begins.items()))
+    return dict(zip(begins, positions, strict=True))
 
 
-async def _begin_after(stream: RdbStream, offset: int, access: Access) -> Position:
+async def begin_after(stream: RdbStream, offset: int, access: Access) -> Position:
     """Begin the snapshot of a node when it has applied the writes up to `offset`."""
     session = await Session.open(stream.node, access, _ANSWER_SECONDS)
     try:

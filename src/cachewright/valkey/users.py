@@ -32,6 +32,10 @@ class User(msgspec.Struct, frozen=True):
         return " ".join((self.name, *self.rules))
 
 
+NO_USERS = (User(CLIENT_USER, ("off",)),)
+"""Users of a node that clients cannot use."""
+
+
 def users_of(instance: Instance) -> tuple[User, ...]:
     """Return the users that every node of the instance should have for clients."""
     disabled = instance.disabled_commands

@@ -10,11 +10,16 @@ from cachewright.backups import writer
 from cachewright.backups.manifest import Manifest, SavedAccount, SavedShard, read_manifest
 from cachewright.backups.spool import Spool
 from cachewright.backups.storage import BackupDamaged, StorageFailed
+from cachewright.hosts.calls import HostSilent
+from cachewright.jobs.receiver import DiskFailed
+from cachewright.jobs.spec import Checked, CheckSnapshot, Done, StoreSnapshot
 from cachewright.model.backups import BackupKind
 from cachewright.model.instances import Instance
 from cachewright.operations.actions.action import action
+from cachewright.operations.agent_jobs import perform, told
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.snapshot import Snapshot, Source, disk_failure, on_disk, sources
+from cachewright.operations.snapshot_places import are_there, clear, is_away, place_of, receivers, snapshot_folder
 from cachewright.store import backups
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.topologies import topology_of
@@ -54,7 +59,7 @@ async def take_snapshot(context: OperationContext, step: StepContext, arguments:
     The snapshots of an interrupted attempt are not used: those of all shards belong together.
     """
     spool = spool_of(context, arguments.backup_id)
-    if await asyncio.to_thread(_draft, spool):
+    if await asyncio.to_thread(_draft, spool) and await are_there(context, step.task, spool):
         return
     await step.wait_until_allowed()
     await asyncio.to_thread(spool.clear)
@@ -65,10 +70,10 @@ async def take_snapshot(context: OperationContext, step: StepContext, arguments:
     found = await sources(leads, nodes, view.members, access, is_cluster=is_cluster)
     pause = len(found) > 1
     for left in reversed(range(_PAUSED_TRIES if pause else _TRIES)):
-        snapshot = Snapshot(step, access, spool, found)
+        snapshot = Snapshot(step, access, found, receivers(context, instance, spool, found))
         try:
             moment = await snapshot.begin(pause=pause and left > 0)
-        except (*NODE_GONE, NodeRefused):
+        except (*NODE_GONE, NodeRefused, HostSilent):
             if not left:
                 raise
             # A replica that lags or is busy cannot begin while writes wait.
@@ -78,16 +83,19 @@ async def take_snapshot(context: OperationContext, step: StepContext, arguments:
     try:
         shards = await snapshot.receive(moment)
         draft = draft_of(arguments.backup_id, instance, moment, shards, snapshot.server_version)
+        await on_disk(spool.store_places, {shard: one.node.id for shard, one in found.items() if is_away(context, one)})
         await on_disk(spool.store_draft, draft)
-    except BaseException:
-        await asyncio.shield(asyncio.to_thread(spool.clear))
+    except BaseException as error:
+        await asyncio.shield(clear(context, spool, [one.node for one in found.values()]))
+        if isinstance(error, DiskFailed):
+            raise disk_failure(error) from error
         raise
     if not moment.is_common:
         step.warn("each shard has a moment of its own: the nodes could not begin their snapshots together")
     snapshot.show()
 
 
-@action("check snapshot", ShardArguments, timeout=_DAY_SECONDS, attempts=3)
+@action("check snapshot", ShardArguments, timeout=_DAY_SECONDS, attempts=6, first_delay=1.0)
 async def check_snapshot(context: OperationContext, step: StepContext, arguments: ShardArguments) -> None:
     """Ensure that the snapshot of a shard is whole: valkey-check-rdb reads it and compares its checksum."""
     spool = spool_of(context, arguments.backup_id)
@@ -100,6 +108,11 @@ async def check_snapshot(context: OperationContext, step: StepContext, arguments
     def progress(read: int) -> None:
         _measure(step, read, shard.size)
 
+    if node := await place_of(context, step.task, spool, shard.shard):
+        job = CheckSnapshot(folder=snapshot_folder(spool.backup_id), version=draft.server_version)
+        state = await perform(context, step, node, job, lambda state: progress(told(state, Done).done))
+        await on_disk(spool.store_keys, arguments.shard, told(state, Checked).keys)
+        return
     _, binary = await asyncio.to_thread(context.server_that_reads, draft.server_version)
     try:
         content = await rdb_check.check(binary, path, progress)
@@ -128,6 +141,15 @@ async def store_shard(context: OperationContext, step: StepContext, arguments: S
     await step.wait_until_allowed()
     try:
         storage = await context.marked_backup_storage()
+        if node := await place_of(context, step.task, spool, shard.shard):
+            job = StoreSnapshot(
+                folder=snapshot_folder(spool.backup_id),
+                storage=context.settings.backup_url,
+                target=draft.folder,
+                shard=shard,
+            )
+            await perform(context, step, node, job, lambda state: _measure(step, told(state, Done).done, shard.size))
+            return
         await writer.store_shard(storage, draft.folder, shard, spool.file(shard.shard), progress)
     except StorageFailed as error:
         raise ActionFailed(errors.BACKUP_STORAGE_FAILED, str(error)) from error

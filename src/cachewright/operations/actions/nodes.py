@@ -13,6 +13,7 @@ from cachewright.flavors import parse
 from cachewright.hosts.calls import HostSilent
 from cachewright.hosts.host import CONFIG, NodeStartFailed
 from cachewright.hosts.ports import NodePorts
+from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Instance, Node
 from cachewright.operations.actions.action import NodeArguments, action
 from cachewright.operations.actions.cluster import is_settled
@@ -27,6 +28,7 @@ from cachewright.valkey import cluster_membership, node_control
 from cachewright.valkey.client import NODE_GONE, NodeBusy, NodeRefused
 from cachewright.valkey.config import LISTENER_CONF
 from cachewright.valkey.topology import View
+from cachewright.valkey.users import NO_USERS
 
 _POLL_SECONDS = 0.02
 _STOP_SECONDS = 10.0
@@ -59,8 +61,8 @@ async def start_node(context: OperationContext, step: StepContext, arguments: St
 async def launch(
     context: OperationContext, step: StepContext, arguments: StartNode, *, closed: bool = False
 ) -> tuple[Instance, Node]:
-    """Ensure that the process of a node of `start_node` runs. A `closed` one does not listen on its port for clients,
-    whatever its topology, until its files are written again."""
+    """Ensure that the process of a node of `start_node` runs. Clients cannot use a `closed` one, whatever its topology,
+    until its files are written again."""
     instance = await context.instance(step.task)
     node = next(node for node in await context.nodes(instance.id) if node.id == arguments.node_id)
     if not await context.host.process(node.id) and not await _are_ports_free(context, node):
@@ -83,9 +85,13 @@ async def start_process(context: OperationContext, node: Node) -> None:
 
 
 async def close_at_start(context: OperationContext, instance: Instance, node: Node) -> None:
-    """Let the node not listen on its port for clients after its next start, until its files are written again."""
-    files = await context.files(instance, node)
-    await context.host.write_files(node.id, {CONFIG: files[CONFIG] + LISTENER_CONF})
+    """Let clients not use the node after its next start, until its files are written again. It does not listen on their
+    port; on another host, where the control plane needs that port, it does not know them."""
+    if node.host_name == EMBEDDED:
+        files = await context.files(instance, node)
+        await context.host.write_files(node.id, {CONFIG: files[CONFIG] + LISTENER_CONF})
+    else:
+        await context.host.write_files(node.id, await context.files(instance, node, users=NO_USERS))
 
 
 async def take_slots(context: OperationContext, instance: Instance, node: Node, arguments: StartNode) -> None:

@@ -8,10 +8,15 @@ from collections.abc import Mapping
 import msgspec
 
 from cachewright import errors
+from cachewright.hosts.jobs import JobState
+from cachewright.jobs.restores import with_keys_of
+from cachewright.jobs.spec import FETCHED_PREFIX, Made, MakeData
+from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
 from cachewright.operations.actions.action import NoArguments, action
 from cachewright.operations.actions.nodes import StartNode, launch, take_slots, wait_until_answering
+from cachewright.operations.agent_jobs import perform, told
 from cachewright.operations.context import OperationContext
 from cachewright.operations.ending_node import node_detail
 from cachewright.operations.restore_files import RestoreFiles
@@ -58,6 +63,16 @@ def new_folder(task_id: str) -> str:
     return f"restored-{task_id}"
 
 
+def work_folder(task_id: str) -> str:
+    """Return the name of the folder in which an agent makes the data of a node."""
+    return f"{FETCHED_PREFIX}{task_id}"
+
+
+def work_folders(task_id: str, node: Node) -> tuple[str, ...]:
+    """Return the names of the folders in which an agent makes the data of this node: none on the server's machine."""
+    return () if node.host_name == EMBEDDED else (work_folder(task_id),)
+
+
 def former_folder(task_id: str) -> str:
     """Return the name of the folder with the data that a node had before a task replaced it."""
     return f"before-{task_id}"
@@ -100,15 +115,45 @@ async def make_data(context: OperationContext, step: StepContext, arguments: Nod
     node = await context.node(step.task.instance_id, arguments.node_id)
     if node is None:
         raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {arguments.node_id} does not exist", True)
+    files = RestoreFiles(context, step.task.id)
+    if node.host_name != EMBEDDED:
+        await _make_elsewhere(context, step, node, arguments, files)
+        return
     folder = new_folder(step.task.id)
     if await context.host.has_file(node.id, folder):
         return
-    files = RestoreFiles(context, step.task.id)
     planned = await files.cut(arguments.ranges)
     if planned.size > node.maxmemory:
         message = f"node {node.id} would get {planned.size} bytes of the backup, its memory is {node.maxmemory}"
         raise ActionFailed(errors.SHARDS_TOO_FULL, message, True)
     await _Writing(context, step, node, planned).write(files)
+
+
+async def _make_elsewhere(
+    context: OperationContext, step: StepContext, node: Node, arguments: NodeData, files: RestoreFiles
+) -> None:
+    """Let the agent of the node's host fetch the snapshots and make the data."""
+    if await files.keys(node.id) is not None:
+        return
+    manifest = await files.manifest(arguments.backup_id)
+    shards = with_keys_of(manifest.shards, arguments.slots)
+    about_data = msgspec.structs.replace(manifest, password=None, accounts=(), parameters={}, shards=shards)
+    job = MakeData(
+        folder=work_folder(step.task.id),
+        storage=context.settings.backup_url,
+        manifest=about_data,
+        slots=arguments.slots,
+        target=new_folder(step.task.id),
+        most_bytes=node.maxmemory,
+    )
+
+    def progress(state: JobState) -> None:
+        made = told(state, Made)
+        detail = node_detail(node, {"bytes": made.written, "keys": made.keys})
+        step.measure(done=made.share * step.sub_step.work.total, detail=detail)
+
+    state = await perform(context, step, node, job, progress)
+    await files.store_keys(node.id, told(state, Made).keys)
 
 
 class _Writing:
@@ -169,10 +214,13 @@ async def load_data(context: OperationContext, step: StepContext, arguments: Nod
     instance, node = await launch(context, step, start, closed=not arguments.founding)
     said = await _loaded(context, step, instance, node)
     node = await wait_until_answering(context, instance, node)
-    planned = await RestoreFiles(context, task.id).cut(arguments.ranges)
+    files = RestoreFiles(context, task.id)
+    keys = await files.keys(node.id)
+    if keys is None:
+        keys = (await files.cut(arguments.ranges)).keys
     found = int(said["rdb_last_load_keys_loaded"]) + int(said["rdb_last_load_keys_expired"])
-    if found != planned.keys:
-        message = f"node {node.id} has loaded {found} keys, the backup has {planned.keys} for it"
+    if found != keys:
+        message = f"node {node.id} has loaded {found} keys, the backup has {keys} for it"
         raise ActionFailed(errors.BACKUP_DAMAGED, message, True)
     _require_memory(node, said)
     await take_slots(context, instance, node, start)
@@ -217,7 +265,8 @@ def _require_memory(node: Node, said: Mapping[str, str]) -> None:
 async def delete_files(context: OperationContext, step: StepContext, _: NoArguments) -> None:
     """Delete what the task has stored on the server's disk, and the former data of the nodes."""
     for node in await context.nodes(step.task.instance_id):
-        await context.host.delete_folders(node.id, new_folder(step.task.id), former_folder(step.task.id))
+        folders = (new_folder(step.task.id), former_folder(step.task.id))
+        await context.host.delete_folders(node.id, *folders, *work_folders(step.task.id, node))
     await RestoreFiles(context, step.task.id).delete()
 
 

@@ -1,0 +1,198 @@
+"""The jobs of an agent. They run on the event loop of the agent, calls arrive on that of DBOS."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine, Mapping, Set
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cachewright.backups.storage import BackupDamaged, StorageFailed
+from cachewright.concurrency import end_tasks
+from cachewright.config import Settings
+from cachewright.hosts.jobs import JobFailure, JobState
+from cachewright.hosts.node_folders import delete_folder
+from cachewright.jobs import restores, snapshots, write_logs
+from cachewright.jobs.receiver import DiskFailed
+from cachewright.jobs.restores import TooMuchData
+from cachewright.jobs.spec import (
+    FETCHED_PREFIX,
+    SNAPSHOT_PREFIX,
+    CheckSnapshot,
+    Job,
+    LinkLog,
+    MakeData,
+    ReadTimes,
+    ReceiveSnapshot,
+    StoreLog,
+    StoreSnapshot,
+    decoded,
+)
+from cachewright.jobs.work import Work
+from cachewright.threads import in_background
+from cachewright.valkey.client import NODE_GONE, NodeRefused
+from cachewright.valkey.rdb_check import DamagedSnapshot
+from cachewright.valkey.rdb_index import UnreadableSnapshot
+
+Result = TypeVar("Result")
+
+log = logging.getLogger(__name__)
+
+_KEPT_SECONDS = 3600.0
+"""Time for which an ended job is known, if nobody ends it."""
+
+_BEGIN_SECONDS = 30.0
+_LEFT_SECONDS = 3 * 24 * 3600.0
+"""Time after which files of jobs are deleted. The server needs those of a failed backup for a day (`backup_retention`),
+and deletes them itself."""
+
+
+class _Running:
+    """:ivar ended_at: seconds of the monotonic clock; None while it runs."""
+
+    def __init__(self, work: Work, task: "asyncio.Task[None]") -> None:
+        self.work = work
+        self.task = task
+        self.ended_at: float | None = None
+
+
+class JobRunner:
+    """Implements `Jobs`. Calls of one job come one after another."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._jobs: dict[str, _Running] = {}
+
+    def start(self) -> None:
+        """Run jobs on the event loop of the caller."""
+        self._loop = asyncio.get_running_loop()
+
+    async def stop(self) -> None:
+        """End all jobs. The server begins them again with the next agent."""
+        await end_tasks(*(job.task for job in self._jobs.values()))
+        self._jobs.clear()
+
+    async def sweep(self) -> None:
+        """Delete folders of jobs that no job has used for days: of attempts whose server has chosen another node."""
+        used = {job.work.folder for job in self._jobs.values() if job.ended_at is None}
+        await in_background(_sweep, self._settings.nodes_dir, used)
+
+    async def begin_job(self, node_id: str, job_id: str, job: Mapping[str, Any]) -> None:
+        await self._on_loop(self._begin(node_id, job_id, decoded(job)))
+
+    async def perform_job(self, node_id: str, job_id: str, job: Mapping[str, Any], within: float) -> JobState:
+        return await self._on_loop(self._perform(node_id, job_id, decoded(job), within))
+
+    async def job_state(self, node_id: str, job_id: str, known_stage: str, within: float) -> JobState | None:
+        return await self._on_loop(self._state(job_id, known_stage, within))
+
+    async def release_job(self, node_id: str, job_id: str, offset: int) -> JobState | None:
+        return await self._on_loop(self._release(job_id, offset))
+
+    async def end_job(self, node_id: str, job_id: str) -> None:
+        await self._on_loop(self._end(job_id))
+
+    async def _on_loop(self, act: Coroutine[Any, Any, Result]) -> Result:
+        assert self._loop is not None  # noqa: S101  # the agent starts it before it takes calls
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(act, self._loop))
+
+    async def _begin(self, node_id: str, job_id: str, job: Job) -> None:
+        self._forget_old()
+        known = self._jobs.get(job_id)
+        if known is not None and known.work.state.failure is None:
+            return
+        work = Work(self._settings, node_id, job.folder)
+        running = _Running(work, asyncio.create_task(_perform(work, job)))
+        self._jobs[job_id] = running
+
+        def ended(_: object) -> None:
+            running.ended_at = time.monotonic()
+
+        running.task.add_done_callback(ended)
+
+    async def _perform(self, node_id: str, job_id: str, job: Job, seconds: float) -> JobState:
+        await self._begin(node_id, job_id, job)
+        running = self._jobs[job_id]
+        state = await running.work.until("", seconds)
+        await self._end(job_id)
+        return state if state.has_ended else running.work.state
+
+    async def _state(self, job_id: str, known_stage: str, seconds: float) -> JobState | None:
+        found = self._jobs.get(job_id)
+        return await found.work.until(known_stage, seconds) if found else None
+
+    async def _release(self, job_id: str, offset: int) -> JobState | None:
+        found = self._jobs.get(job_id)
+        if found is None:
+            return None
+        stage = found.work.state.stage
+        if not found.work.offset.done():
+            found.work.offset.set_result(offset)
+        return await found.work.until(stage, _BEGIN_SECONDS)
+
+    async def _end(self, job_id: str) -> None:
+        found = self._jobs.pop(job_id, None)
+        if found is not None:
+            await end_tasks(found.task)
+
+    def _forget_old(self) -> None:
+        now = time.monotonic()
+        for job_id, job in list(self._jobs.items()):
+            if job.ended_at is not None and now - job.ended_at > _KEPT_SECONDS:
+                del self._jobs[job_id]
+
+
+def _sweep(nodes_dir: Path, used: Set[Path]) -> None:
+    for prefix in (SNAPSHOT_PREFIX, FETCHED_PREFIX):
+        for folder in nodes_dir.glob(f"*/{prefix}*"):
+            if folder not in used and time.time() - folder.stat().st_mtime > _LEFT_SECONDS:
+                delete_folder(folder)
+
+
+async def _perform(work: Work, job: Job) -> None:
+    """Perform a job, and keep its end in its state."""
+    try:
+        await _run(work, job)
+    except asyncio.CancelledError:
+        work.change(has_ended=True, failure="unexpected", text="the job was ended")
+        raise
+    except Exception as error:  # whatever it is, the server reads it
+        failure = _failure(job, error)
+        if failure == "unexpected":
+            log.exception("a job has failed")
+        work.change(has_ended=True, failure=failure, text=str(error) or type(error).__name__)
+    else:
+        work.change(has_ended=True)
+
+
+async def _run(work: Work, job: Job) -> None:
+    match job:
+        case ReceiveSnapshot():
+            await snapshots.receive(work, job)
+        case CheckSnapshot():
+            await snapshots.check(work, job)
+        case StoreSnapshot():
+            await snapshots.store(work, job)
+        case MakeData():
+            await restores.make(work, job)
+        case LinkLog():
+            await write_logs.link(work, job)
+        case ReadTimes():
+            await write_logs.read_times(work, job)
+        case StoreLog():
+            await write_logs.store(work, job)
+
+
+def _failure(job: Job, error: Exception) -> JobFailure:
+    if isinstance(error, StorageFailed):
+        return "storage"
+    if isinstance(error, FileNotFoundError | BackupDamaged | DamagedSnapshot | UnreadableSnapshot):
+        return "damaged"
+    if isinstance(error, DiskFailed):
+        return "disk"
+    if isinstance(error, TooMuchData):
+        return "memory"
+    if isinstance(job, ReceiveSnapshot) and isinstance(error, (*NODE_GONE, NodeRefused)):
+        return "node"
+    return "disk" if isinstance(error, OSError) else "unexpected"

@@ -1,0 +1,197 @@
+"""What the server asks an agent to do with the data of a node. Sent encrypted: it has secrets and keys."""
+
+from typing import Any
+
+import msgspec
+
+from cachewright.backups.manifest import Manifest, SavedShard
+from cachewright.model.instances import Node
+from cachewright.model.write_logs import WriteLog
+
+SNAPSHOT_PREFIX, FETCHED_PREFIX = "snapshot-", "fetched-"
+"""What the names of folders begin with in which a job keeps a snapshot for the next one, or what it has fetched."""
+
+SNAPSHOT_FILE = "shard.rdb"
+"""Name of a snapshot in the folder of its job."""
+
+
+class _Job(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
+    """:ivar folder: name of a folder below that of the node, with the files of the job."""
+
+    folder: str
+
+
+class ReceiveSnapshot(_Job, frozen=True, kw_only=True, tag="receive snapshot"):
+    """Receive the snapshot of the node. It waits for `release_job` in the stage `OPEN`.
+
+    :ivar secret: of the control plane's user. :ivar by_slot: the node is one of a cluster.
+    """
+
+    OPEN = "open"
+    BEGUN = "begun"
+
+    node: Node
+    secret: str
+    by_slot: bool
+
+
+class CheckSnapshot(_Job, frozen=True, kw_only=True, tag="check snapshot"):
+    """Read the whole snapshot that was received, and count its keys.
+
+    :ivar version: of the valkey-server that has written it.
+    """
+
+    version: str
+
+
+class StoreSnapshot(_Job, frozen=True, kw_only=True, tag="store snapshot"):
+    """Encrypt the snapshot, store it, and delete it here.
+
+    :ivar storage: URL. The credentials are in the environment of the agent.
+    :ivar target: folder of the snapshots of the backup, in the storage.
+    """
+
+    storage: str
+    target: str
+    shard: SavedShard
+
+
+class MakeData(_Job, frozen=True, kw_only=True, tag="make data"):
+    """Fetch snapshots of a backup into the folder of the job, and write the data of the node from them. The folder is
+    deleted at the end.
+
+    :ivar storage: URL, as in `StoreSnapshot`.
+    :ivar manifest: with those shards alone that have keys of the node, and without anything that is not about them.
+    :ivar slots: ranges of slots of which the node gets the keys; None for all keys.
+    :ivar target: name of the folder of the data below that of the node.
+    :ivar most_bytes: memory of the node; more data is refused.
+    """
+
+    storage: str
+    manifest: Manifest
+    slots: tuple[tuple[int, int], ...] | None
+    target: str
+    most_bytes: int
+
+
+class LinkLog(_Job, frozen=True, kw_only=True, tag="link log"):
+    """Link the present files of the append-only log of the node into the folder of the job.
+
+    :ivar kept: names of other files that stay there.
+    """
+
+    kept: tuple[str, ...]
+
+
+class ReadTimes(_Job, frozen=True, kw_only=True, tag="read times"):
+    """Read the latest second in files of the folder.
+
+    :ivar sizes: bytes of each, by name.
+    """
+
+    sizes: dict[str, int]
+
+
+class LogPart(msgspec.Struct, frozen=True):
+    """Bytes of a file of a write log that become one object.
+
+    :ivar number: of the object.
+    """
+
+    number: int
+    file: str
+    start: int
+    length: int
+
+
+class StoreLog(_Job, frozen=True, kw_only=True, tag="store log"):
+    """Store parts of files of the folder as objects of a write log.
+
+    :ivar storage: URL, as in `StoreSnapshot`.
+    """
+
+    storage: str
+    log: WriteLog
+    parts: tuple[LogPart, ...]
+
+
+Job = ReceiveSnapshot | CheckSnapshot | StoreSnapshot | MakeData | LinkLog | ReadTimes | StoreLog
+
+
+def encoded(job: Job) -> dict[str, Any]:
+    encoded: dict[str, Any] = msgspec.to_builtins(job, str_keys=True)
+    return encoded
+
+
+def decoded(job: Any) -> Job:
+    """Raises msgspec.ValidationError, also for a job of a later release."""
+    decoded: Job = msgspec.convert(job, Job, str_keys=True)
+    return decoded
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """What `ReceiveSnapshot` tells in its stages: the node's version, and bytes of its data in memory."""
+
+    server_version: str
+    memory: int
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """Progress of `ReceiveSnapshot`: keys of `total`, and bytes."""
+
+    keys: float = 0.0
+    total: int = 0
+    received: int = 0
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """The moment of a snapshot: the history of the node, and the position in it."""
+
+    replication_id: str
+    offset: int
+
+
+class Received(msgspec.Struct, frozen=True):
+    """Result of `ReceiveSnapshot`."""
+
+    size: int
+    sha256: str
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """Result of `CheckSnapshot`: number of keys by database."""
+
+    keys: dict[int, int]
+
+
+class Made(msgspec.Struct, frozen=True):
+    """Progress and result of `MakeData`: the finished share, bytes that were written, and keys."""
+
+    share: float = 0.0
+    written: int = 0
+    keys: int = 0
+
+
+class Linked(msgspec.Struct, frozen=True):
+    """Result of `LinkLog`: names of the base and of the increments after it, in order; and bytes of each linked file.
+
+    :ivar has_room: whether the disk has room for another log. :ivar is_full: only the reserve is left, and nothing is
+        linked.
+    """
+
+    files: tuple[str, ...] = ()
+    sizes: dict[str, int] = {}
+    has_room: bool = False
+    is_full: bool = False
+
+
+class Latest(msgspec.Struct, frozen=True):
+    """Result of `ReadTimes`: epoch seconds, 0 without one."""
+
+    latest: int
+
+
+class Done(msgspec.Struct, frozen=True):
+    """Progress in bytes."""
+
+    done: int = 0

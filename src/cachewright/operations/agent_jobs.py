@@ -1,0 +1,100 @@
+"""Work that the agent of a node's host performs as a job, followed from a sub-step."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import msgspec
+
+from cachewright import errors
+from cachewright.hosts.calls import HostSilent
+from cachewright.hosts.jobs import JobFailure, JobState
+from cachewright.jobs.spec import Job, encoded
+from cachewright.model.instances import Node
+from cachewright.operations.context import OperationContext
+from cachewright.tasks.operation import ActionFailed, StepContext
+
+Told = TypeVar("Told")
+
+_POLL_SECONDS = 1.0
+_CODES: dict[JobFailure, str] = {
+    "node": errors.CLUSTER_NOT_HEALTHY_IN_TIME,
+    "disk": errors.NOT_ENOUGH_DISK,
+    "storage": errors.BACKUP_STORAGE_FAILED,
+    "damaged": errors.BACKUP_DAMAGED,
+    "memory": errors.SHARDS_TOO_FULL,
+    "unexpected": errors.UNEXPECTED_TASK_ERROR,
+}
+_FINAL = frozenset[JobFailure]({"disk", "damaged", "memory"})
+
+
+class AgentJob:
+    """One job. Methods raise HostSilent if the agent does not answer, or has forgotten the job because it was started
+    again."""
+
+    def __init__(self, context: OperationContext, node: Node, job_id: str) -> None:
+        """:param job_id: the same for each attempt that may continue with the job of the one before."""
+        self._host = context.host
+        self.node = node
+        self._id = job_id
+
+    async def begin(self, job: Job) -> None:
+        """Ensure that the job runs or has succeeded."""
+        await self._host.begin_job(self.node.id, self._id, encoded(job))
+
+    async def state(self, known_stage: str, seconds: float = _POLL_SECONDS) -> JobState:
+        return self._known(await self._host.job_state(self.node.id, self._id, known_stage, seconds))
+
+    async def release(self, offset: int) -> JobState:
+        return self._known(await self._host.release_job(self.node.id, self._id, offset))
+
+    async def end(self) -> None:
+        """End the job and forget it, if its agent answers."""
+        with suppress(HostSilent):
+            await self._host.end_job(self.node.id, self._id)
+
+    def _known(self, state: JobState | None) -> JobState:
+        if state is None:
+            raise HostSilent(f"the agent of host {self.node.host_name} was started again, and its jobs have ended")
+        return state
+
+
+async def perform(
+    context: OperationContext, step: StepContext, node: Node, job: Job, progress: Callable[[JobState], None]
+) -> JobState:
+    """Perform a job to its end, and return its last state. An attempt after a kill of the server continues with the job
+    of the one before. Raises HostSilent, or ActionFailed.
+
+    :param progress: called about once a second.
+    """
+    own = AgentJob(context, node, f"{step.sub_step.id} {node.id}")
+    await own.begin(job)
+    try:
+        while True:
+            step.raise_if_cancelled()
+            state = await own.state("")
+            progress(state)
+            if state.has_ended:
+                require_success(node, state)
+                break
+    except HostSilent:
+        raise  # the next attempt finds the job, or begins it again
+    except BaseException:
+        await asyncio.shield(own.end())
+        raise
+    await own.end()
+    return state
+
+
+def require_success(node: Node, state: JobState) -> None:
+    """ActionFailed if a job has failed."""
+    if state.failure is not None:
+        message = f"host {node.host_name}: {state.text}"
+        raise ActionFailed(_CODES[state.failure], message, state.failure in _FINAL)
+
+
+def told(state: JobState, kind: type[Told]) -> Told:
+    """Return what a job has told."""
+    found: dict[str, Any] = state.told
+    return msgspec.convert(found, kind, str_keys=True)

@@ -1,0 +1,44 @@
+"""Deletion of what restores have left that ended without a recovery, or whose hosts did not answer at its time."""
+
+import asyncio
+import logging
+
+from cachewright.hosts.calls import HostSilent
+from cachewright.logs import RARELY
+from cachewright.model.instances import Node
+from cachewright.operations.actions.restore import new_folder, work_folders
+from cachewright.operations.context import OperationContext
+from cachewright.operations.restore_files import RestoreFiles, tasks_with_files
+from cachewright.store import instances, tasks
+
+log = logging.getLogger(__name__)
+
+
+async def sweep(context: OperationContext) -> None:
+    """Delete files of tasks that have ended. A host that does not answer is asked again in the next round."""
+
+    def stale() -> set[str]:
+        found = tasks_with_files(context)
+        if not found:
+            return found
+        with context.database.read() as connection:
+            return found - {task.id for task in tasks.unfinished(connection)}
+
+    for task_id in await asyncio.to_thread(stale):
+        files = RestoreFiles(context, task_id)
+        left = []
+        for node in await _recorded(context, await files.silent_nodes()):
+            try:
+                await context.host.delete_folders(node.id, new_folder(task_id), *work_folders(task_id, node))
+            except HostSilent as silent:
+                log.warning("files of restore %s cannot be deleted now: %s", task_id, silent, extra=RARELY)
+                left.append(node.id)
+        await files.delete(left)
+
+
+async def _recorded(context: OperationContext, node_ids: list[str]) -> list[Node]:
+    def read() -> list[Node]:
+        with context.database.read() as connection:
+            return [node for node in instances.all_nodes(connection) if node.id in node_ids]
+
+    return await asyncio.to_thread(read) if node_ids else []

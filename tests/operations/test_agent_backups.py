@@ -1,0 +1,195 @@
+"""Backups, restores and write logs of instances on other hosts, whose agents store and fetch the data themselves."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from test_past_backups import offered, past, write_log
+from valkey import Valkey
+from valkey.cluster import ValkeyCluster
+
+from agents import AgentProcess, Hosts
+from backup_files import finished, requested
+from bucket import access_to, bucket_service
+from caches import cache, load, operator_of, present
+from postgres_server import PostgresServer
+from sdk_calls import PASSWORD, create_body, created, ended, newest_task, progress, show
+from serving import until
+
+KEYS = 3_000
+SLOW = 10_000
+"""Microseconds for which a node pauses after each key of its snapshot (`rdb-key-save-delay`)."""
+
+AWAY = ["az2", "az3"]
+
+
+@pytest.fixture(scope="module")
+def hosts(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
+    """A server and two agents, with a bucket for their backups."""
+    url = postgres.new_database()
+    with bucket_service() as endpoint, pytest.MonkeyPatch.context() as patch:
+        for name, value in access_to(endpoint).items():
+            patch.setenv(name, value)
+        made = Hosts(url, tmp_path_factory.mktemp("hosts"), AWAY, "--backup-storage", "s3://bucket/caches")
+        try:
+            yield made
+        finally:
+            made.clean_up()
+    postgres.drop_database(url)
+
+
+def kept(hosts: Hosts, *prefixes: str) -> list[Path]:
+    """Folders below those of nodes on the other hosts whose names begin so."""
+    folders = [path for agent in hosts.agents.values() for path in (agent.data_dir / "nodes").glob("*/*")]
+    return [path for path in folders if path.name.startswith(prefixes)]
+
+
+def leftovers(hosts: Hosts) -> list[Path]:
+    """Files of backups and restores on all hosts."""
+    spool = hosts.server.data_dir / "spool"
+    return [*kept(hosts, "snapshot-", "fetched-", "restored-", "before-", "."), *(spool.glob("*"))]
+
+
+def stored_texts(url: str) -> str:
+    """Everything that DBOS keeps of workflows."""
+    with psycopg.connect(url) as connection:
+        rows = connection.execute("SELECT row_to_json(w)::text FROM dbos.workflow_status AS w").fetchall()
+    return "\n".join(str(row[0]) for row in rows)
+
+
+def fill(caches: ValkeyCluster) -> None:
+    load(caches, KEYS)
+    caches.hset("hash", mapping={"field": "value"})
+    caches.set("temporary", "x", px=3_600_000)
+
+
+def restore(hosts: Hosts, instance_id: str, backup_id: str) -> str:
+    """Start a restore without a safety backup, and return the id of its task."""
+    body = {"backup_id": backup_id, "safety_backup": False}
+    status, answer = hosts.server.call("POST", f"instances/{instance_id}/restores", body)
+    assert status == 200, answer
+    return str(newest_task(hosts.server.client(), instance_id).id)
+
+
+def operators(hosts: Hosts, instance_id: str) -> dict[str, list[Valkey]]:
+    """Connections to the nodes on each host, with administrative rights."""
+    found: dict[str, list[Valkey]] = {}
+    for name, host in hosts.listed().items():
+        for node in host["nodes"]:
+            if node["instance_id"] == instance_id:
+                address, _, port = node["address"].rpartition(":")
+                found.setdefault(name, []).append(operator_of(hosts.agents[name], address, int(port)))
+    return found
+
+
+def test_agents_store_and_fetch_the_data_of_their_nodes(hosts: Hosts) -> None:
+    client = hosts.server.client()
+    instance_id = created(client, 2, copies=2, az_codes=AWAY)
+    caches = cache(client, instance_id)
+    fill(caches)
+    backup_id = requested(client, instance_id)
+    done = finished(client, instance_id, backup_id)
+    assert (done.status, done.error_code) == ("succeed", None), hosts.server.log()
+    assert leftovers(hosts) == []
+    caches.set("later", "x")
+    caches.delete(*(f"key:{number}" for number in range(10)))
+
+    task_id = restore(hosts, instance_id, backup_id)
+    assert ended(client, instance_id, task_id).status == "SUCCESS", hosts.server.log()
+    names = [step.step_name for step in progress(client, instance_id, task_id).step_details]
+    assert "Backup download." not in names, "the server fetched what only agents need"
+    caches = cache(client, instance_id)
+    assert present(caches, KEYS) == KEYS
+    assert (caches.exists("later"), caches.hget("hash", "field")) == (0, b"value")
+    assert leftovers(hosts) == []
+
+    body = create_body(3, az_codes=AWAY).to_dict() | {"backup_id": backup_id}
+    status, answer = hosts.server.call("POST", "instances", {name: value for name, value in body.items() if value})
+    assert status == 200, answer
+    other = str(answer["instances"][0]["instance_id"])
+    until(lambda: show(client, other).status != "CREATING", "the instance is not created")
+    assert show(client, other).status == "RUNNING", hosts.server.log()
+    caches = cache(client, other)
+    assert present(caches, KEYS) == KEYS
+    assert 3_000_000 < caches.pttl("temporary") <= 3_600_000
+    assert leftovers(hosts) == []
+
+    texts = stored_texts(hosts.url)
+    for secret in (PASSWORD, "s3://bucket", access_to("")["AWS_SECRET_ACCESS_KEY"] + '"'):
+        assert secret not in texts
+    for agent in hosts.agents.values():
+        assert "Traceback" not in agent.log()
+        assert PASSWORD not in agent.log()
+
+
+def snapshots(hosts: Hosts) -> list[Path]:
+    """Snapshots that agents receive, with at least some bytes."""
+    return [path for folder in kept(hosts, "snapshot-") for path in folder.glob("shard.rdb") if path.stat().st_size]
+
+
+def killed(agent: AgentProcess) -> None:
+    agent.kill()
+    agent.start()
+
+
+def test_a_killed_agent_receives_its_snapshot_again(hosts: Hosts) -> None:
+    client = hosts.server.client()
+    instance_id = created(client, 2, copies=2, az_codes=AWAY)
+    caches = cache(client, instance_id)
+    for number in range(1000):  # values that fill the buffers of a node after some keys
+        caches.set(f"key:{number}", os.urandom(800).hex())
+    nodes = [node for own in operators(hosts, instance_id).values() for node in own]
+    for node in nodes:
+        node.config_set("rdb-key-save-delay", SLOW)
+    backup_id = requested(client, instance_id)
+    (first, *_) = until(lambda: snapshots(hosts), "no agent receives a snapshot")
+    assert first.stat().st_mode & 0o777 == 0o600
+    assert first.parent.stat().st_mode & 0o777 == 0o700
+    assert list((hosts.server.data_dir / "spool").glob("*/*.rdb")) == [], "a snapshot passes through the server"
+    killed(next(agent for agent in hosts.agents.values() if agent.data_dir in first.parents))
+    for node in nodes:
+        node.config_set("rdb-key-save-delay", 0)
+    done = finished(client, instance_id, backup_id)
+    assert (done.status, done.error_code) == ("succeed", None), hosts.server.log()
+    assert leftovers(hosts) == []
+
+    caches.flushall()
+    task_id = restore(hosts, instance_id, backup_id)
+    until(lambda: kept(hosts, "fetched-", "restored-"), "no agent makes data")
+    killed(hosts.agents["h2"])
+    assert ended(client, instance_id, task_id).status == "SUCCESS", hosts.server.log()
+    assert present(cache(client, instance_id), 1000) == 1000
+    assert leftovers(hosts) == []
+
+
+def past_backup_at(hosts: Hosts, instance_id: str, second: int) -> str:
+    """Make a backup of the data at the end of a second."""
+    until(lambda: offered(hosts.server, instance_id, second), "the second cannot be restored")
+    status, answer = past(hosts.server, instance_id, second)
+    assert status == 200, answer
+    done = finished(hosts.server.client(), instance_id, str(answer["backup_id"]))
+    assert (done.status, done.error_code) == ("succeed", None), hosts.server.log()
+    return str(answer["backup_id"])
+
+
+def test_agents_store_the_writes_of_their_primaries(hosts: Hosts) -> None:
+    client = hosts.server.client()
+    instance_id = created(client, 2, copies=2, az_codes=AWAY)
+    caches = cache(client, instance_id)
+    write_log(hosts.server, instance_id, 1)
+    until(lambda: write_log(hosts.server, instance_id)["windows"], "nothing can be restored")
+    fill(caches)
+    second = int(time.time())
+    time.sleep(max(0.0, second + 1.1 - time.time()))  # the moment is the end of a second
+    killed(hosts.agents["h2"])
+    caches.flushall()
+    backup_id = past_backup_at(hosts, instance_id, second)
+    assert len(kept(hosts, "write-log")) == 2
+    task_id = restore(hosts, instance_id, backup_id)
+    assert ended(client, instance_id, task_id).status == "SUCCESS", hosts.server.log()
+    assert present(cache(client, instance_id), KEYS) == KEYS
+    write_log(hosts.server, instance_id, 0)
+    until(lambda: not kept(hosts, "write-log"), "links are left")
