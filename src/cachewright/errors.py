@@ -360,7 +360,7 @@ _ROWS = (
         "Check which node does not respond, then retry."),
     ErrorRow(NOT_ENOUGH_DISK, 400, "There is not enough disk left: {reason}",
         "Free space on the host, then retry."),
-    ErrorRow(SHARDS_TOO_FULL, 0, "The shards that stay would be too full.",
+    ErrorRow(SHARDS_TOO_FULL, 400, "The shards that stay would be too full: {reason}",
         "Delete data, keep more shards, or choose a larger size."),
     ErrorRow(FOREIGN_CLUSTER_MEMBER, 0, "The cluster has a member that does not belong to the instance.",
         "Cachewright removes it. See A cluster in docs/failure-modes.md: data may be lost and secrets exposed."),

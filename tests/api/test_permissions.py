@@ -23,7 +23,7 @@ def action_of(handler: HTTPRouteHandler) -> Action | None:
     return action
 
 
-ABOVE_VIEWERS = {"dcs:audit:list", "dcs:host:list", "dcs:webhook:list", "dcs:instance:diagnose"}
+ABOVE_VIEWERS = {"dcs:audit:list", "dcs:host:list", "dcs:server:list", "dcs:webhook:list", "dcs:instance:diagnose"}
 """Actions that read what not every role may see."""
 
 GUARDED = [handler for handler in SERVED if (action := action_of(handler)) and action.least]

@@ -81,6 +81,16 @@ def test_a_terabyte_is_refused_by_create_resize_check_and_plan(start: Start) -> 
     assert "1,283.00 GB needed" in plan["blockers"][0]["reason"]
     assert show(client, instance_id).status == "RUNNING"
     assert len(server.nodes()) == 1
+    no_terabyte_in_place_of_a_single_node(client)
+
+
+def no_terabyte_in_place_of_a_single_node(client: Any) -> None:
+    """No host can hold the cluster that a single instance would become: as many shards, or one large one."""
+    instance_id = created(client, 1, spec_code="redis.single.xu1.large.1", capacity=1)
+    newest = newest_task(client, instance_id).id
+    assert refused(lambda: resize(client, instance_id, 128, shard_gb=8))[0] == "DCS.4036"
+    assert refused(lambda: resize(client, instance_id, 1, shard_gb=999))[0] == "DCS.4036"
+    assert (newest_task(client, instance_id).id, show(client, instance_id).status) == (newest, "RUNNING")
 
 
 def test_memory_is_not_promised_twice(start: Start) -> None:

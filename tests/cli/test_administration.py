@@ -13,7 +13,7 @@ import pytest
 from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
 from huaweicloudsdkdcs.v2 import ListInstancesRequest
 
-from serving import Server
+from serving import Server, until
 
 CACHEWRIGHT = (sys.executable, "-m", "cachewright")
 PASSWORD = "Some-password-1"
@@ -193,5 +193,12 @@ def test_hosts_are_listed_labelled_and_cordoned(own_server: Server) -> None:
     finding = json.loads(run(server, "doctor", "--json").stdout)
     assert [found["state"] for found in finding if found["name"] == "hosts"] == ["warn"]
     done(server, "hosts", "uncordon", "local")
+    until(lambda: json.loads(done(server, "servers", "list", "--json")), "the server reports")
+    (running,) = json.loads(done(server, "servers", "list", "--json"))
+    assert (running["performs_tasks"], running["reporting"], running["epoch"]) == (True, True, None)
+    assert server.credentials["endpoint"] == f"http://{running['listen']}"
+    assert "s ago" in done(server, "servers", "list")
+    assert json.loads(done(server, "servers", "takeovers", "--json")) == []
+    assert "tasks are performed on" in next(found["message"] for found in finding if found["name"] == "servers")
     refused = run(server, "hosts", "cordon", "other")
     assert (refused.returncode, refused.stderr) == (1, "cachewright: there is no host 'other'; there is: local\n")

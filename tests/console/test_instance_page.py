@@ -1,5 +1,6 @@
 """The page of an instance: its nodes, parameters, accounts, backups, migrations and diagnosis."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,17 @@ def test_hosts_are_shown_with_the_nodes_of_the_project(page: Page, cluster: tupl
     expect(page.get_by_role("table", name="Hosts").get_by_role("rowheader")).to_have_text("local")
     expect(page.get_by_role("table", name="Nodes").get_by_role("link", name=cluster[1]).first).to_be_visible()
     accessible(page)
+
+
+def test_servers_are_shown_with_their_latest_reports(page: Page, picture: Picture) -> None:
+    page.get_by_role("link", name="Servers").click()
+    servers = page.get_by_role("table", name="Servers")
+    expect(servers.get_by_role("row")).to_have_count(2)
+    expect(servers).to_contain_text("performs them")
+    expect(servers).to_contain_text(re.compile(r"\d s ago"))
+    expect(page.get_by_role("table", name="Takeovers")).to_contain_text("only one that uses the database")
+    accessible(page)
+    picture(page, "console-servers")
 
 
 def test_data_of_a_server_outside_is_migrated(page: Page, server: Server, tmp_path: Path) -> None:

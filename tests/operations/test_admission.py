@@ -19,7 +19,6 @@ from cachewright.hosts.local import LocalHost
 from cachewright.hosts.ports import NodePorts, free_ports
 from cachewright.hosts.resources import total_memory
 from cachewright.model.identity import Principal
-from cachewright.monitoring.inspection import NodeBudget
 from cachewright.monitoring.node_stats import StatsCollector
 from cachewright.operations import admission, node_placement
 from cachewright.operations.context import OperationContext
@@ -61,7 +60,7 @@ def new_services(folder: Path, database: Database, **options: Any) -> Services:
         database,
         statistics,
         InstanceService(database=database, host=host, settings=settings, enqueue=enqueue),
-        TaskService(context, TaskFeed(), enqueue, statistics, NodeBudget(), RequestThreads()),
+        TaskService(context, TaskFeed(), enqueue, statistics, RequestThreads()),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import psutil
 import pytest
+from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
 
 from caches import FAULTS, cache, load, operator_of, present, serves, states
 from cachewright.valkey.slots import SLOTS
@@ -157,14 +158,25 @@ def target_address(client: Any, instance_id: str, task_id: str) -> tuple[str, in
 
 
 def test_a_shard_that_would_be_too_full_is_refused_before_anything_moves(own_server: Server) -> None:
+    """The request is refused. While a node does not answer, it is accepted, and the task fails in its first check."""
     client = own_server.client()
     instance_id = created(client, 2)
     caches = cache(client, instance_id)
     value = "x" * (8 * 1024 * 1024)
     for number in range(100):
         caches.set(f"big:{number}", value)
-    task_id = resize(client, instance_id, 1)
-    assert ended(client, instance_id, task_id).status == "FAILED"
+    newest = newest_task(client, instance_id).id
+    with pytest.raises(ClientRequestException) as refused:
+        resize(client, instance_id, 1)
+    assert (refused.value.status_code, refused.value.error_code) == (400, "DCS.9008")
+    assert (newest_task(client, instance_id).id, show(client, instance_id).status) == (newest, "RUNNING")
+
+    freeze(silent := own_server.nodes()[0])
+    try:
+        task_id = resize(client, instance_id, 1)
+    finally:
+        thaw(silent)
+    assert ended(client, instance_id, task_id, seconds=120).status == "FAILED"
     checks = progress(client, instance_id, task_id).step_details[0].sub_step_details
     assert checks[0].error_code == "DCS.9008"
     assert show(client, instance_id).status == "RUNNING"

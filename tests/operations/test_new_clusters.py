@@ -14,9 +14,9 @@ from valkey import Valkey
 from valkey.cluster import ValkeyCluster
 from valkey.exceptions import MovedError, ResponseError
 
-from caches import FAULTS
+from caches import FAULTS, states
 from cachewright.flavors import parse
-from sdk_calls import PASSWORD, created, ended, newest_task, progress, show, spec
+from sdk_calls import PASSWORD, created, ended, is_held, newest_task, progress, show, spec
 from serving import Server, until
 
 SINGLE, HA = "redis.single.xu1.large.1", "redis.ha.xu1.large.r2.1"
@@ -166,21 +166,52 @@ def test_a_single_instance_becomes_a_cluster_under_writes_and_kills(own_server: 
 
 
 def refused_with_another_database(server: Server, client: Any, instance_id: str) -> None:
-    """A key in another database: the plan names it, the task fails, and the instance is as before."""
+    """A key in another database: the plan names it, and the request is refused."""
     with connected(client, instance_id, db=200) as other:
         other.set("key", "of another database")
         path = f"instances/{instance_id}/resize/plan"
         plan = server.call("POST", path, {"spec_code": spec(2)})[1]
         (blocker,) = plan["blockers"]
         assert (blocker["error_code"], "database 200 has 1 keys" in blocker["reason"]) == ("DCS.4102", True)
-        task_id = change(client, instance_id, 2)
-        assert ended(client, instance_id, task_id).status == "FAILED"
-        assert server.call("GET", f"tasks/{task_id}")[1]["task"]["error_code"] == "DCS.4102"
+        with pytest.raises(ClientRequestException) as refused:
+            change(client, instance_id, 2)
+        assert (refused.value.status_code, refused.value.error_code) == (400, "DCS.4102")
+        assert "database 200 has 1 keys" in refused.value.error_msg
         assert (show(client, instance_id).status, show(client, instance_id).spec_code) == ("RUNNING", SINGLE)
         other.delete("key")
         plan = server.call("POST", path, {"spec_code": spec(2)})[1]
         assert (plan["blockers"], plan["shards_after"], len(server.nodes())) == ([], 2, 1)
         assert "{expected_wait_ms:300}" in {sub["detail"] for step in plan["steps"] for sub in step["sub_steps"]}
+
+
+def test_a_change_that_is_cancelled_after_its_cut_over_leaves_a_cluster(server: Server) -> None:
+    """The slots that have not moved stay. The same request completes the change."""
+    client = server.client()
+    instance_id = created(client, 1, spec_code=SINGLE, capacity=1, name="cancelled")
+    address = (show(client, instance_id).ip, show(client, instance_id).port)
+    fill(client, instance_id)
+    path = f"instances/{instance_id}"
+    with Writer(client, instance_id) as writer:
+        writer.wait_for(100)
+        task_id = change(client, instance_id, 3)
+        control = f"{path}/tasks/{task_id}/control"
+        assert server.call("PUT", control, {"latency_ceiling_ms": 0.000001})[0] == 200, "no slot moves"
+        until(lambda: is_held(client, instance_id, task_id), "the slots do not wait")
+        assert sub_step(client, instance_id, task_id, "Cut-over.").sub_step_status == "FINISH"
+        assert server.call("POST", f"{path}/resize/cancel/{task_id}")[0] == 200
+        assert ended(client, instance_id, task_id).status == "FAILED"
+        assert server.call("GET", f"tasks/{task_id}")[1]["task"]["error_code"] == "DCS.9005"
+        shown = show(client, instance_id)
+        assert (shown.status, shown.cache_mode, shown.ip, shown.port) == ("RUNNING", "cluster", *address)
+        until(lambda: not server.call("GET", f"{path}/state")[1]["incidents"], "an incident is left")
+        assert states(caches_of(client, instance_id)) == {"ok"}
+        writer.wait_for(100)
+        succeeded(server, client, instance_id, change(client, instance_id, 3), spec(3))
+        writer.wait_for(100)
+    caches = caches_of(client, instance_id)
+    writer.verify(caches)
+    has_all(caches)
+    assert server.call("DELETE", path)[0] in {200, 204}
 
 
 def refused_back(client: Any, instance_id: str) -> None:

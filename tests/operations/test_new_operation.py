@@ -15,7 +15,6 @@ from cachewright.hosts.local import LocalHost
 from cachewright.model.identity import Principal
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Control, Step, Task
-from cachewright.monitoring.inspection import NodeBudget
 from cachewright.monitoring.node_stats import StatsCollector
 from cachewright.operations import OPERATIONS
 from cachewright.operations.actions.checks import CheckStatus, check_status
@@ -74,7 +73,7 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Operati
 def service(context: OperationContext) -> TaskService:
     """Its tasks wait for ever: there is no engine."""
     statistics = StatsCollector(None, LoopHeartbeats())  # type: ignore[arg-type]  # it does not measure
-    return TaskService(context, TaskFeed(), lambda task: None, statistics, NodeBudget(), RequestThreads())
+    return TaskService(context, TaskFeed(), lambda task: None, statistics, RequestThreads())
 
 
 def instance_of(database: Database) -> Instance:

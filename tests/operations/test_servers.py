@@ -1,8 +1,10 @@
 """Several servers on one PostgreSQL database: one performs tasks, all answer requests, and each replaces another."""
 
+import itertools
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -18,13 +20,13 @@ import psycopg
 import pytest
 from huaweicloudsdkcore.exceptions.exceptions import SdkException
 from psycopg import sql
+from test_moved_nodes import writing
 
 from agents import AgentProcess, role_of_agents
 from caches import cache, load, present
 from postgres_server import PostgresServer
 from sdk_calls import created, ended, held_in_migration, progress, show
 from serving import Server, until
-from traffic import Traffic
 
 VARIABLE = "CACHEWRIGHT_DATABASE_URL"
 KEYS = 10_000
@@ -52,11 +54,24 @@ class Installation:
         self.second.start()
         until(lambda: self.first.call("GET", "hosts")[1]["hosts"][0]["reporting"], "the host does not report")
 
-    def _run(self, *words: str) -> None:
+    def tried(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command on the data directory of the first server."""
         command = [sys.executable, "-m", "cachewright", *words, "--data-dir", str(self.first.data_dir)]
         environment = {**os.environ, **self.first.environment}
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+
+    def _run(self, *words: str) -> None:
+        done = self.tried(*words)
         assert (done.returncode, done.stderr) == (0, "")
+
+    def silent(self) -> list[int]:
+        """Return the pids of servers that do not report, as the first server sees them."""
+        return [each["pid"] for each in self.first.call("GET", "servers")[1]["servers"] if not each["reporting"]]
+
+    def metrics(self) -> str:
+        token = (self.first.data_dir / "metrics.token").read_text().strip()
+        url = f"{self.first.credentials['endpoint']}/metrics"
+        return httpx.get(url, headers={"authorization": f"Bearer {token}"}, timeout=60).text
 
     def clean_up(self) -> None:
         for process in (self.agent, self.first, self.second):
@@ -121,12 +136,10 @@ def test_a_server_that_dies_or_freezes_is_replaced_and_changes_nothing_afterward
     assert STANDBY in second.log()
     client = second.client()
     instance_id = created(client, 2)
-    assert str(show(client, instance_id)) == str(show(first.client(), instance_id))
+    other = first.client()
+    until(lambda: str(show(client, instance_id)) == str(show(other, instance_id)), "each server measures the memory")
     load(cache(client, instance_id), KEYS)
-    shown = show(client, instance_id)
-    traffic = Traffic(0, shown.port, host=shown.ip)
-    traffic.start()
-
+    traffic = writing(client, instance_id, 0)
     task_id = held_in_migration(second, client, instance_id, 4)
     followers = [Follower(server, f"instances/{instance_id}/tasks/{task_id}/progress") for server in (first, second)]
     until(lambda: all(follower.percents for follower in followers), "the streams begin")
@@ -169,7 +182,35 @@ def test_a_server_that_dies_or_freezes_is_replaced_and_changes_nothing_afterward
     assert traffic.writes > 100
     assert not traffic.losses
     assert present(caches, KEYS) == KEYS
+    told(installation)
     assert first.stop() == 0
+
+
+def told(installation: Installation) -> None:
+    """What operators see of two servers that have replaced each other, after the second one was killed."""
+    first = installation.first
+    assert installation.second.process
+    killed_pid = installation.second.process.pid
+    until(lambda: installation.silent() == [killed_pid], "the server that was killed counts as silent")
+    _, found = first.call("GET", "servers")
+    holder, killed = sorted(found["servers"], key=lambda server: not server["reporting"])
+    assert first.process
+    assert (holder["pid"], holder["performs_tasks"], holder["epoch"]) == (first.process.pid, True, 3)
+    assert (killed["performs_tasks"], killed["epoch"]) == (False, 2)
+    takeovers = found["takeovers"]
+    assert [(each["epoch"], each["cause"]) for each in takeovers] == [(3, "silent"), (2, "silent"), (1, "first")]
+    assert takeovers[0]["ended_at"] is None
+    for later, earlier in itertools.pairwise(takeovers):
+        assert earlier["began_at"] < earlier["ended_at"] < later["began_at"]
+    metrics = installation.metrics()
+    assert "cachewright_claim_epoch 3.0" in metrics
+    assert re.search(r'cachewright_takeover_timestamp_seconds\{cause="silent"\} 1\.\d+e\+09', metrics)
+    assert 'cachewright_host_unreached_nodes{host="h2"} 0.0' in metrics
+    findings = json.loads(installation.tried("doctor", "--json").stdout)
+    said = {(each["name"], each["state"]): each["message"] for each in findings}
+    assert f"(pid {killed['pid']}) has not reported for" in said["servers", "warn"]
+    assert "0 servers stand by" in said["servers", "ok"]
+    assert "nodes that run on host h2 accept connections" in said["reach", "ok"]
 
 
 def answers(client: Any, instance_id: str, task_id: str) -> bool:

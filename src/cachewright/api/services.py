@@ -18,8 +18,10 @@ from cachewright.services.key_analyses import KeyAnalysisService
 from cachewright.services.node_queries import NodeQueries
 from cachewright.services.online_migrations import OnlineMigrationService
 from cachewright.services.rebuilds import RebuildService
+from cachewright.services.resizes import ResizeService
 from cachewright.services.restores import RestoreService
 from cachewright.services.server_versions import ServerVersions
+from cachewright.services.servers import ServerQueries
 from cachewright.services.switchovers import SwitchoverService
 from cachewright.services.task_records import TaskRecords
 from cachewright.services.tasks import TaskService
@@ -45,6 +47,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     access: InstanceAccess
     client_access: ClientAccess
     hosts: HostQueries
+    servers: ServerQueries
     analyses: KeyAnalysisService
     diagnosis: DiagnosisService
     host_moves: HostMoves
@@ -53,6 +56,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     versions: ServerVersions
     online_migrations: OnlineMigrationService
     rebuilds: RebuildService
+    resizes: ResizeService
     restores: RestoreService
     records: TaskRecords
     webhooks: WebhookService

@@ -35,6 +35,7 @@ _COMMANDS = (
         "admin.hosts:app",
         "Hosts, which run nodes: list, show, add, remove, cordon, uncordon, label.",
     ),
+    ("servers", "admin.servers:app", "Servers on the database: list, takeovers."),
     ("database", "admin.database:app", "The database of a server: copy it to PostgreSQL."),
     ("users", "admin.users:app", "Users and their roles in projects."),
     ("projects", "admin.projects:app", "Projects, which instances and tasks belong to."),

@@ -32,6 +32,7 @@ from cachewright.monitoring.inspection import NodeBudget, NodeInspector
 from cachewright.monitoring.node_stats import StatsCollector
 from cachewright.monitoring.parameter_enforcement import ParameterEnforcement
 from cachewright.monitoring.proxy_watch import ProxyWatch
+from cachewright.monitoring.reach import Reach
 from cachewright.monitoring.scheduled_backups import ScheduledBackups
 from cachewright.monitoring.scheduled_scans import ScheduledScans
 from cachewright.monitoring.snapshots import SnapshotReader
@@ -44,6 +45,7 @@ from cachewright.operations.start_failure import StartFailure
 from cachewright.server.housekeeping import Housekeeping
 from cachewright.server.loops import forever
 from cachewright.server.messages import Messages
+from cachewright.server.presence import Presence
 from cachewright.server.services import build_services
 from cachewright.services.accounts import Credentials, first_credentials
 from cachewright.services.instance_queries import count_by_tls
@@ -105,8 +107,10 @@ class ControlPlane:
         )
 
         self.heartbeats = LoopHeartbeats()
+        self._presence = Presence(self._database, settings, self.heartbeats)
         self.hazards = context.hazards
         self.statistics = StatsCollector(context, self.heartbeats)
+        self.reach = Reach(self._database, host, self.statistics)
         self.incidents = Incidents(self._database, self.heartbeats)
         self.supervisor = Supervisor(context, self.incidents, self.heartbeats, self._repair)
         self.cluster_check = ClusterCheck(context, self.incidents, self.heartbeats)
@@ -204,6 +208,7 @@ class ControlPlane:
             await self._perform_tasks()
         if self._messages:
             self._messages.start()
+        self._presence.listens(listen)
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signal_number, self._stopped.set)
         return HttpServer(app, self._settings, listen, connections, self._metrics.connections_closed)
@@ -213,6 +218,7 @@ class ControlPlane:
         loops = [
             asyncio.create_task(forever(self.statistics.measure)),
             asyncio.create_task(forever(http.watch)),
+            asyncio.create_task(forever(self._presence.run)),
             asyncio.create_task(forever(self._gateway_watch.run)),  # the machine may have performed tasks before
             asyncio.create_task(self._watch_nodes()),
         ]
@@ -304,6 +310,7 @@ class ControlPlane:
             self._traces.stop()
         self._webhook_delivery.stop()
         self._engine.stop()
+        self._presence.stop()
         if self._calls:
             self._calls.close()
         self._database.close()

@@ -11,7 +11,7 @@ from cachewright.operations import restore_sweep
 from cachewright.operations.context import OperationContext
 from cachewright.services.hosts import report_of
 from cachewright.services.scheduled_tasks import TaskScheduler
-from cachewright.store import audit, hosts, incidents, tokens, webhooks
+from cachewright.store import audit, hosts, incidents, server_records, tokens, webhooks
 from cachewright.tasks.engine import Engine
 from cachewright.threads import in_background
 
@@ -64,4 +64,6 @@ class Housekeeping:
             audit.forget(connection, now - int(self._settings.audit_retention_days * _DAY_MS))
             tokens.forget(connection, now)
             incidents.forget(connection, now - int(self._settings.audit_retention_days * _DAY_MS))
+            server_records.forget_silent(connection, server_records.now(connection) - _DAY_MS)
+            server_records.forget_takeovers(connection, now - int(self._settings.audit_retention_days * _DAY_MS))
             webhooks.forget(connection, now - int(self._settings.task_retention_days * _DAY_MS))

@@ -6,6 +6,7 @@ from cachewright.api.services import Services
 from cachewright.model.tasks import Task
 from cachewright.monitoring.inspection import NodeBudget, NodeInspector
 from cachewright.monitoring.node_stats import StatsCollector
+from cachewright.monitoring.reach import Reach
 from cachewright.monitoring.snapshots import SnapshotReader
 from cachewright.operations.context import OperationContext
 from cachewright.services.audit_log import AuditLog
@@ -23,8 +24,10 @@ from cachewright.services.key_analyses import KeyAnalysisService
 from cachewright.services.node_queries import NodeQueries
 from cachewright.services.online_migrations import OnlineMigrationService
 from cachewright.services.rebuilds import RebuildService
+from cachewright.services.resizes import ResizeService
 from cachewright.services.restores import RestoreService
 from cachewright.services.server_versions import ServerVersions
+from cachewright.services.servers import ServerQueries
 from cachewright.services.switchovers import SwitchoverService
 from cachewright.services.task_records import TaskRecords
 from cachewright.services.tasks import TaskService
@@ -53,7 +56,7 @@ def build_services(
     sign-in."""
     database, host, settings = context.database, context.host, context.settings
     cache, threads = ReadCache(database), RequestThreads()
-    tasks = TaskService(context, feed, enqueue, statistics, budget, threads)
+    tasks = TaskService(context, feed, enqueue, statistics, threads)
     nodes = NodeQueries(database, threads, inspector, snapshots)
     attributes = InstanceAttributes(database)
     creation = InstanceService(database=database, host=host, settings=settings, enqueue=enqueue)
@@ -65,7 +68,8 @@ def build_services(
         tasks=tasks,
         instances=InstanceQueries(database, host, settings, statistics),
         attributes=attributes,
-        hosts=HostQueries(database, host, settings),
+        hosts=HostQueries(database, host, settings, Reach(database, host, statistics)),
+        servers=ServerQueries(database),
         analyses=KeyAnalysisService(database, tasks),
         diagnosis=DiagnosisService(tasks, inspector),
         host_moves=HostMoves(tasks),
@@ -76,6 +80,7 @@ def build_services(
         client_access=ClientAccess(database, host, tasks, attributes),
         online_migrations=OnlineMigrationService(database, tasks),
         rebuilds=RebuildService(tasks, nodes),
+        resizes=ResizeService(tasks, budget),
         restores=RestoreService(context, creation, tasks, threads),
         records=TaskRecords(database, cache),
         webhooks=WebhookService(database, to_private=settings.webhooks_to_private),

@@ -10,10 +10,12 @@ import sqlalchemy as sa
 import cachewright
 from cachewright.clock import now_ms
 from cachewright.config import Settings
+from cachewright.hosts.all_hosts import SILENT_SECONDS
 from cachewright.hosts.host import Host
 from cachewright.model.hosts import EMBEDDED, HostRecord, HostReport, HostState
 from cachewright.model.identity import Principal
 from cachewright.model.instances import Node
+from cachewright.monitoring.reach import Reach
 from cachewright.operations import node_placement
 from cachewright.operations.move_nodes import MOVE_NODES, immovable
 from cachewright.services.accounts import InvalidInput
@@ -33,6 +35,7 @@ class HostDetails(msgspec.Struct, frozen=True, kw_only=True):
     :ivar allocated: bytes of memory that are allocated to its nodes.
     :ivar memory: bytes of memory that may be allocated; None if it does not report.
     :ivar moving: number of its nodes that tasks move to other hosts.
+    :ivar unreached: number of its nodes that run, as its agent reports, and do not answer this server.
     """
 
     record: HostRecord
@@ -41,12 +44,14 @@ class HostDetails(msgspec.Struct, frozen=True, kw_only=True):
     allocated: int
     memory: int | None
     moving: int = 0
+    unreached: int = 0
 
 
 class HostQueries(msgspec.Struct, frozen=True):
     database: Database
     host: Host
     settings: Settings
+    reach: Reach
 
     def zones(self) -> list[str]:
         """Return all availability zones, ordered."""
@@ -69,6 +74,7 @@ class HostQueries(msgspec.Struct, frozen=True):
     def all(self, principal: Principal) -> list[HostDetails]:
         """Return all hosts, ordered by name."""
         limits = node_placement.limits(self.host, self.settings)
+        unreached = self.reach.unreached()
         with self.database.read() as connection:
             use = node_placement.allocated_by_host(connection)
             counts = hosts.node_counts(connection)
@@ -82,6 +88,7 @@ class HostQueries(msgspec.Struct, frozen=True):
                     allocated=use[record.name].host_memory if record.name in use else 0,
                     memory=limits.memory_of(record.name),
                     moving=moving[record.name],
+                    unreached=unreached.get(record.name, 0),
                 )
                 for record in hosts.every(connection)
             ]
@@ -96,6 +103,16 @@ def _moving(connection: sa.Connection) -> Counter[str]:
             nodes = instances.nodes_of(connection, task.instance_id)
             found.update(node.host_name for node in nodes if node.id in moved)
     return found
+
+
+def silent_seconds(host: HostRecord, now: int) -> float | None:
+    """Return for how long the agent of a host has not reported; None if it reports. Pure.
+
+    :param now: time of the database, epoch milliseconds. The record has the time by the clock of the host.
+    """
+    ahead = host.report.clock_offset if host.report else 0.0
+    seconds = (now - (host.seen_at or host.created_at)) / 1000 - ahead
+    return seconds if host.seen_at is None or seconds > SILENT_SECONDS else None
 
 
 def report_of(host: Host) -> HostReport:

@@ -5,7 +5,6 @@ Resources of the host are read before the transaction, so that it does not delay
 commit. If the server ends in between, its next start enqueues the task.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,30 +15,24 @@ from cachewright import errors
 from cachewright.clock import now_ms
 from cachewright.errors import ApiError
 from cachewright.model.identity import Principal
-from cachewright.model.incidents import Incident
 from cachewright.model.instances import Instance, Node
-from cachewright.model.tasks import ENDED, Control, MigrationMode, Task
-from cachewright.monitoring.inspection import NodeBudget
+from cachewright.model.tasks import ENDED, Control, Task
 from cachewright.monitoring.node_stats import StatsCollector
 from cachewright.operations import OPERATIONS, acceptance, admission, node_placement
 from cachewright.operations.context import OperationContext
-from cachewright.operations.execution import node_errors_as_failures
 from cachewright.operations.expected_duration import estimated
 from cachewright.operations.instance_status import set_status_after
-from cachewright.operations.operation import Operation, ParamsT, RequestT
-from cachewright.operations.requests import ResizeRequest
-from cachewright.operations.resize.operation import RESIZE, Preview
-from cachewright.placement.capacity import Limits, Shortage
+from cachewright.operations.operation import Accepted, Operation, ParamsT, RequestT
+from cachewright.operations.resize.operation import RESIZE
+from cachewright.placement.capacity import Limits
 from cachewright.services.instance_attributes import AttributeChange
 from cachewright.services.instance_attributes import store as store_attributes
 from cachewright.services.lookup import instance_of, task_of, with_tasks_before
-from cachewright.services.new_tasks import add_task, new_task
+from cachewright.services.new_tasks import add_task
 from cachewright.store import incidents, instances, task_controls, tasks
 from cachewright.tasks.feed import TaskFeed
-from cachewright.tasks.operation import CANCELLED, ActionFailed
+from cachewright.tasks.operation import CANCELLED
 from cachewright.threads import RequestThreads
-
-_PREVIEW_SECONDS = 30.0
 
 
 class TaskService(msgspec.Struct, frozen=True):
@@ -49,15 +42,13 @@ class TaskService(msgspec.Struct, frozen=True):
     :ivar feed: publishes changes of tasks.
     :ivar enqueue: passes a stored task to the engine.
     :ivar statistics: latest counters of the nodes.
-    :ivar budget: limits the concurrent previews of each project.
-    :ivar threads: threads for the reads of previews.
+    :ivar threads: threads for the reads and changes of requests that query nodes.
     """
 
     context: OperationContext
     feed: TaskFeed
     enqueue: Callable[[Task], None]
     statistics: StatsCollector
-    budget: NodeBudget
     threads: RequestThreads
 
     def submit(
@@ -83,13 +74,7 @@ class TaskService(msgspec.Struct, frozen=True):
                 for task in unfinished:
                     if task.kind == operation.kind:
                         return task
-            faults = incidents.open_of(connection, instance_id)
-            acceptance.require_acceptable(operation, instance, unfinished, faults)
-            nodes = instances.nodes_of(connection, instance_id)
-            if all(task.is_scheduled for task in unfinished):
-                acceptance.require_no_stopped_node(operation, nodes)
-            accepted = operation.validate(instance, nodes, request)
-            self._require_room(connection, limits, operation, instance, nodes=nodes, params=accepted.params)
+            accepted = self.accept(connection, operation, instance, request, unfinished=unfinished, limits=limits)
             cancelled = _cancel(connection, unfinished) if operation.cancels_others else []
             dataset = self.statistics.used_memory(instance_id)
             task = add_task(connection, operation, principal, instance, accepted, dataset=dataset)
@@ -116,45 +101,27 @@ class TaskService(msgspec.Struct, frozen=True):
             operation, owner, instance_id, request, lambda instance: AttributeChange(attributes=attributes(instance))
         )
 
-    async def preview_resize(
-        self, principal: Principal, instance_id: str, request: ResizeRequest
-    ) -> tuple[Instance, Preview]:
-        """Return the instance and a preview of a resize: its steps and its blockers. Changes nothing.
+    def accept(
+        self,
+        connection: sa.Connection,
+        operation: Operation[RequestT, ParamsT],
+        instance: Instance,
+        request: RequestT,
+        *,
+        unfinished: Sequence[Task],
+        limits: Limits,
+    ) -> Accepted[ParamsT]:
+        """Return the stored parts of a request that may be made now. Raises ApiError like `submit`.
 
-        Raises ApiError like `submit`, except that every status of the instance is accepted, and missing resources are
-        blockers of the preview; DCS.4049 if the nodes do not answer in time, DCS.4974 if too many requests of the
-        project wait.
+        :param unfinished: the tasks of the instance that have not ended.
         """
-
-        def draft() -> tuple[Instance, Task]:
-            with self.context.database.read() as connection:
-                instance = instance_of(connection, principal.project_id, instance_id)
-                accepted = RESIZE.validate(instance, instances.nodes_of(connection, instance_id), request)
-            return instance, new_task(RESIZE, principal, instance, accepted)
-
-        instance, task = await self.threads.read(principal.project_id, draft)
-        return instance, await self._preview(task, request.mode)
-
-    async def _preview(self, task: Task, mode: MigrationMode) -> Preview:
-        async with self.budget.preview(task.project_id):
-            try:
-                async with asyncio.timeout(_PREVIEW_SECONDS):
-                    with node_errors_as_failures():
-                        preview = await RESIZE.preview(self.context, task, mode)
-                    shortages = await self.threads.read(task.project_id, lambda: self._shortages(task))
-            except ActionFailed as failure:
-                faults = await self.threads.read(task.project_id, lambda: self._faults(task))
-                reason = "; ".join([failure.message, *(fault.detail for fault in faults)])
-                raise ApiError(errors.INSTANCE_NOT_RUNNING, reason=reason) from failure
-            except TimeoutError as error:
-                raise ApiError(errors.INSTANCE_NOT_RUNNING, reason="its nodes do not answer in time") from error
-        broken = acceptance.blocking(await self.threads.read(task.project_id, lambda: self._faults(task)))
-        blockers = (
-            *((errors.INSTANCE_RECOVERING, incident.detail) for incident in broken),
-            *((shortage.code, shortage.reason) for shortage in shortages),
-            *preview.blockers,
-        )
-        return msgspec.structs.replace(preview, blockers=blockers)
+        acceptance.require_acceptable(operation, instance, unfinished, incidents.open_of(connection, instance.id))
+        nodes = instances.nodes_of(connection, instance.id)
+        if all(task.is_scheduled for task in unfinished):
+            acceptance.require_no_stopped_node(operation, nodes)
+        accepted = operation.validate(instance, nodes, request)
+        self._require_room(connection, limits, operation, instance, nodes=nodes, params=accepted.params)
+        return accepted
 
     def control(self, principal: Principal, instance_id: str, task_id: str, control: Control) -> Task:
         """Pause, resume, throttle or cancel a task. Raises ApiError DCS.4957 if it has ended, is not interruptible, or
@@ -232,20 +199,6 @@ class TaskService(msgspec.Struct, frozen=True):
         room = operation.required_room(nodes, params, self.statistics.used_memory(instance.id))
         if room is not None:
             admission.require_room(connection, limits, instance.project_id, room, instance)
-
-    def _faults(self, task: Task) -> list[Incident]:
-        with self.context.database.read() as connection:
-            return incidents.open_of(connection, task.instance_id)
-
-    def _shortages(self, task: Task) -> list[Shortage]:
-        """Return the shortages for which a resize would be refused. The preview itself checks disk space, because it
-        knows the moved bytes."""
-        limits = node_placement.limits(self.context.host, self.context.settings)
-        with self.context.database.read() as connection:
-            instance = instances.find(connection, task.instance_id)
-            nodes = instances.nodes_of(connection, task.instance_id)
-            room = RESIZE.required_room(nodes, RESIZE.params_of(task), None)
-            return admission.shortages(connection, limits, task.project_id, room, instance)
 
 
 def _cancel(connection: sa.Connection, unfinished: Sequence[Task]) -> list[Task]:

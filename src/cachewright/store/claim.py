@@ -20,6 +20,7 @@ import sqlalchemy as sa
 
 from cachewright.clock import boot_time
 from cachewright.errors import DatabaseUnavailable
+from cachewright.model.servers import TakeoverCause
 from cachewright.store import server_claims
 from cachewright.store.driver_errors import translate_errors
 from cachewright.store.server_claims import RENEW_SECONDS, REPLACE_SECONDS, VALID_SECONDS, ClaimWatch, ServerClaim
@@ -68,6 +69,7 @@ class LeasedClaim:
         :param end_process: ends this process for a reason.
         """
         self.epoch: int | None = None
+        self.cause: TakeoverCause | None = None
         self._database = database
         self._server_id = server_id
         self._session = session
@@ -171,6 +173,7 @@ class LeasedClaim:
             self._drop_connection()
             return False
         self._renewed_at = began
+        self.cause = server_claims.cause(seen, self._server_id)
         self.epoch = epoch
         return True
 

@@ -10,7 +10,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from cachewright.store.database import Database, DatabaseNotReady
-from cachewright.store.tables import deliveries, instances, metadata, server_claims, users
+from cachewright.store.tables import deliveries, instances, metadata, server_claims, servers, takeovers, users
+
+NOT_COPIED = frozenset({server_claims, servers, takeovers})
+"""Tables of the processes that use a database."""
 
 _ROWS = 500
 _SEQUENCE = "sequence"
@@ -27,7 +30,7 @@ def copy(source: Database, target: Database) -> dict[str, int]:
         if any(_count(writing, table) for table in (users, instances)):
             raise DatabaseNotReady(f"{target.name} has records already; name an empty database")
         for table in metadata.sorted_tables:
-            if table is server_claims:
+            if table in NOT_COPIED:
                 continue
             writing.execute(table.delete())  # rows of the migrations
             copied[table.name] = 0

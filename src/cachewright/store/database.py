@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar, TypeVarTuple
 import sqlalchemy as sa
 
 from cachewright.errors import CachewrightError
+from cachewright.model.servers import TakeoverCause
 from cachewright.store.encryption import SecretCipher
 
 Answer = TypeVar("Answer")
@@ -29,6 +30,7 @@ class Claim(Protocol):
 
     :ivar is_held: this process has it.
     :ivar epoch: increases each time that a server takes the claim; None without the claim, and on SQLite.
+    :ivar cause: why this process has taken the claim; None like `epoch`.
     """
 
     @property
@@ -36,6 +38,9 @@ class Claim(Protocol):
 
     @property
     def epoch(self) -> int | None: ...
+
+    @property
+    def cause(self) -> TakeoverCause | None: ...
 
     def require(self, *, ending: bool = False) -> None:
         """Raise DatabaseUnavailable if this process has the claim, but another one may have taken it meanwhile. A
@@ -57,6 +62,7 @@ class SoleClaim:
 
     is_held = True
     epoch = None
+    cause = None
 
     def require(self, *, ending: bool = False) -> None:
         pass

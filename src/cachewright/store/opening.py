@@ -79,7 +79,7 @@ def open_database(settings: Settings) -> SqliteDatabase | PostgresDatabase:
     try:
         if isinstance(database, PostgresDatabase):
             database.require_version()
-            join_servers(database, _server_id(settings), session)
+            join_servers(database, server_id(settings), session)
         else:
             database.migrate()
         database.require_key()
@@ -127,7 +127,7 @@ def open_for_copy(url: str, cipher: SecretCipher) -> SqliteDatabase | PostgresDa
     return database
 
 
-def _server_id(settings: Settings) -> str:
+def server_id(settings: Settings) -> str:
     """Return the identity of the server of a data directory, which is made at its first start."""
     file = settings.data_dir / "server.id"
     if not file.exists():

@@ -11,6 +11,7 @@ import msgspec
 import sqlalchemy as sa
 
 from cachewright.model.hosts import EMBEDDED
+from cachewright.model.servers import TakeoverCause
 from cachewright.store.rows import from_row
 from cachewright.store.tables import nodes, server_claims
 
@@ -68,6 +69,15 @@ class ClaimWatch:
     def missed(self) -> None:
         """Begin again after the claim could not be read: its holder could not renew it either."""
         self._seen = None
+
+
+def cause(seen: ServerClaim, server_id: str) -> TakeoverCause:
+    """Return why a server takes the claim that it has seen. Pure."""
+    if not seen.server_id:
+        return "first"
+    if seen.is_released:
+        return "stopped"
+    return "restarted" if seen.server_id == server_id else "silent"
 
 
 def get(connection: sa.Connection) -> ServerClaim:

@@ -27,14 +27,16 @@ from cachewright.operations.actions.slots import move_slots
 from cachewright.operations.backup import BACKUP
 from cachewright.operations.online_migrations.following import following_figures
 from cachewright.operations.online_migrations.operation import MIGRATE_ONLINE
+from cachewright.services.servers import overview
 from cachewright.services.tokens import OUTCOMES, Outcome
-from cachewright.store import backups, counts, hosts, instances, tasks, write_logs
+from cachewright.store import backups, counts, hosts, instances, server_records, tasks, write_logs
 from cachewright.store.database import Database
 from cachewright.tasks.forecast import MARKS
 from cachewright.tasks.operation import CANCELLED
 from cachewright.telemetry.backup_metrics import of_backups
 from cachewright.telemetry.monitor_metrics import Monitors, gauge, of_monitors
 from cachewright.telemetry.predictions import AT_BEGIN, HELD, Prediction, latest, outcomes
+from cachewright.telemetry.server_metrics import of_servers
 from cachewright.telemetry.write_log_metrics import of_write_logs
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
@@ -184,6 +186,7 @@ class Metrics:
             last = backups.last_good(connection)
             logged = [one.id for one in instances.with_attribute(connection, ATTRIBUTE)]
             logs = write_logs.of_instances(connection, logged)
+            servers, taken = overview(connection), server_records.latest_by_cause(connection)
             migrating = [task for task in tasks.active(connection) if task.kind == MIGRATE_ONLINE.kind]
         # A count of 0 is exported as well: an alert on a missing series would stay silent.
         counted = dict.fromkeys(itertools.product(OPERATIONS, UNFINISHED), 0) | unfinished
@@ -206,6 +209,7 @@ class Metrics:
             (),
             [((), int(self._database.claim.is_held))],
         )
+        yield from of_servers(servers, taken)
         yield from of_backups(last)
         yield from of_write_logs(logs)
         yield from _lags(migrating)

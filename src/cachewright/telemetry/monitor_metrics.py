@@ -82,6 +82,12 @@ class HostReports(Protocol):
     def silent_seconds(self) -> Mapping[str, float]: ...
 
 
+class UnreachedNodes(Protocol):
+    """Number of nodes that run, as their agents report, and do not answer, by the name of each other host."""
+
+    def unreached(self) -> Mapping[str, int]: ...
+
+
 class NodeCounters(Protocol):
     """Latest statistics of every node that should run; None for a node that does not respond."""
 
@@ -116,6 +122,9 @@ class Monitors(Protocol):
     def host_watch(self) -> HostReports: ...
 
     @property
+    def reach(self) -> UnreachedNodes: ...
+
+    @property
     def statistics(self) -> NodeCounters: ...
 
 
@@ -140,6 +149,9 @@ def of_monitors(monitors: Monitors) -> Iterator[Metric]:
     text = "Time for which a host has not reported; 0 while it reports."
     silent = (((host,), seconds) for host, seconds in monitors.host_watch.silent_seconds().items())
     yield gauge("cachewright_host_silent_seconds", text, ("host",), silent)
+    text = "Nodes that run, as the agent of their host reports, and do not answer this server."
+    unreached = (((host,), count) for host, count in monitors.reach.unreached().items())
+    yield gauge("cachewright_host_unreached_nodes", text, ("host",), unreached)
     yield from _of_failover(monitors.failover_watch, monitors.proxy_watch)
     yield from _of_hazards(monitors.hazards)
     yield from _of_nodes(monitors.statistics.nodes())

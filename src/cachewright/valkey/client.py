@@ -88,8 +88,9 @@ class _Client(Valkey):
     require_claim: RequireClaim
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
-        self.require_claim()
         try:
+            await self.initialize()  # connect first: between the check and the sending, nothing is waited for
+            self.require_claim()
             return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # as in the library
         except (NodeRefused, NodeUnreachable) as error:
             text = _reply_text(error)

@@ -64,6 +64,7 @@ _TABLE = (
     Action("dcs:instance:deleteBackup", "admin", changing=True),
     Action("dcs:instance:deleteBackgroundTask", "admin", changing=True),
     Action("dcs:host:list", "admin", changing=False),
+    Action("dcs:server:list", "admin", changing=False),
     Action("dcs:audit:list", "admin", changing=False),
     Action("dcs:webhook:list", "admin", changing=False),
     Action("dcs:webhook:modify", "admin", changing=True),

@@ -19,10 +19,12 @@ from cachewright.api.routes.parameters import (
     Instances,
     OptionalBody,
     Query,
+    Resizes,
     Restores,
     Tasks,
     endpoint,
     in_thread,
+    while_connected,
 )
 from cachewright.api.schemas import instance_changes as change_schemas
 from cachewright.api.schemas import instances as schemas
@@ -34,7 +36,7 @@ from cachewright.model.instances import Instance
 from cachewright.operations.delete import DELETE
 from cachewright.operations.flush import FLUSH
 from cachewright.operations.operation import NoParams, Operation
-from cachewright.operations.requests import CommandsRequest
+from cachewright.operations.requests import CommandsRequest, ResizeRequest
 from cachewright.operations.resize.operation import RESIZE
 from cachewright.operations.restart import RESTART
 from cachewright.operations.users import DISABLE_COMMANDS
@@ -142,13 +144,26 @@ def delete_single_instance(request: Call, tasks: Tasks, instance_id: InstanceId)
 
 @post(_INSTANCE + "/resize", status_code=204, opt=needs("dcs:instance:scale"))
 @endpoint
-def resize_instance(
-    request: Call, tasks: Tasks, instances: Instances, instance_id: InstanceId, body: Body[ResizeBody]
+async def resize_instance(
+    request: Call,
+    *,
+    tasks: Tasks,
+    resizes: Resizes,
+    instances: Instances,
+    instance_id: InstanceId,
+    body: Body[ResizeBody],
 ) -> Response[None]:
-    """ResizeInstance: starts a background task. It is the newest one in ListBackgroundTask; the response has no id."""
+    """ResizeInstance: starts a background task. It is the newest one in ListBackgroundTask; the response has no id.
+    What a plan shows as a blocker is refused."""
     principal = requests.principal(request)
-    instance = instances.get(principal, instance_id)
-    tasks.submit(RESIZE, principal, instance_id, resize_request(body.read(), instance))
+
+    def read() -> ResizeRequest:
+        instance = instances.get(principal, instance_id)
+        return resize_request(body.read(), instance)
+
+    wanted = await in_thread(request, read)
+    await while_connected(request, resizes.require_possible(principal, instance_id, wanted))
+    await in_thread(request, lambda: tasks.submit(RESIZE, principal, instance_id, wanted))
     return responses.no_content()
 
 

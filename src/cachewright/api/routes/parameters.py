@@ -38,8 +38,10 @@ from cachewright.services.key_analyses import KeyAnalysisService
 from cachewright.services.node_queries import NodeQueries
 from cachewright.services.online_migrations import OnlineMigrationService
 from cachewright.services.rebuilds import RebuildService
+from cachewright.services.resizes import ResizeService
 from cachewright.services.restores import RestoreService
 from cachewright.services.server_versions import ServerVersions
+from cachewright.services.servers import ServerQueries
 from cachewright.services.switchovers import SwitchoverService
 from cachewright.services.task_records import TaskRecords
 from cachewright.services.tasks import TaskService
@@ -67,6 +69,7 @@ Analyses: TypeAlias = NamedDependency[KeyAnalysisService]
 Connections: TypeAlias = NamedDependency[ClientAccess]
 Diagnosis: TypeAlias = NamedDependency[DiagnosisService]
 Hosts: TypeAlias = NamedDependency[HostQueries]
+Servers: TypeAlias = NamedDependency[ServerQueries]
 Moves: TypeAlias = NamedDependency[HostMoves]
 Nodes: TypeAlias = NamedDependency[NodeQueries]
 Versions: TypeAlias = NamedDependency[ServerVersions]
@@ -75,6 +78,7 @@ Webhooks: TypeAlias = NamedDependency[WebhookService]
 Entries: TypeAlias = NamedDependency[AuditLog]
 OnlineMigrations: TypeAlias = NamedDependency[OnlineMigrationService]
 Rebuilds: TypeAlias = NamedDependency[RebuildService]
+Resizes: TypeAlias = NamedDependency[ResizeService]
 Restores: TypeAlias = NamedDependency[RestoreService]
 WriteLogs: TypeAlias = NamedDependency[WriteLogService]
 Switchovers: TypeAlias = NamedDependency[SwitchoverService]

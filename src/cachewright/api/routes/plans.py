@@ -10,6 +10,7 @@ from cachewright.api.routes.parameters import (
     InstanceId,
     OnlineMigrations,
     Records,
+    Resizes,
     TaskId,
     Tasks,
     endpoint,
@@ -26,11 +27,11 @@ _RESIZE = "/v2/{project_id:str}/instances/{instance_id:str}/resize"
 @post(_RESIZE + "/plan", status_code=200, opt=needs("dcs:instance:get"))
 @endpoint
 async def plan_resize(
-    request: Call, tasks: Tasks, instance_id: InstanceId, body: Body[schemas.CheckBody]
+    request: Call, resizes: Resizes, instance_id: InstanceId, body: Body[schemas.CheckBody]
 ) -> Response[schemas.ResizePlan]:
     """An extension: previews the steps of a resize with slots, keys, bytes and seconds. Changes nothing."""
     resize = _resize_request(body.read())
-    planned = tasks.preview_resize(requests.principal(request), instance_id, resize)
+    planned = resizes.preview(requests.principal(request), instance_id, resize)
     instance, preview = await while_connected(request, planned)
     return responses.json(schemas.resize_plan(instance, resize.spec_code, preview))
 

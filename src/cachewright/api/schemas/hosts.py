@@ -23,11 +23,12 @@ class ShownHost(msgspec.Struct, frozen=True, kw_only=True):
 
     :ivar state: a cordoned host takes no new nodes, nodes of a draining one move to others, a lost one does not come
         back.
-    :ivar reporting: whether the server reaches the host.
+    :ivar reporting: whether its agent reports.
     :ivar memory: memory that may be allocated to nodes; null if the host does not report.
     :ivar allocated: memory that is allocated to nodes of all projects.
     :ivar node_count: number of nodes of all projects.
     :ivar moving_count: number of those that tasks move to other hosts.
+    :ivar unreached_count: number of those that run, as the host reports, and do not answer this server.
     :ivar nodes: nodes of this project.
     """
 
@@ -42,6 +43,7 @@ class ShownHost(msgspec.Struct, frozen=True, kw_only=True):
     allocated: int
     node_count: int
     moving_count: int
+    unreached_count: int
     nodes: list[HostedNode]
 
 
@@ -67,6 +69,7 @@ def _shown(details: HostDetails) -> ShownHost:
         allocated=details.allocated,
         node_count=details.nodes,
         moving_count=details.moving,
+        unreached_count=details.unreached,
         nodes=[
             HostedNode(
                 node_id=node.id,

@@ -11,10 +11,11 @@ from cyclopts import App, Parameter
 
 from cachewright.cli.admin.data_dir import AsJson, DataDirectory, print_rows
 from cachewright.hosts.all_hosts import SILENT_SECONDS
+from cachewright.model.hosts import EMBEDDED, HostRecord
 from cachewright.services import hosts as service
 from cachewright.services import rebalance as balancing
 from cachewright.services.accounts import InvalidInput
-from cachewright.store import hosts
+from cachewright.store import hosts, server_records
 
 app = App(
     name="hosts", help="Hosts, which run nodes: list, show, add, remove, drain, rebalance, cordon, uncordon, label."
@@ -28,8 +29,8 @@ _POLL_SECONDS = 0.5
 
 @app.command(name="list")
 def show_all(*, folder: DataDirectory, json: AsJson = False) -> None:
-    """List hosts with their zones, capacity and numbers of nodes."""
-    print_rows(_rows(folder), ("name", "address", "zone", "state", "nodes", "cpus", "memory_gb"), json)
+    """List hosts with their zones, capacity and numbers of nodes, and whether their agents report."""
+    print_rows(_rows(folder), ("name", "address", "zone", "state", "reports", "nodes", "cpus", "memory_gb"), json)
 
 
 @app.command
@@ -215,13 +216,14 @@ def _require_seen_at(connection: sa.Connection, name: str, seen_at: int | None) 
 
 def _rows(folder: DataDirectory) -> list[dict[str, object]]:
     with folder.read() as connection:
-        counts = hosts.node_counts(connection)
+        counts, now = hosts.node_counts(connection), server_records.now(connection)
         return [
             {
                 "name": host.name,
                 "address": host.address,
                 "zone": host.zone,
                 "state": host.state,
+                "reports": _reports(host, now),
                 "nodes": counts.get(host.name, 0),
                 "cpus": host.report.cpus if host.report else "",
                 "memory_gb": round(host.report.memory / _GIGABYTE, 1) if host.report else "",
@@ -230,6 +232,16 @@ def _rows(folder: DataDirectory) -> list[dict[str, object]]:
             }
             for host in hosts.every(connection)
         ]
+
+
+def _reports(host: HostRecord, now: int) -> str:
+    """Return whether the agent of a host reports; empty for the machine of the server, which has none."""
+    if host.name == EMBEDDED:
+        return ""
+    silent = service.silent_seconds(host, now)
+    if silent is None:
+        return "yes"
+    return f"not for {silent:.0f} s" if host.seen_at else "not yet"
 
 
 def _date(milliseconds: int) -> str:

@@ -8,7 +8,7 @@ import msgspec
 from cyclopts import Parameter
 
 from cachewright.backups.storage import parse_storage_url
-from cachewright.cli.doctor import host, network, resources, storage
+from cachewright.cli.doctor import host, machines, network, resources, storage
 from cachewright.cli.doctor.finding import Finding
 from cachewright.cli.remote.output import AsJson, console, print_json
 from cachewright.cli.settings import (
@@ -44,7 +44,9 @@ _CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     host.check_limits,
     resources.check_memory,
     resources.check_allocated,
-    resources.check_hosts,
+    machines.check_servers,
+    machines.check_hosts,
+    machines.check_reach,
     resources.check_disk,
     storage.check_backups,
     storage.check_folder,

@@ -1,4 +1,4 @@
-"""Checks of memory and disk, and of the hosts that offer them."""
+"""Checks of memory and disk."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,7 +9,6 @@ from cachewright.config import Settings
 from cachewright.errors import DatabaseUnavailable
 from cachewright.hosts.resources import resources, total_memory
 from cachewright.operations import admission
-from cachewright.store import hosts
 from cachewright.store.database import DatabaseNotReady
 from cachewright.store.encryption import WrongKey
 from cachewright.store.opening import open_in_use
@@ -39,26 +38,6 @@ def check_allocated(settings: Settings) -> Iterator[Finding]:
         yield Finding("allocated", "warn", message, "Delete or shrink instances, or the kernel may kill a full node.")
     else:
         yield Finding("allocated", "ok", message)
-
-
-def check_hosts(settings: Settings) -> Iterator[Finding]:
-    """Check that a host takes new nodes. Without a readable database there is no finding; `check_database` reports
-    that."""
-    try:
-        with closing(open_in_use(settings)) as database, database.read() as connection:
-            found = hosts.every(connection)
-    except (DatabaseNotReady, DatabaseUnavailable, WrongKey, OSError):
-        return
-    active = [host.name for host in found if host.state == "active"]
-    for host in found:
-        if host.state == "lost":
-            message = f"host {host.name} was given up as lost and has nodes of which no copy was made yet"
-            yield Finding("hosts", "warn", message, "Look at the incidents of their instances.")
-    message = ", ".join(f"{host.name} ({host.state}, zone {host.zone})" for host in found)
-    if active:
-        yield Finding("hosts", "ok", message)
-    else:
-        yield Finding("hosts", "warn", f"{message}: no host accepts new nodes", "cachewright hosts uncordon NAME")
 
 
 def check_disk(settings: Settings) -> Iterator[Finding]:

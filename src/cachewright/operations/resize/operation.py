@@ -149,18 +149,17 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
             giants = GiantKeys(keys=(), minimum_bytes=minimum_bytes, complete=False)
         else:
             giants = await find_giant_keys(plan.moves, present.nodes, access, minimum_bytes)
-        resources = await asyncio.to_thread(context.host.resources)
-        failures = [
-            *checks.resource_failures(plan.requirements, resources),
-            *checks.status_failures(present.nodes, present.views),
-        ]
-        if draft.other_databases:
-            failures.append(ActionFailed(errors.UNSUPPORTED_RESIZE, draft.other_databases, True))
+        failures = [*await _final_failures(context, draft), *checks.status_failures(present.nodes, present.views)]
         blockers = tuple((failure.code, failure.message) for failure in failures)
         speeds = await asyncio.to_thread(_speeds, context, planned, task.instance_id)
         planned = learning.with_speeds(planned, speeds)
         forecasts = mode_forecast.modes(plan, observed.loads, observed.host, planned, speeds)
         return Preview(planned, planned_seconds(planned), blockers, giants, mode, forecasts)
+
+    async def final_failures(self, context: OperationContext, task: Task) -> list[ActionFailed]:
+        """Return the failures of the first checks that no later attempt avoids, as they are now. Raises like `preview`.
+        Stores and changes nothing."""
+        return await _final_failures(context, await self._draft(context, task))
 
     async def preview_steps(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
         """Return the steps that `plan` would make now. Raises like `preview`. Stores and changes nothing."""
@@ -254,6 +253,14 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
             *layout.new_nodes(settings, instance_id, flavor, shards=shards, salt=salt, server_version=newest),
         ]
         return decide(observed, flavor, added, named)
+
+
+async def _final_failures(context: OperationContext, draft: _Draft) -> list[ActionFailed]:
+    resources = await asyncio.to_thread(context.host.resources)
+    failures = list(checks.resource_failures(draft.plan.requirements, resources))
+    if draft.other_databases:
+        failures.append(ActionFailed(errors.UNSUPPORTED_RESIZE, draft.other_databases, True))
+    return failures
 
 
 def _speeds(context: OperationContext, steps: Sequence[Step], instance_id: str) -> Mapping[str, learning.Speed]:

@@ -1,4 +1,4 @@
-"""Table of the server that performs tasks."""
+"""Tables of the servers that run, and of the one that performs tasks."""
 
 import sqlalchemy as sa
 
@@ -16,3 +16,29 @@ server_claims = sa.Table(
     sa.Column("is_released", sa.Boolean(), nullable=False),
 )
 """One row, whose `name` is `server`. Only servers on PostgreSQL use it."""
+
+servers = sa.Table(
+    "servers",
+    metadata,
+    sa.Column("id", sa.Text(), primary_key=True),
+    sa.Column("machine", sa.Text(), nullable=False),
+    sa.Column("pid", sa.Integer(), nullable=False),
+    sa.Column("release", sa.Text(), nullable=False),
+    sa.Column("listen", sa.Text(), nullable=False),
+    sa.Column("started_at", sa.BigInteger(), nullable=False),
+    sa.Column("seen_at", sa.BigInteger(), nullable=False),
+    sa.Column("epoch", sa.BigInteger()),
+)
+"""Servers that run, or ended without a word. They only report here; the claim does not depend on it."""
+
+takeovers = sa.Table(
+    "takeovers",
+    metadata,
+    sa.Column("epoch", sa.BigInteger(), primary_key=True, autoincrement=False),
+    sa.Column("server_id", sa.Text(), nullable=False),
+    sa.Column("machine", sa.Text(), nullable=False),
+    sa.Column("pid", sa.Integer(), nullable=False),
+    sa.Column("cause", sa.Text(), nullable=False),
+    sa.Column("began_at", sa.BigInteger(), nullable=False),
+    sa.Column("ended_at", sa.BigInteger()),
+)

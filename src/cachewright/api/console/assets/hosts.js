@@ -29,10 +29,10 @@ export function hostsPage(main, { signal }) {
 }
 
 function hostTable(hosts) {
-  return table("Hosts", ["Host", "Zone", "Status", "Address", "Processors", "Memory", "Allocated", "Nodes", "Moving"], hosts.map((host) => [
+  return table("Hosts", ["Host", "Zone", "Status", "Address", "Processors", "Memory", "Allocated", "Nodes", "Moving", "Out of reach"], hosts.map((host) => [
     host.name, host.zone, status(host.reporting || host.state === "lost" ? host.state : "not reporting"), host.address, number(host.cpus),
-    size(host.memory), size(host.allocated), number(host.node_count), number(host.moving_count)]),
-  { right: ["Processors", "Memory", "Allocated", "Nodes", "Moving"] });
+    size(host.memory), size(host.allocated), number(host.node_count), number(host.moving_count), number(host.unreached_count)]),
+  { right: ["Processors", "Memory", "Allocated", "Nodes", "Moving", "Out of reach"] });
 }
 
 function nodeTable(hosts) {

@@ -5,6 +5,7 @@ import { h, say, show } from "/console/dom.js";
 import { hostsPage } from "/console/hosts.js";
 import { instancePage } from "/console/instance.js";
 import { instancesPage } from "/console/instances.js";
+import { serversPage } from "/console/servers.js";
 import { taskPage } from "/console/task.js";
 import { tasksPage } from "/console/tasks.js";
 
@@ -12,6 +13,7 @@ const PAGES = [
   [/^#\/instances$/, "Instances", instancesPage],
   [/^#\/instances\/([0-9a-f-]{36})$/, "Instance", instancePage],
   [/^#\/hosts$/, "Hosts", hostsPage],
+  [/^#\/servers$/, "Servers", serversPage],
   [/^#\/tasks$/, "Tasks", tasksPage],
   [/^#\/tasks\/([0-9a-f]{32})$/, "Task", taskPage],
 ];
@@ -53,7 +55,7 @@ function drawHeader() {
   show(header,
     h("a", { class: "brand", href: HOME }, h("img", { src: "/console/icon.svg", alt: "", width: 20, height: 20 }), "Cachewright"),
     session && h("nav", { "aria-label": "Pages" }, link("#/instances", "Instances"), link("#/tasks", "Tasks"),
-      session.role === "admin" && link("#/hosts", "Hosts"),
+      session.role === "admin" && [link("#/hosts", "Hosts"), link("#/servers", "Servers")],
       h("a", { href: "/docs" }, "API")),
     h("div", { class: "right" },
       session && session.projects.length > 1 &&

@@ -1,0 +1,131 @@
+"""Checks of the servers and hosts on the database, and of the way to the nodes of other hosts."""
+
+import socket
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+
+import sqlalchemy as sa
+
+import cachewright
+from cachewright.cli.doctor.finding import Finding
+from cachewright.config import Settings
+from cachewright.errors import DatabaseUnavailable
+from cachewright.model.hosts import EMBEDDED
+from cachewright.model.instances import Node
+from cachewright.services import servers
+from cachewright.services.hosts import silent_seconds
+from cachewright.store import hosts, instances, server_records
+from cachewright.store.database import DatabaseNotReady
+from cachewright.store.encryption import WrongKey
+from cachewright.store.opening import open_in_use
+
+_CONNECT_SECONDS = 2.0
+_AT_ONCE = 32
+
+
+def check_servers(settings: Settings) -> Iterator[Finding]:
+    """Check that a server performs tasks, and that none has ended without a word. Without a readable database there is
+    no finding; `check_database` reports that."""
+    with _reading(settings) as connection:
+        found = servers.overview(connection) if connection else None
+    if found is None:
+        return
+    for details in found.servers:
+        record = details.record
+        if details.is_silent:
+            message = (
+                f"the server on {record.machine} (pid {record.pid}) has not reported for {details.seen_seconds:.0f} s"
+            )
+            yield Finding("servers", "warn", message, "Start it again, or wait a day until it is forgotten.")
+        elif record.release != cachewright.__version__:
+            message = f"the server on {record.machine} is {record.release}, this is {cachewright.__version__}"
+            yield Finding("servers", "warn", message, "Upgrade them one after another (docs/servers.md).")
+    reporting = [details for details in found.servers if not details.is_silent]
+    performing = [details.record.machine for details in reporting if details.performs_tasks]
+    if performing:
+        standing_by = len(reporting) - len(performing)
+        yield Finding("servers", "ok", f"tasks are performed on {performing[0]}, {standing_by} servers stand by")
+    elif reporting:
+        message = f"none of {len(reporting)} servers performs tasks"
+        yield Finding(
+            "servers", "warn", message, "Read their logs: nodes without an agent, or the database, prevent it."
+        )
+
+
+def check_hosts(settings: Settings) -> Iterator[Finding]:
+    """Check that hosts report, and that one takes new nodes. Without a readable database there is no finding."""
+    with _reading(settings) as connection:
+        if connection is None:
+            return
+        found, now = hosts.every(connection), server_records.now(connection)
+    active = [host.name for host in found if host.state == "active"]
+    for host in found:
+        if host.state == "lost":
+            message = f"host {host.name} was given up as lost and has nodes of which no copy was made yet"
+            yield Finding("hosts", "warn", message, "Look at the incidents of their instances.")
+        elif host.name != EMBEDDED and (seconds := silent_seconds(host, now)) is not None:
+            message = f"host {host.name} has never reported"
+            if host.seen_at is not None:
+                message = f"host {host.name} has not reported for {seconds:.0f} s"
+            yield Finding("hosts", "warn", message, f"Start its agent: cachewright agent --host {host.name} ...")
+    message = ", ".join(f"{host.name} ({host.state}, zone {host.zone})" for host in found)
+    if active:
+        yield Finding("hosts", "ok", message)
+    else:
+        yield Finding("hosts", "warn", f"{message}: no host accepts new nodes", "cachewright hosts uncordon NAME")
+
+
+def check_reach(settings: Settings) -> Iterator[Finding]:
+    """Check that this machine reaches the nodes that run on other hosts. Without any there is no finding."""
+    with _reading(settings) as connection:
+        if connection is None:
+            return
+        now = server_records.now(connection)
+        reporting = [host for host in hosts.every(connection) if silent_seconds(host, now) is None]
+        names = {host.name for host in reporting if host.name != EMBEDDED}
+        running = {node_id for host in reporting if host.report for node_id in host.report.processes}
+        nodes = [node for node in instances.nodes_beside(connection, names) if node.host_name in names]
+    by_host: dict[str, list[Node]] = defaultdict(list)
+    for node in nodes:
+        if node.id in running:
+            by_host[node.host_name].append(node)
+    for name, there in sorted(by_host.items()):
+        refusals = _refusals(there)
+        if not refusals:
+            yield Finding("reach", "ok", f"the {len(there)} nodes that run on host {name} accept connections")
+            continue
+        reason, count = Counter(refusals).most_common(1)[0]
+        message = (
+            f"{len(refusals)} of the {len(there)} nodes that run on host {name} ({there[0].host}) accept no connection "
+            f"from this machine; {count}: {reason}"
+        )
+        remedy = "Open the ports of caches on that host for this machine (docs/network.md)."
+        yield Finding("reach", "warn", message, remedy)
+
+
+@contextmanager
+def _reading(settings: Settings) -> Iterator[sa.Connection | None]:
+    """Open the database for a read; None if it cannot be read."""
+    try:
+        database = open_in_use(settings)
+    except (DatabaseNotReady, DatabaseUnavailable, WrongKey, OSError):
+        yield None
+        return
+    with closing(database), suppress(DatabaseUnavailable), database.read() as connection:
+        yield connection
+
+
+def _refusals(nodes: Sequence[Node]) -> list[str]:
+    """Return why nodes accept no connection, for each that does not."""
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        return [reason for reason in threads.map(_refusal, nodes) if reason]
+
+
+def _refusal(node: Node) -> str:
+    try:
+        with socket.create_connection((node.host, node.port), _CONNECT_SECONDS):
+            return ""
+    except OSError as error:
+        return error.strerror or str(error)
