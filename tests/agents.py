@@ -5,7 +5,7 @@ import random
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ VARIABLE = "CACHEWRIGHT_DATABASE_URL"
 class AgentProcess(Server):
     """Started, killed, restarted, and removed afterwards, like a server."""
 
-    def __init__(self, name: str, address: str, data_dir: Path, url: str) -> None:
-        super().__init__(data_dir, environment={VARIABLE: url})
+    def __init__(self, name: str, address: str, data_dir: Path, url: str, *options: str) -> None:
+        super().__init__(data_dir, arguments=options, environment={VARIABLE: url})
         self.name = name
         self.address = address
 
@@ -36,7 +36,8 @@ class AgentProcess(Server):
         return "runs nodes of host" in self.log()
 
     def launch(self) -> None:
-        words = ("agent", "--host", self.name, "--address", self.address, "--data-dir", str(self.data_dir))
+        place = ("--host", self.name, "--address", self.address, "--data-dir", str(self.data_dir))
+        words = ("agent", *place, *self.arguments)
         with (self.data_dir.parent / f"{self.data_dir.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "cachewright", *words],
@@ -58,11 +59,19 @@ def role_of_agents(url: str, number: int) -> str:
 class Hosts:
     """A server with the host `local`, and agents of the hosts h2, h3, ..., each with an address of its own."""
 
-    def __init__(self, url: str, folder: Path, zones: Sequence[str] = ("az2", "az3"), *options: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        folder: Path,
+        zones: Sequence[str] = ("az2", "az3"),
+        *options: str,
+        of_agents: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         """:param zones: those of h2, h3, ...; that of `local` is `local`.
-        :param options: of the server.
+        :param options: of the server, :param of_agents: of agents, by the names of their hosts.
         """
         self.url = url
+        self._of_agents = of_agents or {}
         self.agents: dict[str, AgentProcess] = {}
         self.server = Server(folder / "data", arguments=(*ROOMY, *options), environment={VARIABLE: url})
         try:
@@ -77,7 +86,8 @@ class Hosts:
         for number, zone in enumerate(zones, start=2):
             name = f"h{number}"
             self.run("hosts", "add", name, "--zone", zone)
-            self.agents[name] = AgentProcess(name, f"127.0.0.{number}", folder / f"agent{number}", role)
+            place, options = folder / f"agent{number}", self._of_agents.get(name, ())
+            self.agents[name] = AgentProcess(name, f"127.0.0.{number}", place, role, *options)
         for agent in self.agents.values():
             agent.start()
         for name in self.agents:

@@ -1,11 +1,14 @@
 """Clients of an instance: its cluster, one of its nodes as the control plane."""
 
 import functools
+import io
 import os
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import httpx
 from valkey import Valkey
 from valkey.cluster import ValkeyCluster
 from valkey.exceptions import ValkeyClusterException, ValkeyError
@@ -24,6 +27,26 @@ def cache(client: Any, instance_id: str) -> ValkeyCluster:
     """A cluster-aware client of the instance."""
     shown = show(client, instance_id)
     return ValkeyCluster(host=shown.ip, port=shown.port, password=PASSWORD)
+
+
+def cache_by_tls(client: Any, instance_id: str, authority: Path) -> ValkeyCluster:
+    """The same with TLS, which trusts the certificate in this file alone."""
+    shown = show(client, instance_id)
+    trusting: dict[str, Any] = {"ssl": True, "ssl_ca_certs": str(authority)}
+    return ValkeyCluster(host=shown.ip, port=shown.port, password=PASSWORD, **trusting)
+
+
+def authority_of(server: Server, instance_id: str, folder: Path) -> Path:
+    """A file with the certificate by which clients verify the instance, as the API offers it."""
+    link = server.call("POST", f"instances/{instance_id}/ssl-certs/download")[1]["link"]
+    with zipfile.ZipFile(io.BytesIO(httpx.get(link).content)) as archive:
+        return Path(archive.extract("ca.crt", folder))
+
+
+def links(caches: ValkeyCluster) -> set[str]:
+    """State of the connection of each replica to its primary."""
+    replicas = [node for node in caches.get_nodes() if node.server_type == "replica"]
+    return {caches.info("replication", target_nodes=node)["master_link_status"] for node in replicas}
 
 
 def load(caches: ValkeyCluster, keys: int, size: int = 200) -> None:

@@ -50,7 +50,7 @@ def test_a_server_without_a_certificate_of_the_instance_cannot_join_its_cluster(
     instance_id = created(client, 3, copies=2)
     load(cache(client, instance_id), KEYS)
     authority = new_authority("another")
-    files = {NODE_FILE: node_certificate(authority, "another"), CA_FILE: authority_certificate(authority)}
+    files = {NODE_FILE: node_certificate(authority, "another", "127.0.0.1"), CA_FILE: authority_certificate(authority)}
     with_tls = ("--tls-cluster", "yes", "--tls-replication", "yes", "--tls-ca-cert-file", CA_FILE)
     with_tls += ("--tls-cert-file", NODE_FILE, "--tls-key-file", NODE_FILE)
     with foreign_server() as plain, foreign_server(*with_tls, binary=TLS_BINARY, files=files) as other:

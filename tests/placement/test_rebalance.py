@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,6 +51,15 @@ def test_a_new_host_gets_its_share() -> None:
     assert {move.to for move in moves} == {"h3"}
     assert counts(nodes, moves, zones) == {"h1": 4, "h2": 4, "h3": 4}
     assert rebalance(uses(nodes, zones | {"h3": "b"}), nodes) == []
+
+
+def test_nodes_with_tls_move_to_hosts_with_tls_alone() -> None:
+    plain = [node("i", shard, 0, "h1") for shard in range(6)]
+    secured = [msgspec.structs.replace(node("j", shard, 0, "h1"), tls_port=1) for shard in range(6)]
+    there = uses(plain + secured, {"h1": "a", "h2": "a"})
+    assert {move.node.instance_id for move in rebalance(there, plain + secured)} == {"i"}
+    there = [msgspec.structs.replace(use, tls=True) for use in there]
+    assert {move.node.instance_id for move in rebalance(there, secured)} == {"j"}
 
 
 @given(

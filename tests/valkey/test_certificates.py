@@ -29,7 +29,7 @@ def in_days(days: int) -> datetime:
 
 
 def test_a_certificate_is_usable_for_years_and_for_its_own_authority_alone() -> None:
-    own, other = node_certificate(AUTHORITY, "n"), node_certificate(AUTHORITY, "n")
+    own, other = node_certificate(AUTHORITY, "n", "10.0.0.5"), node_certificate(AUTHORITY, "n", "10.0.0.5")
     key, certificate = own[: own.index("-----BEGIN CERT")], other[other.index("-----BEGIN CERT") :]
     assert is_usable(own, AUTHORITY)
     assert is_usable(own, AUTHORITY, in_days(4 * 365))
@@ -54,7 +54,7 @@ def handshake(folder: Path, authority: str | None) -> bool:
     for context, its in ((node, AUTHORITY), (peer, authority)):
         context.load_verify_locations(cadata=authority_certificate(its or AUTHORITY))
         if its:
-            (folder / NODE_FILE).write_text(node_certificate(its, "n"))
+            (folder / NODE_FILE).write_text(node_certificate(its, "n", "10.0.0.5"))
             context.load_cert_chain(folder / NODE_FILE)
     ends = socket.socketpair()
     accepted: list[bytes] = []
@@ -89,13 +89,13 @@ def test_clients_verify_the_address_of_an_instance() -> None:
 def test_clients_verify_nodes_by_the_authority_of_the_installation() -> None:
     installation = new_authority("caches", below=1)
     chain = voucher(installation, AUTHORITY)
-    pem = node_certificate(AUTHORITY, "n", address="10.0.0.5", chain=chain)
+    pem = node_certificate(AUTHORITY, "n", "10.0.0.5", chain=chain)
     assert verifies(pem, installation, "10.0.0.5")
     assert verifies(pem, AUTHORITY, "10.0.0.5"), "other nodes trust it as before"
     assert not verifies(pem, installation, "10.0.0.6")
-    assert not verifies(node_certificate(AUTHORITY, "n", address="10.0.0.5"), installation, "10.0.0.5")
+    assert not verifies(node_certificate(AUTHORITY, "n", "10.0.0.5"), installation, "10.0.0.5")
     assert is_usable(pem, AUTHORITY, chain=chain)
-    assert not is_usable(node_certificate(AUTHORITY, "n"), AUTHORITY, chain=chain)
+    assert not is_usable(node_certificate(AUTHORITY, "n", "10.0.0.5"), AUTHORITY, chain=chain)
 
 
 def verifies(pem: str, authority: str, name: str) -> bool:

@@ -170,7 +170,7 @@ async def test_a_node_gets_its_certificate_once_and_another_when_it_is_of_no_use
     assert (await site.files(instance, SECURED)).keys() == {"valkey.conf", LISTENER}
     await site.prepare_start("i", SECURED.id)
     assert (folder / NODE_FILE).read_text() == first
-    (folder / NODE_FILE).write_text(node_certificate(AUTHORITY, SECURED.id, in_days(-8 * 365)))
+    (folder / NODE_FILE).write_text(node_certificate(AUTHORITY, SECURED.id, SECURED.host, in_days(-8 * 365)))
     await site.prepare_start("i", SECURED.id)
     assert is_usable((folder / NODE_FILE).read_text(), AUTHORITY)
 

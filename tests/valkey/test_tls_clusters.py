@@ -1,20 +1,16 @@
 """Clusters of a valkey-server that has TLS."""
 
-import io
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from valkey.cluster import ValkeyCluster
 
-from caches import cache, load, present, states
+from caches import authority_of, cache, cache_by_tls, links, load, present, states
 from cachewright.valkey.certificates import (
     NODE_FILE,
 )
-from sdk_calls import PASSWORD, created, ended, newest_task, progress, resize, show
+from sdk_calls import created, ended, newest_task, progress, resize, show
 from serving import COMMAND, Server, until
 from tls_binary import TLS_BINARY, needs_tls_binary
 from traffic import Traffic
@@ -73,12 +69,6 @@ def test_a_node_with_tls_that_dies_is_started_again(tls_server: Server) -> None:
     require_whole(client, instance_id)
 
 
-def secured(client: Any, instance_id: str, authority: Path) -> ValkeyCluster:
-    shown = show(client, instance_id)
-    trusting = {"ssl": True, "ssl_ca_certs": str(authority)}
-    return ValkeyCluster(host=shown.ip, port=shown.port, password=PASSWORD, **trusting)
-
-
 @needs_tls_binary
 def test_clients_of_a_cluster_use_tls(tls_server: Server, tmp_path: Path) -> None:
     client = tls_server.client()
@@ -90,7 +80,7 @@ def test_clients_of_a_cluster_use_tls(tls_server: Server, tmp_path: Path) -> Non
 
     def is_whole_with_tls() -> bool:
         try:
-            return states(secured(client, instance_id, authority)) == {"ok"}
+            return states(cache_by_tls(client, instance_id, authority)) == {"ok"}
         except Exception:  # whatever the client makes of nodes that are starting
             return False
 
@@ -101,15 +91,13 @@ def test_clients_of_a_cluster_use_tls(tls_server: Server, tmp_path: Path) -> Non
     client = tls_server.client()
     assert ended(client, instance_id, task_id).status == "SUCCESS", tls_server.call("GET", f"tasks/{task_id}")
     assert show(client, instance_id).enable_ssl
-    link = tls_server.call("POST", f"instances/{instance_id}/ssl-certs/download")[1]["link"]
-    with zipfile.ZipFile(io.BytesIO(httpx.get(link).content)) as archive:
-        authority = Path(archive.extract("ca.crt", tmp_path))
-    assert present(secured(client, instance_id, authority), KEYS) == KEYS
+    authority = authority_of(tls_server, instance_id, tmp_path)
+    assert present(cache_by_tls(client, instance_id, authority), KEYS) == KEYS
     assert not is_whole(client, instance_id), "clients without TLS are refused"
 
     assert ended(client, instance_id, resize(client, instance_id, 3, copies=2)).status == "SUCCESS"
-    until(lambda: len(secured(client, instance_id, authority).get_nodes()) == 6, "clients do not find all nodes")
-    caches = secured(client, instance_id, authority)
+    until(lambda: len(cache_by_tls(client, instance_id, authority).get_nodes()) == 6, "clients do not find all nodes")
+    caches = cache_by_tls(client, instance_id, authority)
     assert (present(caches, KEYS), links(caches)) == (KEYS, {"up"})
     tls_server.nodes()[0].kill()
     until(lambda: len(tls_server.nodes()) == 6, "it is not started again")
@@ -124,11 +112,6 @@ def is_whole(client: Any, instance_id: str) -> bool:
         return states(caches) == {"ok"} and links(caches) == {"up"}
     except Exception:  # whatever the client makes of nodes that are starting
         return False
-
-
-def links(caches: Any) -> set[str]:
-    replicas = [node for node in caches.get_nodes() if node.server_type == "replica"]
-    return {caches.info("replication", target_nodes=node)["master_link_status"] for node in replicas}
 
 
 def require_whole(client: Any, instance_id: str) -> None:

@@ -249,7 +249,7 @@ class AllHosts:
         found = dict(self._local.measured()) if self._database.claim.is_held else {}
         for name, (address, report) in self._reports(alive=True).items():
             resources = Resources(memory=report.memory, memory_free=report.memory_free, disk_free=report.disk_free)
-            found[name] = MeasuredHost(address, resources)
+            found[name] = MeasuredHost(address, resources, report.tls)
         return found
 
     def server_versions(self) -> Sequence[str]:
@@ -259,7 +259,7 @@ class AllHosts:
         return common or own
 
     def supports_tls(self) -> bool:
-        return self._local.supports_tls() and all(report.tls for _, report in self._reports().values())
+        return self._local.supports_tls()
 
     async def _of(self, node_id: str) -> Host | RemoteHost:
         """Return the host of a node; the machine of the server if the node is not recorded. Raises DatabaseUnavailable

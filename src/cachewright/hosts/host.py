@@ -44,10 +44,11 @@ class NodeStartFailed(CachewrightError):
 
 
 class MeasuredHost(msgspec.Struct, frozen=True):
-    """A machine's address for nodes, and its resources."""
+    """A machine's address for nodes, its resources, and whether its valkey-server has TLS."""
 
     address: str
     resources: Resources
+    tls: bool
 
 
 class ProcessInfo(msgspec.Struct, frozen=True):

@@ -206,7 +206,7 @@ class LocalHost(LocalProcesses):
         return resources.resources(self._settings.data_dir)
 
     def measured(self) -> dict[str, MeasuredHost]:
-        return {EMBEDDED: MeasuredHost(self.address, self.resources())}
+        return {EMBEDDED: MeasuredHost(self.address, self.resources(), self.supports_tls())}
 
     def server_versions(self) -> list[str]:
         return list(self._servers())

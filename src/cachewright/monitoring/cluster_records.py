@@ -56,7 +56,7 @@ class Records:
                     replaced.add(node.instance_id)
             changing = _changing(connection)
         self._remember(nodes)
-        access = {instance_id: self._context.access_by(*found) for instance_id, found in secrets.items()}
+        access = {instance_id: self._context.access(found) for instance_id, found in secrets.items()}
         return {
             instance_id: Subject(
                 instance_id=instance_id,

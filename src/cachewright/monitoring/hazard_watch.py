@@ -142,4 +142,4 @@ class HazardWatch:
             secrets = instances.secrets(connection, STATUSES_WITH_RUNNING_NODES)
             nodes = instances.nodes_that_should_run(connection)
         here = [node for node in nodes if node.host_name == EMBEDDED and node.instance_id in secrets]
-        return [(node, self._context.access_by(*secrets[node.instance_id])) for node in here]
+        return [(node, self._context.access(secrets[node.instance_id])) for node in here]

@@ -154,7 +154,11 @@ class StatsCollector:
             secrets = instances.secrets(connection, STATUSES_WITH_RUNNING_NODES)
             nodes = instances.nodes_that_should_run(connection)
         nodes_dir = self._context.host.nodes_dir
-        return [(node, Access(*secrets[node.instance_id], nodes_dir)) for node in nodes if node.instance_id in secrets]
+        access = {
+            instance_id: Access(found.control_secret, found.password, nodes_dir, node_ca=found.node_ca)
+            for instance_id, found in secrets.items()
+        }
+        return [(node, access[node.instance_id]) for node in nodes if node.instance_id in access]
 
 
 def _unpacked(*fields: Any) -> InstanceSample:

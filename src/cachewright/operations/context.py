@@ -122,11 +122,14 @@ class OperationContext(msgspec.Struct, frozen=True):
 
         await asyncio.to_thread(write)
 
-    def access(self, instance: Instance) -> Access:
-        return self.access_by(instance.control_secret, instance.password)
-
-    def access_by(self, secret: str, password: str | None) -> Access:
-        return Access(secret, password, self.host.nodes_dir, self.database.claim.require)
+    def access(self, instance: Instance | instances.Secrets) -> Access:
+        return Access(
+            instance.control_secret,
+            instance.password,
+            self.host.nodes_dir,
+            self.database.claim.require,
+            node_ca=instance.node_ca,
+        )
 
     async def files(
         self,
@@ -195,8 +198,7 @@ class OperationContext(msgspec.Struct, frozen=True):
         usable = own is not None and await asyncio.to_thread(lambda: is_usable(own, authority, chain=chain))
         if usable and await self.host.read_file(node.id, CA_FILE) == trusted:
             return {}
-        address = node.host if node.client_tls else None
-        issued = await asyncio.to_thread(lambda: node_certificate(authority, node.id, address=address, chain=chain))
+        issued = await asyncio.to_thread(lambda: node_certificate(authority, node.id, node.host, chain=chain))
         return {CA_FILE: trusted, NODE_FILE: issued}
 
     async def started_with_socket(self, node: Node) -> Node:

@@ -35,6 +35,7 @@ def limits(host: Host, settings: Settings) -> Limits:
             memory=measured.resources.memory,
             disk_free=measured.resources.disk_free,
             ports=end - first,
+            tls=measured.tls,
         )
         for name, measured in host.measured().items()
     }
@@ -86,12 +87,14 @@ def place(
     *,
     only: Collection[str] | None = None,
     target: str | None = None,
+    tls: bool = False,
 ) -> list[Node]:
     """Return the nodes with their hosts. ApiError DCS.4036 if no host has room. For the parameters see
     `placement.hosts.place`.
 
     :param only: hosts that may be used, regardless of their zones; None for all.
     :param target: the host to use, regardless of its zone; None for any.
+    :param tls: whether the nodes have TLS, which the valkey-server of their host must have, too.
     """
     zone_of = {host.name: host.zone for host in hosts.every(connection)}
     asked = [zone for zone in zones if zone in zone_of.values()]  # a zone may have been renamed since
@@ -101,12 +104,16 @@ def place(
         asked = [zone for zone in asked if zone in {zone_of[name] for name in only}] or asked
     if target is not None:
         possible, asked = [room for room in possible if room.name == target], []
+    without_tls = [room for room in possible if tls and not limits.hosts[room.name].tls]
+    possible = [room for room in possible if room not in without_tls]
     try:
         return placement.place(
             nodes, possible, zones=asked, neighbours=neighbours, zone_of=zone_of, one_machine=only is not None
         )
     except NoHost as error:
-        raise ApiError(errors.NOT_ENOUGH_MEMORY, reason=str(error)) from error
+        names = ", ".join(room.name for room in without_tls)
+        why = f"; the nodes have TLS, which valkey-server has not on {names}" if names else ""
+        raise ApiError(errors.NOT_ENOUGH_MEMORY, reason=f"{error}{why}") from error
 
 
 def require_fit(connection: sa.Connection, limits: Limits, nodes: Sequence[Node]) -> None:

@@ -65,12 +65,14 @@ class Allocated(msgspec.Struct, frozen=True):
 
 
 class HostLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Memory and free disk of one host in bytes, its number of ports for clients, and its address for nodes."""
+    """Memory and free disk of one host in bytes, its number of ports for clients, its address for nodes, and whether
+    its valkey-server has TLS."""
 
     address: str
     memory: int
     disk_free: int
     ports: int
+    tls: bool = False
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

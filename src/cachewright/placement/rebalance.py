@@ -14,6 +14,7 @@ class HostUse(msgspec.Struct, frozen=True, kw_only=True):
 
     :ivar memory: bytes of its memory.
     :ivar allocated: bytes of it that are allocated to nodes.
+    :ivar tls: whether its valkey-server has TLS, which nodes with TLS need.
     """
 
     name: str
@@ -21,6 +22,7 @@ class HostUse(msgspec.Struct, frozen=True, kw_only=True):
     zone: str
     memory: int
     allocated: int
+    tls: bool = False
 
     def used(self, more: int = 0) -> float:
         """Return the share of its memory that is allocated, with so many bytes more."""
@@ -76,6 +78,7 @@ def _best(
                 target.zone == source.zone
                 and target.name not in shards[node.instance_id, node.shard]
                 and is_loopback(target.address) == is_loopback(node.host)
+                and (target.tls or node.tls_port is None)
             )
             if is_possible and gain > 0 and (best is None or (-gain, node.id) < best[:2]):
                 best = -gain, node.id, move

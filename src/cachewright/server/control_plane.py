@@ -193,7 +193,7 @@ class ControlPlane:
             return first_credentials(connection)
 
     def count_instances_by_tls(self) -> tuple[int, int]:
-        """Return the number of instances with TLS between their nodes, and of those without."""
+        """Return the number of instances on this machine with TLS between their nodes, and of those without."""
         with self._database.read() as connection:
             return count_by_tls(connection)
 

@@ -19,6 +19,7 @@ from cachewright.monitoring.reach import Reach
 from cachewright.operations import node_placement
 from cachewright.operations.move_nodes import MOVE_NODES, immovable
 from cachewright.services.accounts import InvalidInput
+from cachewright.services.host_traffic import HostTraffic, traffic
 from cachewright.store import hosts, instances, task_controls, tasks
 from cachewright.store.database import Database
 from cachewright.topologies import TOPOLOGIES
@@ -36,6 +37,7 @@ class HostDetails(msgspec.Struct, frozen=True, kw_only=True):
     :ivar memory: bytes of memory that may be allocated; None if it does not report.
     :ivar moving: number of its nodes that tasks move to other hosts.
     :ivar unreached: number of its nodes that run, as its agent reports, and do not answer this server.
+    :ivar traffic: with other hosts; None if there are none, or it has not reported.
     """
 
     record: HostRecord
@@ -45,6 +47,7 @@ class HostDetails(msgspec.Struct, frozen=True, kw_only=True):
     memory: int | None
     moving: int = 0
     unreached: int = 0
+    traffic: HostTraffic | None = None
 
 
 class HostQueries(msgspec.Struct, frozen=True):
@@ -79,7 +82,7 @@ class HostQueries(msgspec.Struct, frozen=True):
             use = node_placement.allocated_by_host(connection)
             counts = hosts.node_counts(connection)
             own = instances.nodes_by_host(connection, principal.project_id)
-            moving = _moving(connection)
+            moving, between = _moving(connection), traffic(connection)
             return [
                 HostDetails(
                     record=record,
@@ -89,6 +92,7 @@ class HostQueries(msgspec.Struct, frozen=True):
                     memory=limits.memory_of(record.name),
                     moving=moving[record.name],
                     unreached=unreached.get(record.name, 0),
+                    traffic=between.get(record.name),
                 )
                 for record in hosts.every(connection)
             ]

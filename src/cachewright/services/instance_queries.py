@@ -144,8 +144,8 @@ class InstanceQueries:
 
 
 def count_by_tls(connection: sa.Connection) -> tuple[int, int]:
-    """The number of instances of all projects with TLS between their nodes, and of those without. Instances whose nodes
-    do not connect to each other need none and are not counted."""
+    """The number of instances of all projects with a node on this machine that have TLS between their nodes, and of
+    those without. Instances whose nodes do not connect to each other need none and are not counted."""
     secured = [tls for spec_code, tls in instances.with_tls(connection) if topology_of(spec_code).is_cluster]
     return sum(secured), len(secured) - sum(secured)
 

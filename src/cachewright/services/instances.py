@@ -58,8 +58,8 @@ class InstanceService(msgspec.Struct, frozen=True):
         content = request.content
         room = room_for_new(request.flavor, len(request.names), content.size if content else 0)
         ids = [str(uuid.uuid4()) for _ in request.names]
-        tls = topology_of(request.flavor.spec_code).is_cluster and self.host.supports_tls()
-        with_proxy = self._has_proxy(request)
+        is_cluster = topology_of(request.flavor.spec_code).is_cluster
+        with_proxy = self._has_proxy(request, has_tls=any(host.tls for host in limits.hosts.values()))
         behind = LOOPBACK if with_proxy and not is_loopback(self.host.address) else None
         here = with_proxy or request.enable_ssl or (content is not None and not self._is_made_elsewhere(request))
         only = node_placement.hosts_of(topology_of(request.flavor.spec_code), here=here)
@@ -73,7 +73,9 @@ class InstanceService(msgspec.Struct, frozen=True):
             admission.require_room(connection, limits, principal.project_id, room)
             zones = request.attributes.get("az_codes", ())
             _require_zones_of(connection, only, zones)
-            placed = node_placement.place(connection, limits, [node for own in new for node in own], zones, only=only)
+            every, tls = [node for own in new for node in own], is_cluster and request.enable_ssl
+            placed = node_placement.place(connection, limits, every, zones, only=only, tls=tls)
+        tls = is_cluster and all(limits.hosts[node.host_name].tls for node in placed)
         nodes = [placed[begin : begin + len(new[0])] for begin in range(0, len(placed), len(new[0]))]
         addresses = [
             address
@@ -132,11 +134,12 @@ class InstanceService(msgspec.Struct, frozen=True):
         reaches = content is None or not needs_slot_order(content, request.flavor.shards)
         return reaches and self.settings.backup_storage is not None
 
-    def _has_proxy(self, request: CreateRequest) -> bool:
-        """Whether the instances get proxies. Raises ApiError DCS.4202 if TLS needs one and they cannot."""
+    def _has_proxy(self, request: CreateRequest, *, has_tls: bool) -> bool:
+        """Whether the instances get proxies. Raises ApiError DCS.4202 if they cannot have TLS: it needs a proxy, for a
+        cluster a host whose valkey-server has TLS."""
         topology = topology_of(request.flavor.spec_code)
         if topology.is_cluster:
-            if request.enable_ssl and not self.host.supports_tls():
+            if request.enable_ssl and not has_tls:
                 raise ApiError(errors.INVALID_ENABLE_SSL, reason=NO_TLS)
             return False
         if request.enable_ssl and not self.host.has_haproxy:

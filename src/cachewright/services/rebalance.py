@@ -30,6 +30,7 @@ def plan(connection: sa.Connection) -> list[PlannedMove]:
             zone=host.zone,
             memory=host.report.memory,
             allocated=held[host.name].host_memory if host.name in held else 0,
+            tls=host.report.tls,
         )
         for host in hosts.every(connection)
         if host.report is not None and _takes_nodes(host)

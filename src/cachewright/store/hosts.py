@@ -78,6 +78,15 @@ def zones(connection: sa.Connection) -> list[str]:
     return list(connection.execute(sa.select(hosts.c.zone).distinct().order_by(hosts.c.zone)).scalars())
 
 
+def crossing_nodes(connection: sa.Connection) -> dict[str, tuple[int, int]]:
+    """Return the number of nodes of all projects whose instances are not on the machine of the server alone, and the
+    number of those without TLS, by host."""
+    elsewhere = sa.select(nodes.c.instance_id).where(nodes.c.host_name != EMBEDDED)
+    counted = sa.select(nodes.c.host_name, sa.func.count().label("nodes"), sa.func.count(nodes.c.tls_port).label("tls"))
+    query = counted.where(nodes.c.instance_id.in_(elsewhere)).group_by(nodes.c.host_name)
+    return {row.host_name: (row.nodes, row.nodes - row.tls) for row in connection.execute(query)}
+
+
 def node_counts(connection: sa.Connection) -> dict[str, int]:
     """Return the number of nodes of all projects by host."""
     query = sa.select(nodes.c.host_name, sa.func.count().label("nodes")).group_by(nodes.c.host_name)

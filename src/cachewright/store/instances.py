@@ -8,6 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from cachewright.model.accounts import Accounts, PasswordChange
+from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Instance, Node
 from cachewright.store import key_analyses, throughput
 from cachewright.store.database import secret_cipher
@@ -75,14 +76,24 @@ def every(connection: sa.Connection) -> list[Instance]:
     return [_with_decrypted_secrets(connection, row) for row in connection.execute(instances.select())]
 
 
-def secrets(connection: sa.Connection, in_statuses: Collection[str]) -> dict[str, tuple[str, str | None]]:
-    """Return the control plane's secret and the clients' password of all instances in one of these statuses, by
-    instance id."""
-    columns = (instances.c.id, instances.c.control_secret, instances.c.password)
+class Secrets(msgspec.Struct, frozen=True):
+    """Those members of an instance by which the control plane connects to its nodes."""
+
+    control_secret: str
+    password: str | None
+    node_ca: str | None
+
+
+def secrets(connection: sa.Connection, in_statuses: Collection[str]) -> dict[str, Secrets]:
+    """Return the secrets of all instances in one of these statuses, by instance id."""
+    columns = (instances.c.id, instances.c.control_secret, instances.c.password, instances.c.node_ca)
     query = sa.select(*columns).where(instances.c.status.in_(in_statuses))
     opened = secret_cipher(connection).decrypt
     return {
-        row.id: (opened(row.control_secret), row.password and opened(row.password)) for row in connection.execute(query)
+        row.id: Secrets(
+            opened(row.control_secret), row.password and opened(row.password), row.node_ca and opened(row.node_ca)
+        )
+        for row in connection.execute(query)
     }
 
 
@@ -111,8 +122,11 @@ def at_no_node(connection: sa.Connection) -> list[str]:
 
 
 def with_tls(connection: sa.Connection) -> list[tuple[str, bool]]:
-    """Return the spec code of every instance of all projects, and whether it has TLS between its nodes."""
-    rows = connection.execute(sa.select(instances.c.spec_code, instances.c.node_ca.is_not(None).label("tls")))
+    """Return the spec code of every instance of all projects that has a node on the machine of the server, and whether
+    it has TLS between its nodes."""
+    here = sa.select(nodes.c.instance_id).where(nodes.c.host_name == EMBEDDED)
+    query = sa.select(instances.c.spec_code, instances.c.node_ca.is_not(None).label("tls"))
+    rows = connection.execute(query.where(instances.c.id.in_(here)))
     return [(row.spec_code, bool(row.tls)) for row in rows]
 
 

@@ -27,6 +27,7 @@ from cachewright.operations.actions.slots import move_slots
 from cachewright.operations.backup import BACKUP
 from cachewright.operations.online_migrations.following import following_figures
 from cachewright.operations.online_migrations.operation import MIGRATE_ONLINE
+from cachewright.services.host_traffic import traffic
 from cachewright.services.servers import overview
 from cachewright.services.tokens import OUTCOMES, Outcome
 from cachewright.store import backups, counts, hosts, instances, server_records, tasks, write_logs
@@ -181,7 +182,7 @@ class Metrics:
             unfinished = counts.unfinished_tasks(connection)
             statuses = counts.instances_of_all(connection)
             waiting = counts.waiting_deliveries(connection)
-            hosted = hosts.node_counts(connection)
+            hosted, between = hosts.node_counts(connection), traffic(connection)
             states = [(host.name, host.zone, host.state) for host in hosts.every(connection)]
             last = backups.last_good(connection)
             logged = [one.id for one in instances.with_attribute(connection, ATTRIBUTE)]
@@ -202,6 +203,12 @@ class Metrics:
             "Nodes of all projects on each host.",
             labels,
             ((of, hosted.get(of[0], 0)) for of in states),
+        )
+        yield gauge(
+            "cachewright_host_plain_nodes",
+            "Nodes of all projects whose traffic with the server or nodes on other hosts is not encrypted.",
+            ("host",),
+            (((name,), of_host.plain) for name, of_host in between.items()),
         )
         yield gauge(
             "cachewright_performs_tasks",

@@ -31,8 +31,9 @@ class Cluster:
         return is_kin and (new.copies == now.copies or new.same_size(now))
 
     def settings(self, node: Node, access: Access) -> Sequence[Setting]:
-        # The control plane reaches nodes on other hosts by the port for clients, so that port is always open there.
-        return [*cluster_settings(node), *(closed_at_start(node) if node.host_name == EMBEDDED else ())]
+        # Without TLS the control plane reaches a node on another host by the port for clients, which so is always open.
+        can_close = node.host_name == EMBEDDED or node.tls_port is not None
+        return [*cluster_settings(node), *(closed_at_start(node) if can_close else ())]
 
     def start_files(self) -> Mapping[str, str]:
         return {LISTENER: LISTENER_CONF}

@@ -2,12 +2,14 @@
 
 A node listens for the control plane on a Unix socket in its own folder, which only the user of the server can open. So
 a process that takes over the TCP port of a stopped node cannot obtain a secret. Nodes that an earlier release started
-have no such socket until they are restarted. Nodes on other hosts are reached over TCP.
+have no such socket until they are restarted. Nodes on other hosts are reached over TCP, with TLS where they have it:
+both sides then prove by certificates of the instance's authority who they are, before a secret is sent.
 """
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,9 +18,13 @@ import msgspec
 from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Node
 from cachewright.valkey.acl import CONTROL_USER
+from cachewright.valkey.certificates import authority_certificate, control_certificate
 
 SOCKET = "valkey.sock"
 """Name of the socket in the node's folder."""
+
+TLS_CONTEXTS = 512
+"""Number of instances whose certificates and contexts of TLS are kept in memory."""
 
 _LONGEST_PATH = 107
 """Maximum length of a Unix socket address in bytes (unix(7)), without the final null."""
@@ -43,12 +49,14 @@ class Access(msgspec.Struct, frozen=True):
     :ivar require_claim: called before each command to a node of another machine. Raises DatabaseUnavailable in a
         server that another one may have replaced. A node of this machine needs no claim: no other server takes the
         claim while such nodes exist, or reaches them.
+    :ivar node_ca: see `Instance.node_ca`.
     """
 
     secret: str
     password: str | None
     nodes_dir: Path
     require_claim: RequireClaim = no_claim_needed
+    node_ca: str | None = None
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -59,6 +67,7 @@ class Address(msgspec.Struct, frozen=True):
         system knows, None for no TLS.
     :ivar server_name: name that the certificate must have; None for `host`.
     :ivar checks_name: whether the certificate must have that name.
+    :ivar identity: private key and certificate by which the control plane proves who it is, PEM; None for no proof.
     :ivar is_named: whether the connection gets the name of the control plane.
     :ivar require_claim: called before each command.
     """
@@ -71,6 +80,7 @@ class Address(msgspec.Struct, frozen=True):
     authority: str | None = None
     server_name: str | None = None
     checks_name: bool = True
+    identity: str | None = None
     is_named: bool = True
     require_claim: RequireClaim = no_claim_needed
 
@@ -85,17 +95,48 @@ def has_socket(node: Node) -> bool:
     return node.access == "socket" and node.host_name == EMBEDDED
 
 
+def needs_client_port(node: Node) -> bool:
+    """Whether the control plane reaches the node through the port that is for clients alone, which so stays open."""
+    return not has_socket(node) and node.tls_listener is None
+
+
 @contextmanager
 def address(node: Node, access: Access) -> Iterator[Address]:
     """Yield the node's address, which is valid inside the `with` block."""
     require_claim: RequireClaim = no_claim_needed if node.host_name == EMBEDDED else access.require_claim
     if node.access == "password":
         yield Address(None, node.host, node.port, None, access.password, require_claim=require_claim)
-    elif not has_socket(node):
+    elif needs_client_port(node):
         yield Address(None, node.host, node.port, CONTROL_USER, access.secret, require_claim=require_claim)
+    elif not has_socket(node):
+        yield _secured(node, access, require_claim)
     else:
         with socket_address(access.nodes_dir / node.id, access.secret) as place:
             yield place
+
+
+def _secured(node: Node, access: Access, require_claim: RequireClaim) -> Address:
+    """Return the address at which a node listens with TLS. Raises OSError without the authority of its instance."""
+    if node.tls_listener is None or access.node_ca is None:
+        raise OSError(f"node {node.id} has TLS, and its connection has no authority")
+    authority, identity = _proofs(access.node_ca)
+    return Address(
+        None,
+        node.host,
+        node.tls_listener,
+        CONTROL_USER,
+        access.secret,
+        authority=authority,
+        server_name=node.id,
+        identity=identity,
+        require_claim=require_claim,
+    )
+
+
+@lru_cache(maxsize=TLS_CONTEXTS)
+def _proofs(node_ca: str) -> tuple[str, str]:
+    """Return the certificate by which nodes of an authority are verified, and the identity of the control plane."""
+    return authority_certificate(node_ca), control_certificate(node_ca)
 
 
 @contextmanager

@@ -40,6 +40,8 @@ _SERVER_LIFE = timedelta(days=825)
 
 _CLOCK_SKEW = timedelta(days=1)
 
+_CONTROL_PLANE = "cachewright"
+
 
 def new_authority(subject: str, now: datetime | None = None, *, below: int = 0) -> str:
     """Return the private key and the certificate of a new authority, PEM. `subject` is a part of its name, `below` the
@@ -74,25 +76,31 @@ def voucher(vouching: str, authority: str, now: datetime | None = None) -> str:
 
 
 def node_certificate(
-    authority: str, node_id: str, now: datetime | None = None, *, address: str | None = None, chain: str = ""
+    authority: str, node_id: str, address: str, now: datetime | None = None, *, chain: str = ""
 ) -> str:
-    """Return the private key and the certificate of a node, valid for clients and servers, PEM.
+    """Return the private key and the certificate of a node, valid for clients and servers, PEM. Clients verify the node
+    by its IP address, the control plane by its id: nodes of one host have the same address.
 
-    :param address: IP address by which clients verify the node.
     :param chain: certificates after that of the node.
     """
-    extensions: list[x509.ExtensionType] = [
-        x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
-    ]
-    if address is not None:
-        extensions.append(_names(address))
+    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+    names = [*_names(address), x509.DNSName(node_id)]
+    extensions = [usage, x509.SubjectAlternativeName(names)]
     return _issued(authority, node_id, now or _now(), _NODE_LIFE, extensions) + chain
+
+
+def control_certificate(authority: str) -> str:
+    """Return the private key and the certificate by which nodes of this authority know the control plane, PEM. It is
+    not valid for a server, so nobody can pass for a node with it."""
+    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
+    return _issued(authority, _CONTROL_PLANE, _now(), _NODE_LIFE, [usage])
 
 
 def server_certificate(authority: str, address: str, now: datetime | None = None) -> str:
     """Return the private key and the certificate of a server at an IP address, and the certificate of the authority,
     PEM. On loopback it is also valid for the name `localhost`."""
-    extensions = [x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), _names(address)]
+    names = x509.SubjectAlternativeName(_names(address))
+    extensions = [x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), names]
     return _issued(authority, address, now or _now(), _SERVER_LIFE, extensions) + authority_certificate(authority)
 
 
@@ -141,13 +149,13 @@ def _builder(
     return builder.not_valid_before(now - _CLOCK_SKEW).not_valid_after(now + life)
 
 
-def _names(address: str) -> x509.SubjectAlternativeName:
+def _names(address: str) -> list[x509.GeneralName]:
     """Return the names of a server at an IP address."""
     place = ipaddress.ip_address(address)
     names: list[x509.GeneralName] = [x509.IPAddress(place)]
     if place.is_loopback:
         names.append(x509.DNSName("localhost"))
-    return x509.SubjectAlternativeName(names)
+    return names
 
 
 def _usage(*, signs_certificates: bool) -> x509.KeyUsage:

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from valkey.asyncio import Valkey
+from valkey.asyncio.connection import Connection
 from valkey.exceptions import (
     AuthenticationError,
     BusyLoadingError,
@@ -20,6 +21,7 @@ from valkey.exceptions import TimeoutError as NodeSilent
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access, RequireClaim, address
 from cachewright.valkey.replies import ErrorReply, meaning_of
+from cachewright.valkey.tls_context import tls_options
 
 __all__ = [
     "CONTROL_PLANE",
@@ -99,6 +101,18 @@ class _Client(Valkey):
             raise refusal(self.node_id, text) from error
 
 
+class _SecuredConnection(Connection):
+    """A connection over TCP with TLS."""
+
+    def __init__(self, *, secured: Mapping[str, Any], **options: Any) -> None:
+        """:param secured: result of `tls_options`."""
+        super().__init__(**options)
+        self._secured = secured
+
+    def _connection_arguments(self) -> Mapping[str, Any]:
+        return {**super()._connection_arguments(), **self._secured}
+
+
 def _reply_text(error: Exception) -> str | None:
     """Return the error reply that the library has raised, None if it is no reply of the node."""
     text = str(error)
@@ -125,6 +139,10 @@ async def connect(node: Node, access: Access, answer_seconds: float = ANSWER_SEC
             decode_responses=True,
             single_connection_client=True,
         )
+        if secured := tls_options(place):
+            # The library itself reads the key of a client from a file only.
+            client.connection_pool.connection_class = _SecuredConnection
+            client.connection_pool.connection_kwargs["secured"] = secured
         client.node_id, client.require_claim = node.id, place.require_claim
         try:
             yield client

@@ -9,9 +9,8 @@ Source: CONFIG, CLIENT LIST, INFO and SHUTDOWN of Valkey 9.1.
 from collections.abc import Mapping
 from contextlib import suppress
 
-from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Node
-from cachewright.valkey.access import Access
+from cachewright.valkey.access import Access, needs_client_port
 from cachewright.valkey.acl import PROXY_USER, derived_password, proxy_rules
 from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, config_set, connect
 from cachewright.valkey.config import CERTIFICATES_OPTIONAL, CERTIFICATES_REQUIRED, priority_settings
@@ -116,7 +115,7 @@ async def close_to_clients(node: Node, access: Access) -> None:
     if node.client_tls:
         async with connect(node, access) as client:
             await ask(client, "CONFIG SET", "tls-auth-clients", CERTIFICATES_REQUIRED)
-    elif node.access == "socket" and node.host_name == EMBEDDED:
+    elif not needs_client_port(node):
         async with connect(node, access) as client:
             await ask(client, "CONFIG SET", "cluster-announce-port", node.port, "port", 0)
 

@@ -18,6 +18,7 @@ from cachewright.model.instances import Node
 from cachewright.valkey.access import Access, Address, address
 from cachewright.valkey.client import ANSWER_SECONDS, refusal
 from cachewright.valkey.single_request import Unreadable, fields, opening
+from cachewright.valkey.tls_context import tls_options
 
 _BUFFER_BYTES = 4 * 1024 * 1024
 _SILENT_SECONDS = 60.0
@@ -150,4 +151,4 @@ class RdbStream:
 async def _connect(place: Address) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     if place.path:
         return await asyncio.open_unix_connection(place.path, limit=_BUFFER_BYTES)
-    return await asyncio.open_connection(place.host, place.port, limit=_BUFFER_BYTES)
+    return await asyncio.open_connection(place.host, place.port, limit=_BUFFER_BYTES, **tls_options(place))

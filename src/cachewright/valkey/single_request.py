@@ -6,9 +6,7 @@ unreadable replies counts as a node that does not answer.
 """
 
 import asyncio
-import ssl
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, TypeVar
 
 from libvalkey import ProtocolError, Reader, ReplyError, pack_command
@@ -18,6 +16,7 @@ from cachewright.errors import DatabaseUnavailable
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access, Address, address
 from cachewright.valkey.client import CONTROL_PLANE, NodeRefused, refusal
+from cachewright.valkey.tls_context import tls_options
 
 MOST_BYTES = 2 * 1024 * 1024
 """Usual limit of all replies on one connection, in bytes. CLUSTER NODES takes about 150 bytes a node, INFO 30 KB."""
@@ -45,21 +44,6 @@ async def dial(place: Address, protocol: Callable[[], Protocol]) -> tuple[asynci
     if place.path:
         return await loop.create_unix_connection(protocol, place.path, **secured)
     return await loop.create_connection(protocol, place.host, place.port, **secured)
-
-
-def tls_options(place: Address) -> dict[str, Any]:
-    """Return keyword arguments for a connection of asyncio with the TLS of an address; none without TLS. Raises
-    ssl.SSLError if the certificates of its authorities are unreadable."""
-    if place.authority is None:
-        return {}
-    return {"ssl": _tls(place.authority, place.checks_name), "server_hostname": place.server_name or place.host}
-
-
-@lru_cache(maxsize=32)
-def _tls(authority: str, checks_name: bool) -> ssl.SSLContext:
-    context = ssl.create_default_context(cadata=authority or None)
-    context.check_hostname = checks_name
-    return context
 
 
 async def request_once(

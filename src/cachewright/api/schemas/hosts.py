@@ -9,13 +9,17 @@ from cachewright.services.hosts import HostDetails
 
 
 class HostedNode(msgspec.Struct, frozen=True, kw_only=True):
-    """A node of the project."""
+    """A node of the project.
+
+    :ivar tls: whether its traffic with other nodes, and with the server on another host, is encrypted.
+    """
 
     node_id: str
     instance_id: str
     shard: int
     role: str
     address: str
+    tls: bool
 
 
 class ShownHost(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +33,8 @@ class ShownHost(msgspec.Struct, frozen=True, kw_only=True):
     :ivar node_count: number of nodes of all projects.
     :ivar moving_count: number of those that tasks move to other hosts.
     :ivar unreached_count: number of those that run, as the host reports, and do not answer this server.
+    :ivar traffic: whether traffic with the server and with other hosts is encrypted; null with one host, and before the
+        first report.
     :ivar nodes: nodes of this project.
     """
 
@@ -44,6 +50,7 @@ class ShownHost(msgspec.Struct, frozen=True, kw_only=True):
     node_count: int
     moving_count: int
     unreached_count: int
+    traffic: str | None
     nodes: list[HostedNode]
 
 
@@ -70,6 +77,7 @@ def _shown(details: HostDetails) -> ShownHost:
         node_count=details.nodes,
         moving_count=details.moving,
         unreached_count=details.unreached,
+        traffic=details.traffic.shown if details.traffic else None,
         nodes=[
             HostedNode(
                 node_id=node.id,
@@ -77,6 +85,7 @@ def _shown(details: HostDetails) -> ShownHost:
                 shard=node.shard,
                 role=node.role,
                 address=f"{node.host}:{node.port}",
+                tls=node.tls_port is not None,
             )
             for node in details.own_nodes
         ],

@@ -15,6 +15,7 @@ from cachewright.model.hosts import EMBEDDED, HostRecord
 from cachewright.services import hosts as service
 from cachewright.services import rebalance as balancing
 from cachewright.services.accounts import InvalidInput
+from cachewright.services.host_traffic import traffic
 from cachewright.store import hosts, server_records
 
 app = App(
@@ -217,6 +218,7 @@ def _require_seen_at(connection: sa.Connection, name: str, seen_at: int | None) 
 def _rows(folder: DataDirectory) -> list[dict[str, object]]:
     with folder.read() as connection:
         counts, now = hosts.node_counts(connection), server_records.now(connection)
+        between = traffic(connection)
         return [
             {
                 "name": host.name,
@@ -228,6 +230,7 @@ def _rows(folder: DataDirectory) -> list[dict[str, object]]:
                 "cpus": host.report.cpus if host.report else "",
                 "memory_gb": round(host.report.memory / _GIGABYTE, 1) if host.report else "",
                 "release": host.report.release if host.report else "",
+                "traffic": between[host.name].shown if host.name in between else "",
                 "seen_at": _date(host.seen_at) if host.seen_at else "",
             }
             for host in hosts.every(connection)

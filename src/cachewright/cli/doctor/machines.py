@@ -2,7 +2,7 @@
 
 import socket
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 
@@ -15,6 +15,7 @@ from cachewright.errors import DatabaseUnavailable
 from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Node
 from cachewright.services import servers
+from cachewright.services.host_traffic import HostTraffic, traffic
 from cachewright.services.hosts import silent_seconds
 from cachewright.store import hosts, instances, server_records
 from cachewright.store.database import DatabaseNotReady
@@ -55,11 +56,12 @@ def check_servers(settings: Settings) -> Iterator[Finding]:
 
 
 def check_hosts(settings: Settings) -> Iterator[Finding]:
-    """Check that hosts report, and that one takes new nodes. Without a readable database there is no finding."""
+    """Check that hosts report, that one takes new nodes, and that traffic between them is encrypted. Without a readable
+    database there is no finding."""
     with _reading(settings) as connection:
         if connection is None:
             return
-        found, now = hosts.every(connection), server_records.now(connection)
+        found, now, between = hosts.every(connection), server_records.now(connection), traffic(connection)
     active = [host.name for host in found if host.state == "active"]
     for host in found:
         if host.state == "lost":
@@ -75,6 +77,21 @@ def check_hosts(settings: Settings) -> Iterator[Finding]:
         yield Finding("hosts", "ok", message)
     else:
         yield Finding("hosts", "warn", f"{message}: no host accepts new nodes", "cachewright hosts uncordon NAME")
+    yield from _traffic(between)
+
+
+def _traffic(between: Mapping[str, HostTraffic]) -> Iterator[Finding]:
+    for name, of_host in between.items():
+        if of_host.stranded:
+            yield Finding("traffic", "fail", f"host {name}: {of_host.shown}", "Use a valkey-server with TLS there.")
+        elif not of_host.has_tls:
+            remedy = "Use a private network, or a valkey-server with TLS on that host (Debian: valkey-tools 9.1)."
+            yield Finding("traffic", "warn", f"host {name}: {of_host.shown}", remedy)
+        elif of_host.plain:
+            remedy = "Restore backups of clusters without TLS into new ones, whose hosts all have it."
+            yield Finding("traffic", "warn", f"host {name}: {of_host.shown}", remedy)
+    if between and all(of_host.has_tls and not of_host.plain for of_host in between.values()):
+        yield Finding("traffic", "ok", "encrypted between all hosts")
 
 
 def check_reach(settings: Settings) -> Iterator[Finding]:
@@ -125,7 +142,7 @@ def _refusals(nodes: Sequence[Node]) -> list[str]:
 
 def _refusal(node: Node) -> str:
     try:
-        with socket.create_connection((node.host, node.port), _CONNECT_SECONDS):
+        with socket.create_connection((node.host, node.peer_port), _CONNECT_SECONDS):
             return ""
     except OSError as error:
         return error.strerror or str(error)

@@ -48,7 +48,7 @@ def create(
         str | None,
         Parameter(help="Id of the backup whose data the instance begins with; see `cachewright backups list`."),
     ] = None,
-    tls: Annotated[bool, Parameter(negative="", help="Clients connect with TLS; not for clusters.")] = False,
+    tls: Annotated[bool, Parameter(negative="", help="Clients connect with TLS.")] = False,
     no_password: Annotated[bool, Parameter(negative="", help="Clients need no password.")] = False,
     password_stdin: Annotated[bool, Parameter(negative="", help="Read the password from standard input.")] = False,
     wait: Wait = False,

@@ -51,7 +51,7 @@ def store(
             return
         if instance is None:
             raise tasks.StaleTask(task.id)
-        asked = zones or instance.attributes.get("az_codes", ())
+        asked, tls = zones or instance.attributes.get("az_codes", ()), any(node.tls_port for node in stored.values())
         try:
             present, spec_code = list(stored.values()), task.params.get("spec_code", instance.spec_code)
             topology, replaces = topology_of(spec_code), becomes_cluster(instance.spec_code, spec_code)
@@ -66,11 +66,12 @@ def store(
                 staying = [node for node in present if node.id not in leaving] if only is None else []
                 for target, group in _by_target(missing, targets or {}).items():
                     beside = [*staying, *placed]
-                    placed += node_placement.place(connection, limits, group, asked, beside, only=only, target=target)
+                    placed += node_placement.place(
+                        connection, limits, group, asked, beside, only=only, target=target, tls=tls
+                    )
             placed.sort(key=lambda node: kept_port is None or node.id != kept_port[0])
         except ApiError as refused:
             raise ActionFailed(refused.code, refused.message, True) from refused
-    tls = any(node.tls_port for node in stored.values())
     own_address = {node.host_name: node.host for node in stored.values()}
     if replaces:  # without a proxy, clients reach nodes at the address of the instance
         own_address = {EMBEDDED: instance.address}

@@ -23,8 +23,9 @@ from libvalkey import pack_command
 from cachewright.hosts.addresses import LOOPBACK
 from cachewright.valkey.access import Address
 from cachewright.valkey.client import NODE_GONE
-from cachewright.valkey.single_request import opening, tls_options
+from cachewright.valkey.single_request import opening
 from cachewright.valkey.sources.gateway import Followed
+from cachewright.valkey.tls_context import tls_options
 
 log = logging.getLogger(__name__)
 

@@ -29,15 +29,16 @@ export function hostsPage(main, { signal }) {
 }
 
 function hostTable(hosts) {
-  return table("Hosts", ["Host", "Zone", "Status", "Address", "Processors", "Memory", "Allocated", "Nodes", "Moving", "Out of reach"], hosts.map((host) => [
+  const columns = ["Host", "Zone", "Status", "Address", "Processors", "Memory", "Allocated", "Nodes", "Moving", "Out of reach", "Traffic"];
+  return table("Hosts", columns, hosts.map((host) => [
     host.name, host.zone, status(host.reporting || host.state === "lost" ? host.state : "not reporting"), host.address, number(host.cpus),
-    size(host.memory), size(host.allocated), number(host.node_count), number(host.moving_count), number(host.unreached_count)]),
+    size(host.memory), size(host.allocated), number(host.node_count), number(host.moving_count), number(host.unreached_count), host.traffic ?? "–"]),
   { right: ["Processors", "Memory", "Allocated", "Nodes", "Moving", "Out of reach"] });
 }
 
 function nodeTable(hosts) {
   const rows = hosts.flatMap((host) => host.nodes.map((node) => [
-    h("code", {}, node.node_id.slice(0, 12)), host.name, node.address, node.role, number(node.shard),
+    h("code", {}, node.node_id.slice(0, 12)), host.name, node.address, node.role, number(node.shard), node.tls ? "encrypted" : "plain",
     h("a", { href: `#/instances/${node.instance_id}`, "data-key": node.node_id }, node.instance_id)]));
-  return table("Nodes", ["Node", "Host", "Address", "Role", "Shard", "Instance"], rows, { right: ["Shard"], empty: "No nodes yet." });
+  return table("Nodes", ["Node", "Host", "Address", "Role", "Shard", "Traffic between nodes", "Instance"], rows, { right: ["Shard"], empty: "No nodes yet." });
 }
