@@ -126,6 +126,11 @@ def test_an_expired_or_unknown_call_is_not_performed(tmp_path: Path) -> None:
     assert not (tmp_path / "nodes").exists()
 
 
+def test_an_agent_of_an_earlier_release_refuses_an_argument_that_it_does_not_know(tmp_path: Path) -> None:
+    with pytest.raises(HostSilent, match="no argument 'later' of 'has_file'; upgrade it"):
+        performed(tmp_path, "has_file", name="n", file="valkey.conf", later=1).value(bool)
+
+
 def test_two_agents_do_not_share_an_address(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'test.db'}"
     database = migrated(url)

@@ -29,7 +29,10 @@ from cachewright.errors import DatabaseUnavailable
 from cachewright.hosts.addresses import parse_node_address
 from cachewright.logs import Format
 from cachewright.store.database import DatabaseNotReady
+from cachewright.store.driver_errors import tables_required
 from cachewright.store.opening import database_place
+
+_OTHER_TABLES = "upgrade the servers first, and repeat the grants of the role of agents"
 
 
 def agent(
@@ -77,7 +80,7 @@ def _run(host: str, settings: Settings) -> None:
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=stat.S_IRWXU)
         exposure.restrict(settings.data_dir)
-        with environment.only_server_of(settings.data_dir):
+        with environment.only_server_of(settings.data_dir), tables_required(_OTHER_TABLES):
             asyncio.run(_perform(host, settings))
     except OSError as error:
         raise StartupError(f"cannot use {error.filename or settings.data_dir}: {error.strerror}") from error

@@ -8,6 +8,7 @@ import psycopg
 import sqlalchemy as sa
 
 from cachewright.errors import DatabaseUnavailable
+from cachewright.store.database import DatabaseNotReady
 
 _SQLITE_STATEMENT = sqlite3.SQLITE_ERROR
 """SQLite's primary result code for a faulty statement. Every other OperationalError is about the database."""
@@ -15,6 +16,26 @@ _SQLITE_STATEMENT = sqlite3.SQLITE_ERROR
 _POSTGRES_DAMAGED = "XX"
 _POSTGRES_READ_ONLY = "25006"
 _POSTGRES_IDLE_TOO_LONG = "25P03"
+
+_OTHER_TABLES = (
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.InvalidSchemaName,
+    psycopg.errors.InsufficientPrivilege,
+)
+"""What statements of another release, or of a role without the rights that this one needs, raise."""
+
+
+@contextmanager
+def tables_required(advice: str) -> Iterator[None]:
+    """Raise `DatabaseNotReady` with the advice if the tables are another release's, or the role must not use them."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        if not isinstance(error.orig, _OTHER_TABLES):
+            raise
+        raise DatabaseNotReady(f"{error.orig.diag.message_primary}; {advice}") from error
 
 
 @contextmanager
